@@ -1,0 +1,72 @@
+"""The study's result: the best configuration refitted on the whole training part, as a model for raw columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import mlflow
+import mlflow.sklearn
+import numpy as np
+from mlflow.models import infer_signature
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from entrypoints.cross_validation import Configuration, Fold
+from entrypoints.learners import score_name
+from entrypoints.prepared import Prepared
+from entrypoints.runs import RecordedRun
+from entrypoints.splits import Scaling
+
+MODEL_NAME = "model"
+REQUIREMENTS = ("scikit-learn", "numpy", "scipy", "pandas", "cloudpickle")
+
+
+@dataclass(frozen=True)
+class BestModel:
+    """A pipeline that takes a frame of the raw feature columns, and its one score on the test part."""
+
+    pipeline: Pipeline
+    figures: dict[str, float]
+
+
+def refit(config: dict[str, Any], data: Prepared) -> BestModel:
+    """Train a configuration on the whole training part for as long as a trial, and score it once on the test part."""
+    configuration = Configuration.from_dict(config)
+    train, scaling = data.split.train, data.fit_scaling(data.split.train)
+    fold = Fold(configuration, data, len(data.split.folds), train, data.split.test, scaling)
+    for _ in range(configuration.steps(len(train))):
+        fold.step()
+    loss, score = fold.test()
+    estimator = fold.learner.estimator
+    if data.task == "regression":
+        # A linear model's target scaling is part of its weights, so that it predicts in the target's own units.
+        estimator.coef_ = estimator.coef_ * scaling.y_scale
+        estimator.intercept_ = estimator.intercept_ * scaling.y_scale + scaling.y_mean
+    else:
+        estimator.classes_ = np.array(data.classes)
+    pipeline = make_pipeline(_standard_scaler(scaling, data), estimator)
+    return BestModel(pipeline, {f"test_{score_name(data.task)}": score, "test_loss": loss})
+
+
+def log(run: RecordedRun, best: BestModel, data: Prepared) -> None:
+    """Log the pipeline to the study's run with signature and input example: ``mlflow.pyfunc.load_model`` serves it."""
+    example = data.frame(data.split.train[:5])
+    mlflow.sklearn.log_model(
+        best.pipeline,
+        name=MODEL_NAME,
+        signature=infer_signature(example, best.pipeline.predict(example)),
+        input_example=example,
+        # Named here: inferring them starts a process that loads the model, which takes longer than the refit.
+        pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
+    )
+
+
+def _standard_scaler(scaling: Scaling, data: Prepared) -> StandardScaler:
+    """The normalisation that was trained with, as scikit-learn's own transformer."""
+    scaler = StandardScaler()
+    scaler.fit(data.frame(data.split.train[:2]))  # sets what scikit-learn checks: the names and number of columns
+    scaler.mean_, scaler.scale_, scaler.var_ = scaling.mean, scaling.scale, scaling.scale**2
+    scaler.n_samples_seen_ = len(data.split.train)
+    return scaler

@@ -1,0 +1,35 @@
+"""Prepare a dataset: split it 70/30 into training and test part and the training part into folds.
+
+The table and the split are stored in the MLflow run, where `tune` finds them.
+"""
+
+from __future__ import annotations
+
+import click
+
+from entrypoints import datasets
+from entrypoints.options import dataset_options
+from entrypoints.prepared import Request, store
+from entrypoints.runs import RecordedCommand, recorded_run
+
+
+@click.command(cls=RecordedCommand, help=__doc__)
+@dataset_options
+def prepare(dataset: str, folds: int, seed: int) -> None:
+    """Parse, call, echo."""
+    request = Request(dataset, folds, seed)
+    with recorded_run("prepare", f"prepare {dataset}", vars(request)) as run:
+        table = datasets.load(dataset)
+        from entrypoints import summary, workers  # imports ray, which a mistake above need not wait for
+
+        try:
+            workers.start(cpus=1)
+            data = store(run.client, run.run_id, table, request)
+        finally:
+            workers.stop()
+        summary.log_dataset(run, table)
+        click.echo(f"Data: {summary.data_line(data, run.run_id, reused=False)}")
+
+
+if __name__ == "__main__":
+    prepare()

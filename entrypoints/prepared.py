@@ -1,0 +1,141 @@
+"""A dataset made ready for a study: stored in the artifacts of a prepare run, found there again, read back.
+
+The artifacts are the table as Parquet (written by Ray Data), the row numbers of the split, and what identifies both.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Metric, Param, Run, RunTag
+from numpy.typing import NDArray
+
+from entrypoints.datasets import Table
+from entrypoints.learners import Array, Task
+from entrypoints.splits import Scaling, Split, fit_scaling, make_split
+
+TEST_FRACTION = 0.3
+_TABLE, _SPLIT, _ABOUT = "table.parquet", "split.json", "about.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of prepare: runs with equal requests hold equal artifacts."""
+
+    dataset: str
+    folds: int
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A table, its split and the normalisation of each fold.
+
+    ``X`` (rows, features) holds raw values; ``y`` (rows,) the raw target, or for classification each label's place in
+    ``classes``. ``scalings`` has one entry per fold, fitted on that fold's training rows alone.
+    """
+
+    name: str
+    task: Task
+    feature_names: tuple[str, ...]
+    target: str
+    classes: tuple[str, ...]
+    digest: str
+    X: Array
+    y: NDArray[Any]
+    split: Split
+    scalings: tuple[Scaling, ...]
+
+    def fit_scaling(self, rows: NDArray[np.int64]) -> Scaling:
+        """The normalisation fitted on these rows and no others."""
+        return fit_scaling(self.X, self.y if self.task == "regression" else None, rows)
+
+    def frame(self, rows: NDArray[np.int64]) -> pd.DataFrame:
+        """The raw feature columns of these rows."""
+        return pd.DataFrame(self.X[rows], columns=list(self.feature_names))
+
+
+def prepared(table: Table, split: Split) -> Prepared:
+    """Normalise a table for each fold of its split."""
+    X, labels = table.X, table.y
+    y = np.searchsorted(np.array(table.classes), labels) if table.classes else labels
+    target = None if table.classes else y
+    scalings = tuple(fit_scaling(X, target, fit) for fit, _ in split.folds)
+    return Prepared(
+        table.name, table.task, table.feature_names, table.target, table.classes, table.digest, X, y, split, scalings
+    )
+
+
+def store(client: MlflowClient, run_id: str, table: Table, request: Request) -> Prepared:
+    """Split a table and store it with its split in a run's artifacts. Ray must be running.
+
+    Raises:
+        UserError: the table cannot be split as requested.
+    """
+    import ray.data  # Ray Data is needed only where something is written
+
+    split = make_split(
+        table.y, stratify=table.task == "classification", folds=request.folds,
+        test_fraction=TEST_FRACTION, seed=request.seed,
+    )
+    about = {
+        "name": table.name, "target": table.target, "task": table.task, "source": table.source,
+        "openml_id": table.openml_id, "licence": table.licence, "digest": table.digest,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        ray.data.from_pandas(table.frame).repartition(1).write_parquet(str(Path(folder, _TABLE)))
+        Path(folder, _SPLIT).write_text(json.dumps(split.to_json()))
+        Path(folder, _ABOUT).write_text(json.dumps(about, indent=1))
+        client.log_artifacts(run_id, folder)
+    client.log_batch(
+        run_id,
+        metrics=[
+            Metric(name, float(value), 0, 0)
+            for name, value in {
+                "rows": len(table.frame),
+                "features": len(table.feature_names),
+                "train_rows": len(split.train),
+                "test_rows": len(split.test),
+            }.items()
+        ],
+        params=[Param(name, str(value)) for name, value in vars(request).items()],
+        tags=[RunTag("sysmetrics.digest", table.digest), RunTag("sysmetrics.data_source", table.source)],
+    )
+    return prepared(table, split)
+
+
+def find(client: MlflowClient, experiment_id: str, request: Request, digest: str) -> Run | None:
+    """The newest finished prepare run of an experiment that answers a request with this content."""
+    conditions = [
+        "attributes.status = 'FINISHED'",
+        "tags.`sysmetrics.kind` = 'prepare'",
+        f"tags.`sysmetrics.digest` = '{digest}'",
+        *(f"params.{name} = '{value}'" for name, value in vars(request).items()),
+    ]
+    runs = client.search_runs([experiment_id], " and ".join(conditions), max_results=1)
+    return runs[0] if runs else None
+
+
+def load(client: MlflowClient, run_id: str) -> Prepared:
+    """Read back what ``store`` wrote.
+
+    Raises:
+        RuntimeError: the artifacts are not what the prepare run recorded.
+    """
+    folder = Path(download_artifacts(run_id=run_id, tracking_uri=client.tracking_uri))
+    about = json.loads((folder / _ABOUT).read_text())
+    digest = about.pop("digest")
+    table = Table(frame=pd.read_parquet(folder / _TABLE), **about)
+    if table.digest != digest:
+        raise RuntimeError(f"the table in run {run_id} is not the one that was stored there; run prepare again")
+    return prepared(table, Split.from_json(json.loads((folder / _SPLIT).read_text())))

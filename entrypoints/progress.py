@@ -1,0 +1,69 @@
+"""Progress of a study on the terminal: one line that updates, or in a log a line every few seconds."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+LOG_EVERY_S = 5.0
+TERMINAL_EVERY_S = 0.2
+
+
+class Progress:
+    """Counts finished trials and says how many, the best so far, and the time left.
+
+    Args:
+        total: how many trials there will be.
+        score: the name of the score, such as ``val_rmse``.
+        stream: where to write.
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self, total: int, score: str, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.done = 0
+        self._total = total
+        self._score = score
+        self._stream = stream or sys.stdout
+        self._clock = clock
+        self._began = clock()
+        self._last_line = -float("inf")
+
+    def trial_ended(self) -> None:
+        """Count one more trial that has ended."""
+        self.done += 1
+
+    def show(self, best: float | None, *, last: bool = False) -> None:
+        """Write the line if it is due; the last one always."""
+        terminal = self._stream.isatty()
+        now = self._clock()
+        if not last and now - self._last_line < (TERMINAL_EVERY_S if terminal else LOG_EVERY_S):
+            return
+        self._last_line = now
+        line = f"{self.done}/{self._total} trials, best {self._score} {'-' if best is None else f'{best:.4f}'}"
+        line += f", {duration(now - self._began)} elapsed"
+        left = self._seconds_left(now)
+        if left is not None and not last:
+            line += f", about {duration(left)} left"
+        self._stream.write(f"\r\033[K{line}" if terminal else f"{line}\n")
+        if terminal and last:
+            self._stream.write("\n")
+        self._stream.flush()
+
+    def _seconds_left(self, now: float) -> float | None:
+        if not self.done:
+            return None
+        return (now - self._began) / self.done * (self._total - self.done)
+
+
+def duration(seconds: float) -> str:
+    """A duration as people write it: 4 s, 2 min 5 s, 1 h 3 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

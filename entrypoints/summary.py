@@ -1,0 +1,207 @@
+"""What the user is told about a study: on the terminal, and in the study's run where the UI shows it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections import Counter
+from statistics import median
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import mlflow
+import mlflow.data
+import pandas as pd
+
+from entrypoints.datasets import Table
+from entrypoints.learners import score_name
+from entrypoints.options import StudySettings
+from entrypoints.prepared import Prepared
+from entrypoints.runs import RecordedRun
+
+if TYPE_CHECKING:
+    from entrypoints.study import Record, TrialRecord
+
+TOP = 5
+UI_PORT = 5000
+COMPARED = ("mean_step_time_ms", "training_time_s", "peak_memory_mb", "cpu_percent", "inference_latency_ms")
+
+
+def log_dataset(run: RecordedRun, table: Table) -> None:
+    """Record the dataset as an input of the study's run."""
+    source = f"https://www.openml.org/d/{table.openml_id}" if table.openml_id else table.source
+    dataset = mlflow.data.from_pandas(table.frame, source=source, targets=table.target, name=table.name)
+    mlflow.log_input(dataset, context="training")
+    run.client.set_tag(run.run_id, "sysmetrics.data_source", table.source)
+
+
+def data_line(data: Prepared, prepare_run_id: str, reused: bool) -> str:
+    """The dataset in one line."""
+    target = f"{data.target} ({data.task})"
+    sizes = f"{len(data.split.train)} training and {len(data.split.test)} test rows, {len(data.feature_names)} features"
+    return f"{data.name}, {target}, {sizes}, prepared {'before ' if reused else ''}in run {prepare_run_id}"
+
+
+def no_usable_trial(trials: list[TrialRecord]) -> str:
+    """Why a study has no result, in one sentence."""
+    failed = sum(trial.status == "FAILED" for trial in trials)
+    diverged = sum(trial.diverged for trial in trials)
+    return (
+        f"no model to choose: of {len(trials)} trials {diverged} diverged and {failed} failed; lower the "
+        "learning_rates, and see the tag sysmetrics.error of failed trials in MLflow"
+    )
+
+
+def trials_table(record: Record) -> pd.DataFrame:
+    """One row per trial: ids, status, configuration and every figure outside ``system/``."""
+    return pd.DataFrame(
+        {
+            "trial_id": trial.trial_id,
+            "run_id": trial.run_id,
+            "status": trial.status,
+            "diverged": trial.diverged,
+            **trial.config,
+            **trial.figures,
+        }
+        for trial in record.trials.values()
+    )
+
+
+def folds_table(record: Record) -> pd.DataFrame:
+    """One row per trial and fold; diverged trials have none."""
+    return pd.DataFrame({"trial_id": trial.trial_id, **fold} for trial in record.trials.values() for fold in trial.folds)
+
+
+def log_study(
+    run: RecordedRun,
+    settings: StudySettings,
+    data: Prepared,
+    record: Record,
+    best_figures: dict[str, float],
+    expected_seconds: float,
+) -> None:
+    """Leave the study's own metrics, tables, best trial and description in its run."""
+    trials, best = list(record.trials.values()), record.best
+    assert best is not None
+    score = score_name(data.task)
+    counts = Counter(trial.status for trial in trials)
+    search_s = (record.last_end or 0.0) - (record.first_start or 0.0)
+    mlflow.log_metrics(
+        {
+            f"best_val_{score}": best.figures[f"val_{score}"],
+            **best_figures,
+            "trials": len(trials),
+            "stopped": counts["KILLED"],
+            "failed": counts["FAILED"],
+            "diverged": sum(trial.diverged for trial in trials),
+            "search_time_s": search_s,
+            "forecast_time_s": expected_seconds,
+            "elapsed_s": time.time() - run.client.get_run(run.run_id).info.start_time / 1000,
+        },
+        step=0,
+    )
+    mlflow.log_table(trials_table(record), "trials.json")
+    mlflow.log_table(folds_table(record), "folds.json")
+    mlflow.set_tags(
+        {
+            "sysmetrics.best_trial_run_id": str(best.run_id),
+            "sysmetrics.best_trial_id": best.trial_id,
+            **{f"best.{key}": str(value) for key, value in _searched(best).items()},
+            "mlflow.note.content": description(run, settings, data, record, best_figures),
+        }
+    )
+
+
+def description(
+    run: RecordedRun, settings: StudySettings, data: Prepared, record: Record, best_figures: dict[str, float]
+) -> str:
+    """The study's page in the UI: what came out, and what to open next."""
+    best, score = record.best, score_name(data.task)
+    assert best is not None
+    diverged = sum(trial.diverged for trial in record.trials.values())
+    rows = "\n".join("| " + " | ".join(cells) + " |" for cells in _table(record, data))
+    header, body = rows.split("\n", 1)
+    rule = "|" + "---|" * (header.count("|") - 1)
+    trials = trials_view(run, data)
+    return f"""\
+**{len(record.trials)} models for {data.name}**, each cross-validated on {settings.folds} folds, and what each of them
+cost its own process. The best has val_{score} **{best.figures[f"val_{score}"]:.4f}**; refitted on the whole training
+part it has test_{score} **{best_figures[f"test_{score}"]:.4f}** and is logged here as `model`.
+{f"{diverged} trials diverged and are never the best." if diverged else ""}
+
+Open next:
+- [All trials, sorted by val_{score}, as charts]({trials}) or [as a table]({trials.replace("CHART", "TABLE")});
+  in the table choose columns, sort by `peak_memory_mb`, or tick trials and press *Compare*.
+- [The {TOP} best trials in parallel coordinates]({compare_view(run, record)}).
+- [The best trial]({_run_view(run, best.run_id)}) and its [system metrics]({_run_view(run, best.run_id)}/system-metrics).
+
+{header}
+{rule}
+{body}
+"""
+
+
+def closing(run: RecordedRun, data: Prepared, record: Record, best_figures: dict[str, float]) -> str:
+    """The end of the command's output: the best trials, the refitted model, and how to look at all of them."""
+    table = _table(record, data)
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    score = score_name(data.task)
+    uri = mlflow.get_tracking_uri()
+    server = uri if uri.startswith("http") else f"http://127.0.0.1:{UI_PORT}"
+    command = (
+        "" if uri.startswith("http") else f"  mlflow server --port {UI_PORT} --backend-store-uri {shlex.quote(uri)}\n"
+    )
+    return (
+        "\n" + "\n".join(lines) + "\n\n"
+        f"Refitted best model: test_{score} {best_figures[f'test_{score}']:.4f}, models in run {run.run_id}\n"
+        f"Compare all trials in the MLflow UI:\n{command}  {server}/{trials_view(run, data)}\n"
+    )
+
+
+def trials_view(run: RecordedRun, data: Prepared) -> str:
+    """The UI's page of exactly this study's trials: flat, best first, charts on (a path and fragment)."""
+    score = score_name(data.task)
+    wanted = f"tags.mlflow.parentRunId = '{run.run_id}' and tags.`sysmetrics.kind` = 'trial'"
+    return (
+        f"#/experiments/{run.experiment_id}/runs?workflowType=machine_learning&searchFilter={quote(wanted, safe='')}"
+        f"&orderByKey={quote(f'metrics.`val_{score}`', safe='')}"
+        f"&orderByAsc={'true' if data.task == 'regression' else 'false'}&compareRunsMode=CHART"
+    )
+
+
+def compare_view(run: RecordedRun, record: Record) -> str:
+    """The UI's comparison of the best trials, which opens with parallel coordinates."""
+    runs = json.dumps([trial.run_id for trial in record.ranked[:TOP]], separators=(",", ":"))
+    return f"#/compare-runs?runs={quote(runs)}&experiments={quote(json.dumps([run.experiment_id]))}"
+
+
+def _run_view(run: RecordedRun, run_id: str | None) -> str:
+    return f"#/experiments/{run.experiment_id}/runs/{run_id}"
+
+
+def _searched(trial: TrialRecord) -> dict[str, Any]:
+    return {key: trial.config[key] for key in ("algorithm", "batch_size", "learning_rate", "alpha")}
+
+
+def _table(record: Record, data: Prepared) -> list[list[str]]:
+    """The best trials and, for comparison, the median of all; a header row first."""
+    score = f"val_{score_name(data.task)}"
+    columns = (score, *COMPARED)
+    rows = [["", *_searched(record.ranked[0]), *columns]]
+    for place, trial in enumerate(record.ranked[:TOP], start=1):
+        figures = [_number(trial.figures.get(name)) for name in columns]
+        rows.append([str(place), *(str(value) for value in _searched(trial).values()), *figures])
+    medians = [_median([trial.figures.get(name) for trial in record.ranked]) for name in columns]
+    rows.append(["median", *("" for _ in _searched(record.ranked[0])), *(_number(value) for value in medians)])
+    return rows
+
+
+def _median(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

@@ -1,0 +1,207 @@
+"""When it is read: a background thread takes a reading at a fixed interval and folds the readings into windows.
+
+Knows nothing of what is read or where it goes: `sample` is any function that returns numbers by name, and whoever
+wants the windows drains them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+_logger = logging.getLogger(__name__)
+_READ_PATIENCE_S = 1.0  # how long read() waits for a reading that another thread is taking
+
+
+@dataclass(frozen=True)
+class Window:
+    """The readings of one stretch of time, folded. Each name is averaged over the readings that had it."""
+
+    number: int  # of its last sample, counted from 1
+    time_ms: int  # unix time in ms at which it closed
+    samples: int
+    mean: dict[str, float]
+    maximum: dict[str, float]
+
+
+class Monitor:
+    """Call `sample` every `interval_s` seconds in a thread, and close a window of the readings every `window_s`.
+
+    `on_sample` sees each reading at once, in the thread that took it. At most `max_windows` windows wait to be drained;
+    older ones are dropped and counted. A Monitor is for one stretch: started once, stopped once. It belongs to the
+    process that made it: in a forked child it reads nothing and holds nothing. Construction raises ValueError; after
+    that only a second `start` raises (RuntimeError): what `sample` or `on_sample` raises is counted in `failures`, and
+    the first is logged.
+    """
+
+    def __init__(
+        self,
+        sample: Callable[[], Mapping[str, float]],
+        *,
+        interval_s: float = 0.1,
+        window_s: float = 0.5,
+        on_sample: Callable[[Mapping[str, float]], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        max_windows: int = 1200,  # ten minutes of half seconds, about 2 MB
+    ) -> None:
+        for name, seconds in (("interval_s", interval_s), ("window_s", window_s)):
+            if not (math.isfinite(seconds) and seconds > 0):
+                raise ValueError(f"{name}={seconds!r}: give a positive number of seconds")
+        if max_windows < 1:
+            raise ValueError(f"max_windows={max_windows!r}: give a number of at least 1")
+        self._sample, self._on_sample = sample, on_sample
+        self._interval_s, self._window_s, self._max_windows = interval_s, window_s, max_windows
+        self._clock, self._wall_clock = clock, wall_clock
+        self._pid = os.getpid()
+        self._thread: threading.Thread | None = None
+        self._stopping = threading.Event()
+        self._sampling = threading.Lock()  # held while a reading is taken, which may take long
+        self._folding = threading.Lock()  # held for microseconds; guards all that follows
+        self._stopped = False
+        self._opened_at: float | None = None
+        self._number = self._samples = 0
+        self._sums: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
+        self._maxima: dict[str, float] = {}
+        self._peaks: dict[str, float] = {}
+        self._windows: deque[Window] = deque()
+        self._thread_cpu_s = self._callers_cpu_s = 0.0
+        self.failures = 0
+        self.dropped = 0
+
+    @property
+    def peaks(self) -> Mapping[str, float]:
+        """The maximum of each value so far."""
+        return self._peaks.copy()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU seconds the monitor itself has cost: its thread's, and its callers' in `read` and `stop`."""
+        return self._thread_cpu_s + self._callers_cpu_s
+
+    def start(self) -> None:
+        """Start the thread, which takes its first reading at once. RuntimeError if this monitor was started before."""
+        if self._elsewhere() or self._stopped or self._thread is not None:
+            raise RuntimeError("this monitor was started or stopped before, or made in another process: make a new one")
+        with self._folding:
+            self._opened_at = self._clock()
+            self._thread = threading.Thread(target=self._run, name="sysmetrics-monitor", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # no more threads, or the interpreter is ending: read and stop still work
+            self._fail(error)
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End the thread, take a last reading and close the last window. Waits at most about `timeout_s`."""
+        if self._elsewhere():
+            return
+        with self._folding:
+            if self._stopped:
+                return
+            self._stopped = True
+        self._stopping.set()
+        thread = self._thread
+        if thread is not None:
+            if thread.is_alive() and thread is not threading.current_thread():
+                thread.join(timeout_s)
+            stuck = thread.is_alive() and thread is not threading.current_thread()
+            self._take_as_caller(0.0 if stuck else max(0.0, timeout_s))
+        with self._folding:
+            self._close_window()
+
+    def __enter__(self) -> Monitor:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def read(self) -> Mapping[str, float]:
+        """Take one more reading now and return it; {} if that fails, takes over a second, or the monitor is stopped."""
+        if self._elsewhere() or self._stopped:
+            return {}
+        return self._take_as_caller(_READ_PATIENCE_S)
+
+    def drain(self) -> list[Window]:
+        """Return the windows that have closed since the last call, oldest first, and forget them."""
+        if self._elsewhere():
+            return []
+        with self._folding:
+            windows = list(self._windows)
+            self._windows.clear()
+        return windows
+
+    def _elsewhere(self) -> bool:
+        """Whether this is a forked child, where the locks may be held forever by a thread that is not there."""
+        return os.getpid() != self._pid
+
+    def _run(self) -> None:
+        while True:
+            self._take(-1)
+            self._thread_cpu_s = time.thread_time()
+            if self._stopping.wait(self._interval_s):
+                return
+
+    def _take_as_caller(self, patience_s: float) -> Mapping[str, float]:
+        began = time.thread_time()
+        values = self._take(patience_s)
+        self._callers_cpu_s += time.thread_time() - began
+        return values
+
+    def _take(self, patience_s: float) -> Mapping[str, float]:
+        """Take a reading, fold it, and show it to `on_sample`: outside the locks, so that it may call this monitor."""
+        try:
+            if not self._sampling.acquire(timeout=patience_s):
+                raise TimeoutError(f"another reading has been going on for {patience_s} s")
+            try:
+                values = {name: float(value) for name, value in self._sample().items()}
+            finally:
+                self._sampling.release()
+            values = {name: value for name, value in values.items() if math.isfinite(value)}
+            with self._folding:
+                self._fold(values)
+            if self._on_sample is not None:
+                self._on_sample(values)
+        except Exception as error:
+            self._fail(error)
+            return {}
+        return values
+
+    def _fail(self, error: Exception) -> None:
+        self.failures += 1
+        if self.failures == 1:
+            _logger.warning("a reading failed; the monitor goes on, and logs no further failure", exc_info=error)
+
+    def _fold(self, values: Mapping[str, float]) -> None:
+        now = self._clock()
+        if self._opened_at is None:
+            self._opened_at = now
+        self._number += 1
+        self._samples += 1
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+            self._counts[name] = self._counts.get(name, 0) + 1
+            self._maxima[name] = max(value, self._maxima.get(name, value))
+            self._peaks[name] = max(value, self._peaks.get(name, value))
+        if now - self._opened_at >= self._window_s:
+            self._opened_at = now
+            self._close_window()
+
+    def _close_window(self) -> None:
+        """Put the window among those to drain, unless nothing could be read in it."""
+        if self._sums:
+            mean = {name: total / self._counts[name] for name, total in self._sums.items()}
+            time_ms = int(self._wall_clock() * 1000)
+            self._windows.append(Window(self._number, time_ms, self._samples, mean, self._maxima))
+            if len(self._windows) > self._max_windows:
+                self._windows.popleft()
+                self.dropped += 1
+        self._samples = 0
+        self._sums, self._counts, self._maxima = {}, {}, {}

@@ -1,0 +1,29 @@
+"""What travels: one value of one metric at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from mlflow_sysmetrics.monitor import Window
+
+SYSTEM_PREFIX = "system/"  # only names that start so appear in the MLflow UI's System metrics tab
+
+
+class Point(NamedTuple):
+    """One value of one metric: unix time in milliseconds, and the place on the metric's step axis."""
+
+    name: str
+    value: float
+    time_ms: int
+    step: int
+
+
+def window_points(windows: Iterable[Window], prefix: str = SYSTEM_PREFIX) -> list[Point]:
+    """Each window's means under their own names and its maxima under ``<name>_max``, at the sample's number."""
+    return [
+        Point(f"{prefix}{name}{suffix}", value, window.time_ms, window.number)
+        for window in windows
+        for suffix, values in (("", window.mean), ("_max", window.maximum))
+        for name, value in values.items()
+    ]

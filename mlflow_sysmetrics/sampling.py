@@ -1,0 +1,306 @@
+"""What is read: one reading of what a process and the processes below it use. Knows no thread and no tracker.
+
+Processor time of a tree is counted as the kernel counts it. A process carries its own time and that of every child it
+has waited for, so the sum over a tree keeps what ended children used: when a child is reaped, its time moves into its
+parent's. Differences of that sum are right however children come and go. Two things need care. A sum taken while a
+child moves would count it twice or not at all: parents are read before their children, and all are read again when one
+disappeared meanwhile. And where time leaves the tree (an orphan, or an OS other than Linux, which adds nothing to the
+parent), the sum falls: that one reading shows too little, never too much.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+import psutil
+
+if sys.platform != "win32":
+    import resource
+
+_CPU = "process_cpu_percent"
+_TICK_S = 0.01  # the kernel counts CPU time in ticks: over less than one, a rate says nothing
+_SETTLED_S = 0.05  # over five ticks, it says something
+_WALK_SHARE = 0.01  # of the sampling thread's time
+T = TypeVar("T")
+
+
+class Reading(NamedTuple):
+    """One process at one moment. A key that could not be read is absent."""
+
+    started: float  # with the pid, names the process: a reused pid has another start
+    ended: bool  # a zombie: it holds no memory, but its counters have not moved to its parent yet
+    cpu_s: float | None  # user + system
+    reaped_cpu_s: float  # the same, of its ended children
+    levels: Mapping[str, float]  # metrics that add up over a tree: megabytes, threads
+    counters: Mapping[str, float]  # metrics whose growth is a rate, in the rate's unit times seconds
+
+
+@dataclass(frozen=True)
+class System:
+    """The operating system, as the sampler sees it. Processes may be any objects: equal means the same process.
+
+    `read` raises `psutil.NoSuchProcess` when the process is gone. `descendants` returns parents before their children.
+    """
+
+    memory_definition: str
+    read: Callable[[Any], Reading]
+    descendants: Callable[[Any], list[Any]]
+    open: Callable[[int], Any] = psutil.Process
+
+
+def _readable(read: Callable[[], T]) -> T | None:
+    """Return the value, or None where the OS does not have it or refuses; a process that is gone still raises."""
+    try:
+        return read()
+    except psutil.ZombieProcess:
+        return None
+    except psutil.NoSuchProcess:
+        raise
+    except (psutil.Error, OSError, AttributeError, NotImplementedError):
+        return None
+
+
+def _disk(process: Any) -> dict[str, float]:
+    """Megabytes moved from and to storage, not those served by the page cache."""
+    io = _readable(lambda: process.io_counters())
+    if io is None:
+        return {}
+    return {"process_read_mb_per_s": io.read_bytes / 1e6, "process_write_mb_per_s": io.write_bytes / 1e6}
+
+
+def _read_linux(process: Any) -> Reading:
+    """Read a process from one read of its stat file (proc(5), field numbers less 3), and psutil for the rest."""
+    try:
+        fd = os.open(f"{psutil.PROCFS_PATH}/{process.pid}/stat", os.O_RDONLY)
+        try:
+            line = os.read(fd, 4096)
+        finally:
+            os.close(fd)
+    except (FileNotFoundError, ProcessLookupError):
+        raise psutil.NoSuchProcess(process.pid) from None
+    stat = line.rpartition(b")")[2].split(None, 20)  # the name, in parentheses, may itself hold spaces and parentheses
+    second = os.sysconf("SC_CLK_TCK")
+    own = process.pid == os.getpid()
+    levels = {"process_threads": float(stat[17])}
+    if memory := _readable(lambda: process.memory_info()):
+        levels["process_memory_mb"] = (memory.rss - memory.shared) / 1e6
+        levels["process_rss_mb"] = memory.rss / 1e6
+    counters = _disk(process)
+    counters["process_page_faults_per_s"] = float(sum(map(int, stat[7:11])))  # minor and major, own and reaped
+    if own:  # of every thread, and cheap; of another process the kernel tells its main thread's only
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        counters["process_context_switches_per_s"] = float(usage.ru_nvcsw + usage.ru_nivcsw)
+    elif switches := _readable(lambda: process.num_ctx_switches()):
+        counters["process_context_switches_per_s"] = float(sum(switches))
+    cpu_s = time.process_time() if own else (int(stat[11]) + int(stat[12])) / second
+    reaped_cpu_s = (int(stat[13]) + int(stat[14])) / second
+    return Reading(float(stat[19]), stat[0] == b"Z", cpu_s, reaped_cpu_s, levels, counters)
+
+
+def _descendants(process: Any) -> list[Any]:
+    return list(process.children(recursive=True))
+
+
+def _descendants_linux(process: Any) -> list[Any]:
+    """Ask the kernel first whether this process has children at all: psutil looks at every process of the machine."""
+    if process.pid == os.getpid():
+        try:
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # takes nobody's exit status away
+        except ChildProcessError:
+            return []
+    return _descendants(process)
+
+
+def _read_portable(process: Any) -> Reading:
+    """Read a process through psutil alone. A zombie counts as gone here, and page faults are not known."""
+    if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:  # not running: also when the pid is reused
+        raise psutil.NoSuchProcess(process.pid)
+    levels, counters = {}, _disk(process)
+    if memory := _readable(lambda: process.memory_full_info()):
+        levels["process_memory_mb"] = memory.uss / 1e6
+        levels["process_rss_mb"] = memory.rss / 1e6
+    if threads := _readable(lambda: process.num_threads()):
+        levels["process_threads"] = float(threads)
+    if switches := _readable(lambda: process.num_ctx_switches()):
+        counters["process_context_switches_per_s"] = float(sum(switches))
+    times = _readable(lambda: process.cpu_times())
+    cpu_s = time.process_time() if process.pid == os.getpid() else times and times.user + times.system
+    return Reading(0.0, False, cpu_s, 0.0, levels, counters)
+
+
+LINUX = System("rss-shr", _read_linux, _descendants_linux)
+PORTABLE = System("uss", _read_portable, _descendants)
+
+
+def _sums(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Add up key by key. A key that one part lacks is absent: a sum without it would pass a limit it should not."""
+    first, *rest = parts
+    sums = dict(first)
+    for part in rest:
+        sums = {key: sums[key] + part[key] for key in sums if key in part}
+    return sums
+
+
+@dataclass
+class _Counter:
+    """A tree's counter: its last total, and how much it has grown since the time of the last rate."""
+
+    total: float
+    since: float
+    grown: float = 0.0
+
+
+class ProcessSampler:
+    """Each call returns one reading of the process `pid` (this one by default), with those below it if `children`.
+
+    Keys: `process_cpu_percent` (of one core, since the last such figure), `process_memory_mb` (see
+    `memory_definition`), `process_rss_mb`, `process_threads`, `process_read_mb_per_s`, `process_write_mb_per_s`,
+    `process_context_switches_per_s`, `process_page_faults_per_s`; megabytes are 1e6 bytes. What cannot be read of every
+    process of the tree is absent. A reading less than 50 ms after the last rates has none, but the first rates are
+    given 10 ms after construction, so that a short run has them too. A process that has ended gives {}.
+
+    New children are looked for every `walk_every_s` seconds, or so rarely that it costs at most 1 % of the time. CPU
+    time that turns up late (a new child's, an ended child's) happened since the last look: the percentage spreads it
+    over the next such span. A call never raises; construction raises ValueError. Not safe to call from two threads at
+    once.
+    """
+
+    def __init__(
+        self,
+        pid: int | None = None,
+        *,
+        children: bool = True,
+        walk_every_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+        cpu_clock: Callable[[], float] = time.thread_time,
+        system: System = LINUX if psutil.LINUX else PORTABLE,
+    ) -> None:
+        if not (math.isfinite(walk_every_s) and walk_every_s > 0):
+            raise ValueError(f"walk_every_s={walk_every_s!r}: give a positive number of seconds")
+        try:
+            self._root: Hashable = system.open(os.getpid() if pid is None else pid)
+        except (psutil.NoSuchProcess, TypeError, ValueError):
+            raise ValueError(f"pid={pid!r}: there is no such process") from None
+        self._members: list[Hashable] = [self._root]  # parents before children; none once the root is gone
+        self._children, self._walk_every_s, self._walk_due = children, walk_every_s, -math.inf
+        self._clock, self._cpu_clock, self._system = clock, cpu_clock, system
+        self._span_s = walk_every_s  # between this walk and the next
+        self._late_s, self._late_span_s = 0.0, walk_every_s  # CPU time not shown yet, and the time to show it in
+        self._cpu_seconds = 0.0
+        self._seen: dict[Hashable, Reading] = {}
+        self._counters: dict[str, _Counter] = {}
+        self._read_at = self._rates_at = self._clock()
+        self._rates_after_s = _TICK_S
+        self()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU seconds of the tree from construction to the last reading, with ended children; never falls."""
+        return self._cpu_seconds
+
+    @property
+    def memory_definition(self) -> str:
+        """What `process_memory_mb` is: "rss-shr" (resident less shared) on Linux, "uss" elsewhere."""
+        return self._system.memory_definition
+
+    def __call__(self) -> dict[str, float]:
+        """Take one reading."""
+        now = self._clock()
+        if self._children and self._members and now >= self._walk_due:
+            self._walk(now)
+        try:
+            readings = self._read_members()
+        except (psutil.Error, OSError):  # for once, say for want of a file descriptor
+            return {}
+        if not readings:
+            return {}
+        totals = _sums(reading.counters for reading in readings.values())
+        self._count(totals, now)
+        self._count_cpu(readings, now)
+        self._seen, self._read_at = readings, now
+        if readings[self._root].ended:
+            return {}
+        values = _sums(reading.levels for reading in readings.values() if not reading.ended)
+        if now - self._rates_at >= self._rates_after_s:
+            values.update(self._rates(now, totals))
+        return values
+
+    def _walk(self, now: float) -> None:
+        """Find the processes below the root, keeping the objects of those already known."""
+        began = self._cpu_clock()
+        try:
+            found = [self._root, *self._system.descendants(self._root)]
+        except (psutil.Error, OSError):
+            found = self._members
+        known = {process: process for process in self._members}
+        self._members = [known.get(process, process) for process in found]
+        self._span_s = max(self._walk_every_s, (self._cpu_clock() - began) / _WALK_SHARE)
+        self._walk_due = now + self._span_s
+
+    def _read_members(self) -> dict[Hashable, Reading]:
+        """Read every member that is still there, all of them after the last one seen to go; {} without a root."""
+        while True:
+            readings: dict[Hashable, Reading] = {}
+            for process in self._members:
+                try:
+                    reading = self._system.read(process)
+                except psutil.NoSuchProcess:
+                    continue
+                before = self._seen.get(process)
+                if before is None or before.started == reading.started:
+                    readings[process] = reading
+            if self._root not in readings:
+                readings = {}
+            if len(readings) in (0, len(self._members)):
+                self._members = list(readings)
+                return readings
+            self._members = list(readings)
+
+    def _grow(self, key: str, total: float, now: float) -> tuple[_Counter, float]:
+        """Return the counter, brought up to its new total, and by how much it rose."""
+        counter = self._counters.setdefault(key, _Counter(total, now))
+        rise = max(0.0, total - counter.total)
+        counter.total = total
+        return counter, rise
+
+    def _count(self, totals: Mapping[str, float], now: float) -> None:
+        for key, total in totals.items():
+            counter, rise = self._grow(key, total, now)
+            counter.grown += rise
+
+    def _count_cpu(self, readings: Mapping[Hashable, Reading], now: float) -> None:
+        """Add what the known processes used themselves at once, and a part of what turned up late."""
+        on_time = total = 0.0
+        for process, reading in readings.items():
+            if reading.cpu_s is None:
+                return
+            total += reading.cpu_s + (reading.reaped_cpu_s if self._children else 0.0)
+            before = self._seen.get(process)
+            if before is not None and before.cpu_s is not None:
+                on_time += max(0.0, reading.cpu_s - before.cpu_s)
+        counter, rise = self._grow(_CPU, total, now)
+        self._cpu_seconds += rise
+        if rise > on_time:
+            self._late_s += rise - on_time
+            self._late_span_s = self._span_s
+        elapsed = now - self._read_at
+        shown = self._late_s * min(1.0, elapsed / self._late_span_s) if self._late_s else 0.0
+        self._late_s -= shown
+        self._late_span_s = max(self._late_span_s - elapsed, 1e-9)
+        counter.grown += min(rise, on_time) + shown
+
+    def _rates(self, now: float, totals: Mapping[str, float]) -> dict[str, float]:
+        """Return each counter's growth per second since its last rate, and begin anew."""
+        rates = {}
+        for key, counter in self._counters.items():
+            if (key in totals or key == _CPU) and now > counter.since:
+                rates[key] = counter.grown / (now - counter.since) * (100 if key == _CPU else 1)
+                counter.since, counter.grown = now, 0.0
+        self._rates_at, self._rates_after_s = now, _SETTLED_S
+        return rates

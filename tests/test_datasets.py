@@ -1,0 +1,273 @@
+"""Named tables: what they hold, how that is pinned, and what happens to wrong names and damaged files."""
+
+import csv
+import dataclasses
+import gzip
+import hashlib
+import json
+import re
+import shutil
+import struct
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from entrypoints.datasets import DATA, Table, known, load
+from entrypoints.errors import UserError
+
+DIABETES = ("preg", "plas", "pres", "skin", "insu", "mass", "pedi", "age")
+RED_WINE = (
+    *("fixed_acidity", "volatile_acidity", "citric_acid", "residual_sugar", "chlorides", "free_sulfur_dioxide"),
+    *("total_sulfur_dioxide", "density", "pH", "sulphates", "alcohol"),
+)
+
+
+def _table(frame: pd.DataFrame, task: str = "classification") -> Table:
+    return Table("made_up", frame, str(frame.columns[-1]), task, "bundled", None, "none")  # type: ignore[arg-type]
+
+
+def _small() -> pd.DataFrame:
+    return pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [0.5, 0.25, 0.1], "label": ["5", "7", "5"]})
+
+
+def _records(name: str) -> list[list[str]]:
+    with gzip.open(DATA / f"{name}.csv.gz", "rt", newline="") as text:
+        return list(csv.reader(text))
+
+
+def test_known_lists_the_bundled_tables_sorted() -> None:
+    """The two small tables are there without a download."""
+    assert known() == ("diabetes", "red_wine")
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "target", "rows", "first_row", "task", "openml_id"),
+    [
+        ("diabetes", DIABETES, "class", 768, (6, 148, 72, 35, 0, 33.6, 0.627, 50), "classification", 37),
+        (
+            *("red_wine", RED_WINE, "quality", 1599),
+            *((7.4, 0.7, 0, 1.9, 0.076, 11, 34, 0.9978, 3.51, 0.56, 9.4), "regression", 44972),
+        ),
+    ],
+    ids=["diabetes", "red_wine"],
+)
+def test_table_holds_the_documented_columns_and_rows(
+    name: str,
+    features: tuple[str, ...],
+    target: str,
+    rows: int,
+    first_row: tuple[float, ...],
+    task: str,
+    openml_id: int,
+) -> None:
+    """Name, shape, columns, first row, task and origin are those of the published table."""
+    table = load(name)
+    assert (table.name, table.source, table.openml_id, table.task) == (name, "bundled", openml_id, task)
+    assert (table.target, table.feature_names) == (target, features)
+    assert table.frame.shape == (rows, len(features) + 1)
+    assert tuple(table.X[0]) == first_row
+
+
+def test_red_wine_has_the_published_quality_counts() -> None:
+    """Quality is a float64 target, with the counts published for it."""
+    table = load("red_wine")
+    assert table.y.dtype == np.float64
+    assert Counter(table.y.tolist()) == {3: 10, 4: 53, 5: 681, 6: 638, 7: 199, 8: 18}
+    assert table.classes == ()
+    assert table.licence == "CC BY 4.0"
+
+
+def test_diabetes_has_the_published_class_counts() -> None:
+    """The labels are text, with the counts published for them, and the classes are sorted."""
+    table = load("diabetes")
+    assert Counter(table.y.tolist()) == {"tested_negative": 500, "tested_positive": 268}
+    assert table.classes == ("tested_negative", "tested_positive")
+    assert table.y[:3].tolist() == ["tested_positive", "tested_negative", "tested_positive"]
+
+
+@pytest.mark.parametrize("name", known())
+def test_features_are_a_contiguous_array_of_ones_own(name: str) -> None:
+    """X is float64, C-contiguous and writable, and writing to it leaves the table alone."""
+    table = load(name)
+    X = table.X
+    assert X.dtype == np.float64
+    assert X.flags.c_contiguous
+    before = X.copy()
+    X += 1
+    assert np.array_equal(table.X, before)
+    assert set(map(str, table.frame.dtypes.iloc[:-1])) == {"float64"}
+
+
+@pytest.mark.parametrize("name", known())
+def test_digest_can_be_computed_without_pandas(name: str) -> None:
+    """The digest is the documented hash of the file's values, so no reader or version of one has a part in it."""
+    header, *rows = _records(name)
+    content = hashlib.sha256(json.dumps([len(rows), *header]).encode())
+    *features, target = zip(*rows, strict=True)
+    for column in features:
+        content.update(struct.pack(f"<{len(rows)}d", *map(float, column)))
+    numeric = name == "red_wine"
+    content.update(struct.pack(f"<{len(rows)}d", *map(float, target)) if numeric else json.dumps(target).encode())
+    assert load(name).digest == content.hexdigest()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"a": "int64"}, id="integer feature"),
+        pytest.param({"a": "uint8"}, id="byte feature"),
+        pytest.param({"a": "Int64"}, id="nullable feature"),
+        pytest.param({"label": "category"}, id="category of text"),
+        pytest.param({"label": "object"}, id="text objects"),
+        pytest.param({"label": "int64"}, id="integer label"),
+        pytest.param({"label": "float64"}, id="float label"),
+    ],
+)
+def test_digest_ignores_how_values_are_stored(change: dict[str, str]) -> None:
+    """The same values under other dtypes have the same digest, labels and classes."""
+    frame = _small()
+    other = _table(frame.astype(change))
+    assert other.digest == _table(frame).digest
+    assert other.y.tolist() == ["5", "7", "5"]
+    assert other.classes == ("5", "7")
+
+
+def test_digest_ignores_the_numbering_of_the_rows() -> None:
+    """A frame's index is no content."""
+    frame = _small()
+    assert _table(frame.set_axis([7, 8, 9])).digest == _table(frame).digest
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(_small().replace({"b": {0.1: np.nextafter(0.1, 1)}}), id="last bit of a cell"),
+        pytest.param(_small().replace({"label": {"7": "8"}}), id="label"),
+        pytest.param(_small().rename(columns={"a": "c"}), id="name of a feature"),
+        pytest.param(_small().rename(columns={"label": "class"}), id="name of the target"),
+        pytest.param(_small().iloc[[1, 0, 2]], id="order of the rows"),
+        pytest.param(_small()[["b", "a", "label"]], id="order of the columns"),
+        pytest.param(_small().iloc[:2], id="number of rows"),
+    ],
+)
+def test_digest_changes_with_the_content(other: pd.DataFrame) -> None:
+    """No cell, name or order can change unnoticed."""
+    assert _table(other).digest != _table(_small()).digest
+
+
+def test_digest_of_a_regression_target_changes_with_it() -> None:
+    """A numeric target is part of the content too."""
+    frame = _small()[["a", "b"]]
+    changed = frame.assign(b=[0.5, 0.25, np.nextafter(0.1, 1)])
+    assert _table(changed, "regression").digest != _table(frame, "regression").digest
+
+
+def test_table_whose_target_is_not_last_is_refused() -> None:
+    """A target among the features would be trained on."""
+    with pytest.raises(ValueError, match="the target label must be the last column, of label, a"):
+        Table("made_up", _small()[["label", "a"]], "label", "classification", "bundled", None, "none")
+
+
+def test_table_is_frozen() -> None:
+    """A checked table cannot be exchanged for another one in place."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        load("diabetes").target = "age"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        pytest.param("red_wnie", "use red_wine, the closest name", id="typing error"),
+        pytest.param("RED_WINE", "use red_wine, the closest name", id="capitals"),
+        pytest.param("zzz", "use one of these names", id="nothing alike"),
+    ],
+)
+def test_unknown_name_is_answered_with_the_known_and_the_closest(name: str, advice: str) -> None:
+    """The user reads what was given, what is allowed and what to do."""
+    with pytest.raises(UserError) as error:
+        load(name)
+    assert str(error.value) == f"dataset={name}: one of diabetes, red_wine is allowed; {advice}"
+
+
+def test_intact_copy_of_a_bundled_file_is_read(tmp_path: Path) -> None:
+    """The folder is an argument: what follows fails for the damage, not for the place."""
+    shutil.copy(DATA / "red_wine.csv.gz", tmp_path)
+    assert load("red_wine", folder=tmp_path).digest == load("red_wine").digest
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        pytest.param(b"7.4,0.7,", b"7.4,0.71,", "digest .* found", id="cell"),
+        pytest.param(b"7.4,0.7,", b"7.4,often,", "cannot be read", id="cell that is no number"),
+        pytest.param(b"fixed_acidity", b"acidity", "columns .* found", id="feature's name"),
+        pytest.param(b"quality", b"score", "the target quality must be the last column", id="target's name"),
+        pytest.param(b"7.4,0.7,0.0,1.9,0.076,11.0,34.0,0.9978,3.51,0.56,9.4,5\n", b"", "rows .* found", id="row"),
+        pytest.param(b",0.9978,3.51,0.56,9.4,5\n", b",0.9978,3.51,0.56,9.4,9\n", "'max': 9.0.* found", id="range"),
+    ],
+)
+def test_changed_bundled_file_is_refused_by_name(tmp_path: Path, old: bytes, new: bytes, fault: str) -> None:
+    """A file that is not the table is our fault: RuntimeError with the file, and the fact in which it differs."""
+    text = gzip.decompress((DATA / "red_wine.csv.gz").read_bytes())
+    assert old in text
+    path = tmp_path / "red_wine.csv.gz"
+    path.write_bytes(gzip.compress(text.replace(old, new)))
+    with pytest.raises(RuntimeError, match=f"{re.escape(str(path))} .*{fault}.*; restore it from the repository"):
+        load("red_wine", folder=tmp_path)
+
+
+def test_changed_class_counts_are_refused(tmp_path: Path) -> None:
+    """A class that gained rows is told by its counts."""
+    text = gzip.decompress((DATA / "diabetes.csv.gz").read_bytes())
+    changed = text.replace(b"0.627,50,tested_positive", b"0.627,50,tested_negative")
+    (tmp_path / "diabetes.csv.gz").write_bytes(gzip.compress(changed))
+    with pytest.raises(RuntimeError, match="'tested_negative': 501"):
+        load("diabetes", folder=tmp_path)
+
+
+def _missing(path: Path) -> None:
+    path.unlink()
+
+
+def _cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def _not_gzip(path: Path) -> None:
+    path.write_bytes(b"preg,plas\n1,2\n")
+
+
+def _bytes_flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[200:260] = bytes(60)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [_missing, _cut_short, _not_gzip, _bytes_flipped])
+def test_damaged_bundled_file_is_refused_by_name(tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
+    """However a file came to harm, the error names it and says what to do."""
+    path = tmp_path / "diabetes.csv.gz"
+    shutil.copy(DATA / path.name, path)
+    damage(path)
+    with pytest.raises(RuntimeError, match=f"{re.escape(str(path))} cannot be read: .*restore it from the repository"):
+        load("diabetes", folder=tmp_path)
+
+
+@pytest.mark.parametrize("name", known())
+def test_provenance_page_tells_the_files_checksums(name: str) -> None:
+    """The README beside the data states each file's sha256, its text's, and the digest."""
+    packed = (DATA / f"{name}.csv.gz").read_bytes()
+    page = (DATA / "README.md").read_text(encoding="utf-8")
+    section = page.partition(f"## {name}.csv.gz")[2].partition("\n## ")[0]
+    for content in (packed, gzip.decompress(packed)):
+        assert hashlib.sha256(content).hexdigest() in section
+    assert load(name).digest in section
+
+
+@pytest.mark.parametrize("name", known())
+def test_bundled_file_carries_no_time_and_no_name(name: str) -> None:
+    """Compressing the same text again gives the same bytes: the gzip header has no flags and time 0."""
+    assert (DATA / f"{name}.csv.gz").read_bytes()[3:8] == bytes(5)
