@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import click
 
+from entrypoints import datasets
 from entrypoints.errors import UserError
 
 Number = TypeVar("Number", int, float)
@@ -24,7 +25,7 @@ class NumberType(click.ParamType, Generic[Number]):
     """One number within bounds. ``above`` is excluded, ``least`` is allowed; infinity and NaN never are."""
 
     def __init__(self, kind: type[Number], *, least: float = -math.inf, above: float = -math.inf) -> None:
-        self.kind = kind
+        self.kind: type[Number] = kind
         self.least = least
         self.above = above
         self.name = "integer" if kind is int else "number"
@@ -57,7 +58,7 @@ class NumberListType(click.ParamType, Generic[Number]):
     name = "list"
 
     def __init__(self, each: NumberType[Number], *, auto: bool = False) -> None:
-        self.each = each
+        self.each: NumberType[Number] = each
         self.auto = auto
 
     def convert(
@@ -69,7 +70,9 @@ class NumberListType(click.ParamType, Generic[Number]):
         numbers = [self.each.parse(part.strip()) for part in str(value).split(",")]
         if None in numbers:
             auto = f"{AUTO} or " if self.auto else ""
-            raise _not_allowed(param, value, f"{auto}numbers separated by commas, each {self.each.allowed}, are allowed")
+            raise _not_allowed(
+                param, value, f"{auto}numbers separated by commas, each {self.each.allowed}, are allowed"
+            )
         return tuple(dict.fromkeys(number for number in numbers if number is not None))
 
 
@@ -103,11 +106,17 @@ class StudySettings:
             )
 
 
+def dataset_option(command: Command) -> Command:
+    """Add the choice of a dataset to a command."""
+    text = f"The dataset: {' or '.join(datasets.known())}."
+    return click.option("--dataset", default="red_wine", show_default=True, help=text)(command)
+
+
 def dataset_options(command: Command) -> Command:
     """Add what ``prepare`` needs to a command: the dataset and its split."""
     return _apply(
         command,
-        click.option("--dataset", default="red_wine", show_default=True, help="The dataset: red_wine or diabetes."),
+        dataset_option,
         click.option(
             "--folds", type=NumberType(int, least=2), default=10, show_default=True,
             help="Cross-validation folds of the training part.",

@@ -10,7 +10,9 @@ from entrypoints.prepared import Prepared, Request
 from entrypoints.runs import RecordedRun, child_run
 
 
-def obtain(study: RecordedRun, table: Table, request: Request, start_ray: Callable[[], None]) -> tuple[Prepared, str, bool]:
+def obtain(
+    study: RecordedRun, table: Table, request: Request, start_ray: Callable[[], None]
+) -> tuple[Prepared, str, bool]:
     """The data of a study, the id of the prepare run that holds it, and whether that run was there already.
 
     Raises:

@@ -6,6 +6,7 @@ The artifacts are the table as Parquet (written by Ray Data), the row numbers of
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,8 @@ class Prepared:
 
     def frame(self, rows: NDArray[np.int64]) -> pd.DataFrame:
         """The raw feature columns of these rows."""
-        return pd.DataFrame(self.X[rows], columns=list(self.feature_names))
+        frame: pd.DataFrame = pd.DataFrame(self.X[rows], columns=list(self.feature_names))
+        return frame
 
 
 def prepared(table: Table, split: Split) -> Prepared:
@@ -83,16 +85,24 @@ def store(client: MlflowClient, run_id: str, table: Table, request: Request) -> 
     import ray.data  # Ray Data is needed only where something is written
 
     split = make_split(
-        table.y, stratify=table.task == "classification", folds=request.folds,
-        test_fraction=TEST_FRACTION, seed=request.seed,
+        table.y,
+        stratify=table.task == "classification",
+        folds=request.folds,
+        test_fraction=TEST_FRACTION,
+        seed=request.seed,
     )
     about = {
-        "name": table.name, "target": table.target, "task": table.task, "source": table.source,
-        "openml_id": table.openml_id, "licence": table.licence, "digest": table.digest,
+        "name": table.name,
+        "target": table.target,
+        "task": table.task,
+        "source": table.source,
+        "openml_id": table.openml_id,
+        "licence": table.licence,
+        "digest": table.digest,
     }
     with tempfile.TemporaryDirectory() as folder:
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         ray.data.from_pandas(table.frame).repartition(1).write_parquet(str(Path(folder, _TABLE)))
         Path(folder, _SPLIT).write_text(json.dumps(split.to_json()))
         Path(folder, _ABOUT).write_text(json.dumps(about, indent=1))

@@ -29,8 +29,13 @@ class Progress:
         self._score = score
         self._stream = stream or sys.stdout
         self._clock = clock
-        self._began = clock()
+        self._began: float | None = None
         self._last_line = -float("inf")
+
+    def trial_started(self) -> None:
+        """Count time from now on, if this is the first trial."""
+        if self._began is None:
+            self._began = self._clock()
 
     def trial_ended(self) -> None:
         """Count one more trial that has ended."""
@@ -43,20 +48,19 @@ class Progress:
         if not last and now - self._last_line < (TERMINAL_EVERY_S if terminal else LOG_EVERY_S):
             return
         self._last_line = now
-        line = f"{self.done}/{self._total} trials, best {self._score} {'-' if best is None else f'{best:.4f}'}"
-        line += f", {duration(now - self._began)} elapsed"
-        left = self._seconds_left(now)
-        if left is not None and not last:
-            line += f", about {duration(left)} left"
-        self._stream.write(f"\r\033[K{line}" if terminal else f"{line}\n")
+        self._stream.write(f"\r\033[K{self._line(best, now, last)}" if terminal else f"{self._line(best, now, last)}\n")
         if terminal and last:
             self._stream.write("\n")
         self._stream.flush()
 
-    def _seconds_left(self, now: float) -> float | None:
-        if not self.done:
-            return None
-        return (now - self._began) / self.done * (self._total - self.done)
+    def _line(self, best: float | None, now: float, last: bool) -> str:
+        if self._began is None:
+            return "starting the processes"
+        line = f"{self.done}/{self._total} trials, best {self._score} {'-' if best is None else f'{best:.4f}'}"
+        line += f", {duration(now - self._began)} elapsed"
+        if self.done and not last:
+            line += f", about {duration((now - self._began) / self.done * (self._total - self.done))} left"
+        return line
 
 
 def duration(seconds: float) -> str:

@@ -49,6 +49,7 @@ class RecordedRun:
     client: MlflowClient
     run_id: str
     experiment_id: str
+    tags: dict[str, str]
 
 
 @contextlib.contextmanager
@@ -73,7 +74,7 @@ def recorded_run(kind: str, name: str, params: dict[str, object]) -> Iterator[Re
         try:
             with store_errors():
                 active = mlflow.start_run(run_name=name if "MLFLOW_RUN_ID" not in os.environ else None)
-            run = RecordedRun(MlflowClient(), active.info.run_id, active.info.experiment_id)
+            run = RecordedRun(MlflowClient(), active.info.run_id, active.info.experiment_id, active.data.tags)
             run.client.set_experiment_tag(run.experiment_id, *_EXPERIMENT_KIND)
             if _GENERATED_NAME.fullmatch(active.info.run_name or ""):
                 run.client.update_run(run.run_id, name=name)
@@ -96,7 +97,7 @@ def child_run(parent: RecordedRun, kind: str, name: str) -> Iterator[RecordedRun
     """Open a run nested under another; FAILED with the error's text if the body raises."""
     tags = {KIND: kind, "mlflow.parentRunId": parent.run_id}
     created = parent.client.create_run(parent.experiment_id, run_name=name, tags=tags)
-    run = RecordedRun(parent.client, created.info.run_id, parent.experiment_id)
+    run = RecordedRun(parent.client, created.info.run_id, parent.experiment_id, created.data.tags)
     try:
         yield run
     except BaseException as error:

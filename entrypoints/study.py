@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import click
@@ -28,6 +27,8 @@ from entrypoints.trial import Trial
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 
 Config = dict[str, Any]
+# Who ran what: trials show it in the same columns of the UI as their study.
+INHERITED = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
 SEARCHED = ("algorithm", "batch_size", "learning_rate", "alpha")
 
 
@@ -76,6 +77,7 @@ class Record(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Note the trial, and the moment when the search began."""
         self.first_start = self.first_start or time.time()
+        self._progress.trial_started()
         self.trials[trial.trial_id] = TrialRecord(trial.trial_id, dict(trial.config))
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
@@ -144,8 +146,7 @@ def run_study(run: RecordedRun, settings: StudySettings) -> None:
         cpus = min(settings.cpus or workers.usable_cpus(), len(configs))
         expected = forecast.study_seconds(configs, data, cpus)
         click.echo(
-            f"Search: {len(configs)} trials of {settings.folds} folds on {cpus} CPU cores, "
-            f"about {duration(expected)}"
+            f"Search: {len(configs)} trials of {settings.folds} folds on {cpus} CPU cores, about {duration(expected)}"
         )
         stages.end("forecast")
         record = search(run, settings, data, configs, cpus)
@@ -213,16 +214,15 @@ def search(run: RecordedRun, settings: StudySettings, data: Prepared, configs: l
     callback = SystemMetricsCallback(
         experiment_id=run.experiment_id,
         parent_run_id=run.run_id,
+        tags={key: tag for key, tag in run.tags.items() if key in INHERITED},
         run_name=lambda trial: " ".join(f"{key}={trial.config[key]}" for key in varied),
     )
-    trainable = tune.with_parameters(Trial, data=data, barrier=workers.Barrier.remote(cpus))
+    trainable = tune.with_parameters(Trial, data=data, barrier=workers.barrier(cpus))
     with tempfile.TemporaryDirectory(prefix="study-") as folder:
         try:
             tune.Tuner(
                 tune.with_resources(trainable, {"cpu": 1}),
-                param_space={
-                    **configs[0], **{key: tune.grid_search(_values(configs, key)) for key in SEARCHED}
-                },
+                param_space={**configs[0], **{key: tune.grid_search(_values(configs, key)) for key in SEARCHED}},
                 tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=None),
                 run_config=tune.RunConfig(
                     storage_path=folder,

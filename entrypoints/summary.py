@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import mlflow
-import mlflow.data
 import pandas as pd
+from mlflow.data.pandas_dataset import from_pandas
 
 from entrypoints.datasets import Table
 from entrypoints.learners import score_name
@@ -31,7 +31,7 @@ COMPARED = ("mean_step_time_ms", "training_time_s", "peak_memory_mb", "cpu_perce
 def log_dataset(run: RecordedRun, table: Table) -> None:
     """Record the dataset as an input of the study's run."""
     source = f"https://www.openml.org/d/{table.openml_id}" if table.openml_id else table.source
-    dataset = mlflow.data.from_pandas(table.frame, source=source, targets=table.target, name=table.name)
+    dataset = from_pandas(table.frame, source=source, targets=table.target, name=table.name)
     mlflow.log_input(dataset, context="training")
     run.client.set_tag(run.run_id, "sysmetrics.data_source", table.source)
 
@@ -53,9 +53,9 @@ def no_usable_trial(trials: list[TrialRecord]) -> str:
     )
 
 
-def trials_table(record: Record) -> pd.DataFrame:
+def trials_table(record: Record) -> list[dict[str, Any]]:
     """One row per trial: ids, status, configuration and every figure outside ``system/``."""
-    return pd.DataFrame(
+    return [
         {
             "trial_id": trial.trial_id,
             "run_id": trial.run_id,
@@ -65,12 +65,12 @@ def trials_table(record: Record) -> pd.DataFrame:
             **trial.figures,
         }
         for trial in record.trials.values()
-    )
+    ]
 
 
-def folds_table(record: Record) -> pd.DataFrame:
+def folds_table(record: Record) -> list[dict[str, Any]]:
     """One row per trial and fold; diverged trials have none."""
-    return pd.DataFrame({"trial_id": trial.trial_id, **fold} for trial in record.trials.values() for fold in trial.folds)
+    return [{"trial_id": trial.trial_id, **fold} for trial in record.trials.values() for fold in trial.folds]
 
 
 def log_study(
@@ -101,13 +101,13 @@ def log_study(
         },
         step=0,
     )
-    mlflow.log_table(trials_table(record), "trials.json")
-    mlflow.log_table(folds_table(record), "folds.json")
+    mlflow.log_table(pd.DataFrame(trials_table(record)), "trials.json")
+    mlflow.log_table(pd.DataFrame(folds_table(record)), "folds.json")
     mlflow.set_tags(
         {
             "sysmetrics.best_trial_run_id": str(best.run_id),
             "sysmetrics.best_trial_id": best.trial_id,
-            **{f"best.{key}": str(value) for key, value in _searched(best).items()},
+            **{f"sysmetrics.best_{key}": str(value) for key, value in _searched(best).items()},
             "mlflow.note.content": description(run, settings, data, record, best_figures),
         }
     )
@@ -134,7 +134,8 @@ Open next:
 - [All trials, sorted by val_{score}, as charts]({trials}) or [as a table]({trials.replace("CHART", "TABLE")});
   in the table choose columns, sort by `peak_memory_mb`, or tick trials and press *Compare*.
 - [The {TOP} best trials in parallel coordinates]({compare_view(run, record)}).
-- [The best trial]({_run_view(run, best.run_id)}) and its [system metrics]({_run_view(run, best.run_id)}/system-metrics).
+- [The best trial]({run_view(run, best.run_id)}) and
+  [what its process did]({run_view(run, best.run_id, "system-metrics")}).
 
 {header}
 {rule}
@@ -177,8 +178,9 @@ def compare_view(run: RecordedRun, record: Record) -> str:
     return f"#/compare-runs?runs={quote(runs)}&experiments={quote(json.dumps([run.experiment_id]))}"
 
 
-def _run_view(run: RecordedRun, run_id: str | None) -> str:
-    return f"#/experiments/{run.experiment_id}/runs/{run_id}"
+def run_view(run: RecordedRun, run_id: str | None, tab: str = "overview") -> str:
+    """The UI's page of one run."""
+    return f"#/experiments/{run.experiment_id}/runs/{run_id}/{tab}?workflowType=machine_learning"
 
 
 def _searched(trial: TrialRecord) -> dict[str, Any]:

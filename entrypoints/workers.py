@@ -79,6 +79,11 @@ class Barrier:
         await self._all_here.wait()
 
 
+def barrier(parties: int) -> ActorHandle:
+    """A barrier for so many workers. Ray must be running."""
+    return Barrier.remote(parties)  # type: ignore[attr-defined]
+
+
 def wait_for_all(barrier: ActorHandle | None) -> None:
     """Wait at the barrier, but never for longer than a minute: a late worker costs time, not the study."""
     if barrier is None:

@@ -173,9 +173,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             own = {MLFLOW_PARENT_RUN_ID: self.parent_run_id} if self.parent_run_id else {}
             tags = {**own, "sysmetrics.kind": "trial", "sysmetrics.trial_id": trial.trial_id, **(self.tags or {})}
             assert self.experiment_id is not None
-            self._sink.create(
-                trial.trial_id, experiment_id=self.experiment_id, name=self.run_name(trial), tags=tags
-            )
+            self._sink.create(trial.trial_id, experiment_id=self.experiment_id, name=self.run_name(trial), tags=tags)
             self._sink.log(trial.trial_id, params={**flatten_dict(trial.config), **self.params})
         return self._sink
 
