@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from entrypoints.datasets import Table
 from entrypoints.learners import Array, Task
+from entrypoints.runs import RecordedRun, child_run
 from entrypoints.splits import Scaling, Split, fit_scaling, make_split
 
 TEST_FRACTION = 0.3
@@ -149,3 +151,19 @@ def load(client: MlflowClient, run_id: str) -> Prepared:
     if table.digest != digest:
         raise RuntimeError(f"the table in run {run_id} is not the one that was stored there; run prepare again")
     return prepared(table, Split.from_json(json.loads((folder / _SPLIT).read_text())))
+
+
+def obtain(
+    study: RecordedRun, table: Table, request: Request, start_ray: Callable[[], None]
+) -> tuple[Prepared, str, bool]:
+    """The data of a study, the id of the prepare run that holds it, and whether that run was there already.
+
+    Raises:
+        UserError: the table cannot be split as requested.
+    """
+    found = find(study.client, study.experiment_id, request, table.digest)
+    if found is not None:
+        return load(study.client, found.info.run_id), found.info.run_id, True
+    with child_run(study, "prepare", f"prepare {table.name}") as run:
+        start_ray()
+        return store(study.client, run.run_id, table, request), run.run_id, False

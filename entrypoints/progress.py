@@ -1,4 +1,4 @@
-"""Progress of a study on the terminal: one line that updates, or in a log a line every few seconds."""
+"""How far a study is, and where its time went."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+import psutil
+
 LOG_EVERY_S = 5.0
 TERMINAL_EVERY_S = 0.2
 
 
 class Progress:
     """Counts finished trials and says how many, the best so far, and the time left.
+
+    On a terminal it is one line that updates, in a log a line every few seconds.
 
     Args:
         total: how many trials there will be.
@@ -63,6 +67,24 @@ class Progress:
         return line
 
 
+class Stages:
+    """Where the time goes: seconds from the command's start to the end of each named stage."""
+
+    def __init__(self) -> None:
+        self._last = _command_start()
+        self.start = self._last
+        self.seconds: dict[str, float] = {}
+
+    def end(self, name: str) -> None:
+        """Everything since the last stage was this one."""
+        now = time.time()
+        self.seconds[name] = now - self._last
+        self._last = now
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
+
+
 def duration(seconds: float) -> str:
     """A duration as people write it: 4 s, 2 min 5 s, 1 h 3 min."""
     whole = round(seconds)
@@ -71,3 +93,11 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _command_start() -> float:
+    """When the user pressed return: the start of ``mlflow run`` if that is what started this process."""
+    process = psutil.Process()
+    parent = process.parent()
+    by_mlflow = parent is not None and any("mlflow" in part for part in parent.cmdline()[:3])
+    return (parent if by_mlflow and parent else process).create_time()

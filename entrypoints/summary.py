@@ -7,7 +7,7 @@ import shlex
 import time
 from collections import Counter
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import mlflow
@@ -15,13 +15,12 @@ import pandas as pd
 from mlflow.data.pandas_dataset import from_pandas
 
 from entrypoints.datasets import Table
+from entrypoints.grid import SEARCHED
 from entrypoints.learners import score_name
 from entrypoints.options import StudySettings
 from entrypoints.prepared import Prepared
+from entrypoints.record import Record, TrialRecord
 from entrypoints.runs import RecordedRun
-
-if TYPE_CHECKING:
-    from entrypoints.study import Record, TrialRecord
 
 TOP = 5
 UI_PORT = 5000
@@ -184,7 +183,7 @@ def run_view(run: RecordedRun, run_id: str | None, tab: str = "overview") -> str
 
 
 def _searched(trial: TrialRecord) -> dict[str, Any]:
-    return {key: trial.config[key] for key in ("algorithm", "batch_size", "learning_rate", "alpha")}
+    return {key: trial.config[key] for key in SEARCHED}
 
 
 def _table(record: Record, data: Prepared) -> list[list[str]]:

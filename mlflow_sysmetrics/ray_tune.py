@@ -73,7 +73,6 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         experiment_id: where runs go, by id; wins over the name.
         parent_run_id: the run that trials are nested under in the UI.
         run_name: a trial -> the name of its run; by default Ray's name for it.
-        params: parameters that all trials share, beside each trial's own configuration.
         close_timeout_s: how long the end of the experiment waits for the store to take what is left.
     """
 
@@ -90,7 +89,6 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         experiment_id: str | None = None,
         parent_run_id: str | None = None,
         run_name: Callable[[Trial], str] = str,
-        params: Mapping[str, object] | None = None,
         close_timeout_s: float = 60.0,
     ) -> None:
         super().__init__(
@@ -105,7 +103,6 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         self.experiment_id = experiment_id
         self.parent_run_id = parent_run_id
         self.run_name = run_name
-        self.params = dict(params or {})
         self.close_timeout_s = close_timeout_s
         self._sink: Sink | None = None  # made in setup(): Tune pickles the callback before it
 
@@ -139,6 +136,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             sink.log(trial.trial_id, _metrics_of(result))
         else:
             sink.log(trial.trial_id, (Point(*point) for point in carried["points"]), tags=carried["tags"])
+            carried["points"].clear()  # Tune keeps every trial's last result in memory
 
     @_never_raises
     def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
@@ -174,7 +172,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             tags = {**own, "sysmetrics.kind": "trial", "sysmetrics.trial_id": trial.trial_id, **(self.tags or {})}
             assert self.experiment_id is not None
             self._sink.create(trial.trial_id, experiment_id=self.experiment_id, name=self.run_name(trial), tags=tags)
-            self._sink.log(trial.trial_id, params={**flatten_dict(trial.config), **self.params})
+            self._sink.log(trial.trial_id, params=flatten_dict(trial.config))
         return self._sink
 
 

@@ -1,0 +1,83 @@
+"""What became of each trial, followed on the driver while the search runs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+
+from entrypoints.learners import Task, better, score_name
+from entrypoints.progress import Progress
+
+
+@dataclass
+class TrialRecord:
+    """What the study knows of one trial. ``figures`` holds the last value of every metric outside ``system/``."""
+
+    trial_id: str
+    config: dict[str, Any]
+    status: str = "RUNNING"
+    figures: dict[str, float] = field(default_factory=dict)
+    folds: list[dict[str, float]] = field(default_factory=list)
+    diverged: bool = False
+    run_id: str | None = None
+
+
+class Record(tune.Callback):
+    """Follows the search on the driver: each trial's last figures, the best so far, progress on the terminal."""
+
+    def __init__(self, task: Task, progress: Progress) -> None:
+        self.trials: dict[str, TrialRecord] = {}
+        self.first_start: float | None = None
+        self.last_end: float | None = None
+        self._task = task
+        self._score = f"val_{score_name(task)}"
+        self._progress = progress
+
+    def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Note the trial, and the moment when the search began."""
+        self.first_start = self.first_start or time.time()
+        self._progress.trial_started()
+        self.trials[trial.trial_id] = TrialRecord(trial.trial_id, dict(trial.config))
+
+    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Keep what the trial's last result says."""
+        record, result = self._end(trial), trial.last_result or {}
+        record.status = "FINISHED" if result.get("figures") else "KILLED"
+        record.figures = result.get("figures", {})
+        record.folds = result.get("folds", [])
+        record.diverged = result.get("diverged", False)
+
+    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Note that the trial has failed; its run says how."""
+        self._end(trial).status = "FAILED"
+
+    def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        """Keep the terminal's line up to date."""
+        best = self.best
+        self._progress.show(best.figures[self._score] if best else None)
+
+    def on_experiment_end(self, trials: list[TuneTrial], **info: Any) -> None:
+        """Write the last line of progress."""
+        best = self.best
+        self._progress.show(best.figures[self._score] if best else None, last=True)
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The trial with the best validation score among those that ran to their end and did not diverge."""
+        ranked = self.ranked
+        return ranked[0] if ranked else None
+
+    @property
+    def ranked(self) -> list[TrialRecord]:
+        """Those trials, best first."""
+        able = [record for record in self.trials.values() if record.status == "FINISHED" and not record.diverged]
+        return sorted(able, key=lambda record: record.figures[self._score], reverse=better(self._task, 1.0, than=0.0))
+
+    def _end(self, trial: TuneTrial) -> TrialRecord:
+        self.last_end = time.time()
+        self._progress.trial_ended()
+        return self.trials.setdefault(trial.trial_id, TrialRecord(trial.trial_id, dict(trial.config)))
