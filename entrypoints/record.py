@@ -11,6 +11,7 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from entrypoints.learners import Task, better, score_name
 from entrypoints.progress import Progress
+from mlflow_sysmetrics.ray_tune import error_line
 
 
 @dataclass
@@ -24,6 +25,7 @@ class TrialRecord:
     folds: list[dict[str, float]] = field(default_factory=list)
     diverged: bool = False
     run_id: str | None = None
+    error: str | None = None
 
 
 class Record(tune.Callback):
@@ -52,8 +54,9 @@ class Record(tune.Callback):
         record.diverged = result.get("diverged", False)
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """Note that the trial has failed; its run says how."""
-        self._end(trial).status = "FAILED"
+        """Note that the trial has failed, and why."""
+        record = self._end(trial)
+        record.status, record.error = "FAILED", error_line(trial)
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         """Keep the terminal's line up to date."""

@@ -44,12 +44,10 @@ def data_line(data: Prepared, prepare_run_id: str, reused: bool) -> str:
 
 def no_usable_trial(trials: list[TrialRecord]) -> str:
     """Why a study has no result, in one sentence."""
-    failed = sum(trial.status == "FAILED" for trial in trials)
+    errors = [trial.error for trial in trials if trial.error]
     diverged = sum(trial.diverged for trial in trials)
-    return (
-        f"no model to choose: of {len(trials)} trials {diverged} diverged and {failed} failed; lower the "
-        "learning_rates, and see the tag sysmetrics.error of failed trials in MLflow"
-    )
+    advice = f"the first error was {errors[0]}" if errors else "lower the learning_rates or max_steps"
+    return f"no model to choose: of {len(trials)} trials {diverged} diverged and {len(errors)} failed; {advice}"
 
 
 def trials_table(record: Record) -> list[dict[str, Any]]:

@@ -99,7 +99,7 @@ class Monitor:
             self._fail(error)
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """End the thread, take a last reading and close the last window. Waits at most about `timeout_s`."""
+        """End the thread and take a last reading, then close the window. At most `timeout_s` for each of these two."""
         if self._elsewhere():
             return
         with self._folding:
@@ -111,8 +111,7 @@ class Monitor:
         if thread is not None:
             if thread.is_alive() and thread is not threading.current_thread():
                 thread.join(timeout_s)
-            stuck = thread.is_alive() and thread is not threading.current_thread()
-            self._take_as_caller(0.0 if stuck else max(0.0, timeout_s))
+            self._take_as_caller(max(0.0, timeout_s))
         with self._folding:
             self._close_window()
 

@@ -143,7 +143,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         """End the trial's run: FINISHED, FAILED, or KILLED where Tune ended it before its own end."""
         sink = self._open(trial)
         if failed:
-            sink.end(trial.trial_id, "FAILED", tags={"sysmetrics.error": _error_line(trial)})
+            sink.end(trial.trial_id, "FAILED", tags={"sysmetrics.error": error_line(trial)})
             return
         carried = (trial.last_result or {}).get(PAYLOAD_KEY)
         sink.end(trial.trial_id, "FINISHED" if carried is None or carried["ended"] else "KILLED")
@@ -194,7 +194,7 @@ def _metrics_of(result: dict[str, Any]) -> list[Point]:
     ]
 
 
-def _error_line(trial: Trial) -> str:
-    """The last line of the trial's traceback: the exception and its message."""
+def error_line(trial: Trial) -> str:
+    """Why a trial failed: the last line of its traceback, which is the exception and its message."""
     lines = (trial.get_error() or "").strip().splitlines()
     return lines[-1] if lines else "unknown error"

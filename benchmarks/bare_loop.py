@@ -1,0 +1,96 @@
+"""The opponent of the search: scikit-learn's ``partial_fit`` in plain processes, with no metrics and no tracking.
+
+Each process takes the next configuration from a queue, normalises its folds' tables once, and trains the folds one
+after the other on the batches that the study trains on. scikit-learn runs with its default settings.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import time
+from typing import Any
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
+
+import sklearn  # noqa: E402
+
+from entrypoints.cross_validation import Configuration, CrossValidation, batches  # noqa: E402
+from entrypoints.learners import Learner  # noqa: E402
+from entrypoints.prepared import Prepared  # noqa: E402
+from mlflow_sysmetrics.monitor import Monitor  # noqa: E402
+from mlflow_sysmetrics.sampling import ProcessSampler  # noqa: E402
+
+LEVELS = ("bare", "unchecked", "metrics", "sampled")
+
+
+def seconds(configs: list[dict[str, Any]], data: Prepared, processes: int, level: str = "bare") -> float:
+    """Wall time from the moment when all processes are ready to the end of the last configuration.
+
+    ``level`` adds, one after the other, what the study's trials do beside ``partial_fit``: ``bare`` nothing,
+    ``unchecked`` scikit-learn's checks of every batch off, ``metrics`` losses and scores, ``sampled`` the thread.
+    """
+    context = multiprocessing.get_context("spawn")
+    work = context.Queue()
+    for config in configs:
+        work.put(config)
+    ready = context.Barrier(processes + 1)
+    workers = [context.Process(target=_work, args=(data, work, ready, level)) for _ in range(processes)]
+    for worker in workers:
+        worker.start()
+    ready.wait()
+    started = time.perf_counter()
+    for worker in workers:
+        worker.join()
+    if any(worker.exitcode for worker in workers):
+        raise RuntimeError("a process of the bare loop failed")
+    return time.perf_counter() - started
+
+
+def _work(data: Prepared, work: Any, ready: Any, level: str) -> None:
+    tables = [(scaling.transform(data.X), scaling.transform_target(data.y)) for scaling in data.scalings]
+    if level != "bare":
+        sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
+    ready.wait()
+    while True:
+        try:
+            config = work.get(timeout=1 if work.empty() else 10)
+        except queue.Empty:
+            return
+        if level == "sampled":
+            with Monitor(ProcessSampler()):
+                _train_with_metrics(config, data)
+        elif level == "metrics":
+            _train_with_metrics(config, data)
+        else:
+            _train(config, data, tables)
+
+
+def _train(config: dict[str, Any], data: Prepared, tables: list[Any]) -> None:
+    configuration = Configuration.from_dict(config)
+    steps = configuration.steps(max(len(fit) for fit, _ in data.split.folds))
+    for number, ((fit, _), (X, y)) in enumerate(zip(data.split.folds, tables, strict=True)):
+        learner = Learner(
+            configuration.algorithm,
+            learning_rate=configuration.learning_rate,
+            alpha=configuration.alpha,
+            n_classes=len(data.classes),
+        )
+        estimator, rows = learner.estimator, batches(fit, configuration.batch_size, (configuration.seed, number))
+        first_call = {"classes": range(len(data.classes))} if data.classes else {}
+        target = data.y if data.classes else y
+        for _ in range(steps):
+            batch = next(rows)
+            estimator.partial_fit(X[batch], target[batch], **first_call)
+
+
+def _train_with_metrics(config: dict[str, Any], data: Prepared) -> None:
+    training = CrossValidation(Configuration.from_dict(config), data)
+    while not training.ended:
+        training.step()
+        if training.step_number % config["report_every"] == 0 or training.ended:
+            training.report()
+    if not training.diverged:
+        training.final_figures(training.fold_figures())

@@ -1,0 +1,171 @@
+"""What sampling costs: ours and MLflow's own monitor, measured in one run. `python benchmarks/sampler.py`, 1-2 minutes.
+
+- *Cost of a sample*: CPU time of this process (`time.process_time`, all threads) per sample, best of five rounds. Ours
+  is a whole `Monitor.read()`: reading, folding, closing windows and draining them, with a clock that moves 0.1 s at
+  each reading, so that rates and the walk once a second are in it. MLflow's is what the loop of its
+  `SystemMetricsMonitor` does per sample on an SQLite store: collect, ask the store for the run, aggregate, publish.
+- *Slowdown*: `SGDRegressor.partial_fit` with and without our monitor at ten samples a second, as the median of seven
+  pairs. Each pair takes turns, in changing order, so that other load meets both sides: six slices of half a second
+  each way. In CPU time of the process (all its threads) and in wall time (what the user waits). Two more sides say
+  what to compare that with: a thread that only wakes up ten times a second and reads nothing (the interpreter lock
+  changes hands at each wake-up, which is dear where waking a virtual processor is), and training alone again (noise).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import count
+from pathlib import Path
+from statistics import median
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mlflow_sysmetrics.monitor import Monitor
+from mlflow_sysmetrics.sampling import ProcessSampler
+
+PAIRS = 7
+SLICES = 6
+SLICE_S = 0.5  # as many steps as take about this long
+
+
+def cpu_us(call: Callable[[], object], times: int) -> float:
+    """CPU microseconds of this process per call: the best of five rounds."""
+    rounds = []
+    for _ in range(5):
+        began = time.process_time()
+        for _ in range(times):
+            call()
+        rounds.append((time.process_time() - began) / times * 1e6)
+    return min(rounds)
+
+
+def our_sample(children: int) -> float:
+    """Cost of one of our samples, for a tree of this process and that many idle children."""
+    argv = [sys.executable, "-c", "print(flush=True); input()"]
+    idle = [subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(children)]
+    try:
+        for process in idle:
+            assert process.stdout is not None
+            process.stdout.readline()
+        readings = count()
+        sampler = ProcessSampler(clock=lambda: next(readings) / 10)
+        monitor = Monitor(sampler, clock=lambda: next(readings) / 20)  # each sample looks at both clocks once
+        monitor.read()
+        assert set(monitor.peaks) >= {"process_memory_mb", "process_threads"}
+
+        def sample() -> None:
+            monitor.read()
+            monitor.drain()
+
+        cost = cpu_us(sample, 400)
+        assert monitor.failures == 0
+        assert len(monitor.peaks) == 8, sorted(monitor.peaks)
+        return cost
+    finally:
+        for process in idle:
+            process.communicate(b"\n")
+
+
+def mlflow_sample() -> tuple[float, float]:
+    """Cost of one sample of MLflow's monitor on an SQLite store: its collection alone, and all that its loop does."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["MLFLOW_TRACKING_URI"] = uri = f"sqlite:///{folder}/mlflow.db"
+        import mlflow
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        logging.disable(logging.INFO)  # the migrations of a new database
+        client = mlflow.MlflowClient(uri)
+        run_id = client.create_run(client.create_experiment("benchmark")).info.run_id
+        theirs = SystemMetricsMonitor(run_id, tracking_uri=uri)
+
+        def sample() -> None:
+            theirs.collect_metrics()
+            assert mlflow.MlflowClient(uri).get_run(run_id).info.status == "RUNNING"
+            theirs.publish_metrics(theirs.aggregate_metrics())
+
+        sample()
+        whole = cpu_us(sample, 40)
+        theirs.mlflow_logger.flush()
+        assert client.get_run(run_id).data.metrics
+        return cpu_us(theirs.collect_metrics, 400), whole
+
+
+@contextmanager
+def monitored() -> Iterator[None]:
+    with Monitor(ProcessSampler(), interval_s=0.1) as monitor:
+        yield
+    assert monitor.failures == 0
+    assert monitor.drain()
+
+
+def waking() -> AbstractContextManager[object]:
+    return Monitor(dict, interval_s=0.1)
+
+
+def slowdown() -> dict[str, tuple[float, float]]:
+    """Percent more CPU time and wall time than training alone takes: with each side around it."""
+    import numpy as np
+    from sklearn.linear_model import SGDRegressor
+
+    generator = np.random.default_rng(0)
+    X = generator.normal(size=(64, 11))
+    y = X.sum(axis=1)
+
+    def train(steps: int, around: AbstractContextManager[object]) -> tuple[float, float]:
+        model = SGDRegressor(learning_rate="constant", eta0=0.01, random_state=0)
+        cpu, wall = time.process_time(), time.perf_counter()
+        with around:
+            for _ in range(steps):
+                model.partial_fit(X, y)
+        return time.process_time() - cpu, time.perf_counter() - wall
+
+    train(500, nullcontext())
+    steps = int(1000 * SLICE_S / train(1000, nullcontext())[1])
+    sides: dict[str, Callable[[], AbstractContextManager[object]]]
+    sides = {"alone": nullcontext, "monitored": monitored, "waking": waking, "again": nullcontext}
+    ratios: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
+    for pair in range(PAIRS):
+        totals = {side: [0.0, 0.0] for side in sides}
+        for turn in range(SLICES):
+            order = list(sides)[:: (-1) ** turn]
+            for side in order[(pair + turn // 2) % 4 :] + order[: (pair + turn // 2) % 4]:
+                totals[side] = [sum(x) for x in zip(totals[side], train(steps, sides[side]()), strict=True)]
+        for side, (cpu, wall) in totals.items():
+            ratios[side].append((cpu / totals["alone"][0], wall / totals["alone"][1]))
+    return {
+        side: (median(cpu for cpu, _ in pairs) * 100 - 100, median(wall for _, wall in pairs) * 100 - 100)
+        for side, pairs in ratios.items()
+    }
+
+
+def row(what: str, figure: str, target: str = "") -> None:
+    print(f"{what:<62}{figure:>12}   {target}", flush=True)
+
+
+def main() -> None:
+    row("CPU per sample", "", "target")
+    ours, tree = our_sample(0), our_sample(4)
+    row("  ours, one process, 8 metrics", f"{ours:.0f} us", "<= 60 us")
+    row("  ours, a tree of 5", f"{tree:.0f} us")
+    collect, whole = mlflow_sample()
+    row("  MLflow's monitor: collect only (machine-wide figures)", f"{collect:.0f} us")
+    row("  MLflow's monitor: collect, get_run, aggregate, publish", f"{whole:.0f} us")
+    row("  ratio, MLflow's whole loop / ours", f"{whole / ours:.0f} x")
+    percent = slowdown()
+    row(f"SGDRegressor.partial_fit, 10 samples/s, median of {PAIRS} pairs", "", "")
+    for position, what in enumerate(("CPU time of the process", "wall time")):
+        row(f"  slowdown, {what}", f"{percent['monitored'][position]:+.2f} %", "< 1 %")
+        row("    of a thread that only wakes up", f"{percent['waking'][position]:+.2f} %")
+        row("    of nothing: the machine's noise", f"{percent['again'][position]:+.2f} %")
+
+
+if __name__ == "__main__":
+    main()

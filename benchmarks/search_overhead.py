@@ -1,0 +1,181 @@
+"""What a study costs beside the training itself: its search's wall time over that of the bare ``partial_fit`` loop.
+
+    python benchmarks/search_overhead.py [--dataset red_wine] [--pairs 3] [--cpus 0]
+
+Both sides train the same configurations, folds and batches in as many processes, in turn, ``pairs`` times; the
+medians of the ratios count. The study logs everything into a new SQLite store. Then each layer is added to the loop in
+turn on a part of the grid, to show what it costs: scikit-learn's own checks of every batch off (a saving), the metrics,
+the sampling thread, Ray Tune, MLflow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+import bare_loop  # noqa: E402
+
+from entrypoints import datasets, workers  # noqa: E402
+from entrypoints.grid import algorithms_for, grid  # noqa: E402
+from entrypoints.options import StudySettings  # noqa: E402
+from entrypoints.prepared import TEST_FRACTION, Prepared, prepared  # noqa: E402
+from entrypoints.splits import make_split  # noqa: E402
+
+RESULT = "RESULT "
+LAYER_SHARE = 4  # the layers are measured on every fourth batch size
+
+
+def settings_for(dataset: str, cpus: int, batch_sizes: tuple[int, ...] | None = None) -> StudySettings:
+    """The defaults of ``tune``."""
+    return StudySettings(
+        dataset=dataset, algorithm="auto", batch_sizes=batch_sizes, learning_rates=(0.1, 0.01, 0.001, 0.0001),
+        alphas=(0.0001, 0.001, 0.01), folds=10, seed=0, max_steps=500, max_epochs=0, report_every=100, cpus=cpus,
+    )  # fmt: skip
+
+
+def data_for(settings: StudySettings) -> tuple[Prepared, list[dict[str, Any]]]:
+    """The data and the grid of a study, made without MLflow."""
+    table = datasets.load(settings.dataset)
+    split = make_split(
+        table.y, stratify=table.task == "classification", folds=settings.folds,
+        test_fraction=TEST_FRACTION, seed=settings.seed,
+    )  # fmt: skip
+    data = prepared(table, split)
+    return data, grid(settings, data, algorithms_for(data.task, settings.algorithm))
+
+
+def study_times(settings: StudySettings, tracked: bool) -> dict[str, float]:
+    """Run a study's search in a new process with a new store; ``tracked`` says whether MLflow is in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        env = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+        command = [sys.executable, __file__, "--child", json.dumps([vars(settings), tracked])]
+        done = subprocess.run(command, env=env, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+        line = next(line for line in done.stdout.splitlines() if line.startswith(RESULT))
+        times: dict[str, float] = json.loads(line.removeprefix(RESULT))
+        return times
+
+
+def run_child(settings: StudySettings, tracked: bool) -> None:
+    """The study's own search, timed from outside its code."""
+    from entrypoints import study
+    from entrypoints.runs import recorded_run
+
+    began = time.time()
+    workers.start(settings.cpus)
+    data, configs = data_for(settings)
+    cpus = settings.cpus or workers.usable_cpus()
+    ray_up = time.time()
+    if not tracked:
+        study.SystemMetricsCallback = NoTracking  # type: ignore[attr-defined,misc]
+    with recorded_run("study", "benchmark", {}) as run:
+        fit = time.time()
+        cpu_before = time.process_time()
+        record = study.search(run, settings, data, configs, cpus)
+        driver_cpu = time.process_time() - cpu_before
+    workers.stop()
+    assert record.first_start is not None
+    assert record.last_end is not None
+    assert all(trial.status == "FINISHED" for trial in record.trials.values()), "a trial did not finish"
+    times = {
+        "search_s": record.last_end - record.first_start,
+        "with_workers_s": record.last_end - fit,
+        "ray_init_s": ray_up - began,
+        "driver_cpu_s": driver_cpu,
+    }
+    click.echo(RESULT + json.dumps(times))
+
+
+def _no_tracking() -> type:
+    from ray import tune
+
+    class Silent(tune.Callback):
+        """A callback that keeps nothing."""
+
+        def __init__(self, **kwargs: Any) -> None:
+            super().__init__()
+
+        def close(self, timeout_s: float) -> bool:
+            return True
+
+        def run_id(self, trial_id: str) -> None:
+            return None
+
+    return Silent
+
+
+def NoTracking(**kwargs: Any) -> Any:  # noqa: N802 - stands in for a class
+    """A study without MLflow: the same search with a callback that keeps nothing."""
+    return _no_tracking()(**kwargs)
+
+
+@click.command(help=__doc__)
+@click.option("--dataset", default="red_wine", show_default=True)
+@click.option("--pairs", default=3, show_default=True)
+@click.option("--cpus", default=0, show_default=True, help="0: all usable CPU cores")
+@click.option("--child", hidden=True)
+def main(dataset: str, pairs: int, cpus: int, child: str | None) -> None:
+    """Measure both sides in turn and print the ratios."""
+    if child:
+        values, tracked = json.loads(child)
+        lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        run_child(StudySettings(**(values | lists)), tracked)
+        return
+    settings = settings_for(dataset, cpus or workers.usable_cpus())
+    data, configs = data_for(settings)
+    print(
+        f"{len(configs)} configurations x {settings.folds} folds of {dataset} in {settings.cpus} processes", flush=True
+    )
+    search, with_workers = [], []
+    for pair in range(pairs):
+        bare = bare_loop.seconds(configs, data, settings.cpus)
+        ours = study_times(settings, tracked=True)
+        search.append(ours["search_s"] / bare)
+        with_workers.append(ours["with_workers_s"] / bare)
+        click.echo(
+            f"pair {pair + 1}: bare loop {bare:.1f} s, study {ours['search_s']:.1f} s "
+            f"(with the start of its workers {ours['with_workers_s']:.1f} s; driver CPU {ours['driver_cpu_s']:.1f} s): "
+            f"{search[-1]:.3f} x, {with_workers[-1]:.3f} x"
+        )
+    print(
+        f"median: {median(search):.3f} x (target <= 1.12), with workers {median(with_workers):.3f} x (target <= 1.20)"
+    )
+    layers(settings, configs, pairs)
+
+
+def layers(settings: StudySettings, configs: list[dict[str, Any]], pairs: int) -> None:
+    """Add one layer after the other to the loop and print what each costs, as a share of the bare loop."""
+    sizes = tuple(dict.fromkeys(config["batch_size"] for config in configs))[::LAYER_SHARE]
+    part = StudySettings(**(vars(settings) | {"batch_sizes": sizes}))
+    data, some = data_for(part)
+    times: dict[str, list[float]] = {}
+    for _ in range(pairs):
+        for level in bare_loop.LEVELS:
+            times.setdefault(level, []).append(bare_loop.seconds(some, data, settings.cpus, level))
+        times.setdefault("ray", []).append(study_times(part, tracked=False)["search_s"])
+        times.setdefault("mlflow", []).append(study_times(part, tracked=True)["search_s"])
+    names = {
+        "bare": "bare partial_fit loop", "unchecked": "scikit-learn's checks off", "metrics": "metrics",
+        "sampled": "sampling thread", "ray": "Ray Tune", "mlflow": "MLflow",
+    }  # fmt: skip
+    click.echo(f"\nlayers, on {len(some)} configurations, median of {pairs}:")
+    before = base = median(times["bare"])
+    for level, values in times.items():
+        now = median(values)
+        click.echo(f"  {names[level]:28s} {now:7.1f} s  {(now - before) / base:+7.1%}")
+        before = now
+
+
+if __name__ == "__main__":
+    main()
