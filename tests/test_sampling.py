@@ -20,7 +20,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mlflow_sysmetrics.sampling import LINUX, PORTABLE, ProcessSampler, Reading, System
+from mlflow_sysmetrics.readings import LINUX, PORTABLE, Reading, System
+from mlflow_sysmetrics.sampling import ProcessSampler
 
 linux_only = pytest.mark.skipif(not psutil.LINUX, reason="compares with /proc")
 KEYS = {
