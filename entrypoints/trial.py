@@ -22,8 +22,42 @@ from mlflow_sysmetrics.ray_tune import payload
 from mlflow_sysmetrics.sampling import ProcessSampler
 
 RESULT_EVERY_S = 1.0  # a result a second keeps a long trial live at little cost to the driver
-QUIET_AT_MOST_S = 3.0  # slow steps must not hold back the thread's series until the next report
 MEMORY = "process_memory_mb"
+
+
+class Cost:
+    """What this process uses from now on, watched by a thread."""
+
+    def __init__(self) -> None:
+        _release_memory()
+        self._began = time.perf_counter()
+        self._sampler = ProcessSampler()
+        self._baseline_mb = self._sampler().get(MEMORY)
+        self._monitor = Monitor(self._sampler)
+        self._monitor.start()
+        self.memory_definition = self._sampler.memory_definition
+
+    @property
+    def elapsed_s(self) -> float:
+        """Wall time since the start."""
+        return time.perf_counter() - self._began
+
+    def figures(self) -> dict[str, float]:
+        """CPU share, peak memory and its growth since the start; what cannot be read is absent."""
+        self._monitor.read()
+        figures = {"cpu_percent": self._sampler.cpu_seconds / self.elapsed_s * 100}
+        peak_mb = self._monitor.peaks.get(MEMORY)
+        if peak_mb is not None and self._baseline_mb is not None:
+            figures |= {"peak_memory_mb": peak_mb, "memory_growth_mb": peak_mb - self._baseline_mb}
+        return figures
+
+    def points(self) -> list[Point]:
+        """The thread's series since the last call."""
+        return window_points(self._monitor.drain())
+
+    def stop(self) -> None:
+        """Take the last reading and end the thread. Idempotent."""
+        self._monitor.stop()
 
 
 class Trial(tune.Trainable):
@@ -36,97 +70,62 @@ class Trial(tune.Trainable):
         """Start the first trial of this process once all processes of the study are up."""
         # The table was checked for NaN and infinity when it was prepared; checking every batch again costs 10 %.
         sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
-        self._data = data
-        self._watch: Monitor | None = None
         gc.collect()
         gc.freeze()  # what the imports left is permanent: later collections need not look at it
+        self._data = data
         wait_for_all(barrier)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another trial in this process."""
+        self.cleanup()
         self._begin(new_config)
         return True
 
     def cleanup(self) -> None:
         """Stop watching, also when Tune ends the trial before its own end."""
-        if self._watch is not None:
-            self._watch.stop()
+        self._cost.stop()
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self.cleanup()
-        _release_memory()
         self._report_every: int = config["report_every"]
         self._points: list[Point] = []
-        self._began = time.perf_counter()
-        self._sampler = ProcessSampler()
-        self._baseline = self._sampler().get(MEMORY)
-        self._watch = Monitor(self._sampler)
-        self._watch.start()
+        self._cost = Cost()
         self._training = CrossValidation(Configuration.from_dict(config), self._data)
 
     def step(self) -> dict[str, Any]:
-        """Train for about a second, or to the trial's end."""
+        """Train for about a second, whether a report is due or not, or to the trial's end."""
         began = time.monotonic()
         training = self._training
-        while not training.ended:
+        while not training.ended and time.monotonic() - began < RESULT_EVERY_S:
             training.step()
-            since = time.monotonic() - began
             if training.step_number % self._report_every == 0 or training.ended:
-                self._report()
-                if since >= RESULT_EVERY_S:
-                    break
-            elif since >= QUIET_AT_MOST_S:
-                break
+                self._figures = training.report() | self._cost.figures()
+                self._add(self._figures, training.step_number)
         return self._end() if training.ended else self._result()
-
-    def _report(self) -> None:
-        """One point of each curve."""
-        assert self._watch is not None
-        self._watch.read()
-        figures = self._training.report()
-        elapsed_s = time.perf_counter() - self._began
-        figures["cpu_percent"] = self._sampler.cpu_seconds / elapsed_s * 100
-        peak = self._watch.peaks.get(MEMORY)
-        if peak is not None and self._baseline is not None:
-            figures |= {"peak_memory_mb": peak, "memory_growth_mb": peak - self._baseline}
-        self._add(figures, self._training.step_number)
-        self._figures = figures
 
     def _end(self) -> dict[str, Any]:
         """The last result: the one-off figures, at step 0 so that the UI draws them as bars."""
-        assert self._watch is not None
         training = self._training
-        folds: list[dict[str, float]] = []
-        if not training.diverged:
-            folds = training.fold_figures()
-            final = training.final_figures(folds)
-        else:
-            final = {}
-        final["elapsed_s"] = time.perf_counter() - self._began
+        folds = [] if training.diverged else training.fold_figures()
+        final = (training.final_figures(folds) if folds else {}) | {"elapsed_s": self._cost.elapsed_s}
         self._add(final, step=0)
-        self._figures |= final
-        self._watch.stop()
+        self._cost.stop()
         tags = {"sysmetrics.diverged": str(training.diverged).lower()}
         return self._result(tags, ended=True) | {
             "done": True,
-            "figures": self._figures,
+            "figures": self._figures | final,
             "folds": folds,
             "diverged": training.diverged,
         }
 
     def _result(self, tags: dict[str, str] | None = None, *, ended: bool = False) -> dict[str, Any]:
-        assert self._watch is not None
-        points, self._points = self._points + window_points(self._watch.drain()), []
+        points, self._points = self._points + self._cost.points(), []
         where = {
             "sysmetrics.node": platform.node(),
             "sysmetrics.pid": str(os.getpid()),
-            "sysmetrics.memory_definition": self._sampler.memory_definition,
+            "sysmetrics.memory_definition": self._cost.memory_definition,
         }
-        return {
-            "step": self._training.step_number,
-            **payload(points, tags={**where, **(tags or {})}, ended=ended),
-        }
+        return {"step": self._training.step_number, **payload(points, tags={**where, **(tags or {})}, ended=ended)}
 
     def _add(self, figures: dict[str, float], step: int) -> None:
         now_ms = int(time.time() * 1000)

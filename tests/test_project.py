@@ -1,0 +1,126 @@
+"""The files that describe the project agree with the code: MLproject, conda.yaml, README, --help, the imports."""
+
+from __future__ import annotations
+
+import configparser
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+
+ROOT = Path(__file__).parent.parent
+ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
+README = (ROOT / "README.md").read_text()
+
+
+def command(entry: str) -> click.Command:
+    """The click command of an MLproject entry point."""
+    found = getattr(importlib.import_module(f"entrypoints.{entry}"), entry)
+    assert isinstance(found, click.Command)
+    return found
+
+
+def options(entry: str) -> dict[str, click.Option]:
+    """A command's options by name."""
+    return {str(option.name): option for option in command(entry).params if isinstance(option, click.Option)}
+
+
+@pytest.mark.parametrize("entry", ENTRY_POINTS)
+def test_mlproject_parameters_are_the_options_with_the_same_defaults(entry: str) -> None:
+    """`mlflow run` and `python -m entrypoints.<entry>` start from the same values."""
+    parameters = {name: str(parameter["default"]) for name, parameter in ENTRY_POINTS[entry]["parameters"].items()}
+    assert parameters == {name: str(option.default) for name, option in options(entry).items()}
+
+
+@pytest.mark.parametrize("entry", ENTRY_POINTS)
+def test_mlproject_command_passes_every_parameter(entry: str) -> None:
+    """No parameter is accepted and then forgotten, and none is quoted twice."""
+    text = ENTRY_POINTS[entry]["command"]
+    passed = dict(re.findall(r"--(\w+) \{(\w+)\}", text))
+    assert passed == {name: name for name in ENTRY_POINTS[entry]["parameters"]}
+    assert text.startswith(f"python -m entrypoints.{entry} ")
+
+
+@pytest.mark.parametrize("entry", ENTRY_POINTS)
+def test_help_explains_every_option(entry: str) -> None:
+    """--help teaches: what the command does, and for each option a sentence and its default."""
+    shown = CliRunner().invoke(command(entry), ["--help"])
+    assert shown.exit_code == 0
+    assert (command(entry).help or "").split(".")[0].split("\n")[0][:40] in " ".join(shown.output.split())
+    for name, option in options(entry).items():
+        assert option.help, name
+        assert option.show_default, name
+        assert f"--{name}" in shown.output
+
+
+def test_readme_describes_every_parameter_of_tune_with_its_default() -> None:
+    """The README's table is the list of parameters."""
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", README, re.MULTILINE))
+    assert rows == {name: str(parameter["default"]) for name, parameter in ENTRY_POINTS["tune"]["parameters"].items()}
+
+
+def test_ci_runs_the_commands_of_the_readme() -> None:
+    """What the README tells a newcomer to type is what CI types."""
+    commands = re.findall(r"^python3 -m venv .*$", README, re.MULTILINE)
+    ci = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert len(commands) == 2
+    assert [line for line in commands if line not in ci] == []
+
+
+def test_conda_environment_is_what_the_distribution_requires() -> None:
+    """Both ways to install bring the same versions, and the bundle's own package is in neither."""
+    conda = yaml.safe_load((ROOT / "conda.yaml").read_text())["dependencies"]
+    pip = next(item["pip"] for item in conda if isinstance(item, dict))
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    assert sorted(pip) == sorted(config["options"]["install_requires"].split())
+    assert f"python{config['options']['python_requires']}" in conda
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("mlflow_sysmetrics", {"mlflow", "ray", "psutil"}),
+        ("mlflow_sysmetrics.sampling", {"mlflow", "ray"}),
+        ("mlflow_sysmetrics.monitor", {"mlflow", "ray", "psutil"}),
+        ("mlflow_sysmetrics.points", {"mlflow", "ray", "psutil"}),
+        ("mlflow_sysmetrics.sink", {"ray", "entrypoints"}),
+        ("mlflow_sysmetrics.ray_tune", {"entrypoints"}),
+        ("entrypoints.tune", {"ray"}),
+    ],
+)
+def test_import_of_a_module_leaves_heavy_ones_alone(module: str, absent: set[str]) -> None:
+    """Each heavy dependency is imported only where the layout says, seen in a fresh interpreter."""
+    code = f"import {module}, sys; print(sorted(set({sorted(absent)!r}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_readme_examples_run(tmp_path: Path) -> None:
+    """Every Python block of the README runs as it stands, and the Tune example leaves its runs in MLflow."""
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 2
+    check = """
+import mlflow
+runs = mlflow.search_runs(experiment_names=["mine"])
+print("RUNS", len(runs), set(runs.status), sorted(runs["params.rate"]), runs["metrics.loss"].notna().all())
+"""
+    script = tmp_path / "example.py"
+    script.write_text(blocks[0] + check + blocks[1])
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "RUNS 2 {'FINISHED'} ['0.1', '1.0'] True" in done.stdout
+    assert re.search(r"peak memory \d+ MB", done.stdout)
