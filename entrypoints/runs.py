@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import signal
+import ssl
 import threading
 import time
 import urllib.error
@@ -132,7 +133,9 @@ def check_store(uri: str) -> None:
     except urllib.error.HTTPError:
         return  # it answers: whether it lets us in is seen at the first real request
     except OSError as error:
-        raise UserError(_unusable(uri, getattr(error, "reason", error))) from None
+        reason = getattr(error, "reason", error)
+        if not isinstance(reason, ssl.SSLError):  # it answers: MLflow has settings of its own for certificates
+            raise UserError(_unusable(uri, reason)) from None
 
 
 @contextlib.contextmanager
