@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from entrypoints.cross_validation import Configuration, Fold
+from entrypoints.errors import UserError
 from entrypoints.learners import score_name
 from entrypoints.prepared import Prepared
 from entrypoints.runs import RecordedRun
@@ -32,12 +33,22 @@ class BestModel:
 
 
 def refit(config: dict[str, Any], data: Prepared) -> BestModel:
-    """Train a configuration on the whole training part for as long as a trial, and score it once on the test part."""
+    """Train a configuration on the whole training part for as long as a trial, and score it once on the test part.
+
+    Raises:
+        UserError: it diverges there, as it did on no fold.
+    """
     configuration = Configuration.from_dict(config)
     train, scaling = data.split.train, data.fit_scaling(data.split.train)
     fold = Fold(configuration, data, len(data.split.folds), train, data.split.test, scaling)
-    for _ in range(configuration.steps(len(train))):
-        fold.step()
+    try:
+        for _ in range(configuration.steps(len(train))):
+            fold.step()
+    except FloatingPointError:
+        raise UserError(
+            f"learning_rate={configuration.learning_rate}: the best trial's model diverges when it is trained on the "
+            "whole training part; leave this rate out of learning_rates"
+        ) from None
     loss, score = fold.test()
     estimator = fold.learner.estimator
     if data.task == "regression":

@@ -58,6 +58,11 @@ def batches(rows: NDArray[np.int64], batch_size: int, seed: tuple[int, int]) -> 
             yield order[start : start + batch_size]
 
 
+def _quiet() -> np.errstate:
+    """A diverging model overflows on its way; that is recorded as such and needs no warning per step."""
+    return np.errstate(over="ignore", invalid="ignore")
+
+
 class Fold:
     """One model with its rows, its normalisation and its batches, and the time that its steps took.
 
@@ -171,8 +176,7 @@ class CrossValidation:
     def step(self) -> None:
         """Advance every fold by one batch."""
         try:
-            # A diverging model overflows on its way; that is recorded as such and needs no warning per step.
-            with np.errstate(over="ignore", invalid="ignore"):
+            with _quiet():
                 for fold in self.folds:
                     fold.step()
         except FloatingPointError:
@@ -180,24 +184,21 @@ class CrossValidation:
         self.step_number += 1
 
     def report(self) -> dict[str, float]:
-        """The curves' next points: means over the folds of losses, score and times; only times after an overflow.
+        """The curves' next points: means over the folds of losses, score and times; what is not finite is left out.
 
         Sets ``diverged`` by the validation loss, so a model that recovers is not counted as diverged.
         """
         training_time_s = fmean(fold.training_time_s for fold in self.folds)
-        times = {"mean_step_time_ms": training_time_s / self.step_number * 1e3, "training_time_s": training_time_s}
+        figures = {"mean_step_time_ms": training_time_s / self.step_number * 1e3, "training_time_s": training_time_s}
         if self._overflowed:
             self.diverged = True
-            return times
-        losses, scores = zip(*(fold.validate() for fold in self.folds), strict=True)
-        val_loss = fmean(losses)
-        self.diverged = not val_loss <= self._hopeless_loss
-        return {
-            "train_loss": fmean(fold.take_train_loss() for fold in self.folds),
-            "val_loss": val_loss,
-            f"val_{self._score}": fmean(scores),
-            **times,
-        }
+            return figures
+        with _quiet():
+            losses, scores = zip(*(fold.validate() for fold in self.folds), strict=True)
+            figures["train_loss"] = fmean(fold.take_train_loss() for fold in self.folds)
+        figures |= {"val_loss": fmean(losses), f"val_{self._score}": fmean(scores)}
+        self.diverged = not figures["val_loss"] <= self._hopeless_loss
+        return {name: value for name, value in figures.items() if math.isfinite(value)}
 
     def fold_figures(self) -> list[dict[str, float]]:
         """One row per fold of the trained models: validation and test loss and score, and the time trained."""

@@ -47,9 +47,10 @@ class NumberType(click.ParamType, Generic[Number]):
         """The number, or None where the text is no allowed one."""
         try:
             number = self.kind(text)
-        except ValueError:
+            allowed = math.isfinite(number) and number >= self.least and number > self.above
+        except (ValueError, OverflowError):  # a whole number may be beyond every float
             return None
-        return number if math.isfinite(number) and number >= self.least and number > self.above else None
+        return number if allowed else None
 
 
 class NumberListType(click.ParamType, Generic[Number]):

@@ -5,6 +5,7 @@ The artifacts are the table as Parquet (written by Ray Data), the row numbers of
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import tempfile
@@ -13,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
 from entrypoints.datasets import Table
@@ -93,6 +96,7 @@ def store(client: MlflowClient, run_id: str, table: Table, request: Request) -> 
         test_fraction=TEST_FRACTION,
         seed=request.seed,
     )
+    split_text = json.dumps(split.to_json())
     about = {
         "name": table.name,
         "target": table.target,
@@ -101,12 +105,13 @@ def store(client: MlflowClient, run_id: str, table: Table, request: Request) -> 
         "openml_id": table.openml_id,
         "licence": table.licence,
         "digest": table.digest,
+        "split_digest": _digest(split_text),
     }
     with tempfile.TemporaryDirectory() as folder:
         ray.data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         ray.data.from_pandas(table.frame).repartition(1).write_parquet(str(Path(folder, _TABLE)))
-        Path(folder, _SPLIT).write_text(json.dumps(split.to_json()))
+        Path(folder, _SPLIT).write_text(split_text)
         Path(folder, _ABOUT).write_text(json.dumps(about, indent=1))
         client.log_artifacts(run_id, folder)
     client.log_batch(
@@ -142,15 +147,23 @@ def load(client: MlflowClient, run_id: str) -> Prepared:
     """Read back what ``store`` wrote.
 
     Raises:
-        RuntimeError: the artifacts are not what the prepare run recorded.
+        RuntimeError: the artifacts are not there, or not what the prepare run recorded.
     """
-    folder = Path(download_artifacts(run_id=run_id, tracking_uri=client.tracking_uri))
-    about = json.loads((folder / _ABOUT).read_text())
-    digest = about.pop("digest")
-    table = Table(frame=pd.read_parquet(folder / _TABLE), **about)
-    if table.digest != digest:
-        raise RuntimeError(f"the table in run {run_id} is not the one that was stored there; run prepare again")
-    return prepared(table, Split.from_json(json.loads((folder / _SPLIT).read_text())))
+    try:
+        folder = Path(download_artifacts(run_id=run_id, tracking_uri=client.tracking_uri))
+        about = json.loads((folder / _ABOUT).read_text())
+        digest, split_digest = about.pop("digest"), about.pop("split_digest")
+        table = Table(frame=pd.read_parquet(folder / _TABLE), **about)
+        split_text = (folder / _SPLIT).read_text()
+        if (table.digest, _digest(split_text)) == (digest, split_digest):
+            return prepared(table, Split.from_json(json.loads(split_text)))
+    except (OSError, ValueError, KeyError, TypeError, MlflowException) as error:
+        raise RuntimeError(f"the artifacts of prepare run {run_id} cannot be read: {error}") from error
+    raise RuntimeError(f"the artifacts of prepare run {run_id} are not what was stored there")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def obtain(
@@ -163,7 +176,10 @@ def obtain(
     """
     found = find(study.client, study.experiment_id, request, table.digest)
     if found is not None:
-        return load(study.client, found.info.run_id), found.info.run_id, True
+        try:
+            return load(study.client, found.info.run_id), found.info.run_id, True
+        except RuntimeError as error:
+            click.echo(f"The dataset is prepared anew: {error}")
     with child_run(study, "prepare", f"prepare {table.name}") as run:
         start_ray()
         return store(study.client, run.run_id, table, request), run.run_id, False

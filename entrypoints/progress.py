@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TextIO
 
 import psutil
@@ -98,6 +99,10 @@ def duration(seconds: float) -> str:
 def _command_start() -> float:
     """When the user pressed return: the start of ``mlflow run`` if that is what started this process."""
     process = psutil.Process()
-    parent = process.parent()
-    by_mlflow = parent is not None and any("mlflow" in part for part in parent.cmdline()[:3])
-    return (parent if by_mlflow and parent else process).create_time()
+    try:
+        parent = process.parent()
+        if parent is not None and {"mlflow", "run"} <= {Path(part).name for part in parent.cmdline()[:5]}:
+            return parent.create_time()
+    except psutil.Error:
+        pass
+    return process.create_time()

@@ -11,6 +11,7 @@ import math
 import numbers
 import time
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from mlflow import MlflowClient, get_tracking_uri
@@ -136,7 +137,6 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             sink.log(trial.trial_id, _metrics_of(result))
         else:
             sink.log(trial.trial_id, (Point(*point) for point in carried["points"]), tags=carried["tags"])
-            carried["points"].clear()  # Tune keeps every trial's last result in memory
 
     @_never_raises
     def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
@@ -147,6 +147,8 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             return
         carried = (trial.last_result or {}).get(PAYLOAD_KEY)
         sink.end(trial.trial_id, "FINISHED" if carried is None or carried["ended"] else "KILLED")
+        if carried is not None:
+            carried["points"].clear()  # Tune keeps every trial's last result in memory; all callbacks have seen it
 
     @_never_raises
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
@@ -195,6 +197,9 @@ def _metrics_of(result: dict[str, Any]) -> list[Point]:
 
 
 def error_line(trial: Trial) -> str:
-    """Why a trial failed: the last line of its traceback, which is the exception and its message."""
-    lines = (trial.get_error() or "").strip().splitlines()
-    return lines[-1] if lines else "unknown error"
+    """Why a trial failed: the last line of its traceback, which is the exception and its message. Never raises."""
+    try:
+        # The file on this machine: the copy that Trial.get_error() reads is made later.
+        return Path(trial.error_file).read_text().strip().splitlines()[-1]
+    except (OSError, TypeError, IndexError, UnicodeError):
+        return "unknown error"

@@ -8,11 +8,13 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 
 from mlflow_sysmetrics.points import Point
 
@@ -37,10 +39,19 @@ class Store(Protocol):
     def set_terminated(self, run_id: str, status: str | None, end_time: int | None) -> None: ...
 
 
-@dataclass
+class _Batch(NamedTuple):
+    """What goes into one request."""
+
+    points: list[Point]
+    params: dict[str, str]
+    tags: dict[str, str]
+
+
+@dataclass(eq=False)
 class _Run:
     """What of one run still has to be written."""
 
+    key: Hashable
     experiment_id: str
     name: str | None
     tags: dict[str, str]
@@ -60,12 +71,13 @@ class _Run:
 
 
 class Sink:
-    """Creates, fills and ends MLflow runs without ever making the caller wait or raising into it.
+    """Creates, fills and ends MLflow runs without ever making the caller wait.
 
     Every method but ``close`` only queues. A thread writes what is due: a live run's points at most every
     ``every_s``, a new or an ended run's at once, at most 1000 points a request. A request that fails is repeated
     after a growing pause while its run's points wait in memory; MLflow ignores a point that it has already, so
-    repeating loses and doubles nothing.
+    repeating loses and doubles none. What MLflow refuses for what it is, such as a name with forbidden characters, is
+    left out, counted and logged.
 
     Args:
         store: an ``mlflow.MlflowClient``, or what looks like one.
@@ -87,12 +99,14 @@ class Sink:
         if capacity < 1:
             raise ValueError(f"capacity={capacity!r}: at least one point has to fit")
         self.lost = 0
+        self.refused = 0
         self._store = store
         self._every_s = every_s
         self._capacity = capacity
         self._clock = clock
-        self._open: dict[Hashable, _Run] = {}
-        self._ended: dict[Hashable, str | None] = {}
+        self._open: dict[Hashable, _Run] = {}  # created and not ended by the caller
+        self._unfinished: list[_Run] = []  # not ended in the store
+        self._run_ids: dict[Hashable, str] = {}
         self._waiting = 0
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -111,9 +125,11 @@ class Sink:
         name: str | None = None,
         tags: Mapping[str, object] | None = None,
     ) -> None:
-        """Have a run created that starts now and is known by ``key`` from now on."""
+        """Have a run created that starts now and is known by ``key`` until its end; nothing if it is open already."""
+        run = _Run(key, experiment_id, name, _texts(tags, _TAG_LENGTH), _now_ms())
         with self._lock:
-            self._open.setdefault(key, _Run(experiment_id, name, _texts(tags, _TAG_LENGTH), _now_ms()))
+            if self._open.setdefault(key, run) is run:
+                self._unfinished.append(run)
         self._wake.set()
 
     def log(
@@ -124,41 +140,51 @@ class Sink:
         params: Mapping[str, object] | None = None,
         tags: Mapping[str, object] | None = None,
     ) -> None:
-        """Queue points, parameters and tags of an open run. Values that are not finite are left out."""
+        """Queue points, parameters and tags of an open run. Values that are not finite are left out.
+
+        Raises:
+            KeyError: no run with this key is open.
+        """
+        finite = [point for point in points if math.isfinite(point.value)]
+        param_texts, tag_texts = _texts(params, _PARAM_LENGTH), _texts(tags, _TAG_LENGTH)
         with self._lock:
             run = self._open[key]
-            before = len(run.points)
-            run.points.extend(point for point in points if math.isfinite(point.value))
-            self._waiting += len(run.points) - before
+            run.points.extend(finite)
+            self._waiting += len(finite)
             while self._waiting > self._capacity and run.points:
                 run.points.popleft()
                 self._waiting -= 1
                 self.lost += 1
-            run.params |= _texts(params, _PARAM_LENGTH)
-            run.new_tags |= _texts(tags, _TAG_LENGTH)
+            run.params |= param_texts
+            run.new_tags |= tag_texts
 
     def end(self, key: Hashable, status: str, *, tags: Mapping[str, object] | None = None) -> None:
-        """Queue the end of an open run now: ``FINISHED``, ``KILLED`` or ``FAILED``."""
+        """Queue the end of an open run now: ``FINISHED``, ``KILLED`` or ``FAILED``.
+
+        Raises:
+            KeyError: no run with this key is open.
+        """
+        tag_texts = _texts(tags, _TAG_LENGTH)
         with self._lock:
-            run = self._open[key]
+            run = self._open.pop(key)
+            run.new_tags |= tag_texts
             run.status, run.end_ms = status, _now_ms()
-            run.new_tags |= _texts(tags, _TAG_LENGTH)
         self._wake.set()
 
     def is_open(self, key: Hashable) -> bool:
         """Whether a run was created and not yet ended."""
         with self._lock:
-            return key in self._open and self._open[key].end_ms is None
+            return key in self._open
 
     def open_keys(self) -> list[Hashable]:
         """The runs that were created and not yet ended, in the order of their creation."""
         with self._lock:
-            return [key for key, run in self._open.items() if run.end_ms is None]
+            return list(self._open)
 
     def run_id(self, key: Hashable) -> str | None:
-        """MLflow's id of a run; None until the store has created it."""
+        """MLflow's id of the last run with this key; None until the store has created it."""
         with self._lock:
-            return self._open[key].run_id if key in self._open else self._ended.get(key)
+            return self._run_ids.get(key)
 
     def close(self, timeout_s: float = 10.0) -> bool:
         """Write what is left, for at most ``timeout_s``, and stop; say whether all was written. Idempotent."""
@@ -167,73 +193,108 @@ class Sink:
         if self._thread.is_alive():
             self._thread.join(timeout_s)
         with self._lock:
-            return not any(run.has_something for run in self._open.values())
+            return not any(run.has_something for run in self._unfinished)
 
     def _work(self) -> None:
+        closing = False
         while True:
             self._wake.wait(min(0.25, self._every_s))
             self._wake.clear()
-            closing = self._deadline is not None
             with self._lock:
-                runs = list(self._open.items())
-            for key, run in runs:
+                runs = list(self._unfinished)
+            if self._deadline is not None and not closing:
+                closing = True
+                for run in runs:
+                    run.retry_s = run.next_write = 0.0  # a pause after a failure may outlast the time that is left
+            for run in runs:
                 if self._deadline is not None and self._clock() >= self._deadline:
                     return
                 if run.has_something and self._is_due(run):
-                    self._write(key, run)
-            if closing and not any(run.has_something for _, run in runs):
+                    self._write(run)
+            if closing and not any(run.has_something for run in runs):
                 return
 
     def _is_due(self, run: _Run) -> bool:
         urgent = run.run_id is None or run.status is not None or self._deadline is not None
         return self._clock() >= run.next_write or (urgent and not run.retry_s)
 
-    def _write(self, key: Hashable, run: _Run) -> None:
+    def _write(self, run: _Run) -> None:
         try:
             if run.run_id is None:
                 created = self._store.create_run(run.experiment_id, run.start_ms, run.tags, run.name)
-                run.run_id = created.info.run_id
-            while self._flush_batch(run):
-                pass
-            if run.status is not None:
-                self._store.set_terminated(run.run_id, run.status, run.end_ms)
                 with self._lock:
-                    self._ended[key] = self._open.pop(key).run_id
+                    run.run_id = self._run_ids[run.key] = created.info.run_id
+            status = run.status  # looked at first: what was logged before the end is written before it
+            while (batch := self._next_batch(run)) is not None:
+                self._send(run.run_id, batch)
+                self._forget(run, batch)
+            if status is not None:
+                self._store.set_terminated(run.run_id, status, run.end_ms)
+                with self._lock:
+                    run.status = None
+                    self._unfinished.remove(run)
         except Exception as error:
             if not run.retry_s:
                 logger.warning("MLflow does not take the data of run %r; it waits. %s", run.name or run.run_id, error)
-            run.retry_s = min(2 * run.retry_s, _LAST_RETRY_S) if run.retry_s else _FIRST_RETRY_S
+            longest = _LAST_RETRY_S if self._deadline is None else _FIRST_RETRY_S
+            run.retry_s = min(max(2 * run.retry_s, _FIRST_RETRY_S), longest)
             run.next_write = self._clock() + run.retry_s
         else:
             run.retry_s = 0.0
             run.next_write = self._clock() + self._every_s
 
-    def _flush_batch(self, run: _Run) -> bool:
-        """Write one batch; forget it only when the store has taken it. False when nothing was left."""
+    def _next_batch(self, run: _Run) -> _Batch | None:
         with self._lock:
-            points = list(itertools.islice(run.points, BATCH_METRICS))
-            params = dict(itertools.islice(run.params.items(), BATCH_PARAMS))
-            tags = dict(itertools.islice(run.new_tags.items(), BATCH_TAGS))
-        if not (points or params or tags):
-            return False
-        assert run.run_id is not None
-        self._store.log_batch(
-            run.run_id,
-            [Metric(point.name, point.value, point.time_ms, point.step) for point in points],
-            [Param(name, value) for name, value in params.items()],
-            [RunTag(name, value) for name, value in tags.items()],
-        )
+            batch = _Batch(
+                list(itertools.islice(run.points, BATCH_METRICS)),
+                dict(itertools.islice(run.params.items(), BATCH_PARAMS)),
+                dict(itertools.islice(run.new_tags.items(), BATCH_TAGS)),
+            )
+        return batch if any(batch) else None
+
+    def _send(self, run_id: str, batch: _Batch) -> None:
+        """Write a batch; one that is refused for what is in it is halved until the culprit is alone and left out."""
+        try:
+            self._store.log_batch(
+                run_id,
+                [Metric(point.name, point.value, point.time_ms, point.step) for point in batch.points],
+                [Param(name, value) for name, value in batch.params.items()],
+                [RunTag(name, value) for name, value in batch.tags.items()],
+            )
+        except MlflowException as error:
+            if error.error_code != ErrorCode.Name(INVALID_PARAMETER_VALUE):
+                raise
+            if sum(map(len, batch)) == 1:
+                self.refused += 1
+                logger.warning("MLflow refuses %s; it is left out. %s", next(filter(None, batch)), error.message)
+                return
+            for half in _halves(batch):
+                self._send(run_id, half)
+
+    def _forget(self, run: _Run, batch: _Batch) -> None:
         with self._lock:
-            for point in points:
+            for point in batch.points:
                 # Points may have been given up at the front in the meantime.
                 if run.points and run.points[0] is point:
                     run.points.popleft()
                     self._waiting -= 1
-            for written, waiting in ((params, run.params), (tags, run.new_tags)):
+            for written, waiting in ((batch.params, run.params), (batch.tags, run.new_tags)):
                 for name, value in written.items():
                     if waiting.get(name) == value:
                         del waiting[name]
-        return True
+
+
+def _halves(batch: _Batch) -> Iterator[_Batch]:
+    """Two batches that together hold what one of at least two entries did."""
+    entries: list[tuple[int, Any]] = [
+        (place, entry)
+        for place, part in enumerate((batch.points, batch.params.items(), batch.tags.items()))
+        for entry in part
+    ]
+    middle = len(entries) // 2
+    for half in (entries[:middle], entries[middle:]):
+        points, params, tags = ([entry for place, entry in half if place == part] for part in range(3))
+        yield _Batch(points, dict(params), dict(tags))
 
 
 def _texts(values: Mapping[str, object] | None, length: int) -> dict[str, str]:

@@ -1,0 +1,183 @@
+"""The commands' options: what is allowed, what becomes of it, and the sentence for what is not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from entrypoints.errors import UserError
+from entrypoints.options import StudySettings, dataset_options, study_options
+
+DEFAULTS = {
+    "dataset": "red_wine",
+    "algorithm": "auto",
+    "batch_sizes": None,
+    "learning_rates": (0.1, 0.01, 0.001, 0.0001),
+    "alphas": (0.0001, 0.001, 0.01),
+    "folds": 10,
+    "seed": 0,
+    "max_steps": 500,
+    "max_epochs": 0,
+    "report_every": 100,
+    "cpus": 0,
+}
+
+
+def _parsed(*arguments: str, options: Callable[[Any], Any] = study_options) -> dict[str, Any]:
+    """What a command with these options is called with. Raises what the command raises."""
+    called: dict[str, Any] = {}
+
+    @click.command()
+    @options
+    def command(**values: Any) -> None:
+        called.update(values)
+
+    command.main(list(arguments), standalone_mode=False)
+    return called
+
+
+def test_options_without_arguments_are_the_documented_defaults() -> None:
+    """A study of everything that fits the default dataset."""
+    assert _parsed() == DEFAULTS
+
+
+def test_options_are_the_settings_of_a_study() -> None:
+    """Each option is one setting, under the same name."""
+    assert StudySettings(**_parsed()) == StudySettings(**DEFAULTS)
+    assert {field.name for field in fields(StudySettings)} == set(DEFAULTS)
+
+
+def test_options_of_prepare_are_the_data_part_of_those_of_a_study() -> None:
+    """What is prepared depends on the dataset and its split alone."""
+    assert _parsed(options=dataset_options) == {"dataset": "red_wine", "folds": 10, "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        pytest.param("dataset", "diabetes", "diabetes", id="dataset"),
+        pytest.param("algorithm", "svm", "svm", id="algorithm"),
+        pytest.param("folds", "2", 2, id="fewest-folds"),
+        pytest.param("seed", "0", 0, id="seed-0"),
+        pytest.param("max_steps", "0", 0, id="no-limit-of-steps"),
+        pytest.param("max_epochs", "3", 3, id="epochs"),
+        pytest.param("report_every", "1", 1, id="report-every-step"),
+        pytest.param("cpus", "16", 16, id="cpus"),
+        pytest.param("batch_sizes", "auto", None, id="auto"),
+        pytest.param("batch_sizes", "1", (1,), id="one-row"),
+        pytest.param("batch_sizes", "32, 8,32", (32, 8), id="spaces-order-and-repetition"),
+        pytest.param("learning_rates", "1e-3,0.1", (0.001, 0.1), id="scientific"),
+        pytest.param("alphas", "0", (0.0,), id="no-penalty"),
+    ],
+)
+def test_option_takes_a_value_that_is_allowed(name: str, text: str, value: Any) -> None:
+    """Also at the edge of what is allowed."""
+    assert _parsed(f"--{name}", text)[name] == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "allowed", "default"),
+    [
+        pytest.param("folds", "1", "a whole number from 2", "10", id="one-fold"),
+        pytest.param("folds", "ten", "a whole number from 2", "10", id="a-word"),
+        pytest.param("folds", "2.5", "a whole number from 2", "10", id="a-fraction"),
+        pytest.param("folds", "", "a whole number from 2", "10", id="empty"),
+        pytest.param("seed", "-1", "a whole number from 0", "0", id="negative-seed"),
+        pytest.param("max_steps", "-1", "a whole number from 0", "500", id="negative-steps"),
+        pytest.param("max_epochs", "inf", "a whole number from 0", "0", id="infinite-epochs"),
+        pytest.param("report_every", "0", "a whole number from 1", "100", id="report-never"),
+        pytest.param("cpus", "-2", "a whole number from 0", "0", id="negative-cpus"),
+        pytest.param("max_steps", "1" + "0" * 400, "a whole number from 0", "500", id="larger-than-any-float"),
+        pytest.param(
+            "batch_sizes", "0", "auto or numbers separated by commas, each a whole number from 1", "auto", id="no-rows"
+        ),
+        pytest.param(
+            "batch_sizes", "8,,16", "auto or numbers separated by commas, each a whole number from 1", "auto", id="gap"
+        ),
+        pytest.param(
+            "batch_sizes", "8;16", "auto or numbers separated by commas, each a whole number from 1", "auto", id="other"
+        ),
+        pytest.param(
+            "batch_sizes", "8,auto", "auto or numbers separated by commas, each a whole number from 1", "auto",
+            id="auto-in-a-list",
+        ),
+        pytest.param(
+            "learning_rates", "0", "numbers separated by commas, each a number above 0", "0.1,0.01,0.001,0.0001",
+            id="rate-0",
+        ),
+        pytest.param(
+            "learning_rates", "0.1,nan", "numbers separated by commas, each a number above 0", "0.1,0.01,0.001,0.0001",
+            id="nan",
+        ),
+        pytest.param(
+            "learning_rates", "inf", "numbers separated by commas, each a number above 0", "0.1,0.01,0.001,0.0001",
+            id="infinity",
+        ),
+        pytest.param(
+            "learning_rates", "auto", "numbers separated by commas, each a number above 0", "0.1,0.01,0.001,0.0001",
+            id="auto-where-it-is-not-allowed",
+        ),
+        pytest.param(
+            "alphas", "-0.1", "numbers separated by commas, each a number from 0", "0.0001,0.001,0.01",
+            id="negative-penalty",
+        ),
+    ],
+)  # fmt: skip
+def test_option_refuses_another_value_in_one_sentence(name: str, text: str, allowed: str, default: str) -> None:
+    """It names the option, what was given, what is allowed, and the default."""
+    with pytest.raises(UserError) as raised:
+        _parsed(f"--{name}", text)
+    message = raised.value.message
+    assert message.startswith(f"{name}={text}: {allowed}")
+    assert message.endswith(f"; leave it out for the default, {default}")
+    assert "\n" not in message
+
+
+def test_refused_option_ends_the_command_with_a_sentence_and_no_traceback() -> None:
+    """As the user sees it."""
+
+    @click.command()
+    @study_options
+    def command(**values: Any) -> None:
+        raise AssertionError(values)
+
+    result = CliRunner().invoke(command, ["--folds", "1"])
+    assert result.exit_code == 1
+    assert result.output == ("Error: folds=1: a whole number from 2 is allowed; leave it out for the default, 10\n")
+
+
+@pytest.mark.parametrize(
+    ("max_steps", "max_epochs"),
+    [pytest.param(1, 0, id="steps"), pytest.param(0, 1, id="epochs"), pytest.param(5, 5, id="both")],
+)
+def test_settings_take_one_limit_or_both(max_steps: int, max_epochs: int) -> None:
+    """One limit ends a trial."""
+    settings = StudySettings(**{**DEFAULTS, "max_steps": max_steps, "max_epochs": max_epochs})
+    assert (settings.max_steps, settings.max_epochs) == (max_steps, max_epochs)
+
+
+def test_settings_without_any_limit_are_refused_in_one_sentence() -> None:
+    """Such a trial would never end."""
+    with pytest.raises(UserError) as raised:
+        StudySettings(**{**DEFAULTS, "max_steps": 0, "max_epochs": 0})
+    assert raised.value.message.startswith("max_steps=0 and max_epochs=0: ")
+    assert "max_steps=500" in raised.value.message
+
+
+def test_every_option_has_a_help_text_and_shows_its_default() -> None:
+    """The command line explains itself."""
+
+    @click.command()
+    @study_options
+    def command(**values: Any) -> None: ...
+
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    assert [option.name for option in options if not option.help] == []
+    shown = re.sub(r"\s+", "", CliRunner().invoke(command, ["--help"]).output)
+    assert [option.name for option in options if f"[default:{option.default}]" not in shown] == []

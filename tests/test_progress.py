@@ -1,0 +1,170 @@
+"""What is said while a study runs, on a terminal and in a log."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from entrypoints.progress import Progress, Stages, duration
+
+
+class Clock:
+    """Seconds that only move when told to."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Yes."""
+        return True
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """One that the test moves."""
+    return Clock()
+
+
+def test_progress_says_trials_best_and_time(clock: Clock) -> None:
+    """Two of eight trials took 30 s, so the six that are left take 90 s."""
+    stream = io.StringIO()
+    progress = Progress(8, "val_rmse", stream, clock)
+    progress.trial_started()
+    clock.now += 30
+    progress.trial_ended()
+    progress.trial_ended()
+    progress.show(0.65812)
+    assert stream.getvalue() == "2/8 trials, best val_rmse 0.6581, 30 s elapsed, about 1 min 30 s left\n"
+
+
+def test_progress_counts_time_from_the_first_trial(clock: Clock) -> None:
+    """Later starts do not move it."""
+    stream = io.StringIO()
+    progress = Progress(8, "val_rmse", stream, clock)
+    clock.now += 1000
+    progress.trial_started()
+    clock.now += 20
+    progress.trial_started()
+    progress.show(None)
+    assert stream.getvalue() == "0/8 trials, best val_rmse -, 20 s elapsed\n"
+
+
+def test_progress_before_the_first_trial_says_that_processes_start(clock: Clock) -> None:
+    """There is nothing to count yet."""
+    stream = io.StringIO()
+    Progress(8, "val_rmse", stream, clock).show(None)
+    assert stream.getvalue() == "starting the processes\n"
+
+
+@pytest.mark.parametrize(
+    ("stream", "interval_s"), [pytest.param(io.StringIO, 5.0, id="log"), pytest.param(Terminal, 0.2, id="terminal")]
+)
+def test_progress_writes_only_when_a_line_is_due(stream: type[io.StringIO], interval_s: float, clock: Clock) -> None:
+    """The first at once, then one per interval: long in a log, short on a terminal."""
+    output = stream()
+    progress = Progress(8, "val_rmse", output, clock)
+    progress.trial_started()
+    lines = []
+    for moved in (0.0, interval_s * 0.9, interval_s * 0.2, interval_s * 0.9, interval_s * 0.2):
+        clock.now += moved
+        progress.show(0.5)
+        lines.append(output.getvalue().count("0/8 trials"))
+    assert lines == [1, 1, 2, 2, 3]
+
+
+@pytest.mark.parametrize("stream", [pytest.param(io.StringIO, id="log"), pytest.param(Terminal, id="terminal")])
+def test_progress_always_writes_the_last_line(stream: type[io.StringIO], clock: Clock) -> None:
+    """Even just after another one; it ends with a line break and has no time left."""
+    output = stream()
+    progress = Progress(1, "val_accuracy", output, clock)
+    progress.trial_started()
+    progress.show(None)
+    clock.now += 0.1
+    progress.trial_ended()
+    progress.show(0.77, last=True)
+    last = output.getvalue().replace("\r\033[K", "\n").strip().splitlines()[-1]
+    assert last == "1/1 trials, best val_accuracy 0.7700, 0 s elapsed"
+    assert output.getvalue().endswith("elapsed\n")
+
+
+def test_progress_on_a_terminal_stays_on_one_line(clock: Clock) -> None:
+    """Each line takes the place of the one before, to its end."""
+    output = Terminal()
+    progress = Progress(2, "val_rmse", output, clock)
+    progress.trial_started()
+    for _ in range(3):
+        progress.show(0.5)
+        clock.now += 1
+    assert output.getvalue().count("\r\033[K") == 3
+    assert "\n" not in output.getvalue()
+
+
+def test_progress_in_a_log_has_no_control_characters(clock: Clock) -> None:
+    """A log holds whole lines of plain text."""
+    output = io.StringIO()
+    progress = Progress(2, "val_rmse", output, clock)
+    for _ in range(3):
+        progress.show(0.5)
+        clock.now += 10
+    assert output.getvalue() == "starting the processes\n" * 3
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (4.4, "4 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (125, "2 min 5 s"),
+        (3599.7, "1 h 0 min"),
+        (3780, "1 h 3 min"),
+        (90000, "25 h 0 min"),
+    ],
+)
+def test_duration_is_written_as_people_write_it(seconds: float, text: str) -> None:
+    """Two units at most, and never 60 of one."""
+    assert duration(seconds) == text
+
+
+def test_stages_divide_all_the_time_since_the_command_began() -> None:
+    """From the start of this process to now, without a gap between stages, in the order in which they ended."""
+    stages = Stages()
+    stages.end("data")
+    stages.end("search")
+    ended = time.time()
+    assert stages.start == psutil.Process().create_time()
+    assert list(stages.seconds) == ["data", "search"]
+    assert min(stages.seconds.values()) >= 0
+    assert stages.start + sum(stages.seconds.values()) == pytest.approx(ended, abs=0.5)
+
+
+def test_stages_are_written_with_their_seconds() -> None:
+    """As the command's last line shows them."""
+    stages = Stages()
+    stages.seconds = {"data": 1.26, "best model": 12.0}
+    assert str(stages) == "data 1.3 s, best model 12.0 s"
+
+
+def test_stages_begin_with_the_mlflow_command_that_started_the_process() -> None:
+    """The user waits from there on, not from the start of the entry point."""
+    child = "from entrypoints.progress import Stages; print(repr(Stages().start))"
+    parent = (
+        "import subprocess, sys, psutil\n"
+        f"child = subprocess.run([sys.executable, '-c', {child!r}], capture_output=True, text=True, check=True)\n"
+        "print(repr(psutil.Process().create_time()), child.stdout)"
+    )
+    result = subprocess.run([sys.executable, "-c", parent, "mlflow", "run"], capture_output=True, text=True, check=True)
+    started, first_stage = result.stdout.split()
+    assert first_stage == started

@@ -1,0 +1,424 @@
+"""The Ray Tune callback: one real experiment with trials of every kind, and stores that refuse or hang beside it."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from ray import cloudpickle, tune
+
+from mlflow_sysmetrics.points import Point
+from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY, SystemMetricsCallback, error_line, payload
+
+LIMIT_S = 60.0  # what has not come by then fails the test
+CASES = ("ends", "plain", "stopped", "raises", "setup")
+NOWHERE = "http://127.0.0.1:9"  # nobody listens there: the store refuses at once
+
+
+def _trainable() -> type[tune.Trainable]:
+    """A trainable of five kinds. It is made in a function so that the workers need not import this module."""
+
+    class Cases(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            if config["case"] == "setup":
+                raise ValueError("cannot be set up")
+            self.case = config["case"]
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.setup(new_config)
+            return True
+
+        def step(self) -> dict[str, Any]:
+            number = self.training_iteration + 1
+            if self.case == "plain":
+                return {"loss": 1.0 / number, "nested": {"depth": number}, "note": "text", "done": number == 2}
+            if self.case == "raises" and number == 2:
+                raise RuntimeError("broken in step 2")
+            # Two points a result, with times and steps of their own that no clock or counter of Tune's has.
+            points = [Point("loss", number + half, 1_000_000 * number, 100 * number + half) for half in (0, 1)]
+            ended = self.case == "ends" and number == 3
+            return {"done": ended, "number": number, **payload(points, tags={"seen": str(number)}, ended=ended)}
+
+    return Cases
+
+
+class HangingServer(ThreadingHTTPServer):
+    """A tracking server that takes requests and holds them until it is released."""
+
+    daemon_threads = True
+    asked, released = threading.Event(), threading.Event()
+
+    def __init__(self) -> None:
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                server.asked.set()
+                server.released.wait(LIMIT_S)
+                self.send_error(500)
+
+            def log_message(self, *args: object) -> None: ...
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def uri(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@pytest.fixture(scope="module")
+def hanging() -> Iterator[HangingServer]:
+    """Released at the end, so that nothing waits for it any longer."""
+    server = HangingServer()
+    yield server
+    server.released.set()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def patch() -> Iterator[pytest.MonkeyPatch]:
+    """For the whole module: MLflow's client fails at the first refusal instead of trying for minutes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> MlflowClient:
+    """Of a store of this module's own."""
+    client = MlflowClient(f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
+    client.create_experiment("tuning")
+    return client
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a Tune experiment left."""
+
+    client: MlflowClient
+    parent: Run
+    runs: dict[str, Run]
+    callback: SystemMetricsCallback
+    results: Any
+    uris: set[str]
+    store_was_hanging: bool
+
+    def history(self, case: str, metric: str) -> list[tuple[float, int, int]]:
+        """A trial's values of a metric, each with its time and step."""
+        found = self.client.get_metric_history(self.runs[case].info.run_id, metric)
+        return sorted(((each.value, each.timestamp, each.step) for each in found), key=lambda point: point[2])
+
+
+@pytest.fixture(scope="module")
+def experiment(
+    client: MlflowClient, hanging: HangingServer, local_ray: None, tmp_path_factory: pytest.TempPathFactory
+) -> Experiment:
+    """One experiment with a trial of each kind, recorded in SQLite, in a store that hangs and in one that is away."""
+    experiment_id = client.get_experiment_by_name("tuning").experiment_id
+    parent = client.create_run(experiment_id)
+    callback = SystemMetricsCallback(
+        client.tracking_uri,
+        experiment_id=experiment_id,
+        parent_run_id=parent.info.run_id,
+        tags={"mlflow.user": "somebody"},
+        run_name=lambda trial: f"case {trial.config['case']}",
+    )
+    beside = [
+        SystemMetricsCallback(hanging.uri, experiment_id="0", close_timeout_s=0.2),
+        SystemMetricsCallback(NOWHERE, experiment_id="0", close_timeout_s=0.2),
+        SystemMetricsCallback(client.tracking_uri, experiment_id="0", run_name=lambda trial: str(1 / 0)),
+    ]
+    uri = mlflow.get_tracking_uri()
+    results = tune.Tuner(
+        tune.with_resources(_trainable(), {"cpu": 1}),
+        param_space={"case": tune.grid_search(list(CASES)), "deep": {"alpha": 0.5}},
+        tune_config=tune.TuneConfig(reuse_actors=True),
+        run_config=tune.RunConfig(
+            storage_path=str(tmp_path_factory.mktemp("tune")),
+            callbacks=[callback, *beside],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            stop=lambda trial_id, result: result["config"]["case"] == "stopped" and result["number"] == 2,
+            verbose=0,
+        ),
+    ).fit()
+    hangs = hanging.asked.is_set() and not hanging.released.is_set()
+    found = client.search_runs([experiment_id], f"tags.mlflow.parentRunId = '{parent.info.run_id}'")
+    runs = {run.data.params["case"]: run for run in found}
+    assert len(runs) == len(found)
+    return Experiment(client, parent, runs, callback, results, {uri, mlflow.get_tracking_uri()}, hangs)
+
+
+def test_each_trial_has_a_run_nested_under_the_parent(experiment: Experiment) -> None:
+    """With its own name, its parameters, flat, and the tags that say what it is."""
+    assert set(experiment.runs) == set(CASES)
+    for case, run in experiment.runs.items():
+        assert run.info.run_name == f"case {case}"
+        assert run.data.params == {"case": case, "deep/alpha": "0.5"}
+        assert run.data.tags["sysmetrics.kind"] == "trial"
+        assert run.data.tags["mlflow.user"] == "somebody"
+        assert experiment.callback.run_id(run.data.tags["sysmetrics.trial_id"]) == run.info.run_id
+
+
+@pytest.mark.parametrize(
+    ("case", "status"),
+    [
+        ("ends", "FINISHED"),
+        ("plain", "FINISHED"),
+        ("stopped", "KILLED"),
+        ("raises", "FAILED"),
+        ("setup", "FAILED"),
+    ],
+)
+def test_status_of_a_run_says_what_became_of_the_trial(experiment: Experiment, case: str, status: str) -> None:
+    """It ended by itself, Tune ended it, or it failed, also before its first step; none is left running."""
+    info = experiment.runs[case].info
+    assert info.status == status
+    assert info.start_time <= info.end_time
+
+
+@pytest.mark.parametrize(
+    ("case", "error"), [("raises", "RuntimeError: broken in step 2"), ("setup", "ValueError: cannot be set up")]
+)
+def test_failed_trial_has_its_error_in_a_tag(experiment: Experiment, case: str, error: str) -> None:
+    """The exception and its message in one line; other trials have no such tag."""
+    assert experiment.runs[case].data.tags["sysmetrics.error"].endswith(error)
+    for other in ("ends", "plain", "stopped"):
+        assert "sysmetrics.error" not in experiment.runs[other].data.tags
+
+
+@pytest.mark.parametrize(("case", "results"), [("ends", 3), ("stopped", 2), ("raises", 1)])
+def test_points_of_a_payload_keep_their_own_time_and_step(experiment: Experiment, case: str, results: int) -> None:
+    """All points of every result, also those of a trial that then failed or was stopped; nothing else is a metric."""
+    assert experiment.history(case, "loss") == [
+        (number + half, 1_000_000 * number, 100 * number + half) for number in range(1, results + 1) for half in (0, 1)
+    ]
+    assert set(experiment.runs[case].data.metrics) == {"loss"}
+    assert experiment.runs[case].data.tags["seen"] == str(results)
+
+
+def test_plain_results_are_written_without_the_bookkeeping_of_ray(experiment: Experiment) -> None:
+    """Every number that the trainable reports, nested ones flat, at its training iteration; text and times are not."""
+    assert experiment.runs["plain"].data.metrics == {"loss": 0.5, "nested/depth": 2.0}
+    assert [(value, step) for value, _, step in experiment.history("plain", "loss")] == [(1.0, 1), (0.5, 2)]
+    run = experiment.runs["plain"].info
+    for _, time_ms, _ in experiment.history("plain", "loss"):
+        assert run.start_time <= time_ms <= run.end_time
+
+
+def test_trial_without_a_result_has_a_run_without_points(experiment: Experiment) -> None:
+    """A trial that failed while it was set up is not lost."""
+    assert experiment.runs["setup"].data.metrics == {}
+
+
+def test_store_that_hangs_or_refuses_does_not_hold_up_or_end_the_experiment(experiment: Experiment) -> None:
+    """All trials came to their own end while one store held its first request and another was away."""
+    assert experiment.store_was_hanging
+    assert len(experiment.results) == len(CASES)
+    assert len(experiment.results.errors) == 2
+
+
+def test_tracking_uri_of_the_process_is_left_alone(experiment: Experiment) -> None:
+    """Recording elsewhere does not move what the program itself logs."""
+    assert len(experiment.uris) == 1
+
+
+def test_function_trainable_is_recorded_too(
+    client: MlflowClient, local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the store in use and a new experiment; a value that is not finite is left out."""
+
+    def train(config: dict[str, Any]) -> None:
+        for number in (1, 2):
+            tune.report({"score": config["alpha"] * number, "gone": float("nan")})
+
+    before = mlflow.get_tracking_uri()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
+    mlflow.set_tracking_uri(client.tracking_uri)
+    try:
+        tune.Tuner(
+            tune.with_resources(train, {"cpu": 1}),
+            param_space={"alpha": 0.5},
+            run_config=tune.RunConfig(
+                storage_path=str(tmp_path),
+                callbacks=[SystemMetricsCallback(experiment_name="functions")],
+                verbose=0,
+            ),
+        ).fit()
+    finally:
+        mlflow.set_tracking_uri(before)
+    (run,) = client.search_runs([client.get_experiment_by_name("functions").experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"alpha": "0.5"}
+    assert run.data.metrics == {"score": 1.0}
+    assert "mlflow.parentRunId" not in run.data.tags
+    history = client.get_metric_history(run.info.run_id, "score")
+    assert sorted((each.step, each.value) for each in history) == [(1, 0.5), (2, 1.0)]
+
+
+# --- hooks, without Tune -----------------------------------------------------------------------------------
+
+
+def _trial(trial_id: str = "t1", error: str | None = None, folder: Path | None = None) -> Any:
+    """What the callback reads of one of Tune's trials, which keeps its errors in a file."""
+    error_file = None
+    if error is not None and folder is not None:
+        error_file = folder / "error.txt"
+        error_file.write_text(error)
+    return SimpleNamespace(
+        trial_id=trial_id,
+        config={"alpha": 0.5},
+        last_result=None,
+        get_error=lambda: error,
+        error_file=error_file and str(error_file),
+    )
+
+
+def _set_up(uri: str, **settings: Any) -> SystemMetricsCallback:
+    callback = SystemMetricsCallback(
+        uri, **{"experiment_id": "0", "run_name": lambda trial: trial.trial_id, **settings}
+    )
+    callback.setup()
+    return callback
+
+
+HOOKS: list[Any] = [
+    pytest.param(lambda callback, trial: callback.on_trial_start(0, [], trial), id="start"),
+    pytest.param(lambda callback, trial: callback.on_trial_result(0, [], trial, {"loss": 1.0}), id="result"),
+    pytest.param(
+        lambda callback, trial: callback.on_trial_result(0, [], trial, {PAYLOAD_KEY: {"points": 1}}), id="odd-payload"
+    ),
+    pytest.param(lambda callback, trial: callback.on_trial_complete(0, [], trial), id="complete"),
+    pytest.param(lambda callback, trial: callback.on_trial_error(0, [], trial), id="error"),
+]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_hook_that_goes_wrong_is_logged_and_does_not_raise(
+    hook: Callable[[Any, Any], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fault in the record must not end the training that it records. Here the callback was not even set up."""
+    hook(SystemMetricsCallback(), _trial())
+    assert "training goes on" in caplog.text
+
+
+def test_experiment_end_marks_runs_killed_that_tune_did_not_end(client: MlflowClient, tmp_path: Path) -> None:
+    """After a time budget or Ctrl-C Tune does not tell what became of its trials; runs that ended keep their status."""
+    callback = _set_up(client.tracking_uri)
+    for trial_id in ("open", "complete", "failed"):
+        callback.on_trial_start(0, [], _trial(trial_id))
+    callback.on_trial_complete(0, [], _trial("complete"))
+    callback.on_trial_error(0, [], _trial("failed", "ValueError: x", tmp_path))
+    callback.on_experiment_end([])
+    statuses = {}
+    for trial_id in ("open", "complete", "failed"):
+        run_id = callback.run_id(trial_id)
+        assert run_id is not None
+        statuses[trial_id] = client.get_run(run_id).info.status
+    assert statuses == {"open": "KILLED", "complete": "FINISHED", "failed": "FAILED"}
+    assert callback.close() is True
+
+
+def test_trial_that_ends_before_it_started_has_a_run(client: MlflowClient, tmp_path: Path) -> None:
+    """So it is with one that fails while it is set up."""
+    callback = _set_up(client.tracking_uri)
+    callback.on_trial_error(0, [], _trial("early", "Traceback\nValueError: x", tmp_path))
+    assert callback.close()
+    run_id = callback.run_id("early")
+    assert run_id is not None
+    run = client.get_run(run_id)
+    assert (run.info.status, run.data.tags["sysmetrics.error"]) == ("FAILED", "ValueError: x")
+    assert run.data.params == {"alpha": "0.5"}
+
+
+def test_restarted_trial_keeps_its_run(client: MlflowClient) -> None:
+    """Tune starts a trial again after a pause; the points before and after are one curve."""
+    experiment_id = client.create_experiment("restarted")
+    callback = _set_up(client.tracking_uri, experiment_id=experiment_id)
+    for number in (1, 2):
+        callback.on_trial_start(0, [], _trial())
+        callback.on_trial_result(0, [], _trial(), {"loss": float(number), "training_iteration": number})
+    callback.on_trial_complete(0, [], _trial())
+    assert callback.close()
+    (run,) = client.search_runs([experiment_id])
+    assert len(client.get_metric_history(run.info.run_id, "loss")) == 2
+
+
+def test_close_is_bounded_while_the_store_hangs(hanging: HangingServer, caplog: pytest.LogCaptureFixture) -> None:
+    """It says that the record is incomplete."""
+    callback = _set_up(hanging.uri)
+    callback.on_trial_start(0, [], _trial())
+    assert hanging.asked.wait(LIMIT_S)
+    assert callback.close(timeout_s=0.1) is False
+    assert "incomplete" in caplog.text
+    assert callback.run_id("t1") is None
+    assert not hanging.released.is_set()
+
+
+def test_close_of_a_callback_that_was_not_set_up_has_nothing_to_write() -> None:
+    """The search may end before Tune began."""
+    assert SystemMetricsCallback().close() is True
+    assert SystemMetricsCallback().run_id("t1") is None
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "new"])
+def test_experiment_is_found_by_its_name_or_created(client: MlflowClient, known: bool) -> None:
+    """Ray's own argument keeps its meaning."""
+    name = f"by name, {known}"
+    created = client.create_experiment(name) if known else None
+    callback = _set_up(client.tracking_uri, experiment_id=None, experiment_name=name)
+    callback.on_trial_start(0, [], _trial())
+    assert callback.close()
+    experiment_id = client.get_experiment_by_name(name).experiment_id
+    assert created in (None, experiment_id)
+    assert len(client.search_runs([experiment_id])) == 1
+
+
+def test_experiment_that_does_not_exist_is_refused_before_the_first_trial() -> None:
+    """A search whose record has no place is a mistake to be told at once."""
+    with pytest.raises(mlflow.exceptions.MlflowException):
+        SystemMetricsCallback(NOWHERE, experiment_name="x").setup()
+
+
+def test_callback_can_be_pickled_before_it_is_set_up() -> None:
+    """Tune does so."""
+    callback = SystemMetricsCallback(NOWHERE, experiment_id="7", run_name=lambda trial: "name", parent_run_id="p")
+    copy = pickle.loads(cloudpickle.dumps(callback))
+    assert (copy.tracking_uri, copy.experiment_id, copy.parent_run_id, copy.run_name(None)) == (
+        NOWHERE, "7", "p", "name",
+    )  # fmt: skip
+
+
+def test_payload_is_made_of_plain_values() -> None:
+    """It can be read by a driver that does not have this package's classes at hand."""
+    carried = payload([Point("loss", 0.5, 1000, 3)], tags={"a": "b"}, ended=True)
+    assert carried == {PAYLOAD_KEY: {"points": [("loss", 0.5, 1000, 3)], "tags": {"a": "b"}, "ended": True}}
+    assert type(carried[PAYLOAD_KEY]["points"][0]) is tuple
+    assert payload([]) == {PAYLOAD_KEY: {"points": [], "tags": {}, "ended": False}}
+
+
+@pytest.mark.parametrize(
+    ("traceback", "line"),
+    [
+        pytest.param(
+            "Traceback (most recent call last):\n  File x\nValueError: no\n\n", "ValueError: no", id="last-line"
+        ),
+        pytest.param(None, "unknown error", id="none"),
+        pytest.param("\n \n", "unknown error", id="blank"),
+    ],
+)
+def test_error_line_is_the_exception_and_its_message(traceback: str | None, line: str, tmp_path: Path) -> None:
+    """The end of the traceback."""
+    assert error_line(_trial("t1", traceback, tmp_path)) == line
