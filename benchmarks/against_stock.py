@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from search_overhead import RESULT, data_for, settings_for, study_times  # noqa: E402
 
-from entrypoints import workers  # noqa: E402
+from entrypoints import RAY_SETTINGS, workers  # noqa: E402
 
 
 def stock_trial(config: dict[str, Any], data: Any) -> None:
@@ -67,7 +67,7 @@ def stock_trial(config: dict[str, Any], data: Any) -> None:
 
 def run_stock(configurations: int, cpus: int) -> None:
     """Tune's defaults; only the data and the number of CPU cores are given."""
-    for name in workers.SETTINGS:
+    for name in RAY_SETTINGS:
         if name.startswith(("TUNE_", "RAY_AIR", "RAY_CHDIR")):
             os.environ.pop(name, None)
     import ray

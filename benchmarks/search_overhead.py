@@ -30,8 +30,7 @@ import bare_loop  # noqa: E402
 from entrypoints import datasets, workers  # noqa: E402
 from entrypoints.grid import algorithms_for, grid  # noqa: E402
 from entrypoints.options import StudySettings  # noqa: E402
-from entrypoints.prepared import TEST_FRACTION, Prepared, prepared  # noqa: E402
-from entrypoints.splits import make_split  # noqa: E402
+from entrypoints.prepared import Prepared, Request, prepared, split_for  # noqa: E402
 
 RESULT = "RESULT "
 LAYER_SHARE = 4  # the layers are measured on every fourth batch size
@@ -48,12 +47,8 @@ def settings_for(dataset: str, cpus: int, batch_sizes: tuple[int, ...] | None = 
 def data_for(settings: StudySettings) -> tuple[Prepared, list[dict[str, Any]]]:
     """The data and the grid of a study, made without MLflow."""
     table = datasets.load(settings.dataset)
-    split = make_split(
-        table.y, stratify=table.task == "classification", folds=settings.folds,
-        test_fraction=TEST_FRACTION, seed=settings.seed,
-    )  # fmt: skip
-    data = prepared(table, split)
-    return data, grid(settings, data, algorithms_for(data.task, settings.algorithm))
+    split = split_for(table, Request(settings.dataset, settings.folds, settings.seed))
+    return prepared(table, split), grid(settings, split, algorithms_for(table.task, settings.algorithm))
 
 
 def study_times(settings: StudySettings, tracked: bool) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Any
 from entrypoints.errors import UserError
 from entrypoints.learners import ALGORITHMS, Task
 from entrypoints.options import AUTO, StudySettings
-from entrypoints.prepared import Prepared
+from entrypoints.splits import Split
 
 SEARCHED = ("algorithm", "batch_size", "learning_rate", "alpha")
 _FIXED = ("dataset", "folds", "seed", "max_steps", "max_epochs", "report_every")
@@ -38,13 +38,13 @@ def algorithms_for(task: Task, asked: str) -> tuple[str, ...]:
     return names
 
 
-def grid(settings: StudySettings, data: Prepared, algorithms: tuple[str, ...]) -> list[Config]:
+def grid(settings: StudySettings, split: Split, algorithms: tuple[str, ...]) -> list[Config]:
     """All configurations, in the order in which they are tried.
 
     Raises:
         UserError: a batch is larger than the smallest fold's training part.
     """
-    rows = min(len(fit) for fit, _ in data.split.folds)
+    rows = min(len(fit) for fit, _ in split.folds)
     sizes = settings.batch_sizes or tuple(2**i for i in range(1, rows.bit_length()))
     if max(sizes) > rows:
         raise UserError(

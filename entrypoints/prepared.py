@@ -81,6 +81,21 @@ def prepared(table: Table, split: Split) -> Prepared:
     )
 
 
+def split_for(table: Table, request: Request) -> Split:
+    """The split that a request means for a table.
+
+    Raises:
+        UserError: the table cannot be split as requested.
+    """
+    return make_split(
+        table.y,
+        stratify=table.task == "classification",
+        folds=request.folds,
+        test_fraction=TEST_FRACTION,
+        seed=request.seed,
+    )
+
+
 def store(client: MlflowClient, run_id: str, table: Table, request: Request) -> Prepared:
     """Split a table and store it with its split in a run's artifacts. Ray must be running.
 
@@ -89,13 +104,7 @@ def store(client: MlflowClient, run_id: str, table: Table, request: Request) -> 
     """
     import ray.data  # Ray Data is needed only where something is written
 
-    split = make_split(
-        table.y,
-        stratify=table.task == "classification",
-        folds=request.folds,
-        test_fraction=TEST_FRACTION,
-        seed=request.seed,
-    )
+    split = split_for(table, request)
     split_text = json.dumps(split.to_json())
     about = {
         "name": table.name,

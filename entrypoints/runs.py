@@ -10,6 +10,8 @@ import os
 import re
 import signal
 import ssl
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -43,6 +45,10 @@ class Interrupted(BaseException):
         self.exit_code = 128 + signal_number
 
 
+# Whether a signal came is asked here: Ray turns an exception that passes through it into another one.
+_received: list[Interrupted] = []
+
+
 @dataclass(frozen=True)
 class RecordedRun:
     """An open MLflow run and the client that writes to it."""
@@ -70,7 +76,8 @@ def recorded_run(kind: str, name: str, params: dict[str, object]) -> Iterator[Re
         SystemExit: the command was interrupted; the exit code is 128 + the signal's number.
     """
     check_store(mlflow.get_tracking_uri())
-    _end_with_parent()
+    started_by = _mlflow_run()
+    _end_with(started_by)
     with _signals_raise():
         try:
             with store_errors():
@@ -82,11 +89,14 @@ def recorded_run(kind: str, name: str, params: dict[str, object]) -> Iterator[Re
             run.client.set_tag(run.run_id, KIND, kind)
             mlflow.log_params({key: value for key, value in params.items() if key not in active.data.params})
             yield run
-        except Interrupted as interrupted:
-            _end("KILLED")
-            click.echo(f"\nStopped by {interrupted}. What was measured is in MLflow.", err=True)
-            raise SystemExit(interrupted.exit_code) from None
         except BaseException as error:
+            if _received:
+                opened = mlflow.active_run()
+                _end("KILLED")
+                if started_by is not None and opened is not None:
+                    _repeat_after(started_by, opened.info.run_id)
+                click.echo(f"\nStopped by {_received[0]}. What was measured is in MLflow.", err=True)
+                raise SystemExit(_received[0].exit_code) from None
             _end("FAILED", error)
             raise
         else:
@@ -102,10 +112,9 @@ def child_run(parent: RecordedRun, kind: str, name: str) -> Iterator[RecordedRun
     try:
         yield run
     except BaseException as error:
-        killed = isinstance(error, Interrupted)
-        if not killed:
+        if not _received:
             run.client.set_tag(run.run_id, ERROR, _sentence(error))
-        run.client.set_terminated(run.run_id, "KILLED" if killed else "FAILED")
+        run.client.set_terminated(run.run_id, "KILLED" if _received else "FAILED")
         raise
     run.client.set_terminated(run.run_id, "FINISHED")
 
@@ -171,6 +180,7 @@ def _signals_raise() -> Iterator[None]:
 
     Whatever hangs then, this process and its children are gone after ``END_WITHIN_S``.
     """
+    _received.clear()
 
     def handle(signal_number: int, frame: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
@@ -178,7 +188,8 @@ def _signals_raise() -> Iterator[None]:
         timer = threading.Timer(END_WITHIN_S, _kill_everything, [128 + signal_number])
         timer.daemon = True
         timer.start()
-        raise Interrupted(signal_number)
+        _received.append(Interrupted(signal_number))
+        raise _received[0]
 
     before = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -196,18 +207,32 @@ def _kill_everything(exit_code: int) -> None:
     os._exit(exit_code)
 
 
-def _end_with_parent() -> None:
-    """End like after SIGTERM when the ``mlflow run`` that started this process is gone: nobody else would end it."""
-    if "MLFLOW_RUN_ID" not in os.environ:
-        return
-    parent = os.getppid()
+def _mlflow_run() -> psutil.Process | None:
+    """The ``mlflow run`` process that started this one, if one did."""
+    return psutil.Process().parent() if "MLFLOW_RUN_ID" in os.environ else None
 
-    def watch() -> None:
-        while os.getppid() == parent:
+
+def _end_with(parent: psutil.Process | None) -> None:
+    """End like after SIGTERM when the ``mlflow run`` that started this process is gone: nobody else would end it."""
+
+    def watch(pid: int) -> None:
+        while os.getppid() == pid:
             time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+    if parent is not None:
+        threading.Thread(target=watch, args=[parent.pid], name="parent-watch", daemon=True).start()
+
+
+def _repeat_after(parent: psutil.Process, run_id: str) -> None:
+    """Say KILLED once more when ``mlflow run`` has ended, which says FAILED of every command that did not succeed."""
+    subprocess.Popen(
+        [sys.executable, "-m", "entrypoints.killed", run_id, str(parent.pid)],
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 class RecordedCommand(click.Command):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,7 +15,7 @@ from entrypoints.errors import UserError
 from entrypoints.grid import SEARCHED, Config, algorithms_for, grid, run_name
 from entrypoints.learners import score_name
 from entrypoints.options import StudySettings
-from entrypoints.prepared import Prepared, Request, obtain
+from entrypoints.prepared import Prepared, Request, obtain, split_for
 from entrypoints.progress import Progress, Stages, duration
 from entrypoints.record import Record
 from entrypoints.runs import RecordedRun
@@ -34,20 +34,21 @@ def run_study(run: RecordedRun, settings: StudySettings) -> None:
     """
     stages = Stages()
     table = datasets.load(settings.dataset)
-    algorithms = algorithms_for(table.task, settings.algorithm)
+    request = Request(settings.dataset, settings.folds, settings.seed)
+    # All that can be wrong with the settings is found before anything slow begins.
+    configs = grid(settings, split_for(table, request), algorithms_for(table.task, settings.algorithm))
     with ExitStack() as stack:
         # This thread must outlive the study: the kernel ends Ray's processes with the thread that started them.
         executor = stack.enter_context(ThreadPoolExecutor(1, "ray-start"))
         ray_up: Future[None] = executor.submit(workers.start, settings.cpus)
         stack.callback(workers.stop)
+        stack.callback(wait, [ray_up])  # Ray can be stopped only once it has started
         stages.end("start")
-        request = Request(settings.dataset, settings.folds, settings.seed)
         data, prepare_run_id, reused = obtain(run, table, request, ray_up.result)
         run.client.set_tag(run.run_id, "sysmetrics.prepare_run_id", prepare_run_id)
         summary.log_dataset(run, table)
         click.echo(f"Data: {summary.data_line(data, prepare_run_id, reused)}")
         stages.end("data")
-        configs = grid(settings, data, algorithms)
         ray_up.result()
         cpus = min(settings.cpus or workers.usable_cpus(), len(configs))
         expected = forecast.study_seconds(configs, data, cpus)

@@ -130,7 +130,7 @@ part it has test_{score} **{best_figures[f"test_{score}"]:.4f}** and is logged h
 Open next:
 - [All trials, sorted by val_{score}, as charts]({trials}) or [as a table]({trials.replace("CHART", "TABLE")});
   in the table choose columns, sort by `peak_memory_mb`, or tick trials and press *Compare*.
-- [The {TOP} best trials in parallel coordinates]({compare_view(run, record)}).
+- [The {min(TOP, len(record.ranked))} best trials in parallel coordinates]({compare_view(run, record)}).
 - [The best trial]({run_view(run, best.run_id)}) and
   [what its process did]({run_view(run, best.run_id, "system-metrics")}).
 
@@ -172,7 +172,8 @@ def trials_view(run: RecordedRun, data: Prepared) -> str:
 def compare_view(run: RecordedRun, record: Record) -> str:
     """The UI's comparison of the best trials, which opens with parallel coordinates."""
     runs = json.dumps([trial.run_id for trial in record.ranked[:TOP]], separators=(",", ":"))
-    return f"#/compare-runs?runs={quote(runs)}&experiments={quote(json.dumps([run.experiment_id]))}"
+    experiments = json.dumps([run.experiment_id])
+    return f"#/compare-runs?runs={quote(runs)}&experiments={quote(experiments)}&workflowType=machine_learning"
 
 
 def run_view(run: RecordedRun, run_id: str | None, tab: str = "overview") -> str:

@@ -1,4 +1,4 @@
-"""The local Ray: started with the settings that a study of short trials needs, and stopped for good."""
+"""The local Ray: started, stopped for good, and its workers held until all are up."""
 
 from __future__ import annotations
 
@@ -6,29 +6,10 @@ import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import Iterator
 
-# Ray and Tune read these when they are imported or when their processes start.
-SETTINGS = {
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow is the record; CSV, JSON and TensorBoard files are not
-    "TUNE_GLOBAL_CHECKPOINT_S": "60",
-    "TUNE_MAX_PENDING_TRIALS_PG": "8",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the study has its own, which also ends its runs
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",  # the older output is the one that can be silent
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_AUTH_MODE": "disabled",  # this Ray listens to one user's processes and ends with the study
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "OMP_NUM_THREADS": "1",  # one CPU core a trial
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-}
-os.environ.update({name: os.environ.get(name, value) for name, value in SETTINGS.items()})
-
-import ray  # noqa: E402
-from ray.actor import ActorHandle  # noqa: E402
+import ray
+from ray.actor import ActorHandle
 
 BARRIER_TIMEOUT_S = 60.0
 
@@ -42,15 +23,30 @@ def usable_cpus() -> int:
 
 def start(cpus: int) -> None:
     """Start Ray on this machine with so many CPU cores; 0 means all that are usable."""
-    ray.init(
-        address="local",
-        num_cpus=cpus or usable_cpus(),
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    with _process_group_of_its_own():
+        ray.init(
+            address="local",
+            num_cpus=cpus or usable_cpus(),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     # Tune prints a traceback per failed trial; the trial's run holds its error, and progress counts it.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+
+
+@contextlib.contextmanager
+def _process_group_of_its_own() -> Iterator[None]:
+    """Keep a signal that is sent to this process's group from Ray, which would end before the study could."""
+    before = os.getpgrp() if hasattr(os, "getpgrp") else os.getpid()
+    if before == os.getpid():  # the group's leader cannot leave it
+        yield
+        return
+    os.setpgid(0, 0)
+    try:
+        yield
+    finally:
+        os.setpgid(0, before)
 
 
 def stop() -> None:

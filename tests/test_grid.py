@@ -49,7 +49,7 @@ def test_grid_by_default_is_the_documented_one(
 ) -> None:
     """All that fit: batch sizes 2, 4, 8 .. up to the rows of a training fold, four rates, three alphas."""
     data = _data(dataset)
-    configs = grid(_settings(dataset), data, algorithms_for(data.task, "auto"))
+    configs = grid(_settings(dataset), data.split, algorithms_for(data.task, "auto"))
     assert len(configs) == trials
     assert len({tuple(config[key] for key in SEARCHED) for config in configs}) == trials
     assert list(dict.fromkeys(config["algorithm"] for config in configs)) == algorithms
@@ -60,7 +60,7 @@ def test_grid_by_default_is_the_documented_one(
 def test_grid_configurations_carry_what_a_trial_needs() -> None:
     """The searched values and the fixed ones, and nothing of the machine."""
     settings = _settings(batch_sizes=(16,), learning_rates=(0.1,), alphas=(0.0,), seed=3, max_epochs=2)
-    assert grid(settings, _data("red_wine"), ("linear",)) == [
+    assert grid(settings, _data("red_wine").split, ("linear",)) == [
         {
             "algorithm": "linear",
             "batch_size": 16,
@@ -79,20 +79,20 @@ def test_grid_configurations_carry_what_a_trial_needs() -> None:
 def test_grid_tries_small_learning_rates_first() -> None:
     """Trials that diverge come last among their batch size."""
     settings = _settings(batch_sizes=(16,), learning_rates=(0.1, 0.001, 10.0), alphas=(0.1,))
-    configs = grid(settings, _data("red_wine"), ("linear",))
+    configs = grid(settings, _data("red_wine").split, ("linear",))
     assert [config["learning_rate"] for config in configs] == [0.001, 0.1, 10.0]
 
 
 def test_grid_takes_a_batch_of_all_rows_of_the_smallest_training_fold() -> None:
     """1119 training rows in ten folds leave at least 1007 to train on."""
     settings = _settings(batch_sizes=(1007,), learning_rates=(0.1,), alphas=(0.1,))
-    assert len(grid(settings, _data("red_wine"), ("linear",))) == 1
+    assert len(grid(settings, _data("red_wine").split, ("linear",))) == 1
 
 
 def test_grid_refuses_a_batch_larger_than_the_smallest_training_fold() -> None:
     """The sentence names what was given and the largest batch that is allowed."""
     with pytest.raises(UserError) as raised:
-        grid(_settings(batch_sizes=(16, 1008)), _data("red_wine"), ("linear",))
+        grid(_settings(batch_sizes=(16, 1008)), _data("red_wine").split, ("linear",))
     assert raised.value.message.startswith("batch_sizes=16,1008: ")
     assert "1007" in raised.value.message
 
@@ -144,7 +144,7 @@ def test_algorithms_that_cannot_be_are_refused_in_one_sentence(task: Any, asked:
 def test_run_name_holds_what_differs_between_the_trials() -> None:
     """A value that all trials share would only widen the UI's legends."""
     settings = _settings(batch_sizes=(16, 64), learning_rates=(0.1,), alphas=(0.001, 0.1))
-    configs = grid(settings, _data("red_wine"), ("linear",))
+    configs = grid(settings, _data("red_wine").split, ("linear",))
     assert [run_name(config, configs) for config in configs] == [
         "batch_size=16 alpha=0.001",
         "batch_size=16 alpha=0.1",
@@ -156,12 +156,12 @@ def test_run_name_holds_what_differs_between_the_trials() -> None:
 def test_run_name_of_a_single_trial_holds_all_that_is_searched() -> None:
     """A run has a name, also where nothing differs."""
     settings = _settings(batch_sizes=(16,), learning_rates=(0.1,), alphas=(0.001,))
-    configs = grid(settings, _data("red_wine"), ("linear",))
+    configs = grid(settings, _data("red_wine").split, ("linear",))
     assert run_name(configs[0], configs) == "algorithm=linear batch_size=16 learning_rate=0.1 alpha=0.001"
 
 
 def test_run_names_of_a_default_study_are_distinct() -> None:
     """Runs are told apart by their names."""
     data = _data("diabetes")
-    configs = grid(_settings("diabetes"), data, algorithms_for(data.task, "auto"))
+    configs = grid(_settings("diabetes"), data.split, algorithms_for(data.task, "auto"))
     assert len({run_name(config, configs) for config in configs}) == len(configs)

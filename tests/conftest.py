@@ -1,0 +1,299 @@
+"""What the end-to-end tests share: real `mlflow run` processes, each with a store of its own, and one small study."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+ROOT = Path(__file__).parent.parent
+MARK = "SYSMETRICS_TEST_COMMAND"  # names, in the environment of all its processes, the command that started them
+COMMAND_TIMEOUT_S = 150.0
+# All trials reach several readings, 0.1 makes the largest batch diverge, and a curve has 20 points.
+STUDY = {
+    "batch_sizes": "64,256",
+    "learning_rates": "0.1,0.001",
+    "alphas": "0.001",
+    "folds": "3",
+    "max_steps": "2000",
+    "cpus": "2",
+}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the mark of tests that take longer than half a minute."""
+    config.addinivalue_line("markers", "slow: takes over half a minute; runs only where RUN_SLOW=1 is set")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip slow tests unless they are asked for."""
+    if os.environ.get("RUN_SLOW") != "1":
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="slow: set RUN_SLOW=1"))
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """The environment without what MLflow, Ray or this test process put there, and with this Python first."""
+    ours = ("MLFLOW_", "RAY_", "TUNE_", "OMP_", "OPENBLAS_", "MKL_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}"
+    return kept | {"PATH": path, "PYTHONUNBUFFERED": "1", "MLFLOW_DISABLE_TELEMETRY": "true"} | more
+
+
+def store_uri(store_dir: Path) -> str:
+    """The address of the SQLite store in a folder, as MLflow chooses it for commands that run there."""
+    return f"sqlite:///{store_dir / 'mlflow.db'}"
+
+
+def copy_store(source: Path, target: Path) -> Path:
+    """Copy the store of one folder into another, which is returned; runs' artifacts stay where they are."""
+    shutil.copy(source / "mlflow.db", target)
+    return target
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float, what: str, every_s: float = 0.1) -> None:
+    """Ask again and again until the condition holds; fail, saying what was awaited, when the time is up."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {timeout_s:g} s: {what}")
+        time.sleep(every_s)
+
+
+class Command:
+    """A running command in a session of its own, its output in files, and all processes that come from it."""
+
+    def __init__(self, arguments: list[str], *, cwd: Path, output: Path, env: dict[str, str]) -> None:
+        output.mkdir(parents=True, exist_ok=True)
+        self._out, self._err = output / "stdout.txt", output / "stderr.txt"
+        self.mark = f"{output}-{time.time_ns()}"
+        self.began = time.monotonic()
+        with self._out.open("w") as out, self._err.open("w") as err:
+            self.process = subprocess.Popen(
+                arguments, cwd=cwd, env=env | {MARK: self.mark}, stdout=out, stderr=err, start_new_session=True
+            )
+        self._seen: dict[psutil.Process, str] = {}
+
+    @property
+    def stdout(self) -> str:
+        """What it has written so far."""
+        return self._out.read_text()
+
+    @property
+    def stderr(self) -> str:
+        """What it has written so far."""
+        return self._err.read_text()
+
+    def wait(self, timeout_s: float = COMMAND_TIMEOUT_S) -> Finished:
+        """Wait for the command's own end."""
+        try:
+            code = self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            pytest.fail(f"not ended within {timeout_s:g} s:\n{self.stdout}\n{self.stderr}")
+        return Finished(code, self.stdout, self.stderr, time.monotonic() - self.began)
+
+    def processes(self) -> dict[psutil.Process, str]:
+        """Its living processes and their command lines.
+
+        They are found as descendants, by session, and by the mark in the environment they inherited; those seen once
+        are remembered, since Ray's detach themselves and overwrite their environment with a title.
+        """
+        known = set(self._seen)
+        for process in psutil.process_iter():
+            try:
+                inside = os.getsid(process.pid) == self.process.pid or process.environ().get(MARK) == self.mark
+            except (psutil.Error, OSError):
+                continue
+            if inside:
+                known.add(process)
+        for process in tuple(known):
+            try:
+                known.update(process.children(recursive=True))
+            except psutil.Error:
+                continue
+        for process in known - set(self._seen):
+            try:
+                self._seen[process] = " ".join(process.cmdline())
+            except psutil.Error:
+                continue
+        return {process: line for process, line in self._seen.items() if _lives(process)}
+
+    def signal(self, number: signal.Signals, *, group: bool) -> None:
+        """Send a signal to the whole process group, as a terminal does, or to the first process alone."""
+        os.killpg(self.process.pid, number) if group else self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """End whatever is left of it."""
+        for process in self.processes():
+            try:
+                process.kill()
+            except psutil.Error:
+                continue
+        self.process.wait(10)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a command left: its exit code, its output, and how long it took in seconds."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Study:
+    """A finished study: what the command left, and its MLflow runs. ``written`` are new files in the project."""
+
+    folder: Path
+    command: Finished
+    client: MlflowClient
+    run: Run
+    trials: list[Run]
+    prepares: list[Run]
+    written: set[Path]
+
+    @property
+    def uri(self) -> str:
+        """The store's address."""
+        return store_uri(self.folder)
+
+    def trial(self, **params: str) -> Run:
+        """The one trial with these parameters."""
+        (run,) = [run for run in self.trials if params.items() <= run.data.params.items()]
+        return run
+
+    def values(self, run: Run, metric: str) -> dict[int, float]:
+        """A metric's values by step."""
+        return {point.step: point.value for point in self.client.get_metric_history(run.info.run_id, metric)}
+
+
+def children(client: MlflowClient, parent: Run, kind: str) -> list[Run]:
+    """The runs of one kind nested under a run."""
+    wanted = f"tags.mlflow.parentRunId = '{parent.info.run_id}' and tags.`sysmetrics.kind` = '{kind}'"
+    return list(client.search_runs([parent.info.experiment_id], wanted))
+
+
+def runs_of_kind(client: MlflowClient, kind: str) -> list[Run]:
+    """The default experiment's runs of one kind, the newest first."""
+    return list(client.search_runs(["0"], f"tags.`sysmetrics.kind` = '{kind}'"))
+
+
+RunProject = Callable[..., Finished]
+StartProject = Callable[..., Command]
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """The project's folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def start_project() -> Iterator[StartProject]:
+    """Start `mlflow run <project> -e <entry> -P ...` in a folder, where its store is, and end it with the tests."""
+    commands: list[Command] = []
+
+    def start(entry: str, store_dir: Path, **params: object) -> Command:
+        given = [part for name, value in params.items() for part in ("-P", f"{name}={value}")]
+        line = [sys.executable, "-m", "mlflow", "run", str(ROOT), "-e", entry, *given, "--env-manager", "local"]
+        output = store_dir / f"output{len(commands)}"
+        commands.append(Command(line, cwd=store_dir, output=output, env=clean_environment()))
+        return commands[-1]
+
+    yield start
+    for command in commands:
+        command.kill()
+
+
+@pytest.fixture(scope="session")
+def run_project(start_project: StartProject) -> RunProject:
+    """Run `mlflow run` on an entry point of the project to its end, with its store in a folder."""
+
+    def run(entry: str, store_dir: Path, **params: object) -> Finished:
+        return start_project(entry, store_dir, **params).wait()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_study(run_project: RunProject) -> Callable[..., Study]:
+    """Run `mlflow run -e tune` to its end and find its runs."""
+
+    def run(folder: Path, **params: object) -> Study:
+        before = _project_files()
+        command = run_project("tune", folder, **params)
+        assert command.exit_code == 0, f"the study did not succeed:\n{command.stdout}\n{command.stderr}"
+        written = _project_files() - before
+        client = MlflowClient(store_uri(folder))
+        newest = runs_of_kind(client, "study")[0]
+        return Study(
+            *(folder, command, client, newest),
+            *(children(client, newest, "trial"), children(client, newest, "prepare"), written),
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def study(run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """One small study of four trials, of which at least one diverges."""
+    return run_study(tmp_path_factory.mktemp("study"), **STUDY)
+
+
+@pytest.fixture(scope="session")
+def new_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a store that holds nothing, to be copied: making its tables takes MLflow several seconds."""
+    folder = tmp_path_factory.mktemp("empty")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)  # where MLflow puts artifacts by default
+        MlflowClient(store_uri(folder)).search_experiments()
+    return folder
+
+
+@pytest.fixture
+def empty_store(new_store: Path, tmp_path: Path) -> Path:
+    """A folder with a store that holds nothing."""
+    return copy_store(new_store, tmp_path)
+
+
+@pytest.fixture
+def prepared_store(study: Study, tmp_path: Path) -> Path:
+    """A folder with a copy of the study's store, whose prepare run saves the next study the preparation."""
+    return copy_store(study.folder, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """Ray with one CPU core in this process, as a study starts it."""
+    from entrypoints import workers
+
+    workers.start(1)
+    yield
+    workers.stop()
+
+
+def _project_files() -> set[Path]:
+    """The project's top folder, and what MLflow or Ray would leave in it."""
+    return {*ROOT.iterdir(), *(path for name in ("mlruns", "mlartifacts") for path in (ROOT / name).rglob("*"))}

@@ -1,0 +1,39 @@
+"""The default entry point: the steps of a study, one after the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import RunProject, children, runs_of_kind, store_uri
+from mlflow import MlflowClient
+
+
+def test_main_ends_with_the_first_step_that_fails(run_project: RunProject, empty_store: Path) -> None:
+    """A dataset that prepare does not know ends main: tune is not tried, both runs are FAILED and say why."""
+    command = run_project("main", empty_store, dataset="nonsense")
+    assert command.exit_code != 0
+    assert "Traceback" not in command.stdout + command.stderr
+    assert command.stderr.count("Error: dataset=nonsense") == 1
+    assert "Error: prepare did not succeed" in command.stderr
+    client = MlflowClient(store_uri(empty_store))
+    (main,) = runs_of_kind(client, "main")
+    (step,) = [run for run in client.search_runs(["0"]) if run.info.run_id != main.info.run_id]
+    assert step.data.tags["mlflow.project.entryPoint"] == "prepare"
+    assert step.data.tags["mlflow.parentRunId"] == main.info.run_id
+    assert (main.info.status, step.info.status) == ("FAILED", "FAILED")
+    assert "prepare did not succeed" in main.data.tags["sysmetrics.error"]
+    assert "dataset=nonsense" in step.data.tags["sysmetrics.error"]
+
+
+@pytest.mark.slow
+def test_main_runs_its_steps_nested(run_project: RunProject, tmp_path: Path) -> None:
+    """Without any parameter, main prepares red_wine and searches it, and both runs are nested under its own."""
+    command = run_project("main", tmp_path)
+    assert command.exit_code == 0
+    client = MlflowClient(store_uri(tmp_path))
+    (main,) = runs_of_kind(client, "main")
+    (prepare,), (study,) = children(client, main, "prepare"), children(client, main, "study")
+    assert [run.info.status for run in (main, prepare, study)] == ["FINISHED"] * 3
+    assert f"prepared before in run {prepare.info.run_id}\n" in command.stdout
+    assert len(children(client, study, "trial")) == study.data.metrics["trials"] > 100

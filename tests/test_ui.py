@@ -1,0 +1,195 @@
+"""What a user sees of a study in the MLflow UI, in a real browser. Skipped where there is none.
+
+The pictures go to the folder named by the environment variable SCREENSHOTS, or else to pytest's temporary folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Command, Study, clean_environment, wait_until
+from mlflow.entities import Run
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="needs Chromium: set CHROMIUM to its path")
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync", "--no-first-run"]  # fmt: skip
+PATIENCE_MS = 30_000
+ROW, CARD = ".ag-center-cols-container .ag-row, .ag-pinned-left-cols-container .ag-row", "[data-testid$='runs-card']"
+LINES, BARS = ".scatterlayer .trace", ".barlayer .trace"
+
+Page = Any  # playwright is optional, and so are its types
+
+
+@pytest.fixture(scope="module")
+def server(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`mlflow server` on the small study's store, started as the study's own output says; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--port", str(port), "--backend-store-uri", study.uri, "--workers", "1"]
+    command = Command(
+        [sys.executable, "-m", "mlflow", "server", *options],
+        cwd=study.folder, output=tmp_path_factory.mktemp("server"), env=clean_environment(),
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: _answers(f"{address}/health"), 90, f"the server's answer\n{command.stderr}")
+        yield address
+    finally:
+        command.kill()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def page(server: str) -> Iterator[Page]:
+    """A page of a browser, 1600 x 1000, with the side pane of MLflow's assistant closed."""
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.set_default_timeout(PATIENCE_MS)
+        page.add_locator_handler(
+            page.locator("[data-component-id='mlflow.assistant.chat_panel.close']"), lambda button: button.click()
+        )
+        yield page
+        browser.close()
+
+
+@pytest.fixture
+def screenshot(page: Page, tmp_path: Path) -> Callable[[str], None]:
+    """Save a picture of the page as ui_<name>.png."""
+    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return lambda name: page.screenshot(path=folder / f"ui_{name}.png", animations="disabled")
+
+
+def _links(study: Study) -> list[str]:
+    """The links of the study's description: charts, table, comparison, best trial, its process."""
+    return re.findall(r"\]\((#[^)]*)\)", study.run.data.tags["mlflow.note.content"])
+
+
+def _open(page: Page, server: str, fragment: str) -> None:
+    page.goto("about:blank")  # a change of the fragment alone does not load the page anew
+    page.goto(f"{server}/{fragment}")
+
+
+def _names_by(study: Study, metric: str) -> list[str]:
+    """The trials' names, the lowest value first."""
+    ranked: list[Run] = sorted(study.trials, key=lambda run: run.data.metrics[metric])
+    return [str(run.info.run_name) for run in ranked]
+
+
+def _listed(page: Page) -> list[str]:
+    """The names in the list of runs, from top to bottom."""
+    links = page.locator(f":is({ROW}) a[href*='/runs/']").evaluate_all(
+        "links => links.map(link => [Number(link.closest('.ag-row').getAttribute('row-index')), link.textContent])"
+    )
+    return [name for _, name in sorted({tuple(link) for link in links})]
+
+
+def _card(page: Page, title: str) -> Page:
+    """The chart with this title, which is searched for: charts further down are drawn only when they are seen."""
+    page.get_by_placeholder("Search metric charts").fill(title)
+    card = page.locator(CARD).filter(has=page.get_by_text(title, exact=True)).first
+    card.wait_for()
+    return card
+
+
+def test_charts_view_lists_exactly_the_studys_trials(
+    study: Study, server: str, page: Page, screenshot: Callable[[str], None]
+) -> None:
+    """The study's own link opens its trials and no other run, the lowest RMSE first, with their curves as lines."""
+    _open(page, server, _links(study)[0])
+    page.get_by_text(f"{len(study.trials)} matching runs").wait_for()
+    page.locator(f"{CARD} {LINES}").first.wait_for(state="attached")
+    assert _listed(page) == _names_by(study, "val_rmse")
+    screenshot("charts")
+    card = _card(page, "val_rmse")
+    card.locator(LINES).nth(len(study.trials) - 1).wait_for(state="attached")
+    assert card.locator(BARS).count() == 0
+    screenshot("charts_val_rmse")
+
+
+def test_one_off_figure_is_drawn_as_bars(study: Study, server: str, page: Page) -> None:
+    """A figure with one value per trial is a bar chart in the same view."""
+    _open(page, server, _links(study)[0])
+    page.locator(CARD).first.wait_for()
+    card = _card(page, "elapsed_s")
+    card.locator(f"{BARS} .point").nth(len(study.trials) - 1).wait_for(state="attached")
+    assert card.locator(LINES).count() == 0
+
+
+def test_study_page_shows_the_description(
+    study: Study, server: str, page: Page, screenshot: Callable[[str], None]
+) -> None:
+    """The description is rendered, its table and links included, and its first link opens the charts in a tab."""
+    _open(page, server, f"#/experiments/0/runs/{study.run.info.run_id}?workflowType=machine_learning")
+    page.get_by_text("Show more").click()
+    page.get_by_role("button", name="Show less").or_(page.get_by_text("Show less")).wait_for()
+    for name in ("algorithm", "val_rmse", "peak_memory_mb"):
+        page.get_by_role("columnheader", name=name, exact=True).first.wait_for()
+    page.get_by_role("cell", name=f"{study.run.data.metrics['best_val_rmse']:.4g}", exact=True).wait_for()
+    for text in ("as a table", "what its process did"):
+        page.get_by_role("link", name=text).wait_for()
+    screenshot("study")
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="as charts").click()
+    opened.value.get_by_text(f"{len(study.trials)} matching runs").wait_for()
+    opened.value.locator(ROW).first.wait_for()
+    assert _listed(opened.value) == _names_by(study, "val_rmse")
+    assert "compareRunsMode=CHART" in opened.value.url
+    opened.value.close()
+
+
+def test_trials_system_metrics_are_lines(
+    study: Study, server: str, page: Page, screenshot: Callable[[str], None]
+) -> None:
+    """The System metrics tab of the best trial shows the memory of its process as a line of several points."""
+    _open(page, server, _links(study)[4])
+    card = _card(page, "process_memory_mb")
+    card.locator(f"{LINES} .point").nth(1).wait_for(state="attached")
+    assert card.locator(BARS).count() == 0
+    screenshot("system_metrics")
+
+
+def test_compare_view_shows_parallel_coordinates(
+    study: Study, server: str, page: Page, screenshot: Callable[[str], None]
+) -> None:
+    """The link to the best trials opens their comparison, drawn as parallel coordinates."""
+    compared = len(study.trials) - int(study.run.data.metrics["diverged"])
+    _open(page, server, _links(study)[2])
+    page.get_by_text(f"Comparing {compared} Runs from 1 Experiment").wait_for()
+    page.locator(".parcoords .axis-title").nth(1).wait_for()
+    assert page.get_by_role("tab", name="Parallel Coordinates Plot").get_attribute("aria-selected") == "true"
+    screenshot("compare")
+
+
+def test_table_can_be_sorted_by_a_cost(
+    study: Study, server: str, page: Page, screenshot: Callable[[str], None]
+) -> None:
+    """In the table view, sorting by peak_memory_mb puts the trial with the lowest peak first."""
+    _open(page, server, _links(study)[1])
+    page.get_by_text(f"{len(study.trials)} matching runs").wait_for()
+    page.get_by_test_id("sort-select-dropdown").click()
+    page.get_by_test_id("sort-select-peak_memory_mb").click()
+    page.get_by_text("Sort: peak_memory_mb").wait_for()
+    wait_until(lambda: _listed(page) == _names_by(study, "peak_memory_mb"), 20, "the trials by their peak memory")
+    screenshot("table_by_peak_memory")
