@@ -5,10 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TextIO
-
-import psutil
 
 LOG_EVERY_S = 5.0
 TERMINAL_EVERY_S = 0.2
@@ -69,16 +66,22 @@ class Progress:
 
 
 class Stages:
-    """Where the time goes: seconds from the command's start to the end of each named stage."""
+    """Where the time goes: the seconds of each named stage, one after the other.
 
-    def __init__(self) -> None:
-        self._last = _command_start()
-        self.start = self._last
+    Args:
+        start: unix time in seconds when the first stage began.
+        clock: unix time in seconds.
+    """
+
+    def __init__(self, start: float, clock: Callable[[], float] = time.time) -> None:
+        self.start = start
         self.seconds: dict[str, float] = {}
+        self._clock = clock
+        self._last = start
 
     def end(self, name: str) -> None:
         """Everything since the last stage was this one."""
-        now = time.time()
+        now = self._clock()
         self.seconds[name] = now - self._last
         self._last = now
 
@@ -94,15 +97,3 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _command_start() -> float:
-    """When the user pressed return: the start of ``mlflow run`` if that is what started this process."""
-    process = psutil.Process()
-    try:
-        parent = process.parent()
-        if parent is not None and {"mlflow", "run"} <= {Path(part).name for part in parent.cmdline()[:5]}:
-            return parent.create_time()
-    except psutil.Error:
-        pass
-    return process.create_time()

@@ -25,7 +25,7 @@ import click
 import mlflow
 import psutil
 from mlflow import MlflowClient
-from mlflow.entities import RunTag
+from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from entrypoints.errors import UserError
@@ -51,12 +51,18 @@ _received: list[Interrupted] = []
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """An open MLflow run and the client that writes to it."""
+    """An open MLflow run and the client that writes to it. ``start`` is when it was created, in unix seconds."""
 
     client: MlflowClient
     run_id: str
     experiment_id: str
     tags: dict[str, str]
+    start: float
+
+    @classmethod
+    def of(cls, client: MlflowClient, run: Run) -> RecordedRun:
+        """The run, as MLflow describes it."""
+        return cls(client, run.info.run_id, run.info.experiment_id, run.data.tags, run.info.start_time / 1000)
 
 
 @contextlib.contextmanager
@@ -82,7 +88,7 @@ def recorded_run(kind: str, name: str, params: dict[str, object]) -> Iterator[Re
         try:
             with store_errors():
                 active = mlflow.start_run(run_name=name if "MLFLOW_RUN_ID" not in os.environ else None)
-            run = RecordedRun(MlflowClient(), active.info.run_id, active.info.experiment_id, active.data.tags)
+            run = RecordedRun.of(MlflowClient(), active)
             run.client.set_experiment_tag(run.experiment_id, *_EXPERIMENT_KIND)
             if _GENERATED_NAME.fullmatch(active.info.run_name or ""):
                 run.client.update_run(run.run_id, name=name)
@@ -108,7 +114,7 @@ def child_run(parent: RecordedRun, kind: str, name: str) -> Iterator[RecordedRun
     """Open a run nested under another; FAILED with the error's text if the body raises."""
     tags = {KIND: kind, "mlflow.parentRunId": parent.run_id}
     created = parent.client.create_run(parent.experiment_id, run_name=name, tags=tags)
-    run = RecordedRun(parent.client, created.info.run_id, parent.experiment_id, created.data.tags)
+    run = RecordedRun.of(parent.client, created)
     try:
         yield run
     except BaseException as error:

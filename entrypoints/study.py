@@ -32,7 +32,7 @@ def run_study(run: RecordedRun, settings: StudySettings) -> None:
     Raises:
         UserError: the settings do not fit the dataset, or no trial came to a usable end.
     """
-    stages = Stages()
+    stages = Stages(run.start)
     table = datasets.load(settings.dataset)
     request = Request(settings.dataset, settings.folds, settings.seed)
     # All that can be wrong with the settings is found before anything slow begins.
@@ -67,7 +67,7 @@ def run_study(run: RecordedRun, settings: StudySettings) -> None:
         stages.end("summary")
     click.echo(summary.closing(run, data, record, best.figures))
     first = (record.first_start or 0) - stages.start
-    click.echo(f"Time: first trial after {first:.1f} s; {stages}")
+    click.echo(f"Time since the study's run was created: first trial after {first:.1f} s; {stages}")
 
 
 def search(run: RecordedRun, settings: StudySettings, data: Prepared, configs: list[Config], cpus: int) -> Record:

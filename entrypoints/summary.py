@@ -94,7 +94,7 @@ def log_study(
             "diverged": sum(trial.diverged for trial in trials),
             "search_time_s": search_s,
             "forecast_time_s": expected_seconds,
-            "elapsed_s": time.time() - run.client.get_run(run.run_id).info.start_time / 1000,
+            "elapsed_s": time.time() - run.start,
         },
         step=0,
     )

@@ -140,7 +140,7 @@ def run(store: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     mlflow.set_tracking_uri(uri)
     try:
         with mlflow.start_run(experiment_id=experiment_id) as active:
-            yield RecordedRun(MlflowClient(), active.info.run_id, experiment_id, active.data.tags)
+            yield RecordedRun.of(MlflowClient(), active)
     finally:
         mlflow.set_tracking_uri(before)
 

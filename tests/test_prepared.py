@@ -153,7 +153,7 @@ def test_find_returns_the_run_that_answers_the_request(client: MlflowClient, exp
 def parent(client: MlflowClient, experiment_id: str) -> RecordedRun:
     """A study's run."""
     run = client.create_run(experiment_id, tags={"sysmetrics.kind": "study"})
-    return RecordedRun(client, run.info.run_id, experiment_id, run.data.tags)
+    return RecordedRun.of(client, run)
 
 
 def test_obtain_prepares_once_and_then_reads_what_was_prepared(parent: RecordedRun, local_ray: None) -> None:

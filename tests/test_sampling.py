@@ -106,7 +106,7 @@ def test_a_sleeping_process_reads_under_5_percent() -> None:
 def test_this_process_is_counted_to_the_nanosecond() -> None:
     """For its own process the sampler agrees with time.process_time, far below the kernel's tick."""
     before = time.process_time()
-    sample = ProcessSampler()
+    sample = ProcessSampler(children=False)  # other tests may have left some
     inner = time.process_time()
     burn(0.1)
     sample()
@@ -116,7 +116,7 @@ def test_this_process_is_counted_to_the_nanosecond() -> None:
 
 def test_a_run_of_20_ms_gets_one_figure() -> None:
     """The first CPU figure does not wait 50 ms as later ones do, and an instant reading does not spend it."""
-    sample = ProcessSampler()
+    sample = ProcessSampler(children=False)  # other tests may have left some
     sample()
     burn(0.02)
     assert sample()["process_cpu_percent"] > 20
@@ -202,7 +202,7 @@ def test_an_exited_process_gives_an_empty_reading() -> None:
 @linux_only
 def test_a_reading_of_this_process_has_every_key() -> None:
     """All keys are there, finite and not negative, and agree with the kernel's counts for this process."""
-    sample = ProcessSampler()
+    sample = ProcessSampler(children=False)  # other tests may have left some
     before = resource.getrusage(resource.RUSAGE_SELF)
     began = time.monotonic()
     pages = 2000
@@ -225,7 +225,7 @@ def test_a_reading_of_this_process_has_every_key() -> None:
 @linux_only
 def test_bytes_written_are_the_kernels_count(tmp_path: Path) -> None:
     """The write rate times the interval is what /proc/self/io says was written."""
-    sample = ProcessSampler()
+    sample = ProcessSampler(children=False)  # other tests may have left some
     before = psutil.Process().io_counters().write_bytes
     began = time.monotonic()
     (tmp_path / "file").write_bytes(b"x" * 8_000_000)
@@ -268,12 +268,19 @@ def test_descriptors_closed_by_the_program_cost_one_reading() -> None:
 @linux_only
 def test_a_process_without_children_is_not_searched_for_them() -> None:
     """The cheap question to the kernel agrees with psutil: nothing while there are none, the child once there is."""
-    process = psutil.Process()
-    while process.children():  # left by another test's interpreter, if any
-        os.wait()
-    assert LINUX.descendants(SimpleNamespace(pid=os.getpid())) == []
-    with child() as one:
-        assert [p.pid for p in LINUX.descendants(process)] == [one.pid]
+    script = """
+import os, psutil, subprocess, sys
+from types import SimpleNamespace
+from mlflow_sysmetrics.readings import LINUX
+
+cannot_be_searched = SimpleNamespace(pid=os.getpid())
+print(LINUX.descendants(cannot_be_searched))
+child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+print([process.pid for process in LINUX.descendants(psutil.Process())] == [child.pid])
+child.communicate(b"\\n")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.split() == ["[]", "True"]
 
 
 @pytest.mark.parametrize("system", [LINUX, PORTABLE], ids=["linux", "portable"])

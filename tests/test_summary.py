@@ -24,7 +24,7 @@ from entrypoints.record import Record, TrialRecord
 from entrypoints.runs import RecordedRun
 from entrypoints.splits import make_split
 
-RUN = RecordedRun(MlflowClient("sqlite://"), "abc123", "7", {})
+RUN = RecordedRun(MlflowClient("sqlite://"), "abc123", "7", {}, 0.0)
 CONFIG = {"algorithm": "linear", "batch_size": 8, "learning_rate": 0.01, "alpha": 0.1, "dataset": "red_wine"}
 SETTINGS = StudySettings("red_wine", "auto", None, (0.1,), (0.1,), 3, 0, 500, 0, 100, 0)
 
@@ -174,7 +174,7 @@ def summarised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordedRun
         try:
             experiment_id = mlflow.create_experiment("summary", artifact_location=Path(folder, "artifacts").as_uri())
             with mlflow.start_run(experiment_id=experiment_id) as active:
-                run = RecordedRun(MlflowClient(), active.info.run_id, experiment_id, active.data.tags)
+                run = RecordedRun.of(MlflowClient(), active)
                 summary.log_dataset(run, datasets.load("red_wine"))
                 figures = {"test_rmse": 0.64, "test_loss": 0.5}
                 summary.log_study(run, SETTINGS, _data("red_wine"), _mixed(), figures, expected_seconds=40.0)
