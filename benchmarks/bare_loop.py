@@ -50,7 +50,7 @@ def seconds(configs: list[dict[str, Any]], data: Prepared, processes: int, level
 
 
 def _work(data: Prepared, work: Any, ready: Any, level: str) -> None:
-    tables = [(scaling.transform(data.X), scaling.transform_target(data.y)) for scaling in data.scalings]
+    tables = [(fitted.transform(data.X), fitted.scaling.transform_target(data.y)) for fitted in data.preprocessings]
     if level != "bare":
         sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
     ready.wait()

@@ -39,9 +39,19 @@ LAYER_SHARE = 4  # the layers are measured on every fourth batch size
 def settings_for(dataset: str, cpus: int, batch_sizes: tuple[int, ...] | None = None) -> StudySettings:
     """The defaults of ``tune``."""
     return StudySettings(
-        dataset=dataset, algorithm="auto", batch_sizes=batch_sizes, learning_rates=(0.1, 0.01, 0.001, 0.0001),
-        alphas=(0.0001, 0.001, 0.01), folds=10, seed=0, max_steps=500, max_epochs=0, report_every=100, cpus=cpus,
-    )  # fmt: skip
+        dataset=dataset,
+        target="auto",
+        algorithm="auto",
+        batch_sizes=batch_sizes,
+        learning_rates=(0.1, 0.01, 0.001, 0.0001),
+        alphas=(0.0001, 0.001, 0.01),
+        folds=10,
+        seed=0,
+        max_steps=500,
+        max_epochs=0,
+        report_every=100,
+        cpus=cpus,
+    )
 
 
 def data_for(settings: StudySettings) -> tuple[Prepared, list[dict[str, Any]]]:
@@ -161,9 +171,13 @@ def layers(settings: StudySettings, configs: list[dict[str, Any]], pairs: int) -
         times.setdefault("ray", []).append(study_times(part, tracked=False)["search_s"])
         times.setdefault("mlflow", []).append(study_times(part, tracked=True)["search_s"])
     names = {
-        "bare": "bare partial_fit loop", "unchecked": "scikit-learn's checks off", "metrics": "metrics",
-        "sampled": "sampling thread", "ray": "Ray Tune", "mlflow": "MLflow",
-    }  # fmt: skip
+        "bare": "bare partial_fit loop",
+        "unchecked": "scikit-learn's checks off",
+        "metrics": "metrics",
+        "sampled": "sampling thread",
+        "ray": "Ray Tune",
+        "mlflow": "MLflow",
+    }
     click.echo(f"\nlayers, on {len(some)} configurations, median of {pairs}:")
     before = base = median(times["bare"])
     for level, values in times.items():

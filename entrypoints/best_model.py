@@ -10,6 +10,7 @@ import mlflow
 import mlflow.sklearn
 import numpy as np
 from mlflow.models import infer_signature
+from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -17,8 +18,8 @@ from entrypoints.cross_validation import Configuration, Fold
 from entrypoints.errors import UserError
 from entrypoints.learners import score_name
 from entrypoints.prepared import Prepared
+from entrypoints.preprocessing import Preprocessing, transformer
 from entrypoints.runs import RecordedRun
-from entrypoints.splits import Scaling
 
 MODEL_NAME = "model"
 REQUIREMENTS = ("scikit-learn", "numpy", "scipy", "pandas", "cloudpickle")
@@ -39,8 +40,9 @@ def refit(config: dict[str, Any], data: Prepared) -> BestModel:
         UserError: it diverges there, as it did on no fold.
     """
     configuration = Configuration.from_dict(config)
-    train, scaling = data.split.train, data.fit_scaling(data.split.train)
-    fold = Fold(configuration, data, len(data.split.folds), train, data.split.test, scaling)
+    train, preprocessing = data.split.train, data.fit_preprocessing(data.split.train)
+    scaling = preprocessing.scaling
+    fold = Fold(configuration, data, len(data.split.folds), train, data.split.test, preprocessing)
     try:
         for _ in range(configuration.steps(len(train))):
             fold.step()
@@ -57,7 +59,7 @@ def refit(config: dict[str, Any], data: Prepared) -> BestModel:
         estimator.intercept_ = estimator.intercept_ * scaling.y_scale + scaling.y_mean
     else:
         estimator.classes_ = np.array(data.classes)
-    pipeline = make_pipeline(_standard_scaler(scaling, data), estimator)
+    pipeline = make_pipeline(_fitted_transformer(preprocessing, data), estimator)
     return BestModel(pipeline, {f"test_{score_name(data.task)}": score, "test_loss": loss})
 
 
@@ -71,13 +73,19 @@ def log(run: RecordedRun, best: BestModel, data: Prepared) -> None:
         input_example=example,
         # Named here: inferring them starts a process that loads the model, which takes longer than the refit.
         pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
+        skops_trusted_types=["numpy.dtype"],  # what a fitted SimpleImputer holds
     )
 
 
-def _standard_scaler(scaling: Scaling, data: Prepared) -> StandardScaler:
-    """The normalisation that was trained with, as scikit-learn's own transformer."""
+def _fitted_transformer(preprocessing: Preprocessing, data: Prepared) -> StandardScaler | ColumnTransformer:
+    """The preprocessing that was trained with, as scikit-learn's own."""
+    if data.categories or preprocessing.has_missing:
+        numeric = [name for name in data.feature_names if name not in data.categories]
+        return transformer(numeric, list(data.categories)).fit(data.frame(data.split.train))
+    # A large table of numbers is not copied to fit it again: what is known already is put in.
     scaler = StandardScaler()
     scaler.fit(data.frame(data.split.train[:2]))  # sets what scikit-learn checks: the names and number of columns
+    scaling = preprocessing.scaling
     scaler.mean_, scaler.scale_, scaler.var_ = scaling.mean, scaling.scale, scaling.scale**2
     scaler.n_samples_seen_ = len(data.split.train)
     return scaler

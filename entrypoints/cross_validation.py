@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from entrypoints.learners import Array, Learner, score_name
 from entrypoints.prepared import Prepared
-from entrypoints.splits import Scaling
+from entrypoints.preprocessing import Preprocessing
 
 DIVERGED_LOSS = 100.0  # a loss this many times that of the untrained model will not come back
 _CHUNK_ROWS = 8192  # rows that are normalised and scored at once, which bounds the memory that scoring takes
@@ -64,13 +64,13 @@ def _quiet() -> np.errstate:
 
 
 class Fold:
-    """One model with its rows, its normalisation and its batches, and the time that its steps took.
+    """One model with its rows, its preprocessing and its batches, and the time that its steps took.
 
     Args:
         number: the fold's number; with the configuration's seed it fixes the order of the batches.
         fit: row numbers to train on.
         held_out: row numbers to validate on.
-        scaling: the normalisation, fitted on ``fit`` alone.
+        preprocessing: fitted on ``fit`` alone.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Fold:
         number: int,
         fit: NDArray[np.int64],
         held_out: NDArray[np.int64],
-        scaling: Scaling,
+        preprocessing: Preprocessing,
     ) -> None:
         self.learner = Learner(
             configuration.algorithm,
@@ -88,18 +88,19 @@ class Fold:
             alpha=configuration.alpha,
             n_classes=len(data.classes),
         )
-        self.scaling = scaling
+        self.preprocessing = preprocessing
+        self._scaling = preprocessing.scaling
         self.training_time_s = 0.0
         self.train_losses: list[float] = []
         self._data = data
         self._held_out = held_out
-        self._target = scaling.transform_target(data.y) if data.task == "regression" else data.y
+        self._target = self._scaling.transform_target(data.y) if data.task == "regression" else data.y
         self._batches = batches(fit, configuration.batch_size, (configuration.seed, number))
 
     def step(self) -> None:
         """One ``partial_fit`` on the next batch, timed, and the loss of that batch after it."""
         rows = next(self._batches)
-        X, y = self.scaling.transform(self._data.X[rows]), self._target[rows]
+        X, y = self.preprocessing.transform(self._data.X[rows]), self._target[rows]
         started = perf_counter()
         self.learner.step(X, y)
         self.training_time_s += perf_counter() - started
@@ -126,14 +127,14 @@ class Fold:
         return self.learner.loss(np.zeros(shape), y)
 
     def inference_latency_ms(self) -> float:
-        """The median time of normalising and predicting one row, as scikit-learn is called outside training."""
+        """The median time to preprocess and predict one row, as scikit-learn is called outside training."""
         rows = np.resize(self._data.split.test, _LATENCY_ROWS)
         times = []
         with sklearn.config_context(assume_finite=False, skip_parameter_validation=False):
             for row in rows:
                 X = self._data.X[row : row + 1]
                 started = perf_counter()
-                self.learner.estimator.predict(self.scaling.transform(X))
+                self.learner.estimator.predict(self.preprocessing.transform(X))
                 times.append(perf_counter() - started)
         return median(times) * 1e3
 
@@ -146,11 +147,11 @@ class Fold:
         outputs, y = np.concatenate(chunks), self._target[rows]
         score = self.learner.score(outputs, y)
         if self._data.task == "regression":
-            score *= self.scaling.y_scale
+            score *= self._scaling.y_scale
         return self.learner.loss(outputs, y), score
 
     def _outputs(self, rows: NDArray[np.int64]) -> Array:
-        return self.learner.outputs(self.scaling.transform(self._data.X[rows]))
+        return self.learner.outputs(self.preprocessing.transform(self._data.X[rows]))
 
 
 class CrossValidation:
@@ -158,8 +159,10 @@ class CrossValidation:
 
     def __init__(self, configuration: Configuration, data: Prepared) -> None:
         self.folds = [
-            Fold(configuration, data, number, fit, held_out, scaling)
-            for number, ((fit, held_out), scaling) in enumerate(zip(data.split.folds, data.scalings, strict=True))
+            Fold(configuration, data, number, fit, held_out, preprocessing)
+            for number, ((fit, held_out), preprocessing) in enumerate(
+                zip(data.split.folds, data.preprocessings, strict=True)
+            )
         ]
         self.steps = configuration.steps(max(len(fit) for fit, _ in data.split.folds))
         self.step_number = 0

@@ -6,137 +6,56 @@ than the ones it names.
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import json
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
-import numpy as np
+import click
 import pandas as pd
-from numpy.typing import NDArray
 
+from entrypoints import table_files
+from entrypoints.cleaning import Echo, clean, closest
 from entrypoints.errors import UserError
+from entrypoints.openml_source import DownloadError, OpenML, Raw, UnknownIdError
+from entrypoints.tables import Facts, Table, Task
+from entrypoints.wave_energy import without_converters
+
+__all__ = ["DATA", "KNOWN", "Facts", "Known", "Table", "Task", "known", "load"]
 
 DATA = Path(__file__).parent / "data"
+PREFIX = "openml:"
 
-Task = Literal["regression", "classification"]
+# Rows of the digits 0 to 9 in mnist_784.
+_DIGITS = (6903, 7877, 6990, 7141, 6824, 6313, 6876, 7293, 6825, 6958)
 
 
-@dataclass(frozen=True, eq=False)
-class Table:
-    """One dataset: the features, then the target as last column, and where they came from.
+def _as_it_is(frame: pd.DataFrame, target: str | None) -> pd.DataFrame:
+    return frame
 
-    ``frame`` has float64 features, and a float64 target (regression) or text labels (classification). Treat it as
-    read-only: the digest is computed once. Raises ValueError if the target is not the last column.
+
+@dataclass(frozen=True)
+class Known:
+    """A dataset that studies name: its id, its task, and the facts that its table must agree with.
+
+    ``licence`` is None where OpenML's word is taken. ``prepare`` is applied to OpenML's columns and raises ValueError
+    if they are not what it expects.
     """
 
-    name: str
-    frame: pd.DataFrame
-    target: str
-    task: Task
-    source: str
-    openml_id: int | None
-    licence: str
-
-    def __post_init__(self) -> None:
-        columns = [str(column) for column in self.frame.columns]
-        if columns[-1:] != [self.target]:
-            raise ValueError(f"the target {self.target} must be the last column, of {', '.join(columns)}")
-
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """The columns before the target, in the table's order."""
-        return tuple(str(column) for column in self.frame.columns[:-1])
-
-    @property
-    def X(self) -> NDArray[np.float64]:  # noqa: N802 - the field's own name
-        """A new (rows, features) array, C-contiguous and writable. Take it once: each access copies the table."""
-        return np.array(self.frame.iloc[:, :-1], dtype=np.float64, order="C")
-
-    @property
-    def y(self) -> NDArray[Any]:
-        """A new (rows,) array of the target: float64 in its own units, or class labels as text."""
-        if self.task == "classification":
-            return _labels(self.frame[self.target])
-        return np.array(self.frame[self.target], dtype=np.float64)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The labels that occur, sorted as text; empty for regression."""
-        return tuple(np.unique(self.y).tolist()) if self.task == "classification" else ()
-
-    @cached_property
-    def digest(self) -> str:
-        """The sha256, in hex, of the content: column names, values and the order of both, however they were stored.
-
-        Hashed are, one after the other: the JSON list of the number of rows and the column names; each feature as
-        little-endian float64; the target likewise, or as the JSON list of its labels.
-        """
-        content = hashlib.sha256(json.dumps([len(self.frame), *self.feature_names, self.target]).encode())
-        # Column by column: a copy of a whole large table would double what the study needs.
-        for column in self.feature_names:
-            content.update(self.frame[column].to_numpy(dtype="<f8").tobytes())
-        target = self.y
-        labels = self.task == "classification"
-        content.update(json.dumps(target.tolist()).encode() if labels else target.astype("<f8").tobytes())
-        return content.hexdigest()
-
-
-def _labels(column: pd.Series[Any]) -> NDArray[np.str_]:
-    """Labels as text. A class 5 is "5" whether the file format made it an integer, a float, a category or text."""
-    values = column.to_numpy()
-    if values.dtype.kind == "f" and not np.mod(values, 1).any():
-        values = values.astype(np.int64)
-    return values.astype(np.str_)
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What can be told of a table's content. ``target`` holds the rows of each class, or the target's min and max."""
-
-    columns: tuple[str, ...]
-    rows: int
-    target: Mapping[str, float]
-    digest: str
-
-    @classmethod
-    def of(cls, table: Table) -> Facts:
-        """Read the facts off a table."""
-        y = table.y
-        if table.task == "classification":
-            labels, counts = np.unique(y, return_counts=True)
-            target = dict(zip(labels.tolist(), counts.tolist(), strict=True))
-        else:
-            target = {"min": float(y.min()), "max": float(y.max())}
-        return cls((*table.feature_names, table.target), len(table.frame), target, table.digest)
-
-    def difference(self, expected: Facts) -> str | None:
-        """Return the first fact in which the table is not the expected one, in words; None if it is."""
-        for field in fields(self):
-            found, known = getattr(self, field.name), getattr(expected, field.name)
-            if found != known:
-                return f"{field.name} {found} found, {known} expected"
-        return None
-
-
-@dataclass(frozen=True)
-class _Known:
     task: Task
     openml_id: int
-    licence: str
     facts: Facts
+    licence: str | None = None
+    bundled: bool = False
+    prepare: Callable[[pd.DataFrame, str | None], pd.DataFrame] = _as_it_is
 
 
-_KNOWN: Mapping[str, _Known] = {
-    "diabetes": _Known(
+KNOWN: Mapping[str, Known] = {
+    "diabetes": Known(
         task="classification",
         openml_id=37,
         licence="none stated by the source",
+        bundled=True,
         facts=Facts(
             columns=("preg", "plas", "pres", "skin", "insu", "mass", "pedi", "age", "class"),
             rows=768,
@@ -144,10 +63,11 @@ _KNOWN: Mapping[str, _Known] = {
             digest="a93e97d51d3c791bb41f1769f371179a28811e744f7164a735ec1c8d0e45004c",
         ),
     ),
-    "red_wine": _Known(
+    "red_wine": Known(
         task="regression",
         openml_id=44972,
         licence="CC BY 4.0",
+        bundled=True,
         facts=Facts(
             columns=(
                 "fixed_acidity",
@@ -168,32 +88,163 @@ _KNOWN: Mapping[str, _Known] = {
             digest="aac7f095efc699870e1b14aa826ecf0aa3e0c6ff10208e921f4644e9efaee5c8",
         ),
     ),
+    "mnist_784": Known(
+        task="classification",
+        openml_id=554,
+        facts=Facts(
+            columns=(*(f"pixel{number}" for number in range(1, 785)), "class"),
+            rows=70000,
+            target=dict(zip("0123456789", _DIGITS, strict=True)),
+            digest="02f5d0fafe5028ebba6f7a78bee07292d3d4af3ae6e2686540031a80891e2446",
+        ),
+    ),
+    "wave_energy": Known(
+        task="regression",
+        openml_id=44975,
+        facts=Facts(columns=None, rows=72000, target=None, digest=None),
+        prepare=without_converters,
+    ),
 }
 
 
 def known() -> tuple[str, ...]:
-    """Return the names that ``load`` takes, sorted."""
-    return tuple(sorted(_KNOWN))
+    """Return the names that ``load`` takes, the bundled ones first."""
+    return tuple(KNOWN)
 
 
-def load(name: str, *, folder: Path = DATA) -> Table:
-    """Return the table of that name, checked against what is known of it.
+def load(
+    name: str,
+    *,
+    target: str | None = None,
+    folder: Path = DATA,
+    known: Mapping[str, Known] = KNOWN,
+    source: OpenML | None = None,
+    echo: Echo = click.echo,
+) -> Table:
+    """Return the table of that name, checked, with a line to ``echo`` for whatever a user should know.
 
-    ``folder`` holds the bundled files. Raises UserError for an unknown name, and RuntimeError naming the file if a
-    bundled one is not what it should be, which no user can have asked for.
+    ``name`` is a known dataset, ``openml:<id>``, or the path of a CSV or Parquet file. ``target`` names the column to
+    predict; a file needs it, and the others have one of their own. The rules for other tables than the known ones are
+    those of ``cleaning.clean``.
+
+    A table from OpenML is the read-only copy of an earlier download if there is an intact one (no request is made),
+    else a new download. The two bundled tables never need the network under their names: their bytes are checked
+    against the known digest, so a download could add nothing. ``openml:37`` and ``openml:44972`` ask OpenML for them,
+    and get the bundled copy, with a line, where it cannot be had.
+
+    ``folder`` holds the bundled files; ``source`` is OpenML's server and the cache, by default those of the
+    environment. Raises UserError for whatever the user can mend, and RuntimeError naming the file if a bundled one is
+    not what it should be, which no user can have asked for.
     """
-    if name not in _KNOWN:
-        raise UserError(_unknown(name))
-    return _bundled(name, _KNOWN[name], folder / f"{name}.csv.gz")
+    expected = known.get(name)
+    if expected and expected.bundled:
+        return _retarget(_bundled(name, expected, folder / f"{name}.csv.gz"), target, f"dataset={name}", echo)
+    if expected or name.lower().startswith(PREFIX):
+        openml_id = expected.openml_id if expected else _openml_id(name)
+        names = [other for other, entry in known.items() if entry.openml_id == openml_id]
+        source = source or OpenML.from_environment()
+        if names:
+            return _known_from_openml(name, names[0], known[names[0]], target, folder, source, echo)
+        return _other_from_openml(name, openml_id, target, source, echo)
+    if table_files.is_path(name):
+        frame, task = clean(table_files.read(name, echo=echo), target, what=f"dataset={name}", echo=echo)
+        return Table(table_files.stem(Path(name)), frame, _last(frame), task, "file", None, "not stated")
+    raise UserError(_unknown(name, known))
 
 
-def _unknown(name: str) -> str:
-    closest = difflib.get_close_matches(name.lower(), known(), n=1)
-    advice = f"use {closest[0]}, the closest name" if closest else "use one of these names"
-    return f"dataset={name}: one of {', '.join(known())} is allowed; {advice}"
+def _unknown(name: str, known: Mapping[str, Known]) -> str:
+    allowed = f"one of {', '.join(known)}, openml:<id> or the path of a CSV or Parquet file is allowed"
+    return f"dataset={name}: {allowed}; {closest(name, known, 'use one of these')}"
 
 
-def _bundled(name: str, expected: _Known, path: Path) -> Table:
+def _openml_id(name: str) -> int:
+    number = name[len(PREFIX) :]
+    if number.isascii() and number.isdigit() and len(number) < 10 and int(number) > 0:
+        return int(number)
+    raise UserError(
+        f"dataset={name}: a whole number above 0 is allowed after {PREFIX}, as in openml:61; look the id up on "
+        "openml.org"
+    )
+
+
+def _known_from_openml(
+    given: str, name: str, expected: Known, target: str | None, folder: Path, source: OpenML, echo: Echo
+) -> Table:
+    """The cached copy if it agrees with the facts, else OpenML's, else the bundled one."""
+    what = f"dataset={given}"
+    raw = source.cached(expected.openml_id, echo)
+    if raw:
+        try:
+            return _retarget(_agreeing(name, expected, raw, "cache"), target, what, echo)
+        except ValueError as error:
+            echo(f"The cached copy of openml:{expected.openml_id} is not used: {error}")
+    try:
+        raw = source.download(expected.openml_id, echo)
+        table = _agreeing(name, expected, raw, "openml")
+    except (DownloadError, ValueError) as error:
+        if not expected.bundled:
+            raise UserError(_failed(given, source, error)) from error
+        echo(f"{what} cannot be had from {source.host} ({error}): the bundled copy of {name} is used")
+        return _retarget(_bundled(name, expected, folder / f"{name}.csv.gz"), target, what, echo)
+    source.keep(raw, echo)
+    return _retarget(table, target, what, echo)
+
+
+def _agreeing(name: str, expected: Known, raw: Raw, source: str) -> Table:
+    """The table of a known dataset. Raises ValueError, saying what differs, if it is not what is known of it."""
+    what = f"dataset={name}"
+    target = expected.facts.columns[-1] if expected.facts.columns else raw.about.target
+    try:
+        frame = expected.prepare(raw.frame, target)
+        frame, task = clean(frame, target, what=what, echo=_silent, task=expected.task, keep_all=True)
+    except UserError as error:
+        raise ValueError(error.message) from error
+    licence = expected.licence or raw.about.licence
+    table = Table(name, frame, _last(frame), task, source, expected.openml_id, licence)
+    if difference := Facts.of(table).difference(expected.facts):
+        raise ValueError(f"it is not the known table: {difference}")
+    return table
+
+
+def _silent(line: str) -> None:
+    """Say nothing: the facts decide."""
+
+
+def _other_from_openml(name: str, openml_id: int, target: str | None, source: OpenML, echo: Echo) -> Table:
+    raw, origin = source.cached(openml_id, echo), "cache"
+    if raw is None:
+        try:
+            raw, origin = source.download(openml_id, echo), "openml"
+        except DownloadError as error:
+            raise UserError(_failed(name, source, error)) from error
+        source.keep(raw, echo)
+    frame, task = clean(raw.frame, target or raw.about.target, what=f"dataset={name}", echo=echo)
+    return Table(raw.about.name, frame, _last(frame), task, origin, openml_id, raw.about.licence)
+
+
+def _failed(name: str, source: OpenML, error: Exception) -> str:
+    if isinstance(error, UnknownIdError):
+        return f"dataset={name}: {error}; look the id up on openml.org"
+    if isinstance(error, DownloadError):
+        advice = "try again later, or give the path of a CSV or Parquet file"
+        return f"dataset={name}: the download from {source.host} failed: {error}; {advice}"
+    return f"dataset={name}: what {source.host} sent is refused: {error}; give the path of your own copy instead"
+
+
+def _last(frame: pd.DataFrame) -> str:
+    return str(frame.columns[-1])
+
+
+def _retarget(table: Table, target: str | None, what: str, echo: Echo) -> Table:
+    """The same table, or if another column is the target, what that leaves of it."""
+    if target in (None, "", table.target):
+        return table
+    frame, task = clean(table.frame, target, what=what, echo=echo)
+    return Table(table.name, frame, _last(frame), task, table.source, table.openml_id, table.licence)
+
+
+def _bundled(name: str, expected: Known, path: Path) -> Table:
+    assert expected.facts.columns is not None
     *features, target = expected.facts.columns
     # pandas' own parser has been off in the last bit, by version and option; Python's float never is.
     converters: dict[str, type] = dict.fromkeys((*features, target), float)
@@ -201,7 +252,7 @@ def _bundled(name: str, expected: _Known, path: Path) -> Table:
         converters[target] = str
     try:
         frame = pd.read_csv(path, converters=converters)
-        table = Table(name, frame, target, expected.task, "bundled", expected.openml_id, expected.licence)
+        table = Table(name, frame, target, expected.task, "bundled", expected.openml_id, str(expected.licence))
         difference = Facts.of(table).difference(expected.facts)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise RuntimeError(f"{path} cannot be read: {error}; restore it from the repository") from error

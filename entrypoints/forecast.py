@@ -28,10 +28,10 @@ def study_seconds(configs: list[dict[str, Any]], data: Prepared, cpus: int) -> f
 
 
 def _step_seconds(configuration: Configuration, data: Prepared) -> float:
-    (fit, held_out), scaling = data.split.folds[0], data.scalings[0]
+    (fit, held_out), preprocessing = data.split.folds[0], data.preprocessings[0]
     # What a step takes does not depend on its size, and small ones cannot overflow.
     configuration = replace(configuration, learning_rate=1e-6)
-    fold = Fold(configuration, data, 0, fit, held_out, scaling)
+    fold = Fold(configuration, data, 0, fit, held_out, preprocessing)
     fold.step()  # the first step allocates
     times = []
     for _ in range(TIMED_STEPS):

@@ -11,7 +11,7 @@ from entrypoints.options import AUTO, StudySettings
 from entrypoints.splits import Split
 
 SEARCHED = ("algorithm", "batch_size", "learning_rate", "alpha")
-_FIXED = ("dataset", "folds", "seed", "max_steps", "max_epochs", "report_every")
+_FIXED = ("dataset", "target", "folds", "seed", "max_steps", "max_epochs", "report_every")
 
 Config = dict[str, Any]
 

@@ -22,17 +22,20 @@ END_CHILDREN_WITHIN_S = 7.0
 
 @click.command(cls=RecordedCommand, help=__doc__)
 @dataset_option
-def main(dataset: str) -> None:
+def main(dataset: str, target: str) -> None:
     """Parse, call, echo."""
-    with recorded_run("main", f"main {dataset}", {"dataset": dataset}) as run:
+    with recorded_run("main", f"main {Path(dataset).name}", {"dataset": dataset, "target": target}) as run:
         for step in STEPS:
             click.echo(f"\n== {step} {dataset}")
             try:
                 # The environment is this one already, whatever --env-manager made it.
                 mlflow.projects.run(  # type: ignore[no-untyped-call]
-                    str(PROJECT), step, parameters={"dataset": dataset}, experiment_id=run.experiment_id,
+                    str(PROJECT),
+                    step,
+                    parameters={"dataset": dataset, "target": target},
+                    experiment_id=run.experiment_id,
                     env_manager="local",
-                )  # fmt: skip
+                )
             except ExecutionException:
                 raise UserError(f"{step} did not succeed, so main ends here; what was wrong stands above") from None
             except Interrupted:

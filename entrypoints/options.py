@@ -6,11 +6,14 @@ Every option is also an MLproject parameter of the same name and default. Wrong 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import click
+import psutil
 
 from entrypoints import datasets
 from entrypoints.errors import UserError
@@ -19,6 +22,28 @@ Number = TypeVar("Number", int, float)
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 AUTO = "auto"
+
+
+class DatasetType(click.ParamType):
+    """A dataset's name; a relative path becomes absolute, from the folder in which the user typed the command."""
+
+    name = "dataset"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name, or the absolute path."""
+        name = str(value)
+        path = user_folder() / Path(name).expanduser()
+        return str(path) if name not in datasets.known() and path.is_file() else name
+
+
+def user_folder() -> Path:
+    """The folder of ``mlflow run``, which starts commands in the project's folder instead, or else of this process."""
+    process = psutil.Process()
+    try:
+        parent = process.parent() if "MLFLOW_RUN_ID" in os.environ else None
+        return Path((parent or process).cwd())
+    except psutil.Error:
+        return Path.cwd()
 
 
 class NumberType(click.ParamType, Generic[Number]):
@@ -88,6 +113,7 @@ class StudySettings:
     """What a study searches, and how. 0 means no limit for ``max_steps`` and ``max_epochs``, all for ``cpus``."""
 
     dataset: str
+    target: str
     algorithm: str
     batch_sizes: tuple[int, ...] | None
     learning_rates: tuple[float, ...]
@@ -108,9 +134,30 @@ class StudySettings:
 
 
 def dataset_option(command: Command) -> Command:
-    """Add the choice of a dataset to a command."""
-    text = f"The dataset: {' or '.join(datasets.known())}."
-    return click.option("--dataset", default="red_wine", show_default=True, help=text)(command)
+    """Add the choice of a dataset and its target to a command."""
+    return _apply(
+        command,
+        click.option(
+            "--dataset",
+            type=DatasetType(),
+            default="red_wine",
+            show_default=True,
+            metavar="NAME",
+            help=f"The dataset: {', '.join(datasets.known())}, openml:<id>, or the path of a CSV or Parquet file.",
+        ),
+        click.option(
+            "--target",
+            default=AUTO,
+            show_default=True,
+            metavar="COLUMN",
+            help="The column to predict. auto: the dataset's own; a file has none.",
+        ),
+    )
+
+
+def own_target(target: str) -> str | None:
+    """The column that an option's value names; None for the dataset's own."""
+    return None if target == AUTO else target
 
 
 def dataset_options(command: Command) -> Command:
@@ -119,14 +166,20 @@ def dataset_options(command: Command) -> Command:
         command,
         dataset_option,
         click.option(
-            "--folds", type=NumberType(int, least=2), default=10, show_default=True,
+            "--folds",
+            type=NumberType(int, least=2),
+            default=10,
+            show_default=True,
             help="Cross-validation folds of the training part.",
         ),
         click.option(
-            "--seed", type=NumberType(int, least=0), default=0, show_default=True,
+            "--seed",
+            type=NumberType(int, least=0),
+            default=0,
+            show_default=True,
             help="Fixes the split, the folds and the order of the batches.",
         ),
-    )  # fmt: skip
+    )
 
 
 def study_options(command: Command) -> Command:
@@ -135,41 +188,66 @@ def study_options(command: Command) -> Command:
         _apply(
             command,
             click.option(
-                "--algorithm", default=AUTO, show_default=True,
+                "--algorithm",
+                default=AUTO,
+                show_default=True,
                 help="linear (regression), logistic or svm (classification), several separated by commas, or auto: "
                 "all that fit the dataset's task.",
             ),
             click.option(
-                "--batch_sizes", type=NumberListType(NumberType(int, least=1), auto=True), default=AUTO,
-                show_default=True, metavar="LIST",
+                "--batch_sizes",
+                type=NumberListType(NumberType(int, least=1), auto=True),
+                default=AUTO,
+                show_default=True,
+                metavar="LIST",
                 help="Rows per training step, e.g. 32,256. auto: 2, 4, 8 .. up to the rows of a training fold.",
             ),
             click.option(
-                "--learning_rates", type=NumberListType(NumberType(float, above=0)), metavar="LIST",
-                default="0.1,0.01,0.001,0.0001", show_default=True, help="Constant learning rates of SGD.",
+                "--learning_rates",
+                type=NumberListType(NumberType(float, above=0)),
+                metavar="LIST",
+                default="0.1,0.01,0.001,0.0001",
+                show_default=True,
+                help="Constant learning rates of SGD.",
             ),
             click.option(
-                "--alphas", type=NumberListType(NumberType(float, least=0)), metavar="LIST",
-                default="0.0001,0.001,0.01", show_default=True, help="Multipliers of the L2 penalty.",
+                "--alphas",
+                type=NumberListType(NumberType(float, least=0)),
+                metavar="LIST",
+                default="0.0001,0.001,0.01",
+                show_default=True,
+                help="Multipliers of the L2 penalty.",
             ),
             click.option(
-                "--max_steps", type=NumberType(int, least=0), default=500, show_default=True,
+                "--max_steps",
+                type=NumberType(int, least=0),
+                default=500,
+                show_default=True,
                 help="Training steps of a trial; 0: no limit.",
             ),
             click.option(
-                "--max_epochs", type=NumberType(int, least=0), default=0, show_default=True,
+                "--max_epochs",
+                type=NumberType(int, least=0),
+                default=0,
+                show_default=True,
                 help="Passes over the training rows; 0: no limit. The limit that is reached first ends the trial.",
             ),
             click.option(
-                "--report_every", type=NumberType(int, least=1), default=100, show_default=True,
+                "--report_every",
+                type=NumberType(int, least=1),
+                default=100,
+                show_default=True,
                 help="Training steps between two points of each curve.",
             ),
             click.option(
-                "--cpus", type=NumberType(int, least=0), default=0, show_default=True,
+                "--cpus",
+                type=NumberType(int, least=0),
+                default=0,
+                show_default=True,
                 help="CPU cores, one trial on each; 0: all that are usable.",
             ),
         )
-    )  # fmt: skip
+    )
 
 
 def _apply(command: Command, *options: Callable[[Command], Command]) -> Command:

@@ -5,21 +5,23 @@ The table and the split are stored in the MLflow run, where `tune` finds them.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from entrypoints import datasets
-from entrypoints.options import dataset_options
+from entrypoints.options import dataset_options, own_target
 from entrypoints.prepared import Request, store
 from entrypoints.runs import RecordedCommand, recorded_run
 
 
 @click.command(cls=RecordedCommand, help=__doc__)
 @dataset_options
-def prepare(dataset: str, folds: int, seed: int) -> None:
+def prepare(dataset: str, target: str, folds: int, seed: int) -> None:
     """Parse, call, echo."""
     request = Request(dataset, folds, seed)
-    with recorded_run("prepare", f"prepare {dataset}", vars(request)) as run:
-        table = datasets.load(dataset)
+    with recorded_run("prepare", f"prepare {Path(dataset).name}", vars(request) | {"target": target}) as run:
+        table = datasets.load(dataset, target=own_target(target))
         from entrypoints import summary, workers  # imports ray, which a mistake above need not wait for
 
         try:

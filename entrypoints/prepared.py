@@ -23,10 +23,11 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from entrypoints.datasets import Table
-from entrypoints.learners import Array, Task
+from entrypoints.learners import Task
+from entrypoints.preprocessing import Preprocessing, fit_preprocessing
 from entrypoints.runs import RecordedRun, child_run
-from entrypoints.splits import Scaling, Split, fit_scaling, make_split
+from entrypoints.splits import Split, make_split
+from entrypoints.tables import Table
 
 TEST_FRACTION = 0.3
 _TABLE, _SPLIT, _ABOUT = "table.parquet", "split.json", "about.json"
@@ -43,10 +44,11 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A table, its split and the normalisation of each fold.
+    """A table, its split and the preprocessing of each fold.
 
-    ``X`` (rows, features) holds raw values; ``y`` (rows,) the raw target, or for classification each label's place in
-    ``classes``. ``scalings`` has one entry per fold, fitted on that fold's training rows alone.
+    ``X`` (rows, features) holds raw values: uint8 or float64, a category as its place in ``categories``, NaN for
+    missing. ``y`` (rows,) is the raw target, or for classification each label's place in ``classes``.
+    ``preprocessings`` has one entry per fold, fitted on that fold's training rows alone.
     """
 
     name: str
@@ -54,31 +56,56 @@ class Prepared:
     feature_names: tuple[str, ...]
     target: str
     classes: tuple[str, ...]
+    categories: dict[str, tuple[str, ...]]
     digest: str
-    X: Array
+    X: NDArray[Any]
     y: NDArray[Any]
     split: Split
-    scalings: tuple[Scaling, ...]
+    preprocessings: tuple[Preprocessing, ...]
 
-    def fit_scaling(self, rows: NDArray[np.int64]) -> Scaling:
-        """The normalisation fitted on these rows and no others."""
-        return fit_scaling(self.X, self.y if self.task == "regression" else None, rows)
+    def fit_preprocessing(self, rows: NDArray[np.int64]) -> Preprocessing:
+        """The preprocessing fitted on these rows and no others."""
+        return _fit(self.X, self.y, rows, self.task, self.feature_names, self.categories)
 
     def frame(self, rows: NDArray[np.int64]) -> pd.DataFrame:
-        """The raw feature columns of these rows."""
-        frame: pd.DataFrame = pd.DataFrame(self.X[rows], columns=list(self.feature_names))
+        """The raw feature columns of these rows: float64, and text with None for missing where categorical."""
+        frame: pd.DataFrame = pd.DataFrame(self.X[rows].astype(np.float64), columns=list(self.feature_names))
+        for name, texts in self.categories.items():
+            codes = frame[name].fillna(len(texts)).astype(int)
+            frame[name] = np.array([*texts, None], dtype=object)[codes]
         return frame
 
 
 def prepared(table: Table, split: Split) -> Prepared:
-    """Normalise a table for each fold of its split."""
-    X, labels = table.X, table.y
+    """Fit the preprocessing of each fold of a table's split."""
+    X, labels, names = table.X, table.y, table.feature_names
     y = np.searchsorted(np.array(table.classes), labels) if table.classes else labels
-    target = None if table.classes else y
-    scalings = tuple(fit_scaling(X, target, fit) for fit, _ in split.folds)
+    fitted = tuple(_fit(X, y, fit, table.task, names, table.categories) for fit, _ in split.folds)
     return Prepared(
-        table.name, table.task, table.feature_names, table.target, table.classes, table.digest, X, y, split, scalings
+        table.name,
+        table.task,
+        names,
+        table.target,
+        table.classes,
+        table.categories,
+        table.digest,
+        X,
+        y,
+        split,
+        fitted,
     )
+
+
+def _fit(
+    X: NDArray[Any],
+    y: NDArray[Any],
+    rows: NDArray[np.int64],
+    task: Task,
+    names: tuple[str, ...],
+    categories: dict[str, tuple[str, ...]],
+) -> Preprocessing:
+    categorical = tuple(place for place, name in enumerate(names) if name in categories)
+    return fit_preprocessing(X, y if task == "regression" else None, rows, categorical)
 
 
 def split_for(table: Table, request: Request) -> Split:
@@ -146,7 +173,9 @@ def find(client: MlflowClient, experiment_id: str, request: Request, digest: str
         "attributes.status = 'FINISHED'",
         "tags.`sysmetrics.kind` = 'prepare'",
         f"tags.`sysmetrics.digest` = '{digest}'",
-        *(f"params.{name} = '{value}'" for name, value in vars(request).items()),
+        # The digest stands for the dataset, wherever it came from.
+        f"params.folds = '{request.folds}'",
+        f"params.seed = '{request.seed}'",
     ]
     runs = client.search_runs([experiment_id], " and ".join(conditions), max_results=1)
     return runs[0] if runs else None

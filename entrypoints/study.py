@@ -14,7 +14,7 @@ from entrypoints import best_model, datasets, forecast, summary, workers
 from entrypoints.errors import UserError
 from entrypoints.grid import SEARCHED, Config, algorithms_for, grid, run_name
 from entrypoints.learners import score_name
-from entrypoints.options import StudySettings
+from entrypoints.options import StudySettings, own_target
 from entrypoints.prepared import Prepared, Request, obtain, split_for
 from entrypoints.progress import Progress, Stages, duration
 from entrypoints.record import Record
@@ -33,7 +33,7 @@ def run_study(run: RecordedRun, settings: StudySettings) -> None:
         UserError: the settings do not fit the dataset, or no trial came to a usable end.
     """
     stages = Stages(run.start)
-    table = datasets.load(settings.dataset)
+    table = datasets.load(settings.dataset, target=own_target(settings.target))
     request = Request(settings.dataset, settings.folds, settings.seed)
     # All that can be wrong with the settings is found before anything slow begins.
     configs = grid(settings, split_for(table, request), algorithms_for(table.task, settings.algorithm))

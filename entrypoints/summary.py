@@ -14,13 +14,13 @@ import mlflow
 import pandas as pd
 from mlflow.data.pandas_dataset import from_pandas
 
-from entrypoints.datasets import Table
 from entrypoints.grid import SEARCHED
 from entrypoints.learners import score_name
 from entrypoints.options import StudySettings
 from entrypoints.prepared import Prepared
 from entrypoints.record import Record, TrialRecord
 from entrypoints.runs import RecordedRun
+from entrypoints.tables import Table
 
 TOP = 5
 UI_PORT = 5000

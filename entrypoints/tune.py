@@ -5,6 +5,8 @@ A small table, such as red_wine, takes a minute or two.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from entrypoints.options import StudySettings, study_options
@@ -15,7 +17,7 @@ from entrypoints.runs import RecordedCommand, recorded_run
 @study_options
 def tune(**options: object) -> None:
     """Parse, call, echo."""
-    with recorded_run("study", f"tune {options['dataset']}", options) as run:
+    with recorded_run("study", f"tune {Path(str(options['dataset'])).name}", options) as run:
         settings = StudySettings(**options)  # type: ignore[arg-type]
         from entrypoints.study import run_study  # imports ray, which a mistake above need not wait for
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.models import get_model_info
@@ -20,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from entrypoints import best_model, datasets
 from entrypoints.cross_validation import batches
-from entrypoints.prepared import Prepared, prepared
+from entrypoints.prepared import Prepared, Request, prepared, split_for
 from entrypoints.runs import RecordedRun
 from entrypoints.splits import make_split
 
@@ -162,3 +163,50 @@ def test_logged_model_is_served_by_mlflow_from_raw_columns(run: RecordedRun, nam
     assert example[list(data.feature_names)].to_numpy() == pytest.approx(data.X[data.split.train[:5]])
     with pytest.raises(mlflow.exceptions.MlflowException, match="schema"):
         model.predict(frame.drop(columns=data.feature_names[0]))
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """A file of the user's own: numbers and a category, both with holes, and text labels."""
+    random = np.random.default_rng(0)
+    rows = 300
+    size, colour = random.normal(size=rows), random.choice(["red", "green", "blue"], rows)
+    frame = pd.DataFrame({"size": size, "colour": colour, "weight": random.normal(100, 10, rows)})
+    frame["label"] = np.where(size + 2 * (colour == "red") > 1, "yes", "no")
+    frame.loc[::17, "size"] = np.nan
+    frame.loc[::23, "colour"] = None
+    path = tmp_path_factory.mktemp("mixed") / "mixed.csv"
+    frame.to_csv(path, index=False)
+    table = datasets.load(str(path), target="label")
+    return prepared(table, split_for(table, Request("mixed", 3, 0)))
+
+
+def test_model_of_a_mixed_table_predicts_from_raw_columns(mixed: Prepared) -> None:
+    """It imputes and encodes by itself, agrees with the score that the study states, and takes a new value."""
+    config = {"algorithm": "logistic", "batch_size": 16, "learning_rate": 0.05, "alpha": 1e-4, "seed": 0}
+    best = best_model.refit(config | {"max_steps": 300, "max_epochs": 0}, mixed)
+    test = mixed.split.test
+    raw, truth = mixed.frame(test), np.array(mixed.classes)[mixed.y[test]]
+    assert raw.isna().any()[["size", "colour"]].all()
+    assert np.mean(best.pipeline.predict(raw) == truth) == best.figures["test_accuracy"] > 0.85
+    unseen = raw.head(1).assign(colour="ultraviolet", size=np.nan)
+    assert best.pipeline.predict(unseen)[0] in {"yes", "no"}
+
+
+def test_model_of_a_mixed_table_is_served_by_mlflow(
+    mixed: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is loaded through pyfunc predicts as the pipeline does."""
+    config = {"algorithm": "svm", "batch_size": 16, "learning_rate": 0.01, "alpha": 1e-4, "seed": 0}
+    best = best_model.refit(config | {"max_steps": 50, "max_epochs": 0}, mixed)
+    before = mlflow.get_tracking_uri()
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    try:
+        with mlflow.start_run() as active:
+            best_model.log(RecordedRun.of(MlflowClient(), active), best, mixed)
+        served = mlflow.pyfunc.load_model(f"runs:/{active.info.run_id}/model")
+        raw = mixed.frame(mixed.split.test)
+        assert served.predict(raw).tolist() == best.pipeline.predict(raw).tolist()
+    finally:
+        mlflow.set_tracking_uri(before)

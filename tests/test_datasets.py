@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import gzip
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -15,9 +16,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from entrypoints.datasets import DATA, Table, known, load
+from entrypoints.datasets import DATA, KNOWN, Table, known, load
 from entrypoints.errors import UserError
 
+BUNDLED = ("diabetes", "red_wine")
 DIABETES = ("preg", "plas", "pres", "skin", "insu", "mass", "pedi", "age")
 RED_WINE = (
     *("fixed_acidity", "volatile_acidity", "citric_acid", "residual_sugar", "chlorides", "free_sulfur_dioxide"),
@@ -38,9 +40,11 @@ def _records(name: str) -> list[list[str]]:
         return list(csv.reader(text))
 
 
-def test_known_lists_the_bundled_tables_sorted() -> None:
-    """The two small tables are there without a download."""
-    assert known() == ("diabetes", "red_wine")
+def test_known_lists_the_bundled_tables_first() -> None:
+    """The two small tables are there without a download; the others come from OpenML."""
+    assert known() == (*BUNDLED, "mnist_784", "wave_energy")
+    assert tuple(name for name in known() if KNOWN[name].bundled) == BUNDLED
+    assert [KNOWN[name].openml_id for name in known()] == [37, 44972, 554, 44975]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +92,7 @@ def test_diabetes_has_the_published_class_counts() -> None:
     assert table.y[:3].tolist() == ["tested_positive", "tested_negative", "tested_positive"]
 
 
-@pytest.mark.parametrize("name", known())
+@pytest.mark.parametrize("name", BUNDLED)
 def test_features_are_a_contiguous_array_of_ones_own(name: str) -> None:
     """X is float64, C-contiguous and writable, and writing to it leaves the table alone."""
     table = load(name)
@@ -101,7 +105,7 @@ def test_features_are_a_contiguous_array_of_ones_own(name: str) -> None:
     assert set(map(str, table.frame.dtypes.iloc[:-1])) == {"float64"}
 
 
-@pytest.mark.parametrize("name", known())
+@pytest.mark.parametrize("name", BUNDLED)
 def test_digest_can_be_computed_without_pandas(name: str) -> None:
     """The digest is the documented hash of the file's values, so no reader or version of one has a part in it."""
     header, *rows = _records(name)
@@ -182,14 +186,19 @@ def test_table_is_frozen() -> None:
     [
         pytest.param("red_wnie", "use red_wine, the closest name", id="typing error"),
         pytest.param("RED_WINE", "use red_wine, the closest name", id="capitals"),
-        pytest.param("zzz", "use one of these names", id="nothing alike"),
+        pytest.param("mnist", "use mnist_784, the closest name", id="part of a name"),
+        pytest.param("zzz", "use one of these", id="nothing alike"),
+        pytest.param("", "use one of these", id="nothing"),
     ],
 )
 def test_unknown_name_is_answered_with_the_known_and_the_closest(name: str, advice: str) -> None:
     """The user reads what was given, what is allowed and what to do."""
     with pytest.raises(UserError) as error:
         load(name)
-    assert str(error.value) == f"dataset={name}: one of diabetes, red_wine is allowed; {advice}"
+    assert str(error.value) == (
+        f"dataset={name}: one of diabetes, red_wine, mnist_784, wave_energy, openml:<id> or the path of a CSV or "
+        f"Parquet file is allowed; {advice}"
+    )
 
 
 def test_intact_copy_of_a_bundled_file_is_read(tmp_path: Path) -> None:
@@ -256,7 +265,7 @@ def test_damaged_bundled_file_is_refused_by_name(tmp_path: Path, damage) -> None
         load("diabetes", folder=tmp_path)
 
 
-@pytest.mark.parametrize("name", known())
+@pytest.mark.parametrize("name", BUNDLED)
 def test_provenance_page_tells_the_files_checksums(name: str) -> None:
     """The README beside the data states each file's sha256, its text's, and the digest."""
     packed = (DATA / f"{name}.csv.gz").read_bytes()
@@ -267,7 +276,228 @@ def test_provenance_page_tells_the_files_checksums(name: str) -> None:
     assert load(name).digest in section
 
 
-@pytest.mark.parametrize("name", known())
+@pytest.mark.parametrize("name", BUNDLED)
 def test_bundled_file_carries_no_time_and_no_name(name: str) -> None:
     """Compressing the same text again gives the same bytes: the gzip header has no flags and time 0."""
     assert (DATA / f"{name}.csv.gz").read_bytes()[3:8] == bytes(5)
+
+
+def test_bundled_table_can_have_another_target() -> None:
+    """The other columns, the former target among them, become features; the task follows the new target."""
+    table = load("diabetes", target="age")
+    assert (table.target, table.task, table.source) == ("age", "regression", "bundled")
+    assert table.feature_names == (*DIABETES[:-1], "class")
+    assert table.categories == {"class": ("tested_negative", "tested_positive")}
+    assert load("diabetes", target="class").digest == load("diabetes").digest
+
+
+HOUSES = """rooms,area,district,garden,price,kind
+3,70.5,north,true,200000,flat
+4,,south,false,310000,house
+2,45,,true,150000,flat
+5,120,north,true,405000,house
+3,66,west,false,189000,
+1,30,west,,99000,flat
+4,101,south,true,350000,house
+3,70.5,north,true,200000,flat
+2,52,north,false,155000,flat
+6,160,west,true,500000,house
+3,75,south,false,210000,flat
+"""
+
+
+def _houses(folder: Path, kind: str) -> str:
+    path = folder / f"houses.{kind}"
+    if kind == "csv":
+        path.write_text(HOUSES)
+    else:
+        pd.read_csv(io.StringIO(HOUSES)).to_parquet(path)
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_file_with_missing_values_and_categories_is_a_table(tmp_path: Path, kind: str) -> None:
+    """A user's own table is read with its kinds of columns, and says where it came from and what was left out."""
+    lines: list[str] = []
+    name = _houses(tmp_path, kind)
+    table = load(name, target="kind", echo=lines.append)
+    assert (table.name, table.source, table.openml_id, table.licence) == ("houses", "file", None, "not stated")
+    assert (table.task, table.classes) == ("classification", ("flat", "house"))
+    assert table.feature_names == ("rooms", "area", "district", "garden", "price")
+    assert table.categories == {"district": ("north", "south", "west"), "garden": ("False", "True")}
+    assert table.frame.isna().sum().sum() == 3
+    assert table.duplicate_rows == 1
+    assert lines == [f"dataset={name}: 1 rows without a value of the target kind are left out"]
+
+
+def test_file_has_the_same_digest_in_both_formats(tmp_path: Path) -> None:
+    """A user who converts a file gets the same prepared data."""
+    csv_table, parquet_table = (load(_houses(tmp_path, kind), target="price") for kind in ("csv", "parquet"))
+    assert csv_table.digest == parquet_table.digest
+    assert csv_table.task == "regression"
+
+
+def _rows(header: str, *cells: str, rows: int = 12) -> str:
+    return "\n".join([header, *(",".join(cells).format(row) for row in range(rows))]) + "\n"
+
+
+GOOD = _rows("a,b,label", "{0}", "1.5", "x{0}")
+NEED_TARGET = "the target is not given; name with target= one of the columns a, b, label"
+ID_ADVICE = "a whole number above 0 is allowed after openml:, as in openml:61; look the id up on openml.org"
+
+
+@pytest.mark.parametrize("name", ["openml:", "openml:abc", "openml:-1", "openml:0", "openml:6.1", "openml:99999999999"])
+def test_id_that_is_none_is_answered_without_a_request(name: str) -> None:
+    """OpenML numbers its datasets from 1."""
+    with pytest.raises(UserError) as error:
+        load(name)
+    assert str(error.value) == f"dataset={name}: {ID_ADVICE}"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "target", "message"),
+    [
+        pytest.param(
+            *("t.csv", None, "a", "dataset={path}: no such file ({path}); give the path of a CSV or Parquet file"),
+            id="no such file",
+        ),
+        pytest.param(
+            *("t.xlsx", b"PK", "a", "dataset={path}: a file named .csv, .csv.gz, .parquet, .pq is allowed; convert it"),
+            id="another format",
+        ),
+        pytest.param(
+            *("t.csv", "", "a", "dataset={path}: the file is empty; give one with a header and rows"), id="empty file"
+        ),
+        pytest.param(
+            *("t.csv", "\n\n", "a", "dataset={path}: not readable as CSV (the first line holds no column names); mend"),
+            id="blank lines",
+        ),
+        pytest.param(
+            *("t.csv", b"\xff\xfe\x00", "a", "dataset={path}: not readable as CSV ('utf-8' codec can't decode byte"),
+            id="no text",
+        ),
+        pytest.param(
+            *("t.csv", "a,b\n1,2\n1,2,3\n", "a", "dataset={path}: not readable as CSV ("), id="row longer than header"
+        ),
+        pytest.param(
+            *("t.csv.gz", b"a,b\n1,2\n", "a", "dataset={path}: not readable as CSV (Not a gzipped file"), id="no gzip"
+        ),
+        pytest.param(*("t.parquet", b"a,b\n1,2\n", "a", "dataset={path}: not readable as Parquet ("), id="no Parquet"),
+        pytest.param(
+            *("t.parquet", b"", "a", "dataset={path}: the file is empty; give one with a header and rows"),
+            id="empty Parquet",
+        ),
+        pytest.param(*("t.csv", GOOD, None, f"dataset={{path}}: {NEED_TARGET}"), id="no target"),
+        pytest.param(*("t.csv", GOOD, "", f"dataset={{path}}: {NEED_TARGET}"), id="empty target"),
+        pytest.param(
+            *("t.csv", GOOD, "lable", "target=lable: one of the columns of dataset={path} is allowed: a, b, label; "),
+            id="misspelt target",
+        ),
+        pytest.param(
+            *(
+                "t.csv",
+                GOOD,
+                "zzz",
+                "target=zzz: one of the columns of dataset={path} is allowed: a, b, label; use one",
+            ),
+            id="unknown target",
+        ),
+        pytest.param(
+            *("t.csv", _rows("a,a,b", "1", "2", "3"), "b", "dataset={path}: the column name a occurs more than once; "),
+            id="name twice",
+        ),
+        pytest.param(
+            *("t.csv", _rows("a,,b", "1", "2", "3"), "b", "dataset={path}: column 2 has no name; give each column a"),
+            id="column without a name",
+        ),
+        pytest.param(
+            *("t.csv", "a,b\n", "b", "dataset={path}: 0 rows with a value of the target b found, and at least 10 are"),
+            id="header only",
+        ),
+        pytest.param(
+            *(
+                "t.csv",
+                _rows("a,b", "{0}", "x{0}", rows=9),
+                "b",
+                "dataset={path}: 9 rows with a value of the target b ",
+            ),
+            id="few rows",
+        ),
+        pytest.param(
+            *("t.csv", _rows("a,b", "{0}", ""), "b", "dataset={path}: 0 rows with a value of the target b found, and "),
+            id="target without values",
+        ),
+        pytest.param(
+            *(
+                "t.csv",
+                _rows("a,b", "{0}", "x"),
+                "b",
+                "target=b: all 12 rows of dataset={path} hold x; choose a column",
+            ),
+            id="one class",
+        ),
+        pytest.param(
+            *("t.csv", _rows("a,b", "{0}", "2.5"), "b", "target=b: all 12 rows of dataset={path} hold 2.5; choose a "),
+            id="one number",
+        ),
+        pytest.param(
+            *(
+                "t.csv",
+                _rows("a,b", "x{0}", "y{0}", rows=1001),
+                "b",
+                "target=b: 1001 classes found in dataset={path}, ",
+            ),
+            id="too many classes",
+        ),
+        pytest.param(
+            *(
+                "t.csv",
+                _rows("a,b", "inf", "{0}"),
+                "b",
+                "dataset={path}: infinite values found in the column a; replace",
+            ),
+            id="infinite feature",
+        ),
+        pytest.param(
+            *("t.csv", _rows("a,b", "{0}", "-inf"), "b", "dataset={path}: infinite values found in the column b; "),
+            id="infinite target",
+        ),
+        pytest.param(
+            *("t.csv", _rows("a,b", "1", "{0}"), "b", "dataset={path}: no feature is left beside the target b, since "),
+            id="constant feature only",
+        ),
+        pytest.param(
+            *("t.csv", _rows("b", "{0}"), "b", "dataset={path}: no feature is left beside the target b, since columns"),
+            id="target only",
+        ),
+    ],
+)
+def test_wrong_file_or_target_is_answered_in_one_sentence(
+    tmp_path: Path, file: str, content: str | bytes | None, target: str | None, message: str
+) -> None:
+    """What was given, what is wrong or allowed, what to do; one line, no traceback."""
+    path = tmp_path / file
+    if content is not None:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(UserError) as error:
+        load(str(path), target=target)
+    said = str(error.value)
+    assert said.startswith(message.format(path=path))
+    assert "\n" not in said
+    assert re.search(r"; (give|use|choose|convert|mend|name|replace|add)\b", said)
+    assert not said.endswith(".")
+
+
+def test_misspelt_target_is_answered_with_the_closest_column(tmp_path: Path) -> None:
+    """The whole sentence once."""
+    path = tmp_path / "t.csv"
+    path.write_text(GOOD)
+    with pytest.raises(UserError, match=r"a, b, label; use label, the closest name$"):
+        load(str(path), target="lable")
+
+
+def test_folder_is_no_dataset(tmp_path: Path) -> None:
+    """A path that is there may still be no file."""
+    with pytest.raises(UserError) as error:
+        load(str(tmp_path), target="a")
+    assert str(error.value) == f"dataset={tmp_path}: this is no file; give the path of a CSV or Parquet file"

@@ -23,6 +23,7 @@ def _data(name: str, folds: int = 10) -> Prepared:
 
 def _settings(dataset: str = "red_wine", **values: Any) -> StudySettings:
     defaults: dict[str, Any] = {
+        "target": "auto",
         "algorithm": "auto",
         "batch_sizes": None,
         "learning_rates": (0.1, 0.01, 0.001, 0.0001),
@@ -67,6 +68,7 @@ def test_grid_configurations_carry_what_a_trial_needs() -> None:
             "learning_rate": 0.1,
             "alpha": 0.0,
             "dataset": "red_wine",
+            "target": "auto",
             "folds": 10,
             "seed": 3,
             "max_steps": 500,

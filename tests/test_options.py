@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,10 +16,12 @@ import pytest
 from click.testing import CliRunner
 
 from entrypoints.errors import UserError
-from entrypoints.options import StudySettings, dataset_options, study_options
+from entrypoints.options import DatasetType, StudySettings, dataset_options, study_options
 
+ROOT = Path(__file__).parent.parent
 DEFAULTS = {
     "dataset": "red_wine",
+    "target": "auto",
     "algorithm": "auto",
     "batch_sizes": None,
     "learning_rates": (0.1, 0.01, 0.001, 0.0001),
@@ -55,7 +61,7 @@ def test_options_are_the_settings_of_a_study() -> None:
 
 def test_options_of_prepare_are_the_data_part_of_those_of_a_study() -> None:
     """What is prepared depends on the dataset and its split alone."""
-    assert _parsed(options=dataset_options) == {"dataset": "red_wine", "folds": 10, "seed": 0}
+    assert _parsed(options=dataset_options) == {"dataset": "red_wine", "target": "auto", "folds": 10, "seed": 0}
 
 
 @pytest.mark.parametrize(
@@ -181,3 +187,28 @@ def test_every_option_has_a_help_text_and_shows_its_default() -> None:
     assert [option.name for option in options if not option.help] == []
     shown = re.sub(r"\s+", "", CliRunner().invoke(command, ["--help"]).output)
     assert [option.name for option in options if f"[default:{option.default}]" not in shown] == []
+
+
+def test_relative_path_means_the_folder_of_mlflow_run(tmp_path: Path) -> None:
+    """`mlflow run` starts the command in the project's folder; the user typed the path in another one."""
+    (tmp_path / "mine.csv").write_text("a,b\n1,2\n")
+    ask = "from entrypoints.options import DatasetType as D; print(D().convert('mine.csv', None, None))"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {ask!r}], cwd={str(ROOT)!r}, check=True)"
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for run_id, expected in (("abc", str(tmp_path / "mine.csv")), (None, "mine.csv")):
+        done = subprocess.run(
+            [sys.executable, "-c", parent],
+            cwd=tmp_path,
+            env=env | ({"MLFLOW_RUN_ID": run_id} if run_id else {}),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == expected
+
+
+def test_known_name_is_never_taken_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that happens to be named like a dataset does not hide it."""
+    (tmp_path / "red_wine").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    assert DatasetType().convert("red_wine", None, None) == "red_wine"

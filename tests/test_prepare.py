@@ -43,7 +43,7 @@ def test_prepare_is_a_finished_run_of_its_own(command: Finished, client: MlflowC
     """The run that `mlflow run` made is the only one, and has the request as parameters."""
     assert (command.exit_code, run.info.status, run.info.run_name) == (0, "FINISHED", "prepare diabetes")
     assert len(client.search_runs(["0"])) == 1
-    assert run.data.params == {"dataset": "diabetes", "folds": "4", "seed": "7"}
+    assert run.data.params == {"dataset": "diabetes", "target": "auto", "folds": "4", "seed": "7"}
 
 
 def test_prepare_tells_what_it_has_made_and_where(command: Finished, run: Run) -> None:
@@ -75,13 +75,13 @@ def test_prepared_data_is_read_back_as_it_was(client: MlflowClient, run: Run) ->
 
 @pytest.mark.parametrize(
     ("change", "found"),
-    [({}, True), ({"folds": 5}, False), ({"seed": 8}, False), ({"dataset": "red_wine"}, False)],
-    ids=["same", "other folds", "other seed", "other dataset"],
+    [({}, True), ({"folds": 5}, False), ({"seed": 8}, False), ({"dataset": "the same, as a file"}, True)],
+    ids=["same", "other folds", "other seed", "other name"],
 )
 def test_prepared_data_is_found_for_the_same_request_only(
     client: MlflowClient, run: Run, change: dict[str, object], found: bool
 ) -> None:
-    """A study with the same dataset, folds and seed finds this run; any other does not."""
+    """A study with the same content, folds and seed finds this run; any other does not."""
     request = Request(**{"dataset": "diabetes", "folds": 4, "seed": 7} | change)  # type: ignore[arg-type]
     answer = find(client, "0", request, datasets.load("diabetes").digest)
     assert (answer.info.run_id if answer else None) == (run.info.run_id if found else None)

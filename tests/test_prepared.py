@@ -51,7 +51,9 @@ def _stored(client: MlflowClient, experiment_id: str, request: Request) -> tuple
 
 def _arrays(data: Prepared) -> dict[str, Any]:
     folds = {f"fold {i} {part}": rows[j] for i, rows in enumerate(data.split.folds) for j, part in enumerate("fv")}
-    scalings = {f"scaling {i} {name}": each for i, s in enumerate(data.scalings) for name, each in vars(s).items()}
+    scalings = {
+        f"scaling {i} {name}": each for i, s in enumerate(data.preprocessings) for name, each in vars(s.scaling).items()
+    }
     return {"X": data.X, "y": data.y, "train": data.split.train, "test": data.split.test, **folds, **scalings}
 
 
@@ -67,7 +69,7 @@ def test_prepared_data_is_read_back_as_it_was_stored(
         np.testing.assert_array_equal(array, expected[key], err_msg=key, strict=True)
     for key in ("name", "task", "feature_names", "target", "classes", "digest"):
         assert getattr(loaded, key) == getattr(stored, key)
-    assert len(loaded.split.folds) == len(loaded.scalings) == 3
+    assert len(loaded.split.folds) == len(loaded.preprocessings) == 3
 
 
 def test_prepare_run_holds_the_table_as_parquet_its_split_and_what_identifies_it(
@@ -131,11 +133,11 @@ def _recorded(client: MlflowClient, experiment_id: str, status: str = "FINISHED"
 
 
 def test_find_returns_the_run_that_answers_the_request(client: MlflowClient, experiment_id: str) -> None:
-    """The newest of several; runs of another request, content, kind, status or experiment are no answer."""
+    """The newest of several; runs of another split, content, kind, status or experiment are no answer."""
     request = Request("red_wine", 3, 0)
     elsewhere = str(client.create_experiment(f"{experiment_id} elsewhere"))
     for unlike in (
-        {"dataset": "diabetes"}, {"folds": 4}, {"seed": 1}, {"digest": "other"}, {"kind": "study"},
+        {"folds": 4}, {"seed": 1}, {"digest": "other"}, {"kind": "study"},
         {"status": "FAILED"}, {"status": "RUNNING"},
     ):  # fmt: skip
         _recorded(client, experiment_id, **unlike)  # type: ignore[arg-type]
@@ -188,7 +190,8 @@ def test_obtain_of_a_split_that_cannot_be_leaves_a_failed_run_with_the_reason(
 def test_scalings_are_those_of_scikit_learn_on_the_rows_of_each_fold(name: str) -> None:
     """Features, and for regression the target; class labels are not scaled."""
     data = _data(name)
-    for (fit, _), scaling in zip(data.split.folds, data.scalings, strict=True):
+    for (fit, _), fitted in zip(data.split.folds, data.preprocessings, strict=True):
+        scaling = fitted.scaling
         expected = StandardScaler().fit(data.X[fit])
         np.testing.assert_allclose(scaling.mean, expected.mean_, rtol=1e-9)
         np.testing.assert_allclose(scaling.scale, expected.scale_, rtol=1e-9)

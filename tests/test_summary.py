@@ -26,7 +26,7 @@ from entrypoints.splits import make_split
 
 RUN = RecordedRun(MlflowClient("sqlite://"), "abc123", "7", {}, 0.0)
 CONFIG = {"algorithm": "linear", "batch_size": 8, "learning_rate": 0.01, "alpha": 0.1, "dataset": "red_wine"}
-SETTINGS = StudySettings("red_wine", "auto", None, (0.1,), (0.1,), 3, 0, 500, 0, 100, 0)
+SETTINGS = StudySettings("red_wine", "auto", "auto", None, (0.1,), (0.1,), 3, 0, 500, 0, 100, 0)
 
 
 @cache
