@@ -174,7 +174,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     frame = pd.DataFrame({"size": size, "colour": colour, "weight": random.normal(100, 10, rows)})
     frame["label"] = np.where(size + 2 * (colour == "red") > 1, "yes", "no")
     frame.loc[::17, "size"] = np.nan
-    frame.loc[::23, "colour"] = None
+    frame.loc[::7, "colour"] = None
     path = tmp_path_factory.mktemp("mixed") / "mixed.csv"
     frame.to_csv(path, index=False)
     table = datasets.load(str(path), target="label")
