@@ -2,49 +2,33 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-from mlflow.entities import Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
-
+from mlflow_sysmetrics.batch import Batch, BatchStore, send
 from mlflow_sysmetrics.points import Point
 
 logger = logging.getLogger(__name__)
 
-BATCH_METRICS = 1000  # the most that MLflow takes in one log_batch
-BATCH_PARAMS = BATCH_TAGS = 100
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 30.0
 _PARAM_LENGTH = 6000
 _TAG_LENGTH = 5000
 
 
-class Store(Protocol):
+class Store(BatchStore, Protocol):
     """The part of ``mlflow.MlflowClient`` that is used."""
 
     def create_run(
         self, experiment_id: str, start_time: int | None, tags: dict[str, Any] | None, run_name: str | None
     ) -> Any: ...
 
-    def log_batch(self, run_id: str, metrics: Any, params: Any, tags: Any) -> Any: ...
-
     def set_terminated(self, run_id: str, status: str | None, end_time: int | None) -> None: ...
-
-
-class _Batch(NamedTuple):
-    """What goes into one request."""
-
-    points: list[Point]
-    params: dict[str, str]
-    tags: dict[str, str]
 
 
 @dataclass(eq=False)
@@ -226,7 +210,7 @@ class Sink:
                     run.run_id = self._run_ids[run.key] = created.info.run_id
             status = run.status  # looked at first: what was logged before the end is written before it
             while (batch := self._next_batch(run)) is not None:
-                self._send(run.run_id, batch)
+                self.refused += send(self._store, run.run_id, batch)
                 self._forget(run, batch)
             if status is not None:
                 self._store.set_terminated(run.run_id, status, run.end_ms)
@@ -243,35 +227,12 @@ class Sink:
             run.retry_s = 0.0
             run.next_write = self._clock() + self._every_s
 
-    def _next_batch(self, run: _Run) -> _Batch | None:
+    def _next_batch(self, run: _Run) -> Batch | None:
         with self._lock:
-            batch = _Batch(
-                list(itertools.islice(run.points, BATCH_METRICS)),
-                dict(itertools.islice(run.params.items(), BATCH_PARAMS)),
-                dict(itertools.islice(run.new_tags.items(), BATCH_TAGS)),
-            )
+            batch = Batch.of(run.points, run.params, run.new_tags)
         return batch if any(batch) else None
 
-    def _send(self, run_id: str, batch: _Batch) -> None:
-        """Write a batch; one that is refused for what is in it is halved until the culprit is alone and left out."""
-        try:
-            self._store.log_batch(
-                run_id,
-                [Metric(point.name, point.value, point.time_ms, point.step) for point in batch.points],
-                [Param(name, value) for name, value in batch.params.items()],
-                [RunTag(name, value) for name, value in batch.tags.items()],
-            )
-        except MlflowException as error:
-            if error.error_code != ErrorCode.Name(INVALID_PARAMETER_VALUE):
-                raise
-            if sum(map(len, batch)) == 1:
-                self.refused += 1
-                logger.warning("MLflow refuses %s; it is left out. %s", next(filter(None, batch)), error.message)
-                return
-            for half in _halves(batch):
-                self._send(run_id, half)
-
-    def _forget(self, run: _Run, batch: _Batch) -> None:
+    def _forget(self, run: _Run, batch: Batch) -> None:
         with self._lock:
             for point in batch.points:
                 # Points may have been given up at the front in the meantime.
@@ -282,19 +243,6 @@ class Sink:
                 for name, value in written.items():
                     if waiting.get(name) == value:
                         del waiting[name]
-
-
-def _halves(batch: _Batch) -> Iterator[_Batch]:
-    """Two batches that together hold what one of at least two entries did."""
-    entries: list[tuple[int, Any]] = [
-        (place, entry)
-        for place, part in enumerate((batch.points, batch.params.items(), batch.tags.items()))
-        for entry in part
-    ]
-    middle = len(entries) // 2
-    for half in (entries[:middle], entries[middle:]):
-        points, params, tags = ([entry for place, entry in half if place == part] for part in range(3))
-        yield _Batch(points, dict(params), dict(tags))
 
 
 def _texts(values: Mapping[str, object] | None, length: int) -> dict[str, str]:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from mlflow_sysmetrics.batch import BATCH_METRICS
 from mlflow_sysmetrics.points import Point
-from mlflow_sysmetrics.sink import BATCH_METRICS, Sink
+from mlflow_sysmetrics.sink import Sink
 
 LIMIT_S = 10.0  # what has not come by then fails the test
 FAST_S = 0.001  # so often the thread looks
