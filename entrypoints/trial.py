@@ -99,21 +99,25 @@ class Trial(tune.Trainable):
         while not training.ended and time.monotonic() - began < RESULT_EVERY_S:
             training.step()
             if training.step_number % self._report_every == 0 or training.ended:
-                self._figures = training.report() | self._cost.figures()
+                self._figures = training.report()
                 self._add(self._figures, training.step_number)
+                if not training.ended:
+                    self._add(self._cost.figures(), training.step_number)
         return self._end() if training.ended else self._result()
 
     def _end(self) -> dict[str, Any]:
-        """The last result: the one-off figures, at step 0 so that the UI draws them as bars."""
+        """The last result: the one-off figures, at step 0 so that the UI draws them as bars, and the final cost."""
         training = self._training
         folds = [] if training.diverged else training.fold_figures()
         final = (training.final_figures(folds) if folds else {}) | {"elapsed_s": self._cost.elapsed_s}
         self._add(final, step=0)
         self._cost.stop()
+        cost = self._cost.figures()  # after the last reading, so that the peak is that of the whole trial
+        self._add(cost, training.step_number)
         tags = {"sysmetrics.diverged": str(training.diverged).lower()}
         return self._result(tags, ended=True) | {
             "done": True,
-            "figures": self._figures | final,
+            "figures": self._figures | final | cost,
             "folds": folds,
             "diverged": training.diverged,
         }
