@@ -87,7 +87,7 @@ def run_child(settings: StudySettings, tracked: bool) -> None:
     with recorded_run("study", "benchmark", {}) as run:
         fit = time.time()
         cpu_before = time.process_time()
-        record = study.search(run, settings, data, configs, cpus)
+        record = study.search(run, data, configs, cpus)
         driver_cpu = time.process_time() - cpu_before
     workers.stop()
     assert record.first_start is not None

@@ -56,7 +56,7 @@ def run_study(run: RecordedRun, settings: StudySettings) -> None:
             f"Search: {len(configs)} trials of {settings.folds} folds on {cpus} CPU cores, about {duration(expected)}"
         )
         stages.end("forecast")
-        record = search(run, settings, data, configs, cpus)
+        record = search(run, data, configs, cpus)
         stages.end("search")
         if record.best is None:
             raise UserError(summary.no_usable_trial(list(record.trials.values())))
@@ -70,7 +70,7 @@ def run_study(run: RecordedRun, settings: StudySettings) -> None:
     click.echo(f"Time since the study's run was created: first trial after {first:.1f} s; {stages}")
 
 
-def search(run: RecordedRun, settings: StudySettings, data: Prepared, configs: list[Config], cpus: int) -> Record:
+def search(run: RecordedRun, data: Prepared, configs: list[Config], cpus: int) -> Record:
     """Run one trial per configuration and return what came of them. Ray must be running."""
     record = Record(data.task, Progress(len(configs), f"val_{score_name(data.task)}"))
     callback = SystemMetricsCallback(
@@ -85,7 +85,7 @@ def search(run: RecordedRun, settings: StudySettings, data: Prepared, configs: l
             tune.Tuner(
                 tune.with_resources(trainable, {"cpu": 1}),
                 param_space={**configs[0], **{key: tune.grid_search(_values(configs, key)) for key in SEARCHED}},
-                tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=None),
+                tune_config=tune.TuneConfig(reuse_actors=True),
                 run_config=tune.RunConfig(
                     storage_path=folder,
                     callbacks=[record, callback],

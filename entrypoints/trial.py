@@ -68,7 +68,7 @@ class Trial(tune.Trainable):
 
     def setup(self, config: dict[str, Any], data: Prepared, barrier: ActorHandle | None = None) -> None:
         """Start the first trial of this process once all processes of the study are up."""
-        # The table was checked for NaN and infinity when it was prepared; checking every batch again costs 10 %.
+        # Loading refuses infinity and preprocessing fills what is missing; checking every batch again costs 10 %.
         sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
         gc.collect()
         gc.freeze()  # what the imports left is permanent: later collections need not look at it
