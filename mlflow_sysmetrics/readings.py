@@ -42,6 +42,7 @@ class System:
     read: Callable[[Any], Reading]
     descendants: Callable[[Any], list[Any]]
     open: Callable[[int], Any] = psutil.Process
+    is_same: Callable[[Any], bool] = psutil.Process.is_running  # False where the pid is gone, or another process's
 
 
 def _readable(read: Callable[[], T]) -> T | None:

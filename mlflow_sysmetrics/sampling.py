@@ -138,10 +138,12 @@ class ProcessSampler:
             for process in self._members:
                 try:
                     reading = self._system.read(process)
+                    before = self._seen.get(process)
+                    # Of one never read before, only the system can tell whether its pid is another's by now.
+                    same = self._system.is_same(process) if before is None else before.started == reading.started
                 except psutil.NoSuchProcess:
                     continue
-                before = self._seen.get(process)
-                if before is None or before.started == reading.started:
+                if same:
                     readings[process] = reading
             if self._root not in readings:
                 readings = {}

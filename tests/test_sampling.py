@@ -43,6 +43,11 @@ def burn(cpu_s: float) -> None:
         pass
 
 
+def least_percent(cpu_s: float, began: float) -> float:
+    """Half of what so much CPU time since then is: the kernel counts in ticks, and other processes take turns."""
+    return 50 * cpu_s / (time.monotonic() - began)
+
+
 # --- real processes -------------------------------------------------------------------------------------------------
 
 
@@ -116,10 +121,12 @@ def test_this_process_is_counted_to_the_nanosecond() -> None:
 
 def test_a_run_of_20_ms_gets_one_figure() -> None:
     """The first CPU figure does not wait 50 ms as later ones do, and an instant reading does not spend it."""
+    began = time.monotonic()
     sample = ProcessSampler(children=False)  # other tests may have left some
     sample()
     burn(0.02)
-    assert sample()["process_cpu_percent"] > 20
+    percent = sample()["process_cpu_percent"]
+    assert percent > least_percent(0.02, began)
 
 
 @linux_only
@@ -310,11 +317,12 @@ def test_wrong_arguments_are_named(arguments: dict[str, Any], message: str) -> N
 
 def test_the_portable_reader_reads_this_process() -> None:
     """Through psutil alone everything but page faults is read."""
+    began = time.monotonic()
     sample = ProcessSampler(system=PORTABLE)
     burn(0.05)
     reading = sample()
     assert set(reading) == KEYS - {"process_page_faults_per_s"}
-    assert reading["process_cpu_percent"] > 20
+    assert reading["process_cpu_percent"] > least_percent(0.05, began)
 
 
 class Mac:
@@ -350,7 +358,7 @@ class Mac:
 def test_the_portable_reader_leaves_out_what_the_os_refuses() -> None:
     """A refused or missing metric is absent while the others stay."""
     process, now = Mac(), [0.0]
-    system = System("uss", PORTABLE.read, PORTABLE.descendants, lambda _: process)
+    system = System("uss", PORTABLE.read, PORTABLE.descendants, lambda _: process, lambda _: True)
     sample = ProcessSampler(1, clock=lambda: now[0], system=system)
     now[0], process.cpu_s = 1.0, 5.5
     assert sample() == {"process_threads": 3.0, "process_cpu_percent": 50.0}
@@ -362,7 +370,7 @@ def test_the_portable_reader_leaves_out_what_the_os_refuses() -> None:
 def test_the_portable_reader_counts_a_zombie_as_gone(running: bool, state: str) -> None:
     """Where an ended process cannot be read any more, it is gone."""
     process = Mac()
-    sample = ProcessSampler(1, system=System("uss", PORTABLE.read, PORTABLE.descendants, lambda _: process))
+    sample = ProcessSampler(1, system=System("uss", PORTABLE.read, PORTABLE.descendants, lambda _: process, lambda _: True))
     process.running, process.state = running, state
     assert sample() == {}
 
@@ -399,7 +407,7 @@ class Kernel:
         self.spawn(0)
 
     def sampler(self, **arguments: Any) -> ProcessSampler:
-        system = System("rss-shr", self.read, self.descendants, lambda pid: self.tasks[pid].handle)
+        system = System("rss-shr", self.read, self.descendants, lambda pid: self.tasks[pid].handle, self.is_same)
         return ProcessSampler(1, clock=lambda: self.now, cpu_clock=lambda: 0.0, system=system, **arguments)
 
     def spawn(self, parent: int, pid: int | None = None) -> int:
@@ -430,6 +438,9 @@ class Kernel:
             level = [pid for pid, task in self.tasks.items() if task.parent in level]
             found += [self.tasks[pid].handle for pid in level]
         return found
+
+    def is_same(self, handle: Handle) -> bool:
+        return handle.pid in self.tasks and self.tasks[handle.pid].handle == handle
 
     def read(self, handle: Handle) -> Reading:
         self.between(self.read_count)
@@ -580,7 +591,7 @@ def test_walks_take_at_most_one_percent_of_the_time() -> None:
         walks.append(kernel.now)
         return []
 
-    system = System("rss-shr", kernel.read, slow_walk, lambda pid: kernel.tasks[pid].handle)
+    system = System("rss-shr", kernel.read, slow_walk, lambda pid: kernel.tasks[pid].handle, kernel.is_same)
     sample = ProcessSampler(1, walk_every_s=0.5, clock=lambda: kernel.now, cpu_clock=lambda: cpu_s, system=system)
     for step in range(1, 81):
         kernel.now = step / 8
@@ -694,6 +705,7 @@ def test_the_sum_is_exact_when_every_parent_waits_for_its_children(events: list[
 
 @given(EVENTS)
 @settings(max_examples=300, deadline=None)
+@example([("spawn", 0, 1), *[("advance", 0, 20)] * 2, ("interrupt", 0, 1), ("reuse", 1, 1)])
 def test_nothing_raises_and_no_rate_is_negative_whatever_happens(events: list[tuple[str, int, int]]) -> None:
     """With orphans, ignored children and reused pids too: no exception, no negative rate, never too much CPU time."""
     Story(events, {"spawn", "run", "end", "orphan", "ignore", "deny", "advance"})
