@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -11,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import pytest
@@ -20,6 +23,8 @@ from mlflow.entities import Run
 ROOT = Path(__file__).parent.parent
 MARK = "SYSMETRICS_TEST_COMMAND"  # names, in the environment of all its processes, the command that started them
 COMMAND_TIMEOUT_S = 150.0
+LEFT_BY_TESTS = {".hypothesis", ".pytest_cache"}  # in the project's folder
+T = TypeVar("T")
 # All trials reach several readings, 0.1 makes the largest batch diverge, and a curve has 20 points.
 STUDY = {
     "batch_sizes": "64,256",
@@ -37,7 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip slow tests unless they are asked for."""
+    """Begin with the files that start projects, which take longest; skip slow tests unless they are asked for."""
+    long = {item.path for item in items if "start_project" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in long)
     if os.environ.get("RUN_SLOW") != "1":
         for item in items:
             if item.get_closest_marker("slow"):
@@ -258,8 +265,8 @@ def run_study(run_project: RunProject) -> Callable[..., Study]:
 
 @pytest.fixture(scope="session")
 def study(run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """One small study of four trials, of which at least one diverges."""
-    return run_study(tmp_path_factory.mktemp("study"), **STUDY)
+    """One small study of four trials, of which at least one diverges. No test adds anything to its store."""
+    return _made_once("study", lambda: run_study(tmp_path_factory.mktemp("study"), **STUDY), tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -294,6 +301,20 @@ def local_ray() -> Iterator[None]:
     workers.stop()
 
 
+def _made_once(name: str, make: Callable[[], T], tmp_path_factory: pytest.TempPathFactory) -> T:
+    """Make something in the first of pytest's processes that asks for it; the others wait and get a copy."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # then the processes have a folder each in one that is common
+        folder = folder.parent
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        copy = folder / f"{name}.pickle"
+        if not copy.exists():
+            copy.write_bytes(pickle.dumps(make()))
+        return pickle.loads(copy.read_bytes())  # type: ignore[no-any-return]
+
+
 def _project_files() -> set[Path]:
     """The project's top folder, and what MLflow or Ray would leave in it."""
-    return {*ROOT.iterdir(), *(path for name in ("mlruns", "mlartifacts") for path in (ROOT / name).rglob("*"))}
+    inside = {path for name in ("mlruns", "mlartifacts") for path in (ROOT / name).rglob("*")}
+    return inside | {path for path in ROOT.iterdir() if path.name not in LEFT_BY_TESTS}
