@@ -370,7 +370,9 @@ def test_the_portable_reader_leaves_out_what_the_os_refuses() -> None:
 def test_the_portable_reader_counts_a_zombie_as_gone(running: bool, state: str) -> None:
     """Where an ended process cannot be read any more, it is gone."""
     process = Mac()
-    sample = ProcessSampler(1, system=System("uss", PORTABLE.read, PORTABLE.descendants, lambda _: process, lambda _: True))
+    sample = ProcessSampler(
+        1, system=System("uss", PORTABLE.read, PORTABLE.descendants, lambda _: process, lambda _: True)
+    )
     process.running, process.state = running, state
     assert sample() == {}
 
