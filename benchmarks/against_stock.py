@@ -75,7 +75,7 @@ def run_stock(configurations: int, cpus: int) -> None:
     from ray.air.integrations.mlflow import MLflowLoggerCallback
 
     settings = settings_for("red_wine", cpus)
-    data, configs = data_for(settings)
+    data, trials = data_for(settings)
     ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False)
 
     class Times(tune.Callback):
@@ -91,8 +91,8 @@ def run_stock(configurations: int, cpus: int) -> None:
             self.last = time.time()
 
     # Evenly over the grid, so that small and large batches and rates are in it.
-    some = configs[:: max(1, len(configs) // configurations)][:configurations]
-    cases = [config | {"fold": fold} for config in some for fold in range(settings.folds)]
+    some = trials[:: max(1, len(trials) // configurations)][:configurations]
+    cases = [trial.searched | settings.shared | {"fold": fold} for trial in some for fold in range(settings.folds)]
     times = Times()
     with tempfile.TemporaryDirectory() as folder:
         results = tune.Tuner(
@@ -132,8 +132,8 @@ def main(configurations: int, cpus: int, child: bool) -> None:
         f"stock: {stock['pairs']} (configuration, fold) pairs in {stock['seconds']:.1f} s, {stock_each:.3f} s each"
     )
     settings = settings_for("red_wine", cpus)
-    _, configs = data_for(settings)
-    ours_s, pairs = study_times(settings, tracked=True)["search_s"], len(configs) * settings.folds
+    _, trials = data_for(settings)
+    ours_s, pairs = study_times(settings, tracked=True)["search_s"], len(trials) * settings.folds
     click.echo(f"ours:  {pairs} (configuration, fold) pairs in {ours_s:.1f} s, {ours_s / pairs:.3f} s each")
     click.echo(f"stock / ours: {stock_each / (ours_s / pairs):.1f} x (target >= 30 x)")
 

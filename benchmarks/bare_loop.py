@@ -15,10 +15,11 @@ from typing import Any
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
+import numpy as np  # noqa: E402
 import sklearn  # noqa: E402
 
-from entrypoints.cross_validation import Configuration, CrossValidation, batches  # noqa: E402
-from entrypoints.learners import Learner  # noqa: E402
+from entrypoints.configuration import Configuration  # noqa: E402
+from entrypoints.cross_validation import CrossValidation, batches  # noqa: E402
 from entrypoints.prepared import Prepared  # noqa: E402
 from mlflow_sysmetrics.monitor import Monitor  # noqa: E402
 from mlflow_sysmetrics.sampling import ProcessSampler  # noqa: E402
@@ -26,7 +27,7 @@ from mlflow_sysmetrics.sampling import ProcessSampler  # noqa: E402
 LEVELS = ("bare", "unchecked", "metrics", "sampled")
 
 
-def seconds(configs: list[dict[str, Any]], data: Prepared, processes: int, level: str = "bare") -> float:
+def seconds(configurations: list[Configuration], data: Prepared, processes: int, level: str = "bare") -> float:
     """Wall time from the moment when all processes are ready to the end of the last configuration.
 
     ``level`` adds, one after the other, what the study's trials do beside ``partial_fit``: ``bare`` nothing,
@@ -34,8 +35,8 @@ def seconds(configs: list[dict[str, Any]], data: Prepared, processes: int, level
     """
     context = multiprocessing.get_context("spawn")
     work = context.Queue()
-    for config in configs:
-        work.put(config)
+    for configuration in configurations:
+        work.put(configuration)
     ready = context.Barrier(processes + 1)
     workers = [context.Process(target=_work, args=(data, work, ready, level)) for _ in range(processes)]
     for worker in workers:
@@ -56,41 +57,37 @@ def _work(data: Prepared, work: Any, ready: Any, level: str) -> None:
     ready.wait()
     while True:
         try:
-            config = work.get(timeout=1 if work.empty() else 10)
+            configuration = work.get(timeout=1 if work.empty() else 10)
         except queue.Empty:
             return
         if level == "sampled":
             with Monitor(ProcessSampler()):
-                _train_with_metrics(config, data)
+                _train_with_metrics(configuration, data)
         elif level == "metrics":
-            _train_with_metrics(config, data)
+            _train_with_metrics(configuration, data)
         else:
-            _train(config, data, tables)
+            _train(configuration, data, tables)
 
 
-def _train(config: dict[str, Any], data: Prepared, tables: list[Any]) -> None:
-    configuration = Configuration.from_dict(config)
+def _train(configuration: Configuration, data: Prepared, tables: list[Any]) -> None:
+    algorithm, classes = configuration.find_algorithm(), np.arange(len(data.classes))
     steps = configuration.steps(max(len(fit) for fit, _ in data.split.folds))
     for number, ((fit, _), (X, y)) in enumerate(zip(data.split.folds, tables, strict=True)):
-        learner = Learner(
-            configuration.algorithm,
-            learning_rate=configuration.learning_rate,
-            alpha=configuration.alpha,
-            n_classes=len(data.classes),
-        )
-        estimator, rows = learner.estimator, batches(fit, configuration.batch_size, (configuration.seed, number))
-        first_call = {"classes": range(len(data.classes))} if data.classes else {}
+        estimator = algorithm.learner(configuration.hyperparameters, classes, configuration.seed).estimator
+        rows = batches(fit, configuration.batch_size, (configuration.seed, number))
+        first_call = {"classes": classes} if data.classes else {}
         target = data.y if data.classes else y
         for _ in range(steps):
             batch = next(rows)
             estimator.partial_fit(X[batch], target[batch], **first_call)
+            first_call = {}
 
 
-def _train_with_metrics(config: dict[str, Any], data: Prepared) -> None:
-    training = CrossValidation(Configuration.from_dict(config), data)
+def _train_with_metrics(configuration: Configuration, data: Prepared) -> None:
+    training = CrossValidation(configuration, data)
     while not training.ended:
         training.step()
-        if training.step_number % config["report_every"] == 0 or training.ended:
+        if training.step_number % configuration.report_every == 0 or training.ended:
             training.report()
     if not training.diverged:
         training.final_figures(training.fold_figures())

@@ -27,10 +27,12 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 import bare_loop  # noqa: E402
 
-from entrypoints import datasets, workers  # noqa: E402
-from entrypoints.grid import algorithms_for, grid  # noqa: E402
+from entrypoints import algorithms, datasets, workers  # noqa: E402
+from entrypoints.configuration import Configuration  # noqa: E402
+from entrypoints.grid import configurations  # noqa: E402
 from entrypoints.options import StudySettings  # noqa: E402
 from entrypoints.prepared import Prepared, Request, prepared, split_for  # noqa: E402
+from entrypoints.tune import tune  # noqa: E402
 
 RESULT = "RESULT "
 LAYER_SHARE = 4  # the layers are measured on every fourth batch size
@@ -38,34 +40,26 @@ LAYER_SHARE = 4  # the layers are measured on every fourth batch size
 
 def settings_for(dataset: str, cpus: int, batch_sizes: tuple[int, ...] | None = None) -> StudySettings:
     """The defaults of ``tune``."""
-    return StudySettings(
-        dataset=dataset,
-        target="auto",
-        algorithm="auto",
-        batch_sizes=batch_sizes,
-        learning_rates=(0.1, 0.01, 0.001, 0.0001),
-        alphas=(0.0001, 0.001, 0.01),
-        folds=10,
-        seed=0,
-        max_steps=500,
-        max_epochs=0,
-        report_every=100,
-        cpus=cpus,
-    )
+    arguments = ["--dataset", dataset, "--cpus", str(cpus)]
+    if batch_sizes:
+        arguments += ["--batch_sizes", ",".join(map(str, batch_sizes))]
+    return StudySettings(**tune.make_context("tune", arguments).params)
 
 
-def data_for(settings: StudySettings) -> tuple[Prepared, list[dict[str, Any]]]:
+def data_for(settings: StudySettings) -> tuple[Prepared, list[Configuration]]:
     """The data and the grid of a study, made without MLflow."""
     table = datasets.load(settings.dataset)
-    split = split_for(table, Request(settings.dataset, settings.folds, settings.seed))
-    return prepared(table, split), grid(settings, split, algorithms_for(table.task, settings.algorithm))
+    split = split_for(table, Request(settings.dataset, settings.max_rows, settings.folds, settings.seed))
+    trials = configurations(settings, split, algorithms.find_all(table.task, settings.algorithm))
+    return prepared(table, split), trials
 
 
 def study_times(settings: StudySettings, tracked: bool) -> dict[str, float]:
     """Run a study's search in a new process with a new store; ``tracked`` says whether MLflow is in it."""
     with tempfile.TemporaryDirectory() as folder:
         env = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
-        command = [sys.executable, __file__, "--child", json.dumps([vars(settings), tracked])]
+        child = json.dumps([settings.dataset, settings.cpus, settings.batch_sizes, tracked])
+        command = [sys.executable, __file__, "--child", child]
         done = subprocess.run(command, env=env, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
         line = next(line for line in done.stdout.splitlines() if line.startswith(RESULT))
         times: dict[str, float] = json.loads(line.removeprefix(RESULT))
@@ -79,7 +73,7 @@ def run_child(settings: StudySettings, tracked: bool) -> None:
 
     began = time.time()
     workers.start(settings.cpus)
-    data, configs = data_for(settings)
+    data, trials = data_for(settings)
     cpus = settings.cpus or workers.usable_cpus()
     ray_up = time.time()
     if not tracked:
@@ -87,7 +81,7 @@ def run_child(settings: StudySettings, tracked: bool) -> None:
     with recorded_run("study", "benchmark", {}) as run:
         fit = time.time()
         cpu_before = time.process_time()
-        record = study.search(run, data, configs, cpus)
+        record = study.search(run, data, trials, cpus, settings)
         driver_cpu = time.process_time() - cpu_before
     workers.stop()
     assert record.first_start is not None
@@ -133,18 +127,17 @@ def NoTracking(**kwargs: Any) -> Any:  # noqa: N802 - stands in for a class
 def main(dataset: str, pairs: int, cpus: int, child: str | None) -> None:
     """Measure both sides in turn and print the ratios."""
     if child:
-        values, tracked = json.loads(child)
-        lists = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
-        run_child(StudySettings(**(values | lists)), tracked)
+        *about, tracked = json.loads(child)
+        run_child(settings_for(*about), tracked)
         return
     settings = settings_for(dataset, cpus or workers.usable_cpus())
-    data, configs = data_for(settings)
+    data, trials = data_for(settings)
     print(
-        f"{len(configs)} configurations x {settings.folds} folds of {dataset} in {settings.cpus} processes", flush=True
+        f"{len(trials)} configurations x {settings.folds} folds of {dataset} in {settings.cpus} processes", flush=True
     )
     search, with_workers = [], []
     for pair in range(pairs):
-        bare = bare_loop.seconds(configs, data, settings.cpus)
+        bare = bare_loop.seconds(trials, data, settings.cpus)
         ours = study_times(settings, tracked=True)
         search.append(ours["search_s"] / bare)
         with_workers.append(ours["with_workers_s"] / bare)
@@ -156,13 +149,13 @@ def main(dataset: str, pairs: int, cpus: int, child: str | None) -> None:
     print(
         f"median: {median(search):.3f} x (target <= 1.12), with workers {median(with_workers):.3f} x (target <= 1.20)"
     )
-    layers(settings, configs, pairs)
+    layers(settings, trials, pairs)
 
 
-def layers(settings: StudySettings, configs: list[dict[str, Any]], pairs: int) -> None:
+def layers(settings: StudySettings, trials: list[Configuration], pairs: int) -> None:
     """Add one layer after the other to the loop and print what each costs, as a share of the bare loop."""
-    sizes = tuple(dict.fromkeys(config["batch_size"] for config in configs))[::LAYER_SHARE]
-    part = StudySettings(**(vars(settings) | {"batch_sizes": sizes}))
+    sizes = tuple(dict.fromkeys(trial.batch_size for trial in trials))[::LAYER_SHARE]
+    part = settings_for(settings.dataset, settings.cpus, sizes)
     data, some = data_for(part)
     times: dict[str, list[float]] = {}
     for _ in range(pairs):

@@ -23,5 +23,6 @@ RAY_SETTINGS = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
-for _name, _value in RAY_SETTINGS.items():
+MLFLOW_SETTINGS = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}  # each artifact here is read in an instant
+for _name, _value in {**RAY_SETTINGS, **MLFLOW_SETTINGS}.items():
     os.environ.setdefault(_name, _value)

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
 from typing import Any
 
 import mlflow
 import mlflow.sklearn
 import numpy as np
+import skops.io
 from mlflow.models import infer_signature
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.linear_model import SGDRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from entrypoints.cross_validation import Configuration, Fold
+from entrypoints.configuration import Configuration
+from entrypoints.cross_validation import Fold
 from entrypoints.errors import UserError
-from entrypoints.learners import score_name
+from entrypoints.losses import score_name
 from entrypoints.prepared import Prepared
 from entrypoints.preprocessing import Preprocessing, transformer
 from entrypoints.runs import RecordedRun
+from entrypoints.splits import Scaling
 
 MODEL_NAME = "model"
-REQUIREMENTS = ("scikit-learn", "numpy", "scipy", "pandas", "cloudpickle")
+REQUIREMENTS = ("scikit-learn", "numpy", "scipy", "pandas")
 
 
 @dataclass(frozen=True)
@@ -33,32 +40,28 @@ class BestModel:
     figures: dict[str, float]
 
 
-def refit(config: dict[str, Any], data: Prepared) -> BestModel:
+def refit(configuration: Configuration, data: Prepared) -> BestModel:
     """Train a configuration on the whole training part for as long as a trial, and score it once on the test part.
 
     Raises:
         UserError: it diverges there, as it did on no fold.
     """
-    configuration = Configuration.from_dict(config)
     train, preprocessing = data.split.train, data.fit_preprocessing(data.split.train)
-    scaling = preprocessing.scaling
-    fold = Fold(configuration, data, len(data.split.folds), train, data.split.test, preprocessing)
+    number, classes = len(data.split.folds), np.array(data.classes)
+    fold = Fold(configuration, data, number, train, data.split.test, preprocessing, classes)
     try:
         for _ in range(configuration.steps(len(train))):
             fold.step()
     except FloatingPointError:
+        chosen = ", ".join(f"{name}={value}" for name, value in configuration.searched.items())
         raise UserError(
-            f"learning_rate={configuration.learning_rate}: the best trial's model diverges when it is trained on the "
-            "whole training part; leave this rate out of learning_rates"
+            f"{chosen}: the best trial's model diverges when it is trained on the whole training part; leave these "
+            "values out"
         ) from None
     loss, score = fold.test()
     estimator = fold.learner.estimator
     if data.task == "regression":
-        # A linear model's target scaling is part of its weights, so that it predicts in the target's own units.
-        estimator.coef_ = estimator.coef_ * scaling.y_scale
-        estimator.intercept_ = estimator.intercept_ * scaling.y_scale + scaling.y_mean
-    else:
-        estimator.classes_ = np.array(data.classes)
+        estimator = _in_units_of_target(estimator, preprocessing.scaling)
     pipeline = make_pipeline(_fitted_transformer(preprocessing, data), estimator)
     return BestModel(pipeline, {f"test_{score_name(data.task)}": score, "test_loss": loss})
 
@@ -66,15 +69,58 @@ def refit(config: dict[str, Any], data: Prepared) -> BestModel:
 def log(run: RecordedRun, best: BestModel, data: Prepared) -> None:
     """Log the pipeline to the study's run with signature and input example: ``mlflow.pyfunc.load_model`` serves it."""
     example = data.frame(data.split.train[:5])
+    module = type(_trained(best.pipeline)).__module__.partition(".")[0]
+    packages = packages_distributions().get(module, [])
+    storage = _storage(best.pipeline)
+    required = dict.fromkeys([*REQUIREMENTS, storage["serialization_format"], *packages])
     mlflow.sklearn.log_model(
         best.pipeline,
         name=MODEL_NAME,
         signature=infer_signature(example, best.pipeline.predict(example)),
         input_example=example,
         # Named here: inferring them starts a process that loads the model, which takes longer than the refit.
-        pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS],
-        skops_trusted_types=["numpy.dtype"],  # what a fitted SimpleImputer holds
+        pip_requirements=[f"{name}=={version(name)}" for name in required],
+        # A module that belongs to no package goes with the model.
+        code_paths=None if packages else [_source(module)],
+        **storage,
     )
+
+
+def _in_units_of_target(estimator: Any, scaling: Scaling) -> Any:
+    """The regressor of a standardised target as one of the raw target."""
+    if isinstance(estimator, SGDRegressor):  # the scaling becomes part of the weights, and costs a prediction nothing
+        estimator.coef_ = estimator.coef_ * scaling.y_scale
+        estimator.intercept_ = estimator.intercept_ * scaling.y_scale + scaling.y_mean
+        return estimator
+    scaler = StandardScaler().fit([[scaling.y_mean]])
+    scaler.scale_ = np.array([scaling.y_scale])
+    wrapped = TransformedTargetRegressor(regressor=estimator, transformer=scaler)
+    # Fitting would train again: what it would find is known.
+    wrapped.regressor_, wrapped.transformer_, wrapped._training_dim = estimator, scaler, 1
+    return wrapped
+
+
+def _trained(pipeline: Pipeline) -> Any:
+    last = pipeline[-1]
+    return last.regressor_ if isinstance(last, TransformedTargetRegressor) else last
+
+
+def _source(module: str) -> str:
+    """The file of a module, or the folder of a package."""
+    imported = importlib.import_module(module)
+    return str(next(iter(imported.__path__)) if hasattr(imported, "__path__") else Path(inspect.getfile(imported)))
+
+
+def _storage(pipeline: Pipeline) -> dict[str, Any]:
+    """How MLflow is to store a pipeline: with skops, which runs no code that a file holds, or else pickled."""
+    try:
+        stored = skops.io.dumps(pipeline)
+        # What skops does not know is safe all the same: it was made here.
+        trusted = skops.io.get_untrusted_types(data=stored)
+        skops.io.loads(stored, trusted=trusted)
+    except Exception:  # an estimator of the user's can hold anything
+        return {"serialization_format": "cloudpickle"}
+    return {"serialization_format": "skops", "skops_trusted_types": trusted}
 
 
 def _fitted_transformer(preprocessing: Preprocessing, data: Prepared) -> StandardScaler | ColumnTransformer:

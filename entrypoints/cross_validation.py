@@ -4,49 +4,24 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from functools import partial
 from statistics import fmean, median
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import sklearn
 from numpy.typing import NDArray
 
-from entrypoints.learners import Array, Learner, score_name
+from entrypoints.configuration import Configuration
+from entrypoints.learners import Classes
+from entrypoints.losses import Array, score_name
 from entrypoints.prepared import Prepared
 from entrypoints.preprocessing import Preprocessing
 
 DIVERGED_LOSS = 100.0  # a loss this many times that of the untrained model will not come back
 _CHUNK_ROWS = 8192  # rows that are normalised and scored at once, which bounds the memory that scoring takes
-_LATENCY_ROWS = 50
-_CONFIGURATION_KEYS = ("algorithm", "batch_size", "learning_rate", "alpha", "seed", "max_steps", "max_epochs")
-
-
-@dataclass(frozen=True)
-class Configuration:
-    """What one trial trains. ``max_steps`` and ``max_epochs`` end it, whichever comes first; 0 is no limit."""
-
-    algorithm: str
-    batch_size: int
-    learning_rate: float
-    alpha: float
-    seed: int
-    max_steps: int
-    max_epochs: int
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Configuration:
-        """Pick the configuration out of a larger dictionary, such as Ray Tune's ``config``."""
-        return cls(**{key: values[key] for key in _CONFIGURATION_KEYS})
-
-    def steps(self, rows: int) -> int:
-        """How many steps a trial on folds of so many training rows has."""
-        limits = [self.max_steps] if self.max_steps else []
-        if self.max_epochs:
-            limits.append(self.max_epochs * math.ceil(rows / self.batch_size))
-        return min(limits)
+LATENCY_ROWS = 50
 
 
 def batches(rows: NDArray[np.int64], batch_size: int, seed: tuple[int, int]) -> Iterator[NDArray[np.int64]]:
@@ -71,6 +46,7 @@ class Fold:
         fit: row numbers to train on.
         held_out: row numbers to validate on.
         preprocessing: fitted on ``fit`` alone.
+        classes: the labels that the model is to predict; by default their places in ``data.classes``.
     """
 
     def __init__(
@@ -81,12 +57,12 @@ class Fold:
         fit: NDArray[np.int64],
         held_out: NDArray[np.int64],
         preprocessing: Preprocessing,
+        classes: Classes | None = None,
     ) -> None:
-        self.learner = Learner(
-            configuration.algorithm,
-            learning_rate=configuration.learning_rate,
-            alpha=configuration.alpha,
-            n_classes=len(data.classes),
+        self.learner = configuration.find_algorithm().learner(
+            configuration.hyperparameters,
+            np.arange(len(data.classes)) if classes is None else classes,
+            configuration.seed,
         )
         self.preprocessing = preprocessing
         self._scaling = preprocessing.scaling
@@ -121,14 +97,12 @@ class Fold:
         return self._evaluate(self._data.split.test)
 
     def untrained_loss(self) -> float:
-        """The loss that a model of zeros has on the held-out rows."""
-        y = self._target[self._held_out]
-        shape = (len(y), len(self._data.classes)) if len(self._data.classes) > 2 else (len(y),)
-        return self.learner.loss(np.zeros(shape), y)
+        """The loss that a model which knows nothing has on the held-out rows."""
+        return self.learner.untrained_loss(self._target[self._held_out])
 
     def inference_latency_ms(self) -> float:
         """The median time to preprocess and predict one row, as scikit-learn is called outside training."""
-        rows = np.resize(self._data.split.test, _LATENCY_ROWS)
+        rows = np.resize(self._data.split.test, LATENCY_ROWS)
         times = []
         with sklearn.config_context(assume_finite=False, skip_parameter_validation=False):
             for row in rows:
@@ -154,33 +128,41 @@ class Fold:
         return self.learner.outputs(self.preprocessing.transform(self._data.X[rows]))
 
 
+def _fold(configuration: Configuration, data: Prepared, number: int) -> Fold:
+    (fit, held_out), preprocessing = data.split.folds[number], data.preprocessings[number]
+    return Fold(configuration, data, number, fit, held_out, preprocessing)
+
+
 class CrossValidation:
     """All folds of one configuration. The figures have the names and units of the project's metrics."""
 
     def __init__(self, configuration: Configuration, data: Prepared) -> None:
-        self.folds = [
-            Fold(configuration, data, number, fit, held_out, preprocessing)
-            for number, ((fit, held_out), preprocessing) in enumerate(
-                zip(data.split.folds, data.preprocessings, strict=True)
-            )
-        ]
+        self._fold = partial(_fold, configuration, data)
+        self.folds = [self._fold(number) for number in range(len(data.split.folds))]
         self.steps = configuration.steps(max(len(fit) for fit, _ in data.split.folds))
         self.step_number = 0
         self.diverged = False
         self._overflowed = False
         self._score = score_name(data.task)
-        self._hopeless_loss = DIVERGED_LOSS * fmean(fold.untrained_loss() for fold in self.folds)
+        self.hopeless_loss = DIVERGED_LOSS * fmean(fold.untrained_loss() for fold in self.folds)
 
     @property
     def ended(self) -> bool:
         """Whether all steps are done, or there are no finite weights left to train."""
         return self.step_number >= self.steps or self._overflowed
 
-    def step(self) -> None:
-        """Advance every fold by one batch."""
+    @property
+    def training_time_s(self) -> float:
+        """Total ``partial_fit`` time of one fold, mean over folds."""
+        return fmean(fold.training_time_s for fold in self.folds)
+
+    def step(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Advance every fold by one batch, unless ``stop`` says before one of them that the trial is over."""
         try:
             with _quiet():
                 for fold in self.folds:
+                    if stop():
+                        return
                     fold.step()
         except FloatingPointError:
             self._overflowed = True
@@ -191,8 +173,7 @@ class CrossValidation:
 
         Sets ``diverged`` by the validation loss, so a model that recovers is not counted as diverged.
         """
-        training_time_s = fmean(fold.training_time_s for fold in self.folds)
-        figures = {"mean_step_time_ms": training_time_s / self.step_number * 1e3, "training_time_s": training_time_s}
+        figures = self.times()
         if self._overflowed:
             self.diverged = True
             return figures
@@ -200,8 +181,21 @@ class CrossValidation:
             losses, scores = zip(*(fold.validate() for fold in self.folds), strict=True)
             figures["train_loss"] = fmean(fold.take_train_loss() for fold in self.folds)
         figures |= {"val_loss": fmean(losses), f"val_{self._score}": fmean(scores)}
-        self.diverged = not figures["val_loss"] <= self._hopeless_loss
+        self.diverged = not figures["val_loss"] <= self.hopeless_loss
         return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+    def times(self) -> dict[str, float]:
+        """The mean time of a step and the time trained so far; empty before the first step."""
+        if not self.step_number:
+            return {}
+        training_time_s = self.training_time_s
+        return {"mean_step_time_ms": training_time_s / self.step_number * 1e3, "training_time_s": training_time_s}
+
+    def untrained_facts(self) -> dict[str, float]:
+        """Latency and size of a model of this shape after one batch, which are those of the trained one."""
+        fold = self._fold(0)  # not one of those that train: they begin with their own first batch
+        fold.step()
+        return {"inference_latency_ms": fold.inference_latency_ms(), "model_size_kb": fold.model_size_kb()}
 
     def fold_figures(self) -> list[dict[str, float]]:
         """One row per fold of the trained models: validation and test loss and score, and the time trained."""

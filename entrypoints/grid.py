@@ -3,47 +3,76 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+from sklearn.model_selection import ParameterSampler
+
+from entrypoints.configuration import Configuration
 from entrypoints.errors import UserError
-from entrypoints.learners import ALGORITHMS, Task
-from entrypoints.options import AUTO, StudySettings
+from entrypoints.estimators import Estimator
+from entrypoints.learners import Algorithm
+from entrypoints.options import SHARED, StudySettings
+from entrypoints.search_space import Space, is_distribution
 from entrypoints.splits import Split
 
-SEARCHED = ("algorithm", "batch_size", "learning_rate", "alpha")
-_FIXED = ("dataset", "target", "folds", "seed", "max_steps", "max_epochs", "report_every")
-
-Config = dict[str, Any]
-
-
-def algorithms_for(task: Task, asked: str) -> tuple[str, ...]:
-    """The algorithms to search: those named, or all that fit the task.
-
-    Raises:
-        UserError: one of them is unknown or does not fit the task.
-    """
-    fitting = tuple(name for name, algorithm in ALGORITHMS.items() if algorithm.task == task)
-    if asked == AUTO:
-        return fitting
-    names = tuple(dict.fromkeys(name.strip() for name in asked.split(",")))
-    wrong = [name for name in names if name not in fitting]
-    if wrong:
-        raise UserError(
-            f"algorithm={asked}: {wrong[0]} does not fit a {task} dataset, where {' or '.join(fitting)} does; "
-            f"choose from these, or leave it out for {AUTO}"
-            if wrong[0] in ALGORITHMS
-            else f"algorithm={asked}: {wrong[0]} is not known; {', '.join(ALGORITHMS)} and {AUTO} are allowed, "
-            f"of which {' and '.join(fitting)} fit a {task} dataset; choose from these"
-        )
-    return names
+DEFAULT_SAMPLES = 20
+_DRAWS = 10  # tries for each sample: distributions of few values repeat themselves
+_TAKEN = ("algorithm", "batch_size", *SHARED)
 
 
-def grid(settings: StudySettings, split: Split, algorithms: tuple[str, ...]) -> list[Config]:
+def configurations(
+    settings: StudySettings, split: Split, algorithms: tuple[Algorithm, ...], n_classes: int = 0
+) -> list[Configuration]:
     """All configurations, in the order in which they are tried.
 
+    Args:
+        settings: what is searched.
+        split: of the dataset; its folds bound the batch sizes.
+        algorithms: those to search; the user's own are tried out on a few made-up rows.
+        n_classes: of the dataset's target; 0 for regression.
+
     Raises:
-        UserError: a batch is larger than the smallest fold's training part.
+        UserError: the settings do not fit each other, the algorithms or the dataset.
     """
+    sizes = _batch_sizes(settings, split)
+    spaces = [{"algorithm": [each.name], "batch_size": sizes, **_space(settings, each)} for each in algorithms]
+    _check(settings, algorithms, n_classes)
+    chosen = list(_chosen(settings, spaces))
+    if settings.max_trials and len(chosen) > settings.max_trials:
+        places = np.random.default_rng(settings.seed).choice(len(chosen), settings.max_trials, replace=False)
+        chosen = [chosen[place] for place in sorted(places)]
+    return [
+        Configuration(
+            algorithm=values.pop("algorithm"),
+            batch_size=values.pop("batch_size"),
+            hyperparameters=values,
+            seed=settings.seed,
+            max_steps=settings.max_steps,
+            max_epochs=settings.max_epochs,
+            report_every=settings.report_every,
+        )
+        for values in chosen
+    ]
+
+
+def run_name(configuration: Configuration, others: list[Configuration]) -> str:
+    """A trial's name: the values in which the trials of its study differ."""
+    searched = configuration.searched
+    varied = [name for name in searched if any(other.searched.get(name) != searched[name] for other in others)]
+    return " ".join(f"{name}={_short(name, searched[name])}" for name in varied or searched)
+
+
+def _short(name: str, value: Any) -> str:
+    """As the user gave it; of an import path the class, of a number that was drawn four digits."""
+    if name == "algorithm":
+        return str(value).rpartition(".")[2]
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _batch_sizes(settings: StudySettings, split: Split) -> list[int]:
     rows = min(len(fit) for fit, _ in split.folds)
     sizes = settings.batch_sizes or tuple(2**i for i in range(1, rows.bit_length()))
     if max(sizes) > rows:
@@ -51,16 +80,73 @@ def grid(settings: StudySettings, split: Split, algorithms: tuple[str, ...]) -> 
             f"batch_sizes={','.join(map(str, sizes))}: {max(sizes)} rows are more than the {rows} that a fold trains "
             f"on; the largest batch can be {rows}"
         )
-    fixed = {key: getattr(settings, key) for key in _FIXED}
+    return list(sizes)
+
+
+def _space(settings: StudySettings, algorithm: Algorithm) -> Space:
+    if isinstance(algorithm, Estimator):
+        return settings.grid or {}
     # Small steps first: models that diverge come last, so the best so far means something early on.
-    rates = sorted(settings.learning_rates)
-    return [
-        dict(zip(SEARCHED, values, strict=True)) | fixed
-        for values in itertools.product(algorithms, sizes, rates, settings.alphas)
-    ]
+    return {"learning_rate": sorted(settings.learning_rates), "alpha": list(settings.alphas)}
 
 
-def run_name(config: Config, configs: list[Config]) -> str:
-    """A trial's name: the values in which the trials of its study differ."""
-    varied = [key for key in SEARCHED if any(other[key] != config[key] for other in configs)] or SEARCHED
-    return " ".join(f"{key}={config[key]}" for key in varied)
+def _check(settings: StudySettings, algorithms: tuple[Algorithm, ...], n_classes: int) -> None:
+    own = [each for each in algorithms if isinstance(each, Estimator)]
+    if settings.grid and not own:
+        raise UserError(
+            f"grid: {', '.join(settings.grid)} belong to an algorithm of your own, such as "
+            "sklearn.neural_network.MLPClassifier; the built-in ones take batch_sizes, learning_rates and alphas"
+        )
+    for name in settings.grid or {}:
+        if name in _TAKEN:
+            raise UserError(f"grid: {name} is set by a parameter of its own, which --help names; use that one")
+    drawn = [name for name, values in (settings.grid or {}).items() if is_distribution(values)]
+    if drawn and settings.search == "grid":
+        raise UserError(f"grid: {drawn[0]} is a distribution, which search=random draws from; add it, or list values")
+    if settings.samples and settings.search == "grid":
+        raise UserError(f"samples={settings.samples}: search=grid tries everything; add search=random to draw samples")
+    for algorithm in own:
+        for values in _tried_out(settings.grid or {}):
+            _check_names(algorithm, values)
+            algorithm.check(values, n_classes)
+
+
+def _check_names(algorithm: Estimator, values: dict[str, Any]) -> None:
+    unknown = [name for name in values if name not in algorithm.hyperparameters]
+    if unknown:
+        raise UserError(
+            f"grid: {unknown[0]} is no hyperparameter of {algorithm.name}, which has "
+            f"{', '.join(algorithm.hyperparameters)}; choose from these"
+        )
+
+
+def _tried_out(space: Space) -> Iterator[dict[str, Any]]:
+    """Each listed value and a few of each distribution: the first of all, then one after the other of each."""
+    tried = {
+        name: values.rvs(size=3, random_state=0).tolist() if is_distribution(values) else values
+        for name, values in space.items()
+    }
+    first = {name: values[0] for name, values in tried.items()}
+    yield first
+    for name, values in tried.items():
+        yield from ({**first, name: value} for value in values[1:])
+
+
+def _chosen(settings: StudySettings, spaces: list[Space]) -> Iterator[dict[str, Any]]:
+    if settings.search == "grid":
+        for space in spaces:
+            yield from (dict(zip(space, values, strict=True)) for values in itertools.product(*space.values()))
+        return
+    samples = settings.samples or DEFAULT_SAMPLES
+    draws = samples * _DRAWS
+    if not any(is_distribution(values) for space in spaces for values in space.values()):
+        draws = min(samples, sum(math.prod(len(values) for values in space.values()) for space in spaces))
+    names = dict.fromkeys(name for space in spaces for name in space)  # the sampler sorts them
+    distinct: dict[str, dict[str, Any]] = {}
+    for drawn in ParameterSampler(spaces, draws, random_state=settings.seed):
+        values = {name: drawn[name] for name in names if name in drawn}
+        values = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+        distinct.setdefault(repr(values), values)
+        if len(distinct) == samples:
+            break
+    yield from distinct.values()

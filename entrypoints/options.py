@@ -15,13 +15,17 @@ from typing import Any, Generic, TypeVar
 import click
 import psutil
 
-from entrypoints import datasets
+from entrypoints import datasets, search_space
+from entrypoints.algorithms import AUTO
+from entrypoints.cleaning import one_line
 from entrypoints.errors import UserError
 
 Number = TypeVar("Number", int, float)
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-AUTO = "auto"
+SEARCHES = ("grid", "random")
+SCHEDULERS = ("none", "asha", "median")
+DEFAULT_CRITERIA = "training_time_s<=2x median, peak_memory_mb<=1.5x median, val_loss patience 2"
 
 
 class DatasetType(click.ParamType):
@@ -32,8 +36,43 @@ class DatasetType(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The name, or the absolute path."""
         name = str(value)
-        path = user_folder() / Path(name).expanduser()
-        return str(path) if name not in datasets.known() and path.is_file() else name
+        if name in datasets.known():
+            return name
+        try:
+            path = user_folder() / Path(name).expanduser()
+            return str(path) if path.is_file() else name
+        except (OSError, RuntimeError) as error:  # a folder that is closed to the user, or nobody's home
+            raise UserError(
+                f"dataset={name}: it cannot be looked for ({one_line(error)}); give the path of a CSV or Parquet file "
+                "that you may read"
+            ) from None
+
+
+class GridType(click.ParamType):
+    """The hyperparameters of the user's own algorithm; ``auto`` becomes None."""
+
+    name = "grid"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> search_space.Space | None:
+        """The values to try for each, from JSON or a file."""
+        return None if value == AUTO else search_space.parse(str(value), user_folder())
+
+
+class ChoiceType(click.ParamType):
+    """One of a few words."""
+
+    name = "word"
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self.words = words
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The word itself."""
+        if value not in self.words:
+            raise _not_allowed(param, value, f"{' or '.join(self.words)} is allowed")
+        return str(value)
 
 
 def user_folder() -> Path:
@@ -108,20 +147,29 @@ def _not_allowed(param: click.Parameter | None, value: object, allowed: str) -> 
     return UserError(f"{name}={value}: {allowed}; leave it out for the default, {default}")
 
 
+SHARED = ("dataset", "target", "max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
+
+
 @dataclass(frozen=True)
 class StudySettings:
-    """What a study searches, and how. 0 means no limit for ``max_steps`` and ``max_epochs``, all for ``cpus``."""
+    """What a study searches, and how. 0 means no limit, all for ``cpus``, and the default for ``samples``."""
 
     dataset: str
     target: str
+    max_rows: int
     algorithm: str
     batch_sizes: tuple[int, ...] | None
     learning_rates: tuple[float, ...]
     alphas: tuple[float, ...]
+    grid: search_space.Space | None
+    search: str
+    samples: int
+    max_trials: int
     folds: int
     seed: int
     max_steps: int
     max_epochs: int
+    time_limit_s: float
     report_every: int
     cpus: int
 
@@ -131,6 +179,20 @@ class StudySettings:
                 "max_steps=0 and max_epochs=0: a trial needs an end, so at least one of them must be above 0; "
                 "set max_steps=500 for the default length"
             )
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What the run of every trial says of its study."""
+        return {name: getattr(self, name) for name in SHARED}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a trial may cost: a criteria text, or None for the default, and what acts on it."""
+
+    criteria: str | None
+    predict: bool
+    scheduler: str
 
 
 def dataset_option(command: Command) -> Command:
@@ -166,6 +228,13 @@ def dataset_options(command: Command) -> Command:
         command,
         dataset_option,
         click.option(
+            "--max_rows",
+            type=NumberType(int, least=0),
+            default=0,
+            show_default=True,
+            help="Use so many rows of the table, drawn at random; 0: all.",
+        ),
+        click.option(
             "--folds",
             type=NumberType(int, least=2),
             default=10,
@@ -191,8 +260,9 @@ def study_options(command: Command) -> Command:
                 "--algorithm",
                 default=AUTO,
                 show_default=True,
-                help="linear (regression), logistic or svm (classification), several separated by commas, or auto: "
-                "all that fit the dataset's task.",
+                help="linear (regression), logistic or svm (classification), the import path of an estimator with "
+                "partial_fit, such as sklearn.neural_network.MLPClassifier, several separated by commas, or auto: all "
+                "built-in ones that fit the dataset's task.",
             ),
             click.option(
                 "--batch_sizes",
@@ -208,7 +278,7 @@ def study_options(command: Command) -> Command:
                 metavar="LIST",
                 default="0.1,0.01,0.001,0.0001",
                 show_default=True,
-                help="Constant learning rates of SGD.",
+                help="Constant learning rates of the built-in algorithms.",
             ),
             click.option(
                 "--alphas",
@@ -216,7 +286,38 @@ def study_options(command: Command) -> Command:
                 metavar="LIST",
                 default="0.0001,0.001,0.01",
                 show_default=True,
-                help="Multipliers of the L2 penalty.",
+                help="Multipliers of the built-in algorithms' L2 penalty.",
+            ),
+            click.option(
+                "--grid",
+                type=GridType(),
+                metavar="JSON|FILE",
+                default=AUTO,
+                show_default=True,
+                help="Values of your own algorithm's hyperparameters, as JSON or in a YAML file: "
+                '{"hidden_layer_sizes": [[16], [64]], "alpha": {"loguniform": [1e-5, 1e-1]}}. '
+                "auto: the estimator's defaults.",
+            ),
+            click.option(
+                "--search",
+                type=ChoiceType(SEARCHES),
+                default=SEARCHES[0],
+                show_default=True,
+                help="grid: every combination; random: some of them, and of distributions such as loguniform.",
+            ),
+            click.option(
+                "--samples",
+                type=NumberType(int, least=0),
+                default=0,
+                show_default=True,
+                help="Trials of a random search; 0: 20.",
+            ),
+            click.option(
+                "--max_trials",
+                type=NumberType(int, least=0),
+                default=0,
+                show_default=True,
+                help="At most so many trials, chosen at random from the grid; 0: no limit.",
             ),
             click.option(
                 "--max_steps",
@@ -233,6 +334,13 @@ def study_options(command: Command) -> Command:
                 help="Passes over the training rows; 0: no limit. The limit that is reached first ends the trial.",
             ),
             click.option(
+                "--time_limit_s",
+                type=NumberType(float, least=0),
+                default=0,
+                show_default=True,
+                help="Seconds that the search may take; the best of what has finished by then counts. 0: no limit.",
+            ),
+            click.option(
                 "--report_every",
                 type=NumberType(int, least=1),
                 default=100,
@@ -247,6 +355,36 @@ def study_options(command: Command) -> Command:
                 help="CPU cores, one trial on each; 0: all that are usable.",
             ),
         )
+    )
+
+
+def limit_options(command: Command) -> Command:
+    """Add limits on what a trial may cost to a command."""
+    return _apply(
+        command,
+        click.option(
+            "--criteria",
+            default=AUTO,
+            show_default=True,
+            metavar="TEXT",
+            help="Limits, separated by commas: peak_memory_mb<=300, mean_step_time_ms<=2, training_time_s<=2x median "
+            "(of the trials finished so far), inference_latency_ms<=1, cpu_percent>=50, or val_loss patience 3 "
+            f"(reports without improvement). auto: {DEFAULT_CRITERIA}.",
+        ),
+        click.option(
+            "--predict",
+            type=ChoiceType(("on", "off")),
+            default="on",
+            show_default=True,
+            help="on: stop a trial, or skip it, as soon as it is clear that it will break a limit; off: once it does.",
+        ),
+        click.option(
+            "--scheduler",
+            type=ChoiceType(SCHEDULERS),
+            default=SCHEDULERS[0],
+            show_default=True,
+            help="Ray Tune's asha or median stopping rule on val_loss, besides the criteria.",
+        ),
     )
 
 

@@ -17,11 +17,11 @@ from entrypoints.runs import RecordedCommand, recorded_run
 
 @click.command(cls=RecordedCommand, help=__doc__)
 @dataset_options
-def prepare(dataset: str, target: str, folds: int, seed: int) -> None:
+def prepare(dataset: str, target: str, max_rows: int, folds: int, seed: int) -> None:
     """Parse, call, echo."""
-    request = Request(dataset, folds, seed)
+    request = Request(dataset, max_rows, folds, seed)
     with recorded_run("prepare", f"prepare {Path(dataset).name}", vars(request) | {"target": target}) as run:
-        table = datasets.load(dataset, target=own_target(target))
+        table = datasets.load(dataset, target=own_target(target)).sample(max_rows, seed)
         from entrypoints import summary, workers  # imports ray, which a mistake above need not wait for
 
         try:

@@ -23,11 +23,10 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
-from entrypoints.learners import Task
 from entrypoints.preprocessing import Preprocessing, fit_preprocessing
 from entrypoints.runs import RecordedRun, child_run
 from entrypoints.splits import Split, make_split
-from entrypoints.tables import Table
+from entrypoints.tables import Table, Task
 
 TEST_FRACTION = 0.3
 _TABLE, _SPLIT, _ABOUT = "table.parquet", "split.json", "about.json"
@@ -38,6 +37,7 @@ class Request:
     """What is asked of prepare: runs with equal requests hold equal artifacts."""
 
     dataset: str
+    max_rows: int
     folds: int
     seed: int
 
@@ -150,6 +150,8 @@ def store(client: MlflowClient, run_id: str, table: Table, request: Request) -> 
         Path(folder, _SPLIT).write_text(split_text)
         Path(folder, _ABOUT).write_text(json.dumps(about, indent=1))
         client.log_artifacts(run_id, folder)
+    # `mlflow run` has logged what the user typed, such as a relative path, and parameters cannot be changed.
+    typed = client.get_run(run_id).data.params
     client.log_batch(
         run_id,
         metrics=[
@@ -159,9 +161,10 @@ def store(client: MlflowClient, run_id: str, table: Table, request: Request) -> 
                 "features": len(table.feature_names),
                 "train_rows": len(split.train),
                 "test_rows": len(split.test),
+                "duplicate_rows": table.duplicate_rows,
             }.items()
         ],
-        params=[Param(name, str(value)) for name, value in vars(request).items()],
+        params=[Param(name, str(value)) for name, value in vars(request).items() if name not in typed],
         tags=[RunTag("sysmetrics.digest", table.digest), RunTag("sysmetrics.data_source", table.source)],
     )
     return prepared(table, split)

@@ -27,7 +27,7 @@ class Progress:
         self, total: int, score: str, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.done = 0
-        self._total = total
+        self.total = total
         self._score = score
         self._stream = stream or sys.stdout
         self._clock = clock
@@ -58,10 +58,10 @@ class Progress:
     def _line(self, best: float | None, now: float, last: bool) -> str:
         if self._began is None:
             return "starting the processes"
-        line = f"{self.done}/{self._total} trials, best {self._score} {'-' if best is None else f'{best:.4f}'}"
+        line = f"{self.done}/{self.total} trials, best {self._score} {'-' if best is None else f'{best:.4f}'}"
         line += f", {duration(now - self._began)} elapsed"
         if self.done and not last:
-            line += f", about {duration((now - self._began) / self.done * (self._total - self.done))} left"
+            line += f", about {duration((now - self._began) / self.done * (self.total - self.done))} left"
         return line
 
 

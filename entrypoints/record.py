@@ -9,49 +9,64 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
-from entrypoints.learners import Task, better, score_name
+from entrypoints.configuration import Configuration
+from entrypoints.losses import better, score_name
 from entrypoints.progress import Progress
+from entrypoints.stopping import Ending
+from entrypoints.tables import Task
+from mlflow_sysmetrics.criteria import Criteria
 from mlflow_sysmetrics.ray_tune import error_line
 
 
 @dataclass
 class TrialRecord:
-    """What the study knows of one trial. ``figures`` holds the last value of every metric outside ``system/``."""
+    """What the study knows of one trial. ``figures`` holds the last value of every metric outside ``system/``.
+
+    ``cut_off`` says that it was still running when the time was up, ``ending`` why its limits ended it.
+    """
 
     trial_id: str
-    config: dict[str, Any]
+    configuration: Configuration
     status: str = "RUNNING"
     figures: dict[str, float] = field(default_factory=dict)
     folds: list[dict[str, float]] = field(default_factory=list)
     diverged: bool = False
+    cut_off: bool = False
+    ending: Ending | None = None
     run_id: str | None = None
     error: str | None = None
 
 
 class Record(tune.Callback):
-    """Follows the search on the driver: each trial's last figures, the best so far, progress on the terminal."""
+    """Follows the search on the driver: each trial's last figures, the best so far, progress on the terminal.
 
-    def __init__(self, task: Task, progress: Progress) -> None:
+    ``planned`` is how many trials there would be without a time limit.
+    """
+
+    def __init__(self, task: Task, progress: Progress, criteria: Criteria | None = None) -> None:
         self.trials: dict[str, TrialRecord] = {}
         self.first_start: float | None = None
         self.last_end: float | None = None
+        self.planned = progress.total
         self._task = task
         self._score = f"val_{score_name(task)}"
         self._progress = progress
+        self._criteria = criteria or Criteria(())
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Note the trial, and the moment when the search began."""
         self.first_start = self.first_start or time.time()
         self._progress.trial_started()
-        self.trials[trial.trial_id] = TrialRecord(trial.trial_id, dict(trial.config))
+        self.trials[trial.trial_id] = TrialRecord(trial.trial_id, trial.config["configuration"])
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Keep what the trial's last result says."""
         record, result = self._end(trial), trial.last_result or {}
-        record.status = "FINISHED" if result.get("figures") else "KILLED"
+        record.status = "FINISHED" if result.get("ended") else "KILLED"
         record.figures = result.get("figures", {})
         record.folds = result.get("folds", [])
         record.diverged = result.get("diverged", False)
+        record.ending = result.get("ending")
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Note that the trial has failed, and why."""
@@ -64,23 +79,33 @@ class Record(tune.Callback):
         self._progress.show(best.figures[self._score] if best else None)
 
     def on_experiment_end(self, trials: list[TuneTrial], **info: Any) -> None:
-        """Write the last line of progress."""
+        """Write the last line of progress; what still ran was ended by a time limit."""
+        for record in self.trials.values():
+            if record.status == "RUNNING":
+                record.status, record.cut_off = "KILLED", True
+                self.last_end = time.time()
         best = self.best
         self._progress.show(best.figures[self._score] if best else None, last=True)
 
     @property
     def best(self) -> TrialRecord | None:
-        """The trial with the best validation score among those that ran to their end and did not diverge."""
+        """The trial with the best validation score among those that can be chosen."""
         ranked = self.ranked
         return ranked[0] if ranked else None
 
     @property
     def ranked(self) -> list[TrialRecord]:
-        """Those trials, best first."""
+        """The trials that can be chosen, best first: they are able, and meet the criteria."""
+        finished = [record.figures for record in self.trials.values() if record.status == "FINISHED"]
+        return [record for record in self.able if not self._criteria.violations(record.figures, finished)]
+
+    @property
+    def able(self) -> list[TrialRecord]:
+        """The trials that ran to their end and did not diverge, best first."""
         able = [record for record in self.trials.values() if record.status == "FINISHED" and not record.diverged]
         return sorted(able, key=lambda record: record.figures[self._score], reverse=better(self._task, 1.0, than=0.0))
 
     def _end(self, trial: TuneTrial) -> TrialRecord:
         self.last_end = time.time()
         self._progress.trial_ended()
-        return self.trials.setdefault(trial.trial_id, TrialRecord(trial.trial_id, dict(trial.config)))
+        return self.trials.setdefault(trial.trial_id, TrialRecord(trial.trial_id, trial.config["configuration"]))

@@ -14,11 +14,12 @@ import mlflow
 import pandas as pd
 from mlflow.data.pandas_dataset import from_pandas
 
-from entrypoints.grid import SEARCHED
-from entrypoints.learners import score_name
+from entrypoints.limits_summary import Outcome
+from entrypoints.losses import score_name
 from entrypoints.options import StudySettings
 from entrypoints.prepared import Prepared
-from entrypoints.record import Record, TrialRecord
+from entrypoints.progress import duration
+from entrypoints.record import Record
 from entrypoints.runs import RecordedRun
 from entrypoints.tables import Table
 
@@ -42,15 +43,42 @@ def data_line(data: Prepared, prepare_run_id: str, reused: bool) -> str:
     return f"{data.name}, {target}, {sizes}, prepared {'before ' if reused else ''}in run {prepare_run_id}"
 
 
-def no_usable_trial(trials: list[TrialRecord]) -> str:
+def how_to_shorten(settings: StudySettings, trials: int, expected_s: float, cpus: int) -> str:
+    """What to say of a study that takes longer than an hour: how long, and what each way to shorten it is set to."""
+    within_an_hour = max(1, int(trials * 3600 / expected_s))
+    length = f"max_steps={settings.max_steps}" if settings.max_steps else f"max_epochs={settings.max_epochs}"
+    return (
+        f"This study takes about {duration(expected_s)} on {cpus} CPU cores and starts now. To shorten it, stop it and "
+        f"set max_trials (about {within_an_hour} of the {trials} take an hour), max_rows, fewer folds "
+        f"({settings.folds}), a shorter training ({length}), or time_limit_s (the best by then counts)."
+    )
+
+
+def cut_short(record: Record, settings: StudySettings) -> str:
+    """What the time limit left of the search, in words; empty where it took nothing from it."""
+    cut_off = sum(trial.cut_off for trial in record.trials.values())
+    ended, not_started = len(record.trials) - cut_off, record.planned - len(record.trials)
+    if not cut_off and not not_started:
+        return ""
+    return (
+        f"time_limit_s={settings.time_limit_s:g} ended the search: {ended} of {record.planned} trials were run to "
+        f"their end, {cut_off} were cut off, {not_started} not started"
+    )
+
+
+def no_usable_trial(record: Record, settings: StudySettings) -> str:
     """Why a study has no result, in one sentence."""
+    trials = record.trials.values()
     errors = [trial.error for trial in trials if trial.error]
-    diverged = sum(trial.diverged for trial in trials)
-    advice = f"the first error was {errors[0]}" if errors else "lower the learning_rates or max_steps"
-    return f"no model to choose: of {len(trials)} trials {diverged} diverged and {len(errors)} failed; {advice}"
+    found = f"{sum(trial.diverged for trial in trials)} diverged and {len(errors)} failed"
+    if limited := cut_short(record, settings):
+        advice = "raise time_limit_s, or shorten the trials with max_steps, max_epochs, max_rows or folds"
+        return f"no model to choose: {limited}, {found}; {advice}"
+    advice = f"the first error was {errors[0]}" if errors else "lower the learning rates or max_steps"
+    return f"no model to choose: of {len(trials)} trials {found}; {advice}"
 
 
-def trials_table(record: Record) -> list[dict[str, Any]]:
+def trials_table(record: Record, settings: StudySettings) -> list[dict[str, Any]]:
     """One row per trial: ids, status, configuration and every figure outside ``system/``."""
     return [
         {
@@ -58,7 +86,8 @@ def trials_table(record: Record) -> list[dict[str, Any]]:
             "run_id": trial.run_id,
             "status": trial.status,
             "diverged": trial.diverged,
-            **trial.config,
+            **trial.configuration.searched,
+            **settings.shared,
             **trial.figures,
         }
         for trial in record.trials.values()
@@ -77,13 +106,16 @@ def log_study(
     record: Record,
     best_figures: dict[str, float],
     expected_seconds: float,
+    outcome: Outcome | None = None,
 ) -> None:
-    """Leave the study's own metrics, tables, best trial and description in its run."""
+    """Leave the study's own metrics, best trial and description in its run."""
     trials, best = list(record.trials.values()), record.best
     assert best is not None
     score = score_name(data.task)
     counts = Counter(trial.status for trial in trials)
     search_s = (record.last_end or 0.0) - (record.first_start or 0.0)
+    # Of a search that was cut short, nobody knows how long it would have taken.
+    error = {} if cut_short(record, settings) else {"forecast_error_percent": (expected_seconds / search_s - 1) * 100}
     mlflow.log_metrics(
         {
             f"best_val_{score}": best.figures[f"val_{score}"],
@@ -94,29 +126,42 @@ def log_study(
             "diverged": sum(trial.diverged for trial in trials),
             "search_time_s": search_s,
             "forecast_time_s": expected_seconds,
+            **error,
+            **(outcome.metrics if outcome else {}),
             "elapsed_s": time.time() - run.start,
         },
         step=0,
     )
-    mlflow.log_table(pd.DataFrame(trials_table(record)), "trials.json")
-    mlflow.log_table(pd.DataFrame(folds_table(record)), "folds.json")
     mlflow.set_tags(
         {
             "sysmetrics.best_trial_run_id": str(best.run_id),
             "sysmetrics.best_trial_id": best.trial_id,
-            **{f"sysmetrics.best_{key}": str(value) for key, value in _searched(best).items()},
-            "mlflow.note.content": description(run, settings, data, record, best_figures),
+            **{f"sysmetrics.best_{key}": str(value) for key, value in best.configuration.searched.items()},
+            "mlflow.note.content": description(run, settings, data, record, best_figures, outcome),
         }
     )
 
 
+def log_tables(record: Record, settings: StudySettings, outcome: Outcome | None = None) -> None:
+    """Leave the study's tables in its run."""
+    tables = {"trials.json": trials_table(record, settings), "folds.json": folds_table(record)}
+    for file, rows in (tables | (outcome.tables if outcome else {})).items():
+        mlflow.log_table(pd.DataFrame(rows), file)
+
+
 def description(
-    run: RecordedRun, settings: StudySettings, data: Prepared, record: Record, best_figures: dict[str, float]
+    run: RecordedRun,
+    settings: StudySettings,
+    data: Prepared,
+    record: Record,
+    best_figures: dict[str, float],
+    outcome: Outcome | None = None,
 ) -> str:
     """The study's page in the UI: what came out, and what to open next."""
     best, score = record.best, score_name(data.task)
     assert best is not None
     diverged = sum(trial.diverged for trial in record.trials.values())
+    limited = cut_short(record, settings)
     rows = "\n".join("| " + " | ".join(cells) + " |" for cells in _table(record, data))
     header, body = rows.split("\n", 1)
     rule = "|" + "---|" * (header.count("|") - 1)
@@ -126,6 +171,7 @@ def description(
 cost its own process. The best has val_{score} **{best.figures[f"val_{score}"]:.4f}**; refitted on the whole training
 part it has test_{score} **{best_figures[f"test_{score}"]:.4f}** and is logged here as `model`.
 {f"{diverged} trials diverged and are never the best." if diverged else ""}
+{f"{limited}." if limited else ""}
 
 Open next:
 - [All trials, sorted by val_{score}, as charts]({trials}) or [as a table]({trials.replace("CHART", "TABLE")});
@@ -137,14 +183,27 @@ Open next:
 {header}
 {rule}
 {body}
+
+{outcome.text if outcome else ""}
 """
 
 
-def closing(run: RecordedRun, data: Prepared, record: Record, best_figures: dict[str, float]) -> str:
+def closing(
+    run: RecordedRun,
+    settings: StudySettings,
+    data: Prepared,
+    record: Record,
+    best_figures: dict[str, float],
+    outcome: Outcome | None = None,
+) -> str:
     """The end of the command's output: the best trials, the refitted model, and how to look at all of them."""
     table = _table(record, data)
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    if limited := cut_short(record, settings):
+        lines += ["", limited]
+    if outcome:
+        lines += ["", outcome.line]
     score = score_name(data.task)
     uri = mlflow.get_tracking_uri()
     server = uri if uri.startswith("http") else f"http://127.0.0.1:{UI_PORT}"
@@ -181,21 +240,17 @@ def run_view(run: RecordedRun, run_id: str | None, tab: str = "overview") -> str
     return f"#/experiments/{run.experiment_id}/runs/{run_id}/{tab}?workflowType=machine_learning"
 
 
-def _searched(trial: TrialRecord) -> dict[str, Any]:
-    return {key: trial.config[key] for key in SEARCHED}
-
-
 def _table(record: Record, data: Prepared) -> list[list[str]]:
     """The best trials and, for comparison, the median of all; a header row first."""
-    score = f"val_{score_name(data.task)}"
-    columns = (score, *COMPARED)
-    rows = [["", *_searched(record.ranked[0]), *columns]]
-    for place, trial in enumerate(record.ranked[:TOP], start=1):
-        figures = [_number(trial.figures.get(name)) for name in columns]
-        rows.append([str(place), *(str(value) for value in _searched(trial).values()), *figures])
-    medians = [_median([trial.figures.get(name) for trial in record.ranked]) for name in columns]
-    rows.append(["median", *("" for _ in _searched(record.ranked[0])), *(_number(value) for value in medians)])
-    return rows
+    figures = (f"val_{score_name(data.task)}", *COMPARED)
+    top = record.ranked[:TOP]
+    searched = list(dict.fromkeys(name for trial in top for name in trial.configuration.searched))
+    rows = [["", *searched, *figures]]
+    for place, trial in enumerate(top, start=1):
+        chosen = [str(trial.configuration.searched.get(name, "-")) for name in searched]
+        rows.append([str(place), *chosen, *(_number(trial.figures.get(name)) for name in figures)])
+    medians = [_median([trial.figures.get(name) for trial in record.ranked]) for name in figures]
+    return [*rows, ["median", *("" for _ in searched), *map(_number, medians)]]
 
 
 def _median(values: list[float | None]) -> float | None:

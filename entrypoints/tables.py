@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.utils import resample
 
 Task = Literal["regression", "classification"]
 
@@ -92,6 +93,15 @@ class Table:
         """How many rows equal an earlier one, target and missing values included."""
         # Rows are compared by a 64-bit hash: a comparison of whole rows takes several copies of the table.
         return int(pd.util.hash_pandas_object(self.frame, index=False).duplicated().sum())
+
+    def sample(self, rows: int, seed: int) -> Table:
+        """At most so many rows, drawn without replacement and in their order, with each class's share kept; 0: all."""
+        if not 0 < rows < len(self.frame):
+            return self
+        labels = self.frame[self.target] if self.task == "classification" else None
+        places = np.arange(len(self.frame))
+        drawn = resample(places, replace=False, n_samples=rows, stratify=labels, random_state=seed)
+        return replace(self, frame=self.frame.iloc[np.sort(drawn)].reset_index(drop=True))
 
     @cached_property
     def digest(self) -> str:

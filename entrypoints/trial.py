@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import os
 import platform
 import time
+from collections.abc import Callable, Mapping
+from statistics import stdev
 from typing import Any
 
+import ray
 import sklearn
 from ray import tune
 from ray.actor import ActorHandle
 
-from entrypoints.cross_validation import Configuration, CrossValidation
+from entrypoints.configuration import Configuration
+from entrypoints.costs import MEMORY
+from entrypoints.cross_validation import CrossValidation
+from entrypoints.ledger import Brief
+from entrypoints.prediction import LEAST_BLOCKS
 from entrypoints.prepared import Prepared
+from entrypoints.stopping import Guard, Stopping
 from entrypoints.workers import wait_for_all
 from mlflow_sysmetrics.monitor import Monitor
 from mlflow_sysmetrics.points import Point, window_points
@@ -22,18 +31,26 @@ from mlflow_sysmetrics.ray_tune import payload
 from mlflow_sysmetrics.sampling import ProcessSampler
 
 RESULT_EVERY_S = 1.0  # a result a second keeps a long trial live at little cost to the driver
-MEMORY = "process_memory_mb"
+CPU = "process_cpu_percent"
+COSTS = ("cpu_percent", "peak_memory_mb", "memory_growth_mb")
+FACTS = ("inference_latency_ms", "model_size_kb")
 
 
 class Cost:
-    """What this process uses from now on, watched by a thread."""
+    """What this process uses from now on, watched by a thread.
 
-    def __init__(self) -> None:
+    Args:
+        on_reading: called in that thread with each new reading's figures, those of ``figures`` that are known at once.
+    """
+
+    def __init__(self, on_reading: Callable[[dict[str, float]], None] | None = None) -> None:
         _release_memory()
         self._began = time.perf_counter()
         self._sampler = ProcessSampler()
         self._baseline_mb = self._sampler().get(MEMORY)
-        self._monitor = Monitor(self._sampler)
+        self._on_reading = on_reading
+        self._monitor = Monitor(self._sampler, on_sample=self._seen if on_reading else None)
+        self._shares: list[float] = []
         self._monitor.start()
         self.memory_definition = self._sampler.memory_definition
 
@@ -46,33 +63,66 @@ class Cost:
         """CPU share, peak memory and its growth since the start; what cannot be read is absent."""
         self._monitor.read()
         figures = {"cpu_percent": self._sampler.cpu_seconds / self.elapsed_s * 100}
-        peak_mb = self._monitor.peaks.get(MEMORY)
-        if peak_mb is not None and self._baseline_mb is not None:
-            figures |= {"peak_memory_mb": peak_mb, "memory_growth_mb": peak_mb - self._baseline_mb}
-        return figures
+        return figures | self._memory(self._monitor.peaks.get(MEMORY))
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """The standard error of the CPU share; absent while there are too few windows."""
+        shares = self._shares
+        return {"cpu_percent": stdev(shares) / math.sqrt(len(shares))} if len(shares) >= LEAST_BLOCKS else {}
 
     def points(self) -> list[Point]:
         """The thread's series since the last call."""
-        return window_points(self._monitor.drain())
+        windows = self._monitor.drain()
+        self._shares += [window.mean[CPU] for window in windows if CPU in window.mean]
+        return window_points(windows)
 
     def stop(self) -> None:
         """Take the last reading and end the thread. Idempotent."""
         self._monitor.stop()
 
+    def _memory(self, peak_mb: float | None) -> dict[str, float]:
+        if peak_mb is None or self._baseline_mb is None:
+            return {}
+        return {"peak_memory_mb": peak_mb, "memory_growth_mb": peak_mb - self._baseline_mb}
+
+    def _seen(self, reading: Mapping[str, float]) -> None:
+        assert self._on_reading is not None
+        self._on_reading(self._memory(reading.get(MEMORY)) | {"elapsed_s": self.elapsed_s})
+
 
 class Trial(tune.Trainable):
     """A trial that trains for about a second per result and sends all points since the last one with it.
 
+    Tune's ``config`` holds one value, ``configuration``.
+
     The process is kept for the next trial, so each trial's memory and CPU are counted from its own start.
     """
 
-    def setup(self, config: dict[str, Any], data: Prepared, barrier: ActorHandle | None = None) -> None:
-        """Start the first trial of this process once all processes of the study are up."""
+    def setup(
+        self,
+        config: dict[str, Any],
+        data: Prepared,
+        barrier: ActorHandle | None = None,
+        stopping: Stopping | None = None,
+        ledger: ActorHandle | None = None,
+        every_report: bool = False,
+    ) -> None:
+        """Start the first trial of this process once all processes of the study are up.
+
+        Args:
+            config: the configuration.
+            data: the dataset, from Ray's shared memory.
+            barrier: where to wait for the other processes.
+            stopping: what ends a trial early.
+            ledger: what the trials of the study have cost so far.
+            every_report: hand Tune a result at every report, for a scheduler that has to see each.
+        """
         # Loading refuses infinity and preprocessing fills what is missing; checking every batch again costs 10 %.
         sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
         gc.collect()
         gc.freeze()  # what the imports left is permanent: later collections need not look at it
-        self._data = data
+        self._data, self._stopping, self._ledger, self._every_report = data, stopping, ledger, every_report
         wait_for_all(barrier)
         self._begin(config)
 
@@ -87,40 +137,81 @@ class Trial(tune.Trainable):
         self._cost.stop()
 
     def _begin(self, config: dict[str, Any]) -> None:
-        self._report_every: int = config["report_every"]
+        self._configuration: Configuration = config["configuration"]
         self._points: list[Point] = []
-        self._cost = Cost()
-        self._training = CrossValidation(Configuration.from_dict(config), self._data)
+        self._figures: dict[str, float] = {}
+        self._training = CrossValidation(self._configuration, self._data)
+        brief = ray.get(self._ledger.brief.remote(self._configuration)) if self._ledger else Brief()
+        self._guard = Guard(self._stopping, brief, self._training.steps)
+        self._cost = Cost(self._read if self._guard.active else None)
 
     def step(self) -> dict[str, Any]:
         """Train for about a second, whether a report is due or not, or to the trial's end."""
         began = time.monotonic()
+        training, guard = self._training, self._guard
+        if not training.step_number:
+            self._look_ahead()
+        while not (training.ended or guard.ending):
+            self._train()
+            if guard.ending or time.monotonic() - began >= RESULT_EVERY_S:
+                break
+            if self._every_report and training.step_number % self._configuration.report_every == 0:
+                break
+        return self._end() if training.ended or guard.ending else self._result()
+
+    def _look_ahead(self) -> None:
+        """What is known before the first step: what other trials have cost, and the cheap facts."""
+        self._guard.before()
+        if self._guard.active and not self._guard.ending and self._guard.names(FACTS):
+            self._guard.crossed(self._training.untrained_facts(), 0)
+
+    def _train(self) -> None:
+        """One step of every fold, and the points of the curves where they are due."""
+        training, guard = self._training, self._guard
+        trained_s, elapsed_s = training.training_time_s, self._cost.elapsed_s
+        training.step(guard.ended)
+        if guard.active:
+            guard.stepped(training.step_number, training.training_time_s - trained_s, self._cost.elapsed_s - elapsed_s)
+        if training.step_number % self._configuration.report_every == 0 or training.ended:
+            self._report()
+
+    def _report(self) -> None:
         training = self._training
-        while not training.ended and time.monotonic() - began < RESULT_EVERY_S:
-            training.step()
-            if training.step_number % self._report_every == 0 or training.ended:
-                self._figures = training.report()
-                self._add(self._figures, training.step_number)
-                if not training.ended:
-                    self._add(self._cost.figures(), training.step_number)
-        return self._end() if training.ended else self._result()
+        figures = training.report()
+        self._add(figures, training.step_number)
+        if not training.ended:
+            figures = figures | self._cost.figures()
+            self._add({name: figures[name] for name in COSTS if name in figures}, training.step_number)
+        self._figures |= figures
+        if training.diverged:
+            self._guard.diverged(figures.get("val_loss", math.inf), training.hopeless_loss, training.step_number)
+        self._guard.reported(figures, training.step_number, self._cost.errors)
 
     def _end(self) -> dict[str, Any]:
         """The last result: the one-off figures, at step 0 so that the UI draws them as bars, and the final cost."""
         training = self._training
-        folds = [] if training.diverged else training.fold_figures()
+        ended = training.ended  # also if its last step crossed a limit: there was nothing left to stop
+        ending = None if ended else self._guard.ending
+        folds = training.fold_figures() if ended and not training.diverged else []
         final = (training.final_figures(folds) if folds else {}) | {"elapsed_s": self._cost.elapsed_s}
         self._add(final, step=0)
         self._cost.stop()
-        cost = self._cost.figures()  # after the last reading, so that the peak is that of the whole trial
+        # After the last reading, so that the peak is that of the whole trial.
+        cost = self._cost.figures() | ({} if ended else training.times())
         self._add(cost, training.step_number)
+        self._figures |= final | cost
         tags = {"sysmetrics.diverged": str(training.diverged).lower()}
-        return self._result(tags, ended=True) | {
-            "done": True,
-            "figures": self._figures | final | cost,
-            "folds": folds,
-            "diverged": training.diverged,
-        }
+        if self._guard.active:
+            feasible = ended and self._guard.feasible(self._figures)
+            tags |= {"sysmetrics.feasible": str(feasible).lower()} | (ending.tags if ending else {})
+            self._tell(ended)
+        return self._result(tags, ended=ended) | {"done": True, "folds": folds, "ending": ending}
+
+    def _tell(self, ended: bool) -> None:
+        """Let the trials that follow know what this one has cost, unless it never began."""
+        if self._ledger and self._training.step_number:
+            expected = self._figures if ended else self._guard.expected(self._figures)
+            self._ledger.record.remote(self._configuration, self._figures, expected, ended)
 
     def _result(self, tags: dict[str, str] | None = None, *, ended: bool = False) -> dict[str, Any]:
         points, self._points = self._points + self._cost.points(), []
@@ -129,7 +220,17 @@ class Trial(tune.Trainable):
             "sysmetrics.pid": str(os.getpid()),
             "sysmetrics.memory_definition": self._cost.memory_definition,
         }
-        return {"step": self._training.step_number, **payload(points, tags={**where, **(tags or {})}, ended=ended)}
+        return {
+            "step": self._training.step_number,
+            "val_loss": self._figures.get("val_loss", math.nan),
+            "figures": self._figures,
+            "diverged": self._training.diverged,
+            "ended": ended,
+            **payload(points, tags={**where, **(tags or {})}, ended=ended),
+        }
+
+    def _read(self, figures: dict[str, float]) -> None:
+        self._guard.crossed(figures, self._training.step_number)
 
     def _add(self, figures: dict[str, float], step: int) -> None:
         now_ms = int(time.time() * 1000)

@@ -17,17 +17,27 @@ from typing import Any, TypeVar
 from mlflow import MlflowClient, get_tracking_uri
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from ray.air.integrations.mlflow import MLflowLoggerCallback
+from ray.tune import Stopper
 from ray.tune.experiment import Trial
-from ray.tune.result import AUTO_RESULT_KEYS, TRAINING_ITERATION
+from ray.tune.result import AUTO_RESULT_KEYS, DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
+from mlflow_sysmetrics.criteria import Criteria, Judge
 from mlflow_sysmetrics.points import Point
 from mlflow_sysmetrics.sink import Sink
 
 logger = logging.getLogger(__name__)
 
 PAYLOAD_KEY = "sysmetrics"
-_NOT_METRICS = frozenset(AUTO_RESULT_KEYS) | {"done", "trial_id", "experiment_tag", PAYLOAD_KEY, "should_checkpoint"}
+STOP_KEY = "sysmetrics_stop"  # in a result that a CriteriaStopper has ended the trial for: tags that say why
+_NOT_METRICS = frozenset(AUTO_RESULT_KEYS) | {
+    "done",
+    "trial_id",
+    "experiment_tag",
+    PAYLOAD_KEY,
+    STOP_KEY,
+    "should_checkpoint",
+}
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 
@@ -43,6 +53,45 @@ def payload(
         ended: whether the trial has come to its own end; one that Tune ends before is recorded as ``KILLED``.
     """
     return {PAYLOAD_KEY: {"points": [tuple(point) for point in points], "tags": dict(tags or {}), "ended": ended}}
+
+
+class CriteriaStopper(Stopper):
+    """End trials of any trainable as soon as a result breaks a criterion; pass it as ``RunConfig(stop=...)``.
+
+    Relative criteria compare with the trials that have ended by themselves. A ``SystemMetricsCallback`` of the same
+    experiment records the reason in the trial's run, which is ``KILLED``.
+
+    Args:
+        criteria: of metrics in the trainable's results, those in nested dictionaries by names like ``costs/memory_mb``.
+    """
+
+    def __init__(self, criteria: Criteria) -> None:
+        self._criteria = criteria
+        self._judges: dict[str, Judge] = {}
+        self._finished: list[dict[str, Any]] = []
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether to end the trial. Never raises: what is no number decides nothing."""
+        judge = self._judges.get(trial_id)
+        if judge is None:
+            judge = self._judges[trial_id] = self._criteria.judge(self._finished)
+        figures = flatten_dict(result)
+        stop = judge.see(figures, int(result.get(TRAINING_ITERATION, 0)))
+        if stop is not None:
+            result[STOP_KEY] = {
+                "sysmetrics.stop_reason": str(stop),
+                "sysmetrics.stop_metric": stop.metric,
+                "sysmetrics.stop_step": str(stop.step),
+            }
+        elif result.get(DONE):
+            self._finished.append({name: figures[name] for name in self._criteria.metrics if name in figures})
+        if stop is not None or result.get(DONE):
+            self._judges.pop(trial_id, None)
+        return stop is not None
+
+    def stop_all(self) -> bool:
+        """A criterion is for one trial."""
+        return False
 
 
 def _never_raises(hook: Hook) -> Hook:
@@ -74,6 +123,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         experiment_id: where runs go, by id; wins over the name.
         parent_run_id: the run that trials are nested under in the UI.
         run_name: a trial -> the name of its run; by default Ray's name for it.
+        params: a trial -> the parameters of its run; by default its ``config``, flattened.
         close_timeout_s: how long the end of the experiment waits for the store to take what is left.
     """
 
@@ -90,6 +140,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         experiment_id: str | None = None,
         parent_run_id: str | None = None,
         run_name: Callable[[Trial], str] = str,
+        params: Callable[[Trial], Mapping[str, Any]] = lambda trial: flatten_dict(trial.config),
         close_timeout_s: float = 60.0,
     ) -> None:
         super().__init__(
@@ -104,6 +155,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         self.experiment_id = experiment_id
         self.parent_run_id = parent_run_id
         self.run_name = run_name
+        self.params = params
         self.close_timeout_s = close_timeout_s
         self._sink: Sink | None = None  # made in setup(): Tune pickles the callback before it
 
@@ -145,8 +197,15 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         if failed:
             sink.end(trial.trial_id, "FAILED", tags={"sysmetrics.error": error_line(trial)})
             return
-        carried = (trial.last_result or {}).get(PAYLOAD_KEY)
-        sink.end(trial.trial_id, "FINISHED" if carried is None or carried["ended"] else "KILLED")
+        result = trial.last_result or {}
+        carried = result.get(PAYLOAD_KEY)
+        reason = result.get(STOP_KEY)
+        if carried is not None and not carried["ended"] and "sysmetrics.stop_reason" not in carried["tags"]:
+            reason = reason or {
+                "sysmetrics.stop_reason": f"Tune ended it at iteration {result.get(TRAINING_ITERATION)}"
+            }
+        ended = reason is None and (carried is None or carried["ended"])
+        sink.end(trial.trial_id, "FINISHED" if ended else "KILLED", tags=reason)
         if carried is not None:
             carried["points"].clear()  # Tune keeps every trial's last result in memory; all callbacks have seen it
 
@@ -174,7 +233,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             tags = {**own, "sysmetrics.kind": "trial", "sysmetrics.trial_id": trial.trial_id, **(self.tags or {})}
             assert self.experiment_id is not None
             self._sink.create(trial.trial_id, experiment_id=self.experiment_id, name=self.run_name(trial), tags=tags)
-            self._sink.log(trial.trial_id, params=flatten_dict(trial.config))
+            self._sink.log(trial.trial_id, params=self.params(trial))
         return self._sink
 
 

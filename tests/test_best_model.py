@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cache
-from itertools import islice
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,112 +16,122 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.models import get_model_info
+from reference import MLP_CLASSIFIER, MLP_REGRESSOR, STUDIES, Plain, bundled, configured
 from sklearn.base import clone
-from sklearn.linear_model import SGDClassifier, SGDRegressor
-from sklearn.metrics import accuracy_score, hinge_loss, log_loss, mean_squared_error, root_mean_squared_error
-from sklearn.preprocessing import StandardScaler
 
 from entrypoints import best_model, datasets
-from entrypoints.cross_validation import batches
+from entrypoints.errors import UserError
+from entrypoints.estimators import estimator
 from entrypoints.prepared import Prepared, Request, prepared, split_for
 from entrypoints.runs import RecordedRun
-from entrypoints.splits import make_split
 
-FOLDS = 3
-STEPS = 40
-CONFIG = {"batch_size": 32, "learning_rate": 0.01, "alpha": 0.001, "seed": 5, "max_steps": STEPS, "max_epochs": 0}
-STUDIES = [
-    pytest.param("red_wine", "linear", id="red_wine-linear"),
-    pytest.param("diabetes", "logistic", id="diabetes-logistic"),
-    pytest.param("diabetes", "svm", id="diabetes-svm"),
-]
+LABELS = np.array(["tested_negative", "tested_positive"])
+
+# An estimator of the user's own. {keeps} is what it keeps of its training.
+OWN = """
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
 
 
-@cache
-def _data(name: str) -> Prepared:
-    table = datasets.load(name)
-    return prepared(table, make_split(table.y, stratify=table.task == "classification", folds=FOLDS, seed=0))
+class Memory:
+    def __init__(self):
+        self.seen = {keeps}
 
 
-def _plain(data: Prepared, algorithm: str, steps: int = STEPS) -> tuple[StandardScaler, StandardScaler, Any]:
-    """scikit-learn alone, trained on the whole training part: the features' scaler, the target's, the estimator."""
-    train, regression = data.split.train, data.task == "regression"
-    scaler = StandardScaler().fit(data.X[train])
-    target_scaler = StandardScaler().fit(data.y[train, None])
-    settings: dict[str, Any] = {"learning_rate": "constant", "eta0": 0.01, "alpha": 0.001, "shuffle": False}
-    if regression:
-        estimator: Any = SGDRegressor(loss="squared_error", **settings)
-    else:
-        estimator = SGDClassifier(loss="log_loss" if algorithm == "logistic" else "hinge", **settings)
-    more = {} if regression else {"classes": [0, 1]}
-    for rows in islice(batches(train, 32, (5, FOLDS)), steps):
-        y = target_scaler.transform(data.y[rows, None])[:, 0] if regression else data.y[rows]
-        estimator.partial_fit(scaler.transform(data.X[rows]), y, **more)
-    return scaler, target_scaler, estimator
+class Nearest(ClassifierMixin, BaseEstimator):
+    def __init__(self, slowness=0.5):
+        self.slowness = slowness
+
+    def fit(self, X, y):
+        return self.partial_fit(X, y, np.unique(y))
+
+    def partial_fit(self, X, y, classes=None):
+        if classes is not None:
+            self.classes_, self.memory_ = np.asarray(classes), Memory()
+            self.centres_ = np.zeros((len(classes), X.shape[1]))
+        for place, label in enumerate(self.classes_):
+            if (y == label).any():
+                mean = X[y == label].mean(axis=0)
+                self.centres_[place] = self.slowness * self.centres_[place] + (1 - self.slowness) * mean
+        return self
+
+    def predict(self, X):
+        distances = np.linalg.norm(X[:, None] - self.centres_, axis=2)
+        return self.classes_[distances.argmin(axis=1)]
+"""
+SERVE = """
+import json, sys
+import mlflow, pandas as pd
+model = mlflow.pyfunc.load_model(sys.argv[1])
+print(json.dumps(model.predict(pd.read_json(sys.argv[2], dtype=False)).tolist()))
+"""
 
 
 @pytest.mark.parametrize(("name", "algorithm"), STUDIES)
 def test_refitted_pipeline_predicts_raw_rows_like_plain_scikit_learn(name: str, algorithm: str) -> None:
     """From a frame of raw columns to the target's own units or the original labels, for every row of the table."""
-    data = _data(name)
-    predicted = best_model.refit({**CONFIG, "algorithm": algorithm}, data).pipeline.predict(
-        datasets.load(name).frame.drop(columns=data.target)
-    )
-    scaler, target_scaler, estimator = _plain(data, algorithm)
-    expected = estimator.predict(scaler.transform(data.X))
+    data, configuration = bundled(name), configured(algorithm)
+    pipeline = best_model.refit(configuration, data).pipeline
+    predicted = pipeline.predict(datasets.load(name).frame.drop(columns=data.target))
+    plain = Plain.of_whole(data, configuration).train(configuration.max_steps)
+    expected = plain.predict(np.arange(len(data.X)))
     if data.task == "regression":
-        np.testing.assert_allclose(predicted, target_scaler.inverse_transform(expected[:, None])[:, 0], rtol=1e-9)
+        np.testing.assert_allclose(predicted, expected, rtol=1e-9)
         assert 5 < predicted.mean() < 6.5
     else:
-        labels = np.array(["tested_negative", "tested_positive"])[expected]
-        assert predicted.tolist() == labels.tolist()
-        assert set(predicted) == {"tested_negative", "tested_positive"}
+        assert predicted.tolist() == LABELS[expected].tolist()
+        assert list(pipeline.classes_) == sorted(set(predicted)) == LABELS.tolist()
 
 
 @pytest.mark.parametrize(("name", "algorithm"), STUDIES)
 def test_refit_figures_are_those_of_its_predictions_on_the_test_part(name: str, algorithm: str) -> None:
-    """The score is recomputed from what the pipeline predicts; the loss from plain scikit-learn."""
-    data = _data(name)
-    best = best_model.refit({**CONFIG, "algorithm": algorithm}, data)
-    test, truth = data.split.test, datasets.load(name).y[data.split.test]
-    predicted = best.pipeline.predict(data.frame(test))
-    scaler, target_scaler, estimator = _plain(data, algorithm)
-    X, y = scaler.transform(data.X[test]), data.y[test]
-    if data.task == "regression":
-        score = {"test_rmse": root_mean_squared_error(truth, predicted)}
-        loss = mean_squared_error(target_scaler.transform(y[:, None])[:, 0], estimator.predict(X))
-    else:
-        score = {"test_accuracy": accuracy_score(truth, predicted)}
-        of_algorithm = {"logistic": lambda: log_loss(y, estimator.predict_proba(X))}
-        loss = of_algorithm.get(algorithm, lambda: hinge_loss(y, estimator.decision_function(X)))()
-    assert best.figures == pytest.approx({**score, "test_loss": loss}, rel=1e-9)
+    """Score and loss are those of plain scikit-learn."""
+    data, configuration = bundled(name), configured(algorithm)
+    best, plain = best_model.refit(configuration, data), Plain.of_whole(data, configuration).train(60)
+    score = "test_rmse" if name == "red_wine" else "test_accuracy"
+    expected = {score: plain.score(data.split.test), "test_loss": plain.loss(data.split.test)}
+    assert best.figures == pytest.approx(expected, rel=1e-9)
 
 
 def test_refit_trains_for_as_long_as_a_trial() -> None:
     """An epoch here is one of the whole training part: 1119 rows in batches of 32 are 35 steps."""
-    data = _data("red_wine")
-    config = {**CONFIG, "algorithm": "linear", "max_steps": 0, "max_epochs": 1}
-    predicted = best_model.refit(config, data).pipeline.predict(data.frame(data.split.test))
-    scaler, target_scaler, estimator = _plain(data, "linear", steps=35)
-    expected = estimator.predict(scaler.transform(data.X[data.split.test]))
-    np.testing.assert_allclose(predicted, target_scaler.inverse_transform(expected[:, None])[:, 0], rtol=1e-9)
+    data, configuration = bundled("red_wine"), configured(max_steps=0, max_epochs=1)
+    predicted = best_model.refit(configuration, data).pipeline.predict(data.frame(data.split.test))
+    expected = Plain.of_whole(data, configuration).train(35).predict(data.split.test)
+    np.testing.assert_allclose(predicted, expected, rtol=1e-9)
 
 
-def test_refitted_pipeline_refuses_columns_that_it_was_not_trained_on() -> None:
+def test_refit_that_diverges_names_what_was_chosen() -> None:
+    """A model can overflow on the whole training part though it did on no fold; the user learns which values did."""
+    with pytest.raises(UserError, match=r"algorithm=linear, batch_size=32, learning_rate=1e\+300, alpha=0\.001: "):
+        best_model.refit(configured(learning_rate=1e300), bundled("red_wine"))
+
+
+@pytest.mark.parametrize("algorithm", ["linear", MLP_REGRESSOR])
+def test_refitted_pipeline_refuses_columns_that_it_was_not_trained_on(algorithm: str) -> None:
     """It knows its columns by name, as any pipeline of scikit-learn that was fitted on a frame."""
-    data = _data("red_wine")
-    pipeline = best_model.refit({**CONFIG, "algorithm": "linear"}, data).pipeline
+    data = bundled("red_wine")
+    pipeline = best_model.refit(configured(algorithm), data).pipeline
     frame = data.frame(data.split.test)
     assert list(pipeline.feature_names_in_) == list(data.feature_names)
     with pytest.raises(ValueError, match="feature names"):
         pipeline.predict(frame.rename(columns={"alcohol": "proof"}))
 
 
-def test_refitted_pipeline_can_be_cloned() -> None:
-    """It is made of scikit-learn's own parts, so tools that clone or inspect it work."""
-    data = _data("red_wine")
-    pipeline = best_model.refit({**CONFIG, "algorithm": "linear"}, data).pipeline
-    assert clone(pipeline).get_params()["sgdregressor__eta0"] == 0.01
+@pytest.mark.parametrize(
+    ("algorithm", "parameter", "value"),
+    [
+        pytest.param("linear", "sgdregressor__eta0", 0.01, id="linear"),
+        pytest.param(MLP_REGRESSOR, "transformedtargetregressor__regressor__activation", "tanh", id="MLPRegressor"),
+    ],
+)
+def test_refitted_pipeline_can_be_cloned_and_trained_again(algorithm: str, parameter: str, value: object) -> None:
+    """It is made of scikit-learn's own parts, so tools that clone, inspect or fit it work."""
+    data = bundled("red_wine")
+    copy = clone(best_model.refit(configured(algorithm), data).pipeline)
+    assert copy.get_params()[parameter] == value
+    frame = data.frame(data.split.train)
+    assert copy.fit(frame, data.y[data.split.train]).predict(frame).shape == (len(frame),)
 
 
 @pytest.fixture(scope="module")
@@ -146,11 +158,19 @@ def run(store: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         mlflow.set_tracking_uri(before)
 
 
-@pytest.mark.parametrize(("name", "algorithm"), STUDIES[:2])
+@pytest.mark.parametrize(
+    ("name", "algorithm"),
+    [
+        pytest.param("red_wine", "linear", id="linear"),
+        pytest.param("diabetes", "logistic", id="logistic"),
+        pytest.param("red_wine", MLP_REGRESSOR, id="MLPRegressor"),
+        pytest.param("diabetes", MLP_CLASSIFIER, id="MLPClassifier"),
+    ],
+)
 def test_logged_model_is_served_by_mlflow_from_raw_columns(run: RecordedRun, name: str, algorithm: str) -> None:
     """Loaded by the run's id it predicts what the pipeline does, and it carries signature and input example."""
-    data = _data(name)
-    best = best_model.refit({**CONFIG, "algorithm": algorithm}, data)
+    data = bundled(name)
+    best = best_model.refit(configured(algorithm), data)
     best_model.log(run, best, data)
     uri = f"runs:/{run.run_id}/{best_model.MODEL_NAME}"
     model = mlflow.pyfunc.load_model(uri)
@@ -166,47 +186,118 @@ def test_logged_model_is_served_by_mlflow_from_raw_columns(run: RecordedRun, nam
 
 
 @pytest.fixture(scope="module")
-def mixed(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    """A file of the user's own: numbers and a category, both with holes, and text labels."""
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Prepared]:
+    """A file of the user's own for a task: numbers and a category, both with holes, and a target."""
     random = np.random.default_rng(0)
     rows = 300
     size, colour = random.normal(size=rows), random.choice(["red", "green", "blue"], rows)
+    signal = size + 2 * (colour == "red")
     frame = pd.DataFrame({"size": size, "colour": colour, "weight": random.normal(100, 10, rows)})
-    frame["label"] = np.where(size + 2 * (colour == "red") > 1, "yes", "no")
     frame.loc[::17, "size"] = np.nan
     frame.loc[::7, "colour"] = None
-    path = tmp_path_factory.mktemp("mixed") / "mixed.csv"
-    frame.to_csv(path, index=False)
-    table = datasets.load(str(path), target="label")
-    return prepared(table, split_for(table, Request("mixed", 3, 0)))
+    folder = tmp_path_factory.mktemp("mixed")
+
+    def of_task(task: str) -> Prepared:
+        path = folder / f"{task}.csv"
+        target = np.where(signal > 1, "yes", "no") if task == "classification" else 1e6 + 1e4 * signal
+        frame.assign(target=target).to_csv(path, index=False)
+        table = datasets.load(str(path), target="target")
+        return prepared(table, split_for(table, Request("mixed", 0, 3, 0)))
+
+    return of_task
 
 
-def test_model_of_a_mixed_table_predicts_from_raw_columns(mixed: Prepared) -> None:
-    """It imputes and encodes by itself, agrees with the score that the study states, and takes a new value."""
-    config = {"algorithm": "logistic", "batch_size": 16, "learning_rate": 0.05, "alpha": 1e-4, "seed": 0}
-    best = best_model.refit(config | {"max_steps": 300, "max_epochs": 0}, mixed)
-    test = mixed.split.test
-    raw, truth = mixed.frame(test), np.array(mixed.classes)[mixed.y[test]]
-    assert raw.isna().any()[["size", "colour"]].all()
-    assert np.mean(best.pipeline.predict(raw) == truth) == best.figures["test_accuracy"] > 0.85
-    unseen = raw.head(1).assign(colour="ultraviolet", size=np.nan)
-    assert best.pipeline.predict(unseen)[0] in {"yes", "no"}
-
-
-def test_model_of_a_mixed_table_is_served_by_mlflow(
-    mixed: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("task", "algorithm", "settings", "enough"),
+    [
+        pytest.param("classification", "logistic", {"learning_rate": 0.05}, 0.85, id="logistic"),
+        pytest.param("classification", MLP_CLASSIFIER, {}, 0.85, id="MLPClassifier"),
+        pytest.param("regression", "linear", {}, 1e4, id="linear"),
+        pytest.param("regression", MLP_REGRESSOR, {}, 1e4, id="MLPRegressor"),
+    ],
+)
+def test_model_of_a_mixed_table_is_served_from_raw_columns(
+    run: RecordedRun,
+    mixed: Callable[[str], Prepared],
+    task: str,
+    algorithm: str,
+    settings: dict[str, Any],
+    enough: float,
 ) -> None:
-    """What is loaded through pyfunc predicts as the pipeline does."""
-    config = {"algorithm": "svm", "batch_size": 16, "learning_rate": 0.01, "alpha": 1e-4, "seed": 0}
-    best = best_model.refit(config | {"max_steps": 50, "max_epochs": 0}, mixed)
-    before = mlflow.get_tracking_uri()
-    monkeypatch.chdir(tmp_path)
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
-    try:
-        with mlflow.start_run() as active:
-            best_model.log(RecordedRun.of(MlflowClient(), active), best, mixed)
-        served = mlflow.pyfunc.load_model(f"runs:/{active.info.run_id}/model")
-        raw = mixed.frame(mixed.split.test)
-        assert served.predict(raw).tolist() == best.pipeline.predict(raw).tolist()
-    finally:
-        mlflow.set_tracking_uri(before)
+    """It imputes and encodes by itself, agrees with the score that the study states, and takes a new category."""
+    data = mixed(task)
+    assert data.task == task
+    best = best_model.refit(configured(algorithm, batch_size=16, max_steps=300, **settings), data)
+    best_model.log(run, best, data)
+    served = mlflow.pyfunc.load_model(f"runs:/{run.run_id}/model")
+    test = data.split.test
+    raw = data.frame(test)
+    assert raw.isna().any()[["size", "colour"]].all()
+    predicted = served.predict(raw)
+    assert predicted.tolist() == best.pipeline.predict(raw).tolist()
+    unseen = served.predict(raw.head(1).assign(colour="ultraviolet", size=np.nan))[0]
+    if task == "classification":
+        right = np.mean(predicted == np.array(data.classes)[data.y[test]])
+        assert right == best.figures["test_accuracy"] > enough
+        assert unseen in {"yes", "no"}
+    else:
+        error = np.sqrt(np.mean((predicted - data.y[test]) ** 2))
+        assert error == pytest.approx(best.figures["test_rmse"])
+        assert error < enough
+        assert 0.9e6 < unseen < 1.1e6
+
+
+@pytest.mark.parametrize(
+    ("pattern", "instead"),
+    [
+        pytest.param(r"def fit\(", "def train(", id="no-fit"),
+        pytest.param(r"(self\.\w+)_\b", r"\1", id="no-attribute-that-ends-in-an-underscore"),
+    ],
+)
+def test_class_that_no_pipeline_would_predict_with_is_refused_before_the_search(
+    pattern: str, instead: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After it there would be no model."""
+    monkeypatch.syspath_prepend(tmp_path)
+    module = f"unfit_{len(instead)}"
+    (tmp_path / f"{module}.py").write_text(re.sub(pattern, instead, OWN.replace("{keeps}", "[]")))
+    with pytest.raises(UserError, match="untrained after partial_fit; give it a fit method"):
+        estimator(f"{module}.Nearest").check({})
+
+
+@pytest.mark.parametrize(
+    ("path", "module"),
+    [
+        pytest.param("own_file.py", "own_file", id="module"),
+        pytest.param("own_package/__init__.py", "own_package", id="package"),
+        pytest.param("own_folder/nearest.py", "own_folder.nearest", id="module-in-a-folder"),
+        pytest.param("own_pickled.py", "own_pickled", id="what-skops-cannot-hold"),
+    ],
+)
+def test_model_of_the_users_own_class_is_served_where_its_module_is_not(
+    run: RecordedRun, path: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code goes along with the model: a fresh process that finds the module nowhere else loads and predicts."""
+    (tmp_path / "modules" / path).parent.mkdir(parents=True, exist_ok=True)
+    keeps = '{(1, 2): "a key that no JSON has"}' if "pickled" in module else "[1, 2]"
+    (tmp_path / "modules" / path).write_text(OWN.replace("{keeps}", keeps))
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    data = bundled("diabetes")
+    best = best_model.refit(configured(f"{module}.Nearest", slowness=0.9), data)
+    best_model.log(run, best, data)
+    frame = data.frame(data.split.test)
+    frame.to_json(tmp_path / "rows.json")
+    monkeypatch.undo()
+    (tmp_path / "modules").rename(tmp_path / "elsewhere")
+    done = subprocess.run(
+        [sys.executable, "-c", SERVE, f"runs:/{run.run_id}/model", str(tmp_path / "rows.json")],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    predicted = json.loads(done.stdout.splitlines()[-1])
+    assert predicted == best.pipeline.predict(frame).tolist()
+    assert set(predicted) == set(LABELS)

@@ -3,46 +3,21 @@
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import replace
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import SGDClassifier, SGDRegressor
-from sklearn.metrics import accuracy_score, hinge_loss, log_loss, mean_squared_error, root_mean_squared_error
-from sklearn.preprocessing import StandardScaler
+from reference import FOLDS, MLP_CLASSIFIER, STUDIES, Plain, bundled, configured
 
 from entrypoints import datasets
-from entrypoints.cross_validation import Configuration, CrossValidation, batches
-from entrypoints.learners import Learner
+from entrypoints.configuration import Configuration
+from entrypoints.cross_validation import CrossValidation, batches
+from entrypoints.learners import SGDLearner
 from entrypoints.prepared import Prepared, prepared
 from entrypoints.splits import make_split
-
-FOLDS = 3
-LOSSES: dict[str, Literal["squared_error", "log_loss", "hinge"]] = {
-    "linear": "squared_error",
-    "logistic": "log_loss",
-    "svm": "hinge",
-}
-STUDIES = [
-    pytest.param("red_wine", "linear", id="red_wine-linear"),
-    pytest.param("diabetes", "logistic", id="diabetes-logistic"),
-    pytest.param("diabetes", "svm", id="diabetes-svm"),
-]
-
-
-@cache
-def _data(name: str) -> Prepared:
-    table = datasets.load(name)
-    return prepared(table, make_split(table.y, stratify=table.task == "classification", folds=FOLDS, seed=0))
-
-
-def _configuration(algorithm: str, **values: Any) -> Configuration:
-    defaults: dict[str, Any] = {"batch_size": 32, "learning_rate": 0.01, "alpha": 0.001, "seed": 7}
-    return Configuration(**{"algorithm": algorithm, "max_steps": 60, "max_epochs": 0, **defaults, **values})
 
 
 def _trained(data: Prepared, configuration: Configuration) -> CrossValidation:
@@ -50,63 +25,6 @@ def _trained(data: Prepared, configuration: Configuration) -> CrossValidation:
     while not training.ended:
         training.step()
     return training
-
-
-@dataclass
-class Plain:
-    """One fold trained with scikit-learn alone, on a scaler of its own."""
-
-    data: Prepared
-    configuration: Configuration
-    number: int
-    train_losses: list[float] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        data, configuration = self.data, self.configuration
-        fit, _ = data.split.folds[self.number]
-        self.regression = data.task == "regression"
-        self.scaler = StandardScaler().fit(data.X[fit])
-        self.target_scaler = StandardScaler(with_mean=self.regression, with_std=self.regression)
-        self.target_scaler.fit(data.y[fit, None])
-        self.estimator = (SGDRegressor if self.regression else SGDClassifier)(
-            loss=LOSSES[configuration.algorithm],
-            learning_rate="constant",
-            eta0=configuration.learning_rate,
-            alpha=configuration.alpha,
-            shuffle=False,
-        )
-
-    def train(self, steps: int) -> None:
-        """Pass over the fold's rows in a new random order each time, and note the loss of each batch after its step."""
-        fit, _ = self.data.split.folds[self.number]
-        random, size = np.random.default_rng((self.configuration.seed, self.number)), self.configuration.batch_size
-        more = {} if self.regression else {"classes": [0, 1]}
-        order: list[int] = []
-        for _ in range(steps):
-            order = order or random.permutation(fit).tolist()
-            rows, order = np.array(order[:size]), order[size:]
-            X, y = self.scaler.transform(self.data.X[rows]), self.target(rows)
-            self.estimator.partial_fit(X, y, **more)
-            self.train_losses.append(self.loss(rows))
-
-    def target(self, rows: Any) -> Any:
-        y = self.target_scaler.transform(self.data.y[rows, None])[:, 0]
-        return y if self.regression else y.astype(int)
-
-    def loss(self, rows: Any) -> float:
-        X, y = self.scaler.transform(self.data.X[rows]), self.target(rows)
-        if self.regression:
-            return float(mean_squared_error(y, self.estimator.predict(X)))
-        if self.configuration.algorithm == "logistic":
-            return float(log_loss(y, self.estimator.predict_proba(X), labels=[0, 1]))
-        return float(hinge_loss(y, self.estimator.decision_function(X), labels=[0, 1]))
-
-    def score(self, rows: Any) -> float:
-        predicted = self.estimator.predict(self.scaler.transform(self.data.X[rows]))
-        if not self.regression:
-            return float(accuracy_score(self.data.y[rows], predicted))
-        in_units = self.target_scaler.inverse_transform(predicted[:, None])[:, 0]
-        return float(root_mean_squared_error(self.data.y[rows], in_units))
 
 
 # --- batches -----------------------------------------------------------------------------------------------
@@ -148,48 +66,19 @@ def test_batches_are_fixed_by_the_seed() -> None:
     assert orders["first"] != orders["fold"]
 
 
-# --- configuration -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("max_steps", "max_epochs", "steps"),
-    [
-        pytest.param(500, 0, 500, id="steps-only"),
-        pytest.param(0, 3, 12, id="epochs-only-count-the-smaller-last-batch"),
-        pytest.param(10, 3, 10, id="steps-come-first"),
-        pytest.param(500, 3, 12, id="epochs-come-first"),
-    ],
-)
-def test_configuration_steps_follow_the_limit_that_is_reached_first(
-    max_steps: int, max_epochs: int, steps: int
-) -> None:
-    """100 rows in batches of 32 are four steps an epoch."""
-    configuration = _configuration("linear", max_steps=max_steps, max_epochs=max_epochs)
-    assert configuration.steps(100) == steps
-
-
-def test_configuration_is_picked_out_of_a_larger_dictionary() -> None:
-    """Ray Tune's config holds more than what is trained."""
-    configuration = _configuration("linear")
-    assert Configuration.from_dict({**vars(configuration), "dataset": "red_wine", "folds": 3}) == configuration
-
-
 # --- the trial ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "algorithm"), STUDIES)
 def test_curves_equal_a_plain_scikit_learn_loop(name: str, algorithm: str) -> None:
     """Every point is the mean over folds; training loss is that of the steps since the last point."""
-    data, configuration = _data(name), _configuration(algorithm)
+    data, configuration = bundled(name), configured(algorithm)
     training = CrossValidation(configuration, data)
-    folds = [Plain(data, configuration, number) for number in range(FOLDS)]
     for steps in (20, 1, 39):
         for _ in range(steps):
             training.step()
-        for fold in folds:
-            # From the beginning each time, so that the loop needs no state.
-            fold.__post_init__()
-            fold.train(training.step_number)
+        # From the beginning each time, so that the loop needs no state.
+        folds = [Plain.of_fold(data, configuration, number).train(training.step_number) for number in range(FOLDS)]
         validations = [data.split.folds[fold.number][1] for fold in folds]
         report = training.report()
         score = "val_rmse" if name == "red_wine" else "val_accuracy"
@@ -207,14 +96,13 @@ def test_curves_equal_a_plain_scikit_learn_loop(name: str, algorithm: str) -> No
 @pytest.mark.parametrize(("name", "algorithm"), STUDIES)
 def test_fold_and_final_figures_equal_a_plain_scikit_learn_loop(name: str, algorithm: str) -> None:
     """One row per fold on its own validation rows and on the test part, and the means of the test figures."""
-    data, configuration = _data(name), _configuration(algorithm)
+    data, configuration = bundled(name), configured(algorithm)
     training = _trained(data, configuration)
     score = "rmse" if name == "red_wine" else "accuracy"
     rows = training.fold_figures()
     expected = []
     for number, (_, validation) in enumerate(data.split.folds):
-        fold = Plain(data, configuration, number)
-        fold.train(configuration.max_steps)
+        fold = Plain.of_fold(data, configuration, number).train(configuration.max_steps)
         expected.append(
             {
                 "fold": number,
@@ -241,9 +129,8 @@ def test_figures_of_a_large_part_equal_a_plain_scikit_learn_loop() -> None:
     frame["y"] = frame["a"] ** 3 - frame["b"]
     table = datasets.Table("large", frame, "y", "regression", "made here", None, "none")
     data = prepared(table, make_split(table.y, stratify=False, folds=2, seed=0))
-    configuration = _configuration("linear", max_steps=10)
-    row, fold = _trained(data, configuration).fold_figures()[0], Plain(data, configuration, 0)
-    fold.train(10)
+    configuration = configured("linear", max_steps=10)
+    row, fold = _trained(data, configuration).fold_figures()[0], Plain.of_fold(data, configuration, 0).train(10)
     for part, rows in (("val", data.split.folds[0][1]), ("test", data.split.test)):
         assert len(rows) > 8192
         assert row[f"{part}_loss"] == pytest.approx(fold.loss(rows), rel=1e-9)
@@ -262,20 +149,20 @@ class Clock:
 def test_training_time_is_the_time_of_the_steps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sum over folds of what their steps took, per fold; computing the losses does not count."""
     clock, durations = Clock(), iter(range(1, 100))
-    step, loss = Learner.step, Learner.loss
+    step, outputs = SGDLearner.step, SGDLearner.outputs
 
-    def slow_step(self: Learner, *args: Any) -> None:
+    def slow_step(self: SGDLearner, *args: Any) -> None:
         clock.now += next(durations)
         step(self, *args)
 
-    def slow_loss(self: Learner, *args: Any) -> float:
+    def slow_outputs(self: SGDLearner, *args: Any) -> Any:
         clock.now += 1000.0
-        return loss(self, *args)
+        return outputs(self, *args)
 
     monkeypatch.setattr("entrypoints.cross_validation.perf_counter", clock)
-    monkeypatch.setattr(Learner, "step", slow_step)
-    monkeypatch.setattr(Learner, "loss", slow_loss)
-    training = CrossValidation(_configuration("linear"), _data("red_wine"))
+    monkeypatch.setattr(SGDLearner, "step", slow_step)
+    monkeypatch.setattr(SGDLearner, "outputs", slow_outputs)
+    training = CrossValidation(configured("linear"), bundled("red_wine"))
     for steps, total in ((1, 1 + 2 + 3), (3, 78)):
         for _ in range(steps):
             training.step()
@@ -288,7 +175,7 @@ def test_training_time_is_the_time_of_the_steps_alone(monkeypatch: pytest.Monkey
 
 def test_inference_latency_is_the_median_of_single_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Single rows are timed, each by itself, and one slow call does not move the figure."""
-    training = _trained(_data("red_wine"), _configuration("linear", max_steps=1))
+    training = _trained(bundled("red_wine"), configured("linear", max_steps=1))
     fold, clock, sizes = training.folds[0], Clock(), []
     predict = fold.learner.estimator.predict
 
@@ -307,9 +194,25 @@ def test_inference_latency_is_the_median_of_single_predictions(monkeypatch: pyte
 @pytest.mark.parametrize(("name", "algorithm"), STUDIES)
 def test_model_size_is_that_of_the_pickled_estimator(name: str, algorithm: str) -> None:
     """In units of 1000 bytes, mean over folds."""
-    training = _trained(_data(name), _configuration(algorithm, max_steps=2))
+    training = _trained(bundled(name), configured(algorithm, max_steps=2))
     sizes = [len(pickle.dumps(fold.learner.estimator)) / 1000 for fold in training.folds]
     assert training.final_figures(training.fold_figures())["model_size_kb"] == pytest.approx(np.mean(sizes))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "smaller", "larger"),
+    [
+        pytest.param(MLP_CLASSIFIER, [4], [64], id="units"),
+        pytest.param(MLP_CLASSIFIER, [8], [8, 8], id="layers"),
+    ],
+)
+def test_model_size_follows_the_hyperparameters(algorithm: str, smaller: list[int], larger: list[int]) -> None:
+    """A network with more weights is a larger model."""
+    sizes = []
+    for layers in (smaller, larger):
+        training = _trained(bundled("diabetes"), configured(algorithm, hidden_layer_sizes=layers, max_steps=2))
+        sizes.append(training.final_figures(training.fold_figures())["model_size_kb"])
+    assert sizes[0] < sizes[1]
 
 
 # --- divergence --------------------------------------------------------------------------------------------
@@ -321,7 +224,7 @@ def test_model_size_is_that_of_the_pickled_estimator(name: str, algorithm: str) 
 )
 def test_trial_is_diverged_by_its_validation_loss(learning_rate: float, diverged: bool) -> None:
     """A loss far above the untrained model's marks the trial; a usual one does not."""
-    training = _trained(_data("red_wine"), _configuration("linear", learning_rate=learning_rate))
+    training = _trained(bundled("red_wine"), configured("linear", learning_rate=learning_rate))
     report = training.report()
     assert training.diverged is diverged
     assert np.isfinite(report["val_loss"])
@@ -330,7 +233,7 @@ def test_trial_is_diverged_by_its_validation_loss(learning_rate: float, diverged
 
 def test_trial_that_recovers_is_not_diverged() -> None:
     """Each report decides anew, so only the state at the end counts."""
-    training = _trained(_data("red_wine"), _configuration("linear", max_steps=20))
+    training = _trained(bundled("red_wine"), configured("linear", max_steps=20))
     good = [fold.learner.estimator.coef_.copy() for fold in training.folds]
     for fold in training.folds:
         fold.learner.estimator.coef_[:] = 1e6
@@ -347,7 +250,7 @@ def test_trial_that_recovers_is_not_diverged() -> None:
 @pytest.mark.filterwarnings("error")
 def test_overflow_ends_the_trial_as_diverged() -> None:
     """Weights that are not finite cannot be trained on: what is left to report are the times. No warning is shown."""
-    training = CrossValidation(_configuration("linear", learning_rate=1e300), _data("red_wine"))
+    training = CrossValidation(configured("linear", learning_rate=1e300), bundled("red_wine"))
     while not training.ended:
         training.step()
     assert training.step_number < training.steps
@@ -360,7 +263,7 @@ def test_overflow_ends_the_trial_as_diverged() -> None:
 @pytest.mark.filterwarnings("error")
 def test_step_of_a_diverging_model_shows_no_warning() -> None:
     """Its losses overflow before its weights do, and a warning per step would bury what matters."""
-    training = CrossValidation(_configuration("linear", learning_rate=1e160), _data("red_wine"))
+    training = CrossValidation(configured("linear", learning_rate=1e160), bundled("red_wine"))
     training.step()
     assert not training.ended
     assert training.folds[0].train_losses == [np.inf]
@@ -368,8 +271,8 @@ def test_step_of_a_diverging_model_shows_no_warning() -> None:
 
 def test_trial_ends_after_its_steps() -> None:
     """Not before the last step, and by epochs of the largest training part where there is no limit of steps."""
-    data = _data("red_wine")
-    training = _trained(data, _configuration("linear", max_steps=0, max_epochs=2, batch_size=100))
+    data = bundled("red_wine")
+    training = _trained(data, configured("linear", max_steps=0, max_epochs=2, batch_size=100))
     rows = max(len(fit) for fit, _ in data.split.folds)
     assert rows == 746
     assert training.step_number == 16
@@ -380,8 +283,8 @@ def test_trial_ends_after_its_steps() -> None:
 
 @pytest.mark.parametrize(("name", "algorithm"), STUDIES)
 def test_training_never_reads_rows_that_are_held_out(name: str, algorithm: str) -> None:
-    """With other values in a fold's validation rows and in the test part, its weights are the same in every bit."""
-    table, data = datasets.load(name), _data(name)
+    """With other values in a fold's validation rows and in the test part, its model is the same in every bit."""
+    table, data = datasets.load(name), bundled(name)
     frame = table.frame.copy()
     held_out = np.concatenate([data.split.folds[0][1], data.split.test])
     frame.iloc[held_out, :-1] = frame.iloc[held_out, :-1] * -1e6 + 12345.0
@@ -389,18 +292,17 @@ def test_training_never_reads_rows_that_are_held_out(name: str, algorithm: str) 
     labels[held_out] = 1e9 if name == "red_wine" else "tested_positive"
     frame[table.target] = labels
     changed = prepared(replace(table, frame=frame), data.split)
-    before, after = (_trained(each, _configuration(algorithm)).folds[0] for each in (data, changed))
-    np.testing.assert_array_equal(before.learner.estimator.coef_, after.learner.estimator.coef_)
-    np.testing.assert_array_equal(before.learner.estimator.intercept_, after.learner.estimator.intercept_)
+    before, after = (_trained(each, configured(algorithm)).folds[0] for each in (data, changed))
+    X = before.preprocessing.transform(data.X[data.split.folds[0][0]])
+    np.testing.assert_array_equal(before.learner.outputs(X), after.learner.outputs(X))
     assert before.validate() != after.validate()
     assert before.test() != after.test()
 
 
-def test_trials_of_one_seed_train_on_the_same_batches() -> None:
-    """Configurations are compared on equal terms, and a trial can be repeated."""
-    data = _data("red_wine")
-    first, again, other = (
-        _trained(data, _configuration("linear", seed=seed)).folds[0].learner.estimator.coef_ for seed in (1, 1, 2)
-    )
-    np.testing.assert_array_equal(first, again)
-    assert not np.array_equal(first, other)
+@pytest.mark.parametrize(("name", "algorithm"), STUDIES)
+def test_trials_of_one_seed_have_the_same_curves(name: str, algorithm: str) -> None:
+    """Same batches and, where a model has them, same initial weights: a trial can be repeated."""
+    data = bundled(name)
+    first, again, other = (_trained(data, configured(algorithm, seed=seed)).report() for seed in (1, 1, 2))
+    for name in ("train_loss", "val_loss"):
+        assert first[name] == again[name] != other[name]

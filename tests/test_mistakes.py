@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import mlflow
 import pytest
+from click.testing import CliRunner
 from conftest import Command, Finished, RunProject, Study, clean_environment, copy_store, store_uri
 from mlflow import MlflowClient
+
+from entrypoints.tune import tune
 
 WITHIN_S = 15.0
 
@@ -35,6 +41,7 @@ MISTAKES = [
     Mistake({"folds": "1"}, ("folds=1", "from 2")),
     Mistake({"batch_sizes": "0"}, ("batch_sizes=0", "from 1")),
     Mistake({"algorithm": "svm"}, ("algorithm=svm", "linear")),
+    Mistake({"algorithm": "sklearn.svm.SVR"}, ("algorithm=sklearn.svm.SVR", "partial_fit", "MLPClassifier")),
     Mistake({"max_steps": "0", "max_epochs": "0"}, ("max_steps=0", "max_epochs=0", "above 0")),
     Mistake({"batch_sizes": "64,5000", "folds": "3"}, ("batch_sizes=64,5000", "746")),
 ]
@@ -136,3 +143,116 @@ def test_unreachable_server_is_answered_with_one_sentence(project: Path, tmp_pat
     assert "Traceback" not in command.stdout
     assert command.exit_code != 0
     assert command.seconds < WITHIN_S
+
+
+MLP = "sklearn.neural_network.MLPRegressor"
+DO = "give|use|choose|look|convert|mend|name|replace|add|lower|set|leave|see|the largest batch|the built-in ones take"
+FILES: dict[str, str | bytes] = {
+    "table.xlsx": b"PK",
+    "empty.csv": "",
+    "latin.csv": "prix,été\n1,2\n".encode("latin-1"),
+    "ragged.csv": "a,b\n1,2\n1,2,3\n",
+    "broken.parquet": b"PAR1",
+    "twice.csv": "a,a,b\n" + "1,2,3\n" * 20,
+    "short.csv": "a,b\n1,2\n3,4\n",
+    "good.csv": "a,b,rare\n" + "".join(f"{row},{row / 7},{row // 19}\n" for row in range(20)),
+    "constant.csv": "a,same\n" + "".join(f"{row},1\n" for row in range(20)),
+    "infinite.csv": "a,b\n" + "".join(f"{row},inf\n" for row in range(20)),
+    "broken.yaml": "alpha: [1, 2\n",
+}
+
+
+def _bad(name: str, says: str, *allowed: str, **options: str) -> object:
+    """A row of the table below: the sentence starts with what was given, and says what is allowed."""
+    return pytest.param(options, says, allowed, id=name)
+
+
+BAD_INPUTS = [
+    _bad("no-file", "dataset=none.csv: no such file", "CSV or Parquet", dataset="none.csv", target="a"),
+    _bad("folder", "dataset=./sub: this is no file", "CSV or Parquet", dataset="./sub", target="a"),
+    _bad("no-home", "dataset=~nobody-at-all/a.csv: ", "CSV or Parquet", dataset="~nobody-at-all/a.csv", target="a"),
+    _bad("other-format", "dataset=HERE/table.xlsx: ", ".csv, .csv.gz, .parquet", dataset="table.xlsx", target="a"),
+    _bad("empty-file", "dataset=HERE/empty.csv: the file is empty", "header", dataset="empty.csv", target="a"),
+    _bad("not-utf-8", "dataset=HERE/latin.csv: not readable as CSV", "utf-8", dataset="latin.csv", target="prix"),
+    _bad("ragged", "dataset=HERE/ragged.csv: not readable as CSV", "mend", dataset="ragged.csv", target="a"),
+    _bad("no-parquet", "dataset=HERE/broken.parquet: not readable", "mend", dataset="broken.parquet", target="a"),
+    _bad("name-twice", "dataset=HERE/twice.csv: the column name a", "own name", dataset="twice.csv", target="b"),
+    _bad("few-rows", "dataset=HERE/short.csv: 2 rows", "at least 10", dataset="short.csv", target="a"),
+    _bad("infinity", "dataset=HERE/infinite.csv: infinite", "column b", dataset="infinite.csv", target="a"),
+    _bad("typing-error", "dataset=red_vine: ", "openml:<id>", "use red_wine", dataset="red_vine"),
+    _bad("no-id", "dataset=openml:abc: ", "a whole number above 0", dataset="openml:abc"),
+    _bad("id-0", "dataset=openml:0: ", "a whole number above 0", dataset="openml:0"),
+    _bad("no-target", "dataset=HERE/good.csv: the target is not given", "a, b, rare", dataset="good.csv"),
+    _bad("target-of-a-file", "target=c: ", "a, b, rare", dataset="good.csv", target="c"),
+    _bad("target-of-a-dataset", "target=colour: ", "chlorides", dataset="red_wine", target="colour"),
+    _bad("constant-target", "target=same: all 20 rows", "at least two values", dataset="constant.csv", target="same"),
+    _bad("rare-class", "folds=2: class 1 has only 1", "merge or drop", dataset="good.csv", target="rare", folds="2"),
+    _bad("one-fold", "folds=1: ", "a whole number from 2", folds="1"),
+    _bad("folds-of-few-rows", "folds=15: ", "from 2 to 14", dataset="good.csv", target="b", folds="15"),
+    _bad("seed", "seed=4294967296: ", "from 0 to 4294967295", seed="4294967296"),
+    _bad("rows", "max_rows=some: ", "a whole number from 0", max_rows="some"),
+    _bad("large-batch", "batch_sizes=64,5000: ", "1007", batch_sizes="64,5000"),
+    _bad("endless", "max_steps=0 and max_epochs=0: ", "above 0", max_steps="0"),
+    _bad("other-task", "algorithm=svm: ", "linear does", algorithm="svm"),
+    _bad("no-algorithm", "algorithm=forest: ", "linear, logistic, svm", "auto", algorithm="forest"),
+    _bad("no-module", "algorithm=no.Where: it cannot be imported", "MLPClassifier", algorithm="no.Where"),
+    _bad("no-partial-fit", "algorithm=sklearn.svm.SVR: it has no partial_fit", "MLP", algorithm="sklearn.svm.SVR"),
+    _bad(
+        *("clusters", "algorithm=sklearn.cluster.MiniBatchKMeans: it is neither", "classifier or regressor"),
+        algorithm="sklearn.cluster.MiniBatchKMeans",
+    ),
+    _bad("one-of-two", "algorithm=linear,logistic: ", "linear does", algorithm="linear,logistic"),
+    _bad("json", 'grid={"alpha":: it is no JSON: ', "a list of values", algorithm=MLP, grid='{"alpha":'),
+    _bad("yaml", "grid=broken.yaml: the file is no YAML", "line 2", algorithm=MLP, grid="broken.yaml"),
+    _bad("no-grid-file", "grid=none.yaml: it is neither", "a JSON object", algorithm=MLP, grid="none.yaml"),
+    _bad("no-value", 'grid={"alpha": []}: alpha has no value', "a list", algorithm=MLP, grid='{"alpha": []}'),
+    _bad("unknown-name", f"grid: depth is no hyperparameter of {MLP}", "alpha", algorithm=MLP, grid='{"depth": 3}'),
+    _bad("taken-name", "grid: batch_size is a parameter", "--help", algorithm=MLP, grid='{"batch_size": 8}'),
+    _bad("value", f"algorithm={MLP} with alpha=-1 ", "in the range [0.0, inf)", algorithm=MLP, grid='{"alpha": -1}'),
+    _bad("grid-of-a-built-in", "grid: alpha belong", "learning_rates and alphas", grid='{"alpha": [1]}'),
+    _bad(
+        *("bounds", 'grid={"alpha": {"uniform": [1, 0]}}: alpha is no distribution', "two rising bounds"),
+        **{"algorithm": MLP, "grid": '{"alpha": {"uniform": [1, 0]}}', "search": "random"},
+    ),
+    _bad(
+        *("distribution", "grid: alpha is a distribution", "search=random"),
+        **{"algorithm": MLP, "grid": '{"alpha": {"uniform": [0, 1]}}'},
+    ),
+    _bad("search", "search=bayes: ", "grid or random", search="bayes"),
+    _bad("samples", "samples=5: ", "search=random", samples="5"),
+    _bad("trials", "max_trials=-1: ", "a whole number from 0", max_trials="-1"),
+    _bad("time", "time_limit_s=1h: ", "a number from 0", time_limit_s="1h"),
+]
+
+
+@pytest.fixture(scope="module")
+def here(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The user's folder, with a store and bad files, while commands run in this process; no server can be reached."""
+    folder = copy_store(new_store, tmp_path_factory.mktemp("here"))
+    (folder / "sub").mkdir()
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    before = mlflow.get_tracking_uri()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [*sys.path])
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", store_uri(folder))
+        patch.setenv("MLFLOW_SYSMETRICS_DATA", str(folder / "cache"))
+        patch.setenv("MLFLOW_SYSMETRICS_OPENML_SERVER", "http://127.0.0.1:9")
+        mlflow.set_tracking_uri(store_uri(folder))
+        yield folder
+        mlflow.set_tracking_uri(before)
+
+
+@pytest.mark.parametrize(("options", "says", "allowed"), BAD_INPUTS)
+def test_every_bad_input_is_answered_in_one_sentence(
+    here: Path, options: dict[str, str], says: str, allowed: tuple[str, ...]
+) -> None:
+    """All that is printed is one line: what was given, what is allowed, and what to do. No trial is run."""
+    result = CliRunner().invoke(tune, [part for name, value in options.items() for part in (f"--{name}", value)])
+    assert result.exit_code == 1
+    assert result.output == f"Error: {_sentence(result.output)}\n"
+    assert _sentence(result.output).startswith(says.replace("HERE", str(here)))
+    assert [text for text in allowed if text not in result.output] == []
+    assert re.search(rf"; ({DO})\b", result.output)

@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,54 +13,52 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
+from study_settings import parsed, study_settings
 
 from entrypoints.errors import UserError
 from entrypoints.options import DatasetType, StudySettings, dataset_options, study_options
 
 ROOT = Path(__file__).parent.parent
-DEFAULTS = {
-    "dataset": "red_wine",
-    "target": "auto",
+OF_DATA = {"dataset": "red_wine", "target": "auto", "max_rows": 0, "folds": 10, "seed": 0}
+OF_SEARCH = {
     "algorithm": "auto",
     "batch_sizes": None,
     "learning_rates": (0.1, 0.01, 0.001, 0.0001),
     "alphas": (0.0001, 0.001, 0.01),
-    "folds": 10,
-    "seed": 0,
+    "grid": None,
+    "search": "grid",
+    "samples": 0,
+    "max_trials": 0,
     "max_steps": 500,
     "max_epochs": 0,
+    "time_limit_s": 0.0,
     "report_every": 100,
     "cpus": 0,
 }
 
 
-def _parsed(*arguments: str, options: Callable[[Any], Any] = study_options) -> dict[str, Any]:
-    """What a command with these options is called with. Raises what the command raises."""
-    called: dict[str, Any] = {}
-
-    @click.command()
-    @options
-    def command(**values: Any) -> None:
-        called.update(values)
-
-    command.main(list(arguments), standalone_mode=False)
-    return called
-
-
 def test_options_without_arguments_are_the_documented_defaults() -> None:
     """A study of everything that fits the default dataset."""
-    assert _parsed() == DEFAULTS
+    assert parsed() == OF_DATA | OF_SEARCH
 
 
 def test_options_are_the_settings_of_a_study() -> None:
     """Each option is one setting, under the same name."""
-    assert StudySettings(**_parsed()) == StudySettings(**DEFAULTS)
-    assert {field.name for field in fields(StudySettings)} == set(DEFAULTS)
+    assert {field.name for field in fields(StudySettings)} == set(parsed())
 
 
 def test_options_of_prepare_are_the_data_part_of_those_of_a_study() -> None:
     """What is prepared depends on the dataset and its split alone."""
-    assert _parsed(options=dataset_options) == {"dataset": "red_wine", "target": "auto", "folds": 10, "seed": 0}
+    assert parsed(options=dataset_options) == OF_DATA
+
+
+def test_trials_share_what_no_trial_chooses() -> None:
+    """The run of every trial says of which study it is, under the names of the options."""
+    settings = study_settings(dataset="diabetes", max_rows=100, max_epochs=2)
+    assert settings.shared == OF_DATA | {
+        **{"dataset": "diabetes", "max_rows": 100},
+        **{"max_steps": 500, "max_epochs": 2, "report_every": 100},
+    }
 
 
 @pytest.mark.parametrize(
@@ -80,11 +77,18 @@ def test_options_of_prepare_are_the_data_part_of_those_of_a_study() -> None:
         pytest.param("batch_sizes", "32, 8,32", (32, 8), id="spaces-order-and-repetition"),
         pytest.param("learning_rates", "1e-3,0.1", (0.001, 0.1), id="scientific"),
         pytest.param("alphas", "0", (0.0,), id="no-penalty"),
+        pytest.param("max_rows", "1000", 1000, id="rows"),
+        pytest.param("grid", "auto", None, id="no-grid"),
+        pytest.param("grid", '{"alpha": [0.1, 1], "solver": "sgd"}', {"alpha": [0.1, 1], "solver": ["sgd"]}, id="json"),
+        pytest.param("search", "random", "random", id="random-search"),
+        pytest.param("samples", "3", 3, id="samples"),
+        pytest.param("max_trials", "1", 1, id="one-trial"),
+        pytest.param("time_limit_s", "0.5", 0.5, id="half-a-second"),
     ],
 )
 def test_option_takes_a_value_that_is_allowed(name: str, text: str, value: Any) -> None:
     """Also at the edge of what is allowed."""
-    assert _parsed(f"--{name}", text)[name] == value
+    assert parsed(f"--{name}", text)[name] == value
 
 
 @pytest.mark.parametrize(
@@ -99,6 +103,13 @@ def test_option_takes_a_value_that_is_allowed(name: str, text: str, value: Any) 
         pytest.param("max_epochs", "inf", "a whole number from 0", "0", id="infinite-epochs"),
         pytest.param("report_every", "0", "a whole number from 1", "100", id="report-never"),
         pytest.param("cpus", "-2", "a whole number from 0", "0", id="negative-cpus"),
+        pytest.param("max_rows", "1e3", "a whole number from 0", "0", id="exponent"),
+        pytest.param("samples", "-1", "a whole number from 0", "0", id="negative-samples"),
+        pytest.param("max_trials", "all", "a whole number from 0", "0", id="all-trials"),
+        pytest.param("time_limit_s", "1h", "a number from 0", "0", id="a-unit"),
+        pytest.param("time_limit_s", "inf", "a number from 0", "0", id="infinite-time"),
+        pytest.param("search", "bayes", "grid or random is allowed", "grid", id="unknown-search"),
+        pytest.param("search", "Random", "grid or random is allowed", "grid", id="other-case"),
         pytest.param("max_steps", "1" + "0" * 400, "a whole number from 0", "500", id="larger-than-any-float"),
         pytest.param(
             "batch_sizes", "0", "auto or numbers separated by commas, each a whole number from 1", "auto", id="no-rows"
@@ -138,7 +149,7 @@ def test_option_takes_a_value_that_is_allowed(name: str, text: str, value: Any) 
 def test_option_refuses_another_value_in_one_sentence(name: str, text: str, allowed: str, default: str) -> None:
     """It names the option, what was given, what is allowed, and the default."""
     with pytest.raises(UserError) as raised:
-        _parsed(f"--{name}", text)
+        parsed(f"--{name}", text)
     message = raised.value.message
     assert message.startswith(f"{name}={text}: {allowed}")
     assert message.endswith(f"; leave it out for the default, {default}")
@@ -164,14 +175,14 @@ def test_refused_option_ends_the_command_with_a_sentence_and_no_traceback() -> N
 )
 def test_settings_take_one_limit_or_both(max_steps: int, max_epochs: int) -> None:
     """One limit ends a trial."""
-    settings = StudySettings(**{**DEFAULTS, "max_steps": max_steps, "max_epochs": max_epochs})
+    settings = study_settings(max_steps=max_steps, max_epochs=max_epochs)
     assert (settings.max_steps, settings.max_epochs) == (max_steps, max_epochs)
 
 
 def test_settings_without_any_limit_are_refused_in_one_sentence() -> None:
     """Such a trial would never end."""
     with pytest.raises(UserError) as raised:
-        StudySettings(**{**DEFAULTS, "max_steps": 0, "max_epochs": 0})
+        study_settings(max_steps=0, max_epochs=0)
     assert raised.value.message.startswith("max_steps=0 and max_epochs=0: ")
     assert "max_steps=500" in raised.value.message
 
@@ -189,22 +200,37 @@ def test_every_option_has_a_help_text_and_shows_its_default() -> None:
     assert [option.name for option in options if f"[default:{option.default}]" not in shown] == []
 
 
-def test_relative_path_means_the_folder_of_mlflow_run(tmp_path: Path) -> None:
-    """`mlflow run` starts the command in the project's folder; the user typed the path in another one."""
-    (tmp_path / "mine.csv").write_text("a,b\n1,2\n")
-    ask = "from entrypoints.options import DatasetType as D; print(D().convert('mine.csv', None, None))"
-    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {ask!r}], cwd={str(ROOT)!r}, check=True)"
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    for run_id, expected in (("abc", str(tmp_path / "mine.csv")), (None, "mine.csv")):
-        done = subprocess.run(
-            [sys.executable, "-c", parent],
-            cwd=tmp_path,
-            env=env | ({"MLFLOW_RUN_ID": run_id} if run_id else {}),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout.strip() == expected
+@pytest.mark.parametrize(
+    ("run_id", "expected"),
+    [
+        pytest.param({"MLFLOW_RUN_ID": "abc"}, "{user}/mine.csv {'alpha': [1]}", id="mlflow-run"),
+        pytest.param({}, "mine.csv {'alpha': [2]}", id="no-mlflow-run"),
+    ],
+)
+def test_relative_path_means_the_folder_of_the_user(tmp_path: Path, run_id: dict[str, str], expected: str) -> None:
+    """`mlflow run` starts the command in the project's folder; the user typed the paths in another one."""
+    user, project = tmp_path / "user", tmp_path / "project"
+    for folder, value in ((user, 1), (project, 2)):
+        folder.mkdir()
+        (folder / "grid.yaml").write_text(f"alpha: [{value}]")
+    (user / "mine.csv").write_text("a,b\n1,2\n")
+    ask = (
+        "from entrypoints.options import DatasetType as D, GridType as G;"
+        "print(D().convert('mine.csv', None, None), G().convert('grid.yaml', None, None))"
+    )
+    parent = (
+        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {ask!r}], cwd={str(project)!r}, check=True)"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "MLFLOW_RUN_ID"}
+    done = subprocess.run(
+        [sys.executable, "-c", parent],
+        cwd=user,
+        env=env | {"PYTHONPATH": str(ROOT)} | run_id,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == expected.replace("{user}", str(user))
 
 
 def test_known_name_is_never_taken_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,3 +238,27 @@ def test_known_name_is_never_taken_for_a_file(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "red_wine").write_text("x")
     monkeypatch.chdir(tmp_path)
     assert DatasetType().convert("red_wine", None, None) == "red_wine"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        pytest.param("~nobody-at-all/mine.csv", "Could not determine home directory", id="nobody's-home"),
+        pytest.param(f"{'x' * 300}.csv", "File name too long", id="long-name"),
+    ],
+)
+def test_path_that_cannot_be_looked_for_is_refused_in_one_sentence(name: str, why: str) -> None:
+    """The system's own answer stands in it."""
+    with pytest.raises(UserError) as raised:
+        parsed("--dataset", name)
+    message = raised.value.message
+    assert message.startswith(f"dataset={name}: it cannot be looked for (")
+    assert why in message
+    assert message.endswith("; give the path of a CSV or Parquet file that you may read")
+    assert "\n" not in message
+
+
+def test_grid_that_is_none_is_refused_with_the_text_that_was_given() -> None:
+    """The rest of the sentence is that of the search space."""
+    with pytest.raises(UserError, match=r"^grid=none\.yaml: it is neither a JSON object nor the path of a file "):
+        parsed("--grid", "none.yaml")

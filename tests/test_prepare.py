@@ -43,7 +43,7 @@ def test_prepare_is_a_finished_run_of_its_own(command: Finished, client: MlflowC
     """The run that `mlflow run` made is the only one, and has the request as parameters."""
     assert (command.exit_code, run.info.status, run.info.run_name) == (0, "FINISHED", "prepare diabetes")
     assert len(client.search_runs(["0"])) == 1
-    assert run.data.params == {"dataset": "diabetes", "target": "auto", "folds": "4", "seed": "7"}
+    assert run.data.params == {"dataset": "diabetes", "target": "auto", "max_rows": "0", "folds": "4", "seed": "7"}
 
 
 def test_prepare_tells_what_it_has_made_and_where(command: Finished, run: Run) -> None:
@@ -54,7 +54,7 @@ def test_prepare_tells_what_it_has_made_and_where(command: Finished, run: Run) -
 
 def test_prepare_records_sizes_source_and_digest(run: Run) -> None:
     """What a study needs to find the data again, and what a person wants to see of it."""
-    sizes = {"rows": 768, "features": 8, "train_rows": 537, "test_rows": 231}
+    sizes = {"rows": 768, "features": 8, "train_rows": 537, "test_rows": 231, "duplicate_rows": 0}
     assert {name: run.data.metrics[name] for name in sizes} == sizes
     assert run.data.tags["sysmetrics.digest"] == datasets.load("diabetes").digest
     assert run.data.tags["sysmetrics.data_source"] == "bundled"
@@ -82,11 +82,27 @@ def test_prepared_data_is_found_for_the_same_request_only(
     client: MlflowClient, run: Run, change: dict[str, object], found: bool
 ) -> None:
     """A study with the same content, folds and seed finds this run; any other does not."""
-    request = Request(**{"dataset": "diabetes", "folds": 4, "seed": 7} | change)  # type: ignore[arg-type]
+    request = Request(**{"dataset": "diabetes", "max_rows": 0, "folds": 4, "seed": 7} | change)  # type: ignore[arg-type]
     answer = find(client, "0", request, datasets.load("diabetes").digest)
     assert (answer.info.run_id if answer else None) == (run.info.run_id if found else None)
 
 
+def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(
+    run_project: RunProject, empty_store: Path
+) -> None:
+    """Of a file in the user's folder: a sample of the table, and how many of its rows equal an earlier one."""
+    (empty_store / "own.csv").write_text("a,b,y\n" + "".join(f"{number % 15},x,{number % 2}\n" for number in range(90)))
+    command = run_project("prepare", empty_store, dataset="own.csv", target="y", max_rows="60", folds="2")
+    assert command.exit_code == 0, command.stderr
+    client = MlflowClient(store_uri(empty_store))
+    (run,) = runs_of_kind(client, "prepare")
+    assert run.data.metrics["rows"] == 60
+    data = load(client, run.info.run_id)
+    rows = [(*x, y) for x, y in zip(data.X.tolist(), data.y, strict=True)]
+    # Fifteen values of a, each with both labels: at most thirty rows differ.
+    assert run.data.metrics["duplicate_rows"] == 60 - len(set(rows)) >= 30
+
+
 def test_prepared_data_is_not_found_for_another_content(client: MlflowClient, run: Run) -> None:
     """A table that has changed under its name is prepared anew."""
-    assert find(client, "0", Request("diabetes", 4, 7), "0" * 64) is None
+    assert find(client, "0", Request("diabetes", 0, 4, 7), "0" * 64) is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
+from reference import bundled
 from sklearn.preprocessing import StandardScaler
 
 from entrypoints import datasets
@@ -22,12 +22,6 @@ from entrypoints.runs import RecordedRun
 from entrypoints.splits import make_split
 
 NAMES = ["red_wine", "diabetes"]
-
-
-@cache
-def _data(name: str, folds: int = 3) -> Prepared:
-    table = datasets.load(name)
-    return prepared(table, make_split(table.y, stratify=table.task == "classification", folds=folds, seed=0))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +56,7 @@ def test_prepared_data_is_read_back_as_it_was_stored(
     name: str, client: MlflowClient, experiment_id: str, local_ray: None
 ) -> None:
     """Every array is equal in values, order and type, and so is what names the data."""
-    run_id, stored = _stored(client, experiment_id, Request(name, 3, 5))
+    run_id, stored = _stored(client, experiment_id, Request(name, 0, 3, 5))
     loaded = load(client, run_id)
     expected = _arrays(stored)
     for key, array in _arrays(loaded).items():
@@ -76,7 +70,7 @@ def test_prepare_run_holds_the_table_as_parquet_its_split_and_what_identifies_it
     client: MlflowClient, experiment_id: str, local_ray: None
 ) -> None:
     """Artifacts that other tools can read, and the sizes and the request beside them."""
-    run_id, stored = _stored(client, experiment_id, Request("diabetes", 4, 1))
+    run_id, stored = _stored(client, experiment_id, Request("diabetes", 0, 4, 1))
     folder = Path(download_artifacts(run_id=run_id, tracking_uri=client.tracking_uri))
     assert {path.name for path in folder.iterdir()} == {"table.parquet", "split.json", "about.json"}
     files = list((folder / "table.parquet").iterdir())
@@ -88,8 +82,8 @@ def test_prepare_run_holds_the_table_as_parquet_its_split_and_what_identifies_it
     about = json.loads((folder / "about.json").read_text())
     assert (about["name"], about["openml_id"], about["digest"]) == ("diabetes", 37, stored.digest)
     data = client.get_run(run_id).data
-    assert data.params == {"dataset": "diabetes", "folds": "4", "seed": "1"}
-    assert data.metrics == {"rows": 768, "features": 8, "train_rows": 537, "test_rows": 231}
+    assert data.params == {"dataset": "diabetes", "max_rows": "0", "folds": "4", "seed": "1"}
+    assert data.metrics == {"rows": 768, "features": 8, "train_rows": 537, "test_rows": 231, "duplicate_rows": 0}
     assert data.tags["sysmetrics.digest"] == stored.digest
 
 
@@ -115,7 +109,7 @@ def test_table_that_was_tampered_with_is_refused(
     tamper: Any, client: MlflowClient, experiment_id: str, local_ray: None
 ) -> None:
     """A study must not run on other rows than the run says; the message names the run."""
-    run_id, _ = _stored(client, experiment_id, Request("red_wine", 2, 0))
+    run_id, _ = _stored(client, experiment_id, Request("red_wine", 0, 2, 0))
     tamper(Path(download_artifacts(run_id=run_id, tracking_uri=client.tracking_uri)))
     with pytest.raises(RuntimeError, match=f"{run_id} are not what was stored there"):
         load(client, run_id)
@@ -134,7 +128,7 @@ def _recorded(client: MlflowClient, experiment_id: str, status: str = "FINISHED"
 
 def test_find_returns_the_run_that_answers_the_request(client: MlflowClient, experiment_id: str) -> None:
     """The newest of several; runs of another split, content, kind, status or experiment are no answer."""
-    request = Request("red_wine", 3, 0)
+    request = Request("red_wine", 0, 3, 0)
     elsewhere = str(client.create_experiment(f"{experiment_id} elsewhere"))
     for unlike in (
         {"folds": 4}, {"seed": 1}, {"digest": "other"}, {"kind": "study"},
@@ -160,7 +154,7 @@ def parent(client: MlflowClient, experiment_id: str) -> RecordedRun:
 
 def test_obtain_prepares_once_and_then_reads_what_was_prepared(parent: RecordedRun, local_ray: None) -> None:
     """The first study has a nested prepare run; the second one finds it and does not need Ray for it."""
-    table, request, waited = datasets.load("red_wine"), Request("red_wine", 3, 0), []
+    table, request, waited = datasets.load("red_wine"), Request("red_wine", 0, 3, 0), []
     first, run_id, reused = obtain(parent, table, request, lambda: waited.append("ray"))
     assert (reused, waited) == (False, ["ray"])
     run = parent.client.get_run(run_id)
@@ -173,11 +167,27 @@ def test_obtain_prepares_once_and_then_reads_what_was_prepared(parent: RecordedR
     np.testing.assert_array_equal(second.split.train, first.split.train)
 
 
+@pytest.mark.parametrize(("first", "second"), [(0, 400), (400, 500), (400, 0)], ids=["fewer", "more", "all"])
+def test_obtain_prepares_anew_when_other_rows_are_asked_for(
+    first: int, second: int, parent: RecordedRun, local_ray: None
+) -> None:
+    """Each number of rows is a content of its own; the same number is found again."""
+    prepared_runs, rows = [], []
+    for max_rows in (first, second, first):
+        table = datasets.load("diabetes").sample(max_rows, seed=0)
+        data, run_id, _ = obtain(parent, table, Request("diabetes", max_rows, 3, 0), lambda: None)
+        prepared_runs.append(run_id)
+        rows.append(len(data.X))
+    assert prepared_runs[0] == prepared_runs[2] != prepared_runs[1]
+    assert rows == [first or 768, second or 768, first or 768]
+    assert parent.client.get_run(prepared_runs[1]).data.params["max_rows"] == str(second)
+
+
 def test_obtain_of_a_split_that_cannot_be_leaves_a_failed_run_with_the_reason(
     parent: RecordedRun, local_ray: None
 ) -> None:
     """The user reads the same sentence on the terminal and in MLflow, and nothing is found afterwards."""
-    table, request = datasets.load("red_wine"), Request("red_wine", 5000, 0)
+    table, request = datasets.load("red_wine"), Request("red_wine", 0, 5000, 0)
     with pytest.raises(UserError) as raised:
         obtain(parent, table, request, lambda: None)
     (run,) = parent.client.search_runs([parent.experiment_id], "tags.`sysmetrics.kind` = 'prepare'")
@@ -189,7 +199,7 @@ def test_obtain_of_a_split_that_cannot_be_leaves_a_failed_run_with_the_reason(
 @pytest.mark.parametrize("name", NAMES)
 def test_scalings_are_those_of_scikit_learn_on_the_rows_of_each_fold(name: str) -> None:
     """Features, and for regression the target; class labels are not scaled."""
-    data = _data(name)
+    data = bundled(name)
     for (fit, _), fitted in zip(data.split.folds, data.preprocessings, strict=True):
         scaling = fitted.scaling
         expected = StandardScaler().fit(data.X[fit])
@@ -202,15 +212,15 @@ def test_scalings_are_those_of_scikit_learn_on_the_rows_of_each_fold(name: str) 
 
 def test_labels_become_their_places_among_the_classes() -> None:
     """The original labels can be had back."""
-    table, data = datasets.load("diabetes"), _data("diabetes")
+    table, data = datasets.load("diabetes"), bundled("diabetes")
     assert data.classes == ("tested_negative", "tested_positive")
     assert np.array(data.classes)[data.y].tolist() == table.y.tolist()
-    assert _data("red_wine").classes == ()
+    assert bundled("red_wine").classes == ()
 
 
 def test_frame_holds_the_raw_features_of_the_rows_asked_for() -> None:
     """In the table's columns and the order of the rows."""
-    table, data = datasets.load("red_wine"), _data("red_wine")
+    table, data = datasets.load("red_wine"), bundled("red_wine")
     rows = np.array([5, 2, 900])
     pd.testing.assert_frame_equal(
         data.frame(rows), table.frame.drop(columns="quality").iloc[rows].reset_index(drop=True)

@@ -59,10 +59,12 @@ def test_help_explains_every_option(entry: str) -> None:
         assert f"--{name}" in shown.output
 
 
-def test_readme_describes_every_parameter_of_tune_with_its_default() -> None:
-    """The README's table is the list of parameters."""
+def test_readme_describes_every_parameter_of_a_study_with_its_default() -> None:
+    """The README's tables are the list of parameters, those of ``tune`` first."""
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", README, re.MULTILINE))
-    assert rows == {name: str(parameter["default"]) for name, parameter in ENTRY_POINTS["tune"]["parameters"].items()}
+    parameters = ENTRY_POINTS["early_stop"]["parameters"]
+    assert rows == {name: str(parameter["default"]) for name, parameter in parameters.items()}
+    assert list(rows)[: len(ENTRY_POINTS["tune"]["parameters"])] == list(ENTRY_POINTS["tune"]["parameters"])
 
 
 def test_ci_runs_the_commands_of_the_readme() -> None:
@@ -105,14 +107,14 @@ def test_import_of_a_module_leaves_heavy_ones_alone(module: str, absent: set[str
 def test_readme_examples_run(tmp_path: Path) -> None:
     """Every Python block of the README runs as it stands, and the Tune example leaves its runs in MLflow."""
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     check = """
 import mlflow
 runs = mlflow.search_runs(experiment_names=["mine"])
 print("RUNS", len(runs), set(runs.status), sorted(runs["params.rate"]), runs["metrics.loss"].notna().all())
 """
     script = tmp_path / "example.py"
-    script.write_text(blocks[0] + check + blocks[1])
+    script.write_text("".join([blocks[0], check, *blocks[1:]]))
     done = subprocess.run(
         [sys.executable, str(script)],
         cwd=tmp_path,
@@ -124,3 +126,4 @@ print("RUNS", len(runs), set(runs.status), sorted(runs["params.rate"]), runs["me
     assert done.returncode == 0, done.stderr[-3000:]
     assert "RUNS 2 {'FINISHED'} ['0.1', '1.0'] True" in done.stdout
     assert re.search(r"peak memory \d+ MB", done.stdout)
+    assert re.search(r"^steps: \[\d+, \d+\]$", done.stdout, re.MULTILINE)

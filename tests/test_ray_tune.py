@@ -343,6 +343,17 @@ def test_trial_that_ends_before_it_started_has_a_run(client: MlflowClient, tmp_p
     assert run.data.params == {"alpha": "0.5"}
 
 
+def test_params_of_a_run_are_those_that_are_made_of_the_trial(client: MlflowClient) -> None:
+    """Instead of its config, which may hold what nobody searches, or an object of the caller's own."""
+    callback = _set_up(client.tracking_uri, params=lambda trial: {"alpha": 2 * trial.config["alpha"], "layers": [8, 4]})
+    callback.on_trial_start(0, [], _trial("own"))
+    callback.on_trial_complete(0, [], _trial("own"))
+    assert callback.close()
+    run_id = callback.run_id("own")
+    assert run_id is not None
+    assert client.get_run(run_id).data.params == {"alpha": "1.0", "layers": "[8, 4]"}
+
+
 def test_restarted_trial_keeps_its_run(client: MlflowClient) -> None:
     """Tune starts a trial again after a pause; the points before and after are one curve."""
     experiment_id = client.create_experiment("restarted")

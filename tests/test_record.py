@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from reference import configured
 
 from entrypoints.progress import Progress
 from entrypoints.record import Record
@@ -19,16 +20,17 @@ TABLE = {
     "diverged": {"figures": {"val_rmse": 0.1, "val_accuracy": 0.99}, "diverged": True},
     "diverged-high": {"figures": {"val_rmse": 9.0, "val_accuracy": 0.01}, "diverged": True},
 }
-
-
+CONFIGURATION = configured()
 ERROR = "Traceback (most recent call last):\n  ...\nValueError: no such alpha\n"
 
 
 def _trial(trial_id: str, result: dict[str, Any] | None = None, error_file: Path | None = None) -> Any:
     """What the record reads of one of Tune's trials, which keeps its errors in a file."""
+    if result and "figures" in result:
+        result = {"ended": True, **result}
     return SimpleNamespace(
         trial_id=trial_id,
-        config={"alpha": 0.1},
+        config={"configuration": CONFIGURATION},
         last_result=result,
         get_error=lambda: ERROR,
         error_file=error_file and str(error_file),
@@ -90,7 +92,7 @@ def test_record_keeps_what_the_last_result_says() -> None:
     _run(record, _trial("a", {"figures": {"val_rmse": 0.6}, "folds": folds, "diverged": True}))
     kept = record.trials["a"]
     assert (kept.figures, kept.folds, kept.diverged) == ({"val_rmse": 0.6}, folds, True)
-    assert kept.config == {"alpha": 0.1}
+    assert kept.configuration is CONFIGURATION
 
 
 def test_record_keeps_why_a_trial_failed(tmp_path: Path) -> None:
@@ -109,6 +111,34 @@ def test_record_knows_a_trial_that_ends_without_having_started(hook: str) -> Non
     record = _record()
     getattr(record, hook)(0, [], _trial("a"))
     assert record.trials["a"].status == ("KILLED" if hook == "on_trial_complete" else "FAILED")
+
+
+def test_trials_that_still_run_at_the_end_were_cut_off() -> None:
+    """They are KILLED and never the best; how trials that had come to an end ended stays as it was."""
+    record = _record()
+    _run(record, _trial("finished", {"figures": {"val_rmse": 0.9}}), _trial("stopped", {"sysmetrics": {}}))
+    record.on_trial_error(0, [], _trial("failed"))
+    before = record.last_end
+    assert before is not None
+    for name in ("first", "second"):
+        record.on_trial_start(0, [], _trial(name, {"figures": {"val_rmse": 0.1}}))
+    record.on_experiment_end([])
+    assert {name: (trial.status, trial.cut_off) for name, trial in record.trials.items()} == {
+        "finished": ("FINISHED", False),
+        "stopped": ("KILLED", False),
+        "failed": ("FAILED", False),
+        "first": ("KILLED", True),
+        "second": ("KILLED", True),
+    }
+    assert [trial.trial_id for trial in record.ranked] == ["finished"]
+    assert record.last_end > before
+
+
+def test_record_says_how_many_trials_were_planned() -> None:
+    """Those that a time limit left no time for are in no other count."""
+    record = _record(total=8)
+    _run(record, _trial("a", {"figures": {"val_rmse": 0.9}}))
+    assert (record.planned, len(record.trials)) == (8, 1)
 
 
 def test_record_times_span_from_the_first_start_to_the_last_end() -> None:

@@ -6,7 +6,6 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,34 +14,29 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
+from reference import MLP_REGRESSOR, bundled, configured
+from study_settings import study_settings
 
 from entrypoints import datasets, summary
-from entrypoints.options import StudySettings
-from entrypoints.prepared import Prepared, prepared
 from entrypoints.progress import Progress
 from entrypoints.record import Record, TrialRecord
 from entrypoints.runs import RecordedRun
-from entrypoints.splits import make_split
 
 RUN = RecordedRun(MlflowClient("sqlite://"), "abc123", "7", {}, 0.0)
-CONFIG = {"algorithm": "linear", "batch_size": 8, "learning_rate": 0.01, "alpha": 0.1, "dataset": "red_wine"}
-SETTINGS = StudySettings("red_wine", "auto", "auto", None, (0.1,), (0.1,), 3, 0, 500, 0, 100, 0)
-
-
-@cache
-def _data(name: str) -> Prepared:
-    table = datasets.load(name)
-    return prepared(table, make_split(table.y, stratify=table.task == "classification", folds=3, seed=0))
+SETTINGS = study_settings(folds=3, time_limit_s=90.0)
+LINEAR = configured("linear", batch_size=8, learning_rate=0.01, alpha=0.1)
+NETWORK = configured(MLP_REGRESSOR, batch_size=16, hidden_layer_sizes=[8, 4], alpha=0.2)
 
 
 def _trial(name: str, **values: Any) -> TrialRecord:
     figures = values.pop("figures", {"val_rmse": 0.7, "val_accuracy": 0.7, "peak_memory_mb": 100.0})
     status = values.pop("status", "FINISHED")
-    return TrialRecord(name, {**CONFIG}, status, figures, run_id=f"run-{name}", **values)
+    configuration = values.pop("configuration", LINEAR)
+    return TrialRecord(name, configuration, status, figures, run_id=f"run-{name}", **values)
 
 
-def _record(*trials: TrialRecord, task: Any = "regression") -> Record:
-    record = Record(task, Progress(len(trials), "val_rmse"))
+def _record(*trials: TrialRecord, not_started: int = 0) -> Record:
+    record = Record("regression", Progress(len(trials) + not_started, "val_rmse"))
     record.trials = {trial.trial_id: trial for trial in trials}
     record.first_start, record.last_end = 1000.0, 1042.5
     return record
@@ -57,6 +51,15 @@ def _mixed() -> Record:
         _trial("broken", status="FAILED", figures={}),
         _trial("stopped", status="KILLED", figures={}),
     )
+
+
+def _cut_short() -> Record:
+    """What a time limit left of five trials."""
+    return _record(_trial("good"), _trial("broken", status="FAILED"), _cut_off("late"), not_started=2)
+
+
+def _cut_off(name: str) -> TrialRecord:
+    return _trial(name, status="KILLED", figures={}, cut_off=True)
 
 
 def _fragment(link: str) -> tuple[str, dict[str, list[str]]]:
@@ -75,7 +78,7 @@ def _fragment(link: str) -> tuple[str, dict[str, list[str]]]:
 )
 def test_trials_view_opens_exactly_the_trials_of_the_study_best_first(name: str, score: str, ascending: str) -> None:
     """The decoded query is what the UI's search box and sort order will hold."""
-    path, query = _fragment(summary.trials_view(RUN, _data(name)))
+    path, query = _fragment(summary.trials_view(RUN, bundled(name)))
     assert path == "/experiments/7/runs"
     assert query == {
         "workflowType": ["machine_learning"],
@@ -89,7 +92,7 @@ def test_trials_view_opens_exactly_the_trials_of_the_study_best_first(name: str,
 def test_links_survive_markdown() -> None:
     """A bracket, a space or a quote in an address would end the link in the description."""
     record = _mixed()
-    links = [summary.trials_view(RUN, _data("red_wine")), summary.compare_view(RUN, record)]
+    links = [summary.trials_view(RUN, bundled("red_wine")), summary.compare_view(RUN, record)]
     for link in [*links, summary.run_view(RUN, "run-good", "system-metrics")]:
         assert not set(link) & set(" ()<>[]'\"`"), link
 
@@ -111,31 +114,98 @@ def test_run_view_opens_one_tab_of_one_run() -> None:
     )
 
 
-def test_no_usable_trial_says_in_one_sentence_why_and_what_to_do() -> None:
-    """How many diverged and failed of how many; where some failed, the first error is what to look at."""
-    diverged = [_trial("a", diverged=True), _trial("b", diverged=True), _trial("c", status="KILLED")]
-    message = summary.no_usable_trial(diverged)
-    assert "of 3 trials 2 diverged and 0 failed" in message
-    assert "lower the learning_rates" in message
-    failed = [_trial("d", status="FAILED", error="ValueError: odd"), _trial("e", status="FAILED", error="OSError: no")]
-    with_errors = summary.no_usable_trial([*diverged, *failed])
-    assert "of 5 trials 2 diverged and 2 failed" in with_errors
-    assert with_errors.endswith("the first error was ValueError: odd")
-    assert "\n" not in message + with_errors
+@pytest.mark.parametrize(
+    ("trials", "not_started", "says"),
+    [
+        pytest.param(
+            [_trial("a", diverged=True), _trial("b", diverged=True), _trial("c", status="KILLED")],
+            0,
+            "of 3 trials 2 diverged and 0 failed; lower the learning rates or max_steps",
+            id="diverged",
+        ),
+        pytest.param(
+            [
+                _trial("a", diverged=True),
+                _trial("b", status="FAILED", error="ValueError: odd"),
+                _trial("c", status="FAILED", error="OSError: no"),
+            ],
+            0,
+            "of 3 trials 1 diverged and 2 failed; the first error was ValueError: odd",
+            id="failed",
+        ),
+        pytest.param(
+            [_cut_off("a"), _cut_off("b")],
+            22,
+            "time_limit_s=90 ended the search: 0 of 24 trials were run to their end, 2 were cut off, 22 not started, "
+            "0 diverged and 0 failed; raise time_limit_s, or shorten the trials with max_steps, max_epochs, max_rows "
+            "or folds",
+            id="time limit",
+        ),
+        pytest.param(
+            [],
+            24,
+            "time_limit_s=90 ended the search: 0 of 24 trials were run to their end, 0 were cut off, 24 not started, "
+            "0 diverged and 0 failed; raise time_limit_s, or shorten the trials with max_steps, max_epochs, max_rows "
+            "or folds",
+            id="time limit before the first trial",
+        ),
+    ],
+)
+def test_no_usable_trial_says_in_one_sentence_why_and_what_to_do(
+    trials: list[TrialRecord], not_started: int, says: str
+) -> None:
+    """How many diverged and failed of how many; the first error, or the time limit, is what to look at."""
+    record = _record(*trials, not_started=not_started)
+    assert summary.no_usable_trial(record, SETTINGS) == f"no model to choose: {says}"
+
+
+def test_what_the_time_limit_left_is_said_where_it_took_something() -> None:
+    """How many trials of how many were run, on the terminal and on the study's page; else nothing is said of it."""
+    says = "time_limit_s=90 ended the search: 2 of 5 trials were run to their end, 1 were cut off, 2 not started"
+    data, figures = bundled("red_wine"), {"test_rmse": 0.64}
+    for record, said in ((_cut_short(), True), (_mixed(), False)):
+        closing = summary.closing(RUN, SETTINGS, data, record, figures)
+        assert (f"\n{says}\n" in closing) is said
+        description = summary.description(RUN, SETTINGS, data, record, figures)
+        assert (f"\n{says}.\n" in description) is said
+        assert ("time_limit_s" in closing + description) is said
+
+
+@pytest.mark.parametrize(
+    ("changes", "length"),
+    [
+        pytest.param({"max_steps": 20_000}, "max_steps=20000", id="steps"),
+        pytest.param({"max_steps": 0, "max_epochs": 50}, "max_epochs=50", id="epochs"),
+    ],
+)
+def test_long_study_is_told_how_to_shorten_it(changes: dict[str, int], length: str) -> None:
+    """In hours, with each parameter that helps and what it is set to, and how many trials an hour holds."""
+    text = summary.how_to_shorten(study_settings(folds=4, **changes), trials=200, expected_s=5 * 3600.0 + 120, cpus=2)
+    assert text.startswith("This study takes about 5 h 2 min on 2 CPU cores and starts now.")
+    assert "max_trials (about 39 of the 200 take an hour)" in text
+    assert f"fewer folds (4), a shorter training ({length})" in text
+    assert "max_rows" in text
+    assert "time_limit_s" in text
+    assert "\n" not in text
+
+
+def test_one_trial_is_left_to_try_of_those_that_take_longer_than_an_hour() -> None:
+    """None would be no study."""
+    assert "max_trials (about 1 of the 3 take" in summary.how_to_shorten(SETTINGS, 3, 40 * 3600.0, 1)
 
 
 def test_data_line_says_what_the_study_trains_on() -> None:
     """Name, target, rows, features, and the run that holds them."""
-    line = summary.data_line(_data("red_wine"), "run1", reused=False)
+    line = summary.data_line(bundled("red_wine"), "run1", reused=False)
     assert line == (
         "red_wine, quality (regression), 1119 training and 480 test rows, 11 features, prepared in run run1"
     )
-    assert summary.data_line(_data("red_wine"), "run1", reused=True).endswith("prepared before in run run1")
+    assert summary.data_line(bundled("red_wine"), "run1", reused=True).endswith("prepared before in run run1")
 
 
 def test_trials_table_has_one_row_per_trial_whatever_became_of_it() -> None:
     """Ids, status, configuration and figures; a figure that a trial does not have is absent."""
-    rows = summary.trials_table(_mixed())
+    rows = summary.trials_table(_mixed(), SETTINGS)
     assert [(row["trial_id"], row["run_id"], row["status"], row["diverged"]) for row in rows] == [
         ("good", "run-good", "FINISHED", False),
         ("fair", "run-fair", "FINISHED", False),
@@ -143,16 +213,24 @@ def test_trials_table_has_one_row_per_trial_whatever_became_of_it() -> None:
         ("broken", "run-broken", "FAILED", False),
         ("stopped", "run-stopped", "KILLED", False),
     ]
-    assert rows[0] == {
-        "trial_id": "good",
-        "run_id": "run-good",
-        "status": "FINISHED",
-        "diverged": False,
-        **CONFIG,
-        "val_rmse": 0.6,
-        "peak_memory_mb": 120.0,
-    }
+    chosen = {"algorithm": "linear", "batch_size": 8, "learning_rate": 0.01, "alpha": 0.1, **SETTINGS.shared}
+    assert {name: rows[0][name] for name in chosen} == chosen
+    assert (rows[0]["val_rmse"], rows[0]["peak_memory_mb"]) == (0.6, 120.0)
     assert "val_rmse" not in rows[3]
+
+
+def test_tables_of_a_mixture_have_the_hyperparameters_of_all() -> None:
+    """What an algorithm does not have is absent from its row of trials.json, and a dash in the closing table."""
+    record = _record(_trial("a"), _trial("b", configuration=NETWORK, figures={"val_rmse": 0.6}))
+    linear, network = summary.trials_table(record, SETTINGS)
+    assert ("hidden_layer_sizes" in linear, network["hidden_layer_sizes"]) == (False, [8, 4])
+    assert ("learning_rate" in network, linear["learning_rate"]) == (False, 0.01)
+    text = summary.closing(RUN, SETTINGS, bundled("red_wine"), record, {"test_rmse": 0.64})
+    header, first, second, *_ = text.strip("\n").splitlines()
+    names = ("algorithm", "alpha", "activation", "learning_rate")
+    for row, values in (first, [MLP_REGRESSOR, "0.2", "tanh", "-"]), (second, ["linear", "0.1", "-", "0.01"]):
+        places = [re.search(rf"\b{name}\b(?!_)", header).start() for name in names]  # type: ignore[union-attr]
+        assert [row[place:].split("  ")[0] for place in places] == values
 
 
 def test_folds_table_has_one_row_per_trial_and_fold() -> None:
@@ -177,7 +255,8 @@ def summarised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordedRun
                 run = RecordedRun.of(MlflowClient(), active)
                 summary.log_dataset(run, datasets.load("red_wine"))
                 figures = {"test_rmse": 0.64, "test_loss": 0.5}
-                summary.log_study(run, SETTINGS, _data("red_wine"), _mixed(), figures, expected_seconds=40.0)
+                summary.log_study(run, SETTINGS, bundled("red_wine"), _mixed(), figures, expected_seconds=34.0)
+                summary.log_tables(_mixed(), SETTINGS)
             yield run
         finally:
             mlflow.set_tracking_uri(before)
@@ -197,13 +276,35 @@ def test_study_run_holds_its_own_summary(summarised: RecordedRun) -> None:
         "failed": 1,
         "diverged": 1,
         "search_time_s": 42.5,
-        "forecast_time_s": 40.0,
+        "forecast_time_s": 34.0,
+        "forecast_error_percent": pytest.approx(-20.0),
     }
     assert {name: data.tags[f"sysmetrics.best_{name}"] for name in ("trial_id", "trial_run_id", "learning_rate")} == {
         "trial_id": "good",
         "trial_run_id": "run-good",
         "learning_rate": "0.01",
     }
+
+
+@pytest.mark.parametrize(
+    ("record", "expected_s", "percent"),
+    [
+        pytest.param(_record(_trial("a")), 42.5, 0.0, id="right"),
+        pytest.param(_record(_trial("a")), 85.0, 100.0, id="took half as long"),
+        pytest.param(_record(_trial("a")), 21.25, -50.0, id="took twice as long"),
+        pytest.param(_cut_short(), 85.0, None, id="cut short"),
+    ],
+)
+def test_error_of_the_forecast_is_above_zero_where_it_was_too_long(
+    record: Record, expected_s: float, percent: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In percent of what the search took; of one that a time limit ended nobody knows that."""
+    logged: dict[str, float] = {}
+    monkeypatch.setattr(mlflow, "log_metrics", lambda metrics, step: logged.update(metrics))
+    for name in ("log_table", "set_tags"):
+        monkeypatch.setattr(mlflow, name, lambda *args: None)
+    summary.log_study(RUN, SETTINGS, bundled("red_wine"), record, {"test_rmse": 0.64}, expected_s)
+    assert logged.get("forecast_error_percent") == (None if percent is None else pytest.approx(percent))
 
 
 def test_study_run_has_the_dataset_as_an_input(summarised: RecordedRun) -> None:
@@ -263,7 +364,7 @@ def test_description_says_the_result_and_what_to_open_next(summarised: RecordedR
 def test_closing_says_how_to_look_at_all_trials(uri: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The best trials in aligned columns, the refitted model, and the address, with the command where one is needed."""
     monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: uri)
-    text = summary.closing(RUN, _data("red_wine"), _mixed(), {"test_rmse": 0.64})
+    text = summary.closing(RUN, SETTINGS, bundled("red_wine"), _mixed(), {"test_rmse": 0.64})
     assert [word for word in words if word not in text] == []
     assert ("mlflow server" in text) == uri.startswith("sqlite")
     assert "test_rmse 0.6400" in text
@@ -276,7 +377,7 @@ def test_closing_says_how_to_look_at_all_trials(uri: str, words: list[str], monk
 def test_table_shows_at_most_five_trials_and_the_median_of_all() -> None:
     """Best first; a figure that no trial has is a dash."""
     trials = [_trial(str(place), figures={"val_rmse": float(place)}) for place in range(9, 0, -1)]
-    text = summary.closing(RUN, _data("red_wine"), _record(*trials), {"test_rmse": 0.64})
+    text = summary.closing(RUN, SETTINGS, bundled("red_wine"), _record(*trials), {"test_rmse": 0.64})
     rows = [line.split() for line in text.strip("\n").splitlines()[1:7]]
     assert [(row[0], row[-6]) for row in rows] == [
         ("1", "1"), ("2", "2"), ("3", "3"), ("4", "4"), ("5", "5"), ("median", "5"),

@@ -100,6 +100,47 @@ def test_duplicate_rows_are_those_equal_to_an_earlier_one() -> None:
     assert _table(frame.assign(label=["5", "7", "5", "7", "5", "7", "7"])).duplicate_rows == 1
 
 
+def _rows(task: str) -> Table:
+    """A hundred numbered rows: a fifth of the labels are rare, or the target is the number itself."""
+    numbers = np.arange(100.0)
+    target = np.where(numbers % 5 == 0, "rare", "usual") if task == "classification" else numbers
+    return _table(pd.DataFrame({"number": numbers, "target": target}), task)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_sample_has_so_many_rows_of_the_table_in_its_order(task: str) -> None:
+    """Each row at most once, from all over the table, numbered anew."""
+    table = _rows(task)
+    sample = table.sample(40, seed=1)
+    numbers = sample.frame["number"].tolist()
+    assert (len(numbers), len(set(numbers))) == (40, 40)
+    assert numbers == sorted(numbers)
+    assert np.ptp(numbers) > 80
+    assert sample.frame.index.tolist() == list(range(40))
+    kept = table.frame.iloc[[int(number) for number in numbers]].reset_index(drop=True)
+    pd.testing.assert_frame_equal(sample.frame, kept)
+    assert (sample.name, sample.target, sample.task) == (table.name, table.target, table.task)
+    assert sample.digest != table.digest
+
+
+def test_sample_keeps_the_share_of_each_class() -> None:
+    """A rare class does not get lost."""
+    assert Facts.of(_rows("classification").sample(40, seed=1)).target == {"rare": 8, "usual": 32}
+
+
+def test_sample_is_fixed_by_the_seed() -> None:
+    """Studies of one seed see the same rows."""
+    first, again, other = (_rows("regression").sample(40, seed=seed).digest for seed in (1, 1, 2))
+    assert first == again != other
+
+
+@pytest.mark.parametrize("rows", [0, 100, 101], ids=["no limit", "all", "more than all"])
+def test_sample_of_all_rows_is_the_table_itself(rows: int) -> None:
+    """No copy is made, and what was prepared of the table is found again."""
+    table = _rows("classification")
+    assert table.sample(rows, seed=1) is table
+
+
 @pytest.mark.parametrize(
     ("values", "categories"),
     [

@@ -8,20 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from reference import MLP_CLASSIFIER, MLP_REGRESSOR, bundled, configured
 from sklearn import get_config, set_config
 
-from entrypoints import datasets
-from entrypoints.prepared import Prepared, prepared
-from entrypoints.splits import make_split
 from entrypoints.trial import RESULT_EVERY_S, Trial
 from mlflow_sysmetrics.points import Point
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
 
 Config = dict[str, Any]
-CONFIG: Config = {
-    "algorithm": "linear", "batch_size": 64, "learning_rate": 0.001, "alpha": 0.001, "dataset": "red_wine",
-    "folds": 3, "seed": 0, "max_steps": 1000, "max_epochs": 0, "report_every": 100,
-}  # fmt: skip
 AT_EACH_REPORT = {
     *("train_loss", "val_loss", "val_rmse", "mean_step_time_ms", "training_time_s"),
     *("cpu_percent", "peak_memory_mb", "memory_growth_mb"),
@@ -29,25 +23,32 @@ AT_EACH_REPORT = {
 AT_THE_END = {"test_rmse", "test_loss", "inference_latency_ms", "model_size_kb", "elapsed_s"}
 
 
-@pytest.fixture(scope="module")
-def data() -> Prepared:
-    """The bundled regression dataset in three folds."""
-    table = datasets.load("red_wine")
-    return prepared(table, make_split(table.y, stratify=False, folds=3, seed=0))
+def _config(algorithm: str = "linear", **changes: Any) -> Config:
+    """What Tune hands to a trial."""
+    usual: Config = {"batch_size": 64, "seed": 0, "max_steps": 1000}
+    usual |= {"learning_rate": 0.001} if algorithm == "linear" else {"max_steps": 200}
+    return {"configuration": configured(algorithm, **usual | changes)}
+
+
+CONFIG = _config()
 
 
 @pytest.fixture
-def trial(data: Prepared) -> Iterator[Trial]:
-    """A trial that has begun. It sets scikit-learn's options of its process, which are set back here."""
+def trial(request: pytest.FixtureRequest) -> Iterator[Trial]:
+    """A trial that has begun, on red_wine unless another dataset is asked for.
+
+    It sets scikit-learn's options of its process, which are set back here.
+    """
 
     class WithData(Trial):
         """What `tune.with_parameters` makes of it, without Ray's object store."""
 
         def setup(self, config: Config) -> None:  # type: ignore[override]
-            super().setup(config, data)
+            super().setup(config, bundled(name))
 
+    name, config = getattr(request, "param", ("red_wine", CONFIG))
     before = get_config()
-    trial = WithData(CONFIG)
+    trial = WithData(config)
     yield trial
     trial.stop()
     set_config(**before)
@@ -113,7 +114,7 @@ def test_later_trial_reports_the_same_memory_growth(trial: Trial) -> None:
 
 def test_reset_begins_anew(trial: Trial) -> None:
     """After a longer trial the next one counts its own time and sample numbers, from the start."""
-    trial.reset(CONFIG | {"max_steps": 5000})
+    trial.reset(_config(max_steps=5000))
     longer = _points(_to_the_end(trial))
     reset_at_ms = int(time.time() * 1000)
     assert trial.reset(CONFIG)
@@ -135,10 +136,52 @@ def test_trial_in_a_used_process_has_the_values_of_a_fresh_one(trial: Trial) -> 
         assert used == fresh != []
 
 
+@pytest.mark.parametrize(
+    "trial",
+    [
+        pytest.param(("red_wine", _config(MLP_REGRESSOR)), id="MLPRegressor"),
+        pytest.param(("diabetes", _config(MLP_CLASSIFIER)), id="MLPClassifier"),
+        pytest.param(("diabetes", _config("sklearn.linear_model.Perceptron")), id="hinge loss"),
+        pytest.param(("diabetes", _config("sklearn.naive_bayes.GaussianNB")), id="without a random state"),
+    ],
+    indirect=True,
+)
+def test_trial_of_the_users_algorithm_has_the_same_figures(trial: Trial) -> None:
+    """Curves, costs, test figures, latency and size of whatever estimator; its score is that of the task."""
+    results = _to_the_end(trial)
+    figures = results[-1]["figures"]
+    missing = (AT_EACH_REPORT | AT_THE_END) - set(figures)
+    assert missing in (set(), {"val_rmse", "test_rmse"})
+    assert set(figures) - AT_EACH_REPORT - AT_THE_END == ({"val_accuracy", "test_accuracy"} if missing else set())
+    assert not results[-1]["diverged"]
+    curve = [point for point in _points(results) if point.name == "val_loss"]
+    assert [point.step for point in curve] == [100, 200]
+    if missing:
+        assert 0.65 < figures["test_accuracy"] < 0.9
+    else:
+        assert 0.5 < figures["test_rmse"] < 0.9
+
+
+@pytest.mark.parametrize("trial", [("diabetes", _config(MLP_CLASSIFIER))], indirect=True)
+def test_used_process_does_not_mix_configurations(trial: Trial) -> None:
+    """After other layers, words and algorithms a network has the curves and the size that it had in a fresh process."""
+    figures = []
+    others = [{"hidden_layer_sizes": [32, 16]}, {"activation": "relu"}, {"solver": "sgd"}]
+    for config in [None, *(_config(MLP_CLASSIFIER, **other) for other in others), _config("svm"), "again"]:
+        if config is not None:
+            assert trial.reset(_config(MLP_CLASSIFIER) if config == "again" else config)
+        figures.append(_to_the_end(trial)[-1]["figures"])
+    fresh, larger, relu, sgd, svm, again = figures
+    for name in ("train_loss", "val_loss", "val_accuracy", "test_loss", "model_size_kb"):
+        assert again[name] == fresh[name]
+    assert len({each["val_loss"] for each in (fresh, larger, relu, sgd, svm)}) == 5
+    assert svm["model_size_kb"] < fresh["model_size_kb"] < larger["model_size_kb"]
+
+
 def test_reset_takes_the_new_configuration(trial: Trial) -> None:
     """The process is the same, the model is another: it trains as long as its own configuration says."""
     _to_the_end(trial)
-    assert trial.reset(CONFIG | {"max_steps": 300, "batch_size": 8})
+    assert trial.reset(_config(max_steps=300, batch_size=8))
     results = _to_the_end(trial)
     assert results[-1]["step"] == 300
     assert [point.step for point in _points(results) if point.name == "val_rmse"] == [100, 200, 300]
@@ -146,7 +189,7 @@ def test_reset_takes_the_new_configuration(trial: Trial) -> None:
 
 def test_long_trial_hands_over_a_result_about_every_second(trial: Trial) -> None:
     """Not each report is a result, and none waits long: the driver is spared, and the trial is live."""
-    trial.reset(CONFIG | {"max_steps": 1_000_000})
+    trial.reset(_config(max_steps=1_000_000))
     for _ in range(3):
         began = time.monotonic()
         result = trial.train()
@@ -161,13 +204,13 @@ def test_long_trial_hands_over_a_result_about_every_second(trial: Trial) -> None
 
 def test_short_trial_is_one_result(trial: Trial) -> None:
     """A trial that is over within a second costs the driver one result."""
-    trial.reset(CONFIG | {"max_steps": 100, "report_every": 10})
+    trial.reset(_config(max_steps=100, report_every=10))
     assert trial.train()["done"]
 
 
 def test_slow_steps_do_not_hold_back_the_threads_series(trial: Trial) -> None:
     """Where no report is due for seconds, results still bring what the thread has read."""
-    trial.reset(CONFIG | {"max_steps": 1_000_000, "report_every": 1_000_000})
+    trial.reset(_config(max_steps=1_000_000, report_every=1_000_000))
     result = trial.train()
     names = {point.name for point in _points([result])}
     assert not result["done"]
@@ -177,7 +220,7 @@ def test_slow_steps_do_not_hold_back_the_threads_series(trial: Trial) -> None:
 
 def test_diverged_trial_ends_with_a_tag_and_without_test_figures(trial: Trial) -> None:
     """A learning rate far too large is an outcome: the trial ends by itself and says so."""
-    trial.reset(CONFIG | {"learning_rate": 10.0})
+    trial.reset(_config(learning_rate=10.0))
     last = _to_the_end(trial)[-1]
     assert last["diverged"]
     assert last[PAYLOAD_KEY]["tags"]["sysmetrics.diverged"] == "true"

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import mlflow
 import numpy as np
 import pytest
-from conftest import STUDY, Study, runs_of_kind
+from conftest import STUDY, Study, copy_store, runs_of_kind
 from mlflow.artifacts import load_dict
 from mlflow.entities import Run
 
@@ -30,7 +30,33 @@ TAGS = (
 REPORTS = list(range(100, 2001, 100))
 SUMMARY = {
     *("best_val_rmse", "test_rmse", "test_loss", "trials", "stopped", "failed", "diverged"),
-    *("elapsed_s", "search_time_s", "forecast_time_s"),
+    *("elapsed_s", "search_time_s", "forecast_time_s", "forecast_error_percent"),
+}
+NETWORK = "sklearn.neural_network.MLPClassifier"
+MIXTURE = {
+    "dataset": "diabetes",
+    "max_rows": "500",
+    "algorithm": f"logistic,{NETWORK}",
+    "batch_sizes": "32",
+    "learning_rates": "0.1,0.01",
+    "alphas": "0.001",
+    "grid": '{"hidden_layer_sizes": [[4], [8, 4]], "activation": ["relu", "tanh"], "alpha": 0.01}',
+    "search": "random",
+    "samples": "5",  # of six
+    "folds": "3",
+    "max_steps": "200",
+    "cpus": "2",
+}
+# At equal epochs a batch of two rows takes a hundred times as long as one of 512.
+LIMITED = {
+    "batch_sizes": "512,2",
+    "learning_rates": "0.01,0.001",
+    "alphas": "0.001,0.01",
+    "folds": "3",
+    "max_steps": "0",
+    "max_epochs": "2000",
+    "time_limit_s": "15",
+    "cpus": "2",
 }
 
 
@@ -43,9 +69,21 @@ def _in_the_store(study: Study) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def second(study: Study, run_study: Callable[..., Study]) -> Study:
-    """The same study again, in the same store, with one CPU core instead of two."""
-    return run_study(study.folder, **STUDY | {"cpus": "1"})
+def second(study: Study, run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """The same study again, in a copy of its store, with one CPU core instead of two."""
+    return run_study(copy_store(study.folder, tmp_path_factory.mktemp("second")), **STUDY | {"cpus": "1"})
+
+
+@pytest.fixture(scope="module")
+def mixture(study: Study, run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A random search among a built-in algorithm and one of the user's choice, on a part of the rows."""
+    return run_study(copy_store(study.folder, tmp_path_factory.mktemp("mixture")), **MIXTURE)
+
+
+@pytest.fixture(scope="module")
+def limited(study: Study, run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A study whose time is up after its short trials and before its long ones, of which two run at a time."""
+    return run_study(copy_store(study.folder, tmp_path_factory.mktemp("limited")), **LIMITED)
 
 
 def _steady(study: Study) -> Run:
@@ -67,7 +105,7 @@ def _figures(run: Run) -> dict[str, float]:
 
 def _rows(study: Study, file: str) -> list[dict[str, Any]]:
     """A logged table's rows, without the cells that are empty."""
-    table = load_dict(f"runs:/{study.run.info.run_id}/{file}")
+    table = load_dict(f"{study.run.info.artifact_uri}/{file}")
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
     return [{name: cell for name, cell in row.items() if cell is not None} for row in rows]
 
@@ -275,7 +313,7 @@ def test_second_study_reuses_the_prepared_data(study: Study, second: Study) -> N
     assert f"prepared before in run {prepared}\n" in second.command.stdout
     assert second.prepares == []
     assert second.run.data.tags["sysmetrics.prepare_run_id"] == prepared
-    assert len(runs_of_kind(study.client, "prepare")) == 1
+    assert len(runs_of_kind(second.client, "prepare")) == 1
 
 
 @pytest.mark.parametrize("name", ["train_loss", "val_loss", "val_rmse"])
@@ -285,3 +323,81 @@ def test_curves_do_not_depend_on_the_number_of_cpus(study: Study, second: Study,
     for run in study.trials:
         again = second.trial(**{key: run.data.params[key] for key in PARAMS})
         assert second.values(again, name) == study.values(run, name) != {}
+
+
+def test_mixture_has_so_many_trials_of_all_algorithms_as_were_asked_for(mixture: Study) -> None:
+    """A random search draws from both; no configuration comes twice, and each has the parameters of its algorithm."""
+    assert [run.info.status for run in mixture.trials] == ["FINISHED"] * 5
+    assert mixture.run.data.metrics["trials"] == 5
+    assert {run.data.params["algorithm"] for run in mixture.trials} == {"logistic", NETWORK}
+    shared = {"dataset", "target", "max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every"}
+    tried = []
+    for run in mixture.trials:
+        params = run.data.params
+        own = {name: value for name, value in params.items() if name not in {*shared, "algorithm", "batch_size"}}
+        if params["algorithm"] == NETWORK:
+            assert own.keys() == {"hidden_layer_sizes", "activation", "alpha"}
+            assert own["hidden_layer_sizes"] in {"[4]", "[8, 4]"}
+        else:
+            assert own.keys() == {"learning_rate", "alpha"}
+        assert (params["max_rows"], params["batch_size"]) == ("500", "32")
+        assert run.info.run_name.startswith(f"algorithm={params['algorithm'].split('.')[-1]} ")
+        assert own not in tried
+        tried.append(own)
+
+
+def test_mixture_is_in_one_table(mixture: Study) -> None:
+    """Rows of trials.json have the hyperparameters of their own algorithm, as they were given, and every figure."""
+    rows = {row["run_id"]: row for row in _rows(mixture, "trials.json")}
+    for run in mixture.trials:
+        row = rows.pop(run.info.run_id)
+        assert {name: str(row[name]) for name in run.data.params} == run.data.params
+        assert ("learning_rate" in row) == (row["algorithm"] == "logistic")
+        assert {name: row[name] for name in _figures(run)} == pytest.approx(_figures(run))
+        assert run.data.metrics.keys() >= {name.replace("rmse", "accuracy") for name in (*CURVES, *ONE_OFF)}
+    assert rows == {}
+
+
+def test_mixture_is_trained_on_the_rows_that_were_asked_for(mixture: Study) -> None:
+    """500 of the 768 rows, 70 % of them for training."""
+    (prepare,) = mixture.prepares
+    assert (prepare.data.metrics["rows"], prepare.data.metrics["train_rows"]) == (500, 350)
+    assert "350 training and 150 test rows" in mixture.command.stdout
+
+
+def test_study_ends_when_its_time_is_up_with_the_best_by_then(limited: Study) -> None:
+    """FINISHED, with the best of the trials that had come to their end, refitted."""
+    assert limited.run.info.status == "FINISHED"
+    finished = [run for run in limited.trials if run.info.status == "FINISHED"]
+    best = min(finished, key=lambda run: run.data.metrics["val_rmse"])
+    assert limited.run.data.tags["sysmetrics.best_trial_run_id"] == best.info.run_id
+    assert limited.run.data.metrics["best_val_rmse"] == best.data.metrics["val_rmse"]
+    assert limited.run.data.metrics["test_rmse"] < 0.8
+    assert limited.run.data.metrics["search_time_s"] < 15 + 5
+
+
+def test_trials_that_still_ran_are_killed_and_say_why(limited: Study) -> None:
+    """No run is left RUNNING; what was measured until then stays."""
+    assert {run.info.status for run in limited.client.search_runs(["0"])} == {"FINISHED", "KILLED"}
+    killed = [run for run in limited.trials if run.info.status == "KILLED"]
+    assert len(killed) == 2
+    for run in killed:
+        assert run.data.params["batch_size"] == "2"
+        assert run.data.tags["sysmetrics.stop_reason"] == "time_limit_s=15 of the study"
+        assert run.data.metrics["val_rmse"] > 0
+    assert limited.run.data.metrics["stopped"] == 2
+    others = [run for run in limited.trials if run.info.status == "FINISHED"]
+    assert [run for run in others if "sysmetrics.stop_reason" in run.data.tags] == []
+
+
+def test_study_says_how_many_trials_its_time_was_enough_for(limited: Study) -> None:
+    """On the terminal, where the limit is announced too, and on the study's page."""
+    assert re.search(
+        r"^Search: 8 trials of 3 folds on 2 CPU cores, about .*, at most 15 s$", limited.command.stdout, re.M
+    )
+    says = "time_limit_s=15 ended the search: 4 of 8 trials were run to their end, 2 were cut off, 2 not started"
+    assert f"\n{says}\n" in limited.command.stdout
+    assert f"\n{says}.\n" in limited.run.data.tags["mlflow.note.content"]
+    assert "forecast_error_percent" not in limited.run.data.metrics
+    for text in ("Traceback", "Warning", "WARNING", "Reached timeout"):
+        assert text not in limited.command.stdout + limited.command.stderr

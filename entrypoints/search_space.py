@@ -1,0 +1,115 @@
+"""The hyperparameters of the user's own algorithm: JSON, or a YAML file -> the values to try for each."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from operator import index
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from scipy import stats
+
+from entrypoints.cleaning import one_line
+from entrypoints.errors import UserError
+from entrypoints.tables import shorten
+
+Values = Any  # a list of values, or one of scipy's distributions
+Space = dict[str, Values]
+
+DISTRIBUTIONS = {
+    "uniform": lambda low, high: stats.uniform(float(low), float(high - low)),
+    "loguniform": lambda low, high: stats.loguniform(float(low), float(high)),
+    "integers": lambda low, high: stats.randint(np.int64(index(low)), np.int64(index(high) + 1)),
+}
+_EXAMPLE = '{"hidden_layer_sizes": [[16], [64]], "alpha": [0.0001, 0.01]}'
+_LARGEST_KB = 100
+_SHOWN = 100  # characters of what was given
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML as people write it: 1e-5 is a number, which PyYAML takes for text because it has no point."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def parse(text: str, folder: Path) -> Space:
+    """The values of each hyperparameter.
+
+    Each is given as a list of values, as one value, or as ``{"uniform": [low, high]}``, ``loguniform`` or ``integers``
+    (both ends included) to draw from.
+
+    Args:
+        text: a JSON object, or the path of a YAML (or JSON) file that holds one.
+        folder: where a relative path starts.
+
+    Raises:
+        UserError: it is neither.
+    """
+    content = _json(text) if text.lstrip().startswith("{") else _file(text, folder)
+    if not isinstance(content, Mapping) or not content:
+        raise _wrong(text, "it names no hyperparameter")
+    return {str(name): _values(text, str(name), given) for name, given in content.items()}
+
+
+def is_distribution(values: Values) -> bool:
+    """Whether values are drawn, not listed."""
+    return not isinstance(values, list)
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise _wrong(text, f"it is no JSON: {error.msg} at character {error.pos + 1}") from None
+
+
+def _file(text: str, folder: Path) -> Any:
+    try:
+        path = folder / Path(text).expanduser()
+        if path.stat().st_size > _LARGEST_KB * 1000:
+            raise _wrong(text, f"the file is larger than {_LARGEST_KB} KB")
+        return yaml.load(path.read_text(encoding="utf-8"), _Yaml)
+    except (OSError, RuntimeError) as error:  # RuntimeError: nobody has the home folder that ~ names
+        why = error.strerror if isinstance(error, OSError) else one_line(error)
+        raise _wrong(text, f"it is neither a JSON object nor the path of a file ({why})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        raise _wrong(text, "the file is no YAML" + (f": see line {where.line + 1}" if where else "")) from None
+
+
+def _values(text: str, name: str, given: Any) -> Values:
+    if isinstance(given, Mapping):
+        return _distribution(text, name, given)
+    values = given if isinstance(given, list) else [given]
+    if not values:
+        raise _wrong(text, f"{name} has no value")
+    # By their text: lists (of layer sizes) cannot be hashed, and true is not 1.
+    return list({repr(value): value for value in values}.values())
+
+
+def _distribution(text: str, name: str, given: Mapping[Any, Any]) -> Values:
+    kinds = ", ".join(DISTRIBUTIONS)
+    try:
+        ((kind, (low, high)),) = given.items()
+        if not low < high or not math.isfinite(high - low) or (kind == "loguniform" and low <= 0):
+            raise ValueError
+        return DISTRIBUTIONS[kind](low, high)
+    except (ValueError, TypeError, OverflowError, KeyError):
+        raise _wrong(
+            text,
+            f"{name} is no distribution: {kinds} with two rising bounds, above 0 for loguniform and whole for "
+            'integers, are allowed, as in {"uniform": [0, 1]}',
+        ) from None
+
+
+def _wrong(text: str, why: str) -> UserError:
+    given = shorten(" ".join(text.split()), _SHOWN)
+    return UserError(f"grid={given}: {why}; give a list of values for each hyperparameter, such as {_EXAMPLE}")

@@ -1,0 +1,25 @@
+"""The settings of a study, as the command line makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from entrypoints.options import StudySettings, study_options
+
+
+def parsed(*arguments: str, options: Callable[[Any], Any] = study_options) -> dict[str, Any]:
+    """What a command with these options is called with. Raises what the command raises."""
+
+    @click.command()
+    @options
+    def command(**values: Any) -> None: ...
+
+    return command.make_context("command", list(arguments)).params
+
+
+def study_settings(**changes: Any) -> StudySettings:
+    """The settings of a command without arguments, but for these."""
+    return StudySettings(**(parsed() | changes))
