@@ -1,0 +1,58 @@
+"""Finished studies read back from MLflow: what each trial chose, what it cost, and the curves that it left."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from entrypoints.configuration import Configuration
+from entrypoints.full_study import trial_rows
+from entrypoints.options import SHARED
+from entrypoints.replay import Course
+
+CURVES = (
+    *("train_loss", "val_loss", "val_rmse", "val_accuracy", "mean_step_time_ms", "training_time_s"),
+    *("cpu_percent", "peak_memory_mb", "memory_growth_mb"),
+)
+
+
+def read(client: MlflowClient, study: Run) -> list[Course]:
+    """The trials of a study that have a report, in the order in which they began."""
+    run_ids = [row["run_id"] for row in trial_rows(client, study.info.run_id)]
+    courses = [_course(client.get_run(run_id), client) for run_id in run_ids if run_id]
+    return [course for course in courses if course.reports or course.stopped_at is not None]
+
+
+def _course(run: Run, client: MlflowClient) -> Course:
+    figures = {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
+    reports: dict[int, dict[str, float]] = {}
+    for name in CURVES:
+        if name in figures:
+            for point in client.get_metric_history(run.info.run_id, name):
+                reports.setdefault(point.step, {})[name] = point.value
+    stopped = run.data.tags.get("sysmetrics.stop_step") if run.info.status == "KILLED" else None
+    return Course(
+        configuration=_configuration(run.data.params),
+        figures=figures,
+        reports=reports,
+        diverged=run.data.tags.get("sysmetrics.diverged") == "true",
+        stopped_at=None if stopped is None else int(stopped),
+    )
+
+
+def _configuration(params: dict[str, str]) -> Configuration:
+    """What a trial trained; its run holds the text of each value."""
+    own = {name: _value(params[name]) for name in params if name not in (*SHARED, "algorithm", "batch_size")}
+    numbers = {name: int(params[name]) for name in ("batch_size", "seed", "max_steps", "max_epochs", "report_every")}
+    return Configuration(algorithm=params["algorithm"], hyperparameters=own, **numbers)
+
+
+def _value(text: str) -> Any:
+    """The number, list or switch that Python writes like this, else the word itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

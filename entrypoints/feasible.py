@@ -1,0 +1,91 @@
+"""Which trials meet the limits, which come nearest, which are the best for their cost, and what limits cannot tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from entrypoints.cost_model import noise
+from entrypoints.costs import USUAL_NOISE
+from entrypoints.forecast import kind
+from entrypoints.ledger import LEAST_DEGREES
+from entrypoints.record import TrialRecord
+from mlflow_sysmetrics.criteria import Criteria, Figures, Limit, Stop, Z
+
+MOSTLY = 0.5  # of the trials
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The trials of a study under its criteria; each group is best first, by score or by how near it comes."""
+
+    feasible: list[TrialRecord]
+    nearest: list[tuple[TrialRecord, list[Stop]]]
+    indistinct: list[str]
+
+
+def judge(criteria: Criteria, able: Sequence[TrialRecord], trials: Sequence[TrialRecord]) -> Judged:
+    """Sort the trials of a study by its criteria.
+
+    Args:
+        criteria: the limits.
+        able: the trials that ran to their end, best score first.
+        trials: all of them. One that was stopped is judged by what it had cost, or was predicted to.
+    """
+    finished = [trial.figures for trial in trials if trial.status == "FINISHED"]
+    feasible = [trial for trial in able if not criteria.violations(trial.figures, finished)]
+    known = [(trial, _expected(trial)) for trial in trials if trial.status != "FAILED" and not trial.diverged]
+    broken = [(trial, figures) for trial, figures in known if criteria.violations(figures, finished)]
+    broken.sort(key=lambda pair: criteria.excess(pair[1], finished))
+    nearest = [(trial, criteria.violations(figures, finished)) for trial, figures in broken]
+    return Judged(feasible, nearest, _indistinct(criteria, trials, finished))
+
+
+def front(
+    trials: Sequence[TrialRecord], score: str, costs: Sequence[str], higher_is_better: bool
+) -> list[dict[str, Any]]:
+    """The Pareto front of score against each cost: the trials that no other one beats without costing more."""
+    rows = []
+    for cost in costs:
+        both = [trial for trial in trials if score in trial.figures and cost in trial.figures]
+        best = None
+        for trial in sorted(both, key=lambda each: (each.figures[cost], _lower(each.figures[score], higher_is_better))):
+            lower = _lower(trial.figures[score], higher_is_better)
+            if best is None or lower < best:
+                best = lower
+                rows.append({"cost": cost, "value": trial.figures[cost], score: trial.figures[score]} | _which(trial))
+    return rows
+
+
+def _which(trial: TrialRecord) -> dict[str, Any]:
+    return {"run_id": trial.run_id, "trial_id": trial.trial_id, **trial.configuration.searched}
+
+
+def _lower(score: float, higher_is_better: bool) -> float:
+    return -score if higher_is_better else score
+
+
+def _expected(trial: TrialRecord) -> Mapping[str, float]:
+    """The figures of a trial; of one that was stopped for a prediction with what was predicted."""
+    ending = trial.ending
+    if ending is None:
+        return trial.figures
+    value = ending.prediction.value if ending.prediction else ending.stop.value
+    return {**trial.figures, ending.stop.metric: value}
+
+
+def _indistinct(criteria: Criteria, trials: Sequence[TrialRecord], finished: Sequence[Figures]) -> list[str]:
+    """The limits that lie within the noise of most trials' figures, so that they cannot tell these apart."""
+    kinds = [(kind(trial.configuration), trial.figures) for trial in trials if trial.status == "FINISHED"]
+    return [str(limit) for limit in criteria.limits if _within_noise(limit, kinds, finished)]
+
+
+def _within_noise(limit: Limit, kinds: Sequence[tuple[Any, Figures]], finished: Sequence[Figures]) -> bool:
+    name, number = limit.metric.name, limit.resolve(finished)
+    share = noise(kinds, name, LEAST_DEGREES)
+    band = Z * (USUAL_NOISE.get(name, 0.0) if share is None else share) * abs(number or 0.0)
+    values = [figures[name] for _, figures in kinds if name in figures]
+    if number is None or not values or not band:
+        return False
+    return sum(abs(value - number) <= band for value in values) > MOSTLY * len(values)

@@ -1,0 +1,68 @@
+"""What the trials of a study have cost so far, kept where all of them can ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import ray
+from ray.actor import ActorHandle
+
+from entrypoints.configuration import Configuration
+from entrypoints.cost_model import CostModel, noise
+from entrypoints.costs import USUAL_NOISE
+from entrypoints.forecast import kind
+from entrypoints.prediction import Prediction
+from mlflow_sysmetrics.criteria import Figures
+
+PREDICTED = ("mean_step_time_ms", "training_time_s", "elapsed_s", "peak_memory_mb", "memory_growth_mb")
+LEAST_DEGREES = 8  # of freedom, to say how much figures differ from run to run
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What a trial is told when it begins: the figures of the finished ones, the noise of each, what it will cost."""
+
+    finished: tuple[Figures, ...] = ()
+    noise: Figures = field(default_factory=lambda: dict(USUAL_NOISE))
+    predictions: dict[str, Prediction] = field(default_factory=dict)
+
+
+class Ledger:
+    """Collects what trials cost.
+
+    Args:
+        rows: training rows of a fold.
+        metrics: those that criteria name; of others nothing is kept.
+        first: what is known before the first trial: what a forecast has timed.
+    """
+
+    def __init__(self, rows: int, metrics: Iterable[str], first: Iterable[tuple[Configuration, Figures]] = ()) -> None:
+        self._metrics = tuple(metrics)
+        self._model = CostModel(rows)
+        self._finished: list[tuple[Configuration, Figures]] = []
+        for configuration, figures in first:
+            self._model.observe(configuration, figures)
+
+    def record(self, configuration: Configuration, figures: Figures, expected: Figures, ended: bool) -> None:
+        """Note a trial: its last figures, what they would have been at its end, and whether it came there."""
+        if ended:
+            self._finished.append((configuration, {name: figures[name] for name in self._metrics if name in figures}))
+        self._model.observe(configuration, expected)
+
+    def brief(self, configuration: Configuration) -> Brief:
+        """What is known for a trial that is about to begin."""
+        kinds = [(kind(each), figures) for each, figures in self._finished]
+        seen = {name: noise(kinds, name, LEAST_DEGREES) for name in self._metrics}
+        known = {name: value for name, value in seen.items() if value is not None}
+        predictions = {
+            name: prediction
+            for name in self._metrics
+            if name in PREDICTED and (prediction := self._model.predict(configuration, name))
+        }
+        return Brief(tuple(figures for _, figures in self._finished), USUAL_NOISE | known, predictions)
+
+
+def start(rows: int, metrics: Iterable[str], first: Iterable[tuple[Configuration, Figures]]) -> ActorHandle:
+    """A ledger in a process of its own. Ray must be running."""
+    return ray.remote(num_cpus=0)(Ledger).remote(rows, list(metrics), list(first))

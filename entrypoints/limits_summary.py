@@ -1,0 +1,153 @@
+"""What limits did to a study, for its run and its description: who met them, what was saved, what they cannot tell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from entrypoints import full_study
+from entrypoints.budget import Budget, Spending, account, key
+from entrypoints.configuration import Configuration
+from entrypoints.costs import COSTS
+from entrypoints.feasible import Judged, front, judge
+from entrypoints.forecast import Forecast
+from entrypoints.losses import better, score_name
+from entrypoints.options import StudySettings
+from entrypoints.prepared import Prepared
+from entrypoints.progress import duration
+from entrypoints.record import Record
+from entrypoints.runs import RecordedRun
+from entrypoints.stopping import Stopping
+
+NEAREST = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The study's own metrics, its tables by file name, a text for its description, and a line for the terminal.
+
+    ``nothing`` says in one sentence that no trial meets the limits and which come nearest; None if one does, or none
+    is known to break them.
+    """
+
+    metrics: dict[str, float]
+    tables: dict[str, list[dict[str, Any]]]
+    text: str
+    line: str
+    nothing: str | None
+
+
+def outcome(
+    run: RecordedRun,
+    settings: StudySettings,
+    data: Prepared,
+    trials: list[Configuration],
+    record: Record,
+    expected: Forecast,
+    stopping: Stopping,
+) -> Outcome:
+    """Judge the trials of a study under limits, and count what was saved."""
+    each = list(record.trials.values())
+    judged = judge(stopping.criteria, record.able, each)
+    budget = account(each, *_full_costs(run, settings, data, trials, expected))
+    how: Counter[str] = Counter(trial.ending.how for trial in each if trial.ending)
+    score, higher = f"val_{score_name(data.task)}", better(data.task, 1.0, than=0.0)
+    metrics = {
+        "feasible": float(len(judged.feasible)),
+        "skipped": float(how["skipped"]),
+        "spent_cpu_s": budget.spent.cpu_s,
+        "spent_wall_s": budget.spent.wall_s,
+        "saved_cpu_s": budget.saved.cpu_s,
+        "saved_wall_s": budget.saved.wall_s,
+        "saved_cpu_percent": budget.saved_cpu_percent,
+        "saved_wall_percent": budget.saved_wall_percent,
+    }
+    tables = {
+        "budget.json": budget.rows(),
+        "stops.json": _stops(record),
+        "pareto.json": front(judged.feasible or record.able, score, COSTS, higher),
+    }
+    return Outcome(
+        metrics,
+        {file: rows for file, rows in tables.items() if rows},
+        _text(stopping, judged, budget, len(each)),
+        _line(judged, budget, how, len(each)),
+        _nothing(stopping, judged) if judged.nearest and not judged.feasible else None,
+    )
+
+
+def _full_costs(
+    run: RecordedRun, settings: StudySettings, data: Prepared, trials: list[Configuration], expected: Forecast
+) -> tuple[dict[str, Spending], str]:
+    """What each configuration costs that runs to its end, and where that is known from."""
+    found = full_study.find(run.client, run.experiment_id, full_study.study_key(settings, data), trials)
+    if found is not None:
+        run_id, costs = found
+        return costs, f"the study without limits in run {run_id}"
+    return {
+        key(trial.searched): Spending(trial_s, trial_s)
+        for trial, trial_s in zip(trials, expected.trials_s, strict=True)
+    }, "the forecast, since no study without limits has run these trials"
+
+
+def _stops(record: Record) -> list[dict[str, Any]]:
+    """One row per trial that its limits ended."""
+    return [
+        {
+            "run_id": trial.run_id,
+            "criterion": trial.ending.stop.criterion,
+            "how": trial.ending.how,
+            "step": trial.ending.stop.step,
+            "value": trial.ending.stop.value,
+            "limit": trial.ending.stop.limit,
+            "predicted": trial.ending.prediction.value if trial.ending.prediction else None,
+            "low": trial.ending.prediction.low if trial.ending.prediction else None,
+            "high": trial.ending.prediction.high if trial.ending.prediction else None,
+            **trial.configuration.searched,
+        }
+        for trial in record.trials.values()
+        if trial.ending
+    ]
+
+
+def _line(judged: Judged, budget: Budget, how: Counter[str], trials: int) -> str:
+    ways = ", ".join(f"{count} {name}" for name, count in how.items()) or "none stopped"
+    return (
+        f"Limits: {len(judged.feasible)} of {trials} trials meet them; {ways}; saved {duration(budget.saved.cpu_s)} of "
+        f"CPU ({budget.saved_cpu_percent:.0f} %), counted against {budget.source}"
+    )
+
+
+def _text(stopping: Stopping, judged: Judged, budget: Budget, trials: int) -> str:
+    lines = [
+        f"**Limits**: `{stopping.criteria}`. {len(judged.feasible)} of {trials} trials meet them; the best of these is "
+        "the result. Filter the table by ``tags.`sysmetrics.feasible` = 'true'``; stopped trials are KILLED, and the "
+        "column `sysmetrics.stop_reason` says why.",
+        "",
+        f"**Budget**: {budget.spent.cpu_s:.1f} s of CPU spent, {budget.saved.cpu_s:.1f} s saved "
+        f"({budget.saved_cpu_percent:.0f} %; of the trials' wall time {budget.saved_wall_percent:.0f} %), counted "
+        f"against {budget.source}.",
+    ]
+    if budget.by_reason:
+        lines += ["", "| rule | trials stopped | CPU s saved |", "|---|---|---|"]
+        lines += [
+            f"| {row['reason']} | {row['trials']} | {row['saved_cpu_s']:.1f} |"
+            for row in sorted(budget.rows(), key=lambda row: -row["saved_cpu_s"])
+        ]
+    for limit in judged.indistinct:
+        lines += [
+            "",
+            f"`{limit}` cannot tell the configurations apart: most of their figures lie within what the same "
+            "configuration differs from run to run, so that no trial was stopped by this limit on that evidence.",
+        ]
+    return "\n".join(lines)
+
+
+def _nothing(stopping: Stopping, judged: Judged) -> str:
+    nearest = "; ".join(
+        f"{', '.join(f'{name}={value}' for name, value in trial.configuration.searched.items())} has "
+        + ", ".join(f"{stop.metric} {stop.value:.4g} (limit {stop.limit:.4g})" for stop in stops)
+        for trial, stops in judged.nearest[:NEAREST]
+    )
+    return f"criteria={stopping.criteria}: no trial meets them; the nearest are: {nearest}; raise these limits"

@@ -1,0 +1,80 @@
+"""What a trial will have cost at its end, from what its steps have cost so far."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from scipy import stats
+
+CONFIDENCE = 0.999  # of one bound: a trial is looked at many times
+BLOCK_STEPS = 10  # steps whose times are averaged: single ones are far from normal
+LEAST_BLOCKS = 5
+WARM_UP = 1  # steps that say nothing of those to come: the first one allocates
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An expected value and the interval around it."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
+
+
+class Extrapolation:
+    """Follows what each step adds to a total, such as seconds.
+
+    The interval is Student's t of the means of blocks of steps. Blocks are merged in pairs as they become many, which
+    keeps slow changes of the machine inside them and the memory small.
+    """
+
+    def __init__(self, block_steps: int = BLOCK_STEPS, most_blocks: int = 40, warm_up: int = WARM_UP) -> None:
+        self.steps = 0
+        self.total = 0.0
+        self._block_steps = block_steps
+        self._most_blocks = most_blocks
+        self._warm_up = warm_up
+        self._blocks: list[float] = []  # the mean of each full block
+        self._open = 0.0
+        self._open_steps = 0
+
+    def add(self, amount: float) -> None:
+        """One more step added so much."""
+        self.steps += 1
+        self.total += amount
+        if self.steps <= self._warm_up:
+            return
+        self._open += amount
+        self._open_steps += 1
+        if self._open_steps == self._block_steps:
+            self._blocks.append(self._open / self._block_steps)
+            self._open, self._open_steps = 0.0, 0
+            if len(self._blocks) == self._most_blocks:
+                pairs = zip(self._blocks[::2], self._blocks[1::2], strict=True)
+                self._blocks = [(first + second) / 2 for first, second in pairs]
+                self._block_steps *= 2
+
+    @property
+    def error(self) -> float | None:
+        """The standard error of the mean per step; None while there are too few blocks."""
+        if len(self._blocks) < LEAST_BLOCKS:
+            return None
+        return stdev(self._blocks) / math.sqrt(len(self._blocks))
+
+    def at(self, steps: int) -> Prediction | None:
+        """The total after so many steps; None while too little is known.
+
+        What is to come is expected at the mean of the blocks, in which a slow first step is not.
+        """
+        error = self.error
+        if error is None:
+            return None
+        rest = steps - self.steps
+        value = self.total + rest * fmean(self._blocks)
+        half = float(stats.t.ppf(CONFIDENCE, len(self._blocks) - 1)) * error * rest
+        return Prediction(value, value - half, value + half)
