@@ -81,17 +81,17 @@ def main(scenario: str, seeds: int, file: str | None, limited: str) -> None:
         rows: dict[str, list[Verdict]] = {}
         for seed in range(seeds):
             one_seed(params | {"seed": str(seed)}, store, limited, rows)
-    click.echo(f"\n{scenario}, {seeds} seeds: means over seeds; stops are sums")
+    click.echo(f"\n{scenario}, {seeds} seeds: means over seeds; stops are sums; none left: no feasible trial was run")
     click.echo(
         f"{'rule':34} {'CPU saved':>9} {'wall':>6} {'inf. cost':>9} {'false':>5} {'border':>6} {'feasible':>8} "
-        f"{'val regret':>10} {'test regret':>11}"
+        f"{'none left':>9} {'val regret':>10} {'test regret':>11}"
     )
     for rule, verdicts in rows.items():
         click.echo(
             f"{rule:34} {_mean(verdicts, 'saved_cpu'):9.1%} {_mean(verdicts, 'saved_wall'):6.1%} "
             f"{_mean(verdicts, 'infeasible_cost'):9.1%} {_sum(verdicts, 'false_stops'):5d} "
             f"{_sum(verdicts, 'borderline_stops'):6d} {_sum(verdicts, 'feasible'):8d} "
-            f"{_mean(verdicts, 'val_regret'):10.5f} {_mean(verdicts, 'test_regret'):11.5f}"
+            f"{_none_left(verdicts):9.0%} {_mean(verdicts, 'val_regret'):10.5f} {_mean(verdicts, 'test_regret'):11.5f}"
         )
 
 
@@ -182,7 +182,13 @@ def _rows(client: MlflowClient, full: Run) -> int:
 
 
 def _mean(verdicts: Sequence[Verdict], name: str) -> float:
-    return fmean(getattr(verdict, name) for verdict in verdicts)
+    """Of those that left a feasible trial: without one there is no regret to speak of."""
+    values = [value for verdict in verdicts if math.isfinite(value := getattr(verdict, name))]
+    return fmean(values) if values else math.nan
+
+
+def _none_left(verdicts: Sequence[Verdict]) -> float:
+    return fmean(math.isinf(verdict.val_regret) for verdict in verdicts)
 
 
 def _sum(verdicts: Sequence[Verdict], name: str) -> int:

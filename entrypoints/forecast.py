@@ -14,6 +14,7 @@ import ray
 import sklearn
 
 from entrypoints.configuration import Configuration
+from entrypoints.contention import CoreWait, own_share
 from entrypoints.cross_validation import LATENCY_ROWS, Fold
 from entrypoints.prepared import Prepared
 
@@ -134,14 +135,16 @@ def _timing(configuration: Configuration, data: Prepared) -> Timing:
     fold.step()  # the first step allocates
     steps: list[float] = []
     fits: list[float] = []
+    core_wait = CoreWait()
     while len(steps) < LEAST_STEPS or (len(steps) < MOST_STEPS and sum(steps) < KIND_WITHIN_S):
-        before, trained_s = time.perf_counter(), fold.training_time_s
+        before, trained_s, waited_s = time.perf_counter(), fold.training_time_s, core_wait()
         try:
             fold.step()
         except FloatingPointError:
             break
         steps.append(time.perf_counter() - before)
-        fits.append(fold.training_time_s - trained_s)
+        share = own_share(steps[-1], core_wait() - waited_s)
+        fits.append((fold.training_time_s - trained_s) * share)
     began = time.perf_counter()
     fold.validate()
     validate_s = time.perf_counter() - began

@@ -107,7 +107,7 @@ class Guard:
             self._end(self._judge.crossed(figures, step), "crossed")
 
     def stepped(self, step: int, training_time_s: float, elapsed_s: float) -> None:
-        """One more step is done: what it took, as seconds of one fold and of everything."""
+        """One more step is done: seconds of training of one fold, without waiting for a core, and of everything."""
         took = {"training_time_s": training_time_s, "elapsed_s": elapsed_s}
         for name, total in self._totals.items():
             total.add(took[name])
@@ -119,11 +119,17 @@ class Guard:
                 self._predicted(step)
 
     def reported(self, figures: Figures, step: int, errors: Figures) -> None:
-        """A point of every curve is there. At the last one there is nothing left to stop."""
-        if self._step_times is not None and self._step_times.error is not None:
-            errors = {**errors, "mean_step_time_ms": self._step_times.error}
+        """A point of every curve is there. At the last one there is nothing left to stop.
+
+        Times count as ``stepped`` was told them: those of the curves hold what other processes took from this one.
+        """
+        own: dict[str, float] = {name: total.total for name, total in self._totals.items() if total.steps}
+        times = self._step_times
+        if times is not None and times.error is not None:
+            own["mean_step_time_ms"] = times.total / times.steps
+            errors = {**errors, "mean_step_time_ms": times.error}
         if self.active and step < self._steps:
-            self._end(self._judge.see(figures, step, errors), "crossed")
+            self._end(self._judge.see({**figures, **own}, step, errors), "crossed")
 
     def diverged(self, val_loss: float, hopeless_loss: float, step: int) -> None:
         """End the trial, if anything is watched at all: from such a loss no model comes back."""

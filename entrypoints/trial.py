@@ -18,6 +18,7 @@ from ray import tune
 from ray.actor import ActorHandle
 
 from entrypoints.configuration import Configuration
+from entrypoints.contention import CoreWait, own_share
 from entrypoints.costs import MEMORY
 from entrypoints.cross_validation import CrossValidation
 from entrypoints.ledger import Brief
@@ -122,6 +123,7 @@ class Trial(tune.Trainable):
         sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
         gc.collect()
         gc.freeze()  # what the imports left is permanent: later collections need not look at it
+        self._core_wait = CoreWait()
         self._data, self._stopping, self._ledger, self._every_report = data, stopping, ledger, every_report
         wait_for_all(barrier)
         self._begin(config)
@@ -168,12 +170,21 @@ class Trial(tune.Trainable):
     def _train(self) -> None:
         """One step of every fold, and the points of the curves where they are due."""
         training, guard = self._training, self._guard
-        trained_s, elapsed_s = training.training_time_s, self._cost.elapsed_s
-        training.step(guard.ended)
         if guard.active:
-            guard.stepped(training.step_number, training.training_time_s - trained_s, self._cost.elapsed_s - elapsed_s)
+            self._train_guarded()
+        else:
+            training.step()
         if training.step_number % self._configuration.report_every == 0 or training.ended:
             self._report()
+
+    def _train_guarded(self) -> None:
+        """One step, and what it took. Time that other processes took from this one is no cost of the trial."""
+        training = self._training
+        trained_s, elapsed_s, waited_s = training.training_time_s, self._cost.elapsed_s, self._core_wait()
+        training.step(self._guard.ended)
+        took_s = self._cost.elapsed_s - elapsed_s
+        share = own_share(took_s, self._core_wait() - waited_s)
+        self._guard.stepped(training.step_number, (training.training_time_s - trained_s) * share, took_s)
 
     def _report(self) -> None:
         training = self._training
@@ -210,7 +221,7 @@ class Trial(tune.Trainable):
     def _tell(self, ended: bool) -> None:
         """Let the trials that follow know what this one has cost, unless it never began."""
         if self._ledger and self._training.step_number:
-            expected = self._figures if ended else self._guard.expected(self._figures)
+            expected = self._guard.expected(self._figures)
             self._ledger.record.remote(self._configuration, self._figures, expected, ended)
 
     def _result(self, tags: dict[str, str] | None = None, *, ended: bool = False) -> dict[str, Any]:

@@ -1,0 +1,40 @@
+"""How long this thread was ready to run and had to wait for a CPU core, because others had it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+_SCHEDSTAT = "/proc/thread-self/schedstat"  # Linux: time on a core and time waiting for one in ns, and how often
+
+
+class CoreWait:
+    """A clock of that time, for the thread that makes it. What the OS does not tell is 0.
+
+    Args:
+        read: the content of Linux's schedstat file of the thread; by default that of the calling one.
+    """
+
+    def __init__(self, read: Callable[[], bytes] | None = None) -> None:
+        self._read = read or _reader()
+
+    def __call__(self) -> float:
+        """Seconds waited since the thread began."""
+        try:
+            return int(self._read().split()[1]) / 1e9
+        except (OSError, ValueError, IndexError):
+            return 0.0
+
+
+def own_share(elapsed_s: float, waited_s: float) -> float:
+    """The share of a stretch of time in which the thread was not kept waiting for a core."""
+    return min(1.0, max(0.0, 1.0 - waited_s / elapsed_s)) if elapsed_s > 0 else 1.0
+
+
+def _reader() -> Callable[[], bytes]:
+    try:
+        file = Path(_SCHEDSTAT).open("rb", buffering=0)  # noqa: SIM115 - kept open: opening costs more than reading
+    except OSError:
+        return lambda: b""
+    return lambda: os.pread(file.fileno(), 64, 0)
