@@ -48,10 +48,11 @@ SCENARIOS = {
         "dataset": "diabetes",
         "algorithm": "sklearn.neural_network.MLPClassifier",
         "grid": json.dumps(
-            {"hidden_layer_sizes": [[8], [64], [256], [1024], [256, 256]], "learning_rate_init": [0.01, 0.001, 0.0001]}
+            {"hidden_layer_sizes": [[16], [128], [512, 512], [1024, 1024]], "learning_rate_init": [0.01, 0.001]}
         ),
         "batch_sizes": "16,64",
-        "folds": "5",
+        "folds": "3",
+        "max_steps": "200",
     },
     "mnist": {
         "target": "class",

@@ -49,7 +49,7 @@ def server() -> Iterator[OpenMLServer]:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["openml", "csv", "parquet"])
 def test_any_table_ends_in_a_model_for_raw_columns(kind: str, server: OpenMLServer, empty_store: Path) -> None:
-    """Found by id or as a file, searched and refitted, it predicts a row with a missing number and an unseen category."""
+    """Found by id or as a file, searched and refitted, it predicts a row with gaps and a new category."""
     dataset = {"openml": f"openml:{OPENML_ID}", "csv": "orders.csv", "parquet": "orders.parquet"}[kind]
     if kind == "csv":
         _orders().to_csv(empty_store / dataset, index=False)
