@@ -540,3 +540,77 @@ def test_crossed_from_a_thread_agrees_while_see_goes_on() -> None:
     assert not thread.is_alive()
     assert [stop.step for stop in stops if stop] == [2000]
     assert all(verdicts)
+
+
+NOISE = 0.1  # so that three standard deviations of a figure at a limit of 5 are 1.5
+
+
+@pytest.mark.parametrize(
+    ("text", "within", "beyond", "crossed"),
+    [
+        pytest.param("peak_memory_mb<=5", 6.4, 6.6, True, id="growing upper"),
+        pytest.param("model_size_kb<=5", 6.4, 6.6, True, id="fact upper"),
+        pytest.param("model_size_kb>=5", 3.6, 3.4, False, id="fact lower"),
+        pytest.param("val_loss<=5", 6.4, None, False, id="curve upper"),
+        pytest.param("peak_memory_mb>=5", 3.6, None, False, id="growing lower"),
+    ],
+)
+def test_noise_has_to_be_exceeded_before_the_end(text: str, within: float, beyond: float | None, crossed: bool) -> None:
+    """A limit broken by less stops nothing until the end, where the figure counts as it is."""
+    (metric,) = parsed(text).metrics
+    judge = parsed(text).judge(noise={metric: NOISE})
+    assert judge.see({metric: within}) is judge.crossed({metric: within}) is None
+    assert judge.see({metric: within}, final=True) == Stop(text, metric, within, 5.0)
+    if beyond is not None:
+        assert judge.see({metric: beyond}) == Stop(text, metric, beyond, 5.0)
+        assert (judge.crossed({metric: beyond}) is not None) is crossed
+
+
+@pytest.mark.parametrize(
+    ("value", "stops"), [pytest.param(5 + 2.49, False, id="within"), pytest.param(5 + 2.51, True, id="beyond")]
+)
+def test_noise_and_the_error_of_a_mean_add_up_in_squares(value: float, stops: bool) -> None:
+    """Three times an error of 2/3 and three times a noise of 1/2 are 2.5 together: they are independent."""
+    judge = parsed("mean_step_time_ms<=5").judge(noise={"mean_step_time_ms": NOISE})
+    figures = {"mean_step_time_ms": value}
+    assert (judge.see(figures, errors={"mean_step_time_ms": 2 / 3}) is not None) is stops
+    assert judge.see(figures) is None  # noise is no evidence
+
+
+def test_noise_is_a_share_of_the_resolved_limit() -> None:
+    """Of a relative limit of 6 it is 0.6, whatever the factor."""
+    judge = parsed("training_time_s<=2x median").judge(trials("training_time_s", *TIMES), {"training_time_s": NOISE})
+    assert judge.crossed({"training_time_s": 7.7}) is None
+    assert judge.crossed({"training_time_s": 7.9}) is not None
+    assert judge.limit("training_time_s") == 6
+
+
+def test_noise_of_a_negative_limit_widens_it() -> None:
+    """Three standard deviations above -5, not below."""
+    judge = parsed("model_size_kb<=-5").judge(noise={"model_size_kb": NOISE})
+    assert judge.crossed({"model_size_kb": -3.6}) is None
+    assert judge.crossed({"model_size_kb": -3.4}) is not None
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        pytest.param(None, id="none"),
+        pytest.param({}, id="empty"),
+        pytest.param({"training_time_s": 9.0}, id="of another metric"),
+        pytest.param({"peak_memory_mb": 0.0}, id="zero"),
+        pytest.param({"peak_memory_mb": NAN}, id="unknown"),
+    ],
+)
+def test_without_noise_a_limit_is_exact(noise: Mapping[str, float] | None) -> None:
+    """The least that is above it breaks it."""
+    judge = parsed("peak_memory_mb<=5").judge(noise=noise)
+    assert judge.see({"peak_memory_mb": 5.001}) is not None
+    assert judge.crossed({"peak_memory_mb": 5.001}) is not None
+
+
+def test_noise_does_not_change_patience() -> None:
+    """A curve is judged by how it moves within one trial."""
+    judge = parsed("val_loss patience 1").judge(noise={"val_loss": 9.0})
+    judge.see({"val_loss": 1.0})
+    assert judge.see({"val_loss": 1.001}) is not None

@@ -1,0 +1,176 @@
+"""The trials of a study under its limits: who meets them, who comes nearest, the front, limits that tell nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from reference import configured
+
+from entrypoints.costs import metrics
+from entrypoints.feasible import Judged, front, judge
+from entrypoints.prediction import Prediction
+from entrypoints.record import TrialRecord
+from entrypoints.stopping import Ending, How
+from mlflow_sysmetrics.criteria import Criteria, Figures, Stop
+
+TIME = "training_time_s<=1"
+
+
+def _trial(name: str, figures: Mapping[str, float], **values: Any) -> TrialRecord:
+    return TrialRecord(name, configured(), **{"status": "FINISHED", "figures": dict(figures), **values})
+
+
+def _stopped(name: str, value: float, how: How = "crossed", prediction: Prediction | None = None) -> TrialRecord:
+    ending = Ending(Stop(TIME, "training_time_s", value, 1.0, 10), how, prediction)
+    return _trial(name, {"training_time_s": 0.1}, status="KILLED", ending=ending)
+
+
+def _judged(text: str, *trials: TrialRecord) -> Judged:
+    """Judge trials; those that ran to their end are given as best first."""
+    able = [trial for trial in trials if trial.status == "FINISHED" and not trial.diverged]
+    return judge(Criteria.parse(text, metrics("regression")), able, trials)
+
+
+def _names(trials: Iterable[TrialRecord]) -> list[str]:
+    return [trial.trial_id for trial in trials]
+
+
+def test_feasible_trials_are_best_first() -> None:
+    """Those that ran to their end and break no limit, in the order in which they come."""
+    judged = _judged(
+        TIME,
+        _trial("best", {"training_time_s": 1.01}),
+        _trial("second", {"training_time_s": 0.9}),
+        _trial("third", {"training_time_s": 1.0}),
+        _trial("stopped by Tune", {"training_time_s": 0.5}, status="KILLED"),
+        _trial("diverged", {"training_time_s": 0.5}, diverged=True),
+        _trial("failed", {}, status="FAILED"),
+    )
+    assert _names(judged.feasible) == ["second", "third"]
+
+
+def test_nearest_trials_are_those_that_break_their_limits_by_least() -> None:
+    """Sums over limits, relative to each; what they break comes with them."""
+    judged = _judged(
+        f"{TIME}, peak_memory_mb<=100",
+        _trial("far", {"training_time_s": 3.0}),
+        _trial("feasible", {"training_time_s": 0.5}),
+        _trial("two", {"training_time_s": 1.1, "peak_memory_mb": 120.0}),
+        _trial("near", {"training_time_s": 1.2}),
+    )
+    assert _names(trial for trial, _ in judged.nearest) == ["near", "two", "far"]
+    two = [(stop.metric, stop.value, stop.limit) for stop in judged.nearest[1][1]]
+    assert two == [("training_time_s", 1.1, 1.0), ("peak_memory_mb", 120.0, 100.0)]
+
+
+def test_stopped_trials_are_near_by_what_they_were_predicted_to_cost() -> None:
+    """Not by the low bound of it, nor by what they had cost; one that crossed a limit by what it had when it did."""
+    judged = _judged(
+        TIME,
+        _trial("finished", {"training_time_s": 1.8}),
+        _stopped("crossed", 1.3),
+        _stopped("predicted", 1.1, "predicted", Prediction(2.5, 1.1, 3.0)),
+        _stopped("skipped", 1.1, "skipped", Prediction(1.5, 1.1, 3.0)),
+    )
+    nearest = [(trial.trial_id, stops[0].value) for trial, stops in judged.nearest]
+    assert nearest == [("crossed", 1.3), ("skipped", 1.5), ("finished", 1.8), ("predicted", 2.5)]
+
+
+def test_trials_without_a_model_are_not_near() -> None:
+    """Neither one that failed nor one that diverged is worth a higher limit."""
+    failed = _trial("failed", {"training_time_s": 1.1}, status="FAILED")
+    assert _judged(TIME, failed, _trial("diverged", {"training_time_s": 1.1}, diverged=True)).nearest == []
+
+
+def test_relative_limits_come_from_the_trials_that_came_to_their_end() -> None:
+    """The stopped ones are not in the median."""
+    finished = [_trial(str(time_s), {"training_time_s": time_s}) for time_s in (1.0, 2.0, 3.0, 4.0, 10.0)]
+    stopped = [_trial(f"stopped {number}", {"training_time_s": 0.1}, status="KILLED") for number in range(9)]
+    judged = _judged("training_time_s<=2x median", *finished, *stopped)
+    assert _names(judged.feasible) == ["1.0", "2.0", "3.0", "4.0"]
+    assert _names(trial for trial, _ in judged.nearest) == ["10.0"]
+
+
+SCORES = {"a": (1.0, 5.0), "b": (2.0, 4.0), "c": (3.0, 4.0), "d": (2.0, 3.0), "e": (4.0, 9.0), "f": (5.0, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("higher", "names"),
+    [
+        pytest.param(False, ["a", "d", "f"], id="lower is better"),
+        pytest.param(True, ["a", "e"], id="higher is better"),
+    ],
+)
+def test_front_holds_what_no_other_trial_beats_without_costing_more(higher: bool, names: list[str]) -> None:
+    """From the cheapest on; of equal costs the better score, of equal scores the cheaper one."""
+    trials = [_trial(name, {"cost": cost, "score": score}) for name, (cost, score) in SCORES.items()]
+    for order in (trials, trials[::-1]):
+        rows = front(order, "score", ["cost"], higher_is_better=higher)
+        assert [(row["trial_id"], row["value"], row["score"]) for row in rows] == [
+            (name, *SCORES[name]) for name in names
+        ]
+
+
+def test_front_of_equal_trials_is_one_of_them() -> None:
+    """The first."""
+    trials = [_trial(name, {"cost": 1.0, "score": 1.0}) for name in ("a", "b")]
+    assert [row["trial_id"] for row in front(trials, "score", ["cost"], higher_is_better=False)] == ["a"]
+
+
+def test_front_of_each_cost_names_the_trial_and_what_it_chose() -> None:
+    """A trial without a figure is not on the front of that one."""
+    trials = [
+        _trial("a", {"time": 1.0, "size": 9.0, "score": 1.0}, run_id="run a"),
+        _trial("b", {"size": 5.0, "score": 1.0}, run_id="run b"),
+        _trial("c", {"time": 0.5}),
+    ]
+    rows = front(trials, "score", ["time", "size"], higher_is_better=False)
+    chosen = trials[0].configuration.searched
+    assert rows == [
+        {"cost": "time", "value": 1.0, "score": 1.0, "run_id": "run a", "trial_id": "a", **chosen},
+        {"cost": "size", "value": 5.0, "score": 1.0, "run_id": "run b", "trial_id": "b", **chosen},
+    ]
+
+
+def _kinds(*means: float, spread: float = 0.05) -> list[TrialRecord]:
+    """Eight trials of each kind, which differ by a rate alone."""
+    random = np.random.default_rng(0)
+    return [
+        TrialRecord("id", configured(batch_size=8 * 2**place, learning_rate=rate), "FINISHED", figures)
+        for place, mean in enumerate(means)
+        for rate, figures in _noisy(random, mean, spread)
+    ]
+
+
+def _noisy(random: np.random.Generator, mean: float, spread: float) -> list[tuple[float, dict[str, float]]]:
+    return [(0.1 / number, {"training_time_s": mean * random.normal(1, spread)}) for number in range(1, 9)]
+
+
+@pytest.mark.parametrize(
+    ("trials", "text", "named"),
+    [
+        pytest.param(_kinds(1.0, 1.0, 1.0), TIME, True, id="in the middle of equal costs"),
+        pytest.param(_kinds(1.0, 1.0, 1.0), "training_time_s<=3", False, id="above equal costs"),
+        pytest.param(_kinds(0.1, 0.2, 5.0, 9.0), TIME, False, id="between clearly different kinds"),
+        pytest.param(_kinds(0.1, 1.0, 5.0), TIME, False, id="in the middle of a third"),
+        pytest.param(_kinds(0.1, 1.0, 1.0), TIME, True, id="in the middle of two thirds"),
+        pytest.param(_kinds(1.0, 1.0), "training_time_s<=1x median", True, id="relative"),
+        pytest.param(_kinds(0.8, 0.8, spread=0.3), TIME, True, id="a fifth below, of noisy trials"),
+        pytest.param(_kinds(0.8, 0.8, spread=0.01), TIME, False, id="a fifth below, of quiet ones"),
+        pytest.param(_kinds(0.8)[:2], TIME, True, id="a fifth below, of two with the usual noise"),
+        pytest.param(_kinds(1.0), "model_size_kb<=1", False, id="nothing known"),
+        pytest.param([], "training_time_s<=2x median", False, id="no trials"),
+    ],
+)
+def test_limit_inside_the_noise_of_most_trials_is_named(trials: list[TrialRecord], text: str, named: bool) -> None:
+    """It cannot tell them apart: they fall on either side of it by chance."""
+    assert _judged(text, *trials).indistinct == ([text] if named else [])
+
+
+def test_figures_without_noise_are_always_told_apart() -> None:
+    """A model's size is the same each time, so that the limit itself parts them."""
+    figures: list[Figures] = [{"model_size_kb": size} for size in (1.0, 1.0001)]
+    assert _judged("model_size_kb<=1", *(_trial("id", each) for each in figures)).indistinct == []
