@@ -71,10 +71,11 @@ class Extrapolation:
 
         What is to come is expected at the mean of the blocks, in which a slow first step is not.
         """
-        error = self.error
+        rest, error = steps - self.steps, self.error
+        if rest == 0:
+            return Prediction(self.total, self.total, self.total)
         if error is None:
             return None
-        rest = steps - self.steps
         value = self.total + rest * fmean(self._blocks)
         half = float(stats.t.ppf(CONFIDENCE, len(self._blocks) - 1)) * error * rest
         return Prediction(value, value - half, value + half)

@@ -198,7 +198,7 @@ def _guarded(course: Course, guard: Guard) -> int | None:
             return step
         guard.stepped(step + 1, step_s, elapsed_s)
         report = course.reports.get(step + 1)
-        if report is not None and step + 1 < course.steps:
+        if report is not None:
             if course.diverged and report.get(LOSS, math.inf) > DIVERGED_LOSS:  # an untrained model's is about 1
                 guard.diverged(report.get(LOSS, math.inf), DIVERGED_LOSS, step + 1)
             guard.crossed(report, step + 1)

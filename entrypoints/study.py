@@ -76,8 +76,10 @@ def run_study(run: RecordedRun, settings: StudySettings, limits: Limits | None =
             outcome = limits_summary.outcome(run, settings, data, trials, record, expected, rules.stopping)
         summary.log_tables(record, settings, outcome)
         if record.best is None:
-            nothing = outcome.nothing if outcome and record.able else None
-            raise UserError(nothing or summary.no_usable_trial(record, settings))
+            nothing = outcome.nothing if outcome and record.trials else None
+            why = nothing or summary.no_usable_trial(record, settings)
+            summary.log_study_without_result(run, settings, data, record, expected.search_s, outcome, why)
+            raise UserError(why)
         best = best_model.refit(record.best.configuration, data)
         best_model.log(run, best, data)
         stages.end("best model")

@@ -109,29 +109,10 @@ def log_study(
     outcome: Outcome | None = None,
 ) -> None:
     """Leave the study's own metrics, best trial and description in its run."""
-    trials, best = list(record.trials.values()), record.best
+    best, score = record.best, score_name(data.task)
     assert best is not None
-    score = score_name(data.task)
-    counts = Counter(trial.status for trial in trials)
-    search_s = (record.last_end or 0.0) - (record.first_start or 0.0)
-    # Of a search that was cut short, nobody knows how long it would have taken.
-    error = {} if cut_short(record, settings) else {"forecast_error_percent": (expected_seconds / search_s - 1) * 100}
-    mlflow.log_metrics(
-        {
-            f"best_val_{score}": best.figures[f"val_{score}"],
-            **best_figures,
-            "trials": len(trials),
-            "stopped": counts["KILLED"],
-            "failed": counts["FAILED"],
-            "diverged": sum(trial.diverged for trial in trials),
-            "search_time_s": search_s,
-            "forecast_time_s": expected_seconds,
-            **error,
-            **(outcome.metrics if outcome else {}),
-            "elapsed_s": time.time() - run.start,
-        },
-        step=0,
-    )
+    of_best = {f"best_val_{score}": best.figures[f"val_{score}"], **best_figures}
+    mlflow.log_metrics(of_best | _metrics(run, settings, record, expected_seconds, outcome), step=0)
     mlflow.set_tags(
         {
             "sysmetrics.best_trial_run_id": str(best.run_id),
@@ -140,6 +121,44 @@ def log_study(
             "mlflow.note.content": description(run, settings, data, record, best_figures, outcome),
         }
     )
+
+
+def log_study_without_result(
+    run: RecordedRun,
+    settings: StudySettings,
+    data: Prepared,
+    record: Record,
+    expected_seconds: float,
+    outcome: Outcome | None,
+    why: str,
+) -> None:
+    """Leave what is known of a study that has no model to choose: what it measured, and why that is not enough."""
+    mlflow.log_metrics(_metrics(run, settings, record, expected_seconds, outcome), step=0)
+    limits = f"\n\n{outcome.text}" if outcome else ""
+    note = f"**No model was chosen**: {why}.\n\n[All trials]({trials_view(run, data)}).{limits}"
+    run.client.set_tag(run.run_id, "mlflow.note.content", note)
+
+
+def _metrics(
+    run: RecordedRun, settings: StudySettings, record: Record, expected_seconds: float, outcome: Outcome | None
+) -> dict[str, float]:
+    """The study's figures that do not depend on a result."""
+    trials = list(record.trials.values())
+    counts = Counter(trial.status for trial in trials)
+    search_s = (record.last_end or 0.0) - (record.first_start or 0.0)
+    metrics = {
+        "trials": float(len(trials)),
+        "stopped": float(counts["KILLED"]),
+        "failed": float(counts["FAILED"]),
+        "diverged": float(sum(trial.diverged for trial in trials)),
+        "search_time_s": search_s,
+        "forecast_time_s": expected_seconds,
+        "elapsed_s": time.time() - run.start,
+    }
+    # Of a search that was cut short, or whose trials were, nobody knows how long it would have taken.
+    if not cut_short(record, settings) and not counts["KILLED"] and search_s > 0:
+        metrics["forecast_error_percent"] = (expected_seconds / search_s - 1) * 100
+    return metrics | (outcome.metrics if outcome else {})
 
 
 def log_tables(record: Record, settings: StudySettings, outcome: Outcome | None = None) -> None:

@@ -169,11 +169,13 @@ class Trial(tune.Trainable):
 
     def _train(self) -> None:
         """One step of every fold, and the points of the curves where they are due."""
-        training, guard = self._training, self._guard
-        if guard.active:
+        training, steps = self._training, self._training.step_number
+        if self._guard.active:
             self._train_guarded()
         else:
             training.step()
+        if training.step_number == steps:
+            return  # a limit was broken before each fold had its own
         if training.step_number % self._configuration.report_every == 0 or training.ended:
             self._report()
 
