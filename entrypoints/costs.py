@@ -22,6 +22,7 @@ _COSTS = (
     Metric("model_size_kb", Kind.FACT),
 )
 COSTS = tuple(metric.name for metric in _COSTS)
+FACTS = tuple(metric.name for metric in _COSTS if metric.kind is Kind.FACT)
 
 # How much one configuration's figure differs from run to run, as a share of it, until trials have shown it. Times on
 # a shared machine differ by a tenth; a process that had other trials before differs by a few pages.

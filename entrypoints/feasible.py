@@ -33,7 +33,7 @@ def judge(criteria: Criteria, able: Sequence[TrialRecord], trials: Sequence[Tria
         able: the trials that ran to their end, best score first.
         trials: all of them. One that was stopped is judged by what it had cost, or was predicted to.
     """
-    finished = [trial.figures for trial in trials if trial.status == "FINISHED"]
+    finished = [trial.figures for trial in trials if trial.complete]
     feasible = [trial for trial in able if not criteria.violations(trial.figures, finished)]
     known = [(trial, _expected(trial)) for trial in trials if trial.status != "FAILED" and not trial.diverged]
     broken = [(trial, figures) for trial, figures in known if criteria.violations(figures, finished)]
@@ -77,7 +77,7 @@ def _expected(trial: TrialRecord) -> Mapping[str, float]:
 
 def _indistinct(criteria: Criteria, trials: Sequence[TrialRecord], finished: Sequence[Figures]) -> list[str]:
     """The limits that lie within the noise of most trials' figures, so that they cannot tell these apart."""
-    kinds = [(kind(trial.configuration), trial.figures) for trial in trials if trial.status == "FINISHED"]
+    kinds = [(kind(trial.configuration), trial.figures) for trial in trials if trial.complete]
     return [str(limit) for limit in criteria.limits if _within_noise(limit, kinds, finished)]
 
 

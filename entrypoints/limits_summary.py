@@ -77,6 +77,15 @@ def outcome(
     )
 
 
+def mark_feasible(run: RecordedRun, record: Record, stopping: Stopping) -> None:
+    """Write the tag by which the UI filters anew where limits depend on other trials: each knew only earlier ones."""
+    if any(limit.statistic for limit in stopping.criteria.limits):
+        feasible = {trial.trial_id for trial in record.ranked}
+        for trial in record.able:
+            if trial.run_id:
+                run.client.set_tag(trial.run_id, "sysmetrics.feasible", str(trial.trial_id in feasible).lower())
+
+
 def _full_costs(
     run: RecordedRun, settings: StudySettings, data: Prepared, trials: list[Configuration], expected: Forecast
 ) -> tuple[dict[str, Spending], str]:
@@ -138,8 +147,8 @@ def _text(stopping: Stopping, judged: Judged, budget: Budget, trials: int) -> st
     for limit in judged.indistinct:
         lines += [
             "",
-            f"`{limit}` cannot tell the configurations apart: most of their figures lie within what the same "
-            "configuration differs from run to run, so that no trial was stopped by this limit on that evidence.",
+            f"`{limit}` cannot tell the configurations apart: most of their figures are as near to it as those of one "
+            "configuration are to each other from run to run. Differences within that are no reason to stop a trial.",
         ]
     return "\n".join(lines)
 

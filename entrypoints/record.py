@@ -36,6 +36,11 @@ class TrialRecord:
     run_id: str | None = None
     error: str | None = None
 
+    @property
+    def complete(self) -> bool:
+        """Whether it ran to its end and did not diverge: then its figures are those of its configuration."""
+        return self.status == "FINISHED" and not self.diverged
+
 
 class Record(tune.Callback):
     """Follows the search on the driver: each trial's last figures, the best so far, progress on the terminal.
@@ -96,13 +101,14 @@ class Record(tune.Callback):
     @property
     def ranked(self) -> list[TrialRecord]:
         """The trials that can be chosen, best first: they are able, and meet the criteria."""
-        finished = [record.figures for record in self.trials.values() if record.status == "FINISHED"]
-        return [record for record in self.able if not self._criteria.violations(record.figures, finished)]
+        able = self.able
+        finished = [record.figures for record in able]
+        return [record for record in able if not self._criteria.violations(record.figures, finished)]
 
     @property
     def able(self) -> list[TrialRecord]:
         """The trials that ran to their end and did not diverge, best first."""
-        able = [record for record in self.trials.values() if record.status == "FINISHED" and not record.diverged]
+        able = [record for record in self.trials.values() if record.complete]
         return sorted(able, key=lambda record: record.figures[self._score], reverse=better(self._task, 1.0, than=0.0))
 
     def _end(self, trial: TuneTrial) -> TrialRecord:

@@ -15,13 +15,13 @@ import numpy as np
 
 from entrypoints.budget import Spending, spent, total
 from entrypoints.configuration import Configuration
+from entrypoints.costs import FACTS
 from entrypoints.cross_validation import DIVERGED_LOSS
 from entrypoints.ledger import Ledger
 from entrypoints.stopping import Guard, Stopping
 from mlflow_sysmetrics.criteria import Criteria, Figures
 
 LOSS = "val_loss"
-FACTS = ("inference_latency_ms", "model_size_kb")
 REDUCTION = 4  # of Ray Tune's ASHA: the share of trials that a rung lets through is one of so many
 
 

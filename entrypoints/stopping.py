@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from entrypoints.ledger import Brief
@@ -38,8 +38,9 @@ class Ending:
         """In one line, e.g. ``peak_memory_mb<=300 at step 100: 412.3``."""
         if self.prediction is None:
             return str(self.stop)
-        before = "before it began" if self.how == "skipped" else f"at step {self.stop.step}"
-        return f"{self.stop.criterion} predicted {before}: {self.prediction}"
+        when = "before it began" if self.how == "skipped" else f"at step {self.stop.step}"
+        limit, _, _ = str(replace(self.stop, step=None)).rpartition(": ")  # of a relative one with its number
+        return f"{limit} predicted {when}: {self.prediction}"
 
     @property
     def tags(self) -> dict[str, str]:

@@ -73,6 +73,7 @@ def run_study(run: RecordedRun, settings: StudySettings, limits: Limits | None =
         stages.end("search")
         outcome = None
         if rules.stopping:
+            limits_summary.mark_feasible(run, record, rules.stopping)
             outcome = limits_summary.outcome(run, settings, data, trials, record, expected, rules.stopping)
         summary.log_tables(record, settings, outcome)
         if record.best is None:

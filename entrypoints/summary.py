@@ -75,6 +75,8 @@ def no_usable_trial(record: Record, settings: StudySettings) -> str:
         advice = "raise time_limit_s, or shorten the trials with max_steps, max_epochs, max_rows or folds"
         return f"no model to choose: {limited}, {found}; {advice}"
     advice = f"the first error was {errors[0]}" if errors else "lower the learning rates or max_steps"
+    if stopped := sum(trial.ending is not None for trial in trials if not trial.diverged):
+        found, advice = f"{found}, and {stopped} were stopped by their limits", "loosen the criteria"
     return f"no model to choose: of {len(trials)} trials {found}; {advice}"
 
 

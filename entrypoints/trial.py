@@ -19,7 +19,7 @@ from ray.actor import ActorHandle
 
 from entrypoints.configuration import Configuration
 from entrypoints.contention import CoreWait, own_share
-from entrypoints.costs import MEMORY
+from entrypoints.costs import FACTS, MEMORY
 from entrypoints.cross_validation import CrossValidation
 from entrypoints.ledger import Brief
 from entrypoints.prediction import LEAST_BLOCKS
@@ -34,7 +34,6 @@ from mlflow_sysmetrics.sampling import ProcessSampler
 RESULT_EVERY_S = 1.0  # a result a second keeps a long trial live at little cost to the driver
 CPU = "process_cpu_percent"
 COSTS = ("cpu_percent", "peak_memory_mb", "memory_growth_mb")
-FACTS = ("inference_latency_ms", "model_size_kb")
 
 
 class Cost:
@@ -217,7 +216,7 @@ class Trial(tune.Trainable):
         if self._guard.active:
             feasible = ended and self._guard.feasible(self._figures)
             tags |= {"sysmetrics.feasible": str(feasible).lower()} | (ending.tags if ending else {})
-            self._tell(ended)
+            self._tell(ended and not training.diverged)
         return self._result(tags, ended=ended) | {"done": True, "folds": folds, "ending": ending}
 
     def _tell(self, ended: bool) -> None:

@@ -16,7 +16,7 @@ from study_settings import study_settings
 from entrypoints.costs import metrics
 from entrypoints.forecast import Forecast
 from entrypoints.full_study import STUDY_KEY, study_key
-from entrypoints.limits_summary import NEAREST, Outcome, outcome
+from entrypoints.limits_summary import NEAREST, Outcome, mark_feasible, outcome
 from entrypoints.prediction import Prediction
 from entrypoints.progress import Progress
 from entrypoints.record import Record, TrialRecord
@@ -83,6 +83,24 @@ def test_metrics_of_the_study_say_who_met_the_limits_and_what_was_saved(run: Rec
         "saved_cpu_percent": pytest.approx(100 * 27 / 32),
         "saved_wall_percent": pytest.approx(100 * 24 / 34),
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "tags"),
+    [
+        pytest.param("training_time_s<=1x median after 2", ["true", "false"], id="relative-judged-by-all"),
+        pytest.param(TIME, [None, None], id="absolute-left-to-the-trials"),
+    ],
+)
+def test_tag_of_feasible_trials_is_that_of_the_whole_study(run: RecordedRun, text: str, tags: list[str | None]) -> None:
+    """A trial judges a relative limit by those before it; the tag by which the UI filters counts all of them."""
+    created = [run.client.create_run(run.experiment_id).info.run_id for _ in tags]
+    trials = [_trial(place, {"training_time_s": 0.5 + place}, run_id=run_id) for place, run_id in enumerate(created)]
+    stopping = Stopping(Criteria.parse(text, metrics("regression")), predict=True)
+    record = Record("regression", Progress(len(trials), "val_rmse"), stopping.criteria)
+    record.trials = {trial.trial_id: trial for trial in trials}
+    mark_feasible(run, record, stopping)
+    assert [run.client.get_run(run_id).data.tags.get("sysmetrics.feasible") for run_id in created] == tags
 
 
 def test_stopped_trials_are_a_table(run: RecordedRun) -> None:
