@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -16,7 +17,10 @@ from entrypoints.prediction import Prediction
 from mlflow_sysmetrics.criteria import Figures
 
 PREDICTED = ("mean_step_time_ms", "training_time_s", "elapsed_s", "peak_memory_mb", "memory_growth_mb")
+ANSWER_WITHIN_S = 10.0
 LEAST_DEGREES = 8  # of freedom, to say how much figures differ from run to run
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,3 +70,15 @@ class Ledger:
 def start(rows: int, metrics: Iterable[str], first: Iterable[tuple[Configuration, Figures]]) -> ActorHandle:
     """A ledger in a process of its own. Ray must be running."""
     return ray.remote(num_cpus=0)(Ledger).remote(rows, list(metrics), list(first))
+
+
+def ask(ledger: ActorHandle | None, configuration: Configuration) -> Brief:
+    """What a ledger knows for a trial that is about to begin; nothing where there is none, or it does not answer."""
+    if ledger is None:
+        return Brief()
+    try:
+        brief: Brief = ray.get(ledger.brief.remote(configuration), timeout=ANSWER_WITHIN_S)
+    except ray.exceptions.RayError as error:
+        logger.warning("A trial begins without knowing what the others have cost: %s", error)
+        return Brief()
+    return brief

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from statistics import stdev
 from typing import Any
 
-import ray
 import sklearn
 from ray import tune
 from ray.actor import ActorHandle
@@ -21,7 +20,7 @@ from entrypoints.configuration import Configuration
 from entrypoints.contention import CoreWait, own_share
 from entrypoints.costs import FACTS, MEMORY
 from entrypoints.cross_validation import CrossValidation
-from entrypoints.ledger import Brief
+from entrypoints.ledger import ask
 from entrypoints.prediction import LEAST_BLOCKS
 from entrypoints.prepared import Prepared
 from entrypoints.stopping import Guard, Stopping
@@ -142,8 +141,7 @@ class Trial(tune.Trainable):
         self._points: list[Point] = []
         self._figures: dict[str, float] = {}
         self._training = CrossValidation(self._configuration, self._data)
-        brief = ray.get(self._ledger.brief.remote(self._configuration)) if self._ledger else Brief()
-        self._guard = Guard(self._stopping, brief, self._training.steps)
+        self._guard = Guard(self._stopping, ask(self._ledger, self._configuration), self._training.steps)
         self._cost = Cost(self._read if self._guard.active else None)
 
     def step(self) -> dict[str, Any]:

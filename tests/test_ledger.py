@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import ray
 from reference import configured
 
 from entrypoints.configuration import Configuration
 from entrypoints.costs import USUAL_NOISE
-from entrypoints.ledger import LEAST_DEGREES, Brief, Ledger
+from entrypoints.ledger import LEAST_DEGREES, Brief, Ledger, ask, start
 
 ROWS = 1000
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
@@ -108,3 +109,20 @@ def test_later_records_do_not_change_a_brief() -> None:
     brief = ledger.brief(_of(8))
     ledger.record(_of(8), {"training_time_s": 1.0}, {}, ended=True)
     assert brief == Brief()
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_trial_is_told_by_the_ledger_s_process_what_the_others_have_cost() -> None:
+    """What one trial records there, the next one is told."""
+    process = start(ROWS, ["training_time_s"], [])
+    configuration = _of(8)
+    process.record.remote(configuration, {"training_time_s": 2.0, "val_loss": 0.5}, {"training_time_s": 2.0}, True)
+    assert ask(process, configuration).finished == ({"training_time_s": 2.0},)
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_trial_begins_without_a_ledger_that_has_died() -> None:
+    """It then knows nothing, which costs it no training."""
+    process = start(ROWS, ["training_time_s"], [])
+    ray.kill(process)
+    assert ask(process, _of(8)) == Brief() == ask(None, _of(8))
