@@ -78,21 +78,17 @@ def _expected(trial: TrialRecord) -> Mapping[str, float]:
 def _indistinct(criteria: Criteria, trials: Sequence[TrialRecord], finished: Sequence[Figures]) -> list[str]:
     """The limits that lie within the noise of most trials' figures, so that they cannot tell these apart."""
     kinds = [(kind(trial.configuration), trial.figures) for trial in trials if trial.complete]
-    return [str(limit) for limit in criteria.limits if _within_noise(limit, kinds, finished, _stopped(limit, trials))]
-
-
-def _stopped(limit: Limit, trials: Sequence[TrialRecord]) -> list[Figures]:
-    """What is expected of the trials that a limit has told apart."""
-    return [_expected(trial) for trial in trials if trial.ending and trial.ending.stop.criterion == str(limit)]
+    told = [trial.ending.stop.criterion for trial in trials if trial.ending]  # beyond the noise of their figures
+    return [str(limit) for limit in criteria.limits if _within_noise(limit, kinds, finished, told.count(str(limit)))]
 
 
 def _within_noise(
-    limit: Limit, kinds: Sequence[tuple[Any, Figures]], finished: Sequence[Figures], stopped: Sequence[Figures]
+    limit: Limit, kinds: Sequence[tuple[Any, Figures]], finished: Sequence[Figures], told_apart: int
 ) -> bool:
     name, number = limit.metric.name, limit.resolve(finished)
     share = noise(kinds, name, LEAST_DEGREES)
     band = Z * (USUAL_NOISE.get(name, 0.0) if share is None else share) * abs(number or 0.0)
-    values = [figures[name] for figures in (*(figures for _, figures in kinds), *stopped) if name in figures]
+    values = [figures[name] for _, figures in kinds if name in figures]
     if number is None or not values or not band:
         return False
-    return sum(abs(value - number) <= band for value in values) > MOSTLY * len(values)
+    return sum(abs(value - number) <= band for value in values) > MOSTLY * (len(values) + told_apart)

@@ -76,7 +76,8 @@ class CriteriaStopper(Stopper):
         if judge is None:
             judge = self._judges[trial_id] = self._criteria.judge(self._finished)
         figures = flatten_dict(result)
-        stop = judge.see(figures, int(result.get(TRAINING_ITERATION, 0)))
+        # Of one that has ended there is nothing left to stop, and a function's last result comes a second time.
+        stop = None if result.get(DONE) else judge.see(figures, int(result.get(TRAINING_ITERATION, 0)))
         if stop is not None:
             result[STOP_KEY] = {
                 "sysmetrics.stop_reason": str(stop),

@@ -11,13 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from statistics import median
+from typing import Any, TypeVar
 
 import psutil
 import pytest
 from mlflow import MlflowClient
+from mlflow.artifacts import load_dict
 from mlflow.entities import Run
 
 ROOT = Path(__file__).parent.parent
@@ -32,6 +34,17 @@ STUDY = {
     "alphas": "0.001",
     "folds": "3",
     "max_steps": "2000",
+    "cpus": "2",
+}
+# At equal epochs a batch of two rows takes a hundred times as long as one of 256. Nothing diverges.
+OF_TWO_KINDS = {
+    "batch_sizes": "2,256",
+    "learning_rates": "0.01,0.003,0.001",
+    "alphas": "0.0001,0.001,0.01",
+    "folds": "3",
+    "max_steps": "0",
+    "max_epochs": "3",
+    "report_every": "20",
     "cpus": "2",
 }
 
@@ -195,6 +208,26 @@ class Study:
         """A metric's values by step."""
         return {point.step: point.value for point in self.client.get_metric_history(run.info.run_id, metric)}
 
+    def rows(self, file: str) -> list[dict[str, Any]]:
+        """A logged table's rows, without the cells that are empty."""
+        table = load_dict(f"{self.run.info.artifact_uri}/{file}")
+        rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+        return [{name: cell for name, cell in row.items() if cell is not None} for row in rows]
+
+
+@dataclass(frozen=True)
+class UnderLimits:
+    """A full study, and in the same store the same one with a limit on the training time between its two kinds."""
+
+    full: Study
+    study: Study
+    limit_s: float
+
+    @property
+    def criterion(self) -> str:
+        """The limit, as it is given."""
+        return f"training_time_s<={self.limit_s}"
+
 
 def children(client: MlflowClient, parent: Run, kind: str) -> list[Run]:
     """The runs of one kind nested under a run."""
@@ -246,11 +279,11 @@ def run_project(start_project: StartProject) -> RunProject:
 
 @pytest.fixture(scope="session")
 def run_study(run_project: RunProject) -> Callable[..., Study]:
-    """Run `mlflow run -e tune` to its end and find its runs."""
+    """Run `mlflow run -e tune`, or another entry point that is a study, to its end and find its runs."""
 
-    def run(folder: Path, **params: object) -> Study:
+    def run(folder: Path, entry: str = "tune", **params: object) -> Study:
         before = _project_files()
-        command = run_project("tune", folder, **params)
+        command = run_project(entry, folder, **params)
         assert command.exit_code == 0, f"the study did not succeed:\n{command.stdout}\n{command.stderr}"
         written = _project_files() - before
         client = MlflowClient(store_uri(folder))
@@ -267,6 +300,28 @@ def run_study(run_project: RunProject) -> Callable[..., Study]:
 def study(run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory) -> Study:
     """One small study of four trials, of which at least one diverges. No test adds anything to its store."""
     return _made_once("study", lambda: run_study(tmp_path_factory.mktemp("study"), **STUDY), tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def under_limits(
+    study: Study, run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory
+) -> UnderLimits:
+    """A study of 18 trials, of which a limit stops nine, beside what they cost to their end and the small study."""
+
+    def run() -> UnderLimits:
+        folder = copy_store(study.folder, tmp_path_factory.mktemp("limits"))
+        full = run_study(folder, **OF_TWO_KINDS)
+        times_s = {
+            size: [run.data.metrics["training_time_s"] for run in full.trials if run.data.params["batch_size"] == size]
+            for size in ("2", "256")
+        }
+        # Far below the long ones, so that they are known early, and far above the short ones.
+        limit_s = float(f"{median(times_s['2']) / 4:.4g}")
+        assert max(times_s["256"]) < limit_s / 2
+        limits = UnderLimits(full, full, limit_s)
+        return replace(limits, study=run_study(folder, "early_stop", **OF_TWO_KINDS, criteria=limits.criterion))
+
+    return _made_once("under_limits", run, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

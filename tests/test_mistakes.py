@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from conftest import Command, Finished, RunProject, Study, clean_environment, copy_store, store_uri
 from mlflow import MlflowClient
 
+from entrypoints.early_stop import early_stop
 from entrypoints.tune import tune
 
 WITHIN_S = 15.0
@@ -146,7 +147,11 @@ def test_unreachable_server_is_answered_with_one_sentence(project: Path, tmp_pat
 
 
 MLP = "sklearn.neural_network.MLPRegressor"
-DO = "give|use|choose|look|convert|mend|name|replace|add|lower|set|leave|see|the largest batch|the built-in ones take"
+DO = (
+    "give|use|choose|look|convert|mend|name|replace|add|lower|set|leave|see|the largest batch|the built-in ones take|"
+    "write|keep|one of|no value can meet both, so move or drop|the unit is in the metric's name|only"
+)
+LIMITS = {"criteria", "predict", "scheduler"}
 FILES: dict[str, str | bytes] = {
     "table.xlsx": b"PK",
     "empty.csv": "",
@@ -207,7 +212,7 @@ BAD_INPUTS = [
     _bad("no-grid-file", "grid=none.yaml: it is neither", "a JSON object", algorithm=MLP, grid="none.yaml"),
     _bad("no-value", 'grid={"alpha": []}: alpha has no value', "a list", algorithm=MLP, grid='{"alpha": []}'),
     _bad("unknown-name", f"grid: depth is no hyperparameter of {MLP}", "alpha", algorithm=MLP, grid='{"depth": 3}'),
-    _bad("taken-name", "grid: batch_size is a parameter", "--help", algorithm=MLP, grid='{"batch_size": 8}'),
+    _bad("taken-name", "grid: batch_size is set by a parameter", "--help", algorithm=MLP, grid='{"batch_size": 8}'),
     _bad("value", f"algorithm={MLP} with alpha=-1 ", "in the range [0.0, inf)", algorithm=MLP, grid='{"alpha": -1}'),
     _bad("grid-of-a-built-in", "grid: alpha belong", "learning_rates and alphas", grid='{"alpha": [1]}'),
     _bad(
@@ -222,6 +227,33 @@ BAD_INPUTS = [
     _bad("samples", "samples=5: ", "search=random", samples="5"),
     _bad("trials", "max_trials=-1: ", "a whole number from 0", max_trials="-1"),
     _bad("time", "time_limit_s=1h: ", "a number from 0", time_limit_s="1h"),
+    _bad("no-criteria", "criteria=: at character 1, ", "peak_memory_mb<=300", criteria=""),
+    _bad(
+        *(
+            "unknown-metric",
+            'criteria=memory_mb<=300: at character 1, "memory_mb" is no known metric',
+            "peak_memory_mb",
+        ),
+        criteria="memory_mb<=300",
+    ),
+    _bad("other-tasks-score", "criteria=val_accuracy>=0.7: ", "val_rmse", criteria="val_accuracy>=0.7"),
+    _bad("test-score", "criteria=test_rmse<=1: at character 1, ", "val_rmse", criteria="test_rmse<=1"),
+    _bad("no-comparison", "criteria=elapsed_s=3: at character 10, ", "<=", criteria="elapsed_s=3"),
+    _bad("no-number", "criteria=elapsed_s<=: at character 12, ", "such as 300", criteria="elapsed_s<="),
+    _bad(
+        "a-unit",
+        'criteria=elapsed_s<=3s: at character 13, "s"',
+        "unit is in the metric's name",
+        criteria="elapsed_s<=3s",
+    ),
+    _bad("statistic", "criteria=elapsed_s<=2x max: ", "best, mean, median", criteria="elapsed_s<=2x max"),
+    _bad("patience", "criteria=elapsed_s patience 3: ", "val_loss", criteria="elapsed_s patience 3"),
+    _bad("number-first", "criteria=3>=elapsed_s: ", "elapsed_s<=3", criteria="3>=elapsed_s"),
+    _bad("twice", "criteria=elapsed_s<=3, elapsed_s<4: ", "keep one", criteria="elapsed_s<=3, elapsed_s<4"),
+    _bad("contradiction", "criteria=elapsed_s<=3, elapsed_s>4: ", "drop one", criteria="elapsed_s<=3, elapsed_s>4"),
+    _bad("two-lines", "criteria=elapsed_s<=3 elapsed_s<4: ", "a comma", criteria="elapsed_s<=3\nelapsed_s<4"),
+    _bad("predict", "predict=yes: ", "on or off", predict="yes"),
+    _bad("scheduler", "scheduler=bohb: ", "none or asha or median", scheduler="bohb"),
 ]
 
 
@@ -250,7 +282,8 @@ def test_every_bad_input_is_answered_in_one_sentence(
     here: Path, options: dict[str, str], says: str, allowed: tuple[str, ...]
 ) -> None:
     """All that is printed is one line: what was given, what is allowed, and what to do. No trial is run."""
-    result = CliRunner().invoke(tune, [part for name, value in options.items() for part in (f"--{name}", value)])
+    command = early_stop if options.keys() & LIMITS else tune
+    result = CliRunner().invoke(command, [part for name, value in options.items() for part in (f"--{name}", value)])
     assert result.exit_code == 1
     assert result.output == f"Error: {_sentence(result.output)}\n"
     assert _sentence(result.output).startswith(says.replace("HERE", str(here)))

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from study_settings import parsed, study_settings
 
 from entrypoints.errors import UserError
-from entrypoints.options import DatasetType, StudySettings, dataset_options, study_options
+from entrypoints.options import DatasetType, Limits, StudySettings, dataset_options, limit_options, study_options
 
 ROOT = Path(__file__).parent.parent
 OF_DATA = {"dataset": "red_wine", "target": "auto", "max_rows": 0, "folds": 10, "seed": 0}
@@ -35,6 +35,7 @@ OF_SEARCH = {
     "report_every": 100,
     "cpus": 0,
 }
+OF_LIMITS = {"criteria": "auto", "predict": "on", "scheduler": "none"}
 
 
 def test_options_without_arguments_are_the_documented_defaults() -> None:
@@ -50,6 +51,42 @@ def test_options_are_the_settings_of_a_study() -> None:
 def test_options_of_prepare_are_the_data_part_of_those_of_a_study() -> None:
     """What is prepared depends on the dataset and its split alone."""
     assert parsed(options=dataset_options) == OF_DATA
+
+
+def test_limits_without_arguments_are_the_documented_defaults() -> None:
+    """Each option is one limit, under the same name; what a study searches is not among them."""
+    assert parsed(options=limit_options) == OF_LIMITS
+    assert {field.name for field in fields(Limits)} == set(OF_LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        pytest.param("criteria", "peak_memory_mb<=300, val_loss patience 3", id="criteria"),
+        pytest.param("predict", "off", id="predict"),
+        pytest.param("scheduler", "asha", id="asha"),
+        pytest.param("scheduler", "median", id="median"),
+    ],
+)
+def test_limit_takes_a_value_that_is_allowed(name: str, text: str) -> None:
+    """As it stands: criteria are read when the dataset's task is known."""
+    assert parsed(f"--{name}", text, options=limit_options) == OF_LIMITS | {name: text}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "allowed", "default"),
+    [
+        pytest.param("predict", "true", "on or off is allowed", "on", id="predict"),
+        pytest.param("predict", "", "on or off is allowed", "on", id="empty"),
+        pytest.param("scheduler", "hyperband", "none or asha or median is allowed", "none", id="scheduler"),
+        pytest.param("scheduler", "ASHA", "none or asha or median is allowed", "none", id="other-case"),
+    ],
+)
+def test_limit_refuses_another_value_in_one_sentence(name: str, text: str, allowed: str, default: str) -> None:
+    """It names the option, what was given, what is allowed, and the default."""
+    with pytest.raises(UserError) as raised:
+        parsed(f"--{name}", text, options=limit_options)
+    assert raised.value.message == f"{name}={text}: {allowed}; leave it out for the default, {default}"
 
 
 def test_trials_share_what_no_trial_chooses() -> None:
@@ -192,6 +229,7 @@ def test_every_option_has_a_help_text_and_shows_its_default() -> None:
 
     @click.command()
     @study_options
+    @limit_options
     def command(**values: Any) -> None: ...
 
     options = [param for param in command.params if isinstance(param, click.Option)]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,9 +18,18 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from ray import cloudpickle, tune
+from ray.tune.schedulers import ASHAScheduler
 
+from mlflow_sysmetrics.criteria import Criteria
 from mlflow_sysmetrics.points import Point
-from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY, SystemMetricsCallback, error_line, payload
+from mlflow_sysmetrics.ray_tune import (
+    PAYLOAD_KEY,
+    STOP_KEY,
+    CriteriaStopper,
+    SystemMetricsCallback,
+    error_line,
+    payload,
+)
 
 LIMIT_S = 60.0  # what has not come by then fails the test
 CASES = ("ends", "plain", "stopped", "raises", "setup")
@@ -433,3 +444,155 @@ def test_payload_is_made_of_plain_values() -> None:
 def test_error_line_is_the_exception_and_its_message(traceback: str | None, line: str, tmp_path: Path) -> None:
     """The end of the traceback."""
     assert error_line(_trial("t1", traceback, tmp_path)) == line
+
+
+# One after the other on one core. The first one is wide, too, but nothing is known then that it could be compared with.
+WIDTHS = (100, 1, 1, 100, 1)
+STOPPED = 3  # the place of the one that the criterion ends
+CRITERION = "costs/memory_mb<=2x median after 3"
+
+
+def _somebodys(kind: str) -> Any:
+    """A trainable that knows nothing of this package. Made in a function so that workers need not import this module.
+
+    Each has three results; the last trial's loss is the worst.
+    """
+
+    def result(case: dict[str, Any], number: int, began: float) -> dict[str, Any]:
+        costs = {"memory_mb": case["width"] * number, "unit": "MB"}
+        return {"loss": case["loss"], "costs": costs, "began": began, "reported": time.time()}
+
+    def train(config: dict[str, Any]) -> None:
+        began = time.time()
+        for number in (1, 2, 3):
+            tune.report(result(config["case"], number, began))
+
+    class Train(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            self.case, self.began = config["case"], time.time()
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.setup(new_config)
+            return True
+
+        def step(self) -> dict[str, Any]:
+            number = self.training_iteration + 1
+            return {**result(self.case, number, self.began), "done": number == 3}
+
+    return train if kind == "function" else Train
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """What an experiment with a CriteriaStopper left: results and runs in the order of the trials."""
+
+    kind: str
+    results: list[Any]
+    runs: list[Run]
+
+
+@pytest.fixture(scope="module", params=["function", "class", "class under ASHA"])
+def stopped(
+    client: MlflowClient, local_ray: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Stopped:
+    """Five trials of somebody's trainable, one at a time in one process, of which a relative criterion stops one."""
+    kind = request.param
+    callback = SystemMetricsCallback(client.tracking_uri, experiment_name=f"stopped, {kind}")
+    cases = [{"width": width, "loss": 1.0 + (place == len(WIDTHS) - 1)} for place, width in enumerate(WIDTHS)]
+    asha = ASHAScheduler(time_attr="training_iteration", max_t=100, grace_period=1, reduction_factor=2)
+    scheduling = {"scheduler": asha, "metric": "loss", "mode": "min"} if "ASHA" in kind else {}
+    grid = tune.Tuner(
+        tune.with_resources(_somebodys(kind), {"cpu": 1}),
+        param_space={"case": tune.grid_search(cases)},
+        tune_config=tune.TuneConfig(reuse_actors=True, **scheduling),
+        run_config=tune.RunConfig(
+            storage_path=str(tmp_path_factory.mktemp("stopped")),
+            callbacks=[callback],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            stop=CriteriaStopper(Criteria.parse(CRITERION)),
+            verbose=0,
+        ),
+    ).fit()
+    run_ids = [callback.run_id(result.metrics["trial_id"]) for result in grid]
+    return Stopped(kind, list(grid), [client.get_run(str(run_id)) for run_id in run_ids])
+
+
+def test_criterion_ends_a_trial_of_any_trainable(stopped: Stopped) -> None:
+    """At its first result, without an error; the limit is twice the median of the three that had ended by then."""
+    assert [result.error for result in stopped.results] == [None] * len(WIDTHS)
+    last = 1 if "ASHA" in stopped.kind else 3
+    assert [result.metrics["training_iteration"] for result in stopped.results] == [3, 3, 3, 1, last]
+    run = stopped.runs[STOPPED]
+    assert run.info.status == "KILLED"
+    assert run.data.tags["sysmetrics.stop_reason"] == f"{CRITERION} (6) at step 1: 100"
+    assert run.data.tags["sysmetrics.stop_metric"] == "costs/memory_mb"
+    assert run.data.tags["sysmetrics.stop_step"] == "1"
+    assert run.data.metrics["costs/memory_mb"] == 100
+
+
+def test_criterion_leaves_other_trials_alone(stopped: Stopped) -> None:
+    """Also the first, which cost as much when there was nothing to compare it with, and the one that ASHA ended."""
+    others = stopped.runs[:STOPPED] + stopped.runs[STOPPED + 1 :]
+    assert [run.info.status for run in others] == ["FINISHED"] * 4
+    assert [run for run in others if "sysmetrics.stop_reason" in run.data.tags] == []
+    assert [result for result in stopped.results if STOP_KEY in result.metrics] == [stopped.results[STOPPED]]
+
+
+def test_core_of_a_stopped_trial_is_free_within_a_second(stopped: Stopped) -> None:
+    """The next trial begins on it, by the clock of the two trials themselves."""
+    ended, following = stopped.results[STOPPED].metrics, stopped.results[STOPPED + 1].metrics
+    assert ended["pid"] == following["pid"]
+    assert 0 < following["began"] - ended["reported"] < 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(None, id="nothing"),
+        pytest.param("text", id="text"),
+        pytest.param([1, 2], id="list"),
+        pytest.param(math.nan, id="not-a-number"),
+        pytest.param(math.inf, id="infinity"),
+        pytest.param(10**400, id="larger-than-any-float"),
+        pytest.param({}, id="empty"),
+        pytest.param({"deep": 9.0}, id="nested"),
+        pytest.param(object(), id="object"),
+    ],
+)
+def test_stopper_never_raises_on_what_is_no_number(value: object) -> None:
+    """It decides nothing, and neither does a metric that is absent; the next number counts."""
+    stopper = CriteriaStopper(Criteria.parse("loss<=1, loss patience 2"))
+    for number in range(1, 5):
+        assert stopper("t1", {"loss": value, "training_iteration": number}) is False
+    assert stopper("t1", {"training_iteration": 5}) is False
+    assert stopper("t1", {"loss": 2.0, "training_iteration": 6}) is True
+    assert stopper.stop_all() is False
+
+
+def test_stopper_has_patience_with_each_trial_on_its_own() -> None:
+    """Two reports without an improvement end the trial that they are of, and the result says why."""
+    stopper = CriteriaStopper(Criteria.parse("loss patience 2"))
+    for number in (1, 2):
+        for trial_id in ("stalls", "improves"):
+            loss = 1.0 if trial_id == "stalls" else 1 / number
+            assert stopper(trial_id, {"loss": loss, "training_iteration": number}) is False
+    result = {"loss": 1.0, "training_iteration": 3}
+    assert stopper("stalls", result) is True
+    assert stopper("improves", {"loss": 0.1, "training_iteration": 3}) is False
+    assert result[STOP_KEY] == {
+        "sysmetrics.stop_reason": "loss patience 2 at step 3: 1, best 1",
+        "sysmetrics.stop_metric": "loss",
+        "sysmetrics.stop_step": "3",
+    }
+
+
+def test_stopper_does_not_stop_what_has_ended() -> None:
+    """Tune shows the last result of a function once more when it returns: that is no further report."""
+    stopper = CriteriaStopper(Criteria.parse("loss patience 2"))
+    result = {"loss": 1.0, "training_iteration": 1}
+    assert stopper("t1", result) is False
+    result = {"loss": 1.0, "training_iteration": 2}
+    assert stopper("t1", result) is False
+    result["done"] = True
+    assert stopper("t1", result) is False
+    assert STOP_KEY not in result

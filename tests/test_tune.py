@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from statistics import fmean
-from typing import Any
 from urllib.parse import unquote
 
 import mlflow
@@ -101,13 +100,6 @@ def _best(study: Study) -> Run:
 
 def _figures(run: Run) -> dict[str, float]:
     return {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
-
-
-def _rows(study: Study, file: str) -> list[dict[str, Any]]:
-    """A logged table's rows, without the cells that are empty."""
-    table = load_dict(f"{study.run.info.artifact_uri}/{file}")
-    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-    return [{name: cell for name, cell in row.items() if cell is not None} for row in rows]
 
 
 def test_command_succeeds_and_its_study_is_finished(study: Study) -> None:
@@ -223,7 +215,7 @@ def test_study_has_its_dataset_as_input(study: Study) -> None:
 
 def test_trials_table_agrees_with_the_trials_runs(study: Study) -> None:
     """Each row of trials.json holds the parameters and every figure of the run that it names, to the last digit."""
-    rows = {row["run_id"]: row for row in _rows(study, "trials.json")}
+    rows = {row["run_id"]: row for row in study.rows("trials.json")}
     assert set(rows) == {run.info.run_id for run in study.trials}
     for run in study.trials:
         row = rows[run.info.run_id]
@@ -237,7 +229,7 @@ def test_trials_table_agrees_with_the_trials_runs(study: Study) -> None:
 
 def test_folds_table_agrees_with_the_trials_runs(study: Study) -> None:
     """A sound trial has a row for each fold, and their means are its run's figures; a diverged one has none."""
-    rows = _rows(study, "folds.json")
+    rows = study.rows("folds.json")
     for run in study.trials:
         own = [row for row in rows if row["trial_id"] == run.data.tags["sysmetrics.trial_id"]]
         if run in _diverged(study):
@@ -348,7 +340,7 @@ def test_mixture_has_so_many_trials_of_all_algorithms_as_were_asked_for(mixture:
 
 def test_mixture_is_in_one_table(mixture: Study) -> None:
     """Rows of trials.json have the hyperparameters of their own algorithm, as they were given, and every figure."""
-    rows = {row["run_id"]: row for row in _rows(mixture, "trials.json")}
+    rows = {row["run_id"]: row for row in mixture.rows("trials.json")}
     for run in mixture.trials:
         row = rows.pop(run.info.run_id)
         assert {name: str(row[name]) for name in run.data.params} == run.data.params

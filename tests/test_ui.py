@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Command, Study, clean_environment, wait_until
+from conftest import Command, Study, UnderLimits, clean_environment, wait_until
 from mlflow.entities import Run
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
@@ -33,15 +33,15 @@ Page = Any  # playwright is optional, and so are its types
 
 
 @pytest.fixture(scope="module")
-def server(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`mlflow server` on the small study's store, started as the study's own output says; its address."""
+def server(under_limits: UnderLimits, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`mlflow server` on the store of the small study and those after it, started as their output says; its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = ["--port", str(port), "--backend-store-uri", study.uri, "--workers", "1"]
+    options = ["--port", str(port), "--backend-store-uri", under_limits.study.uri, "--workers", "1"]
     command = Command(
         [sys.executable, "-m", "mlflow", "server", *options],
-        cwd=study.folder, output=tmp_path_factory.mktemp("server"), env=clean_environment(),
+        cwd=under_limits.study.folder, output=tmp_path_factory.mktemp("server"), env=clean_environment(),
     )  # fmt: skip
     address = f"http://127.0.0.1:{port}"
     try:
@@ -193,3 +193,52 @@ def test_table_can_be_sorted_by_a_cost(
     page.get_by_text("Sort: peak_memory_mb").wait_for()
     wait_until(lambda: _listed(page) == _names_by(study, "peak_memory_mb"), 20, "the trials by their peak memory")
     screenshot("table_by_peak_memory")
+
+
+def _cells(page: Page, column: str, read: str = "cell => cell.innerText") -> list[str]:
+    """What a column of the table of runs shows, from top to bottom."""
+    cells = page.locator(f":is({ROW}) > [col-id='{column}']").evaluate_all(
+        f"cells => cells.map(cell => [Number(cell.parentElement.getAttribute('row-index')), ({read})(cell)])"
+    )
+    return [shown for _, shown in sorted(map(tuple, cells))]
+
+
+def test_table_tells_stopped_trials_and_why(
+    under_limits: UnderLimits, server: str, page: Page, screenshot: Callable[[str], None]
+) -> None:
+    """They have another icon than those that came to their end, and a column with the reason can be chosen."""
+    study = under_limits.study
+    _open(page, server, _links(study)[1])
+    page.get_by_text(f"{len(study.trials)} matching runs").wait_for()
+    page.get_by_role("button", name="Columns", exact=True).click()
+    page.get_by_placeholder("Search columns").fill("sysmetrics.stop_reason")
+    page.get_by_title("sysmetrics.stop_reason", exact=True).click()
+    page.keyboard.press("Escape")
+    reason = "tags.`sysmetrics.stop_reason`"
+    wait_until(lambda: len(_cells(page, reason)) == len(study.trials), 20, "the column of reasons")
+    tags = [run.data.tags.get("sysmetrics.stop_reason", "-") for run in study.trials]
+    shown = _cells(page, reason)
+    assert sorted(shown) == sorted(tags)
+    icons = _cells(page, "runDateAndNestInfo", "cell => cell.querySelector('svg').innerHTML")
+    finished = {icon for icon, why in zip(icons, shown, strict=True) if why == "-"}
+    killed = {icon for icon, why in zip(icons, shown, strict=True) if why != "-"}
+    assert (len(finished), len(killed), len(finished | killed)) == (1, 1, 2)
+    screenshot("stopped")
+
+
+def test_filter_of_the_description_shows_the_feasible_trials(
+    under_limits: UnderLimits, server: str, page: Page, screenshot: Callable[[str], None]
+) -> None:
+    """Added to the filter of the study's trials, it leaves exactly these in the table."""
+    study = under_limits.study
+    wanted = re.search(r"``(tags.*?)``", study.run.data.tags["mlflow.note.content"])
+    assert wanted
+    _open(page, server, _links(study)[1])
+    page.get_by_text(f"{len(study.trials)} matching runs").wait_for()
+    box = page.get_by_test_id("search-box")
+    box.fill(f"{box.input_value()} and {wanted[1]}")
+    box.press("Enter")
+    feasible = sorted(run.info.run_name for run in study.trials if run.info.status == "FINISHED")
+    page.get_by_text(f"{len(feasible)} matching runs").wait_for()
+    wait_until(lambda: sorted(_listed(page)) == feasible, 20, "the feasible trials")
+    screenshot("feasible")
