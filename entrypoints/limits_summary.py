@@ -131,8 +131,8 @@ def _line(judged: Judged, budget: Budget, how: Counter[str], trials: int) -> str
 def _text(stopping: Stopping, judged: Judged, budget: Budget, trials: int) -> str:
     lines = [
         f"**Limits**: `{stopping.criteria}`. {len(judged.feasible)} of {trials} trials meet them; the best of these is "
-        "the result. Filter the table by ``tags.`sysmetrics.feasible` = 'true'``; stopped trials are KILLED, and the "
-        "column `sysmetrics.stop_reason` says why.",
+        "the result. Filter any table by them with ``tags.`sysmetrics.feasible` = 'true'``. Stopped trials are "
+        "KILLED: the column `sysmetrics.stop_how` says crossed, predicted or skipped, `sysmetrics.stop_reason` why.",
         "",
         f"**Budget**: {budget.spent.cpu_s:.1f} s of CPU spent, {budget.saved.cpu_s:.1f} s saved "
         f"({budget.saved_cpu_percent:.0f} %; of the trials' wall time {budget.saved_wall_percent:.0f} %), counted "

@@ -25,6 +25,7 @@ from entrypoints.tables import Table
 
 TOP = 5
 UI_PORT = 5000
+FEASIBLE = "tags.`sysmetrics.feasible` = 'true'"
 COMPARED = ("mean_step_time_ms", "training_time_s", "peak_memory_mb", "cpu_percent", "inference_latency_ms")
 
 
@@ -187,6 +188,7 @@ def description(
     header, body = rows.split("\n", 1)
     rule = "|" + "---|" * (header.count("|") - 1)
     trials = trials_view(run, data)
+    feasible = f"- [The trials that meet the limits]({trials_view(run, data, FEASIBLE)}).\n" if outcome else ""
     return f"""\
 **{len(record.trials)} models for {data.name}**, each cross-validated on {settings.folds} folds, and what each of them
 cost its own process. The best has val_{score} **{best.figures[f"val_{score}"]:.4f}**; refitted on the whole training
@@ -197,7 +199,7 @@ part it has test_{score} **{best_figures[f"test_{score}"]:.4f}** and is logged h
 Open next:
 - [All trials, sorted by val_{score}, as charts]({trials}) or [as a table]({trials.replace("CHART", "TABLE")});
   in the table choose columns, sort by `peak_memory_mb`, or tick trials and press *Compare*.
-- [The {min(TOP, len(record.ranked))} best trials in parallel coordinates]({compare_view(run, record)}).
+{feasible}- [The {min(TOP, len(record.ranked))} best trials in parallel coordinates]({compare_view(run, record)}).
 - [The best trial]({run_view(run, best.run_id)}) and
   [what its process did]({run_view(run, best.run_id, "system-metrics")}).
 
@@ -238,10 +240,14 @@ def closing(
     )
 
 
-def trials_view(run: RecordedRun, data: Prepared) -> str:
-    """The UI's page of exactly this study's trials: flat, best first, charts on (a path and fragment)."""
+def trials_view(run: RecordedRun, data: Prepared, also: str = "") -> str:
+    """The UI's page of exactly this study's trials: flat, best first, charts on (a path and fragment).
+
+    ``also`` is a further condition of MLflow's search, such as ``FEASIBLE``.
+    """
     score = score_name(data.task)
     wanted = f"tags.mlflow.parentRunId = '{run.run_id}' and tags.`sysmetrics.kind` = 'trial'"
+    wanted += f" and {also}" if also else ""
     return (
         f"#/experiments/{run.experiment_id}/runs?workflowType=machine_learning&searchFilter={quote(wanted, safe='')}"
         f"&orderByKey={quote(f'metrics.`val_{score}`', safe='')}"

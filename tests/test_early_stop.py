@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import mlflow
 import numpy as np
@@ -240,11 +241,14 @@ def _note(study: Study) -> str:
 
 def test_filter_of_the_description_gives_the_feasible_trials(early: Study) -> None:
     """What it tells to type finds exactly these."""
-    wanted = re.search(r"Filter the table by ``([^`].*?)``", _note(early))
+    wanted = re.search(r"Filter any table by them with ``([^`].*?)``", _note(early))
     assert wanted
     nested = f"{wanted[1]} and tags.mlflow.parentRunId = '{early.run.info.run_id}'"
     found = {run.info.run_id for run in early.client.search_runs(["0"], nested)}
     assert found == {run.info.run_id for run in _of_kind(early, 256)}
+    link = re.search(r"\[The trials that meet the limits\]\(([^)]*)\)", _note(early))
+    assert link
+    assert wanted[1] in unquote(link[1])
 
 
 def test_logged_model_predicts(early: Study) -> None:
