@@ -300,6 +300,7 @@ def test_trials_that_cannot_meet_a_limit_end_before_their_first_step(hopeless: t
     assert study.client.search_runs(["0"], "attributes.status = 'RUNNING'") == []
 
 
+@pytest.mark.slow
 def test_scheduler_ends_trials_beside_the_criteria(scheduled: Study) -> None:
     """They are KILLED and say who ended them; the best is one that came to its end."""
     assert {run.info.status for run in scheduled.client.search_runs(["0"])} == {"FINISHED", "KILLED"}
@@ -318,6 +319,7 @@ def test_scheduler_ends_trials_beside_the_criteria(scheduled: Study) -> None:
     )
 
 
+@pytest.mark.slow
 def test_study_counts_against_the_forecast_where_no_full_study_is(scheduled: Study) -> None:
     """And says so."""
     assert {row["counted_against"] for row in scheduled.rows("budget.json")} == {
