@@ -80,7 +80,7 @@ def _check_folds(folds: int, training_rows: int) -> None:
 
 def _check_classes(labels: NDArray[Any], part: str, folds: int) -> None:
     classes, rows = np.unique(labels, return_counts=True)
-    rarest = rows.argmin()
+    rarest = int(np.argmin(rows))
     if rows[rarest] < folds:
         raise UserError(
             f"folds={folds}: class {classes[rarest]} has only {rows[rarest]} of the rows in the {part}, and every "
