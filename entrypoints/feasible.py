@@ -1,4 +1,4 @@
-"""Which trials meet the limits, which come nearest, which are the best for their cost, and what limits cannot tell."""
+"""Which trials come nearest to their limits, which are the best for their cost, and what limits cannot tell."""
 
 from __future__ import annotations
 
@@ -18,28 +18,25 @@ MOSTLY = 0.5  # of the trials
 
 @dataclass(frozen=True)
 class Judged:
-    """The trials of a study under its criteria; each group is best first, by score or by how near it comes."""
+    """Of a study under its criteria: who breaks them, by how near they come, and which limits tell nothing."""
 
-    feasible: list[TrialRecord]
     nearest: list[tuple[TrialRecord, list[Stop]]]
     indistinct: list[str]
 
 
-def judge(criteria: Criteria, able: Sequence[TrialRecord], trials: Sequence[TrialRecord]) -> Judged:
+def judge(criteria: Criteria, trials: Sequence[TrialRecord]) -> Judged:
     """Sort the trials of a study by its criteria.
 
     Args:
         criteria: the limits.
-        able: the trials that ran to their end, best score first.
-        trials: all of them. One that was stopped is judged by what it had cost, or was predicted to.
+        trials: of the study. One that was stopped is judged by what it had cost, or was predicted to.
     """
     finished = [trial.figures for trial in trials if trial.complete]
-    feasible = [trial for trial in able if not criteria.violations(trial.figures, finished)]
     known = [(trial, _expected(trial)) for trial in trials if trial.status != "FAILED" and not trial.diverged]
     broken = [(trial, figures) for trial, figures in known if criteria.violations(figures, finished)]
     broken.sort(key=lambda pair: criteria.excess(pair[1], finished))
     nearest = [(trial, criteria.violations(figures, finished)) for trial, figures in broken]
-    return Judged(feasible, nearest, _indistinct(criteria, trials, finished))
+    return Judged(nearest, _indistinct(criteria, trials, finished))
 
 
 def front(
@@ -67,7 +64,7 @@ def _lower(score: float, higher_is_better: bool) -> float:
 
 
 def _expected(trial: TrialRecord) -> Mapping[str, float]:
-    """The figures of a trial; of one that was stopped for a prediction with what was predicted."""
+    """The figures of a trial; of one that was stopped with what was predicted for its end, if anything was."""
     ending = trial.ending
     if ending is None:
         return trial.figures

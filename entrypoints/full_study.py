@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from entrypoints.configuration import Configuration
 from entrypoints.options import StudySettings
 from entrypoints.prepared import Prepared
 
-STUDY_KEY, CRITERIA = "sysmetrics.study_key", "sysmetrics.criteria"
+STUDY_KEY, CRITERIA, SEARCHED = "sysmetrics.study_key", "sysmetrics.criteria", "sysmetrics.searched"
 _SAME = ("max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
 
 
@@ -32,7 +33,7 @@ def find(
 ) -> tuple[str, dict[str, Spending]] | None:
     """The newest finished study without limits that has run all of these configurations, and what each cost it."""
     wanted_keys = {key(configuration.searched) for configuration in configurations}
-    names = {name for configuration in configurations for name in configuration.searched}
+    wanted_names = searched_names(configurations)
     conditions = f"attributes.status = 'FINISHED' and tags.`{STUDY_KEY}` = '{wanted}'"
     for run in client.search_runs([experiment_id], conditions):
         if CRITERIA in run.data.tags:
@@ -41,12 +42,18 @@ def find(
             rows = trial_rows(client, run.info.run_id)
         except (MlflowException, OSError):
             continue  # its artifacts are gone
+        names = json.loads(run.data.tags.get(SEARCHED, "null")) or wanted_names
         costs = {
             key({name: row.get(name) for name in names}): spent(row) for row in rows if row["status"] == "FINISHED"
         }
         if wanted_keys <= costs.keys():
             return run.info.run_id, costs
     return None
+
+
+def searched_names(configurations: Iterable[Configuration]) -> list[str]:
+    """What tells them apart: the names of their hyperparameters, in the order in which these are met."""
+    return list(dict.fromkeys(name for configuration in configurations for name in configuration.searched))
 
 
 def trial_rows(client: MlflowClient, run_id: str) -> list[dict[str, Any]]:

@@ -49,12 +49,13 @@ def outcome(
 ) -> Outcome:
     """Judge the trials of a study under limits, and count what was saved."""
     each = list(record.trials.values())
-    judged = judge(stopping.criteria, record.able, each)
+    feasible = record.ranked
+    judged = judge(stopping.criteria, each)
     budget = account(each, *_full_costs(run, settings, data, trials, expected))
     how: Counter[str] = Counter(trial.ending.how for trial in each if trial.ending)
     score, higher = f"val_{score_name(data.task)}", better(data.task, 1.0, than=0.0)
     metrics = {
-        "feasible": float(len(judged.feasible)),
+        "feasible": float(len(feasible)),
         "skipped": float(how["skipped"]),
         "spent_cpu_s": budget.spent.cpu_s,
         "spent_wall_s": budget.spent.wall_s,
@@ -66,14 +67,14 @@ def outcome(
     tables = {
         "budget.json": budget.rows(),
         "stops.json": _stops(record),
-        "pareto.json": front(judged.feasible or record.able, score, COSTS, higher),
+        "pareto.json": front(feasible or record.able, score, COSTS, higher),
     }
     return Outcome(
         metrics,
         {file: rows for file, rows in tables.items() if rows},
-        _text(stopping, judged, budget, len(each)),
-        _line(judged, budget, how, len(each)),
-        _nothing(stopping, judged) if judged.nearest and not judged.feasible else None,
+        _text(stopping, judged, budget, len(feasible), len(each)),
+        _line(budget, how, len(feasible), len(each)),
+        _nothing(stopping, judged) if judged.nearest and not feasible else None,
     )
 
 
@@ -120,17 +121,17 @@ def _stops(record: Record) -> list[dict[str, Any]]:
     ]
 
 
-def _line(judged: Judged, budget: Budget, how: Counter[str], trials: int) -> str:
+def _line(budget: Budget, how: Counter[str], feasible: int, trials: int) -> str:
     ways = ", ".join(f"{count} {name}" for name, count in how.items()) or "none stopped"
     return (
-        f"Limits: {len(judged.feasible)} of {trials} trials meet them; {ways}; saved {duration(budget.saved.cpu_s)} of "
+        f"Limits: {feasible} of {trials} trials meet them; {ways}; saved {duration(budget.saved.cpu_s)} of "
         f"CPU ({budget.saved_cpu_percent:.0f} %), counted against {budget.source}"
     )
 
 
-def _text(stopping: Stopping, judged: Judged, budget: Budget, trials: int) -> str:
+def _text(stopping: Stopping, judged: Judged, budget: Budget, feasible: int, trials: int) -> str:
     lines = [
-        f"**Limits**: `{stopping.criteria}`. {len(judged.feasible)} of {trials} trials meet them; the best of these is "
+        f"**Limits**: `{stopping.criteria}`. {feasible} of {trials} trials meet them; the best of these is "
         "the result. Filter any table by them with ``tags.`sysmetrics.feasible` = 'true'``. Stopped trials are "
         "KILLED: the column `sysmetrics.stop_how` says crossed, predicted or skipped, `sysmetrics.stop_reason` why.",
         "",

@@ -27,7 +27,7 @@ class Stopping:
 
 @dataclass(frozen=True)
 class Ending:
-    """Why a trial ended early: the broken criterion, how that was known, and what was predicted."""
+    """Why a trial ended early: the broken criterion, how that was known, and the figure predicted for its end."""
 
     stop: Stop
     how: How
@@ -36,7 +36,7 @@ class Ending:
     @property
     def reason(self) -> str:
         """In one line, e.g. ``peak_memory_mb<=300 at step 100: 412.3``."""
-        if self.prediction is None:
+        if self.how == "crossed":
             return str(self.stop)
         when = "before it began" if self.how == "skipped" else f"at step {self.stop.step}"
         limit, _, _ = str(replace(self.stop, step=None)).rpartition(": ")  # of a relative one with its number
@@ -155,5 +155,7 @@ class Guard:
 
     def _end(self, stop: Stop | None, how: How, prediction: Prediction | None = None) -> None:
         if stop is not None:
+            if prediction is None and stop.metric in self._totals:
+                prediction = self._totals[stop.metric].at(self._steps)
             with self._lock:
                 self._ending = self._ending or Ending(stop, how, prediction)

@@ -180,10 +180,12 @@ class Trial(tune.Trainable):
         """One step, and what it took. Time that other processes took from this one is no cost of the trial."""
         training = self._training
         trained_s, elapsed_s, waited_s = training.training_time_s, self._cost.elapsed_s, self._core_wait()
+        steps = training.step_number
         training.step(self._guard.ended)
         took_s = self._cost.elapsed_s - elapsed_s
         share = own_share(took_s, self._core_wait() - waited_s)
-        self._guard.stepped(training.step_number, (training.training_time_s - trained_s) * share, took_s)
+        if training.step_number > steps:  # else a limit was broken in the middle of it
+            self._guard.stepped(training.step_number, (training.training_time_s - trained_s) * share, took_s)
 
     def _report(self) -> None:
         training = self._training

@@ -1,4 +1,4 @@
-"""The trials of a study under its limits: who meets them, who comes nearest, the front, limits that tell nothing."""
+"""The trials of a study under its limits: who comes nearest, the front, limits that tell nothing."""
 
 from __future__ import annotations
 
@@ -29,27 +29,11 @@ def _stopped(name: str, value: float, how: How = "crossed", prediction: Predicti
 
 
 def _judged(text: str, *trials: TrialRecord) -> Judged:
-    """Judge trials; those that ran to their end are given as best first."""
-    able = [trial for trial in trials if trial.status == "FINISHED" and not trial.diverged]
-    return judge(Criteria.parse(text, metrics("regression")), able, trials)
+    return judge(Criteria.parse(text, metrics("regression")), trials)
 
 
 def _names(trials: Iterable[TrialRecord]) -> list[str]:
     return [trial.trial_id for trial in trials]
-
-
-def test_feasible_trials_are_best_first() -> None:
-    """Those that ran to their end and break no limit, in the order in which they come."""
-    judged = _judged(
-        TIME,
-        _trial("best", {"training_time_s": 1.01}),
-        _trial("second", {"training_time_s": 0.9}),
-        _trial("third", {"training_time_s": 1.0}),
-        _trial("stopped by Tune", {"training_time_s": 0.5}, status="KILLED"),
-        _trial("diverged", {"training_time_s": 0.5}, diverged=True),
-        _trial("failed", {}, status="FAILED"),
-    )
-    assert _names(judged.feasible) == ["second", "third"]
 
 
 def test_nearest_trials_are_those_that_break_their_limits_by_least() -> None:
@@ -67,16 +51,23 @@ def test_nearest_trials_are_those_that_break_their_limits_by_least() -> None:
 
 
 def test_stopped_trials_are_near_by_what_they_were_predicted_to_cost() -> None:
-    """Not by the low bound of it, nor by what they had cost; one that crossed a limit by what it had when it did."""
+    """Not by the low bound of it, nor by what they had cost, unless nothing more is known."""
     judged = _judged(
         TIME,
         _trial("finished", {"training_time_s": 1.8}),
         _stopped("crossed", 1.3),
+        _stopped("crossed on its way", 1.3, "crossed", Prediction(9.0, 8.0, 9.5)),
         _stopped("predicted", 1.1, "predicted", Prediction(2.5, 1.1, 3.0)),
         _stopped("skipped", 1.1, "skipped", Prediction(1.5, 1.1, 3.0)),
     )
     nearest = [(trial.trial_id, stops[0].value) for trial, stops in judged.nearest]
-    assert nearest == [("crossed", 1.3), ("skipped", 1.5), ("finished", 1.8), ("predicted", 2.5)]
+    assert nearest == [
+        ("crossed", 1.3),
+        ("skipped", 1.5),
+        ("finished", 1.8),
+        ("predicted", 2.5),
+        ("crossed on its way", 9.0),
+    ]
 
 
 def test_trials_without_a_model_are_not_near() -> None:
@@ -90,7 +81,6 @@ def test_relative_limits_come_from_the_trials_that_came_to_their_end() -> None:
     finished = [_trial(str(time_s), {"training_time_s": time_s}) for time_s in (1.0, 2.0, 3.0, 4.0, 10.0)]
     stopped = [_trial(f"stopped {number}", {"training_time_s": 0.1}, status="KILLED") for number in range(9)]
     judged = _judged("training_time_s<=2x median", *finished, *stopped)
-    assert _names(judged.feasible) == ["1.0", "2.0", "3.0", "4.0"]
     assert _names(trial for trial, _ in judged.nearest) == ["10.0"]
 
 
@@ -161,6 +151,7 @@ def _noisy(random: np.random.Generator, mean: float, spread: float) -> list[tupl
         pytest.param(_kinds(0.8, 0.8, spread=0.3), TIME, True, id="a fifth below, of noisy trials"),
         pytest.param(_kinds(0.8, 0.8, spread=0.01), TIME, False, id="a fifth below, of quiet ones"),
         pytest.param(_kinds(0.8)[:2], TIME, True, id="a fifth below, of two with the usual noise"),
+        pytest.param([*_kinds(1.0), *map(_stopped, "abcdefghi", [9.0] * 9)], TIME, False, id="beside more stopped"),
         pytest.param(_kinds(1.0), "model_size_kb<=1", False, id="nothing known"),
         pytest.param([], "training_time_s<=2x median", False, id="no trials"),
     ],

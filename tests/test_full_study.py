@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from study_settings import study_settings
 
 from entrypoints.budget import Spending, key
 from entrypoints.configuration import Configuration
-from entrypoints.full_study import CRITERIA, STUDY_KEY, find, study_key, trial_rows
+from entrypoints.full_study import CRITERIA, SEARCHED, STUDY_KEY, find, study_key, trial_rows
 from entrypoints.prepared import Prepared
 
 WANTED = [configured(batch_size=size, alpha=0.123456789012) for size in (8, 16)]
@@ -117,6 +118,17 @@ def test_larger_study_serves_a_part_of_it(client: MlflowClient) -> None:
     """All that is wanted is there, and hyperparameters of another algorithm do not matter."""
     run_id = _study(client, [*(_row(each) for each in WANTED), _row(configured("svm"), momentum=0.9, tol=None)])
     assert _found(client, WANTED[:1]) == run_id
+
+
+@pytest.mark.parametrize(("searched", "found"), [("null", True), ('["momentum"]', False)], ids=["once", "and searched"])
+def test_configurations_differ_by_what_the_earlier_study_searched(
+    client: MlflowClient, searched: str, found: bool
+) -> None:
+    """With a momentum of its own each of its trials is another configuration than the one that is wanted."""
+    names = json.loads(searched) and [*WANTED[0].searched, "momentum"]
+    rows = [_row(each, momentum=momentum) for each in WANTED for momentum in (0.5, 0.9)]
+    _study(client, rows, tags={SEARCHED: json.dumps(names)})
+    assert (_found(client) is not None) is found
 
 
 def test_trial_rows_hold_none_for_what_is_missing(client: MlflowClient) -> None:

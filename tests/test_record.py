@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from reference import configured
 
+from entrypoints.costs import metrics
 from entrypoints.progress import Progress
 from entrypoints.record import Record
+from mlflow_sysmetrics.criteria import Criteria
 
 TABLE = {
     "fair": {"figures": {"val_rmse": 0.7, "val_accuracy": 0.7}},
@@ -37,9 +39,11 @@ def _trial(trial_id: str, result: dict[str, Any] | None = None, error_file: Path
     )
 
 
-def _record(task: Any = "regression", stream: io.StringIO | None = None, total: int = 8) -> Record:
+def _record(
+    task: Any = "regression", stream: io.StringIO | None = None, total: int = 8, criteria: Criteria | None = None
+) -> Record:
     score = "val_rmse" if task == "regression" else "val_accuracy"
-    return Record(task, Progress(total, score, stream or io.StringIO()))
+    return Record(task, Progress(total, score, stream or io.StringIO()), criteria)
 
 
 def _run(record: Record, *trials: Any) -> None:
@@ -83,6 +87,23 @@ def test_ranked_trials_are_only_those_that_ran_to_their_end() -> None:
         "without result": "KILLED",
         "finished": "FINISHED",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "ranked"),
+    [
+        pytest.param("training_time_s<=1", ["second", "third"], id="number"),
+        pytest.param("training_time_s<=1x median", ["best", "second", "third"], id="relative to those that finished"),
+    ],
+)
+def test_ranked_trials_meet_the_limits(text: str, ranked: list[str]) -> None:
+    """The best that breaks one is not the result."""
+    record = _record(criteria=Criteria.parse(text, metrics("regression")))
+    times = {"best": 1.01, "second": 0.9, "third": 1.0, "slow": 4.0, "slower": 5.0}
+    for place, (name, time_s) in enumerate(times.items()):
+        _run(record, _trial(name, {"figures": {"val_rmse": 0.1 * place, "training_time_s": time_s}}))
+    _run(record, _trial("stopped", {"ended": False, "figures": {"val_rmse": 0.0, "training_time_s": 0.1}}))
+    assert [trial.trial_id for trial in record.ranked] == ranked
 
 
 def test_record_keeps_what_the_last_result_says() -> None:

@@ -317,13 +317,31 @@ def test_with_predictions_off_nothing_is_predicted() -> None:
     assert not guard.ended()
     assert _train(guard, [STEP_S] * STEPS) == 129
     assert guard.ending is not None
-    assert (guard.ending.how, guard.ending.prediction) == ("crossed", None)
+    assert guard.ending.how == "crossed"
+
+
+def test_crossing_says_what_the_trial_would_have_cost() -> None:
+    """How far it is off is known by then, though it was stopped for what it had done."""
+    guard = _guard("training_time_s<=1", predict=False)
+    _train(guard, [STEP_S] * STEPS)
+    ending = guard.ending
+    assert ending is not None
+    assert ending.prediction is not None
+    assert ending.prediction.value == pytest.approx(FULL_S)
+    assert ending.reason.startswith("training_time_s<=1 at step 129: 1.")
 
 
 @pytest.mark.parametrize(
     ("how", "step", "prediction", "reason"),
     [
         pytest.param("crossed", 100, None, "training_time_s<=10 at step 100: 13.8", id="crossed"),
+        pytest.param(
+            "crossed",
+            100,
+            Prediction(14.2, 13.8, 14.7),
+            "training_time_s<=10 at step 100: 13.8",
+            id="crossed, and its end predicted",
+        ),
         pytest.param(
             "predicted",
             120,
