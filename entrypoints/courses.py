@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from entrypoints.configuration import Configuration
-from entrypoints.full_study import trial_rows
 from entrypoints.options import SHARED
 from entrypoints.replay import Course
 
@@ -19,9 +19,8 @@ CURVES = (
 )
 
 
-def read(client: MlflowClient, study: Run) -> list[Course]:
-    """The trials of a study that have a report, in the order in which they began."""
-    run_ids = [row["run_id"] for row in trial_rows(client, study.info.run_id)]
+def read(client: MlflowClient, run_ids: Iterable[str | None]) -> list[Course]:
+    """The trials in these runs, in this order, that have a report or were stopped before they had one."""
     courses = [_course(client.get_run(run_id), client) for run_id in run_ids if run_id]
     return [course for course in courses if course.reports or course.stopped_at is not None]
 
@@ -33,13 +32,15 @@ def _course(run: Run, client: MlflowClient) -> Course:
         if name in figures:
             for point in client.get_metric_history(run.info.run_id, name):
                 reports.setdefault(point.step, {})[name] = point.value
-    stopped = run.data.tags.get("sysmetrics.stop_step") if run.info.status == "KILLED" else None
+    stopped = None
+    if run.info.status == "KILLED":  # a scheduler and a time limit leave no step
+        stopped = int(run.data.tags.get("sysmetrics.stop_step", max(reports, default=0)))
     return Course(
         configuration=_configuration(run.data.params),
         figures=figures,
         reports=reports,
         diverged=run.data.tags.get("sysmetrics.diverged") == "true",
-        stopped_at=None if stopped is None else int(stopped),
+        stopped_at=stopped,
     )
 
 

@@ -1,4 +1,4 @@
-"""Which trials come nearest to their limits, which are the best for their cost, and what limits cannot tell."""
+"""Which trials come nearest to their limits, and which limits cannot tell them apart."""
 
 from __future__ import annotations
 
@@ -37,30 +37,6 @@ def judge(criteria: Criteria, trials: Sequence[TrialRecord]) -> Judged:
     broken.sort(key=lambda pair: criteria.excess(pair[1], finished))
     nearest = [(trial, criteria.violations(figures, finished)) for trial, figures in broken]
     return Judged(nearest, _indistinct(criteria, trials, finished))
-
-
-def front(
-    trials: Sequence[TrialRecord], score: str, costs: Sequence[str], higher_is_better: bool
-) -> list[dict[str, Any]]:
-    """The Pareto front of score against each cost: the trials that no other one beats without costing more."""
-    rows = []
-    for cost in costs:
-        both = [trial for trial in trials if score in trial.figures and cost in trial.figures]
-        best = None
-        for trial in sorted(both, key=lambda each: (each.figures[cost], _lower(each.figures[score], higher_is_better))):
-            lower = _lower(trial.figures[score], higher_is_better)
-            if best is None or lower < best:
-                best = lower
-                rows.append({"cost": cost, "value": trial.figures[cost], score: trial.figures[score]} | _which(trial))
-    return rows
-
-
-def _which(trial: TrialRecord) -> dict[str, Any]:
-    return {"run_id": trial.run_id, "trial_id": trial.trial_id, **trial.configuration.searched}
-
-
-def _lower(score: float, higher_is_better: bool) -> float:
-    return -score if higher_is_better else score
 
 
 def _expected(trial: TrialRecord) -> Mapping[str, float]:

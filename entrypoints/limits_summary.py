@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,13 +11,14 @@ from entrypoints import full_study
 from entrypoints.budget import Budget, Spending, account, key
 from entrypoints.configuration import Configuration
 from entrypoints.costs import COSTS
-from entrypoints.feasible import Judged, front, judge
+from entrypoints.feasible import Judged, judge
 from entrypoints.forecast import Forecast
 from entrypoints.losses import better, score_name
 from entrypoints.options import StudySettings
+from entrypoints.pareto import front
 from entrypoints.prepared import Prepared
 from entrypoints.progress import duration
-from entrypoints.record import Record
+from entrypoints.record import Record, TrialRecord
 from entrypoints.runs import RecordedRun
 from entrypoints.stopping import Stopping
 
@@ -53,7 +55,6 @@ def outcome(
     judged = judge(stopping.criteria, each)
     budget = account(each, *_full_costs(run, settings, data, trials, expected))
     how: Counter[str] = Counter(trial.ending.how for trial in each if trial.ending)
-    score, higher = f"val_{score_name(data.task)}", better(data.task, 1.0, than=0.0)
     metrics = {
         "feasible": float(len(feasible)),
         "skipped": float(how["skipped"]),
@@ -67,7 +68,7 @@ def outcome(
     tables = {
         "budget.json": budget.rows(),
         "stops.json": _stops(record),
-        "pareto.json": front(feasible or record.able, score, COSTS, higher),
+        "pareto.json": _front(feasible or record.able, data),
     }
     return Outcome(
         metrics,
@@ -99,6 +100,16 @@ def _full_costs(
         key(trial.searched): Spending(trial_s, trial_s)
         for trial, trial_s in zip(trials, expected.trials_s, strict=True)
     }, "the forecast, since no study without limits has run these trials"
+
+
+def _front(trials: Sequence[TrialRecord], data: Prepared) -> list[dict[str, Any]]:
+    rows = [
+        {"run_id": trial.run_id, "trial_id": trial.trial_id, **trial.configuration.searched, **trial.figures}
+        for trial in trials
+    ]
+    searched = full_study.searched_names([trial.configuration for trial in trials])
+    sign = -1.0 if better(data.task, 1.0, than=0.0) else 1.0
+    return front(rows, f"val_{score_name(data.task)}", COSTS, searched, sign=sign)
 
 
 def _stops(record: Record) -> list[dict[str, Any]]:

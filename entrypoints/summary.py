@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from collections import Counter
 from statistics import median
 from typing import Any
-from urllib.parse import quote
 
 import mlflow
 import pandas as pd
 from mlflow.data.pandas_dataset import from_pandas
 
 from entrypoints.limits_summary import Outcome
+from entrypoints.links import FEASIBLE, compare_view, run_view, trials_view
 from entrypoints.losses import score_name
 from entrypoints.options import StudySettings
 from entrypoints.prepared import Prepared
@@ -25,7 +24,6 @@ from entrypoints.tables import Table
 
 TOP = 5
 UI_PORT = 5000
-FEASIBLE = "tags.`sysmetrics.feasible` = 'true'"
 COMPARED = ("mean_step_time_ms", "training_time_s", "peak_memory_mb", "cpu_percent", "inference_latency_ms")
 
 
@@ -138,7 +136,7 @@ def log_study_without_result(
     """Leave what is known of a study that has no model to choose: what it measured, and why that is not enough."""
     mlflow.log_metrics(_metrics(run, settings, record, expected_seconds, outcome), step=0)
     limits = f"\n\n{outcome.text}" if outcome else ""
-    note = f"**No model was chosen**: {why}.\n\n[All trials]({trials_view(run, data)}).{limits}"
+    note = f"**No model was chosen**: {why}.\n\n[All trials]({_trials_view(run, data)}).{limits}"
     run.client.set_tag(run.run_id, "mlflow.note.content", note)
 
 
@@ -187,8 +185,8 @@ def description(
     rows = "\n".join("| " + " | ".join(cells) + " |" for cells in _table(record, data))
     header, body = rows.split("\n", 1)
     rule = "|" + "---|" * (header.count("|") - 1)
-    trials = trials_view(run, data)
-    feasible = f"- [The trials that meet the limits]({trials_view(run, data, FEASIBLE)}).\n" if outcome else ""
+    top = [trial.run_id for trial in record.ranked[:TOP]]
+    feasible = f"- [The trials that meet the limits]({_trials_view(run, data, FEASIBLE)}).\n" if outcome else ""
     return f"""\
 **{len(record.trials)} models for {data.name}**, each cross-validated on {settings.folds} folds, and what each of them
 cost its own process. The best has val_{score} **{best.figures[f"val_{score}"]:.4f}**; refitted on the whole training
@@ -197,11 +195,12 @@ part it has test_{score} **{best_figures[f"test_{score}"]:.4f}** and is logged h
 {f"{limited}." if limited else ""}
 
 Open next:
-- [All trials, sorted by val_{score}, as charts]({trials}) or [as a table]({trials.replace("CHART", "TABLE")});
+- [All trials, sorted by val_{score}, as charts]({_trials_view(run, data)}) or
+  [as a table]({_trials_view(run, data, shown="TABLE")});
   in the table choose columns, sort by `peak_memory_mb`, or tick trials and press *Compare*.
-{feasible}- [The {min(TOP, len(record.ranked))} best trials in parallel coordinates]({compare_view(run, record)}).
-- [The best trial]({run_view(run, best.run_id)}) and
-  [what its process did]({run_view(run, best.run_id, "system-metrics")}).
+{feasible}- [The {len(top)} best trials in parallel coordinates]({compare_view(run.experiment_id, top)}).
+- [The best trial]({run_view(run.experiment_id, best.run_id)}) and
+  [what its process did]({run_view(run.experiment_id, best.run_id, "system-metrics")}).
 
 {header}
 {rule}
@@ -236,35 +235,14 @@ def closing(
     return (
         "\n" + "\n".join(lines) + "\n\n"
         f"Refitted best model: test_{score} {best_figures[f'test_{score}']:.4f}, models in run {run.run_id}\n"
-        f"Compare all trials in the MLflow UI:\n{command}  {server}/{trials_view(run, data)}\n"
+        f"Compare all trials in the MLflow UI:\n{command}  {server}/{_trials_view(run, data)}\n"
     )
 
 
-def trials_view(run: RecordedRun, data: Prepared, also: str = "") -> str:
-    """The UI's page of exactly this study's trials: flat, best first, charts on (a path and fragment).
-
-    ``also`` is a further condition of MLflow's search, such as ``FEASIBLE``.
-    """
-    score = score_name(data.task)
-    wanted = f"tags.mlflow.parentRunId = '{run.run_id}' and tags.`sysmetrics.kind` = 'trial'"
-    wanted += f" and {also}" if also else ""
-    return (
-        f"#/experiments/{run.experiment_id}/runs?workflowType=machine_learning&searchFilter={quote(wanted, safe='')}"
-        f"&orderByKey={quote(f'metrics.`val_{score}`', safe='')}"
-        f"&orderByAsc={'true' if data.task == 'regression' else 'false'}&compareRunsMode=CHART"
-    )
-
-
-def compare_view(run: RecordedRun, record: Record) -> str:
-    """The UI's comparison of the best trials, which opens with parallel coordinates."""
-    runs = json.dumps([trial.run_id for trial in record.ranked[:TOP]], separators=(",", ":"))
-    experiments = json.dumps([run.experiment_id])
-    return f"#/compare-runs?runs={quote(runs)}&experiments={quote(experiments)}&workflowType=machine_learning"
-
-
-def run_view(run: RecordedRun, run_id: str | None, tab: str = "overview") -> str:
-    """The UI's page of one run."""
-    return f"#/experiments/{run.experiment_id}/runs/{run_id}/{tab}?workflowType=machine_learning"
+def _trials_view(run: RecordedRun, data: Prepared, also: str = "", shown: str = "CHART") -> str:
+    ascending = data.task == "regression"
+    sort_by = f"val_{score_name(data.task)}"
+    return trials_view(run.experiment_id, run.run_id, sort_by, ascending=ascending, also=also, shown=shown)
 
 
 def _table(record: Record, data: Prepared) -> list[list[str]]:

@@ -6,6 +6,7 @@ import importlib
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -124,3 +125,10 @@ class Plain:
         """The RMSE or the accuracy."""
         of_task: Any = root_mean_squared_error if self.regression else accuracy_score
         return float(of_task(self.data.y[rows], self.predict(rows)))
+
+
+def fragment(link: str) -> tuple[str, dict[str, list[str]]]:
+    """The path and the query of the UI's address after the # sign."""
+    assert link.startswith("#/")
+    parts = urlsplit(link[1:])
+    return parts.path, parse_qs(parts.query, strict_parsing=True)

@@ -1,4 +1,4 @@
-"""The trials of a study under its limits: who comes nearest, the front, limits that tell nothing."""
+"""The trials of a study under its limits: who comes nearest and which limits tell nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from reference import configured
 
 from entrypoints.costs import metrics
-from entrypoints.feasible import Judged, front, judge
+from entrypoints.feasible import Judged, judge
 from entrypoints.prediction import Prediction
 from entrypoints.record import TrialRecord
 from entrypoints.stopping import Ending, How
@@ -82,47 +82,6 @@ def test_relative_limits_come_from_the_trials_that_came_to_their_end() -> None:
     stopped = [_trial(f"stopped {number}", {"training_time_s": 0.1}, status="KILLED") for number in range(9)]
     judged = _judged("training_time_s<=2x median", *finished, *stopped)
     assert _names(trial for trial, _ in judged.nearest) == ["10.0"]
-
-
-SCORES = {"a": (1.0, 5.0), "b": (2.0, 4.0), "c": (3.0, 4.0), "d": (2.0, 3.0), "e": (4.0, 9.0), "f": (5.0, 1.0)}
-
-
-@pytest.mark.parametrize(
-    ("higher", "names"),
-    [
-        pytest.param(False, ["a", "d", "f"], id="lower is better"),
-        pytest.param(True, ["a", "e"], id="higher is better"),
-    ],
-)
-def test_front_holds_what_no_other_trial_beats_without_costing_more(higher: bool, names: list[str]) -> None:
-    """From the cheapest on; of equal costs the better score, of equal scores the cheaper one."""
-    trials = [_trial(name, {"cost": cost, "score": score}) for name, (cost, score) in SCORES.items()]
-    for order in (trials, trials[::-1]):
-        rows = front(order, "score", ["cost"], higher_is_better=higher)
-        assert [(row["trial_id"], row["value"], row["score"]) for row in rows] == [
-            (name, *SCORES[name]) for name in names
-        ]
-
-
-def test_front_of_equal_trials_is_one_of_them() -> None:
-    """The first."""
-    trials = [_trial(name, {"cost": 1.0, "score": 1.0}) for name in ("a", "b")]
-    assert [row["trial_id"] for row in front(trials, "score", ["cost"], higher_is_better=False)] == ["a"]
-
-
-def test_front_of_each_cost_names_the_trial_and_what_it_chose() -> None:
-    """A trial without a figure is not on the front of that one."""
-    trials = [
-        _trial("a", {"time": 1.0, "size": 9.0, "score": 1.0}, run_id="run a"),
-        _trial("b", {"size": 5.0, "score": 1.0}, run_id="run b"),
-        _trial("c", {"time": 0.5}),
-    ]
-    rows = front(trials, "score", ["time", "size"], higher_is_better=False)
-    chosen = trials[0].configuration.searched
-    assert rows == [
-        {"cost": "time", "value": 1.0, "score": 1.0, "run_id": "run a", "trial_id": "a", **chosen},
-        {"cost": "size", "value": 5.0, "score": 1.0, "run_id": "run b", "trial_id": "b", **chosen},
-    ]
 
 
 def _kinds(*means: float, spread: float = 0.05) -> list[TrialRecord]:

@@ -8,13 +8,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
-from reference import MLP_REGRESSOR, bundled, configured
+from reference import MLP_REGRESSOR, bundled, configured, fragment
 from study_settings import study_settings
 
 from entrypoints import datasets, summary
@@ -65,58 +64,6 @@ def _cut_short() -> Record:
 
 def _cut_off(name: str) -> TrialRecord:
     return _trial(name, status="KILLED", figures={}, cut_off=True)
-
-
-def _fragment(link: str) -> tuple[str, dict[str, list[str]]]:
-    """The path and the query of the UI's address after the # sign."""
-    assert link.startswith("#/")
-    parts = urlsplit(link[1:])
-    return parts.path, parse_qs(parts.query, strict_parsing=True)
-
-
-@pytest.mark.parametrize(
-    ("name", "score", "ascending"),
-    [
-        pytest.param("red_wine", "val_rmse", "true", id="regression-ascending"),
-        pytest.param("diabetes", "val_accuracy", "false", id="classification-descending"),
-    ],
-)
-def test_trials_view_opens_exactly_the_trials_of_the_study_best_first(name: str, score: str, ascending: str) -> None:
-    """The decoded query is what the UI's search box and sort order will hold."""
-    path, query = _fragment(summary.trials_view(RUN, bundled(name)))
-    assert path == "/experiments/7/runs"
-    assert query == {
-        "workflowType": ["machine_learning"],
-        "searchFilter": ["tags.mlflow.parentRunId = 'abc123' and tags.`sysmetrics.kind` = 'trial'"],
-        "orderByKey": [f"metrics.`{score}`"],
-        "orderByAsc": [ascending],
-        "compareRunsMode": ["CHART"],
-    }
-
-
-def test_links_survive_markdown() -> None:
-    """A bracket, a space or a quote in an address would end the link in the description."""
-    record = _mixed()
-    links = [summary.trials_view(RUN, bundled("red_wine")), summary.compare_view(RUN, record)]
-    for link in [*links, summary.run_view(RUN, "run-good", "system-metrics")]:
-        assert not set(link) & set(" ()<>[]'\"`"), link
-
-
-def test_compare_view_opens_the_best_trials() -> None:
-    """At most five runs, best first, and the experiment that they are in."""
-    trials = [_trial(str(place), figures={"val_rmse": 1.0 - place / 10}) for place in range(8)]
-    path, query = _fragment(summary.compare_view(RUN, _record(*trials, _trial("wild", diverged=True))))
-    assert path == "/compare-runs"
-    assert json.loads(query["runs"][0]) == ["run-7", "run-6", "run-5", "run-4", "run-3"]
-    assert json.loads(query["experiments"][0]) == ["7"]
-
-
-def test_run_view_opens_one_tab_of_one_run() -> None:
-    """In the mode that shows training runs."""
-    assert _fragment(summary.run_view(RUN, "r1", "system-metrics")) == (
-        "/experiments/7/runs/r1/system-metrics",
-        {"workflowType": ["machine_learning"]},
-    )
 
 
 @pytest.mark.parametrize(
@@ -348,11 +295,12 @@ def test_description_says_the_result_and_what_to_open_next(summarised: RecordedR
     assert "test_rmse **0.6400**" in text
     assert "1 trials diverged" in text
     links = re.findall(r"\]\((\S+)\)", text)
-    filters = [_fragment(link)[1].get("searchFilter", [""])[0] for link in links[:2]]
+    filters = [fragment(link)[1].get("searchFilter", [""])[0] for link in links[:2]]
     assert [f"'{summarised.run_id}'" in each for each in filters] == [True, True]
-    assert [_fragment(link)[1].get("compareRunsMode") for link in links[:2]] == [["CHART"], ["TABLE"]]
-    assert _fragment(links[3])[0].endswith("/runs/run-good/overview")
-    assert _fragment(links[4])[0].endswith("/runs/run-good/system-metrics")
+    assert [fragment(link)[1].get("compareRunsMode") for link in links[:2]] == [["CHART"], ["TABLE"]]
+    assert json.loads(fragment(links[2])[1]["runs"][0]) == ["run-good", "run-fair"]
+    assert fragment(links[3])[0].endswith("/runs/run-good/overview")
+    assert fragment(links[4])[0].endswith("/runs/run-good/system-metrics")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in rows}) == 1
     assert rows[2].startswith("| 1 | linear | 8 | 0.01 | 0.1 | 0.6 | - | - | 120 | - | - |")

@@ -1,0 +1,49 @@
+"""Pages of the MLflow UI, as paths with fragments: they work on any server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from urllib.parse import quote
+
+FEASIBLE = "tags.`sysmetrics.feasible` = 'true'"
+_MODE = "workflowType=machine_learning"  # the UI opens in another one
+
+
+def trials_view(
+    experiment_id: str,
+    parent_run_id: str,
+    sort_by: str | None,
+    *,
+    ascending: bool,
+    also: str = "",
+    shown: str = "CHART",
+) -> str:
+    """The page of exactly the trials of one study: flat, best first.
+
+    Args:
+        experiment_id: where the study is.
+        parent_run_id: the study's run.
+        sort_by: a metric; None where trials are not sorted.
+        ascending: whether its smallest value is first.
+        also: a further condition of MLflow's search, such as ``FEASIBLE``.
+        shown: ``CHART`` or ``TABLE``.
+    """
+    wanted = f"tags.mlflow.parentRunId = '{parent_run_id}' and tags.`sysmetrics.kind` = 'trial'"
+    wanted += f" and {also}" if also else ""
+    order = (
+        f"&orderByKey={quote(f'metrics.`{sort_by}`', safe='')}&orderByAsc={str(ascending).lower()}" if sort_by else ""
+    )
+    where = f"#/experiments/{experiment_id}/runs?{_MODE}"
+    return f"{where}&searchFilter={quote(wanted, safe='')}{order}&compareRunsMode={shown}"
+
+
+def compare_view(experiment_id: str, run_ids: Iterable[str | None]) -> str:
+    """The comparison of some runs, which opens with parallel coordinates."""
+    runs = json.dumps(list(run_ids), separators=(",", ":"))
+    return f"#/compare-runs?runs={quote(runs)}&experiments={quote(json.dumps([experiment_id]))}&{_MODE}"
+
+
+def run_view(experiment_id: str, run_id: str | None, tab: str = "overview") -> str:
+    """The page of one run: its ``overview``, ``system-metrics`` or ``artifacts``."""
+    return f"#/experiments/{experiment_id}/runs/{run_id}/{tab}?{_MODE}"
