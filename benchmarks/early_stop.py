@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from statistics import fmean, median
@@ -29,16 +28,13 @@ sys.path.insert(0, str(ROOT))
 
 import mlflow  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
-from mlflow.entities import Run  # noqa: E402
 
-from entrypoints import costs, replay  # noqa: E402
-from entrypoints.budget import key, spent, total  # noqa: E402
-from entrypoints.configuration import Configuration  # noqa: E402
+from entrypoints import savings  # noqa: E402
 from entrypoints.courses import read  # noqa: E402
 from entrypoints.forecast import Kind, kind  # noqa: E402
 from entrypoints.replay import Course, Verdict  # noqa: E402
 from entrypoints.stopping import Stopping  # noqa: E402
-from mlflow_sysmetrics.criteria import Criteria, Figures  # noqa: E402
+from entrypoints.studies import Study, study_of  # noqa: E402
 
 EPOCHS = {"max_epochs": "5", "max_steps": "0"}
 SCENARIOS = {
@@ -65,7 +61,6 @@ SCENARIOS = {
     # Costs that differ by nothing but noise: no rule may stop anything.
     "equal": {"dataset": "red_wine", "batch_sizes": "16,32,64"},
 }
-CONTROL_SEEDS = 200
 
 
 @click.command(help=__doc__)
@@ -99,55 +94,37 @@ def main(scenario: str, seeds: int, file: str | None, limited: str) -> None:
 def one_seed(params: dict[str, str], store: Path, limited: str, rows: dict[str, list[Verdict]]) -> None:
     """Run the three studies of one seed and add a verdict for each rule."""
     client = MlflowClient()
-    full = study("tune", params, store, client)
-    courses = read(client, full)
-    regression = "val_rmse" in courses[0].figures
-    task, score = ("regression", "rmse") if regression else ("classification", "accuracy")
-    text = f"{limited}<={_between(courses, limited):.4g}"
-    criteria = Criteria.parse(text, costs.metrics(task))
-    figures = full.data.metrics
-    click.echo(
-        f"seed {params['seed']}: {text}; {len(courses)} trials, search {figures['search_time_s']:.0f} s, "
-        f"forecast off by {figures['forecast_error_percent']:+.0f} %"
-    )
+    full = savings.full_of(client, study("tune", params, store, client))
+    assert full is not None
+    criteria = full.criteria(f"{limited}<={_between(full.courses, limited):.4g}")
+    click.echo(f"seed {params['seed']}: {criteria}; {len(full.courses)} trials, search {full.search_s:.0f} s")
 
-    def add(rule: str, stops: Sequence[int | None], **measured: float) -> Verdict:
-        verdict = replay.verdict(courses, stops, criteria, score, higher_is_better=not regression)
-        rows.setdefault(rule, []).append(replace(verdict, **measured))
-        return rows[rule][-1]
+    def add(rule: str, verdict: Verdict) -> None:
+        rows.setdefault(rule, []).append(verdict)
 
     for predict in ("off", "on"):
-        run = study("early_stop", params | {"criteria": text, "predict": predict}, store, client)
-        own = {key(course.configuration.searched): course for course in read(client, run)}
-        mine = [own[key(course.configuration.searched)] for course in courses]
-        infeasible = [place for place, course in enumerate(courses) if criteria.violations(course.figures)]
-        add(
-            f"early_stop predict={predict}, real",
-            [course.stopped_at for course in mine],
-            saved_cpu=1 - _cpu_s(mine) / _cpu_s(courses),
-            saved_wall=1 - run.data.metrics["search_time_s"] / figures["search_time_s"],
-            infeasible_cost=_cpu_s([mine[place] for place in infeasible])
-            / _cpu_s([courses[place] for place in infeasible]),
+        run = study("early_stop", params | {"criteria": str(criteria), "predict": predict}, store, client)
+        compared = savings.real(
+            full, read(client, run.trials["run_id"]), criteria, run.run.data.metrics["search_time_s"]
         )
-        stopping = Stopping(criteria, predict == "on")
-        stops = replay.by_criteria(courses, stopping, _rows(client, full), _observed(courses))
-        replayed = add(f"early_stop predict={predict}, replayed", stops)
-    add("first report only", replay.by_first_report(courses))
-    add("median rule", replay.by_median(courses))
-    add("ASHA", replay.by_asha(courses, min(min(course.reports) for course in courses)))
-    for seed in range(CONTROL_SEEDS):
-        add("random, equal cost", replay.at_random(courses, 1 - replayed.saved_cpu, seed))
+        assert compared is not None
+        add(f"early_stop predict={predict}, real", compared[1])
+        replayed = savings.replayed(full, Stopping(criteria, predict == "on"))
+        add(f"early_stop predict={predict}, replayed", replayed)
+    for rule, verdict in savings.controls(full, criteria, 1 - replayed.saved_cpu).items():
+        add(rule, verdict)
 
 
-def study(entry: str, params: dict[str, str], store: Path, client: MlflowClient) -> Run:
-    """Run one study to its end and return its run; one with limits may end without a model that meets them."""
+def study(entry: str, params: dict[str, str], store: Path, client: MlflowClient) -> Study:
+    """Run one study to its end and read it; one with limits may end without a model that meets them."""
     line = [sys.executable, "-m", f"entrypoints.{entry}"]
     line += [part for name, value in params.items() for part in (f"--{name}", value)]
     env = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{store / 'mlflow.db'}", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(line, cwd=store, env=env, capture_output=True, text=True, check=False)
     if done.returncode and "no trial meets them" not in done.stderr:
         raise click.ClickException(f"{' '.join(line)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
-    return client.search_runs(["0"], "tags.`sysmetrics.kind` = 'study'", max_results=1)[0]
+    (newest,) = client.search_runs(["0"], "tags.`sysmetrics.kind` = 'study'", max_results=1)
+    return study_of(client, newest)
 
 
 def _between(courses: Sequence[Course], metric: str) -> float:
@@ -162,24 +139,6 @@ def _between(courses: Sequence[Course], metric: str) -> float:
     below = list(accumulate(count for _, count in costs))
     place = min(range(len(costs) - 1), key=lambda each: abs(below[each] - len(courses) / 2))
     return math.sqrt(costs[place][0] * costs[place + 1][0])
-
-
-def _cpu_s(courses: Sequence[Course]) -> float:
-    return total(spent(course.figures) for course in courses).cpu_s
-
-
-def _observed(courses: Sequence[Course]) -> list[tuple[Configuration, Figures]]:
-    """What a forecast would have seen: one trial of each kind."""
-    first = {kind(course.configuration): course for course in reversed(courses)}
-    times = ("mean_step_time_ms", "training_time_s", "elapsed_s")
-    return [(each.configuration, {name: each.figures[name] for name in times}) for each in first.values()]
-
-
-def _rows(client: MlflowClient, full: Run) -> int:
-    """The training rows of a fold."""
-    prepare = client.get_run(full.data.tags["sysmetrics.prepare_run_id"])
-    rows = int(prepare.data.metrics["train_rows"])
-    return rows - rows // int(prepare.data.params["folds"])
 
 
 def _mean(verdicts: Sequence[Verdict], name: str) -> float:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 from urllib.parse import quote
 
 FEASIBLE = "tags.`sysmetrics.feasible` = 'true'"
+UI_PORT = 5000
 _MODE = "workflowType=machine_learning"  # the UI opens in another one
 
 
@@ -47,3 +49,11 @@ def compare_view(experiment_id: str, run_ids: Iterable[str | None]) -> str:
 def run_view(experiment_id: str, run_id: str | None, tab: str = "overview") -> str:
     """The page of one run: its ``overview``, ``system-metrics`` or ``artifacts``."""
     return f"#/experiments/{experiment_id}/runs/{run_id}/{tab}?{_MODE}"
+
+
+def how_to_open(page: str, tracking_uri: str) -> str:
+    """What to type to see a page, and its address, in lines for a terminal."""
+    if tracking_uri.startswith("http"):
+        return f"  {tracking_uri}/{page}"
+    command = f"mlflow server --port {UI_PORT} --backend-store-uri {shlex.quote(tracking_uri)}"
+    return f"  {command}\n  http://127.0.0.1:{UI_PORT}/{page}"

@@ -1,4 +1,7 @@
-"""Run the whole study for one dataset: prepare, then tune. Each step is an MLflow run nested under this one."""
+"""Run the whole study for one dataset: prepare, tune, early_stop, report.
+
+Each step is an MLflow run nested under this one.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from entrypoints.errors import UserError
 from entrypoints.options import dataset_option
 from entrypoints.runs import Interrupted, RecordedCommand, recorded_run
 
-STEPS = ("prepare", "tune")
+STEPS = ("prepare", "tune", "early_stop", "report")
 PROJECT = Path(__file__).parent.parent
 END_CHILDREN_WITHIN_S = 7.0
 
@@ -32,7 +35,8 @@ def main(dataset: str, target: str) -> None:
                 mlflow.projects.run(  # type: ignore[no-untyped-call]
                     str(PROJECT),
                     step,
-                    parameters={"dataset": dataset, "target": target},
+                    # A report reads what is there, whatever the target was.
+                    parameters={"dataset": dataset} | ({} if step == "report" else {"target": target}),
                     experiment_id=run.experiment_id,
                     env_manager="local",
                 )

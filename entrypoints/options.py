@@ -25,6 +25,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 SEARCHES = ("grid", "random")
 SCHEDULERS = ("none", "asha", "median")
+MODES = (AUTO, "min", "max")
 DEFAULT_CRITERIA = "training_time_s<=2x median, peak_memory_mb<=1.5x median, val_loss patience 2"
 
 
@@ -58,6 +59,21 @@ class GridType(click.ParamType):
     ) -> search_space.Space | None:
         """The values to try for each, from JSON or a file."""
         return None if value == AUTO else search_space.parse(str(value), user_folder())
+
+
+class RunIdsType(click.ParamType):
+    """Ids of MLflow runs separated by commas, as a tuple without repetitions; ``auto`` becomes None."""
+
+    name = "ids"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...] | None:
+        """The ids that a text like ``0a1b,2c3d`` stands for."""
+        if value == AUTO:
+            return None
+        ids = [part.strip() for part in str(value).split(",")]
+        if not all(ids):
+            raise _not_allowed(param, value, f"{AUTO} or run ids separated by commas are allowed")
+        return tuple(dict.fromkeys(ids))
 
 
 class ChoiceType(click.ParamType):
@@ -384,6 +400,44 @@ def limit_options(command: Command) -> Command:
             default=SCHEDULERS[0],
             show_default=True,
             help="Ray Tune's asha or median stopping rule on val_loss, besides the criteria.",
+        ),
+    )
+
+
+def report_options(command: Command) -> Command:
+    """Add what a report needs to a command: which studies it reads."""
+    return _apply(
+        command,
+        click.option(
+            "--dataset",
+            type=DatasetType(),
+            default="red_wine",
+            show_default=True,
+            metavar="NAME",
+            help="The dataset whose newest studies are read, named as for tune; not used where study is given.",
+        ),
+        click.option(
+            "--study",
+            type=RunIdsType(),
+            default=AUTO,
+            show_default=True,
+            metavar="IDS",
+            help="Run ids of finished studies of one dataset, separated by commas. auto: the dataset's newest tune in "
+            "this experiment, and the newest early_stop of the same trials under each set of limits.",
+        ),
+        click.option(
+            "--metric",
+            default=AUTO,
+            show_default=True,
+            metavar="NAME",
+            help="What ranks the trials of another Tune script's study. auto: val_rmse or val_accuracy.",
+        ),
+        click.option(
+            "--mode",
+            type=ChoiceType(MODES),
+            default=MODES[0],
+            show_default=True,
+            help="Which values of that metric are better, the lowest or the highest; auto knows it of its own two.",
         ),
     )
 

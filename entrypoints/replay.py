@@ -60,6 +60,7 @@ class Verdict:
     false_stops: int
     borderline_stops: int
     feasible: int
+    infeasible: int
     val_regret: float
     test_regret: float
 
@@ -182,6 +183,7 @@ def verdict(
         false_stops=len(stopped) - len(border),
         borderline_stops=len(border),
         feasible=len(able),
+        infeasible=len(infeasible),
         val_regret=regret(f"val_{score}"),
         test_regret=regret(f"test_{score}"),
     )

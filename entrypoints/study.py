@@ -63,6 +63,7 @@ def run_study(run: RecordedRun, settings: StudySettings, limits: Limits | None =
         data, prepare_run_id, reused = obtain(run, table, request, ray_up.result)
         summary.log_dataset(run, table)
         run.client.set_tag(run.run_id, "sysmetrics.prepare_run_id", prepare_run_id)
+        run.client.set_tag(run.run_id, "sysmetrics.dataset", settings.dataset)
         run.client.set_tag(run.run_id, full_study.STUDY_KEY, full_study.study_key(settings, data))
         run.client.set_tag(run.run_id, full_study.SEARCHED, json.dumps(full_study.searched_names(trials)))
         click.echo(f"Data: {summary.data_line(data, prepare_run_id, reused)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections import Counter
 from statistics import median
@@ -13,7 +12,7 @@ import pandas as pd
 from mlflow.data.pandas_dataset import from_pandas
 
 from entrypoints.limits_summary import Outcome
-from entrypoints.links import FEASIBLE, compare_view, run_view, trials_view
+from entrypoints.links import FEASIBLE, compare_view, how_to_open, run_view, trials_view
 from entrypoints.losses import score_name
 from entrypoints.options import StudySettings
 from entrypoints.prepared import Prepared
@@ -23,7 +22,6 @@ from entrypoints.runs import RecordedRun
 from entrypoints.tables import Table
 
 TOP = 5
-UI_PORT = 5000
 COMPARED = ("mean_step_time_ms", "training_time_s", "peak_memory_mb", "cpu_percent", "inference_latency_ms")
 
 
@@ -227,15 +225,10 @@ def closing(
     if outcome:
         lines += ["", outcome.line]
     score = score_name(data.task)
-    uri = mlflow.get_tracking_uri()
-    server = uri if uri.startswith("http") else f"http://127.0.0.1:{UI_PORT}"
-    command = (
-        "" if uri.startswith("http") else f"  mlflow server --port {UI_PORT} --backend-store-uri {shlex.quote(uri)}\n"
-    )
     return (
         "\n" + "\n".join(lines) + "\n\n"
         f"Refitted best model: test_{score} {best_figures[f'test_{score}']:.4f}, models in run {run.run_id}\n"
-        f"Compare all trials in the MLflow UI:\n{command}  {server}/{_trials_view(run, data)}\n"
+        f"Compare all trials in the MLflow UI:\n{how_to_open(_trials_view(run, data), mlflow.get_tracking_uri())}\n"
     )
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from reference import fragment
 
-from entrypoints.links import FEASIBLE, compare_view, run_view, trials_view
+from entrypoints.links import FEASIBLE, compare_view, how_to_open, run_view, trials_view
 
 THE_TRIALS = "tags.mlflow.parentRunId = 'abc123' and tags.`sysmetrics.kind` = 'trial'"
 
@@ -57,3 +57,19 @@ def test_run_view_opens_one_tab_of_one_run() -> None:
         "/experiments/7/runs/r1/system-metrics",
         {"workflowType": ["machine_learning"]},
     )
+
+
+@pytest.mark.parametrize(
+    ("uri", "lines"),
+    [
+        pytest.param("http://server:8080", ["http://server:8080/#/page"], id="server"),
+        pytest.param(
+            "sqlite:///my runs.db",
+            ["mlflow server --port 5000 --backend-store-uri 'sqlite:///my runs.db'", "http://127.0.0.1:5000/#/page"],
+            id="database",
+        ),
+    ],
+)
+def test_page_of_a_store_without_a_server_comes_with_the_command_that_starts_one(uri: str, lines: list[str]) -> None:
+    """It can be pasted into a shell."""
+    assert [line.strip() for line in how_to_open("#/page", uri).splitlines()] == lines

@@ -28,12 +28,17 @@ def test_main_ends_with_the_first_step_that_fails(run_project: RunProject, empty
 
 @pytest.mark.slow
 def test_main_runs_its_steps_nested(run_project: RunProject, tmp_path: Path) -> None:
-    """Without any parameter, main prepares red_wine and searches it, and both runs are nested under its own."""
-    command = run_project("main", tmp_path)
-    assert command.exit_code == 0
+    """With a dataset alone, main prepares it, searches it twice and reports on both, in runs nested under its own."""
+    command = run_project("main", tmp_path, dataset="diabetes")
+    assert command.exit_code == 0, command.stderr
     client = MlflowClient(store_uri(tmp_path))
     (main,) = runs_of_kind(client, "main")
-    (prepare,), (study,) = children(client, main, "prepare"), children(client, main, "study")
-    assert [run.info.status for run in (main, prepare, study)] == ["FINISHED"] * 3
-    assert f"prepared before in run {prepare.info.run_id}\n" in command.stdout
-    assert len(children(client, study, "trial")) == study.data.metrics["trials"] > 100
+    (prepare,), (report,) = children(client, main, "prepare"), children(client, main, "report")
+    limited, full = children(client, main, "study")
+    assert [run.info.status for run in (main, prepare, full, limited, report)] == ["FINISHED"] * 5
+    steps = [run.data.tags["mlflow.project.entryPoint"] for run in (prepare, full, limited, report)]
+    assert steps == ["prepare", "tune", "early_stop", "report"]
+    assert command.stdout.count(f"prepared before in run {prepare.info.run_id}\n") == 2
+    assert len(children(client, full, "trial")) == full.data.metrics["trials"] > 100
+    assert report.data.params == {"dataset": "diabetes", "study": "auto", "metric": "auto", "mode": "auto"}
+    assert all(run.info.run_id in report.data.tags["mlflow.note.content"] for run in (full, limited))

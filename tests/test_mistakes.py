@@ -18,6 +18,7 @@ from conftest import Command, Finished, RunProject, Study, clean_environment, co
 from mlflow import MlflowClient
 
 from entrypoints.early_stop import early_stop
+from entrypoints.report import report
 from entrypoints.tune import tune
 
 WITHIN_S = 15.0
@@ -149,9 +150,10 @@ def test_unreachable_server_is_answered_with_one_sentence(project: Path, tmp_pat
 MLP = "sklearn.neural_network.MLPRegressor"
 DO = (
     "give|use|choose|look|convert|mend|name|replace|add|lower|set|leave|see|the largest batch|the built-in ones take|"
-    "write|keep|one of|no value can meet both, so move or drop|the unit is in the metric's name|only"
+    "write|keep|one of|run|no value can meet both, so move or drop|the unit is in the metric's name|only"
 )
 LIMITS = {"criteria", "predict", "scheduler"}
+OF_REPORT = {"study", "metric", "mode"}
 FILES: dict[str, str | bytes] = {
     "table.xlsx": b"PK",
     "empty.csv": "",
@@ -185,7 +187,7 @@ BAD_INPUTS = [
     _bad("few-rows", "dataset=HERE/short.csv: 2 rows", "at least 10", dataset="short.csv", target="a"),
     _bad("infinity", "dataset=HERE/infinite.csv: infinite", "column b", dataset="infinite.csv", target="a"),
     _bad("typing-error", "dataset=red_vine: ", "openml:<id>", "use red_wine", dataset="red_vine"),
-    _bad("no-id", "dataset=openml:abc: ", "a whole number above 0", dataset="openml:abc"),
+    _bad("no-openml-id", "dataset=openml:abc: ", "a whole number above 0", dataset="openml:abc"),
     _bad("id-0", "dataset=openml:0: ", "a whole number above 0", dataset="openml:0"),
     _bad("no-target", "dataset=HERE/good.csv: the target is not given", "a, b, rare", dataset="good.csv"),
     _bad("target-of-a-file", "target=c: ", "a, b, rare", dataset="good.csv", target="c"),
@@ -254,6 +256,10 @@ BAD_INPUTS = [
     _bad("two-lines", "criteria=elapsed_s<=3 elapsed_s<4: ", "a comma", criteria="elapsed_s<=3\nelapsed_s<4"),
     _bad("predict", "predict=yes: ", "on or off", predict="yes"),
     _bad("scheduler", "scheduler=bohb: ", "none or asha or median", scheduler="bohb"),
+    _bad("no-run", "study=none: MLflow has no run with this id", "tune or early_stop", study="none"),
+    _bad("no-id", "study=a,,b: ", "auto or run ids separated by commas", study="a,,b"),
+    _bad("nothing-to-report", "dataset=diabetes: ", "-e tune", "study=<run id>", dataset="diabetes", study="auto"),
+    _bad("mode", "mode=best: ", "auto or min or max", mode="best"),
 ]
 
 
@@ -282,7 +288,7 @@ def test_every_bad_input_is_answered_in_one_sentence(
     here: Path, options: dict[str, str], says: str, allowed: tuple[str, ...]
 ) -> None:
     """All that is printed is one line: what was given, what is allowed, and what to do. No trial is run."""
-    command = early_stop if options.keys() & LIMITS else tune
+    command = report if options.keys() & OF_REPORT else early_stop if options.keys() & LIMITS else tune
     result = CliRunner().invoke(command, [part for name, value in options.items() for part in (f"--{name}", value)])
     assert result.exit_code == 1
     assert result.output == f"Error: {_sentence(result.output)}\n"

@@ -59,10 +59,10 @@ def test_help_explains_every_option(entry: str) -> None:
         assert f"--{name}" in shown.output
 
 
-def test_readme_describes_every_parameter_of_a_study_with_its_default() -> None:
-    """The README's tables are the list of parameters, those of ``tune`` first."""
+def test_readme_describes_every_parameter_with_its_default() -> None:
+    """The README's tables are the list of parameters, those of ``tune`` first; the others' are among them."""
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", README, re.MULTILINE))
-    parameters = ENTRY_POINTS["early_stop"]["parameters"]
+    parameters = ENTRY_POINTS["early_stop"]["parameters"] | ENTRY_POINTS["report"]["parameters"]
     assert rows == {name: str(parameter["default"]) for name, parameter in parameters.items()}
     assert list(rows)[: len(ENTRY_POINTS["tune"]["parameters"])] == list(ENTRY_POINTS["tune"]["parameters"])
 

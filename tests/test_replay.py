@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from example_courses import EVERY, STEPS, costing
 from reference import configured
 
 from entrypoints.budget import Spending
@@ -25,7 +26,7 @@ from entrypoints.replay import (
 from entrypoints.stopping import Guard, Stopping
 from mlflow_sysmetrics.criteria import Criteria
 
-ROWS, STEPS, EVERY = 1000, 500, 100
+ROWS = 1000
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -36,33 +37,13 @@ def _course(losses: Sequence[float | None], every: int = EVERY, **figures: Any) 
     return Course(configured(), usual | figures, reports, diverged=False)
 
 
-def _costing(
-    step_ms: float, size: int = 32, losses: Sequence[float] = (0.5, 0.4, 0.3, 0.2, 0.1), **figures: float
-) -> Course:
-    """A trial of 500 steps, each of which takes so long; twice that of wall time."""
-    training_time_s = step_ms * STEPS / 1e3
-    times = {"training_time_s": training_time_s, "elapsed_s": 2 * training_time_s, "mean_step_time_ms": step_ms}
-    reports = {
-        EVERY * place: {
-            "val_loss": loss,
-            "training_time_s": training_time_s * place / len(losses),
-            "mean_step_time_ms": step_ms,
-            "peak_memory_mb": 100.0 + place,
-        }
-        for place, loss in enumerate(losses, start=1)
-    }
-    last = {"cpu_percent": 50.0, "peak_memory_mb": 100.0 + len(losses), "inference_latency_ms": 0.5}
-    configuration = configured(batch_size=size, max_steps=STEPS)
-    return Course(configuration, times | last | figures, reports, diverged=False)
-
-
 def _stopping(text: str, *, predict: bool = True) -> Stopping:
     return Stopping(Criteria.parse(text, metrics("regression")), predict)
 
 
 def test_course_costs_its_share_of_the_steps_until_it_is_stopped() -> None:
     """CPU seconds are those of its CPU share; a skipped one costs nothing."""
-    course = _costing(2.0)
+    course = costing(2.0)
     assert course.steps == STEPS
     assert course.cost(None) == course.cost(STEPS) == Spending(1.0, 2.0)
     assert course.cost(100) == Spending(0.2, 0.4)
@@ -73,7 +54,7 @@ def test_course_costs_its_share_of_the_steps_until_it_is_stopped() -> None:
 def test_limits_stop_the_expensive_ones_and_none_that_meets_them(predict: bool) -> None:
     """With predictions earlier than without, and before their first step once enough is known of the others."""
     costs = [1.0, 1.9, 8.0, 1.0, 9.0, 1.5, 21.0, 1.0]
-    courses = [_costing(step_ms, size) for step_ms, size in zip(costs, SIZES, strict=True)]
+    courses = [costing(step_ms, size) for step_ms, size in zip(costs, SIZES, strict=True)]
     stops = by_criteria(courses, _stopping("training_time_s<=1", predict=predict), ROWS)
     assert [stop is not None for stop in stops] == [cost > 2 for cost in costs]
     # Beyond the limit and three times the usual noise of 10 %, or as soon as a prediction can be made.
@@ -83,7 +64,7 @@ def test_limits_stop_the_expensive_ones_and_none_that_meets_them(predict: bool) 
 def test_limits_skip_what_the_forecast_has_seen_to_be_too_expensive() -> None:
     """With what was observed before the first trial; without predictions it begins all the same."""
     observed = [(configured(batch_size=size, max_steps=STEPS), {"training_time_s": 0.05 * size}) for size in SIZES]
-    courses = [_costing(0.1 * size, size) for size in SIZES]
+    courses = [costing(0.1 * size, size) for size in SIZES]
     stops = by_criteria(courses, _stopping("training_time_s<=1"), ROWS, observed)
     assert stops == [None, None, *[0] * 6]
     crossing = by_criteria(courses, _stopping("training_time_s<=1", predict=False), ROWS, observed)
@@ -94,15 +75,15 @@ def test_limits_skip_what_the_forecast_has_seen_to_be_too_expensive() -> None:
 @pytest.mark.parametrize(
     ("text", "course", "stop"),
     [
-        pytest.param("val_loss patience 2", _costing(1.0, losses=(3, 1, 2, 2, 2)), 400, id="patience"),
-        pytest.param("val_loss patience 3", _costing(1.0, losses=(3, 1, 2, 2, 2)), None, id="patience at the end"),
-        pytest.param("peak_memory_mb<=97", _costing(1.0), 100, id="memory at a report, beyond its noise"),
-        pytest.param("peak_memory_mb<=104", _costing(1.0), None, id="memory at the end"),
-        pytest.param("inference_latency_ms<=0.1", _costing(1.0), 0, id="latency before the first step"),
-        pytest.param("model_size_kb<=1", _costing(1.0, model_size_kb=2.0), 0, id="size before the first step"),
-        pytest.param("mean_step_time_ms<=1", _costing(2.0), 100, id="mean at the first report"),
-        pytest.param("val_loss<=0.01", _costing(1.0), None, id="limit on a curve"),
-        pytest.param("elapsed_s<=0.3", _costing(1.0), 51, id="wall time, predicted"),
+        pytest.param("val_loss patience 2", costing(1.0, losses=(3, 1, 2, 2, 2)), 400, id="patience"),
+        pytest.param("val_loss patience 3", costing(1.0, losses=(3, 1, 2, 2, 2)), None, id="patience at the end"),
+        pytest.param("peak_memory_mb<=97", costing(1.0), 100, id="memory at a report, beyond its noise"),
+        pytest.param("peak_memory_mb<=104", costing(1.0), None, id="memory at the end"),
+        pytest.param("inference_latency_ms<=0.1", costing(1.0), 0, id="latency before the first step"),
+        pytest.param("model_size_kb<=1", costing(1.0, model_size_kb=2.0), 0, id="size before the first step"),
+        pytest.param("mean_step_time_ms<=1", costing(2.0), 100, id="mean at the first report"),
+        pytest.param("val_loss<=0.01", costing(1.0), None, id="limit on a curve"),
+        pytest.param("elapsed_s<=0.3", costing(1.0), 51, id="wall time, predicted"),
     ],
 )
 def test_limits_of_every_kind_are_replayed(text: str, course: Course, stop: int | None) -> None:
@@ -122,27 +103,27 @@ def test_diverged_trial_is_stopped_at_the_report_that_shows_it(
     losses: tuple[float, ...], diverged: bool, stop: int | None
 ) -> None:
     """Whatever the limits are."""
-    course = replace(_costing(1.0, losses=losses), diverged=diverged)
+    course = replace(costing(1.0, losses=losses), diverged=diverged)
     assert by_criteria([course], _stopping("peak_memory_mb<=1000"), ROWS) == [stop]
 
 
 def test_relative_limits_come_from_the_trials_before() -> None:
     """The sixth is the first that is judged by the others; those that were stopped are not among them."""
     costs = [1.0, 1.0, 9.0, 1.0, 1.0, 9.0, 1.0, 9.0]
-    courses = [_costing(step_ms) for step_ms in costs]
+    courses = [costing(step_ms) for step_ms in costs]
     stops = by_criteria(courses, _stopping("training_time_s<=2x median", predict=False), ROWS)
     assert [place for place, stop in enumerate(stops) if stop is not None] == [5, 7]
 
 
 def test_stopped_trials_teach_what_they_would_have_cost() -> None:
     """Once eight have been stopped, their likes are skipped."""
-    courses = [_costing(9.0, size) for size in SIZES * 2]
+    courses = [costing(9.0, size) for size in SIZES * 2]
     assert by_criteria(courses, _stopping("training_time_s<=1"), ROWS) == [51] * 8 + [0] * 8
 
 
 def test_replay_agrees_with_a_guard_that_is_driven_by_hand() -> None:
     """Step by step, with a ledger that is told of the trials before."""
-    courses = [_costing(step_ms, size) for step_ms, size in zip((1.0, 3.0, 2.9, 1.2, 5.0), SIZES, strict=False)]
+    courses = [costing(step_ms, size) for step_ms, size in zip((1.0, 3.0, 2.9, 1.2, 5.0), SIZES, strict=False)]
     stopping = _stopping("training_time_s<=1, val_loss patience 4")
     ledger, stops = Ledger(ROWS, stopping.criteria.metrics), []
     for course in courses:
@@ -259,7 +240,7 @@ def _verdict(stops: Sequence[int | None], *, higher: bool = False, courses: Sequ
 
 def test_rule_that_stops_nothing_saves_and_loses_nothing() -> None:
     """Three of four trials are feasible, and the infeasible one costs all that it can."""
-    assert _verdict([None] * 4) == Verdict(0.0, 0.0, 1.0, 0, 0, 3, 0.0, 0.0)
+    assert _verdict([None] * 4) == Verdict(0.0, 0.0, 1.0, 0, 0, 3, 1, 0.0, 0.0)
 
 
 def test_saving_is_what_stopped_trials_have_left() -> None:

@@ -1,0 +1,212 @@
+"""What a report on a large study takes: wall time, and the memory of all of its processes together.
+
+    python benchmarks/report_scale.py [--trials 5000]
+
+It fills a new SQLite store with a study of so many trials, as `tune` and the callback leave them, straight through
+MLflow's tables, since no figure of these trials matters: curves of five points, two samples of the process, folds. It
+then runs the command on it and prints both figures, and the targets.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pandas as pd
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.entities import Metric, Param, RunTag  # noqa: E402
+from mlflow.store.tracking.dbmodels import models  # noqa: E402
+from sqlalchemy import create_engine, insert  # noqa: E402
+
+TARGET_S, TARGET_MB = 120.0, 1000.0
+STEPS, FOLDS, ROWS = (100, 200, 300, 400, 500), 10, 1119
+SHARED = {"dataset": "red_wine", "target": "auto", "max_rows": 0, "folds": FOLDS, "seed": 0}
+SHARED |= {"max_steps": STEPS[-1], "max_epochs": 0, "report_every": STEPS[0]}
+SAMPLED = ("cpu_percent", "memory_mb", "rss_mb", "threads")
+SAMPLED += ("read_mb_per_s", "write_mb_per_s", "context_switches_per_s", "page_faults_per_s")
+STUDY_KEY = "0123456789abcdef"
+CHUNK = 100  # trials in one transaction
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial: what it chose, its points (metric, step, ms since its start, value), and its folds' scores."""
+
+    number: int
+    chosen: dict[str, Any]
+    points: list[tuple[str, int, int, float]]
+    folds: list[float]
+    diverged: bool
+
+    @property
+    def trial_id(self) -> str:
+        """As Tune numbers them."""
+        return f"scale_{self.number:05d}"
+
+    @property
+    def run_id(self) -> str:
+        """As MLflow's ids look."""
+        return f"{self.number:032x}"
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The last value of each metric."""
+        return {name: value for name, _, _, value in self.points}
+
+
+def synthetic(number: int, random: np.random.Generator) -> Trial:
+    """A trial whose score and costs depend on what it chose, with noise."""
+    batch_size, rate = 2 ** int(random.integers(1, 11)), float(f"{10 ** random.uniform(-4, -1):.6g}")
+    alpha = float(f"{10 ** random.uniform(-5, -1):.6g}")
+    step_ms = (0.1 + batch_size / 5000) * random.lognormal(0, 0.05)
+    score = 0.65 + 0.05 * abs(np.log10(rate) + 2.5) + 0.01 * random.normal()
+    memory_mb = 200 + batch_size / 100 + random.normal()
+    last, points = 0, []
+    for place, step in enumerate(STEPS, 1):
+        last = int(step * step_ms * FOLDS)
+        val_rmse = score * (1 + 0.3 / place**2)
+        curve = {"train_loss": val_rmse**2 * 1.4, "val_loss": val_rmse**2 * 1.5, "val_rmse": val_rmse}
+        curve |= {"mean_step_time_ms": step_ms * random.lognormal(0, 0.02), "training_time_s": step * step_ms / 1e3}
+        curve |= {"cpu_percent": 95 - random.gamma(2), "peak_memory_mb": memory_mb + place / 50}
+        curve |= {"memory_growth_mb": place / 50}
+        points += [(name, step, last, value) for name, value in curve.items()]
+    once = {"test_loss": score**2 * 1.5, "test_rmse": score * 0.98, "elapsed_s": last / 1e3 + 0.1}
+    once |= {"inference_latency_ms": random.lognormal(-3, 0.1), "model_size_kb": 0.8}
+    points += [(name, 0, last, value) for name, value in once.items()]
+    for sample in (1, 2):
+        at, readings = last * sample // 2, dict.fromkeys(SAMPLED, 1.0) | {"cpu_percent": 95.0, "memory_mb": memory_mb}
+        for name, value in readings.items():
+            points += [(f"system/process_{name}{end}", sample, at, value) for end in ("", "_max")]
+    folds = [score + 0.02 * random.normal() for _ in range(FOLDS)]
+    chosen = {"algorithm": "linear", "batch_size": batch_size, "learning_rate": rate, "alpha": alpha}
+    return Trial(number, chosen, points, folds, diverged=bool(rate > 0.05 and random.random() < 0.5))
+
+
+def fill(uri: str, count: int) -> str:
+    """Write a study of so many trials into a new store, and return the id of its run."""
+    client = MlflowClient(uri)
+    now = int(time.time() * 1000)
+    run_id = str(client.create_run("0", run_name="tune red_wine", start_time=now).info.run_id)
+    prepare = client.create_run("0", tags={"sysmetrics.kind": "prepare", "mlflow.parentRunId": run_id}).info.run_id
+    client.log_batch(prepare, [Metric("train_rows", ROWS, now, 0)], [Param("folds", str(FOLDS))])
+    client.set_terminated(prepare)
+    random = np.random.default_rng(0)
+    trials = [synthetic(number, random) for number in range(count)]
+    engine = create_engine(uri)
+    for start in range(0, count, CHUNK):
+        chunk = trials[start : start + CHUNK]
+        with engine.begin() as connection:
+            for table, rows in rows_of(chunk, run_id, now).items():
+                connection.execute(insert(table), rows)
+    engine.dispose()
+    client.log_table(run_id, pd.DataFrame(_trial_rows(trials)), "trials.json")
+    client.log_table(run_id, pd.DataFrame(_fold_rows(trials)), "folds.json")
+    own = {"kind": "study", "dataset": "red_wine", "study_key": STUDY_KEY, "prepare_run_id": prepare}
+    own |= {"searched": '["algorithm", "batch_size", "learning_rate", "alpha"]'}
+    tags = [RunTag(f"sysmetrics.{name}", value) for name, value in own.items()]
+    params = [Param(name, str(value)) for name, value in SHARED.items()]
+    client.log_batch(run_id, [Metric("search_time_s", count / 2, now, 0)], params, tags)
+    client.set_terminated(run_id)
+    return run_id
+
+
+def rows_of(trials: list[Trial], study: str, now: int) -> dict[Any, list[dict[str, Any]]]:
+    """The rows of MLflow's tables for these trials."""
+    rows: dict[Any, list[dict[str, Any]]] = {
+        table: [] for table in (models.SqlRun, models.SqlTag, models.SqlParam, models.SqlMetric, models.SqlLatestMetric)
+    }
+    for trial in trials:
+        start, key = now + trial.number * 500, {"run_uuid": trial.run_id}
+        name = " ".join(f"{name}={value}" for name, value in trial.chosen.items())
+        rows[models.SqlRun].append(
+            {**key, "name": name, "status": "FINISHED", "start_time": start, "end_time": start + 900}
+            | {"experiment_id": 0, "lifecycle_stage": "active", "artifact_uri": "", "source_type": "LOCAL"}
+            | {"source_name": "", "source_version": "", "entry_point_name": "", "user_id": ""}
+        )
+        own = {"kind": "trial", "trial_id": trial.trial_id, "diverged": str(trial.diverged).lower()}
+        tags = {f"sysmetrics.{tag}": value for tag, value in own.items()}
+        tags |= {"mlflow.parentRunId": study, "mlflow.runName": name}
+        rows[models.SqlTag] += [{**key, "key": tag, "value": value} for tag, value in tags.items()]
+        params = {name: str(value) for name, value in (trial.chosen | SHARED).items()}
+        rows[models.SqlParam] += [{**key, "key": param, "value": value} for param, value in params.items()]
+        points = list(_points(trial, start))
+        rows[models.SqlMetric] += points
+        rows[models.SqlLatestMetric] += {point["key"]: point for point in points}.values()
+    return rows
+
+
+def _points(trial: Trial, start: int) -> Iterator[dict[str, Any]]:
+    for name, step, after, value in trial.points:
+        where = {"run_uuid": trial.run_id, "key": name, "step": step, "timestamp": start + after}
+        yield where | {"value": float(value), "is_nan": False}
+
+
+def _trial_rows(trials: list[Trial]) -> list[dict[str, Any]]:
+    return [
+        {"trial_id": trial.trial_id, "run_id": trial.run_id, "status": "FINISHED", "diverged": trial.diverged}
+        | trial.chosen
+        | SHARED
+        | {name: value for name, value in trial.figures.items() if not name.startswith("system/")}
+        for trial in trials
+    ]
+
+
+def _fold_rows(trials: list[Trial]) -> list[dict[str, Any]]:
+    return [
+        {"trial_id": trial.trial_id, "fold": fold, "val_loss": score**2 * 1.5, "val_rmse": score}
+        | {"test_loss": score**2 * 1.5, "test_rmse": score, "training_time_s": trial.figures["training_time_s"]}
+        for trial in trials
+        if not trial.diverged
+        for fold, score in enumerate(trial.folds)
+    ]
+
+
+def measured(command: list[str], folder: Path, uri: str) -> tuple[float, float, int]:
+    """Run a command; its wall seconds, the highest memory of its processes together in MB, and its exit code."""
+    began, peak = time.monotonic(), 0
+    process = subprocess.Popen(
+        command, cwd=folder, env=os.environ | {"MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(ROOT)}
+    )
+    tree = psutil.Process(process.pid)
+    while process.poll() is None:
+        try:
+            peak = max(peak, sum(each.memory_info().rss for each in [tree, *tree.children(recursive=True)]))
+        except psutil.Error:  # one of them has just ended
+            continue
+        time.sleep(0.05)
+    return time.monotonic() - began, peak / 1e6, process.returncode
+
+
+@click.command(help=__doc__)
+@click.option("--trials", default=5000, show_default=True, help="Trials of the study.")
+def main(trials: int) -> None:
+    """Fill a store, report on it, and print what that took."""
+    with tempfile.TemporaryDirectory(prefix="report-scale-") as name:
+        folder, began = Path(name), time.monotonic()
+        os.chdir(folder)  # where MLflow puts artifacts by default
+        uri = f"sqlite:///{folder / 'mlflow.db'}"
+        run_id = fill(uri, trials)
+        click.echo(f"a study of {trials} trials, written in {time.monotonic() - began:.1f} s")
+        wall_s, peak_mb, code = measured([sys.executable, "-m", "entrypoints.report", "--study", run_id], folder, uri)
+        os.chdir(ROOT)
+    click.echo(f"\nreport on {trials} trials: {wall_s:.1f} s, peak RSS {peak_mb:.0f} MB, exit code {code}")
+    click.echo(f"targets for 5000 trials: {TARGET_S:.0f} s, {TARGET_MB:.0f} MB")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

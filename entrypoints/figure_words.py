@@ -1,0 +1,96 @@
+"""What figures call metrics, and how they write numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_NAMES = {
+    "train_loss": ("training loss", ""),
+    "val_loss": ("validation loss", ""),
+    "test_loss": ("test loss", ""),
+    "val_rmse": ("validation RMSE", "units of the target"),
+    "test_rmse": ("test RMSE", "units of the target"),
+    "val_accuracy": ("validation accuracy", "share of rows"),
+    "test_accuracy": ("test accuracy", "share of rows"),
+    "cpu_percent": ("CPU use", "% of a core"),
+    "peak_memory_mb": ("peak memory", "MB, RSS - SHR"),
+    "memory_growth_mb": ("memory growth", "MB since the start"),
+    "mean_step_time_ms": ("mean step time", "ms"),
+    "step_time_ms": ("step time", "ms, by report"),
+    "training_time_s": ("training time", "s"),
+    "elapsed_s": ("elapsed time", "s"),
+    "inference_latency_ms": ("inference latency", "ms per row"),
+    "model_size_kb": ("model size", "kB"),
+    "system/process_cpu_percent": ("CPU use", "% of a core"),
+    "system/process_memory_mb": ("memory", "MB, RSS - SHR"),
+}
+_UNITS = {
+    "mb_per_s": "MB/s",
+    "per_s": "per s",
+    "percent": "%",
+    "mb": "MB",
+    "kb": "kB",
+    "gb": "GB",
+    "ms": "ms",
+    "s": "s",
+}
+
+
+def plain(metric: str) -> str:
+    """A metric in words, without its unit."""
+    return _named(metric)[0]
+
+
+def label(metric: str) -> str:
+    """A metric in words, with its unit where it has one."""
+    words, unit = _named(metric)
+    return f"{words} ({unit})" if unit else words
+
+
+def broken(metric: str) -> str:
+    """A metric with its unit, in two lines where one would be longer than a panel is high."""
+    whole = label(metric)
+    return whole if len(whole) <= 22 else whole.replace(" (", "\n(")
+
+
+def number(value: float) -> str:
+    """A number as it is read: four digits at most."""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def percent(value: float) -> str:
+    """A percentage as it is read: whole from 1 on."""
+    return f"{value:.0f} %" if abs(value) >= 1 or value == 0 else f"{value:.1f} %"
+
+
+def signed(value: float) -> str:
+    """A change in percent, with its sign: whole from 1 on."""
+    text = f"{value:+.0f}" if abs(value) >= 1 else f"{value:+.1f}"
+    return "0" if float(text) == 0 else text
+
+
+def between(low: float, high: float) -> str:
+    """A range of percentages as it is read."""
+    least, most = percent(low), percent(high)
+    return least if least == most else f"{least.removesuffix(' %')} to {most}"
+
+
+def share(value: float) -> str:
+    """A share of 1 as a percentage."""
+    return percent(100 * value)
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words with commas and an `and`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _named(metric: str) -> tuple[str, str]:
+    if metric in _NAMES:
+        return _NAMES[metric]
+    name = re.sub(r"^system/(process_)?", "", metric)
+    for ending, unit in _UNITS.items():
+        if name.endswith(f"_{ending}"):
+            return name.removesuffix(f"_{ending}").replace("_", " "), unit
+    return name.replace("_", " "), ""

@@ -1,0 +1,37 @@
+"""Report on finished studies: what training costs over time, what hyperparameters change, and what limits save.
+
+It reads the newest `tune` and `early_stop` of a dataset, or the studies that are named, and trains nothing. It leaves
+an MLflow run with figures, tables, tests, and a description that reads as a page of answers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from entrypoints import studies
+from entrypoints.algorithms import AUTO
+from entrypoints.options import report_options
+from entrypoints.runs import RecordedCommand, recorded_run
+
+
+@click.command(cls=RecordedCommand, help=__doc__)
+@report_options
+def report(dataset: str, study: tuple[str, ...] | None, metric: str, mode: str) -> None:
+    """Parse, call, echo."""
+    given: dict[str, object] = {"dataset": dataset, "study": ",".join(study or [AUTO]), "metric": metric, "mode": mode}
+    name = f"study {study[0][:8]}" if study else Path(dataset).name
+    with recorded_run("report", f"report {name}", given) as run:
+        ranked_by = (None if metric == AUTO else metric, None if mode == AUTO else mode)
+        if study:
+            found = studies.by_ids(run.client, study, *ranked_by)
+        else:
+            found = studies.find(run.client, run.experiment_id, dataset, *ranked_by)
+        from entrypoints.study_report import write_report  # imports what draws, which a mistake need not wait for
+
+        write_report(run, found)
+
+
+if __name__ == "__main__":
+    report()
