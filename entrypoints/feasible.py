@@ -33,9 +33,10 @@ def judge(criteria: Criteria, trials: Sequence[TrialRecord]) -> Judged:
     """
     finished = [trial.figures for trial in trials if trial.complete]
     known = [(trial, _expected(trial)) for trial in trials if trial.status != "FAILED" and not trial.diverged]
-    broken = [(trial, figures) for trial, figures in known if criteria.violations(figures, finished)]
-    broken.sort(key=lambda pair: criteria.excess(pair[1], finished))
-    nearest = [(trial, criteria.violations(figures, finished)) for trial, figures in broken]
+    limits = criteria.resolved(finished)
+    broken = [(trial, figures) for trial, figures in known if limits.violations(figures)]
+    broken.sort(key=lambda pair: limits.excess(pair[1]))
+    nearest = [(trial, limits.violations(figures)) for trial, figures in broken]
     return Judged(nearest, _indistinct(criteria, trials, finished))
 
 

@@ -102,8 +102,8 @@ class Record(tune.Callback):
     def ranked(self) -> list[TrialRecord]:
         """The trials that can be chosen, best first: they are able, and meet the criteria."""
         able = self.able
-        finished = [record.figures for record in able]
-        return [record for record in able if not self._criteria.violations(record.figures, finished)]
+        limits = self._criteria.resolved(record.figures for record in able)
+        return [record for record in able if not limits.violations(record.figures)]
 
     @property
     def able(self) -> list[TrialRecord]:

@@ -155,13 +155,14 @@ def verdict(
     """Compare a rule with the full study: what it saved, and how much worse the feasible trial is that it leaves."""
     finished = [course.figures for course in courses]
     sign = -1.0 if higher_is_better else 1.0
-    feasible = [not criteria.violations(course.figures, finished) for course in courses]
+    limits = criteria.resolved(finished)
+    feasible = [not limits.violations(course.figures) for course in courses]
     able = [place for place, course in enumerate(courses) if feasible[place] and not course.diverged]
     whole = total(course.cost(None) for course in courses)
     used = total(course.cost(stop) for course, stop in zip(courses, stops, strict=True))
     infeasible = [place for place in range(len(courses)) if not feasible[place]]
     stopped = [place for place in able if stops[place] is not None]
-    border = [place for place in stopped if _near(criteria, courses[place].figures, finished)]
+    border = [place for place in stopped if _near(limits, courses[place].figures)]
     left = [place for place in able if stops[place] is None]
 
     def regret(metric: str) -> float:
@@ -232,13 +233,10 @@ def _losses(course: Course, step: int) -> list[float]:
     return [figures[LOSS] for each, figures in course.reports.items() if each <= step and LOSS in figures]
 
 
-def _near(criteria: Criteria, figures: Figures, finished: Sequence[Figures]) -> bool:
+def _near(limits: Criteria, figures: Figures) -> bool:
     """Whether a figure lies within 5 % of its limit."""
-    for limit in criteria.limits:
-        number, value = limit.resolve(finished), figures.get(limit.metric.name)
-        if number is not None and value is not None and abs(value - number) <= BORDER * abs(number):
-            return True
-    return False
+    values = ((limit.number, figures.get(limit.metric.name)) for limit in limits.limits)
+    return any(value is not None and abs(value - number) <= BORDER * abs(number) for number, value in values)
 
 
 def _share(part: float, whole: float) -> float:

@@ -131,8 +131,8 @@ def real(full: Full, ran: Iterable[Course], criteria: Criteria, search_s: float)
     mine = [own[key(course.configuration.searched)] for course in both]
     part = replace(full, courses=both)
     verdict = part.judge([course.stopped_at for course in mine], criteria)
-    finished = [course.figures for course in both]
-    broken = [place for place, course in enumerate(both) if criteria.violations(course.figures, finished)]
+    limits = criteria.resolved(course.figures for course in both)
+    broken = [place for place, course in enumerate(both) if limits.violations(course.figures)]
     same = len(both) == len(own) == len(full.courses) and search_s > 0 and full.search_s > 0
     return len(both), replace(
         verdict,

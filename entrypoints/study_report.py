@@ -89,9 +89,8 @@ def _limits(studies: Sequence[Study]) -> dict[str, float]:
     if limited is None:
         return {}
     criteria = Criteria.parse(limited.criteria or "", costs.metrics(limited.task))
-    finished = records(studies[0].complete)
-    numbers = {limit.metric.name: limit.resolve(finished) for limit in criteria.limits if limit.is_upper}
-    return {name: number for name, number in numbers.items() if number is not None}
+    limits = criteria.resolved(records(studies[0].complete)).limits
+    return {limit.metric.name: limit.number for limit in limits if limit.is_upper}
 
 
 def _chosen(study: Study, limits: Mapping[str, float]) -> str | None:

@@ -94,6 +94,14 @@ class Criteria:
         """
         return Judge(self, finished, noise)
 
+    def resolved(self, finished: Iterable[Figures]) -> Criteria:
+        """The same with the numbers that relative limits come to; without limits for which too few have finished.
+
+        Where many trials are judged by the same finished ones, it is this that takes time, and only once.
+        """
+        numbers = (Limit(limit.metric, limit.op, number) for limit, number in _resolved(self.limits, finished))
+        return Criteria((*numbers, *(rule for rule in self.rules if not isinstance(rule, Limit))))
+
     def violations(self, figures: Figures, finished: Iterable[Figures] = ()) -> list[Stop]:
         """Every limit (patience is none) that the final `figures` of a trial break, in the order of the text."""
         stops = (_judged(limit, number, figures) for limit, number in _resolved(self.limits, finished))

@@ -614,3 +614,15 @@ def test_noise_does_not_change_patience() -> None:
     judge = parsed("val_loss patience 1").judge(noise={"val_loss": 9.0})
     judge.see({"val_loss": 1.0})
     assert judge.see({"val_loss": 1.001}) is not None
+
+
+def test_resolved_criteria_judge_as_relative_ones_do() -> None:
+    """Their numbers are those of the finished trials; a limit with too few of them is left out, patience stays."""
+    criteria = Criteria.parse("cost<=2x median, other<=1x mean, loss patience 2, cost<=50")
+    finished = [{"cost": cost} for cost in (1.0, 2.0, 3.0, 4.0, 50.0)]
+    resolved = criteria.resolved(iter(finished))
+    assert str(resolved) == "cost<=6, cost<=50, loss patience 2"
+    for figures in ({"cost": 5.0}, {"cost": 6.5}, {"cost": 60.0, "other": 9.0}):
+        relative = [(stop.metric, stop.value, stop.limit) for stop in criteria.violations(figures, finished)]
+        assert [(stop.metric, stop.value, stop.limit) for stop in resolved.violations(figures)] == relative
+        assert resolved.excess(figures) == pytest.approx(criteria.excess(figures, finished))
