@@ -1,9 +1,13 @@
-"""What sampling costs: ours and MLflow's own monitor, measured in one run. `python benchmarks/sampler.py`, 1-2 minutes.
+"""What sampling costs: ours and MLflow's own monitor, measured in one run. `python benchmarks/sampler.py`, 2-3 minutes.
 
 - *Cost of a sample*: CPU time of this process (`time.process_time`, all threads) per sample, best of five rounds. Ours
   is a whole `Monitor.read()`: reading, folding, closing windows and draining them, with a clock that moves 0.1 s at
-  each reading, so that rates and the walk once a second are in it. MLflow's is what the loop of its
-  `SystemMetricsMonitor` does per sample on an SQLite store: collect, ask the store for the run, aggregate, publish.
+  each reading, so that rates, the walk once a second and the other groups once in half a second are in it. A group
+  that this machine does not have is named. MLflow's is what the loop of its `SystemMetricsMonitor` does per sample on
+  an SQLite store: collect, ask the store for the run, aggregate, publish.
+- *Import*: what our run-context provider adds to `import mlflow`, in new interpreters. Directly: what MLflow does with
+  its entry point (load it, make one), timed in an interpreter that has imported everything else. And as a check the
+  whole import with and without that entry point, as the median of pairs in changing order; with without again is noise.
 - *Slowdown*: `SGDRegressor.partial_fit` with and without our monitor at ten samples a second, as the median of seven
   pairs. Each pair takes turns, in changing order, so that other load meets both sides: six slices of half a second
   each way. In CPU time of the process (all its threads) and in wall time (what the user waits). Two more sides say
@@ -13,6 +17,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -21,7 +26,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from itertools import count
 from pathlib import Path
 from statistics import median
 
@@ -30,7 +34,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mlflow_sysmetrics.monitor import Monitor
 from mlflow_sysmetrics.sampling import ProcessSampler
+from mlflow_sysmetrics.sources import GROUPS, sampler
 
+ROOT = Path(__file__).resolve().parents[1]
 PAIRS = 7
 SLICES = 6
 SLICE_S = 0.5  # as many steps as take about this long
@@ -47,28 +53,29 @@ def cpu_us(call: Callable[[], object], times: int) -> float:
     return min(rounds)
 
 
-def our_sample(children: int) -> float:
-    """Cost of one of our samples, for a tree of this process and that many idle children."""
+def our_sample(children: int, groups: tuple[str, ...] = ("process",)) -> tuple[float, list[str]]:
+    """Cost of one of our samples, for a tree of this process and that many idle children, and the names read."""
     argv = [sys.executable, "-c", "print(flush=True); input()"]
     idle = [subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(children)]
     try:
         for process in idle:
             assert process.stdout is not None
             process.stdout.readline()
-        readings = count()
-        sampler = ProcessSampler(clock=lambda: next(readings) / 10)
-        monitor = Monitor(sampler, clock=lambda: next(readings) / 20)  # each sample looks at both clocks once
+        seconds = 0.0
+        monitor = Monitor(sampler(groups, clock=lambda: seconds), clock=lambda: seconds)
         monitor.read()
         assert set(monitor.peaks) >= {"process_memory_mb", "process_threads"}
 
         def sample() -> None:
+            nonlocal seconds
+            seconds += 0.1
             monitor.read()
             monitor.drain()
 
         cost = cpu_us(sample, 400)
         assert monitor.failures == 0
-        assert len(monitor.peaks) == 8, sorted(monitor.peaks)
-        return cost
+        assert sum(name.startswith("process_") for name in monitor.peaks) == 8, sorted(monitor.peaks)
+        return cost, sorted(monitor.peaks)
     finally:
         for process in idle:
             process.communicate(b"\n")
@@ -96,6 +103,50 @@ def mlflow_sample() -> tuple[float, float]:
         theirs.mlflow_logger.flush()
         assert client.get_run(run_id).data.metrics
         return cpu_us(theirs.collect_metrics, 400), whole
+
+
+LOAD_AS_MLFLOW_DOES = """
+import importlib.metadata, json, time
+wall, cpu = time.perf_counter(), time.process_time()
+import mlflow
+wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+began = time.perf_counter()
+importlib.metadata.EntryPoint("host", "mlflow_sysmetrics.context:HostContext", "mlflow.run_context_provider").load()()
+print(json.dumps([1000 * wall, 1000 * cpu, 1000 * (time.perf_counter() - began)]))
+"""
+
+
+def import_ms() -> dict[str, float]:
+    """Milliseconds that the run-context provider adds to `import mlflow`, and what MLflow alone takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        for side in ("with", "without"):
+            # A package of the same name that comes first hides an installed one, and its entry points.
+            info = Path(folder, side, "mlflow_sysmetrics_bundle-0.dist-info")
+            info.mkdir(parents=True)
+            (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mlflow-sysmetrics-bundle\nVersion: 0\n")
+        provider = "sysmetrics-host = mlflow_sysmetrics.context:HostContext"
+        entry_points = Path(folder, "with", "mlflow_sysmetrics_bundle-0.dist-info", "entry_points.txt")
+        entry_points.write_text(f"[mlflow.run_context_provider]\n{provider}\n")
+
+        def fresh(side: str) -> list[float]:
+            environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(folder, side)), str(ROOT)])}
+            argv = [sys.executable, "-c", LOAD_AS_MLFLOW_DOES]
+            return [float(ms) for ms in json.loads(subprocess.check_output(argv, env=environment, cwd=folder))]
+
+        fresh("with"), fresh("without")  # their files are in the page cache from here on
+        sides = {"with": "with", "without": "without", "again": "without"}
+        rounds = []
+        for turn in range(PAIRS):
+            order = [*sides][turn % 3 :] + [*sides][: turn % 3]
+            rounds.append({side: fresh(sides[side]) for side in order[:: (-1) ** turn]})
+    return {
+        "direct": median(times["without"][2] for times in rounds),
+        "pairs, wall": median(times["with"][0] - times["without"][0] for times in rounds),
+        "noise, wall": median(abs(times["again"][0] - times["without"][0]) for times in rounds),
+        "pairs, cpu": median(times["with"][1] - times["without"][1] for times in rounds),
+        "noise, cpu": median(abs(times["again"][1] - times["without"][1]) for times in rounds),
+        "mlflow": median(times["without"][0] for times in rounds),
+    }
 
 
 @contextmanager
@@ -152,13 +203,26 @@ def row(what: str, figure: str, target: str = "") -> None:
 
 def main() -> None:
     row("CPU per sample", "", "target")
-    ours, tree = our_sample(0), our_sample(4)
-    row("  ours, one process, 8 metrics", f"{ours:.0f} us", "<= 60 us")
-    row("  ours, a tree of 5", f"{tree:.0f} us")
+    costs = {
+        "one process": our_sample(0),
+        "a tree of 5": our_sample(4),
+        "one process, all groups": our_sample(0, GROUPS),
+    }
+    for what, (cost, names) in costs.items():
+        row(f"  ours, {what}, {len(names)} metrics", f"{cost:.0f} us", "<= 60 us" if what == "one process" else "")
+    found = {name.partition("_")[0] for name in costs["one process, all groups"][1]}
+    row("    groups that this machine does not have", ", ".join(sorted({*GROUPS} - found)) or "none")
     collect, whole = mlflow_sample()
     row("  MLflow's monitor: collect only (machine-wide figures)", f"{collect:.0f} us")
     row("  MLflow's monitor: collect, get_run, aggregate, publish", f"{whole:.0f} us")
-    row("  ratio, MLflow's whole loop / ours", f"{whole / ours:.0f} x")
+    for what, (cost, _) in costs.items():
+        row(f"  ratio, MLflow's whole loop / ours, {what}", f"{whole / cost:.1f} x", ">= 20 x")
+    added = import_ms()
+    row(f"`import mlflow`, median of {PAIRS} new interpreters", f"{added['mlflow']:.0f} ms")
+    row("  added by the run-context provider", f"{added['direct']:.2f} ms", "<= 5 ms")
+    for clock, what in (("wall", "wall time"), ("cpu", "CPU time")):
+        row(f"  with it less without, {what}, paired", f"{added[f'pairs, {clock}']:+.0f} ms")
+        row("    of nothing: the machine's noise", f"{added[f'noise, {clock}']:.0f} ms")
     percent = slowdown()
     row(f"SGDRegressor.partial_fit, 10 samples/s, median of {PAIRS} pairs", "", "")
     for position, what in enumerate(("CPU time of the process", "wall time")):

@@ -55,7 +55,8 @@ def send(store: BatchStore, run_id: str, batch: Batch) -> int:
             [RunTag(name, value) for name, value in batch.tags.items()],
         )
     except MlflowException as error:
-        if error.error_code != ErrorCode.Name(INVALID_PARAMETER_VALUE):
+        # The same code says that the run was deleted: no part of the batch is at fault then, and it may be restored.
+        if error.error_code != ErrorCode.Name(INVALID_PARAMETER_VALUE) or "'active' state" in error.message:
             raise
         if sum(map(len, batch)) == 1:
             logger.warning("MLflow refuses %s; it is left out. %s", next(filter(None, batch)), error.message)

@@ -1,0 +1,245 @@
+"""What a process tree uses, in one MLflow run, with nothing but ``with SystemMetricsLogger():``."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import math
+import os
+import platform
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import mlflow
+
+from mlflow_sysmetrics.backlog import Backlog
+from mlflow_sysmetrics.delivery import Delivery
+from mlflow_sysmetrics.points import SYSTEM_PREFIX
+from mlflow_sysmetrics.readings import HERE
+from mlflow_sysmetrics.recording import Recording
+from mlflow_sysmetrics.sources import sampler
+from mlflow_sysmetrics.spool import ForeignSpoolError, Header, SpoolFile, SpoolInUseError, spool_folder, spool_path
+from mlflow_sysmetrics.store import Store, find_run, lasting_uri
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_NAME = re.compile(r"[\w\-. /]*")  # what MLflow takes in a metric's name on every system
+_LONGEST_PREFIX = 150  # of MLflow's 250, so that there is room for the metric's own name
+_REMEMBERED = 256
+
+_recorded: dict[Path, int] = {}  # series that a logger writes, and the process in which it does
+_last_steps: OrderedDict[Path, int] = OrderedDict()  # of series that ended in this process
+
+
+class SystemMetricsLogger:
+    """Record what this process, and those it started, use while a run is active.
+
+    ``with SystemMetricsLogger(): train()`` is all that is needed inside an MLflow run. Each reading is folded into
+    windows of a second; their means and maxima go to the run, first to a file of the user's own (see `spool`), then in
+    batches to the store. While the store is away they wait there; ``mlflow-sysmetrics sync`` delivers what a process
+    that ended meanwhile has left. Nothing raises after construction, and no call but ``stop`` waits for the store.
+
+    A run's series of one prefix have one writer on a machine. Where a logger of this process has them, another one
+    raises; where another process has them, it warns and records nothing, so that all workers of a distributed training
+    may run the same script.
+
+    Args:
+        run_id: the run; by default the active one (this thread's, or else the latest of any), or MLFLOW_RUN_ID's.
+        tracking_uri: the store of that run; by default MLflow's current one.
+        interval_s: seconds between two readings.
+        flush_every_s: seconds between two deliveries.
+        prefix: of the metrics' names; only those that start with ``system/`` are in the UI's System metrics tab.
+        groups: what is read.
+        pid: the process; by default this one.
+        children: whether all processes below it are counted in.
+        node: a label of this machine in the names, ``system/<node>/...``, where several machines share a run.
+        spool: the folder for what waits; by default MLFLOW_SYSMETRICS_SPOOL, or ``~/.local/state/mlflow-sysmetrics``.
+        stop_within_s: the longest that `stop` takes, whatever the store does.
+        sample: read this instead of `groups`: a function that returns numbers by name.
+
+    Raises:
+        ValueError: an argument is wrong, there is no run, or this process records it already.
+    """
+
+    def __init__(
+        self,
+        run_id: str | None = None,
+        tracking_uri: str | None = None,
+        *,
+        interval_s: float = 0.1,
+        flush_every_s: float = 2.0,
+        prefix: str = SYSTEM_PREFIX,
+        groups: Collection[str] = ("process",),
+        pid: int | None = None,
+        children: bool = True,
+        node: str | None = None,
+        spool: str | Path | None = None,
+        stop_within_s: float = 5.0,
+        sample: Callable[[], Mapping[str, float]] | None = None,
+    ) -> None:
+        _check_seconds(interval_s=interval_s, flush_every_s=flush_every_s, stop_within_s=stop_within_s)
+        self._interval_s, self._flush_every_s, self._stop_within_s = interval_s, flush_every_s, stop_within_s
+        self._prefix = _full_prefix(prefix, node)
+        self._make_sample: Callable[[], Callable[[], Mapping[str, float]]] = lambda: (
+            sample or sampler(groups, pid=pid, children=children)
+        )
+        self._make_sample()  # raises what is wrong with its arguments
+        self._tags = {"sysmetrics.node": node or platform.node()}
+        if sample is None:
+            self._tags["sysmetrics.memory_definition"] = HERE.memory_definition
+        self._store = Store(tracking_uri or mlflow.get_tracking_uri())
+        self._run = find_run(run_id, self._store)
+        self._watched = pid
+        self._path = spool_path(spool_folder(spool), self._header(), self._prefix)
+        if _recorded.get(self._path) == os.getpid():
+            raise ValueError(
+                f"run_id={self._run.run_id!r}: a logger of this process writes its {self._prefix}* already"
+            )
+        self._recording: Recording | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def run_id(self) -> str:
+        """The run that is written to."""
+        return self._run.run_id
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether readings are taken: False before `start`, after `stop`, and where another process has the series."""
+        recording = self._recording
+        return recording is not None and recording.is_here
+
+    def start(self) -> SystemMetricsLogger:
+        """Begin to read; nothing if it has begun. After `stop` the series go on where they ended."""
+        try:
+            with self._lock:
+                if not self.is_recording:
+                    self._recording = self._begin()
+        except Exception:
+            logger.warning("run %s goes on without system metrics", self.run_id, exc_info=True)
+        return self
+
+    def stop(self) -> None:
+        """Take a last reading, and deliver what is left within `stop_within_s`; nothing if it has ended."""
+        recording = self._recording
+        if recording is None or not recording.is_here:
+            return
+        with self._lock:
+            recording, self._recording = self._recording, None
+        if recording is not None:
+            try:
+                self._end(recording)
+            except Exception:
+                logger.warning("the last system metrics of run %s may be missing", self.run_id, exc_info=True)
+
+    def __enter__(self) -> SystemMetricsLogger:
+        return self.start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def step(self) -> Step:
+        """A context manager around one training step. Steps of any thread count; one that raises does not."""
+        return Step(self._step_took)
+
+    def timed(self, iterable: Iterable[T]) -> Iterator[T]:
+        """The same items; from handing one out to being asked for the next is one training step."""
+        for item in iterable:
+            began = time.perf_counter()
+            yield item
+            self._step_took(time.perf_counter() - began)
+
+    def _step_took(self, seconds: float) -> None:
+        recording = self._recording
+        if recording is not None:
+            recording.step_took(seconds)
+
+    def _header(self) -> Header:
+        tags = {**self._tags, "sysmetrics.pid": str(self._watched or os.getpid())}
+        return Header(self.run_id, lasting_uri(self._store.tracking_uri), tags)
+
+    def _begin(self) -> Recording | None:
+        header = self._header()
+        try:
+            file = SpoolFile.create(self._path, header)
+        except SpoolInUseError:
+            logger.warning(
+                "%s* of run %s is recorded by another logger; this one records nothing", self._prefix, self.run_id
+            )
+            return None
+        except (OSError, ForeignSpoolError) as error:
+            logger.warning("system metrics wait in memory only while MLflow is away. %s", error)
+            file = None
+        backlog = Backlog(file)
+        recording = Recording(
+            self._make_sample(),
+            backlog,
+            Delivery(backlog, self._store, self.run_id, header.tags, every_s=self._flush_every_s),
+            prefix=self._prefix,
+            first_step=self._first_step(file),
+            interval_s=self._interval_s,
+        )
+        _recorded[self._path] = os.getpid()
+        recording.start()
+        atexit.register(self.stop)
+        return recording
+
+    def _first_step(self, file: SpoolFile | None) -> int:
+        """The last step of these series so far: in the store, in this process, and on disk."""
+        steps = [step for name, step in self._run.steps.items() if self._prefix and name.startswith(self._prefix)]
+        return max(0, *steps, _last_steps.get(self._path, 0), file.last_step if file is not None else 0)
+
+    def _end(self, recording: Recording) -> None:
+        atexit.unregister(self.stop)
+        try:
+            delivered = recording.stop(self._stop_within_s)
+        finally:
+            _recorded.pop(self._path, None)
+            _last_steps[self._path] = recording.last_step
+            _last_steps.move_to_end(self._path)
+            if len(_last_steps) > _REMEMBERED:
+                _last_steps.popitem(last=False)
+        if recording.lost:
+            logger.warning("%d points of run %s could not be kept and are lost", recording.lost, self.run_id)
+        elif not delivered:
+            logger.warning(
+                "MLflow has not taken all of run %s yet; `mlflow-sysmetrics sync` will deliver it", self.run_id
+            )
+
+
+class Step:
+    """One training step, from ``__enter__`` to ``__exit__``."""
+
+    __slots__ = ("_began", "_took")
+
+    def __init__(self, took: Callable[[float], None]) -> None:
+        self._took, self._began = took, 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            self._took(time.perf_counter() - self._began)
+
+
+def _check_seconds(**arguments: Any) -> None:
+    for name, value in arguments.items():
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not (number and math.isfinite(value) and value > 0):
+            raise ValueError(f"{name}={value!r}: give a positive number of seconds")
+
+
+def _full_prefix(prefix: str, node: str | None) -> str:
+    for name, text in (("prefix", prefix), ("node", node)):
+        if text is not None and not (isinstance(text, str) and _NAME.fullmatch(text) and len(text) < _LONGEST_PREFIX):
+            raise ValueError(
+                f"{name}={text!r}: give letters, digits and any of _-. / and at most {_LONGEST_PREFIX} of them"
+            )
+    return prefix if node is None else f"{prefix}{node}/"

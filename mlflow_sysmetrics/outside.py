@@ -1,0 +1,123 @@
+"""Watching a program that knows nothing of this package: from outside, by its process id."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import psutil
+
+_logger = logging.getLogger(__name__)
+
+
+class Logger(Protocol):
+    """The part of a ``SystemMetricsLogger`` that is used."""
+
+    def start(self) -> object: ...
+
+    def stop(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is watched, and how often: seconds between two readings, and groups of metrics.
+
+    Raises:
+        ValueError: the interval is not a positive number, or there is no such group.
+    """
+
+    interval_s: float = 0.1
+    groups: tuple[str, ...] = ("process",)
+
+    def __post_init__(self) -> None:
+        from mlflow_sysmetrics.sources import GROUPS
+
+        number = isinstance(self.interval_s, (int, float)) and not isinstance(self.interval_s, bool)
+        if not (number and math.isfinite(self.interval_s) and self.interval_s > 0):
+            raise ValueError(f"interval_s={self.interval_s!r}: give a positive number of seconds")
+        unknown = [group for group in self.groups if group not in GROUPS]
+        if unknown or not self.groups:
+            raise ValueError(f"groups={','.join(self.groups)!r}: give one or more of {', '.join(GROUPS)}")
+
+    @classmethod
+    def of(cls, interval_s: float, groups: str) -> Settings:
+        """From the command line's form, in which groups are ``"process,gpu"``."""
+        return cls(interval_s, tuple(group.strip() for group in groups.split(",") if group.strip()))
+
+
+MakeLogger = Callable[[int], Logger]  # of the process with this id and those below it
+
+
+def _make_logger(run_id: str, tracking_uri: str, settings: Settings) -> MakeLogger:
+    from mlflow_sysmetrics.logger import SystemMetricsLogger
+
+    return lambda pid: SystemMetricsLogger(
+        run_id, tracking_uri, interval_s=settings.interval_s, groups=settings.groups, pid=pid
+    )
+
+
+class Watcher:
+    """Logs into a run what a process and those below it use, between ``start`` and ``stop``.
+
+    It is made before the program starts, so that nothing has to be imported by then. Neither of the two raises, and
+    neither waits long for a server: what goes wrong is logged as a warning.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        tracking_uri: str,
+        settings: Settings,
+        *,
+        make: MakeLogger | None = None,
+        ready_within_s: float = 5.0,
+    ) -> None:
+        self._run_id, self._ready_within_s = run_id, ready_within_s
+        self._make = make or _make_logger(run_id, tracking_uri, settings)
+        self._beginning: threading.Thread | None = None
+        self._logger: Logger | None = None
+        self._stopped = False
+        self._lock = threading.RLock()  # a signal may come in the middle of stop, and its handler call stop again
+
+    def start(self, pid: int) -> None:
+        """Watch this process, from a thread: a new logger asks the server for its run, which may take long."""
+        begin = partial(contextvars.copy_context().run, self._begin, pid)  # MLflow keeps its workspace in the context
+        self._beginning = threading.Thread(target=begin, name="sysmetrics-watcher", daemon=True)
+        self._beginning.start()
+
+    def stop(self) -> None:
+        """Deliver what there is, and end. Idempotent; takes at most the logger's own bound and `ready_within_s`."""
+        if self._beginning is not None:
+            self._beginning.join(self._ready_within_s)
+        with self._lock:
+            self._stopped = True
+            logger, self._logger = self._logger, None
+        if logger is not None:
+            self._end(logger)
+
+    def _begin(self, pid: int) -> None:
+        try:
+            logger = self._make(pid)
+            logger.start()
+        except Exception as error:
+            # A program may have ended before it could be looked at, which is not worth a word.
+            level = logging.WARNING if psutil.pid_exists(pid) else logging.DEBUG
+            _logger.log(level, "run %s goes on without system metrics: %s", self._run_id, error)
+            return
+        with self._lock:
+            late = self._stopped
+            self._logger = None if late else logger
+        if late:
+            self._end(logger)
+
+    def _end(self, logger: Logger) -> None:
+        try:
+            logger.stop()
+        except Exception as error:
+            _logger.warning("the last system metrics of run %s are lost: %s", self._run_id, error)

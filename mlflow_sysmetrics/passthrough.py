@@ -1,0 +1,118 @@
+"""A command that runs in this process's place: same input and output, same signals, same end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import NoReturn
+
+if sys.platform != "win32":
+    import resource
+
+
+def _numbers(*names: str) -> tuple[int, ...]:
+    """Those of the signals that this system has."""
+    return tuple(int(getattr(signal, name)) for name in names if hasattr(signal, name))
+
+
+_TYPED = _numbers("SIGINT", "SIGQUIT")  # what keys send, to every process in the terminal's foreground
+_STOPPING = _numbers("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP")
+_HANDED_ON = (*_STOPPING, *_numbers("SIGUSR1", "SIGUSR2"))
+_KILLED = (*_STOPPING, *_numbers("SIGKILL"))
+NOT_FOUND, NOT_EXECUTABLE = 127, 126  # a shell's exit codes
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: its exit code, or less than 0 for the signal that it died of; and whether it was told to."""
+
+    code: int
+    told: bool = False
+
+    @property
+    def status(self) -> str:
+        """MLflow's word: ``FINISHED``, ``FAILED`` (an error), or ``KILLED`` (stopped from outside)."""
+        if self.code == 0:
+            return "FINISHED"
+        # A shell says 128 + the signal when the command that it ran died of one.
+        killed = self.told or -self.code in _KILLED or self.code - 128 in _KILLED
+        return "KILLED" if killed else "FAILED"
+
+
+class Passthrough:
+    """Starts one command, and while it is entered hands the signals that this process gets on to that command.
+
+    A signal that this process ignores, as under ``nohup``, is the command's to ignore too. One that comes before the
+    command has started is handed on as soon as it has. Only the main thread may enter.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._early: list[int] = []
+        self._told = False
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Passthrough:
+        for number in _HANDED_ON:
+            before = signal.getsignal(number)
+            if before is not signal.SIG_IGN:
+                self._before[number] = before
+                signal.signal(number, self._hand_on)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)  # type: ignore[arg-type]
+
+    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> int:
+        """Start the command and return its process id. OSError if it is not there or cannot be executed."""
+        # Python's own files close by themselves; what this process was given, such as <(...) of a shell, is handed on.
+        self._process = subprocess.Popen(list(command), env=dict(environment), close_fds=False)
+        for number in self._early:
+            self._process.send_signal(number)
+        return self._process.pid
+
+    def wait(self) -> Ended:
+        """Wait for the end of the command that was started."""
+        assert self._process is not None
+        return Ended(self._process.wait(), self._told)
+
+    def _hand_on(self, number: int, frame: FrameType | None) -> None:
+        self._told = self._told or number in _STOPPING
+        if self._process is None:
+            self._early.append(number)
+        elif not (number in _TYPED and _has_terminal()):
+            self._process.send_signal(number)
+
+
+def _has_terminal() -> bool:
+    """Whether keys pressed now send their signals to this process's group, so that the command has had them already."""
+    if sys.platform == "win32":
+        return True
+    try:
+        terminal = os.open(os.ctermid(), os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
+
+
+def end_as(ended: Ended) -> NoReturn:
+    """End this process the way the command ended: with its exit code, or by the signal that it died of."""
+    if ended.code >= 0 or sys.platform == "win32":
+        sys.exit(ended.code)
+    number = -ended.code
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the command has left its own core
+    if number != signal.SIGKILL:
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    sys.exit(128 + number)  # still here: the first process of a container does not die of its own signals

@@ -1,0 +1,89 @@
+"""Deliver what loggers left behind that ended while their store was away. Any number of times: no point comes twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+
+from mlflow_sysmetrics.delivery import send_all
+from mlflow_sysmetrics.spool import SUFFIX, ForeignSpoolError, SpoolFile, SpoolInUseError, spool_folder
+from mlflow_sysmetrics.store import Store, lasting_uri
+
+_ANSWER_S = 60.0  # nobody's training waits here
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What became of the spools in a folder. `str` says it to a user.
+
+    `runs` counts spools that were delivered whole and removed, with so many `points`; points that the store has from
+    an earlier attempt are among them. `refused` points the store does not take for what they are, and `skipped` lines
+    are no spool's: broken, cut off or foreign. `in_use` spools belong to loggers that still run. `left` says of each
+    other spool that stays, in one sentence, why.
+    """
+
+    runs: int = 0
+    points: int = 0
+    refused: int = 0
+    skipped: int = 0
+    in_use: int = 0
+    left: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        counts = [f"Delivered {_count(self.points, 'point')} of {_count(self.runs, 'run')}."]
+        if self.refused:
+            counts.append(f"MLflow refused {_count(self.refused, 'point')}.")
+        if self.skipped:
+            counts.append(f"Skipped {_count(self.skipped, 'unreadable line')}.")
+        if self.in_use:
+            counts.append(f"Left alone {_count(self.in_use, 'file')} of loggers that are still running.")
+        return "\n".join([*counts, *self.left])
+
+
+def deliver(folder: Path | None = None, tracking_uri: str | None = None) -> Delivered:
+    """Deliver every spool in a folder, by default the loggers' own, to the store that it names or to the given one.
+
+    Never raises for what is in a spool or what a store answers: see `Delivered.left`. A spool without its store's
+    password is delivered where MLflow's current tracking URI is the same address with it.
+    """
+    total = Delivered()
+    for path in sorted(spool_folder(folder).glob(f"*{SUFFIX}")):
+        total = _sum(total, _deliver_one(path, tracking_uri))
+    return total
+
+
+def _deliver_one(path: Path, tracking_uri: str | None) -> Delivered:
+    try:
+        spool = SpoolFile.open(path)
+    except SpoolInUseError:
+        return Delivered(in_use=1)
+    except FileNotFoundError:  # another sync was faster
+        return Delivered()
+    except (OSError, ForeignSpoolError) as error:
+        return Delivered(left=(f"{path.name} is no file of ours: {error}",))
+    header = spool.header
+    try:
+        sent = send_all(
+            spool, Store(tracking_uri or _address(header.tracking_uri), _ANSWER_S), header.run_id, header.tags
+        )
+    except Exception as error:
+        return Delivered(skipped=spool.skipped, left=(f"{path.name} waits: run {header.run_id}: {error}",))
+    finally:
+        spool.close()
+    return Delivered(1, sent.points, sent.refused, spool.skipped)
+
+
+def _address(recorded: str) -> str:
+    """The store's address with a password, if MLflow's current one differs from it in nothing else."""
+    current = mlflow.get_tracking_uri()
+    return current if lasting_uri(current) == recorded else recorded
+
+
+def _sum(one: Delivered, other: Delivered) -> Delivered:
+    return Delivered(*(getattr(one, name) + getattr(other, name) for name in Delivered.__dataclass_fields__))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
