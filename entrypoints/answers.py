@@ -167,7 +167,8 @@ def _savings(found: Findings) -> list[str]:
         "feasible, of them stopped": lambda row: f"{row['feasible']}, {row['feasible_stopped']}",
         "infeasible ones still cost": lambda row: _percent(row["infeasible_cost_percent"]),
     }
-    return [_table(columns, rows), _tradeoff(found)]
+    patience = "`patience` stops trials that meet the limits but improve no longer: these count as stopped, too."
+    return [_table(columns, rows), patience if any("patience" in row["rule"] for row in rows) else "", _tradeoff(found)]
 
 
 def _tradeoff(found: Findings) -> str:

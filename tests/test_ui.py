@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Command, Study, UnderLimits, clean_environment, wait_until
+from conftest import Command, RunProject, Study, UnderLimits, clean_environment, runs_of_kind, wait_until
 from mlflow.entities import Run
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
@@ -30,6 +30,16 @@ ROW, CARD = ".ag-center-cols-container .ag-row, .ag-pinned-left-cols-container .
 LINES, BARS = ".scatterlayer .trace", ".barlayer .trace"
 
 Page = Any  # playwright is optional, and so are its types
+
+
+@pytest.fixture(scope="module")
+def report(under_limits: UnderLimits, run_project: RunProject) -> Run:
+    """The run of a report on the full study and the one under limits."""
+    full, study = under_limits.full, under_limits.study
+    ids = f"{full.run.info.run_id},{study.run.info.run_id}"
+    command = run_project("report", study.folder, study=ids)
+    assert command.exit_code == 0, command.stderr
+    return runs_of_kind(study.client, "report")[0]
 
 
 @pytest.fixture(scope="module")
@@ -242,3 +252,59 @@ def test_filter_of_the_description_shows_the_feasible_trials(
     page.get_by_text(f"{len(feasible)} matching runs").wait_for()
     wait_until(lambda: sorted(_listed(page)) == feasible, 20, "the feasible trials")
     screenshot("feasible")
+
+
+PICTURES = "img[src*='get-artifact']"
+
+
+def _seen(page: Page) -> list[int]:
+    """The widths of the page's pictures, 0 for one that could not be loaded."""
+    widths: list[int] = page.locator(PICTURES).evaluate_all("images => images.map(image => image.naturalWidth)")
+    return widths
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_report_page_answers_with_tables_and_pictures(
+    report: Run, server: str, page: Page, screenshot: Callable[[str], None], scheme: str
+) -> None:
+    """Its description is rendered whole: the answers, a table for each question, and figures that load."""
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": 1600, "height": 4200})
+    _open(page, server, f"#/experiments/0/runs/{report.info.run_id}?workflowType=machine_learning")
+    page.get_by_text("Show more").click()
+    for title in ("During training", "What hyperparameters change", "What limits save", "Score against cost"):
+        page.get_by_role("heading", name=title).wait_for()
+    for column in ("moved most by", "CPU saved", "trials on the front"):
+        page.get_by_role("columnheader", name=column, exact=True).wait_for()
+    page.get_by_role("cell", name="real", exact=True).wait_for()
+    shown = report.data.tags["mlflow.note.content"].count("](get-artifact")
+    wait_until(lambda: len(_seen(page)) == shown and min(_seen(page)) > 500, 20, f"{shown} pictures")
+    screenshot(f"report_{scheme}")
+    page.set_viewport_size({"width": 1600, "height": 1000})
+    page.emulate_media(color_scheme="light")
+
+
+def test_report_figures_open_in_the_artifact_viewer(
+    report: Run, server: str, page: Page, screenshot: Callable[[str], None]
+) -> None:
+    """A picture is drawn, and the interactive front names a trial under the mouse."""
+    _open(page, server, f"#/experiments/0/runs/{report.info.run_id}/artifacts?workflowType=machine_learning")
+    page.get_by_text("figures", exact=True).click()
+    page.get_by_text("pareto.png", exact=True).click()
+    picture = page.locator("img[src^='blob:'], img[src*='pareto.png'], .js-plotly-plot image")
+    picture.first.wait_for()
+    screenshot("report_figure")
+    page.get_by_text("pareto.html", exact=True).click()
+    plot = page.frame_locator("iframe").first.locator(".scatterlayer .trace")
+    plot.first.wait_for(state="attached")
+    screenshot("report_hover")
+
+
+def test_report_leads_to_the_trials(report: Run, under_limits: UnderLimits, server: str, page: Page) -> None:
+    """Its links open the study's trials, sorted by the score, and the best ones side by side."""
+    links = re.findall(r"\]\((#[^)]*)\)", report.data.tags["mlflow.note.content"])
+    by_score = next(link for link in links if "orderByKey=metrics.%60val_rmse" in link)
+    _open(page, server, by_score)
+    page.get_by_text(f"{len(under_limits.full.trials)} matching runs").wait_for()
+    _open(page, server, next(link for link in links if link.startswith("#/compare-runs")))
+    page.locator(".parcoords .axis-title").nth(1).wait_for()
