@@ -29,6 +29,7 @@ from mlflow.projects.submitted_run import LocalSubmittedRun, SubmittedRun
 from mlflow.projects.utils import MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG, PROJECT_SYNCHRONOUS
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_BACKEND, MLFLOW_RUN_NAME
 
+import mlflow_sysmetrics.logger  # noqa: F401 - now, not when the project already runs
 from mlflow_sysmetrics.outside import Settings, Watcher
 
 NAME = "system-metrics"

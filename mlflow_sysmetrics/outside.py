@@ -6,14 +6,16 @@ import contextvars
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-import psutil
+from mlflow_sysmetrics.sources import GROUPS, sampler
 
 _logger = logging.getLogger(__name__)
+_FIRST_RATES_S = 0.015  # a sampler has none in its first 10 ms
 
 
 class Logger(Protocol):
@@ -36,8 +38,6 @@ class Settings:
     groups: tuple[str, ...] = ("process",)
 
     def __post_init__(self) -> None:
-        from mlflow_sysmetrics.sources import GROUPS
-
         number = isinstance(self.interval_s, (int, float)) and not isinstance(self.interval_s, bool)
         if not (number and math.isfinite(self.interval_s) and self.interval_s > 0):
             raise ValueError(f"interval_s={self.interval_s!r}: give a positive number of seconds")
@@ -51,15 +51,36 @@ class Settings:
         return cls(interval_s, tuple(group.strip() for group in groups.split(",") if group.strip()))
 
 
-MakeLogger = Callable[[int], Logger]  # of the process with this id and those below it
+Sample = Callable[[], dict[str, float]]
+MakeLogger = Callable[[int, Sample], Logger]  # of a process, with what reads it
 
 
 def _make_logger(run_id: str, tracking_uri: str, settings: Settings) -> MakeLogger:
     from mlflow_sysmetrics.logger import SystemMetricsLogger
 
-    return lambda pid: SystemMetricsLogger(
-        run_id, tracking_uri, interval_s=settings.interval_s, groups=settings.groups, pid=pid
+    return lambda pid, sample: SystemMetricsLogger(
+        run_id, tracking_uri, interval_s=settings.interval_s, pid=pid, sample=sample
     )
+
+
+class _FromTheStart:
+    """A sampler whose first reading is taken soon after the program's start, and kept until it is asked for.
+
+    A logger that is made meanwhile has its run to look for, and by then a short program has ended.
+    """
+
+    def __init__(self, sample: Sample) -> None:
+        self._sample = sample
+        self._kept: dict[str, float] = {}
+
+    def read_ahead(self) -> None:
+        """Take the first reading, which has rates too."""
+        time.sleep(_FIRST_RATES_S)
+        self._kept = self._sample()
+
+    def __call__(self) -> dict[str, float]:
+        kept, self._kept = self._kept, {}
+        return {**kept, **self._sample()}
 
 
 class Watcher:
@@ -78,7 +99,7 @@ class Watcher:
         make: MakeLogger | None = None,
         ready_within_s: float = 5.0,
     ) -> None:
-        self._run_id, self._ready_within_s = run_id, ready_within_s
+        self._run_id, self._groups, self._ready_within_s = run_id, settings.groups, ready_within_s
         self._make = make or _make_logger(run_id, tracking_uri, settings)
         self._beginning: threading.Thread | None = None
         self._logger: Logger | None = None
@@ -87,7 +108,13 @@ class Watcher:
 
     def start(self, pid: int) -> None:
         """Watch this process, from a thread: a new logger asks the server for its run, which may take long."""
-        begin = partial(contextvars.copy_context().run, self._begin, pid)  # MLflow keeps its workspace in the context
+        try:
+            sample = _FromTheStart(sampler(self._groups, pid=pid))
+        except ValueError:  # it has ended already
+            return
+        begin = partial(
+            contextvars.copy_context().run, self._begin, pid, sample
+        )  # MLflow keeps its workspace in the context
         self._beginning = threading.Thread(target=begin, name="sysmetrics-watcher", daemon=True)
         self._beginning.start()
 
@@ -101,14 +128,13 @@ class Watcher:
         if logger is not None:
             self._end(logger)
 
-    def _begin(self, pid: int) -> None:
+    def _begin(self, pid: int, sample: _FromTheStart) -> None:
         try:
-            logger = self._make(pid)
+            sample.read_ahead()
+            logger = self._make(pid, sample)
             logger.start()
         except Exception as error:
-            # A program may have ended before it could be looked at, which is not worth a word.
-            level = logging.WARNING if psutil.pid_exists(pid) else logging.DEBUG
-            _logger.log(level, "run %s goes on without system metrics: %s", self._run_id, error)
+            _logger.warning("run %s goes on without system metrics: %s", self._run_id, error)
             return
         with self._lock:
             late = self._stopped

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import threading
 
 import pytest
 
-from mlflow_sysmetrics.outside import Settings, Watcher
+from mlflow_sysmetrics.outside import Sample, Settings, Watcher
 from mlflow_sysmetrics.sources import GROUPS
 
 LIMIT_S = 10.0
@@ -39,7 +40,7 @@ class FakeLogger:
 
 def watcher_of(logger: FakeLogger) -> Watcher:
     """A watcher that uses this logger."""
-    return Watcher("a run", "sqlite://", Settings(), make=lambda pid: logger)
+    return Watcher("a run", "sqlite://", Settings(), make=lambda pid, sample: logger)
 
 
 @pytest.mark.parametrize(
@@ -86,19 +87,45 @@ def test_watcher_that_was_not_started_stops() -> None:
     assert logger.calls == []
 
 
-@pytest.mark.parametrize(
-    ("fails", "pid", "warnings"),
-    [("start", os.getpid(), 1), ("start", 2**30, 0), ("stop", os.getpid(), 1)],
-    ids=["start", "start, of a program that has ended", "stop"],
-)
-def test_watcher_survives_its_logger(fails: str, pid: int, warnings: int, caplog: pytest.LogCaptureFixture) -> None:
-    """What goes wrong is a warning, and none where a program was too quick to be watched."""
-    logger = FakeLogger(fails)
+@pytest.mark.parametrize("fails", ["start", "stop"])
+def test_watcher_survives_its_logger(fails: str, caplog: pytest.LogCaptureFixture) -> None:
+    """What goes wrong is one warning."""
+    watcher = watcher_of(FakeLogger(fails))
+    with caplog.at_level(logging.WARNING):
+        watcher.start(os.getpid())
+        watcher.stop()
+    assert [f"no {fails} today" in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_program_that_has_ended_is_not_worth_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    """It was too quick to be watched: no logger, no warning."""
+    logger = FakeLogger()
     watcher = watcher_of(logger)
     with caplog.at_level(logging.WARNING):
-        watcher.start(pid)
+        watcher.start(2**30)
         watcher.stop()
-    assert [f"no {fails} today" in record.getMessage() for record in caplog.records] == [True] * warnings
+    assert (logger.calls, caplog.records) == ([], [])
+
+
+def test_program_that_ends_before_its_logger_is_made_has_figures() -> None:
+    """A store that answers late costs a short program none of its metrics."""
+    ended, samples = threading.Event(), []
+
+    def make(pid: int, sample: Sample) -> FakeLogger:
+        assert ended.wait(LIMIT_S)
+        samples.append(sample())
+        samples.append(sample())
+        return FakeLogger()
+
+    watcher = Watcher("a run", "sqlite://", Settings(), make=make)
+    with subprocess.Popen(["sleep", "0.3"]) as program:
+        watcher.start(program.pid)
+        program.wait()
+    ended.set()
+    watcher.stop()
+    first, second = samples
+    assert {"process_memory_mb", "process_cpu_percent", "process_page_faults_per_s"} <= set(first)
+    assert second == {}
 
 
 def test_watcher_does_not_keep_its_caller_waiting() -> None:
@@ -106,7 +133,7 @@ def test_watcher_does_not_keep_its_caller_waiting() -> None:
     answered = threading.Event()
     logger = FakeLogger()
 
-    def make(pid: int) -> FakeLogger:
+    def make(pid: int, sample: object) -> FakeLogger:
         answered.wait(LIMIT_S)
         return logger
 

@@ -268,8 +268,9 @@ def test_report_page_answers_with_tables_and_pictures(
     report: Run, server: str, page: Page, screenshot: Callable[[str], None], scheme: str
 ) -> None:
     """Its description is rendered whole: the answers, a table for each question, and figures that load."""
-    page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": 1600, "height": 4200})
+    _open(page, server, "#/settings")
+    page.evaluate(f"localStorage.setItem('_mlflow_dark_mode_toggle_enabled', {str(scheme == 'dark').lower()})")
     _open(page, server, f"#/experiments/0/runs/{report.info.run_id}?workflowType=machine_learning")
     page.get_by_text("Show more").click()
     for title in ("During training", "What hyperparameters change", "What limits save", "Score against cost"):
@@ -279,9 +280,11 @@ def test_report_page_answers_with_tables_and_pictures(
     page.get_by_role("cell", name="real", exact=True).wait_for()
     shown = report.data.tags["mlflow.note.content"].count("](get-artifact")
     wait_until(lambda: len(_seen(page)) == shown and min(_seen(page)) > 500, 20, f"{shown} pictures")
+    red, *_ = map(int, re.findall(r"\d+", page.evaluate("getComputedStyle(document.body).backgroundColor")))
+    assert (red < 128) is (scheme == "dark")
     screenshot(f"report_{scheme}")
     page.set_viewport_size({"width": 1600, "height": 1000})
-    page.emulate_media(color_scheme="light")
+    page.evaluate("localStorage.removeItem('_mlflow_dark_mode_toggle_enabled')")
 
 
 def test_report_figures_open_in_the_artifact_viewer(
