@@ -27,8 +27,6 @@ from mlflow.exceptions import ExecutionException
 LIMIT_S = 60.0
 PLAIN_PROJECT = Path(__file__).parent / "plain_project"
 BACKENDS = ["local", "system-metrics"]
-METADATA = "Metadata-Version: 2.1\nName: sysmetrics-under-test\nVersion: 0\n"
-ENTRY_POINTS = "[mlflow.project_backend]\nsystem-metrics = mlflow_sysmetrics.backend:SystemMetricsBackend\n"
 HARD_TO_QUOTE = ["two words", "it's 5 o'clock", 'say "hello"', "a & b; c | d > e", "$HOME `id` \\n *", "", "Ünïcode"]
 PROJECT = """
 name: small
@@ -79,19 +77,11 @@ class Place:
 @pytest.fixture
 def place(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """Everything of the test's own."""
-    installed = empty_store / "installed"
-    info = installed / "sysmetrics_under_test-0.dist-info"
     project = empty_store / "project"
-    for file, text in (
-        (info / "METADATA", METADATA),
-        (info / "entry_points.txt", ENTRY_POINTS),
-        (project / "MLproject", PROJECT),
-        (project / "job.py", JOB),
-    ):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-    monkeypatch.syspath_prepend(str(installed))
-    path = f"{installed}{os.pathsep}{ROOT}"
+    project.mkdir()
+    (project / "MLproject").write_text(PROJECT)
+    (project / "job.py").write_text(JOB)
+    path = str(ROOT)
     for name, value in (
         ("PYTHONPATH", path),
         ("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"),

@@ -93,6 +93,9 @@ def test_conda_environment_is_what_the_distribution_requires() -> None:
         ("mlflow_sysmetrics.monitor", {"mlflow", "ray", "psutil"}),
         ("mlflow_sysmetrics.points", {"mlflow", "ray", "psutil"}),
         ("mlflow_sysmetrics.sink", {"ray", "entrypoints"}),
+        ("mlflow_sysmetrics.logger", {"ray", "entrypoints"}),
+        ("mlflow_sysmetrics.context", {"mlflow", "ray", "psutil"}),
+        ("mlflow_sysmetrics.cli", {"mlflow", "ray", "psutil"}),
         ("mlflow_sysmetrics.ray_tune", {"entrypoints"}),
         ("entrypoints.tune", {"ray"}),
     ],
@@ -105,16 +108,18 @@ def test_import_of_a_module_leaves_heavy_ones_alone(module: str, absent: set[str
 
 
 def test_readme_examples_run(tmp_path: Path) -> None:
-    """Every Python block of the README runs as it stands, and the Tune example leaves its runs in MLflow."""
+    """Every Python block of the README runs as it stands, and those that log leave what they say in MLflow."""
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     check = """
 import mlflow
 runs = mlflow.search_runs(experiment_names=["mine"])
 print("RUNS", len(runs), set(runs.status), sorted(runs["params.rate"]), runs["metrics.loss"].notna().all())
+(logged,) = mlflow.search_runs(["0"], output_format="list")
+print("LOGGED", sorted(set(logged.data.metrics) & {"system/process_memory_mb", "system/mean_step_time_ms"}))
 """
     script = tmp_path / "example.py"
-    script.write_text("".join([blocks[0], check, *blocks[1:]]))
+    script.write_text("".join([*blocks, check]))
     done = subprocess.run(
         [sys.executable, str(script)],
         cwd=tmp_path,
@@ -125,5 +130,6 @@ print("RUNS", len(runs), set(runs.status), sorted(runs["params.rate"]), runs["me
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "RUNS 2 {'FINISHED'} ['0.1', '1.0'] True" in done.stdout
+    assert "LOGGED ['system/mean_step_time_ms', 'system/process_memory_mb']" in done.stdout
     assert re.search(r"peak memory \d+ MB", done.stdout)
     assert re.search(r"^steps: \[\d+, \d+\]$", done.stdout, re.MULTILINE)
