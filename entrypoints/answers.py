@@ -194,10 +194,10 @@ def _ranks(found: Findings) -> list[str]:
     ranks, pairs = found.rows("ranks"), found.rows("pairs")
     lines = []
     if pairs:
-        worse = sum(row["p_holm"] < 0.05 for row in pairs)
+        different = sum(row["different"] for row in pairs)
         lines.append(
             f"Of the {len(pairs) + 1} best by one half of the folds, compared on the other half: the best differs from "
-            f"**{worse}** of the other {len(pairs)} at 5 % (corrected resampled t-test, Holm)."
+            f"**{different}** of the other {len(pairs)} at 5 % (corrected resampled t-test, Holm)."
         )
     if ranks:
         row = ranks[0]
