@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -38,6 +39,12 @@ sys.exit(9)
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
+def heed_signals() -> None:
+    """Give the signals of these tests their usual effect, which they lack where the tests run under nohup."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Start a command, wrapped, with pipes or what else is given; end it with the test."""
@@ -45,6 +52,7 @@ def start() -> Iterator[Start]:
 
     def start(*command: str, **options: object) -> subprocess.Popen[str]:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        pipes["preexec_fn"] = heed_signals
         process: subprocess.Popen[str] = subprocess.Popen(  # type: ignore[call-overload]
             [sys.executable, "-c", WRAPPER, *command], cwd=ROOT, text=True, **(pipes | options)
         )
@@ -67,6 +75,7 @@ def listen(start: Start, **options: object) -> subprocess.Popen[str]:
 def said(process: subprocess.Popen[str]) -> str:
     """The next line of the wrapped command's output."""
     assert process.stdout
+    assert select.select([process.stdout], [], [], LIMIT_S)[0], "nothing was said"
     return process.stdout.readline().strip()
 
 

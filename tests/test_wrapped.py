@@ -134,6 +134,7 @@ def test_signal_ends_the_command_and_marks_its_run(client: MlflowClient, tmp_pat
         wait_until((tmp_path / "up").exists, LIMIT_S, "the command's start", every_s=0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
+    before = signal.getsignal(signal.SIGTERM)
     sender = threading.Thread(target=send)
     sender.start()
     ended = run_command(["sh", "-c", script], os.environ, Settings())
@@ -141,7 +142,7 @@ def test_signal_ends_the_command_and_marks_its_run(client: MlflowClient, tmp_pat
     assert ended == Ended(5, told=True)
     assert (tmp_path / "bye").read_text() == "bye\n"
     assert the_run(client).info.status == "KILLED"
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize(
