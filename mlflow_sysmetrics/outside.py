@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 from mlflow_sysmetrics.sources import GROUPS, sampler
@@ -107,15 +106,16 @@ class Watcher:
         self._lock = threading.RLock()  # a signal may come in the middle of stop, and its handler call stop again
 
     def start(self, pid: int) -> None:
-        """Watch this process, from a thread: a new logger asks the server for its run, which may take long."""
+        """Take a first reading of this process, and go on in a thread: a new logger asks the server for its run."""
         try:
             sample = _FromTheStart(sampler(self._groups, pid=pid))
+            sample.read_ahead()  # here: a thread may have to wait, for a pass of the garbage collector say
         except ValueError:  # it has ended already
             return
-        begin = partial(
-            contextvars.copy_context().run, self._begin, pid, sample
-        )  # MLflow keeps its workspace in the context
-        self._beginning = threading.Thread(target=begin, name="sysmetrics-watcher", daemon=True)
+        run = contextvars.copy_context().run  # MLflow keeps its workspace in the context
+        self._beginning = threading.Thread(
+            target=run, args=(self._begin, pid, sample), name="sysmetrics-watcher", daemon=True
+        )
         self._beginning.start()
 
     def stop(self) -> None:
@@ -130,7 +130,6 @@ class Watcher:
 
     def _begin(self, pid: int, sample: _FromTheStart) -> None:
         try:
-            sample.read_ahead()
             logger = self._make(pid, sample)
             logger.start()
         except Exception as error:

@@ -36,6 +36,8 @@ entry_points:
 """
 JOB = """
 import json, os, sys, time
+
+pytestmark = pytest.mark.slow  # real runs, each of seconds
 end = time.time() + float(sys.argv[1])
 with open(os.environ["JOB_OUTPUT"] + ".part", "w") as file:
     json.dump([os.getpid(), *sys.argv[2:]], file)
@@ -193,7 +195,6 @@ def test_failure_raises_in_python(place: Place, backend: str) -> None:
     assert place.run().info.status == "FAILED"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_asynchronous_run_returns_at_once_and_is_marked(place: Place, backend: str) -> None:
     """The project runs on its own, is watched where it runs, and its end can be awaited."""
@@ -217,7 +218,6 @@ def wait_for_series(place: Place, backend: str) -> None:
         wait_until(lambda: system_metrics(place.run()), LIMIT_S, "the first series")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_asynchronous_run_can_be_cancelled(place: Place, backend: str) -> None:
     """Its processes end, and what was measured until then is in the run."""
@@ -232,7 +232,6 @@ def test_asynchronous_run_can_be_cancelled(place: Place, backend: str) -> None:
     assert bool(system_metrics(place.run())) == (backend != "local")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_interrupt_ends_project_and_run(place: Place, backend: str) -> None:
     """Ctrl-C ends the project, and its run is FAILED, which is MLflow's word for it."""

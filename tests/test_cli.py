@@ -22,6 +22,8 @@ LIMIT_S = 60.0
 COMMAND = [sys.executable, "-m", "mlflow_sysmetrics.cli"]
 TRAIN = """
 import sys, time, mlflow
+
+pytestmark = pytest.mark.slow  # real runs, each of seconds
 with mlflow.start_run():
     mlflow.log_metric("loss", 0.5)
     print("trained", sys.stdin.readline().strip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import select
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import ROOT
 
@@ -61,8 +63,11 @@ def start() -> Iterator[Start]:
 
     yield start
     for process in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
         process.kill()
-        process.communicate()
+        process.communicate(timeout=LIMIT_S)
 
 
 def listen(start: Start, **options: object) -> subprocess.Popen[str]:
@@ -140,6 +145,7 @@ def test_keys_in_a_terminal_reach_the_command_once(start: Start) -> None:
     ours, theirs = pty.openpty()
 
     def become_foreground() -> None:
+        heed_signals()
         os.setsid()
         os.close(os.open(os.ttyname(theirs), os.O_RDWR))  # the first terminal that a session opens is its own
 

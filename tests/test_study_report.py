@@ -20,6 +20,8 @@ from entrypoints.runs import RecordedRun, recorded_run
 from entrypoints.studies import by_ids
 from entrypoints.study_report import write_report
 
+pytestmark = pytest.mark.slow  # real runs, each of seconds
+
 TRIALS = 64
 FORMATS = ("{:.4g}", "{:.0f}", "{:+.1f}", "{:.2f}", "{:.2g}", "{}")
 CONSTANTS = {"5", "95", "0.001"}  # the level of a test and of an interval in percent, and the least p-value
