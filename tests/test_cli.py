@@ -18,12 +18,12 @@ from mlflow_sysmetrics.points import Point
 from mlflow_sysmetrics.sources import GROUPS
 from mlflow_sysmetrics.spool import Header, SpoolFile, spool_path
 
+pytestmark = pytest.mark.slow  # real runs, each of seconds
+
 LIMIT_S = 60.0
 COMMAND = [sys.executable, "-m", "mlflow_sysmetrics.cli"]
 TRAIN = """
 import sys, time, mlflow
-
-pytestmark = pytest.mark.slow  # real runs, each of seconds
 with mlflow.start_run():
     mlflow.log_metric("loss", 0.5)
     print("trained", sys.stdin.readline().strip())
