@@ -218,6 +218,19 @@ def wait_for_series(place: Place, backend: str) -> None:
         wait_until(lambda: system_metrics(place.run()), LIMIT_S, "the first series")
 
 
+def wait_until_idle(pid: int) -> None:
+    """Wait until the main thread of a process has used no CPU time for half a second."""
+    seen: list[tuple[float, float]] = []
+
+    def is_idle() -> bool:
+        seen.extend(
+            (thread.user_time, thread.system_time) for thread in psutil.Process(pid).threads() if thread.id == pid
+        )
+        return len(seen) > 1 and seen[-1] == seen[-2]
+
+    wait_until(is_idle, LIMIT_S, "the process's main thread has nothing to do", every_s=0.5)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_asynchronous_run_can_be_cancelled(place: Place, backend: str) -> None:
     """Its processes end, and what was measured until then is in the run."""
@@ -243,6 +256,7 @@ def test_interrupt_ends_project_and_run(place: Place) -> None:
     try:
         wait_until((place.project / "output").exists, LIMIT_S, "the project's start")
         wait_for_series(place, backend)
+        wait_until_idle(command.process.pid)  # MLflow marks a run only once it has begun to wait for it
         command.signal(signal.SIGINT, group=True)
         ended = command.wait(LIMIT_S)
     finally:
