@@ -111,7 +111,7 @@ def _factor(column: pd.Series[Any], name: str) -> _Factor:
     if len(values) > MANY:
         quartiles = np.asarray(pd.qcut(numbers, 4, labels=False, duplicates="drop"), dtype=float)
         codes = np.where(np.isnan(quartiles), -1, quartiles).astype(np.int64)
-        parts = [numbers[codes == code] for code in range(int(codes.max()) + 1)]
+        parts = [numbers[codes == code] for code in range(int(np.max(codes)) + 1)]
         levels = [f"{part.min():.3g} to {part.max():.3g}" for part in parts]
     return _Factor(name, np.asarray(codes, dtype=np.int64), levels, numbers)
 

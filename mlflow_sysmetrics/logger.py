@@ -91,7 +91,7 @@ class SystemMetricsLogger:
         )
         self._make_sample()  # raises what is wrong with its arguments
         self._tags = {"sysmetrics.node": node or platform.node()}
-        if sample is None:
+        if sample is None or pid is not None:  # whoever watches a process from outside hands its sampler in
             self._tags["sysmetrics.memory_definition"] = HERE.memory_definition
         self._store = Store(tracking_uri or mlflow.get_tracking_uri())
         self._run = find_run(run_id, self._store)
