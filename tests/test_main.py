@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import RunProject, children, runs_of_kind, store_uri
+from conftest import RunProject, StartProject, children, runs_of_kind, store_uri
 from mlflow import MlflowClient
+
+LIMIT_S = 360.0  # two searches of 192 trials among other things
 
 
 def test_main_ends_with_the_first_step_that_fails(run_project: RunProject, empty_store: Path) -> None:
@@ -27,9 +29,9 @@ def test_main_ends_with_the_first_step_that_fails(run_project: RunProject, empty
 
 
 @pytest.mark.slow
-def test_main_runs_its_steps_nested(run_project: RunProject, tmp_path: Path) -> None:
+def test_main_runs_its_steps_nested(start_project: StartProject, tmp_path: Path) -> None:
     """With a dataset alone, main prepares it, searches it twice and reports on both, in runs nested under its own."""
-    command = run_project("main", tmp_path, dataset="diabetes")
+    command = start_project("main", tmp_path, dataset="diabetes").wait(LIMIT_S)
     assert command.exit_code == 0, command.stderr
     client = MlflowClient(store_uri(tmp_path))
     (main,) = runs_of_kind(client, "main")
