@@ -119,7 +119,7 @@ def find(
         raise UserError(_none_of(dataset, client, experiment_id, {other for _, other in studies.values() if other}))
     full = next((run for run in runs if _tag(run, CRITERIA) is None), None)
     limited = _newest_of_each_kind([run for run, _ in studies.values()], _tag(full, STUDY_KEY)) if full else []
-    return [_read(client, run, metric, mode) for run in ([full, *limited] if full else runs[:1])]
+    return [study_of(client, run, metric, mode) for run in ([full, *limited] if full else runs[:1])]
 
 
 def by_ids(
@@ -137,7 +137,7 @@ def by_ids(
         UserError: one of them is no finished study with trials, they do not go together, or the metric does not fit.
     """
     runs = [_study_run(client, run_id) for run_id in dict.fromkeys(run_ids)]
-    studies = [_read(client, run, metric, mode) for run in runs]
+    studies = [study_of(client, run, metric, mode) for run in runs]
     given = ",".join(study.run_id for study in studies)
     datasets = list(dict.fromkeys(study.dataset or "unknown" for study in studies))
     if len(datasets) > 1:
@@ -194,7 +194,12 @@ def _study_run(client: MlflowClient, run_id: str) -> Run:
     return run
 
 
-def _read(client: MlflowClient, run: Run, metric: str | None, mode: str | None) -> Study:
+def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: str | None = None) -> Study:
+    """The study in this run, however it ended. ``metric`` and ``mode`` as in ``by_ids``.
+
+    Raises:
+        UserError: it has no trials, or the metric does not fit.
+    """
     about, params, figures = [], [], []
     for trial in _search(client, run.info.experiment_id, _trials_of(run), "ASC"):
         about.append(_about(trial))

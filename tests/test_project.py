@@ -133,3 +133,12 @@ print("LOGGED", sorted(set(logged.data.metrics) & {"system/process_memory_mb", "
     assert "LOGGED ['system/mean_step_time_ms', 'system/process_memory_mb']" in done.stdout
     assert re.search(r"peak memory \d+ MB", done.stdout)
     assert re.search(r"^steps: \[\d+, \d+\]$", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "benchmarks").glob("*.py")))
+def test_benchmark_can_be_started(script: str) -> None:
+    """Nothing that it imports is missing or has another name by now."""
+    code = f"import runpy; runpy.run_path({str(ROOT / 'benchmarks' / script)!r}, run_name='benchmark')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-2000:]
