@@ -341,6 +341,14 @@ def empty_store(new_store: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def client(empty_store: Path) -> MlflowClient:
+    """A store with the empty experiment `studies`, artifacts beside it; not the one that MLflow uses here."""
+    client = MlflowClient(store_uri(empty_store))
+    client.create_experiment("studies", (empty_store / "artifacts").as_uri())
+    return client
+
+
+@pytest.fixture
 def prepared_store(study: Study, tmp_path: Path) -> Path:
     """A folder with a copy of the study's store, whose prepare run saves the next study the preparation."""
     return copy_store(study.folder, tmp_path)

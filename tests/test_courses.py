@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
-from conftest import store_uri
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from reference import MLP_CLASSIFIER, configured
@@ -19,14 +17,6 @@ LINEAR = configured("linear", alpha=1e-12, batch_size=8)
 NETWORK = configured(
     MLP_CLASSIFIER, hidden_layer_sizes=[8, 4], n_iter_no_change=7, shuffle=False, beta_1=0.123456789012345
 )
-
-
-@pytest.fixture
-def client(empty_store: Path) -> MlflowClient:
-    """A store of nothing; it is not the one that MLflow uses by default here."""
-    client = MlflowClient(store_uri(empty_store))
-    client.create_experiment("studies", (empty_store / "artifacts").as_uri())
-    return client
 
 
 def _trial(

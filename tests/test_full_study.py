@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import store_uri
 from mlflow import MlflowClient
 from reference import bundled, configured
 from study_settings import study_settings
@@ -21,14 +20,6 @@ from entrypoints.full_study import CRITERIA, SEARCHED, STUDY_KEY, find, study_ke
 from entrypoints.prepared import Prepared
 
 WANTED = [configured(batch_size=size, alpha=0.123456789012) for size in (8, 16)]
-
-
-@pytest.fixture
-def client(empty_store: Path) -> MlflowClient:
-    """A store of nothing, with its artifacts beside it; it is not the one that MLflow uses by default here."""
-    client = MlflowClient(store_uri(empty_store))
-    client.create_experiment("studies", (empty_store / "artifacts").as_uri())
-    return client
 
 
 def _experiment(client: MlflowClient) -> str:

@@ -6,13 +6,11 @@ import itertools
 import json
 import math
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import store_uri
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
@@ -23,14 +21,6 @@ from entrypoints.studies import ABOUT, Study, by_ids, find
 _later = itertools.count(int(time.time() * 1000))
 FULL = {"sysmetrics.dataset": "red_wine", "sysmetrics.study_key": "k"}
 LIMITED = {**FULL, "sysmetrics.criteria": "elapsed_s<=9"}
-
-
-@pytest.fixture
-def client(empty_store: Path) -> MlflowClient:
-    """A store of nothing, with its artifacts beside it; it is not the one that MLflow uses by default here."""
-    client = MlflowClient(store_uri(empty_store))
-    client.create_experiment("studies", (empty_store / "artifacts").as_uri())
-    return client
 
 
 def _experiment(client: MlflowClient) -> str:
