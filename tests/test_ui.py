@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Command, RunProject, Study, UnderLimits, clean_environment, runs_of_kind, wait_until
+from conftest import Command, RunProject, Study, UnderLimits, clean_environment, runs_of_kind, store_uri, wait_until
+from mlflow import MlflowClient
 from mlflow.entities import Run
+from tracking_server import tracking_server
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
@@ -70,7 +72,7 @@ def _answers(url: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def page(server: str) -> Iterator[Page]:
+def page() -> Iterator[Page]:
     """A page of a browser, 1600 x 1000, with the side pane of MLflow's assistant closed."""
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -178,6 +180,55 @@ def test_trials_system_metrics_are_lines(
     card.locator(f"{LINES} .point").nth(1).wait_for(state="attached")
     assert card.locator(BARS).count() == 0
     screenshot("system_metrics")
+
+
+# Two workers wait while a table is made, then both compute on copies of it, and at last one process goes on alone.
+PROGRAM = """
+import multiprocessing, time
+
+def compute(seconds, table_mb):
+    table, end = bytes(range(250)) * 4000 * table_mb, time.monotonic() + seconds
+    while time.monotonic() < end:
+        sum(table[:100_000])
+
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        compute(3, 100)
+        pool.starmap(compute, [(4, 150)] * 2, chunksize=1)
+        compute(3, 50)
+"""
+FIGURES = ("cpu_percent", "memory_mb", "rss_mb", "threads", "page_faults_per_s", "context_switches_per_s")
+
+
+@pytest.fixture
+def watched(empty_store: Path) -> Iterator[str]:
+    """The address of the System metrics tab of a program that knows nothing of MLflow, run as the README says."""
+    (empty_store / "train.py").write_text(PROGRAM)
+    uri, spool = store_uri(empty_store), str(empty_store / "spool")
+    command = Command(
+        ["mlflow-sysmetrics", "run", "--run-name", "two workers", "--", "python", "train.py"], cwd=empty_store,
+        output=empty_store / "output", env=clean_environment(MLFLOW_TRACKING_URI=uri, MLFLOW_SYSMETRICS_SPOOL=spool),
+    ).wait()  # fmt: skip
+    assert command.exit_code == 0, command.stderr
+    (run,) = MlflowClient(uri).search_runs(["0"])
+    page = f"#/experiments/0/runs/{run.info.run_id}/system-metrics?workflowType=machine_learning"
+    with tracking_server(empty_store) as port:
+        yield f"http://127.0.0.1:{port}/{page}"
+
+
+def test_system_metrics_of_any_program_are_lines_under_readable_names(
+    watched: str, page: Page, screenshot: Callable[[str], None]
+) -> None:
+    """The tab of its run has a line with a point for each second under each name, and no name is cut."""
+    page.goto(watched)
+    page.locator(CARD).nth(5).locator(f"{LINES} .point").nth(5).wait_for(state="attached")
+    screenshot("watched")
+    for name in (f"process_{figure}{end}" for figure in FIGURES for end in ("", "_max")):
+        card = _card(page, name)
+        card.locator(f"{LINES} .point").nth(7).wait_for(state="attached")
+        assert card.locator(BARS).count() == 0
+        title = card.get_by_text(name, exact=True).first
+        assert title.evaluate("title => title.scrollWidth <= title.clientWidth"), name
 
 
 def test_compare_view_shows_parallel_coordinates(
