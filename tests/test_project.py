@@ -5,18 +5,24 @@ from __future__ import annotations
 import configparser
 import importlib
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import click
+import mlflow
 import pytest
 import yaml
 from click.testing import CliRunner
+from conftest import Command, clean_environment, wait_until
+from tracking_server import answers, free_port
 
 ROOT = Path(__file__).parent.parent
 ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
 README = (ROOT / "README.md").read_text()
+LIMIT_S = 60.0
 
 
 def command(entry: str) -> click.Command:
@@ -69,9 +75,9 @@ def test_readme_describes_every_parameter_with_its_default() -> None:
 
 def test_ci_runs_the_commands_of_the_readme() -> None:
     """What the README tells a newcomer to type is what CI types."""
-    commands = re.findall(r"^python3 -m venv .*$", README, re.MULTILINE)
-    ci = (ROOT / ".ci" / "run").read_text().splitlines()
-    assert len(commands) == 2
+    commands = re.findall(r"^python3 -m venv .*$|(?<=`)pip install .* --no-deps [^`]*", README, re.MULTILINE)
+    ci = [line.strip() for line in (ROOT / ".ci" / "run").read_text().splitlines()]
+    assert len(commands) == 3
     assert [line for line in commands if line not in ci] == []
 
 
@@ -105,6 +111,40 @@ def test_import_of_a_module_leaves_heavy_ones_alone(module: str, absent: set[str
     code = f"import {module}, sys; print(sorted(set({sorted(absent)!r}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_first_chart_is_near_in_the_readme() -> None:
+    """Whoever has a project of their own reads at most 25 lines up to it, and soon whether they need us at all."""
+    start, _, rest = README.partition("## Use it in your project\n")[2].partition("![")
+    assert len(start.splitlines()) <= 25
+    assert (ROOT / rest.partition("](")[2].partition(")")[0]).is_file()
+    assert "mlflow.enable_system_metrics_logging()` is enough" in rest.partition("```")[0]
+
+
+@pytest.mark.slow
+def test_readme_commands_for_any_project_run(empty_store: Path) -> None:
+    """Those that are typed in the user's project, in one that knows nothing of us: two runs, and a server for both."""
+    section = README.partition("## Use it in your project\n")[2].partition("\n## ")[0]
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) for line in block.splitlines()]
+    typed = [line for line in lines if not line.startswith("pip ")]
+    project = shutil.copytree(ROOT / "tests" / "plain_project", empty_store, dirs_exist_ok=True)
+    environment = clean_environment(MLFLOW_SYSMETRICS_SPOOL=str(empty_store / "spool"))
+    (server,) = [line for line in typed if line.startswith("mlflow server ")]
+    port = str(free_port())
+    for line in typed:
+        if line != server:
+            done = subprocess.run(line, shell=True, cwd=project, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, f"{line}\n{done.stderr}"
+    command = Command(
+        shlex.split(server.replace("5000", port)), cwd=project, output=empty_store / "output", env=environment
+    )
+    try:
+        wait_until(lambda: answers(int(port)), LIMIT_S, "the server's answer")
+        found = mlflow.MlflowClient(f"http://127.0.0.1:{port}").search_runs(["0"])
+    finally:
+        command.kill()
+    assert [run.info.status for run in found] == ["FINISHED"] * (len(typed) - 1)
+    assert all({"r2", "system/process_memory_mb"} <= set(run.data.metrics) for run in found)
 
 
 def test_readme_examples_run(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def tracking_server(folder: Path, timeout_s: float = 90.0) -> Iterator[int]:
         )
     try:
         deadline = time.monotonic() + timeout_s
-        while not _answers(port):
+        while not answers(port):
             if time.monotonic() > deadline or server.poll() is not None:
                 raise RuntimeError(f"no server:\n{(folder / 'server.log').read_text()}")
             time.sleep(0.1)
@@ -49,7 +49,8 @@ def tracking_server(folder: Path, timeout_s: float = 90.0) -> Iterator[int]:
         server.wait(10)
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
+    """Whether a server on this port is ready."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
             return bool(answer.status == 200)

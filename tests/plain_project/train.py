@@ -12,10 +12,10 @@ from sklearn.preprocessing import StandardScaler
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--epochs", type=int)
-    parser.add_argument("--rate", type=float)
-    parser.add_argument("--note")
-    parser.add_argument("--worst-r2", type=float)
+    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--rate", type=float, default=0.05)
+    parser.add_argument("--note", default="a first try")
+    parser.add_argument("--worst-r2", type=float, default=-100)
     options = parser.parse_args()
 
     inputs, target = load_diabetes(return_X_y=True, scaled=False)
