@@ -9,23 +9,27 @@ from pathlib import Path
 
 import click
 
-from entrypoints.algorithms import AUTO
-from entrypoints.options import Limits, StudySettings, limit_options, study_options
+from entrypoints.options import RESUME_OPTION, Limits, StudySettings, limit_options, study_options
+from entrypoints.resume import resume_study
 from entrypoints.runs import RecordedCommand, recorded_run
 
 
 @click.command(cls=RecordedCommand, help=__doc__)
 @study_options
+@RESUME_OPTION
 @limit_options
-def early_stop(criteria: str, predict: str, scheduler: str, **options: object) -> None:
+def early_stop(criteria: str, predict: str, scheduler: str, resume: str | None, **options: object) -> None:
     """Parse, call, echo."""
     given = {**options, "criteria": criteria, "predict": predict, "scheduler": scheduler}
+    if resume is not None:
+        resume_study("early_stop", resume, given)
+        return
     with recorded_run("study", f"early_stop {Path(str(options['dataset'])).name}", given) as run:
         settings = StudySettings(**options)  # type: ignore[arg-type]
-        limits = Limits(None if criteria == AUTO else criteria, predict == "on", scheduler)
-        from entrypoints.study import run_study  # imports ray, which a mistake above need not wait for
+        limits = Limits.of(criteria, predict, scheduler)
+        from entrypoints.study import planned, run_study  # imports ray, which a mistake above need not wait for
 
-        run_study(run, settings, limits)
+        run_study(run, planned(settings, limits))
 
 
 if __name__ == "__main__":

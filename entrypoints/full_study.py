@@ -17,12 +17,13 @@ from entrypoints.budget import Spending, key, spent
 from entrypoints.configuration import Configuration
 from entrypoints.options import StudySettings
 from entrypoints.prepared import Prepared
+from entrypoints.tables import Table
 
 STUDY_KEY, CRITERIA, SEARCHED = "sysmetrics.study_key", "sysmetrics.criteria", "sysmetrics.searched"
 _SAME = ("max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
 
 
-def study_key(settings: StudySettings, data: Prepared) -> str:
+def study_key(settings: StudySettings, data: Prepared | Table) -> str:
     """Studies with the same key train the same configurations in the same way."""
     same = {name: getattr(settings, name) for name in _SAME}
     return hashlib.sha256(json.dumps([data.digest, data.target, same]).encode()).hexdigest()[:16]

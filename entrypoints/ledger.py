@@ -20,6 +20,9 @@ PREDICTED = ("mean_step_time_ms", "training_time_s", "elapsed_s", "peak_memory_m
 ANSWER_WITHIN_S = 10.0
 LEAST_DEGREES = 8  # of freedom, to say how much figures differ from run to run
 
+# A trial: its last figures, what they would have been at its end, and whether it came there.
+Known = tuple[Configuration, Figures, Figures, bool]
+
 logger = logging.getLogger(__name__)
 
 
@@ -39,14 +42,23 @@ class Ledger:
         rows: training rows of a fold.
         metrics: those that criteria name; of others nothing is kept.
         first: what is known before the first trial: what a forecast has timed.
+        earlier: the trials that an interrupted command has run of the same study.
     """
 
-    def __init__(self, rows: int, metrics: Iterable[str], first: Iterable[tuple[Configuration, Figures]] = ()) -> None:
+    def __init__(
+        self,
+        rows: int,
+        metrics: Iterable[str],
+        first: Iterable[tuple[Configuration, Figures]] = (),
+        earlier: Iterable[Known] = (),
+    ) -> None:
         self._metrics = tuple(metrics)
         self._model = CostModel(rows)
         self._finished: list[tuple[Configuration, Figures]] = []
         for configuration, figures in first:
             self._model.observe(configuration, figures)
+        for trial in earlier:
+            self.record(*trial)
 
     def record(self, configuration: Configuration, figures: Figures, expected: Figures, ended: bool) -> None:
         """Note a trial: its last figures, what they would have been at its end, and whether it came there."""
@@ -67,9 +79,14 @@ class Ledger:
         return Brief(tuple(figures for _, figures in self._finished), USUAL_NOISE | known, predictions)
 
 
-def start(rows: int, metrics: Iterable[str], first: Iterable[tuple[Configuration, Figures]]) -> ActorHandle:
+def start(
+    rows: int,
+    metrics: Iterable[str],
+    first: Iterable[tuple[Configuration, Figures]],
+    earlier: Iterable[Known] = (),
+) -> ActorHandle:
     """A ledger in a process of its own. Ray must be running."""
-    return ray.remote(num_cpus=0)(Ledger).remote(rows, list(metrics), list(first))
+    return ray.remote(num_cpus=0)(Ledger).remote(rows, list(metrics), list(first), list(earlier))
 
 
 def ask(ledger: ActorHandle | None, configuration: Configuration) -> Brief:

@@ -23,8 +23,9 @@ from entrypoints.errors import UserError
 Number = TypeVar("Number", int, float)
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+NONE = "none"
 SEARCHES = ("grid", "random")
-SCHEDULERS = ("none", "asha", "median")
+SCHEDULERS = (NONE, "asha", "median")
 MODES = (AUTO, "min", "max")
 DEFAULT_CRITERIA = "training_time_s<=2x median, peak_memory_mb<=1.5x median, val_loss patience 2"
 
@@ -74,6 +75,19 @@ class RunIdsType(click.ParamType):
         if not all(ids):
             raise _not_allowed(param, value, f"{AUTO} or run ids separated by commas are allowed")
         return tuple(dict.fromkeys(ids))
+
+
+class RunIdType(click.ParamType):
+    """The id of an MLflow run; ``none`` becomes None."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | None:
+        """The id without the blanks around it."""
+        run_id = str(value).strip()
+        if not run_id:
+            raise _not_allowed(param, value, f"{NONE} or the run id of a study is allowed")
+        return None if run_id == NONE else run_id
 
 
 class ChoiceType(click.ParamType):
@@ -209,6 +223,22 @@ class Limits:
     criteria: str | None
     predict: bool
     scheduler: str
+
+    @classmethod
+    def of(cls, criteria: str, predict: str, scheduler: str) -> Limits:
+        """What the texts of the options mean."""
+        return cls(None if criteria == AUTO else criteria, predict == "on", scheduler)
+
+
+RESUME_OPTION = click.option(
+    "--resume",
+    type=RunIdType(),
+    default=NONE,
+    show_default=True,
+    metavar="ID",
+    help="The run id of an interrupted study to continue: its settings are taken from there, but for cpus and "
+    "time_limit_s, and trials that are done are not run again. none: a new study.",
+)
 
 
 def dataset_option(command: Command) -> Command:

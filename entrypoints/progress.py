@@ -19,14 +19,21 @@ class Progress:
     Args:
         total: how many trials there will be.
         score: the name of the score, such as ``val_rmse``.
+        done: how many of them have ended already, before the time counts.
         stream: where to write.
         clock: seconds that never go back.
     """
 
     def __init__(
-        self, total: int, score: str, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        total: int,
+        score: str,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        done: int = 0,
     ) -> None:
-        self.done = 0
+        self.done = self._done_before = done
         self.total = total
         self._score = score
         self._stream = stream or sys.stdout
@@ -60,8 +67,9 @@ class Progress:
             return "starting the processes"
         line = f"{self.done}/{self.total} trials, best {self._score} {'-' if best is None else f'{best:.4f}'}"
         line += f", {duration(now - self._began)} elapsed"
-        if self.done and not last:
-            line += f", about {duration((now - self._began) / self.done * (self.total - self.done))} left"
+        ended = self.done - self._done_before
+        if ended and not last:
+            line += f", about {duration((now - self._began) / ended * (self.total - self.done))} left"
         return line
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,8 @@ from entrypoints.stopping import Ending
 from entrypoints.tables import Task
 from mlflow_sysmetrics.criteria import Criteria
 from mlflow_sysmetrics.ray_tune import error_line
+
+TIME_LIMIT = "time_limit_s="  # begins the reason of a trial that was cut off
 
 
 @dataclass
@@ -45,14 +48,23 @@ class TrialRecord:
 class Record(tune.Callback):
     """Follows the search on the driver: each trial's last figures, the best so far, progress on the terminal.
 
-    ``planned`` is how many trials there would be without a time limit.
+    ``planned`` is how many trials there would be without a time limit, ``earlier`` are those that an interrupted
+    command has run, which took it ``before_s``.
     """
 
-    def __init__(self, task: Task, progress: Progress, criteria: Criteria | None = None) -> None:
-        self.trials: dict[str, TrialRecord] = {}
+    def __init__(
+        self,
+        task: Task,
+        progress: Progress,
+        criteria: Criteria | None = None,
+        earlier: Iterable[TrialRecord] = (),
+        before_s: float = 0.0,
+    ) -> None:
+        self.trials = {record.trial_id: record for record in earlier}
         self.first_start: float | None = None
         self.last_end: float | None = None
         self.planned = progress.total
+        self.before_s = before_s
         self._task = task
         self._score = f"val_{score_name(task)}"
         self._progress = progress
@@ -91,6 +103,11 @@ class Record(tune.Callback):
                 self.last_end = time.time()
         best = self.best
         self._progress.show(best.figures[self._score] if best else None, last=True)
+
+    @property
+    def search_s(self) -> float:
+        """How long the search has taken, with what an interrupted command has done of it."""
+        return self.before_s + (self.last_end or 0.0) - (self.first_start or 0.0)
 
     @property
     def best(self) -> TrialRecord | None:

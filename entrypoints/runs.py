@@ -17,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
@@ -107,6 +107,22 @@ def recorded_run(kind: str, name: str, params: dict[str, object]) -> Iterator[Re
             raise
         else:
             _end("FINISHED")
+
+
+@contextlib.contextmanager
+def continued_run(by: RecordedRun, run_id: str) -> Iterator[RecordedRun]:
+    """Open an earlier run again for a command that has one of its own, and end it as the command ends.
+
+    Its ``start`` is that of the command.
+    """
+    with store_errors():
+        active = mlflow.start_run(run_id=run_id, nested=True)
+    try:
+        yield replace(RecordedRun.of(by.client, active), start=by.start)
+    except BaseException as error:
+        _end("KILLED") if _received else _end("FAILED", error)
+        raise
+    _end("FINISHED")
 
 
 @contextlib.contextmanager

@@ -59,6 +59,11 @@ def parse(text: str, folder: Path) -> Space:
     return {str(name): _values(text, str(name), given) for name, given in content.items()}
 
 
+def described(space: Space) -> dict[str, Any]:
+    """What ``parse`` makes this space of."""
+    return {name: values.given if is_distribution(values) else values for name, values in space.items()}
+
+
 def is_distribution(values: Values) -> bool:
     """Whether values are drawn, not listed."""
     return not isinstance(values, list)
@@ -101,7 +106,9 @@ def _distribution(text: str, name: str, given: Mapping[Any, Any]) -> Values:
         ((kind, (low, high)),) = given.items()
         if not low < high or not math.isfinite(high - low) or (kind == "loguniform" and low <= 0):
             raise ValueError
-        return DISTRIBUTIONS[kind](low, high)
+        made = DISTRIBUTIONS[kind](low, high)
+        made.given = {kind: [low, high]}
+        return made
     except (ValueError, TypeError, OverflowError, KeyError):
         raise _wrong(
             text,

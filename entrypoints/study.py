@@ -7,21 +7,22 @@ import sys
 import tempfile
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import click
 from ray import tune
 
-from entrypoints import algorithms, best_model, datasets, full_study, ledger, limits_summary, summary, workers
+from entrypoints import algorithms, best_model, datasets, full_study, journal, ledger, limits_summary, summary, workers
 from entrypoints.configuration import Configuration
+from entrypoints.earlier import NOTHING, Earlier
 from entrypoints.errors import UserError
-from entrypoints.forecast import Forecast, forecast
+from entrypoints.forecast import Forecast, forecast, search_seconds
 from entrypoints.grid import configurations, run_name
 from entrypoints.losses import score_name
 from entrypoints.options import Limits, StudySettings, own_target, user_folder
 from entrypoints.prepared import Prepared, Request, obtain, split_for
 from entrypoints.progress import Progress, Stages, duration
-from entrypoints.record import Record
+from entrypoints.record import TIME_LIMIT, Record
 from entrypoints.rules import NO_RULES, Rules, scheduling, stopping_rules
 from entrypoints.runs import RecordedRun
 from entrypoints.tables import Table
@@ -34,25 +35,47 @@ INHERITED = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.
 LONG_S = 3600.0  # a study that takes longer is announced with what would shorten it
 
 
-def run_study(run: RecordedRun, settings: StudySettings, limits: Limits | None = None) -> None:
-    """Search the grid, refit the best model, and leave everything in the study's run and its children.
+@dataclass(frozen=True)
+class Plan:
+    """What a study is going to do: ``trials`` has one configuration each, and the result meets the ``limits``."""
 
-    Args:
-        run: the study's run.
-        settings: what is searched.
-        limits: what a trial may cost; the best one that meets them is the result.
+    settings: StudySettings
+    limits: Limits | None
+    rules: Rules
+    request: Request
+    table: Table
+    trials: list[Configuration]
+
+
+def planned(settings: StudySettings, limits: Limits | None = None) -> Plan:
+    """All that can be wrong with settings is found here, before anything slow begins.
 
     Raises:
-        UserError: the settings do not fit the dataset, or no trial came to a usable end.
+        UserError: the settings do not fit the dataset, or each other.
     """
-    stages = Stages(run.start)
     table = _table(settings)
-    # All that can be wrong with the settings is found before anything slow begins.
     rules = stopping_rules(table.task, limits)
     request = Request(settings.dataset, settings.max_rows, settings.folds, settings.seed)
     searched = algorithms.find_all(table.task, settings.algorithm)
     trials = configurations(settings, split_for(table, request), searched, len(table.classes))
-    cpus = min(settings.cpus or workers.usable_cpus(), len(trials))
+    return Plan(settings, limits, rules, request, table, trials)
+
+
+def run_study(run: RecordedRun, plan: Plan, earlier: Earlier = NOTHING) -> None:
+    """Search the grid, refit the best model, and leave everything in the study's run and its children.
+
+    Args:
+        run: the study's run.
+        plan: what is searched.
+        earlier: what an interrupted command has left of the same study.
+
+    Raises:
+        UserError: no trial came to a usable end.
+    """
+    stages = Stages(run.start)
+    settings, rules, table, trials = plan.settings, plan.rules, plan.table, plan.trials
+    journal.begin(run, settings, plan.limits)
+    cpus = min(settings.cpus or workers.usable_cpus(), max(1, len(earlier.left(trials))))
     with ExitStack() as stack:
         # This thread must outlive the study: the kernel ends Ray's processes with the thread that started them.
         executor = stack.enter_context(ThreadPoolExecutor(1, "ray-start"))
@@ -60,7 +83,7 @@ def run_study(run: RecordedRun, settings: StudySettings, limits: Limits | None =
         stack.callback(workers.stop)
         stack.callback(wait, [ray_up])  # Ray can be stopped only once it has started
         stages.end("start")
-        data, prepare_run_id, reused = obtain(run, table, request, ray_up.result)
+        data, prepare_run_id, reused = obtain(run, table, plan.request, ray_up.result)
         summary.log_dataset(run, table)
         run.client.set_tag(run.run_id, "sysmetrics.prepare_run_id", prepare_run_id)
         run.client.set_tag(run.run_id, "sysmetrics.dataset", settings.dataset)
@@ -70,15 +93,15 @@ def run_study(run: RecordedRun, settings: StudySettings, limits: Limits | None =
         stages.end("data")
         ray_up.result()
         expected = forecast(trials, data, cpus)
-        _announce(run, settings, trials, cpus, expected, rules)
+        _announce(run, plan, cpus, expected, earlier)
         stages.end("forecast")
-        record = search(run, data, trials, cpus, settings, replace(rules, observed=expected.observed))
+        record = search(run, data, trials, cpus, settings, replace(rules, observed=expected.observed), earlier)
         stages.end("search")
         outcome = None
         if rules.stopping:
             limits_summary.mark_feasible(run, record, rules.stopping)
             outcome = limits_summary.outcome(run, settings, data, trials, record, expected, rules.stopping)
-        summary.log_tables(record, settings, outcome)
+        summary.log_tables(run, record, settings, outcome)
         if record.best is None:
             nothing = outcome.nothing if outcome and record.trials else None
             why = nothing or summary.no_usable_trial(record, settings)
@@ -90,8 +113,8 @@ def run_study(run: RecordedRun, settings: StudySettings, limits: Limits | None =
         summary.log_study(run, settings, data, record, best.figures, expected.search_s, outcome)
         stages.end("summary")
     click.echo(summary.closing(run, settings, data, record, best.figures, outcome))
-    first = (record.first_start or 0) - stages.start
-    click.echo(f"Time since the study's run was created: first trial after {first:.1f} s; {stages}")
+    first = f"first trial after {record.first_start - stages.start:.1f} s; " if record.first_start else ""
+    click.echo(f"Time since the command's run was created: {first}{stages}")
 
 
 def _table(settings: StudySettings) -> Table:
@@ -100,25 +123,23 @@ def _table(settings: StudySettings) -> Table:
     return table.sample(settings.max_rows, settings.seed)
 
 
-def _announce(
-    run: RecordedRun,
-    settings: StudySettings,
-    trials: list[Configuration],
-    cpus: int,
-    expected: Forecast,
-    rules: Rules,
-) -> None:
+def _announce(run: RecordedRun, plan: Plan, cpus: int, expected: Forecast, earlier: Earlier) -> None:
     """Say what is about to happen, and for how long."""
+    settings, stopping = plan.settings, plan.rules.stopping
+    left = {id(trial) for trial in earlier.left(plan.trials)}
+    left_s = [trial_s for trial, trial_s in zip(plan.trials, expected.trials_s, strict=True) if id(trial) in left]
+    search_s = search_seconds(left_s, cpus)
     within = f", at most {duration(settings.time_limit_s)}" if settings.time_limit_s else ""
+    of = f" of {len(plan.trials)}" if earlier.done else ""
     click.echo(
-        f"Search: {len(trials)} trials of {settings.folds} folds on {cpus} CPU cores, "
-        f"about {duration(expected.search_s)}{within}"
+        f"Search: {len(left)}{of} trials of {settings.folds} folds on {cpus} CPU cores, "
+        f"about {duration(search_s)}{within}"
     )
-    if expected.search_s > LONG_S and not 0 < settings.time_limit_s <= LONG_S:
-        click.echo(summary.how_to_shorten(settings, len(trials), expected.search_s, cpus))
-    if rules.stopping:
-        run.client.set_tag(run.run_id, full_study.CRITERIA, str(rules.stopping.criteria))
-        click.echo(f"Limits: {rules.stopping.criteria}; that time is without them")
+    if search_s > LONG_S and not 0 < settings.time_limit_s <= LONG_S:
+        click.echo(summary.how_to_shorten(settings, len(left), search_s, cpus))
+    if stopping:
+        run.client.set_tag(run.run_id, full_study.CRITERIA, str(stopping.criteria))
+        click.echo(f"Limits: {stopping.criteria}; that time is without them")
 
 
 def search(
@@ -128,16 +149,22 @@ def search(
     cpus: int,
     settings: StudySettings,
     rules: Rules = NO_RULES,
+    earlier: Earlier = NOTHING,
 ) -> Record:
-    """Run one trial per configuration and return what came of them. Ray must be running."""
+    """Run one trial per configuration that is not done yet and return what came of all. Ray must be running."""
     criteria = rules.stopping.criteria if rules.stopping else None
-    record = Record(data.task, Progress(len(trials), f"val_{score_name(data.task)}"), criteria)
+    progress = Progress(len(trials), f"val_{score_name(data.task)}", done=len(earlier.done))
+    record = Record(data.task, progress, criteria, earlier.done, earlier.search_s)
+    left = earlier.left(trials)
+    if not left:
+        return record
     callback = SystemMetricsCallback(
         experiment_id=run.experiment_id,
         parent_run_id=run.run_id,
         tags={key: tag for key, tag in run.tags.items() if key in INHERITED},
         run_name=lambda trial: run_name(trial.config["configuration"], trials),
         params=lambda trial: trial.config["configuration"].searched | settings.shared,
+        continues=lambda trial: earlier.run_of(trial.config["configuration"]),
     )
     rows = max(len(fit) for fit, _ in data.split.folds)
     trainable = tune.with_parameters(
@@ -145,7 +172,7 @@ def search(
         data=data,
         barrier=workers.barrier(cpus),
         stopping=rules.stopping,
-        ledger=ledger.start(rows, rules.stopping.criteria.metrics, rules.observed) if rules.stopping else None,
+        ledger=ledger.start(rows, criteria.metrics, rules.observed, earlier.known) if criteria else None,
         every_report=rules.scheduler != "none",
     )
     steps = max(trial.steps(rows) for trial in trials)
@@ -153,7 +180,7 @@ def search(
         try:
             tune.Tuner(
                 tune.with_resources(trainable, {"cpu": 1}),
-                param_space={"configuration": tune.grid_search(trials)},
+                param_space={"configuration": tune.grid_search(left)},
                 tune_config=tune.TuneConfig(
                     reuse_actors=True,
                     time_budget_s=settings.time_limit_s or None,
@@ -170,8 +197,9 @@ def search(
             # Also after an interruption, when Tune calls no hook.
             callback.close(timeout_s=4.0)
     for trial in record.trials.values():
-        trial.run_id = callback.run_id(trial.trial_id)
+        trial.run_id = trial.run_id or callback.run_id(trial.trial_id)
         if trial.cut_off and trial.run_id:
-            reason = f"time_limit_s={settings.time_limit_s:g} of the study"
+            reason = f"{TIME_LIMIT}{settings.time_limit_s:g} of the study"
             run.client.set_tag(trial.run_id, "sysmetrics.stop_reason", reason)
+    record.trials = earlier.in_order(record.trials, trials)
     return record

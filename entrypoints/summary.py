@@ -144,27 +144,31 @@ def _metrics(
     """The study's figures that do not depend on a result."""
     trials = list(record.trials.values())
     counts = Counter(trial.status for trial in trials)
-    search_s = (record.last_end or 0.0) - (record.first_start or 0.0)
     metrics = {
         "trials": float(len(trials)),
         "stopped": float(counts["KILLED"]),
         "failed": float(counts["FAILED"]),
         "diverged": float(sum(trial.diverged for trial in trials)),
-        "search_time_s": search_s,
+        "search_time_s": record.search_s,
         "forecast_time_s": expected_seconds,
-        "elapsed_s": time.time() - run.start,
+        "elapsed_s": record.before_s + time.time() - run.start,
     }
-    # Of a search that was cut short, or whose trials were, nobody knows how long it would have taken.
-    if not cut_short(record, settings) and not counts["KILLED"] and search_s > 0:
-        metrics["forecast_error_percent"] = (expected_seconds / search_s - 1) * 100
+    # Of a search that was interrupted or cut short, or whose trials were, nobody knows how long it would have taken.
+    whole = not record.before_s and not cut_short(record, settings) and not counts["KILLED"]
+    if whole and record.search_s > 0:
+        metrics["forecast_error_percent"] = (expected_seconds / record.search_s - 1) * 100
     return metrics | (outcome.metrics if outcome else {})
 
 
-def log_tables(record: Record, settings: StudySettings, outcome: Outcome | None = None) -> None:
-    """Leave the study's tables in its run."""
+def log_tables(run: RecordedRun, record: Record, settings: StudySettings, outcome: Outcome | None = None) -> None:
+    """Leave the study's tables in its run, in place of those that an earlier command has left there."""
     tables = {"trials.json": trials_table(record, settings), "folds.json": folds_table(record)}
+    present = {artifact.path for artifact in run.client.list_artifacts(run.run_id)}
     for file, rows in (tables | (outcome.tables if outcome else {})).items():
-        mlflow.log_table(pd.DataFrame(rows), file)
+        if file in present:  # MLflow would add the rows to those that are there
+            mlflow.log_text(pd.DataFrame(rows).to_json(orient="split", index=False, date_format="iso"), file)
+        else:
+            mlflow.log_table(pd.DataFrame(rows), file)
 
 
 def description(

@@ -24,6 +24,7 @@ from entrypoints.ledger import ask
 from entrypoints.prediction import LEAST_BLOCKS
 from entrypoints.prepared import Prepared
 from entrypoints.stopping import Guard, Stopping
+from entrypoints.trial_end import TrialEnd
 from entrypoints.workers import wait_for_all
 from mlflow_sysmetrics.monitor import Monitor
 from mlflow_sysmetrics.points import Point, window_points
@@ -97,6 +98,8 @@ class Trial(tune.Trainable):
 
     The process is kept for the next trial, so each trial's memory and CPU are counted from its own start.
     """
+
+    sysmetrics_measures_itself = True
 
     def setup(
         self,
@@ -213,17 +216,22 @@ class Trial(tune.Trainable):
         self._add(cost, training.step_number)
         self._figures |= final | cost
         tags = {"sysmetrics.diverged": str(training.diverged).lower()}
+        expected = None
         if self._guard.active:
             feasible = ended and self._guard.feasible(self._figures)
             tags |= {"sysmetrics.feasible": str(feasible).lower()} | (ending.tags if ending else {})
-            self._tell(ended and not training.diverged)
+            expected = self._tell(ended and not training.diverged)
+        tags |= TrialEnd(folds, ending, expected).tags
         return self._result(tags, ended=ended) | {"done": True, "folds": folds, "ending": ending}
 
-    def _tell(self, ended: bool) -> None:
-        """Let the trials that follow know what this one has cost, unless it never began."""
-        if self._ledger and self._training.step_number:
-            expected = self._guard.expected(self._figures)
+    def _tell(self, ended: bool) -> dict[str, float] | None:
+        """Let the trials that follow know what this one has cost, unless it never began; return what it would have."""
+        if not self._training.step_number:
+            return None
+        expected = self._guard.expected(self._figures)
+        if self._ledger:
             self._ledger.record.remote(self._configuration, self._figures, expected, ended)
+        return expected
 
     def _result(self, tags: dict[str, str] | None = None, *, ended: bool = False) -> dict[str, Any]:
         points, self._points = self._points + self._cost.points(), []

@@ -9,19 +9,24 @@ from pathlib import Path
 
 import click
 
-from entrypoints.options import StudySettings, study_options
+from entrypoints.options import RESUME_OPTION, StudySettings, study_options
+from entrypoints.resume import resume_study
 from entrypoints.runs import RecordedCommand, recorded_run
 
 
 @click.command(cls=RecordedCommand, help=__doc__)
 @study_options
-def tune(**options: object) -> None:
+@RESUME_OPTION
+def tune(resume: str | None, **options: object) -> None:
     """Parse, call, echo."""
+    if resume is not None:
+        resume_study("tune", resume, options)
+        return
     with recorded_run("study", f"tune {Path(str(options['dataset'])).name}", options) as run:
         settings = StudySettings(**options)  # type: ignore[arg-type]
-        from entrypoints.study import run_study  # imports ray, which a mistake above need not wait for
+        from entrypoints.study import planned, run_study  # imports ray, which a mistake above need not wait for
 
-        run_study(run, settings)
+        run_study(run, planned(settings))
 
 
 if __name__ == "__main__":

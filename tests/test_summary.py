@@ -214,7 +214,7 @@ def summarised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordedRun
                 summary.log_dataset(run, datasets.load("red_wine"))
                 figures = {"test_rmse": 0.64, "test_loss": 0.5}
                 summary.log_study(run, SETTINGS, bundled("red_wine"), _mixed(), figures, expected_seconds=34.0)
-                summary.log_tables(_mixed(), SETTINGS)
+                summary.log_tables(run, _mixed(), SETTINGS)
             yield run
         finally:
             mlflow.set_tracking_uri(before)
