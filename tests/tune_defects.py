@@ -1,0 +1,288 @@
+"""What an MLflow callback of Tune does where the stock one does wrong: `python tests/tune_defects.py CLASS GROUP DB`.
+
+Each case is a function that takes the callback's class and a place, runs one sweep or a few there, and returns what it
+observed. The same code observes the stock callback and ours. A group of cases shares one process and one Ray.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import ray
+from fault_proxy import FaultProxy
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from tracking_server import tracking_server
+from tune_sweeps import CallbackClass, Place, environment, fit, place, steps_class, tuner
+
+RESULT = "OBSERVED "
+Observed = dict[str, Any]
+LONG = {"steps": 10_000, "step_s": 0.1}
+
+
+class AtResult(tune.Callback):
+    """Does something once, at a trial's result with this number; a file remembers that it has been done."""
+
+    def __init__(self, iteration: int, act: Callable[[], None], done: Path) -> None:
+        self.iteration, self.act, self.done = iteration, act, done
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"act": None}  # Tune keeps a copy of callbacks for a restore
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        if result["training_iteration"] >= self.iteration and not self.done.exists():
+            self.done.touch()
+            self.act()
+
+
+class StopAll(tune.Stopper):
+    """Ends the whole sweep after four results."""
+
+    seen = 0
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        self.seen += 1
+        return False
+
+    def stop_all(self) -> bool:
+        return self.seen >= 4
+
+
+def interrupt() -> None:
+    """What Ctrl-C does."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def endings(callback: CallbackClass, here: Place) -> Observed:
+    """The runs' statuses after each way to end a sweep of two long trials before they end."""
+    ways: dict[str, dict[str, Any]] = {
+        "time budget": {"tuning": {"time_budget_s": 8.0}},  # from before the first worker is up
+        "stop-all": {"stop": StopAll()},
+        "fail-fast": {"failure_config": tune.FailureConfig(fail_fast=True)},
+        "Ctrl-C": {},
+    }
+    for way, settings in ways.items():
+        more = [AtResult(2, interrupt, here.folder / "interrupted")] if way == "Ctrl-C" else []
+        first = LONG | ({"fails": 40} if way == "fail-fast" else {})
+        fit(tuner([callback(here.uri, experiment_name=way), *more], [first, LONG], name=way, **settings))
+    return {way: here.statuses(way) for way in ways}
+
+
+def setup_failure(callback: CallbackClass, here: Place) -> Observed:
+    """What becomes of a sweep of which one trial cannot be set up."""
+    error = fit(tuner([callback(here.uri, experiment_name="x")], [{"fails": "setup"}, {}, {}]))
+    return {"error": error, "trials": here.trial_statuses()}
+
+
+def server_away(callback: CallbackClass, here: Place) -> Observed:
+    """What becomes of a sweep whose tracking server is away for a while from the third result on."""
+    with tracking_server(here.folder) as port, FaultProxy(port) as proxy:
+
+        def go_away() -> None:
+            proxy.fault = "refuse"
+            timer.start()
+
+        timer = threading.Timer(3.0, setattr, (proxy, "fault", None))
+        away = AtResult(3, go_away, here.folder / "away")
+        mlflow.set_tracking_uri(proxy.uri)
+        error = fit(tuner([away, callback(proxy.uri, experiment_name="x")], [{"steps": 8}] * 2))
+        timer.join()
+    mlflow.set_tracking_uri(here.uri)
+    server = Place(here.folder, "mlflow.db")
+    losses = [len(server.history(run, "loss")) for run in server.trials()]
+    return {"error": error, "trials": server.trial_statuses(), "losses": losses}
+
+
+def refused_name(callback: CallbackClass, here: Place) -> Observed:
+    """What becomes of a sweep with a metric whose name MLflow refuses."""
+    error = fit(tuner([callback(here.uri, experiment_name="x")], [{"more": {"error %": 1.0}}, {}]))
+    losses = [len(here.history(run, "loss")) for run in here.trials()]
+    return {"error": error, "trials": here.trial_statuses(), "losses": losses}
+
+
+def parents(callback: CallbackClass, here: Place) -> Observed:
+    """How many of two trials are nested under the active run, and under any run where none is active."""
+    with mlflow.start_run() as active:
+        fit(tuner([callback(here.uri, experiment_name="active")], [{}, {}], name="active"))
+    fit(tuner([callback(here.uri, experiment_name="alone")], [{}, {}], name="alone"))
+    known = {run.info.run_id for run in here.runs()}
+    of = {name: [run.data.tags.get("mlflow.parentRunId") for run in here.trials(name)] for name in ("active", "alone")}
+    nested = {"active": of["active"].count(active.info.run_id), "alone": sum(each in known for each in of["alone"])}
+    return nested | {"parents alone": len(set(of["alone"]) - {None})}
+
+
+def inherited_experiment(callback: CallbackClass, here: Place) -> Observed:
+    """Where runs go that were given an experiment's name, under a MLFLOW_EXPERIMENT_ID from elsewhere."""
+    with environment(MLFLOW_EXPERIMENT_ID=here.client.create_experiment("inherited")):
+        fit(tuner([callback(here.uri, experiment_name="given")], [{}]))
+    return {name: len(here.trials(name)) for name in ("given", "inherited")}
+
+
+def inherited_run(callback: CallbackClass, here: Place) -> Observed:
+    """Where a run goes that a trial begins by itself, under the MLFLOW_RUN_ID that `mlflow run` gives a driver."""
+    run_id = here.client.create_run("0").info.run_id
+
+    def train(config: dict[str, Any]) -> None:
+        with mlflow.start_run():
+            mlflow.log_metric("inside", 1.0)
+        tune.report({"loss": 1.0})
+
+    with environment(MLFLOW_RUN_ID=run_id, MLFLOW_TRACKING_URI=here.uri, MLFLOW_EXPERIMENT_ID="0"):
+        made = callback(here.uri, experiment_name="x")
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        error = fit(tuner([made], [{}], trainable=train))
+        ray.shutdown()
+    inside = [run for run in here.runs() if "inside" in run.data.metrics]
+    return {"error": error, "written into the driver's run": [run.info.run_id == run_id for run in inside]}
+
+
+def driver_uri(callback: CallbackClass, here: Place) -> Observed:
+    """Whether the driver's own store is used and stays, where the callback is given none."""
+    fit(tuner([callback(experiment_name="x")], [{}]))
+    return {"kept": mlflow.get_tracking_uri() == here.uri, "trials there": len(here.trials())}
+
+
+def transactions(callback: CallbackClass, here: Place) -> Observed:
+    """The transactions for a trial that reports eleven metrics ten times."""
+    counts: Counter[str] = Counter()
+    more = {f"metric_{number}": 1.0 for number in range(10)}
+
+    def count(connection: Any) -> None:
+        counts["transactions"] += 1
+
+    event.listen(Engine, "commit", count)
+    try:
+        fit(tuner([callback(here.uri, experiment_name="x")], [{"steps": 10, "more": more}]))
+    finally:
+        event.remove(Engine, "commit", count)
+    return {"values": 110, **counts}
+
+
+def bookkeeping(callback: CallbackClass, here: Place) -> Observed:
+    """The metrics of a trial that reported `loss` and whose id is, as one in eight is, a number: 12345_00000."""
+    with environment(_TEST_TUNE_TRIAL_UUID="12345"):
+        fit(tuner([callback(here.uri, experiment_name="x")], [{"steps": 3}]))
+    (run,) = here.trials()
+    others = [name for name in run.data.metrics if name != "loss" and not name.startswith("system/")]
+    config = [name for name in others if name.startswith("config/")]
+    return {"loss": run.data.metrics.get("loss"), "others": len(others), "config": len(config)} | {
+        "trial_id": run.data.metrics.get("trial_id")
+    }
+
+
+def restored(callback: CallbackClass, here: Place) -> Observed:
+    """The runs of two trials of a sweep that was interrupted and restored."""
+    stop = AtResult(3, interrupt, here.folder / "interrupted")
+    checkpoints = tune.CheckpointConfig(checkpoint_frequency=1)
+    cases = [{"steps": 6, "step_s": 0.3}] * 2
+    fit(tuner([callback(here.uri, experiment_name="x"), stop], cases, checkpoint_config=checkpoints))
+    error = fit(tune.Tuner.restore(str(here.folder / "tune" / "sweep"), steps_class(), resume_unfinished=True))
+    steps = [[step for step, _ in here.history(run, "loss")] for run in here.trials()]
+    return {"error": error, "trials": here.trial_statuses(), "steps": steps, "runs": here.statuses()}
+
+
+def not_finite(callback: CallbackClass, here: Place) -> Observed:
+    """What the store holds of the losses 1, NaN and infinity."""
+    fit(tuner([callback(here.uri, experiment_name="x")], [{"losses": {2: float("nan"), 3: float("inf")}}]))
+    (run,) = here.trials()
+    return {"losses": [value for _, value in here.history(run, "loss")], "diverged": _tag(run, "sysmetrics.diverged")}
+
+
+def perturbed(callback: CallbackClass, here: Place) -> Observed:
+    """What becomes of a sweep with population based training, which changes a parameter of a trial in its course."""
+    pbt = PopulationBasedTraining(
+        time_attr="training_iteration",
+        perturbation_interval=2,
+        quantile_fraction=0.5,
+        hyperparam_mutations={"rate": [1, 2, 4]},
+        custom_explore_fn=lambda config: config | {"rate": 7},
+        synch=True,
+    )
+    sweep = tuner(
+        [callback(here.uri, experiment_name="x")],
+        [{"steps": 5, "loss": 1.0}, {"steps": 5, "loss": 9.0}],
+        space={"rate": 1},
+        tuning={"scheduler": pbt, "metric": "loss", "mode": "min"},
+        checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=2),
+    )
+    error = fit(sweep)
+    changed = [_tag(run, "sysmetrics.changed.rate") for run in here.trials()]
+    rates = [value for run in here.trials() for _, value in here.history(run, "perturbed/rate")]
+    return {"error": error, "trials": here.trial_statuses(), "changed": changed, "rates": rates}
+
+
+def identity(callback: CallbackClass, here: Place) -> Observed:
+    """Which tags say who ran a trial and from what."""
+    fit(tuner([callback(here.uri, experiment_name="x")], [{}]))
+    (run,) = here.trials()
+    return {name: _tag(run, name) for name in ("mlflow.user", "mlflow.source.name", "mlflow.source.type")}
+
+
+def early_stopped(callback: CallbackClass, here: Place) -> Observed:
+    """The statuses of a trial that runs to its end and of one that ASHA stops after its first result."""
+    asha = ASHAScheduler(time_attr="training_iteration", max_t=100, grace_period=1, reduction_factor=2)
+    tuning = {"scheduler": asha, "metric": "loss", "mode": "min", "max_concurrent_trials": 1}
+    fit(tuner([callback(here.uri, experiment_name="x")], [{"loss": 1.0}, {"loss": 9.0}], tuning=tuning))
+    runs = {run.data.params["case/loss"]: run for run in here.trials()}
+    stopped = runs["9.0"]
+    reason = _tag(stopped, "sysmetrics.stop_reason")
+    return {"ended": runs["1.0"].info.status, "stopped": stopped.info.status, "reason": reason}
+
+
+def _tag(run: Any, name: str) -> str | None:
+    return run.data.tags.get(name)  # type: ignore[no-any-return]
+
+
+SHARED = (
+    *(endings, setup_failure, server_away, refused_name, parents, inherited_experiment, driver_uri, transactions),
+    *(bookkeeping, restored, not_finite, perturbed, identity, early_stopped),
+)
+GROUPS: dict[str, tuple[Callable[[CallbackClass, Place], Observed], ...]] = {
+    "shared": SHARED,
+    "inherited_run": (inherited_run,),  # needs a Ray that starts in its environment
+}
+
+
+def main(callback: str, group: str, empty_store: str) -> None:
+    """Observe a group of cases and print what was observed, and the seconds each took, as JSON."""
+    module, _, name = callback.rpartition(".")
+    made = getattr(importlib.import_module(module), name)
+    logging.disable(logging.CRITICAL)
+    observed: dict[str, Observed] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for case in GROUPS[group]:
+            began = time.monotonic()
+            with place(Path(empty_store), Path(folder) / case.__name__) as here:
+                if group == "shared" and not ray.is_initialized():
+                    ray.init(
+                        address="local",
+                        num_cpus=2,
+                        include_dashboard=False,
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                    )
+                try:
+                    observed[case.__name__] = case(made, here)
+                except Exception as error:
+                    observed[case.__name__] = {"broken": f"{type(error).__name__}: {error}"}
+            observed[case.__name__]["seconds"] = round(time.monotonic() - began, 1)
+    print(RESULT + json.dumps(observed))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

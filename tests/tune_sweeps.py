@@ -1,0 +1,171 @@
+"""Small Tune sweeps for any MLflow callback, each with a store of its own, and what they left in it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
+from ray import tune
+
+CallbackClass = type[tune.Callback]
+CALM = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # else the stock callback holds the sweep for minutes before it ends it
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder with an empty store, in which the process works and which MLflow uses."""
+
+    folder: Path
+    store: str = "store.db"
+
+    @property
+    def uri(self) -> str:
+        """The store's address. It is not where MLflow would look for one by itself."""
+        return f"sqlite:///{self.folder / self.store}"
+
+    @functools.cached_property
+    def client(self) -> MlflowClient:
+        """Of the store."""
+        return MlflowClient(self.uri)
+
+    def runs(self, experiment: str | None = None) -> list[Run]:
+        """All runs of one experiment or of all."""
+        experiments = self.client.search_experiments(ViewType.ALL)
+        wanted = [each.experiment_id for each in experiments if experiment in (None, each.name)]
+        return list(self.client.search_runs(wanted)) if wanted else []
+
+    def trials(self, experiment: str | None = None) -> list[Run]:
+        """The runs of trials: the stock callback and ours tag them in different ways."""
+        return [
+            run
+            for run in self.runs(experiment)
+            if "trial_name" in run.data.tags or run.data.tags.get("sysmetrics.kind") == "trial"
+        ]
+
+    def statuses(self, experiment: str | None = None) -> dict[str, int]:
+        """How many runs, those of the study too, have which status."""
+        return dict(sorted(Counter(run.info.status for run in self.runs(experiment)).items()))
+
+    def trial_statuses(self) -> list[str]:
+        """Of the trials' runs, sorted."""
+        return sorted(run.info.status for run in self.trials())
+
+    def history(self, run: Run, metric: str) -> list[tuple[int, float]]:
+        """A metric's steps and values."""
+        return sorted((each.step, each.value) for each in self.client.get_metric_history(run.info.run_id, metric))
+
+
+@contextlib.contextmanager
+def place(empty_store: Path, folder: Path) -> Iterator[Place]:
+    """Work in a new folder with a copy of an empty store; the environment and MLflow's address are set back at last."""
+    folder.mkdir()
+    for name in ("store.db", "mlflow.db"):  # the second is where MLflow's address leads that was lost
+        shutil.copy(empty_store, folder / name)
+    before = Path.cwd()
+    with environment(**CALM):
+        os.chdir(folder)
+        here = Place(folder)
+        mlflow.set_tracking_uri(here.uri)
+        try:
+            yield here
+        finally:
+            while mlflow.active_run():
+                mlflow.end_run()
+            os.chdir(before)
+
+
+@contextlib.contextmanager
+def environment(**more: str) -> Iterator[None]:
+    """With these variables, and without those of MLflow that were there before."""
+    before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith("MLFLOW_") and name not in CALM]:
+        del os.environ[name]
+    os.environ.update(more)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def steps_class() -> type[tune.Trainable]:
+    """A trainable that reports a falling `loss` as often as its case says, and fails where that says so.
+
+    Made in a function, so that workers need not import this module.
+    """
+
+    class Steps(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            self.case = config["case"]
+            if self.case.get("fails") == "setup":
+                raise ValueError("cannot be set up")
+
+        def step(self) -> dict[str, Any]:
+            import time
+
+            time.sleep(self.case.get("step_s", 0.05))
+            number = self.training_iteration + 1
+            if self.case.get("fails") == number:
+                raise RuntimeError("broken")
+            loss = self.case.get("losses", {}).get(number, self.case.get("loss", 1.0) / number)
+            return {"loss": loss, **self.case.get("more", {}), "done": number >= self.case.get("steps", 3)}
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.setup(new_config)
+            return True
+
+        def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+            return {"number": self.training_iteration}
+
+        def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None: ...
+
+    return Steps
+
+
+def tuner(
+    callbacks: list[tune.Callback],
+    cases: list[dict[str, Any]],
+    *,
+    trainable: Any = None,
+    name: str = "sweep",
+    space: dict[str, Any] | None = None,
+    tuning: dict[str, Any] | None = None,
+    **running: Any,
+) -> tune.Tuner:
+    """A sweep in the present folder with a trial on one CPU core for each case."""
+    folder = str(Path.cwd() / "tune")
+    return tune.Tuner(
+        tune.with_resources(trainable or steps_class(), {"cpu": 1}),
+        param_space={"case": tune.grid_search(cases), **(space or {})},
+        tune_config=tune.TuneConfig(**(tuning or {})),
+        run_config=tune.RunConfig(name=name, storage_path=folder, callbacks=callbacks, verbose=0, **running),
+    )
+
+
+def fit(tuner: tune.Tuner) -> str | None:
+    """Run a sweep; the name of the exception that ended it, or None."""
+    try:
+        tuner.fit()
+    except Exception as error:
+        while error.__cause__ is not None:
+            error = error.__cause__  # type: ignore[assignment]
+        return type(error).__name__
+    return None
