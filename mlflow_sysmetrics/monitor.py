@@ -128,6 +128,14 @@ class Monitor:
             return {}
         return self._take_as_caller(_READ_PATIENCE_S)
 
+    def cut(self) -> None:
+        """Close the window now, whatever its length."""
+        if self._elsewhere():
+            return
+        with self._folding:
+            self._opened_at = self._clock()
+            self._close_window()
+
     def drain(self) -> list[Window]:
         """Return the windows that have closed since the last call, oldest first, and forget them."""
         if self._elsewhere():

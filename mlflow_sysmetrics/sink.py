@@ -9,10 +9,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
+
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_sysmetrics.batch import Batch, BatchStore, send
 from mlflow_sysmetrics.points import Point
+from mlflow_sysmetrics.steps import Steps
+from mlflow_sysmetrics.store import RunState
 
 logger = logging.getLogger(__name__)
 
@@ -21,14 +25,16 @@ _PARAM_LENGTH = 6000
 _TAG_LENGTH = 5000
 
 
-class Store(BatchStore, Protocol):
-    """The part of ``mlflow.MlflowClient`` that is used."""
+class RunStore(BatchStore, Protocol):
+    """The part of a ``store.Store`` that is used."""
 
-    def create_run(
-        self, experiment_id: str, start_time: int | None, tags: dict[str, Any] | None, run_name: str | None
-    ) -> Any: ...
+    def create_run(self, experiment_id: str, start_ms: int, tags: Mapping[str, str], name: str | None) -> str: ...
 
-    def set_terminated(self, run_id: str, status: str | None, end_time: int | None) -> None: ...
+    def created_run(self, experiment_id: str, start_ms: int, tags: Mapping[str, str]) -> str | None: ...
+
+    def run(self, run_id: str) -> RunState: ...
+
+    def set_status(self, run_id: str, status: str, end_ms: int | None) -> None: ...
 
 
 @dataclass(eq=False)
@@ -40,7 +46,12 @@ class _Run:
     name: str | None
     tags: dict[str, str]
     start_ms: int
+    parent: Hashable | None = None
     run_id: str | None = None
+    asked_for: bool = False  # a request to create it was sent, whose answer never came
+    goes_on: bool = False  # it was ended, and has to be RUNNING again
+    unread: bool = False  # others wrote it before, and how far is not known yet
+    steps: Steps = field(default_factory=Steps)
     points: deque[Point] = field(default_factory=deque)
     params: dict[str, str] = field(default_factory=dict)
     new_tags: dict[str, str] = field(default_factory=dict)
@@ -50,8 +61,12 @@ class _Run:
     retry_s: float = 0.0
 
     @property
+    def is_new(self) -> bool:
+        return self.run_id is None or self.goes_on
+
+    @property
     def has_something(self) -> bool:
-        return self.run_id is None or self.status is not None or bool(self.points or self.params or self.new_tags)
+        return self.is_new or self.status is not None or bool(self.points or self.params or self.new_tags)
 
 
 class Sink:
@@ -59,12 +74,12 @@ class Sink:
 
     Every method but ``close`` only queues. A thread writes what is due: a live run's points at most every
     ``every_s``, a new or an ended run's at once, at most 1000 points a request. A request that fails is repeated
-    after a growing pause while its run's points wait in memory; MLflow ignores a point that it has already, so
-    repeating loses and doubles none. What MLflow refuses for what it is, such as a name with forbidden characters, is
-    left out, counted and logged.
+    after a growing pause while its run's points wait in memory; MLflow ignores a point that it has already, and a run
+    that was created though the answer got lost is found again, so repeating loses and doubles none. What MLflow refuses
+    for what it is, such as a name with forbidden characters, is left out, counted and logged.
 
     Args:
-        store: an ``mlflow.MlflowClient``, or what looks like one.
+        store: where the runs are.
         every_s: seconds between two writes to one live run, > 0.
         capacity: the most points that wait; the oldest of a run that adds more are given up and counted in ``lost``.
         clock: seconds that never go back.
@@ -72,7 +87,7 @@ class Sink:
 
     def __init__(
         self,
-        store: Store,
+        store: RunStore,
         *,
         every_s: float = 2.0,
         capacity: int = 1_000_000,
@@ -108,13 +123,38 @@ class Sink:
         experiment_id: str,
         name: str | None = None,
         tags: Mapping[str, object] | None = None,
+        run_id: str | None = None,
+        parent: Hashable | None = None,
     ) -> None:
-        """Have a run created that starts now and is known by ``key`` until its end; nothing if it is open already."""
-        run = _Run(key, experiment_id, name, _texts(tags, _TAG_LENGTH), _now_ms())
+        """Have a run created that starts now and is known by ``key`` until its end; nothing if it is open already.
+
+        It is nested under the run with the key ``parent``, which must be open or have been so, and is created first.
+
+        A run that exists goes on instead: the one named by ``run_id``, or else the last that this key had here. It is
+        ``RUNNING`` again, gets these tags, and each of its series goes on: see `Steps`.
+        """
+        run = _Run(key, experiment_id, name, _texts(tags, _TAG_LENGTH), _now_ms(), parent)
         with self._lock:
-            if self._open.setdefault(key, run) is run:
+            if key in self._open:
+                return
+            unfinished = next((each for each in self._unfinished if each.key == key), None)
+            if unfinished is not None:
+                unfinished.status = unfinished.end_ms = None
+                unfinished.new_tags |= run.tags
+                unfinished.steps.repeat()
+                self._open[key] = unfinished
+            else:
+                run.run_id = run_id or self._run_ids.get(key)
+                run.goes_on = run.unread = run.run_id is not None
+                run.new_tags |= run.tags if run.goes_on else {}
+                self._open[key] = run
                 self._unfinished.append(run)
         self._wake.set()
+
+    def repeat(self, key: Hashable) -> None:
+        """The work of an open run begins again, somewhere before where it ended: see `Steps`. KeyError if not open."""
+        with self._lock:
+            self._open[key].steps.repeat()
 
     def log(
         self,
@@ -133,8 +173,9 @@ class Sink:
         param_texts, tag_texts = _texts(params, _PARAM_LENGTH), _texts(tags, _TAG_LENGTH)
         with self._lock:
             run = self._open[key]
-            run.points.extend(finite)
-            self._waiting += len(finite)
+            placed = run.steps.place(finite)
+            run.points.extend(placed)
+            self._waiting += len(placed)
             while self._waiting > self._capacity and run.points:
                 run.points.popleft()
                 self._waiting -= 1
@@ -199,24 +240,26 @@ class Sink:
                 return
 
     def _is_due(self, run: _Run) -> bool:
-        urgent = run.run_id is None or run.status is not None or self._deadline is not None
+        if run.run_id is None and run.parent is not None and run.parent not in self._run_ids:
+            return False
+        urgent = run.is_new or run.status is not None or self._deadline is not None
         return self._clock() >= run.next_write or (urgent and not run.retry_s)
 
     def _write(self, run: _Run) -> None:
         try:
-            if run.run_id is None:
-                created = self._store.create_run(run.experiment_id, run.start_ms, run.tags, run.name)
-                with self._lock:
-                    run.run_id = self._run_ids[run.key] = created.info.run_id
-            status = run.status  # looked at first: what was logged before the end is written before it
+            run_id = self._opened(run)
+            status, end_ms = run.status, run.end_ms  # first: what was logged before the end is written before it
             while (batch := self._next_batch(run)) is not None:
-                self.refused += send(self._store, run.run_id, batch)
+                self.refused += send(self._store, run_id, batch)
                 self._forget(run, batch)
             if status is not None:
-                self._store.set_terminated(run.run_id, status, run.end_ms)
+                self._store.set_status(run_id, status, end_ms)
                 with self._lock:
-                    run.status = None
-                    self._unfinished.remove(run)
+                    if (run.status, run.end_ms) == (status, end_ms):
+                        run.status = None
+                        self._unfinished.remove(run)
+                    else:  # it goes on since
+                        run.goes_on = True
         except Exception as error:
             if not run.retry_s:
                 logger.warning("MLflow does not take the data of run %r; it waits. %s", run.name or run.run_id, error)
@@ -226,6 +269,27 @@ class Sink:
         else:
             run.retry_s = 0.0
             run.next_write = self._clock() + self._every_s
+
+    def _opened(self, run: _Run) -> str:
+        """The id of a run that exists and is ``RUNNING``."""
+        if run.run_id is None:
+            if run.parent is not None:
+                run.tags[MLFLOW_PARENT_RUN_ID] = self._run_ids[run.parent]
+            found = self._store.created_run(run.experiment_id, run.start_ms, run.tags) if run.asked_for else None
+            run.asked_for = True
+            created = found or self._store.create_run(run.experiment_id, run.start_ms, run.tags, run.name)
+            with self._lock:
+                run.run_id = self._run_ids[run.key] = created
+        elif run.goes_on:
+            last_steps = self._store.run(run.run_id).steps if run.unread else {}
+            self._store.set_status(run.run_id, "RUNNING", None)
+            with self._lock:
+                run.goes_on = run.unread = False
+                self._run_ids[run.key] = run.run_id
+                self._waiting -= len(run.points)
+                run.points = deque(run.steps.follow(last_steps, run.points))
+                self._waiting += len(run.points)
+        return run.run_id
 
     def _next_batch(self, run: _Run) -> Batch | None:
         with self._lock:

@@ -35,18 +35,23 @@ def sampler(
     second, and are absent in between. The names are in the README. The function never raises and belongs to one thread.
     Raises ValueError where a group is unknown, none is chosen, or there is no such process.
     """
-    allowed = ", ".join(GROUPS)
-    if isinstance(groups, str) or not groups:
-        raise ValueError(f"groups={groups!r}: give a tuple of at least one of {allowed}")
-    for group in groups:
-        if group not in GROUPS:
-            raise ValueError(f"groups={groups!r}: there is no group {group!r}, only {allowed}")
+    check_groups(groups)
     from mlflow_sysmetrics.sampling import ProcessSampler
 
     process = ProcessSampler(pid, children=children, clock=clock)  # also where it is not asked for: it checks the pid
     sources: list[Source] = [process] if "process" in groups else []
     sources += [_Guarded(group, pid, children, clock) for group in GROUPS[1:] if group in groups]
     return _Merged(sources)
+
+
+def check_groups(groups: Collection[str]) -> None:
+    """Raise ValueError where a group is unknown, or none is chosen."""
+    allowed = ", ".join(GROUPS)
+    if isinstance(groups, str) or not groups:
+        raise ValueError(f"groups={groups!r}: give a tuple of at least one of {allowed}")
+    for group in groups:
+        if group not in GROUPS:
+            raise ValueError(f"groups={groups!r}: there is no group {group!r}, only {allowed}")
 
 
 class _Merged:

@@ -27,6 +27,7 @@ from mlflow.store.tracking.rest_store import RestStore
 from mlflow.tracking._tracking_service.utils import _get_store
 from mlflow.tracking.fluent import _get_latest_active_run
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
+from mlflow.utils.mlflow_tags import MLFLOW_USER
 from mlflow.utils.rest_utils import http_request_safe
 
 logger = logging.getLogger(__name__)
@@ -100,6 +101,45 @@ class Store:
         if stage == "deleted":
             raise NoSuchRunError(f"run {run_id} was deleted")
         return state
+
+    def create_run(self, experiment_id: str, start_ms: int, tags: Mapping[str, str], name: str | None) -> str:
+        """Create a run that started at this unix time in milliseconds, and return its id."""
+        client, server = self._connect()
+        if server is None:
+            return str(client.create_run(experiment_id, start_ms, dict(tags), name).info.run_id)
+        listed = [{"key": key, "value": value} for key, value in tags.items()]
+        body = {"experiment_id": experiment_id, "start_time": start_ms, "tags": listed, "run_name": name}
+        body["user_id"] = tags.get(MLFLOW_USER, "unknown")  # as MLflow's client says it
+        answer = self._request(server, "runs/create", "POST", json=body)
+        return str(answer.json()["run"]["info"]["run_id"])
+
+    def created_run(self, experiment_id: str, start_ms: int, tags: Mapping[str, str]) -> str | None:
+        """The id of a run that an earlier request created, whose answer was lost; None if there is none."""
+        conditions = [f"attributes.start_time = {start_ms}"]
+        own = {key: value for key, value in tags.items() if key.startswith("sysmetrics.") and "'" not in value}
+        conditions += [f"tags.`{key}` = '{value}'" for key, value in own.items()]
+        return self._search(experiment_id, " and ".join(conditions))
+
+    def set_status(self, run_id: str, status: str, end_ms: int | None) -> None:
+        """End a run at this unix time in milliseconds, or, with ``RUNNING`` and None, have it go on."""
+        client, server = self._connect()
+        if server is not None:
+            body = {"run_id": run_id, "status": status} | ({} if end_ms is None else {"end_time": end_ms})
+            self._request(server, "runs/update", "POST", json=body)
+        elif end_ms is None:
+            client.update_run(run_id, status)
+        else:
+            client.set_terminated(run_id, status, end_ms)
+
+    def _search(self, experiment_id: str, conditions: str) -> str | None:
+        client, server = self._connect()
+        if server is None:
+            return next(
+                (run.info.run_id for run in client.search_runs([experiment_id], conditions, max_results=1)), None
+            )
+        body = {"experiment_ids": [experiment_id], "filter": conditions, "max_results": 1}
+        found = self._request(server, "runs/search", "POST", json=body).json().get("runs", ())
+        return next((run["info"]["run_id"] for run in found), None)
 
     def _connect(self) -> tuple[MlflowClient, RestStore | None]:
         if self._connected is None:

@@ -153,7 +153,7 @@ def test_readme_examples_run(tmp_path: Path) -> None:
     assert len(blocks) == 4
     check = """
 import mlflow
-runs = mlflow.search_runs(experiment_names=["mine"])
+runs = mlflow.search_runs(experiment_names=["mine"], filter_string="tags.`sysmetrics.kind` = 'trial'")
 print("RUNS", len(runs), set(runs.status), sorted(runs["params.rate"]), runs["metrics.loss"].notna().all())
 (logged,) = mlflow.search_runs(["0"], output_format="list")
 print("LOGGED", sorted(set(logged.data.metrics) & {"system/process_memory_mb", "system/mean_step_time_ms"}))

@@ -172,6 +172,12 @@ def experiment(
     return Experiment(client, parent, runs, callback, results, {uri, mlflow.get_tracking_uri()}, hangs)
 
 
+def _own_metrics(run: Run) -> dict[str, float]:
+    """What the trainable itself has reported."""
+    costs = ("system/", "cpu_percent", "peak_memory_mb", "memory_growth_mb", "elapsed_s")
+    return {name: value for name, value in run.data.metrics.items() if not name.startswith(costs)}
+
+
 def test_each_trial_has_a_run_nested_under_the_parent(experiment: Experiment) -> None:
     """With its own name, its parameters, flat, and the tags that say what it is."""
     assert set(experiment.runs) == set(CASES)
@@ -216,13 +222,13 @@ def test_points_of_a_payload_keep_their_own_time_and_step(experiment: Experiment
     assert experiment.history(case, "loss") == [
         (number + half, 1_000_000 * number, 100 * number + half) for number in range(1, results + 1) for half in (0, 1)
     ]
-    assert set(experiment.runs[case].data.metrics) == {"loss"}
+    assert _own_metrics(experiment.runs[case]) == {"loss": results + 1.0}
     assert experiment.runs[case].data.tags["seen"] == str(results)
 
 
 def test_plain_results_are_written_without_the_bookkeeping_of_ray(experiment: Experiment) -> None:
     """Every number that the trainable reports, nested ones flat, at its training iteration; text and times are not."""
-    assert experiment.runs["plain"].data.metrics == {"loss": 0.5, "nested/depth": 2.0}
+    assert _own_metrics(experiment.runs["plain"]) == {"loss": 0.5, "nested/depth": 2.0}
     assert [(value, step) for value, _, step in experiment.history("plain", "loss")] == [(1.0, 1), (0.5, 2)]
     run = experiment.runs["plain"].info
     for _, time_ms, _ in experiment.history("plain", "loss"):
@@ -270,11 +276,16 @@ def test_function_trainable_is_recorded_too(
         ).fit()
     finally:
         mlflow.set_tracking_uri(before)
-    (run,) = client.search_runs([client.get_experiment_by_name("functions").experiment_id])
-    assert run.info.status == "FINISHED"
+    runs = client.search_runs([client.get_experiment_by_name("functions").experiment_id])
+    (run,) = [run for run in runs if run.data.tags["sysmetrics.kind"] == "trial"]
+    (study,) = [run for run in runs if run.data.tags["sysmetrics.kind"] == "study"]
+    assert run.info.status == study.info.status == "FINISHED"
     assert run.data.params == {"alpha": "0.5"}
-    assert run.data.metrics == {"score": 1.0}
-    assert "mlflow.parentRunId" not in run.data.tags
+    assert _own_metrics(run) == {"score": 1.0}
+    assert run.data.tags["sysmetrics.not_finite"] == "gone is nan at step 1"
+    assert run.data.tags["mlflow.parentRunId"] == study.info.run_id
+    assert (study.data.metrics["trials"], study.data.metrics["failed"]) == (1.0, 0.0)
+    assert "**1 trials**: 1 came to their end" in study.data.tags["mlflow.note.content"]
     history = client.get_metric_history(run.info.run_id, "score")
     assert sorted((each.step, each.value) for each in history) == [(1, 0.5), (2, 1.0)]
 
@@ -291,7 +302,10 @@ def _trial(trial_id: str = "t1", error: str | None = None, folder: Path | None =
     return SimpleNamespace(
         trial_id=trial_id,
         config={"alpha": 0.5},
-        last_result=None,
+        run_metadata=SimpleNamespace(last_result={}),
+        temporary_state=SimpleNamespace(ray_actor=None),
+        status="RUNNING",
+        get_trainable_cls=lambda: None,
         get_error=lambda: error,
         error_file=error_file and str(error_file),
     )
@@ -374,7 +388,7 @@ def test_restarted_trial_keeps_its_run(client: MlflowClient) -> None:
         callback.on_trial_result(0, [], _trial(), {"loss": float(number), "training_iteration": number})
     callback.on_trial_complete(0, [], _trial())
     assert callback.close()
-    (run,) = client.search_runs([experiment_id])
+    (run,) = client.search_runs([experiment_id], "tags.`sysmetrics.kind` = 'trial'")
     assert len(client.get_metric_history(run.info.run_id, "loss")) == 2
 
 
@@ -405,7 +419,7 @@ def test_experiment_is_found_by_its_name_or_created(client: MlflowClient, known:
     assert callback.close()
     experiment_id = client.get_experiment_by_name(name).experiment_id
     assert created in (None, experiment_id)
-    assert len(client.search_runs([experiment_id])) == 1
+    assert len(client.search_runs([experiment_id], "tags.`sysmetrics.kind` = 'trial'")) == 1
 
 
 def test_experiment_that_does_not_exist_is_refused_before_the_first_trial() -> None:

@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from mlflow_sysmetrics.batch import BATCH_METRICS
 from mlflow_sysmetrics.points import Point
 from mlflow_sysmetrics.sink import Sink
+from mlflow_sysmetrics.store import RunState, Store
 
 LIMIT_S = 10.0  # what has not come by then fails the test
 FAST_S = 0.001  # so often the thread looks
@@ -64,13 +65,23 @@ class ScriptedStore:
         self.open.set()
         self.done: list[tuple[str, str, Any]] = []
         self.attempts, self.gave_up = 0, False
+        self.steps: dict[str, int] = {}
         self._changed = threading.Condition()
 
-    def create_run(self, experiment_id: str, start_time: Any, tags: Any, run_name: str | None) -> Any:
+    def create_run(self, experiment_id: str, start_ms: int, tags: Any, name: str | None) -> str:
         """The run's id is its name."""
-        assert run_name is not None
-        self._carry_out("create", run_name, (experiment_id, start_time, dict(tags or {})))
-        return SimpleNamespace(info=SimpleNamespace(run_id=run_name))
+        assert name is not None
+        self._carry_out("create", name, (experiment_id, start_ms, dict(tags)))
+        return name
+
+    def created_run(self, experiment_id: str, start_ms: int, tags: Any) -> str | None:
+        """What was asked for and did not come to be."""
+        return None
+
+    def run(self, run_id: str) -> RunState:
+        """The last step of each metric of a run that was written before."""
+        self._carry_out("read", run_id, None)
+        return RunState(run_id, self.steps)
 
     def log_batch(self, run_id: str, metrics: Any, params: Any, tags: Any) -> None:
         """Keep what was given, as plain tuples."""
@@ -81,9 +92,9 @@ class ScriptedStore:
         )
         self._carry_out("log", run_id, batch)
 
-    def set_terminated(self, run_id: str, status: Any, end_time: Any) -> None:
-        """Note the end."""
-        self._carry_out("end", run_id, (status, end_time))
+    def set_status(self, run_id: str, status: str, end_ms: int | None) -> None:
+        """Note the end, or that the run goes on."""
+        self._carry_out("end" if end_ms is not None else "go on", run_id, (status, end_ms))
 
     def _carry_out(self, request: str, run: str, what: Any) -> None:
         self.entered.set()
@@ -144,7 +155,7 @@ def _history(client: MlflowClient, run_id: str, name: str = "x") -> list[Point]:
 def test_run_in_mlflow_holds_all_that_was_queued(client: MlflowClient, status: str) -> None:
     """More points than one request takes, with their own times and steps, parameters, tags, both times and status."""
     before = int(time.time() * 1000)
-    sink = started(client)
+    sink = started(Store(client.tracking_uri))
     sink.create("a", experiment_id="0", name="trial a", tags={"mlflow.parentRunId": "p", "number": 7})
     written = points(*range(2 * BATCH_METRICS + 1))
     sink.log("a", written[:1500], params={"alpha": 0.1, "name": "linear"}, tags={"colour": "red"})
@@ -164,21 +175,30 @@ def test_run_in_mlflow_holds_all_that_was_queued(client: MlflowClient, status: s
     assert sink.lost == 0
 
 
-class Watched:
-    """A real client whose calls are counted, and which may forget to say that it has done what was asked."""
+class Watched(Store):
+    """A real store whose batches are counted, and which may forget to say that it has done what was asked."""
 
     def __init__(self, client: MlflowClient, silent: int = 0) -> None:
-        self.client, self.silent = client, silent
+        super().__init__(client.tracking_uri)
+        self.silent = silent
         self.logged = threading.Event()
-        self.create_run, self.set_terminated = client.create_run, client.set_terminated
 
     def log_batch(self, *args: Any) -> None:
         """Log, and fail afterwards as long as it is to be silent."""
-        self.client.log_batch(*args)
+        super().log_batch(*args)
+        self._forget()
+        self.logged.set()
+
+    def create_run(self, *args: Any) -> str:
+        """Create, and fail afterwards as long as it is to be silent."""
+        created = super().create_run(*args)
+        self._forget()
+        return created
+
+    def _forget(self) -> None:
         if self.silent:
             self.silent -= 1
             raise ConnectionError("the answer was lost")
-        self.logged.set()
 
 
 def test_points_of_a_live_run_are_in_mlflow_before_its_end(client: MlflowClient) -> None:
@@ -197,10 +217,10 @@ def test_points_of_a_live_run_are_in_mlflow_before_its_end(client: MlflowClient)
 
 
 def test_batch_whose_answer_was_lost_is_repeated_and_not_doubled(client: MlflowClient) -> None:
-    """MLflow knows the points that it has already."""
+    """MLflow knows the points that it has already, and the run is found again that was created before."""
     store = Watched(client, silent=3)
     sink = started(store, clock=Ticking())
-    sink.create("a", experiment_id="0")
+    sink.create("a", experiment_id="0", tags={"sysmetrics.trial_id": "lost"})
     sink.log("a", points(1, 1, 2), params={"alpha": 0.1}, tags={"colour": "red"})
     assert store.logged.wait(LIMIT_S)
     run_id = sink.run_id("a")
@@ -209,11 +229,12 @@ def test_batch_whose_answer_was_lost_is_repeated_and_not_doubled(client: MlflowC
     assert run_id is not None
     assert _history(client, run_id) == points(1, 1, 2)
     assert client.get_run(run_id).data.params == {"alpha": "0.1"}
+    assert len(client.search_runs(["0"], "tags.`sysmetrics.trial_id` = 'lost'")) == 1
 
 
 def test_long_parameters_and_tags_are_cut_to_what_mlflow_takes(client: MlflowClient) -> None:
     """One long value must not keep all else out."""
-    sink = started(client)
+    sink = started(Store(client.tracking_uri))
     sink.create("a", experiment_id="0", tags={"at creation": "x" * 9000})
     sink.log("a", points(1), params={"long": "y" * 9000}, tags={"later": "z" * 9000})
     sink.end("a", "FINISHED")
@@ -230,7 +251,7 @@ def test_long_parameters_and_tags_are_cut_to_what_mlflow_takes(client: MlflowCli
 def test_more_parameters_and_tags_than_one_request_takes_are_all_written(client: MlflowClient) -> None:
     """A large search space is no reason to lose a run."""
     many = {f"p{number}": str(number) for number in range(250)}
-    sink = started(client)
+    sink = started(Store(client.tracking_uri))
     sink.create("a", experiment_id="0")
     sink.log("a", params=many, tags=many)
     sink.end("a", "FINISHED")
@@ -245,7 +266,7 @@ def test_more_parameters_and_tags_than_one_request_takes_are_all_written(client:
 @pytest.mark.parametrize("bad", [{"points": points(1, name="acc@1")}, {"params": {"a@b": 1}}], ids=["metric", "param"])
 def test_name_that_mlflow_refuses_does_not_cost_the_run(client: MlflowClient, bad: dict[str, Any]) -> None:
     """A name with a character that MLflow does not take is lost by itself: the rest is written and the run ends."""
-    sink = started(client)
+    sink = started(Store(client.tracking_uri))
     sink.create("a", experiment_id="0")
     sink.log("a", **bad)
     sink.log("a", points(1))

@@ -1,0 +1,352 @@
+"""The callback: one MLflow run per Tune trial, written without the Tune loop ever waiting for MLflow."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import logging
+import math
+import os
+import time
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from mlflow import MlflowClient, get_tracking_uri
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
+from ray.tune.experiment import Trial
+from ray.tune.logger import LoggerCallback
+from ray.tune.result import DONE, TRAINING_ITERATION
+from ray.tune.utils import flatten_dict
+
+from mlflow_sysmetrics.points import Point
+from mlflow_sysmetrics.ray_tune.artifacts import Artifacts
+from mlflow_sysmetrics.ray_tune.changes import Changes
+from mlflow_sysmetrics.ray_tune.destination import STUDY_ID, TRIAL_ID, Destination, find_destination, source_tags
+from mlflow_sysmetrics.ray_tune.endings import FINISHED, SWEPT, Ending, ending_by, failure, known_ending
+from mlflow_sysmetrics.ray_tune.outcome import Outcome
+from mlflow_sysmetrics.ray_tune.results import (
+    MEASURES_ITSELF,
+    PAYLOAD_KEY,
+    error_line,
+    first_not_finite,
+    last_result,
+    points_of,
+    trainable_class,
+)
+from mlflow_sysmetrics.ray_tune.watching import Watching
+from mlflow_sysmetrics.sink import Sink
+from mlflow_sysmetrics.sources import check_groups
+from mlflow_sysmetrics.store import Store
+
+logger = logging.getLogger(__name__)
+
+_STUDY = "study"  # the sink's key of the run around the trials, where that is made here
+_LAST_WORDS_S = 5.0  # for what trials' processes still have to say when all is over
+
+Hook = TypeVar("Hook", bound=Callable[..., Any])
+
+
+def _never_raises(hook: Hook) -> Hook:
+    """Log what goes wrong in a hook: a fault in the record must not end the training that it records."""
+
+    @functools.wraps(hook)
+    def guarded(self: SystemMetricsCallback, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return hook(self, *args, **kwargs)
+        except Exception:
+            logger.exception("%s.%s failed; training goes on", type(self).__name__, hook.__name__)
+            return None
+
+    return guarded  # type: ignore[return-value]
+
+
+class SystemMetricsCallback(LoggerCallback):
+    """Record each trial of a Tune experiment as an MLflow run of its own, with what its process used.
+
+    It takes the place of Ray's ``MLflowLoggerCallback`` and has its arguments. Each hook only queues; threads of this
+    process write each run's points in batches, and watch the trials' processes from outside: their ``system/process_*``
+    series and, at the end, ``cpu_percent``, ``peak_memory_mb``, ``memory_growth_mb`` and ``elapsed_s`` are in each run.
+    Of results, every number that is not Ray's bookkeeping is written at its time step or training iteration; a
+    ``payload`` is written with its own times and steps.
+
+    Trials are nested under a run: the active one, that of ``mlflow run``, or else one that is made for them. When the
+    experiment ends, whatever ended it, no run is left ``RUNNING``: FINISHED is a trial that came to its end, KILLED one
+    that was ended before, with the tag ``sysmetrics.stop_reason``, FAILED one with an error, in ``sysmetrics.error``.
+    ``Tuner.restore`` goes on in the same runs.
+
+    Args:
+        tracking_uri: MLflow's store; by default the one in use. The process's own setting is never changed.
+        registry_uri: the model registry, as for ``mlflow.MlflowClient``.
+        experiment_name: where runs go; created if it does not exist. By default the experiment in use.
+        tags: tags for every trial's run.
+        tracking_token: sets MLFLOW_TRACKING_TOKEN.
+        save_artifact: whether the files that Tune keeps of a trial are logged in its run when it ends.
+        log_params_on_trial_end: whether parameters are logged then, and not at the trial's start.
+        experiment_id: where runs go, by id; wins over the name.
+        parent_run_id: the run that trials are nested under.
+        run_name: a trial -> the name of its run; by default Ray's name for it.
+        params: a trial -> the parameters of its run; by default its ``config``, flattened.
+        continues: a trial -> the id of the run that it goes on in; None for a new one.
+        groups: what is read of trials' processes, see ``mlflow-sysmetrics run --help``; () for nothing.
+        interval_s: seconds between two readings.
+        close_timeout_s: how long the end of the experiment waits for the store to take what is left.
+
+    Raises:
+        ValueError: an unknown group, or an interval that is no positive number.
+    """
+
+    def __init__(
+        self,
+        tracking_uri: str | None = None,
+        *,
+        registry_uri: str | None = None,
+        experiment_name: str | None = None,
+        tags: dict[str, str] | None = None,
+        tracking_token: str | None = None,
+        save_artifact: bool = False,
+        log_params_on_trial_end: bool = False,
+        experiment_id: str | None = None,
+        parent_run_id: str | None = None,
+        run_name: Callable[[Trial], str] = str,
+        params: Callable[[Trial], Mapping[str, Any]] = lambda trial: flatten_dict(trial.config),
+        continues: Callable[[Trial], str | None] = lambda trial: None,
+        groups: Collection[str] = ("process",),
+        interval_s: float = 0.1,
+        close_timeout_s: float = 60.0,
+    ) -> None:
+        if groups:
+            check_groups(groups)
+        if not (math.isfinite(interval_s) and interval_s > 0):
+            raise ValueError(f"interval_s={interval_s!r}: give a positive number of seconds")
+        self.tracking_uri, self.registry_uri = tracking_uri, registry_uri
+        self.experiment_name, self.experiment_id, self.parent_run_id = experiment_name, experiment_id, parent_run_id
+        self.tags = tags
+        self.tracking_token = tracking_token
+        self.should_save_artifact = save_artifact
+        self.log_params_on_trial_end = log_params_on_trial_end
+        self.run_name, self.params, self.continues = run_name, params, continues
+        self.groups, self.interval_s = tuple(groups), interval_s
+        self.close_timeout_s = close_timeout_s
+        # Tune pickles the callback here, before setup. A restored one finds its runs by this.
+        self._study_id = uuid.uuid4().hex
+        self._restored = False
+        self._sink: Sink | None = None
+
+    def setup(self, *args: Any, **kwargs: Any) -> None:
+        """Find where the runs go, and start the thread that writes.
+
+        Raises:
+            mlflow.exceptions.MlflowException: the store cannot be reached or does not know the experiment.
+        """
+        if self.tracking_token:
+            os.environ["MLFLOW_TRACKING_TOKEN"] = self.tracking_token
+        uri = self.tracking_uri or get_tracking_uri()
+        self._client = MlflowClient(uri, self.registry_uri)
+        self._destination = self._find_destination()
+        self._began = time.time()
+        self._changes = Changes()
+        self._repeating: set[str] = set()  # trials that begin again after a failure
+        self._told: set[str] = set()  # trials whose last result says that they are done
+        self._reported: dict[str, set[str]] = {}  # names of metrics, of trials that go on
+        self._states: dict[str, Future[Any]] = {}  # what trainables say of themselves
+        self._outcome = Outcome()
+        self._source_tags = source_tags()
+        self._sink = Sink(Store(uri))
+        self._sink.start()
+        self._watching = Watching(self.groups, self.interval_s, self) if self.groups else None
+        if self._watching is not None:
+            self._watching.start()
+        self._artifacts = Artifacts(self._client, self._sink.run_id) if self.should_save_artifact else None
+        atexit.register(self.close)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become the copy that `Tuner.restore` has kept."""
+        self.__dict__.update(state, _restored=True)
+
+    def get_state(self) -> dict[str, str]:
+        """What a restored callback finds its runs by."""
+        return {"study_id": self._study_id}
+
+    @_never_raises
+    def set_state(self, state: dict[str, str]) -> None:
+        """Go on in the runs of an experiment that was interrupted."""
+        if not self._restored:  # else setup has done so
+            self._study_id, self._restored = state["study_id"], True
+            self._destination = self._find_destination()
+
+    def run_id(self, trial_id: str) -> str | None:
+        """MLflow's id of a trial's run; None while the store has not created it."""
+        return self._sink.run_id(trial_id) if self._sink else None
+
+    @_never_raises
+    def log_trial_start(self, trial: Trial) -> None:
+        """Have the trial's run created, unless it has one, and its process watched."""
+        sink, trial_id = self._open(trial), trial.trial_id
+        if trial_id in self._repeating:
+            self._repeating.discard(trial_id)
+            sink.repeat(trial_id)
+        self._log_params(trial, new=not self.log_params_on_trial_end)
+        actor = trial.temporary_state.ray_actor
+        watched = actor is not None and not getattr(trainable_class(trial), MEASURES_ITSELF, False)
+        if self._watching is not None and watched:
+            self._watching.watch(trial_id, actor)
+
+    @_never_raises
+    def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
+        """Queue what a result carries."""
+        sink, trial_id = self._open(trial), trial.trial_id
+        carried = result.get(PAYLOAD_KEY)
+        if carried is not None:
+            sink.log(trial_id, (Point(*point) for point in carried["points"]), tags=carried["tags"])
+            return
+        points = points_of(result)
+        wrong = first_not_finite(points)
+        sink.log(trial_id, points, tags={"sysmetrics.not_finite": wrong} if wrong else None)
+        self._reported.setdefault(trial_id, set()).update(point.name for point in points)
+        if result.get(DONE):
+            self._told.add(trial_id)
+            if known_ending(trial, result, told=True) is None:
+                self._states[trial_id] = trial.temporary_state.ray_actor.get_state.remote().future()
+
+    @_never_raises
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Note that Tune is going to try a failed trial again: in the same run."""
+        self._repeating.add(trial.trial_id)
+        self._open(trial).log(trial.trial_id, tags={"sysmetrics.retried_after": error_line(trial)})
+
+    @_never_raises
+    def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
+        """End the trial's run: FINISHED, FAILED, or KILLED where Tune ended it before its own end."""
+        self._open(trial)
+        if self.log_params_on_trial_end:
+            self._log_params(trial, new=True)
+        if self._artifacts is not None:
+            self._artifacts.save(trial.trial_id, trial.local_path)
+        result = last_result(trial)
+        state = self._states.get(trial.trial_id)
+        if failed:
+            self._end(trial.trial_id, failure(trial))
+        elif (known := known_ending(trial, result, told=trial.trial_id in self._told)) is not None:
+            self._end(trial.trial_id, known)
+        elif state is not None:
+            state.add_done_callback(lambda done: self._end(trial.trial_id, ending_by(trial, done)))
+        else:
+            self._end(trial.trial_id, FINISHED)
+        if PAYLOAD_KEY in result:
+            result[PAYLOAD_KEY]["points"].clear()  # Tune keeps every last result in memory; all callbacks have seen it
+
+    @_never_raises
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        """End every run that Tune did not end, and write what is left."""
+        self.close()
+
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Mark open runs KILLED and write what is left, for a limited time; say whether all of it was written."""
+        if self._sink is None:
+            return True
+        atexit.unregister(self.close)
+        timeout_s = self.close_timeout_s if timeout_s is None else timeout_s
+        deadline = time.monotonic() + timeout_s
+        wait(self._states.values(), min(_LAST_WORDS_S, timeout_s))
+        if self._watching is not None:
+            self._watching.close(min(2 * _LAST_WORDS_S, timeout_s))
+        if self._artifacts is not None:
+            self._artifacts.close(max(0.0, deadline - time.monotonic()))
+        for trial_id in self._sink.open_keys():
+            if trial_id != _STUDY:
+                self._end_now(str(trial_id), SWEPT, {})
+        self._end_study(self._sink)
+        written = self._sink.close(max(0.0, deadline - time.monotonic()))
+        if not written:
+            logger.warning("MLflow did not take all data before the time was up; some trials' runs are incomplete")
+        return written
+
+    def log(self, key: str, points: list[Point], tags: Mapping[str, str]) -> None:
+        """Take a trial's series from those who watch its process. Never raises."""
+        with suppress(KeyError):  # its run has ended, after its time was up
+            if self._sink is not None:
+                self._sink.log(key, points, tags=tags)
+
+    def _find_destination(self) -> Destination:
+        return find_destination(
+            self._client,
+            experiment_id=self.experiment_id,
+            experiment_name=self.experiment_name,
+            parent_run_id=self.parent_run_id,
+            study_id=self._study_id if self._restored else None,
+        )
+
+    def _open(self, trial: Trial) -> Sink:
+        """The sink, in which this trial's run is open, and that around it."""
+        sink = self._sink
+        if sink is None:
+            raise RuntimeError("setup() has not been called")
+        if sink.is_open(trial.trial_id):
+            return sink
+        place = self._destination
+        own = {"sysmetrics.kind": "trial", TRIAL_ID: trial.trial_id, "trial_name": str(trial)}
+        if place.is_own:
+            self._open_study(sink, trial)
+        else:
+            own[MLFLOW_PARENT_RUN_ID] = str(place.parent_run_id)
+        sink.create(
+            trial.trial_id,
+            experiment_id=place.experiment_id,
+            name=self.run_name(trial),
+            tags={**self._source_tags, **own, **(self.tags or {})},
+            run_id=self.continues(trial) or place.runs.get(trial.trial_id),
+            parent=_STUDY if place.is_own else None,
+        )
+        if not self.log_params_on_trial_end:
+            self._log_params(trial, new=True)
+        return sink
+
+    def _open_study(self, sink: Sink, trial: Trial) -> None:
+        """Have the run around the trials created, unless it is there."""
+        if not sink.is_open(_STUDY):
+            sink.create(
+                _STUDY,
+                experiment_id=self._destination.experiment_id,
+                name=f"tune {getattr(trial, 'experiment_dir_name', trial)}",
+                tags={**self._source_tags, "sysmetrics.kind": "study", STUDY_ID: self._study_id},
+                run_id=self._destination.parent_run_id,
+            )
+
+    def _log_params(self, trial: Trial, *, new: bool) -> None:
+        """Log parameters that the run does not have yet, and what has become of those that changed since."""
+        assert self._sink is not None
+        step = int(last_result(trial).get(TRAINING_ITERATION) or 0)
+        change = self._changes.see(trial.trial_id, self.params(trial), step)
+        self._sink.log(trial.trial_id, change.points, params=change.params if new else None, tags=change.tags)
+
+    def _end(self, trial_id: str, ending: Ending) -> None:
+        """End a trial's run as soon as its process's last readings are there."""
+        if self._watching is None:
+            self._end_now(trial_id, ending, {})
+        else:
+            self._watching.release(trial_id, lambda figures: self._end_now(trial_id, ending, figures))
+
+    def _end_now(self, trial_id: str, ending: Ending, figures: Mapping[str, float]) -> None:
+        sink = self._sink
+        if sink is None or not sink.is_open(trial_id):
+            return
+        reported, now_ms = self._reported.pop(trial_id, set()), int(time.time() * 1000)
+        own = [Point(name, value, now_ms, 0) for name, value in figures.items() if name not in reported]
+        sink.log(trial_id, own)
+        sink.end(trial_id, ending.status, tags=ending.tags)
+        self._outcome.count(ending)
+        self._told.discard(trial_id)
+        self._states.pop(trial_id, None)
+        self._changes.forget(trial_id)
+
+    def _end_study(self, sink: Sink) -> None:
+        """End the run around the trials, if it is this callback's, with what became of them."""
+        if not sink.is_open(_STUDY):
+            return
+        outcome, now_ms = self._outcome, int(time.time() * 1000)
+        figures = outcome.figures | {"elapsed_s": time.time() - self._began}
+        sink.log(_STUDY, [Point(name, value, now_ms, 0) for name, value in figures.items()])
+        sink.end(_STUDY, outcome.status, tags={MLFLOW_RUN_NOTE: outcome.text(sink.lost, sink.refused)})

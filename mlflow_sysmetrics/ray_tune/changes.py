@@ -1,0 +1,46 @@
+"""Parameters that change while a trial goes on, as under population based training. MLflow keeps the first for good."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mlflow_sysmetrics.points import Point
+
+CHANGED, PERTURBED = "sysmetrics.changed.", "perturbed/"
+
+
+class Change(NamedTuple):
+    """What to log: parameters that are new, tags with the last values of those that changed, and their curves."""
+
+    params: dict[str, Any]
+    tags: dict[str, Any]
+    points: list[Point]
+
+
+class Changes:
+    """The parameters of each trial that goes on, as they were last."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, dict[str, Any]] = {}
+
+    def see(self, trial_id: str, params: Mapping[str, Any], step: int) -> Change:
+        """What to log of a trial that begins, or goes on at this step, with these parameters."""
+        last = self._last.setdefault(trial_id, {})
+        new = {name: value for name, value in params.items() if name not in last}
+        changed = {name: value for name, value in params.items() if name in last and str(value) != str(last[name])}
+        last.update(params)
+        now_ms = int(time.time() * 1000)
+        points = [
+            Point(PERTURBED + name, float(value), now_ms, step)
+            for name, value in changed.items()
+            if isinstance(value, numbers.Real) and math.isfinite(value)
+        ]
+        return Change(new, {CHANGED + name: value for name, value in changed.items()}, points)
+
+    def forget(self, trial_id: str) -> None:
+        """The trial has ended."""
+        self._last.pop(trial_id, None)

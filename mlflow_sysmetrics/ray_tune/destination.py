@@ -1,0 +1,108 @@
+"""Where the runs of an experiment go: which experiment of MLflow's, and which run they are nested under."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.environment_variables import MLFLOW_RUN_ID
+from mlflow.exceptions import MlflowException
+from mlflow.tracking.context.registry import resolve_tags
+from mlflow.tracking.fluent import _get_experiment_id
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+logger = logging.getLogger(__name__)
+
+TRIAL_ID, STUDY_ID = "sysmetrics.trial_id", "sysmetrics.study_id"
+_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Destination:
+    """An experiment, the run that trials are nested under, and the runs that trials have from before, by trial.
+
+    `is_own` says that the run around them is the callback's: its id is None as long as there is none.
+    """
+
+    experiment_id: str
+    parent_run_id: str | None
+    is_own: bool
+    runs: Mapping[str, str]
+
+
+def find_destination(
+    client: MlflowClient,
+    *,
+    experiment_id: str | None,
+    experiment_name: str | None,
+    parent_run_id: str | None,
+    study_id: str | None,
+) -> Destination:
+    """Find the place for an experiment's runs.
+
+    What was named wins: the experiment's id, then its name, then that of the named parent. Else it is the active run
+    of this process (or the one in MLFLOW_RUN_ID, under ``mlflow run``) and its experiment, or else the experiment in
+    use. Where no run of that experiment is named or active, trials have one of their own. Of an experiment that was
+    interrupted, ``study_id`` tells which it is; only then are its trials' runs looked for.
+
+    Raises:
+        mlflow.exceptions.MlflowException: the store cannot be reached, or has no such experiment or run.
+    """
+    around = _run_around(client, parent_run_id)
+    if experiment_id is None and experiment_name is not None:
+        found = client.get_experiment_by_name(experiment_name)
+        experiment_id = found.experiment_id if found else client.create_experiment(experiment_name)
+    if experiment_id is None:
+        experiment_id = around.info.experiment_id if around else str(_get_experiment_id() or "0")
+    if around is not None and (parent_run_id is not None or around.info.experiment_id == experiment_id):
+        parent, is_own = around.info.run_id, False
+    else:
+        parent, is_own = _study(client, experiment_id, study_id) if study_id else None, True
+    runs = _runs_by_trial(client, experiment_id, parent) if study_id and parent else {}
+    return Destination(experiment_id, parent, is_own, runs)
+
+
+def _study(client: MlflowClient, experiment_id: str, study_id: str) -> str | None:
+    found = client.search_runs([experiment_id], f"tags.`{STUDY_ID}` = '{study_id}'", max_results=1)
+    return found[0].info.run_id if found else None
+
+
+def _runs_by_trial(client: MlflowClient, experiment_id: str, parent_run_id: str) -> dict[str, str]:
+    conditions = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent_run_id}'"
+    runs: dict[str, str] = {}
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], conditions, max_results=_PAGE, page_token=token)
+        runs |= {run.data.tags[TRIAL_ID]: run.info.run_id for run in page if TRIAL_ID in run.data.tags}
+        token = page.token
+        if not token:
+            return runs
+
+
+def source_tags() -> dict[str, str]:
+    """Who runs what, as MLflow tags the runs that it makes itself: user, source, commit."""
+    return {name: value for name, value in resolve_tags().items() if name.startswith("mlflow.")}
+
+
+def _run_around(client: MlflowClient, parent_run_id: str | None) -> Run | None:
+    """The run that is named, active here, or in the environment, if this store has it."""
+    if parent_run_id is not None:
+        return client.get_run(parent_run_id)
+    if client.tracking_uri != mlflow.get_tracking_uri():
+        return None
+    active = mlflow.active_run()
+    if active is not None:
+        return active
+    inherited = os.environ.get(MLFLOW_RUN_ID.name)
+    try:
+        return client.get_run(inherited) if inherited else None
+    except MlflowException as error:
+        logger.warning(
+            "MLFLOW_RUN_ID=%s is no run of %s: trials get a study run. %s", inherited, client.tracking_uri, error
+        )
+        return None

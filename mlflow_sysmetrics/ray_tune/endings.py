@@ -1,0 +1,68 @@
+"""How a trial ended: by itself, by Tune, by its limits, or by an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.result import DONE, TRAINING_ITERATION
+from ray.tune.trainable.function_trainable import FunctionTrainable
+from ray.tune.utils import flatten_dict
+
+from mlflow_sysmetrics.ray_tune.results import PAYLOAD_KEY, STOP_KEY, error_line, last_result, trainable_class
+
+REASON = "sysmetrics.stop_reason"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The status of an ended trial's run, and tags that say why."""
+
+    status: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+FINISHED = Ending("FINISHED")
+SWEPT = Ending("KILLED", {REASON: "the experiment ended before the trial did"})
+
+
+def failure(trial: Trial) -> Ending:
+    """Of a trial that raised, or whose process died."""
+    return Ending("FAILED", {"sysmetrics.error": error_line(trial)})
+
+
+def stop(result: Mapping[str, Any]) -> Ending:
+    """Of a trial that its scheduler or a stopper ended, after this result."""
+    return Ending("KILLED", {REASON: f"Tune ended it at iteration {result.get(TRAINING_ITERATION)}"})
+
+
+def known_ending(trial: Trial, result: Mapping[str, Any], *, told: bool) -> Ending | None:
+    """The ending of a trial that did not fail, after this result, where it can be told from here.
+
+    ``told`` says that the result came with the word that the trial is done. Tune puts that word into a result when it
+    ends the trial, and a class trainable when it has come to its end: then None is returned, and only the trainable
+    knows whose word it was (see `ending_by`). When a function returns, its last result has come without.
+    """
+    if (reason := result.get(STOP_KEY)) is not None:
+        return Ending("KILLED", reason)
+    carried = result.get(PAYLOAD_KEY)
+    if carried is not None:
+        if carried["ended"]:
+            return FINISHED
+        return Ending("KILLED") if REASON in carried["tags"] else stop(result)
+    if trial.status == Trial.PAUSED:  # its scheduler has dropped it
+        return stop(result)
+    if not told or trial.should_stop(flatten_dict(result)):  # it returned, or reached what the user planned
+        return FINISHED
+    return stop(result) if issubclass(trainable_class(trial), FunctionTrainable) else None
+
+
+def ending_by(trial: Trial, state: Future[Any]) -> Ending:
+    """The ending of a class trainable that was asked for its state: see ``Trainable.get_state``."""
+    if state.exception() is not None:
+        return FINISHED
+    own = state.result().get("last_result") or {}
+    return FINISHED if own.get(DONE) else stop(last_result(trial))

@@ -1,0 +1,85 @@
+"""What travels in Tune's results, and what of a result goes into a trial's run."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Trainable
+from ray.tune.experiment import Trial
+from ray.tune.result import AUTO_RESULT_KEYS, TIMESTEPS_TOTAL, TRAINING_ITERATION
+from ray.tune.utils import flatten_dict
+
+from mlflow_sysmetrics.points import Point
+
+PAYLOAD_KEY = "sysmetrics"
+STOP_KEY = "sysmetrics_stop"  # in a result that a CriteriaStopper has ended the trial for: tags that say why
+MEASURES_ITSELF = "sysmetrics_measures_itself"  # true of a trainable class whose payloads hold its process's series
+_NOT_METRICS = frozenset(AUTO_RESULT_KEYS) | {
+    "done",
+    "trial_id",
+    "experiment_tag",
+    PAYLOAD_KEY,
+    STOP_KEY,
+    "should_checkpoint",
+}
+
+
+def payload(
+    points: Iterable[Point], *, tags: Mapping[str, str] | None = None, ended: bool = False
+) -> dict[str, dict[str, Any]]:
+    """What a trainable adds to a result so that the callback writes these points, with their own times and steps.
+
+    A trainable class that sends its process's ``system/`` series so has the attribute ``MEASURES_ITSELF``: then it is
+    not watched from outside as well.
+
+    Args:
+        points: all points since the trial's last result.
+        tags: tags for the trial's run.
+        ended: whether the trial has come to its own end; one that Tune ends before is recorded as ``KILLED``.
+    """
+    return {PAYLOAD_KEY: {"points": [tuple(point) for point in points], "tags": dict(tags or {}), "ended": ended}}
+
+
+def points_of(result: Mapping[str, Any]) -> list[Point]:
+    """Every number of a result that is not Ray's own bookkeeping, finite or not, at its time step or iteration."""
+    now_ms = int(time.time() * 1000)
+    step = int(result.get(TIMESTEPS_TOTAL) or result.get(TRAINING_ITERATION) or 0)
+    own = {name: value for name, value in result.items() if name not in _NOT_METRICS}
+    return [
+        Point(name, float(value), now_ms, step)
+        for name, value in flatten_dict(own).items()
+        if isinstance(value, numbers.Real)
+    ]
+
+
+def first_not_finite(points: Iterable[Point]) -> str | None:
+    """Which of these points no store takes as it is, such as ``loss is nan at step 3``; None if all are finite."""
+    return next(
+        (f"{each.name} is {each.value} at step {each.step}" for each in points if not math.isfinite(each.value)), None
+    )
+
+
+def error_line(trial: Trial) -> str:
+    """Why a trial failed: the last line of its traceback, which is the exception and its message. Never raises."""
+    try:
+        # The file on this machine: the copy that Trial.get_error() reads is made later.
+        return Path(trial.error_file).read_text().strip().splitlines()[-1]
+    except (OSError, TypeError, IndexError, UnicodeError):
+        return "unknown error"
+
+
+def last_result(trial: Trial) -> dict[str, Any]:
+    """What the trial reported last; {} before. `Trial.last_result` would wait for the trial's process then."""
+    result: dict[str, Any] = trial.run_metadata.last_result
+    return result
+
+
+def trainable_class(trial: Trial) -> type[Trainable]:
+    """What is tuned; Tune has made a class of a function."""
+    found: type[Trainable] | None = trial.get_trainable_cls()
+    return found or Trainable

@@ -1,0 +1,52 @@
+"""Limits for any trainable: a Tune stopper made of criteria."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune import Stopper
+from ray.tune.result import DONE, TRAINING_ITERATION
+from ray.tune.utils import flatten_dict
+
+from mlflow_sysmetrics.criteria import Criteria, Judge
+from mlflow_sysmetrics.ray_tune.results import STOP_KEY
+
+
+class CriteriaStopper(Stopper):
+    """End trials of any trainable as soon as a result breaks a criterion; pass it as ``RunConfig(stop=...)``.
+
+    Relative criteria compare with the trials that have ended by themselves. A ``SystemMetricsCallback`` of the same
+    experiment records the reason in the trial's run, which is ``KILLED``.
+
+    Args:
+        criteria: of metrics in the trainable's results, those in nested dictionaries by names like ``costs/memory_mb``.
+    """
+
+    def __init__(self, criteria: Criteria) -> None:
+        self._criteria = criteria
+        self._judges: dict[str, Judge] = {}
+        self._finished: list[dict[str, Any]] = []
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether to end the trial. Never raises: what is no number decides nothing."""
+        judge = self._judges.get(trial_id)
+        if judge is None:
+            judge = self._judges[trial_id] = self._criteria.judge(self._finished)
+        figures = flatten_dict(result)
+        # Of one that has ended there is nothing left to stop, and a function's last result comes a second time.
+        stop = None if result.get(DONE) else judge.see(figures, int(result.get(TRAINING_ITERATION, 0)))
+        if stop is not None:
+            result[STOP_KEY] = {
+                "sysmetrics.stop_reason": str(stop),
+                "sysmetrics.stop_metric": stop.metric,
+                "sysmetrics.stop_step": str(stop.step),
+            }
+        elif result.get(DONE):
+            self._finished.append({name: figures[name] for name in self._criteria.metrics if name in figures})
+        if stop is not None or result.get(DONE):
+            self._judges.pop(trial_id, None)
+        return stop is not None
+
+    def stop_all(self) -> bool:
+        """A criterion is for one trial."""
+        return False

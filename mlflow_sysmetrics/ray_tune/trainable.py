@@ -1,0 +1,69 @@
+"""Any trainable, with what its process used in each of its results: for schedulers, stop rules and other loggers."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Collection
+from typing import Any
+
+from ray.tune import Trainable
+from ray.tune.result import RESULT_DUPLICATE
+from ray.tune.trainable.function_trainable import wrap_function
+
+from mlflow_sysmetrics.watch import Watch
+
+
+def system_metrics(
+    trainable: type[Trainable] | Callable[..., Any],
+    *,
+    groups: Collection[str] = ("process",),
+    interval_s: float = 0.1,
+) -> type[Trainable]:
+    """Return a class trainable like this function or class whose results also hold what its process used.
+
+    Each result has ``process_cpu_percent``, ``process_memory_mb`` and so on, the means of the readings since the last
+    result, and their maxima as ``process_memory_mb_max``; and since the trial began ``elapsed_s``, ``cpu_percent``,
+    ``peak_memory_mb`` and ``memory_growth_mb``. A scheduler, a ``CriteriaStopper`` and any logger can use them. What
+    the trainable itself reports under such a name stays. Where a process is kept for the next trial
+    (``reuse_actors``), figures begin anew with it.
+
+    Parameters come first, ``system_metrics(tune.with_parameters(train, data=data))``, and resources last,
+    ``tune.with_resources(system_metrics(train), {"cpu": 2})``.
+
+    Args:
+        trainable: a function of one ``config``, or a subclass of ``tune.Trainable``.
+        groups: what is read, see ``mlflow-sysmetrics run --help``.
+        interval_s: seconds between two readings.
+
+    Raises:
+        ValueError: an argument is wrong.
+    """
+    Watch(None, groups, interval_s).stop()  # raises what is wrong with these arguments
+    is_class = isinstance(trainable, type) and issubclass(trainable, Trainable)
+    base: Any = trainable if is_class else wrap_function(trainable)
+
+    class Measured(base):
+        def setup(self, config: dict[str, Any], **parameters: Any) -> None:
+            self._watch = Watch(None, groups, interval_s)
+            super().setup(config, **parameters)
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self._watch.stop()
+            gc.collect()  # what the last trial left is not this one's
+            self._watch = Watch(None, groups, interval_s)
+            return bool(super().reset_config(new_config))
+
+        def step(self) -> dict[str, Any]:
+            result: dict[str, Any] = super().step()
+            if RESULT_DUPLICATE in result:  # only says that the function has returned
+                return result
+            return {**self._watch.so_far(), **result}
+
+        def cleanup(self) -> None:
+            self._watch.stop()
+            super().cleanup()
+
+    Measured.__name__ = Measured.__qualname__ = base.__name__
+    if not is_class:
+        Measured._name = base._name
+    return Measured

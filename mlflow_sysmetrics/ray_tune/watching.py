@@ -1,0 +1,183 @@
+"""Which process each trial has, on which node, and who watches it there: this process, or an actor on that node."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Protocol
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from mlflow_sysmetrics.points import Point, window_points
+from mlflow_sysmetrics.watch import Watches
+
+logger = logging.getLogger(__name__)
+
+DRAIN_EVERY_S = 1.0
+_LAST_ANSWERS_S = 5.0  # of other nodes, when all is over
+
+Ask = Callable[..., "Future[Any]"]  # a method of one machine's `Watches`, and its arguments -> its answer
+Figures = dict[str, float]
+
+
+class Journal(Protocol):
+    """Where series and tags of a trial go. Called in the watching thread."""
+
+    def log(self, key: str, points: list[Point], tags: Mapping[str, str]) -> None: ...
+
+
+class Watching:
+    """Follow trials' processes from outside, so that their training is not disturbed and need not cooperate.
+
+    One thread of this process does it for all trials, and never waits for another node. Nothing raises; only ``close``
+    waits.
+
+    Args:
+        groups: what is read, see `sources`.
+        interval_s: seconds between two readings.
+        journal: where the series go.
+    """
+
+    def __init__(self, groups: Collection[str], interval_s: float, journal: Journal) -> None:
+        self._groups, self._interval_s, self._journal = tuple(groups), interval_s, journal
+        self._todo: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="mlflow-sysmetrics-watching", daemon=True)
+        # All that follows is the thread's own.
+        self._nodes: dict[str, Ask] = {}  # by address
+        self._where: dict[str, str] = {}  # by key: the address of its node
+        self._ends: dict[str, Callable[[Figures], None]] = {}  # what waits for a node's last answer
+        self._asked = 0
+        self._complained: set[str] = set()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def watch(self, key: str, actor: Any) -> None:
+        """Watch the process of this trial's actor, from when it is set up."""
+        located = actor.get_auto_filled_metrics.remote(debug_metrics_only=True).future()
+        located.add_done_callback(lambda future: self._todo.put(partial(self._begin, key, future)))
+
+    def release(self, key: str, then: Callable[[Figures], None]) -> None:
+        """Let a trial's process go; afterwards `then` is called with its figures, in the watching thread."""
+        self._todo.put(partial(self._end, key, then))
+
+    def close(self, timeout_s: float) -> None:
+        """Let all go and end the thread, within this time."""
+        self._todo.put(None)
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def _work(self) -> None:
+        due = time.monotonic() + DRAIN_EVERY_S
+        while (task := self._next(due)) is not None:
+            self._try(task)
+            if time.monotonic() >= due:
+                self._try(self._drain)
+                due = time.monotonic() + DRAIN_EVERY_S
+        for key in list(self._where):
+            self._try(partial(self._end, key, _nothing))
+        deadline = time.monotonic() + _LAST_ANSWERS_S
+        while self._asked and time.monotonic() < deadline:
+            self._try(self._next(deadline) or _nothing)
+        for then in self._ends.values():
+            self._try(partial(then, {}))
+
+    def _next(self, until: float) -> Callable[[], None] | None:
+        try:
+            return self._todo.get(timeout=max(0.0, until - time.monotonic()))
+        except queue.Empty:
+            return _nothing
+
+    def _try(self, task: Callable[[], None]) -> None:
+        try:
+            task()
+        except Exception:
+            logger.warning("a trial's system metrics are incomplete", exc_info=True)
+
+    def _begin(self, key: str, located: Future[Any]) -> None:
+        if located.exception() is not None:  # the trial failed before it began
+            return
+        facts = located.result()
+        if key in self._where:  # the trial goes on in another process
+            self._end(key, _nothing)
+        self._where[key] = facts["node_ip"]
+        tags = {"sysmetrics.node": str(facts["hostname"]), "sysmetrics.pid": str(facts["pid"])}
+
+        def started(definition: str | None) -> None:
+            known = {} if definition is None else {"sysmetrics.memory_definition": definition}
+            self._journal.log(key, [], tags | known)
+
+        self._ask(facts["node_ip"], started, "start", key, facts["pid"])
+
+    def _drain(self) -> None:
+        def drained(windows_by_key: dict[str, Any] | None) -> None:
+            for key, windows in (windows_by_key or {}).items():
+                self._journal.log(key, window_points(windows), {})
+
+        for address in set(self._where.values()):
+            self._ask(address, drained, "drain")
+
+    def _end(self, key: str, then: Callable[[Figures], None]) -> None:
+        address = self._where.pop(key, None)
+        if address is None:
+            then({})
+            return
+        self._ends[key] = then
+
+        def stopped(answer: tuple[Any, Figures] | None) -> None:
+            windows, figures = answer or ([], {})
+            self._journal.log(key, window_points(windows), {})
+            if self._ends.get(key) is then:
+                self._ends.pop(key)(figures)
+
+        self._ask(address, stopped, "stop", key)
+
+    def _ask(self, address: str, then: Callable[[Any], None], method: str, *args: Any) -> None:
+        """Ask a node's `Watches`; `then` gets the answer, or None if there is none, in this thread."""
+
+        def answered(done: Future[Any]) -> None:
+            self._asked -= 1
+            error = done.exception()
+            if error is not None and address not in self._complained:
+                self._complained.add(address)
+                logger.warning(
+                    "processes on node %s are not watched any more; the package mlflow_sysmetrics has to be there: "
+                    "install it, or send it with ray.init(runtime_env={'py_modules': [mlflow_sysmetrics]}). %s: %s",
+                    address,
+                    type(error).__name__,
+                    str(error).strip().partition("\n")[0],
+                )
+            then(None if error is not None else done.result())
+
+        if address not in self._nodes:
+            self._nodes[address] = _ask_here_or_there(address, self._groups, self._interval_s)
+        asked = self._nodes[address](method, *args)
+        self._asked += 1
+        asked.add_done_callback(lambda done: self._todo.put(partial(answered, done)))
+
+
+def _nothing(*answer: object) -> None:
+    """What is to be done when nothing is."""
+
+
+def _ask_here_or_there(address: str, groups: tuple[str, ...], interval_s: float) -> Ask:
+    if address == ray.util.get_node_ip_address():
+        watches = Watches(groups, interval_s)
+        return partial(_answer, watches)
+    node_id = next(node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeManagerAddress"] == address)
+    there = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    actor = ray.remote(num_cpus=0, scheduling_strategy=there)(Watches).remote(groups, interval_s)
+    return lambda method, *args: getattr(actor, method).remote(*args).future()
+
+
+def _answer(watches: Watches, method: str, *args: Any) -> Future[Any]:
+    answer: Future[Any] = Future()
+    answer.set_result(getattr(watches, method)(*args))
+    return answer
