@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -21,10 +22,18 @@ class Ticks:
 
     def __init__(self) -> None:
         self.taken = 0
+        self._another = threading.Condition()
 
     def __call__(self) -> dict[str, float]:
-        self.taken += 1
-        return {"tick": float(self.taken)}
+        with self._another:
+            self.taken += 1
+            self._another.notify_all()
+            return {"tick": float(self.taken)}
+
+    def wait_for(self, number: int, timeout_s: float = 20.0) -> None:
+        """Wait until so many readings have been taken."""
+        with self._another:
+            assert self._another.wait_for(lambda: self.taken >= number, timeout_s), self.taken
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -243,9 +242,10 @@ def test_this_machine_agrees_with_psutil() -> None:
 
 def test_this_machine_reads_plausibly() -> None:
     """Traffic over loopback alone is no traffic of the machine: nothing negative, and no card is that fast."""
-    sample = MachineSampler()
+    clock = Clock()
+    sample = MachineSampler(clock=clock)
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
         client.sendall(b"x" * 50_000)
-        time.sleep(0.1)
+    clock.now = 0.1
     reading = sample()
     assert all(0 <= value < 1e6 for value in reading.values())

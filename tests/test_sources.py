@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,9 +81,10 @@ def _as_nobody(root: Path, superuser: bool) -> Path:
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_group_gives_its_own_names_and_nothing_else(group: str) -> None:
     """On the real machine: every name begins with its group's, and every value is finite and not negative."""
-    sample = sampler((group,))
+    clock = Clock()
+    sample = sampler((group,), clock=clock)
     sample()
-    time.sleep(0.06)
+    clock.now = 0.06
     reading = sample()
     assert all(name.startswith(PREFIXES[group]) for name in reading)
     assert all(0 <= value < 1e12 for value in reading.values())
@@ -92,21 +92,19 @@ def test_a_group_gives_its_own_names_and_nothing_else(group: str) -> None:
 
 def test_the_default_is_the_process_alone() -> None:
     """Without groups= only the process is read."""
-    sample = sampler()
-    time.sleep(0.02)
+    clock = Clock()
+    sample = sampler(clock=clock)
+    clock.now = 0.02
     assert {name.partition("_")[0] for name in sample()} == {"process"}
 
 
 def test_all_groups_together_are_each_of_them() -> None:
     """One call merges the readings; a group that is not here adds nothing."""
-    together = sampler(GROUPS)
-    together()
-    time.sleep(0.06)
-    apart: set[str] = set()
-    for group in GROUPS:
-        one = sampler((group,))
-        time.sleep(0.02)
-        apart |= set(one())
+    clock = Clock()
+    together = sampler(GROUPS, clock=clock)
+    samples = [sampler((group,), clock=clock) for group in GROUPS]
+    clock.now = 0.06
+    apart = {name for one in samples for name in one()}
     assert set(together()) == apart
 
 

@@ -41,7 +41,8 @@ def tracking_server(folder: Path, timeout_s: float = 90.0) -> Iterator[int]:
         while not answers(port):
             if time.monotonic() > deadline or server.poll() is not None:
                 raise RuntimeError(f"no server:\n{(folder / 'server.log').read_text()}")
-            time.sleep(0.1)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.wait(0.1)
         yield port
     finally:
         with contextlib.suppress(ProcessLookupError):
