@@ -97,7 +97,7 @@ class _WatchedRun(LocalSubmittedRun):
 
 def _settings(given: Mapping[str, Any]) -> Settings:
     groups = given.get("groups", "process")
-    text = groups if isinstance(groups, str) else ",".join(map(str, groups))
+    text = ",".join(map(str, groups)) if isinstance(groups, (list, tuple)) else str(groups)
     try:
         return Settings.of(given.get("interval_s", Settings.interval_s), text)
     except ValueError as error:

@@ -81,7 +81,7 @@ class Delivery:
         *,
         every_s: float,
     ) -> None:
-        self.failures = self.refused = 0
+        self.failures = 0
         self._waiting, self._store, self._run_id, self._tags = waiting, store, run_id, dict(tags)
         self._every_s = every_s
         self._stopping, self._given_up = threading.Event(), threading.Event()
@@ -121,7 +121,7 @@ class Delivery:
             failures = 0 if self._stopping.is_set() else self.failures
             self._store.timeout_s = min(_FIRST_TIMEOUT_S * 2**failures, _LAST_TIMEOUT_S)
             if not self._waiting.is_empty or self._tags:
-                self.refused += send_all(self._waiting, self._store, self._run_id, self._tags).refused
+                send_all(self._waiting, self._store, self._run_id, self._tags)
                 self._tags = {}
         except Exception as error:
             self.failures = min(self.failures + 1, 100)

@@ -99,7 +99,8 @@ class SystemMetricsLogger:
         self._path = spool_path(spool_folder(spool), self._header(), self._prefix)
         if _recorded.get(self._path) == os.getpid():
             raise ValueError(
-                f"run_id={self._run.run_id!r}: a logger of this process writes its {self._prefix}* already"
+                f"run_id={self._run.run_id!r}: a logger of this process writes its {self._prefix}* already; "
+                "stop that one, or give this one another prefix or node"
             )
         self._recording: Recording | None = None
         self._lock = threading.Lock()
@@ -165,7 +166,7 @@ class SystemMetricsLogger:
         return Header(self.run_id, lasting_uri(self._store.tracking_uri), tags)
 
     def _begin(self) -> Recording | None:
-        header = self._header()
+        sample, header = self._make_sample(), self._header()  # before the file is open: the process may be gone by now
         try:
             file = SpoolFile.create(self._path, header)
         except SpoolInUseError:
@@ -177,16 +178,20 @@ class SystemMetricsLogger:
             logger.warning("system metrics wait in memory only while MLflow is away. %s", error)
             file = None
         backlog = Backlog(file)
-        recording = Recording(
-            self._make_sample(),
-            backlog,
-            Delivery(backlog, self._store, self.run_id, header.tags, every_s=self._flush_every_s),
-            prefix=self._prefix,
-            first_step=self._first_step(file),
-            interval_s=self._interval_s,
-        )
+        try:
+            recording = Recording(
+                sample,
+                backlog,
+                Delivery(backlog, self._store, self.run_id, header.tags, every_s=self._flush_every_s),
+                prefix=self._prefix,
+                first_step=self._first_step(file),
+                interval_s=self._interval_s,
+            )
+            recording.start()
+        except BaseException:
+            backlog.close()
+            raise
         _recorded[self._path] = os.getpid()
-        recording.start()
         atexit.register(self.stop)
         return recording
 

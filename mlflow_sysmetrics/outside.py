@@ -113,10 +113,15 @@ class Watcher:
         except ValueError:  # it has ended already
             return
         run = contextvars.copy_context().run  # MLflow keeps its workspace in the context
-        self._beginning = threading.Thread(
+        beginning = threading.Thread(
             target=run, args=(self._begin, pid, sample), name="sysmetrics-watcher", daemon=True
         )
-        self._beginning.start()
+        try:
+            beginning.start()
+        except RuntimeError as error:  # no more threads
+            self._without_metrics(error)
+        else:
+            self._beginning = beginning
 
     def stop(self) -> None:
         """Deliver what there is, and end. Idempotent; takes at most the logger's own bound and `ready_within_s`."""
@@ -133,13 +138,16 @@ class Watcher:
             logger = self._make(pid, sample)
             logger.start()
         except Exception as error:
-            _logger.warning("run %s goes on without system metrics: %s", self._run_id, error)
+            self._without_metrics(error)
             return
         with self._lock:
             late = self._stopped
             self._logger = None if late else logger
         if late:
             self._end(logger)
+
+    def _without_metrics(self, error: Exception) -> None:
+        _logger.warning("run %s goes on without system metrics: %s", self._run_id, error)
 
     def _end(self, logger: Logger) -> None:
         try:

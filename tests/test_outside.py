@@ -97,6 +97,23 @@ def test_watcher_survives_its_logger(fails: str, caplog: pytest.LogCaptureFixtur
     assert [f"no {fails} today" in record.getMessage() for record in caplog.records] == [True]
 
 
+def test_machine_without_threads_costs_the_caller_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The program runs already: whoever started it goes on to wait for it, after one warning."""
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    logger = FakeLogger()
+    watcher = watcher_of(logger)
+    watcher.start(os.getpid())
+    watcher.stop()
+    assert logger.calls == []
+    assert ["can't start new thread" in record.getMessage() for record in caplog.records] == [True]
+
+
 def test_program_that_has_ended_is_not_worth_a_word(caplog: pytest.LogCaptureFixture) -> None:
     """It was too quick to be watched: no logger, no warning."""
     logger = FakeLogger()
