@@ -1,21 +1,24 @@
-"""One process at one moment, as the operating system tells it. The only module that knows one system from another."""
+"""One process at one moment, as the operating system tells it. Here alone one system is known from another."""
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from mmap import PAGESIZE
 from typing import Any, NamedTuple, TypeVar
 
 import psutil
 
+from mlflow_sysmetrics.process_tree import Root
+from mlflow_sysmetrics.procfs import Process
+
 if sys.platform != "win32":
     import resource
+
+    _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 T = TypeVar("T")
 
@@ -53,75 +56,57 @@ def _readable(read: Callable[[], T]) -> T | None:
         return None
 
 
-@lru_cache(maxsize=8)
-def _kept_open(path: str) -> int:
-    return os.open(path, os.O_RDONLY)
-
-
-def _proc(pid: int, name: str) -> bytes:
-    """Read a file of /proc/<pid> at once. OSError if there is none, or it is not for us.
-
-    The files of this process are kept open. Each call that may block gives up the interpreter lock, and the training
-    thread takes it and must be asked for it again: that, not the reading, is what a sample costs a training. Through
-    psutil it is some 15 such calls a sample, so three files that matter are read here, in one call each.
-    """
-    path = f"{psutil.PROCFS_PATH}/{pid}/{name}"
-    if pid == os.getpid():
-        return os.pread(_kept_open(path), 4096, 0)
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        return os.read(fd, 4096)
-    finally:
-        os.close(fd)
-
-
-def _read_linux(process: Any) -> Reading:
-    """Read stat (proc(5), field numbers less 3), statm and io; whether the process is there, stat alone decides."""
-    pid = process.pid
-    try:
-        line = _proc(pid, "stat")
-        if not line.startswith(b"%d (" % pid):
-            raise OSError(errno.EBADF, "another file has this descriptor now")
-    except (FileNotFoundError, ProcessLookupError):
-        raise psutil.NoSuchProcess(pid) from None
-    except OSError:  # the program closed what it did not open: not ours to close any more
-        _kept_open.cache_clear()
-        raise
-    stat = line.rpartition(b")")[2].split(None, 20)  # the name, in parentheses, may itself hold spaces and parentheses
-    own = pid == os.getpid()
+def _read_linux(process: Process) -> Reading:
+    """Read stat (proc(5), field numbers less 3), statm, io and, of another process, status; all as they are now."""
+    stat = process.stat()
+    own = process.pid == os.getpid()
     levels = {"process_threads": float(stat[17])}
-    if statm := _readable(lambda: _proc(pid, "statm")):
-        _, resident, shared, *_ = map(int, statm.split())
+    if memory := _numbers(process, "statm", b""):
+        resident, shared = memory
         levels["process_memory_mb"] = (resident - shared) * PAGESIZE / 1e6
         levels["process_rss_mb"] = resident * PAGESIZE / 1e6
     counters = {"process_page_faults_per_s": float(sum(map(int, stat[7:11])))}  # minor and major, own and reaped
-    if io := _readable(lambda: _proc(pid, "io")):  # from and to storage, not the page cache; own and reaped
-        fields = io.split()
-        counters["process_read_mb_per_s"] = int(fields[fields.index(b"read_bytes:") + 1]) / 1e6
-        counters["process_write_mb_per_s"] = int(fields[fields.index(b"write_bytes:") + 1]) / 1e6
+    if io := _numbers(process, "io", b"\nread_bytes:"):  # from and to storage, not the page cache; own and reaped
+        read, written = io
+        counters["process_read_mb_per_s"] = read / 1e6
+        counters["process_write_mb_per_s"] = written / 1e6
     if own:  # of every thread, and cheap; of another process the kernel tells its main thread's only
         usage = resource.getrusage(resource.RUSAGE_SELF)
         counters["process_context_switches_per_s"] = float(usage.ru_nvcsw + usage.ru_nivcsw)
-    elif switches := _readable(lambda: process.num_ctx_switches()):
+    elif switches := _numbers(process, "status", b"\nvoluntary_ctxt_switches:"):
         counters["process_context_switches_per_s"] = float(sum(switches))
-    second = os.sysconf("SC_CLK_TCK")
-    cpu_s = time.process_time() if own else (int(stat[11]) + int(stat[12])) / second
-    reaped_cpu_s = (int(stat[13]) + int(stat[14])) / second
+    cpu_s = time.process_time() if own else (int(stat[11]) + int(stat[12])) / _TICKS_PER_S
+    reaped_cpu_s = (int(stat[13]) + int(stat[14])) / _TICKS_PER_S
     return Reading(float(stat[19]), stat[0] == b"Z", cpu_s, reaped_cpu_s, levels, counters)
 
 
-def _descendants(process: Any) -> list[Any]:
-    return list(process.children(recursive=True))
+def _numbers(process: Process, name: str, label: bytes) -> tuple[int, int] | None:
+    """The number after this label and the one after the next; None where there is none, or it is not for us.
+
+    Without a label: the second and the third number of the file.
+    """
+    try:
+        text = process.read(name)
+        if label:
+            _, first, _, second, *_ = text[text.rindex(label) :].split(None, 4)
+        else:
+            _, first, second, *_ = text.split(None, 3)
+        return int(first), int(second)
+    except OSError:
+        return None
+    except ValueError:  # another kernel (gVisor), or the file of another program, which had the descriptor closed
+        process.close()
+        return None
 
 
-def _descendants_linux(process: Any) -> list[Any]:
-    """Ask the kernel first whether this process has children at all: psutil looks at every process of the machine."""
+def _descendants_linux(process: Root) -> list[Process]:
+    """Ask the kernel first whether this process has children at all: that is cheaper than any look at /proc."""
     if process.pid == os.getpid():
         try:
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # takes nobody's exit status away
         except ChildProcessError:
             return []
-    return _descendants(process)
+    return process.descendants()
 
 
 def _read_portable(process: Any) -> Reading:
@@ -144,6 +129,10 @@ def _read_portable(process: Any) -> Reading:
     return Reading(0.0, False, cpu_s, 0.0, levels, counters)
 
 
-LINUX = System("rss-shr", _read_linux, _descendants_linux)
-PORTABLE = System("uss", _read_portable, _descendants)
+def _descendants_portable(process: Any) -> list[Any]:
+    return list(process.children(recursive=True))
+
+
+LINUX = System("rss-shr", _read_linux, _descendants_linux, Root, is_same=lambda process: True)  # else it is not read
+PORTABLE = System("uss", _read_portable, _descendants_portable)
 HERE = LINUX if psutil.LINUX else PORTABLE

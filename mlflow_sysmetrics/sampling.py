@@ -75,6 +75,8 @@ class ProcessSampler:
             self._root: Hashable = system.open(os.getpid() if pid is None else pid)
         except (psutil.NoSuchProcess, TypeError, ValueError):
             raise ValueError(f"pid={pid!r}: there is no such process") from None
+        except OSError as error:  # hidden from us, or we have no descriptor left
+            raise ValueError(f"pid={pid!r}: this process cannot be read: {error.strerror}") from None
         self._members: list[Hashable] = [self._root]  # parents before children; none once the root is gone
         self._children, self._walk_every_s, self._walk_due = children, walk_every_s, -math.inf
         self._clock, self._cpu_clock, self._system = clock, cpu_clock, system

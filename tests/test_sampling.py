@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -274,20 +275,118 @@ def test_descriptors_closed_by_the_program_cost_one_reading() -> None:
 
 @linux_only
 def test_a_process_without_children_is_not_searched_for_them() -> None:
-    """The cheap question to the kernel agrees with psutil: nothing while there are none, the child once there is."""
+    """The cheap question to the kernel is right: nothing while there are none, the child once there is."""
     script = """
-import os, psutil, subprocess, sys
+import os, subprocess, sys
 from types import SimpleNamespace
 from mlflow_sysmetrics.readings import LINUX
 
 cannot_be_searched = SimpleNamespace(pid=os.getpid())
 print(LINUX.descendants(cannot_be_searched))
 child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-print([process.pid for process in LINUX.descendants(psutil.Process())] == [child.pid])
+print([process.pid for process in LINUX.descendants(LINUX.open(os.getpid()))] == [child.pid])
 child.communicate(b"\\n")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout.split() == ["[]", "True"]
+
+
+@linux_only
+def test_a_child_that_starts_later_is_found_by_the_next_walk() -> None:
+    """So is a grandchild; and both leave when they have ended."""
+    now = [0.0]
+    with child() as parent:
+        sample = ProcessSampler(parent.pid, clock=lambda: now[0])
+        for _ in range(5):
+            now[0] += 1.0
+            assert sample()["process_threads"] == 1
+        parent.do("p = subprocess.Popen(['sh', '-c', 'sleep 600 & echo $!; read x'], stdin=-1, stdout=-1); print()")
+        grandchild = int(parent.do("print(int(p.stdout.readline()), flush=True)"))
+        assert sample()["process_threads"] == 1
+        now[0] += 1.0
+        assert sample()["process_threads"] == 3
+        os.kill(grandchild, signal.SIGKILL)
+        parent.do("p.stdin.close(); p.wait(); print()")
+        now[0] += 1.0
+        assert sample()["process_threads"] == 1
+
+
+@linux_only
+def test_the_figures_of_another_process_are_the_kernels() -> None:
+    """What is read from a child's own files is what psutil reads of it."""
+    with child() as process:
+        process.do("data = b'x' * 10_000_000; print()")
+        reading, known = LINUX.read(LINUX.open(process.pid)), psutil.Process(process.pid)
+        assert reading.counters["process_context_switches_per_s"] == sum(known.num_ctx_switches())
+        assert reading.counters["process_read_mb_per_s"] == known.io_counters().read_bytes / 1e6
+        assert reading.counters["process_write_mb_per_s"] == known.io_counters().write_bytes / 1e6
+        assert reading.levels["process_rss_mb"] == known.memory_info().rss / 1e6
+        assert reading.levels["process_threads"] == known.num_threads()
+
+
+def descriptors() -> int:
+    """How many descriptors this process has open."""
+    return psutil.Process().num_fds()
+
+
+@linux_only
+def test_samplers_of_trees_leave_no_descriptor_open() -> None:
+    """What is kept open of a child is closed when it has ended, and with the sampler."""
+    with child() as first:
+        before = descriptors()
+        sample = ProcessSampler(walk_every_s=1e-6)
+        with child():
+            sample()
+            during = descriptors()
+        sample()
+        assert before < descriptors() < during
+        del sample
+        assert descriptors() == before
+        for _ in range(200):
+            assert ProcessSampler()()
+        assert descriptors() == before
+        assert first.do("print('still there')") == "still there"
+
+
+@linux_only
+def test_what_another_user_may_not_read_is_absent_for_the_tree() -> None:
+    """Reads and writes of another user's process are refused: the other figures are right."""
+    if os.geteuid() != 0:
+        pytest.skip("only root has processes of two users")
+    script = """
+import os, subprocess
+from mlflow_sysmetrics.sampling import ProcessSampler
+child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)  # which ends with this process
+os.setuid(65534)
+now = [0.0]
+sample = ProcessSampler(child.pid, clock=lambda: now[0])
+for _ in range(3):
+    now[0] += 0.1
+    names = set(sample())
+print(*sorted(names))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
+    assert set(done.stdout.split()) == KEYS - {"process_read_mb_per_s", "process_write_mb_per_s"}
+
+
+@linux_only
+def test_a_forked_child_reads_itself_and_disturbs_nobody() -> None:
+    """A sampler made before a fork watches the same tree in both processes, and a new one the new process."""
+    script = """
+import itertools, os, sys
+from mlflow_sysmetrics.sampling import ProcessSampler
+sample = ProcessSampler(clock=itertools.count().__next__)
+forked = os.fork()
+if forked == 0:
+    old = sample()
+    own = ProcessSampler()()
+    print(old["process_threads"], own["process_threads"], flush=True)
+    sys.exit()
+os.waitpid(forked, 0)
+print(sample()["process_threads"])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.split() == ["2.0", "1.0", "1.0"], done.stderr
 
 
 @pytest.mark.parametrize("system", [LINUX, PORTABLE], ids=["linux", "portable"])
