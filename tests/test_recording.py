@@ -150,7 +150,7 @@ def test_memory_is_flat_while_the_store_is_away(tmp_path: Path) -> None:
     memory = []
     tracemalloc.start()
     try:
-        for number in range(1, 3001):
+        for number in range(1, 1001):
             made.monitor.read()
             if number % 100 == 0:
                 with suppress(ConnectionError):
@@ -159,9 +159,9 @@ def test_memory_is_flat_while_the_store_is_away(tmp_path: Path) -> None:
                 memory.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
-    assert max(memory[5:]) - memory[4] < 50_000
+    assert max(memory[3:]) - memory[2] < 50_000
     assert not made.stop(0.1)
-    assert (tmp_path / "spool.jsonl").stat().st_size > 3000 * 16 * 10
+    assert (tmp_path / "spool.jsonl").stat().st_size > 1000 * 16 * 10
 
 
 def test_a_sample_that_raises_ends_nothing() -> None:
