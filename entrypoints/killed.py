@@ -24,7 +24,9 @@ def main(run_id: str, pid: int) -> None:
         # It is not our child: one that has ended and is not yet waited for counts as ended.
         while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
             time.sleep(0.05)
-    MlflowClient().set_terminated(run_id, "KILLED")
+    client = MlflowClient()
+    if client.get_run(run_id).info.status != "RUNNING":  # else another command continues the study already
+        client.set_terminated(run_id, "KILLED")
 
 
 if __name__ == "__main__":
