@@ -9,9 +9,11 @@ import math
 import os
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mlflow import MlflowClient, get_tracking_uri
@@ -61,6 +63,17 @@ def _never_raises(hook: Hook) -> Hook:
             return None
 
     return guarded  # type: ignore[return-value]
+
+
+@dataclass
+class _Notes:
+    """What is remembered of a trial until its end."""
+
+    begins_again: bool = False  # it has failed, and is going to be repeated
+    told: bool = False  # its last result says that it is done
+    diverged: bool = False  # a figure was not finite
+    reported: set[str] = field(default_factory=set)  # names of metrics
+    state: Future[Any] | None = None  # what its trainable says of itself
 
 
 class SystemMetricsCallback(LoggerCallback):
@@ -148,10 +161,7 @@ class SystemMetricsCallback(LoggerCallback):
         self._destination = self._find_destination()
         self._began = time.time()
         self._changes = Changes()
-        self._repeating: set[str] = set()  # trials that begin again after a failure
-        self._told: set[str] = set()  # trials whose last result says that they are done
-        self._reported: dict[str, set[str]] = {}  # names of metrics, of trials that go on
-        self._states: dict[str, Future[Any]] = {}  # what trainables say of themselves
+        self._notes: defaultdict[str, _Notes] = defaultdict(_Notes)  # of trials that go on
         self._outcome = Outcome()
         self._source_tags = source_tags()
         self._sink = Sink(Store(uri))
@@ -185,8 +195,9 @@ class SystemMetricsCallback(LoggerCallback):
     def log_trial_start(self, trial: Trial) -> None:
         """Have the trial's run created, unless it has one, and its process watched."""
         sink, trial_id = self._open(trial), trial.trial_id
-        if trial_id in self._repeating:
-            self._repeating.discard(trial_id)
+        notes = self._notes[trial_id]
+        if notes.begins_again:
+            notes.begins_again = False
             sink.repeat(trial_id)
         self._log_params(trial, new=not self.log_params_on_trial_end)
         actor = trial.temporary_state.ray_actor
@@ -202,19 +213,20 @@ class SystemMetricsCallback(LoggerCallback):
         if carried is not None:
             sink.log(trial_id, (Point(*point) for point in carried["points"]), tags=carried["tags"])
             return
-        points = points_of(result)
-        wrong = first_not_finite(points)
-        sink.log(trial_id, points, tags={"sysmetrics.not_finite": wrong} if wrong else None)
-        self._reported.setdefault(trial_id, set()).update(point.name for point in points)
-        if result.get(DONE):
-            self._told.add(trial_id)
-            if known_ending(trial, result, told=True) is None:
-                self._states[trial_id] = trial.temporary_state.ray_actor.get_state.remote().future()
+        notes, points = self._notes[trial_id], points_of(result)
+        sink.log(trial_id, points)
+        notes.reported.update(point.name for point in points)
+        if not notes.diverged and (wrong := first_not_finite(points)) is not None:
+            notes.diverged = True
+            sink.log(trial_id, tags={"sysmetrics.not_finite": wrong})
+        notes.told = bool(result.get(DONE))
+        if notes.told and known_ending(trial, result, told=True) is None:
+            notes.state = trial.temporary_state.ray_actor.get_state.remote().future()
 
     @_never_raises
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Note that Tune is going to try a failed trial again: in the same run."""
-        self._repeating.add(trial.trial_id)
+        self._notes[trial.trial_id].begins_again = True
         self._open(trial).log(trial.trial_id, tags={"sysmetrics.retried_after": error_line(trial)})
 
     @_never_raises
@@ -225,14 +237,13 @@ class SystemMetricsCallback(LoggerCallback):
             self._log_params(trial, new=True)
         if self._artifacts is not None:
             self._artifacts.save(trial.trial_id, trial.local_path)
-        result = last_result(trial)
-        state = self._states.get(trial.trial_id)
+        result, notes = last_result(trial), self._notes[trial.trial_id]
         if failed:
             self._end(trial.trial_id, failure(trial))
-        elif (known := known_ending(trial, result, told=trial.trial_id in self._told)) is not None:
+        elif (known := known_ending(trial, result, told=notes.told)) is not None:
             self._end(trial.trial_id, known)
-        elif state is not None:
-            state.add_done_callback(lambda done: self._end(trial.trial_id, ending_by(trial, done)))
+        elif notes.state is not None:
+            notes.state.add_done_callback(lambda done: self._end(trial.trial_id, ending_by(trial, done)))
         else:
             self._end(trial.trial_id, FINISHED)
         if PAYLOAD_KEY in result:
@@ -250,7 +261,7 @@ class SystemMetricsCallback(LoggerCallback):
         atexit.unregister(self.close)
         timeout_s = self.close_timeout_s if timeout_s is None else timeout_s
         deadline = time.monotonic() + timeout_s
-        wait(self._states.values(), min(_LAST_WORDS_S, timeout_s))
+        wait([notes.state for notes in list(self._notes.values()) if notes.state], min(_LAST_WORDS_S, timeout_s))
         if self._watching is not None:
             self._watching.close(min(2 * _LAST_WORDS_S, timeout_s))
         if self._artifacts is not None:
@@ -333,13 +344,11 @@ class SystemMetricsCallback(LoggerCallback):
         sink = self._sink
         if sink is None or not sink.is_open(trial_id):
             return
-        reported, now_ms = self._reported.pop(trial_id, set()), int(time.time() * 1000)
-        own = [Point(name, value, now_ms, 0) for name, value in figures.items() if name not in reported]
+        notes, now_ms = self._notes.pop(trial_id, _Notes()), int(time.time() * 1000)
+        own = [Point(name, value, now_ms, 0) for name, value in figures.items() if name not in notes.reported]
         sink.log(trial_id, own)
         sink.end(trial_id, ending.status, tags=ending.tags)
         self._outcome.count(ending)
-        self._told.discard(trial_id)
-        self._states.pop(trial_id, None)
         self._changes.forget(trial_id)
 
     def _end_study(self, sink: Sink) -> None:

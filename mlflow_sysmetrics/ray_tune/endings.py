@@ -55,7 +55,8 @@ def known_ending(trial: Trial, result: Mapping[str, Any], *, told: bool) -> Endi
         return Ending("KILLED") if REASON in carried["tags"] else stop(result)
     if trial.status == Trial.PAUSED:  # its scheduler has dropped it
         return stop(result)
-    if not told or trial.should_stop(flatten_dict(result)):  # it returned, or reached what the user planned
+    # It returned, or reached what the user planned; to Tune, a result that says done is planned in any case.
+    if not told or trial.should_stop({**flatten_dict(result), DONE: False}):
         return FINISHED
     return stop(result) if issubclass(trainable_class(trial), FunctionTrainable) else None
 
