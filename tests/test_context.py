@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import ROOT, clean_environment
+from conftest import ROOT, clean_environment, store_uri
 from mlflow.tracking.context.registry import RunContextProviderRegistry
 from test_cgroup import DOCKER_1, DOCKER_2, Group
 from test_gpu import Gpu, Nvml, NvmlError
@@ -41,7 +41,7 @@ def installed(folder: Path) -> Path:
 # --- in MLflow --------------------------------------------------------------------------------------------------------
 
 
-def test_a_fluent_run_has_the_tags_and_import_mlflow_reads_nothing(tmp_path: Path) -> None:
+def test_a_fluent_run_has_the_tags_and_import_mlflow_reads_nothing(empty_store: Path) -> None:
     """In a new interpreter with the entry point: nothing is gathered at the import, and a run has every fact."""
     script = """
 import json, sys, mlflow
@@ -52,12 +52,11 @@ with mlflow.start_run() as run:
 tags = mlflow.get_run(run.info.run_id).data.tags
 print(json.dumps([loaded, early, {name: text for name, text in tags.items() if name.startswith("sysmetrics.")}]))
 """
-    store = f"sqlite:///{tmp_path}/mlflow.db"
     environment = clean_environment(
-        PYTHONPATH=f"{installed(tmp_path / 'site')}{os.pathsep}{ROOT}", MLFLOW_TRACKING_URI=store
+        PYTHONPATH=f"{installed(empty_store / 'site')}{os.pathsep}{ROOT}", MLFLOW_TRACKING_URI=store_uri(empty_store)
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, env=environment, cwd=tmp_path
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, env=environment, cwd=empty_store
     )
     assert done.returncode == 0, done.stderr
     loaded, early, tags = json.loads(done.stdout.splitlines()[-1])
