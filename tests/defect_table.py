@@ -105,7 +105,7 @@ def _not_finite(stored: Observed) -> dict[str, bool]:
     return {
         "NaN is stored": any(math.isnan(loss) for loss in losses),
         "infinity is stored, as a finite number": any(loss > 1e308 for loss in losses),
-        "nothing says that the trial diverged": stored["diverged"] is None or 1.0 not in losses,
+        "no tag says so": stored["tag"] is None or 1.0 not in losses,
     }
 
 

@@ -32,6 +32,8 @@ from tune_sweeps import CallbackClass, Place, environment, fit, place, steps_cla
 
 RESULT = "OBSERVED "
 Observed = dict[str, Any]
+# By the trial, and by our callback of the trial's process.
+REPORTED = {"loss", "elapsed_s", "cpu_percent", "peak_memory_mb", "memory_growth_mb"}
 LONG = {"steps": 10_000, "step_s": 0.1}
 
 
@@ -117,7 +119,7 @@ def refused_name(callback: CallbackClass, here: Place) -> Observed:
 
 def parents(callback: CallbackClass, here: Place) -> Observed:
     """How many of two trials are nested under the active run, and under any run where none is active."""
-    with mlflow.start_run() as active:
+    with mlflow.start_run(experiment_id=here.client.create_experiment("active")) as active:
         fit(tuner([callback(here.uri, experiment_name="active")], [{}, {}], name="active"))
     fit(tuner([callback(here.uri, experiment_name="alone")], [{}, {}], name="alone"))
     known = {run.info.run_id for run in here.runs()}
@@ -178,7 +180,7 @@ def bookkeeping(callback: CallbackClass, here: Place) -> Observed:
     with environment(_TEST_TUNE_TRIAL_UUID="12345"):
         fit(tuner([callback(here.uri, experiment_name="x")], [{"steps": 3}]))
     (run,) = here.trials()
-    others = [name for name in run.data.metrics if name != "loss" and not name.startswith("system/")]
+    others = [name for name in run.data.metrics if name not in REPORTED and not name.startswith("system/")]
     config = [name for name in others if name.startswith("config/")]
     return {"loss": run.data.metrics.get("loss"), "others": len(others), "config": len(config)} | {
         "trial_id": run.data.metrics.get("trial_id")
@@ -200,7 +202,7 @@ def not_finite(callback: CallbackClass, here: Place) -> Observed:
     """What the store holds of the losses 1, NaN and infinity."""
     fit(tuner([callback(here.uri, experiment_name="x")], [{"losses": {2: float("nan"), 3: float("inf")}}]))
     (run,) = here.trials()
-    return {"losses": [value for _, value in here.history(run, "loss")], "diverged": _tag(run, "sysmetrics.diverged")}
+    return {"losses": [value for _, value in here.history(run, "loss")], "tag": _tag(run, "sysmetrics.not_finite")}
 
 
 def perturbed(callback: CallbackClass, here: Place) -> Observed:
@@ -241,7 +243,8 @@ def early_stopped(callback: CallbackClass, here: Place) -> Observed:
     runs = {run.data.params["case/loss"]: run for run in here.trials()}
     stopped = runs["9.0"]
     reason = _tag(stopped, "sysmetrics.stop_reason")
-    return {"ended": runs["1.0"].info.status, "stopped": stopped.info.status, "reason": reason}
+    results = len(here.history(stopped, "loss"))
+    return {"ended": runs["1.0"].info.status, "stopped": stopped.info.status, "its results": results, "reason": reason}
 
 
 def _tag(run: Any, name: str) -> str | None:
