@@ -14,11 +14,12 @@ from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 from entrypoints.configuration import Configuration
 from entrypoints.ledger import Known
 from entrypoints.options import SHARED
-from entrypoints.record import TIME_LIMIT, TrialRecord
+from entrypoints.record import TrialRecord
 from entrypoints.runs import ERROR, KIND
 from entrypoints.trial_end import TAG, TrialEnd
 
 PAGE = 1000  # runs in one request
+BY_SCHEDULER = "Tune ended it"  # begins the reason of a trial that a scheduler has stopped
 _STOP, _BEST = "sysmetrics.stop_", "sysmetrics.best_"
 _OF_AN_END = (_STOP, TAG, ERROR, "sysmetrics.diverged", "sysmetrics.feasible")
 
@@ -115,8 +116,7 @@ def _is_done(run: Run) -> bool:
     tags = run.data.tags
     if TrialEnd.read(tags) is not None and "elapsed_s" in run.data.metrics:
         return True
-    reason = tags.get(f"{_STOP}reason")
-    return run.info.status == "KILLED" and reason is not None and not reason.startswith(TIME_LIMIT)
+    return run.info.status == "KILLED" and tags.get(f"{_STOP}reason", "").startswith(BY_SCHEDULER)
 
 
 def _status(run: Run) -> str:

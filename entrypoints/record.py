@@ -18,8 +18,6 @@ from entrypoints.tables import Task
 from mlflow_sysmetrics.criteria import Criteria
 from mlflow_sysmetrics.ray_tune import error_line
 
-TIME_LIMIT = "time_limit_s="  # begins the reason of a trial that was cut off
-
 
 @dataclass
 class TrialRecord:

@@ -22,7 +22,7 @@ from entrypoints.losses import score_name
 from entrypoints.options import Limits, StudySettings, own_target, user_folder
 from entrypoints.prepared import Prepared, Request, obtain, split_for
 from entrypoints.progress import Progress, Stages, duration
-from entrypoints.record import TIME_LIMIT, Record
+from entrypoints.record import Record
 from entrypoints.rules import NO_RULES, Rules, scheduling, stopping_rules
 from entrypoints.runs import RecordedRun
 from entrypoints.tables import Table
@@ -199,7 +199,7 @@ def search(
     for trial in record.trials.values():
         trial.run_id = trial.run_id or callback.run_id(trial.trial_id)
         if trial.cut_off and trial.run_id:
-            reason = f"{TIME_LIMIT}{settings.time_limit_s:g} of the study"
+            reason = f"time_limit_s={settings.time_limit_s:g} of the study"
             run.client.set_tag(trial.run_id, "sysmetrics.stop_reason", reason)
     record.trials = earlier.in_order(record.trials, trials)
     return record
