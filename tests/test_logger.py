@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import psutil
 import pytest
+from busy_worker import compute
 from conftest import ROOT, clean_environment, store_uri, wait_until
 from fault_proxy import FaultProxy
 from outages import Ticks, covered
@@ -246,6 +248,30 @@ def test_children_of_other_kinds_end_without_touching_it(method: str) -> None:
             process.join(LIMIT_S)
             assert process.exitcode == 0
         assert covered(mlflow.MlflowClient(), run.info.run_id) == (ticks.taken, 0, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["spawn", pytest.param("fork", marks=needs_fork), "forkserver"])
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_the_workers_of_a_pool_are_counted_together(method: str) -> None:
+    """Four busy ones read what they say of themselves, 400 percent on four idle cores; their end ends no series."""
+    with mlflow.start_run() as run, SystemMetricsLogger() as logger:
+        with multiprocessing.get_context(method).Pool(4) as pool:
+            told = pool.map(compute, [5.0] * 4, chunksize=1)
+        assert logger.is_recording
+    began, ended = max(marks[0][0] for marks in told), min(marks[-1][0] for marks in told)
+    windows = [  # after the look for new processes, which is once a second
+        (point.timestamp / 1000, point.value)
+        for point in history(run.info.run_id, "system/process_cpu_percent")
+        if began + 1.2 < point.timestamp / 1000 < ended
+    ]
+    times = [time_s for time_s, _ in windows]
+    read_s = sum(value / 100 * (end - start) for (start, _), (end, value) in pairwise(windows))
+    told_s = sum(float(np.diff(np.interp((times[0], times[-1]), *zip(*marks, strict=True)))[0]) for marks in told)
+    seconds = times[-1] - times[0]
+    print(f"{method}: 4 workers on {os.cpu_count()} cores read {100 * read_s / seconds:.0f} percent, "
+          f"and say {100 * told_s / seconds:.0f}")  # fmt: skip
+    assert read_s == pytest.approx(told_s, rel=0.1, abs=0.1 * seconds)  # this process is counted, too
 
 
 ENDINGS: dict[str, Callable[[], object]] = {
