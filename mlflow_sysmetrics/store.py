@@ -203,11 +203,17 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     return value  # type: ignore[return-value]
 
 
-def lasting_uri(tracking_uri: str) -> str:
-    """The address as it may be kept in a file: without a password, and whatever the working folder is later."""
+def absolute_uri(tracking_uri: str) -> str:
+    """The same address whatever the working folder is later."""
     scheme, mark, rest = tracking_uri.partition(":///")
     if scheme == "sqlite" and mark and rest and not rest.startswith("/"):
         return f"{scheme}:///{Path(rest).absolute()}"
+    return tracking_uri
+
+
+def lasting_uri(tracking_uri: str) -> str:
+    """The address as it may be kept in a file: absolute, and without a password."""
+    tracking_uri = absolute_uri(tracking_uri)
     parts = urlsplit(tracking_uri)
     if parts.password is None:
         return tracking_uri

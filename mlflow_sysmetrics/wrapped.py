@@ -19,7 +19,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 
 from mlflow_sysmetrics.outside import Settings, Watcher
 from mlflow_sysmetrics.passthrough import NOT_EXECUTABLE, NOT_FOUND, Ended, Passthrough
-from mlflow_sysmetrics.store import within
+from mlflow_sysmetrics.store import absolute_uri, within
 
 _logger = logging.getLogger(__name__)
 _SCRIPTS = {".py", ".sh", ".R", ".jl"}
@@ -91,7 +91,7 @@ def _target(
     run = client.create_run(experiment_id, tags=tags, run_name=run_name)
     environment = {
         MLFLOW_RUN_ID.name: run.info.run_id,
-        MLFLOW_TRACKING_URI.name: uri,
+        MLFLOW_TRACKING_URI.name: absolute_uri(uri),  # wherever in the file system the command goes
         MLFLOW_EXPERIMENT_ID.name: experiment_id,
     }
     return _Target(run.info.run_id, environment, made_here=True)
