@@ -71,7 +71,7 @@ def test_short_command_leaves_a_point_of_each_metric(client: MlflowClient, wrap:
     assert (run.info.run_name, run.info.status) == ("short", "FINISHED")
     missing = [name for name in PROCESS_METRICS if f"system/process_{name}" not in run.data.metrics]
     assert missing == []
-    assert peak(client, "cpu_percent") > 20
+    assert peak(client, "cpu_percent") > 5  # 200 on two idle cores
 
 
 def test_processes_below_the_command_count(client: MlflowClient, wrap: Wrap, tmp_path: Path) -> None:
@@ -89,6 +89,16 @@ def test_command_is_told_its_run(client: MlflowClient, wrap: Wrap, tmp_path: Pat
     told = (tmp_path / "told").read_text().split("\n")
     assert told == [run.info.run_id, experiment.experiment_id, client.tracking_uri]
     assert "MLFLOW_RUN_ID" not in os.environ
+
+
+def test_command_may_go_elsewhere(
+    client: MlflowClient, wrap: Wrap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the store's address is relative, the command is told one that is right in any working folder."""
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri("sqlite:///mlflow.db")
+    wrap("sh", "-c", f"cd / && {sys.executable} -c '{BUSY}' 0 {tmp_path}/told")
+    assert (tmp_path / "told").read_text().split("\n") == [the_run(client).info.run_id, "0", client.tracking_uri]
 
 
 def test_run_tells_what_was_run(client: MlflowClient, wrap: Wrap, tmp_path: Path) -> None:
