@@ -23,11 +23,13 @@ from ray.tune.logger import LoggerCallback
 from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
+from mlflow_sysmetrics.leftovers import keep
 from mlflow_sysmetrics.points import Point
 from mlflow_sysmetrics.ray_tune.artifacts import Artifacts
 from mlflow_sysmetrics.ray_tune.changes import Changes
 from mlflow_sysmetrics.ray_tune.destination import STUDY_ID, TRIAL_ID, Destination, find_destination, source_tags
 from mlflow_sysmetrics.ray_tune.endings import FINISHED, SWEPT, Ending, ending_by, failure, known_ending
+from mlflow_sysmetrics.ray_tune.inherited import forget_run
 from mlflow_sysmetrics.ray_tune.outcome import Outcome
 from mlflow_sysmetrics.ray_tune.results import (
     MEASURES_ITSELF,
@@ -156,15 +158,15 @@ class SystemMetricsCallback(LoggerCallback):
         """
         if self.tracking_token:
             os.environ["MLFLOW_TRACKING_TOKEN"] = self.tracking_token
-        uri = self.tracking_uri or get_tracking_uri()
-        self._client = MlflowClient(uri, self.registry_uri)
+        self._uri = self.tracking_uri or get_tracking_uri()
+        self._client = MlflowClient(self._uri, self.registry_uri)
         self._destination = self._find_destination()
         self._began = time.time()
         self._changes = Changes()
         self._notes: defaultdict[str, _Notes] = defaultdict(_Notes)  # of trials that go on
         self._outcome = Outcome()
         self._source_tags = source_tags()
-        self._sink = Sink(Store(uri))
+        self._sink = Sink(Store(self._uri))
         self._sink.start()
         self._watching = Watching(self.groups, self.interval_s, self) if self.groups else None
         if self._watching is not None:
@@ -201,6 +203,8 @@ class SystemMetricsCallback(LoggerCallback):
             sink.repeat(trial_id)
         self._log_params(trial, new=not self.log_params_on_trial_end)
         actor = trial.temporary_state.ray_actor
+        if actor is not None:
+            forget_run(actor, None if self._destination.is_own else self._destination.parent_run_id)
         watched = actor is not None and not getattr(trainable_class(trial), MEASURES_ITSELF, False)
         if self._watching is not None and watched:
             self._watching.watch(trial_id, actor)
@@ -272,7 +276,12 @@ class SystemMetricsCallback(LoggerCallback):
         self._end_study(self._sink)
         written = self._sink.close(max(0.0, deadline - time.monotonic()))
         if not written:
-            logger.warning("MLflow did not take all data before the time was up; some trials' runs are incomplete")
+            kept = keep(self._sink.left(), self._uri)
+            logger.warning(
+                "MLflow did not take all data before the time was up: %d runs are incomplete; `mlflow-sysmetrics sync` "
+                "will complete them",
+                kept,
+            )
         return written
 
     def log(self, key: str, points: list[Point], tags: Mapping[str, str]) -> None:
