@@ -15,6 +15,7 @@ import math
 import os
 import re
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -31,27 +32,45 @@ SUFFIX = ".jsonl"
 _FORMAT = 1
 _CHUNK = 1 << 18  # bytes read at once; no line is as long
 _TAIL = 1 << 16
+_LONGEST_HEADER = 1 << 21
 _MAX_BYTES = 500_000_000  # about a week of one logger's points
 _MAX_WHOLE = 1 << 53  # of times and steps: beyond it, stores and JSON readers differ
 
 
 @dataclass(frozen=True)
 class Header:
-    """Where a spool's points belong: a run, the store it is in, and tags of that run."""
+    """Where a spool's points belong: a run, the store it is in, and what else of that run waits.
+
+    `status` and `end_ms` say how and when it ended. A run without an id has still to be created: with its tags, in
+    `experiment_id`, as having started at `start_ms`.
+    """
 
     run_id: str
     tracking_uri: str
     tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+    status: str | None = None
+    end_ms: int | None = None
+    experiment_id: str = ""
+    start_ms: int = 0
+    name: str | None = None
 
 
 def spool_folder(folder: str | Path | None = None) -> Path:
-    """The folder of spools: the one given, or MLFLOW_SYSMETRICS_SPOOL, or the user's own for programs' state."""
+    """The folder of spools: the one given, or MLFLOW_SYSMETRICS_SPOOL, or the user's own for programs' state.
+
+    A user without a home, as in some containers, has one among the temporary files.
+    """
     if folder is not None:
         return Path(folder).expanduser().absolute()
     if named := os.environ.get(FOLDER_VARIABLE):
         return Path(named).expanduser().absolute()
-    state = os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "mlflow-sysmetrics"
+    if state := os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_STATE_HOME"):
+        return Path(state) / "mlflow-sysmetrics"
+    try:
+        return Path.home() / ".local" / "state" / "mlflow-sysmetrics"
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"mlflow-sysmetrics-{os.getuid()}"
 
 
 def spool_path(folder: Path, header: Header, prefix: str) -> Path:
@@ -72,7 +91,7 @@ class SpoolFile:
         """Take over an open file: use `create` or `open`. ForeignSpoolError without a valid first line."""
         self.skipped = 0
         self._file, self._max_bytes = file, max_bytes
-        first, newline, _ = file.read(0, _TAIL).partition(b"\n")
+        first, newline, _ = file.read(0, _LONGEST_HEADER).partition(b"\n")
         self.header = _parse_header(first + newline)
         self._start = self._read_at = self._peeked_to = len(first) + 1
         self._peeked_skips = 0
@@ -163,9 +182,9 @@ class SpoolFile:
             self._file.truncate(self._start)
             self._read_at = self._peeked_to = self._start
 
-    def close(self) -> None:
-        """Give the file back, and remove it if everything in it was delivered. Never raises."""
-        self._file.close(remove=self.is_empty)
+    def close(self, *, keep: bool = False) -> None:
+        """Give the file back, and remove it if all its points were delivered, unless it is to be kept. Never raises."""
+        self._file.close(remove=self.is_empty and not keep)
 
     def _lines(self, at: int) -> Iterator[tuple[bytes, int]]:
         """Each line from a place on, and where it ends. What is longer than any line of ours comes in pieces."""
@@ -184,12 +203,17 @@ def _parse_header(line: bytes) -> Header:
         given = json.loads(line)
         if line.endswith(b"\n") and given.pop("mlflow_sysmetrics") == _FORMAT:
             header = Header(**given)
-            texts = (header.run_id, header.tracking_uri, *header.tags.keys(), *header.tags.values())
-            if all(isinstance(text, str) for text in texts):
+            if _is_header(header):
                 return header
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         pass
     raise ForeignSpoolError("the first line is not that of a spool")
+
+
+def _is_header(header: Header) -> bool:
+    texts = [header.run_id, header.tracking_uri, header.experiment_id, header.status or "", header.name or ""]
+    texts += [text for entries in (header.tags, header.params) for entry in entries.items() for text in entry]
+    return all(isinstance(text, str) for text in texts) and _is_whole(header.start_ms) and _is_whole(header.end_ms or 0)
 
 
 def _parse(line: bytes) -> list[Point] | None:

@@ -18,8 +18,6 @@ from mlflow_sysmetrics.points import Point
 from mlflow_sysmetrics.sources import GROUPS
 from mlflow_sysmetrics.spool import Header, SpoolFile, spool_path
 
-pytestmark = pytest.mark.slow  # real runs, each of seconds
-
 LIMIT_S = 60.0
 COMMAND = [sys.executable, "-m", "mlflow_sysmetrics.cli"]
 TRAIN = """
@@ -88,6 +86,7 @@ def test_mistake_is_one_sentence(arguments: list[str], wrong: str) -> None:
     assert wrong in shown.output.splitlines()[-1]
 
 
+@pytest.mark.slow  # a real run
 def test_program_logs_into_the_run_and_keeps_its_output(empty_store: Path) -> None:
     """What it logs with mlflow and what it costs are in one run, and each byte it wrote is where it belongs."""
     done = subprocess.run(
@@ -101,6 +100,7 @@ def test_program_logs_into_the_run_and_keeps_its_output(empty_store: Path) -> No
     assert max(point.value for point in history) > 50
 
 
+@pytest.mark.slow  # a real run
 def test_new_store_is_made_without_a_word(tmp_path: Path) -> None:
     """MLflow's remarks on its tables do not come between the program's lines."""
     done = subprocess.run(
@@ -111,6 +111,7 @@ def test_new_store_is_made_without_a_word(tmp_path: Path) -> None:
     assert the_run(tmp_path).info.status == "FINISHED"
 
 
+@pytest.mark.slow  # a real run
 def test_signal_for_the_wrapper_ends_program_and_run(empty_store: Path) -> None:
     """Whoever stops the wrapper sees it die of that signal, and the run is KILLED with its last figures."""
     process = subprocess.Popen(

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -285,3 +286,16 @@ def test_folder_is_the_users_own_unless_named(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert spool_folder(given_folder) == Path(folder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX users")
+def test_a_user_without_a_home_has_a_folder_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container may run as a number that no file knows."""
+
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    for name in (FOLDER_VARIABLE, "XDG_STATE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert spool_folder() == Path(tempfile.gettempdir()) / f"mlflow-sysmetrics-{os.getuid()}"
