@@ -23,6 +23,9 @@ RAY_SETTINGS = {
     "OPENBLAS_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }
+# What workers need of it. Those on this machine inherit it, those of a cluster are sent it.
+WORKER_SETTINGS = ("RAY_CHDIR_TO_TRIAL_DIR", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 MLFLOW_SETTINGS = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}  # each artifact here is read in an instant
+SET_HERE = {name for name in (*RAY_SETTINGS, *MLFLOW_SETTINGS) if name not in os.environ}
 for _name, _value in {**RAY_SETTINGS, **MLFLOW_SETTINGS}.items():
     os.environ.setdefault(_name, _value)

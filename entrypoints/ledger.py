@@ -14,6 +14,7 @@ from entrypoints.cost_model import CostModel, noise
 from entrypoints.costs import USUAL_NOISE
 from entrypoints.forecast import kind
 from entrypoints.prediction import Prediction
+from entrypoints.workers import beside_the_driver
 from mlflow_sysmetrics.criteria import Figures
 
 PREDICTED = ("mean_step_time_ms", "training_time_s", "elapsed_s", "peak_memory_mb", "memory_growth_mb")
@@ -86,7 +87,8 @@ def start(
     earlier: Iterable[Known] = (),
 ) -> ActorHandle:
     """A ledger in a process of its own. Ray must be running."""
-    return ray.remote(num_cpus=0)(Ledger).remote(rows, list(metrics), list(first), list(earlier))
+    actor = ray.remote(num_cpus=0, scheduling_strategy=beside_the_driver())(Ledger)
+    return actor.remote(rows, list(metrics), list(first), list(earlier))
 
 
 def ask(ledger: ActorHandle | None, configuration: Configuration) -> Brief:

@@ -202,6 +202,7 @@ class StudySettings:
     time_limit_s: float
     report_every: int
     cpus: int
+    ray_address: str
 
     def __post_init__(self) -> None:
         if not self.max_steps and not self.max_epochs:
@@ -399,6 +400,14 @@ def study_options(command: Command) -> Command:
                 default=0,
                 show_default=True,
                 help="CPU cores, one trial on each; 0: all that are usable.",
+            ),
+            click.option(
+                "--ray_address",
+                default="local",
+                show_default=True,
+                metavar="ADDRESS",
+                help="The Ray cluster to run on: auto or host:port, from one of its nodes. local: the one that the "
+                "environment variable RAY_ADDRESS names, or else processes on this machine.",
             ),
         )
     )

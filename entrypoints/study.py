@@ -5,14 +5,28 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
 import click
+import mlflow
 from ray import tune
 
-from entrypoints import algorithms, best_model, datasets, full_study, journal, ledger, limits_summary, summary, workers
+from entrypoints import (
+    algorithms,
+    best_model,
+    cluster,
+    datasets,
+    full_study,
+    journal,
+    ledger,
+    limits_summary,
+    summary,
+    workers,
+)
 from entrypoints.configuration import Configuration
 from entrypoints.earlier import NOTHING, Earlier
 from entrypoints.errors import UserError
@@ -23,6 +37,7 @@ from entrypoints.options import Limits, StudySettings, own_target, user_folder
 from entrypoints.prepared import Prepared, Request, obtain, split_for
 from entrypoints.progress import Progress, Stages, duration
 from entrypoints.record import Record
+from entrypoints.recovery import MOST_DEATHS, RecoveringTrials
 from entrypoints.rules import NO_RULES, Rules, scheduling, stopping_rules
 from entrypoints.runs import RecordedRun
 from entrypoints.tables import Table
@@ -45,6 +60,7 @@ class Plan:
     request: Request
     table: Table
     trials: list[Configuration]
+    cluster: str | None
 
 
 def planned(settings: StudySettings, limits: Limits | None = None) -> Plan:
@@ -53,12 +69,13 @@ def planned(settings: StudySettings, limits: Limits | None = None) -> Plan:
     Raises:
         UserError: the settings do not fit the dataset, or each other.
     """
+    address = cluster.chosen(settings.ray_address)
     table = _table(settings)
     rules = stopping_rules(table.task, limits)
     request = Request(settings.dataset, settings.max_rows, settings.folds, settings.seed)
     searched = algorithms.find_all(table.task, settings.algorithm)
     trials = configurations(settings, split_for(table, request), searched, len(table.classes))
-    return Plan(settings, limits, rules, request, table, trials)
+    return Plan(settings, limits, rules, request, table, trials, address)
 
 
 def run_study(run: RecordedRun, plan: Plan, earlier: Earlier = NOTHING) -> None:
@@ -75,13 +92,17 @@ def run_study(run: RecordedRun, plan: Plan, earlier: Earlier = NOTHING) -> None:
     stages = Stages(run.start)
     settings, rules, table, trials = plan.settings, plan.rules, plan.table, plan.trials
     journal.begin(run, settings, plan.limits)
-    cpus = min(settings.cpus or workers.usable_cpus(), max(1, len(earlier.left(trials))))
     with ExitStack() as stack:
         # This thread must outlive the study: the kernel ends Ray's processes with the thread that started them.
         executor = stack.enter_context(ThreadPoolExecutor(1, "ray-start"))
-        ray_up: Future[None] = executor.submit(workers.start, settings.cpus)
+        ray_up: Future[None] = executor.submit(_start_ray(plan))
         stack.callback(workers.stop)
         stack.callback(wait, [ray_up])  # Ray can be stopped only once it has started
+        if plan.cluster:
+            ray_up.result()  # at once, or it is a mistake
+            click.echo(f"Cluster: {cluster.line()}")
+        usable = cluster.free_cores(settings.cpus) if plan.cluster else settings.cpus or workers.usable_cpus()
+        cpus = min(usable, max(1, len(earlier.left(trials))))
         stages.end("start")
         data, prepare_run_id, reused = obtain(run, table, plan.request, ray_up.result)
         summary.log_dataset(run, table)
@@ -115,6 +136,13 @@ def run_study(run: RecordedRun, plan: Plan, earlier: Earlier = NOTHING) -> None:
     click.echo(summary.closing(run, settings, data, record, best.figures, outcome))
     first = f"first trial after {record.first_start - stages.start:.1f} s; " if record.first_start else ""
     click.echo(f"Time since the command's run was created: {first}{stages}")
+
+
+def _start_ray(plan: Plan) -> Callable[[], None]:
+    """Start Ray on this machine, or connect to the cluster."""
+    if plan.cluster is None:
+        return partial(workers.start, plan.settings.cpus)
+    return partial(cluster.connect, plan.cluster, cluster.modules_of(user_folder()), mlflow.get_tracking_uri())
 
 
 def _table(settings: StudySettings) -> Table:
@@ -183,12 +211,16 @@ def search(
                 param_space={"configuration": tune.grid_search(left)},
                 tune_config=tune.TuneConfig(
                     reuse_actors=True,
+                    search_alg=RecoveringTrials(
+                        max_concurrent=cluster.most_trials(settings.ray_address, settings.cpus)
+                    ),
                     time_budget_s=settings.time_limit_s or None,
                     **scheduling(rules.scheduler, settings.report_every, steps),
                 ),
                 run_config=tune.RunConfig(
                     storage_path=folder,
                     callbacks=[record, callback],
+                    failure_config=tune.FailureConfig(max_failures=MOST_DEATHS),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                     verbose=0,
                 ),

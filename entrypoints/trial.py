@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from statistics import stdev
 from typing import Any
 
+import ray
 import sklearn
 from ray import tune
 from ray.actor import ActorHandle
@@ -240,6 +241,8 @@ class Trial(tune.Trainable):
             "sysmetrics.pid": str(os.getpid()),
             "sysmetrics.memory_definition": self._cost.memory_definition,
         }
+        if ray.is_initialized():  # several nodes of a cluster may be on one host
+            where["sysmetrics.ray_node_id"] = ray.get_runtime_context().get_node_id()
         return {
             "step": self._training.step_number,
             "val_loss": self._figures.get("val_loss", math.nan),

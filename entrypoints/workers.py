@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import ray
 from ray.actor import ActorHandle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 BARRIER_TIMEOUT_S = 60.0
 
@@ -31,7 +32,11 @@ def start(cpus: int) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    # Tune prints a traceback per failed trial; the trial's run holds its error, and progress counts it.
+    quieten()
+
+
+def quieten() -> None:
+    """Tune prints a traceback per failed trial; the trial's run holds its error, and progress counts it."""
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
 
 
@@ -50,7 +55,7 @@ def _process_group_of_its_own() -> Iterator[None]:
 
 
 def stop() -> None:
-    """End Ray and every process that it started. Idempotent."""
+    """End Ray and every process that it started; of a cluster, only what this process had there. Idempotent."""
     with contextlib.suppress(Exception):
         ray.shutdown()
 
@@ -71,20 +76,30 @@ class Barrier:
         """Arrive, and wait for the others; later arrivals pass at once."""
         self._parties -= 1
         if self._parties <= 0:
-            self._all_here.set()
+            self.open()
         await self._all_here.wait()
+
+    def open(self) -> None:
+        """Let all pass, now and later."""
+        self._all_here.set()
+
+
+def beside_the_driver() -> NodeAffinitySchedulingStrategy:
+    """Where an actor lives as long as the study does, whichever other node of a cluster dies."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def barrier(parties: int) -> ActorHandle:
     """A barrier for so many workers. Ray must be running."""
-    return Barrier.remote(parties)  # type: ignore[attr-defined]
+    return Barrier.options(scheduling_strategy=beside_the_driver()).remote(parties)  # type: ignore[attr-defined]
 
 
 def wait_for_all(barrier: ActorHandle | None) -> None:
-    """Wait at the barrier, but never for longer than a minute: a late worker costs time, not the study."""
+    """Wait at the barrier, but no longer than a minute after the first: a late worker costs time, not the study."""
     if barrier is None:
         return
     try:
         ray.get(barrier.wait.remote(), timeout=BARRIER_TIMEOUT_S)
     except ray.exceptions.RayError as error:
         logger.warning("The study starts without waiting for all of its processes: %s", error)
+        barrier.open.remote()

@@ -229,6 +229,8 @@ BAD_INPUTS = [
     _bad("samples", "samples=5: ", "search=random", samples="5"),
     _bad("trials", "max_trials=-1: ", "a whole number from 0", max_trials="-1"),
     _bad("time", "time_limit_s=1h: ", "a number from 0", time_limit_s="1h"),
+    _bad("ray-client", "ray_address=ray://head:10001: ", "head node", ray_address="ray://head:10001"),
+    _bad("no-port", "ray_address=10.0.0.1: ", "local, auto", "host:port", ray_address="10.0.0.1"),
     _bad("no-criteria", "criteria=: at character 1, ", "peak_memory_mb<=300", criteria=""),
     _bad(
         *(

@@ -55,6 +55,15 @@ def test_wait_for_all_goes_on_without_those_who_do_not_come(
     assert "without waiting" in caplog.text
 
 
+def test_wait_for_all_lets_the_others_go_when_it_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy cluster processes come late, one after the other; only the first of them waits to the end."""
+    barrier = workers.barrier(3)
+    other = _waiting(barrier, 1)
+    monkeypatch.setattr(workers, "BARRIER_TIMEOUT_S", 0.2)
+    workers.wait_for_all(barrier)
+    ray.get(other, timeout=LONG_S)
+
+
 def test_wait_for_all_survives_the_barriers_death(caplog: pytest.LogCaptureFixture) -> None:
     """Also a barrier that is gone does not fail the trial that wants to wait there."""
     barrier = workers.barrier(2)

@@ -1,0 +1,120 @@
+"""A Ray cluster of several nodes on this machine, whose workers have the libraries and nothing of this project.
+
+Run as a script it is the cluster: it takes a JSON list of each node's CPU cores, and answers each line on its input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+
+def python_without_project(folder: Path) -> Path:
+    """An interpreter that finds this one's libraries, but not what is installed beside them in editable form."""
+    venv.create(folder, with_pip=False, symlinks=True)
+    paths = sysconfig.get_paths(vars={"base": str(folder), "platbase": str(folder)})
+    # Files that end in .pth, as an editable installation is, are read only in an interpreter's own folder.
+    Path(paths["purelib"], "libraries.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    return folder / "bin" / "python"
+
+
+class Nodes:
+    """The running cluster, seen from a test."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.address: str = self._answer()
+
+    def ask(self, *words: str) -> Any:
+        """What the cluster's process answers to a line."""
+        stdin: TextIO = self._process.stdin  # type: ignore[assignment]
+        stdin.write(" ".join(words) + "\n")
+        stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> Any:
+        line = self._process.stdout.readline()  # type: ignore[union-attr]
+        if not line:
+            raise RuntimeError("the cluster has ended")
+        return json.loads(line)
+
+
+@contextlib.contextmanager
+def ray_nodes(folder: Path, cpus: list[int]) -> Iterator[Nodes]:
+    """Start a cluster with a node for each number of cores, the head first; its files are in a folder."""
+    python = python_without_project(folder / "python")
+    script = shutil.copy(__file__, folder)
+    ours = ("MLFLOW_", "RAY_", "TUNE_", "PYTHONPATH", "OMP_", "OPENBLAS_", "MKL_")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    with (folder / "cluster.log").open("w") as log:
+        process = subprocess.Popen(
+            [str(python), str(script), json.dumps(cpus)],
+            cwd=folder,
+            env=env | {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    try:
+        yield Nodes(process)
+    finally:
+        process.communicate(timeout=60)  # the end of its input ends it
+
+
+def main() -> None:
+    """Be the cluster."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    head, *others = json.loads(sys.argv[1])
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": head, "include_dashboard": False})
+    by_id = {node.node_id: node for node in [cluster.add_node(num_cpus=cpus) for cpus in others]}
+    ray.init(cluster.address, log_to_driver=False)
+
+    @ray.remote(num_cpus=1)
+    class OtherJob:
+        def calls(self) -> int:
+            self.count = getattr(self, "count", 0) + 1
+            return self.count
+
+    other_jobs: list[Any] = []
+
+    def imports(module: str) -> bool:
+        def here() -> bool:
+            try:
+                __import__(module)
+            except ModuleNotFoundError:
+                return False
+            return True
+
+        return bool(ray.get(ray.remote(here).remote()))
+
+    def work() -> int:
+        other_jobs.extend([] if other_jobs else [OtherJob.remote()])
+        return int(ray.get(other_jobs[0].calls.remote()))
+
+    def kill(node_id: str) -> int:
+        cluster.remove_node(by_id.pop(node_id), allow_graceful=False)
+        return len(by_id)
+
+    commands: dict[str, Any] = {"imports": imports, "work": work, "kill": kill, "others": lambda: list(by_id)}
+    print(json.dumps(cluster.address), flush=True)
+    for line in sys.stdin:
+        command, *arguments = line.split()
+        print(json.dumps(commands[command](*arguments)), flush=True)
+    ray.shutdown()
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()
