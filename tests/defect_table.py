@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from observations import Observations, Observed, observe
+
 STOCK = "ray.air.integrations.mlflow.MLflowLoggerCallback"
 OURS = "mlflow_sysmetrics.ray_tune.SystemMetricsCallback"
-LIMIT_S = 400.0
-Observed = dict[str, Any]
-Observations = dict[str, Observed]  # by the case's name
 
 
 @dataclass(frozen=True)
@@ -151,17 +146,9 @@ DEFECTS = (
 )
 
 
-def observe(callback: str, empty_store: Path) -> Observations:
+def observe_all(callback: str, empty_store: Path) -> Observations:
     """Run all cases with a callback, each group in a process of its own."""
-    from tune_defects import GROUPS, RESULT
-
     observations: Observations = {}
-    script = str(Path(__file__).with_name("tune_defects.py"))
-    for group in GROUPS:
-        command = [sys.executable, script, callback, group, str(empty_store)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, cwd=tempfile.gettempdir())
-        lines = [line for line in done.stdout.splitlines() if line.startswith(RESULT)]
-        if done.returncode or not lines:
-            raise RuntimeError(f"{callback}, {group}:\n{done.stderr[-4000:]}")
-        observations |= json.loads(lines[-1].removeprefix(RESULT))
+    for group in ("shared", "inherited_run"):
+        observations |= observe("tune_defects.py", callback, group, str(empty_store))
     return observations

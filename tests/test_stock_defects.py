@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from defect_table import DEFECTS, OURS, STOCK, Defect, Observations, observe
+from defect_table import DEFECTS, OURS, STOCK, Defect, observe_all
+from observations import Observations
 
 pytestmark = pytest.mark.slow
 each_defect = pytest.mark.parametrize("defect", DEFECTS, ids=[f"{each.number}-{each.cases[0]}" for each in DEFECTS])
@@ -14,13 +15,13 @@ each_defect = pytest.mark.parametrize("defect", DEFECTS, ids=[f"{each.number}-{e
 @pytest.fixture(scope="module")
 def stock(new_store: Path) -> Observations:
     """What the stock callback does."""
-    return observe(STOCK, new_store / "mlflow.db")
+    return observe_all(STOCK, new_store / "mlflow.db")
 
 
 @pytest.fixture(scope="module")
 def ours(new_store: Path) -> Observations:
     """What ours does."""
-    return observe(OURS, new_store / "mlflow.db")
+    return observe_all(OURS, new_store / "mlflow.db")
 
 
 @each_defect

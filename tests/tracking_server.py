@@ -21,33 +21,55 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+class TrackingServer:
+    """A server in a folder, on one port for good; its store is there or at another path, and is made if there is none.
+
+    It can be killed and started again.
+    """
+
+    def __init__(self, folder: Path, database: Path | None = None) -> None:
+        self.port = free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self._folder, self._database = folder, database or folder / "mlflow.db"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, timeout_s: float = 90.0) -> None:
+        """Start it, and wait until it answers."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+        command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"]
+        with (self._folder / "server.log").open("a") as log:
+            self._process = server = subprocess.Popen(
+                [*command, "--backend-store-uri", f"sqlite:///{self._database}"],
+                cwd=self._folder,
+                env=kept | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + timeout_s
+        while not answers(self.port):
+            if time.monotonic() > deadline or server.poll() is not None:
+                raise RuntimeError(f"no server:\n{(self._folder / 'server.log').read_text()}")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.wait(0.1)
+
+    def kill(self) -> None:
+        """End it at once, with all its processes. Idempotent."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(10)
+
+
 @contextlib.contextmanager
 def tracking_server(folder: Path, timeout_s: float = 90.0) -> Iterator[int]:
     """Start the server on the store in a folder, which is made if there is none; give its port; end it at last."""
-    port = free_port()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    with (folder / "server.log").open("w") as log:
-        server = subprocess.Popen(
-            [*command, "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"],
-            cwd=folder,
-            env=kept | {"MLFLOW_DISABLE_TELEMETRY": "true"},
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    server = TrackingServer(folder)
     try:
-        deadline = time.monotonic() + timeout_s
-        while not answers(port):
-            if time.monotonic() > deadline or server.poll() is not None:
-                raise RuntimeError(f"no server:\n{(folder / 'server.log').read_text()}")
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                server.wait(0.1)
-        yield port
+        server.start(timeout_s)
+        yield server.port
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGKILL)
-        server.wait(10)
+        server.kill()
 
 
 def answers(port: int) -> bool:

@@ -6,50 +6,28 @@ observed. The same code observes the stock callback and ours. A group of cases s
 
 from __future__ import annotations
 
-import importlib
-import json
-import logging
 import os
 import signal
 import sys
-import tempfile
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import mlflow
 import ray
 from fault_proxy import FaultProxy
+from observations import Observed, start_ray, tell
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from tracking_server import tracking_server
-from tune_sweeps import CallbackClass, Place, environment, fit, place, steps_class, tuner
+from tune_sweeps import AtResult, CallbackClass, Place, environment, fit, trainables, tuner
 
-RESULT = "OBSERVED "
-Observed = dict[str, Any]
 # By the trial, and by our callback of the trial's process.
 REPORTED = {"loss", "elapsed_s", "cpu_percent", "peak_memory_mb", "memory_growth_mb"}
 LONG = {"steps": 10_000, "step_s": 0.1}
-
-
-class AtResult(tune.Callback):
-    """Does something once, at a trial's result with this number; a file remembers that it has been done."""
-
-    def __init__(self, iteration: int, act: Callable[[], None], done: Path) -> None:
-        self.iteration, self.act, self.done = iteration, act, done
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"act": None}  # Tune keeps a copy of callbacks for a restore
-
-    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
-        if result["training_iteration"] >= self.iteration and not self.done.exists():
-            self.done.touch()
-            self.act()
 
 
 class StopAll(tune.Stopper):
@@ -146,7 +124,7 @@ def inherited_run(callback: CallbackClass, here: Place) -> Observed:
 
     with environment(MLFLOW_RUN_ID=run_id, MLFLOW_TRACKING_URI=here.uri, MLFLOW_EXPERIMENT_ID="0"):
         made = callback(here.uri, experiment_name="x")
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        start_ray()
         error = fit(tuner([made], [{}], trainable=train))
         ray.shutdown()
     inside = [run for run in here.runs() if "inside" in run.data.metrics]
@@ -193,7 +171,7 @@ def restored(callback: CallbackClass, here: Place) -> Observed:
     checkpoints = tune.CheckpointConfig(checkpoint_frequency=1)
     cases = [{"steps": 6, "step_s": 0.3}] * 2
     fit(tuner([callback(here.uri, experiment_name="x"), stop], cases, checkpoint_config=checkpoints))
-    error = fit(tune.Tuner.restore(str(here.folder / "tune" / "sweep"), steps_class(), resume_unfinished=True))
+    error = fit(tune.Tuner.restore(str(here.folder / "tune" / "sweep"), trainables()["class"], resume_unfinished=True))
     steps = [[step for step, _ in here.history(run, "loss")] for run in here.trials()]
     return {"error": error, "trials": here.trial_statuses(), "steps": steps, "runs": here.statuses()}
 
@@ -261,31 +239,5 @@ GROUPS: dict[str, tuple[Callable[[CallbackClass, Place], Observed], ...]] = {
 }
 
 
-def main(callback: str, group: str, empty_store: str) -> None:
-    """Observe a group of cases and print what was observed, and the seconds each took, as JSON."""
-    module, _, name = callback.rpartition(".")
-    made = getattr(importlib.import_module(module), name)
-    logging.disable(logging.CRITICAL)
-    observed: dict[str, Observed] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for case in GROUPS[group]:
-            began = time.monotonic()
-            with place(Path(empty_store), Path(folder) / case.__name__) as here:
-                if group == "shared" and not ray.is_initialized():
-                    ray.init(
-                        address="local",
-                        num_cpus=2,
-                        include_dashboard=False,
-                        log_to_driver=False,
-                        logging_level=logging.ERROR,
-                    )
-                try:
-                    observed[case.__name__] = case(made, here)
-                except Exception as error:
-                    observed[case.__name__] = {"broken": f"{type(error).__name__}: {error}"}
-            observed[case.__name__]["seconds"] = round(time.monotonic() - began, 1)
-    print(RESULT + json.dumps(observed))
-
-
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    tell(GROUPS[sys.argv[2]], sys.argv[1], sys.argv[3], with_ray=sys.argv[2] == "shared")

@@ -6,8 +6,10 @@ import contextlib
 import functools
 import os
 import shutil
+import signal
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,11 +108,21 @@ def environment(**more: str) -> Iterator[None]:
         os.environ.update(before)
 
 
-def steps_class() -> type[tune.Trainable]:
-    """A trainable that reports a falling `loss` as often as its case says, and fails where that says so.
+def trainables() -> dict[str, Any]:
+    """A class and a function that report a falling `loss` as often as their case says, and fail where that says so.
 
     Made in a function, so that workers need not import this module.
     """
+
+    def result(case: dict[str, Any], number: int) -> dict[str, Any]:
+        time.sleep(case.get("step_s", 0.05))
+        if case.get("fails") == number:
+            raise RuntimeError("broken")
+        if case.get("killed") == number and not Path(case["once"]).exists():
+            Path(case["once"]).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        loss = case.get("losses", {}).get(number, case.get("loss", 1.0) / number)
+        return {"loss": loss, **case.get("more", {})}
 
     class Steps(tune.Trainable):
         def setup(self, config: dict[str, Any]) -> None:
@@ -119,14 +131,8 @@ def steps_class() -> type[tune.Trainable]:
                 raise ValueError("cannot be set up")
 
         def step(self) -> dict[str, Any]:
-            import time
-
-            time.sleep(self.case.get("step_s", 0.05))
             number = self.training_iteration + 1
-            if self.case.get("fails") == number:
-                raise RuntimeError("broken")
-            loss = self.case.get("losses", {}).get(number, self.case.get("loss", 1.0) / number)
-            return {"loss": loss, **self.case.get("more", {}), "done": number >= self.case.get("steps", 3)}
+            return {**result(self.case, number), "done": number >= self.case.get("steps", 3)}
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self.setup(new_config)
@@ -137,7 +143,26 @@ def steps_class() -> type[tune.Trainable]:
 
         def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None: ...
 
-    return Steps
+    def steps(config: dict[str, Any]) -> None:
+        for number in range(1, config["case"].get("steps", 3) + 1):
+            tune.report(result(config["case"], number))
+
+    return {"class": Steps, "function": steps}
+
+
+class AtResult(tune.Callback):
+    """Does something once, at a trial's result with this number; a file remembers that it has been done."""
+
+    def __init__(self, iteration: int, act: Callable[[], None], done: Path) -> None:
+        self.iteration, self.act, self.done = iteration, act, done
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"act": None}  # Tune keeps a copy of callbacks for a restore
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        if result["training_iteration"] >= self.iteration and not self.done.exists():
+            self.done.touch()
+            self.act()
 
 
 def tuner(
@@ -153,7 +178,7 @@ def tuner(
     """A sweep in the present folder with a trial on one CPU core for each case."""
     folder = str(Path.cwd() / "tune")
     return tune.Tuner(
-        tune.with_resources(trainable or steps_class(), {"cpu": 1}),
+        tune.with_resources(trainable or trainables()["class"], {"cpu": 1}),
         param_space={"case": tune.grid_search(cases), **(space or {})},
         tune_config=tune.TuneConfig(**(tuning or {})),
         run_config=tune.RunConfig(name=name, storage_path=folder, callbacks=callbacks, verbose=0, **running),
