@@ -1,0 +1,33 @@
+"""The faults of `tune_faults` in words, and what may not be left of a study after one."""
+
+from __future__ import annotations
+
+from observations import Observed
+
+KINDS = ("class", "function")
+# By case: the fault, and what was done.
+FAULTS = {
+    "trial_raises": ("a trial raises", "one of three, in its third step"),
+    "trial_is_killed": ("a trial's process is killed", "kill -9, in its third step; Tune gives the trial up"),
+    "trial_is_killed_and_repeated": ("and Tune tries it again", "the same with max_failures=1, without a checkpoint"),
+    "server_is_killed_and_restarted": ("the tracking server is killed", "kill -9; a new one after 4 s, in mid-study"),
+    "disk_is_full": ("the store's disk is full", "not a byte left on the server's disk for 4 s, in mid-study"),
+    "server_is_away_to_the_end": (
+        "the server stays away",
+        "kill -9; a new one after the study; mlflow-sysmetrics sync",
+    ),
+}
+
+
+def wrong_with(observed: Observed) -> list[str]:
+    """What is wrong with what is left of a study."""
+    if "broken" in observed:
+        return [str(observed["broken"])]
+    wrong = {
+        f"the study ended with {observed['error']}": observed["error"] is not None,
+        "results are lost": observed["stored"] < observed["reported"] or not observed["reported"],
+        "something is there twice": observed["twice"] > 0,
+        "runs are left RUNNING": observed["running"] > 0,
+        "nothing says what happened": not observed["says"],
+    }
+    return [what for what, is_so in wrong.items() if is_so]

@@ -1,0 +1,166 @@
+"""What is left of a Tune study in which something breaks: `python tests/tune_faults.py CLASS KIND DB`.
+
+KIND is that of the trainable. Each case runs one small study, breaks something in its course, and counts: the
+results that Tune was given, which is what had been reported, those of them that the store has at last, points and runs
+that it has twice, and runs that are left RUNNING.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import shutil
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from observations import Observed, tell
+from ray import tune
+from tracking_server import TrackingServer
+from tune_sweeps import AtResult, CallbackClass, Place, environment, fit, trainables, tuner
+
+KINDS = ("class", "function")
+TMPFS_MB = 4
+AWAY_S = 4.0  # how long a store is away that comes back
+LONG = {"steps": 30, "step_s": 0.3}  # 9 s: it comes back in mid-study
+
+
+class Reported(tune.Callback):
+    """Counts the results that Tune was given, by trial and loss, which is another in each iteration."""
+
+    def __init__(self) -> None:
+        self.results: Counter[tuple[str, float]] = Counter()
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        self.results[trial.trial_id, result["loss"]] += 1
+
+
+def left(here: Place, reported: Reported, error: str | None) -> Observed:
+    """What the store has in the end, counted."""
+    trials, runs = here.trials(), here.runs()
+    stored: Counter[tuple[str, float]] = Counter()
+    for run in trials:
+        stored.update((run.data.tags["sysmetrics.trial_id"], loss) for _, loss in here.history(run, "loss"))
+    ids = Counter(run.data.tags["sysmetrics.trial_id"] for run in trials)
+    texts = [run.data.tags.get(f"sysmetrics.{name}") for run in trials for name in ("error", "retried_after")]
+    notes = [run.data.tags["mlflow.note.content"] for run in runs if "mlflow.note.content" in run.data.tags]
+    return {
+        "error": error,
+        "reported": len(reported.results),
+        "stored": len(reported.results.keys() & stored.keys()),
+        "twice": sum(count - 1 for count in stored.values()) + sum(count - 1 for count in ids.values()),
+        "running": here.statuses().get("RUNNING", 0),
+        "trials": here.trial_statuses(),
+        "says": [text for text in texts if text] + notes,
+    }
+
+
+def study(
+    callback: tune.Callback, kind: str, cases: list[dict[str, Any]], *more: Any, **running: Any
+) -> tuple[Any, Any]:
+    """Run a study of one kind of trainable; what was reported, and the exception that ended it, if any."""
+    reported = Reported()
+    sweep = tuner([reported, callback, *more], cases, trainable=trainables()[kind], **running)
+    return reported, fit(sweep)
+
+
+def trial_raises(kind: str, callback: CallbackClass, here: Place) -> Observed:
+    """One of three trials raises."""
+    return left(here, *study(callback(here.uri), kind, [{}, {"fails": 3}, {}]))
+
+
+def trial_is_killed(kind: str, callback: CallbackClass, here: Place) -> Observed:
+    """The process of one of three trials is killed with -9, and Tune gives the trial up."""
+    killed = {"killed": 3, "once": str(here.folder / "killed")}
+    return left(here, *study(callback(here.uri), kind, [{}, killed, {}]))
+
+
+def trial_is_killed_and_repeated(kind: str, callback: CallbackClass, here: Place) -> Observed:
+    """The same, and Tune begins it again, without a checkpoint."""
+    killed = {"killed": 3, "once": str(here.folder / "killed"), "steps": 5}
+    again = tune.FailureConfig(max_failures=1)
+    return left(here, *study(callback(here.uri), kind, [{}, killed, {}], failure_config=again))
+
+
+def server_is_killed_and_restarted(kind: str, callback: CallbackClass, here: Place) -> Observed:
+    """The tracking server is killed, and a new one starts after a while on its port and store."""
+    with _server(here) as server:
+        back = threading.Timer(AWAY_S, server.start)
+        away = AtResult(3, lambda: (server.kill(), back.start()), here.folder / "away")
+        reported, error = study(callback(server.uri), kind, [LONG, LONG], away)
+        back.join()
+    return left(here, reported, error)
+
+
+def disk_is_full(kind: str, callback: CallbackClass, here: Place) -> Observed:
+    """The disk of the tracking server's store is full, and has room again after a while."""
+    disk = here.folder / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={TMPFS_MB}m", "tmpfs", str(disk)], check=True)
+    try:
+        with _server(here, disk / "full.db") as server:
+            room = threading.Timer(AWAY_S, (disk / "ballast").unlink)
+            full = AtResult(3, lambda: (_fill(disk / "ballast"), room.start()), here.folder / "filled")
+            reported, error = study(callback(server.uri), kind, [LONG, LONG], full)
+            room.join()
+        shutil.copy(disk / "full.db", here.folder)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+    return left(Place(here.folder, "full.db"), reported, error)
+
+
+def server_is_away_to_the_end(kind: str, callback: CallbackClass, here: Place) -> Observed:
+    """The tracking server is killed, and a new one starts when the study is over; then `mlflow-sysmetrics sync`."""
+    with _server(here) as server, environment(MLFLOW_SYSMETRICS_SPOOL=str(here.folder / "spool")):
+        away = AtResult(8, server.kill, here.folder / "away")
+        mine = callback(server.uri, close_timeout_s=3.0)
+        reported, error = study(mine, kind, [{"steps": 16, "step_s": 0.3}] * 2, away)
+        server.start()
+        for _ in range(2):  # the second has nothing to add
+            sync = [sys.executable, "-m", "mlflow_sysmetrics.cli", "sync", "--tracking-uri", server.uri]
+            subprocess.run(sync, check=False, capture_output=True)
+    return left(here, reported, error)
+
+
+@contextlib.contextmanager
+def _server(here: Place, database: Path | None = None) -> Iterator[TrackingServer]:
+    """A server on the place's store or on a copy of it, which MLflow uses."""
+    if database is not None:
+        shutil.copy(here.folder / here.store, database)
+    server = TrackingServer(here.folder, database or here.folder / here.store)
+    try:
+        server.start()
+        mlflow.set_tracking_uri(server.uri)
+        yield server
+    finally:
+        server.kill()
+        mlflow.set_tracking_uri(here.uri)
+
+
+def _fill(file: Path) -> None:
+    """Write until the disk has no room for another byte."""
+    with contextlib.suppress(OSError), file.open("wb", buffering=0) as ballast:
+        while ballast.write(bytes(4096)):
+            pass
+
+
+FAULTS: tuple[Callable[[str, CallbackClass, Place], Observed], ...] = (
+    *(trial_raises, trial_is_killed, trial_is_killed_and_repeated),
+    *(server_is_killed_and_restarted, disk_is_full, server_is_away_to_the_end),
+)
+
+
+def _of(
+    kind: str, fault: Callable[[str, CallbackClass, Place], Observed]
+) -> Callable[[CallbackClass, Place], Observed]:
+    case = functools.partial(fault, kind)
+    return functools.update_wrapper(case, fault)
+
+
+if __name__ == "__main__":
+    tell([_of(sys.argv[2], fault) for fault in FAULTS], sys.argv[1], sys.argv[3])
