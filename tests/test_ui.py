@@ -16,8 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Command, RunProject, Study, UnderLimits, clean_environment, runs_of_kind, store_uri, wait_until
-from mlflow import MlflowClient
+from conftest import (
+    ROOT,
+    Command,
+    RunProject,
+    Study,
+    UnderLimits,
+    clean_environment,
+    runs_of_kind,
+    store_uri,
+    wait_until,
+)
 from mlflow.entities import Run
 from tracking_server import tracking_server
 
@@ -202,7 +211,7 @@ FIGURES = ("cpu_percent", "memory_mb", "rss_mb", "threads", "page_faults_per_s",
 
 @pytest.fixture
 def watched(empty_store: Path) -> Iterator[str]:
-    """The address of the System metrics tab of a program that knows nothing of MLflow, run as the README says."""
+    """The address of a server with the run of a program that knows nothing of MLflow, run as the README says."""
     (empty_store / "train.py").write_text(PROGRAM)
     uri, spool = store_uri(empty_store), str(empty_store / "spool")
     command = Command(
@@ -210,17 +219,18 @@ def watched(empty_store: Path) -> Iterator[str]:
         output=empty_store / "output", env=clean_environment(MLFLOW_TRACKING_URI=uri, MLFLOW_SYSMETRICS_SPOOL=spool),
     ).wait()  # fmt: skip
     assert command.exit_code == 0, command.stderr
-    (run,) = MlflowClient(uri).search_runs(["0"])
-    page = f"#/experiments/0/runs/{run.info.run_id}/system-metrics?workflowType=machine_learning"
     with tracking_server(empty_store) as port:
-        yield f"http://127.0.0.1:{port}/{page}"
+        yield f"http://127.0.0.1:{port}"
 
 
 def test_system_metrics_of_any_program_are_lines_under_readable_names(
     watched: str, page: Page, screenshot: Callable[[str], None]
 ) -> None:
-    """The tab of its run has a line with a point for each second under each name, and no name is cut."""
-    page.goto(watched)
+    """By the README's link: the tab of its run has a line, a point a second, under each name, and no name is cut."""
+    (link,) = re.findall(r"<http://127.0.0.1:5000/(#[^>]*)>", (ROOT / "README.md").read_text())
+    _open(page, watched, link)
+    page.get_by_role("link", name="two workers").click()
+    page.get_by_role("tab", name="System metrics").click()
     page.locator(CARD).nth(5).locator(f"{LINES} .point").nth(5).wait_for(state="attached")
     screenshot("watched")
     for name in (f"process_{figure}{end}" for figure in FIGURES for end in ("", "_max")):
