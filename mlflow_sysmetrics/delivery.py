@@ -44,19 +44,31 @@ class Sent:
     refused: int = 0
 
 
-def send_all(waiting: Queue, store: BatchStore, run_id: str, tags: Mapping[str, str]) -> Sent:
-    """Deliver what waits, and these tags. Raises what the store raises; what was taken by then is forgotten.
+def send_all(
+    waiting: Queue,
+    store: BatchStore,
+    run_id: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, str] | None = None,
+) -> Sent:
+    """Deliver what waits, and these tags and params. Raises what the store raises; what was taken is forgotten.
 
     A batch whose answer got lost is sent again: the store ignores a point that it has, so none is there twice.
     """
-    sent, left = Sent(), dict(tags)
-    # Room for the tags: a request holds 1000 entries in all.
-    while (points := waiting.peek(BATCH_METRICS - len(left))) or left:
-        refused = send(store, run_id, Batch(points, {}, left))
+    sent, tags, params = Sent(), dict(tags), dict(params or {})
+    while True:
+        beside = Batch.of((), params, tags)
+        # Room for those: a request holds 1000 entries in all.
+        points = waiting.peek(BATCH_METRICS - len(beside.params) - len(beside.tags))
+        if not any((points, beside.params, beside.tags)):
+            return sent
+        refused = send(store, run_id, beside._replace(points=points))
         if points:
             waiting.forget()
-        sent, left = Sent(sent.points + len(points) - refused, sent.refused + refused), {}
-    return sent
+        for written, left in ((beside.params, params), (beside.tags, tags)):
+            for name in written:
+                del left[name]
+        sent = Sent(sent.points + len(points) - refused, sent.refused + refused)
 
 
 class Delivery:

@@ -15,6 +15,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_sysmetrics.batch import Batch, BatchStore, send
 from mlflow_sysmetrics.points import Point
+from mlflow_sysmetrics.spool import Header
 from mlflow_sysmetrics.steps import Steps
 from mlflow_sysmetrics.store import RunState
 
@@ -219,6 +220,28 @@ class Sink:
             self._thread.join(timeout_s)
         with self._lock:
             return not any(run.has_something for run in self._unfinished)
+
+    def left(self, tracking_uri: str) -> list[tuple[Header, list[Point]]]:
+        """What was not written by the end of ``close``: for each run what a spool for this store says of it."""
+        with self._lock:
+            return [
+                (
+                    Header(
+                        run.run_id or "",
+                        tracking_uri,
+                        {**run.tags, **run.new_tags},
+                        dict(run.params),
+                        run.status,
+                        run.end_ms,
+                        run.experiment_id,
+                        run.start_ms,
+                        run.name,
+                    ),
+                    list(run.points),
+                )
+                for run in self._unfinished
+                if run.has_something
+            ]
 
     def _work(self) -> None:
         closing = False

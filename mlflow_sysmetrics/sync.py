@@ -1,4 +1,4 @@
-"""Deliver what loggers left behind that ended while their store was away. Any number of times: no point comes twice."""
+"""Deliver what was left behind while its store was away. Any number of times: no point comes twice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import mlflow
 
-from mlflow_sysmetrics.delivery import send_all
+from mlflow_sysmetrics.delivery import Sent, send_all
 from mlflow_sysmetrics.spool import SUFFIX, ForeignSpoolError, SpoolFile, SpoolInUseError, spool_folder
 from mlflow_sysmetrics.store import Store, lasting_uri
 
@@ -65,14 +65,26 @@ def _deliver_one(path: Path, tracking_uri: str | None) -> Delivered:
         return Delivered(left=(f"{path.name} is no file of ours: {error}",))
     header = spool.header
     try:
-        sent = send_all(
-            spool, Store(tracking_uri or _address(header.tracking_uri), _ANSWER_S), header.run_id, header.tags
-        )
+        sent = _write(spool, Store(tracking_uri or _address(header.tracking_uri), _ANSWER_S))
     except Exception as error:
-        return Delivered(skipped=spool.skipped, left=(f"{path.name} waits: run {header.run_id}: {error}",))
-    finally:
-        spool.close()
+        spool.close(keep=True)
+        run = f"run {header.run_id}" if header.run_id else f"run {header.name!r}, which is still to be created"
+        return Delivered(skipped=spool.skipped, left=(f"{path.name} waits: {run}: {error}",))
+    spool.close()
     return Delivered(1, sent.points, sent.refused, spool.skipped)
+
+
+def _write(spool: SpoolFile, store: Store) -> Sent:
+    """Write all that a spool says of its run, which is created if it is not there. Raises what the store raises."""
+    header, run_id = spool.header, spool.header.run_id
+    if not run_id:  # an earlier attempt may have come so far
+        run_id = store.created_run(header.experiment_id, header.start_ms, header.tags) or store.create_run(
+            header.experiment_id, header.start_ms, header.tags, header.name
+        )
+    sent = send_all(spool, store, run_id, header.tags, header.params)
+    if header.status is not None:
+        store.set_status(run_id, header.status, header.end_ms)
+    return sent
 
 
 def _address(recorded: str) -> str:

@@ -622,3 +622,104 @@ def test_run_that_was_never_created_is_a_mistake(call: Callable[[Sink], None]) -
     """Points without a run would vanish silently."""
     with pytest.raises(KeyError, match="unknown"):
         call(Sink(ScriptedStore()))
+
+
+# --- runs that go on ---------------------------------------------------------------------------------------
+
+
+def test_run_of_another_process_goes_on_in_mlflow(client: MlflowClient) -> None:
+    """It is RUNNING again, has one point per step, its samples go on counting, and it ends anew."""
+    first = started(Store(client.tracking_uri))
+    first.create("a", experiment_id="0")
+    first.log("a", [*points(1, 2), *points(5, name="system/cpu", first=7)])
+    first.end("a", "KILLED")
+    assert first.close(LIMIT_S)
+    run_id = first.run_id("a")
+    assert run_id is not None
+    store = Watched(client)
+    second = started(store)
+    second.create("b", experiment_id="0", tags={"again": "yes"}, run_id=run_id)
+    second.log("b", [*points(9, 9, 3), *points(6, name="system/cpu", first=2)])
+    assert store.logged.wait(LIMIT_S)
+    assert client.get_run(run_id).info.status == "RUNNING"
+    second.end("b", "FINISHED")
+    assert second.close(LIMIT_S)
+    assert second.run_id("b") == run_id
+    assert _history(client, run_id) == points(1, 2, 3)
+    assert [point.step for point in _history(client, run_id, "system/cpu")] == [7, 9]
+    run = client.get_run(run_id)
+    assert (run.info.status, run.data.tags["again"]) == ("FINISHED", "yes")
+
+
+@pytest.mark.parametrize("written", [True, False], ids=["written", "waiting"])
+def test_run_that_has_ended_here_goes_on_under_its_key(written: bool) -> None:
+    """Whether its end was written by then or not: one run, no step twice, and the last end counts."""
+    store = ScriptedStore()
+    sink = started(store)
+    sink.create("a", experiment_id="0", name="run a")
+    sink.log("a", points(1, 2))
+    store.until(lambda: len(store.points("run a")) == 2)
+    if not written:
+        store.open.clear()
+    sink.end("a", "FAILED")
+    if written:
+        store.until(lambda: store.ended("run a"))
+        store.steps = {"x": 1}
+    sink.create("a", experiment_id="0", name="run a")
+    sink.log("a", points(9, 9, 3))
+    sink.end("a", "FINISHED")
+    store.open.set()
+    assert sink.close(LIMIT_S)
+    assert store.points("run a") == points(1, 2, 3)
+    assert store.of("run a").count("create") == 1
+    assert [what[0] for request, _, what in store.done if request == "end"][-1] == "FINISHED"
+
+
+def test_repeated_work_of_an_open_run_is_written_once() -> None:
+    """As where a crashed trial is tried again."""
+    store = ScriptedStore()
+    sink = started(store)
+    sink.create("a", experiment_id="0", name="run a")
+    sink.log("a", points(1, 2))
+    sink.repeat("a")
+    sink.log("a", points(7, 7, 3))
+    assert sink.close(LIMIT_S)
+    assert store.points("run a") == points(1, 2, 3)
+
+
+def test_nested_run_waits_for_its_parent() -> None:
+    """Its parent's id is in its tags, however long the store takes to create that one."""
+    asked = 0
+
+    def fails(request: str, run: str) -> bool:
+        nonlocal asked
+        asked += run == "parent"
+        return run == "parent" and asked < 3
+
+    store = ScriptedStore(fails)
+    sink = started(store, clock=Ticking())
+    sink.create("p", experiment_id="0", name="parent")
+    sink.create("c", experiment_id="0", name="child", parent="p")
+    store.until(lambda: "create" in store.of("child"))
+    (created,) = [what for request, run, what in store.done if (request, run) == ("create", "child")]
+    assert created[2] == {"mlflow.parentRunId": "parent"}
+    assert asked >= 3
+    sink.close(1e6)
+
+
+def test_what_was_not_written_can_be_had_in_the_end() -> None:
+    """Of runs that were created and of those that were not; nothing of those that are complete."""
+    store = ScriptedStore(lambda request, run: run == "new" or (run == "half" and request == "end"))
+    sink = started(store)
+    for name in ("whole", "half", "new"):
+        sink.create(name, experiment_id="0", name=name, tags={"of": name})
+        sink.log(name, points(1), params={"alpha": 1})
+        sink.end(name, "FINISHED")
+    assert not sink.close(0.5)
+    left = {header.name: (header, waiting) for header, waiting in sink.left("sqlite:///x.db")}
+    assert set(left) == {"half", "new"}
+    half, waiting = left["half"]
+    assert (half.run_id, half.status, half.params, waiting) == ("half", "FINISHED", {}, [])
+    new, waiting = left["new"]
+    assert (new.run_id, new.experiment_id, new.tags, new.params) == ("", "0", {"of": "new"}, {"alpha": "1"})
+    assert waiting == points(1)

@@ -43,7 +43,7 @@ from mlflow_sysmetrics.ray_tune.results import (
 from mlflow_sysmetrics.ray_tune.watching import Watching
 from mlflow_sysmetrics.sink import Sink
 from mlflow_sysmetrics.sources import check_groups
-from mlflow_sysmetrics.store import Store
+from mlflow_sysmetrics.store import Store, lasting_uri
 
 logger = logging.getLogger(__name__)
 
@@ -276,7 +276,7 @@ class SystemMetricsCallback(LoggerCallback):
         self._end_study(self._sink)
         written = self._sink.close(max(0.0, deadline - time.monotonic()))
         if not written:
-            kept = keep(self._sink.left(), self._uri)
+            kept = keep(self._sink.left(lasting_uri(self._uri)))
             logger.warning(
                 "MLflow did not take all data before the time was up: %d runs are incomplete; `mlflow-sysmetrics sync` "
                 "will complete them",
