@@ -11,7 +11,12 @@ from pathlib import Path
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import RunStatus
-from mlflow.environment_variables import MLFLOW_EXPERIMENT_ID, MLFLOW_RUN_ID, MLFLOW_TRACKING_URI
+from mlflow.environment_variables import (
+    MLFLOW_EXPERIMENT_ID,
+    MLFLOW_EXPERIMENT_NAME,
+    MLFLOW_RUN_ID,
+    MLFLOW_TRACKING_URI,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id
@@ -94,6 +99,8 @@ def _target(
         MLFLOW_TRACKING_URI.name: absolute_uri(uri),  # wherever in the file system the command goes
         MLFLOW_EXPERIMENT_ID.name: experiment_id,
     }
+    if experiment_name:  # MLflow raises where a name in the environment is not that of the id
+        environment[MLFLOW_EXPERIMENT_NAME.name] = experiment_name
     return _Target(run.info.run_id, environment, made_here=True)
 
 

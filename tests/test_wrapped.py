@@ -28,7 +28,7 @@ end = time.time() + float(sys.argv[1])
 child = subprocess.Popen([sys.executable, "-c", f"import time\\nwhile time.time() < {end}: pass"])
 while time.time() < end: pass
 child.wait()
-told = [os.environ.get(f"MLFLOW_{name}", "") for name in ("RUN_ID", "EXPERIMENT_ID", "TRACKING_URI")]
+told = [os.environ.get(f"MLFLOW_{name}", "") for name in ("RUN_ID", "EXPERIMENT_ID", "TRACKING_URI", "EXPERIMENT_NAME")]
 open(sys.argv[2], "w").write("\\n".join(told))
 """
 Wrap = Callable[..., Ended]
@@ -80,14 +80,17 @@ def test_processes_below_the_command_count(client: MlflowClient, wrap: Wrap, tmp
     assert peak(client, "threads") == 2
 
 
-def test_command_is_told_its_run(client: MlflowClient, wrap: Wrap, tmp_path: Path) -> None:
-    """So what it logs with mlflow is in the same run, the same experiment, and the same store."""
+def test_command_is_told_its_run(
+    client: MlflowClient, wrap: Wrap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So what it logs with mlflow is in the same run, the same experiment, and the same store, whatever was set."""
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "daily")
     wrap(sys.executable, "-c", BUSY, "0", str(tmp_path / "told"), experiment_name="nightly")
     experiment = client.get_experiment_by_name("nightly")
     assert experiment
     run = the_run(client, experiment.experiment_id)
     told = (tmp_path / "told").read_text().split("\n")
-    assert told == [run.info.run_id, experiment.experiment_id, client.tracking_uri]
+    assert told == [run.info.run_id, experiment.experiment_id, client.tracking_uri, "nightly"]
     assert "MLFLOW_RUN_ID" not in os.environ
 
 
@@ -98,7 +101,7 @@ def test_command_may_go_elsewhere(
     monkeypatch.chdir(tmp_path)
     mlflow.set_tracking_uri("sqlite:///mlflow.db")
     wrap("sh", "-c", f"cd / && {sys.executable} -c '{BUSY}' 0 {tmp_path}/told")
-    assert (tmp_path / "told").read_text().split("\n") == [the_run(client).info.run_id, "0", client.tracking_uri]
+    assert (tmp_path / "told").read_text().split("\n") == [the_run(client).info.run_id, "0", client.tracking_uri, ""]
 
 
 def test_run_tells_what_was_run(client: MlflowClient, wrap: Wrap, tmp_path: Path) -> None:
