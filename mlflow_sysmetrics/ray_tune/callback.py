@@ -12,25 +12,20 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, wait
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mlflow import MlflowClient, get_tracking_uri
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 from ray.tune.experiment import Trial
 from ray.tune.logger import LoggerCallback
 from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
-from mlflow_sysmetrics.leftovers import keep
 from mlflow_sysmetrics.points import Point
-from mlflow_sysmetrics.ray_tune.artifacts import Artifacts
 from mlflow_sysmetrics.ray_tune.changes import Changes
 from mlflow_sysmetrics.ray_tune.destination import STUDY_ID, TRIAL_ID, Destination, find_destination, source_tags
-from mlflow_sysmetrics.ray_tune.endings import FINISHED, SWEPT, Ending, ending_by, failure, known_ending
+from mlflow_sysmetrics.ray_tune.endings import FINISHED, ending_by, failure, known_ending
 from mlflow_sysmetrics.ray_tune.inherited import forget_run
-from mlflow_sysmetrics.ray_tune.outcome import Outcome
 from mlflow_sysmetrics.ray_tune.results import (
     MEASURES_ITSELF,
     PAYLOAD_KEY,
@@ -40,15 +35,12 @@ from mlflow_sysmetrics.ray_tune.results import (
     points_of,
     trainable_class,
 )
-from mlflow_sysmetrics.ray_tune.watching import Watching
-from mlflow_sysmetrics.sink import Sink
+from mlflow_sysmetrics.ray_tune.trial_runs import TrialRuns
 from mlflow_sysmetrics.sources import check_groups
-from mlflow_sysmetrics.store import Store, lasting_uri
 
 logger = logging.getLogger(__name__)
 
-_STUDY = "study"  # the sink's key of the run around the trials, where that is made here
-_LAST_WORDS_S = 5.0  # for what trials' processes still have to say when all is over
+_LAST_WORDS_S = 5.0  # for what trainables still have to say of themselves when all is over
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 
@@ -148,7 +140,7 @@ class SystemMetricsCallback(LoggerCallback):
         # Tune pickles the callback here, before setup. A restored one finds its runs by this.
         self._study_id = uuid.uuid4().hex
         self._restored = False
-        self._sink: Sink | None = None
+        self._runs: TrialRuns | None = None
 
     def setup(self, *args: Any, **kwargs: Any) -> None:
         """Find where the runs go, and start the thread that writes.
@@ -158,20 +150,14 @@ class SystemMetricsCallback(LoggerCallback):
         """
         if self.tracking_token:
             os.environ["MLFLOW_TRACKING_TOKEN"] = self.tracking_token
-        self._uri = self.tracking_uri or get_tracking_uri()
-        self._client = MlflowClient(self._uri, self.registry_uri)
-        self._destination = self._find_destination()
-        self._began = time.time()
+        self._client = MlflowClient(self.tracking_uri or get_tracking_uri(), self.registry_uri)
+        self._source_tags = source_tags()
         self._changes = Changes()
         self._notes: defaultdict[str, _Notes] = defaultdict(_Notes)  # of trials that go on
-        self._outcome = Outcome()
-        self._source_tags = source_tags()
-        self._sink = Sink(Store(self._uri))
-        self._sink.start()
-        self._watching = Watching(self.groups, self.interval_s, self) if self.groups else None
-        if self._watching is not None:
-            self._watching.start()
-        self._artifacts = Artifacts(self._client, self._sink.run_id) if self.should_save_artifact else None
+        self._last_words: list[Future[Any]] = []  # of trainables whose trials have ended
+        study_tags = {**self._source_tags, "sysmetrics.kind": "study", STUDY_ID: self._study_id}
+        self._runs = TrialRuns(self._client, self._find_destination(), study_tags, self.groups, self.interval_s)
+        self._runs.start()
         atexit.register(self.close)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -185,44 +171,43 @@ class SystemMetricsCallback(LoggerCallback):
     @_never_raises
     def set_state(self, state: dict[str, str]) -> None:
         """Go on in the runs of an experiment that was interrupted."""
-        if not self._restored:  # else setup has done so
+        if not self._restored and self._runs is not None:  # else setup has done so
             self._study_id, self._restored = state["study_id"], True
-            self._destination = self._find_destination()
+            self._runs.place = self._find_destination()
 
     def run_id(self, trial_id: str) -> str | None:
         """MLflow's id of a trial's run; None while the store has not created it."""
-        return self._sink.run_id(trial_id) if self._sink else None
+        return self._runs.run_id(trial_id) if self._runs else None
 
     @_never_raises
     def log_trial_start(self, trial: Trial) -> None:
         """Have the trial's run created, unless it has one, and its process watched."""
-        sink, trial_id = self._open(trial), trial.trial_id
+        runs, trial_id = self._open(trial), trial.trial_id
         notes = self._notes[trial_id]
         if notes.begins_again:
             notes.begins_again = False
-            sink.repeat(trial_id)
-        self._log_params(trial, new=not self.log_params_on_trial_end)
+            runs.repeat(trial_id)
+        self._log_params(runs, trial, new=not self.log_params_on_trial_end)
         actor = trial.temporary_state.ray_actor
         if actor is not None:
-            forget_run(actor, None if self._destination.is_own else self._destination.parent_run_id)
-        watched = actor is not None and not getattr(trainable_class(trial), MEASURES_ITSELF, False)
-        if self._watching is not None and watched:
-            self._watching.watch(trial_id, actor)
+            forget_run(actor, None if runs.place.is_own else runs.place.parent_run_id)
+            if not getattr(trainable_class(trial), MEASURES_ITSELF, False):
+                runs.watch(trial_id, actor)
 
     @_never_raises
     def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
         """Queue what a result carries."""
-        sink, trial_id = self._open(trial), trial.trial_id
+        runs, trial_id = self._open(trial), trial.trial_id
         carried = result.get(PAYLOAD_KEY)
         if carried is not None:
-            sink.log(trial_id, (Point(*point) for point in carried["points"]), tags=carried["tags"])
+            runs.log(trial_id, [Point(*point) for point in carried["points"]], carried["tags"])
             return
         notes, points = self._notes[trial_id], points_of(result)
-        sink.log(trial_id, points)
+        runs.log(trial_id, points)
         notes.reported.update(point.name for point in points)
         if not notes.diverged and (wrong := first_not_finite(points)) is not None:
             notes.diverged = True
-            sink.log(trial_id, tags={"sysmetrics.not_finite": wrong})
+            runs.log(trial_id, tags={"sysmetrics.not_finite": wrong})
         notes.told = bool(result.get(DONE))
         if notes.told and known_ending(trial, result, told=True) is None:
             notes.state = trial.temporary_state.ray_actor.get_state.remote().future()
@@ -236,20 +221,19 @@ class SystemMetricsCallback(LoggerCallback):
     @_never_raises
     def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
         """End the trial's run: FINISHED, FAILED, or KILLED where Tune ended it before its own end."""
-        self._open(trial)
+        runs, trial_id = self._open(trial), trial.trial_id
         if self.log_params_on_trial_end:
-            self._log_params(trial, new=True)
-        if self._artifacts is not None:
-            self._artifacts.save(trial.trial_id, trial.local_path)
-        result, notes = last_result(trial), self._notes[trial.trial_id]
-        if failed:
-            self._end(trial.trial_id, failure(trial))
-        elif (known := known_ending(trial, result, told=notes.told)) is not None:
-            self._end(trial.trial_id, known)
-        elif notes.state is not None:
-            notes.state.add_done_callback(lambda done: self._end(trial.trial_id, ending_by(trial, done)))
+            self._log_params(runs, trial, new=True)
+        if self.should_save_artifact:
+            runs.save_files(trial_id, trial.local_path)
+        self._changes.forget(trial_id)
+        result, notes = last_result(trial), self._notes.pop(trial_id, _Notes())
+        ending = failure(trial) if failed else known_ending(trial, result, told=notes.told)
+        if ending is not None or notes.state is None:
+            runs.end(trial_id, ending or FINISHED, notes.reported)
         else:
-            self._end(trial.trial_id, FINISHED)
+            notes.state.add_done_callback(lambda done: runs.end(trial_id, ending_by(trial, done), notes.reported))
+            self._last_words = [each for each in self._last_words if not each.done()] + [notes.state]
         if PAYLOAD_KEY in result:
             result[PAYLOAD_KEY]["points"].clear()  # Tune keeps every last result in memory; all callbacks have seen it
 
@@ -260,35 +244,13 @@ class SystemMetricsCallback(LoggerCallback):
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Mark open runs KILLED and write what is left, for a limited time; say whether all of it was written."""
-        if self._sink is None:
+        if self._runs is None:
             return True
         atexit.unregister(self.close)
         timeout_s = self.close_timeout_s if timeout_s is None else timeout_s
-        deadline = time.monotonic() + timeout_s
-        wait([notes.state for notes in list(self._notes.values()) if notes.state], min(_LAST_WORDS_S, timeout_s))
-        if self._watching is not None:
-            self._watching.close(min(2 * _LAST_WORDS_S, timeout_s))
-        if self._artifacts is not None:
-            self._artifacts.close(max(0.0, deadline - time.monotonic()))
-        for trial_id in self._sink.open_keys():
-            if trial_id != _STUDY:
-                self._end_now(str(trial_id), SWEPT, {})
-        self._end_study(self._sink)
-        written = self._sink.close(max(0.0, deadline - time.monotonic()))
-        if not written:
-            kept = keep(self._sink.left(lasting_uri(self._uri)))
-            logger.warning(
-                "MLflow did not take all data before the time was up: %d runs are incomplete; `mlflow-sysmetrics sync` "
-                "will complete them",
-                kept,
-            )
-        return written
-
-    def log(self, key: str, points: list[Point], tags: Mapping[str, str]) -> None:
-        """Take a trial's series from those who watch its process. Never raises."""
-        with suppress(KeyError):  # its run has ended, after its time was up
-            if self._sink is not None:
-                self._sink.log(key, points, tags=tags)
+        began = time.monotonic()
+        wait(self._last_words, min(_LAST_WORDS_S, timeout_s))
+        return self._runs.close(max(0.0, began + timeout_s - time.monotonic()))
 
     def _find_destination(self) -> Destination:
         return find_destination(
@@ -299,72 +261,26 @@ class SystemMetricsCallback(LoggerCallback):
             study_id=self._study_id if self._restored else None,
         )
 
-    def _open(self, trial: Trial) -> Sink:
-        """The sink, in which this trial's run is open, and that around it."""
-        sink = self._sink
-        if sink is None:
+    def _open(self, trial: Trial) -> TrialRuns:
+        """The runs, in which this trial's is open."""
+        runs = self._runs
+        if runs is None:
             raise RuntimeError("setup() has not been called")
-        if sink.is_open(trial.trial_id):
-            return sink
-        place = self._destination
-        own = {"sysmetrics.kind": "trial", TRIAL_ID: trial.trial_id, "trial_name": str(trial)}
-        if place.is_own:
-            self._open_study(sink, trial)
-        else:
-            own[MLFLOW_PARENT_RUN_ID] = str(place.parent_run_id)
-        sink.create(
-            trial.trial_id,
-            experiment_id=place.experiment_id,
-            name=self.run_name(trial),
-            tags={**self._source_tags, **own, **(self.tags or {})},
-            run_id=self.continues(trial) or place.runs.get(trial.trial_id),
-            parent=_STUDY if place.is_own else None,
-        )
-        if not self.log_params_on_trial_end:
-            self._log_params(trial, new=True)
-        return sink
-
-    def _open_study(self, sink: Sink, trial: Trial) -> None:
-        """Have the run around the trials created, unless it is there."""
-        if not sink.is_open(_STUDY):
-            sink.create(
-                _STUDY,
-                experiment_id=self._destination.experiment_id,
-                name=f"tune {getattr(trial, 'experiment_dir_name', trial)}",
-                tags={**self._source_tags, "sysmetrics.kind": "study", STUDY_ID: self._study_id},
-                run_id=self._destination.parent_run_id,
+        if not runs.is_open(trial.trial_id):
+            own = {"sysmetrics.kind": "trial", TRIAL_ID: trial.trial_id, "trial_name": str(trial)}
+            runs.open(
+                trial.trial_id,
+                name=self.run_name(trial),
+                tags={**self._source_tags, **own, **(self.tags or {})},
+                study_name=f"tune {getattr(trial, 'experiment_dir_name', trial)}",
+                run_id=self.continues(trial),
             )
+            if not self.log_params_on_trial_end:
+                self._log_params(runs, trial, new=True)
+        return runs
 
-    def _log_params(self, trial: Trial, *, new: bool) -> None:
+    def _log_params(self, runs: TrialRuns, trial: Trial, *, new: bool) -> None:
         """Log parameters that the run does not have yet, and what has become of those that changed since."""
-        assert self._sink is not None
         step = int(last_result(trial).get(TRAINING_ITERATION) or 0)
         change = self._changes.see(trial.trial_id, self.params(trial), step)
-        self._sink.log(trial.trial_id, change.points, params=change.params if new else None, tags=change.tags)
-
-    def _end(self, trial_id: str, ending: Ending) -> None:
-        """End a trial's run as soon as its process's last readings are there."""
-        if self._watching is None:
-            self._end_now(trial_id, ending, {})
-        else:
-            self._watching.release(trial_id, lambda figures: self._end_now(trial_id, ending, figures))
-
-    def _end_now(self, trial_id: str, ending: Ending, figures: Mapping[str, float]) -> None:
-        sink = self._sink
-        if sink is None or not sink.is_open(trial_id):
-            return
-        notes, now_ms = self._notes.pop(trial_id, _Notes()), int(time.time() * 1000)
-        own = [Point(name, value, now_ms, 0) for name, value in figures.items() if name not in notes.reported]
-        sink.log(trial_id, own)
-        sink.end(trial_id, ending.status, tags=ending.tags)
-        self._outcome.count(ending)
-        self._changes.forget(trial_id)
-
-    def _end_study(self, sink: Sink) -> None:
-        """End the run around the trials, if it is this callback's, with what became of them."""
-        if not sink.is_open(_STUDY):
-            return
-        outcome, now_ms = self._outcome, int(time.time() * 1000)
-        figures = outcome.figures | {"elapsed_s": time.time() - self._began}
-        sink.log(_STUDY, [Point(name, value, now_ms, 0) for name, value in figures.items()])
-        sink.end(_STUDY, outcome.status, tags={MLFLOW_RUN_NOTE: outcome.text(sink.lost, sink.refused)})
+        runs.log(trial.trial_id, change.points, change.tags, change.params if new else None)

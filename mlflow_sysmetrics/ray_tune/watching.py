@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -26,10 +26,7 @@ Ask = Callable[..., "Future[Any]"]  # a method of one machine's `Watches`, and i
 Figures = dict[str, float]
 
 
-class Journal(Protocol):
-    """Where series and tags of a trial go. Called in the watching thread."""
-
-    def log(self, key: str, points: list[Point], tags: Mapping[str, str]) -> None: ...
+Log = Callable[[str, list[Point], Mapping[str, str]], None]  # takes a trial's series and tags
 
 
 class Watching:
@@ -41,11 +38,11 @@ class Watching:
     Args:
         groups: what is read, see `sources`.
         interval_s: seconds between two readings.
-        journal: where the series go.
+        log: where the series and tags go; called in the watching thread.
     """
 
-    def __init__(self, groups: Collection[str], interval_s: float, journal: Journal) -> None:
-        self._groups, self._interval_s, self._journal = tuple(groups), interval_s, journal
+    def __init__(self, groups: Collection[str], interval_s: float, log: Log) -> None:
+        self._groups, self._interval_s, self._log = tuple(groups), interval_s, log
         self._todo: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="mlflow-sysmetrics-watching", daemon=True)
         # All that follows is the thread's own.
@@ -112,14 +109,14 @@ class Watching:
 
         def started(definition: str | None) -> None:
             known = {} if definition is None else {"sysmetrics.memory_definition": definition}
-            self._journal.log(key, [], tags | known)
+            self._log(key, [], tags | known)
 
         self._ask(facts["node_ip"], started, "start", key, facts["pid"])
 
     def _drain(self) -> None:
         def drained(windows_by_key: dict[str, Any] | None) -> None:
             for key, windows in (windows_by_key or {}).items():
-                self._journal.log(key, window_points(windows), {})
+                self._log(key, window_points(windows), {})
 
         for address in set(self._where.values()):
             self._ask(address, drained, "drain")
@@ -133,7 +130,7 @@ class Watching:
 
         def stopped(answer: tuple[Any, Figures] | None) -> None:
             windows, figures = answer or ([], {})
-            self._journal.log(key, window_points(windows), {})
+            self._log(key, window_points(windows), {})
             if self._ends.get(key) is then:
                 self._ends.pop(key)(figures)
 

@@ -1,0 +1,167 @@
+"""The MLflow runs of an experiment's trials, and the one around them: opened, filled and ended, and nobody waits."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
+
+from mlflow_sysmetrics.leftovers import keep
+from mlflow_sysmetrics.points import Point
+from mlflow_sysmetrics.ray_tune.artifacts import Artifacts
+from mlflow_sysmetrics.ray_tune.destination import Destination
+from mlflow_sysmetrics.ray_tune.endings import SWEPT, Ending
+from mlflow_sysmetrics.ray_tune.outcome import Outcome
+from mlflow_sysmetrics.ray_tune.watching import Watching
+from mlflow_sysmetrics.sink import Sink
+from mlflow_sysmetrics.store import Store, lasting_uri
+
+logger = logging.getLogger(__name__)
+
+_STUDY = "study"  # the sink's key of the run around the trials, where that is made here
+_LAST_READINGS_S = 10.0
+
+
+class TrialRuns:
+    """Write the runs of one experiment's trials, known by the trials' ids.
+
+    Args:
+        client: of the store.
+        place: where the runs go.
+        study_tags: of the run around the trials, where that is made here.
+        groups: what is read of watched processes; () for nothing.
+        interval_s: seconds between two readings.
+    """
+
+    def __init__(
+        self,
+        client: MlflowClient,
+        place: Destination,
+        study_tags: Mapping[str, str],
+        groups: Collection[str],
+        interval_s: float,
+    ) -> None:
+        self.place = place
+        self._client, self._study_tags = client, study_tags
+        self._began = time.time()
+        self._outcome = Outcome()
+        self._sink = Sink(Store(client.tracking_uri))
+        self._watching = Watching(groups, interval_s, self.log) if groups else None
+        self._artifacts = Artifacts(client, self._sink.run_id)
+        self._written: bool | None = None  # known after close
+
+    def start(self) -> None:
+        """Start the threads that write and watch."""
+        self._sink.start()
+        if self._watching is not None:
+            self._watching.start()
+
+    def run_id(self, trial_id: str) -> str | None:
+        """MLflow's id of a trial's run; None while the store has not created it."""
+        return self._sink.run_id(trial_id)
+
+    def is_open(self, trial_id: str) -> bool:
+        """Whether the trial's run was opened, and not ended since."""
+        return self._sink.is_open(trial_id)
+
+    def open(
+        self, trial_id: str, *, name: str, tags: Mapping[str, str], study_name: str, run_id: str | None = None
+    ) -> None:
+        """Have a trial's run created, or that with this id go on, nested under the run around the trials."""
+        parent = None if self.place.is_own else {MLFLOW_PARENT_RUN_ID: str(self.place.parent_run_id)}
+        if parent is None and not self._sink.is_open(_STUDY):
+            self._sink.create(
+                _STUDY,
+                experiment_id=self.place.experiment_id,
+                name=study_name,
+                tags=self._study_tags,
+                run_id=self.place.parent_run_id,
+            )
+        self._sink.create(
+            trial_id,
+            experiment_id=self.place.experiment_id,
+            name=name,
+            tags={**(parent or {}), **tags},
+            run_id=run_id or self.place.runs.get(trial_id),
+            parent=_STUDY if parent is None else None,
+        )
+
+    def log(
+        self,
+        trial_id: str,
+        points: Iterable[Point] = (),
+        tags: Mapping[str, object] | None = None,
+        params: Mapping[str, object] | None = None,
+    ) -> None:
+        """Queue these for a trial's run; nothing if it has ended."""
+        with suppress(KeyError):
+            self._sink.log(trial_id, points, params=params, tags=tags)
+
+    def repeat(self, trial_id: str) -> None:
+        """The trial begins again, somewhere before where it ended."""
+        self._sink.repeat(trial_id)
+
+    def watch(self, trial_id: str, actor: Any) -> None:
+        """Have the process of a trial's actor watched until the trial's end."""
+        if self._watching is not None:
+            self._watching.watch(trial_id, actor)
+
+    def save_files(self, trial_id: str, folder: str) -> None:
+        """Have a folder copied into a trial's run."""
+        self._artifacts.save(trial_id, folder)
+
+    def end(self, trial_id: str, ending: Ending, reported: Collection[str] = ()) -> None:
+        """End a trial's run, when its process's last readings are there: its costs are logged, but those `reported`."""
+        finish: Callable[[dict[str, float]], None] = lambda costs: self._end(trial_id, ending, costs, reported)  # noqa: E731
+        if self._watching is None:
+            finish({})
+        else:
+            self._watching.release(trial_id, finish)
+
+    def close(self, timeout_s: float) -> bool:
+        """End what is open and write what is left, for a limited time; say whether all of it was written. Idempotent.
+
+        What was not goes to disk, from where ``mlflow-sysmetrics sync`` delivers it.
+        """
+        if self._written is not None:
+            return self._written
+        deadline = time.monotonic() + timeout_s
+        if self._watching is not None:
+            self._watching.close(min(_LAST_READINGS_S, timeout_s))
+        self._artifacts.close(max(0.0, deadline - time.monotonic()))
+        for trial_id in self._sink.open_keys():
+            if trial_id != _STUDY:
+                self._end(str(trial_id), SWEPT, {}, ())
+        self._end_study()
+        self._written = self._sink.close(max(0.0, deadline - time.monotonic()))
+        if not self._written:
+            kept = keep(self._sink.left(lasting_uri(self._client.tracking_uri)))
+            logger.warning(
+                "MLflow did not take all data before the time was up: %d runs are incomplete; `mlflow-sysmetrics sync` "
+                "will complete them",
+                kept,
+            )
+        return self._written
+
+    def _end(self, trial_id: str, ending: Ending, costs: Mapping[str, float], reported: Collection[str]) -> None:
+        if not self._sink.is_open(trial_id):  # its time was up
+            return
+        now_ms = int(time.time() * 1000)
+        self.log(trial_id, [Point(name, value, now_ms, 0) for name, value in costs.items() if name not in reported])
+        self._sink.end(trial_id, ending.status, tags=ending.tags)
+        self._outcome.count(ending)
+
+    def _end_study(self) -> None:
+        """End the run around the trials, if it was made here, with what became of them."""
+        if not self._sink.is_open(_STUDY):
+            return
+        outcome, now_ms = self._outcome, int(time.time() * 1000)
+        figures = outcome.figures | {"elapsed_s": time.time() - self._began}
+        self.log(_STUDY, [Point(name, value, now_ms, 0) for name, value in figures.items()])
+        text = outcome.text(self._sink.lost, self._sink.refused)
+        self._sink.end(_STUDY, outcome.status, tags={MLFLOW_RUN_NOTE: text})
