@@ -20,6 +20,7 @@ from mlflow.environment_variables import (
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id
+from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 
 from mlflow_sysmetrics.outside import Settings, Watcher
@@ -62,11 +63,13 @@ def run_command(
         NoRunError: the run that was named does not exist, or none could be made. Nothing was started.
     """
     uri = mlflow.get_tracking_uri()
-    client = MlflowClient(uri)
     try:
-        target = within(_FOUND_WITHIN_S, lambda: _target(client, uri, command, run_name, experiment_name))
-    except (MlflowException, TimeoutError) as error:
-        raise NoRunError(f"there is no run for the command at {uri}: {error}") from error
+        target = within(_FOUND_WITHIN_S, lambda: _target(uri, command, run_name, experiment_name))
+    except UnsupportedModelRegistryStoreURIException:
+        raise NoRunError(f"there is no run for the command: MLflow knows no such kind of store as {uri}") from None
+    except Exception as error:  # of a database or a network, too
+        reason = str(error).strip().partition("\n")[0]
+        raise NoRunError(f"there is no run for the command at {uri}: {reason}") from error
     with Passthrough() as passthrough:
         watcher = Watcher(target.run_id, uri, settings)
         try:
@@ -79,13 +82,12 @@ def run_command(
             ended = passthrough.wait()
             watcher.stop()
         if target.made_here:
-            _end(client, target.run_id, ended.status)
+            _end(uri, target.run_id, ended.status)
     return ended
 
 
-def _target(
-    client: MlflowClient, uri: str, command: Sequence[str], run_name: str | None, experiment_name: str | None
-) -> _Target:
+def _target(uri: str, command: Sequence[str], run_name: str | None, experiment_name: str | None) -> _Target:
+    client = MlflowClient(uri)
     given = os.environ.get(MLFLOW_RUN_ID.name)
     if given:
         client.get_run(given)
@@ -118,10 +120,11 @@ def _experiment_id(client: MlflowClient, name: str | None) -> str:
     return str(found.experiment_id)
 
 
-def _end(client: MlflowClient, run_id: str, status: str) -> None:
+def _end(uri: str, run_id: str, status: str) -> None:
     """Give the run its status, unless the command succeeded and has ended the run itself as it saw fit."""
 
     def end() -> None:
+        client = MlflowClient(uri)
         now = RunStatus.from_string(client.get_run(run_id).info.status)
         if status != "FINISHED" or not RunStatus.is_terminated(now):
             client.set_terminated(run_id, status)

@@ -201,3 +201,15 @@ def test_run_that_does_not_exist_is_said_before_anything_starts(
     with pytest.raises(NoRunError, match="0" * 32):
         wrap("touch", str(tmp_path / "started"))
     assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize("uri", ["nothing://there", "sqlite:////dev/null/mlflow.db"])
+def test_store_that_cannot_be_used_is_said_in_one_sentence(
+    client: MlflowClient, wrap: Wrap, tmp_path: Path, uri: str
+) -> None:
+    """Whatever MLflow or a database raises for its address; the command is not started."""
+    mlflow.set_tracking_uri(uri)
+    with pytest.raises(NoRunError, match=uri) as error:
+        wrap("touch", str(tmp_path / "started"))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "started").exists()
