@@ -177,7 +177,7 @@ def find_run(run_id: str | None, store: Store) -> RunState:
         raise ValueError(f"run_id={named!r}: {error}") from None
     except UnsupportedModelRegistryStoreURIException:
         raise ValueError(f"tracking_uri={store.tracking_uri!r}: MLflow knows no such kind of store") from None
-    except (MlflowException, TimeoutError) as error:
+    except Exception as error:  # a database or a network raises anything, and the training has to begin
         logger.warning("it is not known yet whether MLflow has run %s. %s", named, error)
         return RunState(named)
 

@@ -99,9 +99,12 @@ def test_mistakes_are_one_sentence() -> None:
         find_run("0" * 32, Store("nothing://there"))
 
 
-def test_a_server_that_does_not_answer_is_believed(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "uri", [f"http://127.0.0.1:{free_port()}", "sqlite:////dev/null/mlflow.db"], ids=["server", "file"]
+)
+def test_a_store_that_does_not_answer_is_believed(uri: str, caplog: pytest.LogCaptureFixture) -> None:
     """A run named by its id is taken as it is while nobody can say; one warning."""
-    assert find_run("a" * 32, Store(f"http://127.0.0.1:{free_port()}")) == RunState("a" * 32)
+    assert find_run("a" * 32, Store(uri)) == RunState("a" * 32)
     assert "not known yet" in caplog.text
 
 
