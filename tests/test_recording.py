@@ -120,6 +120,7 @@ def simulate(hours: float, path: Path) -> tuple[list[int], int]:
             if number % 20 == 0:
                 send_all(backlog, store, "abc", {})
             if number % (readings // 10) == 0:
+                gc.collect()
                 memory.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
