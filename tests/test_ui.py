@@ -223,6 +223,7 @@ def watched(empty_store: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}"
 
 
+@pytest.mark.slow
 def test_system_metrics_of_any_program_are_lines_under_readable_names(
     watched: str, page: Page, screenshot: Callable[[str], None]
 ) -> None:
