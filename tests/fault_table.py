@@ -16,6 +16,7 @@ FAULTS = {
         "the server stays away",
         "kill -9; a new one after the study; mlflow-sysmetrics sync",
     ),
+    "server_is_away_all_the_time": ("and no run has been created", "the same, before the first trial"),
 }
 
 

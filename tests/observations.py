@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-LIMIT_S = 400.0
+LIMIT_S = 900.0
 _MARK = "OBSERVED "
 Observed = dict[str, Any]
 Observations = dict[str, Observed]  # by the case's name

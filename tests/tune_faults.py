@@ -40,6 +40,19 @@ class Reported(tune.Callback):
         self.results[trial.trial_id, result["loss"]] += 1
 
 
+class AtSetup(tune.Callback):
+    """Does something when the callbacks before it have been set up."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self.act = act
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"act": None}  # Tune keeps a copy for a restore
+
+    def setup(self, **info: Any) -> None:
+        self.act()
+
+
 def left(here: Place, reported: Reported, error: str | None) -> Observed:
     """What the store has in the end, counted."""
     trials, runs = here.trials(), here.runs()
@@ -116,10 +129,20 @@ def disk_is_full(kind: str, callback: CallbackClass, here: Place) -> Observed:
 
 def server_is_away_to_the_end(kind: str, callback: CallbackClass, here: Place) -> Observed:
     """The tracking server is killed, and a new one starts when the study is over; then `mlflow-sysmetrics sync`."""
+    return _away(kind, callback, here, lambda kill: AtResult(8, kill, here.folder / "away"))
+
+
+def server_is_away_all_the_time(kind: str, callback: CallbackClass, here: Place) -> Observed:
+    """The same, but it is killed before the first trial, so that no run has been created."""
+    return _away(kind, callback, here, AtSetup)
+
+
+def _away(
+    kind: str, callback: CallbackClass, here: Place, when: Callable[[Callable[[], None]], tune.Callback]
+) -> Observed:
     with _server(here) as server, environment(MLFLOW_SYSMETRICS_SPOOL=str(here.folder / "spool")):
-        away = AtResult(8, server.kill, here.folder / "away")
         mine = callback(server.uri, close_timeout_s=3.0)
-        reported, error = study(mine, kind, [{"steps": 16, "step_s": 0.3}] * 2, away)
+        reported, error = study(mine, kind, [{"steps": 16, "step_s": 0.3}] * 2, when(server.kill))
         server.start()
         for _ in range(2):  # the second has nothing to add
             sync = [sys.executable, "-m", "mlflow_sysmetrics.cli", "sync", "--tracking-uri", server.uri]
@@ -151,7 +174,8 @@ def _fill(file: Path) -> None:
 
 FAULTS: tuple[Callable[[str, CallbackClass, Place], Observed], ...] = (
     *(trial_raises, trial_is_killed, trial_is_killed_and_repeated),
-    *(server_is_killed_and_restarted, disk_is_full, server_is_away_to_the_end),
+    *(server_is_killed_and_restarted, disk_is_full),
+    *(server_is_away_to_the_end, server_is_away_all_the_time),
 )
 
 
