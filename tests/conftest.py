@@ -92,6 +92,11 @@ def wait_until(condition: Callable[[], object], timeout_s: float, what: str, eve
         time.sleep(every_s)
 
 
+def heed_interrupts() -> None:
+    """Give Ctrl-C its usual effect in a new process, which it lacks where the tests run in a shell's background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Command:
     """A running command in a session of its own, its output in files, and all processes that come from it."""
 
@@ -102,8 +107,9 @@ class Command:
         self.began = time.monotonic()
         with self._out.open("w") as out, self._err.open("w") as err:
             self.process = subprocess.Popen(
-                arguments, cwd=cwd, env=env | {MARK: self.mark}, stdout=out, stderr=err, start_new_session=True
-            )
+                arguments, cwd=cwd, env=env | {MARK: self.mark}, stdout=out, stderr=err, start_new_session=True,
+                preexec_fn=heed_interrupts,
+            )  # fmt: skip
         self._seen: dict[psutil.Process, str] = {}
 
     @property
