@@ -100,6 +100,8 @@ class Sink:
             raise ValueError(f"capacity={capacity!r}: at least one point has to fit")
         self.lost = 0
         self.refused = 0
+        self._away_s = 0.0
+        self._away_since: float | None = None
         self._store = store
         self._every_s = every_s
         self._capacity = capacity
@@ -207,6 +209,12 @@ class Sink:
         with self._lock:
             return list(self._open)
 
+    @property
+    def away_s(self) -> float:
+        """For how long in all, up to now, the store has taken nothing that was sent to it."""
+        since = self._away_since
+        return self._away_s + (0.0 if since is None else self._clock() - since)
+
     def run_id(self, key: Hashable) -> str | None:
         """MLflow's id of the last run with this key; None until the store has created it."""
         with self._lock:
@@ -284,12 +292,14 @@ class Sink:
                     else:  # it goes on since
                         run.goes_on = True
         except Exception as error:
+            self._away_since = self._clock() if self._away_since is None else self._away_since
             if not run.retry_s:
                 logger.warning("MLflow does not take the data of run %r; it waits. %s", run.name or run.run_id, error)
             longest = _LAST_RETRY_S if self._deadline is None else _FIRST_RETRY_S
             run.retry_s = min(max(2 * run.retry_s, _FIRST_RETRY_S), longest)
             run.next_write = self._clock() + run.retry_s
         else:
+            self._away_s, self._away_since = self.away_s, None
             run.retry_s = 0.0
             run.next_write = self._clock() + self._every_s
 

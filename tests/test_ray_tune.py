@@ -451,6 +451,7 @@ def test_payload_is_made_of_plain_values() -> None:
         pytest.param(
             "Traceback (most recent call last):\n  File x\nValueError: no\n\n", "ValueError: no", id="last-line"
         ),
+        pytest.param("Error: x\nIt died. Some common causes include: (1) a\n", "It died.", id="without-guesses"),
         pytest.param(None, "unknown error", id="none"),
         pytest.param("\n \n", "unknown error", id="blank"),
     ],

@@ -335,6 +335,21 @@ def test_pause_after_failures_grows_to_half_a_minute() -> None:
     assert sink.close(1e6)
 
 
+def test_time_in_which_the_store_takes_nothing_is_told() -> None:
+    """From the first request that failed to the next that did not, and up to now while there is none."""
+    clock = SimpleNamespace(now=10.0)
+    store = ScriptedStore(lambda request, run: clock.now < 15.0)
+    sink = started(store, clock=lambda: clock.now)
+    assert sink.away_s == 0.0
+    sink.create("key", experiment_id="0", name="run")
+    store.until(lambda: store.attempts == 1)
+    clock.now = 15.0
+    store.until(lambda: store.done)
+    assert sink.close()
+    clock.now = 20.0
+    assert sink.away_s == 5.0
+
+
 def test_caller_never_waits_for_the_store() -> None:
     """While the store holds the thread in a request, every method returns; what they queued is written later."""
     store = ScriptedStore()

@@ -7,6 +7,7 @@ from collections import Counter
 from mlflow_sysmetrics.ray_tune.endings import SWEPT, Ending
 
 _WORDS = {"FINISHED": "came to their end", "KILLED": "were stopped before", "FAILED": "failed"}
+_AWAY_S = 1.0  # shorter ones are nobody's concern
 
 
 class Outcome:
@@ -38,14 +39,19 @@ class Outcome:
             "failed": float(self._counts["FAILED"]),
         }
 
-    def text(self, lost: int, refused: int) -> str:
-        """What happened, for the run's description; `lost` and `refused` points are not in MLflow."""
+    def text(self, lost: int, refused: int, away_s: float = 0.0) -> str:
+        """What happened, for the run's description.
+
+        `lost` and `refused` points are not in MLflow, which took nothing for `away_s`.
+        """
         parts = [f"{count} {_WORDS[status]}" for status, count in self._counts.items()]
         sentences = [f"**{self._counts.total()} trials**: {', '.join(parts) or 'none began'}."]
         if self._swept:
             sentences.append(f"{self._swept} were still running when the experiment ended.")
         if self._error:
             sentences.append(f"The first error was `{self._error}`.")
+        if away_s >= _AWAY_S:
+            sentences.append(f"MLflow took no data for {away_s:.0f} s; what waited was written afterwards.")
         if lost:
             sentences.append(f"{lost} points could not be kept while MLflow was away and are missing.")
         if refused:

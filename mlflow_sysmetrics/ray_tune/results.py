@@ -19,6 +19,7 @@ from mlflow_sysmetrics.points import Point
 PAYLOAD_KEY = "sysmetrics"
 STOP_KEY = "sysmetrics_stop"  # in a result that a CriteriaStopper has ended the trial for: tags that say why
 MEASURES_ITSELF = "sysmetrics_measures_itself"  # true of a trainable class whose payloads hold its process's series
+_GUESSES = " Some common causes include"  # which Ray adds where a process has died
 _NOT_METRICS = frozenset(AUTO_RESULT_KEYS) | {
     "done",
     "trial_id",
@@ -68,7 +69,8 @@ def error_line(trial: Trial) -> str:
     """Why a trial failed: the last line of its traceback, which is the exception and its message. Never raises."""
     try:
         # The file on this machine: the copy that Trial.get_error() reads is made later.
-        return Path(trial.error_file).read_text().strip().splitlines()[-1]
+        line = Path(trial.error_file).read_text().strip().splitlines()[-1]
+        return line.partition(_GUESSES)[0]
     except (OSError, TypeError, IndexError, UnicodeError):
         return "unknown error"
 

@@ -163,5 +163,5 @@ class TrialRuns:
         outcome, now_ms = self._outcome, int(time.time() * 1000)
         figures = outcome.figures | {"elapsed_s": time.time() - self._began}
         self.log(_STUDY, [Point(name, value, now_ms, 0) for name, value in figures.items()])
-        text = outcome.text(self._sink.lost, self._sink.refused)
+        text = outcome.text(self._sink.lost, self._sink.refused, self._sink.away_s)
         self._sink.end(_STUDY, outcome.status, tags={MLFLOW_RUN_NOTE: text})
