@@ -30,7 +30,7 @@ def row(*cells: object) -> None:
 
 def show(case: str, kind: str, observed: Observed) -> bool:
     """Print a row; whether it is right."""
-    wrong = wrong_with(observed)
+    wrong = wrong_with(case, observed)
     counts = [observed.get(name, "?") for name in ("reported", "stored", "twice", "running")]
     statuses = ", ".join(f"{number} {status}" for status, number in Counter(observed.get("trials", ())).items())
     says = "; ".join([statuses, *observed.get("says", ())])

@@ -18,9 +18,15 @@ FAULTS = {
     ),
     "server_is_away_all_the_time": ("and no run has been created", "the same, before the first trial"),
 }
+# What the runs say of it.
+WORDS = dict.fromkeys(FAULTS, "MLflow took no data for") | {
+    "trial_raises": "The first error was `RuntimeError: broken`",
+    "trial_is_killed": "worker process has died",
+    "trial_is_killed_and_repeated": "worker process has died",
+}
 
 
-def wrong_with(observed: Observed) -> list[str]:
+def wrong_with(fault: str, observed: Observed) -> list[str]:
     """What is wrong with what is left of a study."""
     if "broken" in observed:
         return [str(observed["broken"])]
@@ -29,6 +35,6 @@ def wrong_with(observed: Observed) -> list[str]:
         "results are lost": observed["stored"] < observed["reported"] or not observed["reported"],
         "something is there twice": observed["twice"] > 0,
         "runs are left RUNNING": observed["running"] > 0,
-        "nothing says what happened": not observed["says"],
+        "nothing says what happened": not any(WORDS[fault] in text for text in observed["says"]),
     }
     return [what for what, is_so in wrong.items() if is_so]
