@@ -76,6 +76,8 @@ def main() -> None:
     import ray
     from ray.cluster_utils import Cluster
 
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what Ray prints, such as a node's death, is no answer
     head, *others = json.loads(sys.argv[1])
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": head, "include_dashboard": False})
     by_id = {node.node_id: node for node in [cluster.add_node(num_cpus=cpus) for cpus in others]}
@@ -108,10 +110,10 @@ def main() -> None:
         return len(by_id)
 
     commands: dict[str, Any] = {"imports": imports, "work": work, "kill": kill, "others": lambda: list(by_id)}
-    print(json.dumps(cluster.address), flush=True)
+    print(json.dumps(cluster.address), file=answers, flush=True)
     for line in sys.stdin:
         command, *arguments = line.split()
-        print(json.dumps(commands[command](*arguments)), flush=True)
+        print(json.dumps(commands[command](*arguments)), file=answers, flush=True)
     ray.shutdown()
     cluster.shutdown()
 

@@ -1,4 +1,4 @@
-"""A real ``mlflow server`` with a SQLite store of its own, for tests and benchmarks."""
+"""A real ``mlflow server`` for tests and benchmarks, with a SQLite store of its own or on another database."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ class TrackingServer:
     It can be killed and started again.
     """
 
-    def __init__(self, folder: Path, database: Path | None = None) -> None:
+    def __init__(self, folder: Path, database: Path | None = None, store_uri: str | None = None) -> None:
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
-        self._folder, self._database = folder, database or folder / "mlflow.db"
+        self._folder = folder
+        self._store_uri = store_uri or f"sqlite:///{database or folder / 'mlflow.db'}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, timeout_s: float = 90.0) -> None:
@@ -39,7 +40,7 @@ class TrackingServer:
         command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"]
         with (self._folder / "server.log").open("a") as log:
             self._process = server = subprocess.Popen(
-                [*command, "--backend-store-uri", f"sqlite:///{self._database}"],
+                [*command, "--backend-store-uri", self._store_uri],
                 cwd=self._folder,
                 env=kept | {"MLFLOW_DISABLE_TELEMETRY": "true"},
                 stdout=log,
@@ -62,9 +63,12 @@ class TrackingServer:
 
 
 @contextlib.contextmanager
-def tracking_server(folder: Path, timeout_s: float = 90.0) -> Iterator[int]:
-    """Start the server on the store in a folder, which is made if there is none; give its port; end it at last."""
-    server = TrackingServer(folder)
+def tracking_server(folder: Path, timeout_s: float = 90.0, store_uri: str | None = None) -> Iterator[int]:
+    """Start the server on the store in a folder, which is made if there is none; give its port; end it at last.
+
+    ``store_uri`` is a database to be used instead.
+    """
+    server = TrackingServer(folder, store_uri=store_uri)
     try:
         server.start(timeout_s)
         yield server.port
