@@ -46,7 +46,7 @@ class Earlier:
         return [trial for trial in trials if identity(trial.searched) not in done]
 
     def in_order(self, records: dict[str, TrialRecord], trials: Iterable[Configuration]) -> dict[str, TrialRecord]:
-        """The records of a search in the order in which one that was never interrupted would have begun them."""
+        """The records of a search in the order of its configurations, whichever command has run them."""
         if not self.done:
             return records
         places = {identity(trial.searched): place for place, trial in enumerate(trials)}

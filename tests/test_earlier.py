@@ -210,7 +210,7 @@ def test_all_trials_of_a_large_study_are_read(client: MlflowClient, study: Run, 
     assert found.left(TRIALS) == []
 
 
-def test_records_are_in_the_order_of_a_search_that_was_not_interrupted(client: MlflowClient, study: Run) -> None:
+def test_records_are_in_the_order_of_the_configurations(client: MlflowClient, study: Run) -> None:
     """So that of two equally good trials the same one is the best."""
     _trial(client, study, TRIALS[2], "FINISHED", **_end(ENDED))
     found = earlier.read(client, study, TRIALS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import re
 import socket
 import sys
@@ -12,13 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
+import psutil
 import pytest
 from click.testing import CliRunner
 from conftest import Command, Finished, RunProject, Study, clean_environment, copy_store, store_uri
 from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from study_settings import study_settings
 
+from entrypoints import journal
 from entrypoints.early_stop import early_stop
+from entrypoints.options import Limits
 from entrypoints.report import report
+from entrypoints.runs import KIND
+from entrypoints.trial_end import TrialEnd
 from entrypoints.tune import tune
 
 WITHIN_S = 15.0
@@ -154,6 +163,7 @@ DO = (
 )
 LIMITS = {"criteria", "predict", "scheduler"}
 OF_REPORT = {"study", "metric", "mode"}
+RUNS = ("ended", "limited", "changed", "early", "running", "elsewhere", "trial", "foreign")
 FILES: dict[str, str | bytes] = {
     "table.xlsx": b"PK",
     "empty.csv": "",
@@ -262,6 +272,23 @@ BAD_INPUTS = [
     _bad("no-id", "study=a,,b: ", "auto or run ids separated by commas", study="a,,b"),
     _bad("nothing-to-report", "dataset=diabetes: ", "-e tune", "study=<run id>", dataset="diabetes", study="auto"),
     _bad("mode", "mode=best: ", "auto or min or max", mode="best"),
+    _bad("no-id-to-resume", "resume=: ", "none or the run id of a study", resume=""),
+    _bad("no-run-to-resume", "resume=nowhere: MLflow has no run with this id", "run id", resume="nowhere"),
+    _bad("no-study", "resume=<trial>: this run is no study but of the kind trial", "<ended>", resume="<trial>"),
+    _bad("foreign-run", "resume=<foreign>: this run is no study but of the kind unknown", "tune", resume="<foreign>"),
+    _bad("nothing-left", "resume=<ended>: study ended is finished", "nothing to resume", resume="<ended>"),
+    _bad("never-began", "resume=<early>: this study holds no settings.json", "new study", resume="<early>"),
+    _bad("still-run", "resume=<running>: study running is run by another command, process ", resume="<running>"),
+    _bad("run-elsewhere", "resume=<elsewhere>: ", "on another-machine", "'KILLED'", resume="<elsewhere>"),
+    _bad("other-data", "resume=<changed>: its dataset, ", "no longer what the study began with", resume="<changed>"),
+    _bad("of-tune", "resume=<ended>: this is a study of tune", "-e tune", resume="<ended>", predict="on"),
+    _bad("of-early-stop", "resume=<limited>: this is a study of early_stop", "-e early_stop", resume="<limited>"),
+    _bad("other-seed", "seed=3: the study <ended> has seed=0", "leave seed out", resume="<ended>", seed="3"),
+    _bad("other-limits", "predict=off: the study <limited> has predict=on", resume="<limited>", predict="off"),
+    _bad(
+        *("other-rates", "learning_rates=0.5: the study <ended> has learning_rates=0.01", "leave learning_rates out"),
+        **{"resume": "<ended>", "learning_rates": "0.5"},
+    ),
 ]
 
 
@@ -285,11 +312,44 @@ def here(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         mlflow.set_tracking_uri(before)
 
 
+@pytest.fixture(scope="module")
+def resumable(here: Path) -> dict[str, str]:
+    """The ids, by name, of runs that a command may be asked to continue."""
+    client, one = MlflowClient(), study_settings(batch_sizes=(64,), learning_rates=(0.01,), alphas=(0.001,))
+    ids = {name: client.create_run("0", run_name=f"study {name}").info.run_id for name in RUNS}
+    for name in set(RUNS) - {"trial", "foreign"}:
+        client.set_tag(ids[name], KIND, "study")
+    for name in ("ended", "limited", "changed"):
+        limits = Limits(None, True, "none") if name == "limited" else None
+        client.log_text(ids[name], json.dumps(journal.described(one, limits)), journal.SETTINGS)
+    client.set_tag(ids["changed"], "sysmetrics.study_key", "of other data")
+    parent = psutil.Process(os.getppid())  # lives as long as this process
+    for name, node in {"running": platform.node(), "elsewhere": "another-machine"}.items():
+        about = {journal.NODE: node, journal.PID: parent.pid, journal.SINCE: parent.create_time()}
+        client.log_batch(ids[name], tags=[RunTag(key, str(value)) for key, value in about.items()])
+    own = {KIND: "trial", "mlflow.parentRunId": ids["ended"], "sysmetrics.trial_id": "0", **TrialEnd([]).tags}
+    searched = {"algorithm": "linear", "batch_size": 64, "learning_rate": 0.01, "alpha": 0.001}
+    params = [Param(name, str(value)) for name, value in (searched | one.shared).items()]
+    client.log_batch(ids["trial"], [Metric("elapsed_s", 1.0, 0, 0)], params, [RunTag(*tag) for tag in own.items()])
+    for name in set(RUNS) - {"running", "elsewhere"}:
+        client.set_terminated(ids[name], "FINISHED")
+    return ids
+
+
 @pytest.mark.parametrize(("options", "says", "allowed"), BAD_INPUTS)
 def test_every_bad_input_is_answered_in_one_sentence(
-    here: Path, options: dict[str, str], says: str, allowed: tuple[str, ...]
+    here: Path, resumable: dict[str, str], options: dict[str, str], says: str, allowed: tuple[str, ...]
 ) -> None:
     """All that is printed is one line: what was given, what is allowed, and what to do. No trial is run."""
+
+    def named(text: str) -> str:
+        return re.sub(r"<(\w+)>", lambda match: resumable.get(match[1], match[0]), text)
+
+    options, says, allowed = (
+        {name: named(value) for name, value in options.items()},
+        named(says),
+        (*map(named, allowed),),
+    )
     command = report if options.keys() & OF_REPORT else early_stop if options.keys() & LIMITS else tune
     result = CliRunner().invoke(command, [part for name, value in options.items() for part in (f"--{name}", value)])
     assert result.exit_code == 1
