@@ -41,6 +41,21 @@ def test_finished_figures_are_those_of_trials_that_came_to_their_end() -> None:
     assert ledger.brief(_of(8)).finished == ({"training_time_s": 1.0, "val_loss": 0.5}, {"training_time_s": 3.0})
 
 
+def test_ledger_of_a_study_that_goes_on_knows_the_trials_that_are_done() -> None:
+    """It says what one would that has seen all of them."""
+    trials = [
+        (_of(size), {"training_time_s": size / 100}, {"training_time_s": size / 90}, size % 3 > 0) for size in SIZES
+    ]
+    seen = _ledger()
+    for trial in trials:
+        seen.record(*trial)
+    again = Ledger(ROWS, NAMED, earlier=trials)
+    brief = again.brief(_of(48))
+    assert brief.predictions.keys() == {"training_time_s"}
+    assert len(brief.finished) == len(SIZES)
+    assert brief == seen.brief(_of(48))
+
+
 @pytest.mark.parametrize(
     ("trials", "known"),
     [pytest.param(LEAST_DEGREES, False, id="too few"), pytest.param(LEAST_DEGREES + 1, True, id="enough")],

@@ -44,6 +44,17 @@ def test_progress_says_trials_best_and_time(clock: Clock) -> None:
     assert stream.getvalue() == "2/8 trials, best val_rmse 0.6581, 30 s elapsed, about 1 min 30 s left\n"
 
 
+def test_progress_of_a_study_that_goes_on_knows_what_is_done(clock: Clock) -> None:
+    """Only the trials of this command say how long the others take: one took 30 s, and three are left."""
+    stream = io.StringIO()
+    progress = Progress(8, "val_rmse", stream, clock, done=4)
+    progress.trial_started()
+    clock.now += 30
+    progress.trial_ended()
+    progress.show(0.65812)
+    assert stream.getvalue() == "5/8 trials, best val_rmse 0.6581, 30 s elapsed, about 1 min 30 s left\n"
+
+
 def test_progress_counts_time_from_the_first_trial(clock: Clock) -> None:
     """Later starts do not move it."""
     stream = io.StringIO()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from entrypoints.errors import UserError
-from entrypoints.search_space import is_distribution, parse
+from entrypoints.search_space import described, is_distribution, parse
 
 ENDS = "; give a list of values for each hyperparameter, such as "
 
@@ -199,6 +199,17 @@ def test_text_that_is_no_grid_is_refused_in_one_sentence(folder: Path, text: str
     assert ENDS in rest
     assert len(message) < 400
     assert "\n" not in message
+
+
+def test_space_is_described_by_what_it_was_made_of() -> None:
+    """So that a study that goes on draws the same values."""
+    given = {
+        "alpha": {"loguniform": [1e-5, 0.1]},
+        "layers": [[8], [16, 4]],
+        "n": {"integers": [2, 7]},
+        "shuffle": [True],
+    }
+    assert described(parse(json.dumps(given), Path())) == given
 
 
 def test_text_of_several_lines_is_answered_in_one() -> None:

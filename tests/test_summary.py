@@ -265,6 +265,32 @@ def test_error_of_the_forecast_is_above_zero_where_it_was_too_long(
     assert logged.get("forecast_error_percent") == (None if percent is None else pytest.approx(percent))
 
 
+def test_tables_of_a_study_that_goes_on_take_the_place_of_the_earlier_ones(summarised: RecordedRun) -> None:
+    """MLflow would add the rows to those that are there."""
+    run = summarised.client.create_run(summarised.experiment_id)
+    with mlflow.start_run(run_id=run.info.run_id):
+        again = RecordedRun.of(summarised.client, run)
+        for record in (_record(_trial("good"), not_started=4), _mixed()):
+            summary.log_tables(again, record, SETTINGS)
+    for file in ("trials.json", "folds.json"):
+        first = load_dict(f"{summarised.client.get_run(summarised.run_id).info.artifact_uri}/{file}")
+        assert load_dict(f"{run.info.artifact_uri}/{file}") == first
+
+
+def test_time_of_a_study_that_goes_on_counts_what_was_done_before(summarised: RecordedRun) -> None:
+    """Nobody knows how wrong the forecast was."""
+    run = summarised.client.create_run(summarised.experiment_id)
+    record = _record(_trial("good"))
+    record.before_s = 100.0
+    with mlflow.start_run(run_id=run.info.run_id):
+        again = RecordedRun.of(summarised.client, run)
+        summary.log_study(again, SETTINGS, bundled("red_wine"), record, {"test_rmse": 0.64}, expected_seconds=34.0)
+    metrics = summarised.client.get_run(run.info.run_id).data.metrics
+    assert metrics["search_time_s"] == 142.5
+    assert 100.0 < metrics["elapsed_s"] < 160.0
+    assert "forecast_error_percent" not in metrics
+
+
 def test_study_run_has_the_dataset_as_an_input(summarised: RecordedRun) -> None:
     """By name, with its place at OpenML."""
     (given,) = summarised.client.get_run(summarised.run_id).inputs.dataset_inputs
