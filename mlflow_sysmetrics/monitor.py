@@ -204,7 +204,9 @@ class Monitor:
     def _close_window(self) -> None:
         """Put the window among those to drain, unless nothing could be read in it."""
         if self._sums:
-            mean = {name: total / self._counts[name] for name, total in self._sums.items()}
+            # A rounded mean of equal readings may lie above them.
+            means = {name: total / self._counts[name] for name, total in self._sums.items()}
+            mean = {name: min(value, self._maxima[name]) for name, value in means.items()}
             time_ms = int(self._wall_clock() * 1000)
             self._windows.append(Window(self._number, time_ms, self._samples, mean, self._maxima))
             if len(self._windows) > self._max_windows:
