@@ -23,6 +23,7 @@ from entrypoints import ledger
 from entrypoints.costs import metrics
 from entrypoints.stopping import DIVERGED, Stopping
 from entrypoints.trial import RESULT_EVERY_S, Trial
+from entrypoints.trial_end import TrialEnd
 from mlflow_sysmetrics.criteria import Criteria
 from mlflow_sysmetrics.points import Point
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
@@ -109,6 +110,7 @@ def test_trial_ends_with_its_figures_and_tags(trial: Trial) -> None:
     assert carried["tags"]["sysmetrics.pid"] == str(os.getpid())
     assert carried["tags"]["sysmetrics.diverged"] == "false"
     assert {"sysmetrics.node", "sysmetrics.memory_definition"} <= set(carried["tags"])
+    assert TrialEnd.read(carried["tags"]) == TrialEnd(last["folds"])
 
 
 def test_trial_hands_over_each_point_once(trial: Trial) -> None:
@@ -356,6 +358,11 @@ def test_trial_that_will_break_its_training_time_ends_long_before(begin: Begin) 
     assert result["step"] == int(tags["stop_step"]) < 1000
     assert result["figures"]["training_time_s"] < 5
     assert tags["stop_reason"] == f"training_time_s<=10 predicted at step {result['step']}: {tags['stop_prediction']}"
+    end = TrialEnd.read(result[PAYLOAD_KEY]["tags"])
+    assert end
+    assert (end.folds, end.ending) == ([], result["ending"])
+    assert end.expected
+    assert end.expected["training_time_s"] == pytest.approx(result["ending"].prediction.value, rel=0.1)
 
 
 @pytest.mark.parametrize("metric", ["inference_latency_ms", "model_size_kb"])
