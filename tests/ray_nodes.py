@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import venv
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,8 @@ class Nodes:
 def ray_nodes(folder: Path, cpus: list[int]) -> Iterator[Nodes]:
     """Start a cluster with a node for each number of cores, the head first; its files are in a folder."""
     python = python_without_project(folder / "python")
+    # Ray notes the last cluster in a place that all look at: others on this machine would join this one.
+    scratch = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # names of sockets must be short
     script = shutil.copy(__file__, folder)
     ours = ("MLFLOW_", "RAY_", "TUNE_", "PYTHONPATH", "OMP_", "OPENBLAS_", "MKL_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
@@ -59,7 +62,7 @@ def ray_nodes(folder: Path, cpus: list[int]) -> Iterator[Nodes]:
         process = subprocess.Popen(
             [str(python), str(script), json.dumps(cpus)],
             cwd=folder,
-            env=env | {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"},
+            env=env | {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_TMPDIR": scratch},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -69,6 +72,7 @@ def ray_nodes(folder: Path, cpus: list[int]) -> Iterator[Nodes]:
         yield Nodes(process)
     finally:
         process.communicate(timeout=60)  # the end of its input ends it
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def main() -> None:
