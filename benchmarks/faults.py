@@ -9,6 +9,7 @@ small disk of its own that can be filled.
 
 from __future__ import annotations
 
+import logging
 import sys
 import tempfile
 from collections import Counter
@@ -40,6 +41,7 @@ def show(case: str, kind: str, observed: Observed) -> bool:
 
 
 def main() -> int:
+    logging.disable(logging.INFO)  # of MLflow, which makes a store
     row("fault", "what was done", "reported", "in the store", "twice", "left RUNNING", "what the runs say", "right")
     row(*["---"] * 8)
     right = []

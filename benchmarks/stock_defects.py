@@ -8,6 +8,7 @@ one of ours is wrong.
 
 from __future__ import annotations
 
+import logging
 import sys
 import tempfile
 import time
@@ -44,6 +45,7 @@ def show(stock: Observations, ours: Observations) -> int:
 
 
 def main() -> int:
+    logging.disable(logging.INFO)  # of MLflow, which makes a store
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         empty = new_store(Path(folder))

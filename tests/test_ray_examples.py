@@ -22,7 +22,7 @@ from ray.tune import examples
 
 EXAMPLES = Path(str(examples.__file__)).parent
 CALLBACK = "mlflow_sysmetrics.ray_tune.SystemMetricsCallback"
-LIMIT_S = 300.0
+LIMIT_S = 600.0
 FINAL = {"FINISHED", "KILLED", "FAILED"}
 pytestmark = pytest.mark.slow
 
