@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import logging
 import os
 import re
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ import mlflow_sysmetrics
 from entrypoints import SET_HERE, WORKER_SETTINGS, workers
 from entrypoints.cleaning import one_line
 from entrypoints.errors import UserError
+from entrypoints.tables import shorten
 
 LOCAL, AUTO = "local", "auto"
 LISTENS_WITHIN_S = 5.0
@@ -152,6 +154,21 @@ def _refusal(address: str, error: Exception) -> str:
         f"ray_address={address}: Ray does not connect ({one_line(error)}); run the study on a node of that cluster, "
         "with the environment of its other jobs"
     )
+
+
+@contextlib.contextmanager
+def workers_can(address: str | None) -> Iterator[None]:
+    """Turn what workers of a cluster cannot do into a sentence, as when a library is missing there."""
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        if address is None:
+            raise
+        why = str(error).strip().splitlines()[-1]
+        raise UserError(
+            f"ray_address={address}: a worker does not run the study's code ({shorten(why, 200)}); install the "
+            "libraries of conda.yaml on each node, at the versions of this machine"
+        ) from error
 
 
 def nodes() -> int:

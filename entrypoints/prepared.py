@@ -131,6 +131,8 @@ def store(client: MlflowClient, run_id: str, table: Table, request: Request) -> 
     """
     import ray.data  # Ray Data is needed only where something is written
 
+    from entrypoints.workers import beside_the_driver
+
     split = split_for(table, request)
     split_text = json.dumps(split.to_json())
     about = {
@@ -146,7 +148,11 @@ def store(client: MlflowClient, run_id: str, table: Table, request: Request) -> 
     with tempfile.TemporaryDirectory() as folder:
         ray.data.DataContext.get_current().enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        ray.data.from_pandas(table.frame).repartition(1).write_parquet(str(Path(folder, _TABLE)))
+        ray.data.from_pandas(table.frame).repartition(1).write_parquet(
+            str(Path(folder, _TABLE)),
+            # A folder of this machine, whose node may have no cores for trials.
+            ray_remote_args={"num_cpus": 0, "scheduling_strategy": beside_the_driver()},
+        )
         Path(folder, _SPLIT).write_text(split_text)
         Path(folder, _ABOUT).write_text(json.dumps(about, indent=1))
         client.log_artifacts(run_id, folder)

@@ -47,7 +47,8 @@ class Record(tune.Callback):
     """Follows the search on the driver: each trial's last figures, the best so far, progress on the terminal.
 
     ``planned`` is how many trials there would be without a time limit, ``earlier`` are those that an interrupted
-    command has run, which took it ``before_s``.
+    command has run, which took it ``before_s``. ``restarts`` counts the deaths of processes and nodes after which a
+    trial began again.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Record(tune.Callback):
         self.last_end: float | None = None
         self.planned = progress.total
         self.before_s = before_s
+        self.restarts = 0
         self._task = task
         self._score = f"val_{score_name(task)}"
         self._progress = progress
@@ -87,6 +89,10 @@ class Record(tune.Callback):
         """Note that the trial has failed, and why."""
         record = self._end(trial)
         record.status, record.error = "FAILED", error_line(trial)
+
+    def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Count that the trial begins again; what it knows until then it says anew."""
+        self.restarts += 1
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         """Keep the terminal's line up to date."""

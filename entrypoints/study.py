@@ -113,7 +113,8 @@ def run_study(run: RecordedRun, plan: Plan, earlier: Earlier = NOTHING) -> None:
         click.echo(f"Data: {summary.data_line(data, prepare_run_id, reused)}")
         stages.end("data")
         ray_up.result()
-        expected = forecast(trials, data, cpus)
+        with cluster.workers_can(plan.cluster):
+            expected = forecast(trials, data, cpus)
         _announce(run, plan, cpus, expected, earlier)
         stages.end("forecast")
         record = search(run, data, trials, cpus, settings, replace(rules, observed=expected.observed), earlier)

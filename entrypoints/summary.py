@@ -148,6 +148,7 @@ def _metrics(
         "trials": float(len(trials)),
         "stopped": float(counts["KILLED"]),
         "failed": float(counts["FAILED"]),
+        "restarts": float(record.restarts),
         "diverged": float(sum(trial.diverged for trial in trials)),
         "search_time_s": record.search_s,
         "forecast_time_s": expected_seconds,
@@ -195,6 +196,7 @@ cost its own process. The best has val_{score} **{best.figures[f"val_{score}"]:.
 part it has test_{score} **{best_figures[f"test_{score}"]:.4f}** and is logged here as `model`.
 {f"{diverged} trials diverged and are never the best." if diverged else ""}
 {f"{limited}." if limited else ""}
+{f"{record.restarts} times a trial began again because its process or node had died." if record.restarts else ""}
 
 Open next:
 - [All trials, sorted by val_{score}, as charts]({_trials_view(run, data)}) or

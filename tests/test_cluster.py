@@ -14,6 +14,7 @@ import pytest
 from conftest import ROOT, STUDY, Command, Finished, Study, children, clean_environment, runs_of_kind, wait_until
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from ray.exceptions import RayError
 from ray_nodes import Nodes, ray_nodes
 from tracking_server import tracking_server
 
@@ -95,6 +96,18 @@ def test_another_version_is_refused_with_both() -> None:
     error = RuntimeError(f"{text}was started with:\n    Ray: 2.60.0\n    Python: 3.11.7\n")
     says = cluster._refusal("auto", error)
     assert "the cluster runs Ray 2.1.0 on Python 3.9.1, and the study Ray 2.60.0 on Python 3.11.7; run it" in says
+
+
+def test_worker_without_the_libraries_is_said_in_a_sentence() -> None:
+    """The last line of Ray's report names what is missing; on a Ray of the study's own it is an error like another."""
+    error = RayError("ray::time_kinds()\n  Traceback\nModuleNotFoundError: No module named 'sklearn'")
+    with (
+        pytest.raises(UserError, match=r"No module named 'sklearn'\); install the libraries"),
+        cluster.workers_can("auto"),
+    ):
+        raise error
+    with pytest.raises(RayError), cluster.workers_can(None):
+        raise error
 
 
 @dataclass
@@ -254,7 +267,10 @@ def test_study_survives_the_death_of_a_node(scaled: Scaled) -> None:
     scaled.nodes.ask("kill", victim.data.tags["sysmetrics.ray_node_id"])
     done = command.wait(300)
     assert done.exit_code == 0, done.stderr
-    trials = children(scaled.client, runs_of_kind(scaled.client, "study")[0], "trial")
+    study = runs_of_kind(scaled.client, "study")[0]
+    assert study.data.metrics["restarts"] >= 1
+    assert "began again" in study.data.tags["mlflow.note.content"]
+    trials = children(scaled.client, study, "trial")
     assert len({run.data.tags["mlflow.runName"] for run in trials}) == len(trials) == 6
     assert {run.info.status for run in trials} == {"FINISHED"}
     again = next(run for run in trials if run.info.run_id == victim.info.run_id)

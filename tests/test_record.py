@@ -155,6 +155,15 @@ def test_trials_that_still_run_at_the_end_were_cut_off() -> None:
     assert record.last_end > before
 
 
+def test_record_of_a_trial_that_began_again_is_that_of_its_last_attempt() -> None:
+    """The death is counted, the trial once."""
+    record = _record(total=1)
+    record.on_trial_start(0, [], _trial("a"))
+    record.on_trial_recover(0, [], _trial("a"))
+    _run(record, _trial("a", {"figures": {"val_rmse": 0.9}}))
+    assert (record.restarts, len(record.trials), record.trials["a"].status) == (1, 1, "FINISHED")
+
+
 def test_record_says_how_many_trials_were_planned() -> None:
     """Those that a time limit left no time for are in no other count."""
     record = _record(total=8)

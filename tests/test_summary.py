@@ -232,6 +232,7 @@ def test_study_run_holds_its_own_summary(summarised: RecordedRun) -> None:
         "trials": 5,
         "stopped": 1,
         "failed": 1,
+        "restarts": 0,
         "diverged": 1,
         "search_time_s": 42.5,
         "forecast_time_s": 34.0,

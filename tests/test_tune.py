@@ -28,7 +28,7 @@ TAGS = (
 )
 REPORTS = list(range(100, 2001, 100))
 SUMMARY = {
-    *("best_val_rmse", "test_rmse", "test_loss", "trials", "stopped", "failed", "diverged"),
+    *("best_val_rmse", "test_rmse", "test_loss", "trials", "stopped", "failed", "restarts", "diverged"),
     *("elapsed_s", "search_time_s", "forecast_time_s", "forecast_error_percent"),
 }
 NETWORK = "sklearn.neural_network.MLPClassifier"
