@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, store_uri
+from conftest import ROOT, copy_store, store_uri
 from mlflow import MlflowClient
 
 SCALE_OUT = (ROOT / "docs" / "scale-out.md").read_text()
@@ -14,9 +14,9 @@ FILTERS = [line for block in re.findall(r"```text\n(.*?)```", SCALE_OUT, re.DOTA
 
 
 @pytest.fixture(scope="module")
-def client(new_store: Path) -> MlflowClient:
+def client(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
     """Of a store with a trial that no filter but those of its own figures finds."""
-    client = MlflowClient(store_uri(new_store))
+    client = MlflowClient(store_uri(copy_store(new_store, tmp_path_factory.mktemp("store"))))
     run = client.create_run("0", tags={"mlflow.parentRunId": "s", "sysmetrics.feasible": "true"})
     client.log_metric(run.info.run_id, "val_rmse", 0.65)
     client.log_metric(run.info.run_id, "peak_memory_mb", 200.0)
