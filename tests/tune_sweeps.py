@@ -116,7 +116,13 @@ def trainables() -> dict[str, Any]:
 
     def result(case: dict[str, Any], number: int) -> dict[str, Any]:
         time.sleep(case.get("step_s", 0.05))
+        if "begun" in case:
+            Path(case["begun"]).touch()
         if case.get("fails") == number:
+            for _ in range(600):  # until the other trial has begun, if it is to wait for that
+                if Path(case.get("after", "/")).exists():
+                    break
+                time.sleep(0.1)
             raise RuntimeError("broken")
         if case.get("killed") == number and not Path(case["once"]).exists():
             Path(case["once"]).touch()
