@@ -1,52 +1,43 @@
-"""What the run around the trials says in the end."""
+"""What became of an experiment's trials, in figures and in words."""
 
 from __future__ import annotations
-
-import pytest
 
 from mlflow_sysmetrics.ray_tune.endings import FINISHED, SWEPT, Ending
 from mlflow_sysmetrics.ray_tune.outcome import Outcome
 
-FAILED = Ending("FAILED", {"sysmetrics.error": "ValueError: no"})
-STOPPED = Ending("KILLED", {"sysmetrics.stop_reason": "Tune ended it at iteration 3"})
 
-
-@pytest.mark.parametrize(
-    ("endings", "status", "figures"),
-    [
-        pytest.param([], "FINISHED", (0, 0, 0), id="none"),
-        pytest.param([FINISHED, STOPPED, FAILED, FINISHED], "FINISHED", (4, 1, 1), id="all-ended"),
-        pytest.param([FINISHED, SWEPT], "KILLED", (2, 1, 0), id="interrupted"),
-    ],
-)
-def test_status_and_figures_count_the_endings(endings: list[Ending], status: str, figures: tuple[int, ...]) -> None:
-    """An experiment that ended before its trials did is KILLED, one of which trials failed is not."""
-    outcome = Outcome()
+def outcome(*endings: Ending) -> Outcome:
+    """Of trials that ended so."""
+    counted = Outcome()
     for ending in endings:
-        outcome.count(ending)
-    assert outcome.status == status
-    assert tuple(outcome.figures[name] for name in ("trials", "stopped", "failed")) == figures
+        counted.count(ending)
+    return counted
 
 
-@pytest.mark.parametrize(
-    ("endings", "troubles", "sentences"),
-    [
-        pytest.param([], {}, ["none began"], id="none"),
-        pytest.param([FINISHED, FAILED], {}, ["1 failed", "The first error was `ValueError: no`."], id="error"),
-        pytest.param([SWEPT], {}, ["1 were still running when the experiment ended."], id="interrupted"),
-        pytest.param([FINISHED], {"away_s": 42.4}, ["MLflow took no data for 42 s"], id="away"),
-        pytest.param([FINISHED], {"lost": 3}, ["3 points could not be kept"], id="lost"),
-        pytest.param([FINISHED], {"refused": 2}, ["MLflow refused 2 entries"], id="refused"),
-    ],
-)
-def test_text_says_what_happened(endings: list[Ending], troubles: dict[str, float], sentences: list[str]) -> None:
-    """Each trouble in a sentence, and no sentence about one that was not there."""
-    outcome = Outcome()
-    for ending in endings:
-        outcome.count(ending)
-    text = outcome.text(**{"lost": 0, "refused": 0, "away_s": 0.4, **troubles})  # type: ignore[arg-type]
-    assert text.startswith(f"**{len(endings)} trials**")
-    for sentence in sentences:
-        assert sentence in text
-    told = [word for word in ("took no data", "could not be kept", "refused", "first error", "running") if word in text]
-    assert len(told) == (bool(troubles) or len(sentences) == 2 or "running" in sentences[0])
+def test_each_ending_counts_once() -> None:
+    """A trial that Tune stopped is no failure, and the first error is told."""
+    stopped = Ending("KILLED", {"sysmetrics.stop_reason": "x"})
+    first, second = (Ending("FAILED", {"sysmetrics.error": f"ValueError: {word}"}) for word in ("first", "second"))
+    counted = outcome(FINISHED, stopped, first, second, FINISHED)
+    assert counted.status == "FINISHED"
+    assert counted.figures == {"trials": 5.0, "stopped": 1.0, "failed": 2.0}
+    text = counted.text(0, 0)
+    assert "**5 trials**: 2 came to their end, 1 were stopped before, 2 failed." in text
+    assert "`ValueError: first`" in text
+    assert "second" not in text
+
+
+def test_experiment_that_ended_before_its_trials_is_killed() -> None:
+    """By a person, a budget, or the first failure of another."""
+    counted = outcome(FINISHED, SWEPT)
+    assert counted.status == "KILLED"
+    assert "1 were still running when the experiment ended." in counted.text(0, 0)
+
+
+def test_what_mlflow_did_not_take_is_said() -> None:
+    """Lost points, refused entries, and the time it was away; none of it where there was none."""
+    text = outcome(FINISHED).text(3, 2, 12.4)
+    assert "3 points could not be kept" in text
+    assert "refused 2 entries" in text
+    assert "took no data for 12 s" in text
+    assert outcome().text(0, 0, 0.2) == "**0 trials**: none began."

@@ -1,0 +1,69 @@
+"""How a trial ended, as far as it can be told from Tune's side, and as its trainable tells it."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray import tune
+from ray.tune.trainable.function_trainable import wrap_function
+
+from mlflow_sysmetrics.ray_tune import STOP_KEY, payload
+from mlflow_sysmetrics.ray_tune.endings import FINISHED, REASON, ending_by, known_ending
+
+FUNCTION = wrap_function(lambda config: None)
+BY_TUNE = {REASON: "Tune ended it at iteration 3"}
+RESULT = {"training_iteration": 3, "loss": 1.0}
+
+
+def trial(kind: type[tune.Trainable], status: str = "RUNNING", planned: bool = False) -> Any:
+    """The part of one of Tune's that is looked at."""
+    return SimpleNamespace(
+        status=status,
+        get_trainable_cls=lambda: kind,
+        should_stop=lambda result: planned,
+        run_metadata=SimpleNamespace(last_result=RESULT),
+    )
+
+
+@pytest.mark.parametrize(
+    ("of", "more", "told", "status", "tags"),
+    [
+        pytest.param(trial(FUNCTION), {}, False, "FINISHED", {}, id="function-returned"),
+        pytest.param(trial(FUNCTION), {}, True, "KILLED", BY_TUNE, id="function-stopped"),
+        pytest.param(trial(FUNCTION, planned=True), {}, True, "FINISHED", {}, id="planned-end"),
+        pytest.param(trial(tune.Trainable, planned=True), {}, True, "FINISHED", {}, id="planned-end-of-a-class"),
+        pytest.param(trial(tune.Trainable, "PAUSED"), {}, False, "KILLED", BY_TUNE, id="dropped-while-paused"),
+        pytest.param(trial(tune.Trainable), {STOP_KEY: {"a": "b"}}, True, "KILLED", {"a": "b"}, id="criterion"),
+        pytest.param(trial(tune.Trainable), payload([], ended=True), True, "FINISHED", {}, id="says-it-ended"),
+        pytest.param(trial(tune.Trainable), payload([], ended=False), True, "KILLED", BY_TUNE, id="says-it-has-not"),
+        pytest.param(
+            trial(tune.Trainable), payload([], tags={REASON: "own"}), True, "KILLED", {}, id="own-limit"
+        ),
+    ],
+)  # fmt: skip
+def test_ending_is_told_from_the_last_result(
+    of: Any, more: dict[str, Any], told: bool, status: str, tags: dict[str, str]
+) -> None:
+    """Whose word the end was: the trial's, the plan's, a criterion's, or a scheduler's."""
+    ending = known_ending(of, {**RESULT, **more}, told=told)
+    assert ending is not None
+    assert (ending.status, ending.tags) == (status, tags)
+
+
+@pytest.mark.parametrize(("done", "status"), [(True, "FINISHED"), (False, "KILLED")], ids=["itself", "tune"])
+def test_class_that_says_done_is_asked_whose_word_it_was(done: bool, status: str) -> None:
+    """Tune puts the same word into a result when it ends a trial."""
+    assert known_ending(trial(tune.Trainable), RESULT, told=True) is None
+    state: Future[Any] = Future()
+    state.set_result({"last_result": {"done": done}})
+    assert ending_by(trial(tune.Trainable), state).status == status
+
+
+def test_trainable_that_cannot_say_counts_as_finished() -> None:
+    """Its process is gone."""
+    state: Future[Any] = Future()
+    state.set_exception(ConnectionError())
+    assert ending_by(trial(tune.Trainable), state) is FINISHED
