@@ -54,7 +54,7 @@ def resume_study(command: str, run_id: str, options: dict[str, object]) -> None:
         goes_on = len(done.open_runs)
         says = (
             f"{len(done.done)} of {len(plan.trials)} trials are done, "
-            f"{goes_on} go on in the runs that they have, {left - goes_on} are new"
+            f"{goes_on} were begun and keep their runs, {left - goes_on} are new"
         )
         _introduce(run, found, says)
         click.echo(f"Study: {found.info.run_name} in run {run_id} goes on; {says}")
