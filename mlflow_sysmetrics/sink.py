@@ -8,15 +8,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_sysmetrics.batch import Batch, BatchStore, send
+from mlflow_sysmetrics.pending import PendingRun
 from mlflow_sysmetrics.points import Point
 from mlflow_sysmetrics.spool import Header
-from mlflow_sysmetrics.steps import Steps
 from mlflow_sysmetrics.store import RunState
 
 logger = logging.getLogger(__name__)
@@ -36,38 +35,6 @@ class RunStore(BatchStore, Protocol):
     def run(self, run_id: str) -> RunState: ...
 
     def set_status(self, run_id: str, status: str, end_ms: int | None) -> None: ...
-
-
-@dataclass(eq=False)
-class _Run:
-    """What of one run still has to be written."""
-
-    key: Hashable
-    experiment_id: str
-    name: str | None
-    tags: dict[str, str]
-    start_ms: int
-    parent: Hashable | None = None
-    run_id: str | None = None
-    asked_for: bool = False  # a request to create it was sent, whose answer never came
-    goes_on: bool = False  # it was ended, and has to be RUNNING again
-    unread: bool = False  # others wrote it before, and how far is not known yet
-    steps: Steps = field(default_factory=Steps)
-    points: deque[Point] = field(default_factory=deque)
-    params: dict[str, str] = field(default_factory=dict)
-    new_tags: dict[str, str] = field(default_factory=dict)
-    status: str | None = None
-    end_ms: int | None = None
-    next_write: float = 0.0
-    retry_s: float = 0.0
-
-    @property
-    def is_new(self) -> bool:
-        return self.run_id is None or self.goes_on
-
-    @property
-    def has_something(self) -> bool:
-        return self.is_new or self.status is not None or bool(self.points or self.params or self.new_tags)
 
 
 class Sink:
@@ -106,8 +73,8 @@ class Sink:
         self._every_s = every_s
         self._capacity = capacity
         self._clock = clock
-        self._open: dict[Hashable, _Run] = {}  # created and not ended by the caller
-        self._unfinished: list[_Run] = []  # not ended in the store
+        self._open: dict[Hashable, PendingRun] = {}  # created and not ended by the caller
+        self._unfinished: list[PendingRun] = []  # not ended in the store
         self._run_ids: dict[Hashable, str] = {}
         self._waiting = 0
         self._lock = threading.Lock()
@@ -136,7 +103,7 @@ class Sink:
         A run that exists goes on instead: the one named by ``run_id``, or else the last that this key had here. It is
         ``RUNNING`` again, gets these tags, and each of its series goes on: see `Steps`.
         """
-        run = _Run(key, experiment_id, name, _texts(tags, _TAG_LENGTH), _now_ms(), parent)
+        run = PendingRun(key, experiment_id, name, _texts(tags, _TAG_LENGTH), _now_ms(), parent)
         with self._lock:
             if key in self._open:
                 return
@@ -232,24 +199,7 @@ class Sink:
     def left(self, tracking_uri: str) -> list[tuple[Header, list[Point]]]:
         """What was not written by the end of ``close``: for each run what a spool for this store says of it."""
         with self._lock:
-            return [
-                (
-                    Header(
-                        run.run_id or "",
-                        tracking_uri,
-                        {**run.tags, **run.new_tags},
-                        dict(run.params),
-                        run.status,
-                        run.end_ms,
-                        run.experiment_id,
-                        run.start_ms,
-                        run.name,
-                    ),
-                    list(run.points),
-                )
-                for run in self._unfinished
-                if run.has_something
-            ]
+            return [(run.header(tracking_uri), list(run.points)) for run in self._unfinished if run.has_something]
 
     def _work(self) -> None:
         closing = False
@@ -270,13 +220,13 @@ class Sink:
             if closing and not any(run.has_something for run in runs):
                 return
 
-    def _is_due(self, run: _Run) -> bool:
+    def _is_due(self, run: PendingRun) -> bool:
         if run.run_id is None and run.parent is not None and run.parent not in self._run_ids:
             return False
         urgent = run.is_new or run.status is not None or self._deadline is not None
         return self._clock() >= run.next_write or (urgent and not run.retry_s)
 
-    def _write(self, run: _Run) -> None:
+    def _write(self, run: PendingRun) -> None:
         try:
             run_id = self._opened(run)
             status, end_ms = run.status, run.end_ms  # first: what was logged before the end is written before it
@@ -303,7 +253,7 @@ class Sink:
             run.retry_s = 0.0
             run.next_write = self._clock() + self._every_s
 
-    def _opened(self, run: _Run) -> str:
+    def _opened(self, run: PendingRun) -> str:
         """The id of a run that exists and is ``RUNNING``."""
         if run.run_id is None:
             if run.parent is not None:
@@ -324,12 +274,12 @@ class Sink:
                 self._waiting += len(run.points)
         return run.run_id
 
-    def _next_batch(self, run: _Run) -> Batch | None:
+    def _next_batch(self, run: PendingRun) -> Batch | None:
         with self._lock:
             batch = Batch.of(run.points, run.params, run.new_tags)
         return batch if any(batch) else None
 
-    def _forget(self, run: _Run, batch: Batch) -> None:
+    def _forget(self, run: PendingRun, batch: Batch) -> None:
         with self._lock:
             for point in batch.points:
                 # Points may have been given up at the front in the meantime.

@@ -32,7 +32,6 @@ def trial(kind: type[tune.Trainable], status: str = "RUNNING", planned: bool = F
     ("of", "more", "told", "status", "tags"),
     [
         pytest.param(trial(FUNCTION), {}, False, "FINISHED", {}, id="function-returned"),
-        pytest.param(trial(FUNCTION), {}, True, "KILLED", BY_TUNE, id="function-stopped"),
         pytest.param(trial(FUNCTION, planned=True), {}, True, "FINISHED", {}, id="planned-end"),
         pytest.param(trial(tune.Trainable, planned=True), {}, True, "FINISHED", {}, id="planned-end-of-a-class"),
         pytest.param(trial(tune.Trainable, "PAUSED"), {}, False, "KILLED", BY_TUNE, id="dropped-while-paused"),
@@ -53,13 +52,14 @@ def test_ending_is_told_from_the_last_result(
     assert (ending.status, ending.tags) == (status, tags)
 
 
+@pytest.mark.parametrize("kind", [tune.Trainable, FUNCTION], ids=["class", "function"])
 @pytest.mark.parametrize(("done", "status"), [(True, "FINISHED"), (False, "KILLED")], ids=["itself", "tune"])
-def test_class_that_says_done_is_asked_whose_word_it_was(done: bool, status: str) -> None:
+def test_trainable_whose_result_says_done_is_asked_whose_word_it_was(kind: Any, done: bool, status: str) -> None:
     """Tune puts the same word into a result when it ends a trial."""
-    assert known_ending(trial(tune.Trainable), RESULT, told=True) is None
+    assert known_ending(trial(kind), RESULT, told=True) is None
     state: Future[Any] = Future()
     state.set_result({"last_result": {"done": done}})
-    assert ending_by(trial(tune.Trainable), state).status == status
+    assert ending_by(trial(kind), state).status == status
 
 
 def test_trainable_that_cannot_say_counts_as_finished() -> None:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from conftest import wait_until
 from mlflow import MlflowClient
 
 from mlflow_sysmetrics.batch import BATCH_METRICS
@@ -337,17 +338,24 @@ def test_pause_after_failures_grows_to_half_a_minute() -> None:
 
 def test_time_in_which_the_store_takes_nothing_is_told() -> None:
     """From the first request that failed to the next that did not, and up to now while there is none."""
-    clock = SimpleNamespace(now=10.0)
-    store = ScriptedStore(lambda request, run: clock.now < 15.0)
+    clock = SimpleNamespace(now=10.0, away=True)
+
+    def a_second_later() -> bool:
+        clock.now += 1.0
+        return True
+
+    store = ScriptedStore(lambda request, run: clock.away)
     sink = started(store, clock=lambda: clock.now)
     assert sink.away_s == 0.0
     sink.create("key", experiment_id="0", name="run")
-    store.until(lambda: store.attempts == 1)
-    clock.now = 15.0
-    store.until(lambda: store.done)
+    wait_until(lambda: a_second_later() and sink.away_s >= 3.0, LIMIT_S, "three seconds without an answer")
+    clock.away = False
+    wait_until(lambda: a_second_later() and store.done, LIMIT_S, "the run in the store")
     assert sink.close()
-    clock.now = 20.0
-    assert sink.away_s == 5.0
+    away_s = sink.away_s
+    assert 3.0 <= away_s < clock.now - 10.0
+    clock.now += 5.0
+    assert sink.away_s == away_s
 
 
 def test_caller_never_waits_for_the_store() -> None:

@@ -9,10 +9,9 @@ from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.result import DONE, TRAINING_ITERATION
-from ray.tune.trainable.function_trainable import FunctionTrainable
 from ray.tune.utils import flatten_dict
 
-from mlflow_sysmetrics.ray_tune.results import PAYLOAD_KEY, STOP_KEY, error_line, last_result, trainable_class
+from mlflow_sysmetrics.ray_tune.results import PAYLOAD_KEY, STOP_KEY, error_line, last_result
 
 REASON = "sysmetrics.stop_reason"
 
@@ -43,8 +42,8 @@ def known_ending(trial: Trial, result: Mapping[str, Any], *, told: bool) -> Endi
     """The ending of a trial that did not fail, after this result, where it can be told from here.
 
     ``told`` says that the result came with the word that the trial is done. Tune puts that word into a result when it
-    ends the trial, and a class trainable when it has come to its end: then None is returned, and only the trainable
-    knows whose word it was (see `ending_by`). When a function returns, its last result has come without.
+    ends the trial, and a trainable when it has come to its end: then None is returned, and only the trainable knows
+    whose word it was (see `ending_by`). When a function just returns, its last result has come without.
     """
     if (reason := result.get(STOP_KEY)) is not None:
         return Ending("KILLED", reason)
@@ -58,11 +57,11 @@ def known_ending(trial: Trial, result: Mapping[str, Any], *, told: bool) -> Endi
     # It returned, or reached what the user planned; to Tune, a result that says done is planned in any case.
     if not told or trial.should_stop({**flatten_dict(result), DONE: False}):
         return FINISHED
-    return stop(result) if issubclass(trainable_class(trial), FunctionTrainable) else None
+    return None
 
 
 def ending_by(trial: Trial, state: Future[Any]) -> Ending:
-    """The ending of a class trainable that was asked for its state: see ``Trainable.get_state``."""
+    """The ending of a trial whose trainable was asked for its state: see ``Trainable.get_state``."""
     if state.exception() is not None:
         return FINISHED
     own = state.result().get("last_result") or {}

@@ -45,7 +45,8 @@ class Outcome:
         `lost` and `refused` points are not in MLflow, which took nothing for `away_s`.
         """
         parts = [f"{count} {_WORDS[status]}" for status, count in self._counts.items()]
-        sentences = [f"**{self._counts.total()} trials**: {', '.join(parts) or 'none began'}."]
+        total = self._counts.total()
+        sentences = [f"**{total} trial{'s' * (total != 1)}**: {', '.join(parts) or 'none began'}."]
         if self._swept:
             sentences.append(f"{self._swept} were still running when the experiment ended.")
         if self._error:
