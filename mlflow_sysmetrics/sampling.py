@@ -64,7 +64,7 @@ class ProcessSampler:
         pid: int | None = None,
         *,
         children: bool = True,
-        walk_every_s: float = 1.0,
+        walk_every_s: float = 0.25,
         clock: Callable[[], float] = time.monotonic,
         cpu_clock: Callable[[], float] = time.thread_time,
         system: System = HERE,
