@@ -58,7 +58,7 @@ def main(dataset: str, pairs: int, cpus: int) -> None:
                 left = two_studies(folder, server and server.uri, **params)
                 deadlocks = server.ask("select sum(deadlocks) from pg_stat_database") if server else "-"
                 seen.append((name, left, deadlocks))
-                click.echo(f"{name}: {left.seconds:.0f} s, {left.trials} trials", err=True)
+                click.echo(f"{name}: {left.seconds:.0f} s, exit codes {left.exit_codes}", err=True)
     everything = set().union(*(points(study) for _, left, _ in seen for study in left.curves))
     row(*TITLES)
     for name, left, deadlocks in seen:

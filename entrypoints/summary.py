@@ -10,6 +10,7 @@ from typing import Any
 import mlflow
 import pandas as pd
 from mlflow.data.pandas_dataset import from_pandas
+from mlflow.exceptions import MlflowException
 
 from entrypoints.limits_summary import Outcome
 from entrypoints.links import FEASIBLE, compare_view, how_to_open, run_view, trials_view
@@ -22,6 +23,7 @@ from entrypoints.runs import RecordedRun
 from entrypoints.tables import Table
 
 TOP = 5
+INPUT_ATTEMPTS = 3
 COMPARED = ("mean_step_time_ms", "training_time_s", "peak_memory_mb", "cpu_percent", "inference_latency_ms")
 
 
@@ -29,7 +31,14 @@ def log_dataset(run: RecordedRun, table: Table) -> None:
     """Record the dataset as an input of the study's run."""
     source = f"https://www.openml.org/d/{table.openml_id}" if table.openml_id else table.source
     dataset = from_pandas(table.frame, source=source, targets=table.target, name=table.name)
-    mlflow.log_input(dataset, context="training")
+    for attempts_left in reversed(range(INPUT_ATTEMPTS)):
+        try:
+            mlflow.log_input(dataset, context="training")
+            break
+        except MlflowException:
+            # Of two studies that record the same dataset at once MLflow refuses one, and finds it there the next time.
+            if not attempts_left:
+                raise
     run.client.set_tag(run.run_id, "sysmetrics.data_source", table.source)
 
 

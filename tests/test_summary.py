@@ -13,6 +13,7 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
+from mlflow.exceptions import MlflowException
 from reference import MLP_REGRESSOR, bundled, configured, fragment
 from study_settings import study_settings
 
@@ -218,6 +219,22 @@ def summarised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordedRun
             yield run
         finally:
             mlflow.set_tracking_uri(before)
+
+
+def test_dataset_that_another_study_records_at_the_same_time_is_recorded(
+    summarised: RecordedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow refuses the second of two equal ones, with an error of its database, and takes it at the next attempt."""
+    taken: list[str] = []
+
+    def refuse_once(dataset: Any, context: str) -> None:
+        taken.append(dataset.name)
+        if len(taken) == 1:
+            raise MlflowException("UniqueViolation: duplicate key value violates unique constraint dataset_pk")
+
+    monkeypatch.setattr(mlflow, "log_input", refuse_once)
+    summary.log_dataset(summarised, datasets.load("red_wine"))
+    assert taken == ["red_wine", "red_wine"]
 
 
 def test_study_run_holds_its_own_summary(summarised: RecordedRun) -> None:
