@@ -34,6 +34,7 @@ OF_SEARCH = {
     "time_limit_s": 0.0,
     "report_every": 100,
     "cpus": 0,
+    "ray_address": "local",
 }
 OF_LIMITS = {"criteria": "auto", "predict": "on", "scheduler": "none"}
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +34,30 @@ class Growing(tune.Trainable):
         return {"kept": len(self.kept), "elapsed_s": -1.0}
 
 
+# In a process without children, whose memory would count in.
+OWN_PROCESS = """
+import json, sys
+from test_system_metrics import Growing, system_metrics
+trainable = system_metrics(Growing)({"mb": 50})
+results = [trainable.train(), trainable.train()]
+assert trainable.reset({"mb": 1})
+results.append(trainable.train())
+trainable.stop()
+print(json.dumps([{name: value for name, value in each.items() if name != "config"} for each in results]))
+"""
+
+
 def test_results_of_a_class_hold_its_costs() -> None:
-    """Since the last result, and since the trial began; its own figures are as they were."""
-    trainable = system_metrics(Growing)({"mb": 50})
-    result = trainable.train()
-    assert result.keys() >= WHOLE
-    assert result["memory_growth_mb"] == pytest.approx(50, abs=10)
-    assert result["process_memory_mb_max"] >= 50
-    assert result["elapsed_s"] == -1.0
-    assert trainable.train()["memory_growth_mb"] == pytest.approx(100, abs=20)
-    assert trainable.reset({"mb": 1})
-    assert trainable.train()["memory_growth_mb"] < 50
-    trainable.stop()
+    """Since the last result, and since the trial began or the process was given the next; its own stay as they were."""
+    argv = [sys.executable, "-c", OWN_PROCESS]
+    done = subprocess.run(argv, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=60)
+    first, second, of_the_next = json.loads(done.stdout.splitlines()[-1])
+    assert first.keys() >= WHOLE
+    assert first["memory_growth_mb"] == pytest.approx(50, abs=10)
+    assert first["process_memory_mb_max"] >= 50
+    assert first["elapsed_s"] == -1.0
+    assert second["memory_growth_mb"] == pytest.approx(100, abs=20)
+    assert of_the_next["memory_growth_mb"] < 50
 
 
 def test_wrapped_trainable_keeps_its_name() -> None:
