@@ -275,6 +275,7 @@ def test_output_announces_the_limits_and_ends_with_what_they_saved(under_limits:
         assert text not in output + early.command.stderr
 
 
+@pytest.mark.slow
 def test_limit_that_nobody_meets_is_answered_with_the_nearest(hopeless: tuple[Finished, Study]) -> None:
     """One sentence: what was asked, which trials come nearest, how far off they are, and what to do."""
     command, study = hopeless
@@ -287,6 +288,7 @@ def test_limit_that_nobody_meets_is_answered_with_the_nearest(hopeless: tuple[Fi
     assert f"Error: {_tag(study.run, 'error')}" == line
 
 
+@pytest.mark.slow
 def test_trials_that_cannot_meet_a_limit_end_before_their_first_step(hopeless: tuple[Finished, Study]) -> None:
     """A model's size is known at once; the tables of the study are there although it has no result."""
     _, study = hopeless

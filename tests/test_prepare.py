@@ -87,6 +87,7 @@ def test_prepared_data_is_found_for_the_same_request_only(
     assert (answer.info.run_id if answer else None) == (run.info.run_id if found else None)
 
 
+@pytest.mark.slow
 def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(
     run_project: RunProject, empty_store: Path
 ) -> None:

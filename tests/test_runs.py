@@ -46,7 +46,10 @@ class Ending:
         return children(self.client, self.study, "trial")
 
 
-@pytest.fixture(scope="module", params=ENDINGS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(way, marks=() if "SIGINT" in way else pytest.mark.slow) for way in ENDINGS],
+)
 def ending(
     request: pytest.FixtureRequest,
     study: Study,

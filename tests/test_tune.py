@@ -317,6 +317,7 @@ def test_curves_do_not_depend_on_the_number_of_cpus(study: Study, second: Study,
         assert second.values(again, name) == study.values(run, name) != {}
 
 
+@pytest.mark.slow
 def test_mixture_has_so_many_trials_of_all_algorithms_as_were_asked_for(mixture: Study) -> None:
     """A random search draws from both; no configuration comes twice, and each has the parameters of its algorithm."""
     assert [run.info.status for run in mixture.trials] == ["FINISHED"] * 5
@@ -338,6 +339,7 @@ def test_mixture_has_so_many_trials_of_all_algorithms_as_were_asked_for(mixture:
         tried.append(own)
 
 
+@pytest.mark.slow
 def test_mixture_is_in_one_table(mixture: Study) -> None:
     """Rows of trials.json have the hyperparameters of their own algorithm, as they were given, and every figure."""
     rows = {row["run_id"]: row for row in mixture.rows("trials.json")}
@@ -350,6 +352,7 @@ def test_mixture_is_in_one_table(mixture: Study) -> None:
     assert rows == {}
 
 
+@pytest.mark.slow
 def test_mixture_is_trained_on_the_rows_that_were_asked_for(mixture: Study) -> None:
     """500 of the 768 rows, 70 % of them for training."""
     (prepare,) = mixture.prepares
