@@ -23,6 +23,7 @@ from entrypoints.tables import Task
 # What a study's run says of itself. Also in entrypoints/full_study.py, which imports ray.
 DATASET, CRITERIA, SEARCHED = "sysmetrics.dataset", "sysmetrics.criteria", "sysmetrics.searched"
 STUDY_KEY = "sysmetrics.study_key"
+_OF_ANY_SCRIPT = "sysmetrics.study_id"  # tags a study that the plugin's callback has made around trials of any kind
 SCORES = {"val_rmse": False, "val_accuracy": True}  # of the bundle's own studies, and whether higher is better
 MOST_LIMITED = 5
 PAGE = 1000  # runs in one request
@@ -208,14 +209,14 @@ def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: st
     if not about:
         raise UserError(
             f"study={run.info.run_id}: {run.info.run_name} has no trials; give the id of a run of tune or early_stop, "
-            "or of one that a SystemMetricsCallback got as parent_run_id"
+            "or of one around the trials of a SystemMetricsCallback"
         )
     chosen = _hyperparameters(pd.DataFrame(params, dtype=object), json.loads(_tag(run, SEARCHED) or "null") or [])
     measured = pd.DataFrame(figures, dtype=float)
     # A name that has another meaning here already keeps that.
     measured = measured.drop(columns=[name for name in measured if name in ABOUT or name in chosen])
     trials = pd.concat([pd.DataFrame(about, dtype=object).astype({"diverged": bool}), chosen, measured], axis=1)
-    own = _tag(run, KIND) == "study"
+    own = _tag(run, KIND) == "study" and _tag(run, _OF_ANY_SCRIPT) is None
     score, higher_is_better = _ranking(run, [str(name) for name in measured.columns], own, metric, mode)
     folds = _folds(client, run.info.run_id) if own else _NO_FOLDS
     trained_on = None if "dataset" in chosen else params[0].get("dataset")

@@ -246,6 +246,10 @@ def test_folds_are_empty_where_there_are_none(client: MlflowClient, kind: str | 
     assert (len(folds), list(folds.columns)) == (0, ["trial_id", "fold"])
 
 
+BY_THE_CALLBACK = {"sysmetrics.kind": "study", "sysmetrics.study_id": "0a1b"}
+
+
+@pytest.mark.parametrize("around", [{}, BY_THE_CALLBACK], ids=["the user's run", "the callback's run"])
 @pytest.mark.parametrize(
     ("metric", "ranked_by", "expected"),
     [
@@ -258,10 +262,14 @@ def test_folds_are_empty_where_there_are_none(client: MlflowClient, kind: str | 
     ],
 )
 def test_score_is_the_bundle_s_or_the_one_that_is_given(
-    client: MlflowClient, metric: str, ranked_by: tuple[str | None, ...], expected: tuple[str | None, bool]
+    client: MlflowClient,
+    metric: str,
+    ranked_by: tuple[str | None, ...],
+    expected: tuple[str | None, bool],
+    around: dict[str, str],
 ) -> None:
     """In a study that is not the bundle's own."""
-    study = _study(client, kind=None, trials=0)
+    study = _study(client, kind=None, tags=around, trials=0)
     _scores(client, study, 0.5, metric=metric)
     read = _read(client, study, *ranked_by)
     assert (read.score, read.higher_is_better) == expected
