@@ -89,7 +89,8 @@ def recorded_run(kind: str, name: str, params: dict[str, object]) -> Iterator[Re
             with store_errors():
                 active = mlflow.start_run(run_name=name if "MLFLOW_RUN_ID" not in os.environ else None)
             run = RecordedRun.of(MlflowClient(), active)
-            run.client.set_experiment_tag(run.experiment_id, *_EXPERIMENT_KIND)
+            with contextlib.suppress(MlflowException):  # another study that begins now sets the same
+                run.client.set_experiment_tag(run.experiment_id, *_EXPERIMENT_KIND)
             if _GENERATED_NAME.fullmatch(active.info.run_name or ""):
                 run.client.update_run(run.run_id, name=name)
             run.client.set_tag(run.run_id, KIND, kind)
