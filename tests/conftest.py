@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import psutil
 import pytest
+from hypothesis import settings
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
 from mlflow.entities import Run
@@ -50,7 +51,10 @@ OF_TWO_KINDS = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the mark of tests that take longer than half a minute."""
+    """Register the mark of tests that take longer than half a minute; make up the same examples in each run."""
+    settings.register_profile("same", derandomize=True)  # --hypothesis-profile=default makes up new ones
+    if not config.getoption("--hypothesis-profile"):
+        settings.load_profile("same")
     config.addinivalue_line("markers", "slow: takes over half a minute; runs only where RUN_SLOW=1 is set")
 
 
