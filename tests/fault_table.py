@@ -10,6 +10,11 @@ FAULTS = {
     "trial_raises": ("a trial raises", "one of three, in its third step"),
     "trial_is_killed": ("a trial's process is killed", "kill -9, in its third step; Tune gives the trial up"),
     "trial_is_killed_and_repeated": ("and Tune tries it again", "the same with max_failures=1, without a checkpoint"),
+    "node_is_killed": ("a worker node is killed", "one of three nodes, with its trial; max_failures=1"),
+    "driver_is_killed_and_restored": (
+        "the driver is killed",
+        "kill -9, when one of three trials had ended; Tuner.restore",
+    ),
     "server_is_killed_and_restarted": ("the tracking server is killed", "kill -9; a new one after 4 s, in mid-study"),
     "disk_is_full": ("the store's disk is full", "not a byte left on the server's disk for 4 s, in mid-study"),
     "server_is_away_to_the_end": (
@@ -23,6 +28,8 @@ WORDS = dict.fromkeys(FAULTS, "MLflow took no data for") | {
     "trial_raises": "The first error was `RuntimeError: broken`",
     "trial_is_killed": "worker process has died",
     "trial_is_killed_and_repeated": "worker process has died",
+    "node_is_killed": "Attempts that failed and were repeated: 1",
+    "driver_is_killed_and_restored": "The experiment was interrupted and went on",
 }
 
 

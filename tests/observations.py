@@ -35,8 +35,7 @@ def tell(cases: Sequence[Callable[..., Observed]], callback: str, empty_store: s
     import ray
     from tune_sweeps import place
 
-    module, _, name = callback.rpartition(".")
-    made = getattr(importlib.import_module(module), name)
+    made = named(callback)
     logging.disable(logging.CRITICAL)
     observed: Observations = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -51,6 +50,12 @@ def tell(cases: Sequence[Callable[..., Observed]], callback: str, empty_store: s
                     observed[case.__name__] = {"broken": f"{type(error).__name__}: {error}"}
             observed[case.__name__]["seconds"] = round(time.monotonic() - began, 1)
     print(_MARK + json.dumps(observed))
+
+
+def named(callback: str) -> Any:
+    """The class with this full name."""
+    module, _, name = callback.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def start_ray() -> None:

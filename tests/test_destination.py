@@ -12,7 +12,8 @@ from conftest import store_uri
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from mlflow_sysmetrics.ray_tune.destination import Destination, find_destination, source_tags
+from mlflow_sysmetrics.ray_tune.destination import Destination, EarlierRun, find_destination, source_tags
+from mlflow_sysmetrics.ray_tune.endings import Ending
 
 
 @pytest.fixture
@@ -77,12 +78,17 @@ def test_named_parent_says_the_experiment(client: MlflowClient) -> None:
 
 
 def test_interrupted_experiment_is_found_with_its_trials(client: MlflowClient) -> None:
-    """By the id that the run around them is tagged with."""
+    """By the id that the run around them is tagged with; trials that had ended are found with their end."""
     study = client.create_run("0", tags={"sysmetrics.study_id": "s1"}).info.run_id
     client.create_run("0", tags={"sysmetrics.study_id": "s2"})
     of_trial = {"mlflow.parentRunId": study, "sysmetrics.trial_id": "t1"}
-    trial = client.create_run("0", tags=of_trial).info.run_id
-    assert find(client, study_id="s1") == Destination("0", study, True, {"t1": trial})
+    trials = {"t1": EarlierRun(client.create_run("0", tags=of_trial).info.run_id, None)}
+    for trial_id, tags in {"t2": {}, "t3": {"sysmetrics.error": "OSError: gone"}}.items():
+        status = "FAILED" if tags else "FINISHED"
+        ended = client.create_run("0", tags={**of_trial, "sysmetrics.trial_id": trial_id, **tags}).info.run_id
+        client.set_terminated(ended, status)
+        trials[trial_id] = EarlierRun(ended, Ending(status, tags))
+    assert find(client, study_id="s1") == Destination("0", study, True, trials)
     assert find(client, study_id="s3") == Destination("0", None, True, {})
 
 

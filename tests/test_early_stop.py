@@ -109,7 +109,10 @@ def test_every_run_has_ended(early: Study) -> None:
 
 
 def test_trials_that_would_break_the_limit_are_killed_and_say_why(under_limits: UnderLimits) -> None:
-    """Each has the criterion, the prediction, and the step at which it was known; the first ones cannot be skipped."""
+    """Each has the criterion, the prediction, and the step at which it was known.
+
+    When enough were stopped, the others are skipped, unless they have begun by then, beside the last that were needed.
+    """
     how: Counter[str] = Counter()
     for run in _of_kind(under_limits.study, 2):
         assert run.info.status == "KILLED"
@@ -124,7 +127,7 @@ def test_trials_that_would_break_the_limit_are_killed_and_say_why(under_limits: 
         assert _tag(run, "stop_metric") == "training_time_s"
         assert float(_tag(run, "stop_limit")) == pytest.approx(under_limits.limit_s, rel=1e-5)
         assert _tag(run, "feasible") == "false"
-    assert how.keys() == {"predicted", "skipped"}
+    assert how.keys() in ({"predicted"}, {"predicted", "skipped"})
 
 
 def test_stopped_trials_hold_what_they_did_until_then(early: Study, full: Study) -> None:
@@ -268,7 +271,7 @@ def test_output_announces_the_limits_and_ends_with_what_they_saved(under_limits:
     skipped = int(early.run.data.metrics["skipped"])
     line = re.search(r"^Limits: 9 of 18 trials meet them; (.*); saved .* of CPU \((\d+) %\), (.*)$", output, re.M)
     assert line
-    assert set(line[1].split(", ")) == {f"{9 - skipped} predicted", f"{skipped} skipped"}
+    assert line[1] == (f"{9 - skipped} predicted, {skipped} skipped" if skipped else "9 predicted")
     assert line[2] == f"{early.run.data.metrics['saved_cpu_percent']:.0f}"
     assert line[3] == f"counted against the study without limits in run {under_limits.full.run.info.run_id}"
     for text in ("Traceback", "Warning", "WARNING", "(raylet)", "pid="):

@@ -285,7 +285,7 @@ def test_function_trainable_is_recorded_too(
     assert run.data.tags["sysmetrics.not_finite"] == "gone is nan at step 1"
     assert run.data.tags["mlflow.parentRunId"] == study.info.run_id
     assert (study.data.metrics["trials"], study.data.metrics["failed"]) == (1.0, 0.0)
-    assert "**1 trial**: 1 came to their end" in study.data.tags["mlflow.note.content"]
+    assert "**1 trial**: 1 came to an end" in study.data.tags["mlflow.note.content"]
     history = client.get_metric_history(run.info.run_id, "score")
     assert sorted((each.step, each.value) for each in history) == [(1, 0.5), (2, 1.0)]
 

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -19,10 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-from observations import Observed, tell
+import ray
+from observations import Observed, named, start_ray, tell
 from ray import tune
+from ray_nodes import ray_nodes
 from tracking_server import TrackingServer
 from tune_sweeps import AtResult, CallbackClass, Place, environment, fit, trainables, tuner
+
+import mlflow_sysmetrics
 
 KINDS = ("class", "function")
 TMPFS_MB = 4
@@ -31,13 +38,20 @@ LONG = {"steps": 30, "step_s": 0.3}  # 9 s: it comes back in mid-study
 
 
 class Reported(tune.Callback):
-    """Counts the results that Tune was given, by trial and loss, which is another in each iteration."""
+    """Writes down the results that Tune was given, by trial and loss, which is another in each iteration."""
 
-    def __init__(self) -> None:
-        self.results: Counter[tuple[str, float]] = Counter()
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "reported"
 
     def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
-        self.results[trial.trial_id, result["loss"]] += 1
+        with self.file.open("a") as file:
+            file.write(f"{json.dumps([trial.trial_id, result['loss']])}\n")
+
+    @staticmethod
+    def results(folder: Path) -> set[tuple[str, float]]:
+        """Of a study in this folder, and of its continuation."""
+        lines = (folder / "reported").read_text().splitlines()
+        return {(trial_id, loss) for trial_id, loss in map(json.loads, lines)}
 
 
 class AtSetup(tune.Callback):
@@ -53,9 +67,9 @@ class AtSetup(tune.Callback):
         self.act()
 
 
-def left(here: Place, reported: Reported, error: str | None) -> Observed:
+def left(here: Place, error: str | None) -> Observed:
     """What the store has in the end, counted."""
-    trials, runs = here.trials(), here.runs()
+    trials, runs, reported = here.trials(), here.runs(), Reported.results(here.folder)
     stored: Counter[tuple[str, float]] = Counter()
     for run in trials:
         stored.update((run.data.tags["sysmetrics.trial_id"], loss) for _, loss in here.history(run, "loss"))
@@ -64,8 +78,8 @@ def left(here: Place, reported: Reported, error: str | None) -> Observed:
     notes = [run.data.tags["mlflow.note.content"] for run in runs if "mlflow.note.content" in run.data.tags]
     return {
         "error": error,
-        "reported": len(reported.results),
-        "stored": len(reported.results.keys() & stored.keys()),
+        "reported": len(reported),
+        "stored": len(reported & stored.keys()),
         "twice": sum(count - 1 for count in stored.values()) + sum(count - 1 for count in ids.values()),
         "running": here.statuses().get("RUNNING", 0),
         "trials": here.trial_statuses(),
@@ -74,30 +88,62 @@ def left(here: Place, reported: Reported, error: str | None) -> Observed:
 
 
 def study(
-    callback: tune.Callback, kind: str, cases: list[dict[str, Any]], *more: Any, **running: Any
-) -> tuple[Any, Any]:
-    """Run a study of one kind of trainable; what was reported, and the exception that ended it, if any."""
-    reported = Reported()
-    sweep = tuner([reported, callback, *more], cases, trainable=trainables()[kind], **running)
-    return reported, fit(sweep)
+    here: Place, callback: tune.Callback, kind: str, cases: list[dict[str, Any]], *more: Any, **running: Any
+) -> str | None:
+    """Run a study of one kind of trainable; the exception that ended it, if any."""
+    return fit(tuner([Reported(here.folder), callback, *more], cases, trainable=trainables()[kind], **running))
 
 
 def trial_raises(kind: str, callback: CallbackClass, here: Place) -> Observed:
     """One of three trials raises."""
-    return left(here, *study(callback(here.uri), kind, [{}, {"fails": 3}, {}]))
+    return left(here, study(here, callback(here.uri), kind, [{}, {"fails": 3}, {}]))
 
 
 def trial_is_killed(kind: str, callback: CallbackClass, here: Place) -> Observed:
     """The process of one of three trials is killed with -9, and Tune gives the trial up."""
     killed = {"killed": 3, "once": str(here.folder / "killed")}
-    return left(here, *study(callback(here.uri), kind, [{}, killed, {}]))
+    return left(here, study(here, callback(here.uri), kind, [{}, killed, {}]))
 
 
 def trial_is_killed_and_repeated(kind: str, callback: CallbackClass, here: Place) -> Observed:
     """The same, and Tune begins it again, without a checkpoint."""
     killed = {"killed": 3, "once": str(here.folder / "killed"), "steps": 5}
     again = tune.FailureConfig(max_failures=1)
-    return left(here, *study(callback(here.uri), kind, [{}, killed, {}], failure_config=again))
+    return left(here, study(here, callback(here.uri), kind, [{}, killed, {}], failure_config=again))
+
+
+def node_is_killed(kind: str, callback: CallbackClass, here: Place) -> Observed:
+    """One of a cluster's three nodes, each of which has a trial, is killed, and Tune begins its trial again."""
+    ray.shutdown()
+    try:
+        with ray_nodes(here.folder, [1, 1, 1]) as nodes:
+            ray.init(nodes.address, runtime_env={"py_modules": [mlflow_sysmetrics]}, log_to_driver=False)
+            kill = AtResult(3, lambda: nodes.ask("kill", nodes.ask("others")[0]), here.folder / "killed")
+            again = tune.FailureConfig(max_failures=1)
+            error = study(
+                here, callback(here.uri), kind, [{"steps": 20, "step_s": 0.3}] * 3, kill, failure_config=again
+            )
+            ray.shutdown()
+    finally:
+        start_ray()
+    return left(here, error)
+
+
+def driver_is_killed_and_restored(kind: str, callback: CallbackClass, here: Place) -> Observed:
+    """The process with the Tune loop is killed, and `Tuner.restore` goes on with the study in another."""
+    name = f"{callback.__module__}.{callback.__name__}"
+    driver = subprocess.run([sys.executable, __file__, name, kind, here.uri], capture_output=True, text=True)
+    if driver.returncode != -signal.SIGKILL:
+        raise RuntimeError(driver.stderr[-1000:])
+    sweep = tune.Tuner.restore(str(here.folder / "tune" / "sweep"), trainables()[kind], resume_unfinished=True)
+    return left(here, fit(sweep))
+
+
+def drive(kind: str, callback: CallbackClass, uri: str) -> None:
+    """Be the process that is killed in the course of its study: when one of three trials has ended."""
+    start_ray()
+    here, kill = Place(Path.cwd()), AtResult(6, lambda: os.kill(os.getpid(), signal.SIGKILL), Path("killed"))
+    study(here, callback(uri), kind, [{"steps": 3}, *[{"steps": 12, "step_s": 0.3}] * 2], kill)
 
 
 def server_is_killed_and_restarted(kind: str, callback: CallbackClass, here: Place) -> Observed:
@@ -105,9 +151,9 @@ def server_is_killed_and_restarted(kind: str, callback: CallbackClass, here: Pla
     with _server(here) as server:
         back = threading.Timer(AWAY_S, server.start)
         away = AtResult(3, lambda: (server.kill(), back.start()), here.folder / "away")
-        reported, error = study(callback(server.uri), kind, [LONG, LONG], away)
+        error = study(here, callback(server.uri), kind, [LONG, LONG], away)
         back.join()
-    return left(here, reported, error)
+    return left(here, error)
 
 
 def disk_is_full(kind: str, callback: CallbackClass, here: Place) -> Observed:
@@ -119,12 +165,12 @@ def disk_is_full(kind: str, callback: CallbackClass, here: Place) -> Observed:
         with _server(here, disk / "full.db") as server:
             room = threading.Timer(AWAY_S, (disk / "ballast").unlink)
             full = AtResult(3, lambda: (_fill(disk / "ballast"), room.start()), here.folder / "filled")
-            reported, error = study(callback(server.uri), kind, [LONG, LONG], full)
+            error = study(here, callback(server.uri), kind, [LONG, LONG], full)
             room.join()
         shutil.copy(disk / "full.db", here.folder)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
-    return left(Place(here.folder, "full.db"), reported, error)
+    return left(Place(here.folder, "full.db"), error)
 
 
 def server_is_away_to_the_end(kind: str, callback: CallbackClass, here: Place) -> Observed:
@@ -142,12 +188,12 @@ def _away(
 ) -> Observed:
     with _server(here) as server, environment(MLFLOW_SYSMETRICS_SPOOL=str(here.folder / "spool")):
         mine = callback(server.uri, close_timeout_s=3.0)
-        reported, error = study(mine, kind, [{"steps": 16, "step_s": 0.3}] * 2, when(server.kill))
+        error = study(here, mine, kind, [{"steps": 16, "step_s": 0.3}] * 2, when(server.kill))
         server.start()
         for _ in range(2):  # the second has nothing to add
             sync = [sys.executable, "-m", "mlflow_sysmetrics.cli", "sync", "--tracking-uri", server.uri]
             subprocess.run(sync, check=False, capture_output=True)
-    return left(here, reported, error)
+    return left(here, error)
 
 
 @contextlib.contextmanager
@@ -174,6 +220,7 @@ def _fill(file: Path) -> None:
 
 FAULTS: tuple[Callable[[str, CallbackClass, Place], Observed], ...] = (
     *(trial_raises, trial_is_killed, trial_is_killed_and_repeated),
+    *(node_is_killed, driver_is_killed_and_restored),
     *(server_is_killed_and_restarted, disk_is_full),
     *(server_is_away_to_the_end, server_is_away_all_the_time),
 )
@@ -187,4 +234,7 @@ def _of(
 
 
 if __name__ == "__main__":
-    tell([_of(sys.argv[2], fault) for fault in FAULTS], sys.argv[1], sys.argv[3])
+    if "://" in sys.argv[3]:
+        drive(sys.argv[2], named(sys.argv[1]), sys.argv[3])
+    else:
+        tell([_of(sys.argv[2], fault) for fault in FAULTS], sys.argv[1], sys.argv[3])

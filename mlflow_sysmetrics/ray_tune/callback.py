@@ -173,7 +173,7 @@ class SystemMetricsCallback(LoggerCallback):
         """Go on in the runs of an experiment that was interrupted."""
         if not self._restored and self._runs is not None:  # else setup has done so
             self._study_id, self._restored = state["study_id"], True
-            self._runs.place = self._find_destination()
+            self._runs.go_to(self._find_destination())
 
     def run_id(self, trial_id: str) -> str | None:
         """MLflow's id of a trial's run; None while the store has not created it."""

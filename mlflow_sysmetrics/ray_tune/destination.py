@@ -16,10 +16,20 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from mlflow_sysmetrics.ray_tune.endings import Ending, recorded_ending
+
 logger = logging.getLogger(__name__)
 
 TRIAL_ID, STUDY_ID = "sysmetrics.trial_id", "sysmetrics.study_id"
 _PAGE = 1000
+
+
+@dataclass(frozen=True)
+class EarlierRun:
+    """The run of a trial of an experiment that was interrupted, and how the trial ended, if it did."""
+
+    run_id: str
+    ending: Ending | None
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,7 @@ class Destination:
     experiment_id: str
     parent_run_id: str | None
     is_own: bool
-    runs: Mapping[str, str]
+    runs: Mapping[str, EarlierRun]
 
 
 def find_destination(
@@ -72,13 +82,15 @@ def _study(client: MlflowClient, experiment_id: str, study_id: str) -> str | Non
     return found[0].info.run_id if found else None
 
 
-def _runs_by_trial(client: MlflowClient, experiment_id: str, parent_run_id: str) -> dict[str, str]:
+def _runs_by_trial(client: MlflowClient, experiment_id: str, parent_run_id: str) -> dict[str, EarlierRun]:
     conditions = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent_run_id}'"
-    runs: dict[str, str] = {}
+    runs: dict[str, EarlierRun] = {}
     token = None
     while True:
         page = client.search_runs([experiment_id], conditions, max_results=_PAGE, page_token=token)
-        runs |= {run.data.tags[TRIAL_ID]: run.info.run_id for run in page if TRIAL_ID in run.data.tags}
+        for run in page:
+            if TRIAL_ID in run.data.tags:
+                runs[run.data.tags[TRIAL_ID]] = EarlierRun(run.info.run_id, recorded_ending(run))
         token = page.token
         if not token:
             return runs

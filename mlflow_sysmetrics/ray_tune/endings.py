@@ -7,13 +7,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlflow.entities import Run, RunStatus
 from ray.tune.experiment import Trial
 from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
 from mlflow_sysmetrics.ray_tune.results import PAYLOAD_KEY, STOP_KEY, error_line, last_result
 
-REASON = "sysmetrics.stop_reason"
+REASON, ERROR = "sysmetrics.stop_reason", "sysmetrics.error"
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,19 @@ SWEPT = Ending("KILLED", {REASON: "the experiment ended before the trial did"})
 
 def failure(trial: Trial) -> Ending:
     """Of a trial that raised, or whose process died."""
-    return Ending("FAILED", {"sysmetrics.error": error_line(trial)})
+    return Ending("FAILED", {ERROR: error_line(trial)})
 
 
 def stop(result: Mapping[str, Any]) -> Ending:
     """Of a trial that its scheduler or a stopper ended, after this result."""
     return Ending("KILLED", {REASON: f"Tune ended it at iteration {result.get(TRAINING_ITERATION)}"})
+
+
+def recorded_ending(run: Run) -> Ending | None:
+    """Of the trial that has this run, as far as an outcome tells it; None while the run has no end."""
+    if not RunStatus.is_terminated(RunStatus.from_string(run.info.status)):
+        return None
+    return Ending(run.info.status, {name: value for name, value in run.data.tags.items() if name == ERROR})
 
 
 def known_ending(trial: Trial, result: Mapping[str, Any], *, told: bool) -> Ending | None:

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
-from mlflow_sysmetrics.ray_tune.endings import SWEPT, Ending
+from mlflow_sysmetrics.ray_tune.endings import ERROR, SWEPT, Ending
 
-_WORDS = {"FINISHED": "came to their end", "KILLED": "were stopped before", "FAILED": "failed"}
+_WORDS = {"FINISHED": "came to an end", "KILLED": "stopped before", "FAILED": "failed"}
 _AWAY_S = 1.0  # shorter ones are nobody's concern
 
 
 class Outcome:
-    """Counts of endings; the first error."""
+    """How each trial ended, and what else happened.
 
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._error: str | None = None
-        self._swept = 0
+    Args:
+        earlier: of an experiment that goes on: its trials, with their endings if they had ended.
+    """
 
-    def count(self, ending: Ending) -> None:
-        """One more trial has ended so."""
-        self._counts[ending.status] += 1
-        self._swept += ending is SWEPT
-        if ending.status == "FAILED" and self._error is None:
-            self._error = ending.tags.get("sysmetrics.error")
+    def __init__(self, earlier: Mapping[str, Ending | None]) -> None:
+        self._goes_on = bool(earlier)
+        self._endings = {trial_id: ending for trial_id, ending in earlier.items() if ending is not None}
+        self._restarts = 0
+
+    def end(self, trial_id: str, ending: Ending) -> None:
+        """A trial has ended so. What is known of an earlier end of it is void."""
+        self._endings[trial_id] = ending
+
+    def restart(self) -> None:
+        """A trial has failed and begins again."""
+        self._restarts += 1
 
     @property
     def status(self) -> str:
@@ -32,11 +38,13 @@ class Outcome:
 
     @property
     def figures(self) -> dict[str, float]:
-        """How many trials there were, and how many were stopped and failed."""
+        """How many trials there were, how many were stopped and failed, and how often one began again."""
+        counts = self._counts
         return {
-            "trials": float(self._counts.total()),
-            "stopped": float(self._counts["KILLED"]),
-            "failed": float(self._counts["FAILED"]),
+            "trials": float(counts.total()),
+            "stopped": float(counts["KILLED"]),
+            "failed": float(counts["FAILED"]),
+            "restarts": float(self._restarts),
         }
 
     def text(self, lost: int, refused: int, away_s: float = 0.0) -> str:
@@ -47,10 +55,14 @@ class Outcome:
         parts = [f"{count} {_WORDS[status]}" for status, count in self._counts.items()]
         total = self._counts.total()
         sentences = [f"**{total} trial{'s' * (total != 1)}**: {', '.join(parts) or 'none began'}."]
+        if self._goes_on:
+            sentences.append("The experiment was interrupted and went on.")
         if self._swept:
-            sentences.append(f"{self._swept} were still running when the experiment ended.")
-        if self._error:
-            sentences.append(f"The first error was `{self._error}`.")
+            sentences.append(f"Still running when the experiment ended: {self._swept}.")
+        if self._restarts:
+            sentences.append(f"Attempts that failed and were repeated: {self._restarts}.")
+        if (error := self._first_error) is not None:
+            sentences.append(f"The first error was `{error}`.")
         if away_s >= _AWAY_S:
             sentences.append(f"MLflow took no data for {away_s:.0f} s; what waited was written afterwards.")
         if lost:
@@ -58,3 +70,15 @@ class Outcome:
         if refused:
             sentences.append(f"MLflow refused {refused} entries; the log says which.")
         return " ".join(sentences)
+
+    @property
+    def _counts(self) -> Counter[str]:
+        return Counter(ending.status for ending in self._endings.values())
+
+    @property
+    def _swept(self) -> int:
+        return sum(ending is SWEPT for ending in self._endings.values())
+
+    @property
+    def _first_error(self) -> str | None:
+        return next((ending.tags.get(ERROR) for ending in self._endings.values() if ending.status == "FAILED"), None)

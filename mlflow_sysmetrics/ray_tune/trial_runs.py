@@ -46,10 +46,9 @@ class TrialRuns:
         groups: Collection[str],
         interval_s: float,
     ) -> None:
-        self.place = place
         self._client, self._study_tags = client, study_tags
         self._began = time.time()
-        self._outcome = Outcome()
+        self.go_to(place)
         self._sink = Sink(Store(client.tracking_uri))
         self._watching = Watching(groups, interval_s, self.log) if groups else None
         self._artifacts = Artifacts(client, self._sink.run_id)
@@ -60,6 +59,11 @@ class TrialRuns:
         self._sink.start()
         if self._watching is not None:
             self._watching.start()
+
+    def go_to(self, place: Destination) -> None:
+        """Write there from now on: the experiment is one that was interrupted, or has not begun."""
+        self.place = place
+        self._outcome = Outcome({trial_id: run.ending for trial_id, run in place.runs.items()})
 
     def run_id(self, trial_id: str) -> str | None:
         """MLflow's id of a trial's run; None while the store has not created it."""
@@ -73,6 +77,7 @@ class TrialRuns:
         self, trial_id: str, *, name: str, tags: Mapping[str, str], study_name: str, run_id: str | None = None
     ) -> None:
         """Have a trial's run created, or that with this id go on, nested under the run around the trials."""
+        earlier = self.place.runs.get(trial_id)
         parent = None if self.place.is_own else {MLFLOW_PARENT_RUN_ID: str(self.place.parent_run_id)}
         if parent is None and not self._sink.is_open(_STUDY):
             self._sink.create(
@@ -87,7 +92,7 @@ class TrialRuns:
             experiment_id=self.place.experiment_id,
             name=name,
             tags={**(parent or {}), **tags},
-            run_id=run_id or self.place.runs.get(trial_id),
+            run_id=run_id or (earlier.run_id if earlier else None),
             parent=_STUDY if parent is None else None,
         )
 
@@ -105,6 +110,7 @@ class TrialRuns:
     def repeat(self, trial_id: str) -> None:
         """The trial begins again, somewhere before where it ended."""
         self._sink.repeat(trial_id)
+        self._outcome.restart()
 
     def watch(self, trial_id: str, actor: Any) -> None:
         """Have the process of a trial's actor watched until the trial's end."""
@@ -154,7 +160,7 @@ class TrialRuns:
         now_ms = int(time.time() * 1000)
         self.log(trial_id, [Point(name, value, now_ms, 0) for name, value in costs.items() if name not in reported])
         self._sink.end(trial_id, ending.status, tags=ending.tags)
-        self._outcome.count(ending)
+        self._outcome.end(trial_id, ending)
 
     def _end_study(self) -> None:
         """End the run around the trials, if it was made here, with what became of them."""
