@@ -30,8 +30,8 @@ import bare_loop  # noqa: E402
 from entrypoints import algorithms, datasets, workers  # noqa: E402
 from entrypoints.configuration import Configuration  # noqa: E402
 from entrypoints.grid import configurations  # noqa: E402
-from entrypoints.options import StudySettings  # noqa: E402
 from entrypoints.prepared import Prepared, Request, prepared, split_for  # noqa: E402
+from entrypoints.settings import StudySettings  # noqa: E402
 from entrypoints.tune import tune  # noqa: E402
 
 RESULT = "RESULT "

@@ -10,8 +10,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from entrypoints.configuration import Configuration
-from entrypoints.options import SHARED
 from entrypoints.replay import Course
+from entrypoints.settings import SHARED
 
 CURVES = (
     *("train_loss", "val_loss", "val_rmse", "val_accuracy", "mean_step_time_ms", "training_time_s"),

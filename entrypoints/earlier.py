@@ -13,9 +13,9 @@ from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
 from entrypoints.configuration import Configuration
 from entrypoints.ledger import Known
-from entrypoints.options import SHARED
 from entrypoints.record import TrialRecord
 from entrypoints.runs import ERROR, KIND
+from entrypoints.settings import SHARED
 from entrypoints.trial_end import TAG, TrialEnd
 
 PAGE = 1000  # runs in one request

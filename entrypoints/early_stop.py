@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
-from entrypoints.options import RESUME_OPTION, Limits, StudySettings, limit_options, study_options
+from entrypoints.options import RESUME_OPTION, limit_options, study_options
 from entrypoints.resume import resume_study
 from entrypoints.runs import RecordedCommand, recorded_run
+from entrypoints.settings import Limits, StudySettings
 
 
 @click.command(cls=RecordedCommand, help=__doc__)

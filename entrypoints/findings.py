@@ -11,8 +11,8 @@ import pandas as pd
 from mlflow import MlflowClient
 
 from entrypoints import drift, effects, savings, statistics
-from entrypoints.options import DEFAULT_CRITERIA
 from entrypoints.pareto import front
+from entrypoints.settings import DEFAULT_CRITERIA
 from entrypoints.stopping import Stopping
 from entrypoints.studies import Study
 

@@ -15,8 +15,8 @@ from mlflow.exceptions import MlflowException
 
 from entrypoints.budget import Spending, key, spent
 from entrypoints.configuration import Configuration
-from entrypoints.options import StudySettings
 from entrypoints.prepared import Prepared
+from entrypoints.settings import StudySettings
 from entrypoints.tables import Table
 
 STUDY_KEY, CRITERIA, SEARCHED = "sysmetrics.study_key", "sysmetrics.criteria", "sysmetrics.searched"

@@ -14,8 +14,8 @@ from entrypoints.configuration import Configuration
 from entrypoints.errors import UserError
 from entrypoints.estimators import Estimator
 from entrypoints.learners import Algorithm
-from entrypoints.options import SHARED, StudySettings
 from entrypoints.search_space import Space, is_distribution
+from entrypoints.settings import SHARED, StudySettings
 from entrypoints.splits import Split
 
 DEFAULT_SAMPLES = 20

@@ -19,8 +19,8 @@ from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 
 from entrypoints import search_space
-from entrypoints.options import Limits, StudySettings
 from entrypoints.runs import RecordedRun
+from entrypoints.settings import Limits, StudySettings
 
 SETTINGS = "settings.json"
 EXECUTION = ("cpus", "time_limit_s", "ray_address")  # how a study is run, which does not change what it searches

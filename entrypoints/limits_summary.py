@@ -14,12 +14,12 @@ from entrypoints.costs import COSTS
 from entrypoints.feasible import Judged, judge
 from entrypoints.forecast import Forecast
 from entrypoints.losses import better, score_name
-from entrypoints.options import StudySettings
 from entrypoints.pareto import front
 from entrypoints.prepared import Prepared
 from entrypoints.progress import duration
 from entrypoints.record import Record, TrialRecord
 from entrypoints.runs import RecordedRun
+from entrypoints.settings import StudySettings
 from entrypoints.stopping import Stopping
 
 NEAREST = 3

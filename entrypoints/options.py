@@ -1,234 +1,34 @@
-"""The options that the commands share, and what of them is allowed.
+"""The options that the commands share.
 
 Every option is also an MLproject parameter of the same name and default. Wrong values raise ``UserError``.
 """
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import click
-import psutil
 
-from entrypoints import datasets, search_space
+from entrypoints import datasets
 from entrypoints.algorithms import AUTO
-from entrypoints.cleaning import one_line
-from entrypoints.errors import UserError
+from entrypoints.option_types import (
+    NONE,
+    ChoiceType,
+    DatasetType,
+    GridType,
+    NumberListType,
+    NumberType,
+    RunIdsType,
+    RunIdType,
+)
+from entrypoints.settings import DEFAULT_CRITERIA
 
-Number = TypeVar("Number", int, float)
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-NONE = "none"
 SEARCHES = ("grid", "random")
 SCHEDULERS = (NONE, "asha", "median")
 MODES = (AUTO, "min", "max")
-DEFAULT_CRITERIA = "training_time_s<=2x median, peak_memory_mb<=1.5x median, val_loss patience 2"
-
-
-class DatasetType(click.ParamType):
-    """A dataset's name; a relative path becomes absolute, from the folder in which the user typed the command."""
-
-    name = "dataset"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name, or the absolute path."""
-        name = str(value)
-        if name in datasets.known():
-            return name
-        try:
-            path = user_folder() / Path(name).expanduser()
-            return str(path) if path.is_file() else name
-        except (OSError, RuntimeError) as error:  # a folder that is closed to the user, or nobody's home
-            raise UserError(
-                f"dataset={name}: it cannot be looked for ({one_line(error)}); give the path of a CSV or Parquet file "
-                "that you may read"
-            ) from None
-
-
-class GridType(click.ParamType):
-    """The hyperparameters of the user's own algorithm; ``auto`` becomes None."""
-
-    name = "grid"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> search_space.Space | None:
-        """The values to try for each, from JSON or a file."""
-        return None if value == AUTO else search_space.parse(str(value), user_folder())
-
-
-class RunIdsType(click.ParamType):
-    """Ids of MLflow runs separated by commas, as a tuple without repetitions; ``auto`` becomes None."""
-
-    name = "ids"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...] | None:
-        """The ids that a text like ``0a1b,2c3d`` stands for."""
-        if value == AUTO:
-            return None
-        ids = [part.strip() for part in str(value).split(",")]
-        if not all(ids):
-            raise _not_allowed(param, value, f"{AUTO} or run ids separated by commas are allowed")
-        return tuple(dict.fromkeys(ids))
-
-
-class RunIdType(click.ParamType):
-    """The id of an MLflow run; ``none`` becomes None."""
-
-    name = "id"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | None:
-        """The id without the blanks around it."""
-        run_id = str(value).strip()
-        if not run_id:
-            raise _not_allowed(param, value, f"{NONE} or the run id of a study is allowed")
-        return None if run_id == NONE else run_id
-
-
-class ChoiceType(click.ParamType):
-    """One of a few words."""
-
-    name = "word"
-
-    def __init__(self, words: tuple[str, ...]) -> None:
-        self.words = words
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The word itself."""
-        if value not in self.words:
-            raise _not_allowed(param, value, f"{' or '.join(self.words)} is allowed")
-        return str(value)
-
-
-def user_folder() -> Path:
-    """The folder of ``mlflow run``, which starts commands in the project's folder instead, or else of this process."""
-    process = psutil.Process()
-    try:
-        parent = process.parent() if "MLFLOW_RUN_ID" in os.environ else None
-        return Path((parent or process).cwd())
-    except psutil.Error:
-        return Path.cwd()
-
-
-class NumberType(click.ParamType, Generic[Number]):
-    """One number within bounds. ``above`` is excluded, ``least`` is allowed; infinity and NaN never are."""
-
-    def __init__(self, kind: type[Number], *, least: float = -math.inf, above: float = -math.inf) -> None:
-        self.kind: type[Number] = kind
-        self.least = least
-        self.above = above
-        self.name = "integer" if kind is int else "number"
-
-    @property
-    def allowed(self) -> str:
-        """What is allowed, in words."""
-        bound = f"above {self.above:g}" if math.isfinite(self.above) else f"from {self.least:g}"
-        return f"{'a whole number' if self.kind is int else 'a number'} {bound}"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Number:
-        """The number that a text stands for."""
-        number = self.parse(str(value))
-        if number is None:
-            raise _not_allowed(param, value, f"{self.allowed} is allowed")
-        return number
-
-    def parse(self, text: str) -> Number | None:
-        """The number, or None where the text is no allowed one."""
-        try:
-            number = self.kind(text)
-            allowed = math.isfinite(number) and number >= self.least and number > self.above
-        except (ValueError, OverflowError):  # a whole number may be beyond every float
-            return None
-        return number if allowed else None
-
-
-class NumberListType(click.ParamType, Generic[Number]):
-    """Numbers separated by commas, as a tuple without repetitions; where ``auto`` is allowed it becomes None."""
-
-    name = "list"
-
-    def __init__(self, each: NumberType[Number], *, auto: bool = False) -> None:
-        self.each: NumberType[Number] = each
-        self.auto = auto
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[Number, ...] | None:
-        """The numbers that a text like ``0.1,0.01`` stands for."""
-        if self.auto and value == AUTO:
-            return None
-        numbers = [self.each.parse(part.strip()) for part in str(value).split(",")]
-        if None in numbers:
-            auto = f"{AUTO} or " if self.auto else ""
-            raise _not_allowed(
-                param, value, f"{auto}numbers separated by commas, each {self.each.allowed}, are allowed"
-            )
-        return tuple(dict.fromkeys(number for number in numbers if number is not None))
-
-
-def _not_allowed(param: click.Parameter | None, value: object, allowed: str) -> UserError:
-    name = param.name if param else "value"
-    default = param.default if param else None
-    return UserError(f"{name}={value}: {allowed}; leave it out for the default, {default}")
-
-
-SHARED = ("dataset", "target", "max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
-
-
-@dataclass(frozen=True)
-class StudySettings:
-    """What a study searches, and how. 0 means no limit, all for ``cpus``, and the default for ``samples``."""
-
-    dataset: str
-    target: str
-    max_rows: int
-    algorithm: str
-    batch_sizes: tuple[int, ...] | None
-    learning_rates: tuple[float, ...]
-    alphas: tuple[float, ...]
-    grid: search_space.Space | None
-    search: str
-    samples: int
-    max_trials: int
-    folds: int
-    seed: int
-    max_steps: int
-    max_epochs: int
-    time_limit_s: float
-    report_every: int
-    cpus: int
-    ray_address: str
-
-    def __post_init__(self) -> None:
-        if not self.max_steps and not self.max_epochs:
-            raise UserError(
-                "max_steps=0 and max_epochs=0: a trial needs an end, so at least one of them must be above 0; "
-                "set max_steps=500 for the default length"
-            )
-
-    @property
-    def shared(self) -> dict[str, Any]:
-        """What the run of every trial says of its study."""
-        return {name: getattr(self, name) for name in SHARED}
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a trial may cost: a criteria text, or None for the default, and what acts on it."""
-
-    criteria: str | None
-    predict: bool
-    scheduler: str
-
-    @classmethod
-    def of(cls, criteria: str, predict: str, scheduler: str) -> Limits:
-        """What the texts of the options mean."""
-        return cls(None if criteria == AUTO else criteria, predict == "on", scheduler)
 
 
 RESUME_OPTION = click.option(

@@ -16,8 +16,8 @@ from mlflow.exceptions import MlflowException
 from entrypoints import journal
 from entrypoints.errors import UserError
 from entrypoints.links import run_view
-from entrypoints.options import Limits, StudySettings
 from entrypoints.runs import KIND, RecordedRun, continued_run, recorded_run
+from entrypoints.settings import Limits, StudySettings
 from entrypoints.studies import DATASET, STUDY_KEY
 
 _LIMITS = ("criteria", "predict", "scheduler")

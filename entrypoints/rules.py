@@ -12,7 +12,7 @@ from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
 from entrypoints import costs
 from entrypoints.configuration import Configuration
 from entrypoints.errors import UserError
-from entrypoints.options import DEFAULT_CRITERIA, Limits
+from entrypoints.settings import DEFAULT_CRITERIA, Limits
 from entrypoints.stopping import Stopping
 from entrypoints.tables import Task
 from mlflow_sysmetrics.criteria import Criteria, CriteriaError, Figures

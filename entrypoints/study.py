@@ -33,15 +33,17 @@ from entrypoints.errors import UserError
 from entrypoints.forecast import Forecast, forecast, search_seconds
 from entrypoints.grid import configurations, run_name
 from entrypoints.losses import score_name
-from entrypoints.options import Limits, StudySettings, own_target, user_folder
+from entrypoints.options import own_target
 from entrypoints.prepared import Prepared, Request, obtain, split_for
 from entrypoints.progress import Progress, Stages, duration
 from entrypoints.record import Record
 from entrypoints.recovery import MOST_DEATHS, RecoveringTrials
 from entrypoints.rules import NO_RULES, Rules, scheduling, stopping_rules
 from entrypoints.runs import RecordedRun
+from entrypoints.settings import Limits, StudySettings
 from entrypoints.tables import Table
 from entrypoints.trial import Trial
+from entrypoints.user_folder import user_folder
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 
 # Who ran what: trials show it in the same columns of the UI as their study.

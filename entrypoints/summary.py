@@ -15,11 +15,11 @@ from mlflow.exceptions import MlflowException
 from entrypoints.limits_summary import Outcome
 from entrypoints.links import FEASIBLE, compare_view, how_to_open, run_view, trials_view
 from entrypoints.losses import score_name
-from entrypoints.options import StudySettings
 from entrypoints.prepared import Prepared
 from entrypoints.progress import duration
 from entrypoints.record import Record
 from entrypoints.runs import RecordedRun
+from entrypoints.settings import StudySettings
 from entrypoints.tables import Table
 
 TOP = 5

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
-from entrypoints.options import RESUME_OPTION, StudySettings, study_options
+from entrypoints.options import RESUME_OPTION, study_options
 from entrypoints.resume import resume_study
 from entrypoints.runs import RecordedCommand, recorded_run
+from entrypoints.settings import StudySettings
 
 
 @click.command(cls=RecordedCommand, help=__doc__)

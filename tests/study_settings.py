@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from entrypoints.options import StudySettings, study_options
+from entrypoints.options import study_options
+from entrypoints.settings import StudySettings
 
 
 def parsed(*arguments: str, options: Callable[[Any], Any] = study_options) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from entrypoints.costs import COSTS, USUAL_NOISE, metrics, readable
-from entrypoints.options import DEFAULT_CRITERIA
+from entrypoints.settings import DEFAULT_CRITERIA
 from entrypoints.tables import Task
 from mlflow_sysmetrics.criteria import Criteria, Kind
 

@@ -19,9 +19,9 @@ from entrypoints import journal, search_space
 from entrypoints.algorithms import find_all
 from entrypoints.datasets import load
 from entrypoints.grid import configurations
-from entrypoints.options import Limits, StudySettings
 from entrypoints.prepared import Request, split_for
 from entrypoints.runs import RecordedRun
+from entrypoints.settings import Limits, StudySettings
 
 GRID = """{"hidden_layer_sizes": [[8], [16, 4]], "alpha": {"loguniform": [1e-5, 0.1]}, "shuffle": [true, false],
 "momentum": {"uniform": [0.1, 0.3]}, "n_iter_no_change": {"integers": [2, 7]}, "activation": "tanh"}"""

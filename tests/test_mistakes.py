@@ -24,9 +24,9 @@ from study_settings import study_settings
 
 from entrypoints import journal
 from entrypoints.early_stop import early_stop
-from entrypoints.options import Limits
 from entrypoints.report import report
 from entrypoints.runs import KIND
+from entrypoints.settings import Limits
 from entrypoints.trial_end import TrialEnd
 from entrypoints.tune import tune
 

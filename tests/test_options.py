@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
-from study_settings import parsed, study_settings
+from study_settings import parsed
 
 from entrypoints.errors import UserError
-from entrypoints.options import DatasetType, Limits, StudySettings, dataset_options, limit_options, study_options
+from entrypoints.options import dataset_options, limit_options, study_options
+from entrypoints.settings import Limits, StudySettings
 
-ROOT = Path(__file__).parent.parent
 OF_DATA = {"dataset": "red_wine", "target": "auto", "max_rows": 0, "folds": 10, "seed": 0}
 OF_SEARCH = {
     "algorithm": "auto",
@@ -88,15 +84,6 @@ def test_limit_refuses_another_value_in_one_sentence(name: str, text: str, allow
     with pytest.raises(UserError) as raised:
         parsed(f"--{name}", text, options=limit_options)
     assert raised.value.message == f"{name}={text}: {allowed}; leave it out for the default, {default}"
-
-
-def test_trials_share_what_no_trial_chooses() -> None:
-    """The run of every trial says of which study it is, under the names of the options."""
-    settings = study_settings(dataset="diabetes", max_rows=100, max_epochs=2)
-    assert settings.shared == OF_DATA | {
-        **{"dataset": "diabetes", "max_rows": 100},
-        **{"max_steps": 500, "max_epochs": 2, "report_every": 100},
-    }
 
 
 @pytest.mark.parametrize(
@@ -207,24 +194,6 @@ def test_refused_option_ends_the_command_with_a_sentence_and_no_traceback() -> N
     assert result.output == ("Error: folds=1: a whole number from 2 is allowed; leave it out for the default, 10\n")
 
 
-@pytest.mark.parametrize(
-    ("max_steps", "max_epochs"),
-    [pytest.param(1, 0, id="steps"), pytest.param(0, 1, id="epochs"), pytest.param(5, 5, id="both")],
-)
-def test_settings_take_one_limit_or_both(max_steps: int, max_epochs: int) -> None:
-    """One limit ends a trial."""
-    settings = study_settings(max_steps=max_steps, max_epochs=max_epochs)
-    assert (settings.max_steps, settings.max_epochs) == (max_steps, max_epochs)
-
-
-def test_settings_without_any_limit_are_refused_in_one_sentence() -> None:
-    """Such a trial would never end."""
-    with pytest.raises(UserError) as raised:
-        study_settings(max_steps=0, max_epochs=0)
-    assert raised.value.message.startswith("max_steps=0 and max_epochs=0: ")
-    assert "max_steps=500" in raised.value.message
-
-
 def test_every_option_has_a_help_text_and_shows_its_default() -> None:
     """The command line explains itself."""
 
@@ -237,46 +206,6 @@ def test_every_option_has_a_help_text_and_shows_its_default() -> None:
     assert [option.name for option in options if not option.help] == []
     shown = re.sub(r"\s+", "", CliRunner().invoke(command, ["--help"]).output)
     assert [option.name for option in options if f"[default:{option.default}]" not in shown] == []
-
-
-@pytest.mark.parametrize(
-    ("run_id", "expected"),
-    [
-        pytest.param({"MLFLOW_RUN_ID": "abc"}, "{user}/mine.csv {'alpha': [1]}", id="mlflow-run"),
-        pytest.param({}, "mine.csv {'alpha': [2]}", id="no-mlflow-run"),
-    ],
-)
-def test_relative_path_means_the_folder_of_the_user(tmp_path: Path, run_id: dict[str, str], expected: str) -> None:
-    """`mlflow run` starts the command in the project's folder; the user typed the paths in another one."""
-    user, project = tmp_path / "user", tmp_path / "project"
-    for folder, value in ((user, 1), (project, 2)):
-        folder.mkdir()
-        (folder / "grid.yaml").write_text(f"alpha: [{value}]")
-    (user / "mine.csv").write_text("a,b\n1,2\n")
-    ask = (
-        "from entrypoints.options import DatasetType as D, GridType as G;"
-        "print(D().convert('mine.csv', None, None), G().convert('grid.yaml', None, None))"
-    )
-    parent = (
-        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {ask!r}], cwd={str(project)!r}, check=True)"
-    )
-    env = {name: value for name, value in os.environ.items() if name != "MLFLOW_RUN_ID"}
-    done = subprocess.run(
-        [sys.executable, "-c", parent],
-        cwd=user,
-        env=env | {"PYTHONPATH": str(ROOT)} | run_id,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.strip() == expected.replace("{user}", str(user))
-
-
-def test_known_name_is_never_taken_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that happens to be named like a dataset does not hide it."""
-    (tmp_path / "red_wine").write_text("x")
-    monkeypatch.chdir(tmp_path)
-    assert DatasetType().convert("red_wine", None, None) == "red_wine"
 
 
 @pytest.mark.parametrize(

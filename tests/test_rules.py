@@ -11,8 +11,9 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
 
 from entrypoints.errors import UserError
-from entrypoints.options import DEFAULT_CRITERIA, SCHEDULERS, Limits
+from entrypoints.options import SCHEDULERS
 from entrypoints.rules import NO_RULES, Rules, scheduling, stopping_rules
+from entrypoints.settings import DEFAULT_CRITERIA, Limits
 from entrypoints.stopping import Stopping
 from entrypoints.tables import Task
 

@@ -1,0 +1,64 @@
+"""What a study searches, and what its trials may cost, as the commands' options say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from entrypoints import search_space
+from entrypoints.algorithms import AUTO
+from entrypoints.errors import UserError
+
+DEFAULT_CRITERIA = "training_time_s<=2x median, peak_memory_mb<=1.5x median, val_loss patience 2"
+SHARED = ("dataset", "target", "max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """What a study searches, and how. 0 means no limit, all for ``cpus``, and the default for ``samples``."""
+
+    dataset: str
+    target: str
+    max_rows: int
+    algorithm: str
+    batch_sizes: tuple[int, ...] | None
+    learning_rates: tuple[float, ...]
+    alphas: tuple[float, ...]
+    grid: search_space.Space | None
+    search: str
+    samples: int
+    max_trials: int
+    folds: int
+    seed: int
+    max_steps: int
+    max_epochs: int
+    time_limit_s: float
+    report_every: int
+    cpus: int
+    ray_address: str
+
+    def __post_init__(self) -> None:
+        if not self.max_steps and not self.max_epochs:
+            raise UserError(
+                "max_steps=0 and max_epochs=0: a trial needs an end, so at least one of them must be above 0; "
+                "set max_steps=500 for the default length"
+            )
+
+    @property
+    def shared(self) -> dict[str, Any]:
+        """What the run of every trial says of its study."""
+        return {name: getattr(self, name) for name in SHARED}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a trial may cost: a criteria text, or None for the default, and what acts on it."""
+
+    criteria: str | None
+    predict: bool
+    scheduler: str
+
+    @classmethod
+    def of(cls, criteria: str, predict: str, scheduler: str) -> Limits:
+        """What the texts of the options mean."""
+        return cls(None if criteria == AUTO else criteria, predict == "on", scheduler)
