@@ -18,6 +18,11 @@ from mlflow_sysmetrics.ray_tune import CriteriaStopper, system_metrics
 WHOLE = {"elapsed_s", "cpu_percent", "peak_memory_mb", "memory_growth_mb"}
 
 
+def work() -> None:
+    """Take some ten milliseconds: a trial of less than one reading has no CPU figure."""
+    sum(range(1_000_000))
+
+
 class Growing(tune.Trainable):
     """Takes so many megabytes at each step. Reports a figure under a name of the wrapper's."""
 
@@ -31,6 +36,7 @@ class Growing(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         self.kept.append(b"x" * (1_000_000 * self.config["mb"]))
+        work()
         return {"kept": len(self.kept), "elapsed_s": -1.0}
 
 
@@ -83,6 +89,7 @@ def test_scheduler_and_limits_see_the_costs_of_a_function(local_ray: None, tmp_p
         kept = []
         for _ in range(4):
             kept.append(b"x" * (1_000_000 * config["mb"]))
+            sum(range(1_000_000))  # as above, where workers cannot import this module
             tune.report({"kept": len(kept)})
 
     results = tune.Tuner(
