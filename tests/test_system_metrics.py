@@ -19,8 +19,8 @@ WHOLE = {"elapsed_s", "cpu_percent", "peak_memory_mb", "memory_growth_mb"}
 
 
 def work() -> None:
-    """Take some ten milliseconds: a trial of less than one reading has no CPU figure."""
-    sum(range(1_000_000))
+    """Take some thirty milliseconds: a trial of less than one reading has no CPU figure."""
+    sum(range(3_000_000))
 
 
 class Growing(tune.Trainable):
@@ -89,7 +89,7 @@ def test_scheduler_and_limits_see_the_costs_of_a_function(local_ray: None, tmp_p
         kept = []
         for _ in range(4):
             kept.append(b"x" * (1_000_000 * config["mb"]))
-            sum(range(1_000_000))  # as above, where workers cannot import this module
+            sum(range(3_000_000))  # as above, where workers cannot import this module
             tune.report({"kept": len(kept)})
 
     results = tune.Tuner(
