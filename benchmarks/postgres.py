@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from postgres_server import postgres  # noqa: E402
-from two_studies import Left, two_studies  # noqa: E402
+from two_studies import Curves, Left, two_studies  # noqa: E402
 
 from entrypoints.workers import usable_cpus  # noqa: E402
 
@@ -38,7 +38,7 @@ def lost(left: Left, all_points: set[tuple[str, str, int, float]]) -> int:
     return sum(len(all_points - points(study)) for study in left.curves)
 
 
-def points(study: dict[tuple[str, str], dict[int, float]]) -> set[tuple[str, str, int, float]]:
+def points(study: Curves) -> set[tuple[str, str, int, float]]:
     return {(*key, step, value) for key, values in study.items() for step, value in values.items()}
 
 

@@ -79,9 +79,10 @@ def test_named_parent_says_the_experiment(client: MlflowClient) -> None:
 
 def test_interrupted_experiment_is_found_with_its_trials(client: MlflowClient) -> None:
     """By the id that the run around them is tagged with; trials that had ended are found with their end."""
-    study = client.create_run("0", tags={"sysmetrics.study_id": "s1"}).info.run_id
-    client.create_run("0", tags={"sysmetrics.study_id": "s2"})
-    of_trial = {"mlflow.parentRunId": study, "sysmetrics.trial_id": "t1"}
+    study = client.create_run("0", tags={"sysmetrics.kind": "study", "sysmetrics.study_id": "s1"}).info.run_id
+    client.create_run("0", tags={"sysmetrics.kind": "study", "sysmetrics.study_id": "s2"})
+    of_trial = {"sysmetrics.kind": "trial", "sysmetrics.study_id": "s1", "sysmetrics.trial_id": "t1"}
+    client.create_run("0", tags={**of_trial, "sysmetrics.study_id": "s2"})
     trials = {"t1": EarlierRun(client.create_run("0", tags=of_trial).info.run_id, None)}
     for trial_id, tags in {"t2": {}, "t3": {"sysmetrics.error": "OSError: gone"}}.items():
         status = "FAILED" if tags else "FINISHED"
@@ -90,6 +91,8 @@ def test_interrupted_experiment_is_found_with_its_trials(client: MlflowClient) -
         trials[trial_id] = EarlierRun(ended, Ending(status, tags))
     assert find(client, study_id="s1") == Destination("0", study, True, trials)
     assert find(client, study_id="s3") == Destination("0", None, True, {})
+    other = client.create_run("0").info.run_id
+    assert find(client, study_id="s1", parent_run_id=other) == Destination("0", other, False, trials)
 
 
 def test_source_tags_are_those_of_a_fluent_run(client: MlflowClient) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 import pickle
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +17,7 @@ from typing import Any
 
 import mlflow
 import pytest
+from conftest import wait_until
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from ray import cloudpickle, tune
@@ -354,6 +357,30 @@ def test_experiment_end_marks_runs_killed_that_tune_did_not_end(client: MlflowCl
         statuses[trial_id] = client.get_run(run_id).info.status
     assert statuses == {"open": "KILLED", "complete": "FINISHED", "failed": "FAILED"}
     assert callback.close() is True
+
+
+def test_restored_experiment_ends_the_runs_of_trials_that_do_not_begin_again(client: MlflowClient) -> None:
+    """Its driver was killed, and the next one ends before it comes to them. What had ended stays as it was."""
+    experiment_id = client.create_experiment("restored")
+    killed = SystemMetricsCallback(client.tracking_uri, experiment_id=experiment_id)
+    kept = cloudpickle.dumps(killed)  # as Tune does
+    killed.setup()
+    for trial_id in ("ended", "interrupted", "again"):
+        killed.on_trial_start(0, [], _trial(trial_id))
+    killed.on_trial_complete(0, [], _trial("ended"))
+    left = {"RUNNING": 3, "FINISHED": 1}  # with the run around them
+    wait_until(lambda: Counter(run.info.status for run in client.search_runs([experiment_id])) == left, LIMIT_S, "runs")
+    atexit.unregister(killed.close)
+    restored = cloudpickle.loads(kept)
+    restored.setup()
+    restored.on_trial_start(0, [], _trial("again"))
+    restored.on_trial_complete(0, [], _trial("again"))
+    restored.on_experiment_end([])
+    runs = client.search_runs([experiment_id])
+    statuses = {run.data.tags.get("sysmetrics.trial_id", "study"): run.info.status for run in runs}
+    assert statuses == {"ended": "FINISHED", "again": "FINISHED", "interrupted": "KILLED", "study": "KILLED"}
+    (study,) = [run for run in runs if run.data.tags["sysmetrics.kind"] == "study"]
+    assert (study.data.metrics["trials"], study.data.metrics["stopped"]) == (3.0, 1.0)
 
 
 def test_trial_that_ends_before_it_started_has_a_run(client: MlflowClient, tmp_path: Path) -> None:

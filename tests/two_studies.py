@@ -10,21 +10,23 @@ from pathlib import Path
 
 from conftest import ROOT, Command, children, clean_environment, runs_of_kind
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from tracking_server import tracking_server
 
 CURVES = ("train_loss", "val_loss", "val_rmse")
 STUDIES = 2
+Curves = dict[tuple[str, str], dict[int, float]]  # of one study: by trial and curve, its values by step
 
 
 @dataclass(frozen=True)
 class Left:
-    """What two studies have left. ``curves`` has, for each study, trial and curve, its values by step."""
+    """What two studies have left."""
 
     seconds: float
     exit_codes: list[int]
     statuses: Counter[str]
     trials: int
-    curves: list[dict[tuple[str, str], dict[int, float]]]
+    curves: list[Curves]
     series_points: int
     server_errors: list[str]
 
@@ -62,17 +64,21 @@ def two_studies(folder: Path, store_uri: str | None, timeout_s: float = 900.0, *
 
 
 def _left(client: MlflowClient, seconds: float, codes: list[int], errors: list[str]) -> Left:
-    curves, statuses, series = [], Counter[str](), 0
-    studies = runs_of_kind(client, "study")
-    trials = {study.info.run_id: children(client, study, "trial") for study in studies}
-    for study in studies:
-        statuses[study.info.status] += 1
-        of_study = {}
-        for run in trials[study.info.run_id]:
-            statuses[run.info.status] += 1
-            for curve in CURVES:
-                points = client.get_metric_history(run.info.run_id, curve)
-                of_study[run.data.tags["mlflow.runName"], curve] = {point.step: point.value for point in points}
-            series += len(client.get_metric_history(run.info.run_id, "system/process_memory_mb"))
-        curves.append(of_study)
-    return Left(seconds, codes, statuses, sum(map(len, trials.values())), curves, series, errors)
+    statuses, series = Counter[str](), 0
+    studies = [(study, children(client, study, "trial")) for study in runs_of_kind(client, "study")]
+    for study, trials in studies:
+        statuses.update(run.info.status for run in (study, *trials))
+        series += sum(len(client.get_metric_history(run.info.run_id, "system/process_memory_mb")) for run in trials)
+    curves = [curves_of(client, trials) for _, trials in studies]
+    return Left(seconds, codes, statuses, sum(len(trials) for _, trials in studies), curves, series, errors)
+
+
+def curves_of(client: MlflowClient, trials: list[Run]) -> Curves:
+    """What is the same wherever and whenever a study's trials run."""
+    return {
+        (run.data.tags["mlflow.runName"], curve): {
+            point.step: point.value for point in client.get_metric_history(run.info.run_id, curve)
+        }
+        for run in trials
+        for curve in CURVES
+    }

@@ -23,7 +23,7 @@ from ray.tune.utils import flatten_dict
 
 from mlflow_sysmetrics.points import Point
 from mlflow_sysmetrics.ray_tune.changes import Changes
-from mlflow_sysmetrics.ray_tune.destination import STUDY_ID, TRIAL_ID, Destination, find_destination, source_tags
+from mlflow_sysmetrics.ray_tune.destination import KIND, STUDY_ID, TRIAL_ID, Destination, find_destination, source_tags
 from mlflow_sysmetrics.ray_tune.endings import FINISHED, ending_by, failure, known_ending
 from mlflow_sysmetrics.ray_tune.inherited import forget_run
 from mlflow_sysmetrics.ray_tune.results import (
@@ -155,8 +155,8 @@ class SystemMetricsCallback(LoggerCallback):
         self._changes = Changes()
         self._notes: defaultdict[str, _Notes] = defaultdict(_Notes)  # of trials that go on
         self._last_words: list[Future[Any]] = []  # of trainables whose trials have ended
-        study_tags = {**self._source_tags, "sysmetrics.kind": "study", STUDY_ID: self._study_id}
-        self._runs = TrialRuns(self._client, self._find_destination(), study_tags, self.groups, self.interval_s)
+        destination = self._find_destination()
+        self._runs = TrialRuns(self._client, destination, self._study_tags, self.groups, self.interval_s)
         self._runs.start()
         atexit.register(self.close)
 
@@ -173,7 +173,7 @@ class SystemMetricsCallback(LoggerCallback):
         """Go on in the runs of an experiment that was interrupted."""
         if not self._restored and self._runs is not None:  # else setup has done so
             self._study_id, self._restored = state["study_id"], True
-            self._runs.go_to(self._find_destination())
+            self._runs.go_to(self._find_destination(), self._study_tags)
 
     def run_id(self, trial_id: str) -> str | None:
         """MLflow's id of a trial's run; None while the store has not created it."""
@@ -252,6 +252,10 @@ class SystemMetricsCallback(LoggerCallback):
         wait(self._last_words, min(_LAST_WORDS_S, timeout_s))
         return self._runs.close(max(0.0, began + timeout_s - time.monotonic()))
 
+    @property
+    def _study_tags(self) -> dict[str, str]:
+        return {**self._source_tags, KIND: "study", STUDY_ID: self._study_id}
+
     def _find_destination(self) -> Destination:
         return find_destination(
             self._client,
@@ -267,7 +271,7 @@ class SystemMetricsCallback(LoggerCallback):
         if runs is None:
             raise RuntimeError("setup() has not been called")
         if not runs.is_open(trial.trial_id):
-            own = {"sysmetrics.kind": "trial", TRIAL_ID: trial.trial_id, "trial_name": str(trial)}
+            own = {KIND: "trial", STUDY_ID: self._study_id, TRIAL_ID: trial.trial_id, "trial_name": str(trial)}
             runs.open(
                 trial.trial_id,
                 name=self.run_name(trial),

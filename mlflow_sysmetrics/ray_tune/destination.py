@@ -14,13 +14,12 @@ from mlflow.environment_variables import MLFLOW_RUN_ID
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_sysmetrics.ray_tune.endings import Ending, recorded_ending
 
 logger = logging.getLogger(__name__)
 
-TRIAL_ID, STUDY_ID = "sysmetrics.trial_id", "sysmetrics.study_id"
+KIND, TRIAL_ID, STUDY_ID = "sysmetrics.kind", "sysmetrics.trial_id", "sysmetrics.study_id"
 _PAGE = 1000
 
 
@@ -73,27 +72,30 @@ def find_destination(
         parent, is_own = around.info.run_id, False
     else:
         parent, is_own = _study(client, experiment_id, study_id) if study_id else None, True
-    runs = _runs_by_trial(client, experiment_id, parent) if study_id and parent else {}
+    runs = _runs_by_trial(client, experiment_id, study_id) if study_id else {}
     return Destination(experiment_id, parent, is_own, runs)
 
 
 def _study(client: MlflowClient, experiment_id: str, study_id: str) -> str | None:
-    found = client.search_runs([experiment_id], f"tags.`{STUDY_ID}` = '{study_id}'", max_results=1)
+    found = client.search_runs([experiment_id], f"{_of(study_id)} and tags.`{KIND}` = 'study'", max_results=1)
     return found[0].info.run_id if found else None
 
 
-def _runs_by_trial(client: MlflowClient, experiment_id: str, parent_run_id: str) -> dict[str, EarlierRun]:
-    conditions = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent_run_id}'"
+def _runs_by_trial(client: MlflowClient, experiment_id: str, study_id: str) -> dict[str, EarlierRun]:
     runs: dict[str, EarlierRun] = {}
     token = None
     while True:
-        page = client.search_runs([experiment_id], conditions, max_results=_PAGE, page_token=token)
+        page = client.search_runs([experiment_id], _of(study_id), max_results=_PAGE, page_token=token)
         for run in page:
             if TRIAL_ID in run.data.tags:
                 runs[run.data.tags[TRIAL_ID]] = EarlierRun(run.info.run_id, recorded_ending(run))
         token = page.token
         if not token:
             return runs
+
+
+def _of(study_id: str) -> str:
+    return f"tags.`{STUDY_ID}` = '{study_id}'"
 
 
 def source_tags() -> dict[str, str]:

@@ -27,6 +27,10 @@ class Outcome:
         """A trial has ended so. What is known of an earlier end of it is void."""
         self._endings[trial_id] = ending
 
+    def has(self, trial_id: str) -> bool:
+        """Whether this trial has ended."""
+        return trial_id in self._endings
+
     def restart(self) -> None:
         """A trial has failed and begins again."""
         self._restarts += 1

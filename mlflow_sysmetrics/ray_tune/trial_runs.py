@@ -46,9 +46,9 @@ class TrialRuns:
         groups: Collection[str],
         interval_s: float,
     ) -> None:
-        self._client, self._study_tags = client, study_tags
+        self._client = client
         self._began = time.time()
-        self.go_to(place)
+        self.go_to(place, study_tags)
         self._sink = Sink(Store(client.tracking_uri))
         self._watching = Watching(groups, interval_s, self.log) if groups else None
         self._artifacts = Artifacts(client, self._sink.run_id)
@@ -60,9 +60,9 @@ class TrialRuns:
         if self._watching is not None:
             self._watching.start()
 
-    def go_to(self, place: Destination) -> None:
+    def go_to(self, place: Destination, study_tags: Mapping[str, str]) -> None:
         """Write there from now on: the experiment is one that was interrupted, or has not begun."""
-        self.place = place
+        self.place, self._study_tags = place, study_tags
         self._outcome = Outcome({trial_id: run.ending for trial_id, run in place.runs.items()})
 
     def run_id(self, trial_id: str) -> str | None:
@@ -140,6 +140,7 @@ class TrialRuns:
         if self._watching is not None:
             self._watching.close(min(_LAST_READINGS_S, timeout_s))
         self._artifacts.close(max(0.0, deadline - time.monotonic()))
+        self._reopen_unfinished()
         for trial_id in self._sink.open_keys():
             if trial_id != _STUDY:
                 self._end(str(trial_id), SWEPT, {}, ())
@@ -153,6 +154,12 @@ class TrialRuns:
                 kept,
             )
         return self._written
+
+    def _reopen_unfinished(self) -> None:
+        """Of an experiment that went on: the runs of trials that the interruption left open and that did not go on."""
+        for trial_id, earlier in self.place.runs.items():
+            if earlier.ending is None and not self._outcome.has(trial_id):
+                self._sink.create(trial_id, experiment_id=self.place.experiment_id, run_id=earlier.run_id)
 
     def _end(self, trial_id: str, ending: Ending, costs: Mapping[str, float], reported: Collection[str]) -> None:
         if not self._sink.is_open(trial_id):  # its time was up
