@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from conftest import clean_environment
+
 LIMIT_S = 900.0
 _MARK = "OBSERVED "
 Observed = dict[str, Any]
@@ -23,7 +25,9 @@ def observe(script: str, *arguments: str) -> Observations:
     """Run a script of this folder to its end and return what it printed with `tell`."""
     path = str(Path(__file__).with_name(script))
     command = [sys.executable, path, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, cwd=tempfile.gettempdir())
+    # Not in the environment of a test process, which may have run a search of the bundle's.
+    surroundings: dict[str, Any] = {"cwd": tempfile.gettempdir(), "env": clean_environment()}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, **surroundings)
     lines = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
     if done.returncode or not lines:
         raise RuntimeError(f"{script} {arguments}:\n{done.stderr[-4000:]}")
