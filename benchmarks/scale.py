@@ -1,12 +1,12 @@
-"""What the callback costs Tune's driver as studies grow. `python benchmarks/scale.py`, about 15 minutes.
+"""What the callback costs Tune's driver as studies grow. `python benchmarks/scale.py`, three to fifteen minutes.
 
 Synthetic trials of ten reports each, five figures a report, are put through the callback's hooks in the order in which
 Tune calls them, into an SQLite store in the same process: the driver's whole cost, the store's included, but for Tune's
 own loop. Each size runs in a process of its own. Per row: CPU of that process per trial (all threads), growth of its
 resident memory over the study, and points per second while the store keeps up (the hooks wait where over 20 runs
 wait to be created, as a study of so many short trials would not be produced faster). Beside it Ray's
-`MLflowLoggerCallback` with the same trials, at 100; what it would take for 1,000 is extrapolated, and said so. The last
-row writes the same points through `mlflow server` into the store that `--server URI` names, say PostgreSQL's.
+`MLflowLoggerCallback` with the same trials, at 100; what it would take for 1,000 is extrapolated, and said so. Where
+PostgreSQL is installed, two more rows have the same points written into it, and into it through `mlflow server`.
 
 `python benchmarks/scale.py 100 1000` for other sizes.
 """
@@ -25,7 +25,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from postgres_server import binaries, postgres  # noqa: E402
+from tracking_server import tracking_server  # noqa: E402
 
 SIZES = (100, 1_000, 10_000)
 STOCK = 100
@@ -117,10 +121,10 @@ def _stock(uri: str) -> tuple[Any, Callable[[int], None]]:
     return MLflowLoggerCallback(uri, experiment_name="Default"), lambda number: None
 
 
-def measured(side: str, trials: int, server: str | None = None) -> dict[str, float]:
-    """The same in a new process, into a new SQLite store or into the server's."""
+def measured(side: str, trials: int, store: str | None = None) -> dict[str, float]:
+    """The same in a new process, into this store or a new one of SQLite's."""
     with tempfile.TemporaryDirectory() as folder:
-        uri = server or f"sqlite:///{folder}/mlflow.db"
+        uri = store or f"sqlite:///{folder}/mlflow.db"
         argv = [sys.executable, __file__, "--measure", side, str(trials), uri]
         done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -130,7 +134,7 @@ def measured(side: str, trials: int, server: str | None = None) -> dict[str, flo
 
 def row(what: str, figures: dict[str, float], remark: str = "") -> None:
     print(
-        f"{what:<36}{figures['cpu_ms']:>9.1f} ms{figures['growth_mb']:>9.0f} MB{figures['wall_s']:>9.1f} s"
+        f"{what:<42}{figures['cpu_ms']:>9.1f} ms{figures['growth_mb']:>9.0f} MB{figures['wall_s']:>9.1f} s"
         f"{figures['points_per_s']:>10.0f} /s   {remark}",
         flush=True,
     )
@@ -139,14 +143,13 @@ def row(what: str, figures: dict[str, float], remark: str = "") -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="What the callback costs Tune's driver as studies grow.")
     parser.add_argument("sizes", nargs="*", type=int, default=SIZES, help="numbers of trials")
-    parser.add_argument("--server", help="the address of a tracking server for one more row of the first size")
     parser.add_argument("--measure", nargs=3, metavar=("SIDE", "TRIALS", "URI"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         side, trials, uri = arguments.measure
         print(json.dumps(measure(side, int(trials), uri)))
         return
-    print(f"{'':<36}{'CPU/trial':>12}{'memory':>12}{'wall':>11}{'points':>13}")
+    print(f"{'':<42}{'CPU/trial':>12}{'memory':>12}{'wall':>11}{'points':>13}")
     ours = {}
     for trials in arguments.sizes:
         ours[trials] = measured("ours", trials)
@@ -161,8 +164,17 @@ def main() -> None:
     per_trial = ours[min(ours)]
     print(f"  CPU, stock / ours: {stock['cpu_ms'] / per_trial['cpu_ms']:.1f} x")
     print(f"  1,000 trials would hold up Tune for {stock['wall_s'] * 1000 / STOCK / 60:.0f} min (extrapolated)")
-    if arguments.server:
-        row("ours, 100 trials, to the server", measured("ours", 100, arguments.server))
+    if binaries() is None:
+        print("PostgreSQL is not installed")
+        return
+    smallest = min(ours)
+    with tempfile.TemporaryDirectory() as folder, postgres() as server:
+        row(f"ours, {smallest:,} trials, PostgreSQL", measured("ours", smallest, server.uri))
+        with tracking_server(Path(folder), store_uri=server.uri) as port:
+            row(
+                f"ours, {smallest:,} trials, mlflow server on it",
+                measured("ours", smallest, f"http://127.0.0.1:{port}"),
+            )
 
 
 if __name__ == "__main__":

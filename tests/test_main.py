@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from conftest import RunProject, StartProject, children, runs_of_kind, store_uri
 from mlflow import MlflowClient
 
-LIMIT_S = 360.0  # two searches of 192 trials among other things
+LIMIT_S = 360.0  # two searches of 60 trials among other things
 
 
 def test_main_ends_with_the_first_step_that_fails(run_project: RunProject, empty_store: Path) -> None:
@@ -30,8 +32,11 @@ def test_main_ends_with_the_first_step_that_fails(run_project: RunProject, empty
 
 @pytest.mark.slow
 def test_main_runs_its_steps_nested(start_project: StartProject, tmp_path: Path) -> None:
-    """With a dataset alone, main prepares it, searches it twice and reports on both, in runs nested under its own."""
-    command = start_project("main", tmp_path, dataset="diabetes").wait(LIMIT_S)
+    """With a table and its target alone, main prepares, searches twice and reports, in runs nested under its own."""
+    numbers = np.random.default_rng(0).normal(size=(80, 3))
+    table = pd.DataFrame({"length": numbers[:, 0], "width": numbers[:, 1], "price": numbers @ [1.0, -2.0, 0.3]})
+    table.to_csv(tmp_path / "prices.csv", index=False)
+    command = start_project("main", tmp_path, dataset="prices.csv", target="price").wait(LIMIT_S)
     assert command.exit_code == 0, command.stderr
     client = MlflowClient(store_uri(tmp_path))
     (main,) = runs_of_kind(client, "main")
@@ -41,6 +46,8 @@ def test_main_runs_its_steps_nested(start_project: StartProject, tmp_path: Path)
     steps = [run.data.tags["mlflow.project.entryPoint"] for run in (prepare, full, limited, report)]
     assert steps == ["prepare", "tune", "early_stop", "report"]
     assert command.stdout.count(f"prepared before in run {prepare.info.run_id}\n") == 2
-    assert len(children(client, full, "trial")) == full.data.metrics["trials"] > 100
-    assert report.data.params == {"dataset": "diabetes", "study": "auto", "metric": "auto", "mode": "auto"}
+    assert len(children(client, full, "trial")) == full.data.metrics["trials"] == 60
+    assert report.data.params == {"study": "auto", "metric": "auto", "mode": "auto"} | {
+        "dataset": str(tmp_path / "prices.csv")
+    }
     assert all(run.info.run_id in report.data.tags["mlflow.note.content"] for run in (full, limited))
