@@ -23,16 +23,16 @@ from typing import Any
 import click
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests")]
 
 import bare_loop  # noqa: E402
+from study_settings import parsed  # noqa: E402
 
 from entrypoints import algorithms, datasets, workers  # noqa: E402
 from entrypoints.configuration import Configuration  # noqa: E402
 from entrypoints.grid import configurations  # noqa: E402
 from entrypoints.prepared import Prepared, Request, prepared, split_for  # noqa: E402
 from entrypoints.settings import StudySettings  # noqa: E402
-from entrypoints.tune import tune  # noqa: E402
 
 RESULT = "RESULT "
 LAYER_SHARE = 4  # the layers are measured on every fourth batch size
@@ -43,7 +43,7 @@ def settings_for(dataset: str, cpus: int, batch_sizes: tuple[int, ...] | None = 
     arguments = ["--dataset", dataset, "--cpus", str(cpus)]
     if batch_sizes:
         arguments += ["--batch_sizes", ",".join(map(str, batch_sizes))]
-    return StudySettings(**tune.make_context("tune", arguments).params)
+    return StudySettings(**parsed(*arguments))
 
 
 def data_for(settings: StudySettings) -> tuple[Prepared, list[Configuration]]:
