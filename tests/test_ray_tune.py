@@ -359,9 +359,12 @@ def test_experiment_end_marks_runs_killed_that_tune_did_not_end(client: MlflowCl
     assert callback.close() is True
 
 
-def test_restored_experiment_ends_the_runs_of_trials_that_do_not_begin_again(client: MlflowClient) -> None:
+@pytest.mark.parametrize("goes_on", [True, False], ids=["with one trial", "with none"])
+def test_restored_experiment_ends_the_runs_of_trials_that_do_not_begin_again(
+    client: MlflowClient, goes_on: bool
+) -> None:
     """Its driver was killed, and the next one ends before it comes to them. What had ended stays as it was."""
-    experiment_id = client.create_experiment("restored")
+    experiment_id = client.create_experiment(f"restored, {goes_on}")
     killed = SystemMetricsCallback(client.tracking_uri, experiment_id=experiment_id)
     kept = cloudpickle.dumps(killed)  # as Tune does
     killed.setup()
@@ -373,14 +376,16 @@ def test_restored_experiment_ends_the_runs_of_trials_that_do_not_begin_again(cli
     atexit.unregister(killed.close)
     restored = cloudpickle.loads(kept)
     restored.setup()
-    restored.on_trial_start(0, [], _trial("again"))
-    restored.on_trial_complete(0, [], _trial("again"))
+    if goes_on:
+        restored.on_trial_start(0, [], _trial("again"))
+        restored.on_trial_complete(0, [], _trial("again"))
     restored.on_experiment_end([])
     runs = client.search_runs([experiment_id])
     statuses = {run.data.tags.get("sysmetrics.trial_id", "study"): run.info.status for run in runs}
-    assert statuses == {"ended": "FINISHED", "again": "FINISHED", "interrupted": "KILLED", "study": "KILLED"}
+    again = "FINISHED" if goes_on else "KILLED"
+    assert statuses == {"ended": "FINISHED", "again": again, "interrupted": "KILLED", "study": "KILLED"}
     (study,) = [run for run in runs if run.data.tags["sysmetrics.kind"] == "study"]
-    assert (study.data.metrics["trials"], study.data.metrics["stopped"]) == (3.0, 1.0)
+    assert (study.data.metrics["trials"], study.data.metrics["stopped"]) == (3.0, 1.0 if goes_on else 2.0)
 
 
 def test_trial_that_ends_before_it_started_has_a_run(client: MlflowClient, tmp_path: Path) -> None:

@@ -79,14 +79,7 @@ class TrialRuns:
         """Have a trial's run created, or that with this id go on, nested under the run around the trials."""
         earlier = self.place.runs.get(trial_id)
         parent = None if self.place.is_own else {MLFLOW_PARENT_RUN_ID: str(self.place.parent_run_id)}
-        if parent is None and not self._sink.is_open(_STUDY):
-            self._sink.create(
-                _STUDY,
-                experiment_id=self.place.experiment_id,
-                name=study_name,
-                tags=self._study_tags,
-                run_id=self.place.parent_run_id,
-            )
+        self._open_study(study_name)
         self._sink.create(
             trial_id,
             experiment_id=self.place.experiment_id,
@@ -155,8 +148,21 @@ class TrialRuns:
             )
         return self._written
 
+    def _open_study(self, name: str | None = None) -> None:
+        """Have the run around the trials created, or go on, if that is made here and not open."""
+        if self.place.is_own and not self._sink.is_open(_STUDY):
+            self._sink.create(
+                _STUDY,
+                experiment_id=self.place.experiment_id,
+                name=name,
+                tags=self._study_tags,
+                run_id=self.place.parent_run_id,
+            )
+
     def _reopen_unfinished(self) -> None:
-        """Of an experiment that went on: the runs of trials that the interruption left open and that did not go on."""
+        """Of an experiment that went on: the runs that the interruption left open and that did not go on."""
+        if self.place.runs:
+            self._open_study()
         for trial_id, earlier in self.place.runs.items():
             if earlier.ending is None and not self._outcome.has(trial_id):
                 self._sink.create(trial_id, experiment_id=self.place.experiment_id, run_id=earlier.run_id)
