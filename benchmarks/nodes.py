@@ -1,4 +1,4 @@
-"""The same study on a Ray cluster of three nodes and on one, with one tracking server. About five minutes.
+"""The same study on a Ray cluster of three nodes and on one, with one tracking server. Three to five minutes.
 
     python benchmarks/nodes.py [--dataset red_wine]
 
@@ -24,7 +24,7 @@ from mlflow.entities import Run
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from conftest import Command, children, clean_environment, runs_of_kind  # noqa: E402
+from conftest import Command, children, clean_environment, project_line, runs_of_kind  # noqa: E402
 from ray_nodes import ray_nodes  # noqa: E402
 from tracking_server import tracking_server  # noqa: E402
 from two_studies import Curves, curves_of  # noqa: E402
@@ -45,8 +45,7 @@ class Ran:
 
 def run(uri: str, folder: Path, **params: str) -> Ran:
     """Run the study, whose output is in a folder."""
-    given = [part for name, value in params.items() for part in ("-P", f"{name}={value}")]
-    line = [sys.executable, "-m", "mlflow", "run", str(ROOT), "-e", "tune", *given, "--env-manager", "local"]
+    line = project_line("tune", params)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = Command(line, cwd=folder, output=folder / "output", env=clean_environment(MLFLOW_TRACKING_URI=uri)).wait(900)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

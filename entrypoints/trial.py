@@ -28,7 +28,7 @@ from entrypoints.stopping import Guard, Stopping
 from entrypoints.trial_end import TrialEnd
 from entrypoints.workers import wait_for_all
 from mlflow_sysmetrics.monitor import Monitor
-from mlflow_sysmetrics.points import Point, window_points
+from mlflow_sysmetrics.points import Point, points_now, window_points
 from mlflow_sysmetrics.ray_tune import payload
 from mlflow_sysmetrics.sampling import ProcessSampler
 
@@ -256,8 +256,7 @@ class Trial(tune.Trainable):
         self._guard.crossed(figures, self._training.step_number)
 
     def _add(self, figures: dict[str, float], step: int) -> None:
-        now_ms = int(time.time() * 1000)
-        self._points += [Point(name, value, now_ms, step) for name, value in figures.items()]
+        self._points += points_now(figures, step)
 
 
 def _release_memory() -> None:

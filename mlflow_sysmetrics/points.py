@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from mlflow_sysmetrics.monitor import Window
@@ -17,6 +18,17 @@ class Point(NamedTuple):
     value: float
     time_ms: int
     step: int
+
+
+def now_ms() -> int:
+    """Unix time in milliseconds."""
+    return int(time.time() * 1000)
+
+
+def points_now(figures: Mapping[str, float], step: int) -> list[Point]:
+    """A point of each figure, at this moment and step."""
+    time_ms = now_ms()
+    return [Point(name, value, time_ms, step) for name, value in figures.items()]
 
 
 def window_points(windows: Iterable[Window], prefix: str = SYSTEM_PREFIX) -> list[Point]:

@@ -14,7 +14,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_sysmetrics.batch import Batch, BatchStore, send
 from mlflow_sysmetrics.pending import PendingRun
-from mlflow_sysmetrics.points import Point
+from mlflow_sysmetrics.points import Point, now_ms
 from mlflow_sysmetrics.spool import Header
 from mlflow_sysmetrics.store import RunState
 
@@ -103,7 +103,7 @@ class Sink:
         A run that exists goes on instead: the one named by ``run_id``, or else the last that this key had here. It is
         ``RUNNING`` again, gets these tags, and each of its series goes on: see `Steps`.
         """
-        run = PendingRun(key, experiment_id, name, _texts(tags, _TAG_LENGTH), _now_ms(), parent)
+        run = PendingRun(key, experiment_id, name, _texts(tags, _TAG_LENGTH), now_ms(), parent)
         with self._lock:
             if key in self._open:
                 return
@@ -163,7 +163,7 @@ class Sink:
         with self._lock:
             run = self._open.pop(key)
             run.new_tags |= tag_texts
-            run.status, run.end_ms = status, _now_ms()
+            run.status, run.end_ms = status, now_ms()
         self._wake.set()
 
     def is_open(self, key: Hashable) -> bool:
@@ -295,7 +295,3 @@ class Sink:
 def _texts(values: Mapping[str, object] | None, length: int) -> dict[str, str]:
     """Values as text, cut to what MLflow's columns hold."""
     return {name: str(value)[:length] for name, value in (values or {}).items()}
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

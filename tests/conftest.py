@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -260,16 +260,20 @@ def project() -> Path:
     return ROOT
 
 
+def project_line(entry: str, params: Mapping[str, object], project: Path = ROOT) -> list[str]:
+    """The command `mlflow run <project> -e <entry> -P ...` in this environment."""
+    given = [part for name, value in params.items() for part in ("-P", f"{name}={value}")]
+    return [sys.executable, "-m", "mlflow", "run", str(project), "-e", entry, *given, "--env-manager", "local"]
+
+
 @pytest.fixture(scope="session")
 def start_project() -> Iterator[StartProject]:
     """Start `mlflow run <project> -e <entry> -P ...` in a folder, where its store is, and end it with the tests."""
     commands: list[Command] = []
 
     def start(entry: str, store_dir: Path, **params: object) -> Command:
-        given = [part for name, value in params.items() for part in ("-P", f"{name}={value}")]
-        line = [sys.executable, "-m", "mlflow", "run", str(ROOT), "-e", entry, *given, "--env-manager", "local"]
         output = store_dir / f"output{len(commands)}"
-        commands.append(Command(line, cwd=store_dir, output=output, env=clean_environment()))
+        commands.append(Command(project_line(entry, params), cwd=store_dir, output=output, env=clean_environment()))
         return commands[-1]
 
     yield start

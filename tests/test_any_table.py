@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, Command, clean_environment, runs_of_kind, store_uri
+from conftest import Command, clean_environment, project_line, runs_of_kind, store_uri
 from mlflow import MlflowClient
 from openml_server import OpenMLServer
 
@@ -56,10 +56,10 @@ def test_any_table_ends_in_a_model_for_raw_columns(kind: str, server: OpenMLServ
     elif kind == "parquet":
         _orders().to_parquet(empty_store / dataset, index=False)
     params = {"dataset": dataset, **SMALL} | ({} if kind == "openml" else {"target": "returned"})
-    given = [part for name, value in params.items() for part in ("-P", f"{name}={value}")]
-    line = [sys.executable, "-m", "mlflow", "run", str(ROOT), "-e", "tune", *given, "--env-manager", "local"]
     data = {"MLFLOW_SYSMETRICS_OPENML_SERVER": server.api, "MLFLOW_SYSMETRICS_DATA": str(empty_store / "cache")}
-    command = Command(line, cwd=empty_store, output=empty_store / "output", env=clean_environment(**data)).wait()
+    command = Command(
+        project_line("tune", params), cwd=empty_store, output=empty_store / "output", env=clean_environment(**data)
+    ).wait()
     assert command.exit_code == 0, command.stderr
     client = MlflowClient(store_uri(empty_store))
     (study,) = runs_of_kind(client, "study")

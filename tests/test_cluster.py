@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, STUDY, Command, Finished, Study, children, clean_environment, runs_of_kind, wait_until
+from conftest import (
+    ROOT,
+    STUDY,
+    Command,
+    Finished,
+    Study,
+    children,
+    clean_environment,
+    project_line,
+    runs_of_kind,
+    wait_until,
+)
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from ray.exceptions import RayError
@@ -126,10 +137,9 @@ class Scaled:
 
     def start(self, name: str, **params: str) -> Command:
         """Start `mlflow run -e tune` on the cluster."""
-        given = [part for key, value in params.items() for part in ("-P", f"{key}={value}")]
-        line = [sys.executable, "-m", "mlflow", "run", str(self.project), "-e", "tune", *given]
+        line = project_line("tune", params, self.project)
         env = clean_environment(MLFLOW_TRACKING_URI=self.uri)
-        return Command([*line, "--env-manager", "local"], cwd=self.folder, output=self.folder / name, env=env)
+        return Command(line, cwd=self.folder, output=self.folder / name, env=env)
 
     def run(self, name: str, code: str) -> Finished:
         """Run a piece of Python in the project's folder to its end."""

@@ -1,10 +1,20 @@
 """Points: one value of one metric at one moment."""
 
+import time
+
 from mlflow_sysmetrics.monitor import Window
-from mlflow_sysmetrics.points import Point, window_points
+from mlflow_sysmetrics.points import Point, points_now, window_points
 
 FIRST = Window(number=5, time_ms=1000, samples=5, mean={"cpu": 50.0, "memory_mb": 90.0}, maximum={"cpu": 99.0})
 SECOND = Window(number=9, time_ms=1500, samples=4, mean={"cpu": 10.0}, maximum={"cpu": 20.0, "memory_mb": 95.0})
+
+
+def test_points_now_are_all_of_one_moment_and_step() -> None:
+    """The moment is unix time in milliseconds."""
+    before_ms = time.time_ns() // 1_000_000
+    loss, cpu = points_now({"loss": 0.5, "cpu": 90.0}, step=7)
+    assert (loss.name, loss.value, loss.step, cpu.name, cpu.value, cpu.step) == ("loss", 0.5, 7, "cpu", 90.0, 7)
+    assert before_ms <= loss.time_ms == cpu.time_ms <= time.time_ns() // 1_000_000
 
 
 def test_window_points_are_means_and_maxima_at_the_number_of_the_sample() -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from conftest import ROOT, Command, children, clean_environment, runs_of_kind
+from conftest import Command, children, clean_environment, project_line, runs_of_kind
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from tracking_server import tracking_server
@@ -51,8 +50,7 @@ def two_studies(folder: Path, store_uri: str | None, timeout_s: float = 900.0, *
         timeout_s: fail after so many seconds.
         params: of ``tune``.
     """
-    given = [part for name, value in params.items() for part in ("-P", f"{name}={value}")]
-    line = [sys.executable, "-m", "mlflow", "run", str(ROOT), "-e", "tune", *given, "--env-manager", "local"]
+    line = project_line("tune", params)
     with tracking_server(folder, store_uri=store_uri) as port:
         env = clean_environment(MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}")
         began = time.monotonic()

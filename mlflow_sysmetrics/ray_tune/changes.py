@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import numbers
-import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from mlflow_sysmetrics.points import Point
+from mlflow_sysmetrics.points import Point, points_now
 
 CHANGED, PERTURBED = "sysmetrics.changed.", "perturbed/"
 
@@ -33,13 +32,13 @@ class Changes:
         new = {name: value for name, value in params.items() if name not in last}
         changed = {name: value for name, value in params.items() if name in last and str(value) != str(last[name])}
         last.update(params)
-        now_ms = int(time.time() * 1000)
-        points = [
-            Point(PERTURBED + name, float(value), now_ms, step)
+        curves = {
+            PERTURBED + name: float(value)
             for name, value in changed.items()
             if isinstance(value, numbers.Real) and math.isfinite(value)
-        ]
-        return Change(new, {CHANGED + name: value for name, value in changed.items()}, points)
+        }
+        tags = {CHANGED + name: value for name, value in changed.items()}
+        return Change(new, tags, points_now(curves, step))
 
     def forget(self, trial_id: str) -> None:
         """The trial has ended."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import numbers
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from ray.tune.experiment import Trial
 from ray.tune.result import AUTO_RESULT_KEYS, TIMESTEPS_TOTAL, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
-from mlflow_sysmetrics.points import Point
+from mlflow_sysmetrics.points import Point, points_now
 
 PAYLOAD_KEY = "sysmetrics"
 STOP_KEY = "sysmetrics_stop"  # in a result that a CriteriaStopper has ended the trial for: tags that say why
@@ -48,14 +47,10 @@ def payload(
 
 def points_of(result: Mapping[str, Any]) -> list[Point]:
     """Every number of a result that is not Ray's own bookkeeping, finite or not, at its time step or iteration."""
-    now_ms = int(time.time() * 1000)
     step = int(result.get(TIMESTEPS_TOTAL) or result.get(TRAINING_ITERATION) or 0)
     own = {name: value for name, value in result.items() if name not in _NOT_METRICS}
-    return [
-        Point(name, float(value), now_ms, step)
-        for name, value in flatten_dict(own).items()
-        if isinstance(value, numbers.Real)
-    ]
+    figures = {name: float(value) for name, value in flatten_dict(own).items() if isinstance(value, numbers.Real)}
+    return points_now(figures, step)
 
 
 def first_not_finite(points: Iterable[Point]) -> str | None:

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from mlflow_sysmetrics.leftovers import keep
-from mlflow_sysmetrics.points import Point
+from mlflow_sysmetrics.points import Point, points_now
 from mlflow_sysmetrics.ray_tune.artifacts import Artifacts
 from mlflow_sysmetrics.ray_tune.destination import Destination
 from mlflow_sysmetrics.ray_tune.endings import SWEPT, Ending
@@ -170,8 +170,7 @@ class TrialRuns:
     def _end(self, trial_id: str, ending: Ending, costs: Mapping[str, float], reported: Collection[str]) -> None:
         if not self._sink.is_open(trial_id):  # its time was up
             return
-        now_ms = int(time.time() * 1000)
-        self.log(trial_id, [Point(name, value, now_ms, 0) for name, value in costs.items() if name not in reported])
+        self.log(trial_id, points_now({name: value for name, value in costs.items() if name not in reported}, step=0))
         self._sink.end(trial_id, ending.status, tags=ending.tags)
         self._outcome.end(trial_id, ending)
 
@@ -179,8 +178,7 @@ class TrialRuns:
         """End the run around the trials, if it was made here, with what became of them."""
         if not self._sink.is_open(_STUDY):
             return
-        outcome, now_ms = self._outcome, int(time.time() * 1000)
-        figures = outcome.figures | {"elapsed_s": time.time() - self._began}
-        self.log(_STUDY, [Point(name, value, now_ms, 0) for name, value in figures.items()])
+        outcome = self._outcome
+        self.log(_STUDY, points_now(outcome.figures | {"elapsed_s": time.time() - self._began}, step=0))
         text = outcome.text(self._sink.lost, self._sink.refused, self._sink.away_s)
         self._sink.end(_STUDY, outcome.status, tags={MLFLOW_RUN_NOTE: text})
