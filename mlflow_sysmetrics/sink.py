@@ -196,10 +196,18 @@ class Sink:
         with self._lock:
             return not any(run.has_something for run in self._unfinished)
 
-    def left(self, tracking_uri: str) -> list[tuple[Header, list[Point]]]:
-        """What was not written by the end of ``close``: for each run what a spool for this store says of it."""
+    def left(
+        self, tracking_uri: str, tags: Mapping[Hashable, Mapping[str, str]] | None = None
+    ) -> list[tuple[Header, list[Point]]]:
+        """What was not written by the end of ``close``: for each run what a spool for this store says of it.
+
+        `tags` are by key: what is to be said of a run, now that it is known not to be written.
+        """
         with self._lock:
-            return [(run.header(tracking_uri), list(run.points)) for run in self._unfinished if run.has_something]
+            left = [run for run in self._unfinished if run.has_something]
+            for run in left:
+                run.new_tags |= _texts((tags or {}).get(run.key), _TAG_LENGTH)
+            return [(run.header(tracking_uri), list(run.points)) for run in left]
 
     def _work(self) -> None:
         closing = False

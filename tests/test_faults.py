@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -25,4 +26,4 @@ def test_study_in_which_something_breaks_is_whole_and_says_so(fault: str, observ
     """What breaks is a trial, its process, the tracking server or the server's disk."""
     if fault == "disk_is_full" and not (sys.platform == "linux" and os.geteuid() == 0):
         pytest.skip("needs root for a small disk of its own")
-    assert wrong_with(fault, observed[fault]) == [], observed[fault]
+    assert wrong_with(fault, observed[fault]) == [], json.dumps(observed[fault])

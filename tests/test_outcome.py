@@ -43,6 +43,12 @@ def test_what_mlflow_did_not_take_is_said() -> None:
     assert outcome().text(0, 0, 0.2) == "**0 trials**: none began."
 
 
+def test_what_mlflow_did_not_take_to_the_end_is_said_however_short() -> None:
+    """It is the reason why the run came late; who reads it has synced."""
+    text = outcome(FINISHED).text(0, 0, 0.2, left=True)
+    assert "took no data for 0 s, and none at the end; `mlflow-sysmetrics sync` wrote what waited." in text
+
+
 def test_trial_that_begins_again_counts_once() -> None:
     """By its last end; how often that happened is a figure and a sentence."""
     counted = outcome(Ending("FAILED", {"sysmetrics.error": "OSError: gone"}), FINISHED)

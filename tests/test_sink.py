@@ -739,10 +739,11 @@ def test_what_was_not_written_can_be_had_in_the_end() -> None:
         sink.log(name, points(1), params={"alpha": 1})
         sink.end(name, "FINISHED")
     assert not sink.close(0.5)
-    left = {header.name: (header, waiting) for header, waiting in sink.left("sqlite:///x.db")}
+    told = {"whole": {"late": "yes"}, "new": {"of": "late"}}
+    left = {header.name: (header, waiting) for header, waiting in sink.left("sqlite:///x.db", told)}
     assert set(left) == {"half", "new"}
     half, waiting = left["half"]
     assert (half.run_id, half.status, half.params, waiting) == ("half", "FINISHED", {}, [])
     new, waiting = left["new"]
-    assert (new.run_id, new.experiment_id, new.tags, new.params) == ("", "0", {"of": "new"}, {"alpha": "1"})
+    assert (new.run_id, new.experiment_id, new.tags, new.params) == ("", "0", {"of": "late"}, {"alpha": "1"})
     assert waiting == points(1)

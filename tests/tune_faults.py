@@ -33,8 +33,8 @@ import mlflow_sysmetrics
 
 KINDS = ("class", "function")
 TMPFS_MB = 4
-AWAY_S = 4.0  # how long a store is away that comes back
-LONG = {"steps": 30, "step_s": 0.3}  # 9 s: it comes back in mid-study
+AWAY_S = 6.0  # how long a store is away that comes back; that is noticed after 2 s, when it is next written to
+LONG = {"steps": 40, "step_s": 0.3}  # 12 s: it comes back in mid-study
 
 
 class Reported(tune.Callback):

@@ -51,10 +51,11 @@ class Outcome:
             "restarts": float(self._restarts),
         }
 
-    def text(self, lost: int, refused: int, away_s: float = 0.0) -> str:
+    def text(self, lost: int, refused: int, away_s: float = 0.0, *, left: bool = False) -> str:
         """What happened, for the run's description.
 
-        `lost` and `refused` points are not in MLflow, which took nothing for `away_s`.
+        `lost` and `refused` points are not in MLflow, which took nothing for `away_s`. `left`: nor in the end, so that
+        what waited is written later.
         """
         parts = [f"{count} {_WORDS[status]}" for status, count in self._counts.items()]
         total = self._counts.total()
@@ -67,8 +68,9 @@ class Outcome:
             sentences.append(f"Attempts that failed and were repeated: {self._restarts}.")
         if (error := self._first_error) is not None:
             sentences.append(f"The first error was `{error}`.")
-        if away_s >= _AWAY_S:
-            sentences.append(f"MLflow took no data for {away_s:.0f} s; what waited was written afterwards.")
+        if left or away_s >= _AWAY_S:
+            late = ", and none at the end; `mlflow-sysmetrics sync` wrote" if left else "; afterwards MLflow took"
+            sentences.append(f"MLflow took no data for {away_s:.0f} s{late} what waited.")
         if lost:
             sentences.append(f"{lost} points could not be kept while MLflow was away and are missing.")
         if refused:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -140,7 +140,8 @@ class TrialRuns:
         self._end_study()
         self._written = self._sink.close(max(0.0, deadline - time.monotonic()))
         if not self._written:
-            kept = keep(self._sink.left(lasting_uri(self._client.tracking_uri)))
+            told: dict[Hashable, dict[str, str]] = {_STUDY: {MLFLOW_RUN_NOTE: self._description(left=True)}}
+            kept = keep(self._sink.left(lasting_uri(self._client.tracking_uri), told))
             logger.warning(
                 "MLflow did not take all data before the time was up: %d runs are incomplete; `mlflow-sysmetrics sync` "
                 "will complete them",
@@ -180,5 +181,7 @@ class TrialRuns:
             return
         outcome = self._outcome
         self.log(_STUDY, points_now(outcome.figures | {"elapsed_s": time.time() - self._began}, step=0))
-        text = outcome.text(self._sink.lost, self._sink.refused, self._sink.away_s)
-        self._sink.end(_STUDY, outcome.status, tags={MLFLOW_RUN_NOTE: text})
+        self._sink.end(_STUDY, outcome.status, tags={MLFLOW_RUN_NOTE: self._description()})
+
+    def _description(self, *, left: bool = False) -> str:
+        return self._outcome.text(self._sink.lost, self._sink.refused, self._sink.away_s, left=left)
