@@ -38,11 +38,12 @@ class Reading(NamedTuple):
 class System:
     """The operating system, as the sampler sees it. Processes may be any objects: equal means the same process.
 
-    `read` raises `psutil.NoSuchProcess` when the process is gone. `descendants` returns parents before their children.
+    `read` takes a process and whether what costs most to read is wanted, too; it raises `psutil.NoSuchProcess` when the
+    process is gone. `descendants` returns parents before their children.
     """
 
     memory_definition: str
-    read: Callable[[Any], Reading]
+    read: Callable[[Any, bool], Reading]
     descendants: Callable[[Any], list[Any]]
     open: Callable[[int], Any] = psutil.Process
     is_same: Callable[[Any], bool] = psutil.Process.is_running  # False where the pid is gone, or another process's
@@ -56,8 +57,11 @@ def _readable(read: Callable[[], T]) -> T | None:
         return None
 
 
-def _read_linux(process: Process) -> Reading:
-    """Read stat (proc(5), field numbers less 3), statm, io and, of another process, status; all as they are now."""
+def _read_linux(process: Process, costly: bool) -> Reading:
+    """Read stat (proc(5), field numbers less 3), statm, io and, of another process, status; all as they are now.
+
+    The kernel writes sixty lines for `status`, which takes it longer than the rest together: only if `costly`.
+    """
     stat = process.stat()
     own = process.pid == os.getpid()
     levels = {"process_threads": float(stat[17])}
@@ -73,7 +77,7 @@ def _read_linux(process: Process) -> Reading:
     if own:  # of every thread, and cheap; of another process the kernel tells its main thread's only
         usage = resource.getrusage(resource.RUSAGE_SELF)
         counters["process_context_switches_per_s"] = float(usage.ru_nvcsw + usage.ru_nivcsw)
-    elif switches := _numbers(process, "status", b"\nvoluntary_ctxt_switches:"):
+    elif costly and (switches := _numbers(process, "status", b"\nvoluntary_ctxt_switches:")):
         counters["process_context_switches_per_s"] = float(sum(switches))
     cpu_s = time.process_time() if own else (int(stat[11]) + int(stat[12])) / _TICKS_PER_S
     reaped_cpu_s = (int(stat[13]) + int(stat[14])) / _TICKS_PER_S
@@ -109,7 +113,7 @@ def _descendants_linux(process: Root) -> list[Process]:
     return process.descendants()
 
 
-def _read_portable(process: Any) -> Reading:
+def _read_portable(process: Any, costly: bool) -> Reading:
     """Read a process through psutil alone. A zombie counts as gone here, and page faults are not known."""
     if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:  # not running: also when the pid is reused
         raise psutil.NoSuchProcess(process.pid)

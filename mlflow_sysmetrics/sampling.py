@@ -23,6 +23,7 @@ from mlflow_sysmetrics.readings import HERE, Reading, System
 _CPU = "process_cpu_percent"
 _TICK_S = 0.01  # the kernel counts CPU time in ticks: over less than one, a rate says nothing
 _SETTLED_S = 0.05  # over five ticks, it says something
+_COSTLY_EVERY_S = 0.4  # so that of five readings, half a second's, one has what costs most
 _WALK_SHARE = 0.01  # of the sampling thread's time
 
 
@@ -51,7 +52,8 @@ class ProcessSampler:
     `memory_definition`), `process_rss_mb`, `process_threads`, `process_read_mb_per_s`, `process_write_mb_per_s`,
     `process_context_switches_per_s`, `process_page_faults_per_s`; megabytes are 1e6 bytes. What cannot be read of every
     process of the tree is absent. A reading less than 50 ms after the last rates has none, but the first rates are
-    given 10 ms after construction, so that a short run has them too. A process that has ended gives {}.
+    given 10 ms after construction, so that a short run has them too. Context switches of other processes than this one
+    are in a reading each 0.4 s. A process that has ended gives {}.
 
     New children are looked for every `walk_every_s` seconds, or so rarely that it costs at most 1 % of the time. CPU
     time that turns up late (a new child's, an ended child's) happened since the last look: the percentage spreads it
@@ -85,6 +87,7 @@ class ProcessSampler:
         self._cpu_seconds = 0.0
         self._seen: dict[Hashable, Reading] = {}
         self._counters: dict[str, _Counter] = {}
+        self._costly_due = -math.inf
         self._read_at = self._rates_at = self._clock()
         self._rates_after_s = _TICK_S
         self()
@@ -105,7 +108,7 @@ class ProcessSampler:
         if self._children and self._members and now >= self._walk_due:
             self._walk(now)
         try:
-            readings = self._read_members()
+            readings = self._read_members(costly=now >= self._costly_due)
         except (psutil.Error, OSError):  # for once, say for want of a file descriptor
             return {}
         if not readings:
@@ -133,13 +136,13 @@ class ProcessSampler:
         self._span_s = max(self._walk_every_s, (self._cpu_clock() - began) / _WALK_SHARE)
         self._walk_due = now + self._span_s
 
-    def _read_members(self) -> dict[Hashable, Reading]:
+    def _read_members(self, *, costly: bool) -> dict[Hashable, Reading]:
         """Read every member that is still there, all of them after the last one seen to go; {} without a root."""
         while True:
             readings: dict[Hashable, Reading] = {}
             for process in self._members:
                 try:
-                    reading = self._system.read(process)
+                    reading = self._system.read(process, costly)
                     before = self._seen.get(process)
                     # Of one never read before, only the system can tell whether its pid is another's by now.
                     same = self._system.is_same(process) if before is None else before.started == reading.started
@@ -195,4 +198,6 @@ class ProcessSampler:
                 rates[key] = counter.grown / (now - counter.since) * (100 if key == _CPU else 1)
                 counter.since, counter.grown = now, 0.0
         self._rates_at, self._rates_after_s = now, _SETTLED_S
+        if now >= self._costly_due:
+            self._costly_due = now + _COSTLY_EVERY_S
         return rates

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
 import resource
@@ -316,7 +317,7 @@ def test_the_figures_of_another_process_are_the_kernels() -> None:
     """What is read from a child's own files is what psutil reads of it."""
     with child() as process:
         process.do("data = b'x' * 10_000_000; print()")
-        reading, known = LINUX.read(LINUX.open(process.pid)), psutil.Process(process.pid)
+        reading, known = LINUX.read(LINUX.open(process.pid), True), psutil.Process(process.pid)
         assert reading.counters["process_context_switches_per_s"] == sum(known.num_ctx_switches())
         assert reading.counters["process_read_mb_per_s"] == known.io_counters().read_bytes / 1e6
         assert reading.counters["process_write_mb_per_s"] == known.io_counters().write_bytes / 1e6
@@ -360,9 +361,10 @@ child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)  # which ends with this
 os.setuid(65534)
 now = [0.0]
 sample = ProcessSampler(child.pid, clock=lambda: now[0])
+names = set()
 for _ in range(3):
     now[0] += 0.1
-    names = set(sample())
+    names |= set(sample())
 print(*sorted(names))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
@@ -543,14 +545,16 @@ class Kernel:
     def is_same(self, handle: Handle) -> bool:
         return handle.pid in self.tasks and self.tasks[handle.pid].handle == handle
 
-    def read(self, handle: Handle) -> Reading:
+    def read(self, handle: Handle, costly: bool) -> Reading:
         self.between(self.read_count)
         self.read_count += 1
         if handle.pid not in self.tasks:
             raise psutil.NoSuchProcess(handle.pid)
         task = self.tasks[handle.pid]  # found by pid, whoever that is by now
         levels = {"process_memory_mb": 0.0 if task.zombie else 10.0, "process_threads": 1.0}
-        counters = {"process_read_mb_per_s": task.cpu_s, "process_context_switches_per_s": task.cpu_s}
+        counters = {"process_read_mb_per_s": task.cpu_s}
+        if costly:
+            counters["process_context_switches_per_s"] = task.cpu_s
         for key in task.denied:
             levels.pop(key, None)
             counters.pop(key, None)
@@ -679,6 +683,26 @@ def test_rates_wait_for_50_ms_and_then_cover_all_of_it() -> None:
     assert "process_cpu_percent" not in sample()
     kernel.now = 0.2
     assert sample()["process_cpu_percent"] == pytest.approx(30)
+
+
+def test_what_costs_most_to_read_is_read_in_one_of_five_readings_and_covers_them_all() -> None:
+    """The first rates have it, so that a short run does; its rate is over the whole time since the last."""
+    kernel = Kernel()
+    sample = kernel.sampler()
+    rates = {}
+    for step in range(1, 12):
+        kernel.run(1, 0.05 * step)
+        kernel.now = step / 10
+        reading = sample()
+        assert "process_read_mb_per_s" in reading
+        if "process_context_switches_per_s" in reading:
+            rates[step] = reading["process_context_switches_per_s"]
+    assert next(iter(rates)) == 1
+    assert {later - earlier for earlier, later in itertools.pairwise(rates)} <= {4, 5}
+    grown = 0.0
+    for earlier, later in itertools.pairwise([0, *rates]):
+        grown += rates[later] * (later - earlier) / 10
+    assert grown == pytest.approx(sum(0.05 * step for step in range(1, max(rates) + 1)))
 
 
 def test_walks_take_at_most_one_percent_of_the_time() -> None:
