@@ -33,7 +33,7 @@ from entrypoints import cluster
 from entrypoints.errors import UserError
 
 CURVES = ("train_loss", "val_loss", "val_rmse")
-REFUSED_WITHIN_S = 20.0
+RAYS_OWN_TRY_S = 60.0
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_what_is_no_cluster_is_refused_in_time(scaled: Scaled) -> None:
     assert done.exit_code != 0
     assert "Traceback" not in done.stderr
     assert "no node of a Ray cluster on this machine answers" in done.stderr
-    assert done.seconds < 2 * REFUSED_WITHIN_S  # with the start of `mlflow run` and all imports
+    assert done.seconds < RAYS_OWN_TRY_S  # with the start of `mlflow run` and all imports
 
 
 @pytest.mark.slow
