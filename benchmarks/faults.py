@@ -1,4 +1,4 @@
-"""What is left of a Tune study in which something breaks: `python benchmarks/faults.py`, about five minutes, as root.
+"""What is left of a Tune study in which something breaks: `python benchmarks/faults.py`, about six minutes, as root.
 
 Each fault hits a small study of a class and one of a function in its course. A row prints what was done, how many
 results had been reported, how many of them the store has in the end, how many results and runs it has twice, how many

@@ -11,6 +11,7 @@ FAULTS = {
     "trial_is_killed": ("a trial's process is killed", "kill -9, in its third step; Tune gives the trial up"),
     "trial_is_killed_and_repeated": ("and Tune tries it again", "the same with max_failures=1, without a checkpoint"),
     "node_is_killed": ("a worker node is killed", "one of three nodes, with its trial; max_failures=1"),
+    "node_is_killed_and_comes_back": ("and comes back", "another node starts under its address, and has the trial"),
     "driver_is_killed_and_restored": (
         "the driver is killed",
         "kill -9, when one of three trials had ended; Tuner.restore",
@@ -29,6 +30,7 @@ WORDS = dict.fromkeys(FAULTS, "MLflow took no data for") | {
     "trial_is_killed": "worker process has died",
     "trial_is_killed_and_repeated": "worker process has died",
     "node_is_killed": "Attempts that failed and were repeated: 1",
+    "node_is_killed_and_comes_back": "Attempts that failed and were repeated: 1",
     "driver_is_killed_and_restored": "The experiment was interrupted and went on",
     "server_is_away_to_the_end": "and none at the end; `mlflow-sysmetrics sync` wrote what waited",
     "server_is_away_all_the_time": "and none at the end; `mlflow-sysmetrics sync` wrote what waited",
@@ -44,6 +46,7 @@ def wrong_with(fault: str, observed: Observed) -> list[str]:
         "results are lost": observed["stored"] < observed["reported"] or not observed["reported"],
         "something is there twice": observed["twice"] > 0,
         "runs are left RUNNING": observed["running"] > 0,
+        "processes are not watched": observed.get("unwatched", 0) > 0,
         "nothing says what happened": not any(WORDS[fault] in text for text in observed["says"]),
     }
     return [what for what, is_so in wrong.items() if is_so]

@@ -1,6 +1,7 @@
 """A Ray cluster of several nodes on this machine, whose workers have the libraries and nothing of this project.
 
-Run as a script it is the cluster: it takes a JSON list of each node's CPU cores, and answers each line on its input.
+Each has an address of its own, as on several machines: Linux has 127.0.0.2 and so on without being told. Run as a
+script it is the cluster: it takes a JSON list of each node's CPU cores, and answers each line on its input.
 """
 
 from __future__ import annotations
@@ -84,7 +85,15 @@ def main() -> None:
     os.dup2(2, 1)  # what Ray prints, such as a node's death, is no answer
     head, *others = json.loads(sys.argv[1])
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": head, "include_dashboard": False})
-    by_id = {node.node_id: node for node in [cluster.add_node(num_cpus=cpus) for cpus in others]}
+    by_id: dict[str, Any] = {}
+    places: dict[str, tuple[str, int]] = {}  # by the id of a node, dead or alive
+
+    def add(address: str, cpus: int) -> None:
+        node = cluster.add_node(num_cpus=cpus, node_ip_address=address)
+        by_id[node.node_id], places[node.node_id] = node, (address, cpus)
+
+    for number, cpus in enumerate(others, start=2):
+        add(f"127.0.0.{number}", cpus)
     ray.init(cluster.address, log_to_driver=False)
 
     @ray.remote(num_cpus=1)
@@ -113,7 +122,14 @@ def main() -> None:
         cluster.remove_node(by_id.pop(node_id), allow_graceful=False)
         return len(by_id)
 
-    commands: dict[str, Any] = {"imports": imports, "work": work, "kill": kill, "others": lambda: list(by_id)}
+    def replace(node_id: str) -> int:
+        address, cpus = places[node_id]
+        kill(node_id)
+        add(address, cpus)
+        return len(by_id)
+
+    commands: dict[str, Any] = {"imports": imports, "work": work, "kill": kill, "replace": replace}
+    commands["others"] = lambda: list(by_id)
     print(json.dumps(cluster.address), file=answers, flush=True)
     for line in sys.stdin:
         command, *arguments = line.split()

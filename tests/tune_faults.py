@@ -23,6 +23,7 @@ from typing import Any
 
 import mlflow
 import ray
+from mlflow.entities import Run
 from observations import Observed, named, start_ray, tell
 from ray import tune
 from ray_nodes import ray_nodes
@@ -114,11 +115,20 @@ def trial_is_killed_and_repeated(kind: str, callback: CallbackClass, here: Place
 
 def node_is_killed(kind: str, callback: CallbackClass, here: Place) -> Observed:
     """One of a cluster's three nodes, each of which has a trial, is killed, and Tune begins its trial again."""
+    return _one_of_three_nodes("kill", kind, callback, here)
+
+
+def node_is_killed_and_comes_back(kind: str, callback: CallbackClass, here: Place) -> Observed:
+    """The same, but another node starts at once under its address, and has the trial."""
+    return _one_of_three_nodes("replace", kind, callback, here)
+
+
+def _one_of_three_nodes(fate: str, kind: str, callback: CallbackClass, here: Place) -> Observed:
     ray.shutdown()
     try:
         with ray_nodes(here.folder, [1, 1, 1]) as nodes:
             ray.init(nodes.address, runtime_env={"py_modules": [mlflow_sysmetrics]}, log_to_driver=False)
-            kill = AtResult(3, lambda: nodes.ask("kill", nodes.ask("others")[0]), here.folder / "killed")
+            kill = AtResult(3, lambda: nodes.ask(fate, nodes.ask("others")[0]), here.folder / "killed")
             again = tune.FailureConfig(max_failures=1)
             error = study(
                 here, callback(here.uri), kind, [{"steps": 20, "step_s": 0.3}] * 3, kill, failure_config=again
@@ -126,7 +136,14 @@ def node_is_killed(kind: str, callback: CallbackClass, here: Place) -> Observed:
             ray.shutdown()
     finally:
         start_ray()
-    return left(here, error)
+    return {**left(here, error), "unwatched": sum(not _watched_at_last(here, run) for run in here.trials())}
+
+
+def _watched_at_last(here: Place, run: Run) -> bool:
+    """Whether there are readings of its process from the second half of its time, which is its last attempt."""
+    series = here.client.get_metric_history(run.info.run_id, "system/process_memory_mb")
+    middle = (run.info.start_time + run.info.end_time) / 2
+    return any(point.timestamp > middle for point in series)
 
 
 def driver_is_killed_and_restored(kind: str, callback: CallbackClass, here: Place) -> Observed:
@@ -220,7 +237,7 @@ def _fill(file: Path) -> None:
 
 FAULTS: tuple[Callable[[str, CallbackClass, Place], Observed], ...] = (
     *(trial_raises, trial_is_killed, trial_is_killed_and_repeated),
-    *(node_is_killed, driver_is_killed_and_restored),
+    *(node_is_killed, node_is_killed_and_comes_back, driver_is_killed_and_restored),
     *(server_is_killed_and_restarted, disk_is_full),
     *(server_is_away_to_the_end, server_is_away_all_the_time),
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -24,8 +26,6 @@ _LAST_ANSWERS_S = 5.0  # of other nodes, when all is over
 
 Ask = Callable[..., "Future[Any]"]  # a method of one machine's `Watches`, and its arguments -> its answer
 Figures = dict[str, float]
-
-
 Log = Callable[[str, list[Point], Mapping[str, str]], None]  # takes a trial's series and tags
 
 
@@ -46,8 +46,8 @@ class Watching:
         self._todo: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="mlflow-sysmetrics-watching", daemon=True)
         # All that follows is the thread's own.
-        self._nodes: dict[str, Ask] = {}  # by address
-        self._where: dict[str, str] = {}  # by key: the address of its node
+        self._nodes: dict[str, Ask] = {}  # by Ray's id: one that comes back under its address has another
+        self._where: dict[str, str] = {}  # by key: the id of its node
         self._ends: dict[str, Callable[[Figures], None]] = {}  # what waits for a node's last answer
         self._asked = 0
         self._complained: set[str] = set()
@@ -58,7 +58,10 @@ class Watching:
 
     def watch(self, key: str, actor: Any) -> None:
         """Watch the process of this trial's actor, from when it is set up."""
-        located = actor.get_auto_filled_metrics.remote(debug_metrics_only=True).future()
+        # A lambda travels whole: other nodes may be without this package, and are told so where that matters.
+        located = actor.__ray_call__.remote(
+            lambda trainable: (ray.get_runtime_context().get_node_id(), socket.gethostname(), os.getpid())
+        ).future()
         located.add_done_callback(lambda future: self._todo.put(partial(self._begin, key, future)))
 
     def release(self, key: str, then: Callable[[Figures], None]) -> None:
@@ -101,29 +104,29 @@ class Watching:
     def _begin(self, key: str, located: Future[Any]) -> None:
         if located.exception() is not None:  # the trial failed before it began
             return
-        facts = located.result()
+        node_id, host, pid = located.result()
         if key in self._where:  # the trial goes on in another process
             self._end(key, _nothing)
-        self._where[key] = facts["node_ip"]
-        tags = {"sysmetrics.node": str(facts["hostname"]), "sysmetrics.pid": str(facts["pid"])}
+        self._where[key] = node_id
+        tags = {"sysmetrics.node": host, "sysmetrics.pid": str(pid)}
 
         def started(definition: str | None) -> None:
             known = {} if definition is None else {"sysmetrics.memory_definition": definition}
             self._log(key, [], tags | known)
 
-        self._ask(facts["node_ip"], started, "start", key, facts["pid"])
+        self._ask(node_id, started, "start", key, pid)
 
     def _drain(self) -> None:
         def drained(windows_by_key: dict[str, Any] | None) -> None:
             for key, windows in (windows_by_key or {}).items():
                 self._log(key, window_points(windows), {})
 
-        for address in set(self._where.values()):
-            self._ask(address, drained, "drain")
+        for node_id in set(self._where.values()):
+            self._ask(node_id, drained, "drain")
 
     def _end(self, key: str, then: Callable[[Figures], None]) -> None:
-        address = self._where.pop(key, None)
-        if address is None:
+        node_id = self._where.pop(key, None)
+        if node_id is None:
             then({})
             return
         self._ends[key] = then
@@ -134,28 +137,28 @@ class Watching:
             if self._ends.get(key) is then:
                 self._ends.pop(key)(figures)
 
-        self._ask(address, stopped, "stop", key)
+        self._ask(node_id, stopped, "stop", key)
 
-    def _ask(self, address: str, then: Callable[[Any], None], method: str, *args: Any) -> None:
+    def _ask(self, node_id: str, then: Callable[[Any], None], method: str, *args: Any) -> None:
         """Ask a node's `Watches`; `then` gets the answer, or None if there is none, in this thread."""
 
         def answered(done: Future[Any]) -> None:
             self._asked -= 1
             error = done.exception()
-            if error is not None and address not in self._complained:
-                self._complained.add(address)
+            if error is not None and node_id not in self._complained:
+                self._complained.add(node_id)
                 logger.warning(
                     "processes on node %s are not watched any more; the package mlflow_sysmetrics has to be there: "
                     "install it, or send it with ray.init(runtime_env={'py_modules': [mlflow_sysmetrics]}). %s: %s",
-                    address,
+                    node_id,
                     type(error).__name__,
                     str(error).strip().partition("\n")[0],
                 )
             then(None if error is not None else done.result())
 
-        if address not in self._nodes:
-            self._nodes[address] = _ask_here_or_there(address, self._groups, self._interval_s)
-        asked = self._nodes[address](method, *args)
+        if node_id not in self._nodes:
+            self._nodes[node_id] = _ask_here_or_there(node_id, self._groups, self._interval_s)
+        asked = self._nodes[node_id](method, *args)
         self._asked += 1
         asked.add_done_callback(lambda done: self._todo.put(partial(answered, done)))
 
@@ -164,11 +167,10 @@ def _nothing(*answer: object) -> None:
     """What is to be done when nothing is."""
 
 
-def _ask_here_or_there(address: str, groups: tuple[str, ...], interval_s: float) -> Ask:
-    if address == ray.util.get_node_ip_address():
+def _ask_here_or_there(node_id: str, groups: tuple[str, ...], interval_s: float) -> Ask:
+    if node_id == ray.get_runtime_context().get_node_id():
         watches = Watches(groups, interval_s)
         return partial(_answer, watches)
-    node_id = next(node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeManagerAddress"] == address)
     there = NodeAffinitySchedulingStrategy(node_id, soft=False)
     actor = ray.remote(num_cpus=0, scheduling_strategy=there)(Watches).remote(groups, interval_s)
     return lambda method, *args: getattr(actor, method).remote(*args).future()
