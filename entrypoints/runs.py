@@ -29,11 +29,11 @@ from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from entrypoints.errors import UserError
-from mlflow_sysmetrics.store import OF_MODELS
 
 STORE_TIMEOUT_S = 5.0
 END_WITHIN_S = 8.0  # from a signal to the end of the last process
 KIND, ERROR = "sysmetrics.kind", "sysmetrics.error"
+_EXPERIMENT_KIND = ("mlflow.experimentKind", "custom_model_development")
 _GENERATED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 
 
@@ -90,7 +90,7 @@ def recorded_run(kind: str, name: str, params: dict[str, object]) -> Iterator[Re
                 active = mlflow.start_run(run_name=name if "MLFLOW_RUN_ID" not in os.environ else None)
             run = RecordedRun.of(MlflowClient(), active)
             with contextlib.suppress(MlflowException):  # another study that begins now sets the same
-                run.client.set_experiment_tag(run.experiment_id, *OF_MODELS)
+                run.client.set_experiment_tag(run.experiment_id, *_EXPERIMENT_KIND)
             if _GENERATED_NAME.fullmatch(active.info.run_name or ""):
                 run.client.update_run(run.run_id, name=name)
             run.client.set_tag(run.run_id, KIND, kind)

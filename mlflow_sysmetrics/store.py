@@ -33,9 +33,6 @@ from mlflow.utils.rest_utils import http_request_safe
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# The tag of an experiment that MLflow's UI opens with its runs and charts, and not with traces.
-OF_MODELS = ("mlflow.experimentKind", "custom_model_development")
-
 _QUESTION_S = 5.0
 
 _NOT_THERE = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}

@@ -16,7 +16,6 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id
 
 from mlflow_sysmetrics.ray_tune.endings import Ending, recorded_ending
-from mlflow_sysmetrics.store import OF_MODELS
 
 logger = logging.getLogger(__name__)
 
@@ -66,8 +65,7 @@ def find_destination(
     around = _run_around(client, parent_run_id)
     if experiment_id is None and experiment_name is not None:
         found = client.get_experiment_by_name(experiment_name)
-        tags = dict([OF_MODELS])
-        experiment_id = found.experiment_id if found else client.create_experiment(experiment_name, tags=tags)
+        experiment_id = found.experiment_id if found else client.create_experiment(experiment_name)
     if experiment_id is None:
         experiment_id = around.info.experiment_id if around else str(_get_experiment_id() or "0")
     if around is not None and (parent_run_id is not None or around.info.experiment_id == experiment_id):
