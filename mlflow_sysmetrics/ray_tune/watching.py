@@ -22,6 +22,10 @@ from mlflow_sysmetrics.watch import Watches
 logger = logging.getLogger(__name__)
 
 DRAIN_EVERY_S = 1.0
+_NO_PACKAGE = (
+    "the package mlflow_sysmetrics has to be there: install it, or send it with "
+    "ray.init(runtime_env={'py_modules': [mlflow_sysmetrics]})"
+)
 _LAST_ANSWERS_S = 5.0  # of other nodes, when all is over
 
 Ask = Callable[..., "Future[Any]"]  # a method of one machine's `Watches`, and its arguments -> its answer
@@ -147,13 +151,9 @@ class Watching:
             error = done.exception()
             if error is not None and node_id not in self._complained:
                 self._complained.add(node_id)
-                logger.warning(
-                    "processes on node %s are not watched any more; the package mlflow_sysmetrics has to be there: "
-                    "install it, or send it with ray.init(runtime_env={'py_modules': [mlflow_sysmetrics]}). %s: %s",
-                    node_id,
-                    type(error).__name__,
-                    str(error).strip().partition("\n")[0],
-                )
+                why = _NO_PACKAGE if "No module named" in str(error) else "it does not answer"
+                said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+                logger.warning("processes on node %s are not watched any more; %s. %s", node_id, why, said)
             then(None if error is not None else done.result())
 
         if node_id not in self._nodes:
