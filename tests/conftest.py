@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -248,6 +249,18 @@ def children(client: MlflowClient, parent: Run, kind: str) -> list[Run]:
 def runs_of_kind(client: MlflowClient, kind: str) -> list[Run]:
     """The default experiment's runs of one kind, the newest first."""
     return list(client.search_runs(["0"], f"tags.`sysmetrics.kind` = '{kind}'"))
+
+
+def kernel_files(of: int | None = None) -> list[str]:
+    """The files of /proc and /sys, or of one process there, that this process has open.
+
+    Sockets and logs, which other threads open and close, are none.
+    """
+    opened = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of the walk itself, or just closed
+            opened.append(str(descriptor.readlink()))
+    return [file for file in opened if file.startswith(("/proc/", "/sys/") if of is None else f"/proc/{of}/")]
 
 
 RunProject = Callable[..., Finished]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import mmap
 import os
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 
 import psutil
 import pytest
+from conftest import kernel_files
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -67,6 +69,11 @@ class Child:
         self.process.stdin.write(code + "\n")
         self.process.stdin.flush()
         return self.process.stdout.readline().strip()
+
+    def freeze(self) -> None:
+        """Stop it where it is, so that the kernel counts nothing more of it."""
+        os.kill(self.pid, signal.SIGSTOP)
+        assert os.WIFSTOPPED(os.waitpid(self.pid, os.WUNTRACED)[1])
 
 
 @contextmanager
@@ -320,6 +327,7 @@ def test_the_figures_of_another_process_are_the_kernels() -> None:
     """What is read from a child's own files is what psutil reads of it."""
     with child() as process:
         process.do("data = b'x' * 10_000_000; print()")
+        process.freeze()
         reading, known = LINUX.read(LINUX.open(process.pid), True), psutil.Process(process.pid)
         assert reading.counters["process_context_switches_per_s"] == sum(known.num_ctx_switches())
         assert reading.counters["process_read_mb_per_s"] == known.io_counters().read_bytes / 1e6
@@ -328,27 +336,28 @@ def test_the_figures_of_another_process_are_the_kernels() -> None:
         assert reading.levels["process_threads"] == known.num_threads()
 
 
-def descriptors() -> int:
-    """How many descriptors this process has open."""
-    return psutil.Process().num_fds()
-
-
 @linux_only
 def test_samplers_of_trees_leave_no_descriptor_open() -> None:
     """What is kept open of a child is closed when it has ended, and with the sampler."""
+    now = [0.0]
     with child() as first:
-        before = descriptors()
-        sample = ProcessSampler(walk_every_s=1e-6)
-        with child():
+        sample = ProcessSampler(clock=lambda: now[0])
+        with child() as second:
+            now[0] += 1000  # the next look for children is due
             sample()
-            during = descriptors()
+            assert kernel_files(first.pid)
+            assert kernel_files(second.pid)
+        now[0] += 1000
         sample()
-        assert before < descriptors() < during
+        assert kernel_files(first.pid)
+        assert not kernel_files(second.pid)
         del sample
-        assert descriptors() == before
+        assert not kernel_files(first.pid)
+        gc.collect()  # what other tests left
+        before = kernel_files()
         for _ in range(200):
             assert ProcessSampler()()
-        assert descriptors() == before
+        assert len(kernel_files()) <= len(before)
         assert first.do("print('still there')") == "still there"
 
 
