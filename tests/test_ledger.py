@@ -131,7 +131,8 @@ def test_trial_is_told_by_the_ledger_s_process_what_the_others_have_cost() -> No
     """What one trial records there, the next one is told."""
     process = start(ROWS, ["training_time_s"], [])
     configuration = _of(8)
-    process.record.remote(configuration, {"training_time_s": 2.0, "val_loss": 0.5}, {"training_time_s": 2.0}, True)
+    last, expected = {"training_time_s": 2.0, "val_loss": 0.5}, {"training_time_s": 2.0}
+    ray.get(process.record.remote(configuration, last, expected, True), timeout=60)  # the process may start slowly
     assert ask(process, configuration).finished == ({"training_time_s": 2.0},)
 
 
