@@ -96,7 +96,7 @@ def _watched(here: Place, runtime_env: dict[str, Any]) -> Observed:
     return {
         "nodes": len(by_node),
         "points": before,
-        "hosts": {key: "sysmetrics.pid" in tags for key, tags in seen.tags.items()},
+        "hosts": {key: {"sysmetrics.node", "sysmetrics.pid"} <= tags.keys() for key, tags in seen.tags.items()},
         "figures": seen.figures,
         "ended": in_time,
         "warnings": seen.warnings,
