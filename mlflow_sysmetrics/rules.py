@@ -135,7 +135,7 @@ def _clash(rule: Limit | Patience, earlier: Limit | Patience) -> str:
 
 
 _NAME = r"[^\W\d][\w./:-]*"
-_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"  # one way to match: not quadratic
 _COUNT = r"[1-9][0-9]{0,8}(?![\w.])"
 _COMPARISON = r"[<>=!~≤≥]+"
 _SWAPPED = rf"{_NUMBER}\s*[<>]=?\s*{_NAME}"

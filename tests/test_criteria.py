@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -244,6 +245,15 @@ def test_any_text_is_criteria_or_one_sentence(text: str) -> None:
         mistake = error
     assert mistake is None or 0 <= mistake.position <= len(text)
     assert len(str(mistake).splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["1" * 8000, "1" * 8000 + " " * 8000, "a<=" + "1" * 8000 + "x"])
+def test_a_long_text_is_refused_at_once(text: str) -> None:
+    """The time grows with its length, not with the square of that."""
+    began = time.process_time()
+    with pytest.raises(CriteriaError):
+        Criteria.parse(text)
+    assert time.process_time() - began < 1.0
 
 
 def test_criteria_errors_and_judges_survive_pickling() -> None:
