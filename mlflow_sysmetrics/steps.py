@@ -18,15 +18,17 @@ class Steps:
         self._last: dict[str, int] = {}  # of each metric, so far
         self._had: Mapping[str, int] = {}  # of each metric, when the work began again
         self._base = self._number = 0  # what is added to a sample's number, and the last number as it came
+        self._time_ms = 0  # of that sample
 
     def place(self, points: Iterable[Point]) -> list[Point]:
         """These points, which come after all that were placed before, as the run has to have them."""
         placed = []
         for point in points:
             if point.name.startswith(SYSTEM_PREFIX):
-                if point.step < self._number:  # another process counts from 1
+                # Another process counts from 1: its first window may end at the number where the last one ended.
+                if point.step < self._number or (point.step == self._number and point.time_ms != self._time_ms):
                     self._base += self._number
-                self._number = point.step
+                self._number, self._time_ms = point.step, point.time_ms
                 placed.append(point._replace(step=self._base + point.step))
             elif point.step > self._had.get(point.name, -1):
                 self._last[point.name] = max(point.step, self._last.get(point.name, -1))

@@ -22,15 +22,24 @@ def test_one_stretch_is_left_as_it_is() -> None:
     """Also where a step comes twice, as under a scheduler that sets a trial back: then both are results."""
     steps = Steps()
     assert placed(steps, series("loss", 1, 2, 2, 1)) == [1, 2, 2, 1]
-    assert placed(steps, series("system/cpu", 5, 10, 10, 15)) == [5, 10, 10, 15]
+    assert placed(steps, series("system/cpu", 5, 10, 15)) == [5, 10, 15]
 
 
 def test_samples_of_another_process_go_on_counting() -> None:
     """Each process counts from 1, in any series of the same prefix."""
     steps = Steps()
     steps.place(series("system/cpu", 5, 10))
-    assert placed(steps, [*series("system/cpu", 4, 9), *series("system/memory_mb", 9)]) == [14, 19, 19]
+    first, last = series("system/cpu", 4, 9)
+    assert placed(steps, [first, last, last._replace(name="system/memory_mb")]) == [14, 19, 19]
     assert placed(steps, series("system/cpu", 3)) == [22]
+
+
+def test_samples_of_another_process_go_on_from_the_number_where_the_last_ended() -> None:
+    """Its first window ends with the sample of the same number, at another time."""
+    steps = Steps()
+    before = [Point("system/cpu", 1.0, 1000, 10), Point("system/cpu_max", 2.0, 1000, 10)]
+    after = [Point("system/cpu", 3.0, 3000, 10), Point("system/cpu_max", 4.0, 3000, 10)]
+    assert placed(steps, [*before, *after, Point("system/cpu", 5.0, 4000, 20)]) == [10, 10, 20, 20, 30]
 
 
 def test_repeated_work_is_written_from_where_it_ended() -> None:
