@@ -10,6 +10,8 @@ parent), the sum falls: that one reading shows too little, never too much.
 
 from __future__ import annotations
 
+import functools
+import logging
 import math
 import os
 import time
@@ -19,6 +21,8 @@ from dataclasses import dataclass
 import psutil
 
 from mlflow_sysmetrics.readings import HERE, Reading, System
+
+logger = logging.getLogger(__name__)
 
 _CPU = "process_cpu_percent"
 _TICK_S = 0.01  # the kernel counts CPU time in ticks: over less than one, a rate says nothing
@@ -34,6 +38,26 @@ def _sums(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
     for part in rest:
         sums = {key: sums[key] + part[key] for key in sums if key in part}
     return sums
+
+
+def _opened(pid: int | None, system: System) -> Hashable:
+    """The process `pid`, or this one: None where the system does not show even that. ValueError for any other."""
+    try:
+        process: Hashable = system.open(os.getpid() if pid is None else pid)
+        return process
+    except (psutil.NoSuchProcess, TypeError, ValueError):
+        problem = "there is no such process"
+    except OSError as error:  # hidden from us, or we have no descriptor left
+        problem = f"this process cannot be read: {error.strerror}"
+    if pid is not None:
+        raise ValueError(f"pid={pid!r}: {problem}")
+    _tell(problem)
+    return None
+
+
+@functools.cache
+def _tell(problem: str) -> None:
+    logger.warning("no system metrics of this process, which cannot be seen from inside (is /proc there?): %s", problem)
 
 
 @dataclass
@@ -53,7 +77,7 @@ class ProcessSampler:
     `process_context_switches_per_s`, `process_page_faults_per_s`; megabytes are 1e6 bytes. What cannot be read of every
     process of the tree is absent. A reading less than 50 ms after the last rates has none, but the first rates are
     given 10 ms after construction, so that a short run has them too. Context switches of other processes than this one
-    are in a reading each 0.4 s. A process that has ended gives {}.
+    are in a reading each 0.4 s. A process that has ended gives {}, and so does this one where /proc does not show it.
 
     New children are looked for every `walk_every_s` seconds, or so rarely that it costs at most 1 % of the time. CPU
     time that turns up late (a new child's, an ended child's) happened since the last look: the percentage spreads it
@@ -73,13 +97,9 @@ class ProcessSampler:
     ) -> None:
         if not (math.isfinite(walk_every_s) and walk_every_s > 0):
             raise ValueError(f"walk_every_s={walk_every_s!r}: give a positive number of seconds")
-        try:
-            self._root: Hashable = system.open(os.getpid() if pid is None else pid)
-        except (psutil.NoSuchProcess, TypeError, ValueError):
-            raise ValueError(f"pid={pid!r}: there is no such process") from None
-        except OSError as error:  # hidden from us, or we have no descriptor left
-            raise ValueError(f"pid={pid!r}: this process cannot be read: {error.strerror}") from None
-        self._members: list[Hashable] = [self._root]  # parents before children; none once the root is gone
+        self._root = _opened(pid, system)
+        # Parents before children; none once the root is gone.
+        self._members: list[Hashable] = [] if self._root is None else [self._root]
         self._children, self._walk_every_s, self._walk_due = children, walk_every_s, -math.inf
         self._clock, self._cpu_clock, self._system = clock, cpu_clock, system
         self._span_s = walk_every_s  # between this walk and the next

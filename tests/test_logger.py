@@ -405,6 +405,20 @@ def test_no_place_for_a_spool_costs_no_point(tmp_path: Path, caplog: pytest.LogC
     assert "in memory only" in caplog.text
 
 
+def test_training_goes_on_where_the_system_shows_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in a container without /proc: a warning, and no metrics. Of a process that was named, that is a mistake."""
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "nothing"))
+    with mlflow.start_run() as run:
+        with SystemMetricsLogger() as logger, logger.step():
+            pass
+        with pytest.raises(ValueError, match=f"pid={os.getpid()}"):
+            SystemMetricsLogger(pid=os.getpid())
+    assert not [name for name in metrics(run.info.run_id) if name.startswith("system/process")]
+    assert len([record for record in caplog.records if "no system metrics" in record.message]) == 1
+
+
 def cycles(number: int) -> tuple[list[int], list[int], list[float]]:
     """Threads, descriptors and megabytes after each of so many starts and stops."""
     threads, descriptors, memory, process = [], [], [], psutil.Process()
