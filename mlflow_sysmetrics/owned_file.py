@@ -55,7 +55,7 @@ class OwnedFile:
                     if not _lock(self._fd):
                         raise SpoolInUseError(path, here=False)
                     status = os.fstat(self._fd)
-                    _check_private(path, status)
+                    _make_private(self._fd, path, status, remove=create and not status.st_size)
                 except BaseException:
                     os.close(self._fd)
                     raise
@@ -123,12 +123,18 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_to_parent)
 
 
-def _check_private(path: Path, status: os.stat_result) -> None:
-    """ForeignSpoolError unless it is a file that only this user can have written."""
+def _make_private(fd: int, path: Path, status: os.stat_result, *, remove: bool) -> None:
+    """ForeignSpoolError unless it is a file that only this user can have written; `remove` it then."""
     if not stat.S_ISREG(status.st_mode):
         raise ForeignSpoolError(f"{path} is not a file")
-    if sys.platform != "win32" and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
+    if sys.platform == "win32":
+        return
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        if remove:  # on some file systems every file looks so, a new one too
+            path.unlink()
         raise ForeignSpoolError(f"{path} can be written by others")
+    if status.st_mode & 0o077:  # it has come back from a copy that others may read
+        os.fchmod(fd, 0o600)
 
 
 def _lock(fd: int) -> bool:

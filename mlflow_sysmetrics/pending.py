@@ -44,16 +44,18 @@ class PendingRun:
         """Whether anything has to be written."""
         return self.is_new or self.status is not None or bool(self.points or self.params or self.new_tags)
 
-    def header(self, tracking_uri: str) -> Header:
-        """What a spool for this store says of it, beside its points."""
+    def header(self, tracking_uri: str, parent: Header | None = None) -> Header:
+        """What a spool for this store says of it, beside its points. `parent` is for a run that is not created yet."""
         return Header(
             self.run_id or "",
             tracking_uri,
-            {**self.tags, **self.new_tags},
+            dict(self.tags),
             dict(self.params),
             self.status,
             self.end_ms,
             self.experiment_id,
             self.start_ms,
             self.name,
+            dict(self.new_tags),
+            parent,
         )

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
@@ -189,6 +190,7 @@ class Sink:
 
     def close(self, timeout_s: float = 10.0) -> bool:
         """Write what is left, for at most ``timeout_s``, and stop; say whether all was written. Idempotent."""
+        timeout_s = min(timeout_s, threading.TIMEOUT_MAX)
         self._deadline = self._clock() + timeout_s
         self._wake.set()
         if self._thread.is_alive():
@@ -207,7 +209,16 @@ class Sink:
             left = [run for run in self._unfinished if run.has_something]
             for run in left:
                 run.new_tags |= _texts((tags or {}).get(run.key), _TAG_LENGTH)
-            return [(run.header(tracking_uri), list(run.points)) for run in left]
+            return [(run.header(tracking_uri, self._parent(run, tracking_uri)), list(run.points)) for run in left]
+
+    def _parent(self, run: PendingRun, tracking_uri: str) -> Header | None:
+        """The run around one that is not created yet, as far as that one has to be found or created first."""
+        if run.run_id is not None or run.parent is None:
+            return None
+        if run.parent in self._run_ids:
+            return Header(self._run_ids[run.parent], tracking_uri)
+        parent = next((each for each in self._unfinished if each.key == run.parent), None)
+        return None if parent is None else replace(parent.header(tracking_uri), params={}, new_tags={})
 
     def _work(self) -> None:
         closing = False

@@ -8,6 +8,7 @@ one writer on a machine. What was appended outlives the process, not the machine
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,9 @@ _MAX_WHOLE = 1 << 53  # of times and steps: beyond it, stores and JSON readers d
 class Header:
     """Where a spool's points belong: a run, the store it is in, and what else of that run waits.
 
-    `status` and `end_ms` say how and when it ended. A run without an id has still to be created: with its tags, in
-    `experiment_id`, as having started at `start_ms`.
+    `status` and `end_ms` say how and when it ended. A run without an id has still to be created: with `tags`, in
+    `experiment_id`, as having started at `start_ms`; `new_tags` were added later. It is nested under the run that
+    `parent` describes, which may have to be created first.
     """
 
     run_id: str
@@ -54,6 +56,8 @@ class Header:
     experiment_id: str = ""
     start_ms: int = 0
     name: str | None = None
+    new_tags: dict[str, str] = field(default_factory=dict)
+    parent: Header | None = None
 
 
 def spool_folder(folder: str | Path | None = None) -> Path:
@@ -103,13 +107,14 @@ class SpoolFile:
         Raises:
             SpoolInUseError: the series has a writer.
             OSError: the folder or the file cannot be made or written.
-            ForeignSpoolError: another user's file is in the way.
+            ForeignSpoolError: every file in this folder can be written by others.
         """
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             return cls._create(path, header, max_bytes)
         except ForeignSpoolError:
-            path.replace(path.with_suffix(f".{time.time_ns()}.damaged"))
+            with contextlib.suppress(FileNotFoundError):  # an empty one is gone already
+                path.replace(path.with_suffix(f".{time.time_ns()}.damaged"))
             return cls._create(path, header, max_bytes)
 
     @classmethod
@@ -117,12 +122,12 @@ class SpoolFile:
         file = OwnedFile(path, create=True)
         try:
             if not file.size:
-                file.append(json.dumps({"mlflow_sysmetrics": _FORMAT, **vars(header)}).encode() + b"\n")
+                file.append(json.dumps({"mlflow_sysmetrics": _FORMAT, **asdict(header)}).encode() + b"\n")
             spool = cls(file, max_bytes)
             if file.read(file.size - 1, 1) != b"\n":  # the last line was cut off when its writer was killed
                 file.append(b"\n")
         except BaseException:
-            file.close()
+            file.close(remove=not file.size)  # as on a full disk
             raise
         return spool
 
@@ -202,7 +207,7 @@ def _parse_header(line: bytes) -> Header:
     try:
         given = json.loads(line)
         if line.endswith(b"\n") and given.pop("mlflow_sysmetrics") == _FORMAT:
-            header = Header(**given)
+            header = _header(given)
             if _is_header(header):
                 return header
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
@@ -210,10 +215,17 @@ def _parse_header(line: bytes) -> Header:
     raise ForeignSpoolError("the first line is not that of a spool")
 
 
+def _header(given: dict[str, Any]) -> Header:
+    parent = given.pop("parent", None)
+    return Header(**given, parent=None if parent is None else _header(parent))
+
+
 def _is_header(header: Header) -> bool:
     texts = [header.run_id, header.tracking_uri, header.experiment_id, header.status or "", header.name or ""]
-    texts += [text for entries in (header.tags, header.params) for entry in entries.items() for text in entry]
-    return all(isinstance(text, str) for text in texts) and _is_whole(header.start_ms) and _is_whole(header.end_ms or 0)
+    entries = [*header.tags.items(), *header.params.items(), *header.new_tags.items()]
+    texts += [text for entry in entries for text in entry]
+    times = _is_whole(header.start_ms) and _is_whole(header.end_ms or 0)
+    return times and all(isinstance(text, str) for text in texts) and (not header.parent or _is_header(header.parent))
 
 
 def _parse(line: bytes) -> list[Point] | None:

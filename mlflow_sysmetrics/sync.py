@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_sysmetrics.delivery import Sent, send_all
-from mlflow_sysmetrics.spool import SUFFIX, ForeignSpoolError, SpoolFile, SpoolInUseError, spool_folder
+from mlflow_sysmetrics.spool import SUFFIX, ForeignSpoolError, Header, SpoolFile, SpoolInUseError, spool_folder
 from mlflow_sysmetrics.store import Store, lasting_uri
 
 _ANSWER_S = 60.0  # nobody's training waits here
@@ -48,14 +50,21 @@ def deliver(folder: Path | None = None, tracking_uri: str | None = None) -> Deli
     Never raises for what is in a spool or what a store answers: see `Delivered.left`. A spool without its store's
     password is delivered where MLflow's current tracking URI is the same address with it.
     """
-    total = Delivered()
+    total, nested = Delivered(), list[Path]()
     for path in sorted(spool_folder(folder).glob(f"*{SUFFIX}")):
-        total = _sum(total, _deliver_one(path, tracking_uri))
+        total = _sum(total, _deliver_one(path, tracking_uri, nested.append))
+    for path in nested:  # after the runs around them
+        total = _sum(total, _deliver_one(path, tracking_uri, in_use=total.in_use))
     return total
 
 
-def _deliver_one(path: Path, tracking_uri: str | None) -> Delivered:
+def _deliver_one(
+    path: Path, tracking_uri: str | None, put_off: Callable[[Path], None] | None = None, in_use: int = 0
+) -> Delivered:
+    """Deliver a spool, or put off that of a run to be nested. `in_use` is how many spools others deliver now."""
     try:
+        if not path.lstat().st_size:  # its logger ended before the first line
+            return Delivered()
         spool = SpoolFile.open(path)
     except SpoolInUseError:
         return Delivered(in_use=1)
@@ -64,8 +73,12 @@ def _deliver_one(path: Path, tracking_uri: str | None) -> Delivered:
     except (OSError, ForeignSpoolError) as error:
         return Delivered(left=(f"{path.name} is no file of ours: {error}",))
     header = spool.header
+    if header.parent is not None and put_off is not None:
+        spool.close(keep=True)
+        put_off(path)
+        return Delivered()
     try:
-        sent = _write(spool, Store(tracking_uri or _address(header.tracking_uri), _ANSWER_S))
+        sent = _write(spool, Store(tracking_uri or _address(header.tracking_uri), _ANSWER_S), in_use)
     except Exception as error:
         spool.close(keep=True)
         run = f"run {header.run_id}" if header.run_id else f"run {header.name!r}, which is still to be created"
@@ -74,17 +87,36 @@ def _deliver_one(path: Path, tracking_uri: str | None) -> Delivered:
     return Delivered(1, sent.points, sent.refused, spool.skipped)
 
 
-def _write(spool: SpoolFile, store: Store) -> Sent:
+def _write(spool: SpoolFile, store: Store, in_use: int) -> Sent:
     """Write all that a spool says of its run, which is created if it is not there. Raises what the store raises."""
-    header, run_id = spool.header, spool.header.run_id
-    if not run_id:  # an earlier attempt may have come so far
-        run_id = store.created_run(header.experiment_id, header.start_ms, header.tags) or store.create_run(
-            header.experiment_id, header.start_ms, header.tags, header.name
-        )
-    sent = send_all(spool, store, run_id, header.tags, header.params)
+    header = spool.header
+    run_id = _find(header, store) or _create(header, store, in_use)
+    sent = send_all(spool, store, run_id, header.tags | header.new_tags, header.params)
     if header.status is not None:
         store.set_status(run_id, header.status, header.end_ms)
     return sent
+
+
+def _find(header: Header, store: Store) -> str | None:
+    """MLflow's id of a run that has one, or that an earlier attempt has created."""
+    return header.run_id or store.created_run(header.experiment_id, header.start_ms, header.tags)
+
+
+def _create(header: Header, store: Store, in_use: int) -> str:
+    tags = dict(header.tags)
+    if header.parent is not None:
+        tags[MLFLOW_PARENT_RUN_ID] = _find(header.parent, store) or _create_lost(header.parent, store, in_use)
+    return store.create_run(header.experiment_id, header.start_ms, tags, header.name)
+
+
+def _create_lost(header: Header, store: Store, in_use: int) -> str:
+    """Create and end a run whose own spool is not there to do so. OSError if another sync may have that spool."""
+    if in_use:
+        raise BlockingIOError("another sync may be creating the run around it; run sync again")
+    run_id = _create(header, store, in_use)
+    if header.status is not None:
+        store.set_status(run_id, header.status, header.end_ms)
+    return run_id
 
 
 def _address(recorded: str) -> str:

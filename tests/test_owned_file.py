@@ -39,6 +39,15 @@ def test_a_new_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
     file.close()
 
 
+def test_a_file_that_others_may_read_becomes_private(tmp_path: Path) -> None:
+    """One that has come back from a copy may have another mode."""
+    (tmp_path / "f").write_text("mine")
+    (tmp_path / "f").chmod(0o644)
+    file = OwnedFile(tmp_path / "f")
+    assert stat.S_IMODE((tmp_path / "f").stat().st_mode) == 0o600
+    file.close()
+
+
 @pytest.mark.parametrize("kind", ["writable", "link", "folder", "pipe"])
 def test_files_that_others_may_have_made_are_refused(kind: str, tmp_path: Path) -> None:
     """What others may write, links to elsewhere and what is no file is not opened, and nothing of it is changed."""

@@ -463,6 +463,16 @@ def test_close_tries_once_more_what_waits_after_a_failure() -> None:
     assert store.points("a") == points(1)
 
 
+@pytest.mark.parametrize("timeout_s", [math.inf, 1e300])
+def test_close_waits_as_long_as_it_takes(timeout_s: float) -> None:
+    """Infinity is more than a thread can be waited for."""
+    store = ScriptedStore()
+    sink = started(store)
+    sink.create("a", experiment_id="0", name="a")
+    assert sink.close(timeout_s)
+    assert store.of("a") == ["create"]
+
+
 def test_close_can_be_called_again() -> None:
     """It says the same, and writes nothing twice."""
     store = ScriptedStore()
@@ -745,5 +755,5 @@ def test_what_was_not_written_can_be_had_in_the_end() -> None:
     half, waiting = left["half"]
     assert (half.run_id, half.status, half.params, waiting) == ("half", "FINISHED", {}, [])
     new, waiting = left["new"]
-    assert (new.run_id, new.experiment_id, new.tags, new.params) == ("", "0", {"of": "late"}, {"alpha": "1"})
-    assert waiting == points(1)
+    assert (new.run_id, new.experiment_id, new.tags, new.params) == ("", "0", {"of": "new"}, {"alpha": "1"})
+    assert (new.new_tags, waiting) == ({"of": "late"}, points(1))

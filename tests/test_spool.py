@@ -181,6 +181,9 @@ FOREIGN = {
     "version": b'{"mlflow_sysmetrics": 2, "run_id": "a", "tracking_uri": "b"}\n',
     "types": b'{"mlflow_sysmetrics": 1, "run_id": 5, "tracking_uri": "b", "tags": {}}\n',
     "unknown": b'{"mlflow_sysmetrics": 1, "run_id": "a", "tracking_uri": "b", "exec": "x"}\n',
+    "parent": b'{"mlflow_sysmetrics": 1, "run_id": "", "tracking_uri": "", "parent": {"run_id": 5}}\n',
+    "no-parent": b'{"mlflow_sysmetrics": 1, "run_id": "", "tracking_uri": "", "parent": "c"}\n',
+    "deep": b'{"mlflow_sysmetrics": 1, "parent": ' + b'{"parent": ' * 900 + b"{}" + b"}" * 901 + b"\n",
     "cut": json.dumps({"mlflow_sysmetrics": 1, **vars(HEADER)}).encode(),
     "long": b"x" * 1_000_000,
 }
@@ -202,6 +205,38 @@ def test_files_without_our_first_line_are_refused_and_left(content: bytes, tmp_p
     spool.close()
     kept = [other.read_bytes() for other in tmp_path.glob("*.damaged")]
     assert kept == ([content] if content else [])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+def test_a_spool_that_cannot_be_begun_leaves_no_file(path: Path) -> None:
+    """As on a full disk, on which a file can be made but not written."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            SpoolFile.create(path, HEADER)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX modes")
+def test_where_all_files_look_writable_by_all_a_start_leaves_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a Windows drive under WSL: no spool there, and no pile of damaged ones."""
+    fstat = os.fstat
+
+    def shown(fd: int) -> os.stat_result:
+        return os.stat_result((fstat(fd).st_mode | 0o777, *fstat(fd)[1:]))
+
+    monkeypatch.setattr(os, "fstat", shown)
+    for _ in range(3):
+        with pytest.raises(ForeignSpoolError, match="written by others"):
+            SpoolFile.create(path, HEADER)
+    assert list(path.parent.iterdir()) == []
 
 
 @given(st.binary(max_size=300))

@@ -129,6 +129,13 @@ def test_damaged_and_foreign_files_cost_only_themselves(uri: str, folder: Path) 
     assert sorted(path.name for path in folder.iterdir()) == ["a.jsonl", "b.jsonl", "c.jsonl", "d.txt"]
 
 
+def test_an_empty_file_is_nothing_to_deliver(folder: Path) -> None:
+    """Its logger was ended before it could write, or is about to: nobody has to do anything."""
+    folder.mkdir()
+    (folder / "a.jsonl").touch(0o600)
+    assert deliver(folder) == Delivered()
+
+
 def test_points_that_mlflow_refuses_are_counted(uri: str, folder: Path) -> None:
     """A name with a forbidden character cannot ever be delivered, and does not keep the spool."""
     run_id = new_run(uri)
