@@ -9,13 +9,22 @@ from pathlib import Path
 
 from mlflow_sysmetrics.points import Point
 from mlflow_sysmetrics.spool import ForeignSpoolError, Header, SpoolFile, SpoolInUseError, spool_folder, spool_path
+from mlflow_sysmetrics.store import within
 
 logger = logging.getLogger(__name__)
 
 
-def keep(left: Iterable[tuple[Header, Sequence[Point]]], folder: str | Path | None = None) -> int:
+def keep(left: Iterable[tuple[Header, Sequence[Point]]], folder: str | Path | None = None, within_s: float = 10) -> int:
     """Write a spool for each of these runs into a folder, by default the loggers'; return how many. Never raises."""
-    place, moment, kept = spool_folder(folder), time.time_ns(), 0
+    try:
+        return within(within_s, lambda: _keep(left, spool_folder(folder)))
+    except TimeoutError:
+        logger.warning("what MLflow did not take may be lost: the disk did not answer within %g s", within_s)
+        return 0
+
+
+def _keep(left: Iterable[tuple[Header, Sequence[Point]]], place: Path) -> int:
+    moment, kept = time.time_ns(), 0
     for number, (header, points) in enumerate(left):
         try:
             spool = SpoolFile.create(spool_path(place, header, f"left {moment} {number}"), header)

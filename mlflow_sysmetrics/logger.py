@@ -24,7 +24,7 @@ from mlflow_sysmetrics.readings import HERE
 from mlflow_sysmetrics.recording import Recording
 from mlflow_sysmetrics.sources import sampler
 from mlflow_sysmetrics.spool import ForeignSpoolError, Header, SpoolFile, SpoolInUseError, spool_folder, spool_path
-from mlflow_sysmetrics.store import Store, find_run, lasting_uri
+from mlflow_sysmetrics.store import Store, find_run, lasting_uri, within
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -32,6 +32,7 @@ T = TypeVar("T")
 _NAME = re.compile(r"[\w\-. /]*")  # what MLflow takes in a metric's name on every system
 _LONGEST_PREFIX = 150  # of MLflow's 250, so that there is room for the metric's own name
 _REMEMBERED = 256
+_DISK_S = 5.0  # for opening the file in which points wait
 
 _recorded: dict[Path, int] = {}  # series that a logger writes, and the process in which it does
 _last_steps: OrderedDict[Path, int] = OrderedDict()  # of series that ended in this process
@@ -60,7 +61,7 @@ class SystemMetricsLogger:
         children: whether all processes below it are counted in.
         node: a label of this machine in the names, ``system/<node>/...``, where several machines share a run.
         spool: the folder for what waits; by default MLFLOW_SYSMETRICS_SPOOL, or ``~/.local/state/mlflow-sysmetrics``.
-        stop_within_s: the longest that `stop` takes, whatever the store does.
+        stop_within_s: the longest that `stop` takes, whatever the store and the disk do; at least half a second.
         sample: read this instead of `groups`: a function that returns numbers by name.
 
     Raises:
@@ -168,13 +169,13 @@ class SystemMetricsLogger:
     def _begin(self) -> Recording | None:
         sample, header = self._make_sample(), self._header()  # before the file is open: the process may be gone by now
         try:
-            file = SpoolFile.create(self._path, header)
+            file = within(_DISK_S, lambda: SpoolFile.create(self._path, header))
         except SpoolInUseError:
             logger.warning(
                 "%s* of run %s is recorded by another logger; this one records nothing", self._prefix, self.run_id
             )
             return None
-        except (OSError, ForeignSpoolError) as error:
+        except (OSError, ForeignSpoolError) as error:  # a TimeoutError, too
             logger.warning("system metrics wait in memory only while MLflow is away. %s", error)
             file = None
         backlog = Backlog(file)

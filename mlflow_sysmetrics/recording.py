@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -11,11 +12,15 @@ from mlflow_sysmetrics.backlog import Backlog
 from mlflow_sysmetrics.delivery import Delivery
 from mlflow_sysmetrics.monitor import Monitor
 from mlflow_sysmetrics.points import Point, window_points
+from mlflow_sysmetrics.store import within
+
+logger = logging.getLogger(__name__)
 
 WINDOW_S = 1.0  # what a process that is killed has not kept yet is at most this, and a sample
 STEP_TIME = "mean_step_time_ms"
 LOST = "lost_points"
-_READING_SHARE = 0.25  # of the time for stopping: for a last reading that hangs
+_CLOSING_S, _STOPPING_SHARE = 0.5, 0.8  # for closing the file: half a second, or where that is long, a fifth of all
+_READING_SHARE = 0.25  # of the time before that: for a last reading that hangs
 
 
 class StepTimes:
@@ -91,9 +96,20 @@ class Recording:
             self._steps.add(seconds)
 
     def stop(self, timeout_s: float) -> bool:
-        """Take a last reading and deliver what is left, for about `timeout_s` in all; say whether nothing is left."""
+        """Take a last reading and deliver what is left; say whether nothing is left.
+
+        It takes `timeout_s` at most, or half a second if that is more, even where the disk hangs.
+        """
         if not self.is_here:
             return True
+        try:
+            in_time = max(_STOPPING_SHARE * timeout_s, timeout_s - _CLOSING_S)
+            return within(max(timeout_s, _CLOSING_S), lambda: self._stop(in_time))
+        except TimeoutError:
+            logger.warning("the disk on which system metrics wait does not answer; the last of them may be lost")
+            return False
+
+    def _stop(self, timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s
         try:
             self.monitor.stop(_READING_SHARE * timeout_s)

@@ -183,7 +183,10 @@ def find_run(run_id: str | None, store: Store) -> RunState:
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
-    """Return or raise what the call does, or TimeoutError: then its thread goes on alone."""
+    """Return or raise what the call does, or TimeoutError: then its thread goes on alone.
+
+    Where no thread can be started, as at the end of the interpreter, it takes as long as it takes.
+    """
     answers: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
     def answer() -> None:
@@ -193,7 +196,10 @@ def within(seconds: float, call: Callable[[], T]) -> T:
             answers.put((None, error))
 
     run = contextvars.copy_context().run  # MLflow keeps its workspace there
-    threading.Thread(target=run, args=(answer,), name="mlflow-sysmetrics-question", daemon=True).start()
+    try:
+        threading.Thread(target=run, args=(answer,), name="mlflow-sysmetrics-question", daemon=True).start()
+    except RuntimeError:
+        return call()
     try:
         value, error = answers.get(timeout=seconds)
     except queue.Empty:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import store_uri
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from mlflow_sysmetrics.leftovers import keep
 from mlflow_sysmetrics.points import Point
-from mlflow_sysmetrics.spool import Header
+from mlflow_sysmetrics.sink import Sink
+from mlflow_sysmetrics.spool import Header, SpoolFile
+from mlflow_sysmetrics.store import Store
 from mlflow_sysmetrics.sync import Delivered, deliver
 
+LIMIT_S = 10.0
 WAITING = [Point("loss", 1.0 / step, 1000 + step, step) for step in range(1, 4)]
 
 
@@ -65,3 +73,133 @@ def test_place_that_cannot_be_written_costs_no_exception(tmp_path: Path, caplog:
     header = Header("abc", "sqlite:///x.db", name="trial 1")
     assert keep([(header, WAITING)], tmp_path / "file" / "below") == 0
     assert "trial 1 is lost" in caplog.text
+
+
+def test_a_disk_that_hangs_costs_a_limited_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The end of an experiment does not wait for it, and says so."""
+    answers, open_at_once = threading.Event(), os.open
+
+    def hung_open(path: Any, *arguments: Any, **more: Any) -> int:
+        if str(path).startswith(str(tmp_path)):
+            answers.wait(LIMIT_S)
+        return open_at_once(path, *arguments, **more)
+
+    monkeypatch.setattr(os, "open", hung_open)
+    began = time.monotonic()
+    try:
+        assert keep([(Header("abc", "sqlite:///x.db"), WAITING)], tmp_path, within_s=0.2) == 0
+        assert time.monotonic() - began < LIMIT_S / 2
+    finally:
+        answers.set()
+    assert "the disk did not answer" in caplog.text
+
+
+# --- trials and the run around them ------------------------------------------------------------------------
+
+
+class GoingAway(Store):
+    """A store that creates so many runs and hangs from then on, or even with the answer about the last of these."""
+
+    def __init__(self, client: MlflowClient, creates: int, silent: bool = False) -> None:
+        super().__init__(client.tracking_uri)
+        self._creates, self._silent = creates, silent
+        self.created, self.hangs_no_more = threading.Event(), threading.Event()
+
+    def create_run(self, *arguments: Any) -> str:
+        if not self._creates:
+            self._is_away()
+        self._creates -= 1
+        run_id = super().create_run(*arguments)
+        if not self._creates:
+            self.created.set()
+            if self._silent:
+                self._is_away()
+        return run_id
+
+    def created_run(self, *arguments: Any) -> str | None:
+        return self._is_away()
+
+    def log_batch(self, *arguments: Any) -> None:
+        self._is_away()
+
+    def set_status(self, *arguments: Any) -> None:
+        self._is_away()
+
+    def _is_away(self) -> None:
+        self.hangs_no_more.wait(LIMIT_S)
+        raise ConnectionError("the store is away")
+
+
+def leave(store: GoingAway, folder: Path, creates: int) -> None:
+    """Leave a study of three trials, of which the store has taken the first runs alone."""
+    sink = Sink(store, every_s=0.001)
+    sink.start()
+    sink.create("study", experiment_id="0", name="study", tags={"sysmetrics.kind": "study"})
+    if creates:
+        assert store.created.wait(LIMIT_S)
+    for number in range(3):
+        key = f"trial {number}"
+        sink.create(key, experiment_id="0", name=key, tags={"sysmetrics.trial_id": key}, parent="study")
+        sink.log(key, WAITING, tags={"sysmetrics.late": "told after its creation"})
+        sink.end(key, "FINISHED")
+    sink.end("study", "FINISHED")
+    assert not sink.close(0.1)
+    keep(sink.left(store.tracking_uri), folder)
+    store.hangs_no_more.set()
+
+
+def nested(client: MlflowClient) -> tuple[Run, list[Run]]:
+    """The one study of the store, and the trials below it."""
+    runs = client.search_runs(["0"])
+    (study,) = [run for run in runs if run.info.run_name == "study"]
+    return study, [run for run in runs if run.data.tags.get("mlflow.parentRunId") == study.info.run_id]
+
+
+TAKEN = {"nothing": (0, False), "study": (1, False), "study-unsaid": (1, True)}
+
+
+@pytest.mark.parametrize(("creates", "silent"), TAKEN.values(), ids=list(TAKEN))
+def test_trials_are_nested_whatever_the_store_took(
+    creates: int, silent: bool, client: MlflowClient, tmp_path: Path
+) -> None:
+    """Nothing, or the study's run, whose creation the store may not have told: one study, and all trials below it."""
+    leave(GoingAway(client, creates, silent), tmp_path, creates)
+    assert deliver(tmp_path).points == 9
+    study, trials = nested(client)
+    assert sorted(run.info.run_name for run in trials) == ["trial 0", "trial 1", "trial 2"]
+    assert {run.info.status for run in (study, *trials)} == {"FINISHED"}
+    assert list(tmp_path.glob("*.jsonl")) == []
+
+
+def test_trials_are_nested_below_a_study_whose_own_spool_is_lost(client: MlflowClient, tmp_path: Path) -> None:
+    """Trials know enough of it to create it and to end it; while other spools are in use, they wait for it."""
+    leave(GoingAway(client, 0), tmp_path, 0)
+    (path,) = [
+        path for path in tmp_path.glob("*.jsonl") if b'"name": "study"' in path.read_bytes().partition(b', "parent"')[0]
+    ]
+    spool = SpoolFile.open(path)
+    answer = deliver(tmp_path)
+    assert (answer.in_use, answer.runs, len(answer.left)) == (1, 0, 3)
+    assert client.search_runs(["0"]) == []
+    spool.close()  # which removes it: it has no points
+    assert deliver(tmp_path) == Delivered(runs=3, points=9)
+    study, trials = nested(client)
+    assert (study.info.status, len(trials)) == ("FINISHED", 3)
+
+
+def test_run_that_the_store_did_not_tell_of_is_found(client: MlflowClient, tmp_path: Path) -> None:
+    """It is completed, with the tags that came later, and not created again."""
+    store = GoingAway(client, 1, silent=True)
+    sink = Sink(store, every_s=0.001)
+    sink.start()
+    sink.create("a", experiment_id="0", name="a", tags={"sysmetrics.trial_id": "a"})
+    sink.end("a", "KILLED", tags={"sysmetrics.stop_reason": "limit"})
+    assert store.created.wait(LIMIT_S)
+    assert not sink.close(0.1)
+    keep(sink.left(store.tracking_uri), tmp_path)
+    store.hangs_no_more.set()
+    assert deliver(tmp_path).runs == 1
+    (run,) = client.search_runs(["0"])
+    assert (run.info.status, run.data.tags["sysmetrics.stop_reason"]) == ("KILLED", "limit")

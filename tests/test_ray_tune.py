@@ -435,6 +435,13 @@ def test_close_is_bounded_while_the_store_hangs(hanging: HangingServer, caplog: 
     assert not hanging.released.is_set()
 
 
+@pytest.mark.parametrize("timeout_s", [-1.0, math.nan])
+def test_time_limit_that_is_none_is_refused_at_construction(timeout_s: float) -> None:
+    """Not when the experiment ends, where it would cost what waits."""
+    with pytest.raises(ValueError, match=f"close_timeout_s={timeout_s}"):
+        SystemMetricsCallback(close_timeout_s=timeout_s)
+
+
 def test_close_of_a_callback_that_was_not_set_up_has_nothing_to_write() -> None:
     """The search may end before Tune began."""
     assert SystemMetricsCallback().close() is True

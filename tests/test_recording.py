@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import tracemalloc
 from collections.abc import Mapping
 from contextlib import suppress
@@ -182,3 +183,47 @@ def test_a_sample_that_raises_ends_nothing() -> None:
     for _ in range(5):
         made.monitor.read()
     assert {point.name for point in backlog.peek(1000)} == {"system/x", "system/x_max"}
+
+
+class HungDisk(SpoolFile):
+    """A spool on a disk that does not answer, from the first write on or from the last one, until it is told to."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.answers, self.writing, self.at_close = threading.Event(), threading.Event(), False
+
+    def append(self, points: Any) -> None:
+        self._wait(not self.at_close)
+        super().append(points)
+
+    def close(self, **how: Any) -> None:
+        self._wait(True)
+        super().close(**how)
+
+    def _wait(self, hangs: bool) -> None:
+        self.writing.set()
+        if hangs:
+            self.answers.wait(4.0)
+
+
+@pytest.mark.parametrize("hangs", ["before", "at-the-last-write", "at-close"])
+def test_stop_ends_within_its_bound_while_the_disk_hangs(
+    hangs: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether a thread waits for the disk already, or the disk has hung since the last window only."""
+    disk = HungDisk.create(tmp_path / "spool.jsonl", Header("abc", "there"))
+    assert isinstance(disk, HungDisk)
+    disk.at_close = hangs == "at-close"
+    looks = ticking(0.0 if hangs == "at-the-last-write" else 2.0)
+    made = recording(Backlog(disk), Sponge(), lambda: {"x": 1.0}, interval_s=0.01, clock=looks)
+    made.start()
+    if hangs != "at-the-last-write":
+        assert disk.writing.wait(LIMIT_S)
+    began = time.monotonic()
+    whole = made.stop(1.0)
+    took_s = time.monotonic() - began
+    disk.answers.set()
+    print(f"stop took {took_s:.2f} s of 1 s")
+    assert took_s < 3.0
+    assert not whole
+    assert "the disk" in caplog.text

@@ -102,7 +102,7 @@ class SystemMetricsCallback(LoggerCallback):
         close_timeout_s: how long the end of the experiment waits for the store to take what is left.
 
     Raises:
-        ValueError: an unknown group, or an interval that is no positive number.
+        ValueError: an unknown group, an interval that is not a positive number, or a negative time limit.
     """
 
     def __init__(
@@ -128,6 +128,8 @@ class SystemMetricsCallback(LoggerCallback):
             check_groups(groups)
         if not (math.isfinite(interval_s) and interval_s > 0):
             raise ValueError(f"interval_s={interval_s!r}: give a positive number of seconds")
+        if not close_timeout_s >= 0:
+            raise ValueError(f"close_timeout_s={close_timeout_s!r}: give a number of seconds from 0 up")
         self.tracking_uri, self.registry_uri = tracking_uri, registry_uri
         self.experiment_name, self.experiment_id, self.parent_run_id = experiment_name, experiment_id, parent_run_id
         self.tags = tags

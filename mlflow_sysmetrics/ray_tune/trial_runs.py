@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from contextlib import suppress
@@ -129,6 +130,7 @@ class TrialRuns:
         """
         if self._written is not None:
             return self._written
+        timeout_s = min(timeout_s, threading.TIMEOUT_MAX)
         deadline = time.monotonic() + timeout_s
         if self._watching is not None:
             self._watching.close(min(_LAST_READINGS_S, timeout_s))
