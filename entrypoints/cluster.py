@@ -23,6 +23,7 @@ from entrypoints import SET_HERE, WORKER_SETTINGS, workers
 from entrypoints.cleaning import one_line
 from entrypoints.errors import UserError
 from entrypoints.tables import shorten
+from mlflow_sysmetrics.addresses import redacted
 
 LOCAL, AUTO = "local", "auto"
 LISTENS_WITHIN_S = 5.0
@@ -220,7 +221,8 @@ def check_store(store_uri: str, n_nodes: int) -> None:
     """
     if n_nodes > 1 and urlsplit(store_uri).scheme in LOCAL_STORES:
         raise UserError(
-            f"MLFLOW_TRACKING_URI={store_uri}: a study on {n_nodes} nodes needs a tracking server, not a file on one "
+            f"MLFLOW_TRACKING_URI={redacted(store_uri)}: "
+            f"a study on {n_nodes} nodes needs a tracking server, not a file on one "
             "of them; start `mlflow server --host 0.0.0.0 --backend-store-uri postgresql://...` and set "
             "MLFLOW_TRACKING_URI=http://<its host>:5000"
         )

@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Iterable
 from urllib.parse import quote
 
+from mlflow_sysmetrics.addresses import redacted
+
 FEASIBLE = "tags.`sysmetrics.feasible` = 'true'"
 UI_PORT = 5000
 _MODE = "workflowType=machine_learning"  # the UI opens in another one
@@ -54,6 +56,10 @@ def run_view(experiment_id: str, run_id: str | None, tab: str = "overview") -> s
 def how_to_open(page: str, tracking_uri: str) -> str:
     """What to type to see a page, and its address, in lines for a terminal."""
     if tracking_uri.startswith("http"):
-        return f"  {tracking_uri}/{page}"
-    command = f"mlflow server --port {UI_PORT} --backend-store-uri {shlex.quote(tracking_uri)}"
+        return f"  {redacted(tracking_uri)}/{page}"
+    command = f"mlflow server --port {UI_PORT}"
+    if redacted(tracking_uri) == tracking_uri:
+        command += f" --backend-store-uri {shlex.quote(tracking_uri)}"
+    else:  # neither on the screen nor in the list of processes
+        command = f'MLFLOW_BACKEND_STORE_URI="$MLFLOW_TRACKING_URI" {command}'
     return f"  {command}\n  http://127.0.0.1:{UI_PORT}/{page}"

@@ -27,6 +27,7 @@ from entrypoints.preprocessing import Preprocessing, fit_preprocessing
 from entrypoints.runs import RecordedRun, child_run
 from entrypoints.splits import Split, make_split
 from entrypoints.tables import Table, Task
+from mlflow_sysmetrics.addresses import redacted_text
 
 TEST_FRACTION = 0.3
 _TABLE, _SPLIT, _ABOUT = "table.parquet", "split.json", "about.json"
@@ -226,7 +227,7 @@ def obtain(
         try:
             return load(study.client, found.info.run_id), found.info.run_id, True
         except RuntimeError as error:
-            click.echo(f"The dataset is prepared anew: {error}")
+            click.echo(f"The dataset is prepared anew: {redacted_text(str(error))}")
     with child_run(study, "prepare", f"prepare {table.name}") as run:
         start_ray()
         return store(study.client, run.run_id, table, request), run.run_id, False

@@ -6,6 +6,7 @@ FINISHED: it did what it is for. KILLED: a person or the system ended it. FAILED
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import re
 import signal
@@ -28,7 +29,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 
+from entrypoints import login
 from entrypoints.errors import UserError
+from mlflow_sysmetrics.addresses import redacted, redacted_errors, redacted_text
 
 STORE_TIMEOUT_S = 5.0
 END_WITHIN_S = 8.0  # from a signal to the end of the last process
@@ -84,7 +87,7 @@ def recorded_run(kind: str, name: str, params: dict[str, object]) -> Iterator[Re
     check_store(mlflow.get_tracking_uri())
     started_by = _mlflow_run()
     _end_with(started_by)
-    with _signals_raise():
+    with _signals_raise(), redacted_errors():
         try:
             with store_errors():
                 active = mlflow.start_run(run_name=name if "MLFLOW_RUN_ID" not in os.environ else None)
@@ -161,10 +164,11 @@ def check_store(uri: str) -> None:
     if not uri.startswith(("http://", "https://")):
         return
     try:
-        urllib.request.urlopen(uri, timeout=STORE_TIMEOUT_S).close()
+        login.check(uri)
+        urllib.request.urlopen(redacted(uri), timeout=STORE_TIMEOUT_S).close()
     except urllib.error.HTTPError:
         return  # it answers: whether it lets us in is seen at the first real request
-    except OSError as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         if not isinstance(reason, ssl.SSLError):  # it answers: MLflow has settings of its own for certificates
             raise UserError(_unusable(uri, reason)) from None
@@ -181,20 +185,22 @@ def store_errors() -> Iterator[None]:
 
 def _unusable(uri: str, reason: object) -> str:
     return (
-        f"MLFLOW_TRACKING_URI={uri}: an address where an MLflow server answers, or a database like "
-        f"sqlite:///mlflow.db, is needed ({reason}); start the server or correct the address"
+        f"MLFLOW_TRACKING_URI={redacted(uri)}: an address where an MLflow server answers, or a database like "
+        f"sqlite:///mlflow.db, is needed ({redacted_text(str(reason))}); start the server or correct the address"
     )
 
 
 def _end(status: str, error: BaseException | None = None) -> None:
-    if error is not None:
+    if error is not None and mlflow.active_run() is not None:  # else MLflow would start one for the tag
         with contextlib.suppress(MlflowException):
             mlflow.set_tag(ERROR, _sentence(error))
     mlflow.end_run(status)
 
 
 def _sentence(error: BaseException) -> str:
-    return error.message if isinstance(error, click.ClickException) else f"{type(error).__name__}: {error}"
+    return redacted_text(
+        error.message if isinstance(error, click.ClickException) else f"{type(error).__name__}: {error}"
+    )
 
 
 @contextlib.contextmanager
@@ -263,6 +269,7 @@ class RecordedCommand(click.Command):
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the command line."""
+        login.move_to_environment()
         try:
             return super().make_context(*args, **kwargs)
         except UserError as error:

@@ -21,7 +21,8 @@ from types import FrameType
 from typing import Any
 
 import click
-from mlflow import MlflowClient
+from mlflow import MlflowClient, get_tracking_uri
+from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
 from mlflow.exceptions import ExecutionException
 from mlflow.projects import _wait_for
 from mlflow.projects.backend import local
@@ -30,6 +31,7 @@ from mlflow.projects.utils import MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG, PROJECT_SY
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_BACKEND, MLFLOW_RUN_NAME
 
 import mlflow_sysmetrics.logger  # noqa: F401 - now, not when the project already runs
+from mlflow_sysmetrics.addresses import redacted
 from mlflow_sysmetrics.outside import Settings, Watcher
 
 NAME = "system-metrics"
@@ -113,6 +115,8 @@ def _command_line() -> Mapping[str, Any] | None:
 
 def _wait_like_local(watched: _WatchedRun, run_name: str | None) -> None:
     """Do what MLflow does for ``local`` after its return: name the run, wait, mark it; raise where it failed."""
+    if redacted(uri := get_tracking_uri()) != uri:
+        MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)  # type: ignore[no-untyped-call]  # its link has the password
     client = MlflowClient()
     client.set_tag(watched.run_id, MLFLOW_PROJECT_BACKEND, NAME)
     if run_name is not None:

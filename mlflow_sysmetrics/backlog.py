@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
 
+from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.points import Point
 from mlflow_sysmetrics.spool import SpoolFile
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _CAPACITY = 100_000  # points in memory: about 20 MB, an hour and a half of one logger's
 

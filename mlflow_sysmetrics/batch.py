@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
@@ -11,9 +10,10 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 
+from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.points import Point
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 BATCH_METRICS = 1000  # the most that MLflow takes in one log_batch
 BATCH_PARAMS = BATCH_TAGS = 100

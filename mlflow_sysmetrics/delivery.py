@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextvars
-import logging
 import random
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.batch import BATCH_METRICS, Batch, BatchStore, send
 from mlflow_sysmetrics.points import Point
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 30.0
 _FIRST_TIMEOUT_S, _LAST_TIMEOUT_S = 5.0, 30.0

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.points import Point
 from mlflow_sysmetrics.spool import ForeignSpoolError, Header, SpoolFile, SpoolInUseError, spool_folder, spool_path
 from mlflow_sysmetrics.store import within
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 def keep(left: Iterable[tuple[Header, Sequence[Point]]], folder: str | Path | None = None, within_s: float = 10) -> int:

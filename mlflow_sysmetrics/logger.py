@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import logging
 import math
 import os
 import platform
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 
 import mlflow
 
+from mlflow_sysmetrics.addresses import get_logger, lasting_uri
 from mlflow_sysmetrics.backlog import Backlog
 from mlflow_sysmetrics.delivery import Delivery
 from mlflow_sysmetrics.points import SYSTEM_PREFIX
@@ -24,9 +24,9 @@ from mlflow_sysmetrics.readings import HERE
 from mlflow_sysmetrics.recording import Recording
 from mlflow_sysmetrics.sources import sampler
 from mlflow_sysmetrics.spool import ForeignSpoolError, Header, SpoolFile, SpoolInUseError, spool_folder, spool_path
-from mlflow_sysmetrics.store import Store, find_run, lasting_uri, within
+from mlflow_sysmetrics.store import Store, find_run, within
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 T = TypeVar("T")
 
 _NAME = re.compile(r"[\w\-. /]*")  # what MLflow takes in a metric's name on every system

@@ -6,7 +6,6 @@ wants the windows drains them.
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import threading
@@ -15,7 +14,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-_logger = logging.getLogger(__name__)
+from mlflow_sysmetrics.addresses import get_logger
+
+_logger = get_logger(__name__)
 _READ_PATIENCE_S = 1.0  # how long read() waits for a reading that another thread is taking
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import logging
 import math
 import threading
 import time
@@ -11,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.sources import GROUPS, sampler
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _FIRST_RATES_S = 0.015  # a sampler has none in its first 10 ms
 
 

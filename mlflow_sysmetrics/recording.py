@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 
+from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.backlog import Backlog
 from mlflow_sysmetrics.delivery import Delivery
 from mlflow_sysmetrics.monitor import Monitor
 from mlflow_sysmetrics.points import Point, window_points
 from mlflow_sysmetrics.store import within
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 WINDOW_S = 1.0  # what a process that is killed has not kept yet is at most this, and a sample
 STEP_TIME = "mean_step_time_ms"

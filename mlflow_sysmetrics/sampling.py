@@ -11,7 +11,6 @@ parent), the sum falls: that one reading shows too little, never too much.
 from __future__ import annotations
 
 import functools
-import logging
 import math
 import os
 import time
@@ -20,9 +19,10 @@ from dataclasses import dataclass
 
 import psutil
 
+from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.readings import HERE, Reading, System
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _CPU = "process_cpu_percent"
 _TICK_S = 0.01  # the kernel counts CPU time in ticks: over less than one, a rate says nothing

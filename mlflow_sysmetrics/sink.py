@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
@@ -13,13 +12,14 @@ from typing import Protocol
 
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from mlflow_sysmetrics.addresses import get_logger, redacted_text
 from mlflow_sysmetrics.batch import Batch, BatchStore, send
 from mlflow_sysmetrics.pending import PendingRun
 from mlflow_sysmetrics.points import Point, now_ms
 from mlflow_sysmetrics.spool import Header
 from mlflow_sysmetrics.store import RunState
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 30.0
 _PARAM_LENGTH = 6000
@@ -312,5 +312,5 @@ class Sink:
 
 
 def _texts(values: Mapping[str, object] | None, length: int) -> dict[str, str]:
-    """Values as text, cut to what MLflow's columns hold."""
-    return {name: str(value)[:length] for name, value in (values or {}).items()}
+    """Values as text, without passwords of addresses, cut to what MLflow's columns hold."""
+    return {name: redacted_text(str(value))[:length] for name, value in (values or {}).items()}

@@ -5,19 +5,20 @@ A group that cannot be read here gives nothing: no exception, no zeros. Its modu
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import time
 from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Generic, TypeVar
 
+from mlflow_sysmetrics.addresses import get_logger
+
 GROUPS: tuple[str, ...] = ("process", "container", "pressure", "gpu", "energy", "machine")
 
 Source = Callable[[], dict[str, float]]
 Key = TypeVar("Key", bound=Hashable)
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _EVERY_S = 0.5  # of what is read beside the process: a figure per window, and few calls that interrupt the training
 _LEAST_SPAN_S = 0.01  # a rate over less says nothing
 

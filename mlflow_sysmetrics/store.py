@@ -7,15 +7,12 @@ that repeats by itself, that only delays the news that a server is back, and a t
 from __future__ import annotations
 
 import contextvars
-import logging
 import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import mlflow
 from mlflow import MlflowClient
@@ -30,7 +27,9 @@ from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from mlflow.utils.mlflow_tags import MLFLOW_USER
 from mlflow.utils.rest_utils import http_request_safe
 
-logger = logging.getLogger(__name__)
+from mlflow_sysmetrics.addresses import get_logger, redacted
+
+logger = get_logger(__name__)
 T = TypeVar("T")
 
 _QUESTION_S = 5.0
@@ -176,7 +175,7 @@ def find_run(run_id: str | None, store: Store) -> RunState:
     except NoSuchRunError as error:
         raise ValueError(f"run_id={named!r}: {error}") from None
     except UnsupportedModelRegistryStoreURIException:
-        raise ValueError(f"tracking_uri={store.tracking_uri!r}: MLflow knows no such kind of store") from None
+        raise ValueError(f"tracking_uri={redacted(store.tracking_uri)!r}: MLflow knows no such kind of store") from None
     except Exception as error:  # a database or a network raises anything, and the training has to begin
         logger.warning("it is not known yet whether MLflow has run %s. %s", named, error)
         return RunState(named)
@@ -207,21 +206,3 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     if error is not None:
         raise error
     return value  # type: ignore[return-value]
-
-
-def absolute_uri(tracking_uri: str) -> str:
-    """The same address whatever the working folder is later."""
-    scheme, mark, rest = tracking_uri.partition(":///")
-    if scheme == "sqlite" and mark and rest and not rest.startswith("/"):
-        return f"{scheme}:///{Path(rest).absolute()}"
-    return tracking_uri
-
-
-def lasting_uri(tracking_uri: str) -> str:
-    """The address as it may be kept in a file: absolute, and without a password."""
-    tracking_uri = absolute_uri(tracking_uri)
-    parts = urlsplit(tracking_uri)
-    if parts.password is None:
-        return tracking_uri
-    user, _, host = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{user.partition(':')[0]}@{host}").geturl()

@@ -9,9 +9,10 @@ from pathlib import Path
 import mlflow
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from mlflow_sysmetrics.addresses import redacted_text, with_login
 from mlflow_sysmetrics.delivery import Sent, send_all
 from mlflow_sysmetrics.spool import SUFFIX, ForeignSpoolError, Header, SpoolFile, SpoolInUseError, spool_folder
-from mlflow_sysmetrics.store import Store, lasting_uri
+from mlflow_sysmetrics.store import Store
 
 _ANSWER_S = 60.0  # nobody's training waits here
 
@@ -47,8 +48,8 @@ class Delivered:
 def deliver(folder: Path | None = None, tracking_uri: str | None = None) -> Delivered:
     """Deliver every spool in a folder, by default the loggers' own, to the store that it names or to the given one.
 
-    Never raises for what is in a spool or what a store answers: see `Delivered.left`. A spool without its store's
-    password is delivered where MLflow's current tracking URI is the same address with it.
+    Never raises for what is in a spool or what a store answers: see `Delivered.left`. No spool holds a login:
+    it is that of MLflow's settings, or of its current tracking URI where that is the same address.
     """
     total, nested = Delivered(), list[Path]()
     for path in sorted(spool_folder(folder).glob(f"*{SUFFIX}")):
@@ -78,11 +79,12 @@ def _deliver_one(
         put_off(path)
         return Delivered()
     try:
-        sent = _write(spool, Store(tracking_uri or _address(header.tracking_uri), _ANSWER_S), in_use)
+        address = tracking_uri or with_login(header.tracking_uri, mlflow.get_tracking_uri())
+        sent = _write(spool, Store(address, _ANSWER_S), in_use)
     except Exception as error:
         spool.close(keep=True)
         run = f"run {header.run_id}" if header.run_id else f"run {header.name!r}, which is still to be created"
-        return Delivered(skipped=spool.skipped, left=(f"{path.name} waits: {run}: {error}",))
+        return Delivered(skipped=spool.skipped, left=(f"{path.name} waits: {run}: {redacted_text(str(error))}",))
     spool.close()
     return Delivered(1, sent.points, sent.refused, spool.skipped)
 
@@ -117,12 +119,6 @@ def _create_lost(header: Header, store: Store, in_use: int) -> str:
     if header.status is not None:
         store.set_status(run_id, header.status, header.end_ms)
     return run_id
-
-
-def _address(recorded: str) -> str:
-    """The store's address with a password, if MLflow's current one differs from it in nothing else."""
-    current = mlflow.get_tracking_uri()
-    return current if lasting_uri(current) == recorded else recorded
 
 
 def _sum(one: Delivered, other: Delivered) -> Delivered:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,11 +22,12 @@ from mlflow.tracking.fluent import _get_experiment_id
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 
+from mlflow_sysmetrics.addresses import absolute_uri, get_logger, redacted, redacted_text
 from mlflow_sysmetrics.outside import Settings, Watcher
 from mlflow_sysmetrics.passthrough import NOT_EXECUTABLE, NOT_FOUND, Ended, Passthrough
-from mlflow_sysmetrics.store import absolute_uri, within
+from mlflow_sysmetrics.store import within
 
-_logger = logging.getLogger(__name__)
+_logger = get_logger(__name__)
 _SCRIPTS = {".py", ".sh", ".R", ".jl"}
 _FOUND_WITHIN_S = 60.0  # a new SQLite store takes some seconds to make its tables
 _ENDED_WITHIN_S = 5.0
@@ -66,10 +66,12 @@ def run_command(
     try:
         target = within(_FOUND_WITHIN_S, lambda: _target(uri, command, run_name, experiment_name))
     except UnsupportedModelRegistryStoreURIException:
-        raise NoRunError(f"there is no run for the command: MLflow knows no such kind of store as {uri}") from None
+        raise NoRunError(
+            f"there is no run for the command: MLflow knows no such kind of store as {redacted(uri)}"
+        ) from None
     except Exception as error:  # of a database or a network, too
-        reason = str(error).strip().partition("\n")[0]
-        raise NoRunError(f"there is no run for the command at {uri}: {reason}") from error
+        reason = redacted_text(str(error).strip().partition("\n")[0])
+        raise NoRunError(f"there is no run for the command at {redacted(uri)}: {reason}") from error
     with Passthrough() as passthrough:
         watcher = Watcher(target.run_id, uri, settings)
         try:
@@ -93,7 +95,7 @@ def _target(uri: str, command: Sequence[str], run_name: str | None, experiment_n
         client.get_run(given)
         return _Target(given, {}, made_here=False)
     experiment_id = _experiment_id(client, experiment_name)
-    source = next((word for word in command if Path(word).suffix in _SCRIPTS), command[0])
+    source = next((word for word in command if _is_script(word)), command[0])
     tags = resolve_tags({MLFLOW_SOURCE_NAME: source})
     run = client.create_run(experiment_id, tags=tags, run_name=run_name)
     environment = {
@@ -104,6 +106,13 @@ def _target(uri: str, command: Sequence[str], run_name: str | None, experiment_n
     if experiment_name:  # MLflow raises where a name in the environment is not that of the id
         environment[MLFLOW_EXPERIMENT_NAME.name] = experiment_name
     return _Target(run.info.run_id, environment, made_here=True)
+
+
+def _is_script(word: str) -> bool:
+    try:
+        return Path(word).suffix in _SCRIPTS and Path(word).is_file()
+    except OSError:  # longer than any file's name: a text of commands, which may hold secrets
+        return False
 
 
 def _experiment_id(client: MlflowClient, name: str | None) -> str:

@@ -486,6 +486,17 @@ def test_no_run_is_a_mistake() -> None:
         SystemMetricsLogger()
 
 
+def test_an_address_that_cannot_be_read_raises_nothing_and_is_kept_without_its_password(
+    spool: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The training begins, what it costs waits on disk, and neither that nor the log says the password."""
+    with SystemMetricsLogger("a" * 32, "http://me:p[hush42@there:5000", sample=Ticks(), stop_within_s=0.5):
+        pass
+    (kept,) = spool.iterdir()
+    assert '"tracking_uri": "http://there:5000"' in kept.read_text()
+    assert "hush42" not in kept.read_text() + caplog.text
+
+
 def test_nothing_raises_once_it_is_made(spool: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A sampler that cannot be made any more costs the metrics, and not the training, and leaves no file behind."""
     with mlflow.start_run():

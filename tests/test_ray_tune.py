@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import math
+import os
 import pickle
 import threading
 import time
@@ -476,6 +477,32 @@ def test_callback_can_be_pickled_before_it_is_set_up() -> None:
     )  # fmt: skip
 
 
+def test_pickle_of_a_callback_holds_no_secret() -> None:
+    """Tune writes it to the driver's disk."""
+    uri = "http://me:hush42@127.0.0.1:9"
+    kept = cloudpickle.dumps(SystemMetricsCallback(uri, registry_uri=uri, tracking_token="token42"))
+    assert b"hush42" not in kept
+    assert b"token42" not in kept
+
+
+def test_restored_callback_has_the_login_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the same address, and the token in MLFLOW_TRACKING_TOKEN."""
+    kept = cloudpickle.dumps(SystemMetricsCallback("http://me:hush42@127.0.0.1:9", tracking_token="token42"))
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri("http://you:hush43@127.0.0.1:9")
+    try:
+        restored = cloudpickle.loads(kept)
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert restored.tracking_uri == "http://you:hush43@127.0.0.1:9"
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "token43")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(mlflow.exceptions.MlflowException) as error:
+        restored.setup()
+    assert os.environ["MLFLOW_TRACKING_TOKEN"] == "token43"
+    assert "hush43" not in str(error.value)
+
+
 def test_payload_is_made_of_plain_values() -> None:
     """It can be read by a driver that does not have this package's classes at hand."""
     carried = payload([Point("loss", 0.5, 1000, 3)], tags={"a": "b"}, ended=True)
@@ -491,6 +518,7 @@ def test_payload_is_made_of_plain_values() -> None:
             "Traceback (most recent call last):\n  File x\nValueError: no\n\n", "ValueError: no", id="last-line"
         ),
         pytest.param("Error: x\nIt died. Some common causes include: (1) a\n", "It died.", id="without-guesses"),
+        pytest.param("E: http://me:hush42@there", "E: http://there", id="without-a-password"),
         pytest.param(None, "unknown error", id="none"),
         pytest.param("\n \n", "unknown error", id="blank"),
     ],

@@ -249,6 +249,16 @@ def test_long_parameters_and_tags_are_cut_to_what_mlflow_takes(client: MlflowCli
     assert data.metrics == {"x": 1.0}
 
 
+def test_parameters_and_tags_hold_no_password_of_an_address() -> None:
+    """Such as those of a trial that was given its store's address, or that failed for it."""
+    sink = Sink(ScriptedStore())
+    sink.create("r", experiment_id="0", name="r", tags={"of": "http://me:hush42@there"})
+    sink.log("r", params={"store": "http://me:hush42@there"}, tags={"error": "at http://me:hush42@there"})
+    ((header, _),) = sink.left("sqlite:///x.db")
+    assert header.params == {"store": "http://there"}
+    assert header.tags == {"of": "http://there", "error": "at http://there"}
+
+
 def test_more_parameters_and_tags_than_one_request_takes_are_all_written(client: MlflowClient) -> None:
     """A large search space is no reason to lose a run."""
     many = {f"p{number}": str(number) for number in range(250)}

@@ -15,7 +15,7 @@ from mlflow.entities import Metric, RunTag
 from mlflow.exceptions import MlflowException
 from tracking_server import free_port
 
-from mlflow_sysmetrics.store import RunState, Store, find_run, lasting_uri, within
+from mlflow_sysmetrics.store import RunState, Store, find_run, within
 
 
 @pytest.fixture(autouse=True)
@@ -132,21 +132,7 @@ def test_within_returns_raises_or_gives_up() -> None:
     release.set()
 
 
-@pytest.mark.parametrize(
-    ("uri", "lasting"),
-    [
-        ("http://me:secret@there:5000/a", "http://me@there:5000/a"),
-        ("http://there", "http://there"),
-        ("postgresql://me:s%40@db:1/x", "postgresql://me@db:1/x"),
-        ("databricks://profile", "databricks://profile"),
-        ("databricks", "databricks"),
-        ("sqlite:////abs/mlflow.db", "sqlite:////abs/mlflow.db"),
-        ("sqlite:///mlflow.db", "sqlite:///{cwd}/mlflow.db"),
-    ],
-)
-def test_addresses_are_kept_without_password_and_working_folder(
-    uri: str, lasting: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """So that they may lie in a file, and mean the same from anywhere."""
-    monkeypatch.chdir(tmp_path)
-    assert lasting_uri(uri) == lasting.replace("{cwd}", str(tmp_path))
+def test_address_of_no_known_kind_is_told_without_its_password() -> None:
+    """The mistake is a person's to read."""
+    with pytest.raises(ValueError, match="tracking_uri='nothing://me@there'"):
+        find_run("a" * 32, Store("nothing://me:hush42@there"))

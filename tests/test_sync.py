@@ -147,7 +147,7 @@ def test_a_password_is_taken_from_the_current_address(monkeypatch: pytest.Monkey
     """A spool holds none; where MLflow's own setting is the same address with one, that is used."""
     port = free_port()
     asked: list[str] = []
-    leave(folder, "a" * 32, f"http://me@127.0.0.1:{port}", range(1))
+    leave(folder, "a" * 32, f"http://127.0.0.1:{port}", range(1))
 
     class Asked:
         def __init__(self, uri: str, timeout_s: float) -> None:
@@ -163,6 +163,14 @@ def test_a_password_is_taken_from_the_current_address(monkeypatch: pytest.Monkey
     finally:
         mlflow.set_tracking_uri(before)
     assert asked == [f"http://me:secret@127.0.0.1:{port}"]
+
+
+def test_what_stays_is_told_without_a_password(folder: Path) -> None:
+    """MLflow's message holds the address that was asked."""
+    leave(folder, "a" * 32, "http://there", range(1))
+    (said,) = deliver(folder, f"http://me:hush42@127.0.0.1:{free_port()}").left
+    assert "hush42" not in said
+    assert "API request to http://127.0.0.1" in said
 
 
 def test_no_folder_is_nothing_to_deliver(folder: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from conftest import store_uri, wait_until
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from tracking_server import free_port
 
 from mlflow_sysmetrics.outside import Settings
 from mlflow_sysmetrics.passthrough import NOT_EXECUTABLE, NOT_FOUND, Ended
@@ -111,6 +112,17 @@ def test_run_tells_what_was_run(client: MlflowClient, wrap: Wrap, tmp_path: Path
     assert the_run(client).data.tags["mlflow.source.name"] == str(tmp_path / "train.py")
 
 
+def test_source_is_never_a_text_of_commands(client: MlflowClient, wrap: Wrap) -> None:
+    """Whoever may read the run's tags would read what is written in it."""
+    wrap("bash", "-c", "export TOKEN=hush42; true ./train.sh")
+    assert the_run(client).data.tags["mlflow.source.name"] == "bash"
+
+
+def test_source_may_be_beside_a_long_text(client: MlflowClient, wrap: Wrap) -> None:
+    """A word longer than the names of files ends nothing."""
+    assert wrap("bash", "-c", f": {'x' * 5000}.sh") == Ended(0)
+
+
 def test_run_of_the_environment_is_used_and_left_open(
     client: MlflowClient, wrap: Wrap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +213,20 @@ def test_run_that_does_not_exist_is_said_before_anything_starts(
     with pytest.raises(NoRunError, match="0" * 32):
         wrap("touch", str(tmp_path / "started"))
     assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://me:hush42@127.0.0.1:{port}", "nothing://me:hush42@there", "http://me:p[hush42@a"]
+)
+def test_store_that_cannot_be_used_is_said_without_its_password(
+    client: MlflowClient, wrap: Wrap, monkeypatch: pytest.MonkeyPatch, uri: str
+) -> None:
+    """What a terminal shows, others may see."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    mlflow.set_tracking_uri(uri.format(port=free_port()))
+    with pytest.raises(NoRunError, match="there is no run for the command") as error:
+        wrap("true")
+    assert "hush42" not in str(error.value)
 
 
 @pytest.mark.parametrize("uri", ["nothing://there", "sqlite:////dev/null/mlflow.db"])

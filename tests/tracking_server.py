@@ -24,25 +24,31 @@ def free_port() -> int:
 class TrackingServer:
     """A server in a folder, on one port for good; its store is there or at another path, and is made if there is none.
 
-    It can be killed and started again.
+    It can be killed and started again. With a password it lets only the user ``admin`` in.
     """
 
-    def __init__(self, folder: Path, database: Path | None = None, store_uri: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, database: Path | None = None, store_uri: str | None = None, password: str | None = None
+    ) -> None:
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
-        self._folder = folder
+        self._folder, self._password = folder, password
         self._store_uri = store_uri or f"sqlite:///{database or folder / 'mlflow.db'}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, timeout_s: float = 90.0) -> None:
         """Start it, and wait until it answers."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+        kept["MLFLOW_DISABLE_TELEMETRY"] = "true"
         command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"]
+        if self._password is not None:
+            command += ["--app-name", "basic-auth"]
+            kept |= {"MLFLOW_AUTH_ADMIN_PASSWORD": self._password, "MLFLOW_FLASK_SERVER_SECRET_KEY": "for tests"}
         with (self._folder / "server.log").open("a") as log:
             self._process = server = subprocess.Popen(
                 [*command, "--backend-store-uri", self._store_uri],
                 cwd=self._folder,
-                env=kept | {"MLFLOW_DISABLE_TELEMETRY": "true"},
+                env=kept,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

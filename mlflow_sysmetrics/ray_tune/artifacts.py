@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +10,9 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-logger = logging.getLogger(__name__)
+from mlflow_sysmetrics.addresses import get_logger
+
+logger = get_logger(__name__)
 
 _CREATED_WITHIN_S = 60.0
 _LOOK_EVERY_S = 0.2

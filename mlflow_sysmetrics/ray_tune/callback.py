@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import functools
-import logging
 import math
 import os
 import time
@@ -21,6 +20,7 @@ from ray.tune.logger import LoggerCallback
 from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
+from mlflow_sysmetrics.addresses import get_logger, lasting_uri, redacted_errors, with_login
 from mlflow_sysmetrics.points import Point
 from mlflow_sysmetrics.ray_tune.changes import Changes
 from mlflow_sysmetrics.ray_tune.destination import KIND, STUDY_ID, TRIAL_ID, Destination, find_destination, source_tags
@@ -38,7 +38,7 @@ from mlflow_sysmetrics.ray_tune.results import (
 from mlflow_sysmetrics.ray_tune.trial_runs import TrialRuns
 from mlflow_sysmetrics.sources import check_groups
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _LAST_WORDS_S = 5.0  # for what trainables still have to say of themselves when all is over
 
@@ -89,7 +89,7 @@ class SystemMetricsCallback(LoggerCallback):
         registry_uri: the model registry, as for ``mlflow.MlflowClient``.
         experiment_name: where runs go; created if it does not exist. By default the experiment in use.
         tags: tags for every trial's run.
-        tracking_token: sets MLFLOW_TRACKING_TOKEN.
+        tracking_token: sets MLFLOW_TRACKING_TOKEN. `Tuner.restore` finds it there, since Tune's files hold no secret.
         save_artifact: whether the files that Tune keeps of a trial are logged in its run when it ends.
         log_params_on_trial_end: whether parameters are logged then, and not at the trial's start.
         experiment_id: where runs go, by id; wins over the name.
@@ -157,14 +157,22 @@ class SystemMetricsCallback(LoggerCallback):
         self._changes = Changes()
         self._notes: defaultdict[str, _Notes] = defaultdict(_Notes)  # of trials that go on
         self._last_words: list[Future[Any]] = []  # of trainables whose trials have ended
-        destination = self._find_destination()
+        with redacted_errors():
+            destination = self._find_destination()
         self._runs = TrialRuns(self._client, destination, self._study_tags, self.groups, self.interval_s)
         self._runs.start()
         atexit.register(self.close)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What Tune keeps on disk for `Tuner.restore`: no password and no token."""
+        kept = {name: uri and lasting_uri(uri) for name, uri in self._uris().items()}
+        return {**self.__dict__, **kept, "tracking_token": None}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Become the copy that `Tuner.restore` has kept."""
+        """Become the copy that `Tuner.restore` has kept; the login is that of MLflow's settings now."""
         self.__dict__.update(state, _restored=True)
+        for name, uri in self._uris().items():
+            setattr(self, name, uri and with_login(uri, get_tracking_uri()))
 
     def get_state(self) -> dict[str, str]:
         """What a restored callback finds its runs by."""
@@ -257,6 +265,9 @@ class SystemMetricsCallback(LoggerCallback):
     @property
     def _study_tags(self) -> dict[str, str]:
         return {**self._source_tags, KIND: "study", STUDY_ID: self._study_id}
+
+    def _uris(self) -> dict[str, str | None]:
+        return {"tracking_uri": self.tracking_uri, "registry_uri": self.registry_uri}
 
     def _find_destination(self) -> Destination:
         return find_destination(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +14,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id
 
+from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.ray_tune.endings import Ending, recorded_ending
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 KIND, TRIAL_ID, STUDY_ID = "sysmetrics.kind", "sysmetrics.trial_id", "sysmetrics.study_id"
 _PAGE = 1000

@@ -13,6 +13,7 @@ from ray.tune.experiment import Trial
 from ray.tune.result import AUTO_RESULT_KEYS, TIMESTEPS_TOTAL, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
+from mlflow_sysmetrics.addresses import redacted_text
 from mlflow_sysmetrics.points import Point, points_now
 
 PAYLOAD_KEY = "sysmetrics"
@@ -65,7 +66,7 @@ def error_line(trial: Trial) -> str:
     try:
         # The file on this machine: the copy that Trial.get_error() reads is made later.
         line = Path(trial.error_file).read_text().strip().splitlines()[-1]
-        return line.partition(_GUESSES)[0]
+        return redacted_text(line.partition(_GUESSES)[0])
     except (OSError, TypeError, IndexError, UnicodeError):
         return "unknown error"
 

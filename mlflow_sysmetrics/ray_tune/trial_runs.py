@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
+from mlflow_sysmetrics.addresses import get_logger, lasting_uri
 from mlflow_sysmetrics.leftovers import keep
 from mlflow_sysmetrics.points import Point, points_now
 from mlflow_sysmetrics.ray_tune.artifacts import Artifacts
@@ -20,9 +20,9 @@ from mlflow_sysmetrics.ray_tune.endings import SWEPT, Ending
 from mlflow_sysmetrics.ray_tune.outcome import Outcome
 from mlflow_sysmetrics.ray_tune.watching import Watching
 from mlflow_sysmetrics.sink import Sink
-from mlflow_sysmetrics.store import Store, lasting_uri
+from mlflow_sysmetrics.store import Store
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _STUDY = "study"  # the sink's key of the run around the trials, where that is made here
 _LAST_READINGS_S = 10.0

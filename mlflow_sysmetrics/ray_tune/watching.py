@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import queue
 import socket
@@ -16,10 +15,11 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.points import Point, window_points
 from mlflow_sysmetrics.watch import Watches
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 DRAIN_EVERY_S = 1.0
 _NO_PACKAGE = (
