@@ -176,7 +176,9 @@ class SystemMetricsLogger:
             )
             return None
         except (OSError, ForeignSpoolError) as error:  # a TimeoutError, too
-            logger.warning("system metrics wait in memory only while MLflow is away. %s", error)
+            logger.warning(
+                "system metrics wait in memory only while MLflow is away, and not in %s. %s", self._path, error
+            )
             file = None
         backlog = Backlog(file)
         try:

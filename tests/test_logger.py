@@ -405,6 +405,29 @@ def test_no_place_for_a_spool_costs_no_point(tmp_path: Path, caplog: pytest.LogC
     assert "in memory only" in caplog.text
 
 
+@pytest.mark.slow
+def test_start_goes_on_while_the_disk_hangs(
+    spool: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After some seconds points wait in memory, and the store gets them from there."""
+    answers, open_at_once = threading.Event(), os.open
+
+    def hung_open(path: Any, *arguments: Any, **more: Any) -> int:
+        if str(path).startswith(str(spool)):
+            answers.wait(2 * LIMIT_S)
+        return open_at_once(path, *arguments, **more)
+
+    monkeypatch.setattr(os, "open", hung_open)
+    began = time.monotonic()
+    try:
+        with mlflow.start_run() as run, SystemMetricsLogger(sample=Ticks()):
+            assert time.monotonic() - began < LIMIT_S
+    finally:
+        answers.set()
+    assert "system/tick" in metrics(run.info.run_id)
+    assert "in memory only" in caplog.text
+
+
 def test_training_goes_on_where_the_system_shows_no_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
