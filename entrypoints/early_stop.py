@@ -5,6 +5,11 @@ The result is the best model that meets the limits; the budget says what the lim
 
 from __future__ import annotations
 
+from entrypoints import signals
+
+if __name__ == "__main__":
+    signals.end_at_once()  # until all that follows is imported
+
 from pathlib import Path
 
 import click

@@ -1,33 +1,51 @@
-"""Mark a run KILLED after the ``mlflow run`` that started it has ended: ``python -m entrypoints.killed RUN_ID PID``.
+"""Mark runs KILLED after a command has ended: ``python -m entrypoints.killed PID PID_OF_MLFLOW_RUN RUN_ID...``.
 
-``mlflow run`` means to keep a final status that the project has set, but marks every run of a command that did not
+The command does so itself unless a signal comes while its modules are imported, or something hangs as it ends. And
+``mlflow run``, which means to keep a final status that the project has set, marks every run of a command that did not
 succeed FAILED as it ends (seen up to MLflow 3.17). Its last word would hide that a person stopped the study.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
+from collections.abc import Iterable
 
 import psutil
 from mlflow import MlflowClient
 
-PATIENCE_S = 6.0
+from entrypoints.runs import END_WITHIN_S, PID
+
+PATIENCE_S = 6.0  # with ``mlflow run``
 
 
-def main(run_id: str, pid: int) -> None:
-    """Wait for the process, for a few seconds at most, then write the status."""
-    deadline = time.monotonic() + PATIENCE_S
+def main(command: int, mlflow_run: int, run_ids: Iterable[str], client: MlflowClient | None = None) -> None:
+    """Wait for both processes, then mark the runs and what is still RUNNING below them."""
+    _wait_for(command, END_WITHIN_S + 1)
+    _wait_for(mlflow_run, PATIENCE_S)
+    client = client or MlflowClient()
+    for run_id in run_ids:
+        run = client.get_run(run_id)
+        continued_by_another = run.data.tags.get(PID, str(command)) != str(command)
+        if continued_by_another or run.info.status == "FINISHED":
+            continue
+        client.set_terminated(run_id, "KILLED")
+        below = f"tags.mlflow.parentRunId = '{run_id}' and attributes.status = 'RUNNING'"
+        for child in client.search_runs([run.info.experiment_id], below):
+            client.set_terminated(child.info.run_id, "KILLED")
+
+
+def _wait_for(pid: int, patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         # It is not our child: one that has ended and is not yet waited for counts as ended.
         while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
             time.sleep(0.05)
-    client = MlflowClient()
-    if client.get_run(run_id).info.status != "RUNNING":  # else another command continues the study already
-        client.set_terminated(run_id, "KILLED")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    os.nice(10)  # what ends has little time
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

@@ -5,6 +5,11 @@ Each step is an MLflow run nested under this one.
 
 from __future__ import annotations
 
+from entrypoints import signals
+
+if __name__ == "__main__":
+    signals.end_at_once()  # until all that follows is imported
+
 import contextlib
 import os
 from pathlib import Path

@@ -6,6 +6,11 @@ an MLflow run with figures, tables, tests, and a description that reads as a pag
 
 from __future__ import annotations
 
+from entrypoints import signals
+
+if __name__ == "__main__":
+    signals.end_at_once()  # until all that follows is imported
+
 from pathlib import Path
 
 import click

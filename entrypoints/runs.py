@@ -11,8 +11,6 @@ import os
 import re
 import signal
 import ssl
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -29,13 +27,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 
-from entrypoints import login
+from entrypoints import login, signals
 from entrypoints.errors import UserError
 from mlflow_sysmetrics.addresses import redacted, redacted_errors, redacted_text
 
 STORE_TIMEOUT_S = 5.0
 END_WITHIN_S = 8.0  # from a signal to the end of the last process
 KIND, ERROR = "sysmetrics.kind", "sysmetrics.error"
+PID = "sysmetrics.pid"  # the process that runs a study
 _EXPERIMENT_KIND = ("mlflow.experimentKind", "custom_model_development")
 _GENERATED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 
@@ -50,6 +49,8 @@ class Interrupted(BaseException):
 
 # Whether a signal came is asked here: Ray turns an exception that passes through it into another one.
 _received: list[Interrupted] = []
+_held = threading.Event()  # while it is set, a signal raises nothing
+_open: list[str] = []  # ids of runs that this process is to end
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,16 @@ def recorded_run(kind: str, name: str, params: dict[str, object]) -> Iterator[Re
         SystemExit: the command was interrupted; the exit code is 128 + the signal's number.
     """
     check_store(mlflow.get_tracking_uri())
-    started_by = _mlflow_run()
-    _end_with(started_by)
-    with _signals_raise(), redacted_errors():
+    given = os.environ.get("MLFLOW_RUN_ID")
+    if given:
+        _end_with_mlflow_run()
+    _open[:] = [given] if given else []
+    with _signals_raise(under_mlflow_run=given is not None), redacted_errors():
         try:
-            with store_errors():
-                active = mlflow.start_run(run_name=name if "MLFLOW_RUN_ID" not in os.environ else None)
+            with store_errors(), _signals_held():
+                active = mlflow.start_run(run_name=None if given else name)
+            _open[:] = [active.info.run_id]
+            _raise_received()
             run = RecordedRun.of(MlflowClient(), active)
             with contextlib.suppress(MlflowException):  # another study that begins now sets the same
                 run.client.set_experiment_tag(run.experiment_id, *_EXPERIMENT_KIND)
@@ -101,10 +106,7 @@ def recorded_run(kind: str, name: str, params: dict[str, object]) -> Iterator[Re
             yield run
         except BaseException as error:
             if _received:
-                opened = mlflow.active_run()
                 _end("KILLED")
-                if started_by is not None and opened is not None:
-                    _repeat_after(started_by, opened.info.run_id)
                 click.echo(f"\nStopped by {_received[0]}. What was measured is in MLflow.", err=True)
                 raise SystemExit(_received[0].exit_code) from None
             _end("FAILED", error)
@@ -119,9 +121,11 @@ def continued_run(by: RecordedRun, run_id: str) -> Iterator[RecordedRun]:
 
     Its ``start`` is that of the command.
     """
-    with store_errors():
+    _open.append(run_id)
+    with store_errors(), _signals_held():
         active = mlflow.start_run(run_id=run_id, nested=True)
     try:
+        _raise_received()
         yield replace(RecordedRun.of(by.client, active), start=by.start)
     except BaseException as error:
         _end("KILLED") if _received else _end("FAILED", error)
@@ -133,16 +137,18 @@ def continued_run(by: RecordedRun, run_id: str) -> Iterator[RecordedRun]:
 def child_run(parent: RecordedRun, kind: str, name: str) -> Iterator[RecordedRun]:
     """Open a run nested under another; FAILED with the error's text if the body raises."""
     tags = {KIND: kind, "mlflow.parentRunId": parent.run_id}
-    created = parent.client.create_run(parent.experiment_id, run_name=name, tags=tags)
+    with _signals_held():
+        created = parent.client.create_run(parent.experiment_id, run_name=name, tags=tags)
     run = RecordedRun.of(parent.client, created)
     try:
+        _raise_received()
         yield run
+        run.client.set_terminated(run.run_id, "FINISHED")
     except BaseException as error:
         if not _received:
             run.client.set_tag(run.run_id, ERROR, _sentence(error))
         run.client.set_terminated(run.run_id, "KILLED" if _received else "FAILED")
         raise
-    run.client.set_terminated(run.run_id, "FINISHED")
 
 
 def record_failure(error: UserError) -> None:
@@ -190,6 +196,17 @@ def _unusable(uri: str, reason: object) -> str:
     )
 
 
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Raise nothing meanwhile: MLflow would lose sight of a run that it is opening or ending."""
+    _held.set()
+    try:
+        yield
+    finally:
+        _held.clear()
+
+
+@_signals_held()
 def _end(status: str, error: BaseException | None = None) -> None:
     if error is not None and mlflow.active_run() is not None:  # else MLflow would start one for the tag
         with contextlib.suppress(MlflowException):
@@ -204,23 +221,24 @@ def _sentence(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Raise ``Interrupted`` in the main thread at the first SIGINT or SIGTERM and ignore all that follow.
+def _signals_raise(under_mlflow_run: bool) -> Iterator[None]:
+    """Raise ``Interrupted`` in the main thread at the first signal that asks to end, and ignore all that follow.
 
-    Whatever hangs then, this process and its children are gone after ``END_WITHIN_S``.
+    Whatever hangs then, this process and its children are gone after ``END_WITHIN_S``, and no run is left open.
     """
     _received.clear()
 
     def handle(signal_number: int, frame: FrameType | None) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_IGN)
-        timer = threading.Timer(END_WITHIN_S, _kill_everything, [128 + signal_number])
+        signals.ignore()
+        marking = signals.mark_killed(_open) if under_mlflow_run else None
+        timer = threading.Timer(END_WITHIN_S, _kill_everything, [128 + signal_number, marking])
         timer.daemon = True
         timer.start()
         _received.append(Interrupted(signal_number))
-        raise _received[0]
+        if not _held.is_set():
+            _raise_received()
 
-    before = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = signals.heed(handle)
     try:
         yield
     finally:
@@ -229,39 +247,30 @@ def _signals_raise() -> Iterator[None]:
                 signal.signal(each, handler)
 
 
-def _kill_everything(exit_code: int) -> None:
+def _raise_received() -> None:
+    if _received:
+        raise _received[0]
+
+
+def _kill_everything(exit_code: int, marking: int | None) -> None:
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            process.kill()
+            if process.pid != marking:
+                process.kill()
+    if marking is None:
+        signals.mark_killed(_open)
     os._exit(exit_code)
 
 
-def _mlflow_run() -> psutil.Process | None:
-    """The ``mlflow run`` process that started this one, if one did."""
-    return psutil.Process().parent() if "MLFLOW_RUN_ID" in os.environ else None
-
-
-def _end_with(parent: psutil.Process | None) -> None:
+def _end_with_mlflow_run() -> None:
     """End like after SIGTERM when the ``mlflow run`` that started this process is gone: nobody else would end it."""
 
-    def watch(pid: int) -> None:
-        while os.getppid() == pid:
+    def watch() -> None:
+        while os.getppid() == signals.STARTED_BY:
             time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    if parent is not None:
-        threading.Thread(target=watch, args=[parent.pid], name="parent-watch", daemon=True).start()
-
-
-def _repeat_after(parent: psutil.Process, run_id: str) -> None:
-    """Say KILLED once more when ``mlflow run`` has ended, which says FAILED of every command that did not succeed."""
-    subprocess.Popen(
-        [sys.executable, "-m", "entrypoints.killed", run_id, str(parent.pid)],
-        start_new_session=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
 class RecordedCommand(click.Command):

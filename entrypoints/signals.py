@@ -1,0 +1,53 @@
+"""A signal that asks a command to end: heeded from its first line on, and its runs are marked KILLED in any case.
+
+This module imports nothing heavy: the modules of a command take seconds to import, and a signal may come meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STARTED_BY = os.getppid()  # the process of ``mlflow run``, as long as it lives
+
+
+def heed(handler: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Any]:
+    """Have a handler called at each signal and return those before. SIGHUP stays ignored if it was, as by ``nohup``."""
+    heeded = [each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]
+    return {each: signal.signal(each, handler) for each in heeded}
+
+
+def ignore() -> None:
+    """Ignore further signals."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+
+
+def end_at_once() -> None:
+    """Have the process end at a signal and the run of ``mlflow run`` marked, until ``recorded_run`` does better."""
+
+    def end(signal_number: int, frame: FrameType | None) -> None:
+        ignore()
+        if "MLFLOW_RUN_ID" in os.environ:
+            mark_killed([os.environ["MLFLOW_RUN_ID"]])
+        os.write(2, f"\nStopped by {signal.Signals(signal_number).name}.\n".encode())
+        os._exit(128 + signal_number)
+
+    heed(end)
+
+
+def mark_killed(run_ids: Iterable[str]) -> int:
+    """Start a process that marks these runs once this one and ``mlflow run`` have ended, however; return its id."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "entrypoints.killed", str(os.getpid()), str(STARTED_BY), *run_ids],
+        start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ).pid
