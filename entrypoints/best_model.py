@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 from dataclasses import dataclass
 from importlib.metadata import packages_distributions, version
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -19,6 +16,7 @@ from sklearn.linear_model import SGDRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from entrypoints import own_modules
 from entrypoints.configuration import Configuration
 from entrypoints.cross_validation import Fold
 from entrypoints.errors import UserError
@@ -80,8 +78,8 @@ def log(run: RecordedRun, best: BestModel, data: Prepared) -> None:
         input_example=example,
         # Named here: inferring them starts a process that loads the model, which takes longer than the refit.
         pip_requirements=[f"{name}=={version(name)}" for name in required],
-        # A module that belongs to no package goes with the model.
-        code_paths=None if packages else [_source(module)],
+        # Modules that belong to no package go with the model.
+        code_paths=None if packages else [str(path) for path in own_modules.sources(f"{module}.")],
         **storage,
     )
 
@@ -103,12 +101,6 @@ def _in_units_of_target(estimator: Any, scaling: Scaling) -> Any:
 def _trained(pipeline: Pipeline) -> Any:
     last = pipeline[-1]
     return last.regressor_ if isinstance(last, TransformedTargetRegressor) else last
-
-
-def _source(module: str) -> str:
-    """The file of a module, or the folder of a package."""
-    imported = importlib.import_module(module)
-    return str(next(iter(imported.__path__)) if hasattr(imported, "__path__") else Path(inspect.getfile(imported)))
 
 
 def _storage(pipeline: Pipeline) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import logging
 import os
 import re
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -18,10 +17,10 @@ from urllib.parse import urlsplit
 
 import ray
 
-import mlflow_sysmetrics
 from entrypoints import SET_HERE, WORKER_SETTINGS, workers
 from entrypoints.cleaning import one_line
 from entrypoints.errors import UserError
+from entrypoints.own_modules import PACKAGES
 from entrypoints.tables import shorten
 from mlflow_sysmetrics.addresses import redacted
 
@@ -30,7 +29,6 @@ LISTENS_WITHIN_S = 5.0
 CONNECTED_WITHIN_S = 12.0  # it takes a third of a second
 FREE_WITHIN_S = 1.0
 LOCAL_STORES = ("", "file", "sqlite")  # kinds of addresses that mean a place on this machine
-PACKAGES = (Path(__file__).parent, Path(mlflow_sysmetrics.__file__).parent)
 
 
 def chosen(given: str) -> str | None:
@@ -226,14 +224,3 @@ def check_store(store_uri: str, n_nodes: int) -> None:
             "of them; start `mlflow server --host 0.0.0.0 --backend-store-uri postgresql://...` and set "
             "MLFLOW_TRACKING_URI=http://<its host>:5000"
         )
-
-
-def modules_of(folder: Path) -> list[Path]:
-    """The files, and folders of packages, directly in a folder that this process has imported, but for our own."""
-    found = set()
-    for module in list(sys.modules.values()):
-        for source in [*(getattr(module, "__path__", None) or [getattr(module, "__file__", None)])]:
-            path = Path(source or "")
-            if path.parent == folder and (path.is_dir() or path.suffix == ".py"):
-                found.add(path)
-    return sorted(found - set(PACKAGES))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from entrypoints import algorithms
+from entrypoints import algorithms, own_modules
 from entrypoints.learners import Algorithm
 
 
@@ -26,6 +27,7 @@ class Configuration:
     max_steps: int
     max_epochs: int
     report_every: int
+    folders: tuple[Path, ...] = ()  # where the algorithm's module may be, if it is the user's own
 
     @property
     def searched(self) -> dict[str, Any]:
@@ -34,6 +36,7 @@ class Configuration:
 
     def find_algorithm(self) -> Algorithm:
         """What makes the models."""
+        own_modules.look_in(self.folders, self.algorithm)
         return algorithms.find(self.algorithm)
 
     def steps(self, rows: int) -> int:

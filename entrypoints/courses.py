@@ -48,7 +48,7 @@ def _configuration(params: dict[str, str]) -> Configuration:
     """What a trial trained; its run holds the text of each value."""
     own = {name: _value(params[name]) for name in params if name not in (*SHARED, "algorithm", "batch_size")}
     numbers = {name: int(params[name]) for name in ("batch_size", "seed", "max_steps", "max_epochs", "report_every")}
-    return Configuration(algorithm=params["algorithm"], hyperparameters=own, **numbers)
+    return Configuration(algorithm=params["algorithm"], hyperparameters=own, folders=(), **numbers)
 
 
 def _value(text: str) -> Any:

@@ -18,6 +18,7 @@ from entrypoints.options import RESUME_OPTION, limit_options, study_options
 from entrypoints.resume import resume_study
 from entrypoints.runs import RecordedCommand, recorded_run
 from entrypoints.settings import Limits, StudySettings
+from entrypoints.user_folder import user_folder
 
 
 @click.command(cls=RecordedCommand, help=__doc__)
@@ -30,12 +31,13 @@ def early_stop(criteria: str, predict: str, scheduler: str, resume: str | None, 
     if resume is not None:
         resume_study("early_stop", resume, given)
         return
+    folder = user_folder()
     with recorded_run("study", f"early_stop {Path(str(options['dataset'])).name}", given) as run:
         settings = StudySettings(**options)  # type: ignore[arg-type]
         limits = Limits.of(criteria, predict, scheduler)
         from entrypoints.study import planned, run_study  # imports ray, which a mistake above need not wait for
 
-        run_study(run, planned(settings, limits))
+        run_study(run, planned(settings, limits, folder=folder))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from entrypoints.links import run_view
 from entrypoints.runs import KIND, RecordedRun, continued_run, recorded_run
 from entrypoints.settings import Limits, StudySettings
 from entrypoints.studies import DATASET, STUDY_KEY
+from entrypoints.user_folder import user_folder
 
 _LIMITS = ("criteria", "predict", "scheduler")
 _NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -36,13 +37,14 @@ def resume_study(command: str, run_id: str, options: dict[str, object]) -> None:
         UserError: there is no such study, it cannot go on, or the options are not those of it.
     """
     execution = {name: options[name] for name in journal.EXECUTION if name in options}
+    folder = user_folder()
     with recorded_run("resume", f"resume {command}", {"resume": run_id, **execution}) as run:
         found = _study(run.client, run_id, command)
         settings, limits = _settings(run.client, run_id, command, options)
         # Both import ray, which a mistake above need not wait for.
         from entrypoints import earlier, full_study, study
 
-        plan = study.planned(settings, limits)
+        plan = study.planned(settings, limits, folder=folder)
         _check_data(found, full_study.study_key(settings, plan.table))
         done = earlier.read(run.client, found, plan.trials)
         left = len(done.left(plan.trials))

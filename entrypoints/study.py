@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import click
 import mlflow
@@ -24,6 +24,7 @@ from entrypoints import (
     journal,
     ledger,
     limits_summary,
+    own_modules,
     summary,
     workers,
 )
@@ -43,7 +44,6 @@ from entrypoints.runs import RecordedRun
 from entrypoints.settings import Limits, StudySettings
 from entrypoints.tables import Table
 from entrypoints.trial import Trial
-from entrypoints.user_folder import user_folder
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 
 # Who ran what: trials show it in the same columns of the UI as their study.
@@ -65,8 +65,13 @@ class Plan:
     cluster: str | None
 
 
-def planned(settings: StudySettings, limits: Limits | None = None) -> Plan:
+def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Path) -> Plan:
     """All that can be wrong with settings is found here, before anything slow begins.
+
+    Args:
+        settings: what is searched.
+        limits: what a trial may cost.
+        folder: where the user typed the command. A module of theirs is found there, or beside their table.
 
     Raises:
         UserError: the settings do not fit the dataset, or each other.
@@ -75,8 +80,11 @@ def planned(settings: StudySettings, limits: Limits | None = None) -> Plan:
     table = _table(settings)
     rules = stopping_rules(table.task, limits)
     request = Request(settings.dataset, settings.max_rows, settings.folds, settings.seed)
+    folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)
+    own_modules.look_in(folders, settings.algorithm)
     searched = algorithms.find_all(table.task, settings.algorithm)
-    trials = configurations(settings, split_for(table, request), searched, len(table.classes))
+    made = configurations(settings, split_for(table, request), searched, len(table.classes))
+    trials = [replace(trial, folders=folders) for trial in made]
     return Plan(settings, limits, rules, request, table, trials, address)
 
 
@@ -145,11 +153,12 @@ def _start_ray(plan: Plan) -> Callable[[], None]:
     """Start Ray on this machine, or connect to the cluster."""
     if plan.cluster is None:
         return partial(workers.start, plan.settings.cpus)
-    return partial(cluster.connect, plan.cluster, cluster.modules_of(user_folder()), mlflow.get_tracking_uri())
+    return partial(
+        cluster.connect, plan.cluster, own_modules.sources(plan.settings.algorithm), mlflow.get_tracking_uri()
+    )
 
 
 def _table(settings: StudySettings) -> Table:
-    sys.path.append(str(user_folder()))  # where an algorithm of the user's may be; Ray's workers look there too
     table = datasets.load(settings.dataset, target=own_target(settings.target))
     return table.sample(settings.max_rows, settings.seed)
 

@@ -18,6 +18,7 @@ from entrypoints.options import RESUME_OPTION, study_options
 from entrypoints.resume import resume_study
 from entrypoints.runs import RecordedCommand, recorded_run
 from entrypoints.settings import StudySettings
+from entrypoints.user_folder import user_folder
 
 
 @click.command(cls=RecordedCommand, help=__doc__)
@@ -28,11 +29,12 @@ def tune(resume: str | None, **options: object) -> None:
     if resume is not None:
         resume_study("tune", resume, options)
         return
+    folder = user_folder()
     with recorded_run("study", f"tune {Path(str(options['dataset'])).name}", options) as run:
         settings = StudySettings(**options)  # type: ignore[arg-type]
         from entrypoints.study import planned, run_study  # imports ray, which a mistake above need not wait for
 
-        run_study(run, planned(settings))
+        run_study(run, planned(settings, folder=folder))
 
 
 if __name__ == "__main__":

@@ -82,6 +82,17 @@ def store_uri(store_dir: Path) -> str:
     return f"sqlite:///{store_dir / 'mlflow.db'}"
 
 
+def hostile_files(folder: Path) -> None:
+    """Leave modules in a folder that libraries or this project would import; each writes a file when it is."""
+    for name in ("pyspark", "IPython", "sitecustomize", "numpy", "entrypoints"):
+        (folder / f"{name}.py").write_text(f"open({str(folder / f'executed-{name}')!r}, 'w')\n")
+
+
+def executed(folder: Path) -> list[str]:
+    """Those of ``hostile_files`` that were imported."""
+    return sorted(path.name for path in folder.glob("executed-*"))
+
+
 def copy_store(source: Path, target: Path) -> Path:
     """Copy the store of one folder into another, which is returned; runs' artifacts stay where they are."""
     shutil.copy(source / "mlflow.db", target)
@@ -276,7 +287,9 @@ def project() -> Path:
 def project_line(entry: str, params: Mapping[str, object], project: Path = ROOT) -> list[str]:
     """The command `mlflow run <project> -e <entry> -P ...` in this environment."""
     given = [part for name, value in params.items() for part in ("-P", f"{name}={value}")]
-    return [sys.executable, "-m", "mlflow", "run", str(project), "-e", entry, *given, "--env-manager", "local"]
+    # Not `python -m mlflow`: that looks for modules in the current folder first.
+    mlflow = str(Path(sys.executable).with_name("mlflow"))
+    return [mlflow, "run", str(project), "-e", entry, *given, "--env-manager", "local"]
 
 
 @pytest.fixture(scope="session")
@@ -326,7 +339,13 @@ def run_study(run_project: RunProject) -> Callable[..., Study]:
 @pytest.fixture(scope="session")
 def study(run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory) -> Study:
     """One small study of four trials, of which at least one diverges. No test adds anything to its store."""
-    return _made_once("study", lambda: run_study(tmp_path_factory.mktemp("study"), **STUDY), tmp_path_factory)
+
+    def run() -> Study:
+        folder = tmp_path_factory.mktemp("study")
+        hostile_files(folder)
+        return run_study(folder, **STUDY)
+
+    return _made_once("study", run, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

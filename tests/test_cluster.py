@@ -78,29 +78,6 @@ def test_store_that_others_reach_is_taken_for_several_nodes(store: str) -> None:
         cluster.check_store(store, n_nodes=3)
 
 
-def test_modules_of_a_folder_are_those_that_were_imported_from_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file with what it imports, and a whole package; what was not imported is not sent, however large."""
-    for name, text in {"own_model.py": "import own_help, own_package.part", "own_help.py": "", "other.py": ""}.items():
-        (tmp_path / name).write_text(text)
-    (tmp_path / "own_package").mkdir()
-    (tmp_path / "own_package" / "part.py").write_text("")
-    (tmp_path / "large.csv").write_text("1")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    import own_model  # type: ignore[import-not-found]
-
-    assert [path.name for path in cluster.modules_of(tmp_path)] == ["own_help.py", "own_model.py", "own_package"]
-    for name in [name for name in sys.modules if name.startswith("own_")]:
-        del sys.modules[name]
-    del own_model
-
-
-def test_modules_of_the_projects_folder_are_not_sent_twice() -> None:
-    """Who runs `mlflow run .` there has the bundle itself in it."""
-    assert not set(cluster.modules_of(ROOT)) & set(cluster.PACKAGES)
-
-
 def test_another_version_is_refused_with_both() -> None:
     """Ray's own text has eight lines; the sentence has both sides and says where to go."""
     text = "Version mismatch: The cluster was started with:\n    Ray: 2.1.0\n    Python: 3.9.1\nThis process on node x "

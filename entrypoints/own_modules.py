@@ -1,0 +1,93 @@
+"""The user's own modules: found beside what they work on, imported, and sent along where a trial or the model goes."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from types import ModuleType
+
+import mlflow_sysmetrics
+
+PACKAGES = (Path(__file__).parent, Path(mlflow_sysmetrics.__file__).parent)
+
+
+class _Beside(MetaPathFinder):
+    """Finds a module in a folder, and what that module itself imports from there.
+
+    The folder is not in ``sys.path``: libraries import what they can do without (MLflow asks for pyspark), and would
+    run any file there that has such a name.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder, self.names = folder, {name}
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The module's place, if it is one of the user's that asks."""
+        if path is not None or not (fullname in self.names or _who_imports() in self.names):
+            return None
+        found = PathFinder.find_spec(fullname, [str(self.folder)])
+        if found is not None:
+            self.names.add(fullname)
+        return found
+
+
+def _who_imports() -> str:
+    """The top-level name of the module whose import statement is carried out."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("importlib", "_frozen_import")):
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+
+
+def look_in(folders: Iterable[Path], algorithm: str) -> None:
+    """Have the modules that import paths in an algorithm's text name found in these folders, unless they are elsewhere.
+
+    Built-in algorithms and those of installed libraries have no folder looked at.
+    """
+    for name in _named(algorithm):
+        if importlib.util.find_spec(name) is None:
+            for folder in folders:
+                if PathFinder.find_spec(name, [str(folder)]) is not None:
+                    sys.meta_path.append(_Beside(folder, name))
+                    break
+
+
+def sources(algorithm: str) -> list[Path]:
+    """The files, and folders of packages, that have been imported for an algorithm and belong to no installed library.
+
+    That is the module that its import path names and what lies beside it.
+    """
+    installed = packages_distributions() if "." in algorithm else {}
+    own = [sys.modules[name] for name in _named(algorithm) if name not in installed and name in sys.modules]
+    return sorted({path for module in own for path in _imported_from(_source(module).parent)})
+
+
+def _named(algorithm: str) -> list[str]:
+    """The top-level modules of the import paths in an algorithm's text."""
+    each = (name.strip().partition(".") for name in algorithm.split(","))
+    return [module for module, dot, _ in each if dot and module.isidentifier()]
+
+
+def _source(module: ModuleType) -> Path:
+    """The file of a module, or the folder of a package."""
+    return Path(next(iter(module.__path__)) if hasattr(module, "__path__") else inspect.getfile(module))
+
+
+def _imported_from(folder: Path) -> set[Path]:
+    """The files, and folders of packages, directly in a folder that this process has imported, but for our own."""
+    found = set()
+    for module in list(sys.modules.values()):
+        for source in [*(getattr(module, "__path__", None) or [getattr(module, "__file__", None)])]:
+            path = Path(source or "")
+            if path.parent == folder and (path.is_dir() or path.suffix == ".py"):
+                found.add(path)
+    return found - set(PACKAGES)
