@@ -15,30 +15,60 @@ from typing import Any
 import psutil
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
-from mlflow.entities import RunTag
+from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from entrypoints import search_space
+from entrypoints.runs import PID as PID
 from entrypoints.runs import RecordedRun
 from entrypoints.settings import Limits, StudySettings
 
 SETTINGS = "settings.json"
 EXECUTION = ("cpus", "time_limit_s", "ray_address")  # how a study is run, which does not change what it searches
-NODE, PID, SINCE = "sysmetrics.node", "sysmetrics.pid", "sysmetrics.pid_since"
+NODE, SINCE = "sysmetrics.node", "sysmetrics.pid_since"
+RESUMED_BY = "resumed_by_"  # and a number: params of a study, each the run of a command that continues it
 _SAME_START_S = 2.0  # the kernel's clock, from which a process's start is counted, is set now and then
 
 
 def begin(run: RecordedRun, settings: StudySettings, limits: Limits | None) -> None:
     """Write down what is searched, and that this process does it."""
     run.client.log_text(run.run_id, json.dumps(described(settings, limits), indent=1), SETTINGS)
-    claim(run)
+    claim(run.client, run.run_id)
 
 
-def claim(run: RecordedRun) -> None:
-    """Write down that this process runs the study from now on."""
+def claim(client: MlflowClient, run_id: str) -> None:
+    """Write down that this process writes to the run from now on."""
     process = psutil.Process()
     about = {NODE: platform.node(), PID: str(process.pid), SINCE: str(process.create_time())}
-    run.client.log_batch(run.run_id, tags=[RunTag(name, value) for name, value in about.items()])
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in about.items()])
+
+
+def take(study: Run, by: RecordedRun) -> bool:
+    """Whether this command is the one that continues a study, of all that have seen it in the same state.
+
+    Each tries to set the same param of the study, which MLflow lets only one of them do.
+    """
+    claim(by.client, by.run_id)
+    try:
+        by.client.log_param(study.info.run_id, f"{RESUMED_BY}{_times_resumed(study) + 1}", by.run_id)
+    except MlflowException as error:
+        if error.error_code != "INVALID_PARAMETER_VALUE":
+            raise
+        return False
+    claim(by.client, study.info.run_id)
+    return True
+
+
+def last_command(client: MlflowClient, study: Run) -> Run:
+    """The run of the command that was the last to continue a study; the study's own where none has."""
+    run_id = study.data.params.get(f"{RESUMED_BY}{_times_resumed(study)}")
+    with contextlib.suppress(MlflowException):  # it may have been deleted for good
+        return client.get_run(run_id) if run_id else study
+    return study
+
+
+def _times_resumed(study: Run) -> int:
+    return sum(name.startswith(RESUMED_BY) for name in study.data.params)
 
 
 def described(settings: StudySettings, limits: Limits | None) -> dict[str, Any]:

@@ -52,6 +52,11 @@ def resume_study(command: str, run_id: str, options: dict[str, object]) -> None:
             raise UserError(
                 f"resume={run_id}: {found.info.run_name} is finished, so there is nothing to resume; run a new study"
             )
+        if not journal.take(found, run):
+            raise UserError(
+                f"resume={run_id}: another command has begun to continue {found.info.run_name} at the same moment; "
+                "leave it alone until that has ended"
+            )
         earlier.settle(run.client, found)
         goes_on = len(done.open_runs)
         says = (
@@ -82,17 +87,22 @@ def _study(client: MlflowClient, run_id: str, command: str) -> Run:
             f"give the one that it is part of, {parent}" if parent else "give the id of a run of tune or early_stop"
         )
         raise UserError(f"{given}: this run is no study but of the kind {tags.get(KIND, 'unknown')}; {advice}")
+    for by in (run, journal.last_command(client, run)):
+        _see_that_it_has_ended(by, f"{given}: {run.info.run_name}")
+    return run
+
+
+def _see_that_it_has_ended(run: Run, study: str) -> None:
+    """See that no process writes to the run of a study, or of a command that continues it."""
+    tags = run.data.tags
     where = f"process {tags.get(journal.PID)} on {tags.get(journal.NODE)}"
     if journal.lives(tags):
-        raise UserError(
-            f"{given}: {run.info.run_name} is run by another command, {where}; leave it alone until that has ended"
-        )
+        raise UserError(f"{study} is run by another command, {where}; leave it alone until that has ended")
     if run.info.status == "RUNNING" and not journal.is_run_here(tags):
         raise UserError(
-            f"{given}: {run.info.run_name} is RUNNING by {where}, and only there it can be seen whether that lives; "
-            f"run this there or, if it is gone, mlflow.MlflowClient().set_terminated('{run_id}', 'KILLED') first"
+            f"{study} is RUNNING by {where}, and only there it can be seen whether that lives; run this there or, if "
+            f"it is gone, mlflow.MlflowClient().set_terminated('{run.info.run_id}', 'KILLED') first"
         )
-    return run
 
 
 def _settings(
@@ -110,6 +120,7 @@ def _settings(
         raise UserError(f"resume={run_id}: this is a study of {made_by}; use mlflow run . -e {made_by} to continue it")
     settings, limits = _made(options)
     given, usual = journal.described(settings, limits), journal.described(*_made(_defaults()))
+    about = usual | about  # what the version that began it had no option for was as it is by default
     for name, value in given.items():
         if value not in (usual[name], about[name]):
             raise UserError(

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import psutil
@@ -32,6 +33,18 @@ MLP = "sklearn.neural_network.MLPRegressor"
 def run(client: MlflowClient) -> RecordedRun:
     """A run in a store of its own."""
     return RecordedRun.of(client, client.create_run(client.get_experiment_by_name("studies").experiment_id))
+
+
+def test_study_is_taken_by_one_of_two_commands(client: MlflowClient, run: RecordedRun) -> None:
+    """Both have seen it free. When the first has ended, it can be taken again."""
+    seen = client.get_run(run.run_id)
+    first, second, third = (RecordedRun.of(client, client.create_run(run.experiment_id)) for _ in range(3))
+    with ThreadPoolExecutor(2) as executor:
+        taken = list(executor.map(lambda by: journal.take(seen, by), (first, second)))
+    assert sorted(taken) == [False, True]
+    seen = client.get_run(run.run_id)
+    assert journal.last_command(client, seen).info.run_id == (first, second)[taken.index(True)].run_id
+    assert journal.take(seen, third)
 
 
 def _own_network(**changes: object) -> StudySettings:

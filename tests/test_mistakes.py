@@ -163,7 +163,7 @@ DO = (
 )
 LIMITS = {"criteria", "predict", "scheduler"}
 OF_REPORT = {"study", "metric", "mode"}
-RUNS = ("ended", "limited", "changed", "early", "running", "elsewhere", "trial", "foreign")
+RUNS = ("ended", "limited", "changed", "old", "early", "running", "resumed", "elsewhere", "trial", "foreign")
 FILES: dict[str, str | bytes] = {
     "table.xlsx": b"PK",
     "empty.csv": "",
@@ -279,11 +279,13 @@ BAD_INPUTS = [
     _bad("nothing-left", "resume=<ended>: study ended is finished", "nothing to resume", resume="<ended>"),
     _bad("never-began", "resume=<early>: this study holds no settings.json", "new study", resume="<early>"),
     _bad("still-run", "resume=<running>: study running is run by another command, process ", resume="<running>"),
+    _bad("still-resumed", "resume=<resumed>: study resumed is run by another command, process ", resume="<resumed>"),
     _bad("run-elsewhere", "resume=<elsewhere>: ", "on another-machine", "'KILLED'", resume="<elsewhere>"),
     _bad("other-data", "resume=<changed>: its dataset, ", "no longer what the study began with", resume="<changed>"),
     _bad("of-tune", "resume=<ended>: this is a study of tune", "-e tune", resume="<ended>", predict="on"),
     _bad("of-early-stop", "resume=<limited>: this is a study of early_stop", "-e early_stop", resume="<limited>"),
     _bad("other-seed", "seed=3: the study <ended> has seed=0", "leave seed out", resume="<ended>", seed="3"),
+    _bad("of-an-older-version", "seed=3: the study <old> has seed=0", resume="<old>", seed="3"),
     _bad("other-limits", "predict=off: the study <limited> has predict=on", resume="<limited>", predict="off"),
     _bad(
         *("other-rates", "learning_rates=0.5: the study <ended> has learning_rates=0.01", "leave learning_rates out"),
@@ -322,7 +324,10 @@ def resumable(here: Path) -> dict[str, str]:
     for name in ("ended", "limited", "changed"):
         limits = Limits(None, True, "none") if name == "limited" else None
         client.log_text(ids[name], json.dumps(journal.described(one, limits)), journal.SETTINGS)
+    older = {name: value for name, value in journal.described(one, None).items() if name != "max_rows"}
+    client.log_text(ids["old"], json.dumps(older), journal.SETTINGS)
     client.set_tag(ids["changed"], "sysmetrics.study_key", "of other data")
+    client.log_param(ids["resumed"], "resumed_by_1", ids["running"])
     parent = psutil.Process(os.getppid())  # lives as long as this process
     for name, node in {"running": platform.node(), "elsewhere": "another-machine"}.items():
         about = {journal.NODE: node, journal.PID: parent.pid, journal.SINCE: parent.create_time()}
