@@ -25,6 +25,7 @@ from conftest import (
 )
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from own_models import ALGORITHMS, write_own_models
 from ray.exceptions import RayError
 from ray_nodes import Nodes, ray_nodes
 from tracking_server import tracking_server
@@ -112,11 +113,11 @@ class Scaled:
         """The server's client."""
         return MlflowClient(self.uri)
 
-    def start(self, name: str, **params: str) -> Command:
-        """Start `mlflow run -e tune` on the cluster."""
+    def start(self, name: str, folder: Path | None = None, **params: str) -> Command:
+        """Start `mlflow run -e tune` on the cluster, in this folder if it matters."""
         line = project_line("tune", params, self.project)
         env = clean_environment(MLFLOW_TRACKING_URI=self.uri)
-        return Command(line, cwd=self.folder, output=self.folder / name, env=env)
+        return Command(line, cwd=folder or self.folder, output=self.folder / name, env=env)
 
     def run(self, name: str, code: str) -> Finished:
         """Run a piece of Python in the project's folder to its end."""
@@ -234,6 +235,20 @@ def test_local_store_is_refused_on_the_cluster(scaled: Scaled, empty_store: Path
     assert "a study on 3 nodes needs a tracking server" in done.stderr
     (run,) = MlflowClient(f"sqlite:///{empty_store}/mlflow.db").search_runs(["0"])
     assert run.info.status == "FAILED"
+
+
+@pytest.mark.slow
+def test_own_modules_reach_the_nodes(scaled: Scaled) -> None:
+    """Beside the folder of the user, in a package there, and beside the table; with their neighbours."""
+    write_own_models(scaled.folder)
+    options = {"dataset": "../data/own.csv", "target": "y", "grid": '{"rate": [0.1, 0.5]}', "folds": "2"}
+    options |= {"algorithm": ",".join(ALGORITHMS), "batch_sizes": "4,8", "max_steps": "2000", "cpus": "0"}
+    done = scaled.start("own", scaled.folder / "user", **options, ray_address=scaled.nodes.address).wait()
+    assert done.exit_code == 0, done.stderr
+    trials = children(scaled.client, runs_of_kind(scaled.client, "study")[0], "trial")
+    assert {trial.info.status for trial in trials} == {"FINISHED"}
+    assert {trial.data.params["algorithm"] for trial in trials} == set(ALGORITHMS)
+    assert len({trial.data.tags["sysmetrics.ray_node_id"] for trial in trials}) >= 2
 
 
 LONG = {**STUDY, "batch_sizes": "64,128,256", "max_steps": "20000", "cpus": "0"}

@@ -16,54 +16,16 @@ import pytest
 from click.testing import CliRunner
 from conftest import ROOT, Study, clean_environment, executed, hostile_files, runs_of_kind, store_uri
 from mlflow import MlflowClient
+from own_models import ALGORITHMS, write_own_models
 
 from entrypoints import own_modules
 from entrypoints.tune import tune
-
-MEAN = '''
-import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin
-{imports}
-
-class Mean(RegressorMixin, BaseEstimator):
-    """Moves towards the mean of the targets."""
-
-    def __init__(self, rate=0.1):
-        self.rate = rate
-
-    def fit(self, X, y):
-        return self.partial_fit(X, y)
-
-    def partial_fit(self, X, y):
-        import {lazily}
-        before = getattr(self, "mean_", {start})
-        self.mean_ = before + self.rate * (np.mean(y) - before)
-        return self
-
-    def predict(self, X):
-        return np.full(len(X), self.mean_)
-'''
-# What is in the folder of the user, beside the table, and in a package.
-FILES = {
-    "user/in_folder.py": MEAN.format(imports="from beside_it import START", lazily="lazily_needed", start="START"),
-    "user/beside_it.py": "START = 0.0",
-    "user/lazily_needed.py": "",
-    "user/own_package/small/models.py": MEAN.format(
-        imports="from own_package.common import START", lazily="json", start="START"
-    ),
-    "user/own_package/common.py": "START = 0.0",
-    "data/beside_table.py": MEAN.format(imports="", lazily="json", start="0.0"),
-    "data/own.csv": "a,b,y\n" + "".join(f"{row % 7},{row % 5},{row / 11}\n" for row in range(60)),
-}
-ALGORITHMS = ("in_folder.Mean", "own_package.small.models.Mean", "beside_table.Mean")
 
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
     """Folders of a user, with files that nobody wants to be executed."""
-    for name, text in FILES.items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
+    write_own_models(tmp_path)
     for name in ("user", "data"):
         hostile_files(tmp_path / name)
     return tmp_path
