@@ -26,7 +26,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from search_overhead import RESULT, data_for, settings_for, study_times  # noqa: E402
 
-from entrypoints import RAY_SETTINGS, workers  # noqa: E402
+from entrypoints import workers  # noqa: E402
+from entrypoints.environment import RAY_SETTINGS  # noqa: E402
 
 
 def stock_trial(config: dict[str, Any], data: Any) -> None:

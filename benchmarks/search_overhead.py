@@ -25,6 +25,10 @@ import click
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests")]
 
+from entrypoints import environment  # noqa: E402
+
+environment.set_defaults()  # libraries read it when they are imported
+
 import bare_loop  # noqa: E402
 from study_settings import parsed  # noqa: E402
 

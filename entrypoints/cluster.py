@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import ray
 
-from entrypoints import SET_HERE, WORKER_SETTINGS, workers
+from entrypoints import environment, workers
 from entrypoints.cleaning import one_line
 from entrypoints.errors import UserError
 from entrypoints.own_modules import PACKAGES
@@ -75,7 +75,7 @@ def connect(address: str, modules: Sequence[Path], store_uri: str) -> None:
         UserError: nothing answers there, it is another Ray or Python, or the store is not for a cluster.
     """
     _see_that_something_listens(address)
-    _use_the_clusters_own_authentication()
+    os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")  # under `ray job submit`, whose folder is the project's
     done: concurrent.futures.Future[None] = concurrent.futures.Future()
 
     def connect_now() -> None:
@@ -108,7 +108,7 @@ def _init(address: str, modules: Sequence[Path]) -> None:
             address=address,
             runtime_env={
                 "py_modules": [str(path) for path in (*PACKAGES, *modules)],
-                "env_vars": {name: os.environ[name] for name in WORKER_SETTINGS},
+                "env_vars": environment.of_workers(),
                 # Without one, workers look first for the driver's folders, where an old checkout may lie on their node.
                 "working_dir": empty,
             },
@@ -128,13 +128,6 @@ def _see_that_something_listens(address: str) -> None:
             f"ray_address={address}: nothing answers there ({one_line(error)}); start the cluster with "
             "`ray start --head`, or correct the address"
         ) from None
-
-
-def _use_the_clusters_own_authentication() -> None:
-    """Unless the user has chosen: a Ray of the study's own needs none, a cluster may want its token."""
-    os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")  # under `ray job submit`, whose folder is the project's
-    if "RAY_AUTH_MODE" in SET_HERE:
-        os.environ.pop("RAY_AUTH_MODE", None)
 
 
 def _refusal(address: str, error: Exception) -> str:
@@ -219,8 +212,7 @@ def check_store(store_uri: str, n_nodes: int) -> None:
     """
     if n_nodes > 1 and urlsplit(store_uri).scheme in LOCAL_STORES:
         raise UserError(
-            f"MLFLOW_TRACKING_URI={redacted(store_uri)}: "
-            f"a study on {n_nodes} nodes needs a tracking server, not a file on one "
-            "of them; start `mlflow server --host 0.0.0.0 --backend-store-uri postgresql://...` and set "
-            "MLFLOW_TRACKING_URI=http://<its host>:5000"
+            f"MLFLOW_TRACKING_URI={redacted(store_uri)}: a study on {n_nodes} nodes needs a tracking server, not a file "
+            "on one of them; start one that asks for a password, as docs/scale-out.md shows, and set "
+            "MLFLOW_TRACKING_URI=http://<its host>:5000 with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         )

@@ -5,10 +5,11 @@ The result is the best model that meets the limits; the budget says what the lim
 
 from __future__ import annotations
 
-from entrypoints import signals
+from entrypoints import environment, signals
 
 if __name__ == "__main__":
     signals.end_at_once()  # until all that follows is imported
+    environment.set_defaults()  # libraries read it when they are imported
 
 from pathlib import Path
 

@@ -6,10 +6,11 @@ an MLflow run with figures, tables, tests, and a description that reads as a pag
 
 from __future__ import annotations
 
-from entrypoints import signals
+from entrypoints import environment, signals
 
 if __name__ == "__main__":
     signals.end_at_once()  # until all that follows is imported
+    environment.set_defaults()  # libraries read it when they are imported
 
 from pathlib import Path
 

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
+import secrets
+import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import ray
+from ray._private import ray_constants
 from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from entrypoints import environment
 
 BARRIER_TIMEOUT_S = 60.0
 
 logger = logging.getLogger(__name__)
+_files = contextlib.ExitStack()  # of the Ray that runs
 
 
 def usable_cpus() -> int:
@@ -23,16 +32,42 @@ def usable_cpus() -> int:
 
 
 def start(cpus: int) -> None:
-    """Start Ray on this machine with so many CPU cores; 0 means all that are usable."""
+    """Start Ray on this machine with so many CPU cores; 0 means all that are usable.
+
+    Only this process and those that it starts can use it: it listens on loopback, asks for a token that is in their
+    environment alone, and keeps its files where nobody else can enter.
+    """
+    environment.set_defaults()
+    ray_constants.ENABLE_RAY_CLUSTER = False  # what RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 sets at import
+    os.environ["RAY_AUTH_TOKEN"] = _token()
+    os.environ.pop("RAY_AUTH_MODE", None)  # unset means to a new Ray that it asks for the token
     with _process_group_of_its_own():
         ray.init(
             address="local",
+            _temp_dir=_private_folder(),
             num_cpus=cpus or usable_cpus(),
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
     quieten()
+
+
+@functools.cache  # Ray reads it once
+def _token() -> str:
+    """This process's secret, which is in no file."""
+    return secrets.token_hex(32)
+
+
+def _private_folder() -> str:
+    """Where Ray keeps its sockets, logs and spilled objects until it is stopped.
+
+    Ray lets every user write into it, so it is in a folder that only this user can enter.
+    """
+    # Not macOS's own: with it the path of a socket would be too long.
+    place = os.environ.get("RAY_TMPDIR") or ("/tmp" if sys.platform == "darwin" else None)
+    folder = tempfile.TemporaryDirectory(prefix="ray-", dir=place, ignore_cleanup_errors=True)
+    return str(Path(_files.enter_context(folder), "r"))
 
 
 def quieten() -> None:
@@ -58,6 +93,7 @@ def stop() -> None:
     """End Ray and every process that it started; of a cluster, only what this process had there. Idempotent."""
     with contextlib.suppress(Exception):
         ray.shutdown()
+    _files.close()
 
 
 @ray.remote(num_cpus=0)

@@ -10,12 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
+
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")  # as in a study's processes
 
 import psutil
 import pytest
@@ -260,6 +262,15 @@ def children(client: MlflowClient, parent: Run, kind: str) -> list[Run]:
 def runs_of_kind(client: MlflowClient, kind: str) -> list[Run]:
     """The default experiment's runs of one kind, the newest first."""
     return list(client.search_runs(["0"], f"tags.`sysmetrics.kind` = '{kind}'"))
+
+
+def listening(processes: Iterable[psutil.Process]) -> set[str]:
+    """The addresses of this machine at which processes answer to others, each as the user would type it."""
+    found = set()
+    for process in processes:
+        with suppress(psutil.Error):
+            found |= {each.laddr.ip for each in process.net_connections("inet") if each.status == psutil.CONN_LISTEN}
+    return {address.removeprefix("::ffff:") for address in found}
 
 
 def kernel_files(of: int | None = None) -> list[str]:

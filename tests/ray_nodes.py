@@ -51,19 +51,23 @@ class Nodes:
 
 
 @contextlib.contextmanager
-def ray_nodes(folder: Path, cpus: list[int]) -> Iterator[Nodes]:
-    """Start a cluster with a node for each number of cores, the head first; its files are in a folder."""
+def ray_nodes(folder: Path, cpus: list[int], token: str | None = None) -> Iterator[Nodes]:
+    """Start a cluster with a node for each number of cores, the head first; its files are in a folder.
+
+    With a token it lets in only who has it.
+    """
     python = python_without_project(folder / "python")
     # Ray notes the last cluster in a place that all look at: others on this machine would join this one.
     scratch = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # names of sockets must be short
     script = shutil.copy(__file__, folder)
     ours = ("MLFLOW_", "RAY_", "TUNE_", "PYTHONPATH", "OMP_", "OPENBLAS_", "MKL_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    lets_in = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {"RAY_AUTH_MODE": "disabled"}
     with (folder / "cluster.log").open("w") as log:
         process = subprocess.Popen(
             [str(python), str(script), json.dumps(cpus)],
             cwd=folder,
-            env=env | {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_TMPDIR": scratch},
+            env=env | lets_in | {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_TMPDIR": scratch},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -35,6 +35,7 @@ from entrypoints.errors import UserError
 
 CURVES = ("train_loss", "val_loss", "val_rmse")
 RAYS_OWN_TRY_S = 60.0
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "of-the-cluster"}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ def test_cluster_that_the_environment_names_is_refused_by_that_name(monkeypatch:
 def test_store_on_one_machine_is_refused_for_several_nodes(store: str) -> None:
     """The sentence says which store is needed, and how it is started."""
     cluster.check_store(store, n_nodes=1)
-    with pytest.raises(UserError, match=r"3 nodes needs a tracking server.*`mlflow server .*MLFLOW_TRACKING_URI=http"):
+    with pytest.raises(UserError, match=r"3 nodes needs a tracking server.* asks for a password.*_URI=http"):
         cluster.check_store(store, n_nodes=3)
 
 
@@ -116,18 +117,18 @@ class Scaled:
     def start(self, name: str, folder: Path | None = None, **params: str) -> Command:
         """Start `mlflow run -e tune` on the cluster, in this folder if it matters."""
         line = project_line("tune", params, self.project)
-        env = clean_environment(MLFLOW_TRACKING_URI=self.uri)
+        env = clean_environment(MLFLOW_TRACKING_URI=self.uri, **TOKEN)
         return Command(line, cwd=folder or self.folder, output=self.folder / name, env=env)
 
     def run(self, name: str, code: str) -> Finished:
         """Run a piece of Python in the project's folder to its end."""
-        env = clean_environment(MLFLOW_TRACKING_URI=self.uri)
+        env = clean_environment(MLFLOW_TRACKING_URI=self.uri, **TOKEN)
         return Command([sys.executable, "-c", code], cwd=self.project, output=self.folder / name, env=env).wait()
 
 
 @pytest.fixture(scope="module")
 def scaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scaled]:
-    """Three nodes with four cores, one of which another job has."""
+    """Three nodes with four cores, one of which another job has. Only who has the token may use them."""
     folder = tmp_path_factory.mktemp("cluster")
     project = folder / "elsewhere" / "project"
     for name in ("entrypoints", "mlflow_sysmetrics"):
@@ -136,7 +137,10 @@ def scaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scaled]:
         shutil.copy(ROOT / name, project)
     (folder / "store").mkdir()
     (folder / "nodes").mkdir()
-    with tracking_server(folder / "store") as port, ray_nodes(folder / "nodes", [2, 1, 1]) as nodes:
+    with (
+        tracking_server(folder / "store") as port,
+        ray_nodes(folder / "nodes", [2, 1, 1], TOKEN["RAY_AUTH_TOKEN"]) as nodes,
+    ):
         yield Scaled(nodes, project, folder, f"http://127.0.0.1:{port}")
 
 
@@ -229,11 +233,12 @@ def test_what_is_no_cluster_is_refused_in_time(scaled: Scaled) -> None:
 @pytest.mark.slow
 def test_local_store_is_refused_on_the_cluster(scaled: Scaled, empty_store: Path) -> None:
     """Before anything is prepared or run: there is one run, and it says what to do."""
-    env = clean_environment(RAY_ADDRESS=scaled.nodes.address, MLFLOW_TRACKING_URI=f"sqlite:///{empty_store}/mlflow.db")
+    store = f"sqlite:///{empty_store}/mlflow.db"
+    env = clean_environment(RAY_ADDRESS=scaled.nodes.address, MLFLOW_TRACKING_URI=store, **TOKEN)
     line = [sys.executable, "-m", "entrypoints.tune"]
     done = Command(line, cwd=scaled.project, output=empty_store / "output", env=env).wait()
     assert "a study on 3 nodes needs a tracking server" in done.stderr
-    (run,) = MlflowClient(f"sqlite:///{empty_store}/mlflow.db").search_runs(["0"])
+    (run,) = MlflowClient(store).search_runs(["0"])
     assert run.info.status == "FAILED"
 
 
@@ -249,6 +254,17 @@ def test_own_modules_reach_the_nodes(scaled: Scaled) -> None:
     assert {trial.info.status for trial in trials} == {"FINISHED"}
     assert {trial.data.params["algorithm"] for trial in trials} == set(ALGORITHMS)
     assert len({trial.data.tags["sysmetrics.ray_node_id"] for trial in trials}) >= 2
+
+
+@pytest.mark.slow
+def test_cluster_that_wants_a_token_is_named_with_what_it_wants(scaled: Scaled) -> None:
+    """A study without it is refused, in time and in a sentence."""
+    env = clean_environment(MLFLOW_TRACKING_URI=scaled.uri)
+    line = [sys.executable, "-m", "entrypoints.tune", "--ray_address", scaled.nodes.address]
+    done = Command(line, cwd=scaled.project, output=scaled.folder / "no-token", env=env).wait()
+    assert done.exit_code != 0
+    assert "Traceback" not in done.stderr
+    assert "RAY_AUTH_MODE=token" in done.stderr
 
 
 LONG = {**STUDY, "batch_sizes": "64,128,256", "max_steps": "20000", "cpus": "0"}

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parent.parent
 ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
 README = (ROOT / "README.md").read_text()
 LIMIT_S = 60.0
+SETTINGS = ("RAY_", "TUNE_", "OMP_", "OPENBLAS_", "MKL_")  # what the names of a study's settings begin with
 
 
 def command(entry: str) -> click.Command:
@@ -91,6 +92,14 @@ def test_conda_environment_is_what_the_distribution_requires() -> None:
     assert f"python{config['options']['python_requires']}" in conda
 
 
+def test_distribution_holds_the_plugin_alone() -> None:
+    """PyPI has another `entrypoints`: ours is found only in the project's folder."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    assert config["options"]["packages"] == "find:"
+    assert config["options.packages.find"]["include"].split() == ["mlflow_sysmetrics*"]
+
+
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
@@ -107,10 +116,22 @@ def test_conda_environment_is_what_the_distribution_requires() -> None:
     ],
 )
 def test_import_of_a_module_leaves_heavy_ones_alone(module: str, absent: set[str]) -> None:
-    """Each heavy dependency is imported only where the layout says, seen in a fresh interpreter."""
-    code = f"import {module}, sys; print(sorted(set({sorted(absent)!r}) & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip().splitlines()[-1] == "[]"
+    """Each heavy dependency is imported only where the layout says, seen in a fresh interpreter.
+
+    Nor does an import set anything for the program that it is part of, but for what Ray's own sets.
+    """
+    code = f"""
+import os, sys
+before = dict(os.environ)
+import {module}
+print(sorted(set({sorted(absent)!r}) & set(sys.modules)))
+changed = set(os.environ.items()) - set(before.items())
+print(sorted(name for name, value in changed if name.startswith({SETTINGS!r}) and name != "RAY_CLIENT_MODE"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip().splitlines()[-2:] == ["[]", "[]"]
 
 
 def test_first_chart_is_near_in_the_readme() -> None:

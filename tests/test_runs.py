@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 import pytest
-from conftest import Command, StartProject, Study, children, copy_store, runs_of_kind, store_uri, wait_until
+from conftest import Command, StartProject, Study, children, copy_store, listening, runs_of_kind, store_uri, wait_until
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -35,6 +35,7 @@ class Ending:
     command: Command
     seconds: float
     processes_before: list[str]
+    listening_before: set[str]
     processes_after: list[str]
     finished_before: dict[str, Run]
     client: MlflowClient
@@ -61,6 +62,7 @@ def ending(
     command, client = start_project("tune", folder, **SEARCH), MlflowClient(store_uri(folder))
     wait_until(lambda: len(_finished_trials(client)) >= 2, 120, "two finished trials in the store")
     before, finished = list(command.processes().values()), _finished_trials(client)
+    addresses = listening(command.processes())
     number, group = ENDINGS[request.param]
     sent = time.monotonic()
     command.signal(number, group=group)
@@ -71,7 +73,7 @@ def ending(
     command.kill()
     study = _study_of_search(client)
     assert study
-    return Ending(command, seconds, before, after, finished, client, study)
+    return Ending(command, seconds, before, addresses, after, finished, client, study)
 
 
 def _study_of_search(client: MlflowClient) -> Run | None:
@@ -91,6 +93,11 @@ def test_search_had_processes_of_all_kinds(ending: Ending) -> None:
     """The tests below are worth something: `mlflow run`, the study, Ray and a trial were seen before the signal."""
     for kind in ("mlflow run", "entrypoints.tune", "raylet", "ray::"):
         assert any(kind in line for line in ending.processes_before)
+
+
+def test_study_listens_on_loopback_alone(ending: Ending) -> None:
+    """Neither the command nor a process of its Ray answers another machine."""
+    assert ending.listening_before == {"127.0.0.1"}
 
 
 def test_everything_ends_in_time(ending: Ending) -> None:

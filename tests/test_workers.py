@@ -3,18 +3,88 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
+from conftest import clean_environment, listening
 from ray.actor import ActorHandle
 
 from entrypoints import workers
 
 SHORT_S = 2.0
 LONG_S = 30.0
+# A Ray that looks for others on loopback, and tries once.
+REACHES = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_NUM_REDIS_GET_RETRIES": "1"}
+STRANGER = """
+import sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False)
+print("ran", ray.get(ray.remote(lambda: 1).remote()))
+"""
 
 pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+def _rays() -> list[psutil.Process]:
+    """This process and those of its Ray, a worker among them."""
+    ray.get(workers.barrier(1).wait.remote(), timeout=LONG_S)
+    return [psutil.Process(), *psutil.Process().children(recursive=True)]
+
+
+def _sockets() -> list[Path]:
+    """The files through which processes of this machine speak to Ray."""
+    opened = [each.laddr for process in _rays() for each in process.net_connections("unix")]
+    found = [Path(name) for name in opened if str(name).endswith(("/plasma_store", "/raylet"))]
+    assert found
+    return found
+
+
+def test_ray_listens_on_loopback_alone() -> None:
+    """No other machine reaches any of its processes."""
+    assert listening(_rays()) == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param({}, id="no-token"),
+        pytest.param({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}, id="another-token"),
+    ],
+)
+def test_ray_runs_nothing_for_a_stranger(tmp_path: Path, given: dict[str, str]) -> None:
+    """A process that was told the address, and not the token, as of another user of this machine."""
+    address = ray.get_runtime_context().gcs_address
+    done = subprocess.run(
+        [sys.executable, "-c", STRANGER, address],
+        cwd=tmp_path,
+        env=clean_environment(HOME=str(tmp_path), **REACHES, **given),
+        capture_output=True,
+        text=True,
+        timeout=2 * LONG_S,
+    )
+    assert "ran" not in done.stdout
+    assert done.returncode != 0
+    assert "AuthenticationError" in done.stderr
+
+
+def test_token_is_in_no_file_and_no_command_line() -> None:
+    """Other users can read both, and not the environment of a process."""
+    token = os.environ.get("RAY_AUTH_TOKEN", "")
+    assert len(token) == 64
+    assert not [process for process in _rays() if token in " ".join(process.cmdline())]
+    folder = _sockets()[0].parent.parent
+    assert not [path for path in folder.rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
+
+
+def test_files_of_ray_are_where_nobody_else_can_enter() -> None:
+    """Who could write there could put other sockets in the place of Ray's."""
+    for socket in _sockets():
+        assert any(folder.stat().st_mode & 0o077 == 0 for folder in socket.parents), socket
 
 
 def _waiting(barrier: ActorHandle, parties: int) -> list[Any]:
@@ -79,9 +149,11 @@ def test_wait_for_all_needs_no_barrier() -> None:
 
 
 def test_stop_can_be_called_twice() -> None:
-    """Stopping is idempotent, and Ray can be started again with the same settings."""
+    """Stopping is idempotent, leaves no file, and Ray can be started again with the same settings."""
+    socket = _sockets()[0]
     workers.stop()
     workers.stop()
     assert not ray.is_initialized()
+    assert not socket.parent.exists()
     workers.start(1)
     assert ray.cluster_resources()["CPU"] == 1

@@ -1,0 +1,35 @@
+"""Settings that libraries read from the environment when they are imported, or when their processes start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, MutableMapping
+
+RAY_SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow is the record; CSV, JSON and TensorBoard files are not
+    "TUNE_GLOBAL_CHECKPOINT_S": "60",
+    "TUNE_MAX_PENDING_TRIALS_PG": "8",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the study has its own, which also ends its runs
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # the older output is the one that can be silent
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # no stack dump of Ray's own at SIGTERM
+    "RAY_DEDUP_LOGS": "0",
+}
+THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # one CPU core a trial
+MLFLOW_SETTINGS = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}  # each artifact here is read in an instant
+
+
+def set_defaults(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Set what the user has not set. Call it before numpy, mlflow or ray is imported."""
+    for name, value in {**RAY_SETTINGS, **THREADS, **MLFLOW_SETTINGS}.items():
+        environment.setdefault(name, value)
+
+
+def of_workers(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What workers need of it. Those on this machine inherit it, those of a cluster are sent it."""
+    usual = {"RAY_CHDIR_TO_TRIAL_DIR": RAY_SETTINGS["RAY_CHDIR_TO_TRIAL_DIR"], **THREADS}
+    return {name: environment.get(name, value) for name, value in usual.items()}
