@@ -212,7 +212,7 @@ def check_store(store_uri: str, n_nodes: int) -> None:
     """
     if n_nodes > 1 and urlsplit(store_uri).scheme in LOCAL_STORES:
         raise UserError(
-            f"MLFLOW_TRACKING_URI={redacted(store_uri)}: a study on {n_nodes} nodes needs a tracking server, not a file "
-            "on one of them; start one that asks for a password, as docs/scale-out.md shows, and set "
+            f"MLFLOW_TRACKING_URI={redacted(store_uri)}: a study on {n_nodes} nodes needs a tracking server, not a "
+            "file on one of them; start one that asks for a password, as docs/scale-out.md shows, and set "
             "MLFLOW_TRACKING_URI=http://<its host>:5000 with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         )

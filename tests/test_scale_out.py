@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
+from conftest import Command, clean_environment, wait_until
+from mlflow.cli import cli
 from ray.autoscaler._private.util import prepare_config, validate_config
+from tracking_server import answers, free_port
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "scale-out.md").read_text()
@@ -28,6 +34,51 @@ def _libraries() -> set[str]:
 
 def _installed(text: str) -> set[str]:
     return {each for each in re.findall(r"'([^']+)'", text) if not each.startswith("ray")}
+
+
+def _server() -> list[str]:
+    """The words of the command that starts the tracking server."""
+    (block,) = [block for block in _blocks("sh") if "mlflow server" in block]
+    return shlex.split(block.partition("set +a")[2].replace("\\\n", ""))
+
+
+def _secrets() -> dict[str, str]:
+    """The server's variables, with a value each."""
+    (block,) = [block for block in _blocks("sh") if "PGPASSWORD=" in block]
+    return {name: f"secret of {name}" for name in re.findall(r"^(\w+)=", block, re.MULTILINE)}
+
+
+def test_server_asks_for_a_password_and_none_is_on_its_command_line() -> None:
+    """MLflow takes the options, and it listens at one address, not at all that the machine has."""
+    _, command, *options = _server()
+    given = cli.commands[command].make_context(command, options).params  # type: ignore[attr-defined]
+    assert given["app_name"] == "basic-auth"
+    assert given["host"] == "10.0.0.1"
+    assert re.fullmatch(r"\S+//\w+@localhost/\w+", given["backend_store_uri"])
+
+
+@pytest.mark.slow
+def test_server_lets_in_who_has_the_password(tmp_path: Path) -> None:
+    """The page's own command, but for its address, its database and its folder."""
+    port = free_port()
+    _, *words = _server()
+    places = {
+        "10.0.0.1": "127.0.0.1",
+        "5000": str(port),
+        "4": "1",
+        "postgresql+psycopg2://mlflow@localhost/mlflow": f"sqlite:///{tmp_path}/mlflow.db",
+        "/srv/mlflow-artifacts": str(tmp_path / "artifacts"),
+    }
+    line = [sys.executable, "-m", "mlflow", *(places.get(word, word) for word in words)]
+    server = Command(line, cwd=tmp_path, output=tmp_path / "output", env=clean_environment(**_secrets()))
+    try:
+        wait_until(lambda: answers(port), 120, "the server's answer")
+        url = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get?experiment_id=0"
+        password = _secrets()["MLFLOW_AUTH_ADMIN_PASSWORD"]
+        codes = [requests.get(url, auth=auth).status_code for auth in (None, ("admin", "no"), ("admin", password))]
+    finally:
+        server.kill()
+    assert codes == [401, 401, 200]
 
 
 def test_ray_up_takes_the_example() -> None:
