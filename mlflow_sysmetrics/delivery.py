@@ -12,6 +12,7 @@ from typing import Protocol
 from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.batch import BATCH_METRICS, Batch, BatchStore, send
 from mlflow_sysmetrics.points import Point
+from mlflow_sysmetrics.store import one_line
 
 logger = get_logger(__name__)
 
@@ -138,7 +139,9 @@ class Delivery:
         except Exception as error:
             self.failures = min(self.failures + 1, 100)
             if self.failures == 1:
-                logger.warning("MLflow does not take the system metrics of run %s; they wait. %s", self._run_id, error)
+                logger.warning(
+                    "MLflow does not take the system metrics of run %s; they wait. %s", self._run_id, one_line(error)
+                )
             longest = _FIRST_RETRY_S if self._stopping.is_set() else _LAST_RETRY_S
             # At random, lest all that a server's end has stopped come back to it at once.
             return min(_FIRST_RETRY_S * 2.0 ** (self.failures - 1), longest) * random.uniform(0.5, 1.0)

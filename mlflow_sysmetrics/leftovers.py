@@ -24,18 +24,22 @@ def keep(left: Iterable[tuple[Header, Sequence[Point]]], folder: str | Path | No
 
 
 def _keep(left: Iterable[tuple[Header, Sequence[Point]]], place: Path) -> int:
-    moment, kept = time.time_ns(), 0
+    moment, kept, lost = time.time_ns(), 0, list[str]()
     for number, (header, points) in enumerate(left):
+        name = header.name or header.run_id
         try:
             spool = SpoolFile.create(spool_path(place, header, f"left {moment} {number}"), header)
         except (OSError, SpoolInUseError, ForeignSpoolError) as error:
-            logger.warning("what MLflow did not take of run %s is lost. %s", header.name or header.run_id, error)
+            lost.append(f"what MLflow did not take of run {name} is lost. {error}")
             continue
+        kept += 1
         try:
             spool.append(points)
-            kept += 1
-        except OSError as error:
-            logger.warning("%d points of run %s are lost. %s", len(points), header.name or header.run_id, error)
+        except OSError as error:  # its end and its parameters are kept
+            lost.append(f"{len(points)} points of run {name} are lost. {error}")
         finally:
             spool.close(keep=True)
+    if lost:
+        others = f" (and of {len(lost) - 1} more runs)" if lost[1:] else ""
+        logger.warning("%s%s", lost[0], others)
     return kept

@@ -17,7 +17,7 @@ from mlflow_sysmetrics.batch import Batch, BatchStore, send
 from mlflow_sysmetrics.pending import PendingRun
 from mlflow_sysmetrics.points import Point, now_ms
 from mlflow_sysmetrics.spool import Header
-from mlflow_sysmetrics.store import RunState
+from mlflow_sysmetrics.store import RunState, one_line
 
 logger = get_logger(__name__)
 
@@ -261,9 +261,10 @@ class Sink:
                     else:  # it goes on since
                         run.goes_on = True
         except Exception as error:
+            if not run.retry_s and self._away_since is None:  # once in an outage
+                name = run.name or run.run_id
+                logger.warning("MLflow does not take the data of run %r; it waits. %s", name, one_line(error))
             self._away_since = self._clock() if self._away_since is None else self._away_since
-            if not run.retry_s:
-                logger.warning("MLflow does not take the data of run %r; it waits. %s", run.name or run.run_id, error)
             longest = _LAST_RETRY_S if self._deadline is None else _FIRST_RETRY_S
             run.retry_s = min(max(2 * run.retry_s, _FIRST_RETRY_S), longest)
             run.next_write = self._clock() + run.retry_s

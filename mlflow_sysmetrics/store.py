@@ -7,6 +7,7 @@ that repeats by itself, that only delays the news that a server is back, and a t
 from __future__ import annotations
 
 import contextvars
+import logging
 import os
 import queue
 import threading
@@ -52,6 +53,16 @@ class RunState:
     def of(cls, run: Run) -> RunState:
         """The state that MLflow's own object holds, which is that of the moment when it was fetched."""
         return cls(run.info.run_id, {metric.key: metric.step for metric in run.data.to_proto().metrics})
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong: the first line, and of a database what it said, without the statement and its values."""
+    return str(getattr(error.__cause__, "orig", None) or error).strip().partition("\n")[0]
+
+
+def _is_not_ours(record: logging.LogRecord) -> bool:
+    """Leave out the traceback that MLflow logs of each failed request to a database: ours are repeated and told."""
+    return not (record.threadName or "").startswith("mlflow-sysmetrics-")
 
 
 class Store:
@@ -144,6 +155,7 @@ class Store:
         if self._connected is None:
             store = _get_store(self.tracking_uri)  # type: ignore[no-untyped-call]
             client = MlflowClient(self.tracking_uri)
+            logging.getLogger("mlflow.store.db.utils").addFilter(_is_not_ours)
             self._connected = client, store if isinstance(store, RestStore) else None
         return self._connected
 

@@ -12,7 +12,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from mlflow_sysmetrics.addresses import redacted_text, with_login
 from mlflow_sysmetrics.delivery import Sent, send_all
 from mlflow_sysmetrics.spool import SUFFIX, ForeignSpoolError, Header, SpoolFile, SpoolInUseError, spool_folder
-from mlflow_sysmetrics.store import Store
+from mlflow_sysmetrics.store import Store, one_line
 
 _ANSWER_S = 60.0  # nobody's training waits here
 
@@ -84,7 +84,7 @@ def _deliver_one(
     except Exception as error:
         spool.close(keep=True)
         run = f"run {header.run_id}" if header.run_id else f"run {header.name!r}, which is still to be created"
-        return Delivered(skipped=spool.skipped, left=(f"{path.name} waits: {run}: {redacted_text(str(error))}",))
+        return Delivered(skipped=spool.skipped, left=(f"{path.name} waits: {run}: {redacted_text(one_line(error))}",))
     spool.close()
     return Delivered(1, sent.points, sent.refused, spool.skipped)
 

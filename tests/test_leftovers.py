@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -73,6 +74,31 @@ def test_place_that_cannot_be_written_costs_no_exception(tmp_path: Path, caplog:
     header = Header("abc", "sqlite:///x.db", name="trial 1")
     assert keep([(header, WAITING)], tmp_path / "file" / "below") == 0
     assert "trial 1 is lost" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+def test_a_full_disk_keeps_how_runs_ended_and_is_told_once(
+    client: MlflowClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where points do not fit any more, statuses and parameters do."""
+    import resource
+
+    many = [Point("loss", 1.0, 1000 + step, step) for step in range(1000)]
+    runs = [client.create_run("0", run_name=f"trial {number}").info for number in range(3)]
+    left = [
+        (Header(run.run_id, client.tracking_uri, status="KILLED", end_ms=5, name=run.run_name), many) for run in runs
+    ]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        assert keep(left, tmp_path / "spools") == 3
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith("1000 points of run trial 0 are lost.")
+    assert "2 more runs" in told
+    assert deliver(tmp_path / "spools") == Delivered(runs=3)
+    assert {run.info.status for run in client.search_runs(["0"])} == {"KILLED"}
 
 
 def test_a_disk_that_hangs_costs_a_limited_time(

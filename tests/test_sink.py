@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -176,6 +179,24 @@ def test_run_in_mlflow_holds_all_that_was_queued(client: MlflowClient, status: s
     assert sink.lost == 0
 
 
+def test_a_database_that_takes_nothing_is_told_in_one_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As on a full disk: not in a traceback and a statement of SQL for each run and each attempt."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    MlflowClient(uri).search_experiments()
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        database.execute("CREATE TRIGGER full BEFORE INSERT ON runs BEGIN SELECT no_such_column_is_there; END")
+    sink = started(Store(uri))
+    for name in ("a", "b"):
+        sink.create(name, experiment_id="0", name=name)
+    assert not sink.close(0.5)
+    (told,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "no_such_column_is_there" in told
+    assert "\n" not in told
+    assert "Traceback" not in capfd.readouterr().err
+
+
 class Watched(Store):
     """A real store whose batches are counted, and which may forget to say that it has done what was asked."""
 
@@ -256,7 +277,7 @@ def test_parameters_and_tags_hold_no_password_of_an_address() -> None:
     sink.log("r", params={"store": "http://me:hush42@there"}, tags={"error": "at http://me:hush42@there"})
     ((header, _),) = sink.left("sqlite:///x.db")
     assert header.params == {"store": "http://there"}
-    assert header.tags == {"of": "http://there", "error": "at http://there"}
+    assert header.tags | header.new_tags == {"of": "http://there", "error": "at http://there"}
 
 
 def test_more_parameters_and_tags_than_one_request_takes_are_all_written(client: MlflowClient) -> None:
