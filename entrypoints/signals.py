@@ -1,23 +1,22 @@
 """A signal that asks a command to end: heeded from its first line on, and its runs are marked KILLED in any case.
 
-This module imports nothing heavy: the modules of a command take seconds to import, and a signal may come meanwhile.
+The modules of a command take seconds to import, and a signal may come meanwhile. This one imports next to nothing.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from types import FrameType
-from typing import Any
 
+Handler = Callable[[int, FrameType | None], None]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STARTED_BY = os.getppid()  # the process of ``mlflow run``, as long as it lives
 
 
-def heed(handler: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Any]:
+def heed(handler: Handler) -> dict[signal.Signals, Handler | int | None]:
     """Have a handler called at each signal and return those before. SIGHUP stays ignored if it was, as by ``nohup``."""
     heeded = [each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]
     return {each: signal.signal(each, handler) for each in heeded}
@@ -44,10 +43,6 @@ def end_at_once() -> None:
 
 def mark_killed(run_ids: Iterable[str]) -> int:
     """Start a process that marks these runs once this one and ``mlflow run`` have ended, however; return its id."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "entrypoints.killed", str(os.getpid()), str(STARTED_BY), *run_ids],
-        start_new_session=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ).pid
+    command = [sys.executable, "-m", "entrypoints.killed", str(os.getpid()), str(STARTED_BY), *run_ids]
+    nowhere = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1, 2)]
+    return os.posix_spawn(sys.executable, command, os.environ, file_actions=nowhere, setsid=True)
