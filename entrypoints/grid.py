@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator
+import random
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from entrypoints.settings import SHARED, StudySettings
 from entrypoints.splits import Split
 
 DEFAULT_SAMPLES = 20
+MAX_TRIALS = 100_000
+_MAX_INT64 = 2**63 - 1
 _DRAWS = 10  # tries for each sample: distributions of few values repeat themselves
 _TAKEN = ("algorithm", "batch_size", *SHARED)
 
@@ -40,10 +42,7 @@ def configurations(
     sizes = _batch_sizes(settings, split)
     spaces = [{"algorithm": [each.name], "batch_size": sizes, **_space(settings, each)} for each in algorithms]
     _check(settings, algorithms, n_classes)
-    chosen = list(_chosen(settings, spaces))
-    if settings.max_trials and len(chosen) > settings.max_trials:
-        places = np.random.default_rng(settings.seed).choice(len(chosen), settings.max_trials, replace=False)
-        chosen = [chosen[place] for place in sorted(places)]
+    chosen = _drawn(settings, spaces) if settings.search == "random" else _listed(settings, spaces)
     return [
         Configuration(
             algorithm=values.pop("algorithm"),
@@ -132,21 +131,70 @@ def _tried_out(space: Space) -> Iterator[dict[str, Any]]:
         yield from ({**first, name: value} for value in values[1:])
 
 
-def _chosen(settings: StudySettings, spaces: list[Space]) -> Iterator[dict[str, Any]]:
-    if settings.search == "grid":
-        for space in spaces:
-            yield from (dict(zip(space, values, strict=True)) for values in itertools.product(*space.values()))
-        return
+def _listed(settings: StudySettings, spaces: list[Space]) -> list[dict[str, Any]]:
+    """The whole grid, or ``max_trials`` of it, in its order."""
+    total = sum(map(_size, spaces))
+    if settings.max_trials and total > settings.max_trials:
+        places: Iterable[int] = sorted(_places(total, settings.max_trials, settings.seed))
+    elif total <= MAX_TRIALS:
+        places = range(total)
+    else:
+        raise UserError(
+            f"search=grid: there are {total} combinations, and at most {MAX_TRIALS} are tried; list fewer values, set "
+            "max_trials, or add search=random"
+        )
+    return [_combination(spaces, place) for place in places]
+
+
+def _drawn(settings: StudySettings, spaces: list[Space]) -> list[dict[str, Any]]:
+    """As many distinct combinations as are asked for, as far as there are as many."""
     samples = settings.samples or DEFAULT_SAMPLES
     draws = samples * _DRAWS
     if not any(is_distribution(values) for space in spaces for values in space.values()):
-        draws = min(samples, sum(math.prod(len(values) for values in space.values()) for space in spaces))
+        total = sum(map(_size, spaces))
+        if total > _MAX_INT64:  # which scikit-learn cannot count
+            drawn = [_combination(spaces, place) for place in _places(total, samples, settings.seed)]
+            return _limited(drawn, settings)
+        draws = min(samples, total)
     names = dict.fromkeys(name for space in spaces for name in space)  # the sampler sorts them
     distinct: dict[str, dict[str, Any]] = {}
-    for drawn in ParameterSampler(spaces, draws, random_state=settings.seed):
-        values = {name: drawn[name] for name in names if name in drawn}
+    for sampled in ParameterSampler(spaces, draws, random_state=settings.seed):
+        values = {name: sampled[name] for name in names if name in sampled}
         values = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
         distinct.setdefault(repr(values), values)
         if len(distinct) == samples:
             break
-    yield from distinct.values()
+    return _limited(list(distinct.values()), settings)
+
+
+def _limited(drawn: list[dict[str, Any]], settings: StudySettings) -> list[dict[str, Any]]:
+    if not settings.max_trials or len(drawn) <= settings.max_trials:
+        return drawn
+    return [drawn[place] for place in sorted(_places(len(drawn), settings.max_trials, settings.seed))]
+
+
+def _size(space: Space) -> int:
+    return math.prod(len(values) for values in space.values())
+
+
+def _places(total: int, number: int, seed: int) -> list[int]:
+    """Distinct places below a total, drawn at random; the total may be beyond any integer of numpy."""
+    if total <= _MAX_INT64:
+        return [int(place) for place in np.random.default_rng(seed).choice(total, number, replace=False)]
+    draw, places = random.Random(seed), dict[int, None]()
+    while len(places) < number:
+        places[draw.randrange(total)] = None
+    return list(places)
+
+
+def _combination(spaces: list[Space], place: int) -> dict[str, Any]:
+    """That of a place in the whole grid: one space after the other, the last hyperparameter varying fastest."""
+    for space in spaces:
+        if place < (size := _size(space)):
+            break
+        place -= size
+    chosen = {}
+    for name, values in reversed(space.items()):
+        place, digit = divmod(place, len(values))
+        chosen[name] = values[digit]
+    return {name: chosen[name] for name in space}

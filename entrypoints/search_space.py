@@ -31,8 +31,22 @@ _LARGEST_KB = 100
 _SHOWN = 100  # characters of what was given
 
 
+class _AliasError(Exception):
+    """A file uses an alias; the text says which and where."""
+
+
 class _Yaml(yaml.SafeLoader):
-    """YAML as people write it: 1e-5 is a number, which PyYAML takes for text because it has no point."""
+    """YAML as people write it: 1e-5 is a number, which PyYAML takes for text because it has no point.
+
+    Without aliases, by which a few lines stand for more values than memory holds.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """The next value of the file."""
+        if self.check_event(yaml.AliasEvent):
+            alias = self.peek_event()
+            raise _AliasError(f"the alias *{alias.anchor} at line {alias.start_mark.line + 1}")
+        return super().compose_node(parent, index)
 
 
 _Yaml.add_implicit_resolver(
@@ -53,10 +67,13 @@ def parse(text: str, folder: Path) -> Space:
     Raises:
         UserError: it is neither.
     """
-    content = _json(text) if text.lstrip().startswith("{") else _file(text, folder)
-    if not isinstance(content, Mapping) or not content:
-        raise _wrong(text, "it names no hyperparameter")
-    return {str(name): _values(text, str(name), given) for name, given in content.items()}
+    try:
+        content = _json(text) if text.lstrip().startswith("{") else _file(text, folder)
+        if not isinstance(content, Mapping) or not content:
+            raise _wrong(text, "it names no hyperparameter")
+        return {str(name): _values(text, str(name), given) for name, given in content.items()}
+    except RecursionError:
+        raise _wrong(text, "its lists are nested too deeply") from None
 
 
 def described(space: Space) -> dict[str, Any]:
@@ -74,6 +91,8 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise _wrong(text, f"it is no JSON: {error.msg} at character {error.pos + 1}") from None
+    except ValueError as error:  # Python reads no number of more than 4300 digits
+        raise _wrong(text, f"a number in it cannot be read ({one_line(error)})") from None
 
 
 def _file(text: str, folder: Path) -> Any:
@@ -82,12 +101,18 @@ def _file(text: str, folder: Path) -> Any:
         if path.stat().st_size > _LARGEST_KB * 1000:
             raise _wrong(text, f"the file is larger than {_LARGEST_KB} KB")
         return yaml.load(path.read_text(encoding="utf-8"), _Yaml)
+    except RecursionError:
+        raise
     except (OSError, RuntimeError) as error:  # RuntimeError: nobody has the home folder that ~ names
         why = error.strerror if isinstance(error, OSError) else one_line(error)
         raise _wrong(text, f"it is neither a JSON object nor the path of a file ({why})") from None
+    except _AliasError as error:
+        raise _wrong(text, f"the file uses {error}, and aliases are not allowed") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
         raise _wrong(text, "the file is no YAML" + (f": see line {where.line + 1}" if where else "")) from None
+    except ValueError as error:  # a 31st of February, a number of more than 4300 digits
+        raise _wrong(text, f"a value in the file cannot be read ({one_line(error)})") from None
 
 
 def _values(text: str, name: str, given: Any) -> Values:

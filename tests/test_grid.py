@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -161,6 +163,65 @@ def test_max_trials_keeps_some_of_the_grid_in_its_order() -> None:
     assert len(some) == 15
     assert places == sorted(places)
     assert max(places) > 96 > min(places)
+
+
+SGD = "sklearn.linear_model.SGDClassifier"
+SHARES = ("alpha", "l1_ratio", "epsilon", "eta0", "power_t", "validation_fraction", "tol")
+COUNTS = ("max_iter", "n_iter_no_change", "random_state", "average")
+
+
+def _values(number: int) -> dict[str, list[Any]]:
+    """As many values of each of eleven hyperparameters."""
+    shares, counts = [(place + 0.5) / number for place in range(number)], [*range(1, number + 1)]
+    return dict.fromkeys(SHARES, shares) | dict.fromkeys(COUNTS, counts)
+
+
+TENS = _values(10)
+TEN_SIZES = tuple(range(2, 12))
+
+
+def _memory_of(make: Callable[[], list[Configuration]]) -> tuple[list[Configuration], float]:
+    """What is made, and the most megabytes of Python's that this took beyond those before."""
+    tracemalloc.start()
+    try:
+        return make(), tracemalloc.get_traced_memory()[1] / 1e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("digits", [5, 12], ids=["hundred-thousand", "million-million"])
+def test_max_trials_of_a_large_grid_takes_no_memory_for_the_rest(digits: int) -> None:
+    """Only the chosen combinations are made."""
+    space = dict([*TENS.items()][: digits - 1])
+    tried, megabytes = _memory_of(lambda: _own(space, algorithm=SGD, batch_sizes=TEN_SIZES, max_trials=10))
+    assert len(tried) == _distinct(tried) == 10
+    assert all(value in space[name] for each in tried for name, value in each.hyperparameters.items())
+    assert megabytes < 10
+
+
+def test_chosen_trials_of_a_large_grid_take_all_values_of_each_hyperparameter() -> None:
+    """The first as well as the last."""
+    tried = _own(TENS, algorithm=SGD, batch_sizes=TEN_SIZES, max_trials=200)
+    assert {len({each.hyperparameters[name] for each in tried}) for name in TENS} == {10}
+    assert {each.batch_size for each in tried} == set(TEN_SIZES)
+
+
+def test_random_search_of_more_combinations_than_an_integer_counts() -> None:
+    """Distinct ones, the same for the same seed."""
+    of: dict[str, Any] = {"algorithm": SGD, "search": "random", "samples": 7, "batch_sizes": tuple(range(2, 402))}
+    first, again, other = (_own(_values(40), seed=seed, **of) for seed in (3, 3, 4))
+    assert len(first) == _distinct(first) == 7
+    assert first == again != other
+
+
+def test_grid_of_too_many_combinations_is_refused_in_one_sentence() -> None:
+    """It says how many there are, how many may be, and what to do."""
+    with pytest.raises(UserError) as raised:
+        _tried(algorithm="svm", batch_sizes=(16,), learning_rates=(0.1,), alphas=tuple(map(float, range(100_001))))
+    assert raised.value.message == (
+        "search=grid: there are 100001 combinations, and at most 100000 are tried; list fewer values, set max_trials, "
+        "or add search=random"
+    )
 
 
 @pytest.mark.parametrize("max_trials", [0, 192, 1000], ids=["no-limit", "exact", "above"])

@@ -160,6 +160,10 @@ def folder(tmp_path: Path) -> Path:
         "latin.yaml": "alpha: [é]".encode("latin-1"),
         "table.parquet": b"PAR1\x00\x01",
         "large.yaml": b"alpha: 1\n".ljust(100_001, b"#"),
+        "alias.yaml": b"a: &a [1, 2]\nb: *a\n",
+        "deep.yaml": b"alpha: " + b"[" * 20_000,
+        "digits.yaml": b"alpha: " + b"9" * 5000,
+        "date.yaml": b"alpha: 2020-02-31",
     }.items():
         (tmp_path / name).write_bytes(content)
     return tmp_path
@@ -186,6 +190,10 @@ def folder(tmp_path: Path) -> Path:
         pytest.param("list.yaml", "it names no hyperparameter", id="list-in-a-file"),
         pytest.param("empty.yaml", "it names no hyperparameter", id="empty-file"),
         pytest.param("large.yaml", "the file is larger than 100 KB", id="large-file"),
+        pytest.param("alias.yaml", "the file uses the alias *a at line 2, and aliases are not allowed", id="alias"),
+        pytest.param("deep.yaml", "its lists are nested too deeply", id="deep-file"),
+        pytest.param("digits.yaml", "a value in the file cannot be read (Exceeds the limit", id="digits-in-a-file"),
+        pytest.param("date.yaml", "a value in the file cannot be read (day", id="no-date"),
     ],
 )
 def test_text_that_is_no_grid_is_refused_in_one_sentence(folder: Path, text: str, why: str) -> None:
@@ -199,6 +207,31 @@ def test_text_that_is_no_grid_is_refused_in_one_sentence(folder: Path, text: str
     assert ENDS in rest
     assert len(message) < 400
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        pytest.param("[" * 100_000, "its lists are nested too deeply", id="depth"),
+        pytest.param("9" * 5000, "a number in it cannot be read (Exceeds the limit", id="digits"),
+    ],
+)
+def test_json_that_python_cannot_read_is_refused_in_one_sentence(values: str, why: str) -> None:
+    """What was given is shortened."""
+    with pytest.raises(UserError) as raised:
+        parse(f'{{"alpha": {values}', Path())
+    assert f" ...: {why}" in raised.value.message
+    assert ENDS in raised.value.message
+    assert len(raised.value.message) < 500
+
+
+def test_file_whose_aliases_stand_for_a_thousand_million_values_is_refused_at_once(tmp_path: Path) -> None:
+    """Each line of it stands for ten times the one before."""
+    lines = ["a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
+    (tmp_path / "grid.yaml").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=r"the file uses the alias \*a0 at line 2"):
+        parse("grid.yaml", tmp_path)
 
 
 def test_space_is_described_by_what_it_was_made_of() -> None:
