@@ -33,15 +33,23 @@ REPORT_EVERY_S = 0.2
 Emit = Callable[..., None]
 
 
+class TooLargeError(Exception):
+    """More bytes arrived than are allowed."""
+
+
 class Limits:
-    """Time limits on every request of this process, and what it received so far.
+    """Limits on the time of every request of this process and on the bytes of all, and what it received so far.
 
     A request ends with an error if connecting, or waiting for the next bytes, takes longer than ``timeout_s``, or if
-    in a period of that length fewer than ``least_bytes_per_s`` arrive. Nothing is tried again.
+    in a period of that length fewer than ``least_bytes_per_s`` arrive, or once all have brought more than
+    ``max_bytes``. Nothing is tried again.
     """
 
-    def __init__(self, timeout_s: float, emit: Emit, least_bytes_per_s: float = LEAST_BYTES_PER_S) -> None:
+    def __init__(
+        self, timeout_s: float, max_bytes: int, emit: Emit, least_bytes_per_s: float = LEAST_BYTES_PER_S
+    ) -> None:
         self.timeout_s = timeout_s
+        self.max_bytes = max_bytes
         self.last_path = ""
         self._emit = emit
         self._least = least_bytes_per_s * timeout_s
@@ -78,6 +86,8 @@ class Limits:
         now = time.monotonic()
         self._total += received
         self._period_bytes += received
+        if self._total > self.max_bytes:
+            raise TooLargeError
         if now - self._reported >= REPORT_EVERY_S:
             self._reported = now
             self._emit(bytes=self._total)
@@ -137,6 +147,8 @@ def _clause(error: BaseException, limits: Limits) -> str:
         return "the server's answer is not what OpenML sends"
     if any(isinstance(cause, urllib3.exceptions.NewConnectionError) for cause in causes):
         return "the server cannot be reached"
+    if any(isinstance(cause, TooLargeError) for cause in causes):
+        return f"it is larger than {limits.max_bytes / 1e6:g} MB"
     if any("too slow" in str(cause) for cause in causes):
         return f"fewer than {LEAST_BYTES_PER_S:.0f} bytes per second arrived"
     if any(isinstance(cause, TimeoutError | requests.Timeout | urllib3.exceptions.TimeoutError) for cause in causes):
@@ -168,7 +180,7 @@ def main() -> None:
         os.write(output, json.dumps(message).encode() + b"\n")
 
     folder = Path(request["folder"])
-    limits = Limits(request["timeout_s"], emit)
+    limits = Limits(request["timeout_s"], request["max_bytes"], emit)
     limits.apply()
     try:
         emit(**fetch(request["openml_id"], request["server"], folder, limits))

@@ -28,6 +28,7 @@ from entrypoints.tables import shorten
 
 SERVER = "https://www.openml.org/api/v1/xml"
 TIMEOUT_S = 6.0
+MAX_BYTES = 4_000_000_000
 START_LIMIT_S = 60.0  # until the openml package is imported
 ECHO_EVERY_S = 4.0
 ROOT = Path(__file__).parent.parent
@@ -73,13 +74,15 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
 class OpenML:
     """An OpenML server and the master copies of what it was asked for.
 
-    ``timeout_s`` bounds each connection attempt, each silence of the server, and each period in which it is too slow.
-    ``echo_every_s`` parts the lines that show a download's progress; ``program`` is what downloads.
+    ``timeout_s`` bounds each connection attempt, each silence of the server, and each period in which it is too slow;
+    ``max_bytes`` bounds all that a download receives. ``echo_every_s`` parts the lines that show its progress;
+    ``program`` is what downloads.
     """
 
     server: str
     cache: Path
     timeout_s: float = TIMEOUT_S
+    max_bytes: int = MAX_BYTES
     echo_every_s: float = ECHO_EVERY_S
     program: tuple[str, ...] = PROGRAM
 
@@ -153,6 +156,7 @@ class OpenML:
                 "server": self.server,
                 "folder": folder,
                 "timeout_s": self.timeout_s,
+                "max_bytes": self.max_bytes,
             }
             answer = self._run(request, Path(folder), lambda after: echo(f"{title}: {after}"))
             if "error" in answer:

@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from entrypoints import datasets
+from entrypoints.errors import say
 from entrypoints.options import dataset_options, own_target
 from entrypoints.prepared import Request, store
 from entrypoints.runs import RecordedCommand, recorded_run
@@ -36,7 +37,7 @@ def prepare(dataset: str, target: str, max_rows: int, folds: int, seed: int) -> 
         finally:
             workers.stop()
         summary.log_dataset(run, table)
-        click.echo(f"Data: {summary.data_line(data, run.run_id, reused=False)}")
+        say(f"Data: {summary.data_line(data, run.run_id, reused=False)}")
 
 
 if __name__ == "__main__":

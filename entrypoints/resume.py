@@ -14,7 +14,7 @@ from mlflow.entities import LifecycleStage, Run
 from mlflow.exceptions import MlflowException
 
 from entrypoints import journal
-from entrypoints.errors import UserError
+from entrypoints.errors import UserError, say
 from entrypoints.links import run_view
 from entrypoints.runs import KIND, RecordedRun, continued_run, recorded_run
 from entrypoints.settings import Limits, StudySettings
@@ -64,7 +64,7 @@ def resume_study(command: str, run_id: str, options: dict[str, object]) -> None:
             f"{goes_on} were begun and keep their runs, {left - goes_on} are new"
         )
         _introduce(run, found, says)
-        click.echo(f"Study: {found.info.run_name} in run {run_id} goes on; {says}")
+        say(f"Study: {found.info.run_name} in run {run_id} goes on; {says}")
         with continued_run(run, run_id) as continued:
             study.run_study(continued, plan, done)
 

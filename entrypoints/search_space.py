@@ -44,7 +44,7 @@ class _Yaml(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         """The next value of the file."""
         if self.check_event(yaml.AliasEvent):
-            alias = self.peek_event()
+            alias: Any = self.peek_event()  # type: ignore[no-untyped-call]
             raise _AliasError(f"the alias *{alias.anchor} at line {alias.start_mark.line + 1}")
         return super().compose_node(parent, index)
 

@@ -30,7 +30,7 @@ from entrypoints import (
 )
 from entrypoints.configuration import Configuration
 from entrypoints.earlier import NOTHING, Earlier
-from entrypoints.errors import UserError
+from entrypoints.errors import UserError, say
 from entrypoints.forecast import Forecast, forecast, search_seconds
 from entrypoints.grid import configurations, run_name
 from entrypoints.losses import score_name
@@ -120,7 +120,7 @@ def run_study(run: RecordedRun, plan: Plan, earlier: Earlier = NOTHING) -> None:
         run.client.set_tag(run.run_id, "sysmetrics.dataset", settings.dataset)
         run.client.set_tag(run.run_id, full_study.STUDY_KEY, full_study.study_key(settings, data))
         run.client.set_tag(run.run_id, full_study.SEARCHED, json.dumps(full_study.searched_names(trials)))
-        click.echo(f"Data: {summary.data_line(data, prepare_run_id, reused)}")
+        say(f"Data: {summary.data_line(data, prepare_run_id, reused)}")
         stages.end("data")
         ray_up.result()
         with cluster.workers_can(plan.cluster):

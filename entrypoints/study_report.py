@@ -11,6 +11,7 @@ import mlflow
 
 from entrypoints import costs, figures
 from entrypoints.answers import description, in_short, shown
+from entrypoints.errors import say
 from entrypoints.findings import Findings, findings, records
 from entrypoints.links import how_to_open, run_view
 from entrypoints.progress import Stages
@@ -30,7 +31,7 @@ def write_report(run: RecordedRun, studies: Sequence[Study]) -> None:
         studies: the one that the report is about, then those with limits that it is compared with.
     """
     stages = Stages(run.start)
-    click.echo(f"Report on {', '.join(f'{each.name} ({len(each.trials)} trials, {each.run_id})' for each in studies)}")
+    say(f"Report on {', '.join(f'{each.name} ({len(each.trials)} trials, {each.run_id})' for each in studies)}")
     stages.end("studies")
     found = findings(run.client, studies)
     for name, table in found.tables.items():

@@ -7,9 +7,10 @@ from collections import Counter
 from statistics import median
 from typing import Any
 
+import click
 import mlflow
 import pandas as pd
-from mlflow.data.pandas_dataset import from_pandas
+from mlflow.data.pandas_dataset import PandasDataset, from_pandas
 from mlflow.exceptions import MlflowException
 
 from entrypoints.limits_summary import Outcome
@@ -24,13 +25,26 @@ from entrypoints.tables import Table
 
 TOP = 5
 INPUT_ATTEMPTS = 3
+SCHEMA_CHARACTERS = 1_048_575  # the most that MLflow stores
 COMPARED = ("mean_step_time_ms", "training_time_s", "peak_memory_mb", "cpu_percent", "inference_latency_ms")
 
 
+class _WithoutSchema(PandasDataset):
+    """A table as MLflow records it, but for the list of its columns."""
+
+    @property
+    def schema(self) -> None:
+        """Nothing."""
+        return
+
+
 def log_dataset(run: RecordedRun, table: Table) -> None:
-    """Record the dataset as an input of the study's run."""
+    """Record the dataset as an input of the study's run, without the schema of columns if that is too long for it."""
     source = f"https://www.openml.org/d/{table.openml_id}" if table.openml_id else table.source
     dataset = from_pandas(table.frame, source=source, targets=table.target, name=table.name)
+    if len(dataset.to_dict()["schema"]) > SCHEMA_CHARACTERS:
+        click.echo(f"The dataset's {table.frame.shape[1]} columns are too many for MLflow's record of its schema")
+        dataset = _WithoutSchema(table.frame, dataset.source, table.target, dataset.name, dataset.digest)
     for attempts_left in reversed(range(INPUT_ATTEMPTS)):
         try:
             mlflow.log_input(dataset, context="training")

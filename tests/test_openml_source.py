@@ -128,6 +128,15 @@ def test_the_four_datasets_load_and_load_again_without_a_request(
         assert first.digest == load(first.name).digest
 
 
+@pytest.mark.parametrize("parquet", [True, False], ids=["parquet", "arff"])
+def test_download_ends_at_the_limit_of_bytes(server: OpenMLServer, openml: OpenML, parquet: bool) -> None:
+    """A server cannot fill the disk; the sentence says how much is allowed."""
+    numbers = np.random.default_rng(0).normal(size=(20_000, 8))
+    server.publish(63, "large", pd.DataFrame(numbers, columns=list("abcdefgh")), "a", parquet=parquet)
+    with pytest.raises(DownloadError, match=r"^it is larger than 0\.5 MB$"):
+        dataclasses.replace(openml, max_bytes=500_000).download(63, echo=lambda line: None)
+
+
 def test_both_formats_of_any_table_give_the_same_content(server: OpenMLServer, openml: OpenML) -> None:
     """Categories, truth values and missing values are the same from ARFF and Parquet; so are target and licence."""
     server.publish(61, "small", _small(), "label", licence="CC0", ignored=("number",))

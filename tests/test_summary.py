@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
@@ -22,6 +24,7 @@ from entrypoints.progress import Progress
 from entrypoints.record import Record, TrialRecord
 from entrypoints.runs import RecordedRun
 from entrypoints.stopping import Ending
+from entrypoints.tables import Table
 from mlflow_sysmetrics.criteria import Stop
 
 RUN = RecordedRun(MlflowClient("sqlite://"), "abc123", "7", {}, 0.0)
@@ -235,6 +238,19 @@ def test_dataset_that_another_study_records_at_the_same_time_is_recorded(
     monkeypatch.setattr(mlflow, "log_input", refuse_once)
     summary.log_dataset(summarised, datasets.load("red_wine"))
     assert taken == ["red_wine", "red_wine"]
+
+
+def test_dataset_of_more_columns_than_mlflow_lists_is_recorded_without_the_list(
+    summarised: RecordedRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its name, digest and size; the terminal says what is not there."""
+    wide = pd.DataFrame(np.zeros((3, 20_001)), columns=[f"measurement {place}" for place in range(20_001)])
+    table = Table("wide", wide.assign(y=[1.0, 2.0, 3.0]), "y", "regression", "file", None, "none")
+    summary.log_dataset(summarised, table)
+    inputs = summarised.client.get_run(summarised.run_id).inputs.dataset_inputs
+    (dataset,) = [each.dataset for each in inputs if each.dataset.name == "wide"]
+    assert (dataset.schema, json.loads(dataset.profile)["num_rows"]) == (None, 3)
+    assert capsys.readouterr().out == "The dataset's 20002 columns are too many for MLflow's record of its schema\n"
 
 
 def test_study_run_holds_its_own_summary(summarised: RecordedRun) -> None:
