@@ -10,21 +10,23 @@ import mlflow
 import mlflow.sklearn
 import numpy as np
 import skops.io
-from mlflow.models import infer_signature
-from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from mlflow.models import ModelSignature, infer_signature
+from mlflow.types.schema import AnyType, ColSpec, Schema
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.linear_model import SGDRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from entrypoints import own_modules
+from entrypoints import own_modules, sysmetrics_raw_rows
 from entrypoints.configuration import Configuration
 from entrypoints.cross_validation import Fold
 from entrypoints.errors import UserError
 from entrypoints.losses import score_name
 from entrypoints.prepared import Prepared
-from entrypoints.preprocessing import Preprocessing, transformer
+from entrypoints.preprocessing import Preprocessing, fill_and_scale, transformer
 from entrypoints.runs import RecordedRun
 from entrypoints.splits import Scaling
+from entrypoints.sysmetrics_raw_rows import RawRows
 
 MODEL_NAME = "model"
 REQUIREMENTS = ("scikit-learn", "numpy", "scipy", "pandas")
@@ -65,23 +67,42 @@ def refit(configuration: Configuration, data: Prepared) -> BestModel:
 
 
 def log(run: RecordedRun, best: BestModel, data: Prepared) -> None:
-    """Log the pipeline to the study's run with signature and input example: ``mlflow.pyfunc.load_model`` serves it."""
+    """Log the model to the study's run with signature and input example: ``mlflow.pyfunc.load_model`` serves it."""
+    model = raw_rows_model(best, data)
     example = data.frame(data.split.train[:5])
     module = type(_trained(best.pipeline)).__module__.partition(".")[0]
     packages = packages_distributions().get(module, [])
-    storage = _storage(best.pipeline)
+    storage = _storage(model)
     required = dict.fromkeys([*REQUIREMENTS, storage["serialization_format"], *packages])
     mlflow.sklearn.log_model(
-        best.pipeline,
+        model,
         name=MODEL_NAME,
-        signature=infer_signature(example, best.pipeline.predict(example)),
+        signature=_signature(data, model.predict(example)),
         input_example=example,
         # Named here: inferring them starts a process that loads the model, which takes longer than the refit.
         pip_requirements=[f"{name}=={version(name)}" for name in required],
         # Modules that belong to no package go with the model.
-        code_paths=None if packages else [str(path) for path in own_modules.sources(f"{module}.")],
+        code_paths=[sysmetrics_raw_rows.__file__, *([] if packages else map(str, own_modules.sources(f"{module}.")))],
         **storage,
     )
+
+
+def raw_rows_model(best: BestModel, data: Prepared) -> RawRows:
+    """The best model for rows as they are in the user's file, with the classes as they are there."""
+    classes = {label: data.class_values.get(label, label) for label in data.classes}
+    return RawRows(best.pipeline, list(data.feature_names), list(data.categories), classes)
+
+
+def _signature(data: Prepared, predicted: Any) -> ModelSignature:
+    """Columns of any type, since a typed one refuses what pandas makes of another part of the same file.
+
+    For a column of whole numbers pandas takes integers, or floats if one is missing; MLflow converts neither into the
+    other, and nothing into text. None is required here: the model itself says in one sentence which are missing, where
+    MLflow's error repeats all rows and columns.
+    """
+    anything: Any = AnyType
+    inputs = [ColSpec(anything(), name, required=False) for name in data.feature_names]
+    return ModelSignature(inputs=Schema([*inputs]), outputs=infer_signature(None, predicted).outputs)
 
 
 def _in_units_of_target(estimator: Any, scaling: Scaling) -> Any:
@@ -103,10 +124,10 @@ def _trained(pipeline: Pipeline) -> Any:
     return last.regressor_ if isinstance(last, TransformedTargetRegressor) else last
 
 
-def _storage(pipeline: Pipeline) -> dict[str, Any]:
-    """How MLflow is to store a pipeline: with skops, which runs no code that a file holds, or else pickled."""
+def _storage(model: RawRows) -> dict[str, Any]:
+    """How MLflow is to store a model: with skops, which runs no code that a file holds, or else pickled."""
     try:
-        stored = skops.io.dumps(pipeline)
+        stored = skops.io.dumps(model)
         # What skops does not know is safe all the same: it was made here.
         trusted = skops.io.get_untrusted_types(data=stored)
         skops.io.loads(stored, trusted=trusted)
@@ -115,15 +136,16 @@ def _storage(pipeline: Pipeline) -> dict[str, Any]:
     return {"serialization_format": "skops", "skops_trusted_types": trusted}
 
 
-def _fitted_transformer(preprocessing: Preprocessing, data: Prepared) -> StandardScaler | ColumnTransformer:
+def _fitted_transformer(preprocessing: Preprocessing, data: Prepared) -> Any:
     """The preprocessing that was trained with, as scikit-learn's own."""
     if data.categories or preprocessing.has_missing:
         numeric = [name for name in data.feature_names if name not in data.categories]
         return transformer(numeric, list(data.categories)).fit(data.frame(data.split.train))
     # A large table of numbers is not copied to fit it again: what is known already is put in.
-    scaler = StandardScaler()
-    scaler.fit(data.frame(data.split.train[:2]))  # sets what scikit-learn checks: the names and number of columns
-    scaling = preprocessing.scaling
-    scaler.mean_, scaler.scale_, scaler.var_ = scaling.mean, scaling.scale, scaling.scale**2
+    scaling, few = preprocessing.scaling, data.frame(data.split.train[:2])
+    fitted = fill_and_scale().fit(few)  # sets what scikit-learn checks: the names and number of columns
+    imputer, scaler = fitted[0], fitted[-1]
+    imputer.statistics_ = scaler.mean_ = scaling.mean  # numbers may be missing in the rows to predict alone
+    scaler.scale_, scaler.var_ = scaling.scale, scaling.scale**2
     scaler.n_samples_seen_ = len(data.split.train)
-    return scaler
+    return fitted

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from entrypoints.errors import UserError
-from entrypoints.tables import Task, categorical, is_numeric, labels, numbers, shorten
+from entrypoints.sysmetrics_raw_rows import is_numeric, numbers, own_values
+from entrypoints.tables import Task, categorical, labels, shorten
 
 Echo = Callable[[str], None]
 
@@ -40,9 +41,7 @@ def _canonical(column: pd.Series[Any]) -> Any:
     if column.dtype == object:
         kind = pd.api.types.infer_dtype(column, skipna=True)
         if kind in (*_NUMBERS, "empty"):
-            column = pd.Series([np.nan if pd.isna(value) else float(value) for value in column], dtype=np.float64)
-        elif kind != "string":
-            column = column.map(str, na_action="ignore")  # a list in a cell could not be compared
+            column = pd.Series(numbers(column))
     elif column.isna().all():
         column = pd.Series(np.nan, index=column.index, dtype=np.float64)
     if not is_numeric(column.dtype):
@@ -54,10 +53,18 @@ def _canonical(column: pd.Series[Any]) -> Any:
         return values.astype(np.uint8) if in_range and not np.mod(values, 1).any() else values
 
 
+class Cleaned(NamedTuple):
+    """What a ``Table`` is made of: the frame, the target last, its task, and the file's own values of its labels."""
+
+    frame: pd.DataFrame
+    task: Task
+    class_values: dict[str, Any]
+
+
 def clean(
     frame: pd.DataFrame, target: str | None, *, what: str, echo: Echo, task: Task | None = None, keep_all: bool = False
-) -> tuple[pd.DataFrame, Task]:
-    """Return the frame of a ``Table``, the target last, and the task of the target.
+) -> Cleaned:
+    """Return what a ``Table`` is made of.
 
     Rows without a target are left out. So are, unless ``keep_all``, features that tell nothing: empty or constant
     ones, and texts with more than 1000 categories. ``echo`` gets a line for each of these. A given ``task`` stands;
@@ -69,6 +76,7 @@ def clean(
     names = [str(name).strip() for name in frame.columns]
     _check_names(names, what)
     target = _check_target(target, names, what)
+    given = frame.iloc[:, names.index(target)]
     frame = canonical(frame)
     missing = frame[target].isna()
     if missing.any():
@@ -89,7 +97,7 @@ def clean(
         bytes_ = features.columns[features.dtypes == np.uint8]
         features = features.astype(dict.fromkeys(bytes_, np.float64))
     features[target] = y
-    return features, task
+    return Cleaned(features, task, own_values(given) if task == "classification" else {})
 
 
 def task_of(target: pd.Series[Any]) -> Task:

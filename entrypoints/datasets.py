@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import pandas as pd
 
 from entrypoints import table_files
-from entrypoints.cleaning import Echo, clean, closest
-from entrypoints.errors import UserError
+from entrypoints.cleaning import Cleaned, Echo, clean, closest
+from entrypoints.errors import UserError, say
 from entrypoints.openml_source import DownloadError, OpenML, Raw, UnknownIdError
 from entrypoints.tables import Facts, Table, Task
 from entrypoints.wave_energy import without_converters
@@ -119,7 +118,7 @@ def load(
     folder: Path = DATA,
     known: Mapping[str, Known] = KNOWN,
     source: OpenML | None = None,
-    echo: Echo = click.echo,
+    echo: Echo = say,
 ) -> Table:
     """Return the table of that name, checked, with a line to ``echo`` for whatever a user should know.
 
@@ -147,8 +146,8 @@ def load(
             return _known_from_openml(name, names[0], known[names[0]], target, folder, source, echo)
         return _other_from_openml(name, openml_id, target, source, echo)
     if table_files.is_path(name):
-        frame, task = clean(table_files.read(name, echo=echo), target, what=f"dataset={name}", echo=echo)
-        return Table(table_files.stem(Path(name)), frame, _last(frame), task, "file", None, "not stated")
+        cleaned = clean(table_files.read(name, echo=echo), target, what=f"dataset={name}", echo=echo)
+        return _table(table_files.stem(Path(name)), cleaned, "file", None, "not stated")
     raise UserError(_unknown(name, known))
 
 
@@ -196,11 +195,10 @@ def _agreeing(name: str, expected: Known, raw: Raw, source: str) -> Table:
     target = expected.facts.columns[-1] if expected.facts.columns else raw.about.target
     try:
         frame = expected.prepare(raw.frame, target)
-        frame, task = clean(frame, target, what=what, echo=_silent, task=expected.task, keep_all=True)
+        cleaned = clean(frame, target, what=what, echo=_silent, task=expected.task, keep_all=True)
     except UserError as error:
         raise ValueError(error.message) from error
-    licence = expected.licence or raw.about.licence
-    table = Table(name, frame, _last(frame), task, source, expected.openml_id, licence)
+    table = _table(name, cleaned, source, expected.openml_id, expected.licence or raw.about.licence)
     if difference := Facts.of(table).difference(expected.facts):
         raise ValueError(f"it is not the known table: {difference}")
     return table
@@ -218,8 +216,8 @@ def _other_from_openml(name: str, openml_id: int, target: str | None, source: Op
         except DownloadError as error:
             raise UserError(_failed(name, source, error)) from error
         source.keep(raw, echo)
-    frame, task = clean(raw.frame, target or raw.about.target, what=f"dataset={name}", echo=echo)
-    return Table(raw.about.name, frame, _last(frame), task, origin, openml_id, raw.about.licence)
+    cleaned = clean(raw.frame, target or raw.about.target, what=f"dataset={name}", echo=echo)
+    return _table(raw.about.name, cleaned, origin, openml_id, raw.about.licence)
 
 
 def _failed(name: str, source: OpenML, error: Exception) -> str:
@@ -231,16 +229,17 @@ def _failed(name: str, source: OpenML, error: Exception) -> str:
     return f"dataset={name}: what {source.host} sent is refused: {error}; give the path of your own copy instead"
 
 
-def _last(frame: pd.DataFrame) -> str:
-    return str(frame.columns[-1])
+def _table(name: str, cleaned: Cleaned, source: str, openml_id: int | None, licence: str) -> Table:
+    target = str(cleaned.frame.columns[-1])
+    return Table(name, cleaned.frame, target, cleaned.task, source, openml_id, licence, cleaned.class_values)
 
 
 def _retarget(table: Table, target: str | None, what: str, echo: Echo) -> Table:
     """The same table, or if another column is the target, what that leaves of it."""
     if target in (None, "", table.target):
         return table
-    frame, task = clean(table.frame, target, what=what, echo=echo)
-    return Table(table.name, frame, _last(frame), task, table.source, table.openml_id, table.licence)
+    cleaned = clean(table.frame, target, what=what, echo=echo)
+    return _table(table.name, cleaned, table.source, table.openml_id, table.licence)
 
 
 def _bundled(name: str, expected: Known, path: Path) -> Table:

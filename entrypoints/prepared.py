@@ -1,6 +1,7 @@
-"""A dataset made ready for a study: stored in the artifacts of a prepare run, found there again, read back.
+"""A dataset made ready for a study: stored in the artifacts of a prepare run, and found there by later studies.
 
 The artifacts are the table as Parquet (written by Ray Data), the row numbers of the split, and what identifies both.
+A study trains on the table and split that it made itself; a run is named as their record only if it holds the same.
 """
 
 from __future__ import annotations
@@ -9,20 +10,20 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Metric, Param, Run, RunTag
-from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 
+from entrypoints.cleaning import one_line
+from entrypoints.errors import say
 from entrypoints.preprocessing import Preprocessing, fit_preprocessing
 from entrypoints.runs import RecordedRun, child_run
 from entrypoints.splits import Split, make_split
@@ -48,7 +49,8 @@ class Prepared:
     """A table, its split and the preprocessing of each fold.
 
     ``X`` (rows, features) holds raw values: uint8 or float64, a category as its place in ``categories``, NaN for
-    missing. ``y`` (rows,) is the raw target, or for classification each label's place in ``classes``.
+    missing. ``y`` (rows,) is the raw target, or for classification each label's place in ``classes``; ``class_values``
+    are those of the table.
     ``preprocessings`` has one entry per fold, fitted on that fold's training rows alone.
     """
 
@@ -58,6 +60,7 @@ class Prepared:
     target: str
     classes: tuple[str, ...]
     categories: dict[str, tuple[str, ...]]
+    class_values: Mapping[str, Any]
     digest: str
     X: NDArray[Any]
     y: NDArray[Any]
@@ -69,11 +72,11 @@ class Prepared:
         return _fit(self.X, self.y, rows, self.task, self.feature_names, self.categories)
 
     def frame(self, rows: NDArray[np.int64]) -> pd.DataFrame:
-        """The raw feature columns of these rows: float64, and text with None for missing where categorical."""
+        """The raw feature columns of these rows: float64, and text with NaN for missing where categorical."""
         frame: pd.DataFrame = pd.DataFrame(self.X[rows].astype(np.float64), columns=list(self.feature_names))
         for name, texts in self.categories.items():
             codes = frame[name].fillna(len(texts)).astype(int)
-            frame[name] = np.array([*texts, None], dtype=object)[codes]
+            frame[name] = np.array([*texts, np.nan], dtype=object)[codes]
         return frame
 
 
@@ -89,6 +92,7 @@ def prepared(table: Table, split: Split) -> Prepared:
         table.target,
         table.classes,
         table.categories,
+        table.class_values,
         table.digest,
         X,
         y,
@@ -144,7 +148,7 @@ def store(client: MlflowClient, run_id: str, table: Table, request: Request) -> 
         "openml_id": table.openml_id,
         "licence": table.licence,
         "digest": table.digest,
-        "split_digest": _digest(split_text),
+        "split_digest": hashlib.sha256(split_text.encode()).hexdigest(),
     }
     with tempfile.TemporaryDirectory() as folder:
         ray.data.DataContext.get_current().enable_progress_bars = False
@@ -191,27 +195,22 @@ def find(client: MlflowClient, experiment_id: str, request: Request, digest: str
     return runs[0] if runs else None
 
 
-def load(client: MlflowClient, run_id: str) -> Prepared:
-    """Read back what ``store`` wrote.
+def check(client: MlflowClient, run_id: str, table: Table, split: Split) -> None:
+    """See that a prepare run holds this table and this split.
 
     Raises:
-        RuntimeError: the artifacts are not there, or not what the prepare run recorded.
+        RuntimeError: it holds something else, or it cannot be read.
     """
     try:
-        folder = Path(download_artifacts(run_id=run_id, tracking_uri=client.tracking_uri))
-        about = json.loads((folder / _ABOUT).read_text())
-        digest, split_digest = about.pop("digest"), about.pop("split_digest")
-        table = Table(frame=pd.read_parquet(folder / _TABLE), **about)
-        split_text = (folder / _SPLIT).read_text()
-        if (table.digest, _digest(split_text)) == (digest, split_digest):
-            return prepared(table, Split.from_json(json.loads(split_text)))
-    except (OSError, ValueError, KeyError, TypeError, MlflowException) as error:
-        raise RuntimeError(f"the artifacts of prepare run {run_id} cannot be read: {error}") from error
-    raise RuntimeError(f"the artifacts of prepare run {run_id} are not what was stored there")
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+        with tempfile.TemporaryDirectory() as target:
+            folder = Path(download_artifacts(run_id=run_id, dst_path=target, tracking_uri=client.tracking_uri))
+            stored = replace(table, frame=pd.read_parquet(folder / _TABLE))
+            stored_split = json.loads((folder / _SPLIT).read_text())
+            same = (stored.digest, stored_split) == (table.digest, split.to_json())
+    except Exception as error:  # whatever files raise that others can write
+        raise RuntimeError(f"the artifacts of prepare run {run_id} cannot be read: {one_line(error)}") from error
+    if not same:
+        raise RuntimeError(f"the artifacts of prepare run {run_id} are not what this study asks for")
 
 
 def obtain(
@@ -224,10 +223,12 @@ def obtain(
     """
     found = find(study.client, study.experiment_id, request, table.digest)
     if found is not None:
+        split = split_for(table, request)
         try:
-            return load(study.client, found.info.run_id), found.info.run_id, True
+            check(study.client, found.info.run_id, table, split)
+            return prepared(table, split), found.info.run_id, True
         except RuntimeError as error:
-            click.echo(f"The dataset is prepared anew: {redacted_text(str(error))}")
+            say(f"The dataset is prepared again: {redacted_text(str(error))}")
     with child_run(study, "prepare", f"prepare {table.name}") as run:
         start_ray()
         return store(study.client, run.run_id, table, request), run.run_id, False

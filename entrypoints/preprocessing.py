@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from entrypoints.splits import Rows, Scaling, fit_scaling
@@ -72,9 +72,13 @@ def fit_preprocessing(
 
 def transformer(numeric: list[str], categorical: list[str]) -> ColumnTransformer:
     """The same preprocessing as scikit-learn's own, unfitted, for a frame with these columns."""
-    fill_and_scale = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler())
     encode = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    return ColumnTransformer([("numeric", fill_and_scale, numeric), ("categorical", encode, categorical)])
+    return ColumnTransformer([("numeric", fill_and_scale(), numeric), ("categorical", encode, categorical)])
+
+
+def fill_and_scale() -> Pipeline:
+    """What ``transformer`` does to numeric columns, unfitted: the mean for what is missing, then standardised."""
+    return make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler())
 
 
 def _codes(column: NDArray[np.float64]) -> NDArray[np.float64]:

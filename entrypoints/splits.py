@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,14 +35,6 @@ class Split:
             "test": self.test.tolist(),
             "train": self.train.tolist(),
         }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, list[Any]]) -> Split:
-        """Return the split that ``to_json`` wrote, with the same rows in the same order."""
-        train = np.array(data["train"], dtype=np.int64)
-        validations = [np.array(rows, dtype=np.int64) for rows in data["folds"]]
-        folds = tuple((train[~np.isin(train, validation)], validation) for validation in validations)
-        return cls(train, np.array(data["test"], dtype=np.int64), folds)
 
 
 def make_split(y: NDArray[Any], *, stratify: bool, folds: int, test_fraction: float = 0.3, seed: int) -> Split:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import resample
+
+from entrypoints.sysmetrics_raw_rows import coded_texts, is_numeric, numbers
 
 Task = Literal["regression", "classification"]
 
@@ -25,8 +27,9 @@ class Table:
 
     ``frame`` has numeric features (float64, or uint8 where every value of the table is a whole number from 0 to 255)
     and categorical ones (text categories), both with missing values, and a complete target: float64 (regression) or
-    text labels (classification). Treat it as read-only: the digest is computed once. ``source`` is "bundled", "cache",
-    "openml" or "file". Raises ValueError if the target is not the last column.
+    text labels (classification). ``class_values`` holds the value that stands in the user's file for a label, such as
+    5 for "5"; where it has none, the label itself does. Treat a table as read-only: the digest is computed once.
+    ``source`` is "bundled", "cache", "openml" or "file". Raises ValueError if the target is not the last column.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Table:
     source: str
     openml_id: int | None
     licence: str
+    class_values: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         columns = [str(column) for column in self.frame.columns]
@@ -127,18 +131,6 @@ class Table:
         return content.hexdigest()
 
 
-def is_numeric(dtype: Any) -> bool:
-    """Whether values of a column's dtype are numbers; booleans are not."""
-    return pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
-
-
-def numbers(column: pd.Series[Any]) -> NDArray[np.float64]:
-    """A new (rows,) float64 array of a numeric column, with the one NaN of numpy for missing, and no negative zero."""
-    values: NDArray[np.float64] = column.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0
-    values[np.isnan(values)] = np.nan
-    return values
-
-
 def labels(column: pd.Series[Any]) -> NDArray[np.str_]:
     """A new (rows,) array of a complete column as text, spelt as ``categorical`` does."""
     found = categorical(column)
@@ -149,25 +141,14 @@ def labels(column: pd.Series[Any]) -> NDArray[np.str_]:
 def categorical(column: pd.Series[Any]) -> pd.Categorical:
     """A column as sorted text categories that all occur, missing values apart.
 
-    A category 5 is "5" whether the file format made it an integer, a float, a category or text; a truth value is
-    "True" or "False" however its format spells it.
+    A value has the same text whatever type the file format gave it; ``text_of`` says which.
     """
-    codes, values = pd.factorize(column)
-    texts = _texts(list(values))
-    categories = sorted(set(texts))
+    codes, texts = coded_texts(column)
+    categories = sorted({text for text in texts if text is not None})
     places = {text: place for place, text in enumerate(categories)}
     # The extra place is what missing values, -1, are sent to.
-    places_of_codes = np.array([*(places[text] for text in texts), -1], dtype=np.int64)
+    places_of_codes = np.array([*(-1 if text is None else places[text] for text in texts), -1], dtype=np.int64)
     return pd.Categorical.from_codes(places_of_codes[codes].tolist(), categories=pd.Index(categories, dtype=str))
-
-
-def _texts(values: list[Any]) -> list[str]:
-    if all(isinstance(value, float | np.floating) and float(value).is_integer() for value in values):
-        return [str(int(value)) for value in values]
-    texts = [str(value) for value in values]
-    if {text.casefold() for text in texts} <= {"true", "false"}:
-        return [text.capitalize() for text in texts]
-    return texts
 
 
 @dataclass(frozen=True)
@@ -195,10 +176,10 @@ class Facts:
 
     def difference(self, expected: Facts) -> str | None:
         """Return the first known fact in which the table is not the expected one, in words; None if it is."""
-        for field in fields(self):
-            found, known = getattr(self, field.name), getattr(expected, field.name)
+        for each in fields(self):
+            found, known = getattr(self, each.name), getattr(expected, each.name)
             if known is not None and found != known:
-                return f"{field.name} {shorten(str(found))} found, {shorten(str(known))} expected"
+                return f"{each.name} {shorten(str(found))} found, {shorten(str(known))} expected"
         return None
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from entrypoints.cleaning import listed
-from entrypoints.tables import numbers
+from entrypoints.sysmetrics_raw_rows import numbers
 
 COLUMNS = 49
 CONVERTERS = 16

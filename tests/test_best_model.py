@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,8 +15,12 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import requests
+from conftest import Command, clean_environment, wait_until
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from mlflow.models import get_model_info
+from mlflow.pyfunc import scoring_server
 from reference import MLP_CLASSIFIER, MLP_REGRESSOR, STUDIES, Plain, bundled, configured
 from sklearn.base import clone
 
@@ -134,6 +139,17 @@ def test_refitted_pipeline_can_be_cloned_and_trained_again(algorithm: str, param
     assert copy.fit(frame, data.y[data.split.train]).predict(frame).shape == (len(frame),)
 
 
+@pytest.mark.parametrize("algorithm", ["linear", MLP_REGRESSOR])
+def test_refitted_pipeline_takes_the_mean_for_what_is_missing_in_the_rows_to_predict_alone(algorithm: str) -> None:
+    """No number is missing in the table that it was trained on."""
+    data = bundled("red_wine")
+    pipeline = best_model.refit(configured(algorithm), data).pipeline
+    frame = data.frame(data.split.test)
+    mean = float(data.X[data.split.train, data.feature_names.index("alcohol")].mean())
+    predicted = pipeline.predict(frame.assign(alcohol=np.nan))
+    np.testing.assert_allclose(predicted, pipeline.predict(frame.assign(alcohol=mean)), rtol=1e-9)
+
+
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """A store of this module's own: its address and an experiment there."""
@@ -181,8 +197,11 @@ def test_logged_model_is_served_by_mlflow_from_raw_columns(run: RecordedRun, nam
     assert [np.dtype(output.type).kind for output in signature.outputs] == ["f" if name == "red_wine" else "U"]
     example = model.metadata.load_input_example(get_model_info(uri).artifact_path)
     assert example[list(data.feature_names)].to_numpy() == pytest.approx(data.X[data.split.train[:5]])
-    with pytest.raises(mlflow.exceptions.MlflowException, match="schema"):
+    with pytest.raises(MlflowException) as raised:
         model.predict(frame.drop(columns=data.feature_names[0]))
+    assert raised.value.message == (
+        f"the rows lack the column '{data.feature_names[0]}'; give each column that the model was trained on"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -301,3 +320,214 @@ def test_model_of_the_users_own_class_is_served_where_its_module_is_not(
     predicted = json.loads(done.stdout.splitlines()[-1])
     assert predicted == best.pipeline.predict(frame).tolist()
     assert set(predicted) == set(LABELS)
+
+
+ROWS = 200
+
+
+def _visits() -> pd.DataFrame:
+    """A table with a column of each kind that a CSV file has; all of them decide the cost."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "insured": random.random(ROWS) < 0.5,
+            "children": random.integers(0, 9, ROWS),
+            "ward": random.choice(["north", "south", "west"], ROWS),
+            "day": random.choice(["2024-01-31", "2024-02-29"], ROWS),
+            "at": random.choice(["2024-01-31 08:30:00", "2024-01-31 00:00:00", "2024-02-29 08:30:00.5"], ROWS),
+            "bed": random.choice(["7", "12", "none"], ROWS),
+            "weight": random.normal(70, 9, ROWS).round(1),
+            "pulse": np.where(random.random(ROWS) < 0.1, "?", random.integers(50, 90, ROWS).astype(str)),
+        }
+    )
+    parts = [100 * frame["insured"], 30 * frame["children"], 200 * (frame["ward"] == "west"), frame["weight"]]
+    parts += [150 * (frame["day"] > "2024-02"), 90 * (frame["at"].str.len() > 19), 70 * (frame["bed"] == "none")]
+    return frame.assign(cost=sum(parts) + random.normal(0, 1, ROWS))
+
+
+@pytest.fixture(scope="module")
+def visits(store: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, pd.DataFrame, Any]:
+    """A model of that table as a CSV file, loaded; its rows as pandas reads them; and what was trained predicts."""
+    path = tmp_path_factory.mktemp("visits") / "visits.csv"
+    _visits().to_csv(path, index=False)
+    model, best, data = _logged(store, path, "cost", "linear", path.parent)
+    return model, pd.read_csv(path), best.pipeline.predict(data.frame(np.arange(ROWS)))
+
+
+def _logged(store: tuple[str, str], path: Path, target: str, algorithm: str, folder: Path) -> tuple[Any, Any, Prepared]:
+    """The best model of a file, logged and loaded, and what it was made of."""
+    table = datasets.load(str(path), target=target)
+    data = prepared(table, split_for(table, Request("file", 0, 3, 0)))
+    best = best_model.refit(configured(algorithm, batch_size=16, max_steps=300), data)
+    uri, experiment_id = store
+    before = mlflow.get_tracking_uri()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        patch.chdir(folder)
+        mlflow.set_tracking_uri(uri)
+        try:
+            with mlflow.start_run(experiment_id=experiment_id) as active:
+                best_model.log(RecordedRun.of(MlflowClient(), active), best, data)
+            return mlflow.pyfunc.load_model(f"runs:/{active.info.run_id}/model"), best, data
+        finally:
+            mlflow.set_tracking_uri(before)
+
+
+def _as_json(rows: pd.DataFrame, orient: str, model: Any) -> Any:
+    """Rows as a client sends them to a served model, and as MLflow's server reads them."""
+    request = {f"dataframe_{orient}": json.loads(rows.to_json(orient=orient, date_format="iso"))}
+    for_split = request.get("dataframe_split", {})
+    for_split.pop("index", None)
+    return scoring_server.infer_and_parse_data(request, model.metadata.get_input_schema())
+
+
+def _times(rows: pd.DataFrame, dtype: str) -> pd.DataFrame:
+    return rows.assign(**{name: pd.to_datetime(rows[name], format="ISO8601").astype(dtype) for name in ("day", "at")})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda rows: rows, id="as-read"),
+        pytest.param(lambda rows: rows.assign(more=1)[["more", *rows.columns[::-1]]], id="more-columns"),
+        pytest.param(lambda rows: rows.convert_dtypes(), id="nullable"),
+        pytest.param(lambda rows: rows.convert_dtypes(dtype_backend="pyarrow"), id="pyarrow"),
+        pytest.param(lambda rows: rows.astype(object), id="object"),
+        pytest.param(lambda rows: rows.astype("category"), id="category"),
+        pytest.param(lambda rows: rows.astype("string"), id="string"),
+        pytest.param(lambda rows: rows.astype({"children": float, "insured": object}), id="float"),
+        pytest.param(lambda rows: rows.astype({"children": "uint8", "weight": "float64"}), id="small-integers"),
+        pytest.param(lambda rows: rows.assign(insured=rows["insured"].map(str).str.upper()), id="words-for-booleans"),
+        pytest.param(lambda rows: _times(rows, "datetime64[ns]"), id="nanoseconds"),
+        pytest.param(lambda rows: _times(rows, "datetime64[us]"), id="microseconds"),
+        pytest.param(lambda rows: _times(rows, "datetime64[us]").astype({"at": "timestamp[us][pyarrow]"}), id="arrow"),
+        pytest.param(
+            lambda rows: rows.assign(day=pd.to_datetime(rows["day"]).dt.date.astype(object)), id="dates-of-python"
+        ),
+    ],
+)
+def test_same_rows_are_predicted_the_same_whatever_dtypes_they_have(
+    visits: tuple[Any, pd.DataFrame, Any], change: Callable[[pd.DataFrame], pd.DataFrame]
+) -> None:
+    """A column's dtype depends on the file's format and on the other rows that pandas reads, a value does not."""
+    model, rows, expected = visits
+    np.testing.assert_allclose(model.predict(change(rows)), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("orient", ["split", "records"])
+@pytest.mark.parametrize("dtype", ["str", "datetime64[ns]"], ids=["as-read", "times"])
+def test_same_rows_are_predicted_the_same_as_json(
+    visits: tuple[Any, pd.DataFrame, Any], orient: str, dtype: str
+) -> None:
+    """Where a time is text in another spelling, and nothing tells an integer from a float."""
+    model, rows, expected = visits
+    sent = rows if dtype == "str" else _times(rows, dtype)
+    np.testing.assert_allclose(model.predict(_as_json(sent, orient, model)), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("column", ["insured", "children", "ward", "day", "weight"])
+def test_row_that_lacks_a_value_is_predicted(visits: tuple[Any, pd.DataFrame, Any], column: str) -> None:
+    """Though none was missing in the table: the other rows are predicted as before, whatever their dtype becomes."""
+    model, rows, expected = visits
+    without = rows.copy()
+    without[column] = without[column].where(without.index != 3, None)
+    predicted = model.predict(without)
+    assert np.isfinite(predicted).all()
+    others = rows.index != 3
+    np.testing.assert_allclose(predicted[others], expected[others], rtol=1e-9)
+    assert predicted[3] != expected[3]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        pytest.param(
+            lambda rows: rows.drop(columns=["ward"]),
+            "the rows lack the column 'ward'; give each column that the model was trained on",
+            id="column",
+        ),
+        pytest.param(
+            lambda rows: rows.drop(columns=["weight", "day"]),
+            "the rows lack the columns 'day', 'weight'; give each column that the model was trained on",
+            id="columns",
+        ),
+        pytest.param(
+            lambda rows: rows.assign(weight="70,5"),
+            "column 'weight': '70,5' is not a number; give numbers, such as 0.5, or nothing",
+            id="text-for-a-number",
+        ),
+        pytest.param(
+            lambda rows: rows.assign(weight=np.inf),
+            "infinite values in the column 'weight'; leave these cells empty, or give other numbers",
+            id="infinite",
+        ),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused_in_one_sentence(
+    visits: tuple[Any, pd.DataFrame, Any], change: Callable[[pd.DataFrame], pd.DataFrame], sentence: str
+) -> None:
+    """It names the column; a served model answers with it, too."""
+    model, rows, _ = visits
+    with pytest.raises(MlflowException) as raised:
+        model.predict(change(rows))
+    assert (raised.value.message, raised.value.error_code) == (sentence, "INVALID_PARAMETER_VALUE")
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        pytest.param(lambda large: large.astype(int) + 4, "i", id="integers"),
+        pytest.param(lambda large: large.astype(float).mask(large.index % 20 == 3), "i", id="integers-and-holes"),
+        pytest.param(lambda large: large, "b", id="booleans"),
+        pytest.param(lambda large: large.map({True: "yes", False: "no"}), "U", id="text"),
+        pytest.param(lambda large: large.map({True: "true", False: "false"}), "U", id="words-for-booleans"),
+    ],
+)
+def test_classes_are_predicted_in_the_targets_own_type(
+    store: tuple[str, str], tmp_path: Path, target: Callable[[Any], Any], kind: str
+) -> None:
+    """They can be compared with the column that the user has."""
+    sizes = pd.Series(np.random.default_rng(0).normal(size=ROWS))
+    frame = pd.DataFrame({"size": sizes, "noise": sizes[::-1].to_numpy(), "y": target(sizes > 0)})
+    frame.to_parquet(tmp_path / "t.parquet")
+    model, _, _ = _logged(store, tmp_path / "t.parquet", "y", "logistic", tmp_path)
+    predicted = model.predict(frame)
+    assert predicted.dtype.kind == kind
+    known = frame["y"].notna().to_numpy()
+    assert np.mean(predicted[known] == frame["y"].to_numpy()[known]) > 0.95
+
+
+@pytest.mark.slow
+def test_served_model_predicts_rows_as_json(
+    visits: tuple[Any, pd.DataFrame, Any], store: tuple[str, str], tmp_path: Path
+) -> None:
+    """`mlflow models serve` from the model's own files: truth values, whole numbers and times among them."""
+    model, rows, expected = visits
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    line = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{model.metadata.model_id}"]
+    line += ["--port", str(port), "--env-manager", "local"]
+    env = clean_environment(MLFLOW_TRACKING_URI=store[0])
+    served = Command(line, cwd=tmp_path, output=tmp_path / "output", env=env)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait_until(lambda: _answers(f"{address}/ping"), 120, "the server answers")
+        for orient in ("split", "records"):
+            sent = _times(rows, "datetime64[us]").to_json(orient=orient, date_format="iso")
+            request = {f"dataframe_{orient}": json.loads(sent)}
+            answer = requests.post(f"{address}/invocations", json=request, timeout=30)
+            np.testing.assert_allclose(answer.json()["predictions"], expected, rtol=1e-9)
+        request = {"dataframe_records": [{"ward": "west"}]}
+        refused = requests.post(f"{address}/invocations", json=request, timeout=30)
+        assert refused.status_code == 400
+        assert "the rows lack the columns 'insured', 'children', 'day'" in refused.json()["message"]
+    finally:
+        served.kill()
+
+
+def _answers(address: str) -> bool:
+    try:
+        return requests.get(address, timeout=5).ok
+    except requests.ConnectionError:
+        return False

@@ -25,7 +25,7 @@ def _frame(**columns: Any) -> pd.DataFrame:
 
 def _clean(frame: pd.DataFrame, **options: Any) -> tuple[pd.DataFrame, Task, list[str]]:
     lines: list[str] = []
-    cleaned, task = clean(frame, options.pop("target", "y"), what="dataset=t.csv", echo=lines.append, **options)
+    cleaned, task, _ = clean(frame, options.pop("target", "y"), what="dataset=t.csv", echo=lines.append, **options)
     return cleaned, task, lines
 
 

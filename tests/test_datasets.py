@@ -337,6 +337,22 @@ def test_file_has_the_same_digest_in_both_formats(tmp_path: Path) -> None:
     assert csv_table.task == "regression"
 
 
+def test_control_characters_of_a_file_never_reach_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A column's name could clear the screen, or look like a line of the program's own."""
+    path = tmp_path / "t.parquet"
+    frame = pd.DataFrame({"a\x1b[2J": range(12), "b\nError: all is lost": 1, "y": [0, 1] * 6})
+    frame.to_parquet(path)
+    assert load(str(path), target="y").feature_names == ("a\x1b[2J",)
+    said = f"dataset={path}: left out as features: b\\nError: all is lost (constant)\n"
+    assert capsys.readouterr().out == said
+    with pytest.raises(UserError) as raised:
+        load(str(path), target="z")
+    assert r"a\x1b[2J, b\nError: all is lost, y" in raised.value.message
+    assert raised.value.message.isprintable()
+
+
 def _rows(header: str, *cells: str, rows: int = 12) -> str:
     return "\n".join([header, *(",".join(cells).format(row) for row in range(rows))]) + "\n"
 

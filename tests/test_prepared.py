@@ -1,11 +1,18 @@
-"""A prepared dataset in the artifacts of a run: what is stored, found again, and read back unchanged."""
+"""A prepared dataset in the artifacts of a run: what is stored, and when it is found again."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import tempfile
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -17,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 from entrypoints import datasets
 from entrypoints.errors import UserError
-from entrypoints.prepared import Prepared, Request, find, load, obtain, prepared, store
+from entrypoints.prepared import Prepared, Request, find, obtain, prepared, split_for, store
 from entrypoints.runs import RecordedRun
 from entrypoints.splits import make_split
 
@@ -43,29 +50,6 @@ def _stored(client: MlflowClient, experiment_id: str, request: Request) -> tuple
     return run_id, data
 
 
-def _arrays(data: Prepared) -> dict[str, Any]:
-    folds = {f"fold {i} {part}": rows[j] for i, rows in enumerate(data.split.folds) for j, part in enumerate("fv")}
-    scalings = {
-        f"scaling {i} {name}": each for i, s in enumerate(data.preprocessings) for name, each in vars(s.scaling).items()
-    }
-    return {"X": data.X, "y": data.y, "train": data.split.train, "test": data.split.test, **folds, **scalings}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_prepared_data_is_read_back_as_it_was_stored(
-    name: str, client: MlflowClient, experiment_id: str, local_ray: None
-) -> None:
-    """Every array is equal in values, order and type, and so is what names the data."""
-    run_id, stored = _stored(client, experiment_id, Request(name, 0, 3, 5))
-    loaded = load(client, run_id)
-    expected = _arrays(stored)
-    for key, array in _arrays(loaded).items():
-        np.testing.assert_array_equal(array, expected[key], err_msg=key, strict=True)
-    for key in ("name", "task", "feature_names", "target", "classes", "digest"):
-        assert getattr(loaded, key) == getattr(stored, key)
-    assert len(loaded.split.folds) == len(loaded.preprocessings) == 3
-
-
 def test_prepare_run_holds_the_table_as_parquet_its_split_and_what_identifies_it(
     client: MlflowClient, experiment_id: str, local_ray: None
 ) -> None:
@@ -85,34 +69,6 @@ def test_prepare_run_holds_the_table_as_parquet_its_split_and_what_identifies_it
     assert data.params == {"dataset": "diabetes", "max_rows": "0", "folds": "4", "seed": "1"}
     assert data.metrics == {"rows": 768, "features": 8, "train_rows": 537, "test_rows": 231, "duplicate_rows": 0}
     assert data.tags["sysmetrics.digest"] == stored.digest
-
-
-def _altered(folder: Path) -> None:
-    (file,) = (folder / "table.parquet").iterdir()
-    frame = pd.read_parquet(file)
-    frame.iloc[7, 2] += 1e-6
-    frame.to_parquet(file)
-
-
-def _reordered(folder: Path) -> None:
-    (file,) = (folder / "table.parquet").iterdir()
-    pd.read_parquet(file).iloc[::-1].to_parquet(file)
-
-
-def _shortened(folder: Path) -> None:
-    (file,) = (folder / "table.parquet").iterdir()
-    pd.read_parquet(file).iloc[:-1].to_parquet(file)
-
-
-@pytest.mark.parametrize("tamper", [_altered, _reordered, _shortened], ids=["value", "order", "rows"])
-def test_table_that_was_tampered_with_is_refused(
-    tamper: Any, client: MlflowClient, experiment_id: str, local_ray: None
-) -> None:
-    """A study must not run on other rows than the run says; the message names the run."""
-    run_id, _ = _stored(client, experiment_id, Request("red_wine", 0, 2, 0))
-    tamper(Path(download_artifacts(run_id=run_id, tracking_uri=client.tracking_uri)))
-    with pytest.raises(RuntimeError, match=f"{run_id} are not what was stored there"):
-        load(client, run_id)
 
 
 def _recorded(client: MlflowClient, experiment_id: str, status: str = "FINISHED", **values: Any) -> str:
@@ -152,7 +108,7 @@ def parent(client: MlflowClient, experiment_id: str) -> RecordedRun:
     return RecordedRun.of(client, run)
 
 
-def test_obtain_prepares_once_and_then_reads_what_was_prepared(parent: RecordedRun, local_ray: None) -> None:
+def test_obtain_prepares_once_and_then_finds_what_was_prepared(parent: RecordedRun, local_ray: None) -> None:
     """The first study has a nested prepare run; the second one finds it and does not need Ray for it."""
     table, request, waited = datasets.load("red_wine"), Request("red_wine", 0, 3, 0), []
     first, run_id, reused = obtain(parent, table, request, lambda: waited.append("ray"))
@@ -163,8 +119,113 @@ def test_obtain_prepares_once_and_then_reads_what_was_prepared(parent: RecordedR
     assert run.data.tags["sysmetrics.kind"] == "prepare"
     second, same_run_id, reused = obtain(parent, table, request, lambda: waited.append("ray"))
     assert (same_run_id, reused, waited) == (run_id, True, ["ray"])
-    np.testing.assert_array_equal(second.X, first.X)
-    np.testing.assert_array_equal(second.split.train, first.split.train)
+    np.testing.assert_array_equal(second.X, first.X, strict=True)
+    np.testing.assert_array_equal(second.y, first.y, strict=True)
+    assert second.split.to_json() == first.split.to_json()
+
+
+def _rewritten(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    (file,) = (folder / "table.parquet").iterdir()
+    change(pd.read_parquet(file)).to_parquet(file)
+
+
+def _resplit(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Another split, and the digest of it where the run states one."""
+    split, about = folder / "split.json", json.loads((folder / "about.json").read_text())
+    split.write_text(json.dumps(change(json.loads(split.read_text()))))
+    about["split_digest"] = hashlib.sha256(split.read_bytes()).hexdigest()
+    (folder / "about.json").write_text(json.dumps(about))
+
+
+def _shuffled_targets(folder: Path) -> None:
+    """Other targets, and a digest that fits them."""
+    _rewritten(folder, lambda frame: frame.assign(quality=np.roll(frame["quality"].to_numpy(), 1)))
+    about = json.loads((folder / "about.json").read_text())
+    (file,) = (folder / "table.parquet").iterdir()
+    table = datasets.load("red_wine")
+    about["digest"] = replace(table, frame=pd.read_parquet(file)).digest
+    (folder / "about.json").write_text(json.dumps(about))
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        pytest.param(lambda at: _rewritten(at, lambda frame: frame.assign(pH=frame["pH"] + 1e-6)), id="value"),
+        pytest.param(lambda at: _rewritten(at, lambda frame: frame.iloc[::-1]), id="order"),
+        pytest.param(lambda at: _rewritten(at, lambda frame: frame.iloc[:-1]), id="rows"),
+        pytest.param(lambda at: _rewritten(at, lambda frame: frame.drop(columns="pH")), id="column"),
+        pytest.param(_shuffled_targets, id="targets-with-a-digest-that-fits"),
+        pytest.param(lambda at: _resplit(at, lambda split: split | {"test": [9999]}), id="row-that-is-not-there"),
+        pytest.param(lambda at: _resplit(at, lambda split: split | {"test": split["train"]}), id="tested-on-training"),
+        pytest.param(lambda at: _resplit(at, lambda split: split | {"train": {}}), id="no-rows"),
+        pytest.param(lambda at: (at / "split.json").write_text("[" * 100_000), id="nested"),
+        pytest.param(lambda at: (at / "split.json").unlink(), id="no-split"),
+    ],
+)
+def test_prepare_run_that_holds_something_else_is_prepared_again(
+    tamper: Callable[[Path], None],
+    client: MlflowClient,
+    parent: RecordedRun,
+    local_ray: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whatever its tags and its own description say: the study trains on the table and the split that it asks for."""
+    table, request = datasets.load("red_wine"), Request("red_wine", 0, 2, 0)
+    run_id, _ = _stored(client, parent.experiment_id, request)
+    tamper(Path(download_artifacts(run_id=run_id, tracking_uri=client.tracking_uri)))
+    data, used, reused = obtain(parent, table, request, lambda: None)
+    assert (data.digest, reused) == (table.digest, False)
+    assert used != run_id
+    split = split_for(table, request)
+    assert (data.split.to_json(), data.y.tolist()) == (split.to_json(), table.y.tolist())
+    assert capsys.readouterr().out.startswith(f"The dataset is prepared again: the artifacts of prepare run {run_id} ")
+
+
+_ENDPOINT = "/api/2.0/mlflow-artifacts/artifacts"
+
+
+class _Artifacts(SimpleHTTPRequestHandler):
+    """The part of an artifact server that MLflow reads with."""
+
+    def do_GET(self) -> None:
+        """Answer with a list of files, or with one."""
+        asked = urlsplit(self.path)
+        if not asked.query:
+            self.path = asked.path.removeprefix(_ENDPOINT)
+            super().do_GET()
+            return
+        folder = Path(self.directory, parse_qs(asked.query)["path"][0])
+        files = [{"path": each.name, "is_dir": each.is_dir(), "file_size": 1} for each in sorted(folder.iterdir())]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"files": files}).encode())
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep the tests' output to themselves."""
+
+
+def test_study_leaves_no_copy_of_the_prepared_table(
+    client: MlflowClient, parent: RecordedRun, local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not where the artifacts come from a server either."""
+    table, request = datasets.load("red_wine"), Request("red_wine", 0, 2, 0)
+    held, _ = _stored(client, parent.experiment_id, request)
+    folder = Path(download_artifacts(run_id=held, tracking_uri=client.tracking_uri))
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Artifacts, directory=folder.parents[1])) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}{_ENDPOINT}"
+        experiment = client.create_experiment(f"{tmp_path.name} served", address)
+        run_id = _recorded(client, experiment, folds=2, digest=table.digest)
+        source = folder.parents[1] / run_id
+        folder.parent.rename(source)
+        temporary = tmp_path / "temporary"
+        temporary.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+        study = RecordedRun.of(client, client.create_run(experiment))
+        _, used, reused = obtain(study, table, request, lambda: None)
+        server.shutdown()
+    assert (used, reused) == (run_id, True)
+    assert [*temporary.iterdir()] == []
 
 
 @pytest.mark.parametrize(("first", "second"), [(0, 400), (400, 500), (400, 0)], ids=["fewer", "more", "all"])

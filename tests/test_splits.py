@@ -1,6 +1,5 @@
 """The 70/30 split, the folds, and normalisation that sees only the rows it is fitted on."""
 
-import json
 import tracemalloc
 from collections import Counter
 from typing import Any
@@ -88,15 +87,6 @@ def test_folds_change_with_the_seed_apart_from_the_training_part() -> None:
         return sorted(np.flatnonzero(np.isin(split.train, split.folds[0][1])).tolist())
 
     assert positions(1) != positions(2)
-
-
-@pytest.mark.parametrize("stratify", [True, False])
-def test_split_survives_json(stratify: bool) -> None:
-    """The same rows come back in the same order and dtype."""
-    split = make_split(LABELS, stratify=stratify, folds=5, seed=1)
-    back = Split.from_json(json.loads(json.dumps(split.to_json())))
-    assert _rows(back) == _rows(split)
-    assert {rows.dtype for fold in back.folds for rows in (back.train, back.test, *fold)} == {np.dtype(np.int64)}
 
 
 def test_json_is_small_and_in_a_fixed_order() -> None:

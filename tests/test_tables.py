@@ -148,7 +148,7 @@ def test_sample_of_all_rows_is_the_table_itself(rows: int) -> None:
         pytest.param(["TRUE", "false"], ["False", "True"], id="words for booleans"),
         pytest.param([10, 9], ["10", "9"], id="integers"),
         pytest.param([10.0, 9.0], ["10", "9"], id="whole floats"),
-        pytest.param([0.5, 10.0], ["0.5", "10.0"], id="floats"),
+        pytest.param([0.5, 10.0], ["0.5", "10"], id="floats"),
         pytest.param(["b", "a"], ["a", "b"], id="text"),
     ],
 )
