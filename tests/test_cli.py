@@ -131,6 +131,7 @@ def test_sync_delivers_what_an_outage_left(empty_store: Path, monkeypatch: pytes
     """Twice: the second time there is nothing left to do."""
     monkeypatch.setenv("MLFLOW_LOGGING_LEVEL", "WARNING")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     client = MlflowClient(store_uri(empty_store))
     header = Header(client.create_run("0").info.run_id, store_uri(empty_store))
     folder = empty_store / "spool"
@@ -147,6 +148,7 @@ def test_sync_that_leaves_something_says_so(empty_store: Path, monkeypatch: pyte
     """With the reason, and an exit code that a scheduler sees."""
     monkeypatch.setenv("MLFLOW_LOGGING_LEVEL", "WARNING")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     (empty_store / "other.jsonl").write_text("something else\n")
     shown = CliRunner().invoke(main, ["sync", "--folder", str(empty_store)])
     assert shown.exit_code == 1
