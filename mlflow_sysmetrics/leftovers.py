@@ -24,22 +24,24 @@ def keep(left: Iterable[tuple[Header, Sequence[Point]]], folder: str | Path | No
 
 
 def _keep(left: Iterable[tuple[Header, Sequence[Point]]], place: Path) -> int:
-    moment, kept, lost = time.time_ns(), 0, list[str]()
-    for number, (header, points) in enumerate(left):
-        name = header.name or header.run_id
+    moment, waiting, lost = time.time_ns(), [], list[str]()
+    for number, (header, points) in enumerate(left):  # first how all runs ended: points may fill the disk
+        path = spool_path(place, header, f"left {moment} {number}")
         try:
-            spool = SpoolFile.create(spool_path(place, header, f"left {moment} {number}"), header)
+            SpoolFile.create(path, header).close(keep=True)
+            waiting.append((path, header, points))
         except (OSError, SpoolInUseError, ForeignSpoolError) as error:
-            lost.append(f"what MLflow did not take of run {name} is lost. {error}")
-            continue
-        kept += 1
+            lost.append(f"what MLflow did not take of run {header.name or header.run_id} is lost. {error}")
+    for path, header, points in waiting:
         try:
-            spool.append(points)
-        except OSError as error:  # its end and its parameters are kept
-            lost.append(f"{len(points)} points of run {name} are lost. {error}")
-        finally:
-            spool.close(keep=True)
+            spool = SpoolFile.create(path, header)
+            try:
+                spool.append(points)
+            finally:
+                spool.close(keep=True)
+        except (OSError, SpoolInUseError, ForeignSpoolError) as error:
+            lost.append(f"{len(points)} points of run {header.name or header.run_id} are lost. {error}")
     if lost:
         others = f" (and of {len(lost) - 1} more runs)" if lost[1:] else ""
         logger.warning("%s%s", lost[0], others)
-    return kept
+    return len(waiting)

@@ -101,6 +101,21 @@ def test_a_full_disk_keeps_how_runs_ended_and_is_told_once(
     assert {run.info.status for run in client.search_runs(["0"])} == {"KILLED"}
 
 
+def test_how_all_runs_ended_is_kept_before_any_points(client: MlflowClient, tmp_path: Path) -> None:
+    """A disk that becomes full of points then costs points alone."""
+
+    class Counting(list[Point]):
+        kept_before: int | None = None
+
+        def __iter__(self) -> Any:
+            self.kept_before = len(list((tmp_path / "spools").iterdir()))
+            return super().__iter__()
+
+    runs = [(Header(str(number), client.tracking_uri), Counting(WAITING)) for number in range(3)]
+    assert keep(runs, tmp_path / "spools") == 3
+    assert [points.kept_before for _, points in runs] == [3, 3, 3]
+
+
 def test_a_disk_that_hangs_costs_a_limited_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
