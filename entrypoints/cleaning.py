@@ -96,8 +96,8 @@ def clean(
     if not (features.dtypes == np.uint8).all():
         bytes_ = features.columns[features.dtypes == np.uint8]
         features = features.astype(dict.fromkeys(bytes_, np.float64))
-    features[target] = y
-    return Cleaned(features, task, own_values(given) if task == "classification" else {})
+    whole = pd.concat([features, y.rename(target)], axis=1)  # pandas warns of single columns added to thousands
+    return Cleaned(whole, task, own_values(given) if task == "classification" else {})
 
 
 def task_of(target: pd.Series[Any]) -> Task:
