@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from search_overhead import RESULT, data_for, settings_for, study_times  # noqa: E402
 
-from entrypoints import workers  # noqa: E402
+from entrypoints.compute import workers  # noqa: E402
 from entrypoints.environment import RAY_SETTINGS  # noqa: E402
 
 
@@ -38,7 +38,7 @@ def stock_trial(config: dict[str, Any], data: Any) -> None:
     from sklearn.metrics import mean_squared_error
     from sklearn.preprocessing import StandardScaler
 
-    from entrypoints.cross_validation import batches
+    from entrypoints.models.cross_validation import batches
 
     fit, held_out = data.split.folds[config["fold"]]
     scaler, target = StandardScaler().fit(data.X[fit]), StandardScaler().fit(data.y[fit, None])

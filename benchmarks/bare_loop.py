@@ -18,11 +18,11 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 import sklearn  # noqa: E402
 
-from entrypoints.configuration import Configuration  # noqa: E402
-from entrypoints.cross_validation import CrossValidation, batches  # noqa: E402
-from entrypoints.prepared import Prepared  # noqa: E402
+from entrypoints.datasets.prepared import Prepared  # noqa: E402
+from entrypoints.models.configuration import Configuration  # noqa: E402
+from entrypoints.models.cross_validation import CrossValidation, batches  # noqa: E402
 from mlflow_sysmetrics.monitor import Monitor  # noqa: E402
-from mlflow_sysmetrics.sampling import ProcessSampler  # noqa: E402
+from mlflow_sysmetrics.sampling.process import ProcessSampler  # noqa: E402
 
 LEVELS = ("bare", "unchecked", "metrics", "sampled")
 

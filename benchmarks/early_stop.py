@@ -29,12 +29,12 @@ sys.path.insert(0, str(ROOT))
 import mlflow  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
 
-from entrypoints import savings  # noqa: E402
-from entrypoints.courses import read  # noqa: E402
-from entrypoints.forecast import Kind, kind  # noqa: E402
-from entrypoints.replay import Course, Verdict  # noqa: E402
-from entrypoints.stopping import Stopping  # noqa: E402
-from entrypoints.studies import Study, study_of  # noqa: E402
+from entrypoints.limits.forecast import Kind, kind  # noqa: E402
+from entrypoints.limits.stopping import Stopping  # noqa: E402
+from entrypoints.reporting import savings  # noqa: E402
+from entrypoints.reporting.courses import read  # noqa: E402
+from entrypoints.reporting.replay import Course, Verdict  # noqa: E402
+from entrypoints.reporting.studies import Study, study_of  # noqa: E402
 
 EPOCHS = {"max_epochs": "5", "max_steps": "0"}
 SCENARIOS = {

@@ -18,7 +18,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 from defect_table import OURS  # noqa: E402
 from fault_table import FAULTS, KINDS, wrong_with  # noqa: E402

@@ -22,9 +22,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
-from conftest import Command, children, clean_environment, project_line, runs_of_kind  # noqa: E402
+from commands import Command, children, clean_environment, project_line, runs_of_kind  # noqa: E402
 from ray_nodes import ray_nodes  # noqa: E402
 from tracking_server import tracking_server  # noqa: E402
 from two_studies import Curves, curves_of  # noqa: E402

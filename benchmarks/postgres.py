@@ -18,12 +18,12 @@ from statistics import median
 import click
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 from postgres_server import postgres  # noqa: E402
 from two_studies import Curves, Left, two_studies  # noqa: E402
 
-from entrypoints.workers import usable_cpus  # noqa: E402
+from entrypoints.compute.workers import usable_cpus  # noqa: E402
 
 TITLES = ("store", "time", "trials", "runs by status", "curve points", "lost", "twice", "series points", "deadlocks")
 WIDTHS = (12, 10, 8, 22, 14, 6, 7, 15, 10)

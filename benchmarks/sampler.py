@@ -33,8 +33,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mlflow_sysmetrics.monitor import Monitor
-from mlflow_sysmetrics.sampling import ProcessSampler
-from mlflow_sysmetrics.sources import GROUPS, sampler
+from mlflow_sysmetrics.sampling.groups import GROUPS, sampler
+from mlflow_sysmetrics.sampling.process import ProcessSampler
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = 7

@@ -26,7 +26,7 @@ from types import SimpleNamespace
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 from postgres_server import binaries, postgres  # noqa: E402
 from tracking_server import tracking_server  # noqa: E402

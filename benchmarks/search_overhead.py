@@ -23,7 +23,7 @@ from typing import Any
 import click
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests" / "support")]
 
 from entrypoints import environment  # noqa: E402
 
@@ -32,10 +32,12 @@ environment.set_defaults()  # libraries read it when they are imported
 import bare_loop  # noqa: E402
 from study_settings import parsed  # noqa: E402
 
-from entrypoints import algorithms, datasets, workers  # noqa: E402
-from entrypoints.configuration import Configuration  # noqa: E402
-from entrypoints.grid import configurations  # noqa: E402
-from entrypoints.prepared import Prepared, Request, prepared, split_for  # noqa: E402
+from entrypoints.compute import workers  # noqa: E402
+from entrypoints.datasets import known  # noqa: E402
+from entrypoints.datasets.prepared import Prepared, Request, prepared, split_for  # noqa: E402
+from entrypoints.models import algorithms  # noqa: E402
+from entrypoints.models.configuration import Configuration  # noqa: E402
+from entrypoints.search.grid import configurations  # noqa: E402
 from entrypoints.settings import StudySettings  # noqa: E402
 
 RESULT = "RESULT "
@@ -52,7 +54,7 @@ def settings_for(dataset: str, cpus: int, batch_sizes: tuple[int, ...] | None = 
 
 def data_for(settings: StudySettings) -> tuple[Prepared, list[Configuration]]:
     """The data and the grid of a study, made without MLflow."""
-    table = datasets.load(settings.dataset)
+    table = known.load(settings.dataset)
     split = split_for(table, Request(settings.dataset, settings.max_rows, settings.folds, settings.seed))
     trials = configurations(settings, split, algorithms.find_all(table.task, settings.algorithm))
     return prepared(table, split), trials
@@ -72,8 +74,8 @@ def study_times(settings: StudySettings, tracked: bool) -> dict[str, float]:
 
 def run_child(settings: StudySettings, tracked: bool) -> None:
     """The study's own search, timed from outside its code."""
-    from entrypoints import study
     from entrypoints.runs import recorded_run
+    from entrypoints.search import study
 
     began = time.time()
     workers.start(settings.cpus)

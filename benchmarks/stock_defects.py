@@ -17,7 +17,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 from defect_table import DEFECTS, OURS, STOCK, observe_all  # noqa: E402
 from observations import Observations  # noqa: E402

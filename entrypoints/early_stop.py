@@ -16,8 +16,8 @@ from pathlib import Path
 import click
 
 from entrypoints.options import RESUME_OPTION, limit_options, study_options
-from entrypoints.resume import resume_study
 from entrypoints.runs import RecordedCommand, recorded_run
+from entrypoints.search.resume import resume_study
 from entrypoints.settings import Limits, StudySettings
 from entrypoints.user_folder import user_folder
 
@@ -36,7 +36,7 @@ def early_stop(criteria: str, predict: str, scheduler: str, resume: str | None, 
     with recorded_run("study", f"early_stop {Path(str(options['dataset'])).name}", given) as run:
         settings = StudySettings(**options)  # type: ignore[arg-type]
         limits = Limits.of(criteria, predict, scheduler)
-        from entrypoints.study import planned, run_study  # imports ray, which a mistake above need not wait for
+        from entrypoints.search.study import planned, run_study  # imports ray, which a mistake above need not wait for
 
         run_study(run, planned(settings, limits, folder=folder))
 

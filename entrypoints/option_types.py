@@ -8,10 +8,11 @@ from typing import Any, Generic, TypeVar
 
 import click
 
-from entrypoints import datasets, search_space
-from entrypoints.algorithms import AUTO
-from entrypoints.cleaning import one_line
+from entrypoints import search_space
+from entrypoints.datasets import known
+from entrypoints.datasets.cleaning import one_line
 from entrypoints.errors import UserError
+from entrypoints.models.algorithms import AUTO
 from entrypoints.user_folder import user_folder
 
 Number = TypeVar("Number", int, float)
@@ -26,7 +27,7 @@ class DatasetType(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The name, or the absolute path."""
         name = str(value)
-        if name in datasets.known():
+        if name in known.known():
             return name
         try:
             path = user_folder() / Path(name).expanduser()

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
-from entrypoints import datasets
-from entrypoints.algorithms import AUTO
+from entrypoints.datasets import known
+from entrypoints.models.algorithms import AUTO
 from entrypoints.option_types import (
     NONE,
     ChoiceType,
@@ -52,7 +52,7 @@ def dataset_option(command: Command) -> Command:
             default="red_wine",
             show_default=True,
             metavar="NAME",
-            help=f"The dataset: {', '.join(datasets.known())}, openml:<id>, or the path of a CSV or Parquet file.",
+            help=f"The dataset: {', '.join(known.known())}, openml:<id>, or the path of a CSV or Parquet file.",
         ),
         click.option(
             "--target",

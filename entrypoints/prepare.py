@@ -15,10 +15,10 @@ from pathlib import Path
 
 import click
 
-from entrypoints import datasets
+from entrypoints.datasets import known
+from entrypoints.datasets.prepared import Request, store
 from entrypoints.errors import say
 from entrypoints.options import dataset_options, own_target
-from entrypoints.prepared import Request, store
 from entrypoints.runs import RecordedCommand, recorded_run
 
 
@@ -28,8 +28,9 @@ def prepare(dataset: str, target: str, max_rows: int, folds: int, seed: int) -> 
     """Parse, call, echo."""
     request = Request(dataset, max_rows, folds, seed)
     with recorded_run("prepare", f"prepare {Path(dataset).name}", vars(request) | {"target": target}) as run:
-        table = datasets.load(dataset, target=own_target(target)).sample(max_rows, seed)
-        from entrypoints import summary, workers  # imports ray, which a mistake above need not wait for
+        table = known.load(dataset, target=own_target(target)).sample(max_rows, seed)
+        from entrypoints.compute import workers  # imports ray, which a mistake above need not wait for
+        from entrypoints.search import summary  # imports ray, which a mistake above need not wait for
 
         try:
             workers.start(cpus=1)

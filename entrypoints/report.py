@@ -16,9 +16,9 @@ from pathlib import Path
 
 import click
 
-from entrypoints import studies
-from entrypoints.algorithms import AUTO
+from entrypoints.models.algorithms import AUTO
 from entrypoints.options import report_options
+from entrypoints.reporting import studies
 from entrypoints.runs import RecordedCommand, recorded_run
 
 
@@ -34,7 +34,9 @@ def report(dataset: str, study: tuple[str, ...] | None, metric: str, mode: str) 
             found = studies.by_ids(run.client, study, *ranked_by)
         else:
             found = studies.find(run.client, run.experiment_id, dataset, *ranked_by)
-        from entrypoints.study_report import write_report  # imports what draws, which a mistake need not wait for
+        from entrypoints.reporting.study_report import (
+            write_report,  # imports what draws, which a mistake need not wait for
+        )
 
         write_report(run, found)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from entrypoints import search_space
-from entrypoints.algorithms import AUTO
 from entrypoints.errors import UserError
+from entrypoints.models.algorithms import AUTO
 
 DEFAULT_CRITERIA = "training_time_s<=2x median, peak_memory_mb<=1.5x median, val_loss patience 2"
 SHARED = ("dataset", "target", "max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")

@@ -16,8 +16,8 @@ from pathlib import Path
 import click
 
 from entrypoints.options import RESUME_OPTION, study_options
-from entrypoints.resume import resume_study
 from entrypoints.runs import RecordedCommand, recorded_run
+from entrypoints.search.resume import resume_study
 from entrypoints.settings import StudySettings
 from entrypoints.user_folder import user_folder
 
@@ -33,7 +33,7 @@ def tune(resume: str | None, **options: object) -> None:
     folder = user_folder()
     with recorded_run("study", f"tune {Path(str(options['dataset'])).name}", options) as run:
         settings = StudySettings(**options)  # type: ignore[arg-type]
-        from entrypoints.study import planned, run_study  # imports ray, which a mistake above need not wait for
+        from entrypoints.search.study import planned, run_study  # imports ray, which a mistake above need not wait for
 
         run_study(run, planned(settings, folder=folder))
 

@@ -17,14 +17,21 @@ from typing import Any, TypeVar
 import mlflow
 
 from mlflow_sysmetrics.addresses import get_logger, lasting_uri
-from mlflow_sysmetrics.backlog import Backlog
-from mlflow_sysmetrics.delivery import Delivery
-from mlflow_sysmetrics.points import SYSTEM_PREFIX
-from mlflow_sysmetrics.readings import HERE
-from mlflow_sysmetrics.recording import Recording
-from mlflow_sysmetrics.sources import sampler
-from mlflow_sysmetrics.spool import ForeignSpoolError, Header, SpoolFile, SpoolInUseError, spool_folder, spool_path
-from mlflow_sysmetrics.store import Store, find_run, within
+from mlflow_sysmetrics.delivery.backlog import Backlog
+from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX
+from mlflow_sysmetrics.delivery.recording import Recording
+from mlflow_sysmetrics.delivery.retrying import Delivery
+from mlflow_sysmetrics.delivery.spool import (
+    ForeignSpoolError,
+    Header,
+    SpoolFile,
+    SpoolInUseError,
+    spool_folder,
+    spool_path,
+)
+from mlflow_sysmetrics.delivery.store import Store, find_run, within
+from mlflow_sysmetrics.sampling.groups import sampler
+from mlflow_sysmetrics.sampling.readings import HERE
 
 logger = get_logger(__name__)
 T = TypeVar("T")

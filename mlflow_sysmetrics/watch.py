@@ -6,8 +6,8 @@ import time
 from collections.abc import Collection, Sequence
 
 from mlflow_sysmetrics.monitor import Monitor, Window
-from mlflow_sysmetrics.readings import HERE
-from mlflow_sysmetrics.sources import sampler
+from mlflow_sysmetrics.sampling.groups import sampler
+from mlflow_sysmetrics.sampling.readings import HERE
 
 WINDOW_S = 1.0
 _LAST_READING_S = 1.0

@@ -1,56 +1,42 @@
-"""What the end-to-end tests share: real `mlflow run` processes, each with a store of its own, and one small study."""
+"""Fixtures that tests of several rooms share: real `mlflow run` processes, a store, one small study."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import pickle
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeVar
+from typing import TypeVar
 
-os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")  # as in a study's processes
-
-import psutil
 import pytest
+from commands import (
+    OF_TWO_KINDS,
+    ROOT,
+    STUDY,
+    Command,
+    Finished,
+    RunProject,
+    StartProject,
+    Study,
+    UnderLimits,
+    children,
+    clean_environment,
+    copy_store,
+    hostile_files,
+    project_line,
+    runs_of_kind,
+    store_uri,
+)
 from hypothesis import settings
 from mlflow import MlflowClient
-from mlflow.artifacts import load_dict
-from mlflow.entities import Run
 
-ROOT = Path(__file__).parent.parent
-MARK = "SYSMETRICS_TEST_COMMAND"  # names, in the environment of all its processes, the command that started them
-COMMAND_TIMEOUT_S = 150.0
 LEFT_BY_TESTS = {".hypothesis", ".pytest_cache"}  # in the project's folder
+
+
 T = TypeVar("T")
-# All trials reach several readings, 0.1 makes the largest batch diverge, and a curve has 20 points.
-STUDY = {
-    "batch_sizes": "64,256",
-    "learning_rates": "0.1,0.001",
-    "alphas": "0.001",
-    "folds": "3",
-    "max_steps": "2000",
-    "cpus": "2",
-}
-# At equal epochs a batch of two rows takes a hundred times as long as one of 256. Nothing diverges.
-OF_TWO_KINDS = {
-    "batch_sizes": "2,256",
-    "learning_rates": "0.01,0.003,0.001",
-    "alphas": "0.0001,0.001,0.01",
-    "folds": "3",
-    "max_steps": "0",
-    "max_epochs": "3",
-    "report_every": "20",
-    "cpus": "2",
-}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -71,236 +57,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="slow: set RUN_SLOW=1"))
 
 
-def clean_environment(**more: str) -> dict[str, str]:
-    """The environment without what MLflow, Ray or this test process put there, and with this Python first."""
-    ours = ("MLFLOW_", "RAY_", "TUNE_", "OMP_", "OPENBLAS_", "MKL_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}"
-    return kept | {"PATH": path, "PYTHONUNBUFFERED": "1", "MLFLOW_DISABLE_TELEMETRY": "true"} | more
-
-
-def store_uri(store_dir: Path) -> str:
-    """The address of the SQLite store in a folder, as MLflow chooses it for commands that run there."""
-    return f"sqlite:///{store_dir / 'mlflow.db'}"
-
-
-def hostile_files(folder: Path) -> None:
-    """Leave modules in a folder that libraries or this project would import; each writes a file when it is."""
-    for name in ("pyspark", "IPython", "sitecustomize", "numpy", "entrypoints"):
-        (folder / f"{name}.py").write_text(f"open({str(folder / f'executed-{name}')!r}, 'w')\n")
-
-
-def executed(folder: Path) -> list[str]:
-    """Those of ``hostile_files`` that were imported."""
-    return sorted(path.name for path in folder.glob("executed-*"))
-
-
-def copy_store(source: Path, target: Path) -> Path:
-    """Copy the store of one folder into another, which is returned; runs' artifacts stay where they are."""
-    shutil.copy(source / "mlflow.db", target)
-    return target
-
-
-def wait_until(condition: Callable[[], object], timeout_s: float, what: str, every_s: float = 0.1) -> None:
-    """Ask again and again until the condition holds; fail, saying what was awaited, when the time is up."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"not within {timeout_s:g} s: {what}")
-        time.sleep(every_s)
-
-
-def heed_interrupts() -> None:
-    """Give Ctrl-C its usual effect in a new process, which it lacks where the tests run in a shell's background."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-class Command:
-    """A running command in a session of its own, its output in files, and all processes that come from it."""
-
-    def __init__(self, arguments: list[str], *, cwd: Path, output: Path, env: dict[str, str]) -> None:
-        output.mkdir(parents=True, exist_ok=True)
-        self._out, self._err = output / "stdout.txt", output / "stderr.txt"
-        self.mark = f"{output}-{time.time_ns()}"
-        self.began = time.monotonic()
-        with self._out.open("w") as out, self._err.open("w") as err:
-            self.process = subprocess.Popen(
-                arguments, cwd=cwd, env=env | {MARK: self.mark}, stdout=out, stderr=err, start_new_session=True,
-                preexec_fn=heed_interrupts,
-            )  # fmt: skip
-        self._seen: dict[psutil.Process, str] = {}
-
-    @property
-    def stdout(self) -> str:
-        """What it has written so far."""
-        return self._out.read_text()
-
-    @property
-    def stderr(self) -> str:
-        """What it has written so far."""
-        return self._err.read_text()
-
-    def wait(self, timeout_s: float = COMMAND_TIMEOUT_S) -> Finished:
-        """Wait for the command's own end."""
-        try:
-            code = self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            pytest.fail(f"not ended within {timeout_s:g} s:\n{self.stdout}\n{self.stderr}")
-        return Finished(code, self.stdout, self.stderr, time.monotonic() - self.began)
-
-    def processes(self) -> dict[psutil.Process, str]:
-        """Its living processes and their command lines.
-
-        They are found as descendants, by session, and by the mark in the environment they inherited; those seen once
-        are remembered, since Ray's detach themselves and overwrite their environment with a title.
-        """
-        known = set(self._seen)
-        for process in psutil.process_iter():
-            try:
-                inside = os.getsid(process.pid) == self.process.pid or process.environ().get(MARK) == self.mark
-            except (psutil.Error, OSError):
-                continue
-            if inside:
-                known.add(process)
-        for process in tuple(known):
-            try:
-                known.update(process.children(recursive=True))
-            except psutil.Error:
-                continue
-        for process in known - set(self._seen):
-            try:
-                self._seen[process] = " ".join(process.cmdline())
-            except psutil.Error:
-                continue
-        return {process: line for process, line in self._seen.items() if _lives(process)}
-
-    def signal(self, number: signal.Signals, *, group: bool) -> None:
-        """Send a signal to the whole process group, as a terminal does, or to the first process alone."""
-        os.killpg(self.process.pid, number) if group else self.process.send_signal(number)
-
-    def kill(self) -> None:
-        """End whatever is left of it."""
-        for process in self.processes():
-            try:
-                process.kill()
-            except psutil.Error:
-                continue
-        self.process.wait(10)
-
-
-def _lives(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a command left: its exit code, its output, and how long it took in seconds."""
-
-    exit_code: int
-    stdout: str
-    stderr: str
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Study:
-    """A finished study: what the command left, and its MLflow runs. ``written`` are new files in the project."""
-
-    folder: Path
-    command: Finished
-    client: MlflowClient
-    run: Run
-    trials: list[Run]
-    prepares: list[Run]
-    written: set[Path]
-
-    @property
-    def uri(self) -> str:
-        """The store's address."""
-        return store_uri(self.folder)
-
-    def trial(self, **params: str) -> Run:
-        """The one trial with these parameters."""
-        (run,) = [run for run in self.trials if params.items() <= run.data.params.items()]
-        return run
-
-    def values(self, run: Run, metric: str) -> dict[int, float]:
-        """A metric's values by step."""
-        return {point.step: point.value for point in self.client.get_metric_history(run.info.run_id, metric)}
-
-    def rows(self, file: str) -> list[dict[str, Any]]:
-        """A logged table's rows, without the cells that are empty."""
-        table = load_dict(f"{self.run.info.artifact_uri}/{file}")
-        rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-        return [{name: cell for name, cell in row.items() if cell is not None} for row in rows]
-
-
-@dataclass(frozen=True)
-class UnderLimits:
-    """A full study, and in the same store the same one with a limit on the training time between its two kinds."""
-
-    full: Study
-    study: Study
-    limit_s: float
-
-    @property
-    def criterion(self) -> str:
-        """The limit, as it is given."""
-        return f"training_time_s<={self.limit_s}"
-
-
-def children(client: MlflowClient, parent: Run, kind: str) -> list[Run]:
-    """The runs of one kind nested under a run."""
-    wanted = f"tags.mlflow.parentRunId = '{parent.info.run_id}' and tags.`sysmetrics.kind` = '{kind}'"
-    return list(client.search_runs([parent.info.experiment_id], wanted))
-
-
-def runs_of_kind(client: MlflowClient, kind: str) -> list[Run]:
-    """The default experiment's runs of one kind, the newest first."""
-    return list(client.search_runs(["0"], f"tags.`sysmetrics.kind` = '{kind}'"))
-
-
-def listening(processes: Iterable[psutil.Process]) -> set[str]:
-    """The addresses of this machine at which processes answer to others, each as the user would type it."""
-    found = set()
-    for process in processes:
-        with suppress(psutil.Error):
-            found |= {each.laddr.ip for each in process.net_connections("inet") if each.status == psutil.CONN_LISTEN}
-    return {address.removeprefix("::ffff:") for address in found}
-
-
-def kernel_files(of: int | None = None) -> list[str]:
-    """The files of /proc and /sys, or of one process there, that this process has open.
-
-    Sockets and logs, which other threads open and close, are none.
-    """
-    opened = []
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # that of the walk itself, or just closed
-            opened.append(str(descriptor.readlink()))
-    return [file for file in opened if file.startswith(("/proc/", "/sys/") if of is None else f"/proc/{of}/")]
-
-
-RunProject = Callable[..., Finished]
-StartProject = Callable[..., Command]
-
-
 @pytest.fixture(scope="session")
 def project() -> Path:
     """The project's folder."""
     return ROOT
-
-
-def project_line(entry: str, params: Mapping[str, object], project: Path = ROOT) -> list[str]:
-    """The command `mlflow run <project> -e <entry> -P ...` in this environment."""
-    given = [part for name, value in params.items() for part in ("-P", f"{name}={value}")]
-    # Not `python -m mlflow`: that looks for modules in the current folder first.
-    mlflow = str(Path(sys.executable).with_name("mlflow"))
-    return [mlflow, "run", str(project), "-e", entry, *given, "--env-manager", "local"]
 
 
 @pytest.fixture(scope="session")
@@ -414,7 +174,7 @@ def prepared_store(study: Study, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def local_ray() -> Iterator[None]:
     """Ray with one CPU core in this process, as a study starts it."""
-    from entrypoints import workers
+    from entrypoints.compute import workers
 
     workers.start(1)
     yield

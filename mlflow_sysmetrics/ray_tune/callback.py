@@ -21,7 +21,7 @@ from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
 from mlflow_sysmetrics.addresses import get_logger, lasting_uri, redacted_errors, with_login
-from mlflow_sysmetrics.points import Point
+from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.ray_tune.changes import Changes
 from mlflow_sysmetrics.ray_tune.destination import KIND, STUDY_ID, TRIAL_ID, Destination, find_destination, source_tags
 from mlflow_sysmetrics.ray_tune.endings import FINISHED, ending_by, failure, known_ending
@@ -36,7 +36,7 @@ from mlflow_sysmetrics.ray_tune.results import (
     trainable_class,
 )
 from mlflow_sysmetrics.ray_tune.trial_runs import TrialRuns
-from mlflow_sysmetrics.sources import check_groups
+from mlflow_sysmetrics.sampling.groups import check_groups
 
 logger = get_logger(__name__)
 

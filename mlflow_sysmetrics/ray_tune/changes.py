@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from mlflow_sysmetrics.points import Point, points_now
+from mlflow_sysmetrics.delivery.points import Point, points_now
 
 CHANGED, PERTURBED = "sysmetrics.changed.", "perturbed/"
 

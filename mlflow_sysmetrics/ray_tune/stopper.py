@@ -8,7 +8,7 @@ from ray.tune import Stopper
 from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
-from mlflow_sysmetrics.criteria import Criteria, Judge
+from mlflow_sysmetrics.criteria.judge import Criteria, Judge
 from mlflow_sysmetrics.ray_tune.results import STOP_KEY
 
 

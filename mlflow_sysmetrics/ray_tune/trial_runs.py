@@ -12,15 +12,15 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from mlflow_sysmetrics.addresses import get_logger, lasting_uri
-from mlflow_sysmetrics.leftovers import keep
-from mlflow_sysmetrics.points import Point, points_now
+from mlflow_sysmetrics.delivery.leftovers import keep
+from mlflow_sysmetrics.delivery.points import Point, points_now
+from mlflow_sysmetrics.delivery.sink import Sink
+from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.ray_tune.artifacts import Artifacts
 from mlflow_sysmetrics.ray_tune.destination import Destination
 from mlflow_sysmetrics.ray_tune.endings import SWEPT, Ending
 from mlflow_sysmetrics.ray_tune.outcome import Outcome
 from mlflow_sysmetrics.ray_tune.watching import Watching
-from mlflow_sysmetrics.sink import Sink
-from mlflow_sysmetrics.store import Store
 
 logger = get_logger(__name__)
 

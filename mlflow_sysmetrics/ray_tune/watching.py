@@ -16,7 +16,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mlflow_sysmetrics.addresses import get_logger
-from mlflow_sysmetrics.points import Point, window_points
+from mlflow_sysmetrics.delivery.points import Point, window_points
 from mlflow_sysmetrics.watch import Watches
 
 logger = get_logger(__name__)

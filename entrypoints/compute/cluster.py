@@ -1,0 +1,219 @@
+"""An existing Ray cluster: found, checked, and given the code that the workers of a study run."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import logging
+import os
+import re
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import ray
+
+from entrypoints import environment
+from entrypoints.compute import workers
+from entrypoints.datasets.cleaning import one_line
+from entrypoints.datasets.tables import shorten
+from entrypoints.errors import UserError
+from entrypoints.own_modules import PACKAGES
+from mlflow_sysmetrics.addresses import redacted
+
+LOCAL, AUTO = "local", "auto"
+LISTENS_WITHIN_S = 5.0
+CONNECTED_WITHIN_S = 12.0  # it takes a third of a second
+FREE_WITHIN_S = 1.0
+LOCAL_STORES = ("", "file", "sqlite")  # kinds of addresses that mean a place on this machine
+
+
+def chosen(given: str) -> str | None:
+    """The cluster's address: the one that is given, or RAY_ADDRESS; None for a Ray of the study's own.
+
+    Raises:
+        UserError: a study cannot use such an address.
+    """
+    name, address = "ray_address", given
+    if given == LOCAL:
+        name, address = "RAY_ADDRESS", os.environ.get("RAY_ADDRESS", "").strip() or LOCAL
+    if address == LOCAL:
+        return None
+    if address.startswith("ray://"):
+        raise UserError(
+            f"{name}={address}: a study runs on a node of its cluster, not through Ray's client; run it on the "
+            f"cluster's head node with ray_address={AUTO}, or there with `ray job submit`"
+        )
+    if address != AUTO and not _place(address):
+        raise UserError(
+            f"{name}={address}: {LOCAL}, {AUTO} (the cluster of this machine) or host:port is allowed; give the "
+            "address that `ray start --head` has printed, such as 10.0.0.1:6379"
+        )
+    return address
+
+
+def _place(address: str) -> tuple[str, int] | None:
+    """Host and port; None where the address is no such pair."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
+        return None
+    return host.strip("[]"), int(port)
+
+
+def connect(address: str, modules: Sequence[Path], store_uri: str) -> None:
+    """Connect to a cluster and see that a study can run there.
+
+    Args:
+        address: ``auto`` or host:port.
+        modules: files and folders that the workers have to be able to import beside the bundle and the plugin.
+        store_uri: where MLflow keeps the study.
+
+    Raises:
+        UserError: nothing answers there, it is another Ray or Python, or the store is not for a cluster.
+    """
+    _see_that_something_listens(address)
+    os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")  # under `ray job submit`, whose folder is the project's
+    done: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+    def connect_now() -> None:
+        try:
+            _init(address, modules)
+            done.set_result(None)
+        except BaseException as error:
+            done.set_exception(error)
+
+    # Ray itself would try for minutes, and cannot be interrupted.
+    threading.Thread(target=connect_now, name="ray-connect", daemon=True).start()
+    try:
+        done.result(CONNECTED_WITHIN_S)
+    except concurrent.futures.TimeoutError:
+        raise UserError(
+            f"ray_address={address}: no node of a Ray cluster on this machine answers within {CONNECTED_WITHIN_S:g} s; "
+            "run the study on the cluster's head node, see with `ray status` that it is up, and set "
+            "RAY_AUTH_MODE=token if it wants a token"
+        ) from None
+    except Exception as error:
+        raise UserError(_refusal(address, error)) from error
+    workers.quieten()
+    check_store(store_uri, nodes())
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(8, cores()))  # all first trials start at once
+
+
+def _init(address: str, modules: Sequence[Path]) -> None:
+    with tempfile.TemporaryDirectory(prefix="empty-") as empty:
+        ray.init(
+            address=address,
+            runtime_env={
+                "py_modules": [str(path) for path in (*PACKAGES, *modules)],
+                "env_vars": environment.of_workers(),
+                # Without one, workers look first for the driver's folders, where an old checkout may lie on their node.
+                "working_dir": empty,
+            },
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+
+
+def _see_that_something_listens(address: str) -> None:
+    place = _place(address)
+    if place is None:
+        return
+    try:
+        socket.create_connection(place, timeout=LISTENS_WITHIN_S).close()
+    except OSError as error:
+        raise UserError(
+            f"ray_address={address}: nothing answers there ({one_line(error)}); start the cluster with "
+            "`ray start --head`, or correct the address"
+        ) from None
+
+
+def _refusal(address: str, error: Exception) -> str:
+    versions = re.findall(r"(?:Ray|Python): (\S+)", str(error))
+    if "Version mismatch" in str(error) and len(versions) == 4:
+        return (
+            f"ray_address={address}: the cluster runs Ray {versions[0]} on Python {versions[1]}, and the study Ray "
+            f"{versions[2]} on Python {versions[3]}; run it where both are the cluster's, such as on its head node"
+        )
+    if isinstance(error, ConnectionError) and address == AUTO:
+        return (
+            f"ray_address={address}: no Ray is running on this machine; start one with `ray start --head`, or give the "
+            "host:port of a cluster that this machine belongs to"
+        )
+    return (
+        f"ray_address={address}: Ray does not connect ({one_line(error)}); run the study on a node of that cluster, "
+        "with the environment of its other jobs"
+    )
+
+
+@contextlib.contextmanager
+def workers_can(address: str | None) -> Iterator[None]:
+    """Turn what workers of a cluster cannot do into a sentence, as when a library is missing there."""
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        if address is None:
+            raise
+        why = str(error).strip().splitlines()[-1]
+        raise UserError(
+            f"ray_address={address}: a worker does not run the study's code ({shorten(why, 200)}); install the "
+            "libraries of conda.yaml on each node, at the versions of this machine"
+        ) from error
+
+
+def nodes() -> int:
+    """How many nodes the cluster has now."""
+    return sum(node["Alive"] for node in ray.nodes())
+
+
+def cores() -> int:
+    """How many CPU cores the cluster has now."""
+    return int(ray.cluster_resources().get("CPU", 0))
+
+
+def free_cores(wanted: int) -> int:
+    """On how many CPU cores trials can begin now; at least 1, for which they wait. ``wanted`` 0 means all.
+
+    Raises:
+        UserError: the cluster has none, and how many it shall get is not said.
+    """
+    if not wanted and not cores():
+        raise UserError("cpus=0: the cluster has no CPU cores now; give the number that it shall scale up to, cpus=8")
+    return max(1, min(wanted or cores(), _free()))
+
+
+def most_trials(given: str, cpus: int) -> int:
+    """How many trials may run at once where there are more cores; 0: no limit, as on a Ray of the study's own."""
+    return cpus if chosen(given) else 0
+
+
+def line() -> str:
+    """What the cluster is, in words."""
+    free = _free()
+    waits = "" if free else "; trials begin when other jobs give cores back"
+    return f"{cores()} CPU cores on {nodes()} node{'s' * (nodes() != 1)}, {free} of them free{waits}"
+
+
+def _free() -> int:
+    """Free CPU cores. Nodes tell of theirs in turns, so that right after another job's end some seem to be in use."""
+    deadline = time.monotonic() + FREE_WITHIN_S
+    while (free := int(ray.available_resources().get("CPU", 0))) < cores() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return free
+
+
+def check_store(store_uri: str, n_nodes: int) -> None:
+    """See that the store of a study on several nodes is one that all of them, and all who watch, can reach.
+
+    Raises:
+        UserError: it is a place on this machine.
+    """
+    if n_nodes > 1 and urlsplit(store_uri).scheme in LOCAL_STORES:
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={redacted(store_uri)}: a study on {n_nodes} nodes needs a tracking server, not a "
+            "file on one of them; start one that asks for a password, as docs/scale-out.md shows, and set "
+            "MLFLOW_TRACKING_URI=http://<its host>:5000 with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )

@@ -1,0 +1,201 @@
+"""A frame as a file or a server gave it -> the columns of a table, or one sentence that says why it cannot be one."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from entrypoints.datasets.sysmetrics_raw_rows import is_numeric, numbers, own_values
+from entrypoints.datasets.tables import Task, categorical, labels, shorten
+from entrypoints.errors import UserError
+
+Echo = Callable[[str], None]
+
+LEAST_ROWS = 10
+MOST_CATEGORIES = 1000  # of a categorical feature, which is one-hot encoded, and of a target
+# A target of whole numbers is a regression's if it has more different ones, or if these hardly repeat.
+MOST_INTEGER_CLASSES = 20
+LEAST_ROWS_PER_CLASS = 3  # on average
+_NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
+
+
+def canonical(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same content with dtypes that depend on it alone, whichever format it was stored in.
+
+    A column of numbers becomes uint8 if all are whole numbers from 0 to 255 and none is missing, else float64; any
+    other column (text, truth values, dates, what the format calls a category) becomes a category of text.
+    """
+    columns = {str(name).strip(): _canonical(frame[name]) for name in frame.columns}
+    same: pd.DataFrame = pd.DataFrame(columns, index=pd.RangeIndex(len(frame)))
+    return same
+
+
+def _canonical(column: pd.Series[Any]) -> Any:
+    if column.dtype == np.uint8:
+        return column.to_numpy()
+    if column.dtype == object:
+        kind = pd.api.types.infer_dtype(column, skipna=True)
+        if kind in (*_NUMBERS, "empty"):
+            column = pd.Series(numbers(column))
+    elif column.isna().all():
+        column = pd.Series(np.nan, index=column.index, dtype=np.float64)
+    if not is_numeric(column.dtype):
+        return categorical(column)
+    values = numbers(column)
+    # NaN compares false; the largest byte bounds what the cast may wrap.
+    with np.errstate(invalid="ignore"):
+        in_range = bool(((values >= 0) & (values <= 255)).all())
+        return values.astype(np.uint8) if in_range and not np.mod(values, 1).any() else values
+
+
+class Cleaned(NamedTuple):
+    """What a ``Table`` is made of: the frame, the target last, its task, and the file's own values of its labels."""
+
+    frame: pd.DataFrame
+    task: Task
+    class_values: dict[str, Any]
+
+
+def clean(
+    frame: pd.DataFrame, target: str | None, *, what: str, echo: Echo, task: Task | None = None, keep_all: bool = False
+) -> Cleaned:
+    """Return what a ``Table`` is made of.
+
+    Rows without a target are left out. So are, unless ``keep_all``, features that tell nothing: empty or constant
+    ones, and texts with more than 1000 categories. ``echo`` gets a line for each of these. A given ``task`` stands;
+    otherwise it is that of ``task_of``. ``what`` names the table in messages, e.g. "dataset=mine.csv".
+
+    Raises:
+        UserError: the table or its target cannot be used.
+    """
+    names = [str(name).strip() for name in frame.columns]
+    _check_names(names, what)
+    target = _check_target(target, names, what)
+    given = frame.iloc[:, names.index(target)]
+    frame = canonical(frame)
+    missing = frame[target].isna()
+    if missing.any():
+        echo(f"{what}: {missing.sum()} rows without a value of the target {target} are left out")
+        frame = frame[~missing].reset_index(drop=True)
+    if len(frame) < LEAST_ROWS:
+        raise UserError(
+            f"{what}: {len(frame)} rows with a value of the target {target} found, and at least {LEAST_ROWS} are "
+            "needed; use a table with more rows"
+        )
+    _check_finite(frame, what)
+    task = task or task_of(frame[target])
+    y = _checked_target(frame[target], task, what)
+    features = frame.drop(columns=target)
+    if not keep_all:
+        features = _informative(features, what, target, echo)
+    if not (features.dtypes == np.uint8).all():
+        bytes_ = features.columns[features.dtypes == np.uint8]
+        features = features.astype(dict.fromkeys(bytes_, np.float64))
+    whole = pd.concat([features, y.rename(target)], axis=1)  # pandas warns of single columns added to thousands
+    return Cleaned(whole, task, own_values(given) if task == "classification" else {})
+
+
+def task_of(target: pd.Series[Any]) -> Task:
+    """The task that a complete canonical column sets as target.
+
+    Text, categories and truth values make a classification, as do up to 20 different whole numbers with three rows
+    each on average; any other numbers make a regression.
+    """
+    if not is_numeric(target.dtype):
+        return "classification"
+    values = np.unique(numbers(target))
+    if np.mod(values, 1).any() or len(values) > min(MOST_INTEGER_CLASSES, len(target) / LEAST_ROWS_PER_CLASS):
+        return "regression"
+    return "classification"
+
+
+def listed(names: Iterable[str], most: int = 20) -> str:
+    """Names separated by commas; of many the first ones, and how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def closest(name: str, allowed: Iterable[str], default: str) -> str:
+    """Advice that names the allowed name most like the given one, or the default advice if none is."""
+    lower = {other.lower(): other for other in allowed}
+    found = difflib.get_close_matches(name.lower(), lower, n=1)
+    return f"use {lower[found[0]]}, the closest name" if found else default
+
+
+def _check_names(names: list[str], what: str) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UserError(f"{what}: the column name {listed(twice)} occurs more than once; give each column its own name")
+    if "" in names:
+        raise UserError(f"{what}: column {names.index('') + 1} has no name; give each column a name")
+
+
+def _check_target(target: str | None, names: list[str], what: str) -> str:
+    if not target:
+        raise UserError(f"{what}: the target is not given; name with target= one of the columns {listed(names)}")
+    if target not in names:
+        advice = closest(target, names, "use one of these names")
+        raise UserError(f"target={target}: one of the columns of {what} is allowed: {listed(names)}; {advice}")
+    return target
+
+
+def _check_finite(frame: pd.DataFrame, what: str) -> None:
+    infinite = [
+        str(name)
+        for name in frame.columns
+        if frame[name].dtype == np.float64 and np.isinf(frame[name].to_numpy()).any()
+    ]
+    if infinite:
+        raise UserError(
+            f"{what}: infinite values found in the column {listed(infinite)}; replace them by numbers or leave them out"
+        )
+
+
+def _checked_target(target: pd.Series[Any], task: Task, what: str) -> pd.Series[Any]:
+    distinct = target.nunique()
+    if distinct < 2:
+        raise UserError(
+            f"target={target.name}: all {len(target)} rows of {what} hold {target.iloc[0]}; choose a column with at "
+            "least two values"
+        )
+    if task == "regression":
+        values: pd.Series[Any] = target.astype(np.float64)
+        return values
+    if distinct > MOST_CATEGORIES:
+        raise UserError(
+            f"target={target.name}: {distinct} classes found in {what}, and at most {MOST_CATEGORIES} are allowed; "
+            "choose a column with fewer, or with numbers for a regression"
+        )
+    texts: pd.Series[Any] = pd.Series(labels(target).tolist(), index=target.index)
+    return texts
+
+
+def _informative(features: pd.DataFrame, what: str, target: str, echo: Echo) -> pd.DataFrame:
+    idle = {}
+    for name in features.columns:
+        distinct = features[name].nunique()
+        if distinct < 2:
+            idle[str(name)] = "constant" if distinct else "empty"
+        elif distinct > MOST_CATEGORIES and not is_numeric(features[name].dtype):
+            idle[str(name)] = f"{distinct} different texts"
+    if idle:
+        echo(f"{what}: left out as features: {listed(f'{name} ({why})' for name, why in idle.items())}")
+    if len(idle) == features.shape[1]:
+        raise UserError(
+            f"{what}: no feature is left beside the target {target}, since columns that are empty, constant or differ "
+            "in every text tell nothing; add a feature column"
+        )
+    informative: pd.DataFrame = features.drop(columns=list(idle))
+    return informative
+
+
+def one_line(error: BaseException, length: int = 200) -> str:
+    """The first line of an error's text, without its full stop, to be put into a sentence."""
+    lines = str(error).strip().splitlines()
+    return shorten(lines[0].strip().rstrip("."), length) if lines else type(error).__name__

@@ -1,0 +1,135 @@
+"""A path -> the frame of a CSV or Parquet file."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import re
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from entrypoints.datasets.cleaning import Echo, listed, one_line
+from entrypoints.errors import UserError
+
+SUFFIXES = (".csv", ".csv.gz", ".parquet", ".pq")
+# Before 3.1 pandas' own parser is off in the last bit; since then it is exact, and the option deprecated.
+_EXACT: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__ < "3.1" else {}
+_COMMA_NUMBER = r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?|[-+]?(\d{1,3}(\.\d{3})+|\d+),\d+([eE][-+]?\d+)?"
+_DECIMAL_COMMA = r"[-+]?\d+(,\d+)?([eE][-+]?\d+)?"
+_THOUSANDS = r"[-+]?(0|[1-9]\d{0,2}(,\d{3})?)"
+_NUMBER = rf"{_COMMA_NUMBER}|[-+]?\d+(\.\d+)?([eE][-+]?\d+)?"
+_BROKEN = (OSError, EOFError, ValueError, zlib.error, csv.Error, pd.errors.ParserWarning)
+
+
+def is_path(name: str) -> bool:
+    """Whether a dataset's name is meant as a path: it has a folder or a suffix, or is there."""
+    return bool(name) and (os.sep in name or Path(name).suffix != "" or Path(name).exists())
+
+
+def stem(path: Path) -> str:
+    """A file's name without its suffix."""
+    return re.sub(r"\.(csv|csv\.gz|parquet|pq)$", "", path.name, flags=re.IGNORECASE)
+
+
+def read(name: str, *, echo: Echo) -> pd.DataFrame:
+    """Return the columns of a CSV or Parquet file, with their names as they are, repeated ones too.
+
+    CSV has one header line, is UTF-8, and is separated by commas, semicolons or tabs, whichever the header has most
+    of. Empty cells, ``?`` and what pandas takes for missing (NA, NaN, null ...) are missing. A first column without a
+    name that numbers the rows is left out, with a line to ``echo``. Decimal commas are read, with a line, in a file of
+    semicolons or tabs.
+
+    Raises:
+        UserError: there is no such file, or it cannot be read, or is empty.
+    """
+    path = Path(name).expanduser()
+    if not path.exists():
+        raise UserError(f"dataset={name}: no such file ({path.absolute()}); give the path of a CSV or Parquet file")
+    if not path.is_file():
+        raise UserError(f"dataset={name}: this is no file; give the path of a CSV or Parquet file")
+    if not path.name.lower().endswith(SUFFIXES):
+        raise UserError(f"dataset={name}: a file named {', '.join(SUFFIXES)} is allowed; convert it to one of these")
+    if path.stat().st_size == 0:
+        raise UserError(f"dataset={name}: the file is empty; give one with a header and rows")
+    kind = "CSV" if ".csv" in path.name.lower() else "Parquet"
+    try:
+        frame = _read_csv(path, name, echo) if kind == "CSV" else pd.read_parquet(path).reset_index(drop=True)
+    except _BROKEN as error:
+        raise UserError(
+            f"dataset={name}: not readable as {kind} ({one_line(error)}); mend or export it anew"
+        ) from error
+    return _without_row_numbers(frame, name, echo)
+
+
+def _read_csv(path: Path, name: str, echo: Echo) -> pd.DataFrame:
+    packed = path.name.lower().endswith(".gz")
+    with gzip.open(path) if packed else path.open("rb") as file:
+        first = file.readline().decode("utf-8-sig")
+    separator = max(",;\t", key=first.count)
+    header = [field.strip() for field in next(csv.reader([first], delimiter=separator, skipinitialspace=True), [])]
+    if not any(header):
+        raise ValueError("the first line holds no column names")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header would be cut
+        frame: pd.DataFrame = pd.read_csv(
+            path,
+            sep=separator,
+            header=0,
+            names=list(range(len(header))),  # pandas would rename columns that share a name
+            index_col=False,
+            low_memory=False,
+            na_values=["?"],
+            skipinitialspace=True,
+            encoding="utf-8-sig",
+            **_EXACT,
+        )
+    with_commas = [place for place in range(len(header)) if _holds_commas(frame.iloc[:, place])]
+    if with_commas:
+        names = listed(header[place] for place in with_commas)
+        if separator == "," or not _has_decimal_commas(frame, with_commas):
+            example = next(text for text in frame.iloc[:, with_commas[0]].dropna() if "," in text)
+            raise UserError(
+                f"dataset={name}: numbers with commas, such as {example}, found in the column {names}; write them with "
+                "a point and without separators of thousands, such as 1234.5"
+            )
+        echo(f"dataset={name}: commas are read as decimal points in the column {names}")
+        for place in with_commas:
+            frame[place] = frame[place].str.replace(",", ".", regex=False).astype(np.float64)
+    frame.columns = pd.Index(header)
+    return frame
+
+
+def _holds_commas(column: pd.Series[Any]) -> bool:
+    """Whether a column of text holds numbers alone, some of them with commas."""
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return False
+    texts = column.dropna()
+    if pd.api.types.infer_dtype(texts) != "string":
+        return False
+    return bool(texts.str.contains(",").any() and texts.str.fullmatch(_NUMBER).all())
+
+
+def _has_decimal_commas(frame: pd.DataFrame, places: list[int]) -> bool:
+    """Whether commas can only be decimal ones: no column has points, and not all numbers could be thousands."""
+    if any(frame[place].dtype == np.float64 and np.mod(frame[place].dropna(), 1).any() for place in frame.columns):
+        return False
+    texts = pd.concat([frame[place].dropna() for place in places])
+    return bool(texts.str.fullmatch(_DECIMAL_COMMA).all() and not texts.str.fullmatch(_THOUSANDS).all())
+
+
+def _without_row_numbers(frame: pd.DataFrame, name: str, echo: Echo) -> pd.DataFrame:
+    """Without the column that ``DataFrame.to_csv`` writes unless told not to."""
+    if not len(frame) or frame.shape[1] < 2 or str(frame.columns[0]) not in ("", "Unnamed: 0"):
+        return frame
+    first = pd.to_numeric(frame.iloc[:, 0], errors="coerce").to_numpy(dtype=np.float64)
+    if not np.array_equal(first, np.arange(len(frame)) + (first[0] == 1)):
+        return frame
+    echo(f"dataset={name}: the first column has no name and numbers the rows: left out")
+    rest: pd.DataFrame = frame.iloc[:, 1:]
+    return rest

@@ -1,0 +1,188 @@
+"""A checked table: features, target, where both came from, and what can be told of the content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.utils import resample
+
+from entrypoints.datasets.sysmetrics_raw_rows import coded_texts, is_numeric, numbers
+
+Task = Literal["regression", "classification"]
+
+SHOWN = 160  # characters of a fact in a message
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """One dataset: the features, then the target as last column, and where they came from.
+
+    ``frame`` has numeric features (float64, or uint8 where every value of the table is a whole number from 0 to 255)
+    and categorical ones (text categories), both with missing values, and a complete target: float64 (regression) or
+    text labels (classification). ``class_values`` holds the value that stands in the user's file for a label, such as
+    5 for "5"; where it has none, the label itself does. Treat a table as read-only: the digest is computed once.
+    ``source`` is "bundled", "cache", "openml" or "file". Raises ValueError if the target is not the last column.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    target: str
+    task: Task
+    source: str
+    openml_id: int | None
+    licence: str
+    class_values: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        columns = [str(column) for column in self.frame.columns]
+        if columns[-1:] != [self.target]:
+            raise ValueError(f"the target {self.target} must be the last column, of {', '.join(columns)}")
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The columns before the target, in the table's order."""
+        return tuple(str(column) for column in self.frame.columns[:-1])
+
+    @cached_property
+    def categories(self) -> dict[str, tuple[str, ...]]:
+        """The sorted categories of each categorical feature, in the table's order; numeric features are absent."""
+        columns = {name: self.frame[name] for name in self.feature_names}
+        return {
+            name: tuple(categorical(column).categories)
+            for name, column in columns.items()
+            if not is_numeric(column.dtype)
+        }
+
+    @property
+    def X(self) -> NDArray[Any]:  # noqa: N802 - the field's own name
+        """A new (rows, features) array, C-contiguous and writable. Take it once: each access copies the table.
+
+        It is uint8 if all features are, else float64: a category is its place in ``categories``, NaN is missing.
+        """
+        features = self.frame.iloc[:, :-1]
+        if (features.dtypes == np.uint8).all():
+            return np.array(features, dtype=np.uint8, order="C")
+        X = np.empty(features.shape, dtype=np.float64)
+        for place, name in enumerate(self.feature_names):
+            column = features[name]
+            if name in self.categories:
+                codes = categorical(column).codes
+                X[:, place] = np.where(codes < 0, np.nan, codes)
+            else:
+                X[:, place] = numbers(column)
+        return X
+
+    @property
+    def y(self) -> NDArray[Any]:
+        """A new (rows,) array of the target: float64 in its own units, or class labels as text."""
+        if self.task == "classification":
+            return labels(self.frame[self.target])
+        return np.array(self.frame[self.target], dtype=np.float64)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels that occur, sorted as text; empty for regression."""
+        return tuple(np.unique(self.y).tolist()) if self.task == "classification" else ()
+
+    @cached_property
+    def duplicate_rows(self) -> int:
+        """How many rows equal an earlier one, target and missing values included."""
+        # Rows are compared by a 64-bit hash: a comparison of whole rows takes several copies of the table.
+        return int(pd.util.hash_pandas_object(self.frame, index=False).duplicated().sum())
+
+    def sample(self, rows: int, seed: int) -> Table:
+        """At most so many rows, drawn without replacement and in their order, with each class's share kept; 0: all."""
+        if not 0 < rows < len(self.frame):
+            return self
+        labels = self.frame[self.target] if self.task == "classification" else None
+        places = np.arange(len(self.frame))
+        drawn = resample(places, replace=False, n_samples=rows, stratify=labels, random_state=seed)
+        return replace(self, frame=self.frame.iloc[np.sort(drawn)].reset_index(drop=True))
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256, in hex, of the content: column names, values and the order of both, however they were stored.
+
+        Hashed are, one after the other: the JSON list of the number of rows and the column names; each feature, as
+        little-endian float64 (one NaN for missing, no negative zero), or if it is categorical as the JSON list of its
+        categories and each row's place in it as little-endian int32 (-1 for missing); the target as float64, or as
+        the JSON list of its labels.
+        """
+        content = hashlib.sha256(json.dumps([len(self.frame), *self.feature_names, self.target]).encode())
+        # Column by column: a copy of a whole large table would double what the study needs.
+        for name in self.feature_names:
+            column = self.frame[name]
+            if name in self.categories:
+                content.update(json.dumps(self.categories[name]).encode())
+                content.update(categorical(column).codes.astype("<i4").tobytes())
+            else:
+                content.update(numbers(column).astype("<f8", copy=False).tobytes())
+        target = self.y
+        text = self.task == "classification"
+        content.update(json.dumps(target.tolist()).encode() if text else (target + 0.0).astype("<f8").tobytes())
+        return content.hexdigest()
+
+
+def labels(column: pd.Series[Any]) -> NDArray[np.str_]:
+    """A new (rows,) array of a complete column as text, spelt as ``categorical`` does."""
+    found = categorical(column)
+    texts: NDArray[np.str_] = np.asarray(found.categories, dtype=np.str_)[found.codes]
+    return texts
+
+
+def categorical(column: pd.Series[Any]) -> pd.Categorical:
+    """A column as sorted text categories that all occur, missing values apart.
+
+    A value has the same text whatever type the file format gave it; ``text_of`` says which.
+    """
+    codes, texts = coded_texts(column)
+    categories = sorted({text for text in texts if text is not None})
+    places = {text: place for place, text in enumerate(categories)}
+    # The extra place is what missing values, -1, are sent to.
+    places_of_codes = np.array([*(-1 if text is None else places[text] for text in texts), -1], dtype=np.int64)
+    return pd.Categorical.from_codes(places_of_codes[codes].tolist(), categories=pd.Index(categories, dtype=str))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What can be told of a table's content; None for what is not known of an expected one.
+
+    ``target`` holds the rows of each class, or the target's min and max.
+    """
+
+    columns: tuple[str, ...] | None
+    rows: int
+    target: Mapping[str, float] | None
+    digest: str | None
+
+    @classmethod
+    def of(cls, table: Table) -> Facts:
+        """Read the facts off a table."""
+        y = table.y
+        if table.task == "classification":
+            classes, counts = np.unique(y, return_counts=True)
+            target = dict(zip(classes.tolist(), counts.tolist(), strict=True))
+        else:
+            target = {"min": float(y.min()), "max": float(y.max())}
+        return cls((*table.feature_names, table.target), len(table.frame), target, table.digest)
+
+    def difference(self, expected: Facts) -> str | None:
+        """Return the first known fact in which the table is not the expected one, in words; None if it is."""
+        for each in fields(self):
+            found, known = getattr(self, each.name), getattr(expected, each.name)
+            if known is not None and found != known:
+                return f"{each.name} {shorten(str(found))} found, {shorten(str(known))} expected"
+        return None
+
+
+def shorten(text: str, length: int = SHOWN) -> str:
+    """A text cut to a length in characters, with dots where it was cut."""
+    return text if len(text) <= length else f"{text[: length - 4]} ..."

@@ -1,0 +1,53 @@
+"""What a trial costs, as criteria may limit it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from entrypoints.datasets.tables import Task
+from entrypoints.models.losses import score_name
+from mlflow_sysmetrics.criteria.judge import Figures, Kind, Metric
+from mlflow_sysmetrics.sampling.process import ProcessSampler
+
+MEMORY = "process_memory_mb"
+
+_COSTS = (
+    Metric("peak_memory_mb", Kind.GROWING),
+    Metric("memory_growth_mb", Kind.GROWING),
+    Metric("training_time_s", Kind.GROWING),
+    Metric("elapsed_s", Kind.GROWING),
+    Metric("mean_step_time_ms", Kind.MEAN),
+    Metric("cpu_percent", Kind.MEAN, higher_is_better=True),
+    Metric("inference_latency_ms", Kind.FACT),
+    Metric("model_size_kb", Kind.FACT),
+)
+COSTS = tuple(metric.name for metric in _COSTS)
+FACTS = tuple(metric.name for metric in _COSTS if metric.kind is Kind.FACT)
+
+# How much one configuration's figure differs from run to run, as a share of it, until trials have shown it. Times on
+# a shared machine differ by a tenth; a process that had other trials before differs by a few pages.
+USUAL_NOISE = {
+    "training_time_s": 0.1,
+    "elapsed_s": 0.1,
+    "mean_step_time_ms": 0.1,
+    "cpu_percent": 0.1,
+    "inference_latency_ms": 0.1,
+    "peak_memory_mb": 0.01,
+    "memory_growth_mb": 0.1,
+}
+
+
+def metrics(task: Task) -> tuple[Metric, ...]:
+    """Everything that a criterion can name, for trials of a task."""
+    curves = (
+        Metric("train_loss", Kind.CURVE),
+        Metric("val_loss", Kind.CURVE),
+        Metric(f"val_{score_name(task)}", Kind.CURVE, higher_is_better=task == "classification"),
+    )
+    return _COSTS + curves
+
+
+def readable(task: Task, sample: Callable[[], Figures] | None = None) -> set[str]:
+    """Those of them that this machine can read; ``sample`` reads a process, this one by default."""
+    names = {metric.name for metric in metrics(task)}
+    return names if MEMORY in (sample or ProcessSampler())() else names - {"peak_memory_mb", "memory_growth_mb"}

@@ -1,0 +1,167 @@
+"""How long a study will take: each kind of trial is timed for a few batches, where the trials will run."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from statistics import fmean, median
+from typing import Any
+
+import ray
+import sklearn
+
+from entrypoints.compute.contention import CoreWait, own_share
+from entrypoints.datasets.prepared import Prepared
+from entrypoints.models.configuration import Configuration
+from entrypoints.models.cross_validation import LATENCY_ROWS, Fold
+
+KIND_WITHIN_S = 0.2
+ALL_WITHIN_S = 10.0
+MOST_STEPS, LEAST_STEPS = 100, 3
+# A trial's own: the last one's memory is given back, a result reaches the driver, the next configuration comes.
+BETWEEN_TRIALS_S = 0.03
+
+Kind = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one fold's model: a step, the ``partial_fit`` in it, validation, test, the latency's measurement.
+
+    ``guessed`` ones are the mean of the others.
+    """
+
+    step_s: float
+    fit_s: float
+    validate_s: float
+    test_s: float
+    latency_s: float
+    guessed: bool = False
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The expected seconds of each trial, in the order of the configurations, and of the whole search.
+
+    ``observed`` is what each process saw of each kind of trial, as the figures that such a trial will have.
+    """
+
+    trials_s: list[float]
+    search_s: float
+    observed: list[tuple[Configuration, dict[str, float]]]
+
+
+def forecast(configurations: list[Configuration], data: Prepared, cpus: int) -> Forecast:
+    """Time each kind of trial in as many processes at once as the search will use, and count all steps. Needs Ray."""
+    kinds = {kind(configuration): configuration for configuration in reversed(configurations)}
+    one_of_each = list(kinds.values())
+    shared = ray.put(data)
+    task = ray.remote(num_cpus=1)(time_kinds)
+    rounds = ray.get([task.remote(one_of_each, shared) for _ in range(cpus)])
+    seen = [dict(zip(kinds, timings, strict=True)) for timings in rounds]
+    mean = {each: _mean(timings[each] for timings in seen) for each in kinds}
+    expected = trial_seconds(configurations, data, mean)
+    observed = [pair for timings in seen for pair in _figures(one_of_each, data, timings)]
+    return Forecast(expected, search_seconds(expected, cpus), observed)
+
+
+def trial_seconds(configurations: list[Configuration], data: Prepared, timings: dict[Kind, Timing]) -> list[float]:
+    """The wall time of each configuration's trial, from the timing of its kind."""
+    rows, folds = _rows(data), len(data.split.folds)
+    seconds = []
+    for configuration in configurations:
+        timing, steps = timings[kind(configuration)], configuration.steps(rows)
+        reports = -(-steps // configuration.report_every)
+        ending_s = timing.validate_s + timing.test_s + timing.latency_s
+        fold_s = steps * timing.step_s + reports * timing.validate_s + ending_s
+        seconds.append(folds * fold_s + BETWEEN_TRIALS_S)
+    return seconds
+
+
+def search_seconds(trials_s: list[float], cpus: int) -> float:
+    """The wall time of a search: trials are handed out in order, each to the first free core."""
+    free_at = [0.0] * cpus
+    for trial_s in trials_s:
+        heapq.heapreplace(free_at, free_at[0] + trial_s)
+    return max(free_at)
+
+
+def kind(configuration: Configuration) -> Kind:
+    """What a trial's time depends on: fractions, such as rates and penalties, do not change it."""
+    rest = {name: value for name, value in configuration.hyperparameters.items() if not isinstance(value, float)}
+    return configuration.algorithm, configuration.batch_size, repr(sorted(rest.items()))
+
+
+def time_kinds(configurations: Iterable[Configuration], data: Prepared) -> list[Timing]:
+    """The timing of each configuration in this process; those that fail, or that no time is left for, get the mean."""
+    began = time.perf_counter()
+    timings: list[Timing | None] = []
+    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):  # as in a trial
+        for configuration in configurations:
+            timing = None
+            if time.perf_counter() - began < ALL_WITHIN_S:
+                with contextlib.suppress(Exception):  # what is wrong with a trial is for the trial to say
+                    timing = _timing(configuration, data)
+            timings.append(timing)
+    mean = _mean([timing for timing in timings if timing is not None] or [Timing(0.0, 0.0, 0.0, 0.0, 0.0)])
+    return [timing or replace(mean, guessed=True) for timing in timings]
+
+
+def _figures(
+    configurations: list[Configuration], data: Prepared, timings: dict[Kind, Timing]
+) -> list[tuple[Configuration, dict[str, float]]]:
+    """What a trial of each configuration would show if it took as long as was timed."""
+    elapsed = trial_seconds(configurations, data, timings)
+    pairs = []
+    for configuration, elapsed_s in zip(configurations, elapsed, strict=True):
+        if timings[kind(configuration)].guessed:
+            continue
+        fit_s, steps = timings[kind(configuration)].fit_s, configuration.steps(_rows(data))
+        times = {"mean_step_time_ms": fit_s * 1e3, "training_time_s": fit_s * steps, "elapsed_s": elapsed_s}
+        pairs.append((configuration, times))
+    return pairs
+
+
+def _rows(data: Prepared) -> int:
+    return max(len(fit) for fit, _ in data.split.folds)
+
+
+def _timing(configuration: Configuration, data: Prepared) -> Timing:
+    (fit, held_out), preprocessing = data.split.folds[0], data.preprocessings[0]
+    fold = Fold(configuration, data, 0, fit, held_out, preprocessing)
+    fold.step()  # the first step allocates
+    steps: list[float] = []
+    fits: list[float] = []
+    core_wait = CoreWait()
+    while len(steps) < LEAST_STEPS or (len(steps) < MOST_STEPS and sum(steps) < KIND_WITHIN_S):
+        before, trained_s, waited_s = time.perf_counter(), fold.training_time_s, core_wait()
+        try:
+            fold.step()
+        except FloatingPointError:
+            break
+        steps.append(time.perf_counter() - before)
+        share = own_share(steps[-1], core_wait() - waited_s)
+        fits.append((fold.training_time_s - trained_s) * share)
+    began = time.perf_counter()
+    fold.validate()
+    validate_s = time.perf_counter() - began
+    return Timing(
+        step_s=median(steps) if steps else 0.0,
+        fit_s=median(fits) if fits else 0.0,
+        validate_s=validate_s,
+        test_s=validate_s * len(data.split.test) / len(held_out),
+        latency_s=fold.inference_latency_ms() / 1e3 * LATENCY_ROWS,
+    )
+
+
+def _mean(timings: Iterable[Timing]) -> Timing:
+    """The mean of each time."""
+    each = list(timings)
+    names = [field.name for field in fields(Timing) if field.name != "guessed"]
+    return Timing(
+        **{name: fmean(getattr(timing, name) for timing in each) for name in names},
+        guessed=all(timing.guessed for timing in each),
+    )

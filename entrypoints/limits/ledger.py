@@ -1,0 +1,103 @@
+"""What the trials of a study have cost so far, kept where all of them can ask."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import ray
+from ray.actor import ActorHandle
+
+from entrypoints.compute.workers import beside_the_driver
+from entrypoints.limits.cost_model import CostModel, noise
+from entrypoints.limits.costs import USUAL_NOISE
+from entrypoints.limits.forecast import kind
+from entrypoints.limits.prediction import Prediction
+from entrypoints.models.configuration import Configuration
+from mlflow_sysmetrics.criteria.judge import Figures
+
+PREDICTED = ("mean_step_time_ms", "training_time_s", "elapsed_s", "peak_memory_mb", "memory_growth_mb")
+ANSWER_WITHIN_S = 10.0
+LEAST_DEGREES = 8  # of freedom, to say how much figures differ from run to run
+
+# A trial: its last figures, what they would have been at its end, and whether it came there.
+Known = tuple[Configuration, Figures, Figures, bool]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What a trial is told when it begins: the figures of the finished ones, the noise of each, what it will cost."""
+
+    finished: tuple[Figures, ...] = ()
+    noise: Figures = field(default_factory=lambda: dict(USUAL_NOISE))
+    predictions: dict[str, Prediction] = field(default_factory=dict)
+
+
+class Ledger:
+    """Collects what trials cost.
+
+    Args:
+        rows: training rows of a fold.
+        metrics: those that criteria name; of others nothing is kept.
+        first: what is known before the first trial: what a forecast has timed.
+        earlier: the trials that an interrupted command has run of the same study.
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        metrics: Iterable[str],
+        first: Iterable[tuple[Configuration, Figures]] = (),
+        earlier: Iterable[Known] = (),
+    ) -> None:
+        self._metrics = tuple(metrics)
+        self._model = CostModel(rows)
+        self._finished: list[tuple[Configuration, Figures]] = []
+        for configuration, figures in first:
+            self._model.observe(configuration, figures)
+        for trial in earlier:
+            self.record(*trial)
+
+    def record(self, configuration: Configuration, figures: Figures, expected: Figures, ended: bool) -> None:
+        """Note a trial: its last figures, what they would have been at its end, and whether it came there."""
+        if ended:
+            self._finished.append((configuration, {name: figures[name] for name in self._metrics if name in figures}))
+        self._model.observe(configuration, expected)
+
+    def brief(self, configuration: Configuration) -> Brief:
+        """What is known for a trial that is about to begin."""
+        kinds = [(kind(each), figures) for each, figures in self._finished]
+        seen = {name: noise(kinds, name, LEAST_DEGREES) for name in self._metrics}
+        known = {name: value for name, value in seen.items() if value is not None}
+        predictions = {
+            name: prediction
+            for name in self._metrics
+            if name in PREDICTED and (prediction := self._model.predict(configuration, name))
+        }
+        return Brief(tuple(figures for _, figures in self._finished), USUAL_NOISE | known, predictions)
+
+
+def start(
+    rows: int,
+    metrics: Iterable[str],
+    first: Iterable[tuple[Configuration, Figures]],
+    earlier: Iterable[Known] = (),
+) -> ActorHandle:
+    """A ledger in a process of its own. Ray must be running."""
+    actor = ray.remote(num_cpus=0, scheduling_strategy=beside_the_driver())(Ledger)
+    return actor.remote(rows, list(metrics), list(first), list(earlier))
+
+
+def ask(ledger: ActorHandle | None, configuration: Configuration) -> Brief:
+    """What a ledger knows for a trial that is about to begin; nothing where there is none, or it does not answer."""
+    if ledger is None:
+        return Brief()
+    try:
+        brief: Brief = ray.get(ledger.brief.remote(configuration), timeout=ANSWER_WITHIN_S)
+    except ray.exceptions.RayError as error:
+        logger.warning("A trial begins without knowing what the others have cost: %s", error)
+        return Brief()
+    return brief

@@ -1,0 +1,161 @@
+"""When a trial ends before its end: its limits are judged where they are crossed, or as soon as that is certain."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from entrypoints.limits.ledger import Brief
+from entrypoints.limits.prediction import WARM_UP, Extrapolation, Prediction
+from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Stop
+
+How = Literal["crossed", "predicted", "skipped"]
+
+DIVERGED = "val_loss<=100x untrained"
+PREDICT_EVERY = 10  # steps between two predictions
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """What the user asked for: the criteria, and whether to act on predictions."""
+
+    criteria: Criteria
+    predict: bool
+
+
+@dataclass(frozen=True)
+class Ending:
+    """Why a trial ended early: the broken criterion, how that was known, and the figure predicted for its end."""
+
+    stop: Stop
+    how: How
+    prediction: Prediction | None = None
+
+    @property
+    def reason(self) -> str:
+        """In one line, e.g. ``peak_memory_mb<=300 at step 100: 412.3``."""
+        if self.how == "crossed":
+            return str(self.stop)
+        when = "before it began" if self.how == "skipped" else f"at step {self.stop.step}"
+        limit, _, _ = str(replace(self.stop, step=None)).rpartition(": ")  # of a relative one with its number
+        return f"{limit} predicted {when}: {self.prediction}"
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What the trial's run says of it."""
+        tags = {
+            "sysmetrics.stop_reason": self.reason,
+            "sysmetrics.stop_metric": self.stop.metric,
+            "sysmetrics.stop_step": str(self.stop.step or 0),
+            "sysmetrics.stop_how": self.how,
+            "sysmetrics.stop_value": f"{self.stop.value:.6g}",
+            "sysmetrics.stop_limit": f"{self.stop.limit:.6g}",
+        }
+        return tags | ({"sysmetrics.stop_prediction": str(self.prediction)} if self.prediction else {})
+
+
+class Guard:
+    """Watches the limits of one trial. The first reason to end it stays the reason.
+
+    Args:
+        stopping: what to act on; None for nothing.
+        brief: what other trials have shown.
+        steps: how many steps the trial has.
+    """
+
+    def __init__(self, stopping: Stopping | None, brief: Brief, steps: int) -> None:
+        self._criteria = stopping.criteria if stopping else Criteria(())
+        self._predict = stopping is not None and stopping.predict
+        self._brief = brief
+        self._steps = steps
+        self._judge = self._criteria.judge(brief.finished, brief.noise)
+        self._totals = {
+            name: Extrapolation() for name in ("training_time_s", "elapsed_s") if name in self._criteria.metrics
+        }
+        # The mean so far has the slow first step in it, and so has its error.
+        self._step_times = Extrapolation(warm_up=0) if "mean_step_time_ms" in self._criteria.metrics else None
+        self._lock = threading.Lock()
+        self._ending: Ending | None = None
+        self.active = bool(self._criteria.rules)
+
+    @property
+    def ending(self) -> Ending | None:
+        """Why the trial has to end, once it has."""
+        return self._ending
+
+    def ended(self) -> bool:
+        """Whether it has to."""
+        return self._ending is not None
+
+    def names(self, metrics: Iterable[str]) -> bool:
+        """Whether a criterion limits one of these metrics."""
+        return not set(metrics).isdisjoint(self._criteria.metrics)
+
+    def before(self) -> None:
+        """Skip the trial if it is predicted to break a limit."""
+        if self._predict:
+            for name, prediction in self._brief.predictions.items():
+                # The uncertainty is in the bound already, so the error is 0.
+                stop = self._judge.see({name: prediction.low}, 0, {name: 0.0})
+                if stop is not None and stop.value >= stop.limit:  # the low bound says nothing of a lower limit
+                    self._end(stop, "skipped", prediction)
+
+    def crossed(self, figures: Figures, step: int) -> None:
+        """End the trial if a limit is broken for good: latest figures, from any thread, microseconds."""
+        if self._ending is None:
+            self._end(self._judge.crossed(figures, step), "crossed")
+
+    def stepped(self, step: int, training_time_s: float, elapsed_s: float) -> None:
+        """One more step is done: seconds of training of one fold, without waiting for a core, and of everything."""
+        took = {"training_time_s": training_time_s, "elapsed_s": elapsed_s}
+        for name, total in self._totals.items():
+            total.add(took[name])
+        if self._step_times is not None:
+            self._step_times.add(training_time_s * 1e3)
+        if self._totals:
+            self.crossed({name: total.total for name, total in self._totals.items()}, step)
+            if self._predict and step % PREDICT_EVERY == WARM_UP:
+                self._predicted(step)
+
+    def reported(self, figures: Figures, step: int, errors: Figures) -> None:
+        """A point of every curve is there. At the last one there is nothing left to stop.
+
+        Times count as ``stepped`` was told them: those of the curves hold what other processes took from this one.
+        """
+        own: dict[str, float] = {name: total.total for name, total in self._totals.items() if total.steps}
+        times = self._step_times
+        if times is not None and times.error is not None:
+            own["mean_step_time_ms"] = times.total / times.steps
+            errors = {**errors, "mean_step_time_ms": times.error}
+        if self.active and step < self._steps:
+            self._end(self._judge.see({**figures, **own}, step, errors), "crossed")
+
+    def diverged(self, val_loss: float, hopeless_loss: float, step: int) -> None:
+        """End the trial, if anything is watched at all: from such a loss no model comes back."""
+        if self.active and step < self._steps:
+            self._end(Stop(DIVERGED, "val_loss", val_loss, hopeless_loss, step), "crossed")
+
+    def feasible(self, figures: Figures) -> bool:
+        """Whether the final figures of a trial that came to its end break no limit."""
+        return not self._criteria.violations(figures, self._brief.finished)
+
+    def expected(self, figures: Figures) -> dict[str, float]:
+        """The figures that the trial would have had at its end, without the times of which too little is known."""
+        expected = {name: total.at(self._steps) for name, total in self._totals.items()}
+        rest = {name: value for name, value in figures.items() if name not in expected}
+        return rest | {name: prediction.value for name, prediction in expected.items() if prediction}
+
+    def _predicted(self, step: int) -> None:
+        for name, total in self._totals.items():
+            prediction = total.at(self._steps)
+            if prediction is not None:
+                self._end(self._judge.crossed({name: prediction.low}, step), "predicted", prediction)
+
+    def _end(self, stop: Stop | None, how: How, prediction: Prediction | None = None) -> None:
+        if stop is not None:
+            if prediction is None and stop.metric in self._totals:
+                prediction = self._totals[stop.metric].at(self._steps)
+            with self._lock:
+                self._ending = self._ending or Ending(stop, how, prediction)

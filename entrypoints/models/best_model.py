@@ -1,0 +1,152 @@
+"""The study's result: the best configuration refitted on the whole training part, as a model for raw columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import packages_distributions, version
+from typing import Any
+
+import mlflow
+import mlflow.sklearn
+import numpy as np
+import skops.io
+from mlflow.models import ModelSignature, infer_signature
+from mlflow.types.schema import AnyType, ColSpec, Schema
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.linear_model import SGDRegressor
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from entrypoints import own_modules
+from entrypoints.datasets import sysmetrics_raw_rows
+from entrypoints.datasets.prepared import Prepared
+from entrypoints.datasets.preprocessing import Preprocessing, fill_and_scale, transformer
+from entrypoints.datasets.splits import Scaling
+from entrypoints.datasets.sysmetrics_raw_rows import RawRows
+from entrypoints.errors import UserError
+from entrypoints.models.configuration import Configuration
+from entrypoints.models.cross_validation import Fold
+from entrypoints.models.losses import score_name
+from entrypoints.runs import RecordedRun
+
+MODEL_NAME = "model"
+REQUIREMENTS = ("scikit-learn", "numpy", "scipy", "pandas")
+
+
+@dataclass(frozen=True)
+class BestModel:
+    """A pipeline that takes a frame of the raw feature columns, and its one score on the test part."""
+
+    pipeline: Pipeline
+    figures: dict[str, float]
+
+
+def refit(configuration: Configuration, data: Prepared) -> BestModel:
+    """Train a configuration on the whole training part for as long as a trial, and score it once on the test part.
+
+    Raises:
+        UserError: it diverges there, as it did on no fold.
+    """
+    train, preprocessing = data.split.train, data.fit_preprocessing(data.split.train)
+    number, classes = len(data.split.folds), np.array(data.classes)
+    fold = Fold(configuration, data, number, train, data.split.test, preprocessing, classes)
+    try:
+        for _ in range(configuration.steps(len(train))):
+            fold.step()
+    except FloatingPointError:
+        chosen = ", ".join(f"{name}={value}" for name, value in configuration.searched.items())
+        raise UserError(
+            f"{chosen}: the best trial's model diverges when it is trained on the whole training part; leave these "
+            "values out"
+        ) from None
+    loss, score = fold.test()
+    estimator = fold.learner.estimator
+    if data.task == "regression":
+        estimator = _in_units_of_target(estimator, preprocessing.scaling)
+    pipeline = make_pipeline(_fitted_transformer(preprocessing, data), estimator)
+    return BestModel(pipeline, {f"test_{score_name(data.task)}": score, "test_loss": loss})
+
+
+def log(run: RecordedRun, best: BestModel, data: Prepared) -> None:
+    """Log the model to the study's run with signature and input example: ``mlflow.pyfunc.load_model`` serves it."""
+    model = raw_rows_model(best, data)
+    example = data.frame(data.split.train[:5])
+    module = type(_trained(best.pipeline)).__module__.partition(".")[0]
+    packages = packages_distributions().get(module, [])
+    storage = _storage(model)
+    required = dict.fromkeys([*REQUIREMENTS, storage["serialization_format"], *packages])
+    mlflow.sklearn.log_model(
+        model,
+        name=MODEL_NAME,
+        signature=_signature(data, model.predict(example)),
+        input_example=example,
+        # Named here: inferring them starts a process that loads the model, which takes longer than the refit.
+        pip_requirements=[f"{name}=={version(name)}" for name in required],
+        # Modules that belong to no package go with the model.
+        code_paths=[sysmetrics_raw_rows.__file__, *([] if packages else map(str, own_modules.sources(f"{module}.")))],
+        **storage,
+    )
+
+
+def raw_rows_model(best: BestModel, data: Prepared) -> RawRows:
+    """The best model for rows as they are in the user's file, with the classes as they are there."""
+    classes = {label: data.class_values.get(label, label) for label in data.classes}
+    return RawRows(best.pipeline, list(data.feature_names), list(data.categories), classes)
+
+
+def _signature(data: Prepared, predicted: Any) -> ModelSignature:
+    """Columns of any type, since a typed one refuses what pandas makes of another part of the same file.
+
+    For a column of whole numbers pandas takes integers, or floats if one is missing; MLflow converts neither into the
+    other, and nothing into text. None is required here: the model itself says in one sentence which are missing, where
+    MLflow's error repeats all rows and columns.
+    """
+    anything: Any = AnyType
+    inputs = [ColSpec(anything(), name, required=False) for name in data.feature_names]
+    return ModelSignature(inputs=Schema([*inputs]), outputs=infer_signature(None, predicted).outputs)
+
+
+def _in_units_of_target(estimator: Any, scaling: Scaling) -> Any:
+    """The regressor of a standardised target as one of the raw target."""
+    if isinstance(estimator, SGDRegressor):  # the scaling becomes part of the weights, and costs a prediction nothing
+        estimator.coef_ = estimator.coef_ * scaling.y_scale
+        estimator.intercept_ = estimator.intercept_ * scaling.y_scale + scaling.y_mean
+        return estimator
+    scaler = StandardScaler().fit([[scaling.y_mean]])
+    scaler.scale_ = np.array([scaling.y_scale])
+    wrapped = TransformedTargetRegressor(regressor=estimator, transformer=scaler)
+    # Fitting would train again: what it would find is known.
+    wrapped.regressor_, wrapped.transformer_, wrapped._training_dim = estimator, scaler, 1
+    return wrapped
+
+
+def _trained(pipeline: Pipeline) -> Any:
+    last = pipeline[-1]
+    return last.regressor_ if isinstance(last, TransformedTargetRegressor) else last
+
+
+def _storage(model: RawRows) -> dict[str, Any]:
+    """How MLflow is to store a model: with skops, which runs no code that a file holds, or else pickled."""
+    try:
+        stored = skops.io.dumps(model)
+        # What skops does not know is safe all the same: it was made here.
+        trusted = skops.io.get_untrusted_types(data=stored)
+        skops.io.loads(stored, trusted=trusted)
+    except Exception:  # an estimator of the user's can hold anything
+        return {"serialization_format": "cloudpickle"}
+    return {"serialization_format": "skops", "skops_trusted_types": trusted}
+
+
+def _fitted_transformer(preprocessing: Preprocessing, data: Prepared) -> Any:
+    """The preprocessing that was trained with, as scikit-learn's own."""
+    if data.categories or preprocessing.has_missing:
+        numeric = [name for name in data.feature_names if name not in data.categories]
+        return transformer(numeric, list(data.categories)).fit(data.frame(data.split.train))
+    # A large table of numbers is not copied to fit it again: what is known already is put in.
+    scaling, few = preprocessing.scaling, data.frame(data.split.train[:2])
+    fitted = fill_and_scale().fit(few)  # sets what scikit-learn checks: the names and number of columns
+    imputer, scaler = fitted[0], fitted[-1]
+    imputer.statistics_ = scaler.mean_ = scaling.mean  # numbers may be missing in the rows to predict alone
+    scaler.scale_, scaler.var_ = scaling.scale, scaling.scale**2
+    scaler.n_samples_seen_ = len(data.split.train)
+    return fitted

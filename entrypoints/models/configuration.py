@@ -1,0 +1,48 @@
+"""What one trial trains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from entrypoints import own_modules
+from entrypoints.models import algorithms
+from entrypoints.models.learners import Algorithm
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One choice of algorithm, batch size and hyperparameters, and what all trials of a study share.
+
+    ``max_steps`` and ``max_epochs`` end the trial, whichever comes first; 0 is no limit. ``report_every`` steps there
+    is a point of each curve.
+    """
+
+    algorithm: str
+    batch_size: int
+    hyperparameters: Mapping[str, Any]
+    seed: int
+    max_steps: int
+    max_epochs: int
+    report_every: int
+    folders: tuple[Path, ...] = ()  # where the algorithm's module may be, if it is the user's own
+
+    @property
+    def searched(self) -> dict[str, Any]:
+        """What may differ between the trials of a study, by the names that the user knows."""
+        return {"algorithm": self.algorithm, "batch_size": self.batch_size, **self.hyperparameters}
+
+    def find_algorithm(self) -> Algorithm:
+        """What makes the models."""
+        own_modules.look_in(self.folders, self.algorithm)
+        return algorithms.find(self.algorithm)
+
+    def steps(self, rows: int) -> int:
+        """How many steps a trial on folds of so many training rows has."""
+        limits = [self.max_steps] if self.max_steps else []
+        if self.max_epochs:
+            limits.append(self.max_epochs * math.ceil(rows / self.batch_size))
+        return min(limits)

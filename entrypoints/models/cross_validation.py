@@ -1,0 +1,216 @@
+"""One configuration on all folds in lockstep: every step advances each fold's model by one batch."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Callable, Iterator
+from functools import partial
+from statistics import fmean, median
+from time import perf_counter
+
+import numpy as np
+import sklearn
+from numpy.typing import NDArray
+
+from entrypoints.datasets.prepared import Prepared
+from entrypoints.datasets.preprocessing import Preprocessing
+from entrypoints.models.configuration import Configuration
+from entrypoints.models.learners import Classes
+from entrypoints.models.losses import Array, score_name
+
+DIVERGED_LOSS = 100.0  # a loss this many times that of the untrained model will not come back
+_CHUNK_ROWS = 8192  # rows that are normalised and scored at once, which bounds the memory that scoring takes
+LATENCY_ROWS = 50
+
+
+def batches(rows: NDArray[np.int64], batch_size: int, seed: tuple[int, int]) -> Iterator[NDArray[np.int64]]:
+    """Row numbers, batch by batch without end: each epoch is a new random order, its last batch may be smaller."""
+    random = np.random.default_rng(seed)
+    while True:
+        order = random.permutation(rows)
+        for start in range(0, len(order), batch_size):
+            yield order[start : start + batch_size]
+
+
+def _quiet() -> np.errstate:
+    """A diverging model overflows on its way; that is recorded as such and needs no warning per step."""
+    return np.errstate(over="ignore", invalid="ignore")
+
+
+class Fold:
+    """One model with its rows, its preprocessing and its batches, and the time that its steps took.
+
+    Args:
+        number: the fold's number; with the configuration's seed it fixes the order of the batches.
+        fit: row numbers to train on.
+        held_out: row numbers to validate on.
+        preprocessing: fitted on ``fit`` alone.
+        classes: the labels that the model is to predict; by default their places in ``data.classes``.
+    """
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        data: Prepared,
+        number: int,
+        fit: NDArray[np.int64],
+        held_out: NDArray[np.int64],
+        preprocessing: Preprocessing,
+        classes: Classes | None = None,
+    ) -> None:
+        self.learner = configuration.find_algorithm().learner(
+            configuration.hyperparameters,
+            np.arange(len(data.classes)) if classes is None else classes,
+            configuration.seed,
+        )
+        self.preprocessing = preprocessing
+        self._scaling = preprocessing.scaling
+        self.training_time_s = 0.0
+        self.train_losses: list[float] = []
+        self._data = data
+        self._held_out = held_out
+        self._target = self._scaling.transform_target(data.y) if data.task == "regression" else data.y
+        self._batches = batches(fit, configuration.batch_size, (configuration.seed, number))
+
+    def step(self) -> None:
+        """One ``partial_fit`` on the next batch, timed, and the loss of that batch after it."""
+        rows = next(self._batches)
+        X, y = self.preprocessing.transform(self._data.X[rows]), self._target[rows]
+        started = perf_counter()
+        self.learner.step(X, y)
+        self.training_time_s += perf_counter() - started
+        self.train_losses.append(self.learner.loss(self.learner.outputs(X), y))
+
+    def take_train_loss(self) -> float:
+        """The mean loss of the steps since the last call."""
+        mean = fmean(self.train_losses)
+        self.train_losses.clear()
+        return mean
+
+    def validate(self) -> tuple[float, float]:
+        """Loss and score on the held-out rows; an RMSE is in the target's own units."""
+        return self._evaluate(self._held_out)
+
+    def test(self) -> tuple[float, float]:
+        """Loss and score on the test part, which no choice ever sees."""
+        return self._evaluate(self._data.split.test)
+
+    def untrained_loss(self) -> float:
+        """The loss that a model which knows nothing has on the held-out rows."""
+        return self.learner.untrained_loss(self._target[self._held_out])
+
+    def inference_latency_ms(self) -> float:
+        """The median time to preprocess and predict one row, as scikit-learn is called outside training."""
+        rows = np.resize(self._data.split.test, LATENCY_ROWS)
+        times = []
+        with sklearn.config_context(assume_finite=False, skip_parameter_validation=False):
+            for row in rows:
+                X = self._data.X[row : row + 1]
+                started = perf_counter()
+                self.learner.estimator.predict(self.preprocessing.transform(X))
+                times.append(perf_counter() - started)
+        return median(times) * 1e3
+
+    def model_size_kb(self) -> float:
+        """The size of the pickled estimator in units of 1000 bytes."""
+        return len(pickle.dumps(self.learner.estimator)) / 1e3
+
+    def _evaluate(self, rows: NDArray[np.int64]) -> tuple[float, float]:
+        chunks = [self._outputs(rows[start : start + _CHUNK_ROWS]) for start in range(0, len(rows), _CHUNK_ROWS)]
+        outputs, y = np.concatenate(chunks), self._target[rows]
+        score = self.learner.score(outputs, y)
+        if self._data.task == "regression":
+            score *= self._scaling.y_scale
+        return self.learner.loss(outputs, y), score
+
+    def _outputs(self, rows: NDArray[np.int64]) -> Array:
+        return self.learner.outputs(self.preprocessing.transform(self._data.X[rows]))
+
+
+def _fold(configuration: Configuration, data: Prepared, number: int) -> Fold:
+    (fit, held_out), preprocessing = data.split.folds[number], data.preprocessings[number]
+    return Fold(configuration, data, number, fit, held_out, preprocessing)
+
+
+class CrossValidation:
+    """All folds of one configuration. The figures have the names and units of the project's metrics."""
+
+    def __init__(self, configuration: Configuration, data: Prepared) -> None:
+        self._fold = partial(_fold, configuration, data)
+        self.folds = [self._fold(number) for number in range(len(data.split.folds))]
+        self.steps = configuration.steps(max(len(fit) for fit, _ in data.split.folds))
+        self.step_number = 0
+        self.diverged = False
+        self._overflowed = False
+        self._score = score_name(data.task)
+        self.hopeless_loss = DIVERGED_LOSS * fmean(fold.untrained_loss() for fold in self.folds)
+
+    @property
+    def ended(self) -> bool:
+        """Whether all steps are done, or there are no finite weights left to train."""
+        return self.step_number >= self.steps or self._overflowed
+
+    @property
+    def training_time_s(self) -> float:
+        """Total ``partial_fit`` time of one fold, mean over folds."""
+        return fmean(fold.training_time_s for fold in self.folds)
+
+    def step(self, stop: Callable[[], bool] = lambda: False) -> None:
+        """Advance every fold by one batch, unless ``stop`` says before one of them that the trial is over."""
+        try:
+            with _quiet():
+                for fold in self.folds:
+                    if stop():
+                        return
+                    fold.step()
+        except FloatingPointError:
+            self._overflowed = True
+        self.step_number += 1
+
+    def report(self) -> dict[str, float]:
+        """The curves' next points: means over the folds of losses, score and times; what is not finite is left out.
+
+        Sets ``diverged`` by the validation loss, so a model that recovers is not counted as diverged.
+        """
+        figures = self.times()
+        if self._overflowed:
+            self.diverged = True
+            return figures
+        with _quiet():
+            losses, scores = zip(*(fold.validate() for fold in self.folds), strict=True)
+            figures["train_loss"] = fmean(fold.take_train_loss() for fold in self.folds)
+        figures |= {"val_loss": fmean(losses), f"val_{self._score}": fmean(scores)}
+        self.diverged = not figures["val_loss"] <= self.hopeless_loss
+        return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+    def times(self) -> dict[str, float]:
+        """The mean time of a step and the time trained so far; empty before the first step."""
+        if not self.step_number:
+            return {}
+        training_time_s = self.training_time_s
+        return {"mean_step_time_ms": training_time_s / self.step_number * 1e3, "training_time_s": training_time_s}
+
+    def untrained_facts(self) -> dict[str, float]:
+        """Latency and size of a model of this shape after one batch, which are those of the trained one."""
+        fold = self._fold(0)  # not one of those that train: they begin with their own first batch
+        fold.step()
+        return {"inference_latency_ms": fold.inference_latency_ms(), "model_size_kb": fold.model_size_kb()}
+
+    def fold_figures(self) -> list[dict[str, float]]:
+        """One row per fold of the trained models: validation and test loss and score, and the time trained."""
+        rows = []
+        for number, fold in enumerate(self.folds):
+            (val_loss, val_score), (test_loss, test_score) = fold.validate(), fold.test()
+            row = {"fold": number, "val_loss": val_loss, f"val_{self._score}": val_score}
+            row |= {"test_loss": test_loss, f"test_{self._score}": test_score}
+            rows.append(row | {"training_time_s": fold.training_time_s})
+        return rows
+
+    def final_figures(self, folds: list[dict[str, float]]) -> dict[str, float]:
+        """The one-off figures: test loss and score as means of ``fold_figures``, latency, size."""
+        tests = {key: fmean(row[key] for row in folds) for key in ("test_loss", f"test_{self._score}")}
+        return tests | {
+            "inference_latency_ms": median(fold.inference_latency_ms() for fold in self.folds),
+            "model_size_kb": fmean(fold.model_size_kb() for fold in self.folds),
+        }

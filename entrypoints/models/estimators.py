@@ -1,0 +1,183 @@
+"""The user's own algorithms: any importable estimator with ``partial_fit``."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import is_classifier, is_regressor
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
+
+from entrypoints.datasets.cleaning import one_line
+from entrypoints.datasets.tables import Task
+from entrypoints.errors import UserError
+from entrypoints.models import losses
+from entrypoints.models.learners import Classes
+from entrypoints.models.losses import Array
+
+Loss = Callable[[Array, NDArray[Any]], float]
+
+_DIVERGED = ("non-finite", "under-/overflow")  # what scikit-learn's errors say of weights that are no numbers any more
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """An estimator class; ``name`` is its import path, such as ``sklearn.neural_network.MLPClassifier``."""
+
+    name: str
+    task: Task
+    make: Callable[..., Any]
+
+    @property
+    def hyperparameters(self) -> tuple[str, ...]:
+        """The names that its constructor takes."""
+        return tuple(inspect.signature(self.make).parameters)
+
+    def learner(self, hyperparameters: Mapping[str, Any], classes: Classes, seed: int) -> EstimatorLearner:
+        """A new model; ``seed`` becomes its ``random_state``, where it has one that is not given."""
+        given = dict(hyperparameters)
+        if "random_state" in self.hyperparameters:
+            given.setdefault("random_state", seed)
+        return EstimatorLearner(self.make(**given), classes)
+
+    def check(self, hyperparameters: Mapping[str, Any], n_classes: int) -> None:
+        """See that a model can be made with these values and takes a batch of standardised features.
+
+        Args:
+            hyperparameters: for its constructor.
+            n_classes: that it has to tell apart; 0 for regression.
+
+        Raises:
+            UserError: it cannot, or does not.
+        """
+        random = np.random.default_rng(0)
+        classes = np.arange(n_classes)
+        rows = max(8, 2 * n_classes)
+        X, y = random.normal(size=(rows, 4)), np.arange(rows) % max(2, n_classes)
+        given = ", ".join(f"{name}={value!r}" for name, value in hyperparameters.items()) or "its own defaults"
+        try:
+            learner = self.learner(hyperparameters, classes, seed=0)
+            with np.errstate(over="ignore", invalid="ignore"):
+                learner.step(X, y if len(classes) else y.astype(float))
+                learner.outputs(X)
+        except FloatingPointError:
+            return  # a rate that is too large for these rows may be right for others
+        except Exception as error:  # whatever a class of the user's raises
+            raise UserError(
+                f"algorithm={self.name} with {given} does not train on standardised features: {one_line(error)}; "
+                "choose other values in grid, or another algorithm"
+            ) from error
+        self._check_fitted(learner.estimator)
+
+    def _check_fitted(self, trained: Any) -> None:
+        """The pipeline that the best model becomes would not predict with it otherwise."""
+        try:
+            check_is_fitted(trained)
+        except (NotFittedError, TypeError):
+            raise UserError(
+                f"algorithm={self.name}: scikit-learn takes it for untrained after partial_fit; give it a fit method, "
+                "and once it is trained an attribute whose name ends in _"
+            ) from None
+
+
+class EstimatorLearner:
+    """A ``Learner`` for one estimator.
+
+    A regressor is compared by its squared error. A classifier is by the log loss of ``predict_proba`` if it has that,
+    else by the hinge loss of ``decision_function``, else by the share of wrong predictions.
+    """
+
+    def __init__(self, estimator: Any, classes: Classes) -> None:
+        self.estimator = estimator
+        self._classes = classes
+        self._first_call = {}
+        if len(classes) and "classes" in inspect.signature(estimator.partial_fit).parameters:
+            self._first_call = {"classes": classes}
+        self._output, self.loss = self._kind()
+        self.score: Loss = losses.accuracy if len(classes) else losses.rmse
+
+    def _kind(self) -> tuple[Callable[[Array], Array], Loss]:
+        estimator = self.estimator
+        if not len(self._classes):
+            return lambda X: np.reshape(estimator.predict(X), len(X)), losses.squared_error
+        if hasattr(estimator, "predict_proba"):
+            return lambda X: estimator.predict_proba(X), losses.log_loss
+        if hasattr(estimator, "decision_function"):
+            return lambda X: estimator.decision_function(X), losses.hinge
+        return self._chosen, _share_of_wrong
+
+    def step(self, X: Array, y: NDArray[Any]) -> None:
+        """Train on one batch."""
+        try:
+            self.estimator.partial_fit(X, self._classes[y] if len(self._classes) else y, **self._first_call)
+        except ValueError as error:
+            if any(words in str(error) for words in _DIVERGED):
+                raise FloatingPointError(str(error)) from error
+            raise
+        self._first_call = {}
+
+    def outputs(self, X: Array) -> Array:
+        """Predictions (rows,) for regression, else a number per row and class, or for two classes per row."""
+        return np.asarray(self._output(X), dtype=np.float64)
+
+    def untrained_loss(self, y: NDArray[Any]) -> float:
+        """The loss of predicting the mean, all classes with the same probability, or no class more than another."""
+        if not len(self._classes):
+            return losses.squared_error(np.zeros(len(y)), y)
+        return self.loss(np.full((len(y), len(self._classes)), 1 / len(self._classes)), y)
+
+    def _chosen(self, X: Array) -> Array:
+        """1 for the predicted class and 0 for the others (rows, classes)."""
+        places = np.searchsorted(self._classes, self.estimator.predict(X))
+        chosen: Array = np.eye(len(self._classes))[places]
+        return chosen
+
+
+def _share_of_wrong(outputs: Array, y: NDArray[Any]) -> float:
+    return 1.0 - float(outputs[np.arange(len(y)), y].mean())
+
+
+def estimator(name: str) -> Estimator:
+    """The estimator class at an import path.
+
+    Raises:
+        UserError: there is none, or it cannot be trained batch by batch.
+    """
+    module_name, _, class_name = name.rpartition(".")
+    try:
+        make = getattr(importlib.import_module(module_name), class_name)
+    except (Exception, SystemExit) as error:  # a module of the user's can raise anything while it is imported
+        raise _wrong(name, f"it cannot be imported ({type(error).__name__}: {one_line(error)})") from error
+    if not inspect.isclass(make):
+        raise _wrong(name, "it is no class")
+    if not hasattr(make, "partial_fit"):
+        raise _wrong(name, "it has no partial_fit")
+    return Estimator(name, _task(name, make), make)
+
+
+def _task(name: str, make: Callable[..., Any]) -> Task:
+    try:
+        made = make()
+    except Exception as error:
+        raise _wrong(name, f"it cannot be made without arguments ({one_line(error)})") from error
+    try:
+        if is_classifier(made):
+            return "classification"
+        if is_regressor(made):
+            return "regression"
+    except (AttributeError, TypeError):
+        pass  # no scikit-learn tags: said below
+    raise _wrong(name, "it is neither a classifier nor a regressor (sklearn.base.ClassifierMixin or RegressorMixin)")
+
+
+def _wrong(name: str, why: str) -> UserError:
+    return UserError(
+        f"algorithm={name}: {why}; give the import path of a scikit-learn classifier or regressor with partial_fit, "
+        "such as sklearn.neural_network.MLPClassifier"
+    )

@@ -1,0 +1,129 @@
+"""The built-in algorithms: scikit-learn's SGD models, trained batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import SGDClassifier, SGDRegressor
+
+from entrypoints.datasets.tables import Task
+from entrypoints.models import losses
+from entrypoints.models.losses import Array
+
+Classes = NDArray[Any]
+
+
+class Learner(Protocol):
+    """One model, trained batch by batch on X (rows, features) and y (rows,): numbers, or each row's place in classes.
+
+    ``estimator`` is scikit-learn's, or what behaves like it.
+    """
+
+    estimator: Any
+
+    def step(self, X: Array, y: NDArray[Any]) -> None:
+        """Train on one batch. FloatingPointError: the weights are no longer finite: the model has diverged."""
+
+    def outputs(self, X: Array) -> Array:
+        """What the loss and the score are computed from, one row or number per row of X."""
+
+    def loss(self, outputs: Array, y: NDArray[Any]) -> float:
+        """The mean loss over rows."""
+
+    def score(self, outputs: Array, y: NDArray[Any]) -> float:
+        """Accuracy as a share of 1, or the root mean squared error in the units of y."""
+
+    def untrained_loss(self, y: NDArray[Any]) -> float:
+        """The loss of a model that knows nothing."""
+
+
+class Algorithm(Protocol):
+    """What makes learners: its name, and the task that they fit."""
+
+    @property
+    def name(self) -> str:
+        """As the user writes it."""
+
+    @property
+    def task(self) -> Task:
+        """What its models predict."""
+
+    def learner(self, hyperparameters: Mapping[str, Any], classes: Classes, seed: int) -> Learner:
+        """A new model. ``classes`` (classes,) are the sorted labels that it predicts; empty for regression."""
+
+
+@dataclass(frozen=True)
+class SGD:
+    """A linear model that SGD trains; ``loss`` is scikit-learn's name of what it minimises."""
+
+    name: str
+    task: Task
+    loss: str
+
+    def learner(self, hyperparameters: Mapping[str, Any], classes: Classes, seed: int = 0) -> SGDLearner:
+        """A new model.
+
+        Args:
+            hyperparameters: ``learning_rate``, the constant step size, and ``alpha``, the multiplier of the L2 penalty.
+            classes: the sorted labels that it predicts; empty for regression.
+            seed: of no use here: batches arrive in random order, and nothing else is random.
+        """
+        return SGDLearner(self, hyperparameters["learning_rate"], hyperparameters["alpha"], classes)
+
+
+class SGDLearner:
+    """A ``Learner`` whose outputs are (rows,) for regression and two classes, and (rows, classes) for more."""
+
+    def __init__(self, algorithm: SGD, learning_rate: float, alpha: float, classes: Classes) -> None:
+        # Batches arrive in random order already, so shuffling inside partial_fit would only cost time.
+        settings: dict[str, Any] = {
+            "loss": algorithm.loss,
+            "learning_rate": "constant",
+            "eta0": learning_rate,
+            "alpha": alpha,
+            "shuffle": False,
+        }
+        regression = algorithm.task == "regression"
+        self.estimator = SGDRegressor(**settings) if regression else SGDClassifier(**settings)
+        self.loss = _LOSSES[algorithm.loss]
+        self.score = losses.rmse if regression else losses.accuracy
+        self._classes = classes
+        self._first_call = {} if regression else {"classes": classes}
+
+    def step(self, X: Array, y: NDArray[Any]) -> None:
+        """Train on one batch."""
+        try:
+            self.estimator.partial_fit(X, self._classes[y] if len(self._classes) else y, **self._first_call)
+        except ValueError as error:
+            if "under-/overflow" in str(error):
+                raise FloatingPointError(str(error)) from error
+            raise
+        self._first_call = {}
+
+    def outputs(self, X: Array) -> Array:
+        """The linear outputs."""
+        scores: Array = X @ self.estimator.coef_.T + self.estimator.intercept_
+        return scores[:, 0] if scores.ndim == 2 and scores.shape[1] == 1 else scores
+
+    def untrained_loss(self, y: NDArray[Any]) -> float:
+        """The loss of a model of zeros."""
+        return self.loss(np.zeros((len(y), len(self._classes)) if len(self._classes) > 2 else len(y)), y)
+
+
+_LOSSES = {
+    "squared_error": losses.squared_error,
+    "log_loss": losses.log_loss_of_linear,
+    "hinge": losses.hinge,
+}
+ALGORITHMS = {
+    algorithm.name: algorithm
+    for algorithm in (
+        SGD("linear", "regression", "squared_error"),
+        SGD("logistic", "classification", "log_loss"),
+        SGD("svm", "classification", "hinge"),
+    )
+}

@@ -1,0 +1,1 @@
+"""From finished studies to findings, figures and words."""

@@ -1,0 +1,298 @@
+"""A report's one page: the answers in words. Every number in it comes from the tables that are logged beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from entrypoints.limits.costs import COSTS
+from entrypoints.links import FEASIBLE, compare_view, run_view, trials_view
+from entrypoints.reporting.drift import TOO_FEW
+from entrypoints.reporting.findings import Findings
+from entrypoints.reporting.studies import Study
+
+TOLD = 0.05  # the share of variance from which a hyperparameter is named
+TOP = 5
+LEAST_P = 0.001  # below it the size of a p-value means nothing
+MOST_SHOWN = 9
+
+
+def description(
+    experiment_id: str, report_run_id: str, studies: Sequence[Study], found: Findings, drawn: Collection[str] = ()
+) -> str:
+    """The report's page in the UI, in Markdown.
+
+    Args:
+        experiment_id: where the studies and the report are.
+        report_run_id: the report's run, which holds the figures.
+        studies: the one that the report is about, then those with limits that are compared with it.
+        found: what was found.
+        drawn: the names of the figures there are.
+    """
+    study = studies[0]
+    sections = [
+        ("During training (RQ1)", _during(found), ["during_training", "over_time"]),
+        ("What hyperparameters change (RQ2)", _effects(study, found), ["effect_sizes", "interaction"]),
+        ("What limits save (RQ3)", _savings(found), ["savings", "tradeoff"]),
+        ("Which are really better", _ranks(found), ["critical_difference"]),
+        ("Score against cost", _pareto(study, found), ["pareto"]),
+    ]
+    parts = [_head(study, found)]
+    for title, lines, names in sections:
+        pictures = [f"![{name.replace('_', ' ')}]({image(report_run_id, name)})" for name in names if name in drawn]
+        body = [line for line in lines if line]
+        parts += ["\n\n".join([f"### {title}", *body, *pictures])] if body else []
+    if found.open_questions:
+        parts.append("### Not answered\n\n" + "\n".join(f"- {sentence}" for sentence in found.open_questions))
+    return "\n\n".join([*parts, _next(experiment_id, report_run_id, studies, found)])
+
+
+def in_short(study: Study, found: Findings) -> str:
+    """The answers in a few lines, for the terminal."""
+    lines = [_best(study, found), _drifts(found), _strongest(study, found), *_saved(found)]
+    return "\n".join(line.replace("**", "").replace("`", "") for line in lines if line)
+
+
+def image(run_id: str, figure: str) -> str:
+    """Where the UI serves a logged picture."""
+    return f"get-artifact?path=figures%2F{figure}.png&run_uuid={run_id}"
+
+
+def shown(study: Study) -> list[str]:
+    """The figures that a page has room for: the score and the costs, or else the first of what there is."""
+    known = [name for name in (study.score, *COSTS) if name in study.figures]
+    return [str(name) for name in known or study.figures[:MOST_SHOWN]]
+
+
+def _head(study: Study, found: Findings) -> str:
+    trials = found.tables["trials"]
+    ended = trials["status"].value_counts()
+    diverged = int((trials["diverged"] & (trials["status"] == "FINISHED")).sum())
+    counts = (
+        f"{len(trials)} trials: {ended.get('FINISHED', 0) - diverged} ran to their end, {diverged} diverged, "
+        f"{ended.get('KILLED', 0)} were stopped, {ended.get('FAILED', 0)} failed."
+    )
+    answers = [_best(study, found), _drifts(found), _strongest(study, found), *_saved(found)]
+    return "\n".join(
+        [f"## {study.dataset}: what its models cost\n", counts, "", *(f"- {each}" for each in answers if each)]
+    )
+
+
+def _best(study: Study, found: Findings) -> str:
+    rows = found.rows("best")
+    if not rows:
+        return ""
+    best = rows[0]
+    names = ", ".join(f"{name}={best[name]}" for name in study.hyperparameters)
+    return f"Best of all: {study.score} **{_number(best[str(study.score)])}** with {names}."
+
+
+def _drifts(found: Findings) -> str:
+    told = [row for row in found.rows("drift") if row["verdict"] in ("rises", "falls") and _is_cost(row["metric"])]
+    steady = [row for row in found.rows("drift") if row["verdict"] == "steady" and _is_cost(row["metric"])]
+    parts = [
+        f"`{row['metric']}` {row['verdict']} by {abs(row['change_percent']):.0f} %{_of(row['group'])}" for row in told
+    ]
+    still = [f"`{row['metric']}`{_of(row['group'])}" for row in steady]
+    parts += [f"{', '.join(still)} {'stays' if len(still) == 1 else 'stay'} within 5 %"] if still else []
+    return f"During training: {'; '.join(parts)}." if parts else ""
+
+
+def _strongest(study: Study, found: Findings) -> str:
+    parts = []
+    for metric in (study.score, "training_time_s", "peak_memory_mb"):
+        row = _top(found, metric)
+        if row is not None:
+            parts.append(
+                f"`{row['hyperparameter']}` explains {100 * row['share_of_variance']:.0f} % of `{metric}` "
+                f"({_number(row['lowest'])} at {row['lowest_at']} to {_number(row['highest'])} at {row['highest_at']})"
+            )
+    return f"Hyperparameters: {'; '.join(parts)}." if parts else ""
+
+
+def _saved(found: Findings) -> list[str]:
+    return [
+        f"`{row['rule']}` saved **{row['saved_cpu_percent']:.0f} %** of the CPU and {row['saved_wall_percent']:.0f} % "
+        f"of the wall time, with {_regret(row['val_regret'])} in validation and {_regret(row['test_regret'])} in test "
+        f"score; of {row['feasible']} trials that meet the limits {row['feasible_stopped']} were stopped."
+        for row in found.rows("rules")
+        if row["kind"] == "real"
+    ]
+
+
+def _during(found: Findings) -> list[str]:
+    rows = [row for row in found.rows("drift") if row["verdict"] != TOO_FEW]
+    short = [f"`{row['metric']}`{_of(row['group'])}" for row in found.rows("drift") if row["verdict"] == TOO_FEW]
+    columns = {
+        "metric": lambda row: f"`{row['metric']}`{_of(row['group'])}",
+        "against": lambda row: row["axis"],
+        "trials": lambda row: str(row["trials"]),
+        "first": lambda row: _number(row["start"]),
+        "last": lambda row: _number(row["end"]),
+        "change %": lambda row: f"{row['change_percent']:+.1f}",
+        "95 % interval": lambda row: f"{row['low_percent']:+.1f} to {row['high_percent']:+.1f}",
+        "so it": lambda row: str(row["verdict"]),
+    }
+    unjudged = f"Too few trials are long enough to judge {', '.join(short)}: four points make a trend." if short else ""
+    return [_table(columns, rows), unjudged]
+
+
+def _effects(study: Study, found: Findings) -> list[str]:
+    rows = [row for row in (_top(found, metric) for metric in shown(study)) if row is not None]
+    columns = {
+        "metric": lambda row: f"`{row['metric']}`",
+        "moved most by": lambda row: f"`{row['hyperparameter']}`",
+        "share of variance": lambda row: f"{100 * row['share_of_variance']:.0f} %",
+        "lowest median": lambda row: f"{_number(row['lowest'])} at {row['lowest_at']}",
+        "highest median": lambda row: f"{_number(row['highest'])} at {row['highest_at']}",
+        "p (Holm)": lambda row: _p(row["p_holm"]),
+    }
+    together = [
+        f"`{row['first']}` and `{row['second']}` act together on `{row['metric']}` "
+        f"({100 * row['share_of_variance']:.0f} % of the variance beyond each alone)"
+        for row in found.rows("interactions")[:3]
+    ]
+    return [_table(columns, rows), f"{'; '.join(together)}." if together else ""]
+
+
+def _savings(found: Findings) -> list[str]:
+    rows = found.rows("rules")
+    columns = {
+        "rule": lambda row: f"`{row['rule']}`" if row["kind"] != "control" else str(row["rule"]),
+        "how known": lambda row: str(row["kind"]),
+        "CPU saved": lambda row: f"{row['saved_cpu_percent']:.0f} %",
+        "wall saved": lambda row: f"{row['saved_wall_percent']:.0f} %",
+        "regret, validation": lambda row: _regret(row["val_regret"]),
+        "regret, test": lambda row: _regret(row["test_regret"]),
+        "feasible, of them stopped": lambda row: f"{row['feasible']}, {row['feasible_stopped']}",
+        "infeasible ones still cost": lambda row: _percent(row["infeasible_cost_percent"]),
+    }
+    patience = "`patience` stops trials that meet the limits but improve no longer: these count as stopped, too."
+    return [_table(columns, rows), patience if any("patience" in row["rule"] for row in rows) else "", _tradeoff(found)]
+
+
+def _tradeoff(found: Findings) -> str:
+    known = [row for row in found.rows("tradeoff") if row["val_regret_all"] == row["val_regret_all"]]
+    free = [row for row in known if row["val_regret_all"] <= 0]
+    if not known:
+        return ""
+    metric = known[0]["metric"]
+    tightest = known[-1]
+    price = (
+        f"the tightest, {_number(tightest['limit'])}, saves {tightest['saved_cpu_percent']:.0f} % at a regret of "
+        f"{_regret(tightest['val_regret_all'])} against the best of all trials"
+    )
+    if not free:
+        return f"As the limit on `{metric}` tightens (replayed), {price}."
+    return (
+        f"As the limit on `{metric}` tightens (replayed), the best of all trials is kept down to "
+        f"{_number(free[-1]['limit'])}, which saves {free[-1]['saved_cpu_percent']:.0f} % of the CPU; {price}."
+    )
+
+
+def _ranks(found: Findings) -> list[str]:
+    ranks, pairs = found.rows("ranks"), found.rows("pairs")
+    lines = []
+    if pairs:
+        different = sum(row["different"] for row in pairs)
+        lines.append(
+            f"Of the {len(pairs) + 1} best by one half of the folds, compared on the other half: the best differs from "
+            f"**{different}** of the other {len(pairs)} at 5 % (corrected resampled t-test, Holm)."
+        )
+    if ranks:
+        row = ranks[0]
+        lines.append(
+            "Descriptive, since folds of one dataset are not independent: Friedman chi2 "
+            f"{_number(row['friedman_chi2'])}, Iman-Davenport F {_number(row['iman_davenport_f'])}, Nemenyi's critical "
+            f"difference {row['critical_difference']:.2f} ranks over {row['blocks']} folds; mean ranks from "
+            f"{ranks[0]['mean_rank']:.2f} to {ranks[-1]['mean_rank']:.2f}."
+        )
+    return lines
+
+
+def _pareto(study: Study, found: Findings) -> list[str]:
+    rows = found.rows("pareto")
+    if not rows:
+        return []
+    columns = {
+        "cost": lambda row: f"`{row['cost']}`",
+        "trials on the front": lambda row: str(row["trials"]),
+        "cheapest": lambda row: f"{_number(row['cheapest'])} with {study.score} {_number(row['cheapest_score'])}",
+        "best": lambda row: f"{_number(row['best'])} with {study.score} {_number(row['best_score'])}",
+    }
+    ends = []
+    for cost in dict.fromkeys(row["cost"] for row in rows):
+        front = [row for row in rows if row["cost"] == cost]
+        cheapest, best = front[0], front[-1]
+        ends.append(
+            {
+                "cost": cost,
+                "trials": len(front),
+                "cheapest": cheapest["value"],
+                "cheapest_score": cheapest[str(study.score)],
+                "best": best["value"],
+                "best_score": best[str(study.score)],
+            }
+        )
+    return [_table(columns, ends)]
+
+
+def _next(experiment_id: str, report_run_id: str, studies: Sequence[Study], found: Findings) -> str:
+    study = studies[0]
+    ascending = not study.higher_is_better
+    by_score = trials_view(experiment_id, study.run_id, study.score, ascending=ascending)
+    by_memory = trials_view(experiment_id, study.run_id, "peak_memory_mb", ascending=True, shown="TABLE")
+    lines = [
+        "### Look further\n",
+        f"- [All figures and tables]({run_view(experiment_id, report_run_id, 'artifacts')}); `figures/pareto.html` "
+        "names each trial under the mouse.",
+        f"- [All trials by {study.score or 'name'}, as charts]({by_score}); [by peak memory, as a table]({by_memory}).",
+    ]
+    lines += [
+        f"- [The trials of {other.name} that meet `{other.criteria}`]"
+        f"({trials_view(experiment_id, other.run_id, other.score, ascending=ascending, also=FEASIBLE)})."
+        for other in studies
+        if other.criteria
+    ]
+    best = [row["run_id"] for row in found.rows("best")[:TOP]]
+    if len(best) > 1:
+        lines.append(f"- [The {len(best)} best trials in parallel coordinates]({compare_view(experiment_id, best)}).")
+    if best:
+        lines.append(f"- [What the best trial's process did]({run_view(experiment_id, best[0], 'system-metrics')}).")
+    lines += [f"- The study: [{each.name}]({run_view(experiment_id, each.run_id)})." for each in studies]
+    return "\n".join(lines)
+
+
+def _table(columns: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> str:
+    body = ["| " + " | ".join(cell(row).replace("|", "/") for cell in columns.values()) + " |" for row in rows]
+    return "\n".join(["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns), *body]) if body else ""
+
+
+def _top(found: Findings, metric: str | None) -> dict[str, Any] | None:
+    """The hyperparameter that explains most of a metric, if any explains enough to be named."""
+    rows = [row for row in found.rows("effects") if row["metric"] == metric and row["share_of_variance"] >= TOLD]
+    return max(rows, key=lambda row: row["share_of_variance"]) if rows else None
+
+
+def _is_cost(metric: str) -> bool:
+    return not metric.startswith(("train_loss", "val_"))
+
+
+def _of(group: str) -> str:
+    return f" ({group})" if group else ""
+
+
+def _number(value: float) -> str:
+    return "-" if value != value else f"{value:.4g}"
+
+
+def _percent(value: float) -> str:
+    return "-" if value != value else f"{value:.0f} %"
+
+
+def _p(value: float) -> str:
+    return "-" if value != value else f"{value:.2g}" if value >= LEAST_P else f"< {LEAST_P}"
+
+
+def _regret(value: float) -> str:
+    return "no model left" if value != value else "no regret" if value == 0 else f"{value:.4g}"

@@ -1,0 +1,166 @@
+"""What stop rules save of the budget, and what they lose (RQ3)."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from entrypoints.reporting.figures.style import BLUE, GREY, MARKERS, PALE, SKY, VERMILLION, scale_axis, sheet, styled
+from entrypoints.reporting.figures.words import between, label, percent, plain
+
+KINDS = {"real": ("as run", BLUE, ""), "replayed": ("replayed", SKY, "//"), "control": ("control", PALE, "")}
+OVER_GRID = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+ROOM = 13.0  # percentage points that the text of a limit takes
+NOTHING = 1e-9  # the most that a regret of nothing may differ from 0 by rounding
+MOST_LIMITS = 6  # whose values are written beside a curve
+
+
+@styled
+def savings(rules: pd.DataFrame, score: str | None = None) -> Figure | None:
+    """The CPU time that each rule saves, with what it loses at the bar's end: a panel per study under limits.
+
+    Args:
+        rules: columns study, rule, kind (real, replayed or control), saved_cpu_percent, val_regret, feasible_stopped
+            and feasible.
+        score: the metric in whose units regrets are.
+    """
+    if rules.empty:
+        return None
+    studies = list(rules.groupby("study", sort=False))
+    unit = f" in {plain(score)}" if score else ""
+    note = f"Regret{unit}: how much worse the best trial is that the rule leaves, of those within the limits."
+    tallest = max(len(rows) for _, rows in studies)
+    figure, panels = sheet(len(studies), _saved(rules), note, columns=1, panel_in=1.0 + 0.34 * tallest)
+    right = max(100.0, rules["saved_cpu_percent"].max())
+    for (_, rows), axes in zip(studies, panels, strict=True):
+        _bars(axes, rows)
+        axes.set_xlim(min(0.0, 1.1 * rules["saved_cpu_percent"].min()), 1.75 * right)
+        axes.set_xticks(range(0, 101, 25))
+        axes.spines.bottom.set_bounds(axes.get_xlim()[0], right)
+    panels[-1].set_xlabel("saved CPU time (% of the full study's)", x=0.0, ha="left")
+    return figure
+
+
+@styled
+def tradeoff(table: pd.DataFrame, score: str | None = None) -> Figure | None:
+    """Saved CPU time against regret as a limit is tightened, a panel per limited metric.
+
+    Args:
+        table: columns metric, limit, feasible, saved_cpu_percent, val_regret_all and val_regret_feasible.
+        score: the metric in whose units regrets are.
+    """
+    known = table.dropna(subset=["val_regret_all"]) if len(table) else table
+    if known.empty:
+        return None
+    metrics = list(known["metric"].unique())
+    note = "Replayed over the full study. Numbers at points: the limit."
+    gone = len(table) - len(known)
+    note += f" Limits that no model met are left out: {gone}." if gone else ""
+    figure, panels = sheet(len(metrics), _price(known), note, columns=min(2, len(metrics)), panel_in=3.3)
+    for metric, axes in zip(metrics, panels, strict=True):
+        rows = known[known["metric"] == metric].sort_values("limit", ascending=False)
+        _curves(axes, rows)
+        axes.set_title(f"limit on {label(metric)}")
+        axes.set_xlabel("saved CPU time (%)")
+        axes.set_ylabel(f"regret in {plain(score)}" if score else "regret (units of the score)")
+    panels[0].legend(loc="upper left")
+    return figure
+
+
+def _bars(axes: Axes, rows: pd.DataFrame) -> None:
+    ordered = rows.iloc[np.argsort(rows["kind"].map(list(KINDS).index), kind="stable")].to_dict("records")
+    names = []
+    for place, row in enumerate(ordered):
+        kind, color, hatch = KINDS[row["kind"]]
+        saved = row["saved_cpu_percent"]
+        axes.barh(place, saved, color=color, hatch=hatch, edgecolor=GREY, height=0.7, linewidth=0.8)
+        axes.text(max(saved, 0.0) + 1.5, place, _loss(row), va="center", bbox=OVER_GRID)
+        names.append(row["rule"] if row["kind"] == "control" else f"the limits, {kind}")
+    axes.set_yticks(range(len(names)), [textwrap.fill(name, 30) for name in names])
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    limits = next((row["rule"] for row in ordered if row["kind"] != "control"), "")
+    axes.set_title(textwrap.fill(limits, 110))
+
+
+def _loss(row: Mapping[Hashable, Any]) -> str:
+    if pd.isna(row["val_regret"]):
+        lost = "leaves no trial within the limits"
+    else:
+        lost = "no regret" if row["val_regret"] <= NOTHING else f"regret {row['val_regret']:.2g}"
+    counts = f"{row['feasible_stopped']:.0f} of {row['feasible']:.0f}"
+    stopped = f"; stops {counts} feasible" if row["feasible_stopped"] else ""
+    return f"{percent(row['saved_cpu_percent'])}, {lost}{stopped}"
+
+
+def _saved(rules: pd.DataFrame) -> str:
+    """What the limits saved and lost, in a sentence."""
+    kind = next((kind for kind in KINDS if (rules["kind"] == kind).any()), "control")
+    rows = rules[rules["kind"] == kind]
+    saved = between(rows["saved_cpu_percent"].min(), rows["saved_cpu_percent"].max())
+    regret = rows["val_regret"].max()
+    if rows["val_regret"].isna().any():
+        lost = "but left no trial within them" if len(rows) == 1 else "but did not always leave a trial within them"
+    else:
+        lost = "without losing the best model" if regret <= NOTHING else f"at a regret of {regret:.2g}"
+        lost += "" if len(rows) == 1 or regret <= NOTHING else " at most"
+    who = {"real": "Stopping at the limits saved", "replayed": "Stopping at the limits would have saved"}
+    return f"{who.get(kind, 'The controls would have saved')} {saved} of the CPU time {lost}"
+
+
+def _curves(axes: Axes, rows: pd.DataFrame) -> None:
+    for place, (column, name, color, line) in enumerate(
+        (
+            ("val_regret_all", "against the best of all trials", VERMILLION, "-"),
+            ("val_regret_feasible", "against the best within the limit", BLUE, "--"),
+        )
+    ):
+        axes.plot(
+            rows["saved_cpu_percent"],
+            rows[column],
+            color=color,
+            linestyle=line,
+            marker=MARKERS[place],
+            markersize=8 - 4 * place,
+            label=name,
+        )
+    top = max(float(rows[["val_regret_all", "val_regret_feasible"]].max().max()), 1e-9)
+    axes.set_ylim(-0.08 * top, 1.45 * top)
+    axes.set_xlim(min(0.0, rows["saved_cpu_percent"].min()) - 5, 110)
+    scale_axis(axes, "x", [])
+    scale_axis(axes, "y", [])
+    written = sorted(set(np.linspace(0, len(rows) - 1, min(MOST_LIMITS, len(rows))).astype(int).tolist()))
+    last = -np.inf
+    for row in rows.iloc[written].to_dict("records"):
+        x, y = row["saved_cpu_percent"], row["val_regret_all"]
+        if x - last < ROOM:
+            continue
+        last = x
+        # Where the curve climbs, there is room on its left.
+        where: dict[str, Any] = (
+            {"xytext": (-6, 2), "ha": "right"} if y > NOTHING else {"xytext": (0, 7), "ha": "center"}
+        )
+        axes.annotate(f"{row['limit']:.4g}", (x, y), textcoords="offset points", color=GREY, **where)
+
+
+def _price(known: pd.DataFrame) -> str:
+    """How much can be saved for nothing, and what saving more costs, in a sentence."""
+    free = known[known["val_regret_all"] <= NOTHING]
+    if free.empty:
+        least = known.sort_values("val_regret_all").iloc[0]
+        saved, regret = percent(least["saved_cpu_percent"]), f"{least['val_regret_all']:.2g}"
+        return f"Every limit costs: the least regret is {regret}, for {saved} of the CPU time saved"
+    best = free.sort_values("saved_cpu_percent").iloc[-1]
+    saved = percent(best["saved_cpu_percent"])
+    start = f"Limiting {plain(best['metric'])} saves {saved} of the CPU time for free"
+    own = known[known["metric"] == best["metric"]]
+    dearest = own.sort_values("val_regret_all").iloc[-1]
+    if dearest["val_regret_all"] <= NOTHING:
+        return start
+    return f"{start}; saving {percent(dearest['saved_cpu_percent'])} costs a regret of {dearest['val_regret_all']:.2g}"

@@ -1,0 +1,314 @@
+"""Finished studies read back from MLflow as tables: what each trial chose, how it ended and what it cost."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import LifecycleStage, Run
+from mlflow.exceptions import MlflowException
+
+from entrypoints.datasets.tables import Task
+from entrypoints.errors import UserError
+from entrypoints.runs import KIND
+
+# What a study's run says of itself. Also in entrypoints/full_study.py, which imports ray.
+DATASET, CRITERIA, SEARCHED = "sysmetrics.dataset", "sysmetrics.criteria", "sysmetrics.searched"
+STUDY_KEY = "sysmetrics.study_key"
+_OF_ANY_SCRIPT = "sysmetrics.study_id"  # tags a study that the plugin's callback has made around trials of any kind
+SCORES = {"val_rmse": False, "val_accuracy": True}  # of the bundle's own studies, and whether higher is better
+MOST_LIMITED = 5
+PAGE = 1000  # runs in one request
+_STOP = ("stop_how", "stop_reason", "stop_metric", "stop_step")
+ABOUT = ("trial_id", "run_id", "name", "status", "diverged", "feasible", *_STOP)
+_NOTHING_TO_READ = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A finished study.
+
+    Attributes:
+        run: the study's own run.
+        trials: one row per trial, in the order in which they began: the columns ``ABOUT``, then each hyperparameter,
+            then every figure (the last value of a metric outside ``system/``), NaN where a trial lacks it. A
+            hyperparameter is a number where all of its texts are, else the text. ``feasible`` and the columns
+            ``stop_*`` are None where nothing is known of it.
+        folds: one row per trial and fold: ``trial_id``, ``fold`` and the fold's figures; empty if there are none.
+        hyperparameters: the names of those that vary over the trials.
+        score: the figure that ranks the trials; None where that is not known.
+        higher_is_better: of the score.
+        trained_on: the trials' own parameter ``dataset``, if they have one.
+    """
+
+    run: Run
+    trials: pd.DataFrame
+    folds: pd.DataFrame
+    hyperparameters: list[str]
+    score: str | None
+    higher_is_better: bool
+    trained_on: str | None = None
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's id of the study's run."""
+        return str(self.run.info.run_id)
+
+    @property
+    def name(self) -> str:
+        """The name of the study's run."""
+        return str(self.run.info.run_name)
+
+    @property
+    def criteria(self) -> str | None:
+        """The limits that its trials were under; None: a full study."""
+        return _tag(self.run, CRITERIA)
+
+    @property
+    def key(self) -> str | None:
+        """Equal for studies that train the same configurations in the same way; None where it is not known."""
+        return _tag(self.run, STUDY_KEY)
+
+    @property
+    def dataset(self) -> str | None:
+        """The dataset's name or absolute path; None where it is not known."""
+        return _tag(self.run, DATASET) or self.trained_on
+
+    @property
+    def task(self) -> Task:
+        """The task of the bundle's own studies, which their score tells."""
+        return "classification" if self.higher_is_better else "regression"
+
+    @property
+    def figures(self) -> list[str]:
+        """The names of the figures that trials have."""
+        return [name for name in self.trials.columns if name not in (*ABOUT, *self.hyperparameters)]
+
+    @property
+    def complete(self) -> pd.DataFrame:
+        """The trials that came to their end and did not diverge, the best first if a score is known."""
+        ended = (self.trials["status"] == "FINISHED") & ~self.trials["diverged"].astype(bool)
+        complete: pd.DataFrame = self.trials[ended]
+        if self.score is not None:
+            complete = complete.sort_values(self.score, ascending=not self.higher_is_better, kind="stable")
+        return complete
+
+
+def find(
+    client: MlflowClient, experiment_id: str, dataset: str, metric: str | None = None, mode: str | None = None
+) -> list[Study]:
+    """The newest full study of a dataset in an experiment, and those of the same trials under limits.
+
+    Of the latter, at most five, the newest first, and only the newest of equal limits. Without a full study it is the
+    newest one under limits alone. ``metric`` and ``mode`` as in ``by_ids``.
+
+    Raises:
+        UserError: there is no finished study of this dataset.
+    """
+    finished = f"tags.`{KIND}` = 'study' and attributes.status = 'FINISHED'"
+    studies = {run.info.run_id: (run, _dataset(client, run)) for run in _search(client, experiment_id, finished)}
+    runs = [run for run, its_dataset in studies.values() if its_dataset == dataset]
+    if not runs:
+        raise UserError(_none_of(dataset, client, experiment_id, {other for _, other in studies.values() if other}))
+    full = next((run for run in runs if _tag(run, CRITERIA) is None), None)
+    limited = _newest_of_each_kind([run for run, _ in studies.values()], _tag(full, STUDY_KEY)) if full else []
+    return [study_of(client, run, metric, mode) for run in ([full, *limited] if full else runs[:1])]
+
+
+def by_ids(
+    client: MlflowClient, run_ids: Iterable[str], metric: str | None = None, mode: str | None = None
+) -> list[Study]:
+    """The studies in these runs, full ones first.
+
+    Args:
+        client: of the store.
+        run_ids: a run of ``tune`` or ``early_stop``, or one that trials of another Tune script are nested under.
+        metric: what ranks the trials of another script's study; by default ``val_rmse`` or ``val_accuracy``.
+        mode: min or max: which of its values are better.
+
+    Raises:
+        UserError: one of them is no finished study with trials, they do not go together, or the metric does not fit.
+    """
+    runs = [_study_run(client, run_id) for run_id in dict.fromkeys(run_ids)]
+    studies = [study_of(client, run, metric, mode) for run in runs]
+    given = ",".join(study.run_id for study in studies)
+    datasets = list(dict.fromkeys(study.dataset or "unknown" for study in studies))
+    if len(datasets) > 1:
+        raise UserError(f"study={given}: they are of different datasets ({', '.join(datasets)}); give those of one")
+    if len({study.key for study in studies if study.key}) > 1:
+        raise UserError(
+            f"study={given}: they cannot be compared, since their data, max_rows, folds, seed, max_steps, max_epochs "
+            "or report_every differ; give them one at a time"
+        )
+    return sorted(studies, key=lambda study: study.criteria is not None)
+
+
+def _none_of(dataset: str, client: MlflowClient, experiment_id: str, others: set[str]) -> str:
+    """That there is no study of a dataset, and what to do."""
+    found = f"dataset={dataset}: the experiment {client.get_experiment(experiment_id).name} has no finished study of it"
+    use = f", only of {', '.join(sorted(others))}; use one of these, " if others else "; "
+    tune = f"mlflow run . -e tune -P dataset={shlex.quote(dataset)}"
+    return f"{found}{use}run {tune} first, or name a study of another experiment with study=<run id>"
+
+
+def _newest_of_each_kind(runs: list[Run], key: str | None) -> list[Run]:
+    """Of studies under limits with this key, newest first, the first of each criteria and way to act on them."""
+    newest: dict[tuple[str | None, ...], Run] = {}
+    for run in runs:
+        if key is not None and _tag(run, CRITERIA) is not None and _tag(run, STUDY_KEY) == key:
+            params = run.data.params
+            newest.setdefault((_tag(run, CRITERIA), params.get("predict"), params.get("scheduler")), run)
+    return list(newest.values())[:MOST_LIMITED]
+
+
+def _study_run(client: MlflowClient, run_id: str) -> Run:
+    """The run with this id, if it may be a finished study."""
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in _NOTHING_TO_READ:
+            raise
+        run = None
+    if run is None or run.info.lifecycle_stage == LifecycleStage.DELETED:
+        raise UserError(
+            f"study={run_id}: MLflow has no run with this id; give the run id on the page of a study, a run of tune or "
+            "early_stop, or leave study out for the newest ones of a dataset"
+        )
+    kind, status = _tag(run, KIND) or "study", run.info.status
+    if kind != "study":
+        parent = _tag(run, "mlflow.parentRunId") if kind == "trial" else None
+        advice = (
+            f"give the one that it is part of, {parent}" if parent else "give the id of a run of tune or early_stop"
+        )
+        raise UserError(f"study={run_id}: this run is of the kind {kind} and no study; {advice}")
+    if status != "FINISHED":
+        advice = "wait for its end" if status == "RUNNING" else "run it again"
+        raise UserError(f"study={run_id}: {run.info.run_name} is {status}, and a study has to be finished; {advice}")
+    return run
+
+
+def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: str | None = None) -> Study:
+    """The study in this run, however it ended. ``metric`` and ``mode`` as in ``by_ids``.
+
+    Raises:
+        UserError: it has no trials, or the metric does not fit.
+    """
+    about, params, figures = [], [], []
+    for trial in _search(client, run.info.experiment_id, _trials_of(run), "ASC"):
+        about.append(_about(trial))
+        params.append(trial.data.params)
+        figures.append({name: value for name, value in trial.data.metrics.items() if not name.startswith("system/")})
+    if not about:
+        raise UserError(
+            f"study={run.info.run_id}: {run.info.run_name} has no trials; give the id of a run of tune or early_stop, "
+            "or of one around the trials of a SystemMetricsCallback"
+        )
+    chosen = _hyperparameters(pd.DataFrame(params, dtype=object), json.loads(_tag(run, SEARCHED) or "null") or [])
+    measured = pd.DataFrame(figures, dtype=float)
+    # A name that has another meaning here already keeps that.
+    measured = measured.drop(columns=[name for name in measured if name in ABOUT or name in chosen])
+    trials = pd.concat([pd.DataFrame(about, dtype=object).astype({"diverged": bool}), chosen, measured], axis=1)
+    own = _tag(run, KIND) == "study" and _tag(run, _OF_ANY_SCRIPT) is None
+    score, higher_is_better = _ranking(run, [str(name) for name in measured.columns], own, metric, mode)
+    folds = _folds(client, run.info.run_id) if own else _NO_FOLDS
+    trained_on = None if "dataset" in chosen else params[0].get("dataset")
+    return Study(run, trials, folds, list(chosen.columns), score, higher_is_better, trained_on)
+
+
+def _about(trial: Run) -> dict[str, object]:
+    stop = {name: _tag(trial, f"sysmetrics.{name}") for name in _STOP}
+    return {
+        "trial_id": _tag(trial, "sysmetrics.trial_id") or trial.info.run_id,
+        "run_id": trial.info.run_id,
+        "name": trial.info.run_name,
+        "status": trial.info.status,
+        "diverged": _tag(trial, "sysmetrics.diverged") == "true",
+        "feasible": {"true": True, "false": False}.get(_tag(trial, "sysmetrics.feasible") or ""),
+        **stop,
+        "stop_step": None if stop["stop_step"] is None else int(stop["stop_step"]),
+    }
+
+
+def _hyperparameters(params: pd.DataFrame, searched: list[str]) -> pd.DataFrame:
+    """The parameters that vary, those that the study says it has searched first and in its order."""
+    varied = [name for name in params if name not in ABOUT and params[name].nunique(dropna=False) > 1]
+    varied.sort(key=lambda name: (searched.index(name) if name in searched else len(searched), name))
+    chosen: pd.DataFrame = pd.DataFrame({name: _numbers(params[name]) for name in varied}, index=params.index)
+    return chosen
+
+
+def _numbers(texts: pd.Series[str]) -> pd.Series[float] | pd.Series[str]:
+    known = texts.dropna()
+    numbers = pd.to_numeric(known, errors="coerce")
+    return numbers.reindex(texts.index) if np.isfinite(numbers.astype(float)).all() else texts
+
+
+def _ranking(run: Run, figures: list[str], own: bool, metric: str | None, mode: str | None) -> tuple[str | None, bool]:
+    """The figure that ranks the trials of a study, and whether higher is better."""
+    score = next((name for name in SCORES if name in figures), None)
+    if metric is None:
+        if mode is not None:
+            raise UserError(f"mode={mode}: it says which values of a metric are better; add metric=<name>")
+        return score, SCORES.get(score or "", False)
+    if own and metric != score:
+        raise UserError(f"metric={metric}: the trials of {run.info.run_name} are ranked by {score}; leave metric out")
+    if metric not in figures:
+        raise UserError(
+            f"metric={metric}: the trials of {run.info.run_name} have no such metric; use one of {', '.join(figures)}"
+        )
+    if mode is None and metric not in SCORES:
+        raise UserError(f"metric={metric}: which of its values are better is not known; add mode=min or mode=max")
+    return metric, SCORES[metric] if mode is None else mode == "max"
+
+
+_NO_FOLDS: pd.DataFrame = pd.DataFrame(columns=["trial_id", "fold"])
+
+
+def _folds(client: MlflowClient, run_id: str) -> pd.DataFrame:
+    """The table of a study's folds, which ends before a study does that has no model to choose."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            uri = client.tracking_uri
+            path = download_artifacts(run_id=run_id, artifact_path="folds.json", dst_path=folder, tracking_uri=uri)
+        except (MlflowException, OSError):
+            return _NO_FOLDS
+        table = json.loads(Path(path).read_text())
+    folds: pd.DataFrame = pd.DataFrame(table["data"], columns=table["columns"])
+    return folds if table["data"] else _NO_FOLDS
+
+
+def _dataset(client: MlflowClient, run: Run) -> str | None:
+    """The dataset of a study, from its tag or else from one of its trials."""
+    if (dataset := _tag(run, DATASET)) is not None:
+        return dataset
+    some = client.search_runs([run.info.experiment_id], _trials_of(run), max_results=1)
+    return some[0].data.params.get("dataset") if some else None
+
+
+def _trials_of(run: Run) -> str:
+    return f"tags.mlflow.parentRunId = '{run.info.run_id}' and tags.`{KIND}` = 'trial'"
+
+
+def _search(client: MlflowClient, experiment_id: str, conditions: str, order: str = "DESC") -> Iterator[Run]:
+    """All runs that meet conditions, by when they began."""
+    token = None
+    while True:
+        order_by = [f"attributes.start_time {order}"]
+        page = client.search_runs([experiment_id], conditions, max_results=PAGE, order_by=order_by, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _tag(run: Run, name: str) -> str | None:
+    value = run.data.tags.get(name)
+    return None if value is None else str(value)

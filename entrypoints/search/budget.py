@@ -1,0 +1,120 @@
+"""What a study spent, and what its rules saved of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from entrypoints.search.record import TrialRecord
+from mlflow_sysmetrics.criteria.judge import Figures
+
+
+@dataclass(frozen=True)
+class Spending:
+    """Seconds of CPU, and of a process's wall time."""
+
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+
+    def __add__(self, other: Spending) -> Spending:
+        return Spending(self.cpu_s + other.cpu_s, self.wall_s + other.wall_s)
+
+    def less(self, other: Spending) -> Spending:
+        """What is left of this without the other, never below 0."""
+        return Spending(max(0.0, self.cpu_s - other.cpu_s), max(0.0, self.wall_s - other.wall_s))
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What was spent, what was saved, and by which rule; ``source`` says what the saving is counted against."""
+
+    spent: Spending
+    by_reason: dict[str, Spending]
+    stopped: dict[str, int]
+    source: str
+
+    @property
+    def saved(self) -> Spending:
+        """All of it."""
+        return total(self.by_reason.values())
+
+    @property
+    def saved_cpu_percent(self) -> float:
+        """The share of the CPU seconds that the study would have taken."""
+        return _percent(self.saved.cpu_s, self.spent.cpu_s)
+
+    @property
+    def saved_wall_percent(self) -> float:
+        """The share of the trials' wall seconds."""
+        return _percent(self.saved.wall_s, self.spent.wall_s)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One row per rule."""
+        return [
+            {
+                "reason": reason,
+                "trials": self.stopped[reason],
+                "saved_cpu_s": saved.cpu_s,
+                "saved_wall_s": saved.wall_s,
+                "counted_against": self.source,
+            }
+            for reason, saved in self.by_reason.items()
+        ]
+
+
+def spent(figures: Figures) -> Spending:
+    """What a trial's figures say it has used."""
+    wall_s = figures.get("elapsed_s", 0.0)
+    return Spending(wall_s * figures.get("cpu_percent", 100.0) / 100, wall_s)
+
+
+def account(trials: Iterable[TrialRecord], full: Mapping[str, Spending], source: str) -> Budget:
+    """Count what trials spent, and what those that were stopped would have spent beyond that.
+
+    Args:
+        trials: of the study.
+        full: what each configuration costs that runs to its end, by ``key``.
+        source: where that is known from.
+    """
+    each = list(trials)
+    by_reason: dict[str, Spending] = {}
+    stopped: dict[str, int] = {}
+    for trial in each:
+        if trial.status == "KILLED":
+            reason = _rule(trial)
+            saved = full.get(key(trial.configuration.searched), Spending()).less(spent(trial.figures))
+            by_reason[reason] = by_reason.get(reason, Spending()) + saved
+            stopped[reason] = stopped.get(reason, 0) + 1
+    return Budget(total(spent(trial.figures) for trial in each), by_reason, stopped, source)
+
+
+def key(searched: Mapping[str, Any]) -> str:
+    """What tells a configuration from the others of its study, the same for what a table of MLflow makes of it.
+
+    There whole numbers may be fractions, fractions have ten decimals, and nothing is absent.
+    """
+    known = {name: _number(value) for name, value in searched.items() if value is not None}
+    return json.dumps(known, sort_keys=True, default=str)
+
+
+def total(spendings: Iterable[Spending]) -> Spending:
+    """All of them together."""
+    return sum(spendings, Spending())
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_number(each) for each in value]
+    return round(float(value), 10) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _rule(trial: TrialRecord) -> str:
+    if trial.ending is None:
+        return "time limit" if trial.cut_off else "scheduler"
+    return f"{trial.ending.stop.criterion}, {trial.ending.how}"
+
+
+def _percent(saved: float, spent: float) -> float:
+    return 100 * saved / (saved + spent) if saved + spent else 0.0

@@ -1,0 +1,167 @@
+"""What earlier commands have left of a study that goes on: the trials that are done, and the runs of the others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
+
+from entrypoints.limits.ledger import Known
+from entrypoints.models.configuration import Configuration
+from entrypoints.runs import ERROR, KIND
+from entrypoints.search.record import TrialRecord
+from entrypoints.search.trial_end import TAG, TrialEnd
+from entrypoints.settings import SHARED
+
+PAGE = 1000  # runs in one request
+BY_SCHEDULER = "Tune ended it"  # begins the reason of a trial that a scheduler has stopped
+_STOP, _BEST = "sysmetrics.stop_", "sysmetrics.best_"
+_OF_AN_END = (_STOP, TAG, ERROR, "sysmetrics.diverged", "sysmetrics.feasible")
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What there is already.
+
+    Attributes:
+        done: the trials that need not be run again, in the order of the study's configurations.
+        known: what they tell the ledger.
+        open_runs: the run that each other trial has already, by the ``identity`` of its configuration.
+        search_s: seconds in which at least one of the done trials ran.
+    """
+
+    done: tuple[TrialRecord, ...] = ()
+    known: tuple[Known, ...] = ()
+    open_runs: Mapping[str, str] = field(default_factory=dict)
+    search_s: float = 0.0
+
+    def left(self, trials: Iterable[Configuration]) -> list[Configuration]:
+        """Those of the study's configurations that still have to be run."""
+        done = {identity(trial.configuration.searched) for trial in self.done}
+        return [trial for trial in trials if identity(trial.searched) not in done]
+
+    def in_order(self, records: dict[str, TrialRecord], trials: Iterable[Configuration]) -> dict[str, TrialRecord]:
+        """The records of a search in the order of its configurations, whichever command has run them."""
+        if not self.done:
+            return records
+        places = {identity(trial.searched): place for place, trial in enumerate(trials)}
+        each = sorted(records.values(), key=lambda record: places[identity(record.configuration.searched)])
+        return {record.trial_id: record for record in each}
+
+    def run_of(self, configuration: Configuration) -> str | None:
+        """The run in which a trial goes on; None where it has none yet."""
+        return self.open_runs.get(identity(configuration.searched))
+
+
+NOTHING = Earlier()
+
+
+def identity(searched: Mapping[str, Any]) -> str:
+    """What tells a configuration from the others of its study: the text of its values, as its run has them."""
+    return json.dumps({name: str(value)[:MAX_PARAM_VAL_LENGTH] for name, value in searched.items()}, sort_keys=True)
+
+
+def read(client: MlflowClient, study: Run, trials: Iterable[Configuration]) -> Earlier:
+    """What the runs of a study's trials hold. Nothing is changed."""
+    runs = {_identity(run): run for run in sorted(_children(client, study), key=_is_done) if _is_trial(run)}
+    done, known, open_runs, spans = [], [], {}, []
+    for configuration in trials:
+        run = runs.get(identity(configuration.searched))
+        if run is None:
+            continue
+        end = TrialEnd.read(run.data.tags)
+        if not _is_done(run):
+            open_runs[identity(configuration.searched)] = run.info.run_id
+            continue
+        record = _record(run, configuration, end or TrialEnd([]))
+        done.append(record)
+        if end is not None and end.expected is not None:
+            known.append((configuration, record.figures, end.expected, record.complete))
+        if run.info.end_time is not None:
+            ended_s = run.info.end_time / 1000
+            spans.append((ended_s - record.figures.get("elapsed_s", 0.0), ended_s))
+    return Earlier(tuple(done), tuple(known), open_runs, _covered_s(spans))
+
+
+def settle(client: MlflowClient, study: Run) -> None:
+    """Give every run of a study a state that is true while no process works on it, and forget how it was to end."""
+    for run in _children(client, study):
+        run_id, is_open = run.info.run_id, _is_trial(run) and not _is_done(run)
+        if _is_trial(run) and not run.data.params:
+            client.delete_run(run_id)  # made when the command was killed: nothing says which trial it was for
+        elif _is_trial(run) and not is_open:
+            if run.info.status != _status(run):
+                client.set_terminated(run_id, _status(run))
+        elif run.info.status == "RUNNING":
+            client.set_terminated(run_id, "KILLED")
+        if is_open:
+            _forget(client, run, _OF_AN_END)
+    _forget(client, study, (ERROR, _BEST))
+
+
+def _is_trial(run: Run) -> bool:
+    return bool(run.data.tags.get(KIND) == "trial")
+
+
+def _is_done(run: Run) -> bool:
+    """Whether a trial came to an end of its own, or to one that its limits or a scheduler made.
+
+    The last thing that a trial writes is its figures, and with them its ``TrialEnd``; its status may be missing.
+    """
+    tags = run.data.tags
+    if TrialEnd.read(tags) is not None and "elapsed_s" in run.data.metrics:
+        return True
+    return run.info.status == "KILLED" and tags.get(f"{_STOP}reason", "").startswith(BY_SCHEDULER)
+
+
+def _status(run: Run) -> str:
+    """The status of a trial that is done."""
+    end = TrialEnd.read(run.data.tags)
+    return "FINISHED" if end is not None and end.ending is None else "KILLED"
+
+
+def _record(run: Run, configuration: Configuration, end: TrialEnd) -> TrialRecord:
+    return TrialRecord(
+        trial_id=run.data.tags["sysmetrics.trial_id"],
+        configuration=configuration,
+        status=_status(run),
+        figures={name: value for name, value in run.data.metrics.items() if not name.startswith("system/")},
+        folds=end.folds,
+        diverged=run.data.tags.get("sysmetrics.diverged") == "true",
+        ending=end.ending,
+        run_id=run.info.run_id,
+    )
+
+
+def _identity(run: Run) -> str:
+    return identity({name: value for name, value in run.data.params.items() if name not in SHARED})
+
+
+def _children(client: MlflowClient, study: Run) -> Iterator[Run]:
+    wanted, token = f"tags.mlflow.parentRunId = '{study.info.run_id}'", None
+    while True:
+        page = client.search_runs([study.info.experiment_id], wanted, max_results=PAGE, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
+def _forget(client: MlflowClient, run: Run, beginnings: tuple[str, ...]) -> None:
+    for name in run.data.tags:
+        if name.startswith(beginnings):
+            client.delete_tag(run.info.run_id, name)
+
+
+def _covered_s(spans: Iterable[tuple[float, float]]) -> float:
+    """The length of a union of stretches of time."""
+    covered, until = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        covered += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return covered

@@ -1,0 +1,68 @@
+"""Which trials come nearest to their limits, and which limits cannot tell them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from entrypoints.limits.cost_model import noise
+from entrypoints.limits.costs import USUAL_NOISE
+from entrypoints.limits.forecast import kind
+from entrypoints.limits.ledger import LEAST_DEGREES
+from entrypoints.search.record import TrialRecord
+from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Limit, Stop, Z
+
+MOSTLY = 0.5  # of the trials
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Of a study under its criteria: who breaks them, by how near they come, and which limits tell nothing."""
+
+    nearest: list[tuple[TrialRecord, list[Stop]]]
+    indistinct: list[str]
+
+
+def judge(criteria: Criteria, trials: Sequence[TrialRecord]) -> Judged:
+    """Sort the trials of a study by its criteria.
+
+    Args:
+        criteria: the limits.
+        trials: of the study. One that was stopped is judged by what it had cost, or was predicted to.
+    """
+    finished = [trial.figures for trial in trials if trial.complete]
+    known = [(trial, _expected(trial)) for trial in trials if trial.status != "FAILED" and not trial.diverged]
+    limits = criteria.resolved(finished)
+    broken = [(trial, figures) for trial, figures in known if limits.violations(figures)]
+    broken.sort(key=lambda pair: limits.excess(pair[1]))
+    nearest = [(trial, limits.violations(figures)) for trial, figures in broken]
+    return Judged(nearest, _indistinct(criteria, trials, finished))
+
+
+def _expected(trial: TrialRecord) -> Mapping[str, float]:
+    """The figures of a trial; of one that was stopped with what was predicted for its end, if anything was."""
+    ending = trial.ending
+    if ending is None:
+        return trial.figures
+    value = ending.prediction.value if ending.prediction else ending.stop.value
+    return {**trial.figures, ending.stop.metric: value}
+
+
+def _indistinct(criteria: Criteria, trials: Sequence[TrialRecord], finished: Sequence[Figures]) -> list[str]:
+    """The limits that lie within the noise of most trials' figures, so that they cannot tell these apart."""
+    kinds = [(kind(trial.configuration), trial.figures) for trial in trials if trial.complete]
+    told = [trial.ending.stop.criterion for trial in trials if trial.ending]  # beyond the noise of their figures
+    return [str(limit) for limit in criteria.limits if _within_noise(limit, kinds, finished, told.count(str(limit)))]
+
+
+def _within_noise(
+    limit: Limit, kinds: Sequence[tuple[Any, Figures]], finished: Sequence[Figures], told_apart: int
+) -> bool:
+    name, number = limit.metric.name, limit.resolve(finished)
+    share = noise(kinds, name, LEAST_DEGREES)
+    band = Z * (USUAL_NOISE.get(name, 0.0) if share is None else share) * abs(number or 0.0)
+    values = [figures[name] for _, figures in kinds if name in figures]
+    if number is None or not values or not band:
+        return False
+    return sum(abs(value - number) <= band for value in values) > MOSTLY * (len(values) + told_apart)

@@ -1,0 +1,66 @@
+"""The earlier study without limits that a saving is counted against, if there is one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.exceptions import MlflowException
+
+from entrypoints.datasets.prepared import Prepared
+from entrypoints.datasets.tables import Table
+from entrypoints.models.configuration import Configuration
+from entrypoints.search.budget import Spending, key, spent
+from entrypoints.settings import StudySettings
+
+STUDY_KEY, CRITERIA, SEARCHED = "sysmetrics.study_key", "sysmetrics.criteria", "sysmetrics.searched"
+_SAME = ("max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
+
+
+def study_key(settings: StudySettings, data: Prepared | Table) -> str:
+    """Studies with the same key train the same configurations in the same way."""
+    same = {name: getattr(settings, name) for name in _SAME}
+    return hashlib.sha256(json.dumps([data.digest, data.target, same]).encode()).hexdigest()[:16]
+
+
+def find(
+    client: MlflowClient, experiment_id: str, wanted: str, configurations: list[Configuration]
+) -> tuple[str, dict[str, Spending]] | None:
+    """The newest finished study without limits that has run all of these configurations, and what each cost it."""
+    wanted_keys = {key(configuration.searched) for configuration in configurations}
+    wanted_names = searched_names(configurations)
+    conditions = f"attributes.status = 'FINISHED' and tags.`{STUDY_KEY}` = '{wanted}'"
+    for run in client.search_runs([experiment_id], conditions):
+        if CRITERIA in run.data.tags:
+            continue
+        try:
+            rows = trial_rows(client, run.info.run_id)
+        except (MlflowException, OSError):
+            continue  # its artifacts are gone
+        names = json.loads(run.data.tags.get(SEARCHED, "null")) or wanted_names
+        costs = {
+            key({name: row.get(name) for name in names}): spent(row) for row in rows if row["status"] == "FINISHED"
+        }
+        if wanted_keys <= costs.keys():
+            return run.info.run_id, costs
+    return None
+
+
+def searched_names(configurations: Iterable[Configuration]) -> list[str]:
+    """What tells them apart: the names of their hyperparameters, in the order in which these are met."""
+    return list(dict.fromkeys(name for configuration in configurations for name in configuration.searched))
+
+
+def trial_rows(client: MlflowClient, run_id: str) -> list[dict[str, Any]]:
+    """The table of a study's trials; what is missing in a row is None."""
+    with tempfile.TemporaryDirectory() as folder:
+        uri = client.tracking_uri
+        path = download_artifacts(run_id=run_id, artifact_path="trials.json", dst_path=folder, tracking_uri=uri)
+        table = json.loads(Path(path).read_text())
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]

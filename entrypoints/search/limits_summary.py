@@ -1,0 +1,174 @@
+"""What limits did to a study, for its run and its description: who met them, what was saved, what they cannot tell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from entrypoints.datasets.prepared import Prepared
+from entrypoints.limits.costs import COSTS
+from entrypoints.limits.forecast import Forecast
+from entrypoints.limits.pareto import front
+from entrypoints.limits.stopping import Stopping
+from entrypoints.models.configuration import Configuration
+from entrypoints.models.losses import better, score_name
+from entrypoints.progress import duration
+from entrypoints.runs import RecordedRun
+from entrypoints.search import full_study
+from entrypoints.search.budget import Budget, Spending, account, key
+from entrypoints.search.feasible import Judged, judge
+from entrypoints.search.record import Record, TrialRecord
+from entrypoints.settings import StudySettings
+
+NEAREST = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The study's own metrics, its tables by file name, a text for its description, and a line for the terminal.
+
+    ``nothing`` says in one sentence that no trial meets the limits and which come nearest; None if one does, or none
+    is known to break them.
+    """
+
+    metrics: dict[str, float]
+    tables: dict[str, list[dict[str, Any]]]
+    text: str
+    line: str
+    nothing: str | None
+
+
+def outcome(
+    run: RecordedRun,
+    settings: StudySettings,
+    data: Prepared,
+    trials: list[Configuration],
+    record: Record,
+    expected: Forecast,
+    stopping: Stopping,
+) -> Outcome:
+    """Judge the trials of a study under limits, and count what was saved."""
+    each = list(record.trials.values())
+    feasible = record.ranked
+    judged = judge(stopping.criteria, each)
+    budget = account(each, *_full_costs(run, settings, data, trials, expected))
+    how: Counter[str] = Counter(trial.ending.how for trial in each if trial.ending)
+    metrics = {
+        "feasible": float(len(feasible)),
+        "skipped": float(how["skipped"]),
+        "spent_cpu_s": budget.spent.cpu_s,
+        "spent_wall_s": budget.spent.wall_s,
+        "saved_cpu_s": budget.saved.cpu_s,
+        "saved_wall_s": budget.saved.wall_s,
+        "saved_cpu_percent": budget.saved_cpu_percent,
+        "saved_wall_percent": budget.saved_wall_percent,
+    }
+    tables = {
+        "budget.json": budget.rows(),
+        "stops.json": _stops(record),
+        "pareto.json": _front(feasible or record.able, data),
+    }
+    return Outcome(
+        metrics,
+        {file: rows for file, rows in tables.items() if rows},
+        _text(stopping, judged, budget, len(feasible), len(each)),
+        _line(budget, how, len(feasible), len(each)),
+        _nothing(stopping, judged) if judged.nearest and not feasible else None,
+    )
+
+
+def mark_feasible(run: RecordedRun, record: Record, stopping: Stopping) -> None:
+    """Write the tag by which the UI filters anew where limits depend on other trials: each knew only earlier ones."""
+    if any(limit.statistic for limit in stopping.criteria.limits):
+        feasible = {trial.trial_id for trial in record.ranked}
+        for trial in record.able:
+            if trial.run_id:
+                run.client.set_tag(trial.run_id, "sysmetrics.feasible", str(trial.trial_id in feasible).lower())
+
+
+def _full_costs(
+    run: RecordedRun, settings: StudySettings, data: Prepared, trials: list[Configuration], expected: Forecast
+) -> tuple[dict[str, Spending], str]:
+    """What each configuration costs that runs to its end, and where that is known from."""
+    found = full_study.find(run.client, run.experiment_id, full_study.study_key(settings, data), trials)
+    if found is not None:
+        run_id, costs = found
+        return costs, f"the study without limits in run {run_id}"
+    return {
+        key(trial.searched): Spending(trial_s, trial_s)
+        for trial, trial_s in zip(trials, expected.trials_s, strict=True)
+    }, "the forecast, since no study without limits has run these trials"
+
+
+def _front(trials: Sequence[TrialRecord], data: Prepared) -> list[dict[str, Any]]:
+    rows = [
+        {"run_id": trial.run_id, "trial_id": trial.trial_id, **trial.configuration.searched, **trial.figures}
+        for trial in trials
+    ]
+    searched = full_study.searched_names([trial.configuration for trial in trials])
+    sign = -1.0 if better(data.task, 1.0, than=0.0) else 1.0
+    return front(rows, f"val_{score_name(data.task)}", COSTS, searched, sign=sign)
+
+
+def _stops(record: Record) -> list[dict[str, Any]]:
+    """One row per trial that its limits ended."""
+    return [
+        {
+            "run_id": trial.run_id,
+            "criterion": trial.ending.stop.criterion,
+            "how": trial.ending.how,
+            "step": trial.ending.stop.step,
+            "value": trial.ending.stop.value,
+            "limit": trial.ending.stop.limit,
+            "predicted": trial.ending.prediction.value if trial.ending.prediction else None,
+            "low": trial.ending.prediction.low if trial.ending.prediction else None,
+            "high": trial.ending.prediction.high if trial.ending.prediction else None,
+            **trial.configuration.searched,
+        }
+        for trial in record.trials.values()
+        if trial.ending
+    ]
+
+
+def _line(budget: Budget, how: Counter[str], feasible: int, trials: int) -> str:
+    ways = ", ".join(f"{count} {name}" for name, count in how.items()) or "none stopped"
+    return (
+        f"Limits: {feasible} of {trials} trials meet them; {ways}; saved {duration(budget.saved.cpu_s)} of "
+        f"CPU ({budget.saved_cpu_percent:.0f} %), counted against {budget.source}"
+    )
+
+
+def _text(stopping: Stopping, judged: Judged, budget: Budget, feasible: int, trials: int) -> str:
+    lines = [
+        f"**Limits**: `{stopping.criteria}`. {feasible} of {trials} trials meet them; the best of these is "
+        "the result. Filter any table by them with ``tags.`sysmetrics.feasible` = 'true'``. Stopped trials are "
+        "KILLED: the column `sysmetrics.stop_how` says crossed, predicted or skipped, `sysmetrics.stop_reason` why.",
+        "",
+        f"**Budget**: {budget.spent.cpu_s:.1f} s of CPU spent, {budget.saved.cpu_s:.1f} s saved "
+        f"({budget.saved_cpu_percent:.0f} %; of the trials' wall time {budget.saved_wall_percent:.0f} %), counted "
+        f"against {budget.source}.",
+    ]
+    if budget.by_reason:
+        lines += ["", "| rule | trials stopped | CPU s saved |", "|---|---|---|"]
+        lines += [
+            f"| {row['reason']} | {row['trials']} | {row['saved_cpu_s']:.1f} |"
+            for row in sorted(budget.rows(), key=lambda row: -row["saved_cpu_s"])
+        ]
+    for limit in judged.indistinct:
+        lines += [
+            "",
+            f"`{limit}` cannot tell the configurations apart: most of their figures are as near to it as those of one "
+            "configuration are to each other from run to run. Differences within that are no reason to stop a trial.",
+        ]
+    return "\n".join(lines)
+
+
+def _nothing(stopping: Stopping, judged: Judged) -> str:
+    nearest = "; ".join(
+        f"{', '.join(f'{name}={value}' for name, value in trial.configuration.searched.items())} has "
+        + ", ".join(f"{stop.metric} {stop.value:.4g} (limit {stop.limit:.4g})" for stop in stops)
+        for trial, stops in judged.nearest[:NEAREST]
+    )
+    return f"criteria={stopping.criteria}: no trial meets them; the nearest are: {nearest}; raise these limits"

@@ -1,0 +1,138 @@
+"""What became of each trial, followed on the driver while the search runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial as TuneTrial
+
+from entrypoints.datasets.tables import Task
+from entrypoints.limits.stopping import Ending
+from entrypoints.models.configuration import Configuration
+from entrypoints.models.losses import better, score_name
+from entrypoints.progress import Progress
+from mlflow_sysmetrics.criteria.judge import Criteria
+from mlflow_sysmetrics.ray_tune import error_line
+
+
+@dataclass
+class TrialRecord:
+    """What the study knows of one trial. ``figures`` holds the last value of every metric outside ``system/``.
+
+    ``cut_off`` says that it was still running when the time was up, ``ending`` why its limits ended it.
+    """
+
+    trial_id: str
+    configuration: Configuration
+    status: str = "RUNNING"
+    figures: dict[str, float] = field(default_factory=dict)
+    folds: list[dict[str, float]] = field(default_factory=list)
+    diverged: bool = False
+    cut_off: bool = False
+    ending: Ending | None = None
+    run_id: str | None = None
+    error: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether it ran to its end and did not diverge: then its figures are those of its configuration."""
+        return self.status == "FINISHED" and not self.diverged
+
+
+class Record(tune.Callback):
+    """Follows the search on the driver: each trial's last figures, the best so far, progress on the terminal.
+
+    ``planned`` is how many trials there would be without a time limit, ``earlier`` are those that an interrupted
+    command has run, which took it ``before_s``. ``restarts`` counts the deaths of processes and nodes after which a
+    trial began again.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        progress: Progress,
+        criteria: Criteria | None = None,
+        earlier: Iterable[TrialRecord] = (),
+        before_s: float = 0.0,
+    ) -> None:
+        self.trials = {record.trial_id: record for record in earlier}
+        self.first_start: float | None = None
+        self.last_end: float | None = None
+        self.planned = progress.total
+        self.before_s = before_s
+        self.restarts = 0
+        self._task = task
+        self._score = f"val_{score_name(task)}"
+        self._progress = progress
+        self._criteria = criteria or Criteria(())
+
+    def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Note the trial, and the moment when the search began."""
+        self.first_start = self.first_start or time.time()
+        self._progress.trial_started()
+        self.trials[trial.trial_id] = TrialRecord(trial.trial_id, trial.config["configuration"])
+
+    def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Keep what the trial's last result says."""
+        record, result = self._end(trial), trial.last_result or {}
+        record.status = "FINISHED" if result.get("ended") else "KILLED"
+        record.figures = result.get("figures", {})
+        record.folds = result.get("folds", [])
+        record.diverged = result.get("diverged", False)
+        record.ending = result.get("ending")
+
+    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Note that the trial has failed, and why."""
+        record = self._end(trial)
+        record.status, record.error = "FAILED", error_line(trial)
+
+    def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """Count that the trial begins again; what it knows until then it says anew."""
+        self.restarts += 1
+
+    def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        """Keep the terminal's line up to date."""
+        best = self.best
+        self._progress.show(best.figures[self._score] if best else None)
+
+    def on_experiment_end(self, trials: list[TuneTrial], **info: Any) -> None:
+        """Write the last line of progress; what still ran was ended by a time limit."""
+        for record in self.trials.values():
+            if record.status == "RUNNING":
+                record.status, record.cut_off = "KILLED", True
+                self.last_end = time.time()
+        best = self.best
+        self._progress.show(best.figures[self._score] if best else None, last=True)
+
+    @property
+    def search_s(self) -> float:
+        """How long the search has taken, with what an interrupted command has done of it."""
+        return self.before_s + (self.last_end or 0.0) - (self.first_start or 0.0)
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The trial with the best validation score among those that can be chosen."""
+        ranked = self.ranked
+        return ranked[0] if ranked else None
+
+    @property
+    def ranked(self) -> list[TrialRecord]:
+        """The trials that can be chosen, best first: they are able, and meet the criteria."""
+        able = self.able
+        limits = self._criteria.resolved(record.figures for record in able)
+        return [record for record in able if not limits.violations(record.figures)]
+
+    @property
+    def able(self) -> list[TrialRecord]:
+        """The trials that ran to their end and did not diverge, best first."""
+        able = [record for record in self.trials.values() if record.complete]
+        return sorted(able, key=lambda record: record.figures[self._score], reverse=better(self._task, 1.0, than=0.0))
+
+    def _end(self, trial: TuneTrial) -> TrialRecord:
+        self.last_end = time.time()
+        self._progress.trial_ended()
+        return self.trials.setdefault(trial.trial_id, TrialRecord(trial.trial_id, trial.config["configuration"]))

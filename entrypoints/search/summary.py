@@ -1,0 +1,289 @@
+"""What the user is told about a study: on the terminal, and in the study's run where the UI shows it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from statistics import median
+from typing import Any
+
+import click
+import mlflow
+import pandas as pd
+from mlflow.data.pandas_dataset import PandasDataset, from_pandas
+from mlflow.exceptions import MlflowException
+
+from entrypoints.datasets.prepared import Prepared
+from entrypoints.datasets.tables import Table
+from entrypoints.links import FEASIBLE, compare_view, how_to_open, run_view, trials_view
+from entrypoints.models.losses import score_name
+from entrypoints.progress import duration
+from entrypoints.runs import RecordedRun
+from entrypoints.search.limits_summary import Outcome
+from entrypoints.search.record import Record
+from entrypoints.settings import StudySettings
+
+TOP = 5
+INPUT_ATTEMPTS = 3
+SCHEMA_CHARACTERS = 1_048_575  # the most that MLflow stores
+COMPARED = ("mean_step_time_ms", "training_time_s", "peak_memory_mb", "cpu_percent", "inference_latency_ms")
+
+
+class _WithoutSchema(PandasDataset):
+    """A table as MLflow records it, but for the list of its columns."""
+
+    @property
+    def schema(self) -> None:
+        """Nothing."""
+        return
+
+
+def log_dataset(run: RecordedRun, table: Table) -> None:
+    """Record the dataset as an input of the study's run, without the schema of columns if that is too long for it."""
+    source = f"https://www.openml.org/d/{table.openml_id}" if table.openml_id else table.source
+    dataset = from_pandas(table.frame, source=source, targets=table.target, name=table.name)
+    if len(dataset.to_dict()["schema"]) > SCHEMA_CHARACTERS:
+        click.echo(f"The dataset's {table.frame.shape[1]} columns are too many for MLflow's record of its schema")
+        dataset = _WithoutSchema(table.frame, dataset.source, table.target, dataset.name, dataset.digest)
+    for attempts_left in reversed(range(INPUT_ATTEMPTS)):
+        try:
+            mlflow.log_input(dataset, context="training")
+            break
+        except MlflowException:
+            # Of two studies that record the same dataset at once MLflow refuses one, and finds it there the next time.
+            if not attempts_left:
+                raise
+    run.client.set_tag(run.run_id, "sysmetrics.data_source", table.source)
+
+
+def data_line(data: Prepared, prepare_run_id: str, reused: bool) -> str:
+    """The dataset in one line."""
+    target = f"{data.target} ({data.task})"
+    sizes = f"{len(data.split.train)} training and {len(data.split.test)} test rows, {len(data.feature_names)} features"
+    return f"{data.name}, {target}, {sizes}, prepared {'before ' if reused else ''}in run {prepare_run_id}"
+
+
+def how_to_shorten(settings: StudySettings, trials: int, expected_s: float, cpus: int) -> str:
+    """What to say of a study that takes longer than an hour: how long, and what each way to shorten it is set to."""
+    within_an_hour = max(1, int(trials * 3600 / expected_s))
+    length = f"max_steps={settings.max_steps}" if settings.max_steps else f"max_epochs={settings.max_epochs}"
+    return (
+        f"This study takes about {duration(expected_s)} on {cpus} CPU cores and starts now. To shorten it, stop it and "
+        f"set max_trials (about {within_an_hour} of the {trials} take an hour), max_rows, fewer folds "
+        f"({settings.folds}), a shorter training ({length}), or time_limit_s (the best by then counts)."
+    )
+
+
+def cut_short(record: Record, settings: StudySettings) -> str:
+    """What the time limit left of the search, in words; empty where it took nothing from it."""
+    cut_off = sum(trial.cut_off for trial in record.trials.values())
+    ended, not_started = len(record.trials) - cut_off, record.planned - len(record.trials)
+    if not cut_off and not not_started:
+        return ""
+    return (
+        f"time_limit_s={settings.time_limit_s:g} ended the search: {ended} of {record.planned} trials were run to "
+        f"their end, {cut_off} were cut off, {not_started} not started"
+    )
+
+
+def no_usable_trial(record: Record, settings: StudySettings) -> str:
+    """Why a study has no result, in one sentence."""
+    trials = record.trials.values()
+    errors = [trial.error for trial in trials if trial.error]
+    found = f"{sum(trial.diverged for trial in trials)} diverged and {len(errors)} failed"
+    if limited := cut_short(record, settings):
+        advice = "raise time_limit_s, or shorten the trials with max_steps, max_epochs, max_rows or folds"
+        return f"no model to choose: {limited}, {found}; {advice}"
+    advice = f"the first error was {errors[0]}" if errors else "lower the learning rates or max_steps"
+    if stopped := sum(trial.ending is not None for trial in trials if not trial.diverged):
+        found, advice = f"{found}, and {stopped} were stopped by their limits", "loosen the criteria"
+    return f"no model to choose: of {len(trials)} trials {found}; {advice}"
+
+
+def trials_table(record: Record, settings: StudySettings) -> list[dict[str, Any]]:
+    """One row per trial: ids, status, configuration and every figure outside ``system/``."""
+    return [
+        {
+            "trial_id": trial.trial_id,
+            "run_id": trial.run_id,
+            "status": trial.status,
+            "diverged": trial.diverged,
+            **trial.configuration.searched,
+            **settings.shared,
+            **trial.figures,
+        }
+        for trial in record.trials.values()
+    ]
+
+
+def folds_table(record: Record) -> list[dict[str, Any]]:
+    """One row per trial and fold; diverged trials have none."""
+    return [{"trial_id": trial.trial_id, **fold} for trial in record.trials.values() for fold in trial.folds]
+
+
+def log_study(
+    run: RecordedRun,
+    settings: StudySettings,
+    data: Prepared,
+    record: Record,
+    best_figures: dict[str, float],
+    expected_seconds: float,
+    outcome: Outcome | None = None,
+) -> None:
+    """Leave the study's own metrics, best trial and description in its run."""
+    best, score = record.best, score_name(data.task)
+    assert best is not None
+    of_best = {f"best_val_{score}": best.figures[f"val_{score}"], **best_figures}
+    mlflow.log_metrics(of_best | _metrics(run, settings, record, expected_seconds, outcome), step=0)
+    mlflow.set_tags(
+        {
+            "sysmetrics.best_trial_run_id": str(best.run_id),
+            "sysmetrics.best_trial_id": best.trial_id,
+            **{f"sysmetrics.best_{key}": str(value) for key, value in best.configuration.searched.items()},
+            "mlflow.note.content": description(run, settings, data, record, best_figures, outcome),
+        }
+    )
+
+
+def log_study_without_result(
+    run: RecordedRun,
+    settings: StudySettings,
+    data: Prepared,
+    record: Record,
+    expected_seconds: float,
+    outcome: Outcome | None,
+    why: str,
+) -> None:
+    """Leave what is known of a study that has no model to choose: what it measured, and why that is not enough."""
+    mlflow.log_metrics(_metrics(run, settings, record, expected_seconds, outcome), step=0)
+    limits = f"\n\n{outcome.text}" if outcome else ""
+    note = f"**No model was chosen**: {why}.\n\n[All trials]({_trials_view(run, data)}).{limits}"
+    run.client.set_tag(run.run_id, "mlflow.note.content", note)
+
+
+def _metrics(
+    run: RecordedRun, settings: StudySettings, record: Record, expected_seconds: float, outcome: Outcome | None
+) -> dict[str, float]:
+    """The study's figures that do not depend on a result."""
+    trials = list(record.trials.values())
+    counts = Counter(trial.status for trial in trials)
+    metrics = {
+        "trials": float(len(trials)),
+        "stopped": float(counts["KILLED"]),
+        "failed": float(counts["FAILED"]),
+        "restarts": float(record.restarts),
+        "diverged": float(sum(trial.diverged for trial in trials)),
+        "search_time_s": record.search_s,
+        "forecast_time_s": expected_seconds,
+        "elapsed_s": record.before_s + time.time() - run.start,
+    }
+    # Of a search that was interrupted or cut short, or whose trials were, nobody knows how long it would have taken.
+    whole = not record.before_s and not cut_short(record, settings) and not counts["KILLED"]
+    if whole and record.search_s > 0:
+        metrics["forecast_error_percent"] = (expected_seconds / record.search_s - 1) * 100
+    return metrics | (outcome.metrics if outcome else {})
+
+
+def log_tables(run: RecordedRun, record: Record, settings: StudySettings, outcome: Outcome | None = None) -> None:
+    """Leave the study's tables in its run, in place of those that an earlier command has left there."""
+    tables = {"trials.json": trials_table(record, settings), "folds.json": folds_table(record)}
+    present = {artifact.path for artifact in run.client.list_artifacts(run.run_id)}
+    for file, rows in (tables | (outcome.tables if outcome else {})).items():
+        if file in present:  # MLflow would add the rows to those that are there
+            mlflow.log_text(pd.DataFrame(rows).to_json(orient="split", index=False, date_format="iso"), file)
+        else:
+            mlflow.log_table(pd.DataFrame(rows), file)
+
+
+def description(
+    run: RecordedRun,
+    settings: StudySettings,
+    data: Prepared,
+    record: Record,
+    best_figures: dict[str, float],
+    outcome: Outcome | None = None,
+) -> str:
+    """The study's page in the UI: what came out, and what to open next."""
+    best, score = record.best, score_name(data.task)
+    assert best is not None
+    diverged = sum(trial.diverged for trial in record.trials.values())
+    limited = cut_short(record, settings)
+    rows = "\n".join("| " + " | ".join(cells) + " |" for cells in _table(record, data))
+    header, body = rows.split("\n", 1)
+    rule = "|" + "---|" * (header.count("|") - 1)
+    top = [trial.run_id for trial in record.ranked[:TOP]]
+    feasible = f"- [The trials that meet the limits]({_trials_view(run, data, FEASIBLE)}).\n" if outcome else ""
+    return f"""\
+**{len(record.trials)} models for {data.name}**, each cross-validated on {settings.folds} folds, and what each of them
+cost its own process. The best has val_{score} **{best.figures[f"val_{score}"]:.4f}**; refitted on the whole training
+part it has test_{score} **{best_figures[f"test_{score}"]:.4f}** and is logged here as `model`.
+{f"{diverged} trials diverged and are never the best." if diverged else ""}
+{f"{limited}." if limited else ""}
+{f"{record.restarts} times a trial began again because its process or node had died." if record.restarts else ""}
+
+Open next:
+- [All trials, sorted by val_{score}, as charts]({_trials_view(run, data)}) or
+  [as a table]({_trials_view(run, data, shown="TABLE")});
+  in the table choose columns, sort by `peak_memory_mb`, or tick trials and press *Compare*.
+{feasible}- [The {len(top)} best trials in parallel coordinates]({compare_view(run.experiment_id, top)}).
+- [The best trial]({run_view(run.experiment_id, best.run_id)}) and
+  [what its process did]({run_view(run.experiment_id, best.run_id, "system-metrics")}).
+
+{header}
+{rule}
+{body}
+
+{outcome.text if outcome else ""}
+"""
+
+
+def closing(
+    run: RecordedRun,
+    settings: StudySettings,
+    data: Prepared,
+    record: Record,
+    best_figures: dict[str, float],
+    outcome: Outcome | None = None,
+) -> str:
+    """The end of the command's output: the best trials, the refitted model, and how to look at all of them."""
+    table = _table(record, data)
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    if limited := cut_short(record, settings):
+        lines += ["", limited]
+    if outcome:
+        lines += ["", outcome.line]
+    score = score_name(data.task)
+    return (
+        "\n" + "\n".join(lines) + "\n\n"
+        f"Refitted best model: test_{score} {best_figures[f'test_{score}']:.4f}, models in run {run.run_id}\n"
+        f"Compare all trials in the MLflow UI:\n{how_to_open(_trials_view(run, data), mlflow.get_tracking_uri())}\n"
+    )
+
+
+def _trials_view(run: RecordedRun, data: Prepared, also: str = "", shown: str = "CHART") -> str:
+    ascending = data.task == "regression"
+    sort_by = f"val_{score_name(data.task)}"
+    return trials_view(run.experiment_id, run.run_id, sort_by, ascending=ascending, also=also, shown=shown)
+
+
+def _table(record: Record, data: Prepared) -> list[list[str]]:
+    """The best trials and, for comparison, the median of all; a header row first."""
+    figures = (f"val_{score_name(data.task)}", *COMPARED)
+    top = record.ranked[:TOP]
+    searched = list(dict.fromkeys(name for trial in top for name in trial.configuration.searched))
+    rows = [["", *searched, *figures]]
+    for place, trial in enumerate(top, start=1):
+        chosen = [str(trial.configuration.searched.get(name, "-")) for name in searched]
+        rows.append([str(place), *chosen, *(_number(trial.figures.get(name)) for name in figures)])
+    medians = [_median([trial.figures.get(name) for trial in record.ranked]) for name in figures]
+    return [*rows, ["median", *("" for _ in searched), *map(_number, medians)]]
+
+
+def _median(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

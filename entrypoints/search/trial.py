@@ -1,0 +1,266 @@
+"""One configuration, all folds in lockstep: the Ray trainable."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from statistics import stdev
+from typing import Any
+
+import ray
+import sklearn
+from ray import tune
+from ray.actor import ActorHandle
+
+from entrypoints.compute.contention import CoreWait, own_share
+from entrypoints.compute.workers import wait_for_all
+from entrypoints.datasets.prepared import Prepared
+from entrypoints.limits.costs import FACTS, MEMORY
+from entrypoints.limits.ledger import ask
+from entrypoints.limits.prediction import LEAST_BLOCKS
+from entrypoints.limits.stopping import Guard, Stopping
+from entrypoints.models.configuration import Configuration
+from entrypoints.models.cross_validation import CrossValidation
+from entrypoints.search.trial_end import TrialEnd
+from mlflow_sysmetrics.delivery.points import Point, points_now, window_points
+from mlflow_sysmetrics.monitor import Monitor
+from mlflow_sysmetrics.ray_tune import payload
+from mlflow_sysmetrics.sampling.process import ProcessSampler
+
+RESULT_EVERY_S = 1.0  # a result a second keeps a long trial live at little cost to the driver
+CPU = "process_cpu_percent"
+COSTS = ("cpu_percent", "peak_memory_mb", "memory_growth_mb")
+
+
+class Cost:
+    """What this process uses from now on, watched by a thread.
+
+    Args:
+        on_reading: called in that thread with each new reading's figures, those of ``figures`` that are known at once.
+    """
+
+    def __init__(self, on_reading: Callable[[dict[str, float]], None] | None = None) -> None:
+        _release_memory()
+        self._began = time.perf_counter()
+        self._sampler = ProcessSampler()
+        self._baseline_mb = self._sampler().get(MEMORY)
+        self._on_reading = on_reading
+        self._monitor = Monitor(self._sampler, on_sample=self._seen if on_reading else None)
+        self._shares: list[float] = []
+        self._monitor.start()
+        self.memory_definition = self._sampler.memory_definition
+
+    @property
+    def elapsed_s(self) -> float:
+        """Wall time since the start."""
+        return time.perf_counter() - self._began
+
+    def figures(self) -> dict[str, float]:
+        """CPU share, peak memory and its growth since the start; what cannot be read is absent."""
+        self._monitor.read()
+        figures = {"cpu_percent": self._sampler.cpu_seconds / self.elapsed_s * 100}
+        return figures | self._memory(self._monitor.peaks.get(MEMORY))
+
+    @property
+    def errors(self) -> dict[str, float]:
+        """The standard error of the CPU share; absent while there are too few windows."""
+        shares = self._shares
+        return {"cpu_percent": stdev(shares) / math.sqrt(len(shares))} if len(shares) >= LEAST_BLOCKS else {}
+
+    def points(self) -> list[Point]:
+        """The thread's series since the last call."""
+        windows = self._monitor.drain()
+        self._shares += [window.mean[CPU] for window in windows if CPU in window.mean]
+        return window_points(windows)
+
+    def stop(self) -> None:
+        """Take the last reading and end the thread. Idempotent."""
+        self._monitor.stop()
+
+    def _memory(self, peak_mb: float | None) -> dict[str, float]:
+        if peak_mb is None or self._baseline_mb is None:
+            return {}
+        return {"peak_memory_mb": peak_mb, "memory_growth_mb": peak_mb - self._baseline_mb}
+
+    def _seen(self, reading: Mapping[str, float]) -> None:
+        assert self._on_reading is not None
+        self._on_reading(self._memory(reading.get(MEMORY)) | {"elapsed_s": self.elapsed_s})
+
+
+class Trial(tune.Trainable):
+    """A trial that trains for about a second per result and sends all points since the last one with it.
+
+    Tune's ``config`` holds one value, ``configuration``.
+
+    The process is kept for the next trial, so each trial's memory and CPU are counted from its own start.
+    """
+
+    sysmetrics_measures_itself = True
+
+    def setup(
+        self,
+        config: dict[str, Any],
+        data: Prepared,
+        barrier: ActorHandle | None = None,
+        stopping: Stopping | None = None,
+        ledger: ActorHandle | None = None,
+        every_report: bool = False,
+    ) -> None:
+        """Start the first trial of this process once all processes of the study are up.
+
+        Args:
+            config: the configuration.
+            data: the dataset, from Ray's shared memory.
+            barrier: where to wait for the other processes.
+            stopping: what ends a trial early.
+            ledger: what the trials of the study have cost so far.
+            every_report: hand Tune a result at every report, for a scheduler that has to see each.
+        """
+        # Loading refuses infinity and preprocessing fills what is missing; checking every batch again costs 10 %.
+        sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
+        gc.collect()
+        gc.freeze()  # what the imports left is permanent: later collections need not look at it
+        self._core_wait = CoreWait()
+        self._data, self._stopping, self._ledger, self._every_report = data, stopping, ledger, every_report
+        wait_for_all(barrier)
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin another trial in this process."""
+        self.cleanup()
+        self._begin(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        """Stop watching, also when Tune ends the trial before its own end."""
+        self._cost.stop()
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._configuration: Configuration = config["configuration"]
+        self._points: list[Point] = []
+        self._figures: dict[str, float] = {}
+        self._training = CrossValidation(self._configuration, self._data)
+        self._guard = Guard(self._stopping, ask(self._ledger, self._configuration), self._training.steps)
+        self._cost = Cost(self._read if self._guard.active else None)
+
+    def step(self) -> dict[str, Any]:
+        """Train for about a second, whether a report is due or not, or to the trial's end."""
+        began = time.monotonic()
+        training, guard = self._training, self._guard
+        if not training.step_number:
+            self._look_ahead()
+        while not (training.ended or guard.ending):
+            self._train()
+            if guard.ending or time.monotonic() - began >= RESULT_EVERY_S:
+                break
+            if self._every_report and training.step_number % self._configuration.report_every == 0:
+                break
+        return self._end() if training.ended or guard.ending else self._result()
+
+    def _look_ahead(self) -> None:
+        """What is known before the first step: what other trials have cost, and the cheap facts."""
+        self._guard.before()
+        if self._guard.active and not self._guard.ending and self._guard.names(FACTS):
+            self._guard.crossed(self._training.untrained_facts(), 0)
+
+    def _train(self) -> None:
+        """One step of every fold, and the points of the curves where they are due."""
+        training, steps = self._training, self._training.step_number
+        if self._guard.active:
+            self._train_guarded()
+        else:
+            training.step()
+        if training.step_number == steps:
+            return  # a limit was broken before each fold had its own
+        if training.step_number % self._configuration.report_every == 0 or training.ended:
+            self._report()
+
+    def _train_guarded(self) -> None:
+        """One step, and what it took. Time that other processes took from this one is no cost of the trial."""
+        training = self._training
+        trained_s, elapsed_s, waited_s = training.training_time_s, self._cost.elapsed_s, self._core_wait()
+        steps = training.step_number
+        training.step(self._guard.ended)
+        took_s = self._cost.elapsed_s - elapsed_s
+        share = own_share(took_s, self._core_wait() - waited_s)
+        if training.step_number > steps:  # else a limit was broken in the middle of it
+            self._guard.stepped(training.step_number, (training.training_time_s - trained_s) * share, took_s)
+
+    def _report(self) -> None:
+        training = self._training
+        figures = training.report()
+        self._add(figures, training.step_number)
+        if not training.ended:
+            figures = figures | self._cost.figures()
+            self._add({name: figures[name] for name in COSTS if name in figures}, training.step_number)
+        self._figures |= figures
+        if training.diverged:
+            self._guard.diverged(figures.get("val_loss", math.inf), training.hopeless_loss, training.step_number)
+        self._guard.reported(figures, training.step_number, self._cost.errors)
+
+    def _end(self) -> dict[str, Any]:
+        """The last result: the one-off figures, at step 0 so that the UI draws them as bars, and the final cost."""
+        training = self._training
+        ended = training.ended  # also if its last step crossed a limit: there was nothing left to stop
+        ending = None if ended else self._guard.ending
+        folds = training.fold_figures() if ended and not training.diverged else []
+        final = (training.final_figures(folds) if folds else {}) | {"elapsed_s": self._cost.elapsed_s}
+        self._add(final, step=0)
+        self._cost.stop()
+        # After the last reading, so that the peak is that of the whole trial.
+        cost = self._cost.figures() | ({} if ended else training.times())
+        self._add(cost, training.step_number)
+        self._figures |= final | cost
+        tags = {"sysmetrics.diverged": str(training.diverged).lower()}
+        expected = None
+        if self._guard.active:
+            feasible = ended and self._guard.feasible(self._figures)
+            tags |= {"sysmetrics.feasible": str(feasible).lower()} | (ending.tags if ending else {})
+            expected = self._tell(ended and not training.diverged)
+        tags |= TrialEnd(folds, ending, expected).tags
+        return self._result(tags, ended=ended) | {"done": True, "folds": folds, "ending": ending}
+
+    def _tell(self, ended: bool) -> dict[str, float] | None:
+        """Let the trials that follow know what this one has cost, unless it never began; return what it would have."""
+        if not self._training.step_number:
+            return None
+        expected = self._guard.expected(self._figures)
+        if self._ledger:
+            self._ledger.record.remote(self._configuration, self._figures, expected, ended)
+        return expected
+
+    def _result(self, tags: dict[str, str] | None = None, *, ended: bool = False) -> dict[str, Any]:
+        points, self._points = self._points + self._cost.points(), []
+        where = {
+            "sysmetrics.node": platform.node(),
+            "sysmetrics.pid": str(os.getpid()),
+            "sysmetrics.memory_definition": self._cost.memory_definition,
+        }
+        if ray.is_initialized():  # several nodes of a cluster may be on one host
+            where["sysmetrics.ray_node_id"] = ray.get_runtime_context().get_node_id()
+        return {
+            "step": self._training.step_number,
+            "val_loss": self._figures.get("val_loss", math.nan),
+            "figures": self._figures,
+            "diverged": self._training.diverged,
+            "ended": ended,
+            **payload(points, tags={**where, **(tags or {})}, ended=ended),
+        }
+
+    def _read(self, figures: dict[str, float]) -> None:
+        self._guard.crossed(figures, self._training.step_number)
+
+    def _add(self, figures: dict[str, float], step: int) -> None:
+        self._points += points_now(figures, step)
+
+
+def _release_memory() -> None:
+    """Give memory of the last trial back to the OS, so that this one's growth is its own."""
+    gc.collect()
+    if platform.system() == "Linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)

@@ -1,0 +1,68 @@
+"""What a trial's end leaves in tags of its run, beside metrics: what a command needs that continues its study."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from entrypoints.limits.prediction import Prediction
+from entrypoints.limits.stopping import Ending
+from mlflow_sysmetrics.criteria.judge import Figures, Stop
+
+TAG = "sysmetrics.end"
+_LENGTH = 4000  # characters of one tag; MLflow's databases hold more, its stores of files do not
+
+
+@dataclass(frozen=True)
+class TrialEnd:
+    """How a trial ended, to the last digit.
+
+    Attributes:
+        folds: one row per fold, all with the same names.
+        ending: why its limits ended it; None if they did not.
+        expected: the costs that it would have had at its end, for the ledger; None where nothing is told to one.
+    """
+
+    folds: list[dict[str, float]]
+    ending: Ending | None = None
+    expected: Figures | None = None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The text of it; where it is long, in several tags."""
+        names = list(self.folds[0]) if self.folds else []
+        about = {
+            "columns": names,
+            "folds": [[row[name] for name in names] for row in self.folds],
+            "ending": asdict(self.ending) if self.ending else None,
+            "expected": self.expected,
+        }
+        text = json.dumps(about, separators=(",", ":"), default=float)
+        parts = [text[start : start + _LENGTH] for start in range(0, len(text), _LENGTH)]
+        return {_name(number): part for number, part in enumerate(parts)}
+
+    @classmethod
+    def read(cls, tags: Mapping[str, str]) -> TrialEnd | None:
+        """What the tags of a run say; None where it has none, or not all of them."""
+        parts: list[str] = []
+        while (name := _name(len(parts))) in tags:
+            parts.append(tags[name])
+        try:
+            about = json.loads("".join(parts))
+        except ValueError:
+            return None
+        folds = [dict(zip(about["columns"], row, strict=True)) for row in about["folds"]]
+        return cls(folds, _ending(about["ending"]), about["expected"])
+
+
+def _name(number: int) -> str:
+    return f"{TAG}_{number}" if number else TAG
+
+
+def _ending(about: dict[str, Any] | None) -> Ending | None:
+    if about is None:
+        return None
+    prediction = Prediction(**about["prediction"]) if about["prediction"] else None
+    return Ending(Stop(**about["stop"]), about["how"], prediction)

@@ -1,0 +1,127 @@
+"""The command line: watch any command without touching its code, and deliver later what an outage held back."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+# For the requests of this process, unless the user says otherwise: no word between the command's, and no long retries.
+_OWN_ENVIRONMENT = {
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+}
+
+
+@click.group()
+@click.version_option(package_name="mlflow-sysmetrics-bundle")
+def main() -> None:
+    """Log what a program itself costs (CPU, memory, and more) into its MLflow run.
+
+    \b
+    Examples:
+      mlflow-sysmetrics run -- python train.py --epochs 3
+      mlflow-sysmetrics run --run-name night --groups process,gpu -- ./train.sh
+      mlflow-sysmetrics sync
+
+    The charts are in the run's tab "System metrics". Which server is used is up to MLFLOW_TRACKING_URI, as always.
+    """
+
+
+@main.command(context_settings={"allow_interspersed_args": False})
+@click.option("--run-name", metavar="NAME", help="Name of the new run; by default MLflow makes one up.")
+@click.option(
+    "--experiment-name",
+    metavar="NAME",
+    help="Experiment of the new run, made if there is none; by default MLFLOW_EXPERIMENT_NAME or MLFLOW_EXPERIMENT_ID "
+    "says which. Where the program calls mlflow.set_experiment, give the same name here.",
+)
+@click.option(
+    "--interval-s",
+    metavar="SECONDS",
+    type=float,
+    default=0.1,
+    show_default=True,
+    help="Seconds between two readings.",
+)
+@click.option(
+    "--groups",
+    metavar="NAMES",
+    default="process",
+    show_default=True,
+    help="What to read, separated by commas: process (the command and all below it), container (limits and use), "
+    "pressure (stalls), gpu (use by these processes), energy, machine (disk and network).",
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(
+    command: tuple[str, ...], run_name: str | None, experiment_name: str | None, interval_s: float, groups: str
+) -> None:
+    """Run COMMAND, and log what its processes use into an MLflow run.
+
+    \b
+    Examples:
+      mlflow-sysmetrics run -- python train.py --epochs 3
+      MLFLOW_RUN_ID=0a1b... mlflow-sysmetrics run -- ./resume.sh
+
+    That is a new run, or the one that MLFLOW_RUN_ID names. What the program itself logs with mlflow goes to the same
+    run. The program is watched from outside: its code, input, output, signals and exit code are as without this
+    command. A new run ends as FINISHED, as FAILED if the exit code is not 0, or as KILLED if a signal ended it.
+    """
+    if os.environ.get("MLFLOW_RUN_ID") and (run_name or experiment_name):
+        raise click.UsageError(
+            "MLFLOW_RUN_ID names a run that exists; unset it, or leave out --run-name and --experiment-name"
+        )
+    from mlflow_sysmetrics.command.outside import Settings
+
+    try:
+        settings = Settings.of(interval_s, groups)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    environment = dict(os.environ)  # the command's
+    _set_own_environment()
+    from mlflow_sysmetrics.command.passthrough import end_as
+    from mlflow_sysmetrics.command.run import NoRunError, run_command
+
+    try:
+        ended = run_command(command, environment, settings, run_name=run_name, experiment_name=experiment_name)
+    except NoRunError as error:
+        raise click.ClickException(str(error)) from None
+    end_as(ended)
+
+
+@main.command()
+@click.option(
+    "--folder",
+    metavar="FOLDER",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Where the held back metrics are; by default where the logger puts them.",
+)
+@click.option(
+    "--tracking-uri", metavar="URI", help="Send all to this server; by default each file says where its metrics belong."
+)
+def sync(folder: Path | None, tracking_uri: str | None) -> None:
+    """Deliver the metrics that an outage of the server held back.
+
+    A program that ends while its server is away leaves its last metrics in a file. This command sends them, and removes
+    what has arrived. Run it as often as you like: no point is stored twice. The exit code is 1 while
+    something has to stay.
+    """
+    _set_own_environment()
+    from mlflow_sysmetrics.delivery.sync import deliver
+
+    delivered = deliver(folder, tracking_uri)
+    click.echo(delivered)
+    if delivered.left:
+        sys.exit(1)
+
+
+def _set_own_environment() -> None:
+    for name, value in _OWN_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""A command with an MLflow run around it: a new one, or the one that is named in MLFLOW_RUN_ID."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import RunStatus
+from mlflow.environment_variables import (
+    MLFLOW_EXPERIMENT_ID,
+    MLFLOW_EXPERIMENT_NAME,
+    MLFLOW_RUN_ID,
+    MLFLOW_TRACKING_URI,
+)
+from mlflow.exceptions import MlflowException
+from mlflow.tracking.context.registry import resolve_tags
+from mlflow.tracking.fluent import _get_experiment_id
+from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
+from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
+
+from mlflow_sysmetrics.addresses import absolute_uri, get_logger, redacted, redacted_text
+from mlflow_sysmetrics.command.outside import Settings, Watcher
+from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, Ended, Passthrough
+from mlflow_sysmetrics.delivery.store import within
+
+_logger = get_logger(__name__)
+_SCRIPTS = {".py", ".sh", ".R", ".jl"}
+_FOUND_WITHIN_S = 60.0  # a new SQLite store takes some seconds to make its tables
+_ENDED_WITHIN_S = 5.0
+
+
+class NoRunError(Exception):
+    """There is no run for the command: one sentence that says why."""
+
+
+@dataclass(frozen=True)
+class _Target:
+    """The run, what the command has to know of it, and whether it was made here and so has to be ended here."""
+
+    run_id: str
+    environment: Mapping[str, str]
+    made_here: bool
+
+
+def run_command(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    settings: Settings,
+    *,
+    run_name: str | None = None,
+    experiment_name: str | None = None,
+) -> Ended:
+    """Run a command to its end in this environment, and log what its processes use into its run.
+
+    The run's id goes on to the command in MLFLOW_RUN_ID, so that what it logs with ``mlflow`` is in the same run. A
+    run that was made here is ended here.
+
+    Raises:
+        NoRunError: the run that was named does not exist, or none could be made. Nothing was started.
+    """
+    uri = mlflow.get_tracking_uri()
+    try:
+        target = within(_FOUND_WITHIN_S, lambda: _target(uri, command, run_name, experiment_name))
+    except UnsupportedModelRegistryStoreURIException:
+        raise NoRunError(
+            f"there is no run for the command: MLflow knows no such kind of store as {redacted(uri)}"
+        ) from None
+    except Exception as error:  # of a database or a network, too
+        reason = redacted_text(str(error).strip().partition("\n")[0])
+        raise NoRunError(f"there is no run for the command at {redacted(uri)}: {reason}") from error
+    with Passthrough() as passthrough:
+        watcher = Watcher(target.run_id, uri, settings)
+        try:
+            pid = passthrough.start(command, {**environment, **target.environment})
+        except OSError as error:
+            _logger.error("%s: %s", command[0], error.strerror)
+            ended = Ended(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE)
+        else:
+            watcher.start(pid)
+            ended = passthrough.wait()
+            watcher.stop()
+        if target.made_here:
+            _end(uri, target.run_id, ended.status)
+    return ended
+
+
+def _target(uri: str, command: Sequence[str], run_name: str | None, experiment_name: str | None) -> _Target:
+    client = MlflowClient(uri)
+    given = os.environ.get(MLFLOW_RUN_ID.name)
+    if given:
+        client.get_run(given)
+        return _Target(given, {}, made_here=False)
+    experiment_id = _experiment_id(client, experiment_name)
+    source = next((word for word in command if _is_script(word)), command[0])
+    tags = resolve_tags({MLFLOW_SOURCE_NAME: source})
+    run = client.create_run(experiment_id, tags=tags, run_name=run_name)
+    environment = {
+        MLFLOW_RUN_ID.name: run.info.run_id,
+        MLFLOW_TRACKING_URI.name: absolute_uri(uri),  # wherever in the file system the command goes
+        MLFLOW_EXPERIMENT_ID.name: experiment_id,
+    }
+    if experiment_name:  # MLflow raises where a name in the environment is not that of the id
+        environment[MLFLOW_EXPERIMENT_NAME.name] = experiment_name
+    return _Target(run.info.run_id, environment, made_here=True)
+
+
+def _is_script(word: str) -> bool:
+    try:
+        return Path(word).suffix in _SCRIPTS and Path(word).is_file()
+    except OSError:  # longer than any file's name: a text of commands, which may hold secrets
+        return False
+
+
+def _experiment_id(client: MlflowClient, name: str | None) -> str:
+    if not name:
+        return _get_experiment_id() or "0"
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return client.create_experiment(name)
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # another process may have been faster
+            if found is None:
+                raise
+    return str(found.experiment_id)
+
+
+def _end(uri: str, run_id: str, status: str) -> None:
+    """Give the run its status, unless the command succeeded and has ended the run itself as it saw fit."""
+
+    def end() -> None:
+        client = MlflowClient(uri)
+        now = RunStatus.from_string(client.get_run(run_id).info.status)
+        if status != "FINISHED" or not RunStatus.is_terminated(now):
+            client.set_terminated(run_id, status)
+
+    try:
+        within(_ENDED_WITHIN_S, end)
+    except (MlflowException, TimeoutError) as error:
+        _logger.warning("run %s could not be marked as %s: %s", run_id, status, error)

@@ -1,0 +1,1 @@
+"""Where figures go: batches to MLflow runs, whatever happens to the store."""

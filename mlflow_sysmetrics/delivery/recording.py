@@ -1,0 +1,137 @@
+"""One stretch of a run under watch: a monitor whose windows go to a backlog as they close, and on to the store."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from mlflow_sysmetrics.addresses import get_logger
+from mlflow_sysmetrics.delivery.backlog import Backlog
+from mlflow_sysmetrics.delivery.points import Point, window_points
+from mlflow_sysmetrics.delivery.retrying import Delivery
+from mlflow_sysmetrics.delivery.store import within
+from mlflow_sysmetrics.monitor import Monitor
+
+logger = get_logger(__name__)
+
+WINDOW_S = 1.0  # what a process that is killed has not kept yet is at most this, and a sample
+STEP_TIME = "mean_step_time_ms"
+LOST = "lost_points"
+_CLOSING_S, _STOPPING_SHARE = 0.5, 0.8  # for closing the file: half a second, or where that is long, a fifth of all
+_READING_SHARE = 0.25  # of the time before that: for a last reading that hangs
+
+
+class StepTimes:
+    """The durations of the steps since it was last asked for their mean. Any thread may add to it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._seconds, self._steps = 0.0, 0
+
+    def add(self, seconds: float) -> None:
+        """Count one step."""
+        with self._lock:
+            self._seconds += seconds
+            self._steps += 1
+
+    def mean_ms(self) -> float | None:
+        """Milliseconds per step since the last call; None if there was no step."""
+        with self._lock:
+            seconds, steps, self._seconds, self._steps = self._seconds, self._steps, 0.0, 0
+        return 1000 * seconds / steps if steps else None
+
+
+class Recording:
+    """Read, keep and deliver from `start` to `stop`; for one stretch, in the process that made it.
+
+    Args:
+        sample: what is read.
+        backlog: where points wait; closed at the end.
+        delivery: what takes them from there.
+        prefix: of the metrics' names.
+        first_step: the step that the series go on from: the first point's is larger.
+        interval_s: seconds between two readings.
+        clock: seconds that never go back, for the windows.
+    """
+
+    def __init__(
+        self,
+        sample: Callable[[], Mapping[str, float]],
+        backlog: Backlog,
+        delivery: Delivery,
+        *,
+        prefix: str,
+        first_step: int = 0,
+        interval_s: float = 0.1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.last_step = first_step
+        self._first_step, self._prefix = first_step, prefix
+        self._backlog, self._delivery = backlog, delivery
+        self._steps = StepTimes()
+        self._lost_told = 0
+        self._pid = os.getpid()
+        self.monitor = Monitor(sample, interval_s=interval_s, window_s=WINDOW_S, on_sample=self._keep, clock=clock)
+
+    @property
+    def is_here(self) -> bool:
+        """False in a forked child, where the threads are not, and the locks may be held for ever."""
+        return os.getpid() == self._pid
+
+    @property
+    def lost(self) -> int:
+        """Points that could not be kept."""
+        return self._backlog.lost
+
+    def start(self) -> None:
+        """Start the two threads."""
+        self.monitor.start()
+        self._delivery.start()
+
+    def step_took(self, seconds: float) -> None:
+        """Count a training step."""
+        if self.is_here:
+            self._steps.add(seconds)
+
+    def stop(self, timeout_s: float) -> bool:
+        """Take a last reading and deliver what is left; say whether nothing is left.
+
+        It takes `timeout_s` at most, or half a second if that is more, even where the disk hangs.
+        """
+        if not self.is_here:
+            return True
+        try:
+            in_time = max(_STOPPING_SHARE * timeout_s, timeout_s - _CLOSING_S)
+            return within(max(timeout_s, _CLOSING_S), lambda: self._stop(in_time))
+        except TimeoutError:
+            logger.warning("the disk on which system metrics wait does not answer; the last of them may be lost")
+            return False
+
+    def _stop(self, timeout_s: float) -> bool:
+        deadline = time.monotonic() + timeout_s
+        try:
+            self.monitor.stop(_READING_SHARE * timeout_s)
+            self._keep({})
+            return self._delivery.stop(max(0.0, deadline - time.monotonic()))
+        finally:
+            self._backlog.close()
+
+    def _keep(self, reading: Mapping[str, float]) -> None:
+        """Put the windows that have closed into the backlog. Called after each reading, in the monitor's thread."""
+        for window in self.monitor.drain():
+            points = window_points([window], self._prefix)
+            for name, value in self._own_figures():
+                points.append(Point(f"{self._prefix}{name}", value, window.time_ms, window.number))
+            self.last_step = self._first_step + window.number
+            self._backlog.append([point._replace(step=self.last_step) for point in points])
+
+    def _own_figures(self) -> list[tuple[str, float]]:
+        figures = []
+        if (mean_ms := self._steps.mean_ms()) is not None:
+            figures.append((STEP_TIME, mean_ms))
+        if (lost := self._backlog.lost) > self._lost_told:
+            self._lost_told = lost
+            figures.append((LOST, float(lost)))
+        return figures

@@ -1,0 +1,129 @@
+"""Deliver what was left behind while its store was away. Any number of times: no point comes twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from mlflow_sysmetrics.addresses import redacted_text, with_login
+from mlflow_sysmetrics.delivery.retrying import Sent, send_all
+from mlflow_sysmetrics.delivery.spool import SUFFIX, ForeignSpoolError, Header, SpoolFile, SpoolInUseError, spool_folder
+from mlflow_sysmetrics.delivery.store import Store, one_line
+
+_ANSWER_S = 60.0  # nobody's training waits here
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What became of the spools in a folder. `str` says it to a user.
+
+    `runs` counts spools that were delivered whole and removed, with so many `points`; points that the store has from
+    an earlier attempt are among them. `refused` points the store does not take for what they are, and `skipped` lines
+    are no spool's: broken, cut off or foreign. `in_use` spools belong to loggers that still run. `left` says of each
+    other spool that stays, in one sentence, why.
+    """
+
+    runs: int = 0
+    points: int = 0
+    refused: int = 0
+    skipped: int = 0
+    in_use: int = 0
+    left: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        counts = [f"Delivered {_count(self.points, 'point')} of {_count(self.runs, 'run')}."]
+        if self.refused:
+            counts.append(f"MLflow refused {_count(self.refused, 'point')}.")
+        if self.skipped:
+            counts.append(f"Skipped {_count(self.skipped, 'unreadable line')}.")
+        if self.in_use:
+            counts.append(f"Left alone {_count(self.in_use, 'file')} of loggers that are still running.")
+        return "\n".join([*counts, *self.left])
+
+
+def deliver(folder: Path | None = None, tracking_uri: str | None = None) -> Delivered:
+    """Deliver every spool in a folder, by default the loggers' own, to the store that it names or to the given one.
+
+    Never raises for what is in a spool or what a store answers: see `Delivered.left`. No spool holds a login:
+    it is that of MLflow's settings, or of its current tracking URI where that is the same address.
+    """
+    total, nested = Delivered(), list[Path]()
+    for path in sorted(spool_folder(folder).glob(f"*{SUFFIX}")):
+        total = _sum(total, _deliver_one(path, tracking_uri, nested.append))
+    for path in nested:  # after the runs around them
+        total = _sum(total, _deliver_one(path, tracking_uri, in_use=total.in_use))
+    return total
+
+
+def _deliver_one(
+    path: Path, tracking_uri: str | None, put_off: Callable[[Path], None] | None = None, in_use: int = 0
+) -> Delivered:
+    """Deliver a spool, or put off that of a run to be nested. `in_use` is how many spools others deliver now."""
+    try:
+        if not path.lstat().st_size:  # its logger ended before the first line
+            return Delivered()
+        spool = SpoolFile.open(path)
+    except SpoolInUseError:
+        return Delivered(in_use=1)
+    except FileNotFoundError:  # another sync was faster
+        return Delivered()
+    except (OSError, ForeignSpoolError) as error:
+        return Delivered(left=(f"{path.name} is no file of ours: {error}",))
+    header = spool.header
+    if header.parent is not None and put_off is not None:
+        spool.close(keep=True)
+        put_off(path)
+        return Delivered()
+    try:
+        address = tracking_uri or with_login(header.tracking_uri, mlflow.get_tracking_uri())
+        sent = _write(spool, Store(address, _ANSWER_S), in_use)
+    except Exception as error:
+        spool.close(keep=True)
+        run = f"run {header.run_id}" if header.run_id else f"run {header.name!r}, which is still to be created"
+        return Delivered(skipped=spool.skipped, left=(f"{path.name} waits: {run}: {redacted_text(one_line(error))}",))
+    spool.close()
+    return Delivered(1, sent.points, sent.refused, spool.skipped)
+
+
+def _write(spool: SpoolFile, store: Store, in_use: int) -> Sent:
+    """Write all that a spool says of its run, which is created if it is not there. Raises what the store raises."""
+    header = spool.header
+    run_id = _find(header, store) or _create(header, store, in_use)
+    sent = send_all(spool, store, run_id, header.tags | header.new_tags, header.params)
+    if header.status is not None:
+        store.set_status(run_id, header.status, header.end_ms)
+    return sent
+
+
+def _find(header: Header, store: Store) -> str | None:
+    """MLflow's id of a run that has one, or that an earlier attempt has created."""
+    return header.run_id or store.created_run(header.experiment_id, header.start_ms, header.tags)
+
+
+def _create(header: Header, store: Store, in_use: int) -> str:
+    tags = dict(header.tags)
+    if header.parent is not None:
+        tags[MLFLOW_PARENT_RUN_ID] = _find(header.parent, store) or _create_lost(header.parent, store, in_use)
+    return store.create_run(header.experiment_id, header.start_ms, tags, header.name)
+
+
+def _create_lost(header: Header, store: Store, in_use: int) -> str:
+    """Create and end a run whose own spool is not there to do so. OSError if another sync may have that spool."""
+    if in_use:
+        raise BlockingIOError("another sync may be creating the run around it; run sync again")
+    run_id = _create(header, store, in_use)
+    if header.status is not None:
+        store.set_status(run_id, header.status, header.end_ms)
+    return run_id
+
+
+def _sum(one: Delivered, other: Delivered) -> Delivered:
+    return Delivered(*(getattr(one, name) + getattr(other, name) for name in Delivered.__dataclass_fields__))
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

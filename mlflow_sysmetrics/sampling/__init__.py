@@ -1,0 +1,1 @@
+"""What is read: a process tree, and the groups of figures beside it."""

@@ -1,0 +1,174 @@
+"""What can be read, by group, and what the groups beyond `process` are built from. Knows no thread and no tracker.
+
+A group that cannot be read here gives nothing: no exception, no zeros. Its module is imported when it is chosen.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Collection, Hashable, Mapping
+from typing import Generic, TypeVar
+
+from mlflow_sysmetrics.addresses import get_logger
+
+GROUPS: tuple[str, ...] = ("process", "container", "pressure", "gpu", "energy", "machine")
+
+Source = Callable[[], dict[str, float]]
+Key = TypeVar("Key", bound=Hashable)
+
+_logger = get_logger(__name__)
+_EVERY_S = 0.5  # of what is read beside the process: a figure per window, and few calls that interrupt the training
+_LEAST_SPAN_S = 0.01  # a rate over less says nothing
+
+
+def sampler(
+    groups: Collection[str] = ("process",),
+    *,
+    pid: int | None = None,
+    children: bool = True,
+    clock: Callable[[], float] = time.monotonic,
+) -> Source:
+    """Return a function that reads the chosen groups, of the process `pid` (this one) and those below it if `children`.
+
+    `process` is read at each call; the others at the first two calls, then more and more rarely down to every half
+    second, and are absent in between. The names are in the README. The function never raises and belongs to one thread.
+    Raises ValueError where a group is unknown, none is chosen, or there is no such process.
+    """
+    check_groups(groups)
+    from mlflow_sysmetrics.sampling.process import ProcessSampler
+
+    process = ProcessSampler(pid, children=children, clock=clock)  # also where it is not asked for: it checks the pid
+    sources: list[Source] = [process] if "process" in groups else []
+    sources += [_Guarded(group, pid, children, clock) for group in GROUPS[1:] if group in groups]
+    return _Merged(sources)
+
+
+def check_groups(groups: Collection[str]) -> None:
+    """Raise ValueError where a group is unknown, or none is chosen."""
+    allowed = ", ".join(GROUPS)
+    if isinstance(groups, str) or not groups:
+        raise ValueError(f"groups={groups!r}: give a tuple of at least one of {allowed}")
+    for group in groups:
+        if group not in GROUPS:
+            raise ValueError(f"groups={groups!r}: there is no group {group!r}, only {allowed}")
+
+
+class _Merged:
+    """The readings of several sources in one."""
+
+    def __init__(self, sources: list[Source]) -> None:
+        self._sources = sources
+
+    def __call__(self) -> dict[str, float]:
+        values: dict[str, float] = {}
+        for source in self._sources:
+            values.update(source())
+        return values
+
+
+class _Guarded:
+    """A group that is read ever more rarely, down to every half second, and costs its own figures only if it fails."""
+
+    def __init__(self, group: str, pid: int | None, children: bool, clock: Callable[[], float]) -> None:
+        self._group, self._clock = group, clock
+        self._source: Source = dict
+        self._began = self._due = clock()
+        try:
+            self._source = _open(group, pid, children, clock)
+        except Exception as error:  # a kernel or a driver may answer anything, and this is somebody's training
+            _logger.warning("the group %r cannot be read here", group, exc_info=error)
+
+    def __call__(self) -> dict[str, float]:
+        now = self._clock()
+        if now < self._due:
+            return {}
+        self._due = now + min(_EVERY_S, now - self._began)  # soon at first: a short run has figures too
+        try:
+            return self._source()
+        except Exception as error:
+            _logger.warning("the group %r cannot be read any more", self._group, exc_info=error)
+            self._source = dict
+            return {}
+
+
+def _open(group: str, pid: int | None, children: bool, clock: Callable[[], float]) -> Source:
+    """Make the source of one group other than `process`."""
+    if group == "container":
+        from mlflow_sysmetrics.sampling.container import ContainerSampler
+
+        return ContainerSampler(pid, clock=clock)
+    if group == "pressure":
+        from mlflow_sysmetrics.sampling.pressure import PressureSampler
+
+        return PressureSampler(clock=clock)
+    if group == "gpu":
+        from mlflow_sysmetrics.sampling.gpu import GpuSampler
+
+        return GpuSampler(pid, children=children)
+    if group == "energy":
+        from mlflow_sysmetrics.sampling.energy import EnergySampler
+
+        return EnergySampler(clock=clock)
+    from mlflow_sysmetrics.sampling.machine import MachineSampler
+
+    return MachineSampler(clock=clock)
+
+
+def read_file(path: str) -> bytes:
+    """The whole of one of the kernel's small files; b"" where there is none or it is not ours to read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return b""
+    try:
+        parts = []
+        while part := os.read(descriptor, 65536):  # the kernel hands out a page at a time
+            parts.append(part)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
+    return b"".join(parts)
+
+
+def read_number(path: str) -> float | None:
+    """The number that a file holds; None where it cannot be read or holds something else, such as `max`."""
+    try:
+        number = float(read_file(path))
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+class Rates(Generic[Key]):
+    """Each call takes the totals of counters and returns the growth per second of each since the last rates.
+
+    The first totals have no rates, nor have any less than 10 ms later. A counter that was not there before has none,
+    nor has one that has fallen (it was reset), unless `wraps_at` has its range: then it has started again from 0.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._before: dict[Key, float] = {}
+        self._at = -math.inf
+
+    def __call__(self, totals: Mapping[Key, float], wraps_at: Mapping[Key, float] | None = None) -> dict[Key, float]:
+        """Take the totals at this moment, all of which only grow between resets, and return rates by the same names."""
+        now = self._clock()
+        span = now - self._at
+        if span < _LEAST_SPAN_S:
+            return {}
+        rates = {}
+        for name, total in totals.items():
+            before = self._before.get(name)
+            if before is None:
+                continue
+            grown = total - before
+            if grown < 0 and wraps_at is not None:
+                grown += wraps_at.get(name, 0.0)
+            if grown >= 0:
+                rates[name] = grown / span
+        self._before, self._at = dict(totals), now
+        return rates

@@ -1,0 +1,223 @@
+"""What is read: one reading of what a process and the processes below it use. Knows no thread and no tracker.
+
+Processor time of a tree is counted as the kernel counts it. A process carries its own time and that of every child it
+has waited for, so the sum over a tree keeps what ended children used: when a child is reaped, its time moves into its
+parent's. Differences of that sum are right however children come and go. Two things need care. A sum taken while a
+child moves would count it twice or not at all: parents are read before their children, and all are read again when one
+disappeared meanwhile. And where time leaves the tree (an orphan, or an OS other than Linux, which adds nothing to the
+parent), the sum falls: that one reading shows too little, never too much.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+
+import psutil
+
+from mlflow_sysmetrics.addresses import get_logger
+from mlflow_sysmetrics.sampling.readings import HERE, Reading, System
+
+logger = get_logger(__name__)
+
+_CPU = "process_cpu_percent"
+_TICK_S = 0.01  # the kernel counts CPU time in ticks: over less than one, a rate says nothing
+_SETTLED_S = 0.05  # over five ticks, it says something
+_COSTLY_EVERY_S = 0.4  # so that of five readings, half a second's, one has what costs most
+_WALK_SHARE = 0.01  # of the sampling thread's time
+
+
+def _sums(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Add up key by key. A key that one part lacks is absent: a sum without it would pass a limit it should not."""
+    first, *rest = parts
+    sums = dict(first)
+    for part in rest:
+        sums = {key: sums[key] + part[key] for key in sums if key in part}
+    return sums
+
+
+def _opened(pid: int | None, system: System) -> Hashable:
+    """The process `pid`, or this one: None where the system does not show even that. ValueError for any other."""
+    try:
+        process: Hashable = system.open(os.getpid() if pid is None else pid)
+        return process
+    except (psutil.NoSuchProcess, TypeError, ValueError):
+        problem = "there is no such process"
+    except OSError as error:  # hidden from us, or we have no descriptor left
+        problem = f"this process cannot be read: {error.strerror}"
+    if pid is not None:
+        raise ValueError(f"pid={pid!r}: {problem}")
+    _tell(problem)
+    return None
+
+
+@functools.cache
+def _tell(problem: str) -> None:
+    logger.warning("no system metrics of this process, which cannot be seen from inside (is /proc there?): %s", problem)
+
+
+@dataclass
+class _Counter:
+    """A tree's counter: its last total, and how much it has grown since the time of the last rate."""
+
+    total: float
+    since: float
+    grown: float = 0.0
+
+
+class ProcessSampler:
+    """Each call returns one reading of the process `pid` (this one by default), with those below it if `children`.
+
+    Keys: `process_cpu_percent` (of one core, since the last such figure), `process_memory_mb` (see
+    `memory_definition`), `process_rss_mb`, `process_threads`, `process_read_mb_per_s`, `process_write_mb_per_s`,
+    `process_context_switches_per_s`, `process_page_faults_per_s`; megabytes are 1e6 bytes. What cannot be read of every
+    process of the tree is absent. A reading less than 50 ms after the last rates has none, but the first rates are
+    given 10 ms after construction, so that a short run has them too. Context switches of other processes than this one
+    are in a reading each 0.4 s. A process that has ended gives {}, and so does this one where /proc does not show it.
+
+    New children are looked for every `walk_every_s` seconds, or so rarely that it costs at most 1 % of the time. CPU
+    time that turns up late (a new child's, an ended child's) happened since the last look: the percentage spreads it
+    over the next such span. A call never raises; construction raises ValueError. Not safe to call from two threads at
+    once.
+    """
+
+    def __init__(
+        self,
+        pid: int | None = None,
+        *,
+        children: bool = True,
+        walk_every_s: float = 0.25,
+        clock: Callable[[], float] = time.monotonic,
+        cpu_clock: Callable[[], float] = time.thread_time,
+        system: System = HERE,
+    ) -> None:
+        if not (math.isfinite(walk_every_s) and walk_every_s > 0):
+            raise ValueError(f"walk_every_s={walk_every_s!r}: give a positive number of seconds")
+        self._root = _opened(pid, system)
+        # Parents before children; none once the root is gone.
+        self._members: list[Hashable] = [] if self._root is None else [self._root]
+        self._children, self._walk_every_s, self._walk_due = children, walk_every_s, -math.inf
+        self._clock, self._cpu_clock, self._system = clock, cpu_clock, system
+        self._span_s = walk_every_s  # between this walk and the next
+        self._late_s, self._late_span_s = 0.0, walk_every_s  # CPU time not shown yet, and the time to show it in
+        self._cpu_seconds = 0.0
+        self._seen: dict[Hashable, Reading] = {}
+        self._counters: dict[str, _Counter] = {}
+        self._costly_due = -math.inf
+        self._read_at = self._rates_at = self._clock()
+        self._rates_after_s = _TICK_S
+        self()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """CPU seconds of the tree from construction to the last reading, with ended children; never falls."""
+        return self._cpu_seconds
+
+    @property
+    def memory_definition(self) -> str:
+        """What `process_memory_mb` is: "rss-shr" (resident less shared) on Linux, "uss" elsewhere."""
+        return self._system.memory_definition
+
+    def __call__(self) -> dict[str, float]:
+        """Take one reading."""
+        now = self._clock()
+        if self._children and self._members and now >= self._walk_due:
+            self._walk(now)
+        try:
+            readings = self._read_members(costly=now >= self._costly_due)
+        except (psutil.Error, OSError):  # for once, say for want of a file descriptor
+            return {}
+        if not readings:
+            return {}
+        totals = _sums(reading.counters for reading in readings.values())
+        self._count(totals, now)
+        self._count_cpu(readings, now)
+        self._seen, self._read_at = readings, now
+        if readings[self._root].ended:
+            return {}
+        values = _sums(reading.levels for reading in readings.values() if not reading.ended)
+        if now - self._rates_at >= self._rates_after_s:
+            values.update(self._rates(now, totals))
+        return values
+
+    def _walk(self, now: float) -> None:
+        """Find the processes below the root, keeping the objects of those already known."""
+        began = self._cpu_clock()
+        try:
+            found = [self._root, *self._system.descendants(self._root)]
+        except (psutil.Error, OSError):
+            found = self._members
+        known = {process: process for process in self._members}
+        self._members = [known.get(process, process) for process in found]
+        self._span_s = max(self._walk_every_s, (self._cpu_clock() - began) / _WALK_SHARE)
+        self._walk_due = now + self._span_s
+
+    def _read_members(self, *, costly: bool) -> dict[Hashable, Reading]:
+        """Read every member that is still there, all of them after the last one seen to go; {} without a root."""
+        while True:
+            readings: dict[Hashable, Reading] = {}
+            for process in self._members:
+                try:
+                    reading = self._system.read(process, costly)
+                    before = self._seen.get(process)
+                    # Of one never read before, only the system can tell whether its pid is another's by now.
+                    same = self._system.is_same(process) if before is None else before.started == reading.started
+                except psutil.NoSuchProcess:
+                    continue
+                if same:
+                    readings[process] = reading
+            if self._root not in readings:
+                readings = {}
+            if len(readings) in (0, len(self._members)):
+                self._members = list(readings)
+                return readings
+            self._members = list(readings)
+
+    def _grow(self, key: str, total: float, now: float) -> tuple[_Counter, float]:
+        """Return the counter, brought up to its new total, and by how much it rose."""
+        counter = self._counters.setdefault(key, _Counter(total, now))
+        rise = max(0.0, total - counter.total)
+        counter.total = total
+        return counter, rise
+
+    def _count(self, totals: Mapping[str, float], now: float) -> None:
+        for key, total in totals.items():
+            counter, rise = self._grow(key, total, now)
+            counter.grown += rise
+
+    def _count_cpu(self, readings: Mapping[Hashable, Reading], now: float) -> None:
+        """Add what the known processes used themselves at once, and a part of what turned up late."""
+        on_time = total = 0.0
+        for process, reading in readings.items():
+            if reading.cpu_s is None:
+                return
+            total += reading.cpu_s + (reading.reaped_cpu_s if self._children else 0.0)
+            before = self._seen.get(process)
+            if before is not None and before.cpu_s is not None:
+                on_time += max(0.0, reading.cpu_s - before.cpu_s)
+        counter, rise = self._grow(_CPU, total, now)
+        self._cpu_seconds += rise
+        if rise > on_time:
+            self._late_s += rise - on_time
+            self._late_span_s = self._span_s
+        elapsed = now - self._read_at
+        shown = self._late_s * min(1.0, elapsed / self._late_span_s) if self._late_s else 0.0
+        self._late_s -= shown
+        self._late_span_s = max(self._late_span_s - elapsed, 1e-9)
+        counter.grown += min(rise, on_time) + shown
+
+    def _rates(self, now: float, totals: Mapping[str, float]) -> dict[str, float]:
+        """Return each counter's growth per second since its last rate, and begin anew."""
+        rates = {}
+        for key, counter in self._counters.items():
+            if (key in totals or key == _CPU) and now > counter.since:
+                rates[key] = counter.grown / (now - counter.since) * (100 if key == _CPU else 1)
+                counter.since, counter.grown = now, 0.0
+        self._rates_at, self._rates_after_s = now, _SETTLED_S
+        if now >= self._costly_due:
+            self._costly_due = now + _COSTLY_EVERY_S
+        return rates

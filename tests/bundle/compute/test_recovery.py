@@ -1,0 +1,73 @@
+"""What Tune does with a trial whose process has died, and with one that has raised."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray import tune
+
+from entrypoints.compute.recovery import MOST_DEATHS, RecoveringTrials
+
+
+def _failing() -> type:
+    """A class of a function's own, which workers need no module for."""
+
+    class Failing(tune.Trainable):
+        """A trial that notes each attempt in a file of its name and then fails, or does not."""
+
+        def setup(self, config: dict[str, Any]) -> None:
+            """Count the attempt."""
+            with Path(config["folder"], config["fails"]).open("a") as attempts:
+                attempts.write(".")
+
+        def step(self) -> dict[str, Any]:
+            """Fail as the trial is told to."""
+            fails, attempts = self.config["fails"], Path(self.config["folder"], self.config["fails"]).stat().st_size
+            if fails == "raises":
+                raise ValueError("it always does")
+            if fails == "dies" or (fails == "dies once" and attempts == 1):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return {"done": True}
+
+    return Failing
+
+
+class Ends(tune.Callback):
+    """How each trial has ended."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, str] = {}
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """It came to its end."""
+        self.of[trial.config["fails"]] = "complete"
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """It failed for good."""
+        self.of[trial.config["fails"]] = "error"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("local_ray")
+def test_trials_that_died_begin_again_and_those_that_raised_do_not(tmp_path: Path) -> None:
+    """One death is survived, the third is the last, and an error is final."""
+    kinds = ["raises", "dies once", "dies"]
+    ends = Ends()
+    tune.Tuner(
+        _failing(),
+        param_space={"folder": str(tmp_path), "fails": tune.grid_search(kinds)},
+        tune_config=tune.TuneConfig(search_alg=RecoveringTrials(), reuse_actors=False),
+        run_config=tune.RunConfig(
+            storage_path=str(tmp_path / "tune"),
+            failure_config=tune.FailureConfig(max_failures=MOST_DEATHS),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            callbacks=[ends],
+            verbose=0,
+        ),
+    ).fit()
+    assert {kind: len(Path(tmp_path, kind).read_text()) for kind in kinds} == {"raises": 1, "dies once": 2, "dies": 3}
+    assert ends.of == {"raises": "error", "dies once": "complete", "dies": "error"}

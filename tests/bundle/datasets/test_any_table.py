@@ -1,0 +1,79 @@
+"""Tables that the project does not know, from the command line to a model that predicts from raw columns."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from commands import Command, clean_environment, project_line, runs_of_kind, store_uri
+from mlflow import MlflowClient
+from openml_server import OpenMLServer
+
+OPENML_ID = 61
+SMALL = {"batch_sizes": "32", "learning_rates": "0.01", "alphas": "0.001", "folds": "3", "max_steps": "300"}
+PREDICT = """
+import sys, mlflow, pandas as pd
+model = mlflow.pyfunc.load_model(sys.argv[1])
+raw = pd.DataFrame({"size": [1.5, None], "colour": ["red", "ultraviolet"], "price": [3.0, 40.0]})
+print(list(model.predict(raw)))
+"""
+
+
+def _orders() -> pd.DataFrame:
+    """A table with missing numbers, missing and text categories, and a text target that the numbers decide."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": random.normal(size=400), "colour": random.choice(["red", "green", "blue"], 400)})
+    frame["price"] = random.gamma(2.0, 10.0, 400)
+    frame["returned"] = np.where(frame["price"] + 5 * frame["size"] > 20, "yes", "no")
+    frame.loc[::7, "size"] = np.nan
+    frame.loc[::11, "colour"] = None
+    return frame
+
+
+@pytest.fixture
+def server() -> Iterator[OpenMLServer]:
+    """An OpenML that has the table under an id, which neither this project nor its cache knows."""
+    frame = _orders()
+    for name in ("colour", "returned"):
+        frame[name] = frame[name].astype("category")
+    with OpenMLServer() as running:
+        running.publish(OPENML_ID, "orders", frame, "returned")
+        yield running
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["openml", "csv", "parquet"])
+def test_any_table_ends_in_a_model_for_raw_columns(kind: str, server: OpenMLServer, empty_store: Path) -> None:
+    """Found by id or as a file, searched and refitted, it predicts a row with gaps and a new category."""
+    dataset = {"openml": f"openml:{OPENML_ID}", "csv": "orders.csv", "parquet": "orders.parquet"}[kind]
+    if kind == "csv":
+        _orders().to_csv(empty_store / dataset, index=False)
+    elif kind == "parquet":
+        _orders().to_parquet(empty_store / dataset, index=False)
+    params = {"dataset": dataset, **SMALL} | ({} if kind == "openml" else {"target": "returned"})
+    data = {"MLFLOW_SYSMETRICS_OPENML_SERVER": server.api, "MLFLOW_SYSMETRICS_DATA": str(empty_store / "cache")}
+    command = Command(
+        project_line("tune", params), cwd=empty_store, output=empty_store / "output", env=clean_environment(**data)
+    ).wait()
+    assert command.exit_code == 0, command.stderr
+    client = MlflowClient(store_uri(empty_store))
+    (study,) = runs_of_kind(client, "study")
+    assert study.data.tags["sysmetrics.data_source"] == ("openml" if kind == "openml" else "file")
+    assert study.data.metrics["best_val_accuracy"] > 0.9
+
+    predicted = subprocess.run(
+        [sys.executable, "-c", PREDICT, f"runs:/{study.info.run_id}/model"],
+        cwd=empty_store,
+        env=clean_environment(MLFLOW_TRACKING_URI=store_uri(empty_store)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert predicted.stdout.strip().splitlines()[-1].replace("np.str_", "").translate(str.maketrans("", "", "()")) == (
+        "['no', 'yes']"
+    )

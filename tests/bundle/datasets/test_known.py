@@ -1,0 +1,519 @@
+"""Named tables: what they hold, how that is pinned, and what happens to wrong names and damaged files."""
+
+import csv
+import dataclasses
+import gzip
+import hashlib
+import io
+import json
+import re
+import shutil
+import struct
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from entrypoints.datasets.known import DATA, KNOWN, Table, known, load
+from entrypoints.errors import UserError
+
+BUNDLED = ("diabetes", "red_wine")
+DIABETES = ("preg", "plas", "pres", "skin", "insu", "mass", "pedi", "age")
+RED_WINE = (
+    *("fixed_acidity", "volatile_acidity", "citric_acid", "residual_sugar", "chlorides", "free_sulfur_dioxide"),
+    *("total_sulfur_dioxide", "density", "pH", "sulphates", "alcohol"),
+)
+
+
+def _table(frame: pd.DataFrame, task: str = "classification") -> Table:
+    return Table("made_up", frame, str(frame.columns[-1]), task, "bundled", None, "none")  # type: ignore[arg-type]
+
+
+def _small() -> pd.DataFrame:
+    return pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [0.5, 0.25, 0.1], "label": ["5", "7", "5"]})
+
+
+def _records(name: str) -> list[list[str]]:
+    with gzip.open(DATA / f"{name}.csv.gz", "rt", newline="") as text:
+        return list(csv.reader(text))
+
+
+def test_known_lists_the_bundled_tables_first() -> None:
+    """The two small tables are there without a download; the others come from OpenML."""
+    assert known() == (*BUNDLED, "mnist_784", "wave_energy")
+    assert tuple(name for name in known() if KNOWN[name].bundled) == BUNDLED
+    assert [KNOWN[name].openml_id for name in known()] == [37, 44972, 554, 44975]
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "target", "rows", "first_row", "task", "openml_id"),
+    [
+        ("diabetes", DIABETES, "class", 768, (6, 148, 72, 35, 0, 33.6, 0.627, 50), "classification", 37),
+        (
+            *("red_wine", RED_WINE, "quality", 1599),
+            *((7.4, 0.7, 0, 1.9, 0.076, 11, 34, 0.9978, 3.51, 0.56, 9.4), "regression", 44972),
+        ),
+    ],
+    ids=["diabetes", "red_wine"],
+)
+def test_table_holds_the_documented_columns_and_rows(
+    name: str,
+    features: tuple[str, ...],
+    target: str,
+    rows: int,
+    first_row: tuple[float, ...],
+    task: str,
+    openml_id: int,
+) -> None:
+    """Name, shape, columns, first row, task and origin are those of the published table."""
+    table = load(name)
+    assert (table.name, table.source, table.openml_id, table.task) == (name, "bundled", openml_id, task)
+    assert (table.target, table.feature_names) == (target, features)
+    assert table.frame.shape == (rows, len(features) + 1)
+    assert tuple(table.X[0]) == first_row
+
+
+def test_red_wine_has_the_published_quality_counts() -> None:
+    """Quality is a float64 target, with the counts published for it."""
+    table = load("red_wine")
+    assert table.y.dtype == np.float64
+    assert Counter(table.y.tolist()) == {3: 10, 4: 53, 5: 681, 6: 638, 7: 199, 8: 18}
+    assert table.classes == ()
+    assert table.licence == "CC BY 4.0"
+
+
+def test_diabetes_has_the_published_class_counts() -> None:
+    """The labels are text, with the counts published for them, and the classes are sorted."""
+    table = load("diabetes")
+    assert Counter(table.y.tolist()) == {"tested_negative": 500, "tested_positive": 268}
+    assert table.classes == ("tested_negative", "tested_positive")
+    assert table.y[:3].tolist() == ["tested_positive", "tested_negative", "tested_positive"]
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_features_are_a_contiguous_array_of_ones_own(name: str) -> None:
+    """X is float64, C-contiguous and writable, and writing to it leaves the table alone."""
+    table = load(name)
+    X = table.X
+    assert X.dtype == np.float64
+    assert X.flags.c_contiguous
+    before = X.copy()
+    X += 1
+    assert np.array_equal(table.X, before)
+    assert set(map(str, table.frame.dtypes.iloc[:-1])) == {"float64"}
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_digest_can_be_computed_without_pandas(name: str) -> None:
+    """The digest is the documented hash of the file's values, so no reader or version of one has a part in it."""
+    header, *rows = _records(name)
+    content = hashlib.sha256(json.dumps([len(rows), *header]).encode())
+    *features, target = zip(*rows, strict=True)
+    for column in features:
+        content.update(struct.pack(f"<{len(rows)}d", *map(float, column)))
+    numeric = name == "red_wine"
+    content.update(struct.pack(f"<{len(rows)}d", *map(float, target)) if numeric else json.dumps(target).encode())
+    assert load(name).digest == content.hexdigest()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"a": "int64"}, id="integer feature"),
+        pytest.param({"a": "uint8"}, id="byte feature"),
+        pytest.param({"a": "Int64"}, id="nullable feature"),
+        pytest.param({"label": "category"}, id="category of text"),
+        pytest.param({"label": "object"}, id="text objects"),
+        pytest.param({"label": "int64"}, id="integer label"),
+        pytest.param({"label": "float64"}, id="float label"),
+    ],
+)
+def test_digest_ignores_how_values_are_stored(change: dict[str, str]) -> None:
+    """The same values under other dtypes have the same digest, labels and classes."""
+    frame = _small()
+    other = _table(frame.astype(change))
+    assert other.digest == _table(frame).digest
+    assert other.y.tolist() == ["5", "7", "5"]
+    assert other.classes == ("5", "7")
+
+
+def test_digest_ignores_the_numbering_of_the_rows() -> None:
+    """A frame's index is no content."""
+    frame = _small()
+    assert _table(frame.set_axis([7, 8, 9])).digest == _table(frame).digest
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(_small().replace({"b": {0.1: np.nextafter(0.1, 1)}}), id="last bit of a cell"),
+        pytest.param(_small().replace({"label": {"7": "8"}}), id="label"),
+        pytest.param(_small().rename(columns={"a": "c"}), id="name of a feature"),
+        pytest.param(_small().rename(columns={"label": "class"}), id="name of the target"),
+        pytest.param(_small().iloc[[1, 0, 2]], id="order of the rows"),
+        pytest.param(_small()[["b", "a", "label"]], id="order of the columns"),
+        pytest.param(_small().iloc[:2], id="number of rows"),
+    ],
+)
+def test_digest_changes_with_the_content(other: pd.DataFrame) -> None:
+    """No cell, name or order can change unnoticed."""
+    assert _table(other).digest != _table(_small()).digest
+
+
+def test_digest_of_a_regression_target_changes_with_it() -> None:
+    """A numeric target is part of the content too."""
+    frame = _small()[["a", "b"]]
+    changed = frame.assign(b=[0.5, 0.25, np.nextafter(0.1, 1)])
+    assert _table(changed, "regression").digest != _table(frame, "regression").digest
+
+
+def test_table_whose_target_is_not_last_is_refused() -> None:
+    """A target among the features would be trained on."""
+    with pytest.raises(ValueError, match="the target label must be the last column, of label, a"):
+        Table("made_up", _small()[["label", "a"]], "label", "classification", "bundled", None, "none")
+
+
+def test_table_is_frozen() -> None:
+    """A checked table cannot be exchanged for another one in place."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        load("diabetes").target = "age"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        pytest.param("red_wnie", "use red_wine, the closest name", id="typing error"),
+        pytest.param("RED_WINE", "use red_wine, the closest name", id="capitals"),
+        pytest.param("mnist", "use mnist_784, the closest name", id="part of a name"),
+        pytest.param("zzz", "use one of these", id="nothing alike"),
+        pytest.param("", "use one of these", id="nothing"),
+    ],
+)
+def test_unknown_name_is_answered_with_the_known_and_the_closest(name: str, advice: str) -> None:
+    """The user reads what was given, what is allowed and what to do."""
+    with pytest.raises(UserError) as error:
+        load(name)
+    assert str(error.value) == (
+        f"dataset={name}: one of diabetes, red_wine, mnist_784, wave_energy, openml:<id> or the path of a CSV or "
+        f"Parquet file is allowed; {advice}"
+    )
+
+
+def test_intact_copy_of_a_bundled_file_is_read(tmp_path: Path) -> None:
+    """The folder is an argument: what follows fails for the damage, not for the place."""
+    shutil.copy(DATA / "red_wine.csv.gz", tmp_path)
+    assert load("red_wine", folder=tmp_path).digest == load("red_wine").digest
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        pytest.param(b"7.4,0.7,", b"7.4,0.71,", "digest .* found", id="cell"),
+        pytest.param(b"7.4,0.7,", b"7.4,often,", "cannot be read", id="cell that is no number"),
+        pytest.param(b"fixed_acidity", b"acidity", "columns .* found", id="feature's name"),
+        pytest.param(b"quality", b"score", "the target quality must be the last column", id="target's name"),
+        pytest.param(b"7.4,0.7,0.0,1.9,0.076,11.0,34.0,0.9978,3.51,0.56,9.4,5\n", b"", "rows .* found", id="row"),
+        pytest.param(b",0.9978,3.51,0.56,9.4,5\n", b",0.9978,3.51,0.56,9.4,9\n", "'max': 9.0.* found", id="range"),
+    ],
+)
+def test_changed_bundled_file_is_refused_by_name(tmp_path: Path, old: bytes, new: bytes, fault: str) -> None:
+    """A file that is not the table is our fault: RuntimeError with the file, and the fact in which it differs."""
+    text = gzip.decompress((DATA / "red_wine.csv.gz").read_bytes())
+    assert old in text
+    path = tmp_path / "red_wine.csv.gz"
+    path.write_bytes(gzip.compress(text.replace(old, new)))
+    with pytest.raises(RuntimeError, match=f"{re.escape(str(path))} .*{fault}.*; restore it from the repository"):
+        load("red_wine", folder=tmp_path)
+
+
+def test_changed_class_counts_are_refused(tmp_path: Path) -> None:
+    """A class that gained rows is told by its counts."""
+    text = gzip.decompress((DATA / "diabetes.csv.gz").read_bytes())
+    changed = text.replace(b"0.627,50,tested_positive", b"0.627,50,tested_negative")
+    (tmp_path / "diabetes.csv.gz").write_bytes(gzip.compress(changed))
+    with pytest.raises(RuntimeError, match="'tested_negative': 501"):
+        load("diabetes", folder=tmp_path)
+
+
+def _missing(path: Path) -> None:
+    path.unlink()
+
+
+def _cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def _not_gzip(path: Path) -> None:
+    path.write_bytes(b"preg,plas\n1,2\n")
+
+
+def _bytes_flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[200:260] = bytes(60)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [_missing, _cut_short, _not_gzip, _bytes_flipped])
+def test_damaged_bundled_file_is_refused_by_name(tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
+    """However a file came to harm, the error names it and says what to do."""
+    path = tmp_path / "diabetes.csv.gz"
+    shutil.copy(DATA / path.name, path)
+    damage(path)
+    with pytest.raises(RuntimeError, match=f"{re.escape(str(path))} cannot be read: .*restore it from the repository"):
+        load("diabetes", folder=tmp_path)
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_provenance_page_tells_the_files_checksums(name: str) -> None:
+    """The README beside the data states each file's sha256, its text's, and the digest."""
+    packed = (DATA / f"{name}.csv.gz").read_bytes()
+    page = (DATA / "README.md").read_text(encoding="utf-8")
+    section = page.partition(f"## {name}.csv.gz")[2].partition("\n## ")[0]
+    for content in (packed, gzip.decompress(packed)):
+        assert hashlib.sha256(content).hexdigest() in section
+    assert load(name).digest in section
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_bundled_file_carries_no_time_and_no_name(name: str) -> None:
+    """Compressing the same text again gives the same bytes: the gzip header has no flags and time 0."""
+    assert (DATA / f"{name}.csv.gz").read_bytes()[3:8] == bytes(5)
+
+
+def test_bundled_table_can_have_another_target() -> None:
+    """The other columns, the former target among them, become features; the task follows the new target."""
+    table = load("diabetes", target="age")
+    assert (table.target, table.task, table.source) == ("age", "regression", "bundled")
+    assert table.feature_names == (*DIABETES[:-1], "class")
+    assert table.categories == {"class": ("tested_negative", "tested_positive")}
+    assert load("diabetes", target="class").digest == load("diabetes").digest
+
+
+HOUSES = """rooms,area,district,garden,price,kind
+3,70.5,north,true,200000,flat
+4,,south,false,310000,house
+2,45,,true,150000,flat
+5,120,north,true,405000,house
+3,66,west,false,189000,
+1,30,west,,99000,flat
+4,101,south,true,350000,house
+3,70.5,north,true,200000,flat
+2,52,north,false,155000,flat
+6,160,west,true,500000,house
+3,75,south,false,210000,flat
+"""
+
+
+def _houses(folder: Path, kind: str) -> str:
+    path = folder / f"houses.{kind}"
+    if kind == "csv":
+        path.write_text(HOUSES)
+    else:
+        pd.read_csv(io.StringIO(HOUSES)).to_parquet(path)
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_file_with_missing_values_and_categories_is_a_table(tmp_path: Path, kind: str) -> None:
+    """A user's own table is read with its kinds of columns, and says where it came from and what was left out."""
+    lines: list[str] = []
+    name = _houses(tmp_path, kind)
+    table = load(name, target="kind", echo=lines.append)
+    assert (table.name, table.source, table.openml_id, table.licence) == ("houses", "file", None, "not stated")
+    assert (table.task, table.classes) == ("classification", ("flat", "house"))
+    assert table.feature_names == ("rooms", "area", "district", "garden", "price")
+    assert table.categories == {"district": ("north", "south", "west"), "garden": ("False", "True")}
+    assert table.frame.isna().sum().sum() == 3
+    assert table.duplicate_rows == 1
+    assert lines == [f"dataset={name}: 1 rows without a value of the target kind are left out"]
+
+
+def test_file_has_the_same_digest_in_both_formats(tmp_path: Path) -> None:
+    """A user who converts a file gets the same prepared data."""
+    csv_table, parquet_table = (load(_houses(tmp_path, kind), target="price") for kind in ("csv", "parquet"))
+    assert csv_table.digest == parquet_table.digest
+    assert csv_table.task == "regression"
+
+
+def test_control_characters_of_a_file_never_reach_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A column's name could clear the screen, or look like a line of the program's own."""
+    path = tmp_path / "t.parquet"
+    frame = pd.DataFrame({"a\x1b[2J": range(12), "b\nError: all is lost": 1, "y": [0, 1] * 6})
+    frame.to_parquet(path)
+    assert load(str(path), target="y").feature_names == ("a\x1b[2J",)
+    said = f"dataset={path}: left out as features: b\\nError: all is lost (constant)\n"
+    assert capsys.readouterr().out == said
+    with pytest.raises(UserError) as raised:
+        load(str(path), target="z")
+    assert r"a\x1b[2J, b\nError: all is lost, y" in raised.value.message
+    assert raised.value.message.isprintable()
+
+
+def _rows(header: str, *cells: str, rows: int = 12) -> str:
+    return "\n".join([header, *(",".join(cells).format(row) for row in range(rows))]) + "\n"
+
+
+GOOD = _rows("a,b,label", "{0}", "1.5", "x{0}")
+NEED_TARGET = "the target is not given; name with target= one of the columns a, b, label"
+ID_ADVICE = "a whole number above 0 is allowed after openml:, as in openml:61; look the id up on openml.org"
+
+
+@pytest.mark.parametrize("name", ["openml:", "openml:abc", "openml:-1", "openml:0", "openml:6.1", "openml:99999999999"])
+def test_id_that_is_none_is_answered_without_a_request(name: str) -> None:
+    """OpenML numbers its datasets from 1."""
+    with pytest.raises(UserError) as error:
+        load(name)
+    assert str(error.value) == f"dataset={name}: {ID_ADVICE}"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "target", "message"),
+    [
+        pytest.param(
+            *("t.csv", None, "a", "dataset={path}: no such file ({path}); give the path of a CSV or Parquet file"),
+            id="no such file",
+        ),
+        pytest.param(
+            *("t.xlsx", b"PK", "a", "dataset={path}: a file named .csv, .csv.gz, .parquet, .pq is allowed; convert it"),
+            id="another format",
+        ),
+        pytest.param(
+            *("t.csv", "", "a", "dataset={path}: the file is empty; give one with a header and rows"), id="empty file"
+        ),
+        pytest.param(
+            *("t.csv", "\n\n", "a", "dataset={path}: not readable as CSV (the first line holds no column names); mend"),
+            id="blank lines",
+        ),
+        pytest.param(
+            *("t.csv", b"\xff\xfe\x00", "a", "dataset={path}: not readable as CSV ('utf-8' codec can't decode byte"),
+            id="no text",
+        ),
+        pytest.param(
+            *("t.csv", "a,b\n1,2\n1,2,3\n", "a", "dataset={path}: not readable as CSV ("), id="row longer than header"
+        ),
+        pytest.param(
+            *("t.csv.gz", b"a,b\n1,2\n", "a", "dataset={path}: not readable as CSV (Not a gzipped file"), id="no gzip"
+        ),
+        pytest.param(*("t.parquet", b"a,b\n1,2\n", "a", "dataset={path}: not readable as Parquet ("), id="no Parquet"),
+        pytest.param(
+            *("t.parquet", b"", "a", "dataset={path}: the file is empty; give one with a header and rows"),
+            id="empty Parquet",
+        ),
+        pytest.param(*("t.csv", GOOD, None, f"dataset={{path}}: {NEED_TARGET}"), id="no target"),
+        pytest.param(*("t.csv", GOOD, "", f"dataset={{path}}: {NEED_TARGET}"), id="empty target"),
+        pytest.param(
+            *("t.csv", GOOD, "lable", "target=lable: one of the columns of dataset={path} is allowed: a, b, label; "),
+            id="misspelt target",
+        ),
+        pytest.param(
+            *(
+                "t.csv",
+                GOOD,
+                "zzz",
+                "target=zzz: one of the columns of dataset={path} is allowed: a, b, label; use one",
+            ),
+            id="unknown target",
+        ),
+        pytest.param(
+            *("t.csv", _rows("a,a,b", "1", "2", "3"), "b", "dataset={path}: the column name a occurs more than once; "),
+            id="name twice",
+        ),
+        pytest.param(
+            *("t.csv", _rows("a,,b", "1", "2", "3"), "b", "dataset={path}: column 2 has no name; give each column a"),
+            id="column without a name",
+        ),
+        pytest.param(
+            *("t.csv", "a,b\n", "b", "dataset={path}: 0 rows with a value of the target b found, and at least 10 are"),
+            id="header only",
+        ),
+        pytest.param(
+            *(
+                "t.csv",
+                _rows("a,b", "{0}", "x{0}", rows=9),
+                "b",
+                "dataset={path}: 9 rows with a value of the target b ",
+            ),
+            id="few rows",
+        ),
+        pytest.param(
+            *("t.csv", _rows("a,b", "{0}", ""), "b", "dataset={path}: 0 rows with a value of the target b found, and "),
+            id="target without values",
+        ),
+        pytest.param(
+            *(
+                "t.csv",
+                _rows("a,b", "{0}", "x"),
+                "b",
+                "target=b: all 12 rows of dataset={path} hold x; choose a column",
+            ),
+            id="one class",
+        ),
+        pytest.param(
+            *("t.csv", _rows("a,b", "{0}", "2.5"), "b", "target=b: all 12 rows of dataset={path} hold 2.5; choose a "),
+            id="one number",
+        ),
+        pytest.param(
+            *(
+                "t.csv",
+                _rows("a,b", "x{0}", "y{0}", rows=1001),
+                "b",
+                "target=b: 1001 classes found in dataset={path}, ",
+            ),
+            id="too many classes",
+        ),
+        pytest.param(
+            *(
+                "t.csv",
+                _rows("a,b", "inf", "{0}"),
+                "b",
+                "dataset={path}: infinite values found in the column a; replace",
+            ),
+            id="infinite feature",
+        ),
+        pytest.param(
+            *("t.csv", _rows("a,b", "{0}", "-inf"), "b", "dataset={path}: infinite values found in the column b; "),
+            id="infinite target",
+        ),
+        pytest.param(
+            *("t.csv", _rows("a,b", "1", "{0}"), "b", "dataset={path}: no feature is left beside the target b, since "),
+            id="constant feature only",
+        ),
+        pytest.param(
+            *("t.csv", _rows("b", "{0}"), "b", "dataset={path}: no feature is left beside the target b, since columns"),
+            id="target only",
+        ),
+    ],
+)
+def test_wrong_file_or_target_is_answered_in_one_sentence(
+    tmp_path: Path, file: str, content: str | bytes | None, target: str | None, message: str
+) -> None:
+    """What was given, what is wrong or allowed, what to do; one line, no traceback."""
+    path = tmp_path / file
+    if content is not None:
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(UserError) as error:
+        load(str(path), target=target)
+    said = str(error.value)
+    assert said.startswith(message.format(path=path))
+    assert "\n" not in said
+    assert re.search(r"; (give|use|choose|convert|mend|name|replace|add)\b", said)
+    assert not said.endswith(".")
+
+
+def test_misspelt_target_is_answered_with_the_closest_column(tmp_path: Path) -> None:
+    """The whole sentence once."""
+    path = tmp_path / "t.csv"
+    path.write_text(GOOD)
+    with pytest.raises(UserError, match=r"a, b, label; use label, the closest name$"):
+        load(str(path), target="lable")
+
+
+def test_folder_is_no_dataset(tmp_path: Path) -> None:
+    """A path that is there may still be no file."""
+    with pytest.raises(UserError) as error:
+        load(str(tmp_path), target="a")
+    assert str(error.value) == f"dataset={tmp_path}: this is no file; give the path of a CSV or Parquet file"

@@ -1,0 +1,176 @@
+"""Tables with missing values and categories: their arrays, their digest, and what can be told of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from entrypoints.datasets.tables import Facts, Table, categorical, shorten
+
+
+def _table(frame: pd.DataFrame, task: Any = "classification") -> Table:
+    return Table("made_up", frame, str(frame.columns[-1]), task, "file", None, "none")
+
+
+def _mixed() -> pd.DataFrame:
+    """A number and a category, each with a missing value, and labels."""
+    return pd.DataFrame(
+        {
+            "size": [1.5, np.nan, 3.0, 4.0],
+            "kind": pd.Categorical(["b", "a", None, "b"], categories=["b", "a", "never"]),
+            "label": ["5", "7", "5", "7"],
+        }
+    )
+
+
+def test_categories_are_sorted_and_occur() -> None:
+    """Whatever a format declares, the categories are those of the rows, and only categorical features have any."""
+    assert _table(_mixed()).categories == {"kind": ("a", "b")}
+
+
+def test_features_with_categories_are_places_and_nan() -> None:
+    """X is float64: numbers as they are, a category's place, NaN for what is missing."""
+    X = _table(_mixed()).X
+    assert (X.dtype, X.flags.c_contiguous) == (np.float64, True)
+    np.testing.assert_array_equal(X, [[1.5, 1], [np.nan, 0], [3, np.nan], [4, 1]])
+
+
+def test_features_of_bytes_stay_bytes() -> None:
+    """A table of bytes alone takes a byte per value, in an array of its own."""
+    table = _table(pd.DataFrame({"a": np.array([0, 255], np.uint8), "b": np.array([1, 2], np.uint8), "y": ["1", "2"]}))
+    X = table.X
+    assert (X.dtype, X.flags.c_contiguous, X.tolist()) == (np.uint8, True, [[0, 1], [255, 2]])
+    X += 1
+    assert table.X.tolist() == [[0, 1], [255, 2]]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(["b", "a", None, "b"], id="text"),
+        pytest.param(pd.array(["b", "a", None, "b"], dtype="string"), id="nullable text"),
+        pytest.param(pd.Categorical(["b", "a", None, "b"], ordered=True), id="ordered categories"),
+    ],
+)
+def test_digest_ignores_how_categories_are_stored(kind: Any) -> None:
+    """The same categories under other dtypes have the same digest, places and categories."""
+    other = _table(_mixed().assign(kind=kind))
+    assert other.digest == _table(_mixed()).digest
+    assert other.categories == {"kind": ("a", "b")}
+    np.testing.assert_array_equal(other.X, _table(_mixed()).X)
+
+
+@pytest.mark.parametrize(
+    "size", [pd.array([1.5, None, 3, 4], dtype="Float64"), [1.5, -np.nan, 3, 4]], ids=["nullable", "negative NaN"]
+)
+def test_digest_ignores_how_missing_numbers_are_stored(size: Any) -> None:
+    """There is one missing value, whatever its bits."""
+    assert _table(_mixed().assign(size=size)).digest == _table(_mixed()).digest
+
+
+def test_digest_ignores_the_sign_of_zero() -> None:
+    """A zero that became a byte has lost its sign."""
+    frame = pd.DataFrame({"a": [0.0, 1.0], "y": ["1", "2"]})
+    assert _table(frame.assign(a=[-0.0, 1.0])).digest == _table(frame.astype({"a": "uint8"})).digest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"size": [1.5, 0.0, 3.0, 4.0]}, id="missing number"),
+        pytest.param({"kind": ["b", "a", "a", "b"]}, id="missing category"),
+        pytest.param({"kind": ["a", "b", None, "a"]}, id="places of the categories"),
+        pytest.param({"kind": ["c", "a", None, "c"]}, id="name of a category"),
+        pytest.param({"kind": [1.0, 0.0, np.nan, 1.0]}, id="numbers for categories"),
+    ],
+)
+def test_digest_changes_with_missing_values_and_categories(change: dict[str, Any]) -> None:
+    """What is missing, and what a category is called, is content."""
+    assert _table(_mixed().assign(**change)).digest != _table(_mixed()).digest
+
+
+def test_duplicate_rows_are_those_equal_to_an_earlier_one() -> None:
+    """Missing values are equal to each other, and the target counts."""
+    frame = pd.concat([_mixed(), _mixed().iloc[[1, 2, 2]]], ignore_index=True)
+    assert _table(_mixed()).duplicate_rows == 0
+    assert _table(frame).duplicate_rows == 3
+    assert _table(frame.assign(label=["5", "7", "5", "7", "5", "7", "7"])).duplicate_rows == 1
+
+
+def _rows(task: str) -> Table:
+    """A hundred numbered rows: a fifth of the labels are rare, or the target is the number itself."""
+    numbers = np.arange(100.0)
+    target = np.where(numbers % 5 == 0, "rare", "usual") if task == "classification" else numbers
+    return _table(pd.DataFrame({"number": numbers, "target": target}), task)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_sample_has_so_many_rows_of_the_table_in_its_order(task: str) -> None:
+    """Each row at most once, from all over the table, numbered anew."""
+    table = _rows(task)
+    sample = table.sample(40, seed=1)
+    numbers = sample.frame["number"].tolist()
+    assert (len(numbers), len(set(numbers))) == (40, 40)
+    assert numbers == sorted(numbers)
+    assert np.ptp(numbers) > 80
+    assert sample.frame.index.tolist() == list(range(40))
+    kept = table.frame.iloc[[int(number) for number in numbers]].reset_index(drop=True)
+    pd.testing.assert_frame_equal(sample.frame, kept)
+    assert (sample.name, sample.target, sample.task) == (table.name, table.target, table.task)
+    assert sample.digest != table.digest
+
+
+def test_sample_keeps_the_share_of_each_class() -> None:
+    """A rare class does not get lost."""
+    assert Facts.of(_rows("classification").sample(40, seed=1)).target == {"rare": 8, "usual": 32}
+
+
+def test_sample_is_fixed_by_the_seed() -> None:
+    """Studies of one seed see the same rows."""
+    first, again, other = (_rows("regression").sample(40, seed=seed).digest for seed in (1, 1, 2))
+    assert first == again != other
+
+
+@pytest.mark.parametrize("rows", [0, 100, 101], ids=["no limit", "all", "more than all"])
+def test_sample_of_all_rows_is_the_table_itself(rows: int) -> None:
+    """No copy is made, and what was prepared of the table is found again."""
+    table = _rows("classification")
+    assert table.sample(rows, seed=1) is table
+
+
+@pytest.mark.parametrize(
+    ("values", "categories"),
+    [
+        pytest.param([True, False], ["False", "True"], id="booleans"),
+        pytest.param(["TRUE", "false"], ["False", "True"], id="words for booleans"),
+        pytest.param([10, 9], ["10", "9"], id="integers"),
+        pytest.param([10.0, 9.0], ["10", "9"], id="whole floats"),
+        pytest.param([0.5, 10.0], ["0.5", "10"], id="floats"),
+        pytest.param(["b", "a"], ["a", "b"], id="text"),
+    ],
+)
+def test_category_is_spelt_the_same_in_all_formats(values: list[Any], categories: list[str]) -> None:
+    """A category has one text, and its places and missing values survive."""
+    found = categorical(pd.Series([*values, None, values[0]], dtype="object"))
+    assert list(found.categories) == categories
+    first, second = (categories.index(text) for text in (found[0], found[1]))
+    assert found.codes.tolist() == [first, second, -1, first]
+
+
+def test_only_known_facts_are_compared() -> None:
+    """None in an expectation is met by anything."""
+    facts = Facts.of(_table(_mixed()))
+    assert facts.target == {"5": 2, "7": 2}
+    assert facts.difference(Facts(None, 4, None, None)) is None
+    assert facts.difference(Facts(None, 5, None, None)) == "rows 4 found, 5 expected"
+
+
+def test_long_facts_are_cut_in_messages() -> None:
+    """A message about 785 columns is still a sentence."""
+    many = Facts(tuple(f"pixel{number}" for number in range(784)), 4, None, None)
+    assert len(str(Facts.of(_table(_mixed())).difference(many))) < 400
+    assert shorten("abcdefgh", 8) == "abcdefgh"
+    assert shorten("abcdefghi", 8) == "abcd ..."

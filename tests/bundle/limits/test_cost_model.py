@@ -1,0 +1,228 @@
+"""What a configuration will cost, learned from others: straight lines, words, lists, and when to say nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+from reference import MLP_CLASSIFIER, configured
+
+from entrypoints.limits.cost_model import LEAST_TRIALS, CostModel, features, noise
+from entrypoints.limits.prediction import Prediction
+from entrypoints.models.configuration import Configuration
+from mlflow_sysmetrics.criteria.judge import Figures
+
+ROWS = 1000
+STEP, PEAK = "mean_step_time_ms", "peak_memory_mb"
+SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+def _step_time(configuration: Configuration) -> float:
+    """The overhead of a call, and something for each row."""
+    return 0.2 + 0.001 * configuration.batch_size
+
+
+def _learned(
+    configurations: Iterable[Configuration], cost: Callable[[Configuration], float], metric: str = STEP
+) -> CostModel:
+    """A model that has seen each configuration twice, 2 % apart from what it costs on either side, or less."""
+    random, model = np.random.default_rng(0), CostModel(ROWS)
+    for configuration in configurations:
+        for _ in range(2):
+            model.observe(configuration, {metric: cost(configuration) * random.uniform(0.98, 1.02)})
+    return model
+
+
+def _predicted(model: CostModel, configuration: Configuration, metric: str = STEP) -> Prediction:
+    prediction = model.predict(configuration, metric)
+    assert prediction is not None
+    return prediction
+
+
+@pytest.mark.parametrize("size", [8, 24, 96, 384, 1024])
+@pytest.mark.parametrize(
+    ("metric", "cost"),
+    [
+        pytest.param(STEP, _step_time, id="step time"),
+        pytest.param(PEAK, lambda each: 200 + 0.05 * each.batch_size, id="memory"),
+        pytest.param("training_time_s", lambda each: 0.5 * _step_time(each), id="training time"),
+    ],
+)
+def test_cost_of_another_batch_size_lies_in_the_interval(
+    metric: str, cost: Callable[[Configuration], float], size: int
+) -> None:
+    """An overhead and a share that grows with the batch, from eight sizes; the interval is of some use."""
+    model = _learned([configured(batch_size=each) for each in SIZES], cost, metric)
+    asked = configured(batch_size=size)
+    prediction = _predicted(model, asked, metric)
+    assert prediction.low < cost(asked) < prediction.high
+    assert prediction.low < prediction.value < prediction.high < 2 * prediction.low
+
+
+@pytest.mark.parametrize("total", ["training_time_s", "elapsed_s"])
+@pytest.mark.parametrize("size", range(8, 1025, 127))
+def test_cost_in_epochs_follows_the_number_of_steps(size: int, total: str) -> None:
+    """At equal epochs small batches are the expensive ones, and no batch size is far from what it costs."""
+
+    def epochs(size: int) -> Configuration:
+        return configured(batch_size=size, max_steps=0, max_epochs=2)
+
+    def time_s(configuration: Configuration) -> float:
+        return configuration.steps(ROWS) * _step_time(configuration) / 1e3
+
+    prediction = _predicted(_learned(map(epochs, SIZES), time_s, total), epochs(size), total)
+    assert prediction.low < time_s(epochs(size)) < prediction.high < 2 * prediction.low
+
+
+def test_words_cost_what_they_have_cost() -> None:
+    """Each activation function has its own price at every batch size; one that was never tried has none."""
+    price = {"relu": 1.0, "tanh": 3.0}
+
+    def network(size: int, activation: str) -> Configuration:
+        return configured(MLP_CLASSIFIER, batch_size=size, activation=activation)
+
+    def cost(configuration: Configuration) -> float:
+        return price[configuration.hyperparameters["activation"]] * _step_time(configuration)
+
+    model = _learned([network(size, word) for size in SIZES for word in price], cost)
+    for word in price:
+        asked = network(48, word)
+        prediction = _predicted(model, asked)
+        assert prediction.low < cost(asked) < prediction.high
+    assert model.predict(network(48, "logistic"), STEP) is None
+
+
+def test_algorithm_that_was_never_tried_has_no_prediction() -> None:
+    """Its name is one of the words."""
+    model = _learned([configured(batch_size=size) for size in SIZES], _step_time)
+    assert model.predict(configured("svm", batch_size=32), STEP) is None
+
+
+def test_lists_cost_by_how_much_is_in_them() -> None:
+    """Layer sizes that were never tried lie between those that were."""
+
+    def network(*layers: int) -> Configuration:
+        return configured(MLP_CLASSIFIER, hidden_layer_sizes=list(layers))
+
+    def cost(configuration: Configuration) -> float:
+        return 0.05 * float(sum(configuration.hyperparameters["hidden_layer_sizes"])) ** 0.8
+
+    tried = [network(size) for size in (8, 32, 128, 512)] + [network(size, size) for size in (8, 32, 128, 512)]
+    model = _learned(tried, cost)
+    for asked in (network(64), network(100, 30)):
+        prediction = _predicted(model, asked)
+        assert prediction.low < cost(asked) < prediction.high
+        assert prediction.high < 3 * prediction.low
+    assert model.predict(network(4096), STEP) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        pytest.param({"learning_rate_init": 0.5}, True, id="rate"),
+        pytest.param({"alpha": 0.25}, True, id="new rate"),
+        pytest.param({"hidden_layer_sizes": [16]}, False, id="layer size"),
+        pytest.param({"hidden_layer_sizes": [4, 4]}, False, id="number of layers"),
+        pytest.param({"n_iter_no_change": 20}, False, id="whole number"),
+        pytest.param({"activation": "relu"}, False, id="word"),
+        pytest.param({"nesterovs_momentum": False}, False, id="switch"),
+        pytest.param({"batch_size": 64}, False, id="batch size"),
+        pytest.param({"max_steps": 61}, True, id="steps"),
+        pytest.param({"seed": 8}, True, id="seed"),
+    ],
+)
+def test_fractions_are_no_feature_of_a_cost(changes: dict[str, Any], same: bool) -> None:
+    """Rates change what is learned; amounts, words and switches what a step costs, whatever their number."""
+    assert (features(configured(MLP_CLASSIFIER)) == features(configured(MLP_CLASSIFIER, **changes))) is same
+
+
+@pytest.mark.parametrize(
+    ("trials", "known"), [pytest.param(7, False, id="seven trials"), pytest.param(8, True, id="eight")]
+)
+def test_prediction_needs_eight_trials_of_the_metric(trials: int, known: bool) -> None:
+    """Trials without the figure, or with 0 for it, do not count."""
+    assert LEAST_TRIALS == 8
+    model = CostModel(ROWS)
+    for size in SIZES[:trials]:
+        model.observe(configured(batch_size=size), {STEP: 1.0})
+    for figures in ({}, {STEP: 0.0}, {PEAK: 1.0}):
+        model.observe(configured(batch_size=32), figures)
+    assert (model.predict(configured(batch_size=32), STEP) is not None) is known
+    assert model.predict(configured(batch_size=32), PEAK) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "known"),
+    [
+        pytest.param(15, False, id="far below"),
+        pytest.param(16, True, id="half the smallest"),
+        pytest.param(512, True, id="twice the largest"),
+        pytest.param(513, False, id="far above"),
+    ],
+)
+def test_prediction_reaches_one_doubling_beyond_what_was_tried(size: int, known: bool) -> None:
+    """A line is not followed to where nobody has been."""
+    model = _learned([configured(batch_size=each) for each in (32, 64, 128, 256)], _step_time)
+    assert (model.predict(configured(batch_size=size), STEP) is not None) is known
+
+
+def test_hyperparameter_that_no_trial_had_makes_a_configuration_unlike_them() -> None:
+    """Nothing is known of what it costs."""
+    model = _learned([configured(batch_size=size) for size in SIZES], _step_time)
+    assert model.predict(configured(batch_size=32, n_jobs=2), STEP) is None
+
+
+def test_interval_of_perfect_trials_is_not_narrower_than_five_percent() -> None:
+    """A few trials that agree exactly are no proof that the next one will."""
+    model = CostModel(ROWS)
+    for size in SIZES:
+        model.observe(configured(batch_size=size), {STEP: 2.0})
+    prediction = _predicted(model, configured(batch_size=32))
+    assert prediction.value == pytest.approx(2.0)
+    assert prediction.low < 2.0 * (1 - 2 * 0.05)
+    assert prediction.high > 2.0 * (1 + 2 * 0.05)
+
+
+def test_later_trials_change_the_prediction() -> None:
+    """What is asked after an observation knows of it."""
+    model = _learned([configured(batch_size=size) for size in SIZES], lambda _: 1.0)
+    before = _predicted(model, configured(batch_size=32))
+    for _ in range(40):
+        model.observe(configured(batch_size=32), {STEP: 4.0})
+    assert _predicted(model, configured(batch_size=32)).value > 2 * before.value
+
+
+def _pairs(values: dict[str, list[float]]) -> list[tuple[str, Figures]]:
+    return [(kind, {STEP: math.exp(value)}) for kind, each in values.items() for value in each]
+
+
+@pytest.mark.parametrize(
+    ("logarithms", "share"),
+    [
+        pytest.param({"a": [0.0, 0.2]}, math.sqrt(0.02), id="two of a kind"),
+        pytest.param({"a": [0.0, 0.2], "b": [5.0, 5.2]}, math.sqrt(0.02), id="kinds do not differ by noise"),
+        pytest.param({"a": [0.0, 0.2], "b": [5.0, 5.0, 5.0]}, math.sqrt(0.02 / 3), id="pooled by degrees of freedom"),
+        pytest.param({"a": [0.0, 0.2], "b": [9.0], "c": [-9.0]}, math.sqrt(0.02), id="single ones say nothing"),
+    ],
+)
+def test_noise_is_the_spread_within_kinds(logarithms: dict[str, list[float]], share: float) -> None:
+    """As a share of the figure, from hand-worked sums of squares."""
+    assert noise(_pairs(logarithms), STEP, least=1) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("least", "known"), [pytest.param(3, True, id="enough"), pytest.param(4, False, id="one too few")]
+)
+def test_noise_needs_its_degrees_of_freedom(least: int, known: bool) -> None:
+    """Each kind gives one less than it has trials; those without the figure, or with 0, are none."""
+    pairs: list[tuple[str, Figures]] = _pairs({"a": [0.0, 0.1], "b": [0.0, 0.1, 0.2]})
+    pairs += [("a", {}), ("a", {STEP: 0.0}), ("c", {STEP: 1.0})]
+    assert (noise(pairs, STEP, least) is not None) is known
+
+
+def test_noise_of_nothing_is_unknown() -> None:
+    """Even where no degree of freedom is asked for."""
+    assert noise([], STEP, least=0) is None

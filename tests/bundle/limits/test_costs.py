@@ -1,0 +1,79 @@
+"""What criteria may limit: every cost and curve of a trial, each judged by how it moves."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from entrypoints.datasets.tables import Task
+from entrypoints.limits.costs import COSTS, USUAL_NOISE, metrics, readable
+from entrypoints.settings import DEFAULT_CRITERIA
+from mlflow_sysmetrics.criteria.judge import Criteria, Kind
+
+TASKS: list[Task] = ["regression", "classification"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_criteria_can_name_all_that_the_readme_says_a_trial_has(project: Path, task: Task) -> None:
+    """The table there but for its test scores and the thread's series, and the one score of the task."""
+    section = (project / "README.md").read_text().split("## What a trial's run holds")[1].split("\n## ")[0]
+    cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    listed = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+    others = {"val_accuracy"} if task == "regression" else {"val_rmse"}
+    wanted = {name for name in listed if not name.startswith(("test_", "system/"))} - others
+    assert {metric.name for metric in metrics(task)} == wanted
+    assert set(COSTS) < wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        pytest.param("peak_memory_mb", Kind.GROWING, id="peak"),
+        pytest.param("memory_growth_mb", Kind.GROWING, id="growth"),
+        pytest.param("training_time_s", Kind.GROWING, id="training time"),
+        pytest.param("elapsed_s", Kind.GROWING, id="elapsed"),
+        pytest.param("mean_step_time_ms", Kind.MEAN, id="step time"),
+        pytest.param("cpu_percent", Kind.MEAN, id="CPU"),
+        pytest.param("inference_latency_ms", Kind.FACT, id="latency"),
+        pytest.param("model_size_kb", Kind.FACT, id="size"),
+        pytest.param("train_loss", Kind.CURVE, id="training loss"),
+        pytest.param("val_loss", Kind.CURVE, id="validation loss"),
+        pytest.param("val_rmse", Kind.CURVE, id="score"),
+    ],
+)
+def test_metric_is_judged_by_how_it_moves(name: str, kind: Kind) -> None:
+    """What only grows can be judged at once, a mean on evidence, a curve at the end."""
+    assert {metric.name: metric.kind for metric in metrics("regression")}[name] is kind
+
+
+@pytest.mark.parametrize(
+    ("task", "higher"),
+    [
+        pytest.param("regression", {"cpu_percent"}, id="regression"),
+        pytest.param("classification", {"cpu_percent", "val_accuracy"}, id="classification"),
+    ],
+)
+def test_better_is_higher_only_for_accuracy_and_cpu_use(task: Task, higher: set[str]) -> None:
+    """Patience and the best of a relative limit go by it."""
+    assert {metric.name for metric in metrics(task) if metric.higher_is_better} == higher
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_memory_that_cannot_be_read_cannot_be_limited(task: Task) -> None:
+    """Everything else can, wherever a process's memory is unknown."""
+    everything = {metric.name for metric in metrics(task)}
+    assert readable(task, lambda: {"process_memory_mb": 1.0}) == everything
+    assert readable(task, dict) == everything - {"peak_memory_mb", "memory_growth_mb"}
+
+
+def test_this_machine_can_read_what_is_limited_by_default() -> None:
+    """The real process is asked."""
+    Criteria.parse(DEFAULT_CRITERIA, metrics("regression")).check(readable("regression"))
+
+
+def test_usual_noise_is_of_every_cost_but_the_size() -> None:
+    """A model has the same size each time; nothing else that is measured is the same twice."""
+    assert set(USUAL_NOISE) == set(COSTS) - {"model_size_kb"}
+    assert all(0 < share < 0.5 for share in USUAL_NOISE.values())

@@ -1,0 +1,144 @@
+"""What trials are told of the others: figures of the finished ones, noise, predictions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import ray
+from reference import configured
+
+from entrypoints.limits.costs import USUAL_NOISE
+from entrypoints.limits.ledger import LEAST_DEGREES, Brief, Ledger, ask, start
+from entrypoints.models.configuration import Configuration
+
+ROWS = 1000
+SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
+NAMED = ("training_time_s", "val_loss")
+
+
+def _ledger(*metrics: str, first: Any = ()) -> Ledger:
+    return Ledger(ROWS, metrics or NAMED, first)
+
+
+def _of(size: int, learning_rate: float = 0.01) -> Configuration:
+    return configured(batch_size=size, learning_rate=learning_rate)
+
+
+def test_a_new_ledger_knows_nothing_but_the_usual_noise() -> None:
+    """The first trial is told what a trial without a ledger is told."""
+    assert _ledger().brief(_of(8)) == Brief()
+    assert Brief().noise == USUAL_NOISE
+
+
+def test_finished_figures_are_those_of_trials_that_came_to_their_end() -> None:
+    """In their order, and only of the metrics that criteria name; a missing one stays missing."""
+    ledger = _ledger()
+    figures = {"training_time_s": 1.0, "val_loss": 0.5, "peak_memory_mb": 9.0}
+    ledger.record(_of(8), figures, figures, ended=True)
+    ledger.record(_of(16), {"training_time_s": 2.0}, {"training_time_s": 7.0}, ended=False)
+    ledger.record(_of(32), {"training_time_s": 3.0}, {}, ended=True)
+    assert ledger.brief(_of(8)).finished == ({"training_time_s": 1.0, "val_loss": 0.5}, {"training_time_s": 3.0})
+
+
+def test_ledger_of_a_study_that_goes_on_knows_the_trials_that_are_done() -> None:
+    """It says what one would that has seen all of them."""
+    trials = [
+        (_of(size), {"training_time_s": size / 100}, {"training_time_s": size / 90}, size % 3 > 0) for size in SIZES
+    ]
+    seen = _ledger()
+    for trial in trials:
+        seen.record(*trial)
+    again = Ledger(ROWS, NAMED, earlier=trials)
+    brief = again.brief(_of(48))
+    assert brief.predictions.keys() == {"training_time_s"}
+    assert len(brief.finished) == len(SIZES)
+    assert brief == seen.brief(_of(48))
+
+
+@pytest.mark.parametrize(
+    ("trials", "known"),
+    [pytest.param(LEAST_DEGREES, False, id="too few"), pytest.param(LEAST_DEGREES + 1, True, id="enough")],
+)
+def test_noise_that_trials_have_shown_replaces_the_usual_one(trials: int, known: bool) -> None:
+    """Trials that differ by a rate alone are of a kind; what they do not show stays as usual."""
+    ledger = _ledger()
+    for number in range(trials):
+        figures = {"training_time_s": 1.0 + 0.02 * (number % 2), "val_loss": 1.0}
+        ledger.record(_of(8, learning_rate=0.001 * (number + 1)), figures, figures, ended=True)
+    noise = ledger.brief(_of(8)).noise
+    usual = USUAL_NOISE["training_time_s"]
+    assert noise["training_time_s"] == (pytest.approx(0.0104, abs=0.001) if known else usual)
+    assert noise["elapsed_s"] == USUAL_NOISE["elapsed_s"]
+
+
+def test_what_was_observed_before_the_first_trial_predicts_it() -> None:
+    """A forecast has timed each kind; it has finished no trial."""
+    ledger = _ledger(first=[(_of(size), {"training_time_s": 0.01 * size}) for size in SIZES])
+    brief = ledger.brief(_of(100))
+    assert brief.finished == ()
+    prediction = brief.predictions["training_time_s"]
+    assert prediction.low < 1.0 < prediction.high
+
+
+def test_trials_that_were_stopped_count_with_what_they_would_have_cost() -> None:
+    """Not with what they had cost when they were stopped."""
+    ledger = _ledger()
+    for size in SIZES:
+        ledger.record(_of(size), {"training_time_s": 1.0}, {"training_time_s": 50.0}, ended=False)
+    assert ledger.brief(_of(32)).predictions["training_time_s"].value == pytest.approx(50.0)
+
+
+@pytest.mark.parametrize(
+    ("metric", "predicted"),
+    [
+        pytest.param("mean_step_time_ms", True, id="step time"),
+        pytest.param("training_time_s", True, id="training time"),
+        pytest.param("elapsed_s", True, id="elapsed time"),
+        pytest.param("peak_memory_mb", True, id="peak memory"),
+        pytest.param("memory_growth_mb", True, id="growth of memory"),
+        pytest.param("cpu_percent", False, id="CPU"),
+        pytest.param("val_loss", False, id="loss"),
+        pytest.param("model_size_kb", False, id="size"),
+    ],
+)
+def test_only_costs_that_grow_with_the_amounts_are_predicted(metric: str, predicted: bool) -> None:
+    """Of a loss or a CPU share the batch size says nothing, and a size is known before the first step anyway."""
+    ledger = _ledger(metric)
+    for size in SIZES:
+        ledger.record(_of(size), {metric: 1.0}, {metric: 1.0}, ended=True)
+    assert (metric in ledger.brief(_of(32)).predictions) is predicted
+
+
+def test_metrics_that_no_criterion_names_are_not_predicted() -> None:
+    """A prediction costs time before each trial."""
+    ledger = _ledger("val_loss")
+    for size in SIZES:
+        ledger.record(_of(size), {}, {"training_time_s": 1.0}, ended=True)
+    assert ledger.brief(_of(32)).predictions == {}
+
+
+def test_later_records_do_not_change_a_brief() -> None:
+    """A trial goes by what was known when it began."""
+    ledger = _ledger()
+    brief = ledger.brief(_of(8))
+    ledger.record(_of(8), {"training_time_s": 1.0}, {}, ended=True)
+    assert brief == Brief()
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_trial_is_told_by_the_ledger_s_process_what_the_others_have_cost() -> None:
+    """What one trial records there, the next one is told."""
+    process = start(ROWS, ["training_time_s"], [])
+    configuration = _of(8)
+    last, expected = {"training_time_s": 2.0, "val_loss": 0.5}, {"training_time_s": 2.0}
+    ray.get(process.record.remote(configuration, last, expected, True), timeout=60)  # the process may start slowly
+    assert ask(process, configuration).finished == ({"training_time_s": 2.0},)
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_trial_begins_without_a_ledger_that_has_died() -> None:
+    """It then knows nothing, which costs it no training."""
+    process = start(ROWS, ["training_time_s"], [])
+    ray.kill(process)
+    assert ask(process, _of(8)) == Brief() == ask(None, _of(8))

@@ -1,0 +1,109 @@
+"""A trial's total cost, told from its first steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from statistics import fmean
+
+import numpy as np
+import pytest
+
+from entrypoints.limits.prediction import BLOCK_STEPS, LEAST_BLOCKS, WARM_UP, Extrapolation, Prediction
+
+FIRST_LOOK = WARM_UP + BLOCK_STEPS * LEAST_BLOCKS
+STEPS = 500
+
+
+def _after(amounts: Iterable[float], **options: int) -> Extrapolation:
+    extrapolation = Extrapolation(**options)
+    for amount in amounts:
+        extrapolation.add(amount)
+    return extrapolation
+
+
+def _predicted(extrapolation: Extrapolation, steps: int = STEPS) -> Prediction:
+    prediction = extrapolation.at(steps)
+    assert prediction is not None
+    return prediction
+
+
+@pytest.mark.parametrize("spread", [pytest.param(0.05, id="5 %"), pytest.param(0.5, id="50 %")])
+def test_low_bound_is_below_the_true_total_of_nearly_every_trial(spread: float) -> None:
+    """At the first look, of times with a long tail to the right: one of a thousand bounds is meant to be wrong."""
+    shape = np.sqrt(np.log1p(spread**2))
+    trials = np.random.default_rng(0).lognormal(0.0, shape, (2000, STEPS))
+    wrong = [_predicted(_after(trial[:FIRST_LOOK])).low > trial.sum() for trial in trials]
+    assert sum(wrong) <= 0.005 * len(trials)
+
+
+def test_interval_is_not_wider_than_it_has_to_be() -> None:
+    """Steps that differ by 5 % give the total to within a few percent, on either side of it."""
+    amounts = np.random.default_rng(1).normal(2.0, 0.1, FIRST_LOOK)
+    prediction = _predicted(_after(amounts))
+    assert 0.9 * 2.0 * STEPS < prediction.low < 2.0 * STEPS < prediction.high < 1.1 * 2.0 * STEPS
+    assert prediction.high - prediction.value == pytest.approx(prediction.value - prediction.low)
+
+
+@pytest.mark.parametrize(
+    ("steps", "known"),
+    [
+        pytest.param(0, False, id="nothing"),
+        pytest.param(FIRST_LOOK - 1, False, id="last block not full"),
+        pytest.param(FIRST_LOOK, True, id="five blocks"),
+    ],
+)
+def test_prediction_needs_five_blocks(steps: int, known: bool) -> None:
+    """Before that nothing is said, neither of the total nor of the error."""
+    extrapolation = _after([1.0] * steps)
+    assert (extrapolation.at(STEPS) is not None) is known
+    assert (extrapolation.error is not None) is known
+
+
+@pytest.mark.parametrize("steps", [pytest.param(401, id="once"), pytest.param(4008, id="often, and an open block")])
+def test_merging_of_blocks_keeps_mean_and_total(steps: int) -> None:
+    """However many steps there were, what is to come is expected at their mean."""
+    amounts = np.random.default_rng(2).uniform(1, 3, steps)
+    merging, keeping = _after(amounts), _after(amounts, most_blocks=100_000)
+    assert merging.steps == keeping.steps == steps
+    assert merging.total == keeping.total == pytest.approx(amounts.sum())
+    rest_of = [_predicted(each, steps + 1000).value - each.total for each in (merging, keeping)]
+    assert rest_of[0] == pytest.approx(1000 * fmean(amounts), rel=0.01)
+    assert rest_of[0] == pytest.approx(rest_of[1], rel=0.01)
+
+
+def test_merged_blocks_hold_slow_changes_of_the_machine() -> None:
+    """Steps that slow down and recover in turns make the bound wider than short blocks would say."""
+    amounts = np.tile(np.repeat([1.0, 2.0], 400), 5)
+    merging, keeping = _after(amounts), _after(amounts, most_blocks=100_000)
+    assert merging.error is not None
+    assert keeping.error is not None
+    assert merging.error > 2 * keeping.error
+
+
+def test_error_is_that_of_the_mean_per_step() -> None:
+    """Over many simulated trials the means differ by as much as each of them says of itself."""
+    trials = np.random.default_rng(3).normal(1.0, 0.2, (400, 200))
+    errors = [_after(trial, warm_up=0).error for trial in trials]
+    assert np.mean([error for error in errors if error is not None]) == pytest.approx(
+        trials.mean(axis=1).std(), rel=0.1
+    )
+
+
+def test_slow_first_step_is_counted_once() -> None:
+    """The first step of a network allocates: it took what it took, and the steps to come do not repeat it."""
+    extrapolation = _after([5.0, *[1.0] * 199])
+    assert extrapolation.total == 204
+    assert _predicted(extrapolation, 1000).value == 204 + 800
+
+
+@pytest.mark.parametrize("steps", [pytest.param(STEPS, id="long"), pytest.param(3, id="fewer than five blocks")])
+def test_at_the_end_the_prediction_is_the_total(steps: int) -> None:
+    """There is nothing left to be uncertain about."""
+    amounts = np.random.default_rng(4).uniform(1, 3, steps)
+    prediction = _predicted(_after(amounts), steps)
+    assert prediction.value == prediction.low == prediction.high == pytest.approx(amounts.sum())
+
+
+def test_prediction_reads_as_a_value_and_its_bounds() -> None:
+    """Four digits are enough."""
+    assert str(Prediction(14.2345, 13.8, 1234567.0)) == "14.23 (13.8 to 1.235e+06)"

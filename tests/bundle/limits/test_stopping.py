@@ -1,0 +1,424 @@
+"""The guard of one trial: what ends it, when, and how that reads; simulated step times where it depends on chance."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from entrypoints.limits.costs import metrics
+from entrypoints.limits.ledger import Brief
+from entrypoints.limits.prediction import Prediction
+from entrypoints.limits.stopping import DIVERGED, Ending, Guard, How, Stopping
+from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Stop
+
+STEPS = 500
+STEP_S = 1 / 128  # so that sums are exact
+FULL_S = STEPS * STEP_S
+LIMIT_S = 10.0  # a thread that has not ended by then fails the test
+FINISHED: tuple[Figures, ...] = tuple({"training_time_s": FULL_S} for _ in range(5))
+
+
+def _guard(
+    text: str,
+    *,
+    predict: bool = True,
+    noise: Mapping[str, float] | None = None,
+    finished: tuple[Figures, ...] = (),
+    predictions: Mapping[str, Prediction] | None = None,
+) -> Guard:
+    """A guard of these criteria; figures have no noise unless it is given."""
+    stopping = Stopping(Criteria.parse(text, metrics("regression")), predict)
+    return Guard(stopping, Brief(finished, noise or {}, dict(predictions or {})), STEPS)
+
+
+def _train(guard: Guard, step_times_s: Iterable[float]) -> int | None:
+    """Train until the guard says that it is enough; the step at which it does, of those where that saves something."""
+    for step, step_s in enumerate(step_times_s, start=1):
+        guard.stepped(step, step_s, 2 * step_s)
+        if guard.ended():
+            return step if step < STEPS else None
+    return None
+
+
+def _reason(guard: Guard) -> str:
+    assert guard.ending is not None
+    return guard.ending.reason
+
+
+def _noisy(random: np.random.Generator, mean_s: float, share: float) -> list[float]:
+    return list(random.normal(mean_s, share * mean_s, STEPS))
+
+
+def test_without_criteria_nothing_ends_a_trial() -> None:
+    """Whatever it costs; there is nothing to watch for."""
+    predictions = {"training_time_s": Prediction(9e9, 9e9, 9e9)}
+    guard = Guard(None, Brief(predictions=predictions), STEPS)
+    costs = {"training_time_s": 9e9, "peak_memory_mb": 9e9, "val_loss": 9e9}
+    guard.before()
+    guard.crossed(costs, 1)
+    guard.stepped(1, 9e9, 9e9)
+    guard.reported(costs, 100, {})
+    assert not guard.active
+    assert not guard.ended()
+    assert guard.ending is None
+    assert guard.feasible(costs)
+    assert not guard.names(costs)
+    assert guard.expected(costs) == costs
+
+
+def test_guard_names_what_its_criteria_limit() -> None:
+    """So that nothing is measured for nobody."""
+    guard = _guard("model_size_kb<=3, val_loss patience 2")
+    assert guard.active
+    assert guard.names(["inference_latency_ms", "model_size_kb"])
+    assert not guard.names(["inference_latency_ms", "peak_memory_mb"])
+
+
+def test_reading_beyond_a_limit_ends_the_trial_from_another_thread() -> None:
+    """The training thread sees it before its next step, with the reason."""
+    guard = _guard("peak_memory_mb<=300")
+    guard.crossed({"peak_memory_mb": 300.0}, 99)
+    assert not guard.ended()
+    thread = threading.Thread(target=guard.crossed, args=({"peak_memory_mb": 412.345}, 100), daemon=True)
+    thread.start()
+    thread.join(LIMIT_S)
+    assert guard.ended()
+    assert _reason(guard) == "peak_memory_mb<=300 at step 100: 412.3"
+
+
+def test_of_many_threads_one_gives_the_reason_that_stays() -> None:
+    """Readings, steps and reports that come at once end the trial once."""
+    guard = _guard("peak_memory_mb<=300, training_time_s<=1")
+    together, seen = threading.Barrier(8), []
+
+    def read(number: int) -> None:
+        together.wait(LIMIT_S)
+        guard.crossed({"peak_memory_mb": 301.0 + number}, number)
+        guard.stepped(number, 2.0, 2.0)
+        seen.append(guard.ending)
+
+    threads = [threading.Thread(target=read, args=[number], daemon=True) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT_S)
+    assert len(seen) == 8
+    assert {id(ending) for ending in seen} == {id(guard.ending)}
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        pytest.param(lambda guard: guard.crossed({"model_size_kb": 99.0}, 5), id="reading"),
+        pytest.param(lambda guard: guard.stepped(5, 99.0, 99.0), id="step"),
+        pytest.param(lambda guard: guard.reported({"model_size_kb": 99.0}, 5, {}), id="report"),
+        pytest.param(lambda guard: guard.before(), id="prediction"),
+    ],
+)
+def test_first_reason_stays_the_reason(later: Callable[[Guard], None]) -> None:
+    """What breaks while the trial comes to its end explains nothing."""
+    text = "peak_memory_mb<=300, model_size_kb<=1, training_time_s<=1"
+    guard = _guard(text, predictions={"training_time_s": Prediction(9.0, 8.0, 10.0)})
+    guard.crossed({"peak_memory_mb": 400.0}, 4)
+    first = guard.ending
+    later(guard)
+    assert guard.ending is first is not None
+    assert first.stop.metric == "peak_memory_mb"
+    other = _guard(text, predictions={"training_time_s": Prediction(9.0, 8.0, 10.0)})
+    later(other)
+    assert other.ended()  # on its own it would have been a reason
+
+
+def test_facts_are_judged_before_the_first_step() -> None:
+    """What an untrained model shows already."""
+    guard = _guard("inference_latency_ms<=1, model_size_kb<=3")
+    guard.crossed({"inference_latency_ms": 0.5, "model_size_kb": 4.0}, 0)
+    assert _reason(guard) == "model_size_kb<=3 at step 0: 4"
+
+
+@pytest.mark.parametrize(
+    ("value", "ends"), [pytest.param(389.0, False, id="within"), pytest.param(391.0, True, id="beyond")]
+)
+def test_figure_has_to_be_beyond_its_limit_by_more_than_the_noise(value: float, ends: bool) -> None:
+    """Three standard deviations of 10 % on a limit of 300."""
+    guard = _guard("peak_memory_mb<=300", noise={"peak_memory_mb": 0.1})
+    guard.crossed({"peak_memory_mb": value}, 1)
+    assert guard.ended() is ends
+
+
+@pytest.mark.parametrize(
+    ("metric", "factor"), [pytest.param("training_time_s", 1, id="training"), pytest.param("elapsed_s", 2, id="wall")]
+)
+def test_time_beyond_its_limit_ends_the_trial_at_that_step(metric: str, factor: int) -> None:
+    """Without waiting for a report; training time and wall time are told apart."""
+    guard = _guard(f"{metric}<={0.25 * factor}", predict=False)
+    assert _train(guard, [STEP_S] * STEPS) == 33
+    assert _reason(guard) == f"{metric}<={0.25 * factor} at step 33: {33 * STEP_S * factor:.4g}"
+
+
+def test_relative_limit_comes_from_the_finished_trials() -> None:
+    """Twice their median."""
+    guard = _guard("training_time_s<=2x median", predict=False, finished=FINISHED)
+    assert _train(guard, [10 * STEP_S] * STEPS) == STEPS / 5 + 1
+    assert _guard("training_time_s<=2x median", finished=FINISHED[:4]).feasible({"training_time_s": 9e9})
+
+
+@pytest.mark.parametrize("first_step_s", [pytest.param(STEP_S, id="even"), pytest.param(20 * STEP_S, id="slow first")])
+def test_trial_that_would_take_three_times_its_limit_ends_at_the_first_look(first_step_s: float) -> None:
+    """After about 50 of 500 steps, a slow first one or not, long before the limit is reached."""
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        guard = _guard(f"training_time_s<={FULL_S / 3}", noise={"training_time_s": 0.1})
+        stopped = _train(guard, [first_step_s, *_noisy(random, STEP_S, 0.05)[1:]])
+        assert stopped is not None
+        assert 50 <= stopped <= 60
+        assert guard.ending is not None
+        assert guard.ending.how == "predicted"
+        assert guard.ending.prediction is not None
+        assert guard.ending.prediction.value == pytest.approx(FULL_S + first_step_s - STEP_S, rel=0.05)
+
+
+@pytest.mark.parametrize("metric", ["training_time_s", "elapsed_s"])
+def test_trial_that_ends_below_its_limit_is_never_stopped(metric: str) -> None:
+    """Though it ends only a hundredth below, its steps differ by 5 % and it is looked at 46 times."""
+    random, limit = np.random.default_rng(1), 1.01 * FULL_S * (2 if metric == "elapsed_s" else 1)
+    stops = [_train(_guard(f"{metric}<={limit}"), _noisy(random, STEP_S, 0.05)) for _ in range(500)]
+    assert [stop for stop in stops if stop is not None] == []
+
+
+def test_prediction_of_a_lasting_slowdown_is_not_made_from_a_short_one() -> None:
+    """Twenty slow steps in the middle do not end a trial that will keep to its limit."""
+    times = [STEP_S] * STEPS
+    times[200:220] = [4 * STEP_S] * 20
+    assert _train(_guard(f"training_time_s<={1.2 * FULL_S}"), times) is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [
+        pytest.param("val_loss", 9.0, id="patience"),
+        pytest.param("peak_memory_mb", 9e9, id="limit"),
+    ],
+)
+def test_last_report_stops_nothing(metric: str, value: float) -> None:
+    """There is nothing left to save; before it, the same report ends the trial."""
+    for last, step in ((True, STEPS), (False, STEPS - 1)):
+        guard = _guard("val_loss patience 1, peak_memory_mb<=300")
+        guard.reported({"val_loss": 1.0}, 100, {})
+        guard.reported({metric: value}, step, {})
+        assert guard.ended() is not last
+
+
+def test_patience_ends_a_trial_at_a_report() -> None:
+    """The best value is in the reason."""
+    guard = _guard("val_loss patience 2")
+    for step, loss in ((100, 0.5), (200, 0.6), (300, 0.55)):
+        guard.reported({"val_loss": loss}, step, {})
+    assert _reason(guard) == "val_loss patience 2 at step 300: 0.55, best 0.5"
+
+
+def test_mean_step_time_needs_evidence() -> None:
+    """A mean above its limit ends the trial once enough steps have shown that it is no accident."""
+    for steps, spread, ends in ((40, 0.0, False), (50, 0.0, True), (50, 2.0, False)):
+        guard = _guard("mean_step_time_ms<=10")
+        for step in range(steps):
+            slow = step // 10 % 2
+            guard.stepped(step + 1, (11 + (spread if slow else -spread)) / 1e3, 1.0)
+        guard.reported({"mean_step_time_ms": 11.0}, steps, {})
+        assert guard.ended() is ends
+
+
+def test_mean_of_few_steps_with_a_slow_first_one_is_no_evidence() -> None:
+    """Its error holds the first step, as the mean does."""
+    guard = _guard("mean_step_time_ms<=12")
+    times_ms = [200.0, *[10.0] * 59]
+    for step, time_ms in enumerate(times_ms, start=1):
+        guard.stepped(step, time_ms / 1e3, 1.0)
+    guard.reported({"mean_step_time_ms": sum(times_ms) / len(times_ms)}, len(times_ms), {})
+    assert not guard.ended()
+
+
+def test_mean_of_another_metric_is_judged_by_the_error_it_is_given() -> None:
+    """The CPU share's comes from its own windows; without one it decides nothing."""
+    for errors, ends in (({}, False), ({"cpu_percent": 10.0}, False), ({"cpu_percent": 1.0}, True)):
+        guard = _guard("cpu_percent>=50")
+        guard.reported({"cpu_percent": 45.0}, 100, errors)
+        assert guard.ended() is ends
+
+
+@pytest.mark.parametrize(
+    "text", [pytest.param("training_time_s<=1", id="total"), pytest.param("mean_step_time_ms<=10", id="mean")]
+)
+def test_report_does_not_hold_the_time_of_other_processes_against_a_trial(text: str) -> None:
+    """The times of its steps count as the guard was told them, whatever the curve says."""
+    guard = _guard(text, predict=False)
+    for step in range(100):
+        guard.stepped(step + 1, STEP_S, STEP_S)
+    guard.reported({"training_time_s": 2.0, "mean_step_time_ms": 20.0}, 100, {})
+    assert not guard.ended()
+
+
+def test_diverged_trial_ends_where_anything_is_watched() -> None:
+    """Not at its last step, nor in a study without limits."""
+    guard = _guard("val_loss patience 9")
+    guard.diverged(1e9, 100.0, STEPS)
+    assert not guard.ended()
+    guard.diverged(1e9, 100.0, 100)
+    assert guard.ending is not None
+    assert guard.ending == Ending(Stop(DIVERGED, "val_loss", 1e9, 100.0, 100), "crossed")
+    free = Guard(None, Brief(), STEPS)
+    free.diverged(1e9, 100.0, 100)
+    assert not free.ended()
+
+
+def test_trial_that_is_predicted_to_break_a_limit_is_skipped() -> None:
+    """Before its first step, with the prediction as the reason."""
+    guard = _guard("training_time_s<=1", predictions={"training_time_s": Prediction(2.0, 1.5, 2.5)})
+    guard.before()
+    assert _reason(guard) == "training_time_s<=1 predicted before it began: 2 (1.5 to 2.5)"
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "skipped"),
+    [
+        pytest.param("training_time_s<=1.4", "training_time_s", True, id="beyond"),
+        pytest.param("training_time_s<=1.6", "training_time_s", False, id="perhaps within"),
+        pytest.param("mean_step_time_ms<=1.4", "mean_step_time_ms", True, id="mean beyond"),
+        pytest.param("mean_step_time_ms<=1.6", "mean_step_time_ms", False, id="mean perhaps within"),
+        pytest.param("mean_step_time_ms>=1.8", "mean_step_time_ms", False, id="perhaps above a lower limit"),
+        pytest.param("training_time_s>=1.8", "training_time_s", False, id="total above a lower limit"),
+        pytest.param("peak_memory_mb<=1", "training_time_s", False, id="other metric"),
+    ],
+)
+def test_trial_is_skipped_only_where_its_low_bound_breaks_a_limit(text: str, metric: str, skipped: bool) -> None:
+    """What may still keep to it begins."""
+    guard = _guard(text, predictions={metric: Prediction(2.0, 1.5, 2.5)})
+    guard.before()
+    assert guard.ended() is skipped
+
+
+def test_noise_counts_for_predictions_too() -> None:
+    """A limit broken by less than figures differ from run to run is no reason, neither before nor while it trains."""
+    noise = {"training_time_s": 0.2}
+    guard = _guard("training_time_s<=1", noise=noise, predictions={"training_time_s": Prediction(1.55, 1.5, 1.6)})
+    guard.before()
+    assert not guard.ended()
+    assert _train(_guard(f"training_time_s<={FULL_S / 1.5}", noise=noise), [STEP_S] * STEPS) is None
+
+
+def test_with_predictions_off_nothing_is_predicted() -> None:
+    """A trial is neither skipped nor stopped for what it is going to do."""
+    guard = _guard("training_time_s<=1", predict=False, predictions={"training_time_s": Prediction(9.0, 8.0, 9.5)})
+    guard.before()
+    assert not guard.ended()
+    assert _train(guard, [STEP_S] * STEPS) == 129
+    assert guard.ending is not None
+    assert guard.ending.how == "crossed"
+
+
+def test_crossing_says_what_the_trial_would_have_cost() -> None:
+    """How far it is off is known by then, though it was stopped for what it had done."""
+    guard = _guard("training_time_s<=1", predict=False)
+    _train(guard, [STEP_S] * STEPS)
+    ending = guard.ending
+    assert ending is not None
+    assert ending.prediction is not None
+    assert ending.prediction.value == pytest.approx(FULL_S)
+    assert ending.reason.startswith("training_time_s<=1 at step 129: 1.")
+
+
+@pytest.mark.parametrize(
+    ("how", "step", "prediction", "reason"),
+    [
+        pytest.param("crossed", 100, None, "training_time_s<=10 at step 100: 13.8", id="crossed"),
+        pytest.param(
+            "crossed",
+            100,
+            Prediction(14.2, 13.8, 14.7),
+            "training_time_s<=10 at step 100: 13.8",
+            id="crossed, and its end predicted",
+        ),
+        pytest.param(
+            "predicted",
+            120,
+            Prediction(14.2, 13.8, 14.7),
+            "training_time_s<=10 predicted at step 120: 14.2 (13.8 to 14.7)",
+            id="predicted",
+        ),
+        pytest.param(
+            "skipped",
+            0,
+            Prediction(14.2, 13.8, 14.7),
+            "training_time_s<=10 predicted before it began: 14.2 (13.8 to 14.7)",
+            id="skipped",
+        ),
+    ],
+)
+def test_tags_of_an_ending_say_all_about_it(how: How, step: int, prediction: Prediction | None, reason: str) -> None:
+    """The reason in one line, and its parts to filter by."""
+    tags = Ending(Stop("training_time_s<=10", "training_time_s", 13.8, 10.0, step), how, prediction).tags
+    of_prediction = {"sysmetrics.stop_prediction": "14.2 (13.8 to 14.7)"} if prediction else {}
+    assert tags == of_prediction | {
+        "sysmetrics.stop_reason": reason,
+        "sysmetrics.stop_metric": "training_time_s",
+        "sysmetrics.stop_step": str(step),
+        "sysmetrics.stop_how": how,
+        "sysmetrics.stop_value": "13.8",
+        "sysmetrics.stop_limit": "10",
+    }
+
+
+def test_reason_reads_as_the_readme_says(project: Path) -> None:
+    """The example there is what a trial's tag would be."""
+    stop = Stop("training_time_s<=10", "training_time_s", 13.8, 10.0, 121)
+    reason = Ending(stop, "predicted", Prediction(14.2, 13.8, 14.7)).reason
+    assert f"`{reason}`" in (project / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("figures", "feasible"),
+    [
+        pytest.param({"training_time_s": 2 * FULL_S, "val_loss": 1.0}, True, id="at its limits"),
+        pytest.param({"training_time_s": 2 * FULL_S + 0.01, "val_loss": 1.0}, False, id="beyond one"),
+        pytest.param({"val_loss": 1.1}, False, id="beyond the other"),
+        pytest.param({}, True, id="unknown"),
+    ],
+)
+def test_finished_trial_is_feasible_if_it_breaks_no_limit(figures: Figures, feasible: bool) -> None:
+    """As it is, without regard to noise."""
+    guard = _guard(
+        "training_time_s<=2x median, val_loss<=1", finished=FINISHED, noise={"training_time_s": 0.5, "val_loss": 0.5}
+    )
+    assert guard.feasible(figures) is feasible
+
+
+def test_expected_figures_are_those_at_the_end() -> None:
+    """The limited times are extrapolated, and the rest is as it was."""
+    guard = _guard("training_time_s<=99, elapsed_s<=99", predict=False)
+    _train(guard, [STEP_S] * 100)
+    expected = guard.expected({"training_time_s": 1.0, "elapsed_s": 2.5, "peak_memory_mb": 7.0, "val_loss": 0.5})
+    assert expected == {
+        "training_time_s": pytest.approx(FULL_S),
+        "elapsed_s": pytest.approx(2 * FULL_S),
+        "peak_memory_mb": 7.0,
+        "val_loss": 0.5,
+    }
+
+
+def test_expected_times_of_a_short_trial_that_has_ended_are_its_own() -> None:
+    """Though it had too few steps to predict anything by."""
+    stopping = Stopping(Criteria.parse("training_time_s<=99", metrics("regression")), predict=True)
+    guard = Guard(stopping, Brief(), 4)
+    _train(guard, [STEP_S] * 4)
+    assert guard.expected({"training_time_s": 5.0}) == {"training_time_s": 4 * STEP_S}
+
+
+def test_expected_times_are_left_out_while_too_little_is_known() -> None:
+    """What a trial took until it was stopped at its third step is not what it would have taken."""
+    guard = _guard("training_time_s<=99, peak_memory_mb<=3")
+    _train(guard, [STEP_S] * 3)
+    assert guard.expected({"training_time_s": 0.03, "peak_memory_mb": 7.0}) == {"peak_memory_mb": 7.0}

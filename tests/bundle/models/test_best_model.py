@@ -1,0 +1,534 @@
+"""The refitted best model: equal to scikit-learn's own pipeline, and served by MLflow from raw columns."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import requests
+from commands import Command, clean_environment, wait_until
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.models import get_model_info
+from mlflow.pyfunc import scoring_server
+from reference import MLP_CLASSIFIER, MLP_REGRESSOR, STUDIES, Plain, bundled, configured
+from sklearn.base import clone
+
+from entrypoints.datasets import known
+from entrypoints.datasets.prepared import Prepared, Request, prepared, split_for
+from entrypoints.errors import UserError
+from entrypoints.models import best_model
+from entrypoints.models.estimators import estimator
+from entrypoints.runs import RecordedRun
+
+LABELS = np.array(["tested_negative", "tested_positive"])
+
+# An estimator of the user's own. {keeps} is what it keeps of its training.
+OWN = """
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+
+class Memory:
+    def __init__(self):
+        self.seen = {keeps}
+
+
+class Nearest(ClassifierMixin, BaseEstimator):
+    def __init__(self, slowness=0.5):
+        self.slowness = slowness
+
+    def fit(self, X, y):
+        return self.partial_fit(X, y, np.unique(y))
+
+    def partial_fit(self, X, y, classes=None):
+        if classes is not None:
+            self.classes_, self.memory_ = np.asarray(classes), Memory()
+            self.centres_ = np.zeros((len(classes), X.shape[1]))
+        for place, label in enumerate(self.classes_):
+            if (y == label).any():
+                mean = X[y == label].mean(axis=0)
+                self.centres_[place] = self.slowness * self.centres_[place] + (1 - self.slowness) * mean
+        return self
+
+    def predict(self, X):
+        distances = np.linalg.norm(X[:, None] - self.centres_, axis=2)
+        return self.classes_[distances.argmin(axis=1)]
+"""
+SERVE = """
+import json, sys
+import mlflow, pandas as pd
+model = mlflow.pyfunc.load_model(sys.argv[1])
+print(json.dumps(model.predict(pd.read_json(sys.argv[2], dtype=False)).tolist()))
+"""
+
+
+@pytest.mark.parametrize(("name", "algorithm"), STUDIES)
+def test_refitted_pipeline_predicts_raw_rows_like_plain_scikit_learn(name: str, algorithm: str) -> None:
+    """From a frame of raw columns to the target's own units or the original labels, for every row of the table."""
+    data, configuration = bundled(name), configured(algorithm)
+    pipeline = best_model.refit(configuration, data).pipeline
+    predicted = pipeline.predict(known.load(name).frame.drop(columns=data.target))
+    plain = Plain.of_whole(data, configuration).train(configuration.max_steps)
+    expected = plain.predict(np.arange(len(data.X)))
+    if data.task == "regression":
+        np.testing.assert_allclose(predicted, expected, rtol=1e-9)
+        assert 5 < predicted.mean() < 6.5
+    else:
+        assert predicted.tolist() == LABELS[expected].tolist()
+        assert list(pipeline.classes_) == sorted(set(predicted)) == LABELS.tolist()
+
+
+@pytest.mark.parametrize(("name", "algorithm"), STUDIES)
+def test_refit_figures_are_those_of_its_predictions_on_the_test_part(name: str, algorithm: str) -> None:
+    """Score and loss are those of plain scikit-learn."""
+    data, configuration = bundled(name), configured(algorithm)
+    best, plain = best_model.refit(configuration, data), Plain.of_whole(data, configuration).train(60)
+    score = "test_rmse" if name == "red_wine" else "test_accuracy"
+    expected = {score: plain.score(data.split.test), "test_loss": plain.loss(data.split.test)}
+    assert best.figures == pytest.approx(expected, rel=1e-9)
+
+
+def test_refit_trains_for_as_long_as_a_trial() -> None:
+    """An epoch here is one of the whole training part: 1119 rows in batches of 32 are 35 steps."""
+    data, configuration = bundled("red_wine"), configured(max_steps=0, max_epochs=1)
+    predicted = best_model.refit(configuration, data).pipeline.predict(data.frame(data.split.test))
+    expected = Plain.of_whole(data, configuration).train(35).predict(data.split.test)
+    np.testing.assert_allclose(predicted, expected, rtol=1e-9)
+
+
+def test_refit_that_diverges_names_what_was_chosen() -> None:
+    """A model can overflow on the whole training part though it did on no fold; the user learns which values did."""
+    with pytest.raises(UserError, match=r"algorithm=linear, batch_size=32, learning_rate=1e\+300, alpha=0\.001: "):
+        best_model.refit(configured(learning_rate=1e300), bundled("red_wine"))
+
+
+@pytest.mark.parametrize("algorithm", ["linear", MLP_REGRESSOR])
+def test_refitted_pipeline_refuses_columns_that_it_was_not_trained_on(algorithm: str) -> None:
+    """It knows its columns by name, as any pipeline of scikit-learn that was fitted on a frame."""
+    data = bundled("red_wine")
+    pipeline = best_model.refit(configured(algorithm), data).pipeline
+    frame = data.frame(data.split.test)
+    assert list(pipeline.feature_names_in_) == list(data.feature_names)
+    with pytest.raises(ValueError, match="feature names"):
+        pipeline.predict(frame.rename(columns={"alcohol": "proof"}))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "parameter", "value"),
+    [
+        pytest.param("linear", "sgdregressor__eta0", 0.01, id="linear"),
+        pytest.param(MLP_REGRESSOR, "transformedtargetregressor__regressor__activation", "tanh", id="MLPRegressor"),
+    ],
+)
+def test_refitted_pipeline_can_be_cloned_and_trained_again(algorithm: str, parameter: str, value: object) -> None:
+    """It is made of scikit-learn's own parts, so tools that clone, inspect or fit it work."""
+    data = bundled("red_wine")
+    copy = clone(best_model.refit(configured(algorithm), data).pipeline)
+    assert copy.get_params()[parameter] == value
+    frame = data.frame(data.split.train)
+    assert copy.fit(frame, data.y[data.split.train]).predict(frame).shape == (len(frame),)
+
+
+@pytest.mark.parametrize("algorithm", ["linear", MLP_REGRESSOR])
+def test_refitted_pipeline_takes_the_mean_for_what_is_missing_in_the_rows_to_predict_alone(algorithm: str) -> None:
+    """No number is missing in the table that it was trained on."""
+    data = bundled("red_wine")
+    pipeline = best_model.refit(configured(algorithm), data).pipeline
+    frame = data.frame(data.split.test)
+    mean = float(data.X[data.split.train, data.feature_names.index("alcohol")].mean())
+    predicted = pipeline.predict(frame.assign(alcohol=np.nan))
+    np.testing.assert_allclose(predicted, pipeline.predict(frame.assign(alcohol=mean)), rtol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A store of this module's own: its address and an experiment there."""
+    folder = tmp_path_factory.mktemp("store")
+    uri = f"sqlite:///{folder}/mlflow.db"
+    client = MlflowClient(uri)
+    return uri, client.create_experiment("best model", artifact_location=(folder / "artifacts").as_uri())
+
+
+@pytest.fixture
+def run(store: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordedRun]:
+    """An open run in that store, which is the one in use."""
+    uri, experiment_id = store
+    before = mlflow.get_tracking_uri()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(uri)
+    try:
+        with mlflow.start_run(experiment_id=experiment_id) as active:
+            yield RecordedRun.of(MlflowClient(), active)
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+@pytest.mark.parametrize(
+    ("name", "algorithm"),
+    [
+        pytest.param("red_wine", "linear", id="linear"),
+        pytest.param("diabetes", "logistic", id="logistic"),
+        pytest.param("red_wine", MLP_REGRESSOR, id="MLPRegressor"),
+        pytest.param("diabetes", MLP_CLASSIFIER, id="MLPClassifier"),
+    ],
+)
+def test_logged_model_is_served_by_mlflow_from_raw_columns(run: RecordedRun, name: str, algorithm: str) -> None:
+    """Loaded by the run's id it predicts what the pipeline does, and it carries signature and input example."""
+    data = bundled(name)
+    best = best_model.refit(configured(algorithm), data)
+    best_model.log(run, best, data)
+    uri = f"runs:/{run.run_id}/{best_model.MODEL_NAME}"
+    model = mlflow.pyfunc.load_model(uri)
+    frame = data.frame(data.split.test)
+    assert np.array_equal(model.predict(frame), best.pipeline.predict(frame))
+    signature = model.metadata.signature
+    assert signature.inputs.input_names() == list(data.feature_names)
+    assert [np.dtype(output.type).kind for output in signature.outputs] == ["f" if name == "red_wine" else "U"]
+    example = model.metadata.load_input_example(get_model_info(uri).artifact_path)
+    assert example[list(data.feature_names)].to_numpy() == pytest.approx(data.X[data.split.train[:5]])
+    with pytest.raises(MlflowException) as raised:
+        model.predict(frame.drop(columns=data.feature_names[0]))
+    assert raised.value.message == (
+        f"the rows lack the column '{data.feature_names[0]}'; give each column that the model was trained on"
+    )
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Prepared]:
+    """A file of the user's own for a task: numbers and a category, both with holes, and a target."""
+    random = np.random.default_rng(0)
+    rows = 300
+    size, colour = random.normal(size=rows), random.choice(["red", "green", "blue"], rows)
+    signal = size + 2 * (colour == "red")
+    frame = pd.DataFrame({"size": size, "colour": colour, "weight": random.normal(100, 10, rows)})
+    frame.loc[::17, "size"] = np.nan
+    frame.loc[::7, "colour"] = None
+    folder = tmp_path_factory.mktemp("mixed")
+
+    def of_task(task: str) -> Prepared:
+        path = folder / f"{task}.csv"
+        target = np.where(signal > 1, "yes", "no") if task == "classification" else 1e6 + 1e4 * signal
+        frame.assign(target=target).to_csv(path, index=False)
+        table = known.load(str(path), target="target")
+        return prepared(table, split_for(table, Request("mixed", 0, 3, 0)))
+
+    return of_task
+
+
+@pytest.mark.parametrize(
+    ("task", "algorithm", "settings", "enough"),
+    [
+        pytest.param("classification", "logistic", {"learning_rate": 0.05}, 0.85, id="logistic"),
+        pytest.param("classification", MLP_CLASSIFIER, {}, 0.85, id="MLPClassifier"),
+        pytest.param("regression", "linear", {}, 1e4, id="linear"),
+        pytest.param("regression", MLP_REGRESSOR, {}, 1e4, id="MLPRegressor"),
+    ],
+)
+def test_model_of_a_mixed_table_is_served_from_raw_columns(
+    run: RecordedRun,
+    mixed: Callable[[str], Prepared],
+    task: str,
+    algorithm: str,
+    settings: dict[str, Any],
+    enough: float,
+) -> None:
+    """It imputes and encodes by itself, agrees with the score that the study states, and takes a new category."""
+    data = mixed(task)
+    assert data.task == task
+    best = best_model.refit(configured(algorithm, batch_size=16, max_steps=300, **settings), data)
+    best_model.log(run, best, data)
+    served = mlflow.pyfunc.load_model(f"runs:/{run.run_id}/model")
+    test = data.split.test
+    raw = data.frame(test)
+    assert raw.isna().any()[["size", "colour"]].all()
+    predicted = served.predict(raw)
+    assert predicted.tolist() == best.pipeline.predict(raw).tolist()
+    unseen = served.predict(raw.head(1).assign(colour="ultraviolet", size=np.nan))[0]
+    if task == "classification":
+        right = np.mean(predicted == np.array(data.classes)[data.y[test]])
+        assert right == best.figures["test_accuracy"] > enough
+        assert unseen in {"yes", "no"}
+    else:
+        error = np.sqrt(np.mean((predicted - data.y[test]) ** 2))
+        assert error == pytest.approx(best.figures["test_rmse"])
+        assert error < enough
+        assert 0.9e6 < unseen < 1.1e6
+
+
+@pytest.mark.parametrize(
+    ("pattern", "instead"),
+    [
+        pytest.param(r"def fit\(", "def train(", id="no-fit"),
+        pytest.param(r"(self\.\w+)_\b", r"\1", id="no-attribute-that-ends-in-an-underscore"),
+    ],
+)
+def test_class_that_no_pipeline_would_predict_with_is_refused_before_the_search(
+    pattern: str, instead: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After it there would be no model."""
+    monkeypatch.syspath_prepend(tmp_path)
+    module = f"unfit_{len(instead)}"
+    (tmp_path / f"{module}.py").write_text(re.sub(pattern, instead, OWN.replace("{keeps}", "[]")))
+    with pytest.raises(UserError, match="untrained after partial_fit; give it a fit method"):
+        estimator(f"{module}.Nearest").check({}, 2)
+
+
+@pytest.mark.parametrize(
+    ("path", "module"),
+    [
+        pytest.param("own_file.py", "own_file", id="module"),
+        pytest.param("own_package/__init__.py", "own_package", id="package"),
+        pytest.param("own_folder/nearest.py", "own_folder.nearest", id="module-in-a-folder"),
+        pytest.param("own_pickled.py", "own_pickled", id="what-skops-cannot-hold"),
+    ],
+)
+def test_model_of_the_users_own_class_is_served_where_its_module_is_not(
+    run: RecordedRun, path: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code goes along with the model: a fresh process that finds the module nowhere else loads and predicts."""
+    (tmp_path / "modules" / path).parent.mkdir(parents=True, exist_ok=True)
+    keeps = '{(1, 2): "a key that no JSON has"}' if "pickled" in module else "[1, 2]"
+    (tmp_path / "modules" / path).write_text(OWN.replace("{keeps}", keeps))
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+    data = bundled("diabetes")
+    best = best_model.refit(configured(f"{module}.Nearest", slowness=0.9), data)
+    best_model.log(run, best, data)
+    frame = data.frame(data.split.test)
+    frame.to_json(tmp_path / "rows.json")
+    monkeypatch.undo()
+    (tmp_path / "modules").rename(tmp_path / "elsewhere")
+    done = subprocess.run(
+        [sys.executable, "-c", SERVE, f"runs:/{run.run_id}/model", str(tmp_path / "rows.json")],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    predicted = json.loads(done.stdout.splitlines()[-1])
+    assert predicted == best.pipeline.predict(frame).tolist()
+    assert set(predicted) == set(LABELS)
+
+
+ROWS = 200
+
+
+def _visits() -> pd.DataFrame:
+    """A table with a column of each kind that a CSV file has; all of them decide the cost."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "insured": random.random(ROWS) < 0.5,
+            "children": random.integers(0, 9, ROWS),
+            "ward": random.choice(["north", "south", "west"], ROWS),
+            "day": random.choice(["2024-01-31", "2024-02-29"], ROWS),
+            "at": random.choice(["2024-01-31 08:30:00", "2024-01-31 00:00:00", "2024-02-29 08:30:00.5"], ROWS),
+            "bed": random.choice(["7", "12", "none"], ROWS),
+            "weight": random.normal(70, 9, ROWS).round(1),
+            "pulse": np.where(random.random(ROWS) < 0.1, "?", random.integers(50, 90, ROWS).astype(str)),
+        }
+    )
+    parts = [100 * frame["insured"], 30 * frame["children"], 200 * (frame["ward"] == "west"), frame["weight"]]
+    parts += [150 * (frame["day"] > "2024-02"), 90 * (frame["at"].str.len() > 19), 70 * (frame["bed"] == "none")]
+    return frame.assign(cost=sum(parts) + random.normal(0, 1, ROWS))
+
+
+@pytest.fixture(scope="module")
+def visits(store: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, pd.DataFrame, Any]:
+    """A model of that table as a CSV file, loaded; its rows as pandas reads them; and what was trained predicts."""
+    path = tmp_path_factory.mktemp("visits") / "visits.csv"
+    _visits().to_csv(path, index=False)
+    model, best, data = _logged(store, path, "cost", "linear", path.parent)
+    return model, pd.read_csv(path), best.pipeline.predict(data.frame(np.arange(ROWS)))
+
+
+def _logged(store: tuple[str, str], path: Path, target: str, algorithm: str, folder: Path) -> tuple[Any, Any, Prepared]:
+    """The best model of a file, logged and loaded, and what it was made of."""
+    table = known.load(str(path), target=target)
+    data = prepared(table, split_for(table, Request("file", 0, 3, 0)))
+    best = best_model.refit(configured(algorithm, batch_size=16, max_steps=300), data)
+    uri, experiment_id = store
+    before = mlflow.get_tracking_uri()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        patch.chdir(folder)
+        mlflow.set_tracking_uri(uri)
+        try:
+            with mlflow.start_run(experiment_id=experiment_id) as active:
+                best_model.log(RecordedRun.of(MlflowClient(), active), best, data)
+            return mlflow.pyfunc.load_model(f"runs:/{active.info.run_id}/model"), best, data
+        finally:
+            mlflow.set_tracking_uri(before)
+
+
+def _as_json(rows: pd.DataFrame, orient: str, model: Any) -> Any:
+    """Rows as a client sends them to a served model, and as MLflow's server reads them."""
+    request = {f"dataframe_{orient}": json.loads(rows.to_json(orient=orient, date_format="iso"))}
+    for_split = request.get("dataframe_split", {})
+    for_split.pop("index", None)
+    return scoring_server.infer_and_parse_data(request, model.metadata.get_input_schema())
+
+
+def _times(rows: pd.DataFrame, dtype: str) -> pd.DataFrame:
+    return rows.assign(**{name: pd.to_datetime(rows[name], format="ISO8601").astype(dtype) for name in ("day", "at")})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda rows: rows, id="as-read"),
+        pytest.param(lambda rows: rows.assign(more=1)[["more", *rows.columns[::-1]]], id="more-columns"),
+        pytest.param(lambda rows: rows.convert_dtypes(), id="nullable"),
+        pytest.param(lambda rows: rows.convert_dtypes(dtype_backend="pyarrow"), id="pyarrow"),
+        pytest.param(lambda rows: rows.astype(object), id="object"),
+        pytest.param(lambda rows: rows.astype("category"), id="category"),
+        pytest.param(lambda rows: rows.astype("string"), id="string"),
+        pytest.param(lambda rows: rows.astype({"children": float, "insured": object}), id="float"),
+        pytest.param(lambda rows: rows.astype({"children": "uint8", "weight": "float64"}), id="small-integers"),
+        pytest.param(lambda rows: rows.assign(insured=rows["insured"].map(str).str.upper()), id="words-for-booleans"),
+        pytest.param(lambda rows: _times(rows, "datetime64[ns]"), id="nanoseconds"),
+        pytest.param(lambda rows: _times(rows, "datetime64[us]"), id="microseconds"),
+        pytest.param(lambda rows: _times(rows, "datetime64[us]").astype({"at": "timestamp[us][pyarrow]"}), id="arrow"),
+        pytest.param(
+            lambda rows: rows.assign(day=pd.to_datetime(rows["day"]).dt.date.astype(object)), id="dates-of-python"
+        ),
+    ],
+)
+def test_same_rows_are_predicted_the_same_whatever_dtypes_they_have(
+    visits: tuple[Any, pd.DataFrame, Any], change: Callable[[pd.DataFrame], pd.DataFrame]
+) -> None:
+    """A column's dtype depends on the file's format and on the other rows that pandas reads, a value does not."""
+    model, rows, expected = visits
+    np.testing.assert_allclose(model.predict(change(rows)), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("orient", ["split", "records"])
+@pytest.mark.parametrize("dtype", ["str", "datetime64[ns]"], ids=["as-read", "times"])
+def test_same_rows_are_predicted_the_same_as_json(
+    visits: tuple[Any, pd.DataFrame, Any], orient: str, dtype: str
+) -> None:
+    """Where a time is text in another spelling, and nothing tells an integer from a float."""
+    model, rows, expected = visits
+    sent = rows if dtype == "str" else _times(rows, dtype)
+    np.testing.assert_allclose(model.predict(_as_json(sent, orient, model)), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("column", ["insured", "children", "ward", "day", "weight"])
+def test_row_that_lacks_a_value_is_predicted(visits: tuple[Any, pd.DataFrame, Any], column: str) -> None:
+    """Though none was missing in the table: the other rows are predicted as before, whatever their dtype becomes."""
+    model, rows, expected = visits
+    without = rows.copy()
+    without[column] = without[column].where(without.index != 3, None)
+    predicted = model.predict(without)
+    assert np.isfinite(predicted).all()
+    others = rows.index != 3
+    np.testing.assert_allclose(predicted[others], expected[others], rtol=1e-9)
+    assert predicted[3] != expected[3]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        pytest.param(
+            lambda rows: rows.drop(columns=["ward"]),
+            "the rows lack the column 'ward'; give each column that the model was trained on",
+            id="column",
+        ),
+        pytest.param(
+            lambda rows: rows.drop(columns=["weight", "day"]),
+            "the rows lack the columns 'day', 'weight'; give each column that the model was trained on",
+            id="columns",
+        ),
+        pytest.param(
+            lambda rows: rows.assign(weight="70,5"),
+            "column 'weight': '70,5' is not a number; give numbers, such as 0.5, or nothing",
+            id="text-for-a-number",
+        ),
+        pytest.param(
+            lambda rows: rows.assign(weight=np.inf),
+            "infinite values in the column 'weight'; leave these cells empty, or give other numbers",
+            id="infinite",
+        ),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused_in_one_sentence(
+    visits: tuple[Any, pd.DataFrame, Any], change: Callable[[pd.DataFrame], pd.DataFrame], sentence: str
+) -> None:
+    """It names the column; a served model answers with it, too."""
+    model, rows, _ = visits
+    with pytest.raises(MlflowException) as raised:
+        model.predict(change(rows))
+    assert (raised.value.message, raised.value.error_code) == (sentence, "INVALID_PARAMETER_VALUE")
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        pytest.param(lambda large: large.astype(int) + 4, "i", id="integers"),
+        pytest.param(lambda large: large.astype(float).mask(large.index % 20 == 3), "i", id="integers-and-holes"),
+        pytest.param(lambda large: large, "b", id="booleans"),
+        pytest.param(lambda large: large.map({True: "yes", False: "no"}), "U", id="text"),
+        pytest.param(lambda large: large.map({True: "true", False: "false"}), "U", id="words-for-booleans"),
+    ],
+)
+def test_classes_are_predicted_in_the_targets_own_type(
+    store: tuple[str, str], tmp_path: Path, target: Callable[[Any], Any], kind: str
+) -> None:
+    """They can be compared with the column that the user has."""
+    sizes = pd.Series(np.random.default_rng(0).normal(size=ROWS))
+    frame = pd.DataFrame({"size": sizes, "noise": sizes[::-1].to_numpy(), "y": target(sizes > 0)})
+    frame.to_parquet(tmp_path / "t.parquet")
+    model, _, _ = _logged(store, tmp_path / "t.parquet", "y", "logistic", tmp_path)
+    predicted = model.predict(frame)
+    assert predicted.dtype.kind == kind
+    known = frame["y"].notna().to_numpy()
+    assert np.mean(predicted[known] == frame["y"].to_numpy()[known]) > 0.95
+
+
+@pytest.mark.slow
+def test_served_model_predicts_rows_as_json(
+    visits: tuple[Any, pd.DataFrame, Any], store: tuple[str, str], tmp_path: Path
+) -> None:
+    """`mlflow models serve` from the model's own files: truth values, whole numbers and times among them."""
+    model, rows, expected = visits
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    line = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{model.metadata.model_id}"]
+    line += ["--port", str(port), "--env-manager", "local"]
+    env = clean_environment(MLFLOW_TRACKING_URI=store[0])
+    served = Command(line, cwd=tmp_path, output=tmp_path / "output", env=env)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        wait_until(lambda: _answers(f"{address}/ping"), 120, "the server answers")
+        for orient in ("split", "records"):
+            sent = _times(rows, "datetime64[us]").to_json(orient=orient, date_format="iso")
+            request = {f"dataframe_{orient}": json.loads(sent)}
+            answer = requests.post(f"{address}/invocations", json=request, timeout=30)
+            np.testing.assert_allclose(answer.json()["predictions"], expected, rtol=1e-9)
+        request = {"dataframe_records": [{"ward": "west"}]}
+        refused = requests.post(f"{address}/invocations", json=request, timeout=30)
+        assert refused.status_code == 400
+        assert "the rows lack the columns 'insured', 'children', 'day'" in refused.json()["message"]
+    finally:
+        served.kill()
+
+
+def _answers(address: str) -> bool:
+    try:
+        return requests.get(address, timeout=5).ok
+    except requests.ConnectionError:
+        return False

@@ -1,0 +1,47 @@
+"""What one trial trains: how long it is, what is told of it, and which models it makes."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from reference import MLP_CLASSIFIER, configured
+
+from entrypoints.models.algorithms import find
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "max_steps", "max_epochs", "steps"),
+    [
+        pytest.param(8, 500, 0, 500, id="steps"),
+        pytest.param(8, 0, 2, 26, id="epochs-with-a-smaller-last-batch"),
+        pytest.param(100, 0, 2, 2, id="epochs-of-one-batch"),
+        pytest.param(8, 20, 2, 20, id="steps-first"),
+        pytest.param(8, 30, 2, 26, id="epochs-first"),
+    ],
+)
+def test_limit_that_is_reached_first_ends_the_trial(
+    batch_size: int, max_steps: int, max_epochs: int, steps: int
+) -> None:
+    """Of 100 rows; 0 is no limit."""
+    assert configured(batch_size=batch_size, max_steps=max_steps, max_epochs=max_epochs).steps(100) == steps
+
+
+def test_searched_values_are_named_as_the_user_knows_them() -> None:
+    """The algorithm, the batch size and the hyperparameters, in this order, and nothing that all trials share."""
+    searched = configured("svm", batch_size=16, learning_rate=0.1, alpha=0.0).searched
+    assert list(searched.items()) == [
+        ("algorithm", "svm"),
+        ("batch_size", 16),
+        ("learning_rate", 0.1),
+        ("alpha", 0.0),
+    ]
+
+
+@pytest.mark.parametrize("algorithm", ["linear", MLP_CLASSIFIER])
+def test_configuration_finds_its_algorithm_in_another_process_too(algorithm: str) -> None:
+    """It travels as names and numbers alone."""
+    asked = configured(algorithm)
+    arrived = pickle.loads(pickle.dumps(asked))
+    assert arrived == asked
+    assert arrived.find_algorithm() == find(algorithm)

@@ -1,0 +1,308 @@
+"""One configuration on all folds, held against a plain scikit-learn loop that shares nothing with it but the rows."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from reference import FOLDS, MLP_CLASSIFIER, STUDIES, Plain, bundled, configured
+
+from entrypoints.datasets import known
+from entrypoints.datasets.prepared import Prepared, prepared
+from entrypoints.datasets.splits import make_split
+from entrypoints.models.configuration import Configuration
+from entrypoints.models.cross_validation import CrossValidation, batches
+from entrypoints.models.learners import SGDLearner
+
+
+def _trained(data: Prepared, configuration: Configuration) -> CrossValidation:
+    training = CrossValidation(configuration, data)
+    while not training.ended:
+        training.step()
+    return training
+
+
+# --- batches -----------------------------------------------------------------------------------------------
+
+
+def test_batches_of_an_epoch_are_a_permutation_of_the_rows() -> None:
+    """Each row comes once per epoch, and each epoch has an order of its own."""
+    rows = np.arange(100, 120)
+    endless = batches(rows, 6, (0, 0))
+    epochs = [np.concatenate(list(islice(endless, 4))) for _ in range(3)]
+    for epoch in epochs:
+        assert sorted(epoch) == rows.tolist()
+    assert len({tuple(epoch) for epoch in [rows, *epochs]}) == 4
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "sizes"),
+    [
+        pytest.param(6, [6, 6, 6, 2] * 3, id="last-is-smaller"),
+        pytest.param(5, [5] * 12, id="divides-the-rows"),
+        pytest.param(20, [20] * 3, id="all-rows"),
+        pytest.param(50, [20] * 3, id="more-than-all-rows"),
+    ],
+)
+def test_batches_have_the_batch_size_and_never_end(batch_size: int, sizes: list[int]) -> None:
+    """Only an epoch's last batch may be smaller, and another epoch follows."""
+    endless = batches(np.arange(20), batch_size, (0, 0))
+    assert [len(batch) for batch in islice(endless, len(sizes))] == sizes
+
+
+def test_batches_are_fixed_by_the_seed() -> None:
+    """The same pair gives the same order; another seed or another fold gives another."""
+    orders = {
+        name: np.concatenate(list(islice(batches(np.arange(50), 8, seed), 20))).tolist()
+        for name, seed in {"first": (1, 2), "again": (1, 2), "seed": (3, 2), "fold": (1, 3)}.items()
+    }
+    assert orders["first"] == orders["again"]
+    assert orders["first"] != orders["seed"]
+    assert orders["first"] != orders["fold"]
+
+
+# --- the trial ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "algorithm"), STUDIES)
+def test_curves_equal_a_plain_scikit_learn_loop(name: str, algorithm: str) -> None:
+    """Every point is the mean over folds; training loss is that of the steps since the last point."""
+    data, configuration = bundled(name), configured(algorithm)
+    training = CrossValidation(configuration, data)
+    for steps in (20, 1, 39):
+        for _ in range(steps):
+            training.step()
+        # From the beginning each time, so that the loop needs no state.
+        folds = [Plain.of_fold(data, configuration, number).train(training.step_number) for number in range(FOLDS)]
+        validations = [data.split.folds[fold.number][1] for fold in folds]
+        report = training.report()
+        score = "val_rmse" if name == "red_wine" else "val_accuracy"
+        assert {key: report[key] for key in ("train_loss", "val_loss", score)} == pytest.approx(
+            {
+                "train_loss": np.mean([fold.train_losses[-steps:] for fold in folds]),
+                "val_loss": np.mean([fold.loss(rows) for fold, rows in zip(folds, validations, strict=True)]),
+                score: np.mean([fold.score(rows) for fold, rows in zip(folds, validations, strict=True)]),
+            },
+            rel=1e-9,
+        )
+    assert training.ended
+
+
+@pytest.mark.parametrize(("name", "algorithm"), STUDIES)
+def test_fold_and_final_figures_equal_a_plain_scikit_learn_loop(name: str, algorithm: str) -> None:
+    """One row per fold on its own validation rows and on the test part, and the means of the test figures."""
+    data, configuration = bundled(name), configured(algorithm)
+    training = _trained(data, configuration)
+    score = "rmse" if name == "red_wine" else "accuracy"
+    rows = training.fold_figures()
+    expected = []
+    for number, (_, validation) in enumerate(data.split.folds):
+        fold = Plain.of_fold(data, configuration, number).train(configuration.max_steps)
+        expected.append(
+            {
+                "fold": number,
+                "val_loss": fold.loss(validation),
+                f"val_{score}": fold.score(validation),
+                "test_loss": fold.loss(data.split.test),
+                f"test_{score}": fold.score(data.split.test),
+                "training_time_s": training.folds[number].training_time_s,
+            }
+        )
+    assert len(rows) == FOLDS
+    for row, figures in zip(rows, expected, strict=True):
+        assert row == pytest.approx(figures, rel=1e-9)
+    final = training.final_figures(rows)
+    assert final["test_loss"] == pytest.approx(np.mean([row["test_loss"] for row in expected]), rel=1e-9)
+    assert final[f"test_{score}"] == pytest.approx(np.mean([row[f"test_{score}"] for row in expected]), rel=1e-9)
+    assert set(final) == {"test_loss", f"test_{score}", "inference_latency_ms", "model_size_kb"}
+
+
+def test_figures_of_a_large_part_equal_a_plain_scikit_learn_loop() -> None:
+    """A part of more rows than are scored at once is scored piece by piece, and no row is left out."""
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(30_000, 2)), columns=["a", "b"])
+    frame["y"] = frame["a"] ** 3 - frame["b"]
+    table = known.Table("large", frame, "y", "regression", "made here", None, "none")
+    data = prepared(table, make_split(table.y, stratify=False, folds=2, seed=0))
+    configuration = configured("linear", max_steps=10)
+    row, fold = _trained(data, configuration).fold_figures()[0], Plain.of_fold(data, configuration, 0).train(10)
+    for part, rows in (("val", data.split.folds[0][1]), ("test", data.split.test)):
+        assert len(rows) > 8192
+        assert row[f"{part}_loss"] == pytest.approx(fold.loss(rows), rel=1e-9)
+        assert row[f"{part}_rmse"] == pytest.approx(fold.score(rows), rel=1e-9)
+
+
+class Clock:
+    """Seconds that only move when told to."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_training_time_is_the_time_of_the_steps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sum over folds of what their steps took, per fold; computing the losses does not count."""
+    clock, durations = Clock(), iter(range(1, 100))
+    step, outputs = SGDLearner.step, SGDLearner.outputs
+
+    def slow_step(self: SGDLearner, *args: Any) -> None:
+        clock.now += next(durations)
+        step(self, *args)
+
+    def slow_outputs(self: SGDLearner, *args: Any) -> Any:
+        clock.now += 1000.0
+        return outputs(self, *args)
+
+    monkeypatch.setattr("entrypoints.models.cross_validation.perf_counter", clock)
+    monkeypatch.setattr(SGDLearner, "step", slow_step)
+    monkeypatch.setattr(SGDLearner, "outputs", slow_outputs)
+    training = CrossValidation(configured("linear"), bundled("red_wine"))
+    for steps, total in ((1, 1 + 2 + 3), (3, 78)):
+        for _ in range(steps):
+            training.step()
+        report = training.report()
+        assert report["training_time_s"] == pytest.approx(total / FOLDS)
+        assert report["mean_step_time_ms"] == pytest.approx(total / FOLDS / training.step_number * 1000)
+    # Steps go round the folds: the first one had steps 1, 4, 7 and 10.
+    assert [row["training_time_s"] for row in training.fold_figures()] == [22.0, 26.0, 30.0]
+
+
+def test_inference_latency_is_the_median_of_single_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Single rows are timed, each by itself, and one slow call does not move the figure."""
+    training = _trained(bundled("red_wine"), configured("linear", max_steps=1))
+    fold, clock, sizes = training.folds[0], Clock(), []
+    predict = fold.learner.estimator.predict
+
+    def timed(X: Any) -> Any:
+        clock.now += 60.0 if not sizes else 0.002
+        sizes.append(X.shape)
+        return predict(X)
+
+    monkeypatch.setattr("entrypoints.models.cross_validation.perf_counter", clock)
+    monkeypatch.setattr(fold.learner.estimator, "predict", timed)
+    assert fold.inference_latency_ms() == pytest.approx(2.0)
+    assert len(sizes) > 10
+    assert set(sizes) == {(1, 11)}
+
+
+@pytest.mark.parametrize(("name", "algorithm"), STUDIES)
+def test_model_size_is_that_of_the_pickled_estimator(name: str, algorithm: str) -> None:
+    """In units of 1000 bytes, mean over folds."""
+    training = _trained(bundled(name), configured(algorithm, max_steps=2))
+    sizes = [len(pickle.dumps(fold.learner.estimator)) / 1000 for fold in training.folds]
+    assert training.final_figures(training.fold_figures())["model_size_kb"] == pytest.approx(np.mean(sizes))
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "smaller", "larger"),
+    [
+        pytest.param(MLP_CLASSIFIER, [4], [64], id="units"),
+        pytest.param(MLP_CLASSIFIER, [8], [8, 8], id="layers"),
+    ],
+)
+def test_model_size_follows_the_hyperparameters(algorithm: str, smaller: list[int], larger: list[int]) -> None:
+    """A network with more weights is a larger model."""
+    sizes = []
+    for layers in (smaller, larger):
+        training = _trained(bundled("diabetes"), configured(algorithm, hidden_layer_sizes=layers, max_steps=2))
+        sizes.append(training.final_figures(training.fold_figures())["model_size_kb"])
+    assert sizes[0] < sizes[1]
+
+
+# --- divergence --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("learning_rate", "diverged"),
+    [pytest.param(0.01, False, id="converges"), pytest.param(50.0, True, id="explodes")],
+)
+def test_trial_is_diverged_by_its_validation_loss(learning_rate: float, diverged: bool) -> None:
+    """A loss far above the untrained model's marks the trial; a usual one does not."""
+    training = _trained(bundled("red_wine"), configured("linear", learning_rate=learning_rate))
+    report = training.report()
+    assert training.diverged is diverged
+    assert np.isfinite(report["val_loss"])
+    assert (report["val_loss"] > 100) is diverged
+
+
+def test_trial_that_recovers_is_not_diverged() -> None:
+    """Each report decides anew, so only the state at the end counts."""
+    training = _trained(bundled("red_wine"), configured("linear", max_steps=20))
+    good = [fold.learner.estimator.coef_.copy() for fold in training.folds]
+    for fold in training.folds:
+        fold.learner.estimator.coef_[:] = 1e6
+    training.report()
+    assert training.diverged
+    training.step()
+    for fold, weights in zip(training.folds, good, strict=True):
+        fold.learner.estimator.coef_[:] = weights
+        fold.learner.estimator.intercept_[:] = 0.0
+    training.report()
+    assert not training.diverged
+
+
+@pytest.mark.filterwarnings("error")
+def test_overflow_ends_the_trial_as_diverged() -> None:
+    """Weights that are not finite cannot be trained on: what is left to report are the times. No warning is shown."""
+    training = CrossValidation(configured("linear", learning_rate=1e300), bundled("red_wine"))
+    while not training.ended:
+        training.step()
+    assert training.step_number < training.steps
+    report = training.report()
+    assert training.diverged
+    assert set(report) == {"mean_step_time_ms", "training_time_s"}
+    assert all(np.isfinite(value) for value in report.values())
+
+
+@pytest.mark.filterwarnings("error")
+def test_step_of_a_diverging_model_shows_no_warning() -> None:
+    """Its losses overflow before its weights do, and a warning per step would bury what matters."""
+    training = CrossValidation(configured("linear", learning_rate=1e160), bundled("red_wine"))
+    training.step()
+    assert not training.ended
+    assert training.folds[0].train_losses == [np.inf]
+
+
+def test_trial_ends_after_its_steps() -> None:
+    """Not before the last step, and by epochs of the largest training part where there is no limit of steps."""
+    data = bundled("red_wine")
+    training = _trained(data, configured("linear", max_steps=0, max_epochs=2, batch_size=100))
+    rows = max(len(fit) for fit, _ in data.split.folds)
+    assert rows == 746
+    assert training.step_number == 16
+
+
+# --- what training sees ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "algorithm"), STUDIES)
+def test_training_never_reads_rows_that_are_held_out(name: str, algorithm: str) -> None:
+    """With other values in a fold's validation rows and in the test part, its model is the same in every bit."""
+    table, data = known.load(name), bundled(name)
+    frame = table.frame.copy()
+    held_out = np.concatenate([data.split.folds[0][1], data.split.test])
+    frame.iloc[held_out, :-1] = frame.iloc[held_out, :-1] * -1e6 + 12345.0
+    labels = frame[table.target].to_numpy().copy()
+    labels[held_out] = 1e9 if name == "red_wine" else "tested_positive"
+    frame[table.target] = labels
+    changed = prepared(replace(table, frame=frame), data.split)
+    before, after = (_trained(each, configured(algorithm)).folds[0] for each in (data, changed))
+    X = before.preprocessing.transform(data.X[data.split.folds[0][0]])
+    np.testing.assert_array_equal(before.learner.outputs(X), after.learner.outputs(X))
+    assert before.validate() != after.validate()
+    assert before.test() != after.test()
+
+
+@pytest.mark.parametrize(("name", "algorithm"), STUDIES)
+def test_trials_of_one_seed_have_the_same_curves(name: str, algorithm: str) -> None:
+    """Same batches and, where a model has them, same initial weights: a trial can be repeated."""
+    data = bundled(name)
+    first, again, other = (_trained(data, configured(algorithm, seed=seed)).report() for seed in (1, 1, 2))
+    for name in ("train_loss", "val_loss"):
+        assert first[name] == again[name] != other[name]

@@ -1,0 +1,111 @@
+"""All figures of a report."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from figure_tables import COSTS, HYPERPARAMETERS, curves, drift, effects, front, ranks, rules, tradeoff, trials
+
+from entrypoints.reporting import figures
+
+MANY = 5000
+SECONDS = 15.0
+
+
+@pytest.fixture(scope="module")
+def drawings() -> dict[str, Callable[[], Any]]:
+    """Every figure, of a study of 5,000 trials; curves are those of the 200 that a report reads."""
+    table = trials(MANY)
+    found = effects((metric, name, 0.5, 0.01) for metric in ("val_rmse", *COSTS) for name in HYPERPARAMETERS)
+    walk = np.random.default_rng(0).uniform(1, 2, (200, 100)).cumsum(axis=1).tolist()
+    names = ("train_loss", "val_loss", "val_rmse", "cpu_percent", "memory_growth_mb", "step_time_ms")
+    steps = curves(dict.fromkeys(names, walk))
+    sampled = curves(dict.fromkeys(("system/process_cpu_percent", "system/process_memory_mb"), walk), axis="seconds")
+    both = pd.concat([steps, sampled])
+    row = pd.Series({"metric": "val_rmse", "first": "rate", "second": "kind", "share_of_variance": 0.1})
+    choice = (table, front(table), "val_rmse", False, {"peak_memory_mb": 230.0}, "r0")
+    return {
+        "during_training": lambda: figures.during_training(both, drift()),
+        "over_time": lambda: figures.over_time(both, drift()),
+        "effect_sizes": lambda: figures.effect_sizes(found),
+        "by_rate": lambda: figures.by_hyperparameter(table, found, "rate", ["val_rmse", *COSTS]),
+        "by_layers": lambda: figures.by_hyperparameter(table, found, "layers", ["val_rmse", *COSTS]),
+        "by_kind": lambda: figures.by_hyperparameter(table, found, "kind", ["val_rmse", *COSTS]),
+        "interaction": lambda: figures.interaction(table, row),
+        "savings": lambda: figures.savings(rules()),
+        "tradeoff": lambda: figures.tradeoff(tradeoff()),
+        "critical_difference": lambda: figures.critical_difference(ranks(list(range(1, 11)), 4.3), {}),
+        "pareto": lambda: figures.pareto(*choice),
+        "pareto_hover": lambda: figures.pareto_hover(*choice),
+    }
+
+
+def test_all_figures_of_thousands_of_trials_are_drawn_in_seconds(drawings: dict[str, Callable[[], Any]]) -> None:
+    """Of this process's own time; each is a picture of some kilobytes, or an HTML page."""
+    began = time.process_time()
+    for name, draw in drawings.items():
+        figure = draw()
+        if name == "pareto_hover":
+            assert 10_000 < len(figure.to_html(include_plotlyjs=False)) < 2_000_000
+            continue
+        file = io.BytesIO()
+        figure.savefig(file)
+        assert 10_000 < len(file.getvalue()) < 1_000_000, name
+    assert time.process_time() - began < SECONDS
+
+
+def test_texts_of_figures_do_not_run_into_each_other(drawings: dict[str, Callable[[], Any]]) -> None:
+    """Tick labels beside each other, titles above panels, and what is below them."""
+    for name, draw in drawings.items():
+        if name == "pareto_hover":
+            continue
+        figure = draw()
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            shown = [text for text in axes.get_xticklabels() if text.get_text() and text.get_rotation() == 0]
+            low, high = axes.get_window_extent().intervalx
+            boxes = sorted(
+                (box for text in shown if low - 1 <= (box := text.get_window_extent()).x0 + box.width / 2 <= high + 1),
+                key=lambda box: box.x0,
+            )
+            for left, right in pairwise(boxes):
+                assert left.x1 <= right.x0, f"{name}: {[text.get_text() for text in shown]}"
+            heading = figure.texts[0].get_window_extent()  # the finding, which is written first
+            assert axes.title.get_window_extent().y1 <= heading.y0 + 1 or not axes.title.get_text(), name
+
+
+def test_texts_of_figures_are_large_enough(drawings: dict[str, Callable[[], Any]]) -> None:
+    """Ten points, of which an inch has 72 and a picture ten inches."""
+    for name, draw in drawings.items():
+        if name == "pareto_hover":
+            continue
+        figure = draw()
+        sizes = [text.get_fontsize() for axes in figure.axes for text in (*axes.texts, axes.xaxis.label, axes.title)]
+        assert min(sizes) >= 10, name
+
+
+def test_figures_leave_pyplot_alone() -> None:
+    """No window's figure is made, and no display is needed."""
+    code = (
+        "from figure_tables import *; from entrypoints import figures; from matplotlib import pyplot\n"
+        "figures.savings(rules()); figures.critical_difference(ranks([1, 2, 3], 1.0), {}); "
+        "figures.pareto(trials(), front(trials()), 'val_rmse', False, {}, None)\n"
+        "assert pyplot.get_fignums() == []"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, env={"PYTHONPATH": ":".join(sys.path)})
+
+
+def test_every_figure_says_what_it_takes() -> None:
+    """All that a report draws is here."""
+    assert set(figures.__all__) >= {"during_training", "effect_sizes", "savings", "critical_difference", "pareto"}
+    for name in figures.__all__:
+        assert getattr(figures, name).__doc__

@@ -1,0 +1,152 @@
+"""What stop rules save and lose."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from figure_tables import SAFE, colors, note, rules, texts, ticks, title, tradeoff
+
+from entrypoints.reporting.figures import saving
+
+
+def test_bars_are_as_long_as_what_rules_save() -> None:
+    """The limits first, as run and replayed, then the controls; what they lose stands beside."""
+    figure = saving.savings(rules())
+    assert figure is not None
+    (axes,) = figure.axes
+    assert [bar.get_width() for bar in axes.patches] == [41.0, 44.0, 35.0, 62.0]  # type: ignore[attr-defined]
+    assert ticks(axes, "y") == ["the limits, as run", "the limits, replayed", "median rule", "ASHA"]
+    assert texts(axes) == [
+        "41 %, no regret",
+        "44 %, regret 0.0012; stops 2 of 40 feasible",
+        "35 %, regret 0.02; stops 21 of 40 feasible",
+        "62 %, leaves no trial within the limits; stops 40 of 40 feasible",
+    ]
+    assert axes.get_title("left") == "peak_memory_mb<=200, predict=on"
+    assert axes.get_xlabel() == "saved CPU time (% of the full study's)"
+    assert axes.yaxis_inverted()
+    assert colors(figure) <= SAFE
+
+
+def test_kinds_of_rules_differ_in_colour() -> None:
+    """And replayed ones are hatched."""
+    figure = saving.savings(rules())
+    assert figure is not None
+    real, replayed, *controls = figure.axes[0].patches
+    assert len({bar.get_facecolor() for bar in (real, replayed, *controls)}) == 3
+    assert replayed.get_hatch()
+    assert not real.get_hatch()
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        pytest.param(rules(), "saved 41 % of the CPU time without losing the best model", id="free"),
+        pytest.param(rules(val_regret=1e-17), "saved 41 % of the CPU time without losing the best model", id="rounded"),
+        pytest.param(rules(val_regret=0.0312), "saved 41 % of the CPU time at a regret of 0.031", id="regret"),
+        pytest.param(
+            rules(val_regret=float("nan")), "saved 41 % of the CPU time but left no trial within them", id="none left"
+        ),
+        pytest.param(
+            pd.concat([rules(), rules(saved_cpu_percent=60.0, val_regret=0.01).assign(study="other")]),
+            "saved 41 to 60 % of the CPU time at a regret of 0.01 at most",
+            id="two studies",
+        ),
+        pytest.param(
+            rules()[lambda table: table["kind"] == "replayed"],
+            "would have saved 44 % of the CPU time at a regret of 0.0012",
+            id="replayed only",
+        ),
+    ],
+)
+def test_title_says_what_the_limits_saved_and_lost(table: pd.DataFrame, expected: str) -> None:
+    """As run, where they were."""
+    assert title(saving.savings(table)) == f"Stopping at the limits {expected}"
+
+
+def test_each_study_has_a_panel_and_regrets_a_unit() -> None:
+    """That of the score, where it is known."""
+    figure = saving.savings(pd.concat([rules(), rules().assign(study="other")]), "val_rmse")
+    assert figure is not None
+    assert len(figure.axes) == 2
+    assert note(figure).startswith("Regret in validation RMSE")
+
+
+def test_a_rule_that_costs_more_than_it_saves_has_a_bar_to_the_left() -> None:
+    """Inside of the panel."""
+    figure = saving.savings(rules(saved_cpu_percent=-8.0))
+    assert figure is not None
+    assert figure.axes[0].patches[0].get_width() == -8.0  # type: ignore[attr-defined]
+    assert figure.axes[0].get_xlim()[0] < -8.0
+
+
+def test_tradeoff_shows_saving_against_both_regrets() -> None:
+    """From the loosest limit on; limits are written beside, and those that none met are counted."""
+    figure = saving.tradeoff(tradeoff(), "val_rmse")
+    assert figure is not None
+    (axes,) = figure.axes
+    of_all, of_feasible = axes.lines
+    assert list(of_all.get_xdata()) == list(of_feasible.get_xdata()) == [0.0, 30.0, 80.0]
+    assert list(of_all.get_ydata()) == [0.0, 0.0, 0.05]
+    assert list(of_feasible.get_ydata()) == [0.0, 0.0, 0.01]
+    assert texts(axes) == ["240", "230", "210"]
+    assert of_all.get_linestyle() != of_feasible.get_linestyle()
+    assert axes.get_title("left") == "limit on peak memory (MB, RSS - SHR)"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("saved CPU time (%)", "regret in validation RMSE")
+    assert note(figure).endswith("left out: 1.")
+    assert colors(figure) <= SAFE
+
+
+def test_limits_that_save_nearly_the_same_are_not_written_over_each_other() -> None:
+    """The first is."""
+    table = tradeoff().assign(saved_cpu_percent=[0.0, 2.0, 80.0, 95.0])
+    figure = saving.tradeoff(table)
+    assert figure is not None
+    assert texts(figure.axes[0]) == ["240", "210"]
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        pytest.param(
+            tradeoff(),
+            "Limiting peak memory saves 30 % of the CPU time for free; saving 80 % costs a regret of 0.05",
+            id="free at first",
+        ),
+        pytest.param(
+            tradeoff().assign(val_regret_all=1e-17),
+            "Limiting peak memory saves 95 % of the CPU time for free",
+            id="free",
+        ),
+        pytest.param(
+            tradeoff().assign(val_regret_all=[0.01, 0.02, 0.05, 0.1]).iloc[1:],
+            "Every limit costs: the least regret is 0.02, for 30 % of the CPU time saved",
+            id="never free",
+        ),
+    ],
+)
+def test_title_says_what_is_free_and_what_more_costs(table: pd.DataFrame, expected: str) -> None:
+    """Of the metric that saves the most for nothing."""
+    assert title(saving.tradeoff(table)) == expected
+
+
+def test_each_limited_metric_has_a_panel() -> None:
+    """The title names the one that saves the most for nothing."""
+    both = pd.concat([tradeoff("training_time_s"), tradeoff().assign(saved_cpu_percent=[0.0, 40.0, 50.0, 60.0])])
+    figure = saving.tradeoff(both)
+    assert figure is not None
+    assert [axes.get_title("left") for axes in figure.axes] == [
+        "limit on training time (s)",
+        "limit on peak memory (MB, RSS - SHR)",
+    ]
+    assert title(figure).startswith("Limiting peak memory saves 40 %")
+    assert figure.axes[0].get_ylabel() == "regret (units of the score)"
+
+
+def test_nothing_to_draw_is_no_figure() -> None:
+    """Not an empty one."""
+    assert saving.savings(rules().iloc[:0]) is None
+    assert saving.tradeoff(tradeoff().iloc[:0]) is None
+    assert saving.tradeoff(pd.DataFrame()) is None
+    assert saving.tradeoff(tradeoff().assign(val_regret_all=float("nan"))) is None
+    assert saving.savings(pd.DataFrame()) is None

@@ -1,0 +1,57 @@
+"""What figures call metrics, and how they write numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from entrypoints.limits.costs import COSTS
+from entrypoints.reporting.figures.words import between, broken, label, listed, number, percent, plain, share, signed
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        pytest.param("peak_memory_mb", "peak memory (MB, RSS - SHR)", id="known"),
+        pytest.param("mean_step_time_ms", "mean step time (ms)", id="time"),
+        pytest.param("val_loss", "validation loss", id="without a unit"),
+        pytest.param("system/process_cpu_percent", "CPU use (% of a core)", id="sampled"),
+        pytest.param("system/process_read_mb_per_s", "read (MB/s)", id="sampled, by its ending"),
+        pytest.param("my_queue_time_s", "my queue time (s)", id="of someone else"),
+        pytest.param("f1", "f1", id="of someone else without a unit"),
+    ],
+)
+def test_labels_name_a_metric_with_its_unit(metric: str, words: str) -> None:
+    """Without it, where a sentence names it; in two lines, where it is long."""
+    assert label(metric) == words
+    assert plain(metric) == words.partition(" (")[0]
+    assert broken(metric).replace("\n", " ") == words
+    assert ("\n" in broken(metric)) == (len(words) > 22 and "(" in words)
+
+
+@pytest.mark.parametrize("metric", COSTS)
+def test_every_cost_has_a_unit(metric: str) -> None:
+    """In brackets."""
+    assert label(metric).endswith(")")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(number(0.0123456), "0.0123", id="three digits"),
+        pytest.param(number(12345.6), "12346", id="not shortened to powers"),
+        pytest.param(percent(41.4), "41 %", id="whole percent"),
+        pytest.param(percent(0.44), "0.4 %", id="less than one"),
+        pytest.param(percent(0.0), "0 %", id="nothing"),
+        pytest.param(share(0.625), "62 %", id="share"),
+        pytest.param(signed(12.3), "+12", id="rise"),
+        pytest.param(signed(-0.44), "-0.4", id="small fall"),
+        pytest.param(signed(-0.01), "0", id="no minus zero"),
+        pytest.param(between(3.2, 41.0), "3 to 41 %", id="range"),
+        pytest.param(between(41.0, 41.2), "41 %", id="range that reads as one"),
+        pytest.param(listed(["a"]), "a", id="one"),
+        pytest.param(listed(["a", "b", "c"]), "a, b and c", id="three"),
+    ],
+)
+def test_numbers_and_lists_read_as_in_a_sentence(text: str, expected: str) -> None:
+    """Without digits that say nothing."""
+    assert text == expected

@@ -1,0 +1,107 @@
+"""A study in a real store, read back as the courses of its trials."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from reference import MLP_CLASSIFIER, configured
+from study_settings import study_settings
+
+from entrypoints.models.configuration import Configuration
+from entrypoints.reporting.courses import read
+
+LINEAR = configured("linear", alpha=1e-12, batch_size=8)
+NETWORK = configured(
+    MLP_CLASSIFIER, hidden_layer_sizes=[8, 4], n_iter_no_change=7, shuffle=False, beta_1=0.123456789012345
+)
+
+
+def _trial(
+    client: MlflowClient,
+    configuration: Configuration,
+    curves: dict[str, dict[int, float]],
+    *,
+    status: str = "FINISHED",
+    tags: dict[str, str] | None = None,
+) -> str:
+    """The run of a trial, as a study leaves it: the text of each value, and points of the curves; its id."""
+    run_id = str(client.create_run(client.get_experiment_by_name("studies").experiment_id).info.run_id)
+    settings = study_settings(
+        seed=configuration.seed,
+        max_steps=configuration.max_steps,
+        max_epochs=configuration.max_epochs,
+        report_every=configuration.report_every,
+    )
+    now_ms = int(time.time() * 1000)
+    points = [Metric(name, value, now_ms, step) for name, curve in curves.items() for step, value in curve.items()]
+    params = [Param(name, str(value)) for name, value in (configuration.searched | settings.shared).items()]
+    client.log_batch(run_id, points, params, [RunTag(name, tag) for name, tag in (tags or {}).items()])
+    client.set_terminated(run_id, status)
+    return run_id
+
+
+CURVE = {"val_loss": {100: 0.5, 200: 0.4}}
+
+
+@pytest.mark.parametrize("configuration", [pytest.param(LINEAR, id="linear"), pytest.param(NETWORK, id="network")])
+def test_configuration_comes_back_with_its_types(client: MlflowClient, configuration: Configuration) -> None:
+    """Fractions with all their digits, whole numbers, lists, words and switches."""
+    (course,) = read(client, [_trial(client, configuration, CURVE)])
+    assert course.configuration == configuration
+    kinds = {name: type(value) for name, value in course.configuration.hyperparameters.items()}
+    assert kinds == {name: type(value) for name, value in configuration.hyperparameters.items()}
+
+
+def test_curves_come_back_by_step(client: MlflowClient) -> None:
+    """What was not reported at a step is absent there; figures are last values; the thread's series is neither."""
+    curves = {
+        "val_loss": {100: 0.5, 200: 0.4, 250: 0.3},
+        "val_rmse": {100: 0.9, 250: 0.8},
+        "training_time_s": {100: 1.0, 200: 2.0, 250: 2.5},
+        "peak_memory_mb": {250: 99.0},
+        "test_rmse": {0: 0.7},
+        "system/process_memory_mb": {1: 90.0, 2: 91.0},
+    }
+    (course,) = read(client, [_trial(client, LINEAR, curves)])
+    assert course.reports == {
+        100: {"val_loss": 0.5, "val_rmse": 0.9, "training_time_s": 1.0},
+        200: {"val_loss": 0.4, "training_time_s": 2.0},
+        250: {"val_loss": 0.3, "val_rmse": 0.8, "training_time_s": 2.5, "peak_memory_mb": 99.0},
+    }
+    assert course.figures == {
+        **{"val_loss": 0.3, "val_rmse": 0.8, "training_time_s": 2.5, "peak_memory_mb": 99.0},
+        "test_rmse": 0.7,
+    }
+    assert course.steps == 250
+
+
+@pytest.mark.parametrize(
+    ("status", "tags", "stopped_at", "diverged"),
+    [
+        pytest.param("FINISHED", {"sysmetrics.diverged": "false"}, None, False, id="finished"),
+        pytest.param("FINISHED", {"sysmetrics.diverged": "true"}, None, True, id="diverged"),
+        pytest.param("KILLED", {"sysmetrics.stop_step": "120"}, 120, False, id="stopped"),
+        pytest.param("KILLED", {"sysmetrics.stop_step": "0"}, 0, False, id="skipped"),
+        pytest.param("KILLED", {}, 200, False, id="time limit"),
+        pytest.param("FINISHED", {"sysmetrics.stop_step": "120"}, None, False, id="finished all the same"),
+    ],
+)
+def test_how_a_trial_ended_comes_back(
+    client: MlflowClient, status: str, tags: dict[str, str], stopped_at: int | None, diverged: bool
+) -> None:
+    """The step at which its limits ended it, or that of its last report, and whether it diverged."""
+    (course,) = read(client, [_trial(client, LINEAR, CURVE, status=status, tags=tags)])
+    assert (course.stopped_at, course.diverged) == (stopped_at, diverged)
+
+
+def test_trials_come_in_the_order_that_is_asked_for(client: MlflowClient) -> None:
+    """Without those that have no run, or neither a report nor a limit that ended them."""
+    first, second = (_trial(client, configured(batch_size=size), CURVE) for size in (16, 32))
+    nothing = _trial(client, LINEAR, {"elapsed_s": {0: 1.0}}, status="FAILED")
+    skipped = _trial(client, LINEAR, {}, status="KILLED", tags={"sysmetrics.stop_step": "0"})
+    courses = read(client, [second, None, nothing, first, skipped])
+    assert [course.configuration.batch_size for course in courses] == [32, 16, 8]
+    assert courses[2].reports == {}

@@ -1,0 +1,200 @@
+"""The effects of hyperparameters on metrics, by hand and with scipy, and what little a study may hold."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.entities import Run, RunData, RunInfo
+from scipy import stats
+
+from entrypoints.reporting.effects import effects, interactions, metrics
+from entrypoints.reporting.studies import ABOUT, Study
+
+pytestmark = pytest.mark.filterwarnings("error")
+RUN = Run(RunInfo("1" * 32, "0", "me", "FINISHED", 0, 1, "active", run_name="tune"), RunData())
+
+
+def _study(hyperparameters: list[str], **columns: Any) -> Study:
+    """A study of these trials, all of which ended well unless the columns say otherwise."""
+    count = len(columns[hyperparameters[0]])
+    about: dict[str, Any] = {name: [None] * count for name in ABOUT}
+    about |= {"run_id": [f"run{number}" for number in range(count)], "status": "FINISHED", "diverged": False}
+    trials: pd.DataFrame = pd.DataFrame(about | columns)
+    return Study(RUN, trials, pd.DataFrame(), hyperparameters, None, False)
+
+
+def _row(table: pd.DataFrame, metric: str, hyperparameter: str) -> dict[str, Any]:
+    (row,) = table[(table["metric"] == metric) & (table["hyperparameter"] == hyperparameter)].to_dict("records")
+    return row
+
+
+def _grid(noise: float = 0.1, repeats: int = 4) -> Study:
+    """Memory grows with the batch, time with the batch for one solver only, and loss with nothing."""
+    random = np.random.default_rng(0)
+    size, solver, _ = (axis.ravel() for axis in np.meshgrid([8, 64, 512], ["adam", "sgd"], range(repeats)))
+    memory = np.log(size) + random.normal(scale=noise, size=len(size))
+    # Neither alone tells the time: its order is the opposite for the other solver.
+    seconds = np.where(solver == "adam", 1, -1) * np.log(size / 64) + random.normal(scale=noise, size=len(size))
+    loss = random.normal(size=len(size))
+    return _study(["size", "solver"], size=size, solver=solver, memory_mb=memory, seconds=seconds, loss=loss)
+
+
+def test_share_of_variance_by_hand() -> None:
+    """Ranks 1 2 | 3 4: 4 of 5 squares lie between, 1/2 is left per degree of freedom; so (4 - 1/2) / (5 + 1/2)."""
+    table = effects(_study(["size"], size=[1, 1, 2, 2], memory_mb=[1.0, 2.0, 5.0, 90.0]))
+    row = _row(table, "memory_mb", "size")
+    assert row["share_of_variance"] == pytest.approx(3.5 / 5.5)
+    assert row["p_value"] == pytest.approx(stats.chi2.sf(2.4, 1))  # H = 12 / (4 * 5) * (3^2 + 7^2) / 2 - 3 * 5
+    assert row["spearman"] == pytest.approx(2 / np.sqrt(5))
+    assert (row["trials"], row["left_out"], row["levels"]) == (4, 0, 2)
+    assert (row["lowest"], row["lowest_at"], row["highest"], row["highest_at"]) == (1.5, "1", 47.5, "2")
+
+
+def test_ties_are_corrected_for() -> None:
+    """The p-value is scipy's, which is; equal values share a rank."""
+    values = [1.0, 1.0, 2.0, 2.0, 2.0, 3.0]
+    row = _row(effects(_study(["size"], size=[1, 1, 1, 2, 2, 2], memory_mb=values)), "memory_mb", "size")
+    assert row["p_value"] == pytest.approx(stats.kruskal(values[:3], values[3:]).pvalue)
+    assert row["spearman"] == pytest.approx(stats.spearmanr([1, 1, 1, 2, 2, 2], values).statistic)
+
+
+def test_effects_tell_what_matters() -> None:
+    """A number and a word; what has no effect has a share near 0 and no significance after adjustment."""
+    table = effects(_grid())
+    assert table[["metric", "hyperparameter"]].to_numpy().tolist()[:2] == [
+        ["memory_mb", "size"],
+        ["memory_mb", "solver"],
+    ]
+    memory = _row(table, "memory_mb", "size")
+    assert memory["share_of_variance"] > 0.8
+    assert memory["spearman"] > 0.9
+    assert memory["p_holm"] < 0.01 < 0.1 < _row(table, "memory_mb", "solver")["p_holm"]
+    assert (memory["lowest_at"], memory["highest_at"]) == ("8", "512")
+    assert np.isnan(_row(table, "memory_mb", "solver")["spearman"])
+    assert _row(table, "loss", "size")["share_of_variance"] < 0.2
+    assert (table["share_of_variance"] >= 0).all()
+
+
+def test_p_values_are_adjusted_over_the_table() -> None:
+    """Holm's: the smallest is multiplied by the number of rows."""
+    table = effects(_grid())
+    smallest = table.loc[table["p_value"].idxmin()]
+    assert smallest["p_holm"] == pytest.approx(min(smallest["p_value"] * len(table), 1))
+
+
+def test_trials_without_the_figure_are_left_out_and_counted() -> None:
+    """Those that diverged, were stopped, or lack the figure or the hyperparameter."""
+    study = _study(
+        ["size", "depth"],
+        size=[1, 1, 1, 2, 2, 2, 2, 2],
+        depth=[1, 2, 1, 2, 1, 2, np.nan, 1],
+        status=["FINISHED"] * 7 + ["KILLED"],
+        diverged=[True] + [False] * 7,
+        memory_mb=[99.0, 1.0, 2.0, 3.0, 4.0, np.nan, 5.0, 99.0],
+    )
+    by_size, by_depth = (_row(effects(study), "memory_mb", name) for name in ("size", "depth"))
+    assert (by_size["trials"], by_size["left_out"], by_size["highest"]) == (5, 3, 4.0)
+    assert (by_depth["trials"], by_depth["left_out"], by_depth["levels"]) == (4, 4, 2)
+
+
+def test_many_values_are_cut_into_quartiles() -> None:
+    """Of nine values or more; eight are eight levels. The rank correlation is with the values themselves."""
+    rates = 10.0 ** -np.arange(8)
+    few = _row(effects(_study(["rate"], rate=np.tile(rates, 2), loss=np.arange(16.0))), "loss", "rate")
+    assert (few["levels"], few["lowest_at"]) == (8, "1")
+    many = _row(effects(_study(["rate"], rate=np.arange(1.0, 21), loss=np.arange(20.0))), "loss", "rate")
+    assert (many["levels"], many["lowest_at"], many["highest_at"]) == (4, "1 to 5", "16 to 20")
+    assert many["spearman"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("levels", "values"),
+    [
+        pytest.param(["adam"] * 4, [1.0, 2.0, 3.0, 4.0], id="one level"),
+        pytest.param(["a", "b", "c", "d"], [1.0, 2.0, 3.0, 4.0], id="as many levels as trials"),
+        pytest.param(["a", "b"], [1.0, 2.0], id="two trials"),
+        pytest.param([1.0, 1.0, np.nan, np.nan], [5.0, 5.0, 1.0, 2.0], id="constant where the hyperparameter is known"),
+        pytest.param([np.nan] * 3, [1.0, 2.0, 3.0], id="no level"),
+    ],
+)
+def test_what_cannot_be_told_is_nan(levels: list[Any], values: list[float]) -> None:
+    """There is a row all the same, with the counts."""
+    study = _study(["solver"], solver=levels, loss=values)
+    row = _row(effects(study), "loss", "solver")
+    assert np.isnan([row["share_of_variance"], row["spearman"], row["p_value"], row["p_holm"]]).all()
+    assert row["trials"] + row["left_out"] == len(values)
+    assert interactions(study).empty
+
+
+def test_metrics_that_are_constant_have_no_row() -> None:
+    """Nor have those that no complete trial has."""
+    study = _study(["size"], size=[1, 2, 1, 2], loss=[1.0, 2.0, 3.0, 4.0], folds=10.0, score=np.nan, inf=np.inf)
+    assert metrics(study) == ["loss"]
+    assert set(effects(study)["metric"]) == {"loss"}
+
+
+@pytest.mark.parametrize("status", ["KILLED", "FAILED"])
+def test_study_without_complete_trials_has_empty_tables(status: str) -> None:
+    """With their columns."""
+    study = _study(["size", "solver"], size=[1, 2], solver=["a", "b"], loss=[1.0, 2.0], status=status)
+    assert effects(study).empty
+    assert interactions(study).empty
+    assert {"metric", "share_of_variance", "p_holm"} <= set(effects(study)) & set(interactions(study))
+
+
+def test_interaction_is_found_where_neither_alone_tells() -> None:
+    """And not where one hyperparameter alone does, or nothing does."""
+    found = interactions(_grid())
+    assert found["metric"].tolist() == ["seconds"]
+    (row,) = found.to_dict("records")
+    assert (row["first"], row["second"], row["trials"], row["left_out"]) == ("size", "solver", 24, 0)
+    assert row["share_of_variance"] > 0.7
+    assert row["p_holm"] < 0.001
+
+
+def test_share_of_an_interaction_by_hand() -> None:
+    """Ranks 1-2 and 7-8 on one diagonal, 3-6 on the other; see the sums of squares below."""
+    study = _study(
+        ["a", "b"],
+        a=[0, 0, 0, 0, 1, 1, 1, 1],
+        b=[0, 0, 1, 1, 0, 0, 1, 1],
+        loss=[1.0, 2.0, 7.0, 8.0, 5.0, 6.0, 3.0, 4.0],
+    )
+    (row,) = interactions(study).to_dict("records")
+    # Total 42; each pair is half a rank from its mean, so 2 within and 40 between the cells. By b 4 4 and 5 5: 8; by
+    # a nothing. Omega squared of the cells: (40 - 3 / 2) / (42 + 1 / 2); of b: (8 - 34 / 6) / (42 + 34 / 6).
+    assert row["share_of_variance"] == pytest.approx(38.5 / 42.5 - (8 - 34 / 6) / (42 + 34 / 6))
+    assert row["p_value"] == pytest.approx(stats.f.sf(32 / 0.5, 1, 4))
+
+
+@pytest.mark.parametrize(("repeats", "found"), [(1, 0), (2, 1)], ids=["one trial per cell", "two trials per cell"])
+def test_interaction_needs_two_trials_per_cell(repeats: int, found: int) -> None:
+    """With few trials more than cells chance could make up an interaction like this one, which is a Latin square."""
+    a, b = (np.append(np.tile(axis.ravel(), repeats), [0, 1]) for axis in np.meshgrid(range(3), range(3)))
+    study = _study(["a", "b"], a=a, b=b, loss=(a + b) % 3)
+    assert len(interactions(study)) == found
+
+
+def test_interactions_of_chance_are_not_shown() -> None:
+    """With 32 cells and 96 trials chance gives many a pair a share above 0.05, and none that is significant."""
+    random = np.random.default_rng(0)
+    size, rate, alpha = (axis.ravel() for axis in np.meshgrid(np.arange(8), np.arange(4), np.arange(3)))
+    noise = {f"noise{place}": random.normal(size=len(size)) for place in range(60)}
+    assert interactions(_study(["size", "rate", "alpha"], size=size, rate=rate, alpha=alpha, **noise)).empty
+
+
+def test_large_study_takes_seconds() -> None:
+    """5,000 trials, 25 metrics and 5 hyperparameters."""
+    random = np.random.default_rng(0)
+    searched: dict[str, Any] = {f"number{place}": random.normal(size=5000) for place in range(4)}
+    searched["word"] = random.choice(["a", "b", "c"], 5000)
+    figures = {f"metric{place}": random.normal(size=5000) for place in range(25)}
+    study = _study(list(searched), **searched, **figures)
+    began = time.process_time()
+    assert len(effects(study)) == 125
+    interactions(study)
+    assert time.process_time() - began < 10

@@ -1,0 +1,491 @@
+"""Studies in a real store, written directly, read back as tables."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+
+from entrypoints.errors import UserError
+from entrypoints.reporting import studies
+from entrypoints.reporting.studies import ABOUT, Study, by_ids, find
+
+_later = itertools.count(int(time.time() * 1000))
+FULL = {"sysmetrics.dataset": "red_wine", "sysmetrics.study_key": "k"}
+LIMITED = {**FULL, "sysmetrics.criteria": "elapsed_s<=9"}
+
+
+def _experiment(client: MlflowClient) -> str:
+    return str(client.get_experiment_by_name("studies").experiment_id)
+
+
+def _run(
+    client: MlflowClient,
+    name: str,
+    tags: dict[str, str],
+    params: dict[str, object],
+    points: dict[str, dict[int, float]],
+    status: str,
+) -> str:
+    """A run that began after the one before it."""
+    run = client.create_run(_experiment(client), start_time=next(_later), run_name=name)
+    metrics = [Metric(metric, value, 0, step) for metric, curve in points.items() for step, value in curve.items()]
+    texts = [Param(param, str(value)) for param, value in params.items()]
+    client.log_batch(run.info.run_id, metrics, texts, [RunTag(tag, value) for tag, value in tags.items()])
+    if status != "RUNNING":
+        client.set_terminated(run.info.run_id, status)
+    return str(run.info.run_id)
+
+
+def _study(
+    client: MlflowClient,
+    name: str = "tune red_wine",
+    trials: int = 1,
+    *,
+    kind: str | None = "study",
+    tags: dict[str, str] = FULL,
+    status: str = "FINISHED",
+    **params: object,
+) -> str:
+    """The run of a study with so many equal trials."""
+    own = {"sysmetrics.kind": kind} if kind else {}
+    run_id = _run(client, name, own | tags, params, {}, status)
+    for _ in range(trials):
+        _trial(client, run_id)
+    return run_id
+
+
+def _trial(
+    client: MlflowClient,
+    study: str,
+    params: dict[str, object] | None = None,
+    points: dict[str, dict[int, float]] | None = None,
+    *,
+    status: str = "FINISHED",
+    name: str = "a trial",
+    **tags: str,
+) -> str:
+    """The run of one of its trials, as the callback leaves it. ``tags`` are those of sysmetrics."""
+    own = {f"sysmetrics.{tag}": value for tag, value in ({"kind": "trial", "trial_id": "t"} | tags).items()}
+    chosen = {"dataset": "red_wine", "folds": 3} if params is None else params
+    curves = {"val_rmse": {100: 0.7}} if points is None else points
+    return _run(client, name, {"mlflow.parentRunId": study, **own}, chosen, curves, status)
+
+
+def _read(client: MlflowClient, run_id: str, *ranked_by: str | None) -> Study:
+    (study,) = by_ids(client, [run_id], *ranked_by)
+    return study
+
+
+def _scores(client: MlflowClient, study: str, *scores: float, metric: str = "val_rmse", **tags: str) -> None:
+    for score in scores:
+        _trial(client, study, points={metric: {100: score}}, **tags)
+
+
+def test_trials_are_rows_in_the_order_in_which_they_began(client: MlflowClient) -> None:
+    """What each is, what it chose, and the last value of each of its metrics but the thread's series."""
+    study = _study(client, trials=0)
+    curves = {"val_rmse": {100: 0.9, 200: 0.8}, "elapsed_s": {0: 2.5}, "system/process_cpu_percent": {1: 99.0}}
+    first = _trial(client, study, {"alpha": 0.1}, curves, name="alpha=0.1", trial_id="b")
+    second = _trial(client, study, {"alpha": 0.2}, {"val_rmse": {100: 0.5}}, name="alpha=0.2", trial_id="a")
+    trials = _read(client, study).trials
+    assert list(trials.columns[:-2]) == [*ABOUT, "alpha"]
+    assert set(trials.columns[-2:]) == {"elapsed_s", "val_rmse"}
+    assert trials[["trial_id", "run_id", "name", "alpha", "val_rmse"]].to_numpy().tolist() == [
+        ["b", first, "alpha=0.1", 0.1, 0.8],
+        ["a", second, "alpha=0.2", 0.2, 0.5],
+    ]
+    assert trials["elapsed_s"].iloc[0] == 2.5
+    assert math.isnan(trials["elapsed_s"].iloc[1])
+
+
+@pytest.mark.parametrize(
+    ("status", "tags", "expected"),
+    [
+        pytest.param("FINISHED", {"diverged": "false"}, {"diverged": False, "feasible": None}, id="finished"),
+        pytest.param("FINISHED", {"diverged": "true"}, {"diverged": True}, id="diverged"),
+        pytest.param("FINISHED", {"feasible": "true"}, {"feasible": True, "stop_step": None}, id="feasible"),
+        pytest.param("FINISHED", {"feasible": "false"}, {"feasible": False, "stop_how": None}, id="infeasible"),
+        pytest.param(
+            *("KILLED", {"stop_how": "predicted", "stop_reason": "r", "stop_metric": "elapsed_s", "stop_step": "120"}),
+            {"stop_how": "predicted", "stop_reason": "r", "stop_metric": "elapsed_s", "stop_step": 120},
+            id="stopped",
+        ),
+        pytest.param(
+            "KILLED", {"stop_reason": "the time"}, {"stop_reason": "the time", "stop_step": None}, id="cut off"
+        ),
+        pytest.param("FAILED", {"error": "e"}, {"stop_reason": None}, id="failed"),
+    ],
+)
+def test_row_says_how_its_trial_ended(
+    client: MlflowClient, status: str, tags: dict[str, str], expected: dict[str, Any]
+) -> None:
+    """What is not known is None; beside one that finished all the same."""
+    study = _study(client)
+    _trial(client, study, status=status, **tags)
+    row = _read(client, study).trials.iloc[1]
+    assert row["status"] == status
+    assert {name: row[name] for name in expected} == expected
+
+
+def test_complete_trials_come_best_first(client: MlflowClient) -> None:
+    """Those that were stopped, failed or diverged are left out, however good their score; one without is the last."""
+    study = _study(client, trials=0)
+    _trial(client, study, points={"elapsed_s": {0: 1.0}})
+    _scores(client, study, 0.9, 0.7, 0.8)
+    _scores(client, study, 0.1, diverged="true")
+    _scores(client, study, 0.1, status="KILLED")
+    _scores(client, study, 0.1, status="FAILED")
+    scores = _read(client, study).complete["val_rmse"].tolist()
+    assert scores[:3] == [0.7, 0.8, 0.9]
+    assert np.isnan(scores[3:]).tolist() == [True]
+
+
+def test_complete_trials_without_a_score_keep_their_order(client: MlflowClient) -> None:
+    """Nothing ranks them."""
+    study = _study(client, kind=None, trials=0)
+    _scores(client, study, 0.9, 0.7, metric="loss")
+    assert _read(client, study).complete["loss"].tolist() == [0.9, 0.7]
+
+
+@pytest.mark.parametrize(
+    ("searched", "names"),
+    [
+        pytest.param('["width", "depth", "seed"]', ["width", "depth"], id="as the study says"),
+        pytest.param(None, ["depth", "width"], id="by the alphabet"),
+    ],
+)
+def test_hyperparameters_are_the_parameters_that_vary(
+    client: MlflowClient, searched: str | None, names: list[str]
+) -> None:
+    """The seed was the same for all of them."""
+    study = _study(client, trials=0, tags=FULL | ({"sysmetrics.searched": searched} if searched else {}))
+    _trial(client, study, {"depth": 1, "width": 8, "seed": 0})
+    _trial(client, study, {"depth": 2, "width": 9, "seed": 0})
+    assert _read(client, study).hyperparameters == names
+
+
+@pytest.mark.parametrize(
+    ("given", "values"),
+    [
+        pytest.param((8, 64), [8, 64], id="whole"),
+        pytest.param((1e-12, 0.5), [1e-12, 0.5], id="fractions"),
+        pytest.param((8, None), [8.0, math.nan], id="absent in one"),
+        pytest.param(("0.1", "auto"), ["0.1", "auto"], id="a word among numbers"),
+        pytest.param((True, False), ["True", "False"], id="switches"),
+        pytest.param(([8, 4], [16]), ["[8, 4]", "[16]"], id="lists"),
+        pytest.param((1.0, math.inf), ["1.0", "inf"], id="infinity"),
+    ],
+)
+def test_hyperparameter_is_a_number_where_all_its_texts_are(
+    client: MlflowClient, given: tuple[object, object], values: list[object]
+) -> None:
+    """Else it stays as MLflow shows it; whole numbers stay whole."""
+    study = _study(client, trials=0)
+    for value in given:
+        _trial(client, study, {} if value is None else {"x": value})
+    read = _read(client, study).trials["x"].tolist()
+    assert [type(value) for value in read] == [type(value) for value in values]
+    assert str(read) == str(values)
+
+
+def test_hyperparameter_absent_in_one_trial_varies(client: MlflowClient) -> None:
+    """Another algorithm has none of that name."""
+    study = _study(client, trials=0)
+    _trial(client, study, {"algorithm": "linear"})
+    _trial(client, study, {"algorithm": "other", "tol": "0.1"})
+    assert _read(client, study).hyperparameters == ["algorithm", "tol"]
+
+
+def test_name_with_two_meanings_keeps_one(client: MlflowClient) -> None:
+    """A metric named like a hyperparameter or a column of the table is no figure, a parameter like a column is none."""
+    study = _study(client, kind=None, trials=0)
+    for rate in (0.1, 0.2):
+        _trial(
+            client, study, {"rate": rate, "status": rate}, {"rate": {1: 9.0}, "diverged": {1: 1.0}, "loss": {1: rate}}
+        )
+    read = _read(client, study)
+    assert (read.hyperparameters, read.figures) == (["rate"], ["loss"])
+    assert list(read.trials.columns) == [*ABOUT, "rate", "loss"]
+    assert read.trials["rate"].tolist() == [0.1, 0.2]
+    assert read.trials["status"].tolist() == ["FINISHED", "FINISHED"]
+
+
+def test_folds_come_from_the_study_s_table(client: MlflowClient) -> None:
+    """One row per trial and fold; what is missing is NaN."""
+    study = _study(client)
+    table = pd.DataFrame([{"trial_id": "t", "fold": 0, "val_rmse": 0.5}, {"trial_id": "t", "fold": 1}])
+    client.log_table(study, table, "folds.json")
+    folds = _read(client, study).folds
+    assert folds[["trial_id", "fold"]].to_numpy().tolist() == [["t", 0], ["t", 1]]
+    assert str(folds["val_rmse"].tolist()) == "[0.5, nan]"
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        pytest.param("study", None, id="none"),
+        pytest.param("study", '{"columns": [], "data": []}', id="no rows"),
+        pytest.param(None, "[1, 2]", id="another script's file"),
+    ],
+)
+def test_folds_are_empty_where_there_are_none(client: MlflowClient, kind: str | None, content: str | None) -> None:
+    """With the columns that every table of folds has."""
+    study = _study(client, kind=kind)
+    if content is not None:
+        client.log_text(study, content, "folds.json")
+    folds = _read(client, study).folds
+    assert (len(folds), list(folds.columns)) == (0, ["trial_id", "fold"])
+
+
+BY_THE_CALLBACK = {"sysmetrics.kind": "study", "sysmetrics.study_id": "0a1b"}
+
+
+@pytest.mark.parametrize("around", [{}, BY_THE_CALLBACK], ids=["the user's run", "the callback's run"])
+@pytest.mark.parametrize(
+    ("metric", "ranked_by", "expected"),
+    [
+        pytest.param("val_rmse", (), ("val_rmse", False), id="regression"),
+        pytest.param("val_accuracy", (), ("val_accuracy", True), id="classification"),
+        pytest.param("loss", (), (None, False), id="unknown"),
+        pytest.param("loss", ("loss", "min"), ("loss", False), id="given, lower"),
+        pytest.param("reward", ("reward", "max"), ("reward", True), id="given, higher"),
+        pytest.param("val_accuracy", ("val_accuracy", None), ("val_accuracy", True), id="given, known"),
+    ],
+)
+def test_score_is_the_bundle_s_or_the_one_that_is_given(
+    client: MlflowClient,
+    metric: str,
+    ranked_by: tuple[str | None, ...],
+    expected: tuple[str | None, bool],
+    around: dict[str, str],
+) -> None:
+    """In a study that is not the bundle's own."""
+    study = _study(client, kind=None, tags=around, trials=0)
+    _scores(client, study, 0.5, metric=metric)
+    read = _read(client, study, *ranked_by)
+    assert (read.score, read.higher_is_better) == expected
+
+
+def test_study_says_what_it_is(client: MlflowClient) -> None:
+    """Its name, limits, dataset, key and task, from its run."""
+    study = _read(client, _study(client, "early_stop red_wine", tags=LIMITED))
+    assert (study.name, study.criteria, study.key) == ("early_stop red_wine", "elapsed_s<=9", "k")
+    assert (study.dataset, study.task) == ("red_wine", "regression")
+
+
+@pytest.mark.parametrize(
+    ("params", "dataset"),
+    [
+        pytest.param([{"dataset": "diabetes"}], "diabetes", id="of the trials"),
+        pytest.param([{}], None, id="unknown"),
+        pytest.param([{"dataset": "a"}, {"dataset": "b"}], None, id="searched"),
+    ],
+)
+def test_dataset_is_that_of_the_trials_where_the_study_does_not_say(
+    client: MlflowClient, params: list[dict[str, object]], dataset: str | None
+) -> None:
+    """Studies of earlier versions and of other scripts have no tag."""
+    study = _study(client, kind=None, trials=0, tags={})
+    for chosen in params:
+        _trial(client, study, chosen)
+    assert _read(client, study).dataset == dataset
+
+
+def test_all_pages_of_trials_are_read(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many requests it takes."""
+    monkeypatch.setattr(studies, "PAGE", 2)
+    study = _study(client, trials=0)
+    _scores(client, study, *range(5))
+    assert _read(client, study).trials["val_rmse"].tolist() == [0, 1, 2, 3, 4]
+
+
+def _found(client: MlflowClient, dataset: str = "red_wine") -> list[str]:
+    return [study.run_id for study in find(client, _experiment(client), dataset)]
+
+
+def test_newest_full_study_is_found_with_those_of_the_same_trials_under_limits(client: MlflowClient) -> None:
+    """Of each way to limit them the newest, the newest first, after the full one."""
+    _study(client)
+    _study(client, tags=LIMITED, predict="on", scheduler="none")
+    off = _study(client, tags=LIMITED, predict="off", scheduler="none")
+    asha = _study(client, tags=LIMITED, predict="on", scheduler="asha")
+    on = _study(client, tags=LIMITED, predict="on", scheduler="none")
+    other = _study(client, tags=LIMITED | {"sysmetrics.criteria": "elapsed_s<=8"}, predict="on", scheduler="none")
+    full = _study(client)
+    assert _found(client) == [full, other, on, asha, off]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"tags": LIMITED | {"sysmetrics.study_key": "other"}}, id="another key"),
+        pytest.param({"tags": LIMITED, "status": "FAILED"}, id="failed"),
+        pytest.param({"tags": LIMITED, "status": "RUNNING"}, id="running"),
+        pytest.param({"status": "KILLED"}, id="full but killed"),
+        pytest.param({"tags": {"sysmetrics.dataset": "diabetes"}}, id="another dataset"),
+        pytest.param({"kind": "prepare"}, id="no study"),
+    ],
+)
+def test_other_studies_are_not_found(client: MlflowClient, values: dict[str, Any]) -> None:
+    """The full one is, alone."""
+    full = _study(client)
+    _study(client, **values)
+    assert _found(client) == [full]
+
+
+def test_at_most_five_studies_under_limits_are_found(client: MlflowClient) -> None:
+    """The newest."""
+    full = _study(client)
+    limited = [_study(client, tags=LIMITED | {"sysmetrics.criteria": f"elapsed_s<={limit}"}) for limit in range(6)]
+    assert _found(client) == [full, *reversed(limited[1:])]
+
+
+def test_studies_whose_trials_nobody_can_compare_are_not_found_together(client: MlflowClient) -> None:
+    """Without a key nobody knows whether they trained the same."""
+    tags = {"sysmetrics.dataset": "red_wine"}
+    full = _study(client, tags=tags)
+    _study(client, tags=tags | {"sysmetrics.criteria": "elapsed_s<=9"})
+    assert _found(client) == [full]
+
+
+def test_newest_study_under_limits_is_found_alone_where_there_is_no_full_one(client: MlflowClient) -> None:
+    """There is nothing to compare it with."""
+    _study(client, tags=LIMITED)
+    newest = _study(client, tags=LIMITED | {"sysmetrics.criteria": "elapsed_s<=8"})
+    assert _found(client) == [newest]
+
+
+def test_dataset_is_found_by_the_trials_where_the_study_does_not_say(client: MlflowClient) -> None:
+    """Studies of earlier versions have no tag, and under `mlflow run` what the user typed as parameter."""
+    study = _study(client, trials=0, tags={}, dataset="./wine.csv")
+    _trial(client, study, {"dataset": "/data/wine.csv"})
+    assert _found(client, "/data/wine.csv") == [study]
+
+
+@pytest.mark.parametrize(
+    ("datasets", "says"),
+    [
+        pytest.param((), "has no finished study of it; run mlflow run . -e tune -P dataset=red_wine first", id="none"),
+        pytest.param(
+            *(("mine", "diabetes"), "no finished study of it, only of diabetes, mine; use one of these, run mlflow"),
+            id="others",
+        ),
+    ],
+)
+def test_dataset_without_a_study_is_answered_with_what_to_run(
+    client: MlflowClient, datasets: tuple[str, ...], says: str
+) -> None:
+    """And with the datasets for which there are some."""
+    _study(client, status="FAILED")
+    for dataset in datasets:
+        _study(client, tags={"sysmetrics.dataset": dataset})
+    with pytest.raises(UserError) as error:
+        find(client, _experiment(client), "red_wine")
+    assert error.value.message.startswith("dataset=red_wine: the experiment studies ")
+    assert says in error.value.message
+
+
+def test_full_study_comes_first_and_none_comes_twice(client: MlflowClient) -> None:
+    """In whatever order they are given."""
+    limited, full = _study(client, tags=LIMITED), _study(client)
+    assert [study.run_id for study in by_ids(client, [limited, full, limited])] == [full, limited]
+
+
+def _mistake(client: MlflowClient, run_ids: list[str], *ranked_by: str | None) -> str:
+    with pytest.raises(UserError) as error:
+        by_ids(client, run_ids, *ranked_by)
+    return error.value.message
+
+
+@pytest.mark.parametrize(
+    ("values", "says", "do"),
+    [
+        pytest.param({"status": "RUNNING"}, "tune red_wine is RUNNING", "wait for its end", id="running"),
+        pytest.param({"status": "FAILED"}, "tune red_wine is FAILED", "run it again", id="failed"),
+        pytest.param({"status": "KILLED"}, "tune red_wine is KILLED", "run it again", id="killed"),
+        pytest.param({"trials": 0}, "tune red_wine has no trials", "tune or early_stop", id="no trials"),
+        pytest.param({"kind": "prepare"}, "of the kind prepare and no study", "tune or early_stop", id="prepare"),
+        pytest.param({"kind": "report"}, "of the kind report and no study", "tune or early_stop", id="report"),
+    ],
+)
+def test_run_that_is_no_finished_study_is_a_mistake(
+    client: MlflowClient, values: dict[str, Any], says: str, do: str
+) -> None:
+    """One sentence: which run, what it is, and what to do."""
+    run_id = _study(client, **values)
+    message = _mistake(client, [run_id])
+    assert message.startswith(f"study={run_id}: ")
+    assert says in message
+    assert do in message.split("; ")[-1]
+
+
+def test_trial_is_answered_with_its_study(client: MlflowClient) -> None:
+    """The id that was meant."""
+    study = _study(client, trials=0)
+    trial = _trial(client, study)
+    assert (
+        _mistake(client, [trial])
+        == f"study={trial}: this run is of the kind trial and no study; give the one that it is part of, {study}"
+    )
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["unknown", "deleted"])
+def test_run_that_is_not_there_is_a_mistake(client: MlflowClient, deleted: bool) -> None:
+    """Where it never was, and where it was deleted."""
+    run_id = "0" * 32
+    if deleted:
+        run_id = _study(client)
+        client.delete_run(run_id)
+    assert _mistake(client, [run_id]).startswith(f"study={run_id}: MLflow has no run with this id; give ")
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        pytest.param({"sysmetrics.dataset": "diabetes"}, "different datasets (red_wine, diabetes)", id="datasets"),
+        pytest.param({**LIMITED, "sysmetrics.study_key": "other"}, "they cannot be compared", id="keys"),
+    ],
+)
+def test_studies_that_do_not_go_together_are_a_mistake(client: MlflowClient, other: dict[str, str], says: str) -> None:
+    """Their trials answer different questions."""
+    first, second = _study(client), _study(client, tags=other)
+    message = _mistake(client, [first, second])
+    assert message.startswith(f"study={first},{second}: ")
+    assert says in message
+    assert "; give " in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "ranked_by", "says"),
+    [
+        pytest.param(None, (None, "max"), "mode=max: it says which values of a metric are better; add", id="no metric"),
+        pytest.param(None, ("f1", "max"), "metric=f1: the trials of tune red_wine have no such metric; use", id="none"),
+        pytest.param(None, ("loss", None), "metric=loss: which of its values are better is not known; add", id="mode"),
+        pytest.param(
+            "study", ("loss", "min"), "metric=loss: the trials of tune red_wine are ranked by val_rmse", id="own"
+        ),
+    ],
+)
+def test_metric_that_cannot_rank_is_a_mistake(
+    client: MlflowClient, kind: str | None, ranked_by: tuple[str | None, ...], says: str
+) -> None:
+    """What is given, and what would do."""
+    study = _study(client, kind=kind, trials=0)
+    _trial(client, study, points={"loss": {1: 1.0}, "val_rmse": {1: 1.0}})
+    assert _mistake(client, [study], *ranked_by).startswith(says)
+
+
+def test_study_of_one_configuration_has_no_hyperparameters(client: MlflowClient) -> None:
+    """Nothing varies, whatever it says that it has searched."""
+    study = _study(client, tags=FULL | {"sysmetrics.searched": json.dumps(["alpha"])}, trials=0)
+    _trial(client, study, {"alpha": 0.1})
+    assert _read(client, study).hyperparameters == []

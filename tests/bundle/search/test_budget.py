@@ -1,0 +1,160 @@
+"""What was spent and saved: by trial, by rule, and what a configuration is recognised by."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from reference import MLP_CLASSIFIER, configured
+
+from entrypoints.limits.stopping import Ending, How
+from entrypoints.models.configuration import Configuration
+from entrypoints.search.budget import Budget, Spending, account, key, spent, total
+from entrypoints.search.record import TrialRecord
+from mlflow_sysmetrics.criteria.judge import Stop
+
+A, B, C, D = (configured(batch_size=size) for size in (8, 16, 32, 64))
+FULL = {key(each.searched): Spending(cpu_s, 2 * cpu_s) for each, cpu_s in ((A, 10.0), (B, 20.0), (C, 30.0))}
+
+
+def _ended(criterion: str, how: How) -> Ending:
+    return Ending(Stop(criterion, criterion.partition("<")[0], 9.0, 1.0, 100), how)
+
+
+def _trial(configuration: Configuration, wall_s: float, **values: Any) -> TrialRecord:
+    """A trial that used half of its wall time."""
+    figures = {"elapsed_s": wall_s, "cpu_percent": 50.0}
+    return TrialRecord("id", configuration, **{"status": "KILLED", "figures": figures, **values})
+
+
+def _account(*trials: TrialRecord) -> Budget:
+    return account(iter(trials), FULL, "somewhere")
+
+
+@pytest.mark.parametrize(
+    ("figures", "cpu_s", "wall_s"),
+    [
+        pytest.param({"elapsed_s": 4.0, "cpu_percent": 25.0}, 1.0, 4.0, id="quarter of a core"),
+        pytest.param({"elapsed_s": 4.0, "cpu_percent": 150.0}, 6.0, 4.0, id="more than a core"),
+        pytest.param({"elapsed_s": 4.0}, 4.0, 4.0, id="unknown share is a core"),
+        pytest.param({}, 0.0, 0.0, id="nothing known"),
+    ],
+)
+def test_spending_is_read_from_a_trials_figures(figures: dict[str, float], cpu_s: float, wall_s: float) -> None:
+    """Its CPU share of its wall time."""
+    assert spent(figures) == Spending(cpu_s, wall_s)
+
+
+def test_spendings_add_up_and_never_fall_below_nothing() -> None:
+    """Both parts by themselves."""
+    assert total([Spending(1.0, 2.0), Spending(3.0, 4.0)]) == Spending(4.0, 6.0)
+    assert total([]) == Spending(0.0, 0.0)
+    assert Spending(5.0, 2.0).less(Spending(3.0, 4.0)) == Spending(2.0, 0.0)
+    assert Spending(2.0, 5.0).less(Spending(4.0, 3.0)) == Spending(0.0, 2.0)
+
+
+def test_all_trials_spend_and_stopped_ones_save() -> None:
+    """What is left of the full cost of the same configuration; finished and failed trials save nothing."""
+    budget = _account(
+        _trial(A, 20.0, status="FINISHED"),
+        _trial(B, 10.0, ending=_ended("training_time_s<=1", "crossed")),
+        _trial(C, 2.0, status="FAILED"),
+    )
+    assert budget.spent == Spending(16.0, 32.0)
+    assert budget.saved == Spending(15.0, 30.0)
+    assert budget.saved_cpu_percent == pytest.approx(100 * 15 / 31)
+    assert budget.saved_wall_percent == pytest.approx(100 * 30 / 62)
+
+
+def test_savings_are_counted_by_rule() -> None:
+    """A criterion's crossings and its predictions apart; a time limit and a scheduler are rules, too."""
+    budget = _account(
+        _trial(A, 2.0, ending=_ended("a<=1", "crossed")),
+        _trial(B, 2.0, ending=_ended("a<=1", "crossed")),
+        _trial(C, 2.0, ending=_ended("a<=1", "predicted")),
+        _trial(C, 4.0, ending=_ended("b<=1", "crossed")),
+        _trial(A, 4.0, cut_off=True),
+        _trial(B, 4.0),
+    )
+    assert budget.rows() == [
+        {
+            "reason": reason,
+            "trials": trials,
+            "saved_cpu_s": cpu_s,
+            "saved_wall_s": wall_s,
+            "counted_against": "somewhere",
+        }
+        for reason, trials, cpu_s, wall_s in [
+            ("a<=1, crossed", 2, 28.0, 56.0),
+            ("a<=1, predicted", 1, 29.0, 58.0),
+            ("b<=1, crossed", 1, 28.0, 56.0),
+            ("time limit", 1, 8.0, 16.0),
+            ("scheduler", 1, 18.0, 36.0),
+        ]
+    ]
+    assert budget.saved == Spending(111.0, 222.0)
+
+
+def test_skipped_trial_saves_all_that_it_would_have_cost() -> None:
+    """But for what it took to say so."""
+    budget = _account(_trial(C, 0.0, figures={}, ending=_ended("a<=1", "skipped")))
+    assert budget.saved == Spending(30.0, 60.0)
+    assert budget.spent == Spending()
+    assert budget.saved_cpu_percent == 100
+
+
+def test_configuration_of_unknown_cost_saves_nothing() -> None:
+    """It is still counted as stopped."""
+    budget = _account(_trial(D, 1.0, ending=_ended("a<=1", "crossed")))
+    assert budget.saved == Spending()
+    assert budget.stopped == {"a<=1, crossed": 1}
+
+
+def test_trial_that_was_stopped_later_than_a_full_one_takes_saves_nothing() -> None:
+    """A slower machine is no negative saving."""
+    assert _account(_trial(A, 100.0, ending=_ended("a<=1", "crossed"))).saved == Spending()
+
+
+def test_study_without_trials_has_an_empty_budget() -> None:
+    """Shares of nothing are 0."""
+    budget = _account()
+    assert (budget.spent, budget.saved, budget.rows()) == (Spending(), Spending(), [])
+    assert (budget.saved_cpu_percent, budget.saved_wall_percent) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "equal"),
+    [
+        pytest.param({"a": 8}, {"a": 8.0}, True, id="int and float"),
+        pytest.param({"a": 8, "b": 1}, {"b": 1, "a": 8}, True, id="order"),
+        pytest.param({"a": (8, 4)}, {"a": [8, 4]}, True, id="tuple and list"),
+        pytest.param({"a": [8, 4]}, {"a": [4, 8]}, False, id="lists"),
+        pytest.param({"a": 8, "b": None}, {"a": 8}, True, id="None and absent"),
+        pytest.param({"a": 0.1234567890123}, {"a": 0.123456789}, True, id="beyond ten decimals"),
+        pytest.param({"a": 0.123456789}, {"a": 0.123456788}, False, id="ninth decimal"),
+        pytest.param({"a": True}, {"a": 1}, False, id="switch and number"),
+        pytest.param({"a": "8"}, {"a": 8}, False, id="word and number"),
+        pytest.param({"a": 8}, {"b": 8}, False, id="name"),
+    ],
+)
+def test_key_tells_configurations_apart(one: dict[str, Any], other: dict[str, Any], equal: bool) -> None:
+    """By value, however it is written."""
+    assert (key(one) == key(other)) is equal
+
+
+def test_key_is_the_same_after_a_table_of_mlflow(tmp_path: Path) -> None:
+    """As it is written and read there: missing values, fractions of ten decimals, whole numbers as fractions."""
+    drawn = 10 ** np.random.default_rng(0).uniform(-6, 2, 200)
+    configurations = [configured(alpha=float(alpha)) for alpha in drawn]
+    configurations += [configured(MLP_CLASSIFIER, hidden_layer_sizes=[8, 4], shuffle=True, max_fun=7, tol=None)]
+    searched = [configuration.searched for configuration in configurations]
+    file = tmp_path / "trials.json"
+    pd.DataFrame(searched).to_json(file, orient="split", index=False, date_format="iso")  # as MLflow does
+    table = json.loads(file.read_text())
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert [key(row) for row in rows] == [key(each) for each in searched]
+    assert len(set(map(key, searched))) == len(searched)

@@ -1,0 +1,126 @@
+"""The trials of a study under its limits: who comes nearest and which limits tell nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from reference import configured
+
+from entrypoints.limits.costs import metrics
+from entrypoints.limits.prediction import Prediction
+from entrypoints.limits.stopping import Ending, How
+from entrypoints.search.feasible import Judged, judge
+from entrypoints.search.record import TrialRecord
+from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Stop
+
+TIME = "training_time_s<=1"
+
+
+def _trial(name: str, figures: Mapping[str, float], **values: Any) -> TrialRecord:
+    return TrialRecord(name, configured(), **{"status": "FINISHED", "figures": dict(figures), **values})
+
+
+def _stopped(name: str, value: float, how: How = "crossed", prediction: Prediction | None = None) -> TrialRecord:
+    ending = Ending(Stop(TIME, "training_time_s", value, 1.0, 10), how, prediction)
+    return _trial(name, {"training_time_s": 0.1}, status="KILLED", ending=ending)
+
+
+def _judged(text: str, *trials: TrialRecord) -> Judged:
+    return judge(Criteria.parse(text, metrics("regression")), trials)
+
+
+def _names(trials: Iterable[TrialRecord]) -> list[str]:
+    return [trial.trial_id for trial in trials]
+
+
+def test_nearest_trials_are_those_that_break_their_limits_by_least() -> None:
+    """Sums over limits, relative to each; what they break comes with them."""
+    judged = _judged(
+        f"{TIME}, peak_memory_mb<=100",
+        _trial("far", {"training_time_s": 3.0}),
+        _trial("feasible", {"training_time_s": 0.5}),
+        _trial("two", {"training_time_s": 1.1, "peak_memory_mb": 120.0}),
+        _trial("near", {"training_time_s": 1.2}),
+    )
+    assert _names(trial for trial, _ in judged.nearest) == ["near", "two", "far"]
+    two = [(stop.metric, stop.value, stop.limit) for stop in judged.nearest[1][1]]
+    assert two == [("training_time_s", 1.1, 1.0), ("peak_memory_mb", 120.0, 100.0)]
+
+
+def test_stopped_trials_are_near_by_what_they_were_predicted_to_cost() -> None:
+    """Not by the low bound of it, nor by what they had cost, unless nothing more is known."""
+    judged = _judged(
+        TIME,
+        _trial("finished", {"training_time_s": 1.8}),
+        _stopped("crossed", 1.3),
+        _stopped("crossed on its way", 1.3, "crossed", Prediction(9.0, 8.0, 9.5)),
+        _stopped("predicted", 1.1, "predicted", Prediction(2.5, 1.1, 3.0)),
+        _stopped("skipped", 1.1, "skipped", Prediction(1.5, 1.1, 3.0)),
+    )
+    nearest = [(trial.trial_id, stops[0].value) for trial, stops in judged.nearest]
+    assert nearest == [
+        ("crossed", 1.3),
+        ("skipped", 1.5),
+        ("finished", 1.8),
+        ("predicted", 2.5),
+        ("crossed on its way", 9.0),
+    ]
+
+
+def test_trials_without_a_model_are_not_near() -> None:
+    """Neither one that failed nor one that diverged is worth a higher limit."""
+    failed = _trial("failed", {"training_time_s": 1.1}, status="FAILED")
+    assert _judged(TIME, failed, _trial("diverged", {"training_time_s": 1.1}, diverged=True)).nearest == []
+
+
+def test_relative_limits_come_from_the_trials_that_came_to_their_end() -> None:
+    """The stopped ones are not in the median."""
+    finished = [_trial(str(time_s), {"training_time_s": time_s}) for time_s in (1.0, 2.0, 3.0, 4.0, 10.0)]
+    stopped = [_trial(f"stopped {number}", {"training_time_s": 0.1}, status="KILLED") for number in range(9)]
+    judged = _judged("training_time_s<=2x median", *finished, *stopped)
+    assert _names(trial for trial, _ in judged.nearest) == ["10.0"]
+
+
+def _kinds(*means: float, spread: float = 0.05) -> list[TrialRecord]:
+    """Eight trials of each kind, which differ by a rate alone."""
+    random = np.random.default_rng(0)
+    return [
+        TrialRecord("id", configured(batch_size=8 * 2**place, learning_rate=rate), "FINISHED", figures)
+        for place, mean in enumerate(means)
+        for rate, figures in _noisy(random, mean, spread)
+    ]
+
+
+def _noisy(random: np.random.Generator, mean: float, spread: float) -> list[tuple[float, dict[str, float]]]:
+    return [(0.1 / number, {"training_time_s": mean * random.normal(1, spread)}) for number in range(1, 9)]
+
+
+@pytest.mark.parametrize(
+    ("trials", "text", "named"),
+    [
+        pytest.param(_kinds(1.0, 1.0, 1.0), TIME, True, id="in the middle of equal costs"),
+        pytest.param(_kinds(1.0, 1.0, 1.0), "training_time_s<=3", False, id="above equal costs"),
+        pytest.param(_kinds(0.1, 0.2, 5.0, 9.0), TIME, False, id="between clearly different kinds"),
+        pytest.param(_kinds(0.1, 1.0, 5.0), TIME, False, id="in the middle of a third"),
+        pytest.param(_kinds(0.1, 1.0, 1.0), TIME, True, id="in the middle of two thirds"),
+        pytest.param(_kinds(1.0, 1.0), "training_time_s<=1x median", True, id="relative"),
+        pytest.param(_kinds(0.8, 0.8, spread=0.3), TIME, True, id="a fifth below, of noisy trials"),
+        pytest.param(_kinds(0.8, 0.8, spread=0.01), TIME, False, id="a fifth below, of quiet ones"),
+        pytest.param(_kinds(0.8)[:2], TIME, True, id="a fifth below, of two with the usual noise"),
+        pytest.param([*_kinds(1.0), *map(_stopped, "abcdefghi", [9.0] * 9)], TIME, False, id="beside more stopped"),
+        pytest.param(_kinds(1.0), "model_size_kb<=1", False, id="nothing known"),
+        pytest.param([], "training_time_s<=2x median", False, id="no trials"),
+    ],
+)
+def test_limit_inside_the_noise_of_most_trials_is_named(trials: list[TrialRecord], text: str, named: bool) -> None:
+    """It cannot tell them apart: they fall on either side of it by chance."""
+    assert _judged(text, *trials).indistinct == ([text] if named else [])
+
+
+def test_figures_without_noise_are_always_told_apart() -> None:
+    """A model's size is the same each time, so that the limit itself parts them."""
+    figures: list[Figures] = [{"model_size_kb": size} for size in (1.0, 1.0001)]
+    assert _judged("model_size_kb<=1", *(_trial("id", each) for each in figures)).indistinct == []

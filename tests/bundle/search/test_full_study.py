@@ -1,0 +1,158 @@
+"""The earlier study that savings are counted against, found in a real store."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from reference import bundled, configured
+from study_settings import study_settings
+
+from entrypoints.datasets.prepared import Prepared
+from entrypoints.models.configuration import Configuration
+from entrypoints.search.budget import Spending, key
+from entrypoints.search.full_study import CRITERIA, SEARCHED, STUDY_KEY, find, study_key, trial_rows
+
+WANTED = [configured(batch_size=size, alpha=0.123456789012) for size in (8, 16)]
+
+
+def _experiment(client: MlflowClient) -> str:
+    return client.get_experiment_by_name("studies").experiment_id
+
+
+def _study(
+    client: MlflowClient,
+    rows: list[dict[str, Any]] | None = None,
+    *,
+    status: str = "FINISHED",
+    tags: dict[str, str] | None = None,
+) -> str:
+    """A study of the wanted configurations that has run, unless it is said otherwise; its run's id."""
+    run = client.create_run(_experiment(client), tags={STUDY_KEY: "this", **(tags or {})})
+    if rows is None:
+        rows = [_row(configuration) for configuration in WANTED]
+    client.log_table(run.info.run_id, pd.DataFrame(rows), "trials.json")
+    client.set_terminated(run.info.run_id, status)
+    return str(run.info.run_id)
+
+
+def _row(configuration: Configuration, **changes: Any) -> dict[str, Any]:
+    figures = {"elapsed_s": float(configuration.batch_size), "cpu_percent": 50.0}
+    return {"run_id": "r", "status": "FINISHED", **configuration.searched, **figures, **changes}
+
+
+def _found(client: MlflowClient, wanted: list[Configuration] = WANTED) -> str | None:
+    found = find(client, _experiment(client), "this", wanted)
+    return found and found[0]
+
+
+def test_full_study_says_what_each_configuration_cost(client: MlflowClient) -> None:
+    """Though the table there has lost decimals."""
+    run_id = _study(client)
+    assert find(client, _experiment(client), "this", WANTED) == (
+        run_id,
+        {key(each.searched): Spending(each.batch_size / 2, each.batch_size) for each in WANTED},
+    )
+
+
+def test_newest_study_wins(client: MlflowClient) -> None:
+    """The machine of the last one is most likely the one of today."""
+    _study(client)
+    newest = _study(client)
+    assert _found(client) == newest
+
+
+@pytest.mark.parametrize(
+    ("rows", "values"),
+    [
+        pytest.param(None, {"tags": {CRITERIA: "training_time_s<=1"}}, id="limits"),
+        pytest.param(None, {"tags": {STUDY_KEY: "other"}}, id="another key"),
+        pytest.param(None, {"status": "FAILED"}, id="failed"),
+        pytest.param(None, {"status": "KILLED"}, id="killed"),
+        pytest.param(None, {"status": "RUNNING"}, id="still running"),
+        pytest.param([_row(WANTED[0])], {}, id="a configuration is missing"),
+        pytest.param([_row(WANTED[0]), _row(WANTED[1], status="KILLED")], {}, id="a trial was stopped"),
+        pytest.param([_row(WANTED[0]), _row(WANTED[1], alpha=0.5)], {}, id="another alpha"),
+    ],
+)
+def test_other_studies_are_passed_over(
+    client: MlflowClient, rows: list[dict[str, Any]] | None, values: dict[str, Any]
+) -> None:
+    """An older one that fits is found behind them."""
+    fits = _study(client)
+    _study(client, rows, **values)
+    assert _found(client) == fits
+
+
+def test_study_whose_artifacts_are_gone_is_passed_over(client: MlflowClient, empty_store: Path) -> None:
+    """So is one that never had any."""
+    fits = _study(client)
+    gone = _study(client)
+    shutil.rmtree(empty_store / "artifacts" / gone)
+    without = client.create_run(_experiment(client), tags={STUDY_KEY: "this"})
+    client.set_terminated(without.info.run_id, "FINISHED")
+    assert _found(client) == fits
+
+
+def test_no_study_is_found_where_there_is_none(client: MlflowClient) -> None:
+    """The forecast has to do."""
+    assert _found(client) is None
+
+
+def test_larger_study_serves_a_part_of_it(client: MlflowClient) -> None:
+    """All that is wanted is there, and hyperparameters of another algorithm do not matter."""
+    run_id = _study(client, [*(_row(each) for each in WANTED), _row(configured("svm"), momentum=0.9, tol=None)])
+    assert _found(client, WANTED[:1]) == run_id
+
+
+@pytest.mark.parametrize(("searched", "found"), [("null", True), ('["momentum"]', False)], ids=["once", "and searched"])
+def test_configurations_differ_by_what_the_earlier_study_searched(
+    client: MlflowClient, searched: str, found: bool
+) -> None:
+    """With a momentum of its own each of its trials is another configuration than the one that is wanted."""
+    names = json.loads(searched) and [*WANTED[0].searched, "momentum"]
+    rows = [_row(each, momentum=momentum) for each in WANTED for momentum in (0.5, 0.9)]
+    _study(client, rows, tags={SEARCHED: json.dumps(names)})
+    assert (_found(client) is not None) is found
+
+
+def test_trial_rows_hold_none_for_what_is_missing(client: MlflowClient) -> None:
+    """The table says null."""
+    run_id = _study(client, [{"a": 1.5, "b": [8, 4]}, {"b": "x"}])
+    assert trial_rows(client, run_id) == [{"a": 1.5, "b": [8, 4]}, {"a": None, "b": "x"}]
+
+
+SETTINGS, DATA = study_settings(), bundled("red_wine")
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        pytest.param({"batch_sizes": (8,)}, True, id="grid"),
+        pytest.param({"search": "random"}, True, id="search"),
+        pytest.param({"cpus": 1}, True, id="cores"),
+        pytest.param({"time_limit_s": 9.0}, True, id="time limit"),
+        pytest.param({"dataset": "/elsewhere/red_wine.csv"}, True, id="path"),
+        pytest.param({"max_rows": 100}, False, id="rows"),
+        pytest.param({"folds": 3}, False, id="folds"),
+        pytest.param({"seed": 1}, False, id="seed"),
+        pytest.param({"max_steps": 100}, False, id="steps"),
+        pytest.param({"max_epochs": 1}, False, id="epochs"),
+        pytest.param({"report_every": 10}, False, id="reports"),
+    ],
+)
+def test_study_key_is_what_a_trial_of_one_configuration_depends_on(changes: dict[str, Any], same: bool) -> None:
+    """Which configurations there are, and how they are handed out, is no part of it."""
+    assert (study_key(SETTINGS, DATA) == study_key(study_settings(**changes), DATA)) is same
+
+
+@pytest.mark.parametrize("other", [replace(DATA, digest="other"), replace(DATA, target="other")], ids=["content", "y"])
+def test_study_key_changes_with_the_data(other: Prepared) -> None:
+    """By content, and by the column that is predicted."""
+    assert study_key(SETTINGS, DATA) != study_key(SETTINGS, other)

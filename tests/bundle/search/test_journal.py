@@ -1,0 +1,132 @@
+"""What a study writes down of itself, and how it is read: settings, and the process that runs it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import psutil
+import pytest
+from commands import wait_until
+from mlflow import MlflowClient
+from study_settings import study_settings
+
+from entrypoints import search_space
+from entrypoints.datasets.known import load
+from entrypoints.datasets.prepared import Request, split_for
+from entrypoints.models.algorithms import find_all
+from entrypoints.runs import RecordedRun
+from entrypoints.search import journal
+from entrypoints.search.grid import configurations
+from entrypoints.settings import Limits, StudySettings
+
+GRID = """{"hidden_layer_sizes": [[8], [16, 4]], "alpha": {"loguniform": [1e-5, 0.1]}, "shuffle": [true, false],
+"momentum": {"uniform": [0.1, 0.3]}, "n_iter_no_change": {"integers": [2, 7]}, "activation": "tanh"}"""
+MLP = "sklearn.neural_network.MLPRegressor"
+
+
+@pytest.fixture
+def run(client: MlflowClient) -> RecordedRun:
+    """A run in a store of its own."""
+    return RecordedRun.of(client, client.create_run(client.get_experiment_by_name("studies").experiment_id))
+
+
+def test_study_is_taken_by_one_of_two_commands(client: MlflowClient, run: RecordedRun) -> None:
+    """Both have seen it free. When the first has ended, it can be taken again."""
+    seen = client.get_run(run.run_id)
+    first, second, third = (RecordedRun.of(client, client.create_run(run.experiment_id)) for _ in range(3))
+    with ThreadPoolExecutor(2) as executor:
+        taken = list(executor.map(lambda by: journal.take(seen, by), (first, second)))
+    assert sorted(taken) == [False, True]
+    seen = client.get_run(run.run_id)
+    assert journal.last_command(client, seen).info.run_id == (first, second)[taken.index(True)].run_id
+    assert journal.take(seen, third)
+
+
+def _own_network(**changes: object) -> StudySettings:
+    grid = search_space.parse(GRID, journal.Path())
+    return study_settings(algorithm=MLP, grid=grid, search="random", samples=9, batch_sizes=(16, 64), **changes)
+
+
+@pytest.mark.parametrize(
+    ("settings", "limits"),
+    [
+        pytest.param(study_settings(), None, id="defaults"),
+        pytest.param(study_settings(learning_rates=(0.1, 1e-7), max_trials=5, seed=3), None, id="numbers"),
+        pytest.param(
+            study_settings(dataset="/a b/ä.csv", target="é"), Limits("elapsed_s<=3", False, "asha"), id="limits"
+        ),
+        pytest.param(study_settings(), Limits(None, True, "none"), id="usual-limits"),
+    ],
+)
+def test_settings_come_back_as_they_were(run: RecordedRun, settings: StudySettings, limits: Limits | None) -> None:
+    """With their types; execution is that of the command which reads them."""
+    journal.begin(run, settings, limits)
+    about = journal.read(run.client, run.run_id)
+    assert about is not None
+    now = study_settings(cpus=7, time_limit_s=2.5, seed=99, batch_sizes=(1,))
+    kept = journal.restored(about, now, limits and Limits("cpu_percent>=1", True, "median"))
+    assert kept == (replace(settings, cpus=7, time_limit_s=2.5), limits)
+
+
+def test_random_search_of_a_grid_draws_the_same_again(run: RecordedRun) -> None:
+    """From distributions and lists that were written down, to the last digit."""
+    settings = _own_network()
+    journal.begin(run, settings, None)
+    kept, _ = journal.restored(journal.read(run.client, run.run_id) or {}, study_settings(), None)
+    table = load("red_wine")
+    split = split_for(table, Request("red_wine", 0, 10, 0))
+    drawn = [configurations(each, split, find_all(table.task, MLP)) for each in (settings, kept)]
+    assert len(drawn[0]) == 9
+    assert drawn[0] == drawn[1]
+
+
+def test_study_that_wrote_nothing_down_has_no_settings(run: RecordedRun) -> None:
+    """It was ended before its search, or is not one of ours."""
+    assert journal.read(run.client, run.run_id) is None
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    """Another process, which lives until the test ends."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+def _tags(pid: int, since: float, node: str = platform.node()) -> dict[str, str]:
+    return {journal.NODE: node, journal.PID: str(pid), journal.SINCE: str(since)}
+
+
+def test_process_that_runs_a_study_is_seen_until_it_ends(process: subprocess.Popen[bytes]) -> None:
+    """By its number and the time when it started, on the machine where it runs."""
+    tags = _tags(process.pid, psutil.Process(process.pid).create_time())
+    assert journal.lives(tags)
+    process.kill()
+    wait_until(lambda: not journal.lives(tags), 10, "the process to be gone")  # a zombie until it is waited for
+
+
+def test_number_that_another_process_has_by_now_is_not_taken_for_the_study(process: subprocess.Popen[bytes]) -> None:
+    """Numbers are given again."""
+    assert not journal.lives(_tags(process.pid, psutil.Process(process.pid).create_time() - 3600))
+
+
+def test_process_of_another_machine_is_not_looked_for_here(process: subprocess.Popen[bytes]) -> None:
+    """A number says nothing there."""
+    tags = _tags(process.pid, psutil.Process(process.pid).create_time(), node="elsewhere")
+    assert not journal.lives(tags)
+    assert not journal.is_run_here(tags)
+
+
+def test_study_names_the_process_that_runs_it(run: RecordedRun) -> None:
+    """As it begins."""
+    journal.begin(run, study_settings(), None)
+    tags = run.client.get_run(run.run_id).data.tags
+    assert (tags[journal.NODE], tags[journal.PID]) == (platform.node(), str(os.getpid()))
+    assert float(tags[journal.SINCE]) == pytest.approx(psutil.Process().create_time())
+    assert journal.is_run_here(tags)

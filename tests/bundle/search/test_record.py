@@ -1,0 +1,211 @@
+"""What the driver keeps of each trial: its last figures, and which one is the best."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from reference import configured
+
+from entrypoints.limits.costs import metrics
+from entrypoints.progress import Progress
+from entrypoints.search.record import Record
+from mlflow_sysmetrics.criteria.judge import Criteria
+
+TABLE = {
+    "fair": {"figures": {"val_rmse": 0.7, "val_accuracy": 0.7}},
+    "lowest": {"figures": {"val_rmse": 0.6, "val_accuracy": 0.6}},
+    "highest": {"figures": {"val_rmse": 0.8, "val_accuracy": 0.8}},
+    "diverged": {"figures": {"val_rmse": 0.1, "val_accuracy": 0.99}, "diverged": True},
+    "diverged-high": {"figures": {"val_rmse": 9.0, "val_accuracy": 0.01}, "diverged": True},
+}
+CONFIGURATION = configured()
+ERROR = "Traceback (most recent call last):\n  ...\nValueError: no such alpha\n"
+
+
+def _trial(trial_id: str, result: dict[str, Any] | None = None, error_file: Path | None = None) -> Any:
+    """What the record reads of one of Tune's trials, which keeps its errors in a file."""
+    if result and "figures" in result:
+        result = {"ended": True, **result}
+    return SimpleNamespace(
+        trial_id=trial_id,
+        config={"configuration": CONFIGURATION},
+        last_result=result,
+        get_error=lambda: ERROR,
+        error_file=error_file and str(error_file),
+    )
+
+
+def _record(
+    task: Any = "regression", stream: io.StringIO | None = None, total: int = 8, criteria: Criteria | None = None
+) -> Record:
+    score = "val_rmse" if task == "regression" else "val_accuracy"
+    return Record(task, Progress(total, score, stream or io.StringIO()), criteria)
+
+
+def _run(record: Record, *trials: Any) -> None:
+    for trial in trials:
+        record.on_trial_start(0, [], trial)
+        record.on_trial_complete(0, [], trial)
+
+
+@pytest.mark.parametrize(
+    ("task", "ranked"),
+    [
+        pytest.param("regression", ["lowest", "fair", "highest"], id="regression-lowest-rmse"),
+        pytest.param("classification", ["highest", "fair", "lowest"], id="classification-highest-accuracy"),
+    ],
+)
+def test_ranked_trials_follow_the_direction_of_the_score(task: Any, ranked: list[str]) -> None:
+    """Best first, and trials that diverged are not among them, however good they look."""
+    record = _record(task)
+    _run(record, *(_trial(name, result) for name, result in TABLE.items()))
+    assert [trial.trial_id for trial in record.ranked] == ranked
+    assert record.best is record.ranked[0]
+
+
+def test_ranked_trials_are_only_those_that_ran_to_their_end() -> None:
+    """One that failed and one that Tune ended before its end are recorded and never the best."""
+    record = _record()
+    failing = _trial("failed", {"figures": {"val_rmse": 0.1}})
+    record.on_trial_start(0, [], failing)
+    record.on_trial_error(0, [], failing)
+    running = _trial("running")
+    record.on_trial_start(0, [], running)
+    _run(record, _trial("stopped", {"sysmetrics": {}}), _trial("without result"))
+    assert record.best is None
+    assert record.ranked == []
+    _run(record, _trial("finished", {"figures": {"val_rmse": 0.9}}))
+    assert [trial.trial_id for trial in record.ranked] == ["finished"]
+    assert {name: trial.status for name, trial in record.trials.items()} == {
+        "failed": "FAILED",
+        "running": "RUNNING",
+        "stopped": "KILLED",
+        "without result": "KILLED",
+        "finished": "FINISHED",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "ranked"),
+    [
+        pytest.param("training_time_s<=1", ["second", "third"], id="number"),
+        pytest.param("training_time_s<=1x median", ["best", "second", "third"], id="relative to those that finished"),
+    ],
+)
+def test_ranked_trials_meet_the_limits(text: str, ranked: list[str]) -> None:
+    """The best that breaks one is not the result."""
+    record = _record(criteria=Criteria.parse(text, metrics("regression")))
+    times = {"best": 1.01, "second": 0.9, "third": 1.0, "slow": 4.0, "slower": 5.0}
+    for place, (name, time_s) in enumerate(times.items()):
+        _run(record, _trial(name, {"figures": {"val_rmse": 0.1 * place, "training_time_s": time_s}}))
+    _run(record, _trial("stopped", {"ended": False, "figures": {"val_rmse": 0.0, "training_time_s": 0.1}}))
+    assert [trial.trial_id for trial in record.ranked] == ranked
+
+
+def test_record_keeps_what_the_last_result_says() -> None:
+    """Figures, the rows of the folds, and whether the trial diverged."""
+    record = _record()
+    folds = [{"fold": 0, "val_rmse": 0.5}, {"fold": 1, "val_rmse": 0.7}]
+    _run(record, _trial("a", {"figures": {"val_rmse": 0.6}, "folds": folds, "diverged": True}))
+    kept = record.trials["a"]
+    assert (kept.figures, kept.folds, kept.diverged) == ({"val_rmse": 0.6}, folds, True)
+    assert kept.configuration is CONFIGURATION
+
+
+def test_record_keeps_why_a_trial_failed(tmp_path: Path) -> None:
+    """The exception in one line; trials that did not fail have none."""
+    record, error_file = _record(), tmp_path / "error.txt"
+    error_file.write_text(ERROR)
+    record.on_trial_start(0, [], _trial("a"))
+    record.on_trial_error(0, [], _trial("a", error_file=error_file))
+    _run(record, _trial("b"))
+    assert (record.trials["a"].error, record.trials["b"].error) == ("ValueError: no such alpha", None)
+
+
+@pytest.mark.parametrize("hook", ["on_trial_complete", "on_trial_error"])
+def test_record_knows_a_trial_that_ends_without_having_started(hook: str) -> None:
+    """A trial that fails while it is set up comes to its end only."""
+    record = _record()
+    getattr(record, hook)(0, [], _trial("a"))
+    assert record.trials["a"].status == ("KILLED" if hook == "on_trial_complete" else "FAILED")
+
+
+def test_trials_that_still_run_at_the_end_were_cut_off() -> None:
+    """They are KILLED and never the best; how trials that had come to an end ended stays as it was."""
+    record = _record()
+    _run(record, _trial("finished", {"figures": {"val_rmse": 0.9}}), _trial("stopped", {"sysmetrics": {}}))
+    record.on_trial_error(0, [], _trial("failed"))
+    before = record.last_end
+    assert before is not None
+    for name in ("first", "second"):
+        record.on_trial_start(0, [], _trial(name, {"figures": {"val_rmse": 0.1}}))
+    record.on_experiment_end([])
+    assert {name: (trial.status, trial.cut_off) for name, trial in record.trials.items()} == {
+        "finished": ("FINISHED", False),
+        "stopped": ("KILLED", False),
+        "failed": ("FAILED", False),
+        "first": ("KILLED", True),
+        "second": ("KILLED", True),
+    }
+    assert [trial.trial_id for trial in record.ranked] == ["finished"]
+    assert record.last_end > before
+
+
+def test_record_of_a_trial_that_began_again_is_that_of_its_last_attempt() -> None:
+    """The death is counted, the trial once."""
+    record = _record(total=1)
+    record.on_trial_start(0, [], _trial("a"))
+    record.on_trial_recover(0, [], _trial("a"))
+    _run(record, _trial("a", {"figures": {"val_rmse": 0.9}}))
+    assert (record.restarts, len(record.trials), record.trials["a"].status) == (1, 1, "FINISHED")
+
+
+def test_record_says_how_many_trials_were_planned() -> None:
+    """Those that a time limit left no time for are in no other count."""
+    record = _record(total=8)
+    _run(record, _trial("a", {"figures": {"val_rmse": 0.9}}))
+    assert (record.planned, len(record.trials)) == (8, 1)
+
+
+def test_record_times_span_from_the_first_start_to_the_last_end() -> None:
+    """The search's wall time; starting and ending other trials in between does not narrow it."""
+    record = _record()
+    assert (record.first_start, record.last_end) == (None, None)
+    record.on_trial_start(0, [], _trial("a"))
+    first = record.first_start
+    _run(record, _trial("b"))
+    early = record.last_end
+    record.on_trial_error(0, [], _trial("a"))
+    assert record.first_start == first
+    assert first is not None
+    assert early is not None
+    assert record.last_end is not None
+    assert first <= early <= record.last_end
+
+
+def test_record_writes_progress_with_the_best_so_far() -> None:
+    """Trials of every end count as done, and the last line is always written."""
+    stream = io.StringIO()
+    record = _record(stream=stream, total=3)
+    record.on_step_end(0, [])
+    _run(record, _trial("a", {"figures": {"val_rmse": 0.61234}}))
+    record.on_trial_error(0, [], _trial("b"))
+    record.on_experiment_end([])
+    first, last = stream.getvalue().splitlines()
+    assert first == "starting the processes"
+    assert last.startswith("2/3 trials, best val_rmse 0.6123, ")
+
+
+def test_record_of_failures_only_still_ends_its_progress() -> None:
+    """There is no best score to show."""
+    stream = io.StringIO()
+    record = _record(stream=stream, total=1)
+    trial = _trial("a")
+    record.on_trial_start(0, [], trial)
+    record.on_trial_error(0, [], trial)
+    record.on_experiment_end([])
+    assert stream.getvalue().startswith("1/1 trials, best val_rmse -, ")

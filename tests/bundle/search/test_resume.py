@@ -1,0 +1,364 @@
+"""Studies that were interrupted in every way and continued, beside the same studies without an interruption."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from commands import (
+    Command,
+    Finished,
+    StartProject,
+    Study,
+    children,
+    copy_store,
+    runs_of_kind,
+    store_uri,
+    wait_until,
+)
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+# One trial at a time, a second or more each; the first rate is sound, the second diverges.
+SEARCH = {
+    "batch_sizes": "64,256",
+    "learning_rates": "0.1,0.001",
+    "alphas": "0.001,0.01",
+    "folds": "3",
+    "max_steps": "2000",
+    "cpus": "1",
+}
+# Only what is the same in every run ends a trial, its loss: two of four that do not diverge, and those that do.
+LIMITS = {"criteria": "val_loss patience 15, training_time_s<=1000x median"}
+N_TRIALS = 8
+SEARCHED = ("algorithm", "batch_size", "learning_rate", "alpha")
+SAME_FIGURES = (
+    "trials",
+    "stopped",
+    "failed",
+    "diverged",
+    "best_val_rmse",
+    "test_rmse",
+    "test_loss",
+    "feasible",
+    "skipped",
+)
+CURVES = ("train_loss", "val_loss", "val_rmse")
+SAME_IN_FOLDS = ("fold", "val_loss", "val_rmse", "test_loss", "test_rmse")
+STARTED_S = 4.0  # about what the first process of a search takes
+TRIES = 5  # to find a time limit that cuts a search off in its middle
+RAY_GONE_WITHIN_S = 90.0  # two helpers of Ray look for their parent every half minute
+
+
+@dataclass
+class Continued:
+    """A study that was interrupted, before and after it was continued.
+
+    ``left`` holds the trials' runs as each interruption left them.
+    """
+
+    entry: str
+    folder: Path
+    client: MlflowClient
+    run_id: str
+    commands: list[Command]
+    left: list[list[Run]] = field(default_factory=list)
+    last: Finished | None = None
+
+    @property
+    def study(self) -> Study:
+        """The study as it is now."""
+        run, command = self.client.get_run(self.run_id), self.last
+        assert command is not None
+        return Study(self.folder, command, self.client, run, children(self.client, run, "trial"), [], set())
+
+    @property
+    def driver(self) -> psutil.Process:
+        """The process that runs it."""
+        return psutil.Process(int(self.client.get_run(self.run_id).data.tags["sysmetrics.pid"]))
+
+
+Interrupt = Callable[[Continued], None]
+
+
+def _kill_9(of: Continued) -> None:
+    of.commands[-1].processes()  # so that Ray's are known
+    of.driver.kill()
+
+
+def _sigint(of: Continued) -> None:
+    of.commands[-1].signal(signal.SIGINT, group=True)
+
+
+def _time_limit(of: Continued) -> None:
+    """It comes by itself."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What a study is started with, and what interrupts it, and then the commands that continue it.
+
+    Each does so when as many more trials have ended as ``after`` says.
+    """
+
+    entry: str
+    options: dict[str, str]
+    interrupts: tuple[Interrupt, ...]
+    after: int = 2
+
+
+SCENARIOS = {
+    "kill -9": Scenario("tune", SEARCH, (_kill_9,)),
+    "SIGINT, then kill -9": Scenario("tune", SEARCH, (_sigint, _kill_9)),
+    "time limit": Scenario("tune", SEARCH, (_time_limit,)),
+    "early_stop, kill -9": Scenario("early_stop", SEARCH | LIMITS, (_kill_9,), after=5),
+}
+
+
+def _ended(of: Continued) -> list[Run]:
+    trials = children(of.client, of.client.get_run(of.run_id), "trial")
+    return [run for run in trials if run.info.status in ("FINISHED", "KILLED")]
+
+
+def _interrupt(of: Continued, interrupt: Interrupt, least: int) -> None:
+    """Let so many trials end and interrupt the command while it runs the next."""
+    command = of.commands[-1]
+    wait_until(lambda: len(_ended(of)) >= least or command.process.poll() is not None, 150, f"{least} ended trials")
+    assert command.process.poll() is None, command.stdout + command.stderr
+    interrupt(of)
+    command.wait()
+    of.left.append(children(of.client, of.client.get_run(of.run_id), "trial"))
+
+
+@pytest.fixture(scope="module")
+def wholes(
+    study: Study, run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Study]:
+    """The study of an entry point that nothing interrupts, made once."""
+    made: dict[str, Study] = {}
+
+    def whole(entry: str) -> Study:
+        if entry not in made:
+            options = SEARCH | (LIMITS if entry == "early_stop" else {}) | {"cpus": "2"}
+            made[entry] = run_study(copy_store(study.folder, tmp_path_factory.mktemp("whole")), entry, **options)
+        return made[entry]
+
+    return whole
+
+
+@pytest.fixture(scope="module", params=SCENARIOS)
+def continued(
+    request: pytest.FixtureRequest,
+    study: Study,
+    wholes: Callable[[str], Study],
+    start_project: StartProject,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Continued:
+    """Start, interrupt and continue a study, as often as the scenario says."""
+    scenario = SCENARIOS[request.param]
+
+    def started(**more: str) -> Continued:
+        folder = copy_store(study.folder, tmp_path_factory.mktemp("continued"))
+        client = MlflowClient(store_uri(folder))
+        before = {run.info.run_id for run in runs_of_kind(client, "study")}
+        command = start_project(scenario.entry, folder, **scenario.options, **more)
+        wait_until(lambda: len(runs_of_kind(client, "study")) > len(before), 60, "the study's run")
+        (run_id,) = {run.info.run_id for run in runs_of_kind(client, "study")} - before
+        return Continued(scenario.entry, folder, client, run_id, [command])
+
+    if scenario.interrupts == (_time_limit,):
+        of = _cut_off(started, sum(run.data.metrics["elapsed_s"] for run in wholes(scenario.entry).trials))
+        of.commands.append(start_project(scenario.entry, of.folder, resume=of.run_id))
+    else:
+        of = started()
+        for number, interrupt in enumerate(scenario.interrupts, start=1):
+            _interrupt(of, interrupt, number * scenario.after)
+            of.commands.append(start_project(scenario.entry, of.folder, resume=of.run_id))
+    of.last = of.commands[-1].wait()
+    assert of.last.exit_code == 0, of.last.stdout + of.last.stderr
+    return of
+
+
+def _cut_off(started: Callable[..., Continued], trials_s: float) -> Continued:
+    """A study whose time was up after some of its trials and before the others; they take about so long in all."""
+    shortest_s, longest_s = 0.0, STARTED_S + trials_s
+    for _ in range(TRIES):
+        limit_s = (shortest_s + longest_s) / 2
+        of = started(time_limit_s=f"{limit_s:.1f}")
+        of.commands[-1].wait()
+        of.left.append(children(of.client, of.client.get_run(of.run_id), "trial"))
+        done = sum(_is_done(run) for run in of.left[-1])
+        if 0 < done < N_TRIALS:
+            return of
+        shortest_s, longest_s = (shortest_s, limit_s) if done else (limit_s, 2 * longest_s)
+    pytest.fail(f"{limit_s:.1f} s are enough for {done} of {N_TRIALS} trials, after {TRIES} tries")
+
+
+@pytest.fixture
+def whole(continued: Continued, wholes: Callable[[str], Study]) -> Study:
+    """The same study without an interruption."""
+    return wholes(continued.entry)
+
+
+def _is_done(run: Run) -> bool:
+    return "sysmetrics.end" in run.data.tags and run.info.status != "RUNNING"
+
+
+def _searched(run: Run) -> tuple[str, ...]:
+    return tuple(run.data.params[name] for name in SEARCHED)
+
+
+def _by_searched(study: Study) -> dict[tuple[str, ...], Run]:
+    return {_searched(run): run for run in study.trials}
+
+
+def _without_times(rows: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [{name: row[name] for name in names if name in row} for row in rows]
+
+
+def _place(row: dict[str, Any]) -> list[str]:
+    return [str(row[name]) for name in SEARCHED]
+
+
+def _fold_place(row: dict[str, Any]) -> list[float]:
+    return [row["val_loss"], row["fold"]]
+
+
+pytestmark = pytest.mark.slow
+
+
+def test_interruption_came_in_mid_search(continued: Continued) -> None:
+    """Each left trials to be run, and some that were done."""
+    for left in continued.left:
+        assert 0 < len([run for run in left if _is_done(run)]) < N_TRIALS
+
+
+def test_trial_that_was_done_is_not_run_again(continued: Continued) -> None:
+    """Its run has the same end and the same points as when the study was interrupted."""
+    now = {run.info.run_id: run for run in continued.study.trials}
+    for left in continued.left:
+        for run in filter(_is_done, left):
+            again = now[run.info.run_id]
+            assert (again.info.start_time, again.info.end_time) == (run.info.start_time, run.info.end_time)
+            assert again.data.metrics == run.data.metrics
+
+
+def test_each_trial_has_one_run_which_is_that_it_began_in(continued: Continued, whole: Study) -> None:
+    """No configuration is missing or has a second run, and no run is gone."""
+    study = continued.study
+    assert len(study.trials) == 8
+    assert _by_searched(study).keys() == _by_searched(whole).keys()
+    assert {run.info.run_id for left in continued.left for run in left} <= {run.info.run_id for run in study.trials}
+
+
+def test_no_run_is_left_running(continued: Continued) -> None:
+    """The study is FINISHED, and so is the last command's run; those of interrupted commands are not."""
+    states = {run.info.status for run in continued.client.search_runs(["0"])}
+    assert states <= {"FINISHED", "KILLED", "FAILED"}
+    assert continued.study.run.info.status == "FINISHED"
+    assert {_searched(run): run.info.status for run in continued.study.trials if run.info.status == "FAILED"} == {}
+
+
+def test_trials_end_as_without_an_interruption(continued: Continued, whole: Study) -> None:
+    """With the same status, reason and score, to the last digit."""
+    expected = _by_searched(whole)
+    for searched, run in _by_searched(continued.study).items():
+        other = expected[searched]
+        assert run.info.status == other.info.status
+        for tag in ("stop_reason", "stop_step", "diverged"):
+            assert run.data.tags.get(f"sysmetrics.{tag}") == other.data.tags.get(f"sysmetrics.{tag}")
+        assert "sysmetrics.error" not in run.data.tags
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_curves_are_those_without_an_interruption(continued: Continued, whole: Study, name: str) -> None:
+    """Every point of each trial, once."""
+    expected = _by_searched(whole)
+    for searched, run in _by_searched(continued.study).items():
+        assert continued.study.values(run, name) == whole.values(expected[searched], name)
+        points = continued.client.get_metric_history(run.info.run_id, name)
+        assert len(points) == len({point.step for point in points})
+
+
+def test_system_series_goes_on_in_a_continued_run(continued: Continued) -> None:
+    """Samples are numbered on: no number stands for two."""
+    for run in continued.study.trials:
+        points = continued.client.get_metric_history(run.info.run_id, "system/process_memory_mb")
+        assert len(points) == len({point.step for point in points})
+
+
+def test_study_has_the_result_of_one_without_an_interruption(continued: Continued, whole: Study) -> None:
+    """Best trial, scores and counts."""
+    metrics, tags = continued.study.run.data.metrics, continued.study.run.data.tags
+    for name in SAME_FIGURES:
+        assert metrics.get(name) == whole.run.data.metrics.get(name), name
+    for name in SEARCHED:
+        assert tags[f"sysmetrics.best_{name}"] == whole.run.data.tags[f"sysmetrics.best_{name}"]
+    best = continued.client.get_run(tags["sysmetrics.best_trial_run_id"])
+    assert best.data.tags["sysmetrics.trial_id"] == tags["sysmetrics.best_trial_id"]
+    assert "sysmetrics.error" not in tags
+
+
+def test_tables_have_the_rows_of_one_without_an_interruption(continued: Continued, whole: Study) -> None:
+    """Each trial and fold once, and a trial's row names its run."""
+    study = continued.study
+    rows = [sorted(each.rows("trials.json"), key=_place) for each in (study, whole)]
+    assert len(rows[0]) == 8
+    same = ("status", "diverged", *SEARCHED, "val_loss", "val_rmse", "test_rmse", "test_loss")
+    assert _without_times(rows[0], same) == _without_times(rows[1], same)
+    for row in rows[0]:
+        run = continued.client.get_run(row["run_id"])
+        assert row["trial_id"] == run.data.tags["sysmetrics.trial_id"]
+        assert [str(row[name]) for name in SEARCHED] == list(_searched(run))
+    folds = [_without_times(sorted(each.rows("folds.json"), key=_fold_place), SAME_IN_FOLDS) for each in (study, whole)]
+    assert folds[0] == folds[1]
+
+
+def test_what_limits_stopped_is_told_as_without_an_interruption(continued: Continued, whole: Study) -> None:
+    """With the rule, the step and the values of each; some were stopped before the interruption, some after."""
+    if continued.entry == "tune":
+        pytest.skip("this one has no limits")
+    names = ("criterion", "how", "step", "value", "limit", *SEARCHED)
+    stops = [_without_times(sorted(each.rows("stops.json"), key=_place), names) for each in (continued.study, whole)]
+    assert stops[0] == stops[1]
+    before = {run.info.run_id for run in continued.left[0] if "sysmetrics.stop_how" in run.data.tags}
+    assert 0 < len(before) < len(stops[0]) == 6
+
+
+def test_commands_say_how_much_was_done(continued: Continued) -> None:
+    """In the first lines, in the progress, and in their own run, which is nested under the study."""
+    resumes = children(continued.client, continued.study.run, "resume")
+    assert len(resumes) == len(continued.commands) - 1
+    for command, left in zip(continued.commands[1:], continued.left, strict=True):
+        done = len([run for run in left if _is_done(run)])
+        assert f"goes on; {done} of 8 trials are done" in command.stdout
+        assert f"Search: {8 - done} of 8 trials of 3 folds" in command.stdout
+        assert min(map(int, re.findall(r"^(\d)/8 trials, ", command.stdout, re.MULTILINE)), default=8) >= done
+        assert [run for run in resumes if f": {done} of 8 trials are done" in run.data.tags["mlflow.note.content"]]
+    assert "8/8 trials, " in continued.study.command.stdout
+    for run in resumes:
+        assert run.info.run_name == f"resume {continued.study.run.info.run_name}"
+        assert continued.run_id in run.data.tags["mlflow.note.content"]
+
+
+def test_study_has_one_dataset_and_one_model_to_load(continued: Continued) -> None:
+    """A model that was logged when the time was up is not the one that is loaded."""
+    run = continued.study.run
+    assert len(run.inputs.dataset_inputs) == 1
+    newest = max(continued.client.search_logged_models(["0"]), key=lambda model: model.creation_timestamp)
+    assert newest.source_run_id == run.info.run_id
+
+
+def test_no_process_is_left(continued: Continued) -> None:
+    """Of no command, whatever ended it: Ray's own end after that of the driver."""
+    wait_until(
+        lambda: not [each for command in continued.commands for each in command.processes()],
+        RAY_GONE_WITHIN_S,
+        "the end of all processes",
+    )

@@ -1,0 +1,473 @@
+"""The Ray trainable, driven as Tune drives it but in this process: results, tags, memory, a new beginning."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import pickle
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import fmean, median
+from types import ModuleType
+from typing import Any
+
+import pytest
+from ray.actor import ActorHandle
+from reference import FOLDS, MLP_CLASSIFIER, MLP_REGRESSOR, Plain, bundled, configured
+from sklearn import config_context, get_config, set_config
+
+from entrypoints.limits import ledger
+from entrypoints.limits.costs import metrics
+from entrypoints.limits.stopping import DIVERGED, Stopping
+from entrypoints.search.trial import RESULT_EVERY_S, Trial
+from entrypoints.search.trial_end import TrialEnd
+from mlflow_sysmetrics.criteria.judge import Criteria
+from mlflow_sysmetrics.delivery.points import Point
+from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
+from mlflow_sysmetrics.sampling.process import ProcessSampler
+
+Config = dict[str, Any]
+Begin = Callable[..., Trial]
+AT_EACH_REPORT = {
+    *("train_loss", "val_loss", "val_rmse", "mean_step_time_ms", "training_time_s"),
+    *("cpu_percent", "peak_memory_mb", "memory_growth_mb"),
+}
+AT_THE_END = {"test_rmse", "test_loss", "inference_latency_ms", "model_size_kb", "elapsed_s"}
+
+
+def _config(algorithm: str = "linear", **changes: Any) -> Config:
+    """What Tune hands to a trial."""
+    usual: Config = {"batch_size": 64, "seed": 0, "max_steps": 1000}
+    usual |= {"learning_rate": 0.001} if algorithm == "linear" else {"max_steps": 200}
+    return {"configuration": configured(algorithm, **usual | changes)}
+
+
+CONFIG = _config()
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Begin a trial in this process, with limits if criteria are given; it is stopped after the test.
+
+    It sets scikit-learn's options of its process, which are set back here.
+    """
+    before, begun = get_config(), []
+
+    def begin(
+        config: Config = CONFIG,
+        criteria: str = "",
+        *,
+        dataset: str = "red_wine",
+        predict: bool = True,
+        ledger: ActorHandle | None = None,
+    ) -> Trial:
+        parsed = Criteria.parse(criteria, metrics(bundled(dataset).task)) if criteria else None
+
+        class WithData(Trial):
+            """What `tune.with_parameters` makes of it, without Ray's object store."""
+
+            def setup(self, config: Config) -> None:  # type: ignore[override]
+                stopping = Stopping(parsed, predict) if parsed else None
+                super().setup(config, bundled(dataset), stopping=stopping, ledger=ledger)
+
+        begun.append(WithData(config))
+        return begun[-1]
+
+    yield begin
+    for trial in begun:
+        trial.stop()
+    set_config(**before)
+
+
+@pytest.fixture
+def trial(begin: Begin, request: pytest.FixtureRequest) -> Trial:
+    """A trial without limits that has begun, on red_wine unless another dataset is asked for."""
+    name, config = getattr(request, "param", ("red_wine", CONFIG))
+    return begin(config, dataset=name)
+
+
+def _points(results: list[dict[str, Any]]) -> list[Point]:
+    return [Point(*point) for result in results for point in result[PAYLOAD_KEY]["points"]]
+
+
+def _to_the_end(trial: Trial) -> list[dict[str, Any]]:
+    results = [trial.train()]
+    while not results[-1]["done"]:
+        results.append(trial.train())
+    return results
+
+
+def test_trial_ends_with_its_figures_and_tags(trial: Trial) -> None:
+    """Its last result is marked as the trial's own end and carries the figures of the run, and where it ran."""
+    last = _to_the_end(trial)[-1]
+    assert set(last["figures"]) == AT_EACH_REPORT | AT_THE_END
+    assert [fold["fold"] for fold in last["folds"]] == [0, 1, 2]
+    carried = last[PAYLOAD_KEY]
+    assert carried["ended"]
+    assert carried["tags"]["sysmetrics.pid"] == str(os.getpid())
+    assert carried["tags"]["sysmetrics.diverged"] == "false"
+    assert {"sysmetrics.node", "sysmetrics.memory_definition"} <= set(carried["tags"])
+    assert TrialEnd.read(carried["tags"]) == TrialEnd(last["folds"])
+
+
+def test_trial_hands_over_each_point_once(trial: Trial) -> None:
+    """Over all results every report has one point of each curve, and the one-off figures stand at step 0."""
+    points = _points(_to_the_end(trial))
+    steps = list(range(100, 1001, 100))
+    for name in AT_EACH_REPORT:
+        assert [point.step for point in points if point.name == name] == steps
+    for name in AT_THE_END:
+        assert [point.step for point in points if point.name == name] == [0]
+    numbers = [point.step for point in points if point.name == "system/process_memory_mb"]
+    assert numbers == sorted(set(numbers)) != []
+
+
+def test_trials_figures_are_the_last_points_of_its_curves(trial: Trial) -> None:
+    """What the driver ranks trials by is what MLflow shows."""
+    results = _to_the_end(trial)
+    last = {point.name: point.value for point in _points(results) if not point.name.startswith("system/")}
+    assert last == results[-1]["figures"]
+
+
+def test_training_time_agrees_with_the_mean_step_time(trial: Trial) -> None:
+    """Both are of one fold: the time of all its steps, and of one."""
+    figures = _to_the_end(trial)[-1]["figures"]
+    assert figures["mean_step_time_ms"] * 1000 == pytest.approx(figures["training_time_s"] * 1000)
+    assert 0 < 3 * figures["training_time_s"] < figures["elapsed_s"]
+
+
+def test_later_trial_reports_the_same_memory_growth(trial: Trial) -> None:
+    """What the process holds of earlier trials is not counted again: three alike grow alike, within 2 MB."""
+    growths = [_to_the_end(trial)[-1]["figures"]["memory_growth_mb"]]
+    for _ in range(2):
+        assert trial.reset(CONFIG)
+        growths.append(_to_the_end(trial)[-1]["figures"]["memory_growth_mb"])
+    assert max(growths) - min(growths) < 2
+
+
+def test_reset_begins_anew(trial: Trial) -> None:
+    """After a longer trial the next one counts its own time and sample numbers, from the start."""
+    trial.reset(_config(max_steps=5000))
+    longer = _points(_to_the_end(trial))
+    reset_at_ms = int(time.time() * 1000)
+    assert trial.reset(CONFIG)
+    later = _points(_to_the_end(trial))
+    assert min(point.time_ms for point in later) >= reset_at_ms
+    for name in ("system/process_memory_mb", "training_time_s", "elapsed_s"):
+        ends = [[point for point in points if point.name == name][-1] for points in (longer, later)]
+        figures = [end.step if name.startswith("system/") else end.value for end in ends]
+        assert figures[1] < figures[0]
+
+
+def test_trial_in_a_used_process_has_the_values_of_a_fresh_one(trial: Trial) -> None:
+    """Nothing of the model, the order of its batches or the data is carried over."""
+    first = _points(_to_the_end(trial))
+    assert trial.reset(CONFIG)
+    later = _points(_to_the_end(trial))
+    for name in ("train_loss", "val_loss", "val_rmse", "test_rmse"):
+        fresh, used = ([point.value for point in points if point.name == name] for points in (first, later))
+        assert used == fresh != []
+
+
+@pytest.mark.parametrize(
+    "trial",
+    [
+        pytest.param(("red_wine", _config(MLP_REGRESSOR)), id="MLPRegressor"),
+        pytest.param(("diabetes", _config(MLP_CLASSIFIER)), id="MLPClassifier"),
+        pytest.param(("diabetes", _config("sklearn.linear_model.Perceptron")), id="hinge loss"),
+        pytest.param(("diabetes", _config("sklearn.naive_bayes.GaussianNB")), id="without a random state"),
+    ],
+    indirect=True,
+)
+def test_trial_of_the_users_algorithm_has_the_same_figures(trial: Trial) -> None:
+    """Curves, costs, test figures, latency and size of whatever estimator; its score is that of the task."""
+    results = _to_the_end(trial)
+    figures = results[-1]["figures"]
+    missing = (AT_EACH_REPORT | AT_THE_END) - set(figures)
+    assert missing in (set(), {"val_rmse", "test_rmse"})
+    assert set(figures) - AT_EACH_REPORT - AT_THE_END == ({"val_accuracy", "test_accuracy"} if missing else set())
+    assert not results[-1]["diverged"]
+    curve = [point for point in _points(results) if point.name == "val_loss"]
+    assert [point.step for point in curve] == [100, 200]
+    if missing:
+        assert 0.65 < figures["test_accuracy"] < 0.9
+    else:
+        assert 0.5 < figures["test_rmse"] < 0.9
+
+
+@pytest.mark.parametrize("trial", [("diabetes", _config(MLP_CLASSIFIER))], indirect=True)
+def test_used_process_does_not_mix_configurations(trial: Trial) -> None:
+    """After other layers, words and algorithms a network has the curves and the size that it had in a fresh process."""
+    figures = []
+    others = [{"hidden_layer_sizes": [32, 16]}, {"activation": "relu"}, {"solver": "sgd"}]
+    for config in [None, *(_config(MLP_CLASSIFIER, **other) for other in others), _config("svm"), "again"]:
+        if config is not None:
+            assert trial.reset(_config(MLP_CLASSIFIER) if config == "again" else config)
+        figures.append(_to_the_end(trial)[-1]["figures"])
+    fresh, larger, relu, sgd, svm, again = figures
+    for name in ("train_loss", "val_loss", "val_accuracy", "test_loss", "model_size_kb"):
+        assert again[name] == fresh[name]
+    assert len({each["val_loss"] for each in (fresh, larger, relu, sgd, svm)}) == 5
+    assert svm["model_size_kb"] < fresh["model_size_kb"] < larger["model_size_kb"]
+
+
+def test_reset_takes_the_new_configuration(trial: Trial) -> None:
+    """The process is the same, the model is another: it trains as long as its own configuration says."""
+    _to_the_end(trial)
+    assert trial.reset(_config(max_steps=300, batch_size=8))
+    results = _to_the_end(trial)
+    assert results[-1]["step"] == 300
+    assert [point.step for point in _points(results) if point.name == "val_rmse"] == [100, 200, 300]
+
+
+def test_long_trial_hands_over_a_result_about_every_second(trial: Trial) -> None:
+    """Not each report is a result, and none waits long: the driver is spared, and the trial is live."""
+    trial.reset(_config(max_steps=1_000_000))
+    for _ in range(3):
+        began = time.monotonic()
+        result = trial.train()
+        took = time.monotonic() - began
+        assert not result["done"]
+        assert not result[PAYLOAD_KEY]["ended"]
+        assert RESULT_EVERY_S <= took < 10 * RESULT_EVERY_S  # the whole trial takes minutes
+        reports = [point.step for point in _points([result]) if point.name == "val_rmse"]
+        assert reports[-1] <= result["step"] < reports[-1] + 100
+        assert len(reports) > 1
+
+
+def test_short_trial_is_one_result(trial: Trial) -> None:
+    """A trial that is over within a second costs the driver one result."""
+    trial.reset(_config(max_steps=100, report_every=10))
+    assert trial.train()["done"]
+
+
+def test_slow_steps_do_not_hold_back_the_threads_series(trial: Trial) -> None:
+    """Where no report is due for seconds, results still bring what the thread has read."""
+    trial.reset(_config(max_steps=1_000_000, report_every=1_000_000))
+    result = trial.train()
+    names = {point.name for point in _points([result])}
+    assert not result["done"]
+    assert "system/process_memory_mb" in names
+    assert "val_rmse" not in names
+
+
+def test_diverged_trial_ends_with_a_tag_and_without_test_figures(trial: Trial) -> None:
+    """A learning rate far too large is an outcome: the trial ends by itself and says so."""
+    trial.reset(_config(learning_rate=10.0))
+    last = _to_the_end(trial)[-1]
+    assert last["diverged"]
+    assert last[PAYLOAD_KEY]["tags"]["sysmetrics.diverged"] == "true"
+    assert last[PAYLOAD_KEY]["ended"]
+    assert "test_rmse" not in last["figures"]
+    assert last["folds"] == []
+
+
+OWN = """
+import threading
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
+
+trained, held = [], []  # who was trained, once per partial_fit; what they have allocated
+
+class Model(RegressorMixin, BaseEstimator):
+    def __init__(self, wait_s=0.0, hold_mb=0, says=0.0):
+        self.wait_s, self.hold_mb, self.says = wait_s, hold_mb, says
+
+    def fit(self, X, y):
+        return self.partial_fit(X, y)
+
+    def partial_fit(self, X, y):
+        trained.append(id(self))
+        if self.hold_mb:
+            held.append(np.ones(self.hold_mb * 125_000))  # every page is touched
+        threading.Event().wait(self.wait_s)
+        self.trained_ = True
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.says)
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The module `own_model` of the user's: slow, greedy and wrong models; what they hold is freed after the test."""
+    (tmp_path / "own_model.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("own_model")
+    yield module
+    module.held.clear()
+    del sys.modules["own_model"]
+
+
+def _own_config(**changes: Any) -> Config:
+    return _config("own_model.Model", **{"max_steps": 30, "report_every": 10} | changes)
+
+
+def _tags(result: dict[str, Any]) -> dict[str, str]:
+    return {name.removeprefix("sysmetrics."): tag for name, tag in result[PAYLOAD_KEY]["tags"].items()}
+
+
+@pytest.mark.parametrize("metric", ["peak_memory_mb", "memory_growth_mb"])
+def test_trial_ends_before_its_next_step_when_memory_breaks_a_limit(begin: Begin, own: ModuleType, metric: str) -> None:
+    """The first of 90 calls takes 1 GB and half a second more: the thread sees it, and no other call begins."""
+    before_mb = ProcessSampler()()["process_memory_mb"] if metric == "peak_memory_mb" else 0.0
+    trial = begin(_own_config(hold_mb=1000, wait_s=0.5), f"{metric}<={before_mb + 500:.0f}")
+    (result,) = _to_the_end(trial)
+    assert len(own.trained) == 1
+    tags = _tags(result)
+    assert (tags["stop_metric"], tags["stop_how"], tags["stop_step"]) == (metric, "crossed", "0")
+    assert float(tags["stop_value"]) > before_mb + 500
+    assert result["figures"][metric] >= float(tags["stop_value"]) - 0.01
+    assert tags["feasible"] == "false"
+    assert not result[PAYLOAD_KEY]["ended"]
+
+
+def test_trial_ends_before_its_next_step_when_its_time_is_up(begin: Begin, own: ModuleType) -> None:
+    """A call that takes longer than the whole trial may is the last one."""
+    trial = begin(_own_config(wait_s=1.5), "elapsed_s<=0.5")
+    (result,) = _to_the_end(trial)
+    assert len(own.trained) == 1
+    tags = _tags(result)
+    assert (tags["stop_metric"], tags["stop_how"]) == ("elapsed_s", "crossed")
+    assert 0.5 < float(tags["stop_value"]) < 1.5
+    assert tags["stop_reason"].startswith("elapsed_s<=0.5 at step 0: ")
+    assert 1.5 < result["figures"]["elapsed_s"] < 3
+
+
+def test_trial_ends_at_the_step_that_breaks_its_training_time(begin: Begin, own: ModuleType) -> None:
+    """Time in partial_fit, of one fold; the time of the folds together is three times that."""
+    trial = begin(_own_config(wait_s=0.1), "training_time_s<=0.2", predict=False)
+    result = _to_the_end(trial)[-1]
+    step = result["step"]
+    assert 1 <= step <= 3
+    assert len(own.trained) == FOLDS * step
+    assert _tags(result)["stop_reason"].startswith(f"training_time_s<=0.2 at step {step}: 0.")
+    assert 0.2 < float(_tags(result)["stop_value"]) <= result["figures"]["training_time_s"] + 1e-6
+
+
+def test_trial_that_will_break_its_training_time_ends_long_before(begin: Begin) -> None:
+    """A million steps would take minutes; that this is more than ten seconds is known after a few dozen."""
+    trial = begin(_config(max_steps=1_000_000), "training_time_s<=10")
+    result = _to_the_end(trial)[-1]
+    tags = _tags(result)
+    assert tags["stop_how"] == "predicted"
+    assert result["step"] == int(tags["stop_step"]) < 1000
+    assert result["figures"]["training_time_s"] < 5
+    assert tags["stop_reason"] == f"training_time_s<=10 predicted at step {result['step']}: {tags['stop_prediction']}"
+    end = TrialEnd.read(result[PAYLOAD_KEY]["tags"])
+    assert end
+    assert (end.folds, end.ending) == ([], result["ending"])
+    assert end.expected
+    assert end.expected["training_time_s"] == pytest.approx(result["ending"].prediction.value, rel=0.1)
+
+
+@pytest.mark.parametrize("metric", ["inference_latency_ms", "model_size_kb"])
+def test_fact_that_breaks_a_limit_ends_a_trial_before_its_first_step(
+    begin: Begin, own: ModuleType, metric: str
+) -> None:
+    """A model of its own is tried on one batch; none of the folds' is trained."""
+    (result,) = _to_the_end(begin(_own_config(), f"{metric}<=0.000001"))
+    assert len(own.trained) == 1
+    assert result["step"] == 0
+    tags = _tags(result)
+    assert tags["stop_reason"].startswith(f"{metric}<=1e-06 at step 0: ")
+    assert (tags["stop_metric"], tags["stop_how"], tags["stop_step"]) == (metric, "crossed", "0")
+    assert "training_time_s" not in result["figures"]
+
+
+@pytest.mark.parametrize("metric", ["inference_latency_ms", "model_size_kb"])
+def test_fact_within_its_limit_lets_a_trial_run_to_its_end(begin: Begin, own: ModuleType, metric: str) -> None:
+    """The model that was tried first leaves no trace in the curves."""
+    limited, free = (_to_the_end(begin(criteria=criteria)) for criteria in (f"{metric}<=1000", ""))
+    assert _tags(limited[-1])["feasible"] == "true"
+    assert limited[-1][PAYLOAD_KEY]["ended"]
+    for name in ("train_loss", "val_loss", "val_rmse"):
+        ours, theirs = ([point.value for point in _points(each) if point.name == name] for each in (limited, free))
+        assert ours == theirs != []
+
+
+def test_diverged_trial_ends_at_its_report_under_limits(begin: Begin, own: ModuleType) -> None:
+    """Weights that are still numbers, and a loss from which no model comes back."""
+    result = _to_the_end(begin(_own_config(says=1000.0), "elapsed_s<=1000"))[-1]
+    assert result["step"] == 10
+    assert len(own.trained) == FOLDS * 10
+    tags = _tags(result)
+    assert tags["stop_reason"].startswith(f"{DIVERGED} (")
+    assert tags["stop_reason"].endswith(" at step 10: 1e+06")
+    assert (tags["stop_metric"], tags["diverged"], tags["feasible"]) == ("val_loss", "true", "false")
+    assert not result[PAYLOAD_KEY]["ended"]
+
+
+def test_diverged_trial_runs_to_its_end_without_limits(begin: Begin, own: ModuleType) -> None:
+    """A full study records what would have become of it."""
+    result = _to_the_end(begin(_own_config(says=1000.0)))[-1]
+    assert result["step"] == 30
+    assert len(own.trained) == FOLDS * 30
+    assert result["diverged"]
+    assert "stop_reason" not in _tags(result)
+    assert result[PAYLOAD_KEY]["ended"]
+
+
+def test_trial_after_a_stopped_one_runs_normally(begin: Begin, own: ModuleType) -> None:
+    """In the same process, under the same limits: nothing of the reason is carried over."""
+    trial = begin(_own_config(wait_s=0.2), "training_time_s<=0.15", predict=False)
+    assert "stop_reason" in _tags(_to_the_end(trial)[-1])
+    assert trial.reset(_config(max_steps=100))
+    later = _to_the_end(trial)
+    last = later[-1]
+    assert "stop_reason" not in _tags(last)
+    assert (last["ending"], last["ended"], _tags(last)["feasible"]) == (None, True, "true")
+    assert set(last["figures"]) == AT_EACH_REPORT | AT_THE_END
+    fresh = _to_the_end(begin(_config(max_steps=100)))[-1]["figures"]
+    for name in ("train_loss", "val_loss", "val_rmse", "test_rmse"):
+        assert last["figures"][name] == fresh[name]
+
+
+@pytest.mark.parametrize("predict", [pytest.param(True, id="on"), pytest.param(False, id="off")])
+def test_only_with_predictions_a_trial_is_skipped(begin: Begin, local_ray: None, predict: bool) -> None:
+    """Others like it took a hundred seconds, and ten are allowed. What it does itself is far below that."""
+    others = [(configured(batch_size=64), {"training_time_s": 100.0})] * 8
+    known = ledger.start(rows=746, metrics=["training_time_s"], first=others)
+    result = _to_the_end(begin(_config(max_steps=60), "training_time_s<=10", predict=predict, ledger=known))[-1]
+    tags = _tags(result)
+    if predict:
+        assert (result["step"], result["ended"]) == (0, False)
+        assert (tags["stop_how"], tags["stop_step"], tags["feasible"]) == ("skipped", "0", "false")
+        assert tags["stop_reason"].startswith("training_time_s<=10 predicted before it began: ")
+    else:
+        assert (result["step"], result["ended"]) == (60, True)
+        assert tags["feasible"] == "true"
+        assert "stop_reason" not in tags
+
+
+def test_model_size_is_that_of_the_pickled_estimators(trial: Trial) -> None:
+    """In units of 1000 bytes, the mean of the folds' models, held against scikit-learn's trained alike."""
+    figures = _to_the_end(trial)[-1]["figures"]
+    plain = [Plain.of_fold(bundled("red_wine"), CONFIG["configuration"], number) for number in range(FOLDS)]
+    sizes_kb = [len(pickle.dumps(each.train(1000).estimator)) / 1e3 for each in plain]
+    assert figures["model_size_kb"] == fmean(sizes_kb)
+
+
+def test_latency_is_what_one_prediction_takes(trial: Trial) -> None:
+    """Within 20 % of single rows normalised by hand and predicted by scikit-learn, in one of five tries."""
+    plain = Plain.of_fold(bundled("red_wine"), CONFIG["configuration"], 0).train(10)
+    mean, scale = plain.scaler.mean_, plain.scaler.scale_
+    ratios = []
+    for _ in range(5):
+        assert trial.reset(_config(max_steps=100))
+        figure_ms = _to_the_end(trial)[-1]["figures"]["inference_latency_ms"]
+        times_s = []
+        with config_context(assume_finite=False, skip_parameter_validation=False):
+            for row in plain.data.split.test[:200]:
+                X = plain.data.X[row : row + 1]
+                began = time.perf_counter()
+                plain.estimator.predict((X - mean) / scale)
+                times_s.append(time.perf_counter() - began)
+        ratios.append(figure_ms / (median(times_s) * 1e3))
+        if math.isclose(ratios[-1], 1, rel_tol=0.2):
+            return
+    pytest.fail(f"the figure is {', '.join(f'{ratio:.2f}' for ratio in ratios)} times what was measured")

@@ -1,0 +1,332 @@
+"""A study under limits from the command line to its last run in MLflow, beside the same study without limits."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+import mlflow
+import numpy as np
+import pytest
+from commands import (
+    Command,
+    Finished,
+    Study,
+    UnderLimits,
+    children,
+    clean_environment,
+    copy_store,
+    store_uri,
+)
+from mlflow import MlflowClient
+from mlflow.artifacts import load_dict
+from mlflow.entities import Run
+
+from entrypoints.datasets import known
+from entrypoints.limits.costs import COSTS
+
+CURVES = ("train_loss", "val_loss", "val_rmse")
+SEARCHED = ("algorithm", "batch_size", "learning_rate", "alpha")
+HOPELESS = {
+    **{"criteria": "model_size_kb<=0.001", "batch_sizes": "256", "learning_rates": "0.01", "alphas": "0.0001,0.001"},
+    **{"folds": "3", "cpus": "2"},
+}
+# After so many steps batches of two have seen little, so that ASHA ends what comes after the batches of 64.
+SCHEDULED = {
+    **{"criteria": "peak_memory_mb<=100000", "scheduler": "asha"},
+    **{"batch_sizes": "64,2", "learning_rates": "0.001,10", "alphas": "0.0001,0.001,0.01"},
+    **{"folds": "3", "max_steps": "1000", "report_every": "20", "cpus": "2"},
+}
+
+
+@pytest.fixture(autouse=True)
+def _in_the_store(under_limits: UnderLimits) -> Iterator[None]:
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(under_limits.study.uri)
+    yield
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module")
+def early(under_limits: UnderLimits) -> Study:
+    """The study that stops what breaks the limit on the training time."""
+    return under_limits.study
+
+
+@pytest.fixture(scope="module")
+def full(under_limits: UnderLimits) -> Study:
+    """The same trials, all to their end."""
+    return under_limits.full
+
+
+@pytest.fixture(scope="module")
+def scheduled(study: Study, run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A study with a limit that every trial meets, and Ray Tune's ASHA."""
+    return run_study(copy_store(study.folder, tmp_path_factory.mktemp("scheduled")), "early_stop", **SCHEDULED)
+
+
+@pytest.fixture(scope="module")
+def hopeless(study: Study, project: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Finished, Study]:
+    """A study whose limit no model meets, in the environment that `mlflow run` makes, and what the command left."""
+    folder = copy_store(study.folder, tmp_path_factory.mktemp("hopeless"))
+    client = MlflowClient(store_uri(folder))
+    run_id = client.create_run("0").info.run_id
+    env = clean_environment(MLFLOW_RUN_ID=run_id, MLFLOW_EXPERIMENT_ID="0", MLFLOW_TRACKING_URI=store_uri(folder))
+    given = [part for name, value in HOPELESS.items() for part in (f"--{name}", value)]
+    line = [sys.executable, "-m", "entrypoints.early_stop", *given]
+    command = Command(line, cwd=project, output=folder / "output", env=env).wait()
+    run = client.get_run(run_id)
+    return command, Study(folder, command, client, run, children(client, run, "trial"), [], set())
+
+
+def _of_kind(study: Study, batch_size: int) -> list[Run]:
+    return [run for run in study.trials if run.data.params["batch_size"] == str(batch_size)]
+
+
+def _same(study: Study, run: Run) -> Run:
+    """The trial of another study that has the same configuration."""
+    return study.trial(**{name: run.data.params[name] for name in SEARCHED})
+
+
+def _tag(run: Run, name: str) -> str:
+    return str(run.data.tags[f"sysmetrics.{name}"])
+
+
+def _best(runs: list[Run]) -> Run:
+    return min(runs, key=lambda run: run.data.metrics["val_rmse"])
+
+
+def test_every_run_has_ended(early: Study) -> None:
+    """The study is FINISHED, whatever it stopped, and no run is left RUNNING."""
+    assert early.run.info.run_name == "early_stop red_wine"
+    assert early.run.info.status == "FINISHED"
+    assert len(early.trials) == 18
+    assert {run.info.status for run in early.client.search_runs(["0"])} == {"FINISHED", "KILLED"}
+
+
+def test_trials_that_would_break_the_limit_are_killed_and_say_why(under_limits: UnderLimits) -> None:
+    """Each has the criterion, the prediction, and the step at which it was known.
+
+    When enough were stopped, the others are skipped, unless they have begun by then, beside the last that were needed.
+    """
+    how: Counter[str] = Counter()
+    for run in _of_kind(under_limits.study, 2):
+        assert run.info.status == "KILLED"
+        how[_tag(run, "stop_how")] += 1
+        step, value = int(_tag(run, "stop_step")), float(_tag(run, "stop_value"))
+        when = "before it began" if _tag(run, "stop_how") == "skipped" else f"at step {step}"
+        prediction = _tag(run, "stop_prediction")
+        assert _tag(run, "stop_reason") == f"{under_limits.criterion} predicted {when}: {prediction}"
+        expected, low, high = map(float, re.findall(r"[\d.e+-]+", prediction))
+        assert under_limits.limit_s < low < expected < high
+        assert value == pytest.approx(low, rel=1e-3)
+        assert _tag(run, "stop_metric") == "training_time_s"
+        assert float(_tag(run, "stop_limit")) == pytest.approx(under_limits.limit_s, rel=1e-5)
+        assert _tag(run, "feasible") == "false"
+    assert how.keys() in ({"predicted"}, {"predicted", "skipped"})
+
+
+def test_stopped_trials_hold_what_they_did_until_then(early: Study, full: Study) -> None:
+    """The curves up to the step at which they were stopped, as without limits, and no figure of a trained model."""
+    for run in _of_kind(early, 2):
+        step = int(_tag(run, "stop_step"))
+        for name in CURVES:
+            curve = full.values(_same(full, run), name)
+            assert early.values(run, name) == {at: value for at, value in curve.items() if at <= step}
+        assert "test_rmse" not in run.data.metrics
+        assert (step == 0) == (_tag(run, "stop_how") == "skipped")
+        assert 0 <= run.data.metrics["elapsed_s"] < _same(full, run).data.metrics["elapsed_s"] / 2
+
+
+def test_trials_that_meet_the_limit_run_as_without_it(early: Study, full: Study) -> None:
+    """FINISHED and feasible, with the same curves to the last digit."""
+    for run in _of_kind(early, 256):
+        assert run.info.status == "FINISHED"
+        assert _tag(run, "feasible") == "true"
+        assert "sysmetrics.stop_reason" not in run.data.tags
+        for name in CURVES:
+            assert early.values(run, name) == full.values(_same(full, run), name) != {}
+
+
+def test_best_is_the_best_feasible_one_of_the_full_study(early: Study, full: Study) -> None:
+    """As if the others had been run and then left out."""
+    best = _best(_of_kind(full, 256))
+    found = early.client.get_run(early.run.data.tags["sysmetrics.best_trial_run_id"])
+    assert [found.data.params[name] for name in SEARCHED] == [best.data.params[name] for name in SEARCHED]
+    assert early.run.data.metrics["best_val_rmse"] == best.data.metrics["val_rmse"]
+
+
+def test_study_has_metrics_of_its_budget(early: Study, full: Study) -> None:
+    """What was spent is what its trials have used, and what was saved is what the full study's used beyond that."""
+    metrics = early.run.data.metrics
+    skipped = [run for run in early.trials if run.data.tags.get("sysmetrics.stop_how") == "skipped"]
+    assert (metrics["feasible"], metrics["stopped"], metrics["skipped"]) == (9, 9, len(skipped))
+    spent = {run.info.run_id: _spent(run) for run in early.trials}
+    saved = [
+        [max(0.0, ended - stopped) for ended, stopped in zip(_spent(_same(full, run)), _spent(run), strict=True)]
+        for run in _of_kind(early, 2)
+    ]
+    for place, name in enumerate(("cpu", "wall")):
+        spent_s, saved_s = sum(each[place] for each in spent.values()), sum(each[place] for each in saved)
+        assert metrics[f"spent_{name}_s"] == pytest.approx(spent_s)
+        assert metrics[f"saved_{name}_s"] == pytest.approx(saved_s)
+        assert metrics[f"saved_{name}_percent"] == pytest.approx(100 * saved_s / (spent_s + saved_s))
+        assert metrics[f"saved_{name}_percent"] > 50
+
+
+def _spent(run: Run) -> tuple[float, float]:
+    """Seconds of CPU and of wall time that a trial has used."""
+    elapsed_s = run.data.metrics["elapsed_s"]
+    return elapsed_s * run.data.metrics["cpu_percent"] / 100, elapsed_s
+
+
+def test_budget_says_what_each_rule_saved_and_against_what(under_limits: UnderLimits) -> None:
+    """One row per way in which a limit was acted on; counted against the study without limits, which is named."""
+    early = under_limits.study
+    rows = early.rows("budget.json")
+    how = Counter(_tag(run, "stop_how") for run in _of_kind(early, 2))
+    assert {row["reason"]: row["trials"] for row in rows} == {
+        f"{under_limits.criterion}, {name}": count for name, count in how.items()
+    }
+    source = f"the study without limits in run {under_limits.full.run.info.run_id}"
+    assert {row["counted_against"] for row in rows} == {source}
+    assert sum(row["saved_cpu_s"] for row in rows) == pytest.approx(early.run.data.metrics["saved_cpu_s"])
+
+
+def test_table_of_stops_agrees_with_the_runs(under_limits: UnderLimits) -> None:
+    """A row per stopped trial: its run and configuration, the criterion, and what was predicted."""
+    rows = {row["run_id"]: row for row in under_limits.study.rows("stops.json")}
+    for run in _of_kind(under_limits.study, 2):
+        row = rows.pop(run.info.run_id)
+        assert {name: str(row[name]) for name in SEARCHED} == {name: run.data.params[name] for name in SEARCHED}
+        assert (row["criterion"], row["limit"]) == (under_limits.criterion, under_limits.limit_s)
+        assert (row["how"], row["step"]) == (_tag(run, "stop_how"), int(_tag(run, "stop_step")))
+        assert f"{row['predicted']:.4g} ({row['low']:.4g} to {row['high']:.4g})" == _tag(run, "stop_prediction")
+    assert rows == {}
+
+
+def test_pareto_table_holds_feasible_trials(early: Study) -> None:
+    """For each cost, the trials that no other one beats without costing more: scores improve as costs rise."""
+    rows = early.rows("pareto.json")
+    assert {row["cost"] for row in rows} == set(COSTS)
+    feasible = {run.info.run_id: run for run in _of_kind(early, 256)}
+    for cost in COSTS:
+        front = [row for row in rows if row["cost"] == cost]
+        assert [row["value"] for row in front] == sorted(row["value"] for row in front)
+        assert [row["val_rmse"] for row in front] == sorted((row["val_rmse"] for row in front), reverse=True)
+        for row in front:
+            assert row["val_rmse"] == pytest.approx(feasible[row["run_id"]].data.metrics["val_rmse"])
+        assert front[-1]["val_rmse"] == pytest.approx(early.run.data.metrics["best_val_rmse"])
+
+
+def test_description_tells_the_limits_and_what_they_saved(under_limits: UnderLimits) -> None:
+    """The limits, how to see who meets them, what was saved against what, and a row for each rule."""
+    text, metrics = _note(under_limits.study), under_limits.study.run.data.metrics
+    assert f"**Limits**: `{under_limits.criterion}`. 9 of 18 trials meet them" in text
+    saved = f"{metrics['saved_cpu_s']:.1f} s saved ({metrics['saved_cpu_percent']:.0f} %"
+    assert re.search(rf"\*\*Budget\*\*: .*{re.escape(saved)}", text)
+    assert f"the study without limits in run {under_limits.full.run.info.run_id}" in text
+    table = re.search(r"^\| rule \| trials stopped \| CPU s saved \|\n\|[-|]+\|\n((?:\|.*\|\n)+)", text, re.M)
+    assert table
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[1].splitlines()]
+    assert {rule for rule, *_ in cells} == {row["reason"] for row in under_limits.study.rows("budget.json")}
+    assert sum(int(count) for _, count, _ in cells) == 9
+    assert "cannot tell the configurations apart" not in text
+
+
+def _note(study: Study) -> str:
+    return str(study.run.data.tags["mlflow.note.content"])
+
+
+def test_filter_of_the_description_gives_the_feasible_trials(early: Study) -> None:
+    """What it tells to type finds exactly these."""
+    wanted = re.search(r"Filter any table by them with ``([^`].*?)``", _note(early))
+    assert wanted
+    nested = f"{wanted[1]} and tags.mlflow.parentRunId = '{early.run.info.run_id}'"
+    found = {run.info.run_id for run in early.client.search_runs(["0"], nested)}
+    assert found == {run.info.run_id for run in _of_kind(early, 256)}
+    link = re.search(r"\[The trials that meet the limits\]\(([^)]*)\)", _note(early))
+    assert link
+    assert wanted[1] in unquote(link[1])
+
+
+def test_logged_model_predicts(early: Study) -> None:
+    """The best feasible configuration, refitted, has on the raw test rows the RMSE that the study states."""
+    table = known.load("red_wine")
+    split = load_dict(f"runs:/{early.run.data.tags['sysmetrics.prepare_run_id']}/split.json")
+    test = table.frame.iloc[split["test"]]
+    model = mlflow.pyfunc.load_model(f"runs:/{early.run.info.run_id}/model")
+    error = model.predict(test[list(table.feature_names)]) - test[table.target]
+    assert np.sqrt(np.mean(np.square(error))) == pytest.approx(early.run.data.metrics["test_rmse"])
+
+
+def test_output_announces_the_limits_and_ends_with_what_they_saved(under_limits: UnderLimits) -> None:
+    """Before the search that its forecast is without them, after it how many met them and what that saved."""
+    early, output = under_limits.study, under_limits.study.command.stdout
+    assert f"\nLimits: {under_limits.criterion}; that time is without them\n" in output
+    skipped = int(early.run.data.metrics["skipped"])
+    line = re.search(r"^Limits: 9 of 18 trials meet them; (.*); saved .* of CPU \((\d+) %\), (.*)$", output, re.M)
+    assert line
+    assert line[1] == (f"{9 - skipped} predicted, {skipped} skipped" if skipped else "9 predicted")
+    assert line[2] == f"{early.run.data.metrics['saved_cpu_percent']:.0f}"
+    assert line[3] == f"counted against the study without limits in run {under_limits.full.run.info.run_id}"
+    for text in ("Traceback", "Warning", "WARNING", "(raylet)", "pid="):
+        assert text not in output + early.command.stderr
+
+
+@pytest.mark.slow
+def test_limit_that_nobody_meets_is_answered_with_the_nearest(hopeless: tuple[Finished, Study]) -> None:
+    """One sentence: what was asked, which trials come nearest, how far off they are, and what to do."""
+    command, study = hopeless
+    assert command.exit_code != 0
+    (line,) = command.stderr.splitlines()
+    assert line.startswith("Error: criteria=model_size_kb<=0.001: no trial meets them; the nearest are: algorithm=")
+    assert re.search(r"batch_size=256, .* has model_size_kb \d\.\d+ \(limit 0\.001\); .*; raise these limits$", line)
+    assert "Traceback" not in command.stdout
+    assert study.run.info.status == "FAILED"
+    assert f"Error: {_tag(study.run, 'error')}" == line
+
+
+@pytest.mark.slow
+def test_trials_that_cannot_meet_a_limit_end_before_their_first_step(hopeless: tuple[Finished, Study]) -> None:
+    """A model's size is known at once; the tables of the study are there although it has no result."""
+    _, study = hopeless
+    assert [run.info.status for run in study.trials] == ["KILLED"] * 2
+    for run in study.trials:
+        assert _tag(run, "stop_reason").startswith("model_size_kb<=0.001 at step 0: ")
+        assert (_tag(run, "stop_how"), _tag(run, "stop_step")) == ("crossed", "0")
+        assert "val_loss" not in run.data.metrics
+    assert [row["status"] for row in study.rows("trials.json")] == ["KILLED"] * 2
+    assert {row["run_id"] for row in study.rows("stops.json")} == {run.info.run_id for run in study.trials}
+    assert study.client.search_runs(["0"], "attributes.status = 'RUNNING'") == []
+
+
+@pytest.mark.slow
+def test_scheduler_ends_trials_beside_the_criteria(scheduled: Study) -> None:
+    """They are KILLED and say who ended them; the best is one that came to its end."""
+    assert {run.info.status for run in scheduled.client.search_runs(["0"])} == {"FINISHED", "KILLED"}
+    reasons = [run.data.tags.get("sysmetrics.stop_reason", "") for run in scheduled.trials]
+    ended = [run for run, reason in zip(scheduled.trials, reasons, strict=True) if reason.startswith("Tune ended it")]
+    assert ended
+    for run in ended:
+        assert run.info.status == "KILLED"
+        assert 0 < max(scheduled.values(run, "val_rmse")) < 1000
+    best = scheduled.client.get_run(scheduled.run.data.tags["sysmetrics.best_trial_run_id"])
+    assert best.info.status == "FINISHED"
+    assert max(scheduled.values(best, "val_rmse")) == 1000
+    assert {row["reason"]: row["trials"] for row in scheduled.rows("budget.json")}["scheduler"] == len(ended)
+    assert scheduled.run.data.metrics["feasible"] == len(
+        [run for run in scheduled.trials if run.data.tags.get("sysmetrics.feasible") == "true"]
+    )
+
+
+@pytest.mark.slow
+def test_study_counts_against_the_forecast_where_no_full_study_is(scheduled: Study) -> None:
+    """And says so."""
+    assert {row["counted_against"] for row in scheduled.rows("budget.json")} == {
+        "the forecast, since no study without limits has run these trials"
+    }

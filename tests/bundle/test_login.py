@@ -1,0 +1,119 @@
+"""Tests of entrypoints.login, and of what a command says of a store with a password: nothing that is secret."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import mlflow
+import pytest
+from commands import store_uri
+from mlflow import MlflowClient
+
+from entrypoints.errors import UserError
+from entrypoints.login import move_to_environment
+from entrypoints.runs import check_store, record_failure, recorded_run
+
+PASSWORD = "hush42"
+LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+
+
+@pytest.fixture
+def store(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
+    """A store that MLflow uses in this process, whose settings are as before afterwards."""
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", *LOGIN):
+        monkeypatch.setenv(name, "")  # so that whatever is set now is undone
+        monkeypatch.delenv(name)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(store_uri(empty_store))
+    yield MlflowClient(store_uri(empty_store))
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """Where a server wants a login."""
+
+    class Closed(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(401)
+
+        def log_message(self, *arguments: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Closed)
+    thread = threading.Thread(target=server.serve_forever, args=[0.05])
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_server_that_asks_for_a_login_answers(port: int) -> None:
+    """With a login in its address, too; whether that is right is seen at the first request."""
+    check_store(f"http://me:{PASSWORD}@127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    "password", [PASSWORD, *(f"p{mark}{PASSWORD}" for mark in "[]#/?:@ "), f"5/{PASSWORD}"], ids=repr
+)
+def test_server_that_does_not_answer_is_said_without_its_password(password: str) -> None:
+    """One sentence, whatever is in the password."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
+        port = closed.getsockname()[1]
+        with pytest.raises(UserError, match=f"MLFLOW_TRACKING_URI=http://127.0.0.1:{port}: ") as error:
+            check_store(f"http://me:{password}@127.0.0.1:{port}")
+    assert PASSWORD not in error.value.message
+    assert "\n" not in error.value.message
+
+
+@pytest.mark.parametrize("password", [f"p#{PASSWORD}", f"p[{PASSWORD}", f"5/{PASSWORD}"])
+def test_password_that_no_client_can_read_is_explained(password: str, port: int) -> None:
+    """A server answers, and MLflow would not find it."""
+    with pytest.raises(UserError, match="such as # as %23"):
+        check_store(f"http://me:{password}@127.0.0.1:{port}")
+
+
+def test_login_is_moved_out_of_the_address(store: MlflowClient) -> None:
+    """MLflow's own links and messages repeat the address."""
+    mlflow.set_tracking_uri("http://me:hush%2342@there:5000/mlflow")
+    move_to_environment()
+    assert mlflow.get_tracking_uri() == os.environ["MLFLOW_TRACKING_URI"] == "http://there:5000/mlflow"
+    assert [os.environ[name] for name in LOGIN] == ["me", "hush#42"]
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://there:5000", "http://me@there", "http://me:p#x@there", "postgresql://me:x@db/y", "databricks://x"]
+)
+def test_other_addresses_stay_as_they_are(uri: str, store: MlflowClient) -> None:
+    """MLflow knows no variables for the login of a database."""
+    mlflow.set_tracking_uri(uri)
+    move_to_environment()
+    assert mlflow.get_tracking_uri() == uri
+    assert not set(LOGIN) & set(os.environ)
+
+
+def test_deleted_run_is_refused_and_no_other_begun(store: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error has no run to stand in, and is no reason to make one."""
+    run_id = store.create_run("0").info.run_id
+    store.delete_run(run_id)
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    with pytest.raises(UserError, match="deleted"), recorded_run("study", "tune", {}):
+        pass
+    assert store.search_runs(["0"]) == []
+
+
+def test_error_of_a_run_holds_no_password(store: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in its tag, which everyone can read, nor in the traceback."""
+    with pytest.raises(OSError, match=r"^at http://there$"), recorded_run("study", "tune", {}):
+        raise OSError(f"at http://me:{PASSWORD}@there")
+    (run,) = store.search_runs(["0"])
+    assert run.data.tags["sysmetrics.error"] == "OSError: at http://there"
+    monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
+    record_failure(UserError(f"not http://me:{PASSWORD}@there"))
+    assert store.get_run(run.info.run_id).data.tags["sysmetrics.error"] == "not http://there"

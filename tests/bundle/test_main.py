@@ -1,0 +1,53 @@
+"""The default entry point: the steps of a study, one after the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from commands import RunProject, StartProject, children, runs_of_kind, store_uri
+from mlflow import MlflowClient
+
+LIMIT_S = 360.0  # two searches of 60 trials among other things
+
+
+def test_main_ends_with_the_first_step_that_fails(run_project: RunProject, empty_store: Path) -> None:
+    """A dataset that prepare does not know ends main: tune is not tried, both runs are FAILED and say why."""
+    command = run_project("main", empty_store, dataset="nonsense")
+    assert command.exit_code != 0
+    assert "Traceback" not in command.stdout + command.stderr
+    assert command.stderr.count("Error: dataset=nonsense") == 1
+    assert "Error: prepare did not succeed" in command.stderr
+    client = MlflowClient(store_uri(empty_store))
+    (main,) = runs_of_kind(client, "main")
+    (step,) = [run for run in client.search_runs(["0"]) if run.info.run_id != main.info.run_id]
+    assert step.data.tags["mlflow.project.entryPoint"] == "prepare"
+    assert step.data.tags["mlflow.parentRunId"] == main.info.run_id
+    assert (main.info.status, step.info.status) == ("FAILED", "FAILED")
+    assert "prepare did not succeed" in main.data.tags["sysmetrics.error"]
+    assert "dataset=nonsense" in step.data.tags["sysmetrics.error"]
+
+
+@pytest.mark.slow
+def test_main_runs_its_steps_nested(start_project: StartProject, tmp_path: Path) -> None:
+    """With a table and its target alone, main prepares, searches twice and reports, in runs nested under its own."""
+    numbers = np.random.default_rng(0).normal(size=(80, 3))
+    table = pd.DataFrame({"length": numbers[:, 0], "width": numbers[:, 1], "price": numbers @ [1.0, -2.0, 0.3]})
+    table.to_csv(tmp_path / "prices.csv", index=False)
+    command = start_project("main", tmp_path, dataset="prices.csv", target="price").wait(LIMIT_S)
+    assert command.exit_code == 0, command.stderr
+    client = MlflowClient(store_uri(tmp_path))
+    (main,) = runs_of_kind(client, "main")
+    (prepare,), (report,) = children(client, main, "prepare"), children(client, main, "report")
+    limited, full = children(client, main, "study")
+    assert [run.info.status for run in (main, prepare, full, limited, report)] == ["FINISHED"] * 5
+    steps = [run.data.tags["mlflow.project.entryPoint"] for run in (prepare, full, limited, report)]
+    assert steps == ["prepare", "tune", "early_stop", "report"]
+    assert command.stdout.count(f"prepared before in run {prepare.info.run_id}\n") == 2
+    assert len(children(client, full, "trial")) == full.data.metrics["trials"] == 60
+    assert report.data.params == {"study": "auto", "metric": "auto", "mode": "auto"} | {
+        "dataset": str(tmp_path / "prices.csv")
+    }
+    assert all(run.info.run_id in report.data.tags["mlflow.note.content"] for run in (full, limited))

@@ -1,0 +1,364 @@
+"""Mistakes of a user: each ends in seconds with one sentence that says what to do, and a FAILED run that repeats it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import psutil
+import pytest
+from click.testing import CliRunner
+from commands import Command, Finished, RunProject, Study, clean_environment, copy_store, store_uri
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from study_settings import study_settings
+
+from entrypoints.early_stop import early_stop
+from entrypoints.report import report
+from entrypoints.runs import KIND
+from entrypoints.search import journal
+from entrypoints.search.trial_end import TrialEnd
+from entrypoints.settings import Limits
+from entrypoints.tune import tune
+
+WITHIN_S = 15.0
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """Options, and what the sentence about them says: what was given and what is allowed."""
+
+    options: dict[str, str]
+    says: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The options, as the user would write them."""
+        return ",".join(f"{key}={value}" for key, value in self.options.items())
+
+
+MISTAKES = [
+    Mistake({"dataset": "red_vine"}, ("dataset=red_vine", "diabetes, red_wine")),
+    Mistake({"learning_rates": "abc"}, ("learning_rates=abc", "numbers separated by commas")),
+    Mistake({"folds": "1"}, ("folds=1", "from 2")),
+    Mistake({"batch_sizes": "0"}, ("batch_sizes=0", "from 1")),
+    Mistake({"algorithm": "svm"}, ("algorithm=svm", "linear")),
+    Mistake({"algorithm": "sklearn.svm.SVR"}, ("algorithm=sklearn.svm.SVR", "partial_fit", "MLPClassifier")),
+    Mistake({"max_steps": "0", "max_epochs": "0"}, ("max_steps=0", "max_epochs=0", "above 0")),
+    Mistake({"batch_sizes": "64,5000", "folds": "3"}, ("batch_sizes=64,5000", "746")),
+]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left, and the status and error of the run that was made for it."""
+
+    command: Finished
+    status: str
+    error: str | None
+
+
+@pytest.fixture(scope="module")
+def client(study: Study, tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
+    """A copy of the small study's store, where the data of the last mistake is prepared already."""
+    return MlflowClient(store_uri(copy_store(study.folder, tmp_path_factory.mktemp("mistakes"))))
+
+
+@pytest.fixture(scope="module")
+def outcomes(client: MlflowClient, project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    """Every mistake made in `python -m entrypoints.tune`, two at a time, in the environment that `mlflow run` makes."""
+
+    def make(mistake: Mistake) -> Outcome:
+        run_id = client.create_run("0").info.run_id
+        env = clean_environment(MLFLOW_RUN_ID=run_id, MLFLOW_EXPERIMENT_ID="0", MLFLOW_TRACKING_URI=client.tracking_uri)
+        finished = _tune(project, tmp_path_factory.mktemp("mistake"), env, **mistake.options)
+        run = client.get_run(run_id)
+        return Outcome(finished, run.info.status, run.data.tags.get("sysmetrics.error"))
+
+    with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as executor:
+        return dict(zip([each.name for each in MISTAKES], executor.map(make, MISTAKES), strict=True))
+
+
+def _tune(project: Path, output: Path, env: dict[str, str], **options: str) -> Finished:
+    given = [part for name, value in options.items() for part in (f"--{name}", value)]
+    command = Command([sys.executable, "-m", "entrypoints.tune", *given], cwd=project, output=output, env=env)
+    return command.wait(60)
+
+
+def _sentence(stderr: str) -> str:
+    """The one line that starts with "Error: ", without that start."""
+    (line,) = [line for line in stderr.splitlines() if line.startswith("Error: ")]
+    return line.removeprefix("Error: ")
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
+def test_mistake_is_answered_with_one_sentence(outcomes: dict[str, Outcome], mistake: Mistake) -> None:
+    """Standard error holds the sentence and nothing else; it names the value given and what is allowed."""
+    command = outcomes[mistake.name].command
+    assert command.stderr == f"Error: {_sentence(command.stderr)}\n"
+    assert all(text in command.stderr for text in mistake.says)
+    assert "Traceback" not in command.stdout + command.stderr
+    assert command.exit_code != 0
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
+def test_mistake_is_recorded_in_the_run(outcomes: dict[str, Outcome], mistake: Mistake) -> None:
+    """The run is FAILED, and the sentence stands in it too."""
+    outcome = outcomes[mistake.name]
+    assert outcome.status == "FAILED"
+    assert outcome.error == _sentence(outcome.command.stderr)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.name)
+def test_mistake_is_answered_in_seconds(outcomes: dict[str, Outcome], mistake: Mistake) -> None:
+    """Nobody waits for a search to learn of a typing error."""
+    assert outcomes[mistake.name].command.seconds < WITHIN_S
+
+
+def test_mistake_leaves_no_run_running(outcomes: dict[str, Outcome], client: MlflowClient) -> None:
+    """Neither the command's own run nor one that it has made stays RUNNING."""
+    assert len(client.search_runs(["0"], "attributes.status = 'FAILED'")) == len(outcomes)
+    assert client.search_runs(["0"], "attributes.status = 'RUNNING'") == []
+
+
+@pytest.mark.parametrize("mistake", MISTAKES[:2], ids=lambda mistake: mistake.name)
+def test_mistake_under_mlflow_run(run_project: RunProject, empty_store: Path, mistake: Mistake) -> None:
+    """`mlflow run` passes the sentence on and makes no second run: its own is FAILED and says why."""
+    command = run_project("tune", empty_store, **mistake.options)
+    assert command.exit_code != 0
+    assert "Traceback" not in command.stdout + command.stderr
+    assert all(text in _sentence(command.stderr) for text in mistake.says)
+    (run,) = MlflowClient(store_uri(empty_store)).search_runs(["0"])
+    assert run.info.status == "FAILED"
+    assert run.data.tags["sysmetrics.error"] == _sentence(command.stderr)
+    assert command.seconds < WITHIN_S
+
+
+def test_unreachable_server_is_answered_with_one_sentence(project: Path, tmp_path: Path) -> None:
+    """MLflow would try for minutes; the command says at once which address does not answer."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
+        uri = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        command = _tune(project, tmp_path, clean_environment(MLFLOW_TRACKING_URI=uri, MLFLOW_RUN_ID="0" * 32))
+    assert command.stderr == f"Error: {_sentence(command.stderr)}\n"
+    assert uri in command.stderr
+    assert "Traceback" not in command.stdout
+    assert command.exit_code != 0
+    assert command.seconds < WITHIN_S
+
+
+MLP = "sklearn.neural_network.MLPRegressor"
+DO = (
+    "give|use|choose|look|convert|mend|name|replace|add|lower|set|leave|see|the largest batch|the built-in ones take|"
+    "write|keep|one of|run|no value can meet both, so move or drop|the unit is in the metric's name|only"
+)
+LIMITS = {"criteria", "predict", "scheduler"}
+OF_REPORT = {"study", "metric", "mode"}
+RUNS = ("ended", "limited", "changed", "old", "early", "running", "resumed", "elsewhere", "trial", "foreign")
+FILES: dict[str, str | bytes] = {
+    "table.xlsx": b"PK",
+    "empty.csv": "",
+    "latin.csv": "prix,été\n1,2\n".encode("latin-1"),
+    "ragged.csv": "a,b\n1,2\n1,2,3\n",
+    "broken.parquet": b"PAR1",
+    "twice.csv": "a,a,b\n" + "1,2,3\n" * 20,
+    "short.csv": "a,b\n1,2\n3,4\n",
+    "good.csv": "a,b,rare\n" + "".join(f"{row},{row / 7},{row // 19}\n" for row in range(20)),
+    "constant.csv": "a,same\n" + "".join(f"{row},1\n" for row in range(20)),
+    "infinite.csv": "a,b\n" + "".join(f"{row},inf\n" for row in range(20)),
+    "broken.yaml": "alpha: [1, 2\n",
+}
+
+
+def _bad(name: str, says: str, *allowed: str, **options: str) -> object:
+    """A row of the table below: the sentence starts with what was given, and says what is allowed."""
+    return pytest.param(options, says, allowed, id=name)
+
+
+BAD_INPUTS = [
+    _bad("no-file", "dataset=none.csv: no such file", "CSV or Parquet", dataset="none.csv", target="a"),
+    _bad("folder", "dataset=./sub: this is no file", "CSV or Parquet", dataset="./sub", target="a"),
+    _bad("no-home", "dataset=~nobody-at-all/a.csv: ", "CSV or Parquet", dataset="~nobody-at-all/a.csv", target="a"),
+    _bad("other-format", "dataset=HERE/table.xlsx: ", ".csv, .csv.gz, .parquet", dataset="table.xlsx", target="a"),
+    _bad("empty-file", "dataset=HERE/empty.csv: the file is empty", "header", dataset="empty.csv", target="a"),
+    _bad("not-utf-8", "dataset=HERE/latin.csv: not readable as CSV", "utf-8", dataset="latin.csv", target="prix"),
+    _bad("ragged", "dataset=HERE/ragged.csv: not readable as CSV", "mend", dataset="ragged.csv", target="a"),
+    _bad("no-parquet", "dataset=HERE/broken.parquet: not readable", "mend", dataset="broken.parquet", target="a"),
+    _bad("name-twice", "dataset=HERE/twice.csv: the column name a", "own name", dataset="twice.csv", target="b"),
+    _bad("few-rows", "dataset=HERE/short.csv: 2 rows", "at least 10", dataset="short.csv", target="a"),
+    _bad("infinity", "dataset=HERE/infinite.csv: infinite", "column b", dataset="infinite.csv", target="a"),
+    _bad("typing-error", "dataset=red_vine: ", "openml:<id>", "use red_wine", dataset="red_vine"),
+    _bad("no-openml-id", "dataset=openml:abc: ", "a whole number above 0", dataset="openml:abc"),
+    _bad("id-0", "dataset=openml:0: ", "a whole number above 0", dataset="openml:0"),
+    _bad("no-target", "dataset=HERE/good.csv: the target is not given", "a, b, rare", dataset="good.csv"),
+    _bad("target-of-a-file", "target=c: ", "a, b, rare", dataset="good.csv", target="c"),
+    _bad("target-of-a-dataset", "target=colour: ", "chlorides", dataset="red_wine", target="colour"),
+    _bad("constant-target", "target=same: all 20 rows", "at least two values", dataset="constant.csv", target="same"),
+    _bad("rare-class", "folds=2: class 1 has only 1", "merge or drop", dataset="good.csv", target="rare", folds="2"),
+    _bad("one-fold", "folds=1: ", "a whole number from 2", folds="1"),
+    _bad("folds-of-few-rows", "folds=15: ", "from 2 to 14", dataset="good.csv", target="b", folds="15"),
+    _bad("seed", "seed=4294967296: ", "from 0 to 4294967295", seed="4294967296"),
+    _bad("rows", "max_rows=some: ", "a whole number from 0", max_rows="some"),
+    _bad("large-batch", "batch_sizes=64,5000: ", "1007", batch_sizes="64,5000"),
+    _bad("endless", "max_steps=0 and max_epochs=0: ", "above 0", max_steps="0"),
+    _bad("other-task", "algorithm=svm: ", "linear does", algorithm="svm"),
+    _bad("no-algorithm", "algorithm=forest: ", "linear, logistic, svm", "auto", algorithm="forest"),
+    _bad("no-module", "algorithm=no.Where: it cannot be imported", "MLPClassifier", algorithm="no.Where"),
+    _bad("no-partial-fit", "algorithm=sklearn.svm.SVR: it has no partial_fit", "MLP", algorithm="sklearn.svm.SVR"),
+    _bad(
+        *("clusters", "algorithm=sklearn.cluster.MiniBatchKMeans: it is neither", "classifier or regressor"),
+        algorithm="sklearn.cluster.MiniBatchKMeans",
+    ),
+    _bad("one-of-two", "algorithm=linear,logistic: ", "linear does", algorithm="linear,logistic"),
+    _bad("json", 'grid={"alpha":: it is no JSON: ', "a list of values", algorithm=MLP, grid='{"alpha":'),
+    _bad("yaml", "grid=broken.yaml: the file is no YAML", "line 2", algorithm=MLP, grid="broken.yaml"),
+    _bad("no-grid-file", "grid=none.yaml: it is neither", "a JSON object", algorithm=MLP, grid="none.yaml"),
+    _bad("no-value", 'grid={"alpha": []}: alpha has no value', "a list", algorithm=MLP, grid='{"alpha": []}'),
+    _bad("unknown-name", f"grid: depth is no hyperparameter of {MLP}", "alpha", algorithm=MLP, grid='{"depth": 3}'),
+    _bad("taken-name", "grid: batch_size is set by a parameter", "--help", algorithm=MLP, grid='{"batch_size": 8}'),
+    _bad("value", f"algorithm={MLP} with alpha=-1 ", "in the range [0.0, inf)", algorithm=MLP, grid='{"alpha": -1}'),
+    _bad("grid-of-a-built-in", "grid: alpha belong", "learning_rates and alphas", grid='{"alpha": [1]}'),
+    _bad(
+        *("bounds", 'grid={"alpha": {"uniform": [1, 0]}}: alpha is no distribution', "two rising bounds"),
+        **{"algorithm": MLP, "grid": '{"alpha": {"uniform": [1, 0]}}', "search": "random"},
+    ),
+    _bad(
+        *("distribution", "grid: alpha is a distribution", "search=random"),
+        **{"algorithm": MLP, "grid": '{"alpha": {"uniform": [0, 1]}}'},
+    ),
+    _bad("search", "search=bayes: ", "grid or random", search="bayes"),
+    _bad("samples", "samples=5: ", "search=random", samples="5"),
+    _bad("trials", "max_trials=-1: ", "a whole number from 0", max_trials="-1"),
+    _bad("time", "time_limit_s=1h: ", "a number from 0", time_limit_s="1h"),
+    _bad("ray-client", "ray_address=ray://head:10001: ", "head node", ray_address="ray://head:10001"),
+    _bad("no-port", "ray_address=10.0.0.1: ", "local, auto", "host:port", ray_address="10.0.0.1"),
+    _bad("no-criteria", "criteria=: at character 1, ", "peak_memory_mb<=300", criteria=""),
+    _bad(
+        *(
+            "unknown-metric",
+            'criteria=memory_mb<=300: at character 1, "memory_mb" is no known metric',
+            "peak_memory_mb",
+        ),
+        criteria="memory_mb<=300",
+    ),
+    _bad("other-tasks-score", "criteria=val_accuracy>=0.7: ", "val_rmse", criteria="val_accuracy>=0.7"),
+    _bad("test-score", "criteria=test_rmse<=1: at character 1, ", "val_rmse", criteria="test_rmse<=1"),
+    _bad("no-comparison", "criteria=elapsed_s=3: at character 10, ", "<=", criteria="elapsed_s=3"),
+    _bad("no-number", "criteria=elapsed_s<=: at character 12, ", "such as 300", criteria="elapsed_s<="),
+    _bad(
+        "a-unit",
+        'criteria=elapsed_s<=3s: at character 13, "s"',
+        "unit is in the metric's name",
+        criteria="elapsed_s<=3s",
+    ),
+    _bad("statistic", "criteria=elapsed_s<=2x max: ", "best, mean, median", criteria="elapsed_s<=2x max"),
+    _bad("patience", "criteria=elapsed_s patience 3: ", "val_loss", criteria="elapsed_s patience 3"),
+    _bad("number-first", "criteria=3>=elapsed_s: ", "elapsed_s<=3", criteria="3>=elapsed_s"),
+    _bad("twice", "criteria=elapsed_s<=3, elapsed_s<4: ", "keep one", criteria="elapsed_s<=3, elapsed_s<4"),
+    _bad("contradiction", "criteria=elapsed_s<=3, elapsed_s>4: ", "drop one", criteria="elapsed_s<=3, elapsed_s>4"),
+    _bad("two-lines", "criteria=elapsed_s<=3 elapsed_s<4: ", "a comma", criteria="elapsed_s<=3\nelapsed_s<4"),
+    _bad("predict", "predict=yes: ", "on or off", predict="yes"),
+    _bad("scheduler", "scheduler=bohb: ", "none or asha or median", scheduler="bohb"),
+    _bad("no-run", "study=none: MLflow has no run with this id", "tune or early_stop", study="none"),
+    _bad("no-id", "study=a,,b: ", "auto or run ids separated by commas", study="a,,b"),
+    _bad("nothing-to-report", "dataset=diabetes: ", "-e tune", "study=<run id>", dataset="diabetes", study="auto"),
+    _bad("mode", "mode=best: ", "auto or min or max", mode="best"),
+    _bad("no-id-to-resume", "resume=: ", "none or the run id of a study", resume=""),
+    _bad("no-run-to-resume", "resume=nowhere: MLflow has no run with this id", "run id", resume="nowhere"),
+    _bad("no-study", "resume=<trial>: this run is no study but of the kind trial", "<ended>", resume="<trial>"),
+    _bad("foreign-run", "resume=<foreign>: this run is no study but of the kind unknown", "tune", resume="<foreign>"),
+    _bad("nothing-left", "resume=<ended>: study ended is finished", "nothing to resume", resume="<ended>"),
+    _bad("never-began", "resume=<early>: this study holds no settings.json", "new study", resume="<early>"),
+    _bad("still-run", "resume=<running>: study running is run by another command, process ", resume="<running>"),
+    _bad("still-resumed", "resume=<resumed>: study resumed is run by another command, process ", resume="<resumed>"),
+    _bad("run-elsewhere", "resume=<elsewhere>: ", "on another-machine", "'KILLED'", resume="<elsewhere>"),
+    _bad("other-data", "resume=<changed>: its dataset, ", "no longer what the study began with", resume="<changed>"),
+    _bad("of-tune", "resume=<ended>: this is a study of tune", "-e tune", resume="<ended>", predict="on"),
+    _bad("of-early-stop", "resume=<limited>: this is a study of early_stop", "-e early_stop", resume="<limited>"),
+    _bad("other-seed", "seed=3: the study <ended> has seed=0", "leave seed out", resume="<ended>", seed="3"),
+    _bad("of-an-older-version", "seed=3: the study <old> has seed=0", resume="<old>", seed="3"),
+    _bad("other-limits", "predict=off: the study <limited> has predict=on", resume="<limited>", predict="off"),
+    _bad(
+        *("other-rates", "learning_rates=0.5: the study <ended> has learning_rates=0.01", "leave learning_rates out"),
+        **{"resume": "<ended>", "learning_rates": "0.5"},
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def here(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The user's folder, with a store and bad files, while commands run in this process; no server can be reached."""
+    folder = copy_store(new_store, tmp_path_factory.mktemp("here"))
+    (folder / "sub").mkdir()
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    before = mlflow.get_tracking_uri()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [*sys.path])
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        patch.setenv("MLFLOW_TRACKING_URI", store_uri(folder))
+        patch.setenv("MLFLOW_SYSMETRICS_DATA", str(folder / "cache"))
+        patch.setenv("MLFLOW_SYSMETRICS_OPENML_SERVER", "http://127.0.0.1:9")
+        mlflow.set_tracking_uri(store_uri(folder))
+        yield folder
+        mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module")
+def resumable(here: Path) -> dict[str, str]:
+    """The ids, by name, of runs that a command may be asked to continue."""
+    client, one = MlflowClient(), study_settings(batch_sizes=(64,), learning_rates=(0.01,), alphas=(0.001,))
+    ids = {name: client.create_run("0", run_name=f"study {name}").info.run_id for name in RUNS}
+    for name in set(RUNS) - {"trial", "foreign"}:
+        client.set_tag(ids[name], KIND, "study")
+    for name in ("ended", "limited", "changed"):
+        limits = Limits(None, True, "none") if name == "limited" else None
+        client.log_text(ids[name], json.dumps(journal.described(one, limits)), journal.SETTINGS)
+    older = {name: value for name, value in journal.described(one, None).items() if name != "max_rows"}
+    client.log_text(ids["old"], json.dumps(older), journal.SETTINGS)
+    client.set_tag(ids["changed"], "sysmetrics.study_key", "of other data")
+    client.log_param(ids["resumed"], "resumed_by_1", ids["running"])
+    parent = psutil.Process(os.getppid())  # lives as long as this process
+    for name, node in {"running": platform.node(), "elsewhere": "another-machine"}.items():
+        about = {journal.NODE: node, journal.PID: parent.pid, journal.SINCE: parent.create_time()}
+        client.log_batch(ids[name], tags=[RunTag(key, str(value)) for key, value in about.items()])
+    own = {KIND: "trial", "mlflow.parentRunId": ids["ended"], "sysmetrics.trial_id": "0", **TrialEnd([]).tags}
+    searched = {"algorithm": "linear", "batch_size": 64, "learning_rate": 0.01, "alpha": 0.001}
+    params = [Param(name, str(value)) for name, value in (searched | one.shared).items()]
+    client.log_batch(ids["trial"], [Metric("elapsed_s", 1.0, 0, 0)], params, [RunTag(*tag) for tag in own.items()])
+    for name in set(RUNS) - {"running", "elsewhere"}:
+        client.set_terminated(ids[name], "FINISHED")
+    return ids
+
+
+@pytest.mark.parametrize(("options", "says", "allowed"), BAD_INPUTS)
+def test_every_bad_input_is_answered_in_one_sentence(
+    here: Path, resumable: dict[str, str], options: dict[str, str], says: str, allowed: tuple[str, ...]
+) -> None:
+    """All that is printed is one line: what was given, what is allowed, and what to do. No trial is run."""
+
+    def named(text: str) -> str:
+        return re.sub(r"<(\w+)>", lambda match: resumable.get(match[1], match[0]), text)
+
+    options, says, allowed = (
+        {name: named(value) for name, value in options.items()},
+        named(says),
+        (*map(named, allowed),),
+    )
+    command = report if options.keys() & OF_REPORT else early_stop if options.keys() & LIMITS else tune
+    result = CliRunner().invoke(command, [part for name, value in options.items() for part in (f"--{name}", value)])
+    assert result.exit_code == 1
+    assert result.output == f"Error: {_sentence(result.output)}\n"
+    assert _sentence(result.output).startswith(says.replace("HERE", str(here)))
+    assert [text for text in allowed if text not in result.output] == []
+    assert re.search(rf"; ({DO})\b", result.output)

@@ -1,0 +1,148 @@
+"""The user's own modules are found beside what they work on, go where they are needed, and nothing else is imported."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from click.testing import CliRunner
+from commands import ROOT, Study, clean_environment, executed, hostile_files, runs_of_kind, store_uri
+from mlflow import MlflowClient
+from own_models import ALGORITHMS, write_own_models
+
+from entrypoints import own_modules
+from entrypoints.tune import tune
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Folders of a user, with files that nobody wants to be executed."""
+    write_own_models(tmp_path)
+    for name in ("user", "data"):
+        hostile_files(tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture
+def _as_it_was() -> Iterator[None]:
+    finders, modules, path = [*sys.meta_path], set(sys.modules), [*sys.path]
+    yield
+    sys.meta_path[:], sys.path[:] = finders, path
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+
+
+def test_own_modules_are_found_through_mlflow_run_from_another_folder(folders: Path, empty_store: Path) -> None:
+    """In the folder where the user typed it, in a package there, and beside the table: the next mistake is reported."""
+    command = [sys.executable, "-m", "entrypoints.tune", "--algorithm", ",".join(ALGORITHMS), "--batch_sizes", "5000"]
+    command += ["--dataset", "../data/own.csv", "--target", "y", "--folds", "2"]
+    parent = f"import subprocess, sys; sys.exit(subprocess.run({command!r}, cwd={str(ROOT)!r}).returncode)"
+    client = MlflowClient(store_uri(empty_store))
+    env = clean_environment(MLFLOW_RUN_ID=client.create_run("0").info.run_id, MLFLOW_TRACKING_URI=client.tracking_uri)
+    mlflow_run = [sys.executable, "-c", parent]
+    done = subprocess.run(mlflow_run, cwd=folders / "user", env=env, capture_output=True, text=True, check=False)
+    assert done.stderr.startswith("Error: batch_sizes=5000: ")
+
+
+@pytest.mark.usefixtures("_as_it_was")
+def test_folder_is_not_searched_for_built_in_algorithms(
+    folders: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What libraries ask for later is not found there; MLflow, for one, imports pyspark if it can."""
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    monkeypatch.chdir(folders / "user")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(store_uri(empty_store))
+    try:
+        result = CliRunner().invoke(tune, ["--algorithm", "linear", "--batch_sizes", "5000", "--folds", "2"])
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert result.output.startswith("Error: batch_sizes=5000: ")
+    assert importlib.util.find_spec("pyspark") is None
+
+
+@pytest.mark.usefixtures("_as_it_was")
+def test_module_of_the_user_finds_its_neighbours_and_nobody_else_does(folders: Path) -> None:
+    """Also those that it asks for in the middle of the training."""
+    own_modules.look_in([folders / "user", folders / "data"], "linear, in_folder.Mean")
+    model = importlib.import_module("in_folder").Mean()
+    model.fit([[1.0]], [1.0])
+    assert importlib.util.find_spec("pyspark") is None
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("beside_table")
+    assert executed(folders / "user") == []
+    sent = own_modules.sources("in_folder.Mean")
+    assert sent == [folders / "user" / name for name in ("beside_it.py", "in_folder.py", "lazily_needed.py")]
+
+
+@pytest.mark.usefixtures("_as_it_was")
+def test_package_is_sent_whole(folders: Path) -> None:
+    """Whatever of it was imported."""
+    own_modules.look_in([folders / "user"], "own_package.small.models.Mean")
+    importlib.import_module("own_package.small.models")
+    assert own_modules.sources("own_package.small.models.Mean") == [folders / "user" / "own_package"]
+
+
+@pytest.mark.usefixtures("_as_it_was")
+def test_installed_library_wins_over_a_file_of_its_name(folders: Path) -> None:
+    """And is not sent anywhere."""
+    (folders / "user" / "sklearn.py").write_text("raise SystemExit")
+    own_modules.look_in([folders / "user"], "sklearn.linear_model.SGDRegressor")
+    assert importlib.util.find_spec("pyspark") is None
+    assert own_modules.sources("sklearn.linear_model.SGDRegressor") == []
+
+
+@pytest.mark.usefixtures("_as_it_was")
+def test_modules_of_the_projects_folder_are_not_sent_twice() -> None:
+    """Who runs `mlflow run .` there has the bundle itself in it."""
+    assert not set(own_modules.sources("entrypoints.models.learners.SGD")) & set(own_modules.PACKAGES)
+
+
+def test_study_imports_nothing_from_the_folder_it_is_started_in(study: Study) -> None:
+    """Neither `mlflow run` nor the command or a trial; the folder has files of many names that they ask for."""
+    assert executed(study.folder) == []
+
+
+PREDICT = """
+import json, sys, mlflow
+frame = __import__("pandas").read_csv(sys.argv[2]).drop(columns="y")
+print(json.dumps(mlflow.pyfunc.load_model(sys.argv[1]).predict(frame).tolist()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_study_of_an_own_model_leaves_one_that_loads_elsewhere(
+    folders: Path, new_store: Path, algorithm: str, run_study: Callable[..., Study]
+) -> None:
+    """A fresh process that finds the module nowhere else predicts; no other file was executed."""
+    user = folders / "user"
+    (user / "mlflow.db").write_bytes((new_store / "mlflow.db").read_bytes())
+    options = {"dataset": "../data/own.csv", "target": "y", "grid": '{"rate": [0.1, 0.5]}', "folds": "2", "cpus": "1"}
+    study = run_study(user, algorithm=algorithm, batch_sizes="8", max_steps="200", **options)
+    assert [executed(folders / name) for name in ("user", "data")] == [[], []]
+    table = folders / "own.csv"
+    table.write_bytes((folders / "data" / "own.csv").read_bytes())
+    for name in ("user", "data"):
+        for file in (folders / name).rglob("*.py"):
+            file.unlink()
+    (model,) = MlflowClient(study.uri).search_logged_models(["0"])
+    done = subprocess.run(
+        [sys.executable, "-c", PREDICT, model.model_uri, str(table)],
+        cwd=folders,
+        env={"PATH": os.defpath, "HOME": str(folders), "MLFLOW_TRACKING_URI": study.uri},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len(set(json.loads(done.stdout.splitlines()[-1]))) == 1
+    assert runs_of_kind(MlflowClient(study.uri), "study")[0].info.status == "FINISHED"

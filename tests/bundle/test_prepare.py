@@ -1,0 +1,109 @@
+"""The prepare entry point: a dataset, split and stored in a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import Finished, RunProject, copy_store, runs_of_kind, store_uri
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from entrypoints.datasets import known
+from entrypoints.datasets.prepared import Request, find, load
+
+
+@pytest.fixture(scope="module")
+def folder(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the command runs and its store is."""
+    return copy_store(new_store, tmp_path_factory.mktemp("prepare"))
+
+
+@pytest.fixture(scope="module")
+def command(run_project: RunProject, folder: Path) -> Finished:
+    """`mlflow run -e prepare` on the classification dataset."""
+    return run_project("prepare", folder, dataset="diabetes", folds="4", seed="7")
+
+
+@pytest.fixture(scope="module")
+def client(command: Finished, folder: Path) -> MlflowClient:
+    """The store, when the command has ended."""
+    return MlflowClient(store_uri(folder))
+
+
+@pytest.fixture(scope="module")
+def run(client: MlflowClient) -> Run:
+    """The command's run."""
+    (run,) = runs_of_kind(client, "prepare")
+    return run
+
+
+def test_prepare_is_a_finished_run_of_its_own(command: Finished, client: MlflowClient, run: Run) -> None:
+    """The run that `mlflow run` made is the only one, and has the request as parameters."""
+    assert (command.exit_code, run.info.status, run.info.run_name) == (0, "FINISHED", "prepare diabetes")
+    assert len(client.search_runs(["0"])) == 1
+    assert run.data.params == {"dataset": "diabetes", "target": "auto", "max_rows": "0", "folds": "4", "seed": "7"}
+
+
+def test_prepare_tells_what_it_has_made_and_where(command: Finished, run: Run) -> None:
+    """Its one line of output has the sizes and the run's id."""
+    expected = "Data: diabetes, class (classification), 537 training and 231 test rows, 8 features, prepared in run "
+    assert command.stdout == f"{expected}{run.info.run_id}\n"
+
+
+def test_prepare_records_sizes_source_and_digest(run: Run) -> None:
+    """What a study needs to find the data again, and what a person wants to see of it."""
+    sizes = {"rows": 768, "features": 8, "train_rows": 537, "test_rows": 231, "duplicate_rows": 0}
+    assert {name: run.data.metrics[name] for name in sizes} == sizes
+    assert run.data.tags["sysmetrics.digest"] == known.load("diabetes").digest
+    assert run.data.tags["sysmetrics.data_source"] == "bundled"
+    assert [given.dataset.name for given in run.inputs.dataset_inputs] == ["diabetes"]
+
+
+def test_prepared_data_is_read_back_as_it_was(client: MlflowClient, run: Run) -> None:
+    """The artifacts hold the table to the last bit, and four folds that divide its training part."""
+    table, data = known.load("diabetes"), load(client, run.info.run_id)
+    assert data.digest == table.digest
+    np.testing.assert_array_equal(data.X, table.X)
+    assert [data.classes[place] for place in data.y] == table.y.tolist()
+    assert sorted([*data.split.train, *data.split.test]) == list(range(768))
+    held_out = [row for _, validation in data.split.folds for row in validation]
+    assert len(data.split.folds) == 4
+    assert sorted(held_out) == sorted(data.split.train)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [({}, True), ({"folds": 5}, False), ({"seed": 8}, False), ({"dataset": "the same, as a file"}, True)],
+    ids=["same", "other folds", "other seed", "other name"],
+)
+def test_prepared_data_is_found_for_the_same_request_only(
+    client: MlflowClient, run: Run, change: dict[str, object], found: bool
+) -> None:
+    """A study with the same content, folds and seed finds this run; any other does not."""
+    request = Request(**{"dataset": "diabetes", "max_rows": 0, "folds": 4, "seed": 7} | change)  # type: ignore[arg-type]
+    answer = find(client, "0", request, known.load("diabetes").digest)
+    assert (answer.info.run_id if answer else None) == (run.info.run_id if found else None)
+
+
+@pytest.mark.slow
+def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(
+    run_project: RunProject, empty_store: Path
+) -> None:
+    """Of a file in the user's folder: a sample of the table, and how many of its rows equal an earlier one."""
+    (empty_store / "own.csv").write_text("a,b,y\n" + "".join(f"{number % 15},x,{number % 2}\n" for number in range(90)))
+    command = run_project("prepare", empty_store, dataset="own.csv", target="y", max_rows="60", folds="2")
+    assert command.exit_code == 0, command.stderr
+    client = MlflowClient(store_uri(empty_store))
+    (run,) = runs_of_kind(client, "prepare")
+    assert run.data.metrics["rows"] == 60
+    data = load(client, run.info.run_id)
+    rows = [(*x, y) for x, y in zip(data.X.tolist(), data.y, strict=True)]
+    # Fifteen values of a, each with both labels: at most thirty rows differ.
+    assert run.data.metrics["duplicate_rows"] == 60 - len(set(rows)) >= 30
+
+
+def test_prepared_data_is_not_found_for_another_content(client: MlflowClient, run: Run) -> None:
+    """A table that has changed under its name is prepared anew."""
+    assert find(client, "0", Request("diabetes", 0, 4, 7), "0" * 64) is None

@@ -1,0 +1,189 @@
+"""The report entry point: which studies it reads, the run that it leaves, and what it says of mistakes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mlflow
+import pytest
+from click.testing import CliRunner, Result
+from commands import ROOT, RunProject, copy_store, runs_of_kind, store_uri
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag
+from study_settings import parsed
+
+from entrypoints.errors import UserError
+from entrypoints.options import report_options
+from entrypoints.report import report
+from entrypoints.reporting.studies import Study
+from entrypoints.runs import RecordedRun
+
+
+@dataclass(frozen=True)
+class Written:
+    """Stands in for the module that writes a report, and remembers what it has been called with."""
+
+    runs: list[RecordedRun] = field(default_factory=list)
+    studies: list[str] = field(default_factory=list)
+    ranked_by: list[tuple[str | None, bool]] = field(default_factory=list)
+
+    def write_report(self, run: RecordedRun, studies: Sequence[Study]) -> None:
+        """Remember it."""
+        self.runs.append(run)
+        self.studies.extend(study.run_id for study in studies)
+        self.ranked_by.extend((study.score, study.higher_is_better) for study in studies)
+
+
+@pytest.fixture
+def client(empty_store: Path) -> Iterator[MlflowClient]:
+    """A store of nothing, which commands in this process use."""
+    before = mlflow.get_tracking_uri()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(empty_store)
+        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        mlflow.set_tracking_uri(store_uri(empty_store))
+        yield MlflowClient()
+        mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> Written:
+    """A report that writes nothing."""
+    written = Written()
+    monkeypatch.setitem(sys.modules, "entrypoints.reporting.study_report", written)
+    return written
+
+
+def _study(
+    client: MlflowClient, dataset: str = "red_wine", metric: str = "val_rmse", kind: str | None = "study"
+) -> str:
+    """A finished study of one trial."""
+    tags = {"sysmetrics.dataset": dataset} | ({"sysmetrics.kind": kind} if kind else {})
+    study = str(client.create_run("0", tags=tags, run_name=f"tune {dataset}").info.run_id)
+    trial = client.create_run("0", tags={"mlflow.parentRunId": study, "sysmetrics.kind": "trial"}).info.run_id
+    client.log_batch(trial, [Metric(metric, 0.7, 0, 100)], [Param("dataset", dataset)], [RunTag("a", "b")])
+    for run_id in (trial, study):
+        client.set_terminated(run_id)
+    return study
+
+
+def _report(**options: str) -> Result:
+    return CliRunner().invoke(report, [part for name, value in options.items() for part in (f"--{name}", value)])
+
+
+def _run(client: MlflowClient) -> Run:
+    """The one run of a report."""
+    (run,) = runs_of_kind(client, "report")
+    return run
+
+
+def test_report_reads_the_newest_study_of_its_dataset(client: MlflowClient, written: Written) -> None:
+    """And of no other, into a run that is named after it."""
+    _study(client)
+    newest = _study(client)
+    _study(client, "diabetes")
+    result = _report(dataset="red_wine")
+    assert (result.exit_code, result.output) == (0, "")
+    assert written.studies == [newest]
+    run = _run(client)
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "report red_wine")
+    assert run.data.params == {"dataset": "red_wine", "study": "auto", "metric": "auto", "mode": "auto"}
+    assert [each.run_id for each in written.runs] == [run.info.run_id]
+
+
+def test_report_finds_the_study_of_a_file_by_its_path(client: MlflowClient, written: Written, tmp_path: Path) -> None:
+    """As the user types it: studies hold where it is."""
+    path = tmp_path / "wine.csv"
+    path.write_text("a,b\n")
+    study = _study(client, str(path))
+    assert _report(dataset="wine.csv").exit_code == 0
+    assert written.studies == [study]
+    assert _run(client).info.run_name == "report wine.csv"
+
+
+def test_report_reads_the_studies_that_are_named(client: MlflowClient, written: Written) -> None:
+    """Whatever their dataset is, each once."""
+    first, second = _study(client, "diabetes"), _study(client, "diabetes")
+    assert _report(study=f"{first}, {second},{first}").exit_code == 0
+    assert written.studies == [first, second]
+    run = _run(client)
+    assert run.info.run_name == f"report study {first[:8]}"
+    assert run.data.params["study"] == f"{first},{second}"
+
+
+def test_report_ranks_another_script_s_trials_as_it_is_told(client: MlflowClient, written: Written) -> None:
+    """By a metric and which of its values are better."""
+    study = _study(client, metric="f1", kind=None)
+    assert _report(study=study, metric="f1", mode="max").exit_code == 0
+    assert _report(study=study).exit_code == 0
+    assert written.ranked_by == [("f1", True), (None, False)]
+
+
+def test_mistake_ends_the_report_s_run_with_its_sentence(client: MlflowClient, written: Written) -> None:
+    """The run is FAILED and repeats what the terminal says."""
+    result = _report(dataset="diabetes")
+    run = _run(client)
+    sentence = run.data.tags["sysmetrics.error"]
+    assert sentence.startswith("dataset=diabetes: the experiment Default has no finished study of it; run mlflow run")
+    assert (result.exit_code, result.output) == (1, f"Error: {sentence}\n")
+    assert run.info.status == "FAILED"
+    assert written.runs == []
+
+
+def test_mistake_waits_for_nothing_heavy(client: MlflowClient, empty_store: Path) -> None:
+    """What draws and computes is imported once the studies are there, and Ray never."""
+    heavy = ["matplotlib", "plotly", "ray", "scikit_posthocs", "statsmodels"]
+    code = f"""
+import sys
+from click.testing import CliRunner
+from entrypoints.report import report
+print(CliRunner().invoke(report, []).output, sorted(set({heavy}) & set(sys.modules)))
+"""
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": store_uri(empty_store)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=empty_store, env=env, capture_output=True, text=True)
+    assert "Error: dataset=red_wine: " in done.stdout
+    assert done.stdout.splitlines()[-1].endswith("[]")
+
+
+def test_mistake_under_mlflow_run_is_said_once(run_project: RunProject, new_store: Path, tmp_path: Path) -> None:
+    """`mlflow run` passes the sentence on and makes no second run; a path is one from the user's folder."""
+    folder = copy_store(new_store, tmp_path)
+    (folder / "wine.csv").write_text("a,b\n")
+    command = run_project("report", folder, dataset="wine.csv")
+    assert command.exit_code != 0
+    assert command.stderr.count(f"Error: dataset={folder / 'wine.csv'}: the experiment Default has no ") == 1
+    (run,) = MlflowClient(store_uri(folder)).search_runs(["0"])
+    assert run.info.status == "FAILED"
+    assert run.data.tags["sysmetrics.error"] in command.stderr
+
+
+def test_options_of_a_report_are_the_documented_defaults() -> None:
+    """The newest studies of the default dataset."""
+    assert parsed(options=report_options) == {"dataset": "red_wine", "study": None, "metric": "auto", "mode": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        pytest.param("auto", None, id="auto"),
+        pytest.param("a", ("a",), id="one"),
+        pytest.param("b, a,b", ("b", "a"), id="several"),
+    ],
+)
+def test_studies_are_ids_separated_by_commas(text: str, ids: tuple[str, ...] | None) -> None:
+    """In the order in which they are given, each once."""
+    assert parsed("--study", text, options=report_options)["study"] == ids
+
+
+@pytest.mark.parametrize("text", ["", "a,", "a,,b", ","])
+def test_study_without_an_id_is_a_mistake(text: str) -> None:
+    """A comma too many may stand for one that was forgotten."""
+    with pytest.raises(UserError) as error:
+        parsed("--study", text, options=report_options)
+    assert error.value.message.startswith(
+        f"study={text}: auto or run ids separated by commas are allowed; leave it out"
+    )

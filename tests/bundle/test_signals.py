@@ -1,0 +1,104 @@
+"""A signal in the first seconds of a command, while its modules are imported, and one that means a lost terminal."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from commands import Command, clean_environment, store_uri, wait_until
+from mlflow import MlflowClient
+
+from entrypoints import killed
+from entrypoints.runs import PID
+
+GONE = 2**30  # the id of no process
+MARKED_WITHIN_S = 120.0  # a process of its own does it, which imports mlflow
+# A command that gets a signal just when it asks for a module.
+INTERRUPTED = """
+import os, runpy, signal, sys
+
+class Sends:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.{name})
+
+sys.meta_path.insert(0, Sends())
+runpy.run_module("entrypoints.{command}", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "name"),
+    [
+        pytest.param("tune", "click", "SIGINT", id="first-import"),
+        pytest.param("early_stop", "mlflow", "SIGTERM", id="mlflow"),
+        pytest.param("report", "scipy.stats", "SIGHUP", id="scipy"),
+    ],
+)
+def test_signal_while_modules_are_imported_marks_the_run(
+    command: str, module: str, name: str, project: Path, empty_store: Path
+) -> None:
+    """As after any other: the exit code is 128 + its number, the run KILLED, and no traceback is shown."""
+    client = MlflowClient(store_uri(empty_store))
+    run_id = client.create_run("0").info.run_id
+    env = clean_environment(MLFLOW_RUN_ID=run_id, MLFLOW_EXPERIMENT_ID="0", MLFLOW_TRACKING_URI=client.tracking_uri)
+    code = INTERRUPTED.format(command=command, module=module, name=name)
+    # In the place of `mlflow run`, which waits for the command and says FAILED as it ends.
+    parent = "import subprocess, sys; sys.exit(subprocess.run([sys.executable, '-c', sys.argv[1]]).returncode)"
+    started = Command([sys.executable, "-c", parent, code], cwd=project, output=empty_store / "output", env=env)
+    done = started.wait()
+    assert done.exit_code == 128 + getattr(signal, name)
+    assert done.stderr.strip() == f"Stopped by {name}."
+    wait_until(lambda: client.get_run(run_id).info.status == "KILLED", MARKED_WITHIN_S, "the mark")
+
+
+@pytest.mark.parametrize(
+    ("status", "tags", "then", "of_child"),
+    [
+        pytest.param("RUNNING", {}, "KILLED", "KILLED", id="not-ended"),
+        pytest.param("FAILED", {PID: str(GONE)}, "KILLED", "KILLED", id="as-mlflow-run-says"),
+        pytest.param("FINISHED", {}, "FINISHED", "RUNNING", id="came-to-its-end"),
+        pytest.param("RUNNING", {PID: "1"}, "RUNNING", "RUNNING", id="continued-by-another-command"),
+    ],
+)
+def test_runs_of_a_command_that_has_ended_are_marked(
+    status: str, tags: dict[str, str], then: str, of_child: str, client: MlflowClient
+) -> None:
+    """With what is open below them, unless they have come to their end or are another command's by now."""
+    run_id = client.create_run("1", tags=tags).info.run_id
+    child_id = client.create_run("1", tags={"mlflow.parentRunId": run_id}).info.run_id
+    client.update_run(run_id, status)
+    killed.main(GONE, GONE, [run_id], client)
+    assert [client.get_run(each).info.status for each in (run_id, child_id)] == [then, of_child]
+
+
+HUNG_UP = """
+import contextlib, os, signal
+from entrypoints.runs import recorded_run
+
+with recorded_run("study", "hung up", {}):
+    os.kill(os.getpid(), signal.SIGHUP)
+    print("goes on", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "status", "exit_code", "says"),
+    [
+        pytest.param([], "KILLED", 128 + signal.SIGHUP, "", id="lost-terminal"),
+        pytest.param(["nohup"], "FINISHED", 0, "goes on", id="nohup"),
+    ],
+)
+def test_sighup_ends_a_command_like_sigterm_but_not_under_nohup(
+    before: list[str], status: str, exit_code: int, says: str, project: Path, empty_store: Path
+) -> None:
+    """A lost connection leaves nothing RUNNING, and who has asked for it goes on."""
+    line = [*before, sys.executable, "-c", HUNG_UP]
+    env = clean_environment(MLFLOW_TRACKING_URI=store_uri(empty_store))
+    done = Command(line, cwd=project, output=empty_store / "output", env=env).wait()
+    assert (done.exit_code, done.stdout.strip()) == (exit_code, says)
+    (run,) = MlflowClient(store_uri(empty_store)).search_runs(["0"])
+    assert run.info.status == status

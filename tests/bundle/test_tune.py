@@ -1,0 +1,401 @@
+"""A study from the command line to its last run in MLflow."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from statistics import fmean
+from urllib.parse import unquote
+
+import mlflow
+import numpy as np
+import pytest
+from commands import STUDY, Study, copy_store, runs_of_kind
+from mlflow.artifacts import load_dict
+from mlflow.entities import Run
+
+from entrypoints.datasets import known
+
+MEASURED = ("cpu_percent", "peak_memory_mb", "memory_growth_mb", "mean_step_time_ms", "training_time_s")
+CURVES = ("train_loss", "val_loss", "val_rmse", *MEASURED)
+ONE_OFF = ("test_rmse", "test_loss", "inference_latency_ms", "model_size_kb", "elapsed_s")
+SERIES = ("system/process_cpu_percent", "system/process_memory_mb", "system/process_memory_mb_max")
+PARAMS = ("algorithm", "batch_size", "learning_rate", "alpha", "dataset", "folds", "seed", "max_steps")
+TAGS = (
+    *("mlflow.parentRunId", "sysmetrics.kind", "sysmetrics.trial_id"),
+    *("sysmetrics.node", "sysmetrics.pid", "sysmetrics.memory_definition"),
+)
+REPORTS = list(range(100, 2001, 100))
+SUMMARY = {
+    *("best_val_rmse", "test_rmse", "test_loss", "trials", "stopped", "failed", "restarts", "diverged"),
+    *("elapsed_s", "search_time_s", "forecast_time_s", "forecast_error_percent"),
+}
+NETWORK = "sklearn.neural_network.MLPClassifier"
+MIXTURE = {
+    "dataset": "diabetes",
+    "max_rows": "500",
+    "algorithm": f"logistic,{NETWORK}",
+    "batch_sizes": "32",
+    "learning_rates": "0.1,0.01",
+    "alphas": "0.001",
+    "grid": '{"hidden_layer_sizes": [[4], [8, 4]], "activation": ["relu", "tanh"], "alpha": 0.01}',
+    "search": "random",
+    "samples": "5",  # of six
+    "folds": "3",
+    "max_steps": "200",
+    "cpus": "2",
+}
+# At equal epochs a batch of two rows takes a hundred times as long as one of 512.
+LIMITED = {
+    "batch_sizes": "512,2",
+    "learning_rates": "0.01,0.001",
+    "alphas": "0.001,0.01",
+    "folds": "3",
+    "max_steps": "0",
+    "max_epochs": "2000",
+    "time_limit_s": "15",
+    "cpus": "2",
+}
+
+
+@pytest.fixture(autouse=True)
+def _in_the_store(study: Study) -> Iterator[None]:
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(study.uri)
+    yield
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module")
+def second(study: Study, run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """The same study again, in a copy of its store, with one CPU core instead of two."""
+    return run_study(copy_store(study.folder, tmp_path_factory.mktemp("second")), **STUDY | {"cpus": "1"})
+
+
+@pytest.fixture(scope="module")
+def mixture(study: Study, run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A random search among a built-in algorithm and one of the user's choice, on a part of the rows."""
+    return run_study(copy_store(study.folder, tmp_path_factory.mktemp("mixture")), **MIXTURE)
+
+
+@pytest.fixture(scope="module")
+def limited(study: Study, run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A study whose time is up after its short trials and before its long ones, of which two run at a time."""
+    return run_study(copy_store(study.folder, tmp_path_factory.mktemp("limited")), **LIMITED)
+
+
+def _steady(study: Study) -> Run:
+    return study.trial(batch_size="256", learning_rate="0.001")
+
+
+def _diverged(study: Study) -> list[Run]:
+    return [run for run in study.trials if run.data.tags["sysmetrics.diverged"] == "true"]
+
+
+def _best(study: Study) -> Run:
+    sound = [run for run in study.trials if run.data.tags["sysmetrics.diverged"] == "false"]
+    return min(sound, key=lambda run: run.data.metrics["val_rmse"])
+
+
+def _figures(run: Run) -> dict[str, float]:
+    return {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
+
+
+def test_command_succeeds_and_its_study_is_finished(study: Study) -> None:
+    """`mlflow run` ends with 0, and the run that it made is the study, named after what it does."""
+    assert (study.command.exit_code, study.run.info.status) == (0, "FINISHED")
+    assert study.run.info.run_name == "tune red_wine"
+    assert study.run.data.params.items() >= STUDY.items()
+
+
+def test_study_has_a_finished_child_per_trial_and_one_for_its_data(study: Study) -> None:
+    """Four configurations make four trials, each tried once, and there is one prepare run."""
+    tried = {(run.data.params["batch_size"], run.data.params["learning_rate"]) for run in study.trials}
+    assert tried == {("64", "0.1"), ("64", "0.001"), ("256", "0.1"), ("256", "0.001")}
+    assert [run.info.status for run in study.trials] == ["FINISHED"] * 4
+    assert [run.info.status for run in study.prepares] == ["FINISHED"]
+    assert study.run.data.tags["sysmetrics.prepare_run_id"] == study.prepares[0].info.run_id
+
+
+def test_nothing_is_left_outside_the_study(study: Study) -> None:
+    """Every run is the study or nested under it: no worker starts a run of its own."""
+    runs = study.client.search_runs(["0"])
+    strays = [run for run in runs if run.data.tags.get("sysmetrics.kind") not in {"study", "prepare", "trial"}]
+    assert strays == []
+
+
+@pytest.mark.parametrize("name", [*CURVES, *ONE_OFF, *SERIES])
+def test_trial_has_metric(study: Study, name: str) -> None:
+    """A trial that ran to its end has every metric of the contract, and all of them are numbers."""
+    assert math.isfinite(_steady(study).data.metrics[name])
+
+
+def test_trial_has_params_and_tags(study: Study) -> None:
+    """What was tried, and where it ran, stands in the trial's run."""
+    trial = _steady(study)
+    assert set(PARAMS) <= set(trial.data.params)
+    assert set(TAGS) <= set(trial.data.tags)
+    assert trial.data.params["dataset"] == "red_wine"
+    assert trial.info.run_name == "batch_size=256 learning_rate=0.001"
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_curve_has_a_point_at_each_report(study: Study, name: str) -> None:
+    """Curves are drawn over the training step, every `report_every` steps."""
+    assert sorted(study.values(_steady(study), name)) == REPORTS
+
+
+@pytest.mark.parametrize("name", ONE_OFF)
+def test_one_off_figure_is_at_step_zero(study: Study, name: str) -> None:
+    """A figure with a single point at step 0 is drawn as a bar."""
+    points = study.client.get_metric_history(_steady(study).info.run_id, name)
+    assert [point.step for point in points] == [0]
+
+
+@pytest.mark.parametrize("name", SERIES)
+def test_system_series_goes_on_over_increasing_steps(study: Study, name: str) -> None:
+    """The thread's series has several points, each at a later time and a larger sample number: a line in the UI."""
+    points = study.client.get_metric_history(_steady(study).info.run_id, name)
+    places = [(point.timestamp, point.step) for point in points]
+    assert len(places) > 1
+    assert places == sorted(places)
+    assert len({step for _, step in places}) == len(places)
+
+
+def test_figures_of_cost_fit_together(study: Study) -> None:
+    """Growth is part of the peak, the series never exceeds it, and training is part of the trial's time."""
+    trial = _steady(study)
+    figures = trial.data.metrics
+    assert 0 <= figures["memory_growth_mb"] < figures["peak_memory_mb"]
+    during = study.client.get_metric_history(trial.info.run_id, SERIES[2])[:-1]
+    assert max(point.value for point in during) <= figures["peak_memory_mb"] + 1e-6
+    assert 3 * figures["training_time_s"] < figures["elapsed_s"]
+    assert figures["mean_step_time_ms"] * 2000 == pytest.approx(figures["training_time_s"] * 1000)
+
+
+def test_diverged_trial_is_finished_and_tagged_but_never_best(study: Study) -> None:
+    """A model that diverges is an outcome, not an error; it has no test figures and is not chosen."""
+    diverged = _diverged(study)
+    assert _steady(study).info.run_id not in {run.info.run_id for run in diverged}
+    assert diverged
+    for run in diverged:
+        assert run.info.status == "FINISHED"
+        assert all(math.isfinite(value) for value in run.data.metrics.values())
+        assert "test_rmse" not in run.data.metrics
+        assert run.info.run_id != study.run.data.tags["sysmetrics.best_trial_run_id"]
+
+
+def test_study_names_its_best_trial(study: Study) -> None:
+    """The ids and the parameters of the trial with the lowest validation RMSE are tags of the study."""
+    best, tags = _best(study), study.run.data.tags
+    assert tags["sysmetrics.best_trial_run_id"] == best.info.run_id
+    assert tags["sysmetrics.best_trial_id"] == best.data.tags["sysmetrics.trial_id"]
+    for name in ("algorithm", "batch_size", "learning_rate", "alpha"):
+        assert tags[f"sysmetrics.best_{name}"] == best.data.params[name]
+
+
+def test_study_has_summary_metrics(study: Study) -> None:
+    """Its own metrics say what came out: an unfolded row in the UI's table needs no child to be read."""
+    metrics = study.run.data.metrics
+    assert set(metrics) >= SUMMARY
+    assert metrics["best_val_rmse"] == _best(study).data.metrics["val_rmse"]
+    assert (metrics["trials"], metrics["stopped"], metrics["failed"]) == (4, 0, 0)
+    assert metrics["diverged"] == len(_diverged(study))
+    assert metrics["search_time_s"] < metrics["elapsed_s"] < study.command.seconds
+
+
+def test_study_has_its_dataset_as_input(study: Study) -> None:
+    """The study's run names the table it was trained on, and where that comes from."""
+    (given,) = study.run.inputs.dataset_inputs
+    assert given.dataset.name == "red_wine"
+    assert "openml.org/d/44972" in given.dataset.source
+    assert [tag.value for tag in given.tags if tag.key == "mlflow.data.context"] == ["training"]
+
+
+def test_trials_table_agrees_with_the_trials_runs(study: Study) -> None:
+    """Each row of trials.json holds the parameters and every figure of the run that it names, to the last digit."""
+    rows = {row["run_id"]: row for row in study.rows("trials.json")}
+    assert set(rows) == {run.info.run_id for run in study.trials}
+    for run in study.trials:
+        row = rows[run.info.run_id]
+        assert row["trial_id"] == run.data.tags["sysmetrics.trial_id"]
+        assert row["status"] == run.info.status
+        assert str(row["diverged"]).lower() == run.data.tags["sysmetrics.diverged"]
+        assert {name: str(row[name]) for name in PARAMS} == {name: run.data.params[name] for name in PARAMS}
+        about = {"trial_id", "run_id", "status", "diverged", *run.data.params}
+        assert {name: value for name, value in row.items() if name not in about} == pytest.approx(_figures(run))
+
+
+def test_folds_table_agrees_with_the_trials_runs(study: Study) -> None:
+    """A sound trial has a row for each fold, and their means are its run's figures; a diverged one has none."""
+    rows = study.rows("folds.json")
+    for run in study.trials:
+        own = [row for row in rows if row["trial_id"] == run.data.tags["sysmetrics.trial_id"]]
+        if run in _diverged(study):
+            assert own == []
+            continue
+        assert [row["fold"] for row in own] == [0, 1, 2]
+        for name in ("val_loss", "val_rmse", "test_loss", "test_rmse", "training_time_s"):
+            assert fmean(row[name] for row in own) == pytest.approx(run.data.metrics[name])
+
+
+def test_description_links_to_what_to_open_next(study: Study) -> None:
+    """The study's page links to the charts and the table of its trials, the comparison, and the best trial."""
+    text = study.run.data.tags["mlflow.note.content"]
+    links = [unquote(link) for link in re.findall(r"\]\((#[^)]*)\)", text)]
+    trials = f"tags.mlflow.parentRunId = '{study.run.info.run_id}' and tags.`sysmetrics.kind` = 'trial'"
+    charts, table, compared, best, process = links
+    assert trials in charts
+    assert charts.endswith("orderByKey=metrics.`val_rmse`&orderByAsc=true&compareRunsMode=CHART")
+    assert table == charts.replace("CHART", "TABLE")
+    assert compared.startswith("#/compare-runs?")
+    assert _best(study).info.run_id in compared
+    assert f"/{_best(study).info.run_id}/overview" in best
+    assert f"/{_best(study).info.run_id}/system-metrics" in process
+    assert f"{_best(study).data.metrics['val_rmse']:.4f}" in text
+
+
+def test_logged_model_predicts_from_raw_columns(study: Study) -> None:
+    """The model takes the dataset's own columns, and on the test part it has the RMSE that the study states."""
+    table = known.load("red_wine")
+    split = load_dict(f"runs:/{study.prepares[0].info.run_id}/split.json")
+    test = table.frame.iloc[split["test"]]
+    model = mlflow.pyfunc.load_model(f"runs:/{study.run.info.run_id}/model")
+    error = model.predict(test[list(table.feature_names)]) - test[table.target]
+    assert np.sqrt(np.mean(np.square(error))) == pytest.approx(study.run.data.metrics["test_rmse"])
+
+
+def test_output_tells_the_forecast_and_the_progress(study: Study) -> None:
+    """The user sees what is searched, how long it will take, and how far it has come."""
+    assert re.search(r"^Search: 4 trials of 3 folds on 2 CPU cores, about .*\d s$", study.command.stdout, re.M)
+    assert re.search(r"^4/4 trials, best val_rmse 0\.\d{4}, .*\d s elapsed$", study.command.stdout, re.M)
+
+
+def test_output_ends_with_the_best_trials_and_how_to_see_all(study: Study) -> None:
+    """The closing table starts with the best trial; the server's command and the link to the charts follow it."""
+    output, best = study.command.stdout, _best(study)
+    header, first = re.search(r"^ +(algorithm .*)\n(1 .*)$", output, re.M).groups()  # type: ignore[union-attr]
+    for name in ("batch_size", "learning_rate", "alpha"):
+        assert first.split()[1:][header.split().index(name)] == best.data.params[name]
+    assert first.split()[1:][header.split().index("val_rmse")] == f"{best.data.metrics['val_rmse']:.4g}"
+    assert re.search(r"^median ", output, re.M)
+    assert f"  mlflow server --port 5000 --backend-store-uri {study.uri}\n" in output
+    charts = re.search(r"\]\((#[^)]*CHART)\)", study.run.data.tags["mlflow.note.content"])
+    assert charts
+    assert f"  http://127.0.0.1:5000/{charts[1]}\n" in output
+
+
+def test_output_has_no_warning_or_traceback(study: Study) -> None:
+    """A study that goes well says nothing of Ray's or Python's own."""
+    for text in ("Traceback", "Warning", "WARNING", "(raylet)", "pid="):
+        assert text not in study.command.stdout + study.command.stderr
+
+
+def test_project_stays_as_it_was(study: Study) -> None:
+    """A study leaves no file in the project's folder; its store is where the user stands."""
+    assert study.written == set()
+    assert (study.folder / "mlruns").is_dir()
+
+
+def test_second_study_reuses_the_prepared_data(study: Study, second: Study) -> None:
+    """The same dataset, folds and seed are prepared once; the log names the run that holds them."""
+    prepared = study.prepares[0].info.run_id
+    assert second.command.exit_code == 0
+    assert f"prepared before in run {prepared}\n" in second.command.stdout
+    assert second.prepares == []
+    assert second.run.data.tags["sysmetrics.prepare_run_id"] == prepared
+    assert len(runs_of_kind(second.client, "prepare")) == 1
+
+
+@pytest.mark.parametrize("name", ["train_loss", "val_loss", "val_rmse"])
+def test_curves_do_not_depend_on_the_number_of_cpus(study: Study, second: Study, name: str) -> None:
+    """One core instead of two changes no value of any trial's curve."""
+    assert "on 1 CPU cores" in second.command.stdout
+    for run in study.trials:
+        again = second.trial(**{key: run.data.params[key] for key in PARAMS})
+        assert second.values(again, name) == study.values(run, name) != {}
+
+
+@pytest.mark.slow
+def test_mixture_has_so_many_trials_of_all_algorithms_as_were_asked_for(mixture: Study) -> None:
+    """A random search draws from both; no configuration comes twice, and each has the parameters of its algorithm."""
+    assert [run.info.status for run in mixture.trials] == ["FINISHED"] * 5
+    assert mixture.run.data.metrics["trials"] == 5
+    assert {run.data.params["algorithm"] for run in mixture.trials} == {"logistic", NETWORK}
+    shared = {"dataset", "target", "max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every"}
+    tried = []
+    for run in mixture.trials:
+        params = run.data.params
+        own = {name: value for name, value in params.items() if name not in {*shared, "algorithm", "batch_size"}}
+        if params["algorithm"] == NETWORK:
+            assert own.keys() == {"hidden_layer_sizes", "activation", "alpha"}
+            assert own["hidden_layer_sizes"] in {"[4]", "[8, 4]"}
+        else:
+            assert own.keys() == {"learning_rate", "alpha"}
+        assert (params["max_rows"], params["batch_size"]) == ("500", "32")
+        assert run.info.run_name.startswith(f"algorithm={params['algorithm'].split('.')[-1]} ")
+        assert own not in tried
+        tried.append(own)
+
+
+@pytest.mark.slow
+def test_mixture_is_in_one_table(mixture: Study) -> None:
+    """Rows of trials.json have the hyperparameters of their own algorithm, as they were given, and every figure."""
+    rows = {row["run_id"]: row for row in mixture.rows("trials.json")}
+    for run in mixture.trials:
+        row = rows.pop(run.info.run_id)
+        assert {name: str(row[name]) for name in run.data.params} == run.data.params
+        assert ("learning_rate" in row) == (row["algorithm"] == "logistic")
+        assert {name: row[name] for name in _figures(run)} == pytest.approx(_figures(run))
+        assert run.data.metrics.keys() >= {name.replace("rmse", "accuracy") for name in (*CURVES, *ONE_OFF)}
+    assert rows == {}
+
+
+@pytest.mark.slow
+def test_mixture_is_trained_on_the_rows_that_were_asked_for(mixture: Study) -> None:
+    """500 of the 768 rows, 70 % of them for training."""
+    (prepare,) = mixture.prepares
+    assert (prepare.data.metrics["rows"], prepare.data.metrics["train_rows"]) == (500, 350)
+    assert "350 training and 150 test rows" in mixture.command.stdout
+
+
+@pytest.mark.slow
+def test_study_ends_when_its_time_is_up_with_the_best_by_then(limited: Study) -> None:
+    """FINISHED, with the best of the trials that had come to their end, refitted."""
+    assert limited.run.info.status == "FINISHED"
+    finished = [run for run in limited.trials if run.info.status == "FINISHED"]
+    best = min(finished, key=lambda run: run.data.metrics["val_rmse"])
+    assert limited.run.data.tags["sysmetrics.best_trial_run_id"] == best.info.run_id
+    assert limited.run.data.metrics["best_val_rmse"] == best.data.metrics["val_rmse"]
+    assert limited.run.data.metrics["test_rmse"] < 0.8
+    assert limited.run.data.metrics["search_time_s"] < 15 + 5
+
+
+@pytest.mark.slow
+def test_trials_that_still_ran_are_killed_and_say_why(limited: Study) -> None:
+    """No run is left RUNNING; what was measured until then stays."""
+    assert {run.info.status for run in limited.client.search_runs(["0"])} == {"FINISHED", "KILLED"}
+    killed = [run for run in limited.trials if run.info.status == "KILLED"]
+    assert len(killed) == 2
+    for run in killed:
+        assert run.data.params["batch_size"] == "2"
+        assert run.data.tags["sysmetrics.stop_reason"] == "time_limit_s=15 of the study"
+        assert run.data.metrics["val_rmse"] > 0
+    assert limited.run.data.metrics["stopped"] == 2
+    others = [run for run in limited.trials if run.info.status == "FINISHED"]
+    assert [run for run in others if "sysmetrics.stop_reason" in run.data.tags] == []
+
+
+@pytest.mark.slow
+def test_study_says_how_many_trials_its_time_was_enough_for(limited: Study) -> None:
+    """On the terminal, where the limit is announced too, and on the study's page."""
+    assert re.search(
+        r"^Search: 8 trials of 3 folds on 2 CPU cores, about .*, at most 15 s$", limited.command.stdout, re.M
+    )
+    says = "time_limit_s=15 ended the search: 4 of 8 trials were run to their end, 2 were cut off, 2 not started"
+    assert f"\n{says}\n" in limited.command.stdout
+    assert f"\n{says}.\n" in limited.run.data.tags["mlflow.note.content"]
+    assert "forecast_error_percent" not in limited.run.data.metrics
+    for text in ("Traceback", "Warning", "WARNING", "Reached timeout"):
+        assert text not in limited.command.stdout + limited.command.stderr

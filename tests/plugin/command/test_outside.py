@@ -1,0 +1,163 @@
+"""The watcher of a program: it goes on whatever its logger does, and settings are checked when they are given."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import threading
+
+import pytest
+
+from mlflow_sysmetrics.command.outside import Sample, Settings, Watcher
+from mlflow_sysmetrics.sampling.groups import GROUPS
+
+LIMIT_S = 10.0
+
+
+class FakeLogger:
+    """A logger that notes what is asked of it, and fails where it is told to."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.fails = fails
+        self.calls: list[str] = []
+        self.stopped = threading.Event()
+
+    def start(self) -> None:
+        """Note the start."""
+        self._called("start")
+
+    def stop(self) -> None:
+        """Note the stop."""
+        self._called("stop")
+        self.stopped.set()
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        if name == self.fails:
+            raise RuntimeError(f"no {name} today")
+
+
+def watcher_of(logger: FakeLogger) -> Watcher:
+    """A watcher that uses this logger."""
+    return Watcher("a run", "sqlite://", Settings(), make=lambda pid, sample: logger)
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "groups", "wrong"),
+    [
+        (0, "process", "interval_s=0:"),
+        (-1, "process", "interval_s=-1:"),
+        (float("nan"), "process", "interval_s=nan:"),
+        ("1", "process", "interval_s='1':"),
+        (True, "process", "interval_s=True:"),
+        (1, "", "groups='':"),
+        (1, "process,disk", "groups='process,disk':"),
+    ],
+    ids=["zero", "negative", "nan", "text", "truth", "no group", "unknown group"],
+)
+def test_settings_name_the_wrong_argument_and_what_is_allowed(interval_s: float, groups: str, wrong: str) -> None:
+    """One sentence says which value is wrong, and of groups also which there are."""
+    with pytest.raises(ValueError, match="give") as error:
+        Settings.of(interval_s, groups)
+    text = str(error.value)
+    assert text.startswith(wrong)
+    assert all((group in text) == wrong.startswith("groups") for group in GROUPS if group != "process")
+
+
+def test_settings_take_groups_as_they_are_typed() -> None:
+    """Blanks around the commas do not matter."""
+    assert Settings.of(0.5, "process, container") == Settings(0.5, ("process", "container"))
+
+
+def test_watcher_starts_and_stops_its_logger_once() -> None:
+    """Stopping twice is stopping once."""
+    logger = FakeLogger()
+    watcher = watcher_of(logger)
+    watcher.start(os.getpid())
+    watcher.stop()
+    watcher.stop()
+    assert logger.calls == ["start", "stop"]
+
+
+def test_watcher_that_was_not_started_stops() -> None:
+    """As when the program could not be started."""
+    logger = FakeLogger()
+    watcher_of(logger).stop()
+    assert logger.calls == []
+
+
+@pytest.mark.parametrize("fails", ["start", "stop"])
+def test_watcher_survives_its_logger(fails: str, caplog: pytest.LogCaptureFixture) -> None:
+    """What goes wrong is one warning."""
+    watcher = watcher_of(FakeLogger(fails))
+    with caplog.at_level(logging.WARNING):
+        watcher.start(os.getpid())
+        watcher.stop()
+    assert [f"no {fails} today" in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_machine_without_threads_costs_the_caller_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The program runs already: whoever started it goes on to wait for it, after one warning."""
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    logger = FakeLogger()
+    watcher = watcher_of(logger)
+    watcher.start(os.getpid())
+    watcher.stop()
+    assert logger.calls == []
+    assert ["can't start new thread" in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_program_that_has_ended_is_not_worth_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    """It was too quick to be watched: no logger, no warning."""
+    logger = FakeLogger()
+    watcher = watcher_of(logger)
+    with caplog.at_level(logging.WARNING):
+        watcher.start(2**30)
+        watcher.stop()
+    assert (logger.calls, caplog.records) == ([], [])
+
+
+def test_program_that_ends_before_its_logger_is_made_has_figures() -> None:
+    """A store that answers late costs a short program none of its metrics."""
+    ended, samples = threading.Event(), []
+
+    def make(pid: int, sample: Sample) -> FakeLogger:
+        assert ended.wait(LIMIT_S)
+        samples.append(sample())
+        samples.append(sample())
+        return FakeLogger()
+
+    watcher = Watcher("a run", "sqlite://", Settings(), make=make)
+    with subprocess.Popen(["sleep", "0.3"]) as program:
+        watcher.start(program.pid)
+        program.wait()
+    ended.set()
+    watcher.stop()
+    first, second = samples
+    assert {"process_memory_mb", "process_cpu_percent", "process_page_faults_per_s"} <= set(first)
+    assert second == {}
+
+
+def test_watcher_does_not_keep_its_caller_waiting() -> None:
+    """While a logger asks a server that does not answer, the program runs and its caller does what it has to."""
+    answered = threading.Event()
+    logger = FakeLogger()
+
+    def make(pid: int, sample: object) -> FakeLogger:
+        answered.wait(LIMIT_S)
+        return logger
+
+    watcher = Watcher("a run", "sqlite://", Settings(), make=make, ready_within_s=0.1)
+    watcher.start(os.getpid())
+    watcher.stop()
+    assert logger.calls == []
+    answered.set()
+    assert logger.stopped.wait(LIMIT_S)
+    assert logger.calls == ["start", "stop"]

@@ -1,0 +1,187 @@
+"""A command in this process's place: input, output, signals and the end are the command's own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from commands import ROOT
+
+from mlflow_sysmetrics.command.passthrough import Ended
+
+LIMIT_S = 30.0
+WRAPPER = """
+import os, sys
+from mlflow_sysmetrics.command.passthrough import Passthrough, end_as
+with Passthrough() as passthrough:
+    passthrough.start(sys.argv[1:], os.environ)
+    ended = passthrough.wait()
+end_as(ended)
+"""
+# Says when it is ready, writes the signals that it gets, and ends at the second line of its input.
+LISTENER = """
+import signal, sys
+for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
+    if signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
+        signal.signal(getattr(signal, name), lambda number, frame: print(signal.Signals(number).name, flush=True))
+print("ready", flush=True)
+while (line := sys.stdin.readline()).strip() != "end":
+    print("heard", line.strip(), flush=True)
+sys.exit(9)
+"""
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+def heed_signals() -> None:
+    """Give the signals of these tests their usual effect, which they lack where the tests run under nohup."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a command, wrapped, with pipes or what else is given; end it with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*command: str, **options: object) -> subprocess.Popen[str]:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        pipes["preexec_fn"] = heed_signals
+        process: subprocess.Popen[str] = subprocess.Popen(  # type: ignore[call-overload]
+            [sys.executable, "-c", WRAPPER, *command], cwd=ROOT, text=True, **(pipes | options)
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for child in psutil.Process(process.pid).children(recursive=True):
+                child.kill()
+        process.kill()
+        process.communicate(timeout=LIMIT_S)
+
+
+def listen(start: Start, **options: object) -> subprocess.Popen[str]:
+    """A wrapped listener that is ready for signals."""
+    process = start(sys.executable, "-c", LISTENER, **options)
+    assert said(process) == "ready"
+    return process
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    """The next line of the wrapped command's output."""
+    assert process.stdout
+    assert select.select([process.stdout], [], [], LIMIT_S)[0], "nothing was said"
+    return process.stdout.readline().strip()
+
+
+def tell(process: subprocess.Popen[str], line: str) -> None:
+    """Write a line to the wrapped command's input."""
+    assert process.stdin
+    process.stdin.write(f"{line}\n")
+    process.stdin.flush()
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        ("exit 0", 0),
+        ("exit 7", 7),
+        ("exit 255", 255),
+        ("kill -TERM $$", -signal.SIGTERM),
+        ("kill -INT $$", -signal.SIGINT),
+        ("kill -KILL $$", -signal.SIGKILL),
+        ("kill -SEGV $$", -signal.SIGSEGV),
+    ],
+)
+def test_end_is_the_end_of_the_command(start: Start, script: str, code: int) -> None:
+    """Whoever waits for the wrapper sees the same exit code, or the same signal, as of the command alone."""
+    assert start("sh", "-c", script).wait(LIMIT_S) == code
+
+
+def test_input_and_both_outputs_are_the_commands(start: Start) -> None:
+    """Every byte goes where it goes without the wrapper, and the wrapper adds none."""
+    process = start("sh", "-c", "cat; echo problem >&2")
+    assert process.communicate("one\ntwo", timeout=LIMIT_S) == ("one\ntwo", "problem\n")
+
+
+def test_further_files_are_the_commands(start: Start, tmp_path: Path) -> None:
+    """A file that the wrapper was given open, as by <(...) in a shell, is open in the command."""
+    (tmp_path / "input").write_text("from a file")
+    with (tmp_path / "input").open() as file:
+        process = start("sh", "-c", f"cat /dev/fd/{file.fileno()}", pass_fds=[file.fileno()])
+        assert process.communicate(timeout=LIMIT_S)[0] == "from a file"
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"])
+def test_signal_for_the_wrapper_reaches_the_command_once(start: Start, name: str) -> None:
+    """The command alone decides what a signal does: here it goes on, answers, and ends as it likes."""
+    process = listen(start)
+    process.send_signal(getattr(signal, name))
+    assert said(process) == name
+    assert process.communicate("still there\nend\n", timeout=LIMIT_S)[0] == "heard still there\n"
+    assert process.returncode == 9
+
+
+def test_signal_that_is_ignored_is_ignored_by_the_command_too(start: Start) -> None:
+    """Under nohup a hangup ends neither of the two."""
+    process = listen(start, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    process.send_signal(signal.SIGHUP)
+    assert process.communicate("end\n", timeout=LIMIT_S)[0] == ""
+    assert process.returncode == 9
+
+
+def test_keys_in_a_terminal_reach_the_command_once(start: Start) -> None:
+    """The terminal sends Ctrl-C to both; the wrapper does not send it again."""
+    ours, theirs = pty.openpty()
+
+    def become_foreground() -> None:
+        heed_signals()
+        os.setsid()
+        os.close(os.open(os.ttyname(theirs), os.O_RDWR))  # the first terminal that a session opens is its own
+
+    process = listen(start, stdin=theirs, preexec_fn=become_foreground, pass_fds=[theirs])
+    os.close(theirs)
+    os.write(ours, b"\x03")
+    assert said(process) == "SIGINT"
+    os.write(ours, b"anything else\nend\n")
+    assert process.communicate(timeout=LIMIT_S)[0] == "heard anything else\n"
+    assert process.returncode == 9
+    os.close(ours)
+
+
+@pytest.mark.parametrize(
+    ("ended", "status"),
+    [
+        (Ended(0), "FINISHED"),
+        (Ended(0, told=True), "FINISHED"),
+        (Ended(1), "FAILED"),
+        (Ended(1, told=True), "KILLED"),
+        (Ended(-signal.SIGTERM), "KILLED"),
+        (Ended(128 + signal.SIGINT), "KILLED"),
+        (Ended(-signal.SIGSEGV), "FAILED"),
+        (Ended(128 + signal.SIGSEGV), "FAILED"),
+    ],
+    ids=[
+        "success",
+        "success-when-told",
+        "error",
+        "error-when-told",
+        "term",
+        "int-in-a-shell",
+        "segv",
+        "segv-in-a-shell",
+    ],
+)
+def test_status_says_who_ended_it(ended: Ended, status: str) -> None:
+    """A run is KILLED where somebody wanted the end, and FAILED where the command itself went wrong."""
+    assert ended.status == status

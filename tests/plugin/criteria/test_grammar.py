@@ -1,0 +1,146 @@
+"""What may end trials early: a user's limits as criteria of the task, and Tune's schedulers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
+
+from entrypoints.datasets.tables import Task
+from entrypoints.errors import UserError
+from entrypoints.limits.schedulers import NO_RULES, Rules, scheduling, stopping_rules
+from entrypoints.limits.stopping import Stopping
+from entrypoints.options import SCHEDULERS
+from entrypoints.settings import DEFAULT_CRITERIA, Limits
+
+EVERY, STEPS = 100, 500
+TASKS: list[Task] = ["regression", "classification"]
+
+
+def _stopping(task: Task, limits: Limits) -> Stopping:
+    stopping = stopping_rules(task, limits).stopping
+    assert stopping is not None
+    return stopping
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_default_limits_are_criteria_of_either_task(task: Task) -> None:
+    """On this machine, which can read all that they limit; None stands for them."""
+    assert str(_stopping(task, Limits(None, True, "none")).criteria) == DEFAULT_CRITERIA
+
+
+@pytest.mark.parametrize("predict", [True, False])
+def test_rules_are_what_the_user_asked_for(predict: bool) -> None:
+    """Criteria of the user's own, whether to predict, and a scheduler; nothing is observed yet."""
+    rules = stopping_rules("regression", Limits("val_rmse<=0.7", predict, "asha"))
+    assert rules.stopping is not None
+    assert (str(rules.stopping.criteria), rules.stopping.predict) == ("val_rmse<=0.7", predict)
+    assert (rules.scheduler, rules.observed) == ("asha", ())
+
+
+def test_study_without_limits_has_no_rules() -> None:
+    """Neither criteria nor a scheduler."""
+    assert stopping_rules("regression", None) is NO_RULES
+    assert Rules(stopping=None, scheduler="none", observed=()) == NO_RULES
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "words"),
+    [
+        pytest.param("regression", "peak_memory_mb=300", '"=" is no comparison; write <=', id="comparison"),
+        pytest.param("regression", "val_rsme<=0.7", "the closest is val_rmse", id="unknown metric"),
+        pytest.param("regression", "val_accuracy>=0.7", '"val_accuracy" is no known metric', id="score of other task"),
+        pytest.param("classification", "val_rmse<=0.7", '"val_rmse" is no known metric', id="other task's score"),
+        pytest.param("regression", "training_time_s patience 3", '"patience" is for a curve', id="patience"),
+        pytest.param("regression", "", "the text ends where a metric is needed", id="empty"),
+    ],
+)
+def test_mistake_in_the_limits_is_one_sentence_for_the_user(task: Task, text: str, words: str) -> None:
+    """It names the option and the place."""
+    with pytest.raises(UserError) as caught:
+        stopping_rules(task, Limits(text, True, "none"))
+    message = caught.value.message
+    assert message.startswith(f"criteria={text}: at character ")
+    assert words in message
+    assert message.splitlines() == [message]
+
+
+def test_limit_on_what_cannot_be_read_is_a_mistake() -> None:
+    """It would never be broken."""
+    limits = Limits("training_time_s<=1, peak_memory_mb<=300", True, "none")
+    with pytest.raises(UserError, match=r'"peak_memory_mb" cannot be read on this machine; .*training_time_s'):
+        stopping_rules("regression", limits, readable=lambda _: {"training_time_s"})
+    assert stopping_rules("regression", limits, readable=lambda _: {"training_time_s", "peak_memory_mb"}).stopping
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """What a scheduler reads of one of Tune's trials."""
+
+    trial_id: str
+    status: str = Trial.RUNNING
+
+
+class Controller:
+    """What a scheduler asks of Tune's loop: there is always another trial that waits."""
+
+    def get_live_trials(self) -> list[Scheduled]:
+        """One that has not begun."""
+        return [Scheduled("waiting", Trial.PENDING)]
+
+
+def _decisions(name: str, curves: Sequence[Sequence[float]]) -> list[list[str]]:
+    """What a scheduler says to each report of trials that come one after the other."""
+    arguments = scheduling(name, EVERY, STEPS)
+    scheduler: Any = arguments["scheduler"]
+    scheduler.set_search_properties(arguments["metric"], arguments["mode"])
+    said = []
+    for number, losses in enumerate(curves):
+        trial = Scheduled(str(number))
+        scheduler.on_trial_add(Controller(), trial)
+        of_trial = []
+        for place, loss in enumerate(losses, start=1):
+            result = {"step": EVERY * place, "val_loss": loss}
+            of_trial.append(scheduler.on_trial_result(Controller(), trial, result))
+            if of_trial[-1] != TrialScheduler.CONTINUE:
+                break
+        else:
+            scheduler.on_trial_complete(Controller(), trial, result)
+        said.append(of_trial)
+    return said
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [pytest.param("asha", ASHAScheduler, id="asha"), pytest.param("median", MedianStoppingRule, id="median")],
+)
+def test_scheduler_looks_at_the_validation_loss(name: str, kind: type[Any]) -> None:
+    """Lower is better; each of the schedulers that a user can choose is one of Tune's."""
+    arguments = scheduling(name, EVERY, STEPS)
+    assert (arguments["metric"], arguments["mode"]) == ("val_loss", "min")
+    assert isinstance(arguments["scheduler"], kind)
+
+
+def test_scheduler_none_leaves_tune_as_it_is() -> None:
+    """The third word of the three that are allowed."""
+    assert scheduling("none", EVERY, STEPS) == {}
+    assert set(SCHEDULERS) == {"none", "asha", "median"}
+
+
+def test_asha_stops_the_worse_and_no_trial_at_its_last_step() -> None:
+    """The best of all is let through every rung, and ends by itself."""
+    good, bad = [0.5, 0.4, 0.3, 0.2, 0.1], [9.0, 8.0, 7.0, 6.0, 5.0]
+    first, second, third = _decisions("asha", [good, bad, [loss / 2 for loss in good]])
+    assert first == third == [TrialScheduler.CONTINUE] * 5
+    assert second == [TrialScheduler.STOP]
+
+
+def test_median_rule_waits_for_five_trials() -> None:
+    """Of the first five even bad ones go on, and none is paused for one that waits: it could not be continued."""
+    *first, late = _decisions("median", [[1.0, 1.0]] * 4 + [[9.0, 9.0]] + [[5.0, 5.0]])
+    assert first == [[TrialScheduler.CONTINUE] * 2] * 5
+    assert late == [TrialScheduler.STOP]

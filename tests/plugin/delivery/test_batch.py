@@ -1,0 +1,67 @@
+"""Tests of mlflow_sysmetrics.delivery.batch: what fits into one request, and what becomes of what MLflow refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from mlflow_sysmetrics.delivery.batch import BATCH_METRICS, BATCH_PARAMS, BATCH_TAGS, Batch, send
+from mlflow_sysmetrics.delivery.points import Point
+
+
+def points(*names: str) -> list[Point]:
+    """One point per name."""
+    return [Point(name, 1.0, 1, 0) for name in names]
+
+
+def test_batch_is_the_front_of_what_waits() -> None:
+    """No more of each kind than one request may hold, in order, and nothing is taken away from what waits."""
+    waiting = points(*(f"m{number}" for number in range(BATCH_METRICS + 5)))
+    params = {f"p{number}": "1" for number in range(BATCH_PARAMS + 5)}
+    batch = Batch.of(waiting, params, params)
+    assert batch.points == waiting[:BATCH_METRICS]
+    assert list(batch.params) == list(params)[:BATCH_PARAMS]
+    assert list(batch.tags) == list(params)[:BATCH_TAGS]
+    assert len(waiting) == BATCH_METRICS + 5
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"points": points("a", "acc@1", "b")},
+        {"points": points("a", "b"), "params": {"p@": "1", "q": "2"}},
+        {"points": points("a", "b"), "tags": {"t@": "1"}, "params": {"q": "2"}},
+        {"points": points("x@", "a", "y@", "b"), "params": {"p@": "1"}},
+    ],
+    ids=["metric", "param", "tag", "three"],
+)
+def test_entry_that_mlflow_refuses_is_left_out_alone(bad: dict[str, Any], tmp_path: Path) -> None:
+    """A real store has all the others, and the number of those left out is returned."""
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    run_id = client.create_run("0").info.run_id
+    batch = Batch(bad["points"], bad.get("params", {}), bad.get("tags", {}))
+    everything = [point.name for point in batch.points] + [*batch.params, *batch.tags]
+    refused = [name for name in everything if "@" in name]
+    assert send(client, run_id, batch) == len(refused)
+    data = client.get_run(run_id).data
+    assert set(data.metrics) == {"a", "b"}
+    assert set(data.params) == {name for name in batch.params if name not in refused}
+    assert not set(data.tags) & set(refused)
+
+
+def test_other_failures_are_raised() -> None:
+    """An outage is no refusal: the batch is not taken apart, and nothing of it is given up."""
+    requests = []
+
+    class Away:
+        def log_batch(self, *arguments: Any) -> None:
+            requests.append(arguments)
+            raise MlflowException("the store is away")
+
+    with pytest.raises(MlflowException, match="away"):
+        send(Away(), "abc", Batch(points("a", "b"), {}, {}))
+    assert len(requests) == 1

@@ -1,0 +1,229 @@
+"""Tests of delivery.recording: what of the readings reaches the backlog, and that memory stays flat."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import tracemalloc
+from collections.abc import Mapping
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlflow_sysmetrics.delivery.backlog import Backlog
+from mlflow_sysmetrics.delivery.recording import Recording, StepTimes
+from mlflow_sysmetrics.delivery.retrying import Delivery, send_all
+from mlflow_sysmetrics.delivery.spool import Header, SpoolFile
+
+LIMIT_S = 10.0
+NAMES = [f"process_value_{number}" for number in range(8)]  # as many as the default group has
+
+
+class Sponge:
+    """A store that takes everything and keeps the last points only."""
+
+    timeout_s = 0.0
+
+    def __init__(self) -> None:
+        self.taken, self.last = 0, []
+
+    def log_batch(self, run_id: str, metrics: Any, params: Any, tags: Any) -> None:
+        self.taken += len(metrics)
+        self.last = list(metrics)
+
+
+def recording(backlog: Backlog, store: Any, sample: Any, **settings: Any) -> Recording:
+    """A recording of a run."""
+    delivery = Delivery(backlog, store, "abc", {}, every_s=3600)
+    return Recording(sample, backlog, delivery, **{"prefix": "system/", **settings})
+
+
+def ticking(step_s: float) -> Any:
+    """A clock that moves on by that much at every look."""
+    looks = count()
+    return lambda: next(looks) * step_s
+
+
+def test_windows_are_in_the_backlog_as_they_close() -> None:
+    """Mean and maximum under their names, at steps that go on from those there were."""
+    backlog, ticks = Backlog(None), count(1)
+    made = recording(
+        backlog, Sponge(), lambda: {"x": float(next(ticks))}, prefix="p/", first_step=100, clock=ticking(0.5)
+    )
+    for _ in range(3):
+        made.monitor.read()
+    points = backlog.peek(1000)
+    assert [(point.name, point.value, point.step) for point in points] == [("p/x", 2.0, 103), ("p/x_max", 3.0, 103)]
+    assert made.last_step == 103
+
+
+def test_step_times_are_a_series_of_their_own() -> None:
+    """The mean over the steps of a window, and no point where there was no step."""
+    backlog = Backlog(None)
+    made = recording(backlog, Sponge(), lambda: {"x": 1.0}, clock=ticking(2.0))
+    for seconds in (0.001, 0.003):
+        made.step_took(seconds)
+    made.monitor.read()
+    made.monitor.read()
+    made.monitor.read()
+    series = [(point.value, point.step) for point in backlog.peek(1000) if point.name == "system/mean_step_time_ms"]
+    assert series == [(pytest.approx(2.0), 2)]
+
+
+def test_step_times_of_many_threads_all_count() -> None:
+    """None is lost between threads."""
+    times = StepTimes()
+    threads = [threading.Thread(target=lambda: [times.add(0.002) for _ in range(1000)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT_S)
+    assert times.mean_ms() == pytest.approx(2.0)
+    assert times.mean_ms() is None
+
+
+def test_lost_points_are_a_figure_of_the_run() -> None:
+    """What memory could not keep is counted where the user looks."""
+    backlog = Backlog(None, capacity=4)
+    made = recording(backlog, Sponge(), lambda: {"x": 1.0}, clock=ticking(2.0))
+    for _ in range(5):
+        made.monitor.read()
+    lost = [point.value for point in backlog.peek(1000) if point.name == "system/lost_points"]
+    assert lost
+    assert lost[-1] > 0
+    assert made.lost > 0
+
+
+def test_stop_delivers_the_window_that_was_open() -> None:
+    """A recording of a moment has figures; what is left of it is nothing."""
+    backlog, store = Backlog(None), Sponge()
+    made = recording(backlog, store, lambda: {"x": 1.0}, interval_s=3600)
+    made.start()
+    assert made.stop(LIMIT_S)
+    assert {metric.key for metric in store.last} == {"system/x", "system/x_max"}
+    assert backlog.is_empty
+
+
+def simulate(hours: float, path: Path) -> tuple[list[int], int]:
+    """Record so long at ten readings a second, as fast as it goes; memory after each tenth of it, in bytes."""
+    spool = SpoolFile.create(path, Header("abc", "there"))
+    backlog, store, reading = Backlog(spool), Sponge(), dict.fromkeys(NAMES, 1.5)
+    made = recording(backlog, store, lambda: reading, clock=ticking(0.1))
+    readings, memory = int(hours * 36_000), []
+    gc.freeze()  # what is there already need not be looked at each time
+    tracemalloc.start()
+    try:
+        for number in range(1, readings + 1):
+            made.monitor.read()
+            if number % 20 == 0:
+                send_all(backlog, store, "abc", {})
+            if number % (readings // 10) == 0:
+                gc.collect()
+                memory.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+        gc.unfreeze()
+        made.stop(LIMIT_S)
+    return memory, store.taken
+
+
+@pytest.mark.parametrize("hours", [0.25, pytest.param(24, marks=pytest.mark.slow)])
+def test_memory_is_flat_however_long_a_run_is(hours: float, tmp_path: Path) -> None:
+    """After a tenth of the time a run needs as much memory as at its end, give or take 50 kB; every window arrives."""
+    memory, taken = simulate(hours, tmp_path / "spool.jsonl")
+    print(f"{hours} h: {taken} points delivered, memory in kB after each tenth: {[size // 1000 for size in memory]}")
+    assert max(memory[1:]) - memory[0] < 50_000
+    windows = hours * 3600
+    assert taken == pytest.approx(windows * 2 * len(NAMES), rel=0.15)
+
+
+def test_memory_is_flat_while_the_store_is_away(tmp_path: Path) -> None:
+    """What waits is on disk."""
+
+    class Away(Sponge):
+        def log_batch(self, *arguments: Any, **more: Any) -> None:
+            raise ConnectionError("away")
+
+    spool = SpoolFile.create(tmp_path / "spool.jsonl", Header("abc", "there"))
+    backlog, reading = Backlog(spool), dict.fromkeys(NAMES, 1.5)
+    made = recording(backlog, Away(), lambda: reading, clock=ticking(1.0))
+    memory = []
+    gc.freeze()  # what is there already need not be looked at each time
+    tracemalloc.start()
+    try:
+        for number in range(1, 1001):
+            made.monitor.read()
+            if number % 100 == 0:
+                with suppress(ConnectionError):
+                    send_all(backlog, Away(), "abc", {})
+                gc.collect()  # the frames of the exceptions
+                memory.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+        gc.unfreeze()
+    assert max(memory[3:]) - memory[2] < 50_000
+    assert not made.stop(0.1)
+    assert (tmp_path / "spool.jsonl").stat().st_size > 1000 * 16 * 10
+
+
+def test_a_sample_that_raises_ends_nothing() -> None:
+    """Later readings count."""
+    calls, backlog = count(), Backlog(None)
+
+    def sample() -> Mapping[str, float]:
+        if next(calls) < 3:
+            raise OSError("gone")
+        return {"x": 1.0}
+
+    made = recording(backlog, Sponge(), sample, clock=ticking(2.0))
+    for _ in range(5):
+        made.monitor.read()
+    assert {point.name for point in backlog.peek(1000)} == {"system/x", "system/x_max"}
+
+
+class HungDisk(SpoolFile):
+    """A spool on a disk that does not answer, from the first write on or from the last one, until it is told to."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.answers, self.writing, self.at_close = threading.Event(), threading.Event(), False
+
+    def append(self, points: Any) -> None:
+        self._wait(not self.at_close)
+        super().append(points)
+
+    def close(self, **how: Any) -> None:
+        self._wait(True)
+        super().close(**how)
+
+    def _wait(self, hangs: bool) -> None:
+        self.writing.set()
+        if hangs:
+            self.answers.wait(4.0)
+
+
+@pytest.mark.parametrize("hangs", ["before", "at-the-last-write", "at-close"])
+def test_stop_ends_within_its_bound_while_the_disk_hangs(
+    hangs: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether a thread waits for the disk already, or the disk has hung since the last window only."""
+    disk = HungDisk.create(tmp_path / "spool.jsonl", Header("abc", "there"))
+    assert isinstance(disk, HungDisk)
+    disk.at_close = hangs == "at-close"
+    looks = ticking(0.0 if hangs == "at-the-last-write" else 2.0)
+    made = recording(Backlog(disk), Sponge(), lambda: {"x": 1.0}, interval_s=0.01, clock=looks)
+    made.start()
+    if hangs != "at-the-last-write":
+        assert disk.writing.wait(LIMIT_S)
+    began = time.monotonic()
+    whole = made.stop(1.0)
+    took_s = time.monotonic() - began
+    disk.answers.set()
+    print(f"stop took {took_s:.2f} s of 1 s")
+    assert took_s < 3.0
+    assert not whole
+    assert "the disk" in caplog.text

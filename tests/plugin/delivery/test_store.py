@@ -1,0 +1,138 @@
+"""Tests of mlflow_sysmetrics.delivery.store: which run is meant, and how long a store is waited for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from commands import store_uri
+from fault_proxy import FaultProxy
+from mlflow.entities import Metric, RunTag
+from mlflow.exceptions import MlflowException
+from tracking_server import free_port
+
+from mlflow_sysmetrics.delivery.store import RunState, Store, find_run, within
+
+
+@pytest.fixture(autouse=True)
+def _own_store(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """MLflow's current store is an empty one, and no run is active."""
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(store_uri(empty_store))
+    yield
+    while mlflow.active_run():
+        mlflow.end_run()
+    mlflow.set_tracking_uri(before)
+
+
+def current() -> Store:
+    """MLflow's current store."""
+    return Store(mlflow.get_tracking_uri())
+
+
+def new_run() -> str:
+    """The id of a run that is not active."""
+    return str(mlflow.MlflowClient().create_run("0").info.run_id)
+
+
+def test_a_batch_reaches_a_local_store_and_its_steps_come_back() -> None:
+    """Metrics and tags are written; the state has the last step of each metric."""
+    run_id, store = new_run(), current()
+    store.log_batch(run_id, [Metric("a", 1.0, 1, 7), Metric("a", 2.0, 2, 9)], [], [RunTag("t", "x")])
+    assert store.run(run_id) == RunState(run_id, {"a": 9})
+    assert mlflow.get_run(run_id).data.tags["t"] == "x"
+
+
+def test_the_active_run_is_known_without_asking() -> None:
+    """Even while its server does not answer; a resumed run brings its steps."""
+    run_id = new_run()
+    mlflow.MlflowClient().log_metric(run_id, "system/x", 1.0, step=30)
+    with mlflow.start_run(run_id=run_id):
+        store = current()
+        store.run = None  # type: ignore[assignment,method-assign]  # whoever asks fails
+        assert find_run(None, store) == find_run(run_id, store) == RunState(run_id, {"system/x": 30})
+
+
+def test_the_innermost_run_is_meant() -> None:
+    """Of nested runs it is the one that a metric logged now would go to."""
+    with mlflow.start_run(), mlflow.start_run(nested=True) as inner:
+        assert find_run(None, current()).run_id == inner.info.run_id
+
+
+def test_a_worker_thread_finds_the_run_of_the_thread_that_began_it() -> None:
+    """MLflow keeps active runs by thread."""
+    found: list[str] = []
+    with mlflow.start_run() as run:
+        thread = threading.Thread(target=lambda: found.append(find_run(None, current()).run_id))
+        thread.start()
+        thread.join(10)
+    assert found == [run.info.run_id]
+
+
+def test_a_run_named_in_the_environment_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `mlflow run` names it, before the program has started it."""
+    run_id = new_run()
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    assert find_run(None, current()).run_id == run_id
+
+
+def test_mistakes_are_one_sentence() -> None:
+    """No run, no such run, a deleted one, no id at all, and no such kind of store."""
+    deleted = new_run()
+    mlflow.delete_run(deleted)
+    for run_id, sentence in [
+        (None, "run_id=None: no run is active"),
+        ("0" * 32, f"run_id='{'0' * 32}': .*not found"),
+        (deleted, f"run_id='{deleted}': .*deleted"),
+        ("", "run_id=''"),
+        (5, "run_id=5"),
+    ]:
+        with pytest.raises(ValueError, match=sentence) as error:
+            find_run(run_id, current())  # type: ignore[arg-type]
+        assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match="tracking_uri='nothing://there'"):
+        find_run("0" * 32, Store("nothing://there"))
+
+
+@pytest.mark.parametrize(
+    "uri", [f"http://127.0.0.1:{free_port()}", "sqlite:////dev/null/mlflow.db"], ids=["server", "file"]
+)
+def test_a_store_that_does_not_answer_is_believed(uri: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A run named by its id is taken as it is while nobody can say; one warning."""
+    assert find_run("a" * 32, Store(uri)) == RunState("a" * 32)
+    assert "not known yet" in caplog.text
+
+
+@pytest.mark.parametrize("fault", ["refuse", "reset", "503", "429", "hang"])
+def test_requests_fail_within_their_time(fault: str) -> None:
+    """Without the minutes of repetitions that MLflow's own client takes."""
+    with FaultProxy(free_port()) as proxy:
+        proxy.fault = fault
+        store = Store(proxy.uri, timeout_s=0.3)
+        for ask in (lambda: store.run("a" * 32), lambda: store.log_batch("a" * 32, [Metric("a", 1, 1, 1)], [], [])):
+            began = time.monotonic()
+            with pytest.raises(MlflowException):
+                ask()
+            assert time.monotonic() - began < 20
+
+
+def test_within_returns_raises_or_gives_up() -> None:
+    """What the call does, or TimeoutError when its time is up."""
+    release = threading.Event()
+    assert within(5, lambda: 7) == 7
+    with pytest.raises(KeyError):
+        within(5, lambda: {}["x"])
+    with pytest.raises(TimeoutError, match=r"0\.05 s"):
+        within(0.05, lambda: release.wait(10))
+    release.set()
+
+
+def test_address_of_no_known_kind_is_told_without_its_password() -> None:
+    """The mistake is a person's to read."""
+    with pytest.raises(ValueError, match="tracking_uri='nothing://me@there'"):
+        find_run("a" * 32, Store("nothing://me:hush42@there"))

@@ -1,0 +1,102 @@
+"""Where the runs of an experiment go, in a real store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from commands import store_uri
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from mlflow_sysmetrics.ray_tune.destination import Destination, EarlierRun, find_destination, source_tags
+from mlflow_sysmetrics.ray_tune.endings import Ending
+
+
+@pytest.fixture
+def client(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
+    """Of MLflow's current store, which is empty."""
+    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(store_uri(empty_store))
+    yield MlflowClient()
+    while mlflow.active_run():
+        mlflow.end_run()
+    mlflow.set_tracking_uri(before)
+
+
+def find(client: MlflowClient, **named: Any) -> Destination:
+    """What is found with these named alone."""
+    nothing = {"experiment_id": None, "experiment_name": None, "parent_run_id": None, "study_id": None}
+    return find_destination(client, **{**nothing, **named})
+
+
+def test_nothing_named_is_the_experiment_in_use(client: MlflowClient) -> None:
+    """With a run of the experiment's own around the trials, that is still to be made."""
+    assert find(client) == Destination("0", None, True, {})
+
+
+def test_named_experiment_wins_over_the_inherited_one(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made if it is not there, and its id wins over its name."""
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
+    made = find(client, experiment_name="mine").experiment_id
+    assert client.get_experiment_by_name("mine").experiment_id == made
+    assert find(client, experiment_name="mine").experiment_id == made
+    assert find(client, experiment_id="0", experiment_name="mine").experiment_id == "0"
+
+
+def test_active_run_is_the_one_around_the_trials(client: MlflowClient) -> None:
+    """But not where another experiment is named."""
+    with mlflow.start_run() as active:
+        assert find(client) == Destination("0", active.info.run_id, False, {})
+        assert find(client, experiment_name="other").is_own
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["there", "not-there"])
+def test_run_of_the_environment_is_the_one_around_the_trials(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, is_there: bool
+) -> None:
+    """That of `mlflow run`, in its experiment; a run that this store does not have costs nothing."""
+    experiment_id = client.create_experiment("mine")
+    run_id = client.create_run(experiment_id).info.run_id if is_there else "f" * 32
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    expected = Destination(experiment_id, run_id, False, {}) if is_there else Destination("0", None, True, {})
+    assert find(client) == expected
+
+
+def test_named_parent_says_the_experiment(client: MlflowClient) -> None:
+    """One that is not there is a mistake to be told at once."""
+    experiment_id = client.create_experiment("mine")
+    run_id = client.create_run(experiment_id).info.run_id
+    assert find(client, parent_run_id=run_id) == Destination(experiment_id, run_id, False, {})
+    with pytest.raises(MlflowException):
+        find(client, parent_run_id="f" * 32)
+
+
+def test_interrupted_experiment_is_found_with_its_trials(client: MlflowClient) -> None:
+    """By the id that the run around them is tagged with; trials that had ended are found with their end."""
+    study = client.create_run("0", tags={"sysmetrics.kind": "study", "sysmetrics.study_id": "s1"}).info.run_id
+    client.create_run("0", tags={"sysmetrics.kind": "study", "sysmetrics.study_id": "s2"})
+    of_trial = {"sysmetrics.kind": "trial", "sysmetrics.study_id": "s1", "sysmetrics.trial_id": "t1"}
+    client.create_run("0", tags={**of_trial, "sysmetrics.study_id": "s2"})
+    trials = {"t1": EarlierRun(client.create_run("0", tags=of_trial).info.run_id, None)}
+    for trial_id, tags in {"t2": {}, "t3": {"sysmetrics.error": "OSError: gone"}}.items():
+        status = "FAILED" if tags else "FINISHED"
+        ended = client.create_run("0", tags={**of_trial, "sysmetrics.trial_id": trial_id, **tags}).info.run_id
+        client.set_terminated(ended, status)
+        trials[trial_id] = EarlierRun(ended, Ending(status, tags))
+    assert find(client, study_id="s1") == Destination("0", study, True, trials)
+    assert find(client, study_id="s3") == Destination("0", None, True, {})
+    other = client.create_run("0").info.run_id
+    assert find(client, study_id="s1", parent_run_id=other) == Destination("0", other, False, trials)
+
+
+def test_source_tags_are_those_of_a_fluent_run(client: MlflowClient) -> None:
+    """Who ran what; the host of the driver is no fact about a trial."""
+    tags = source_tags()
+    assert {"mlflow.user", "mlflow.source.name", "mlflow.source.type"} <= tags.keys()
+    assert not [name for name in tags if name.startswith("sysmetrics.")]

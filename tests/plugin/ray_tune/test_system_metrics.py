@@ -1,0 +1,109 @@
+"""The wrapper around any trainable: what its results say of its process. In one process, and through real Ray."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray import tune
+from ray.tune.result import RESULT_DUPLICATE
+
+from mlflow_sysmetrics.criteria.judge import Criteria
+from mlflow_sysmetrics.ray_tune import CriteriaStopper, system_metrics
+
+WHOLE = {"elapsed_s", "cpu_percent", "peak_memory_mb", "memory_growth_mb"}
+
+
+def work() -> None:
+    """Take some thirty milliseconds: a trial of less than one reading has no CPU figure."""
+    sum(range(3_000_000))
+
+
+class Growing(tune.Trainable):
+    """Takes so many megabytes at each step. Reports a figure under a name of the wrapper's."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.kept: list[bytes] = []
+        self.config = config
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        self.kept.append(b"x" * (1_000_000 * self.config["mb"]))
+        work()
+        return {"kept": len(self.kept), "elapsed_s": -1.0}
+
+
+# In a process without children, whose memory would count in.
+OWN_PROCESS = """
+import json, sys
+from test_system_metrics import Growing, system_metrics
+trainable = system_metrics(Growing)({"mb": 50})
+results = [trainable.train(), trainable.train()]
+assert trainable.reset({"mb": 1})
+results.append(trainable.train())
+trainable.stop()
+print(json.dumps([{name: value for name, value in each.items() if name != "config"} for each in results]))
+"""
+
+
+def test_results_of_a_class_hold_its_costs() -> None:
+    """Since the last result, and since the trial began or the process was given the next; its own stay as they were."""
+    argv = [sys.executable, "-c", OWN_PROCESS]
+    done = subprocess.run(argv, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=60)
+    first, second, of_the_next = json.loads(done.stdout.splitlines()[-1])
+    assert first.keys() >= WHOLE
+    assert first["memory_growth_mb"] == pytest.approx(50, abs=10)
+    assert first["process_memory_mb_max"] >= 50
+    assert first["elapsed_s"] == -1.0
+    assert second["memory_growth_mb"] == pytest.approx(100, abs=20)
+    assert of_the_next["memory_growth_mb"] < 50
+
+
+def test_wrapped_trainable_keeps_its_name() -> None:
+    """Tune names experiments by it."""
+
+    def train(config: dict[str, Any]) -> None: ...
+
+    assert system_metrics(Growing).__name__ == "Growing"
+    assert system_metrics(train)._name == "train"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("arguments", [{"groups": ("wind",)}, {"interval_s": -1.0}], ids=["group", "interval"])
+def test_wrong_argument_is_refused_at_once(arguments: dict[str, Any]) -> None:
+    """Before any trial begins."""
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        system_metrics(Growing, **arguments)
+
+
+def test_scheduler_and_limits_see_the_costs_of_a_function(local_ray: None, tmp_path: Path) -> None:
+    """A limit on memory ends the one that grows; processes are kept, and each trial's figures are its own."""
+
+    def train(config: dict[str, Any]) -> None:
+        kept = []
+        for _ in range(4):
+            kept.append(b"x" * (1_000_000 * config["mb"]))
+            sum(range(3_000_000))  # as above, where workers cannot import this module
+            tune.report({"kept": len(kept)})
+
+    results = tune.Tuner(
+        tune.with_resources(system_metrics(train), {"cpu": 1}),
+        param_space={"mb": tune.grid_search([0, 100, 1])},
+        tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=1),
+        run_config=tune.RunConfig(
+            storage_path=str(tmp_path),
+            stop=CriteriaStopper(Criteria.parse("memory_growth_mb<=250")),
+            verbose=0,
+        ),
+    ).fit()
+    last = {result.metrics["config"]["mb"]: result.metrics for result in results}
+    assert {mb: metrics["kept"] for mb, metrics in last.items()} == {0: 4, 100: 3, 1: 4}
+    assert all(metrics.keys() >= WHOLE for metrics in last.values())
+    assert RESULT_DUPLICATE not in last[0]
+    assert last[1]["memory_growth_mb"] < 50

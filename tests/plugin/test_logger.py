@@ -1,0 +1,544 @@
+"""Tests of mlflow_sysmetrics.logger: runs in a real store, whatever happens to the process or the server."""
+
+from __future__ import annotations
+
+import gc
+import math
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import psutil
+import pytest
+from busy_worker import compute
+from commands import ROOT, clean_environment, store_uri, wait_until
+from fault_proxy import FaultProxy
+from outages import Ticks, covered
+from tracking_server import free_port
+
+from mlflow_sysmetrics.delivery.sync import deliver
+from mlflow_sysmetrics.logger import SystemMetricsLogger
+
+LIMIT_S = 20.0
+DEFAULT = {
+    f"system/process_{name}"
+    for name in (
+        *("cpu_percent", "memory_mb", "rss_mb", "threads", "read_mb_per_s", "write_mb_per_s"),
+        *("context_switches_per_s", "page_faults_per_s"),
+    )
+}
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+
+
+@pytest.fixture(autouse=True)
+def spool(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of spools; MLflow's current store is an empty one, no run is active, and no thread of ours is left."""
+    folder = tmp_path / "spools"
+    monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(folder))
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(store_uri(empty_store))
+    yield folder
+    while mlflow.active_run():
+        mlflow.end_run()
+    mlflow.set_tracking_uri(before)
+    wait_until(lambda: not our_threads(), LIMIT_S, "the end of all threads")
+
+
+def our_threads() -> list[str]:
+    """Threads that this package started."""
+    return [thread.name for thread in threading.enumerate() if "sysmetrics" in thread.name]
+
+
+def work(seconds: float) -> None:
+    """Keep this thread busy for so long."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+def history(run_id: str, name: str) -> list[Any]:
+    return sorted(mlflow.MlflowClient().get_metric_history(run_id, name), key=lambda point: point.step)
+
+
+def metrics(run_id: str) -> dict[str, float]:
+    return dict(mlflow.get_run(run_id).data.metrics)
+
+
+# --- what a run holds --------------------------------------------------------------------------------------
+
+
+def test_a_run_of_a_third_of_a_second_has_every_default_metric(spool: Path) -> None:
+    """Mean and maximum of each, of a process that worked; nothing is left on disk."""
+    with mlflow.start_run() as run, SystemMetricsLogger():
+        end = time.process_time() + 0.3
+        while time.process_time() < end:
+            pass
+    found = metrics(run.info.run_id)
+    assert found.keys() >= DEFAULT | {f"{name}_max" for name in DEFAULT}
+    assert found["system/process_cpu_percent_max"] > 20
+    assert list(spool.iterdir()) == []
+
+
+def test_a_run_of_three_seconds_has_series_of_means_and_maxima_and_step_times() -> None:
+    """Increasing steps and times, maxima not below means, and the mean time of the steps in each window."""
+    with mlflow.start_run() as run, SystemMetricsLogger() as logger:
+        turns = [time.perf_counter()]
+        while turns[-1] < turns[0] + 1.5:
+            with logger.step():
+                work(0.01)
+            turns.append(time.perf_counter())
+        for _ in logger.timed(range(150)):
+            turns.append(time.perf_counter())
+            work(0.01)
+        turns.append(time.perf_counter())
+    for name in DEFAULT:
+        means, maxima = history(run.info.run_id, name), history(run.info.run_id, f"{name}_max")
+        assert len(means) == len(maxima) >= 3
+        assert all(mean.value <= maximum.value for mean, maximum in zip(means, maxima, strict=True))
+        assert [point.step for point in means] == sorted({point.step for point in means})
+        assert [point.timestamp for point in means] == sorted(point.timestamp for point in means)
+    step_times = [point.value for point in history(run.info.run_id, "system/mean_step_time_ms")]
+    assert len(step_times) >= 3
+    longest_ms = 1000 * max(end - began for began, end in pairwise(turns))
+    assert all(10 <= value <= longest_ms for value in step_times)
+    assert mlflow.get_run(run.info.run_id).data.tags["sysmetrics.memory_definition"] in ("rss-shr", "uss")
+
+
+def test_a_run_anywhere_is_written_from_a_worker_thread() -> None:
+    """By its id and its store's address, with a node's label in the names and another prefix."""
+    uri, run_id = mlflow.get_tracking_uri(), mlflow.MlflowClient().create_run("0").info.run_id
+    mlflow.set_tracking_uri("sqlite:////nowhere/mlflow.db")
+
+    def work() -> None:
+        with SystemMetricsLogger(run_id, uri, node="gpu-1", prefix="sys/"):
+            pass
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(LIMIT_S)
+    mlflow.set_tracking_uri(uri)
+    found = mlflow.get_run(run_id).data
+    assert "sys/gpu-1/process_memory_mb" in found.metrics
+    assert found.tags["sysmetrics.node"] == "gpu-1"
+
+
+def test_steps_that_raise_do_not_count() -> None:
+    """The exception goes on, as does one that ends the whole block, whose last window is in the run."""
+
+    def fail() -> None:
+        with SystemMetricsLogger(sample=Ticks()) as logger:
+            with pytest.raises(KeyError), logger.step():
+                raise KeyError
+            raise ZeroDivisionError
+
+    with mlflow.start_run() as run, pytest.raises(ZeroDivisionError):
+        fail()
+    assert metrics(run.info.run_id).keys() == {"system/tick", "system/tick_max"}
+
+
+def test_start_and_stop_are_idempotent_and_a_second_stretch_goes_on() -> None:
+    """As in a notebook: cells run twice, out of order, and again; each reading is there once, at steps that rise."""
+    with mlflow.start_run() as run:
+        logger = SystemMetricsLogger(sample=Ticks())
+        logger.stop()
+        for _ in range(2):
+            assert logger.start() is logger.start() is logger
+            assert logger.is_recording
+            logger.stop()
+            logger.stop()
+            assert not logger.is_recording
+    points = history(run.info.run_id, "system/tick")
+    assert len({point.step for point in points}) == len(points) == 2
+
+
+def test_a_resumed_run_goes_on_after_its_last_step() -> None:
+    """Also in a process that has not seen the first part."""
+    with mlflow.start_run() as run:
+        mlflow.log_metric("system/tick", 1.0, step=500)
+    with mlflow.start_run(run_id=run.info.run_id), SystemMetricsLogger(sample=Ticks()):
+        pass
+    assert history(run.info.run_id, "system/tick")[-1].step > 500
+
+
+# --- one owner ---------------------------------------------------------------------------------------------
+
+
+def test_a_second_logger_on_the_same_series_says_so() -> None:
+    """In this process it raises, and the first goes on; another prefix or node is another series."""
+    with mlflow.start_run() as run, SystemMetricsLogger(sample=Ticks()):
+        with pytest.raises(ValueError, match=rf"run_id='{run.info.run_id}': a logger of this process"):
+            SystemMetricsLogger()
+        with SystemMetricsLogger(prefix="other/", sample=Ticks()), SystemMetricsLogger(node="b", sample=Ticks()):
+            pass
+    assert metrics(run.info.run_id).keys() >= {"system/tick", "other/tick", "system/b/tick"}
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_the_logger_of_another_process_records_nothing_and_raises_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """All workers of a distributed training may run the same script: one of them records."""
+    with mlflow.start_run() as run:
+
+        def child() -> bool:
+            with SystemMetricsLogger(run.info.run_id, sample=Ticks()) as logger, logger.step():
+                return not logger.is_recording
+
+        with SystemMetricsLogger(sample=Ticks()):
+            assert in_fork(child) == 1
+    assert len(history(run.info.run_id, "system/tick")) == 1
+
+
+# --- ways to end -------------------------------------------------------------------------------------------
+
+
+def in_fork(child: Callable[[], object]) -> int:
+    """The exit code of a forked child that calls this; -SIGALRM if it hangs."""
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(int(LIMIT_S))
+        try:
+            os._exit(int(bool(child())))
+        finally:
+            os._exit(99)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_ends_without_touching_its_parents_logger() -> None:
+    """Its calls return at once and do nothing, however it ends; the parent goes on, and nothing is lost."""
+    ticks = Ticks()
+    with mlflow.start_run() as run:
+        with SystemMetricsLogger(sample=ticks, interval_s=0.01) as logger:
+
+            def child() -> bool:
+                with logger.step():
+                    pass
+                list(logger.timed(range(3)))
+                recording = logger.is_recording
+                logger.stop()
+                return not recording
+
+            for _ in range(5):
+                assert in_fork(child) == 1
+            assert in_fork(lambda: 1 / 0) == 99
+            ticks.wait_for(ticks.taken + 10)
+        assert covered(mlflow.MlflowClient(), run.info.run_id) == (ticks.taken, 0, True)
+
+
+@pytest.mark.parametrize("method", ["spawn", pytest.param("forkserver", marks=[needs_fork, pytest.mark.slow])])
+def test_children_of_other_kinds_end_without_touching_it(method: str) -> None:
+    """As those of a process pool or a data loader do."""
+    ticks = Ticks()
+    with mlflow.start_run() as run:
+        with SystemMetricsLogger(sample=ticks, interval_s=0.02):
+            process = multiprocessing.get_context(method).Process(target=time.sleep, args=(0.1,))  # type: ignore[attr-defined]
+            process.start()
+            process.join(LIMIT_S)
+            assert process.exitcode == 0
+        assert covered(mlflow.MlflowClient(), run.info.run_id) == (ticks.taken, 0, True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["spawn", pytest.param("fork", marks=needs_fork), "forkserver"])
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_the_workers_of_a_pool_are_counted_together(method: str) -> None:
+    """Four busy ones read what they say of themselves, 400 percent on four idle cores; their end ends no series."""
+    with mlflow.start_run() as run, SystemMetricsLogger() as logger:
+        with multiprocessing.get_context(method).Pool(4) as pool:
+            told = pool.map(compute, [5.0] * 4, chunksize=1)
+        assert logger.is_recording
+    began, ended = max(marks[0][0] for marks in told), min(marks[-1][0] for marks in told)
+    windows = [  # after the look for new processes, which is once a second
+        (point.timestamp / 1000, point.value)
+        for point in history(run.info.run_id, "system/process_cpu_percent")
+        if began + 1.2 < point.timestamp / 1000 < ended
+    ]
+    times = [time_s for time_s, _ in windows]
+    read_s = sum(value / 100 * (end - start) for (start, _), (end, value) in pairwise(windows))
+    told_s = sum(float(np.diff(np.interp((times[0], times[-1]), *zip(*marks, strict=True)))[0]) for marks in told)
+    seconds = times[-1] - times[0]
+    print(f"{method}: 4 workers on {os.cpu_count()} cores read {100 * read_s / seconds:.0f} percent, "
+          f"and say {100 * told_s / seconds:.0f}")  # fmt: skip
+    assert read_s == pytest.approx(told_s, rel=0.1, abs=0.1 * seconds)  # this process is counted, too
+
+
+ENDINGS: dict[str, Callable[[], object]] = {
+    "os._exit": lambda: os._exit(3),
+    "kill -9": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "SIGTERM": lambda: os.kill(os.getpid(), signal.SIGTERM),
+}
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("away", [False, True], ids=["store_there", "store_away"])
+@pytest.mark.parametrize(
+    "ending", [ending if ending == "kill -9" else pytest.param(ending, marks=pytest.mark.slow) for ending in ENDINGS]
+)
+def test_a_process_that_cannot_act_any_more_loses_less_than_two_seconds(ending: str, away: bool, spool: Path) -> None:
+    """What it read before is in the store or in its spool, and two syncs deliver it once."""
+    shared = multiprocessing.get_context("fork").Value("i", 0, lock=False)
+    uri, run_id = mlflow.get_tracking_uri(), mlflow.MlflowClient().create_run("0").info.run_id
+    store = f"http://127.0.0.1:{free_port()}" if away else uri.replace("sqlite:///", "sqlite:////")  # not its parent's
+
+    class Shared(Ticks):
+        def __call__(self) -> dict[str, float]:
+            values = super().__call__()
+            shared.value = self.taken
+            return values
+
+    def child() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        ticks = Shared()
+        with SystemMetricsLogger(run_id, store, sample=ticks, interval_s=0.05, flush_every_s=0.5):
+            ticks.wait_for(30)
+            ENDINGS[ending]()
+
+    code = in_fork(child)
+    assert code == {"os._exit": 3, "kill -9": -signal.SIGKILL, "SIGTERM": -signal.SIGTERM}[ending]
+    for _ in range(2):
+        deliver(spool, uri)
+    delivered, twice, in_order = covered(mlflow.MlflowClient(), run_id)
+    lost_s = (shared.value - delivered) * 0.05
+    print(f"{ending}, {'store away' if away else 'store there'}: {shared.value} samples, {lost_s:.2f} s of them lost")
+    assert shared.value > 20
+    assert 0 <= lost_s < 2
+    assert not twice
+    assert in_order
+
+
+PROGRAM = """
+import signal, sys, mlflow
+sys.path.insert(0, {tests!r})
+from outages import Ticks
+from mlflow_sysmetrics.logger import SystemMetricsLogger
+mlflow.start_run()
+ticks = Ticks()
+logger = SystemMetricsLogger(sample=ticks, flush_every_s=3600).start()
+{ending}
+"""
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        ("ticks.wait_for(3)", 0),
+        pytest.param("ticks.wait_for(3); 1 / 0", 1, marks=pytest.mark.slow),
+        pytest.param("sys.exit(5)", 5, marks=pytest.mark.slow),
+        pytest.param(
+            "signal.signal(signal.SIGTERM, lambda *_: sys.exit(7)); ticks.wait_for(3); signal.raise_signal(15)",
+            7,
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=["end", "exception", "exit", "sigterm_handled"],
+)
+def test_the_last_window_of_a_program_without_stop_is_delivered(
+    ending: str, code: int, spool: Path, empty_store: Path, tmp_path: Path
+) -> None:
+    """However it ends while Python can still act; its exit code and output are its own."""
+    program = PROGRAM.format(tests=str(ROOT / "tests"), ending=ending)
+    environment = clean_environment(
+        PYTHONPATH=str(ROOT), MLFLOW_TRACKING_URI=store_uri(empty_store), MLFLOW_SYSMETRICS_SPOOL=str(spool)
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == code, done.stderr
+    (run,) = mlflow.MlflowClient().search_runs(["0"])
+    assert "system/tick" in run.data.metrics
+    assert list(spool.iterdir()) == []
+    assert "sysmetrics" not in done.stderr.replace("mlflow_sysmetrics/", "")
+
+
+# --- a server that hangs, a disk that is full, many cycles --------------------------------------------------
+
+
+def test_stop_returns_within_its_bound_while_the_server_hangs(spool: Path) -> None:
+    """The call that hangs is left behind, and the points are on disk."""
+    with FaultProxy(free_port()) as proxy:
+        proxy.fault = "503"
+        logger = SystemMetricsLogger(
+            "a" * 32, proxy.uri, sample=Ticks(), flush_every_s=0.05, interval_s=0.01, stop_within_s=0.5
+        )
+        proxy.fault = "hang"
+        before = proxy.failed
+        logger.start()
+        wait_until(lambda: proxy.failed > before, LIMIT_S, "a request that hangs")
+        began = time.monotonic()
+        logger.stop()
+        took_s = time.monotonic() - began
+        print(f"stop took {took_s:.2f} s of 0.5 s")
+        assert 0.3 < took_s < 5.0  # and not for ever; what it prints is the figure
+        assert len(list(spool.iterdir())) == 1
+        proxy.fault = None
+
+
+@pytest.mark.slow
+def test_a_logger_is_made_within_its_bound_while_the_server_hangs() -> None:
+    """The one question about a run that is named by its id has a time limit."""
+    with FaultProxy(free_port()) as proxy:
+        proxy.fault = "hang"
+        began = time.monotonic()
+        SystemMetricsLogger("a" * 32, proxy.uri, sample=Ticks())
+        assert time.monotonic() - began < LIMIT_S
+
+
+def test_no_place_for_a_spool_costs_no_point(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Points wait in memory, and a warning says so."""
+    (tmp_path / "file").write_text("in the way")
+    with mlflow.start_run() as run, SystemMetricsLogger(sample=Ticks(), spool=tmp_path / "file" / "folder"):
+        pass
+    assert "system/tick" in metrics(run.info.run_id)
+    assert "in memory only" in caplog.text
+
+
+@pytest.mark.slow
+def test_start_goes_on_while_the_disk_hangs(
+    spool: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After some seconds points wait in memory, and the store gets them from there."""
+    answers, open_at_once = threading.Event(), os.open
+
+    def hung_open(path: Any, *arguments: Any, **more: Any) -> int:
+        if str(path).startswith(str(spool)):
+            answers.wait(2 * LIMIT_S)
+        return open_at_once(path, *arguments, **more)
+
+    monkeypatch.setattr(os, "open", hung_open)
+    began = time.monotonic()
+    try:
+        with mlflow.start_run() as run, SystemMetricsLogger(sample=Ticks()):
+            assert time.monotonic() - began < LIMIT_S
+    finally:
+        answers.set()
+    assert "system/tick" in metrics(run.info.run_id)
+    assert "in memory only" in caplog.text
+
+
+def test_training_goes_on_where_the_system_shows_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As in a container without /proc: a warning, and no metrics. Of a process that was named, that is a mistake."""
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "nothing"))
+    with mlflow.start_run() as run:
+        with SystemMetricsLogger() as logger, logger.step():
+            pass
+        with pytest.raises(ValueError, match=f"pid={os.getpid()}"):
+            SystemMetricsLogger(pid=os.getpid())
+    assert not [name for name in metrics(run.info.run_id) if name.startswith("system/process")]
+    assert len([record for record in caplog.records if "no system metrics" in record.message]) == 1
+
+
+def cycles(number: int) -> tuple[list[int], list[int], list[float]]:
+    """Threads, descriptors and megabytes after each of so many starts and stops."""
+    threads, descriptors, memory, process = [], [], [], psutil.Process()
+    with mlflow.start_run():
+        for cycle in range(number):
+            with SystemMetricsLogger() as logger, logger.step():
+                pass
+            if cycle in (number // 4, number - 1):
+                gc.collect()
+            threads.append(threading.active_count())
+            descriptors.append(process.num_fds())
+            memory.append(process.memory_info().rss / 1e6)
+    return threads, descriptors, memory
+
+
+@pytest.mark.parametrize("number", [10, pytest.param(200, marks=pytest.mark.slow)])
+def test_cycles_leave_no_thread_no_descriptor_and_no_memory(number: int, spool: Path) -> None:
+    """After a first quarter of them, in which MLflow fills its own caches."""
+    threads, descriptors, memory = cycles(number)
+    settled = number // 4
+    print(f"{number} cycles: threads {threads[settled]} -> {threads[-1]}, descriptors {descriptors[settled]} -> "
+          f"{descriptors[-1]}, memory {memory[settled]:.1f} -> {memory[-1]:.1f} MB")  # fmt: skip
+    assert threads[-1] <= threads[settled]
+    assert descriptors[-1] <= descriptors[settled]
+    assert memory[-1] - memory[settled] < 5
+    assert list(spool.iterdir()) == []
+
+
+# --- mistakes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"interval_s": 0},
+        {"interval_s": -1},
+        {"interval_s": math.nan},
+        {"interval_s": "fast"},
+        {"flush_every_s": 0},
+        {"stop_within_s": math.inf},
+        {"prefix": "a@b"},
+        {"prefix": 7},
+        {"node": "a?"},
+        {"groups": ("process", "weather")},
+        {"groups": ()},
+        {"pid": 2**22 + 1},
+        {"run_id": "0" * 32},
+        {"run_id": ""},
+    ],
+    ids=str,
+)
+def test_wrong_arguments_raise_one_sentence_that_names_them(arguments: dict[str, Any]) -> None:
+    """At once, with the value, and leave nothing behind."""
+    ((name, value),) = arguments.items()
+    with mlflow.start_run(), pytest.raises(ValueError) as error:  # noqa: PT011
+        SystemMetricsLogger(**arguments)
+    assert str(error.value).startswith(f"{name}={value!r}")
+    assert "\n" not in str(error.value)
+    assert not our_threads()
+
+
+def test_no_run_is_a_mistake() -> None:
+    """Without an active run and without an id there is nothing to write to."""
+    with pytest.raises(ValueError, match="run_id=None: no run is active"):
+        SystemMetricsLogger()
+
+
+def test_an_address_that_cannot_be_read_raises_nothing_and_is_kept_without_its_password(
+    spool: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The training begins, what it costs waits on disk, and neither that nor the log says the password."""
+    with SystemMetricsLogger("a" * 32, "http://me:p[hush42@there:5000", sample=Ticks(), stop_within_s=0.5):
+        pass
+    (kept,) = spool.iterdir()
+    assert '"tracking_uri": "http://there:5000"' in kept.read_text()
+    assert "hush42" not in kept.read_text() + caplog.text
+
+
+def test_nothing_raises_once_it_is_made(spool: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A sampler that cannot be made any more costs the metrics, and not the training, and leaves no file behind."""
+    with mlflow.start_run():
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        logger = SystemMetricsLogger(pid=child.pid)
+        child.communicate(b"\n")
+        with logger, logger.step():
+            assert not logger.is_recording
+    assert "goes on without system metrics" in caplog.text
+    assert not list(spool.glob("*"))
+
+
+def test_the_package_is_light() -> None:
+    """Importing it takes under 50 ms and brings neither mlflow nor ray."""
+    code = (
+        "import sys, time; began = time.perf_counter(); import mlflow_sysmetrics; took = time.perf_counter() - began; "
+        "assert not {'mlflow', 'ray', 'psutil'} & set(sys.modules); print(took)"
+    )
+    environment = clean_environment(PYTHONPATH=str(ROOT))
+    took = [float(subprocess.check_output([sys.executable, "-c", code], env=environment)) for _ in range(3)]
+    print(f"import mlflow_sysmetrics: {min(took) * 1000:.1f} ms")
+    assert min(took) < 0.05

@@ -1,0 +1,114 @@
+"""Watching a process from outside: its series, and the figures of the whole time. Real processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from commands import wait_until
+
+from mlflow_sysmetrics.monitor import Window
+from mlflow_sysmetrics.watch import Watch, Watches, folded
+
+# Keeps a core busy, takes 50 MB when it is told to, and says so.
+PROGRAM = """
+import sys, threading
+def spin():
+    while True:
+        pass
+threading.Thread(target=spin, daemon=True).start()
+print("ready", flush=True)
+for line in sys.stdin:
+    kept = b"x" * 50_000_000
+    print("taken", flush=True)
+"""
+
+
+@pytest.fixture
+def program() -> Iterator[subprocess.Popen[str]]:
+    """A busy program."""
+    argv = [sys.executable, "-c", PROGRAM]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        _heard(process, "ready")
+        yield process
+        process.kill()
+
+
+def _heard(process: subprocess.Popen[str], word: str) -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == word
+
+
+def _take_memory(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("more\n")
+    process.stdin.flush()
+    _heard(process, "taken")
+
+
+def test_figures_are_those_of_the_other_process(program: subprocess.Popen[str]) -> None:
+    """Its CPU, its peak, and what it grew by since it is watched."""
+    watch = Watch(program.pid, interval_s=0.02)
+    wait_until(lambda: watch.so_far().get("process_cpu_percent"), 10, "a CPU figure")
+    _take_memory(program)
+    so_far = watch.so_far()
+    watch.stop()
+    figures = watch.figures()
+    assert figures["memory_growth_mb"] == pytest.approx(50, abs=5)
+    assert figures["peak_memory_mb"] >= so_far["process_memory_mb_max"] >= 50
+    assert figures["cpu_percent"] > 5  # a core, of which other tests may take a part
+    assert figures["elapsed_s"] > 0
+
+
+def test_figures_since_the_last_call_are_its_own(program: subprocess.Popen[str]) -> None:
+    """A peak that is over is in the figures of the whole time alone."""
+    watch = Watch(program.pid, interval_s=10.0)
+    _take_memory(program)
+    assert watch.so_far()["process_memory_mb_max"] >= 50
+    again = watch.so_far()
+    assert {"process_memory_mb", "process_memory_mb_max", "peak_memory_mb", "elapsed_s"} <= again.keys()
+    watch.stop()
+
+
+def test_process_that_ends_leaves_its_figures(program: subprocess.Popen[str]) -> None:
+    """What was read of it by then; stopping twice is once."""
+    watch = Watch(program.pid, interval_s=0.02)
+    wait_until(lambda: watch.so_far().get("process_memory_mb"), 10, "a memory figure")
+    program.kill()
+    program.wait(10)
+    watch.stop()
+    watch.stop()
+    assert watch.figures()["peak_memory_mb"] > 0
+
+
+def test_watches_keep_processes_apart(program: subprocess.Popen[str]) -> None:
+    """By their keys; who is not there, or not watched, costs no exception."""
+    watches = Watches(("process",), 0.02)
+    assert watches.start("a", program.pid) in ("rss-shr", "uss")
+    assert watches.start("gone", 2**22 + 1) is None
+    windows, figures = watches.stop("a")
+    assert windows[-1].mean["process_memory_mb"] > 0
+    assert figures["peak_memory_mb"] > 0
+    assert watches.stop("a") == watches.stop("gone") == ([], {})
+    assert watches.drain() == {}
+
+
+def test_windows_fold_into_one() -> None:
+    """Means by their readings, maxima as they are; names that only some have count where they are."""
+    windows = [
+        Window(1, 0, 1, {"cpu": 10.0}, {"cpu": 10.0}),
+        Window(4, 0, 3, {"cpu": 50.0, "mb": 7.0}, {"cpu": 90.0, "mb": 8.0}),
+    ]
+    assert folded(windows) == ({"cpu": 40.0, "mb": 7.0}, {"cpu": 90.0, "mb": 8.0})
+    assert folded([]) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"groups": ("wind",)}, {"groups": ()}, {"interval_s": 0.0}], ids=["unknown", "none", "interval"]
+)
+def test_wrong_argument_is_refused_at_construction(arguments: dict[str, object]) -> None:
+    """With the argument and its value."""
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        Watch(None, **arguments)  # type: ignore[arg-type]

@@ -1,0 +1,146 @@
+"""A server that wants a password, given in its address: everything works, and nothing that is left says it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from commands import ROOT, STUDY, Command, Finished, children, clean_environment, project_line, wait_until
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from password_sweep import TOKEN
+from tracking_server import TrackingServer
+
+pytestmark = pytest.mark.slow
+PASSWORD = "Kx7hush42secretQ9"
+LIMIT_S = 300.0
+SHORT = {**STUDY, "max_steps": "500"}
+
+
+class Place:
+    """A new folder, in which a server and all that is started leave their files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("server", "home", "tmp", "spool", "results"):
+            (folder / name).mkdir()
+        self.server = TrackingServer(folder / "server", password=PASSWORD)
+        self.address = f"http://admin:{PASSWORD}@127.0.0.1:{self.server.port}"
+        self.client = MlflowClient(self.address)
+        self._commands: list[Command] = []
+
+    def start(self, *line: str, **more: str) -> Command:
+        """Start a command that is told the address."""
+        env = clean_environment(
+            HOME=str(self.folder / "home"), TMPDIR=str(self.folder / "tmp"),
+            MLFLOW_SYSMETRICS_SPOOL=str(self.folder / "spool"), PYTHONPATH=str(ROOT),
+            **{"MLFLOW_TRACKING_URI": self.address} | more,
+        )  # fmt: skip
+        output = self.folder / f"output{len(self._commands)}"
+        self._commands.append(Command([sys.executable, *line], cwd=ROOT, output=output, env=env))
+        return self._commands[-1]
+
+    def run(self, *line: str, **more: str) -> Finished:
+        """Run it to its end."""
+        return self.start(*line, **more).wait(LIMIT_S)
+
+    def spools(self) -> list[Path]:
+        """What waits for a server."""
+        return list((self.folder / "spool").glob("*.jsonl"))
+
+    def files_with(self, secret: str) -> list[str]:
+        """Files in which a text is."""
+        every = [path for path in self.folder.rglob("*") if path.is_file() and not path.is_symlink()]
+        assert every
+        return [str(path.relative_to(self.folder)) for path in every if secret.encode() in path.read_bytes()]
+
+    def close(self) -> None:
+        """End all processes, and remove the files."""
+        for command in self._commands:
+            command.kill()
+        self.server.kill()
+        shutil.rmtree(self.folder)
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    """With the server started. The path is short, as Ray's sockets want it."""
+    place = Place(Path(tempfile.mkdtemp(prefix="pw-")))
+    try:
+        place.server.start(LIMIT_S)
+        yield place
+    finally:
+        place.close()
+
+
+def studies(client: MlflowClient) -> list[Run]:
+    return list(client.search_runs(["0"], "tags.`sysmetrics.kind` = 'study'"))
+
+
+def test_study_leaves_no_password(place: Place) -> None:
+    """Not in its output, the store, the artifacts, Ray's logs and pickles; but in the link that `mlflow run` prints."""
+    options = [part for name, value in SHORT.items() for part in (f"--{name}", value)]
+    tune = place.run("-m", "entrypoints.tune", *options)
+    report = place.run("-m", "entrypoints.report")
+    line = project_line("early_stop", {**SHORT, "criteria": "training_time_s<=100"})
+    early_stop = place.run(*line[1:])
+    for finished in (tune, report, early_stop):
+        assert finished.exit_code == 0, finished.stdout + finished.stderr
+    ended = [run for study in studies(place.client) for run in (study, *children(place.client, study, "trial"))]
+    assert [run.info.status for run in ended] == ["FINISHED"] * 10
+    assert f"  http://127.0.0.1:{place.server.port}/#/experiments/0/runs?" in tune.stdout
+    said = early_stop.stdout.splitlines()
+    assert [number for number, text in enumerate(said) if PASSWORD in text] == [len(said) - 2, len(said) - 1]
+    assert place.files_with(PASSWORD) == ["output2/stdout.txt"]
+
+
+def test_watched_command_leaves_no_password(place: Place) -> None:
+    """The server is away at its end; what waits then is delivered with the password of whoever calls `sync`."""
+    going = place.folder / "go"
+    command = place.start(
+        *("-m", "mlflow_sysmetrics.command.cli", "run", "--", "sh", "-c", f"until [ -e {going} ]; do sleep 0.1; done")
+    )
+    wait_until(place.spools, LIMIT_S, "the first readings")
+    wait_until(lambda: place.client.search_runs(["0"])[0].data.metrics, LIMIT_S, "metrics in the store")
+    place.server.kill()
+    going.touch()
+    assert command.wait(LIMIT_S).exit_code == 0
+    assert len(place.spools()) == 1
+    away = place.run("-m", "mlflow_sysmetrics.command.cli", "sync")
+    assert (away.exit_code, place.files_with(PASSWORD)) == (1, [])
+    place.server.start(LIMIT_S)
+    synced = place.run("-m", "mlflow_sysmetrics.command.cli", "sync")
+    assert (synced.exit_code, synced.stdout.splitlines()[0][-10:]) == (0, "of 1 run."), synced.stdout
+    assert place.spools() == []
+    assert place.files_with(PASSWORD) == []
+
+
+def test_sweep_leaves_no_password(place: Place) -> None:
+    """Nor its token: Tune's own files are enough to go on, with the login of whoever does."""
+    results, sweep = place.folder / "results", str(ROOT / "tests" / "password_sweep.py")
+    command = place.start(sweep, str(results))
+    wait_until((results / "begun").exists, LIMIT_S, "the trial's start")
+    wait_until(lambda: len(place.client.search_runs(["0"])) == 2, LIMIT_S, "the trial's run")
+    place.server.kill()
+    (results / "go").touch()
+    command.wait(LIMIT_S)
+    assert place.spools()
+    place.server.start(LIMIT_S)
+    user = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": PASSWORD}
+    plain = f"http://127.0.0.1:{place.server.port}"
+    synced = place.run("-m", "mlflow_sysmetrics.command.cli", "sync", **user | {"MLFLOW_TRACKING_URI": plain})
+    assert (synced.exit_code, place.spools()) == (0, []), synced.stdout
+    runs = place.client.search_runs(["0"], "attributes.status = 'FAILED'")
+    assert [run.data.tags["sysmetrics.error"] for run in runs] == ["RuntimeError: no data"]
+    (results / "well").touch()
+    restored = place.run(sweep, str(results), "restore", MLFLOW_TRACKING_TOKEN=TOKEN)
+    assert restored.exit_code == 0, restored.stderr
+    runs = place.client.search_runs(["0"])
+    assert {run.data.tags["sysmetrics.kind"]: run.info.status for run in runs} == {
+        "study": "FINISHED", "trial": "FINISHED",
+    }  # fmt: skip
+    assert (place.files_with(PASSWORD), place.files_with(TOKEN)) == ([], [])

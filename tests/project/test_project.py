@@ -1,0 +1,205 @@
+"""The files that describe the project agree with the code: MLproject, conda.yaml, README, --help, the imports."""
+
+from __future__ import annotations
+
+import configparser
+import importlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import mlflow
+import pytest
+import yaml
+from click.testing import CliRunner
+from commands import Command, clean_environment, wait_until
+from tracking_server import answers, free_port
+
+ROOT = Path(__file__).parents[2]
+ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
+README = (ROOT / "README.md").read_text()
+LIMIT_S = 60.0
+SETTINGS = ("RAY_", "TUNE_", "OMP_", "OPENBLAS_", "MKL_")  # what the names of a study's settings begin with
+
+
+def command(entry: str) -> click.Command:
+    """The click command of an MLproject entry point."""
+    found = getattr(importlib.import_module(f"entrypoints.{entry}"), entry)
+    assert isinstance(found, click.Command)
+    return found
+
+
+def options(entry: str) -> dict[str, click.Option]:
+    """A command's options by name."""
+    return {str(option.name): option for option in command(entry).params if isinstance(option, click.Option)}
+
+
+@pytest.mark.parametrize("entry", ENTRY_POINTS)
+def test_mlproject_parameters_are_the_options_with_the_same_defaults(entry: str) -> None:
+    """`mlflow run` and `python -m entrypoints.<entry>` start from the same values."""
+    parameters = {name: str(parameter["default"]) for name, parameter in ENTRY_POINTS[entry]["parameters"].items()}
+    assert parameters == {name: str(option.default) for name, option in options(entry).items()}
+
+
+@pytest.mark.parametrize("entry", ENTRY_POINTS)
+def test_mlproject_command_passes_every_parameter(entry: str) -> None:
+    """No parameter is accepted and then forgotten, and none is quoted twice."""
+    text = ENTRY_POINTS[entry]["command"]
+    passed = dict(re.findall(r"--(\w+) \{(\w+)\}", text))
+    assert passed == {name: name for name in ENTRY_POINTS[entry]["parameters"]}
+    assert text.startswith(f"python -m entrypoints.{entry} ")
+
+
+@pytest.mark.parametrize("entry", ENTRY_POINTS)
+def test_help_explains_every_option(entry: str) -> None:
+    """--help teaches: what the command does, and for each option a sentence and its default."""
+    shown = CliRunner().invoke(command(entry), ["--help"])
+    assert shown.exit_code == 0
+    assert (command(entry).help or "").split(".")[0].split("\n")[0][:40] in " ".join(shown.output.split())
+    for name, option in options(entry).items():
+        assert option.help, name
+        assert option.show_default, name
+        assert f"--{name}" in shown.output
+
+
+def test_readme_describes_every_parameter_with_its_default() -> None:
+    """The README's tables are the list of parameters, those of ``tune`` first; the others' are among them."""
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", README, re.MULTILINE))
+    parameters = ENTRY_POINTS["early_stop"]["parameters"] | ENTRY_POINTS["report"]["parameters"]
+    assert rows == {name: str(parameter["default"]) for name, parameter in parameters.items()}
+    assert list(rows)[: len(ENTRY_POINTS["tune"]["parameters"])] == list(ENTRY_POINTS["tune"]["parameters"])
+
+
+def test_ci_runs_the_commands_of_the_readme() -> None:
+    """What the README tells a newcomer to type is what CI types."""
+    commands = re.findall(r"^python3 -m venv .*$|(?<=`)pip install .* --no-deps [^`]*", README, re.MULTILINE)
+    ci = [line.strip() for line in (ROOT / ".ci" / "run").read_text().splitlines()]
+    assert len(commands) == 3
+    assert [line for line in commands if line not in ci] == []
+
+
+def test_conda_environment_is_what_the_distribution_requires() -> None:
+    """Both ways to install bring the same versions, and the bundle's own package is in neither."""
+    conda = yaml.safe_load((ROOT / "conda.yaml").read_text())["dependencies"]
+    pip = next(item["pip"] for item in conda if isinstance(item, dict))
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    assert sorted(pip) == sorted(config["options"]["install_requires"].split())
+    assert f"python{config['options']['python_requires']}" in conda
+
+
+def test_distribution_holds_the_plugin_alone() -> None:
+    """PyPI has another `entrypoints`: ours is found only in the project's folder."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    assert config["options"]["packages"] == "find:"
+    assert config["options.packages.find"]["include"].split() == ["mlflow_sysmetrics*"]
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("mlflow_sysmetrics", {"mlflow", "ray", "psutil"}),
+        ("mlflow_sysmetrics.sampling.process", {"mlflow", "ray"}),
+        ("mlflow_sysmetrics.monitor", {"mlflow", "ray", "psutil"}),
+        ("mlflow_sysmetrics.delivery.points", {"mlflow", "ray", "psutil"}),
+        ("mlflow_sysmetrics.delivery.sink", {"ray", "entrypoints"}),
+        ("mlflow_sysmetrics.logger", {"ray", "entrypoints"}),
+        ("mlflow_sysmetrics.context", {"mlflow", "ray", "psutil"}),
+        ("mlflow_sysmetrics.command.cli", {"mlflow", "ray", "psutil"}),
+        ("mlflow_sysmetrics.ray_tune", {"entrypoints"}),
+        ("entrypoints.tune", {"ray"}),
+    ],
+)
+def test_import_of_a_module_leaves_heavy_ones_alone(module: str, absent: set[str]) -> None:
+    """Each heavy dependency is imported only where the layout says, seen in a fresh interpreter.
+
+    Nor does an import set anything for the program that it is part of, but for what Ray's own sets.
+    """
+    code = f"""
+import os, sys
+before = dict(os.environ)
+import {module}
+print(sorted(set({sorted(absent)!r}) & set(sys.modules)))
+changed = set(os.environ.items()) - set(before.items())
+print(sorted(name for name, value in changed if name.startswith({SETTINGS!r}) and name != "RAY_CLIENT_MODE"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip().splitlines()[-2:] == ["[]", "[]"]
+
+
+def test_first_chart_is_near_in_the_readme() -> None:
+    """Whoever has a project of their own reads at most 25 lines up to it, and soon whether they need us at all."""
+    start, _, rest = README.partition("## Use it in your project\n")[2].partition("![")
+    assert len(start.splitlines()) <= 25
+    assert (ROOT / rest.partition("](")[2].partition(")")[0]).is_file()
+    assert "mlflow.enable_system_metrics_logging()` is enough" in rest.partition("```")[0]
+
+
+@pytest.mark.slow
+def test_readme_commands_for_any_project_run(empty_store: Path) -> None:
+    """Those that are typed in the user's project, in one that knows nothing of us: two runs, and a server for both."""
+    section = README.partition("## Use it in your project\n")[2].partition("\n## ")[0]
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) for line in block.splitlines()]
+    typed = [line for line in lines if not line.startswith("pip ")]
+    project = shutil.copytree(ROOT / "tests" / "plain_project", empty_store, dirs_exist_ok=True)
+    environment = clean_environment(MLFLOW_SYSMETRICS_SPOOL=str(empty_store / "spool"))
+    (server,) = [line for line in typed if line.startswith("mlflow server ")]
+    port = str(free_port())
+    for line in typed:
+        if line != server:
+            done = subprocess.run(line, shell=True, cwd=project, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, f"{line}\n{done.stderr}"
+    command = Command(
+        shlex.split(server.replace("5000", port)), cwd=project, output=empty_store / "output", env=environment
+    )
+    try:
+        wait_until(lambda: answers(int(port)), LIMIT_S, "the server's answer")
+        found = mlflow.MlflowClient(f"http://127.0.0.1:{port}").search_runs(["0"])
+    finally:
+        command.kill()
+    assert [run.info.status for run in found] == ["FINISHED"] * (len(typed) - 1)
+    assert all({"r2", "system/process_memory_mb"} <= set(run.data.metrics) for run in found)
+
+
+def test_readme_examples_run(tmp_path: Path) -> None:
+    """Every Python block of the README runs as it stands, and those that log leave what they say in MLflow."""
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 4
+    check = """
+import mlflow
+runs = mlflow.search_runs(experiment_names=["mine"], filter_string="tags.`sysmetrics.kind` = 'trial'")
+print("RUNS", len(runs), set(runs.status), sorted(runs["params.rate"]), runs["metrics.loss"].notna().all())
+(logged,) = mlflow.search_runs(["0"], output_format="list")
+print("LOGGED", sorted(set(logged.data.metrics) & {"system/process_memory_mb", "system/mean_step_time_ms"}))
+"""
+    script = tmp_path / "example.py"
+    script.write_text("".join([*blocks, check]))
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "RUNS 2 {'FINISHED'} ['0.1', '1.0'] True" in done.stdout
+    assert "LOGGED ['system/mean_step_time_ms', 'system/process_memory_mb']" in done.stdout
+    assert re.search(r"peak memory \d+ MB", done.stdout)
+    assert re.search(r"^steps: \[3, 5\]$", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "benchmarks").glob("*.py")))
+def test_benchmark_can_be_started(script: str) -> None:
+    """Nothing that it imports is missing or has another name by now."""
+    code = f"import runpy; runpy.run_path({str(ROOT / 'benchmarks' / script)!r}, run_name='benchmark')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -1,0 +1,375 @@
+"""What a user sees of a study in the MLflow UI, in a real browser. Skipped where there is none.
+
+The pictures go to the folder named by the environment variable SCREENSHOTS, or else to pytest's temporary folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import (
+    ROOT,
+    Command,
+    RunProject,
+    Study,
+    UnderLimits,
+    clean_environment,
+    runs_of_kind,
+    store_uri,
+    wait_until,
+)
+from mlflow.entities import Run
+from tracking_server import tracking_server
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="needs Chromium: set CHROMIUM to its path")
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync", "--no-first-run"]  # fmt: skip
+PATIENCE_MS = 30_000
+ROW, CARD = ".ag-center-cols-container .ag-row, .ag-pinned-left-cols-container .ag-row", "[data-testid$='runs-card']"
+LINES, BARS = ".scatterlayer .trace", ".barlayer .trace"
+
+Page = Any  # playwright is optional, and so are its types
+
+
+@pytest.fixture(scope="module")
+def report(under_limits: UnderLimits, run_project: RunProject) -> Run:
+    """The run of a report on the full study and the one under limits."""
+    full, study = under_limits.full, under_limits.study
+    ids = f"{full.run.info.run_id},{study.run.info.run_id}"
+    command = run_project("report", study.folder, study=ids)
+    assert command.exit_code == 0, command.stderr
+    return runs_of_kind(study.client, "report")[0]
+
+
+@pytest.fixture(scope="module")
+def server(under_limits: UnderLimits, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`mlflow server` on the store of the small study and those after it, started as their output says; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--port", str(port), "--backend-store-uri", under_limits.study.uri, "--workers", "1"]
+    command = Command(
+        [sys.executable, "-m", "mlflow", "server", *options],
+        cwd=under_limits.study.folder, output=tmp_path_factory.mktemp("server"), env=clean_environment(),
+    )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_until(lambda: _answers(f"{address}/health"), 90, f"the server's answer\n{command.stderr}")
+        yield address
+    finally:
+        command.kill()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    """A page of a browser, 1600 x 1000, with the side pane of MLflow's assistant closed."""
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.set_default_timeout(PATIENCE_MS)
+        page.add_locator_handler(
+            page.locator("[data-component-id='mlflow.assistant.chat_panel.close']"), lambda button: button.click()
+        )
+        yield page
+        browser.close()
+
+
+@pytest.fixture
+def screenshot(page: Page, tmp_path: Path) -> Callable[[str], None]:
+    """Save a picture of the page as ui_<name>.png."""
+    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return lambda name: page.screenshot(path=folder / f"ui_{name}.png", animations="disabled")
+
+
+def _links(study: Study) -> list[str]:
+    """The links of the study's description: charts, table, comparison, best trial, its process."""
+    return re.findall(r"\]\((#[^)]*)\)", study.run.data.tags["mlflow.note.content"])
+
+
+def _open(page: Page, server: str, fragment: str) -> None:
+    page.goto("about:blank")  # a change of the fragment alone does not load the page anew
+    page.goto(f"{server}/{fragment}")
+
+
+def _names_by(study: Study, metric: str) -> list[str]:
+    """The trials' names, the lowest value first."""
+    ranked: list[Run] = sorted(study.trials, key=lambda run: run.data.metrics[metric])
+    return [str(run.info.run_name) for run in ranked]
+
+
+def _listed(page: Page) -> list[str]:
+    """The names in the list of runs, from top to bottom."""
+    links = page.locator(f":is({ROW}) a[href*='/runs/']").evaluate_all(
+        "links => links.map(link => [Number(link.closest('.ag-row').getAttribute('row-index')), link.textContent])"
+    )
+    return [name for _, name in sorted({tuple(link) for link in links})]
+
+
+def _card(page: Page, title: str) -> Page:
+    """The chart with this title, which is searched for: charts further down are drawn only when they are seen."""
+    page.get_by_placeholder("Search metric charts").fill(title)
+    card = page.locator(CARD).filter(has=page.get_by_text(title, exact=True)).first
+    card.wait_for()
+    return card
+
+
+def test_charts_view_lists_exactly_the_studys_trials(
+    study: Study, server: str, page: Page, screenshot: Callable[[str], None]
+) -> None:
+    """The study's own link opens its trials and no other run, the lowest RMSE first, with their curves as lines."""
+    _open(page, server, _links(study)[0])
+    page.get_by_text(f"{len(study.trials)} matching runs").wait_for()
+    page.locator(f"{CARD} {LINES}").first.wait_for(state="attached")
+    assert _listed(page) == _names_by(study, "val_rmse")
+    screenshot("charts")
+    card = _card(page, "val_rmse")
+    card.locator(LINES).nth(len(study.trials) - 1).wait_for(state="attached")
+    assert card.locator(BARS).count() == 0
+    screenshot("charts_val_rmse")
+
+
+def test_one_off_figure_is_drawn_as_bars(study: Study, server: str, page: Page) -> None:
+    """A figure with one value per trial is a bar chart in the same view."""
+    _open(page, server, _links(study)[0])
+    page.locator(CARD).first.wait_for()
+    card = _card(page, "elapsed_s")
+    card.locator(f"{BARS} .point").nth(len(study.trials) - 1).wait_for(state="attached")
+    assert card.locator(LINES).count() == 0
+
+
+def test_study_page_shows_the_description(
+    study: Study, server: str, page: Page, screenshot: Callable[[str], None]
+) -> None:
+    """The description is rendered, its table and links included, and its first link opens the charts in a tab."""
+    _open(page, server, f"#/experiments/0/runs/{study.run.info.run_id}?workflowType=machine_learning")
+    page.get_by_text("Show more").click()
+    page.get_by_role("button", name="Show less").or_(page.get_by_text("Show less")).wait_for()
+    for name in ("algorithm", "val_rmse", "peak_memory_mb"):
+        page.get_by_role("columnheader", name=name, exact=True).first.wait_for()
+    page.get_by_role("cell", name=f"{study.run.data.metrics['best_val_rmse']:.4g}", exact=True).wait_for()
+    for text in ("as a table", "what its process did"):
+        page.get_by_role("link", name=text).wait_for()
+    screenshot("study")
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="as charts").click()
+    opened.value.get_by_text(f"{len(study.trials)} matching runs").wait_for()
+    opened.value.locator(ROW).first.wait_for()
+    assert _listed(opened.value) == _names_by(study, "val_rmse")
+    assert "compareRunsMode=CHART" in opened.value.url
+    opened.value.close()
+
+
+def test_trials_system_metrics_are_lines(
+    study: Study, server: str, page: Page, screenshot: Callable[[str], None]
+) -> None:
+    """The System metrics tab of the best trial shows the memory of its process as a line of several points."""
+    _open(page, server, _links(study)[4])
+    card = _card(page, "process_memory_mb")
+    card.locator(f"{LINES} .point").nth(1).wait_for(state="attached")
+    assert card.locator(BARS).count() == 0
+    screenshot("system_metrics")
+
+
+# Two workers wait while a table is made, then both compute on copies of it, and at last one process goes on alone.
+PROGRAM = """
+import multiprocessing, time
+
+def compute(seconds, table_mb):
+    table, end = bytes(range(250)) * 4000 * table_mb, time.monotonic() + seconds
+    while time.monotonic() < end:
+        sum(table[:100_000])
+
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        compute(3, 100)
+        pool.starmap(compute, [(4, 150)] * 2, chunksize=1)
+        compute(3, 50)
+"""
+FIGURES = ("cpu_percent", "memory_mb", "rss_mb", "threads", "page_faults_per_s", "context_switches_per_s")
+
+
+@pytest.fixture
+def watched(empty_store: Path) -> Iterator[str]:
+    """The address of a server with the run of a program that knows nothing of MLflow, run as the README says."""
+    (empty_store / "train.py").write_text(PROGRAM)
+    uri, spool = store_uri(empty_store), str(empty_store / "spool")
+    command = Command(
+        ["mlflow-sysmetrics", "run", "--run-name", "two workers", "--", "python", "train.py"], cwd=empty_store,
+        output=empty_store / "output", env=clean_environment(MLFLOW_TRACKING_URI=uri, MLFLOW_SYSMETRICS_SPOOL=spool),
+    ).wait()  # fmt: skip
+    assert command.exit_code == 0, command.stderr
+    with tracking_server(empty_store) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.mark.slow
+def test_system_metrics_of_any_program_are_lines_under_readable_names(
+    watched: str, page: Page, screenshot: Callable[[str], None]
+) -> None:
+    """By the README's link: the tab of its run has a line, a point a second, under each name, and no name is cut."""
+    (link,) = re.findall(r"<http://127.0.0.1:5000/(#[^>]*)>", (ROOT / "README.md").read_text())
+    _open(page, watched, link)
+    page.get_by_role("link", name="two workers").click()
+    page.get_by_role("tab", name="System metrics").click()
+    page.locator(CARD).nth(5).locator(f"{LINES} .point").nth(5).wait_for(state="attached")
+    screenshot("watched")
+    for name in (f"process_{figure}{end}" for figure in FIGURES for end in ("", "_max")):
+        card = _card(page, name)
+        card.locator(f"{LINES} .point").nth(7).wait_for(state="attached")
+        assert card.locator(BARS).count() == 0
+        title = card.get_by_text(name, exact=True).first
+        assert title.evaluate("title => title.scrollWidth <= title.clientWidth"), name
+
+
+def test_compare_view_shows_parallel_coordinates(
+    study: Study, server: str, page: Page, screenshot: Callable[[str], None]
+) -> None:
+    """The link to the best trials opens their comparison, drawn as parallel coordinates."""
+    compared = len(study.trials) - int(study.run.data.metrics["diverged"])
+    _open(page, server, _links(study)[2])
+    page.get_by_text(f"Comparing {compared} Runs from 1 Experiment").wait_for()
+    page.locator(".parcoords .axis-title").nth(1).wait_for()
+    assert page.get_by_role("tab", name="Parallel Coordinates Plot").get_attribute("aria-selected") == "true"
+    screenshot("compare")
+
+
+def test_table_can_be_sorted_by_a_cost(
+    study: Study, server: str, page: Page, screenshot: Callable[[str], None]
+) -> None:
+    """In the table view, sorting by peak_memory_mb puts the trial with the lowest peak first."""
+    _open(page, server, _links(study)[1])
+    page.get_by_text(f"{len(study.trials)} matching runs").wait_for()
+    page.get_by_test_id("sort-select-dropdown").click()
+    page.get_by_test_id("sort-select-peak_memory_mb").click()
+    page.get_by_text("Sort: peak_memory_mb").wait_for()
+    wait_until(lambda: _listed(page) == _names_by(study, "peak_memory_mb"), 20, "the trials by their peak memory")
+    screenshot("table_by_peak_memory")
+
+
+def _cells(page: Page, column: str, read: str = "cell => cell.innerText") -> list[str]:
+    """What a column of the table of runs shows, from top to bottom."""
+    cells = page.locator(f":is({ROW}) > [col-id='{column}']").evaluate_all(
+        f"cells => cells.map(cell => [Number(cell.parentElement.getAttribute('row-index')), ({read})(cell)])"
+    )
+    return [shown for _, shown in sorted(map(tuple, cells))]
+
+
+def test_table_tells_stopped_trials_and_why(
+    under_limits: UnderLimits, server: str, page: Page, screenshot: Callable[[str], None]
+) -> None:
+    """They have another icon than those that came to their end, and a column with the reason can be chosen."""
+    study = under_limits.study
+    _open(page, server, _links(study)[1])
+    page.get_by_text(f"{len(study.trials)} matching runs").wait_for()
+    page.get_by_role("button", name="Columns", exact=True).click()
+    page.get_by_placeholder("Search columns").fill("sysmetrics.stop_reason")
+    page.get_by_title("sysmetrics.stop_reason", exact=True).click()
+    page.keyboard.press("Escape")
+    reason = "tags.`sysmetrics.stop_reason`"
+    wait_until(lambda: len(_cells(page, reason)) == len(study.trials), 20, "the column of reasons")
+    tags = [run.data.tags.get("sysmetrics.stop_reason", "-") for run in study.trials]
+    shown = _cells(page, reason)
+    assert sorted(shown) == sorted(tags)
+    icons = _cells(page, "runDateAndNestInfo", "cell => cell.querySelector('svg').innerHTML")
+    finished = {icon for icon, why in zip(icons, shown, strict=True) if why == "-"}
+    killed = {icon for icon, why in zip(icons, shown, strict=True) if why != "-"}
+    assert (len(finished), len(killed), len(finished | killed)) == (1, 1, 2)
+    screenshot("stopped")
+
+
+def test_filter_of_the_description_shows_the_feasible_trials(
+    under_limits: UnderLimits, server: str, page: Page, screenshot: Callable[[str], None]
+) -> None:
+    """Added to the filter of the study's trials, it leaves exactly these in the table."""
+    study = under_limits.study
+    wanted = re.search(r"``(tags.*?)``", study.run.data.tags["mlflow.note.content"])
+    assert wanted
+    _open(page, server, _links(study)[1])
+    page.get_by_text(f"{len(study.trials)} matching runs").wait_for()
+    box = page.get_by_test_id("search-box")
+    box.fill(f"{box.input_value()} and {wanted[1]}")
+    box.press("Enter")
+    feasible = sorted(run.info.run_name for run in study.trials if run.info.status == "FINISHED")
+    page.get_by_text(f"{len(feasible)} matching runs").wait_for()
+    wait_until(lambda: sorted(_listed(page)) == feasible, 20, "the feasible trials")
+    screenshot("feasible")
+
+
+PICTURES = "img[src*='get-artifact']"
+
+
+def _seen(page: Page) -> list[int]:
+    """The widths of the page's pictures, 0 for one that could not be loaded."""
+    widths: list[int] = page.locator(PICTURES).evaluate_all("images => images.map(image => image.naturalWidth)")
+    return widths
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_report_page_answers_with_tables_and_pictures(
+    report: Run, server: str, page: Page, screenshot: Callable[[str], None], scheme: str
+) -> None:
+    """Its description is rendered whole: the answers, a table for each question, and figures that load."""
+    page.set_viewport_size({"width": 1600, "height": 4200})
+    _open(page, server, "#/settings")
+    page.evaluate(f"localStorage.setItem('_mlflow_dark_mode_toggle_enabled', {str(scheme == 'dark').lower()})")
+    _open(page, server, f"#/experiments/0/runs/{report.info.run_id}?workflowType=machine_learning")
+    page.get_by_text("Show more").click()
+    for title in ("During training", "What hyperparameters change", "What limits save", "Score against cost"):
+        page.get_by_role("heading", name=title).wait_for()
+    for column in ("moved most by", "CPU saved", "trials on the front"):
+        page.get_by_role("columnheader", name=column, exact=True).wait_for()
+    page.get_by_role("cell", name="real", exact=True).wait_for()
+    shown = report.data.tags["mlflow.note.content"].count("](get-artifact")
+    wait_until(lambda: len(_seen(page)) == shown and min(_seen(page)) > 500, 20, f"{shown} pictures")
+    red, *_ = map(int, re.findall(r"\d+", page.evaluate("getComputedStyle(document.body).backgroundColor")))
+    assert (red < 128) is (scheme == "dark")
+    screenshot(f"report_{scheme}")
+    page.set_viewport_size({"width": 1600, "height": 1000})
+    page.evaluate("localStorage.removeItem('_mlflow_dark_mode_toggle_enabled')")
+
+
+def test_report_figures_open_in_the_artifact_viewer(
+    report: Run, server: str, page: Page, screenshot: Callable[[str], None]
+) -> None:
+    """A picture is drawn, and the interactive front names a trial under the mouse."""
+    _open(page, server, f"#/experiments/0/runs/{report.info.run_id}/artifacts?workflowType=machine_learning")
+    page.get_by_text("figures", exact=True).click()
+    page.get_by_text("pareto.png", exact=True).click()
+    picture = page.locator("img[src^='blob:'], img[src*='pareto.png'], .js-plotly-plot image")
+    picture.first.wait_for()
+    screenshot("report_figure")
+    page.get_by_text("pareto.html", exact=True).click()
+    plot = page.frame_locator("iframe").first.locator(".scatterlayer .trace")
+    plot.first.wait_for(state="attached")
+    screenshot("report_hover")
+
+
+def test_report_leads_to_the_trials(report: Run, under_limits: UnderLimits, server: str, page: Page) -> None:
+    """Its links open the study's trials, sorted by the score, and the best ones side by side."""
+    links = re.findall(r"\]\((#[^)]*)\)", report.data.tags["mlflow.note.content"])
+    by_score = next(link for link in links if "orderByKey=metrics.%60val_rmse" in link)
+    _open(page, server, by_score)
+    page.get_by_text(f"{len(under_limits.full.trials)} matching runs").wait_for()
+    _open(page, server, next(link for link in links if link.startswith("#/compare-runs")))
+    page.locator(".parcoords .axis-title").nth(1).wait_for()

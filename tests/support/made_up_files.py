@@ -1,0 +1,54 @@
+"""Files like those of /proc and /sys, and a clock, as a test says."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def lay(root: Path, files: dict[str, str]) -> None:
+    """Write files below a folder that stands for /."""
+    for path, text in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+
+
+@contextmanager
+def refused(*names: str) -> Iterator[Callable[[dict[str, str]], Path]]:
+    """Yield what lays files below a new folder, of which those with these names may not be read, not even by root."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        root.chmod(0o755)  # pytest's own folders let nobody else in
+
+        def laid(files: dict[str, str]) -> Path:
+            lay(root, files)
+            for path in files:
+                if Path(path).name in names:
+                    (root / path).chmod(0)
+            return root
+
+        superuser = os.geteuid() == 0
+        try:
+            yield lambda files: _as_nobody(laid(files), superuser)
+        finally:
+            if superuser:
+                os.seteuid(0)
+
+
+def _as_nobody(root: Path, superuser: bool) -> Path:
+    if superuser:
+        os.seteuid(65534)
+    return root

@@ -1,0 +1,70 @@
+"""What a script of cases observes, as JSON from a process of its own: for tests and benchmarks of the Tune callback."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from commands import clean_environment
+
+LIMIT_S = 900.0
+_MARK = "OBSERVED "
+Observed = dict[str, Any]
+Observations = dict[str, Observed]  # by the case's name
+
+
+def observe(script: str, *arguments: str) -> Observations:
+    """Run a script of this folder to its end and return what it printed with `tell`."""
+    path = str(Path(__file__).with_name(script))
+    command = [sys.executable, path, *arguments]
+    # Not in the environment of a test process, which may have run a search of the bundle's.
+    surroundings: dict[str, Any] = {"cwd": tempfile.gettempdir(), "env": clean_environment()}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, **surroundings)
+    lines = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
+    if done.returncode or not lines:
+        raise RuntimeError(f"{script} {arguments}:\n{done.stderr[-4000:]}")
+    return dict(json.loads(lines[-1].removeprefix(_MARK)))
+
+
+def tell(cases: Sequence[Callable[..., Observed]], callback: str, empty_store: str, *, with_ray: bool = True) -> None:
+    """Run each case with the callback's class in a place of its own, and print what was observed, with the seconds."""
+    import ray
+    from tune_sweeps import place
+
+    made = named(callback)
+    logging.disable(logging.CRITICAL)
+    observed: Observations = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for case in cases:
+            began = time.monotonic()
+            with place(Path(empty_store), Path(folder) / case.__name__) as here:
+                if with_ray and not ray.is_initialized():
+                    start_ray()
+                try:
+                    observed[case.__name__] = case(made, here)
+                except Exception as error:
+                    observed[case.__name__] = {"broken": f"{type(error).__name__}: {error}"}
+            observed[case.__name__]["seconds"] = round(time.monotonic() - began, 1)
+    print(_MARK + json.dumps(observed))
+
+
+def named(callback: str) -> Any:
+    """The class with this full name."""
+    module, _, name = callback.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def start_ray() -> None:
+    """A Ray of this process's own with two CPU cores, whatever else runs on this machine."""
+    import ray
+
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    ray.init(address="local", num_cpus=2, **quiet)

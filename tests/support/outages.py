@@ -1,0 +1,150 @@
+"""What an outage costs a run that is logged through a fault proxy: counted from numbered readings."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+from fault_proxy import FaultProxy
+
+from mlflow_sysmetrics.delivery.sync import deliver
+from mlflow_sysmetrics.logger import SystemMetricsLogger
+
+INTERVAL_S, FLUSH_S = 0.05, 0.5
+
+
+class Ticks:
+    """A sample whose readings are numbered: 1, 2, 3, ..."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self._another = threading.Condition()
+
+    def __call__(self) -> dict[str, float]:
+        with self._another:
+            self.taken += 1
+            self._another.notify_all()
+            return {"tick": float(self.taken)}
+
+    def wait_for(self, number: int, timeout_s: float = 20.0) -> None:
+        """Wait until so many readings have been taken."""
+        with self._another:
+            assert self._another.wait_for(lambda: self.taken >= number, timeout_s), self.taken
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Readings that were taken, are in the store's windows, and are in none; points there twice; milliseconds.
+
+    `in_order` says whether the windows' times rise with their steps.
+    """
+
+    fault: str
+    taken: int
+    delivered: int
+    duplicated: int
+    lost: int
+    longest_hold_ms: float
+    stop_s: float
+    requests_failed: int
+    in_order: bool
+    left_behind: int  # spools, at the very end
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every reading arrived exactly once and in order, and nothing is left over."""
+        return self.in_order and self.delivered == self.taken and not (self.duplicated or self.lost or self.left_behind)
+
+
+class Holds:
+    """The longest time that a call held this thread, without the time in which the machine ran something else."""
+
+    def __init__(self) -> None:
+        self.longest_s = 0.0
+
+    def __enter__(self) -> None:
+        self._waited, self._began = _run_queue_s(), time.perf_counter()
+
+    def __exit__(self, *exc_info: object) -> None:
+        took_s = time.perf_counter() - self._began
+        self.longest_s = max(self.longest_s, took_s - (_run_queue_s() - self._waited))
+
+
+def _run_queue_s() -> float:
+    """How long this thread has been ready to run and was not run, because others had the processors (proc(5))."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
+
+
+def train(logger: SystemMetricsLogger, seconds: float, holds: Holds) -> None:
+    """Steps of about a millisecond for so long; only the logger's own calls count as holds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with holds:
+            step = logger.step()
+            step.__enter__()
+        sum(range(20_000))
+        with holds:
+            step.__exit__(None)
+
+
+def log_through(
+    proxy: FaultProxy, fault: str, spool: Path, *, healthy_s: float, failing_s: float, recovered_s: float
+) -> Outcome:
+    """Log a run whose store works, then fails, then works again; with no time for that, it ends while it still fails.
+
+    What such a run leaves is delivered after the recovery, twice.
+    """
+    proxy.fault = None
+    mlflow.set_tracking_uri(proxy.uri)
+    ticks, holds, failed_before = Ticks(), Holds(), proxy.failed
+    with mlflow.start_run() as run:
+        logger = SystemMetricsLogger(
+            spool=spool, sample=ticks, interval_s=INTERVAL_S, flush_every_s=FLUSH_S, stop_within_s=2.0
+        )
+        with holds:
+            logger.start()
+        train(logger, healthy_s, holds)
+        proxy.fault = fault
+        train(logger, failing_s, holds)
+        if recovered_s:
+            proxy.fault = None
+            train(logger, recovered_s, holds)
+        began = time.monotonic()
+        logger.stop()
+        stop_s = time.monotonic() - began
+        failed = proxy.failed - failed_before
+        proxy.fault = None
+    if not recovered_s:
+        deliver(spool)
+        deliver(spool)
+    left = len(list(spool.iterdir()))
+    return _outcome(run.info.run_id, fault, ticks.taken, holds.longest_s, stop_s, failed, left)
+
+
+def _outcome(run_id: str, fault: str, taken: int, hold_s: float, stop_s: float, failed: int, left: int) -> Outcome:
+    delivered, duplicated, in_order = covered(mlflow.MlflowClient(), run_id)
+    lost = taken - delivered
+    return Outcome(fault, taken, delivered, duplicated, lost, hold_s * 1000, stop_s, failed, in_order, left)
+
+
+def covered(client: mlflow.MlflowClient, run_id: str) -> tuple[int, int, bool]:
+    """How many readings the store's windows hold, how many windows it has twice, and whether they are in order.
+
+    A window of the readings a..b has the mean (a + b) / 2 and is at step b, so it says which readings it is made of.
+    """
+    windows = sorted(client.get_metric_history(run_id, "system/tick"), key=lambda point: (point.step, point.timestamp))
+    steps = Counter(point.step for point in windows)
+    readings: Counter[int] = Counter()
+    for point in windows:
+        first = round(2 * point.value - point.step)
+        readings.update(range(first, point.step + 1))
+    times = [point.timestamp for point in windows]
+    twice = sum(steps.values()) - len(steps) + sum(number > 1 for number in readings.values())
+    return len(readings), twice, times == sorted(times)

@@ -1,0 +1,134 @@
+"""What trials and models are held against: the bundled data, configurations, and a loop of scikit-learn alone."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.linear_model import SGDClassifier, SGDRegressor
+from sklearn.metrics import accuracy_score, hinge_loss, log_loss, mean_squared_error, root_mean_squared_error
+from sklearn.preprocessing import StandardScaler
+
+from entrypoints.datasets import known
+from entrypoints.datasets.prepared import Prepared, prepared
+from entrypoints.datasets.splits import make_split
+from entrypoints.models.configuration import Configuration
+
+FOLDS = 3
+MLP_CLASSIFIER = "sklearn.neural_network.MLPClassifier"
+MLP_REGRESSOR = "sklearn.neural_network.MLPRegressor"
+OF_SGD = {"learning_rate": 0.01, "alpha": 0.001}
+OF_MLP = {"hidden_layer_sizes": [8], "learning_rate_init": 0.01, "activation": "tanh"}
+SHARED = {"batch_size": 32, "seed": 7, "max_steps": 60, "max_epochs": 0, "report_every": 100}
+LOSSES = {"linear": "squared_error", "logistic": "log_loss", "svm": "hinge"}
+STUDIES = [
+    pytest.param("red_wine", "linear", id="red_wine-linear"),
+    pytest.param("diabetes", "logistic", id="diabetes-logistic"),
+    pytest.param("diabetes", "svm", id="diabetes-svm"),
+    pytest.param("red_wine", MLP_REGRESSOR, id="red_wine-MLPRegressor"),
+    pytest.param("diabetes", MLP_CLASSIFIER, id="diabetes-MLPClassifier"),
+]
+
+
+@cache
+def bundled(name: str, folds: int = FOLDS) -> Prepared:
+    """A bundled dataset, split with seed 0."""
+    table = known.load(name)
+    return prepared(table, make_split(table.y, stratify=table.task == "classification", folds=folds, seed=0))
+
+
+def configured(algorithm: str = "linear", **changes: Any) -> Configuration:
+    """A short trial. Changes that are not shared by all trials of a study are hyperparameters."""
+    shared = {name: changes.pop(name, usual) for name, usual in SHARED.items()}
+    usual = OF_SGD if algorithm in LOSSES else OF_MLP if "MLP" in algorithm else {}
+    return Configuration(algorithm=algorithm, hyperparameters=usual | changes, **shared)
+
+
+@dataclass
+class Plain:
+    """One model that scikit-learn alone trains on ``fit``, with scalers of its own; labels are 0 and 1."""
+
+    data: Prepared
+    configuration: Configuration
+    number: int
+    fit: NDArray[np.int64]
+    train_losses: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.regression = self.data.task == "regression"
+        self.scaler = StandardScaler().fit(self.data.X[self.fit])
+        self.target_scaler = StandardScaler(with_mean=self.regression, with_std=self.regression)
+        self.target_scaler.fit(self.data.y[self.fit, None])
+        self.estimator = self._estimator()
+
+    @classmethod
+    def of_fold(cls, data: Prepared, configuration: Configuration, number: int) -> Plain:
+        """The model of a fold."""
+        return cls(data, configuration, number, data.split.folds[number][0])
+
+    @classmethod
+    def of_whole(cls, data: Prepared, configuration: Configuration) -> Plain:
+        """The model of the whole training part."""
+        return cls(data, configuration, len(data.split.folds), data.split.train)
+
+    def _estimator(self) -> Any:
+        name, given = self.configuration.algorithm, self.configuration.hyperparameters
+        if name not in LOSSES:
+            module, _, made = name.rpartition(".")
+            return getattr(importlib.import_module(module), made)(**given, random_state=self.configuration.seed)
+        settings: dict[str, Any] = {"eta0": given["learning_rate"], "alpha": given["alpha"], "loss": LOSSES[name]}
+        kind = SGDRegressor if self.regression else SGDClassifier
+        return kind(learning_rate="constant", shuffle=False, **settings)
+
+    def train(self, steps: int) -> Plain:
+        """Pass over the rows in a new random order each time, and note the loss of each batch after its step."""
+        random, size = np.random.default_rng((self.configuration.seed, self.number)), self.configuration.batch_size
+        more = {} if self.regression else {"classes": [0, 1]}
+        order: list[int] = []
+        for _ in range(steps):
+            order = order or random.permutation(self.fit).tolist()
+            rows, order = np.array(order[:size]), order[size:]
+            self.estimator.partial_fit(self.features(rows), self.target(rows), **more)
+            self.train_losses.append(self.loss(rows))
+        return self
+
+    def features(self, rows: Any) -> Any:
+        """Standardised."""
+        return self.scaler.transform(self.data.X[rows])
+
+    def target(self, rows: Any) -> Any:
+        """Standardised, or 0 and 1."""
+        y = self.target_scaler.transform(self.data.y[rows, None])[:, 0]
+        return y if self.regression else y.astype(int)
+
+    def predict(self, rows: Any) -> Any:
+        """In the target's own units, or 0 and 1."""
+        predicted = self.estimator.predict(self.features(rows))
+        return self.target_scaler.inverse_transform(predicted[:, None])[:, 0] if self.regression else predicted
+
+    def loss(self, rows: Any) -> float:
+        """What is compared beside the score."""
+        X, y = self.features(rows), self.target(rows)
+        if self.regression:
+            return float(mean_squared_error(y, self.estimator.predict(X)))
+        if hasattr(self.estimator, "predict_proba"):
+            return float(log_loss(y, self.estimator.predict_proba(X), labels=[0, 1]))
+        return float(hinge_loss(y, self.estimator.decision_function(X), labels=[0, 1]))
+
+    def score(self, rows: Any) -> float:
+        """The RMSE or the accuracy."""
+        of_task: Any = root_mean_squared_error if self.regression else accuracy_score
+        return float(of_task(self.data.y[rows], self.predict(rows)))
+
+
+def fragment(link: str) -> tuple[str, dict[str, list[str]]]:
+    """The path and the query of the UI's address after the # sign."""
+    assert link.startswith("#/")
+    parts = urlsplit(link[1:])
+    return parts.path, parse_qs(parts.query, strict_parsing=True)

@@ -1,0 +1,257 @@
+"""What is left of a Tune study in which something breaks: `python tests/tune_faults.py CLASS KIND DB`.
+
+KIND is that of the trainable. Each case runs one small study, breaks something in its course, and counts: the
+results that Tune was given, which is what had been reported, those of them that the store has at last, points and runs
+that it has twice, and runs that are left RUNNING.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import ray
+from mlflow.entities import Run
+from observations import Observed, named, start_ray, tell
+from ray import tune
+from ray_nodes import ray_nodes
+from tracking_server import TrackingServer
+from tune_sweeps import AtResult, CallbackClass, Place, environment, fit, trainables, tuner
+
+import mlflow_sysmetrics
+
+KINDS = ("class", "function")
+TMPFS_MB = 4
+AWAY_S = 6.0  # how long a store is away that comes back; that is noticed after 2 s, when it is next written to
+LONG = {"steps": 40, "step_s": 0.3}  # 12 s: it comes back in mid-study
+
+
+class Reported(tune.Callback):
+    """Writes down the results that Tune was given, by trial and loss, which is another in each iteration."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "reported"
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        with self.file.open("a") as file:
+            file.write(f"{json.dumps([trial.trial_id, result['loss']])}\n")
+
+    @staticmethod
+    def results(folder: Path) -> set[tuple[str, float]]:
+        """Of a study in this folder, and of its continuation."""
+        lines = (folder / "reported").read_text().splitlines()
+        return {(trial_id, loss) for trial_id, loss in map(json.loads, lines)}
+
+
+class AtSetup(tune.Callback):
+    """Does something when the callbacks before it have been set up."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        self.act = act
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"act": None}  # Tune keeps a copy for a restore
+
+    def setup(self, **info: Any) -> None:
+        self.act()
+
+
+def left(here: Place, error: str | None) -> Observed:
+    """What the store has in the end, counted."""
+    trials, runs, reported = here.trials(), here.runs(), Reported.results(here.folder)
+    stored: Counter[tuple[str, float]] = Counter()
+    for run in trials:
+        stored.update((run.data.tags["sysmetrics.trial_id"], loss) for _, loss in here.history(run, "loss"))
+    ids = Counter(run.data.tags["sysmetrics.trial_id"] for run in trials)
+    texts = [run.data.tags.get(f"sysmetrics.{name}") for run in trials for name in ("error", "retried_after")]
+    notes = [run.data.tags["mlflow.note.content"] for run in runs if "mlflow.note.content" in run.data.tags]
+    return {
+        "error": error,
+        "reported": len(reported),
+        "stored": len(reported & stored.keys()),
+        "twice": sum(count - 1 for count in stored.values()) + sum(count - 1 for count in ids.values()),
+        "running": here.statuses().get("RUNNING", 0),
+        "trials": here.trial_statuses(),
+        "says": [text for text in texts if text] + notes,
+    }
+
+
+def study(
+    here: Place, callback: tune.Callback, kind: str, cases: list[dict[str, Any]], *more: Any, **running: Any
+) -> str | None:
+    """Run a study of one kind of trainable; the exception that ended it, if any."""
+    return fit(tuner([Reported(here.folder), callback, *more], cases, trainable=trainables()[kind], **running))
+
+
+def trial_raises(kind: str, callback: CallbackClass, here: Place) -> Observed:
+    """One of three trials raises."""
+    return left(here, study(here, callback(here.uri), kind, [{}, {"fails": 3}, {}]))
+
+
+def trial_is_killed(kind: str, callback: CallbackClass, here: Place) -> Observed:
+    """The process of one of three trials is killed with -9, and Tune gives the trial up."""
+    killed = {"killed": 3, "once": str(here.folder / "killed")}
+    return left(here, study(here, callback(here.uri), kind, [{}, killed, {}]))
+
+
+def trial_is_killed_and_repeated(kind: str, callback: CallbackClass, here: Place) -> Observed:
+    """The same, and Tune begins it again, without a checkpoint."""
+    killed = {"killed": 3, "once": str(here.folder / "killed"), "steps": 5}
+    again = tune.FailureConfig(max_failures=1)
+    return left(here, study(here, callback(here.uri), kind, [{}, killed, {}], failure_config=again))
+
+
+def node_is_killed(kind: str, callback: CallbackClass, here: Place) -> Observed:
+    """One of a cluster's three nodes, each of which has a trial, is killed, and Tune begins its trial again."""
+    return _one_of_three_nodes("kill", kind, callback, here)
+
+
+def node_is_killed_and_comes_back(kind: str, callback: CallbackClass, here: Place) -> Observed:
+    """The same, but another node starts at once under its address, and has the trial."""
+    return _one_of_three_nodes("replace", kind, callback, here)
+
+
+def _one_of_three_nodes(fate: str, kind: str, callback: CallbackClass, here: Place) -> Observed:
+    ray.shutdown()
+    try:
+        with ray_nodes(here.folder, [1, 1, 1]) as nodes:
+            ray.init(nodes.address, runtime_env={"py_modules": [mlflow_sysmetrics]}, log_to_driver=False)
+            kill = AtResult(3, lambda: nodes.ask(fate, nodes.ask("others")[0]), here.folder / "killed")
+            again = tune.FailureConfig(max_failures=1)
+            error = study(
+                here, callback(here.uri), kind, [{"steps": 20, "step_s": 0.3}] * 3, kill, failure_config=again
+            )
+            ray.shutdown()
+    finally:
+        start_ray()
+    return {**left(here, error), "unwatched": sum(not _watched_at_last(here, run) for run in here.trials())}
+
+
+def _watched_at_last(here: Place, run: Run) -> bool:
+    """Whether there are readings of its process from the second half of its time, which is its last attempt."""
+    series = here.client.get_metric_history(run.info.run_id, "system/process_memory_mb")
+    middle = (run.info.start_time + run.info.end_time) / 2
+    return any(point.timestamp > middle for point in series)
+
+
+def driver_is_killed_and_restored(kind: str, callback: CallbackClass, here: Place) -> Observed:
+    """The process with the Tune loop is killed, and `Tuner.restore` goes on with the study in another."""
+    name = f"{callback.__module__}.{callback.__name__}"
+    driver = subprocess.run([sys.executable, __file__, name, kind, here.uri], capture_output=True, text=True)
+    if driver.returncode != -signal.SIGKILL:
+        raise RuntimeError(driver.stderr[-1000:])
+    sweep = tune.Tuner.restore(str(here.folder / "tune" / "sweep"), trainables()[kind], resume_unfinished=True)
+    return left(here, fit(sweep))
+
+
+def drive(kind: str, callback: CallbackClass, uri: str) -> None:
+    """Be the process that is killed in the course of its study: when one of three trials has ended."""
+    start_ray()
+    here, kill = Place(Path.cwd()), AtResult(6, lambda: os.kill(os.getpid(), signal.SIGKILL), Path("killed"))
+    study(here, callback(uri), kind, [{"steps": 3}, *[{"steps": 12, "step_s": 0.3}] * 2], kill)
+
+
+def server_is_killed_and_restarted(kind: str, callback: CallbackClass, here: Place) -> Observed:
+    """The tracking server is killed, and a new one starts after a while on its port and store."""
+    with _server(here) as server:
+        back = threading.Timer(AWAY_S, server.start)
+        away = AtResult(3, lambda: (server.kill(), back.start()), here.folder / "away")
+        error = study(here, callback(server.uri), kind, [LONG, LONG], away)
+        back.join()
+    return left(here, error)
+
+
+def disk_is_full(kind: str, callback: CallbackClass, here: Place) -> Observed:
+    """The disk of the tracking server's store is full, and has room again after a while."""
+    disk = here.folder / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={TMPFS_MB}m", "tmpfs", str(disk)], check=True)
+    try:
+        with _server(here, disk / "full.db") as server:
+            room = threading.Timer(AWAY_S, (disk / "ballast").unlink)
+            full = AtResult(3, lambda: (_fill(disk / "ballast"), room.start()), here.folder / "filled")
+            error = study(here, callback(server.uri), kind, [LONG, LONG], full)
+            room.join()
+        shutil.copy(disk / "full.db", here.folder)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+    return left(Place(here.folder, "full.db"), error)
+
+
+def server_is_away_to_the_end(kind: str, callback: CallbackClass, here: Place) -> Observed:
+    """The tracking server is killed, and a new one starts when the study is over; then `mlflow-sysmetrics sync`."""
+    return _away(kind, callback, here, lambda kill: AtResult(8, kill, here.folder / "away"))
+
+
+def server_is_away_all_the_time(kind: str, callback: CallbackClass, here: Place) -> Observed:
+    """The same, but it is killed before the first trial, so that no run has been created."""
+    return _away(kind, callback, here, AtSetup)
+
+
+def _away(
+    kind: str, callback: CallbackClass, here: Place, when: Callable[[Callable[[], None]], tune.Callback]
+) -> Observed:
+    with _server(here) as server, environment(MLFLOW_SYSMETRICS_SPOOL=str(here.folder / "spool")):
+        mine = callback(server.uri, close_timeout_s=3.0)
+        error = study(here, mine, kind, [{"steps": 16, "step_s": 0.3}] * 2, when(server.kill))
+        server.start()
+        for _ in range(2):  # the second has nothing to add
+            sync = [sys.executable, "-m", "mlflow_sysmetrics.command.cli", "sync", "--tracking-uri", server.uri]
+            subprocess.run(sync, check=False, capture_output=True)
+    return left(here, error)
+
+
+@contextlib.contextmanager
+def _server(here: Place, database: Path | None = None) -> Iterator[TrackingServer]:
+    """A server on the place's store or on a copy of it, which MLflow uses."""
+    if database is not None:
+        shutil.copy(here.folder / here.store, database)
+    server = TrackingServer(here.folder, database or here.folder / here.store)
+    try:
+        server.start()
+        mlflow.set_tracking_uri(server.uri)
+        yield server
+    finally:
+        server.kill()
+        mlflow.set_tracking_uri(here.uri)
+
+
+def _fill(file: Path) -> None:
+    """Write until the disk has no room for another byte."""
+    with contextlib.suppress(OSError), file.open("wb", buffering=0) as ballast:
+        while ballast.write(bytes(4096)):
+            pass
+
+
+FAULTS: tuple[Callable[[str, CallbackClass, Place], Observed], ...] = (
+    *(trial_raises, trial_is_killed, trial_is_killed_and_repeated),
+    *(node_is_killed, node_is_killed_and_comes_back, driver_is_killed_and_restored),
+    *(server_is_killed_and_restarted, disk_is_full),
+    *(server_is_away_to_the_end, server_is_away_all_the_time),
+)
+
+
+def _of(
+    kind: str, fault: Callable[[str, CallbackClass, Place], Observed]
+) -> Callable[[CallbackClass, Place], Observed]:
+    case = functools.partial(fault, kind)
+    return functools.update_wrapper(case, fault)
+
+
+if __name__ == "__main__":
+    if "://" in sys.argv[3]:
+        drive(sys.argv[2], named(sys.argv[1]), sys.argv[3])
+    else:
+        tell([_of(sys.argv[2], fault) for fault in FAULTS], sys.argv[1], sys.argv[3])
