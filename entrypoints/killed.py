@@ -16,7 +16,8 @@ from collections.abc import Iterable
 import psutil
 from mlflow import MlflowClient
 
-from entrypoints.runs import END_WITHIN_S, PID
+from entrypoints.runs import END_WITHIN_S
+from mlflow_sysmetrics.tags import PID
 
 PATIENCE_S = 6.0  # with ``mlflow run``
 

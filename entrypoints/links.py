@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 from mlflow_sysmetrics.addresses import redacted
+from mlflow_sysmetrics.tags import FEASIBLE, KIND
 
-FEASIBLE = "tags.`sysmetrics.feasible` = 'true'"
+IS_FEASIBLE = f"tags.`{FEASIBLE}` = 'true'"
 UI_PORT = 5000
 _MODE = "workflowType=machine_learning"  # the UI opens in another one
 
@@ -30,10 +31,10 @@ def trials_view(
         parent_run_id: the study's run.
         sort_by: a metric; None where trials are not sorted.
         ascending: whether its smallest value is first.
-        also: a further condition of MLflow's search, such as ``FEASIBLE``.
+        also: a further condition of MLflow's search, such as ``IS_FEASIBLE``.
         shown: ``CHART`` or ``TABLE``.
     """
-    wanted = f"tags.mlflow.parentRunId = '{parent_run_id}' and tags.`sysmetrics.kind` = 'trial'"
+    wanted = f"tags.mlflow.parentRunId = '{parent_run_id}' and tags.`{KIND}` = 'trial'"
     wanted += f" and {also}" if also else ""
     order = (
         f"&orderByKey={quote(f'metrics.`{sort_by}`', safe='')}&orderByAsc={str(ascending).lower()}" if sort_by else ""

@@ -30,11 +30,10 @@ from mlflow.exceptions import MlflowException
 from entrypoints import login, signals
 from entrypoints.errors import UserError
 from mlflow_sysmetrics.addresses import redacted, redacted_errors, redacted_text
+from mlflow_sysmetrics.tags import ERROR, KIND
 
 STORE_TIMEOUT_S = 5.0
 END_WITHIN_S = 8.0  # from a signal to the end of the last process
-KIND, ERROR = "sysmetrics.kind", "sysmetrics.error"
-PID = "sysmetrics.pid"  # the process that runs a study
 _EXPERIMENT_KIND = ("mlflow.experimentKind", "custom_model_development")
 _GENERATED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 

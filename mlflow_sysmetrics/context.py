@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-PREFIX = "sysmetrics.host_"
+from mlflow_sysmetrics.tags import HOST_PREFIX
+
 _ANSWER_WITHIN_S = 2.0
 
 
@@ -68,7 +69,7 @@ class Host:
             except Exception:  # a fact is asked of files, drivers and commands that may answer anything
                 continue
             if value:
-                tags[PREFIX + fact.__name__] = value
+                tags[HOST_PREFIX + fact.__name__] = value
         return tags
 
     def cpu_model(self) -> str | None:

@@ -32,6 +32,7 @@ from mlflow_sysmetrics.delivery.spool import (
 from mlflow_sysmetrics.delivery.store import Store, find_run, within
 from mlflow_sysmetrics.sampling.groups import sampler
 from mlflow_sysmetrics.sampling.readings import HERE
+from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
 
 logger = get_logger(__name__)
 T = TypeVar("T")
@@ -98,9 +99,9 @@ class SystemMetricsLogger:
             sample or sampler(groups, pid=pid, children=children)
         )
         self._make_sample()  # raises what is wrong with its arguments
-        self._tags = {"sysmetrics.node": node or platform.node()}
+        self._tags = {NODE: node or platform.node()}
         if sample is None or pid is not None:  # whoever watches a process from outside hands its sampler in
-            self._tags["sysmetrics.memory_definition"] = HERE.memory_definition
+            self._tags[MEMORY_DEFINITION] = HERE.memory_definition
         self._store = Store(tracking_uri or mlflow.get_tracking_uri())
         self._run = find_run(run_id, self._store)
         self._watched = pid
@@ -170,7 +171,7 @@ class SystemMetricsLogger:
             recording.step_took(seconds)
 
     def _header(self) -> Header:
-        tags = {**self._tags, "sysmetrics.pid": str(self._watched or os.getpid())}
+        tags = {**self._tags, PID: str(self._watched or os.getpid())}
         return Header(self.run_id, lasting_uri(self._store.tracking_uri), tags)
 
     def _begin(self) -> Recording | None:

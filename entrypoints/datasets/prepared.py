@@ -29,6 +29,7 @@ from entrypoints.datasets.tables import Table, Task
 from entrypoints.errors import say
 from entrypoints.runs import RecordedRun, child_run
 from mlflow_sysmetrics.addresses import redacted_text
+from mlflow_sysmetrics.tags import DATA_SOURCE, DIGEST, KIND
 
 TEST_FRACTION = 0.3
 _TABLE, _SPLIT, _ABOUT = "table.parquet", "split.json", "about.json"
@@ -176,7 +177,7 @@ def store(client: MlflowClient, run_id: str, table: Table, request: Request) -> 
             }.items()
         ],
         params=[Param(name, str(value)) for name, value in vars(request).items() if name not in typed],
-        tags=[RunTag("sysmetrics.digest", table.digest), RunTag("sysmetrics.data_source", table.source)],
+        tags=[RunTag(DIGEST, table.digest), RunTag(DATA_SOURCE, table.source)],
     )
     return prepared(table, split)
 
@@ -185,8 +186,8 @@ def find(client: MlflowClient, experiment_id: str, request: Request, digest: str
     """The newest finished prepare run of an experiment that answers a request with this content."""
     conditions = [
         "attributes.status = 'FINISHED'",
-        "tags.`sysmetrics.kind` = 'prepare'",
-        f"tags.`sysmetrics.digest` = '{digest}'",
+        f"tags.`{KIND}` = 'prepare'",
+        f"tags.`{DIGEST}` = '{digest}'",
         # The digest stands for the dataset, wherever it came from.
         f"params.folds = '{request.folds}'",
         f"params.seed = '{request.seed}'",

@@ -10,6 +10,15 @@ from typing import Literal
 from entrypoints.limits.ledger import Brief
 from entrypoints.limits.prediction import WARM_UP, Extrapolation, Prediction
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Stop
+from mlflow_sysmetrics.tags import (
+    STOP_HOW,
+    STOP_LIMIT,
+    STOP_METRIC,
+    STOP_PREDICTION,
+    STOP_REASON,
+    STOP_STEP,
+    STOP_VALUE,
+)
 
 How = Literal["crossed", "predicted", "skipped"]
 
@@ -46,14 +55,14 @@ class Ending:
     def tags(self) -> dict[str, str]:
         """What the trial's run says of it."""
         tags = {
-            "sysmetrics.stop_reason": self.reason,
-            "sysmetrics.stop_metric": self.stop.metric,
-            "sysmetrics.stop_step": str(self.stop.step or 0),
-            "sysmetrics.stop_how": self.how,
-            "sysmetrics.stop_value": f"{self.stop.value:.6g}",
-            "sysmetrics.stop_limit": f"{self.stop.limit:.6g}",
+            STOP_REASON: self.reason,
+            STOP_METRIC: self.stop.metric,
+            STOP_STEP: str(self.stop.step or 0),
+            STOP_HOW: self.how,
+            STOP_VALUE: f"{self.stop.value:.6g}",
+            STOP_LIMIT: f"{self.stop.limit:.6g}",
         }
-        return tags | ({"sysmetrics.stop_prediction": str(self.prediction)} if self.prediction else {})
+        return tags | ({STOP_PREDICTION: str(self.prediction)} if self.prediction else {})
 
 
 class Guard:

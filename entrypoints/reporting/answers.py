@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from entrypoints.limits.costs import COSTS
-from entrypoints.links import FEASIBLE, compare_view, run_view, trials_view
+from entrypoints.links import IS_FEASIBLE, compare_view, run_view, trials_view
 from entrypoints.reporting.drift import TOO_FEW
 from entrypoints.reporting.findings import Findings
 from entrypoints.reporting.studies import Study
@@ -250,7 +250,7 @@ def _next(experiment_id: str, report_run_id: str, studies: Sequence[Study], foun
     ]
     lines += [
         f"- [The trials of {other.name} that meet `{other.criteria}`]"
-        f"({trials_view(experiment_id, other.run_id, other.score, ascending=ascending, also=FEASIBLE)})."
+        f"({trials_view(experiment_id, other.run_id, other.score, ascending=ascending, also=IS_FEASIBLE)})."
         for other in studies
         if other.criteria
     ]

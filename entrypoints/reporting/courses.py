@@ -12,6 +12,7 @@ from mlflow.entities import Run
 from entrypoints.models.configuration import Configuration
 from entrypoints.reporting.replay import Course
 from entrypoints.settings import SHARED
+from mlflow_sysmetrics.tags import DIVERGED, STOP_STEP
 
 CURVES = (
     *("train_loss", "val_loss", "val_rmse", "val_accuracy", "mean_step_time_ms", "training_time_s"),
@@ -34,12 +35,12 @@ def _course(run: Run, client: MlflowClient) -> Course:
                 reports.setdefault(point.step, {})[name] = point.value
     stopped = None
     if run.info.status == "KILLED":  # a scheduler and a time limit leave no step
-        stopped = int(run.data.tags.get("sysmetrics.stop_step", max(reports, default=0)))
+        stopped = int(run.data.tags.get(STOP_STEP, max(reports, default=0)))
     return Course(
         configuration=_configuration(run.data.params),
         figures=figures,
         reports=reports,
-        diverged=run.data.tags.get("sysmetrics.diverged") == "true",
+        diverged=run.data.tags.get(DIVERGED) == "true",
         stopped_at=stopped,
     )
 

@@ -26,6 +26,7 @@ from entrypoints.reporting.replay import Course, Verdict
 from entrypoints.reporting.studies import Study
 from entrypoints.search.budget import key, spent, total
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures
+from mlflow_sysmetrics.tags import PREPARE_RUN_ID
 
 MOST_COURSES = 1000  # trials whose curves are read
 MOST_REPLAYED = 200  # of these, where a rule is replayed many times
@@ -73,7 +74,7 @@ class Full:
 
 def full_of(client: MlflowClient, study: Study, most: int = MOST_COURSES) -> Full | None:
     """The full study, of at most so many trials; None where its trials hold too little to replay a rule."""
-    prepare_run_id = study.run.data.tags.get("sysmetrics.prepare_run_id")
+    prepare_run_id = study.run.data.tags.get(PREPARE_RUN_ID)
     ended = study.trials[study.trials["status"] == "FINISHED"]
     if study.score not in ("val_rmse", "val_accuracy") or prepare_run_id is None or ended.empty:
         return None

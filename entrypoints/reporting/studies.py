@@ -18,12 +18,8 @@ from mlflow.exceptions import MlflowException
 
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
-from entrypoints.runs import KIND
+from mlflow_sysmetrics.tags import CRITERIA, DATASET, DIVERGED, FEASIBLE, KIND, SEARCHED, STUDY_ID, STUDY_KEY, TRIAL_ID
 
-# What a study's run says of itself. Also in entrypoints/full_study.py, which imports ray.
-DATASET, CRITERIA, SEARCHED = "sysmetrics.dataset", "sysmetrics.criteria", "sysmetrics.searched"
-STUDY_KEY = "sysmetrics.study_key"
-_OF_ANY_SCRIPT = "sysmetrics.study_id"  # tags a study that the plugin's callback has made around trials of any kind
 SCORES = {"val_rmse": False, "val_accuracy": True}  # of the bundle's own studies, and whether higher is better
 MOST_LIMITED = 5
 PAGE = 1000  # runs in one request
@@ -216,7 +212,7 @@ def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: st
     # A name that has another meaning here already keeps that.
     measured = measured.drop(columns=[name for name in measured if name in ABOUT or name in chosen])
     trials = pd.concat([pd.DataFrame(about, dtype=object).astype({"diverged": bool}), chosen, measured], axis=1)
-    own = _tag(run, KIND) == "study" and _tag(run, _OF_ANY_SCRIPT) is None
+    own = _tag(run, KIND) == "study" and _tag(run, STUDY_ID) is None
     score, higher_is_better = _ranking(run, [str(name) for name in measured.columns], own, metric, mode)
     folds = _folds(client, run.info.run_id) if own else _NO_FOLDS
     trained_on = None if "dataset" in chosen else params[0].get("dataset")
@@ -226,12 +222,12 @@ def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: st
 def _about(trial: Run) -> dict[str, object]:
     stop = {name: _tag(trial, f"sysmetrics.{name}") for name in _STOP}
     return {
-        "trial_id": _tag(trial, "sysmetrics.trial_id") or trial.info.run_id,
+        "trial_id": _tag(trial, TRIAL_ID) or trial.info.run_id,
         "run_id": trial.info.run_id,
         "name": trial.info.run_name,
         "status": trial.info.status,
-        "diverged": _tag(trial, "sysmetrics.diverged") == "true",
-        "feasible": {"true": True, "false": False}.get(_tag(trial, "sysmetrics.feasible") or ""),
+        "diverged": _tag(trial, DIVERGED) == "true",
+        "feasible": {"true": True, "false": False}.get(_tag(trial, FEASIBLE) or ""),
         **stop,
         "stop_step": None if stop["stop_step"] is None else int(stop["stop_step"]),
     }

@@ -13,15 +13,14 @@ from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
 from entrypoints.limits.ledger import Known
 from entrypoints.models.configuration import Configuration
-from entrypoints.runs import ERROR, KIND
 from entrypoints.search.record import TrialRecord
-from entrypoints.search.trial_end import TAG, TrialEnd
+from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import SHARED
+from mlflow_sysmetrics.tags import BEST_PREFIX, DIVERGED, END, ERROR, FEASIBLE, KIND, STOP_PREFIX, STOP_REASON, TRIAL_ID
 
 PAGE = 1000  # runs in one request
 BY_SCHEDULER = "Tune ended it"  # begins the reason of a trial that a scheduler has stopped
-_STOP, _BEST = "sysmetrics.stop_", "sysmetrics.best_"
-_OF_AN_END = (_STOP, TAG, ERROR, "sysmetrics.diverged", "sysmetrics.feasible")
+_OF_AN_END = (STOP_PREFIX, END, ERROR, DIVERGED, FEASIBLE)
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def settle(client: MlflowClient, study: Run) -> None:
             client.set_terminated(run_id, "KILLED")
         if is_open:
             _forget(client, run, _OF_AN_END)
-    _forget(client, study, (ERROR, _BEST))
+    _forget(client, study, (ERROR, BEST_PREFIX))
 
 
 def _is_trial(run: Run) -> bool:
@@ -116,7 +115,7 @@ def _is_done(run: Run) -> bool:
     tags = run.data.tags
     if TrialEnd.read(tags) is not None and "elapsed_s" in run.data.metrics:
         return True
-    return run.info.status == "KILLED" and tags.get(f"{_STOP}reason", "").startswith(BY_SCHEDULER)
+    return run.info.status == "KILLED" and tags.get(STOP_REASON, "").startswith(BY_SCHEDULER)
 
 
 def _status(run: Run) -> str:
@@ -127,12 +126,12 @@ def _status(run: Run) -> str:
 
 def _record(run: Run, configuration: Configuration, end: TrialEnd) -> TrialRecord:
     return TrialRecord(
-        trial_id=run.data.tags["sysmetrics.trial_id"],
+        trial_id=run.data.tags[TRIAL_ID],
         configuration=configuration,
         status=_status(run),
         figures={name: value for name, value in run.data.metrics.items() if not name.startswith("system/")},
         folds=end.folds,
-        diverged=run.data.tags.get("sysmetrics.diverged") == "true",
+        diverged=run.data.tags.get(DIVERGED) == "true",
         ending=end.ending,
         run_id=run.info.run_id,
     )

@@ -18,8 +18,8 @@ from entrypoints.datasets.tables import Table
 from entrypoints.models.configuration import Configuration
 from entrypoints.search.budget import Spending, key, spent
 from entrypoints.settings import StudySettings
+from mlflow_sysmetrics.tags import CRITERIA, SEARCHED, STUDY_KEY
 
-STUDY_KEY, CRITERIA, SEARCHED = "sysmetrics.study_key", "sysmetrics.criteria", "sysmetrics.searched"
 _SAME = ("max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
 
 

@@ -19,13 +19,12 @@ from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from entrypoints import search_space
-from entrypoints.runs import PID as PID
 from entrypoints.runs import RecordedRun
 from entrypoints.settings import Limits, StudySettings
+from mlflow_sysmetrics.tags import NODE, PID, PID_SINCE
 
 SETTINGS = "settings.json"
 EXECUTION = ("cpus", "time_limit_s", "ray_address")  # how a study is run, which does not change what it searches
-NODE, SINCE = "sysmetrics.node", "sysmetrics.pid_since"
 RESUMED_BY = "resumed_by_"  # and a number: params of a study, each the run of a command that continues it
 _SAME_START_S = 2.0  # the kernel's clock, from which a process's start is counted, is set now and then
 
@@ -39,7 +38,7 @@ def begin(run: RecordedRun, settings: StudySettings, limits: Limits | None) -> N
 def claim(client: MlflowClient, run_id: str) -> None:
     """Write down that this process writes to the run from now on."""
     process = psutil.Process()
-    about = {NODE: platform.node(), PID: str(process.pid), SINCE: str(process.create_time())}
+    about = {NODE: platform.node(), PID: str(process.pid), PID_SINCE: str(process.create_time())}
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in about.items()])
 
 
@@ -116,6 +115,6 @@ def lives(tags: Mapping[str, str]) -> bool:
         return False
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(int(tags[PID]))
-        same = abs(process.create_time() - float(tags[SINCE])) <= _SAME_START_S
+        same = abs(process.create_time() - float(tags[PID_SINCE])) <= _SAME_START_S
         return same and process.status() != psutil.STATUS_ZOMBIE
     return False

@@ -21,6 +21,7 @@ from entrypoints.search.budget import Budget, Spending, account, key
 from entrypoints.search.feasible import Judged, judge
 from entrypoints.search.record import Record, TrialRecord
 from entrypoints.settings import StudySettings
+from mlflow_sysmetrics.tags import FEASIBLE
 
 NEAREST = 3
 
@@ -85,7 +86,7 @@ def mark_feasible(run: RecordedRun, record: Record, stopping: Stopping) -> None:
         feasible = {trial.trial_id for trial in record.ranked}
         for trial in record.able:
             if trial.run_id:
-                run.client.set_tag(trial.run_id, "sysmetrics.feasible", str(trial.trial_id in feasible).lower())
+                run.client.set_tag(trial.run_id, FEASIBLE, str(trial.trial_id in feasible).lower())
 
 
 def _full_costs(

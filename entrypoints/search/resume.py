@@ -15,11 +15,11 @@ from mlflow.exceptions import MlflowException
 
 from entrypoints.errors import UserError, say
 from entrypoints.links import run_view
-from entrypoints.reporting.studies import DATASET, STUDY_KEY
-from entrypoints.runs import KIND, RecordedRun, continued_run, recorded_run
+from entrypoints.runs import RecordedRun, continued_run, recorded_run
 from entrypoints.search import journal
 from entrypoints.settings import Limits, StudySettings
 from entrypoints.user_folder import user_folder
+from mlflow_sysmetrics.tags import DATASET, KIND, NODE, PID, STUDY_KEY
 
 _LIMITS = ("criteria", "predict", "scheduler")
 _NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -95,7 +95,7 @@ def _study(client: MlflowClient, run_id: str, command: str) -> Run:
 def _see_that_it_has_ended(run: Run, study: str) -> None:
     """See that no process writes to the run of a study, or of a command that continues it."""
     tags = run.data.tags
-    where = f"process {tags.get(journal.PID)} on {tags.get(journal.NODE)}"
+    where = f"process {tags.get(PID)} on {tags.get(NODE)}"
     if journal.lives(tags):
         raise UserError(f"{study} is run by another command, {where}; leave it alone until that has ended")
     if run.info.status == "RUNNING" and not journal.is_run_here(tags):

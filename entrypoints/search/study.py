@@ -38,6 +38,7 @@ from entrypoints.search.record import Record
 from entrypoints.search.trial import Trial
 from entrypoints.settings import Limits, StudySettings
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
+from mlflow_sysmetrics.tags import CRITERIA, DATASET, PREPARE_RUN_ID, SEARCHED, STOP_REASON, STUDY_KEY
 
 # Who ran what: trials show it in the same columns of the UI as their study.
 INHERITED = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
@@ -109,10 +110,10 @@ def run_study(run: RecordedRun, plan: Plan, earlier: Earlier = NOTHING) -> None:
         stages.end("start")
         data, prepare_run_id, reused = obtain(run, table, plan.request, ray_up.result)
         summary.log_dataset(run, table)
-        run.client.set_tag(run.run_id, "sysmetrics.prepare_run_id", prepare_run_id)
-        run.client.set_tag(run.run_id, "sysmetrics.dataset", settings.dataset)
-        run.client.set_tag(run.run_id, full_study.STUDY_KEY, full_study.study_key(settings, data))
-        run.client.set_tag(run.run_id, full_study.SEARCHED, json.dumps(full_study.searched_names(trials)))
+        run.client.set_tag(run.run_id, PREPARE_RUN_ID, prepare_run_id)
+        run.client.set_tag(run.run_id, DATASET, settings.dataset)
+        run.client.set_tag(run.run_id, STUDY_KEY, full_study.study_key(settings, data))
+        run.client.set_tag(run.run_id, SEARCHED, json.dumps(full_study.searched_names(trials)))
         say(f"Data: {summary.data_line(data, prepare_run_id, reused)}")
         stages.end("data")
         ray_up.result()
@@ -171,7 +172,7 @@ def _announce(run: RecordedRun, plan: Plan, cpus: int, expected: Forecast, earli
     if search_s > LONG_S and not 0 < settings.time_limit_s <= LONG_S:
         click.echo(summary.how_to_shorten(settings, len(left), search_s, cpus))
     if stopping:
-        run.client.set_tag(run.run_id, full_study.CRITERIA, str(stopping.criteria))
+        run.client.set_tag(run.run_id, CRITERIA, str(stopping.criteria))
         click.echo(f"Limits: {stopping.criteria}; that time is without them")
 
 
@@ -237,6 +238,6 @@ def search(
         trial.run_id = trial.run_id or callback.run_id(trial.trial_id)
         if trial.cut_off and trial.run_id:
             reason = f"time_limit_s={settings.time_limit_s:g} of the study"
-            run.client.set_tag(trial.run_id, "sysmetrics.stop_reason", reason)
+            run.client.set_tag(trial.run_id, STOP_REASON, reason)
     record.trials = earlier.in_order(record.trials, trials)
     return record

@@ -15,13 +15,14 @@ from mlflow.exceptions import MlflowException
 
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.tables import Table
-from entrypoints.links import FEASIBLE, compare_view, how_to_open, run_view, trials_view
+from entrypoints.links import IS_FEASIBLE, compare_view, how_to_open, run_view, trials_view
 from entrypoints.models.losses import score_name
 from entrypoints.progress import duration
 from entrypoints.runs import RecordedRun
 from entrypoints.search.limits_summary import Outcome
 from entrypoints.search.record import Record
 from entrypoints.settings import StudySettings
+from mlflow_sysmetrics.tags import BEST_PREFIX, BEST_TRIAL_ID, BEST_TRIAL_RUN_ID, DATA_SOURCE
 
 TOP = 5
 INPUT_ATTEMPTS = 3
@@ -53,7 +54,7 @@ def log_dataset(run: RecordedRun, table: Table) -> None:
             # Of two studies that record the same dataset at once MLflow refuses one, and finds it there the next time.
             if not attempts_left:
                 raise
-    run.client.set_tag(run.run_id, "sysmetrics.data_source", table.source)
+    run.client.set_tag(run.run_id, DATA_SOURCE, table.source)
 
 
 def data_line(data: Prepared, prepare_run_id: str, reused: bool) -> str:
@@ -137,9 +138,9 @@ def log_study(
     mlflow.log_metrics(of_best | _metrics(run, settings, record, expected_seconds, outcome), step=0)
     mlflow.set_tags(
         {
-            "sysmetrics.best_trial_run_id": str(best.run_id),
-            "sysmetrics.best_trial_id": best.trial_id,
-            **{f"sysmetrics.best_{key}": str(value) for key, value in best.configuration.searched.items()},
+            BEST_TRIAL_RUN_ID: str(best.run_id),
+            BEST_TRIAL_ID: best.trial_id,
+            **{f"{BEST_PREFIX}{key}": str(value) for key, value in best.configuration.searched.items()},
             "mlflow.note.content": description(run, settings, data, record, best_figures, outcome),
         }
     )
@@ -212,7 +213,7 @@ def description(
     header, body = rows.split("\n", 1)
     rule = "|" + "---|" * (header.count("|") - 1)
     top = [trial.run_id for trial in record.ranked[:TOP]]
-    feasible = f"- [The trials that meet the limits]({_trials_view(run, data, FEASIBLE)}).\n" if outcome else ""
+    feasible = f"- [The trials that meet the limits]({_trials_view(run, data, IS_FEASIBLE)}).\n" if outcome else ""
     return f"""\
 **{len(record.trials)} models for {data.name}**, each cross-validated on {settings.folds} folds, and what each of them
 cost its own process. The best has val_{score} **{best.figures[f"val_{score}"]:.4f}**; refitted on the whole training

@@ -31,6 +31,7 @@ from mlflow_sysmetrics.delivery.points import Point, points_now, window_points
 from mlflow_sysmetrics.monitor import Monitor
 from mlflow_sysmetrics.ray_tune import payload
 from mlflow_sysmetrics.sampling.process import ProcessSampler
+from mlflow_sysmetrics.tags import DIVERGED, FEASIBLE, MEMORY_DEFINITION, NODE, PID, RAY_NODE_ID
 
 RESULT_EVERY_S = 1.0  # a result a second keeps a long trial live at little cost to the driver
 CPU = "process_cpu_percent"
@@ -216,11 +217,11 @@ class Trial(tune.Trainable):
         cost = self._cost.figures() | ({} if ended else training.times())
         self._add(cost, training.step_number)
         self._figures |= final | cost
-        tags = {"sysmetrics.diverged": str(training.diverged).lower()}
+        tags = {DIVERGED: str(training.diverged).lower()}
         expected = None
         if self._guard.active:
             feasible = ended and self._guard.feasible(self._figures)
-            tags |= {"sysmetrics.feasible": str(feasible).lower()} | (ending.tags if ending else {})
+            tags |= {FEASIBLE: str(feasible).lower()} | (ending.tags if ending else {})
             expected = self._tell(ended and not training.diverged)
         tags |= TrialEnd(folds, ending, expected).tags
         return self._result(tags, ended=ended) | {"done": True, "folds": folds, "ending": ending}
@@ -237,12 +238,12 @@ class Trial(tune.Trainable):
     def _result(self, tags: dict[str, str] | None = None, *, ended: bool = False) -> dict[str, Any]:
         points, self._points = self._points + self._cost.points(), []
         where = {
-            "sysmetrics.node": platform.node(),
-            "sysmetrics.pid": str(os.getpid()),
-            "sysmetrics.memory_definition": self._cost.memory_definition,
+            NODE: platform.node(),
+            PID: str(os.getpid()),
+            MEMORY_DEFINITION: self._cost.memory_definition,
         }
         if ray.is_initialized():  # several nodes of a cluster may be on one host
-            where["sysmetrics.ray_node_id"] = ray.get_runtime_context().get_node_id()
+            where[RAY_NODE_ID] = ray.get_runtime_context().get_node_id()
         return {
             "step": self._training.step_number,
             "val_loss": self._figures.get("val_loss", math.nan),

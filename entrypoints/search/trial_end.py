@@ -10,8 +10,8 @@ from typing import Any
 from entrypoints.limits.prediction import Prediction
 from entrypoints.limits.stopping import Ending
 from mlflow_sysmetrics.criteria.judge import Figures, Stop
+from mlflow_sysmetrics.tags import END
 
-TAG = "sysmetrics.end"
 _LENGTH = 4000  # characters of one tag; MLflow's databases hold more, its stores of files do not
 
 
@@ -58,7 +58,7 @@ class TrialEnd:
 
 
 def _name(number: int) -> str:
-    return f"{TAG}_{number}" if number else TAG
+    return f"{END}_{number}" if number else END
 
 
 def _ending(about: dict[str, Any] | None) -> Ending | None:

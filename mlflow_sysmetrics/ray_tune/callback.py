@@ -23,7 +23,7 @@ from ray.tune.utils import flatten_dict
 from mlflow_sysmetrics.addresses import get_logger, lasting_uri, redacted_errors, with_login
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.ray_tune.changes import Changes
-from mlflow_sysmetrics.ray_tune.destination import KIND, STUDY_ID, TRIAL_ID, Destination, find_destination, source_tags
+from mlflow_sysmetrics.ray_tune.destination import Destination, find_destination, source_tags
 from mlflow_sysmetrics.ray_tune.endings import FINISHED, ending_by, failure, known_ending
 from mlflow_sysmetrics.ray_tune.inherited import forget_run
 from mlflow_sysmetrics.ray_tune.results import (
@@ -37,6 +37,7 @@ from mlflow_sysmetrics.ray_tune.results import (
 )
 from mlflow_sysmetrics.ray_tune.trial_runs import TrialRuns
 from mlflow_sysmetrics.sampling.groups import check_groups
+from mlflow_sysmetrics.tags import KIND, NOT_FINITE, RETRIED_AFTER, STUDY_ID, TRIAL_ID
 
 logger = get_logger(__name__)
 
@@ -217,7 +218,7 @@ class SystemMetricsCallback(LoggerCallback):
         notes.reported.update(point.name for point in points)
         if not notes.diverged and (wrong := first_not_finite(points)) is not None:
             notes.diverged = True
-            runs.log(trial_id, tags={"sysmetrics.not_finite": wrong})
+            runs.log(trial_id, tags={NOT_FINITE: wrong})
         notes.told = bool(result.get(DONE))
         if notes.told and known_ending(trial, result, told=True) is None:
             notes.state = trial.temporary_state.ray_actor.get_state.remote().future()
@@ -226,7 +227,7 @@ class SystemMetricsCallback(LoggerCallback):
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Note that Tune is going to try a failed trial again: in the same run."""
         self._notes[trial.trial_id].begins_again = True
-        self._open(trial).log(trial.trial_id, tags={"sysmetrics.retried_after": error_line(trial)})
+        self._open(trial).log(trial.trial_id, tags={RETRIED_AFTER: error_line(trial)})
 
     @_never_raises
     def log_trial_end(self, trial: Trial, failed: bool = False) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mlflow_sysmetrics.delivery.points import Point, points_now
+from mlflow_sysmetrics.tags import CHANGED_PREFIX
 
-CHANGED, PERTURBED = "sysmetrics.changed.", "perturbed/"
+PERTURBED = "perturbed/"
 
 
 class Change(NamedTuple):
@@ -37,7 +38,7 @@ class Changes:
             for name, value in changed.items()
             if isinstance(value, numbers.Real) and math.isfinite(value)
         }
-        tags = {CHANGED + name: value for name, value in changed.items()}
+        tags = {CHANGED_PREFIX + name: value for name, value in changed.items()}
         return Change(new, tags, points_now(curves, step))
 
     def forget(self, trial_id: str) -> None:

@@ -16,10 +16,10 @@ from mlflow.tracking.fluent import _get_experiment_id
 
 from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.ray_tune.endings import Ending, recorded_ending
+from mlflow_sysmetrics.tags import KIND, STUDY_ID, TRIAL_ID
 
 logger = get_logger(__name__)
 
-KIND, TRIAL_ID, STUDY_ID = "sysmetrics.kind", "sysmetrics.trial_id", "sysmetrics.study_id"
 _PAGE = 1000
 
 

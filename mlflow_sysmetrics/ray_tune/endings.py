@@ -13,8 +13,7 @@ from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
 from mlflow_sysmetrics.ray_tune.results import PAYLOAD_KEY, STOP_KEY, error_line, last_result
-
-REASON, ERROR = "sysmetrics.stop_reason", "sysmetrics.error"
+from mlflow_sysmetrics.tags import ERROR, STOP_REASON
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Ending:
 
 
 FINISHED = Ending("FINISHED")
-SWEPT = Ending("KILLED", {REASON: "the experiment ended before the trial did"})
+SWEPT = Ending("KILLED", {STOP_REASON: "the experiment ended before the trial did"})
 
 
 def failure(trial: Trial) -> Ending:
@@ -36,7 +35,7 @@ def failure(trial: Trial) -> Ending:
 
 def stop(result: Mapping[str, Any]) -> Ending:
     """Of a trial that its scheduler or a stopper ended, after this result."""
-    return Ending("KILLED", {REASON: f"Tune ended it at iteration {result.get(TRAINING_ITERATION)}"})
+    return Ending("KILLED", {STOP_REASON: f"Tune ended it at iteration {result.get(TRAINING_ITERATION)}"})
 
 
 def recorded_ending(run: Run) -> Ending | None:
@@ -59,7 +58,7 @@ def known_ending(trial: Trial, result: Mapping[str, Any], *, told: bool) -> Endi
     if carried is not None:
         if carried["ended"]:
             return FINISHED
-        return Ending("KILLED") if REASON in carried["tags"] else stop(result)
+        return Ending("KILLED") if STOP_REASON in carried["tags"] else stop(result)
     if trial.status == Trial.PAUSED:  # its scheduler has dropped it
         return stop(result)
     # It returned, or reached what the user planned; to Tune, a result that says done is planned in any case.

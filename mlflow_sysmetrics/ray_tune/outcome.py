@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from mlflow_sysmetrics.ray_tune.endings import ERROR, SWEPT, Ending
+from mlflow_sysmetrics.ray_tune.endings import SWEPT, Ending
+from mlflow_sysmetrics.tags import ERROR
 
 _WORDS = {"FINISHED": "came to an end", "KILLED": "stopped before", "FAILED": "failed"}
 _AWAY_S = 1.0  # shorter ones are nobody's concern

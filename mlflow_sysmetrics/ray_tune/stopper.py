@@ -10,6 +10,7 @@ from ray.tune.utils import flatten_dict
 
 from mlflow_sysmetrics.criteria.judge import Criteria, Judge
 from mlflow_sysmetrics.ray_tune.results import STOP_KEY
+from mlflow_sysmetrics.tags import STOP_METRIC, STOP_REASON, STOP_STEP
 
 
 class CriteriaStopper(Stopper):
@@ -37,9 +38,9 @@ class CriteriaStopper(Stopper):
         stop = None if result.get(DONE) else judge.see(figures, int(result.get(TRAINING_ITERATION, 0)))
         if stop is not None:
             result[STOP_KEY] = {
-                "sysmetrics.stop_reason": str(stop),
-                "sysmetrics.stop_metric": stop.metric,
-                "sysmetrics.stop_step": str(stop.step),
+                STOP_REASON: str(stop),
+                STOP_METRIC: stop.metric,
+                STOP_STEP: str(stop.step),
             }
         elif result.get(DONE):
             self._finished.append({name: figures[name] for name in self._criteria.metrics if name in figures})

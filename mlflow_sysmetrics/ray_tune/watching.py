@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.points import Point, window_points
+from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
 from mlflow_sysmetrics.watch import Watches
 
 logger = get_logger(__name__)
@@ -112,10 +113,10 @@ class Watching:
         if key in self._where:  # the trial goes on in another process
             self._end(key, _nothing)
         self._where[key] = node_id
-        tags = {"sysmetrics.node": host, "sysmetrics.pid": str(pid)}
+        tags = {NODE: host, PID: str(pid)}
 
         def started(definition: str | None) -> None:
-            known = {} if definition is None else {"sysmetrics.memory_definition": definition}
+            known = {} if definition is None else {MEMORY_DEFINITION: definition}
             self._log(key, [], tags | known)
 
         self._ask(node_id, started, "start", key, pid)

@@ -7,7 +7,7 @@ import json
 import pytest
 from reference import fragment
 
-from entrypoints.links import FEASIBLE, compare_view, how_to_open, run_view, trials_view
+from entrypoints.links import IS_FEASIBLE, compare_view, how_to_open, run_view, trials_view
 
 THE_TRIALS = "tags.mlflow.parentRunId = 'abc123' and tags.`sysmetrics.kind` = 'trial'"
 
@@ -18,7 +18,7 @@ THE_TRIALS = "tags.mlflow.parentRunId = 'abc123' and tags.`sysmetrics.kind` = 't
         pytest.param("val_rmse", True, "", ["metrics.`val_rmse`", "true"], THE_TRIALS, id="lower-is-better"),
         pytest.param("val_accuracy", False, "", ["metrics.`val_accuracy`", "false"], THE_TRIALS, id="higher-is-better"),
         pytest.param(None, True, "", [], THE_TRIALS, id="unsorted"),
-        pytest.param(None, True, FEASIBLE, [], f"{THE_TRIALS} and {FEASIBLE}", id="feasible"),
+        pytest.param(None, True, IS_FEASIBLE, [], f"{THE_TRIALS} and {IS_FEASIBLE}", id="feasible"),
     ],
 )
 def test_trials_view_opens_exactly_the_trials_of_the_study_best_first(
@@ -38,7 +38,7 @@ def test_trials_view_opens_exactly_the_trials_of_the_study_best_first(
 
 def test_links_survive_markdown() -> None:
     """A bracket, a space or a quote in an address would end the link in the description."""
-    trials = trials_view("7", "abc123", "val_rmse", ascending=True, also=FEASIBLE, shown="TABLE")
+    trials = trials_view("7", "abc123", "val_rmse", ascending=True, also=IS_FEASIBLE, shown="TABLE")
     for link in (trials, compare_view("7", ["a", "b"]), run_view("7", "a", "system-metrics")):
         assert not set(link) & set(" ()<>[]'\"`"), link
 

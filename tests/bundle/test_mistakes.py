@@ -24,11 +24,11 @@ from study_settings import study_settings
 
 from entrypoints.early_stop import early_stop
 from entrypoints.report import report
-from entrypoints.runs import KIND
 from entrypoints.search import journal
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import Limits
 from entrypoints.tune import tune
+from mlflow_sysmetrics.tags import KIND, NODE, PID, PID_SINCE
 
 WITHIN_S = 15.0
 
@@ -330,7 +330,7 @@ def resumable(here: Path) -> dict[str, str]:
     client.log_param(ids["resumed"], "resumed_by_1", ids["running"])
     parent = psutil.Process(os.getppid())  # lives as long as this process
     for name, node in {"running": platform.node(), "elsewhere": "another-machine"}.items():
-        about = {journal.NODE: node, journal.PID: parent.pid, journal.SINCE: parent.create_time()}
+        about = {NODE: node, PID: parent.pid, PID_SINCE: parent.create_time()}
         client.log_batch(ids[name], tags=[RunTag(key, str(value)) for key, value in about.items()])
     own = {KIND: "trial", "mlflow.parentRunId": ids["ended"], "sysmetrics.trial_id": "0", **TrialEnd([]).tags}
     searched = {"algorithm": "linear", "batch_size": 64, "learning_rate": 0.01, "alpha": 0.001}

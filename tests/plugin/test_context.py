@@ -20,7 +20,8 @@ from made_up_files import lay
 from made_up_nvml import Gpu, Nvml, NvmlError
 from mlflow.tracking.context.registry import RunContextProviderRegistry
 
-from mlflow_sysmetrics.context import PREFIX, Host, HostContext
+from mlflow_sysmetrics.context import Host, HostContext
+from mlflow_sysmetrics.tags import HOST_PREFIX
 
 ENTRY_POINT = "mlflow_sysmetrics.context:HostContext"
 
@@ -171,7 +172,7 @@ def facts(root: Path, files: dict[str, str] | None = None, **seams: Any) -> dict
         "psutil": module(),
         "nvml": Nvml(),
     }
-    return {name.removeprefix(PREFIX): text for name, text in Host(root=str(root), **given | seams).tags().items()}
+    return {name.removeprefix(HOST_PREFIX): text for name, text in Host(root=str(root), **given | seams).tags().items()}
 
 
 def test_a_linux_machine_is_described(tmp_path: Path) -> None:
@@ -313,7 +314,7 @@ def test_a_fact_that_cannot_be_told_leaves_the_others(seams: Any, lost: set[str]
 
 def test_this_machine_is_described_plausibly() -> None:
     """Every fact but the GPUs, which it may not have, as psutil and platform know it."""
-    tags = {name.removeprefix(PREFIX): text for name, text in Host().tags().items()}
+    tags = {name.removeprefix(HOST_PREFIX): text for name, text in Host().tags().items()}
     assert set(tags) - {"gpus"} == {"cpu_model", "usable_cores", "memory_limit_mb", "os", "python"}
     assert 0 < float(tags["usable_cores"]) <= (psutil.cpu_count() or 1)
     assert 100 < float(tags["memory_limit_mb"]) <= psutil.virtual_memory().total / 1e6 + 1

@@ -17,7 +17,8 @@ from study_settings import study_settings
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.models.configuration import Configuration
 from entrypoints.search.budget import Spending, key
-from entrypoints.search.full_study import CRITERIA, SEARCHED, STUDY_KEY, find, study_key, trial_rows
+from entrypoints.search.full_study import find, study_key, trial_rows
+from mlflow_sysmetrics.tags import CRITERIA, SEARCHED, STUDY_KEY
 
 WANTED = [configured(batch_size=size, alpha=0.123456789012) for size in (8, 16)]
 

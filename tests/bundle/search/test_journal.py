@@ -24,6 +24,7 @@ from entrypoints.runs import RecordedRun
 from entrypoints.search import journal
 from entrypoints.search.grid import configurations
 from entrypoints.settings import Limits, StudySettings
+from mlflow_sysmetrics.tags import NODE, PID, PID_SINCE
 
 GRID = """{"hidden_layer_sizes": [[8], [16, 4]], "alpha": {"loguniform": [1e-5, 0.1]}, "shuffle": [true, false],
 "momentum": {"uniform": [0.1, 0.3]}, "n_iter_no_change": {"integers": [2, 7]}, "activation": "tanh"}"""
@@ -100,7 +101,7 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _tags(pid: int, since: float, node: str = platform.node()) -> dict[str, str]:
-    return {journal.NODE: node, journal.PID: str(pid), journal.SINCE: str(since)}
+    return {NODE: node, PID: str(pid), PID_SINCE: str(since)}
 
 
 def test_process_that_runs_a_study_is_seen_until_it_ends(process: subprocess.Popen[bytes]) -> None:
@@ -127,6 +128,6 @@ def test_study_names_the_process_that_runs_it(run: RecordedRun) -> None:
     """As it begins."""
     journal.begin(run, study_settings(), None)
     tags = run.client.get_run(run.run_id).data.tags
-    assert (tags[journal.NODE], tags[journal.PID]) == (platform.node(), str(os.getpid()))
-    assert float(tags[journal.SINCE]) == pytest.approx(psutil.Process().create_time())
+    assert (tags[NODE], tags[PID]) == (platform.node(), str(os.getpid()))
+    assert float(tags[PID_SINCE]) == pytest.approx(psutil.Process().create_time())
     assert journal.is_run_here(tags)

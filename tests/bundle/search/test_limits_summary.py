@@ -19,10 +19,11 @@ from entrypoints.limits.prediction import Prediction
 from entrypoints.limits.stopping import Ending, Stopping
 from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
-from entrypoints.search.full_study import STUDY_KEY, study_key
+from entrypoints.search.full_study import study_key
 from entrypoints.search.limits_summary import NEAREST, Outcome, mark_feasible, outcome
 from entrypoints.search.record import Record, TrialRecord
 from mlflow_sysmetrics.criteria.judge import Criteria, Stop
+from mlflow_sysmetrics.tags import STUDY_KEY
 
 TIME = "training_time_s<=1"
 SETTINGS, DATA = study_settings(folds=3), bundled("red_wine")

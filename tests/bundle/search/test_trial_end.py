@@ -9,8 +9,9 @@ import pytest
 
 from entrypoints.limits.prediction import Prediction
 from entrypoints.limits.stopping import DIVERGED, Ending
-from entrypoints.search.trial_end import TAG, TrialEnd
+from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.criteria.judge import Stop
+from mlflow_sysmetrics.tags import END
 
 LONGEST_TAG = 5000
 FOLDS = [
@@ -52,4 +53,4 @@ def test_run_that_has_not_ended_has_no_end() -> None:
     tags = TrialEnd(FOLDS * 30).tags
     assert len(tags) > 1
     assert TrialEnd.read({"sysmetrics.kind": "trial"}) is None
-    assert TrialEnd.read({TAG: tags[TAG]}) is None
+    assert TrialEnd.read({END: tags[END]}) is None

@@ -11,10 +11,11 @@ from ray import tune
 from ray.tune.trainable.function_trainable import wrap_function
 
 from mlflow_sysmetrics.ray_tune import STOP_KEY, payload
-from mlflow_sysmetrics.ray_tune.endings import FINISHED, REASON, ending_by, known_ending
+from mlflow_sysmetrics.ray_tune.endings import FINISHED, ending_by, known_ending
+from mlflow_sysmetrics.tags import STOP_REASON
 
 FUNCTION = wrap_function(lambda config: None)
-BY_TUNE = {REASON: "Tune ended it at iteration 3"}
+BY_TUNE = {STOP_REASON: "Tune ended it at iteration 3"}
 RESULT = {"training_iteration": 3, "loss": 1.0}
 
 
@@ -39,7 +40,7 @@ def trial(kind: type[tune.Trainable], status: str = "RUNNING", planned: bool = F
         pytest.param(trial(tune.Trainable), payload([], ended=True), True, "FINISHED", {}, id="says-it-ended"),
         pytest.param(trial(tune.Trainable), payload([], ended=False), True, "KILLED", BY_TUNE, id="says-it-has-not"),
         pytest.param(
-            trial(tune.Trainable), payload([], tags={REASON: "own"}), True, "KILLED", {}, id="own-limit"
+            trial(tune.Trainable), payload([], tags={STOP_REASON: "own"}), True, "KILLED", {}, id="own-limit"
         ),
     ],
 )  # fmt: skip

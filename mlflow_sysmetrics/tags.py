@@ -1,0 +1,47 @@
+"""The tags of a run that this project writes: each name once."""
+
+# Any run.
+KIND = "sysmetrics.kind"  # What a run is: a study, a trial, a preparation, a report.
+ERROR = "sysmetrics.error"  # Why a FAILED run failed.
+STOP_REASON = "sysmetrics.stop_reason"  # Why a KILLED run was ended early: words for people.
+
+# A watched process.
+NODE = "sysmetrics.node"  # The name of its machine.
+RAY_NODE_ID = "sysmetrics.ray_node_id"  # Ray's id of that machine.
+PID = "sysmetrics.pid"  # Its process id.
+PID_SINCE = "sysmetrics.pid_since"  # When that process began, in unix seconds.
+MEMORY_DEFINITION = "sysmetrics.memory_definition"  # What its memory figures are: rss-shr or uss.
+HOST_PREFIX = "sysmetrics.host_"  # A fact of its machine follows.
+
+# A trial under Tune.
+TRIAL_ID = "sysmetrics.trial_id"  # Tune's id of the trial.
+STUDY_ID = "sysmetrics.study_id"  # Tune's name of the experiment.
+RETRIED_AFTER = "sysmetrics.retried_after"  # The error after which it began again.
+NOT_FINITE = "sysmetrics.not_finite"  # Figures that were NaN or infinite, and are left out.
+CHANGED_PREFIX = "sysmetrics.changed."  # A hyperparameter that a scheduler changed follows.
+
+# How a trial was stopped.
+STOP_PREFIX = "sysmetrics.stop_"  # Of all the names that follow, and of STOP_REASON.
+STOP_METRIC = "sysmetrics.stop_metric"  # The figure that broke its limit.
+STOP_STEP = "sysmetrics.stop_step"  # The step at which it did.
+STOP_HOW = "sysmetrics.stop_how"  # crossed, predicted or skipped.
+STOP_VALUE = "sysmetrics.stop_value"  # The figure then.
+STOP_LIMIT = "sysmetrics.stop_limit"  # Its limit then.
+STOP_PREDICTION = "sysmetrics.stop_prediction"  # The prediction that stopped it.
+
+# What became of a trial.
+DIVERGED = "sysmetrics.diverged"  # Whether its loss became infinite.
+FEASIBLE = "sysmetrics.feasible"  # Whether it met all limits.
+END = "sysmetrics.end"  # Its end, for a study that goes on: JSON.
+
+# A study and its data.
+DATASET = "sysmetrics.dataset"  # The dataset as it was asked for.
+DATA_SOURCE = "sysmetrics.data_source"  # Where its table came from.
+DIGEST = "sysmetrics.digest"  # The digest of the table.
+PREPARE_RUN_ID = "sysmetrics.prepare_run_id"  # The run that prepared it.
+STUDY_KEY = "sysmetrics.study_key"  # Equal for studies that search the same.
+SEARCHED = "sysmetrics.searched"  # The searched hyperparameters: JSON.
+CRITERIA = "sysmetrics.criteria"  # The limits of the study.
+BEST_TRIAL_RUN_ID = "sysmetrics.best_trial_run_id"  # The run of the best trial.
+BEST_TRIAL_ID = "sysmetrics.best_trial_id"  # Tune's id of it.
+BEST_PREFIX = "sysmetrics.best_"  # A hyperparameter of the best trial follows.
