@@ -10,9 +10,9 @@ import click
 
 from entrypoints import search_space
 from entrypoints.datasets import known
-from entrypoints.datasets.cleaning import one_line
 from entrypoints.errors import UserError
-from entrypoints.models.algorithms import AUTO
+from entrypoints.settings import AUTO
+from entrypoints.text import one_line
 from entrypoints.user_folder import user_folder
 
 Number = TypeVar("Number", int, float)

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import click
 
 from entrypoints.datasets import known
-from entrypoints.models.algorithms import AUTO
 from entrypoints.option_types import (
     NONE,
     ChoiceType,
@@ -22,7 +21,7 @@ from entrypoints.option_types import (
     RunIdsType,
     RunIdType,
 )
-from entrypoints.settings import DEFAULT_CRITERIA
+from entrypoints.settings import AUTO, DEFAULT_CRITERIA
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -62,11 +61,6 @@ def dataset_option(command: Command) -> Command:
             help="The column to predict. auto: the dataset's own; a file has none.",
         ),
     )
-
-
-def own_target(target: str) -> str | None:
-    """The column that an option's value names; None for the dataset's own."""
-    return None if target == AUTO else target
 
 
 def dataset_options(command: Command) -> Command:

@@ -18,8 +18,9 @@ import click
 from entrypoints.datasets import known
 from entrypoints.datasets.prepared import Request, store
 from entrypoints.errors import say
-from entrypoints.options import dataset_options, own_target
+from entrypoints.options import dataset_options
 from entrypoints.runs import RecordedCommand, recorded_run
+from entrypoints.settings import own_target
 
 
 @click.command(cls=RecordedCommand, help=__doc__)

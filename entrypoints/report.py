@@ -16,10 +16,10 @@ from pathlib import Path
 
 import click
 
-from entrypoints.models.algorithms import AUTO
 from entrypoints.options import report_options
 from entrypoints.reporting import studies
 from entrypoints.runs import RecordedCommand, recorded_run
+from entrypoints.settings import AUTO
 
 
 @click.command(cls=RecordedCommand, help=__doc__)

@@ -14,9 +14,8 @@ import numpy as np
 import yaml
 from scipy import stats
 
-from entrypoints.datasets.cleaning import one_line
-from entrypoints.datasets.tables import shorten
 from entrypoints.errors import UserError
+from entrypoints.text import one_line, shorten
 
 Values = Any  # a list of values, or one of scipy's distributions
 Space = dict[str, Values]

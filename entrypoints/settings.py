@@ -7,8 +7,8 @@ from typing import Any
 
 from entrypoints import search_space
 from entrypoints.errors import UserError
-from entrypoints.models.algorithms import AUTO
 
+AUTO = "auto"  # the value of an option that leaves the choice to the study
 DEFAULT_CRITERIA = "training_time_s<=2x median, peak_memory_mb<=1.5x median, val_loss patience 2"
 SHARED = ("dataset", "target", "max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
 
@@ -62,3 +62,8 @@ class Limits:
     def of(cls, criteria: str, predict: str, scheduler: str) -> Limits:
         """What the texts of the options mean."""
         return cls(None if criteria == AUTO else criteria, predict == "on", scheduler)
+
+
+def own_target(target: str) -> str | None:
+    """The column that an option's value names; None for the dataset's own."""
+    return None if target == AUTO else target

@@ -19,10 +19,9 @@ import ray
 
 from entrypoints import environment
 from entrypoints.compute import workers
-from entrypoints.datasets.cleaning import one_line
-from entrypoints.datasets.tables import shorten
 from entrypoints.errors import UserError
 from entrypoints.own_modules import PACKAGES
+from entrypoints.text import one_line, shorten
 from mlflow_sysmetrics.addresses import redacted
 
 LOCAL, AUTO = "local", "auto"

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
-from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from entrypoints.datasets.sysmetrics_raw_rows import is_numeric, numbers, own_values
-from entrypoints.datasets.tables import Task, categorical, labels, shorten
+from entrypoints.datasets.tables import Task, categorical, labels
 from entrypoints.errors import UserError
-
-Echo = Callable[[str], None]
+from entrypoints.text import Echo, closest, listed
 
 LEAST_ROWS = 10
 MOST_CATEGORIES = 1000  # of a categorical feature, which is one-hot encoded, and of a target
@@ -114,20 +111,6 @@ def task_of(target: pd.Series[Any]) -> Task:
     return "classification"
 
 
-def listed(names: Iterable[str], most: int = 20) -> str:
-    """Names separated by commas; of many the first ones, and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-def closest(name: str, allowed: Iterable[str], default: str) -> str:
-    """Advice that names the allowed name most like the given one, or the default advice if none is."""
-    lower = {other.lower(): other for other in allowed}
-    found = difflib.get_close_matches(name.lower(), lower, n=1)
-    return f"use {lower[found[0]]}, the closest name" if found else default
-
-
 def _check_names(names: list[str], what: str) -> None:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
@@ -193,9 +176,3 @@ def _informative(features: pd.DataFrame, what: str, target: str, echo: Echo) -> 
         )
     informative: pd.DataFrame = features.drop(columns=list(idle))
     return informative
-
-
-def one_line(error: BaseException, length: int = 200) -> str:
-    """The first line of an error's text, without its full stop, to be put into a sentence."""
-    lines = str(error).strip().splitlines()
-    return shorten(lines[0].strip().rstrip("."), length) if lines else type(error).__name__

@@ -14,11 +14,12 @@ from pathlib import Path
 import pandas as pd
 
 from entrypoints.datasets import table_files
-from entrypoints.datasets.cleaning import Cleaned, Echo, clean, closest
+from entrypoints.datasets.cleaning import Cleaned, clean
 from entrypoints.datasets.openml_source import DownloadError, OpenML, Raw, UnknownIdError
 from entrypoints.datasets.tables import Facts, Table, Task
 from entrypoints.datasets.wave_energy import without_converters
 from entrypoints.errors import UserError, say
+from entrypoints.text import Echo, closest
 
 __all__ = ["DATA", "KNOWN", "Facts", "Known", "Table", "Task", "known", "load"]
 

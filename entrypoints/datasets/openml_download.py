@@ -24,7 +24,8 @@ import requests
 import urllib3
 from urllib3.connectionpool import HTTPConnectionPool
 
-from entrypoints.datasets.cleaning import canonical, one_line
+from entrypoints.datasets.cleaning import canonical
+from entrypoints.text import one_line
 
 TABLE = "table.parquet"
 LEAST_BYTES_PER_S = 1000.0

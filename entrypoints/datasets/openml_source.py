@@ -23,8 +23,7 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
-from entrypoints.datasets.cleaning import Echo, one_line
-from entrypoints.datasets.tables import shorten
+from entrypoints.text import Echo, one_line, shorten
 
 SERVER = "https://www.openml.org/api/v1/xml"
 TIMEOUT_S = 6.0

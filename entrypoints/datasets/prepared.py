@@ -22,12 +22,12 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities import Metric, Param, Run, RunTag
 from numpy.typing import NDArray
 
-from entrypoints.datasets.cleaning import one_line
 from entrypoints.datasets.preprocessing import Preprocessing, fit_preprocessing
 from entrypoints.datasets.splits import Split, make_split
 from entrypoints.datasets.tables import Table, Task
 from entrypoints.errors import say
 from entrypoints.runs import RecordedRun, child_run
+from entrypoints.text import one_line
 from mlflow_sysmetrics.addresses import redacted_text
 from mlflow_sysmetrics.tags import DATA_SOURCE, DIGEST, KIND
 

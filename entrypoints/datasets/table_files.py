@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from entrypoints.datasets.cleaning import Echo, listed, one_line
 from entrypoints.errors import UserError
+from entrypoints.text import Echo, listed, one_line
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".pq")
 # Before 3.1 pandas' own parser is off in the last bit; since then it is exact, and the option deprecated.

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from sklearn.utils import resample
 
 from entrypoints.datasets.sysmetrics_raw_rows import coded_texts, is_numeric, numbers
+from entrypoints.text import shorten
 
 Task = Literal["regression", "classification"]
-
-SHOWN = 160  # characters of a fact in a message
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,8 +180,3 @@ class Facts:
             if known is not None and found != known:
                 return f"{each.name} {shorten(str(found))} found, {shorten(str(known))} expected"
         return None
-
-
-def shorten(text: str, length: int = SHOWN) -> str:
-    """A text cut to a length in characters, with dots where it was cut."""
-    return text if len(text) <= length else f"{text[: length - 4]} ..."

@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pandas as pd
 
-from entrypoints.datasets.cleaning import listed
 from entrypoints.datasets.sysmetrics_raw_rows import numbers
+from entrypoints.text import listed
 
 COLUMNS = 49
 CONVERTERS = 16

@@ -6,8 +6,7 @@ from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.models.estimators import estimator
 from entrypoints.models.learners import ALGORITHMS, Algorithm
-
-AUTO = "auto"
+from entrypoints.settings import AUTO
 
 
 def find(name: str) -> Algorithm:

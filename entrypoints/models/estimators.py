@@ -14,12 +14,12 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from entrypoints.datasets.cleaning import one_line
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.models import losses
 from entrypoints.models.learners import Classes
 from entrypoints.models.losses import Array
+from entrypoints.text import one_line
 
 Loss = Callable[[Array, NDArray[Any]], float]
 

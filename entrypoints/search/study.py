@@ -28,7 +28,6 @@ from entrypoints.limits.schedulers import NO_RULES, Rules, scheduling, stopping_
 from entrypoints.models import algorithms, best_model
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.losses import score_name
-from entrypoints.options import own_target
 from entrypoints.progress import Progress, Stages, duration
 from entrypoints.runs import RecordedRun
 from entrypoints.search import full_study, journal, limits_summary, summary
@@ -36,7 +35,7 @@ from entrypoints.search.earlier import NOTHING, Earlier
 from entrypoints.search.grid import configurations, run_name
 from entrypoints.search.record import Record
 from entrypoints.search.trial import Trial
-from entrypoints.settings import Limits, StudySettings
+from entrypoints.settings import Limits, StudySettings, own_target
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 from mlflow_sysmetrics.tags import CRITERIA, DATASET, PREPARE_RUN_ID, SEARCHED, STOP_REASON, STUDY_KEY
 

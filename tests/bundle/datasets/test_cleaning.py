@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from entrypoints.datasets.cleaning import canonical, clean, closest, listed, task_of
+from entrypoints.datasets.cleaning import canonical, clean, task_of
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
+from entrypoints.text import closest, listed
 
 ROWS = 24
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from entrypoints.datasets.tables import Facts, Table, categorical, shorten
+from entrypoints.datasets.tables import Facts, Table, categorical
+from entrypoints.text import shorten
 
 
 def _table(frame: pd.DataFrame, task: Any = "classification") -> Table:

@@ -1,0 +1,102 @@
+"""Which room may import which, that no module imports itself in a circle, and what stands at the top."""
+
+from __future__ import annotations
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PLUGIN, BUNDLE = "mlflow_sysmetrics", "entrypoints"
+COMMANDS = {"prepare", "tune", "early_stop", "report", "main"}
+OPTIONS = {"options", "option_types"}
+ROOMS = ("shared", "compute", "datasets", "models", "limits", "search", "reporting", "commands")
+# What each room of the plugin may import, beside itself and what all rooms share.
+SHARED = {"tags", "addresses"}
+ARROWS = {
+    "tags": set(),
+    "addresses": set(),
+    "monitor": set(),
+    "sampling": set(),
+    "criteria": set(),
+    "delivery": {"monitor"},
+    "watch": {"monitor", "sampling"},
+    "context": {"sampling"},
+    "logger": {"delivery", "sampling", "watch"},
+    "command": {"logger", "delivery", "sampling"},
+    "ray_tune": {"watch", "delivery", "sampling", "criteria"},
+}
+
+
+def modules() -> dict[str, Path]:
+    """The dotted name of each module of both packages, and its file."""
+    files = (file for package in (PLUGIN, BUNDLE) for file in (ROOT / package).rglob("*.py"))
+    return {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in files}
+
+
+MODULES = modules()
+
+
+def imported(module: str) -> set[str]:
+    """The modules of the project that a module imports, at its top or later."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names if name.name in MODULES}
+        elif isinstance(node, ast.ImportFrom) and node.module in MODULES:
+            names = {f"{node.module}.{name.name}" for name in node.names}
+            found |= (names & set(MODULES)) or {node.module}
+    return found - {module}
+
+
+def room(module: str) -> str:
+    """Where a module stands."""
+    package, _, rest = module.partition(".")
+    first = rest.partition(".")[0]
+    if package == PLUGIN or (ROOT / BUNDLE / first).is_dir():
+        return first or "shared"
+    return "commands" if first in COMMANDS | OPTIONS else "shared"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_module_imports_only_rooms_below_its_own(module: str) -> None:
+    """Data flows one way: see ROOMS and ARROWS."""
+    here = room(module)
+    for other in imported(module) - {f"{PLUGIN}.{name}" for name in SHARED}:
+        there = room(other)
+        if module.startswith(PLUGIN):
+            assert other.startswith(PLUGIN), f"{module} imports {other}"
+            assert module == PLUGIN or there == here or there in ARROWS[here], f"{module} imports {other}"
+        elif other.startswith(BUNDLE):
+            assert ROOMS.index(there) <= ROOMS.index(here), f"{module} imports {other}"
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    """CycleError names the modules of a circle."""
+    list(TopologicalSorter({module: imported(module) for module in MODULES}).static_order())
+
+
+def test_bundle_has_only_commands_and_what_rooms_share_at_its_top() -> None:
+    """A file that one room alone uses belongs into that room. One that shared files use, or start, is shared."""
+    users: dict[str, set[str]] = {}
+    for module in MODULES:
+        started = {other for other in MODULES if f'"-m", "{other}"' in MODULES[module].read_text()}
+        for other in imported(module) | started:
+            users.setdefault(other, set()).add(room(module))
+    top = {module for module in MODULES if module.startswith(f"{BUNDLE}.") and room(module) == "shared"}
+    assert not {
+        module: users.get(module)
+        for module in top
+        if len(users.get(module, ())) < 2 and "shared" not in users.get(module, ())
+    }
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "tests").rglob("*.py")), ids=lambda file: file.stem)
+def test_no_test_imports_another(file: Path) -> None:
+    """What tests share is in tests/support."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [name.name for name in node.names] if isinstance(node, ast.Import) else []
+        assert not [name for name in names if name.startswith("test_") or name == "conftest"]
