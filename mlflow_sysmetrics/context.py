@@ -138,7 +138,7 @@ class Host:
         return f"{self._platform.python_implementation()} {self._platform.python_version()}"
 
     def _read(self, path: str) -> str:
-        from mlflow_sysmetrics.sampling.groups import read_file
+        from mlflow_sysmetrics.sampling.files import read_file
 
         return read_file(f"{self._root}/{path}").decode(errors="replace")
 

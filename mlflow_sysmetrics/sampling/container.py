@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from mlflow_sysmetrics.sampling.groups import Rates, read_file, read_number
+from mlflow_sysmetrics.sampling.files import Rates, read_file, read_number
 
 _UNLIMITED = 2.0**62  # version 1 writes the largest multiple of a page that fits
 _LIMITS_EVERY_S = 10.0  # a cluster may change them while a container runs

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mlflow_sysmetrics.sampling.groups import Rates, read_file, read_number
+from mlflow_sysmetrics.sampling.files import Rates, read_file, read_number
 
 _MOST_W = 5000.0  # no part of a machine draws so much: a counter that seems to have was reset, not wrapped
 

@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from mlflow_sysmetrics.sampling.groups import Rates, read_file
+from mlflow_sysmetrics.sampling.files import Rates, read_file
 
 Totals = dict[tuple[str, str], float]  # megabytes since the machine was started, by metric and device
 _READ, _WRITE = "machine_disk_read_mb_per_s", "machine_disk_write_mb_per_s"

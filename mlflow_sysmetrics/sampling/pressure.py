@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from mlflow_sysmetrics.sampling.groups import Rates, read_file
+from mlflow_sysmetrics.sampling.files import Rates, read_file
 
 _RESOURCES = ("cpu", "memory", "io")
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from made_up_files import Clock, refused
 
 from mlflow_sysmetrics.sampling import container, gpu, machine
-from mlflow_sysmetrics.sampling.groups import GROUPS, Rates, read_file, read_number, sampler
+from mlflow_sysmetrics.sampling.files import Rates, read_file, read_number
+from mlflow_sysmetrics.sampling.groups import GROUPS, sampler
 
 PREFIXES = {
     "process": "process_",
