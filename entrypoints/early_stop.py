@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from entrypoints.options import RESUME_OPTION, limit_options, study_options
+from entrypoints.options import limit_options, resume_option, study_options
 from entrypoints.runs import RecordedCommand, recorded_run
 from entrypoints.search.resume import resume_study
 from entrypoints.settings import Limits, StudySettings
@@ -24,7 +24,7 @@ from entrypoints.user_folder import user_folder
 
 @click.command(cls=RecordedCommand, help=__doc__)
 @study_options
-@RESUME_OPTION
+@resume_option
 @limit_options
 def early_stop(criteria: str, predict: str, scheduler: str, resume: str | None, **options: object) -> None:
     """Parse, call, echo."""

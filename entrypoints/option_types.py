@@ -1,10 +1,10 @@
-"""What the texts of options stand for, and the sentence, a ``UserError``, for a text that is not allowed."""
+"""An option of a command, what its text stands for, and the sentence, a ``UserError``, for a text that is refused."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import click
 
@@ -15,14 +15,46 @@ from entrypoints.settings import AUTO
 from entrypoints.text import one_line
 from entrypoints.user_folder import user_folder
 
-Number = TypeVar("Number", int, float)
 NONE = "none"
+
+
+class Option(click.Option):
+    """An option that refuses a text in one sentence: what was given, what is allowed, what to do."""
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """What a text stands for."""
+        try:
+            cast = super().type_cast_value(ctx, value)
+            if _is_finite(cast):
+                return cast
+        except (click.BadParameter, OverflowError):  # a whole number can be beyond every float
+            pass
+        allowed = f"{_allowed(self.type)} {'are' if isinstance(self.type, ListType | RunIdsType) else 'is'} allowed"
+        raise UserError(f"{self.name}={value}: {allowed}; leave it out for the default, {self.default}")
+
+
+class ListType(click.ParamType):
+    """Numbers separated by commas, as a tuple without repetitions; where ``auto`` is allowed it becomes None."""
+
+    name = "list"
+
+    def __init__(self, each: click.IntRange | click.FloatRange, *, auto: bool = False) -> None:
+        self.each = each
+        self.auto = auto
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int | float, ...] | None:
+        """The numbers that a text like ``0.1,0.01`` stands for."""
+        if self.auto and value == AUTO:
+            return None
+        return tuple(dict.fromkeys(self.each(part.strip(), param, ctx) for part in str(value).split(",")))
 
 
 class DatasetType(click.ParamType):
     """A dataset's name; a relative path becomes absolute, from the folder in which the user typed the command."""
 
-    name = "dataset"
+    name = "name"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The name, or the absolute path."""
@@ -42,7 +74,7 @@ class DatasetType(click.ParamType):
 class GridType(click.ParamType):
     """The hyperparameters of the user's own algorithm; ``auto`` becomes None."""
 
-    name = "grid"
+    name = "json|file"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -58,12 +90,10 @@ class RunIdsType(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...] | None:
         """The ids that a text like ``0a1b,2c3d`` stands for."""
-        if value == AUTO:
-            return None
         ids = [part.strip() for part in str(value).split(",")]
         if not all(ids):
-            raise _not_allowed(param, value, f"{AUTO} or run ids separated by commas are allowed")
-        return tuple(dict.fromkeys(ids))
+            self.fail("an id is missing", param, ctx)
+        return None if value == AUTO else tuple(dict.fromkeys(ids))
 
 
 class RunIdType(click.ParamType):
@@ -73,84 +103,23 @@ class RunIdType(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | None:
         """The id without the blanks around it."""
-        run_id = str(value).strip()
-        if not run_id:
-            raise _not_allowed(param, value, f"{NONE} or the run id of a study is allowed")
+        run_id = str(value).strip() or self.fail("the id is missing", param, ctx)
         return None if run_id == NONE else run_id
 
 
-class ChoiceType(click.ParamType):
-    """One of a few words."""
-
-    name = "word"
-
-    def __init__(self, words: tuple[str, ...]) -> None:
-        self.words = words
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The word itself."""
-        if value not in self.words:
-            raise _not_allowed(param, value, f"{' or '.join(self.words)} is allowed")
-        return str(value)
+def _is_finite(value: Any) -> bool:
+    """Whether all numbers of an option are finite: click lets NaN and infinity pass."""
+    each = value if isinstance(value, tuple) else (value,)
+    return all(math.isfinite(number) for number in each if isinstance(number, int | float))
 
 
-class NumberType(click.ParamType, Generic[Number]):
-    """One number within bounds. ``above`` is excluded, ``least`` is allowed; infinity and NaN never are."""
-
-    def __init__(self, kind: type[Number], *, least: float = -math.inf, above: float = -math.inf) -> None:
-        self.kind: type[Number] = kind
-        self.least = least
-        self.above = above
-        self.name = "integer" if kind is int else "number"
-
-    @property
-    def allowed(self) -> str:
-        """What is allowed, in words."""
-        bound = f"above {self.above:g}" if math.isfinite(self.above) else f"from {self.least:g}"
-        return f"{'a whole number' if self.kind is int else 'a number'} {bound}"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Number:
-        """The number that a text stands for."""
-        number = self.parse(str(value))
-        if number is None:
-            raise _not_allowed(param, value, f"{self.allowed} is allowed")
-        return number
-
-    def parse(self, text: str) -> Number | None:
-        """The number, or None where the text is no allowed one."""
-        try:
-            number = self.kind(text)
-            allowed = math.isfinite(number) and number >= self.least and number > self.above
-        except (ValueError, OverflowError):  # a whole number may be beyond every float
-            return None
-        return number if allowed else None
-
-
-class NumberListType(click.ParamType, Generic[Number]):
-    """Numbers separated by commas, as a tuple without repetitions; where ``auto`` is allowed it becomes None."""
-
-    name = "list"
-
-    def __init__(self, each: NumberType[Number], *, auto: bool = False) -> None:
-        self.each: NumberType[Number] = each
-        self.auto = auto
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[Number, ...] | None:
-        """The numbers that a text like ``0.1,0.01`` stands for."""
-        if self.auto and value == AUTO:
-            return None
-        numbers = [self.each.parse(part.strip()) for part in str(value).split(",")]
-        if None in numbers:
-            auto = f"{AUTO} or " if self.auto else ""
-            raise _not_allowed(
-                param, value, f"{auto}numbers separated by commas, each {self.each.allowed}, are allowed"
-            )
-        return tuple(dict.fromkeys(number for number in numbers if number is not None))
-
-
-def _not_allowed(param: click.Parameter | None, value: object, allowed: str) -> UserError:
-    name = param.name if param else "value"
-    default = param.default if param else None
-    return UserError(f"{name}={value}: {allowed}; leave it out for the default, {default}")
+def _allowed(kind: click.ParamType) -> str:
+    """What texts of a type are allowed."""
+    if isinstance(kind, ListType):
+        return f"{f'{AUTO} or ' if kind.auto else ''}numbers separated by commas, each {_allowed(kind.each)},"
+    if isinstance(kind, click.IntRange | click.FloatRange):
+        number = "a whole number" if isinstance(kind, click.IntRange) else "a number"
+        return f"{number} {'above' if kind.min_open else 'from'} {kind.min}"
+    if isinstance(kind, click.Choice):
+        return " or ".join(kind.choices)
+    return f"{AUTO} or run ids separated by commas" if isinstance(kind, RunIdsType) else f"{NONE} or a study's run id"

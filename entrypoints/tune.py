@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from entrypoints.options import RESUME_OPTION, study_options
+from entrypoints.options import resume_option, study_options
 from entrypoints.runs import RecordedCommand, recorded_run
 from entrypoints.search.resume import resume_study
 from entrypoints.settings import StudySettings
@@ -24,7 +24,7 @@ from entrypoints.user_folder import user_folder
 
 @click.command(cls=RecordedCommand, help=__doc__)
 @study_options
-@RESUME_OPTION
+@resume_option
 def tune(resume: str | None, **options: object) -> None:
     """Parse, call, echo."""
     if resume is not None:
