@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
+from sklearn.preprocessing import StandardScaler
 
 from entrypoints.errors import UserError
 
@@ -130,30 +131,17 @@ def fit_scaling(X: NDArray[Any], y: NDArray[Any] | None, rows: Rows, *, chunk_ce
 
 
 def _mean_and_scale(X: NDArray[Any], rows: Rows, chunk_cells: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Merge the moments of one chunk after the other (Chan, Golub and LeVeque 1979).
+    """scikit-learn's own, chunk by chunk.
 
     A missing value counts as one at the mean of those that are there, as after mean imputation; a column without any
     value has mean 0.
     """
-    features = X.shape[1]
-    count, mean, squares = np.zeros(features), np.zeros(features), np.zeros(features)
-    step = max(1, chunk_cells // max(1, features))
-    for start in range(0, len(rows), step):
-        chunk = X[rows[start : start + step]].astype(np.float64)
-        missing = np.isnan(chunk)
-        size = len(chunk) - missing.sum(axis=0)
-        chunk[missing] = 0.0
-        chunk_mean = chunk.sum(axis=0) / np.maximum(size, 1)
-        chunk -= chunk_mean
-        chunk[missing] = 0.0
-        chunk *= chunk
-        shift = chunk_mean - mean
-        total = np.maximum(count + size, 1)
-        squares += chunk.sum(axis=0) + shift**2 * (count * size / total)
-        mean += shift * (size / total)
-        count += size
-    variance = squares / len(rows)
-    # Rounding leaves a constant column a tiny variance. The bound is scikit-learn's (Chan, Golub and LeVeque 1983).
-    eps = np.finfo(np.float64).eps
-    constant = variance <= len(rows) * eps * variance + (len(rows) * mean * eps) ** 2
-    return mean, np.where(constant, 1.0, np.sqrt(variance))
+    scaler = StandardScaler()
+    step = max(1, chunk_cells // max(1, X.shape[1]))
+    with np.errstate(invalid="ignore"):  # of a column without any value
+        for start in range(0, len(rows), step):
+            scaler.partial_fit(X[rows[start : start + step]].astype(np.float64))
+        deviation = np.sqrt(scaler.var_)
+    constant = scaler.scale_ != deviation  # its deviation is 0 but for rounding, and scikit-learn has put 1
+    deviation *= np.sqrt(scaler.n_samples_seen_ / len(rows))
+    return np.nan_to_num(scaler.mean_), np.where(constant, 1.0, deviation)
