@@ -15,8 +15,15 @@ from entrypoints.settings import SHARED
 from mlflow_sysmetrics.tags import DIVERGED, STOP_STEP
 
 CURVES = (
-    *("train_loss", "val_loss", "val_rmse", "val_accuracy", "mean_step_time_ms", "training_time_s"),
-    *("cpu_percent", "peak_memory_mb", "memory_growth_mb"),
+    "train_loss",
+    "val_loss",
+    "val_rmse",
+    "val_accuracy",
+    "mean_step_time_ms",
+    "training_time_s",
+    "cpu_percent",
+    "peak_memory_mb",
+    "memory_growth_mb",
 )
 
 

@@ -30,8 +30,20 @@ _SERIES = ("system/process_cpu_percent", "system/process_memory_mb")
 _FROM_ZERO = ("memory_growth_mb",)  # counts from 0 at the trial's beginning, so that its first value is a rise too
 _POINTS = ("run_id", "group", "metric", "axis", "at", "value")
 _DRIFT = (
-    *("axis", "metric", "group", "trials", "start", "end", "change_percent", "low_percent", "high_percent"),
-    *("share_by_first_report", "rising_share", "p_value", "p_holm", "verdict"),
+    "axis",
+    "metric",
+    "group",
+    "trials",
+    "start",
+    "end",
+    "change_percent",
+    "low_percent",
+    "high_percent",
+    "share_by_first_report",
+    "rising_share",
+    "p_value",
+    "p_holm",
+    "verdict",
 )
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -165,9 +177,15 @@ def _row(axis: str, metric: str, group: str, part: pd.DataFrame) -> dict[str, An
     changes = np.array([trend.change_percent for trend in trends])
     low, high = _interval(changes)
     return {
-        **{"axis": axis, "metric": metric, "group": group, "trials": len(trends)},
-        **{"start": _median(trend.start for trend in trends), "end": _median(trend.end for trend in trends)},
-        **{"change_percent": _median(changes), "low_percent": low, "high_percent": high},
+        "axis": axis,
+        "metric": metric,
+        "group": group,
+        "trials": len(trends),
+        "start": _median(trend.start for trend in trends),
+        "end": _median(trend.end for trend in trends),
+        "change_percent": _median(changes),
+        "low_percent": low,
+        "high_percent": high,
         "share_by_first_report": _median(trend.first_share for trend in trends),
         "rising_share": float(np.mean([trend.rising for trend in trends])) if trends else np.nan,
         "p_value": _p_value(changes),

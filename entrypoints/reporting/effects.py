@@ -24,8 +24,19 @@ if TYPE_CHECKING:
 MANY = 12  # a number with more values than these is cut into quartiles
 LEAST_SHARE = 0.05  # of the variance: interactions with less are not shown
 _EFFECTS = (
-    *("metric", "hyperparameter", "trials", "left_out", "levels", "share_of_variance", "spearman"),
-    *("p_value", "p_holm", "lowest", "lowest_at", "highest", "highest_at"),
+    "metric",
+    "hyperparameter",
+    "trials",
+    "left_out",
+    "levels",
+    "share_of_variance",
+    "spearman",
+    "p_value",
+    "p_holm",
+    "lowest",
+    "lowest_at",
+    "highest",
+    "highest_at",
 )
 _INTERACTIONS = ("metric", "first", "second", "share_of_variance", "p_value", "p_holm", "trials", "left_out")
 
@@ -122,8 +133,12 @@ def _effect(metric: str, values: NDArray[np.float64], factor: _Factor, all_trial
     groups = [values[codes == code] for code in range(len(present))]
     share = _omega_squared(stats.rankdata(values), codes)
     row: dict[str, Any] = {
-        **{"metric": metric, "hyperparameter": factor.name, "trials": len(values)},
-        **{"left_out": all_trials - len(values), "levels": len(groups), "share_of_variance": share},
+        "metric": metric,
+        "hyperparameter": factor.name,
+        "trials": len(values),
+        "left_out": all_trials - len(values),
+        "levels": len(groups),
+        "share_of_variance": share,
         "spearman": np.nan if factor.numbers is None else _spearman(factor.numbers[counted], values),
         "p_value": np.nan if np.isnan(share) else float(stats.kruskal(*groups).pvalue),
     }
@@ -155,10 +170,13 @@ def _interaction(
     explained = max(between[2] - between[0] - between[1], 0.0) / freedom
     f = explained / within if within > 1e-9 * total else np.inf
     return {
-        **{"metric": metric, "first": first.name, "second": second.name},
+        "metric": metric,
+        "first": first.name,
+        "second": second.name,
         "share_of_variance": max(_omega_squared(ranks, both) - alone, 0.0),
         "p_value": float(stats.f.sf(f, freedom, left)) if explained else 1.0,
-        **{"trials": len(ranks), "left_out": all_trials - len(ranks)},
+        "trials": len(ranks),
+        "left_out": all_trials - len(ranks),
     }
 
 

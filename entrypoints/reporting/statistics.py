@@ -183,8 +183,12 @@ def pairs(scores: pd.DataFrame, higher_is_better: bool, test_share: float) -> pd
         {
             "first": str(complete.columns[0]),
             "second": [str(name) for name in complete.columns[1:]],
-            **{"difference": mean, "low": mean - reach, "high": mean + reach},
-            **{"t": t, "p_value": p, "p_holm": holm(p)},
+            "difference": mean,
+            "low": mean - reach,
+            "high": mean + reach,
+            "t": t,
+            "p_value": p,
+            "p_holm": holm(p),
         }
     )
     table["different"] = table["p_holm"] < CALLED

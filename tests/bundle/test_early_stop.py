@@ -32,14 +32,24 @@ from entrypoints.limits.costs import COSTS
 CURVES = ("train_loss", "val_loss", "val_rmse")
 SEARCHED = ("algorithm", "batch_size", "learning_rate", "alpha")
 HOPELESS = {
-    **{"criteria": "model_size_kb<=0.001", "batch_sizes": "256", "learning_rates": "0.01", "alphas": "0.0001,0.001"},
-    **{"folds": "3", "cpus": "2"},
+    "criteria": "model_size_kb<=0.001",
+    "batch_sizes": "256",
+    "learning_rates": "0.01",
+    "alphas": "0.0001,0.001",
+    "folds": "3",
+    "cpus": "2",
 }
 # After so many steps batches of two have seen little, so that ASHA ends what comes after the batches of 64.
 SCHEDULED = {
-    **{"criteria": "peak_memory_mb<=100000", "scheduler": "asha"},
-    **{"batch_sizes": "64,2", "learning_rates": "0.001,10", "alphas": "0.0001,0.001,0.01"},
-    **{"folds": "3", "max_steps": "1000", "report_every": "20", "cpus": "2"},
+    "criteria": "peak_memory_mb<=100000",
+    "scheduler": "asha",
+    "batch_sizes": "64,2",
+    "learning_rates": "0.001,10",
+    "alphas": "0.0001,0.001,0.01",
+    "folds": "3",
+    "max_steps": "1000",
+    "report_every": "20",
+    "cpus": "2",
 }
 
 

@@ -215,7 +215,9 @@ BAD_INPUTS = [
     _bad("no-module", "algorithm=no.Where: it cannot be imported", "MLPClassifier", algorithm="no.Where"),
     _bad("no-partial-fit", "algorithm=sklearn.svm.SVR: it has no partial_fit", "MLP", algorithm="sklearn.svm.SVR"),
     _bad(
-        *("clusters", "algorithm=sklearn.cluster.MiniBatchKMeans: it is neither", "classifier or regressor"),
+        "clusters",
+        "algorithm=sklearn.cluster.MiniBatchKMeans: it is neither",
+        "classifier or regressor",
         algorithm="sklearn.cluster.MiniBatchKMeans",
     ),
     _bad("one-of-two", "algorithm=linear,logistic: ", "linear does", algorithm="linear,logistic"),
@@ -228,12 +230,19 @@ BAD_INPUTS = [
     _bad("value", f"algorithm={MLP} with alpha=-1 ", "in the range [0.0, inf)", algorithm=MLP, grid='{"alpha": -1}'),
     _bad("grid-of-a-built-in", "grid: alpha belong", "learning_rates and alphas", grid='{"alpha": [1]}'),
     _bad(
-        *("bounds", 'grid={"alpha": {"uniform": [1, 0]}}: alpha is no distribution', "two rising bounds"),
-        **{"algorithm": MLP, "grid": '{"alpha": {"uniform": [1, 0]}}', "search": "random"},
+        "bounds",
+        'grid={"alpha": {"uniform": [1, 0]}}: alpha is no distribution',
+        "two rising bounds",
+        algorithm=MLP,
+        grid='{"alpha": {"uniform": [1, 0]}}',
+        search="random",
     ),
     _bad(
-        *("distribution", "grid: alpha is a distribution", "search=random"),
-        **{"algorithm": MLP, "grid": '{"alpha": {"uniform": [0, 1]}}'},
+        "distribution",
+        "grid: alpha is a distribution",
+        "search=random",
+        algorithm=MLP,
+        grid='{"alpha": {"uniform": [0, 1]}}',
     ),
     _bad("search", "search=bayes: ", "grid or random", search="bayes"),
     _bad("samples", "samples=5: ", "search=random", samples="5"),
@@ -243,11 +252,9 @@ BAD_INPUTS = [
     _bad("no-port", "ray_address=10.0.0.1: ", "local, auto", "host:port", ray_address="10.0.0.1"),
     _bad("no-criteria", "criteria=: at character 1, ", "peak_memory_mb<=300", criteria=""),
     _bad(
-        *(
-            "unknown-metric",
-            'criteria=memory_mb<=300: at character 1, "memory_mb" is no known metric',
-            "peak_memory_mb",
-        ),
+        "unknown-metric",
+        'criteria=memory_mb<=300: at character 1, "memory_mb" is no known metric',
+        "peak_memory_mb",
         criteria="memory_mb<=300",
     ),
     _bad("other-tasks-score", "criteria=val_accuracy>=0.7: ", "val_rmse", criteria="val_accuracy>=0.7"),
@@ -288,8 +295,11 @@ BAD_INPUTS = [
     _bad("of-an-older-version", "seed=3: the study <old> has seed=0", resume="<old>", seed="3"),
     _bad("other-limits", "predict=off: the study <limited> has predict=on", resume="<limited>", predict="off"),
     _bad(
-        *("other-rates", "learning_rates=0.5: the study <ended> has learning_rates=0.01", "leave learning_rates out"),
-        **{"resume": "<ended>", "learning_rates": "0.5"},
+        "other-rates",
+        "learning_rates=0.5: the study <ended> has learning_rates=0.01",
+        "leave learning_rates out",
+        resume="<ended>",
+        learning_rates="0.5",
     ),
 ]
 

@@ -12,8 +12,14 @@ def test_trials_share_what_no_trial_chooses() -> None:
     """The run of every trial says of which study it is, under the names of the options."""
     settings = study_settings(dataset="diabetes", max_rows=100, max_epochs=2)
     assert settings.shared == {
-        **{"dataset": "diabetes", "target": "auto", "max_rows": 100, "folds": 10, "seed": 0},
-        **{"max_steps": 500, "max_epochs": 2, "report_every": 100},
+        "dataset": "diabetes",
+        "target": "auto",
+        "max_rows": 100,
+        "folds": 10,
+        "seed": 0,
+        "max_steps": 500,
+        "max_epochs": 2,
+        "report_every": 100,
     }
 
 

@@ -23,13 +23,27 @@ ONE_OFF = ("test_rmse", "test_loss", "inference_latency_ms", "model_size_kb", "e
 SERIES = ("system/process_cpu_percent", "system/process_memory_mb", "system/process_memory_mb_max")
 PARAMS = ("algorithm", "batch_size", "learning_rate", "alpha", "dataset", "folds", "seed", "max_steps")
 TAGS = (
-    *("mlflow.parentRunId", "sysmetrics.kind", "sysmetrics.trial_id"),
-    *("sysmetrics.node", "sysmetrics.pid", "sysmetrics.memory_definition"),
+    "mlflow.parentRunId",
+    "sysmetrics.kind",
+    "sysmetrics.trial_id",
+    "sysmetrics.node",
+    "sysmetrics.pid",
+    "sysmetrics.memory_definition",
 )
 REPORTS = list(range(100, 2001, 100))
 SUMMARY = {
-    *("best_val_rmse", "test_rmse", "test_loss", "trials", "stopped", "failed", "restarts", "diverged"),
-    *("elapsed_s", "search_time_s", "forecast_time_s", "forecast_error_percent"),
+    "best_val_rmse",
+    "test_rmse",
+    "test_loss",
+    "trials",
+    "stopped",
+    "failed",
+    "restarts",
+    "diverged",
+    "elapsed_s",
+    "search_time_s",
+    "forecast_time_s",
+    "forecast_error_percent",
 }
 NETWORK = "sklearn.neural_network.MLPClassifier"
 MIXTURE = {

@@ -49,12 +49,16 @@ def test_algorithms_are_those_asked_for_or_all_built_in_ones_that_fit(task: Any,
     [
         pytest.param("regression", "svm", "svm", ["svm does not fit a regression", "linear does"], id="other-task"),
         pytest.param(
-            *("classification", "svm,linear", "svm,linear"),
+            "classification",
+            "svm,linear",
+            "svm,linear",
             ["linear does not fit a classification", "logistic or svm does"],
             id="one-of-other-task",
         ),
         pytest.param(
-            *("classification", MLP_REGRESSOR, MLP_REGRESSOR),
+            "classification",
+            MLP_REGRESSOR,
+            MLP_REGRESSOR,
             [f"{MLP_REGRESSOR} does not fit a classification", "logistic or svm does", "auto"],
             id="own-of-other-task",
         ),

@@ -72,7 +72,10 @@ def test_curves_come_back_by_step(client: MlflowClient) -> None:
         250: {"val_loss": 0.3, "val_rmse": 0.8, "training_time_s": 2.5, "peak_memory_mb": 99.0},
     }
     assert course.figures == {
-        **{"val_loss": 0.3, "val_rmse": 0.8, "training_time_s": 2.5, "peak_memory_mb": 99.0},
+        "val_loss": 0.3,
+        "val_rmse": 0.8,
+        "training_time_s": 2.5,
+        "peak_memory_mb": 99.0,
         "test_rmse": 0.7,
     }
     assert course.steps == 250

@@ -115,7 +115,8 @@ def test_trials_are_rows_in_the_order_in_which_they_began(client: MlflowClient) 
         pytest.param("FINISHED", {"feasible": "true"}, {"feasible": True, "stop_step": None}, id="feasible"),
         pytest.param("FINISHED", {"feasible": "false"}, {"feasible": False, "stop_how": None}, id="infeasible"),
         pytest.param(
-            *("KILLED", {"stop_how": "predicted", "stop_reason": "r", "stop_metric": "elapsed_s", "stop_step": "120"}),
+            "KILLED",
+            {"stop_how": "predicted", "stop_reason": "r", "stop_metric": "elapsed_s", "stop_step": "120"},
             {"stop_how": "predicted", "stop_reason": "r", "stop_metric": "elapsed_s", "stop_step": 120},
             id="stopped",
         ),
@@ -376,7 +377,8 @@ def test_dataset_is_found_by_the_trials_where_the_study_does_not_say(client: Mlf
     [
         pytest.param((), "has no finished study of it; run mlflow run . -e tune -P dataset=red_wine first", id="none"),
         pytest.param(
-            *(("mine", "diabetes"), "no finished study of it, only of diabetes, mine; use one of these, run mlflow"),
+            ("mine", "diabetes"),
+            "no finished study of it, only of diabetes, mine; use one of these, run mlflow",
             id="others",
         ),
     ],

@@ -84,7 +84,11 @@ def test_trial_that_is_done_is_read_as_the_search_would_know_it(
     found = earlier.read(client, study, TRIALS)
     assert found.done == (
         TrialRecord(
-            *(f"t-{run_id}", TRIALS[1], status, FIGURES, end.folds),
+            f"t-{run_id}",
+            TRIALS[1],
+            status,
+            FIGURES,
+            end.folds,
             diverged=diverged,
             ending=end.ending,
             run_id=run_id,

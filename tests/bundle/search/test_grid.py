@@ -304,8 +304,16 @@ def test_settings_that_do_not_fit_are_refused_in_one_sentence(
 @pytest.mark.parametrize(
     "name",
     [
-        *("algorithm", "batch_size", "dataset", "target", "max_rows", "folds", "seed"),
-        *("max_steps", "max_epochs", "report_every"),
+        "algorithm",
+        "batch_size",
+        "dataset",
+        "target",
+        "max_rows",
+        "folds",
+        "seed",
+        "max_steps",
+        "max_epochs",
+        "report_every",
     ],
 )
 def test_name_of_a_parameter_of_the_run_is_refused_as_a_hyperparameter(name: str) -> None:

@@ -32,8 +32,14 @@ from mlflow_sysmetrics.sampling.process import ProcessSampler
 Config = dict[str, Any]
 Begin = Callable[..., Trial]
 AT_EACH_REPORT = {
-    *("train_loss", "val_loss", "val_rmse", "mean_step_time_ms", "training_time_s"),
-    *("cpu_percent", "peak_memory_mb", "memory_growth_mb"),
+    "train_loss",
+    "val_loss",
+    "val_rmse",
+    "mean_step_time_ms",
+    "training_time_s",
+    "cpu_percent",
+    "peak_memory_mb",
+    "memory_growth_mb",
 }
 AT_THE_END = {"test_rmse", "test_loss", "inference_latency_ms", "model_size_kb", "elapsed_s"}
 
