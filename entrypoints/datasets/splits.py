@@ -111,11 +111,6 @@ class Scaling:
         z: NDArray[np.float64] = (np.asarray(y, dtype=np.float64) - self.y_mean) / self.y_scale
         return z
 
-    def inverse_target(self, z: NDArray[Any]) -> NDArray[np.float64]:
-        """Return normalised targets or predictions ``z`` (rows,) in the target's own units."""
-        y: NDArray[np.float64] = np.asarray(z, dtype=np.float64) * self.y_scale + self.y_mean
-        return y
-
 
 def fit_scaling(X: NDArray[Any], y: NDArray[Any] | None, rows: Rows, *, chunk_cells: int = CHUNK_CELLS) -> Scaling:
     """Return the mean and population standard deviation of ``X[rows]``, and of ``y[rows]`` for regression.

@@ -1,7 +1,7 @@
 """Are configurations different? Rank tests over folds or datasets, and a t-test for folds that share training rows.
 
 Folds of one dataset are not independent: any two have most of their training rows in common. So rank tests over
-folds are only ever ``DESCRIPTIVE``; what may be called significant over folds is what ``pairs`` says.
+folds are only descriptive; what may be called significant over folds is what ``pairs`` says.
 """
 
 from __future__ import annotations
@@ -18,13 +18,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 LEVEL = 0.05
-CALLED = (
-    0.04  # the adjusted p-value from which `pairs` calls a difference, so that at most 5 % of studies have a false one
-)
-DESCRIPTIVE = (
-    "descriptive: folds of one dataset share most of their training rows, and a rank test that takes them for "
-    "independent finds differences where there are none"
-)
+CALLED = 0.04  # the adjusted p-value below which `pairs` calls a difference: at most 5 % of studies have a false one
 
 
 class NotTestableError(Exception):
@@ -37,7 +31,7 @@ class Ranks:
 
     ``friedman_chi2`` and what follows from it are corrected for ties. ``nemenyi`` holds the p-value of each pair,
     already adjusted for all pairs. ``left_out`` counts the configurations without a score in every block, and
-    ``blocks`` those that have any score. Where blocks are folds, all of this is ``DESCRIPTIVE``.
+    ``blocks`` those that have any score. Where blocks are folds, all of this is only descriptive.
     """
 
     blocks: int

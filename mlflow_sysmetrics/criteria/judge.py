@@ -107,11 +107,6 @@ class Criteria:
         stops = (_judged(limit, number, figures) for limit, number in _resolved(self.limits, finished))
         return [stop for stop in stops if stop is not None]
 
-    def unknown(self, figures: Figures) -> tuple[str, ...]:
-        """The limited metrics of which `figures` hold no finite value, so that nobody knows whether they are met."""
-        names = dict.fromkeys(limit.metric.name for limit in self.limits)
-        return tuple(name for name in names if finite(figures, name) is None)
-
     def excess(self, figures: Figures, finished: Iterable[Figures] = ()) -> float:
         """0 if no limit is broken, else the sum of the broken ones' distances, each relative to its limit."""
         stops = self.violations(figures, finished)

@@ -319,14 +319,13 @@ def test_a_limit_is_judged_as_early_as_its_kind_allows(
 @pytest.mark.parametrize("final", [False, True])
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf, "much"])
 def test_a_value_that_is_no_number_decides_nothing(value: Any, final: bool) -> None:
-    """Absent, NaN, infinite and non-numeric values break no limit, but are unknown."""
+    """Absent, NaN, infinite and non-numeric values break no limit."""
     criteria = parsed("model_size_kb<=5, model_size_kb>=1")
     for figures in ({}, {"model_size_kb": value}):
         judge = criteria.judge()
         assert judge.see(figures, final=final) is None
         assert judge.crossed(figures) is None
         assert criteria.violations(figures) == []
-        assert criteria.unknown(figures) == ("model_size_kb",)
 
 
 @pytest.mark.parametrize(
@@ -485,7 +484,7 @@ def test_a_stop_reads_as_a_reason(stop: Stop, text: str) -> None:
     assert str(stop) == text
 
 
-def test_a_finished_trial_shows_all_it_breaks_and_all_that_is_unknown() -> None:
+def test_a_finished_trial_shows_all_it_breaks() -> None:
     """Every broken limit in the text's order, relative ones included; patience is no limit."""
     limits = "val_loss<1, peak_memory_mb<=300, training_time_s<=2x median, model_size_kb<9, model_size_kb>1"
     criteria = parsed(f"val_loss patience 1, {limits}")
@@ -493,7 +492,6 @@ def test_a_finished_trial_shows_all_it_breaks_and_all_that_is_unknown() -> None:
     late, slow = Stop("val_loss<1", "val_loss", 2.0, 1.0), Stop("training_time_s<=2x median", "training_time_s", 7.0, 6)
     assert criteria.violations(figures, trials("training_time_s", *TIMES)) == [late, slow]
     assert criteria.violations(figures) == [late]
-    assert criteria.unknown(figures) == ("model_size_kb",)
 
 
 @pytest.mark.parametrize(
