@@ -9,6 +9,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from entrypoints.mlflow_io import figures_of
 from entrypoints.models.configuration import Configuration
 from entrypoints.reporting.replay import Course
 from entrypoints.settings import SHARED
@@ -34,7 +35,7 @@ def read(client: MlflowClient, run_ids: Iterable[str | None]) -> list[Course]:
 
 
 def _course(run: Run, client: MlflowClient) -> Course:
-    figures = {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")}
+    figures = figures_of(run)
     reports: dict[int, dict[str, float]] = {}
     for name in CURVES:
         if name in figures:

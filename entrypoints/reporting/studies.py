@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import json
 import shlex
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
-from mlflow.entities import LifecycleStage, Run
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
+from entrypoints.mlflow_io import figures_of, find_run, load_json, search_runs
 from mlflow_sysmetrics.tags import CRITERIA, DATASET, DIVERGED, FEASIBLE, KIND, SEARCHED, STUDY_ID, STUDY_KEY, TRIAL_ID
 
 SCORES = {"val_rmse": False, "val_accuracy": True}  # of the bundle's own studies, and whether higher is better
 MOST_LIMITED = 5
-PAGE = 1000  # runs in one request
 _STOP = ("stop_how", "stop_reason", "stop_metric", "stop_step")
 ABOUT = ("trial_id", "run_id", "name", "status", "diverged", "feasible", *_STOP)
-_NOTHING_TO_READ = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 @dataclass(frozen=True)
@@ -110,7 +106,7 @@ def find(
         UserError: there is no finished study of this dataset.
     """
     finished = f"tags.`{KIND}` = 'study' and attributes.status = 'FINISHED'"
-    studies = {run.info.run_id: (run, _dataset(client, run)) for run in _search(client, experiment_id, finished)}
+    studies = {run.info.run_id: (run, _dataset(client, run)) for run in search_runs(client, experiment_id, finished)}
     runs = [run for run, its_dataset in studies.values() if its_dataset == dataset]
     if not runs:
         raise UserError(_none_of(dataset, client, experiment_id, {other for _, other in studies.values() if other}))
@@ -167,13 +163,8 @@ def _newest_of_each_kind(runs: list[Run], key: str | None) -> list[Run]:
 
 def _study_run(client: MlflowClient, run_id: str) -> Run:
     """The run with this id, if it may be a finished study."""
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code not in _NOTHING_TO_READ:
-            raise
-        run = None
-    if run is None or run.info.lifecycle_stage == LifecycleStage.DELETED:
+    run = find_run(client, run_id)
+    if run is None:
         raise UserError(
             f"study={run_id}: MLflow has no run with this id; give the run id on the page of a study, a run of tune or "
             "early_stop, or leave study out for the newest ones of a dataset"
@@ -198,10 +189,10 @@ def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: st
         UserError: it has no trials, or the metric does not fit.
     """
     about, params, figures = [], [], []
-    for trial in _search(client, run.info.experiment_id, _trials_of(run), "ASC"):
+    for trial in search_runs(client, run.info.experiment_id, _trials_of(run), "ASC"):
         about.append(_about(trial))
         params.append(trial.data.params)
-        figures.append({name: value for name, value in trial.data.metrics.items() if not name.startswith("system/")})
+        figures.append(figures_of(trial))
     if not about:
         raise UserError(
             f"study={run.info.run_id}: {run.info.run_name} has no trials; give the id of a run of tune or early_stop, "
@@ -270,13 +261,10 @@ _NO_FOLDS: pd.DataFrame = pd.DataFrame(columns=["trial_id", "fold"])
 
 def _folds(client: MlflowClient, run_id: str) -> pd.DataFrame:
     """The table of a study's folds, which ends before a study does that has no model to choose."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            uri = client.tracking_uri
-            path = download_artifacts(run_id=run_id, artifact_path="folds.json", dst_path=folder, tracking_uri=uri)
-        except (MlflowException, OSError):
-            return _NO_FOLDS
-        table = json.loads(Path(path).read_text())
+    try:
+        table = load_json(client, run_id, "folds.json")
+    except (MlflowException, OSError):
+        return _NO_FOLDS
     folds: pd.DataFrame = pd.DataFrame(table["data"], columns=table["columns"])
     return folds if table["data"] else _NO_FOLDS
 
@@ -291,18 +279,6 @@ def _dataset(client: MlflowClient, run: Run) -> str | None:
 
 def _trials_of(run: Run) -> str:
     return f"tags.mlflow.parentRunId = '{run.info.run_id}' and tags.`{KIND}` = 'trial'"
-
-
-def _search(client: MlflowClient, experiment_id: str, conditions: str, order: str = "DESC") -> Iterator[Run]:
-    """All runs that meet conditions, by when they began."""
-    token = None
-    while True:
-        order_by = [f"attributes.start_time {order}"]
-        page = client.search_runs([experiment_id], conditions, max_results=PAGE, order_by=order_by, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
 
 
 def _tag(run: Run, name: str) -> str | None:

@@ -12,13 +12,13 @@ from mlflow.entities import Run
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
 from entrypoints.limits.ledger import Known
+from entrypoints.mlflow_io import figures_of, search_runs
 from entrypoints.models.configuration import Configuration
 from entrypoints.search.record import TrialRecord
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import SHARED
 from mlflow_sysmetrics.tags import BEST_PREFIX, DIVERGED, END, ERROR, FEASIBLE, KIND, STOP_PREFIX, STOP_REASON, TRIAL_ID
 
-PAGE = 1000  # runs in one request
 BY_SCHEDULER = "Tune ended it"  # begins the reason of a trial that a scheduler has stopped
 _OF_AN_END = (STOP_PREFIX, END, ERROR, DIVERGED, FEASIBLE)
 
@@ -129,7 +129,7 @@ def _record(run: Run, configuration: Configuration, end: TrialEnd) -> TrialRecor
         trial_id=run.data.tags[TRIAL_ID],
         configuration=configuration,
         status=_status(run),
-        figures={name: value for name, value in run.data.metrics.items() if not name.startswith("system/")},
+        figures=figures_of(run),
         folds=end.folds,
         diverged=run.data.tags.get(DIVERGED) == "true",
         ending=end.ending,
@@ -142,13 +142,7 @@ def _identity(run: Run) -> str:
 
 
 def _children(client: MlflowClient, study: Run) -> Iterator[Run]:
-    wanted, token = f"tags.mlflow.parentRunId = '{study.info.run_id}'", None
-    while True:
-        page = client.search_runs([study.info.experiment_id], wanted, max_results=PAGE, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return
+    return search_runs(client, study.info.experiment_id, f"tags.mlflow.parentRunId = '{study.info.run_id}'")
 
 
 def _forget(client: MlflowClient, run: Run, beginnings: tuple[str, ...]) -> None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.tables import Table
+from entrypoints.mlflow_io import load_json, search_runs
 from entrypoints.models.configuration import Configuration
 from entrypoints.search.budget import Spending, key, spent
 from entrypoints.settings import StudySettings
@@ -36,7 +34,7 @@ def find(
     wanted_keys = {key(configuration.searched) for configuration in configurations}
     wanted_names = searched_names(configurations)
     conditions = f"attributes.status = 'FINISHED' and tags.`{STUDY_KEY}` = '{wanted}'"
-    for run in client.search_runs([experiment_id], conditions):
+    for run in search_runs(client, experiment_id, conditions):
         if CRITERIA in run.data.tags:
             continue
         try:
@@ -59,8 +57,5 @@ def searched_names(configurations: Iterable[Configuration]) -> list[str]:
 
 def trial_rows(client: MlflowClient, run_id: str) -> list[dict[str, Any]]:
     """The table of a study's trials; what is missing in a row is None."""
-    with tempfile.TemporaryDirectory() as folder:
-        uri = client.tracking_uri
-        path = download_artifacts(run_id=run_id, artifact_path="trials.json", dst_path=folder, tracking_uri=uri)
-        table = json.loads(Path(path).read_text())
+    table = load_json(client, run_id, "trials.json")
     return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]

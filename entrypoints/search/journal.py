@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -14,11 +13,11 @@ from typing import Any
 
 import psutil
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
 from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from entrypoints import search_space
+from entrypoints.mlflow_io import load_json
 from entrypoints.runs import RecordedRun
 from entrypoints.settings import Limits, StudySettings
 from mlflow_sysmetrics.tags import NODE, PID, PID_SINCE
@@ -95,13 +94,10 @@ def restored(
 
 def read(client: MlflowClient, run_id: str) -> dict[str, Any] | None:
     """What ``described`` said of a study when it began; None where that is not there, or cannot be read."""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            uri = client.tracking_uri
-            path = download_artifacts(run_id=run_id, artifact_path=SETTINGS, dst_path=folder, tracking_uri=uri)
-            return dict(json.loads(Path(path).read_text()))
-        except (MlflowException, OSError, ValueError):
-            return None
+    try:
+        return dict(load_json(client, run_id, SETTINGS))
+    except (MlflowException, OSError, ValueError):
+        return None
 
 
 def is_run_here(tags: Mapping[str, str]) -> bool:

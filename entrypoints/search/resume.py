@@ -10,11 +10,11 @@ from typing import Any
 
 import click
 from mlflow import MlflowClient
-from mlflow.entities import LifecycleStage, Run
-from mlflow.exceptions import MlflowException
+from mlflow.entities import Run
 
 from entrypoints.errors import UserError, say
 from entrypoints.links import run_view
+from entrypoints.mlflow_io import find_run
 from entrypoints.runs import RecordedRun, continued_run, recorded_run
 from entrypoints.search import journal
 from entrypoints.settings import Limits, StudySettings
@@ -22,7 +22,6 @@ from entrypoints.user_folder import user_folder
 from mlflow_sysmetrics.tags import DATASET, KIND, NODE, PID, STUDY_KEY
 
 _LIMITS = ("criteria", "predict", "scheduler")
-_NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 def resume_study(command: str, run_id: str, options: dict[str, object]) -> None:
@@ -71,14 +70,9 @@ def resume_study(command: str, run_id: str, options: dict[str, object]) -> None:
 
 def _study(client: MlflowClient, run_id: str, command: str) -> Run:
     """The run with this id, if it is a study of this command that no other one is running."""
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code not in _NOT_THERE:
-            raise
-        run = None
+    run = find_run(client, run_id)
     given = f"resume={run_id}"
-    if run is None or run.info.lifecycle_stage == LifecycleStage.DELETED:
+    if run is None:
         raise UserError(f"{given}: MLflow has no run with this id; give the run id on the page of a study")
     tags = run.data.tags
     if tags.get(KIND) != "study":

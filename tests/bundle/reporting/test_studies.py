@@ -15,7 +15,6 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from entrypoints.errors import UserError
-from entrypoints.reporting import studies
 from entrypoints.reporting.studies import ABOUT, Study, by_ids, find
 
 _later = itertools.count(int(time.time() * 1000))
@@ -303,7 +302,7 @@ def test_dataset_is_that_of_the_trials_where_the_study_does_not_say(
 
 def test_all_pages_of_trials_are_read(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many requests it takes."""
-    monkeypatch.setattr(studies, "PAGE", 2)
+    monkeypatch.setattr("entrypoints.mlflow_io.PAGE", 2)
     study = _study(client, trials=0)
     _scores(client, study, *range(5))
     assert _read(client, study).trials["val_rmse"].tolist() == [0, 1, 2, 3, 4]

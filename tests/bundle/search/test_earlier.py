@@ -206,7 +206,7 @@ def test_trials_of_other_studies_are_none_of_this_one(client: MlflowClient, stud
 
 def test_all_trials_of_a_large_study_are_read(client: MlflowClient, study: Run, monkeypatch: Any) -> None:
     """MLflow hands them out in pages."""
-    monkeypatch.setattr(earlier, "PAGE", 2)
+    monkeypatch.setattr("entrypoints.mlflow_io.PAGE", 2)
     for trial in TRIALS:
         _trial(client, study, trial, "FINISHED", **_end(ENDED))
     found = earlier.read(client, study, TRIALS)
