@@ -26,7 +26,7 @@ DISTRIBUTIONS = {
     "integers": lambda low, high: stats.randint(np.int64(index(low)), np.int64(index(high) + 1)),
 }
 _EXAMPLE = '{"hidden_layer_sizes": [[16], [64]], "alpha": [0.0001, 0.01]}'
-_LARGEST_KB = 100
+_MAX_FILE_KB = 100
 _SHOWN = 100  # characters of what was given
 
 
@@ -97,8 +97,8 @@ def _json(text: str) -> Any:
 def _file(text: str, folder: Path) -> Any:
     try:
         path = folder / Path(text).expanduser()
-        if path.stat().st_size > _LARGEST_KB * 1000:
-            raise _wrong(text, f"the file is larger than {_LARGEST_KB} KB")
+        if path.stat().st_size > _MAX_FILE_KB * 1000:
+            raise _wrong(text, f"the file is larger than {_MAX_FILE_KB} KB")
         return yaml.load(path.read_text(encoding="utf-8"), _Yaml)
     except RecursionError:
         raise

@@ -38,7 +38,7 @@ logger = get_logger(__name__)
 T = TypeVar("T")
 
 _NAME = re.compile(r"[\w\-. /]*")  # what MLflow takes in a metric's name on every system
-_LONGEST_PREFIX = 150  # of MLflow's 250, so that there is room for the metric's own name
+_MAX_PREFIX = 150  # of MLflow's 250, so that there is room for the metric's own name
 _REMEMBERED = 256
 _DISK_S = 5.0  # for opening the file in which points wait
 
@@ -254,8 +254,8 @@ def _check_seconds(**arguments: Any) -> None:
 
 def _full_prefix(prefix: str, node: str | None) -> str:
     for name, text in (("prefix", prefix), ("node", node)):
-        if text is not None and not (isinstance(text, str) and _NAME.fullmatch(text) and len(text) < _LONGEST_PREFIX):
+        if text is not None and not (isinstance(text, str) and _NAME.fullmatch(text) and len(text) < _MAX_PREFIX):
             raise ValueError(
-                f"{name}={text!r}: give letters, digits and any of _-. / and at most {_LONGEST_PREFIX} of them"
+                f"{name}={text!r}: give letters, digits and any of _-. / and at most {_MAX_PREFIX} of them"
             )
     return prefix if node is None else f"{prefix}{node}/"

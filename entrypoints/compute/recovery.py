@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError
 from ray.tune.experiment import Trial
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
-MOST_DEATHS = 2  # what kills its process by itself, such as a want of memory, ends at the third
+MAX_DEATHS = 2  # what kills its process by itself, such as a want of memory, ends at the third
 
 
 def died(error: BaseException | None) -> bool:

@@ -13,11 +13,11 @@ from entrypoints.datasets.tables import Task, categorical, labels
 from entrypoints.errors import UserError
 from entrypoints.text import Echo, closest, listed
 
-LEAST_ROWS = 10
-MOST_CATEGORIES = 1000  # of a categorical feature, which is one-hot encoded, and of a target
+MIN_ROWS = 10
+MAX_CATEGORIES = 1000  # of a categorical feature, which is one-hot encoded, and of a target
 # A target of whole numbers is a regression's if it has more different ones, or if these hardly repeat.
-MOST_INTEGER_CLASSES = 20
-LEAST_ROWS_PER_CLASS = 3  # on average
+MAX_INTEGER_CLASSES = 20
+MIN_ROWS_PER_CLASS = 3  # on average
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
 
 
@@ -79,9 +79,9 @@ def clean(
     if missing.any():
         echo(f"{what}: {missing.sum()} rows without a value of the target {target} are left out")
         frame = frame[~missing].reset_index(drop=True)
-    if len(frame) < LEAST_ROWS:
+    if len(frame) < MIN_ROWS:
         raise UserError(
-            f"{what}: {len(frame)} rows with a value of the target {target} found, and at least {LEAST_ROWS} are "
+            f"{what}: {len(frame)} rows with a value of the target {target} found, and at least {MIN_ROWS} are "
             "needed; use a table with more rows"
         )
     _check_finite(frame, what)
@@ -106,7 +106,7 @@ def task_of(target: pd.Series[Any]) -> Task:
     if not is_numeric(target.dtype):
         return "classification"
     values = np.unique(numbers(target))
-    if np.mod(values, 1).any() or len(values) > min(MOST_INTEGER_CLASSES, len(target) / LEAST_ROWS_PER_CLASS):
+    if np.mod(values, 1).any() or len(values) > min(MAX_INTEGER_CLASSES, len(target) / MIN_ROWS_PER_CLASS):
         return "regression"
     return "classification"
 
@@ -150,9 +150,9 @@ def _checked_target(target: pd.Series[Any], task: Task, what: str) -> pd.Series[
     if task == "regression":
         values: pd.Series[Any] = target.astype(np.float64)
         return values
-    if distinct > MOST_CATEGORIES:
+    if distinct > MAX_CATEGORIES:
         raise UserError(
-            f"target={target.name}: {distinct} classes found in {what}, and at most {MOST_CATEGORIES} are allowed; "
+            f"target={target.name}: {distinct} classes found in {what}, and at most {MAX_CATEGORIES} are allowed; "
             "choose a column with fewer, or with numbers for a regression"
         )
     texts: pd.Series[Any] = pd.Series(labels(target).tolist(), index=target.index)
@@ -165,7 +165,7 @@ def _informative(features: pd.DataFrame, what: str, target: str, echo: Echo) -> 
         distinct = features[name].nunique()
         if distinct < 2:
             idle[str(name)] = "constant" if distinct else "empty"
-        elif distinct > MOST_CATEGORIES and not is_numeric(features[name].dtype):
+        elif distinct > MAX_CATEGORIES and not is_numeric(features[name].dtype):
             idle[str(name)] = f"{distinct} different texts"
     if idle:
         echo(f"{what}: left out as features: {listed(f'{name} ({why})' for name, why in idle.items())}")

@@ -28,7 +28,7 @@ from entrypoints.datasets.cleaning import canonical
 from entrypoints.text import one_line
 
 TABLE = "table.parquet"
-LEAST_BYTES_PER_S = 1000.0
+MIN_BYTES_PER_S = 1000.0
 REPORT_EVERY_S = 0.2
 
 Emit = Callable[..., None]
@@ -42,18 +42,18 @@ class Limits:
     """Limits on the time of every request of this process and on the bytes of all, and what it received so far.
 
     A request ends with an error if connecting, or waiting for the next bytes, takes longer than ``timeout_s``, or if
-    in a period of that length fewer than ``least_bytes_per_s`` arrive, or once all have brought more than
+    in a period of that length fewer than ``min_bytes_per_s`` arrive, or once all have brought more than
     ``max_bytes``. Nothing is tried again.
     """
 
     def __init__(
-        self, timeout_s: float, max_bytes: int, emit: Emit, least_bytes_per_s: float = LEAST_BYTES_PER_S
+        self, timeout_s: float, max_bytes: int, emit: Emit, min_bytes_per_s: float = MIN_BYTES_PER_S
     ) -> None:
         self.timeout_s = timeout_s
         self.max_bytes = max_bytes
         self.last_path = ""
         self._emit = emit
-        self._least = least_bytes_per_s * timeout_s
+        self._least = min_bytes_per_s * timeout_s
         self._total = self._period_bytes = 0
         self._period_start = self._reported = time.monotonic()
 
@@ -151,7 +151,7 @@ def _clause(error: BaseException, limits: Limits) -> str:
     if any(isinstance(cause, TooLargeError) for cause in causes):
         return f"it is larger than {limits.max_bytes / 1e6:g} MB"
     if any("too slow" in str(cause) for cause in causes):
-        return f"fewer than {LEAST_BYTES_PER_S:.0f} bytes per second arrived"
+        return f"fewer than {MIN_BYTES_PER_S:.0f} bytes per second arrived"
     if any(isinstance(cause, TimeoutError | requests.Timeout | urllib3.exceptions.TimeoutError) for cause in causes):
         return f"the server was silent for {limits.timeout_s:g} s"
     broken = (requests.exceptions.ChunkedEncodingError, urllib3.exceptions.ProtocolError, EOFError)

@@ -12,8 +12,8 @@ from entrypoints.text import listed
 
 COLUMNS = 49
 CONVERTERS = 16
-LEAST_CORRELATION = 0.9
-MOST_DIFFERENCE = 0.05  # of the median row, between the sum and the target, relative to the target
+MIN_CORRELATION = 0.9
+MAX_DIFFERENCE = 0.05  # of the median row, between the sum and the target, relative to the target
 _POWER = re.compile(r"(?:.*[_. ])?(?:p|power|energy)[_. ]?\d+", re.IGNORECASE)
 
 
@@ -35,7 +35,7 @@ def without_converters(frame: pd.DataFrame, target: str | None) -> pd.DataFrame:
     difference = float(np.median(np.abs(total - y) / np.abs(y)))
     correlation = float(np.corrcoef(total, y)[0, 1])
     # Written so that NaN is refused.
-    if not (difference <= MOST_DIFFERENCE and correlation >= LEAST_CORRELATION):
+    if not (difference <= MAX_DIFFERENCE and correlation >= MIN_CORRELATION):
         raise ValueError(
             f"the sum of the columns with one converter's power should track the target {target}, but differs by "
             f"{difference:.1%} in the median and has correlation {correlation:.2f}"

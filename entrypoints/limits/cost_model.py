@@ -18,9 +18,9 @@ from entrypoints.limits.prediction import CONFIDENCE, Prediction
 from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.criteria.judge import Figures
 
-LEAST_TRIALS = 8
+MIN_TRIALS = 8
 TOTALS = ("training_time_s", "elapsed_s")  # learned per step, of which each configuration's number is known
-LEAST_SPREAD = 0.05  # of a prediction's logarithm: no model of a few trials is better than 5 %
+MIN_SPREAD = 0.05  # of a prediction's logarithm: no model of a few trials is better than 5 %
 _Z = NormalDist().inv_cdf(CONFIDENCE)
 
 
@@ -45,7 +45,7 @@ class CostModel:
         """What it will cost; None while too little is known, or where it is unlike all that is."""
         known = [place for place, figures in enumerate(self._figures) if figures.get(metric, 0.0) > 0]
         asked = features(configuration)
-        if len(known) < LEAST_TRIALS or not _within(asked, [self._features[place] for place in known]):
+        if len(known) < MIN_TRIALS or not _within(asked, [self._features[place] for place in known]):
             return None
         if self._fitted.get(metric, (0,))[0] != len(known):
             numbers = (DictVectorizer(sparse=False), StandardScaler(), PolynomialFeatures(2, include_bias=False))
@@ -53,7 +53,7 @@ class CostModel:
             costs = [math.log(self._figures[place][metric]) for place in known]
             self._fitted[metric] = len(known), model.fit([self._features[place] for place in known], costs)
         mean, spread = (float(each[0]) for each in self._fitted[metric][1].predict([asked], return_std=True))
-        half, unit = _Z * max(spread, LEAST_SPREAD), self._unit(metric, configuration)
+        half, unit = _Z * max(spread, MIN_SPREAD), self._unit(metric, configuration)
         return Prediction(unit * math.exp(mean), unit * math.exp(mean - half), unit * math.exp(mean + half))
 
     def _unit(self, metric: str, configuration: Configuration) -> int:

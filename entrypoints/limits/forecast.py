@@ -20,7 +20,7 @@ from entrypoints.models.cross_validation import LATENCY_ROWS, Fold
 
 KIND_WITHIN_S = 0.2
 ALL_WITHIN_S = 10.0
-MOST_STEPS, LEAST_STEPS = 100, 3
+MAX_STEPS, MIN_STEPS = 100, 3
 # A trial's own: the last one's memory is given back, a result reaches the driver, the next configuration comes.
 BETWEEN_TRIALS_S = 0.03
 
@@ -136,7 +136,7 @@ def _timing(configuration: Configuration, data: Prepared) -> Timing:
     steps: list[float] = []
     fits: list[float] = []
     core_wait = CoreWait()
-    while len(steps) < LEAST_STEPS or (len(steps) < MOST_STEPS and sum(steps) < KIND_WITHIN_S):
+    while len(steps) < MIN_STEPS or (len(steps) < MAX_STEPS and sum(steps) < KIND_WITHIN_S):
         before, trained_s, waited_s = time.perf_counter(), fold.training_time_s, core_wait()
         try:
             fold.step()

@@ -19,7 +19,7 @@ from mlflow_sysmetrics.criteria.judge import Figures
 
 PREDICTED = ("mean_step_time_ms", "training_time_s", "elapsed_s", "peak_memory_mb", "memory_growth_mb")
 ANSWER_WITHIN_S = 10.0
-LEAST_DEGREES = 8  # of freedom, to say how much figures differ from run to run
+MIN_DEGREES = 8  # of freedom, to say how much figures differ from run to run
 
 # A trial: its last figures, what they would have been at its end, and whether it came there.
 Known = tuple[Configuration, Figures, Figures, bool]
@@ -70,7 +70,7 @@ class Ledger:
     def brief(self, configuration: Configuration) -> Brief:
         """What is known for a trial that is about to begin."""
         kinds = [(kind(each), figures) for each, figures in self._finished]
-        seen = {name: noise(kinds, name, LEAST_DEGREES) for name in self._metrics}
+        seen = {name: noise(kinds, name, MIN_DEGREES) for name in self._metrics}
         known = {name: value for name, value in seen.items() if value is not None}
         predictions = {
             name: prediction

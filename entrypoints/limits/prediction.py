@@ -10,7 +10,7 @@ from scipy import stats
 
 CONFIDENCE = 0.999  # of one bound: a trial is looked at many times
 BLOCK_STEPS = 10  # steps whose times are averaged: single ones are far from normal
-LEAST_BLOCKS = 5
+MIN_BLOCKS = 5
 WARM_UP = 1  # steps that say nothing of those to come: the first one allocates
 
 
@@ -62,7 +62,7 @@ class Extrapolation:
     @property
     def error(self) -> float | None:
         """The standard error of the mean per step; None while there are too few blocks."""
-        if len(self._blocks) < LEAST_BLOCKS:
+        if len(self._blocks) < MIN_BLOCKS:
             return None
         return stdev(self._blocks) / math.sqrt(len(self._blocks))
 

@@ -13,8 +13,8 @@ from entrypoints.reporting.studies import Study
 
 TOLD = 0.05  # the share of variance from which a hyperparameter is named
 TOP = 5
-LEAST_P = 0.001  # below it the size of a p-value means nothing
-MOST_SHOWN = 9
+MIN_P = 0.001  # below it the size of a p-value means nothing
+MAX_SHOWN = 9
 
 
 def description(
@@ -61,7 +61,7 @@ def image(run_id: str, figure: str) -> str:
 def shown(study: Study) -> list[str]:
     """The figures that a page has room for: the score and the costs, or else the first of what there is."""
     known = [name for name in (study.score, *COSTS) if name in study.figures]
-    return [str(name) for name in known or study.figures[:MOST_SHOWN]]
+    return [str(name) for name in known or study.figures[:MAX_SHOWN]]
 
 
 def _head(study: Study, found: Findings) -> str:
@@ -291,7 +291,7 @@ def _percent(value: float) -> str:
 
 
 def _p(value: float) -> str:
-    return "-" if value != value else f"{value:.2g}" if value >= LEAST_P else f"< {LEAST_P}"
+    return "-" if value != value else f"{value:.2g}" if value >= MIN_P else f"< {MIN_P}"
 
 
 def _regret(value: float) -> str:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 STEPS, SECONDS = "training step", "seconds"
 STEP_TIME = "step_time_ms"
 RISES, FALLS, STEADY, UNCLEAR, TOO_FEW = "rises", "falls", "steady", "unclear", "too few trials"
-MOST_POINTS = 200  # of one curve, evenly spaced; Theil and Sen's slope takes the square of them
-LEAST_POINTS = 4  # of a trial, and
-LEAST_TRIALS = 6  # for an interval that holds the median with 95 %: all of five trials lie on one side in 6 %
+MAX_POINTS = 200  # of one curve, evenly spaced; Theil and Sen's slope takes the square of them
+MIN_POINTS = 4  # of a trial, and
+MIN_TRIALS = 6  # for an interval that holds the median with 95 %: all of five trials lie on one side in 6 %
 SMALL_PERCENT = 5.0
 _CURVES = ("train_loss", "val_loss", "cpu_percent", "memory_growth_mb")
 _SERIES = ("system/process_cpu_percent", "system/process_memory_mb")
@@ -158,7 +158,7 @@ def _step_times(training_time_s: Points) -> Points:
 def _thinned(at: NDArray[np.float64], value: NDArray[np.float64]) -> Points:
     known = np.isfinite(value)
     at, value = at[known], value[known]
-    kept = _spread(len(at), MOST_POINTS)
+    kept = _spread(len(at), MAX_POINTS)
     return at[kept], value[kept]
 
 
@@ -172,7 +172,7 @@ def _row(axis: str, metric: str, group: str, part: pd.DataFrame) -> dict[str, An
     trends = [
         _trend(trial["at"].to_numpy(float), trial["value"].to_numpy(float), metric in _FROM_ZERO)
         for _, trial in part.groupby("run_id", sort=False)
-        if trial["at"].nunique() >= LEAST_POINTS
+        if trial["at"].nunique() >= MIN_POINTS
     ]
     changes = np.array([trend.change_percent for trend in trends])
     low, high = _interval(changes)
@@ -206,14 +206,14 @@ def _trend(at: NDArray[np.float64], value: NDArray[np.float64], from_zero: bool)
 
 
 def _interval(changes: NDArray[np.float64]) -> tuple[float, float]:
-    if len(changes) < LEAST_TRIALS:
+    if len(changes) < MIN_TRIALS:
         return np.nan, np.nan
     interval = stats.quantile_test(changes, p=0.5).confidence_interval(1 - LEVEL)
     return float(interval.low), float(interval.high)
 
 
 def _p_value(changes: NDArray[np.float64]) -> float:
-    if len(changes) < LEAST_TRIALS:
+    if len(changes) < MIN_TRIALS:
         return np.nan
     if not changes.any():
         return 1.0
@@ -222,7 +222,7 @@ def _p_value(changes: NDArray[np.float64]) -> float:
 
 
 def _verdict(row: Mapping[Any, Any]) -> str:
-    if row["trials"] < LEAST_TRIALS:
+    if row["trials"] < MIN_TRIALS:
         return TOO_FEW
     if row["p_holm"] < LEVEL and abs(row["change_percent"]) >= SMALL_PERCENT:
         return RISES if row["change_percent"] > 0 else FALLS

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from entrypoints.reporting.studies import Study
 
 MANY = 12  # a number with more values than these is cut into quartiles
-LEAST_SHARE = 0.05  # of the variance: interactions with less are not shown
+MIN_SHARE = 0.05  # of the variance: interactions with less are not shown
 _EFFECTS = (
     "metric",
     "hyperparameter",
@@ -106,7 +106,7 @@ def interactions(study: Study) -> pd.DataFrame:
     ]
     table: pd.DataFrame = pd.DataFrame([row for row in rows if row is not None], columns=list(_INTERACTIONS))
     table["p_holm"] = holm(table["p_value"])
-    matter = (table["share_of_variance"] >= LEAST_SHARE) & (table["p_holm"] < LEVEL)
+    matter = (table["share_of_variance"] >= MIN_SHARE) & (table["p_holm"] < LEVEL)
     kept = table[matter].sort_values("share_of_variance", ascending=False, kind="stable")
     largest_first: pd.DataFrame = kept.reset_index(drop=True)
     return largest_first

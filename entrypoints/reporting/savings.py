@@ -28,8 +28,8 @@ from entrypoints.search.budget import key, spent, total
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures
 from mlflow_sysmetrics.tags import PREPARE_RUN_ID
 
-MOST_COURSES = 1000  # trials whose curves are read
-MOST_REPLAYED = 200  # of these, where a rule is replayed many times
+MAX_COURSES = 1000  # trials whose curves are read
+MAX_REPLAYED = 200  # of these, where a rule is replayed many times
 RANDOM_ORDERS = 200
 TIGHTER = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05)  # share of the trials that meet the limit
 Item = TypeVar("Item")
@@ -72,7 +72,7 @@ class Full:
         return replay.verdict(self.courses, stops, criteria, self.score, higher_is_better=self.higher_is_better)
 
 
-def full_of(client: MlflowClient, study: Study, most: int = MOST_COURSES) -> Full | None:
+def full_of(client: MlflowClient, study: Study, most: int = MAX_COURSES) -> Full | None:
     """The full study, of at most so many trials; None where its trials hold too little to replay a rule."""
     prepare_run_id = study.run.data.tags.get(PREPARE_RUN_ID)
     ended = study.trials[study.trials["status"] == "FINISHED"]
@@ -169,7 +169,7 @@ def tradeoff(full: Full, metric: str) -> list[dict[str, Any]]:
     A limit's regret against the best trial of all is its price; that against the best one that meets it is what
     stopping lost.
     """
-    part = replace(full, courses=thinned(full.courses, MOST_REPLAYED))
+    part = replace(full, courses=thinned(full.courses, MAX_REPLAYED))
     able = [course for course in part.courses if not course.diverged and metric in course.figures]
     if not able:
         return []

@@ -19,7 +19,7 @@ from entrypoints.mlflow_io import figures_of, find_run, load_json, search_runs
 from mlflow_sysmetrics.tags import CRITERIA, DATASET, DIVERGED, FEASIBLE, KIND, SEARCHED, STUDY_ID, STUDY_KEY, TRIAL_ID
 
 SCORES = {"val_rmse": False, "val_accuracy": True}  # of the bundle's own studies, and whether higher is better
-MOST_LIMITED = 5
+MAX_LIMITED = 5
 _STOP = ("stop_how", "stop_reason", "stop_metric", "stop_step")
 ABOUT = ("trial_id", "run_id", "name", "status", "diverged", "feasible", *_STOP)
 
@@ -158,7 +158,7 @@ def _newest_of_each_kind(runs: list[Run], key: str | None) -> list[Run]:
         if key is not None and _tag(run, CRITERIA) is not None and _tag(run, STUDY_KEY) == key:
             params = run.data.params
             newest.setdefault((_tag(run, CRITERIA), params.get("predict"), params.get("scheduler")), run)
-    return list(newest.values())[:MOST_LIMITED]
+    return list(newest.values())[:MAX_LIMITED]
 
 
 def _study_run(client: MlflowClient, run_id: str) -> Run:

@@ -9,7 +9,7 @@ from typing import Any
 from entrypoints.limits.cost_model import noise
 from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.forecast import kind
-from entrypoints.limits.ledger import LEAST_DEGREES
+from entrypoints.limits.ledger import MIN_DEGREES
 from entrypoints.search.record import TrialRecord
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Limit, Stop, Z
 
@@ -60,7 +60,7 @@ def _within_noise(
     limit: Limit, kinds: Sequence[tuple[Any, Figures]], finished: Sequence[Figures], told_apart: int
 ) -> bool:
     name, number = limit.metric.name, limit.resolve(finished)
-    share = noise(kinds, name, LEAST_DEGREES)
+    share = noise(kinds, name, MIN_DEGREES)
     band = Z * (USUAL_NOISE.get(name, 0.0) if share is None else share) * abs(number or 0.0)
     values = [figures[name] for _, figures in kinds if name in figures]
     if number is None or not values or not band:

@@ -17,7 +17,7 @@ from ray import tune
 
 from entrypoints import own_modules
 from entrypoints.compute import cluster, workers
-from entrypoints.compute.recovery import MOST_DEATHS, RecoveringTrials
+from entrypoints.compute.recovery import MAX_DEATHS, RecoveringTrials
 from entrypoints.datasets import known
 from entrypoints.datasets.prepared import Prepared, Request, obtain, split_for
 from entrypoints.datasets.tables import Table
@@ -225,7 +225,7 @@ def search(
                 run_config=tune.RunConfig(
                     storage_path=folder,
                     callbacks=[record, callback],
-                    failure_config=tune.FailureConfig(max_failures=MOST_DEATHS),
+                    failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                     verbose=0,
                 ),

@@ -22,7 +22,7 @@ from entrypoints.compute.workers import wait_for_all
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.limits.costs import FACTS, MEMORY
 from entrypoints.limits.ledger import ask
-from entrypoints.limits.prediction import LEAST_BLOCKS
+from entrypoints.limits.prediction import MIN_BLOCKS
 from entrypoints.limits.stopping import Guard, Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import CrossValidation
@@ -71,7 +71,7 @@ class Cost:
     def errors(self) -> dict[str, float]:
         """The standard error of the CPU share; absent while there are too few windows."""
         shares = self._shares
-        return {"cpu_percent": stdev(shares) / math.sqrt(len(shares))} if len(shares) >= LEAST_BLOCKS else {}
+        return {"cpu_percent": stdev(shares) / math.sqrt(len(shares))} if len(shares) >= MIN_BLOCKS else {}
 
     def points(self) -> list[Point]:
         """The thread's series since the last call."""

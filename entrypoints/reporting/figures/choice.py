@@ -29,7 +29,7 @@ from entrypoints.reporting.figures.style import (
 from entrypoints.reporting.figures.words import broken, label, number, plain
 
 COSTS = ("peak_memory_mb", "training_time_s", "inference_latency_ms")
-MOST_HOVERING = 2000  # trials in an interactive figure, which the browser has to draw one by one
+MAX_HOVERING = 2000  # trials in an interactive figure, which the browser has to draw one by one
 SIGNIFICANT = 0.05
 NEGLIGIBLE = 0.001  # of the best score
 _FRONT = {
@@ -214,7 +214,7 @@ def _front_of(front: pd.DataFrame, cost: str, score: str) -> pd.DataFrame:
 
 def _step(rows: int) -> int:
     """Every how many trials one is shown."""
-    return -(-rows // MOST_HOVERING)
+    return -(-rows // MAX_HOVERING)
 
 
 def _hover(row: Mapping[str, object]) -> str:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from entrypoints.reporting.figures.style import LINES, MARKERS, PALETTE, scale_axis, sheet, styled
 from entrypoints.reporting.figures.words import between, broken, listed, plain, signed
 
-MOST_PLACES = 60  # at which a median is drawn
+MAX_PLACES = 60  # at which a median is drawn
 NOTE = "Lines: median over trials; bands: the middle 80 % of them; both as far as half of the trials go."
 SCORES = ("train_", "val_", "test_")  # what a title leaves out: that a loss falls is no news
 VERDICTS = ("rises", "falls", "steady")  # those that are clear
@@ -45,8 +45,8 @@ def spread(points: pd.DataFrame) -> pd.DataFrame:
         Columns at, low, middle, high. Between its points a trial's curve is straight.
     """
     places = np.unique(points["at"])
-    if len(places) > MOST_PLACES:
-        places = np.linspace(places[0], places[-1], MOST_PLACES)
+    if len(places) > MAX_PLACES:
+        places = np.linspace(places[0], places[-1], MAX_PLACES)
     ordered = points.sort_values("at")
     values = np.array(
         [

@@ -30,11 +30,11 @@ from entrypoints.reporting.figures.style import (
 from entrypoints.reporting.figures.words import broken, label, listed, number, plain, share
 
 SIGNIFICANT = 0.05
-MOST_ROWS, MOST_COLUMNS = 20, 8  # of the map of effect sizes
+MAX_ROWS, MAX_COLUMNS = 20, 8  # of the map of effect sizes
 DARK = 0.62  # share of a colour scale from which on its text is white
 LONGEST = 14  # characters of a category's name
 JITTER = 0.02  # of the axis
-MOST_LEVELS_DRAWN = 20  # of numbers; with more there are no levels
+MAX_LEVELS_DRAWN = 20  # of numbers; with more there are no levels
 BINS = 10  # of a median line over a hyperparameter without levels
 
 
@@ -50,8 +50,8 @@ def effect_sizes(effects: pd.DataFrame) -> Figure | None:
     )
     if table is None or table.isna().all(axis=None):
         return None
-    strongest = effects.groupby("hyperparameter")["share_of_variance"].max().nlargest(MOST_COLUMNS).index
-    rows = table.max(axis=1).sort_values(ascending=False).head(MOST_ROWS).index
+    strongest = effects.groupby("hyperparameter")["share_of_variance"].max().nlargest(MAX_COLUMNS).index
+    rows = table.max(axis=1).sort_values(ascending=False).head(MAX_ROWS).index
     table = table.loc[rows, [name for name in effects["hyperparameter"].unique() if name in strongest]]
     p_values = effects.pivot(index="metric", columns="hyperparameter", values="p_holm").loc[table.index, table.columns]
     note = "Share of variance: omega squared of ranks. In brackets: not significant at 5 % (Kruskal-Wallis, Holm)."
@@ -156,7 +156,7 @@ def _points(axes: Axes, x: pd.Series, y: pd.Series) -> None:
     places = levels_of(x).cat.codes if words else x.astype(float)
     log = not words and needs_log(places)
     inner = pd.Series(np.log(places) if log else places.astype(float), index=x.index)
-    drawn, has_levels = inner, words or x.nunique() <= MOST_LEVELS_DRAWN
+    drawn, has_levels = inner, words or x.nunique() <= MAX_LEVELS_DRAWN
     if has_levels:
         width = JITTER * (float(np.ptp(inner)) or 1.0)
         drawn = inner + np.random.default_rng(0).uniform(-width, width, len(inner))

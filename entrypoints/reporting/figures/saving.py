@@ -18,7 +18,7 @@ KINDS = {"real": ("as run", BLUE, ""), "replayed": ("replayed", SKY, "//"), "con
 OVER_GRID = {"facecolor": "white", "edgecolor": "none", "pad": 1}
 ROOM = 13.0  # percentage points that the text of a limit takes
 NOTHING = 1e-9  # the most that a regret of nothing may differ from 0 by rounding
-MOST_LIMITS = 6  # whose values are written beside a curve
+MAX_LIMITS = 6  # whose values are written beside a curve
 
 
 @styled
@@ -135,7 +135,7 @@ def _curves(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_xlim(min(0.0, rows["saved_cpu_percent"].min()) - 5, 110)
     scale_axis(axes, "x", [])
     scale_axis(axes, "y", [])
-    written = sorted(set(np.linspace(0, len(rows) - 1, min(MOST_LIMITS, len(rows))).astype(int).tolist()))
+    written = sorted(set(np.linspace(0, len(rows) - 1, min(MAX_LIMITS, len(rows))).astype(int).tolist()))
     last = -np.inf
     for row in rows.iloc[written].to_dict("records"):
         x, y = row["saved_cpu_percent"], row["val_regret_all"]

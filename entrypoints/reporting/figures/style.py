@@ -31,7 +31,7 @@ SHADES = LinearSegmentedColormap.from_list("shades", ["#FFFFFF", "#9CCBE6", BLUE
 WIDTH_IN, DPI = 10.0, 110
 CHARACTERS = 84  # of tick labels on an x axis as wide as the figure
 LOG_SPAN = 20.0  # from here on, the largest value over the smallest one needs a log axis
-MOST_LEVELS = 12  # of a hyperparameter, in a figure
+MAX_LEVELS = 12  # of a hyperparameter, in a figure
 OTHERS = "(others)"
 STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
@@ -141,11 +141,11 @@ def levels_of(values: pd.Series) -> pd.Series:
     """
     if not is_number(values):
         words = values.astype(str)
-        common = words.value_counts().index[: MOST_LEVELS - 1]
-        names = words.where((words.nunique() <= MOST_LEVELS) | words.isin(common), OTHERS)
+        common = words.value_counts().index[: MAX_LEVELS - 1]
+        names = words.where((words.nunique() <= MAX_LEVELS) | words.isin(common), OTHERS)
         order = sorted(set(names))
     else:
-        names = values.map("{:g}".format) if values.nunique() <= MOST_LEVELS else _quartiles(values)
+        names = values.map("{:g}".format) if values.nunique() <= MAX_LEVELS else _quartiles(values)
         order = list(dict.fromkeys(names[values.sort_values().index]))
     levels: pd.Series = pd.Series(pd.Categorical(names, categories=order, ordered=True), index=values.index)
     return levels

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from ray import tune
 
-from entrypoints.compute.recovery import MOST_DEATHS, RecoveringTrials
+from entrypoints.compute.recovery import MAX_DEATHS, RecoveringTrials
 
 
 def _failing() -> type:
@@ -63,7 +63,7 @@ def test_trials_that_died_begin_again_and_those_that_raised_do_not(tmp_path: Pat
         tune_config=tune.TuneConfig(search_alg=RecoveringTrials(), reuse_actors=False),
         run_config=tune.RunConfig(
             storage_path=str(tmp_path / "tune"),
-            failure_config=tune.FailureConfig(max_failures=MOST_DEATHS),
+            failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             callbacks=[ends],
             verbose=0,

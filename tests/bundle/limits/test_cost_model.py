@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from reference import MLP_CLASSIFIER, configured
 
-from entrypoints.limits.cost_model import LEAST_TRIALS, CostModel, features, noise
+from entrypoints.limits.cost_model import MIN_TRIALS, CostModel, features, noise
 from entrypoints.limits.prediction import Prediction
 from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.criteria.judge import Figures
@@ -144,7 +144,7 @@ def test_fractions_are_no_feature_of_a_cost(changes: dict[str, Any], same: bool)
 )
 def test_prediction_needs_eight_trials_of_the_metric(trials: int, known: bool) -> None:
     """Trials without the figure, or with 0 for it, do not count."""
-    assert LEAST_TRIALS == 8
+    assert MIN_TRIALS == 8
     model = CostModel(ROWS)
     for size in SIZES[:trials]:
         model.observe(configured(batch_size=size), {STEP: 1.0})

@@ -13,7 +13,7 @@ from reference import MLP_CLASSIFIER, bundled, configured
 from entrypoints.limits import forecast
 from entrypoints.limits.forecast import (
     BETWEEN_TRIALS_S,
-    LEAST_STEPS,
+    MIN_STEPS,
     Timing,
     kind,
     search_seconds,
@@ -122,7 +122,7 @@ class Clock:
 
 def test_step_time_is_not_moved_by_one_slow_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """The median of a few steps is what counts."""
-    clock = Clock(60.0, *[1.0] * (LEAST_STEPS - 1), 5.0)
+    clock = Clock(60.0, *[1.0] * (MIN_STEPS - 1), 5.0)
     monkeypatch.setattr(forecast, "time", SimpleNamespace(perf_counter=clock))
     (timing,) = time_kinds([configured()], bundled("red_wine", FOLDS))
     data = bundled("red_wine", FOLDS)

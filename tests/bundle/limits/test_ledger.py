@@ -9,7 +9,7 @@ import ray
 from reference import configured
 
 from entrypoints.limits.costs import USUAL_NOISE
-from entrypoints.limits.ledger import LEAST_DEGREES, Brief, Ledger, ask, start
+from entrypoints.limits.ledger import MIN_DEGREES, Brief, Ledger, ask, start
 from entrypoints.models.configuration import Configuration
 
 ROWS = 1000
@@ -58,7 +58,7 @@ def test_ledger_of_a_study_that_goes_on_knows_the_trials_that_are_done() -> None
 
 @pytest.mark.parametrize(
     ("trials", "known"),
-    [pytest.param(LEAST_DEGREES, False, id="too few"), pytest.param(LEAST_DEGREES + 1, True, id="enough")],
+    [pytest.param(MIN_DEGREES, False, id="too few"), pytest.param(MIN_DEGREES + 1, True, id="enough")],
 )
 def test_noise_that_trials_have_shown_replaces_the_usual_one(trials: int, known: bool) -> None:
     """Trials that differ by a rate alone are of a kind; what they do not show stays as usual."""

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run
 from scipy import stats
 
-from entrypoints.reporting.drift import MOST_POINTS, SECONDS, STEPS, curves, drift
+from entrypoints.reporting.drift import MAX_POINTS, SECONDS, STEPS, curves, drift
 from entrypoints.reporting.studies import ABOUT, Study
 
 BEGAN_MS = 1_700_000_000_000
@@ -121,7 +121,7 @@ def test_long_curves_are_thinned(client: MlflowClient) -> None:
     for seconds_later, value in ((10_000, 7.0), (-10, 8.0)):
         client.log_metric(run_id, "loss", value, timestamp=BEGAN_MS + seconds_later * 1000, step=1)
     curve = _curve(curves(client, _study(client, run_id, score=None)), "loss")
-    assert len(curve) == MOST_POINTS
+    assert len(curve) == MAX_POINTS
     assert (min(curve), max(curve), curve[1]) == (1, 999, 7)
 
 

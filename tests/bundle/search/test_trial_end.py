@@ -13,7 +13,7 @@ from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.criteria.judge import Stop
 from mlflow_sysmetrics.tags import END
 
-LONGEST_TAG = 5000
+MAX_TAG_LENGTH = 5000
 FOLDS = [
     {"fold": number, "val_loss": 0.1 + number / 3, "val_rmse": 2 / 3, "test_loss": 1e-17, "training_time_s": 0.1}
     for number in range(3)
@@ -38,7 +38,7 @@ HOPELESS = Ending(Stop(DIVERGED, "val_loss", math.inf, 107.5, 100), "crossed")
 )
 def test_end_comes_back_to_the_last_digit(end: TrialEnd) -> None:
     """From texts that MLflow takes, among other tags."""
-    assert all(len(text) < LONGEST_TAG for text in end.tags.values())
+    assert all(len(text) < MAX_TAG_LENGTH for text in end.tags.values())
     assert TrialEnd.read({"sysmetrics.kind": "trial", **end.tags}) == end
 
 
