@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from mlflow_sysmetrics.addresses import get_logger
 
-_logger = get_logger(__name__)
+logger = get_logger(__name__)
 _READ_PATIENCE_S = 1.0  # how long read() waits for a reading that another thread is taking
 
 
@@ -93,7 +93,7 @@ class Monitor:
             raise RuntimeError("this monitor was started or stopped before, or made in another process: make a new one")
         with self._folding:
             self._opened_at = self._clock()
-            self._thread = threading.Thread(target=self._run, name="sysmetrics-monitor", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="mlflow-sysmetrics-monitor", daemon=True)
         try:
             self._thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is ending: read and stop still work
@@ -185,7 +185,7 @@ class Monitor:
     def _fail(self, error: Exception) -> None:
         self.failures += 1
         if self.failures == 1:
-            _logger.warning("a reading failed; the monitor goes on, and logs no further failure", exc_info=error)
+            logger.warning("a reading failed; the monitor goes on, and logs no further failure", exc_info=error)
 
     def _fold(self, values: Mapping[str, float]) -> None:
         now = self._clock()

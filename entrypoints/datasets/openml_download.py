@@ -46,9 +46,7 @@ class Limits:
     ``max_bytes``. Nothing is tried again.
     """
 
-    def __init__(
-        self, timeout_s: float, max_bytes: int, emit: Emit, min_bytes_per_s: float = MIN_BYTES_PER_S
-    ) -> None:
+    def __init__(self, timeout_s: float, max_bytes: int, emit: Emit, min_bytes_per_s: float = MIN_BYTES_PER_S) -> None:
         self.timeout_s = timeout_s
         self.max_bytes = max_bytes
         self.last_path = ""

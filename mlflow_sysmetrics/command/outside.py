@@ -13,7 +13,7 @@ from typing import Protocol
 from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.sampling.groups import GROUPS, sampler
 
-_logger = get_logger(__name__)
+logger = get_logger(__name__)
 _FIRST_RATES_S = 0.015  # a sampler has none in its first 10 ms
 
 
@@ -114,7 +114,7 @@ class Watcher:
             return
         run = contextvars.copy_context().run  # MLflow keeps its workspace in the context
         beginning = threading.Thread(
-            target=run, args=(self._begin, pid, sample), name="sysmetrics-watcher", daemon=True
+            target=run, args=(self._begin, pid, sample), name="mlflow-sysmetrics-watcher", daemon=True
         )
         try:
             beginning.start()
@@ -129,28 +129,28 @@ class Watcher:
             self._beginning.join(self._ready_within_s)
         with self._lock:
             self._stopped = True
-            logger, self._logger = self._logger, None
-        if logger is not None:
-            self._end(logger)
+            made, self._logger = self._logger, None
+        if made is not None:
+            self._end(made)
 
     def _begin(self, pid: int, sample: _FromTheStart) -> None:
         try:
-            logger = self._make(pid, sample)
-            logger.start()
+            made = self._make(pid, sample)
+            made.start()
         except Exception as error:
             self._without_metrics(error)
             return
         with self._lock:
             late = self._stopped
-            self._logger = None if late else logger
+            self._logger = None if late else made
         if late:
-            self._end(logger)
+            self._end(made)
 
     def _without_metrics(self, error: Exception) -> None:
-        _logger.warning("run %s goes on without system metrics: %s", self._run_id, error)
+        logger.warning("run %s goes on without system metrics: %s", self._run_id, error)
 
-    def _end(self, logger: Logger) -> None:
+    def _end(self, made: Logger) -> None:
         try:
-            logger.stop()
+            made.stop()
         except Exception as error:
-            _logger.warning("the last system metrics of run %s are lost: %s", self._run_id, error)
+            logger.warning("the last system metrics of run %s are lost: %s", self._run_id, error)

@@ -27,7 +27,7 @@ from mlflow_sysmetrics.command.outside import Settings, Watcher
 from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, Ended, Passthrough
 from mlflow_sysmetrics.delivery.store import within
 
-_logger = get_logger(__name__)
+logger = get_logger(__name__)
 _SCRIPTS = {".py", ".sh", ".R", ".jl"}
 _FOUND_WITHIN_S = 60.0  # a new SQLite store takes some seconds to make its tables
 _ENDED_WITHIN_S = 5.0
@@ -77,7 +77,7 @@ def run_command(
         try:
             pid = passthrough.start(command, {**environment, **target.environment})
         except OSError as error:
-            _logger.error("%s: %s", command[0], error.strerror)
+            logger.error("%s: %s", command[0], error.strerror)
             ended = Ended(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE)
         else:
             watcher.start(pid)
@@ -141,4 +141,4 @@ def _end(uri: str, run_id: str, status: str) -> None:
     try:
         within(_ENDED_WITHIN_S, end)
     except (MlflowException, TimeoutError) as error:
-        _logger.warning("run %s could not be marked as %s: %s", run_id, status, error)
+        logger.warning("run %s could not be marked as %s: %s", run_id, status, error)

@@ -14,7 +14,7 @@ GROUPS: tuple[str, ...] = ("process", "container", "pressure", "gpu", "energy", 
 
 Source = Callable[[], dict[str, float]]
 
-_logger = get_logger(__name__)
+logger = get_logger(__name__)
 _EVERY_S = 0.5  # of what is read beside the process: a figure per window, and few calls that interrupt the training
 
 
@@ -73,7 +73,7 @@ class _Guarded:
         try:
             self._source = _open(group, pid, children, clock)
         except Exception as error:  # a kernel or a driver may answer anything, and this is somebody's training
-            _logger.warning("the group %r cannot be read here", group, exc_info=error)
+            logger.warning("the group %r cannot be read here", group, exc_info=error)
 
     def __call__(self) -> dict[str, float]:
         now = self._clock()
@@ -83,7 +83,7 @@ class _Guarded:
         try:
             return self._source()
         except Exception as error:
-            _logger.warning("the group %r cannot be read any more", self._group, exc_info=error)
+            logger.warning("the group %r cannot be read any more", self._group, exc_info=error)
             self._source = dict
             return {}
 

@@ -47,7 +47,7 @@ class After:
 
 
 def monitor_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "sysmetrics-monitor"]
+    return [thread for thread in threading.enumerate() if thread.name == "mlflow-sysmetrics-monitor"]
 
 
 @pytest.fixture(autouse=True)
