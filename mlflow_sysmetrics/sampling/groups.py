@@ -28,7 +28,7 @@ def sampler(
     """Return a function that reads the chosen groups, of the process `pid` (this one) and those below it if `children`.
 
     `process` is read at each call; the others at the first two calls, then more and more rarely down to every half
-    second, and are absent in between. The names are in the README. The function never raises and belongs to one thread.
+    second, and are absent in between. docs/metrics.md has the names. The function never raises, and is for one thread.
     Raises ValueError where a group is unknown, none is chosen, or there is no such process.
     """
     check_groups(groups)

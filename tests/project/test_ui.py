@@ -211,7 +211,7 @@ FIGURES = ("cpu_percent", "memory_mb", "rss_mb", "threads", "page_faults_per_s",
 
 @pytest.fixture
 def watched(empty_store: Path) -> Iterator[str]:
-    """The address of a server with the run of a program that knows nothing of MLflow, run as the README says."""
+    """The address of a server with the run of a program that knows nothing of MLflow, run as docs/plugin.md says."""
     (empty_store / "train.py").write_text(PROGRAM)
     uri, spool = store_uri(empty_store), str(empty_store / "spool")
     command = Command(
@@ -227,8 +227,8 @@ def watched(empty_store: Path) -> Iterator[str]:
 def test_system_metrics_of_any_program_are_lines_under_readable_names(
     watched: str, page: Page, screenshot: Callable[[str], None]
 ) -> None:
-    """By the README's link: the tab of its run has a line, a point a second, under each name, and no name is cut."""
-    (link,) = re.findall(r"<http://127.0.0.1:5000/(#[^>]*)>", (ROOT / "README.md").read_text())
+    """By the link of docs/plugin.md: a line under each name, a point a second, and no name is cut."""
+    (link,) = re.findall(r"<http://127.0.0.1:5000/(#[^>]*)>", (ROOT / "docs" / "plugin.md").read_text())
     _open(page, watched, link)
     page.get_by_role("link", name="two workers").click()
     page.get_by_role("tab", name="System metrics").click()

@@ -376,7 +376,7 @@ def test_reason_reads_as_the_readme_says(project: Path) -> None:
     """The example there is what a trial's tag would be."""
     stop = Stop("training_time_s<=10", "training_time_s", 13.8, 10.0, 121)
     reason = Ending(stop, "predicted", Prediction(14.2, 13.8, 14.7)).reason
-    assert f"`{reason}`" in (project / "README.md").read_text()
+    assert f"`{reason}`" in (project / "docs" / "limits.md").read_text()
 
 
 @pytest.mark.parametrize(
