@@ -29,7 +29,7 @@ from mlflow.exceptions import MlflowException
 
 from entrypoints import login, signals
 from entrypoints.errors import UserError
-from mlflow_sysmetrics.addresses import redacted, redacted_errors, redacted_text
+from mlflow_sysmetrics.addresses import check, redacted, redacted_errors, redacted_text
 from mlflow_sysmetrics.tags import ERROR, KIND
 
 STORE_TIMEOUT_S = 5.0
@@ -161,16 +161,15 @@ def record_failure(error: UserError) -> None:
 
 
 def check_store(uri: str) -> None:
-    """See that a tracking server answers, in seconds: MLflow itself would try for minutes.
+    """See that the address can be read, and that a server answers, in seconds: MLflow itself would try for minutes.
 
     Raises:
         UserError: it does not.
     """
-    if not uri.startswith(("http://", "https://")):
-        return
     try:
-        login.check(uri)
-        urllib.request.urlopen(redacted(uri), timeout=STORE_TIMEOUT_S).close()
+        check(uri)
+        if uri.startswith(("http://", "https://")):
+            urllib.request.urlopen(redacted(uri), timeout=STORE_TIMEOUT_S).close()
     except urllib.error.HTTPError:
         return  # it answers: whether it lets us in is seen at the first real request
     except (OSError, ValueError, http.client.HTTPException) as error:

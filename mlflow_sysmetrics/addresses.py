@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_plus, urlsplit
 
 _SCHEME = r"[A-Za-z][\w+.-]{0,30}://"
 # A user, and a password with any character, up to the first @ as SQLAlchemy reads it, and on to the last before a "?".
@@ -34,6 +34,32 @@ def redacted(address: str) -> str:
     place, _, query = rest.partition("?")
     kept = "&".join(part for part in query.split("&") if not _SECRET_NAME.search(unquote_plus(part.partition("=")[0])))
     return f"{scheme}://{place}?{kept}" if kept else f"{scheme}://{place}"
+
+
+def check(address: str) -> None:
+    """Raise ValueError, with a text for the user, where clients look for the store in a part of its password."""
+    try:
+        if _place(address) == _place(redacted(address)):
+            return
+    except ValueError:  # its text has a part of the address
+        pass
+    raise ValueError("it cannot be read; write special characters of the password as %XX, such as # as %23")
+
+
+def _place(address: str) -> tuple[object, ...]:
+    """Where clients find the store. ValueError if they cannot read that."""
+    if address.startswith(("http://", "https://")):
+        parts = urlsplit(address)
+        return parts.hostname, parts.port
+    try:
+        from sqlalchemy import exc, make_url
+    except ImportError:  # so there are no databases either
+        return ()
+    try:
+        url = make_url(address)
+    except exc.ArgumentError:  # it is no database's
+        return ()
+    return url.host, url.port, url.database
 
 
 def redacted_text(text: str) -> str:

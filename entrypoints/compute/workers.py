@@ -8,7 +8,6 @@ import functools
 import logging
 import os
 import secrets
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from entrypoints import environment
 
 BARRIER_TIMEOUT_S = 60.0
+MAX_PLACE_LENGTH = 24  # of a folder for temporary files: what Ray adds makes the path of a socket, at most 103 on macOS
 
 logger = logging.getLogger(__name__)
 _files = contextlib.ExitStack()  # of the Ray that runs
@@ -64,8 +64,9 @@ def _private_folder() -> str:
 
     Ray lets every user write into it, so it is in a folder that only this user can enter.
     """
-    # Not macOS's own: with it the path of a socket would be too long.
-    place = os.environ.get("RAY_TMPDIR") or ("/tmp" if sys.platform == "darwin" else None)
+    place = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    if len(place) > MAX_PLACE_LENGTH and Path("/tmp").is_dir():
+        place = "/tmp"
     folder = tempfile.TemporaryDirectory(prefix="ray-", dir=place, ignore_cleanup_errors=True)
     return str(Path(_files.enter_context(folder), "r"))
 

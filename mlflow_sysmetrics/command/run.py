@@ -22,7 +22,7 @@ from mlflow.tracking.fluent import _get_experiment_id
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 
-from mlflow_sysmetrics.addresses import absolute_uri, get_logger, redacted, redacted_text
+from mlflow_sysmetrics.addresses import absolute_uri, check, get_logger, redacted, redacted_text
 from mlflow_sysmetrics.command.outside import Settings, Watcher
 from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, Ended, Passthrough
 from mlflow_sysmetrics.delivery.store import within
@@ -64,6 +64,7 @@ def run_command(
     """
     uri = mlflow.get_tracking_uri()
     try:
+        check(uri)
         target = within(_FOUND_WITHIN_S, lambda: _target(uri, command, run_name, experiment_name))
     except UnsupportedModelRegistryStoreURIException:
         raise NoRunError(

@@ -72,11 +72,27 @@ def test_server_that_does_not_answer_is_said_without_its_password(password: str)
     assert "\n" not in error.value.message
 
 
-@pytest.mark.parametrize("password", [f"p#{PASSWORD}", f"p[{PASSWORD}", f"5/{PASSWORD}"])
-def test_password_that_no_client_can_read_is_explained(password: str, port: int) -> None:
-    """A server answers, and MLflow would not find it."""
-    with pytest.raises(UserError, match="such as # as %23"):
-        check_store(f"http://me:{password}@127.0.0.1:{port}")
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(f"http://me:{start}{PASSWORD}@127.0.0.1:{{port}}" for start in ("p#", "p[", "5/")),
+        f"postgresql://me:p@{PASSWORD}@127.0.0.1/x",
+        f"postgresql://me:p@a:{PASSWORD}@127.0.0.1/x",
+    ],
+)
+def test_password_that_no_client_can_read_is_explained(address: str, port: int) -> None:
+    """A store is there, and MLflow would look for it elsewhere, at a part of the password."""
+    with pytest.raises(UserError, match="such as # as %23") as error:
+        check_store(address.format(port=port))
+    assert PASSWORD not in error.value.message
+
+
+@pytest.mark.parametrize(
+    "address", ["sqlite:///mlflow.db", "mlruns", "databricks://x", "postgresql://me:a%40b@c/d?e=f"]
+)
+def test_other_stores_are_not_asked(address: str) -> None:
+    """MLflow says what is wrong with them."""
+    check_store(address)
 
 
 def test_login_is_moved_out_of_the_address(store: MlflowClient) -> None:

@@ -17,7 +17,7 @@ from tracking_server import TrackingServer
 
 pytestmark = pytest.mark.slow
 PASSWORD = "Kx7hush42secretQ9"
-LIMIT_S = 300.0
+LIMIT_S = 600.0
 SHORT = {**STUDY, "max_steps": "500"}
 
 
@@ -114,7 +114,7 @@ def test_watched_command_leaves_no_password(place: Place) -> None:
     assert (away.exit_code, place.files_with(PASSWORD)) == (1, [])
     place.server.start(LIMIT_S)
     synced = place.run("-m", "mlflow_sysmetrics.command.cli", "sync")
-    assert (synced.exit_code, synced.stdout.splitlines()[0][-10:]) == (0, "of 1 run."), synced.stdout
+    assert (synced.exit_code, "of 1 run." in synced.stdout) == (0, True), synced.stdout
     assert place.spools() == []
     assert place.files_with(PASSWORD) == []
 

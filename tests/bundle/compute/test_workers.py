@@ -148,12 +148,13 @@ def test_wait_for_all_needs_no_barrier() -> None:
     workers.wait_for_all(None)
 
 
-def test_stop_can_be_called_twice() -> None:
-    """Stopping is idempotent, leaves no file, and Ray can be started again with the same settings."""
+def test_stop_can_be_called_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopping is idempotent, leaves no file, and Ray can be started again, also where paths are too long for it."""
     socket = _sockets()[0]
     workers.stop()
     workers.stop()
     assert not ray.is_initialized()
     assert not socket.parent.exists()
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     workers.start(1)
     assert ray.cluster_resources()["CPU"] == 1

@@ -216,7 +216,13 @@ def test_run_that_does_not_exist_is_said_before_anything_starts(
 
 
 @pytest.mark.parametrize(
-    "uri", ["http://me:hush42@127.0.0.1:{port}", "nothing://me:hush42@there", "http://me:p[hush42@a"]
+    "uri",
+    [
+        "http://me:hush42@127.0.0.1:{port}",
+        "nothing://me:hush42@there",
+        "http://me:p[hush42@a",
+        "mysql://me:p@hush42@a/b",
+    ],
 )
 def test_store_that_cannot_be_used_is_said_without_its_password(
     client: MlflowClient, wrap: Wrap, monkeypatch: pytest.MonkeyPatch, uri: str
