@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import logging
 import os
 import re
 import signal
@@ -29,7 +30,11 @@ from mlflow.exceptions import MlflowException
 
 from entrypoints import login, signals
 from entrypoints.errors import UserError
-from mlflow_sysmetrics.addresses import check, redacted, redacted_errors, redacted_text
+from mlflow_sysmetrics.addresses import check, lasting_uri, redacted, redacted_errors, redacted_text
+from mlflow_sysmetrics.delivery.leftovers import keep
+from mlflow_sysmetrics.delivery.points import now_ms
+from mlflow_sysmetrics.delivery.spool import Header
+from mlflow_sysmetrics.delivery.store import one_line
 from mlflow_sysmetrics.tags import ERROR, KIND
 
 STORE_TIMEOUT_S = 5.0
@@ -89,6 +94,8 @@ def recorded_run(kind: str, name: str, params: dict[str, object]) -> Iterator[Re
     if given:
         _end_with_mlflow_run()
     _open[:] = [given] if given else []
+    # It logs a traceback of what it raises, too: here that becomes a sentence.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     with _signals_raise(under_mlflow_run=given is not None), redacted_errors():
         try:
             with store_errors(), _signals_held():
@@ -206,10 +213,24 @@ def _signals_held() -> Iterator[None]:
 
 @_signals_held()
 def _end(status: str, error: BaseException | None = None) -> None:
-    if error is not None and mlflow.active_run() is not None:  # else MLflow would start one for the tag
-        with contextlib.suppress(MlflowException):
-            mlflow.set_tag(ERROR, _sentence(error))
-    mlflow.end_run(status)
+    active, tags = mlflow.active_run(), {} if error is None else {ERROR: _sentence(error)}
+    if active is None:
+        return
+    try:
+        if tags:
+            with contextlib.suppress(MlflowException):
+                mlflow.set_tags(tags)
+        mlflow.end_run(status)
+    except MlflowException as refused:
+        uri = lasting_uri(mlflow.get_tracking_uri())
+        keep([(Header(active.info.run_id, uri, tags, status=status, end_ms=now_ms()), [])])
+        told = UserError(
+            f"run {active.info.run_id} cannot be marked as {status}: MLflow does not take it ({one_line(refused)}); "
+            "make room or start the server, then run `mlflow-sysmetrics sync`"
+        )
+        if status != "KILLED":  # else the signal says how the command ends
+            raise told from refused
+        told.show()
 
 
 def _sentence(error: BaseException) -> str:
