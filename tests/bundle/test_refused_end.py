@@ -8,7 +8,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from conftest import store_uri
+from commands import store_uri
 from mlflow import MlflowClient
 
 from entrypoints.errors import UserError
