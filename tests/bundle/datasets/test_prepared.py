@@ -155,7 +155,8 @@ def _shuffled_targets(folder: Path) -> None:
         pytest.param(lambda at: _rewritten(at, lambda frame: frame.iloc[:-1]), id="rows"),
         pytest.param(lambda at: _rewritten(at, lambda frame: frame.drop(columns="pH")), id="column"),
         pytest.param(_shuffled_targets, id="targets-with-a-digest-that-fits"),
-        pytest.param(lambda at: _resplit(at, lambda split: split | {"test": [9999]}), id="row-that-is-not-there"),
+        pytest.param(lambda at: _resplit(at, lambda split: split | {"train": [9999]}), id="training-row-not-there"),
+        pytest.param(lambda at: _resplit(at, lambda split: split | {"test": [9999]}), id="test-row-not-there"),
         pytest.param(lambda at: _resplit(at, lambda split: split | {"test": split["train"]}), id="tested-on-training"),
         pytest.param(lambda at: _resplit(at, lambda split: split | {"train": {}}), id="no-rows"),
         pytest.param(lambda at: (at / "split.json").write_text("[" * 100_000), id="nested"),
@@ -178,7 +179,7 @@ def test_prepare_run_that_holds_something_else_is_prepared_again(
     assert used != run_id
     split = split_for(table, request)
     assert (data.split.to_json(), data.y.tolist()) == (split.to_json(), table.y.tolist())
-    assert capsys.readouterr().out.startswith(f"The dataset is prepared again: the artifacts of prepare run {run_id} ")
+    assert f": the artifacts of prepare run {run_id} " in capsys.readouterr().out
 
 
 _ENDPOINT = "/api/2.0/mlflow-artifacts/artifacts"
