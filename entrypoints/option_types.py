@@ -122,4 +122,6 @@ def _allowed(kind: click.ParamType) -> str:
         return f"{number} {'above' if kind.min_open else 'from'} {kind.min}"
     if isinstance(kind, click.Choice):
         return " or ".join(kind.choices)
-    return f"{AUTO} or run ids separated by commas" if isinstance(kind, RunIdsType) else f"{NONE} or a study's run id"
+    return (
+        f"{AUTO} or run ids separated by commas" if isinstance(kind, RunIdsType) else f"{NONE} or the run id of a study"
+    )
