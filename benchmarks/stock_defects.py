@@ -1,6 +1,6 @@
 """The defects of Ray's `MLflowLoggerCallback`, and what ours does there: `python benchmarks/stock_defects.py`.
 
-About four minutes. The same sweeps (`tests/tune_defects.py`) run with the stock callback and with ours, each in a new
+Four minutes. The same sweeps (`tests/support/tune_defects.py`) run with the stock callback and with ours, each in a new
 store. A row prints the defect, what was observed of either, and whether ours is right. Runs of both are counted by
 status, with the study's run among ours; *losses* are the points of a metric in each trial's run. The exit code is 1 if
 one of ours is wrong.

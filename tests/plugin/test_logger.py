@@ -349,7 +349,7 @@ def test_the_last_window_of_a_program_without_stop_is_delivered(
     ending: str, code: int, spool: Path, empty_store: Path, tmp_path: Path
 ) -> None:
     """However it ends while Python can still act; its exit code and output are its own."""
-    program = PROGRAM.format(tests=str(ROOT / "tests"), ending=ending)
+    program = PROGRAM.format(tests=str(ROOT / "tests" / "support"), ending=ending)
     environment = clean_environment(
         PYTHONPATH=str(ROOT), MLFLOW_TRACKING_URI=store_uri(empty_store), MLFLOW_SYSMETRICS_SPOOL=str(spool)
     )

@@ -121,7 +121,7 @@ def test_watched_command_leaves_no_password(place: Place) -> None:
 
 def test_sweep_leaves_no_password(place: Place) -> None:
     """Nor its token: Tune's own files are enough to go on, with the login of whoever does."""
-    results, sweep = place.folder / "results", str(ROOT / "tests" / "password_sweep.py")
+    results, sweep = place.folder / "results", str(ROOT / "tests" / "support" / "password_sweep.py")
     command = place.start(sweep, str(results))
     wait_until((results / "begun").exists, LIMIT_S, "the trial's start")
     wait_until(lambda: len(place.client.search_runs(["0"])) == 2, LIMIT_S, "the trial's run")

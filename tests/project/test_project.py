@@ -151,7 +151,7 @@ def test_commands_for_any_project_run(empty_store: Path) -> None:
     section = PAGES["plugin"]
     lines = [line for block in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) for line in block.splitlines()]
     typed = [line for line in lines if not line.startswith("pip ")]
-    project = shutil.copytree(ROOT / "tests" / "plain_project", empty_store, dirs_exist_ok=True)
+    project = shutil.copytree(ROOT / "tests" / "support" / "plain_project", empty_store, dirs_exist_ok=True)
     environment = clean_environment(MLFLOW_SYSMETRICS_SPOOL=str(empty_store / "spool"))
     (server,) = [line for line in typed if line.startswith("mlflow server ")]
     port = str(free_port())

@@ -1,4 +1,4 @@
-"""What an MLflow callback of Tune does where the stock one does wrong: `python tests/tune_defects.py CLASS GROUP DB`.
+"""What an MLflow callback of Tune does where the stock one does wrong: `python tune_defects.py CLASS GROUP DB`.
 
 Each case is a function that takes the callback's class and a place, runs one sweep or a few there, and returns what it
 observed. The same code observes the stock callback and ours. A group of cases shares one process and one Ray.

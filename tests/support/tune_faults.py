@@ -1,4 +1,4 @@
-"""What is left of a Tune study in which something breaks: `python tests/tune_faults.py CLASS KIND DB`.
+"""What is left of a Tune study in which something breaks: `python tests/support/tune_faults.py CLASS KIND DB`.
 
 KIND is that of the trainable. Each case runs one small study, breaks something in its course, and counts: the
 results that Tune was given, which is what had been reported, those of them that the store has at last, points and runs

@@ -1,4 +1,4 @@
-"""What is seen of processes on two nodes, one of which dies: `python tests/watched_nodes.py CLASS DB`.
+"""What is seen of processes on two nodes, one of which dies: `python tests/support/watched_nodes.py CLASS DB`.
 
 One case has the package on every node, in the other only this process has it. CLASS and DB, which every script of
 cases is given, are not used.
