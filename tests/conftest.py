@@ -33,6 +33,9 @@ from commands import (
 from hypothesis import settings
 from mlflow import MlflowClient
 
+from entrypoints import environment
+
+environment.set_defaults()  # as each command does
 LEFT_BY_TESTS = {".hypothesis", ".pytest_cache"}  # in the project's folder
 
 

@@ -30,7 +30,7 @@ from entrypoints.settings import Limits
 from entrypoints.tune import tune
 from mlflow_sysmetrics.tags import KIND, NODE, PID, PID_SINCE
 
-WITHIN_S = 15.0
+WITHIN_S = 60.0
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from commands import Finished, RunProject, copy_store, runs_of_kind, store_uri
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from entrypoints.datasets import known
-from entrypoints.datasets.prepared import Request, find, load
+from entrypoints.datasets.prepared import Request, check, find, split_for
 
 
 @pytest.fixture(scope="module")
@@ -61,16 +60,17 @@ def test_prepare_records_sizes_source_and_digest(run: Run) -> None:
     assert [given.dataset.name for given in run.inputs.dataset_inputs] == ["diabetes"]
 
 
-def test_prepared_data_is_read_back_as_it_was(client: MlflowClient, run: Run) -> None:
-    """The artifacts hold the table to the last bit, and four folds that divide its training part."""
-    table, data = known.load("diabetes"), load(client, run.info.run_id)
-    assert data.digest == table.digest
-    np.testing.assert_array_equal(data.X, table.X)
-    assert [data.classes[place] for place in data.y] == table.y.tolist()
-    assert sorted([*data.split.train, *data.split.test]) == list(range(768))
-    held_out = [row for _, validation in data.split.folds for row in validation]
-    assert len(data.split.folds) == 4
-    assert sorted(held_out) == sorted(data.split.train)
+def test_prepare_run_holds_the_table_and_the_split_of_a_study(client: MlflowClient, run: Run) -> None:
+    """To the last bit, and four folds that divide its training part; not those of another seed."""
+    table = known.load("diabetes")
+    split, other = (split_for(table, Request("diabetes", 0, 4, seed)) for seed in (7, 8))
+    check(client, run.info.run_id, table, split)
+    with pytest.raises(RuntimeError, match="are not what this study asks for"):
+        check(client, run.info.run_id, table, other)
+    assert sorted([*split.train, *split.test]) == list(range(768))
+    held_out = [row for _, validation in split.folds for row in validation]
+    assert len(split.folds) == 4
+    assert sorted(held_out) == sorted(split.train)
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,9 @@ def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(
     client = MlflowClient(store_uri(empty_store))
     (run,) = runs_of_kind(client, "prepare")
     assert run.data.metrics["rows"] == 60
-    data = load(client, run.info.run_id)
-    rows = [(*x, y) for x, y in zip(data.X.tolist(), data.y, strict=True)]
+    table = known.load(str(empty_store / "own.csv"), target="y").sample(60, 0)
+    check(client, run.info.run_id, table, split_for(table, Request("own.csv", 60, 2, 0)))
+    rows = [*table.frame.itertuples(index=False, name=None)]
     # Fifteen values of a, each with both labels: at most thirty rows differ.
     assert run.data.metrics["duplicate_rows"] == 60 - len(set(rows)) >= 30
 

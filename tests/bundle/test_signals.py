@@ -11,7 +11,7 @@ from commands import Command, clean_environment, store_uri, wait_until
 from mlflow import MlflowClient
 
 from entrypoints import killed
-from entrypoints.runs import PID
+from mlflow_sysmetrics.tags import PID
 
 GONE = 2**30  # the id of no process
 MARKED_WITHIN_S = 120.0  # a process of its own does it, which imports mlflow
