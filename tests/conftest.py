@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import median
 from typing import TypeVar
 
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")  # as in a study's processes
+
 import pytest
 from commands import (
     OF_TWO_KINDS,
