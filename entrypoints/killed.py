@@ -8,7 +8,6 @@ succeed FAILED as it ends (seen up to MLflow 3.17). Its last word would hide tha
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Iterable
@@ -48,5 +47,4 @@ def _wait_for(pid: int, patience_s: float) -> None:
 
 
 if __name__ == "__main__":
-    os.nice(10)  # what ends has little time
     main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

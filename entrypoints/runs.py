@@ -96,7 +96,7 @@ def recorded_run(kind: str, name: str, params: dict[str, object]) -> Iterator[Re
     _open[:] = [given] if given else []
     # It logs a traceback of what it raises, too: here that becomes a sentence.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    with _signals_raise(under_mlflow_run=given is not None), redacted_errors():
+    with _signals_raise(), redacted_errors():
         try:
             with store_errors(), _signals_held():
                 active = mlflow.start_run(run_name=None if given else name)
@@ -113,6 +113,8 @@ def recorded_run(kind: str, name: str, params: dict[str, object]) -> Iterator[Re
         except BaseException as error:
             if _received:
                 _end("KILLED")
+                if given:
+                    signals.mark_killed(_open)
                 click.echo(f"\nStopped by {_received[0]}. What was measured is in MLflow.", err=True)
                 raise SystemExit(_received[0].exit_code) from None
             _end("FAILED", error)
@@ -240,7 +242,7 @@ def _sentence(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _signals_raise(under_mlflow_run: bool) -> Iterator[None]:
+def _signals_raise() -> Iterator[None]:
     """Raise ``Interrupted`` in the main thread at the first signal that asks to end, and ignore all that follow.
 
     Whatever hangs then, this process and its children are gone after ``END_WITHIN_S``, and no run is left open.
@@ -249,8 +251,7 @@ def _signals_raise(under_mlflow_run: bool) -> Iterator[None]:
 
     def handle(signal_number: int, frame: FrameType | None) -> None:
         signals.ignore()
-        marking = signals.mark_killed(_open) if under_mlflow_run else None
-        timer = threading.Timer(END_WITHIN_S, _kill_everything, [128 + signal_number, marking])
+        timer = threading.Timer(END_WITHIN_S, _kill_everything, [128 + signal_number])
         timer.daemon = True
         timer.start()
         _received.append(Interrupted(signal_number))
@@ -271,13 +272,11 @@ def _raise_received() -> None:
         raise _received[0]
 
 
-def _kill_everything(exit_code: int, marking: int | None) -> None:
+def _kill_everything(exit_code: int) -> None:
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
-            if process.pid != marking:
-                process.kill()
-    if marking is None:
-        signals.mark_killed(_open)
+            process.kill()
+    signals.mark_killed(_open)
     os._exit(exit_code)
 
 
