@@ -96,7 +96,7 @@ def test_texts_of_figures_are_large_enough(drawings: dict[str, Callable[[], Any]
 def test_figures_leave_pyplot_alone() -> None:
     """No window's figure is made, and no display is needed."""
     code = (
-        "from figure_tables import *; from entrypoints import figures; from matplotlib import pyplot\n"
+        "from figure_tables import *; from entrypoints.reporting import figures; from matplotlib import pyplot\n"
         "figures.savings(rules()); figures.critical_difference(ranks([1, 2, 3], 1.0), {}); "
         "figures.pareto(trials(), front(trials()), 'val_rmse', False, {}, None)\n"
         "assert pyplot.get_fignums() == []"
