@@ -147,7 +147,7 @@ def scaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scaled]:
 WHERE = """
 import json, os, ray
 from pathlib import Path
-from entrypoints import cluster
+from entrypoints.compute import cluster
 cluster.connect({address!r}, [Path({module!r})], "http://server")
 
 @ray.remote(num_cpus=1, scheduling_strategy="SPREAD")
