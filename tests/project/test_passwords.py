@@ -87,7 +87,7 @@ def test_study_leaves_no_password(place: Place) -> None:
     tune = place.run("-m", "entrypoints.tune", *options)
     report = place.run("-m", "entrypoints.report")
     line = project_line("early_stop", {**SHORT, "criteria": "training_time_s<=100"})
-    early_stop = place.run(*line[1:])
+    early_stop = place.run(*line)
     for finished in (tune, report, early_stop):
         assert finished.exit_code == 0, finished.stdout + finished.stderr
     ended = [run for study in studies(place.client) for run in (study, *children(place.client, study, "trial"))]
