@@ -16,7 +16,8 @@ from pathlib import Path
 import click
 
 from entrypoints.datasets import known
-from entrypoints.datasets.prepared import Request, store
+from entrypoints.datasets.prepared import Request
+from entrypoints.datasets.stored import store
 from entrypoints.errors import say
 from entrypoints.options import dataset_options
 from entrypoints.runs import RecordedCommand, recorded_run
@@ -30,14 +31,9 @@ def prepare(dataset: str, target: str, max_rows: int, folds: int, seed: int) -> 
     request = Request(dataset, max_rows, folds, seed)
     with recorded_run("prepare", f"prepare {Path(dataset).name}", vars(request) | {"target": target}) as run:
         table = known.load(dataset, target=own_target(target)).sample(max_rows, seed)
-        from entrypoints.compute import workers  # imports ray, which a mistake above need not wait for
+        data = store(run.client, run.run_id, table, request)
         from entrypoints.search import summary  # imports ray, which a mistake above need not wait for
 
-        try:
-            workers.start(cpus=1)
-            data = store(run.client, run.run_id, table, request)
-        finally:
-            workers.stop()
         summary.log_dataset(run, table)
         say(f"Data: {summary.data_line(data, run.run_id, reused=False)}")
 

@@ -11,13 +11,15 @@ import re
 import sys
 from decimal import Decimal
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from mlflow.exceptions import MlflowException
 from numpy.typing import NDArray
 from sklearn.utils.metaestimators import available_if
+
+if TYPE_CHECKING:
+    from mlflow.exceptions import MlflowException
 
 NAME = "sysmetrics_raw_rows"  # under which a stored model finds this module, wherever it was made
 sys.modules.setdefault(NAME, sys.modules[__name__])
@@ -196,5 +198,7 @@ def _listed(names: list[str]) -> str:
 
 def _refused(sentence: str) -> MlflowException:
     """An error whose sentence a served model answers with, too."""
+    from mlflow.exceptions import MlflowException  # not above: the processes of trials have no other use for mlflow
+
     error: MlflowException = MlflowException.invalid_parameter_value(sentence)
     return error

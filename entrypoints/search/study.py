@@ -19,7 +19,8 @@ from entrypoints import own_modules
 from entrypoints.compute import cluster, workers
 from entrypoints.compute.recovery import MAX_DEATHS, RecoveringTrials
 from entrypoints.datasets import known
-from entrypoints.datasets.prepared import Prepared, Request, obtain, split_for
+from entrypoints.datasets.prepared import Prepared, Request, split_for
+from entrypoints.datasets.stored import obtain
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError, say
 from entrypoints.limits import ledger
@@ -107,7 +108,7 @@ def run_study(run: RecordedRun, plan: Plan, earlier: Earlier = NOTHING) -> None:
         usable = cluster.free_cores(settings.cpus) if plan.cluster else settings.cpus or workers.usable_cpus()
         cpus = min(usable, max(1, len(earlier.left(trials))))
         stages.end("start")
-        data, prepare_run_id, reused = obtain(run, table, plan.request, ray_up.result)
+        data, prepare_run_id, reused = obtain(run, table, plan.request)
         summary.log_dataset(run, table)
         run.client.set_tag(run.run_id, PREPARE_RUN_ID, prepare_run_id)
         run.client.set_tag(run.run_id, DATASET, settings.dataset)

@@ -1,9 +1,18 @@
-"""Ray Tune: one MLflow run per trial, with what its process used. The only package here that imports ray."""
+"""Ray Tune: one MLflow run per trial, with what its process used. The only package here that imports ray.
 
-from mlflow_sysmetrics.ray_tune.callback import SystemMetricsCallback
-from mlflow_sysmetrics.ray_tune.results import MEASURES_ITSELF, PAYLOAD_KEY, STOP_KEY, error_line, payload
-from mlflow_sysmetrics.ray_tune.stopper import CriteriaStopper
-from mlflow_sysmetrics.ray_tune.trainable import system_metrics
+What a trial's process uses of it, such as ``payload``, comes without mlflow.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow_sysmetrics.ray_tune.callback import SystemMetricsCallback
+    from mlflow_sysmetrics.ray_tune.results import MEASURES_ITSELF, PAYLOAD_KEY, STOP_KEY, error_line, payload
+    from mlflow_sysmetrics.ray_tune.stopper import CriteriaStopper
+    from mlflow_sysmetrics.ray_tune.trainable import system_metrics
 
 __all__ = [
     "MEASURES_ITSELF",
@@ -15,3 +24,15 @@ __all__ = [
     "payload",
     "system_metrics",
 ]
+_HOME = {"SystemMetricsCallback": "callback", "CriteriaStopper": "stopper", "system_metrics": "trainable"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, at the first use (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME.get(name, 'results')}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

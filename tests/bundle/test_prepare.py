@@ -10,7 +10,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from entrypoints.datasets import known
-from entrypoints.datasets.prepared import Request, check, find, split_for
+from entrypoints.datasets.prepared import Request, split_for
+from entrypoints.datasets.stored import check, find
 
 
 @pytest.fixture(scope="module")

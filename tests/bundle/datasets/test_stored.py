@@ -19,16 +19,12 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
-from reference import bundled
-from sklearn.preprocessing import StandardScaler
 
 from entrypoints.datasets import known
-from entrypoints.datasets.prepared import Prepared, Request, find, obtain, prepared, split_for, store
-from entrypoints.datasets.splits import make_split
+from entrypoints.datasets.prepared import Prepared, Request, split_for
+from entrypoints.datasets.stored import find, obtain, store
 from entrypoints.errors import UserError
 from entrypoints.runs import RecordedRun
-
-NAMES = ["red_wine", "diabetes"]
 
 
 @pytest.fixture(scope="module")
@@ -51,15 +47,13 @@ def _stored(client: MlflowClient, experiment_id: str, request: Request) -> tuple
 
 
 def test_prepare_run_holds_the_table_as_parquet_its_split_and_what_identifies_it(
-    client: MlflowClient, experiment_id: str, local_ray: None
+    client: MlflowClient, experiment_id: str
 ) -> None:
     """Artifacts that other tools can read, and the sizes and the request beside them."""
     run_id, stored = _stored(client, experiment_id, Request("diabetes", 0, 4, 1))
     folder = Path(download_artifacts(run_id=run_id, tracking_uri=client.tracking_uri))
     assert {path.name for path in folder.iterdir()} == {"table.parquet", "split.json", "about.json"}
-    files = list((folder / "table.parquet").iterdir())
-    assert [path.suffix for path in files] == [".parquet"]
-    pd.testing.assert_frame_equal(pd.read_parquet(files[0]), known.load("diabetes").frame)
+    pd.testing.assert_frame_equal(pd.read_parquet(folder / "table.parquet"), known.load("diabetes").frame)
     split = json.loads((folder / "split.json").read_text())
     assert split["test"] == stored.split.test.tolist()
     assert len(split["folds"]) == 4
@@ -108,24 +102,35 @@ def parent(client: MlflowClient, experiment_id: str) -> RecordedRun:
     return RecordedRun.of(client, run)
 
 
-def test_obtain_prepares_once_and_then_finds_what_was_prepared(parent: RecordedRun, local_ray: None) -> None:
-    """The first study has a nested prepare run; the second one finds it and does not need Ray for it."""
-    table, request, waited = known.load("red_wine"), Request("red_wine", 0, 3, 0), []
-    first, run_id, reused = obtain(parent, table, request, lambda: waited.append("ray"))
-    assert (reused, waited) == (False, ["ray"])
+def test_obtain_prepares_once_and_then_finds_what_was_prepared(parent: RecordedRun) -> None:
+    """The first study has a nested prepare run; the second one finds it."""
+    table, request = known.load("red_wine"), Request("red_wine", 0, 3, 0)
+    first, run_id, reused = obtain(parent, table, request)
+    assert not reused
     run = parent.client.get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.data.tags["mlflow.parentRunId"] == parent.run_id
     assert run.data.tags["sysmetrics.kind"] == "prepare"
-    second, same_run_id, reused = obtain(parent, table, request, lambda: waited.append("ray"))
-    assert (same_run_id, reused, waited) == (run_id, True, ["ray"])
+    second, same_run_id, reused = obtain(parent, table, request)
+    assert (same_run_id, reused) == (run_id, True)
     np.testing.assert_array_equal(second.X, first.X, strict=True)
     np.testing.assert_array_equal(second.y, first.y, strict=True)
     assert second.split.to_json() == first.split.to_json()
 
 
+def test_obtain_finds_a_table_that_is_a_folder(client: MlflowClient, parent: RecordedRun) -> None:
+    """As earlier versions have written it, through Ray Data."""
+    table, request = known.load("red_wine"), Request("red_wine", 0, 2, 0)
+    run_id, _ = _stored(client, parent.experiment_id, request)
+    file = Path(download_artifacts(run_id=run_id, tracking_uri=client.tracking_uri)) / "table.parquet"
+    part = file.rename(file.with_name("part.parquet"))
+    file.mkdir()
+    part.rename(file / part.name)
+    assert obtain(parent, table, request)[1:] == (run_id, True)
+
+
 def _rewritten(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
-    (file,) = (folder / "table.parquet").iterdir()
+    file = folder / "table.parquet"
     change(pd.read_parquet(file)).to_parquet(file)
 
 
@@ -141,9 +146,8 @@ def _shuffled_targets(folder: Path) -> None:
     """Other targets, and a digest that fits them."""
     _rewritten(folder, lambda frame: frame.assign(quality=np.roll(frame["quality"].to_numpy(), 1)))
     about = json.loads((folder / "about.json").read_text())
-    (file,) = (folder / "table.parquet").iterdir()
     table = known.load("red_wine")
-    about["digest"] = replace(table, frame=pd.read_parquet(file)).digest
+    about["digest"] = replace(table, frame=pd.read_parquet(folder / "table.parquet")).digest
     (folder / "about.json").write_text(json.dumps(about))
 
 
@@ -167,14 +171,13 @@ def test_prepare_run_that_holds_something_else_is_prepared_again(
     tamper: Callable[[Path], None],
     client: MlflowClient,
     parent: RecordedRun,
-    local_ray: None,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Whatever its tags and its own description say: the study trains on the table and the split that it asks for."""
     table, request = known.load("red_wine"), Request("red_wine", 0, 2, 0)
     run_id, _ = _stored(client, parent.experiment_id, request)
     tamper(Path(download_artifacts(run_id=run_id, tracking_uri=client.tracking_uri)))
-    data, used, reused = obtain(parent, table, request, lambda: None)
+    data, used, reused = obtain(parent, table, request)
     assert (data.digest, reused) == (table.digest, False)
     assert used != run_id
     split = split_for(table, request)
@@ -206,7 +209,7 @@ class _Artifacts(SimpleHTTPRequestHandler):
 
 
 def test_study_leaves_no_copy_of_the_prepared_table(
-    client: MlflowClient, parent: RecordedRun, local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: MlflowClient, parent: RecordedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not where the artifacts come from a server either."""
     table, request = known.load("red_wine"), Request("red_wine", 0, 2, 0)
@@ -223,21 +226,19 @@ def test_study_leaves_no_copy_of_the_prepared_table(
         temporary.mkdir()
         monkeypatch.setattr(tempfile, "tempdir", str(temporary))
         study = RecordedRun.of(client, client.create_run(experiment))
-        _, used, reused = obtain(study, table, request, lambda: None)
+        _, used, reused = obtain(study, table, request)
         server.shutdown()
     assert (used, reused) == (run_id, True)
     assert [*temporary.iterdir()] == []
 
 
 @pytest.mark.parametrize(("first", "second"), [(0, 400), (400, 500), (400, 0)], ids=["fewer", "more", "all"])
-def test_obtain_prepares_anew_when_other_rows_are_asked_for(
-    first: int, second: int, parent: RecordedRun, local_ray: None
-) -> None:
+def test_obtain_prepares_anew_when_other_rows_are_asked_for(first: int, second: int, parent: RecordedRun) -> None:
     """Each number of rows is a content of its own; the same number is found again."""
     prepared_runs, rows = [], []
     for max_rows in (first, second, first):
         table = known.load("diabetes").sample(max_rows, seed=0)
-        data, run_id, _ = obtain(parent, table, Request("diabetes", max_rows, 3, 0), lambda: None)
+        data, run_id, _ = obtain(parent, table, Request("diabetes", max_rows, 3, 0))
         prepared_runs.append(run_id)
         rows.append(len(data.X))
     assert prepared_runs[0] == prepared_runs[2] != prepared_runs[1]
@@ -245,55 +246,12 @@ def test_obtain_prepares_anew_when_other_rows_are_asked_for(
     assert parent.client.get_run(prepared_runs[1]).data.params["max_rows"] == str(second)
 
 
-def test_obtain_of_a_split_that_cannot_be_leaves_a_failed_run_with_the_reason(
-    parent: RecordedRun, local_ray: None
-) -> None:
+def test_obtain_of_a_split_that_cannot_be_leaves_a_failed_run_with_the_reason(parent: RecordedRun) -> None:
     """The user reads the same sentence on the terminal and in MLflow, and nothing is found afterwards."""
     table, request = known.load("red_wine"), Request("red_wine", 0, 5000, 0)
     with pytest.raises(UserError) as raised:
-        obtain(parent, table, request, lambda: None)
+        obtain(parent, table, request)
     (run,) = parent.client.search_runs([parent.experiment_id], "tags.`sysmetrics.kind` = 'prepare'")
     assert run.info.status == "FAILED"
     assert run.data.tags["sysmetrics.error"] == raised.value.message
     assert find(parent.client, parent.experiment_id, request, table.digest) is None
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_scalings_are_those_of_scikit_learn_on_the_rows_of_each_fold(name: str) -> None:
-    """Features, and for regression the target; class labels are not scaled."""
-    data = bundled(name)
-    for (fit, _), fitted in zip(data.split.folds, data.preprocessings, strict=True):
-        scaling = fitted.scaling
-        expected = StandardScaler().fit(data.X[fit])
-        np.testing.assert_allclose(scaling.mean, expected.mean_, rtol=1e-9)
-        np.testing.assert_allclose(scaling.scale, expected.scale_, rtol=1e-9)
-        target = StandardScaler().fit(data.y[fit, None])
-        y = (target.mean_[0], target.scale_[0]) if name == "red_wine" else (0.0, 1.0)
-        assert (scaling.y_mean, scaling.y_scale) == pytest.approx(y)
-
-
-def test_labels_become_their_places_among_the_classes() -> None:
-    """The original labels can be had back."""
-    table, data = known.load("diabetes"), bundled("diabetes")
-    assert data.classes == ("tested_negative", "tested_positive")
-    assert np.array(data.classes)[data.y].tolist() == table.y.tolist()
-    assert bundled("red_wine").classes == ()
-
-
-def test_frame_holds_the_raw_features_of_the_rows_asked_for() -> None:
-    """In the table's columns and the order of the rows."""
-    table, data = known.load("red_wine"), bundled("red_wine")
-    rows = np.array([5, 2, 900])
-    pd.testing.assert_frame_equal(
-        data.frame(rows), table.frame.drop(columns="quality").iloc[rows].reset_index(drop=True)
-    )
-
-
-def test_preparing_leaves_the_table_as_it_was() -> None:
-    """The raw values stay raw, in the table and in what is prepared."""
-    table = known.load("red_wine")
-    table = replace(table, frame=table.frame.copy())
-    before = table.frame.copy()
-    data = prepared(table, make_split(table.y, stratify=False, folds=3, seed=0))
-    pd.testing.assert_frame_equal(table.frame, before)
-    np.testing.assert_array_equal(data.X, before.drop(columns="quality").to_numpy())

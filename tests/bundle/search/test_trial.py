@@ -6,6 +6,7 @@ import importlib
 import math
 import os
 import pickle
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -104,6 +105,14 @@ def _to_the_end(trial: Trial) -> list[dict[str, Any]]:
     while not results[-1]["done"]:
         results.append(trial.train())
     return results
+
+
+def test_process_of_a_trial_imports_nothing_that_a_trial_does_not_use() -> None:
+    """Each would cost its time at the start of every process, and its memory in all of them."""
+    heavy = ("mlflow", "sqlalchemy", "matplotlib", "plotly", "statsmodels", "scikit_posthocs", "openml", "optuna")
+    code = f"import sys, {Trial.__module__}; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_trial_ends_with_its_figures_and_tags(trial: Trial) -> None:

@@ -1,0 +1,122 @@
+"""Where a prepared dataset is recorded: the artifacts of a prepare run, in which later studies find it.
+
+The artifacts are the table as Parquet, the row numbers of the split, and what identifies both. A study trains on the
+table and split that it made itself; a run is named as their record only if it holds the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import Metric, Param, Run, RunTag
+
+from entrypoints.datasets.prepared import Prepared, Request, prepared, split_for
+from entrypoints.datasets.splits import Split
+from entrypoints.datasets.tables import Table
+from entrypoints.errors import say
+from entrypoints.runs import RecordedRun, child_run
+from entrypoints.text import one_line
+from mlflow_sysmetrics.addresses import redacted_text
+from mlflow_sysmetrics.tags import DATA_SOURCE, DIGEST, KIND
+
+_TABLE, _SPLIT, _ABOUT = "table.parquet", "split.json", "about.json"
+
+
+def store(client: MlflowClient, run_id: str, table: Table, request: Request) -> Prepared:
+    """Split a table and store it with its split in a run's artifacts.
+
+    Raises:
+        UserError: the table cannot be split as requested.
+    """
+    split = split_for(table, request)
+    split_text = json.dumps(split.to_json())
+    about = {
+        "name": table.name,
+        "target": table.target,
+        "task": table.task,
+        "source": table.source,
+        "openml_id": table.openml_id,
+        "licence": table.licence,
+        "digest": table.digest,
+        "split_digest": hashlib.sha256(split_text.encode()).hexdigest(),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        table.frame.to_parquet(Path(folder, _TABLE), index=False)
+        Path(folder, _SPLIT).write_text(split_text)
+        Path(folder, _ABOUT).write_text(json.dumps(about, indent=1))
+        client.log_artifacts(run_id, folder)
+    # `mlflow run` has logged what the user typed, such as a relative path, and parameters cannot be changed.
+    typed = client.get_run(run_id).data.params
+    client.log_batch(
+        run_id,
+        metrics=[
+            Metric(name, float(value), 0, 0)
+            for name, value in {
+                "rows": len(table.frame),
+                "features": len(table.feature_names),
+                "train_rows": len(split.train),
+                "test_rows": len(split.test),
+                "duplicate_rows": table.duplicate_rows,
+            }.items()
+        ],
+        params=[Param(name, str(value)) for name, value in vars(request).items() if name not in typed],
+        tags=[RunTag(DIGEST, table.digest), RunTag(DATA_SOURCE, table.source)],
+    )
+    return prepared(table, split)
+
+
+def find(client: MlflowClient, experiment_id: str, request: Request, digest: str) -> Run | None:
+    """The newest finished prepare run of an experiment that answers a request with this content."""
+    conditions = [
+        "attributes.status = 'FINISHED'",
+        f"tags.`{KIND}` = 'prepare'",
+        f"tags.`{DIGEST}` = '{digest}'",
+        # The digest stands for the dataset, wherever it came from.
+        f"params.folds = '{request.folds}'",
+        f"params.seed = '{request.seed}'",
+    ]
+    runs = client.search_runs([experiment_id], " and ".join(conditions), max_results=1)
+    return runs[0] if runs else None
+
+
+def check(client: MlflowClient, run_id: str, table: Table, split: Split) -> None:
+    """See that a prepare run holds this table and this split.
+
+    Raises:
+        RuntimeError: it holds something else, or it cannot be read.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as target:
+            folder = Path(download_artifacts(run_id=run_id, dst_path=target, tracking_uri=client.tracking_uri))
+            stored = replace(table, frame=pd.read_parquet(folder / _TABLE))
+            stored_split = json.loads((folder / _SPLIT).read_text())
+            same = (stored.digest, stored_split) == (table.digest, split.to_json())
+    except Exception as error:  # whatever files raise that others can write
+        raise RuntimeError(f"the artifacts of prepare run {run_id} cannot be read: {one_line(error)}") from error
+    if not same:
+        raise RuntimeError(f"the artifacts of prepare run {run_id} are not what this study asks for")
+
+
+def obtain(study: RecordedRun, table: Table, request: Request) -> tuple[Prepared, str, bool]:
+    """The data of a study, the id of the prepare run that holds it, and whether that run was there already.
+
+    Raises:
+        UserError: the table cannot be split as requested.
+    """
+    found = find(study.client, study.experiment_id, request, table.digest)
+    if found is not None:
+        split = split_for(table, request)
+        try:
+            check(study.client, found.info.run_id, table, split)
+            return prepared(table, split), found.info.run_id, True
+        except RuntimeError as error:
+            say(f"The dataset is prepared again: {redacted_text(str(error))}")
+    with child_run(study, "prepare", f"prepare {table.name}") as run:
+        return store(study.client, run.run_id, table, request), run.run_id, False
