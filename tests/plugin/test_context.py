@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from commands import ROOT, clean_environment, store_uri
-from made_up_cgroups import DOCKER_1, DOCKER_2, Group
+from made_up_cgroups import DOCKER, Group
 from made_up_files import lay
 from made_up_nvml import Gpu, Nvml, NvmlError
 from mlflow.tracking.context.registry import RunContextProviderRegistry
@@ -178,7 +178,7 @@ def facts(root: Path, files: dict[str, str] | None = None, **seams: Any) -> dict
 def test_a_linux_machine_is_described(tmp_path: Path) -> None:
     """Every fact of a container with a quota and a limit on a machine with two cards."""
     card = "Model: \t\t NVIDIA A100-SXM4-40GB\nIRQ:   \t\t 120\n"
-    files = DOCKER_2.files(Group(memory_limit=4_000_000_000, quota=(250000, 100000))) | {
+    files = DOCKER.files(Group(memory_limit=4_000_000_000, quota=(250000, 100000))) | {
         "proc/cpuinfo": X86,
         "proc/sys/kernel/osrelease": "6.1.0-18-amd64\n",
         "etc/os-release": DEBIAN,
@@ -195,7 +195,6 @@ def test_a_linux_machine_is_described(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("layout", [DOCKER_1, DOCKER_2], ids=["version 1", "version 2"])
 @pytest.mark.parametrize(
     ("group", "cores", "memory_mb"),
     [
@@ -206,10 +205,10 @@ def test_a_linux_machine_is_described(tmp_path: Path) -> None:
     ids=["no limits", "tight", "looser than the machine"],
 )
 def test_cores_and_memory_are_the_least_of_what_is_there_and_allowed(
-    layout: Any, group: Group, cores: str, memory_mb: str, tmp_path: Path
+    group: Group, cores: str, memory_mb: str, tmp_path: Path
 ) -> None:
     """A process bound to 8 of 16 cores on 64 GB, in a container."""
-    found = facts(tmp_path, layout.files(group))
+    found = facts(tmp_path, DOCKER.files(group))
     assert (found["usable_cores"], found["memory_limit_mb"]) == (cores, memory_mb)
 
 
