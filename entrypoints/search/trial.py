@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import math
 import os
@@ -12,6 +11,7 @@ from collections.abc import Callable, Mapping
 from statistics import stdev
 from typing import Any
 
+import psutil
 import ray
 import sklearn
 from ray import tune
@@ -263,5 +263,5 @@ class Trial(tune.Trainable):
 def _release_memory() -> None:
     """Give memory of the last trial back to the OS, so that this one's growth is its own."""
     gc.collect()
-    if platform.system() == "Linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)
+    if hasattr(psutil, "heap_trim"):  # psutil has none where the C library has none
+        psutil.heap_trim()
