@@ -2,7 +2,7 @@
 
 - *Cost of a sample*: CPU time of this process (`time.process_time`, all threads) per sample, best of five rounds. Ours
   is a whole `Monitor.read()`: reading, folding, closing windows and draining them, with a clock that moves 0.1 s at
-  each reading, so that rates, the walk four times a second and the other groups once in half a second are in it. A
+  each reading, so that rates are in it, and twice a second the walk, what changes slowly and the other groups. A
   group that this machine does not have is named. MLflow's is what the loop of its `SystemMetricsMonitor` does per
   sample on an SQLite store: collect, ask the store for the run, aggregate, publish.
 - *Import*: what our run-context provider adds to `import mlflow`, in new interpreters. Directly: what MLflow does with

@@ -53,7 +53,7 @@ def main() -> None:
     default="process",
     show_default=True,
     help="What to read, separated by commas: process (the command and all below it), container (limits and use), "
-    "pressure (stalls), gpu (use by these processes), energy, machine (disk and network).",
+    "pressure (stalls), gpu (use by these processes), energy (power drawn).",
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(

@@ -1,4 +1,4 @@
-"""What can be read, by group, and what the groups beyond `process` are built from. Knows no thread and no tracker.
+"""The groups of metrics that can be asked for, and one function that reads those chosen. Knows no thread, no tracker.
 
 A group that cannot be read here gives nothing: no exception, no zeros. Its module is imported when it is chosen.
 """
@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 
 from mlflow_sysmetrics.addresses import get_logger
 
-GROUPS: tuple[str, ...] = ("process", "container", "pressure", "gpu", "energy", "machine")
+GROUPS: tuple[str, ...] = ("process", "container", "pressure", "gpu", "energy")
 
 Source = Callable[[], dict[str, float]]
 
@@ -32,22 +32,24 @@ def sampler(
     Raises ValueError where a group is unknown, none is chosen, or there is no such process.
     """
     check_groups(groups)
-    from mlflow_sysmetrics.sampling.process import ProcessSampler
+    from mlflow_sysmetrics.sampling.process import ProcessSampler, check_pid
 
-    process = ProcessSampler(pid, children=children, clock=clock)  # also where it is not asked for: it checks the pid
-    sources: list[Source] = [process] if "process" in groups else []
+    check_pid(pid)
+    sources: list[Source] = [ProcessSampler(pid, children=children, clock=clock)] if "process" in groups else []
     sources += [_Guarded(group, pid, children, clock) for group in GROUPS[1:] if group in groups]
     return _Merged(sources)
 
 
-def check_groups(groups: Collection[str]) -> None:
-    """Raise ValueError where a group is unknown, or none is chosen."""
-    allowed = ", ".join(GROUPS)
-    if isinstance(groups, str) or not groups:
-        raise ValueError(f"groups={groups!r}: give a tuple of at least one of {allowed}")
+def check_groups(groups: Collection[str], given: str | None = None) -> None:
+    """Raise ValueError where a group is unknown, or none is chosen. `given` is what the user wrote, if not a tuple."""
+    shown, allowed = f"groups={(groups if given is None else given)!r}", ", ".join(GROUPS)
+    if isinstance(groups, str):
+        raise ValueError(f"{shown}: give a tuple of one or more of {allowed}")
+    if not groups:
+        raise ValueError(f"{shown}: give one or more of {allowed}")
     for group in groups:
         if group not in GROUPS:
-            raise ValueError(f"groups={groups!r}: there is no group {group!r}, only {allowed}")
+            raise ValueError(f"{shown}: unknown group {group!r}; give one or more of {allowed}")
 
 
 class _Merged:
@@ -102,10 +104,6 @@ def _open(group: str, pid: int | None, children: bool, clock: Callable[[], float
         from mlflow_sysmetrics.sampling.gpu import GpuSampler
 
         return GpuSampler(pid, children=children)
-    if group == "energy":
-        from mlflow_sysmetrics.sampling.energy import EnergySampler
+    from mlflow_sysmetrics.sampling.energy import EnergySampler
 
-        return EnergySampler(clock=clock)
-    from mlflow_sysmetrics.sampling.machine import MachineSampler
-
-    return MachineSampler(clock=clock)
+    return EnergySampler(clock=clock)

@@ -1,4 +1,6 @@
-"""What is read: one reading of what a process and the processes below it use. Knows no thread and no tracker.
+"""The group `process`: readings of a process and those below it, added up, and their counters turned into rates.
+
+What is read of one process is in `readings`. Knows no thread and no tracker.
 
 Processor time of a tree is counted as the kernel counts it. A process carries its own time and that of every child it
 has waited for, so the sum over a tree keeps what ended children used: when a child is reaped, its time moves into its
@@ -20,14 +22,17 @@ from dataclasses import dataclass
 import psutil
 
 from mlflow_sysmetrics.addresses import get_logger
+from mlflow_sysmetrics.arguments import check_seconds
 from mlflow_sysmetrics.sampling.readings import HERE, Reading, System
 
 logger = get_logger(__name__)
 
 _CPU = "process_cpu_percent"
+# Refused, no descriptor left, or a kernel whose files neither psutil nor we can parse.
+_UNREADABLE = (psutil.Error, OSError, ValueError, LookupError)
 _TICK_S = 0.01  # the kernel counts CPU time in ticks: over less than one, a rate says nothing
 _SETTLED_S = 0.05  # over five ticks, it says something
-_COSTLY_EVERY_S = 0.4  # so that of five readings, half a second's, one has what costs most
+_SLOW_EVERY_S = 0.4  # so that of five readings, half a second's, one has what changes slowly
 _WALK_SHARE = 0.01  # of the sampling thread's time
 
 
@@ -40,15 +45,21 @@ def _sums(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
     return sums
 
 
-def _opened(pid: int | None, system: System) -> Hashable:
+def check_pid(pid: int | None) -> None:
+    """Raise ValueError where there is no process `pid`, or it cannot be read. None is this one."""
+    if pid is not None:
+        _open(pid, HERE)
+
+
+def _open(pid: int | None, system: System) -> Hashable:
     """The process `pid`, or this one: None where the system does not show even that. ValueError for any other."""
     try:
         process: Hashable = system.open(os.getpid() if pid is None else pid)
         return process
     except (psutil.NoSuchProcess, TypeError, ValueError):
         problem = "there is no such process"
-    except OSError as error:  # hidden from us, or we have no descriptor left
-        problem = f"this process cannot be read: {error.strerror}"
+    except _UNREADABLE as error:
+        problem = f"this process cannot be read: {error}"
     if pid is not None:
         raise ValueError(f"pid={pid!r}: {problem}")
     _tell(problem)
@@ -76,13 +87,14 @@ class ProcessSampler:
     `memory_definition`), `process_rss_mb`, `process_threads`, `process_read_mb_per_s`, `process_write_mb_per_s`,
     `process_context_switches_per_s`, `process_page_faults_per_s`; megabytes are 1e6 bytes. What cannot be read of every
     process of the tree is absent. A reading less than 50 ms after the last rates has none, but the first rates are
-    given 10 ms after construction, so that a short run has them too. Context switches of other processes than this one
-    are in a reading each 0.4 s. A process that has ended gives {}, and so does this one where /proc does not show it.
+    given 10 ms after construction, so that a short run has them too. Threads, reads, writes and context switches
+    change slowly: they are in a reading every 0.4 s. A process that has ended gives {}, and so does this one where
+    /proc does not show it.
 
-    New children are looked for every `walk_every_s` seconds, or so rarely that it costs at most 1 % of the time. CPU
-    time that turns up late (a new child's, an ended child's) happened since the last look: the percentage spreads it
-    over the next such span. A call never raises; construction raises ValueError. Not safe to call from two threads at
-    once.
+    New children are looked for sooner at first, then every `walk_every_s` seconds, or so rarely that it costs at most
+    1 % of the time. CPU time that turns up late (a new child's, an ended child's) happened since the last look: the
+    percentage spreads it over the next such span. A call never raises; construction raises ValueError. Not safe to
+    call from two threads at once.
     """
 
     def __init__(
@@ -90,14 +102,13 @@ class ProcessSampler:
         pid: int | None = None,
         *,
         children: bool = True,
-        walk_every_s: float = 0.25,
+        walk_every_s: float = 0.5,
         clock: Callable[[], float] = time.monotonic,
         cpu_clock: Callable[[], float] = time.thread_time,
         system: System = HERE,
     ) -> None:
-        if not (math.isfinite(walk_every_s) and walk_every_s > 0):
-            raise ValueError(f"walk_every_s={walk_every_s!r}: give a positive number of seconds")
-        self._root = _opened(pid, system)
+        check_seconds(walk_every_s=walk_every_s)
+        self._root = _open(pid, system)
         # Parents before children; none once the root is gone.
         self._members: list[Hashable] = [] if self._root is None else [self._root]
         self._children, self._walk_every_s, self._walk_due = children, walk_every_s, -math.inf
@@ -107,8 +118,8 @@ class ProcessSampler:
         self._cpu_seconds = 0.0
         self._seen: dict[Hashable, Reading] = {}
         self._counters: dict[str, _Counter] = {}
-        self._costly_due = -math.inf
-        self._read_at = self._rates_at = self._clock()
+        self._slow_due = -math.inf
+        self._made_at = self._read_at = self._rates_at = self._clock()
         self._rates_after_s = _TICK_S
         self()
 
@@ -128,8 +139,8 @@ class ProcessSampler:
         if self._children and self._members and now >= self._walk_due:
             self._walk(now)
         try:
-            readings = self._read_members(costly=now >= self._costly_due)
-        except (psutil.Error, OSError):  # for once, say for want of a file descriptor
+            readings = self._read_members(slow=now >= self._slow_due)
+        except _UNREADABLE:
             return {}
         if not readings:
             return {}
@@ -149,20 +160,22 @@ class ProcessSampler:
         began = self._cpu_clock()
         try:
             found = [self._root, *self._system.descendants(self._root)]
-        except (psutil.Error, OSError):
+        except _UNREADABLE:
             found = self._members
         known = {process: process for process in self._members}
         self._members = [known.get(process, process) for process in found]
-        self._span_s = max(self._walk_every_s, (self._cpu_clock() - began) / _WALK_SHARE)
+        # Soon at first: a short run has its children's memory too.
+        span_s = max(_TICK_S, min(self._walk_every_s, now - self._made_at))
+        self._span_s = max(span_s, (self._cpu_clock() - began) / _WALK_SHARE)
         self._walk_due = now + self._span_s
 
-    def _read_members(self, *, costly: bool) -> dict[Hashable, Reading]:
+    def _read_members(self, *, slow: bool) -> dict[Hashable, Reading]:
         """Read every member that is still there, all of them after the last one seen to go; {} without a root."""
         while True:
             readings: dict[Hashable, Reading] = {}
             for process in self._members:
                 try:
-                    reading = self._system.read(process, costly)
+                    reading = self._system.read(process, slow)
                     before = self._seen.get(process)
                     # Of one never read before, only the system can tell whether its pid is another's by now.
                     same = self._system.is_same(process) if before is None else before.started == reading.started
@@ -218,6 +231,6 @@ class ProcessSampler:
                 rates[key] = counter.grown / (now - counter.since) * (100 if key == _CPU else 1)
                 counter.since, counter.grown = now, 0.0
         self._rates_at, self._rates_after_s = now, _SETTLED_S
-        if now >= self._costly_due:
-            self._costly_due = now + _COSTLY_EVERY_S
+        if now >= self._slow_due:
+            self._slow_due = now + _SLOW_EVERY_S
         return rates

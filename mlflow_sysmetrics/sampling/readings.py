@@ -1,4 +1,8 @@
-"""One process at one moment, as the operating system tells it. Here alone one system is known from another."""
+"""What is read of one process at one moment. A new metric of a process begins here.
+
+psutil reads, except the two files that are read ten times a second on Linux: `stat` and `statm`, in a tenth of its time
+(and psutil has no page faults). Here alone one operating system is known from another.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +16,13 @@ from typing import Any, NamedTuple, TypeVar
 
 import psutil
 
-from mlflow_sysmetrics.sampling.process_tree import Root
-from mlflow_sysmetrics.sampling.procfs import Process
-
 if sys.platform != "win32":
     import resource
 
     _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 T = TypeVar("T")
+_SIZE = 4096  # more than either file has; the kernel gives them whole
 
 
 class Reading(NamedTuple):
@@ -38,7 +40,7 @@ class Reading(NamedTuple):
 class System:
     """The operating system, as the sampler sees it. Processes may be any objects: equal means the same process.
 
-    `read` takes a process and whether what costs most to read is wanted, too; it raises `psutil.NoSuchProcess` when the
+    `read` takes a process and whether what changes slowly is wanted, too; it raises `psutil.NoSuchProcess` when the
     process is gone. `descendants` returns parents before their children.
     """
 
@@ -50,93 +52,93 @@ class System:
 
 
 def _readable(read: Callable[[], T]) -> T | None:
-    """Return the value, or None where the OS does not have it or refuses."""
+    """Return the value, or None where the OS does not have it or refuses. NoSuchProcess if the process is gone."""
     try:
         return read()
-    except (psutil.Error, OSError, AttributeError, NotImplementedError):
+    except psutil.ZombieProcess:
+        return None
+    except psutil.NoSuchProcess:
+        raise
+    except Exception:  # psutil's own, or what a kernel's unusual answer makes of it
         return None
 
 
-def _read_linux(process: Process, costly: bool) -> Reading:
-    """Read stat (proc(5), field numbers less 3), statm, io and, of another process, status; all as they are now.
-
-    The kernel writes sixty lines for `status`, which takes it longer than the rest together: only if `costly`.
-    """
-    stat = process.stat()
-    own = process.pid == os.getpid()
-    levels = {"process_threads": float(stat[17])}
-    if memory := _numbers(process, "statm", b""):
-        resident, shared = memory
-        levels["process_memory_mb"] = (resident - shared) * PAGESIZE / 1e6
-        levels["process_rss_mb"] = resident * PAGESIZE / 1e6
-    counters = {"process_page_faults_per_s": float(sum(map(int, stat[7:11])))}  # minor and major, own and reaped
-    if io := _numbers(process, "io", b"\nread_bytes:"):  # from and to storage, not the page cache; own and reaped
-        read, written = io
-        counters["process_read_mb_per_s"] = read / 1e6
-        counters["process_write_mb_per_s"] = written / 1e6
-    if own:  # of every thread, and cheap; of another process the kernel tells its main thread's only
+def _read_slow(process: psutil.Process) -> tuple[dict[str, float], dict[str, float]]:
+    """The levels and counters that are read in one of five readings."""
+    levels, counters = {}, {}
+    if threads := _readable(lambda: process.num_threads()):
+        levels["process_threads"] = float(threads)
+    if io := _readable(lambda: process.io_counters()):  # to storage, not the page cache; on Linux of ended children too
+        counters["process_read_mb_per_s"] = io.read_bytes / 1e6
+        counters["process_write_mb_per_s"] = io.write_bytes / 1e6
+    if sys.platform != "win32" and process.pid == os.getpid():  # of all threads; psutil has the main thread's on Linux
         usage = resource.getrusage(resource.RUSAGE_SELF)
         counters["process_context_switches_per_s"] = float(usage.ru_nvcsw + usage.ru_nivcsw)
-    elif costly and (switches := _numbers(process, "status", b"\nvoluntary_ctxt_switches:")):
+    elif switches := _readable(lambda: process.num_ctx_switches()):
         counters["process_context_switches_per_s"] = float(sum(switches))
-    cpu_s = time.process_time() if own else (int(stat[11]) + int(stat[12])) / _TICKS_PER_S
-    reaped_cpu_s = (int(stat[13]) + int(stat[14])) / _TICKS_PER_S
-    return Reading(float(stat[19]), stat[0] == b"Z", cpu_s, reaped_cpu_s, levels, counters)
+    return levels, counters
 
 
-def _numbers(process: Process, name: str, label: bytes) -> tuple[int, int] | None:
-    """The number after this label and the one after the next; None where there is none, or it is not for us.
+def _read_linux(process: psutil.Process, slow: bool) -> Reading:
+    """Read `stat` and `statm` (proc(5) has their fields), and the rest if `slow`."""
+    pid, own = process.pid, process.pid == os.getpid()
+    line = _read_file(pid, "stat")
+    fields = line[line.rindex(b")") + 1 :].split(None, 20)  # from number 3 on: a name may hold spaces and parentheses
+    minflt, cminflt, majflt, cmajflt, utime, stime, cutime, cstime = map(int, fields[7:15])
+    levels, counters = _read_slow(process) if slow else ({}, {})
+    counters["process_page_faults_per_s"] = float(minflt + cminflt + majflt + cmajflt)  # own, and ended children's
+    if pages := _readable(lambda: [int(number) for number in _read_file(pid, "statm").split(None, 3)[1:3]]):
+        resident, shared = pages
+        levels["process_memory_mb"] = (resident - shared) * PAGESIZE / 1e6
+        levels["process_rss_mb"] = resident * PAGESIZE / 1e6
+    cpu_s = time.process_time() if own else (utime + stime) / _TICKS_PER_S  # its own it knows to the nanosecond
+    return Reading(float(fields[19]), fields[0] == b"Z", cpu_s, (cutime + cstime) / _TICKS_PER_S, levels, counters)
 
-    Without a label: the second and the third number of the file.
-    """
+
+def _read_file(pid: int, name: str) -> bytes:
     try:
-        text = process.read(name)
-        if label:
-            _, first, _, second, *_ = text[text.rindex(label) :].split(None, 4)
-        else:
-            _, first, second, *_ = text.split(None, 3)
-        return int(first), int(second)
-    except OSError:
-        return None
-    except ValueError:  # another kernel (gVisor), or the file of another program, which had the descriptor closed
-        process.close()
-        return None
+        descriptor = os.open(f"{psutil.PROCFS_PATH}/{pid}/{name}", os.O_RDONLY)
+        try:
+            return os.read(descriptor, _SIZE)
+        finally:
+            os.close(descriptor)
+    except (FileNotFoundError, ProcessLookupError):
+        raise psutil.NoSuchProcess(pid) from None
 
 
-def _descendants_linux(process: Root) -> list[Process]:
+def _open_linux(pid: int) -> psutil.Process:
+    process = psutil.Process(pid)
+    _read_file(pid, "stat")  # PermissionError where it is hidden, of which psutil says nothing yet
+    return process
+
+
+def _descendants_linux(process: psutil.Process) -> list[psutil.Process]:
     """Ask the kernel first whether this process has children at all: that is cheaper than any look at /proc."""
     if process.pid == os.getpid():
         try:
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # takes nobody's exit status away
         except ChildProcessError:
             return []
-    return process.descendants()
+    return _descendants_portable(process)
 
 
-def _read_portable(process: Any, costly: bool) -> Reading:
+def _read_portable(process: psutil.Process, slow: bool) -> Reading:
     """Read a process through psutil alone. A zombie counts as gone here, and page faults are not known."""
     if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:  # not running: also when the pid is reused
         raise psutil.NoSuchProcess(process.pid)
-    levels, counters = {}, {}
-    if io := _readable(lambda: process.io_counters()):
-        counters["process_read_mb_per_s"] = io.read_bytes / 1e6
-        counters["process_write_mb_per_s"] = io.write_bytes / 1e6
+    levels, counters = _read_slow(process) if slow else ({}, {})
     if memory := _readable(lambda: process.memory_full_info()):
         levels["process_memory_mb"] = memory.uss / 1e6
         levels["process_rss_mb"] = memory.rss / 1e6
-    if threads := _readable(lambda: process.num_threads()):
-        levels["process_threads"] = float(threads)
-    if switches := _readable(lambda: process.num_ctx_switches()):
-        counters["process_context_switches_per_s"] = float(sum(switches))
     times = _readable(lambda: process.cpu_times())
     cpu_s = time.process_time() if process.pid == os.getpid() else times and times.user + times.system
     return Reading(0.0, False, cpu_s, 0.0, levels, counters)
 
 
-def _descendants_portable(process: Any) -> list[Any]:
-    return list(process.children(recursive=True))
+def _descendants_portable(process: psutil.Process) -> list[psutil.Process]:
+    return process.children(recursive=True)
 
 
-LINUX = System("rss-shr", _read_linux, _descendants_linux, Root, is_same=lambda process: True)  # else it is not read
+LINUX = System("rss-shr", _read_linux, _descendants_linux, _open_linux)
 PORTABLE = System("uss", _read_portable, _descendants_portable)
 HERE = LINUX if psutil.LINUX else PORTABLE

@@ -14,10 +14,11 @@ COMMANDS = {"prepare", "tune", "early_stop", "report", "main"}
 OPTIONS = {"options", "option_types"}
 ROOMS = ("shared", "compute", "datasets", "models", "limits", "search", "reporting", "commands")
 # What each room of the plugin may import, beside itself and what all rooms share.
-SHARED = {"tags", "addresses"}
+SHARED = {"tags", "addresses", "arguments"}
 ARROWS = {
     "tags": set(),
     "addresses": set(),
+    "arguments": set(),
     "monitor": set(),
     "sampling": set(),
     "criteria": set(),

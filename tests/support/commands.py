@@ -255,8 +255,8 @@ def listening(processes: Iterable[psutil.Process]) -> set[str]:
     return {address.removeprefix("::ffff:") for address in found}
 
 
-def kernel_files(of: int | None = None) -> list[str]:
-    """The files of /proc and /sys, or of one process there, that this process has open.
+def kernel_files() -> list[str]:
+    """The files of /proc and /sys that this process has open.
 
     Sockets and logs, which other threads open and close, are none.
     """
@@ -264,7 +264,7 @@ def kernel_files(of: int | None = None) -> list[str]:
     for descriptor in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):  # that of the walk itself, or just closed
             opened.append(str(descriptor.readlink()))
-    return [file for file in opened if file.startswith(("/proc/", "/sys/") if of is None else f"/proc/{of}/")]
+    return [file for file in opened if file.startswith(("/proc/", "/sys/"))]
 
 
 RunProject = Callable[..., Finished]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import mmap
 import os
@@ -13,14 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import psutil
 import pytest
-from commands import kernel_files
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -269,22 +267,6 @@ def test_a_name_with_spaces_and_parentheses_is_read(tmp_path: Path) -> None:
 
 
 @linux_only
-def test_descriptors_closed_by_the_program_cost_one_reading() -> None:
-    """A program that closes descriptors it did not open, and opens other files there, gets right readings again."""
-    sample = ProcessSampler()
-    ours = [link for link in Path("/proc/self/fd").iterdir() if f"/proc/{os.getpid()}/stat" in os.path.realpath(link)]
-    assert ours
-    with Path(os.devnull).open() as other:
-        for link in ours:
-            os.dup2(other.fileno(), int(link.name))
-    assert sample() == {}
-    burn(0.06)
-    assert set(sample()) == KEYS
-    for link in ours:
-        os.close(int(link.name))
-
-
-@linux_only
 def test_a_process_without_children_is_not_searched_for_them() -> None:
     """The cheap question to the kernel is right: nothing while there are none, the child once there is."""
     script = """
@@ -313,6 +295,7 @@ def test_a_child_that_starts_later_is_found_by_the_next_walk() -> None:
             assert sample()["process_threads"] == 1
         parent.do("p = subprocess.Popen(['sh', '-c', 'sleep 600 & echo $!; read x'], stdin=-1, stdout=-1); print()")
         grandchild = int(parent.do("print(int(p.stdout.readline()), flush=True)"))
+        now[0] += 0.45  # threads are due, a walk is not
         assert sample()["process_threads"] == 1
         now[0] += 1.0
         assert sample()["process_threads"] == 3
@@ -322,43 +305,67 @@ def test_a_child_that_starts_later_is_found_by_the_next_walk() -> None:
         assert sample()["process_threads"] == 1
 
 
-@linux_only
-def test_the_figures_of_another_process_are_the_kernels() -> None:
-    """What is read from a child's own files is what psutil reads of it."""
-    with child() as process:
-        process.do("data = b'x' * 10_000_000; print()")
-        process.freeze()
-        reading, known = LINUX.read(LINUX.open(process.pid), True), psutil.Process(process.pid)
-        assert reading.counters["process_context_switches_per_s"] == sum(known.num_ctx_switches())
-        assert reading.counters["process_read_mb_per_s"] == known.io_counters().read_bytes / 1e6
-        assert reading.counters["process_write_mb_per_s"] == known.io_counters().write_bytes / 1e6
-        assert reading.levels["process_rss_mb"] == known.memory_info().rss / 1e6
-        assert reading.levels["process_threads"] == known.num_threads()
+COMING_AND_GOING = """
+import os, subprocess
+print(subprocess.Popen(["sleep", "600"]).pid, flush=True)
+while True:
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
 
 
 @linux_only
-def test_samplers_of_trees_leave_no_descriptor_open() -> None:
-    """What is kept open of a child is closed when it has ended, and with the sampler."""
-    now = [0.0]
-    with child() as first:
-        sample = ProcessSampler(clock=lambda: now[0])
-        with child() as second:
-            now[0] += 1000  # the next look for children is due
-            sample()
-            assert kernel_files(first.pid)
-            assert kernel_files(second.pid)
-        now[0] += 1000
-        sample()
-        assert kernel_files(first.pid)
-        assert not kernel_files(second.pid)
-        del sample
-        assert not kernel_files(first.pid)
-        gc.collect()  # what other tests left
-        before = kernel_files()
-        for _ in range(200):
-            assert ProcessSampler()()
-        assert len(kernel_files()) <= len(before)
-        assert first.do("print('still there')") == "still there"
+def test_a_tree_that_changes_all_the_time_is_read_each_time() -> None:
+    """Processes that end while they are looked for or read cost neither a reading nor the child that lasts."""
+    with subprocess.Popen([sys.executable, "-c", COMING_AND_GOING], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lasting = int(process.stdout.readline())
+        try:
+            ticks = itertools.count()
+            sample = ProcessSampler(process.pid, walk_every_s=1e-6, clock=lambda: next(ticks))
+            for _ in range(200):
+                reading = sample()
+                assert reading["process_threads"] >= 2
+                assert set(reading) >= KEYS - {"process_read_mb_per_s", "process_write_mb_per_s"}
+        finally:
+            process.kill()
+            os.kill(lasting, signal.SIGKILL)
+
+
+def start_with_pid(pid: int) -> subprocess.Popen[bytes]:
+    """Start a sleeping process with a pid that is free. Skips where the kernel does not let us, or is too busy."""
+    for _ in range(50):
+        try:
+            Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
+        except OSError:
+            pytest.skip("the kernel gives this user no say in pids")
+        process = subprocess.Popen(["sleep", "600"])
+        if process.pid == pid:
+            return process
+        process.kill()
+        process.wait()
+    pytest.skip("others start processes all the time")
+
+
+@linux_only
+@pytest.mark.parametrize("read", [True, False], ids=["before", "never"])
+def test_a_reused_pid_is_not_read_for_the_old_process(read: bool) -> None:
+    """Another process with the same pid is another process, whether or not the old one had been read."""
+    with child() as old:
+        sample, opened = ProcessSampler(old.pid), LINUX.open(old.pid)
+        old.process.kill()
+    boot_ticks = time.clock_gettime(time.CLOCK_BOOTTIME) * 100  # the kernel tells starts in hundredths of a second
+    while time.clock_gettime(time.CLOCK_BOOTTIME) * 100 < boot_ticks + 2:
+        pass
+    new = start_with_pid(old.pid)
+    try:
+        assert ProcessSampler(new.pid)()
+        assert (sample() if read else ProcessSampler(new.pid, system=replace(LINUX, open=lambda pid: opened))()) == {}
+    finally:
+        new.kill()
+        new.wait()
 
 
 @linux_only
@@ -525,6 +532,13 @@ class Kernel:
         system = System("rss-shr", self.read, self.descendants, lambda pid: self.tasks[pid].handle, self.is_same)
         return ProcessSampler(1, clock=lambda: self.now, cpu_clock=lambda: 0.0, system=system, **arguments)
 
+    def settled_sampler(self) -> ProcessSampler:
+        """One that has walked at 10 s, and does so again at each full second."""
+        sample = self.sampler(walk_every_s=1.0)
+        self.now = 10.0
+        sample()
+        return sample
+
     def spawn(self, parent: int, pid: int | None = None) -> int:
         pid = pid or max(self.tasks, default=0) + 1
         self.starts += 1
@@ -557,7 +571,7 @@ class Kernel:
     def is_same(self, handle: Handle) -> bool:
         return handle.pid in self.tasks and self.tasks[handle.pid].handle == handle
 
-    def read(self, handle: Handle, costly: bool) -> Reading:
+    def read(self, handle: Handle, slow: bool) -> Reading:
         self.between(self.read_count)
         self.read_count += 1
         if handle.pid not in self.tasks:
@@ -565,7 +579,7 @@ class Kernel:
         task = self.tasks[handle.pid]  # found by pid, whoever that is by now
         levels = {"process_memory_mb": 0.0 if task.zombie else 10.0, "process_threads": 1.0}
         counters = {"process_read_mb_per_s": task.cpu_s}
-        if costly:
+        if slow:
             counters["process_context_switches_per_s"] = task.cpu_s
         for key in task.denied:
             levels.pop(key, None)
@@ -576,13 +590,13 @@ class Kernel:
 def test_late_cpu_time_is_spread_and_exact_at_once() -> None:
     """A child found 0.9 s after its start shows 0.9 s of CPU over the next second, not 900 % in one reading."""
     kernel = Kernel()
-    sample = kernel.sampler(walk_every_s=1.0)
+    sample = kernel.settled_sampler()
     busy = kernel.spawn(1)
     shown_s, highest = 0.0, 0.0
     for step in range(1, 21):
         if step <= 10:
             kernel.run(busy, 0.09)
-        kernel.now = step / 10
+        kernel.now = 10 + step / 10
         percent = sample()["process_cpu_percent"]
         shown_s, highest = shown_s + percent / 1000, max(highest, percent)
         if step == 10:
@@ -594,8 +608,8 @@ def test_late_cpu_time_is_spread_and_exact_at_once() -> None:
 def test_a_child_never_seen_alive_is_spread_too() -> None:
     """What a parent gets from a child between two walks is late time."""
     kernel = Kernel()
-    sample = kernel.sampler(walk_every_s=1.0)
-    kernel.now = 0.1
+    sample = kernel.settled_sampler()
+    kernel.now = 11.0
     brief = kernel.spawn(1)
     kernel.run(brief, 0.4)
     kernel.exit(brief)
@@ -697,7 +711,7 @@ def test_rates_wait_for_50_ms_and_then_cover_all_of_it() -> None:
     assert sample()["process_cpu_percent"] == pytest.approx(30)
 
 
-def test_what_costs_most_to_read_is_read_in_one_of_five_readings_and_covers_them_all() -> None:
+def test_what_changes_slowly_is_read_in_one_of_five_readings_and_covers_them_all() -> None:
     """The first rates have it, so that a short run does; its rate is over the whole time since the last."""
     kernel = Kernel()
     sample = kernel.sampler()
@@ -715,6 +729,51 @@ def test_what_costs_most_to_read_is_read_in_one_of_five_readings_and_covers_them
     for earlier, later in itertools.pairwise([0, *rates]):
         grown += rates[later] * (later - earlier) / 10
     assert grown == pytest.approx(sum(0.05 * step for step in range(1, max(rates) + 1)))
+
+
+def test_walks_come_soon_at_first_and_then_every_half_second() -> None:
+    """A short run has its children's memory too, and a long one does not pay for looking ten times a second."""
+    kernel = Kernel()
+    walks = []
+
+    def walk(root: Handle) -> list[Handle]:
+        walks.append(kernel.now)
+        return kernel.descendants(root)
+
+    system = System("rss-shr", kernel.read, walk, lambda pid: kernel.tasks[pid].handle, kernel.is_same)
+    sample = ProcessSampler(1, clock=lambda: kernel.now, cpu_clock=lambda: 0.0, system=system)
+    for step in range(1, 31):
+        kernel.now = step / 10 + 0.001
+        sample()
+    early, late = [at for at in walks if 0 < at < 0.5], [at for at in walks if at > 1]
+    assert early[0] == pytest.approx(0.101)
+    assert len(early) == 2
+    assert all(0.45 < later - earlier < 0.65 for earlier, later in itertools.pairwise(late))
+
+
+def test_the_same_object_stands_for_a_process_at_each_walk() -> None:
+    """What psutil keeps in it is kept, and it is asked only once whether its pid is still its own."""
+    kernel = Kernel()
+    child, read, asked = kernel.spawn(1), list[Handle](), list[int]()
+
+    def copied(root: Handle) -> list[Handle]:
+        return [Handle(*handle) for handle in kernel.descendants(root)]
+
+    def record(handle: Handle, slow: bool) -> Reading:
+        read.append(handle)
+        return kernel.read(handle, slow)
+
+    def is_same(handle: Handle) -> bool:
+        asked.append(handle.pid)
+        return kernel.is_same(handle)
+
+    system = System("rss-shr", record, copied, lambda pid: kernel.tasks[pid].handle, is_same)
+    sample = ProcessSampler(1, clock=lambda: kernel.now, system=system)
+    for second in range(1, 4):
+        kernel.now = float(second)
+        sample()
+    assert len({id(handle) for handle in read if handle.pid == child}) == 1
+    assert sorted(asked) == [1, child]
 
 
 def test_walks_take_at_most_one_percent_of_the_time() -> None:
