@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import math
 import os
 import platform
 import re
@@ -12,11 +11,12 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import mlflow
 
 from mlflow_sysmetrics.addresses import get_logger, lasting_uri
+from mlflow_sysmetrics.arguments import check_seconds
 from mlflow_sysmetrics.delivery.backlog import Backlog
 from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX
 from mlflow_sysmetrics.delivery.recording import Recording
@@ -30,7 +30,8 @@ from mlflow_sysmetrics.delivery.spool import (
     spool_path,
 )
 from mlflow_sysmetrics.delivery.store import Store, find_run, within
-from mlflow_sysmetrics.sampling.groups import sampler
+from mlflow_sysmetrics.sampling.groups import check_groups, sampler
+from mlflow_sysmetrics.sampling.process import check_pid
 from mlflow_sysmetrics.sampling.readings import HERE
 from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
 
@@ -92,13 +93,15 @@ class SystemMetricsLogger:
         stop_within_s: float = 5.0,
         sample: Callable[[], Mapping[str, float]] | None = None,
     ) -> None:
-        _check_seconds(interval_s=interval_s, flush_every_s=flush_every_s, stop_within_s=stop_within_s)
+        check_seconds(interval_s=interval_s, flush_every_s=flush_every_s, stop_within_s=stop_within_s)
         self._interval_s, self._flush_every_s, self._stop_within_s = interval_s, flush_every_s, stop_within_s
         self._prefix = _full_prefix(prefix, node)
+        if sample is None:
+            check_groups(groups)
+            check_pid(pid)
         self._make_sample: Callable[[], Callable[[], Mapping[str, float]]] = lambda: (
             sample or sampler(groups, pid=pid, children=children)
         )
-        self._make_sample()  # raises what is wrong with its arguments
         self._tags = {NODE: node or platform.node()}
         if sample is None or pid is not None:  # whoever watches a process from outside hands its sampler in
             self._tags[MEMORY_DEFINITION] = HERE.memory_definition
@@ -243,13 +246,6 @@ class Step:
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if kind is None:
             self._took(time.perf_counter() - self._began)
-
-
-def _check_seconds(**arguments: Any) -> None:
-    for name, value in arguments.items():
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not (number and math.isfinite(value) and value > 0):
-            raise ValueError(f"{name}={value!r}: give a positive number of seconds")
 
 
 def _full_prefix(prefix: str, node: str | None) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mlflow_sysmetrics.addresses import get_logger
+from mlflow_sysmetrics.arguments import check_seconds
 
 logger = get_logger(__name__)
 _READ_PATIENCE_S = 1.0  # how long read() waits for a reading that another thread is taking
@@ -52,9 +53,7 @@ class Monitor:
         wall_clock: Callable[[], float] = time.time,
         max_windows: int = 1200,  # ten minutes of half seconds, about 2 MB
     ) -> None:
-        for name, seconds in (("interval_s", interval_s), ("window_s", window_s)):
-            if not (math.isfinite(seconds) and seconds > 0):
-                raise ValueError(f"{name}={seconds!r}: give a positive number of seconds")
+        check_seconds(interval_s=interval_s, window_s=window_s)
         if max_windows < 1:
             raise ValueError(f"max_windows={max_windows!r}: give a number of at least 1")
         self._sample, self._on_sample = sample, on_sample

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mlflow_sysmetrics.addresses import get_logger
-from mlflow_sysmetrics.sampling.groups import GROUPS, sampler
+from mlflow_sysmetrics.arguments import check_seconds
+from mlflow_sysmetrics.sampling.groups import check_groups, sampler
 
 logger = get_logger(__name__)
 _FIRST_RATES_S = 0.015  # a sampler has none in its first 10 ms
@@ -37,12 +37,8 @@ class Settings:
     groups: tuple[str, ...] = ("process",)
 
     def __post_init__(self) -> None:
-        number = isinstance(self.interval_s, (int, float)) and not isinstance(self.interval_s, bool)
-        if not (number and math.isfinite(self.interval_s) and self.interval_s > 0):
-            raise ValueError(f"interval_s={self.interval_s!r}: give a positive number of seconds")
-        unknown = [group for group in self.groups if group not in GROUPS]
-        if unknown or not self.groups:
-            raise ValueError(f"groups={','.join(self.groups)!r}: give one or more of {', '.join(GROUPS)}")
+        check_seconds(interval_s=self.interval_s)
+        check_groups(self.groups, given=",".join(self.groups))
 
     @classmethod
     def of(cls, interval_s: float, groups: str) -> Settings:

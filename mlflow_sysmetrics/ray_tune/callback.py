@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import functools
-import math
 import os
 import time
 import uuid
@@ -21,6 +20,7 @@ from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
 from mlflow_sysmetrics.addresses import get_logger, lasting_uri, redacted_errors, with_login
+from mlflow_sysmetrics.arguments import check_seconds
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.ray_tune.changes import Changes
 from mlflow_sysmetrics.ray_tune.destination import Destination, find_destination, source_tags
@@ -127,8 +127,7 @@ class SystemMetricsCallback(LoggerCallback):
     ) -> None:
         if groups:
             check_groups(groups)
-        if not (math.isfinite(interval_s) and interval_s > 0):
-            raise ValueError(f"interval_s={interval_s!r}: give a positive number of seconds")
+        check_seconds(interval_s=interval_s)
         if not close_timeout_s >= 0:
             raise ValueError(f"close_timeout_s={close_timeout_s!r}: give a number of seconds from 0 up")
         self.tracking_uri, self.registry_uri = tracking_uri, registry_uri

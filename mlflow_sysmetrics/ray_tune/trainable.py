@@ -10,6 +10,8 @@ from ray.tune import Trainable
 from ray.tune.result import RESULT_DUPLICATE
 from ray.tune.trainable.function_trainable import wrap_function
 
+from mlflow_sysmetrics.arguments import check_seconds
+from mlflow_sysmetrics.sampling.groups import check_groups
 from mlflow_sysmetrics.watch import Watch
 
 
@@ -38,7 +40,8 @@ def system_metrics(
     Raises:
         ValueError: an argument is wrong.
     """
-    Watch(None, groups, interval_s).stop()  # raises what is wrong with these arguments
+    check_groups(groups)
+    check_seconds(interval_s=interval_s)
     is_class = isinstance(trainable, type) and issubclass(trainable, Trainable)
     base: Any = trainable if is_class else wrap_function(trainable)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,14 @@ def test_wrapped_trainable_keeps_its_name() -> None:
 
     assert system_metrics(Growing).__name__ == "Growing"
     assert system_metrics(train)._name == "train"  # type: ignore[attr-defined]
+
+
+def test_wrapping_a_trainable_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is done on the driver, where nothing is measured."""
+    started = []
+    monkeypatch.setattr(threading.Thread, "start", started.append)
+    system_metrics(Growing, groups=("process", "pressure"))
+    assert not started
 
 
 @pytest.mark.parametrize("arguments", [{"groups": ("wind",)}, {"interval_s": -1.0}], ids=["group", "interval"])
