@@ -59,7 +59,7 @@ def stock_trial(config: dict[str, Any], data: Any) -> None:
                     "train_loss": sum(losses) / len(losses),
                     "val_loss": val_loss,
                     "val_rmse": (val_loss**0.5) * target.scale_[0],
-                    "mean_step_time_ms": training_time_s / step * 1e3,
+                    "step_time_ms": training_time_s / step * 1e3,
                     "training_time_s": training_time_s,
                 }
             )

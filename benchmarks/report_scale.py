@@ -80,11 +80,12 @@ def synthetic(number: int, random: np.random.Generator) -> Trial:
         last = int(step * step_ms * FOLDS)
         val_rmse = score * (1 + 0.3 / place**2)
         curve = {"train_loss": val_rmse**2 * 1.4, "val_loss": val_rmse**2 * 1.5, "val_rmse": val_rmse}
-        curve |= {"mean_step_time_ms": step_ms * random.lognormal(0, 0.02), "training_time_s": step * step_ms / 1e3}
-        curve |= {"cpu_percent": 95 - random.gamma(2), "peak_memory_mb": memory_mb + place / 50}
-        curve |= {"memory_growth_mb": place / 50}
+        curve |= {"step_time_ms": step_ms * random.lognormal(0, 0.02), "training_time_s": step * step_ms / 1e3}
+        curve |= {"cpu_percent": 95 - random.gamma(2), "memory_mb": memory_mb + place / 50}
         points += [(name, step, last, value) for name, value in curve.items()]
     once = {"test_loss": score**2 * 1.5, "test_rmse": score * 0.98, "elapsed_s": last / 1e3 + 0.1}
+    once |= {"mean_step_time_ms": step_ms, "mean_cpu_percent": 93.0, "cpu_seconds": 0.93 * last / 1e3}
+    once |= {"peak_memory_mb": memory_mb + 1, "memory_growth_mb": 1.0}
     once |= {"inference_latency_ms": random.lognormal(-3, 0.1), "model_size_kb": 0.8}
     points += [(name, 0, last, value) for name, value in once.items()]
     for sample in (1, 2):

@@ -142,7 +142,7 @@ limit_options = together(
         AUTO,
         str,
         "Limits, separated by commas: peak_memory_mb<=300, mean_step_time_ms<=2, training_time_s<=2x median (of the "
-        "trials finished so far), inference_latency_ms<=1, cpu_percent>=50, or val_loss patience 3 (reports without "
+        "trials finished so far), mean_cpu_percent>=50, or val_loss patience 3 (reports without "
         f"improvement). auto: {DEFAULT_CRITERIA}.",
     ),
     option(

@@ -1,17 +1,16 @@
-"""Watching a process from one moment to another: the series, and the figures of the whole time."""
+"""One process from start to stop, and what it used in all: the one place where a process's figures are computed."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from mlflow_sysmetrics.monitor import Monitor, Window
 from mlflow_sysmetrics.sampling.groups import sampler
 from mlflow_sysmetrics.sampling.readings import HERE
 
-WINDOW_S = 1.0
 _LAST_READING_S = 1.0
-_CPU, _MEMORY = "process_cpu_percent", "process_memory_mb"
+MEMORY = "process_memory_mb"
 
 
 class Watch:
@@ -19,52 +18,89 @@ class Watch:
 
     Args:
         pid: the process; None is this one.
-        groups: what is read, see `sources`.
+        groups: what is read, see `sampling.groups`. Without ``process`` there are no figures but ``elapsed_s``.
         interval_s: seconds between two readings.
+        window_s: seconds of a window of the series.
+        on_reading: called in the reading thread after each reading with the figures that are known at once:
+            ``elapsed_s``, ``peak_memory_mb`` and ``memory_growth_mb``.
 
     Raises:
         ValueError: an argument is wrong, or there is no such process.
     """
 
-    def __init__(self, pid: int | None, groups: Collection[str] = ("process",), interval_s: float = 0.1) -> None:
-        self._began = time.monotonic()
-        read = sampler(groups, pid=pid)
-        self._first_mb = read().get(_MEMORY)
-        self._monitor = Monitor(read, interval_s=interval_s, window_s=WINDOW_S)
-        self._cpu_sum, self._cpu_samples = 0.0, 0
+    def __init__(
+        self,
+        pid: int | None = None,
+        groups: Collection[str] = ("process",),
+        interval_s: float = 0.1,
+        *,
+        window_s: float = 1.0,
+        on_reading: Callable[[dict[str, float]], None] | None = None,
+    ) -> None:
+        self._began = self._cut_at = time.monotonic()
+        self._read = sampler(groups, pid=pid)
+        self._first_mb = self._read().get(MEMORY)
+        self._cut_cpu_s = 0.0
+        self._elapsed_s: float | None = None  # known once it is stopped
+        self._on_reading = on_reading
+        on_sample = self._seen if on_reading else None
+        self._monitor = Monitor(self._read, interval_s=interval_s, window_s=window_s, on_sample=on_sample)
         self._monitor.start()
 
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since construction, up to ``stop``."""
+        return time.monotonic() - self._began if self._elapsed_s is None else self._elapsed_s
+
     def drain(self) -> list[Window]:
-        """The windows of a second that have closed since the last call."""
-        windows = [window for window in self._monitor.drain() if window.mean]
-        for window in windows:
-            if _CPU in window.mean:
-                self._cpu_sum += window.samples * window.mean[_CPU]
-                self._cpu_samples += window.samples
-        return windows
+        """The windows that have closed since the last call."""
+        return [window for window in self._monitor.drain() if window.mean]
+
+    def interval(self) -> dict[str, float]:
+        """``cpu_percent`` since the last call (100 is one core), and ``memory_mb`` now; absent if not readable."""
+        memory_mb = self._monitor.read().get(MEMORY)
+        now, cpu_s = time.monotonic(), self._read.cpu_seconds
+        if memory_mb is None or cpu_s is None or now <= self._cut_at:
+            return {}
+        percent = 100 * (cpu_s - self._cut_cpu_s) / (now - self._cut_at)
+        self._cut_at, self._cut_cpu_s = now, cpu_s
+        return {"cpu_percent": percent, "memory_mb": memory_mb}
 
     def so_far(self) -> dict[str, float]:
-        """Means and maxima since the last call, and the figures of the whole time."""
-        self._monitor.read()
+        """Means and maxima of the readings since the last call, ``interval``, and the figures of the whole time."""
+        interval = self.interval()
         self._monitor.cut()
         means, maxima = folded(self.drain())
-        return means | {f"{name}_max": value for name, value in maxima.items()} | self.figures()
+        return means | {f"{name}_max": value for name, value in maxima.items()} | interval | self.figures()
 
     def figures(self) -> dict[str, float]:
-        """``elapsed_s``, ``cpu_percent`` (the mean), ``peak_memory_mb`` and ``memory_growth_mb`` (that peak less the
-        first reading), up to the last windows that were drained; what could not be read is absent."""
-        figures = {"elapsed_s": time.monotonic() - self._began}
-        if self._cpu_samples:
-            figures["cpu_percent"] = self._cpu_sum / self._cpu_samples
-        peak_mb = self._monitor.peaks.get(_MEMORY)
-        if peak_mb is not None and self._first_mb is not None:
-            peak_mb = max(peak_mb, self._first_mb)
-            figures |= {"peak_memory_mb": peak_mb, "memory_growth_mb": peak_mb - self._first_mb}
-        return figures
+        """What the process used from construction until now, or ``stop``; what could not be read is absent.
+
+        ``elapsed_s``, ``cpu_seconds`` (user and system), ``mean_cpu_percent`` (the one over the other; 100 is one
+        core), ``peak_memory_mb``, and ``memory_growth_mb``: that peak less the first reading.
+        """
+        self._monitor.read()
+        elapsed_s, cpu_s = self.elapsed_s, self._read.cpu_seconds
+        figures = {"elapsed_s": elapsed_s}
+        if cpu_s is not None and self._first_mb is not None:
+            figures |= {"cpu_seconds": cpu_s, "mean_cpu_percent": 100 * cpu_s / elapsed_s}
+        return figures | self._memory(self._monitor.peaks.get(MEMORY))
 
     def stop(self) -> None:
         """Take a last reading and end; the last windows can be drained then. Idempotent."""
-        self._monitor.stop(_LAST_READING_S)
+        if self._elapsed_s is None:
+            self._monitor.stop(_LAST_READING_S)
+            self._elapsed_s = self.elapsed_s
+
+    def _memory(self, peak_mb: float | None) -> dict[str, float]:
+        if peak_mb is None or self._first_mb is None:
+            return {}
+        peak_mb = max(peak_mb, self._first_mb)
+        return {"peak_memory_mb": peak_mb, "memory_growth_mb": peak_mb - self._first_mb}
+
+    def _seen(self, reading: Mapping[str, float]) -> None:
+        if self._on_reading is not None:
+            self._on_reading({"elapsed_s": self.elapsed_s} | self._memory(reading.get(MEMORY)))
 
 
 def folded(windows: Sequence[Window]) -> tuple[dict[str, float], dict[str, float]]:

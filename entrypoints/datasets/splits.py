@@ -29,6 +29,11 @@ class Split:
     test: Rows
     folds: tuple[tuple[Rows, Rows], ...]
 
+    @property
+    def fit_rows(self) -> int:
+        """How many rows the largest fold is trained on."""
+        return max(len(fit) for fit, _ in self.folds)
+
     def to_json(self) -> dict[str, list[Any]]:
         """Return plain lists under sorted keys; of a fold only its validation rows, since it is fitted on the rest."""
         return {

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from entrypoints.compute import memory
 from entrypoints.datasets.tables import Task
 from entrypoints.models.losses import score_name
 from mlflow_sysmetrics.criteria.judge import Figures, Kind, Metric
 from mlflow_sysmetrics.sampling.process import ProcessSampler
-
-MEMORY = "process_memory_mb"
+from mlflow_sysmetrics.watch import MEMORY
 
 _COSTS = (
     Metric("peak_memory_mb", Kind.GROWING),
     Metric("memory_growth_mb", Kind.GROWING),
+    Metric("model_memory_mb", Kind.GROWING),
     Metric("training_time_s", Kind.GROWING),
     Metric("elapsed_s", Kind.GROWING),
+    Metric("cpu_seconds", Kind.GROWING),
     Metric("mean_step_time_ms", Kind.MEAN),
-    Metric("cpu_percent", Kind.MEAN, higher_is_better=True),
+    Metric("mean_cpu_percent", Kind.MEAN, higher_is_better=True),
     Metric("inference_latency_ms", Kind.FACT),
+    Metric("inference_p99_ms", Kind.FACT),
+    Metric("rows_per_s", Kind.FACT, higher_is_better=True),
     Metric("model_size_kb", Kind.FACT),
 )
-COSTS = tuple(metric.name for metric in _COSTS)
+COSTS = tuple(metric.name for metric in _COSTS if not metric.higher_is_better)
 FACTS = tuple(metric.name for metric in _COSTS if metric.kind is Kind.FACT)
 
 # How much one configuration's figure differs from run to run, as a share of it, until trials have shown it. Times on
@@ -29,9 +33,13 @@ FACTS = tuple(metric.name for metric in _COSTS if metric.kind is Kind.FACT)
 USUAL_NOISE = {
     "training_time_s": 0.1,
     "elapsed_s": 0.1,
+    "cpu_seconds": 0.1,
     "mean_step_time_ms": 0.1,
-    "cpu_percent": 0.1,
+    "mean_cpu_percent": 0.1,
     "inference_latency_ms": 0.1,
+    "inference_p99_ms": 0.1,
+    "rows_per_s": 0.1,
+    "model_memory_mb": 0.1,
     "peak_memory_mb": 0.01,
     "memory_growth_mb": 0.1,
 }
@@ -50,4 +58,6 @@ def metrics(task: Task) -> tuple[Metric, ...]:
 def readable(task: Task, sample: Callable[[], Figures] | None = None) -> set[str]:
     """Those of them that this machine can read; ``sample`` reads a process, this one by default."""
     names = {metric.name for metric in metrics(task)}
-    return names if MEMORY in (sample or ProcessSampler())() else names - {"peak_memory_mb", "memory_growth_mb"}
+    if MEMORY not in (sample or ProcessSampler())():
+        names -= {"peak_memory_mb", "memory_growth_mb"}
+    return names if memory.raised_mb(lambda: None) is not None else names - {"model_memory_mb"}

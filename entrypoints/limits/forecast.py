@@ -16,7 +16,7 @@ import sklearn
 from entrypoints.compute.contention import CoreWait, own_share
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.models.configuration import Configuration
-from entrypoints.models.cross_validation import LATENCY_ROWS, Fold
+from entrypoints.models.cross_validation import Fold
 
 KIND_WITHIN_S = 0.2
 ALL_WITHIN_S = 10.0
@@ -70,7 +70,7 @@ def forecast(configurations: list[Configuration], data: Prepared, cpus: int) -> 
 
 def trial_seconds(configurations: list[Configuration], data: Prepared, timings: dict[Kind, Timing]) -> list[float]:
     """The wall time of each configuration's trial, from the timing of its kind."""
-    rows, folds = _rows(data), len(data.split.folds)
+    rows, folds = data.split.fit_rows, len(data.split.folds)
     seconds = []
     for configuration in configurations:
         timing, steps = timings[kind(configuration)], configuration.steps(rows)
@@ -119,14 +119,10 @@ def _figures(
     for configuration, elapsed_s in zip(configurations, elapsed, strict=True):
         if timings[kind(configuration)].guessed:
             continue
-        fit_s, steps = timings[kind(configuration)].fit_s, configuration.steps(_rows(data))
+        fit_s, steps = timings[kind(configuration)].fit_s, configuration.steps(data.split.fit_rows)
         times = {"mean_step_time_ms": fit_s * 1e3, "training_time_s": fit_s * steps, "elapsed_s": elapsed_s}
         pairs.append((configuration, times))
     return pairs
-
-
-def _rows(data: Prepared) -> int:
-    return max(len(fit) for fit, _ in data.split.folds)
 
 
 def _timing(configuration: Configuration, data: Prepared) -> Timing:
@@ -153,7 +149,7 @@ def _timing(configuration: Configuration, data: Prepared) -> Timing:
         fit_s=median(fits) if fits else 0.0,
         validate_s=validate_s,
         test_s=validate_s * len(data.split.test) / len(held_out),
-        latency_s=fold.inference_latency_ms() / 1e3 * LATENCY_ROWS,
+        latency_s=sum(fold.latencies_ms()) / 1e3,
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import sklearn
 from numpy.typing import NDArray
 
+from entrypoints.compute import memory
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.preprocessing import Preprocessing
 from entrypoints.models.configuration import Configuration
@@ -21,7 +22,9 @@ from entrypoints.models.losses import Array, score_name
 
 DIVERGED_LOSS = 100.0  # a loss this many times that of the untrained model will not come back
 _CHUNK_ROWS = 8192  # rows that are normalised and scored at once, which bounds the memory that scoring takes
-LATENCY_ROWS = 50
+LATENCY_ROWS = 50  # predicted one at a time by each fold's model
+BATCH_ROWS = 1024  # predicted at once
+MEASURED_MODELS = 2  # whose memory is measured at their first step
 
 
 def batches(rows: NDArray[np.int64], batch_size: int, seed: tuple[int, int]) -> Iterator[NDArray[np.int64]]:
@@ -75,7 +78,15 @@ class Fold:
 
     def step(self) -> None:
         """One ``partial_fit`` on the next batch, timed, and the loss of that batch after it."""
+        self._train(next(self._batches))
+
+    def measured_step(self) -> float | None:
+        """Like ``step``: return by how many megabytes it raises the memory of this process, if the OS tells."""
         rows = next(self._batches)
+        self._data.X[rows]  # pages of shared memory count as the process's when it first reads them
+        return memory.raised_mb(lambda: self._train(rows))
+
+    def _train(self, rows: NDArray[np.int64]) -> None:
         X, y = self.preprocessing.transform(self._data.X[rows]), self._target[rows]
         started = perf_counter()
         self.learner.step(X, y)
@@ -100,17 +111,21 @@ class Fold:
         """The loss that a model which knows nothing has on the held-out rows."""
         return self.learner.untrained_loss(self._target[self._held_out])
 
-    def inference_latency_ms(self) -> float:
-        """The median time to preprocess and predict one row, as scikit-learn is called outside training."""
-        rows = np.resize(self._data.split.test, LATENCY_ROWS)
-        times = []
+    def latencies_ms(self) -> list[float]:
+        """The times to preprocess and predict one row, as scikit-learn is called outside training."""
+        return [1e3 * self._predict_s(row, row + 1) for row in np.resize(self._data.split.test, LATENCY_ROWS).tolist()]
+
+    def rows_per_s(self) -> float:
+        """How many rows are preprocessed and predicted in a second, in one call."""
+        stop = min(len(self._data.X), BATCH_ROWS)
+        return stop / self._predict_s(0, stop)
+
+    def _predict_s(self, start: int, stop: int) -> float:
+        X = self._data.X[start:stop]
         with sklearn.config_context(assume_finite=False, skip_parameter_validation=False):
-            for row in rows:
-                X = self._data.X[row : row + 1]
-                started = perf_counter()
-                self.learner.estimator.predict(self.preprocessing.transform(X))
-                times.append(perf_counter() - started)
-        return median(times) * 1e3
+            started = perf_counter()
+            self.learner.estimator.predict(self.preprocessing.transform(X))
+            return perf_counter() - started
 
     def model_size_kb(self) -> float:
         """The size of the pickled estimator in units of 1000 bytes."""
@@ -139,12 +154,15 @@ class CrossValidation:
     def __init__(self, configuration: Configuration, data: Prepared) -> None:
         self._fold = partial(_fold, configuration, data)
         self.folds = [self._fold(number) for number in range(len(data.split.folds))]
-        self.steps = configuration.steps(max(len(fit) for fit, _ in data.split.folds))
+        self.steps = configuration.steps(data.split.fit_rows)
         self.step_number = 0
         self.diverged = False
         self._overflowed = False
+        self._model_mb: list[float] = []  # what the first models added to the process
         self._score = score_name(data.task)
-        self.hopeless_loss = DIVERGED_LOSS * fmean(fold.untrained_loss() for fold in self.folds)
+        self._reported = 0, 0.0  # step and training time of the last report
+        self.untrained_loss = fmean(fold.untrained_loss() for fold in self.folds)
+        self.hopeless_loss = DIVERGED_LOSS * self.untrained_loss
 
     @property
     def ended(self) -> bool:
@@ -163,24 +181,34 @@ class CrossValidation:
                 for fold in self.folds:
                     if stop():
                         return
-                    fold.step()
+                    if self.step_number == 0 and len(self._model_mb) < MEASURED_MODELS:
+                        self._model_mb += [mb for mb in [fold.measured_step()] if mb is not None]
+                    else:
+                        fold.step()
         except FloatingPointError:
             self._overflowed = True
         self.step_number += 1
 
-    def report(self) -> dict[str, float]:
-        """The curves' next points: means over the folds of losses, score and times; what is not finite is left out.
+    def untrained(self) -> dict[str, float]:
+        """The points of the curves before the first step. A score is not among them: no model can predict yet."""
+        return {"val_loss": self.untrained_loss, "training_time_s": 0.0}
 
-        Sets ``diverged`` by the validation loss, so a model that recovers is not counted as diverged.
+    def report(self) -> dict[str, float]:
+        """The curves' next points, of the steps since the last report; what is not finite is left out.
+
+        Losses and score are means over folds, ``val_<score>_sd`` is the score's standard deviation over folds.
+        ``step_time_ms`` is the mean time of a ``partial_fit`` since the last report, ``training_time_s`` that of one
+        fold so far. Sets ``diverged`` by the validation loss, so a model that recovers is not counted as diverged.
         """
-        figures = self.times()
+        figures = self._interval()
         if self._overflowed:
             self.diverged = True
             return figures
         with _quiet():
             losses, scores = zip(*(fold.validate() for fold in self.folds), strict=True)
             figures["train_loss"] = fmean(fold.take_train_loss() for fold in self.folds)
-        figures |= {"val_loss": fmean(losses), f"val_{self._score}": fmean(scores)}
+            figures |= {"val_loss": fmean(losses), f"val_{self._score}": fmean(scores)}
+            figures[f"val_{self._score}_sd"] = float(np.std(scores, ddof=1))
         self.diverged = not figures["val_loss"] <= self.hopeless_loss
         return {name: value for name, value in figures.items() if math.isfinite(value)}
 
@@ -191,11 +219,25 @@ class CrossValidation:
         training_time_s = self.training_time_s
         return {"mean_step_time_ms": training_time_s / self.step_number * 1e3, "training_time_s": training_time_s}
 
+    def model_memory(self) -> dict[str, float]:
+        """``model_memory_mb``: what one model and its training step add to a process. Absent where not known.
+
+        The lower one of two: in the first of a process the libraries take memory of their own.
+        """
+        return {"model_memory_mb": min(self._model_mb)} if self._model_mb else {}
+
+    def _interval(self) -> dict[str, float]:
+        """The time of the steps since the last report, and of all."""
+        (step, time_s), self._reported = self._reported, (self.step_number, self.training_time_s)
+        steps, total_s = self.step_number - step, self.training_time_s
+        mean = {"step_time_ms": (total_s - time_s) / steps * 1e3} if steps else {}
+        return mean | {"training_time_s": total_s}
+
     def untrained_facts(self) -> dict[str, float]:
-        """Latency and size of a model of this shape after one batch, which are those of the trained one."""
+        """Inference and size of a model of this shape after one batch, which are those of the trained one."""
         fold = self._fold(0)  # not one of those that train: they begin with their own first batch
         fold.step()
-        return {"inference_latency_ms": fold.inference_latency_ms(), "model_size_kb": fold.model_size_kb()}
+        return _inference(fold.latencies_ms(), [fold.rows_per_s()]) | {"model_size_kb": fold.model_size_kb()}
 
     def fold_figures(self) -> list[dict[str, float]]:
         """One row per fold of the trained models: validation and test loss and score, and the time trained."""
@@ -208,9 +250,19 @@ class CrossValidation:
         return rows
 
     def final_figures(self, folds: list[dict[str, float]]) -> dict[str, float]:
-        """The one-off figures: test loss and score as means of ``fold_figures``, latency, size."""
+        """The one-off figures: test loss and score as means of ``fold_figures``, inference, size."""
         tests = {key: fmean(row[key] for row in folds) for key in ("test_loss", f"test_{self._score}")}
-        return tests | {
-            "inference_latency_ms": median(fold.inference_latency_ms() for fold in self.folds),
-            "model_size_kb": fmean(fold.model_size_kb() for fold in self.folds),
-        }
+        return tests | self.inference() | {"model_size_kb": fmean(fold.model_size_kb() for fold in self.folds)}
+
+    def inference(self) -> dict[str, float]:
+        """How fast the models predict: one row at a time, median and 99th percentile, and rows a second in a batch."""
+        latencies_ms = [latency_ms for fold in self.folds for latency_ms in fold.latencies_ms()]
+        return _inference(latencies_ms, [fold.rows_per_s() for fold in self.folds])
+
+
+def _inference(latencies_ms: list[float], rows_per_s: list[float]) -> dict[str, float]:
+    return {
+        "inference_latency_ms": median(latencies_ms),
+        "inference_p99_ms": float(np.quantile(latencies_ms, 0.99)),
+        "rows_per_s": median(rows_per_s),
+    }

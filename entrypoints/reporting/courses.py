@@ -20,11 +20,10 @@ CURVES = (
     "val_loss",
     "val_rmse",
     "val_accuracy",
-    "mean_step_time_ms",
+    "step_time_ms",
     "training_time_s",
     "cpu_percent",
-    "peak_memory_mb",
-    "memory_growth_mb",
+    "memory_mb",
 )
 
 
@@ -36,11 +35,13 @@ def read(client: MlflowClient, run_ids: Iterable[str | None]) -> list[Course]:
 
 def _course(run: Run, client: MlflowClient) -> Course:
     figures = figures_of(run)
-    reports: dict[int, dict[str, float]] = {}
+    points: dict[int, dict[str, float]] = {}
     for name in CURVES:
         if name in figures:
             for point in client.get_metric_history(run.info.run_id, name):
-                reports.setdefault(point.step, {})[name] = point.value
+                points.setdefault(point.step, {})[name] = point.value
+    reports = {step: values for step, values in points.items() if step > 0 and set(values) != {"training_time_s"}}
+    _add_figures(reports, figures)
     stopped = None
     if run.info.status == "KILLED":  # a scheduler and a time limit leave no step
         stopped = int(run.data.tags.get(STOP_STEP, max(reports, default=0)))
@@ -51,6 +52,22 @@ def _course(run: Run, client: MlflowClient) -> Course:
         diverged=run.data.tags.get(DIVERGED) == "true",
         stopped_at=stopped,
     )
+
+
+def _add_figures(reports: dict[int, dict[str, float]], figures: dict[str, float]) -> None:
+    """Add to each report what the trial's figures were then, as far as its curves tell."""
+    peak_mb, cpu_sum = 0.0, 0.0
+    for number, step in enumerate(sorted(reports), 1):
+        report = reports[step]
+        if "training_time_s" in report:
+            report["mean_step_time_ms"] = 1e3 * report["training_time_s"] / step
+        if "cpu_percent" in report:
+            cpu_sum += report["cpu_percent"]
+            report["mean_cpu_percent"] = cpu_sum / number
+        if "memory_mb" in report and {"peak_memory_mb", "memory_growth_mb"} <= figures.keys():
+            peak_mb = max(peak_mb, report["memory_mb"])
+            report["peak_memory_mb"] = peak_mb
+            report["memory_growth_mb"] = peak_mb - (figures["peak_memory_mb"] - figures["memory_growth_mb"])
 
 
 def _configuration(params: dict[str, str]) -> Configuration:

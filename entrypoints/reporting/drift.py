@@ -19,15 +19,13 @@ if TYPE_CHECKING:
     from entrypoints.reporting.studies import Study
 
 STEPS, SECONDS = "training step", "seconds"
-STEP_TIME = "step_time_ms"
 RISES, FALLS, STEADY, UNCLEAR, TOO_FEW = "rises", "falls", "steady", "unclear", "too few trials"
 MAX_POINTS = 200  # of one curve, evenly spaced; Theil and Sen's slope takes the square of them
 MIN_POINTS = 4  # of a trial, and
 MIN_TRIALS = 6  # for an interval that holds the median with 95 %: all of five trials lie on one side in 6 %
 SMALL_PERCENT = 5.0
-_CURVES = ("train_loss", "val_loss", "cpu_percent", "memory_growth_mb")
+_CURVES = ("train_loss", "val_loss", "cpu_percent", "memory_mb", "step_time_ms")
 _SERIES = ("system/process_cpu_percent", "system/process_memory_mb")
-_FROM_ZERO = ("memory_growth_mb",)  # counts from 0 at the trial's beginning, so that its first value is a rise too
 _POINTS = ("run_id", "group", "metric", "axis", "at", "value")
 _DRIFT = (
     "axis",
@@ -39,7 +37,6 @@ _DRIFT = (
     "change_percent",
     "low_percent",
     "high_percent",
-    "share_by_first_report",
     "rising_share",
     "p_value",
     "p_holm",
@@ -55,16 +52,15 @@ class _Trend:
     start: float
     end: float
     change_percent: float
-    first_share: float
     rising: bool
 
 
 def curves(client: MlflowClient, study: Study, most: int = 200) -> pd.DataFrame:
     """The curves of so many trials that ran to their end, spread evenly over the order in which they began.
 
-    Of the bundle's studies: by training step the losses, the score, the CPU percent, the growth of memory, and
-    ``step_time_ms``, the mean time of the steps between two reports; by seconds since the trial's first sample the
-    thread's CPU percent and memory. Of other studies every metric with more than one step, and the same two series.
+    Of the bundle's studies: by training step, from the first report on, the losses, the score, and the CPU percent,
+    memory and step time of each interval; by seconds since the trial's first sample the thread's CPU percent and
+    memory. Of other studies every metric with more than one step, and the same two series.
 
     Returns:
         A row per point: run_id, group (the trial's algorithm, empty if it has none), metric, axis ("training step" or
@@ -88,7 +84,6 @@ def drift(curves: pd.DataFrame) -> pd.DataFrame:
           (Sen, JASA 63, 1968), in percent of the size of its median value (of its mean size where the median is 0)
         - low_percent, high_percent: that median's 95 % interval from order statistics (the sign test's: exact
           without any assumption on the distribution, and needs 6 trials; Conover 1999, section 3.2)
-        - share_by_first_report: of memory_growth_mb, the median share of the whole rise that the first report has
         - rising_share: the share of trials that rise by the Mann-Kendall measure, Kendall's tau against time above 0
         - p_value, p_holm: of Wilcoxon's signed-rank test that trials' changes lie around 0, as it is and adjusted
           over all rows; NaN for fewer than 6 trials
@@ -109,7 +104,7 @@ def _of_trial(client: MlflowClient, run_id: str, study: Study) -> Iterator[pd.Da
     """The curves of one trial."""
     run = client.get_run(run_id)
     group, ours = run.data.params.get("algorithm", ""), _is_ours(study)
-    wanted = (*_CURVES, study.score, "training_time_s") if ours else sorted(run.data.metrics)
+    wanted = (*_CURVES, study.score) if ours else sorted(run.data.metrics)
 
     def table(metric: str, axis: str, points: Points) -> pd.DataFrame:
         at, value = _thinned(*points)
@@ -119,11 +114,11 @@ def _of_trial(client: MlflowClient, run_id: str, study: Study) -> Iterator[pd.Da
 
     for name in wanted:
         if name in run.data.metrics and not name.startswith("system/"):
-            points = _by_step(client.get_metric_history(run_id, name))
-            if ours and name == "training_time_s":
-                yield table(STEP_TIME, STEPS, _step_times(points))
-            elif ours or len(points[0]) > 1:
-                yield table(name, STEPS, points)
+            at, value = _by_step(client.get_metric_history(run_id, name))
+            if ours:
+                yield table(name, STEPS, (at[at > 0], value[at > 0]))  # at 0 nothing was trained yet
+            elif len(at) > 1:
+                yield table(name, STEPS, (at, value))
     series = {name: client.get_metric_history(run_id, name) for name in _SERIES if name in run.data.metrics}
     began_ms = min((point.timestamp for points in series.values() for point in points), default=0)
     for name, history in series.items():
@@ -147,14 +142,6 @@ def _by_time(history: list[Metric], began_ms: int) -> Points:
     return (times - began_ms) / 1000, np.array([value for _, _, value in points], dtype=float)
 
 
-def _step_times(training_time_s: Points) -> Points:
-    """The mean time of a step in ms since the report before, or the beginning."""
-    steps, seconds = training_time_s
-    counted = steps > 0
-    steps, seconds = steps[counted], seconds[counted]
-    return steps, 1000 * np.diff(seconds, prepend=0.0) / np.diff(steps, prepend=0.0)
-
-
 def _thinned(at: NDArray[np.float64], value: NDArray[np.float64]) -> Points:
     known = np.isfinite(value)
     at, value = at[known], value[known]
@@ -170,7 +157,7 @@ def _spread(count: int, most: int) -> NDArray[np.int64]:
 
 def _row(axis: str, metric: str, group: str, part: pd.DataFrame) -> dict[str, Any]:
     trends = [
-        _trend(trial["at"].to_numpy(float), trial["value"].to_numpy(float), metric in _FROM_ZERO)
+        _trend(trial["at"].to_numpy(float), trial["value"].to_numpy(float))
         for _, trial in part.groupby("run_id", sort=False)
         if trial["at"].nunique() >= MIN_POINTS
     ]
@@ -186,13 +173,12 @@ def _row(axis: str, metric: str, group: str, part: pd.DataFrame) -> dict[str, An
         "change_percent": _median(changes),
         "low_percent": low,
         "high_percent": high,
-        "share_by_first_report": _median(trend.first_share for trend in trends),
         "rising_share": float(np.mean([trend.rising for trend in trends])) if trends else np.nan,
         "p_value": _p_value(changes),
     }
 
 
-def _trend(at: NDArray[np.float64], value: NDArray[np.float64], from_zero: bool) -> _Trend:
+def _trend(at: NDArray[np.float64], value: NDArray[np.float64]) -> _Trend:
     size = float(abs(np.median(value)) or np.abs(value).mean())
     constant = np.ptp(value) == 0
     slope = 0.0 if constant else float(stats.theilslopes(value, at).slope)
@@ -200,7 +186,6 @@ def _trend(at: NDArray[np.float64], value: NDArray[np.float64], from_zero: bool)
         start=float(value[0]),
         end=float(value[-1]),
         change_percent=100 * slope * float(np.ptp(at)) / size if slope else 0.0,
-        first_share=float(value[0] / value[-1]) if from_zero and value[-1] > 0 else np.nan,
         rising=not constant and float(stats.kendalltau(at, value).statistic) > 0,
     )
 

@@ -67,7 +67,7 @@ class Budget:
 def spent(figures: Figures) -> Spending:
     """What a trial's figures say it has used."""
     wall_s = figures.get("elapsed_s", 0.0)
-    return Spending(wall_s * figures.get("cpu_percent", 100.0) / 100, wall_s)
+    return Spending(figures.get("cpu_seconds", wall_s), wall_s)
 
 
 def account(trials: Iterable[TrialRecord], full: Mapping[str, Spending], source: str) -> Budget:

@@ -27,7 +27,7 @@ from mlflow_sysmetrics.tags import BEST_PREFIX, BEST_TRIAL_ID, BEST_TRIAL_RUN_ID
 TOP = 5
 INPUT_ATTEMPTS = 3
 SCHEMA_CHARACTERS = 1_048_575  # the most that MLflow stores
-COMPARED = ("mean_step_time_ms", "training_time_s", "peak_memory_mb", "cpu_percent", "inference_latency_ms")
+COMPARED = ("mean_step_time_ms", "training_time_s", "peak_memory_mb", "mean_cpu_percent", "inference_latency_ms")
 
 
 class _WithoutSchema(PandasDataset):

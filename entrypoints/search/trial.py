@@ -7,20 +7,19 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
 from statistics import stdev
 from typing import Any
 
-import psutil
 import ray
 import sklearn
 from ray import tune
 from ray.actor import ActorHandle
 
+from entrypoints.compute import memory
 from entrypoints.compute.contention import CoreWait, own_share
 from entrypoints.compute.workers import wait_for_all
 from entrypoints.datasets.prepared import Prepared
-from entrypoints.limits.costs import FACTS, MEMORY
+from entrypoints.limits.costs import FACTS
 from entrypoints.limits.ledger import ask
 from entrypoints.limits.prediction import MIN_BLOCKS
 from entrypoints.limits.stopping import Guard, Stopping
@@ -28,69 +27,14 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import CrossValidation
 from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.delivery.points import Point, points_now, window_points
-from mlflow_sysmetrics.monitor import Monitor
 from mlflow_sysmetrics.ray_tune import payload
-from mlflow_sysmetrics.sampling.process import ProcessSampler
+from mlflow_sysmetrics.sampling.readings import HERE
 from mlflow_sysmetrics.tags import DIVERGED, FEASIBLE, MEMORY_DEFINITION, NODE, PID, RAY_NODE_ID
+from mlflow_sysmetrics.watch import Watch
 
 RESULT_EVERY_S = 1.0  # a result a second keeps a long trial live at little cost to the driver
+WINDOW_S = 0.5  # so that a trial of a second has a series
 CPU = "process_cpu_percent"
-COSTS = ("cpu_percent", "peak_memory_mb", "memory_growth_mb")
-
-
-class Cost:
-    """What this process uses from now on, watched by a thread.
-
-    Args:
-        on_reading: called in that thread with each new reading's figures, those of ``figures`` that are known at once.
-    """
-
-    def __init__(self, on_reading: Callable[[dict[str, float]], None] | None = None) -> None:
-        _release_memory()
-        self._began = time.perf_counter()
-        self._sampler = ProcessSampler()
-        self._baseline_mb = self._sampler().get(MEMORY)
-        self._on_reading = on_reading
-        self._monitor = Monitor(self._sampler, on_sample=self._seen if on_reading else None)
-        self._shares: list[float] = []
-        self._monitor.start()
-        self.memory_definition = self._sampler.memory_definition
-
-    @property
-    def elapsed_s(self) -> float:
-        """Wall time since the start."""
-        return time.perf_counter() - self._began
-
-    def figures(self) -> dict[str, float]:
-        """CPU share, peak memory and its growth since the start; what cannot be read is absent."""
-        self._monitor.read()
-        figures = {"cpu_percent": self._sampler.cpu_seconds / self.elapsed_s * 100}
-        return figures | self._memory(self._monitor.peaks.get(MEMORY))
-
-    @property
-    def errors(self) -> dict[str, float]:
-        """The standard error of the CPU share; absent while there are too few windows."""
-        shares = self._shares
-        return {"cpu_percent": stdev(shares) / math.sqrt(len(shares))} if len(shares) >= MIN_BLOCKS else {}
-
-    def points(self) -> list[Point]:
-        """The thread's series since the last call."""
-        windows = self._monitor.drain()
-        self._shares += [window.mean[CPU] for window in windows if CPU in window.mean]
-        return window_points(windows)
-
-    def stop(self) -> None:
-        """Take the last reading and end the thread. Idempotent."""
-        self._monitor.stop()
-
-    def _memory(self, peak_mb: float | None) -> dict[str, float]:
-        if peak_mb is None or self._baseline_mb is None:
-            return {}
-        return {"peak_memory_mb": peak_mb, "memory_growth_mb": peak_mb - self._baseline_mb}
-
-    def _seen(self, reading: Mapping[str, float]) -> None:
-        assert self._on_reading is not None
-        self._on_reading(self._memory(reading.get(MEMORY)) | {"elapsed_s": self.elapsed_s})
 
 
 class Trial(tune.Trainable):
@@ -139,15 +83,22 @@ class Trial(tune.Trainable):
 
     def cleanup(self) -> None:
         """Stop watching, also when Tune ends the trial before its own end."""
-        self._cost.stop()
+        self._watch.stop()
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._configuration: Configuration = config["configuration"]
         self._points: list[Point] = []
         self._figures: dict[str, float] = {}
+        self._shares: list[float] = []
+        self._steps_done = 0
+        brief = ask(self._ledger, self._configuration)
+        self._guard = Guard(self._stopping, brief, self._configuration.steps(self._data.split.fit_rows))
+        memory.release()  # of the last trial, so that this one's growth is its own
+        self._watch = Watch(window_s=WINDOW_S, on_reading=self._read if self._guard.active else None)
         self._training = CrossValidation(self._configuration, self._data)
-        self._guard = Guard(self._stopping, ask(self._ledger, self._configuration), self._training.steps)
-        self._cost = Cost(self._read if self._guard.active else None)
+        self._add(self._training.untrained(), step=0)
+        if "memory_mb" in (reading := self._watch.interval()):
+            self._add({"memory_mb": reading["memory_mb"]}, step=0)
 
     def step(self) -> dict[str, Any]:
         """Train for about a second, whether a report is due or not, or to the trial's end."""
@@ -176,6 +127,7 @@ class Trial(tune.Trainable):
             self._train_guarded()
         else:
             training.step()
+        self._steps_done = training.step_number
         if training.step_number == steps:
             return  # a limit was broken before each fold had its own
         if training.step_number % self._configuration.report_every == 0 or training.ended:
@@ -184,39 +136,46 @@ class Trial(tune.Trainable):
     def _train_guarded(self) -> None:
         """One step, and what it took. Time that other processes took from this one is no cost of the trial."""
         training = self._training
-        trained_s, elapsed_s, waited_s = training.training_time_s, self._cost.elapsed_s, self._core_wait()
+        trained_s, elapsed_s, waited_s = training.training_time_s, self._watch.elapsed_s, self._core_wait()
         steps = training.step_number
         training.step(self._guard.ended)
-        took_s = self._cost.elapsed_s - elapsed_s
+        took_s = self._watch.elapsed_s - elapsed_s
         share = own_share(took_s, self._core_wait() - waited_s)
         if training.step_number > steps:  # else a limit was broken in the middle of it
             self._guard.stepped(training.step_number, (training.training_time_s - trained_s) * share, took_s)
 
     def _report(self) -> None:
+        """A point of each curve."""
         training = self._training
-        figures = training.report()
-        self._add(figures, training.step_number)
-        if not training.ended:
-            figures = figures | self._cost.figures()
-            self._add({name: figures[name] for name in COSTS if name in figures}, training.step_number)
-        self._figures |= figures
+        curves = self._watch.interval()  # first: scoring takes memory of its own
+        curves |= training.report()
+        self._add(curves, training.step_number)
+        self._figures |= curves
+        figures = self._figures | training.times() | training.model_memory() | self._watch.figures()
         if training.diverged:
-            self._guard.diverged(figures.get("val_loss", math.inf), training.hopeless_loss, training.step_number)
-        self._guard.reported(figures, training.step_number, self._cost.errors)
+            self._guard.diverged(curves.get("val_loss", math.inf), training.hopeless_loss, training.step_number)
+        self._guard.reported(figures, training.step_number, self._errors())
+
+    def _errors(self) -> dict[str, float]:
+        """The standard error of the mean CPU share; absent while there are too few windows."""
+        shares = self._shares
+        return {"mean_cpu_percent": stdev(shares) / math.sqrt(len(shares))} if len(shares) >= MIN_BLOCKS else {}
 
     def _end(self) -> dict[str, Any]:
-        """The last result: the one-off figures, at step 0 so that the UI draws them as bars, and the final cost."""
+        """The last result: the figures, at step 0 so that the UI draws them as bars."""
         training = self._training
         ended = training.ended  # also if its last step crossed a limit: there was nothing left to stop
         ending = None if ended else self._guard.ending
         folds = training.fold_figures() if ended and not training.diverged else []
-        final = (training.final_figures(folds) if folds else {}) | {"elapsed_s": self._cost.elapsed_s}
-        self._add(final, step=0)
-        self._cost.stop()
-        # After the last reading, so that the peak is that of the whole trial.
-        cost = self._cost.figures() | ({} if ended else training.times())
-        self._add(cost, training.step_number)
-        self._figures |= final | cost
+        final = training.final_figures(folds) if folds else {}
+        self._watch.stop()
+        times = training.times()
+        if times and not ended:  # between two reports
+            self._add({"training_time_s": times["training_time_s"]}, training.step_number)
+        # After the last reading, so that they are those of the whole trial.
+        final |= self._watch.figures() | training.model_memory() | {"steps": float(training.step_number)}
+        self._figures |= times | final
+        self._add({name: value for name, value in (times | final).items() if name != "training_time_s"}, step=0)
         tags = {DIVERGED: str(training.diverged).lower()}
         expected = None
         if self._guard.active:
@@ -236,12 +195,8 @@ class Trial(tune.Trainable):
         return expected
 
     def _result(self, tags: dict[str, str] | None = None, *, ended: bool = False) -> dict[str, Any]:
-        points, self._points = self._points + self._cost.points(), []
-        where = {
-            NODE: platform.node(),
-            PID: str(os.getpid()),
-            MEMORY_DEFINITION: self._cost.memory_definition,
-        }
+        points, self._points = self._points + self._series(), []
+        where = {NODE: platform.node(), PID: str(os.getpid()), MEMORY_DEFINITION: HERE.memory_definition}
         if ray.is_initialized():  # several nodes of a cluster may be on one host
             where[RAY_NODE_ID] = ray.get_runtime_context().get_node_id()
         return {
@@ -253,15 +208,15 @@ class Trial(tune.Trainable):
             **payload(points, tags={**where, **(tags or {})}, ended=ended),
         }
 
+    def _series(self) -> list[Point]:
+        """The thread's windows since the last result."""
+        windows = self._watch.drain()
+        self._shares += [window.mean[CPU] for window in windows if CPU in window.mean]
+        return window_points(windows)
+
     def _read(self, figures: dict[str, float]) -> None:
-        self._guard.crossed(figures, self._training.step_number)
+        """Judge what the thread has read."""
+        self._guard.crossed(figures, self._steps_done)
 
     def _add(self, figures: dict[str, float], step: int) -> None:
         self._points += points_now(figures, step)
-
-
-def _release_memory() -> None:
-    """Give memory of the last trial back to the OS, so that this one's growth is its own."""
-    gc.collect()
-    if hasattr(psutil, "heap_trim"):  # psutil has none where the C library has none
-        psutil.heap_trim()

@@ -76,7 +76,8 @@ class SystemMetricsCallback(LoggerCallback):
 
     It takes the place of Ray's ``MLflowLoggerCallback`` and has its arguments. Each hook only queues; threads of this
     process write each run's points in batches, and watch the trials' processes from outside: their ``system/process_*``
-    series and, at the end, ``cpu_percent``, ``peak_memory_mb``, ``memory_growth_mb`` and ``elapsed_s`` are in each run.
+    series are in each run and, at the end, ``elapsed_s``, ``cpu_seconds``, ``mean_cpu_percent``, ``peak_memory_mb`` and
+    ``memory_growth_mb``.
     Of results, every number that is not Ray's bookkeeping is written at its time step or training iteration; a
     ``payload`` is written with its own times and steps.
 

@@ -24,8 +24,9 @@ def system_metrics(
     """Return a class trainable like this function or class whose results also hold what its process used.
 
     Each result has ``process_cpu_percent``, ``process_memory_mb`` and so on, the means of the readings since the last
-    result, and their maxima as ``process_memory_mb_max``; and since the trial began ``elapsed_s``, ``cpu_percent``,
-    ``peak_memory_mb`` and ``memory_growth_mb``. A scheduler, a ``CriteriaStopper`` and any logger can use them. What
+    result, and their maxima as ``process_memory_mb_max``; ``cpu_percent`` since the last result and ``memory_mb`` now;
+    and since the trial began ``elapsed_s``, ``cpu_seconds``, ``mean_cpu_percent``, ``peak_memory_mb`` and
+    ``memory_growth_mb``. A scheduler, a ``CriteriaStopper`` and any logger can use them. What
     the trainable itself reports under such a name stays. Where a process is kept for the next trial
     (``reuse_actors``), figures begin anew with it.
 

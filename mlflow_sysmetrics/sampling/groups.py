@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
 from mlflow_sysmetrics.addresses import get_logger
+
+if TYPE_CHECKING:
+    from mlflow_sysmetrics.sampling.process import ProcessSampler
 
 GROUPS: tuple[str, ...] = ("process", "container", "pressure", "gpu", "energy")
 
@@ -24,7 +28,7 @@ def sampler(
     pid: int | None = None,
     children: bool = True,
     clock: Callable[[], float] = time.monotonic,
-) -> Source:
+) -> Sampler:
     """Return a function that reads the chosen groups, of the process `pid` (this one) and those below it if `children`.
 
     `process` is read at each call; the others at the first two calls, then more and more rarely down to every half
@@ -35,9 +39,10 @@ def sampler(
     from mlflow_sysmetrics.sampling.process import ProcessSampler, check_pid
 
     check_pid(pid)
-    sources: list[Source] = [ProcessSampler(pid, children=children, clock=clock)] if "process" in groups else []
+    process = ProcessSampler(pid, children=children, clock=clock) if "process" in groups else None
+    sources: list[Source] = [] if process is None else [process]
     sources += [_Guarded(group, pid, children, clock) for group in GROUPS[1:] if group in groups]
-    return _Merged(sources)
+    return Sampler(sources, process)
 
 
 def check_groups(groups: Collection[str], given: str | None = None) -> None:
@@ -52,11 +57,16 @@ def check_groups(groups: Collection[str], given: str | None = None) -> None:
             raise ValueError(f"{shown}: unknown group {group!r}; give one or more of {allowed}")
 
 
-class _Merged:
+class Sampler:
     """The readings of several sources in one."""
 
-    def __init__(self, sources: list[Source]) -> None:
-        self._sources = sources
+    def __init__(self, sources: list[Source], process: ProcessSampler | None) -> None:
+        self._sources, self._process = sources, process
+
+    @property
+    def cpu_seconds(self) -> float | None:
+        """CPU seconds of the process and those below it since the first reading; None without the group `process`."""
+        return None if self._process is None else self._process.cpu_seconds
 
     def __call__(self) -> dict[str, float]:
         values: dict[str, float] = {}

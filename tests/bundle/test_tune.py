@@ -17,9 +17,21 @@ from mlflow.entities import Run
 
 from entrypoints.datasets import known
 
-MEASURED = ("cpu_percent", "peak_memory_mb", "memory_growth_mb", "mean_step_time_ms", "training_time_s")
-CURVES = ("train_loss", "val_loss", "val_rmse", *MEASURED)
-ONE_OFF = ("test_rmse", "test_loss", "inference_latency_ms", "model_size_kb", "elapsed_s")
+CURVES = (
+    "train_loss",
+    "val_loss",
+    "val_rmse",
+    "val_rmse_sd",
+    "step_time_ms",
+    "cpu_percent",
+    "memory_mb",
+    "training_time_s",
+)
+AT_STEP_0 = ("val_loss", "memory_mb", "training_time_s")  # the curves that have a point before training
+COSTS = ("mean_step_time_ms", "mean_cpu_percent", "cpu_seconds", "elapsed_s", "steps")
+MEMORY = ("peak_memory_mb", "memory_growth_mb", "model_memory_mb")
+INFERENCE = ("inference_latency_ms", "inference_p99_ms", "rows_per_s", "model_size_kb")
+ONE_OFF = ("test_rmse", "test_loss", *COSTS, *MEMORY, *INFERENCE)
 SERIES = ("system/process_cpu_percent", "system/process_memory_mb", "system/process_memory_mb_max")
 PARAMS = ("algorithm", "batch_size", "learning_rate", "alpha", "dataset", "folds", "seed", "max_steps")
 TAGS = (
@@ -157,7 +169,7 @@ def test_trial_has_params_and_tags(study: Study) -> None:
 @pytest.mark.parametrize("name", CURVES)
 def test_curve_has_a_point_at_each_report(study: Study, name: str) -> None:
     """Curves are drawn over the training step, every `report_every` steps."""
-    assert sorted(study.values(_steady(study), name)) == REPORTS
+    assert sorted(study.values(_steady(study), name)) == [0] * (name in AT_STEP_0) + REPORTS
 
 
 @pytest.mark.parametrize("name", ONE_OFF)
@@ -184,6 +196,10 @@ def test_figures_of_cost_fit_together(study: Study) -> None:
     assert 0 <= figures["memory_growth_mb"] < figures["peak_memory_mb"]
     during = study.client.get_metric_history(trial.info.run_id, SERIES[2])[:-1]
     assert max(point.value for point in during) <= figures["peak_memory_mb"] + 1e-6
+    assert max(study.values(trial, "memory_mb").values()) <= figures["peak_memory_mb"] + 1e-6
+    assert 0 <= figures["model_memory_mb"] < 1
+    assert figures["mean_cpu_percent"] == pytest.approx(100 * figures["cpu_seconds"] / figures["elapsed_s"])
+    assert figures["steps"] == 2000
     assert 3 * figures["training_time_s"] < figures["elapsed_s"]
     assert figures["mean_step_time_ms"] * 2000 == pytest.approx(figures["training_time_s"] * 1000)
 

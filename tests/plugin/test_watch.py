@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import queue
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -58,7 +61,7 @@ def test_figures_are_those_of_the_other_process(program: subprocess.Popen[str]) 
     figures = watch.figures()
     assert figures["memory_growth_mb"] == pytest.approx(50, abs=5)
     assert figures["peak_memory_mb"] >= so_far["process_memory_mb_max"] >= 50
-    assert figures["cpu_percent"] > 5  # a core, of which other tests may take a part
+    assert figures["mean_cpu_percent"] > 5  # a core, of which other tests may take a part
     assert figures["elapsed_s"] > 0
 
 
@@ -70,6 +73,35 @@ def test_figures_since_the_last_call_are_its_own(program: subprocess.Popen[str])
     again = watch.so_far()
     assert {"process_memory_mb", "process_memory_mb_max", "peak_memory_mb", "elapsed_s"} <= again.keys()
     watch.stop()
+
+
+def test_interval_is_the_share_of_its_own_time() -> None:
+    """This process waits, works, and waits: each interval says its own, and the mean says all."""
+    watch = Watch()
+    watch.interval()
+    shares = []
+    for busy in (False, True, False):
+        until = time.monotonic() + 0.3
+        while time.monotonic() < until:
+            if not busy:
+                threading.Event().wait(0.02)
+        shares.append(watch.interval()["cpu_percent"])
+    watch.stop()
+    figures = watch.figures()
+    assert max(shares[0], shares[2]) < shares[1] / 2
+    assert figures["mean_cpu_percent"] == pytest.approx(100 * figures["cpu_seconds"] / figures["elapsed_s"])
+    assert figures["cpu_seconds"] == pytest.approx(0.3 * sum(shares) / 100, rel=0.2)
+    assert watch.interval() == {}
+
+
+def test_reading_is_told_at_once(program: subprocess.Popen[str]) -> None:
+    """To whoever has to act on it: the peak and the growth so far, in the reading thread."""
+    told: queue.SimpleQueue[dict[str, float]] = queue.SimpleQueue()
+    watch = Watch(program.pid, interval_s=0.02, on_reading=told.put)
+    _take_memory(program)
+    wait_until(lambda: told.get(timeout=10)["memory_growth_mb"] > 40, 10, "the growth")
+    watch.stop()
+    assert {"elapsed_s", "peak_memory_mb", "memory_growth_mb"} == told.get(timeout=10).keys()
 
 
 def test_process_that_ends_leaves_its_figures(program: subprocess.Popen[str]) -> None:

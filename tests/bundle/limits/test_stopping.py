@@ -244,9 +244,9 @@ def test_mean_of_few_steps_with_a_slow_first_one_is_no_evidence() -> None:
 
 def test_mean_of_another_metric_is_judged_by_the_error_it_is_given() -> None:
     """The CPU share's comes from its own windows; without one it decides nothing."""
-    for errors, ends in (({}, False), ({"cpu_percent": 10.0}, False), ({"cpu_percent": 1.0}, True)):
-        guard = _guard("cpu_percent>=50")
-        guard.reported({"cpu_percent": 45.0}, 100, errors)
+    for errors, ends in (({}, False), ({"mean_cpu_percent": 10.0}, False), ({"mean_cpu_percent": 1.0}, True)):
+        guard = _guard("mean_cpu_percent>=50")
+        guard.reported({"mean_cpu_percent": 45.0}, 100, errors)
         assert guard.ended() is ends
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from reference import FOLDS, MLP_CLASSIFIER, STUDIES, Plain, bundled, configured
+from reference import FOLDS, MLP_CLASSIFIER, MLP_REGRESSOR, STUDIES, Plain, bundled, configured
 
 from entrypoints.datasets import known
 from entrypoints.datasets.prepared import Prepared, prepared
 from entrypoints.datasets.splits import make_split
 from entrypoints.models.configuration import Configuration
-from entrypoints.models.cross_validation import CrossValidation, batches
+from entrypoints.models.cross_validation import LATENCY_ROWS, CrossValidation, batches
 from entrypoints.models.learners import SGDLearner
 
 
@@ -119,7 +119,8 @@ def test_fold_and_final_figures_equal_a_plain_scikit_learn_loop(name: str, algor
     final = training.final_figures(rows)
     assert final["test_loss"] == pytest.approx(np.mean([row["test_loss"] for row in expected]), rel=1e-9)
     assert final[f"test_{score}"] == pytest.approx(np.mean([row[f"test_{score}"] for row in expected]), rel=1e-9)
-    assert set(final) == {"test_loss", f"test_{score}", "inference_latency_ms", "model_size_kb"}
+    inference = {"inference_latency_ms", "inference_p99_ms", "rows_per_s"}
+    assert set(final) == {"test_loss", f"test_{score}", "model_size_kb"} | inference
 
 
 def test_figures_of_a_large_part_equal_a_plain_scikit_learn_loop() -> None:
@@ -163,32 +164,37 @@ def test_training_time_is_the_time_of_the_steps_alone(monkeypatch: pytest.Monkey
     monkeypatch.setattr(SGDLearner, "step", slow_step)
     monkeypatch.setattr(SGDLearner, "outputs", slow_outputs)
     training = CrossValidation(configured("linear"), bundled("red_wine"))
-    for steps, total in ((1, 1 + 2 + 3), (3, 78)):
+    for steps, took, total in ((1, 6, 6), (3, 72, 78)):
         for _ in range(steps):
             training.step()
-        report = training.report()
-        assert report["training_time_s"] == pytest.approx(total / FOLDS)
-        assert report["mean_step_time_ms"] == pytest.approx(total / FOLDS / training.step_number * 1000)
+        report, times = training.report(), training.times()
+        assert report["training_time_s"] == times["training_time_s"] == pytest.approx(total / FOLDS)
+        assert report["step_time_ms"] == pytest.approx(took / FOLDS / steps * 1000)
+        assert times["mean_step_time_ms"] == pytest.approx(total / FOLDS / training.step_number * 1000)
     # Steps go round the folds: the first one had steps 1, 4, 7 and 10.
     assert [row["training_time_s"] for row in training.fold_figures()] == [22.0, 26.0, 30.0]
 
 
-def test_inference_latency_is_the_median_of_single_predictions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Single rows are timed, each by itself, and one slow call does not move the figure."""
+def test_inference_figures_are_of_single_rows_and_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Median and 99th percentile over the single predictions of all folds, of which one in 25 is slow."""
     training = _trained(bundled("red_wine"), configured("linear", max_steps=1))
-    fold, clock, sizes = training.folds[0], Clock(), []
-    predict = fold.learner.estimator.predict
+    clock, sizes = Clock(), list[tuple[int, int]]()
+    for fold in training.folds:
 
-    def timed(X: Any) -> Any:
-        clock.now += 60.0 if not sizes else 0.002
-        sizes.append(X.shape)
-        return predict(X)
+        def timed(X: Any, predict: Any = fold.learner.estimator.predict) -> Any:
+            slow = len(sizes) % 25 == 3
+            clock.now += 4.0 if len(X) > 1 else 0.060 if slow else 0.002
+            sizes.append(X.shape)
+            return predict(X)
 
+        monkeypatch.setattr(fold.learner.estimator, "predict", timed)
     monkeypatch.setattr("entrypoints.models.cross_validation.perf_counter", clock)
-    monkeypatch.setattr(fold.learner.estimator, "predict", timed)
-    assert fold.inference_latency_ms() == pytest.approx(2.0)
-    assert len(sizes) > 10
-    assert set(sizes) == {(1, 11)}
+    figures = training.inference()
+    assert figures["inference_latency_ms"] == pytest.approx(2.0)
+    assert figures["inference_p99_ms"] == pytest.approx(60.0)
+    assert figures["rows_per_s"] == 1024 / 4
+    assert sizes.count((1, 11)) == FOLDS * LATENCY_ROWS
+    assert sizes.count((1024, 11)) == FOLDS
 
 
 @pytest.mark.parametrize(("name", "algorithm"), STUDIES)
@@ -213,6 +219,27 @@ def test_model_size_follows_the_hyperparameters(algorithm: str, smaller: list[in
         training = _trained(bundled("diabetes"), configured(algorithm, hidden_layer_sizes=layers, max_steps=2))
         sizes.append(training.final_figures(training.fold_figures())["model_size_kb"])
     assert sizes[0] < sizes[1]
+
+
+def _model_memory_mb(folds: int) -> float:
+    """Of a network with 1.06 million weights, in a trial of so many folds."""
+    data = bundled("red_wine", folds=folds)
+    training = CrossValidation(configured(MLP_REGRESSOR, hidden_layer_sizes=[1024, 1024], batch_size=64), data)
+    training.step()
+    return training.model_memory()["model_memory_mb"]
+
+
+def test_memory_of_one_model_does_not_depend_on_the_folds() -> None:
+    """Weights, gradients and both moments are four times 1.06 million numbers: 34 MB, and what a step holds besides."""
+    of_two, of_ten = _model_memory_mb(2), _model_memory_mb(10)
+    assert of_two == pytest.approx(of_ten, rel=0.15)
+    assert 34 < of_two < 100
+
+
+def test_memory_of_a_linear_model_is_below_a_megabyte() -> None:
+    """Whatever the libraries take at their first use."""
+    training = _trained(bundled("red_wine"), configured("linear", max_steps=1))
+    assert 0 <= training.model_memory()["model_memory_mb"] < 1
 
 
 # --- divergence --------------------------------------------------------------------------------------------
@@ -256,7 +283,7 @@ def test_overflow_ends_the_trial_as_diverged() -> None:
     assert training.step_number < training.steps
     report = training.report()
     assert training.diverged
-    assert set(report) == {"mean_step_time_ms", "training_time_s"}
+    assert set(report) == {"step_time_ms", "training_time_s"}
     assert all(np.isfinite(value) for value in report.values())
 
 

@@ -58,27 +58,37 @@ def test_configuration_comes_back_with_its_types(client: MlflowClient, configura
 def test_curves_come_back_by_step(client: MlflowClient) -> None:
     """What was not reported at a step is absent there; figures are last values; the thread's series is neither."""
     curves = {
-        "val_loss": {100: 0.5, 200: 0.4, 250: 0.3},
+        "val_loss": {0: 1.0, 100: 0.5, 200: 0.4, 250: 0.3},
         "val_rmse": {100: 0.9, 250: 0.8},
-        "training_time_s": {100: 1.0, 200: 2.0, 250: 2.5},
-        "peak_memory_mb": {250: 99.0},
+        "step_time_ms": {200: 10.0},
         "test_rmse": {0: 0.7},
         "system/process_memory_mb": {1: 90.0, 2: 91.0},
     }
     (course,) = read(client, [_trial(client, LINEAR, curves)])
     assert course.reports == {
-        100: {"val_loss": 0.5, "val_rmse": 0.9, "training_time_s": 1.0},
-        200: {"val_loss": 0.4, "training_time_s": 2.0},
-        250: {"val_loss": 0.3, "val_rmse": 0.8, "training_time_s": 2.5, "peak_memory_mb": 99.0},
+        100: {"val_loss": 0.5, "val_rmse": 0.9},
+        200: {"val_loss": 0.4, "step_time_ms": 10.0},
+        250: {"val_loss": 0.3, "val_rmse": 0.8},
     }
-    assert course.figures == {
-        "val_loss": 0.3,
-        "val_rmse": 0.8,
-        "training_time_s": 2.5,
-        "peak_memory_mb": 99.0,
-        "test_rmse": 0.7,
-    }
+    assert course.figures == {"val_loss": 0.3, "val_rmse": 0.8, "step_time_ms": 10.0, "test_rmse": 0.7}
     assert course.steps == 250
+
+
+def test_reports_have_the_figures_of_their_moment(client: MlflowClient) -> None:
+    """A limit acts on the peak, the growth and the means so far, which are no curves."""
+    curves = {
+        "training_time_s": {0: 0.0, 100: 1.0, 200: 3.0},
+        "cpu_percent": {100: 80.0, 200: 100.0},
+        "memory_mb": {0: 90.0, 100: 99.0, 200: 95.0},
+        "peak_memory_mb": {0: 101.0},
+        "memory_growth_mb": {0: 11.0},
+    }
+    (course,) = read(client, [_trial(client, LINEAR, curves)])
+    first, second = course.reports[100], course.reports[200]
+    assert (first["mean_step_time_ms"], second["mean_step_time_ms"]) == (10.0, 15.0)
+    assert (first["mean_cpu_percent"], second["mean_cpu_percent"]) == (80.0, 90.0)
+    assert (first["peak_memory_mb"], second["peak_memory_mb"]) == (99.0, 99.0)
+    assert (first["memory_growth_mb"], second["memory_growth_mb"]) == (9.0, 9.0)
 
 
 @pytest.mark.parametrize(

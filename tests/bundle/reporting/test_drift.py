@@ -19,10 +19,11 @@ from entrypoints.reporting.studies import ABOUT, Study
 BEGAN_MS = 1_700_000_000_000
 OURS = {
     "training_time_s": {100: 0.1, 200: 0.3, 250: 0.5},
-    "mean_step_time_ms": {100: 1.0, 200: 1.5, 250: 2.0},
-    "val_loss": {100: 0.5, 200: 0.4, 250: 0.3},
+    "mean_step_time_ms": {0: 2.0},
+    "step_time_ms": {100: 1.0, 200: 2.0, 250: 4.0},
+    "val_loss": {0: 1.0, 100: 0.5, 200: 0.4, 250: 0.3},
     "val_rmse": {100: 0.9, 200: 0.8, 250: 0.7},
-    "peak_memory_mb": {100: 90.0, 200: 91.0, 250: 92.0},
+    "peak_memory_mb": {0: 92.0},
     "test_rmse": {0: 0.7},
 }
 
@@ -63,20 +64,16 @@ def _curve(table: pd.DataFrame, metric: str) -> dict[float, float]:
 
 
 def test_curves_of_a_trial_by_step(client: MlflowClient) -> None:
-    """Losses and the score as they are; what is a total or a peak since the start is not a curve."""
+    """Losses, score and step times from the first report on; what is a total or of the whole trial is not a curve."""
     run_id = _trial(client, OURS)
     table = curves(client, _study(client, run_id))
     assert set(table["metric"]) == {"val_loss", "val_rmse", "step_time_ms"}
     assert _curve(table, "val_rmse") == OURS["val_rmse"]
+    assert _curve(table, "val_loss") == {100: 0.5, 200: 0.4, 250: 0.3}
+    assert _curve(table, "step_time_ms") == OURS["step_time_ms"]
     assert set(table["axis"]) == {STEPS}
     assert set(table["group"]) == {"linear"}
     assert set(table["run_id"]) == {run_id}
-
-
-def test_step_time_is_that_between_reports(client: MlflowClient) -> None:
-    """100 steps in 0.1 s, 100 in 0.2 s, then 50 in 0.2 s."""
-    table = curves(client, _study(client, _trial(client, OURS)))
-    assert _curve(table, "step_time_ms") == pytest.approx({100: 1, 200: 2, 250: 4})
 
 
 def test_series_of_the_thread_by_seconds(client: MlflowClient) -> None:
@@ -197,7 +194,6 @@ def test_figures_of_a_drift_by_hand() -> None:
     assert row["p_value"] == row["p_holm"] == pytest.approx(2 / 2**7)
     assert (row["start"], row["end"]) == pytest.approx((93.5, 106.5))
     assert row["rising_share"] == 1
-    assert np.isnan(row["share_by_first_report"])
 
 
 def test_change_is_not_moved_by_one_outlier() -> None:
@@ -209,12 +205,9 @@ def test_change_is_not_moved_by_one_outlier() -> None:
     assert row["change_percent"] == pytest.approx(100 * 10 / 105, rel=0.05)
 
 
-def test_first_report_has_its_share_of_memory() -> None:
-    """Memory grows from 0: 3 of 4 MB by the first report."""
-    row = _row(_table(*[[3.0, 3.0, 4.0, 4.0]] * 6, metric="memory_growth_mb"))
-    assert row["share_by_first_report"] == 0.75
-    nothing = _row(_table(*[[0.0] * 4] * 6, metric="memory_growth_mb"))
-    assert np.isnan(nothing["share_by_first_report"])
+def test_curve_that_never_changes_is_steady() -> None:
+    """Neither a rise nor evidence of one."""
+    nothing = _row(_table(*[[0.0] * 4] * 6, metric="memory_mb"))
     assert (nothing["change_percent"], nothing["rising_share"], nothing["p_value"]) == (0, 0, 1)
 
 

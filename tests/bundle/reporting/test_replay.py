@@ -33,7 +33,7 @@ SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
 def _course(losses: Sequence[float | None], every: int = EVERY, **figures: Any) -> Course:
     """A trial with these losses at its reports; it takes a second per report, all of it CPU time."""
     reports = {every * place: {} if loss is None else {"val_loss": loss} for place, loss in enumerate(losses, start=1)}
-    usual = {"elapsed_s": float(len(losses)), "cpu_percent": 100.0}
+    usual = {"elapsed_s": float(len(losses)), "cpu_seconds": float(len(losses))}
     return Course(configured(), usual | figures, reports, diverged=False)
 
 
@@ -220,7 +220,7 @@ def test_random_control_is_seeded() -> None:
 
 def _scored(val: float, test: float, cost_s: float, *, diverged: bool = False) -> Course:
     """A trial of ten reports whose limited figure is its cost, half of it CPU time."""
-    figures = {"val_rmse": val, "test_rmse": test, "elapsed_s": cost_s, "cpu_percent": 50.0}
+    figures = {"val_rmse": val, "test_rmse": test, "elapsed_s": cost_s, "cpu_seconds": cost_s / 2}
     return replace(_course([1.0] * 10, **figures), diverged=diverged)
 
 
@@ -254,7 +254,7 @@ def test_saving_is_what_stopped_trials_have_left() -> None:
 
 def test_cpu_and_wall_time_are_saved_by_themselves() -> None:
     """A trial that mostly waits saves more of the one than of the other."""
-    idle = replace(BEST, figures={**BEST.figures, "cpu_percent": 0.0})
+    idle = replace(BEST, figures={**BEST.figures, "cpu_seconds": 0.0})
     found = _verdict([0, None], courses=[idle, GOOD])
     assert found.saved_cpu == 0.0
     assert found.saved_wall == pytest.approx(6 / 14)

@@ -27,7 +27,7 @@ def _ended(criterion: str, how: How) -> Ending:
 
 def _trial(configuration: Configuration, wall_s: float, **values: Any) -> TrialRecord:
     """A trial that used half of its wall time."""
-    figures = {"elapsed_s": wall_s, "cpu_percent": 50.0}
+    figures = {"elapsed_s": wall_s, "cpu_seconds": wall_s / 2}
     return TrialRecord("id", configuration, **{"status": "KILLED", "figures": figures, **values})
 
 
@@ -38,14 +38,14 @@ def _account(*trials: TrialRecord) -> Budget:
 @pytest.mark.parametrize(
     ("figures", "cpu_s", "wall_s"),
     [
-        pytest.param({"elapsed_s": 4.0, "cpu_percent": 25.0}, 1.0, 4.0, id="quarter of a core"),
-        pytest.param({"elapsed_s": 4.0, "cpu_percent": 150.0}, 6.0, 4.0, id="more than a core"),
-        pytest.param({"elapsed_s": 4.0}, 4.0, 4.0, id="unknown share is a core"),
+        pytest.param({"elapsed_s": 4.0, "cpu_seconds": 1.0}, 1.0, 4.0, id="quarter of a core"),
+        pytest.param({"elapsed_s": 4.0, "cpu_seconds": 6.0}, 6.0, 4.0, id="more than a core"),
+        pytest.param({"elapsed_s": 4.0}, 4.0, 4.0, id="unknown CPU time is that of a core"),
         pytest.param({}, 0.0, 0.0, id="nothing known"),
     ],
 )
 def test_spending_is_read_from_a_trials_figures(figures: dict[str, float], cpu_s: float, wall_s: float) -> None:
-    """Its CPU share of its wall time."""
+    """Its CPU time and its wall time."""
     assert spent(figures) == Spending(cpu_s, wall_s)
 
 

@@ -16,7 +16,7 @@ from ray.tune.result import RESULT_DUPLICATE
 from mlflow_sysmetrics.criteria.judge import Criteria
 from mlflow_sysmetrics.ray_tune import CriteriaStopper, system_metrics
 
-WHOLE = {"elapsed_s", "cpu_percent", "peak_memory_mb", "memory_growth_mb"}
+WHOLE = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}
 
 
 def work() -> None:
