@@ -21,6 +21,11 @@ NOT_FINITE = "sysmetrics.not_finite"  # Figures that were NaN or infinite, and a
 CHANGED_PREFIX = "sysmetrics.changed."  # A hyperparameter that a scheduler changed follows.
 
 # How a trial was stopped.
+STOPPED_BY = "sysmetrics.stopped_by"  # Who did: one of the next four.
+BY_TUNE = "tune"  # A scheduler or stopper of Tune's.
+BY_CRITERIA = "criteria"
+BY_TIME_LIMIT = "time_limit"
+BY_EXPERIMENT_END = "experiment_end"
 STOP_PREFIX = "sysmetrics.stop_"  # Of all the names that follow, and of STOP_REASON.
 STOP_METRIC = "sysmetrics.stop_metric"  # The figure that broke its limit.
 STOP_STEP = "sysmetrics.stop_step"  # The step at which it did.

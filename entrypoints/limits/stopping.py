@@ -11,6 +11,7 @@ from entrypoints.limits.ledger import Brief
 from entrypoints.limits.prediction import WARM_UP, Extrapolation, Prediction
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Stop
 from mlflow_sysmetrics.tags import (
+    BY_CRITERIA,
     STOP_HOW,
     STOP_LIMIT,
     STOP_METRIC,
@@ -18,6 +19,7 @@ from mlflow_sysmetrics.tags import (
     STOP_REASON,
     STOP_STEP,
     STOP_VALUE,
+    STOPPED_BY,
 )
 
 How = Literal["crossed", "predicted", "skipped"]
@@ -55,6 +57,7 @@ class Ending:
     def tags(self) -> dict[str, str]:
         """What the trial's run says of it."""
         tags = {
+            STOPPED_BY: BY_CRITERIA,
             STOP_REASON: self.reason,
             STOP_METRIC: self.stop.metric,
             STOP_STEP: str(self.stop.step or 0),

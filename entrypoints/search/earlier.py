@@ -17,10 +17,20 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.search.record import TrialRecord
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import SHARED
-from mlflow_sysmetrics.tags import BEST_PREFIX, DIVERGED, END, ERROR, FEASIBLE, KIND, STOP_PREFIX, STOP_REASON, TRIAL_ID
+from mlflow_sysmetrics.tags import (
+    BEST_PREFIX,
+    BY_TUNE,
+    DIVERGED,
+    END,
+    ERROR,
+    FEASIBLE,
+    KIND,
+    STOP_PREFIX,
+    STOPPED_BY,
+    TRIAL_ID,
+)
 
-BY_SCHEDULER = "Tune ended it"  # begins the reason of a trial that a scheduler has stopped
-_OF_AN_END = (STOP_PREFIX, END, ERROR, DIVERGED, FEASIBLE)
+_OF_AN_END = (STOP_PREFIX, STOPPED_BY, END, ERROR, DIVERGED, FEASIBLE)
 
 
 @dataclass(frozen=True)
@@ -115,7 +125,7 @@ def _is_done(run: Run) -> bool:
     tags = run.data.tags
     if TrialEnd.read(tags) is not None and "elapsed_s" in run.data.metrics:
         return True
-    return run.info.status == "KILLED" and tags.get(STOP_REASON, "").startswith(BY_SCHEDULER)
+    return run.info.status == "KILLED" and tags.get(STOPPED_BY) == BY_TUNE
 
 
 def _status(run: Run) -> str:

@@ -38,7 +38,16 @@ from entrypoints.search.record import Record
 from entrypoints.search.trial import Trial
 from entrypoints.settings import Limits, StudySettings, own_target
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
-from mlflow_sysmetrics.tags import CRITERIA, DATASET, PREPARE_RUN_ID, SEARCHED, STOP_REASON, STUDY_KEY
+from mlflow_sysmetrics.tags import (
+    BY_TIME_LIMIT,
+    CRITERIA,
+    DATASET,
+    PREPARE_RUN_ID,
+    SEARCHED,
+    STOP_REASON,
+    STOPPED_BY,
+    STUDY_KEY,
+)
 
 # Who ran what: trials show it in the same columns of the UI as their study.
 INHERITED = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
@@ -238,6 +247,7 @@ def search(
         trial.run_id = trial.run_id or callback.run_id(trial.trial_id)
         if trial.cut_off and trial.run_id:
             reason = f"time_limit_s={settings.time_limit_s:g} of the study"
+            run.client.set_tag(trial.run_id, STOPPED_BY, BY_TIME_LIMIT)
             run.client.set_tag(trial.run_id, STOP_REASON, reason)
     record.trials = earlier.in_order(record.trials, trials)
     return record

@@ -8,7 +8,7 @@ import os
 import platform
 import time
 from statistics import stdev
-from typing import Any
+from typing import Any, Literal
 
 import ray
 import sklearn
@@ -183,7 +183,7 @@ class Trial(tune.Trainable):
             tags |= {FEASIBLE: str(feasible).lower()} | (ending.tags if ending else {})
             expected = self._tell(ended and not training.diverged)
         tags |= TrialEnd(folds, ending, expected).tags
-        return self._result(tags, ended=ended) | {"done": True, "folds": folds, "ending": ending}
+        return self._result(tags, "FINISHED" if ended else "KILLED") | {"done": True, "folds": folds, "ending": ending}
 
     def _tell(self, ended: bool) -> dict[str, float] | None:
         """Let the trials that follow know what this one has cost, unless it never began; return what it would have."""
@@ -194,7 +194,9 @@ class Trial(tune.Trainable):
             self._ledger.record.remote(self._configuration, self._figures, expected, ended)
         return expected
 
-    def _result(self, tags: dict[str, str] | None = None, *, ended: bool = False) -> dict[str, Any]:
+    def _result(
+        self, tags: dict[str, str] | None = None, status: Literal["FINISHED", "KILLED"] | None = None
+    ) -> dict[str, Any]:
         points, self._points = self._points + self._series(), []
         where = {NODE: platform.node(), PID: str(os.getpid()), MEMORY_DEFINITION: HERE.memory_definition}
         if ray.is_initialized():  # several nodes of a cluster may be on one host
@@ -204,8 +206,8 @@ class Trial(tune.Trainable):
             "val_loss": self._figures.get("val_loss", math.nan),
             "figures": self._figures,
             "diverged": self._training.diverged,
-            "ended": ended,
-            **payload(points, tags={**where, **(tags or {})}, ended=ended),
+            "ended": status == "FINISHED",
+            **payload(points, tags={**where, **(tags or {})}, status=status),
         }
 
     def _series(self) -> list[Point]:

@@ -13,7 +13,7 @@ from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
 from mlflow_sysmetrics.ray_tune.results import PAYLOAD_KEY, STOP_KEY, error_line, last_result
-from mlflow_sysmetrics.tags import ERROR, STOP_REASON
+from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, BY_TUNE, ERROR, STOP_REASON, STOPPED_BY
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Ending:
 
 
 FINISHED = Ending("FINISHED")
-SWEPT = Ending("KILLED", {STOP_REASON: "the experiment ended before the trial did"})
+SWEPT = Ending("KILLED", {STOPPED_BY: BY_EXPERIMENT_END, STOP_REASON: "the experiment ended before the trial did"})
 
 
 def failure(trial: Trial) -> Ending:
@@ -35,7 +35,8 @@ def failure(trial: Trial) -> Ending:
 
 def stop(result: Mapping[str, Any]) -> Ending:
     """Of a trial that its scheduler or a stopper ended, after this result."""
-    return Ending("KILLED", {STOP_REASON: f"Tune ended it at iteration {result.get(TRAINING_ITERATION)}"})
+    reason = f"Tune ended it at iteration {result.get(TRAINING_ITERATION)}"
+    return Ending("KILLED", {STOPPED_BY: BY_TUNE, STOP_REASON: reason})
 
 
 def recorded_ending(run: Run) -> Ending | None:
@@ -56,9 +57,7 @@ def known_ending(trial: Trial, result: Mapping[str, Any], *, told: bool) -> Endi
         return Ending("KILLED", reason)
     carried = result.get(PAYLOAD_KEY)
     if carried is not None:
-        if carried["ended"]:
-            return FINISHED
-        return Ending("KILLED") if STOP_REASON in carried["tags"] else stop(result)
+        return stop(result) if carried["status"] is None else Ending(carried["status"])
     if trial.status == Trial.PAUSED:  # its scheduler has dropped it
         return stop(result)
     # It returned, or reached what the user planned; to Tune, a result that says done is planned in any case.

@@ -6,7 +6,7 @@ import math
 import numbers
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ray.tune import Trainable
 from ray.tune.experiment import Trial
@@ -31,7 +31,10 @@ _NOT_METRICS = frozenset(AUTO_RESULT_KEYS) | {
 
 
 def payload(
-    points: Iterable[Point], *, tags: Mapping[str, str] | None = None, ended: bool = False
+    points: Iterable[Point],
+    *,
+    tags: Mapping[str, str] | None = None,
+    status: Literal["FINISHED", "KILLED"] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """What a trainable adds to a result so that the callback writes these points, with their own times and steps.
 
@@ -41,9 +44,10 @@ def payload(
     Args:
         points: all points since the trial's last result.
         tags: tags for the trial's run.
-        ended: whether the trial has come to its own end; one that Tune ends before is recorded as ``KILLED``.
+        status: of a trial that is over: it has come to its end, or has ended itself early. One that Tune ends before is
+            recorded as ``KILLED``.
     """
-    return {PAYLOAD_KEY: {"points": [tuple(point) for point in points], "tags": dict(tags or {}), "ended": ended}}
+    return {PAYLOAD_KEY: {"points": [tuple(point) for point in points], "tags": dict(tags or {}), "status": status}}
 
 
 def points_of(result: Mapping[str, Any]) -> list[Point]:

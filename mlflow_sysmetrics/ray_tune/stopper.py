@@ -10,7 +10,7 @@ from ray.tune.utils import flatten_dict
 
 from mlflow_sysmetrics.criteria.judge import Criteria, Judge
 from mlflow_sysmetrics.ray_tune.results import STOP_KEY
-from mlflow_sysmetrics.tags import STOP_METRIC, STOP_REASON, STOP_STEP
+from mlflow_sysmetrics.tags import BY_CRITERIA, STOP_METRIC, STOP_REASON, STOP_STEP, STOPPED_BY
 
 
 class CriteriaStopper(Stopper):
@@ -38,6 +38,7 @@ class CriteriaStopper(Stopper):
         stop = None if result.get(DONE) else judge.see(figures, int(result.get(TRAINING_ITERATION, 0)))
         if stop is not None:
             result[STOP_KEY] = {
+                STOPPED_BY: BY_CRITERIA,
                 STOP_REASON: str(stop),
                 STOP_METRIC: stop.metric,
                 STOP_STEP: str(stop.step),

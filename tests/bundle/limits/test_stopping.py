@@ -363,6 +363,7 @@ def test_tags_of_an_ending_say_all_about_it(how: How, step: int, prediction: Pre
     tags = Ending(Stop("training_time_s<=10", "training_time_s", 13.8, 10.0, step), how, prediction).tags
     of_prediction = {"sysmetrics.stop_prediction": "14.2 (13.8 to 14.7)"} if prediction else {}
     assert tags == of_prediction | {
+        "sysmetrics.stopped_by": "criteria",
         "sysmetrics.stop_reason": reason,
         "sysmetrics.stop_metric": "training_time_s",
         "sysmetrics.stop_step": str(step),

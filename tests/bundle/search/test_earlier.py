@@ -101,8 +101,8 @@ def test_trial_that_is_done_is_read_as_the_search_would_know_it(
 
 def test_trial_that_a_scheduler_stopped_is_done(client: MlflowClient, study: Run) -> None:
     """It has no figures of an end, and would be stopped again."""
-    reason = stop({"training_iteration": 3}).tags["sysmetrics.stop_reason"]
-    _trial(client, study, TRIALS[0], "KILLED", figures={"val_rmse": 1.0}, stop_reason=reason)
+    said = {name.removeprefix("sysmetrics."): tag for name, tag in stop({"training_iteration": 3}).tags.items()}
+    _trial(client, study, TRIALS[0], "KILLED", figures={"val_rmse": 1.0}, **said | {"stop_reason": "in other words"})
     (trial,) = earlier.read(client, study, TRIALS).done
     assert (trial.status, trial.ending, trial.figures) == ("KILLED", None, {"val_rmse": 1.0})
 
@@ -112,8 +112,8 @@ def test_trial_that_a_scheduler_stopped_is_done(client: MlflowClient, study: Run
     [
         pytest.param("RUNNING", {}, id="driver-killed"),
         pytest.param("KILLED", {}, id="interrupted"),
-        pytest.param("KILLED", {"stop_reason": SWEPT.tags["sysmetrics.stop_reason"]}, id="swept"),
-        pytest.param("KILLED", {"stop_reason": "time_limit_s=15 of the study"}, id="time-limit"),
+        pytest.param("KILLED", {"stopped_by": SWEPT.tags["sysmetrics.stopped_by"]}, id="swept"),
+        pytest.param("KILLED", {"stopped_by": "time_limit", "stop_reason": "time_limit_s=15 of the study"}, id="time-limit"),
         pytest.param("FAILED", {"error": "MemoryError"}, id="failed"),
     ],
 )

@@ -124,7 +124,7 @@ def test_trial_ends_with_its_figures_and_tags(trial: Trial) -> None:
     assert set(last["figures"]) == AT_EACH_REPORT | AT_THE_END
     assert [fold["fold"] for fold in last["folds"]] == [0, 1, 2]
     carried = last[PAYLOAD_KEY]
-    assert carried["ended"]
+    assert carried["status"] == "FINISHED"
     assert carried["tags"]["sysmetrics.pid"] == str(os.getpid())
     assert carried["tags"]["sysmetrics.diverged"] == "false"
     assert {"sysmetrics.node", "sysmetrics.memory_definition"} <= set(carried["tags"])
@@ -250,7 +250,7 @@ def test_long_trial_hands_over_a_result_about_every_second(trial: Trial) -> None
         result = trial.train()
         took = time.monotonic() - began
         assert not result["done"]
-        assert not result[PAYLOAD_KEY]["ended"]
+        assert result[PAYLOAD_KEY]["status"] is None
         assert RESULT_EVERY_S <= took < 10 * RESULT_EVERY_S  # the whole trial takes minutes
         reports = [point.step for point in _points([result]) if point.name == "val_rmse"]
         assert reports[-1] <= result["step"] < reports[-1] + 100
@@ -279,7 +279,7 @@ def test_diverged_trial_ends_with_a_tag_and_without_test_figures(trial: Trial) -
     last = _to_the_end(trial)[-1]
     assert last["diverged"]
     assert last[PAYLOAD_KEY]["tags"]["sysmetrics.diverged"] == "true"
-    assert last[PAYLOAD_KEY]["ended"]
+    assert last[PAYLOAD_KEY]["status"] == "FINISHED"
     assert "test_rmse" not in last["figures"]
     assert last["folds"] == []
 
@@ -344,7 +344,7 @@ def test_trial_ends_before_its_next_step_when_memory_breaks_a_limit(begin: Begin
     assert float(tags["stop_value"]) > before_mb + 500
     assert result["figures"][metric] >= float(tags["stop_value"]) - 0.01
     assert tags["feasible"] == "false"
-    assert not result[PAYLOAD_KEY]["ended"]
+    assert result[PAYLOAD_KEY]["status"] == "KILLED"
 
 
 def test_memory_that_is_freed_half_way_stays_in_the_peak_alone(begin: Begin, own: ModuleType) -> None:
@@ -417,7 +417,7 @@ def test_fact_within_its_limit_lets_a_trial_run_to_its_end(begin: Begin, own: Mo
     """The model that was tried first leaves no trace in the curves."""
     limited, free = (_to_the_end(begin(criteria=criteria)) for criteria in (f"{metric}<=1000", ""))
     assert _tags(limited[-1])["feasible"] == "true"
-    assert limited[-1][PAYLOAD_KEY]["ended"]
+    assert limited[-1][PAYLOAD_KEY]["status"] == "FINISHED"
     for name in ("train_loss", "val_loss", "val_rmse"):
         ours, theirs = ([point.value for point in _points(each) if point.name == name] for each in (limited, free))
         assert ours == theirs != []
@@ -432,7 +432,7 @@ def test_diverged_trial_ends_at_its_report_under_limits(begin: Begin, own: Modul
     assert tags["stop_reason"].startswith(f"{DIVERGED} (")
     assert tags["stop_reason"].endswith(" at step 10: 1e+06")
     assert (tags["stop_metric"], tags["diverged"], tags["feasible"]) == ("val_loss", "true", "false")
-    assert not result[PAYLOAD_KEY]["ended"]
+    assert result[PAYLOAD_KEY]["status"] == "KILLED"
 
 
 def test_diverged_trial_runs_to_its_end_without_limits(begin: Begin, own: ModuleType) -> None:
@@ -442,7 +442,7 @@ def test_diverged_trial_runs_to_its_end_without_limits(begin: Begin, own: Module
     assert len(own.trained) == FOLDS * 30
     assert result["diverged"]
     assert "stop_reason" not in _tags(result)
-    assert result[PAYLOAD_KEY]["ended"]
+    assert result[PAYLOAD_KEY]["status"] == "FINISHED"
 
 
 def test_trial_after_a_stopped_one_runs_normally(begin: Begin, own: ModuleType) -> None:

@@ -12,10 +12,10 @@ from ray.tune.trainable.function_trainable import wrap_function
 
 from mlflow_sysmetrics.ray_tune import STOP_KEY, payload
 from mlflow_sysmetrics.ray_tune.endings import FINISHED, ending_by, known_ending
-from mlflow_sysmetrics.tags import STOP_REASON
+from mlflow_sysmetrics.tags import STOP_REASON, STOPPED_BY
 
 FUNCTION = wrap_function(lambda config: None)
-BY_TUNE = {STOP_REASON: "Tune ended it at iteration 3"}
+BY_TUNE = {STOPPED_BY: "tune", STOP_REASON: "Tune ended it at iteration 3"}
 RESULT = {"training_iteration": 3, "loss": 1.0}
 
 
@@ -37,10 +37,10 @@ def trial(kind: type[tune.Trainable], status: str = "RUNNING", planned: bool = F
         pytest.param(trial(tune.Trainable, planned=True), {}, True, "FINISHED", {}, id="planned-end-of-a-class"),
         pytest.param(trial(tune.Trainable, "PAUSED"), {}, False, "KILLED", BY_TUNE, id="dropped-while-paused"),
         pytest.param(trial(tune.Trainable), {STOP_KEY: {"a": "b"}}, True, "KILLED", {"a": "b"}, id="criterion"),
-        pytest.param(trial(tune.Trainable), payload([], ended=True), True, "FINISHED", {}, id="says-it-ended"),
-        pytest.param(trial(tune.Trainable), payload([], ended=False), True, "KILLED", BY_TUNE, id="says-it-has-not"),
+        pytest.param(trial(tune.Trainable), payload([], status="FINISHED"), True, "FINISHED", {}, id="says-it-ended"),
+        pytest.param(trial(tune.Trainable), payload([]), True, "KILLED", BY_TUNE, id="says-it-has-not"),
         pytest.param(
-            trial(tune.Trainable), payload([], tags={STOP_REASON: "own"}), True, "KILLED", {}, id="own-limit"
+            trial(tune.Trainable), payload([], status="KILLED"), True, "KILLED", {}, id="own-limit"
         ),
     ],
 )  # fmt: skip

@@ -62,7 +62,8 @@ def _trainable() -> type[tune.Trainable]:
             # Two points a result, with times and steps of their own that no clock or counter of Tune's has.
             points = [Point("loss", number + half, 1_000_000 * number, 100 * number + half) for half in (0, 1)]
             ended = self.case == "ends" and number == 3
-            return {"done": ended, "number": number, **payload(points, tags={"seen": str(number)}, ended=ended)}
+            status = "FINISHED" if ended else None
+            return {"done": ended, "number": number, **payload(points, tags={"seen": str(number)}, status=status)}
 
     return Cases
 
@@ -505,10 +506,10 @@ def test_restored_callback_has_the_login_of_the_settings(monkeypatch: pytest.Mon
 
 def test_payload_is_made_of_plain_values() -> None:
     """It can be read by a driver that does not have this package's classes at hand."""
-    carried = payload([Point("loss", 0.5, 1000, 3)], tags={"a": "b"}, ended=True)
-    assert carried == {PAYLOAD_KEY: {"points": [("loss", 0.5, 1000, 3)], "tags": {"a": "b"}, "ended": True}}
+    carried = payload([Point("loss", 0.5, 1000, 3)], tags={"a": "b"}, status="FINISHED")
+    assert carried == {PAYLOAD_KEY: {"points": [("loss", 0.5, 1000, 3)], "tags": {"a": "b"}, "status": "FINISHED"}}
     assert type(carried[PAYLOAD_KEY]["points"][0]) is tuple
-    assert payload([]) == {PAYLOAD_KEY: {"points": [], "tags": {}, "ended": False}}
+    assert payload([]) == {PAYLOAD_KEY: {"points": [], "tags": {}, "status": None}}
 
 
 @pytest.mark.parametrize(
@@ -664,6 +665,7 @@ def test_stopper_has_patience_with_each_trial_on_its_own() -> None:
     assert stopper("stalls", result) is True
     assert stopper("improves", {"loss": 0.1, "training_iteration": 3}) is False
     assert result[STOP_KEY] == {
+        "sysmetrics.stopped_by": "criteria",
         "sysmetrics.stop_reason": "loss patience 2 at step 3: 1, best 1",
         "sysmetrics.stop_metric": "loss",
         "sysmetrics.stop_step": "3",
