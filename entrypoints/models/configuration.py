@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,6 +37,11 @@ class Configuration:
         """What may differ between the trials of a study, by the names that the user knows."""
         return {"algorithm": self.algorithm, "batch_size": self.batch_size, **self.hyperparameters}
 
+    @property
+    def key(self) -> str:
+        """What tells it from the others of its study."""
+        return key(self.searched)
+
     def find_algorithm(self) -> Algorithm:
         """What makes the models."""
         own_modules.look_in(self.folders, self.algorithm)
@@ -46,3 +53,23 @@ class Configuration:
         if self.max_epochs:
             limits.append(self.max_epochs * math.ceil(rows / self.batch_size))
         return min(limits)
+
+
+def key(searched: Mapping[str, Any]) -> str:
+    """What tells a configuration from the others of its study: its values. 8 and 8.0 are equal, None is absent."""
+    known = {name: _number(value) for name, value in searched.items() if value is not None}
+    return json.dumps(known, sort_keys=True, default=str)
+
+
+def parsed(text: str) -> Any:
+    """A hyperparameter's value from the text in its run: what Python writes so, or else the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_number(each) for each in value]
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from entrypoints.mlflow_io import figures_of
-from entrypoints.models.configuration import Configuration
+from entrypoints.models.configuration import Configuration, parsed
 from entrypoints.reporting.replay import Course
 from entrypoints.settings import SHARED
 from mlflow_sysmetrics.tags import DIVERGED, STOP_STEP
@@ -72,14 +70,6 @@ def _add_figures(reports: dict[int, dict[str, float]], figures: dict[str, float]
 
 def _configuration(params: dict[str, str]) -> Configuration:
     """What a trial trained; its run holds the text of each value."""
-    own = {name: _value(params[name]) for name in params if name not in (*SHARED, "algorithm", "batch_size")}
+    own = {name: parsed(params[name]) for name in params if name not in (*SHARED, "algorithm", "batch_size")}
     numbers = {name: int(params[name]) for name in ("batch_size", "seed", "max_steps", "max_epochs", "report_every")}
     return Configuration(algorithm=params["algorithm"], hyperparameters=own, folders=(), **numbers)
-
-
-def _value(text: str) -> Any:
-    """The number, list or switch that Python writes like this, else the word itself."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text

@@ -24,7 +24,7 @@ from entrypoints.reporting import replay
 from entrypoints.reporting.courses import read
 from entrypoints.reporting.replay import Course, Verdict
 from entrypoints.reporting.studies import Study
-from entrypoints.search.budget import key, spent, total
+from entrypoints.search.budget import spent, total
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures
 from mlflow_sysmetrics.tags import PREPARE_RUN_ID
 
@@ -126,11 +126,11 @@ def real(full: Full, ran: Iterable[Course], criteria: Criteria, search_s: float)
     CPU is what was measured in both. So is the wall time, of the searches, where both had the same trials; else it is
     that of the trials, one after the other.
     """
-    own = {key(course.configuration.searched): course for course in ran}
-    both = [course for course in full.courses if key(course.configuration.searched) in own]
+    own = {course.configuration.key: course for course in ran}
+    both = [course for course in full.courses if course.configuration.key in own]
     if not both:
         return None
-    mine = [own[key(course.configuration.searched)] for course in both]
+    mine = [own[course.configuration.key] for course in both]
     part = replace(full, courses=both)
     verdict = part.judge([course.stopped_at for course in mine], criteria)
     limits = criteria.resolved(course.figures for course in both)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +74,7 @@ def account(trials: Iterable[TrialRecord], full: Mapping[str, Spending], source:
 
     Args:
         trials: of the study.
-        full: what each configuration costs that runs to its end, by ``key``.
+        full: what each configuration costs that runs to its end, by ``Configuration.key``.
         source: where that is known from.
     """
     each = list(trials)
@@ -84,30 +83,15 @@ def account(trials: Iterable[TrialRecord], full: Mapping[str, Spending], source:
     for trial in each:
         if trial.status == "KILLED":
             reason = _rule(trial)
-            saved = full.get(key(trial.configuration.searched), Spending()).less(spent(trial.figures))
+            saved = full.get(trial.configuration.key, Spending()).less(spent(trial.figures))
             by_reason[reason] = by_reason.get(reason, Spending()) + saved
             stopped[reason] = stopped.get(reason, 0) + 1
     return Budget(total(spent(trial.figures) for trial in each), by_reason, stopped, source)
 
 
-def key(searched: Mapping[str, Any]) -> str:
-    """What tells a configuration from the others of its study, the same for what a table of MLflow makes of it.
-
-    There whole numbers may be fractions, fractions have ten decimals, and nothing is absent.
-    """
-    known = {name: _number(value) for name, value in searched.items() if value is not None}
-    return json.dumps(known, sort_keys=True, default=str)
-
-
 def total(spendings: Iterable[Spending]) -> Spending:
     """All of them together."""
     return sum(spendings, Spending())
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_number(each) for each in value]
-    return round(float(value), 10) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
 def _rule(trial: TrialRecord) -> str:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
 from entrypoints.limits.ledger import Known
 from entrypoints.mlflow_io import figures_of, search_runs
-from entrypoints.models.configuration import Configuration
+from entrypoints.models.configuration import Configuration, key, parsed
 from entrypoints.search.record import TrialRecord
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import SHARED
@@ -40,7 +37,7 @@ class Earlier:
     Attributes:
         done: the trials that need not be run again, in the order of the study's configurations.
         known: what they tell the ledger.
-        open_runs: the run that each other trial has already, by the ``identity`` of its configuration.
+        open_runs: the run that each other trial has already, by its configuration's ``key``.
         search_s: seconds in which at least one of the done trials ran.
     """
 
@@ -51,41 +48,36 @@ class Earlier:
 
     def left(self, trials: Iterable[Configuration]) -> list[Configuration]:
         """Those of the study's configurations that still have to be run."""
-        done = {identity(trial.configuration.searched) for trial in self.done}
-        return [trial for trial in trials if identity(trial.searched) not in done]
+        done = {trial.configuration.key for trial in self.done}
+        return [trial for trial in trials if trial.key not in done]
 
     def in_order(self, records: dict[str, TrialRecord], trials: Iterable[Configuration]) -> dict[str, TrialRecord]:
         """The records of a search in the order of its configurations, whichever command has run them."""
         if not self.done:
             return records
-        places = {identity(trial.searched): place for place, trial in enumerate(trials)}
-        each = sorted(records.values(), key=lambda record: places[identity(record.configuration.searched)])
+        places = {trial.key: place for place, trial in enumerate(trials)}
+        each = sorted(records.values(), key=lambda record: places[record.configuration.key])
         return {record.trial_id: record for record in each}
 
     def run_of(self, configuration: Configuration) -> str | None:
         """The run in which a trial goes on; None where it has none yet."""
-        return self.open_runs.get(identity(configuration.searched))
+        return self.open_runs.get(configuration.key)
 
 
 NOTHING = Earlier()
 
 
-def identity(searched: Mapping[str, Any]) -> str:
-    """What tells a configuration from the others of its study: the text of its values, as its run has them."""
-    return json.dumps({name: str(value)[:MAX_PARAM_VAL_LENGTH] for name, value in searched.items()}, sort_keys=True)
-
-
 def read(client: MlflowClient, study: Run, trials: Iterable[Configuration]) -> Earlier:
     """What the runs of a study's trials hold. Nothing is changed."""
-    runs = {_identity(run): run for run in sorted(_children(client, study), key=_is_done) if _is_trial(run)}
+    runs = {_key(run): run for run in sorted(_children(client, study), key=_is_done) if _is_trial(run)}
     done, known, open_runs, spans = [], [], {}, []
     for configuration in trials:
-        run = runs.get(identity(configuration.searched))
+        run = runs.get(configuration.key)
         if run is None:
             continue
         end = TrialEnd.read(run.data.tags)
         if not _is_done(run):
-            open_runs[identity(configuration.searched)] = run.info.run_id
+            open_runs[configuration.key] = run.info.run_id
             continue
         record = _record(run, configuration, end or TrialEnd([]))
         done.append(record)
@@ -147,8 +139,8 @@ def _record(run: Run, configuration: Configuration, end: TrialEnd) -> TrialRecor
     )
 
 
-def _identity(run: Run) -> str:
-    return identity({name: value for name, value in run.data.params.items() if name not in SHARED})
+def _key(run: Run) -> str:
+    return key({name: parsed(text) for name, text in run.data.params.items() if name not in SHARED})
 
 
 def _children(client: MlflowClient, study: Run) -> Iterator[Run]:

@@ -13,8 +13,8 @@ from mlflow.exceptions import MlflowException
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.tables import Table
 from entrypoints.mlflow_io import load_json, search_runs
-from entrypoints.models.configuration import Configuration
-from entrypoints.search.budget import Spending, key, spent
+from entrypoints.models.configuration import Configuration, key
+from entrypoints.search.budget import Spending, spent
 from entrypoints.settings import StudySettings
 from mlflow_sysmetrics.tags import CRITERIA, SEARCHED, STUDY_KEY
 
@@ -31,7 +31,7 @@ def find(
     client: MlflowClient, experiment_id: str, wanted: str, configurations: list[Configuration]
 ) -> tuple[str, dict[str, Spending]] | None:
     """The newest finished study without limits that has run all of these configurations, and what each cost it."""
-    wanted_keys = {key(configuration.searched) for configuration in configurations}
+    wanted_keys = {configuration.key for configuration in configurations}
     wanted_names = searched_names(configurations)
     conditions = f"attributes.status = 'FINISHED' and tags.`{STUDY_KEY}` = '{wanted}'"
     for run in search_runs(client, experiment_id, conditions):

@@ -17,7 +17,7 @@ from entrypoints.models.losses import better, score_name
 from entrypoints.progress import duration
 from entrypoints.runs import RecordedRun
 from entrypoints.search import full_study
-from entrypoints.search.budget import Budget, Spending, account, key
+from entrypoints.search.budget import Budget, Spending, account
 from entrypoints.search.feasible import Judged, judge
 from entrypoints.search.record import Record, TrialRecord
 from entrypoints.settings import StudySettings
@@ -98,8 +98,7 @@ def _full_costs(
         run_id, costs = found
         return costs, f"the study without limits in run {run_id}"
     return {
-        key(trial.searched): Spending(trial_s, trial_s)
-        for trial, trial_s in zip(trials, expected.trials_s, strict=True)
+        trial.key: Spending(trial_s, trial_s) for trial, trial_s in zip(trials, expected.trials_s, strict=True)
     }, "the forecast, since no study without limits has run these trials"
 
 

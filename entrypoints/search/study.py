@@ -136,7 +136,7 @@ def run_study(run: RecordedRun, plan: Plan, earlier: Earlier = NOTHING) -> None:
         if rules.stopping:
             limits_summary.mark_feasible(run, record, rules.stopping)
             outcome = limits_summary.outcome(run, settings, data, trials, record, expected, rules.stopping)
-        summary.log_tables(run, record, settings, outcome)
+        summary.log_results(run, record, settings, outcome)
         if record.best is None:
             nothing = outcome.nothing if outcome and record.trials else None
             why = nothing or summary.no_usable_trial(record, settings)

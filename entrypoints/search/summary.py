@@ -9,13 +9,13 @@ from typing import Any
 
 import click
 import mlflow
-import pandas as pd
 from mlflow.data.pandas_dataset import PandasDataset, from_pandas
 from mlflow.exceptions import MlflowException
 
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.tables import Table
 from entrypoints.links import IS_FEASIBLE, compare_view, how_to_open, run_view, trials_view
+from entrypoints.mlflow_io import log_tables
 from entrypoints.models.losses import score_name
 from entrypoints.progress import duration
 from entrypoints.runs import RecordedRun
@@ -185,15 +185,10 @@ def _metrics(
     return metrics | (outcome.metrics if outcome else {})
 
 
-def log_tables(run: RecordedRun, record: Record, settings: StudySettings, outcome: Outcome | None = None) -> None:
+def log_results(run: RecordedRun, record: Record, settings: StudySettings, outcome: Outcome | None = None) -> None:
     """Leave the study's tables in its run, in place of those that an earlier command has left there."""
     tables = {"trials.json": trials_table(record, settings), "folds.json": folds_table(record)}
-    present = {artifact.path for artifact in run.client.list_artifacts(run.run_id)}
-    for file, rows in (tables | (outcome.tables if outcome else {})).items():
-        if file in present:  # MLflow would add the rows to those that are there
-            mlflow.log_text(pd.DataFrame(rows).to_json(orient="split", index=False, date_format="iso"), file)
-        else:
-            mlflow.log_table(pd.DataFrame(rows), file)
+    log_tables(run.client, run.run_id, tables | (outcome.tables if outcome else {}))
 
 
 def description(

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
-from reference import MLP_CLASSIFIER, configured
+from reference import configured
 
 from entrypoints.limits.stopping import Ending, How
 from entrypoints.models.configuration import Configuration
-from entrypoints.search.budget import Budget, Spending, account, key, spent, total
+from entrypoints.search.budget import Budget, Spending, account, spent, total
 from entrypoints.search.record import TrialRecord
 from mlflow_sysmetrics.criteria.judge import Stop
 
 A, B, C, D = (configured(batch_size=size) for size in (8, 16, 32, 64))
-FULL = {key(each.searched): Spending(cpu_s, 2 * cpu_s) for each, cpu_s in ((A, 10.0), (B, 20.0), (C, 30.0))}
+FULL = {each.key: Spending(cpu_s, 2 * cpu_s) for each, cpu_s in ((A, 10.0), (B, 20.0), (C, 30.0))}
 
 
 def _ended(criterion: str, how: How) -> Ending:
@@ -124,37 +120,3 @@ def test_study_without_trials_has_an_empty_budget() -> None:
     budget = _account()
     assert (budget.spent, budget.saved, budget.rows()) == (Spending(), Spending(), [])
     assert (budget.saved_cpu_percent, budget.saved_wall_percent) == (0.0, 0.0)
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "equal"),
-    [
-        pytest.param({"a": 8}, {"a": 8.0}, True, id="int and float"),
-        pytest.param({"a": 8, "b": 1}, {"b": 1, "a": 8}, True, id="order"),
-        pytest.param({"a": (8, 4)}, {"a": [8, 4]}, True, id="tuple and list"),
-        pytest.param({"a": [8, 4]}, {"a": [4, 8]}, False, id="lists"),
-        pytest.param({"a": 8, "b": None}, {"a": 8}, True, id="None and absent"),
-        pytest.param({"a": 0.1234567890123}, {"a": 0.123456789}, True, id="beyond ten decimals"),
-        pytest.param({"a": 0.123456789}, {"a": 0.123456788}, False, id="ninth decimal"),
-        pytest.param({"a": True}, {"a": 1}, False, id="switch and number"),
-        pytest.param({"a": "8"}, {"a": 8}, False, id="word and number"),
-        pytest.param({"a": 8}, {"b": 8}, False, id="name"),
-    ],
-)
-def test_key_tells_configurations_apart(one: dict[str, Any], other: dict[str, Any], equal: bool) -> None:
-    """By value, however it is written."""
-    assert (key(one) == key(other)) is equal
-
-
-def test_key_is_the_same_after_a_table_of_mlflow(tmp_path: Path) -> None:
-    """As it is written and read there: missing values, fractions of ten decimals, whole numbers as fractions."""
-    drawn = 10 ** np.random.default_rng(0).uniform(-6, 2, 200)
-    configurations = [configured(alpha=float(alpha)) for alpha in drawn]
-    configurations += [configured(MLP_CLASSIFIER, hidden_layer_sizes=[8, 4], shuffle=True, max_fun=7, tol=None)]
-    searched = [configuration.searched for configuration in configurations]
-    file = tmp_path / "trials.json"
-    pd.DataFrame(searched).to_json(file, orient="split", index=False, date_format="iso")  # as MLflow does
-    table = json.loads(file.read_text())
-    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-    assert [key(row) for row in rows] == [key(each) for each in searched]
-    assert len(set(map(key, searched))) == len(searched)

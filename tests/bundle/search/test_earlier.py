@@ -113,7 +113,9 @@ def test_trial_that_a_scheduler_stopped_is_done(client: MlflowClient, study: Run
         pytest.param("RUNNING", {}, id="driver-killed"),
         pytest.param("KILLED", {}, id="interrupted"),
         pytest.param("KILLED", {"stopped_by": SWEPT.tags["sysmetrics.stopped_by"]}, id="swept"),
-        pytest.param("KILLED", {"stopped_by": "time_limit", "stop_reason": "time_limit_s=15 of the study"}, id="time-limit"),
+        pytest.param(
+            "KILLED", {"stopped_by": "time_limit", "stop_reason": "time_limit_s=15 of the study"}, id="time-limit"
+        ),
         pytest.param("FAILED", {"error": "MemoryError"}, id="failed"),
     ],
 )

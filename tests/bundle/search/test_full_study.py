@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from reference import bundled, configured
 from study_settings import study_settings
 
 from entrypoints.datasets.prepared import Prepared
+from entrypoints.mlflow_io import log_tables
 from entrypoints.models.configuration import Configuration
-from entrypoints.search.budget import Spending, key
+from entrypoints.search.budget import Spending
 from entrypoints.search.full_study import find, study_key, trial_rows
 from mlflow_sysmetrics.tags import CRITERIA, SEARCHED, STUDY_KEY
 
@@ -38,7 +38,7 @@ def _study(
     run = client.create_run(_experiment(client), tags={STUDY_KEY: "this", **(tags or {})})
     if rows is None:
         rows = [_row(configuration) for configuration in WANTED]
-    client.log_table(run.info.run_id, pd.DataFrame(rows), "trials.json")
+    log_tables(client, run.info.run_id, {"trials.json": rows})
     client.set_terminated(run.info.run_id, status)
     return str(run.info.run_id)
 
@@ -54,11 +54,11 @@ def _found(client: MlflowClient, wanted: list[Configuration] = WANTED) -> str | 
 
 
 def test_full_study_says_what_each_configuration_cost(client: MlflowClient) -> None:
-    """Though the table there has lost decimals."""
+    """By its values, to the last digit."""
     run_id = _study(client)
     assert find(client, _experiment(client), "this", WANTED) == (
         run_id,
-        {key(each.searched): Spending(each.batch_size / 2, each.batch_size) for each in WANTED},
+        {each.key: Spending(each.batch_size / 2, each.batch_size) for each in WANTED},
     )
 
 

@@ -219,7 +219,7 @@ def summarised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordedRun
                 summary.log_dataset(run, known.load("red_wine"))
                 figures = {"test_rmse": 0.64, "test_loss": 0.5}
                 summary.log_study(run, SETTINGS, bundled("red_wine"), _mixed(), figures, expected_seconds=34.0)
-                summary.log_tables(run, _mixed(), SETTINGS)
+                summary.log_results(run, _mixed(), SETTINGS)
             yield run
         finally:
             mlflow.set_tracking_uri(before)
@@ -308,7 +308,7 @@ def test_tables_of_a_study_that_goes_on_take_the_place_of_the_earlier_ones(summa
     with mlflow.start_run(run_id=run.info.run_id):
         again = RecordedRun.of(summarised.client, run)
         for record in (_record(_trial("good"), not_started=4), _mixed()):
-            summary.log_tables(again, record, SETTINGS)
+            summary.log_results(again, record, SETTINGS)
     for file in ("trials.json", "folds.json"):
         first = load_dict(f"{summarised.client.get_run(summarised.run_id).info.artifact_uri}/{file}")
         assert load_dict(f"{run.info.artifact_uri}/{file}") == first
