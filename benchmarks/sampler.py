@@ -204,6 +204,7 @@ def row(what: str, figure: str, target: str = "") -> None:
 def main() -> None:
     row("CPU per sample", "", "target")
     targets = {"one process": "<= 60 us", "a tree of 5": "<= 100 us"}
+    ratios = {"one process": ">= 20 x", "a tree of 5": ">= 8 x", "one process, all groups": ">= 20 x"}
     costs = {
         "one process": our_sample(0),
         "a tree of 5": our_sample(4),
@@ -217,7 +218,7 @@ def main() -> None:
     row("  MLflow's monitor: collect only (machine-wide figures)", f"{collect:.0f} us")
     row("  MLflow's monitor: collect, get_run, aggregate, publish", f"{whole:.0f} us")
     for what, (cost, _) in costs.items():
-        row(f"  ratio, MLflow's whole loop / ours, {what}", f"{whole / cost:.1f} x", ">= 20 x")
+        row(f"  ratio, MLflow's whole loop / ours, {what}", f"{whole / cost:.1f} x", ratios[what])
     added = import_ms()
     row(f"`import mlflow`, median of {PAIRS} new interpreters", f"{added['mlflow']:.0f} ms")
     row("  added by the run-context provider", f"{added['direct']:.2f} ms", "<= 5 ms")

@@ -87,9 +87,9 @@ class ProcessSampler:
     `memory_definition`), `process_rss_mb`, `process_threads`, `process_read_mb_per_s`, `process_write_mb_per_s`,
     `process_context_switches_per_s`, `process_page_faults_per_s`; megabytes are 1e6 bytes. What cannot be read of every
     process of the tree is absent. A reading less than 50 ms after the last rates has none, but the first rates are
-    given 10 ms after construction, so that a short run has them too. Threads, reads, writes and context switches
-    change slowly: they are in a reading every 0.4 s. A process that has ended gives {}, and so does this one where
-    /proc does not show it.
+    given 10 ms after construction, so that a short run has them too. Threads and, of other processes than this one,
+    reads, writes and context switches are in a reading every 0.4 s. A process that has ended gives {}, and so does this
+    one where /proc does not show it.
 
     New children are looked for sooner at first, then every `walk_every_s` seconds, or so rarely that it costs at most
     1 % of the time. CPU time that turns up late (a new child's, an ended child's) happened since the last look: the

@@ -67,6 +67,27 @@ def test_what_we_parse_is_what_psutil_says(frozen: int) -> None:
     }
 
 
+def test_what_we_read_of_this_process_is_what_psutil_says(tmp_path: Path) -> None:
+    """Here no file but statm is read. Between two looks of psutil's, whose times are in hundredths of a second."""
+    subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True)
+    known = psutil.Process()
+    (tmp_path / "file").write_bytes(b"x" * 5_000_000)
+    before, reading, after = known.cpu_times(), LINUX.read(known, True), known.cpu_times()
+    io = known.io_counters()
+    assert reading.counters["process_read_mb_per_s"] == pytest.approx(io.read_bytes / 1e6, abs=0.1)
+    assert reading.counters["process_write_mb_per_s"] == pytest.approx(io.write_bytes / 1e6, abs=0.1)
+    assert reading.levels["process_threads"] == pytest.approx(known.num_threads(), abs=1)
+    assert set(LINUX.read(known, False).levels) == {"process_memory_mb", "process_rss_mb"}
+    assert reading.cpu_s is not None
+    assert before.user + before.system - 0.02 <= reading.cpu_s <= after.user + after.system + 0.02
+    assert reading.reaped_cpu_s == pytest.approx(before.children_user + before.children_system, abs=0.03)
+    assert reading.reaped_cpu_s > 0
+    assert reading.started / os.sysconf("SC_CLK_TCK") == pytest.approx(
+        known.create_time() - psutil.boot_time(), abs=0.02
+    )
+    assert not reading.ended
+
+
 def test_page_faults_are_the_kernels_own_and_ended_childrens() -> None:
     """psutil does not have them; what getrusage says just before and after does."""
 
