@@ -196,6 +196,21 @@ def test_figures_of_a_drift_by_hand() -> None:
     assert row["rising_share"] == 1
 
 
+def test_interval_of_eight_trials_leaves_out_none() -> None:
+    """That all but one lie on one side has a chance of 7 %, more than 5: the interval is from the first to the last."""
+    row = _row(_table(*_lines(*range(10, 18))))
+    assert (row["low_percent"], row["high_percent"]) == pytest.approx((10, 17))
+
+
+def test_verdict_is_by_the_p_value_of_all_rows() -> None:
+    """Seven rising trials alone are evidence; as one of four groups they are not."""
+    of_four = pd.concat([_table(*_lines(*range(10, 17)), group=group) for group in "abcd"])
+    assert _row(_table(*_lines(*range(10, 17))))["verdict"] == "rises"
+    rows = drift(of_four)
+    assert rows["p_value"].max() < 0.05 < rows["p_holm"].min()
+    assert set(rows["verdict"]) == {"unclear"}
+
+
 def test_change_is_not_moved_by_one_outlier() -> None:
     """Theil and Sen's line is the median of the slopes between all points."""
     values = [100.0, 101, 102, 103, 500, 105, 106, 107, 108, 109, 110]

@@ -106,6 +106,16 @@ def test_tighter_limits_save_more_and_cost_the_best_trial(full: Full) -> None:
     assert {row["val_regret_feasible"] for row in rows if row["feasible"]} == {0.0}
 
 
+def test_price_of_a_limit_holds_what_stopping_has_lost() -> None:
+    """0.3 between the best trial and the best that meets the limit, and 0.1 since that one was stopped all the same."""
+    figures = {0.9: 100.0, 0.8: 101.0, 0.5: 200.0}
+    courses = [costing(1.0, val_rmse=rmse, test_rmse=rmse, peak_memory_mb=mb) for rmse, mb in figures.items()]
+    courses[1].reports[100]["peak_memory_mb"] = 500.0
+    full = Full(courses, ROWS, "rmse", higher_is_better=False, search_s=31.0)
+    row = next(row for row in tradeoff(full, "peak_memory_mb") if row["feasible"] == 2)
+    assert (row["val_regret_feasible"], row["val_regret_all"]) == (pytest.approx(0.1), pytest.approx(0.4))
+
+
 def test_limit_that_no_trial_meets_has_no_regret_to_speak_of(full: Full) -> None:
     """It is NaN, which is drawn and logged as nothing."""
     cheap = replace(

@@ -194,6 +194,43 @@ def test_each_trial_has_a_run_nested_under_the_parent(experiment: Experiment) ->
         assert experiment.callback.run_id(run.data.tags["sysmetrics.trial_id"]) == run.info.run_id
 
 
+@pytest.mark.parametrize("case", ["plain", "ends", "stopped"])
+def test_trial_of_a_moment_has_its_series_and_its_figures(experiment: Experiment, case: str) -> None:
+    """What is read last comes with the answer at its end: series by sample, figures once, at step 0."""
+    metrics = experiment.runs[case].data.metrics
+    assert {"system/process_memory_mb", "system/process_memory_mb_max"} <= metrics.keys()
+    for name in ("elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"):
+        ((value, _, step),) = experiment.history(case, name)
+        assert (value >= 0, step) == (True, 0)
+
+
+def test_trial_that_begins_again_has_no_step_twice(client: MlflowClient, local_ray: None, tmp_path: Path) -> None:
+    """The values of the first attempt stay, the second adds what it has not had."""
+    failed = tmp_path / "failed"
+
+    def train(config: dict[str, Any]) -> None:
+        again = failed.exists()
+        for number in (1, 2, 3) if again else (1, 2):
+            tune.report({"loss": number + 10.0 * again})
+        failed.touch()
+        if not again:
+            raise RuntimeError("lost")
+
+    experiment_id = client.create_experiment("again")
+    tune.Tuner(
+        tune.with_resources(train, {"cpu": 1}),
+        run_config=tune.RunConfig(
+            storage_path=str(tmp_path),
+            callbacks=[SystemMetricsCallback(client.tracking_uri, experiment_id=experiment_id)],
+            failure_config=tune.FailureConfig(max_failures=1),
+            verbose=0,
+        ),
+    ).fit()
+    (run,) = client.search_runs([experiment_id], "tags.`sysmetrics.kind` = 'trial'")
+    points = client.get_metric_history(run.info.run_id, "loss")
+    assert sorted((point.step, point.value) for point in points) == [(1, 1.0), (2, 2.0), (3, 13.0)]
+
+
 @pytest.mark.parametrize(
     ("case", "status"),
     [
