@@ -20,7 +20,7 @@ from mlflow_sysmetrics.arguments import check_seconds
 from mlflow_sysmetrics.delivery.backlog import Backlog
 from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX
 from mlflow_sysmetrics.delivery.recording import Recording
-from mlflow_sysmetrics.delivery.retrying import Delivery
+from mlflow_sysmetrics.delivery.run_queue import RunQueue
 from mlflow_sysmetrics.delivery.spool import (
     ForeignSpoolError,
     Header,
@@ -29,7 +29,9 @@ from mlflow_sysmetrics.delivery.spool import (
     spool_folder,
     spool_path,
 )
-from mlflow_sysmetrics.delivery.store import Store, find_run, within
+from mlflow_sysmetrics.delivery.store import Store, find_run
+from mlflow_sysmetrics.delivery.time_limit import within
+from mlflow_sysmetrics.delivery.writer import Writer
 from mlflow_sysmetrics.sampling.groups import check_groups, sampler
 from mlflow_sysmetrics.sampling.process import check_pid
 from mlflow_sysmetrics.sampling.readings import HERE
@@ -192,11 +194,13 @@ class SystemMetricsLogger:
             )
             file = None
         backlog = Backlog(file)
+        writer = Writer(self._store, every_s=self._flush_every_s)
+        writer.attach(RunQueue(backlog, run_id=self.run_id, tags=header.tags))
         try:
             recording = Recording(
                 sample,
                 backlog,
-                Delivery(backlog, self._store, self.run_id, header.tags, every_s=self._flush_every_s),
+                writer,
                 prefix=self._prefix,
                 first_step=self._first_step(file),
                 interval_s=self._interval_s,

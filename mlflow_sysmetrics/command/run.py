@@ -25,7 +25,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 from mlflow_sysmetrics.addresses import absolute_uri, check, get_logger, redacted, redacted_text
 from mlflow_sysmetrics.command.outside import Settings, Watcher
 from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, Ended, Passthrough
-from mlflow_sysmetrics.delivery.store import within
+from mlflow_sysmetrics.delivery.time_limit import within
 
 logger = get_logger(__name__)
 _SCRIPTS = {".py", ".sh", ".R", ".jl"}

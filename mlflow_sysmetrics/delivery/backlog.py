@@ -1,10 +1,11 @@
-"""What waits to be delivered to one run: in its spool file, or in memory where no file takes it."""
+"""The points of one run that wait: in its spool file, or in memory where there is no file or the file takes nothing."""
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.points import Point
@@ -12,107 +13,141 @@ from mlflow_sysmetrics.delivery.spool import SpoolFile
 
 logger = get_logger(__name__)
 
-_CAPACITY = 100_000  # points in memory: about 20 MB, an hour and a half of one logger's
+_PART = 1000  # points saved at once
+
+
+class Memory:
+    """Room for waiting points, which several backlogs may share. `lost` counts those for which there was none.
+
+    Args:
+        capacity: points. The default is about 20 MB, an hour and a half of one logger's points.
+    """
+
+    def __init__(self, capacity: int = 100_000) -> None:
+        if capacity < 1:
+            raise ValueError(f"capacity={capacity!r}: give room for at least one point")
+        self.capacity, self.used, self.lost = capacity, 0, 0
+        self.lock = threading.Lock()
 
 
 class Backlog:
-    """Points in the order in which they came. Never raises, and may be used from any thread.
+    """Points in the order in which they came. May be used from any thread.
 
     Args:
-        file: where points are kept; None where there is no place for one.
-        capacity: the most points that wait in memory for want of a file, say on a full disk. The oldest beyond it are
-            given up and counted in `lost`.
+        file: where points wait; None: in memory.
+        memory: room for points without a file, and for those that the file does not take, as on a full disk. The
+            oldest points of the backlog that exceeds it are given up.
+        raises: whether what goes wrong on disk is raised, and not logged.
     """
 
-    def __init__(self, file: SpoolFile | None, capacity: int = _CAPACITY) -> None:
-        self.lost = 0
-        self._file, self._capacity = file, capacity
-        self._memory: deque[Sequence[Point]] = deque()
-        self._in_memory = 0
-        self._given: list[Sequence[Point]] = []  # by the last peek, from memory
+    def __init__(self, file: SpoolFile | None = None, memory: Memory | None = None, *, raises: bool = False) -> None:
+        self._file, self._memory, self._raises = file, memory or Memory(), raises
+        self._points: deque[Point] = deque()  # in memory
+        self._peeked: Sequence[Point] = ()  # by the last peek, from memory
+        self._peeked_file = False
         self._warned = self._closed = False
-        self._lock = threading.Lock()
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing waits."""
-        with self._lock:
-            return not self._memory and (self._file is None or self._closed or self._file.is_empty)
+        with self._memory.lock:
+            return not self._points and (self._file is None or self._closed or self._file.is_empty)
+
+    @property
+    def lost(self) -> int:
+        """Points that were given up."""
+        return self._memory.lost
 
     def append(self, points: Sequence[Point]) -> None:
-        """Keep these points, the next to deliver after all that wait."""
-        if not points:
-            return
-        with self._lock:
-            self._memory.append(points)
-            self._in_memory += len(points)
+        """Add points at the end."""
+        memory = self._memory
+        with memory.lock:
+            if self._closed:
+                memory.lost += len(points)
+                return
+            self._points.extend(points)
+            memory.used += len(points)
             self._save()
-            while self._in_memory > self._capacity or (self._memory and self._closed):
-                self.lost += len(self._memory[0])
-                self._pop()
+            while memory.used > memory.capacity and self._points:
+                self._drop_oldest()
+                memory.lost += 1
 
     def peek(self, limit: int) -> list[Point]:
         """About `limit` of the points that have waited longest; [] if none do, or after `close`."""
-        with self._lock:
-            self._given = []
-            if self._closed:
-                return []
-            try:
-                points = self._file.peek(limit) if self._file is not None else []
-            except OSError as error:
-                self._warn(error)
-                points = []
-            if points:
-                return points
-            for part in self._memory:
-                if points and len(points) + len(part) > limit:
-                    break
-                self._given.append(part)
-                points += part
-            return points
+        with self._memory.lock:
+            points = self._peek_file(limit)
+            self._peeked_file = bool(points)
+            self._peeked = () if self._closed or points else tuple(itertools.islice(self._points, limit))
+            return points or list(self._peeked)
 
     def forget(self) -> None:
         """Drop what the last `peek` returned, since the store has it."""
-        with self._lock:
+        with self._memory.lock:
             if self._closed:
                 return
-            if not self._given and self._file is not None:
+            if self._file is not None and self._peeked_file:
                 try:
                     self._file.forget()
                 except OSError as error:  # then it is delivered again, which the store ignores
-                    self._warn(error)
-            for part in self._given:  # some may have been given up, or have got into the file, in the meantime
-                if self._memory and self._memory[0] is part:
-                    self._pop()
-            self._given = []
+                    self._failed(error)
+            for point in self._peeked:  # meanwhile some may have been given up, or have got into the file
+                if self._points and self._points[0] is point:
+                    self._drop_oldest()
+            self._peeked, self._peeked_file = (), False
+
+    def in_memory(self) -> list[Point]:
+        """All points that wait in memory."""
+        with self._memory.lock:
+            return list(self._points)
+
+    def change(self, changed: Callable[[Iterable[Point]], Iterable[Point]]) -> None:
+        """Replace the points that wait in memory."""
+        with self._memory.lock:
+            points = deque(changed(self._points))
+            self._memory.used += len(points) - len(self._points)
+            self._points = points
 
     def close(self) -> None:
-        """Give the file back; what waits in it stays there, what waits in memory is lost. Idempotent."""
-        with self._lock:
+        """Give the file back. What waits in it stays there, what waits in memory is lost. Idempotent."""
+        with self._memory.lock:
             if self._closed:
                 return
             self._save()
             self._closed = True
-            while self._memory:
-                self.lost += len(self._memory[0])
-                self._pop()
+            self._memory.lost += len(self._points)
+            self._memory.used -= len(self._points)
+            self._points.clear()
             if self._file is not None:
                 self._file.close()
 
+    def _peek_file(self, limit: int) -> list[Point]:
+        if self._file is None or self._closed:
+            return []
+        try:
+            return self._file.peek(limit)
+        except OSError as error:
+            self._failed(error)
+            return []
+
     def _save(self) -> None:
-        """Put into the file what is in memory."""
-        while self._memory and self._file is not None and not self._closed:
+        """Move to the file what waits in memory."""
+        while self._points and self._file is not None:
+            part = list(itertools.islice(self._points, _PART))
             try:
-                self._file.append(self._memory[0])
+                self._file.append(part)
             except OSError as error:
-                self._warn(error)
+                self._failed(error)
                 return
-            self._pop()
+            for _ in part:
+                self._drop_oldest()
 
-    def _pop(self) -> None:
-        self._in_memory -= len(self._memory.popleft())
+    def _drop_oldest(self) -> None:
+        self._points.popleft()
+        self._memory.used -= 1
 
-    def _warn(self, error: OSError) -> None:
+    def _failed(self, error: OSError) -> None:
+        if self._raises:
+            raise error
         if not self._warned:
             self._warned = True
-            logger.warning("system metrics that MLflow has not taken wait in memory, and no longer on disk. %s", error)
+            logger.warning("points that MLflow has not taken wait in memory, and no longer on disk. %s", error)

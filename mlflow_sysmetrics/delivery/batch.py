@@ -3,49 +3,64 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 
-from mlflow_sysmetrics.addresses import get_logger
+from mlflow_sysmetrics.addresses import get_logger, redacted_text
 from mlflow_sysmetrics.delivery.points import Point
 
 logger = get_logger(__name__)
 
-BATCH_METRICS = 1000  # the most that MLflow takes in one log_batch
-BATCH_PARAMS = BATCH_TAGS = 100
+MAX_ENTRIES = 1000  # in one request: points, parameters and tags
+MAX_PARAMS = MAX_TAGS = 100
+MAX_PARAM_LENGTH, MAX_TAG_LENGTH = 6000, 5000
 
 
 class BatchStore(Protocol):
-    """The part of ``mlflow.MlflowClient`` that takes batches."""
+    """The part of a store that takes batches."""
 
     def log_batch(self, run_id: str, metrics: Any, params: Any, tags: Any) -> Any: ...
 
 
+class Waiting(Protocol):
+    """Points that wait."""
+
+    def peek(self, limit: int) -> list[Point]: ...
+
+
 class Batch(NamedTuple):
-    """What goes into one request."""
+    """The content of one request."""
 
     points: list[Point]
     params: dict[str, str]
     tags: dict[str, str]
 
     @classmethod
-    def of(cls, points: Iterable[Point], params: Mapping[str, str], tags: Mapping[str, str]) -> Batch:
+    def of(cls, waiting: Waiting, params: Mapping[str, str], tags: Mapping[str, str]) -> Batch:
         """As much of the front of what waits as fits into one request."""
-        return cls(
-            list(itertools.islice(points, BATCH_METRICS)),
-            dict(itertools.islice(params.items(), BATCH_PARAMS)),
-            dict(itertools.islice(tags.items(), BATCH_TAGS)),
-        )
+        params = dict(itertools.islice(params.items(), MAX_PARAMS))
+        tags = dict(itertools.islice(tags.items(), MAX_TAGS))
+        return cls(waiting.peek(MAX_ENTRIES - len(params) - len(tags)), params, tags)
+
+
+def param_texts(values: Mapping[str, object] | None) -> dict[str, str]:
+    """Parameters as MLflow takes them: cut to its limit, without passwords of addresses."""
+    return _texts(values, MAX_PARAM_LENGTH)
+
+
+def tag_texts(values: Mapping[str, object] | None) -> dict[str, str]:
+    """Tags as MLflow takes them: cut to its limit, without passwords of addresses."""
+    return _texts(values, MAX_TAG_LENGTH)
 
 
 def send(store: BatchStore, run_id: str, batch: Batch) -> int:
-    """Write a batch; return how many of its entries were left out because MLflow refuses them for what they are.
+    """Write a batch. Return the number of entries that were left out because MLflow refuses them for what they are.
 
-    A batch that is refused is halved until the culprit is alone. Raises whatever else goes wrong.
+    A batch that is refused is halved until the refused entry is alone. Raises whatever else goes wrong.
     """
     try:
         store.log_batch(
@@ -55,7 +70,7 @@ def send(store: BatchStore, run_id: str, batch: Batch) -> int:
             [RunTag(name, value) for name, value in batch.tags.items()],
         )
     except MlflowException as error:
-        # The same code says that the run was deleted: no part of the batch is at fault then, and it may be restored.
+        # A deleted run has the same code: no part of the batch is at fault then, and the run may be restored.
         if error.error_code != ErrorCode.Name(INVALID_PARAMETER_VALUE) or "'active' state" in error.message:
             raise
         if sum(map(len, batch)) == 1:
@@ -65,8 +80,12 @@ def send(store: BatchStore, run_id: str, batch: Batch) -> int:
     return 0
 
 
+def _texts(values: Mapping[str, object] | None, length: int) -> dict[str, str]:
+    return {name: redacted_text(str(value))[:length] for name, value in (values or {}).items()}
+
+
 def _halves(batch: Batch) -> Iterator[Batch]:
-    """Two batches that together hold what one of at least two entries did."""
+    """The two halves of a batch of at least two entries."""
     entries: list[tuple[int, Any]] = [
         (place, entry)
         for place, part in enumerate((batch.points, batch.params.items(), batch.tags.items()))

@@ -1,4 +1,4 @@
-"""What a sink could not write by its end goes to disk, a spool for each run, from where `sync` delivers it."""
+"""What a writer has not delivered by its end goes to disk: a spool for each run, which `sync` delivers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mlflow_sysmetrics.delivery.spool import (
     spool_folder,
     spool_path,
 )
-from mlflow_sysmetrics.delivery.store import within
+from mlflow_sysmetrics.delivery.time_limit import within
 
 logger = get_logger(__name__)
 
 
 def keep(left: Iterable[tuple[Header, Sequence[Point]]], folder: str | Path | None = None, within_s: float = 10) -> int:
-    """Write a spool for each of these runs into a folder, by default the loggers'; return how many. Never raises."""
+    """Write a spool for each of these runs into a folder, by default the loggers'. Return their number; never raise."""
     try:
         return within(within_s, lambda: _keep(left, spool_folder(folder)))
     except TimeoutError:
@@ -32,7 +32,7 @@ def keep(left: Iterable[tuple[Header, Sequence[Point]]], folder: str | Path | No
 
 def _keep(left: Iterable[tuple[Header, Sequence[Point]]], place: Path) -> int:
     moment, waiting, lost = time.time_ns(), [], list[str]()
-    for number, (header, points) in enumerate(left):  # first how all runs ended: points may fill the disk
+    for number, (header, points) in enumerate(left):  # first how all runs ended, since points may fill the disk
         path = spool_path(place, header, f"left {moment} {number}")
         try:
             SpoolFile.create(path, header).close(keep=True)

@@ -1,4 +1,4 @@
-"""Files that this user alone can have written, each open in one process at a time. What spools are made of."""
+"""Private files, each open in one process at a time. Spools are made of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOCKED_BYTE = 1 << 40  # Windows locks bytes, and keeps others from reading the
 
 
 class SpoolInUseError(Exception):
-    """A living logger writes this series: of this process (`here`) or of another one on this machine."""
+    """Another logger writes this series, in this process (`here`) or in another process of this machine."""
 
     def __init__(self, path: Path, here: bool) -> None:
         super().__init__(f"{path} is in use by a logger of {'this' if here else 'another'} process")
@@ -27,7 +27,7 @@ class SpoolInUseError(Exception):
 
 
 class ForeignSpoolError(Exception):
-    """A file that is no spool, or that others could have written: nothing of it is read."""
+    """Not a spool, or a file that others could have written. Nothing of it is read."""
 
 
 _open_files: dict[Path, OwnedFile] = {}  # of this process
@@ -35,7 +35,7 @@ _opening = threading.Lock()
 
 
 class OwnedFile:
-    """A file of bytes, open and locked until `close`. Nobody else may read it. Every method may raise OSError."""
+    """A file of bytes, open and locked until `close`, readable by this user only. Every method may raise OSError."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         """Open the file.
@@ -61,18 +61,18 @@ class OwnedFile:
                     raise
                 if status.st_nlink:
                     break
-                os.close(self._fd)  # its owner removed it between our opening and locking it
+                os.close(self._fd)  # its owner removed it after we opened it and before we locked it
             self._identity = (status.st_dev, status.st_ino)
             self.size = status.st_size
             _open_files[path] = self
 
     def read(self, at: int, count: int) -> bytes:
-        """Up to so many bytes from a place on."""
+        """Up to `count` bytes from position `at`."""
         os.lseek(self._checked(), at, os.SEEK_SET)
         return os.read(self._fd, count)
 
     def append(self, data: bytes) -> None:
-        """Add at the end: all of it, or nothing and OSError."""
+        """Add at the end. On OSError nothing was added."""
         left, fd = data, self._checked()
         try:
             while left:
@@ -83,18 +83,18 @@ class OwnedFile:
         self.size += len(data)
 
     def truncate(self, size: int) -> None:
-        """Cut off what is beyond a size."""
+        """Cut the file to a size."""
         os.ftruncate(self._checked(), size)
         self.size = size
 
     def close(self, *, remove: bool = False) -> None:
-        """Give the file back, and remove it if asked. Idempotent; never raises."""
+        """Release the file, and remove it if asked. Idempotent; never raises."""
         with _opening, contextlib.suppress(OSError):
             if _open_files.get(self.path) is not self:
                 return
             del _open_files[self.path]
             fd = self._checked()
-            if remove and sys.platform != "win32":  # under its lock: later the path may be another's file
+            if remove and sys.platform != "win32":  # under the lock: later the path may be another file
                 with contextlib.suppress(OSError):
                     self.path.unlink()
             os.close(fd)
@@ -102,7 +102,7 @@ class OwnedFile:
                 self.path.unlink()
 
     def _checked(self) -> int:
-        """The descriptor, while it is still this file's: a program may close what it did not open, and open another."""
+        """The descriptor, if it is still this file's: a program may close it and open another file under it."""
         status = os.fstat(self._fd)
         if (status.st_dev, status.st_ino) != self._identity:
             raise OSError(errno.EBADF, "another file has this descriptor now")
@@ -110,9 +110,9 @@ class OwnedFile:
 
 
 def _leave_to_parent() -> None:
-    """In a forked child: give up the copies of the parent's files, which would keep them locked after its end."""
+    """In a forked child: close its copies of the parent's files, which would stay locked after the parent's end."""
     global _opening
-    _opening = threading.Lock()  # it may have been held, by a thread that is not here
+    _opening = threading.Lock()  # a thread that is not in the child may hold it
     for file in _open_files.values():
         with contextlib.suppress(OSError):
             os.close(file._checked())
@@ -124,16 +124,16 @@ if hasattr(os, "register_at_fork"):
 
 
 def _make_private(fd: int, path: Path, status: os.stat_result, *, remove: bool) -> None:
-    """ForeignSpoolError unless it is a file that only this user can have written; `remove` it then."""
+    """Raise ForeignSpoolError, and `remove` the file, if others could have written it. Else make it private."""
     if not stat.S_ISREG(status.st_mode):
         raise ForeignSpoolError(f"{path} is not a file")
     if sys.platform == "win32":
         return
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        if remove:  # on some file systems every file looks so, a new one too
+        if remove:  # on some file systems even a new file looks so
             path.unlink()
         raise ForeignSpoolError(f"{path} can be written by others")
-    if status.st_mode & 0o077:  # it has come back from a copy that others may read
+    if status.st_mode & 0o077:  # as after a restore from a backup
         os.fchmod(fd, 0o600)
 
 

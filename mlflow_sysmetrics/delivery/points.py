@@ -1,4 +1,4 @@
-"""What travels: one value of one metric at one moment."""
+"""A point: one value of one metric at one moment."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from mlflow_sysmetrics.monitor import Window
 
-SYSTEM_PREFIX = "system/"  # only names that start so appear in the MLflow UI's System metrics tab
+SYSTEM_PREFIX = "system/"  # the MLflow UI shows names with it in the System metrics tab
 
 
 class Point(NamedTuple):
-    """One value of one metric: unix time in milliseconds, and the place on the metric's step axis."""
+    """One value of one metric, at a unix time in milliseconds and a step."""
 
     name: str
     value: float
@@ -26,7 +26,7 @@ def now_ms() -> int:
 
 
 def points_now(figures: Mapping[str, float], step: int) -> list[Point]:
-    """A point of each figure, at this moment and step."""
+    """A point for each figure, at this moment and step."""
     time_ms = now_ms()
     return [Point(name, value, time_ms, step) for name, value in figures.items()]
 

@@ -1,4 +1,4 @@
-"""One stretch of a run under watch: a monitor whose windows go to a backlog as they close, and on to the store."""
+"""A monitor whose windows go to a backlog as they close, and from there to the store."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from collections.abc import Callable, Mapping
 from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.backlog import Backlog
 from mlflow_sysmetrics.delivery.points import Point, window_points
-from mlflow_sysmetrics.delivery.retrying import Delivery
-from mlflow_sysmetrics.delivery.store import within
+from mlflow_sysmetrics.delivery.time_limit import within
+from mlflow_sysmetrics.delivery.writer import Writer
 from mlflow_sysmetrics.monitor import Monitor
 
 logger = get_logger(__name__)
 
-WINDOW_S = 1.0  # what a process that is killed has not kept yet is at most this, and a sample
+WINDOW_S = 1.0  # a killed process loses at most this and one sample
 STEP_TIME = "mean_step_time_ms"
 LOST = "lost_points"
-_CLOSING_S, _STOPPING_SHARE = 0.5, 0.8  # for closing the file: half a second, or where that is long, a fifth of all
-_READING_SHARE = 0.25  # of the time before that: for a last reading that hangs
+_CLOSING_S, _STOPPING_SHARE = 0.5, 0.8  # to close the file: half a second, at most a fifth
+_READING_SHARE = 0.25  # of the time before that, for a last reading that hangs
 
 
 class StepTimes:
-    """The durations of the steps since it was last asked for their mean. Any thread may add to it."""
+    """Durations of training steps since the last call of `mean_ms`. Any thread may add to it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -44,23 +44,23 @@ class StepTimes:
 
 
 class Recording:
-    """Read, keep and deliver from `start` to `stop`; for one stretch, in the process that made it.
+    """Read, keep and deliver from `start` to `stop`. Used once, in the process that made it.
 
     Args:
         sample: what is read.
         backlog: where points wait; closed at the end.
-        delivery: what takes them from there.
+        writer: delivers them; closed at the end.
         prefix: of the metrics' names.
-        first_step: the step that the series go on from: the first point's is larger.
+        first_step: the last step that the series already have.
         interval_s: seconds between two readings.
-        clock: seconds that never go back, for the windows.
+        clock: seconds that never go back.
     """
 
     def __init__(
         self,
         sample: Callable[[], Mapping[str, float]],
         backlog: Backlog,
-        delivery: Delivery,
+        writer: Writer,
         *,
         prefix: str,
         first_step: int = 0,
@@ -69,7 +69,7 @@ class Recording:
     ) -> None:
         self.last_step = first_step
         self._first_step, self._prefix = first_step, prefix
-        self._backlog, self._delivery = backlog, delivery
+        self._backlog, self._writer = backlog, writer
         self._steps = StepTimes()
         self._lost_told = 0
         self._pid = os.getpid()
@@ -77,7 +77,7 @@ class Recording:
 
     @property
     def is_here(self) -> bool:
-        """False in a forked child, where the threads are not, and the locks may be held for ever."""
+        """False in a forked child, which has no threads, and whose locks may be held for ever."""
         return os.getpid() == self._pid
 
     @property
@@ -88,7 +88,7 @@ class Recording:
     def start(self) -> None:
         """Start the two threads."""
         self.monitor.start()
-        self._delivery.start()
+        self._writer.start()
 
     def step_took(self, seconds: float) -> None:
         """Count a training step."""
@@ -114,12 +114,12 @@ class Recording:
         try:
             self.monitor.stop(_READING_SHARE * timeout_s)
             self._keep({})
-            return self._delivery.stop(max(0.0, deadline - time.monotonic()))
+            return self._writer.close(max(0.0, deadline - time.monotonic()))
         finally:
             self._backlog.close()
 
     def _keep(self, reading: Mapping[str, float]) -> None:
-        """Put the windows that have closed into the backlog. Called after each reading, in the monitor's thread."""
+        """Move closed windows to the backlog. Called after each reading, in the monitor's thread."""
         for window in self.monitor.drain():
             points = window_points([window], self._prefix)
             for name, value in self._own_figures():

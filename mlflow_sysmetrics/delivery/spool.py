@@ -1,9 +1,9 @@
-"""What is not delivered yet, on disk: an append-only file of points for one run, private to the user.
+"""Points on disk that wait for delivery: an append-only file for one run, private to the user.
 
 The first line says whose points follow: ``{"mlflow_sysmetrics": 1, "run_id": ..., "tracking_uri": ..., "tags": {}}``.
-Each further line holds those of one moment: ``[unix ms, step, {"name": value, ...}]``. Lines of any other kind are
-skipped and counted; nothing in a file is ever executed. Whoever has a file open holds its lock, so that a series has
-one writer on a machine. What was appended outlives the process, not the machine: no write waits for the disk.
+Each further line holds those of one moment: ``[unix ms, step, {"name": value, ...}]``. Other lines are skipped and
+counted; nothing in a file is executed. An open file is locked, so that a series has one writer on a machine. What was
+appended survives a crash of the process, not one of the machine: no write waits for the disk.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ __all__ = ["ForeignSpoolError", "Header", "SpoolFile", "SpoolInUseError", "spool
 FOLDER_VARIABLE = "MLFLOW_SYSMETRICS_SPOOL"
 SUFFIX = ".jsonl"
 _FORMAT = 1
-_CHUNK = 1 << 18  # bytes read at once; no line is as long
+_CHUNK = 1 << 18  # bytes read at once; every line is shorter
 _TAIL = 1 << 16
-_LONGEST_HEADER = 1 << 21
+_MAX_HEADER = 1 << 21
 _MAX_BYTES = 500_000_000  # about a week of one logger's points
-_MAX_WHOLE = 1 << 53  # of times and steps: beyond it, stores and JSON readers differ
+_MAX_WHOLE = 1 << 53  # of times and steps: above, stores and JSON readers differ
 
 
 @dataclass(frozen=True)
 class Header:
-    """Where a spool's points belong: a run, the store it is in, and what else of that run waits.
+    """Where the points of a spool belong: a run and its store; and what else of that run waits.
 
-    `status` and `end_ms` say how and when it ended. A run without an id has still to be created: with `tags`, in
-    `experiment_id`, as having started at `start_ms`; `new_tags` were added later. It is nested under the run that
-    `parent` describes, which may have to be created first.
+    `status` and `end_ms` say how and when it ended. A run without an id is still to be created, in `experiment_id`,
+    with `tags` and the start `start_ms`; `new_tags` came later. It is nested under the run that `parent` describes,
+    which may have to be created first.
     """
 
     run_id: str
@@ -61,9 +61,9 @@ class Header:
 
 
 def spool_folder(folder: str | Path | None = None) -> Path:
-    """The folder of spools: the one given, or MLFLOW_SYSMETRICS_SPOOL, or the user's own for programs' state.
+    """The folder of spools: the one given, or MLFLOW_SYSMETRICS_SPOOL, or the user's own folder for state.
 
-    A user without a home, as in some containers, has one among the temporary files.
+    Without a home directory, as in some containers, it is among the temporary files.
     """
     if folder is not None:
         return Path(folder).expanduser().absolute()
@@ -78,36 +78,36 @@ def spool_folder(folder: str | Path | None = None) -> Path:
 
 
 def spool_path(folder: Path, header: Header, prefix: str) -> Path:
-    """The one file that the series of this prefix, run and store may wait in."""
+    """The file in which the series of this prefix, run and store wait."""
     series = "\0".join((header.tracking_uri, header.run_id, prefix)).encode(errors="replace")
     readable = re.sub(r"[^\w-]", "_", header.run_id, flags=re.ASCII)[:40]
     return folder / f"{readable}.{hashlib.sha256(series).hexdigest()[:16]}{SUFFIX}"
 
 
 class SpoolFile:
-    """An open spool: append points at its end, deliver them from its front. Not safe to use from two threads at once.
+    """An open spool: append points at its end, deliver them from its front. Not thread-safe.
 
-    `peek` and `forget` are the two halves of a delivery: what was peeked is forgotten once the store has it. When
-    everything is delivered the file is emptied, and at `close` removed. Every method may raise OSError.
+    To deliver, `peek`, send, and `forget` once the store has it. A file whose points are all delivered is emptied, and
+    removed at `close`. Every method may raise OSError.
     """
 
     def __init__(self, file: OwnedFile, max_bytes: int = _MAX_BYTES) -> None:
         """Take over an open file: use `create` or `open`. ForeignSpoolError without a valid first line."""
         self.skipped = 0
         self._file, self._max_bytes = file, max_bytes
-        first, newline, _ = file.read(0, _LONGEST_HEADER).partition(b"\n")
+        first, newline, _ = file.read(0, _MAX_HEADER).partition(b"\n")
         self.header = _parse_header(first + newline)
         self._start = self._read_at = self._peeked_to = len(first) + 1
         self._peeked_skips = 0
 
     @classmethod
     def create(cls, path: Path, header: Header, max_bytes: int = _MAX_BYTES) -> SpoolFile:
-        """Open a run's spool, with what an earlier process may have left in it, or begin one.
+        """Open the spool of a run, with what an earlier process may have left in it, or create it.
 
         Raises:
             SpoolInUseError: the series has a writer.
             OSError: the folder or the file cannot be made or written.
-            ForeignSpoolError: every file in this folder can be written by others.
+            ForeignSpoolError: others can write every file in this folder.
         """
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
@@ -124,7 +124,7 @@ class SpoolFile:
             if not file.size:
                 file.append(json.dumps({"mlflow_sysmetrics": _FORMAT, **asdict(header)}).encode() + b"\n")
             spool = cls(file, max_bytes)
-            if file.read(file.size - 1, 1) != b"\n":  # the last line was cut off when its writer was killed
+            if file.read(file.size - 1, 1) != b"\n":  # its writer was killed within the last line
                 file.append(b"\n")
         except BaseException:
             file.close(remove=not file.size)  # as on a full disk
@@ -133,7 +133,7 @@ class SpoolFile:
 
     @classmethod
     def open(cls, path: Path) -> SpoolFile:
-        """Open a spool that was left. ForeignSpoolError if it is none; SpoolInUseError if its logger lives."""
+        """Open a spool that was left. ForeignSpoolError if it is not one; SpoolInUseError if its logger still runs."""
         file = OwnedFile(path)
         try:
             return cls(file)
@@ -164,7 +164,7 @@ class SpoolFile:
         self._file.append(data)
 
     def peek(self, limit: int) -> list[Point]:
-        """The oldest points that wait, of whole lines: at least one line's, and then at most `limit` points."""
+        """The oldest points that wait: whole lines, at least one, and at most `limit` points if there are more."""
         points: list[Point] = []
         at, skips = self._read_at, 0
         for line, end in self._lines(at):
@@ -188,11 +188,11 @@ class SpoolFile:
             self._read_at = self._peeked_to = self._start
 
     def close(self, *, keep: bool = False) -> None:
-        """Give the file back, and remove it if all its points were delivered, unless it is to be kept. Never raises."""
+        """Release the file, and remove it if all its points were delivered, unless `keep`. Never raises."""
         self._file.close(remove=self.is_empty and not keep)
 
     def _lines(self, at: int) -> Iterator[tuple[bytes, int]]:
-        """Each line from a place on, and where it ends. What is longer than any line of ours comes in pieces."""
+        """Each line from a position on, and where it ends. Lines longer than any of ours come in pieces."""
         while at < self._file.size:
             chunk = self._file.read(at, _CHUNK)
             whole = chunk.rfind(b"\n") + 1 or len(chunk)
@@ -229,12 +229,12 @@ def _is_header(header: Header) -> bool:
 
 
 def _parse(line: bytes) -> list[Point] | None:
-    """The points of a line; None if it is not one of ours."""
+    """The points of a line; None if it is not a valid one."""
     try:
         time_ms, step, values = json.loads(line)
         if _is_whole(time_ms) and time_ms >= 0 and _is_whole(step) and values:
             points = [Point(name, float(value), time_ms, step) for name, value in values.items() if _is_number(value)]
-            "".join(values).encode()  # raises for half of a surrogate pair, which no store takes
+            "".join(values).encode()  # raises for half of a surrogate pair, which stores refuse
             if len(points) == len(values) and all(math.isfinite(point.value) for point in points):
                 return points
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):

@@ -1,4 +1,4 @@
-"""The places of a run's points on its step axes, where the run is written in several stretches of work."""
+"""The steps of a run's points, where several processes write the run one after the other, or work is repeated."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX, Point
 
 
 class Steps:
-    """Of one run: no step of a series is written twice, whatever process continues the work or repeats it.
+    """Keep each step of a run's series unique, whatever process continues or repeats the work.
 
-    Samples are numbered from 1 in every process; in the run the numbers of ``system/`` series go on. Where work is
+    Every process numbers its samples from 1; in the run, the numbers of ``system/`` series go on. Where work is
     repeated, as after a crash, points at steps that the run has are left out: the first values stay.
     """
 
     def __init__(self) -> None:
         self._last: dict[str, int] = {}  # of each metric, so far
         self._had: Mapping[str, int] = {}  # of each metric, when the work began again
-        self._base = self._number = 0  # what is added to a sample's number, and the last number as it came
+        self._base = self._number = 0  # added to the number of a sample; the last number as it came
         self._time_ms = 0  # of that sample
 
     def place(self, points: Iterable[Point]) -> list[Point]:
-        """These points, which come after all that were placed before, as the run has to have them."""
+        """The next points, with the steps that they have in the run."""
         placed = []
         for point in points:
             if point.name.startswith(SYSTEM_PREFIX):
@@ -36,11 +36,11 @@ class Steps:
         return placed
 
     def repeat(self) -> None:
-        """The work begins again, somewhere before where it ended."""
+        """The work begins again, from an earlier step."""
         self._had = dict(self._last)
 
     def follow(self, last_steps: Mapping[str, int], placed: Iterable[Point]) -> list[Point]:
-        """The run had these last steps before all of this: return what was placed without knowing so, placed anew."""
+        """Correct points that were placed before it was known that the run already had these last steps."""
         base = max((step for name, step in last_steps.items() if name.startswith(SYSTEM_PREFIX)), default=0)
         self._base += base
         self._last = dict(last_steps) | {name: max(step, last_steps.get(name, -1)) for name, step in self._last.items()}

@@ -1,4 +1,4 @@
-"""Deliver what was left behind while its store was away. Any number of times: no point comes twice."""
+"""Deliver the spools of processes that ended while their store was away. Repeating it doubles no point."""
 
 from __future__ import annotations
 
@@ -10,21 +10,23 @@ import mlflow
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_sysmetrics.addresses import redacted_text, with_login
-from mlflow_sysmetrics.delivery.retrying import Sent, send_all
+from mlflow_sysmetrics.delivery.backlog import Backlog
+from mlflow_sysmetrics.delivery.run_queue import End, RunQueue
 from mlflow_sysmetrics.delivery.spool import SUFFIX, ForeignSpoolError, Header, SpoolFile, SpoolInUseError, spool_folder
 from mlflow_sysmetrics.delivery.store import Store, one_line
+from mlflow_sysmetrics.delivery.writer import write
 
-_ANSWER_S = 60.0  # nobody's training waits here
+_ANSWER_S = 60.0  # long: no training waits
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """What became of the spools in a folder. `str` says it to a user.
+    """What became of the spools in a folder. `str` is for the user.
 
-    `runs` counts spools that were delivered whole and removed, with so many `points`; points that the store has from
-    an earlier attempt are among them. `refused` points the store does not take for what they are, and `skipped` lines
-    are no spool's: broken, cut off or foreign. `in_use` spools belong to loggers that still run. `left` says of each
-    other spool that stays, in one sentence, why.
+    `runs` counts spools that were delivered whole and removed, and `points` theirs, also those that the store had from
+    an earlier attempt. `refused` counts points that MLflow refuses for what they are, `skipped` lines that are broken,
+    cut off or foreign, `in_use` spools of loggers that still run. `left` has a sentence for each other spool that
+    stays: why it does.
     """
 
     runs: int = 0
@@ -46,10 +48,10 @@ class Delivered:
 
 
 def deliver(folder: Path | None = None, tracking_uri: str | None = None) -> Delivered:
-    """Deliver every spool in a folder, by default the loggers' own, to the store that it names or to the given one.
+    """Deliver every spool in a folder, by default the loggers', to its store or to the given one.
 
-    Never raises for what is in a spool or what a store answers: see `Delivered.left`. No spool holds a login:
-    it is that of MLflow's settings, or of its current tracking URI where that is the same address.
+    Never raises for what is in a spool or what a store answers: see `Delivered.left`. Spools hold no login: that of
+    MLflow's settings is used, or of the current tracking URI if it has the same address.
     """
     total, nested = Delivered(), list[Path]()
     for path in sorted(spool_folder(folder).glob(f"*{SUFFIX}")):
@@ -62,7 +64,7 @@ def deliver(folder: Path | None = None, tracking_uri: str | None = None) -> Deli
 def _deliver_one(
     path: Path, tracking_uri: str | None, put_off: Callable[[Path], None] | None = None, in_use: int = 0
 ) -> Delivered:
-    """Deliver a spool, or put off that of a run to be nested. `in_use` is how many spools others deliver now."""
+    """Deliver a spool, or put it off if its run is nested. `in_use`: spools that other processes deliver now."""
     try:
         if not path.lstat().st_size:  # its logger ended before the first line
             return Delivered()
@@ -72,7 +74,7 @@ def _deliver_one(
     except FileNotFoundError:  # another sync was faster
         return Delivered()
     except (OSError, ForeignSpoolError) as error:
-        return Delivered(left=(f"{path.name} is no file of ours: {error}",))
+        return Delivered(left=(f"{path.name} is not a spool: {error}",))
     header = spool.header
     if header.parent is not None and put_off is not None:
         spool.close(keep=True)
@@ -80,23 +82,27 @@ def _deliver_one(
         return Delivered()
     try:
         address = tracking_uri or with_login(header.tracking_uri, mlflow.get_tracking_uri())
-        sent = _write(spool, Store(address, _ANSWER_S), in_use)
+        queue = _write(spool, Store(address, _ANSWER_S), in_use)
     except Exception as error:
         spool.close(keep=True)
         run = f"run {header.run_id}" if header.run_id else f"run {header.name!r}, which is still to be created"
         return Delivered(skipped=spool.skipped, left=(f"{path.name} waits: {run}: {redacted_text(one_line(error))}",))
     spool.close()
-    return Delivered(1, sent.points, sent.refused, spool.skipped)
+    return Delivered(1, queue.sent - queue.refused, queue.refused, spool.skipped)
 
 
-def _write(spool: SpoolFile, store: Store, in_use: int) -> Sent:
+def _write(spool: SpoolFile, store: Store, in_use: int) -> RunQueue:
     """Write all that a spool says of its run, which is created if it is not there. Raises what the store raises."""
     header = spool.header
-    run_id = _find(header, store) or _create(header, store, in_use)
-    sent = send_all(spool, store, run_id, header.tags | header.new_tags, header.params)
-    if header.status is not None:
-        store.set_status(run_id, header.status, header.end_ms)
-    return sent
+    queue = RunQueue(
+        Backlog(spool, raises=True),
+        run_id=_find(header, store) or _create(header, store, in_use),
+        params=header.params,
+        tags=header.tags | header.new_tags,
+        end=None if header.status is None else End(header.status, header.end_ms),
+    )
+    write(queue, store)
+    return queue
 
 
 def _find(header: Header, store: Store) -> str | None:

@@ -14,8 +14,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 from mlflow_sysmetrics.addresses import get_logger, lasting_uri
 from mlflow_sysmetrics.delivery.leftovers import keep
 from mlflow_sysmetrics.delivery.points import Point, points_now
-from mlflow_sysmetrics.delivery.sink import Sink
 from mlflow_sysmetrics.delivery.store import Store
+from mlflow_sysmetrics.delivery.writer import Writer
 from mlflow_sysmetrics.ray_tune.artifacts import Artifacts
 from mlflow_sysmetrics.ray_tune.destination import Destination
 from mlflow_sysmetrics.ray_tune.endings import SWEPT, Ending
@@ -24,7 +24,7 @@ from mlflow_sysmetrics.ray_tune.watching import Watching
 
 logger = get_logger(__name__)
 
-_STUDY = "study"  # the sink's key of the run around the trials, where that is made here
+_STUDY = "study"  # the writer's key of the run around the trials, where that is made here
 _LAST_READINGS_S = 10.0
 
 
@@ -50,14 +50,14 @@ class TrialRuns:
         self._client = client
         self._began = time.time()
         self.go_to(place, study_tags)
-        self._sink = Sink(Store(client.tracking_uri))
+        self._writer = Writer(Store(client.tracking_uri))
         self._watching = Watching(groups, interval_s, self.log) if groups else None
-        self._artifacts = Artifacts(client, self._sink.run_id)
+        self._artifacts = Artifacts(client, self._writer.run_id)
         self._written: bool | None = None  # known after close
 
     def start(self) -> None:
         """Start the threads that write and watch."""
-        self._sink.start()
+        self._writer.start()
         if self._watching is not None:
             self._watching.start()
 
@@ -68,11 +68,11 @@ class TrialRuns:
 
     def run_id(self, trial_id: str) -> str | None:
         """MLflow's id of a trial's run; None while the store has not created it."""
-        return self._sink.run_id(trial_id)
+        return self._writer.run_id(trial_id)
 
     def is_open(self, trial_id: str) -> bool:
         """Whether the trial's run was opened, and not ended since."""
-        return self._sink.is_open(trial_id)
+        return self._writer.is_open(trial_id)
 
     def open(
         self, trial_id: str, *, name: str, tags: Mapping[str, str], study_name: str, run_id: str | None = None
@@ -81,7 +81,7 @@ class TrialRuns:
         earlier = self.place.runs.get(trial_id)
         parent = None if self.place.is_own else {MLFLOW_PARENT_RUN_ID: str(self.place.parent_run_id)}
         self._open_study(study_name)
-        self._sink.create(
+        self._writer.create(
             trial_id,
             experiment_id=self.place.experiment_id,
             name=name,
@@ -99,11 +99,11 @@ class TrialRuns:
     ) -> None:
         """Queue these for a trial's run; nothing if it has ended."""
         with suppress(KeyError):
-            self._sink.log(trial_id, points, params=params, tags=tags)
+            self._writer.log(trial_id, points, params=params, tags=tags)
 
     def repeat(self, trial_id: str) -> None:
         """The trial begins again, somewhere before where it ended."""
-        self._sink.repeat(trial_id)
+        self._writer.repeat(trial_id)
         self._outcome.restart()
 
     def watch(self, trial_id: str, actor: Any) -> None:
@@ -136,14 +136,14 @@ class TrialRuns:
             self._watching.close(min(_LAST_READINGS_S, timeout_s))
         self._artifacts.close(max(0.0, deadline - time.monotonic()))
         self._reopen_unfinished()
-        for trial_id in self._sink.open_keys():
+        for trial_id in self._writer.open_keys():
             if trial_id != _STUDY:
                 self._end(str(trial_id), SWEPT, {}, ())
         self._end_study()
-        self._written = self._sink.close(max(0.0, deadline - time.monotonic()))
+        self._written = self._writer.close(max(0.0, deadline - time.monotonic()))
         if not self._written:
             told: dict[Hashable, dict[str, str]] = {_STUDY: {MLFLOW_RUN_NOTE: self._description(left=True)}}
-            kept = keep(self._sink.left(lasting_uri(self._client.tracking_uri), told))
+            kept = keep(self._writer.left(lasting_uri(self._client.tracking_uri), told))
             logger.warning(
                 "MLflow did not take all data before the time was up: %d runs are incomplete; `mlflow-sysmetrics sync` "
                 "will complete them",
@@ -153,8 +153,8 @@ class TrialRuns:
 
     def _open_study(self, name: str | None = None) -> None:
         """Have the run around the trials created, or go on, if that is made here and not open."""
-        if self.place.is_own and not self._sink.is_open(_STUDY):
-            self._sink.create(
+        if self.place.is_own and not self._writer.is_open(_STUDY):
+            self._writer.create(
                 _STUDY,
                 experiment_id=self.place.experiment_id,
                 name=name,
@@ -168,22 +168,22 @@ class TrialRuns:
             self._open_study()
         for trial_id, earlier in self.place.runs.items():
             if earlier.ending is None and not self._outcome.has(trial_id):
-                self._sink.create(trial_id, experiment_id=self.place.experiment_id, run_id=earlier.run_id)
+                self._writer.create(trial_id, experiment_id=self.place.experiment_id, run_id=earlier.run_id)
 
     def _end(self, trial_id: str, ending: Ending, costs: Mapping[str, float], reported: Collection[str]) -> None:
-        if not self._sink.is_open(trial_id):  # its time was up
+        if not self._writer.is_open(trial_id):  # its time was up
             return
         self.log(trial_id, points_now({name: value for name, value in costs.items() if name not in reported}, step=0))
-        self._sink.end(trial_id, ending.status, tags=ending.tags)
+        self._writer.end(trial_id, ending.status, tags=ending.tags)
         self._outcome.end(trial_id, ending)
 
     def _end_study(self) -> None:
         """End the run around the trials, if it was made here, with what became of them."""
-        if not self._sink.is_open(_STUDY):
+        if not self._writer.is_open(_STUDY):
             return
         outcome = self._outcome
         self.log(_STUDY, points_now(outcome.figures | {"elapsed_s": time.time() - self._began}, step=0))
-        self._sink.end(_STUDY, outcome.status, tags={MLFLOW_RUN_NOTE: self._description()})
+        self._writer.end(_STUDY, outcome.status, tags={MLFLOW_RUN_NOTE: self._description()})
 
     def _description(self, *, left: bool = False) -> str:
-        return self._outcome.text(self._sink.lost, self._sink.refused, self._sink.away_s, left=left)
+        return self._outcome.text(self._writer.lost, self._writer.refused, self._writer.away_s, left=left)

@@ -110,7 +110,7 @@ def test_distribution_holds_the_plugin_alone() -> None:
         ("mlflow_sysmetrics.sampling.process", {"mlflow", "ray"}),
         ("mlflow_sysmetrics.monitor", {"mlflow", "ray", "psutil"}),
         ("mlflow_sysmetrics.delivery.points", {"mlflow", "ray", "psutil"}),
-        ("mlflow_sysmetrics.delivery.sink", {"ray", "entrypoints"}),
+        ("mlflow_sysmetrics.delivery.writer", {"ray", "entrypoints"}),
         ("mlflow_sysmetrics.logger", {"ray", "entrypoints"}),
         ("mlflow_sysmetrics.context", {"mlflow", "ray", "psutil"}),
         ("mlflow_sysmetrics.command.cli", {"mlflow", "ray", "psutil"}),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_sysmetrics.delivery.backlog import Backlog
+from mlflow_sysmetrics.delivery.backlog import Backlog, Memory
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.delivery.spool import Header, SpoolFile
 
@@ -81,7 +81,7 @@ def test_delivery_goes_on_while_the_disk_is_full(disk: FullDisk) -> None:
 def test_memory_is_bounded_and_what_is_given_up_is_counted(place: str | None, disk: FullDisk) -> None:
     """The oldest go first."""
     disk.full = True
-    backlog = Backlog(disk if place else None, capacity=3)
+    backlog = Backlog(disk if place else None, Memory(3))
     for step in range(10):
         backlog.append(points(step))
     assert backlog.lost == 7
@@ -92,7 +92,7 @@ def test_memory_is_bounded_and_what_is_given_up_is_counted(place: str | None, di
 
 def test_points_given_up_while_they_are_delivered_take_no_others_along() -> None:
     """What was peeked and is gone by the time it is forgotten does not cost what came after."""
-    backlog = Backlog(None, capacity=2)
+    backlog = Backlog(memory=Memory(2))
     backlog.append(points(1))
     assert backlog.peek(1000) == points(1)
     for step in (2, 3):

@@ -9,7 +9,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from mlflow_sysmetrics.delivery.batch import BATCH_METRICS, BATCH_PARAMS, BATCH_TAGS, Batch, send
+from mlflow_sysmetrics.delivery.backlog import Backlog
+from mlflow_sysmetrics.delivery.batch import MAX_ENTRIES, MAX_PARAMS, MAX_TAGS, Batch, send
 from mlflow_sysmetrics.delivery.points import Point
 
 
@@ -18,15 +19,18 @@ def points(*names: str) -> list[Point]:
     return [Point(name, 1.0, 1, 0) for name in names]
 
 
-def test_batch_is_the_front_of_what_waits() -> None:
-    """No more of each kind than one request may hold, in order, and nothing is taken away from what waits."""
-    waiting = points(*(f"m{number}" for number in range(BATCH_METRICS + 5)))
-    params = {f"p{number}": "1" for number in range(BATCH_PARAMS + 5)}
+@pytest.mark.parametrize("others", [0, 5, MAX_PARAMS + 5])
+def test_batch_is_the_front_of_what_waits(others: int) -> None:
+    """No more than one request may hold, of each kind and in all, in order; and all of it still waits."""
+    waiting = Backlog()
+    waiting.append(points(*(f"m{number}" for number in range(MAX_ENTRIES + 5))))
+    params = {f"p{number}": "1" for number in range(others)}
     batch = Batch.of(waiting, params, params)
-    assert batch.points == waiting[:BATCH_METRICS]
-    assert list(batch.params) == list(params)[:BATCH_PARAMS]
-    assert list(batch.tags) == list(params)[:BATCH_TAGS]
-    assert len(waiting) == BATCH_METRICS + 5
+    assert sum(map(len, batch)) == MAX_ENTRIES
+    assert batch.points == waiting.in_memory()[: len(batch.points)]
+    assert list(batch.params) == list(params)[:MAX_PARAMS]
+    assert list(batch.tags) == list(params)[:MAX_TAGS]
+    assert len(waiting.in_memory()) == MAX_ENTRIES + 5
 
 
 @pytest.mark.parametrize(

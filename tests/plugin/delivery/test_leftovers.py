@@ -1,4 +1,4 @@
-"""What a sink could not write: on disk, and from there into a real store, once."""
+"""What a writer could not write: on disk, and from there into a real store, once."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mlflow.entities import Run
 
 from mlflow_sysmetrics.delivery.leftovers import keep
 from mlflow_sysmetrics.delivery.points import Point
-from mlflow_sysmetrics.delivery.sink import Sink
 from mlflow_sysmetrics.delivery.spool import Header, SpoolFile
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.delivery.sync import Delivered, deliver
+from mlflow_sysmetrics.delivery.writer import Writer
 
 LIMIT_S = 10.0
 WAITING = [Point("loss", 1.0 / step, 1000 + step, step) for step in range(1, 4)]
@@ -175,19 +175,19 @@ class GoingAway(Store):
 
 def leave(store: GoingAway, folder: Path, creates: int) -> None:
     """Leave a study of three trials, of which the store has taken the first runs alone."""
-    sink = Sink(store, every_s=0.001)
-    sink.start()
-    sink.create("study", experiment_id="0", name="study", tags={"sysmetrics.kind": "study"})
+    writer = Writer(store, every_s=0.001)
+    writer.start()
+    writer.create("study", experiment_id="0", name="study", tags={"sysmetrics.kind": "study"})
     if creates:
         assert store.created.wait(LIMIT_S)
     for number in range(3):
         key = f"trial {number}"
-        sink.create(key, experiment_id="0", name=key, tags={"sysmetrics.trial_id": key}, parent="study")
-        sink.log(key, WAITING, tags={"sysmetrics.late": "told after its creation"})
-        sink.end(key, "FINISHED")
-    sink.end("study", "FINISHED")
-    assert not sink.close(0.1)
-    keep(sink.left(store.tracking_uri), folder)
+        writer.create(key, experiment_id="0", name=key, tags={"sysmetrics.trial_id": key}, parent="study")
+        writer.log(key, WAITING, tags={"sysmetrics.late": "told after its creation"})
+        writer.end(key, "FINISHED")
+    writer.end("study", "FINISHED")
+    assert not writer.close(0.1)
+    keep(writer.left(store.tracking_uri), folder)
     store.hangs_no_more.set()
 
 
@@ -233,13 +233,13 @@ def test_trials_are_nested_below_a_study_whose_own_spool_is_lost(client: MlflowC
 def test_run_that_the_store_did_not_tell_of_is_found(client: MlflowClient, tmp_path: Path) -> None:
     """It is completed, with the tags that came later, and not created again."""
     store = GoingAway(client, 1, silent=True)
-    sink = Sink(store, every_s=0.001)
-    sink.start()
-    sink.create("a", experiment_id="0", name="a", tags={"sysmetrics.trial_id": "a"})
-    sink.end("a", "KILLED", tags={"sysmetrics.stop_reason": "limit"})
+    writer = Writer(store, every_s=0.001)
+    writer.start()
+    writer.create("a", experiment_id="0", name="a", tags={"sysmetrics.trial_id": "a"})
+    writer.end("a", "KILLED", tags={"sysmetrics.stop_reason": "limit"})
     assert store.created.wait(LIMIT_S)
-    assert not sink.close(0.1)
-    keep(sink.left(store.tracking_uri), tmp_path)
+    assert not writer.close(0.1)
+    keep(writer.left(store.tracking_uri), tmp_path)
     store.hangs_no_more.set()
     assert deliver(tmp_path).runs == 1
     (run,) = client.search_runs(["0"])

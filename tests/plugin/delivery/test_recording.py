@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from mlflow_sysmetrics.delivery.backlog import Backlog
+from mlflow_sysmetrics.delivery.backlog import Backlog, Memory
 from mlflow_sysmetrics.delivery.recording import Recording, StepTimes
-from mlflow_sysmetrics.delivery.retrying import Delivery, send_all
+from mlflow_sysmetrics.delivery.run_queue import RunQueue
 from mlflow_sysmetrics.delivery.spool import Header, SpoolFile
+from mlflow_sysmetrics.delivery.writer import Writer, write
 
 LIMIT_S = 10.0
 NAMES = [f"process_value_{number}" for number in range(8)]  # as many as the default group has
@@ -38,8 +39,9 @@ class Sponge:
 
 def recording(backlog: Backlog, store: Any, sample: Any, **settings: Any) -> Recording:
     """A recording of a run."""
-    delivery = Delivery(backlog, store, "abc", {}, every_s=3600)
-    return Recording(sample, backlog, delivery, **{"prefix": "system/", **settings})
+    writer = Writer(store, every_s=3600)
+    writer.attach(RunQueue(backlog, run_id="abc"))
+    return Recording(sample, backlog, writer, **{"prefix": "system/", **settings})
 
 
 def ticking(step_s: float) -> Any:
@@ -50,7 +52,7 @@ def ticking(step_s: float) -> Any:
 
 def test_windows_are_in_the_backlog_as_they_close() -> None:
     """Mean and maximum under their names, at steps that go on from those there were."""
-    backlog, ticks = Backlog(None), count(1)
+    backlog, ticks = Backlog(), count(1)
     made = recording(
         backlog, Sponge(), lambda: {"x": float(next(ticks))}, prefix="p/", first_step=100, clock=ticking(0.5)
     )
@@ -63,7 +65,7 @@ def test_windows_are_in_the_backlog_as_they_close() -> None:
 
 def test_step_times_are_a_series_of_their_own() -> None:
     """The mean over the steps of a window, and no point where there was no step."""
-    backlog = Backlog(None)
+    backlog = Backlog()
     made = recording(backlog, Sponge(), lambda: {"x": 1.0}, clock=ticking(2.0))
     for seconds in (0.001, 0.003):
         made.step_took(seconds)
@@ -88,7 +90,7 @@ def test_step_times_of_many_threads_all_count() -> None:
 
 def test_lost_points_are_a_figure_of_the_run() -> None:
     """What memory could not keep is counted where the user looks."""
-    backlog = Backlog(None, capacity=4)
+    backlog = Backlog(memory=Memory(4))
     made = recording(backlog, Sponge(), lambda: {"x": 1.0}, clock=ticking(2.0))
     for _ in range(5):
         made.monitor.read()
@@ -100,7 +102,7 @@ def test_lost_points_are_a_figure_of_the_run() -> None:
 
 def test_stop_delivers_the_window_that_was_open() -> None:
     """A recording of a moment has figures; what is left of it is nothing."""
-    backlog, store = Backlog(None), Sponge()
+    backlog, store = Backlog(), Sponge()
     made = recording(backlog, store, lambda: {"x": 1.0}, interval_s=3600)
     made.start()
     assert made.stop(LIMIT_S)
@@ -112,6 +114,7 @@ def simulate(hours: float, path: Path) -> tuple[list[int], int]:
     """Record so long at ten readings a second, as fast as it goes; memory after each tenth of it, in bytes."""
     spool = SpoolFile.create(path, Header("abc", "there"))
     backlog, store, reading = Backlog(spool), Sponge(), dict.fromkeys(NAMES, 1.5)
+    queue = RunQueue(backlog, run_id="abc")
     made = recording(backlog, store, lambda: reading, clock=ticking(0.1))
     readings, memory = int(hours * 36_000), []
     gc.freeze()  # what is there already need not be looked at each time
@@ -120,7 +123,7 @@ def simulate(hours: float, path: Path) -> tuple[list[int], int]:
         for number in range(1, readings + 1):
             made.monitor.read()
             if number % 20 == 0:
-                send_all(backlog, store, "abc", {})
+                write(queue, store)
             if number % (readings // 10) == 0:
                 gc.collect()
                 memory.append(tracemalloc.get_traced_memory()[0])
@@ -150,6 +153,7 @@ def test_memory_is_flat_while_the_store_is_away(tmp_path: Path) -> None:
 
     spool = SpoolFile.create(tmp_path / "spool.jsonl", Header("abc", "there"))
     backlog, reading = Backlog(spool), dict.fromkeys(NAMES, 1.5)
+    queue = RunQueue(backlog, run_id="abc")
     made = recording(backlog, Away(), lambda: reading, clock=ticking(1.0))
     memory = []
     gc.freeze()  # what is there already need not be looked at each time
@@ -159,7 +163,7 @@ def test_memory_is_flat_while_the_store_is_away(tmp_path: Path) -> None:
             made.monitor.read()
             if number % 100 == 0:
                 with suppress(ConnectionError):
-                    send_all(backlog, Away(), "abc", {})
+                    write(queue, Away())
                 gc.collect()  # the frames of the exceptions
                 memory.append(tracemalloc.get_traced_memory()[0])
     finally:
@@ -172,7 +176,7 @@ def test_memory_is_flat_while_the_store_is_away(tmp_path: Path) -> None:
 
 def test_a_sample_that_raises_ends_nothing() -> None:
     """Later readings count."""
-    calls, backlog = count(), Backlog(None)
+    calls, backlog = count(), Backlog()
 
     def sample() -> Mapping[str, float]:
         if next(calls) < 3:

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from commands import store_uri
+from commands import copy_store, store_uri
 from fault_proxy import FaultProxy
-from mlflow.entities import Metric, RunTag
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from server_here import server_here
 from tracking_server import free_port
 
-from mlflow_sysmetrics.delivery.store import RunState, Store, find_run, within
+from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, StoredRun, find_run
 
 
 @pytest.fixture(autouse=True)
@@ -40,12 +42,70 @@ def new_run() -> str:
     return str(mlflow.MlflowClient().create_run("0").info.run_id)
 
 
-def test_a_batch_reaches_a_local_store_and_its_steps_come_back() -> None:
-    """Metrics and tags are written; the state has the last step of each metric."""
-    run_id, store = new_run(), current()
-    store.log_batch(run_id, [Metric("a", 1.0, 1, 7), Metric("a", 2.0, 2, 9)], [], [RunTag("t", "x")])
-    assert store.run(run_id) == RunState(run_id, {"a": 9})
-    assert mlflow.get_run(run_id).data.tags["t"] == "x"
+@pytest.fixture(scope="module")
+def addresses(tmp_path_factory: pytest.TempPathFactory, new_store: Path) -> Iterator[dict[str, str]]:
+    """One store: as a file, and behind a server."""
+    file = store_uri(copy_store(new_store, tmp_path_factory.mktemp("served")))
+    with server_here(file) as server:
+        yield {"file": file, "server": server}
+
+
+@pytest.fixture(params=["file", "server"])
+def store(request: pytest.FixtureRequest, addresses: dict[str, str]) -> Store:
+    """A store of each kind."""
+    return Store(addresses[request.param])
+
+
+@pytest.fixture
+def client(addresses: dict[str, str]) -> MlflowClient:
+    """What says what is in the store."""
+    return MlflowClient(addresses["file"])
+
+
+def test_a_run_is_created_filled_and_ended(store: Store, client: MlflowClient) -> None:
+    """With its own start, name, tags, user, and its own end; the last step of each metric comes back."""
+    run_id = store.create_run("0", 1_000, {"sysmetrics.trial_id": "t", "mlflow.user": "me"}, "trial 1")
+    store.log_batch(
+        run_id, [Metric("a", 1.5, 11, 7), Metric("a", 2.5, 12, 2**40)], [Param("alpha", "0.1")], [RunTag("t", "x")]
+    )
+    store.set_status(run_id, "KILLED", 5_000)
+    run = client.get_run(run_id)
+    assert (run.info.start_time, run.info.end_time, run.info.status) == (1_000, 5_000, "KILLED")
+    assert (run.info.run_name, run.info.user_id, run.info.experiment_id) == ("trial 1", "me", "0")
+    assert run.data.params == {"alpha": "0.1"}
+    assert run.data.tags.items() >= {"t": "x", "sysmetrics.trial_id": "t"}.items()
+    history = [(each.value, each.timestamp, each.step) for each in client.get_metric_history(run_id, "a")]
+    assert history == [(1.5, 11, 7), (2.5, 12, 2**40)]
+    assert store.run(run_id) == StoredRun(run_id, {"a": 2**40})
+
+
+def test_a_run_that_ended_goes_on(store: Store, client: MlflowClient) -> None:
+    """It is RUNNING again."""
+    run_id = client.create_run("0").info.run_id
+    client.set_terminated(run_id, "FAILED")
+    store.set_status(run_id, "RUNNING", None)
+    assert client.get_run(run_id).info.status == "RUNNING"
+
+
+def test_a_run_that_was_created_is_found(store: Store, client: MlflowClient) -> None:
+    """By its start and our own tags; a quote in a tag does not spoil the question."""
+    tags = {"sysmetrics.trial_id": f"of {store.tracking_uri}", "sysmetrics.kind": "it's", "other": "no"}
+    run_id = store.create_run("0", 2_000, tags, None)
+    assert store.created_run("0", 2_000, tags | {"other": "yes"}) == run_id
+    assert store.created_run("0", 2_001, tags) is None
+    assert store.created_run("0", 2_000, tags | {"sysmetrics.trial_id": "another"}) is None
+
+
+def test_a_run_that_is_gone_is_told_from_a_store_that_fails(store: Store, client: MlflowClient) -> None:
+    """One that never was, and one that was deleted."""
+    deleted = client.create_run("0").info.run_id
+    client.delete_run(deleted)
+    for run_id in ("0" * 32, deleted):
+        with pytest.raises(NoSuchRunError):
+            store.run(run_id)
+    with pytest.raises(MlflowException, match="active") as refused:
+        store.log_batch(deleted, [Metric("a", 1.0, 1, 1)], [], [])
+    assert refused.value.error_code == "INVALID_PARAMETER_VALUE"
 
 
 def test_the_active_run_is_known_without_asking() -> None:
@@ -55,7 +115,7 @@ def test_the_active_run_is_known_without_asking() -> None:
     with mlflow.start_run(run_id=run_id):
         store = current()
         store.run = None  # type: ignore[assignment,method-assign]  # whoever asks fails
-        assert find_run(None, store) == find_run(run_id, store) == RunState(run_id, {"system/x": 30})
+        assert find_run(None, store) == find_run(run_id, store) == StoredRun(run_id, {"system/x": 30})
 
 
 def test_the_innermost_run_is_meant() -> None:
@@ -104,7 +164,7 @@ def test_mistakes_are_one_sentence() -> None:
 )
 def test_a_store_that_does_not_answer_is_believed(uri: str, caplog: pytest.LogCaptureFixture) -> None:
     """A run named by its id is taken as it is while nobody can say; one warning."""
-    assert find_run("a" * 32, Store(uri)) == RunState("a" * 32)
+    assert find_run("a" * 32, Store(uri)) == StoredRun("a" * 32)
     assert "not known yet" in caplog.text
 
 
@@ -119,17 +179,6 @@ def test_requests_fail_within_their_time(fault: str) -> None:
             with pytest.raises(MlflowException):
                 ask()
             assert time.monotonic() - began < 20
-
-
-def test_within_returns_raises_or_gives_up() -> None:
-    """What the call does, or TimeoutError when its time is up."""
-    release = threading.Event()
-    assert within(5, lambda: 7) == 7
-    with pytest.raises(KeyError):
-        within(5, lambda: {}["x"])
-    with pytest.raises(TimeoutError, match=r"0\.05 s"):
-        within(0.05, lambda: release.wait(10))
-    release.set()
 
 
 def test_address_of_no_known_kind_is_told_without_its_password() -> None:

@@ -1,0 +1,288 @@
+"""The thread that writes what waits in the queues of runs to one store, again and again until the store has it."""
+
+from __future__ import annotations
+
+import contextvars
+import random
+import threading
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Protocol
+
+from mlflow_sysmetrics.addresses import get_logger
+from mlflow_sysmetrics.delivery.backlog import Backlog, Memory
+from mlflow_sysmetrics.delivery.batch import BatchStore, param_texts, send, tag_texts
+from mlflow_sysmetrics.delivery.outage import Outages, pause_after, timeout_after
+from mlflow_sysmetrics.delivery.points import Point, now_ms
+from mlflow_sysmetrics.delivery.run_queue import End, NewRun, RunQueue, State
+from mlflow_sysmetrics.delivery.spool import Header
+from mlflow_sysmetrics.delivery.store import StoredRun
+
+logger = get_logger(__name__)
+
+
+class RunStore(BatchStore, Protocol):
+    """The part of a `store.Store` that is used."""
+
+    timeout_s: float
+
+    def create_run(self, experiment_id: str, start_ms: int, tags: Mapping[str, str], name: str | None) -> str: ...
+
+    def created_run(self, experiment_id: str, start_ms: int, tags: Mapping[str, str]) -> str | None: ...
+
+    def run(self, run_id: str) -> StoredRun: ...
+
+    def set_status(self, run_id: str, status: str, end_ms: int | None) -> None: ...
+
+
+def write(queue: RunQueue, store: RunStore) -> None:
+    """Write all that waits for a run: first its creation, last its end. Raises what the store raises.
+
+    What the store has taken is forgotten at once; after an error, call it again. That loses and doubles nothing: the
+    store ignores a point that it has, and a run that was created although the answer was lost is found.
+    """
+    run_id = _opened(queue, store)
+    end = queue.end  # before the batches, so that what was added before the end is written before it
+    while any(batch := queue.next_batch()):
+        queue.forget(batch, send(store, run_id, batch))
+    if end is not None:
+        store.set_status(run_id, end.status, end.end_ms)
+        queue.ended(end)
+
+
+def _opened(queue: RunQueue, store: RunStore) -> str:
+    """The id of a run that exists and takes what waits."""
+    if queue.run_id is None:
+        asked, new = queue.state is State.ASKED, queue.ask()
+        found = store.created_run(new.experiment_id, new.start_ms, new.tags) if asked else None
+        queue.created(found or store.create_run(new.experiment_id, new.start_ms, new.tags, new.name))
+    elif queue.state in (State.UNREAD, State.ENDED):
+        last_steps = store.run(queue.run_id).steps if queue.state is State.UNREAD else {}
+        store.set_status(queue.run_id, "RUNNING", None)
+        queue.goes_on(last_steps)
+    return str(queue.run_id)
+
+
+class Writer:
+    """Create, fill and end MLflow runs without making the caller wait. Only `close` does.
+
+    The thread writes what is due: the points of a live run every `every_s` seconds, the beginning and the end of a run
+    at once. After a failure the run's queue pauses, see `outage`, and what waits in it stays there. Nothing raises
+    into the thread that starts or closes it.
+
+    Args:
+        store: where the runs are. Its `timeout_s` is set before each attempt.
+        every_s: seconds between two writes to one live run, > 0.
+        capacity: points of all runs created here that wait in memory. The oldest of a run that adds more are given up,
+            and counted in `lost`.
+        clock: seconds that never go back.
+        jitter: a number between two others, at random.
+    """
+
+    def __init__(
+        self,
+        store: RunStore,
+        *,
+        every_s: float = 2.0,
+        capacity: int = 1_000_000,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        if not every_s > 0:
+            raise ValueError(f"every_s={every_s!r}: give a number of seconds above 0")
+        self.refused = 0
+        self._store, self._every_s, self._clock, self._jitter = store, every_s, clock, jitter
+        self._memory, self._outages = Memory(capacity), Outages(clock)
+        self._queues: dict[Hashable, RunQueue] = {}  # the last of each key
+        self._unfinished: list[RunQueue] = []
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._deadline: float | None = None
+        run = contextvars.copy_context().run  # MLflow keeps its workspace there
+        self._thread = threading.Thread(target=run, args=(self._work,), name="mlflow-sysmetrics-writer", daemon=True)
+
+    @property
+    def lost(self) -> int:
+        """Points that were given up."""
+        return self._memory.lost
+
+    @property
+    def away_s(self) -> float:
+        """Seconds, up to now, in which the store has taken nothing."""
+        return self._outages.total_s
+
+    def start(self) -> None:
+        """Start the thread."""
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # no more threads, or the interpreter is ending
+            logger.warning("points are kept, and not delivered by this process. %s", error)
+
+    def attach(self, queue: RunQueue) -> None:
+        """Write what waits in this queue, too: for the first time after `every_s`."""
+        queue.due_at = self._clock() + self._every_s
+        with self._lock:
+            self._unfinished.append(queue)
+
+    def create(
+        self,
+        key: Hashable,
+        *,
+        experiment_id: str,
+        name: str | None = None,
+        tags: Mapping[str, object] | None = None,
+        run_id: str | None = None,
+        parent: Hashable | None = None,
+    ) -> None:
+        """Create a run that starts now and is known by `key`. No-op if that run is open.
+
+        It is nested under the run with the key `parent`, which is created first.
+
+        With `run_id`, or a key whose run has ended, that run goes on: it is RUNNING again, gets these tags, and its
+        series continue, see `Steps`.
+        """
+        texts = tag_texts(tags)
+        with self._lock:
+            last = self._queues.get(key)
+            if last is not None and (last.is_open or last.reopen(texts)):
+                self._wake.set()
+                return
+            run_id = run_id or (last.run_id if last is not None else None)
+            queue = RunQueue(
+                Backlog(memory=self._memory),
+                state=State.TO_CREATE if run_id is None else State.UNREAD,
+                run_id=run_id,
+                new=NewRun(experiment_id, now_ms(), texts, name),
+                parent=None if parent is None else self._queues[parent],
+                tags=None if run_id is None else texts,
+            )
+            self._queues[key] = queue
+            self._unfinished.append(queue)
+        self._wake.set()
+
+    def repeat(self, key: Hashable) -> None:
+        """The work of an open run begins again, somewhere before where it ended. KeyError if the run is not open."""
+        with self._lock:
+            self._open(key).repeat()
+
+    def log(
+        self,
+        key: Hashable,
+        points: Iterable[Point] = (),
+        *,
+        params: Mapping[str, object] | None = None,
+        tags: Mapping[str, object] | None = None,
+    ) -> None:
+        """Queue points, parameters and tags of an open run. KeyError if the run is not open."""
+        with self._lock:
+            self._open(key).add(points, param_texts(params), tag_texts(tags))
+
+    def end(self, key: Hashable, status: str, *, tags: Mapping[str, object] | None = None) -> None:
+        """Queue the end of an open run: FINISHED, KILLED or FAILED, now. KeyError if the run is not open."""
+        with self._lock:
+            queue = self._open(key)
+            queue.add(tags=tag_texts(tags))
+            queue.end = End(status, now_ms())
+        self._wake.set()
+
+    def is_open(self, key: Hashable) -> bool:
+        """Whether a run was created and not ended since."""
+        with self._lock:
+            return key in self._queues and self._queues[key].is_open
+
+    def open_keys(self) -> list[Hashable]:
+        """The runs that were created and not ended since, in the order of their creation."""
+        with self._lock:
+            return [key for key, queue in self._queues.items() if queue.is_open]
+
+    def run_id(self, key: Hashable) -> str | None:
+        """MLflow's id of the last run with this key; None while the store has not created it."""
+        with self._lock:
+            return self._queues[key].run_id if key in self._queues else None
+
+    def close(self, timeout_s: float = 10.0) -> bool:
+        """Write what is left, for at most `timeout_s`, and stop; say whether nothing is left. Idempotent.
+
+        A request that hangs goes on alone.
+        """
+        timeout_s = min(timeout_s, threading.TIMEOUT_MAX)
+        self._deadline = self._clock() + timeout_s
+        self._wake.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive() and not self._left()
+
+    def left(
+        self, tracking_uri: str, tags: Mapping[Hashable, Mapping[str, str]] | None = None
+    ) -> list[tuple[Header, list[Point]]]:
+        """What `close` has left: for each run what a spool for this store says of it, and its points.
+
+        `tags` are by key: more tags of runs that are left.
+        """
+        queues = self._left()
+        with self._lock:
+            for key, more in (tags or {}).items():
+                if key in self._queues and self._queues[key] in queues:
+                    self._queues[key].add(tags=tag_texts(more))
+        return [queue.left(tracking_uri) for queue in queues]
+
+    def _open(self, key: Hashable) -> RunQueue:
+        queue = self._queues[key]
+        if not queue.is_open:
+            raise KeyError(key)
+        return queue
+
+    def _left(self) -> list[RunQueue]:
+        with self._lock:
+            return [queue for queue in self._unfinished if queue.has_something]
+
+    def _work(self) -> None:
+        closing = False
+        while True:
+            self._wake.wait(self._idle_s())
+            self._wake.clear()
+            with self._lock:
+                queues = list(self._unfinished)
+            if self._deadline is not None and not closing:
+                closing = True
+                for queue in queues:  # a pause may be longer than the time that is left
+                    queue.failures, queue.due_at = 0, 0.0
+            for queue in queues:
+                if self._deadline is not None and self._clock() >= self._deadline:
+                    return
+                if self._clock() >= self._due_at(queue):
+                    self._attempt(queue)
+            if closing and not self._left():
+                return
+
+    def _idle_s(self) -> float:
+        """Seconds until something is due."""
+        with self._lock:
+            due_at = min(map(self._due_at, self._unfinished), default=float("inf"))
+        return max(0.0, min(due_at - self._clock(), self._every_s))
+
+    def _due_at(self, queue: RunQueue) -> float:
+        if queue.waits_for_parent:
+            return float("inf")
+        is_urgent = queue.is_urgent or (self._deadline is not None and queue.has_something)
+        return 0.0 if is_urgent and not queue.failures else queue.due_at
+
+    def _attempt(self, queue: RunQueue) -> None:
+        """Write what waits in a queue, and say when it is due again."""
+        closing, refused = self._deadline is not None, queue.refused
+        try:
+            if queue.has_something:
+                self._store.timeout_s = timeout_after(queue.failures, closing=closing)
+                write(queue, self._store)
+                self._outages.succeeded(queue.name)
+        except Exception as error:
+            queue.failures += 1
+            self._outages.failed(queue.name, queue.failures, error)
+            queue.due_at = self._clock() + pause_after(queue.failures, closing=closing, jitter=self._jitter)
+        else:
+            queue.failures = 0
+            queue.due_at = self._clock() + self._every_s
+            if queue.state is State.DONE:
+                with self._lock:
+                    self._unfinished.remove(queue)
+        self.refused += queue.refused - refused
