@@ -131,7 +131,7 @@ class SystemMetricsLogger:
         return recording is not None and recording.is_here
 
     def start(self) -> SystemMetricsLogger:
-        """Begin to read; nothing if it has begun. After `stop` the series go on where they ended."""
+        """Begin to read. No-op if it has begun. After `stop` the series go on where they ended."""
         try:
             with self._lock:
                 if not self.is_recording:
@@ -141,7 +141,7 @@ class SystemMetricsLogger:
         return self
 
     def stop(self) -> None:
-        """Take a last reading, and deliver what is left within `stop_within_s`; nothing if it has ended."""
+        """Take a last reading, and deliver what is left within `stop_within_s`. No-op if it has ended."""
         recording = self._recording
         if recording is None or not recording.is_here:
             return

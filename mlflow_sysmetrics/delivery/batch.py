@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 
 from mlflow_sysmetrics.addresses import get_logger, redacted_text
+from mlflow_sysmetrics.delivery.backlog import Backlog
 from mlflow_sysmetrics.delivery.points import Point
+from mlflow_sysmetrics.delivery.store import Store
 
 logger = get_logger(__name__)
 
 MAX_ENTRIES = 1000  # in one request: points, parameters and tags
 MAX_PARAMS = MAX_TAGS = 100
 MAX_PARAM_LENGTH, MAX_TAG_LENGTH = 6000, 5000
-
-
-class BatchStore(Protocol):
-    """The part of a store that takes batches."""
-
-    def log_batch(self, run_id: str, metrics: Any, params: Any, tags: Any) -> Any: ...
-
-
-class Waiting(Protocol):
-    """Points that wait."""
-
-    def peek(self, limit: int) -> list[Point]: ...
 
 
 class Batch(NamedTuple):
@@ -40,7 +30,7 @@ class Batch(NamedTuple):
     tags: dict[str, str]
 
     @classmethod
-    def of(cls, waiting: Waiting, params: Mapping[str, str], tags: Mapping[str, str]) -> Batch:
+    def of(cls, waiting: Backlog, params: Mapping[str, str], tags: Mapping[str, str]) -> Batch:
         """As much of the front of what waits as fits into one request."""
         params = dict(itertools.islice(params.items(), MAX_PARAMS))
         tags = dict(itertools.islice(tags.items(), MAX_TAGS))
@@ -57,7 +47,7 @@ def tag_texts(values: Mapping[str, object] | None) -> dict[str, str]:
     return _texts(values, MAX_TAG_LENGTH)
 
 
-def send(store: BatchStore, run_id: str, batch: Batch) -> int:
+def send(store: Store, run_id: str, batch: Batch) -> int:
     """Write a batch. Return the number of entries that were left out because MLflow refuses them for what they are.
 
     A batch that is refused is halved until the refused entry is alone. Raises whatever else goes wrong.

@@ -39,16 +39,6 @@ TRANSITIONS: Mapping[State, frozenset[State]] = {
 }
 
 
-@dataclass(frozen=True)
-class NewRun:
-    """What a run is created with."""
-
-    experiment_id: str = ""
-    start_ms: int = 0
-    tags: Mapping[str, str] = field(default_factory=dict)
-    name: str | None = None
-
-
 class End(NamedTuple):
     """How and when a run ended."""
 
@@ -56,43 +46,32 @@ class End(NamedTuple):
     end_ms: int | None
 
 
+@dataclass(eq=False)
 class RunQueue:
-    """What waits for one run. Any thread may add to it; one thread takes batches from it, and moves its state.
+    """What waits for one run. Any thread may add to it; one thread takes batches from it, and moves its state."""
 
-    Args:
-        points: those that wait already, and all that are added.
-        state: what the store has of the run.
-        run_id: MLflow's id, unless the run is to be created.
-        new: what it is to be created with.
-        parent: the run around it, which is created first.
-        params, tags: more that waits.
-        end: what is written last.
-    """
-
-    def __init__(
-        self,
-        points: Backlog,
-        *,
-        state: State = State.RUNNING,
-        run_id: str | None = None,
-        new: NewRun | None = None,
-        parent: RunQueue | None = None,
-        params: Mapping[str, str] | None = None,
-        tags: Mapping[str, str] | None = None,
-        end: End | None = None,
-    ) -> None:
-        self.state, self.run_id, self.parent, self.end = state, run_id, parent, end
-        self.sent = self.refused = 0  # points; entries that MLflow refuses for what they are
-        self.failures, self.due_at = 0, 0.0  # for its writer: attempts in a row that failed, and when to try next
-        self._points, self._new = points, new or NewRun()
-        self._params, self._tags = dict(params or {}), dict(tags or {})
-        self._steps = Steps()
-        self._lock = threading.Lock()
+    points: Backlog
+    state: State = State.RUNNING
+    run_id: str | None = None  # unless it is to be created: in this experiment, with this start, name, and these tags
+    experiment_id: str = ""
+    start_ms: int = 0
+    name: str | None = None
+    first_tags: Mapping[str, str] = field(default_factory=dict)
+    parent: RunQueue | None = None  # the run around it, which is created first
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    end: End | None = None  # written last
+    sent: int = 0  # points
+    refused: int = 0  # entries that MLflow refuses for what they are
+    failures: int = 0  # attempts in a row that failed, for the writer
+    due_at: float = 0.0  # when it tries next
+    _steps: Steps = field(default_factory=Steps)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
-    def name(self) -> str:
+    def title(self) -> str:
         """What the user knows it by."""
-        return self._new.name or str(self.run_id)
+        return self.name or str(self.run_id)
 
     @property
     def is_open(self) -> bool:
@@ -107,7 +86,7 @@ class RunQueue:
     @property
     def has_something(self) -> bool:
         """Whether anything waits."""
-        return self.is_urgent or bool(self._params or self._tags) or not self._points.is_empty
+        return self.is_urgent or bool(self.params or self.tags) or not self.points.is_empty
 
     @property
     def waits_for_parent(self) -> bool:
@@ -122,12 +101,12 @@ class RunQueue:
     ) -> None:
         """Add these. Values that are not finite are left out."""
         with self._lock:
-            self._points.append(self._steps.place(point for point in points if math.isfinite(point.value)))
-            self._params |= params or {}
-            self._tags |= tags or {}
+            self.points.append(self._steps.place(point for point in points if math.isfinite(point.value)))
+            self.params = {**self.params, **(params or {})}
+            self.tags = {**self.tags, **(tags or {})}
 
     def repeat(self) -> None:
-        """The run's work begins again, somewhere before where it ended: see `Steps`."""
+        """The run's work begins again, from an earlier step: see `Steps`."""
         with self._lock:
             self._steps.repeat()
 
@@ -137,35 +116,31 @@ class RunQueue:
             if self.state is State.DONE:
                 return False
             self.end = None
-            self._tags |= tags
+            self.tags = {**self.tags, **tags}
             self._steps.repeat()
             return True
 
     def next_batch(self) -> Batch:
         """What of all that waits fits into one request."""
         with self._lock:
-            return Batch.of(self._points, self._params, self._tags)
+            return Batch.of(self.points, self.params, self.tags)
 
     def forget(self, batch: Batch, refused: int) -> None:
-        """Drop the last batch, since the store has it, but so many entries that it refuses."""
+        """Drop the last batch, since the store has it, but for this number of entries that it refuses."""
         with self._lock:
             if batch.points:
-                self._points.forget()
-            for written, waiting in ((batch.params, self._params), (batch.tags, self._tags)):
-                for name, value in written.items():
-                    if waiting.get(name) == value:
-                        del waiting[name]
+                self.points.forget()
+            self.params, self.tags = _without(self.params, batch.params), _without(self.tags, batch.tags)
             self.sent += len(batch.points)
             self.refused += refused
 
-    def ask(self) -> NewRun:
-        """What to create the run with, now that a request for it is sent."""
+    def ask(self) -> dict[str, str]:
+        """The tags to create the run with, now that a request for it is sent."""
         with self._lock:
             if self.state is State.TO_CREATE:
                 self._move(State.ASKED)
-            if self.parent is None:
-                return self._new
-            return replace(self._new, tags={**self._new.tags, MLFLOW_PARENT_RUN_ID: str(self.parent.run_id)})
+            parent = {} if self.parent is None else {MLFLOW_PARENT_RUN_ID: str(self.parent.run_id)}
+            return {**self.first_tags, **parent}
 
     def created(self, run_id: str) -> None:
         """The store has created the run."""
@@ -176,7 +151,7 @@ class RunQueue:
     def goes_on(self, last_steps: Mapping[str, int]) -> None:
         """The run is RUNNING again, and had these last steps before."""
         with self._lock:
-            self._points.change(lambda points: self._steps.follow(last_steps, points))
+            self.points.change(lambda points: self._steps.follow(last_steps, points))
             self._move(State.RUNNING)
 
     def ended(self, end: End) -> None:
@@ -188,35 +163,35 @@ class RunQueue:
             else:  # the run was opened again in the meantime
                 self._move(State.ENDED)
 
-    def left(self, tracking_uri: str) -> tuple[Header, list[Point]]:
-        """What a spool for this store says of the run, and the points that wait in memory."""
-        with self._lock:
-            return self._header(tracking_uri), self._points.in_memory()
-
-    def _header(self, tracking_uri: str) -> Header:
-        new, end, parent = self._new, self.end, None
-        if self.run_id is None and self.parent is not None:
-            known = self.parent.run_id
-            parent = Header(known, tracking_uri) if known else self.parent._as_parent(tracking_uri)
+    def header(self, tracking_uri: str) -> Header:
+        """What a spool for this store says of the run."""
+        status, end_ms = self.end or (None, None)
         return Header(
-            self.run_id or "",
-            tracking_uri,
-            dict(new.tags),
-            dict(self._params),
-            end.status if end else None,
-            end.end_ms if end else None,
-            new.experiment_id,
-            new.start_ms,
-            new.name,
-            dict(self._tags),
-            parent,
+            run_id=self.run_id or "",
+            tracking_uri=tracking_uri,
+            tags=dict(self.first_tags),
+            params=dict(self.params),
+            status=status,
+            end_ms=end_ms,
+            experiment_id=self.experiment_id,
+            start_ms=self.start_ms,
+            name=self.name,
+            new_tags=dict(self.tags),
+            parent=None if self.run_id or self.parent is None else self.parent._as_parent(tracking_uri),
         )
 
     def _as_parent(self, tracking_uri: str) -> Header:
-        """What those that are nested under it need to find or create it."""
-        return replace(self._header(tracking_uri), params={}, new_tags={})
+        """What those nested under it need to find or create it."""
+        if self.run_id is not None:
+            return Header(self.run_id, tracking_uri)
+        return replace(self.header(tracking_uri), params={}, new_tags={})
 
     def _move(self, state: State) -> None:
         if state not in TRANSITIONS[self.state]:
-            raise RuntimeError(f"run {self.name!r} cannot become {state.name}: it is {self.state.name}")
+            raise RuntimeError(f"run {self.title!r} cannot become {state.name}: it is {self.state.name}")
         self.state = state
+
+
+def _without(waiting: Mapping[str, str], written: Mapping[str, str]) -> dict[str, str]:
+    """What still waits: a value that has changed since it was written does."""
+    return {name: value for name, value in waiting.items() if written.get(name) != value}

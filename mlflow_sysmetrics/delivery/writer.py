@@ -7,35 +7,20 @@ import random
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Protocol
 
 from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.backlog import Backlog, Memory
-from mlflow_sysmetrics.delivery.batch import BatchStore, param_texts, send, tag_texts
+from mlflow_sysmetrics.delivery.batch import param_texts, send, tag_texts
 from mlflow_sysmetrics.delivery.outage import Outages, pause_after, timeout_after
 from mlflow_sysmetrics.delivery.points import Point, now_ms
-from mlflow_sysmetrics.delivery.run_queue import End, NewRun, RunQueue, State
+from mlflow_sysmetrics.delivery.run_queue import End, RunQueue, State
 from mlflow_sysmetrics.delivery.spool import Header
-from mlflow_sysmetrics.delivery.store import StoredRun
+from mlflow_sysmetrics.delivery.store import Store
 
 logger = get_logger(__name__)
 
 
-class RunStore(BatchStore, Protocol):
-    """The part of a `store.Store` that is used."""
-
-    timeout_s: float
-
-    def create_run(self, experiment_id: str, start_ms: int, tags: Mapping[str, str], name: str | None) -> str: ...
-
-    def created_run(self, experiment_id: str, start_ms: int, tags: Mapping[str, str]) -> str | None: ...
-
-    def run(self, run_id: str) -> StoredRun: ...
-
-    def set_status(self, run_id: str, status: str, end_ms: int | None) -> None: ...
-
-
-def write(queue: RunQueue, store: RunStore) -> None:
+def write(queue: RunQueue, store: Store) -> None:
     """Write all that waits for a run: first its creation, last its end. Raises what the store raises.
 
     What the store has taken is forgotten at once; after an error, call it again. That loses and doubles nothing: the
@@ -50,12 +35,12 @@ def write(queue: RunQueue, store: RunStore) -> None:
         queue.ended(end)
 
 
-def _opened(queue: RunQueue, store: RunStore) -> str:
+def _opened(queue: RunQueue, store: Store) -> str:
     """The id of a run that exists and takes what waits."""
     if queue.run_id is None:
-        asked, new = queue.state is State.ASKED, queue.ask()
-        found = store.created_run(new.experiment_id, new.start_ms, new.tags) if asked else None
-        queue.created(found or store.create_run(new.experiment_id, new.start_ms, new.tags, new.name))
+        asked, tags = queue.state is State.ASKED, queue.ask()
+        found = store.created_run(queue.experiment_id, queue.start_ms, tags) if asked else None
+        queue.created(found or store.create_run(queue.experiment_id, queue.start_ms, tags, queue.name))
     elif queue.state in (State.UNREAD, State.ENDED):
         last_steps = store.run(queue.run_id).steps if queue.state is State.UNREAD else {}
         store.set_status(queue.run_id, "RUNNING", None)
@@ -81,7 +66,7 @@ class Writer:
 
     def __init__(
         self,
-        store: RunStore,
+        store: Store,
         *,
         every_s: float = 2.0,
         capacity: int = 1_000_000,
@@ -152,16 +137,19 @@ class Writer:
                 Backlog(memory=self._memory),
                 state=State.TO_CREATE if run_id is None else State.UNREAD,
                 run_id=run_id,
-                new=NewRun(experiment_id, now_ms(), texts, name),
+                experiment_id=experiment_id,
+                start_ms=now_ms(),
+                name=name,
+                first_tags=texts,
                 parent=None if parent is None else self._queues[parent],
-                tags=None if run_id is None else texts,
+                tags={} if run_id is None else texts,
             )
             self._queues[key] = queue
             self._unfinished.append(queue)
         self._wake.set()
 
     def repeat(self, key: Hashable) -> None:
-        """The work of an open run begins again, somewhere before where it ended. KeyError if the run is not open."""
+        """The work of an open run begins again, from an earlier step. KeyError if the run is not open."""
         with self._lock:
             self._open(key).repeat()
 
@@ -224,7 +212,7 @@ class Writer:
             for key, more in (tags or {}).items():
                 if key in self._queues and self._queues[key] in queues:
                     self._queues[key].add(tags=tag_texts(more))
-        return [queue.left(tracking_uri) for queue in queues]
+        return [(queue.header(tracking_uri), queue.points.in_memory()) for queue in queues]
 
     def _open(self, key: Hashable) -> RunQueue:
         queue = self._queues[key]
@@ -259,7 +247,7 @@ class Writer:
         """Seconds until something is due."""
         with self._lock:
             due_at = min(map(self._due_at, self._unfinished), default=float("inf"))
-        return max(0.0, min(due_at - self._clock(), self._every_s))
+        return max(0.0, min(due_at - self._clock(), self._every_s, threading.TIMEOUT_MAX))
 
     def _due_at(self, queue: RunQueue) -> float:
         if queue.waits_for_parent:
@@ -274,10 +262,10 @@ class Writer:
             if queue.has_something:
                 self._store.timeout_s = timeout_after(queue.failures, closing=closing)
                 write(queue, self._store)
-                self._outages.succeeded(queue.name)
+                self._outages.succeeded(queue.title)
         except Exception as error:
             queue.failures += 1
-            self._outages.failed(queue.name, queue.failures, error)
+            self._outages.failed(queue.title, queue.failures, error)
             queue.due_at = self._clock() + pause_after(queue.failures, closing=closing, jitter=self._jitter)
         else:
             queue.failures = 0

@@ -133,13 +133,10 @@ class SystemMetricsCallback(LoggerCallback):
             raise ValueError(f"close_timeout_s={close_timeout_s!r}: give a number of seconds from 0 up")
         self.tracking_uri, self.registry_uri = tracking_uri, registry_uri
         self.experiment_name, self.experiment_id, self.parent_run_id = experiment_name, experiment_id, parent_run_id
-        self.tags = tags
-        self.tracking_token = tracking_token
-        self.should_save_artifact = save_artifact
-        self.log_params_on_trial_end = log_params_on_trial_end
+        self.tags, self.tracking_token = tags, tracking_token
+        self.should_save_artifact, self.log_params_on_trial_end = save_artifact, log_params_on_trial_end
         self.run_name, self.params, self.continues = run_name, params, continues
-        self.groups, self.interval_s = tuple(groups), interval_s
-        self.close_timeout_s = close_timeout_s
+        self.groups, self.interval_s, self.close_timeout_s = tuple(groups), interval_s, close_timeout_s
         # Tune pickles the callback here, before setup. A restored one finds its runs by this.
         self._study_id = uuid.uuid4().hex
         self._restored = False
@@ -209,8 +206,7 @@ class SystemMetricsCallback(LoggerCallback):
     def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
         """Queue what a result carries."""
         runs, trial_id = self._open(trial), trial.trial_id
-        carried = result.get(PAYLOAD_KEY)
-        if carried is not None:
+        if (carried := result.get(PAYLOAD_KEY)) is not None:
             runs.log(trial_id, [Point(*point) for point in carried["points"]], carried["tags"])
             return
         notes, points = self._notes[trial_id], points_of(result)

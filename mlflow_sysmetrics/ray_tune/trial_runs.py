@@ -1,4 +1,4 @@
-"""The MLflow runs of an experiment's trials, and the one around them: opened, filled and ended, and nobody waits."""
+"""The MLflow runs of an experiment's trials, and the run around them: opened, filled and ended without waiting."""
 
 from __future__ import annotations
 
@@ -97,12 +97,12 @@ class TrialRuns:
         tags: Mapping[str, object] | None = None,
         params: Mapping[str, object] | None = None,
     ) -> None:
-        """Queue these for a trial's run; nothing if it has ended."""
+        """Queue these for a trial's run. No-op if it has ended."""
         with suppress(KeyError):
             self._writer.log(trial_id, points, params=params, tags=tags)
 
     def repeat(self, trial_id: str) -> None:
-        """The trial begins again, somewhere before where it ended."""
+        """The trial begins again, from an earlier step."""
         self._writer.repeat(trial_id)
         self._outcome.restart()
 
@@ -126,7 +126,7 @@ class TrialRuns:
     def close(self, timeout_s: float) -> bool:
         """End what is open and write what is left, for a limited time; say whether all of it was written. Idempotent.
 
-        What was not goes to disk, from where ``mlflow-sysmetrics sync`` delivers it.
+        The rest goes to disk, and ``mlflow-sysmetrics sync`` delivers it.
         """
         if self._written is not None:
             return self._written

@@ -9,10 +9,10 @@ import pytest
 from scripted_store import ScriptedStore, points
 
 from mlflow_sysmetrics.delivery.backlog import Backlog
-from mlflow_sysmetrics.delivery.run_queue import End, NewRun, RunQueue, State
+from mlflow_sysmetrics.delivery.run_queue import End, RunQueue, State
 from mlflow_sysmetrics.delivery.writer import write
 
-NEW = NewRun("7", 1000, {"kind": "trial"}, "a")
+NEW = {"experiment_id": "7", "start_ms": 1000, "first_tags": {"kind": "trial"}, "name": "a"}
 END = End("FINISHED", 5000)
 
 # The methods that move a queue, and the states from which each may.
@@ -27,7 +27,7 @@ MOVES: dict[State, tuple[Callable[[RunQueue], Any], set[State]]] = {
 def in_state(state: State, **more: Any) -> RunQueue:
     """A queue of run "a"."""
     known = state not in (State.TO_CREATE, State.ASKED)
-    return RunQueue(Backlog(), state=state, run_id="a" if known else None, new=NEW, **more)
+    return RunQueue(Backlog(), state=state, run_id="a" if known else None, **{**NEW, **more})
 
 
 @pytest.mark.parametrize("state", State)
@@ -134,7 +134,7 @@ def test_failed_request_keeps_what_it_held() -> None:
     queue.add(points(*range(1500)))
     with pytest.raises(ConnectionError):
         write(queue, store)
-    assert queue.left("there")[1] == points(*range(1500))[1000:]
+    assert queue.points.in_memory() == points(*range(1500))[1000:]
 
 
 def test_run_that_is_opened_again_while_its_end_is_written_goes_on() -> None:

@@ -293,12 +293,18 @@ def test_pause_after_failures_grows_to_half_a_minute(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_outage_is_two_lines_of_log(kind: str, caplog: pytest.LogCaptureFixture) -> None:
-    """However many attempts fail: one line at its beginning, one when it is over."""
+    """However many attempts fail: one line at its beginning, one when it is over. The next one begins anew."""
     store = ScriptedStore(lambda request, run: store.attempts <= 3)
     writer = started(store, clock=Ticking())
-    live(writer, kind)(points(1))
+    log = live(writer, kind)
+    log(points(1))
     store.until(lambda: store.points("a"))
+    succeeded = len(store.timeouts)
+    log(points(2, first=1))
+    store.until(lambda: len(store.points("a")) == 2)
     assert writer.close(1e6)
+    assert store.timeouts[:3] == [5.0, 10.0, 20.0]
+    assert store.timeouts[succeeded] == 5.0
     assert [record.getMessage() for record in caplog.records] == [
         "MLflow does not take the data of run 'a'; it waits. the store is away",
         "MLflow takes the data of run 'a' again",
@@ -436,16 +442,40 @@ def test_close_ends_while_the_store_hangs_and_says_that_not_all_was_written(kind
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_close_tries_again_until_its_time_is_up_while_the_store_is_away(kind: str) -> None:
-    """It says that not all was written."""
-    store = ScriptedStore(lambda request, run: True)
-    writer = started(store)
+    """Every half second, and with as little patience each time. It says that not all was written."""
+    clock, seen = Ticking(0.1), list[float]()
+
+    def fails(request: str, run: str) -> bool:
+        seen.append(clock.now)
+        return True
+
+    store = ScriptedStore(fails)
+    writer = started(store, clock=clock, jitter=lambda low, high: high)
     live(writer, kind)(points(1))
-    store.until(lambda: store.attempts)
-    began = time.monotonic()
-    assert not writer.close(1.3)
-    assert 1.2 < time.monotonic() - began < LIMIT_S
-    assert store.attempts >= 3
+    store.until(lambda: seen)
+    began = clock.now
+    assert not writer.close(20.0)
+    pauses = [after - before for before, after in itertools.pairwise(seen) if before > began + 1]
+    assert len(pauses) >= 10
+    assert max(pauses) < 1.5
     assert set(store.timeouts) == {5.0}
+
+
+def test_close_writes_what_comes_while_it_writes() -> None:
+    """However long the interval is, and even if it comes just after the last batch."""
+    store, late = ScriptedStore(), [points(2, first=1)]
+
+    def clock() -> float:
+        if late and store.points("a"):
+            writer.log("a", late.pop())
+        return time.monotonic()
+
+    writer = started(store, every_s=1e6, clock=clock)
+    writer.create("a", experiment_id="0", name="a")
+    store.until(lambda: store.of("a") == ["create"])
+    writer.log("a", points(1))
+    assert writer.close(LIMIT_S)
+    assert store.points("a") == points(1, 2)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -660,8 +690,13 @@ def test_wrong_interval_is_refused_at_construction(every_s: float) -> None:
 
 @pytest.mark.parametrize(
     "call",
-    [lambda writer: writer.log("unknown", points(1)), lambda writer: writer.end("unknown", "FINISHED")],
-    ids=["log", "end"],
+    [
+        lambda writer: writer.log("unknown", points(1)),
+        lambda writer: writer.end("unknown", "FINISHED"),
+        lambda writer: writer.repeat("unknown"),
+        lambda writer: writer.create("child", experiment_id="0", parent="unknown"),
+    ],
+    ids=["log", "end", "repeat", "parent"],
 )
 def test_run_that_was_never_created_is_a_mistake(call: Callable[[Writer], None]) -> None:
     """Points without a run would vanish silently."""
