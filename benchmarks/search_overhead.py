@@ -76,27 +76,26 @@ def run_child(settings: StudySettings, tracked: bool) -> None:
     """The study's own search, timed from outside its code."""
     from entrypoints.runs import recorded_run
     from entrypoints.search import study
+    from entrypoints.search.plan import planned
 
+    plan = planned(settings, folder=ROOT)
     began = time.time()
-    workers.start(settings.cpus)
-    data, trials = data_for(settings)
-    cpus = settings.cpus or workers.usable_cpus()
-    ray_up = time.time()
     if not tracked:
         study.SystemMetricsCallback = NoTracking  # type: ignore[attr-defined,misc]
-    with recorded_run("study", "benchmark", {}) as run:
+    with recorded_run("study", "benchmark", {}) as run, plan.place as place:
+        data = prepared(plan.table, split_for(plan.table, plan.request))
+        cpus = place.cores()
         fit = time.time()
         cpu_before = time.process_time()
-        record = study.search(run, data, trials, cpus, settings)
+        record = study.search(run, plan, data, workers.barrier(cpus))
         driver_cpu = time.process_time() - cpu_before
-    workers.stop()
     assert record.first_start is not None
     assert record.last_end is not None
     assert all(trial.status == "FINISHED" for trial in record.trials.values()), "a trial did not finish"
     times = {
         "search_s": record.last_end - record.first_start,
         "with_workers_s": record.last_end - fit,
-        "ray_init_s": ray_up - began,
+        "ray_init_s": fit - began,
         "driver_cpu_s": driver_cpu,
     }
     click.echo(RESULT + json.dumps(times))

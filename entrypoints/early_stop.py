@@ -36,9 +36,10 @@ def early_stop(criteria: str, predict: str, scheduler: str, resume: str | None, 
     with recorded_run("study", f"early_stop {Path(str(options['dataset'])).name}", given) as run:
         settings = StudySettings(**options)  # type: ignore[arg-type]
         limits = Limits.of(criteria, predict, scheduler)
-        from entrypoints.search.study import planned, run_study  # imports ray, which a mistake above need not wait for
+        from entrypoints.search.plan import planned  # imports what a mistake above need not wait for
+        from entrypoints.search.start import carry_out
 
-        run_study(run, planned(settings, limits, folder=folder))
+        carry_out(run, planned(settings, limits, folder=folder))
 
 
 if __name__ == "__main__":

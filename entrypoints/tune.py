@@ -33,9 +33,10 @@ def tune(resume: str | None, **options: object) -> None:
     folder = user_folder()
     with recorded_run("study", f"tune {Path(str(options['dataset'])).name}", options) as run:
         settings = StudySettings(**options)  # type: ignore[arg-type]
-        from entrypoints.search.study import planned, run_study  # imports ray, which a mistake above need not wait for
+        from entrypoints.search.plan import planned  # imports what a mistake above need not wait for
+        from entrypoints.search.start import carry_out
 
-        run_study(run, planned(settings, folder=folder))
+        carry_out(run, planned(settings, folder=folder))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
+import importlib
 import logging
 import os
 import re
@@ -11,7 +11,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,39 +24,15 @@ from entrypoints.own_modules import PACKAGES
 from entrypoints.text import one_line, shorten
 from mlflow_sysmetrics.addresses import redacted
 
-LOCAL, AUTO = "local", "auto"
+AUTO = "auto"
 LISTENS_WITHIN_S = 5.0
 CONNECTED_WITHIN_S = 12.0  # it takes a third of a second
 FREE_WITHIN_S = 1.0
 LOCAL_STORES = ("", "file", "sqlite")  # kinds of addresses that mean a place on this machine
 
 
-def chosen(given: str) -> str | None:
-    """The cluster's address: the one that is given, or RAY_ADDRESS; None for a Ray of the study's own.
-
-    Raises:
-        UserError: a study cannot use such an address.
-    """
-    name, address = "ray_address", given
-    if given == LOCAL:
-        name, address = "RAY_ADDRESS", os.environ.get("RAY_ADDRESS", "").strip() or LOCAL
-    if address == LOCAL:
-        return None
-    if address.startswith("ray://"):
-        raise UserError(
-            f"{name}={address}: a study runs on a node of its cluster, not through Ray's client; run it on the "
-            f"cluster's head node with ray_address={AUTO}, or there with `ray job submit`"
-        )
-    if address != AUTO and not _place(address):
-        raise UserError(
-            f"{name}={address}: {LOCAL}, {AUTO} (the cluster of this machine) or host:port is allowed; give the "
-            "address that `ray start --head` has printed, such as 10.0.0.1:6379"
-        )
-    return address
-
-
-def _place(address: str) -> tuple[str, int] | None:
-    """Host and port; None where the address is no such pair."""
+def host_and_port(address: str) -> tuple[str, int] | None:
+    """The parts of an address; None where it is no such pair."""
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
         return None
@@ -118,7 +94,7 @@ def _init(address: str, modules: Sequence[Path]) -> None:
 
 
 def _see_that_something_listens(address: str) -> None:
-    place = _place(address)
+    place = host_and_port(address)
     if place is None:
         return
     try:
@@ -148,19 +124,25 @@ def _refusal(address: str, error: Exception) -> str:
     )
 
 
-@contextlib.contextmanager
-def workers_can(address: str | None) -> Iterator[None]:
-    """Turn what workers of a cluster cannot do into a sentence, as when a library is missing there."""
+def see_that_workers_can_import(module: str, number: int, address: str) -> None:
+    """Have as many workers as trials will run in import a module.
+
+    Raises:
+        UserError: a worker cannot, as when a library is missing there.
+    """
+    task = ray.remote(num_cpus=1)(_import)
     try:
-        yield
+        ray.get([task.remote(module) for _ in range(number)])
     except ray.exceptions.RayError as error:
-        if address is None:
-            raise
         why = str(error).strip().splitlines()[-1]
         raise UserError(
             f"ray_address={address}: a worker does not run the study's code ({shorten(why, 200)}); install the "
             "libraries of conda.yaml on each node, at the versions of this machine"
         ) from error
+
+
+def _import(module: str) -> None:
+    importlib.import_module(module)
 
 
 def nodes() -> int:
@@ -182,11 +164,6 @@ def free_cores(wanted: int) -> int:
     if not wanted and not cores():
         raise UserError("cpus=0: the cluster has no CPU cores now; give the number that it shall scale up to, cpus=8")
     return max(1, min(wanted or cores(), _free()))
-
-
-def most_trials(given: str, cpus: int) -> int:
-    """How many trials may run at once where there are more cores; 0: no limit, as on a Ray of the study's own."""
-    return cpus if chosen(given) else 0
 
 
 def line() -> str:

@@ -11,6 +11,7 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray._private import ray_constants
@@ -18,6 +19,8 @@ from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from entrypoints import environment
+from entrypoints.compute import preloaded
+from entrypoints.own_modules import PACKAGES
 
 BARRIER_TIMEOUT_S = 60.0
 MAX_PLACE_LENGTH = 24  # of a folder for temporary files: what Ray adds makes the path of a socket, at most 103 on macOS
@@ -31,8 +34,10 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def start(cpus: int) -> None:
+def start(cpus: int, imports: str | None = None) -> None:
     """Start Ray on this machine with so many CPU cores; 0 means all that are usable.
+
+    A process for each core starts with it, and has each imported a module of this project by the time that it is used.
 
     Only this process and those that it starts can use it: it listens on loopback, asks for a token that is in their
     environment alone, and keeps its files where nobody else can enter.
@@ -41,7 +46,7 @@ def start(cpus: int) -> None:
     ray_constants.ENABLE_RAY_CLUSTER = False  # what RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 sets at import
     os.environ["RAY_AUTH_TOKEN"] = _token()
     os.environ.pop("RAY_AUTH_MODE", None)  # unset means to a new Ray that it asks for the token
-    with _process_group_of_its_own():
+    with _process_group_of_its_own(), _imported_at_once(imports):
         ray.init(
             address="local",
             _temp_dir=_private_folder(),
@@ -90,6 +95,38 @@ def _process_group_of_its_own() -> Iterator[None]:
         os.setpgid(0, before)
 
 
+@contextlib.contextmanager
+def _imported_at_once(module: str | None) -> Iterator[None]:
+    """Have the workers of the Ray that starts meanwhile import a module before there is anything to do."""
+    if module is None:
+        yield
+        return
+    path = os.pathsep.join(filter(None, [str(PACKAGES[0].parent), os.environ.get("PYTHONPATH")]))
+    settings = {"PYTHONPATH": path, "RAY_preload_python_modules": preloaded.__name__, preloaded.NAME: module}
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def let_tune_use_them() -> None:
+    """Have Tune's trials run in the processes that have started with this machine's Ray.
+
+    Tune asks for processes that get some variables of this one, and has new ones started for that. These have inherited
+    all of them. Where Ray changes, trials start later and run all the same.
+    """
+    from ray.tune.execution import class_cache
+
+    for names in ("DEFAULT_ENV_VARS", "ENV_VARS_TO_PROPAGATE"):
+        getattr(class_cache, names, set()).clear()
+
+
 def stop() -> None:
     """End Ray and every process that it started; of a cluster, only what this process had there. Idempotent."""
     with contextlib.suppress(Exception):
@@ -107,18 +144,36 @@ class Barrier:
 
     def __init__(self, parties: int) -> None:
         self._parties = parties
+        self._arrived = 0
+        self._brought: list[Any] = []
         self._all_here = asyncio.Event()
+        self._all_brought = asyncio.Event()
 
-    async def wait(self) -> None:
-        """Arrive, and wait for the others; later arrivals pass at once."""
-        self._parties -= 1
-        if self._parties <= 0:
-            self.open()
+    async def wait(self) -> bool:
+        """Arrive, and wait for the others; False for later arrivals, which pass at once."""
+        if self._all_here.is_set():
+            return False
+        self._arrived += 1
+        if self._arrived >= self._parties:
+            self._all_here.set()
         await self._all_here.wait()
+        return True
+
+    async def bring(self, found: Any) -> None:
+        """Leave what one of those that have waited has found then, and wait for the others again."""
+        self._brought.append(found)
+        if len(self._brought) >= self._arrived:
+            self._all_brought.set()
+        await self._all_brought.wait()
+
+    async def brought(self) -> list[Any]:
+        """What was left."""
+        return self._brought
 
     def open(self) -> None:
         """Let all pass, now and later."""
         self._all_here.set()
+        self._all_brought.set()
 
 
 def beside_the_driver() -> NodeAffinitySchedulingStrategy:
@@ -128,15 +183,32 @@ def beside_the_driver() -> NodeAffinitySchedulingStrategy:
 
 def barrier(parties: int) -> ActorHandle:
     """A barrier for so many workers. Ray must be running."""
-    return Barrier.options(scheduling_strategy=beside_the_driver()).remote(parties)  # type: ignore[attr-defined]
+    alone = {"env_vars": {preloaded.NAME: ""}}  # it imports nothing
+    return Barrier.options(scheduling_strategy=beside_the_driver(), runtime_env=alone).remote(parties)  # type: ignore[attr-defined]
 
 
-def wait_for_all(barrier: ActorHandle | None) -> None:
-    """Wait at the barrier, but no longer than a minute after the first: a late worker costs time, not the study."""
-    if barrier is None:
-        return
+def wait_for_all(barrier: ActorHandle | None) -> bool:
+    """Wait at the barrier, but no longer than a minute after the first: a late worker costs time, not the study.
+
+    False for a process that is not one of the first, and has not waited.
+    """
+    return barrier is not None and bool(_at(barrier, barrier.wait.remote()))
+
+
+def bring(barrier: ActorHandle, found: Any) -> None:
+    """Leave at the barrier what this process has found, and wait for the others in the same way."""
+    _at(barrier, barrier.bring.remote(found))
+
+
+def brought(barrier: ActorHandle) -> list[Any]:
+    """What the first processes have left at the barrier."""
+    return _at(barrier, barrier.brought.remote()) or []
+
+
+def _at(barrier: ActorHandle, answer: ray.ObjectRef) -> Any:
     try:
-        ray.get(barrier.wait.remote(), timeout=BARRIER_TIMEOUT_S)
+        return ray.get(answer, timeout=BARRIER_TIMEOUT_S)
     except ray.exceptions.RayError as error:
         logger.warning("The study starts without waiting for all of its processes: %s", error)
         barrier.open.remote()
+        return None

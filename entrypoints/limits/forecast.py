@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields, replace
 from statistics import fmean, median
 from typing import Any
 
-import ray
 import sklearn
 
 from entrypoints.compute.contention import CoreWait, own_share
@@ -44,28 +43,30 @@ class Timing:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The expected seconds of each trial, in the order of the configurations, and of the whole search.
-
-    ``observed`` is what each process saw of each kind of trial, as the figures that such a trial will have.
-    """
+    """The expected seconds of each trial, in the order of the configurations, and of the whole search."""
 
     trials_s: list[float]
     search_s: float
-    observed: list[tuple[Configuration, dict[str, float]]]
 
 
-def forecast(configurations: list[Configuration], data: Prepared, cpus: int) -> Forecast:
-    """Time each kind of trial in as many processes at once as the search will use, and count all steps. Needs Ray."""
-    kinds = {kind(configuration): configuration for configuration in reversed(configurations)}
-    one_of_each = list(kinds.values())
-    shared = ray.put(data)
-    task = ray.remote(num_cpus=1)(time_kinds)
-    rounds = ray.get([task.remote(one_of_each, shared) for _ in range(cpus)])
-    seen = [dict(zip(kinds, timings, strict=True)) for timings in rounds]
-    mean = {each: _mean(timings[each] for timings in seen) for each in kinds}
+def one_of_each(configurations: Iterable[Configuration]) -> list[Configuration]:
+    """A configuration of each kind."""
+    return list({kind(configuration): configuration for configuration in reversed(list(configurations))}.values())
+
+
+def forecast(configurations: list[Configuration], data: Prepared, cpus: int, rounds: list[list[Timing]]) -> Forecast:
+    """Count all steps of all trials.
+
+    Args:
+        configurations: of the trials.
+        data: what they are trained on.
+        cpus: how many trials run at once.
+        rounds: the timings of ``one_of_each`` in each of the processes that have timed them.
+    """
+    kinds = [kind(configuration) for configuration in one_of_each(configurations)]
+    mean = {each: _mean(timings[place] for timings in rounds) for place, each in enumerate(kinds)}
     expected = trial_seconds(configurations, data, mean)
-    observed = [pair for timings in seen for pair in _figures(one_of_each, data, timings)]
-    return Forecast(expected, search_seconds(expected, cpus), observed)
+    return Forecast(expected, search_seconds(expected, cpus))
 
 
 def trial_seconds(configurations: list[Configuration], data: Prepared, timings: dict[Kind, Timing]) -> list[float]:
@@ -110,18 +111,18 @@ def time_kinds(configurations: Iterable[Configuration], data: Prepared) -> list[
     return [timing or replace(mean, guessed=True) for timing in timings]
 
 
-def _figures(
-    configurations: list[Configuration], data: Prepared, timings: dict[Kind, Timing]
+def figures(
+    configurations: list[Configuration], data: Prepared, timings: list[Timing]
 ) -> list[tuple[Configuration, dict[str, float]]]:
     """What a trial of each configuration would show if it took as long as was timed."""
-    elapsed = trial_seconds(configurations, data, timings)
+    of_kinds = {kind(configuration): timing for configuration, timing in zip(configurations, timings, strict=True)}
+    elapsed = trial_seconds(configurations, data, of_kinds)
     pairs = []
-    for configuration, elapsed_s in zip(configurations, elapsed, strict=True):
-        if timings[kind(configuration)].guessed:
-            continue
-        fit_s, steps = timings[kind(configuration)].fit_s, configuration.steps(data.split.fit_rows)
-        times = {"mean_step_time_ms": fit_s * 1e3, "training_time_s": fit_s * steps, "elapsed_s": elapsed_s}
-        pairs.append((configuration, times))
+    for configuration, timing, elapsed_s in zip(configurations, timings, elapsed, strict=True):
+        if not timing.guessed:
+            steps = configuration.steps(data.split.fit_rows)
+            times = {"mean_step_time_ms": timing.fit_s * 1e3, "training_time_s": timing.fit_s * steps}
+            pairs.append((configuration, times | {"elapsed_s": elapsed_s}))
     return pairs
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import ray
@@ -59,10 +59,14 @@ class Ledger:
         self._metrics = tuple(metrics)
         self._model = CostModel(rows)
         self._finished: list[tuple[Configuration, Figures]] = []
-        for configuration, figures in first:
-            self._model.observe(configuration, figures)
+        self.observe(first)
         for trial in earlier:
             self.record(*trial)
+
+    def observe(self, figures: Iterable[tuple[Configuration, Figures]]) -> None:
+        """Note what trials of some configurations would cost."""
+        for configuration, costs in figures:
+            self._model.observe(configuration, costs)
 
     def record(self, configuration: Configuration, figures: Figures, expected: Figures, ended: bool) -> None:
         """Note a trial: its last figures, what they would have been at its end, and whether it came there."""
@@ -86,7 +90,7 @@ class Ledger:
 def start(
     rows: int,
     metrics: Iterable[str],
-    first: Iterable[tuple[Configuration, Figures]],
+    first: Iterable[tuple[Configuration, Figures]] = (),
     earlier: Iterable[Known] = (),
 ) -> ActorHandle:
     """A ledger in a process of its own. Ray must be running."""
@@ -104,3 +108,13 @@ def ask(ledger: ActorHandle | None, configuration: Configuration) -> Brief:
         logger.warning("A trial begins without knowing what the others have cost: %s", error)
         return Brief()
     return brief
+
+
+def tell(ledger: ActorHandle | None, figures: Sequence[tuple[Configuration, Figures]]) -> None:
+    """Have a ledger know what trials of some configurations would cost, before this returns."""
+    if ledger is None:
+        return
+    try:
+        ray.get(ledger.observe.remote(figures), timeout=ANSWER_WITHIN_S)
+    except ray.exceptions.RayError as error:
+        logger.warning("Trials begin without knowing what was timed before: %s", error)

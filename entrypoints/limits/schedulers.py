@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule
 
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.limits import costs
 from entrypoints.limits.stopping import Stopping
-from entrypoints.models.configuration import Configuration
 from entrypoints.settings import DEFAULT_CRITERIA, Limits
-from mlflow_sysmetrics.criteria.judge import Criteria, CriteriaError, Figures
+from mlflow_sysmetrics.criteria.judge import Criteria, CriteriaError
 
 
 @dataclass(frozen=True)
 class Rules:
-    """Limits, or None; a scheduler's name, or "none"; and what is known of costs before the first trial."""
+    """Limits, or None; and a scheduler's name, or "none"."""
 
     stopping: Stopping | None = None
     scheduler: str = "none"
-    observed: Sequence[tuple[Configuration, Figures]] = ()
 
 
 NO_RULES = Rules()
@@ -56,6 +52,8 @@ def scheduling(name: str, report_every: int, steps: int) -> dict[str, Any]:
     """
     if name == "none":
         return {}
+    from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule  # slow to import, and rules are read first
+
     if name == "asha":
         # A trial that reaches max_t is stopped, so that it is one step more than any trial has.
         scheduler = ASHAScheduler(time_attr="step", max_t=steps + 1, grace_period=report_every)

@@ -40,10 +40,12 @@ def resume_study(command: str, run_id: str, options: dict[str, object]) -> None:
     with recorded_run("resume", f"resume {command}", {"resume": run_id, **execution}) as run:
         found = _study(run.client, run_id, command)
         settings, limits = _settings(run.client, run_id, command, options)
-        # Both import ray, which a mistake above need not wait for.
-        from entrypoints.search import earlier, full_study, study
+        # They import what a mistake above need not wait for.
+        from entrypoints.search import earlier, full_study
+        from entrypoints.search.plan import planned
+        from entrypoints.search.start import carry_out
 
-        plan = study.planned(settings, limits, folder=folder)
+        plan = planned(settings, limits, folder=folder)
         _check_data(found, full_study.study_key(settings, plan.table))
         done = earlier.read(run.client, found, plan.trials)
         left = len(done.left(plan.trials))
@@ -65,7 +67,7 @@ def resume_study(command: str, run_id: str, options: dict[str, object]) -> None:
         _introduce(run, found, says)
         say(f"Study: {found.info.run_name} in run {run_id} goes on; {says}")
         with continued_run(run, run_id) as continued:
-            study.run_study(continued, plan, done)
+            carry_out(continued, plan, done)
 
 
 def _study(client: MlflowClient, run_id: str, command: str) -> Run:

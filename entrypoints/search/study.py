@@ -4,39 +4,34 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
+from collections.abc import Sequence
 
 import click
 import mlflow
+from mlflow.entities import RunTag
 from ray import tune
+from ray.actor import ActorHandle
 
 from entrypoints import own_modules
-from entrypoints.compute import cluster, workers
+from entrypoints.compute import workers
 from entrypoints.compute.recovery import MAX_DEATHS, RecoveringTrials
-from entrypoints.datasets import known
-from entrypoints.datasets.prepared import Prepared, Request, split_for
+from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.stored import obtain
-from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError, say
 from entrypoints.limits import ledger
-from entrypoints.limits.forecast import Forecast, forecast, search_seconds
-from entrypoints.limits.schedulers import NO_RULES, Rules, scheduling, stopping_rules
-from entrypoints.models import algorithms, best_model
-from entrypoints.models.configuration import Configuration
+from entrypoints.limits.forecast import Forecast, one_of_each, search_seconds
+from entrypoints.limits.schedulers import scheduling
+from entrypoints.models import best_model
 from entrypoints.models.losses import score_name
 from entrypoints.progress import Progress, Stages, duration
 from entrypoints.runs import RecordedRun
 from entrypoints.search import full_study, journal, limits_summary, summary
 from entrypoints.search.earlier import NOTHING, Earlier
-from entrypoints.search.grid import configurations, run_name
+from entrypoints.search.first_trials import FirstTrials, Forecaster
+from entrypoints.search.grid import run_name
+from entrypoints.search.plan import Plan
 from entrypoints.search.record import Record
 from entrypoints.search.trial import Trial
-from entrypoints.settings import Limits, StudySettings, own_target
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 from mlflow_sysmetrics.tags import (
     BY_TIME_LIMIT,
@@ -55,120 +50,60 @@ INHERITED = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.
 LONG_S = 3600.0  # a study that takes longer is announced with what would shorten it
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a study is going to do: ``trials`` has one configuration each, and the result meets the ``limits``."""
-
-    settings: StudySettings
-    limits: Limits | None
-    rules: Rules
-    request: Request
-    table: Table
-    trials: list[Configuration]
-    cluster: str | None
-
-
-def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Path) -> Plan:
-    """All that can be wrong with settings is found here, before anything slow begins.
-
-    Args:
-        settings: what is searched.
-        limits: what a trial may cost.
-        folder: where the user typed the command. A module of theirs is found there, or beside their table.
-
-    Raises:
-        UserError: the settings do not fit the dataset, or each other.
-    """
-    address = cluster.chosen(settings.ray_address)
-    table = _table(settings)
-    rules = stopping_rules(table.task, limits)
-    request = Request(settings.dataset, settings.max_rows, settings.folds, settings.seed)
-    folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)
-    own_modules.look_in(folders, settings.algorithm)
-    searched = algorithms.find_all(table.task, settings.algorithm)
-    made = configurations(settings, split_for(table, request), searched, len(table.classes))
-    trials = [replace(trial, folders=folders) for trial in made]
-    return Plan(settings, limits, rules, request, table, trials, address)
-
-
-def run_study(run: RecordedRun, plan: Plan, earlier: Earlier = NOTHING) -> None:
+def run_study(run: RecordedRun, plan: Plan, earlier: Earlier | None = None) -> None:
     """Search the grid, refit the best model, and leave everything in the study's run and its children.
 
-    Args:
-        run: the study's run.
-        plan: what is searched.
-        earlier: what an interrupted command has left of the same study.
-
-    Raises:
-        UserError: no trial came to a usable end.
+    Within the context of the plan's place: see ``carry_out``.
     """
     stages = Stages(run.start)
-    settings, rules, table, trials = plan.settings, plan.rules, plan.table, plan.trials
+    settings, stopping, trials = plan.settings, plan.rules.stopping, plan.trials
     journal.begin(run, settings, plan.limits)
-    with ExitStack() as stack:
-        # This thread must outlive the study: the kernel ends Ray's processes with the thread that started them.
-        executor = stack.enter_context(ThreadPoolExecutor(1, "ray-start"))
-        ray_up: Future[None] = executor.submit(_start_ray(plan))
-        stack.callback(workers.stop)
-        stack.callback(wait, [ray_up])  # Ray can be stopped only once it has started
-        if plan.cluster:
-            ray_up.result()  # at once, or it is a mistake
-            click.echo(f"Cluster: {cluster.line()}")
-        usable = cluster.free_cores(settings.cpus) if plan.cluster else settings.cpus or workers.usable_cpus()
-        cpus = min(usable, max(1, len(earlier.left(trials))))
-        stages.end("start")
-        data, prepare_run_id, reused = obtain(run, table, plan.request)
-        summary.log_dataset(run, table)
-        run.client.set_tag(run.run_id, PREPARE_RUN_ID, prepare_run_id)
-        run.client.set_tag(run.run_id, DATASET, settings.dataset)
-        run.client.set_tag(run.run_id, STUDY_KEY, full_study.study_key(settings, data))
-        run.client.set_tag(run.run_id, SEARCHED, json.dumps(full_study.searched_names(trials)))
-        say(f"Data: {summary.data_line(data, prepare_run_id, reused)}")
-        stages.end("data")
-        ray_up.result()
-        with cluster.workers_can(plan.cluster):
-            expected = forecast(trials, data, cpus)
-        _announce(run, plan, cpus, expected, earlier)
-        stages.end("forecast")
-        record = search(run, data, trials, cpus, settings, replace(rules, observed=expected.observed), earlier)
-        stages.end("search")
-        outcome = None
-        if rules.stopping:
-            limits_summary.mark_feasible(run, record, rules.stopping)
-            outcome = limits_summary.outcome(run, settings, data, trials, record, expected, rules.stopping)
-        summary.log_results(run, record, settings, outcome)
-        if record.best is None:
-            nothing = outcome.nothing if outcome and record.trials else None
-            why = nothing or summary.no_usable_trial(record, settings)
-            summary.log_study_without_result(run, settings, data, record, expected.search_s, outcome, why)
-            raise UserError(why)
-        best = best_model.refit(record.best.configuration, data)
-        best_model.log(run, best, data)
-        stages.end("best model")
-        summary.log_study(run, settings, data, record, best.figures, expected.search_s, outcome)
-        stages.end("summary")
+    joined = plan.place.join(own_modules.sources(settings.algorithm), mlflow.get_tracking_uri())
+    if joined:
+        click.echo(joined)
+    stages.end("start")
+    data = _data(run, plan)
+    stages.end("data")
+    record, expected = _searched(run, plan, data, earlier or NOTHING)
+    stages.end("search")
+    outcome = None
+    if stopping:
+        limits_summary.mark_feasible(run, record, stopping)
+        outcome = limits_summary.outcome(run, settings, data, trials, record, expected, stopping)
+    summary.log_results(run, record, settings, outcome)
+    if record.best is None:
+        nothing = outcome.nothing if outcome and record.trials else None
+        why = nothing or summary.no_usable_trial(record, settings)
+        summary.log_study_without_result(run, settings, data, record, expected.search_s, outcome, why)
+        raise UserError(why)
+    best = best_model.refit(record.best.configuration, data)
+    best_model.log(run, best, data)
+    stages.end("best model")
+    summary.log_study(run, settings, data, record, best.figures, expected.search_s, outcome)
+    stages.end("summary")
     click.echo(summary.closing(run, settings, data, record, best.figures, outcome))
     first = f"first trial after {record.first_start - stages.start:.1f} s; " if record.first_start else ""
     click.echo(f"Time since the command's run was created: {first}{stages}")
 
 
-def _start_ray(plan: Plan) -> Callable[[], None]:
-    """Start Ray on this machine, or connect to the cluster."""
-    if plan.cluster is None:
-        return partial(workers.start, plan.settings.cpus)
-    return partial(
-        cluster.connect, plan.cluster, own_modules.sources(plan.settings.algorithm), mlflow.get_tracking_uri()
-    )
+def _data(run: RecordedRun, plan: Plan) -> Prepared:
+    """The data that all trials work on, which the study's run says."""
+    data, prepare_run_id, reused = obtain(run, plan.table, plan.request)
+    summary.log_dataset(run, plan.table)
+    about = {
+        PREPARE_RUN_ID: prepare_run_id,
+        DATASET: plan.settings.dataset,
+        STUDY_KEY: full_study.study_key(plan.settings, data),
+        SEARCHED: json.dumps(full_study.searched_names(plan.trials)),
+    }
+    run.client.log_batch(run.run_id, tags=[RunTag(name, value) for name, value in about.items()])
+    say(f"Data: {summary.data_line(data, prepare_run_id, reused)}")
+    return data
 
 
-def _table(settings: StudySettings) -> Table:
-    table = known.load(settings.dataset, target=own_target(settings.target))
-    return table.sample(settings.max_rows, settings.seed)
-
-
-def _announce(run: RecordedRun, plan: Plan, cpus: int, expected: Forecast, earlier: Earlier) -> None:
+def _announce(plan: Plan, cpus: int, expected: Forecast, earlier: Earlier) -> None:
     """Say what is about to happen, and for how long."""
-    settings, stopping = plan.settings, plan.rules.stopping
+    settings = plan.settings
     left = {id(trial) for trial in earlier.left(plan.trials)}
     left_s = [trial_s for trial, trial_s in zip(plan.trials, expected.trials_s, strict=True) if id(trial) in left]
     search_s = search_seconds(left_s, cpus)
@@ -180,21 +115,31 @@ def _announce(run: RecordedRun, plan: Plan, cpus: int, expected: Forecast, earli
     )
     if search_s > LONG_S and not 0 < settings.time_limit_s <= LONG_S:
         click.echo(summary.how_to_shorten(settings, len(left), search_s, cpus))
-    if stopping:
-        run.client.set_tag(run.run_id, CRITERIA, str(stopping.criteria))
-        click.echo(f"Limits: {stopping.criteria}; that time is without them")
+    if plan.rules.stopping:
+        click.echo(f"Limits: {plan.rules.stopping.criteria}; that time is without them")
+
+
+def _searched(run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier) -> tuple[Record, Forecast]:
+    """Search what is left of the grid, and what its time was expected to be."""
+    if plan.rules.stopping:
+        run.client.set_tag(run.run_id, CRITERIA, str(plan.rules.stopping.criteria))
+    left = earlier.left(plan.trials)
+    cpus = min(plan.place.cores(), max(1, len(left)))
+    barrier = workers.barrier(cpus) if left else None
+    said = Forecaster(barrier, plan.trials, data, cpus, lambda expected: _announce(plan, cpus, expected, earlier))
+    return search(run, plan, data, barrier, [said], earlier), said.expected
 
 
 def search(
     run: RecordedRun,
+    plan: Plan,
     data: Prepared,
-    trials: list[Configuration],
-    cpus: int,
-    settings: StudySettings,
-    rules: Rules = NO_RULES,
+    barrier: ActorHandle | None = None,
+    callbacks: Sequence[tune.Callback] = (),
     earlier: Earlier = NOTHING,
 ) -> Record:
     """Run one trial per configuration that is not done yet and return what came of all. Ray must be running."""
+    settings, rules, trials = plan.settings, plan.rules, plan.trials
     criteria = rules.stopping.criteria if rules.stopping else None
     progress = Progress(len(trials), f"val_{score_name(data.task)}", done=len(earlier.done))
     record = Record(data.task, progress, criteria, earlier.done, earlier.search_s)
@@ -210,12 +155,13 @@ def search(
         continues=lambda trial: earlier.run_of(trial.config["configuration"]),
     )
     rows = max(len(fit) for fit, _ in data.split.folds)
+    costs = ledger.start(rows, criteria.metrics, earlier=earlier.known) if criteria else None
     trainable = tune.with_parameters(
         Trial,
         data=data,
-        barrier=workers.barrier(cpus),
+        first=FirstTrials(barrier, one_of_each(trials), costs) if barrier else None,
         stopping=rules.stopping,
-        ledger=ledger.start(rows, criteria.metrics, rules.observed, earlier.known) if criteria else None,
+        ledger=costs,
         every_report=rules.scheduler != "none",
     )
     steps = max(trial.steps(rows) for trial in trials)
@@ -226,15 +172,13 @@ def search(
                 param_space={"configuration": tune.grid_search(left)},
                 tune_config=tune.TuneConfig(
                     reuse_actors=True,
-                    search_alg=RecoveringTrials(
-                        max_concurrent=cluster.most_trials(settings.ray_address, settings.cpus)
-                    ),
+                    search_alg=RecoveringTrials(max_concurrent=plan.place.max_trials),
                     time_budget_s=settings.time_limit_s or None,
                     **scheduling(rules.scheduler, settings.report_every, steps),
                 ),
                 run_config=tune.RunConfig(
                     storage_path=folder,
-                    callbacks=[record, callback],
+                    callbacks=[*callbacks, record, callback],
                     failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                     verbose=0,

@@ -17,7 +17,6 @@ from ray.actor import ActorHandle
 
 from entrypoints.compute import memory
 from entrypoints.compute.contention import CoreWait, own_share
-from entrypoints.compute.workers import wait_for_all
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.limits.costs import FACTS
 from entrypoints.limits.ledger import ask
@@ -25,6 +24,7 @@ from entrypoints.limits.prediction import MIN_BLOCKS
 from entrypoints.limits.stopping import Guard, Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import CrossValidation
+from entrypoints.search.first_trials import FirstTrials
 from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.delivery.points import Point, points_now, window_points
 from mlflow_sysmetrics.ray_tune import payload
@@ -51,7 +51,7 @@ class Trial(tune.Trainable):
         self,
         config: dict[str, Any],
         data: Prepared,
-        barrier: ActorHandle | None = None,
+        first: FirstTrials | None = None,
         stopping: Stopping | None = None,
         ledger: ActorHandle | None = None,
         every_report: bool = False,
@@ -61,7 +61,7 @@ class Trial(tune.Trainable):
         Args:
             config: the configuration.
             data: the dataset, from Ray's shared memory.
-            barrier: where to wait for the other processes.
+            first: what to do before the first trial of this process.
             stopping: what ends a trial early.
             ledger: what the trials of the study have cost so far.
             every_report: hand Tune a result at every report, for a scheduler that has to see each.
@@ -72,7 +72,8 @@ class Trial(tune.Trainable):
         gc.freeze()  # what the imports left is permanent: later collections need not look at it
         self._core_wait = CoreWait()
         self._data, self._stopping, self._ledger, self._every_report = data, stopping, ledger, every_report
-        wait_for_all(barrier)
+        if first:
+            first.wait(data)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

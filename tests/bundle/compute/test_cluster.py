@@ -26,7 +26,6 @@ from commands import (
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from own_models import ALGORITHMS, write_own_models
-from ray.exceptions import RayError
 from ray_nodes import Nodes, ray_nodes
 from tracking_server import tracking_server
 
@@ -36,33 +35,6 @@ from entrypoints.errors import UserError
 CURVES = ("train_loss", "val_loss", "val_rmse")
 RAYS_OWN_TRY_S = 60.0
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "of-the-cluster"}
-
-
-@pytest.mark.parametrize(
-    ("given", "environment", "chosen"),
-    [
-        pytest.param("local", None, None, id="default"),
-        pytest.param("local", "10.0.0.1:6379", "10.0.0.1:6379", id="environment"),
-        pytest.param("local", "local", None, id="environment-says-local"),
-        pytest.param("auto", "10.0.0.1:6379", "auto", id="parameter-wins"),
-        pytest.param("[fd00::1]:6379", None, "[fd00::1]:6379", id="IPv6"),
-    ],
-)
-def test_cluster_is_chosen_by_the_parameter_or_else_the_environment(
-    monkeypatch: pytest.MonkeyPatch, given: str, environment: str | None, chosen: str | None
-) -> None:
-    """None stands for a Ray of the study's own."""
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    if environment is not None:
-        monkeypatch.setenv("RAY_ADDRESS", environment)
-    assert cluster.chosen(given) == chosen
-
-
-def test_cluster_that_the_environment_names_is_refused_by_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user sees which of the two is meant."""
-    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
-    with pytest.raises(UserError, match=r"^RAY_ADDRESS=ray://head:10001: .*ray job submit"):
-        cluster.chosen("local")
 
 
 @pytest.mark.parametrize("store", ["sqlite:///mlflow.db", "file:///tmp/mlruns", "mlruns"])
@@ -88,16 +60,12 @@ def test_another_version_is_refused_with_both() -> None:
     assert "the cluster runs Ray 2.1.0 on Python 3.9.1, and the study Ray 2.60.0 on Python 3.11.7; run it" in says
 
 
+@pytest.mark.usefixtures("local_ray")
 def test_worker_without_the_libraries_is_said_in_a_sentence() -> None:
-    """The last line of Ray's report names what is missing; on a Ray of the study's own it is an error like another."""
-    error = RayError("ray::time_kinds()\n  Traceback\nModuleNotFoundError: No module named 'sklearn'")
-    with (
-        pytest.raises(UserError, match=r"No module named 'sklearn'\); install the libraries"),
-        cluster.workers_can("auto"),
-    ):
-        raise error
-    with pytest.raises(RayError), cluster.workers_can(None):
-        raise error
+    """The last line of Ray's report names what is missing."""
+    cluster.see_that_workers_can_import("sklearn", 1, "auto")
+    with pytest.raises(UserError, match=r"^ray_address=auto: .*No module named 'not_there'\); install the libraries"):
+        cluster.see_that_workers_can_import("not_there", 1, "auto")
 
 
 @dataclass

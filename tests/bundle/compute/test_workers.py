@@ -115,6 +115,18 @@ def test_wait_for_all_returns_when_all_have_arrived() -> None:
     ray.get(other, timeout=LONG_S)
 
 
+def test_first_processes_leave_what_they_found_and_wait_again() -> None:
+    """Each of them until the last has left it; a process that takes another's place is told to find nothing."""
+    barrier = workers.barrier(2)
+    assert ray.get(_waiting(barrier, 2), timeout=LONG_S) == [True, True]
+    assert not workers.wait_for_all(barrier)
+    first = barrier.bring.remote("a")
+    assert ray.wait([first], timeout=SHORT_S)[0] == []
+    workers.bring(barrier, "b")
+    ray.get(first, timeout=LONG_S)
+    assert workers.brought(barrier) == ["a", "b"]
+
+
 def test_wait_for_all_goes_on_without_those_who_do_not_come(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

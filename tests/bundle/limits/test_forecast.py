@@ -15,7 +15,9 @@ from entrypoints.limits.forecast import (
     BETWEEN_TRIALS_S,
     MIN_STEPS,
     Timing,
+    figures,
     kind,
+    one_of_each,
     search_seconds,
     time_kinds,
     trial_seconds,
@@ -175,15 +177,28 @@ def test_kind_that_overflows_after_some_steps_is_timed_by_those() -> None:
     assert timing.step_s > 0
 
 
-def test_forecast_of_real_trials_is_a_positive_time(local_ray: None) -> None:
-    """Timed in a process of Ray's, one forecast for each trial."""
+def test_forecast_of_real_trials_is_a_positive_time() -> None:
+    """One for each trial, the mean of what several processes have timed."""
     configurations = [configured(batch_size=size, learning_rate=rate) for size in (8, 64) for rate in (0.1, 0.01)]
-    expected = forecast.forecast(configurations, bundled("red_wine", FOLDS), cpus=1)
+    data, kinds = bundled("red_wine", FOLDS), one_of_each(configurations)
+    assert [configuration.batch_size for configuration in kinds] == [64, 8]
+    rounds = [time_kinds(kinds, data) for _ in range(2)]
+    expected = forecast.forecast(configurations, data, 1, rounds)
     assert len(expected.trials_s) == 4
     assert min(expected.trials_s) > BETWEEN_TRIALS_S
     assert expected.trials_s[0] == expected.trials_s[1] != expected.trials_s[2]
     assert expected.search_s == pytest.approx(sum(expected.trials_s))
-    for configuration, figures in expected.observed:
-        assert 0 < figures["training_time_s"] < figures["elapsed_s"] < FOLDS * figures["training_time_s"] * 10
-        assert figures["mean_step_time_ms"] * configuration.max_steps == pytest.approx(figures["training_time_s"] * 1e3)
-    assert [configuration.batch_size for configuration, _ in expected.observed] == [64, 8]
+    alone = [forecast.forecast(configurations, data, 1, [each]).search_s for each in rounds]
+    assert expected.search_s == pytest.approx(sum(alone) / 2)
+
+
+def test_figures_are_those_of_a_trial_that_takes_as_long_as_was_timed() -> None:
+    """They are what the ledger knows before the first trial."""
+    data, kinds = bundled("red_wine", FOLDS), [configured(batch_size=size) for size in (64, 8)]
+    timings = time_kinds(kinds, data)
+    seen = figures(kinds, data, timings)
+    assert [configuration for configuration, _ in seen] == kinds
+    for configuration, costs in seen:
+        assert 0 < costs["training_time_s"] < costs["elapsed_s"] < FOLDS * costs["training_time_s"] * 10
+        assert costs["mean_step_time_ms"] * configuration.max_steps == pytest.approx(costs["training_time_s"] * 1e3)
+    assert figures(kinds, data, [timings[0], replace(timings[1], guessed=True)]) == seen[:1]

@@ -9,7 +9,7 @@ import ray
 from reference import configured
 
 from entrypoints.limits.costs import USUAL_NOISE
-from entrypoints.limits.ledger import MIN_DEGREES, Brief, Ledger, ask, start
+from entrypoints.limits.ledger import MIN_DEGREES, Brief, Ledger, ask, start, tell
 from entrypoints.models.configuration import Configuration
 
 ROWS = 1000
@@ -129,7 +129,7 @@ def test_later_records_do_not_change_a_brief() -> None:
 @pytest.mark.usefixtures("local_ray")
 def test_trial_is_told_by_the_ledger_s_process_what_the_others_have_cost() -> None:
     """What one trial records there, the next one is told."""
-    process = start(ROWS, ["training_time_s"], [])
+    process = start(ROWS, ["training_time_s"])
     configuration = _of(8)
     last, expected = {"training_time_s": 2.0, "val_loss": 0.5}, {"training_time_s": 2.0}
     ray.get(process.record.remote(configuration, last, expected, True), timeout=60)  # the process may start slowly
@@ -137,8 +137,19 @@ def test_trial_is_told_by_the_ledger_s_process_what_the_others_have_cost() -> No
 
 
 @pytest.mark.usefixtures("local_ray")
+def test_trial_is_told_what_was_timed_before_the_first() -> None:
+    """It is in the ledger when `tell` returns; without a ledger, or with one that has died, there is nothing to do."""
+    process = start(ROWS, ["training_time_s"])
+    tell(process, [(_of(size), {"training_time_s": 0.01 * size}) for size in SIZES])
+    assert ask(process, _of(SIZES[0])).predictions["training_time_s"].value == pytest.approx(0.01 * SIZES[0], rel=0.5)
+    tell(None, [])
+    ray.kill(process)
+    tell(process, [])
+
+
+@pytest.mark.usefixtures("local_ray")
 def test_trial_begins_without_a_ledger_that_has_died() -> None:
     """It then knows nothing, which costs it no training."""
-    process = start(ROWS, ["training_time_s"], [])
+    process = start(ROWS, ["training_time_s"])
     ray.kill(process)
     assert ask(process, _of(8)) == Brief() == ask(None, _of(8))

@@ -29,7 +29,7 @@ TIME = "training_time_s<=1"
 SETTINGS, DATA = study_settings(folds=3), bundled("red_wine")
 SIZES = (8, 16, 32, 64, 128)
 TRIALS = [configured(batch_size=size) for size in SIZES]
-FORECAST = Forecast([10.0] * len(TRIALS), 50.0, [])
+FORECAST = Forecast([10.0] * len(TRIALS), 50.0)
 
 
 @pytest.fixture

@@ -35,17 +35,17 @@ def test_default_limits_are_criteria_of_either_task(task: Task) -> None:
 
 @pytest.mark.parametrize("predict", [True, False])
 def test_rules_are_what_the_user_asked_for(predict: bool) -> None:
-    """Criteria of the user's own, whether to predict, and a scheduler; nothing is observed yet."""
+    """Criteria of the user's own, whether to predict, and a scheduler."""
     rules = stopping_rules("regression", Limits("val_rmse<=0.7", predict, "asha"))
     assert rules.stopping is not None
     assert (str(rules.stopping.criteria), rules.stopping.predict) == ("val_rmse<=0.7", predict)
-    assert (rules.scheduler, rules.observed) == ("asha", ())
+    assert rules.scheduler == "asha"
 
 
 def test_study_without_limits_has_no_rules() -> None:
     """Neither criteria nor a scheduler."""
     assert stopping_rules("regression", None) is NO_RULES
-    assert Rules(stopping=None, scheduler="none", observed=()) == NO_RULES
+    assert Rules(stopping=None, scheduler="none") == NO_RULES
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,132 @@
+"""Where a study's trials run: a Ray of the study's own, or a cluster that is up. Decided here, once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from abc import abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from entrypoints.compute import cluster, workers
+from entrypoints.compute.cluster import AUTO, host_and_port
+from entrypoints.errors import UserError
+
+LOCAL = "local"
+
+
+class Place(contextlib.AbstractContextManager["Place"]):
+    """Processes for trials; there from the beginning of its context to the end.
+
+    Attributes:
+        max_trials: how many trials may run at once where there are more cores; 0: no limit.
+    """
+
+    max_trials = 0
+
+    @abstractmethod
+    def join(self, modules: Sequence[Path], store_uri: str) -> str | None:
+        """See that a study can run there and return what there is in words; None where nothing can be wrong.
+
+        Args:
+            modules: files and folders of the user's that workers have to be able to import.
+            store_uri: where MLflow keeps the study.
+
+        Raises:
+            UserError: it cannot.
+        """
+
+    @abstractmethod
+    def cores(self) -> int:
+        """On how many CPU cores trials can begin, once they can."""
+
+    def __exit__(self, *error: object) -> None:
+        """End what was started there. What a cluster has of others stays."""
+        workers.stop()
+
+
+class LocalRay(Place):
+    """A Ray of the study's own on this machine. It starts beside what the context does.
+
+    Args:
+        cpus: how many CPU cores it uses; 0: all that are usable.
+        imports: the module that its processes import at once.
+    """
+
+    def __init__(self, cpus: int, imports: str) -> None:
+        self._cpus, self._imports = cpus, imports
+
+    def __enter__(self) -> LocalRay:
+        """Begin to start it."""
+        # This thread must outlive the study: the kernel ends Ray's processes with the thread that started them.
+        self._thread = ThreadPoolExecutor(1, "ray-start")
+        self._up: Future[None] = self._thread.submit(workers.start, self._cpus, self._imports)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End Ray and its processes."""
+        wait([self._up])  # it can be stopped only once it has started
+        super().__exit__(*error)
+        self._thread.shutdown()
+
+    def join(self, modules: Sequence[Path], store_uri: str) -> None:
+        """Nothing can be wrong."""
+
+    def cores(self) -> int:
+        """Those that were asked for, when Ray is up."""
+        self._up.result()
+        workers.let_tune_use_them()
+        return self._cpus or workers.usable_cpus()
+
+
+class Cluster(Place):
+    """A Ray cluster that is up.
+
+    Args:
+        address: ``auto`` or host:port.
+        cpus: on how many CPU cores of it trials run; 0: all that are free.
+        imports: the module that workers have to be able to import.
+    """
+
+    def __init__(self, address: str, cpus: int, imports: str) -> None:
+        self.address, self.max_trials, self._imports = address, cpus, imports
+
+    def __enter__(self) -> Cluster:
+        """It is there already."""
+        return self
+
+    def join(self, modules: Sequence[Path], store_uri: str) -> str:
+        """Connect to it."""
+        cluster.connect(self.address, modules, store_uri)
+        return f"Cluster: {cluster.line()}"
+
+    def cores(self) -> int:
+        """Those that are free, when a worker on each has imported what it needs."""
+        free = cluster.free_cores(self.max_trials)
+        cluster.see_that_workers_can_import(self._imports, free, self.address)
+        return free
+
+
+def place(ray_address: str, cpus: int, imports: str) -> Place:
+    """The cluster whose address is given, or else that in RAY_ADDRESS; a Ray of the study's own where both are local.
+
+    Raises:
+        UserError: a study cannot use such an address.
+    """
+    name, address = "ray_address", ray_address
+    if address == LOCAL:
+        name, address = "RAY_ADDRESS", os.environ.get("RAY_ADDRESS", "").strip() or LOCAL
+    if address == LOCAL:
+        return LocalRay(cpus, imports)
+    if address.startswith("ray://"):
+        raise UserError(
+            f"{name}={address}: a study runs on a node of its cluster, not through Ray's client; run it on the "
+            f"cluster's head node with ray_address={AUTO}, or there with `ray job submit`"
+        )
+    if address != AUTO and not host_and_port(address):
+        raise UserError(
+            f"{name}={address}: {LOCAL}, {AUTO} (the cluster of this machine) or host:port is allowed; give the "
+            "address that `ray start --head` has printed, such as 10.0.0.1:6379"
+        )
+    return Cluster(address, cpus, imports)

@@ -1,0 +1,85 @@
+"""Before the first trials of a study begin: each kind of trial is timed, in the processes that wait anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from ray import tune
+from ray.actor import ActorHandle
+
+from entrypoints.compute.workers import bring, brought, wait_for_all
+from entrypoints.datasets.prepared import Prepared
+from entrypoints.limits.forecast import Forecast, Timing, figures, forecast, one_of_each, time_kinds
+from entrypoints.limits.ledger import tell
+from entrypoints.models.configuration import Configuration
+
+
+@dataclass(frozen=True)
+class FirstTrials:
+    """The side of a trial's process.
+
+    The processes wait for each other, time each kind of trial at once, as loaded as in the search, and leave what they
+    have seen at the barrier and in the ledger.
+
+    Attributes:
+        barrier: where they wait.
+        kinds: one configuration of each kind.
+        ledger: of the costs of trials, if there are limits.
+    """
+
+    barrier: ActorHandle
+    kinds: list[Configuration]
+    ledger: ActorHandle | None = None
+
+    def wait(self, data: Prepared) -> None:
+        """Return when this process's trial can begin."""
+        if not wait_for_all(self.barrier):
+            return  # it takes the place of another process
+        timings = time_kinds(self.kinds, data)
+        tell(self.ledger, figures(self.kinds, data, timings))
+        bring(self.barrier, [asdict(timing) for timing in timings])  # the barrier knows no class of ours
+
+
+class Forecaster(tune.Callback):
+    """The study's side: how long the search will take.
+
+    Args:
+        barrier: that of the first trials; None if no trial is run.
+        trials: of the whole study.
+        data: what they are trained on.
+        cpus: how many run at once.
+        say: called with the forecast when the first trial begins.
+    """
+
+    def __init__(
+        self,
+        barrier: ActorHandle | None,
+        trials: list[Configuration],
+        data: Prepared,
+        cpus: int,
+        say: Callable[[Forecast], None],
+    ) -> None:
+        self._barrier, self._trials, self._data, self._cpus, self._say = barrier, trials, data, cpus, say
+        self._said = False
+
+    def on_trial_start(self, *args: Any, **info: Any) -> None:
+        """Say it once: now each process has left its timings."""
+        if not self._said:
+            self._said = True
+            self._say(self.expected)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune writes its callbacks to disk, and the data would go with them."""
+        return {}
+
+    @cached_property
+    def expected(self) -> Forecast:
+        """By the timings of the trials' processes; where there are none, as where no trial was run, of this one."""
+        left = brought(self._barrier) if self._barrier else []
+        rounds = [[Timing(**timing) for timing in timings] for timings in left] or [
+            time_kinds(one_of_each(self._trials), self._data)
+        ]
+        return forecast(self._trials, self._data, self._cpus, rounds)

@@ -1,0 +1,60 @@
+"""Settings -> what a study does. All that can be wrong with them is found here, before Ray is started."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from entrypoints import own_modules
+from entrypoints.compute.places import Place, place
+from entrypoints.datasets import known
+from entrypoints.datasets.prepared import Request, split_for
+from entrypoints.datasets.tables import Table
+from entrypoints.limits.schedulers import Rules, stopping_rules
+from entrypoints.models import algorithms
+from entrypoints.models.configuration import Configuration
+from entrypoints.search.grid import configurations
+from entrypoints.settings import Limits, StudySettings, own_target
+
+TRIALS = "entrypoints.search.trial"  # what the processes of trials import
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study does, and where: ``trials`` has one configuration each, and the result meets the ``limits``."""
+
+    settings: StudySettings
+    limits: Limits | None
+    rules: Rules
+    request: Request
+    table: Table
+    trials: list[Configuration]
+    place: Place
+
+
+def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Path) -> Plan:
+    """All that can be wrong with settings is found here, before anything slow begins.
+
+    Args:
+        settings: what is searched.
+        limits: what a trial may cost.
+        folder: where the user typed the command. A module of theirs is found there, or beside their table.
+
+    Raises:
+        UserError: the settings do not fit the dataset, or each other.
+    """
+    where = place(settings.ray_address, settings.cpus, imports=TRIALS)
+    table = _table(settings)
+    rules = stopping_rules(table.task, limits)
+    request = Request(settings.dataset, settings.max_rows, settings.folds, settings.seed)
+    folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)
+    own_modules.look_in(folders, settings.algorithm)
+    searched = algorithms.find_all(table.task, settings.algorithm)
+    made = configurations(settings, split_for(table, request), searched, len(table.classes))
+    trials = [replace(trial, folders=folders) for trial in made]
+    return Plan(settings, limits, rules, request, table, trials, where)
+
+
+def _table(settings: StudySettings) -> Table:
+    table = known.load(settings.dataset, target=own_target(settings.target))
+    return table.sample(settings.max_rows, settings.seed)

@@ -1,0 +1,85 @@
+"""Where a study's trials run: what the settings say, and what is there when a place is entered."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from commands import ROOT, clean_environment
+
+from entrypoints.compute.places import Cluster, LocalRay, place
+from entrypoints.errors import UserError
+from entrypoints.search.plan import TRIALS
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "address"),
+    [
+        pytest.param("local", None, None, id="default"),
+        pytest.param("local", "10.0.0.1:6379", "10.0.0.1:6379", id="environment"),
+        pytest.param("local", "local", None, id="environment-says-local"),
+        pytest.param("auto", "10.0.0.1:6379", "auto", id="parameter-wins"),
+        pytest.param("[fd00::1]:6379", None, "[fd00::1]:6379", id="IPv6"),
+    ],
+)
+def test_cluster_is_chosen_by_the_parameter_or_else_the_environment(
+    monkeypatch: pytest.MonkeyPatch, given: str, environment: str | None, address: str | None
+) -> None:
+    """None stands for a Ray of the study's own."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if environment is not None:
+        monkeypatch.setenv("RAY_ADDRESS", environment)
+    chosen = place(given, 3, TRIALS)
+    if address is None:
+        assert isinstance(chosen, LocalRay)
+        assert chosen.max_trials == 0
+    else:
+        assert isinstance(chosen, Cluster)
+        assert (chosen.address, chosen.max_trials) == (address, 3)
+
+
+def test_cluster_that_the_environment_names_is_refused_by_that_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user sees which of the two is meant."""
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(UserError, match=r"^RAY_ADDRESS=ray://head:10001: .*ray job submit"):
+        place("local", 1, TRIALS)
+
+
+TRIAL_PROCESSES = f"""
+import os, sys
+from entrypoints import environment
+environment.set_defaults()
+from entrypoints.compute.places import place
+with place("local", 1, {TRIALS!r}) as here:
+    assert here.join([], "sqlite:///mlflow.db") is None
+    import ray
+    from ray import tune
+    from entrypoints.compute import workers
+    cores = here.cores()
+    workers.barrier(1)
+
+    class Asked(tune.Trainable):
+        def step(self):
+            heavy = ("mlflow", "sqlalchemy", "matplotlib", "plotly", "statsmodels", "scikit_posthocs", "openml")
+            found = [name for name in heavy if name in sys.modules]
+            return {{"done": True, "pid": os.getpid(), "there": {TRIALS!r} in sys.modules, "heavy": found}}
+
+    (result,) = tune.Tuner(tune.with_resources(Asked, {{"cpu": 1}}), run_config=tune.RunConfig(verbose=0)).fit()
+    metrics = result.metrics
+    print(cores, metrics["there"], metrics["heavy"], sorted(os.environ.get(name) or "" for name in ("PYTHONPATH",)))
+print(ray.is_initialized())
+"""
+
+
+def test_trials_run_in_a_process_that_has_imported_what_they_need_and_nothing_else() -> None:
+    """It has begun to do so when Ray started; what was set for that is unset again, and Ray ends with the place."""
+    done = subprocess.run(
+        [sys.executable, "-c", TRIAL_PROCESSES],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.splitlines()[-2:] == ["1 True [] ['']", "False"], done.stderr
