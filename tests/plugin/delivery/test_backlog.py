@@ -101,6 +101,29 @@ def test_points_given_up_while_they_are_delivered_take_no_others_along() -> None
     assert drained(backlog) == [2, 3]
 
 
+def test_points_that_are_changed_away_make_room() -> None:
+    """As those that turn out to be repeated."""
+    backlog = Backlog(memory=Memory(3))
+    backlog.append(points(1, 2, 3))
+    backlog.change(lambda waiting: list(waiting)[2:])
+    backlog.append(points(4, 5))
+    assert (drained(backlog), backlog.lost) == ([3, 4, 5], 0)
+
+
+def test_a_disk_that_cannot_be_read_is_raised_if_asked_for(path: Path) -> None:
+    """So that `sync` does not take a spool for delivered. A logger goes on without it."""
+
+    class Unreadable(SpoolFile):
+        def peek(self, limit: int) -> list[Point]:
+            raise OSError(5, "Input/output error")
+
+    spool = Unreadable.create(path, Header("abc", "there"))
+    assert Backlog(spool).peek(1000) == []
+    with pytest.raises(OSError, match="Input/output error"):
+        Backlog(spool, raises=True).peek(1000)
+    spool.close()
+
+
 def test_close_keeps_what_is_on_disk_and_counts_what_is_not(disk: FullDisk, path: Path) -> None:
     """Afterwards nothing is given out, nothing is taken, and nothing raises."""
     backlog = Backlog(disk)

@@ -10,6 +10,7 @@ from scripted_store import ScriptedStore, points
 
 from mlflow_sysmetrics.delivery.backlog import Backlog
 from mlflow_sysmetrics.delivery.run_queue import End, RunQueue, State
+from mlflow_sysmetrics.delivery.spool import Header
 from mlflow_sysmetrics.delivery.writer import write
 
 NEW = {"experiment_id": "7", "start_ms": 1000, "first_tags": {"kind": "trial"}, "name": "a"}
@@ -155,3 +156,17 @@ def test_run_that_is_opened_again_while_its_end_is_written_goes_on() -> None:
     assert store.done[-1][2] == END
     assert not queue.reopen({})
     assert not queue.is_open
+
+
+@pytest.mark.parametrize("created", [True, False])
+def test_header_says_how_to_find_or_create_the_run_and_the_run_around_it(created: bool) -> None:
+    """Of that one no more than is needed: what else waits for it is in its own spool."""
+    parent = in_state(State.RUNNING if created else State.ASKED, end=END, params={"p": "1"}, tags={"late": "yes"})
+    queue = in_state(State.ASKED, parent=parent, params={"q": "2"}, tags={"t": "3"})
+    known = Header("a", "there")
+    asked = Header("", "there", {"kind": "trial"}, {}, "FINISHED", 5000, "7", 1000, "a")
+    assert queue.header("there") == Header(
+        "", "there", {"kind": "trial"}, {"q": "2"}, None, None, "7", 1000, "a", {"t": "3"}, known if created else asked
+    )
+    queue.created("b")
+    assert (queue.header("there").run_id, queue.header("there").parent) == ("b", None)

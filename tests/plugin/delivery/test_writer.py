@@ -231,6 +231,7 @@ def test_name_that_mlflow_refuses_does_not_cost_the_run(client: MlflowClient, ba
     assert run_id is not None
     run = client.get_run(run_id)
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"x": 1.0})
+    assert writer.refused == 1
 
 
 # --- an unreliable store -----------------------------------------------------------------------------------
