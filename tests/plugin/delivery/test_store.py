@@ -179,6 +179,7 @@ def test_requests_fail_within_their_time(fault: str) -> None:
             with pytest.raises(MlflowException):
                 ask()
             assert time.monotonic() - began < 20
+        assert proxy.failed == (0 if fault == "refuse" else 2)  # one attempt each; nobody counts those refused
 
 
 def test_address_of_no_known_kind_is_told_without_its_password() -> None:
