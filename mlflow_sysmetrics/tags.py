@@ -35,6 +35,7 @@ STOP_LIMIT = "sysmetrics.stop_limit"  # Its limit then.
 STOP_PREDICTION = "sysmetrics.stop_prediction"  # The prediction that stopped it.
 
 # What became of a trial.
+PLACE = "sysmetrics.place"  # Its place in the order in which the trials of its study are started, from 1 on.
 DIVERGED = "sysmetrics.diverged"  # Whether its loss became infinite.
 FEASIBLE = "sysmetrics.feasible"  # Whether it met all limits.
 END = "sysmetrics.end"  # Its end, for a study that goes on: JSON.

@@ -6,7 +6,7 @@ import ast
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Configuration:
     max_epochs: int
     report_every: int
     folders: tuple[Path, ...] = ()  # where the algorithm's module may be, if it is the user's own
+    place: int = field(default=0, compare=False)  # in the order in which the study's trials are started, from 1 on
 
     @property
     def searched(self) -> dict[str, Any]:

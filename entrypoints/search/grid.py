@@ -28,7 +28,9 @@ _TAKEN = ("algorithm", "batch_size", *SHARED)
 def configurations(
     settings: StudySettings, split: Split, algorithms: tuple[Algorithm, ...], n_classes: int = 0
 ) -> list[Configuration]:
-    """All configurations, in the order in which they are tried.
+    """All configurations, in the order in which they are tried, which ``seed`` shuffles.
+
+    In the order of the grid, what a process keeps of its earlier trials would be charged to a hyperparameter.
 
     Args:
         settings: what is searched.
@@ -43,8 +45,10 @@ def configurations(
     spaces = [{"algorithm": [each.name], "batch_size": sizes, **_space(settings, each)} for each in algorithms]
     _check(settings, algorithms, n_classes)
     chosen = _drawn(settings, spaces) if settings.search == "random" else _listed(settings, spaces)
+    random.Random(settings.seed).shuffle(chosen)
     return [
         Configuration(
+            place=place,
             algorithm=values.pop("algorithm"),
             batch_size=values.pop("batch_size"),
             hyperparameters=values,
@@ -53,7 +57,7 @@ def configurations(
             max_epochs=settings.max_epochs,
             report_every=settings.report_every,
         )
-        for values in chosen
+        for place, values in enumerate(chosen, 1)
     ]
 
 
@@ -85,8 +89,7 @@ def _batch_sizes(settings: StudySettings, split: Split) -> list[int]:
 def _space(settings: StudySettings, algorithm: Algorithm) -> Space:
     if isinstance(algorithm, Estimator):
         return settings.grid or {}
-    # Small steps first: models that diverge come last, so the best so far means something early on.
-    return {"learning_rate": sorted(settings.learning_rates), "alpha": list(settings.alphas)}
+    return {"learning_rate": list(settings.learning_rates), "alpha": list(settings.alphas)}
 
 
 def _check(settings: StudySettings, algorithms: tuple[Algorithm, ...], n_classes: int) -> None:

@@ -108,6 +108,7 @@ def trials_table(record: Record, settings: StudySettings) -> list[dict[str, Any]
             "trial_id": trial.trial_id,
             "run_id": trial.run_id,
             "status": trial.status,
+            "place": trial.configuration.place,
             "diverged": trial.diverged,
             **trial.configuration.searched,
             **settings.shared,

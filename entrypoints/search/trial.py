@@ -29,7 +29,7 @@ from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.delivery.points import Point, points_now, window_points
 from mlflow_sysmetrics.ray_tune import payload
 from mlflow_sysmetrics.sampling.readings import HERE
-from mlflow_sysmetrics.tags import DIVERGED, FEASIBLE, MEMORY_DEFINITION, NODE, PID, RAY_NODE_ID
+from mlflow_sysmetrics.tags import DIVERGED, FEASIBLE, MEMORY_DEFINITION, NODE, PID, PLACE, RAY_NODE_ID
 from mlflow_sysmetrics.watch import Watch
 
 RESULT_EVERY_S = 1.0  # a result a second keeps a long trial live at little cost to the driver
@@ -200,6 +200,7 @@ class Trial(tune.Trainable):
     ) -> dict[str, Any]:
         points, self._points = self._points + self._series(), []
         where = {NODE: platform.node(), PID: str(os.getpid()), MEMORY_DEFINITION: HERE.memory_definition}
+        where[PLACE] = str(self._configuration.place)
         if ray.is_initialized():  # several nodes of a cluster may be on one host
             where[RAY_NODE_ID] = ray.get_runtime_context().get_node_id()
         return {
