@@ -231,3 +231,24 @@ def test_stop_ends_within_its_bound_while_the_disk_hangs(
     assert took_s < 3.0
     assert not whole
     assert "the disk" in caplog.text
+
+
+def test_stop_gives_the_file_back_while_the_store_hangs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its points stay there for `sync`, and the disk is not blamed."""
+    answers = threading.Event()
+
+    class Hung(Sponge):
+        def log_batch(self, *arguments: Any, **more: Any) -> None:
+            answers.wait(LIMIT_S)
+
+    path = tmp_path / "spool.jsonl"
+    made = recording(
+        Backlog(SpoolFile.create(path, Header("abc", "there"))), Hung(), lambda: {"x": 1.0}, interval_s=3600
+    )
+    made.start()
+    assert not made.stop(1.0)
+    left = SpoolFile.open(path)
+    answers.set()
+    assert {point.name for point in left.peek(1000)} == {"system/x", "system/x_max"}
+    left.close()
+    assert "the disk" not in caplog.text
