@@ -2,7 +2,7 @@
 
     python benchmarks/report_scale.py [--trials 5000]
 
-It fills a new SQLite store with a study of so many trials, as `tune` and the callback leave them, straight through
+It fills a new SQLite store with a study of that many trials, as `tune` and the callback leave them, straight through
 MLflow's tables, since no figure of these trials matters: curves of five points, two samples of the process, folds. It
 then runs the command on it and prints both figures, and the targets.
 """
@@ -98,7 +98,7 @@ def synthetic(number: int, random: np.random.Generator) -> Trial:
 
 
 def fill(uri: str, count: int) -> str:
-    """Write a study of so many trials into a new store, and return the id of its run."""
+    """Write a study of ``trials`` trials into a new store, and return the id of its run."""
     client = MlflowClient(uri)
     now = int(time.time() * 1000)
     run_id = str(client.create_run("0", run_name="tune red_wine", start_time=now).info.run_id)

@@ -67,7 +67,7 @@ def result(trial: SyntheticTrial, number: int) -> dict[str, Any]:
 
 
 def drive(callback: Any, trials: range, hold: Callable[[int], None]) -> None:
-    """Call the hooks of so many trials as Tune does."""
+    """Call the hooks of ``trials`` trials as Tune does."""
     for number in trials:
         trial = SyntheticTrial(number)
         callback.on_trial_start(0, [], trial)

@@ -1,4 +1,4 @@
-"""The one exception that means: the user can mend this, and its text says how."""
+"""The one exception that means: the user can fix this, and its text says how."""
 
 import click
 

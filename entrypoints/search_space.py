@@ -89,7 +89,7 @@ def _json(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise _wrong(text, f"it is no JSON: {error.msg} at character {error.pos + 1}") from None
+        raise _wrong(text, f"it is not JSON: {error.msg} at character {error.pos + 1}") from None
     except ValueError as error:  # Python reads no number of more than 4300 digits
         raise _wrong(text, f"a number in it cannot be read ({one_line(error)})") from None
 
@@ -109,7 +109,7 @@ def _file(text: str, folder: Path) -> Any:
         raise _wrong(text, f"the file uses {error}, and aliases are not allowed") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         where = getattr(error, "problem_mark", None)
-        raise _wrong(text, "the file is no YAML" + (f": see line {where.line + 1}" if where else "")) from None
+        raise _wrong(text, "the file is not YAML" + (f": see line {where.line + 1}" if where else "")) from None
     except ValueError as error:  # a 31st of February, a number of more than 4300 digits
         raise _wrong(text, f"a value in the file cannot be read ({one_line(error)})") from None
 
@@ -136,7 +136,7 @@ def _distribution(text: str, name: str, given: Mapping[Any, Any]) -> Values:
     except (ValueError, TypeError, OverflowError, KeyError):
         raise _wrong(
             text,
-            f"{name} is no distribution: {kinds} with two rising bounds, above 0 for loguniform and whole for "
+            f"{name} is not a distribution: {kinds} with two rising bounds, above 0 for loguniform and whole for "
             'integers, are allowed, as in {"uniform": [0, 1]}',
         ) from None
 

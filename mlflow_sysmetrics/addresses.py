@@ -83,7 +83,7 @@ def redacted_errors() -> Iterator[None]:
 
 
 def absolute_uri(tracking_uri: str) -> str:
-    """The same address whatever the working folder is later."""
+    """The same address, independent of the working folder."""
     scheme, mark, rest = tracking_uri.partition(":///")
     if scheme == "sqlite" and mark and rest and not rest.startswith("/"):
         return f"{scheme}:///{Path(rest).absolute()}"

@@ -131,7 +131,7 @@ class SystemMetricsLogger:
         return recording is not None and recording.is_here
 
     def start(self) -> SystemMetricsLogger:
-        """Begin to read. No-op if it has begun. After `stop` the series go on where they ended."""
+        """Start reading. No-op if already started. After `stop` the series go on where they ended."""
         try:
             with self._lock:
                 if not self.is_recording:

@@ -129,7 +129,7 @@ class Monitor:
         return self._take_as_caller(_READ_PATIENCE_S)
 
     def cut(self) -> None:
-        """Close the window now, whatever its length."""
+        """Close the window now."""
         if self._elsewhere():
             return
         with self._folding:

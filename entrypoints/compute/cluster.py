@@ -32,7 +32,7 @@ LOCAL_STORES = ("", "file", "sqlite")  # kinds of addresses that mean a place on
 
 
 def host_and_port(address: str) -> tuple[str, int] | None:
-    """The parts of an address; None where it is no such pair."""
+    """The parts of an address; None if it is not host and port."""
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
         return None

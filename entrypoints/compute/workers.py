@@ -35,7 +35,7 @@ def usable_cpus() -> int:
 
 
 def start(cpus: int, imports: str | None = None) -> None:
-    """Start Ray on this machine with so many CPU cores; 0 means all that are usable.
+    """Start Ray on this machine with ``cpus`` CPU cores; 0 means all that are usable.
 
     A process for each core starts with it, and has each imported a module of this project by the time that it is used.
 
@@ -182,7 +182,7 @@ def beside_the_driver() -> NodeAffinitySchedulingStrategy:
 
 
 def barrier(parties: int) -> ActorHandle:
-    """A barrier for so many workers. Ray must be running."""
+    """A barrier for ``parties`` workers. Ray must be running."""
     alone = {"env_vars": {preloaded.NAME: ""}}  # it imports nothing
     return Barrier.options(scheduling_strategy=beside_the_driver(), runtime_env=alone).remote(parties)  # type: ignore[attr-defined]
 

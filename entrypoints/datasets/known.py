@@ -133,7 +133,7 @@ def load(
     and get the bundled copy, with a line, where it cannot be had.
 
     ``folder`` holds the bundled files; ``source`` is OpenML's server and the cache, by default those of the
-    environment. Raises UserError for whatever the user can mend, and RuntimeError naming the file if a bundled one is
+    environment. Raises UserError for what the user can fix, and RuntimeError naming the file if a bundled one is
     not what it should be, which no user can have asked for.
     """
     expected = known.get(name)

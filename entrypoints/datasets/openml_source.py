@@ -115,7 +115,7 @@ class OpenML:
             return None
 
     def keep(self, raw: Raw, echo: Echo) -> None:
-        """Store a master copy, read-only, in the place of an older one. If it cannot be stored, ``echo`` gets a line.
+        """Store a master copy, read-only, replacing an older one. If it cannot be stored, ``echo`` gets a line.
 
         The description is written last and replaces the older one at once: a reader finds either copy, never a mixture.
         """

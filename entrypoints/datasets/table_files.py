@@ -52,7 +52,7 @@ def read(name: str, *, echo: Echo) -> pd.DataFrame:
     if not path.exists():
         raise UserError(f"dataset={name}: no such file ({path.absolute()}); give the path of a CSV or Parquet file")
     if not path.is_file():
-        raise UserError(f"dataset={name}: this is no file; give the path of a CSV or Parquet file")
+        raise UserError(f"dataset={name}: this is not a file; give the path of a CSV or Parquet file")
     if not path.name.lower().endswith(SUFFIXES):
         raise UserError(f"dataset={name}: a file named {', '.join(SUFFIXES)} is allowed; convert it to one of these")
     if path.stat().st_size == 0:
@@ -62,7 +62,7 @@ def read(name: str, *, echo: Echo) -> pd.DataFrame:
         frame = _read_csv(path, name, echo) if kind == "CSV" else pd.read_parquet(path).reset_index(drop=True)
     except _BROKEN as error:
         raise UserError(
-            f"dataset={name}: not readable as {kind} ({one_line(error)}); mend or export it anew"
+            f"dataset={name}: not readable as {kind} ({one_line(error)}); fix it or export it again"
         ) from error
     return _without_row_numbers(frame, name, echo)
 

@@ -98,7 +98,7 @@ class Table:
         return int(pd.util.hash_pandas_object(self.frame, index=False).duplicated().sum())
 
     def sample(self, rows: int, seed: int) -> Table:
-        """At most so many rows, drawn without replacement and in their order, with each class's share kept; 0: all."""
+        """A sample of at most ``rows`` rows, in their order, with each class's share kept; 0 means all."""
         if not 0 < rows < len(self.frame):
             return self
         labels = self.frame[self.target] if self.task == "classification" else None

@@ -79,7 +79,7 @@ def features(configuration: Configuration) -> dict[str, Any]:
 
 
 def noise(observed: Sequence[tuple[Any, Figures]], metric: str, least: int) -> float | None:
-    """The relative standard deviation of a metric among trials of the same kind; None with fewer than so many degrees.
+    """The relative standard deviation of a metric among trials of the same kind; None with too few degrees of freedom.
 
     Args:
         observed: pairs of a kind, and the figures of one trial of that kind.

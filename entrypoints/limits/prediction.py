@@ -44,7 +44,7 @@ class Extrapolation:
         self._open_steps = 0
 
     def add(self, amount: float) -> None:
-        """One more step added so much."""
+        """Count one more step."""
         self.steps += 1
         self.total += amount
         if self.steps <= self._warm_up:
@@ -67,7 +67,7 @@ class Extrapolation:
         return stdev(self._blocks) / math.sqrt(len(self._blocks))
 
     def at(self, steps: int) -> Prediction | None:
-        """The total after so many steps; None while too little is known.
+        """The total after ``steps`` steps; None while too little is known.
 
         What is to come is expected at the mean of the blocks, in which a slow first step is not.
         """

@@ -20,7 +20,7 @@ def find(name: str) -> Algorithm:
     if "." in name:
         return estimator(name)
     raise UserError(
-        f"algorithm={name}: this is none; give {', '.join(ALGORITHMS)}, or the import path of an estimator with "
+        f"algorithm={name}: unknown algorithm; use {', '.join(ALGORITHMS)}, or the import path of an estimator with "
         f"partial_fit, such as sklearn.neural_network.MLPClassifier, or {AUTO} alone for all built-in ones that fit"
     )
 

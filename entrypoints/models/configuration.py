@@ -49,7 +49,7 @@ class Configuration:
         return algorithms.find(self.algorithm)
 
     def steps(self, rows: int) -> int:
-        """How many steps a trial on folds of so many training rows has."""
+        """How many steps a trial has on folds of ``rows`` training rows."""
         limits = [self.max_steps] if self.max_steps else []
         if self.max_epochs:
             limits.append(self.max_epochs * math.ceil(rows / self.batch_size))

@@ -23,7 +23,7 @@ from entrypoints.text import one_line
 
 Loss = Callable[[Array, NDArray[Any]], float]
 
-_DIVERGED = ("non-finite", "under-/overflow")  # what scikit-learn's errors say of weights that are no numbers any more
+_DIVERGED = ("non-finite", "under-/overflow")  # in scikit-learn's errors about weights that are not finite
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def estimator(name: str) -> Estimator:
     except (Exception, SystemExit) as error:  # a module of the user's can raise anything while it is imported
         raise _wrong(name, f"it cannot be imported ({type(error).__name__}: {one_line(error)})") from error
     if not inspect.isclass(make):
-        raise _wrong(name, "it is no class")
+        raise _wrong(name, "it is not a class")
     if not hasattr(make, "partial_fit"):
         raise _wrong(name, "it has no partial_fit")
     return Estimator(name, _task(name, make), make)

@@ -56,7 +56,7 @@ class _Trend:
 
 
 def curves(client: MlflowClient, study: Study, most: int = 200) -> pd.DataFrame:
-    """The curves of so many trials that ran to their end, spread evenly over the order in which they began.
+    """The curves of at most ``most`` trials that ran to their end, spread evenly over the order in which they began.
 
     Of the bundle's studies: by training step, from the first report on, the losses, the score, and the CPU percent,
     memory and step time of each interval; by seconds since the trial's first sample the thread's CPU percent and

@@ -22,7 +22,7 @@ from entrypoints.search.budget import Spending, spent, total
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures
 
 LOSS = "val_loss"
-REDUCTION = 4  # of Ray Tune's ASHA: the share of trials that a rung lets through is one of so many
+REDUCTION = 4  # of Ray Tune's ASHA: a rung lets one trial in REDUCTION through
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def by_asha(courses: Sequence[Course], grace: int) -> list[int | None]:
 
 
 def at_random(courses: Sequence[Course], share: float, seed: int) -> list[int | None]:
-    """Whole trials in random order until so large a share of the CPU seconds is spent; the others are skipped."""
+    """Whole trials in random order until this share of the CPU seconds is spent; the others are skipped."""
     left = share * total(course.cost(None) for course in courses).cpu_s
     stops: list[int | None] = [0] * len(courses)
     for place in np.random.default_rng(seed).permutation(len(courses)):

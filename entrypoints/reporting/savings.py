@@ -73,7 +73,7 @@ class Full:
 
 
 def full_of(client: MlflowClient, study: Study, most: int = MAX_COURSES) -> Full | None:
-    """The full study, of at most so many trials; None where its trials hold too little to replay a rule."""
+    """The full study, thinned to ``MAX_REPLAYED`` trials; None if its trials hold too little to replay a rule."""
     prepare_run_id = study.run.data.tags.get(PREPARE_RUN_ID)
     ended = study.trials[study.trials["status"] == "FINISHED"]
     if study.score not in ("val_rmse", "val_accuracy") or prepare_run_id is None or ended.empty:
@@ -152,7 +152,7 @@ def replayed(full: Full, stopping: Stopping) -> Verdict:
 
 
 def controls(full: Full, criteria: Criteria, cpu_share: float, orders: int = RANDOM_ORDERS) -> dict[str, Verdict]:
-    """Rules that know nothing of costs, and whole trials at random for so large a share of the CPU seconds."""
+    """Rules that know nothing of costs, and whole trials at random for the same share of the CPU seconds."""
     courses = full.courses
     verdicts = {
         "first report only": full.judge(replay.by_first_report(courses), criteria),
@@ -196,7 +196,7 @@ def tradeoff(full: Full, metric: str) -> list[dict[str, Any]]:
 
 
 def thinned(items: Sequence[Item], most: int) -> list[Item]:
-    """At most so many of them, evenly spaced."""
+    """At most ``most`` of them, evenly spaced."""
     return [items[round(place)] for place in np.linspace(0, len(items) - 1, min(most, len(items)))]
 
 

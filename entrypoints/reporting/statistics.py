@@ -56,14 +56,14 @@ def chosen(folds: pd.DataFrame, score: str, higher_is_better: bool, most: int = 
             each fold that chooses cannot be chosen.
 
     Returns:
-        The ids of at most so many trials, best first, and their scores on the other folds: a row per fold, a column
+        The ids of at most ``most`` trials, best first, and their scores on the other folds: a row per fold, a column
         per trial in the same order.
 
     Raises:
         NotTestableError: no scores by fold, or fewer than four folds.
     """
     if folds.empty or score not in folds:
-        raise NotTestableError(f"There is no {score} for each fold, so that configurations cannot be compared.")
+        raise NotTestableError(f"There is no {score} for each fold, so configurations cannot be compared.")
     table = _finite(folds.pivot(index="fold", columns="trial_id", values=score).sort_index())
     if len(table) < 4:
         raise NotTestableError(

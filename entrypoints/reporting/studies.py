@@ -127,7 +127,7 @@ def by_ids(
         mode: min or max: which of its values are better.
 
     Raises:
-        UserError: one of them is no finished study with trials, they do not go together, or the metric does not fit.
+        UserError: one of them is not a finished study with trials, they do not go together, or the metric does not fit.
     """
     runs = [_study_run(client, run_id) for run_id in dict.fromkeys(run_ids)]
     studies = [study_of(client, run, metric, mode) for run in runs]
@@ -175,7 +175,7 @@ def _study_run(client: MlflowClient, run_id: str) -> Run:
         advice = (
             f"give the one that it is part of, {parent}" if parent else "give the id of a run of tune or early_stop"
         )
-        raise UserError(f"study={run_id}: this run is of the kind {kind} and no study; {advice}")
+        raise UserError(f"study={run_id}: this run is of the kind {kind} and not a study; {advice}")
     if status != "FINISHED":
         advice = "wait for its end" if status == "RUNNING" else "run it again"
         raise UserError(f"study={run_id}: {run.info.run_name} is {status}, and a study has to be finished; {advice}")

@@ -117,7 +117,7 @@ def _check_names(algorithm: Estimator, values: dict[str, Any]) -> None:
     unknown = [name for name in values if name not in algorithm.hyperparameters]
     if unknown:
         raise UserError(
-            f"grid: {unknown[0]} is no hyperparameter of {algorithm.name}, which has "
+            f"grid: {unknown[0]} is not a hyperparameter of {algorithm.name}, which has "
             f"{', '.join(algorithm.hyperparameters)}; choose from these"
         )
 

@@ -81,7 +81,7 @@ def outcome(
 
 
 def mark_feasible(run: RecordedRun, record: Record, stopping: Stopping) -> None:
-    """Write the tag by which the UI filters anew where limits depend on other trials: each knew only earlier ones."""
+    """Write again the tag by which the UI filters where limits depend on other trials: each knew only earlier ones."""
     if any(limit.statistic for limit in stopping.criteria.limits):
         feasible = {trial.trial_id for trial in record.ranked}
         for trial in record.able:
@@ -160,7 +160,7 @@ def _text(stopping: Stopping, judged: Judged, budget: Budget, feasible: int, tri
         lines += [
             "",
             f"`{limit}` cannot tell the configurations apart: most of their figures are as near to it as those of one "
-            "configuration are to each other from run to run. Differences within that are no reason to stop a trial.",
+            "configuration are to each other from run to run. Differences within that do not stop a trial.",
         ]
     return "\n".join(lines)
 

@@ -91,7 +91,7 @@ class Record(tune.Callback):
         record.status, record.error = "FAILED", error_line(trial)
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """Count that the trial begins again; what it knows until then it says anew."""
+        """Count that the trial begins again; it reports again what it knew until then."""
         self.restarts += 1
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:

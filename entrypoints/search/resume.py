@@ -82,7 +82,7 @@ def _study(client: MlflowClient, run_id: str, command: str) -> Run:
         advice = (
             f"give the one that it is part of, {parent}" if parent else "give the id of a run of tune or early_stop"
         )
-        raise UserError(f"{given}: this run is no study but of the kind {tags.get(KIND, 'unknown')}; {advice}")
+        raise UserError(f"{given}: this run is not a study but of the kind {tags.get(KIND, 'unknown')}; {advice}")
     for by in (run, journal.last_command(client, run)):
         _see_that_it_has_ended(by, f"{given}: {run.info.run_name}")
     return run

@@ -135,7 +135,7 @@ class Trial(tune.Trainable):
             self._report()
 
     def _train_guarded(self) -> None:
-        """One step, and what it took. Time that other processes took from this one is no cost of the trial."""
+        """One step, and what it took. Time that other processes took from this one is not a cost of the trial."""
         training = self._training
         trained_s, elapsed_s, waited_s = training.training_time_s, self._watch.elapsed_s, self._core_wait()
         steps = training.step_number

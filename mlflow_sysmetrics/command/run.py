@@ -68,7 +68,7 @@ def run_command(
         target = within(_FOUND_WITHIN_S, lambda: _target(uri, command, run_name, experiment_name))
     except UnsupportedModelRegistryStoreURIException:
         raise NoRunError(
-            f"there is no run for the command: MLflow knows no such kind of store as {redacted(uri)}"
+            f"there is no run for the command: MLflow does not know this kind of store: {redacted(uri)}"
         ) from None
     except Exception as error:  # of a database or a network, too
         reason = redacted_text(str(error).strip().partition("\n")[0])

@@ -200,7 +200,7 @@ class Parser:
     def patience(self, metric: Metric) -> Patience:
         if self.known is not None and metric.kind is not Kind.CURVE:
             curves = listed(known.name for known in self.known.values() if known.kind is Kind.CURVE)
-            raise self.error(f'"patience" is for a curve, {metric.name} is none; give it a limit, or use {curves}')
+            raise self.error(f'"patience" is for a curve, {metric.name} is not one; give it a limit, or use {curves}')
         reports, delta = self.count("write how many reports to wait, such as patience 3"), 0.0
         if self.take(r"min_delta\b"):
             delta = self.number("finite number from 0 up", "write how much better counts, such as min_delta 0.001", 0.0)
@@ -239,7 +239,7 @@ class Parser:
         return found[0] if found else ""
 
     def refusal(self, need: str, advice: str) -> CriteriaError:
-        what = f'"{self.token()}" is no {need}' if self.token() else f"the text ends where a {need} is needed"
+        what = f'"{self.token()}" is not a {need}' if self.token() else f"the text ends where a {need} is needed"
         return self.error(f"{what}; {advice}")
 
     def error(self, message: str) -> CriteriaError:

@@ -164,7 +164,7 @@ def find_run(run_id: str | None, store: Store) -> StoredRun:
     except NoSuchRunError as error:
         raise ValueError(f"run_id={named!r}: {error}") from None
     except UnsupportedModelRegistryStoreURIException:
-        raise ValueError(f"tracking_uri={redacted(store.tracking_uri)!r}: MLflow knows no such kind of store") from None
+        raise ValueError(f"tracking_uri={redacted(store.tracking_uri)!r}: unknown kind of store") from None
     except Exception as error:  # a database or a network raises anything, and the training has to begin
         logger.warning("it is not known yet whether MLflow has run %s. %s", named, error)
         return StoredRun(named)

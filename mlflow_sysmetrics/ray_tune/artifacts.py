@@ -38,7 +38,7 @@ class Artifacts:
         self._copies.append(self._executor.submit(self._copy, trial_id, folder))
 
     def close(self, timeout_s: float) -> None:
-        """Wait for what is under way, for so long at most."""
+        """Wait for what is under way, at most ``timeout_s``."""
         wait(self._copies, timeout_s)
         self._closing.set()
         self._executor.shutdown(wait=False, cancel_futures=True)

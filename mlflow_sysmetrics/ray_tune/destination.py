@@ -117,6 +117,6 @@ def _run_around(client: MlflowClient, parent_run_id: str | None) -> Run | None:
         return client.get_run(inherited) if inherited else None
     except MlflowException as error:
         logger.warning(
-            "MLFLOW_RUN_ID=%s is no run of %s: trials get a study run. %s", inherited, client.tracking_uri, error
+            "MLFLOW_RUN_ID=%s is not a run of %s: trials get a study run. %s", inherited, client.tracking_uri, error
         )
         return None

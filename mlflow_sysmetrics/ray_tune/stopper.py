@@ -29,7 +29,7 @@ class CriteriaStopper(Stopper):
         self._finished: list[dict[str, Any]] = []
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether to end the trial. Never raises: what is no number decides nothing."""
+        """Whether to end the trial. Never raises: a value that is not a number decides nothing."""
         judge = self._judges.get(trial_id)
         if judge is None:
             judge = self._judges[trial_id] = self._criteria.judge(self._finished)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mlflow_sysmetrics.sampling.files import Rates, read_file, read_number
 
-_MOST_W = 5000.0  # no part of a machine draws so much: a counter that seems to have was reset, not wrapped
+_MAX_W = 5000.0  # no part of a machine draws so much: a counter that seems to have was reset, not wrapped
 
 
 class EnergySampler:
@@ -38,7 +38,7 @@ class EnergySampler:
         values: dict[str, float] = {}
         unknown = set()
         for zone, kind in self._kinds.items():
-            if zone not in watts or watts[zone] > _MOST_W:
+            if zone not in watts or watts[zone] > _MAX_W:
                 unknown.add(kind)
             else:
                 values[kind] = values.get(kind, 0.0) + watts[zone]

@@ -224,7 +224,7 @@ class ProcessSampler:
         counter.grown += min(rise, on_time) + shown
 
     def _rates(self, now: float, totals: Mapping[str, float]) -> dict[str, float]:
-        """Return each counter's growth per second since its last rate, and begin anew."""
+        """Return each counter's growth per second since its last rate, and start a new one."""
         rates = {}
         for key, counter in self._counters.items():
             if (key in totals or key == _CPU) and now > counter.since:

@@ -172,9 +172,9 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        pytest.param("{", "it is no JSON: Expecting property name enclosed in double quotes at character 2", id="json"),
-        pytest.param('{"x": 1} y', "it is no JSON: Extra data at character 10", id="more-than-json"),
-        pytest.param("{'x': 1}", "it is no JSON: ", id="single-quotes"),
+        pytest.param("{", "not JSON: Expecting property name enclosed in double quotes at character 2", id="json"),
+        pytest.param('{"x": 1} y', "it is not JSON: Extra data at character 10", id="more-than-json"),
+        pytest.param("{'x': 1}", "it is not JSON: ", id="single-quotes"),
         pytest.param("{}", "it names no hyperparameter", id="nothing"),
         pytest.param("[1, 2]", "it is neither a JSON object nor the path of a file (No such file", id="json-list"),
         pytest.param("none.yaml", "it is neither a JSON object nor the path of a file (No such file", id="no-file"),
@@ -182,11 +182,11 @@ def folder(tmp_path: Path) -> Path:
         pytest.param("", "it is neither a JSON object nor the path of a file (Is a directory)", id="empty"),
         pytest.param("~nobody-at-all/x", "it is neither a JSON object nor the path of a file (", id="nobody's-home"),
         pytest.param("x" * 5000, "it is neither a JSON object nor the path of a file (File name too", id="long"),
-        pytest.param("broken.yaml", "the file is no YAML: see line 3", id="yaml"),
-        pytest.param("two.yaml", "the file is no YAML: see line 2", id="two-documents"),
-        pytest.param("object.yaml", "the file is no YAML: see line 1", id="python-object"),
-        pytest.param("latin.yaml", "the file is no YAML", id="not-utf-8"),
-        pytest.param("table.parquet", "the file is no YAML", id="binary"),
+        pytest.param("broken.yaml", "the file is not YAML: see line 3", id="yaml"),
+        pytest.param("two.yaml", "the file is not YAML: see line 2", id="two-documents"),
+        pytest.param("object.yaml", "the file is not YAML: see line 1", id="python-object"),
+        pytest.param("latin.yaml", "the file is not YAML", id="not-utf-8"),
+        pytest.param("table.parquet", "the file is not YAML", id="binary"),
         pytest.param("list.yaml", "it names no hyperparameter", id="list-in-a-file"),
         pytest.param("empty.yaml", "it names no hyperparameter", id="empty-file"),
         pytest.param("large.yaml", "the file is larger than 100 KB", id="large-file"),
@@ -249,5 +249,5 @@ def test_text_of_several_lines_is_answered_in_one() -> None:
     """A grid may be typed over several lines."""
     with pytest.raises(UserError) as raised:
         parse('{\n  "alpha": [1,\n  "beta": 2\n}', Path())
-    assert raised.value.message.startswith('grid={ "alpha": [1, "beta": 2 }: it is no JSON: ')
+    assert raised.value.message.startswith('grid={ "alpha": [1, "beta": 2 }: it is not JSON: ')
     assert "\n" not in raised.value.message

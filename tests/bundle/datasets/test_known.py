@@ -562,4 +562,4 @@ def test_folder_is_no_dataset(tmp_path: Path) -> None:
     """A path that is there may still be no file."""
     with pytest.raises(UserError) as error:
         load(str(tmp_path), target="a")
-    assert str(error.value) == f"dataset={tmp_path}: this is no file; give the path of a CSV or Parquet file"
+    assert str(error.value) == f"dataset={tmp_path}: this is not a file; give the path of a CSV or Parquet file"

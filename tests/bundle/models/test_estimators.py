@@ -314,7 +314,7 @@ def test_hyperparameters_are_those_of_the_constructor() -> None:
         pytest.param("sklearn.linear_model.Nothing", "it cannot be imported (AttributeError: ", id="class"),
         pytest.param(".Model", "it cannot be imported (ValueError: Empty module name)", id="no-module"),
         pytest.param("..Model", "it cannot be imported (TypeError: ", id="relative"),
-        pytest.param("sklearn.base.clone", "it is no class", id="function"),
+        pytest.param("sklearn.base.clone", "it is not a class", id="function"),
         pytest.param("sklearn.ensemble.RandomForestClassifier", "it has no partial_fit", id="no-partial-fit"),
         pytest.param("sklearn.cluster.MiniBatchKMeans", "it is neither a classifier nor a regressor", id="clusters"),
         pytest.param(

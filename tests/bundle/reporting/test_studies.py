@@ -435,7 +435,7 @@ def test_trial_is_answered_with_its_study(client: MlflowClient) -> None:
     trial = _trial(client, study)
     assert (
         _mistake(client, [trial])
-        == f"study={trial}: this run is of the kind trial and no study; give the one that it is part of, {study}"
+        == f"study={trial}: this run is of the kind trial and not a study; give the one that it is part of, {study}"
     )
 
 

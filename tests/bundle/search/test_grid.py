@@ -257,19 +257,19 @@ def test_max_trials_leaves_a_smaller_grid_whole(max_trials: int) -> None:
         ),
         pytest.param(
             {"grid": {"depth": [2]}, "algorithm": f"{MLP},{NB}"},
-            f"grid: depth is no hyperparameter of {MLP}, which has hidden_layer_sizes, activation, ",
+            f"grid: depth is not a hyperparameter of {MLP}, which has hidden_layer_sizes, activation, ",
             "; choose from these",
             id="unknown",
         ),
         pytest.param(
             {"grid": {"depth": {"uniform": [0, 1]}}, "algorithm": MLP, "search": "random"},
-            f"grid: depth is no hyperparameter of {MLP}, which has ",
+            f"grid: depth is not a hyperparameter of {MLP}, which has ",
             "; choose from these",
             id="unknown-distribution",
         ),
         pytest.param(
             {"grid": {"var_smoothing": [1e-9]}, "algorithm": f"{NB},{MLP}"},
-            f"grid: var_smoothing is no hyperparameter of {MLP}, which has ",
+            f"grid: var_smoothing is not a hyperparameter of {MLP}, which has ",
             "; choose from these",
             id="of-another-algorithm",
         ),
