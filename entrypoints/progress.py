@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from statistics import fmean
 from typing import TextIO
 
 LOG_EVERY_S = 5.0
@@ -14,7 +15,8 @@ TERMINAL_EVERY_S = 0.2
 class Progress:
     """Counts finished trials and says how many, the best so far, and the time left.
 
-    On a terminal it is one line that updates, in a log a line every few seconds.
+    On a terminal it is one line that updates, in a log a line every few seconds. The time left is that of the trials
+    which have not ended, by what was expected of each, times what the others have taken of what was expected of them.
 
     Args:
         total: how many trials there will be.
@@ -39,16 +41,26 @@ class Progress:
         self._stream = stream or sys.stdout
         self._clock = clock
         self._began: float | None = None
+        self._expected_s: Mapping[str, float] = {}
+        self._running: set[str] = set()
+        self._ended: list[str] = []
         self._last_line = -float("inf")
 
-    def trial_started(self) -> None:
-        """Count time from now on, if this is the first trial."""
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """What each trial that is run here is expected to take, by its key. Until then all take the same."""
+        self._expected_s = seconds
+
+    def trial_started(self, key: str) -> None:
+        """Note that a trial runs. Time counts from the first one."""
         if self._began is None:
             self._began = self._clock()
+        self._running.add(key)
 
-    def trial_ended(self) -> None:
+    def trial_ended(self, key: str) -> None:
         """Count one more trial that has ended."""
         self.done += 1
+        self._running.discard(key)
+        self._ended.append(key)
 
     def show(self, best: float | None, *, last: bool = False) -> None:
         """Write the line if it is due; the last one always."""
@@ -67,10 +79,19 @@ class Progress:
             return "starting the processes"
         line = f"{self.done}/{self.total} trials, best {self._score} {'-' if best is None else f'{best:.4f}'}"
         line += f", {duration(now - self._began)} elapsed"
-        ended = self.done - self._done_before
-        if ended and not last:
-            line += f", about {duration((now - self._began) / ended * (self.total - self.done))} left"
+        if self._ended and not last:
+            line += f", about {duration(self._left_s(now - self._began))} left"
         return line
+
+    def _left_s(self, elapsed_s: float) -> float:
+        usual_s = fmean(self._expected_s.values()) if self._expected_s else 1.0
+
+        def expected_s(keys: Iterable[str]) -> float:
+            return sum(self._expected_s.get(key, usual_s) for key in keys)
+
+        all_s = sum(self._expected_s.values()) or usual_s * (self.total - self._done_before)
+        done_s = expected_s(self._ended) + expected_s(self._running) / 2  # of which half has gone by, on average
+        return elapsed_s * max(0.0, all_s - done_s) / done_s
 
 
 class Stages:

@@ -73,7 +73,7 @@ class Record(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Note the trial, and the moment when the search began."""
         self.first_start = self.first_start or time.time()
-        self._progress.trial_started()
+        self._progress.trial_started(trial.config["configuration"].key)
         self.trials[trial.trial_id] = TrialRecord(trial.trial_id, trial.config["configuration"])
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
@@ -134,5 +134,5 @@ class Record(tune.Callback):
 
     def _end(self, trial: TuneTrial) -> TrialRecord:
         self.last_end = time.time()
-        self._progress.trial_ended()
+        self._progress.trial_ended(trial.config["configuration"].key)
         return self.trials.setdefault(trial.trial_id, TrialRecord(trial.trial_id, trial.config["configuration"]))

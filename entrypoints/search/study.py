@@ -126,8 +126,19 @@ def _searched(run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier) ->
     left = earlier.left(plan.trials)
     cpus = min(plan.place.cores(), max(1, len(left)))
     barrier = workers.barrier(cpus) if left else None
-    said = Forecaster(barrier, plan.trials, data, cpus, lambda expected: _announce(plan, cpus, expected, earlier))
-    return search(run, plan, data, barrier, [said], earlier), said.expected
+    progress = _progress(plan, data, earlier)
+
+    def say_forecast(expected: Forecast) -> None:
+        _announce(plan, cpus, expected, earlier)
+        seconds = {trial.key: trial_s for trial, trial_s in zip(plan.trials, expected.trials_s, strict=True)}
+        progress.expect({trial.key: seconds[trial.key] for trial in left})
+
+    said = Forecaster(barrier, plan.trials, data, cpus, say_forecast)
+    return search(run, plan, data, barrier, [said], earlier, progress), said.expected
+
+
+def _progress(plan: Plan, data: Prepared, earlier: Earlier) -> Progress:
+    return Progress(len(plan.trials), f"val_{score_name(data.task)}", done=len(earlier.done))
 
 
 def search(
@@ -137,11 +148,12 @@ def search(
     barrier: ActorHandle | None = None,
     callbacks: Sequence[tune.Callback] = (),
     earlier: Earlier = NOTHING,
+    progress: Progress | None = None,
 ) -> Record:
     """Run one trial per configuration that is not done yet and return what came of all. Ray must be running."""
     settings, rules, trials = plan.settings, plan.rules, plan.trials
     criteria = rules.stopping.criteria if rules.stopping else None
-    progress = Progress(len(trials), f"val_{score_name(data.task)}", done=len(earlier.done))
+    progress = progress or _progress(plan, data, earlier)
     record = Record(data.task, progress, criteria, earlier.done, earlier.search_s)
     left = earlier.left(trials)
     if not left:
@@ -154,7 +166,7 @@ def search(
         params=lambda trial: trial.config["configuration"].searched | settings.shared,
         continues=lambda trial: earlier.run_of(trial.config["configuration"]),
     )
-    rows = max(len(fit) for fit, _ in data.split.folds)
+    rows = data.split.fit_rows
     costs = ledger.start(rows, criteria.metrics, earlier=earlier.known) if criteria else None
     trainable = tune.with_parameters(
         Trial,

@@ -36,21 +36,35 @@ def test_progress_says_trials_best_and_time(clock: Clock) -> None:
     """Two of eight trials took 30 s, so the six that are left take 90 s."""
     stream = io.StringIO()
     progress = Progress(8, "val_rmse", stream, clock)
-    progress.trial_started()
+    progress.trial_started("a")
+    progress.trial_started("b")
     clock.now += 30
-    progress.trial_ended()
-    progress.trial_ended()
+    progress.trial_ended("a")
+    progress.trial_ended("b")
     progress.show(0.65812)
     assert stream.getvalue() == "2/8 trials, best val_rmse 0.6581, 30 s elapsed, about 1 min 30 s left\n"
+
+
+def test_time_left_is_that_of_the_trials_that_are_left(clock: Clock) -> None:
+    """10 of 100 expected seconds took 20 s, and half of the 30 that run now has gone by: of 75 left each takes 0.8."""
+    stream = io.StringIO()
+    progress = Progress(4, "val_rmse", stream, clock)
+    progress.expect({"short": 10.0, "long": 30.0, "next": 40.0, "last": 20.0})
+    for key in ("short", "long"):
+        progress.trial_started(key)
+    clock.now += 20
+    progress.trial_ended("short")
+    progress.show(None)
+    assert stream.getvalue() == "1/4 trials, best val_rmse -, 20 s elapsed, about 1 min 0 s left\n"
 
 
 def test_progress_of_a_study_that_goes_on_knows_what_is_done(clock: Clock) -> None:
     """Only the trials of this command say how long the others take: one took 30 s, and three are left."""
     stream = io.StringIO()
     progress = Progress(8, "val_rmse", stream, clock, done=4)
-    progress.trial_started()
+    progress.trial_started("a")
     clock.now += 30
-    progress.trial_ended()
+    progress.trial_ended("a")
     progress.show(0.65812)
     assert stream.getvalue() == "5/8 trials, best val_rmse 0.6581, 30 s elapsed, about 1 min 30 s left\n"
 
@@ -60,9 +74,9 @@ def test_progress_counts_time_from_the_first_trial(clock: Clock) -> None:
     stream = io.StringIO()
     progress = Progress(8, "val_rmse", stream, clock)
     clock.now += 1000
-    progress.trial_started()
+    progress.trial_started("a")
     clock.now += 20
-    progress.trial_started()
+    progress.trial_started("a")
     progress.show(None)
     assert stream.getvalue() == "0/8 trials, best val_rmse -, 20 s elapsed\n"
 
@@ -81,7 +95,7 @@ def test_progress_writes_only_when_a_line_is_due(stream: type[io.StringIO], inte
     """The first at once, then one per interval: long in a log, short on a terminal."""
     output = stream()
     progress = Progress(8, "val_rmse", output, clock)
-    progress.trial_started()
+    progress.trial_started("a")
     lines = []
     for moved in (0.0, interval_s * 0.9, interval_s * 0.2, interval_s * 0.9, interval_s * 0.2):
         clock.now += moved
@@ -95,10 +109,10 @@ def test_progress_always_writes_the_last_line(stream: type[io.StringIO], clock: 
     """Even just after another one; it ends with a line break and has no time left."""
     output = stream()
     progress = Progress(1, "val_accuracy", output, clock)
-    progress.trial_started()
+    progress.trial_started("a")
     progress.show(None)
     clock.now += 0.1
-    progress.trial_ended()
+    progress.trial_ended("a")
     progress.show(0.77, last=True)
     last = output.getvalue().replace("\r\033[K", "\n").strip().splitlines()[-1]
     assert last == "1/1 trials, best val_accuracy 0.7700, 0 s elapsed"
@@ -109,7 +123,7 @@ def test_progress_on_a_terminal_stays_on_one_line(clock: Clock) -> None:
     """Each line takes the place of the one before, to its end."""
     output = Terminal()
     progress = Progress(2, "val_rmse", output, clock)
-    progress.trial_started()
+    progress.trial_started("a")
     for _ in range(3):
         progress.show(0.5)
         clock.now += 1
