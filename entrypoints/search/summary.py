@@ -19,8 +19,10 @@ from entrypoints.mlflow_io import log_tables
 from entrypoints.models.losses import score_name
 from entrypoints.progress import duration
 from entrypoints.runs import RecordedRun
+from entrypoints.search import edges
 from entrypoints.search.limits_summary import Outcome
 from entrypoints.search.record import Record
+from entrypoints.search_space import is_distribution
 from entrypoints.settings import StudySettings
 from mlflow_sysmetrics.tags import BEST_PREFIX, BEST_TRIAL_ID, BEST_TRIAL_RUN_ID, DATA_SOURCE
 
@@ -216,6 +218,7 @@ cost its own process. The best has val_{score} **{best.figures[f"val_{score}"]:.
 part it has test_{score} **{best_figures[f"test_{score}"]:.4f}** and is logged here as `model`.
 {f"{diverged} trials diverged and are never the best." if diverged else ""}
 {f"{limited}." if limited else ""}
+{" ".join(_ends(record, settings))}
 {f"{record.restarts} times a trial began again because its process or node had died." if record.restarts else ""}
 
 Open next:
@@ -248,6 +251,8 @@ def closing(
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
     if limited := cut_short(record, settings):
         lines += ["", limited]
+    if ends := _ends(record, settings):
+        lines += ["", *ends]
     if outcome:
         lines += ["", outcome.line]
     score = score_name(data.task)
@@ -256,6 +261,12 @@ def closing(
         f"Refitted best model: test_{score} {best_figures[f'test_{score}']:.4f}, models in run {run.run_id}\n"
         f"Compare all trials in the MLflow UI:\n{how_to_open(_trials_view(run, data), mlflow.get_tracking_uri())}\n"
     )
+
+
+def _ends(record: Record, settings: StudySettings) -> list[str]:
+    """Where the search may have been too narrow."""
+    drawn = {name for name, values in (settings.grid or {}).items() if is_distribution(values)}
+    return edges.sentences(record.best, record.trials.values(), drawn) if record.best else []
 
 
 def _trials_view(run: RecordedRun, data: Prepared, also: str = "", shown: str = "CHART") -> str:

@@ -1,0 +1,47 @@
+"""Where the best value of a hyperparameter is an end of its range: what lies beyond may be better."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+
+from entrypoints.models.learners import ALGORITHMS
+from entrypoints.search.record import TrialRecord
+
+OPTIONS = {"learning_rate": "learning_rates", "alpha": "alphas"}
+NEXT = 2  # values beyond
+
+
+def sentences(best: TrialRecord, trials: Iterable[TrialRecord], drawn: Container[str] = ()) -> list[str]:
+    """One sentence for each number of the best trial that is the smallest or largest of those tried.
+
+    Not for batch sizes, which end where the rows do, nor for a value of 0. The next values go on as the last two did.
+
+    Args:
+        best: the best trial.
+        trials: all that were tried.
+        drawn: hyperparameters that were drawn from a distribution, and so have no listed end.
+    """
+    searched = best.configuration.searched
+    tried = [trial.configuration.searched for trial in trials]
+    built_in = best.configuration.algorithm in ALGORITHMS
+    found = []
+    for name, value in searched.items():
+        if name == "batch_size" or name in drawn or not _is_number(value) or value <= 0:
+            continue
+        values = sorted({each[name] for each in tried if _is_number(each.get(name)) and each[name] > 0})
+        if len(values) > 1 and value in (values[0], values[-1]):
+            ratio = values[1] / values[0] if value == values[0] else values[-2] / values[-1]
+            listed = [f"{value / ratio**step:.4g}" for step in range(NEXT + 1)]
+            end = "smallest" if value == values[0] else "largest"
+            found.append(f"The best {name}, {value:g}, is the {end} that was tried; {_advice(name, listed, built_in)}")
+    return found
+
+
+def _advice(name: str, listed: list[str], built_in: bool) -> str:
+    if built_in:
+        return f"look beyond it with -P {OPTIONS[name]}={','.join(listed)}."
+    return f"look beyond it with {', '.join(listed[1:])} in grid."
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
