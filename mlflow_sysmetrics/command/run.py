@@ -25,6 +25,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 from mlflow_sysmetrics.addresses import absolute_uri, check, get_logger, redacted, redacted_text
 from mlflow_sysmetrics.command.outside import Settings, Watcher
 from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, Ended, Passthrough
+from mlflow_sysmetrics.delivery.store import why_unknown
 from mlflow_sysmetrics.delivery.time_limit import within
 
 logger = get_logger(__name__)
@@ -67,9 +68,7 @@ def run_command(
         check(uri)
         target = within(_FOUND_WITHIN_S, lambda: _target(uri, command, run_name, experiment_name))
     except UnsupportedModelRegistryStoreURIException:
-        raise NoRunError(
-            f"there is no run for the command: MLflow does not know this kind of store: {redacted(uri)}"
-        ) from None
+        raise NoRunError(f"there is no run for the command at {redacted(uri)}: {why_unknown(uri)}") from None
     except Exception as error:  # of a database or a network, too
         reason = redacted_text(str(error).strip().partition("\n")[0])
         raise NoRunError(f"there is no run for the command at {redacted(uri)}: {reason}") from error

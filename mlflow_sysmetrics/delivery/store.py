@@ -19,6 +19,7 @@ from mlflow.environment_variables import MLFLOW_RUN_ID
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.protos.service_pb2 import LogBatch
+from mlflow.store.db.db_types import DATABASE_ENGINES
 from mlflow.store.tracking.rest_store import RestStore
 from mlflow.tracking._tracking_service.utils import _get_store
 from mlflow.tracking.fluent import _get_latest_active_run
@@ -142,6 +143,13 @@ class Store:
         return self._connected
 
 
+def why_unknown(tracking_uri: str) -> str:
+    """Why MLflow has no store for an address, and what to do."""
+    if tracking_uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES:
+        return "mlflow-skinny has no database stores; install mlflow, or use a tracking server"
+    return "MLflow does not know this kind of store"
+
+
 def find_run(run_id: str | None, store: Store) -> StoredRun:
     """The run with this id, or else the active one, or that in MLFLOW_RUN_ID.
 
@@ -164,7 +172,7 @@ def find_run(run_id: str | None, store: Store) -> StoredRun:
     except NoSuchRunError as error:
         raise ValueError(f"run_id={named!r}: {error}") from None
     except UnsupportedModelRegistryStoreURIException:
-        raise ValueError(f"tracking_uri={redacted(store.tracking_uri)!r}: unknown kind of store") from None
+        raise ValueError(f"tracking_uri={redacted(store.tracking_uri)!r}: {why_unknown(store.tracking_uri)}") from None
     except Exception as error:  # a database or a network raises anything, and the training has to begin
         logger.warning("it is not known yet whether MLflow has run %s. %s", named, error)
         return StoredRun(named)

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from server_here import server_here
 from tracking_server import free_port
 
-from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, StoredRun, find_run
+from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, StoredRun, find_run, why_unknown
 
 
 @pytest.fixture(autouse=True)
@@ -157,6 +157,19 @@ def test_mistakes_are_one_sentence() -> None:
         assert "\n" not in str(error.value)
     with pytest.raises(ValueError, match="tracking_uri='nothing://there'"):
         find_run("0" * 32, Store("nothing://there"))
+
+
+@pytest.mark.parametrize(
+    ("uri", "sentence"),
+    [
+        ("sqlite:///mlflow.db", "mlflow-skinny has no database stores; install mlflow"),
+        ("postgresql+psycopg2://host/runs", "mlflow-skinny has no database stores; install mlflow"),
+        ("nothing://there", "MLflow does not know this kind of store"),
+    ],
+)
+def test_a_store_that_mlflow_does_not_have_is_explained(uri: str, sentence: str) -> None:
+    """With mlflow-skinny alone there is none for a database."""
+    assert sentence in why_unknown(uri)
 
 
 @pytest.mark.parametrize(
