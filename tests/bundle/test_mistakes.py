@@ -158,7 +158,7 @@ def test_unreachable_server_is_answered_with_one_sentence(project: Path, tmp_pat
 
 MLP = "sklearn.neural_network.MLPRegressor"
 DO = (
-    "give|use|choose|look|convert|mend|name|replace|add|lower|set|leave|see|the largest batch|the built-in ones take|"
+    "give|use|choose|look|convert|fix|name|replace|add|lower|set|leave|see|the largest batch|the built-in ones take|"
     "write|keep|one of|run|no value can meet both, so move or drop|the unit is in the metric's name|only"
 )
 LIMITS = {"criteria", "predict", "scheduler"}
@@ -186,13 +186,13 @@ def _bad(name: str, says: str, *allowed: str, **options: str) -> object:
 
 BAD_INPUTS = [
     _bad("no-file", "dataset=none.csv: no such file", "CSV or Parquet", dataset="none.csv", target="a"),
-    _bad("folder", "dataset=./sub: this is no file", "CSV or Parquet", dataset="./sub", target="a"),
+    _bad("folder", "dataset=./sub: this is not a file", "CSV or Parquet", dataset="./sub", target="a"),
     _bad("no-home", "dataset=~nobody-at-all/a.csv: ", "CSV or Parquet", dataset="~nobody-at-all/a.csv", target="a"),
     _bad("other-format", "dataset=HERE/table.xlsx: ", ".csv, .csv.gz, .parquet", dataset="table.xlsx", target="a"),
     _bad("empty-file", "dataset=HERE/empty.csv: the file is empty", "header", dataset="empty.csv", target="a"),
     _bad("not-utf-8", "dataset=HERE/latin.csv: not readable as CSV", "utf-8", dataset="latin.csv", target="prix"),
-    _bad("ragged", "dataset=HERE/ragged.csv: not readable as CSV", "mend", dataset="ragged.csv", target="a"),
-    _bad("no-parquet", "dataset=HERE/broken.parquet: not readable", "mend", dataset="broken.parquet", target="a"),
+    _bad("ragged", "dataset=HERE/ragged.csv: not readable as CSV", "fix", dataset="ragged.csv", target="a"),
+    _bad("no-parquet", "dataset=HERE/broken.parquet: not readable", "fix", dataset="broken.parquet", target="a"),
     _bad("name-twice", "dataset=HERE/twice.csv: the column name a", "own name", dataset="twice.csv", target="b"),
     _bad("few-rows", "dataset=HERE/short.csv: 2 rows", "at least 10", dataset="short.csv", target="a"),
     _bad("infinity", "dataset=HERE/infinite.csv: infinite", "column b", dataset="infinite.csv", target="a"),
@@ -231,7 +231,7 @@ BAD_INPUTS = [
     _bad("grid-of-a-built-in", "grid: alpha belong", "learning_rates and alphas", grid='{"alpha": [1]}'),
     _bad(
         "bounds",
-        'grid={"alpha": {"uniform": [1, 0]}}: alpha is no distribution',
+        'grid={"alpha": {"uniform": [1, 0]}}: alpha is not a distribution',
         "two rising bounds",
         algorithm=MLP,
         grid='{"alpha": {"uniform": [1, 0]}}',
@@ -253,7 +253,7 @@ BAD_INPUTS = [
     _bad("no-criteria", "criteria=: at character 1, ", "peak_memory_mb<=300", criteria=""),
     _bad(
         "unknown-metric",
-        'criteria=memory_mb<=300: at character 1, "memory_mb" is no known metric',
+        'criteria=memory_mb<=300: at character 1, "memory_mb" is not a known metric',
         "peak_memory_mb",
         criteria="memory_mb<=300",
     ),

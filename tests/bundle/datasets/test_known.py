@@ -408,7 +408,7 @@ def test_id_that_is_none_is_answered_without_a_request(name: str) -> None:
             "t.csv",
             "\n\n",
             "a",
-            "dataset={path}: not readable as CSV (the first line holds no column names); mend",
+            "dataset={path}: not readable as CSV (the first line holds no column names); fix",
             id="blank lines",
         ),
         pytest.param(
@@ -546,7 +546,7 @@ def test_wrong_file_or_target_is_answered_in_one_sentence(
     said = str(error.value)
     assert said.startswith(message.format(path=path))
     assert "\n" not in said
-    assert re.search(r"; (give|use|choose|convert|mend|name|replace|add)\b", said)
+    assert re.search(r"; (give|use|choose|convert|fix|name|replace|add)\b", said)
     assert not said.endswith(".")
 
 
