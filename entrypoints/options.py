@@ -63,7 +63,7 @@ dataset_options = together(
     dataset_option,
     option("max_rows", 0, IntRange(0), "Rows to sample at random; 0: all."),
     option("folds", 10, IntRange(2), "Cross-validation folds of the training part."),
-    option("seed", 0, IntRange(0), "Fixes the split, the folds and the order of the batches."),
+    option("seed", 0, IntRange(0), "Fixes the split, the folds, and the order of batches and trials."),
 )
 
 # What a search needs: the grid, a trial's length, the CPU cores.
