@@ -248,7 +248,7 @@ def test_study_survives_the_death_of_a_node(scaled: Scaled) -> None:
         running = scaled.client.search_runs(["0"], "attributes.status = 'RUNNING' and params.max_steps = '20000'")
         return [run for run in running if run.data.tags.get("sysmetrics.ray_node_id") in others]
 
-    wait_until(on_them, 90, "a trial on a node that is not the head")
+    wait_until(on_them, 300, "a trial on a node that is not the head")
     (victim, *_) = on_them()
     scaled.nodes.ask("kill", victim.data.tags["sysmetrics.ray_node_id"])
     done = command.wait(300)
