@@ -414,8 +414,8 @@ def _mistake(client: MlflowClient, run_ids: list[str], *ranked_by: str | None) -
         pytest.param({"status": "FAILED"}, "tune red_wine is FAILED", "run it again", id="failed"),
         pytest.param({"status": "KILLED"}, "tune red_wine is KILLED", "run it again", id="killed"),
         pytest.param({"trials": 0}, "tune red_wine has no trials", "tune or early_stop", id="no trials"),
-        pytest.param({"kind": "prepare"}, "of the kind prepare and no study", "tune or early_stop", id="prepare"),
-        pytest.param({"kind": "report"}, "of the kind report and no study", "tune or early_stop", id="report"),
+        pytest.param({"kind": "prepare"}, "of the kind prepare and not a study", "tune or early_stop", id="prepare"),
+        pytest.param({"kind": "report"}, "of the kind report and not a study", "tune or early_stop", id="report"),
     ],
 )
 def test_run_that_is_no_finished_study_is_a_mistake(
