@@ -97,9 +97,8 @@ class Trial(tune.Trainable):
         memory.release()  # of the last trial, so that this one's growth is its own
         self._watch = Watch(window_s=WINDOW_S, on_reading=self._read if self._guard.active else None)
         self._training = CrossValidation(self._configuration, self._data)
-        self._add(self._training.untrained(), step=0)
-        if "memory_mb" in (reading := self._watch.interval()):
-            self._add({"memory_mb": reading["memory_mb"]}, step=0)
+        before = {name: value for name, value in self._watch.interval().items() if name == "memory_mb"}
+        self._before = points_now(self._training.untrained() | before, step=0)
 
     def step(self) -> dict[str, Any]:
         """Train for about a second, whether a report is due or not, or to the trial's end."""
@@ -107,6 +106,7 @@ class Trial(tune.Trainable):
         training, guard = self._training, self._guard
         if not training.step_number:
             self._look_ahead()
+            self._points += [] if guard.ending else self._before
         while not (training.ended or guard.ending):
             self._train()
             if guard.ending or time.monotonic() - began >= RESULT_EVERY_S:

@@ -410,6 +410,7 @@ def test_fact_that_breaks_a_limit_ends_a_trial_before_its_first_step(
     assert tags["stop_reason"].startswith(f"{metric}<=1e-06 at step 0: ")
     assert (tags["stop_metric"], tags["stop_how"], tags["stop_step"]) == (metric, "crossed", "0")
     assert "training_time_s" not in result["figures"]
+    assert not {"val_loss", "memory_mb"} & {point.name for point in _points([result])}  # it never began
 
 
 @pytest.mark.parametrize("metric", ["inference_latency_ms", "model_size_kb"])

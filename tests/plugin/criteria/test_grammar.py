@@ -53,7 +53,9 @@ def test_study_without_limits_has_no_rules() -> None:
     [
         pytest.param("regression", "peak_memory_mb=300", '"=" is not a comparison; write <=', id="comparison"),
         pytest.param("regression", "val_rsme<=0.7", "the closest is val_rmse", id="unknown metric"),
-        pytest.param("regression", "val_accuracy>=0.7", '"val_accuracy" is not a known metric', id="score of other task"),
+        pytest.param(
+            "regression", "val_accuracy>=0.7", '"val_accuracy" is not a known metric', id="score of other task"
+        ),
         pytest.param("classification", "val_rmse<=0.7", '"val_rmse" is not a known metric', id="other task's score"),
         pytest.param("regression", "training_time_s patience 3", '"patience" is for a curve', id="patience"),
         pytest.param("regression", "", "the text ends where a metric is needed", id="empty"),
