@@ -382,6 +382,16 @@ def test_trial_ends_at_the_step_that_breaks_its_training_time(begin: Begin, own:
     assert 0.2 < float(_tags(result)["stop_value"]) <= result["figures"]["training_time_s"] + 1e-6
 
 
+def test_time_that_others_had_the_core_ends_no_trial(
+    begin: Begin, own: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a thread that is said to have waited for a core all the time, no step costs anything."""
+    monkeypatch.setattr("entrypoints.search.trial.CoreWait", lambda: time.perf_counter)
+    result = _to_the_end(begin(_own_config(wait_s=0.05, max_steps=10), "training_time_s<=0.2", predict=False))[-1]
+    assert (result["step"], result["ended"]) == (10, True)
+    assert result["figures"]["training_time_s"] > 0.4
+
+
 def test_trial_that_will_break_its_training_time_ends_long_before(begin: Begin) -> None:
     """A million steps would take minutes; that this is more than ten seconds is known after a few dozen."""
     trial = begin(_config(max_steps=1_000_000), "training_time_s<=10")

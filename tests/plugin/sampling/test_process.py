@@ -484,6 +484,19 @@ def test_the_portable_reader_leaves_out_what_the_os_refuses() -> None:
     assert sample() == {"process_threads": 3.0, "process_cpu_percent": 50.0}
 
 
+class OwnMac(Mac):
+    """One whose memory is shown."""
+
+    def memory_full_info(self) -> SimpleNamespace:  # type: ignore[override]
+        return SimpleNamespace(rss=50e6, uss=30e6)
+
+
+def test_the_portable_reader_takes_uss_for_memory() -> None:
+    """Where the OS does not say what is shared, memory is what is the process's alone."""
+    reading = PORTABLE.read(OwnMac(), False)
+    assert reading.levels == {"process_memory_mb": 30.0, "process_rss_mb": 50.0}
+
+
 @pytest.mark.parametrize(
     ("running", "state"), [(False, "running"), (True, psutil.STATUS_ZOMBIE)], ids=["gone", "zombie"]
 )
