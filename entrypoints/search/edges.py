@@ -12,7 +12,7 @@ NEXT = 2  # values beyond
 
 
 def sentences(best: TrialRecord, trials: Iterable[TrialRecord], drawn: Container[str] = ()) -> list[str]:
-    """One sentence for each number of the best trial that is the smallest or largest of those tried.
+    """One sentence for each number of the best trial that is the smallest or largest tried with its algorithm.
 
     Not for batch sizes, which end where the rows do, nor for a value of 0. The next values go on as the last two did.
 
@@ -22,8 +22,8 @@ def sentences(best: TrialRecord, trials: Iterable[TrialRecord], drawn: Container
         drawn: hyperparameters that were drawn from a distribution, and so have no listed end.
     """
     searched = best.configuration.searched
-    tried = [trial.configuration.searched for trial in trials]
-    built_in = best.configuration.algorithm in ALGORITHMS
+    algorithm = best.configuration.algorithm
+    tried = [trial.configuration.searched for trial in trials if trial.configuration.algorithm == algorithm]
     found = []
     for name, value in searched.items():
         if name == "batch_size" or name in drawn or not _is_number(value) or value <= 0:
@@ -33,7 +33,9 @@ def sentences(best: TrialRecord, trials: Iterable[TrialRecord], drawn: Container
             ratio = values[1] / values[0] if value == values[0] else values[-2] / values[-1]
             listed = [f"{value / ratio**step:.4g}" for step in range(NEXT + 1)]
             end = "smallest" if value == values[0] else "largest"
-            found.append(f"The best {name}, {value:g}, is the {end} that was tried; {_advice(name, listed, built_in)}")
+            found.append(
+                f"The best {name}, {value:g}, is the {end} that was tried; {_advice(name, listed, algorithm in ALGORITHMS)}"
+            )
     return found
 
 

@@ -41,6 +41,13 @@ def test_end_of_a_range_is_said_with_the_next_values(name: str, values: list[Any
     assert " ".join(sentences(trials[values.index(best)], trials)) == said
 
 
+def test_what_another_algorithm_was_tried_with_does_not_count() -> None:
+    """A network's penalty says nothing of a linear model's."""
+    trials = [*_trials("alpha", [0.1, 1.0]), *_trials("alpha", [10.0], MLP_REGRESSOR)]
+    (said,) = sentences(trials[1], trials)
+    assert said.startswith("The best alpha, 1, is the largest that was tried")
+
+
 def test_end_of_a_grid_of_an_own_algorithm_is_said() -> None:
     """Not of what was drawn at random, which has no listed end."""
     trials = _trials("alpha", [0.1, 1.0], MLP_REGRESSOR)
