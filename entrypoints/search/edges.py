@@ -33,13 +33,12 @@ def sentences(best: TrialRecord, trials: Iterable[TrialRecord], drawn: Container
             ratio = values[1] / values[0] if value == values[0] else values[-2] / values[-1]
             listed = [f"{value / ratio**step:.4g}" for step in range(NEXT + 1)]
             end = "smallest" if value == values[0] else "largest"
-            found.append(
-                f"The best {name}, {value:g}, is the {end} that was tried; {_advice(name, listed, algorithm in ALGORITHMS)}"
-            )
+            advice = _advice(name, listed, built_in=algorithm in ALGORITHMS)
+            found.append(f"The best {name}, {value:g}, is the {end} that was tried; {advice}")
     return found
 
 
-def _advice(name: str, listed: list[str], built_in: bool) -> str:
+def _advice(name: str, listed: list[str], *, built_in: bool) -> str:
     if built_in:
         return f"look beyond it with -P {OPTIONS[name]}={','.join(listed)}."
     return f"look beyond it with {', '.join(listed[1:])} in grid."
