@@ -96,6 +96,13 @@ study_options = together(
         "Multipliers of the built-in algorithms' L2 penalty.",
     ),
     option(
+        "tols",
+        "0",
+        ListType(FloatRange(0)),
+        "A trial ends when its training loss has not improved by this much for 5 epochs, or reports if these are "
+        "longer, e.g. 0,0.001,0.01. 0: never.",
+    ),
+    option(
         "grid",
         AUTO,
         GridType(),

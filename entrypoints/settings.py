@@ -24,6 +24,7 @@ class StudySettings:
     batch_sizes: tuple[int, ...] | None
     learning_rates: tuple[float, ...]
     alphas: tuple[float, ...]
+    tols: tuple[float, ...]
     grid: search_space.Space | None
     search: str
     samples: int

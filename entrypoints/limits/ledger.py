@@ -12,7 +12,7 @@ from ray.actor import ActorHandle
 from entrypoints.compute.workers import beside_the_driver
 from entrypoints.limits.cost_model import CostModel, noise
 from entrypoints.limits.costs import USUAL_NOISE
-from entrypoints.limits.forecast import kind
+from entrypoints.limits.forecast import Kind, cost_kind
 from entrypoints.limits.prediction import Prediction
 from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.criteria.judge import Figures
@@ -21,6 +21,7 @@ PREDICTED = (
     *("mean_step_time_ms", "training_time_s", "elapsed_s"),
     *("peak_memory_mb", "memory_growth_mb", "model_memory_mb"),
 )
+OF_ANY_LENGTH = ("mean_step_time_ms", "model_memory_mb")  # of these: what does not grow with a trial's length
 ANSWER_WITHIN_S = 10.0
 MIN_DEGREES = 8  # of freedom, to say how much figures differ from run to run
 
@@ -58,7 +59,7 @@ class Ledger:
     ) -> None:
         self._metrics = tuple(metrics)
         self._model = CostModel(rows)
-        self._finished: list[tuple[Configuration, Figures]] = []
+        self._finished: list[tuple[Kind, Figures]] = []
         self.observe(first)
         for trial in earlier:
             self.record(*trial)
@@ -71,18 +72,22 @@ class Ledger:
     def record(self, configuration: Configuration, figures: Figures, expected: Figures, ended: bool) -> None:
         """Note a trial: its last figures, what they would have been at its end, and whether it came there."""
         if ended:
-            self._finished.append((configuration, {name: figures[name] for name in self._metrics if name in figures}))
+            known = {name: figures[name] for name in self._metrics if name in figures}
+            self._finished.append((cost_kind(configuration, figures), known))
         self._model.observe(configuration, expected)
 
     def brief(self, configuration: Configuration) -> Brief:
-        """What is known for a trial that is about to begin."""
-        kinds = [(kind(each), figures) for each, figures in self._finished]
-        seen = {name: noise(kinds, name, MIN_DEGREES) for name in self._metrics}
+        """What is known for a trial that is about to begin.
+
+        Of one that may converge nobody knows how long it will be, so nothing that grows with its length is predicted.
+        """
+        foreseen = OF_ANY_LENGTH if configuration.may_converge else PREDICTED
+        seen = {name: noise(self._finished, name, MIN_DEGREES) for name in self._metrics}
         known = {name: value for name, value in seen.items() if value is not None}
         predictions = {
             name: prediction
             for name in self._metrics
-            if name in PREDICTED and (prediction := self._model.predict(configuration, name))
+            if name in foreseen and (prediction := self._model.predict(configuration, name))
         }
         return Brief(tuple(figures for _, figures in self._finished), USUAL_NOISE | known, predictions)
 

@@ -75,13 +75,15 @@ class Guard:
         stopping: what to act on; None for nothing.
         brief: what other trials have shown.
         steps: how many steps the trial has.
+        may_converge: whether it may end before; then no total is predicted, since it may never be reached.
     """
 
-    def __init__(self, stopping: Stopping | None, brief: Brief, steps: int) -> None:
+    def __init__(self, stopping: Stopping | None, brief: Brief, steps: int, *, may_converge: bool = False) -> None:
         self._criteria = stopping.criteria if stopping else Criteria(())
         self._predict = stopping is not None and stopping.predict
         self._brief = brief
         self._steps = steps
+        self._may_converge = may_converge
         self._judge = self._criteria.judge(brief.finished, brief.noise)
         self._totals = {
             name: Extrapolation() for name in ("training_time_s", "elapsed_s") if name in self._criteria.metrics
@@ -128,7 +130,7 @@ class Guard:
             self._step_times.add(training_time_s * 1e3)
         if self._totals:
             self.crossed({name: total.total for name, total in self._totals.items()}, step)
-            if self._predict and step % PREDICT_EVERY == WARM_UP:
+            if self._predict and not self._may_converge and step % PREDICT_EVERY == WARM_UP:
                 self._predicted(step)
 
     def reported(self, figures: Figures, step: int, errors: Figures) -> None:
@@ -154,7 +156,7 @@ class Guard:
         return not self._criteria.violations(figures, self._brief.finished)
 
     def expected(self, figures: Figures) -> dict[str, float]:
-        """The figures that the trial would have had at its end, without the times of which too little is known."""
+        """The figures that the trial would have had after all its steps, without the times too little is known of."""
         expected = {name: total.at(self._steps) for name, total in self._totals.items()}
         rest = {name: value for name, value in figures.items() if name not in expected}
         return rest | {name: prediction.value for name, prediction in expected.items() if prediction}
@@ -167,7 +169,7 @@ class Guard:
 
     def _end(self, stop: Stop | None, how: How, prediction: Prediction | None = None) -> None:
         if stop is not None:
-            if prediction is None and stop.metric in self._totals:
+            if prediction is None and stop.metric in self._totals and not self._may_converge:
                 prediction = self._totals[stop.metric].at(self._steps)
             with self._lock:
                 self._ending = self._ending or Ending(stop, how, prediction)

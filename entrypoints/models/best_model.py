@@ -25,6 +25,7 @@ from entrypoints.datasets.splits import Scaling
 from entrypoints.datasets.sysmetrics_raw_rows import RawRows
 from entrypoints.errors import UserError
 from entrypoints.models.configuration import Configuration
+from entrypoints.models.convergence import Convergence
 from entrypoints.models.cross_validation import Fold
 from entrypoints.models.losses import score_name
 from entrypoints.runs import RecordedRun
@@ -42,7 +43,7 @@ class BestModel:
 
 
 def refit(configuration: Configuration, data: Prepared) -> BestModel:
-    """Train a configuration on the whole training part for as long as a trial, and score it once on the test part.
+    """Train a configuration on the whole training part as a trial does on a fold's, and score it once on the test part.
 
     Raises:
         UserError: it diverges there, as it did on no fold.
@@ -50,9 +51,12 @@ def refit(configuration: Configuration, data: Prepared) -> BestModel:
     train, preprocessing = data.split.train, data.fit_preprocessing(data.split.train)
     number, classes = len(data.split.folds), np.array(data.classes)
     fold = Fold(configuration, data, number, train, data.split.test, preprocessing, classes)
+    convergence = Convergence(configuration, len(train))
     try:
-        for _ in range(configuration.steps(len(train))):
+        for step in range(1, configuration.steps(len(train)) + 1):
             fold.step()
+            if convergence.due(step) and convergence.see(fold.take_row_loss()):
+                break
     except FloatingPointError:
         chosen = ", ".join(f"{name}={value}" for name, value in configuration.searched.items())
         raise UserError(

@@ -30,13 +30,15 @@ class Configuration:
     max_steps: int
     max_epochs: int
     report_every: int
+    tol: float | None = None  # a trial that improves by less has converged; 0: none does; None: that is not searched
     folders: tuple[Path, ...] = ()  # where the algorithm's module may be, if it is the user's own
     place: int = field(default=0, compare=False)  # in the order in which the study's trials are started, from 1 on
 
     @property
     def searched(self) -> dict[str, Any]:
         """What may differ between the trials of a study, by the names that the user knows."""
-        return {"algorithm": self.algorithm, "batch_size": self.batch_size, **self.hyperparameters}
+        tol = {} if self.tol is None else {"tol": self.tol}
+        return {"algorithm": self.algorithm, "batch_size": self.batch_size, **self.hyperparameters, **tol}
 
     @property
     def key(self) -> str:
@@ -48,17 +50,31 @@ class Configuration:
         own_modules.look_in(self.folders, self.algorithm)
         return algorithms.find(self.algorithm)
 
+    @property
+    def may_converge(self) -> bool:
+        """Whether a trial may end before all its steps are done."""
+        return bool(self.tol)
+
+    def epoch_steps(self, rows: int) -> int:
+        """How many steps one pass over ``rows`` training rows has."""
+        return math.ceil(rows / self.batch_size)
+
     def steps(self, rows: int) -> int:
-        """How many steps a trial has on folds of ``rows`` training rows."""
+        """How many steps a trial has at most on folds of ``rows`` training rows."""
         limits = [self.max_steps] if self.max_steps else []
         if self.max_epochs:
-            limits.append(self.max_epochs * math.ceil(rows / self.batch_size))
+            limits.append(self.max_epochs * self.epoch_steps(rows))
         return min(limits)
 
 
 def key(searched: Mapping[str, Any]) -> str:
-    """What tells a configuration from the others of its study: its values. 8 and 8.0 are equal, None is absent."""
+    """What tells a configuration from the others of its study: its values.
+
+    8 and 8.0 are equal; None, and a ``tol`` of 0, are absent.
+    """
     known = {name: _number(value) for name, value in searched.items() if value is not None}
+    if not known.get("tol"):
+        known.pop("tol", None)
     return json.dumps(known, sort_keys=True, default=str)
 
 

@@ -17,6 +17,7 @@ from entrypoints.compute import memory
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.preprocessing import Preprocessing
 from entrypoints.models.configuration import Configuration
+from entrypoints.models.convergence import Convergence
 from entrypoints.models.learners import Classes
 from entrypoints.models.losses import Array, score_name
 
@@ -71,6 +72,7 @@ class Fold:
         self._scaling = preprocessing.scaling
         self.training_time_s = 0.0
         self.train_losses: list[float] = []
+        self._loss_sum, self._loss_rows = 0.0, 0
         self._data = data
         self._held_out = held_out
         self._target = self._scaling.transform_target(data.y) if data.task == "regression" else data.y
@@ -91,12 +93,21 @@ class Fold:
         started = perf_counter()
         self.learner.step(X, y)
         self.training_time_s += perf_counter() - started
-        self.train_losses.append(self.learner.loss(self.learner.outputs(X), y))
+        loss = self.learner.loss(self.learner.outputs(X), y)
+        self.train_losses.append(loss)
+        self._loss_sum += loss * len(rows)
+        self._loss_rows += len(rows)
 
     def take_train_loss(self) -> float:
         """The mean loss of the steps since the last call."""
         mean = fmean(self.train_losses)
         self.train_losses.clear()
+        return mean
+
+    def take_row_loss(self) -> float:
+        """The mean loss of the rows that were trained on since the last call."""
+        mean = self._loss_sum / self._loss_rows
+        self._loss_sum, self._loss_rows = 0.0, 0
         return mean
 
     def validate(self) -> tuple[float, float]:
@@ -157,6 +168,7 @@ class CrossValidation:
         self.steps = configuration.steps(data.split.fit_rows)
         self.step_number = 0
         self.diverged = False
+        self._convergence = Convergence(configuration, data.split.fit_rows)
         self._overflowed = False
         self._model_mb: list[float] = []  # what the first models added to the process
         self._score = score_name(data.task)
@@ -166,8 +178,13 @@ class CrossValidation:
 
     @property
     def ended(self) -> bool:
-        """Whether all steps are done, or there are no finite weights left to train."""
-        return self.step_number >= self.steps or self._overflowed
+        """Whether all steps are done, it has converged, or there are no finite weights left to train."""
+        return self.step_number >= self.steps or self._convergence.reached or self._overflowed
+
+    @property
+    def converged(self) -> bool:
+        """Whether its training loss no longer improves."""
+        return self._convergence.reached and not self.diverged
 
     @property
     def training_time_s(self) -> float:
@@ -188,6 +205,8 @@ class CrossValidation:
         except FloatingPointError:
             self._overflowed = True
         self.step_number += 1
+        if self._convergence.due(self.step_number) and not self._overflowed:
+            self._convergence.see(fmean(fold.take_row_loss() for fold in self.folds))
 
     def untrained(self) -> dict[str, float]:
         """The points of the curves before the first step. A score is not among them: no model can predict yet."""

@@ -75,12 +75,15 @@ def by_criteria(
     ledger = Ledger(rows, stopping.criteria.metrics, observed)
     stops: list[int | None] = []
     for course in courses:
-        guard = Guard(stopping, ledger.brief(course.configuration), course.steps)
+        may_converge = course.configuration.may_converge
+        steps = course.configuration.steps(rows) if may_converge else course.steps
+        guard = Guard(stopping, ledger.brief(course.configuration), steps, may_converge=may_converge)
         step = _guarded(course, guard)
         ended = step is None
         figures = course.figures if ended else _figures_at(course, step or 0)
         if ended or step:
-            ledger.record(course.configuration, figures, course.figures if ended else guard.expected(figures), ended)
+            expected = course.figures if ended and not may_converge else guard.expected(figures)
+            ledger.record(course.configuration, figures, expected, ended)
         stops.append(step)
     return stops
 

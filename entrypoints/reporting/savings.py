@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 
 from entrypoints.datasets.tables import Task
 from entrypoints.limits import costs
+from entrypoints.limits.cost_model import TOTALS
 from entrypoints.limits.forecast import kind
 from entrypoints.limits.stopping import Stopping
 from entrypoints.models.configuration import Configuration
@@ -148,7 +149,9 @@ def real(full: Full, ran: Iterable[Course], criteria: Criteria, search_s: float)
 
 def replayed(full: Full, stopping: Stopping) -> Verdict:
     """The same limits over the full study's curves."""
-    return full.judge(replay.by_criteria(full.courses, stopping, full.rows, _observed(full.courses)), stopping.criteria)
+    return full.judge(
+        replay.by_criteria(full.courses, stopping, full.rows, _observed(full.courses, full.rows)), stopping.criteria
+    )
 
 
 def controls(full: Full, criteria: Criteria, cpu_share: float, orders: int = RANDOM_ORDERS) -> dict[str, Verdict]:
@@ -218,10 +221,17 @@ def _row(run_id: str, rule: str, how: str, trials: int, verdict: Verdict) -> dic
     }
 
 
-def _observed(courses: Sequence[Course]) -> list[tuple[Configuration, Figures]]:
-    """What a forecast would have seen: one trial of each kind."""
+def _observed(courses: Sequence[Course], rows: int) -> list[tuple[Configuration, Figures]]:
+    """What a forecast would have seen: one trial of each kind, with all its steps."""
     first = {kind(course.configuration): course for course in reversed(courses)}
-    return [(each.configuration, {name: each.figures[name] for name in TIMES}) for each in first.values()]
+    return [(each.configuration, _at_full_length(each, rows)) for each in first.values()]
+
+
+def _at_full_length(course: Course, rows: int) -> Figures:
+    """The times of a trial that would not have converged."""
+    longer = course.configuration.steps(rows) / course.steps if course.configuration.may_converge else 1.0
+    totals = {name: course.figures[name] * longer for name in TOTALS}
+    return {name: course.figures[name] for name in TIMES} | totals
 
 
 def _mean(verdicts: Sequence[Verdict]) -> Verdict:

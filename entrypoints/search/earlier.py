@@ -17,6 +17,7 @@ from entrypoints.settings import SHARED
 from mlflow_sysmetrics.tags import (
     BEST_PREFIX,
     BY_TUNE,
+    CONVERGED,
     DIVERGED,
     END,
     ERROR,
@@ -27,7 +28,7 @@ from mlflow_sysmetrics.tags import (
     TRIAL_ID,
 )
 
-_OF_AN_END = (STOP_PREFIX, STOPPED_BY, END, ERROR, DIVERGED, FEASIBLE)
+_OF_AN_END = (STOP_PREFIX, STOPPED_BY, END, ERROR, DIVERGED, CONVERGED, FEASIBLE)
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ def _record(run: Run, configuration: Configuration, end: TrialEnd) -> TrialRecor
         figures=figures_of(run),
         folds=end.folds,
         diverged=run.data.tags.get(DIVERGED) == "true",
+        converged=run.data.tags.get(CONVERGED) == "true",
         ending=end.ending,
         run_id=run.info.run_id,
     )

@@ -14,7 +14,8 @@ NEXT = 2  # values beyond
 def sentences(best: TrialRecord, trials: Iterable[TrialRecord], drawn: Container[str] = ()) -> list[str]:
     """One sentence for each number of the best trial that is the smallest or largest tried with its algorithm.
 
-    Not for batch sizes, which end where the rows do, nor for a value of 0. The next values go on as the last two did.
+    Not for batch sizes, which end where the rows do, nor for tols and a value of 0. The next values go on as the last
+    two did.
 
     Args:
         best: the best trial.
@@ -26,7 +27,7 @@ def sentences(best: TrialRecord, trials: Iterable[TrialRecord], drawn: Container
     tried = [trial.configuration.searched for trial in trials if trial.configuration.algorithm == algorithm]
     found = []
     for name, value in searched.items():
-        if name == "batch_size" or name in drawn or not _is_number(value) or value <= 0:
+        if name in ("batch_size", "tol") or name in drawn or not _is_number(value) or value <= 0:
             continue
         values = sorted({each[name] for each in tried if _is_number(each.get(name)) and each[name] > 0})
         if len(values) > 1 and value in (values[0], values[-1]):

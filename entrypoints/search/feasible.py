@@ -8,7 +8,7 @@ from typing import Any
 
 from entrypoints.limits.cost_model import noise
 from entrypoints.limits.costs import USUAL_NOISE
-from entrypoints.limits.forecast import kind
+from entrypoints.limits.forecast import cost_kind
 from entrypoints.limits.ledger import MIN_DEGREES
 from entrypoints.search.record import TrialRecord
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Limit, Stop, Z
@@ -51,7 +51,7 @@ def _expected(trial: TrialRecord) -> Mapping[str, float]:
 
 def _indistinct(criteria: Criteria, trials: Sequence[TrialRecord], finished: Sequence[Figures]) -> list[str]:
     """The limits that lie within the noise of most trials' figures, so that they cannot tell these apart."""
-    kinds = [(kind(trial.configuration), trial.figures) for trial in trials if trial.complete]
+    kinds = [(cost_kind(trial.configuration, trial.figures), trial.figures) for trial in trials if trial.complete]
     told = [trial.ending.stop.criterion for trial in trials if trial.ending]  # beyond the noise of their figures
     return [str(limit) for limit in criteria.limits if _within_noise(limit, kinds, finished, told.count(str(limit)))]
 

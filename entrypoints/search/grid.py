@@ -22,7 +22,7 @@ DEFAULT_SAMPLES = 20
 MAX_TRIALS = 100_000
 _MAX_INT64 = 2**63 - 1
 _DRAWS = 10  # tries for each sample: distributions of few values repeat themselves
-_TAKEN = ("algorithm", "batch_size", *SHARED)
+_TAKEN = ("algorithm", "batch_size", "tol", *SHARED)
 
 
 def configurations(
@@ -42,7 +42,8 @@ def configurations(
         UserError: the settings do not fit each other, the algorithms or the dataset.
     """
     sizes = _batch_sizes(settings, split)
-    spaces = [{"algorithm": [each.name], "batch_size": sizes, **_space(settings, each)} for each in algorithms]
+    tols: Space = {"tol": list(settings.tols)} if any(settings.tols) else {}
+    spaces = [{"algorithm": [each.name], "batch_size": sizes, **_space(settings, each), **tols} for each in algorithms]
     _check(settings, algorithms, n_classes)
     chosen = _drawn(settings, spaces) if settings.search == "random" else _listed(settings, spaces)
     random.Random(settings.seed).shuffle(chosen)
@@ -51,6 +52,7 @@ def configurations(
             place=place,
             algorithm=values.pop("algorithm"),
             batch_size=values.pop("batch_size"),
+            tol=values.pop("tol", None),
             hyperparameters=values,
             seed=settings.seed,
             max_steps=settings.max_steps,

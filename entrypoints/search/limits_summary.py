@@ -97,9 +97,15 @@ def _full_costs(
     if found is not None:
         run_id, costs = found
         return costs, f"the study without limits in run {run_id}"
-    return {
-        trial.key: Spending(trial_s, trial_s) for trial, trial_s in zip(trials, expected.trials_s, strict=True)
-    }, "the forecast, since no study without limits has run these trials"
+    lengths_known = {
+        trial.key: Spending(trial_s, trial_s)
+        for trial, trial_s in zip(trials, expected.trials_s, strict=True)
+        if not trial.may_converge
+    }
+    source = "the forecast, since no study without limits has run these trials"
+    if len(lengths_known) < len(trials):
+        source += "; trials with a tol might have ended sooner, and count as no saving"
+    return lengths_known, source
 
 
 def _front(trials: Sequence[TrialRecord], data: Prepared) -> list[dict[str, Any]]:

@@ -32,6 +32,7 @@ class TrialRecord:
     figures: dict[str, float] = field(default_factory=dict)
     folds: list[dict[str, float]] = field(default_factory=list)
     diverged: bool = False
+    converged: bool = False
     cut_off: bool = False
     ending: Ending | None = None
     run_id: str | None = None
@@ -83,6 +84,7 @@ class Record(tune.Callback):
         record.figures = result.get("figures", {})
         record.folds = result.get("folds", [])
         record.diverged = result.get("diverged", False)
+        record.converged = result.get("converged", False)
         record.ending = result.get("ending")
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:

@@ -101,7 +101,7 @@ def _data(run: RecordedRun, plan: Plan) -> Prepared:
     return data
 
 
-def _announce(plan: Plan, cpus: int, expected: Forecast, earlier: Earlier) -> None:
+def _announce(plan: Plan, rows: int, cpus: int, expected: Forecast, earlier: Earlier) -> None:
     """Say what is about to happen, and for how long."""
     settings = plan.settings
     left = {id(trial) for trial in earlier.left(plan.trials)}
@@ -113,6 +113,8 @@ def _announce(plan: Plan, cpus: int, expected: Forecast, earlier: Earlier) -> No
         f"Search: {len(left)}{of} trials of {settings.folds} folds on {cpus} CPU cores, "
         f"about {duration(search_s)}{within}"
     )
+    if note := summary.how_tols_act(plan.trials, rows):
+        click.echo(note)
     if search_s > LONG_S and not 0 < settings.time_limit_s <= LONG_S:
         click.echo(summary.how_to_shorten(settings, len(left), search_s, cpus))
     if plan.rules.stopping:
@@ -129,7 +131,7 @@ def _searched(run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier) ->
     progress = _progress(plan, data, earlier)
 
     def say_forecast(expected: Forecast) -> None:
-        _announce(plan, cpus, expected, earlier)
+        _announce(plan, data.split.fit_rows, cpus, expected, earlier)
         seconds = {trial.key: trial_s for trial, trial_s in zip(plan.trials, expected.trials_s, strict=True)}
         progress.expect({trial.key: seconds[trial.key] for trial in left})
 

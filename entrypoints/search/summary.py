@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Iterable
 from statistics import median
 from typing import Any
 
@@ -16,6 +17,8 @@ from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.tables import Table
 from entrypoints.links import IS_FEASIBLE, compare_view, how_to_open, run_view, trials_view
 from entrypoints.mlflow_io import log_tables
+from entrypoints.models.configuration import Configuration
+from entrypoints.models.convergence import fewest_steps
 from entrypoints.models.losses import score_name
 from entrypoints.progress import duration
 from entrypoints.runs import RecordedRun
@@ -77,6 +80,21 @@ def how_to_shorten(settings: StudySettings, trials: int, expected_s: float, cpus
     )
 
 
+def how_tols_act(trials: Iterable[Configuration], rows: int) -> str:
+    """What ``tols`` mean for the length of a study's trials; empty where none may converge."""
+    may = [trial for trial in trials if trial.may_converge]
+    if not may:
+        return ""
+    long_enough = sum(trial.steps(rows) > fewest_steps(trial, rows) for trial in may)
+    if long_enough:
+        return f"Tols: {long_enough} trials may converge sooner; that time is without it"
+    fewest = min(fewest_steps(trial, rows) for trial in may)
+    return (
+        f"Tols: no trial is long enough to converge before its end, which takes {fewest} steps or more: 6 epochs, or "
+        "reports if these are longer; raise max_steps and max_epochs, or lower report_every"
+    )
+
+
 def cut_short(record: Record, settings: StudySettings) -> str:
     """What the time limit left of the search, in words; empty where it took nothing from it."""
     cut_off = sum(trial.cut_off for trial in record.trials.values())
@@ -112,6 +130,7 @@ def trials_table(record: Record, settings: StudySettings) -> list[dict[str, Any]
             "status": trial.status,
             "place": trial.configuration.place,
             "diverged": trial.diverged,
+            "converged": trial.converged,
             **trial.configuration.searched,
             **settings.shared,
             **trial.figures,
@@ -170,19 +189,21 @@ def _metrics(
 ) -> dict[str, float]:
     """The study's figures that do not depend on a result."""
     trials = list(record.trials.values())
-    counts = Counter(trial.status for trial in trials)
+    counts, converged = Counter(trial.status for trial in trials), sum(trial.converged for trial in trials)
     metrics = {
         "trials": float(len(trials)),
         "stopped": float(counts["KILLED"]),
         "failed": float(counts["FAILED"]),
         "restarts": float(record.restarts),
         "diverged": float(sum(trial.diverged for trial in trials)),
+        "converged": float(converged),
         "search_time_s": record.search_s,
         "forecast_time_s": expected_seconds,
         "elapsed_s": record.before_s + time.time() - run.start,
     }
-    # Of a search that was interrupted or cut short, or whose trials were, nobody knows how long it would have taken.
-    whole = not record.before_s and not cut_short(record, settings) and not counts["KILLED"]
+    # Of a search that was interrupted or cut short, or whose trials were, or have converged, nobody knows how long it
+    # would have taken.
+    whole = not record.before_s and not cut_short(record, settings) and not counts["KILLED"] and not converged
     if whole and record.search_s > 0:
         metrics["forecast_error_percent"] = (expected_seconds / record.search_s - 1) * 100
     return metrics | (outcome.metrics if outcome else {})
@@ -206,6 +227,7 @@ def description(
     best, score = record.best, score_name(data.task)
     assert best is not None
     diverged = sum(trial.diverged for trial in record.trials.values())
+    converged = sum(trial.converged for trial in record.trials.values())
     limited = cut_short(record, settings)
     rows = "\n".join("| " + " | ".join(cells) + " |" for cells in _table(record, data))
     header, body = rows.split("\n", 1)
@@ -217,6 +239,7 @@ def description(
 cost its own process. The best has val_{score} **{best.figures[f"val_{score}"]:.4f}**; refitted on the whole training
 part it has test_{score} **{best_figures[f"test_{score}"]:.4f}** and is logged here as `model`.
 {f"{diverged} trials diverged and are never the best." if diverged else ""}
+{f"{converged} trials ended because they had converged." if converged else ""}
 {f"{limited}." if limited else ""}
 {" ".join(_ends(record, settings))}
 {f"{record.restarts} times a trial began again because its process or node had died." if record.restarts else ""}

@@ -29,7 +29,7 @@ from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.delivery.points import Point, points_now, window_points
 from mlflow_sysmetrics.ray_tune import payload
 from mlflow_sysmetrics.sampling.readings import HERE
-from mlflow_sysmetrics.tags import DIVERGED, FEASIBLE, MEMORY_DEFINITION, NODE, PID, PLACE, RAY_NODE_ID
+from mlflow_sysmetrics.tags import CONVERGED, DIVERGED, FEASIBLE, MEMORY_DEFINITION, NODE, PID, PLACE, RAY_NODE_ID
 from mlflow_sysmetrics.watch import Watch
 
 RESULT_EVERY_S = 1.0  # a result a second keeps a long trial live at little cost to the driver
@@ -93,7 +93,8 @@ class Trial(tune.Trainable):
         self._shares: list[float] = []
         self._steps_done = 0
         brief = ask(self._ledger, self._configuration)
-        self._guard = Guard(self._stopping, brief, self._configuration.steps(self._data.split.fit_rows))
+        steps = self._configuration.steps(self._data.split.fit_rows)
+        self._guard = Guard(self._stopping, brief, steps, may_converge=self._configuration.may_converge)
         memory.release()  # of the last trial, so that this one's growth is its own
         self._watch = Watch(window_s=WINDOW_S, on_reading=self._read if self._guard.active else None)
         self._training = CrossValidation(self._configuration, self._data)
@@ -178,6 +179,8 @@ class Trial(tune.Trainable):
         self._figures |= times | final
         self._add({name: value for name, value in (times | final).items() if name != "training_time_s"}, step=0)
         tags = {DIVERGED: str(training.diverged).lower()}
+        if self._configuration.may_converge:
+            tags[CONVERGED] = str(training.converged).lower()
         expected = None
         if self._guard.active:
             feasible = ended and self._guard.feasible(self._figures)
@@ -208,6 +211,7 @@ class Trial(tune.Trainable):
             "val_loss": self._figures.get("val_loss", math.nan),
             "figures": self._figures,
             "diverged": self._training.diverged,
+            "converged": self._training.converged,
             "ended": status == "FINISHED",
             **payload(points, tags={**where, **(tags or {})}, status=status),
         }

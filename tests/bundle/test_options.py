@@ -21,6 +21,7 @@ OF_SEARCH = {
     "batch_sizes": None,
     "learning_rates": (0.1, 0.01, 0.001, 0.0001),
     "alphas": (0.0001, 0.001, 0.01),
+    "tols": (0.0,),
     "grid": None,
     "search": "grid",
     "samples": 0,

@@ -52,6 +52,7 @@ SUMMARY = {
     "failed",
     "restarts",
     "diverged",
+    "converged",
     "elapsed_s",
     "search_time_s",
     "forecast_time_s",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -87,6 +88,38 @@ def test_trials_that_were_stopped_count_with_what_they_would_have_cost() -> None
     for size in SIZES:
         ledger.record(_of(size), {"training_time_s": 1.0}, {"training_time_s": 50.0}, ended=False)
     assert ledger.brief(_of(32)).predictions["training_time_s"].value == pytest.approx(50.0)
+
+
+def test_trials_of_another_tol_or_length_say_nothing_of_noise() -> None:
+    """They differ because they ended at different steps."""
+    ledger = _ledger("training_time_s")
+    for number in range(4 * MIN_DEGREES):
+        figures = {"training_time_s": 1.0 + number % 4, "steps": 100.0 * (1 + number % 2)}
+        configuration = configured(tol=0.01 * (number % 4 // 2))
+        ledger.record(configuration, figures, figures, ended=True)
+    assert ledger.brief(_of(8)).noise["training_time_s"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("metric", "predicted"),
+    [
+        pytest.param("mean_step_time_ms", True, id="step time"),
+        pytest.param("model_memory_mb", True, id="one model"),
+        pytest.param("training_time_s", False, id="training time"),
+        pytest.param("elapsed_s", False, id="elapsed time"),
+        pytest.param("peak_memory_mb", False, id="peak memory"),
+        pytest.param("memory_growth_mb", False, id="growth of memory"),
+    ],
+)
+def test_of_a_trial_that_may_converge_nothing_is_predicted_that_grows_with_its_length(
+    metric: str, predicted: bool
+) -> None:
+    """It may end before it costs that much; with a tol of 0 it cannot."""
+    ledger = _ledger(metric)
+    for size in SIZES:
+        ledger.record(_of(size), {metric: 1.0}, {metric: 1.0}, ended=True)
+    assert (metric in ledger.brief(replace(_of(32), tol=0.01)).predictions) is predicted
+    assert metric in ledger.brief(replace(_of(32), tol=0.0)).predictions
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,16 @@ def test_without_criteria_nothing_ends_a_trial() -> None:
     assert guard.expected(costs) == costs
 
 
+def test_trial_that_may_converge_is_stopped_only_by_what_it_has_cost() -> None:
+    """Not by a total that it may never reach. What it would have cost is not said."""
+    stopping = Stopping(Criteria.parse("training_time_s<=2", metrics("regression")), predict=True)
+    guard = Guard(stopping, Brief(noise={}), STEPS, may_converge=True)
+    assert _train(guard, [STEP_S] * STEPS) == 2 / STEP_S + 1
+    assert guard.ending is not None
+    assert (guard.ending.how, guard.ending.prediction) == ("crossed", None)
+    assert guard.expected({"training_time_s": 2.0}) == {"training_time_s": pytest.approx(FULL_S)}
+
+
 def test_guard_names_what_its_criteria_limit() -> None:
     """So that nothing is measured for nobody."""
     guard = _guard("model_size_kb<=3, val_loss patience 2")

@@ -61,6 +61,8 @@ def test_configuration_finds_its_algorithm_in_another_process_too(algorithm: str
         pytest.param({"a": True}, {"a": 1}, False, id="switch and number"),
         pytest.param({"a": "8"}, {"a": 8}, False, id="word and number"),
         pytest.param({"a": 8}, {"b": 8}, False, id="name"),
+        pytest.param({"a": 8, "tol": 0.0}, {"a": 8}, True, id="tol of 0 and none"),
+        pytest.param({"a": 8, "tol": 0.1}, {"a": 8}, False, id="tol"),
     ],
 )
 def test_key_tells_configurations_apart(one: dict[str, Any], other: dict[str, Any], equal: bool) -> None:

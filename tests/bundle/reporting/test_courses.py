@@ -13,7 +13,7 @@ from study_settings import study_settings
 from entrypoints.models.configuration import Configuration
 from entrypoints.reporting.courses import read
 
-LINEAR = configured("linear", alpha=1e-12, batch_size=8)
+LINEAR = configured("linear", alpha=1e-12, batch_size=8, tol=0.001)
 NETWORK = configured(
     MLP_CLASSIFIER, hidden_layer_sizes=[8, 4], n_iter_no_change=7, shuffle=False, beta_1=0.123456789012345
 )

@@ -121,6 +121,14 @@ def test_stopped_trials_teach_what_they_would_have_cost() -> None:
     assert by_criteria(courses, _stopping("training_time_s<=1"), ROWS) == [51] * 8 + [0] * 8
 
 
+def test_trial_that_may_converge_is_replayed_without_predictions_of_its_totals() -> None:
+    """It is stopped when its time is up, not before its first step, nor for what the rest of its steps would take."""
+    courses = [costing(3.0, size) for size in SIZES * 2]
+    courses = [replace(course, configuration=replace(course.configuration, tol=0.01)) for course in courses]
+    assert by_criteria(courses, _stopping("training_time_s<=1"), ROWS) == [434] * 16
+    assert by_criteria(courses, _stopping("training_time_s<=1.6"), ROWS) == [None] * 16
+
+
 def test_replay_agrees_with_a_guard_that_is_driven_by_hand() -> None:
     """Step by step, with a ledger that is told of the trials before."""
     courses = [costing(step_ms, size) for step_ms, size in zip((1.0, 3.0, 2.9, 1.2, 5.0), SIZES, strict=False)]

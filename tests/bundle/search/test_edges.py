@@ -32,6 +32,7 @@ def _trials(name: str, values: list[Any], algorithm: str = "linear") -> list[Tri
         pytest.param("alpha", [0.01, 0.1, 1.0], 0.1, "", id="inside"),
         pytest.param("alpha", [0.1], 0.1, "", id="one value"),
         pytest.param("alpha", [0.0, 0.1, 0.2], 0.0, "", id="zero"),
+        pytest.param("tol", [0.0, 0.1, 0.2], 0.1, "", id="tol"),
         pytest.param("batch_size", [2, 512], 512, "", id="batch size"),
     ],
 )

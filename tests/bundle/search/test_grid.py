@@ -85,6 +85,18 @@ def test_order_of_trials_has_nothing_to_do_with_their_hyperparameters() -> None:
         assert abs(correlation) < 0.19, name  # 1 % of shuffled orders exceed it
 
 
+@pytest.mark.parametrize("search", ["grid", "random"])
+def test_tols_are_searched_like_the_other_hyperparameters(search: str) -> None:
+    """Of built-in and own algorithms; without one there is none to be seen."""
+    settings: dict[str, Any] = {"batch_sizes": (16,), "learning_rates": (0.1,), "alphas": (0.1,), "search": search}
+    tried = _tried(algorithm=f"svm,{MLP}", tols=(0.0, 0.01), **settings)
+    assert sorted((each.algorithm, each.tol, each.searched["tol"]) for each in tried) == [
+        (name, tol, tol) for name in (MLP, "svm") for tol in (0.0, 0.01)
+    ]
+    assert all("tol" not in each.hyperparameters for each in tried)
+    assert [(each.tol, "tol" in each.searched) for each in _tried(algorithm="svm", **settings)] == [(None, False)]
+
+
 def test_grid_takes_a_batch_of_all_rows_of_the_smallest_training_fold() -> None:
     """1119 training rows in ten folds leave at least 1007 to train on."""
     assert len(_tried("red_wine", batch_sizes=(1007,), learning_rates=(0.1,), alphas=(0.1,))) == 1
@@ -176,8 +188,8 @@ def test_max_trials_keeps_some_of_the_grid() -> None:
 
 
 SGD = "sklearn.linear_model.SGDClassifier"
-SHARES = ("alpha", "l1_ratio", "epsilon", "eta0", "power_t", "validation_fraction", "tol")
-COUNTS = ("max_iter", "n_iter_no_change", "random_state", "average")
+SHARES = ("alpha", "l1_ratio", "epsilon", "eta0", "power_t", "validation_fraction")
+COUNTS = ("max_iter", "n_iter_no_change", "random_state", "average", "n_jobs")
 
 
 def _values(number: int) -> dict[str, list[Any]]:

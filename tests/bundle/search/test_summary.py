@@ -196,6 +196,28 @@ def test_tables_of_a_mixture_have_the_hyperparameters_of_all() -> None:
         assert [row[place:].split("  ")[0] for place in places] == values
 
 
+@pytest.mark.parametrize(
+    ("tols", "long", "says"),
+    [
+        pytest.param((None, 0.0), 100, "", id="none"),
+        pytest.param((0.0, 0.1, 0.2), 61, "Tols: 2 trials may converge sooner", id="some"),
+        pytest.param((0.0, 0.1), 60, "Tols: no trial is long enough .*, which takes 60 steps or more", id="too-short"),
+    ],
+)
+def test_tols_are_announced_with_what_they_can_do(tols: tuple[float | None, ...], long: int, says: str) -> None:
+    """Six rounds of ten steps."""
+    trials = [configured(batch_size=8, max_steps=long, report_every=1, tol=tol) for tol in tols]
+    assert re.match(says or "$", summary.how_tols_act(trials, rows=80))
+
+
+def test_converged_trials_are_counted_and_said() -> None:
+    """In the description and in trials.json."""
+    figures, record = {"test_rmse": 0.64}, _record(_trial("a", converged=True), _trial("b"))
+    text = summary.description(RUN, SETTINGS, bundled("red_wine"), record, figures)
+    assert "1 trials ended because they had converged" in text
+    assert [row["converged"] for row in summary.trials_table(record, SETTINGS)] == [True, False]
+
+
 def test_folds_table_has_one_row_per_trial_and_fold() -> None:
     """Trials without a usable end have none."""
     assert summary.folds_table(_mixed()) == [
@@ -270,6 +292,7 @@ def test_study_run_holds_its_own_summary(summarised: RecordedRun) -> None:
         "failed": 1,
         "restarts": 0,
         "diverged": 1,
+        "converged": 0,
         "search_time_s": 42.5,
         "forecast_time_s": 34.0,
     }
@@ -288,6 +311,7 @@ def test_study_run_holds_its_own_summary(summarised: RecordedRun) -> None:
         pytest.param(_record(_trial("a")), 21.25, -50.0, id="took twice as long"),
         pytest.param(_cut_short(), 85.0, None, id="cut short"),
         pytest.param(_record(_trial("a"), _trial("b", status="KILLED")), 85.0, None, id="a trial was stopped"),
+        pytest.param(_record(_trial("a"), _trial("b", converged=True)), 85.0, None, id="a trial converged"),
     ],
 )
 def test_error_of_the_forecast_is_above_zero_where_it_was_too_long(

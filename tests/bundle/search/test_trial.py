@@ -273,6 +273,21 @@ def test_slow_steps_do_not_hold_back_the_threads_series(trial: Trial) -> None:
     assert "val_rmse" not in names
 
 
+@pytest.mark.parametrize("criteria", ["", "training_time_s<=1e9, peak_memory_mb<=1e9"], ids=["free", "limited"])
+def test_converged_trial_is_finished_with_a_tag_and_all_figures(begin: Begin, criteria: str) -> None:
+    """Its last report is at the step at which it converged; a trial of tol 0 has no such tag."""
+    usual: Config = {"batch_size": 512, "max_steps": 1000, "report_every": 4, "learning_rate": 0.01}
+    results = _to_the_end(begin(_config(**usual, tol=0.1), criteria))
+    last, payload = results[-1], results[-1][PAYLOAD_KEY]
+    assert (payload["status"], payload["tags"]["sysmetrics.converged"], last["converged"]) == ("FINISHED", "true", True)
+    assert last["figures"].keys() >= AT_THE_END | AT_EACH_REPORT
+    losses = [point for point in _points(results) if point.name == "val_loss"]
+    assert losses[-1].step == last["step"] == last["figures"]["steps"] < 100
+    whole = _to_the_end(begin(_config(**usual | {"max_steps": 60}, tol=0.0)))[-1]
+    assert (whole["step"], whole["converged"]) == (60, False)
+    assert "sysmetrics.converged" not in whole[PAYLOAD_KEY]["tags"]
+
+
 def test_diverged_trial_ends_with_a_tag_and_without_test_figures(trial: Trial) -> None:
     """A learning rate far too large is an outcome: the trial ends by itself and says so."""
     trial.reset(_config(learning_rate=10.0))

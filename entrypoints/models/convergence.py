@@ -1,0 +1,45 @@
+"""When training has converged: the rule by which scikit-learn's SGD ends ``fit`` (``_sgd_fast.pyx.tp``)."""
+
+from __future__ import annotations
+
+import math
+
+from entrypoints.models.configuration import Configuration
+
+N_ITER_NO_CHANGE = 5  # scikit-learn's default
+
+
+class Convergence:
+    """Reached when the mean training loss was above its lowest value less ``tol`` for ``N_ITER_NO_CHANGE`` rounds.
+
+    A round is an epoch, as in scikit-learn, or where reports are further apart as many epochs as a report has begun.
+    The penalty is no part of this loss: an algorithm of the user's own does not tell it.
+
+    Args:
+        configuration: whose ``tol`` counts; without one it is never reached.
+        rows: that one model trains on.
+    """
+
+    def __init__(self, configuration: Configuration, rows: int) -> None:
+        epoch = configuration.epoch_steps(rows)
+        self.reached = False
+        self.round_steps = epoch * math.ceil(configuration.report_every / epoch)
+        self._tol = configuration.tol
+        self._lowest = math.inf
+        self._rounds = 0  # without improvement
+
+    def due(self, step: int) -> bool:
+        """Whether a round ends with this step, counted from 1."""
+        return bool(self._tol) and step % self.round_steps == 0
+
+    def see(self, loss: float) -> bool:
+        """Take the mean loss of the round's rows; return whether convergence is reached."""
+        self._rounds = self._rounds + 1 if loss > self._lowest - (self._tol or 0.0) else 0
+        self._lowest = min(self._lowest, loss)
+        self.reached = self._rounds >= N_ITER_NO_CHANGE
+        return self.reached
+
+
+def fewest_steps(configuration: Configuration, rows: int) -> int:
+    """After how many steps a trial can converge at the earliest: one round sets the lowest loss."""
+    return (N_ITER_NO_CHANGE + 1) * Convergence(configuration, rows).round_steps

@@ -1,0 +1,104 @@
+"""When training has converged, held against scikit-learn."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from reference import bundled, configured
+from sklearn.linear_model import SGDRegressor
+
+from entrypoints.models.best_model import refit
+from entrypoints.models.convergence import N_ITER_NO_CHANGE, Convergence, fewest_steps
+from entrypoints.models.cross_validation import CrossValidation
+
+ROWS = 320  # 10 steps of 32 are an epoch
+
+
+def _convergence(tol: float | None = 0.1, report_every: int = 1) -> Convergence:
+    return Convergence(configured(tol=tol, report_every=report_every), ROWS)
+
+
+@pytest.mark.parametrize("tol", [0.5, 0.02, 0.003])
+def test_convergence_is_where_scikit_learn_ends_its_fit(tol: float, capfd: pytest.CaptureFixture[str]) -> None:
+    """Of the losses that scikit-learn prints after each epoch, the last one is that which reaches it."""
+    random = np.random.default_rng(0)
+    X = random.normal(size=(200, 5))
+    y = X @ np.arange(5) + random.normal(size=200)
+    model = SGDRegressor(alpha=0, learning_rate="constant", eta0=0.001, tol=tol, max_iter=1000, verbose=1)
+    model.fit(X, y)
+    losses = [float(loss) for loss in re.findall(r"Avg\. loss: ([\d.]+)", capfd.readouterr().out)]
+    convergence = _convergence(tol)
+    assert [convergence.see(loss) for loss in losses] == [False] * (len(losses) - 1) + [True]
+    assert len(losses) == model.n_iter_ < 1000
+
+
+@pytest.mark.parametrize(
+    ("losses", "reached"),
+    [
+        pytest.param([1.0] * 6, True, id="level"),
+        pytest.param([1.0] * 5, False, id="too-early"),
+        pytest.param([1.0, 0.9, 0.8, 0.7, 0.6, 0.5], False, id="improves-by-tol"),
+        pytest.param([1.0, 0.99, 0.98, 0.97, 0.96, 0.95], True, id="improves-by-less"),
+        pytest.param([1.0, 1.0, 1.0, 1.0, 1.0, 0.8, 0.8], False, id="improves-at-last"),
+        pytest.param([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], True, id="rises"),
+        pytest.param([1.0, math.nan, 1.0, 1.0, 1.0, 1.0], False, id="nan"),
+    ],
+)
+def test_convergence_counts_rounds_without_improvement(losses: list[float], reached: bool) -> None:
+    """Five in a row after the lowest loss."""
+    convergence = _convergence()
+    for loss in losses:
+        convergence.see(loss)
+    assert convergence.reached is reached
+
+
+@pytest.mark.parametrize(("report_every", "steps"), [(1, 10), (10, 10), (11, 20), (100, 100), (101, 110)])
+def test_round_is_the_fewest_whole_epochs_that_a_report_has(report_every: int, steps: int) -> None:
+    """So that each is a mean over all rows."""
+    convergence = _convergence(report_every=report_every)
+    assert [step for step in range(1, 2 * steps + 1) if convergence.due(step)] == [steps, 2 * steps]
+    assert fewest_steps(configured(report_every=report_every), ROWS) == 6 * steps
+
+
+@pytest.mark.parametrize("tol", [None, 0.0])
+def test_trial_without_tol_never_converges(tol: float | None) -> None:
+    """No round ends."""
+    assert not any(map(_convergence(tol).due, range(100)))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "algorithm"),
+    [
+        pytest.param("red_wine", "linear", id="built-in"),
+        pytest.param("diabetes", "sklearn.naive_bayes.GaussianNB", id="own"),
+    ],
+)
+def test_trial_ends_when_its_training_loss_no_longer_improves(dataset: str, algorithm: str) -> None:
+    """At the step at which the mean losses of its own rounds say so, and so does the refit of its model."""
+    data = bundled(dataset)
+    given: dict[str, Any] = {"max_steps": 200, "report_every": 4, "batch_size": 256}
+    training = CrossValidation(configured(algorithm, **given, tol=0.02), data)
+    whole = CrossValidation(configured(algorithm, **given), data)
+    convergence = Convergence(configured(algorithm, **given, tol=0.02), data.split.fit_rows)
+    losses = []
+    while not convergence.reached:
+        for _ in range(convergence.round_steps):
+            whole.step()
+        losses.append(np.mean([fold.take_row_loss() for fold in whole.folds]))
+        convergence.see(float(losses[-1]))
+    while not training.ended:
+        training.step()
+    assert (training.converged, whole.converged) == (True, False)
+    assert training.step_number == whole.step_number < training.steps
+    assert min(losses[:-N_ITER_NO_CHANGE]) - 0.02 < min(losses[-N_ITER_NO_CHANGE:])
+    longer = refit(configured(algorithm, **given), data).pipeline[-1]
+    shorter = refit(configured(algorithm, **given, tol=0.02), data).pipeline[-1]
+    assert _trained_rows(shorter) < _trained_rows(longer)
+
+
+def _trained_rows(model: Any) -> float:
+    return float(model.t_ if hasattr(model, "t_") else model.class_count_.sum())
