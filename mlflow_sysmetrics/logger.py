@@ -32,10 +32,11 @@ from mlflow_sysmetrics.delivery.spool import (
 from mlflow_sysmetrics.delivery.store import Store, find_run
 from mlflow_sysmetrics.delivery.time_limit import within
 from mlflow_sysmetrics.delivery.writer import Writer
-from mlflow_sysmetrics.sampling.groups import check_groups, sampler
+from mlflow_sysmetrics.sampling.groups import check_groups
 from mlflow_sysmetrics.sampling.process import check_pid
 from mlflow_sysmetrics.sampling.readings import HERE
 from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
+from mlflow_sysmetrics.watch import Watch
 
 logger = get_logger(__name__)
 T = TypeVar("T")
@@ -43,6 +44,7 @@ T = TypeVar("T")
 _NAME = re.compile(r"[\w\-. /]*")  # what MLflow takes in a metric's name on every system
 _MAX_PREFIX = 150  # of MLflow's 250, so that there is room for the metric's own name
 _REMEMBERED = 256
+_WINDOW_S = 1.0  # a killed process loses at most this and one sample
 _DISK_S = 5.0  # for opening the file in which points wait
 
 _recorded: dict[Path, int] = {}  # series that a logger writes, and the process in which it does
@@ -74,6 +76,7 @@ class SystemMetricsLogger:
         spool: the folder for what waits; by default MLFLOW_SYSMETRICS_SPOOL, or ``~/.local/state/mlflow-sysmetrics``.
         stop_within_s: the longest that `stop` takes, whatever the store and the disk do; at least half a second.
         sample: read this instead of `groups`: a function that returns numbers by name.
+        watch: a watch that was made, and perhaps started, before; instead of `groups`, `children` and `interval_s`.
 
     Raises:
         ValueError: an argument is wrong, there is no run, or this process records it already.
@@ -94,18 +97,19 @@ class SystemMetricsLogger:
         spool: str | Path | None = None,
         stop_within_s: float = 5.0,
         sample: Callable[[], Mapping[str, float]] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         check_seconds(interval_s=interval_s, flush_every_s=flush_every_s, stop_within_s=stop_within_s)
-        self._interval_s, self._flush_every_s, self._stop_within_s = interval_s, flush_every_s, stop_within_s
+        self._flush_every_s, self._stop_within_s = flush_every_s, stop_within_s
         self._prefix = _full_prefix(prefix, node)
         if sample is None:
             check_groups(groups)
             check_pid(pid)
-        self._make_sample: Callable[[], Callable[[], Mapping[str, float]]] = lambda: (
-            sample or sampler(groups, pid=pid, children=children)
+        self._make_watch: Callable[[], Watch] = lambda: (
+            watch or Watch(pid, groups, interval_s, children=children, window_s=_WINDOW_S, sample=sample)
         )
         self._tags = {NODE: node or platform.node()}
-        if sample is None or pid is not None:  # whoever watches a process from outside hands its sampler in
+        if sample is None:
             self._tags[MEMORY_DEFINITION] = HERE.memory_definition
         self._store = Store(tracking_uri or mlflow.get_tracking_uri())
         self._run = find_run(run_id, self._store)
@@ -180,13 +184,14 @@ class SystemMetricsLogger:
         return Header(self.run_id, lasting_uri(self._store.tracking_uri), tags)
 
     def _begin(self) -> Recording | None:
-        sample, header = self._make_sample(), self._header()  # before the file is open: the process may be gone by now
+        watch, header = self._make_watch(), self._header()  # before the file is open: the process may be gone by now
         try:
             file = within(_DISK_S, lambda: SpoolFile.create(self._path, header))
         except SpoolInUseError:
             logger.warning(
                 "%s* of run %s is recorded by another logger; this one records nothing", self._prefix, self.run_id
             )
+            watch.stop()
             return None
         except (OSError, ForeignSpoolError) as error:  # a TimeoutError, too
             logger.warning(
@@ -197,14 +202,8 @@ class SystemMetricsLogger:
         writer = Writer(self._store, every_s=self._flush_every_s)
         writer.attach(RunQueue(backlog, run_id=self.run_id, tags=header.tags))
         try:
-            recording = Recording(
-                sample,
-                backlog,
-                writer,
-                prefix=self._prefix,
-                first_step=self._first_step(file),
-                interval_s=self._interval_s,
-            )
+            first_step = self._first_step(file)
+            recording = Recording(watch, backlog, writer, prefix=self._prefix, first_step=first_step)
             recording.start()
         except BaseException:
             backlog.close()

@@ -63,7 +63,8 @@ class Monitor:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._sampling = threading.Lock()  # held while a reading is taken, which may take long
-        self._folding = threading.Lock()  # held for microseconds; guards all that follows
+        # Held for microseconds; guards all that follows. A signal's handler may call `stop` while its thread holds it.
+        self._folding = threading.RLock()
         self._stopped = False
         self._opened_at: float | None = None
         self._number = self._samples = 0
@@ -88,9 +89,12 @@ class Monitor:
 
     def start(self) -> None:
         """Start the thread, which takes its first reading at once. RuntimeError if this monitor was started before."""
-        if self._elsewhere() or self._stopped or self._thread is not None:
-            raise RuntimeError("this monitor was started or stopped before, or made in another process: make a new one")
+        again = "this monitor was started or stopped before, or made in another process: make a new one"
+        if self._elsewhere():
+            raise RuntimeError(again)
         with self._folding:
+            if self._stopped or self._thread is not None:
+                raise RuntimeError(again)
             self._opened_at = self._clock()
             self._thread = threading.Thread(target=self._run, name="mlflow-sysmetrics-monitor", daemon=True)
         try:

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from mlflow_sysmetrics.monitor import Monitor, Window
-from mlflow_sysmetrics.sampling.groups import sampler
+from mlflow_sysmetrics.sampling.groups import Sampler, sampler
 from mlflow_sysmetrics.sampling.readings import HERE
 
-_LAST_READING_S = 1.0
+LAST_READING_S = 1.0
 MEMORY = "process_memory_mb"
 
 
 class Watch:
-    """A process, and those below it, from construction to ``stop``. After construction nothing raises.
+    """A process, and those below it, from construction to ``stop``; read in a thread from ``start`` on.
+
+    Used once. After construction nothing raises.
 
     Args:
         pid: the process; None is this one.
         groups: what is read, see `sampling.groups`. Without ``process`` there are no figures but ``elapsed_s``.
         interval_s: seconds between two readings.
+        children: whether all processes below it are counted in.
         window_s: seconds of a window of the series.
-        on_reading: called in the reading thread after each reading with the figures that are known at once:
-            ``elapsed_s``, ``peak_memory_mb`` and ``memory_growth_mb``.
+        on_reading: called after each reading, by whoever took it, with the figures that are known at once:
+            ``elapsed_s``, ``peak_memory_mb`` and ``memory_growth_mb``. May be set later.
+        sample: read this instead of the groups: a function that returns numbers by name.
+        clock: seconds that never go back.
 
     Raises:
         ValueError: an argument is wrong, or there is no such process.
@@ -34,23 +40,38 @@ class Watch:
         groups: Collection[str] = ("process",),
         interval_s: float = 0.1,
         *,
+        children: bool = True,
         window_s: float = 1.0,
         on_reading: Callable[[dict[str, float]], None] | None = None,
+        sample: Callable[[], Mapping[str, float]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._began = self._cut_at = time.monotonic()
-        self._read = sampler(groups, pid=pid)
-        self._first_mb = self._read().get(MEMORY)
+        self._clock = clock
+        self._began = self._cut_at = clock()
+        self._sampler: Sampler | None = None
+        if sample is None:
+            sample = self._sampler = sampler(groups, pid=pid, children=children)
+        self._monitor = Monitor(sample, interval_s=interval_s, window_s=window_s, on_sample=self._seen, clock=clock)
+        self.on_reading: Callable[[dict[str, float]], None] | None = None
+        self._first_mb = self._monitor.read().get(MEMORY)
+        self.on_reading = on_reading
         self._cut_cpu_s = 0.0
         self._elapsed_s: float | None = None  # known once it is stopped
-        self._on_reading = on_reading
-        on_sample = self._seen if on_reading else None
-        self._monitor = Monitor(self._read, interval_s=interval_s, window_s=window_s, on_sample=on_sample)
-        self._monitor.start()
+
+    def start(self) -> Watch:
+        """Read in a thread from now on. No-op if it was started or stopped before."""
+        with contextlib.suppress(RuntimeError):
+            self._monitor.start()
+        return self
 
     @property
     def elapsed_s(self) -> float:
         """Seconds since construction, up to ``stop``."""
-        return time.monotonic() - self._began if self._elapsed_s is None else self._elapsed_s
+        return self._clock() - self._began if self._elapsed_s is None else self._elapsed_s
+
+    def read(self) -> None:
+        """Take one more reading now."""
+        self._monitor.read()
 
     def drain(self) -> list[Window]:
         """The windows that have closed since the last call."""
@@ -59,7 +80,7 @@ class Watch:
     def interval(self) -> dict[str, float]:
         """``cpu_percent`` since the last call (100 is one core), and ``memory_mb`` now; absent if not readable."""
         memory_mb = self._monitor.read().get(MEMORY)
-        now, cpu_s = time.monotonic(), self._read.cpu_seconds
+        now, cpu_s = self._clock(), self._cpu_seconds
         if memory_mb is None or cpu_s is None or now <= self._cut_at:
             return {}
         percent = 100 * (cpu_s - self._cut_cpu_s) / (now - self._cut_at)
@@ -80,17 +101,24 @@ class Watch:
         core), ``peak_memory_mb``, and ``memory_growth_mb``: that peak less the first reading.
         """
         self._monitor.read()
-        elapsed_s, cpu_s = self.elapsed_s, self._read.cpu_seconds
+        elapsed_s, cpu_s = self.elapsed_s, self._cpu_seconds
         figures = {"elapsed_s": elapsed_s}
         if cpu_s is not None and self._first_mb is not None:
             figures |= {"cpu_seconds": cpu_s, "mean_cpu_percent": 100 * cpu_s / elapsed_s}
         return figures | self._memory(self._monitor.peaks.get(MEMORY))
 
-    def stop(self) -> None:
-        """Take a last reading and end; the last windows can be drained then. Idempotent."""
+    def stop(self, timeout_s: float = LAST_READING_S) -> None:
+        """Take a last reading and end; the last windows can be drained then. Idempotent.
+
+        It takes `timeout_s` at most twice: for the reading under way, and for the last one.
+        """
         if self._elapsed_s is None:
-            self._monitor.stop(_LAST_READING_S)
+            self._monitor.stop(timeout_s)
             self._elapsed_s = self.elapsed_s
+
+    @property
+    def _cpu_seconds(self) -> float | None:
+        return None if self._sampler is None else self._sampler.cpu_seconds
 
     def _memory(self, peak_mb: float | None) -> dict[str, float]:
         if peak_mb is None or self._first_mb is None:
@@ -99,8 +127,8 @@ class Watch:
         return {"peak_memory_mb": peak_mb, "memory_growth_mb": peak_mb - self._first_mb}
 
     def _seen(self, reading: Mapping[str, float]) -> None:
-        if self._on_reading is not None:
-            self._on_reading({"elapsed_s": self.elapsed_s} | self._memory(reading.get(MEMORY)))
+        if self.on_reading is not None:
+            self.on_reading({"elapsed_s": self.elapsed_s} | self._memory(reading.get(MEMORY)))
 
 
 def folded(windows: Sequence[Window]) -> tuple[dict[str, float], dict[str, float]]:
@@ -127,7 +155,7 @@ class Watches:
     def start(self, key: str, pid: int) -> str | None:
         """Watch this process under a key; return what its memory figure is, or None if there is no such process."""
         try:
-            self._watches[key] = Watch(pid, self._groups, self._interval_s)
+            self._watches[key] = Watch(pid, self._groups, self._interval_s).start()
         except ValueError:
             return None
         return HERE.memory_definition

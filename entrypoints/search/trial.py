@@ -96,7 +96,8 @@ class Trial(tune.Trainable):
         steps = self._configuration.steps(self._data.split.fit_rows)
         self._guard = Guard(self._stopping, brief, steps, may_converge=self._configuration.may_converge)
         memory.release()  # of the last trial, so that this one's growth is its own
-        self._watch = Watch(window_s=WINDOW_S, on_reading=self._read if self._guard.active else None)
+        on_reading = self._read if self._guard.active else None
+        self._watch = Watch(window_s=WINDOW_S, on_reading=on_reading).start()
         self._training = CrossValidation(self._configuration, self._data)
         before = {name: value for name, value in self._watch.interval().items() if name == "memory_mb"}
         self._before = points_now(self._training.untrained() | before, step=0)

@@ -88,6 +88,7 @@ class _WatchedRun(LocalSubmittedRun):
         watcher.start(submitted.command_proc.pid)
 
     def wait(self) -> bool:
+        self.watcher.wait()
         succeeded: bool = super().wait()  # type: ignore[no-untyped-call]
         self.watcher.stop()
         return succeeded

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +13,8 @@ from typing import Protocol
 
 from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.arguments import check_seconds
-from mlflow_sysmetrics.sampling.groups import check_groups, sampler
+from mlflow_sysmetrics.sampling.groups import check_groups
+from mlflow_sysmetrics.watch import Watch
 
 logger = get_logger(__name__)
 _FIRST_RATES_S = 0.015  # a sampler has none in its first 10 ms
@@ -46,36 +49,13 @@ class Settings:
         return cls(interval_s, tuple(group.strip() for group in groups.split(",") if group.strip()))
 
 
-Sample = Callable[[], dict[str, float]]
-MakeLogger = Callable[[int, Sample], Logger]  # of a process, with what reads it
+MakeLogger = Callable[[int, Watch], Logger]  # of a process, with what reads it
 
 
-def _make_logger(run_id: str, tracking_uri: str, settings: Settings) -> MakeLogger:
+def _make_logger(run_id: str, tracking_uri: str) -> MakeLogger:
     from mlflow_sysmetrics.logger import SystemMetricsLogger
 
-    return lambda pid, sample: SystemMetricsLogger(
-        run_id, tracking_uri, interval_s=settings.interval_s, pid=pid, sample=sample
-    )
-
-
-class _FromTheStart:
-    """A sampler whose first reading is taken soon after the program's start, and kept until it is asked for.
-
-    A logger that is made meanwhile has its run to look for, and by then a short program has ended.
-    """
-
-    def __init__(self, sample: Sample) -> None:
-        self._sample = sample
-        self._kept: dict[str, float] = {}
-
-    def read_ahead(self) -> None:
-        """Take the first reading, which has rates too."""
-        time.sleep(_FIRST_RATES_S)
-        self._kept = self._sample()
-
-    def __call__(self) -> dict[str, float]:
-        kept, self._kept = self._kept, {}
-        return {**kept, **self._sample()}
+    return lambda pid, watch: SystemMetricsLogger(run_id, tracking_uri, pid=pid, watch=watch)
 
 
 class Watcher:
@@ -94,23 +74,27 @@ class Watcher:
         make: MakeLogger | None = None,
         ready_within_s: float = 5.0,
     ) -> None:
-        self._run_id, self._groups, self._ready_within_s = run_id, settings.groups, ready_within_s
-        self._make = make or _make_logger(run_id, tracking_uri, settings)
+        self._run_id, self._settings, self._ready_within_s = run_id, settings, ready_within_s
+        self._make = make or _make_logger(run_id, tracking_uri)
+        self._pid = 0
+        self._watch: Watch | None = None
         self._beginning: threading.Thread | None = None
         self._logger: Logger | None = None
         self._stopped = False
         self._lock = threading.RLock()  # a signal may come in the middle of stop, and its handler call stop again
 
     def start(self, pid: int) -> None:
-        """Take a first reading of this process, and go on in a thread: a new logger asks the server for its run."""
+        """Watch this process from now on. The logger is made in a thread, since it asks the server for its run."""
         try:
-            sample = _FromTheStart(sampler(self._groups, pid=pid))
-            sample.read_ahead()  # here: a thread may have to wait, for a pass of the garbage collector say
+            watch = Watch(pid, self._settings.groups, self._settings.interval_s)
         except ValueError:  # it has ended already
             return
+        time.sleep(_FIRST_RATES_S)
+        watch.read()  # here: a thread may have to wait, for a pass of the garbage collector say
+        self._pid, self._watch = pid, watch
         run = contextvars.copy_context().run  # MLflow keeps its workspace in the context
         beginning = threading.Thread(
-            target=run, args=(self._begin, pid, sample), name="mlflow-sysmetrics-watcher", daemon=True
+            target=run, args=(self._begin, pid, watch), name="mlflow-sysmetrics-watcher", daemon=True
         )
         try:
             beginning.start()
@@ -118,9 +102,22 @@ class Watcher:
             self._without_metrics(error)
         else:
             self._beginning = beginning
+            watch.start()
+
+    def wait(self) -> None:
+        """Wait for the process's end, and read it once more while the system still knows its CPU time.
+
+        The process's parent calls this before it asks for the exit status. No-op where the system has no such wait.
+        """
+        if self._watch is not None and hasattr(os, "waitid"):  # not on Windows, nor on a Mac before Python 3.13
+            with contextlib.suppress(ChildProcessError):  # somebody has asked for the status already
+                os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
+            self._watch.stop()
 
     def stop(self) -> None:
         """Deliver what there is, and end. Idempotent; takes at most the logger's own bound and `ready_within_s`."""
+        if self._watch is not None:
+            self._watch.stop()
         if self._beginning is not None:
             self._beginning.join(self._ready_within_s)
         with self._lock:
@@ -129,9 +126,9 @@ class Watcher:
         if made is not None:
             self._end(made)
 
-    def _begin(self, pid: int, sample: _FromTheStart) -> None:
+    def _begin(self, pid: int, watch: Watch) -> None:
         try:
-            made = self._make(pid, sample)
+            made = self._make(pid, watch)
             made.start()
         except Exception as error:
             self._without_metrics(error)

@@ -81,6 +81,7 @@ def run_command(
             ended = Ended(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE)
         else:
             watcher.start(pid)
+            watcher.wait()
             ended = passthrough.wait()
             watcher.stop()
         if target.made_here:

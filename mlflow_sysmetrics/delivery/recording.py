@@ -1,4 +1,4 @@
-"""A monitor whose windows go to a backlog as they close, and from there to the store."""
+"""A watch whose windows go to a backlog as they close, and its figures at its end, and from there to the store."""
 
 from __future__ import annotations
 
@@ -6,29 +6,44 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.backlog import Backlog
-from mlflow_sysmetrics.delivery.points import Point, window_points
+from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX, Point, points_now, window_points
 from mlflow_sysmetrics.delivery.time_limit import within
 from mlflow_sysmetrics.delivery.writer import Writer
-from mlflow_sysmetrics.monitor import Monitor
+from mlflow_sysmetrics.monitor import Window
 
 logger = get_logger(__name__)
 
-WINDOW_S = 1.0  # a killed process loses at most this and one sample
-STEP_TIME = "mean_step_time_ms"
+STEP_TIME = "step_time_ms"
 LOST = "lost_points"
 _CLOSING_S, _STOPPING_SHARE = 0.5, 0.8  # to close the file: half a second, at most a fifth
 _READING_SHARE = 0.25  # of the time before that, for a last reading that hangs
 
 
+class Watched(Protocol):
+    """The part of a ``Watch`` that is used."""
+
+    on_reading: Callable[[dict[str, float]], None] | None
+
+    def start(self) -> object: ...
+
+    def stop(self, timeout_s: float) -> None: ...
+
+    def drain(self) -> list[Window]: ...
+
+    def figures(self) -> dict[str, float]: ...
+
+
 class StepTimes:
-    """Durations of training steps since the last call of `mean_ms`. Any thread may add to it."""
+    """Durations of training steps. Any thread may add to it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._seconds, self._steps = 0.0, 0
+        self._seconds_before, self._steps_before = 0.0, 0  # at the last call of `mean_ms`
 
     def add(self, seconds: float) -> None:
         """Count one step."""
@@ -39,41 +54,36 @@ class StepTimes:
     def mean_ms(self) -> float | None:
         """Milliseconds per step since the last call; None if there was no step."""
         with self._lock:
-            seconds, steps, self._seconds, self._steps = self._seconds, self._steps, 0.0, 0
+            seconds, steps = self._seconds - self._seconds_before, self._steps - self._steps_before
+            self._seconds_before, self._steps_before = self._seconds, self._steps
         return 1000 * seconds / steps if steps else None
+
+    def figures(self) -> dict[str, float]:
+        """``steps``, and ``mean_step_time_ms`` of all of them; empty if there was none."""
+        with self._lock:
+            seconds, steps = self._seconds, self._steps
+        return {"steps": float(steps), "mean_step_time_ms": 1000 * seconds / steps} if steps else {}
 
 
 class Recording:
     """Read, keep and deliver from `start` to `stop`. Used once, in the process that made it.
 
     Args:
-        sample: what is read.
+        watch: what is read. It may have been started, and even stopped, before.
         backlog: where points wait; closed at the end.
         writer: delivers them; closed at the end.
-        prefix: of the metrics' names.
+        prefix: of the series' names. The figures have it without ``system/``: they are the run's own.
         first_step: the last step that the series already have.
-        interval_s: seconds between two readings.
-        clock: seconds that never go back.
     """
 
-    def __init__(
-        self,
-        sample: Callable[[], Mapping[str, float]],
-        backlog: Backlog,
-        writer: Writer,
-        *,
-        prefix: str,
-        first_step: int = 0,
-        interval_s: float = 0.1,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, watch: Watched, backlog: Backlog, writer: Writer, *, prefix: str, first_step: int = 0) -> None:
         self.last_step = first_step
         self._first_step, self._prefix = first_step, prefix
-        self._backlog, self._writer = backlog, writer
+        self._watch, self._backlog, self._writer = watch, backlog, writer
         self._steps = StepTimes()
         self._lost_told = 0
         self._pid = os.getpid()
-        self.monitor = Monitor(sample, interval_s=interval_s, window_s=WINDOW_S, on_sample=self._keep, clock=clock)
+        watch.on_reading = self._keep
 
     @property
     def is_here(self) -> bool:
@@ -87,7 +97,7 @@ class Recording:
 
     def start(self) -> None:
         """Start the two threads."""
-        self.monitor.start()
+        self._watch.start()
         self._writer.start()
 
     def step_took(self, seconds: float) -> None:
@@ -112,15 +122,18 @@ class Recording:
     def _stop(self, timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s
         try:
-            self.monitor.stop(_READING_SHARE * timeout_s)
+            self._watch.stop(_READING_SHARE * timeout_s)
             self._keep({})
+            figures = self._watch.figures() | self._steps.figures()
+            prefix = self._prefix.removeprefix(SYSTEM_PREFIX)
+            self._backlog.append(points_now({f"{prefix}{name}": value for name, value in figures.items()}, step=0))
             return self._writer.close(max(0.0, deadline - time.monotonic()))
         finally:
             self._backlog.close()
 
     def _keep(self, reading: Mapping[str, float]) -> None:
-        """Move closed windows to the backlog. Called after each reading, in the monitor's thread."""
-        for window in self.monitor.drain():
+        """Move closed windows to the backlog. Called after each reading, by whoever took it."""
+        for window in self._watch.drain():
             points = window_points([window], self._prefix)
             for name, value in self._own_figures():
                 points.append(Point(f"{self._prefix}{name}", value, window.time_ms, window.number))

@@ -48,13 +48,13 @@ def system_metrics(
 
     class Measured(base):
         def setup(self, config: dict[str, Any], **parameters: Any) -> None:
-            self._watch = Watch(None, groups, interval_s)
+            self._watch = Watch(None, groups, interval_s).start()
             super().setup(config, **parameters)
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self._watch.stop()
             gc.collect()  # what the last trial left is not this one's
-            self._watch = Watch(None, groups, interval_s)
+            self._watch = Watch(None, groups, interval_s).start()
             return bool(super().reset_config(new_config))
 
         def step(self) -> dict[str, Any]:

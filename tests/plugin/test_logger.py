@@ -28,7 +28,7 @@ from tracking_server import free_port
 
 from mlflow_sysmetrics.delivery.sync import deliver
 from mlflow_sysmetrics.logger import SystemMetricsLogger
-from mlflow_sysmetrics.sampling.groups import GROUPS
+from mlflow_sysmetrics.sampling.groups import GROUPS, sampler
 
 LIMIT_S = 20.0
 DEFAULT = {
@@ -38,6 +38,7 @@ DEFAULT = {
         *("context_switches_per_s", "page_faults_per_s"),
     )
 }
+FIGURES = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
@@ -80,14 +81,18 @@ def metrics(run_id: str) -> dict[str, float]:
 
 
 def test_a_run_of_a_third_of_a_second_has_every_default_metric(spool: Path) -> None:
-    """Mean and maximum of each, of a process that worked; nothing is left on disk."""
+    """Mean and maximum of each, of a process that worked, and the figures of it all; nothing is left on disk."""
     with mlflow.start_run() as run, SystemMetricsLogger():
-        end = time.process_time() + 0.3
-        while time.process_time() < end:
+        began = time.process_time()
+        while time.process_time() < began + 0.3:
             pass
     found = metrics(run.info.run_id)
     assert found.keys() >= DEFAULT | {f"{name}_max" for name in DEFAULT}
-    assert found["system/process_cpu_percent_max"] > 20
+    assert found["system/process_cpu_percent_max"] > 5
+    assert found.keys() >= FIGURES
+    assert found["cpu_seconds"] == pytest.approx(0.3, abs=0.1)
+    assert found["mean_cpu_percent"] == pytest.approx(100 * found["cpu_seconds"] / found["elapsed_s"])
+    assert {point.step for name in FIGURES for point in history(run.info.run_id, name)} == {0}
     assert list(spool.iterdir()) == []
 
 
@@ -109,10 +114,11 @@ def test_a_run_of_three_seconds_has_series_of_means_and_maxima_and_step_times() 
         assert all(mean.value <= maximum.value for mean, maximum in zip(means, maxima, strict=True))
         assert [point.step for point in means] == sorted({point.step for point in means})
         assert [point.timestamp for point in means] == sorted(point.timestamp for point in means)
-    step_times = [point.value for point in history(run.info.run_id, "system/mean_step_time_ms")]
+    step_times = [point.value for point in history(run.info.run_id, "system/step_time_ms")]
     assert len(step_times) >= 3
     longest_ms = 1000 * max(end - began for began, end in pairwise(turns))
     assert all(10 <= value <= longest_ms for value in step_times)
+    assert metrics(run.info.run_id)["steps"] == len(turns) - 2
     assert mlflow.get_run(run.info.run_id).data.tags["sysmetrics.memory_definition"] in ("rss-shr", "uss")
 
 
@@ -145,7 +151,7 @@ def test_steps_that_raise_do_not_count() -> None:
 
     with mlflow.start_run() as run, pytest.raises(ZeroDivisionError):
         fail()
-    assert metrics(run.info.run_id).keys() == {"system/tick", "system/tick_max"}
+    assert metrics(run.info.run_id).keys() == {"system/tick", "system/tick_max", "elapsed_s"}
 
 
 def test_start_and_stop_are_idempotent_and_a_second_stretch_goes_on() -> None:
@@ -383,7 +389,8 @@ def test_stop_returns_within_its_bound_while_the_server_hangs(spool: Path) -> No
         took_s = time.monotonic() - began
         print(f"stop took {took_s:.2f} s of 0.5 s")
         assert 0.3 < took_s < 5.0  # and not for ever; what it prints is the figure
-        assert len(list(spool.iterdir())) == 1
+        (kept,) = spool.iterdir()
+        assert '"elapsed_s":' in kept.read_text()  # the figures wait with the samples
         proxy.fault = None
 
 
@@ -504,7 +511,7 @@ def test_wrong_arguments_raise_one_sentence_that_names_them(arguments: dict[str,
 def test_arguments_are_checked_without_reading_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sampler of all groups takes a while to make: that waits for `start`."""
     made = []
-    monkeypatch.setattr("mlflow_sysmetrics.logger.sampler", lambda *args, **kwargs: made.append(1) or dict)
+    monkeypatch.setattr("mlflow_sysmetrics.watch.sampler", lambda *args, **kwargs: made.append(1) or sampler())
     with mlflow.start_run():
         logger = SystemMetricsLogger(groups=GROUPS, pid=os.getpid())
         assert not made

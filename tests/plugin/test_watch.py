@@ -53,7 +53,7 @@ def _take_memory(process: subprocess.Popen[str]) -> None:
 
 def test_figures_are_those_of_the_other_process(program: subprocess.Popen[str]) -> None:
     """Its CPU, its peak, and what it grew by since it is watched."""
-    watch = Watch(program.pid, interval_s=0.02)
+    watch = Watch(program.pid, interval_s=0.02).start()
     wait_until(lambda: watch.so_far().get("process_cpu_percent"), 10, "a CPU figure")
     _take_memory(program)
     so_far = watch.so_far()
@@ -67,7 +67,7 @@ def test_figures_are_those_of_the_other_process(program: subprocess.Popen[str]) 
 
 def test_figures_since_the_last_call_are_its_own(program: subprocess.Popen[str]) -> None:
     """A peak that is over is in the figures of the whole time alone."""
-    watch = Watch(program.pid, interval_s=10.0)
+    watch = Watch(program.pid, interval_s=10.0).start()
     _take_memory(program)
     assert watch.so_far()["process_memory_mb_max"] >= 50
     again = watch.so_far()
@@ -77,7 +77,7 @@ def test_figures_since_the_last_call_are_its_own(program: subprocess.Popen[str])
 
 def test_interval_is_the_share_of_its_own_time() -> None:
     """This process waits, works, and waits: each interval says its own, and the mean says all."""
-    watch = Watch()
+    watch = Watch().start()
     watch.interval()
     shares = []
     for busy in (False, True, False):
@@ -97,7 +97,7 @@ def test_interval_is_the_share_of_its_own_time() -> None:
 def test_reading_is_told_at_once(program: subprocess.Popen[str]) -> None:
     """To whoever has to act on it: the peak and the growth so far, in the reading thread."""
     told: queue.SimpleQueue[dict[str, float]] = queue.SimpleQueue()
-    watch = Watch(program.pid, interval_s=0.02, on_reading=told.put)
+    watch = Watch(program.pid, interval_s=0.02, on_reading=told.put).start()
     _take_memory(program)
     wait_until(lambda: told.get(timeout=10)["memory_growth_mb"] > 40, 10, "the growth")
     watch.stop()
@@ -106,7 +106,7 @@ def test_reading_is_told_at_once(program: subprocess.Popen[str]) -> None:
 
 def test_process_that_ends_leaves_its_figures(program: subprocess.Popen[str]) -> None:
     """What was read of it by then; stopping twice is once."""
-    watch = Watch(program.pid, interval_s=0.02)
+    watch = Watch(program.pid, interval_s=0.02).start()
     wait_until(lambda: watch.so_far().get("process_memory_mb"), 10, "a memory figure")
     program.kill()
     program.wait(10)

@@ -180,7 +180,7 @@ import mlflow
 runs = mlflow.search_runs(experiment_names=["mine"], filter_string="tags.`sysmetrics.kind` = 'trial'")
 print("RUNS", len(runs), set(runs.status), sorted(runs["params.rate"]), runs["metrics.loss"].notna().all())
 (logged,) = mlflow.search_runs(["0"], output_format="list")
-print("LOGGED", sorted(set(logged.data.metrics) & {"system/process_memory_mb", "system/mean_step_time_ms"}))
+print("LOGGED", sorted(set(logged.data.metrics) & {"system/process_memory_mb", "system/step_time_ms", "steps"}))
 """
     script = tmp_path / "example.py"
     script.write_text("".join([*blocks, check]))
@@ -194,7 +194,7 @@ print("LOGGED", sorted(set(logged.data.metrics) & {"system/process_memory_mb", "
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "RUNS 2 {'FINISHED'} ['0.1', '1.0'] True" in done.stdout
-    assert "LOGGED ['system/mean_step_time_ms', 'system/process_memory_mb']" in done.stdout
+    assert "LOGGED ['steps', 'system/process_memory_mb', 'system/step_time_ms']" in done.stdout
     assert re.search(r"peak memory \d+ MB", done.stdout)
     assert re.search(r"^steps: \[3, 5\]$", done.stdout, re.MULTILINE)
 

@@ -26,7 +26,7 @@ ARROWS = {
     "watch": {"monitor", "sampling"},
     "context": {"sampling"},
     "logger": {"delivery", "sampling", "watch"},
-    "command": {"logger", "delivery", "sampling"},
+    "command": {"logger", "watch", "delivery", "sampling"},
     "ray_tune": {"watch", "delivery", "sampling", "criteria"},
 }
 

@@ -122,6 +122,7 @@ def test_run_has_the_series_of_the_project(place: Place) -> None:
     assert mlflow_run(place, "system-metrics", seconds=1.5) == 0
     assert 1 < place.peak("memory_mb") < 50
     assert place.peak("cpu_percent") > 10  # 100 on an idle machine
+    assert place.run().data.metrics["peak_memory_mb"] == place.peak("memory_mb")
     assert place.run().data.tags["sysmetrics.memory_definition"] == HERE.memory_definition
 
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
-from mlflow_sysmetrics.command.outside import Sample, Settings, Watcher
+from mlflow_sysmetrics.command.outside import Settings, Watcher
 from mlflow_sysmetrics.sampling.groups import GROUPS
+from mlflow_sysmetrics.watch import Watch
 
 LIMIT_S = 10.0
+SPIN = "import time; end = time.process_time() + 0.25\nwhile time.process_time() < end: pass"
 
 
 class FakeLogger:
@@ -40,7 +45,7 @@ class FakeLogger:
 
 def watcher_of(logger: FakeLogger) -> Watcher:
     """A watcher that uses this logger."""
-    return Watcher("a run", "sqlite://", Settings(), make=lambda pid, sample: logger)
+    return Watcher("a run", "sqlite://", Settings(), make=lambda pid, watch: logger)
 
 
 @pytest.mark.parametrize(
@@ -120,25 +125,34 @@ def test_program_that_has_ended_is_not_worth_a_word(caplog: pytest.LogCaptureFix
     assert (logger.calls, caplog.records) == ([], [])
 
 
-def test_program_that_ends_before_its_logger_is_made_has_figures() -> None:
-    """A store that answers late costs a short program none of its metrics."""
-    ended, samples = threading.Event(), []
+def test_program_that_ends_before_its_logger_is_made_has_series_and_figures() -> None:
+    """A store that answers late costs a short program none of its metrics; its time ends when it ends."""
+    ended, watches = threading.Event(), []
 
-    def make(pid: int, sample: Sample) -> FakeLogger:
+    def make(pid: int, watch: Watch) -> FakeLogger:
+        watches.append(watch)
         assert ended.wait(LIMIT_S)
-        samples.append(sample())
-        samples.append(sample())
         return FakeLogger()
 
     watcher = Watcher("a run", "sqlite://", Settings(), make=make)
-    with subprocess.Popen(["sleep", "0.3"]) as program:
+    began = time.monotonic()
+    with subprocess.Popen([sys.executable, "-c", SPIN]) as program:
         watcher.start(program.pid)
+        watcher.wait()
+        took_s = time.monotonic() - began
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
         program.wait()
+        reaped = resource.getrusage(resource.RUSAGE_CHILDREN)
     ended.set()
     watcher.stop()
-    first, second = samples
-    assert {"process_memory_mb", "process_cpu_percent", "process_page_faults_per_s"} <= set(first)
-    assert second == {}
+    (watch,) = watches
+    names = {name for window in watch.drain() for name in window.mean}
+    assert {"process_memory_mb", "process_cpu_percent", "process_page_faults_per_s"} <= names
+    figures = watch.figures()
+    assert figures["elapsed_s"] == pytest.approx(took_s, abs=0.1)
+    cpu_s = reaped.ru_utime + reaped.ru_stime - used.ru_utime - used.ru_stime
+    assert figures["cpu_seconds"] == pytest.approx(cpu_s, abs=0.05)
+    assert figures["peak_memory_mb"] > 1
 
 
 def test_watcher_does_not_keep_its_caller_waiting() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import threading
@@ -65,10 +66,23 @@ def peak(client: MlflowClient, name: str) -> float:
     return max(point.value for point in points)
 
 
-def test_short_command_leaves_a_point_of_each_metric(client: MlflowClient, wrap: Wrap, tmp_path: Path) -> None:
-    """A program of 0.3 s that knows nothing of MLflow has its figures in a run of its own."""
+def cpu_of_children_s() -> float:
+    """What this process's ended children have used, as the kernel tells their parent."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def test_short_command_leaves_a_point_of_each_metric_and_its_figures(
+    client: MlflowClient, wrap: Wrap, tmp_path: Path
+) -> None:
+    """A program of 0.3 s that knows nothing of MLflow has a run of its own; its CPU time is what its parent is told."""
+    before_s = cpu_of_children_s()
     assert wrap(sys.executable, "-c", BUSY, "0.3", str(tmp_path / "told"), run_name="short") == Ended(0)
-    run = the_run(client)
+    run, used_s = the_run(client), cpu_of_children_s() - before_s
+    print(f"CPU: {run.data.metrics['cpu_seconds']:.3f} s logged, {used_s:.3f} s by getrusage")
+    assert run.data.metrics["cpu_seconds"] == pytest.approx(used_s, rel=0.02, abs=0.03)  # ticks, and before it is read
+    assert run.data.metrics["elapsed_s"] < 5
+    assert run.data.metrics["peak_memory_mb"] >= run.data.metrics["memory_growth_mb"] > 0
     assert (run.info.run_name, run.info.status) == ("short", "FINISHED")
     missing = [name for name in PROCESS_METRICS if f"system/process_{name}" not in run.data.metrics]
     assert missing == []

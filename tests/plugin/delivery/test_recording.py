@@ -19,6 +19,7 @@ from mlflow_sysmetrics.delivery.recording import Recording, StepTimes
 from mlflow_sysmetrics.delivery.run_queue import RunQueue
 from mlflow_sysmetrics.delivery.spool import Header, SpoolFile
 from mlflow_sysmetrics.delivery.writer import Writer, write
+from mlflow_sysmetrics.watch import Watch
 
 LIMIT_S = 10.0
 NAMES = [f"process_value_{number}" for number in range(8)]  # as many as the default group has
@@ -37,27 +38,39 @@ class Sponge:
         self.last = list(metrics)
 
 
-def recording(backlog: Backlog, store: Any, sample: Any, **settings: Any) -> Recording:
-    """A recording of a run."""
+def recording(
+    backlog: Backlog,
+    store: Any,
+    sample: Any,
+    *,
+    every_s: float = 0.0,
+    prefix: str = "system/",
+    first_step: int = 0,
+    interval_s: float = 0.1,
+) -> tuple[Recording, Watch]:
+    """A recording of a run whose clock moves on by `every_s` with each reading, and its watch, which has taken one."""
     writer = Writer(store, every_s=3600)
     writer.attach(RunQueue(backlog, run_id="abc"))
-    return Recording(sample, backlog, writer, **{"prefix": "system/", **settings})
+    readings = 0
 
+    def read() -> Mapping[str, float]:
+        nonlocal readings
+        readings += 1
+        values: Mapping[str, float] = sample()
+        return values
 
-def ticking(step_s: float) -> Any:
-    """A clock that moves on by that much at every look."""
-    looks = count()
-    return lambda: next(looks) * step_s
+    watch = Watch(None, interval_s=interval_s, sample=read, clock=lambda: readings * every_s)
+    return Recording(watch, backlog, writer, prefix=prefix, first_step=first_step), watch
 
 
 def test_windows_are_in_the_backlog_as_they_close() -> None:
     """Mean and maximum under their names, at steps that go on from those there were."""
     backlog, ticks = Backlog(), count(1)
-    made = recording(
-        backlog, Sponge(), lambda: {"x": float(next(ticks))}, prefix="p/", first_step=100, clock=ticking(0.5)
+    made, watch = recording(
+        backlog, Sponge(), lambda: {"x": float(next(ticks))}, prefix="p/", first_step=100, every_s=0.5
     )
-    for _ in range(3):
-        made.monitor.read()
+    for _ in range(2):
+        watch.read()
     points = backlog.peek(1000)
     assert [(point.name, point.value, point.step) for point in points] == [("p/x", 2.0, 103), ("p/x_max", 3.0, 103)]
     assert made.last_step == 103
@@ -66,19 +79,19 @@ def test_windows_are_in_the_backlog_as_they_close() -> None:
 def test_step_times_are_a_series_of_their_own() -> None:
     """The mean over the steps of a window, and no point where there was no step."""
     backlog = Backlog()
-    made = recording(backlog, Sponge(), lambda: {"x": 1.0}, clock=ticking(2.0))
-    for seconds in (0.001, 0.003):
-        made.step_took(seconds)
-    made.monitor.read()
-    made.monitor.read()
-    made.monitor.read()
-    series = [(point.value, point.step) for point in backlog.peek(1000) if point.name == "system/mean_step_time_ms"]
-    assert series == [(pytest.approx(2.0), 2)]
+    made, watch = recording(backlog, Sponge(), lambda: {"x": 1.0}, every_s=2.0)
+    for steps_s in ((0.001, 0.003), (), (0.008,)):
+        for step_s in steps_s:
+            made.step_took(step_s)
+        watch.read()
+    series = {point.step: point.value for point in backlog.peek(1000) if point.name == "system/step_time_ms"}
+    assert series == pytest.approx({2: 2.0, 4: 8.0})
 
 
 def test_step_times_of_many_threads_all_count() -> None:
-    """None is lost between threads."""
+    """None is lost between threads; a mean is of the steps since the last one, the figures are of all."""
     times = StepTimes()
+    assert times.figures() == {}
     threads = [threading.Thread(target=lambda: [times.add(0.002) for _ in range(1000)]) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -86,14 +99,17 @@ def test_step_times_of_many_threads_all_count() -> None:
         thread.join(LIMIT_S)
     assert times.mean_ms() == pytest.approx(2.0)
     assert times.mean_ms() is None
+    times.add(8.002)
+    assert times.mean_ms() == pytest.approx(8002)
+    assert times.figures() == pytest.approx({"steps": 4001, "mean_step_time_ms": 16_002 / 4001})
 
 
 def test_lost_points_are_a_figure_of_the_run() -> None:
     """What memory could not keep is counted where the user looks."""
     backlog = Backlog(memory=Memory(4))
-    made = recording(backlog, Sponge(), lambda: {"x": 1.0}, clock=ticking(2.0))
+    made, watch = recording(backlog, Sponge(), lambda: {"x": 1.0}, every_s=2.0)
     for _ in range(5):
-        made.monitor.read()
+        watch.read()
     lost = [point.value for point in backlog.peek(1000) if point.name == "system/lost_points"]
     assert lost
     assert lost[-1] > 0
@@ -103,11 +119,27 @@ def test_lost_points_are_a_figure_of_the_run() -> None:
 def test_stop_delivers_the_window_that_was_open() -> None:
     """A recording of a moment has figures; what is left of it is nothing."""
     backlog, store = Backlog(), Sponge()
-    made = recording(backlog, store, lambda: {"x": 1.0}, interval_s=3600)
+    made, _ = recording(backlog, store, lambda: {"x": 1.0}, interval_s=3600)
     made.start()
     assert made.stop(LIMIT_S)
-    assert {metric.key for metric in store.last} == {"system/x", "system/x_max"}
+    assert {metric.key for metric in store.last} == {"system/x", "system/x_max", "elapsed_s"}
     assert backlog.is_empty
+
+
+@pytest.mark.parametrize(
+    ("prefix", "expected"),
+    [("system/", ""), ("system/node-1/", "node-1/"), ("app/", "app/"), ("", "")],
+    ids=["default", "node", "own", "none"],
+)
+def test_figures_are_at_step_0_under_the_prefix_without_system(prefix: str, expected: str) -> None:
+    """So that several machines or loggers can share a run, and a run's only logger has the plain names."""
+    store = Sponge()
+    made, _ = recording(Backlog(), store, lambda: {"process_memory_mb": 7.0}, prefix=prefix, first_step=50)
+    made.start()
+    assert made.stop(LIMIT_S)
+    figures = {metric.key: metric.value for metric in store.last if metric.step == 0}
+    names = (f"{expected}{name}" for name in ("elapsed_s", "peak_memory_mb", "memory_growth_mb"))
+    assert figures == dict(zip(names, (0.0, 7.0, 0.0), strict=True))
 
 
 def simulate(hours: float, path: Path) -> tuple[list[int], int]:
@@ -115,13 +147,13 @@ def simulate(hours: float, path: Path) -> tuple[list[int], int]:
     spool = SpoolFile.create(path, Header("abc", "there"))
     backlog, store, reading = Backlog(spool), Sponge(), dict.fromkeys(NAMES, 1.5)
     queue = RunQueue(backlog, run_id="abc")
-    made = recording(backlog, store, lambda: reading, clock=ticking(0.1))
+    made, watch = recording(backlog, store, lambda: reading, every_s=0.1)
     readings, memory = int(hours * 36_000), []
     gc.freeze()  # what is there already need not be looked at each time
     tracemalloc.start()
     try:
         for number in range(1, readings + 1):
-            made.monitor.read()
+            watch.read()
             if number % 20 == 0:
                 write(queue, store)
             if number % (readings // 10) == 0:
@@ -154,13 +186,13 @@ def test_memory_is_flat_while_the_store_is_away(tmp_path: Path) -> None:
     spool = SpoolFile.create(tmp_path / "spool.jsonl", Header("abc", "there"))
     backlog, reading = Backlog(spool), dict.fromkeys(NAMES, 1.5)
     queue = RunQueue(backlog, run_id="abc")
-    made = recording(backlog, Away(), lambda: reading, clock=ticking(1.0))
+    made, watch = recording(backlog, Away(), lambda: reading, every_s=1.0)
     memory = []
     gc.freeze()  # what is there already need not be looked at each time
     tracemalloc.start()
     try:
         for number in range(1, 1001):
-            made.monitor.read()
+            watch.read()
             if number % 100 == 0:
                 with suppress(ConnectionError):
                     write(queue, Away())
@@ -183,9 +215,9 @@ def test_a_sample_that_raises_ends_nothing() -> None:
             raise OSError("gone")
         return {"x": 1.0}
 
-    made = recording(backlog, Sponge(), sample, clock=ticking(2.0))
+    _, watch = recording(backlog, Sponge(), sample, every_s=2.0)
     for _ in range(5):
-        made.monitor.read()
+        watch.read()
     assert {point.name for point in backlog.peek(1000)} == {"system/x", "system/x_max"}
 
 
@@ -218,8 +250,8 @@ def test_stop_ends_within_its_bound_while_the_disk_hangs(
     disk = HungDisk.create(tmp_path / "spool.jsonl", Header("abc", "there"))
     assert isinstance(disk, HungDisk)
     disk.at_close = hangs == "at-close"
-    looks = ticking(0.0 if hangs == "at-the-last-write" else 2.0)
-    made = recording(Backlog(disk), Sponge(), lambda: {"x": 1.0}, interval_s=0.01, clock=looks)
+    every_s = 0.0 if hangs == "at-the-last-write" else 2.0
+    made, _ = recording(Backlog(disk), Sponge(), lambda: {"x": 1.0}, interval_s=0.01, every_s=every_s)
     made.start()
     if hangs != "at-the-last-write":
         assert disk.writing.wait(LIMIT_S)
@@ -242,13 +274,13 @@ def test_stop_gives_the_file_back_while_the_store_hangs(tmp_path: Path, caplog: 
             answers.wait(LIMIT_S)
 
     path = tmp_path / "spool.jsonl"
-    made = recording(
+    made, _ = recording(
         Backlog(SpoolFile.create(path, Header("abc", "there"))), Hung(), lambda: {"x": 1.0}, interval_s=3600
     )
     made.start()
     assert not made.stop(1.0)
     left = SpoolFile.open(path)
     answers.set()
-    assert {point.name for point in left.peek(1000)} == {"system/x", "system/x_max"}
+    assert {point.name for point in left.peek(1000)} == {"system/x", "system/x_max", "elapsed_s"}
     left.close()
     assert "the disk" not in caplog.text
