@@ -27,7 +27,6 @@ from entrypoints.user_folder import user_folder
 @resume_option
 @limit_options
 def early_stop(criteria: str, predict: str, scheduler: str, resume: str | None, **options: object) -> None:
-    """Run the command."""
     given = {**options, "criteria": criteria, "predict": predict, "scheduler": scheduler}
     if resume is not None:
         resume_study("early_stop", resume, given)

@@ -31,7 +31,6 @@ END_CHILDREN_WITHIN_S = 7.0
 @click.command(cls=RecordedCommand, help=__doc__)
 @dataset_option
 def main(dataset: str, target: str) -> None:
-    """Run the command."""
     with recorded_run("main", f"main {Path(dataset).name}", {"dataset": dataset, "target": target}) as run:
         for step in STEPS:
             click.echo(f"\n== {step} {dataset}")

@@ -113,7 +113,8 @@ study_options = together(
         "search",
         SEARCHES[0],
         Choice(SEARCHES),
-        "grid: every combination; random: some of them, and of distributions such as loguniform.",
+        "grid: every combination; random: a random sample of them, in which values may come from distributions such as "
+        "loguniform.",
     ),
     option("samples", 0, IntRange(0), "Trials of a random search; 0: 20."),
     option("max_trials", 0, IntRange(0), "Trials at most, chosen at random from the grid; 0: no limit."),

@@ -27,7 +27,6 @@ from entrypoints.settings import own_target
 @click.command(cls=RecordedCommand, help=__doc__)
 @dataset_options
 def prepare(dataset: str, target: str, max_rows: int, folds: int, seed: int) -> None:
-    """Run the command."""
     request = Request(dataset, max_rows, folds, seed)
     with recorded_run("prepare", f"prepare {Path(dataset).name}", vars(request) | {"target": target}) as run:
         table = known.load(dataset, target=own_target(target)).sample(max_rows, seed)

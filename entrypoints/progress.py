@@ -15,8 +15,8 @@ TERMINAL_EVERY_S = 0.2
 class Progress:
     """Counts finished trials and says how many, the best so far, and the time left.
 
-    On a terminal it is one line that updates, in a log a line every few seconds. The time left is that of the trials
-    which have not ended, by what was expected of each, times what the others have taken of what was expected of them.
+    On a terminal it is one line that updates, in a log a line every few seconds. The time left is the expected
+    time of the remaining trials, scaled by what the others took against what was expected of them.
 
     Args:
         total: how many trials there will be.

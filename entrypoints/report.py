@@ -25,7 +25,6 @@ from entrypoints.settings import AUTO
 @click.command(cls=RecordedCommand, help=__doc__)
 @report_options
 def report(dataset: str, study: tuple[str, ...] | None, metric: str, mode: str) -> None:
-    """Run the command."""
     given: dict[str, object] = {"dataset": dataset, "study": ",".join(study or [AUTO]), "metric": metric, "mode": mode}
     name = f"study {study[0][:8]}" if study else Path(dataset).name
     with recorded_run("report", f"report {name}", given) as run:

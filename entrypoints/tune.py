@@ -26,7 +26,6 @@ from entrypoints.user_folder import user_folder
 @study_options
 @resume_option
 def tune(resume: str | None, **options: object) -> None:
-    """Run the command."""
     if resume is not None:
         resume_study("tune", resume, options)
         return

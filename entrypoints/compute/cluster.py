@@ -162,7 +162,9 @@ def free_cores(wanted: int) -> int:
         UserError: the cluster has none, and how many it shall get is not said.
     """
     if not wanted and not cores():
-        raise UserError("cpus=0: the cluster has no CPU cores now; give the number that it shall scale up to, cpus=8")
+        raise UserError(
+            "cpus=0: the cluster has no CPU cores yet; give the number that it will scale up to, such as cpus=8"
+        )
     return max(1, min(wanted or cores(), _free()))
 
 

@@ -81,8 +81,8 @@ class Estimator:
             check_is_fitted(trained)
         except (NotFittedError, TypeError):
             raise UserError(
-                f"algorithm={self.name}: scikit-learn takes it for untrained after partial_fit; give it a fit method, "
-                "and once it is trained an attribute whose name ends in _"
+                f"algorithm={self.name}: scikit-learn still considers it unfitted after partial_fit; give it a fit "
+                "method, and let partial_fit set an attribute whose name ends in _, such as coef_"
             ) from None
 
 

@@ -34,7 +34,7 @@ def description(
         ("During training (RQ1)", _during(found), ["during_training", "over_time"]),
         ("What hyperparameters change (RQ2)", _effects(study, found), ["effect_sizes", "interaction"]),
         ("What limits save (RQ3)", _savings(found), ["savings", "tradeoff"]),
-        ("Which are really better", _ranks(found), ["critical_difference"]),
+        ("Configurations that differ significantly", _ranks(found), ["critical_difference"]),
         ("Score against cost", _pareto(study, found), ["pareto"]),
     ]
     parts = [_head(study, found)]

@@ -121,7 +121,7 @@ def _limited_cost(limited: Sequence[Study], full: savings.Full) -> str:
 def _compared(study: Study, found: Findings) -> None:
     """Which of the best configurations differ, on folds that did not choose them."""
     if study.folds.empty or study.score is None:
-        found.open_questions.append("Which configurations are really better: the study has no scores of single folds.")
+        found.open_questions.append("Configurations that differ significantly: the study has no score for each fold.")
         return
     with _untestable(found):
         _, scores = statistics.chosen(study.folds, study.score, study.higher_is_better)
@@ -154,7 +154,7 @@ def _untestable(found: Findings) -> Iterator[None]:
     try:
         yield
     except statistics.NotTestableError as reason:
-        found.open_questions.append(f"Which configurations are really better: {reason}")
+        found.open_questions.append(f"Configurations that differ significantly: {reason}")
 
 
 def _pareto(study: Study, found: Findings) -> None:

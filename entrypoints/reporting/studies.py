@@ -252,7 +252,10 @@ def _ranking(run: Run, figures: list[str], own: bool, metric: str | None, mode: 
             f"metric={metric}: the trials of {run.info.run_name} have no such metric; use one of {', '.join(figures)}"
         )
     if mode is None and metric not in SCORES:
-        raise UserError(f"metric={metric}: which of its values are better is not known; add mode=min or mode=max")
+        raise UserError(
+            f"metric={metric}: tell the report which values are better; add mode=min for the lowest or mode=max for "
+            "the highest"
+        )
     return metric, SCORES[metric] if mode is None else mode == "max"
 
 

@@ -165,8 +165,8 @@ def _text(stopping: Stopping, judged: Judged, budget: Budget, feasible: int, tri
     for limit in judged.indistinct:
         lines += [
             "",
-            f"`{limit}` cannot tell the configurations apart: most of their figures are as near to it as those of one "
-            "configuration are to each other from run to run. Differences within that do not stop a trial.",
+            f"`{limit}` cannot tell the configurations apart: most of their figures differ from it by no more than "
+            "repeated runs of one configuration differ from each other. A difference that small does not stop a trial.",
         ]
     return "\n".join(lines)
 

@@ -96,8 +96,8 @@ def _see_that_it_has_ended(run: Run, study: str) -> None:
         raise UserError(f"{study} is run by another command, {where}; leave it alone until that has ended")
     if run.info.status == "RUNNING" and not journal.is_run_here(tags):
         raise UserError(
-            f"{study} is RUNNING by {where}, and only there it can be seen whether that lives; run this there or, if "
-            f"it is gone, mlflow.MlflowClient().set_terminated('{run.info.run_id}', 'KILLED') first"
+            f"{study} is RUNNING in {where}, which this machine cannot check; resume it there or, if that process is "
+            f"gone, first call mlflow.MlflowClient().set_terminated('{run.info.run_id}', 'KILLED')"
         )
 
 

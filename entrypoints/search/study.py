@@ -118,7 +118,7 @@ def _announce(plan: Plan, rows: int, cpus: int, expected: Forecast, earlier: Ear
     if search_s > LONG_S and not 0 < settings.time_limit_s <= LONG_S:
         click.echo(summary.how_to_shorten(settings, len(left), search_s, cpus))
     if plan.rules.stopping:
-        click.echo(f"Limits: {plan.rules.stopping.criteria}; that time is without them")
+        click.echo(f"Limits: {plan.rules.stopping.criteria}; they may end the search sooner")
 
 
 def _searched(run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier) -> tuple[Record, Forecast]:

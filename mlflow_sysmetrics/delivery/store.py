@@ -147,7 +147,7 @@ def why_unknown(tracking_uri: str) -> str:
     """Why MLflow has no store for an address, and what to do."""
     if tracking_uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES:
         return "mlflow-skinny has no database stores; install mlflow, or use a tracking server"
-    return "MLflow does not know this kind of store"
+    return "unknown kind of store; use the address of a tracking server, or a database such as sqlite:///mlflow.db"
 
 
 def find_run(run_id: str | None, store: Store) -> StoredRun:

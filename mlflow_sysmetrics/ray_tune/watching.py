@@ -165,7 +165,7 @@ class Watching:
 
 
 def _nothing(*answer: object) -> None:
-    """What is to be done when nothing is."""
+    """Do nothing."""
 
 
 def _ask_here_or_there(node_id: str, groups: tuple[str, ...], interval_s: float) -> Ask:

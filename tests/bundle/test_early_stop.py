@@ -280,7 +280,7 @@ def test_logged_model_predicts(early: Study) -> None:
 def test_output_announces_the_limits_and_ends_with_what_they_saved(under_limits: UnderLimits) -> None:
     """Before the search that its forecast is without them, after it how many met them and what that saved."""
     early, output = under_limits.study, under_limits.study.command.stdout
-    assert f"\nLimits: {under_limits.criterion}; that time is without them\n" in output
+    assert f"\nLimits: {under_limits.criterion}; they may end the search sooner\n" in output
     skipped = int(early.run.data.metrics["skipped"])
     line = re.search(r"^Limits: 9 of 18 trials meet them; (.*); saved .* of CPU \((\d+) %\), (.*)$", output, re.M)
     assert line

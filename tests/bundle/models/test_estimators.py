@@ -432,6 +432,6 @@ def test_check_refuses_what_scikit_learn_would_take_for_untrained(name: str) -> 
     with pytest.raises(UserError) as raised:
         estimator(name).check({}, CLASSES[estimator(name).task])
     assert raised.value.message == (
-        f"algorithm={name}: scikit-learn takes it for untrained after partial_fit; give it a fit method, and once it "
-        "is trained an attribute whose name ends in _"
+        f"algorithm={name}: scikit-learn still considers it unfitted after partial_fit; give it a fit method, and "
+        "let partial_fit set an attribute whose name ends in _, such as coef_"
     )

@@ -470,7 +470,7 @@ def test_studies_that_do_not_go_together_are_a_mistake(client: MlflowClient, oth
     [
         pytest.param(None, (None, "max"), "mode=max: it says which values of a metric are better; add", id="no metric"),
         pytest.param(None, ("f1", "max"), "metric=f1: the trials of tune red_wine have no such metric; use", id="none"),
-        pytest.param(None, ("loss", None), "metric=loss: which of its values are better is not known; add", id="mode"),
+        pytest.param(None, ("loss", None), "metric=loss: tell the report which values are better; add", id="mode"),
         pytest.param(
             "study", ("loss", "min"), "metric=loss: the trials of tune red_wine are ranked by val_rmse", id="own"
         ),

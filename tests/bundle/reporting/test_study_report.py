@@ -177,7 +177,7 @@ def test_study_of_another_script_is_answered_as_far_as_it_goes(tmp_path: Path, m
     assert "12 trials: 12 ran to their end" in page
     assert "Best of all: loss" in page
     assert "| `loss` | `rate` |" in page
-    for open_question in ("What limits save", "Which configurations are really better"):
+    for open_question in ("What limits save", "Configurations that differ significantly"):
         assert open_question in page.split("### Not answered")[1]
 
 

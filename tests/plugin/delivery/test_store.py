@@ -164,7 +164,7 @@ def test_mistakes_are_one_sentence() -> None:
     [
         ("sqlite:///mlflow.db", "mlflow-skinny has no database stores; install mlflow"),
         ("postgresql+psycopg2://host/runs", "mlflow-skinny has no database stores; install mlflow"),
-        ("nothing://there", "MLflow does not know this kind of store"),
+        ("nothing://there", "unknown kind of store"),
     ],
 )
 def test_a_store_that_mlflow_does_not_have_is_explained(uri: str, sentence: str) -> None:
