@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import packages_distributions, version
 from typing import Any
 
 import mlflow
 import mlflow.sklearn
 import numpy as np
+import sklearn
 import skops.io
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.types.schema import AnyType, ColSpec, Schema
@@ -18,6 +22,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from entrypoints import own_modules
+from entrypoints.compute import memory
 from entrypoints.datasets import sysmetrics_raw_rows
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.preprocessing import Preprocessing, fill_and_scale, transformer
@@ -30,16 +35,18 @@ from entrypoints.models.cross_validation import Fold
 from entrypoints.models.losses import score_name
 from entrypoints.runs import RecordedRun
 
+Figures = dict[str, float]
+
 MODEL_NAME = "model"
 REQUIREMENTS = ("scikit-learn", "numpy", "scipy", "pandas")
 
 
 @dataclass(frozen=True)
 class BestModel:
-    """A pipeline that takes a frame of the raw feature columns, and its one score on the test part."""
+    """A pipeline that takes a frame of the raw feature columns, its one score on the test part, and what it cost."""
 
     pipeline: Pipeline
-    figures: dict[str, float]
+    figures: Figures
 
 
 def refit(configuration: Configuration, data: Prepared) -> BestModel:
@@ -50,13 +57,9 @@ def refit(configuration: Configuration, data: Prepared) -> BestModel:
     """
     train, preprocessing = data.split.train, data.fit_preprocessing(data.split.train)
     number, classes = len(data.split.folds), np.array(data.classes)
-    fold = Fold(configuration, data, number, train, data.split.test, preprocessing, classes)
-    convergence = Convergence(configuration, len(train))
+    make = partial(Fold, configuration, data, number, train, data.split.test, preprocessing, classes)
     try:
-        for step in range(1, configuration.steps(len(train)) + 1):
-            fold.step()
-            if convergence.due(step) and convergence.see(fold.take_row_loss()):
-                break
+        fold, costs = _trained_and_measured(make, configuration, len(train))
     except FloatingPointError:
         chosen = ", ".join(f"{name}={value}" for name, value in configuration.searched.items())
         raise UserError(
@@ -68,7 +71,34 @@ def refit(configuration: Configuration, data: Prepared) -> BestModel:
     if data.task == "regression":
         estimator = _in_units_of_target(estimator, preprocessing.scaling)
     pipeline = make_pipeline(_fitted_transformer(preprocessing, data), estimator)
-    return BestModel(pipeline, {f"test_{score_name(data.task)}": score, "test_loss": loss})
+    return BestModel(pipeline, {f"test_{score_name(data.task)}": score, "test_loss": loss} | costs)
+
+
+def _trained_and_measured(make: Callable[[], Fold], configuration: Configuration, rows: int) -> tuple[Fold, Figures]:
+    """The trained model, and what it took: ``refit_training_time_s``, ``_cpu_seconds`` and ``_memory_growth_mb``.
+
+    What a process does once, whatever it trains (late imports, buffers of libraries), a first model has done before.
+    """
+    folds: list[Fold] = []
+    costs: Figures = {}
+
+    def train() -> None:
+        began_s = time.process_time()
+        fold = make()
+        folds.append(fold)
+        convergence = Convergence(configuration, rows)
+        for step in range(1, configuration.steps(rows) + 1):
+            fold.step()
+            if convergence.due(step) and convergence.see(fold.take_row_loss()):
+                break
+        costs["refit_cpu_seconds"] = time.process_time() - began_s
+        costs["refit_training_time_s"] = fold.training_time_s
+
+    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):  # as in a trial
+        make().step()
+        growth_mb = memory.raised_mb(train)
+    (fold,) = folds
+    return fold, costs if growth_mb is None else costs | {"refit_memory_growth_mb": growth_mb}
 
 
 def log(run: RecordedRun, best: BestModel, data: Prepared) -> None:

@@ -237,7 +237,8 @@ def description(
     return f"""\
 **{len(record.trials)} models for {data.name}**, each cross-validated on {settings.folds} folds, and what each of them
 cost its own process. The best has val_{score} **{best.figures[f"val_{score}"]:.4f}**; refitted on the whole training
-part it has test_{score} **{best_figures[f"test_{score}"]:.4f}** and is logged here as `model`.
+part it has test_{score} **{best_figures[f"test_{score}"]:.4f}**{_refit_costs(best_figures)},
+and is logged here as `model`.
 {f"{diverged} trials diverged and are never the best." if diverged else ""}
 {f"{converged} trials ended because they had converged." if converged else ""}
 {f"{limited}." if limited else ""}
@@ -281,9 +282,17 @@ def closing(
     score = score_name(data.task)
     return (
         "\n" + "\n".join(lines) + "\n\n"
-        f"Refitted best model: test_{score} {best_figures[f'test_{score}']:.4f}, models in run {run.run_id}\n"
+        f"Refitted best model: test_{score} {best_figures[f'test_{score}']:.4f}{_refit_costs(best_figures)}; "
+        f"it is logged in run {run.run_id}\n"
         f"Compare all trials in the MLflow UI:\n{how_to_open(_trials_view(run, data), mlflow.get_tracking_uri())}\n"
     )
+
+
+def _refit_costs(figures: dict[str, float]) -> str:
+    """What training the best model alone took, as the end of a sentence."""
+    said = f", trained in {figures['refit_training_time_s']:.2g} s"
+    growth_mb = figures.get("refit_memory_growth_mb")
+    return said if growth_mb is None else f"{said} with {growth_mb:.1f} MB"
 
 
 def _ends(record: Record, settings: StudySettings) -> list[str]:

@@ -47,6 +47,7 @@ SUMMARY = {
     "best_val_rmse",
     "test_rmse",
     "test_loss",
+    *(f"refit_{name}" for name in ("training_time_s", "cpu_seconds", "memory_growth_mb")),
     "trials",
     "stopped",
     "failed",
