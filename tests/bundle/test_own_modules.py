@@ -50,6 +50,7 @@ def test_own_modules_are_found_through_mlflow_run_from_another_folder(folders: P
     mlflow_run = [sys.executable, "-c", parent]
     done = subprocess.run(mlflow_run, cwd=folders / "user", env=env, capture_output=True, text=True, check=False)
     assert done.stderr.startswith("Error: batch_sizes=5000: ")
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
 
 
 @pytest.mark.usefixtures("_as_it_was")

@@ -11,7 +11,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from click.testing import CliRunner, Result
-from commands import ROOT, RunProject, copy_store, runs_of_kind, store_uri
+from commands import ROOT, runs_of_kind, store_uri
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 from study_settings import parsed
@@ -147,18 +147,6 @@ print(CliRunner().invoke(report, []).output, sorted(set({heavy}) & set(sys.modul
     done = subprocess.run([sys.executable, "-c", code], cwd=empty_store, env=env, capture_output=True, text=True)
     assert "Error: dataset=red_wine: " in done.stdout
     assert done.stdout.splitlines()[-1].endswith("[]")
-
-
-def test_mistake_under_mlflow_run_is_said_once(run_project: RunProject, new_store: Path, tmp_path: Path) -> None:
-    """`mlflow run` passes the sentence on and makes no second run; a path is one from the user's folder."""
-    folder = copy_store(new_store, tmp_path)
-    (folder / "wine.csv").write_text("a,b\n")
-    command = run_project("report", folder, dataset="wine.csv")
-    assert command.exit_code != 0
-    assert command.stderr.count(f"Error: dataset={folder / 'wine.csv'}: the experiment Default has no ") == 1
-    (run,) = MlflowClient(store_uri(folder)).search_runs(["0"])
-    assert run.info.status == "FAILED"
-    assert run.data.tags["sysmetrics.error"] in command.stderr
 
 
 def test_options_of_a_report_are_the_documented_defaults() -> None:
