@@ -128,11 +128,14 @@ def study(run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFact
 def under_limits(
     study: Study, run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory
 ) -> UnderLimits:
-    """A study of 18 trials, of which a limit stops nine, beside what they cost to their end and the small study."""
+    """A study of 12 trials, of which a limit stops six, beside the same ones to their end and the small study.
+
+    Without limits they run on one CPU core, under them on two.
+    """
 
     def run() -> UnderLimits:
         folder = copy_store(study.folder, tmp_path_factory.mktemp("limits"))
-        full = run_study(folder, **OF_TWO_KINDS)
+        full = run_study(folder, **OF_TWO_KINDS | {"cpus": "1"})
         times_s = {
             size: [run.data.metrics["training_time_s"] for run in full.trials if run.data.params["batch_size"] == size]
             for size in ("2", "256")

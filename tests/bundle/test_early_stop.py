@@ -20,6 +20,7 @@ from commands import (
     children,
     clean_environment,
     copy_store,
+    runs_of_kind,
     store_uri,
 )
 from mlflow import MlflowClient
@@ -114,8 +115,18 @@ def test_every_run_has_ended(early: Study) -> None:
     """The study is FINISHED, whatever it stopped, and no run is left RUNNING."""
     assert early.run.info.run_name == "early_stop red_wine"
     assert early.run.info.status == "FINISHED"
-    assert len(early.trials) == 18
+    assert len(early.trials) == 12
     assert {run.info.status for run in early.client.search_runs(["0"])} == {"FINISHED", "KILLED"}
+
+
+def test_second_study_reuses_the_prepared_data(study: Study, full: Study, early: Study) -> None:
+    """The same dataset, folds and seed are prepared once; the log names the run that holds them."""
+    prepared = study.prepares[0].info.run_id
+    for later in (full, early):
+        assert f"prepared before in run {prepared}\n" in later.command.stdout
+        assert later.prepares == []
+        assert later.run.data.tags["sysmetrics.prepare_run_id"] == prepared
+    assert len(runs_of_kind(early.client, "prepare")) == 1
 
 
 def test_trials_that_would_break_the_limit_are_killed_and_say_why(under_limits: UnderLimits) -> None:
@@ -156,7 +167,9 @@ def test_stopped_trials_hold_what_they_did_until_then(early: Study, full: Study)
 
 
 def test_trials_that_meet_the_limit_run_as_without_it(early: Study, full: Study) -> None:
-    """FINISHED and feasible, with the same curves to the last digit."""
+    """FINISHED and feasible, with the same curves to the last digit, on two CPU cores as on one."""
+    assert "on 1 CPU cores" in full.command.stdout
+    assert "on 2 CPU cores" in early.command.stdout
     for run in _of_kind(early, 256):
         assert run.info.status == "FINISHED"
         assert _tag(run, "feasible") == "true"
@@ -177,7 +190,7 @@ def test_study_has_metrics_of_its_budget(early: Study, full: Study) -> None:
     """What was spent is what its trials have used, and what was saved is what the full study's used beyond that."""
     metrics = early.run.data.metrics
     skipped = [run for run in early.trials if run.data.tags.get("sysmetrics.stop_how") == "skipped"]
-    assert (metrics["feasible"], metrics["stopped"], metrics["skipped"]) == (9, 9, len(skipped))
+    assert (metrics["feasible"], metrics["stopped"], metrics["skipped"]) == (6, 6, len(skipped))
     spent = {run.info.run_id: _spent(run) for run in early.trials}
     saved = [
         [max(0.0, ended - stopped) for ended, stopped in zip(_spent(_same(full, run)), _spent(run), strict=True)]
@@ -239,7 +252,7 @@ def test_pareto_table_holds_feasible_trials(early: Study) -> None:
 def test_description_tells_the_limits_and_what_they_saved(under_limits: UnderLimits) -> None:
     """The limits, how to see who meets them, what was saved against what, and a row for each rule."""
     text, metrics = _note(under_limits.study), under_limits.study.run.data.metrics
-    assert f"**Limits**: `{under_limits.criterion}`. 9 of 18 trials meet them" in text
+    assert f"**Limits**: `{under_limits.criterion}`. 6 of 12 trials meet them" in text
     saved = f"{metrics['saved_cpu_s']:.1f} s saved ({metrics['saved_cpu_percent']:.0f} %"
     assert re.search(rf"\*\*Budget\*\*: .*{re.escape(saved)}", text)
     assert f"the study without limits in run {under_limits.full.run.info.run_id}" in text
@@ -247,7 +260,7 @@ def test_description_tells_the_limits_and_what_they_saved(under_limits: UnderLim
     assert table
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[1].splitlines()]
     assert {rule for rule, *_ in cells} == {row["reason"] for row in under_limits.study.rows("budget.json")}
-    assert sum(int(count) for _, count, _ in cells) == 9
+    assert sum(int(count) for _, count, _ in cells) == 6
     assert "cannot tell the configurations apart" not in text
 
 
@@ -282,9 +295,9 @@ def test_output_announces_the_limits_and_ends_with_what_they_saved(under_limits:
     early, output = under_limits.study, under_limits.study.command.stdout
     assert f"\nLimits: {under_limits.criterion}; they may end the search sooner\n" in output
     skipped = int(early.run.data.metrics["skipped"])
-    line = re.search(r"^Limits: 9 of 18 trials meet them; (.*); saved .* of CPU \((\d+) %\), (.*)$", output, re.M)
+    line = re.search(r"^Limits: 6 of 12 trials meet them; (.*); saved .* of CPU \((\d+) %\), (.*)$", output, re.M)
     assert line
-    assert line[1] == (f"{9 - skipped} predicted, {skipped} skipped" if skipped else "9 predicted")
+    assert line[1] == (f"{6 - skipped} predicted, {skipped} skipped" if skipped else "6 predicted")
     assert line[2] == f"{early.run.data.metrics['saved_cpu_percent']:.0f}"
     assert line[3] == f"counted against the study without limits in run {under_limits.full.run.info.run_id}"
     for text in ("Traceback", "Warning", "WARNING", "(raylet)", "pid="):

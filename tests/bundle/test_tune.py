@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import mlflow
 import numpy as np
 import pytest
-from commands import STUDY, Study, copy_store, runs_of_kind
+from commands import STUDY, Study, copy_store
 from mlflow.artifacts import load_dict
 from mlflow.entities import Run
 
@@ -94,12 +94,6 @@ def _in_the_store(study: Study) -> Iterator[None]:
     mlflow.set_tracking_uri(study.uri)
     yield
     mlflow.set_tracking_uri(before)
-
-
-@pytest.fixture(scope="module")
-def second(study: Study, run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """The same study again, in a copy of its store, with one CPU core instead of two."""
-    return run_study(copy_store(study.folder, tmp_path_factory.mktemp("second")), **STUDY | {"cpus": "1"})
 
 
 @pytest.fixture(scope="module")
@@ -330,25 +324,6 @@ def test_project_stays_as_it_was(study: Study) -> None:
     """A study leaves no file in the project's folder; its store is where the user stands."""
     assert study.written == set()
     assert (study.folder / "mlruns").is_dir()
-
-
-def test_second_study_reuses_the_prepared_data(study: Study, second: Study) -> None:
-    """The same dataset, folds and seed are prepared once; the log names the run that holds them."""
-    prepared = study.prepares[0].info.run_id
-    assert second.command.exit_code == 0
-    assert f"prepared before in run {prepared}\n" in second.command.stdout
-    assert second.prepares == []
-    assert second.run.data.tags["sysmetrics.prepare_run_id"] == prepared
-    assert len(runs_of_kind(second.client, "prepare")) == 1
-
-
-@pytest.mark.parametrize("name", ["train_loss", "val_loss", "val_rmse"])
-def test_curves_do_not_depend_on_the_number_of_cpus(study: Study, second: Study, name: str) -> None:
-    """One core instead of two changes no value of any trial's curve."""
-    assert "on 1 CPU cores" in second.command.stdout
-    for run in study.trials:
-        again = second.trial(**{key: run.data.params[key] for key in PARAMS})
-        assert second.values(again, name) == study.values(run, name) != {}
 
 
 @pytest.mark.slow
