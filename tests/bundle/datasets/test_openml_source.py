@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from forked_download import forked_downloads
 from openml_server import Fault, OpenMLServer, Part
 
 from entrypoints.datasets.known import KNOWN, Known, load
@@ -34,10 +36,17 @@ def server() -> Iterator[OpenMLServer]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
+    """What downloads, without its start."""
+    with forked_downloads(tmp_path_factory.mktemp("downloads")) as program:
+        yield program
+
+
 @pytest.fixture
-def openml(server: OpenMLServer, tmp_path: Path) -> OpenML:
+def openml(server: OpenMLServer, tmp_path: Path, program: tuple[str, ...]) -> OpenML:
     """That server as a source, with an empty cache and short time limits."""
-    return OpenML(server.api, tmp_path / "cache", timeout_s=1.0)
+    return OpenML(server.api, tmp_path / "cache", timeout_s=1.0, program=program)
 
 
 def _small() -> pd.DataFrame:
@@ -137,8 +146,9 @@ def test_download_ends_at_the_limit_of_bytes(server: OpenMLServer, openml: OpenM
         dataclasses.replace(openml, max_bytes=500_000).download(63, echo=lambda line: None)
 
 
-def test_both_formats_of_any_table_give_the_same_content(server: OpenMLServer, openml: OpenML) -> None:
+def test_both_formats_of_any_table_give_the_same_content(server: OpenMLServer, tmp_path: Path) -> None:
     """Categories, truth values and missing values are the same from ARFF and Parquet; so are target and licence."""
+    openml = OpenML(server.api, tmp_path)
     server.publish(61, "small", _small(), "label", licence="CC0", ignored=("number",))
     server.publish(62, "small", _small(), "label", licence="CC0", ignored=("number",), parquet=False)
     parquet, arff = (load(f"openml:{number}", source=openml) for number in (61, 62))
@@ -203,9 +213,9 @@ class Outcome:
     kept_is_intact: bool
 
 
-def _outcome(folder: Path, faults: dict[Part, Fault], options: dict[str, Any]) -> Outcome:
+def _outcome(program: tuple[str, ...], folder: Path, faults: dict[Part, Fault], options: dict[str, Any]) -> Outcome:
     with OpenMLServer(faults=faults) as server:
-        openml = OpenML(server.api, folder, timeout_s=1.0)
+        openml = OpenML(server.api, folder, timeout_s=1.0, program=program)
         openml.keep(Raw(About(5, "kept", "label", "CC0"), _small()), pytest.fail)
         kept = _contents(folder)
         server.publish(61, "small", _small(), "label", **options)
@@ -220,12 +230,14 @@ def _outcome(folder: Path, faults: dict[Part, Fault], options: dict[str, Any]) -
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
-    """All faults, several at a time, since most of them is waiting."""
+def outcomes(program: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    """All faults at once, since most of them is waiting."""
     folders = [tmp_path_factory.mktemp("cache") for _ in FAULTS]
-    with ThreadPoolExecutor(4) as executor:
+    with ThreadPoolExecutor(len(FAULTS)) as executor:
         found = executor.map(
-            _outcome, folders, *zip(*((faults, options) for faults, options, _ in FAULTS), strict=True)
+            partial(_outcome, program),
+            folders,
+            *zip(*((faults, options) for faults, options, _ in FAULTS), strict=True),
         )
         return dict(zip((_name(faults) for faults, _, _ in FAULTS), found, strict=True))
 
@@ -265,12 +277,12 @@ def test_unknown_id_is_told_from_a_fault(openml: OpenML) -> None:
     assert str(error.value) == "dataset=openml:999: OpenML has no dataset of this id; look the id up on openml.org"
 
 
-def test_server_that_is_not_there_ends_at_once(tmp_path: Path) -> None:
+def test_server_that_is_not_there_ends_at_once(tmp_path: Path, program: tuple[str, ...]) -> None:
     """No retries: offline, the answer is there as soon as the package is imported."""
     with OpenMLServer() as gone:
         pass
     with pytest.raises(UserError, match="failed: the server cannot be reached; try again later"):
-        load("mnist_784", source=OpenML(gone.api, tmp_path))
+        load("mnist_784", source=OpenML(gone.api, tmp_path, program=program))
 
 
 @pytest.mark.parametrize("name", ["diabetes", "red_wine"])
