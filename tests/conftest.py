@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
-from typing import TypeVar
+from typing import Any, TypeVar
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")  # as in a study's processes
 
@@ -34,6 +35,7 @@ from commands import (
 )
 from hypothesis import settings
 from mlflow import MlflowClient
+from xdist.scheduler import LoadFileScheduling
 
 from entrypoints import environment
 
@@ -60,6 +62,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="slow: set RUN_SLOW=1"))
+
+
+class OneRay(LoadFileScheduling):  # type: ignore[misc]
+    """Whole files go to either of pytest's processes, and those that need Ray all to the same, which starts it once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = str(super()._split_scope(nodeid))
+        return "local_ray" if "local_ray" in _text(file) else file
+
+
+@functools.cache
+def _text(file: str) -> str:
+    return (ROOT / file).read_text()
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """Have pytest-xdist schedule so."""
+    return OneRay(config, log)
 
 
 @pytest.fixture(scope="session")
