@@ -14,6 +14,7 @@ from entrypoints.errors import UserError
 from entrypoints.settings import AUTO
 from entrypoints.text import one_line
 from entrypoints.user_folder import user_folder
+from mlflow_sysmetrics.sampling.groups import GROUPS
 
 NONE = "none"
 
@@ -83,6 +84,19 @@ class GridType(click.ParamType):
         return None if value == AUTO else search_space.parse(str(value), user_folder())
 
 
+class GroupsType(click.ParamType):
+    """Names of what is read of a process, separated by commas, as a tuple; ``process`` is always among them."""
+
+    name = "list"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """The groups that a text like ``process,gpu`` stands for."""
+        names = [part.strip() for part in str(value).split(",")]
+        if not set(names) <= set(GROUPS):
+            self.fail("unknown", param, ctx)
+        return tuple(dict.fromkeys(["process", *names]))
+
+
 class RunIdsType(click.ParamType):
     """Ids of MLflow runs separated by commas, as a tuple without repetitions; ``auto`` becomes None."""
 
@@ -122,6 +136,8 @@ def _allowed(kind: click.ParamType) -> str:
         return f"{number} {'above' if kind.min_open else 'from'} {kind.min}"
     if isinstance(kind, click.Choice):
         return " or ".join(kind.choices)
+    if isinstance(kind, GroupsType):
+        return f"a list of {', '.join(GROUPS)}, separated by commas,"
     return (
         f"{AUTO} or run ids separated by commas" if isinstance(kind, RunIdsType) else f"{NONE} or the run id of a study"
     )

@@ -12,7 +12,7 @@ import click
 from click import Choice, FloatRange, IntRange
 
 from entrypoints.datasets import known
-from entrypoints.option_types import NONE, DatasetType, GridType, ListType, Option, RunIdsType, RunIdType
+from entrypoints.option_types import NONE, DatasetType, GridType, GroupsType, ListType, Option, RunIdsType, RunIdType
 from entrypoints.settings import AUTO, DEFAULT_CRITERIA
 
 Options = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -140,6 +140,13 @@ study_options = together(
         "The Ray cluster to run on: auto or host:port, from one of its nodes. local: the one that the environment "
         "variable RAY_ADDRESS names, or else processes on this machine.",
         "ADDRESS",
+    ),
+    option(
+        "groups",
+        "process",
+        GroupsType(),
+        "What is read of trials, e.g. process,gpu. container and pressure are series of their container or machine, "
+        "gpu gives peak_gpu_memory_mb, and energy gives energy_j where one trial runs at a time.",
     ),
 )
 

@@ -37,6 +37,7 @@ class StudySettings:
     report_every: int
     cpus: int
     ray_address: str
+    groups: tuple[str, ...]
 
     def __post_init__(self) -> None:
         if not self.max_steps and not self.max_epochs:

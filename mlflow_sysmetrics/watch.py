@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -12,6 +13,7 @@ from mlflow_sysmetrics.sampling.readings import HERE
 
 LAST_READING_S = 1.0
 MEMORY = "process_memory_mb"
+_OF_A_GPU = re.compile(r"gpu_\d+_process_memory_mb")
 
 
 class Watch:
@@ -26,7 +28,7 @@ class Watch:
         children: whether all processes below it are counted in.
         window_s: seconds of a window of the series.
         on_reading: called after each reading, by whoever took it, with the figures that are known at once:
-            ``elapsed_s``, ``peak_memory_mb`` and ``memory_growth_mb``. May be set later.
+            ``elapsed_s``, ``peak_memory_mb``, ``memory_growth_mb`` and ``peak_gpu_memory_mb``. May be set later.
         sample: read this instead of the groups: a function that returns numbers by name.
         clock: seconds that never go back.
 
@@ -57,6 +59,7 @@ class Watch:
         self.on_reading = on_reading
         self._cut_cpu_s = 0.0
         self._elapsed_s: float | None = None  # known once it is stopped
+        self._energy_j: float | None = None  # likewise
 
     def start(self) -> Watch:
         """Read in a thread from now on. No-op if it was started or stopped before."""
@@ -98,14 +101,19 @@ class Watch:
         """What the process used from construction until now, or ``stop``; what could not be read is absent.
 
         ``elapsed_s``, ``cpu_seconds`` (user and system), ``mean_cpu_percent`` (the one over the other; 100 is one
-        core), ``peak_memory_mb``, and ``memory_growth_mb``: that peak less the first reading.
+        core), ``peak_memory_mb``, and ``memory_growth_mb``: that peak less the first reading. With the group ``gpu``
+        ``peak_gpu_memory_mb``, the sum of its peaks on each GPU; with ``energy`` ``energy_j``, what the processors of
+        the machine drew meanwhile for all that ran there.
         """
         self._monitor.read()
         elapsed_s, cpu_s = self.elapsed_s, self._cpu_seconds
         figures = {"elapsed_s": elapsed_s}
         if cpu_s is not None and self._first_mb is not None:
             figures |= {"cpu_seconds": cpu_s, "mean_cpu_percent": 100 * cpu_s / elapsed_s}
-        return figures | self._memory(self._monitor.peaks.get(MEMORY))
+        if (energy_j := self._energy_until_now_j if self._elapsed_s is None else self._energy_j) is not None:
+            figures["energy_j"] = energy_j
+        peaks = self._monitor.peaks
+        return figures | self._memory(peaks.get(MEMORY)) | _gpu_memory(peaks)
 
     def stop(self, timeout_s: float = LAST_READING_S) -> None:
         """Take a last reading and end; the last windows can be drained then. Idempotent.
@@ -113,12 +121,17 @@ class Watch:
         It takes `timeout_s` at most twice: for the reading under way, and for the last one.
         """
         if self._elapsed_s is None:
+            self._energy_j = self._energy_until_now_j
             self._monitor.stop(timeout_s)
             self._elapsed_s = self.elapsed_s
 
     @property
     def _cpu_seconds(self) -> float | None:
         return None if self._sampler is None else self._sampler.cpu_seconds
+
+    @property
+    def _energy_until_now_j(self) -> float | None:
+        return None if self._sampler is None else self._sampler.energy_j
 
     def _memory(self, peak_mb: float | None) -> dict[str, float]:
         if peak_mb is None or self._first_mb is None:
@@ -128,7 +141,13 @@ class Watch:
 
     def _seen(self, reading: Mapping[str, float]) -> None:
         if self.on_reading is not None:
-            self.on_reading({"elapsed_s": self.elapsed_s} | self._memory(reading.get(MEMORY)))
+            memory = self._memory(reading.get(MEMORY)) | _gpu_memory(reading)
+            self.on_reading({"elapsed_s": self.elapsed_s} | memory)
+
+
+def _gpu_memory(readings: Mapping[str, float]) -> dict[str, float]:
+    each = [value for name, value in readings.items() if _OF_A_GPU.fullmatch(name)]
+    return {"peak_gpu_memory_mb": sum(each)} if each else {}
 
 
 def folded(windows: Sequence[Window]) -> tuple[dict[str, float], dict[str, float]]:

@@ -25,6 +25,16 @@ class Place(contextlib.AbstractContextManager["Place"]):
 
     max_trials = 0
 
+    @property
+    @abstractmethod
+    def is_here(self) -> bool:
+        """Whether trials run on this machine alone."""
+
+    @property
+    @abstractmethod
+    def one_at_a_time(self) -> bool:
+        """Whether no two trials run at once."""
+
     @abstractmethod
     def join(self, modules: Sequence[Path], store_uri: str) -> str | None:
         """See that a study can run there and return what there is in words; None where nothing can be wrong.
@@ -56,6 +66,13 @@ class LocalRay(Place):
 
     def __init__(self, cpus: int, imports: str) -> None:
         self._cpus, self._imports = cpus, imports
+
+    is_here = True
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """With one core."""
+        return (self._cpus or workers.usable_cpus()) == 1
 
     def __enter__(self) -> LocalRay:
         """Begin to start it."""
@@ -91,6 +108,13 @@ class Cluster(Place):
 
     def __init__(self, address: str, cpus: int, imports: str) -> None:
         self.address, self.max_trials, self._imports = address, cpus, imports
+
+    is_here = False
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """With one core."""
+        return self.max_trials == 1
 
     def __enter__(self) -> Cluster:
         """It is there already."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from entrypoints.compute import memory
 from entrypoints.datasets.tables import Task
 from entrypoints.models.losses import score_name
 from mlflow_sysmetrics.criteria.judge import Figures, Kind, Metric
+from mlflow_sysmetrics.sampling.energy import EnergySampler
+from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
 from mlflow_sysmetrics.sampling.process import ProcessSampler
 from mlflow_sysmetrics.watch import MEMORY
 
@@ -15,6 +17,8 @@ _COSTS = (
     Metric("peak_memory_mb", Kind.GROWING),
     Metric("memory_growth_mb", Kind.GROWING),
     Metric("model_memory_mb", Kind.GROWING),
+    Metric("peak_gpu_memory_mb", Kind.GROWING),
+    Metric("energy_j", Kind.GROWING),
     Metric("training_time_s", Kind.GROWING),
     Metric("elapsed_s", Kind.GROWING),
     Metric("cpu_seconds", Kind.GROWING),
@@ -27,6 +31,8 @@ _COSTS = (
 )
 COSTS = tuple(metric.name for metric in _COSTS if not metric.higher_is_better)
 FACTS = tuple(metric.name for metric in _COSTS if metric.kind is Kind.FACT)
+
+OF_GROUP = {"peak_gpu_memory_mb": "gpu", "energy_j": "energy"}  # what is read only where a study asks for it
 
 # How much one configuration's figure differs from run to run, as a share of it, until trials have shown it. Times on
 # a shared machine differ by a tenth; a process that had other trials before differs by a few pages.
@@ -42,6 +48,8 @@ USUAL_NOISE = {
     "model_memory_mb": 0.1,
     "peak_memory_mb": 0.01,
     "memory_growth_mb": 0.1,
+    "peak_gpu_memory_mb": 0.01,
+    "energy_j": 0.1,
 }
 
 
@@ -55,9 +63,22 @@ def metrics(task: Task) -> tuple[Metric, ...]:
     return _COSTS + curves
 
 
-def readable(task: Task, sample: Callable[[], Figures] | None = None) -> set[str]:
-    """Those of them that this machine can read; ``sample`` reads a process, this one by default."""
-    names = {metric.name for metric in metrics(task)}
+def readable(
+    task: Task, groups: Collection[str] = (), sample: Callable[[], Figures] | None = None, *, here: bool = True
+) -> set[str]:
+    """Those of them that can be read of a trial.
+
+    Args:
+        task: of the trials.
+        groups: what is read of them, besides ``process``.
+        sample: reads a process, this one by default.
+        here: whether this machine has to be able to read what belongs to ``groups``; others may have other devices.
+    """
+    names = {metric.name for metric in metrics(task) if OF_GROUP.get(metric.name, "process") in (*groups, "process")}
+    if here and "gpu" in groups and not open_gpus(import_nvml()):
+        names -= {"peak_gpu_memory_mb"}
+    if here and "energy" in groups and EnergySampler().joules is None:
+        names -= {"energy_j"}
     if MEMORY not in (sample or ProcessSampler())():
         names -= {"peak_memory_mb", "memory_growth_mb"}
     return names if memory.raised_mb(lambda: None) is not None else names - {"model_memory_mb"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +26,22 @@ class Rules:
 NO_RULES = Rules()
 
 
-def stopping_rules(task: Task, limits: Limits | None, readable: Callable[[Task], set[str]] = costs.readable) -> Rules:
+def stopping_rules(
+    task: Task,
+    limits: Limits | None,
+    groups: Collection[str] = ("process",),
+    readable: Callable[[Task, Collection[str]], set[str]] = costs.readable,
+    *,
+    one_at_a_time: bool = True,
+) -> Rules:
     """The rules that a user's limits mean for trials of a task.
+
+    Args:
+        task: of the trials.
+        limits: what the user has given.
+        groups: what is read of the trials.
+        readable: which figures can be read of them.
+        one_at_a_time: whether no two trials run at once.
 
     Raises:
         UserError: the text of the limits has a mistake, or this machine cannot read what it limits.
@@ -36,10 +50,24 @@ def stopping_rules(task: Task, limits: Limits | None, readable: Callable[[Task],
         return NO_RULES
     try:
         criteria = Criteria.parse(DEFAULT_CRITERIA if limits.criteria is None else limits.criteria, costs.metrics(task))
-        criteria.check(readable(task))
+        _see_that_groups_are_read(criteria, groups, one_at_a_time=one_at_a_time)
+        criteria.check(readable(task, groups))
     except CriteriaError as error:
         raise UserError(str(error)) from None
     return Rules(Stopping(criteria, limits.predict), limits.scheduler)
+
+
+def _see_that_groups_are_read(criteria: Criteria, groups: Collection[str], *, one_at_a_time: bool) -> None:
+    for name, group in costs.OF_GROUP.items():
+        if name in criteria.metrics and group not in groups:
+            raise UserError(
+                f"criteria={criteria}: {name} is not read; leave it out, or add groups={','.join([*groups, group])}"
+            )
+    if "energy_j" in criteria.metrics and not one_at_a_time:
+        raise UserError(
+            f"criteria={criteria}: energy_j is that of the whole machine, so it is a trial's own only where one runs "
+            "at a time; leave it out, or add cpus=1"
+        )
 
 
 def scheduling(name: str, report_every: int, steps: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from entrypoints import own_modules
@@ -10,6 +11,7 @@ from entrypoints.compute.places import Place, place
 from entrypoints.datasets import known
 from entrypoints.datasets.prepared import Request, split_for
 from entrypoints.datasets.tables import Table
+from entrypoints.limits import costs
 from entrypoints.limits.schedulers import Rules, stopping_rules
 from entrypoints.models import algorithms
 from entrypoints.models.configuration import Configuration
@@ -45,7 +47,8 @@ def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Pa
     """
     where = place(settings.ray_address, settings.cpus, imports=TRIALS)
     table = _table(settings)
-    rules = stopping_rules(table.task, limits)
+    can_read = partial(costs.readable, here=where.is_here)
+    rules = stopping_rules(table.task, limits, settings.groups, can_read, one_at_a_time=where.one_at_a_time)
     request = Request(settings.dataset, settings.max_rows, settings.folds, settings.seed)
     folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)
     own_modules.look_in(folders, settings.algorithm)

@@ -32,6 +32,7 @@ from entrypoints.search.grid import run_name
 from entrypoints.search.plan import Plan
 from entrypoints.search.record import Record
 from entrypoints.search.trial import Trial
+from mlflow_sysmetrics.context import Host
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 from mlflow_sysmetrics.tags import (
     BY_TIME_LIMIT,
@@ -96,6 +97,7 @@ def _data(run: RecordedRun, plan: Plan) -> Prepared:
         STUDY_KEY: full_study.study_key(plan.settings, data),
         SEARCHED: json.dumps(full_study.searched_names(plan.trials)),
     }
+    about |= Host().tags()
     run.client.log_batch(run.run_id, tags=[RunTag(name, value) for name, value in about.items()])
     say(f"Data: {summary.data_line(data, prepare_run_id, reused)}")
     return data
@@ -177,6 +179,8 @@ def search(
         stopping=rules.stopping,
         ledger=costs,
         every_report=rules.scheduler != "none",
+        groups=settings.groups,
+        one_at_a_time=plan.place.one_at_a_time,
     )
     steps = max(trial.steps(rows) for trial in trials)
     with tempfile.TemporaryDirectory(prefix="study-") as folder:

@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import time
+from collections.abc import Collection
 from statistics import stdev
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import CrossValidation
 from entrypoints.search.first_trials import FirstTrials
 from entrypoints.search.trial_end import TrialEnd
+from mlflow_sysmetrics.context import Host
 from mlflow_sysmetrics.delivery.points import Point, points_now, window_points
 from mlflow_sysmetrics.ray_tune import payload
 from mlflow_sysmetrics.sampling.readings import HERE
@@ -55,6 +57,8 @@ class Trial(tune.Trainable):
         stopping: Stopping | None = None,
         ledger: ActorHandle | None = None,
         every_report: bool = False,
+        groups: Collection[str] = ("process",),
+        one_at_a_time: bool = False,
     ) -> None:
         """Start the first trial of this process once all processes of the study are up.
 
@@ -65,12 +69,15 @@ class Trial(tune.Trainable):
             stopping: what ends a trial early.
             ledger: what the trials of the study have cost so far.
             every_report: hand Tune a result at every report, for a scheduler that has to see each.
+            groups: what is read of this process.
+            one_at_a_time: whether no two trials run at once: only then the machine's energy is the trial's own.
         """
         # Loading refuses infinity and preprocessing fills what is missing; checking every batch again costs 10 %.
         sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
         gc.collect()
         gc.freeze()  # what the imports left is permanent: later collections need not look at it
-        self._core_wait = CoreWait()
+        self._core_wait, self._groups, self._one_at_a_time = CoreWait(), groups, one_at_a_time
+        self._host = Host().tags()  # once in this process, whose trials all have them
         self._data, self._stopping, self._ledger, self._every_report = data, stopping, ledger, every_report
         if first:
             first.wait(data)
@@ -96,8 +103,9 @@ class Trial(tune.Trainable):
         steps = self._configuration.steps(self._data.split.fit_rows)
         self._guard = Guard(self._stopping, brief, steps, may_converge=self._configuration.may_converge)
         memory.release()  # of the last trial, so that this one's growth is its own
+        self._untold = self._host
         on_reading = self._read if self._guard.active else None
-        self._watch = Watch(window_s=WINDOW_S, on_reading=on_reading).start()
+        self._watch = Watch(groups=self._groups, window_s=WINDOW_S, on_reading=on_reading).start()
         self._training = CrossValidation(self._configuration, self._data)
         before = {name: value for name, value in self._watch.interval().items() if name == "memory_mb"}
         self._before = points_now(self._training.untrained() | before, step=0)
@@ -154,10 +162,17 @@ class Trial(tune.Trainable):
         curves |= training.report()
         self._add(curves, training.step_number)
         self._figures |= curves
-        figures = self._figures | training.times() | training.model_memory() | self._watch.figures()
+        figures = self._figures | training.times() | training.model_memory() | self._of_process()
         if training.diverged:
             self._guard.diverged(curves.get("val_loss", math.inf), training.hopeless_loss, training.step_number)
         self._guard.reported(figures, training.step_number, self._errors())
+
+    def _of_process(self) -> dict[str, float]:
+        """The figures of this process as they are now."""
+        figures = self._watch.figures()
+        if not self._one_at_a_time:
+            figures.pop("energy_j", None)
+        return figures
 
     def _errors(self) -> dict[str, float]:
         """The standard error of the mean CPU share; absent while there are too few windows."""
@@ -176,7 +191,7 @@ class Trial(tune.Trainable):
         if times and not ended:  # between two reports
             self._add({"training_time_s": times["training_time_s"]}, training.step_number)
         # After the last reading, so that they are those of the whole trial.
-        final |= self._watch.figures() | training.model_memory() | {"steps": float(training.step_number)}
+        final |= self._of_process() | training.model_memory() | {"steps": float(training.step_number)}
         self._figures |= times | final
         self._add({name: value for name, value in (times | final).items() if name != "training_time_s"}, step=0)
         tags = {DIVERGED: str(training.diverged).lower()}
@@ -205,6 +220,7 @@ class Trial(tune.Trainable):
         points, self._points = self._points + self._series(), []
         where = {NODE: platform.node(), PID: str(os.getpid()), MEMORY_DEFINITION: HERE.memory_definition}
         where[PLACE] = str(self._configuration.place)
+        where, self._untold = where | self._untold, {}
         if ray.is_initialized():  # several nodes of a cluster may be on one host
             where[RAY_NODE_ID] = ray.get_runtime_context().get_node_id()
         return {

@@ -42,7 +42,8 @@ def sampler(
     process = ProcessSampler(pid, children=children, clock=clock) if "process" in groups else None
     sources: list[Source] = [] if process is None else [process]
     sources += [_Guarded(group, pid, children, clock) for group in GROUPS[1:] if group in groups]
-    return Sampler(sources, process)
+    energy = next((each for each in sources if isinstance(each, _Guarded) and each.group == "energy"), None)
+    return Sampler(sources, process, energy)
 
 
 def check_groups(groups: Collection[str], given: str | None = None) -> None:
@@ -60,13 +61,18 @@ def check_groups(groups: Collection[str], given: str | None = None) -> None:
 class Sampler:
     """The readings of several sources in one."""
 
-    def __init__(self, sources: list[Source], process: ProcessSampler | None) -> None:
-        self._sources, self._process = sources, process
+    def __init__(self, sources: list[Source], process: ProcessSampler | None, energy: _Guarded | None = None) -> None:
+        self._sources, self._process, self._energy = sources, process, energy
 
     @property
     def cpu_seconds(self) -> float | None:
         """CPU seconds of the process and those below it since the first reading; None without the group `process`."""
         return None if self._process is None else self._process.cpu_seconds
+
+    @property
+    def energy_j(self) -> float | None:
+        """Joules that the processors have drawn since construction; None without `energy`, and where it is not read."""
+        return None if self._energy is None else self._energy.joules
 
     def __call__(self) -> dict[str, float]:
         values: dict[str, float] = {}
@@ -79,7 +85,7 @@ class _Guarded:
     """A group that is read ever more rarely, down to every half second, and costs its own figures only if it fails."""
 
     def __init__(self, group: str, pid: int | None, children: bool, clock: Callable[[], float]) -> None:
-        self._group, self._clock = group, clock
+        self.group, self._clock = group, clock
         self._source: Source = dict
         self._began = self._due = clock()
         try:
@@ -95,9 +101,17 @@ class _Guarded:
         try:
             return self._source()
         except Exception as error:
-            logger.warning("the group %r cannot be read any more", self._group, exc_info=error)
+            logger.warning("the group %r cannot be read any more", self.group, exc_info=error)
             self._source = dict
             return {}
+
+    @property
+    def joules(self) -> float | None:
+        """What the source has counted; None where it counts none, or fails."""
+        try:
+            return getattr(self._source, "joules", None)
+        except Exception:
+            return None
 
 
 def _open(group: str, pid: int | None, children: bool, clock: Callable[[], float]) -> Source:

@@ -32,6 +32,7 @@ OF_SEARCH = {
     "report_every": 100,
     "cpus": 0,
     "ray_address": "local",
+    "groups": ("process",),
 }
 OF_LIMITS = {"criteria": "auto", "predict": "on", "scheduler": "none"}
 

@@ -16,6 +16,8 @@ from mlflow.artifacts import load_dict
 from mlflow.entities import Run
 
 from entrypoints.datasets import known
+from mlflow_sysmetrics.context import Host
+from mlflow_sysmetrics.tags import HOST_PREFIX
 
 CURVES = (
     "train_loss",
@@ -161,6 +163,12 @@ def test_trial_has_params_and_tags(study: Study) -> None:
     assert set(TAGS) <= set(trial.data.tags)
     assert trial.data.params["dataset"] == "red_wine"
     assert trial.info.run_name == "batch_size=256 learning_rate=0.001"
+
+
+def test_study_and_trials_say_on_what_machine_they_ran(study: Study) -> None:
+    """So that the costs of two machines can be told apart."""
+    for run in (study.run, *study.trials):
+        assert {name: tag for name, tag in run.data.tags.items() if name.startswith(HOST_PREFIX)} == Host().tags()
 
 
 @pytest.mark.parametrize("name", CURVES)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from commands import wait_until
+from made_up_nvml import Gpu, Nvml
 
 from mlflow_sysmetrics.monitor import Window
+from mlflow_sysmetrics.sampling import gpu
+from mlflow_sysmetrics.sampling.energy import EnergySampler
+from mlflow_sysmetrics.sampling.groups import GROUPS
 from mlflow_sysmetrics.watch import Watch, Watches, folded
 
 # Keeps a core busy, takes 50 MB when it is told to, and says so.
@@ -102,6 +108,23 @@ def test_reading_is_told_at_once(program: subprocess.Popen[str]) -> None:
     wait_until(lambda: told.get(timeout=10)["memory_growth_mb"] > 40, 10, "the growth")
     watch.stop()
     assert {"elapsed_s", "peak_memory_mb", "memory_growth_mb"} == told.get(timeout=10).keys()
+
+
+def test_gpu_memory_and_energy_are_figures_where_they_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The memory of all GPUs, and the joules up to the end; absent where they were not asked for."""
+    ours = {os.getpid(): 2_000_000}
+    monkeypatch.setattr(gpu, "import_nvml", lambda: Nvml(Gpu(processes=ours), Gpu(processes=ours)))
+    counter = tmp_path / "energy_uj"
+    counter.write_text("1000000")
+    monkeypatch.setattr(EnergySampler, "joules", property(lambda self: float(counter.read_text()) / 1e6))
+    watch, plain = Watch(groups=GROUPS), Watch()
+    assert {"peak_gpu_memory_mb": 4.0, "energy_j": 1.0}.items() <= watch.figures().items()
+    counter.write_text("3000000")
+    watch.stop()
+    counter.write_text("9000000")
+    assert watch.figures()["energy_j"] == 3.0
+    assert {"peak_gpu_memory_mb", "energy_j"}.isdisjoint(plain.figures())
+    plain.stop()
 
 
 def test_process_that_ends_leaves_its_figures(program: subprocess.Popen[str]) -> None:

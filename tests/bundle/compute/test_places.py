@@ -37,6 +37,8 @@ def test_cluster_is_chosen_by_the_parameter_or_else_the_environment(
     else:
         assert isinstance(chosen, Cluster)
         assert (chosen.address, chosen.max_trials) == (address, 3)
+    assert (chosen.is_here, chosen.one_at_a_time) == (address is None, False)
+    assert place(given, 1, TRIALS).one_at_a_time
 
 
 def test_cluster_that_the_environment_names_is_refused_by_that_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from entrypoints.datasets.tables import Task
-from entrypoints.limits.costs import COSTS, USUAL_NOISE, metrics, readable
+from entrypoints.limits.costs import COSTS, OF_GROUP, USUAL_NOISE, metrics, readable
 from entrypoints.settings import DEFAULT_CRITERIA
 from mlflow_sysmetrics.criteria.judge import Criteria, Kind
+from mlflow_sysmetrics.sampling.energy import EnergySampler
+from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
 
 TASKS: list[Task] = ["regression", "classification"]
 
@@ -65,9 +67,18 @@ def test_better_is_higher_only_for_accuracy_use_and_throughput(task: Task, highe
 @pytest.mark.parametrize("task", TASKS)
 def test_memory_that_cannot_be_read_cannot_be_limited(task: Task) -> None:
     """Everything else can, wherever a process's memory is unknown."""
-    everything = {metric.name for metric in metrics(task)}
-    assert readable(task, lambda: {"process_memory_mb": 1.0}) == everything
-    assert readable(task, dict) == everything - {"peak_memory_mb", "memory_growth_mb"}
+    everything = {metric.name for metric in metrics(task)} - OF_GROUP.keys()
+    assert readable(task, sample=lambda: {"process_memory_mb": 1.0}) == everything
+    assert readable(task, sample=dict) == everything - {"peak_memory_mb", "memory_growth_mb"}
+
+
+def test_device_that_is_not_there_cannot_be_limited_here() -> None:
+    """On another machine it may be there."""
+    here = {"energy_j"} if EnergySampler().joules is not None else set()
+    here |= {"peak_gpu_memory_mb"} if open_gpus(import_nvml()) else set()
+    asked = readable("regression", ("process", *OF_GROUP.values())) & OF_GROUP.keys()
+    assert asked == here
+    assert readable("regression", [*OF_GROUP.values()], here=False) >= OF_GROUP.keys()
 
 
 def test_this_machine_can_read_what_is_limited_by_default() -> None:

@@ -120,7 +120,8 @@ def test_process_of_a_trial_imports_nothing_that_a_trial_does_not_use() -> None:
 
 def test_trial_ends_with_its_figures_and_tags(trial: Trial) -> None:
     """Its last result is marked as the trial's own end and carries the figures of the run, and where it ran."""
-    last = _to_the_end(trial)[-1]
+    results = _to_the_end(trial)
+    first, last = results[0], results[-1]
     assert set(last["figures"]) == AT_EACH_REPORT | AT_THE_END
     assert [fold["fold"] for fold in last["folds"]] == [0, 1, 2]
     carried = last[PAYLOAD_KEY]
@@ -128,6 +129,7 @@ def test_trial_ends_with_its_figures_and_tags(trial: Trial) -> None:
     assert carried["tags"]["sysmetrics.pid"] == str(os.getpid())
     assert carried["tags"]["sysmetrics.diverged"] == "false"
     assert {"sysmetrics.node", "sysmetrics.memory_definition"} <= set(carried["tags"])
+    assert "sysmetrics.host_usable_cores" in first[PAYLOAD_KEY]["tags"]
     assert TrialEnd.read(carried["tags"]) == TrialEnd(last["folds"])
 
 

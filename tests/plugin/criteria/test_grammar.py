@@ -75,8 +75,26 @@ def test_limit_on_what_cannot_be_read_is_a_mistake() -> None:
     """It would never be broken."""
     limits = Limits("training_time_s<=1, peak_memory_mb<=300", True, "none")
     with pytest.raises(UserError, match=r'"peak_memory_mb" cannot be read on this machine; .*training_time_s'):
-        stopping_rules("regression", limits, readable=lambda _: {"training_time_s"})
-    assert stopping_rules("regression", limits, readable=lambda _: {"training_time_s", "peak_memory_mb"}).stopping
+        stopping_rules("regression", limits, readable=lambda *_: {"training_time_s"})
+    assert stopping_rules("regression", limits, readable=lambda *_: {"training_time_s", "peak_memory_mb"}).stopping
+
+
+@pytest.mark.parametrize(
+    ("name", "groups", "one_at_a_time", "says"),
+    [
+        pytest.param("energy_j", ("process", "gpu"), True, "not read; .* groups=process,gpu,energy", id="group"),
+        pytest.param("peak_gpu_memory_mb", ("process",), True, "not read; .* groups=process,gpu", id="gpu"),
+        pytest.param("energy_j", ("process", "energy"), False, "that of the whole machine.* add cpus=1", id="shared"),
+    ],
+)
+def test_limit_on_what_is_not_read_of_a_trial_is_a_mistake(
+    name: str, groups: tuple[str, ...], one_at_a_time: bool, says: str
+) -> None:
+    """It says what to add; with that it is none, where there is something to read."""
+    limits, all_read = Limits(f"{name}<=1", True, "none"), ("process", "gpu", "energy")
+    with pytest.raises(UserError, match=rf"criteria={name}<=1: {name} is {says}"):
+        stopping_rules("regression", limits, groups, lambda *_: {name}, one_at_a_time=one_at_a_time)
+    assert stopping_rules("regression", limits, all_read, lambda *_: {name}).stopping
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,48 @@ def test_watts_are_summed_by_what_is_counted(tmp_path: Path) -> None:
     assert sample() == pytest.approx({"energy_package_w": 150, "energy_dram_w": 10, "energy_psys_w": 200})
 
 
+def test_joules_are_those_of_the_packages_and_their_memory(tmp_path: Path) -> None:
+    """Since construction, up to the moment; the board has the packages in it already."""
+    lay(tmp_path, server(1000))
+    clock = Clock()
+    sample = EnergySampler(root=str(tmp_path), clock=clock)
+    assert sample.joules == 0
+    for seconds, joules in (1.0, 1100), (1.5, 1130), (9.0, 1200):
+        clock.now = seconds
+        lay(tmp_path, server(joules))
+        sample()
+    assert sample.joules == pytest.approx(3.2 * 200)
+
+
+@pytest.mark.parametrize(
+    ("after", "joules"),
+    [
+        pytest.param(zone("intel-rapl:0", "package-0", 30_000_000), 40, id="wrapped"),
+        pytest.param(zone("intel-rapl:0", "package-0", 30_000_000, None), None, id="reset"),
+        pytest.param({"sys/class/powercap/intel-rapl:0/energy_uj": ""}, None, id="gone"),
+    ],
+)
+def test_joules_of_a_counter_that_starts_again_are_known_if_it_wrapped(
+    after: dict[str, str], joules: float | None, tmp_path: Path
+) -> None:
+    """Else the sum stays unknown, also when the counter goes on."""
+    range_uj = None if joules is None else RANGE_UJ
+    lay(tmp_path, zone("intel-rapl:0", "package-0", RANGE_UJ - 10_000_000, range_uj))
+    clock = Clock()
+    sample = EnergySampler(root=str(tmp_path), clock=clock)
+    clock.now = 1.0
+    lay(tmp_path, after)
+    assert sample.joules == (joules if joules is None else pytest.approx(joules, abs=1e-3))
+    clock.now = 2.0
+    lay(tmp_path, zone("intel-rapl:0", "package-0", 31_000_000, range_uj))
+    assert sample.joules == (joules if joules is None else pytest.approx(joules + 1, abs=1e-3))
+
+
+def test_joules_are_unknown_where_nothing_is_counted(tmp_path: Path) -> None:
+    """Not 0."""
+    assert EnergySampler(root=str(tmp_path)).joules is None
+
+
 def test_a_counter_that_wraps_goes_on(tmp_path: Path) -> None:
     """The counter starts again after max_energy_range_uj: what was used is on both sides of that."""
     lay(tmp_path, zone("intel-rapl:0", "package-0", RANGE_UJ - 10_000_000))
