@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import BayesianRidge
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -76,25 +73,6 @@ def features(configuration: Configuration) -> dict[str, Any]:
             values[f"{name} count"] = float(len(value))
             values[f"{name} sum"] = math.log2(1 + sum(amounts))
     return values
-
-
-def noise(observed: Sequence[tuple[Any, Figures]], metric: str, least: int) -> float | None:
-    """The relative standard deviation of a metric among trials of the same kind; None with too few degrees of freedom.
-
-    Args:
-        observed: pairs of a kind, and the figures of one trial of that kind.
-        metric: the figure.
-        least: degrees of freedom that are needed to say it.
-    """
-    by_kind: dict[Any, list[float]] = {}
-    for kind, figures in observed:
-        if figures.get(metric, 0.0) > 0:
-            by_kind.setdefault(kind, []).append(math.log(figures[metric]))
-    groups: list[NDArray[np.float64]] = [np.array(values) for values in by_kind.values() if len(values) > 1]
-    degrees = sum(len(group) - 1 for group in groups)
-    if degrees < max(least, 1):
-        return None
-    return math.sqrt(sum(float(((group - group.mean()) ** 2).sum()) for group in groups) / degrees)
 
 
 def _within(asked: dict[str, Any], known: list[dict[str, Any]]) -> bool:

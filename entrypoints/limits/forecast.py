@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from statistics import fmean, median
 from typing import Any
@@ -97,11 +97,6 @@ def kind(configuration: Configuration) -> Kind:
     """What a trial's time depends on: fractions, such as rates and penalties, do not change it."""
     rest = {name: value for name, value in configuration.hyperparameters.items() if not isinstance(value, float)}
     return configuration.algorithm, configuration.batch_size, repr(sorted(rest.items()))
-
-
-def cost_kind(configuration: Configuration, figures: Mapping[str, float]) -> Kind:
-    """Finished trials of the same one have cost the same but for noise: their kind, tol, and number of steps."""
-    return *kind(configuration), configuration.tol or 0.0, figures.get("steps")
 
 
 def time_kinds(configurations: Iterable[Configuration], data: Prepared) -> list[Timing]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import ray
 from ray.actor import ActorHandle
 
 from entrypoints.compute.workers import beside_the_driver
-from entrypoints.limits.cost_model import CostModel, noise
+from entrypoints.limits.cost_model import CostModel
 from entrypoints.limits.costs import USUAL_NOISE
-from entrypoints.limits.forecast import Kind, cost_kind
+from entrypoints.limits.noise import MIN_DEGREES, group, noise
 from entrypoints.limits.prediction import Prediction
 from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.criteria.judge import Figures
@@ -23,7 +23,6 @@ PREDICTED = (
 )
 OF_ANY_LENGTH = ("mean_step_time_ms", "model_memory_mb")  # of these: what does not grow with a trial's length
 ANSWER_WITHIN_S = 10.0
-MIN_DEGREES = 8  # of freedom, to say how much figures differ from run to run
 
 # A trial: its last figures, what they would have been at its end, and whether it came there.
 Known = tuple[Configuration, Figures, Figures, bool]
@@ -59,7 +58,7 @@ class Ledger:
     ) -> None:
         self._metrics = tuple(metrics)
         self._model = CostModel(rows)
-        self._finished: list[tuple[Kind, Figures]] = []
+        self._finished: list[tuple[Hashable, Figures]] = []
         self.observe(first)
         for trial in earlier:
             self.record(*trial)
@@ -73,7 +72,7 @@ class Ledger:
         """Note a trial: its last figures, what they would have been at its end, and whether it came there."""
         if ended:
             known = {name: figures[name] for name in self._metrics if name in figures}
-            self._finished.append((cost_kind(configuration, figures), known))
+            self._finished.append((group(configuration, figures), known))
         self._model.observe(configuration, expected)
 
     def brief(self, configuration: Configuration) -> Brief:

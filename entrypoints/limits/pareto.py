@@ -15,8 +15,14 @@ def front(
     hyperparameters: Sequence[str],
     *,
     sign: float,
+    margins: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
     """The front of score against each cost, from the cheapest trial on.
+
+    Its dearest trial is the cheapest of those as good as the best; the next one is the cheapest of those as good as
+    the best of what is cheaper than that; and so on. As good means: the score is worse by no more than its margin.
+    Cheaper means: by more than the margin of the cost. So of trials whose score and cost differ by no more than noise
+    one stands on the front, whatever the order in which they are given. Without margins it is the usual front.
 
     Args:
         trials: one row each, with their ids, figures and hyperparameters. Figures may be missing.
@@ -24,19 +30,26 @@ def front(
         costs: figures of which less is better.
         hyperparameters: what to name of each trial besides its ids.
         sign: 1 where a lower score is better, -1 where a higher one is.
+        margins: what may be noise: of the score a difference, of a cost a share.
     """
-    rows = []
+    margins, rows = margins or {}, []
     for cost in costs:
-        best = None
-        for trial in sorted(
-            (each for each in trials if _known(each, score) and _known(each, cost)),
-            key=lambda each: (each[cost], sign * each[score]),
-        ):
-            if best is None or sign * trial[score] < best:
-                best = sign * trial[score]
-                named = {name: trial[name] for name in (*IDS, *hyperparameters) if name in trial}
-                rows.append({"cost": cost, "value": trial[cost], score: trial[score]} | named)
+        left = [each for each in trials if _known(each, score) and _known(each, cost)]
+        steps = []
+        while left:
+            best = min(sign * each[score] for each in left)
+            as_good = [each for each in left if sign * each[score] <= best + margins.get(score, 0.0)]
+            chosen = min(as_good, key=lambda each: (each[cost], sign * each[score], *_ids(each)))
+            named = {name: chosen[name] for name in (*IDS, *hyperparameters) if name in chosen}
+            steps.append({"cost": cost, "value": chosen[cost], score: chosen[score]} | named)
+            left = [each for each in left if each[cost] * (1 + margins.get(cost, 0.0)) < chosen[cost]]
+        rows += reversed(steps)
     return rows
+
+
+def _ids(trial: Mapping[str, Any]) -> tuple[str, ...]:
+    """What decides between trials that are equal in both."""
+    return tuple(str(trial.get(name)) for name in reversed(IDS))
 
 
 def _known(trial: Mapping[str, Any], figure: str) -> bool:

@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from entrypoints.limits.cost_model import noise
 from entrypoints.limits.costs import USUAL_NOISE
-from entrypoints.limits.forecast import cost_kind
-from entrypoints.limits.ledger import MIN_DEGREES
+from entrypoints.limits.noise import MIN_DEGREES, group, noise
 from entrypoints.search.record import TrialRecord
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Limit, Stop, Z
 
@@ -51,18 +49,18 @@ def _expected(trial: TrialRecord) -> Mapping[str, float]:
 
 def _indistinct(criteria: Criteria, trials: Sequence[TrialRecord], finished: Sequence[Figures]) -> list[str]:
     """The limits that lie within the noise of most trials' figures, so that they cannot tell these apart."""
-    kinds = [(cost_kind(trial.configuration, trial.figures), trial.figures) for trial in trials if trial.complete]
+    groups = [(group(trial.configuration, trial.figures), trial.figures) for trial in trials if trial.complete]
     told = [trial.ending.stop.criterion for trial in trials if trial.ending]  # beyond the noise of their figures
-    return [str(limit) for limit in criteria.limits if _within_noise(limit, kinds, finished, told.count(str(limit)))]
+    return [str(limit) for limit in criteria.limits if _within_noise(limit, groups, finished, told.count(str(limit)))]
 
 
 def _within_noise(
-    limit: Limit, kinds: Sequence[tuple[Any, Figures]], finished: Sequence[Figures], told_apart: int
+    limit: Limit, groups: Sequence[tuple[Any, Figures]], finished: Sequence[Figures], told_apart: int
 ) -> bool:
     name, number = limit.metric.name, limit.resolve(finished)
-    share = noise(kinds, name, MIN_DEGREES)
+    share = noise(groups, name, MIN_DEGREES)
     band = Z * (USUAL_NOISE.get(name, 0.0) if share is None else share) * abs(number or 0.0)
-    values = [figures[name] for _, figures in kinds if name in figures]
+    values = [figures[name] for _, figures in groups if name in figures]
     if number is None or not values or not band:
         return False
     return sum(abs(value - number) <= band for value in values) > MOSTLY * (len(values) + told_apart)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from entrypoints.runs import RecordedRun
 from entrypoints.search import full_study
 from entrypoints.search.budget import Budget, Spending, account
 from entrypoints.search.feasible import Judged, judge
+from entrypoints.search.measured import measured
 from entrypoints.search.record import Record, TrialRecord
 from entrypoints.settings import StudySettings
 from mlflow_sysmetrics.tags import FEASIBLE
@@ -69,7 +70,7 @@ def outcome(
     tables = {
         "budget.json": budget.rows(),
         "stops.json": _stops(record),
-        "pareto.json": _front(feasible or record.able, data),
+        "pareto.json": _front(feasible or record.able, data, measured(record).margins),
     }
     return Outcome(
         metrics,
@@ -108,14 +109,14 @@ def _full_costs(
     return lengths_known, source
 
 
-def _front(trials: Sequence[TrialRecord], data: Prepared) -> list[dict[str, Any]]:
+def _front(trials: Sequence[TrialRecord], data: Prepared, margins: Mapping[str, float]) -> list[dict[str, Any]]:
     rows = [
         {"run_id": trial.run_id, "trial_id": trial.trial_id, **trial.configuration.searched, **trial.figures}
         for trial in trials
     ]
     searched = full_study.searched_names([trial.configuration for trial in trials])
     sign = -1.0 if better(data.task, 1.0, than=0.0) else 1.0
-    return front(rows, f"val_{score_name(data.task)}", COSTS, searched, sign=sign)
+    return front(rows, f"val_{score_name(data.task)}", COSTS, searched, sign=sign, margins=margins)
 
 
 def _stops(record: Record) -> list[dict[str, Any]]:

@@ -66,8 +66,8 @@ class Record(tune.Callback):
         self.planned = progress.total
         self.before_s = before_s
         self.restarts = 0
-        self._task = task
-        self._score = f"val_{score_name(task)}"
+        self.task = task
+        self.score = f"val_{score_name(task)}"
         self._progress = progress
         self._criteria = criteria or Criteria(())
 
@@ -99,7 +99,7 @@ class Record(tune.Callback):
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         """Keep the terminal's line up to date."""
         best = self.best
-        self._progress.show(best.figures[self._score] if best else None)
+        self._progress.show(best.figures[self.score] if best else None)
 
     def on_experiment_end(self, trials: list[TuneTrial], **info: Any) -> None:
         """Write the last line of progress; what still ran was ended by a time limit."""
@@ -108,7 +108,7 @@ class Record(tune.Callback):
                 record.status, record.cut_off = "KILLED", True
                 self.last_end = time.time()
         best = self.best
-        self._progress.show(best.figures[self._score] if best else None, last=True)
+        self._progress.show(best.figures[self.score] if best else None, last=True)
 
     @property
     def search_s(self) -> float:
@@ -132,7 +132,7 @@ class Record(tune.Callback):
     def able(self) -> list[TrialRecord]:
         """The trials that ran to their end and did not diverge, best first."""
         able = [record for record in self.trials.values() if record.complete]
-        return sorted(able, key=lambda record: record.figures[self._score], reverse=better(self._task, 1.0, than=0.0))
+        return sorted(able, key=lambda record: record.figures[self.score], reverse=better(self.task, 1.0, than=0.0))
 
     def _end(self, trial: TuneTrial) -> TrialRecord:
         self.last_end = time.time()

@@ -24,6 +24,7 @@ from entrypoints.progress import duration
 from entrypoints.runs import RecordedRun
 from entrypoints.search import edges
 from entrypoints.search.limits_summary import Outcome
+from entrypoints.search.measured import FILE, measured
 from entrypoints.search.record import Record
 from entrypoints.search_space import is_distribution
 from entrypoints.settings import StudySettings
@@ -212,6 +213,7 @@ def _metrics(
 def log_results(run: RecordedRun, record: Record, settings: StudySettings, outcome: Outcome | None = None) -> None:
     """Leave the study's tables in its run, in place of those that an earlier command has left there."""
     tables = {"trials.json": trials_table(record, settings), "folds.json": folds_table(record)}
+    tables[FILE] = measured(record).rows
     log_tables(run.client, run.run_id, tables | (outcome.tables if outcome else {}))
 
 
@@ -242,7 +244,7 @@ and is logged here as `model`.
 {f"{diverged} trials diverged and are never the best." if diverged else ""}
 {f"{converged} trials ended because they had converged." if converged else ""}
 {f"{limited}." if limited else ""}
-{" ".join(_ends(record, settings))}
+{" ".join(_beyond_noise(record, settings))}
 {f"{record.restarts} times a trial began again because its process or node had died." if record.restarts else ""}
 
 Open next:
@@ -275,8 +277,8 @@ def closing(
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
     if limited := cut_short(record, settings):
         lines += ["", limited]
-    if ends := _ends(record, settings):
-        lines += ["", *ends]
+    if said := _beyond_noise(record, settings):
+        lines += ["", *said]
     if outcome:
         lines += ["", outcome.line]
     score = score_name(data.task)
@@ -295,10 +297,13 @@ def _refit_costs(figures: dict[str, float]) -> str:
     return said if growth_mb is None else f"{said} with {growth_mb:.1f} MB"
 
 
-def _ends(record: Record, settings: StudySettings) -> list[str]:
-    """Where the search may have been too narrow."""
+def _beyond_noise(record: Record, settings: StudySettings) -> list[str]:
+    """How many models are equal, where the search may have been too narrow, and what the order of the trials did."""
     drawn = {name for name, values in (settings.grid or {}).items() if is_distribution(values)}
-    return edges.sentences(record.best, record.trials.values(), drawn) if record.best else []
+    found, ranked = measured(record), record.ranked
+    ends = edges.sentences(ranked, record.trials.values(), record.score, found.score_margin, drawn)
+    order = [each.sentence for each in found.order.values() if each.told]
+    return [sentence for sentence in (found.equal_to_best(ranked), *ends, *order) if sentence]
 
 
 def _trials_view(run: RecordedRun, data: Prepared, also: str = "", shown: str = "CHART") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,10 +9,9 @@ import numpy as np
 import pytest
 from reference import MLP_CLASSIFIER, configured
 
-from entrypoints.limits.cost_model import MIN_TRIALS, CostModel, features, noise
+from entrypoints.limits.cost_model import MIN_TRIALS, CostModel, features
 from entrypoints.limits.prediction import Prediction
 from entrypoints.models.configuration import Configuration
-from mlflow_sysmetrics.criteria.judge import Figures
 
 ROWS = 1000
 STEP, PEAK = "mean_step_time_ms", "peak_memory_mb"
@@ -193,36 +191,3 @@ def test_later_trials_change_the_prediction() -> None:
     for _ in range(40):
         model.observe(configured(batch_size=32), {STEP: 4.0})
     assert _predicted(model, configured(batch_size=32)).value > 2 * before.value
-
-
-def _pairs(values: dict[str, list[float]]) -> list[tuple[str, Figures]]:
-    return [(kind, {STEP: math.exp(value)}) for kind, each in values.items() for value in each]
-
-
-@pytest.mark.parametrize(
-    ("logarithms", "share"),
-    [
-        pytest.param({"a": [0.0, 0.2]}, math.sqrt(0.02), id="two of a kind"),
-        pytest.param({"a": [0.0, 0.2], "b": [5.0, 5.2]}, math.sqrt(0.02), id="kinds do not differ by noise"),
-        pytest.param({"a": [0.0, 0.2], "b": [5.0, 5.0, 5.0]}, math.sqrt(0.02 / 3), id="pooled by degrees of freedom"),
-        pytest.param({"a": [0.0, 0.2], "b": [9.0], "c": [-9.0]}, math.sqrt(0.02), id="single ones say nothing"),
-    ],
-)
-def test_noise_is_the_spread_within_kinds(logarithms: dict[str, list[float]], share: float) -> None:
-    """As a share of the figure, from hand-worked sums of squares."""
-    assert noise(_pairs(logarithms), STEP, least=1) == pytest.approx(share)
-
-
-@pytest.mark.parametrize(
-    ("least", "known"), [pytest.param(3, True, id="enough"), pytest.param(4, False, id="one too few")]
-)
-def test_noise_needs_its_degrees_of_freedom(least: int, known: bool) -> None:
-    """Each kind gives one less than it has trials; those without the figure, or with 0, are none."""
-    pairs: list[tuple[str, Figures]] = _pairs({"a": [0.0, 0.1], "b": [0.0, 0.1, 0.2]})
-    pairs += [("a", {}), ("a", {STEP: 0.0}), ("c", {STEP: 1.0})]
-    assert (noise(pairs, STEP, least) is not None) is known
-
-
-def test_noise_of_nothing_is_unknown() -> None:
-    """Even where no degree of freedom is asked for."""
-    assert noise([], STEP, least=0) is None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise, permutations
 
+import numpy as np
 import pytest
 
 from entrypoints.limits.pareto import front
@@ -37,9 +39,49 @@ def test_front_holds_what_no_other_trial_beats_without_costing_more(sign: float,
 
 
 def test_front_of_equal_trials_is_one_of_them() -> None:
-    """The first."""
+    """The same one whatever their order."""
     trials = [{"trial_id": name, "cost": 1.0, "score": 1.0} for name in ("a", "b")]
-    assert [row["trial_id"] for row in front(trials, "score", ["cost"], [], sign=1.0)] == ["a"]
+    for order in (trials, trials[::-1]):
+        assert [row["trial_id"] for row in front(order, "score", ["cost"], [], sign=1.0)] == ["a"]
+
+
+MARGINS = {"cost": 0.1, "score": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("trials", "sign", "names"),
+    [
+        pytest.param({"a": (100, 5.0), "b": (50, 5.9)}, 1.0, "b", id="as good and cheaper"),
+        pytest.param({"a": (100, 5.0), "b": (95, 9.0)}, 1.0, "a", id="worse and hardly cheaper"),
+        pytest.param({"a": (100, 5.0), "b": (50, 9.0)}, 1.0, "ba", id="worse and cheaper"),
+        pytest.param({"a": (100, 9.0), "b": (50, 5.0)}, -1.0, "ba", id="higher is better"),
+        pytest.param({"a": (100, 5.0), "b": (99, 5.1), "c": (98, 5.2)}, 1.0, "c", id="equal in both"),
+        pytest.param({"a": (100, 5.0), "b": (70, 5.7), "c": (40, 6.4)}, 1.0, "cb", id="a chain"),
+        pytest.param({"a": (100, 5.0), "b": (95, 6.5), "c": (60, 6.6), "d": (58, 9.0)}, 1.0, "ca", id="two groups"),
+    ],
+)
+def test_front_within_noise(trials: dict[str, tuple[float, float]], sign: float, names: str) -> None:
+    """From the cheapest on; the order in which trials are given does not matter."""
+    rows = [{"trial_id": name, "cost": cost, "score": score} for name, (cost, score) in trials.items()]
+    for order in permutations(rows):
+        found = front(order, "score", ["cost"], [], sign=sign, margins=MARGINS)
+        assert "".join(row["trial_id"] for row in found) == names
+
+
+def test_no_two_on_the_front_are_within_noise() -> None:
+    """Of many trials at random; each that is left out is beaten by one on the front in one and equal in the other."""
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        trials = [
+            {"trial_id": str(each), "cost": random.uniform(1, 3), "score": random.uniform(0, 9)} for each in range(40)
+        ]
+        found = front(trials, "score", ["cost"], [], sign=1.0, margins=MARGINS)
+        assert all(one["value"] * 1.1 < other["value"] for one, other in pairwise(found))
+        for trial in trials:
+            assert any(
+                row["score"] <= trial["score"] + MARGINS["score"] and row["value"] <= trial["cost"] * 1.1
+                for row in found
+            )
 
 
 def test_front_of_each_cost_names_the_trial_and_what_it_chose() -> None:

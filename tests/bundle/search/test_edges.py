@@ -10,9 +10,15 @@ from reference import MLP_REGRESSOR, configured
 from entrypoints.search.edges import sentences
 from entrypoints.search.record import TrialRecord
 
+SCORE = "val_rmse"
 
-def _trials(name: str, values: list[Any], algorithm: str = "linear") -> list[TrialRecord]:
-    return [TrialRecord(str(value), configured(algorithm, **{name: value})) for value in values]
+
+def _trials(name: str, values: list[Any], algorithm: str = "linear", first: float = 1.0) -> list[TrialRecord]:
+    """Scores get worse by 1 from one to the next."""
+    return [
+        TrialRecord(str(value), configured(algorithm, **{name: value}), "FINISHED", {SCORE: first + place})
+        for place, value in enumerate(values)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -38,20 +44,45 @@ def _trials(name: str, values: list[Any], algorithm: str = "linear") -> list[Tri
 )
 def test_end_of_a_range_is_said_with_the_next_values(name: str, values: list[Any], best: Any, said: str) -> None:
     """As the option that the user adds; nothing where the best lies inside, or nothing lies beyond."""
-    trials = _trials(name, values)
-    assert " ".join(sentences(trials[values.index(best)], trials)) == said
+    trials = _trials(name, [best, *(value for value in values if value != best)])
+    assert " ".join(sentences(trials, trials, SCORE, margin=0.5)) == said
+
+
+@pytest.mark.parametrize(
+    ("margin", "tried", "count"),
+    [
+        pytest.param(0.9, [1.0, 0.1, 0.01], 1, id="beyond noise"),
+        pytest.param(1.1, [1.0, 0.1, 0.01], 0, id="within noise"),
+        pytest.param(1.1, [1.0, 0.01, 0.1], 1, id="the next value inside counts, not the next in rank"),
+        pytest.param(None, [1.0, 0.1, 0.01], 0, id="unknown noise"),
+    ],
+)
+def test_end_of_a_range_is_said_where_it_beats_the_next_value_beyond_noise(
+    margin: float | None, tried: list[float], count: int
+) -> None:
+    """By the best trial of each."""
+    trials = _trials("alpha", tried)
+    assert len(sentences(trials, trials, SCORE, margin)) == count
+
+
+def test_value_inside_that_has_no_trial_to_choose_is_passed_over() -> None:
+    """As where all trials of a rate diverged: the next one counts; without any the end is the only one that works."""
+    trials = _trials("alpha", [1.0, 0.1, 0.01])
+    assert sentences([trials[0], trials[2]], trials, SCORE, margin=2.1) == []
+    assert len(sentences([trials[0], trials[2]], trials, SCORE, margin=1.9)) == 1
+    assert len(sentences(trials[:1], trials, SCORE, margin=9.0)) == 1
 
 
 def test_what_another_algorithm_was_tried_with_does_not_count() -> None:
     """A network's penalty says nothing of a linear model's."""
-    trials = [*_trials("alpha", [0.1, 1.0]), *_trials("alpha", [10.0], MLP_REGRESSOR)]
-    (said,) = sentences(trials[1], trials)
+    trials = [*_trials("alpha", [1.0, 0.1]), *_trials("alpha", [10.0], MLP_REGRESSOR, first=1.5)]
+    (said,) = sentences(trials, trials, SCORE, margin=0.5)
     assert said.startswith("The best alpha, 1, is the largest that was tried")
 
 
 def test_end_of_a_grid_of_an_own_algorithm_is_said() -> None:
     """Not of what was drawn at random, which has no listed end."""
-    trials = _trials("alpha", [0.1, 1.0], MLP_REGRESSOR)
-    (said,) = sentences(trials[1], trials)
+    trials = _trials("alpha", [1.0, 0.1], MLP_REGRESSOR)
+    (said,) = sentences(trials, trials, SCORE, margin=0.5)
     assert said == "The best alpha, 1, is the largest that was tried; look beyond it with 10, 100 in grid."
-    assert sentences(trials[1], trials, drawn={"alpha"}) == []
+    assert sentences(trials, trials, SCORE, 0.5, drawn={"alpha"}) == []

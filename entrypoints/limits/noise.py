@@ -1,0 +1,165 @@
+"""How much a figure differs between trials that cannot differ, and which differences are more than that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from entrypoints.limits.costs import USUAL_NOISE
+from entrypoints.models.configuration import Configuration
+from entrypoints.models.learners import ALGORITHMS
+from mlflow_sysmetrics.criteria.judge import Figures
+
+MIN_DEGREES = 8  # of freedom, for a limit to use a noise
+MIN_REPEATED = 2  # of freedom, for it to be said at all: one configuration that ran three times
+SHARE = "share"  # the unit of a noise that is relative
+KINDS, REPEATS, FOLDS, UNKNOWN = "kinds", "repeats", "folds", "unknown"
+# Two single results differ by less in 95 % of cases (the repeatability limit of ISO 5725-6, per standard deviation).
+REPEATABILITY = 1.96 * math.sqrt(2)
+SMALL = 0.05  # a difference in a cost that is not worth a sentence
+# Families of findings: effects, interactions, trends, differences, order. Of a study in which nothing differs at most
+# 5 % say anything, all families together.
+TOLD_P = 0.05 / 5
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How much a figure differs from run to run.
+
+    Attributes:
+        figure: its name.
+        noise: the standard deviation of one configuration's figure, as a share of it; of the score the standard error
+            of the difference between two models, in the score's own unit. None where it is unknown.
+        unit: of noise and margin: ``share``, or the score's name.
+        margin: two trials that differ by no more may be equal. None where it is unknown.
+        degrees_of_freedom: of noise.
+        source: ``kinds`` (trials whose cost cannot differ), ``repeats`` (of one configuration), ``folds``, ``unknown``.
+    """
+
+    figure: str
+    noise: float | None
+    unit: str
+    margin: float | None
+    degrees_of_freedom: int
+    source: str
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """As a row of noise.json."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, row: Mapping[str, Any]) -> Noise:
+        """From a row of noise.json."""
+        return cls(**{name: row[name] for name in cls.__dataclass_fields__})
+
+    def as_share(self, of: float) -> float:
+        """The noise as a share of a typical value of the figure; 0 where it is unknown."""
+        if self.noise is None:
+            return 0.0
+        return self.noise if self.unit == SHARE else self.noise / abs(of) if of else math.inf
+
+
+def group(configuration: Configuration, figures: Figures) -> Hashable:
+    """Finished trials of equal groups cannot differ in cost: of a built-in algorithm those of one batch size.
+
+    They have as many steps, too, which a tol may end early. Of an algorithm of the user's own nobody knows which
+    hyperparameters cost something: only trials of the same configuration are a group.
+    """
+    if configuration.algorithm not in ALGORITHMS:
+        return configuration.key
+    return configuration.algorithm, configuration.batch_size, configuration.tol or 0.0, figures.get("steps")
+
+
+def noise(observed: Sequence[tuple[Any, Figures]], metric: str, least: int) -> float | None:
+    """The relative standard deviation of a metric among trials of the same group; None with too few degrees of freedom.
+
+    Args:
+        observed: pairs of a group, and the figures of one trial of that group.
+        metric: the figure.
+        least: degrees of freedom that are needed to say it.
+    """
+    groups = _logarithms(observed, metric)
+    degrees = sum(len(values) - 1 for values in groups.values())
+    if degrees < max(least, 1):
+        return None
+    return math.sqrt(sum(float(((values - values.mean()) ** 2).sum()) for values in groups.values()) / degrees)
+
+
+def of_costs(trials: Sequence[tuple[Configuration, Figures]], names: Iterable[str]) -> list[Noise]:
+    """The noise of each of these figures over the trials that ran to their end, repeated ones included."""
+    observed = [(group(configuration, figures), figures) for configuration, figures in trials]
+    return [_of_cost(observed, name) for name in names]
+
+
+def of_score(score: str, folds: Sequence[Sequence[float]], *, higher_is_better: bool) -> Noise:
+    """The noise of the score, from fold to fold.
+
+    Folds differ in how hard they are, alike for all models: what is left of the scores without the means of folds and
+    of models is noise. Taken of the better half of the models, since bad ones differ more. The standard error of the
+    difference between two means adds the share of test to training rows to 1/n, for n folds, since these share
+    training rows (Nadeau and Bengio, Machine Learning 52, 2003). The margin is that of a t-test at 5 % of each other
+    model against one (Bonferroni), so that what is chosen among many is not called better by that alone.
+
+    Args:
+        score: its name.
+        folds: the scores of each model on each fold; models that lack one are left out.
+        higher_is_better: of the score.
+    """
+    unknown = Noise(score, None, score, None, 0, UNKNOWN)
+    full = max(map(len, folds), default=0)
+    table: NDArray[np.float64] = np.array([row for row in folds if len(row) == full and np.isfinite(row).all()])
+    if len(table) < 2 or full < 2:
+        return unknown
+    means = table.mean(axis=1) * (-1 if higher_is_better else 1)
+    better = table[means <= np.median(means)] if len(table) > 3 else table
+    if len(better) < 2:
+        return unknown
+    left = better - better.mean(axis=1, keepdims=True) - better.mean(axis=0) + better.mean()
+    degrees = (len(better) - 1) * (full - 1)
+    error = math.sqrt(2 * float((left**2).sum()) / degrees * (1 / full + 1 / (full - 1)))
+    margin = float(stats.t.ppf(1 - 0.025 / (len(table) - 1), degrees)) * error
+    return Noise(score, error, score, margin, degrees, FOLDS)
+
+
+def margins(noises: Iterable[Noise]) -> dict[str, float]:
+    """By how much trials must differ in each figure to be told apart; where it is unknown, what is usual."""
+    usual = {name: REPEATABILITY * share for name, share in USUAL_NOISE.items()}
+    return usual | {each.figure: each.margin for each in noises if each.margin is not None}
+
+
+def worth_telling(p: float, difference: float, noise: float, small: float = SMALL) -> bool:
+    """Whether a finding is said: significant after its correction, and larger than the noise and than what is small.
+
+    Args:
+        p: adjusted for all tests of its family.
+        difference: as a share of the figure.
+        noise: as a share of the figure.
+        small: a share that is not worth a sentence.
+    """
+    return bool(p < TOLD_P and abs(difference) > max(noise, small))
+
+
+def _of_cost(observed: Sequence[tuple[Hashable, Figures]], name: str) -> Noise:
+    groups = _logarithms(observed, name)
+    degrees = sum(len(values) - 1 for values in groups.values())
+    share = noise(observed, name, MIN_REPEATED)
+    if share is None:
+        return Noise(name, None, SHARE, None, degrees, UNKNOWN)
+    of_kinds = any(isinstance(each, tuple) for each in groups)
+    return Noise(name, share, SHARE, REPEATABILITY * share, degrees, KINDS if of_kinds else REPEATS)
+
+
+def _logarithms(observed: Sequence[tuple[Any, Figures]], metric: str) -> dict[Any, NDArray[np.float64]]:
+    """The logarithms of a figure in each group of several trials."""
+    by_group: dict[Any, list[float]] = {}
+    for each, figures in observed:
+        if figures.get(metric, 0.0) > 0:
+            by_group.setdefault(each, []).append(math.log(figures[metric]))
+    return {each: np.array(values) for each, values in by_group.items() if len(values) > 1}

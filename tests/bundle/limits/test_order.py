@@ -1,0 +1,95 @@
+"""What the order of the trials does to their figures: drifts that are there, and none that are not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from reference import MLP_REGRESSOR, configured
+
+from entrypoints.limits.noise import of_costs
+from entrypoints.limits.order import Order, of_order
+from entrypoints.models.configuration import Configuration
+from mlflow_sysmetrics.criteria.judge import Figures
+
+MEMORY = "peak_memory_mb"
+Trials = list[tuple[Configuration, Figures]]
+
+
+def _trials(drift: float = 0.0, effect: float = 0.0, seed: int = 0, own: bool = False, more: int = 0) -> Trials:
+    """48 trials around 100 MB with a noise of 1 MB, which the order and a hyperparameter change by so much in all."""
+    random = np.random.default_rng(seed)
+    made = []
+    for place, number in enumerate(random.permutation(48)):
+        level = number % 4
+        free = {"learning_rate": 0.1 + number, "alpha": 0.1}
+        one = configured(MLP_REGRESSOR, units=int(level)) if own else configured(batch_size=int(2**level), **free)
+        value = 100 + drift * place / 47 + effect * level / 3 + random.normal()
+        figures = {MEMORY: value} | {f"other{each}_mb": random.normal(100) for each in range(more)}
+        made.append((replace(one, place=place + 1), figures))
+    return made
+
+
+def _found(trials: Trials) -> dict[str, Order]:
+    names = list(trials[0][1])
+    return of_order(trials, names, {each.figure: each for each in of_costs(trials, names)})
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["built-in", "own"])
+@pytest.mark.parametrize(
+    ("drift", "told"),
+    [
+        pytest.param(0.0, False, id="none"),
+        pytest.param(4.0, False, id="4 %"),
+        pytest.param(12.0, True, id="rises"),
+        pytest.param(-12.0, True, id="falls"),
+    ],
+)
+def test_drift_is_told_where_it_matters(drift: float, told: bool, own: bool) -> None:
+    """Whatever a hyperparameter does beside it, which is taken out first; 4 % are significant and not told."""
+    found = _found(_trials(drift, effect=20.0, own=own))[MEMORY]
+    assert found.told is told
+    assert (found.p_holm < 0.001) is bool(drift)
+    assert found.correlation * drift >= 0
+    if drift:
+        assert found.drift == pytest.approx(drift, abs=2.5)
+        assert found.drift_share == pytest.approx(
+            found.drift / np.median([each[MEMORY] for _, each in _trials(drift, 20.0, own=own)])
+        )
+
+
+def test_sentence_says_how_much_in_units() -> None:
+    """And by which tag to compare."""
+    said = Order(MEMORY, 0.9, 0.0, 0.0, -12.3, -0.1, told=True).sentence
+    assert said.startswith("`peak_memory_mb` falls by 12.3 (10 %) over the order of the trials")
+
+
+def test_equal_trials_are_rarely_said_to_drift() -> None:
+    """Seven figures of 30 studies: the adjusted p-value is below 5 % in one or two of them."""
+    studies = [_found(_trials(seed=seed, effect=50.0, more=6)) for seed in range(30)]
+    assert sum(any(each.p_holm < 0.05 for each in study.values()) for study in studies) <= 4
+    assert not any(each.told for study in studies for each in study.values())
+
+
+@pytest.mark.parametrize(
+    "trials",
+    [
+        pytest.param([], id="none"),
+        pytest.param(_trials()[:8], id="too few"),
+        pytest.param([(each, {MEMORY: 5.0}) for each, _ in _trials()], id="constant"),
+        pytest.param([(each, {MEMORY: float(each.batch_size)}) for each, _ in _trials()], id="explained"),
+    ],
+)
+def test_order_of_little_is_unknown(trials: Any) -> None:
+    """No number, and nothing is told; a row of noise.json gives the same back."""
+    found = of_order(trials, [MEMORY], {})[MEMORY]
+    assert np.isnan([found.correlation, found.p, found.p_holm, found.drift]).all()
+    assert not found.told
+    again = Order.read(
+        {"figure": MEMORY, **{name: None if value != value else value for name, value in found.row.items()}}
+    )
+    assert again.row.keys() == found.row.keys()
+    assert np.isnan(again.p)
+    assert not again.told
