@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from mlflow import MlflowClient, get_tracking_uri
 from ray.tune.experiment import Trial
-from ray.tune.logger import LoggerCallback
+from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
@@ -71,10 +71,11 @@ class _Notes:
     state: Future[Any] | None = None  # what its trainable says of itself
 
 
-class SystemMetricsCallback(LoggerCallback):
+class SystemMetricsCallback(MLflowLoggerCallback):
     """Record each trial of a Tune experiment as an MLflow run of its own, with what its process used.
 
-    It takes the place of Ray's ``MLflowLoggerCallback`` and has its arguments. Each hook only queues; threads of this
+    It takes the place of Ray's ``MLflowLoggerCallback``, is one, and has its arguments; its hooks are all its own. Each
+    only queues; threads of this
     process write each run's points in batches, and watch the trials' processes from outside: their ``system/process_*``
     series are in each run and, at the end, ``elapsed_s``, ``cpu_seconds``, ``mean_cpu_percent``, ``peak_memory_mb`` and
     ``memory_growth_mb``.
@@ -131,10 +132,17 @@ class SystemMetricsCallback(LoggerCallback):
         check_seconds(interval_s=interval_s)
         if not close_timeout_s >= 0:
             raise ValueError(f"close_timeout_s={close_timeout_s!r}: give a number of seconds from 0 up")
-        self.tracking_uri, self.registry_uri = tracking_uri, registry_uri
-        self.experiment_name, self.experiment_id, self.parent_run_id = experiment_name, experiment_id, parent_run_id
-        self.tags, self.tracking_token = tags, tracking_token
-        self.should_save_artifact, self.log_params_on_trial_end = save_artifact, log_params_on_trial_end
+        super().__init__(
+            tracking_uri,
+            registry_uri=registry_uri,
+            experiment_name=experiment_name,
+            tags=tags,
+            tracking_token=tracking_token,
+            save_artifact=save_artifact,
+            log_params_on_trial_end=log_params_on_trial_end,
+        )
+        del self.mlflow_util  # which holds a module, and so cannot be pickled
+        self.experiment_id, self.parent_run_id = experiment_id, parent_run_id
         self.run_name, self.params, self.continues = run_name, params, continues
         self.groups, self.interval_s, self.close_timeout_s = tuple(groups), interval_s, close_timeout_s
         # Tune pickles the callback here, before setup. A restored one finds its runs by this.

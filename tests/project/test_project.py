@@ -17,6 +17,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from commands import Command, clean_environment, wait_until
+from mlflow.utils.environment import _PythonEnv
+from packaging.specifiers import SpecifierSet
 from tracking_server import answers, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -91,8 +93,18 @@ def test_conda_environment_is_what_the_distribution_requires() -> None:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
     plugin = config["options"]["install_requires"].replace("mlflow-skinny", "mlflow").split()  # mlflow contains it
-    assert sorted(pip) == sorted({*plugin, *config["options.extras_require"]["bundle"].split()})
-    assert f"python{config['options']['python_requires']}" in conda
+    extras = config["options.extras_require"]
+    tests = set(extras["test"].split()) - {"mlflow-sysmetrics-bundle[bundle]"}
+    assert sorted(pip) == sorted({*plugin, *extras["bundle"].split(), *tests})
+
+
+def test_conda_environment_has_a_python_that_mlflow_reads() -> None:
+    """For uv and virtualenv MLflow looks for one comparison; any other line it takes for no version."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    read = _PythonEnv.get_dependencies_from_conda_yaml(ROOT / "conda.yaml")
+    assert read["python"] in SpecifierSet(config["options"]["python_requires"])
+    assert f"python={read['python']}" in (ROOT / "conda.yaml").read_text()
 
 
 def test_distribution_holds_the_plugin_alone() -> None:

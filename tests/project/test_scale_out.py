@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import shlex
 import sys
@@ -26,10 +27,13 @@ def _blocks(language: str) -> list[str]:
 
 
 def _libraries() -> set[str]:
-    """What conda.yaml has pip install, but for Ray, which a cluster has at one version."""
+    """What conda.yaml has pip install for studies, but for Ray, which a cluster has at one version."""
     dependencies = yaml.safe_load((ROOT / "conda.yaml").read_text())["dependencies"]
     (pip,) = [each["pip"] for each in dependencies if isinstance(each, dict)]
-    return {each for each in pip if not each.startswith("ray")}
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    tests = config["options.extras_require"]["test"].split()
+    return {each for each in pip if not each.startswith("ray") and each not in tests}
 
 
 def _installed(text: str) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import inspect
 import math
 import os
 import pickle
@@ -22,6 +23,7 @@ from commands import wait_until
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from ray import cloudpickle, tune
+from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.schedulers import ASHAScheduler
 
 from mlflow_sysmetrics.criteria.judge import Criteria
@@ -504,6 +506,15 @@ def test_experiment_that_does_not_exist_is_refused_before_the_first_trial() -> N
     """A search whose record has no place is a mistake to be told at once."""
     with pytest.raises(mlflow.exceptions.MlflowException):
         SystemMetricsCallback(NOWHERE, experiment_name="x").setup()
+
+
+def test_callback_is_one_of_rays_with_its_arguments() -> None:
+    """Whoever looks for Ray's among the callbacks finds it, and can make it so."""
+    ours, rays = (inspect.signature(kind).parameters for kind in (SystemMetricsCallback, MLflowLoggerCallback))
+    assert issubclass(SystemMetricsCallback, MLflowLoggerCallback)
+    assert {name: ours[name].default for name in rays} == {name: each.default for name, each in rays.items()}
+    own = vars(SystemMetricsCallback)
+    assert {name for name, hook in vars(MLflowLoggerCallback).items() if inspect.isfunction(hook)} <= own.keys()
 
 
 def test_callback_can_be_pickled_before_it_is_set_up() -> None:

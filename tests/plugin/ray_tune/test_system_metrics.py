@@ -9,8 +9,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
+from mlflow import MlflowClient
 from ray import tune
+from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.result import RESULT_DUPLICATE
 
 from mlflow_sysmetrics.criteria.judge import Criteria
@@ -91,8 +94,9 @@ def test_wrong_argument_is_refused_at_once(arguments: dict[str, Any]) -> None:
         system_metrics(Growing, **arguments)
 
 
-def test_scheduler_and_limits_see_the_costs_of_a_function(local_ray: None, tmp_path: Path) -> None:
+def test_scheduler_limits_and_rays_own_logger_see_the_costs_of_a_function(local_ray: None, tmp_path: Path) -> None:
     """A limit on memory ends the one that grows; processes are kept, and each trial's figures are its own."""
+    before, stock = mlflow.get_tracking_uri(), f"sqlite:///{tmp_path}/stock.db"
 
     def train(config: dict[str, Any]) -> None:
         kept = []
@@ -108,11 +112,18 @@ def test_scheduler_and_limits_see_the_costs_of_a_function(local_ray: None, tmp_p
         run_config=tune.RunConfig(
             storage_path=str(tmp_path),
             stop=CriteriaStopper(Criteria.parse("memory_growth_mb<=250")),
+            callbacks=[MLflowLoggerCallback(stock, experiment_name="stock")],
             verbose=0,
         ),
     ).fit()
+    mlflow.set_tracking_uri(before)  # Ray's callback has set it
     last = {result.metrics["config"]["mb"]: result.metrics for result in results}
     assert {mb: metrics["kept"] for mb, metrics in last.items()} == {0: 4, 100: 3, 1: 4}
     assert all(metrics.keys() >= WHOLE for metrics in last.values())
     assert RESULT_DUPLICATE not in last[0]
+    client = MlflowClient(stock)
+    runs = client.search_runs([client.get_experiment_by_name("stock").experiment_id])
+    assert {run.data.params["mb"]: run.data.metrics["peak_memory_mb"] for run in runs} == {
+        str(mb): pytest.approx(metrics["peak_memory_mb"]) for mb, metrics in last.items()
+    }
     assert last[1]["memory_growth_mb"] < 50
