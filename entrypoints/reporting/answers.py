@@ -11,7 +11,6 @@ from entrypoints.reporting.drift import TOO_FEW
 from entrypoints.reporting.findings import Findings
 from entrypoints.reporting.studies import Study
 
-TOLD = 0.05  # the share of variance from which a hyperparameter is named
 TOP = 5
 MIN_P = 0.001  # below it the size of a p-value means nothing
 MAX_SHOWN = 9
@@ -100,7 +99,7 @@ def _drifts(found: Findings) -> str:
 
 def _strongest(study: Study, found: Findings) -> str:
     parts = []
-    for metric in (study.score, "training_time_s", "peak_memory_mb"):
+    for metric in (study.score, "training_time_s", "peak_memory_mb", "model_memory_mb"):
         row = _top(found, metric)
         if row is not None:
             parts.append(
@@ -152,7 +151,9 @@ def _effects(study: Study, found: Findings) -> list[str]:
         f"({100 * row['share_of_variance']:.0f} % of the variance beyond each alone)"
         for row in found.rows("interactions")[:3]
     ]
-    return [_table(columns, rows), f"{'; '.join(together)}." if together else ""]
+    nothing = "" if rows or not found.rows("effects") else "No hyperparameter changes these beyond noise and 5 %."
+    order = [each.sentence for each in study.order.values() if each.told]
+    return [_table(columns, rows) or nothing, f"{'; '.join(together)}." if together else "", *order]
 
 
 def _savings(found: Findings) -> list[str]:
@@ -197,7 +198,7 @@ def _ranks(found: Findings) -> list[str]:
         different = sum(row["different"] for row in pairs)
         lines.append(
             f"Of the {len(pairs) + 1} best by one half of the folds, compared on the other half: the best differs from "
-            f"**{different}** of the other {len(pairs)} at 5 % (corrected resampled t-test, Holm)."
+            f"**{different}** of the other {len(pairs)} at 1 % (corrected resampled t-test, Holm)."
         )
     if ranks:
         row = ranks[0]
@@ -269,8 +270,8 @@ def _table(columns: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> str
 
 
 def _top(found: Findings, metric: str | None) -> dict[str, Any] | None:
-    """The hyperparameter that explains most of a metric, if any explains enough to be named."""
-    rows = [row for row in found.rows("effects") if row["metric"] == metric and row["share_of_variance"] >= TOLD]
+    """The hyperparameter that explains most of a metric, of those whose effect is worth a sentence."""
+    rows = [row for row in found.rows("effects") if row["metric"] == metric and row["told"]]
     return max(rows, key=lambda row: row["share_of_variance"]) if rows else None
 
 

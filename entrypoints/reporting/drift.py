@@ -13,6 +13,7 @@ from mlflow.entities import Metric
 from numpy.typing import NDArray
 from scipy import stats
 
+from entrypoints.limits.noise import SHARE, SMALL, Noise, worth_telling
 from entrypoints.reporting.statistics import LEVEL, holm
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ RISES, FALLS, STEADY, UNCLEAR, TOO_FEW = "rises", "falls", "steady", "unclear", 
 MAX_POINTS = 200  # of one curve, evenly spaced; Theil and Sen's slope takes the square of them
 MIN_POINTS = 4  # of a trial, and
 MIN_TRIALS = 6  # for an interval that holds the median with 95 %: all of five trials lie on one side in 6 %
-SMALL_PERCENT = 5.0
+SMALL_PERCENT = 100 * SMALL
 _CURVES = ("train_loss", "val_loss", "cpu_percent", "memory_mb", "step_time_ms")
 _SERIES = ("system/process_cpu_percent", "system/process_memory_mb")
 _POINTS = ("run_id", "group", "metric", "axis", "at", "value")
@@ -72,8 +73,12 @@ def curves(client: MlflowClient, study: Study, most: int = 200) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else nothing
 
 
-def drift(curves: pd.DataFrame) -> pd.DataFrame:
+def drift(curves: pd.DataFrame, noises: Mapping[str, Noise] | None = None) -> pd.DataFrame:
     """Whether each metric changes while trials train; a trial is one observation, since its points hang together.
+
+    Args:
+        curves: see there.
+        noises: of the study's figures, among them the last value of each curve.
 
     Returns:
         A row per axis, metric and group of ``curves``:
@@ -87,8 +92,9 @@ def drift(curves: pd.DataFrame) -> pd.DataFrame:
         - rising_share: the share of trials that rise by the Mann-Kendall measure, Kendall's tau against time above 0
         - p_value, p_holm: of Wilcoxon's signed-rank test that trials' changes lie around 0, as it is and adjusted
           over all rows; NaN for fewer than 6 trials
-        - verdict: "rises" or "falls" where p_holm is below 0.05 and the change at least 5 %, "steady" where the
-          interval lies within 5 % of 0, else "unclear"; "too few trials" for fewer than 6
+        - verdict: "rises" or "falls" where p_holm is below 0.01 and the change larger than 5 % and than the noise of
+          the metric, "steady" where the interval lies within 5 % of 0, else "unclear"; "too few trials" for fewer
+          than 6
 
         A single step of a curve may leave the Theil-Sen line level: rising_share, start and end show it.
     """
@@ -96,7 +102,7 @@ def drift(curves: pd.DataFrame) -> pd.DataFrame:
     rows = [_row(str(axis), str(metric), str(group), part) for (axis, metric, group), part in groups]
     table: pd.DataFrame = pd.DataFrame(rows, columns=list(_DRIFT))
     table["p_holm"] = holm(table["p_value"])
-    table["verdict"] = [_verdict(row) for row in table.to_dict("records")]
+    table["verdict"] = [_verdict(row, _noise(row["metric"], noises or {})) for row in table.to_dict("records")]
     return table
 
 
@@ -206,10 +212,16 @@ def _p_value(changes: NDArray[np.float64]) -> float:
     return float(stats.wilcoxon(changes, zero_method="zsplit").pvalue)
 
 
-def _verdict(row: Mapping[Any, Any]) -> str:
+def _noise(metric: str, noises: Mapping[str, Noise]) -> float:
+    """That of a curve's last value; the thread's series has that of the curve of the same quantity."""
+    known = noises.get(metric.removeprefix("system/process_"))
+    return known.as_share(1.0) if known and known.unit == SHARE else 0.0
+
+
+def _verdict(row: Mapping[Any, Any], noise: float) -> str:
     if row["trials"] < MIN_TRIALS:
         return TOO_FEW
-    if row["p_holm"] < LEVEL and abs(row["change_percent"]) >= SMALL_PERCENT:
+    if worth_telling(row["p_holm"], row["change_percent"] / 100, noise):
         return RISES if row["change_percent"] > 0 else FALLS
     if row["low_percent"] >= -SMALL_PERCENT and row["high_percent"] <= SMALL_PERCENT:
         return STEADY

@@ -16,7 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from entrypoints.reporting.statistics import LEVEL, holm
+from entrypoints.limits.noise import SHARE, SMALL, Noise, worth_telling
+from entrypoints.reporting.statistics import holm
 
 if TYPE_CHECKING:
     from entrypoints.reporting.studies import Study
@@ -37,8 +38,21 @@ _EFFECTS = (
     "lowest_at",
     "highest",
     "highest_at",
+    "difference",
+    "told",
 )
-_INTERACTIONS = ("metric", "first", "second", "share_of_variance", "p_value", "p_holm", "trials", "left_out")
+_INTERACTIONS = (
+    "metric",
+    "first",
+    "second",
+    "share_of_variance",
+    "p_value",
+    "p_holm",
+    "trials",
+    "left_out",
+    "difference",
+    "told",
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +84,9 @@ def effects(study: Study) -> pd.DataFrame:
         - spearman: the rank correlation with a number; NaN for words
         - p_value, p_holm: of the Kruskal-Wallis test, as it is and adjusted over all rows
         - lowest, lowest_at, highest, highest_at: the smallest and the largest median over the levels, and where
+        - difference: of these two, as a share of the median of all
+        - told: whether it is worth a sentence: p_holm is below 0.01, the share of the variance at least 5 %, and the
+          difference larger than the metric's noise and, but for the score, than 5 %
 
         Shares and p-values are NaN where there is one level only, or as many levels as trials.
     """
@@ -82,6 +99,7 @@ def effects(study: Study) -> pd.DataFrame:
     ]
     table: pd.DataFrame = pd.DataFrame(rows, columns=list(_EFFECTS))
     table["p_holm"] = holm(table["p_value"])
+    table["told"] = _told(study, table)
     return table
 
 
@@ -93,9 +111,10 @@ def interactions(study: Study) -> pd.DataFrame:
     per cell are not judged: chance alone would make up large shares.
 
     Returns:
-        A row per metric and pair with a share of at least 0.05 that is significant at 5 % (p_holm, an F-test of the
-        interaction on the ranks, adjusted over all pairs that were judged), the largest first; the columns are metric,
-        first, second, share_of_variance, p_value, p_holm, trials and left_out.
+        A row per metric and pair that is worth a sentence, as an effect is (p_holm is that of an F-test of the
+        interaction on the ranks, adjusted over all pairs that were judged), the largest share first; the columns are
+        metric, first, second, share_of_variance, p_value, p_holm, trials, left_out, told and difference: the furthest
+        that a cell's median is from what each alone makes of it, as a share of the median of all.
     """
     trials = study.complete
     factors = [_factor(trials[name], name) for name in study.hyperparameters]
@@ -106,10 +125,36 @@ def interactions(study: Study) -> pd.DataFrame:
     ]
     table: pd.DataFrame = pd.DataFrame([row for row in rows if row is not None], columns=list(_INTERACTIONS))
     table["p_holm"] = holm(table["p_value"])
-    matter = (table["share_of_variance"] >= MIN_SHARE) & (table["p_holm"] < LEVEL)
-    kept = table[matter].sort_values("share_of_variance", ascending=False, kind="stable")
+    table["told"] = _told(study, table)
+    kept = table[table["told"].astype(bool)].sort_values("share_of_variance", ascending=False, kind="stable")
     largest_first: pd.DataFrame = kept.reset_index(drop=True)
     return largest_first
+
+
+def _told(study: Study, table: pd.DataFrame) -> list[bool]:
+    """Which rows are worth a sentence. A small difference of the score matters, if it is more than noise."""
+    return [
+        row["share_of_variance"] >= MIN_SHARE
+        and worth_telling(
+            row["p_holm"],
+            row["difference"],
+            _noise(study, row["metric"]),
+            small=0.0 if row["metric"] == study.score else SMALL,
+        )
+        for row in table.to_dict("records")
+    ]
+
+
+def _noise(study: Study, metric: str) -> float:
+    known: Noise | None = study.noises.get(metric)
+    if known is None:
+        return 0.0
+    return known.as_share(1.0 if known.unit == SHARE else _size(_known(study.complete[metric])))
+
+
+def _size(values: NDArray[np.float64]) -> float:
+    """What a difference is a share of."""
+    return float(abs(np.median(values)) or np.abs(values).mean() or 1.0)
 
 
 def _factor(column: pd.Series[Any], name: str) -> _Factor:
@@ -147,6 +192,7 @@ def _effect(metric: str, values: NDArray[np.float64], factor: _Factor, all_trial
         low, high = int(np.argmin(medians)), int(np.argmax(medians))
         row |= {"lowest": medians[low], "lowest_at": factor.levels[present[low]]}
         row |= {"highest": medians[high], "highest_at": factor.levels[present[high]]}
+        row["difference"] = (medians[high] - medians[low]) / _size(values)
     return row
 
 
@@ -177,7 +223,16 @@ def _interaction(
         "p_value": float(stats.f.sf(f, freedom, left)) if explained else 1.0,
         "trials": len(ranks),
         "left_out": all_trials - len(ranks),
+        "difference": _beyond_each(values[counted], ours, theirs),
     }
+
+
+def _beyond_each(values: NDArray[np.float64], ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> float:
+    """The furthest that the median of a cell is from what the medians of its two levels add up to."""
+    cells: pd.DataFrame = pd.Series(values).groupby([ours, theirs]).median().unstack()
+    middle = cells.to_numpy(float)
+    alone = np.nanmean(middle, axis=1, keepdims=True) + np.nanmean(middle, axis=0) - np.nanmean(middle)
+    return float(np.nanmax(np.abs(middle - alone))) / _size(values)
 
 
 def _omega_squared(values: NDArray[np.float64], codes: NDArray[np.int64]) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from mlflow import MlflowClient
 
+from entrypoints.limits.noise import margins
 from entrypoints.limits.pareto import front
 from entrypoints.limits.stopping import Stopping
 from entrypoints.reporting import drift, effects, savings, statistics
@@ -72,7 +73,7 @@ def findings(client: MlflowClient, studies: Sequence[Study]) -> Findings:
 
 def _during_training(client: MlflowClient, study: Study, found: Findings) -> None:
     found.curves = drift.curves(client, study)
-    found.add("drift", drift.drift(found.curves))
+    found.add("drift", drift.drift(found.curves, study.noises))
     if "drift" not in found.tables:
         found.open_questions.append("How costs change during training: no trial has curves of at least four points.")
 
@@ -161,4 +162,6 @@ def _pareto(study: Study, found: Findings) -> None:
     if study.score:
         costs = [cost for cost in FRONT_COSTS if cost in study.figures]
         sign = -1.0 if study.higher_is_better else 1.0
-        found.add("pareto", front(records(study.complete), study.score, costs, study.hyperparameters, sign=sign))
+        rows = records(study.complete)
+        known = margins(study.noises.values())
+        found.add("pareto", front(rows, study.score, costs, study.hyperparameters, sign=sign, margins=known))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,9 +16,12 @@ from mlflow.exceptions import MlflowException
 
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
+from entrypoints.limits.noise import Noise
+from entrypoints.limits.order import Order
 from entrypoints.mlflow_io import figures_of, find_run, load_json, search_runs
 from mlflow_sysmetrics.tags import CRITERIA, DATASET, DIVERGED, FEASIBLE, KIND, SEARCHED, STUDY_ID, STUDY_KEY, TRIAL_ID
 
+NOISE = "noise.json"
 SCORES = {"val_rmse": False, "val_accuracy": True}  # of the bundle's own studies, and whether higher is better
 MAX_LIMITED = 5
 _STOP = ("stop_how", "stop_reason", "stop_metric", "stop_step")
@@ -39,6 +43,8 @@ class Study:
         score: the figure that ranks the trials; None where that is not known.
         higher_is_better: of the score.
         trained_on: the trials' own parameter ``dataset``, if they have one.
+        noises: how much each figure differs from run to run; empty where that was not measured.
+        order: what the order of the trials did to each figure.
     """
 
     run: Run
@@ -48,6 +54,8 @@ class Study:
     score: str | None
     higher_is_better: bool
     trained_on: str | None = None
+    noises: Mapping[str, Noise] = field(default_factory=dict)
+    order: Mapping[str, Order] = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
@@ -207,7 +215,10 @@ def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: st
     score, higher_is_better = _ranking(run, [str(name) for name in measured.columns], own, metric, mode)
     folds = _folds(client, run.info.run_id) if own else _NO_FOLDS
     trained_on = None if "dataset" in chosen else params[0].get("dataset")
-    return Study(run, trials, folds, list(chosen.columns), score, higher_is_better, trained_on)
+    rows = _noise(client, run.info.run_id) if own else []
+    noises = {row["figure"]: Noise.read(row) for row in rows}
+    order = {row["figure"]: Order.read(row) for row in rows}
+    return Study(run, trials, folds, list(chosen.columns), score, higher_is_better, trained_on, noises, order)
 
 
 def _about(trial: Run) -> dict[str, object]:
@@ -270,6 +281,15 @@ def _folds(client: MlflowClient, run_id: str) -> pd.DataFrame:
         return _NO_FOLDS
     folds: pd.DataFrame = pd.DataFrame(table["data"], columns=table["columns"])
     return folds if table["data"] else _NO_FOLDS
+
+
+def _noise(client: MlflowClient, run_id: str) -> list[dict[str, Any]]:
+    """The rows of a study's noise.json, which earlier versions and studies without a result lack."""
+    try:
+        table = load_json(client, run_id, NOISE)
+    except (MlflowException, OSError):
+        return []
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
 
 
 def _dataset(client: MlflowClient, run: Run) -> str | None:

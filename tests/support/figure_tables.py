@@ -87,7 +87,8 @@ def drift(*rows: tuple[str, str, float], axis: str = "training step", group: str
 
 def effects(rows: Iterable[tuple[str, str, float, float]]) -> pd.DataFrame:
     """Effect sizes: metric, hyperparameter, share of the variance and p-value."""
-    return pd.DataFrame(rows, columns=["metric", "hyperparameter", "share_of_variance", "p_holm"])
+    table = pd.DataFrame(rows, columns=["metric", "hyperparameter", "share_of_variance", "p_holm"])
+    return table.assign(told=table["p_holm"] < 0.01)
 
 
 def trials(count: int = 60, seed: int = 0) -> pd.DataFrame:

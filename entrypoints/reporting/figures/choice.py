@@ -117,7 +117,7 @@ def pareto(
     if not costs:
         return None
     title = _choice(usable(trials, score), score, higher_is_better, limits, chosen_run_id)
-    note = "Points: trials. Line: the front, where nothing is both better and cheaper."
+    note = "Points: trials. Line: the front, where nothing is better or cheaper beyond noise without being worse."
     note += " Star: the chosen model." if chosen_run_id else ""
     note += " Shaded: within the limits." if set(limits) & set(costs) else ""
     figure, panels = sheet(len(costs), title, note, panel_in=3.4)

@@ -29,7 +29,6 @@ from entrypoints.reporting.figures.style import (
 )
 from entrypoints.reporting.figures.words import broken, label, listed, number, plain, share
 
-SIGNIFICANT = 0.05
 MAX_ROWS, MAX_COLUMNS = 20, 8  # of the map of effect sizes
 DARK = 0.62  # share of a colour scale from which on its text is white
 LONGEST = 14  # characters of a category's name
@@ -43,7 +42,7 @@ def effect_sizes(effects: pd.DataFrame) -> Figure | None:
     """The share of each metric's variance that each hyperparameter explains, as a map with numbers.
 
     Args:
-        effects: a row per metric and hyperparameter with share_of_variance (of 1) and p_holm.
+        effects: a row per metric and hyperparameter with share_of_variance (of 1) and told.
     """
     table = (
         effects.pivot(index="metric", columns="hyperparameter", values="share_of_variance") if len(effects) else None
@@ -53,15 +52,15 @@ def effect_sizes(effects: pd.DataFrame) -> Figure | None:
     strongest = effects.groupby("hyperparameter")["share_of_variance"].max().nlargest(MAX_COLUMNS).index
     rows = table.max(axis=1).sort_values(ascending=False).head(MAX_ROWS).index
     table = table.loc[rows, [name for name in effects["hyperparameter"].unique() if name in strongest]]
-    p_values = effects.pivot(index="metric", columns="hyperparameter", values="p_holm").loc[table.index, table.columns]
-    note = "Share of variance: omega squared of ranks. In brackets: not significant at 5 % (Kruskal-Wallis, Holm)."
+    told = effects.pivot(index="metric", columns="hyperparameter", values="told").loc[table.index, table.columns]
+    note = "Share of variance: omega squared of ranks. In brackets: chance (Kruskal-Wallis, Holm), noise, or below 5 %."
     if len(table) < effects["metric"].nunique():
         note += f" The {len(table)} of {effects['metric'].nunique()} metrics with the strongest effects."
     figure, (axes,) = sheet(1, _strongest(effects), note, panel_in=1.0 + 0.36 * len(table))
     texts = np.array(
         [
-            [_effect(value, p) for value, p in zip(values, ps, strict=True)]
-            for values, ps in zip(table.to_numpy(), p_values.to_numpy(), strict=True)
+            [_effect(value, is_told) for value, is_told in zip(values, line, strict=True)]
+            for values, line in zip(table.to_numpy(), told.to_numpy(), strict=True)
         ]
     )
     _map(axes, table.to_numpy(dtype=float), texts, Normalize(0, 1))
@@ -80,7 +79,7 @@ def by_hyperparameter(
 
     Args:
         trials: with the hyperparameter's column and the metrics'; those that diverged or did not end are left out.
-        effects: a row per metric and hyperparameter with share_of_variance and p_holm.
+        effects: a row per metric and hyperparameter with share_of_variance and told.
         hyperparameter: numbers, or words, which become categories.
         metrics: a panel each.
     """
@@ -98,7 +97,7 @@ def by_hyperparameter(
         axes.set_ylabel(broken(metric))
         if metric in own.index:
             effect = own.loc[metric]
-            unclear = "" if effect["p_holm"] < SIGNIFICANT else ", not significant"
+            unclear = "" if effect["told"] else ", not beyond noise"
             axes.set_title(f"explains {share(effect['share_of_variance'])}{unclear}")
     return figure
 
@@ -185,18 +184,18 @@ def _padded(value: float) -> str:
     return number(value) if abs(value) >= 1000 else f"{value:#.3g}".removesuffix(".")
 
 
-def _effect(value: float, p_value: float) -> str:
+def _effect(value: float, told: bool) -> str:
     if np.isnan(value):
         return ""
-    return share(value) if p_value < SIGNIFICANT else f"({share(value)})"
+    return share(value) if told else f"({share(value)})"
 
 
 def _strongest(effects: pd.DataFrame) -> str:
     """The two strongest effects of different hyperparameters."""
-    known = effects[effects["p_holm"] < SIGNIFICANT].sort_values("share_of_variance", ascending=False)
+    known = effects[effects["told"].astype(bool)].sort_values("share_of_variance", ascending=False)
     first = known.drop_duplicates("hyperparameter").head(2)
     if first.empty:
-        return "No hyperparameter has a significant effect on any metric"
+        return "No hyperparameter has an effect beyond noise on any metric"
     (one, *others) = [
         (row["hyperparameter"], share(row["share_of_variance"]), plain(row["metric"]))
         for row in first.to_dict("records")
@@ -206,9 +205,9 @@ def _strongest(effects: pd.DataFrame) -> str:
 
 
 def _explained(own: pd.DataFrame, hyperparameter: str, metrics: list[str]) -> str:
-    known = own[own.index.isin(metrics) & (own["p_holm"] < SIGNIFICANT)] if len(own) else own
+    known = own[own.index.isin(metrics) & own["told"].astype(bool)] if len(own) else own
     if len(known) == 0:
-        return f"{hyperparameter} has no significant effect on these metrics"
+        return f"{hyperparameter} has no effect beyond noise on these metrics"
     strongest = known["share_of_variance"].sort_values(ascending=False).head(2)
     parts = [
         f"{share(value)} of {'that' if place else 'the variance'} of {plain(str(metric))}"

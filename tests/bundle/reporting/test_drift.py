@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run
 from scipy import stats
 
+from entrypoints.limits.noise import Noise
 from entrypoints.reporting.drift import MAX_POINTS, SECONDS, STEPS, curves, drift
 from entrypoints.reporting.studies import ABOUT, Study
 
@@ -203,12 +204,21 @@ def test_interval_of_eight_trials_leaves_out_none() -> None:
 
 
 def test_verdict_is_by_the_p_value_of_all_rows() -> None:
-    """Seven rising trials alone are evidence; as one of four groups they are not."""
-    of_four = pd.concat([_table(*_lines(*range(10, 17)), group=group) for group in "abcd"])
-    assert _row(_table(*_lines(*range(10, 17))))["verdict"] == "rises"
+    """Eight rising trials alone are evidence; as one of four groups they are not."""
+    of_four = pd.concat([_table(*_lines(*range(10, 18)), group=group) for group in "abcd"])
+    assert _row(_table(*_lines(*range(10, 18))))["verdict"] == "rises"
     rows = drift(of_four)
-    assert rows["p_value"].max() < 0.05 < rows["p_holm"].min()
+    assert rows["p_value"].max() < 0.01 < rows["p_holm"].min()
     assert set(rows["verdict"]) == {"unclear"}
+
+
+@pytest.mark.parametrize("metric", ["memory_mb", "system/process_memory_mb"])
+@pytest.mark.parametrize(("noise", "verdict"), [(0.1, "rises"), (0.2, "unclear")])
+def test_change_within_noise_is_not_told(metric: str, noise: float, verdict: str) -> None:
+    """15 %, where one configuration's memory differs by so much from run to run; a series has its curve's noise."""
+    known = {"memory_mb": Noise("memory_mb", noise, "share", 2.77 * noise, 9, "kinds")}
+    (row,) = drift(_table(*_lines(*range(10, 20)), metric=metric), known).to_dict("records")
+    assert row["verdict"] == verdict
 
 
 def test_change_is_not_moved_by_one_outlier() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from mlflow.entities import Run, RunData, RunInfo
 from scipy import stats
 
+from entrypoints.limits.noise import Noise
 from entrypoints.reporting.effects import effects, interactions, metrics
 from entrypoints.reporting.studies import ABOUT, Study
 
@@ -185,6 +187,51 @@ def test_interactions_of_chance_are_not_shown() -> None:
     size, rate, alpha = (axis.ravel() for axis in np.meshgrid(np.arange(8), np.arange(4), np.arange(3)))
     noise = {f"noise{place}": random.normal(size=len(size)) for place in range(60)}
     assert interactions(_study(["size", "rate", "alpha"], size=size, rate=rate, alpha=alpha, **noise)).empty
+
+
+@pytest.mark.parametrize(
+    ("metric", "share", "noise", "told"),
+    [
+        pytest.param("memory_mb", 0.2, 0.1, True, id="A/B: 20 %"),
+        pytest.param("memory_mb", -0.2, 0.1, True, id="A/B: 20 % less"),
+        pytest.param("memory_mb", 0.2, 0.3, False, id="within noise"),
+        pytest.param("memory_mb", 0.04, 0.001, False, id="4 % of a cost"),
+        pytest.param("score", 0.04, 0.001, True, id="4 % of the score"),
+        pytest.param("score", 0.04, 0.1, False, id="the score, within noise"),
+        pytest.param("memory_mb", 0.0, 0.0, False, id="A/A"),
+    ],
+)
+def test_effect_is_told_where_it_is_more_than_noise(metric: str, share: float, noise: float, told: bool) -> None:
+    """Twelve trials a level, which differ by a thousandth of it at random."""
+    random, level = np.random.default_rng(0), np.repeat([0, 1], 12)
+    values = 100 * (1 + share * level + random.normal(scale=0.001, size=24))
+    unit = "share" if metric == "memory_mb" else "score"
+    known = Noise(metric, noise if unit == "share" else 100 * noise, unit, None, 9, "kinds")
+    study = replace(_study(["level"], level=level, **{metric: values}), score="score", noises={metric: known})
+    if metric != "score":
+        study = replace(study, trials=study.trials.assign(score=1.0))
+    row = _row(effects(study), metric, "level")
+    assert row["told"] is told
+    assert row["difference"] == pytest.approx(abs(share) / (1 + share / 2), abs=0.002)
+
+
+def test_five_megabytes_are_found_where_a_model_is_small() -> None:
+    """A/B: of 176 MB they are under 5 %, and not told; of what the trial added they are."""
+    random, buffer_mb = np.random.default_rng(0), np.repeat([0, 5], 12)
+    growth = 1 + buffer_mb + random.normal(scale=0.1, size=24)
+    table = effects(_study(["buffer_mb"], buffer_mb=buffer_mb, memory_growth_mb=growth, peak_memory_mb=175 + growth))
+    assert table.set_index("metric")["told"].to_dict() == {"memory_growth_mb": True, "peak_memory_mb": False}
+
+
+def test_findings_in_studies_without_a_difference_are_rare() -> None:
+    """A/A: 24 trials, three hyperparameters, ten figures; an effect or interaction in at most 2 % of 60 studies."""
+    random, told = np.random.default_rng(0), 0
+    first, second, third = (axis.ravel() for axis in np.meshgrid(range(4), range(3), range(2)))
+    for _ in range(60):
+        figures = {f"figure{each}_mb": 100 + random.normal(scale=20, size=24) for each in range(10)}
+        study = _study(["first", "second", "third"], first=first, second=second, third=third, **figures)
+        told += effects(study)["told"].any() or not interactions(study).empty
+    assert told <= 2
 
 
 def test_large_study_takes_seconds() -> None:

@@ -32,7 +32,7 @@ def _row(metric: str, first: str, second: str, share: float = 0.12) -> pd.Series
 
 
 def test_map_of_effects_holds_the_shares() -> None:
-    """The strongest metric first; what is not significant is in brackets."""
+    """The strongest metric first; what is not told is in brackets."""
     figure = effect_sizes(EFFECTS)
     assert figure is not None
     axes = figure.axes[0]
@@ -56,12 +56,12 @@ def test_map_of_effects_holds_the_shares() -> None:
             id="one",
         ),
         pytest.param(
-            EFFECTS[EFFECTS["p_holm"] > 0.05], "No hyperparameter has a significant effect on any metric", id="none"
+            EFFECTS[~EFFECTS["told"]], "No hyperparameter has an effect beyond noise on any metric", id="none"
         ),
     ],
 )
 def test_title_of_the_map_says_the_strongest_effects(table: pd.DataFrame, expected: str) -> None:
-    """Of different hyperparameters, if they are significant."""
+    """Of different hyperparameters, if they are told."""
     assert title(effect_sizes(table)) == expected
 
 
@@ -145,16 +145,16 @@ def test_long_words_are_cut_and_turned() -> None:
     ("hyperparameter", "expected"),
     [
         pytest.param("layers", "layers explains 97 % of the variance of peak memory", id="one"),
-        pytest.param("kind", "kind has no significant effect on these metrics", id="none"),
+        pytest.param("kind", "kind has no effect beyond noise on these metrics", id="none"),
     ],
 )
 def test_title_says_what_a_hyperparameter_explains(hyperparameter: str, expected: str) -> None:
-    """If it is significant; each panel says its own."""
+    """If it is told; each panel says its own."""
     figure = by_hyperparameter(trials(), EFFECTS, hyperparameter, ["val_rmse", "peak_memory_mb"])
     assert title(figure) == expected
     if hyperparameter == "layers":
         assert figure is not None
-        assert [axes.get_title("left") for axes in figure.axes] == ["explains 3 %, not significant", "explains 97 %"]
+        assert [axes.get_title("left") for axes in figure.axes] == ["explains 3 %, not beyond noise", "explains 97 %"]
 
 
 def test_interaction_shows_the_median_of_each_cell() -> None:
@@ -207,4 +207,4 @@ def test_no_effects_are_no_figure_but_trials_can_be_drawn_without() -> None:
     assert effect_sizes(EFFECTS.assign(share_of_variance=np.nan)) is None
     assert by_hyperparameter(trials(), EFFECTS, "layers", []) is None
     figure = by_hyperparameter(trials(), EFFECTS.iloc[:0], "layers", [*COSTS])
-    assert title(figure) == "layers has no significant effect on these metrics"
+    assert title(figure) == "layers has no effect beyond noise on these metrics"
