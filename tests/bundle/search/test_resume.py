@@ -114,7 +114,6 @@ class Scenario:
 
 
 SCENARIOS = {
-    "kill -9": Scenario("tune", SEARCH, (_kill_9,)),
     "SIGINT, then kill -9": Scenario("tune", SEARCH, (_sigint, _kill_9)),
     "time limit": Scenario("tune", SEARCH, (_time_limit,)),
     "early_stop, kill -9": Scenario("early_stop", SEARCH | LIMITS, (_kill_9,), after=5),
