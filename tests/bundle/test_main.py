@@ -4,22 +4,36 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from commands import RunProject, StartProject, children, runs_of_kind, store_uri
+from click.testing import CliRunner
+from commands import StartProject, children, runs_of_kind, store_uri
 from mlflow import MlflowClient
+
+from entrypoints.main import main as main_command
 
 LIMIT_S = 360.0  # two searches of 60 trials among other things
 
 
-def test_main_ends_with_the_first_step_that_fails(run_project: RunProject, empty_store: Path) -> None:
+def test_main_ends_with_the_first_step_that_fails(
+    empty_store: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """A dataset that prepare does not know ends main: tune is not tried, both runs are FAILED and say why."""
-    command = run_project("main", empty_store, dataset="nonsense")
-    assert command.exit_code != 0
-    assert "Traceback" not in command.stdout + command.stderr
-    assert command.stderr.count("Error: dataset=nonsense") == 1
-    assert "Error: prepare did not succeed" in command.stderr
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store_uri(empty_store))
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(store_uri(empty_store))
+    try:
+        result = CliRunner().invoke(main_command, ["--dataset", "nonsense"])
+    finally:
+        mlflow.set_tracking_uri(before)
+    of_prepare = capfd.readouterr()
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output + of_prepare.out + of_prepare.err
+    assert of_prepare.err.count("Error: dataset=nonsense") == 1
+    assert "Error: prepare did not succeed" in result.stderr
     client = MlflowClient(store_uri(empty_store))
     (main,) = runs_of_kind(client, "main")
     (step,) = [run for run in client.search_runs(["0"]) if run.info.run_id != main.info.run_id]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import requests
-from commands import Command, clean_environment, wait_until
+from commands import Command, clean_environment, copy_store, store_uri, wait_until
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.models import get_model_info
@@ -97,8 +99,9 @@ class Costly(RegressorMixin, BaseEstimator):
 SERVE = """
 import json, sys
 import mlflow, pandas as pd
-model = mlflow.pyfunc.load_model(sys.argv[1])
-print(json.dumps(model.predict(pd.read_json(sys.argv[2], dtype=False)).tolist()))
+rows, *models = sys.argv[1:]
+for model in models:
+    print(json.dumps(mlflow.pyfunc.load_model(model).predict(pd.read_json(rows, dtype=False)).tolist()))
 """
 
 
@@ -198,27 +201,34 @@ def test_refitted_pipeline_takes_the_mean_for_what_is_missing_in_the_rows_to_pre
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+def store(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """A store of this module's own: its address and an experiment there."""
-    folder = tmp_path_factory.mktemp("store")
-    uri = f"sqlite:///{folder}/mlflow.db"
-    client = MlflowClient(uri)
-    return uri, client.create_experiment("best model", artifact_location=(folder / "artifacts").as_uri())
+    folder = copy_store(new_store, tmp_path_factory.mktemp("store"))
+    uri = store_uri(folder)
+    return uri, MlflowClient(uri).create_experiment("best model", artifact_location=(folder / "artifacts").as_uri())
+
+
+@contextmanager
+def opened_run(store: tuple[str, str]) -> Iterator[RecordedRun]:
+    """An open run in that store, which is the one in use."""
+    uri, experiment_id = store
+    before = mlflow.get_tracking_uri()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        mlflow.set_tracking_uri(uri)
+        try:
+            with mlflow.start_run(experiment_id=experiment_id) as active:
+                yield RecordedRun.of(MlflowClient(), active)
+        finally:
+            mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture
 def run(store: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordedRun]:
-    """An open run in that store, which is the one in use."""
-    uri, experiment_id = store
-    before = mlflow.get_tracking_uri()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    """A run that is open for a test, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    mlflow.set_tracking_uri(uri)
-    try:
-        with mlflow.start_run(experiment_id=experiment_id) as active:
-            yield RecordedRun.of(MlflowClient(), active)
-    finally:
-        mlflow.set_tracking_uri(before)
+    with opened_run(store) as run:
+        yield run
 
 
 @pytest.mark.parametrize(
@@ -331,41 +341,57 @@ def test_class_that_no_pipeline_would_predict_with_is_refused_before_the_search(
         estimator(f"{module}.Nearest").check({}, 2)
 
 
-@pytest.mark.parametrize(
-    ("path", "module"),
-    [
-        pytest.param("own_file.py", "own_file", id="module"),
-        pytest.param("own_package/__init__.py", "own_package", id="package"),
-        pytest.param("own_folder/nearest.py", "own_folder.nearest", id="module-in-a-folder"),
-        pytest.param("own_pickled.py", "own_pickled", id="what-skops-cannot-hold"),
-    ],
-)
-def test_model_of_the_users_own_class_is_served_where_its_module_is_not(
-    run: RecordedRun, path: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The code goes along with the model: a fresh process that finds the module nowhere else loads and predicts."""
-    (tmp_path / "modules" / path).parent.mkdir(parents=True, exist_ok=True)
-    keeps = '{(1, 2): "a key that no JSON has"}' if "pickled" in module else "[1, 2]"
-    (tmp_path / "modules" / path).write_text(OWN.replace("{keeps}", keeps))
-    monkeypatch.syspath_prepend(tmp_path / "modules")
-    data = bundled("diabetes")
-    best = best_model.refit(configured(f"{module}.Nearest", slowness=0.9), data)
-    best_model.log(run, best, data)
+OWN_FILES = {
+    "module": "own_file.py",
+    "package": "own_package/__init__.py",
+    "module-in-a-folder": "own_folder/nearest.py",
+    "what-skops-cannot-hold": "own_pickled.py",
+}
+
+
+@pytest.fixture(scope="module")
+def own_served(
+    store: tuple[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[list[str], list[str]]]:
+    """What a fresh process that finds no module of the user's predicts with each model, and what it should."""
+    folder, data, uris, expected = tmp_path_factory.mktemp("own"), bundled("diabetes"), [], []
     frame = data.frame(data.split.test)
-    frame.to_json(tmp_path / "rows.json")
-    monkeypatch.undo()
-    (tmp_path / "modules").rename(tmp_path / "elsewhere")
+    frame.to_json(folder / "rows.json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder / "modules")
+        for path in OWN_FILES.values():
+            file = folder / "modules" / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            keeps = '{(1, 2): "a key that no JSON has"}' if "pickled" in path else "[1, 2]"
+            file.write_text(OWN.replace("{keeps}", keeps))
+            importlib.invalidate_caches()
+            module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+            best = best_model.refit(configured(f"{module}.Nearest", slowness=0.9), data)
+            with opened_run(store) as run:
+                best_model.log(run, best, data)
+            uris.append(f"runs:/{run.run_id}/model")
+            expected.append(best.pipeline.predict(frame).tolist())
+    (folder / "modules").rename(folder / "elsewhere")
     done = subprocess.run(
-        [sys.executable, "-c", SERVE, f"runs:/{run.run_id}/model", str(tmp_path / "rows.json")],
-        cwd=tmp_path,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()},
+        [sys.executable, "-c", SERVE, str(folder / "rows.json"), *uris],
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "MLFLOW_TRACKING_URI": store[0]},
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    predicted = json.loads(done.stdout.splitlines()[-1])
-    assert predicted == best.pipeline.predict(frame).tolist()
+    predicted = [json.loads(line) for line in done.stdout.splitlines()[-len(uris) :]]
+    return dict(zip(OWN_FILES, zip(predicted, expected, strict=True), strict=True))
+
+
+@pytest.mark.parametrize("kind", OWN_FILES)
+def test_model_of_the_users_own_class_is_served_where_its_module_is_not(
+    own_served: dict[str, tuple[list[str], list[str]]], kind: str
+) -> None:
+    """The code goes along with the model: a fresh process that finds the module nowhere else loads and predicts."""
+    predicted, expected = own_served[kind]
+    assert predicted == expected
     assert set(predicted) == set(LABELS)
 
 
