@@ -55,8 +55,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that start projects, which take longest; skip slow tests unless they are asked for."""
-    long = {item.path for item in items if "start_project" in getattr(item, "fixturenames", ())}
+    """Begin with the files that take longest, since they start projects or Ray; skip slow tests unless asked for."""
+    starts = {"start_project", "local_ray", "observed"}
+    long = {item.path for item in items if starts.intersection(getattr(item, "fixturenames", ()))}
     items.sort(key=lambda item: item.path not in long)
     if os.environ.get("RUN_SLOW") != "1":
         for item in items:
@@ -172,11 +173,15 @@ def under_limits(
 @pytest.fixture(scope="session")
 def new_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a store that holds nothing, to be copied: making its tables takes MLflow several seconds."""
-    folder = tmp_path_factory.mktemp("empty")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)  # where MLflow puts artifacts by default
-        MlflowClient(store_uri(folder)).search_experiments()
-    return folder
+
+    def make() -> Path:
+        folder = tmp_path_factory.mktemp("empty")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)  # where MLflow puts artifacts by default
+            MlflowClient(store_uri(folder)).search_experiments()
+        return folder
+
+    return _made_once("new_store", make, tmp_path_factory)
 
 
 @pytest.fixture

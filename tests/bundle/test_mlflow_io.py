@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import store_uri
 from mlflow import MlflowClient
 
 from entrypoints.mlflow_io import load_json, log_tables
 
 
 @pytest.fixture
-def client(tmp_path: object) -> MlflowClient:
+def client(empty_store: Path) -> MlflowClient:
     """Of a new store."""
-    client = MlflowClient(f"sqlite:///{tmp_path}/store.db")
-    client.create_experiment("tables", artifact_location=f"file://{tmp_path}/artifacts")
+    client = MlflowClient(store_uri(empty_store))
+    client.create_experiment("tables", artifact_location=(empty_store / "artifacts").as_uri())
     return client
 
 

@@ -13,6 +13,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from commands import copy_store, store_uri
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
 from mlflow.exceptions import MlflowException
@@ -227,14 +228,14 @@ def test_folds_table_has_one_row_per_trial_and_fold() -> None:
 
 
 @pytest.fixture(scope="module")
-def summarised(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordedRun]:
+def summarised(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordedRun]:
     """A study's run that was summarised, in a store of this module's own."""
-    folder = tmp_path_factory.mktemp("store")
+    folder = copy_store(new_store, tmp_path_factory.mktemp("store"))
     before = mlflow.get_tracking_uri()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.setenv("MLFLOW_TRACKING_URI", store_uri(folder))
         patch.chdir(folder)
-        mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+        mlflow.set_tracking_uri(store_uri(folder))
         try:
             experiment_id = mlflow.create_experiment("summary", artifact_location=Path(folder, "artifacts").as_uri())
             with mlflow.start_run(experiment_id=experiment_id) as active:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import store_uri
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
@@ -43,9 +44,9 @@ def test_batch_is_the_front_of_what_waits(others: int) -> None:
     ],
     ids=["metric", "param", "tag", "three"],
 )
-def test_entry_that_mlflow_refuses_is_left_out_alone(bad: dict[str, Any], tmp_path: Path) -> None:
+def test_entry_that_mlflow_refuses_is_left_out_alone(bad: dict[str, Any], empty_store: Path) -> None:
     """A real store has all the others, and the number of those left out is returned."""
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    client = MlflowClient(store_uri(empty_store))
     run_id = client.create_run("0").info.run_id
     batch = Batch(bad["points"], bad.get("params", {}), bad.get("tags", {}))
     everything = [point.name for point in batch.points] + [*batch.params, *batch.tags]

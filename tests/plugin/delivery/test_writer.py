@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from commands import wait_until
+from commands import copy_store, store_uri, wait_until
 from mlflow import MlflowClient
 from scripted_store import LIMIT_S, ScriptedStore, Ticking, points
 
@@ -66,11 +66,9 @@ def live(writer: Writer, kind: str) -> Callable[[list[Point]], None]:
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
+def client(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
     """Of a store of this module's own."""
-    client = MlflowClient(f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
-    client.search_experiments()
-    return client
+    return MlflowClient(store_uri(copy_store(new_store, tmp_path_factory.mktemp("store"))))
 
 
 def _history(client: MlflowClient, run_id: str, name: str = "x") -> list[Point]:
@@ -103,12 +101,11 @@ def test_run_in_mlflow_holds_all_that_was_queued(client: MlflowClient, status: s
 
 
 def test_a_database_that_takes_nothing_is_told_in_one_line(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    empty_store: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """As on a full disk: not in a traceback and a statement of SQL for each run and each attempt."""
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    MlflowClient(uri).search_experiments()
-    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+    uri = store_uri(empty_store)
+    with sqlite3.connect(empty_store / "mlflow.db") as database:
         database.execute("CREATE TRIGGER full BEFORE INSERT ON runs BEGIN SELECT no_such_column_is_there; END")
     writer = started(Store(uri))
     for name in ("a", "b"):

@@ -19,7 +19,7 @@ from typing import Any
 
 import mlflow
 import pytest
-from commands import wait_until
+from commands import copy_store, store_uri, wait_until
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from ray import cloudpickle, tune
@@ -115,9 +115,9 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> MlflowClient:
+def client(new_store: Path, tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> MlflowClient:
     """Of a store of this module's own."""
-    client = MlflowClient(f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db")
+    client = MlflowClient(store_uri(copy_store(new_store, tmp_path_factory.mktemp("store"))))
     client.create_experiment("tuning")
     return client
 
