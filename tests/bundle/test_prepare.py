@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mlflow
 import pytest
-from commands import Finished, RunProject, copy_store, runs_of_kind, store_uri
+from click.testing import CliRunner, Result
+from commands import copy_store, runs_of_kind, store_uri
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from entrypoints.datasets import known
 from entrypoints.datasets.prepared import Request, split_for
 from entrypoints.datasets.stored import check, find
+from entrypoints.prepare import prepare
+
+
+def made(folder: Path, **options: str) -> Result:
+    """What the command prints in this process; its store is the one in a folder, where it is typed."""
+    before = mlflow.get_tracking_uri()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        mlflow.set_tracking_uri(store_uri(folder))
+        try:
+            return CliRunner().invoke(prepare, [part for name in options for part in (f"--{name}", options[name])])
+        finally:
+            mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture(scope="module")
@@ -21,13 +37,13 @@ def folder(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def command(run_project: RunProject, folder: Path) -> Finished:
-    """`mlflow run -e prepare` on the classification dataset."""
-    return run_project("prepare", folder, dataset="diabetes", folds="4", seed="7")
+def command(folder: Path) -> Result:
+    """The command on the classification dataset."""
+    return made(folder, dataset="diabetes", folds="4", seed="7")
 
 
 @pytest.fixture(scope="module")
-def client(command: Finished, folder: Path) -> MlflowClient:
+def client(command: Result, folder: Path) -> MlflowClient:
     """The store, when the command has ended."""
     return MlflowClient(store_uri(folder))
 
@@ -39,14 +55,14 @@ def run(client: MlflowClient) -> Run:
     return run
 
 
-def test_prepare_is_a_finished_run_of_its_own(command: Finished, client: MlflowClient, run: Run) -> None:
-    """The run that `mlflow run` made is the only one, and has the request as parameters."""
+def test_prepare_is_a_finished_run_of_its_own(command: Result, client: MlflowClient, run: Run) -> None:
+    """It is the only one, and has the request as parameters."""
     assert (command.exit_code, run.info.status, run.info.run_name) == (0, "FINISHED", "prepare diabetes")
     assert len(client.search_runs(["0"])) == 1
     assert run.data.params == {"dataset": "diabetes", "target": "auto", "max_rows": "0", "folds": "4", "seed": "7"}
 
 
-def test_prepare_tells_what_it_has_made_and_where(command: Finished, run: Run) -> None:
+def test_prepare_tells_what_it_has_made_and_where(command: Result, run: Run) -> None:
     """Its one line of output has the sizes and the run's id."""
     expected = "Data: diabetes, class (classification), 537 training and 231 test rows, 8 features, prepared in run "
     assert command.stdout == f"{expected}{run.info.run_id}\n"
@@ -88,14 +104,11 @@ def test_prepared_data_is_found_for_the_same_request_only(
     assert (answer.info.run_id if answer else None) == (run.info.run_id if found else None)
 
 
-@pytest.mark.slow
-def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(
-    run_project: RunProject, empty_store: Path
-) -> None:
+def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(empty_store: Path) -> None:
     """Of a file in the user's folder: a sample of the table, and how many of its rows equal an earlier one."""
     (empty_store / "own.csv").write_text("a,b,y\n" + "".join(f"{number % 15},x,{number % 2}\n" for number in range(90)))
-    command = run_project("prepare", empty_store, dataset="own.csv", target="y", max_rows="60", folds="2")
-    assert command.exit_code == 0, command.stderr
+    command = made(empty_store, dataset="own.csv", target="y", max_rows="60", folds="2")
+    assert command.exit_code == 0, command.output
     client = MlflowClient(store_uri(empty_store))
     (run,) = runs_of_kind(client, "prepare")
     assert run.data.metrics["rows"] == 60
