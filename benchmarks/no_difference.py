@@ -102,6 +102,9 @@ def main(studies: int) -> None:
             fronts.update(said.fronts)
             counts = "  ".join(f"{told[kind]:{len(kind)}d}" for kind in KINDS)
             sizes = " ".join(map(str, said.fronts))
+            for line in (said.study + said.report).splitlines() if told.total() else []:
+                if any(words in line for words in (" rises |", " falls |", "order of the trials", "that was tried")):
+                    click.echo(f"      {line}", err=True)
             click.echo(f"{seed:5d} {said.trials:6.0f}  {counts}  {sizes:>20}  {said.seconds:7.0f}", err=True)
     click.echo(f"\n{found.total()} findings in {studies} studies in which nothing differs: {dict(found) or 'none'}")
     click.echo(f"{fronts.total()} fronts, by their number of models: {dict(sorted(fronts.items()))}")
@@ -146,7 +149,7 @@ def count(study: str, report: str) -> Counter[str]:
     told["interactions"] = report.count("act together on")
     told["trends"] = len([row for row in rows if row[-1] in ("rises", "falls")])
     told["differences"] = sum(int(each) for each in re.findall(r"differs from \*\*(\d+)\*\*", report))
-    told["order"] = study.count("order of the trials") + report.count("order of the trials")
+    told["order"] = study.count("over the order of the trials")  # the report repeats it
     told["ends of a range"] = len(re.findall(r"is the (?:smallest|largest) that was tried", study))
     return told
 

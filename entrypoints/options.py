@@ -117,6 +117,13 @@ study_options = together(
         "loguniform.",
     ),
     option("samples", 0, IntRange(0), "Trials of a random search; 0: 20."),
+    option(
+        "repeats",
+        0,
+        IntRange(0),
+        "Runs of one configuration from the middle of the grid, spread over the study, which show how much its figures "
+        "differ from run to run; 0: 3 with an algorithm of your own and 8 configurations or more, else 1.",
+    ),
     option("max_trials", 0, IntRange(0), "Trials at most, chosen at random from the grid; 0: no limit."),
     option("max_steps", 500, IntRange(0), "Training steps of a trial; 0: no limit."),
     option(

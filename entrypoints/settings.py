@@ -15,7 +15,7 @@ SHARED = ("dataset", "target", "max_rows", "folds", "seed", "max_steps", "max_ep
 
 @dataclass(frozen=True)
 class StudySettings:
-    """What a study searches, and how. 0 means no limit, all for ``cpus``, and the default for ``samples``."""
+    """What a study searches, and how. 0 means no limit, of ``cpus`` all, of ``samples`` and ``repeats`` the default."""
 
     dataset: str
     target: str
@@ -28,6 +28,7 @@ class StudySettings:
     grid: search_space.Space | None
     search: str
     samples: int
+    repeats: int
     max_trials: int
     folds: int
     seed: int

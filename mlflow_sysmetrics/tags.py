@@ -36,6 +36,7 @@ STOP_PREDICTION = "sysmetrics.stop_prediction"  # The prediction that stopped it
 
 # What became of a trial.
 PLACE = "sysmetrics.place"  # Its place in the order in which the trials of its study are started, from 1 on.
+REPEAT = "sysmetrics.repeat"  # Which repetition of its configuration a trial is, from 1 on; the first run has none.
 DIVERGED = "sysmetrics.diverged"  # Whether its loss became infinite.
 CONVERGED = "sysmetrics.converged"  # Whether it ended because its loss no longer improved.
 FEASIBLE = "sysmetrics.feasible"  # Whether it met all limits.

@@ -59,6 +59,7 @@ class Ledger:
         self._metrics = tuple(metrics)
         self._model = CostModel(rows)
         self._finished: list[tuple[Hashable, Figures]] = []
+        self._once: list[Figures] = []  # each configuration's
         self.observe(first)
         for trial in earlier:
             self.record(*trial)
@@ -73,6 +74,7 @@ class Ledger:
         if ended:
             known = {name: figures[name] for name in self._metrics if name in figures}
             self._finished.append((group(configuration, figures), known))
+            self._once += [] if configuration.repeat else [known]
         self._model.observe(configuration, expected)
 
     def brief(self, configuration: Configuration) -> Brief:
@@ -88,7 +90,7 @@ class Ledger:
             for name in self._metrics
             if name in foreseen and (prediction := self._model.predict(configuration, name))
         }
-        return Brief(tuple(figures for _, figures in self._finished), USUAL_NOISE | known, predictions)
+        return Brief(tuple(self._once), USUAL_NOISE | known, predictions)
 
 
 def start(

@@ -33,6 +33,7 @@ class Configuration:
     tol: float | None = None  # a trial that improves by less has converged; 0: none does; None: that is not searched
     folders: tuple[Path, ...] = ()  # where the algorithm's module may be, if it is the user's own
     place: int = field(default=0, compare=False)  # in the order in which the study's trials are started, from 1 on
+    repeat: int = 0  # which repetition of the same configuration this trial is; 0: its first run, the one that counts
 
     @property
     def searched(self) -> dict[str, Any]:
@@ -44,6 +45,11 @@ class Configuration:
     def key(self) -> str:
         """What tells it from the others of its study."""
         return key(self.searched)
+
+    @property
+    def trial_key(self) -> str:
+        """What tells its trial from the others of its study: the configuration, and which repetition it is."""
+        return f"{self.key} {self.repeat}" if self.repeat else self.key
 
     def find_algorithm(self) -> Algorithm:
         """What makes the models."""

@@ -19,7 +19,18 @@ from entrypoints.errors import UserError
 from entrypoints.limits.noise import Noise
 from entrypoints.limits.order import Order
 from entrypoints.mlflow_io import figures_of, find_run, load_json, search_runs
-from mlflow_sysmetrics.tags import CRITERIA, DATASET, DIVERGED, FEASIBLE, KIND, SEARCHED, STUDY_ID, STUDY_KEY, TRIAL_ID
+from mlflow_sysmetrics.tags import (
+    CRITERIA,
+    DATASET,
+    DIVERGED,
+    FEASIBLE,
+    KIND,
+    REPEAT,
+    SEARCHED,
+    STUDY_ID,
+    STUDY_KEY,
+    TRIAL_ID,
+)
 
 NOISE = "noise.json"
 SCORES = {"val_rmse": False, "val_accuracy": True}  # of the bundle's own studies, and whether higher is better
@@ -198,6 +209,8 @@ def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: st
     """
     about, params, figures = [], [], []
     for trial in search_runs(client, run.info.experiment_id, _trials_of(run), "ASC"):
+        if REPEAT in trial.data.tags:
+            continue  # each configuration counts once
         about.append(_about(trial))
         params.append(trial.data.params)
         figures.append(figures_of(trial))
@@ -214,6 +227,7 @@ def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: st
     own = _tag(run, KIND) == "study" and _tag(run, STUDY_ID) is None
     score, higher_is_better = _ranking(run, [str(name) for name in measured.columns], own, metric, mode)
     folds = _folds(client, run.info.run_id) if own else _NO_FOLDS
+    folds = folds[folds["trial_id"].isin(trials["trial_id"])]
     trained_on = None if "dataset" in chosen else params[0].get("dataset")
     rows = _noise(client, run.info.run_id) if own else []
     noises = {row["figure"]: Noise.read(row) for row in rows}

@@ -23,6 +23,7 @@ from mlflow_sysmetrics.tags import (
     ERROR,
     FEASIBLE,
     KIND,
+    REPEAT,
     STOP_PREFIX,
     STOPPED_BY,
     TRIAL_ID,
@@ -38,7 +39,7 @@ class Earlier:
     Attributes:
         done: the trials that need not be run again, in the order of the study's configurations.
         known: what they tell the ledger.
-        open_runs: the run that each other trial has already, by its configuration's ``key``.
+        open_runs: the run that each other trial has already, by its configuration's ``trial_key``.
         search_s: seconds in which at least one of the done trials ran.
     """
 
@@ -49,20 +50,20 @@ class Earlier:
 
     def left(self, trials: Iterable[Configuration]) -> list[Configuration]:
         """Those of the study's configurations that still have to be run."""
-        done = {trial.configuration.key for trial in self.done}
-        return [trial for trial in trials if trial.key not in done]
+        done = {trial.configuration.trial_key for trial in self.done}
+        return [trial for trial in trials if trial.trial_key not in done]
 
     def in_order(self, records: dict[str, TrialRecord], trials: Iterable[Configuration]) -> dict[str, TrialRecord]:
         """The records of a search in the order of its configurations, whichever command has run them."""
         if not self.done:
             return records
-        places = {trial.key: place for place, trial in enumerate(trials)}
-        each = sorted(records.values(), key=lambda record: places[record.configuration.key])
+        places = {trial.trial_key: place for place, trial in enumerate(trials)}
+        each = sorted(records.values(), key=lambda record: places[record.configuration.trial_key])
         return {record.trial_id: record for record in each}
 
     def run_of(self, configuration: Configuration) -> str | None:
         """The run in which a trial goes on; None where it has none yet."""
-        return self.open_runs.get(configuration.key)
+        return self.open_runs.get(configuration.trial_key)
 
 
 NOTHING = Earlier()
@@ -73,12 +74,12 @@ def read(client: MlflowClient, study: Run, trials: Iterable[Configuration]) -> E
     runs = {_key(run): run for run in sorted(_children(client, study), key=_is_done) if _is_trial(run)}
     done, known, open_runs, spans = [], [], {}, []
     for configuration in trials:
-        run = runs.get(configuration.key)
+        run = runs.get(configuration.trial_key)
         if run is None:
             continue
         end = TrialEnd.read(run.data.tags)
         if not _is_done(run):
-            open_runs[configuration.key] = run.info.run_id
+            open_runs[configuration.trial_key] = run.info.run_id
             continue
         record = _record(run, configuration, end or TrialEnd([]))
         done.append(record)
@@ -142,7 +143,10 @@ def _record(run: Run, configuration: Configuration, end: TrialEnd) -> TrialRecor
 
 
 def _key(run: Run) -> str:
-    return key({name: parsed(text) for name, text in run.data.params.items() if name not in SHARED})
+    """The ``trial_key`` of the trial in a run."""
+    values = key({name: parsed(text) for name, text in run.data.params.items() if name not in SHARED})
+    repeat = run.data.tags.get(REPEAT)
+    return f"{values} {repeat}" if repeat else values
 
 
 def _children(client: MlflowClient, study: Run) -> Iterator[Run]:

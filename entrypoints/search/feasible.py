@@ -29,7 +29,7 @@ def judge(criteria: Criteria, trials: Sequence[TrialRecord]) -> Judged:
         criteria: the limits.
         trials: of the study. One that was stopped is judged by what it had cost, or was predicted to.
     """
-    finished = [trial.figures for trial in trials if trial.complete]
+    finished = [trial.figures for trial in trials if trial.complete and not trial.configuration.repeat]
     known = [(trial, _expected(trial)) for trial in trials if trial.status != "FAILED" and not trial.diverged]
     limits = criteria.resolved(finished)
     broken = [(trial, figures) for trial, figures in known if limits.violations(figures)]

@@ -43,7 +43,9 @@ def find(
             continue  # its artifacts are gone
         names = json.loads(run.data.tags.get(SEARCHED, "null")) or wanted_names
         costs = {
-            key({name: row.get(name) for name in names}): spent(row) for row in rows if row["status"] == "FINISHED"
+            key({name: row.get(name) for name in names}): spent(row)
+            for row in rows
+            if row["status"] == "FINISHED" and not row.get("repeat")
         }
         if wanted_keys <= costs.keys():
             return run.info.run_id, costs

@@ -74,7 +74,7 @@ class Record(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Note the trial, and the moment when the search began."""
         self.first_start = self.first_start or time.time()
-        self._progress.trial_started(trial.config["configuration"].key)
+        self._progress.trial_started(trial.config["configuration"].trial_key)
         self.trials[trial.trial_id] = TrialRecord(trial.trial_id, trial.config["configuration"])
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
@@ -130,11 +130,11 @@ class Record(tune.Callback):
 
     @property
     def able(self) -> list[TrialRecord]:
-        """The trials that ran to their end and did not diverge, best first."""
-        able = [record for record in self.trials.values() if record.complete]
+        """The trials that ran to their end and did not diverge, best first; each configuration once."""
+        able = [record for record in self.trials.values() if record.complete and not record.configuration.repeat]
         return sorted(able, key=lambda record: record.figures[self.score], reverse=better(self.task, 1.0, than=0.0))
 
     def _end(self, trial: TuneTrial) -> TrialRecord:
         self.last_end = time.time()
-        self._progress.trial_ended(trial.config["configuration"].key)
+        self._progress.trial_ended(trial.config["configuration"].trial_key)
         return self.trials.setdefault(trial.trial_id, TrialRecord(trial.trial_id, trial.config["configuration"]))

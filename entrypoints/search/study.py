@@ -22,6 +22,7 @@ from entrypoints.limits import ledger
 from entrypoints.limits.forecast import Forecast, one_of_each, search_seconds
 from entrypoints.limits.schedulers import scheduling
 from entrypoints.models import best_model
+from entrypoints.models.configuration import Configuration
 from entrypoints.models.losses import score_name
 from entrypoints.progress import Progress, Stages, duration
 from entrypoints.runs import RecordedRun
@@ -39,6 +40,7 @@ from mlflow_sysmetrics.tags import (
     CRITERIA,
     DATASET,
     PREPARE_RUN_ID,
+    REPEAT,
     SEARCHED,
     STOP_REASON,
     STOPPED_BY,
@@ -134,8 +136,8 @@ def _searched(run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier) ->
 
     def say_forecast(expected: Forecast) -> None:
         _announce(plan, data.split.fit_rows, cpus, expected, earlier)
-        seconds = {trial.key: trial_s for trial, trial_s in zip(plan.trials, expected.trials_s, strict=True)}
-        progress.expect({trial.key: seconds[trial.key] for trial in left})
+        seconds = {trial.trial_key: trial_s for trial, trial_s in zip(plan.trials, expected.trials_s, strict=True)}
+        progress.expect({trial.trial_key: seconds[trial.trial_key] for trial in left})
 
     said = Forecaster(barrier, plan.trials, data, cpus, say_forecast)
     return search(run, plan, data, barrier, [said], earlier, progress), said.expected
@@ -162,10 +164,11 @@ def search(
     left = earlier.left(trials)
     if not left:
         return record
+    inherited = {key: tag for key, tag in run.tags.items() if key in INHERITED}
     callback = SystemMetricsCallback(
         experiment_id=run.experiment_id,
         parent_run_id=run.run_id,
-        tags={key: tag for key, tag in run.tags.items() if key in INHERITED},
+        tags=lambda trial: inherited | _repeat(trial.config["configuration"]),
         run_name=lambda trial: run_name(trial.config["configuration"], trials),
         params=lambda trial: trial.config["configuration"].searched | settings.shared,
         continues=lambda trial: earlier.run_of(trial.config["configuration"]),
@@ -213,3 +216,8 @@ def search(
             run.client.set_tag(trial.run_id, STOP_REASON, reason)
     record.trials = earlier.in_order(record.trials, trials)
     return record
+
+
+def _repeat(configuration: Configuration) -> dict[str, str]:
+    """The tag of a trial that repeats an earlier one."""
+    return {REPEAT: str(configuration.repeat)} if configuration.repeat else {}

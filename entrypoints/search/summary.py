@@ -130,6 +130,7 @@ def trials_table(record: Record, settings: StudySettings) -> list[dict[str, Any]
             "run_id": trial.run_id,
             "status": trial.status,
             "place": trial.configuration.place,
+            **({"repeat": trial.configuration.repeat} if trial.configuration.repeat else {}),
             "diverged": trial.diverged,
             "converged": trial.converged,
             **trial.configuration.searched,
@@ -230,6 +231,7 @@ def description(
     assert best is not None
     diverged = sum(trial.diverged for trial in record.trials.values())
     converged = sum(trial.converged for trial in record.trials.values())
+    configurations = sum(not trial.configuration.repeat for trial in record.trials.values())
     limited = cut_short(record, settings)
     rows = "\n".join("| " + " | ".join(cells) + " |" for cells in _table(record, data))
     header, body = rows.split("\n", 1)
@@ -237,7 +239,7 @@ def description(
     top = [trial.run_id for trial in record.ranked[:TOP]]
     feasible = f"- [The trials that meet the limits]({_trials_view(run, data, IS_FEASIBLE)}).\n" if outcome else ""
     return f"""\
-**{len(record.trials)} models for {data.name}**, each cross-validated on {settings.folds} folds, and what each of them
+**{configurations} models for {data.name}**, each cross-validated on {settings.folds} folds, and what each of them
 cost its own process. The best has val_{score} **{best.figures[f"val_{score}"]:.4f}**; refitted on the whole training
 part it has test_{score} **{best_figures[f"test_{score}"]:.4f}**{_refit_costs(best_figures)},
 and is logged here as `model`.

@@ -91,7 +91,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         tracking_uri: MLflow's store; by default the one in use. The process's own setting is never changed.
         registry_uri: the model registry, as for ``mlflow.MlflowClient``.
         experiment_name: where runs go; created if it does not exist. By default the experiment in use.
-        tags: tags for every trial's run.
+        tags: tags for every trial's run, or a trial -> those of its run.
         tracking_token: sets MLFLOW_TRACKING_TOKEN. `Tuner.restore` finds it there, since Tune's files hold no secret.
         save_artifact: whether the files that Tune keeps of a trial are logged in its run when it ends.
         log_params_on_trial_end: whether parameters are logged then, and not at the trial's start.
@@ -114,7 +114,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         *,
         registry_uri: str | None = None,
         experiment_name: str | None = None,
-        tags: dict[str, str] | None = None,
+        tags: Mapping[str, str] | Callable[[Trial], Mapping[str, str]] | None = None,
         tracking_token: str | None = None,
         save_artifact: bool = False,
         log_params_on_trial_end: bool = False,
@@ -289,11 +289,12 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         if runs is None:
             raise RuntimeError("setup() has not been called")
         if not runs.is_open(trial.trial_id):
+            given = self.tags(trial) if callable(self.tags) else self.tags or {}
             own = {KIND: "trial", STUDY_ID: self._study_id, TRIAL_ID: trial.trial_id, "trial_name": str(trial)}
             runs.open(
                 trial.trial_id,
                 name=self.run_name(trial),
-                tags={**self._source_tags, **own, **(self.tags or {})},
+                tags={**self._source_tags, **own, **given},
                 study_name=f"tune {getattr(trial, 'experiment_dir_name', trial)}",
                 run_id=self.continues(trial),
             )

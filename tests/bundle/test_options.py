@@ -25,6 +25,7 @@ OF_SEARCH = {
     "grid": None,
     "search": "grid",
     "samples": 0,
+    "repeats": 0,
     "max_trials": 0,
     "max_steps": 500,
     "max_epochs": 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -197,6 +198,18 @@ def test_of_two_runs_of_a_trial_the_done_one_counts(client: MlflowClient, study:
         _trial(client, study, trial, "KILLED")
     done.append(_trial(client, study, TRIALS[1], "FINISHED", **_end(ENDED)))
     assert [trial.run_id for trial in earlier.read(client, study, TRIALS).done] == done
+
+
+def test_repetitions_of_a_configuration_are_told_apart(client: MlflowClient, study: Run) -> None:
+    """Each is done, goes on or is left by itself, by the tag that its run has from the beginning."""
+    trials = [replace(TRIALS[0], repeat=repeat) for repeat in range(4)]
+    _trial(client, study, trials[0], "FINISHED", **_end(ENDED))
+    begun = _trial(client, study, trials[1], repeat="1")
+    _trial(client, study, trials[2], "FINISHED", repeat="2", **_end(ENDED))
+    found = earlier.read(client, study, trials)
+    assert [record.configuration.repeat for record in found.done] == [0, 2]
+    assert [each.repeat for each in found.left(trials)] == [1, 3]
+    assert [found.run_of(each) for each in trials] == [None, begun, None, None]
 
 
 def test_trials_of_other_studies_are_none_of_this_one(client: MlflowClient, study: Run) -> None:

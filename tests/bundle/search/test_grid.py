@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from reference import bundled
 from scipy.stats import spearmanr
@@ -27,7 +28,8 @@ ALPHAS = {"loguniform": [1e-5, 1e-1]}
 
 
 def _tried(dataset: str = "diabetes", grid: Any = None, **settings: Any) -> list[Configuration]:
-    """The configurations of a study whose grid is as the user would write it."""
+    """The configurations of a study whose grid is as the user would write it, each once unless it says otherwise."""
+    settings = {"repeats": 1} | settings
     data = bundled(dataset, 10)
     space = None if grid is None else parse(json.dumps(grid), Path())
     asked = study_settings(dataset=dataset, grid=space, **settings)
@@ -95,6 +97,38 @@ def test_tols_are_searched_like_the_other_hyperparameters(search: str) -> None:
     ]
     assert all("tol" not in each.hyperparameters for each in tried)
     assert [(each.tol, "tol" in each.searched) for each in _tried(algorithm="svm", **settings)] == [(None, False)]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "widths", "repeats", "runs"),
+    [
+        pytest.param(MLP, 9, 0, 3, id="own"),
+        pytest.param(MLP, 7, 0, 1, id="own, few configurations"),
+        pytest.param(MLP, 7, 4, 4, id="own, as asked for"),
+        pytest.param("svm", 9, 0, 1, id="built-in"),
+        pytest.param("svm", 9, 2, 2, id="built-in, as asked for"),
+        pytest.param(f"svm,{MLP}", 9, 0, 3, id="both: of the own one"),
+    ],
+)
+def test_one_configuration_from_the_middle_runs_again(algorithm: str, widths: int, repeats: int, runs: int) -> None:
+    """Spread over the order, with places from 1 on; each run has a key and a name of its own."""
+    grid = {"max_iter": list(range(1, widths + 1))} if MLP in algorithm else None
+    rates = tuple(0.1 * place for place in range(1, widths + 1))
+    settings = {"learning_rates": rates, "alphas": (0.1,), "batch_sizes": (16,), "repeats": repeats}
+    tried = _tried(algorithm=algorithm, grid=grid, **settings)
+    assert [each.place for each in tried] == list(range(1, len(tried) + 1))
+    assert len(tried) == _distinct(tried) + runs - 1
+    (often, count), *_ = Counter(each.key for each in tried).most_common()
+    assert count == runs
+    assert len({each.trial_key for each in tried}) == len({run_name(each, tried) for each in tried}) == len(tried)
+    if runs > 1:
+        same = [each for each in tried if each.key == often]
+        assert [each.repeat for each in same] == list(range(runs))
+        name, value = ("max_iter", (widths + 1) // 2) if MLP in algorithm else ("learning_rate", rates[widths // 2])
+        assert same[0].searched[name] == value
+        gaps = np.diff([each.place for each in same])
+        assert max(gaps) - min(gaps) <= 1
+        assert min(gaps) > len(tried) / runs - 1
 
 
 def test_grid_takes_a_batch_of_all_rows_of_the_smallest_training_fold() -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from entrypoints.limits.stopping import Ending
 from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
 from entrypoints.search import summary
+from entrypoints.search.measured import measured
 from entrypoints.search.record import Record, TrialRecord
 from mlflow_sysmetrics.criteria.judge import Stop
 
@@ -419,6 +421,45 @@ def test_closing_says_how_to_look_at_all_trials(uri: str, words: list[str], monk
     header, first, *_ = text.strip("\n").splitlines()
     assert first[header.index("val_rmse") :].startswith("0.6 ")
     assert first[header.index("peak_memory_mb") :].startswith("120 ")
+
+
+def test_repeated_configuration_counts_once() -> None:
+    """Neither its other runs' scores nor their number show; what they cost says how much that differs."""
+    again = [replace(NETWORK, repeat=repeat) for repeat in range(3)]
+    trials = [
+        _trial(str(place), configuration=each, figures={"val_rmse": 0.7 - place / 10, "elapsed_s": 1.0 + place / 10})
+        for place, each in enumerate(again)
+    ]
+    record = _record(*trials, _trial("other", figures={"val_rmse": 0.8, "elapsed_s": 9.0}))
+    assert [trial.trial_id for trial in record.ranked] == ["0", "other"]
+    found = measured(record).noises["elapsed_s"]
+    assert (found.source, found.degrees_of_freedom) == ("repeats", 2)
+    assert found.noise == pytest.approx(np.std(np.log([1.0, 1.1, 1.2]), ddof=1))
+    rows = summary.trials_table(record, SETTINGS)
+    assert [row.get("repeat") for row in rows] == [None, 1, 2, None]
+
+
+SENTENCE = "differ by no more than noise in val_rmse"
+
+
+@pytest.mark.parametrize(
+    ("away", "says"),
+    [
+        pytest.param(0.001, f"The first 3 of 3 {SENTENCE}", id="equal"),
+        pytest.param(0.3, "The best differs from all others by more than noise", id="different"),
+    ],
+)
+def test_closing_says_how_many_models_are_as_good_as_the_best(away: float, says: str) -> None:
+    """By the noise from fold to fold; so does the description."""
+    random = np.random.default_rng(0)
+    trials = []
+    for place in range(3):
+        folds = [{"fold": fold, "val_rmse": 0.5 + away * place + random.normal(scale=0.01)} for fold in range(5)]
+        score = float(np.mean([fold["val_rmse"] for fold in folds]))
+        trials.append(_trial(str(place), figures={"val_rmse": score}, folds=folds))
+    record, figures = _record(*trials), {"test_rmse": 0.64, "refit_training_time_s": 0.1}
+    assert says in summary.closing(RUN, SETTINGS, bundled("red_wine"), record, figures)
+    assert says in summary.description(RUN, SETTINGS, bundled("red_wine"), record, figures)
 
 
 def test_table_shows_at_most_five_trials_and_the_median_of_all() -> None:
