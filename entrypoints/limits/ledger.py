@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import ray
 from ray.actor import ActorHandle
@@ -24,15 +25,24 @@ PREDICTED = (
 OF_ANY_LENGTH = ("mean_step_time_ms", "model_memory_mb")  # of these: what does not grow with a trial's length
 ANSWER_WITHIN_S = 10.0
 
-# A trial: its last figures, what they would have been at its end, and whether it came there.
-Known = tuple[Configuration, Figures, Figures, bool]
+End = Literal["finished", "stopped", "skipped", "diverged"]
+
+# A trial: its last figures, what they would have been at its end, and how it ended.
+Known = tuple[Configuration, Figures, Figures, End]
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Brief:
-    """What a trial is told when it begins: the figures of the finished ones, the noise of each, what it will cost."""
+    """What a trial is told when it begins.
+
+    Attributes:
+        finished: what relative limits are taken of. A trial that its limits ended or skipped counts with what it would
+            have cost: left out, it would lower the median for those that follow.
+        noise: of each figure.
+        predictions: what it will cost.
+    """
 
     finished: tuple[Figures, ...] = ()
     noise: Figures = field(default_factory=lambda: dict(USUAL_NOISE))
@@ -59,7 +69,7 @@ class Ledger:
         self._metrics = tuple(metrics)
         self._model = CostModel(rows)
         self._finished: list[tuple[Hashable, Figures]] = []
-        self._once: list[Figures] = []  # each configuration's
+        self._costs: list[Figures] = []  # what relative limits are taken of
         self.observe(first)
         for trial in earlier:
             self.record(*trial)
@@ -69,13 +79,17 @@ class Ledger:
         for configuration, costs in figures:
             self._model.observe(configuration, costs)
 
-    def record(self, configuration: Configuration, figures: Figures, expected: Figures, ended: bool) -> None:
-        """Note a trial: its last figures, what they would have been at its end, and whether it came there."""
-        if ended:
-            known = {name: figures[name] for name in self._metrics if name in figures}
-            self._finished.append((group(configuration, figures), known))
-            self._once += [] if configuration.repeat else [known]
-        self._model.observe(configuration, expected)
+    def record(self, configuration: Configuration, figures: Figures, expected: Figures, end: End) -> None:
+        """Note a trial: its last figures, what they would have been at its end, and how it ended."""
+        if end == "finished":
+            self._finished.append((group(configuration, figures), self._limited(figures)))
+        if end != "diverged" and not configuration.repeat:
+            self._costs.append(self._limited(figures if end == "finished" else expected))
+        if end != "skipped":  # its costs are this model's own prediction
+            self._model.observe(configuration, expected)
+
+    def _limited(self, figures: Figures) -> dict[str, float]:
+        return {name: figures[name] for name in self._metrics if name in figures}
 
     def brief(self, configuration: Configuration) -> Brief:
         """What is known for a trial that is about to begin.
@@ -90,7 +104,7 @@ class Ledger:
             for name in self._metrics
             if name in foreseen and (prediction := self._model.predict(configuration, name))
         }
-        return Brief(tuple(self._once), USUAL_NOISE | known, predictions)
+        return Brief(tuple(self._costs), USUAL_NOISE | known, predictions)
 
 
 def start(

@@ -53,6 +53,10 @@ class Ending:
         limit, _, _ = str(replace(self.stop, step=None)).rpartition(": ")  # of a relative one with its number
         return f"{limit} predicted {when}: {self.prediction}"
 
+    def expected(self, figures: Figures) -> dict[str, float]:
+        """The trial's last figures, the one that ended it as predicted for its end, or else as far as it had come."""
+        return {**figures, self.stop.metric: self.prediction.value if self.prediction else self.stop.value}
+
     @property
     def tags(self) -> dict[str, str]:
         """What the trial's run says of it."""
@@ -158,8 +162,9 @@ class Guard:
     def expected(self, figures: Figures) -> dict[str, float]:
         """The figures that the trial would have had after all its steps, without the times too little is known of."""
         expected = {name: total.at(self._steps) for name, total in self._totals.items()}
-        rest = {name: value for name, value in figures.items() if name not in expected}
-        return rest | {name: prediction.value for name, prediction in expected.items() if prediction}
+        known = {name: value for name, value in figures.items() if name not in expected}
+        known = self._ending.expected(known) if self._ending else known
+        return known | {name: prediction.value for name, prediction in expected.items() if prediction}
 
     def _predicted(self, step: int) -> None:
         for name, total in self._totals.items():

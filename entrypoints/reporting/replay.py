@@ -14,7 +14,7 @@ from statistics import fmean, median
 import numpy as np
 
 from entrypoints.limits.costs import FACTS
-from entrypoints.limits.ledger import Ledger
+from entrypoints.limits.ledger import End, Ledger
 from entrypoints.limits.stopping import Guard, Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import DIVERGED_LOSS
@@ -81,9 +81,9 @@ def by_criteria(
         step = _guarded(course, guard)
         ended = step is None
         figures = course.figures if ended else _figures_at(course, step or 0)
-        if ended or step:
-            expected = course.figures if ended and not may_converge else guard.expected(figures)
-            ledger.record(course.configuration, figures, expected, ended)
+        expected = course.figures if ended and not may_converge else guard.expected(figures)
+        end: End = "diverged" if course.diverged else "finished" if ended else "stopped" if step else "skipped"
+        ledger.record(course.configuration, figures, expected, end)
         stops.append(step)
     return stops
 
@@ -156,7 +156,7 @@ def verdict(
     courses: Sequence[Course], stops: Sequence[int | None], criteria: Criteria, score: str, *, higher_is_better: bool
 ) -> Verdict:
     """Compare a rule with the full study: what it saved, and how much worse the feasible trial is that it leaves."""
-    finished = [course.figures for course in courses]
+    finished = [course.figures for course in courses if not course.diverged]
     sign = -1.0 if higher_is_better else 1.0
     limits = criteria.resolved(finished)
     feasible = [not limits.violations(course.figures) for course in courses]

@@ -134,7 +134,7 @@ def real(full: Full, ran: Iterable[Course], criteria: Criteria, search_s: float)
     mine = [own[course.configuration.key] for course in both]
     part = replace(full, courses=both)
     verdict = part.judge([course.stopped_at for course in mine], criteria)
-    limits = criteria.resolved(course.figures for course in both)
+    limits = criteria.resolved(course.figures for course in both if not course.diverged)
     broken = [place for place, course in enumerate(both) if limits.violations(course.figures)]
     same = len(both) == len(own) == len(full.courses) and search_s > 0 and full.search_s > 0
     return len(both), replace(

@@ -84,7 +84,7 @@ def read(client: MlflowClient, study: Run, trials: Iterable[Configuration]) -> E
         record = _record(run, configuration, end or TrialEnd([]))
         done.append(record)
         if end is not None and end.expected is not None:
-            known.append((configuration, record.figures, end.expected, record.complete))
+            known.append((configuration, record.figures, end.expected, record.end))
         if run.info.end_time is not None:
             ended_s = run.info.end_time / 1000
             spans.append((ended_s - record.figures.get("elapsed_s", 0.0), ended_s))
@@ -138,6 +138,7 @@ def _record(run: Run, configuration: Configuration, end: TrialEnd) -> TrialRecor
         diverged=run.data.tags.get(DIVERGED) == "true",
         converged=run.data.tags.get(CONVERGED) == "true",
         ending=end.ending,
+        expected=end.expected,
         run_id=run.info.run_id,
     )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.noise import MIN_DEGREES, group, noise
-from entrypoints.search.record import TrialRecord
+from entrypoints.search.record import TrialRecord, costs
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Limit, Stop, Z
 
 MOSTLY = 0.5  # of the trials
@@ -29,22 +29,13 @@ def judge(criteria: Criteria, trials: Sequence[TrialRecord]) -> Judged:
         criteria: the limits.
         trials: of the study. One that was stopped is judged by what it had cost, or was predicted to.
     """
-    finished = [trial.figures for trial in trials if trial.complete and not trial.configuration.repeat]
-    known = [(trial, _expected(trial)) for trial in trials if trial.status != "FAILED" and not trial.diverged]
+    finished = costs(trials)
+    known = [(trial, trial.whole) for trial in trials if trial.status != "FAILED" and not trial.diverged]
     limits = criteria.resolved(finished)
     broken = [(trial, figures) for trial, figures in known if limits.violations(figures)]
     broken.sort(key=lambda pair: limits.excess(pair[1]))
     nearest = [(trial, limits.violations(figures)) for trial, figures in broken]
     return Judged(nearest, _indistinct(criteria, trials, finished))
-
-
-def _expected(trial: TrialRecord) -> Mapping[str, float]:
-    """The figures of a trial; of one that was stopped with what was predicted for its end, if anything was."""
-    ending = trial.ending
-    if ending is None:
-        return trial.figures
-    value = ending.prediction.value if ending.prediction else ending.stop.value
-    return {**trial.figures, ending.stop.metric: value}
 
 
 def _indistinct(criteria: Criteria, trials: Sequence[TrialRecord], finished: Sequence[Figures]) -> list[str]:

@@ -11,11 +11,12 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
 from entrypoints.datasets.tables import Task
+from entrypoints.limits.ledger import End
 from entrypoints.limits.stopping import Ending
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.losses import better, score_name
 from entrypoints.progress import Progress
-from mlflow_sysmetrics.criteria.judge import Criteria
+from mlflow_sysmetrics.criteria.judge import Criteria, Figures
 from mlflow_sysmetrics.ray_tune import error_line
 
 
@@ -23,7 +24,8 @@ from mlflow_sysmetrics.ray_tune import error_line
 class TrialRecord:
     """What the study knows of one trial. ``figures`` holds the last value of every metric outside ``system/``.
 
-    ``cut_off`` says that it was still running when the time was up, ``ending`` why its limits ended it.
+    ``cut_off`` says that it was still running when the time was up, ``ending`` why its limits ended it. ``expected`` is
+    what it would have cost at its end; None without limits.
     """
 
     trial_id: str
@@ -35,6 +37,7 @@ class TrialRecord:
     converged: bool = False
     cut_off: bool = False
     ending: Ending | None = None
+    expected: Figures | None = None
     run_id: str | None = None
     error: str | None = None
 
@@ -42,6 +45,26 @@ class TrialRecord:
     def complete(self) -> bool:
         """Whether it ran to its end and did not diverge: then its figures are those of its configuration."""
         return self.status == "FINISHED" and not self.diverged
+
+    @property
+    def end(self) -> End:
+        """How it ended, for those that follow."""
+        if self.diverged:
+            return "diverged"
+        if self.ending:
+            return "skipped" if self.ending.how == "skipped" else "stopped"
+        return "finished"
+
+    @property
+    def whole(self) -> Figures:
+        """Its figures; of one that its limits ended, as they would have been at its end, as far as that is known."""
+        return self.expected if self.ending and self.expected is not None else self.figures
+
+
+def costs(trials: Iterable[TrialRecord]) -> list[Figures]:
+    """What relative limits are taken of: the trials that came to their end, and those that their limits ended."""
+    known = [trial for trial in trials if trial.complete or (trial.ending and not trial.diverged)]
+    return [trial.whole for trial in known if not trial.configuration.repeat]
 
 
 class Record(tune.Callback):
@@ -85,7 +108,7 @@ class Record(tune.Callback):
         record.folds = result.get("folds", [])
         record.diverged = result.get("diverged", False)
         record.converged = result.get("converged", False)
-        record.ending = result.get("ending")
+        record.ending, record.expected = result.get("ending"), result.get("expected")
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Note that the trial has failed, and why."""
@@ -125,7 +148,7 @@ class Record(tune.Callback):
     def ranked(self) -> list[TrialRecord]:
         """The trials that can be chosen, best first: they are able, and meet the criteria."""
         able = self.able
-        limits = self._criteria.resolved(record.figures for record in able)
+        limits = self._criteria.resolved(costs(self.trials.values()))
         return [record for record in able if not limits.violations(record.figures)]
 
     @property

@@ -20,7 +20,7 @@ from entrypoints.compute import memory
 from entrypoints.compute.contention import CoreWait, own_share
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.limits.costs import FACTS
-from entrypoints.limits.ledger import ask
+from entrypoints.limits.ledger import End, ask
 from entrypoints.limits.prediction import MIN_BLOCKS
 from entrypoints.limits.stopping import Guard, Stopping
 from entrypoints.models.configuration import Configuration
@@ -201,17 +201,23 @@ class Trial(tune.Trainable):
         if self._guard.active:
             feasible = ended and self._guard.feasible(self._figures)
             tags |= {FEASIBLE: str(feasible).lower()} | (ending.tags if ending else {})
-            expected = self._tell(ended and not training.diverged)
+            expected = self._tell(self._how(ended))
         tags |= TrialEnd(folds, ending, expected).tags
-        return self._result(tags, "FINISHED" if ended else "KILLED") | {"done": True, "folds": folds, "ending": ending}
+        told = {"folds": folds, "ending": ending, "expected": expected}
+        return self._result(tags, "FINISHED" if ended else "KILLED") | {"done": True, **told}
 
-    def _tell(self, ended: bool) -> dict[str, float] | None:
-        """Let the trials that follow know what this one has cost, unless it never began; return what it would have."""
-        if not self._training.step_number:
-            return None
+    def _how(self, ended: bool) -> End:
+        if self._training.diverged:
+            return "diverged"
+        if ended:
+            return "finished"
+        return "stopped" if self._training.step_number else "skipped"
+
+    def _tell(self, how: End) -> dict[str, float]:
+        """Let the trials that follow know what this one has cost; return what it would have cost at its end."""
         expected = self._guard.expected(self._figures)
         if self._ledger:
-            self._ledger.record.remote(self._configuration, self._figures, expected, ended)
+            self._ledger.record.remote(self._configuration, self._figures, expected, how)
         return expected
 
     def _result(

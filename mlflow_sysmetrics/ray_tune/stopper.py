@@ -16,8 +16,8 @@ from mlflow_sysmetrics.tags import BY_CRITERIA, STOP_METRIC, STOP_REASON, STOP_S
 class CriteriaStopper(Stopper):
     """End trials of any trainable as soon as a result breaks a criterion; pass it as ``RunConfig(stop=...)``.
 
-    Relative criteria compare with the trials that have ended by themselves. A ``SystemMetricsCallback`` of the same
-    experiment records the reason in the trial's run, which is ``KILLED``.
+    Relative criteria compare with the trials that have ended; a stopped one counts with the value that broke its limit.
+    A ``SystemMetricsCallback`` of the same experiment records the reason in the trial's run, which is ``KILLED``.
 
     Args:
         criteria: of metrics in the trainable's results, those in nested dictionaries by names like ``costs/memory_mb``.
@@ -43,6 +43,7 @@ class CriteriaStopper(Stopper):
                 STOP_METRIC: stop.metric,
                 STOP_STEP: str(stop.step),
             }
+            self._finished.append({stop.metric: stop.value})  # left out, it would move the limit for those that follow
         elif result.get(DONE):
             self._finished.append({name: figures[name] for name in self._criteria.metrics if name in figures})
         if stop is not None or result.get(DONE):

@@ -32,20 +32,33 @@ def test_a_new_ledger_knows_nothing_but_the_usual_noise() -> None:
     assert Brief().noise == USUAL_NOISE
 
 
-def test_finished_figures_are_those_of_trials_that_came_to_their_end() -> None:
-    """In their order, and only of the metrics that criteria name; a missing one stays missing."""
+def test_relative_limits_are_taken_of_what_trials_cost_or_would_have() -> None:
+    """Only of the metrics that criteria name; a missing one stays missing. A diverged trial's cost is nobody's."""
     ledger = _ledger()
     figures = {"training_time_s": 1.0, "val_loss": 0.5, "peak_memory_mb": 9.0}
-    ledger.record(_of(8), figures, figures, ended=True)
-    ledger.record(_of(16), {"training_time_s": 2.0}, {"training_time_s": 7.0}, ended=False)
-    ledger.record(_of(32), {"training_time_s": 3.0}, {}, ended=True)
-    assert ledger.brief(_of(8)).finished == ({"training_time_s": 1.0, "val_loss": 0.5}, {"training_time_s": 3.0})
+    ledger.record(_of(8), figures, figures, "finished")
+    ledger.record(_of(16), {"training_time_s": 2.0}, {"training_time_s": 7.0}, "stopped")
+    ledger.record(_of(32), {"training_time_s": 3.0}, {}, "finished")
+    ledger.record(_of(64), {}, {"training_time_s": 8.0}, "skipped")
+    ledger.record(_of(64), {"training_time_s": 0.1}, {"training_time_s": 9.0}, "diverged")
+    finished = [{"training_time_s": 1.0, "val_loss": 0.5}, {"training_time_s": 3.0}]
+    assert ledger.brief(_of(8)).finished == (*finished, {"training_time_s": 7.0}, {"training_time_s": 8.0})
+
+
+def test_a_skipped_trial_teaches_the_predictions_nothing() -> None:
+    """What is known of it is a prediction."""
+    seen, skipped = _ledger(), _ledger()
+    for ledger in (seen, skipped):
+        for size in SIZES:
+            ledger.record(_of(size), {"training_time_s": 0.01}, {"training_time_s": 0.01 * size}, "stopped")
+    skipped.record(_of(SIZES[0]), {}, {"training_time_s": 99.0}, "skipped")
+    assert skipped.brief(_of(48)).predictions == seen.brief(_of(48)).predictions
 
 
 def test_ledger_of_a_study_that_goes_on_knows_the_trials_that_are_done() -> None:
     """It says what one would that has seen all of them."""
     trials = [
-        (_of(size), {"training_time_s": size / 100}, {"training_time_s": size / 90}, size % 3 > 0) for size in SIZES
+        (_of(size), {"training_time_s": size / 100}, {"training_time_s": size / 90}, "finished") for size in SIZES
     ]
     seen = _ledger()
     for trial in trials:
@@ -66,7 +79,7 @@ def test_noise_that_trials_have_shown_replaces_the_usual_one(trials: int, known:
     ledger = _ledger()
     for number in range(trials):
         figures = {"training_time_s": 1.0 + 0.02 * (number % 2), "val_loss": 1.0}
-        ledger.record(_of(8, learning_rate=0.001 * (number + 1)), figures, figures, ended=True)
+        ledger.record(_of(8, learning_rate=0.001 * (number + 1)), figures, figures, "finished")
     noise = ledger.brief(_of(8)).noise
     usual = USUAL_NOISE["training_time_s"]
     assert noise["training_time_s"] == (pytest.approx(0.0104, abs=0.001) if known else usual)
@@ -86,7 +99,7 @@ def test_trials_that_were_stopped_count_with_what_they_would_have_cost() -> None
     """Not with what they had cost when they were stopped."""
     ledger = _ledger()
     for size in SIZES:
-        ledger.record(_of(size), {"training_time_s": 1.0}, {"training_time_s": 50.0}, ended=False)
+        ledger.record(_of(size), {"training_time_s": 1.0}, {"training_time_s": 50.0}, "stopped")
     assert ledger.brief(_of(32)).predictions["training_time_s"].value == pytest.approx(50.0)
 
 
@@ -96,7 +109,7 @@ def test_trials_of_another_tol_or_length_say_nothing_of_noise() -> None:
     for number in range(4 * MIN_DEGREES):
         figures = {"training_time_s": 1.0 + number % 4, "steps": 100.0 * (1 + number % 2)}
         configuration = configured(tol=0.01 * (number % 4 // 2))
-        ledger.record(configuration, figures, figures, ended=True)
+        ledger.record(configuration, figures, figures, "finished")
     assert ledger.brief(_of(8)).noise["training_time_s"] == 0.0
 
 
@@ -117,7 +130,7 @@ def test_of_a_trial_that_may_converge_nothing_is_predicted_that_grows_with_its_l
     """It may end before it costs that much; with a tol of 0 it cannot."""
     ledger = _ledger(metric)
     for size in SIZES:
-        ledger.record(_of(size), {metric: 1.0}, {metric: 1.0}, ended=True)
+        ledger.record(_of(size), {metric: 1.0}, {metric: 1.0}, "finished")
     assert (metric in ledger.brief(replace(_of(32), tol=0.01)).predictions) is predicted
     assert metric in ledger.brief(replace(_of(32), tol=0.0)).predictions
 
@@ -139,7 +152,7 @@ def test_only_costs_that_grow_with_the_amounts_are_predicted(metric: str, predic
     """Of a loss or a CPU share the batch size says nothing, and a size is known before the first step anyway."""
     ledger = _ledger(metric)
     for size in SIZES:
-        ledger.record(_of(size), {metric: 1.0}, {metric: 1.0}, ended=True)
+        ledger.record(_of(size), {metric: 1.0}, {metric: 1.0}, "finished")
     assert (metric in ledger.brief(_of(32)).predictions) is predicted
 
 
@@ -147,7 +160,7 @@ def test_metrics_that_no_criterion_names_are_not_predicted() -> None:
     """A prediction costs time before each trial."""
     ledger = _ledger("val_loss")
     for size in SIZES:
-        ledger.record(_of(size), {}, {"training_time_s": 1.0}, ended=True)
+        ledger.record(_of(size), {}, {"training_time_s": 1.0}, "finished")
     assert ledger.brief(_of(32)).predictions == {}
 
 
@@ -155,7 +168,7 @@ def test_later_records_do_not_change_a_brief() -> None:
     """A trial goes by what was known when it began."""
     ledger = _ledger()
     brief = ledger.brief(_of(8))
-    ledger.record(_of(8), {"training_time_s": 1.0}, {}, ended=True)
+    ledger.record(_of(8), {"training_time_s": 1.0}, {}, "finished")
     assert brief == Brief()
 
 

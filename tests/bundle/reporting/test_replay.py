@@ -143,7 +143,8 @@ def test_replay_agrees_with_a_guard_that_is_driven_by_hand() -> None:
             guard.stepped(step, step_s, 2 * step_s)
         ended = step == STEPS
         figures = dict(course.figures) if ended else {"training_time_s": step * step_s}
-        ledger.record(course.configuration, figures, course.figures if ended else guard.expected(figures), ended)
+        expected = course.figures if ended else guard.expected(figures)
+        ledger.record(course.configuration, figures, expected, "finished" if ended else "stopped")
         stops.append(None if ended else step)
     assert by_criteria(courses, stopping, ROWS) == stops
     assert None in stops

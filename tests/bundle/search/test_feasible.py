@@ -25,7 +25,8 @@ def _trial(name: str, figures: Mapping[str, float], **values: Any) -> TrialRecor
 
 def _stopped(name: str, value: float, how: How = "crossed", prediction: Prediction | None = None) -> TrialRecord:
     ending = Ending(Stop(TIME, "training_time_s", value, 1.0, 10), how, prediction)
-    return _trial(name, {"training_time_s": 0.1}, status="KILLED", ending=ending)
+    figures = {"training_time_s": 0.1}
+    return _trial(name, figures, status="KILLED", ending=ending, expected=ending.expected(figures))
 
 
 def _judged(text: str, *trials: TrialRecord) -> Judged:
@@ -76,12 +77,15 @@ def test_trials_without_a_model_are_not_near() -> None:
     assert _judged(TIME, failed, _trial("diverged", {"training_time_s": 1.1}, diverged=True)).nearest == []
 
 
-def test_relative_limits_come_from_the_trials_that_came_to_their_end() -> None:
-    """The stopped ones are not in the median."""
-    finished = [_trial(str(time_s), {"training_time_s": time_s}) for time_s in (1.0, 2.0, 3.0, 4.0, 10.0)]
-    stopped = [_trial(f"stopped {number}", {"training_time_s": 0.1}, status="KILLED") for number in range(9)]
-    judged = _judged("training_time_s<=2x median", *finished, *stopped)
+def test_relative_limits_come_from_the_trials_whose_cost_is_known() -> None:
+    """Not of those that were cut off; those that their limits ended count with what they would have cost."""
+    times = (1.0, 2.0, 3.0, 4.0, 10.0)
+    finished = [_trial(str(time_s), {"training_time_s": time_s}) for time_s in times]
+    cut_off = [_trial(f"cut off {number}", {"training_time_s": 0.1}, status="KILLED") for number in range(9)]
+    judged = _judged("training_time_s<=2x median", *finished, *cut_off)
     assert _names(trial for trial, _ in judged.nearest) == ["10.0"]
+    dear = [_stopped(f"stopped {number}", 1.0, "skipped", Prediction(20.0, 18.0, 22.0)) for number in range(5)]
+    assert _judged("training_time_s<=2x median", *finished, *cut_off, *dear).nearest == []
 
 
 def _kinds(*means: float, spread: float = 0.05) -> list[TrialRecord]:

@@ -720,6 +720,15 @@ def test_stopper_has_patience_with_each_trial_on_its_own() -> None:
     }
 
 
+def test_stopper_counts_what_it_has_stopped_in_relative_limits() -> None:
+    """Or each stop would lower the limit of those that follow: of 1, 2, 3 and three of 9 or more, the median is 6."""
+    stopper = CriteriaStopper(Criteria.parse("cost<=1.5x median after 3"))
+    for number, cost in enumerate((1.0, 2.0, 3.0, 9.0, 9.0, 9.0)):
+        assert stopper(f"t{number}", {"cost": cost, "training_iteration": 1, "done": cost < 9}) is (cost == 9)
+    assert stopper("next", {"cost": 8.5, "training_iteration": 1}) is False
+    assert stopper("last", {"cost": 9.5, "training_iteration": 1}) is True
+
+
 def test_stopper_does_not_stop_what_has_ended() -> None:
     """Tune shows the last result of a function once more when it returns: that is no further report."""
     stopper = CriteriaStopper(Criteria.parse("loss patience 2"))
