@@ -30,25 +30,33 @@ class Option(click.Option):
                 return cast
         except (click.BadParameter, OverflowError):  # a whole number can be beyond every float
             pass
-        allowed = f"{_allowed(self.type)} {'are' if isinstance(self.type, ListType | RunIdsType) else 'is'} allowed"
+        kind = self.type.other if isinstance(self.type, AutoType) else self.type
+        allowed = f"{_allowed(self.type)} {'are' if isinstance(kind, ListType | RunIdsType) else 'is'} allowed"
         raise UserError(f"{self.name}={value}: {allowed}; leave it out for the default, {self.default}")
 
 
+class AutoType(click.ParamType):
+    """What another type takes, or ``auto``, which becomes None."""
+
+    def __init__(self, other: click.ParamType) -> None:
+        self.name = other.name
+        self.other = other
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """What the other type makes of a text, or None."""
+        return None if value == AUTO else self.other(value, param, ctx)
+
+
 class ListType(click.ParamType):
-    """Numbers separated by commas, as a tuple without repetitions; where ``auto`` is allowed it becomes None."""
+    """Numbers separated by commas, as a tuple without repetitions."""
 
     name = "list"
 
-    def __init__(self, each: click.IntRange | click.FloatRange, *, auto: bool = False) -> None:
+    def __init__(self, each: click.IntRange | click.FloatRange) -> None:
         self.each = each
-        self.auto = auto
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int | float, ...] | None:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int | float, ...]:
         """The numbers that a text like ``0.1,0.01`` stands for."""
-        if self.auto and value == AUTO:
-            return None
         return tuple(dict.fromkeys(self.each(part.strip(), param, ctx) for part in str(value).split(",")))
 
 
@@ -129,8 +137,10 @@ def _is_finite(value: Any) -> bool:
 
 def _allowed(kind: click.ParamType) -> str:
     """What texts of a type are allowed."""
+    if isinstance(kind, AutoType):
+        return f"{AUTO} or {_allowed(kind.other)}"
     if isinstance(kind, ListType):
-        return f"{f'{AUTO} or ' if kind.auto else ''}numbers separated by commas, each {_allowed(kind.each)},"
+        return f"numbers separated by commas, each {_allowed(kind.each)},"
     if isinstance(kind, click.IntRange | click.FloatRange):
         number = "a whole number" if isinstance(kind, click.IntRange) else "a number"
         return f"{number} {'above' if kind.min_open else 'from'} {kind.min}"

@@ -12,8 +12,18 @@ import click
 from click import Choice, FloatRange, IntRange
 
 from entrypoints.datasets import known
-from entrypoints.option_types import NONE, DatasetType, GridType, GroupsType, ListType, Option, RunIdsType, RunIdType
-from entrypoints.settings import AUTO, DEFAULT_CRITERIA
+from entrypoints.option_types import (
+    NONE,
+    AutoType,
+    DatasetType,
+    GridType,
+    GroupsType,
+    ListType,
+    Option,
+    RunIdsType,
+    RunIdType,
+)
+from entrypoints.settings import AUTO, DEFAULT_CRITERIA, DEFAULT_EPOCHS, DEFAULT_STEPS
 
 Options = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -80,7 +90,7 @@ study_options = together(
     option(
         "batch_sizes",
         AUTO,
-        ListType(IntRange(1), auto=True),
+        AutoType(ListType(IntRange(1))),
         "Rows per training step, e.g. 32,256. auto: 2, 4, 8 .. up to the rows of a training fold.",
     ),
     option(
@@ -91,7 +101,7 @@ study_options = together(
     ),
     option(
         "alphas",
-        "0.0001,0.001,0.01",
+        "0.001,0.01,0.1",
         ListType(FloatRange(0)),
         "Multipliers of the built-in algorithms' L2 penalty.",
     ),
@@ -125,12 +135,18 @@ study_options = together(
         "differ from run to run; 0: 3 with an algorithm of your own and 8 configurations or more, else 1.",
     ),
     option("max_trials", 0, IntRange(0), "Trials at most, chosen at random from the grid; 0: no limit."),
-    option("max_steps", 500, IntRange(0), "Training steps of a trial; 0: no limit."),
+    option(
+        "max_steps",
+        AUTO,
+        AutoType(IntRange(0)),
+        f"Training steps of a trial; 0: no limit. auto: {DEFAULT_STEPS} where max_epochs is auto too, else no limit.",
+    ),
     option(
         "max_epochs",
-        0,
-        IntRange(0),
-        "Passes over the training rows; 0: no limit. The limit that is reached first ends the trial.",
+        AUTO,
+        AutoType(IntRange(0)),
+        f"Passes over the training rows; 0: no limit. auto: {DEFAULT_EPOCHS} where max_steps is auto too, else no "
+        "limit. The limit that is reached first ends the trial.",
     ),
     option(
         "time_limit_s",
@@ -164,7 +180,7 @@ limit_options = together(
         AUTO,
         str,
         "Limits, separated by commas: peak_memory_mb<=300, mean_step_time_ms<=2, training_time_s<=2x median (of the "
-        "trials finished so far), mean_cpu_percent>=50, or val_loss patience 3 (reports without "
+        "trials that have ended), mean_cpu_percent>=50, or val_loss patience 3 (reports without "
         f"improvement). auto: {DEFAULT_CRITERIA}.",
     ),
     option(

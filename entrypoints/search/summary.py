@@ -73,7 +73,8 @@ def data_line(data: Prepared, prepare_run_id: str, reused: bool) -> str:
 def how_to_shorten(settings: StudySettings, trials: int, expected_s: float, cpus: int) -> str:
     """What to say of a study that takes longer than an hour: how long, and what each way to shorten it is set to."""
     within_an_hour = max(1, int(trials * 3600 / expected_s))
-    length = f"max_steps={settings.max_steps}" if settings.max_steps else f"max_epochs={settings.max_epochs}"
+    limits = {"max_steps": settings.max_steps, "max_epochs": settings.max_epochs}
+    length = ", ".join(f"{name}={number}" for name, number in limits.items() if number)
     return (
         f"This study takes about {duration(expected_s)} on {cpus} CPU cores and starts now. To shorten it, stop it and "
         f"set max_trials (about {within_an_hour} of the {trials} take an hour), max_rows, fewer folds "

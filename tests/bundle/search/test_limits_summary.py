@@ -51,7 +51,8 @@ def _trial(place: int, figures: Mapping[str, float], **values: Any) -> TrialReco
 
 def _stopped(place: int, how: Any = "crossed", prediction: Prediction | None = None) -> TrialRecord:
     ending = Ending(Stop(TIME, "training_time_s", 1.4, 1.0, 120), how, prediction)
-    return _trial(place, {"training_time_s": 0.2}, status="KILLED", ending=ending)
+    figures = {"training_time_s": 0.2}
+    return _trial(place, figures, status="KILLED", ending=ending, expected=ending.expected(figures))
 
 
 def _outcome(run: RecordedRun, *trials: TrialRecord, text: str = TIME) -> Outcome:
