@@ -81,7 +81,7 @@ def train():
 
 if sys.argv[2] == "warm":
     (MLPClassifier((8,)) if sys.argv[1] == "mlp" else make()).partial_fit(X, y, classes=[0, 1])
-print(memory.raised_mb(train))
+print(memory.raised(train).peak_mb)
 """
 
 

@@ -6,10 +6,11 @@ import contextlib
 import gc
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
-_CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+_CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 _RESET_PEAK = "5"  # proc(5), clear_refs
 
 
@@ -20,24 +21,38 @@ def release() -> None:
         psutil.heap_trim()
 
 
-def raised_mb(call: Callable[[], None]) -> float | None:
-    """Make a call; return by how many megabytes this process was larger at its peak than before.
+class Raised(NamedTuple):
+    """By how many megabytes a call has raised the memory of this process: at its peak, and by what it has left."""
+
+    peak_mb: float
+    kept_mb: float
+
+
+def raised(call: Callable[[], None]) -> Raised | None:
+    """Make a call; return by how much this process was larger at its peak than before, and after it.
 
     Linux's own high-water mark (VmHWM) is reset before and read after, so that not even a short peak is missed. None
     where there is none. What the call raises, it raises.
     """
+    if _high_water_kb(reset=True) is None:
+        call()
+        return None
     release()
     before_kb = _high_water_kb(reset=True)
     call()
-    after_kb = None if before_kb is None else _high_water_kb()
-    return None if before_kb is None or after_kb is None else (after_kb - before_kb) * 1024 / 1e6
+    peak_kb = _high_water_kb()
+    release()
+    after_kb = _high_water_kb(reset=True)
+    if before_kb is None or peak_kb is None or after_kb is None:
+        return None
+    return Raised((peak_kb - before_kb) * 1024 / 1e6, (after_kb - before_kb) * 1024 / 1e6)
 
 
 def _high_water_kb(*, reset: bool = False) -> int | None:
     try:
         if reset:
             _CLEAR_REFS.write_text(_RESET_PEAK)
-        with _STATUS.open() as lines:
+        with STATUS.open() as lines:
             return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
     except OSError:
         return None

@@ -81,4 +81,4 @@ def readable(
         names -= {"energy_j"}
     if MEMORY not in (sample or ProcessSampler())():
         names -= {"peak_memory_mb", "memory_growth_mb"}
-    return names if memory.raised_mb(lambda: None) is not None else names - {"model_memory_mb"}
+    return names if memory.raised(lambda: None) is not None else names - {"model_memory_mb"}

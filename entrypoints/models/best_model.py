@@ -96,9 +96,9 @@ def _trained_and_measured(make: Callable[[], Fold], configuration: Configuration
 
     with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):  # as in a trial
         make().step()
-        growth_mb = memory.raised_mb(train)
+        raised = memory.raised(train)
     (fold,) = folds
-    return fold, costs if growth_mb is None else costs | {"refit_memory_growth_mb": growth_mb}
+    return fold, costs if raised is None else costs | {"refit_memory_growth_mb": raised.peak_mb}
 
 
 def log(run: RecordedRun, best: BestModel, data: Prepared) -> None:

@@ -23,9 +23,10 @@ from entrypoints.models.losses import Array, score_name
 
 DIVERGED_LOSS = 100.0  # a loss this many times that of the untrained model will not come back
 _CHUNK_ROWS = 8192  # rows that are normalised and scored at once, which bounds the memory that scoring takes
+_COPIED_BYTES = 100_000
 LATENCY_ROWS = 50  # predicted one at a time by each fold's model
 BATCH_ROWS = 1024  # predicted at once
-MEASURED_MODELS = 2  # whose memory is measured at their first step
+MEASURED_MODELS = MEASURED_STEPS = 2  # whose memory is measured: later models and steps take no more
 
 
 def batches(rows: NDArray[np.int64], batch_size: int, seed: tuple[int, int]) -> Iterator[NDArray[np.int64]]:
@@ -71,6 +72,8 @@ class Fold:
         self.preprocessing = preprocessing
         self._scaling = preprocessing.scaling
         self.training_time_s = 0.0
+        self.memory_mb: float | None = None  # known after a measured step
+        self._kept_mb = 0.0
         self.train_losses: list[float] = []
         self._loss_sum, self._loss_rows = 0.0, 0
         self._data = data
@@ -82,11 +85,18 @@ class Fold:
         """One ``partial_fit`` on the next batch, timed, and the loss of that batch after it."""
         self._train(next(self._batches))
 
-    def measured_step(self) -> float | None:
-        """Like ``step``: return by how many megabytes it raises the memory of this process, if the OS tells."""
+    def measured_step(self) -> None:
+        """Like ``step``, and see by how many megabytes it raises the memory of this process, if the OS tells.
+
+        ``memory_mb`` is then the most that the model and its step have taken, with what its earlier steps have left:
+        what the first one only allocates, as a moment of zeros, takes memory when the second one writes to it.
+        """
         rows = next(self._batches)
         self._data.X[rows]  # pages of shared memory count as the process's when it first reads them
-        return memory.raised_mb(lambda: self._train(rows))
+        raised = memory.raised(lambda: self._train(rows))
+        if raised is not None:
+            self.memory_mb = max(self.memory_mb or 0.0, self._kept_mb + raised.peak_mb)
+            self._kept_mb += raised.kept_mb
 
     def _train(self, rows: NDArray[np.int64]) -> None:
         X, y = self.preprocessing.transform(self._data.X[rows]), self._target[rows]
@@ -139,8 +149,19 @@ class Fold:
             return perf_counter() - started
 
     def model_size_kb(self) -> float:
-        """The size of the pickled estimator in units of 1000 bytes."""
-        return len(pickle.dumps(self.learner.estimator)) / 1e3
+        """The size of the pickled estimator in units of 1000 bytes.
+
+        Large arrays are counted where they are: a copy of them would be part of the trial's peak of memory.
+        """
+        arrays_bytes = [0]
+
+        def copy(array: pickle.PickleBuffer) -> bool:
+            large = array.raw().nbytes > _COPIED_BYTES
+            arrays_bytes[0] += array.raw().nbytes if large else 0
+            return not large
+
+        rest = pickle.dumps(self.learner.estimator, protocol=5, buffer_callback=copy)
+        return (len(rest) + arrays_bytes[0]) / 1e3
 
     def _evaluate(self, rows: NDArray[np.int64]) -> tuple[float, float]:
         chunks = [self._outputs(rows[start : start + _CHUNK_ROWS]) for start in range(0, len(rows), _CHUNK_ROWS)]
@@ -170,7 +191,6 @@ class CrossValidation:
         self.diverged = False
         self._convergence = Convergence(configuration, data.split.fit_rows)
         self._overflowed = False
-        self._model_mb: list[float] = []  # what the first models added to the process
         self._score = score_name(data.task)
         self._reported = 0, 0.0  # step and training time of the last report
         self.untrained_loss = fmean(fold.untrained_loss() for fold in self.folds)
@@ -195,11 +215,11 @@ class CrossValidation:
         """Advance every fold by one batch, unless ``stop`` says before one of them that the trial is over."""
         try:
             with _quiet():
-                for fold in self.folds:
+                for place, fold in enumerate(self.folds):
                     if stop():
                         return
-                    if self.step_number == 0 and len(self._model_mb) < MEASURED_MODELS:
-                        self._model_mb += [mb for mb in [fold.measured_step()] if mb is not None]
+                    if self.step_number < MEASURED_STEPS and place < MEASURED_MODELS:
+                        fold.measured_step()
                     else:
                         fold.step()
         except FloatingPointError:
@@ -243,7 +263,8 @@ class CrossValidation:
 
         The lower one of two: in the first of a process the libraries take memory of their own.
         """
-        return {"model_memory_mb": min(self._model_mb)} if self._model_mb else {}
+        measured = [fold.memory_mb for fold in self.folds if fold.memory_mb is not None]
+        return {"model_memory_mb": min(measured)} if measured else {}
 
     def _interval(self) -> dict[str, float]:
         """The time of the steps since the last report, and of all."""

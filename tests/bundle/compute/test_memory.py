@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -18,14 +20,16 @@ def test_peak_of_a_call_is_measured_however_short_it_is() -> None:
         np.ones(80 * MB)
         kept.append(np.ones(20 * MB))
 
-    assert memory.raised_mb(call) == pytest.approx(80, abs=2)
-    assert memory.raised_mb(lambda: None) == pytest.approx(0, abs=1)
+    assert memory.raised(call) == pytest.approx((80, 20), abs=2)
+    assert memory.raised(lambda: None) == pytest.approx((0, 0), abs=1)
 
 
 def test_earlier_peak_does_not_count() -> None:
     """Nor does memory that was taken before, and freed."""
     np.ones(200 * MB)
-    assert memory.raised_mb(lambda: np.ones(10 * MB).sum()) == pytest.approx(10, abs=1)
+    raised = memory.raised(lambda: np.ones(10 * MB).sum())
+    assert raised is not None
+    assert raised.peak_mb == pytest.approx(10, abs=1)
 
 
 def test_what_the_call_raises_is_raised() -> None:
@@ -35,4 +39,13 @@ def test_what_the_call_raises_is_raised() -> None:
         raise FloatingPointError("overflow")
 
     with pytest.raises(FloatingPointError, match="overflow"):
-        memory.raised_mb(call)
+        memory.raised(call)
+
+
+def test_nothing_is_collected_where_no_peak_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The call is made, and costs nothing besides."""
+    calls: list[str] = []
+    monkeypatch.setattr(memory, "STATUS", tmp_path / "none")
+    monkeypatch.setattr(memory, "release", lambda: calls.append("release"))
+    assert memory.raised(lambda: calls.append("call")) is None
+    assert calls == ["call"]
