@@ -6,6 +6,8 @@ Each study tries 24 configurations of an estimator whose three hyperparameters d
 them, learns nothing, and errs at random. So every effect, trend, difference, effect of the order and end of a range
 that the study or its report tells is false, and its Pareto front should be one model. What is told is counted in the
 texts that a user reads. All studies run in one process and one Ray, so that twenty take minutes.
+
+Use a machine that does nothing else: where its load changes, costs do change over the order, and that is told.
 """
 
 from __future__ import annotations

@@ -163,5 +163,5 @@ def _pareto(study: Study, found: Findings) -> None:
         costs = [cost for cost in FRONT_COSTS if cost in study.figures]
         sign = -1.0 if study.higher_is_better else 1.0
         rows = records(study.complete)
-        known = margins(study.noises.values())
+        known = margins(study.noises.values()) if study.noises else {}
         found.add("pareto", front(rows, study.score, costs, study.hyperparameters, sign=sign, margins=known))
