@@ -84,7 +84,9 @@ class Ledger:
         if end == "finished":
             self._finished.append((group(configuration, figures), self._limited(figures)))
         if end != "diverged" and not configuration.repeat:
-            self._costs.append(self._limited(figures if end == "finished" else expected))
+            # Of one that might have converged nobody knows the costs at its end: what it has cost is known.
+            as_it_came = end == "finished" or (end == "stopped" and configuration.may_converge)
+            self._costs.append(self._limited(figures if as_it_came else expected))
         if end != "skipped":  # its costs are this model's own prediction
             self._model.observe(configuration, expected)
 

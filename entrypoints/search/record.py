@@ -58,7 +58,8 @@ class TrialRecord:
     @property
     def whole(self) -> Figures:
         """Its figures; of one that its limits ended, as they would have been at its end, as far as that is known."""
-        return self.expected if self.ending and self.expected is not None else self.figures
+        unknown = self.end == "stopped" and self.configuration.may_converge
+        return self.expected if self.ending and self.expected is not None and not unknown else self.figures
 
 
 def costs(trials: Iterable[TrialRecord]) -> list[Figures]:

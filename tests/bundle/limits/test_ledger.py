@@ -103,6 +103,14 @@ def test_trials_that_were_stopped_count_with_what_they_would_have_cost() -> None
     assert ledger.brief(_of(32)).predictions["training_time_s"].value == pytest.approx(50.0)
 
 
+@pytest.mark.parametrize(("tol", "counted"), [(0.0, 9.0), (0.1, 2.0)])
+def test_stopped_trial_that_may_converge_counts_with_what_it_has_cost(tol: float, counted: float) -> None:
+    """All its steps it might not have needed."""
+    ledger = _ledger("training_time_s")
+    ledger.record(configured(tol=tol), {"training_time_s": 2.0}, {"training_time_s": 9.0}, "stopped")
+    assert ledger.brief(_of(8)).finished == ({"training_time_s": counted},)
+
+
 def test_trials_of_another_tol_or_length_say_nothing_of_noise() -> None:
     """They differ because they ended at different steps."""
     ledger = _ledger("training_time_s")
