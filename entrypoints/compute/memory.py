@@ -17,6 +17,11 @@ _RESET_PEAK = "5"  # proc(5), clear_refs
 def release() -> None:
     """Give free memory back to the OS, so that what comes is seen as growth, and was not there before."""
     gc.collect()
+    trim()
+
+
+def trim() -> None:
+    """Give back what is free already. A libc keeps the more, the more it was given back before: an earlier trial."""
     with contextlib.suppress(AttributeError, OSError):  # not every libc has it
         psutil.heap_trim()
 

@@ -43,6 +43,17 @@ def _quiet() -> np.errstate:
     return np.errstate(over="ignore", invalid="ignore")
 
 
+class _Size:
+    """A file that keeps nothing but its size."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def write(self, data: bytes) -> None:
+        """Count what is written."""
+        self.bytes += memoryview(data).nbytes
+
+
 class Fold:
     """One model with its rows, its preprocessing and its batches, and the time that its steps took.
 
@@ -151,17 +162,18 @@ class Fold:
     def model_size_kb(self) -> float:
         """The size of the pickled estimator in units of 1000 bytes.
 
-        Large arrays are counted where they are: a copy of them would be part of the trial's peak of memory.
+        It is counted and not kept, large arrays where they are: a copy would be part of the trial's peak of memory.
         """
-        arrays_bytes = [0]
+        size = _Size()
 
         def copy(array: pickle.PickleBuffer) -> bool:
-            large = array.raw().nbytes > _COPIED_BYTES
-            arrays_bytes[0] += array.raw().nbytes if large else 0
-            return not large
+            if array.raw().nbytes <= _COPIED_BYTES:
+                return True
+            size.bytes += array.raw().nbytes
+            return False
 
-        rest = pickle.dumps(self.learner.estimator, protocol=5, buffer_callback=copy)
-        return (len(rest) + arrays_bytes[0]) / 1e3
+        pickle.Pickler(size, protocol=5, buffer_callback=copy).dump(self.learner.estimator)
+        return size.bytes / 1e3
 
     def _evaluate(self, rows: NDArray[np.int64]) -> tuple[float, float]:
         chunks = [self._outputs(rows[start : start + _CHUNK_ROWS]) for start in range(0, len(rows), _CHUNK_ROWS)]

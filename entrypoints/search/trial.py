@@ -158,6 +158,7 @@ class Trial(tune.Trainable):
     def _report(self) -> None:
         """A point of each curve."""
         training = self._training
+        memory.trim()  # what the model has freed is not its memory
         curves = self._watch.interval()  # first: scoring takes memory of its own
         curves |= training.report()
         self._add(curves, training.step_number)
