@@ -6,6 +6,7 @@ import signal
 import time
 from dataclasses import dataclass
 
+import psutil
 import pytest
 from commands import Command, StartProject, Study, children, copy_store, listening, runs_of_kind, store_uri, wait_until
 from mlflow import MlflowClient
@@ -66,8 +67,8 @@ def ending(
     number, group = ENDINGS[request.param]
     sent = time.monotonic()
     command.signal(number, group=group)
-    while command.processes() and time.monotonic() < sent + 3 * ENDED_WITHIN_S:
-        time.sleep(0.1)
+    while (living := command.processes()) and (left_s := sent + 3 * ENDED_WITHIN_S - time.monotonic()) > 0:
+        psutil.wait_procs(living, left_s)
     seconds = time.monotonic() - sent
     after = list(command.processes().values())
     command.kill()
