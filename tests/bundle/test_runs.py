@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psutil
@@ -67,6 +69,8 @@ def ending(
     number, group = ENDINGS[request.param]
     sent = time.monotonic()
     command.signal(number, group=group)
+    with suppress(subprocess.TimeoutExpired):
+        command.process.wait(3 * ENDED_WITHIN_S)
     while (living := command.processes()) and (left_s := sent + 3 * ENDED_WITHIN_S - time.monotonic()) > 0:
         psutil.wait_procs(living, left_s)
     seconds = time.monotonic() - sent

@@ -259,7 +259,8 @@ def test_trials_table_agrees_with_the_trials_runs(study: Study) -> None:
         assert str(row["diverged"]).lower() == run.data.tags["sysmetrics.diverged"]
         assert {name: str(row[name]) for name in PARAMS} == {name: run.data.params[name] for name in PARAMS}
         assert str(row["place"]) == run.data.tags["sysmetrics.place"]
-        about = {"trial_id", "run_id", "status", "place", "diverged", *run.data.params}
+        assert row["converged"] is False
+        about = {"trial_id", "run_id", "status", "place", "diverged", "converged", *run.data.params}
         assert {name: value for name, value in row.items() if name not in about} == pytest.approx(_figures(run))
 
 
