@@ -57,13 +57,14 @@ def test_column_without_any_value_is_zero() -> None:
 
 
 @pytest.mark.parametrize("y", [None, np.arange(ROWS, dtype=float)], ids=["classification", "regression"])
-def test_nothing_outside_the_fitted_rows_is_looked_at(y: NDArray[Any] | None) -> None:
+@pytest.mark.parametrize("categorical", [(1,), ()], ids=["a category", "numbers alone"])
+def test_nothing_outside_the_fitted_rows_is_looked_at(y: NDArray[Any] | None, categorical: tuple[int, ...]) -> None:
     """Other rows changed wildly leave every fitted value as it is, bit for bit."""
     X, _ = table(missing_number=True, missing_colour=True)
-    before = fit_preprocessing(X, y, FIT, categorical=(1,))
+    before = fit_preprocessing(X, y, FIT, categorical=categorical)
     X[REST] = [1e300, 1, -1e300]
     changed = None if y is None else np.concatenate([y[FIT], np.full(len(REST), 1e9)])
-    after = fit_preprocessing(X, changed, FIT, categorical=(1,))
+    after = fit_preprocessing(X, changed, FIT, categorical=categorical)
     for name, value in vars(before.scaling).items():
         assert np.array_equal(value, getattr(after.scaling, name)), name
     for (_, codes), (_, others) in zip(before.encoded, after.encoded, strict=True):

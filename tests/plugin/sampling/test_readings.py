@@ -21,9 +21,13 @@ from mlflow_sysmetrics.sampling.readings import LINUX, PORTABLE
 
 pytestmark = pytest.mark.skipif(not psutil.LINUX, reason="reads /proc")
 WORK = """
-import os, resource, subprocess, sys
+import os, resource, subprocess, sys, tempfile
 subprocess.run([sys.executable, "-c", "x = b'x' * 30_000_000; sum(range(3_000_000))"])
 data = b"x" * 20_000_000
+with tempfile.TemporaryFile() as file:
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
 sum(range(5_000_000))
 print("ready", flush=True)
 input()
