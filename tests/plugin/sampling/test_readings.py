@@ -71,6 +71,14 @@ def test_what_we_parse_is_what_psutil_says(frozen: int) -> None:
     }
 
 
+def test_memory_without_a_shared_part_is_the_unique_one(frozen: int) -> None:
+    """Where the system does not say what is shared. The libraries that all of Python's processes map are not in it."""
+    levels, memory = PORTABLE.read(psutil.Process(frozen), True).levels, psutil.Process(frozen).memory_full_info()
+    assert levels["process_memory_mb"] == pytest.approx(memory.uss / 1e6)
+    assert levels["process_rss_mb"] == pytest.approx(memory.rss / 1e6)
+    assert memory.uss < memory.rss
+
+
 def test_what_we_read_of_this_process_is_what_psutil_says(tmp_path: Path) -> None:
     """Here no file but statm is read. Between two looks of psutil's, whose times are in hundredths of a second."""
     subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True)
