@@ -107,8 +107,6 @@ class Trial(tune.Trainable):
         on_reading = self._read if self._guard.active else None
         self._watch = Watch(groups=self._groups, window_s=WINDOW_S, on_reading=on_reading).start()
         self._training = CrossValidation(self._configuration, self._data)
-        before = {name: value for name, value in self._watch.interval().items() if name == "memory_mb"}
-        self._before = points_now(self._training.untrained() | before, step=0)
 
     def step(self) -> dict[str, Any]:
         """Train for about a second, whether a report is due or not, or to the trial's end."""
@@ -116,7 +114,8 @@ class Trial(tune.Trainable):
         training, guard = self._training, self._guard
         if not training.step_number:
             self._look_ahead()
-            self._points += [] if guard.ending else self._before
+            if not guard.ending:
+                self._start_curves()
         while not (training.ended or guard.ending):
             self._train()
             if guard.ending or time.monotonic() - began >= RESULT_EVERY_S:
@@ -130,6 +129,12 @@ class Trial(tune.Trainable):
         self._guard.before()
         if self._guard.active and not self._guard.ending and self._guard.names(FACTS):
             self._guard.crossed(self._training.untrained_facts(), 0)
+
+    def _start_curves(self) -> None:
+        """The points before the first step. The first interval begins here: waiting for Tune is no part of it."""
+        waited = self._watch.interval()
+        memory_mb = {name: value for name, value in waited.items() if name == "memory_mb"}
+        self._add(self._training.untrained() | memory_mb, step=0)
 
     def _train(self) -> None:
         """One step of every fold, and the points of the curves where they are due."""

@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -109,6 +110,15 @@ def _to_the_end(trial: Trial) -> list[dict[str, Any]]:
     while not results[-1]["done"]:
         results.append(trial.train())
     return results
+
+
+def test_first_interval_begins_with_the_first_step(begin: Begin) -> None:
+    """What lies before it, here half a second of waiting for Tune, is in the figures of the whole trial alone."""
+    trial = begin(_config(max_steps=100))
+    threading.Event().wait(0.5)
+    results = _to_the_end(trial)
+    (interval,) = [point.value for point in _points(results) if point.name == "cpu_percent"]
+    assert interval > 2 * results[-1]["figures"]["mean_cpu_percent"]
 
 
 def test_process_of_a_trial_imports_nothing_that_a_trial_does_not_use() -> None:
