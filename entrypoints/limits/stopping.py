@@ -111,7 +111,7 @@ class Guard:
         """Whether a criterion limits one of these metrics."""
         return not set(metrics).isdisjoint(self._criteria.metrics)
 
-    def before(self) -> None:
+    def skip_if_predicted(self) -> None:
         """Skip the trial if it is predicted to break a limit."""
         if self._predict:
             for name, prediction in self._brief.predictions.items():

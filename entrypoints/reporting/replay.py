@@ -195,7 +195,7 @@ def verdict(
 
 def _guarded(course: Course, guard: Guard) -> int | None:
     """The step at which the guard ends a trial."""
-    guard.before()
+    guard.skip_if_predicted()
     guard.crossed({name: course.figures[name] for name in FACTS if name in course.figures}, 0)
     step_s = course.figures["training_time_s"] / course.steps
     elapsed_s = course.figures["elapsed_s"] / course.steps

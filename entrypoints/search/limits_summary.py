@@ -18,8 +18,8 @@ from entrypoints.progress import duration
 from entrypoints.runs import RecordedRun
 from entrypoints.search import full_study
 from entrypoints.search.budget import Budget, Spending, account
-from entrypoints.search.feasible import Judged, judge
 from entrypoints.search.measured import measured
+from entrypoints.search.nearest import Judged, judge
 from entrypoints.search.record import Record, TrialRecord
 from entrypoints.settings import StudySettings
 from mlflow_sysmetrics.tags import FEASIBLE

@@ -126,7 +126,7 @@ class Trial(tune.Trainable):
 
     def _look_ahead(self) -> None:
         """What is known before the first step: what other trials have cost, and the cheap facts."""
-        self._guard.before()
+        self._guard.skip_if_predicted()
         if self._guard.active and not self._guard.ending and self._guard.names(FACTS):
             self._guard.crossed(self._training.untrained_facts(), 0)
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.backlog import Backlog, Memory
 from mlflow_sysmetrics.delivery.batch import param_texts, send, tag_texts
-from mlflow_sysmetrics.delivery.outage import Outages, pause_after, timeout_after
 from mlflow_sysmetrics.delivery.points import Point, now_ms
+from mlflow_sysmetrics.delivery.retry import Outages, pause_after, timeout_after
 from mlflow_sysmetrics.delivery.run_queue import End, RunQueue, State
 from mlflow_sysmetrics.delivery.spool import Header
 from mlflow_sysmetrics.delivery.store import Store

@@ -58,7 +58,7 @@ def test_without_criteria_nothing_ends_a_trial() -> None:
     predictions = {"training_time_s": Prediction(9e9, 9e9, 9e9)}
     guard = Guard(None, Brief(predictions=predictions), STEPS)
     costs = {"training_time_s": 9e9, "peak_memory_mb": 9e9, "val_loss": 9e9}
-    guard.before()
+    guard.skip_if_predicted()
     guard.crossed(costs, 1)
     guard.stepped(1, 9e9, 9e9)
     guard.reported(costs, 100, {})
@@ -126,7 +126,7 @@ def test_of_many_threads_one_gives_the_reason_that_stays() -> None:
         pytest.param(lambda guard: guard.crossed({"model_size_kb": 99.0}, 5), id="reading"),
         pytest.param(lambda guard: guard.stepped(5, 99.0, 99.0), id="step"),
         pytest.param(lambda guard: guard.reported({"model_size_kb": 99.0}, 5, {}), id="report"),
-        pytest.param(lambda guard: guard.before(), id="prediction"),
+        pytest.param(lambda guard: guard.skip_if_predicted(), id="prediction"),
     ],
 )
 def test_first_reason_stays_the_reason(later: Callable[[Guard], None]) -> None:
@@ -288,7 +288,7 @@ def test_diverged_trial_ends_where_anything_is_watched() -> None:
 def test_trial_that_is_predicted_to_break_a_limit_is_skipped() -> None:
     """Before its first step, with the prediction as the reason."""
     guard = _guard("training_time_s<=1", predictions={"training_time_s": Prediction(2.0, 1.5, 2.5)})
-    guard.before()
+    guard.skip_if_predicted()
     assert _reason(guard) == "training_time_s<=1 predicted before it began: 2 (1.5 to 2.5)"
 
 
@@ -307,7 +307,7 @@ def test_trial_that_is_predicted_to_break_a_limit_is_skipped() -> None:
 def test_trial_is_skipped_only_where_its_low_bound_breaks_a_limit(text: str, metric: str, skipped: bool) -> None:
     """What may still keep to it begins."""
     guard = _guard(text, predictions={metric: Prediction(2.0, 1.5, 2.5)})
-    guard.before()
+    guard.skip_if_predicted()
     assert guard.ended() is skipped
 
 
@@ -315,7 +315,7 @@ def test_noise_counts_for_predictions_too() -> None:
     """A limit broken by less than figures differ from run to run is no reason, neither before nor while it trains."""
     noise = {"training_time_s": 0.2}
     guard = _guard("training_time_s<=1", noise=noise, predictions={"training_time_s": Prediction(1.55, 1.5, 1.6)})
-    guard.before()
+    guard.skip_if_predicted()
     assert not guard.ended()
     assert _train(_guard(f"training_time_s<={FULL_S / 1.5}", noise=noise), [STEP_S] * STEPS) is None
 
@@ -323,7 +323,7 @@ def test_noise_counts_for_predictions_too() -> None:
 def test_with_predictions_off_nothing_is_predicted() -> None:
     """A trial is neither skipped nor stopped for what it is going to do."""
     guard = _guard("training_time_s<=1", predict=False, predictions={"training_time_s": Prediction(9.0, 8.0, 9.5)})
-    guard.before()
+    guard.skip_if_predicted()
     assert not guard.ended()
     assert _train(guard, [STEP_S] * STEPS) == 129
     assert guard.ending is not None

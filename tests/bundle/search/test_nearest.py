@@ -12,7 +12,7 @@ from reference import configured
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.prediction import Prediction
 from entrypoints.limits.stopping import Ending, How
-from entrypoints.search.feasible import Judged, judge
+from entrypoints.search.nearest import Judged, judge
 from entrypoints.search.record import TrialRecord
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Stop
 
