@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import gc
 import os
 import pickle
 from collections.abc import Callable, Iterator
@@ -76,6 +77,12 @@ class OneRay(LoadFileScheduling):  # type: ignore[misc]
 @functools.cache
 def _text(file: str) -> str:
     return (ROOT / file).read_text()
+
+
+def pytest_collection_finish() -> None:
+    """As a trial's process does: what was imported is permanent, and each of many collections need not look at it."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:

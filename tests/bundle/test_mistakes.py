@@ -78,7 +78,7 @@ def test_unreachable_server_is_answered_with_one_sentence(project: Path, tmp_pat
 MLP = "sklearn.neural_network.MLPRegressor"
 DO = (
     "give|use|choose|look|convert|fix|name|replace|add|lower|set|leave|see|the largest batch|the built-in ones take|"
-    "write|keep|one of|run|no value can meet both, so move or drop|the unit is in the metric's name|only"
+    "write|keep|one of|run|resume|no value can meet both, so move or drop|the unit is in the metric's name|only"
 )
 LIMITS = {"criteria", "predict", "scheduler"}
 OF_REPORT = {"study", "metric", "mode"}

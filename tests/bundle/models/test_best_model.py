@@ -337,7 +337,7 @@ def test_class_that_no_pipeline_would_predict_with_is_refused_before_the_search(
     monkeypatch.syspath_prepend(tmp_path)
     module = f"unfit_{len(instead)}"
     (tmp_path / f"{module}.py").write_text(re.sub(pattern, instead, OWN.replace("{keeps}", "[]")))
-    with pytest.raises(UserError, match="untrained after partial_fit; give it a fit method"):
+    with pytest.raises(UserError, match="unfitted after partial_fit; give it a fit method"):
         estimator(f"{module}.Nearest").check({}, 2)
 
 

@@ -92,12 +92,13 @@ def test_trial_that_is_done_is_read_as_the_search_would_know_it(
             end.folds,
             diverged=diverged,
             ending=end.ending,
+            expected=end.expected,
             run_id=run_id,
         ),
     )
     assert found.left(TRIALS) == [TRIALS[0], *TRIALS[2:]]
     assert found.run_of(TRIALS[1]) is None
-    assert found.known == (((TRIALS[1], FIGURES, end.expected, False),) if end.expected else ())
+    assert found.known == (((TRIALS[1], FIGURES, end.expected, "stopped"),) if end.expected else ())
 
 
 def test_trial_that_a_scheduler_stopped_is_done(client: MlflowClient, study: Run) -> None:
