@@ -151,7 +151,8 @@ def count(study: str, report: str) -> Counter[str]:
     told["interactions"] = report.count("act together on")
     told["trends"] = len([row for row in rows if row[-1] in ("rises", "falls")])
     told["differences"] = sum(int(each) for each in re.findall(r"differs from \*\*(\d+)\*\*", report))
-    told["order"] = study.count("over the order of the trials")  # the report repeats it
+    order = study.partition("Over the order of the trials")[2].partition(": compare")[0]
+    told["order"] = order.count(" rises by ") + order.count(" falls by ")  # the report repeats it
     told["ends of a range"] = len(re.findall(r"is the (?:smallest|largest) that was tried", study))
     return told
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -59,13 +59,21 @@ class Order:
         return cls(str(row["figure"]), *numbers, told=bool(row.get(f"{_PREFIX}told")))
 
     @property
-    def sentence(self) -> str:
-        """What is said of it."""
+    def change(self) -> str:
+        """In words, without what it is a change over."""
         way = "rises" if self.drift > 0 else "falls"
-        return (
-            f"`{self.figure}` {way} by {abs(self.drift):.3g} ({100 * abs(self.drift_share):.0f} %) over the order of "
-            "the trials, whatever their hyperparameters: compare trials that ran near each other (`sysmetrics.place`)."
-        )
+        return f"`{self.figure}` {way} by {abs(self.drift):.3g} ({100 * abs(self.drift_share):.0f} %)"
+
+
+def told(orders: Iterable[Order]) -> list[str]:
+    """One sentence for all that is worth one; none where nothing is."""
+    changes = [order.change for order in orders if order.told]
+    if not changes:
+        return []
+    return [
+        f"Over the order of the trials, whatever their hyperparameters, {', '.join(changes)}: compare trials that ran "
+        "near each other (`sysmetrics.place`)."
+    ]
 
 
 def of_order(

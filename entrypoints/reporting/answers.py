@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from entrypoints.limits.costs import COSTS
+from entrypoints.limits.order import told
 from entrypoints.links import IS_FEASIBLE, compare_view, run_view, trials_view
 from entrypoints.reporting.drift import TOO_FEW
 from entrypoints.reporting.findings import Findings
@@ -152,7 +153,7 @@ def _effects(study: Study, found: Findings) -> list[str]:
         for row in found.rows("interactions")[:3]
     ]
     nothing = "" if rows or not found.rows("effects") else "No hyperparameter changes these beyond noise and 5 %."
-    order = [each.sentence for each in study.order.values() if each.told]
+    order = told(study.order.values())
     return [_table(columns, rows) or nothing, f"{'; '.join(together)}." if together else "", *order]
 
 

@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.tables import Table
+from entrypoints.limits.order import told
 from entrypoints.links import IS_FEASIBLE, compare_view, how_to_open, run_view, trials_view
 from entrypoints.mlflow_io import log_tables
 from entrypoints.models.configuration import Configuration
@@ -305,8 +306,7 @@ def _beyond_noise(record: Record, settings: StudySettings) -> list[str]:
     drawn = {name for name, values in (settings.grid or {}).items() if is_distribution(values)}
     found, ranked = measured(record), record.ranked
     ends = edges.sentences(ranked, record.trials.values(), record.score, found.score_margin, drawn)
-    order = [each.sentence for each in found.order.values() if each.told]
-    return [sentence for sentence in (found.equal_to_best(ranked), *ends, *order) if sentence]
+    return [sentence for sentence in (found.equal_to_best(ranked), *ends, *told(found.order.values())) if sentence]
 
 
 def _trials_view(run: RecordedRun, data: Prepared, also: str = "", shown: str = "CHART") -> str:

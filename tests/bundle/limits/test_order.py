@@ -10,7 +10,7 @@ import pytest
 from reference import MLP_REGRESSOR, configured
 
 from entrypoints.limits.noise import of_costs
-from entrypoints.limits.order import Order, of_order
+from entrypoints.limits.order import Order, of_order, told
 from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.criteria.judge import Figures
 
@@ -62,8 +62,11 @@ def test_drift_is_told_where_it_matters(drift: float, told: bool, own: bool) -> 
 
 def test_sentence_says_how_much_in_units() -> None:
     """And by which tag to compare."""
-    said = Order(MEMORY, 0.9, 0.0, 0.0, -12.3, -0.1, told=True).sentence
-    assert said.startswith("`peak_memory_mb` falls by 12.3 (10 %) over the order of the trials")
+    orders = [Order(MEMORY, 0.9, 0.0, 0.0, -12.3, -0.1, told=True), Order("elapsed_s", 0.1, 0.9, 1.0, 1.0, 0.1)]
+    (said,) = told([*orders, Order("cpu_seconds", 0.9, 0.0, 0.0, 2.0, 0.25, told=True)])
+    changes = "`peak_memory_mb` falls by 12.3 (10 %), `cpu_seconds` rises by 2 (25 %)"
+    assert said.startswith(f"Over the order of the trials, whatever their hyperparameters, {changes}: compare")
+    assert told(orders[1:]) == []
 
 
 def test_equal_trials_are_rarely_said_to_drift() -> None:
