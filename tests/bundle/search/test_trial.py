@@ -113,12 +113,11 @@ def _to_the_end(trial: Trial) -> list[dict[str, Any]]:
 
 
 def test_first_interval_begins_with_the_first_step(begin: Begin) -> None:
-    """What lies before it, here half a second of waiting for Tune, is in the figures of the whole trial alone."""
+    """It trains for less than a tenth of a second: with a second of waiting for Tune in it, it would show a tenth."""
     trial = begin(_config(max_steps=100))
-    threading.Event().wait(0.5)
-    results = _to_the_end(trial)
-    (interval,) = [point.value for point in _points(results) if point.name == "cpu_percent"]
-    assert interval > 2 * results[-1]["figures"]["mean_cpu_percent"]
+    threading.Event().wait(1)
+    (interval,) = [point.value for point in _points(_to_the_end(trial)) if point.name == "cpu_percent"]
+    assert interval > 20
 
 
 def test_process_of_a_trial_imports_nothing_that_a_trial_does_not_use() -> None:
