@@ -47,8 +47,8 @@ OF_TWO_KINDS = {
     "alphas": "0.0001,0.001,0.01",
     "folds": "3",
     "max_steps": "0",
-    "max_epochs": "3",
-    "report_every": "20",
+    "max_epochs": "5",
+    "report_every": "50",
     "cpus": "2",
 }
 
