@@ -1,11 +1,12 @@
 """What limits on costs save, and what they lose, against the full study and against other rules.
 
-    python benchmarks/early_stop.py red_wine [--seeds 1] [--file mnist.parquet]
+    python benchmarks/early_stop.py red_wine [--seeds 1] [--file mnist.parquet] [--defaults]
 
 For each seed it runs three studies of one scenario: `tune`, then `early_stop` with predictions off and on, limited to
 a training time between those of its kinds of trial, so that about half of the grid is infeasible. It prints a table of
 what each saved of the CPU and wall time, the regret of the chosen model, what the infeasible trials still cost, and how
-many feasible ones were stopped; and the same of the controls, replayed from the full study's curves.
+many feasible ones were stopped; and the same of the controls, replayed from the full study's curves. With --defaults the studies have
+the length and the limits that a user gets who says nothing, and predictions are on.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from entrypoints.reporting import savings  # noqa: E402
 from entrypoints.reporting.courses import read  # noqa: E402
 from entrypoints.reporting.replay import Course, Verdict  # noqa: E402
 from entrypoints.reporting.studies import Study, study_of  # noqa: E402
+from entrypoints.settings import DEFAULT_CRITERIA  # noqa: E402
 
 EPOCHS = {"max_epochs": "5", "max_steps": "0"}
 SCENARIOS = {
@@ -68,15 +70,18 @@ SCENARIOS = {
 @click.option("--seeds", default=1, show_default=True, help="How many times, with different seeds.")
 @click.option("--file", type=click.Path(exists=True, resolve_path=True), help="The table of the scenario mnist.")
 @click.option("--limited", default="training_time_s", show_default=True, help="The metric that is limited.")
-def main(scenario: str, seeds: int, file: str | None, limited: str) -> None:
+@click.option("--defaults", is_flag=True, help="The default length and limits, predictions on.")
+def main(scenario: str, seeds: int, file: str | None, limited: str, defaults: bool) -> None:
     """Run the scenario and print its table."""
     params = dict(SCENARIOS[scenario]) | ({"dataset": file} if file else {})
+    if defaults:
+        params = {name: value for name, value in params.items() if name not in EPOCHS}
     with tempfile.TemporaryDirectory(prefix="early-stop-") as folder:
         store = Path(folder)
         mlflow.set_tracking_uri(f"sqlite:///{store / 'mlflow.db'}")
         rows: dict[str, list[Verdict]] = {}
         for seed in range(seeds):
-            one_seed(params | {"seed": str(seed)}, store, limited, rows)
+            one_seed(params | {"seed": str(seed)}, store, "" if defaults else limited, rows)
     click.echo(f"\n{scenario}, {seeds} seeds: means over seeds; stops are sums; none left: no feasible trial was run")
     click.echo(
         f"{'rule':34} {'CPU saved':>9} {'wall':>6} {'inf. cost':>9} {'false':>5} {'border':>6} {'feasible':>8} "
@@ -92,17 +97,18 @@ def main(scenario: str, seeds: int, file: str | None, limited: str) -> None:
 
 
 def one_seed(params: dict[str, str], store: Path, limited: str, rows: dict[str, list[Verdict]]) -> None:
-    """Run the three studies of one seed and add a verdict for each rule."""
+    """Run the studies of one seed and add a verdict for each rule; by the default limits where no metric is named."""
     client = MlflowClient()
     full = savings.full_of(client, study("tune", params, store, client))
     assert full is not None
-    criteria = full.criteria(f"{limited}<={_between(full.courses, limited):.4g}")
+    text = f"{limited}<={_between(full.courses, limited):.4g}" if limited else DEFAULT_CRITERIA
+    criteria = full.criteria(text)
     click.echo(f"seed {params['seed']}: {criteria}; {len(full.courses)} trials, search {full.search_s:.0f} s")
 
     def add(rule: str, verdict: Verdict) -> None:
         rows.setdefault(rule, []).append(verdict)
 
-    for predict in ("off", "on"):
+    for predict in ("off", "on") if limited else ("on",):
         run = study("early_stop", params | {"criteria": str(criteria), "predict": predict}, store, client)
         compared = savings.real(
             full, read(client, run.trials["run_id"]), criteria, run.run.data.metrics["search_time_s"]

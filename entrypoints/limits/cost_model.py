@@ -38,8 +38,12 @@ class CostModel:
         self._features.append(features(configuration))
         self._figures.append({name: value / self._unit(name, configuration) for name, value in figures.items()})
 
-    def predict(self, configuration: Configuration, metric: str) -> Prediction | None:
-        """What it will cost; None while too little is known, or where it is unlike all that is."""
+    def predict(self, configuration: Configuration, metric: str, noise: float = 0.0) -> Prediction | None:
+        """What it will cost; None while too little is known, or where it is unlike all that is.
+
+        The interval is never narrower than that of the ``noise`` of equal trials, as a share: what was timed before the
+        first trial holds none.
+        """
         known = [place for place, figures in enumerate(self._figures) if figures.get(metric, 0.0) > 0]
         asked = features(configuration)
         if len(known) < MIN_TRIALS or not _within(asked, [self._features[place] for place in known]):
@@ -50,7 +54,7 @@ class CostModel:
             costs = [math.log(self._figures[place][metric]) for place in known]
             self._fitted[metric] = len(known), model.fit([self._features[place] for place in known], costs)
         mean, spread = (float(each[0]) for each in self._fitted[metric][1].predict([asked], return_std=True))
-        half, unit = _Z * max(spread, MIN_SPREAD), self._unit(metric, configuration)
+        half, unit = _Z * max(spread, noise, MIN_SPREAD), self._unit(metric, configuration)
         return Prediction(unit * math.exp(mean), unit * math.exp(mean - half), unit * math.exp(mean + half))
 
     def _unit(self, metric: str, configuration: Configuration) -> int:

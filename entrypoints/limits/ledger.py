@@ -13,7 +13,7 @@ from ray.actor import ActorHandle
 from entrypoints.compute.workers import beside_the_driver
 from entrypoints.limits.cost_model import CostModel
 from entrypoints.limits.costs import USUAL_NOISE
-from entrypoints.limits.noise import MIN_DEGREES, group, noise
+from entrypoints.limits.noise import MIN_DEGREES, group, noise_at_limits
 from entrypoints.limits.prediction import Prediction
 from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.criteria.judge import Figures
@@ -99,14 +99,14 @@ class Ledger:
         Of one that may converge nobody knows how long it will be, so nothing that grows with its length is predicted.
         """
         foreseen = OF_ANY_LENGTH if configuration.may_converge else PREDICTED
-        seen = {name: noise(self._finished, name, MIN_DEGREES) for name in self._metrics}
-        known = {name: value for name, value in seen.items() if value is not None}
+        seen = {name: noise_at_limits(self._finished, name, MIN_DEGREES) for name in self._metrics}
+        noises = USUAL_NOISE | {name: value for name, value in seen.items() if value is not None}
         predictions = {
             name: prediction
             for name in self._metrics
-            if name in foreseen and (prediction := self._model.predict(configuration, name))
+            if name in foreseen and (prediction := self._model.predict(configuration, name, noises.get(name, 0.0)))
         }
-        return Brief(tuple(self._costs), USUAL_NOISE | known, predictions)
+        return Brief(tuple(self._costs), noises, predictions)
 
 
 def start(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,17 @@ def noise(observed: Sequence[tuple[Any, Figures]], metric: str, least: int) -> f
     if degrees < max(least, 1):
         return None
     return math.sqrt(sum(float(((values - values.mean()) ** 2).sum()) for values in groups.values()) / degrees)
+
+
+def noise_at_limits(observed: Sequence[tuple[Any, Figures]], metric: str, least: int) -> float | None:
+    """The noise that counts where a figure is near its limit: that of the larger half of the groups, if it is known.
+
+    Limits are on what costs much, and small figures differ by a larger share of themselves. Arguments as of ``noise``.
+    """
+    means = {each: float(values.mean()) for each, values in _logarithms(observed, metric).items()}
+    middle = median(means.values()) if means else 0.0
+    larger = noise([pair for pair in observed if means.get(pair[0], -math.inf) >= middle], metric, least)
+    return noise(observed, metric, least) if larger is None else larger
 
 
 def of_costs(trials: Sequence[tuple[Configuration, Figures]], names: Iterable[str]) -> list[Noise]:

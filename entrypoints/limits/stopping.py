@@ -115,8 +115,7 @@ class Guard:
         """Skip the trial if it is predicted to break a limit."""
         if self._predict:
             for name, prediction in self._brief.predictions.items():
-                # The uncertainty is in the bound already, so the error is 0.
-                stop = self._judge.see({name: prediction.low}, 0, {name: 0.0})
+                stop = self._judge.see({name: prediction.low}, 0, final=True)  # the noise is in the bound already
                 if stop is not None and stop.value >= stop.limit:  # the low bound says nothing of a lower limit
                     self._end(stop, "skipped", prediction)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from entrypoints.limits.costs import USUAL_NOISE
-from entrypoints.limits.noise import MIN_DEGREES, group, noise
+from entrypoints.limits.noise import MIN_DEGREES, group, noise_at_limits
 from entrypoints.search.record import TrialRecord, costs
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Limit, Stop, Z
 
@@ -49,7 +49,7 @@ def _within_noise(
     limit: Limit, groups: Sequence[tuple[Any, Figures]], finished: Sequence[Figures], told_apart: int
 ) -> bool:
     name, number = limit.metric.name, limit.resolve(finished)
-    share = noise(groups, name, MIN_DEGREES)
+    share = noise_at_limits(groups, name, MIN_DEGREES)
     band = Z * (USUAL_NOISE.get(name, 0.0) if share is None else share) * abs(number or 0.0)
     values = [figures[name] for _, figures in groups if name in figures]
     if number is None or not values or not band:

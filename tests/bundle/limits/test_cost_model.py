@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -135,6 +136,19 @@ def test_lists_cost_by_how_much_is_in_them() -> None:
 def test_fractions_are_no_feature_of_a_cost(changes: dict[str, Any], same: bool) -> None:
     """Rates change what is learned; amounts, words and switches what a step costs, whatever their number."""
     assert (features(configured(MLP_CLASSIFIER)) == features(configured(MLP_CLASSIFIER, **changes))) is same
+
+
+@pytest.mark.parametrize("noise", [pytest.param(0.3, id="of equal trials"), pytest.param(0.0, id="none")])
+def test_interval_is_never_narrower_than_the_noise(noise: float) -> None:
+    """What was timed once for each kind follows a smooth law, and says nothing of how equal trials differ."""
+    model = CostModel(ROWS)
+    for size in SIZES:
+        model.observe(configured(batch_size=size), {STEP: 0.01 * size})
+    prediction = model.predict(configured(batch_size=32), STEP, noise)
+    assert prediction is not None
+    least = 3.09 * max(noise, 0.05)  # standard deviations, of which the second is the least
+    assert math.log(prediction.high / prediction.value) >= least
+    assert math.log(prediction.value / prediction.low) == pytest.approx(least, rel=0.05)
 
 
 @pytest.mark.parametrize(

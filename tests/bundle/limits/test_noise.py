@@ -11,7 +11,17 @@ from reference import MLP_REGRESSOR, configured
 from scipy import stats
 
 from entrypoints.limits.costs import USUAL_NOISE
-from entrypoints.limits.noise import REPEATABILITY, Noise, group, margins, noise, of_costs, of_score, worth_telling
+from entrypoints.limits.noise import (
+    REPEATABILITY,
+    Noise,
+    group,
+    margins,
+    noise,
+    noise_at_limits,
+    of_costs,
+    of_score,
+    worth_telling,
+)
 from mlflow_sysmetrics.criteria.judge import Figures
 
 STEP = "mean_step_time_ms"
@@ -43,6 +53,27 @@ def test_noise_needs_its_degrees_of_freedom(least: int, known: bool) -> None:
     pairs: list[tuple[str, Figures]] = _pairs({"a": [0.0, 0.1], "b": [0.0, 0.1, 0.2]})
     pairs += [("a", {}), ("a", {STEP: 0.0}), ("c", {STEP: 1.0})]
     assert (noise(pairs, STEP, least) is not None) is known
+
+
+@pytest.mark.parametrize(
+    ("logarithms", "share"),
+    [
+        pytest.param({"a": [0.0, 1.0], "b": [5.0, 5.2]}, math.sqrt(0.02), id="of the larger figures"),
+        pytest.param({"a": [0.0, 0.2], "b": [5.0, 6.0], "c": [9.0]}, math.sqrt(0.5), id="single ones are no group"),
+        pytest.param({"a": [0.0, 0.2, 0.1]}, 0.1, id="one group"),
+        pytest.param({}, None, id="nothing"),
+    ],
+)
+def test_noise_at_limits_is_that_of_larger_figures(logarithms: dict[str, list[float]], share: float | None) -> None:
+    """Small ones differ by a larger share of themselves, and are far from what a limit allows."""
+    found = noise_at_limits(_pairs(logarithms), STEP, least=1)
+    assert found == (share if share is None else pytest.approx(share))
+
+
+def test_noise_at_limits_is_that_of_all_while_the_larger_figures_are_few() -> None:
+    """Better than none."""
+    pairs = _pairs({"a": [0.0, 1.0, 0.5], "b": [5.0, 5.2]})
+    assert noise_at_limits(pairs, STEP, least=2) == noise(pairs, STEP, least=2)
 
 
 def test_noise_of_nothing_is_unknown() -> None:

@@ -311,13 +311,17 @@ def test_trial_is_skipped_only_where_its_low_bound_breaks_a_limit(text: str, met
     assert guard.ended() is skipped
 
 
-def test_noise_counts_for_predictions_too() -> None:
-    """A limit broken by less than figures differ from run to run is no reason, neither before nor while it trains."""
-    noise = {"training_time_s": 0.2}
-    guard = _guard("training_time_s<=1", noise=noise, predictions={"training_time_s": Prediction(1.55, 1.5, 1.6)})
+def test_noise_counts_for_the_prediction_of_a_trial_that_trains() -> None:
+    """A limit broken by less than figures differ from run to run is no reason."""
+    assert _train(_guard(f"training_time_s<={FULL_S / 1.5}", noise={"training_time_s": 0.2}), [STEP_S] * STEPS) is None
+
+
+def test_noise_counts_once_for_a_trial_that_has_not_begun() -> None:
+    """The low bound of its prediction has it already."""
+    known = {"training_time_s": Prediction(1.55, 1.1, 2.0)}
+    guard = _guard("training_time_s<=1", noise={"training_time_s": 0.2}, predictions=known)
     guard.skip_if_predicted()
-    assert not guard.ended()
-    assert _train(_guard(f"training_time_s<={FULL_S / 1.5}", noise=noise), [STEP_S] * STEPS) is None
+    assert guard.ended()
 
 
 def test_with_predictions_off_nothing_is_predicted() -> None:
