@@ -1,6 +1,6 @@
 """Whether a difference that is really there is measured, at its size: five of them, and the memory of one model.
 
-    python benchmarks/differences.py [--only leak --only memory] [--copies 6]
+    python benchmarks/differences.py [--only leak --only memory] [--copies 12]
 
 Each difference is a hyperparameter of an estimator made for it, and a study of its own: `copies` trials with it and as
 many without. It allocates 5 MB, is 20 % slower, idles 30 % of the time, leaks 0.1 MB in 100 steps, or frees its memory
@@ -136,7 +136,7 @@ DIFFERENCES = {
 
 @click.command(help=__doc__)
 @click.option("--only", multiple=True, type=click.Choice([*DIFFERENCES, "memory"]), help="These parts alone.")
-@click.option("--copies", default=6, show_default=True, help="Trials of each value.")
+@click.option("--copies", default=12, show_default=True, help="Trials of each value.")
 @click.option("--report/--no-report", default=True, show_default=True, help="Show what the study's report says.")
 def main(only: tuple[str, ...], copies: int, report: bool) -> None:
     """Run the studies and print the tables."""

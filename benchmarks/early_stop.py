@@ -5,8 +5,8 @@
 For each seed it runs three studies of one scenario: `tune`, then `early_stop` with predictions off and on, limited to
 a training time between those of its kinds of trial, so that about half of the grid is infeasible. It prints a table of
 what each saved of the CPU and wall time, the regret of the chosen model, what the infeasible trials still cost, and how
-many feasible ones were stopped; and the same of the controls, replayed from the full study's curves. With --defaults the studies have
-the length and the limits that a user gets who says nothing, and predictions are on.
+many feasible ones were stopped; and the same of the controls, replayed from the full study's curves. With --defaults
+the studies have the length and the limits that a user gets who says nothing, and predictions are on.
 """
 
 from __future__ import annotations
