@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
@@ -18,7 +20,26 @@ from mlflow_sysmetrics.criteria.judge import Figures
 MIN_TRIALS = 8
 TOTALS = ("training_time_s", "elapsed_s")  # learned per step, of which each configuration's number is known
 MIN_SPREAD = 0.05  # of a prediction's logarithm: no model of a few trials is better than 5 %
+Range = tuple[set[str], float, float]  # a feature's words, and its least and largest number
+_NOTHING: Range = (set(), math.inf, -math.inf)
 _Z = NormalDist().inv_cdf(CONFIDENCE)
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """A fitted model: of how many trials, and which features these had."""
+
+    trials: int
+    model: Pipeline
+    ranges: dict[str, Range]
+
+    def covers(self, asked: dict[str, Any]) -> bool:
+        """Whether every feature lies within those seen, with one doubling to spare."""
+        for name, value in asked.items():
+            words, least, largest = self.ranges.get(name, _NOTHING)
+            if value not in words if isinstance(value, str) else not least - 1 <= value <= largest + 1:
+                return False
+        return True
 
 
 class CostModel:
@@ -31,7 +52,7 @@ class CostModel:
         self._rows = rows
         self._features: list[dict[str, Any]] = []
         self._figures: list[Figures] = []
-        self._fitted: dict[str, tuple[int, Pipeline]] = {}
+        self._fitted: dict[str, _Learned] = {}
 
     def observe(self, configuration: Configuration, figures: Figures) -> None:
         """Learn what a configuration costs; what is not above 0 says nothing."""
@@ -44,18 +65,40 @@ class CostModel:
         The interval is never narrower than that of the ``noise`` of equal trials, as a share: what was timed before the
         first trial holds none.
         """
-        known = [place for place, figures in enumerate(self._figures) if figures.get(metric, 0.0) > 0]
         asked = features(configuration)
-        if len(known) < MIN_TRIALS or not _within(asked, [self._features[place] for place in known]):
+        learned = self._learned(metric)
+        if learned is None or not learned.covers(asked):
             return None
-        if self._fitted.get(metric, (0,))[0] != len(known):
-            numbers = (DictVectorizer(sparse=False), StandardScaler(), PolynomialFeatures(2, include_bias=False))
-            model = make_pipeline(*numbers, BayesianRidge())
-            costs = [math.log(self._figures[place][metric]) for place in known]
-            self._fitted[metric] = len(known), model.fit([self._features[place] for place in known], costs)
-        mean, spread = (float(each[0]) for each in self._fitted[metric][1].predict([asked], return_std=True))
+        mean, spread = (float(each[0]) for each in learned.model.predict([asked], return_std=True))
         half, unit = _Z * max(spread, noise, MIN_SPREAD), self._unit(metric, configuration)
         return Prediction(unit * math.exp(mean), unit * math.exp(mean - half), unit * math.exp(mean + half))
+
+    def expected(self, configurations: Sequence[Configuration], metric: str) -> list[float | None]:
+        """What each will cost, without an interval: all of them in the time that one prediction takes."""
+        learned = self._learned(metric)
+        if learned is None or not configurations:
+            return [None] * len(configurations)
+        asked = [features(configuration) for configuration in configurations]
+        kinds = {repr(each): each for each in asked}
+        means = dict(zip(kinds, learned.model.predict(list(kinds.values())), strict=True))
+        within = {name: learned.covers(each) for name, each in kinds.items()}
+        return [
+            self._unit(metric, configuration) * math.exp(means[name]) if within[name] else None
+            for configuration, name in zip(configurations, map(repr, asked), strict=True)
+        ]
+
+    def _learned(self, metric: str) -> _Learned | None:
+        """The model of a metric; None while too few trials have it."""
+        known = [place for place, figures in enumerate(self._figures) if figures.get(metric, 0.0) > 0]
+        if len(known) < MIN_TRIALS:
+            return None
+        if metric not in self._fitted or self._fitted[metric].trials != len(known):
+            numbers = (DictVectorizer(sparse=False), StandardScaler(), PolynomialFeatures(2, include_bias=False))
+            costs = [math.log(self._figures[place][metric]) for place in known]
+            seen = [self._features[place] for place in known]
+            model = make_pipeline(*numbers, BayesianRidge()).fit(seen, costs)
+            self._fitted[metric] = _Learned(len(known), model, _ranges(seen))
+        return self._fitted[metric]
 
     def _unit(self, metric: str, configuration: Configuration) -> int:
         return configuration.steps(self._rows) if metric in TOTALS else 1
@@ -79,15 +122,14 @@ def features(configuration: Configuration) -> dict[str, Any]:
     return values
 
 
-def _within(asked: dict[str, Any], known: list[dict[str, Any]]) -> bool:
-    """Whether every feature lies within those seen, with one doubling to spare."""
-    for name, value in asked.items():
-        seen = [each[name] for each in known if name in each]
-        if not seen:
-            return False
-        if isinstance(value, str):
-            if value not in seen:
-                return False
-        elif not min(seen) - 1 <= value <= max(seen) + 1:
-            return False
-    return True
+def _ranges(seen: Sequence[dict[str, Any]]) -> dict[str, Range]:
+    values: dict[str, set[Any]] = {}
+    for each in seen:
+        for name, value in each.items():
+            values.setdefault(name, set()).add(value)
+    ranges = {}
+    for name, known in values.items():
+        words = {value for value in known if isinstance(value, str)}
+        numbers = known - words
+        ranges[name] = words, min(numbers, default=math.inf), max(numbers, default=-math.inf)
+    return ranges

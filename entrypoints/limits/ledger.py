@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Literal
 
 import ray
@@ -24,6 +25,7 @@ PREDICTED = (
 )
 OF_ANY_LENGTH = ("mean_step_time_ms", "model_memory_mb")  # of these: what does not grow with a trial's length
 ANSWER_WITHIN_S = 10.0
+MAX_EXPECTED = 500  # trials whose costs are expected: in their order, which is one by chance, so many are like all
 
 End = Literal["finished", "stopped", "skipped", "diverged"]
 
@@ -38,13 +40,14 @@ class Brief:
     """What a trial is told when it begins.
 
     Attributes:
-        finished: what relative limits are taken of. A trial that its limits ended or skipped counts with what it would
-            have cost: left out, it would lower the median for those that follow.
+        costs: of each trial of the study, for relative limits. One that its limits ended or skipped counts with what it
+            would have cost: left out, it would lower the median for those that follow. One that has not ended counts
+            with what is expected: the median of the first few to end is far from that of all.
         noise: of each figure.
         predictions: what it will cost.
     """
 
-    finished: tuple[Figures, ...] = ()
+    costs: tuple[Figures, ...] = ()
     noise: Figures = field(default_factory=lambda: dict(USUAL_NOISE))
     predictions: dict[str, Prediction] = field(default_factory=dict)
 
@@ -55,6 +58,7 @@ class Ledger:
     Args:
         rows: training rows of a fold.
         metrics: those that criteria name; of others nothing is kept.
+        trials: of the whole study.
         first: what is known before the first trial: what a forecast has timed.
         earlier: the trials that an interrupted command has run of the same study.
     """
@@ -63,10 +67,13 @@ class Ledger:
         self,
         rows: int,
         metrics: Iterable[str],
+        trials: Iterable[Configuration] = (),
         first: Iterable[tuple[Configuration, Figures]] = (),
         earlier: Iterable[Known] = (),
     ) -> None:
         self._metrics = tuple(metrics)
+        to_come = islice((trial for trial in trials if not trial.repeat), MAX_EXPECTED)
+        self._to_come = {trial.key: trial for trial in to_come}
         self._model = CostModel(rows)
         self._finished: list[tuple[Hashable, Figures]] = []
         self._costs: list[Figures] = []  # what relative limits are taken of
@@ -81,6 +88,8 @@ class Ledger:
 
     def record(self, configuration: Configuration, figures: Figures, expected: Figures, end: End) -> None:
         """Note a trial: its last figures, what they would have been at its end, and how it ended."""
+        if not configuration.repeat:
+            self._to_come.pop(configuration.key, None)
         if end == "finished":
             self._finished.append((group(configuration, figures), self._limited(figures)))
         if end != "diverged" and not configuration.repeat:
@@ -106,18 +115,28 @@ class Ledger:
             for name in self._metrics
             if name in foreseen and (prediction := self._model.predict(configuration, name, noises.get(name, 0.0)))
         }
-        return Brief(tuple(self._costs), noises, predictions)
+        return Brief((*self._costs, *self._expected()), noises, predictions)
+
+    def _expected(self) -> list[Figures]:
+        """What the trials that have not ended are expected to cost, as far as that can be said."""
+        costs: list[dict[str, float]] = [{} for _ in self._to_come]
+        for name in set(self._metrics).intersection(PREDICTED):
+            values = self._model.expected(list(self._to_come.values()), name)
+            for figures, trial, value in zip(costs, self._to_come.values(), values, strict=True):
+                if value is not None and (name in OF_ANY_LENGTH or not trial.may_converge):
+                    figures[name] = value
+        return [figures for figures in costs if figures]
 
 
 def start(
     rows: int,
     metrics: Iterable[str],
-    first: Iterable[tuple[Configuration, Figures]] = (),
+    trials: Iterable[Configuration] = (),
     earlier: Iterable[Known] = (),
 ) -> ActorHandle:
     """A ledger in a process of its own. Ray must be running."""
     actor = ray.remote(num_cpus=0, scheduling_strategy=beside_the_driver())(Ledger)
-    return actor.remote(rows, list(metrics), list(first), list(earlier))
+    return actor.remote(rows, list(metrics), list(trials), earlier=list(earlier))
 
 
 def ask(ledger: ActorHandle | None, configuration: Configuration) -> Brief:

@@ -88,7 +88,7 @@ class Guard:
         self._brief = brief
         self._steps = steps
         self._may_converge = may_converge
-        self._judge = self._criteria.judge(brief.finished, brief.noise)
+        self._judge = self._criteria.judge(brief.costs, brief.noise)
         self._totals = {
             name: Extrapolation() for name in ("training_time_s", "elapsed_s") if name in self._criteria.metrics
         }
@@ -156,7 +156,7 @@ class Guard:
 
     def feasible(self, figures: Figures) -> bool:
         """Whether the final figures of a trial that came to its end break no limit."""
-        return not self._criteria.violations(figures, self._brief.finished)
+        return not self._criteria.violations(figures, self._brief.costs)
 
     def expected(self, figures: Figures) -> dict[str, float]:
         """The figures that the trial would have had after all its steps, without the times too little is known of."""

@@ -72,7 +72,8 @@ def by_criteria(
     courses: Sequence[Course], stopping: Stopping, rows: int, observed: Sequence[tuple[Configuration, Figures]] = ()
 ) -> list[int | None]:
     """The user's limits, with what the forecast has observed before the first trial."""
-    ledger = Ledger(rows, stopping.criteria.metrics, observed)
+    trials = [course.configuration for course in courses]
+    ledger = Ledger(rows, stopping.criteria.metrics, trials, observed)
     stops: list[int | None] = []
     for course in courses:
         may_converge = course.configuration.may_converge

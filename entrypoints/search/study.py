@@ -174,7 +174,7 @@ def search(
         continues=lambda trial: earlier.run_of(trial.config["configuration"]),
     )
     rows = data.split.fit_rows
-    costs = ledger.start(rows, criteria.metrics, earlier=earlier.known) if criteria else None
+    costs = ledger.start(rows, criteria.metrics, trials, earlier.known) if criteria else None
     trainable = tune.with_parameters(
         Trial,
         data=data,

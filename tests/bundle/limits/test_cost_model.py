@@ -138,6 +138,25 @@ def test_fractions_are_no_feature_of_a_cost(changes: dict[str, Any], same: bool)
     assert (features(configured(MLP_CLASSIFIER)) == features(configured(MLP_CLASSIFIER, **changes))) is same
 
 
+def test_costs_of_many_are_expected_as_each_is_predicted() -> None:
+    """Those unlike what is known are not; nothing is before enough is known."""
+    asked = [configured(batch_size=size, learning_rate=rate) for size in (24, 4096, 96) for rate in (0.1, 0.2)]
+    model = _learned([configured(batch_size=size) for size in SIZES], _step_time)
+    predictions = [model.predict(each, STEP) for each in asked]
+    assert model.expected(asked, STEP) == [each and pytest.approx(each.value) for each in predictions]
+    assert [each is None for each in predictions] == [False, False, True, True, False, False]
+    assert CostModel(ROWS).expected(asked, STEP) == [None] * 6
+    assert model.expected([], STEP) == []
+
+
+def test_hyperparameter_of_words_and_numbers_is_both() -> None:
+    """Such as max_features, which may be "sqrt" or 3."""
+    known = [configured(batch_size=size, max_features=each) for size in SIZES for each in ("sqrt", 3)]
+    model = _learned(known, _step_time)
+    asked = [configured(batch_size=32, max_features=each) for each in ("sqrt", 3, "log2", 99)]
+    assert [model.predict(each, STEP) is not None for each in asked] == [True, True, False, False]
+
+
 @pytest.mark.parametrize("noise", [pytest.param(0.3, id="of equal trials"), pytest.param(0.0, id="none")])
 def test_interval_is_never_narrower_than_the_noise(noise: float) -> None:
     """What was timed once for each kind follows a smooth law, and says nothing of how equal trials differ."""

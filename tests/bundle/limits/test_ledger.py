@@ -18,8 +18,8 @@ SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
 NAMED = ("training_time_s", "val_loss")
 
 
-def _ledger(*metrics: str, first: Any = ()) -> Ledger:
-    return Ledger(ROWS, metrics or NAMED, first)
+def _ledger(*metrics: str, trials: Any = (), first: Any = ()) -> Ledger:
+    return Ledger(ROWS, metrics or NAMED, trials, first)
 
 
 def _of(size: int, learning_rate: float = 0.01) -> Configuration:
@@ -42,7 +42,7 @@ def test_relative_limits_are_taken_of_what_trials_cost_or_would_have() -> None:
     ledger.record(_of(64), {}, {"training_time_s": 8.0}, "skipped")
     ledger.record(_of(64), {"training_time_s": 0.1}, {"training_time_s": 9.0}, "diverged")
     costs = [{"training_time_s": time_s} for time_s in (1.0, 7.0, 3.0, 8.0)]
-    assert ledger.brief(_of(8)).finished == (costs[0] | {"val_loss": 0.5}, *costs[1:])
+    assert ledger.brief(_of(8)).costs == (costs[0] | {"val_loss": 0.5}, *costs[1:])
 
 
 def test_a_skipped_trial_teaches_the_predictions_nothing() -> None:
@@ -66,7 +66,7 @@ def test_ledger_of_a_study_that_goes_on_knows_the_trials_that_are_done() -> None
     again = Ledger(ROWS, NAMED, earlier=trials)
     brief = again.brief(_of(48))
     assert brief.predictions.keys() == {"training_time_s"}
-    assert len(brief.finished) == len(SIZES)
+    assert len(brief.costs) == len(SIZES)
     assert brief == seen.brief(_of(48))
 
 
@@ -90,9 +90,42 @@ def test_what_was_observed_before_the_first_trial_predicts_it() -> None:
     """A forecast has timed each kind; it has finished no trial."""
     ledger = _ledger(first=[(_of(size), {"training_time_s": 0.01 * size}) for size in SIZES])
     brief = ledger.brief(_of(100))
-    assert brief.finished == ()
+    assert brief.costs == ()
     prediction = brief.predictions["training_time_s"]
     assert prediction.low < 1.0 < prediction.high
+
+
+def test_trials_to_come_count_with_what_they_are_expected_to_cost() -> None:
+    """Until they have ended; a repetition is no trial of its own."""
+    trials = [_of(size) for size in SIZES]
+    timed = [(trial, {"training_time_s": 0.01 * trial.batch_size}) for trial in trials]
+    ledger = _ledger("training_time_s", trials=[*trials, replace(trials[0], repeat=1)], first=timed)
+    expected = [costs["training_time_s"] for costs in ledger.brief(trials[0]).costs]
+    assert expected == pytest.approx([0.01 * size for size in SIZES], rel=0.05)
+    ledger.record(replace(trials[0], repeat=1), timed[0][1], timed[0][1], "finished")
+    for trial in trials[1:]:
+        ledger.record(trial, {"training_time_s": 5.0}, {"training_time_s": 5.0}, "finished")
+    *ended, to_come = [costs["training_time_s"] for costs in ledger.brief(trials[0]).costs]
+    assert ended == [5.0] * 7
+    assert to_come != 5.0
+    ledger.record(trials[0], {"training_time_s": 5.0}, {"training_time_s": 5.0}, "finished")
+    assert [costs["training_time_s"] for costs in ledger.brief(trials[0]).costs] == [5.0] * 8
+
+
+@pytest.mark.parametrize(
+    ("metric", "tol", "counted"),
+    [
+        pytest.param("training_time_s", 0.0, 1, id="total"),
+        pytest.param("training_time_s", 0.1, 0, id="total of one that may converge"),
+        pytest.param("mean_step_time_ms", 0.1, 1, id="step of one that may converge"),
+        pytest.param("val_loss", 0.0, 0, id="what is not predicted"),
+    ],
+)
+def test_cost_is_expected_only_where_it_is_predicted(metric: str, tol: float, counted: int) -> None:
+    """Of a trial that may end before its last step its length is not known, and of a loss nothing is."""
+    first = [(_of(size), {metric: 1.0}) for size in SIZES]
+    ledger = _ledger(metric, trials=[replace(_of(32), tol=tol)], first=first)
+    assert len(ledger.brief(_of(8)).costs) == counted
 
 
 def test_trials_that_were_stopped_count_with_what_they_would_have_cost() -> None:
@@ -108,7 +141,7 @@ def test_stopped_trial_that_may_converge_counts_with_what_it_has_cost(tol: float
     """All its steps it might not have needed."""
     ledger = _ledger("training_time_s")
     ledger.record(configured(tol=tol), {"training_time_s": 2.0}, {"training_time_s": 9.0}, "stopped")
-    assert ledger.brief(_of(8)).finished == ({"training_time_s": counted},)
+    assert ledger.brief(_of(8)).costs == ({"training_time_s": counted},)
 
 
 def test_trials_of_another_tol_or_length_say_nothing_of_noise() -> None:
@@ -187,7 +220,7 @@ def test_trial_is_told_by_the_ledger_s_process_what_the_others_have_cost() -> No
     configuration = _of(8)
     last, expected = {"training_time_s": 2.0, "val_loss": 0.5}, {"training_time_s": 2.0}
     ray.get(process.record.remote(configuration, last, expected, True), timeout=60)  # the process may start slowly
-    assert ask(process, configuration).finished == ({"training_time_s": 2.0},)
+    assert ask(process, configuration).costs == ({"training_time_s": 2.0},)
 
 
 @pytest.mark.usefixtures("local_ray")

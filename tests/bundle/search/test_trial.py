@@ -503,7 +503,8 @@ def test_trial_after_a_stopped_one_runs_normally(begin: Begin, own: ModuleType) 
 def test_only_with_predictions_a_trial_is_skipped(begin: Begin, local_ray: None, predict: bool) -> None:
     """Others like it took a hundred seconds, and ten are allowed. What it does itself is far below that."""
     others = [(configured(batch_size=64), {"training_time_s": 100.0})] * 8
-    known = ledger.start(rows=746, metrics=["training_time_s"], first=others)
+    known = ledger.start(rows=746, metrics=["training_time_s"])
+    ledger.tell(known, others)
     result = _to_the_end(begin(_config(max_steps=60), "training_time_s<=10", predict=predict, ledger=known))[-1]
     tags = _tags(result)
     if predict:
