@@ -13,7 +13,7 @@ from sklearn.linear_model import BayesianRidge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from entrypoints.limits.prediction import CONFIDENCE, Prediction
+from entrypoints.limits.prediction import Prediction
 from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.criteria.judge import Figures
 
@@ -22,7 +22,7 @@ TOTALS = ("training_time_s", "elapsed_s")  # learned per step, of which each con
 MIN_SPREAD = 0.05  # of a prediction's logarithm: no model of a few trials is better than 5 %
 Range = tuple[set[str], float, float]  # a feature's words, and its least and largest number
 _NOTHING: Range = (set(), math.inf, -math.inf)
-_Z = NormalDist().inv_cdf(CONFIDENCE)
+_Z = NormalDist().inv_cdf(0.99)  # of one bound: it is looked at once, before the trial begins
 
 
 @dataclass(frozen=True)
