@@ -26,6 +26,7 @@ MIN_POINTS = 4  # of a trial, and
 MIN_TRIALS = 6  # for an interval that holds the median with 95 %: all of five trials lie on one side in 6 %
 SMALL_PERCENT = 100 * SMALL
 _CURVES = ("train_loss", "val_loss", "cpu_percent", "memory_mb", "step_time_ms")
+_RATES = ("cpu_percent", "step_time_ms")  # of an interval, of which a trial's first is that of its warm-up
 _SERIES = ("system/process_cpu_percent", "system/process_memory_mb")
 _POINTS = ("run_id", "group", "metric", "axis", "at", "value")
 _DRIFT = (
@@ -83,7 +84,8 @@ def drift(curves: pd.DataFrame, noises: Mapping[str, Noise] | None = None) -> pd
     Returns:
         A row per axis, metric and group of ``curves``:
 
-        - trials: those with at least 4 points, which the rest of the row is about
+        - trials: those with at least 4 points, which the rest of the row is about. Of CPU percent and step time of
+          intervals the first is left out: caches are cold in it, and the driver is busy with the trial's start
         - start, end: the medians over trials of the first and the last value
         - change_percent: the median over trials of the change from beginning to end along the curve's Theil-Sen line
           (Sen, JASA 63, 1968), in percent of the size of its median value (of its mean size where the median is 0)
@@ -162,10 +164,11 @@ def _spread(count: int, most: int) -> NDArray[np.int64]:
 
 
 def _row(axis: str, metric: str, group: str, part: pd.DataFrame) -> dict[str, Any]:
+    warm_up = 1 if metric in _RATES else 0
     trends = [
         _trend(trial["at"].to_numpy(float), trial["value"].to_numpy(float))
-        for _, trial in part.groupby("run_id", sort=False)
-        if trial["at"].nunique() >= MIN_POINTS
+        for _, whole in part.groupby("run_id", sort=False)
+        if (trial := whole[warm_up:])["at"].nunique() >= MIN_POINTS
     ]
     changes = np.array([trend.change_percent for trend in trends])
     low, high = _interval(changes)

@@ -86,6 +86,7 @@ class Trial(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another trial in this process."""
         self.cleanup()
+        del self._training  # the models of the last trial are no memory of the next
         self._begin(new_config)
         return True
 

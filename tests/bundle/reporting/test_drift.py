@@ -247,6 +247,16 @@ def test_change_of_a_curve_whose_median_is_0_is_of_its_mean_size() -> None:
     assert _row(_table(*[[-2.0, -1, 0, 1, 2]] * 6))["change_percent"] == pytest.approx(100 * 4 / 1.2)
 
 
+@pytest.mark.parametrize(
+    ("metric", "start", "trials"),
+    [("cpu_percent", 4.0, 6), ("step_time_ms", 4.0, 6), ("memory_mb", 9.0, 12), ("val_loss", 9.0, 12)],
+)
+def test_warm_up_is_no_part_of_the_trend_of_a_rate(metric: str, start: float, trials: int) -> None:
+    """The first interval of a trial; what memory and losses were at the first report counts."""
+    row = _row(drift(_table(*[[9.0, 4.0, 3.0, 2.0, 1.0]] * 6, *[[9.0, 4.0, 3.0, 2.0]] * 6, metric=metric)))
+    assert (row["start"], row["trials"]) == (start, trials)
+
+
 def test_short_trials_do_not_count() -> None:
     """At least four points; a row stays to say that there are none."""
     row = _row(_table(*[[1.0, 2.0, 3.0]] * 8))

@@ -319,8 +319,9 @@ from sklearn.base import BaseEstimator, RegressorMixin
 trained, held = [], []  # who was trained, once per partial_fit; what they have allocated
 
 class Model(RegressorMixin, BaseEstimator):
-    def __init__(self, wait_s=0.0, hold_mb=0, once=False, free_at=0, says=0.0):
+    def __init__(self, wait_s=0.0, hold_mb=0, once=False, free_at=0, says=0.0, size_mb=0):
         self.wait_s, self.hold_mb, self.once, self.free_at, self.says = wait_s, hold_mb, once, free_at, says
+        self.size_mb = size_mb
 
     def fit(self, X, y):
         return self.partial_fit(X, y)
@@ -331,6 +332,7 @@ class Model(RegressorMixin, BaseEstimator):
             held.append(np.ones(self.hold_mb * 125_000))  # every page is touched
         if len(trained) == self.free_at:
             held.clear()
+        self.own_ = np.ones(self.size_mb * 125_000)
         threading.Event().wait(self.wait_s)
         self.trained_ = True
         return self
@@ -385,6 +387,17 @@ def test_memory_that_is_freed_half_way_stays_in_the_peak_alone(begin: Begin, own
     assert [value - before_mb for value in curve] == pytest.approx([15, 0, 0], abs=1)
     assert results[-1]["figures"]["peak_memory_mb"] - before_mb == pytest.approx(15, abs=2)
     assert results[-1]["figures"]["memory_growth_mb"] == pytest.approx(15, abs=2)
+
+
+def test_models_of_the_last_trial_are_no_memory_of_the_next(begin: Begin, own: ModuleType) -> None:
+    """Three of 20 MB in the same process before: neither the first reading nor the peak has them."""
+    trial = begin(_own_config(size_mb=20))
+    assert _to_the_end(trial)[-1]["figures"]["memory_growth_mb"] > 55
+    assert trial.reset(_own_config())
+    results = _to_the_end(trial)
+    before_mb = next(point.value for point in _points(results) if point.name == "memory_mb")
+    assert results[-1]["figures"]["peak_memory_mb"] - before_mb < 5
+    assert results[-1]["figures"]["memory_growth_mb"] < 5
 
 
 def test_trial_ends_before_its_next_step_when_its_time_is_up(begin: Begin, own: ModuleType) -> None:
