@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -130,6 +131,15 @@ def test_step_time_is_not_moved_by_one_slow_step(monkeypatch: pytest.MonkeyPatch
     data = bundled("red_wine", FOLDS)
     assert (timing.step_s, timing.validate_s) == (1.0, 5.0)
     assert timing.test_s == pytest.approx(5.0 * len(data.split.test) / len(data.split.folds[0][1]))
+
+
+def test_time_that_others_had_the_core_is_no_time_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it, as far as the system says; the wall time of a step has it."""
+    monkeypatch.setattr(forecast, "time", SimpleNamespace(perf_counter=Clock(*[1.0] * MIN_STEPS, 5.0)))
+    waited_s = count()
+    monkeypatch.setattr(forecast, "CoreWait", lambda: lambda: float(next(waited_s)))
+    (timing,) = time_kinds([configured()], bundled("red_wine", FOLDS))
+    assert (timing.step_s, timing.fit_s) == (1.0, 0.0)
 
 
 def test_larger_models_and_batches_are_timed_as_such() -> None:

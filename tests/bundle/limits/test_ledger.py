@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -142,6 +143,36 @@ def test_stopped_trial_that_may_converge_counts_with_what_it_has_cost(tol: float
     ledger = _ledger("training_time_s")
     ledger.record(configured(tol=tol), {"training_time_s": 2.0}, {"training_time_s": 9.0}, "stopped")
     assert ledger.brief(_of(8)).costs == ({"training_time_s": counted},)
+
+
+def test_only_trials_that_finished_say_how_much_is_noise() -> None:
+    """A stopped one has the figures of where it was stopped."""
+    ledger = _ledger("training_time_s")
+    for number in range(2 * MIN_DEGREES):
+        figures = {"training_time_s": 1.0}
+        ledger.record(_of(8, learning_rate=0.001 * (number + 1)), figures, figures, "finished")
+        ledger.record(_of(8, learning_rate=0.002 * (number + 1)), {"training_time_s": 0.1 * number}, figures, "stopped")
+    assert ledger.brief(_of(8)).noise["training_time_s"] == 0.0
+
+
+def test_repeated_trials_count_in_the_noise_and_not_in_relative_limits() -> None:
+    """One configuration that runs often would else move the median towards itself."""
+    ledger = _ledger("training_time_s")
+    for number in range(MIN_DEGREES + 1):
+        figures = {"training_time_s": 1.0 + number % 2}
+        ledger.record(replace(_of(8), repeat=number), figures, figures, "finished")
+    brief = ledger.brief(_of(8))
+    assert brief.costs == ({"training_time_s": 1.0},)
+    assert brief.noise["training_time_s"] > 0.3
+
+
+def test_prediction_is_no_more_certain_than_equal_trials_are_equal() -> None:
+    """What was timed once for each kind follows a smooth law; the noise makes its interval wide."""
+    timed = [(_of(size), {"training_time_s": 0.01 * size}) for size in SIZES]
+    prediction = _ledger(first=timed).brief(_of(100)).predictions["training_time_s"]
+    assert prediction.high / prediction.value == pytest.approx(
+        math.exp(2.326 * USUAL_NOISE["training_time_s"]), rel=0.01
+    )
 
 
 def test_trials_of_another_tol_or_length_say_nothing_of_noise() -> None:

@@ -60,6 +60,7 @@ def test_noise_needs_its_degrees_of_freedom(least: int, known: bool) -> None:
     [
         pytest.param({"a": [0.0, 1.0], "b": [5.0, 5.2]}, math.sqrt(0.02), id="of the larger figures"),
         pytest.param({"a": [0.0, 0.2], "b": [5.0, 6.0], "c": [9.0]}, math.sqrt(0.5), id="single ones are no group"),
+        pytest.param({"a": [0.0, 1.0], "b": [5.0, 5.2], "c": [9.0, 9.4]}, math.sqrt(0.05), id="half of them"),
         pytest.param({"a": [0.0, 0.2, 0.1]}, 0.1, id="one group"),
         pytest.param({}, None, id="nothing"),
     ],
@@ -154,6 +155,17 @@ def test_noise_of_the_score_is_that_of_the_better_half(higher: bool) -> None:
 def test_noise_of_the_score_needs_two_models_and_two_folds(folds: list[list[float]]) -> None:
     """Else it is unknown."""
     assert of_score("val_rmse", folds, higher_is_better=False).source == "unknown"
+
+
+@pytest.mark.parametrize(
+    "other", [pytest.param([1.0, 2.0], id="a fold less"), pytest.param([1.0, math.nan, 3.0], id="not a number")]
+)
+def test_noise_of_the_score_is_of_models_that_have_all_folds(other: list[float]) -> None:
+    """The others are left out."""
+    whole = [[1.0, 2.0, 3.0], [1.1, 1.9, 3.0]]
+    assert of_score("val_rmse", [*whole, other], higher_is_better=False) == of_score(
+        "val_rmse", whole, higher_is_better=False
+    )
 
 
 def test_equal_models_are_rarely_told_apart() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from reference import MLP_REGRESSOR, configured
+from scipy import stats
 
-from entrypoints.limits.noise import of_costs
+from entrypoints.limits.noise import KINDS, SHARE, Noise, of_costs
 from entrypoints.limits.order import Order, of_order, told
 from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.criteria.judge import Figures
@@ -18,15 +21,17 @@ MEMORY = "peak_memory_mb"
 Trials = list[tuple[Configuration, Figures]]
 
 
-def _trials(drift: float = 0.0, effect: float = 0.0, seed: int = 0, own: bool = False, more: int = 0) -> Trials:
-    """48 trials around 100 MB with a noise of 1 MB, which the order and a hyperparameter change by so much in all."""
+def _trials(
+    drift: float = 0.0, effect: float = 0.0, seed: int = 0, own: bool = False, more: int = 0, spread: float = 1.0
+) -> Trials:
+    """48 trials around 100 MB, of which ``spread`` is noise, and what order and a hyperparameter change in all."""
     random = np.random.default_rng(seed)
     made = []
     for place, number in enumerate(random.permutation(48)):
         level = number % 4
         free = {"learning_rate": 0.1 + number, "alpha": 0.1}
         one = configured(MLP_REGRESSOR, units=int(level)) if own else configured(batch_size=int(2**level), **free)
-        value = 100 + drift * place / 47 + effect * level / 3 + random.normal()
+        value = 100 + drift * place / 47 + effect * level / 3 + spread * random.normal()
         figures = {MEMORY: value} | {f"other{each}_mb": random.normal(100) for each in range(more)}
         made.append((replace(one, place=place + 1), figures))
     return made
@@ -58,6 +63,39 @@ def test_drift_is_told_where_it_matters(drift: float, told: bool, own: bool) -> 
         assert found.drift_share == pytest.approx(
             found.drift / np.median([each[MEMORY] for _, each in _trials(drift, 20.0, own=own)])
         )
+
+
+def test_correlation_is_that_of_what_the_groups_leave() -> None:
+    """By hand: figures as shares of their group's mean, places less theirs, and a degree of freedom less for each."""
+    trials = _trials(drift=5.0, effect=60.0)
+    table = pd.DataFrame([(each.batch_size, each.place, figures[MEMORY]) for each, figures in trials])
+    place = table[1] - table.groupby(0)[1].transform("mean")
+    share = table[2] / table.groupby(0)[2].transform("mean") - 1
+    correlation = stats.spearmanr(place, share).statistic
+    freedom = len(trials) - 4 - 1
+    found = _found(trials)[MEMORY]
+    assert found.correlation == pytest.approx(correlation)
+    t = correlation * math.sqrt(freedom / (1 - correlation**2))
+    assert found.p == pytest.approx(2 * stats.t.sf(t, freedom))
+    assert found.drift_share == pytest.approx(stats.theilslopes(share, place).slope * 47)
+
+
+@pytest.mark.parametrize(
+    ("noise", "others", "told"),
+    [
+        pytest.param(0.02, 0, True, id="beyond noise"),
+        pytest.param(0.3, 0, False, id="within noise"),
+        pytest.param(0.02, 400, False, id="one of many figures"),
+    ],
+)
+def test_drift_is_told_beyond_noise_and_after_the_correction(noise: float, others: int, told: bool) -> None:
+    """It is significant on its own in each case."""
+    trials = _trials(drift=12.0, spread=5.0, more=others)
+    known = {MEMORY: Noise(MEMORY, noise, SHARE, None, 44, KINDS)}
+    found = of_order(trials, list(trials[0][1]), known)[MEMORY]
+    assert found.p < 0.01
+    assert abs(found.drift_share) > 0.05
+    assert found.told is told
 
 
 def test_sentence_says_how_much_in_units() -> None:

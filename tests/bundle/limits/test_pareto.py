@@ -55,6 +55,7 @@ MARGINS = {"cost": 0.1, "score": 1.0}
         pytest.param({"a": (100, 5.0), "b": (95, 9.0)}, 1.0, "a", id="worse and hardly cheaper"),
         pytest.param({"a": (100, 5.0), "b": (50, 9.0)}, 1.0, "ba", id="worse and cheaper"),
         pytest.param({"a": (100, 9.0), "b": (50, 5.0)}, -1.0, "ba", id="higher is better"),
+        pytest.param({"a": (50, 5.0), "b": (50, 5.5)}, -1.0, "b", id="as cheap and higher"),
         pytest.param({"a": (100, 5.0), "b": (99, 5.1), "c": (98, 5.2)}, 1.0, "c", id="equal in both"),
         pytest.param({"a": (100, 5.0), "b": (70, 5.7), "c": (40, 6.4)}, 1.0, "cb", id="a chain"),
         pytest.param({"a": (100, 5.0), "b": (95, 6.5), "c": (60, 6.6), "d": (58, 9.0)}, 1.0, "ca", id="two groups"),

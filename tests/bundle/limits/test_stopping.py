@@ -238,8 +238,9 @@ def test_mean_step_time_needs_evidence() -> None:
         for step in range(steps):
             slow = step // 10 % 2
             guard.stepped(step + 1, (11 + (spread if slow else -spread)) / 1e3, 1.0)
-        guard.reported({"mean_step_time_ms": 11.0}, steps, {})
+        guard.reported({"mean_step_time_ms": 99.0}, steps, {})
         assert guard.ended() is ends
+        assert guard.ending is None or guard.ending.stop.value == pytest.approx(11.0)
 
 
 def test_mean_of_few_steps_with_a_slow_first_one_is_no_evidence() -> None:
@@ -422,6 +423,16 @@ def test_expected_figures_are_those_at_the_end() -> None:
         "peak_memory_mb": 7.0,
         "val_loss": 0.5,
     }
+
+
+def test_expected_figure_that_ended_the_trial_is_the_one_that_did() -> None:
+    """What the thread has read counts, and the prediction by which the trial was skipped."""
+    crossed = _guard("peak_memory_mb<=300")
+    crossed.crossed({"peak_memory_mb": 400.0}, 1)
+    assert crossed.expected({"peak_memory_mb": 250.0, "val_loss": 0.5}) == {"peak_memory_mb": 400.0, "val_loss": 0.5}
+    skipped = _guard("peak_memory_mb<=300", predictions={"peak_memory_mb": Prediction(500.0, 450.0, 550.0)})
+    skipped.skip_if_predicted()
+    assert skipped.expected({}) == {"peak_memory_mb": 500.0}
 
 
 def test_expected_times_of_a_short_trial_that_has_ended_are_its_own() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,10 @@ import pytest
 from reference import configured
 
 from entrypoints.limits.costs import metrics
+from entrypoints.limits.stopping import Ending
 from entrypoints.progress import Progress
-from entrypoints.search.record import Record
-from mlflow_sysmetrics.criteria.judge import Criteria
+from entrypoints.search.record import Record, TrialRecord, costs
+from mlflow_sysmetrics.criteria.judge import Criteria, Stop
 
 TABLE = {
     "fair": {"figures": {"val_rmse": 0.7, "val_accuracy": 0.7}},
@@ -209,3 +211,36 @@ def test_record_of_failures_only_still_ends_its_progress() -> None:
     record.on_trial_error(0, [], trial)
     record.on_experiment_end([])
     assert stream.getvalue().startswith("1/1 trials, best val_rmse -, ")
+
+
+def _ended(**changes: Any) -> TrialRecord:
+    figures = {"training_time_s": 1.0}
+    return TrialRecord("1", **{"configuration": CONFIGURATION, "status": "FINISHED", "figures": figures} | changes)
+
+
+STOPPED = Ending(Stop("training_time_s<=1", "training_time_s", 1.0, 1.0, 10), "crossed")
+
+
+@pytest.mark.parametrize(
+    ("trial", "counted"),
+    [
+        pytest.param(_ended(), [1.0], id="finished"),
+        pytest.param(_ended(status="KILLED", ending=STOPPED, expected={"training_time_s": 9.0}), [9.0], id="stopped"),
+        pytest.param(
+            _ended(
+                configuration=configured(tol=0.1),
+                **{"status": "KILLED", "ending": STOPPED, "expected": {"training_time_s": 9.0}},
+            ),
+            [1.0],
+            id="stopped and might have converged",
+        ),
+        pytest.param(_ended(configuration=replace(CONFIGURATION, repeat=1)), [], id="repeated"),
+        pytest.param(_ended(diverged=True), [], id="diverged"),
+        pytest.param(_ended(diverged=True, ending=STOPPED), [], id="diverged and ended by that"),
+        pytest.param(_ended(status="KILLED"), [], id="ended by another rule"),
+        pytest.param(_ended(status="FAILED"), [], id="failed"),
+    ],
+)
+def test_relative_limits_are_taken_of_what_a_trial_cost_or_would_have(trial: TrialRecord, counted: list[float]) -> None:
+    """A stopped one is counted with its end, if that is known; repetitions are no trials of their own."""
+    assert [each["training_time_s"] for each in costs([trial])] == counted
