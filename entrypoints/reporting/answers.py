@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from entrypoints.limits.costs import COSTS
+from entrypoints.limits.costs import SYSTEM_FIGURES
 from entrypoints.limits.order import told
 from entrypoints.links import IS_FEASIBLE, compare_view, run_view, trials_view
 from entrypoints.reporting.drift import TOO_FEW
@@ -59,8 +59,8 @@ def image(run_id: str, figure: str) -> str:
 
 
 def shown(study: Study) -> list[str]:
-    """The figures that a page has room for: the score and the costs, or else the first of what there is."""
-    known = [name for name in (study.score, *COSTS) if name in study.figures]
+    """The figures that a page has room for: the score and the system figures, or else the first of what there is."""
+    known = [name for name in (study.score, *SYSTEM_FIGURES) if name in study.figures]
     return [str(name) for name in known or study.figures[:MAX_SHOWN]]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from entrypoints.limits.costs import COSTS
+from entrypoints.limits.costs import SYSTEM_FIGURES
 from entrypoints.reporting.figures.words import between, broken, label, listed, number, percent, plain, share, signed
 
 
@@ -28,7 +28,7 @@ def test_labels_name_a_metric_with_its_unit(metric: str, words: str) -> None:
     assert ("\n" in broken(metric)) == (len(words) > 22 and "(" in words)
 
 
-@pytest.mark.parametrize("metric", COSTS)
+@pytest.mark.parametrize("metric", SYSTEM_FIGURES)
 def test_every_cost_has_a_unit(metric: str) -> None:
     """In brackets."""
     assert label(metric).endswith(")")
