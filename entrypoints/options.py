@@ -180,7 +180,7 @@ limit_options = together(
         AUTO,
         str,
         "Limits, separated by commas: peak_memory_mb<=300, mean_step_time_ms<=2, training_time_s<=2x median (of the "
-        "trials that have ended), mean_cpu_percent>=50, or val_loss patience 3 (reports without "
+        "study's trials), mean_cpu_percent>=50, or val_loss patience 3 (reports without "
         f"improvement). auto: {DEFAULT_CRITERIA}.",
     ),
     option(
