@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from entrypoints.limits.costs import metrics
 from entrypoints.limits.forecast import Forecast
 from entrypoints.limits.prediction import Prediction
 from entrypoints.limits.stopping import Ending, Stopping
+from entrypoints.models.configuration import Configuration
 from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
 from entrypoints.search.full_study import study_key
@@ -29,7 +31,6 @@ TIME = "training_time_s<=1"
 SETTINGS, DATA = study_settings(folds=3), bundled("red_wine")
 SIZES = (8, 16, 32, 64, 128)
 TRIALS = [configured(batch_size=size) for size in SIZES]
-FORECAST = Forecast([10.0] * len(TRIALS), 50.0)
 
 
 @pytest.fixture
@@ -55,11 +56,13 @@ def _stopped(place: int, how: Any = "crossed", prediction: Prediction | None = N
     return _trial(place, figures, status="KILLED", ending=ending, expected=ending.expected(figures))
 
 
-def _outcome(run: RecordedRun, *trials: TrialRecord, text: str = TIME) -> Outcome:
+def _outcome(
+    run: RecordedRun, *records: TrialRecord, text: str = TIME, trials: list[Configuration] = TRIALS
+) -> Outcome:
     stopping = Stopping(Criteria.parse(text, metrics("regression")), predict=True)
-    record = Record("regression", Progress(len(trials), "val_rmse"), stopping.criteria)
-    record.trials = {trial.trial_id: trial for trial in trials}
-    return outcome(run, SETTINGS, DATA, TRIALS, record, FORECAST, stopping)
+    record = Record("regression", Progress(len(records), "val_rmse"), stopping.criteria)
+    record.trials = {each.trial_id: each for each in records}
+    return outcome(run, SETTINGS, DATA, trials, record, Forecast([10.0] * len(trials), 50.0), stopping)
 
 
 def _mixed() -> list[TrialRecord]:
@@ -159,6 +162,16 @@ def test_saving_is_counted_against_a_full_study_if_there_is_one(run: RecordedRun
     assert (found.metrics["saved_cpu_s"], found.metrics["saved_wall_s"]) == (6.0, 6.0)
     for text in (found.text, found.line, found.tables["budget.json"][0]["counted_against"]):
         assert f"the study without limits in run {full}" in text
+
+
+def test_trial_that_may_converge_counts_as_no_saving(run: RecordedRun) -> None:
+    """Nobody knows what it would have cost, and who reads the saving is told so."""
+    stopped = _stopped(2)
+    stopped.configuration = replace(TRIALS[2], tol=0.1)
+    trials = [TRIALS[0], TRIALS[1], stopped.configuration]
+    found = _outcome(run, *_mixed()[:2], stopped, trials=trials)
+    assert found.metrics["saved_cpu_s"] == 0.0
+    assert "trials with a tol might have ended sooner, and count as no saving" in found.text
 
 
 def test_text_says_what_to_filter_by_and_what_each_rule_saved(run: RecordedRun) -> None:
