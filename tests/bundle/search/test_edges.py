@@ -78,6 +78,9 @@ def test_what_another_algorithm_was_tried_with_does_not_count() -> None:
     trials = [*_trials("alpha", [1.0, 0.1]), *_trials("alpha", [10.0], MLP_REGRESSOR, first=1.5)]
     (said,) = sentences(trials, trials, SCORE, margin=0.5)
     assert said.startswith("The best alpha, 1, is the largest that was tried")
+    linear, network = _trials("alpha", [1.0, 0.1]), _trials("alpha", [0.1], MLP_REGRESSOR, first=1.2)
+    trials = [linear[0], *network, linear[1]]
+    assert len(sentences(trials, trials, SCORE, margin=0.5)) == 1
 
 
 def test_end_of_a_grid_of_an_own_algorithm_is_said() -> None:
