@@ -124,6 +124,12 @@ def test_limit_inside_the_noise_of_most_trials_is_named(trials: list[TrialRecord
     assert _judged(text, *trials).indistinct == ([text] if named else [])
 
 
+def test_trials_that_were_cut_off_do_not_hide_that_a_limit_tells_others_apart() -> None:
+    """What they had cost by then says nothing of how equal trials differ."""
+    cut_off = [_trial(str(place), {"training_time_s": 0.5 + place / 4}, status="KILLED") for place in range(9)]
+    assert _judged(TIME, *_kinds(0.8, 0.8, spread=0.01), *cut_off).indistinct == []
+
+
 def test_figures_without_noise_are_always_told_apart() -> None:
     """A model's size is the same each time, so that the limit itself parts them."""
     figures: list[Figures] = [{"model_size_kb": size} for size in (1.0, 1.0001)]
