@@ -83,11 +83,13 @@ def test_curves_equal_a_plain_scikit_learn_loop(name: str, algorithm: str) -> No
         validations = [data.split.folds[fold.number][1] for fold in folds]
         report = training.report()
         score = "val_rmse" if name == "red_wine" else "val_accuracy"
-        assert {key: report[key] for key in ("train_loss", "val_loss", score)} == pytest.approx(
+        scores = [fold.score(rows) for fold, rows in zip(folds, validations, strict=True)]
+        assert {key: report[key] for key in ("train_loss", "val_loss", score, f"{score}_sd")} == pytest.approx(
             {
                 "train_loss": np.mean([fold.train_losses[-steps:] for fold in folds]),
                 "val_loss": np.mean([fold.loss(rows) for fold, rows in zip(folds, validations, strict=True)]),
-                score: np.mean([fold.score(rows) for fold, rows in zip(folds, validations, strict=True)]),
+                score: np.mean(scores),
+                f"{score}_sd": np.std(scores, ddof=1),
             },
             rel=1e-9,
         )
@@ -137,6 +139,18 @@ def test_figures_of_a_large_part_equal_a_plain_scikit_learn_loop() -> None:
         assert len(rows) > 8192
         assert row[f"{part}_loss"] == pytest.approx(fold.loss(rows), rel=1e-9)
         assert row[f"{part}_rmse"] == pytest.approx(fold.score(rows), rel=1e-9)
+
+
+def test_loss_of_a_round_is_the_mean_over_its_rows() -> None:
+    """The last batch of an epoch counts as much as it has rows; another round begins with nothing."""
+    data = bundled("red_wine")
+    training, rows = CrossValidation(configured("linear", batch_size=300), data), len(data.split.folds[0][0])
+    for _ in range(2):
+        for _ in range(3):
+            training.step()
+        fold = training.folds[0]
+        sizes = (300, 300, rows - 600)
+        assert fold.take_row_loss() == pytest.approx(np.average(fold.train_losses[-3:], weights=sizes))
 
 
 class Clock:
