@@ -138,6 +138,18 @@ def test_process_that_ends_leaves_its_figures(program: subprocess.Popen[str]) ->
     assert watch.figures()["peak_memory_mb"] > 0
 
 
+def test_time_after_the_end_does_not_count() -> None:
+    """However late the figures are asked for, also as the share of a core."""
+    now = [0.0]
+    watch = Watch(clock=lambda: now[0])
+    now[0] = 2.0
+    watch.stop()
+    figures = watch.figures()
+    now[0] = 9.0
+    assert watch.figures() == figures
+    assert figures["elapsed_s"] == 2.0
+
+
 def test_watches_keep_processes_apart(program: subprocess.Popen[str]) -> None:
     """By their keys; who is not there, or not watched, costs no exception."""
     watches = Watches(("process",), 0.02)
