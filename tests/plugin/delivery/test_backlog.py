@@ -142,6 +142,16 @@ def test_close_keeps_what_is_on_disk_and_counts_what_is_not(disk: FullDisk, path
     left.close()
 
 
+def test_close_makes_room_for_other_backlogs() -> None:
+    """What it loses does not keep the memory that others share with it."""
+    memory = Memory(3)
+    closed, other = Backlog(memory=memory), Backlog(memory=memory)
+    closed.append(points(1, 2))
+    closed.close()
+    other.append(points(3, 4, 5))
+    assert (drained(other), other.lost) == ([3, 4, 5], 2)
+
+
 def test_close_puts_into_the_file_what_waits_in_memory(disk: FullDisk, path: Path) -> None:
     """A disk that has room again gets it in the last moment."""
     backlog = Backlog(disk)

@@ -68,3 +68,12 @@ def test_run_of_another_process_goes_on(known_first: bool) -> None:
     assert [(point.name, point.step) for point in result] == [("loss", 300), ("system/cpu", 40), ("system/cpu", 45)]
     assert placed(steps, series("system/cpu", 15)) == [50]
     assert placed(steps, series("loss", 200, 400)) == [400]
+
+
+def test_work_that_is_repeated_before_it_is_known_what_the_run_had() -> None:
+    """What came before the repetition counts, too, where it is further than what the run had."""
+    steps = Steps()
+    before = steps.place(series("loss", 100, 300))
+    steps.repeat()
+    assert [point.step for point in steps.follow({"loss": 200}, before)] == [300]
+    assert placed(steps, series("loss", 250, 300, 400)) == [400]
