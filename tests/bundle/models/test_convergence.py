@@ -45,6 +45,7 @@ def test_convergence_is_where_scikit_learn_ends_its_fit(tol: float, capfd: pytes
         pytest.param([1.0, 0.99, 0.98, 0.97, 0.96, 0.95], True, id="improves-by-less"),
         pytest.param([1.0, 1.0, 1.0, 1.0, 1.0, 0.8, 0.8], False, id="improves-at-last"),
         pytest.param([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], True, id="rises"),
+        pytest.param([1.0, 2.0, 1.8, 1.6, 1.4, 1.2], True, id="falls-to-above-the-lowest"),
         pytest.param([1.0, math.nan, 1.0, 1.0, 1.0, 1.0], False, id="nan"),
     ],
 )
@@ -98,6 +99,18 @@ def test_trial_ends_when_its_training_loss_no_longer_improves(dataset: str, algo
     longer = refit(configured(algorithm, **given), data).pipeline[-1]
     shorter = refit(configured(algorithm, **given, tol=0.02), data).pipeline[-1]
     assert _trained_rows(shorter) < _trained_rows(longer)
+
+
+def test_trial_that_no_longer_improves_because_it_diverged_has_not_converged() -> None:
+    """It ends as well, and is told as what it is."""
+    data = bundled("red_wine")
+    limits = {"max_steps": 200, "report_every": 1, "batch_size": 256}
+    training = CrossValidation(configured(learning_rate=50.0, tol=0.02, **limits), data)
+    while not training.ended:
+        training.step()
+    training.report()
+    assert training.step_number < 200
+    assert (training.diverged, training.converged) == (True, False)
 
 
 def _trained_rows(model: Any) -> float:
