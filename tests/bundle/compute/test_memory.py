@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,19 @@ def test_earlier_peak_does_not_count() -> None:
     raised = memory.raised(lambda: np.ones(10 * MB).sum())
     assert raised is not None
     assert raised.peak_mb == pytest.approx(10, abs=1)
+
+
+def test_garbage_that_was_there_before_does_not_count() -> None:
+    """Nor does it make room for the call: what an earlier trial has left in cycles is collected first."""
+    left: list[object] = [np.ones(50 * MB)]
+    left.append(left)
+    del left
+
+    def call() -> None:
+        gc.collect()
+        np.ones(20 * MB)
+
+    assert memory.raised(call) == pytest.approx((20, 0), abs=2)
 
 
 def test_what_the_call_raises_is_raised() -> None:
