@@ -36,6 +36,7 @@ from mlflow_sysmetrics.ray_tune import (
     error_line,
     payload,
 )
+from mlflow_sysmetrics.ray_tune.results import points_of
 
 LIMIT_S = 60.0  # what has not come by then fails the test
 CASES = ("ends", "plain", "stopped", "raises", "setup")
@@ -550,6 +551,17 @@ def test_restored_callback_has_the_login_of_the_settings(monkeypatch: pytest.Mon
         restored.setup()
     assert os.environ["MLFLOW_TRACKING_TOKEN"] == "token43"
     assert "hush43" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("counts", "step"),
+    [({"training_iteration": 2, "timesteps_total": 640}, 640), ({"training_iteration": 2}, 2), ({}, 0)],
+    ids=["time-steps", "iteration", "none"],
+)
+def test_point_of_a_result_is_at_its_time_step(counts: dict[str, int], step: int) -> None:
+    """As Ray counts them, where the trainable reports them; else at its iteration."""
+    (point,) = points_of({"loss": 1.0, **counts})
+    assert (point.name, point.value, point.step) == ("loss", 1.0, step)
 
 
 def test_payload_is_made_of_plain_values() -> None:
