@@ -475,6 +475,12 @@ def test_fact_within_its_limit_lets_a_trial_run_to_its_end(begin: Begin, own: Mo
         assert ours == theirs != []
 
 
+def test_trial_that_ends_beyond_a_limit_is_not_feasible(begin: Begin) -> None:
+    """Nothing ends it before: a score may still become better."""
+    result = _to_the_end(begin(_config(max_steps=100), "val_rmse<=0.001"))[-1]
+    assert (result["ended"], _tags(result)["feasible"]) == (True, "false")
+
+
 def test_diverged_trial_ends_at_its_report_under_limits(begin: Begin, own: ModuleType) -> None:
     """Weights that are still numbers, and a loss from which no model comes back."""
     result = _to_the_end(begin(_own_config(says=1000.0), "elapsed_s<=1000"))[-1]
