@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -56,8 +57,16 @@ class Passthrough:
         self._early: list[int] = []
         self._told = False
         self._before: dict[int, object] = {}
+        self._woken, self._wake = -1, -1
+        self._woken_before = -1
 
     def __enter__(self) -> Passthrough:
+        if sys.platform != "win32":
+            # Every signal writes a byte here. One that came just before a plain wait began would be seen after it.
+            self._woken, self._wake = os.pipe()
+            os.set_blocking(self._wake, False)
+            self._woken_before = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+            self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda number, frame: None)
         for number in _HANDED_ON:
             before = signal.getsignal(number)
             if before is not signal.SIG_IGN:
@@ -68,6 +77,10 @@ class Passthrough:
     def __exit__(self, *exc_info: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)  # type: ignore[arg-type]
+        if sys.platform != "win32":
+            signal.set_wakeup_fd(self._woken_before)
+            os.close(self._woken)
+            os.close(self._wake)
 
     def start(self, command: Sequence[str], environment: Mapping[str, str]) -> int:
         """Start the command and return its process id. OSError if it is not there or cannot be executed."""
@@ -80,6 +93,9 @@ class Passthrough:
     def wait(self) -> Ended:
         """Wait for the end of the command that was started."""
         assert self._process is not None
+        while sys.platform != "win32" and self._process.poll() is None:
+            select.select([self._woken], [], [])
+            os.read(self._woken, 4096)
         return Ended(self._process.wait(), self._told)
 
     def _hand_on(self, number: int, frame: FrameType | None) -> None:

@@ -29,13 +29,17 @@ end_as(ended)
 """
 # Says when it is ready, writes the signals that it gets, and ends at the second line of its input.
 LISTENER = """
-import signal, sys
+import os, signal, sys
+
+def say(line):
+    os.write(1, line.encode() + b"\\n")  # print must not be called by a signal while it is under way
+
 for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
     if signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
-        signal.signal(getattr(signal, name), lambda number, frame: print(signal.Signals(number).name, flush=True))
-print("ready", flush=True)
+        signal.signal(getattr(signal, name), lambda number, frame: say(signal.Signals(number).name))
+say("ready")
 while (line := sys.stdin.readline()).strip() != "end":
-    print("heard", line.strip(), flush=True)
+    say("heard " + line.strip())
 sys.exit(9)
 """
 Start = Callable[..., "subprocess.Popen[str]"]
