@@ -15,7 +15,7 @@ import yaml
 from commands import Command, clean_environment, wait_until
 from mlflow.cli import cli
 from ray.autoscaler._private.util import prepare_config, validate_config
-from tracking_server import answers, free_port
+from tracking_server import ALONE, answers, free_port
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "scale-out.md").read_text()
@@ -74,7 +74,7 @@ def test_server_lets_in_who_has_the_password(tmp_path: Path) -> None:
         "/srv/mlflow-artifacts": str(tmp_path / "artifacts"),
     }
     line = [sys.executable, "-m", "mlflow", *(places.get(word, word) for word in words)]
-    server = Command(line, cwd=tmp_path, output=tmp_path / "output", env=clean_environment(**_secrets()))
+    server = Command(line, cwd=tmp_path, output=tmp_path / "output", env=clean_environment(**ALONE, **_secrets()))
     try:
         wait_until(lambda: answers(port), 120, "the server's answer")
         url = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/get?experiment_id=0"

@@ -28,7 +28,7 @@ from commands import (
     wait_until,
 )
 from mlflow.entities import Run
-from tracking_server import tracking_server
+from tracking_server import ALONE, tracking_server
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
@@ -62,7 +62,7 @@ def server(under_limits: UnderLimits, tmp_path_factory: pytest.TempPathFactory) 
     options = ["--port", str(port), "--backend-store-uri", under_limits.study.uri, "--workers", "1"]
     command = Command(
         [sys.executable, "-m", "mlflow", "server", *options],
-        cwd=under_limits.study.folder, output=tmp_path_factory.mktemp("server"), env=clean_environment(),
+        cwd=under_limits.study.folder, output=tmp_path_factory.mktemp("server"), env=clean_environment(**ALONE),
     )  # fmt: skip
     address = f"http://127.0.0.1:{port}"
     try:
