@@ -22,7 +22,7 @@ from entrypoints.datasets.prepared import Prepared  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.models.cross_validation import CrossValidation, batches  # noqa: E402
 from mlflow_sysmetrics.monitor import Monitor  # noqa: E402
-from mlflow_sysmetrics.sampling.process import ProcessSampler  # noqa: E402
+from mlflow_sysmetrics.sampling.process_tree import ProcessSampler  # noqa: E402
 
 LEVELS = ("bare", "unchecked", "metrics", "sampled")
 

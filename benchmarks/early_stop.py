@@ -31,7 +31,7 @@ import mlflow  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
 
 from entrypoints.limits.forecast import Kind, kind  # noqa: E402
-from entrypoints.limits.stopping import Stopping  # noqa: E402
+from entrypoints.limits.stop_or_skip import Stopping  # noqa: E402
 from entrypoints.reporting import savings  # noqa: E402
 from entrypoints.reporting.courses import read  # noqa: E402
 from entrypoints.reporting.replay import Course, Verdict  # noqa: E402

@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mlflow_sysmetrics.monitor import Monitor
 from mlflow_sysmetrics.sampling.groups import GROUPS, sampler
-from mlflow_sysmetrics.sampling.process import ProcessSampler
+from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = 7

@@ -33,8 +33,8 @@ from mlflow_sysmetrics.delivery.store import Store, find_run
 from mlflow_sysmetrics.delivery.time_limit import within
 from mlflow_sysmetrics.delivery.writer import Writer
 from mlflow_sysmetrics.sampling.groups import check_groups
-from mlflow_sysmetrics.sampling.process import check_pid
-from mlflow_sysmetrics.sampling.readings import HERE
+from mlflow_sysmetrics.sampling.one_process import HERE
+from mlflow_sysmetrics.sampling.process_tree import check_pid
 from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
 from mlflow_sysmetrics.watch import Watch
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from mlflow_sysmetrics.monitor import Monitor, Window
 from mlflow_sysmetrics.sampling.groups import Sampler, sampler
-from mlflow_sysmetrics.sampling.readings import HERE
+from mlflow_sysmetrics.sampling.one_process import HERE
 
 LAST_READING_S = 1.0
 MEMORY = "process_memory_mb"

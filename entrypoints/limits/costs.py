@@ -10,7 +10,7 @@ from entrypoints.models.losses import score_name
 from mlflow_sysmetrics.criteria.judge import Figures, Kind, Metric
 from mlflow_sysmetrics.sampling.energy import EnergySampler
 from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
-from mlflow_sysmetrics.sampling.process import ProcessSampler
+from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
 from mlflow_sysmetrics.watch import MEMORY
 
 _COSTS = (

@@ -14,8 +14,8 @@ from ray.actor import ActorHandle
 from entrypoints.compute.workers import beside_the_driver
 from entrypoints.limits.cost_model import CostModel
 from entrypoints.limits.costs import USUAL_NOISE
+from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.noise import MIN_DEGREES, group, noise_at_limits
-from entrypoints.limits.prediction import Prediction
 from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.criteria.judge import Figures
 

@@ -10,7 +10,7 @@ from typing import Any
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.limits import costs
-from entrypoints.limits.stopping import Stopping
+from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.settings import DEFAULT_CRITERIA, Limits
 from mlflow_sysmetrics.criteria.judge import Criteria, CriteriaError
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from entrypoints.limits.costs import SYSTEM_FIGURES
-from entrypoints.limits.order import told
+from entrypoints.limits.order_effect import told
 from entrypoints.links import IS_FEASIBLE, compare_view, run_view, trials_view
 from entrypoints.reporting.drift import TOO_FEW
 from entrypoints.reporting.findings import Findings

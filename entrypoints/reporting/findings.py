@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from entrypoints.limits.noise import margins
 from entrypoints.limits.pareto import front
-from entrypoints.limits.stopping import Stopping
+from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.reporting import drift, effects, savings, statistics
 from entrypoints.reporting.studies import Study
 from entrypoints.settings import DEFAULT_CRITERIA

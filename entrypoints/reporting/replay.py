@@ -15,7 +15,7 @@ import numpy as np
 
 from entrypoints.limits.costs import FACTS
 from entrypoints.limits.ledger import End, Ledger
-from entrypoints.limits.stopping import Guard, Stopping
+from entrypoints.limits.stop_or_skip import Guard, Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import DIVERGED_LOSS
 from entrypoints.search.budget import Spending, spent, total

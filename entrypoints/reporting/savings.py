@@ -19,7 +19,7 @@ from entrypoints.datasets.tables import Task
 from entrypoints.limits import costs
 from entrypoints.limits.cost_model import TOTALS
 from entrypoints.limits.forecast import kind
-from entrypoints.limits.stopping import Stopping
+from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.reporting import replay
 from entrypoints.reporting.courses import read

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.limits.noise import Noise
-from entrypoints.limits.order import Order
+from entrypoints.limits.order_effect import Order
 from entrypoints.mlflow_io import figures_of, find_run, load_json, search_runs
 from mlflow_sysmetrics.tags import (
     CRITERIA,

@@ -15,12 +15,11 @@ from entrypoints.errors import UserError
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.estimators import Estimator
 from entrypoints.models.learners import Algorithm
+from entrypoints.search.trial_order import in_order
 from entrypoints.search_space import Space, is_distribution
 from entrypoints.settings import SHARED, StudySettings
 
 DEFAULT_SAMPLES = 20
-DEFAULT_REPEATS = 3  # of one configuration of an own algorithm,
-MIN_REPEATED = 8  # in a study of so many configurations
 MAX_TRIALS = 100_000
 _MAX_INT64 = 2**63 - 1
 _DRAWS = 10  # tries for each sample: distributions of few values repeat themselves
@@ -30,9 +29,7 @@ _TAKEN = ("algorithm", "batch_size", "tol", *SHARED)
 def configurations(
     settings: StudySettings, split: Split, algorithms: tuple[Algorithm, ...], n_classes: int = 0
 ) -> list[Configuration]:
-    """All configurations, in the order in which they are tried, which ``seed`` shuffles.
-
-    In the order of the grid, what a process keeps of its earlier trials would be charged to a hyperparameter.
+    """All configurations, in the order in which they are tried.
 
     Args:
         settings: what is searched.
@@ -48,9 +45,8 @@ def configurations(
     spaces = [{"algorithm": [each.name], "batch_size": sizes, **_space(settings, each), **tols} for each in algorithms]
     _check(settings, algorithms, n_classes)
     chosen = _drawn(settings, spaces) if settings.search == "random" else _listed(settings, spaces)
-    repeated = _middle(chosen, algorithms) if chosen else {}
-    random.Random(settings.seed).shuffle(chosen)
-    ordered = _with_repeats(chosen, repeated, _repeats(settings, algorithms, len(chosen)))
+    own = {each.name for each in algorithms if isinstance(each, Estimator)}
+    ordered = in_order(chosen, settings.seed, settings.repeats, own)
     return [
         Configuration(
             place=place,
@@ -74,43 +70,6 @@ def run_name(configuration: Configuration, others: list[Configuration]) -> str:
     varied = [name for name in searched if any(other.searched.get(name) != searched[name] for other in others)]
     parts = [f"{name}={_short(name, searched[name])}" for name in varied or searched]
     return " ".join([*parts, f"repeat={configuration.repeat}"] if configuration.repeat else parts)
-
-
-def _repeats(settings: StudySettings, algorithms: tuple[Algorithm, ...], trials: int) -> int:
-    """How often one configuration runs. By default often where nothing else shows the noise of a study that is long."""
-    if settings.repeats:
-        return settings.repeats
-    own = any(isinstance(each, Estimator) for each in algorithms)
-    return DEFAULT_REPEATS if own and trials >= MIN_REPEATED else 1
-
-
-def _middle(chosen: list[dict[str, Any]], algorithms: tuple[Algorithm, ...]) -> dict[str, Any]:
-    """The configuration nearest to the middle of what is tried; of an own algorithm, if there is one."""
-    own = {each.name for each in algorithms if isinstance(each, Estimator)}
-    among = [each for each in chosen if each["algorithm"] in own] or chosen
-    tried: dict[str, dict[str, Any]] = {}
-    for values in among:
-        for name, value in values.items():
-            tried.setdefault(name, {})[repr(value)] = value
-    places: dict[str, dict[str, float]] = {}
-    for name, by_text in tried.items():
-        numbers = all(isinstance(value, (int, float)) for value in by_text.values())
-        texts = sorted(by_text, key=by_text.__getitem__) if numbers else list(by_text)
-        places[name] = {text: abs(place - (len(texts) - 1) / 2) / len(texts) for place, text in enumerate(texts)}
-    return min(among, key=lambda values: sum(places[name][repr(value)] for name, value in values.items()))
-
-
-def _with_repeats(
-    chosen: list[dict[str, Any]], repeated: dict[str, Any], repeats: int
-) -> list[tuple[dict[str, Any], int]]:
-    """The configurations, each with its repetition: one of them so often, spread evenly over the order."""
-    if repeats < 2:
-        return [(values, 0) for values in chosen]
-    ordered = [(values, 0) for values in chosen if values is not repeated]
-    total = len(ordered) + repeats
-    for repeat in range(repeats):
-        ordered.insert(int((repeat + 0.5) * total / repeats), (dict(repeated), repeat))
-    return ordered
 
 
 def _short(name: str, value: Any) -> str:

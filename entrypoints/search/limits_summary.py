@@ -11,7 +11,7 @@ from entrypoints.datasets.prepared import Prepared
 from entrypoints.limits.costs import COSTS
 from entrypoints.limits.forecast import Forecast
 from entrypoints.limits.pareto import front
-from entrypoints.limits.stopping import Stopping
+from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.losses import better, score_name
 from entrypoints.progress import duration

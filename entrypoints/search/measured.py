@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from entrypoints.limits.noise import Noise, margins, of_costs, of_score
-from entrypoints.limits.order import Order, of_order
+from entrypoints.limits.order_effect import Order, of_order
 from entrypoints.search.record import Record, TrialRecord
 
 FILE = "noise.json"

@@ -12,7 +12,7 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from entrypoints.datasets.tables import Task
 from entrypoints.limits.ledger import End
-from entrypoints.limits.stopping import Ending
+from entrypoints.limits.stop_or_skip import Ending
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.losses import better, score_name
 from entrypoints.progress import Progress

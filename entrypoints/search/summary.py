@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.tables import Table
-from entrypoints.limits.order import told
+from entrypoints.limits.order_effect import told
 from entrypoints.links import IS_FEASIBLE, compare_view, how_to_open, run_view, trials_view
 from entrypoints.mlflow_io import log_tables
 from entrypoints.models.configuration import Configuration

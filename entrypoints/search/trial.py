@@ -20,9 +20,9 @@ from entrypoints.compute import memory
 from entrypoints.compute.contention import CoreWait, own_share
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.limits.costs import FACTS
+from entrypoints.limits.extrapolation import MIN_BLOCKS
 from entrypoints.limits.ledger import End, ask
-from entrypoints.limits.prediction import MIN_BLOCKS
-from entrypoints.limits.stopping import Guard, Stopping
+from entrypoints.limits.stop_or_skip import Guard, Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import CrossValidation
 from entrypoints.search.first_trials import FirstTrials
@@ -30,7 +30,7 @@ from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.context import Host
 from mlflow_sysmetrics.delivery.points import Point, points_now, window_points
 from mlflow_sysmetrics.ray_tune import payload
-from mlflow_sysmetrics.sampling.readings import HERE
+from mlflow_sysmetrics.sampling.one_process import HERE
 from mlflow_sysmetrics.tags import CONVERGED, DIVERGED, FEASIBLE, MEMORY_DEFINITION, NODE, PID, PLACE, RAY_NODE_ID
 from mlflow_sysmetrics.watch import Watch
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from entrypoints.limits.prediction import Prediction
-from entrypoints.limits.stopping import Ending
+from entrypoints.limits.extrapolation import Prediction
+from entrypoints.limits.stop_or_skip import Ending
 from mlflow_sysmetrics.criteria.judge import Figures, Stop
 from mlflow_sysmetrics.tags import END
 

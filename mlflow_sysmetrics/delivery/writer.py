@@ -52,7 +52,7 @@ class Writer:
     """Create, fill and end MLflow runs without making the caller wait. Only `close` does.
 
     The thread writes what is due: the points of a live run every `every_s` seconds, the beginning and the end of a run
-    at once. After a failure the run's queue pauses, see `outage`, and what waits in it stays there. Nothing raises
+    at once. After a failure the run's queue pauses, see `retry`, and what waits in it stays there. Nothing raises
     into the thread that starts or closes it.
 
     Args:

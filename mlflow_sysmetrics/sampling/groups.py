@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mlflow_sysmetrics.addresses import get_logger
 
 if TYPE_CHECKING:
-    from mlflow_sysmetrics.sampling.process import ProcessSampler
+    from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
 
 GROUPS: tuple[str, ...] = ("process", "container", "pressure", "gpu", "energy")
 
@@ -36,7 +36,7 @@ def sampler(
     Raises ValueError where a group is unknown, none is chosen, or there is no such process.
     """
     check_groups(groups)
-    from mlflow_sysmetrics.sampling.process import ProcessSampler, check_pid
+    from mlflow_sysmetrics.sampling.process_tree import ProcessSampler, check_pid
 
     check_pid(pid)
     process = ProcessSampler(pid, children=children, clock=clock) if "process" in groups else None

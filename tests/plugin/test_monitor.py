@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from mlflow_sysmetrics.monitor import Monitor
-from mlflow_sysmetrics.sampling.process import ProcessSampler
+from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
 
 LIMIT_S = 10.0  # an event that has not come by then fails the test
 

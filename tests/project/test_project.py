@@ -124,7 +124,7 @@ def test_distribution_holds_the_plugin_alone() -> None:
             {"mlflow", "ray", "psutil"},
             id="light",
         ),
-        ("mlflow_sysmetrics.sampling.process", {"mlflow", "ray"}),
+        ("mlflow_sysmetrics.sampling.process_tree", {"mlflow", "ray"}),
         pytest.param(
             "mlflow_sysmetrics.delivery.writer, mlflow_sysmetrics.logger", {"ray", "entrypoints"}, id="delivery"
         ),

@@ -11,7 +11,7 @@ import pytest
 from reference import MLP_CLASSIFIER, configured
 
 from entrypoints.limits.cost_model import MIN_TRIALS, CostModel, features
-from entrypoints.limits.prediction import Prediction
+from entrypoints.limits.extrapolation import Prediction
 from entrypoints.models.configuration import Configuration
 
 ROWS = 1000

@@ -12,7 +12,7 @@ from reference import configured
 
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.ledger import Ledger
-from entrypoints.limits.stopping import Guard, Stopping
+from entrypoints.limits.stop_or_skip import Guard, Stopping
 from entrypoints.reporting.replay import (
     Course,
     Verdict,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from example_courses import costing
 
-from entrypoints.limits.stopping import Stopping
+from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.reporting.replay import Course
 from entrypoints.reporting.savings import Full, controls, of_limits, real, thinned, tradeoff
 

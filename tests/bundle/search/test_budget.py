@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from reference import configured
 
-from entrypoints.limits.stopping import Ending, How
+from entrypoints.limits.stop_or_skip import Ending, How
 from entrypoints.models.configuration import Configuration
 from entrypoints.search.budget import Budget, Spending, account, spent, total
 from entrypoints.search.record import TrialRecord

@@ -12,7 +12,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from reference import MLP_REGRESSOR, configured
 from study_settings import study_settings
 
-from entrypoints.limits.stopping import Ending
+from entrypoints.limits.stop_or_skip import Ending
 from entrypoints.models.configuration import Configuration
 from entrypoints.search import earlier
 from entrypoints.search.record import TrialRecord

@@ -15,9 +15,9 @@ from reference import bundled, configured
 from study_settings import study_settings
 
 from entrypoints.limits.costs import metrics
+from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.forecast import Forecast
-from entrypoints.limits.prediction import Prediction
-from entrypoints.limits.stopping import Ending, Stopping
+from entrypoints.limits.stop_or_skip import Ending, Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun

@@ -10,8 +10,8 @@ import pytest
 from reference import configured
 
 from entrypoints.limits.costs import metrics
-from entrypoints.limits.prediction import Prediction
-from entrypoints.limits.stopping import Ending, How
+from entrypoints.limits.extrapolation import Prediction
+from entrypoints.limits.stop_or_skip import Ending, How
 from entrypoints.search.nearest import Judged, judge
 from entrypoints.search.record import TrialRecord
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Stop

@@ -12,7 +12,7 @@ import pytest
 from reference import configured
 
 from entrypoints.limits.costs import metrics
-from entrypoints.limits.stopping import Ending
+from entrypoints.limits.stop_or_skip import Ending
 from entrypoints.progress import Progress
 from entrypoints.search.record import Record, TrialRecord, costs
 from mlflow_sysmetrics.criteria.judge import Criteria, Stop

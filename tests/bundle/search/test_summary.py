@@ -23,7 +23,7 @@ from study_settings import study_settings
 
 from entrypoints.datasets import known
 from entrypoints.datasets.tables import Table
-from entrypoints.limits.stopping import Ending
+from entrypoints.limits.stop_or_skip import Ending
 from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
 from entrypoints.search import summary

@@ -24,13 +24,13 @@ from sklearn import config_context, get_config, set_config
 
 from entrypoints.limits import ledger
 from entrypoints.limits.costs import metrics
-from entrypoints.limits.stopping import DIVERGED, Stopping
+from entrypoints.limits.stop_or_skip import DIVERGED, Stopping
 from entrypoints.search.trial import RESULT_EVERY_S, Trial
 from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.criteria.judge import Criteria
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
-from mlflow_sysmetrics.sampling.process import ProcessSampler
+from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
 
 Config = dict[str, Any]
 Begin = Callable[..., Trial]

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from entrypoints.limits.prediction import Prediction
-from entrypoints.limits.stopping import DIVERGED, Ending
+from entrypoints.limits.extrapolation import Prediction
+from entrypoints.limits.stop_or_skip import DIVERGED, Ending
 from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.criteria.judge import Stop
 from mlflow_sysmetrics.tags import END

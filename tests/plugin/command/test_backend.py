@@ -23,7 +23,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import ExecutionException
 
-from mlflow_sysmetrics.sampling.readings import HERE
+from mlflow_sysmetrics.sampling.one_process import HERE
 
 pytestmark = pytest.mark.slow  # real runs, each of seconds
 

@@ -13,7 +13,7 @@ from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialSchedule
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.limits.schedulers import NO_RULES, Rules, scheduling, stopping_rules
-from entrypoints.limits.stopping import Stopping
+from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.options import SCHEDULERS
 from entrypoints.settings import DEFAULT_CRITERIA, Limits
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from entrypoints.limits.extrapolation import WARM_UP, Extrapolation, Prediction
 from entrypoints.limits.ledger import Brief
-from entrypoints.limits.prediction import WARM_UP, Extrapolation, Prediction
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Stop
 from mlflow_sysmetrics.tags import (
     BY_CRITERIA,

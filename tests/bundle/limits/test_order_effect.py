@@ -13,7 +13,7 @@ from reference import MLP_REGRESSOR, configured
 from scipy import stats
 
 from entrypoints.limits.noise import KINDS, SHARE, Noise, of_costs
-from entrypoints.limits.order import Order, of_order, told
+from entrypoints.limits.order_effect import Order, of_order, told
 from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.criteria.judge import Figures
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from entrypoints.limits.costs import metrics
+from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.ledger import Brief
-from entrypoints.limits.prediction import Prediction
-from entrypoints.limits.stopping import DIVERGED, Ending, Guard, How, Stopping
+from entrypoints.limits.stop_or_skip import DIVERGED, Ending, Guard, How, Stopping
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Stop
 
 STEPS = 500

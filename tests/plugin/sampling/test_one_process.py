@@ -1,4 +1,4 @@
-"""Tests of sampling.readings: what we parse against what psutil says, and processes that refuse, end or are strange."""
+"""Tests of sampling.one_process: what we parse against psutil, and processes that refuse, end or are strange."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import psutil
 import pytest
 from made_up_files import lay, refused
 
-from mlflow_sysmetrics.sampling.process import ProcessSampler, check_pid
-from mlflow_sysmetrics.sampling.readings import LINUX, PORTABLE
+from mlflow_sysmetrics.sampling.one_process import LINUX, PORTABLE
+from mlflow_sysmetrics.sampling.process_tree import ProcessSampler, check_pid
 
 pytestmark = pytest.mark.skipif(not psutil.LINUX, reason="reads /proc")
 WORK = """

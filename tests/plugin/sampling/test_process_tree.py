@@ -1,4 +1,4 @@
-"""Tests of sampling.process: real processes against the kernel's own accounts, and a fake OS for the rest."""
+"""Tests of sampling.process_tree: real processes against the kernel's own accounts, and a fake OS for the rest."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mlflow_sysmetrics.sampling.process import ProcessSampler
-from mlflow_sysmetrics.sampling.readings import LINUX, PORTABLE, Reading, System
+from mlflow_sysmetrics.sampling.one_process import LINUX, PORTABLE, Reading, System
+from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
 
 linux_only = pytest.mark.skipif(not psutil.LINUX, reason="compares with /proc")
 KEYS = {
@@ -272,7 +272,7 @@ def test_a_process_without_children_is_not_searched_for_them() -> None:
     script = """
 import os, subprocess, sys
 from types import SimpleNamespace
-from mlflow_sysmetrics.sampling.readings import LINUX
+from mlflow_sysmetrics.sampling.one_process import LINUX
 
 cannot_be_searched = SimpleNamespace(pid=os.getpid())
 print(LINUX.descendants(cannot_be_searched))
@@ -375,7 +375,7 @@ def test_what_another_user_may_not_read_is_absent_for_the_tree() -> None:
         pytest.skip("only root has processes of two users")
     script = """
 import os, subprocess
-from mlflow_sysmetrics.sampling.process import ProcessSampler
+from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
 child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)  # which ends with this process
 os.setuid(65534)
 now = [0.0]
@@ -395,7 +395,7 @@ def test_a_forked_child_reads_itself_and_disturbs_nobody() -> None:
     """A sampler made before a fork watches the same tree in both processes, and a new one the new process."""
     script = """
 import itertools, os, sys
-from mlflow_sysmetrics.sampling.process import ProcessSampler
+from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
 sample = ProcessSampler(clock=itertools.count().__next__)
 forked = os.fork()
 if forked == 0:

@@ -1,6 +1,6 @@
 """The group `process`: readings of a process and those below it, added up, and their counters turned into rates.
 
-What is read of one process is in `readings`. Knows no thread and no tracker.
+What is read of one process is in `one_process`. Knows no thread and no tracker.
 
 Processor time of a tree is counted as the kernel counts it. A process carries its own time and that of every child it
 has waited for, so the sum over a tree keeps what ended children used: when a child is reaped, its time moves into its
@@ -23,7 +23,7 @@ import psutil
 
 from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.arguments import check_seconds
-from mlflow_sysmetrics.sampling.readings import HERE, Reading, System
+from mlflow_sysmetrics.sampling.one_process import HERE, Reading, System
 
 logger = get_logger(__name__)
 

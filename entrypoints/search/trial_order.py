@@ -1,0 +1,51 @@
+"""The order in which trials are tried."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+from typing import Any
+
+DEFAULT_REPEATS = 3  # of one configuration of an own algorithm,
+MIN_REPEATED = 8  # in a study of so many configurations
+Values = dict[str, Any]  # of the hyperparameters of one trial
+
+
+def in_order(chosen: list[Values], seed: int, repeats: int, own: Collection[str]) -> list[tuple[Values, int]]:
+    """The configurations, shuffled, each with its repetition: one from their middle runs several times.
+
+    In the order of the grid, what a process keeps of its earlier trials would be charged to a hyperparameter.
+
+    Args:
+        chosen: what is tried.
+        seed: of the shuffle.
+        repeats: how often the one from the middle runs; 0 for the default, which is often where nothing else shows
+            the noise of a study that is long.
+        own: the names of algorithms of the user's own.
+    """
+    shuffled = list(chosen)
+    random.Random(seed).shuffle(shuffled)
+    times = repeats or (DEFAULT_REPEATS if own and len(chosen) >= MIN_REPEATED else 1)
+    if times < 2 or not chosen:
+        return [(values, 0) for values in shuffled]
+    repeated = _middle(chosen, own)
+    ordered = [(values, 0) for values in shuffled if values is not repeated]
+    total = len(ordered) + times
+    for repeat in range(times):  # spread evenly
+        ordered.insert(int((repeat + 0.5) * total / times), (dict(repeated), repeat))
+    return ordered
+
+
+def _middle(chosen: list[Values], own: Collection[str]) -> Values:
+    """The configuration nearest to the middle of what is tried; of an own algorithm, if there is one."""
+    among = [each for each in chosen if each["algorithm"] in own] or chosen
+    tried: dict[str, dict[str, Any]] = {}
+    for values in among:
+        for name, value in values.items():
+            tried.setdefault(name, {})[repr(value)] = value
+    places: dict[str, dict[str, float]] = {}
+    for name, by_text in tried.items():
+        numbers = all(isinstance(value, (int, float)) for value in by_text.values())
+        texts = sorted(by_text, key=by_text.__getitem__) if numbers else list(by_text)
+        places[name] = {text: abs(place - (len(texts) - 1) / 2) / len(texts) for place, text in enumerate(texts)}
+    return min(among, key=lambda values: sum(places[name][repr(value)] for name, value in values.items()))
