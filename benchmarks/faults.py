@@ -1,10 +1,10 @@
 """What is left of a Tune study in which something breaks: `python benchmarks/faults.py`, about six minutes, as root.
 
-Each fault hits a small study of a class and one of a function in its course. A row prints what was done, how many
-results had been reported, how many of them the store has in the end, how many results and runs it has twice, how many
-runs are left RUNNING, and what the runs say: statuses of the trials, their errors, and the study's own words. The
-exit code is 1 if a reported result is lost, anything is there twice, or a run is left RUNNING. Root is needed for a
-small disk of its own that can be filled.
+Each fault hits a small study of a class in its course, and those of a trial's or the loop's process one of a
+function. A row prints what was done, how many results had been reported, how many of them the store has in the end,
+how many results and runs it has twice, how many runs are left RUNNING, and what the runs say: statuses of the trials,
+their errors, and the study's own words. The exit code is 1 if a reported result is lost, anything is there twice, or
+a run is left RUNNING. Root is needed for a small disk of its own that can be filled.
 """
 
 from __future__ import annotations

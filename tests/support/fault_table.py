@@ -37,6 +37,11 @@ WORDS = dict.fromkeys(FAULTS, "MLflow took no data for") | {
 }
 
 
+def tried(kind: str) -> list[str]:
+    """The faults of a kind's studies. Those of the store hit the process of the Tune loop alone: one kind is enough."""
+    return list(FAULTS) if kind == KINDS[0] else list(FAULTS)[:6]
+
+
 def wrong_with(fault: str, observed: Observed) -> list[str]:
     """What is wrong with what is left of a study."""
     if "broken" in observed:

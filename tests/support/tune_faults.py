@@ -23,6 +23,7 @@ from typing import Any
 
 import mlflow
 import ray
+from fault_table import tried
 from mlflow.entities import Run
 from observations import Observed, named, start_ray, tell
 from ray import tune
@@ -32,7 +33,6 @@ from tune_sweeps import AtResult, CallbackClass, Place, environment, fit, traina
 
 import mlflow_sysmetrics
 
-KINDS = ("class", "function")
 TMPFS_MB = 4
 AWAY_S = 6.0  # how long a store is away that comes back; that is noticed after 2 s, when it is next written to
 LONG = {"steps": 40, "step_s": 0.3}  # 12 s: it comes back in mid-study
@@ -254,4 +254,5 @@ if __name__ == "__main__":
     if "://" in sys.argv[3]:
         drive(sys.argv[2], named(sys.argv[1]), sys.argv[3])
     else:
-        tell([_of(sys.argv[2], fault) for fault in FAULTS], sys.argv[1], sys.argv[3])
+        cases = [_of(sys.argv[2], fault) for fault in FAULTS if fault.__name__ in tried(sys.argv[2])]
+        tell(cases, sys.argv[1], sys.argv[3])

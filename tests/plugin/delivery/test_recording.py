@@ -166,7 +166,7 @@ def simulate(hours: float, path: Path) -> tuple[list[int], int]:
     return memory, store.taken
 
 
-@pytest.mark.parametrize("hours", [0.25, pytest.param(24, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("hours", [0.25, pytest.param(6, marks=pytest.mark.slow)])
 def test_memory_is_flat_however_long_a_run_is(hours: float, tmp_path: Path) -> None:
     """After a tenth of the time a run needs as much memory as at its end, give or take 50 kB; every window arrives."""
     memory, taken = simulate(hours, tmp_path / "spool.jsonl")
