@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from entrypoints.main import main as main_command
 
-LIMIT_S = 360.0  # two searches of 60 trials among other things
+LIMIT_S = 360.0  # two searches of 36 trials among other things
 
 
 def test_main_ends_with_the_first_step_that_fails(
@@ -47,7 +47,7 @@ def test_main_ends_with_the_first_step_that_fails(
 @pytest.mark.slow
 def test_main_runs_its_steps_nested(start_project: StartProject, tmp_path: Path) -> None:
     """With a table and its target alone, main prepares, searches twice and reports, in runs nested under its own."""
-    numbers = np.random.default_rng(0).normal(size=(80, 3))
+    numbers = np.random.default_rng(0).normal(size=(24, 3))
     table = pd.DataFrame({"length": numbers[:, 0], "width": numbers[:, 1], "price": numbers @ [1.0, -2.0, 0.3]})
     table.to_csv(tmp_path / "prices.csv", index=False)
     command = start_project("main", tmp_path, dataset="prices.csv", target="price").wait(LIMIT_S)
@@ -60,7 +60,7 @@ def test_main_runs_its_steps_nested(start_project: StartProject, tmp_path: Path)
     steps = [run.data.tags["mlflow.project.entryPoint"] for run in (prepare, full, limited, report)]
     assert steps == ["prepare", "tune", "early_stop", "report"]
     assert command.stdout.count(f"prepared before in run {prepare.info.run_id}\n") == 2
-    assert len(children(client, full, "trial")) == full.data.metrics["trials"] == 60
+    assert len(children(client, full, "trial")) == full.data.metrics["trials"] == 36
     assert report.data.params == {"study": "auto", "metric": "auto", "mode": "auto"} | {
         "dataset": str(tmp_path / "prices.csv")
     }
