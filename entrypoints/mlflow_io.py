@@ -20,7 +20,7 @@ _NO_SUCH_RUN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 def find_run(client: MlflowClient, run_id: str) -> Run | None:
-    """The run with this id; None where there is none, or it is deleted."""
+    """The run with this id; None if it is missing or deleted."""
     try:
         run = client.get_run(run_id)
     except MlflowException as error:

@@ -90,7 +90,7 @@ class Progress:
             return sum(self._expected_s.get(key, usual_s) for key in keys)
 
         all_s = sum(self._expected_s.values()) or usual_s * (self.total - self._done_before)
-        done_s = expected_s(self._ended) + expected_s(self._running) / 2  # of which half has gone by, on average
+        done_s = expected_s(self._ended) + expected_s(self._running) / 2  # half done, on average
         return elapsed_s * max(0.0, all_s - done_s) / done_s
 
 

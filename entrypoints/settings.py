@@ -11,7 +11,7 @@ from entrypoints.errors import UserError
 AUTO = "auto"  # the value of an option that leaves the choice to the study
 DEFAULT_CRITERIA = "training_time_s<=1.5x median, peak_memory_mb<=1.5x median"
 # Of 5 to 40 epochs on red_wine and diabetes: the best RMSE is 0.6592 here (elsewhere 0.6588 at best), the best accuracy
-# 0.7825 (0.7861), which is equal within noise. The cap is for small batches, of which an epoch has many steps.
+# 0.7825 (0.7861), which is equal within noise. The cap is for small batches, whose epochs have many steps.
 DEFAULT_EPOCHS, DEFAULT_STEPS = 10, 1000
 SHARED = ("dataset", "target", "max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
 
@@ -20,7 +20,7 @@ SHARED = ("dataset", "target", "max_rows", "folds", "seed", "max_steps", "max_ep
 class StudySettings:
     """What a study searches, and how. 0 means no limit, of ``cpus`` all, of ``samples`` and ``repeats`` the default.
 
-    ``max_steps`` and ``max_epochs`` become the default length where both are None. One of them alone is no limit.
+    ``max_steps`` and ``max_epochs`` become the default length where both are None. One alone that is None sets no limit.
     """
 
     dataset: str

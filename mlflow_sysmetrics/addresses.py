@@ -57,7 +57,7 @@ def _place(address: str) -> tuple[object, ...]:
         return ()
     try:
         url = make_url(address)
-    except exc.ArgumentError:  # it is no database's
+    except exc.ArgumentError:  # not the address of a database
         return ()
     return url.host, url.port, url.database
 

@@ -47,7 +47,7 @@ _REMEMBERED = 256
 _WINDOW_S = 1.0  # a killed process loses at most this and one sample
 _DISK_S = 5.0  # for opening the file in which points wait
 
-_recorded: dict[Path, int] = {}  # series that a logger writes, and the process in which it does
+_recorded: dict[Path, int] = {}  # by the series that a logger writes: its process
 _last_steps: OrderedDict[Path, int] = OrderedDict()  # of series that ended in this process
 
 

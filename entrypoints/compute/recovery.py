@@ -35,7 +35,7 @@ class RecoveringTrials(BasicVariantGenerator):
     """The trials of a grid, as Tune makes them, each of them recovering."""
 
     def next_trial(self) -> Trial | None:
-        """The next one; None when there is none now."""
+        """The next one, or None."""
         trial = super().next_trial()
         if trial is not None:
             trial.__class__ = RecoveringTrial

@@ -46,7 +46,7 @@ def read(name: str, *, echo: Echo) -> pd.DataFrame:
     semicolons or tabs.
 
     Raises:
-        UserError: there is no such file, or it cannot be read, or is empty.
+        UserError: the file is missing, unreadable or empty.
     """
     path = Path(name).expanduser()
     if not path.exists():

@@ -18,7 +18,7 @@ from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.criteria.judge import Figures
 
 MIN_TRIALS = 8
-TOTALS = ("training_time_s", "elapsed_s")  # learned per step, of which each configuration's number is known
+TOTALS = ("training_time_s", "elapsed_s")  # learned per step: each configuration's number of steps is known
 MIN_SPREAD = 0.05  # of a prediction's logarithm: no model of a few trials is better than 5 %
 Range = tuple[set[str], float, float]  # a feature's words, and its least and largest number
 _NOTHING: Range = (set(), math.inf, -math.inf)

@@ -30,7 +30,7 @@ _COSTS = (
     Metric("model_size_kb", Kind.FACT),
 )
 SYSTEM_FIGURES = tuple(metric.name for metric in _COSTS)
-COSTS = tuple(metric.name for metric in _COSTS if not metric.higher_is_better)  # of which less is better
+COSTS = tuple(metric.name for metric in _COSTS if not metric.higher_is_better)  # where less is better
 FACTS = tuple(metric.name for metric in _COSTS if metric.kind is Kind.FACT)
 
 OF_GROUP = {"peak_gpu_memory_mb": "gpu", "energy_j": "energy"}  # what is read only where a study asks for it
@@ -73,7 +73,7 @@ def readable(
         task: of the trials.
         groups: what is read of them, besides ``process``.
         sample: reads a process, this one by default.
-        here: whether this machine has to be able to read what belongs to ``groups``; others may have other devices.
+        here: whether this machine must be able to read ``groups``; other machines may have other devices.
     """
     names = {metric.name for metric in metrics(task) if OF_GROUP.get(metric.name, "process") in (*groups, "process")}
     if here and "gpu" in groups and not open_gpus(import_nvml()):

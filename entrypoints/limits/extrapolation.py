@@ -69,7 +69,7 @@ class Extrapolation:
     def at(self, steps: int) -> Prediction | None:
         """The total after ``steps`` steps; None while too little is known.
 
-        What is to come is expected at the mean of the blocks, in which a slow first step is not.
+        The rest is expected to cost the mean of the blocks, which leave out the slow first step.
         """
         rest, error = steps - self.steps, self.error
         if rest == 0:

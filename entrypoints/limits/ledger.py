@@ -25,7 +25,7 @@ PREDICTED = (
 )
 OF_ANY_LENGTH = ("mean_step_time_ms", "model_memory_mb")  # of these: what does not grow with a trial's length
 ANSWER_WITHIN_S = 10.0
-MAX_EXPECTED = 500  # trials whose costs are expected: in their order, which is one by chance, so many are like all
+MAX_EXPECTED = 500  # trials whose costs are estimated: in random order, a sample of this size stands for all
 
 End = Literal["finished", "stopped", "skipped", "diverged"]
 
@@ -140,7 +140,7 @@ def start(
 
 
 def ask(ledger: ActorHandle | None, configuration: Configuration) -> Brief:
-    """What a ledger knows for a trial that is about to begin; nothing where there is none, or it does not answer."""
+    """What a ledger knows for a trial that is about to begin; empty without a ledger, or if it does not answer."""
     if ledger is None:
         return Brief()
     try:

@@ -27,7 +27,7 @@ def front(
     Args:
         trials: one row each, with their ids, figures and hyperparameters. Figures may be missing.
         score: the figure that ranks them.
-        costs: figures of which less is better.
+        costs: figures where less is better.
         hyperparameters: what to name of each trial besides its ids.
         sign: 1 where a lower score is better, -1 where a higher one is.
         margins: what may be noise: of the score a difference, of a cost a share.

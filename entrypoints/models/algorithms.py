@@ -13,7 +13,7 @@ def find(name: str) -> Algorithm:
     """The algorithm of that name.
 
     Raises:
-        UserError: there is none.
+        UserError: unknown algorithm.
     """
     if name in ALGORITHMS:
         return ALGORITHMS[name]

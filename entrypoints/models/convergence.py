@@ -13,7 +13,7 @@ class Convergence:
     """Reached when the mean training loss was above its lowest value less ``tol`` for ``N_ITER_NO_CHANGE`` rounds.
 
     A round is an epoch, as in scikit-learn, or where reports are further apart as many epochs as a report has begun.
-    The penalty is no part of this loss: an algorithm of the user's own does not tell it.
+    This loss excludes the penalty, which a user's own algorithm does not report.
 
     Args:
         configuration: whose ``tol`` counts; without one it is never reached.

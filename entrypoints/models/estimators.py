@@ -147,7 +147,7 @@ def estimator(name: str) -> Estimator:
     """The estimator class at an import path.
 
     Raises:
-        UserError: there is none, or it cannot be trained batch by batch.
+        UserError: it is missing, or cannot be trained batch by batch.
     """
     module_name, _, class_name = name.rpartition(".")
     try:

@@ -66,7 +66,7 @@ class _Factor:
 
 
 def metrics(study: Study) -> list[str]:
-    """The figures of which the complete trials have at least two different values, in the order of their columns."""
+    """Figures with at least two different values over the complete trials, in column order."""
     trials = study.complete
     return [name for name in study.figures if len(np.unique(_known(trials[name]))) > 1]
 

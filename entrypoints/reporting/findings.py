@@ -44,7 +44,7 @@ class Findings:
             self.tables[name] = rows
 
     def rows(self, name: str) -> list[dict[str, Any]]:
-        """A table's rows; none where there is no such table."""
+        """A table's rows; empty without such a table."""
         return records(self.tables[name]) if name in self.tables else []
 
 

@@ -41,7 +41,7 @@ class Course:
         return max(self.reports)
 
     def cost(self, step: int | None) -> Spending:
-        """What it had spent at a step, of which each took as long as the others; None: at its end."""
+        """What it had spent by a step, if all its steps cost the same; None: by its end."""
         whole = spent(self.figures)
         share = 1.0 if step is None else step / self.steps
         return Spending(whole.cpu_s * share, whole.wall_s * share)

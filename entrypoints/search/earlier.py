@@ -62,7 +62,7 @@ class Earlier:
         return {record.trial_id: record for record in each}
 
     def run_of(self, configuration: Configuration) -> str | None:
-        """The run in which a trial goes on; None where it has none yet."""
+        """The run in which a trial goes on, or None."""
         return self.open_runs.get(configuration.trial_key)
 
 

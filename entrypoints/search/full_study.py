@@ -53,7 +53,7 @@ def find(
 
 
 def searched_names(configurations: Iterable[Configuration]) -> list[str]:
-    """What tells them apart: the names of their hyperparameters, in the order in which these are met."""
+    """What tells them apart: the names of their hyperparameters, in order of appearance."""
     return list(dict.fromkeys(name for configuration in configurations for name in configuration.searched))
 
 

@@ -29,7 +29,7 @@ _TAKEN = ("algorithm", "batch_size", "tol", *SHARED)
 def configurations(
     settings: StudySettings, split: Split, algorithms: tuple[Algorithm, ...], n_classes: int = 0
 ) -> list[Configuration]:
-    """All configurations, in the order in which they are tried.
+    """All configurations, in the order of their trials.
 
     Args:
         settings: what is searched.

@@ -33,7 +33,7 @@ def resume_study(command: str, run_id: str, options: dict[str, object]) -> None:
         options: what the command was given, or else its defaults.
 
     Raises:
-        UserError: there is no such study, it cannot go on, or the options are not those of it.
+        UserError: the study is missing or cannot go on, or the options are not its own.
     """
     execution = {name: options[name] for name in journal.EXECUTION if name in options}
     folder = user_folder()

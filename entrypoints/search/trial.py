@@ -132,7 +132,7 @@ class Trial(tune.Trainable):
             self._guard.crossed(self._training.untrained_facts(), 0)
 
     def _start_curves(self) -> None:
-        """The points before the first step. The first interval begins here: waiting for Tune is no part of it."""
+        """The points before the first step. The first interval begins here, so it excludes the wait for Tune."""
         waited = self._watch.interval()
         memory_mb = {name: value for name, value in waited.items() if name == "memory_mb"}
         self._add(self._training.untrained() | memory_mb, step=0)

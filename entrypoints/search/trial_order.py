@@ -1,4 +1,4 @@
-"""The order in which trials are tried."""
+"""The order of a study's trials."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import random
 from collections.abc import Collection
 from typing import Any
 
-DEFAULT_REPEATS = 3  # of one configuration of an own algorithm,
-MIN_REPEATED = 8  # in a study of so many configurations
+DEFAULT_REPEATS = 3  # of one configuration of the user's own algorithm,
+MIN_REPEATED = 8  # configurations in the study, or none is repeated by default
 Values = dict[str, Any]  # of the hyperparameters of one trial
 
 

@@ -61,7 +61,7 @@ def _make_logger(run_id: str, tracking_uri: str) -> MakeLogger:
 class Watcher:
     """Logs into a run what a process and those below it use, between ``start`` and ``stop``.
 
-    It is made before the program starts, so that nothing has to be imported by then. Neither of the two raises, and
+    It is made before the program starts, so that nothing is imported later. Neither of the two raises, and
     neither waits long for a server: what goes wrong is logged as a warning.
     """
 

@@ -40,7 +40,7 @@ class NoRunError(Exception):
 
 @dataclass(frozen=True)
 class _Target:
-    """The run, what the command has to know of it, and whether it was made here and so has to be ended here."""
+    """The run, what the command must know of it, and whether it was made here and so must be ended here."""
 
     run_id: str
     environment: Mapping[str, str]

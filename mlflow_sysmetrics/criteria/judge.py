@@ -103,7 +103,7 @@ class Criteria:
         return Criteria((*numbers, *(rule for rule in self.rules if not isinstance(rule, Limit))))
 
     def violations(self, figures: Figures, finished: Iterable[Figures] = ()) -> list[Stop]:
-        """Every limit (patience is none) that the final `figures` of a trial break, in the order of the text."""
+        """Every limit (not patience) that the final `figures` of a trial break, in the order of the text."""
         stops = (_judged(limit, number, figures) for limit, number in _resolved(self.limits, finished))
         return [stop for stop in stops if stop is not None]
 
@@ -154,7 +154,7 @@ class Judge:
         return None
 
     def _slack(self, limit: Limit, number: float, errors: Figures) -> float | None:
-        """How far beyond its limit a value has to be before the end of the trial to count; None: no value does."""
+        """How far beyond its limit a value must be to count before the trial's end; None: never."""
         kind = limit.metric.kind
         if kind is Kind.MEAN:
             error = finite(errors, limit.metric.name)

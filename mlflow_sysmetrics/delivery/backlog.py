@@ -1,4 +1,4 @@
-"""The points of one run that wait: in its spool file, or in memory where there is no file or the file takes nothing."""
+"""The points of one run that wait: in its spool file, or in memory without a usable file."""
 
 from __future__ import annotations
 

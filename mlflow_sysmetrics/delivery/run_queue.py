@@ -90,7 +90,7 @@ class RunQueue:
 
     @property
     def waits_for_parent(self) -> bool:
-        """Whether the run around it has to be created first."""
+        """Whether its parent run must be created first."""
         return self.run_id is None and self.parent is not None and self.parent.run_id is None
 
     def add(

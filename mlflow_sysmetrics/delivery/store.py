@@ -123,7 +123,7 @@ class Store:
         return str(self._connect().create_run(experiment_id, user, start_ms, listed, name).info.run_id)
 
     def created_run(self, experiment_id: str, start_ms: int, tags: Mapping[str, str]) -> str | None:
-        """The id of a run that an earlier request created, whose answer was lost; None if there is none."""
+        """The id of a run that an earlier request created although its answer was lost, or None."""
         own = {key: value for key, value in tags.items() if key.startswith("sysmetrics.") and "'" not in value}
         conditions = [f"attributes.start_time = {start_ms}", *(f"tags.`{key}` = '{own[key]}'" for key in own)]
         found = self._connect().search_runs([experiment_id], " and ".join(conditions), ViewType.ACTIVE_ONLY, 1)

@@ -93,7 +93,7 @@ class Writer:
 
     @property
     def away_s(self) -> float:
-        """Seconds, up to now, in which the store has taken nothing."""
+        """Seconds since the store last took something."""
         return self._outages.total_s
 
     def start(self) -> None:

@@ -284,7 +284,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         )
 
     def _open(self, trial: Trial) -> TrialRuns:
-        """The runs, in which this trial's is open."""
+        """The runs, with this trial's open."""
         runs = self._runs
         if runs is None:
             raise RuntimeError("setup() has not been called")

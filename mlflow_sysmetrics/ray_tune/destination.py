@@ -35,7 +35,7 @@ class EarlierRun:
 class Destination:
     """An experiment, the run that trials are nested under, and the runs that trials have from before, by trial.
 
-    `is_own` says that the run around them is the callback's: its id is None as long as there is none.
+    `is_own` says that the run around them is the callback's: its id is None until it exists.
     """
 
     experiment_id: str

@@ -78,13 +78,13 @@ def _lowest(folders: list[str], limit: Callable[[str], float]) -> tuple[float, i
 
 
 def _memory_limit(folder: str) -> float:
-    """In bytes. Infinite if there is none, which is "max"."""
+    """In bytes. Infinite for "max"."""
     number = read_number(f"{folder}/memory.max")
     return math.inf if number is None else number
 
 
 def _cpu_limit(folder: str) -> float:
-    """In cores. Infinite if there is no quota, which is "max"."""
+    """In cores. Infinite for "max"."""
     quota, _, period = read_file(f"{folder}/cpu.max").strip().partition(b" ")
     return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else math.inf
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from mlflow_sysmetrics.sampling.files import Rates, read_file, read_number
 
 _LEAST_S = 0.1  # counters move in steps
-_MAX_W = 5000.0  # no part of a machine draws so much: a counter that seems to have was reset, not wrapped
+_MAX_W = 5000.0  # no part of a machine draws more: a counter that says so was reset, it did not wrap
 
 
 class EnergySampler:

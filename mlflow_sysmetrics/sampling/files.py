@@ -14,7 +14,7 @@ _LEAST_SPAN_S = 0.01  # a rate over less says nothing
 
 
 def read_file(path: str) -> bytes:
-    """The whole of one of the kernel's small files; b"" where there is none or it is not ours to read."""
+    """The content of a small file of the kernel; b"" if it is missing or may not be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
@@ -52,7 +52,7 @@ class Rates(Generic[Key]):
         self._at = -math.inf
 
     def __call__(self, totals: Mapping[Key, float], wraps_at: Mapping[Key, float] | None = None) -> dict[Key, float]:
-        """Take the totals at this moment, all of which only grow between resets, and return rates by the same names."""
+        """Return the rates of these totals since the last call, by the same names. Totals only grow, but for resets."""
         now = self._clock()
         span = now - self._at
         if span < _LEAST_SPAN_S:

@@ -152,7 +152,7 @@ def _finding(tests: pd.DataFrame, metrics: list[str], trials: int) -> str:
 
 
 def _said(metric: str, rows: pd.DataFrame, verdict: str, *, first: bool) -> str:
-    """What one metric does, as one of several of which the first has the verb."""
+    """What one metric does, as part of a list whose first item has the verb."""
     if verdict == "steady":
         return plain(metric)
     changes = rows["change_percent"].abs()
