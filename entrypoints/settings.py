@@ -20,7 +20,7 @@ SHARED = ("dataset", "target", "max_rows", "folds", "seed", "max_steps", "max_ep
 class StudySettings:
     """What a study searches, and how. 0 means no limit, of ``cpus`` all, of ``samples`` and ``repeats`` the default.
 
-    ``max_steps`` and ``max_epochs`` become the default length where both are None. None of one alone is no limit.
+    ``max_steps`` and ``max_epochs`` become the default length if both are None. If only one is, it sets no limit.
     """
 
     dataset: str
