@@ -81,6 +81,19 @@ def test_figures_since_the_last_call_are_its_own(program: subprocess.Popen[str])
     watch.stop()
 
 
+def test_peak_that_is_over_stays_in_the_figures() -> None:
+    """While the process goes on with less, and after its end."""
+    now = {"process_memory_mb": 10.0}
+    watch = Watch(sample=now.copy)
+    now["process_memory_mb"] = 50.0
+    watch.read()
+    now["process_memory_mb"] = 20.0
+    peak = {"peak_memory_mb": 50.0, "memory_growth_mb": 40.0}
+    assert peak.items() <= watch.figures().items()
+    watch.stop()
+    assert peak.items() <= watch.figures().items()
+
+
 def test_interval_is_the_share_of_its_own_time() -> None:
     """This process waits, works, and waits: each interval says its own, and the mean says all."""
     watch = Watch().start()

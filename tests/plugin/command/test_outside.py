@@ -155,6 +155,27 @@ def test_program_that_ends_before_its_logger_is_made_has_series_and_figures() ->
     assert figures["peak_memory_mb"] > 1
 
 
+def test_program_that_ends_before_it_is_read_in_a_thread_has_figures_of_its_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a thread that does not get to run in time would miss was read before."""
+    monkeypatch.setattr(Watch, "start", lambda watch: watch)
+    watches = []
+
+    def make(pid: int, watch: Watch) -> FakeLogger:
+        watches.append(watch)
+        return FakeLogger()
+
+    watcher = Watcher("a run", "sqlite://", Settings(), make=make)
+    with subprocess.Popen([sys.executable, "-c", SPIN]) as program:
+        watcher.start(program.pid)
+        program.kill()
+        watcher.wait()
+    watcher.stop()
+    (window,) = watches[0].drain()
+    assert {"process_memory_mb", "process_cpu_percent", "process_page_faults_per_s"} <= window.mean.keys()
+
+
 def test_watcher_does_not_keep_its_caller_waiting() -> None:
     """While a logger asks a server that does not answer, the program runs and its caller does what it has to."""
     answered = threading.Event()
