@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from statistics import fmean
 from typing import TextIO
 
 LOG_EVERY_S = 5.0
 TERMINAL_EVERY_S = 0.2
+RECENT = 3  # trials of a kind: under limits the later ones end sooner
 
 
 class Progress:
     """Counts finished trials and says how many, the best so far, and the time left.
 
-    On a terminal it is one line that updates, in a log a line every few seconds. The time left is the expected
-    time of the remaining trials, scaled by what the others took against what was expected of them.
+    On a terminal it is one line that updates, in a log a line every few seconds. Each remaining trial is taken to last
+    as long as the last three of its kind, those with an equal forecast; without any, as its forecast, scaled by what
+    the others took against theirs.
 
     Args:
         total: how many trials there will be.
@@ -42,8 +44,8 @@ class Progress:
         self._clock = clock
         self._began: float | None = None
         self._expected_s: Mapping[str, float] = {}
-        self._running: set[str] = set()
-        self._ended: list[str] = []
+        self._running: dict[str, float] = {}  # by key: when it started
+        self._took_s: dict[str, float] = {}
         self._last_line = -float("inf")
 
     def expect(self, seconds: Mapping[str, float]) -> None:
@@ -52,15 +54,16 @@ class Progress:
 
     def trial_started(self, key: str) -> None:
         """Note that a trial runs. Time counts from the first one."""
+        now = self._clock()
         if self._began is None:
-            self._began = self._clock()
-        self._running.add(key)
+            self._began = now
+        self._running[key] = now
 
     def trial_ended(self, key: str) -> None:
         """Count one more trial that has ended."""
         self.done += 1
-        self._running.discard(key)
-        self._ended.append(key)
+        now = self._clock()
+        self._took_s[key] = now - self._running.pop(key, now)
 
     def show(self, best: float | None, *, last: bool = False) -> None:
         """Write the line if it is due; the last one always."""
@@ -79,19 +82,37 @@ class Progress:
             return "starting the processes"
         line = f"{self.done}/{self.total} trials, best {self._score} {'-' if best is None else f'{best:.4f}'}"
         line += f", {duration(now - self._began)} elapsed"
-        if self._ended and not last:
-            line += f", about {duration(self._left_s(now - self._began))} left"
-        return line
+        left_s = None if last else self._left_s(now, now - self._began)
+        return line if left_s is None else f"{line}, about {duration(left_s)} left"
 
-    def _left_s(self, elapsed_s: float) -> float:
-        usual_s = fmean(self._expected_s.values()) if self._expected_s else 1.0
+    def _left_s(self, now: float, elapsed_s: float) -> float | None:
+        """None until trials have taken some time."""
+        gone_s = {key: now - started for key, started in self._running.items()}
+        trials_s = sum(self._took_s.values()) + sum(gone_s.values())
+        if not self._took_s or not trials_s:
+            return None
+        likely_s = self._likely_s()
+        waiting = [key for key in self._expected_s if key not in self._took_s and key not in gone_s]
+        unknown = [""] * (0 if self._expected_s else self.total - self.done - len(gone_s))
+        left_s = sum(map(likely_s, [*waiting, *unknown]))
+        left_s += sum(max(0.0, likely_s(key) - so_far_s) for key, so_far_s in gone_s.items())
+        return elapsed_s * left_s / trials_s  # as many at once as until now
 
-        def expected_s(keys: Iterable[str]) -> float:
-            return sum(self._expected_s.get(key, usual_s) for key in keys)
+    def _likely_s(self) -> Callable[[str], float]:
+        """How long a trial that has not ended will have taken, by its key."""
+        alike_s: dict[float | None, list[float]] = {}
+        for key, took_s in self._took_s.items():
+            alike_s.setdefault(self._expected_s.get(key), []).append(took_s)
+        usual_s = fmean(self._took_s.values())
+        forecasts_s = fmean(self._expected_s.get(key, usual_s) for key in self._took_s)
 
-        all_s = sum(self._expected_s.values()) or usual_s * (self.total - self._done_before)
-        done_s = expected_s(self._ended) + expected_s(self._running) / 2  # half done, on average
-        return elapsed_s * max(0.0, all_s - done_s) / done_s
+        def likely_s(key: str) -> float:
+            forecast_s = self._expected_s.get(key)
+            if forecast_s in alike_s:
+                return fmean(alike_s[forecast_s][-RECENT:])
+            return usual_s if forecast_s is None or not forecasts_s else forecast_s * usual_s / forecasts_s
+
+        return likely_s
 
 
 class Stages:

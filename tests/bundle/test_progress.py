@@ -45,8 +45,8 @@ def test_progress_says_trials_best_and_time(clock: Clock) -> None:
     assert stream.getvalue() == "2/8 trials, best val_rmse 0.6581, 30 s elapsed, about 1 min 30 s left\n"
 
 
-def test_time_left_is_that_of_the_trials_that_are_left(clock: Clock) -> None:
-    """10 of 100 expected seconds took 20 s, and half of the 30 that run now has gone by: of 75 left each takes 0.8."""
+def test_time_left_of_kinds_that_have_not_run_is_their_forecast_scaled(clock: Clock) -> None:
+    """10 s took 20, so forecasts count twice: 40 s are left of the one that runs, then come 80 and 40; two at once."""
     stream = io.StringIO()
     progress = Progress(4, "val_rmse", stream, clock)
     progress.expect({"short": 10.0, "long": 30.0, "next": 40.0, "last": 20.0})
@@ -55,7 +55,22 @@ def test_time_left_is_that_of_the_trials_that_are_left(clock: Clock) -> None:
     clock.now += 20
     progress.trial_ended("short")
     progress.show(None)
-    assert stream.getvalue() == "1/4 trials, best val_rmse -, 20 s elapsed, about 1 min 0 s left\n"
+    assert stream.getvalue() == "1/4 trials, best val_rmse -, 20 s elapsed, about 1 min 20 s left\n"
+
+
+def test_time_left_of_kinds_that_have_run_is_what_the_last_of_them_took(clock: Clock) -> None:
+    """Under limits the first of a kind are stopped, which takes time, and later ones are skipped."""
+    stream = io.StringIO()
+    progress = Progress(9, "val_rmse", stream, clock)
+    progress.expect(
+        {**{f"dear {number}": 100.0 for number in range(6)}, **{f"cheap {number}": 1.0 for number in range(3)}}
+    )
+    for key, took_s in [("dear 0", 50), ("dear 1", 20), ("dear 2", 1), ("cheap 0", 2), ("dear 3", 1), ("dear 4", 1)]:
+        progress.trial_started(key)
+        clock.now += took_s
+        progress.trial_ended(key)
+    progress.show(None)
+    assert stream.getvalue() == "6/9 trials, best val_rmse -, 1 min 15 s elapsed, about 5 s left\n"
 
 
 def test_progress_of_a_study_that_goes_on_knows_what_is_done(clock: Clock) -> None:
