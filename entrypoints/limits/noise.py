@@ -23,7 +23,8 @@ SHARE = "share"  # the unit of a noise that is relative
 KINDS, REPEATS, FOLDS, UNKNOWN = "kinds", "repeats", "folds", "unknown"
 # Two single results differ by less in 95 % of cases (the repeatability limit of ISO 5725-6, per standard deviation).
 REPEATABILITY = 1.96 * math.sqrt(2)
-SMALL = 0.05  # a difference in a cost that is not worth a sentence
+SMALL = 0.05  # a difference in a cost that is not worth a sentence,
+SMALL_MB = 0.1  # and one in memory: a process takes or keeps so many pages by chance
 # Families of findings: effects, interactions, trends, differences, order. Of a study in which nothing differs at most
 # 5 % say anything, all families together.
 TOLD_P = 0.05 / 5
@@ -156,6 +157,12 @@ def worth_telling(p: float, difference: float, noise: float, small: float = SMAL
         small: a share that is not worth a sentence.
     """
     return bool(p < TOLD_P and abs(difference) > max(noise, small))
+
+
+def small(figure: str, size: float) -> float:
+    """The difference that is not worth a sentence, as a share of a figure's typical size."""
+    is_memory = "memory" in figure and figure.endswith("_mb")
+    return max(SMALL, SMALL_MB / size) if is_memory and size else SMALL
 
 
 def _of_cost(observed: Sequence[tuple[Hashable, Figures]], name: str) -> Noise:

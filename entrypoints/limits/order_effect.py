@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.feature_extraction import DictVectorizer
 
-from entrypoints.limits.noise import MIN_DEGREES, Noise, group, worth_telling
+from entrypoints.limits.noise import MIN_DEGREES, Noise, group, small, worth_telling
 from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.criteria.judge import Figures
 
@@ -93,7 +93,10 @@ def of_order(
     adjusted = multipletests([found[name].p for name in known], method="holm")[1] if known else []
     for name, p_holm in zip(known, adjusted, strict=True):
         each, noise = found[name], noises.get(name)
-        told = worth_telling(float(p_holm), each.drift_share, noise.as_share(1.0) if noise else 0.0)
+        size = each.drift / each.drift_share if each.drift_share else 0.0
+        told = worth_telling(
+            float(p_holm), each.drift_share, noise.as_share(1.0) if noise else 0.0, small=small(name, size)
+        )
         found[name] = replace(each, p_holm=float(p_holm), told=told)
     return found
 

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from entrypoints.limits.noise import SHARE, SMALL, Noise, worth_telling
+from entrypoints.limits.noise import SHARE, Noise, small, worth_telling
 from entrypoints.reporting.statistics import holm
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def _told(study: Study, table: pd.DataFrame) -> list[bool]:
             row["p_holm"],
             row["difference"],
             _noise(study, row["metric"]),
-            small=0.0 if row["metric"] == study.score else SMALL,
+            small=0.0 if row["metric"] == study.score else small(row["metric"], _typical(study, row["metric"])),
         )
         for row in table.to_dict("records")
     ]
@@ -149,7 +149,11 @@ def _noise(study: Study, metric: str) -> float:
     known: Noise | None = study.noises.get(metric)
     if known is None:
         return 0.0
-    return known.as_share(1.0 if known.unit == SHARE else _size(_known(study.complete[metric])))
+    return known.as_share(1.0 if known.unit == SHARE else _typical(study, metric))
+
+
+def _typical(study: Study, metric: str) -> float:
+    return _size(_known(study.complete[metric]))
 
 
 def _size(values: NDArray[np.float64]) -> float:

@@ -65,6 +65,22 @@ def test_drift_is_told_where_it_matters(drift: float, told: bool, own: bool) -> 
         )
 
 
+@pytest.mark.parametrize(
+    ("figure", "of", "told"),
+    [
+        pytest.param("memory_growth_mb", 0.3, False, id="some pages"),
+        pytest.param("memory_growth_mb", 3.0, True, id="memory"),
+        pytest.param("training_time_s", 0.3, True, id="no memory"),
+    ],
+)
+def test_drift_of_a_few_pages_of_memory_is_no_news(figure: str, of: float, told: bool) -> None:
+    """A fifth of 0.3 MB, however certain; of seconds it is."""
+    trials = [(each, {figure: figures[MEMORY] * of / 100}) for each, figures in _trials(drift=20.0)]
+    found = _found(trials)[figure]
+    assert found.p_holm < 0.001
+    assert found.told is told
+
+
 def test_correlation_is_that_of_what_the_groups_leave() -> None:
     """By hand: figures as shares of their group's mean, places less theirs, and a degree of freedom less for each."""
     trials = _trials(drift=5.0, effect=60.0)
