@@ -209,8 +209,9 @@ report_options = together(
         "study",
         AUTO,
         RunIdsType(),
-        "Run ids of finished studies of one dataset, separated by commas. auto: the dataset's newest tune in this "
-        "experiment, and the newest early_stop of the same trials under each set of limits.",
+        "Run ids of finished studies, separated by commas: of one dataset, or one full study of each of several, which "
+        "are then compared. auto: the dataset's newest tune in this experiment, and the newest early_stop of the same "
+        "trials under each set of limits.",
     ),
     option(
         "metric",
