@@ -58,6 +58,7 @@ def in_short(comparison: Comparison, mark: str = "") -> str:
     over = f"{mark}Over {len(comparison.found.rows('datasets'))} datasets, "
     if not told:
         nothing = f"None of {len(tests)} tests is significant after correction and larger than 5 %."
+        nothing = nothing if tests else "Nothing could be tested; what was missing stands below."
         return f"{over}nothing was found to change score or costs\n{out_of_reach(tests) or nothing}"
     by_name: dict[str, list[str]] = {}
     for row in told:

@@ -11,6 +11,7 @@ import pandas as pd
 from mlflow import MlflowClient
 
 from entrypoints.limits.costs import COSTS, SYSTEM_FIGURES
+from entrypoints.mlflow_io import find_run
 from entrypoints.reporting.studies import Study
 from mlflow_sysmetrics.tags import PREPARE_RUN_ID
 
@@ -54,11 +55,11 @@ class Measure:
 def size(client: MlflowClient, study: Study) -> Size | None:
     """The size of a study's dataset, from the run that prepared it; None where that does not say."""
     run_id = study.run.data.tags.get(PREPARE_RUN_ID)
-    prepare = client.get_run(run_id).data if run_id else None
-    if prepare is None or not {"train_rows", "features"} <= set(prepare.metrics):
+    prepare = find_run(client, run_id) if run_id else None
+    if prepare is None or not {"train_rows", "features"} <= set(prepare.data.metrics):
         return None
-    rows = int(prepare.metrics["train_rows"])
-    return Size(rows - rows // int(prepare.params["folds"]), int(prepare.metrics["features"]))
+    rows = int(prepare.data.metrics["train_rows"])
+    return Size(rows - rows // int(prepare.data.params["folds"]), int(prepare.data.metrics["features"]))
 
 
 def factors(studies: Sequence[Study], sizes: Sequence[Size | None]) -> list[Factor]:
@@ -100,7 +101,7 @@ def medians(study: Study, factor: str, level: pd.Series[Any], levels: Sequence[s
     """
     trials, tried = study.trials, level.isin(levels)
     known = tried & trials.index.isin(study.complete.index) & np.isfinite(trials[metric])
-    if (tried & ~known).any():
+    if known.any() and (tried & ~known).any():
         others = [trials.loc[known, name] for name in study.hyperparameters if name != factor]
         reached = level[known].groupby(others or [0] * int(known.sum()), dropna=False).transform("nunique")
         known = known & (reached == level[known].nunique()).reindex(known.index, fill_value=False)

@@ -69,6 +69,7 @@ def test_score_and_the_system_figures_of_all_studies_are_compared() -> None:
         pytest.param([5], [15.0, 15.0], [2, 2], id="one"),
         pytest.param([4, 5], [10.0, 10.0], [1, 1], id="the dear ones of a level"),
         pytest.param([3, 4, 5], [20.0, math.nan], [3, 0], id="a level"),
+        pytest.param([0, 1, 2, 3, 4, 5], [math.nan, math.nan], [0, 0], id="everything"),
         pytest.param([0, 4, 5], [math.nan, math.nan], [0, 0], id="no configuration at both"),
     ],
 )
