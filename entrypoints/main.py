@@ -1,6 +1,7 @@
-"""Run the whole study for one dataset: prepare, tune, early_stop, report.
+"""Run the whole study of a dataset: prepare, tune, early_stop, report.
 
-Each step is an MLflow run nested under this one.
+Several datasets are studied one after the other, and a last report compares them. Each step is an MLflow run nested
+under this one.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import psutil
 from mlflow.exceptions import ExecutionException
 
 from entrypoints.errors import UserError
-from entrypoints.options import dataset_option
-from entrypoints.runs import Interrupted, RecordedCommand, recorded_run
+from entrypoints.options import datasets_option
+from entrypoints.runs import Interrupted, RecordedCommand, RecordedRun, recorded_run
 
 STEPS = ("prepare", "tune", "early_stop", "report")
 PROJECT = Path(__file__).parent.parent
@@ -29,26 +30,35 @@ END_CHILDREN_WITHIN_S = 7.0
 
 
 @click.command(cls=RecordedCommand, help=__doc__)
-@dataset_option
-def main(dataset: str, target: str) -> None:
-    with recorded_run("main", f"main {Path(dataset).name}", {"dataset": dataset, "target": target}) as run:
-        for step in STEPS:
-            click.echo(f"\n== {step} {dataset}")
-            try:
-                # The environment is this one already, whatever --env-manager made it.
-                mlflow.projects.run(  # type: ignore[no-untyped-call]
-                    str(PROJECT),
-                    step,
-                    # A report reads what is there, whatever the target was.
-                    parameters={"dataset": dataset} | ({} if step == "report" else {"target": target}),
-                    experiment_id=run.experiment_id,
-                    env_manager="local",
-                )
-            except ExecutionException:
-                raise UserError(f"{step} did not succeed, so main ends here; what was wrong stands above") from None
-            except Interrupted:
-                _end_children()
-                raise
+@datasets_option
+def main(dataset: tuple[str, ...], target: str) -> None:
+    name = ", ".join(Path(each).name for each in dataset)
+    with recorded_run("main", f"main {name}", {"dataset": ",".join(dataset), "target": target}) as run:
+        studies = []
+        for each in dataset:
+            for step in STEPS:
+                click.echo(f"\n== {step} {each}")
+                # A report reads what is there, whatever the target was.
+                run_id = _run(run, step, {"dataset": each} | ({} if step == "report" else {"target": target}))
+                studies += [run_id] if step == "tune" else []
+        if len(studies) > 1:
+            click.echo(f"\n== report {name}")
+            _run(run, "report", {"study": ",".join(studies)})
+
+
+def _run(run: RecordedRun, step: str, parameters: dict[str, str]) -> str:
+    """Run a step to its end, and return the id of its run."""
+    try:
+        # The environment is this one already, whatever --env-manager made it.
+        done = mlflow.projects.run(  # type: ignore[no-untyped-call]
+            str(PROJECT), step, parameters=parameters, experiment_id=run.experiment_id, env_manager="local"
+        )
+    except ExecutionException:
+        raise UserError(f"{step} did not succeed, so main ends here; what was wrong stands above") from None
+    except Interrupted:
+        _end_children()
+        raise
+    return str(done.run_id)
 
 
 def _end_children() -> None:

@@ -80,6 +80,20 @@ class DatasetType(click.ParamType):
             ) from None
 
 
+class DatasetsType(DatasetType):
+    """Names of datasets separated by commas, as a tuple without repetitions; a file with commas in its name is one."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:  # type: ignore[override]
+        """What ``DatasetType`` makes of each name."""
+        text = str(value)
+        names = [text] if _is_file(text) else [part.strip() for part in text.split(",")]
+        if not all(names):
+            self.fail("a name is missing", param, ctx)
+        return tuple(dict.fromkeys(super(DatasetsType, self).convert(name, param, ctx) for name in names))
+
+
 class GridType(click.ParamType):
     """The hyperparameters of the user's own algorithm; ``auto`` becomes None."""
 
@@ -129,6 +143,14 @@ class RunIdType(click.ParamType):
         return None if run_id == NONE else run_id
 
 
+def _is_file(name: str) -> bool:
+    """Whether a file has this name, from the folder in which the user typed the command."""
+    try:
+        return (user_folder() / Path(name).expanduser()).is_file()
+    except (OSError, RuntimeError):  # such as a name that is too long for a file's
+        return False
+
+
 def _is_finite(value: Any) -> bool:
     """Whether all numbers of an option are finite: click lets NaN and infinity pass."""
     each = value if isinstance(value, tuple) else (value,)
@@ -148,6 +170,8 @@ def _allowed(kind: click.ParamType) -> str:
         return " or ".join(kind.choices)
     if isinstance(kind, GroupsType):
         return f"a list of {', '.join(GROUPS)}, separated by commas,"
+    if isinstance(kind, DatasetsType):
+        return "a dataset or several separated by commas"
     return (
         f"{AUTO} or run ids separated by commas" if isinstance(kind, RunIdsType) else f"{NONE} or the run id of a study"
     )

@@ -15,6 +15,7 @@ from entrypoints.datasets import known
 from entrypoints.option_types import (
     NONE,
     AutoType,
+    DatasetsType,
     DatasetType,
     GridType,
     GroupsType,
@@ -58,14 +59,21 @@ resume_option = option(
     "except cpus and time_limit_s. none: a new study.",
 )
 
-dataset_option = together(
+_DATASETS = f"{', '.join(known.known())}, openml:<id>, or the path of a CSV or Parquet file"
+_target_option = option(
+    "target", AUTO, str, "The column to predict. auto: the dataset's own; a file has none.", "COLUMN"
+)
+dataset_option = together(option("dataset", "red_wine", DatasetType(), f"The dataset: {_DATASETS}."), _target_option)
+
+# What main takes.
+datasets_option = together(
     option(
         "dataset",
         "red_wine",
-        DatasetType(),
-        f"The dataset: {', '.join(known.known())}, openml:<id>, or the path of a CSV or Parquet file.",
+        DatasetsType(),
+        f"The dataset: {_DATASETS}. Several, separated by commas, are studied one after the other and then compared.",
     ),
-    option("target", AUTO, str, "The column to predict. auto: the dataset's own; a file has none.", "COLUMN"),
+    _target_option,
 )
 
 # What prepare needs: the dataset and its split.
@@ -209,8 +217,9 @@ report_options = together(
         "study",
         AUTO,
         RunIdsType(),
-        "Run ids of finished studies of one dataset, separated by commas. auto: the dataset's newest tune in this "
-        "experiment, and the newest early_stop of the same trials under each set of limits.",
+        "Run ids of finished studies, separated by commas: of one dataset, or one full study of each of several, which "
+        "are then compared. auto: the dataset's newest tune in this experiment, and the newest early_stop of the same "
+        "trials under each set of limits.",
     ),
     option(
         "metric",

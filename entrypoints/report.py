@@ -1,7 +1,8 @@
 """Report on finished studies: what training costs over time, what hyperparameters change, and what limits save.
 
-It reads the newest `tune` and `early_stop` of a dataset, or the studies that are named, and trains nothing. It leaves
-an MLflow run with figures, tables, tests, and a description that reads as a page of answers.
+It reads the newest `tune` and `early_stop` of a dataset, or the studies that are named, and trains nothing. Of full
+studies of several datasets it says which hyperparameters change score and costs on all of them. It leaves an MLflow run
+with figures, tables, tests, and a description that reads as a page of answers.
 """
 
 from __future__ import annotations
@@ -33,11 +34,15 @@ def report(dataset: str, study: tuple[str, ...] | None, metric: str, mode: str) 
             found = studies.by_ids(run.client, study, *ranked_by)
         else:
             found = studies.find(run.client, run.experiment_id, dataset, *ranked_by)
-        from entrypoints.reporting.study_report import (
-            write_report,  # imports what draws, which a mistake need not wait for
-        )
+        # What draws is imported here, so that a mistake need not wait for it.
+        if len({each.dataset for each in found}) > 1:
+            from entrypoints.reporting.comparison_report import write_comparison
 
-        write_report(run, found)
+            write_comparison(run, found)
+        else:
+            from entrypoints.reporting.study_report import write_report
+
+            write_report(run, found)
 
 
 if __name__ == "__main__":

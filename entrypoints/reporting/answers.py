@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from entrypoints.limits.costs import SYSTEM_FIGURES
@@ -10,10 +10,10 @@ from entrypoints.limits.order_effect import told
 from entrypoints.links import IS_FEASIBLE, compare_view, run_view, trials_view
 from entrypoints.reporting.drift import TOO_FEW
 from entrypoints.reporting.findings import Findings
+from entrypoints.reporting.markdown import image, p_value, table
 from entrypoints.reporting.studies import Study
 
 TOP = 5
-MIN_P = 0.001  # below it the size of a p-value means nothing
 MAX_SHOWN = 9
 
 
@@ -51,11 +51,6 @@ def in_short(study: Study, found: Findings) -> str:
     """The answers in a few lines, for the terminal."""
     lines = [_best(study, found), _drifts(found), _strongest(study, found), *_saved(found)]
     return "\n".join(line.replace("**", "").replace("`", "") for line in lines if line)
-
-
-def image(run_id: str, figure: str) -> str:
-    """Where the UI serves a logged picture."""
-    return f"get-artifact?path=figures%2F{figure}.png&run_uuid={run_id}"
 
 
 def shown(study: Study) -> list[str]:
@@ -134,7 +129,7 @@ def _during(found: Findings) -> list[str]:
         "so it": lambda row: str(row["verdict"]),
     }
     unjudged = f"Too few trials are long enough to judge {', '.join(short)}: four points make a trend." if short else ""
-    return [_table(columns, rows), unjudged]
+    return [table(columns, rows), unjudged]
 
 
 def _effects(study: Study, found: Findings) -> list[str]:
@@ -145,7 +140,7 @@ def _effects(study: Study, found: Findings) -> list[str]:
         "share of variance": lambda row: f"{100 * row['share_of_variance']:.0f} %",
         "lowest median": lambda row: f"{_number(row['lowest'])} at {row['lowest_at']}",
         "highest median": lambda row: f"{_number(row['highest'])} at {row['highest_at']}",
-        "p (Holm)": lambda row: _p(row["p_holm"]),
+        "p (Holm)": lambda row: p_value(row["p_holm"]),
     }
     together = [
         f"`{row['first']}` and `{row['second']}` act together on `{row['metric']}` "
@@ -154,7 +149,7 @@ def _effects(study: Study, found: Findings) -> list[str]:
     ]
     nothing = "" if rows or not found.rows("effects") else "No hyperparameter changes these beyond noise and 5 %."
     order = told(study.order.values())
-    return [_table(columns, rows) or nothing, f"{'; '.join(together)}." if together else "", *order]
+    return [table(columns, rows) or nothing, f"{'; '.join(together)}." if together else "", *order]
 
 
 def _savings(found: Findings) -> list[str]:
@@ -170,7 +165,7 @@ def _savings(found: Findings) -> list[str]:
         "infeasible ones still cost": lambda row: _percent(row["infeasible_cost_percent"]),
     }
     patience = "`patience` stops trials that meet the limits but improve no longer: these count as stopped, too."
-    return [_table(columns, rows), patience if any("patience" in row["rule"] for row in rows) else "", _tradeoff(found)]
+    return [table(columns, rows), patience if any("patience" in row["rule"] for row in rows) else "", _tradeoff(found)]
 
 
 def _tradeoff(found: Findings) -> str:
@@ -236,7 +231,7 @@ def _pareto(study: Study, found: Findings) -> list[str]:
                 "best_score": best[str(study.score)],
             }
         )
-    return [_table(columns, ends)]
+    return [table(columns, ends)]
 
 
 def _next(experiment_id: str, report_run_id: str, studies: Sequence[Study], found: Findings) -> str:
@@ -265,11 +260,6 @@ def _next(experiment_id: str, report_run_id: str, studies: Sequence[Study], foun
     return "\n".join(lines)
 
 
-def _table(columns: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> str:
-    body = ["| " + " | ".join(cell(row).replace("|", "/") for cell in columns.values()) + " |" for row in rows]
-    return "\n".join(["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns), *body]) if body else ""
-
-
 def _top(found: Findings, metric: str | None) -> dict[str, Any] | None:
     """The hyperparameter that explains most of a metric, of those whose effect is worth a sentence."""
     rows = [row for row in found.rows("effects") if row["metric"] == metric and row["told"]]
@@ -290,10 +280,6 @@ def _number(value: float) -> str:
 
 def _percent(value: float) -> str:
     return "-" if value != value else f"{value:.0f} %"
-
-
-def _p(value: float) -> str:
-    return "-" if value != value else f"{value:.2g}" if value >= MIN_P else f"< {MIN_P}"
 
 
 def _regret(value: float) -> str:

@@ -24,6 +24,7 @@ from mlflow_sysmetrics.tags import (
     DATASET,
     DIVERGED,
     FEASIBLE,
+    HOST_PREFIX,
     KIND,
     REPEAT,
     SEARCHED,
@@ -56,6 +57,7 @@ class Study:
         trained_on: the trials' own parameter ``dataset``, if they have one.
         noises: how much each figure differs from run to run; empty where that was not measured.
         order: what the order of the trials did to each figure.
+        hosts: the facts of the machines that its trials ran on, by name: one value each where they are alike.
     """
 
     run: Run
@@ -67,6 +69,7 @@ class Study:
     trained_on: str | None = None
     noises: Mapping[str, Noise] = field(default_factory=dict)
     order: Mapping[str, Order] = field(default_factory=dict)
+    hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
@@ -137,7 +140,7 @@ def find(
 def by_ids(
     client: MlflowClient, run_ids: Iterable[str], metric: str | None = None, mode: str | None = None
 ) -> list[Study]:
-    """The studies in these runs, full ones first.
+    """The studies in these runs: of one dataset, full ones first, or one full study of each of several.
 
     Args:
         client: of the store.
@@ -153,7 +156,17 @@ def by_ids(
     given = ",".join(study.run_id for study in studies)
     datasets = list(dict.fromkeys(study.dataset or "unknown" for study in studies))
     if len(datasets) > 1:
-        raise UserError(f"study={given}: they are of different datasets ({', '.join(datasets)}); give those of one")
+        if len(datasets) < len(studies) or any(study.criteria or study.dataset is None for study in studies):
+            raise UserError(
+                f"study={given}: they are of different datasets ({', '.join(datasets)}); give those of one, or one "
+                "full study, by tune, of each"
+            )
+        keys = [study.key for study in studies if study.key]
+        if len(set(keys)) < len(keys):
+            raise UserError(
+                f"study={given}: two of {', '.join(datasets)} are the same data; give one study of each data"
+            )
+        return studies
     if len({study.key for study in studies if study.key}) > 1:
         raise UserError(
             f"study={given}: they cannot be compared, since their data, max_rows, folds, seed, max_steps, max_epochs "
@@ -207,13 +220,16 @@ def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: st
     Raises:
         UserError: it has no trials, or the metric does not fit.
     """
-    about, params, figures = [], [], []
+    about, params, figures, hosts = [], [], [], dict[str, set[str]]()
     for trial in search_runs(client, run.info.experiment_id, _trials_of(run), "ASC"):
         if REPEAT in trial.data.tags:
             continue  # each configuration counts once
         about.append(_about(trial))
         params.append(trial.data.params)
         figures.append(figures_of(trial))
+        for name, value in trial.data.tags.items():
+            if name.startswith(HOST_PREFIX):
+                hosts.setdefault(name.removeprefix(HOST_PREFIX), set()).add(value)
     if not about:
         raise UserError(
             f"study={run.info.run_id}: {run.info.run_name} has no trials; give the id of a run of tune or early_stop, "
@@ -232,7 +248,8 @@ def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: st
     rows = _noise(client, run.info.run_id) if own else []
     noises = {row["figure"]: Noise.read(row) for row in rows}
     order = {row["figure"]: Order.read(row) for row in rows}
-    return Study(run, trials, folds, list(chosen.columns), score, higher_is_better, trained_on, noises, order)
+    facts = {name: tuple(sorted(values)) for name, values in hosts.items()}
+    return Study(run, trials, folds, list(chosen.columns), score, higher_is_better, trained_on, noises, order, facts)
 
 
 def _about(trial: Run) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import numpy as np
@@ -42,6 +43,33 @@ def test_main_ends_with_the_first_step_that_fails(
     assert (main.info.status, step.info.status) == ("FAILED", "FAILED")
     assert "prepare did not succeed" in main.data.tags["sysmetrics.error"]
     assert "dataset=nonsense" in step.data.tags["sysmetrics.error"]
+
+
+def test_main_studies_datasets_in_turn_and_then_compares_them(
+    empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last report gets the studies by tune; the target is that of each dataset."""
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    before, ran = mlflow.get_tracking_uri(), list[tuple[str, dict[str, str]]]()
+
+    def run(uri: str, entry_point: str, parameters: dict[str, str], **options: object) -> SimpleNamespace:
+        ran.append((entry_point, parameters))
+        return SimpleNamespace(run_id=f"{entry_point} of {parameters.get('dataset')}")
+
+    monkeypatch.setattr(mlflow.projects, "run", run)
+    mlflow.set_tracking_uri(store_uri(empty_store))
+    try:
+        result = CliRunner().invoke(main_command, ["--dataset", "red_wine,diabetes", "--target", "a"])
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert result.exit_code == 0, result.output
+    steps = ["prepare", "tune", "early_stop", "report"]
+    assert [step for step, _ in ran] == [*steps, *steps, "report"]
+    assert [each["dataset"] for _, each in ran[:-1]] == ["red_wine"] * 4 + ["diabetes"] * 4
+    assert [each.get("target") for _, each in ran] == [*["a"] * 3, None] * 2 + [None]
+    assert ran[-1][1] == {"study": "tune of red_wine,tune of diabetes"}
+    (main,) = runs_of_kind(MlflowClient(store_uri(empty_store)), "main")
+    assert main.info.run_name == "main red_wine, diabetes"
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from entrypoints.reporting.figures.choice import critical_difference, pareto, pareto_hover
 from entrypoints.reporting.figures.curve import during_training, over_time
+from entrypoints.reporting.figures.datasets import step_times
 from entrypoints.reporting.figures.effect import by_hyperparameter, effect_sizes, interaction
 from entrypoints.reporting.figures.saving import savings, tradeoff
 from entrypoints.reporting.figures.words import label
@@ -19,5 +20,6 @@ __all__ = [
     "pareto",
     "pareto_hover",
     "savings",
+    "step_times",
     "tradeoff",
 ]

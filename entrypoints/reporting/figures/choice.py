@@ -58,12 +58,13 @@ class Ranked(Protocol):
 
 
 @styled
-def critical_difference(ranks: Ranked | None, names: Mapping[str, str]) -> Figure | None:
+def critical_difference(ranks: Ranked | None, names: Mapping[str, str], finding: str = "") -> Figure | None:
     """Demsar's diagram (2006, JMLR 7): mean ranks on a line; bars join what does not differ by Nemenyi's test.
 
     Args:
         ranks: of the configurations.
         names: what to call each of them.
+        finding: what ranks over datasets say. Without it they are over folds, which only describe.
     """
     if ranks is None or ranks.mean_rank.empty:
         return None
@@ -72,9 +73,13 @@ def critical_difference(ranks: Ranked | None, names: Mapping[str, str]) -> Figur
     p_values = ranks.nemenyi.rename(index=called, columns=called)
     best = mean_rank.index[0]
     alike = int((p_values.loc[best].drop(best) >= SIGNIFICANT).sum())
-    note = f"Mean rank over {ranks.blocks} folds, 1 is best; bars join what does not differ at 5 % (Nemenyi). "
-    note += "Descriptive: folds of one dataset share data, so the true error rate is higher."
-    title = f"By rank, {alike} of {len(mean_rank) - 1} other configurations do not differ from the best (descriptive)"
+    blocks = f"{ranks.blocks} {'datasets' if finding else 'folds'}"
+    note = f"Mean rank over {blocks}, 1 is best; bars join what does not differ at 5 % (Nemenyi). "
+    note += "" if finding else "Descriptive: folds of one dataset share data, so the true error rate is higher."
+    title = (
+        finding
+        or f"By rank, {alike} of {len(mean_rank) - 1} other configurations do not differ from the best (descriptive)"
+    )
     figure, (axes,) = sheet(1, title, f"{legend}{note}", panel_in=1.3 + 0.3 * len(mean_rank))
     margin = 0.03 * len(mean_rank)
     drawn = critical_difference_diagram(

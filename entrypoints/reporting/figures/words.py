@@ -48,6 +48,11 @@ def plain(metric: str) -> str:
     return _named(metric)[0]
 
 
+def unit(metric: str) -> str:
+    """What a difference of a metric is counted in: nothing where it has no unit."""
+    return _named(metric)[1].split(",")[0]
+
+
 def label(metric: str) -> str:
     """A metric in words, with its unit where it has one."""
     words, unit = _named(metric)

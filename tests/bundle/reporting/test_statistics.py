@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 import pytest
+from demsar import DEMSAR, TIES
 from numpy.typing import NDArray
 from scipy import stats
 from sklearn.datasets import make_moons
@@ -19,36 +20,16 @@ from entrypoints.reporting.statistics import (
     LEVEL,
     NotTestableError,
     bonferroni,
+    by_chance,
     chosen,
     critical_difference,
     holm,
     iman_davenport,
+    kendalls_w,
     pairs,
     ranks,
+    smallest_p,
 )
-
-# Demsar, JMLR 7 (2006), table 6: the AUC of four variants of C4.5 on 14 datasets. In the row "voting" two are printed
-# as 0.975 but ranked 2 and 3, so that one of them has a digit more here.
-DEMSAR: pd.DataFrame = pd.DataFrame(
-    [
-        (0.763, 0.768, 0.771, 0.798),
-        (0.599, 0.591, 0.590, 0.569),
-        (0.954, 0.971, 0.968, 0.967),
-        (0.628, 0.661, 0.654, 0.657),
-        (0.882, 0.888, 0.886, 0.898),
-        (0.936, 0.931, 0.916, 0.931),
-        (0.661, 0.668, 0.609, 0.685),
-        (0.583, 0.583, 0.563, 0.625),
-        (0.775, 0.838, 0.866, 0.875),
-        (1.000, 1.000, 1.000, 1.000),
-        (0.940, 0.962, 0.965, 0.962),
-        (0.619, 0.666, 0.614, 0.669),
-        (0.972, 0.981, 0.9751, 0.975),
-        (0.957, 0.978, 0.946, 0.970),
-    ],
-    columns=["C4.5", "C4.5+m", "C4.5+cf", "C4.5+m+cf"],
-)
-TIES = 1 - (60 + 6 + 6 + 6) / (14 * 60)  # of each row that has them, t^3 - t summed; scipy divides by this
 
 
 def _table(*rows: tuple[float, ...]) -> pd.DataFrame:
@@ -102,6 +83,34 @@ def test_iman_davenport_of_blocks_that_all_agree_is_infinite() -> None:
     found = ranks(_table((1, 2, 3), (4, 5, 6), (1, 5, 9), (2, 3, 4)), higher_is_better=False)
     assert found.iman_davenport_f == math.inf
     assert found.iman_davenport_p == pytest.approx(1 / 216)
+
+
+@pytest.mark.parametrize(
+    ("scores", "p"),
+    [
+        pytest.param(_table((1, 2, 3), (4, 5, 6), (2, 1, 3)), 7 / 36, id="counted by hand"),
+        pytest.param(_table(*[(1, 2, 3, 4)] * 3, (2, 1, 3, 4)), 13 / 24**3, id="neighbours swapped in one block"),
+        pytest.param(_table(*[(1, 1, 1, 2)] * 3), 1 / 16, id="ties that all blocks have"),
+        pytest.param(_table(*[(1, 2, 3)] * 4), smallest_p(4, 3), id="all alike"),
+    ],
+)
+def test_permutation_gives_the_share_of_rankings_that_agree_as_much(scores: pd.DataFrame, p: float) -> None:
+    """Within what so many draws may differ from it; F alone would say 2e-5 of the second, where it is 9e-4."""
+    error = math.sqrt(p * (1 - p) / 9999)
+    assert by_chance(scores) == pytest.approx(p, abs=3.5 * error)
+
+
+def test_smallest_p_is_that_of_agreement() -> None:
+    """24^-2 for 3 blocks and 4 configurations; below the share of one draw there is nothing."""
+    assert smallest_p(3, 4) == pytest.approx(1 / 576)
+    assert smallest_p(50, 200) == 1e-4
+
+
+def test_kendalls_w_is_the_share_of_the_largest_chi_squared() -> None:
+    """1 where all blocks agree, 0 where their ranks cancel out."""
+    alike, opposed = ranks(_table((1, 2, 3), (4, 5, 6)), True), ranks(_table((1, 2, 3), (3, 2, 1)), True)
+    assert kendalls_w(alike.friedman_chi2, 2, 3) == pytest.approx(1)
+    assert kendalls_w(opposed.friedman_chi2, 2, 3) == pytest.approx(0)
 
 
 @pytest.mark.parametrize(

@@ -401,6 +401,21 @@ def test_full_study_comes_first_and_none_comes_twice(client: MlflowClient) -> No
     assert [study.run_id for study in by_ids(client, [limited, full, limited])] == [full, limited]
 
 
+def test_one_full_study_of_each_dataset_goes_together(client: MlflowClient) -> None:
+    """In the order in which they are given; a second one of a dataset does not."""
+    ids = [_study(client, tags={"sysmetrics.dataset": dataset}) for dataset in ("diabetes", "red_wine", "red_wine")]
+    assert [study.run_id for study in by_ids(client, ids[:2])] == ids[:2]
+    assert "they are of different datasets (diabetes, red_wine); give those of one" in _mistake(client, ids)
+
+
+def test_hosts_of_a_study_are_those_of_its_trials(client: MlflowClient) -> None:
+    """One value of each fact where they are alike."""
+    study = _study(client, trials=0, tags={**FULL, "sysmetrics.host_cpu_model": "of the driver"})
+    for cpu_model in ("b", "a"):
+        _trial(client, study, host_cpu_model=cpu_model, host_os="Linux")
+    assert _read(client, study).hosts == {"cpu_model": ("a", "b"), "os": ("Linux",)}
+
+
 def _mistake(client: MlflowClient, run_ids: list[str], *ranked_by: str | None) -> str:
     with pytest.raises(UserError) as error:
         by_ids(client, run_ids, *ranked_by)
@@ -452,7 +467,10 @@ def test_run_that_is_not_there_is_a_mistake(client: MlflowClient, deleted: bool)
 @pytest.mark.parametrize(
     ("other", "says"),
     [
-        pytest.param({"sysmetrics.dataset": "diabetes"}, "different datasets (red_wine, diabetes)", id="datasets"),
+        pytest.param(
+            {**LIMITED, "sysmetrics.dataset": "diabetes"}, "different datasets (red_wine, diabetes)", id="under limits"
+        ),
+        pytest.param({**FULL, "sysmetrics.dataset": "openml:44972"}, "are the same data", id="one dataset twice"),
         pytest.param({**LIMITED, "sysmetrics.study_key": "other"}, "they cannot be compared", id="keys"),
     ],
 )

@@ -61,6 +61,13 @@ def test_title_counts_what_does_not_differ_from_the_best_and_is_descriptive(mean
     assert "folds of one dataset share data" in note(figure)
 
 
+def test_finding_over_datasets_is_the_title_and_no_description() -> None:
+    """Datasets are independent, as folds are not."""
+    figure = critical_difference(ranks([1.2, 1.8, 3.0], 1.0, blocks=4), {}, "time (s) by rate: a ranks best, c worst")
+    assert title(figure) == "time (s) by rate: a ranks best, c worst"
+    assert note(figure) == "Mean rank over 4 datasets, 1 is best; bars join what does not differ at 5 % (Nemenyi)."
+
+
 @pytest.mark.parametrize(
     ("names", "expected", "legend"),
     [

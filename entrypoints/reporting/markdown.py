@@ -1,0 +1,24 @@
+"""What the pages of reports are written with: tables, pictures, p-values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+MIN_P = 0.001  # below it the size of a p-value means nothing
+
+
+def image(run_id: str, figure: str) -> str:
+    """Where the UI serves a logged picture."""
+    return f"get-artifact?path=figures%2F{figure}.png&run_uuid={run_id}"
+
+
+def table(columns: Mapping[str, Callable[[Any], str]], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A table of these rows; a column's title comes with what makes a cell of a row. Empty where there are no rows."""
+    body = ["| " + " | ".join(cell(row).replace("|", "/") for cell in columns.values()) + " |" for row in rows]
+    return "\n".join(["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns), *body]) if body else ""
+
+
+def p_value(value: float) -> str:
+    """A p-value as it is read."""
+    return "-" if value != value else f"{value:.2g}" if value >= MIN_P else f"< {MIN_P}"

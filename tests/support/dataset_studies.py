@@ -1,0 +1,63 @@
+"""Full studies of several datasets, made up and written straight into a store, as `tune` leaves them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+
+Trial = tuple[Mapping[str, Any], Mapping[str, float]]  # what it chose, and its figures
+
+
+def write_study(
+    client: MlflowClient,
+    dataset: str,
+    trials: Iterable[Trial],
+    *,
+    host: str = "one",
+    train_rows: int = 1000,
+    features: int = 8,
+    diverged: Iterable[int] = (),
+) -> str:
+    """Write one study, and return the id of its run.
+
+    Args:
+        client: of the store; the runs go into its default experiment.
+        dataset: its name.
+        trials: in the order in which they began.
+        host: the processor of the machine that its trials ran on.
+        train_rows: of the dataset, of which each of ten folds leaves a tenth out.
+        features: of the dataset.
+        diverged: the places of the trials that did.
+    """
+    prepare = _run(
+        client, "prepare", {"kind": "prepare"}, {"folds": 10}, {"train_rows": train_rows, "features": features}
+    )
+    tags = {"kind": "study", "dataset": dataset, "prepare_run_id": prepare}
+    study = _run(client, f"tune {dataset}", tags, {}, {})
+    gone = set(diverged)
+    for place, (chosen, figures) in enumerate(trials):
+        name = " ".join(f"{key}={value}" for key, value in chosen.items())
+        own = {"kind": "trial", "trial_id": str(place), "host_cpu_model": host, "diverged": str(place in gone).lower()}
+        _run(client, name, own, {"dataset": dataset, **chosen}, figures, parent=study)
+    return study
+
+
+def _run(
+    client: MlflowClient,
+    name: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, Any],
+    figures: Mapping[str, float],
+    parent: str | None = None,
+) -> str:
+    all_tags = {f"sysmetrics.{tag}": value for tag, value in tags.items()}
+    run = client.create_run("0", run_name=name, tags=all_tags | ({"mlflow.parentRunId": parent} if parent else {}))
+    metrics = [Metric(key, float(value), 0, 0) for key, value in figures.items()]
+    client.log_batch(
+        run.info.run_id, metrics, [Param(key, str(value)) for key, value in params.items()], list[RunTag]()
+    )
+    client.set_terminated(run.info.run_id)
+    return str(run.info.run_id)
