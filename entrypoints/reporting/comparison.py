@@ -17,12 +17,13 @@ import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
 
-from entrypoints.limits.noise import SMALL
+from entrypoints.limits.noise import small
 from entrypoints.reporting import levels, statistics
 from entrypoints.reporting.findings import Findings
 from entrypoints.reporting.studies import Study
 
 STEP_TIME = "mean_step_time_ms"
+DIFFERENCES = ("low", "high", "low_percent", "middle_percent", "high_percent", "small_percent")
 
 
 @dataclass
@@ -60,7 +61,8 @@ def compare(client: MlflowClient, studies: Sequence[Study]) -> Comparison:
         - low, high: of a cost by how much it is more at worst_at than at best_at, the range over the datasets, in its
           own unit; NaN where hosts differ
         - low_percent, middle_percent, high_percent: the same as a share of each dataset's median
-        - told: p_bonferroni is below 0.05 and middle_percent, but for the score, beyond 5 %
+        - small_percent: what is not worth a sentence of it, 5 %, and of memory 0.1 MB
+        - told: p_bonferroni is below 0.05 and middle_percent, but for the score, beyond small_percent
     """
     names, sizes = _names(studies), [levels.size(client, study) for study in studies]
     comparison, rows, untested = Comparison(_different_hosts(studies)), [], dict[str, list[str]]()
@@ -145,15 +147,12 @@ def _tested(losses: pd.DataFrame, ranks: statistics.Ranks) -> dict[str, Any]:
 def _difference(values: pd.DataFrame, measure: levels.Measure, ranks: statistics.Ranks) -> dict[str, float]:
     """By how much a cost is more where it ranks worst than where it ranks best; scores have no unit in common."""
     if measure.is_score:
-        return dict.fromkeys(("low", "high", "low_percent", "middle_percent", "high_percent"), math.nan)
+        return dict.fromkeys(DIFFERENCES, math.nan)
     known = values[ranks.mean_rank.index].dropna()
-    more = known.iloc[:, -1] - known.iloc[:, 0]
-    percent = 100 * more / known.median(axis=1).abs().replace(0, math.nan)
-    return {"low": more.min(), "high": more.max()} | {
-        "low_percent": percent.min(),
-        "middle_percent": percent.median(),
-        "high_percent": percent.max(),
-    }
+    more, sizes = known.iloc[:, -1] - known.iloc[:, 0], known.median(axis=1).abs().replace(0, math.nan)
+    percent = 100 * more / sizes
+    ends = (more.min(), more.max(), percent.min(), percent.median(), percent.max())
+    return dict(zip(DIFFERENCES, (*ends, 100 * small(measure.name, float(sizes.median()))), strict=True))
 
 
 def _judged(rows: list[dict[str, Any]], *, in_units: bool) -> pd.DataFrame:
@@ -161,7 +160,7 @@ def _judged(rows: list[dict[str, Any]], *, in_units: bool) -> pd.DataFrame:
     tests: pd.DataFrame = pd.DataFrame(rows)
     if rows:
         tests["p_bonferroni"] = statistics.bonferroni(tests["p_value"])
-        large = tests["is_score"] | (tests["middle_percent"].abs() > 100 * SMALL)
+        large = tests["is_score"] | (tests["middle_percent"].abs() > tests["small_percent"])
         tests["told"] = (tests["p_bonferroni"] < statistics.LEVEL) & large
         if not in_units:
             tests[["low", "high"]] = math.nan
