@@ -167,10 +167,10 @@ def under_limits(
         short, long = (
             [run.data.metrics for run in full.trials if run.data.params["batch_size"] == size] for size in ("256", "2")
         )
-        # Half of the long ones, without the time that others had the core, so that they are known early. Far above the
-        # short ones, which another process may keep waiting for tenths of a second.
+        # A quarter of the long ones, without the time that others had the core: the machine may be twice as fast later.
+        # Far above the short ones, which another process may keep waiting for tenths of a second.
         own_s = [run["training_time_s"] * min(1.0, run["cpu_seconds"] / run["elapsed_s"]) for run in long]
-        limit_s = float(f"{median(own_s) / 2:.4g}")
+        limit_s = float(f"{median(own_s) / 4:.4g}")
         assert max(run["training_time_s"] for run in short) < limit_s
         limits = UnderLimits(full, full, limit_s)
         return replace(limits, study=run_study(folder, "early_stop", **OF_TWO_KINDS, criteria=limits.criterion))
