@@ -24,7 +24,7 @@ KINDS, REPEATS, FOLDS, UNKNOWN = "kinds", "repeats", "folds", "unknown"
 # Two single results differ by less in 95 % of cases (the repeatability limit of ISO 5725-6, per standard deviation).
 REPEATABILITY = 1.96 * math.sqrt(2)
 SMALL = 0.05  # a difference in a cost that is not worth a sentence,
-SMALL_MB = 0.1  # and one in memory: a process takes or keeps so many pages by chance
+SMALL_MB = 0.1  # and one in memory: a process takes or keeps a few pages by chance
 # Families of findings: effects, interactions, trends, differences, order. Of a study in which nothing differs at most
 # 5 % say anything, all families together.
 TOLD_P = 0.05 / 5

@@ -18,8 +18,8 @@ def step_times(steps: pd.DataFrame) -> Figure | None:
     """The time of a training step against the numbers that its batch holds, a line for each dataset.
 
     Args:
-        steps: a row per dataset and batch size with numbers (rows of the batch x features), mean_step_time_ms, the
-            median of so many trials, and trials.
+        steps: a row per dataset and batch size with numbers (rows of the batch x features), mean_step_time_ms (the
+            median over its trials), and trials (their number).
     """
     if steps.empty:
         return None
