@@ -13,7 +13,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
-os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")  # as in a study's processes
+# As in a study's processes.
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", NUMPY_MADVISE_HUGEPAGE="0")
 
 import pytest
 from commands import (

@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
+import pytest
+from commands import ROOT
+
 from entrypoints import environment
+
+# A small array where a large one was freed, between others that are kept.
+AFTER_A_LARGE_ARRAY = """
+from entrypoints import environment
+environment.set_defaults()
+import numpy as np
+from entrypoints.compute import memory
+np.ones(20 * 125_000)
+freed, above = np.ones(20 * 125_000), np.ones(12_500)
+del freed
+held = []
+print(max(memory.raised(lambda: held.append(np.ones(12_500))).peak_mb for _ in range(30)))
+"""
 
 
 def test_defaults_leave_what_the_user_has_set() -> None:
@@ -15,7 +35,7 @@ def test_defaults_leave_what_the_user_has_set() -> None:
     assert given["RAY_USAGE_STATS_ENABLED"] == "0"
 
 
-def test_workers_get_threads_and_folder_and_no_secret() -> None:
+def test_workers_get_threads_pages_and_folder_and_no_secret() -> None:
     """What a cluster's workers are sent is written into its job's description, which others can read."""
     sent = environment.of_workers({"OMP_NUM_THREADS": "2", "RAY_AUTH_TOKEN": "secret", "MLFLOW_TRACKING_PASSWORD": "p"})
     assert sent == {
@@ -23,4 +43,14 @@ def test_workers_get_threads_and_folder_and_no_secret() -> None:
         "OMP_NUM_THREADS": "2",
         "OPENBLAS_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
+        "NUMPY_MADVISE_HUGEPAGE": "0",
     }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="its high-water mark is the kernel's")
+def test_small_allocation_is_counted_as_small_where_a_large_array_was() -> None:
+    """0.1 MB, not a page of 2 MB that an earlier trial's array has asked the kernel for."""
+    env = {name: value for name, value in os.environ.items() if name != "NUMPY_MADVISE_HUGEPAGE"}
+    line = [sys.executable, "-c", AFTER_A_LARGE_ARRAY]
+    done = subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert float(done.stdout) == pytest.approx(0.1, abs=0.1)
