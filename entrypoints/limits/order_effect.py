@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.feature_extraction import DictVectorizer
 
-from entrypoints.limits.noise import MIN_DEGREES, Noise, group, small, worth_telling
+from entrypoints.limits.noise import MIN_DEGREES, group, small, worth_telling
 from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.criteria.judge import Figures
 
 MAX_LEVELS = 12  # of a number among an own algorithm's hyperparameters; with more it counts as a number
+MIN_CORRELATION = 0.8  # with it, the drift is larger than what two single trials differ by otherwise
 MAX_POINTS = 400  # of a slope, which takes the square of them
 _PREFIX = "order_"
 
@@ -55,8 +56,8 @@ class Order:
             value = row.get(f"{_PREFIX}{name}")
             return np.nan if value is None else float(value)
 
-        numbers = (number("correlation"), number("p"), number("p_holm"), number("drift"), number("drift_share"))
-        return cls(str(row["figure"]), *numbers, told=bool(row.get(f"{_PREFIX}told")))
+        numbers = {name: number(name) for name in ("correlation", "p", "p_holm", "drift", "drift_share")}
+        return cls(str(row["figure"]), **numbers, told=bool(row.get(f"{_PREFIX}told")))
 
     @property
     def change(self) -> str:
@@ -76,14 +77,13 @@ def told(orders: Iterable[Order]) -> list[str]:
     ]
 
 
-def of_order(
-    trials: Sequence[tuple[Configuration, Figures]], names: Sequence[str], noises: Mapping[str, Noise]
-) -> dict[str, Order]:
+def of_order(trials: Sequence[tuple[Configuration, Figures]], names: Sequence[str]) -> dict[str, Order]:
     """What the order does to each of these figures, over trials that ran to their end.
 
     What hyperparameters explain is taken from the figure and from the place: the mean of each group whose cost cannot
     differ, or with an own algorithm the additive effects of its hyperparameters. The p-value is that of a partial
-    correlation; the drift is Theil and Sen's slope.
+    correlation; the drift is Theil and Sen's slope. It is told where it is most of what trials differ by beside
+    their hyperparameters: a machine is now slower, now faster.
     """
     from statsmodels.stats.multitest import multipletests  # takes a second
 
@@ -92,11 +92,10 @@ def of_order(
     known = [name for name, order in found.items() if order.p == order.p]
     adjusted = multipletests([found[name].p for name in known], method="holm")[1] if known else []
     for name, p_holm in zip(known, adjusted, strict=True):
-        each, noise = found[name], noises.get(name)
+        each = found[name]
         size = each.drift / each.drift_share if each.drift_share else 0.0
-        told = worth_telling(
-            float(p_holm), each.drift_share, noise.as_share(1.0) if noise else 0.0, small=small(name, size)
-        )
+        strong = abs(each.correlation) >= MIN_CORRELATION
+        told = strong and worth_telling(float(p_holm), each.drift_share, 0.0, small=small(name, size))
         found[name] = replace(each, p_holm=float(p_holm), told=told)
     return found
 

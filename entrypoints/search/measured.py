@@ -61,7 +61,7 @@ def measured(record: Record) -> Measured:
     score = of_score(record.score, [scores for scores in folds if scores], higher_is_better=higher)
     names = list(dict.fromkeys(name for _, figures in ended for name in figures if is_cost(name)))
     noises = {each.figure: each for each in (score, *of_costs(ended, names))}
-    return Measured(record.score, noises, of_order(ended, names, noises))
+    return Measured(record.score, noises, of_order(ended, names))
 
 
 def is_cost(figure: str) -> bool:

@@ -12,7 +12,6 @@ import pytest
 from reference import MLP_REGRESSOR, configured
 from scipy import stats
 
-from entrypoints.limits.noise import KINDS, SHARE, Noise, of_costs
 from entrypoints.limits.order_effect import Order, of_order, told
 from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.criteria.judge import Figures
@@ -38,8 +37,7 @@ def _trials(
 
 
 def _found(trials: Trials) -> dict[str, Order]:
-    names = list(trials[0][1])
-    return of_order(trials, names, {each.figure: each for each in of_costs(trials, names)})
+    return of_order(trials, list(trials[0][1]))
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["built-in", "own"])
@@ -97,18 +95,20 @@ def test_correlation_is_that_of_what_the_groups_leave() -> None:
 
 
 @pytest.mark.parametrize(
-    ("noise", "others", "told"),
+    ("drift", "spread", "count", "others", "told"),
     [
-        pytest.param(0.02, 0, True, id="beyond noise"),
-        pytest.param(0.3, 0, False, id="within noise"),
-        pytest.param(0.02, 400, False, id="one of many figures"),
+        pytest.param(12.0, 1.0, 48, 0, True, id="most of what trials differ by"),
+        pytest.param(12.0, 4.0, 48, 0, False, id="trials differ by more"),
+        pytest.param(-12.0, 4.0, 48, 0, False, id="also where it falls"),
+        pytest.param(36.0, 1.5, 14, 0, True, id="few trials"),
+        pytest.param(36.0, 1.5, 14, 2000, False, id="one of many figures"),
     ],
 )
-def test_drift_is_told_beyond_noise_and_after_the_correction(noise: float, others: int, told: bool) -> None:
+def test_drift_is_told_beyond_noise_and_after_the_correction(
+    drift: float, spread: float, count: int, others: int, told: bool
+) -> None:
     """It is significant on its own in each case."""
-    trials = _trials(drift=12.0, spread=5.0, more=others)
-    known = {MEMORY: Noise(MEMORY, noise, SHARE, None, 44, KINDS)}
-    found = of_order(trials, list(trials[0][1]), known)[MEMORY]
+    found = _found(_trials(drift=drift, spread=spread, more=others)[:count])[MEMORY]
     assert found.p < 0.01
     assert abs(found.drift_share) > 0.05
     assert found.told is told
@@ -141,7 +141,7 @@ def test_equal_trials_are_rarely_said_to_drift() -> None:
 )
 def test_order_of_little_is_unknown(trials: Any) -> None:
     """No number, and nothing is told; a row of noise.json gives the same back."""
-    found = of_order(trials, [MEMORY], {})[MEMORY]
+    found = of_order(trials, [MEMORY])[MEMORY]
     assert np.isnan([found.correlation, found.p, found.p_holm, found.drift]).all()
     assert not found.told
     again = Order.read(
