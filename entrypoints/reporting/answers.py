@@ -8,6 +8,7 @@ from typing import Any
 from entrypoints.limits.costs import SYSTEM_FIGURES
 from entrypoints.limits.order_effect import told
 from entrypoints.links import IS_FEASIBLE, compare_view, run_view, trials_view
+from entrypoints.reporting.decision import in_words
 from entrypoints.reporting.drift import TOO_FEW
 from entrypoints.reporting.findings import Findings
 from entrypoints.reporting.markdown import image, p_value, table
@@ -15,12 +16,22 @@ from entrypoints.reporting.studies import Study
 
 TOP = 5
 MAX_SHOWN = 9
+FIGURES = (
+    "pareto",
+    "during_training",
+    "over_time",
+    "effect_sizes",
+    "interaction",
+    "savings",
+    "tradeoff",
+    "critical_difference",
+)
 
 
 def description(
     experiment_id: str, report_run_id: str, studies: Sequence[Study], found: Findings, drawn: Collection[str] = ()
 ) -> str:
-    """The report's page in the UI, in Markdown.
+    """The report's page in the UI, in Markdown: the decision, the answers in short, then figures, then tables.
 
     Args:
         experiment_id: where the studies and the report are.
@@ -30,27 +41,42 @@ def description(
         drawn: the names of the figures there are.
     """
     study = studies[0]
-    sections = [
-        ("During training (RQ1)", _during(found), ["during_training", "over_time"]),
-        ("What hyperparameters change (RQ2)", _effects(study, found), ["effect_sizes", "interaction"]),
-        ("What limits save (RQ3)", _savings(found), ["savings", "tradeoff"]),
-        ("Configurations that differ significantly", _ranks(found), ["critical_difference"]),
-        ("Score against cost", _pareto(study, found), ["pareto"]),
-    ]
-    parts = [_head(study, found)]
-    for title, lines, names in sections:
-        pictures = [f"![{name.replace('_', ' ')}]({image(report_run_id, name)})" for name in names if name in drawn]
-        body = [line for line in lines if line]
-        parts += ["\n\n".join([f"### {title}", *body, *pictures])] if body else []
-    if found.open_questions:
-        parts.append("### Not answered\n\n" + "\n".join(f"- {sentence}" for sentence in found.open_questions))
-    return "\n\n".join([*parts, _next(experiment_id, report_run_id, studies, found)])
+    decision, costs = in_words(found.rows("decision"), study)
+    answers = "\n".join(f"- **{question}**: {sentence}" for question, sentence in _answers(study, found))
+    pictures = [f"![{name.replace('_', ' ')}]({image(report_run_id, name)})" for name in FIGURES if name in drawn]
+    tables = {
+        "During training": _during(found),
+        "What hyperparameters change": _effects(study, found),
+        "What limits save": _savings(found),
+        "Configurations that differ significantly": _ranks(found),
+        "Score against cost": _pareto(study, found),
+    }
+    bodies = {title: [line for line in lines if line] for title, lines in tables.items()}
+    sections = {
+        "Not answered": ["\n".join(f"- {sentence}" for sentence in found.open_questions)],
+        "Figures": pictures,
+        "Tables": ["\n\n".join([f"#### {title}", *lines]) for title, lines in bodies.items() if lines],
+    }
+    parts = ["\n\n".join([f"### {title}", *body]) for title, body in sections.items() if any(body)]
+    head = [f"## {decision}\n{costs}".strip(), answers, _counts(found)]
+    return "\n\n".join([*filter(None, head), *parts, _next(experiment_id, report_run_id, studies, found)])
 
 
 def in_short(study: Study, found: Findings) -> str:
-    """The answers in a few lines, for the terminal."""
-    lines = [_best(study, found), _drifts(found), _strongest(study, found), *_saved(found)]
+    """The decision and the answers in a few lines, for the terminal."""
+    answers = [f"{question}: {sentence}" for question, sentence in _answers(study, found)]
+    lines = [*in_words(found.rows("decision"), study), *answers]
     return "\n".join(line.replace("**", "").replace("`", "") for line in lines if line)
+
+
+def _answers(study: Study, found: Findings) -> list[tuple[str, str]]:
+    """Each question with its answer in short."""
+    answers = {
+        "During training": _drifts(found),
+        "Hyperparameters": " ".join([_strongest(study, found), *told(study.order.values())]),
+        "Limits": " ".join(_saved(found)),
+    }
+    return [(question, answer) for question, answer in answers.items() if answer]
 
 
 def shown(study: Study) -> list[str]:
@@ -59,27 +85,14 @@ def shown(study: Study) -> list[str]:
     return [str(name) for name in known or study.figures[:MAX_SHOWN]]
 
 
-def _head(study: Study, found: Findings) -> str:
+def _counts(found: Findings) -> str:
     trials = found.tables["trials"]
     ended = trials["status"].value_counts()
     diverged = int((trials["diverged"] & (trials["status"] == "FINISHED")).sum())
-    counts = (
+    return (
         f"{len(trials)} trials: {ended.get('FINISHED', 0) - diverged} ran to their end, {diverged} diverged, "
         f"{ended.get('KILLED', 0)} were stopped, {ended.get('FAILED', 0)} failed."
     )
-    answers = [_best(study, found), _drifts(found), _strongest(study, found), *_saved(found)]
-    return "\n".join(
-        [f"## {study.dataset}: what its models cost\n", counts, "", *(f"- {each}" for each in answers if each)]
-    )
-
-
-def _best(study: Study, found: Findings) -> str:
-    rows = found.rows("best")
-    if not rows:
-        return ""
-    best = rows[0]
-    names = ", ".join(f"{name}={best[name]}" for name in study.hyperparameters)
-    return f"Best of all: {study.score} **{_number(best[str(study.score)])}** with {names}."
 
 
 def _drifts(found: Findings) -> str:
@@ -90,7 +103,7 @@ def _drifts(found: Findings) -> str:
     ]
     still = [f"`{row['metric']}`{_of(row['group'])}" for row in steady]
     parts += [f"{', '.join(still)} {'stays' if len(still) == 1 else 'stay'} within 5 %"] if still else []
-    return f"During training: {'; '.join(parts)}." if parts else ""
+    return f"{'; '.join(parts)}." if parts else ""
 
 
 def _strongest(study: Study, found: Findings) -> str:
@@ -102,7 +115,7 @@ def _strongest(study: Study, found: Findings) -> str:
                 f"`{row['hyperparameter']}` explains {100 * row['share_of_variance']:.0f} % of `{metric}` "
                 f"({_number(row['lowest'])} at {row['lowest_at']} to {_number(row['highest'])} at {row['highest_at']})"
             )
-    return f"Hyperparameters: {'; '.join(parts)}." if parts else ""
+    return f"{'; '.join(parts)}." if parts else ""
 
 
 def _saved(found: Findings) -> list[str]:
@@ -148,8 +161,7 @@ def _effects(study: Study, found: Findings) -> list[str]:
         for row in found.rows("interactions")[:3]
     ]
     nothing = "" if rows or not found.rows("effects") else "No hyperparameter changes these beyond noise and 5 %."
-    order = told(study.order.values())
-    return [table(columns, rows) or nothing, f"{'; '.join(together)}." if together else "", *order]
+    return [table(columns, rows) or nothing, f"{'; '.join(together)}." if together else ""]
 
 
 def _savings(found: Findings) -> list[str]:

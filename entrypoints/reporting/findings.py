@@ -14,6 +14,7 @@ from entrypoints.limits.noise import margins
 from entrypoints.limits.pareto import front
 from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.reporting import drift, effects, savings, statistics
+from entrypoints.reporting.decision import decision
 from entrypoints.reporting.studies import Study
 from entrypoints.settings import DEFAULT_CRITERIA
 
@@ -63,6 +64,7 @@ def findings(client: MlflowClient, studies: Sequence[Study]) -> Findings:
     study, found = studies[0], Findings()
     found.add("trials", study.trials)
     found.add("best", study.complete.head(BEST) if study.score else [])
+    found.add("decision", decision(studies) if study.score else [])
     _during_training(client, study, found)
     _hyperparameters(study, found)
     _limits(client, studies, found)

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
 import mlflow
 
 from entrypoints.errors import say
-from entrypoints.limits import costs
 from entrypoints.links import how_to_open, run_view
 from entrypoints.progress import Stages
 from entrypoints.reporting import figures
 from entrypoints.reporting.answers import description, in_short, shown
-from entrypoints.reporting.findings import Findings, findings, records
+from entrypoints.reporting.decision import CHOSEN, upper_limits
+from entrypoints.reporting.findings import Findings, findings
 from entrypoints.reporting.studies import Study
 from entrypoints.runs import RecordedRun
-from mlflow_sysmetrics.criteria.judge import Criteria
 
 FACTS_OF_A_RULE = ("saved_cpu_percent", "saved_wall_percent", "val_regret", "test_regret")
 HTML = {"include_plotlyjs": True}  # whole, so that it opens without the internet
@@ -72,8 +71,8 @@ def _draw(studies: Sequence[Study], found: Findings) -> set[str]:
         names = dict(zip(tables["ranks"]["trial_id"], tables["ranks"]["name"], strict=True))
         pictures["critical_difference"] = figures.critical_difference(found.ranks, names)
     if "pareto" in tables and study.score:
-        limits = _limits(studies)
-        chosen = _chosen(study, limits)
+        limits = upper_limits(studies)
+        chosen = next((row["run_id"] for row in found.rows("decision") if row["role"] == CHOSEN and row["meets"]), None)
         what = (study.complete, tables["pareto"], study.score, study.higher_is_better, limits, chosen)
         pictures["pareto"] = figures.pareto(*what)
         hover = figures.pareto_hover(*what)
@@ -83,21 +82,3 @@ def _draw(studies: Sequence[Study], found: Findings) -> set[str]:
     for name, picture in drawn.items():
         mlflow.log_figure(picture, f"figures/{name}.png")
     return set(drawn)
-
-
-def _limits(studies: Sequence[Study]) -> dict[str, float]:
-    """The upper limits of the newest study under some, as numbers."""
-    limited = next((each for each in studies if each.criteria), None)
-    if limited is None:
-        return {}
-    criteria = Criteria.parse(limited.criteria or "", costs.metrics(limited.task))
-    limits = criteria.resolved(records(studies[0].complete)).limits
-    return {limit.metric.name: limit.number for limit in limits if limit.is_upper}
-
-
-def _chosen(study: Study, limits: Mapping[str, float]) -> str | None:
-    """The best trial that meets the limits."""
-    for trial in records(study.complete):
-        if all(trial.get(name, math.inf) <= number for name, number in limits.items()):
-            return str(trial["run_id"])
-    return None
