@@ -22,6 +22,10 @@ from entrypoints.reporting import levels, statistics
 from entrypoints.reporting.findings import Findings
 from entrypoints.reporting.studies import Study
 
+NOWHERE_ALIKE = (
+    "some trials did not come to their end, and no configuration did so at each level that any reached, as is usual in "
+    "a random search."
+)
 STEP_TIME = "mean_step_time_ms"
 DIFFERENCES = ("low", "high", "low_percent", "middle_percent", "high_percent", "small_percent")
 
@@ -74,6 +78,9 @@ def compare(client: MlflowClient, studies: Sequence[Study]) -> Comparison:
         medians.append(table)
         values = table.pivot(index="dataset", columns="level", values="median").loc[names]
         losses = values.mul(measure.signs, axis=0)
+        if losses.isna().all(axis=None):
+            untested.setdefault(NOWHERE_ALIKE, []).append(f"`{measure.name}` by `{factor.name}`")
+            continue
         try:
             ranks = statistics.ranks(losses, higher_is_better=False)
         except statistics.NotTestableError as reason:

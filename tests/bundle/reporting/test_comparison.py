@@ -46,3 +46,17 @@ def test_studies_without_a_common_hyperparameter_say_so(client: MlflowClient) ->
     assert comparison.found.open_questions == [
         "What hyperparameters change: there is none that varies in all of these studies."
     ]
+
+
+def test_random_searches_with_diverged_trials_say_why_they_cannot_be_compared(client: MlflowClient) -> None:
+    """No configuration of the other hyperparameters was tried at more than one level."""
+    random = np.random.default_rng(0)
+    studies = [_study(name, random) for name in "ab"]
+    for study in studies:
+        study.trials["learning_rate"] = random.uniform(size=len(GRID))
+        study.trials.loc[0, "diverged"] = True
+    found = compare(client, studies).found
+    assert "tests" not in found.tables
+    (said,) = [each for each in found.open_questions if "no configuration did so at each level" in each]
+    assert said.startswith("`val_rmse` by `batch_size`, `peak_memory_mb` by `batch_size`, ")
+    assert said.endswith("as is usual in a random search.")
