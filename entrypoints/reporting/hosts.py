@@ -42,7 +42,7 @@ def compared(studies: Mapping[str, Study]) -> str:
     if not facts:
         return ""
     ran = [f"{name} ran on {called(study, facts)}" for name, study in studies.items()]
-    return f"Hosts differ: {'; '.join(ran)}. Costs of two hosts are compared, never pooled."
+    return f"Hosts differ: {'; '.join(ran)}: their costs are compared, never pooled."
 
 
 def of_savings(full: Study, limited: Sequence[Study]) -> list[str]:

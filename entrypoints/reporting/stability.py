@@ -68,9 +68,9 @@ def compare(studies: Sequence[Study]) -> Stability:
         and how many are within noise of the best in each study (equal_in_all).
 
         ``stability_ranks`` has a row per pair of studies (first, second): the configurations that are complete in all
-        studies, spearman; top: how many of the best are looked at, top_shared: those that are so in both, by_chance:
-        how many that would be of random ranks; and over all studies kendalls_w, its p_value (the larger of Iman and
-        Davenport's and, where there are few, by permutation) and top_shared_by_all.
+        studies; spearman; top: how many of the best are looked at, top_shared: those that are so in both, by_chance:
+        how many that would be of random ranks. Over all studies: kendalls_w, w_by_chance (its mean over random ranks),
+        p_value (the larger of Iman and Davenport's and, where there are few, by permutation), top_shared_by_all.
 
         ``stability_costs``: see there.
 
@@ -222,7 +222,12 @@ def _ranks(ranks: pd.DataFrame) -> list[dict[str, Any]]:
         w = statistics.kendalls_w(chi2, blocks, count)
         p = statistics.iman_davenport(chi2, blocks, count)[1]
         p = max(p, statistics.by_chance(ranks.T)) if count * blocks <= MAX_CELLS else p
-    overall = {"kendalls_w": w, "p_value": p, "top_shared_by_all": len(set.intersection(*best.values()))}
+    overall = {
+        "kendalls_w": w,
+        "w_by_chance": 1 / blocks,
+        "p_value": p,
+        "top_shared_by_all": len(set.intersection(*best.values())),
+    }
     overall |= {"by_chance_in_all": top * (top / count) ** (blocks - 1)}
     return [
         {

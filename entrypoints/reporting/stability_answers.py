@@ -9,13 +9,15 @@ from entrypoints.limits.noise import TOLD_P
 from entrypoints.links import run_view, trials_view
 from entrypoints.reporting import hosts
 from entrypoints.reporting.figures.words import listed, number, percent, unit
+from entrypoints.reporting.findings import FRONT_COSTS
 from entrypoints.reporting.markdown import image, is_p, table
 from entrypoints.reporting.stability import INCOMPLETE, SAME, WITHIN, WORSE, Stability
 from entrypoints.reporting.stability_costs import AGREES, LESS, MORE, OF_MEDIAN
 from entrypoints.reporting.studies import Study
 
 COSTS_FIGURE, RANKS_FIGURE = "stability_costs", "stability_ranks"
-IN_SHORT = 3  # costs that the first lines name
+IN_SHORT = 3  # costs that the first lines name, those of the front before others
+MANY_TIMES = 10.0  # a ratio that needs no decimals
 
 
 def description(experiment_id: str, report_run_id: str, stability: Stability, drawn: Collection[str]) -> str:
@@ -82,7 +84,7 @@ def _best(stability: Stability) -> list[str]:
         "its score there": lambda row: _number(row["score"]),
         "the best there": lambda row: _number(row["best_score"]),
         "loss": lambda row: _number(row["loss"]),
-        "noise": lambda row: _number(row["margin"]),
+        "noise margin": lambda row: _number(row["margin"]),
         "so it is": lambda row: str(row["verdict"]),
     }
     return [*(_choice(row) for row in stability.found.rows("stability_choice")), table(columns, rows)]
@@ -113,12 +115,12 @@ def _ranks_in_short(stability: Stability) -> str:
     if not rows:
         return ""
     row = rows[0]
-    agree = row["p_value"] < TOLD_P
-    what = "agree" if agree else "agree no more than by chance"
-    top = f"; of the {row['top']} best {row['top_shared_by_all']} are the same in all" if agree else ""
+    to = f"W {row['kendalls_w']:.2f} (1: fully; by chance {row['w_by_chance']:.2f}; {is_p(row['p_value'])})"
+    if not row["p_value"] < TOLD_P:
+        return f"Ranks of {row['configurations']} configurations agree no more than by chance: {to}."
     return (
-        f"Ranks of {row['configurations']} configurations {what}: W {row['kendalls_w']:.2f}, "
-        f"{is_p(row['p_value'])}{top}."
+        f"Ranks of {row['configurations']} configurations agree to {to}; of the {row['top']} best "
+        f"{row['top_shared_by_all']} are the same in all."
     )
 
 
@@ -134,62 +136,75 @@ def _ranks(stability: Stability) -> str:
 
 
 def _costs_in_short(stability: Stability) -> str:
-    """Which costs differ, the most different first; how many agree."""
+    """On which hosts, which costs differ, those of a decision first; how many agree."""
     rows = stability.found.rows("stability_costs")
-    told = sorted((row for row in rows if row["verdict"] in (MORE, LESS)), key=_apart, reverse=True)
-    agree = [row for row in rows if row["verdict"] == AGREES]
-    parts = [cost(row) for row in told[:IN_SHORT]]
+    told = sorted(
+        (row for row in rows if row["verdict"] in (MORE, LESS)), key=lambda row: row["figure"] not in FRONT_COSTS
+    )
+    parts = [difference(row) for row in told[:IN_SHORT]]
     parts += [f"{len(told) - IN_SHORT} more differ"] if len(told) > IN_SHORT else []
-    if agree and not told:
-        furthest = max(agree, key=lambda row: row["within_percent"])
-        parts.append(f"{_names(agree)} agree within {percent(furthest['within_percent'])}")
-    elif agree:
-        parts.append(f"{len(agree)} of {len(rows)} comparisons agree")
-    across = "Hosts differ. " if hosts.differing(list(stability.studies.values())) else ""
-    return f"{across}Costs: {'; '.join(parts)}." if parts else across.strip()
+    names, within = _agreeing(rows)
+    figures = len({row["figure"] for row in rows})
+    parts += [f"{len(names)} of {figures} figures agree within {percent(within)}"] if names else []
+    across = hosts.compared(stability.studies)
+    return f"{across} {'; '.join(parts)}.".strip() if parts else across
 
 
-def cost(row: dict[str, Any]) -> str:
-    """One figure in one study against another, in words.
+def difference(row: dict[str, Any]) -> str:
+    """That a figure differs between two studies, in words.
 
     Args:
         row: of the table ``stability_costs``.
     """
-    first, second, noise = row["first"], row["second"], f"noise {percent(row['noise_percent'])}"
-    if row["verdict"] in (MORE, LESS):
-        return f"`{row['figure']}` is {number(row['ratio'])} times as high in {second} as in {first} ({noise})"
-    if row["verdict"] == AGREES:
-        return f"`{row['figure']}` of {second} agrees with {first}'s within {percent(row['within_percent'])} ({noise})"
-    return f"`{row['figure']}` of {second} against {first}: {row['verdict']} ({noise})"
+    return (
+        f"`{row['figure']}` is {_times(row['ratio'])} times as high in {row['second']} as in {row['first']} (noise "
+        f"{percent(row['noise_percent'])})"
+    )
+
+
+def _agreeing(rows: list[dict[str, Any]]) -> tuple[list[str], float]:
+    """The figures that agree between the first study and each other, and within how many percent all of them do."""
+    verdicts: dict[str, set[str]] = {}
+    for row in rows:
+        verdicts.setdefault(row["figure"], set()).add(row["verdict"])
+    names = [name for name, of in verdicts.items() if of == {AGREES}]
+    return names, max((row["within_percent"] for row in rows if row["figure"] in names), default=0.0)
 
 
 def _costs(stability: Stability) -> list[str]:
     rows = stability.found.rows("stability_costs")
     told = [row for row in rows if row["verdict"] in (MORE, LESS)]
-    changed = [
-        f"{row['limit_changes']} of {row['configurations']} in {row['second']} by `{row['figure']}` "
-        f"({number(row['limit'])} {unit(row['figure'])})"
-        for row in told
-        if row["limit_changes"]
-    ]
-    limits = (
-        f"A limit of {OF_MEDIAN:g} x the median of {told[0]['first']} decides otherwise on {listed(changed)}."
-        if changed
-        else ""
-    )
     columns = {
         "figure": lambda row: f"`{row['figure']}`",
         "median": lambda row: f"{number(row['median_first'])} in {row['first']}",
         "against": lambda row: f"{number(row['median_second'])} in {row['second']}",
-        "ratio": lambda row: number(row["ratio"]),
+        "ratio": lambda row: _times(row["ratio"]),
         "95 % interval": lambda row: _range(row["low"], row["high"]),
         "middle 90 % of configurations": lambda row: _range(row["low_90"], row["high_90"]),
         "n": lambda row: str(row["configurations"]),
         "noise": lambda row: percent(row["noise_percent"]),
-        "so it": lambda row: {MORE: "differs", LESS: "differs"}.get(row["verdict"], str(row["verdict"])),
+        "so it": lambda row: "differs" if row in told else str(row["verdict"]),
     }
-    sentences = "\n".join(f"- {cost(row)}." for row in rows if row["verdict"] in (MORE, LESS, AGREES))
-    return [hosts.compared(stability.studies) if rows else "", sentences, limits, table(columns, rows)]
+    names, within = _agreeing(rows)
+    sentences = [f"{difference(row)}." for row in told]
+    sentences += [f"{listed([f'`{name}`' for name in names])} agree within {percent(within)}."] if names else []
+    body = "\n".join(f"- {sentence}" for sentence in [*sentences, *_limits(told)])
+    return [hosts.compared(stability.studies) if rows else "", body, table(columns, rows)]
+
+
+def _limits(told: list[dict[str, Any]]) -> list[str]:
+    """What a limit that was chosen on the first study would decide otherwise in another, a sentence each."""
+    changed: dict[str, list[str]] = {}
+    for row in told:
+        if row["limit_changes"]:
+            what = f"{row['limit_changes']} of {row['configurations']} by `{row['figure']}`"
+            limit = f"{number(row['limit'])} {unit(row['figure'])}".strip()
+            changed.setdefault(row["second"], []).append(f"{what} ({limit})")
+    return [
+        f"A limit of {OF_MEDIAN:g} x the median of {told[0]['first']} decides otherwise on configurations of {name}: "
+        f"{', '.join(of)}."
+        for name, of in changed.items()
+    ]
 
 
 def _studies(stability: Stability) -> str:
@@ -213,12 +228,8 @@ def _trials(study: Study) -> str:
     return trials_view(experiment_id, study.run_id, study.score, ascending=not study.higher_is_better)
 
 
-def _apart(row: dict[str, Any]) -> float:
-    return float(max(row["ratio"], 1 / row["ratio"]))
-
-
-def _names(rows: list[dict[str, Any]]) -> str:
-    return ", ".join(dict.fromkeys(f"`{row['figure']}`" for row in rows))
+def _times(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio < MANY_TIMES else number(ratio)
 
 
 def _number(value: float) -> str:

@@ -7,13 +7,16 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from entrypoints.limits.noise import REPEATABILITY
+from entrypoints.reporting.figures.choice import COSTS
 from entrypoints.reporting.figures.style import BLUE, GREY, MARKERS, PALE, PALETTE, VERMILLION, sheet, styled
 from entrypoints.reporting.figures.words import listed, number, plain
 
 MAX_PANELS = 6  # pairs of studies whose ranks are drawn
+MAX_TOLD = 3  # figures that a title names
+LEAST_SPAN = 1.2  # of the axis of ratios to either side
 DIFFERS = ("more", "less")  # the verdicts of a cost that does
 
 
@@ -33,7 +36,7 @@ def ranks_agree(configurations: pd.DataFrame, ranks: pd.DataFrame) -> Figure | N
     alike = f"{equal.sum()} of {row['configurations']} configurations equal the best within noise in all studies"
     note = f"Points: configurations, ranked by score in each study; 1 is best. n = {row['configurations']}."
     note += f" The first {MAX_PANELS} of {len(ranks)} pairs of studies." if len(ranks) > MAX_PANELS else ""
-    title = f"{alike[0].upper()}{alike[1:]}; ranks agree to W = {row['kendalls_w']:.2f} (1: fully)"
+    title = f"{alike[0].upper()}{alike[1:]}; ranks agree to W {row['kendalls_w']:.2f} (1: fully)"
     figure, panels = sheet(len(shown), title, note, panel_in=3.6)
     for (_, pair), axes in zip(shown.iterrows(), panels, strict=True):
         _pair(axes, by_study[pair["first"]], by_study[pair["second"]], equal)
@@ -60,7 +63,7 @@ def cost_ratios(costs: pd.DataFrame) -> Figure | None:
         f"Marker: median over n = {counts} configurations, filled where it differs beyond noise and 5 %. Line: the "
         "middle 90 % of them. Grey: what two runs of one configuration differ by in 95 % of cases."
     )
-    figure, (axes,) = sheet(1, _differing(costs), note, panel_in=1.2 + 0.4 * len(names) * (1 + 0.3 * len(studies)))
+    figure, (axes,) = sheet(1, _differing(costs), note, panel_in=1.2 + 0.25 * len(names) * (1 + 0.3 * len(studies)))
     height = 0.8 / len(studies)
     for place, name in enumerate(names):
         rows = costs[costs["figure"] == name]
@@ -82,7 +85,7 @@ def cost_ratios(costs: pd.DataFrame) -> Figure | None:
         axes.plot([], [], label=f"{name} / {costs['first'].iloc[0]}", **look)
     _ratio_axis(axes, costs)
     axes.set_yticks(range(len(names)), [plain(name) for name in names])
-    axes.invert_yaxis()
+    axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
@@ -97,8 +100,9 @@ def _pair(axes: Axes, first: pd.Series, second: pd.Series, equal: pd.Series) -> 
     axes.set_xscale("log")
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 3)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(NullFormatter())
+        axis.set_minor_locator(NullLocator())
     axes.set_xlabel(f"rank in {first.name}")
     axes.set_ylabel(f"rank in {second.name}")
 
@@ -107,6 +111,8 @@ def _ratio_axis(axes: Axes, costs: pd.DataFrame) -> None:
     """A log axis around 1, with plain numbers."""
     axes.axvline(1, color=GREY, linewidth=1)
     axes.set_xscale("log")
+    left, right = axes.get_xlim()
+    axes.set_xlim(min(left, 1 / LEAST_SPAN), max(right, LEAST_SPAN))
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -119,9 +125,10 @@ def _differing(costs: pd.DataFrame) -> str:
     agree = int((costs["verdict"] == "agrees").sum())
     if told.empty:
         return f"No cost differs between studies beyond noise and 5 %; {agree} of {len(costs)} agree within it"
+    first = sorted(told.groupby("figure", sort=False), key=lambda each: each[0] not in COSTS)[:MAX_TOLD]
     parts = [
         f"{plain(name)} {listed([f'{number(row.ratio)} times in {row.second}' for row in rows.itertuples()])}"
-        for name, rows in list(told.groupby("figure", sort=False))[:3]
+        for name, rows in first
     ]
     more = told["figure"].nunique() - len(parts)
     return f"Against {costs['first'].iloc[0]}: {'; '.join(parts)}" + (f"; {more} more differ" if more > 0 else "")
