@@ -30,6 +30,12 @@ class Written:
     studies: list[str] = field(default_factory=list)
     ranked_by: list[tuple[str | None, bool]] = field(default_factory=list)
 
+    def write_stability(self, run: RecordedRun, studies: Sequence[Study]) -> None:
+        """The same."""
+        self.write_report(run, studies)
+
+    write_comparison = write_stability
+
     def write_report(self, run: RecordedRun, studies: Sequence[Study]) -> None:
         """Remember it."""
         self.runs.append(run)
@@ -41,7 +47,8 @@ class Written:
 def written(monkeypatch: pytest.MonkeyPatch) -> Written:
     """A report that writes nothing."""
     written = Written()
-    monkeypatch.setitem(sys.modules, "entrypoints.reporting.study_report", written)
+    for page in ("study", "stability", "comparison"):
+        monkeypatch.setitem(sys.modules, f"entrypoints.reporting.{page}_report", written)
     return written
 
 
@@ -94,14 +101,34 @@ def test_report_finds_the_study_of_a_file_by_its_path(
     assert _run(store_in_use).info.run_name == "report wine.csv"
 
 
-def test_report_reads_the_studies_that_are_named(store_in_use: MlflowClient, written: Written) -> None:
-    """Whatever their dataset is, each once."""
-    first, second = _study(store_in_use, "diabetes"), _study(store_in_use, "diabetes")
-    assert _report(study=f"{first}, {second},{first}").exit_code == 0
-    assert written.studies == [first, second]
+@pytest.mark.parametrize(
+    ("datasets", "name"),
+    [
+        pytest.param(["diabetes"], "report study {}", id="one"),
+        pytest.param(["diabetes", "diabetes"], "report diabetes, 2 studies", id="one dataset"),
+        pytest.param(["diabetes", "/data/mine.csv"], "report diabetes, mine.csv", id="several"),
+    ],
+)
+def test_report_reads_the_studies_that_are_named(
+    store_in_use: MlflowClient, written: Written, datasets: list[str], name: str
+) -> None:
+    """Whatever their dataset is, each once; its run is called by what it compares, and holds no dataset."""
+    ids = [_study(store_in_use, dataset) for dataset in datasets]
+    assert _report(study=", ".join([*ids, ids[0]])).exit_code == 0
+    assert written.studies == ids
     run = _run(store_in_use)
-    assert run.info.run_name == f"report study {first[:8]}"
-    assert run.data.params["study"] == f"{first},{second}"
+    assert run.info.run_name == name.format(ids[0][:8])
+    assert run.data.params == {"study": ",".join(ids), "metric": "auto", "mode": "auto"}
+
+
+def test_report_keeps_the_name_that_the_user_chose(
+    store_in_use: MlflowClient, written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `mlflow run --run-name` gives it."""
+    ids = [_study(store_in_use) for _ in range(2)]
+    monkeypatch.setenv("MLFLOW_RUN_ID", store_in_use.create_run("0", run_name="mine").info.run_id)
+    assert _report(study=",".join(ids)).exit_code == 0
+    assert _run(store_in_use).info.run_name == "mine"
 
 
 def test_report_ranks_another_script_s_trials_as_it_is_told(store_in_use: MlflowClient, written: Written) -> None:
