@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from entrypoints.reporting.studies import Study
+from entrypoints.reporting.studies import Study
 
 PROCESSOR = "cpu_model"
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from entrypoints.errors import UserError
+from entrypoints.reporting.studies import Study
 from entrypoints.text import listed
-
-if TYPE_CHECKING:
-    from entrypoints.reporting.studies import Study
 
 SEED = "seed"  # the one parameter in which full studies of one dataset may differ
 MAX_REPEATED = 26  # full studies of one dataset, which a page calls by letters

@@ -19,7 +19,6 @@ from entrypoints.errors import UserError
 from entrypoints.limits.noise import Noise
 from entrypoints.limits.order_effect import Order
 from entrypoints.mlflow_io import figures_of, find_run, load_json, search_runs
-from entrypoints.reporting.pages import page_of
 from mlflow_sysmetrics.tags import (
     CRITERIA,
     DATASET,
@@ -149,7 +148,7 @@ def find(
 def by_ids(
     client: MlflowClient, run_ids: Iterable[str], metric: str | None = None, mode: str | None = None
 ) -> list[Study]:
-    """The studies in these runs: of one dataset, full ones first, or one full study of each of several datasets.
+    """The studies in these runs, full ones first. Whether they go together ``pages.page_of`` says.
 
     Args:
         client: of the store.
@@ -158,11 +157,10 @@ def by_ids(
         mode: min or max: which of its values are better.
 
     Raises:
-        UserError: one of them is not a finished study with trials, they do not go together, or the metric does not fit.
+        UserError: one of them is not a finished study with trials, or the metric does not fit.
     """
     runs = [_study_run(client, run_id) for run_id in dict.fromkeys(run_ids)]
     studies = [study_of(client, run, metric, mode) for run in runs]
-    page_of(studies)
     return sorted(studies, key=lambda study: study.criteria is not None)
 
 

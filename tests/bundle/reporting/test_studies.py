@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 
 from entrypoints.errors import UserError
+from entrypoints.reporting.pages import page_of
 from entrypoints.reporting.studies import ABOUT, Study, by_ids, find
 
 _later = itertools.count(int(time.time() * 1000))
@@ -429,7 +430,7 @@ def test_study_says_what_all_its_trials_share(client: MlflowClient) -> None:
 
 def _mistake(client: MlflowClient, run_ids: list[str], *ranked_by: str | None) -> str:
     with pytest.raises(UserError) as error:
-        by_ids(client, run_ids, *ranked_by)
+        page_of(by_ids(client, run_ids, *ranked_by))
     return error.value.message
 
 
