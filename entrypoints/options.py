@@ -217,9 +217,9 @@ report_options = together(
         "study",
         AUTO,
         RunIdsType(),
-        "Run ids of finished studies, separated by commas: of one dataset, or one full study of each of several, which "
-        "are then compared. auto: the dataset's newest tune in this experiment, and the newest early_stop of the same "
-        "trials under each set of limits.",
+        "Run ids of finished studies, separated by commas: one full study of a dataset and those under limits; or full "
+        "ones of a dataset that differ in seed or host; or one of each of several datasets. auto: the dataset's newest "
+        "tune in this experiment, and the newest early_stop of the same trials under each set of limits.",
     ),
     option(
         "metric",

@@ -72,6 +72,11 @@ class RecordedRun:
         """The run, as MLflow describes it."""
         return cls(client, run.info.run_id, run.info.experiment_id, run.data.tags, run.info.start_time / 1000)
 
+    def rename(self, before: str, after: str) -> None:
+        """Give the run another name once more is known, if it still has this one: the user may have chosen another."""
+        if self.client.get_run(self.run_id).info.run_name == before:
+            self.client.update_run(self.run_id, name=after)
+
 
 @contextlib.contextmanager
 def recorded_run(kind: str, name: str, params: dict[str, object]) -> Iterator[RecordedRun]:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 # As in a study's processes.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", NUMPY_MADVISE_HUGEPAGE="0")
 
+import mlflow
 import pytest
 from commands import (
     OF_TWO_KINDS,
@@ -205,6 +206,18 @@ def client(empty_store: Path) -> MlflowClient:
     client = MlflowClient(store_uri(empty_store))
     client.create_experiment("studies", (empty_store / "artifacts").as_uri())
     return client
+
+
+@pytest.fixture
+def store_in_use(empty_store: Path) -> Iterator[MlflowClient]:
+    """A store of nothing, which commands in this process use."""
+    before = mlflow.get_tracking_uri()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(empty_store)
+        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        mlflow.set_tracking_uri(store_uri(empty_store))
+        yield MlflowClient()
+        mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ import pandas as pd
 from mlflow import MlflowClient
 
 from entrypoints.limits.noise import small
-from entrypoints.reporting import levels, statistics
+from entrypoints.reporting import hosts, levels, statistics
+from entrypoints.reporting.figures.datasets import STEP_TIME
 from entrypoints.reporting.findings import Findings
 from entrypoints.reporting.studies import Study
 
@@ -26,7 +27,6 @@ NOWHERE_ALIKE = (
     "some trials did not come to their end, and no configuration did so at each level that any reached, as is usual in "
     "a random search."
 )
-STEP_TIME = "mean_step_time_ms"
 DIFFERENCES = ("low", "high", "low_percent", "middle_percent", "high_percent", "small_percent")
 
 
@@ -69,7 +69,7 @@ def compare(client: MlflowClient, studies: Sequence[Study]) -> Comparison:
         - told: p_bonferroni is below 0.05 and middle_percent, but for the score, beyond small_percent
     """
     names, sizes = _names(studies), [levels.size(client, study) for study in studies]
-    comparison, rows, untested = Comparison(_different_hosts(studies)), [], dict[str, list[str]]()
+    comparison, rows, untested = Comparison(hosts.differing(studies)), [], dict[str, list[str]]()
     medians: list[pd.DataFrame] = []
     factors = levels.factors(studies, sizes)
     testable = [factor for factor in factors if len(factor.levels) >= levels.MIN_LEVELS]
@@ -186,13 +186,6 @@ def _about(name: str, study: Study, size: levels.Size | None) -> dict[str, Any]:
         "features": size.features if size else None,
         "host": "; ".join(f"{fact} {' or '.join(values)}" for fact, values in study.hosts.items()),
     }
-
-
-def _different_hosts(studies: Sequence[Study]) -> list[str]:
-    """The facts of which there is more than one value, over all studies and their trials."""
-    facts = dict.fromkeys(fact for study in studies for fact in study.hosts)
-    values = {fact: [study.hosts.get(fact, ()) for study in studies] for fact in facts}
-    return [fact for fact, each in values.items() if len(set(each)) > 1 or len(each[0]) > 1]
 
 
 def _steps(names: Sequence[str], studies: Sequence[Study], sizes: Sequence[levels.Size | None]) -> list[dict[str, Any]]:

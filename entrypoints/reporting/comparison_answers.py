@@ -8,7 +8,7 @@ from typing import Any
 from entrypoints.links import run_view, trials_view
 from entrypoints.reporting.comparison import Comparison
 from entrypoints.reporting.figures.words import number, percent, unit
-from entrypoints.reporting.markdown import image, p_value, table
+from entrypoints.reporting.markdown import image, is_p, table
 from entrypoints.reporting.statistics import LEVEL, smallest_p
 from entrypoints.reporting.studies import Study
 
@@ -88,7 +88,7 @@ def sentence(row: dict[str, Any], tests: int) -> str:
     if not row["is_score"]:
         what = f"{metric} is {_range(row)} at {name} {worst} than at {best}"
     return (
-        f"{what}: p {_p(row['p_bonferroni'])} after correction for {tests} tests, W {row['kendalls_w']:.2f} over "
+        f"{what}: {is_p(row['p_bonferroni'])} after correction for {tests} tests, W {row['kendalls_w']:.2f} over "
         f"{row['datasets']} datasets; {row['pairs_apart']} of {pairs} pairs of levels are more than Nemenyi's "
         f"{row['critical_difference']:.2f} ranks apart."
     )
@@ -181,8 +181,3 @@ def _trials(study: Study) -> str:
 
 def _count(value: float | None) -> str:
     return "-" if value is None or value != value else f"{value:.0f}"
-
-
-def _p(value: float) -> str:
-    text = p_value(value)
-    return text if text.startswith("<") else f"= {text}"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from entrypoints.limits.noise import SHARE, SMALL, Noise, worth_telling
-from entrypoints.reporting.statistics import LEVEL, holm
+from entrypoints.reporting.statistics import MIN_VALUES, holm, median_interval, signed_rank_p
 
 if TYPE_CHECKING:
     from entrypoints.reporting.studies import Study
@@ -23,7 +23,6 @@ STEPS, SECONDS = "training step", "seconds"
 RISES, FALLS, STEADY, UNCLEAR, TOO_FEW = "rises", "falls", "steady", "unclear", "too few trials"
 MAX_POINTS = 200  # of one curve, evenly spaced; Theil and Sen's slope takes the square of them
 MIN_POINTS = 4  # of a trial, and
-MIN_TRIALS = 6  # for an interval that holds the median with 95 %: all of five trials lie on one side in 6 %
 SMALL_PERCENT = 100 * SMALL
 _CURVES = ("train_loss", "val_loss", "cpu_percent", "memory_mb", "step_time_ms")
 _RATES = ("cpu_percent", "step_time_ms")  # of an interval; a trial's first one is its warm-up
@@ -171,7 +170,7 @@ def _row(axis: str, metric: str, group: str, part: pd.DataFrame) -> dict[str, An
         if (trial := whole[warm_up:])["at"].nunique() >= MIN_POINTS
     ]
     changes = np.array([trend.change_percent for trend in trends])
-    low, high = _interval(changes)
+    low, high = median_interval(changes)
     return {
         "axis": axis,
         "metric": metric,
@@ -183,7 +182,7 @@ def _row(axis: str, metric: str, group: str, part: pd.DataFrame) -> dict[str, An
         "low_percent": low,
         "high_percent": high,
         "rising_share": float(np.mean([trend.rising for trend in trends])) if trends else np.nan,
-        "p_value": _p_value(changes),
+        "p_value": signed_rank_p(changes),
     }
 
 
@@ -199,22 +198,6 @@ def _trend(at: NDArray[np.float64], value: NDArray[np.float64]) -> _Trend:
     )
 
 
-def _interval(changes: NDArray[np.float64]) -> tuple[float, float]:
-    if len(changes) < MIN_TRIALS:
-        return np.nan, np.nan
-    interval = stats.quantile_test(changes, p=0.5).confidence_interval(1 - LEVEL)
-    return float(interval.low), float(interval.high)
-
-
-def _p_value(changes: NDArray[np.float64]) -> float:
-    if len(changes) < MIN_TRIALS:
-        return np.nan
-    if not changes.any():
-        return 1.0
-    # A trial that does not change at all counts by halves for either side.
-    return float(stats.wilcoxon(changes, zero_method="zsplit").pvalue)
-
-
 def _noise(metric: str, noises: Mapping[str, Noise]) -> float:
     """That of a curve's last value; the thread's series has that of the curve of the same quantity."""
     known = noises.get(metric.removeprefix("system/process_"))
@@ -222,7 +205,7 @@ def _noise(metric: str, noises: Mapping[str, Noise]) -> float:
 
 
 def _verdict(row: Mapping[Any, Any], noise: float) -> str:
-    if row["trials"] < MIN_TRIALS:
+    if row["trials"] < MIN_VALUES:
         return TOO_FEW
     if worth_telling(row["p_holm"], row["change_percent"] / 100, noise):
         return RISES if row["change_percent"] > 0 else FALLS

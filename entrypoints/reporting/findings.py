@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from entrypoints.limits.noise import margins
 from entrypoints.limits.pareto import front
 from entrypoints.limits.stop_or_skip import Stopping
-from entrypoints.reporting import drift, effects, savings, statistics
+from entrypoints.reporting import drift, effects, hosts, savings, statistics
 from entrypoints.reporting.decision import decision
 from entrypoints.reporting.studies import Study
 from entrypoints.settings import DEFAULT_CRITERIA
@@ -108,6 +108,8 @@ def _limits(client: MlflowClient, studies: Sequence[Study], found: Findings) -> 
             "What limits save in a real run: there is no study by early_stop yet, so the default limits were replayed; "
             f"run early_stop with dataset={study.dataset}."
         )
+    else:
+        found.open_questions += hosts.of_savings(study, limited)
     found.add("rules", rows)
     found.add("tradeoff", savings.tradeoff(full, _limited_cost(limited, full)))
 

@@ -22,3 +22,9 @@ def table(columns: Mapping[str, Callable[[Any], str]], rows: Iterable[Mapping[st
 def p_value(value: float) -> str:
     """A p-value as it is read."""
     return "-" if value != value else f"{value:.2g}" if value >= MIN_P else f"< {MIN_P}"
+
+
+def is_p(value: float) -> str:
+    """A p-value in a sentence: `p = 0.02` or `p < 0.001`."""
+    text = p_value(value)
+    return f"p {text}" if text.startswith("<") else f"p = {text}"

@@ -21,6 +21,7 @@ from entrypoints.limits.noise import TOLD_P
 
 LEVEL = 0.05
 DRAWS = 9999  # of rankings by chance
+MIN_VALUES = 6  # for an interval that holds the median with 95 %: all of five values lie on one side of it in 6 %
 CALLED = 0.8 * TOLD_P  # the adjusted p-value below which `pairs` calls a difference: see there
 
 
@@ -215,6 +216,27 @@ def pairs(scores: pd.DataFrame, higher_is_better: bool, test_share: float) -> pd
     )
     table["different"] = table["p_holm"] < CALLED
     return table
+
+
+def median_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The 95 % interval of a median from order statistics, whatever the distribution; NaN of fewer than six values.
+
+    It is the sign test's (Conover, Practical Nonparametric Statistics, 3rd edition, 1999, section 3.2).
+    """
+    if len(values) < MIN_VALUES:
+        return math.nan, math.nan
+    interval = stats.quantile_test(values, p=0.5).confidence_interval(1 - LEVEL)
+    return float(interval.low), float(interval.high)
+
+
+def signed_rank_p(values: NDArray[np.float64]) -> float:
+    """The p-value of Wilcoxon's signed-rank test that values lie around 0; NaN of fewer than six values.
+
+    A value of 0 counts by halves for either side.
+    """
+    if len(values) < MIN_VALUES:
+        return math.nan
+    return float(stats.wilcoxon(values, zero_method="zsplit").pvalue) if values.any() else 1.0
 
 
 def holm(p_values: Sequence[float] | NDArray[np.float64] | pd.Series[float]) -> NDArray[np.float64]:

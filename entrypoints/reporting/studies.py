@@ -58,6 +58,7 @@ class Study:
         noises: how much each figure differs from run to run; empty where that was not measured.
         order: what the order of the trials did to each figure.
         hosts: the facts of the machines that its trials ran on, by name: one value each where they are alike.
+        fixed: the parameters that are the same in all trials, as texts.
     """
 
     run: Run
@@ -70,6 +71,7 @@ class Study:
     noises: Mapping[str, Noise] = field(default_factory=dict)
     order: Mapping[str, Order] = field(default_factory=dict)
     hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fixed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
@@ -95,6 +97,12 @@ class Study:
     def dataset(self) -> str | None:
         """The dataset's name or absolute path; None where it is not known."""
         return _tag(self.run, DATASET) or self.trained_on
+
+    @property
+    def data_digest(self) -> str | None:
+        """MLflow's digest of the table that it was trained on; None where it is not recorded."""
+        inputs = self.run.inputs.dataset_inputs if self.run.inputs else []
+        return str(inputs[0].dataset.digest) if inputs else None
 
     @property
     def task(self) -> Task:
@@ -140,7 +148,7 @@ def find(
 def by_ids(
     client: MlflowClient, run_ids: Iterable[str], metric: str | None = None, mode: str | None = None
 ) -> list[Study]:
-    """The studies in these runs: of one dataset, full ones first, or one full study of each of several.
+    """The studies in these runs, full ones first. Whether they go together ``pages.page_of`` says.
 
     Args:
         client: of the store.
@@ -149,29 +157,10 @@ def by_ids(
         mode: min or max: which of its values are better.
 
     Raises:
-        UserError: one of them is not a finished study with trials, they do not go together, or the metric does not fit.
+        UserError: one of them is not a finished study with trials, or the metric does not fit.
     """
     runs = [_study_run(client, run_id) for run_id in dict.fromkeys(run_ids)]
     studies = [study_of(client, run, metric, mode) for run in runs]
-    given = ",".join(study.run_id for study in studies)
-    datasets = list(dict.fromkeys(study.dataset or "unknown" for study in studies))
-    if len(datasets) > 1:
-        if len(datasets) < len(studies) or any(study.criteria or study.dataset is None for study in studies):
-            raise UserError(
-                f"study={given}: they are of different datasets ({', '.join(datasets)}); give those of one, or one "
-                "full study, by tune, of each"
-            )
-        keys = [study.key for study in studies if study.key]
-        if len(set(keys)) < len(keys):
-            raise UserError(
-                f"study={given}: two of {', '.join(datasets)} are the same data; give one study of each data"
-            )
-        return studies
-    if len({study.key for study in studies if study.key}) > 1:
-        raise UserError(
-            f"study={given}: they cannot be compared, since their data, max_rows, folds, seed, max_steps, max_epochs "
-            "or report_every differ; give them one at a time"
-        )
     return sorted(studies, key=lambda study: study.criteria is not None)
 
 
@@ -249,7 +238,9 @@ def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: st
     noises = {row["figure"]: Noise.read(row) for row in rows}
     order = {row["figure"]: Order.read(row) for row in rows}
     facts = {name: tuple(sorted(values)) for name, values in hosts.items()}
-    return Study(run, trials, folds, list(chosen.columns), score, higher_is_better, trained_on, noises, order, facts)
+    searched = [str(name) for name in chosen.columns]
+    fixed = {name: value for name, value in params[0].items() if name not in searched}
+    return Study(run, trials, folds, searched, score, higher_is_better, trained_on, noises, order, facts, fixed)
 
 
 def _about(trial: Run) -> dict[str, object]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import mlflow
 import pytest
 from click.testing import CliRunner, Result
 from commands import ROOT, runs_of_kind, store_uri
@@ -31,6 +30,12 @@ class Written:
     studies: list[str] = field(default_factory=list)
     ranked_by: list[tuple[str | None, bool]] = field(default_factory=list)
 
+    def write_stability(self, run: RecordedRun, studies: Sequence[Study]) -> None:
+        """The same."""
+        self.write_report(run, studies)
+
+    write_comparison = write_stability
+
     def write_report(self, run: RecordedRun, studies: Sequence[Study]) -> None:
         """Remember it."""
         self.runs.append(run)
@@ -39,22 +44,11 @@ class Written:
 
 
 @pytest.fixture
-def client(empty_store: Path) -> Iterator[MlflowClient]:
-    """A store of nothing, which commands in this process use."""
-    before = mlflow.get_tracking_uri()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(empty_store)
-        patch.delenv("MLFLOW_RUN_ID", raising=False)
-        mlflow.set_tracking_uri(store_uri(empty_store))
-        yield MlflowClient()
-        mlflow.set_tracking_uri(before)
-
-
-@pytest.fixture
 def written(monkeypatch: pytest.MonkeyPatch) -> Written:
     """A report that writes nothing."""
     written = Written()
-    monkeypatch.setitem(sys.modules, "entrypoints.reporting.study_report", written)
+    for page in ("study", "stability", "comparison"):
+        monkeypatch.setitem(sys.modules, f"entrypoints.reporting.{page}_report", written)
     return written
 
 
@@ -81,52 +75,74 @@ def _run(client: MlflowClient) -> Run:
     return run
 
 
-def test_report_reads_the_newest_study_of_its_dataset(client: MlflowClient, written: Written) -> None:
+def test_report_reads_the_newest_study_of_its_dataset(store_in_use: MlflowClient, written: Written) -> None:
     """And of no other, into a run that is named after it."""
-    _study(client)
-    newest = _study(client)
-    _study(client, "diabetes")
+    _study(store_in_use)
+    newest = _study(store_in_use)
+    _study(store_in_use, "diabetes")
     result = _report(dataset="red_wine")
     assert (result.exit_code, result.output) == (0, "")
     assert written.studies == [newest]
-    run = _run(client)
+    run = _run(store_in_use)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "report red_wine")
     assert run.data.params == {"dataset": "red_wine", "study": "auto", "metric": "auto", "mode": "auto"}
     assert [each.run_id for each in written.runs] == [run.info.run_id]
 
 
-def test_report_finds_the_study_of_a_file_by_its_path(client: MlflowClient, written: Written, tmp_path: Path) -> None:
+def test_report_finds_the_study_of_a_file_by_its_path(
+    store_in_use: MlflowClient, written: Written, tmp_path: Path
+) -> None:
     """As the user types it: studies hold where it is."""
     path = tmp_path / "wine.csv"
     path.write_text("a,b\n")
-    study = _study(client, str(path))
+    study = _study(store_in_use, str(path))
     assert _report(dataset="wine.csv").exit_code == 0
     assert written.studies == [study]
-    assert _run(client).info.run_name == "report wine.csv"
+    assert _run(store_in_use).info.run_name == "report wine.csv"
 
 
-def test_report_reads_the_studies_that_are_named(client: MlflowClient, written: Written) -> None:
-    """Whatever their dataset is, each once."""
-    first, second = _study(client, "diabetes"), _study(client, "diabetes")
-    assert _report(study=f"{first}, {second},{first}").exit_code == 0
-    assert written.studies == [first, second]
-    run = _run(client)
-    assert run.info.run_name == f"report study {first[:8]}"
-    assert run.data.params["study"] == f"{first},{second}"
+@pytest.mark.parametrize(
+    ("datasets", "name"),
+    [
+        pytest.param(["diabetes"], "report study {}", id="one"),
+        pytest.param(["diabetes", "diabetes"], "report diabetes, 2 studies", id="one dataset"),
+        pytest.param(["diabetes", "/data/mine.csv"], "report diabetes, mine.csv", id="several"),
+    ],
+)
+def test_report_reads_the_studies_that_are_named(
+    store_in_use: MlflowClient, written: Written, datasets: list[str], name: str
+) -> None:
+    """Whatever their dataset is, each once; its run is called by what it compares, and holds no dataset."""
+    ids = [_study(store_in_use, dataset) for dataset in datasets]
+    assert _report(study=", ".join([*ids, ids[0]])).exit_code == 0
+    assert written.studies == ids
+    run = _run(store_in_use)
+    assert run.info.run_name == name.format(ids[0][:8])
+    assert run.data.params == {"study": ",".join(ids), "metric": "auto", "mode": "auto"}
 
 
-def test_report_ranks_another_script_s_trials_as_it_is_told(client: MlflowClient, written: Written) -> None:
+def test_report_keeps_the_name_that_the_user_chose(
+    store_in_use: MlflowClient, written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `mlflow run --run-name` gives it."""
+    ids = [_study(store_in_use) for _ in range(2)]
+    monkeypatch.setenv("MLFLOW_RUN_ID", store_in_use.create_run("0", run_name="mine").info.run_id)
+    assert _report(study=",".join(ids)).exit_code == 0
+    assert _run(store_in_use).info.run_name == "mine"
+
+
+def test_report_ranks_another_script_s_trials_as_it_is_told(store_in_use: MlflowClient, written: Written) -> None:
     """By a metric and which of its values are better."""
-    study = _study(client, metric="f1", kind=None)
+    study = _study(store_in_use, metric="f1", kind=None)
     assert _report(study=study, metric="f1", mode="max").exit_code == 0
     assert _report(study=study).exit_code == 0
     assert written.ranked_by == [("f1", True), (None, False)]
 
 
-def test_mistake_ends_the_report_s_run_with_its_sentence(client: MlflowClient, written: Written) -> None:
+def test_mistake_ends_the_report_s_run_with_its_sentence(store_in_use: MlflowClient, written: Written) -> None:
     """The run is FAILED and repeats what the terminal says."""
     result = _report(dataset="diabetes")
-    run = _run(client)
+    run = _run(store_in_use)
     sentence = run.data.tags["sysmetrics.error"]
     assert sentence.startswith("dataset=diabetes: the experiment Default has no finished study of it; run mlflow run")
     assert (result.exit_code, result.output) == (1, f"Error: {sentence}\n")
@@ -134,7 +150,7 @@ def test_mistake_ends_the_report_s_run_with_its_sentence(client: MlflowClient, w
     assert written.runs == []
 
 
-def test_mistake_waits_for_nothing_heavy(client: MlflowClient, empty_store: Path) -> None:
+def test_mistake_waits_for_nothing_heavy(store_in_use: MlflowClient, empty_store: Path) -> None:
     """What draws and computes is imported once the studies are there, and Ray never."""
     heavy = ["matplotlib", "plotly", "ray", "scikit_posthocs", "statsmodels"]
     code = f"""

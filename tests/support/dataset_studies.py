@@ -1,4 +1,4 @@
-"""Full studies of several datasets, made up and written straight into a store, as `tune` leaves them."""
+"""Full studies, of several datasets or several of one, made up and written straight into a store, as by `tune`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+
+from entrypoints.limits.noise import Noise
+from entrypoints.mlflow_io import log_tables
 
 Trial = tuple[Mapping[str, Any], Mapping[str, float]]  # what it chose, and its figures
 
@@ -20,6 +23,9 @@ def write_study(
     train_rows: int = 1000,
     features: int = 8,
     diverged: Iterable[int] = (),
+    params: Mapping[str, Any] | None = None,
+    noises: Iterable[Noise] = (),
+    tags: Mapping[str, str] | None = None,
 ) -> str:
     """Write one study, and return the id of its run.
 
@@ -31,17 +37,22 @@ def write_study(
         train_rows: of the dataset, of which each of ten folds leaves a tenth out.
         features: of the dataset.
         diverged: the places of the trials that did.
+        params: which all trials share.
+        noises: what `noise.json` says.
+        tags: further ones of the study's run.
     """
     prepare = _run(
         client, "prepare", {"kind": "prepare"}, {"folds": 10}, {"train_rows": train_rows, "features": features}
     )
-    tags = {"kind": "study", "dataset": dataset, "prepare_run_id": prepare}
-    study = _run(client, f"tune {dataset}", tags, {}, {})
+    own = {"kind": "study", "dataset": dataset, "prepare_run_id": prepare}
+    study = _run(client, f"tune {dataset}", own | dict(tags or {}), {}, {})
+    if rows := [each.row for each in noises]:
+        log_tables(client, study, {"noise.json": rows})
     gone = set(diverged)
     for place, (chosen, figures) in enumerate(trials):
         name = " ".join(f"{key}={value}" for key, value in chosen.items())
         own = {"kind": "trial", "trial_id": str(place), "host_cpu_model": host, "diverged": str(place in gone).lower()}
-        _run(client, name, own, {"dataset": dataset, **chosen}, figures, parent=study)
+        _run(client, name, own, {"dataset": dataset, **(params or {}), **chosen}, figures, parent=study)
     return study
 
 

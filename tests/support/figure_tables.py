@@ -158,3 +158,28 @@ def ranks(mean_rank: Sequence[float], critical: float, blocks: int = 5) -> Any:
     apart = np.abs(np.subtract.outer(series.to_numpy(), series.to_numpy()))
     p_values = pd.DataFrame(np.where(apart > critical, 0.01, np.where(apart > 0, 0.5, 1.0)), index=ids, columns=ids)
     return SimpleNamespace(blocks=blocks, mean_rank=series, critical_difference=critical, nemenyi=p_values)
+
+
+def cost_comparisons() -> pd.DataFrame:
+    """Costs of studies b and c against a: one differs, one is not clear, two agree."""
+    return pd.DataFrame(
+        [
+            {
+                "figure": figure,
+                "first": "a",
+                "second": second,
+                "configurations": n,
+                "ratio": ratio,
+                "low_90": 0.9 * ratio,
+                "high_90": 1.1 * ratio,
+                "noise_percent": 10.0,
+                "verdict": verdict,
+            }
+            for figure, second, ratio, verdict, n in (
+                ("peak_memory_mb", "b", 1.0, "agrees", 12),
+                ("peak_memory_mb", "c", 1.0, "agrees", 11),
+                ("elapsed_s", "b", 1.8, "more", 12),
+                ("elapsed_s", "c", 1.0, "unclear", 11),
+            )
+        ]
+    )

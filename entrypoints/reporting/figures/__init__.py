@@ -6,11 +6,13 @@ from entrypoints.reporting.figures.choice import critical_difference, pareto, pa
 from entrypoints.reporting.figures.curve import during_training, over_time
 from entrypoints.reporting.figures.datasets import step_times
 from entrypoints.reporting.figures.effect import by_hyperparameter, effect_sizes, interaction
+from entrypoints.reporting.figures.repeats import cost_ratios, ranks_agree
 from entrypoints.reporting.figures.saving import savings, tradeoff
 from entrypoints.reporting.figures.words import label
 
 __all__ = [
     "by_hyperparameter",
+    "cost_ratios",
     "critical_difference",
     "during_training",
     "effect_sizes",
@@ -19,6 +21,7 @@ __all__ = [
     "over_time",
     "pareto",
     "pareto_hover",
+    "ranks_agree",
     "savings",
     "step_times",
     "tradeoff",

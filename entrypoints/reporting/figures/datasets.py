@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from entrypoints.reporting.figures.style import LINES, MARKERS, PALETTE, scale_axis, sheet, styled
 from entrypoints.reporting.figures.words import label, number
 
-TIME = "mean_step_time_ms"
+STEP_TIME = "mean_step_time_ms"
 
 
 @styled
@@ -24,8 +24,10 @@ def step_times(steps: pd.DataFrame) -> Figure | None:
     if steps.empty:
         return None
     rows = steps.sort_values("numbers", kind="stable")
-    least, most = rows.loc[rows[TIME].idxmin()], rows.loc[rows[TIME].idxmax()]
-    ends = [f"{number(row[TIME])} ms ({row['dataset']}, {number(row['numbers'])} numbers)" for row in (least, most)]
+    least, most = rows.loc[rows[STEP_TIME].idxmin()], rows.loc[rows[STEP_TIME].idxmax()]
+    ends = [
+        f"{number(row[STEP_TIME])} ms ({row['dataset']}, {number(row['numbers'])} numbers)" for row in (least, most)
+    ]
     note = (
         "A number is one feature of one row: x is the rows of a batch times the features. Points: medians over trials."
     )
@@ -33,10 +35,10 @@ def step_times(steps: pd.DataFrame) -> Figure | None:
     for place, (name, own) in enumerate(rows.groupby("dataset", sort=False)):
         look: dict[str, Any] = {"color": PALETTE[place % len(PALETTE)], "marker": MARKERS[place % len(MARKERS)]}
         called = f"{name} ({own['features'].iloc[0]:.0f} features, n = {own['trials'].sum():.0f} trials)"
-        axes.plot(own["numbers"], own[TIME], linestyle=LINES[place % len(LINES)], label=called, **look)
+        axes.plot(own["numbers"], own[STEP_TIME], linestyle=LINES[place % len(LINES)], label=called, **look)
     scale_axis(axes, "x", rows["numbers"])
-    scale_axis(axes, "y", rows[TIME])
+    scale_axis(axes, "y", rows[STEP_TIME])
     axes.set_xlabel("numbers in a batch (rows x features)")
-    axes.set_ylabel(label(TIME))
+    axes.set_ylabel(label(STEP_TIME))
     axes.legend()
     return figure

@@ -4,67 +4,25 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
-from commands import runs_of_kind, store_uri
 from dataset_studies import Trial, write_study
 from demsar import DEMSAR, TIES
 from mlflow import MlflowClient
-from mlflow.artifacts import load_dict
-
-from entrypoints.report import report
+from reports import Reported, report_on
 
 DATASETS = ("red_wine", "diabetes", "/data/mine.csv", "wave_energy")
 SIZES, RATES = (2, 8, 32, 128), (0.1, 0.01, 0.001, 0.0001)
 
 
-@dataclass(frozen=True)
-class Reported:
-    """A report's run: its page, its tables as they are logged, the names of its figures, and what was echoed."""
-
-    page: str
-    tables: dict[str, pd.DataFrame]
-    figures: set[str]
-    echoed: str
-
-    def test_of(self, metric: str, hyperparameter: str) -> pd.Series:
-        """The row of one test."""
-        tests = self.tables["tests"]
-        (row,) = (tests[(tests["metric"] == metric) & (tests["hyperparameter"] == hyperparameter)]).iloc
-        return row
-
-
-@pytest.fixture
-def client(empty_store: Path) -> Iterator[MlflowClient]:
-    """A store of nothing, which commands in this process use."""
-    before = mlflow.get_tracking_uri()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(empty_store)
-        patch.delenv("MLFLOW_RUN_ID", raising=False)
-        mlflow.set_tracking_uri(store_uri(empty_store))
-        yield MlflowClient()
-        mlflow.set_tracking_uri(before)
-
-
-def _report(client: MlflowClient, studies: Sequence[str]) -> Reported:
-    result = CliRunner().invoke(report, ["--study", ",".join(studies)])
-    assert result.exit_code == 0, result.output
-    (run,) = runs_of_kind(client, "report")
-    files = [file.path for file in client.list_artifacts(run.info.run_id) if file.path.endswith(".json")]
-    logged = {file.removesuffix(".json"): load_dict(f"{run.info.artifact_uri}/{file}") for file in files}
-    return Reported(
-        run.data.tags["mlflow.note.content"],
-        {name: pd.DataFrame(table["data"], columns=table["columns"]) for name, table in logged.items()},
-        {Path(each.path).stem for each in client.list_artifacts(run.info.run_id, "figures")},
-        result.output,
-    )
+def _test_of(reported: Reported, metric: str, hyperparameter: str) -> pd.Series:
+    """The row of one test."""
+    tests = reported.tables["tests"]
+    (row,) = (tests[(tests["metric"] == metric) & (tests["hyperparameter"] == hyperparameter)]).iloc
+    return row
 
 
 def _trials(place: int, random: np.random.Generator) -> list[Trial]:
@@ -89,16 +47,16 @@ def _studies(client: MlflowClient, hosts: Sequence[str] = ("one",) * 4) -> list[
     return [write_study(client, name, _trials(place, random), host=host) for place, (name, host) in each]
 
 
-def test_published_example_comes_out_of_the_page(client: MlflowClient) -> None:
+def test_published_example_comes_out_of_the_page(store_in_use: MlflowClient) -> None:
     """Demsar's 14 datasets and 4 algorithms: his ranks, chi-squared and critical difference; no pair differs."""
     studies = [
         write_study(
-            client, f"dataset {row}", [({"algorithm": name}, {"val_accuracy": auc}) for name, auc in of.items()]
+            store_in_use, f"dataset {row}", [({"algorithm": name}, {"val_accuracy": auc}) for name, auc in of.items()]
         )
         for row, of in DEMSAR.iterrows()
     ]
-    reported = _report(client, studies)
-    row = reported.test_of("val_accuracy", "algorithm")
+    reported = report_on(store_in_use, studies)
+    row = _test_of(reported, "val_accuracy", "algorithm")
     assert row["friedman_chi2"] * TIES == pytest.approx(9.28, abs=0.006)
     assert row["critical_difference"] == pytest.approx(1.25, abs=0.006)
     assert row["kendalls_w"] == pytest.approx(row["friedman_chi2"] / (14 * 3))
@@ -109,10 +67,10 @@ def test_published_example_comes_out_of_the_page(client: MlflowClient) -> None:
     assert "0 of 6 pairs of levels are more than Nemenyi's 1.25 ranks apart" in second
 
 
-def test_sentences_are_those_of_the_logged_tables(client: MlflowClient) -> None:
+def test_sentences_are_those_of_the_logged_tables(store_in_use: MlflowClient) -> None:
     """Worked out again from the medians: ranks, the range of a cost in its unit, the family; links and figures."""
-    studies = _studies(client)
-    reported = _report(client, studies)
+    studies = _studies(store_in_use)
+    reported = report_on(store_in_use, studies)
     levels, tests = reported.tables["levels"], reported.tables["tests"]
     assert set(zip(tests["metric"], tests["hyperparameter"], strict=True)) == set(
         itertools.product(("score", "training_time_s", "peak_memory_mb"), ("batch_size", "learning_rate"))
@@ -122,7 +80,7 @@ def test_sentences_are_those_of_the_logged_tables(client: MlflowClient) -> None:
     values = own.pivot(index="dataset", columns="level", values="median")
     assert set(values.index) == {"red_wine", "diabetes", "mine.csv", "wave_energy"}
     ranks, more = values.rank(axis=1).mean(), values["2"] - values["128"]
-    row = reported.test_of("training_time_s", "batch_size")
+    row = _test_of(reported, "training_time_s", "batch_size")
     assert (row["best_at"], row["worst_at"], row["best_rank"]) == (ranks.idxmin(), ranks.idxmax(), ranks.min())
     percent = (100 * more / values.median(axis=1)).median()
     says = f"`training_time_s` is {more.min():.3g} to {more.max():.3g} s ({percent:.0f} % in the median dataset) higher"
@@ -137,11 +95,11 @@ def test_sentences_are_those_of_the_logged_tables(client: MlflowClient) -> None:
     assert reported.page.splitlines()[0].removeprefix("## ").replace("`", "") in reported.echoed
 
 
-def test_costs_of_different_hosts_are_never_put_side_by_side(client: MlflowClient) -> None:
+def test_costs_of_different_hosts_are_never_put_side_by_side(store_in_use: MlflowClient) -> None:
     """Ranks and shares within a dataset are what is left, and the page says why."""
-    reported = _report(client, _studies(client, ("one", "one", "two", "one")))
+    reported = report_on(store_in_use, _studies(store_in_use, ("one", "one", "two", "one")))
     assert "The hosts differ (cpu_model): costs are compared by ranks within each dataset" in reported.page
-    row = reported.test_of("training_time_s", "batch_size")
+    row = _test_of(reported, "training_time_s", "batch_size")
     assert row["told"]
     assert pd.isna([row["low"], row["high"]]).all()
     says = f"`training_time_s` is {row['low_percent']:.0f} to {row['high_percent']:.0f} % ("
@@ -150,9 +108,9 @@ def test_costs_of_different_hosts_are_never_put_side_by_side(client: MlflowClien
     assert not re.search(r"`training_time_s` is [^;]* s \(", reported.page)
 
 
-def test_few_datasets_are_said_to_show_nothing(client: MlflowClient) -> None:
+def test_few_datasets_are_said_to_show_nothing(store_in_use: MlflowClient) -> None:
     """What two could show at best, what a test of the family needs, and how many datasets would do."""
-    reported = _report(client, _studies(client)[:2])
+    reported = report_on(store_in_use, _studies(store_in_use)[:2])
     assert not reported.tables["tests"]["told"].any()
     assert reported.page.splitlines()[:2] == [
         "## Over 2 datasets, nothing was found to change score or costs",

@@ -26,8 +26,10 @@ from entrypoints.reporting.statistics import (
     holm,
     iman_davenport,
     kendalls_w,
+    median_interval,
     pairs,
     ranks,
+    signed_rank_p,
     smallest_p,
 )
 
@@ -253,6 +255,15 @@ def test_choice_without_enough_folds_is_one_sentence(folds: pd.DataFrame, says: 
     """It says what there is and what would do."""
     with pytest.raises(NotTestableError, match=says):
         chosen(folds, "val_rmse", higher_is_better=False)
+
+
+def test_median_s_interval_and_test_need_six_values() -> None:
+    """All of six values hold the median with 97 %; of fewer nothing is said, and values that are all 0 are no sign."""
+    values = np.array([3.0, 1.0, 2.0, 6.0, 5.0, 4.0])
+    assert median_interval(values) == (1.0, 6.0)
+    assert signed_rank_p(values) == pytest.approx(2 / 2**6)
+    assert np.isnan([*median_interval(values[:5]), signed_rank_p(values[:5])]).all()
+    assert signed_rank_p(np.zeros(6)) == 1.0
 
 
 def test_adjusted_p_values_by_hand() -> None:

@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
 
 from entrypoints.errors import UserError
+from entrypoints.reporting.pages import page_of
 from entrypoints.reporting.studies import ABOUT, Study, by_ids, find
 
 _later = itertools.count(int(time.time() * 1000))
@@ -416,9 +417,20 @@ def test_hosts_of_a_study_are_those_of_its_trials(client: MlflowClient) -> None:
     assert _read(client, study).hosts == {"cpu_model": ("a", "b"), "os": ("Linux",)}
 
 
+def test_study_says_what_all_its_trials_share(client: MlflowClient) -> None:
+    """The parameters that do not vary, as texts, and the digest of the table that it was trained on."""
+    study = _study(client, trials=0)
+    for alpha in (1, 2):
+        _trial(client, study, {"alpha": alpha, "seed": 3, "folds": 10})
+    assert _read(client, study).fixed == {"seed": "3", "folds": "10"}
+    assert _read(client, study).data_digest is None
+    client.log_inputs(study, [DatasetInput(Dataset("wine", "0a1b", "local", "/"), [])])
+    assert _read(client, study).data_digest == "0a1b"
+
+
 def _mistake(client: MlflowClient, run_ids: list[str], *ranked_by: str | None) -> str:
     with pytest.raises(UserError) as error:
-        by_ids(client, run_ids, *ranked_by)
+        page_of(by_ids(client, run_ids, *ranked_by))
     return error.value.message
 
 

@@ -13,7 +13,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from figure_tables import COSTS, HYPERPARAMETERS, curves, drift, effects, front, ranks, rules, tradeoff, trials
+from figure_tables import (
+    COSTS,
+    HYPERPARAMETERS,
+    cost_comparisons,
+    curves,
+    drift,
+    effects,
+    front,
+    ranks,
+    rules,
+    tradeoff,
+    trials,
+)
 
 from entrypoints.reporting import figures
 
@@ -32,6 +44,9 @@ def drawings() -> dict[str, Callable[[], Any]]:
     sampled = curves(dict.fromkeys(("system/process_cpu_percent", "system/process_memory_mb"), walk), axis="seconds")
     both = pd.concat([steps, sampled])
     row = pd.Series({"metric": "val_rmse", "first": "rate", "second": "kind", "share_of_variance": 0.1})
+    both_ranks = {"rank": np.arange(2 * MANY) % MANY + 1, "study": np.repeat(["a", "b"], MANY)}
+    ranked = pd.DataFrame({"configuration": np.arange(2 * MANY) % MANY, "equal_in_all": False, **both_ranks})
+    pairs = pd.DataFrame([{"first": "a", "second": "b", "spearman": 1.0, "configurations": MANY, "kendalls_w": 1.0}])
     choice = (table, front(table), "val_rmse", False, {"peak_memory_mb": 230.0}, "r0")
     return {
         "during_training": lambda: figures.during_training(both, drift()),
@@ -44,6 +59,8 @@ def drawings() -> dict[str, Callable[[], Any]]:
         "savings": lambda: figures.savings(rules()),
         "tradeoff": lambda: figures.tradeoff(tradeoff()),
         "critical_difference": lambda: figures.critical_difference(ranks(list(range(1, 11)), 4.3), {}),
+        "ranks_agree": lambda: figures.ranks_agree(ranked, pairs),
+        "cost_ratios": lambda: figures.cost_ratios(cost_comparisons()),
         "pareto": lambda: figures.pareto(*choice),
         "pareto_hover": lambda: figures.pareto_hover(*choice),
     }

@@ -1,0 +1,53 @@
+"""The machines that studies ran on: costs of two are compared only after saying so, and never pooled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from entrypoints.reporting.studies import Study
+
+PROCESSOR = "cpu_model"
+
+
+def differing(studies: Sequence[Study]) -> list[str]:
+    """The facts of which there is more than one value, over all studies and their trials."""
+    facts = dict.fromkeys(fact for study in studies for fact in study.hosts)
+    values = {fact: [study.hosts.get(fact, ()) for study in studies] for fact in facts}
+    return [fact for fact, each in values.items() if len(set(each)) > 1 or len(each[0]) > 1]
+
+
+def called(study: Study, facts: Sequence[str]) -> str:
+    """A study's machine by these facts: the processor by its name alone, what is not known as `unknown`."""
+    values = {fact: " or ".join(study.hosts.get(fact, ())) or "unknown" for fact in facts}
+    return ", ".join(value if fact == PROCESSOR else f"{fact} {value}" for fact, value in values.items())
+
+
+def of_several(study: Study) -> str:
+    """That the trials of one study ran on machines that differ, in a sentence; empty where they are alike."""
+    facts = differing([study])
+    if not facts:
+        return ""
+    return f"Its trials ran on hosts that differ ({called(study, facts)}): what a trial costs also depends on its host."
+
+
+def compared(studies: Mapping[str, Study]) -> str:
+    """That studies ran on machines that differ, in a sentence; empty where they are alike.
+
+    Args:
+        studies: by what the page calls them.
+    """
+    facts = differing(list(studies.values()))
+    if not facts:
+        return ""
+    ran = [f"{name} ran on {called(study, facts)}" for name, study in studies.items()]
+    return f"Hosts differ: {'; '.join(ran)}: their costs are compared, never pooled."
+
+
+def of_savings(full: Study, limited: Sequence[Study]) -> list[str]:
+    """A sentence for each study under limits that ran on another machine than the full one."""
+    return [
+        f"What `{study.criteria}` saves on one host: {study.name} ran on {called(study, facts)}, the full study on "
+        f"{called(full, facts)}, so the CPU and wall time that it saved compare two hosts."
+        for study in limited
+        if (facts := differing([full, study]))
+    ]
