@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from entrypoints.limits.extrapolation import Prediction
+from entrypoints.limits.noise import SMALL_MB, is_memory
 from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.criteria.judge import Figures
 
@@ -22,7 +23,9 @@ TOTALS = ("training_time_s", "elapsed_s")  # learned per step: each configuratio
 MIN_SPREAD = 0.05  # of a prediction's logarithm: no model of a few trials is better than 5 %
 Range = tuple[set[str], float, float]  # a feature's words, and its least and largest number
 _NOTHING: Range = (set(), math.inf, -math.inf)
-_Z = NormalDist().inv_cdf(0.99)  # of one bound: it is looked at once, before the trial begins
+BOUND = 0.99  # confidence of one bound: it is looked at once, before the trial begins
+INTERVAL = 2 * BOUND - 1  # so many of the costs should lie between both
+_Z = NormalDist().inv_cdf(BOUND)
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class CostModel:
         """What it will cost; None while too little is known, or where it is unlike all that is.
 
         The interval is never narrower than that of the ``noise`` of equal trials, as a share: what was timed before the
-        first trial holds none.
+        first trial holds none. Nor is that of memory narrower than the few pages that a process takes or keeps by
+        chance: they are most of what a small model takes, which often reads as none.
         """
         asked = features(configuration)
         learned = self._learned(metric)
@@ -71,7 +75,9 @@ class CostModel:
             return None
         mean, spread = (float(each[0]) for each in learned.model.predict([asked], return_std=True))
         half, unit = _Z * max(spread, noise, MIN_SPREAD), self._unit(metric, configuration)
-        return Prediction(unit * math.exp(mean), unit * math.exp(mean - half), unit * math.exp(mean + half))
+        value, low, high = (unit * math.exp(mean + away) for away in (0.0, -half, half))
+        pages = SMALL_MB if is_memory(metric) else 0.0
+        return Prediction(value, max(0.0, min(low, value - pages)), max(high, value + pages))
 
     def expected(self, configurations: Sequence[Configuration], metric: str) -> list[float | None]:
         """What each will cost, without an interval: all of them in the time that one prediction takes."""

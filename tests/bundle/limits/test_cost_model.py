@@ -171,6 +171,26 @@ def test_interval_is_never_narrower_than_the_noise(noise: float) -> None:
 
 
 @pytest.mark.parametrize(
+    ("metric", "cost", "low", "high"),
+    [
+        pytest.param("model_memory_mb", 0.004, 0.0, 0.104, id="memory of a small model"),
+        pytest.param("memory_growth_mb", 0.5, 0.4, 0.6, id="growth"),
+        pytest.param(PEAK, 200.0, 200 / 1.1234, 200 * 1.1234, id="much memory"),
+        pytest.param("training_time_s", 0.004, 0.004 / 1.1234, 0.004 * 1.1234, id="time"),
+    ],
+)
+def test_interval_of_memory_holds_the_pages_that_come_by_chance(
+    metric: str, cost: float, low: float, high: float
+) -> None:
+    """A tenth of a megabyte, and none below 0; of much memory, and of what is not memory, the noise alone."""
+    model = CostModel(ROWS)
+    for size in SIZES:
+        model.observe(configured(batch_size=size), {metric: cost})
+    prediction = _predicted(model, configured(batch_size=32), metric)
+    assert (prediction.low, prediction.high) == (pytest.approx(low, rel=0.01), pytest.approx(high, rel=0.01))
+
+
+@pytest.mark.parametrize(
     ("trials", "known"), [pytest.param(7, False, id="seven trials"), pytest.param(8, True, id="eight")]
 )
 def test_prediction_needs_eight_trials_of_the_metric(trials: int, known: bool) -> None:
