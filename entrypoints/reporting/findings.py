@@ -98,15 +98,16 @@ def _limits(client: MlflowClient, studies: Sequence[Study], found: Findings) -> 
             else "What limits save: these trials do not hold the times and scores from which it is counted."
         )
         return
-    rows = savings.rules(client, full, limited)
-    if not rows:
+    saved = savings.rules(client, full, limited)
+    if not saved.rules:
         stopping = Stopping(full.criteria(DEFAULT_CRITERIA), predict=True)
-        rows = savings.of_limits(full, stopping, study.run_id)
+        saved = savings.of_limits(full, stopping, study.run_id)
         found.open_questions.append(
             "What limits save in a real run: there is no study by early_stop yet, so the default limits were replayed; "
             f"run early_stop with dataset={study.dataset}."
         )
-    found.add("rules", rows)
+    found.add("rules", saved.rules)
+    found.add("savings_by_criterion", saved.by_criterion)
     found.add("tradeoff", savings.tradeoff(full, _limited_cost(limited, full)))
 
 
