@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
+import numpy as np
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import BayesianRidge
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -30,10 +31,11 @@ _Z = NormalDist().inv_cdf(BOUND)
 
 @dataclass(frozen=True)
 class _Learned:
-    """A fitted model: of how many trials, and which features these had."""
+    """A fitted model: of how many trials, by how much the last of these differ, and which features they had."""
 
     trials: int
     model: Pipeline
+    shift: float
     ranges: dict[str, Range]
 
     def covers(self, asked: dict[str, Any]) -> bool:
@@ -49,6 +51,9 @@ class CostModel:
     """Bayesian ridge regression of a cost's logarithm on the logarithms of the hyperparameters, and their squares.
 
     Words are categories. One model per metric; it is fitted when first asked after an observation.
+
+    A machine becomes faster or slower while a study runs, and its processes grow less once they have grown. So what is
+    expected is shifted by the median residual of the last eight trials. An interval holds what it would be without.
     """
 
     def __init__(self, rows: int) -> None:
@@ -75,7 +80,8 @@ class CostModel:
             return None
         mean, spread = (float(each[0]) for each in learned.model.predict([asked], return_std=True))
         half, unit = _Z * max(spread, noise, MIN_SPREAD), self._unit(metric, configuration)
-        value, low, high = (unit * math.exp(mean + away) for away in (0.0, -half, half))
+        lower, upper = min(0.0, learned.shift) - half, max(0.0, learned.shift) + half
+        value, low, high = (unit * math.exp(mean + away) for away in (learned.shift, lower, upper))
         pages = SMALL_MB if is_memory(metric) else 0.0
         return Prediction(value, max(0.0, min(low, value - pages)), max(high, value + pages))
 
@@ -89,7 +95,7 @@ class CostModel:
         means = dict(zip(kinds, learned.model.predict(list(kinds.values())), strict=True))
         within = {name: learned.covers(each) for name, each in kinds.items()}
         return [
-            self._unit(metric, configuration) * math.exp(means[name]) if within[name] else None
+            self._unit(metric, configuration) * math.exp(means[name] + learned.shift) if within[name] else None
             for configuration, name in zip(configurations, map(repr, asked), strict=True)
         ]
 
@@ -100,10 +106,12 @@ class CostModel:
             return None
         if metric not in self._fitted or self._fitted[metric].trials != len(known):
             numbers = (DictVectorizer(sparse=False), StandardScaler(), PolynomialFeatures(2, include_bias=False))
-            costs = [math.log(self._figures[place][metric]) for place in known]
+            costs = np.log([self._figures[place][metric] for place in known])
             seen = [self._features[place] for place in known]
             model = make_pipeline(*numbers, BayesianRidge()).fit(seen, costs)
-            self._fitted[metric] = _Learned(len(known), model, _ranges(seen))
+            last = slice(-MIN_TRIALS, None)
+            shift = float(np.median(costs[last] - model.predict(seen[last])))
+            self._fitted[metric] = _Learned(len(known), model, shift, _ranges(seen))
         return self._fitted[metric]
 
     def _unit(self, metric: str, configuration: Configuration) -> int:

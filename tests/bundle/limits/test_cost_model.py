@@ -244,3 +244,21 @@ def test_later_trials_change_the_prediction() -> None:
     for _ in range(40):
         model.observe(configured(batch_size=32), {STEP: 4.0})
     assert _predicted(model, configured(batch_size=32)).value > 2 * before.value
+
+
+def test_expected_cost_follows_a_machine_that_becomes_faster() -> None:
+    """It is that of the last trials; the interval still holds what all trials say, so nothing is skipped sooner."""
+    model, before = CostModel(ROWS), CostModel(ROWS)
+    for round_, ms in enumerate((2.0, 2.0, 2.0, 1.0)):
+        for size in SIZES:
+            model.observe(configured(batch_size=size), {STEP: ms})
+            if round_ < 3:
+                before.observe(configured(batch_size=size), {STEP: ms})
+    asked = configured(batch_size=32)
+    prediction = _predicted(model, asked)
+    assert _predicted(before, asked).value == pytest.approx(2.0)
+    assert prediction.value == pytest.approx(1.0)
+    assert model.expected([asked], STEP) == [pytest.approx(1.0)]
+    all_trials = 2 ** (3 / 4)
+    assert math.log(prediction.high / all_trials) == pytest.approx(math.log(1.0 / prediction.low), rel=0.01)
+    assert prediction.low < 1.0 < all_trials < 2.0 < prediction.high
