@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from entrypoints.limits.noise import margins
 from entrypoints.limits.pareto import front
 from entrypoints.limits.stop_or_skip import Stopping
-from entrypoints.reporting import drift, effects, savings, statistics
+from entrypoints.reporting import calibration, drift, effects, savings, statistics
 from entrypoints.reporting.studies import Study
 from entrypoints.settings import DEFAULT_CRITERIA
 
@@ -108,6 +108,8 @@ def _limits(client: MlflowClient, studies: Sequence[Study], found: Findings) -> 
         )
     found.add("rules", saved.rules)
     found.add("savings_by_criterion", saved.by_criterion)
+    found.add("predictions", calibration.predictions(full.courses, full.rows))
+    found.add("calibration", calibration.calibration(found.rows("predictions")))
     found.add("tradeoff", savings.tradeoff(full, _limited_cost(limited, full)))
 
 
