@@ -46,8 +46,8 @@ def test_saving_is_told_in_cpu_wall_and_steps_by_criterion() -> None:
     rows = [_rule(), _rule("replayed", saved_cpu_percent=50.0), _rule("control", rule="ASHA")]
     assert saved(rows, PARTS) == [
         f"`{RULE}` saved **70 %** of the CPU time, 66 % of the wall time and 74 % of the training steps; of the CPU "
-        "time `training_time_s<=1` 68 % with 30 trials (20 before the first step), scheduler or time limit 4 % with 1 trial "
-        "(0 before the first step).",
+        "time `training_time_s<=1` 68 % with 30 trials (20 before the first step), scheduler or time limit 4 % with 1 "
+        "trial (0 before the first step).",
         "Of 60 trials that meet the limits 0 were stopped: no regret.",
     ]
 
