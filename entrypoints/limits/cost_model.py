@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
+import numpy as np
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import BayesianRidge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from entrypoints.limits.extrapolation import Prediction
+from entrypoints.limits.noise import SMALL_MB, is_memory
 from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.criteria.judge import Figures
 
@@ -22,15 +24,18 @@ TOTALS = ("training_time_s", "elapsed_s")  # learned per step: each configuratio
 MIN_SPREAD = 0.05  # of a prediction's logarithm: no model of a few trials is better than 5 %
 Range = tuple[set[str], float, float]  # a feature's words, and its least and largest number
 _NOTHING: Range = (set(), math.inf, -math.inf)
-_Z = NormalDist().inv_cdf(0.99)  # of one bound: it is looked at once, before the trial begins
+BOUND = 0.99  # confidence of one bound: it is looked at once, before the trial begins
+INTERVAL = 2 * BOUND - 1  # so many of the costs should lie between both
+_Z = NormalDist().inv_cdf(BOUND)
 
 
 @dataclass(frozen=True)
 class _Learned:
-    """A fitted model: of how many trials, and which features these had."""
+    """A fitted model: of how many trials, by how much the last of these differ, and which features they had."""
 
     trials: int
     model: Pipeline
+    shift: float
     ranges: dict[str, Range]
 
     def covers(self, asked: dict[str, Any]) -> bool:
@@ -46,6 +51,9 @@ class CostModel:
     """Bayesian ridge regression of a cost's logarithm on the logarithms of the hyperparameters, and their squares.
 
     Words are categories. One model per metric; it is fitted when first asked after an observation.
+
+    A machine becomes faster or slower while a study runs, and its processes grow less once they have grown. So what is
+    expected is shifted by the median residual of the last eight trials. An interval holds what it would be without.
     """
 
     def __init__(self, rows: int) -> None:
@@ -63,7 +71,8 @@ class CostModel:
         """What it will cost; None while too little is known, or where it is unlike all that is.
 
         The interval is never narrower than that of the ``noise`` of equal trials, as a share: what was timed before the
-        first trial holds none.
+        first trial holds none. Nor is that of memory narrower than the few pages that a process takes or keeps by
+        chance: they are most of what a small model takes, which often reads as none.
         """
         asked = features(configuration)
         learned = self._learned(metric)
@@ -71,7 +80,10 @@ class CostModel:
             return None
         mean, spread = (float(each[0]) for each in learned.model.predict([asked], return_std=True))
         half, unit = _Z * max(spread, noise, MIN_SPREAD), self._unit(metric, configuration)
-        return Prediction(unit * math.exp(mean), unit * math.exp(mean - half), unit * math.exp(mean + half))
+        lower, upper = min(0.0, learned.shift) - half, max(0.0, learned.shift) + half
+        value, low, high = (unit * math.exp(mean + away) for away in (learned.shift, lower, upper))
+        pages = SMALL_MB if is_memory(metric) else 0.0
+        return Prediction(value, max(0.0, min(low, value - pages)), max(high, value + pages))
 
     def expected(self, configurations: Sequence[Configuration], metric: str) -> list[float | None]:
         """What each will cost, without an interval: all of them in the time that one prediction takes."""
@@ -83,7 +95,7 @@ class CostModel:
         means = dict(zip(kinds, learned.model.predict(list(kinds.values())), strict=True))
         within = {name: learned.covers(each) for name, each in kinds.items()}
         return [
-            self._unit(metric, configuration) * math.exp(means[name]) if within[name] else None
+            self._unit(metric, configuration) * math.exp(means[name] + learned.shift) if within[name] else None
             for configuration, name in zip(configurations, map(repr, asked), strict=True)
         ]
 
@@ -94,10 +106,12 @@ class CostModel:
             return None
         if metric not in self._fitted or self._fitted[metric].trials != len(known):
             numbers = (DictVectorizer(sparse=False), StandardScaler(), PolynomialFeatures(2, include_bias=False))
-            costs = [math.log(self._figures[place][metric]) for place in known]
+            costs = np.log([self._figures[place][metric] for place in known])
             seen = [self._features[place] for place in known]
             model = make_pipeline(*numbers, BayesianRidge()).fit(seen, costs)
-            self._fitted[metric] = _Learned(len(known), model, _ranges(seen))
+            last = slice(-MIN_TRIALS, None)
+            shift = float(np.median(costs[last] - model.predict(seen[last])))
+            self._fitted[metric] = _Learned(len(known), model, shift, _ranges(seen))
         return self._fitted[metric]
 
     def _unit(self, metric: str, configuration: Configuration) -> int:

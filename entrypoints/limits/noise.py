@@ -161,8 +161,12 @@ def worth_telling(p: float, difference: float, noise: float, small: float = SMAL
 
 def small(figure: str, size: float) -> float:
     """The difference that is not worth a sentence, as a share of a figure's typical size."""
-    is_memory = "memory" in figure and figure.endswith("_mb")
-    return max(SMALL, SMALL_MB / size) if is_memory and size else SMALL
+    return max(SMALL, SMALL_MB / size) if is_memory(figure) and size else SMALL
+
+
+def is_memory(figure: str) -> bool:
+    """Whether a figure is an amount of memory in MB."""
+    return "memory" in figure and figure.endswith("_mb")
 
 
 def _of_cost(observed: Sequence[tuple[Hashable, Figures]], name: str) -> Noise:

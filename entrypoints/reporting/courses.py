@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from mlflow import MlflowClient
@@ -10,8 +11,10 @@ from mlflow.entities import Run
 from entrypoints.mlflow_io import figures_of
 from entrypoints.models.configuration import Configuration, parsed
 from entrypoints.reporting.replay import Course
+from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import SHARED
-from mlflow_sysmetrics.tags import DIVERGED, STOP_STEP
+from mlflow_sysmetrics.criteria.judge import Stop
+from mlflow_sysmetrics.tags import DIVERGED, STOP_METRIC, STOP_STEP
 
 CURVES = (
     "train_loss",
@@ -49,7 +52,19 @@ def _course(run: Run, client: MlflowClient) -> Course:
         reports=reports,
         diverged=run.data.tags.get(DIVERGED) == "true",
         stopped_at=stopped,
+        stopped_by=None if stopped is None else _stopped_by(run),
+        run_id=run.info.run_id,
+        began_ms=run.info.start_time or 0,
+        ended_ms=run.info.end_time or 0,
     )
+
+
+def _stopped_by(run: Run) -> Stop | None:
+    """The criterion that stopped a trial; of a study by an earlier version its metric alone is known."""
+    end, metric = TrialEnd.read(run.data.tags), run.data.tags.get(STOP_METRIC)
+    if end and end.ending:
+        return end.ending.stop
+    return Stop(metric, metric, math.nan, math.nan) if metric else None
 
 
 def _add_figures(reports: dict[int, dict[str, float]], figures: dict[str, float]) -> None:

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from entrypoints.limits.noise import margins
 from entrypoints.limits.pareto import front
 from entrypoints.limits.stop_or_skip import Stopping
-from entrypoints.reporting import drift, effects, hosts, savings, statistics
+from entrypoints.reporting import calibration, drift, effects, hosts, savings, statistics
 from entrypoints.reporting.decision import decision
 from entrypoints.reporting.studies import Study
 from entrypoints.settings import DEFAULT_CRITERIA
@@ -100,17 +100,20 @@ def _limits(client: MlflowClient, studies: Sequence[Study], found: Findings) -> 
             else "What limits save: these trials do not hold the times and scores from which it is counted."
         )
         return
-    rows = savings.rules(client, full, limited)
-    if not rows:
+    saved = savings.rules(client, full, limited)
+    if not saved.rules:
         stopping = Stopping(full.criteria(DEFAULT_CRITERIA), predict=True)
-        rows = savings.of_limits(full, stopping, study.run_id)
+        saved = savings.of_limits(full, stopping, study.run_id)
         found.open_questions.append(
             "What limits save in a real run: there is no study by early_stop yet, so the default limits were replayed; "
             f"run early_stop with dataset={study.dataset}."
         )
     else:
         found.open_questions += hosts.of_savings(study, limited)
-    found.add("rules", rows)
+    found.add("rules", saved.rules)
+    found.add("savings_by_criterion", saved.by_criterion)
+    found.add("predictions", calibration.predictions(full.courses, full.rows))
+    found.add("calibration", calibration.calibration(found.rows("predictions")))
     found.add("tradeoff", savings.tradeoff(full, _limited_cost(limited, full)))
 
 

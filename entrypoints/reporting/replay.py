@@ -13,13 +13,14 @@ from statistics import fmean, median
 
 import numpy as np
 
+from entrypoints.limits.cost_model import TOTALS
 from entrypoints.limits.costs import FACTS
 from entrypoints.limits.ledger import End, Ledger
-from entrypoints.limits.stop_or_skip import Guard, Stopping
+from entrypoints.limits.stop_or_skip import Ending, Guard, Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import DIVERGED_LOSS
 from entrypoints.search.budget import Spending, spent, total
-from mlflow_sysmetrics.criteria.judge import Criteria, Figures
+from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Stop
 
 LOSS = "val_loss"
 REDUCTION = 4  # of Ray Tune's ASHA: a rung lets one trial in REDUCTION through
@@ -27,13 +28,23 @@ REDUCTION = 4  # of Ray Tune's ASHA: a rung lets one trial in REDUCTION through
 
 @dataclass(frozen=True)
 class Course:
-    """One trial: its last figures, every metric's value at each report by training step, and where it was stopped."""
+    """One trial: its last figures, every metric's value at each report by training step, and where it was stopped.
+
+    Attributes:
+        stopped_by: the criterion that stopped it; None if none did, or where it was a scheduler or a time limit.
+        began_ms: since 1970.
+        ended_ms: since 1970.
+    """
 
     configuration: Configuration
     figures: Figures
     reports: dict[int, dict[str, float]]
     diverged: bool
     stopped_at: int | None = None
+    stopped_by: Stop | None = None
+    run_id: str = ""
+    began_ms: int = 0
+    ended_ms: int = 0
 
     @property
     def steps(self) -> int:
@@ -63,6 +74,7 @@ class Verdict:
     infeasible: int
     val_regret: float
     test_regret: float
+    saved_steps: float
 
 
 BORDER = 0.05  # of a limit: a trial whose figure lies so near to it may fall on either side in another run
@@ -71,22 +83,35 @@ BORDER = 0.05  # of a limit: a trial whose figure lies so near to it may fall on
 def by_criteria(
     courses: Sequence[Course], stopping: Stopping, rows: int, observed: Sequence[tuple[Configuration, Figures]] = ()
 ) -> list[int | None]:
-    """The user's limits, with what the forecast has observed before the first trial."""
+    """The steps at which the user's limits end trials, with what the forecast has observed before the first one."""
+    return steps_of(endings(courses, stopping, rows, observed))
+
+
+def steps_of(ends: Sequence[Ending | None]) -> list[int | None]:
+    """Where trials ended that ended so."""
+    return [None if each is None else each.stop.step or 0 for each in ends]
+
+
+def endings(
+    courses: Sequence[Course], stopping: Stopping, rows: int, observed: Sequence[tuple[Configuration, Figures]] = ()
+) -> list[Ending | None]:
+    """How the user's limits end each trial; None where they do not, or not before its last step."""
     trials = [course.configuration for course in courses]
     ledger = Ledger(rows, stopping.criteria.metrics, trials, observed)
-    stops: list[int | None] = []
+    ends: list[Ending | None] = []
     for course in courses:
         may_converge = course.configuration.may_converge
         steps = course.configuration.steps(rows) if may_converge else course.steps
         guard = Guard(stopping, ledger.brief(course.configuration), steps, may_converge=may_converge)
-        step = _guarded(course, guard)
+        ending = _guarded(course, guard)
+        (step,) = steps_of([ending])
         ended = step is None
         figures = course.figures if ended else _figures_at(course, step or 0)
         expected = course.figures if ended and not may_converge else guard.expected(figures)
         end: End = "diverged" if course.diverged else "finished" if ended else "stopped" if step else "skipped"
         ledger.record(course.configuration, figures, expected, end)
-        stops.append(step)
-    return stops
+        ends.append(ending)
+    return ends
 
 
 def by_first_report(courses: Sequence[Course]) -> list[int | None]:
@@ -191,18 +216,25 @@ def verdict(
         infeasible=len(infeasible),
         val_regret=regret(f"val_{score}"),
         test_regret=regret(f"test_{score}"),
+        saved_steps=1 - _share(_steps(courses, stops), _steps(courses, [None] * len(courses))),
     )
 
 
-def _guarded(course: Course, guard: Guard) -> int | None:
-    """The step at which the guard ends a trial."""
+def at_full_length(course: Course, rows: int) -> Figures:
+    """The figures of a trial that would not have converged: its times are those of all its steps."""
+    longer = course.configuration.steps(rows) / course.steps if course.configuration.may_converge else 1.0
+    return {name: value * longer if name in TOTALS else value for name, value in course.figures.items()}
+
+
+def _guarded(course: Course, guard: Guard) -> Ending | None:
+    """How the guard ends a trial before its last step."""
     guard.skip_if_predicted()
     guard.crossed({name: course.figures[name] for name in FACTS if name in course.figures}, 0)
     step_s = course.figures["training_time_s"] / course.steps
     elapsed_s = course.figures["elapsed_s"] / course.steps
     for step in range(course.steps):
         if guard.ending:
-            return step
+            return guard.ending
         guard.stepped(step + 1, step_s, elapsed_s)
         report = course.reports.get(step + 1)
         if report is not None:
@@ -241,6 +273,10 @@ def _near(limits: Criteria, figures: Figures) -> bool:
     """Whether a figure lies within 5 % of its limit."""
     values = ((limit.number, figures.get(limit.metric.name)) for limit in limits.limits)
     return any(value is not None and abs(value - number) <= BORDER * abs(number) for number, value in values)
+
+
+def _steps(courses: Sequence[Course], stops: Sequence[int | None]) -> int:
+    return sum(course.steps if stop is None else stop for course, stop in zip(courses, stops, strict=True))
 
 
 def _share(part: float, whole: float) -> float:

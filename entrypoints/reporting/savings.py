@@ -17,13 +17,13 @@ from mlflow import MlflowClient
 
 from entrypoints.datasets.tables import Task
 from entrypoints.limits import costs
-from entrypoints.limits.cost_model import TOTALS
 from entrypoints.limits.forecast import kind
-from entrypoints.limits.stop_or_skip import Stopping
+from entrypoints.limits.stop_or_skip import Ending, Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.reporting import replay
 from entrypoints.reporting.courses import read
 from entrypoints.reporting.replay import Course, Verdict
+from entrypoints.reporting.saved_tables import Saved, by_criterion, finite
 from entrypoints.reporting.studies import Study
 from entrypoints.search.budget import spent, total
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures
@@ -92,51 +92,48 @@ def full_of(client: MlflowClient, study: Study, most: int = MAX_COURSES) -> Full
     )
 
 
-def of_limits(full: Full, stopping: Stopping, run_id: str) -> list[dict[str, Any]]:
-    """A row for the replay of limits over the full study, and one for each control at its cost."""
-    verdict = replayed(full, stopping)
-    name = f"{stopping.criteria}, predict={'on' if stopping.predict else 'off'}"
-    others = controls(full, stopping.criteria, 1 - verdict.saved_cpu)
-    count = len(full.courses)
-    return [
-        _row(run_id, name, "replayed", count, verdict),
-        *(_row(run_id, rule, "control", count, of_rule) for rule, of_rule in others.items()),
-    ]
+def of_limits(full: Full, stopping: Stopping, run_id: str) -> Saved:
+    """The replay of limits over the full study, and each control at its cost."""
+    saved = Saved()
+    _replay(saved, full, stopping, run_id)
+    return saved
 
 
-def rules(client: MlflowClient, full: Full, limited: Iterable[Study]) -> list[dict[str, Any]]:
-    """A row for each study under limits, for the replay of its limits, and for each control."""
-    rows = []
+def rules(client: MlflowClient, full: Full, limited: Iterable[Study]) -> Saved:
+    """Each study under limits, the replay of its limits, and each control."""
+    saved = Saved()
     for study in limited:
         settings = study.run.data.params
         stopping = Stopping(full.criteria(study.criteria or ""), settings.get("predict", "on") == "on")
-        replay_and_controls = of_limits(full, stopping, study.run_id)
         scheduler = settings.get("scheduler", "none")
-        name = replay_and_controls[0]["rule"] + (f", scheduler={scheduler}" if scheduler != "none" else "")
-        ran = read(client, study.trials["run_id"].tolist())
+        name = _name(stopping) + (f", scheduler={scheduler}" if scheduler != "none" else "")
         search_s = study.run.data.metrics.get("search_time_s", math.nan)
+        ran = read(client, study.trials["run_id"].tolist())
         compared = real(full, ran, stopping.criteria, search_s)
         if compared is not None:
-            rows += [_row(study.run_id, name, "real", *compared), *replay_and_controls]
-    return rows
+            both, mine = _both(full, ran)
+            stops, by = [course.stopped_at for course in mine], [course.stopped_by for course in mine]
+            parts = by_criterion(both, stops, by, [_cpu_s([course]) for course in mine])
+            saved.add(study.run_id, name, "real", *compared, parts)
+            _replay(saved, full, stopping, study.run_id)
+    return saved
 
 
 def real(full: Full, ran: Iterable[Course], criteria: Criteria, search_s: float) -> tuple[int, Verdict] | None:
     """A study under limits against the full one, over the trials that both have; their number first, None without any.
 
     CPU is what was measured in both. So is the wall time, of the searches, where both had the same trials; else it is
-    that of the trials, one after the other.
+    that of the trials, one after the other. Steps are those of the full study, less those that stopped trials had left.
     """
-    own = {course.configuration.key: course for course in ran}
-    both = [course for course in full.courses if course.configuration.key in own]
+    ran = list(ran)
+    both, mine = _both(full, ran)
     if not both:
         return None
-    mine = [own[course.configuration.key] for course in both]
     part = replace(full, courses=both)
     verdict = part.judge([course.stopped_at for course in mine], criteria)
     limits = criteria.resolved(course.figures for course in both if not course.diverged)
     broken = [place for place, course in enumerate(both) if limits.violations(course.figures)]
-    same = len(both) == len(own) == len(full.courses) and search_s > 0 and full.search_s > 0
+    same = len(both) == len(ran) == len(full.courses) and search_s > 0 and full.search_s > 0
     return len(both), replace(
         verdict,
         saved_cpu=1 - _cpu_s(mine) / _cpu_s(both),
@@ -149,9 +146,7 @@ def real(full: Full, ran: Iterable[Course], criteria: Criteria, search_s: float)
 
 def replayed(full: Full, stopping: Stopping) -> Verdict:
     """The same limits over the full study's curves."""
-    return full.judge(
-        replay.by_criteria(full.courses, stopping, full.rows, _observed(full.courses, full.rows)), stopping.criteria
-    )
+    return full.judge(replay.steps_of(_endings(full, stopping)), stopping.criteria)
 
 
 def controls(full: Full, criteria: Criteria, cpu_share: float, orders: int = RANDOM_ORDERS) -> dict[str, Verdict]:
@@ -191,8 +186,8 @@ def tradeoff(full: Full, metric: str) -> list[dict[str, Any]]:
                 "limit": float(limit),
                 "feasible": verdict.feasible,
                 "saved_cpu_percent": 100 * verdict.saved_cpu,
-                "val_regret_feasible": _finite(lost),
-                "val_regret_all": _finite(min(meets) - best + lost) if meets else math.nan,
+                "val_regret_feasible": finite(lost),
+                "val_regret_all": finite(min(meets) - best + lost) if meets else math.nan,
             }
         )
     return rows
@@ -203,35 +198,40 @@ def thinned(items: Sequence[Item], most: int) -> list[Item]:
     return [items[round(place)] for place in np.linspace(0, len(items) - 1, min(most, len(items)))]
 
 
-def _row(run_id: str, rule: str, how: str, trials: int, verdict: Verdict) -> dict[str, Any]:
-    return {
-        "study": run_id,
-        "rule": rule,
-        "kind": how,
-        "trials": trials,
-        "feasible": verdict.feasible,
-        "saved_cpu_percent": 100 * verdict.saved_cpu,
-        "saved_wall_percent": 100 * verdict.saved_wall,
-        "val_regret": _finite(verdict.val_regret),
-        "test_regret": _finite(verdict.test_regret),
-        "feasible_stopped": verdict.false_stops,
-        "borderline_stopped": verdict.borderline_stops,
-        # Where no trial breaks the limits there is nothing that they could cost.
-        "infeasible_cost_percent": 100 * verdict.infeasible_cost if verdict.infeasible else math.nan,
-    }
+def _replay(saved: Saved, full: Full, stopping: Stopping, run_id: str) -> None:
+    """Add the replay of limits, and each control at its cost."""
+    courses, ends = full.courses, _endings(full, stopping)
+    stops = replay.steps_of(ends)
+    verdict = full.judge(stops, stopping.criteria)
+    cpu_s = [course.cost(stop).cpu_s for course, stop in zip(courses, stops, strict=True)]
+    parts = by_criterion(courses, stops, [each.stop if each else None for each in ends], cpu_s)
+    saved.add(run_id, _name(stopping), "replayed", len(courses), verdict, parts)
+    for rule, of_rule in controls(full, stopping.criteria, 1 - verdict.saved_cpu).items():
+        saved.add(run_id, rule, "control", len(courses), of_rule)
+
+
+def _name(stopping: Stopping) -> str:
+    return f"{stopping.criteria}, predict={'on' if stopping.predict else 'off'}"
+
+
+def _endings(full: Full, stopping: Stopping) -> list[Ending | None]:
+    return replay.endings(full.courses, stopping, full.rows, _observed(full.courses, full.rows))
+
+
+def _both(full: Full, ran: Iterable[Course]) -> tuple[list[Course], list[Course]]:
+    """The trials that the full study and another one have, as either ran them."""
+    own = {course.configuration.key: course for course in ran}
+    both = [course for course in full.courses if course.configuration.key in own]
+    return both, [own[course.configuration.key] for course in both]
 
 
 def _observed(courses: Sequence[Course], rows: int) -> list[tuple[Configuration, Figures]]:
     """What a forecast would have seen: one trial of each kind, with all its steps."""
     first = {kind(course.configuration): course for course in reversed(courses)}
-    return [(each.configuration, _at_full_length(each, rows)) for each in first.values()]
-
-
-def _at_full_length(course: Course, rows: int) -> Figures:
-    """The times of a trial that would not have converged."""
-    longer = course.configuration.steps(rows) / course.steps if course.configuration.may_converge else 1.0
-    totals = {name: course.figures[name] * longer for name in TOTALS}
-    return {name: course.figures[name] for name in TIMES} | totals
+    return [
+        (each.configuration, {name: replay.at_full_length(each, rows)[name] for name in TIMES})
+        for each in first.values()
+    ]
 
 
 def _mean(verdicts: Sequence[Verdict]) -> Verdict:
@@ -241,6 +241,7 @@ def _mean(verdicts: Sequence[Verdict]) -> Verdict:
         verdicts[0],
         saved_cpu=fmean(verdict.saved_cpu for verdict in verdicts),
         saved_wall=fmean(verdict.saved_wall for verdict in verdicts),
+        saved_steps=fmean(verdict.saved_steps for verdict in verdicts),
         infeasible_cost=fmean(verdict.infeasible_cost for verdict in verdicts),
         false_stops=round(fmean(verdict.false_stops for verdict in verdicts)),
         borderline_stops=round(fmean(verdict.borderline_stops for verdict in verdicts)),
@@ -251,10 +252,6 @@ def _mean(verdicts: Sequence[Verdict]) -> Verdict:
 
 def _broken(criteria: Criteria, course: Course) -> bool:
     return bool(criteria.violations(course.figures))
-
-
-def _finite(value: float) -> float:
-    return value if math.isfinite(value) else math.nan
 
 
 def _cpu_s(courses: Iterable[Course]) -> float:

@@ -67,6 +67,8 @@ def _draw(studies: Sequence[Study], found: Findings) -> set[str]:
         pictures["savings"] = figures.savings(tables["rules"], study.score)
     if "tradeoff" in tables:
         pictures["tradeoff"] = figures.tradeoff(tables["tradeoff"], study.score)
+    if "calibration" in tables:
+        pictures["predicted"] = figures.predicted(tables["predictions"], tables["calibration"])
     if found.ranks is not None:
         names = dict(zip(tables["ranks"]["trial_id"], tables["ranks"]["name"], strict=True))
         pictures["critical_difference"] = figures.critical_difference(found.ranks, names)

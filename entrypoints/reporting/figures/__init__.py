@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from entrypoints.reporting.figures.calibration import predicted
 from entrypoints.reporting.figures.choice import critical_difference, pareto, pareto_hover
 from entrypoints.reporting.figures.curve import during_training, over_time
 from entrypoints.reporting.figures.datasets import step_times
@@ -21,6 +22,7 @@ __all__ = [
     "over_time",
     "pareto",
     "pareto_hover",
+    "predicted",
     "ranks_agree",
     "savings",
     "step_times",

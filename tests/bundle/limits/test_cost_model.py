@@ -171,6 +171,26 @@ def test_interval_is_never_narrower_than_the_noise(noise: float) -> None:
 
 
 @pytest.mark.parametrize(
+    ("metric", "cost", "low", "high"),
+    [
+        pytest.param("model_memory_mb", 0.004, 0.0, 0.104, id="memory of a small model"),
+        pytest.param("memory_growth_mb", 0.5, 0.4, 0.6, id="growth"),
+        pytest.param(PEAK, 200.0, 200 / 1.1234, 200 * 1.1234, id="much memory"),
+        pytest.param("training_time_s", 0.004, 0.004 / 1.1234, 0.004 * 1.1234, id="time"),
+    ],
+)
+def test_interval_of_memory_holds_the_pages_that_come_by_chance(
+    metric: str, cost: float, low: float, high: float
+) -> None:
+    """A tenth of a megabyte, and none below 0; of much memory, and of what is not memory, the noise alone."""
+    model = CostModel(ROWS)
+    for size in SIZES:
+        model.observe(configured(batch_size=size), {metric: cost})
+    prediction = _predicted(model, configured(batch_size=32), metric)
+    assert (prediction.low, prediction.high) == (pytest.approx(low, rel=0.01), pytest.approx(high, rel=0.01))
+
+
+@pytest.mark.parametrize(
     ("trials", "known"), [pytest.param(7, False, id="seven trials"), pytest.param(8, True, id="eight")]
 )
 def test_prediction_needs_eight_trials_of_the_metric(trials: int, known: bool) -> None:
@@ -224,3 +244,21 @@ def test_later_trials_change_the_prediction() -> None:
     for _ in range(40):
         model.observe(configured(batch_size=32), {STEP: 4.0})
     assert _predicted(model, configured(batch_size=32)).value > 2 * before.value
+
+
+def test_expected_cost_follows_a_machine_that_becomes_faster() -> None:
+    """It is that of the last trials; the interval still holds what all trials say, so nothing is skipped sooner."""
+    model, before = CostModel(ROWS), CostModel(ROWS)
+    for round_, ms in enumerate((2.0, 2.0, 2.0, 1.0)):
+        for size in SIZES:
+            model.observe(configured(batch_size=size), {STEP: ms})
+            if round_ < 3:
+                before.observe(configured(batch_size=size), {STEP: ms})
+    asked = configured(batch_size=32)
+    prediction = _predicted(model, asked)
+    assert _predicted(before, asked).value == pytest.approx(2.0)
+    assert prediction.value == pytest.approx(1.0)
+    assert model.expected([asked], STEP) == [pytest.approx(1.0)]
+    all_trials = 2 ** (3 / 4)
+    assert math.log(prediction.high / all_trials) == pytest.approx(math.log(1.0 / prediction.low), rel=0.01)
+    assert prediction.low < 1.0 < all_trials < 2.0 < prediction.high

@@ -10,8 +10,11 @@ from mlflow.entities import Metric, Param, RunTag
 from reference import MLP_CLASSIFIER, configured
 from study_settings import study_settings
 
+from entrypoints.limits.stop_or_skip import Ending
 from entrypoints.models.configuration import Configuration
 from entrypoints.reporting.courses import read
+from entrypoints.search.trial_end import TrialEnd
+from mlflow_sysmetrics.criteria.judge import Stop
 
 LINEAR = configured("linear", alpha=1e-12, batch_size=8, tol=0.001)
 NETWORK = configured(
@@ -43,6 +46,7 @@ def _trial(
     return run_id
 
 
+ENDING = Ending(Stop("training_time_s<=1", "training_time_s", 2.0, 1.0, 120), "crossed")
 CURVE = {"val_loss": {100: 0.5, 200: 0.4}}
 
 
@@ -108,6 +112,32 @@ def test_how_a_trial_ended_comes_back(
     """The step at which its limits ended it, or that of its last report, and whether it diverged."""
     (course,) = read(client, [_trial(client, LINEAR, CURVE, status=status, tags=tags)])
     assert (course.stopped_at, course.diverged) == (stopped_at, diverged)
+
+
+@pytest.mark.parametrize(
+    ("status", "tags", "criterion"),
+    [
+        pytest.param("KILLED", TrialEnd([], ENDING).tags | ENDING.tags, "training_time_s<=1", id="its criterion"),
+        pytest.param("KILLED", {"sysmetrics.stop_metric": "training_time_s"}, "training_time_s", id="earlier version"),
+        pytest.param("KILLED", {}, None, id="scheduler"),
+        pytest.param("FINISHED", TrialEnd([], ENDING).tags, None, id="finished all the same"),
+    ],
+)
+def test_what_stopped_a_trial_comes_back(
+    client: MlflowClient, status: str, tags: dict[str, str], criterion: str | None
+) -> None:
+    """The criterion as the user wrote it, with its metric."""
+    (course,) = read(client, [_trial(client, LINEAR, CURVE, status=status, tags=tags)])
+    assert (course.stopped_by and course.stopped_by.criterion) == criterion
+    assert course.stopped_by is None or course.stopped_by.metric == "training_time_s"
+
+
+def test_when_a_trial_ran_comes_back(client: MlflowClient) -> None:
+    """With its run's id."""
+    run_id = _trial(client, LINEAR, CURVE)
+    (course,) = read(client, [run_id])
+    assert course.run_id == run_id
+    assert 0 < course.began_ms <= course.ended_ms <= time.time() * 1000
 
 
 def test_trials_come_in_the_order_that_is_asked_for(client: MlflowClient) -> None:

@@ -249,7 +249,7 @@ def _verdict(stops: Sequence[int | None], *, higher: bool = False, courses: Sequ
 
 def test_rule_that_stops_nothing_saves_and_loses_nothing() -> None:
     """Three of four trials are feasible, and the infeasible one costs all that it can."""
-    assert _verdict([None] * 4) == Verdict(0.0, 0.0, 1.0, 0, 0, 3, 1, 0.0, 0.0)
+    assert _verdict([None] * 4) == Verdict(0.0, 0.0, 1.0, 0, 0, 3, 1, 0.0, 0.0, 0.0)
 
 
 def test_saving_is_what_stopped_trials_have_left() -> None:
@@ -257,6 +257,7 @@ def test_saving_is_what_stopped_trials_have_left() -> None:
     found = _verdict([None, None, 100, 500])
     assert found.saved_wall == pytest.approx((0.9 * 9.8 + 20) / 63.8)
     assert found.saved_cpu == pytest.approx(found.saved_wall)
+    assert found.saved_steps == pytest.approx((900 + 500) / 4000)
     assert found.infeasible_cost == pytest.approx(0.5)
     assert (found.val_regret, found.test_regret) == (0.0, 0.0)
 

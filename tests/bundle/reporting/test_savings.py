@@ -39,6 +39,7 @@ def test_real_study_is_compared_trial_by_trial(full: Full) -> None:
     assert trials == 5
     assert verdict.saved_cpu == pytest.approx(1 - (0.5 + 1 + 2 + 1 + 0.8) / 15.5)
     assert verdict.saved_wall == pytest.approx(0.6)
+    assert verdict.saved_steps == pytest.approx((450 + 375) / 2500)
     assert verdict.infeasible_cost == pytest.approx(1.8 / 12)
     assert (verdict.feasible, verdict.false_stops) == (3, 0)
     assert (verdict.val_regret, verdict.test_regret) == (0.0, 0.0)
@@ -71,7 +72,8 @@ def test_stopping_the_best_feasible_trial_is_a_regret(full: Full) -> None:
 
 def test_limits_are_replayed_beside_the_controls(full: Full) -> None:
     """Each row says how its figures are known; shares are percentages."""
-    rows = of_limits(full, Stopping(full.criteria("training_time_s<=2.5"), predict=False), "the study")
+    saved = of_limits(full, Stopping(full.criteria("training_time_s<=2.5"), predict=False), "the study")
+    rows = saved.rules
     assert [(row["kind"], row["rule"]) for row in rows] == [
         ("replayed", "training_time_s<=2.5, predict=off"),
         ("control", "first report only"),
@@ -83,6 +85,11 @@ def test_limits_are_replayed_beside_the_controls(full: Full) -> None:
     # Beyond the limit and three times the usual noise of 10 %: 3.25 of 4 s and of 8 s.
     assert rows[0]["saved_cpu_percent"] == pytest.approx(100 * (0.75 + 4.75) / 15.5, abs=0.2)
     assert (rows[0]["feasible"], rows[0]["feasible_stopped"], rows[0]["val_regret"]) == (3, 0, 0.0)
+    (part,) = saved.by_criterion
+    assert (part["study"], part["rule"], part["kind"]) == ("the study", rows[0]["rule"], "replayed")
+    assert (part["criterion"], part["trials"]) == ("training_time_s<=2.5", 2)
+    for share in ("saved_cpu_percent", "saved_steps_percent"):
+        assert part[share] == pytest.approx(rows[0][share])
 
 
 def test_random_control_spends_what_the_limits_spent(full: Full) -> None:
