@@ -30,10 +30,10 @@ def jumps(memory_mb: NDArray[np.float64]) -> list[int]:
     size of all, at least a page. Half of the changes may be jumps, and where memory grows steadily each is usual
     (compare Hampel, JASA 69, 1974). The factor, 5 + 45 / points, is by simulation.
 
-    Of white noise of 0.02 to 5 MB a jump is found in at most 1 of 1000 curves of 8 to 100 points, of a steady rise with
-    noise in 3, of random walks in which changes hang together in 10 to 28 of those of 100 points. One of 1 MB in noise
-    of 0.05 MB is found where it is in 87 % of curves of 8 points, 93 % of 10, 99 % of 20. Optimal partitioning with an
-    L2 cost (Killick et al., JASA 107, 2012) finds 99 % of those of 10, but also some in 25 % of the noisy rises of 100.
+    Of 1000 curves of 8 to 100 points at most 1 has a jump where memory is white noise of 0.02 to 5 MB, 4 where it rises
+    steadily with noise, 21 where it is a random walk. One of 1 MB in noise of 0.05 MB is found where it is in 86 % of
+    curves of 8 points, 93 % of 10, all of 20. Optimal partitioning with an L2 cost (Killick et al., JASA 107, 2012) finds
+    99 % of those of 10, but also some in a quarter of the noisy rises of 100, as steps of a stair.
 
     Args:
         memory_mb: in the order of time. With fewer than 8 points there are no jumps.

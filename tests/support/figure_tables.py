@@ -65,7 +65,7 @@ def curves(values: dict[str, Sequence[Sequence[float]]], axis: str = "training s
     return pd.DataFrame(rows, columns=["run_id", "group", "metric", "axis", "at", "value"])
 
 
-CHANGES = ("change", "low", "high", "change_percent", "low_percent", "high_percent")
+CHANGES = ("level", "change", "low", "high", "change_percent", "low_percent", "high_percent")
 
 
 def drift(*rows: tuple[str, str, float], axis: str = "training step", group: str = "") -> pd.DataFrame:
@@ -76,6 +76,7 @@ def drift(*rows: tuple[str, str, float], axis: str = "training step", group: str
                 "axis": axis,
                 "metric": metric,
                 "group": group,
+                "level": 200.0,
                 "change": 2 * change,
                 "low": 2 * change - 4,
                 "high": 2 * change + 4,

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from entrypoints.reporting.figures.style import LINES, MARKERS, PALETTE, scale_axis, sheet, styled
-from entrypoints.reporting.figures.words import between, broken, listed, plain, signed
+from entrypoints.reporting.figures.words import between, broken, listed, number, plain, signed
 
 MAX_PLACES = 60  # at which a median is drawn
 MEMORY = "memory_mb"  # the metric whose jumps are marked
@@ -31,7 +31,7 @@ def during_training(
 
     Args:
         curves: columns run_id, group, metric, axis, at, value and, where it is known, sd.
-        drift: a row per axis, metric and group, with the change, its interval and the verdict.
+        drift: a row per axis, metric and group, with the level, the change, its interval and the verdict.
         jumps: of memory by group: group, trials, with_jumps, told.
         places: of each jump: group, at.
     """
@@ -153,6 +153,8 @@ def _verdict(tests: pd.DataFrame) -> str:
         interval = f"{signed(test['low_percent'])} to {signed(test['high_percent'])} %"
         if test["verdict"] in ("rises", "falls") and _in_mb(test["metric"]):
             return f"{test['verdict']}: {test['change']:+.2g} MB ({test['low']:+.2g} to {test['high']:+.2g} MB)"
+        if test["verdict"] == "steady":
+            return f"steady at {number(test['level'])} ({interval})"
         if test["verdict"] in VERDICTS:
             return f"{test['verdict']}: {signed(test['change_percent'])} % ({interval})"
         if pd.isna(test["low_percent"]):

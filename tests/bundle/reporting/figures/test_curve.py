@@ -79,6 +79,13 @@ def test_title_says_what_the_tests_found_of_the_costs(rows: list[tuple[str, str,
     assert figure.axes[2].get_title("left") == "falls: -80 % (-82 to -78 %)"
 
 
+def test_panel_of_what_stays_says_at_which_level() -> None:
+    """With the interval of the change."""
+    figure = during_training(curves({"cpu_percent": FLAT}), drift(("cpu_percent", "steady", 0.5)))
+    assert figure is not None
+    assert figure.axes[0].get_title("left") == "steady at 200 (-2 to +2 %)"
+
+
 def test_change_of_memory_is_in_megabytes() -> None:
     """Most of it are libraries, so that percentages of it mislead."""
     figure = during_training(curves({"memory_mb": RISING}), drift(("memory_mb", "rises", 3.0)))
