@@ -1,83 +1,34 @@
-"""How metrics change while trials train: their curves, and for each metric whether it rises, falls or stays."""
+"""What metrics do while trials train: at which level they are, and whether they rise, fall or stay."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from mlflow import MlflowClient
-from mlflow.entities import Metric
-from numpy.typing import NDArray
 from scipy import stats
 
-from entrypoints.limits.noise import SHARE, SMALL, Noise, worth_telling
+from entrypoints.limits.noise import SHARE, SMALL, SMALL_MB, Noise, worth_telling
+from entrypoints.reporting.curves import STEPS
 from entrypoints.reporting.statistics import MIN_VALUES, holm, median_interval, signed_rank_p
 
-if TYPE_CHECKING:
-    from entrypoints.reporting.studies import Study
-
-STEPS, SECONDS = "training step", "seconds"
 RISES, FALLS, STEADY, UNCLEAR, TOO_FEW = "rises", "falls", "steady", "unclear", "too few trials"
-MAX_POINTS = 200  # of one curve, evenly spaced; Theil and Sen's slope takes the square of them
-MIN_POINTS = 4  # of a trial, and
+MIN_POINTS = 4  # of a trial
 SMALL_PERCENT = 100 * SMALL
-_CURVES = ("train_loss", "val_loss", "cpu_percent", "memory_mb", "step_time_ms")
 _RATES = ("cpu_percent", "step_time_ms")  # of an interval; a trial's first one is its warm-up
-_SERIES = ("system/process_cpu_percent", "system/process_memory_mb")
-_POINTS = ("run_id", "group", "metric", "axis", "at", "value")
-_DRIFT = (
-    "axis",
-    "metric",
-    "group",
-    "trials",
-    "start",
-    "end",
-    "change_percent",
-    "low_percent",
-    "high_percent",
-    "rising_share",
-    "p_value",
-    "p_holm",
-    "verdict",
-)
-Points = tuple[NDArray[np.float64], NDArray[np.float64]]
-
-
-@dataclass(frozen=True)
-class _Trend:
-    """One trial's curve of one metric."""
-
-    start: float
-    end: float
-    change_percent: float
-    rising: bool
-
-
-def curves(client: MlflowClient, study: Study, most: int = 200) -> pd.DataFrame:
-    """The curves of at most ``most`` trials that ran to their end, spread evenly over the order in which they began.
-
-    Of the bundle's studies: by training step, from the first report on, the losses, the score, and the CPU percent,
-    memory and step time of each interval; by seconds since the trial's first sample the thread's CPU percent and
-    memory. Of other studies every metric with more than one step, and the same two series.
-
-    Returns:
-        A row per point: run_id, group (the trial's algorithm, empty if it has none), metric, axis ("training step" or
-        "seconds"), at and value. At most 200 points of a curve, evenly spaced, without NaN and infinity.
-    """
-    ended = study.trials[study.trials["run_id"].isin(study.complete["run_id"])]["run_id"].tolist()
-    parts = [part for place in _spread(len(ended), most) for part in _of_trial(client, ended[place], study)]
-    nothing: pd.DataFrame = pd.DataFrame(columns=list(_POINTS))
-    return pd.concat(parts, ignore_index=True) if parts else nothing
+_COSTS = (*_RATES, "memory_mb")
+_TREND = ("batch_size", "level", "start", "end", "change", "change_percent", "rising")
+_MIDDLE = ("trials", "level", "start", "end", "change", "low", "high", "change_percent", "low_percent", "high_percent")
+_TESTS = ("rising_share", "p_value", "p_holm", "verdict", "p_batch_size", "p_batch_size_holm")
+_BY_BATCH_SIZE = ("metric", "group", "batch_size", *_MIDDLE, "rest", "rest_percent", "told")
 
 
 def drift(curves: pd.DataFrame, noises: Mapping[str, Noise] | None = None) -> pd.DataFrame:
     """Whether each metric changes while trials train; a trial is one observation, since its points hang together.
 
     Args:
-        curves: see there.
+        curves: as ``curves.read`` returns them.
         noises: of the study's figures, among them the last value of each curve.
 
     Returns:
@@ -85,117 +36,122 @@ def drift(curves: pd.DataFrame, noises: Mapping[str, Noise] | None = None) -> pd
 
         - trials: those with at least 4 points, which the rest of the row is about. Of CPU percent and step time of
           intervals the first is left out: caches are cold in it, and the driver is busy with the trial's start
-        - start, end: the medians over trials of the first and the last value
-        - change_percent: the median over trials of the change from beginning to end along the curve's Theil-Sen line
-          (Sen, JASA 63, 1968), in percent of the size of its median value (of its mean size where the median is 0)
-        - low_percent, high_percent: that median's 95 % interval from order statistics (the sign test's: exact
-          without any assumption on the distribution, and needs 6 trials; Conover 1999, section 3.2)
+        - level, start, end: the medians over trials of the curve's median, of its first and of its last value
+        - change, change_percent: the median over trials of the change from beginning to end along the curve's Theil-Sen
+          line (Sen, JASA 63, 1968), in the metric's unit, and in percent of the size of its median value (of its mean
+          size where the median is 0)
+        - low, high, low_percent, high_percent: that median's 95 % interval from order statistics (the sign test's:
+          exact without any assumption on the distribution, and needs 6 trials; Conover 1999, section 3.2)
         - rising_share: the share of trials that rise by the Mann-Kendall measure, Kendall's tau against time above 0
         - p_value, p_holm: of Wilcoxon's signed-rank test that trials' changes lie around 0, as it is and adjusted
-          over all rows; NaN for fewer than 6 trials
-        - verdict: "rises" or "falls" where p_holm is below 0.01 and the change larger than 5 % and than the noise of
-          the metric, "steady" where the interval lies within 5 % of 0, else "unclear"; "too few trials" for fewer
-          than 6
+          over all tests of the table; NaN for fewer than 6 trials
+        - verdict: "rises" or "falls" where p_holm is below 0.01 and the change larger than the noise of the metric and
+          than 5 %, or of memory than 0.1 MB: most of it are libraries, of which 5 % are more than many models.
+          "steady" where the interval lies within 5 % of 0, else "unclear"; "too few trials" for fewer than 6
+        - p_batch_size, p_batch_size_holm: of the costs by training step, where at least two batch sizes have 6 trials:
+          of the Kruskal-Wallis test that their changes in percent are alike, as it is and adjusted over all tests
 
-        A single step of a curve may leave the Theil-Sen line level: rising_share, start and end show it.
+        A single jump of a curve may leave the Theil-Sen line level: rising_share, start and end show it.
     """
-    groups = curves.groupby(["axis", "metric", "group"], sort=False)
-    rows = [_row(str(axis), str(metric), str(group), part) for (axis, metric, group), part in groups]
-    table: pd.DataFrame = pd.DataFrame(rows, columns=list(_DRIFT))
-    table["p_holm"] = holm(table["p_value"])
+    rows = []
+    for (axis, metric, group), part in curves.groupby(["axis", "metric", "group"], sort=False):
+        found = _trends(part, str(metric))
+        tested = _by_size(found) if axis == STEPS and metric in _COSTS else []
+        rows.append(
+            {"axis": axis, "metric": metric, "group": group, **_middle(found)}
+            | {"rising_share": float(found["rising"].mean()) if len(found) else np.nan}
+            | {"p_value": signed_rank_p(found["change_percent"].to_numpy(float)), "p_batch_size": _p_between(tested)}
+        )
+    table: pd.DataFrame = pd.DataFrame(rows, columns=["axis", "metric", "group", *_MIDDLE, *_TESTS])
+    adjusted = holm(np.concatenate([table["p_value"].to_numpy(float), table["p_batch_size"].to_numpy(float)]))
+    table["p_holm"], table["p_batch_size_holm"] = adjusted[: len(table)], adjusted[len(table) :]
     table["verdict"] = [_verdict(row, _noise(row["metric"], noises or {})) for row in table.to_dict("records")]
     return table
 
 
-def _of_trial(client: MlflowClient, run_id: str, study: Study) -> Iterator[pd.DataFrame]:
-    """The curves of one trial."""
-    run = client.get_run(run_id)
-    group, ours = run.data.params.get("algorithm", ""), _is_ours(study)
-    wanted = (*_CURVES, study.score) if ours else sorted(run.data.metrics)
+def by_batch_size(curves: pd.DataFrame, drift: pd.DataFrame, noises: Mapping[str, Noise] | None = None) -> pd.DataFrame:
+    """What each batch size does, of the costs whose trend was tested for a difference between them.
 
-    def table(metric: str, axis: str, points: Points) -> pd.DataFrame:
-        at, value = _thinned(*points)
-        columns = {"run_id": run_id, "group": group, "metric": metric, "axis": axis, "at": at, "value": value}
-        curve: pd.DataFrame = pd.DataFrame(columns)
-        return curve
+    Args:
+        curves: as ``curves.read`` returns them.
+        drift: the table of these curves.
+        noises: as of ``drift``.
 
-    for name in wanted:
-        if name in run.data.metrics and not name.startswith("system/"):
-            at, value = _by_step(client.get_metric_history(run_id, name))
-            if ours:
-                yield table(name, STEPS, (at[at > 0], value[at > 0]))  # at 0 nothing was trained yet
-            elif len(at) > 1:
-                yield table(name, STEPS, (at, value))
-    series = {name: client.get_metric_history(run_id, name) for name in _SERIES if name in run.data.metrics}
-    began_ms = min((point.timestamp for points in series.values() for point in points), default=0)
-    for name, history in series.items():
-        yield table(name, SECONDS, _by_time(history, began_ms))
+    Returns:
+        A row per metric, group and batch size with at least 6 trials, with the columns of ``drift`` on its trials, and:
 
-
-def _is_ours(study: Study) -> bool:
-    """Whether its trials report like the bundle's, so that what each metric means is known."""
-    return study.score is not None and {"training_time_s", "mean_step_time_ms", study.score} <= set(study.figures)
-
-
-def _by_step(history: list[Metric]) -> Points:
-    """The last value at each step."""
-    values = {point.step: point.value for point in sorted(history, key=lambda point: point.timestamp)}
-    return np.array(sorted(values), dtype=float), np.array([values[step] for step in sorted(values)], dtype=float)
-
-
-def _by_time(history: list[Metric], began_ms: int) -> Points:
-    points = sorted((point.timestamp, point.step, point.value) for point in history)
-    times = np.array([timestamp for timestamp, _, _ in points], dtype=float)
-    return (times - began_ms) / 1000, np.array([value for _, _, value in points], dtype=float)
+        - rest, rest_percent: the medians of change and change_percent over the trials of all other batch sizes
+        - told: whether it is worth a sentence that this one differs: of its metric and group it differs most from the
+          rest, by more than noise and than what is small, as in ``drift``, its 95 % interval does not hold
+          rest_percent, and p_batch_size_holm is below 0.01
+    """
+    rows = []
+    for test in drift[drift["p_batch_size"].notna()].to_dict("records"):
+        metric, group = test["metric"], test["group"]
+        part = curves[(curves["axis"] == STEPS) & (curves["metric"] == metric) & (curves["group"] == group)]
+        found, sizes = _trends(part, metric), []
+        for own in _by_size(found):
+            of = {"metric": metric, "group": group, "batch_size": own["batch_size"].iloc[0]}
+            rest = found[found["batch_size"] != of["batch_size"]]
+            others = {"rest": _median(rest["change"]), "rest_percent": _median(rest["change_percent"])}
+            sizes.append(of | _middle(own) | others | {"told": False})
+        most = max(sizes, key=lambda row: abs(row["change_percent"] - row["rest_percent"]))
+        difference = (most["change_percent"] - most["rest_percent"]) / 100
+        most["told"] = not most["low_percent"] <= most["rest_percent"] <= most["high_percent"] and worth_telling(
+            test["p_batch_size_holm"], difference, _noise(metric, noises or {}), _small(metric, most["level"])
+        )
+        rows += sizes
+    table: pd.DataFrame = pd.DataFrame(rows, columns=list(_BY_BATCH_SIZE))
+    return table
 
 
-def _thinned(at: NDArray[np.float64], value: NDArray[np.float64]) -> Points:
-    known = np.isfinite(value)
-    at, value = at[known], value[known]
-    kept = _spread(len(at), MAX_POINTS)
-    return at[kept], value[kept]
-
-
-def _spread(count: int, most: int) -> NDArray[np.int64]:
-    """So many places of a sequence, evenly spaced, with the first and the last of them."""
-    places: NDArray[np.int64] = np.linspace(0, max(count - 1, 0), min(count, most)).round().astype(np.int64)
-    return places
-
-
-def _row(axis: str, metric: str, group: str, part: pd.DataFrame) -> dict[str, Any]:
+def _trends(part: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """A row per trial with enough points of this metric."""
     warm_up = 1 if metric in _RATES else 0
-    trends = [
-        _trend(trial["at"].to_numpy(float), trial["value"].to_numpy(float))
+    rows = [
+        _trend(trial)
         for _, whole in part.groupby("run_id", sort=False)
         if (trial := whole[warm_up:])["at"].nunique() >= MIN_POINTS
     ]
-    changes = np.array([trend.change_percent for trend in trends])
-    low, high = median_interval(changes)
+    table: pd.DataFrame = pd.DataFrame(rows, columns=list(_TREND))
+    return table
+
+
+def _trend(trial: pd.DataFrame) -> dict[str, Any]:
+    at, value = trial["at"].to_numpy(float), trial["value"].to_numpy(float)
+    level, constant = float(np.median(value)), np.ptp(value) == 0
+    change = 0.0 if constant else float(stats.theilslopes(value, at).slope) * float(np.ptp(at))
     return {
-        "axis": axis,
-        "metric": metric,
-        "group": group,
-        "trials": len(trends),
-        "start": _median(trend.start for trend in trends),
-        "end": _median(trend.end for trend in trends),
-        "change_percent": _median(changes),
-        "low_percent": low,
-        "high_percent": high,
-        "rising_share": float(np.mean([trend.rising for trend in trends])) if trends else np.nan,
-        "p_value": signed_rank_p(changes),
+        "batch_size": trial["batch_size"].iloc[0] if "batch_size" in trial else np.nan,
+        "level": level,
+        "start": float(value[0]),
+        "end": float(value[-1]),
+        "change": change,
+        "change_percent": 100 * change / (abs(level) or float(np.abs(value).mean())) if change else 0.0,
+        "rising": not constant and float(stats.kendalltau(at, value).statistic) > 0,
     }
 
 
-def _trend(at: NDArray[np.float64], value: NDArray[np.float64]) -> _Trend:
-    size = float(abs(np.median(value)) or np.abs(value).mean())
-    constant = np.ptp(value) == 0
-    slope = 0.0 if constant else float(stats.theilslopes(value, at).slope)
-    return _Trend(
-        start=float(value[0]),
-        end=float(value[-1]),
-        change_percent=100 * slope * float(np.ptp(at)) / size if slope else 0.0,
-        rising=not constant and float(stats.kendalltau(at, value).statistic) > 0,
-    )
+def _middle(trends: pd.DataFrame) -> dict[str, Any]:
+    """The medians of some trials' trends, and the intervals of the changes."""
+    low, high = median_interval(trends["change"].to_numpy(float))
+    low_percent, high_percent = median_interval(trends["change_percent"].to_numpy(float))
+    medians = {name: _median(trends[name]) for name in ("level", "start", "end", "change", "change_percent")}
+    intervals = {"low": low, "high": high, "low_percent": low_percent, "high_percent": high_percent}
+    return {"trials": len(trends)} | medians | intervals
+
+
+def _by_size(trends: pd.DataFrame) -> list[pd.DataFrame]:
+    """The trends of each batch size with enough trials; nothing where there are not two of them."""
+    sizes = [own for _, own in trends.groupby("batch_size") if len(own) >= MIN_VALUES]
+    return sizes if len(sizes) > 1 else []
+
+
+def _p_between(sizes: list[pd.DataFrame]) -> float:
+    if not sizes:
+        return np.nan
+    changes = [own["change_percent"].to_numpy(float) for own in sizes]
+    return 1.0 if np.ptp(np.concatenate(changes)) == 0 else float(stats.kruskal(*changes).pvalue)
 
 
 def _noise(metric: str, noises: Mapping[str, Noise]) -> float:
@@ -204,10 +160,15 @@ def _noise(metric: str, noises: Mapping[str, Noise]) -> float:
     return known.as_share(1.0) if known and known.unit == SHARE else 0.0
 
 
+def _small(metric: str, level: float) -> float:
+    """The change that is not worth a sentence, as a share of the level."""
+    return SMALL_MB / level if metric.endswith("memory_mb") and level > 0 else SMALL
+
+
 def _verdict(row: Mapping[Any, Any], noise: float) -> str:
     if row["trials"] < MIN_VALUES:
         return TOO_FEW
-    if worth_telling(row["p_holm"], row["change_percent"] / 100, noise):
+    if worth_telling(row["p_holm"], row["change_percent"] / 100, noise, _small(row["metric"], row["level"])):
         return RISES if row["change_percent"] > 0 else FALLS
     if row["low_percent"] >= -SMALL_PERCENT and row["high_percent"] <= SMALL_PERCENT:
         return STEADY

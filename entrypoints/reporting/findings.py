@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from entrypoints.limits.noise import margins
 from entrypoints.limits.pareto import front
 from entrypoints.limits.stop_or_skip import Stopping
-from entrypoints.reporting import calibration, drift, effects, hosts, savings, statistics
+from entrypoints.reporting import calibration, curves, drift, effects, hosts, memory_jumps, savings, statistics
 from entrypoints.reporting.decision import decision
 from entrypoints.reporting.studies import Study
 from entrypoints.settings import DEFAULT_CRITERIA
@@ -74,8 +74,13 @@ def findings(client: MlflowClient, studies: Sequence[Study]) -> Findings:
 
 
 def _during_training(client: MlflowClient, study: Study, found: Findings) -> None:
-    found.curves = drift.curves(client, study)
-    found.add("drift", drift.drift(found.curves, study.noises))
+    found.curves = curves.read(client, study)
+    trends = drift.drift(found.curves, study.noises)
+    found.add("drift", trends)
+    found.add("drift_by_batch_size", drift.by_batch_size(found.curves, trends, study.noises))
+    by_group, of_trials = memory_jumps.memory_jumps(found.curves)
+    found.add("memory_jumps", by_group)
+    found.add("memory_jumps_of_trials", of_trials)
     if "drift" not in found.tables:
         found.open_questions.append("How costs change during training: no trial has curves of at least four points.")
 

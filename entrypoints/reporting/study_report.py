@@ -55,7 +55,8 @@ def _draw(studies: Sequence[Study], found: Findings) -> set[str]:
     study, tables = studies[0], found.tables
     pictures: dict[str, Any] = {}
     if "drift" in tables:
-        pictures["during_training"] = figures.during_training(found.curves, tables["drift"])
+        jumps = tables.get("memory_jumps"), tables.get("memory_jumps_of_trials")
+        pictures["during_training"] = figures.during_training(found.curves, tables["drift"], *jumps)
         pictures["over_time"] = figures.over_time(found.curves, tables["drift"])
     if "effects" in tables:
         pictures["effect_sizes"] = figures.effect_sizes(tables["effects"])

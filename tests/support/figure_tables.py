@@ -65,14 +65,21 @@ def curves(values: dict[str, Sequence[Sequence[float]]], axis: str = "training s
     return pd.DataFrame(rows, columns=["run_id", "group", "metric", "axis", "at", "value"])
 
 
+CHANGES = ("level", "change", "low", "high", "change_percent", "low_percent", "high_percent")
+
+
 def drift(*rows: tuple[str, str, float], axis: str = "training step", group: str = "") -> pd.DataFrame:
-    """Tests of drift: metric, verdict and change in percent."""
+    """Tests of drift: metric, verdict and change in percent; of a level of 200 in the metric's unit."""
     return pd.DataFrame(
         [
             {
                 "axis": axis,
                 "metric": metric,
                 "group": group,
+                "level": 200.0,
+                "change": 2 * change,
+                "low": 2 * change - 4,
+                "high": 2 * change + 4,
                 "change_percent": change,
                 "low_percent": change - 2,
                 "high_percent": change + 2,
@@ -81,8 +88,17 @@ def drift(*rows: tuple[str, str, float], axis: str = "training step", group: str
             }
             for metric, verdict, change in rows
         ],
-        columns=["axis", "metric", "group", "change_percent", "low_percent", "high_percent", "p_holm", "verdict"],
+        columns=["axis", "metric", "group", *CHANGES, "p_holm", "verdict"],
     )
+
+
+def memory_jumps(**with_jumps: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The jumps of memory of each group, of 90 trials each: how many have some, and the places of two."""
+    rows = [
+        {"group": group, "trials": 90, "with_jumps": count, "told": count > 1} for group, count in with_jumps.items()
+    ]
+    places = [{"group": group, "at": at} for group in with_jumps for at in (150.0, 250.0)]
+    return pd.DataFrame(rows), pd.DataFrame(places)
 
 
 def effects(rows: Iterable[tuple[str, str, float, float]]) -> pd.DataFrame:

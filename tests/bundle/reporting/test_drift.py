@@ -1,152 +1,17 @@
-"""The curves of trials in a real store, and whether metrics rise, fall or stay while trials train."""
+"""At which level metrics are while trials train, and whether they rise, fall or stay."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from commands import store_uri
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run
 from scipy import stats
 
 from entrypoints.limits.noise import Noise
-from entrypoints.reporting.drift import MAX_POINTS, SECONDS, STEPS, curves, drift
-from entrypoints.reporting.studies import ABOUT, Study
-
-BEGAN_MS = 1_700_000_000_000
-OURS = {
-    "training_time_s": {100: 0.1, 200: 0.3, 250: 0.5},
-    "mean_step_time_ms": {0: 2.0},
-    "step_time_ms": {100: 1.0, 200: 2.0, 250: 4.0},
-    "val_loss": {0: 1.0, 100: 0.5, 200: 0.4, 250: 0.3},
-    "val_rmse": {100: 0.9, 200: 0.8, 250: 0.7},
-    "peak_memory_mb": {0: 92.0},
-    "test_rmse": {0: 0.7},
-}
-
-
-@pytest.fixture
-def client(empty_store: Path) -> MlflowClient:
-    """A store of nothing."""
-    return MlflowClient(store_uri(empty_store))
-
-
-def _trial(
-    client: MlflowClient, points: dict[str, dict[int, float]], every_ms: int = 1000, algorithm: str = "linear"
-) -> str:
-    """The run of a trial whose points come so many ms after each other; its id."""
-    run_id = str(client.create_run("0").info.run_id)
-    metrics = [
-        Metric(name, value, BEGAN_MS + place * every_ms, step)
-        for name, curve in points.items()
-        for place, (step, value) in enumerate(curve.items())
-    ]
-    client.log_batch(run_id, metrics, [Param("algorithm", algorithm)] if algorithm else [])
-    return run_id
-
-
-def _study(client: MlflowClient, *run_ids: str, score: str | None = "val_rmse", **columns: Any) -> Study:
-    """A study of these trials, with their figures; all of them ended well unless the columns say otherwise."""
-    runs: list[Run] = [client.get_run(run_id) for run_id in run_ids]
-    about: dict[str, Any] = {name: [None] * len(runs) for name in ABOUT}
-    about |= {"run_id": run_ids, "status": "FINISHED", "diverged": False} | columns
-    figures: pd.DataFrame = pd.DataFrame([run.data.metrics for run in runs])
-    trials: pd.DataFrame = pd.concat([pd.DataFrame(about), figures], axis=1)
-    return Study(runs[0], trials, pd.DataFrame(), [], score, False)
-
-
-def _curve(table: pd.DataFrame, metric: str) -> dict[float, float]:
-    part = table[table["metric"] == metric]
-    return dict(zip(part["at"], part["value"], strict=True))
-
-
-def test_curves_of_a_trial_by_step(client: MlflowClient) -> None:
-    """Losses, score and step times from the first report on; what is a total or of the whole trial is not a curve."""
-    run_id = _trial(client, OURS)
-    table = curves(client, _study(client, run_id))
-    assert set(table["metric"]) == {"val_loss", "val_rmse", "step_time_ms"}
-    assert _curve(table, "val_rmse") == OURS["val_rmse"]
-    assert _curve(table, "val_loss") == {100: 0.5, 200: 0.4, 250: 0.3}
-    assert _curve(table, "step_time_ms") == OURS["step_time_ms"]
-    assert set(table["axis"]) == {STEPS}
-    assert set(table["group"]) == {"linear"}
-    assert set(table["run_id"]) == {run_id}
-
-
-def test_series_of_the_thread_by_seconds(client: MlflowClient) -> None:
-    """Since the first sample of either; other series of the thread are not read."""
-    series = {
-        "system/process_memory_mb": {1: 90.0, 2: 91.0, 3: 92.0},
-        "system/process_cpu_percent": {2: 50.0, 3: 60.0},
-        "system/process_threads": {1: 4.0, 2: 4.0},
-    }
-    table = curves(client, _study(client, _trial(client, OURS | series, every_ms=500)))
-    seconds = table[table["axis"] == SECONDS]
-    assert _curve(seconds, "system/process_memory_mb") == {0: 90, 0.5: 91, 1: 92}
-    assert _curve(seconds, "system/process_cpu_percent") == {0: 50, 0.5: 60}
-    assert seconds["metric"].nunique() == 2
-
-
-def test_other_scripts_have_the_curves_that_they_log(client: MlflowClient) -> None:
-    """Every metric with more than one step, whatever its name; without an algorithm there is one group."""
-    points = {"loss": {1: 3.0, 2: 2.0}, "accuracy": {5: 0.9}, "system/process_memory_mb": {1: 90.0, 2: 91.0}}
-    table = curves(client, _study(client, _trial(client, points, algorithm=""), score=None))
-    assert table["metric"].unique().tolist() == ["loss", "system/process_memory_mb"]
-    assert set(table["group"]) == {""}
-
-
-def test_only_complete_trials_have_curves(client: MlflowClient) -> None:
-    """Neither those that were stopped nor those that diverged."""
-    run_ids = [_trial(client, OURS) for _ in range(3)]
-    study = _study(client, *run_ids, status=["FINISHED", "KILLED", "FINISHED"], diverged=[False, False, True])
-    assert curves(client, study)["run_id"].unique().tolist() == run_ids[:1]
-
-
-def test_trials_are_taken_evenly_over_the_order_of_start(client: MlflowClient) -> None:
-    """The first, the last, and those between at equal distances, whatever their scores."""
-    run_ids = [_trial(client, OURS | {"val_rmse": {100: 1.0 / (place % 3 + 1)}}) for place in range(9)]
-    assert curves(client, _study(client, *run_ids), most=3)["run_id"].unique().tolist() == run_ids[::4]
-
-
-def test_long_curves_are_thinned(client: MlflowClient) -> None:
-    """The first and the last point stay; what is not finite goes; the last value of a step counts."""
-    long = {step: float(step) for step in range(1, 1001)}
-    run_id = _trial(client, {"loss": long | {1000: float("nan")}})
-    for seconds_later, value in ((10_000, 7.0), (-10, 8.0)):
-        client.log_metric(run_id, "loss", value, timestamp=BEGAN_MS + seconds_later * 1000, step=1)
-    curve = _curve(curves(client, _study(client, run_id, score=None)), "loss")
-    assert len(curve) == MAX_POINTS
-    assert (min(curve), max(curve), curve[1]) == (1, 999, 7)
-
-
-class _Backwards(MlflowClient):
-    """A store that gives the newest points first."""
-
-    def get_metric_history(self, run_id: str, key: str, *args: Any, **kwargs: Any) -> Any:
-        """Reversed."""
-        return list(reversed(super().get_metric_history(run_id, key, *args, **kwargs)))
-
-
-def test_order_of_the_store_does_not_matter(client: MlflowClient) -> None:
-    """Points come by step and by time; of two at one step the newer one counts."""
-    run_id = _trial(client, OURS | {"system/process_memory_mb": {1: 90.0, 2: 91.0}})
-    client.log_metric(run_id, "val_loss", 7.0, timestamp=BEGAN_MS + 10_000_000, step=100)
-    study = _study(client, run_id)
-    table = curves(_Backwards(client.tracking_uri), study)
-    assert _curve(table, "val_loss")[100] == 7
-    pd.testing.assert_frame_equal(table, curves(client, study))
-
-
-def test_study_without_complete_trials_has_no_curves(client: MlflowClient) -> None:
-    """An empty table with its columns, and no drift."""
-    table = curves(client, _study(client, _trial(client, OURS), status="FAILED"))
-    assert table.columns.tolist() == ["run_id", "group", "metric", "axis", "at", "value"]
-    assert table.empty
-    assert drift(table).empty
+from entrypoints.reporting.curves import STEPS
+from entrypoints.reporting.drift import by_batch_size, drift
 
 
 def _table(*trials: list[float], metric: str = "val_loss", group: str = "") -> pd.DataFrame:
@@ -193,7 +58,8 @@ def test_figures_of_a_drift_by_hand() -> None:
     # Of seven, all lie on one side of the median in 2 / 2^7 = 1.6 %, and all but one in 12.5 %.
     assert (row["low_percent"], row["high_percent"]) == pytest.approx((10, 16))
     assert row["p_value"] == row["p_holm"] == pytest.approx(2 / 2**7)
-    assert (row["start"], row["end"]) == pytest.approx((93.5, 106.5))
+    assert (row["change"], row["low"], row["high"]) == pytest.approx((13, 10, 16))
+    assert (row["level"], row["start"], row["end"]) == pytest.approx((100, 93.5, 106.5))
     assert row["rising_share"] == 1
 
 
@@ -218,6 +84,33 @@ def test_change_within_noise_is_not_told(metric: str, noise: float, verdict: str
     """15 %, where one configuration's memory differs by so much from run to run; a series has its curve's noise."""
     known = {"memory_mb": Noise("memory_mb", noise, "share", 2.77 * noise, 9, "kinds")}
     (row,) = drift(_table(*_lines(*range(10, 20)), metric=metric), known).to_dict("records")
+    assert row["verdict"] == verdict
+
+
+def test_level_is_the_usual_value_after_the_warm_up() -> None:
+    """The median over trials of each curve's median, in the metric's unit; the change is in it, too."""
+    row = _row(
+        _table(*[[300.0, 50 + place, 51 + place, 52 + place, 53 + place] for place in range(7)], metric="cpu_percent")
+    )
+    assert row["level"] == 54.5
+    assert row["change"] == pytest.approx(3)
+    assert row["change_percent"] == pytest.approx(100 * 3 / 54.5)
+
+
+@pytest.mark.parametrize(
+    ("metric", "change", "noise", "verdict"),
+    [
+        pytest.param("memory_mb", 0.5, 0.0, "rises", id="half a megabyte"),
+        pytest.param("memory_mb", 0.09, 0.0, "steady", id="some pages"),
+        pytest.param("memory_mb", 0.5, 0.01, "steady", id="within noise"),
+        pytest.param("cpu_percent", 0.5, 0.0, "steady", id="no memory"),
+    ],
+)
+def test_rise_of_memory_is_judged_in_megabytes(metric: str, change: float, noise: float, verdict: str) -> None:
+    """5 % of a process are more than most models; of other metrics less than 5 % is steady."""
+    trials = [(177 + change * np.linspace(-0.5, 0.5, 11)).tolist() for _ in range(12)]
+    known = {metric: Noise(metric, noise, "share", 2.77 * noise, 9, "kinds")}
+    (row,) = drift(_table(*trials, metric=metric), known).to_dict("records")
     assert row["verdict"] == verdict
 
 
@@ -297,3 +190,75 @@ def test_trials_that_only_wander_are_rarely_said_to_drift() -> None:
     found = drift(pd.concat(tables))
     assert (found["p_value"] < 0.05).mean() <= stats.binom.ppf(0.975, 100, 0.05) / 100
     assert not found["verdict"].isin(["rises", "falls"]).any()
+
+
+def _sized(changes: dict[float, list[float]], metric: str = "step_time_ms") -> pd.DataFrame:
+    """Trials of each batch size whose curves change by these percentages, after a first interval."""
+    parts = [
+        _table(*[[500.0, *line] for line in _lines(*each)], metric=metric, group="linear").assign(batch_size=size)
+        for size, each in changes.items()
+    ]
+    for size, part in zip(changes, parts, strict=True):
+        part["run_id"] += f" of {size}"
+    return pd.concat(parts)
+
+
+SLOW, FAST = np.linspace(-1, 1, 10).tolist(), np.linspace(19, 21, 10).tolist()
+
+
+def test_batch_size_that_differs_from_the_others_is_told() -> None:
+    """By more than 5 %, after the correction; those that are like the rest are not."""
+    curves = _sized({8: SLOW, 16: SLOW, 32: FAST})
+    table = drift(curves)
+    assert table["p_batch_size"].item() == pytest.approx(stats.kruskal(SLOW, SLOW, FAST).pvalue)
+    assert table["p_batch_size_holm"].item() == pytest.approx(2 * table["p_batch_size"].item())
+    found = by_batch_size(curves, table)
+    assert found["batch_size"].tolist() == [8, 16, 32]
+    assert found["told"].tolist() == [False, False, True]
+    assert found["change_percent"].tolist() == pytest.approx([0, 0, 20], abs=0.1)
+    assert found["rest_percent"].tolist() == pytest.approx([10, 10, 0], abs=10)
+    assert found["trials"].tolist() == [10, 10, 10]
+
+
+@pytest.mark.parametrize(
+    ("changes", "metric", "noise"),
+    [
+        pytest.param({8: SLOW, 32: np.linspace(3, 4, 10).tolist()}, "step_time_ms", 0.0, id="by 3 %"),
+        pytest.param({8: SLOW, 32: FAST}, "step_time_ms", 0.3, id="within noise"),
+        pytest.param({8: SLOW, 32: FAST[:5]}, "step_time_ms", 0.0, id="five trials"),
+        pytest.param({8: FAST}, "step_time_ms", 0.0, id="one batch size"),
+        pytest.param({8: SLOW, 32: FAST}, "val_loss", 0.0, id="a loss"),
+    ],
+)
+def test_batch_sizes_that_hardly_differ_are_not_told(
+    changes: dict[float, list[float]], metric: str, noise: float
+) -> None:
+    """Nor are those with too few trials, and what is no cost."""
+    curves, known = _sized(changes, metric), {metric: Noise(metric, noise, "share", 2.77 * noise, 9, "kinds")}
+    assert not by_batch_size(curves, drift(curves, known), known)["told"].any()
+
+
+def test_batch_sizes_are_tested_in_one_family_with_the_trends() -> None:
+    """So that what studies without differences say stays rare, with batch sizes and without."""
+    table = drift(_sized({8: SLOW, 32: FAST}))
+    alone = _row(_sized({8: SLOW + FAST}))
+    assert alone["p_holm"] == alone["p_value"] == table["p_value"].item()
+    assert sorted([table["p_holm"].item(), table["p_batch_size_holm"].item()])[0] == pytest.approx(
+        2 * min(table["p_value"].item(), table["p_batch_size"].item())
+    )
+
+
+def test_equal_batch_sizes_are_rarely_told_to_differ() -> None:
+    """30 groups of noise, in which small batches have longer and so steadier curves."""
+    random = np.random.default_rng(0)
+    parts = [
+        _table(*(100 + 30 * random.normal(size=(6, points))).tolist(), metric="cpu_percent", group=f"{group} {size} ")
+        .assign(batch_size=size)
+        .replace({"group": {f"{group} {size} ": str(group)}})
+        for group in range(30)
+        for size, points in ((2, 11), (8, 7), (32, 5))
+    ]
+    curves = pd.concat(parts)
+    found = drift(curves)
+    assert (found["p_batch_size"] < 0.05).mean() <= stats.binom.ppf(0.975, 30, 0.05) / 30
+    assert not by_batch_size(curves, found)["told"].any()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from figure_tables import SAFE, colors, curves, drift, note, title
+from figure_tables import SAFE, colors, curves, drift, memory_jumps, note, title
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
 
 from entrypoints.reporting.figures.curve import during_training, over_time, spread
 
@@ -75,6 +77,59 @@ def test_title_says_what_the_tests_found_of_the_costs(rows: list[tuple[str, str,
     assert title(figure) == f"While trials train, {expected}"
     assert figure is not None
     assert figure.axes[2].get_title("left") == "falls: -80 % (-82 to -78 %)"
+
+
+def test_panel_of_what_stays_says_at_which_level() -> None:
+    """With the interval of the change."""
+    figure = during_training(curves({"cpu_percent": FLAT}), drift(("cpu_percent", "steady", 0.5)))
+    assert figure is not None
+    assert figure.axes[0].get_title("left") == "steady at 200 (-2 to +2 %)"
+
+
+def test_change_of_memory_is_in_megabytes() -> None:
+    """Most of it are libraries, so that percentages of it mislead."""
+    figure = during_training(curves({"memory_mb": RISING}), drift(("memory_mb", "rises", 3.0)))
+    assert title(figure) == "While trials train, memory rises by 6 MB"
+    assert figure is not None
+    assert figure.axes[0].get_title("left") == "rises: +6 MB (+2 to +10 MB)"
+
+
+def test_jumps_of_memory_are_marked_where_they_are_a_finding() -> None:
+    """In the panel of memory alone, by algorithm, with the number of trials in the title."""
+    tables = [curves({"memory_mb": RISING, "cpu_percent": FLAT}, group=group) for group in ("linear", "mlp")]
+    both, tests = pd.concat(tables), drift(("cpu_percent", "steady", 0.0))
+    figure = during_training(both, tests, *memory_jumps(linear=80, mlp=1))
+    plain = during_training(both, tests, *memory_jumps(linear=1, mlp=1))
+    assert figure is not None
+    assert plain is not None
+    memory, cpu = figure.axes
+    (ticks,) = [each for each in memory.collections if isinstance(each, LineCollection)]
+    assert [segment[0, 0] for segment in ticks.get_segments()] == [150, 250]
+    assert to_hex(ticks.get_color()[0]) == to_hex(memory.lines[0].get_color())
+    assert title(figure) == "While trials train, CPU use stays steady; memory jumps in 80 of 90 trials"
+    assert "Ticks" in note(figure)
+    assert title(plain) == "While trials train, CPU use stays steady"
+    assert "Ticks" not in note(plain)
+    for axes in (cpu, *plain.axes):
+        assert not any(isinstance(each, LineCollection) for each in axes.collections)
+
+
+def test_score_has_its_spread_over_folds() -> None:
+    """Dotted, around the median: the median over trials, in the panel of the score alone; the note says so."""
+    table = curves({"val_loss": FLAT, "val_rmse": FLAT}).assign(sd=np.nan)
+    assert "Dotted" not in note(during_training(table, drift()))
+    score = table["metric"] == "val_rmse"
+    table.loc[score, "sd"] = [0.1, 0.2, 0.3, 0.2, 0.3, 0.4, 0.3, 0.4, 5.0]
+    figure = during_training(table, drift())
+    assert figure is not None
+    loss, panel = figure.axes
+    low, high, middle = panel.lines
+    assert list(middle.get_ydata()) == [5, 5, 5]
+    assert list(low.get_ydata()) == pytest.approx([4.8, 4.7, 4.6])
+    assert list(high.get_ydata()) == pytest.approx([5.2, 5.3, 5.4])
+    assert (low.get_linestyle(), high.get_linestyle(), middle.get_linestyle()) == (":", ":", "-")
+    assert len(loss.lines) == 1
+    assert "Dotted" in note(figure)
 
 
 def test_title_of_curves_that_are_unclear_or_were_not_tested_says_so() -> None:

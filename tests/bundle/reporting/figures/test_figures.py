@@ -21,6 +21,7 @@ from figure_tables import (
     drift,
     effects,
     front,
+    memory_jumps,
     ranks,
     rules,
     tradeoff,
@@ -39,8 +40,8 @@ def drawings() -> dict[str, Callable[[], Any]]:
     table = trials(MANY)
     found = effects((metric, name, 0.5, 0.01) for metric in ("val_rmse", *COSTS) for name in HYPERPARAMETERS)
     walk = np.random.default_rng(0).uniform(1, 2, (200, 100)).cumsum(axis=1).tolist()
-    names = ("train_loss", "val_loss", "val_rmse", "cpu_percent", "memory_growth_mb", "step_time_ms")
-    steps = curves(dict.fromkeys(names, walk))
+    names = ("train_loss", "val_loss", "val_rmse", "cpu_percent", "memory_mb", "step_time_ms")
+    steps = curves(dict.fromkeys(names, walk)).assign(sd=0.1)
     sampled = curves(dict.fromkeys(("system/process_cpu_percent", "system/process_memory_mb"), walk), axis="seconds")
     both = pd.concat([steps, sampled])
     row = pd.Series({"metric": "val_rmse", "first": "rate", "second": "kind", "share_of_variance": 0.1})
@@ -49,7 +50,7 @@ def drawings() -> dict[str, Callable[[], Any]]:
     pairs = pd.DataFrame([{"first": "a", "second": "b", "spearman": 1.0, "configurations": MANY, "kendalls_w": 1.0}])
     choice = (table, front(table), "val_rmse", False, {"peak_memory_mb": 230.0}, "r0")
     return {
-        "during_training": lambda: figures.during_training(both, drift()),
+        "during_training": lambda: figures.during_training(both, drift(), *memory_jumps(**{"": 80})),
         "over_time": lambda: figures.over_time(both, drift()),
         "effect_sizes": lambda: figures.effect_sizes(found),
         "by_rate": lambda: figures.by_hyperparameter(table, found, "rate", ["val_rmse", *COSTS]),

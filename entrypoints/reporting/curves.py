@@ -1,0 +1,112 @@
+"""The curves of a study's trials, read back from MLflow as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Run
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from entrypoints.reporting.studies import Study
+
+STEPS, SECONDS = "training step", "seconds"
+MAX_POINTS = 200  # of one curve, evenly spaced; Theil and Sen's slope takes the square of them
+COLUMNS = ("run_id", "group", "batch_size", "metric", "axis", "at", "value", "sd")
+_CURVES = ("train_loss", "val_loss", "cpu_percent", "memory_mb", "step_time_ms")
+_SERIES = ("system/process_cpu_percent", "system/process_memory_mb")
+Points = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def read(client: MlflowClient, study: Study, most: int = 200) -> pd.DataFrame:
+    """The curves of at most ``most`` trials that ran to their end, spread evenly over the order in which they began.
+
+    Of the bundle's studies: by training step, from the first report on, the losses, the score, and the CPU percent,
+    memory and step time of each interval; by seconds since the trial's first sample the thread's CPU percent and
+    memory. Of other studies every metric with more than one step, and the same two series.
+
+    Returns:
+        A row per point: run_id, group (the trial's algorithm, empty if it has none), batch_size (NaN if it has none),
+        metric, axis ("training step" or "seconds"), at, value and sd (of the bundle's score its standard deviation over
+        folds, else NaN). At most 200 points of a curve, evenly spaced, without NaN and infinity.
+    """
+    ended = study.trials[study.trials["run_id"].isin(study.complete["run_id"])]["run_id"].tolist()
+    parts = [part for place in _spread(len(ended), most) for part in _of_trial(client, ended[place], study)]
+    nothing: pd.DataFrame = pd.DataFrame(columns=list(COLUMNS))
+    return pd.concat(parts, ignore_index=True) if parts else nothing
+
+
+def _of_trial(client: MlflowClient, run_id: str, study: Study) -> Iterator[pd.DataFrame]:
+    """The curves of one trial."""
+    run = client.get_run(run_id)
+    ours = _is_ours(study)
+    wanted = (*_CURVES, study.score) if ours else sorted(run.data.metrics)
+    spreads = dict(zip(*_by_step(_history(client, run, f"{study.score}_sd")), strict=True)) if ours else {}
+    for name in wanted:
+        if name in run.data.metrics and not name.startswith("system/"):
+            at, value = _by_step(_history(client, run, name))
+            if ours:
+                after = at > 0  # at 0 nothing was trained yet
+                yield _table(run, name, STEPS, (at[after], value[after]), spreads if name == study.score else {})
+            elif len(at) > 1:
+                yield _table(run, name, STEPS, (at, value))
+    series = {name: _history(client, run, name) for name in _SERIES if name in run.data.metrics}
+    began_ms = min((point.timestamp for points in series.values() for point in points), default=0)
+    for name, history in series.items():
+        yield _table(run, name, SECONDS, _by_time(history, began_ms))
+
+
+def _table(run: Run, metric: str, axis: str, points: Points, spreads: dict[float, float] | None = None) -> pd.DataFrame:
+    at, value = _thinned(*points)
+    curve: pd.DataFrame = pd.DataFrame(
+        {
+            "run_id": run.info.run_id,
+            "group": run.data.params.get("algorithm", ""),
+            "batch_size": pd.to_numeric(run.data.params.get("batch_size", "nan"), errors="coerce"),
+            "metric": metric,
+            "axis": axis,
+            "at": at,
+            "value": value,
+            "sd": [(spreads or {}).get(step, np.nan) for step in at],
+        }
+    )
+    return curve
+
+
+def _is_ours(study: Study) -> bool:
+    """Whether its trials report like the bundle's, so that what each metric means is known."""
+    return study.score is not None and {"training_time_s", "mean_step_time_ms", study.score} <= set(study.figures)
+
+
+def _history(client: MlflowClient, run: Run, metric: str) -> list[Metric]:
+    """All points of a metric; none where the run lacks it."""
+    return list(client.get_metric_history(run.info.run_id, metric)) if metric in run.data.metrics else []
+
+
+def _by_step(history: list[Metric]) -> Points:
+    """The last value at each step."""
+    values = {point.step: point.value for point in sorted(history, key=lambda point: point.timestamp)}
+    return np.array(sorted(values), dtype=float), np.array([values[step] for step in sorted(values)], dtype=float)
+
+
+def _by_time(history: list[Metric], began_ms: int) -> Points:
+    points = sorted((point.timestamp, point.step, point.value) for point in history)
+    times = np.array([timestamp for timestamp, _, _ in points], dtype=float)
+    return (times - began_ms) / 1000, np.array([value for _, _, value in points], dtype=float)
+
+
+def _thinned(at: NDArray[np.float64], value: NDArray[np.float64]) -> Points:
+    known = np.isfinite(value)
+    at, value = at[known], value[known]
+    kept = _spread(len(at), MAX_POINTS)
+    return at[kept], value[kept]
+
+
+def _spread(count: int, most: int) -> NDArray[np.int64]:
+    """So many places of a sequence, evenly spaced, with the first and the last of them."""
+    places: NDArray[np.int64] = np.linspace(0, max(count - 1, 0), min(count, most)).round().astype(np.int64)
+    return places
