@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from entrypoints.reporting.figures.choice import critical_difference, pareto, pareto_hover
+from entrypoints.reporting.figures.cost_law import cost_law
 from entrypoints.reporting.figures.curve import during_training, over_time
 from entrypoints.reporting.figures.datasets import step_times
 from entrypoints.reporting.figures.effect import by_hyperparameter, effect_sizes, interaction
@@ -11,6 +12,7 @@ from entrypoints.reporting.figures.words import label
 
 __all__ = [
     "by_hyperparameter",
+    "cost_law",
     "critical_difference",
     "during_training",
     "effect_sizes",

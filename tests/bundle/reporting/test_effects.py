@@ -13,7 +13,8 @@ from mlflow.entities import Run, RunData, RunInfo
 from scipy import stats
 
 from entrypoints.limits.noise import Noise
-from entrypoints.reporting.effects import effects, interactions, metrics
+from entrypoints.reporting.effects import effects, metrics
+from entrypoints.reporting.interactions import interactions
 from entrypoints.reporting.studies import ABOUT, Study
 
 pytestmark = pytest.mark.filterwarnings("error")
