@@ -29,6 +29,8 @@ class Change:
         low, high: its interval; NaN where there are too few trials.
         words: what follows the number, such as ``times less``, ``% more`` or ``MB more``.
         matched: configurations that were compared at both levels; 0: those of the levels differ.
+        medians_agree: whether ``first`` and ``second`` differ by about as much. They need not where what one
+            configuration gains is not what another does.
     """
 
     first: float
@@ -38,6 +40,7 @@ class Change:
     high: float
     words: str
     matched: int
+    medians_agree: bool
 
 
 def change(
@@ -69,8 +72,10 @@ def change(
     interval = (
         _of_pairs(scale(after) - scale(before), level) if matched else _of_two(scale(before), scale(after), level)
     )
-    said = _factor(*interval) if as_factor else _difference(metric, *interval)
-    return Change(float(np.median(before)), float(np.median(after)), *said, matched=matched)
+    amount, low, high, words = _factor(*interval) if as_factor else _difference(metric, *interval)
+    medians = float(np.median(before)), float(np.median(after))
+    agree = _agree(float(np.subtract(*scale(medians[::-1]))), *interval[1:])
+    return Change(*medians, amount, low, high, words, matched, agree)
 
 
 def is_factor(metric: str, score: str | None, values: NDArray[np.float64]) -> bool:
@@ -121,6 +126,12 @@ def _factor(middle: float, low: float, high: float) -> tuple[float, float, float
 def _difference(metric: str, middle: float, low: float, high: float) -> tuple[float, float, float, str]:
     sign, way = _way(middle)
     return (*_ordered(sign, middle, low, high), f"{short_unit(metric)} {way}".strip())
+
+
+def _agree(of_medians: float, low: float, high: float) -> bool:
+    """Whether a difference of medians is in the interval, or near to it; also where there is no interval."""
+    near = (high - low) / 2 + 1e-9
+    return not (of_medians < low - near or of_medians > high + near)
 
 
 def _way(middle: float) -> tuple[int, str]:

@@ -99,11 +99,15 @@ def not_judged(found: Findings) -> str:
 
 
 def change_of(row: Row) -> str:
-    """The interval of a change in words, such as ``210 to 260 times less``; empty without one."""
+    """The interval of a change in words, such as ``210 to 260 times less``; empty without one.
+
+    ``typically``: what the medians differ by is something else.
+    """
     if row["change_low"] != row["change_low"]:
         return ""
     low, high = number(row["change_low"]), number(row["change_high"])
-    return f"{low} {row['change_in']}" if low == high else f"{low} to {high} {row['change_in']}"
+    ends = low if low == high else f"{low} to {high}"
+    return f"{'' if row['medians_agree'] else 'typically '}{ends} {row['change_in']}"
 
 
 def _by_ends(rows: Sequence[Row]) -> list[str]:

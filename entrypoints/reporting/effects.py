@@ -53,6 +53,7 @@ _EFFECTS = (
     "change_high",
     "change_in",
     "matched",
+    "medians_agree",
     "few_trials_at",
     "told",
 )
@@ -84,7 +85,7 @@ def effects(study: Study) -> pd.DataFrame:
         - first, first_at, second, second_at: the same two, in the order of the levels
         - change, change_low, change_high, change_in: by how much the metric is more or less at the second than at the
           first, with a 95 % interval that allows for the choice of two among all levels, in words such as ``times
-          less``; NaN where the trials are too few. matched: the configurations compared at both levels (``change``)
+          less``; NaN where the trials are too few. matched, medians_agree: as of ``Change``
         - few_trials_at: the levels with fewer than three trials, and their number
         - told: whether it is worth a sentence: p_holm is below 0.01, the share of the variance at least 5 %, and the
           difference larger than the metric's noise and, but for the score, than 5 %; and the interval of the change,
@@ -236,6 +237,7 @@ def _ends(
         "change_high": found.high,
         "change_in": found.words,
         "matched": found.matched,
+        "medians_agree": found.medians_agree,
     }
 
 

@@ -65,7 +65,7 @@ def _draw(studies: Sequence[Study], found: Findings) -> set[str]:
     if "interactions" in tables:
         pictures["interaction"] = figures.interaction(study.complete, tables["interactions"].iloc[0])
     if "cost_law" in tables:
-        pictures["cost_law"] = figures.cost_law(tables["step_times"], tables["cost_law"])
+        pictures["step_law"] = figures.step_law(tables["step_times"], tables["cost_law"])
     if "rules" in tables:
         pictures["savings"] = figures.savings(tables["rules"], study.score)
     if "tradeoff" in tables:

@@ -24,9 +24,9 @@ def tol_savings(study: Study) -> pd.DataFrame:
 
     Returns:
         A row per larger tol and metric (steps, training_time_s and the score, as far as trials have them): against,
-        tol, metric; first, second, change, change_low, change_high, change_in and matched as of ``effects``, the
-        interval allowing for all tols; noise, in the metric's own unit, NaN where it is unknown; and beyond_noise:
-        whether the change is more than that, of a cost more than 5 %, and its interval leaves out 0.
+        tol, metric; first, second, change, change_low, change_high, change_in, matched and medians_agree as of
+        ``effects``, the interval allowing for all tols; noise, in the metric's own unit, NaN where it is unknown; and
+        beyond_noise: whether the change is more than that, of a cost more than 5 %, and its interval leaves out 0.
         Empty where no tol was searched.
     """
     trials: pd.DataFrame = study.complete
@@ -67,6 +67,7 @@ def tol_savings(study: Study) -> pd.DataFrame:
                     "change_high": found.high,
                     "change_in": found.words,
                     "matched": found.matched,
+                    "medians_agree": found.medians_agree,
                     "noise": noise,
                     "beyond_noise": away > max(np.nan_to_num(noise), least) and not found.low <= 0,
                 }

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from entrypoints.reporting.figures.choice import critical_difference, pareto, pareto_hover
-from entrypoints.reporting.figures.cost_law import cost_law
 from entrypoints.reporting.figures.curve import during_training, over_time
 from entrypoints.reporting.figures.datasets import step_times
 from entrypoints.reporting.figures.effect import by_hyperparameter, effect_sizes, interaction
 from entrypoints.reporting.figures.saving import savings, tradeoff
+from entrypoints.reporting.figures.step_law import step_law
 from entrypoints.reporting.figures.words import label
 
 __all__ = [
     "by_hyperparameter",
-    "cost_law",
     "critical_difference",
     "during_training",
     "effect_sizes",
@@ -22,6 +21,7 @@ __all__ = [
     "pareto",
     "pareto_hover",
     "savings",
+    "step_law",
     "step_times",
     "tradeoff",
 ]

@@ -17,7 +17,7 @@ MARGIN = 1.4  # above and below the points, so that a few percent look like that
 
 
 @styled
-def cost_law(times: pd.DataFrame, laws: pd.DataFrame) -> Figure | None:
+def step_law(times: pd.DataFrame, laws: pd.DataFrame) -> Figure | None:
     """The time of a training step against the rows of its batch, with the law where one fits.
 
     Args:
