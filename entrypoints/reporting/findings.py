@@ -13,8 +13,20 @@ from mlflow import MlflowClient
 from entrypoints.limits.noise import margins
 from entrypoints.limits.pareto import front
 from entrypoints.limits.stop_or_skip import Stopping
-from entrypoints.reporting import calibration, curves, drift, effects, hosts, memory_jumps, savings, statistics
+from entrypoints.reporting import (
+    calibration,
+    cost_law,
+    curves,
+    drift,
+    effects,
+    hosts,
+    memory_jumps,
+    savings,
+    statistics,
+    tol_savings,
+)
 from entrypoints.reporting.decision import decision
+from entrypoints.reporting.interactions import interactions
 from entrypoints.reporting.studies import Study
 from entrypoints.settings import DEFAULT_CRITERIA
 
@@ -87,7 +99,10 @@ def _during_training(client: MlflowClient, study: Study, found: Findings) -> Non
 
 def _hyperparameters(study: Study, found: Findings) -> None:
     found.add("effects", effects.effects(study))
-    found.add("interactions", effects.interactions(study))
+    found.add("interactions", interactions(study))
+    found.add("step_times", cost_law.step_times(study))
+    found.add("cost_law", cost_law.cost_law(study))
+    found.add("tol_savings", tol_savings.tol_savings(study))
     if "effects" not in found.tables:
         found.open_questions.append(
             "What hyperparameters change: too few trials came to their end, or they do not differ in any."

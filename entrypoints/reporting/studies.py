@@ -26,6 +26,7 @@ from mlflow_sysmetrics.tags import (
     FEASIBLE,
     HOST_PREFIX,
     KIND,
+    PLACE,
     REPEAT,
     SEARCHED,
     STUDY_ID,
@@ -37,7 +38,7 @@ NOISE = "noise.json"
 SCORES = {"val_rmse": False, "val_accuracy": True}  # of the bundle's own studies, and whether higher is better
 MAX_LIMITED = 5
 _STOP = ("stop_how", "stop_reason", "stop_metric", "stop_step")
-ABOUT = ("trial_id", "run_id", "name", "status", "diverged", "feasible", *_STOP)
+ABOUT = ("trial_id", "run_id", "name", "place", "status", "diverged", "feasible", *_STOP)
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Study:
         run: the study's own run.
         trials: one row per trial, in the order in which they began: the columns ``ABOUT``, then each hyperparameter,
             then every figure (the last value of a metric outside ``system/``), NaN where a trial lacks it. A
-            hyperparameter is a number where all of its texts are, else the text. ``feasible`` and the columns
-            ``stop_*`` are None where nothing is known of it.
+            hyperparameter is a number where all of its texts are, else the text. ``place`` (in the order of the study,
+            from 1 on), ``feasible`` and the columns ``stop_*`` are None where nothing is known of it.
         folds: one row per trial and fold: ``trial_id``, ``fold`` and the fold's figures; empty if there are none.
         hyperparameters: the names of those that vary over the trials.
         score: the figure that ranks the trials; None where that is not known.
@@ -245,10 +246,12 @@ def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: st
 
 def _about(trial: Run) -> dict[str, object]:
     stop = {name: _tag(trial, f"sysmetrics.{name}") for name in _STOP}
+    place = _tag(trial, PLACE)
     return {
         "trial_id": _tag(trial, TRIAL_ID) or trial.info.run_id,
         "run_id": trial.info.run_id,
         "name": trial.info.run_name,
+        "place": None if place is None else int(place),
         "status": trial.info.status,
         "diverged": _tag(trial, DIVERGED) == "true",
         "feasible": {"true": True, "false": False}.get(_tag(trial, FEASIBLE) or ""),

@@ -64,6 +64,8 @@ def _draw(studies: Sequence[Study], found: Findings) -> set[str]:
             pictures[f"by_{name}"] = figures.by_hyperparameter(study.complete, tables["effects"], name, shown(study))
     if "interactions" in tables:
         pictures["interaction"] = figures.interaction(study.complete, tables["interactions"].iloc[0])
+    if "cost_law" in tables:
+        pictures["step_law"] = figures.step_law(tables["step_times"], tables["cost_law"])
     if "rules" in tables:
         pictures["savings"] = figures.savings(tables["rules"], study.score)
     if "tradeoff" in tables:

@@ -199,3 +199,15 @@ def cost_comparisons() -> pd.DataFrame:
             )
         ]
     )
+
+
+def step_law(*algorithms: str, fits: Sequence[bool] = (True,)) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The step times of 27 trials of each algorithm, and their laws."""
+    law = {"call_ms": 0.31, "row_ms": 0.021, "per_1000_rows_ms": 21.0, "error": 0.03, "smallest": 8.0, "largest": 512.0}
+    times = [
+        {"algorithm": name, "batch_size": size, "trials": 9, "low": 0.9 * ms, "median": ms, "high": 1.2 * ms}
+        for name in algorithms or ("",)
+        for size, ms in ((8.0, 0.48), (64.0, 1.7), (512.0, 11.0))
+    ]
+    laws = [{"algorithm": name, "fits": each, **law} for name, each in zip(algorithms or ("",), fits, strict=True)]
+    return pd.DataFrame(times), pd.DataFrame(laws)

@@ -9,6 +9,7 @@ from entrypoints.reporting.figures.datasets import step_times
 from entrypoints.reporting.figures.effect import by_hyperparameter, effect_sizes, interaction
 from entrypoints.reporting.figures.repeats import cost_ratios, ranks_agree
 from entrypoints.reporting.figures.saving import savings, tradeoff
+from entrypoints.reporting.figures.step_law import step_law
 from entrypoints.reporting.figures.words import label
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "predicted",
     "ranks_agree",
     "savings",
+    "step_law",
     "step_times",
     "tradeoff",
 ]

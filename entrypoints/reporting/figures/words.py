@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+PER_ROW_MS = 0.001  # what is less is said of a thousand rows
 _NAMES = {
     "train_loss": ("training loss", ""),
     "val_loss": ("validation loss", ""),
@@ -53,6 +55,12 @@ def unit(metric: str) -> str:
     return _named(metric)[1].split(",")[0]
 
 
+def short_unit(metric: str) -> str:
+    """The unit that follows a number of this metric: empty for scores and shares, ``points`` of a percentage."""
+    name = unit(metric).partition(" since")[0]
+    return "" if name.startswith(("share", "units")) else "points" if name.startswith("%") else name
+
+
 def label(metric: str) -> str:
     """A metric in words, with its unit where it has one."""
     words, unit = _named(metric)
@@ -90,6 +98,19 @@ def between(low: float, high: float) -> str:
 def share(value: float) -> str:
     """A share of 1 as a percentage."""
     return percent(100 * value)
+
+
+def law(row: Mapping[str, Any]) -> str:
+    """The law of a step's time in words.
+
+    Args:
+        row: of the table ``cost_law``.
+    """
+    call, of_row, of_thousand = (row[name] for name in ("call_ms", "row_ms", "per_1000_rows_ms"))
+    per = f"{number(of_row)} ms a row" if of_row >= PER_ROW_MS else f"{number(of_thousand)} ms per 1000 rows"
+    if not of_row:
+        return f"{number(call)} ms, whatever its rows"
+    return f"{number(call)} ms + {per}" if call else per
 
 
 def listed(words: Sequence[str]) -> str:

@@ -9,24 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow.entities import Run, RunData, RunInfo
+from made_studies import made_study, memory_and_time
 from scipy import stats
 
 from entrypoints.limits.noise import Noise
-from entrypoints.reporting.effects import effects, interactions, metrics
-from entrypoints.reporting.studies import ABOUT, Study
+from entrypoints.reporting.effects import effects, metrics
+from entrypoints.reporting.interactions import interactions
 
 pytestmark = pytest.mark.filterwarnings("error")
-RUN = Run(RunInfo("1" * 32, "0", "me", "FINISHED", 0, 1, "active", run_name="tune"), RunData())
-
-
-def _study(hyperparameters: list[str], **columns: Any) -> Study:
-    """A study of these trials, all of which ended well unless the columns say otherwise."""
-    count = len(columns[hyperparameters[0]])
-    about: dict[str, Any] = {name: [None] * count for name in ABOUT}
-    about |= {"run_id": [f"run{number}" for number in range(count)], "status": "FINISHED", "diverged": False}
-    trials: pd.DataFrame = pd.DataFrame(about | columns)
-    return Study(RUN, trials, pd.DataFrame(), hyperparameters, None, False)
 
 
 def _row(table: pd.DataFrame, metric: str, hyperparameter: str) -> dict[str, Any]:
@@ -34,39 +24,40 @@ def _row(table: pd.DataFrame, metric: str, hyperparameter: str) -> dict[str, Any
     return row
 
 
-def _grid(noise: float = 0.1, repeats: int = 4) -> Study:
-    """Memory grows with the batch, time with the batch for one solver only, and loss with nothing."""
-    random = np.random.default_rng(0)
-    size, solver, _ = (axis.ravel() for axis in np.meshgrid([8, 64, 512], ["adam", "sgd"], range(repeats)))
-    memory = np.log(size) + random.normal(scale=noise, size=len(size))
-    # Neither alone tells the time: its order is the opposite for the other solver.
-    seconds = np.where(solver == "adam", 1, -1) * np.log(size / 64) + random.normal(scale=noise, size=len(size))
-    loss = random.normal(size=len(size))
-    return _study(["size", "solver"], size=size, solver=solver, memory_mb=memory, seconds=seconds, loss=loss)
-
-
 def test_share_of_variance_by_hand() -> None:
     """Ranks 1 2 | 3 4: 4 of 5 squares lie between, 1/2 is left per degree of freedom; so (4 - 1/2) / (5 + 1/2)."""
-    table = effects(_study(["size"], size=[1, 1, 2, 2], memory_mb=[1.0, 2.0, 5.0, 90.0]))
+    table = effects(made_study(["size"], size=[1, 1, 2, 2], memory_mb=[1.0, 2.0, 5.0, 90.0]))
     row = _row(table, "memory_mb", "size")
     assert row["share_of_variance"] == pytest.approx(3.5 / 5.5)
     assert row["p_value"] == pytest.approx(stats.chi2.sf(2.4, 1))  # H = 12 / (4 * 5) * (3^2 + 7^2) / 2 - 3 * 5
     assert row["spearman"] == pytest.approx(2 / np.sqrt(5))
     assert (row["trials"], row["left_out"], row["levels"]) == (4, 0, 2)
-    assert (row["lowest"], row["lowest_at"], row["highest"], row["highest_at"]) == (1.5, "1", 47.5, "2")
+
+
+def test_ends_are_the_lowest_and_the_highest_median_of_levels_with_three_trials() -> None:
+    """One trial that was left at 4 is no end, however high, and 5, where none was left, is named, too."""
+    size = [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 5]
+    memory = [50.0, 60.0, 99.0, 1.0, 2.0, 3.0, 20.0, 30.0, 40.0, 1000.0, 1000.0]
+    study = made_study(["size"], size=size, memory_mb=memory, diverged=[False] * 10 + [True])
+    row = _row(effects(study), "memory_mb", "size")
+    assert (row["lowest"], row["lowest_at"], row["highest"], row["highest_at"]) == (2.0, "2", 60.0, "1")
+    assert (row["first"], row["first_at"], row["second"], row["second_at"]) == (60.0, "1", 2.0, "2")
+    assert row["few_trials_at"] == "4 (1), 5 (0)"
+    assert row["change_in"] == "times less"
+    assert np.isnan(row["change_low"])  # three trials a level show no interval
 
 
 def test_ties_are_corrected_for() -> None:
     """The p-value is scipy's, which is; equal values share a rank."""
     values = [1.0, 1.0, 2.0, 2.0, 2.0, 3.0]
-    row = _row(effects(_study(["size"], size=[1, 1, 1, 2, 2, 2], memory_mb=values)), "memory_mb", "size")
+    row = _row(effects(made_study(["size"], size=[1, 1, 1, 2, 2, 2], memory_mb=values)), "memory_mb", "size")
     assert row["p_value"] == pytest.approx(stats.kruskal(values[:3], values[3:]).pvalue)
     assert row["spearman"] == pytest.approx(stats.spearmanr([1, 1, 1, 2, 2, 2], values).statistic)
 
 
 def test_effects_tell_what_matters() -> None:
     """A number and a word; what has no effect has a share near 0 and no significance after adjustment."""
-    table = effects(_grid())
+    table = effects(memory_and_time())
     assert table[["metric", "hyperparameter"]].to_numpy().tolist()[:2] == [
         ["memory_mb", "size"],
         ["memory_mb", "solver"],
@@ -83,14 +74,14 @@ def test_effects_tell_what_matters() -> None:
 
 def test_p_values_are_adjusted_over_the_table() -> None:
     """Holm's: the smallest is multiplied by the number of rows."""
-    table = effects(_grid())
+    table = effects(memory_and_time())
     smallest = table.loc[table["p_value"].idxmin()]
     assert smallest["p_holm"] == pytest.approx(min(smallest["p_value"] * len(table), 1))
 
 
 def test_trials_without_the_figure_are_left_out_and_counted() -> None:
     """Those that diverged, were stopped, or lack the figure or the hyperparameter."""
-    study = _study(
+    study = made_study(
         ["size", "depth"],
         size=[1, 1, 1, 2, 2, 2, 2, 2],
         depth=[1, 2, 1, 2, 1, 2, np.nan, 1],
@@ -99,16 +90,16 @@ def test_trials_without_the_figure_are_left_out_and_counted() -> None:
         memory_mb=[99.0, 1.0, 2.0, 3.0, 4.0, np.nan, 5.0, 99.0],
     )
     by_size, by_depth = (_row(effects(study), "memory_mb", name) for name in ("size", "depth"))
-    assert (by_size["trials"], by_size["left_out"], by_size["highest"]) == (5, 3, 4.0)
+    assert (by_size["trials"], by_size["left_out"]) == (5, 3)
     assert (by_depth["trials"], by_depth["left_out"], by_depth["levels"]) == (4, 4, 2)
 
 
 def test_many_values_are_cut_into_quartiles() -> None:
     """Of nine values or more; eight are eight levels. The rank correlation is with the values themselves."""
     rates = 10.0 ** -np.arange(8)
-    few = _row(effects(_study(["rate"], rate=np.tile(rates, 2), loss=np.arange(16.0))), "loss", "rate")
+    few = _row(effects(made_study(["rate"], rate=np.tile(rates, 3), loss=np.arange(24.0))), "loss", "rate")
     assert (few["levels"], few["lowest_at"]) == (8, "1")
-    many = _row(effects(_study(["rate"], rate=np.arange(1.0, 21), loss=np.arange(20.0))), "loss", "rate")
+    many = _row(effects(made_study(["rate"], rate=np.arange(1.0, 21), loss=np.arange(20.0))), "loss", "rate")
     assert (many["levels"], many["lowest_at"], many["highest_at"]) == (4, "1 to 5", "16 to 20")
     assert many["spearman"] == pytest.approx(1)
 
@@ -125,7 +116,7 @@ def test_many_values_are_cut_into_quartiles() -> None:
 )
 def test_what_cannot_be_told_is_nan(levels: list[Any], values: list[float]) -> None:
     """There is a row all the same, with the counts."""
-    study = _study(["solver"], solver=levels, loss=values)
+    study = made_study(["solver"], solver=levels, loss=values)
     row = _row(effects(study), "loss", "solver")
     assert np.isnan([row["share_of_variance"], row["spearman"], row["p_value"], row["p_holm"]]).all()
     assert row["trials"] + row["left_out"] == len(values)
@@ -134,7 +125,7 @@ def test_what_cannot_be_told_is_nan(levels: list[Any], values: list[float]) -> N
 
 def test_metrics_that_are_constant_have_no_row() -> None:
     """Nor have those that no complete trial has."""
-    study = _study(["size"], size=[1, 2, 1, 2], loss=[1.0, 2.0, 3.0, 4.0], folds=10.0, score=np.nan, inf=np.inf)
+    study = made_study(["size"], size=[1, 2, 1, 2], loss=[1.0, 2.0, 3.0, 4.0], folds=10.0, score=np.nan, inf=np.inf)
     assert metrics(study) == ["loss"]
     assert set(effects(study)["metric"]) == {"loss"}
 
@@ -142,51 +133,53 @@ def test_metrics_that_are_constant_have_no_row() -> None:
 @pytest.mark.parametrize("status", ["KILLED", "FAILED"])
 def test_study_without_complete_trials_has_empty_tables(status: str) -> None:
     """With their columns."""
-    study = _study(["size", "solver"], size=[1, 2], solver=["a", "b"], loss=[1.0, 2.0], status=status)
+    study = made_study(["size", "solver"], size=[1, 2], solver=["a", "b"], loss=[1.0, 2.0], status=status)
     assert effects(study).empty
     assert interactions(study).empty
     assert {"metric", "share_of_variance", "p_holm"} <= set(effects(study)) & set(interactions(study))
 
 
-def test_interaction_is_found_where_neither_alone_tells() -> None:
-    """And not where one hyperparameter alone does, or nothing does."""
-    found = interactions(_grid())
-    assert found["metric"].tolist() == ["seconds"]
-    (row,) = found.to_dict("records")
-    assert (row["first"], row["second"], row["trials"], row["left_out"]) == ("size", "solver", 24, 0)
-    assert row["share_of_variance"] > 0.7
-    assert row["p_holm"] < 0.001
-
-
-def test_share_of_an_interaction_by_hand() -> None:
-    """Ranks 1-2 and 7-8 on one diagonal, 3-6 on the other; see the sums of squares below."""
-    study = _study(
-        ["a", "b"],
-        a=[0, 0, 0, 0, 1, 1, 1, 1],
-        b=[0, 0, 1, 1, 0, 0, 1, 1],
-        loss=[1.0, 2.0, 7.0, 8.0, 5.0, 6.0, 3.0, 4.0],
+@pytest.mark.parametrize("drift", [0.0, 0.6], ids=["steady machine", "machine that slows down"])
+def test_effect_is_as_clear_on_a_machine_that_slows_down(drift: float) -> None:
+    """A fifth more time, in trials whose time rises by 60 % over their order, which is known and taken out."""
+    random = np.random.default_rng(1)
+    level = np.repeat([0, 1], 30)
+    place = random.permutation(60) + 1
+    seconds = 1 + 0.2 * level + drift * place / 60 + random.normal(scale=0.03, size=60)
+    study = made_study(["level"], level=level, seconds=seconds, place=place)
+    row, unknown = (
+        _row(effects(each), "seconds", "level")
+        for each in (study, replace(study, trials=study.trials.assign(place=None)))
     )
-    (row,) = interactions(study).to_dict("records")
-    # Total 42; each pair is half a rank from its mean, so 2 within and 40 between the cells. By b 4 4 and 5 5: 8; by
-    # a nothing. Omega squared of the cells: (40 - 3 / 2) / (42 + 1 / 2); of b: (8 - 34 / 6) / (42 + 34 / 6).
-    assert row["share_of_variance"] == pytest.approx(38.5 / 42.5 - (8 - 34 / 6) / (42 + 34 / 6))
-    assert row["p_value"] == pytest.approx(stats.f.sf(32 / 0.5, 1, 4))
+    assert row["told"]
+    assert row["place_taken_out"] == bool(drift)
+    assert row["share_of_variance"] > 0.7
+    assert np.isnan(unknown["place_share"])
+    assert (unknown["share_of_variance"] < 0.5) == bool(drift)
 
 
-@pytest.mark.parametrize(("repeats", "found"), [(1, 0), (2, 1)], ids=["one trial per cell", "two trials per cell"])
-def test_interaction_needs_two_trials_per_cell(repeats: int, found: int) -> None:
-    """With few trials more than cells chance could make up an interaction like this one, which is a Latin square."""
-    a, b = (np.append(np.tile(axis.ravel(), repeats), [0, 1]) for axis in np.meshgrid(range(3), range(3)))
-    study = _study(["a", "b"], a=a, b=b, loss=(a + b) % 3)
-    assert len(interactions(study)) == found
+def test_place_by_chance_in_line_with_a_hyperparameter_takes_nothing_from_its_effect() -> None:
+    """Large batches ran late here: what is theirs is not charged to the order."""
+    random, level = np.random.default_rng(0), np.repeat([0, 1], 20)
+    seconds = 1 + level + random.normal(scale=0.05, size=40)
+    place = np.argsort(np.argsort(level + random.normal(scale=0.5, size=40)))
+    row = _row(effects(made_study(["level"], level=level, seconds=seconds, place=place)), "seconds", "level")
+    assert row["share_of_variance"] > 0.7
+    assert row["place_share"] < 0.05
 
 
-def test_interactions_of_chance_are_not_shown() -> None:
-    """With 32 cells and 96 trials chance gives many a pair a share above 0.05, and none that is significant."""
+def test_level_at_which_only_cheap_trials_are_left_is_not_called_cheap() -> None:
+    """A rate at which all but the smallest of three batches diverge: at equal batches it takes as long as the other."""
     random = np.random.default_rng(0)
-    size, rate, alpha = (axis.ravel() for axis in np.meshgrid(np.arange(8), np.arange(4), np.arange(3)))
-    noise = {f"noise{place}": random.normal(size=len(size)) for place in range(60)}
-    assert interactions(_study(["size", "rate", "alpha"], size=size, rate=rate, alpha=alpha, **noise)).empty
+    rate, size, seed = (axis.ravel() for axis in np.meshgrid([0.01, 0.1], [2, 64, 512], range(20)))
+    diverged = (rate == 0.1) & (size > 2)
+    seconds = size * (1 + random.normal(scale=0.01, size=len(size)))
+    study = made_study(["rate", "size", "seed"], rate=rate, size=size, seed=seed, seconds=seconds, diverged=diverged)
+    row = _row(effects(study), "seconds", "rate")
+    assert row["p_holm"] < 0.001
+    assert not row["told"]
+    assert row["matched"] == 20
+    assert row["difference"] < 0.05
 
 
 @pytest.mark.parametrize(
@@ -207,7 +200,7 @@ def test_effect_is_told_where_it_is_more_than_noise(metric: str, share: float, n
     values = 100 * (1 + share * level + random.normal(scale=0.001, size=24))
     unit = "share" if metric == "memory_mb" else "score"
     known = Noise(metric, noise if unit == "share" else 100 * noise, unit, None, 9, "kinds")
-    study = replace(_study(["level"], level=level, **{metric: values}), score="score", noises={metric: known})
+    study = replace(made_study(["level"], level=level, **{metric: values}), score="score", noises={metric: known})
     if metric != "score":
         study = replace(study, trials=study.trials.assign(score=1.0))
     row = _row(effects(study), metric, "level")
@@ -219,7 +212,9 @@ def test_five_megabytes_are_found_where_a_model_is_small() -> None:
     """A/B: of 176 MB they are under 5 %, and not told; of what the trial added they are."""
     random, buffer_mb = np.random.default_rng(0), np.repeat([0, 5], 12)
     growth = 1 + buffer_mb + random.normal(scale=0.1, size=24)
-    table = effects(_study(["buffer_mb"], buffer_mb=buffer_mb, memory_growth_mb=growth, peak_memory_mb=175 + growth))
+    table = effects(
+        made_study(["buffer_mb"], buffer_mb=buffer_mb, memory_growth_mb=growth, peak_memory_mb=175 + growth)
+    )
     assert table.set_index("metric")["told"].to_dict() == {"memory_growth_mb": True, "peak_memory_mb": False}
 
 
@@ -227,7 +222,7 @@ def test_a_few_pages_of_memory_are_no_finding() -> None:
     """0.02 of 0.06 MB, as small models have it, are a third: of a time that is told, and not of memory."""
     random, level = np.random.default_rng(0), np.repeat([0, 1], 12)
     values = 0.05 + 0.02 * level + random.normal(scale=0.001, size=24)
-    table = effects(_study(["level"], level=level, model_memory_mb=values, training_time_s=values))
+    table = effects(made_study(["level"], level=level, model_memory_mb=values, training_time_s=values))
     assert table.set_index("metric")["told"].to_dict() == {"model_memory_mb": False, "training_time_s": True}
 
 
@@ -237,7 +232,7 @@ def test_findings_in_studies_without_a_difference_are_rare() -> None:
     first, second, third = (axis.ravel() for axis in np.meshgrid(range(4), range(3), range(2)))
     for _ in range(60):
         figures = {f"figure{each}_mb": 100 + random.normal(scale=20, size=24) for each in range(10)}
-        study = _study(["first", "second", "third"], first=first, second=second, third=third, **figures)
+        study = made_study(["first", "second", "third"], first=first, second=second, third=third, **figures)
         told += effects(study)["told"].any() or not interactions(study).empty
     assert told <= 2
 
@@ -248,7 +243,7 @@ def test_large_study_takes_seconds() -> None:
     searched: dict[str, Any] = {f"number{place}": random.normal(size=5000) for place in range(4)}
     searched["word"] = random.choice(["a", "b", "c"], 5000)
     figures = {f"metric{place}": random.normal(size=5000) for place in range(25)}
-    study = _study(list(searched), **searched, **figures)
+    study = made_study(list(searched), **searched, **figures)
     began = time.process_time()
     assert len(effects(study)) == 125
     interactions(study)

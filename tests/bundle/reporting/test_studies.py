@@ -111,6 +111,8 @@ def test_trials_are_rows_in_the_order_in_which_they_began(client: MlflowClient) 
     ("status", "tags", "expected"),
     [
         pytest.param("FINISHED", {"diverged": "false"}, {"diverged": False, "feasible": None}, id="finished"),
+        pytest.param("FINISHED", {"place": "7"}, {"place": 7}, id="place in the order"),
+        pytest.param("FINISHED", {"node": "n"}, {"place": None}, id="place unknown"),
         pytest.param("FINISHED", {"diverged": "true"}, {"diverged": True}, id="diverged"),
         pytest.param("FINISHED", {"feasible": "true"}, {"feasible": True, "stop_step": None}, id="feasible"),
         pytest.param("FINISHED", {"feasible": "false"}, {"feasible": False, "stop_how": None}, id="infeasible"),

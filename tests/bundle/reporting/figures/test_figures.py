@@ -24,6 +24,7 @@ from figure_tables import (
     memory_jumps,
     ranks,
     rules,
+    step_law,
     tradeoff,
     trials,
 )
@@ -57,6 +58,7 @@ def drawings() -> dict[str, Callable[[], Any]]:
         "by_layers": lambda: figures.by_hyperparameter(table, found, "layers", ["val_rmse", *COSTS]),
         "by_kind": lambda: figures.by_hyperparameter(table, found, "kind", ["val_rmse", *COSTS]),
         "interaction": lambda: figures.interaction(table, row),
+        "step_law": lambda: figures.step_law(*step_law()),
         "savings": lambda: figures.savings(rules()),
         "tradeoff": lambda: figures.tradeoff(tradeoff()),
         "critical_difference": lambda: figures.critical_difference(ranks(list(range(1, 11)), 4.3), {}),

@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 
 from entrypoints.limits.costs import SYSTEM_FIGURES
-from entrypoints.reporting.figures.words import between, broken, label, listed, number, percent, plain, share, signed
+from entrypoints.reporting.figures.words import (
+    between,
+    broken,
+    label,
+    law,
+    listed,
+    number,
+    percent,
+    plain,
+    share,
+    short_unit,
+    signed,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,8 +42,39 @@ def test_labels_name_a_metric_with_its_unit(metric: str, words: str) -> None:
 
 @pytest.mark.parametrize("metric", SYSTEM_FIGURES)
 def test_every_cost_has_a_unit(metric: str) -> None:
-    """In brackets."""
+    """In brackets, and behind a number."""
     assert label(metric).endswith(")")
+    assert short_unit(metric)
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        ("peak_memory_mb", "MB"),
+        ("memory_growth_mb", "MB"),
+        ("mean_cpu_percent", "points"),
+        ("val_rmse", ""),
+        ("val_accuracy", ""),
+        ("my_queue_time_s", "s"),
+    ],
+)
+def test_unit_behind_a_number_is_short(metric: str, expected: str) -> None:
+    """A score has none."""
+    assert short_unit(metric) == expected
+
+
+@pytest.mark.parametrize(
+    ("call_ms", "row_ms", "expected"),
+    [
+        pytest.param(0.31, 0.021, "0.31 ms + 0.021 ms a row", id="both"),
+        pytest.param(0.31, 0.00005, "0.31 ms + 0.05 ms per 1000 rows", id="little for a row"),
+        pytest.param(0.31, 0.0, "0.31 ms, whatever its rows", id="nothing for a row"),
+        pytest.param(0.0, 0.021, "0.021 ms a row", id="nothing for the call"),
+    ],
+)
+def test_law_of_a_step_is_said_in_its_parts(call_ms: float, row_ms: float, expected: str) -> None:
+    """In the unit in which its numbers are short."""
+    assert law({"call_ms": call_ms, "row_ms": row_ms, "per_1000_rows_ms": 1000 * row_ms}) == expected
 
 
 @pytest.mark.parametrize(

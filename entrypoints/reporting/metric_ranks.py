@@ -1,0 +1,77 @@
+"""A metric's ranks over trials: without what the order of the trials explains, and what groups explain of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+MATTERS_P = 0.05  # of the partial correlation with the place, below which the place is taken out
+MIN_DEGREES = 8  # of freedom, that can show whether the place matters
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A metric over trials, without what their place in the order of the study explains.
+
+    Attributes:
+        values: of each trial, NaN where it has none: for ranks alone. As they were, if the place does not matter.
+        share: of the variance of the ranks that the place explains beyond the hyperparameters: omega squared, at least
+            0; NaN where it is not known.
+        taken_out: whether the place matters and was taken out.
+    """
+
+    values: NDArray[np.float64]
+    share: float
+    taken_out: bool
+
+
+def without_place(values: NDArray[np.float64], places: NDArray[np.float64], design: NDArray[np.float64]) -> Placed:
+    """Take what the place explains out of a metric's ranks, where it matters.
+
+    It is what a covariate explains beside the hyperparameters in an analysis of covariance on ranks (Quade, JASA 62,
+    1967; Conover and Iman, Biometrics 38, 1982). Trials run in a random order: this removes noise and no effect.
+
+    Args:
+        values: of each trial; NaN where it has none.
+        places: of each trial in the order of the study. Where some are NaN nothing is taken out.
+        design: a row per trial, and columns that span what the hyperparameters do.
+    """
+    known = np.isfinite(values)
+    ranks, order, others = stats.rankdata(values[known]), stats.rankdata(places[known]), design[known]
+    freedom = len(ranks) - int(np.linalg.matrix_rank(others)) - 1 if len(ranks) else 0
+    if np.isnan(places[known]).any() or freedom < MIN_DEGREES or np.ptp(ranks) == 0 or np.ptp(order) == 0:
+        return Placed(values, float("nan"), False)
+    left, moved = (each - others @ np.linalg.lstsq(others, each, rcond=None)[0] for each in (ranks, order))
+    slope = float(left @ moved / (moved @ moved))
+    explained, total = slope**2 * float(moved @ moved), float(((ranks - ranks.mean()) ** 2).sum())
+    within = max(float(left @ left) - explained, 1e-9 * total) / freedom
+    share = max((explained - within) / (total + within), 0.0)
+    if stats.f.sf(explained / within, 1, freedom) >= MATTERS_P:
+        return Placed(values, share, False)
+    adjusted = np.full(len(values), np.nan)
+    adjusted[known] = np.round(ranks - slope * order, 9)
+    return Placed(adjusted, share, True)
+
+
+def omega_squared(values: NDArray[np.float64], codes: NDArray[np.int64]) -> float:
+    """The share of the variance between groups, less the part that chance is expected to put there; at least 0.
+
+    NaN where there is one group only, or as many groups as values (Hays, Statistics, 1963).
+    """
+    groups, count = len(np.unique(codes)), len(values)
+    if groups < 2 or count <= groups or np.ptp(values) == 0:
+        return float("nan")
+    total = squares(values, np.arange(count))
+    between = squares(values, codes)
+    within = (total - between) / (count - groups)
+    return max(float((between - (groups - 1) * within) / (total + within)), 0.0)
+
+
+def squares(values: NDArray[np.float64], codes: NDArray[np.int64]) -> float:
+    """The sum of squares between groups, around the mean of all."""
+    away = values - values.mean()
+    counts = np.bincount(codes)
+    return float((np.bincount(codes, weights=away) ** 2 / counts).sum())
