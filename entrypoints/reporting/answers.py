@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+
+from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
 from entrypoints.limits.costs import SYSTEM_FIGURES
 from entrypoints.limits.order_effect import told
 from entrypoints.links import IS_FEASIBLE, compare_view, run_view, trials_view
+from entrypoints.reporting import during_training, effect_answers, hosts, savings_answers
 from entrypoints.reporting.decision import in_words
 from entrypoints.reporting.drift import TOO_FEW
+from entrypoints.reporting.figures.words import unit
 from entrypoints.reporting.findings import Findings
-from entrypoints.reporting.markdown import image, p_value, table
+from entrypoints.reporting.markdown import image, table
 from entrypoints.reporting.studies import Study
 
 TOP = 5
@@ -22,8 +25,10 @@ FIGURES = (
     "over_time",
     "effect_sizes",
     "interaction",
+    "step_law",
     "savings",
     "tradeoff",
+    "predicted",
     "critical_difference",
 )
 
@@ -32,6 +37,8 @@ def description(
     experiment_id: str, report_run_id: str, studies: Sequence[Study], found: Findings, drawn: Collection[str] = ()
 ) -> str:
     """The report's page in the UI, in Markdown: the decision, the answers in short, then figures, then tables.
+
+    MLflow keeps 8000 characters: tables that find no room are left to the artifacts.
 
     Args:
         experiment_id: where the studies and the report are.
@@ -42,41 +49,58 @@ def description(
     """
     study = studies[0]
     decision, costs = in_words(found.rows("decision"), study)
-    answers = "\n".join(f"- **{question}**: {sentence}" for question, sentence in _answers(study, found))
     pictures = [f"![{name.replace('_', ' ')}]({image(report_run_id, name)})" for name in FIGURES if name in drawn]
+    head = [
+        f"## {decision}\n{costs}".strip(),
+        "\n".join(f"- {line}" for line in _answers(study, found)),
+        _counts(found),
+    ]
+    whole = ["\n\n".join(filter(None, head)), _next(experiment_id, report_run_id, studies, found)]
+    whole[1:1] = ["\n\n".join(["### Figures", *pictures])] if pictures else []
     tables = {
-        "During training": _during(found),
-        "What hyperparameters change": _effects(study, found),
+        "What hyperparameters change": [
+            effect_answers.effects_table(found, shown(study)),
+            *effect_answers.details(study, found),
+        ],
         "What limits save": _savings(found),
-        "Configurations that differ significantly": _ranks(found),
+        "During training": _during(found),
         "Score against cost": _pareto(study, found),
+        "Configurations that differ significantly": _ranks(found),
+        "How right predictions are": [savings_answers.calibration_table(found.rows("calibration"))],
     }
-    bodies = {title: [line for line in lines if line] for title, lines in tables.items()}
-    sections = {
-        "Not answered": ["\n".join(f"- {sentence}" for sentence in found.open_questions)],
-        "Figures": pictures,
-        "Tables": ["\n\n".join([f"#### {title}", *lines]) for title, lines in bodies.items() if lines],
-    }
-    parts = ["\n\n".join([f"### {title}", *body]) for title, body in sections.items() if any(body)]
-    head = [f"## {decision}\n{costs}".strip(), answers, _counts(found)]
-    return "\n\n".join([*filter(None, head), *parts, _next(experiment_id, report_run_id, studies, found)])
+    for title, lines in tables.items():
+        section = "\n\n".join([f"### {title}", *filter(None, lines)])
+        if any(lines) and len("\n\n".join([*whole, section])) <= MAX_TAG_VAL_LENGTH:
+            whole.insert(-1, section)
+    return "\n\n".join(whole)
 
 
 def in_short(study: Study, found: Findings) -> str:
     """The decision and the answers in a few lines, for the terminal."""
-    answers = [f"{question}: {sentence}" for question, sentence in _answers(study, found)]
-    lines = [*in_words(found.rows("decision"), study), *answers]
+    lines = [*in_words(found.rows("decision"), study), *_answers(study, found)]
     return "\n".join(line.replace("**", "").replace("`", "") for line in lines if line)
 
 
-def _answers(study: Study, found: Findings) -> list[tuple[str, str]]:
-    """Each question with its answer in short."""
+def _answers(study: Study, found: Findings) -> list[str]:
+    """A line for each question, for what was tested and not found, and for what could not be judged."""
+    changes = [found.rows(name) for name in ("drift", "drift_by_batch_size", "memory_jumps")]
+    unclear = ", ".join(during_training.unclear(changes[0]))
     answers = {
-        "During training": _drifts(found),
-        "Hyperparameters": " ".join([_strongest(study, found), *told(study.order.values())]),
-        "Limits": " ".join(_saved(found)),
+        "During training": during_training.sentences(*changes),
+        "Hyperparameters": [*effect_answers.sentences(study, found), *told(study.order.values())],
+        "Limits": [
+            *savings_answers.saved(found.rows("rules"), found.rows("savings_by_criterion")),
+            savings_answers.calibrated(found.rows("calibration")),
+        ],
     }
-    return [(question, answer) for question, answer in answers.items() if answer]
+    lines = [f"**{question}**: {' '.join(filter(None, said))}" for question, said in answers.items() if any(said)]
+    not_found = [
+        effect_answers.not_found(found),
+        f"Whether these change during training is unclear: {unclear}." if unclear else "",
+    ]
+    not_judged = [effect_answers.not_judged(found), hosts.of_several(study)]
+    others = [" ".join(filter(None, said)) for said in (not_found, not_judged)]
+    return [line for line in (*lines, *others, *found.open_questions) if line]
 
 
 def shown(study: Study) -> list[str]:
@@ -95,39 +119,6 @@ def _counts(found: Findings) -> str:
     )
 
 
-def _drifts(found: Findings) -> str:
-    told = [row for row in found.rows("drift") if row["verdict"] in ("rises", "falls") and _is_cost(row["metric"])]
-    steady = [row for row in found.rows("drift") if row["verdict"] == "steady" and _is_cost(row["metric"])]
-    parts = [
-        f"`{row['metric']}` {row['verdict']} by {abs(row['change_percent']):.0f} %{_of(row['group'])}" for row in told
-    ]
-    still = [f"`{row['metric']}`{_of(row['group'])}" for row in steady]
-    parts += [f"{', '.join(still)} {'stays' if len(still) == 1 else 'stay'} within 5 %"] if still else []
-    return f"{'; '.join(parts)}." if parts else ""
-
-
-def _strongest(study: Study, found: Findings) -> str:
-    parts = []
-    for metric in (study.score, "training_time_s", "peak_memory_mb", "model_memory_mb"):
-        row = _top(found, metric)
-        if row is not None:
-            parts.append(
-                f"`{row['hyperparameter']}` explains {100 * row['share_of_variance']:.0f} % of `{metric}` "
-                f"({_number(row['lowest'])} at {row['lowest_at']} to {_number(row['highest'])} at {row['highest_at']})"
-            )
-    return f"{'; '.join(parts)}." if parts else ""
-
-
-def _saved(found: Findings) -> list[str]:
-    return [
-        f"`{row['rule']}` saved **{row['saved_cpu_percent']:.0f} %** of the CPU and {row['saved_wall_percent']:.0f} % "
-        f"of the wall time, with {_regret(row['val_regret'])} in validation and {_regret(row['test_regret'])} in test "
-        f"score; of {row['feasible']} trials that meet the limits {row['feasible_stopped']} were stopped."
-        for row in found.rows("rules")
-        if row["kind"] == "real"
-    ]
-
-
 def _during(found: Findings) -> list[str]:
     rows = [row for row in found.rows("drift") if row["verdict"] != TOO_FEW]
     short = [f"`{row['metric']}`{_of(row['group'])}" for row in found.rows("drift") if row["verdict"] == TOO_FEW]
@@ -135,49 +126,24 @@ def _during(found: Findings) -> list[str]:
         "metric": lambda row: f"`{row['metric']}`{_of(row['group'])}",
         "against": lambda row: row["axis"],
         "trials": lambda row: str(row["trials"]),
-        "first": lambda row: _number(row["start"]),
-        "last": lambda row: _number(row["end"]),
-        "change %": lambda row: f"{row['change_percent']:+.1f}",
-        "95 % interval": lambda row: f"{row['low_percent']:+.1f} to {row['high_percent']:+.1f}",
+        "level": lambda row: f"{_number(row['level'])} {unit(row['metric'])}".rstrip(),
+        "change": lambda row: f"{row['change']:+.2g}",
+        "95 % interval": lambda row: f"{row['low']:+.2g} to {row['high']:+.2g}",
         "so it": lambda row: str(row["verdict"]),
     }
     unjudged = f"Too few trials are long enough to judge {', '.join(short)}: four points make a trend." if short else ""
     return [table(columns, rows), unjudged]
 
 
-def _effects(study: Study, found: Findings) -> list[str]:
-    rows = [row for row in (_top(found, metric) for metric in shown(study)) if row is not None]
-    columns = {
-        "metric": lambda row: f"`{row['metric']}`",
-        "moved most by": lambda row: f"`{row['hyperparameter']}`",
-        "share of variance": lambda row: f"{100 * row['share_of_variance']:.0f} %",
-        "lowest median": lambda row: f"{_number(row['lowest'])} at {row['lowest_at']}",
-        "highest median": lambda row: f"{_number(row['highest'])} at {row['highest_at']}",
-        "p (Holm)": lambda row: p_value(row["p_holm"]),
-    }
-    together = [
-        f"`{row['first']}` and `{row['second']}` act together on `{row['metric']}` "
-        f"({100 * row['share_of_variance']:.0f} % of the variance beyond each alone)"
-        for row in found.rows("interactions")[:3]
-    ]
-    nothing = "" if rows or not found.rows("effects") else "No hyperparameter changes these beyond noise and 5 %."
-    return [table(columns, rows) or nothing, f"{'; '.join(together)}." if together else ""]
-
-
 def _savings(found: Findings) -> list[str]:
     rows = found.rows("rules")
-    columns = {
-        "rule": lambda row: f"`{row['rule']}`" if row["kind"] != "control" else str(row["rule"]),
-        "how known": lambda row: str(row["kind"]),
-        "CPU saved": lambda row: f"{row['saved_cpu_percent']:.0f} %",
-        "wall saved": lambda row: f"{row['saved_wall_percent']:.0f} %",
-        "regret, validation": lambda row: _regret(row["val_regret"]),
-        "regret, test": lambda row: _regret(row["test_regret"]),
-        "feasible, of them stopped": lambda row: f"{row['feasible']}, {row['feasible_stopped']}",
-        "infeasible ones still cost": lambda row: _percent(row["infeasible_cost_percent"]),
-    }
     patience = "`patience` stops trials that meet the limits but improve no longer: these count as stopped, too."
-    return [table(columns, rows), patience if any("patience" in row["rule"] for row in rows) else "", _tradeoff(found)]
+    return [
+        savings_answers.rules_table(rows),
+        patience if any("patience" in row["rule"] for row in rows) else "",
+        savings_answers.criteria_table(found.rows("savings_by_criterion")),
+        _tradeoff(found),
+    ]
 
 
 def _tradeoff(found: Findings) -> str:
@@ -189,7 +155,7 @@ def _tradeoff(found: Findings) -> str:
     tightest = known[-1]
     price = (
         f"the tightest, {_number(tightest['limit'])}, saves {tightest['saved_cpu_percent']:.0f} % at a regret of "
-        f"{_regret(tightest['val_regret_all'])} against the best of all trials"
+        f"{savings_answers.regret(tightest['val_regret_all'])} against the best of all trials"
     )
     if not free:
         return f"As the limit on `{metric}` tightens (replayed), {price}."
@@ -272,27 +238,9 @@ def _next(experiment_id: str, report_run_id: str, studies: Sequence[Study], foun
     return "\n".join(lines)
 
 
-def _top(found: Findings, metric: str | None) -> dict[str, Any] | None:
-    """The hyperparameter that explains most of a metric, of those whose effect is worth a sentence."""
-    rows = [row for row in found.rows("effects") if row["metric"] == metric and row["told"]]
-    return max(rows, key=lambda row: row["share_of_variance"]) if rows else None
-
-
-def _is_cost(metric: str) -> bool:
-    return not metric.startswith(("train_loss", "val_"))
-
-
 def _of(group: str) -> str:
     return f" ({group})" if group else ""
 
 
 def _number(value: float) -> str:
     return "-" if value != value else f"{value:.4g}"
-
-
-def _percent(value: float) -> str:
-    return "-" if value != value else f"{value:.0f} %"
-
-
-def _regret(value: float) -> str:
-    return "no model left" if value != value else "no regret" if value == 0 else f"{value:.4g}"

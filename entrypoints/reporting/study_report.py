@@ -44,8 +44,6 @@ def write_report(run: RecordedRun, studies: Sequence[Study]) -> None:
     mlflow.log_metrics({"trials": float(len(studies[0].trials)), **known}, step=0)
     mlflow.set_tag("mlflow.note.content", description(run.experiment_id, run.run_id, studies, found, drawn))
     click.echo(f"\n{in_short(studies[0], found)}\n")
-    for sentence in found.open_questions:
-        click.echo(sentence)
     page = how_to_open(run_view(run.experiment_id, run.run_id), mlflow.get_tracking_uri())
     click.echo(f"The whole page in the MLflow UI:\n{page}\nTime: {stages}")
 
