@@ -16,7 +16,6 @@ from entrypoints.reporting.statistics import holm
 METRIC = "memory_mb"
 MIN_POINTS = 8  # of a curve: fewer changes do not tell what is usual
 FALSE_RATE = 0.01  # more than the share of trials without jumps in which one is found: see `jumps`
-PAGE_MB = 4096 / 1e6  # what an operating system gives at least
 _OF_TRIALS = ("run_id", "group", "at", "progress_percent", "before_mb", "after_mb", "jump_mb")
 _BY_GROUP = ("group", "trials", "with_jumps", "up", "up_mb", "down", "down_mb", "progress_percent", "p_value")
 
@@ -26,9 +25,9 @@ def jumps(memory_mb: NDArray[np.float64]) -> list[int]:
 
     A running median of three points (with Tukey's rule for the ends; Tukey, Exploratory Data Analysis, 1977, chapter 7)
     takes out what lasts for one point and leaves jumps where they are. A jump is a change of it, from one point to the
-    next, of more than 0.1 MB, twice those before and after it, and many times the usual change of the curve: the median
-    size of all, at least a page. Half of the changes may be jumps, and where memory grows steadily each is usual
-    (compare Hampel, JASA 69, 1974). The factor, 5 + 45 / points, is by simulation.
+    next, of more than 0.1 MB, twice those before and after it, and many times the usual change of the curve, which is
+    the median of their sizes: where memory grows steadily each is usual (compare Hampel, JASA 69, 1974). The factor,
+    5 + 45 / points, is by simulation.
 
     Of 1000 curves of 8 to 100 points at most 1 has a jump where memory is white noise of 0.02 to 5 MB, 4 where it rises
     steadily with noise, 21 where it is a random walk. One of 1 MB in noise of 0.05 MB is found where it is in 86 % of
@@ -40,7 +39,7 @@ def jumps(memory_mb: NDArray[np.float64]) -> list[int]:
     """
     if len(memory_mb) < MIN_POINTS:
         return []
-    usual = max(float(np.median(np.abs(np.diff(memory_mb)))), PAGE_MB)
+    usual = float(np.median(np.abs(np.diff(memory_mb))))
     change = np.abs(np.diff(_smooth(memory_mb)))
     beside = np.maximum(np.append(0.0, change[:-1]), np.append(change[1:], 0.0))
     found = (change > SMALL_MB) & (change > (5 + 45 / len(memory_mb)) * usual) & (change > 2 * beside)

@@ -227,6 +227,12 @@ def test_batch_size_that_differs_from_the_others_is_told() -> None:
         pytest.param({8: SLOW, 32: FAST}, "step_time_ms", 0.3, id="within noise"),
         pytest.param({8: SLOW, 32: FAST[:5]}, "step_time_ms", 0.0, id="five trials"),
         pytest.param({8: FAST}, "step_time_ms", 0.0, id="one batch size"),
+        pytest.param(
+            {8: [-20.0, 40.0] * 10, 16: SLOW * 2, 32: np.linspace(3, 4, 20).tolist()},
+            "step_time_ms",
+            0.0,
+            id="half of them up, half down",
+        ),
         pytest.param({8: SLOW, 32: FAST}, "val_loss", 0.0, id="a loss"),
     ],
 )

@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from entrypoints.reporting.curves import STEPS
-from entrypoints.reporting.memory_jumps import PAGE_MB, jumps, memory_jumps
+from entrypoints.reporting.memory_jumps import jumps, memory_jumps
 
+PAGE_MB = 4096 / 1e6
 Curve = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Curve]
 
