@@ -61,7 +61,11 @@ STUDIES: dict[str, dict[str, str]] = {
 
 
 @click.command(help=__doc__)
-@click.option("--mnist", type=click.Path(exists=True, resolve_path=True), help="MNIST as .npz (X, y) or .parquet.")
+@click.option(
+    "--mnist",
+    type=click.Path(exists=True, resolve_path=True),
+    help="MNIST as .npz (X, y), or .parquet with words in its column class.",
+)
 @click.option("--max-trials", default=0, show_default=True, help="Trials of each study at most; 0: all.")
 @click.option("--store", help="Read the full studies in this tracking URI instead of running some.")
 def main(mnist: str | None, max_trials: int, store: str | None) -> None:

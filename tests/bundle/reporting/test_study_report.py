@@ -149,6 +149,15 @@ def test_terminal_says_the_answers_and_how_to_see_the_page(reported: Reported) -
     assert "mlflow server" in reported.echoed
 
 
+def test_report_holds_what_its_limits_and_predictions_are_worth(reported: Reported) -> None:
+    """By criterion, and for each predicted trial; every trial that is drawn is in a table."""
+    parts, rule = reported.tables["savings_by_criterion"], reported.tables["rules"].iloc[0]
+    assert parts["saved_cpu_percent"].sum() == pytest.approx(rule["saved_cpu_percent"])
+    predictions, calibration = reported.tables["predictions"], reported.tables["calibration"]
+    assert calibration["trials"].tolist() == predictions.groupby("metric", sort=False).size().tolist()
+    assert "predicted.png" in reported.figures
+
+
 def test_report_has_metrics_to_sort_reports_by(reported: Reported) -> None:
     """The size of the study, and what limits save in it."""
     rule = reported.tables["rules"].iloc[0]
