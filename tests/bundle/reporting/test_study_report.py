@@ -23,7 +23,7 @@ from entrypoints.runs import RecordedRun, recorded_run
 pytestmark = pytest.mark.slow  # real runs, each of seconds
 
 TRIALS = 64
-FORMATS = ("{:.4g}", "{:.0f}", "{:+.1f}", "{:.2f}", "{:.2g}", "{}")
+FORMATS = ("{:.4g}", "{:.3g}", "{:.2g}", "{:+.2g}", "{:.0f}", "{:+.0f}", "{:.1f}", "{:+.1f}", "{:.2f}", "{}")
 CONSTANTS = {"5", "95", "0.001"}  # the level of a test and of an interval in percent, and the least p-value
 
 
