@@ -39,12 +39,8 @@ def sentences(study: Study, found: Findings) -> list[str]:
 
 
 def details(study: Study, found: Findings) -> list[str]:
-    """What follows the table of effects: pairs, the law of a step, tol; what was not found, and not judged."""
-    return [
-        line
-        for line in (_together(found), _laws(found), _tols(study, found), not_found(found), not_judged(found))
-        if line
-    ]
+    """What follows the table of effects: pairs, the law of a step, tol."""
+    return [line for line in (_together(found), _laws(found), _tols(study, found)) if line]
 
 
 def effects_table(found: Findings, metrics: Sequence[str]) -> str:

@@ -80,7 +80,8 @@ def effects(study: Study) -> pd.DataFrame:
         - spearman: the rank correlation with a number; NaN for words
         - p_value, p_holm: of the Kruskal-Wallis test on these ranks, as it is and adjusted over all rows
         - lowest, lowest_at, highest, highest_at: the smallest and the largest median over the levels with at least
-          three trials, and where; where both levels hold the same configurations, of these alone
+          three trials, and where; where both levels hold the same configurations, of these alone; where the place was
+          taken out, as if all had run in the middle of the order
         - difference: of these two, as a share of the median of all
         - first, first_at, second, second_at: the same two, in the order of the levels
         - change, change_low, change_high, change_in: by how much the metric is more or less at the second than at the
@@ -185,7 +186,7 @@ def _effect(
         f"{factor.levels[level]} ({count})" for level, count in zip(present, counts, strict=True) if count < MIN_TRIALS
     ]
     row["few_trials_at"] = ", ".join(few + [f"{level} (0)" for level in gone])
-    return row | _ends(metric, values, factor, counted, study.score)
+    return row | _ends(metric, placed.steady[counted], factor, counted, study.score)
 
 
 def _without_trials(study: Study, name: str) -> list[str]:

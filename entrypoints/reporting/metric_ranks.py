@@ -18,12 +18,15 @@ class Placed:
 
     Attributes:
         values: of each trial, NaN where it has none: for ranks alone. As they were, if the place does not matter.
+        steady: of each trial, as if it had run in the middle of the order: adjusted as in an analysis of covariance, of
+            a metric above 0 by a factor. As it was, if the place does not matter.
         share: of the variance of the ranks that the place explains beyond the hyperparameters: omega squared, at least
             0; NaN where it is not known.
         taken_out: whether the place matters and was taken out.
     """
 
     values: NDArray[np.float64]
+    steady: NDArray[np.float64]
     share: float
     taken_out: bool
 
@@ -37,23 +40,29 @@ def without_place(values: NDArray[np.float64], places: NDArray[np.float64], desi
     Args:
         values: of each trial; NaN where it has none.
         places: of each trial in the order of the study. Where some are NaN nothing is taken out.
-        design: a row per trial, and columns that span what the hyperparameters do.
+        design: a row per trial, and columns of 0 and 1 that span what the hyperparameters do.
     """
     known = np.isfinite(values)
     ranks, order, others = stats.rankdata(values[known]), stats.rankdata(places[known]), design[known]
-    freedom = len(ranks) - int(np.linalg.matrix_rank(others)) - 1 if len(ranks) else 0
+    products = others.T @ others  # small, where there are thousands of trials
+    freedom = len(ranks) - int(np.linalg.matrix_rank(products, hermitian=True)) - 1
     if np.isnan(places[known]).any() or freedom < MIN_DEGREES or np.ptp(ranks) == 0 or np.ptp(order) == 0:
-        return Placed(values, float("nan"), False)
-    left, moved = (each - others @ np.linalg.lstsq(others, each, rcond=None)[0] for each in (ranks, order))
+        return Placed(values, values, float("nan"), False)
+    inverse = np.linalg.pinv(products, hermitian=True)
+    left, moved = (each - others @ (inverse @ (others.T @ each)) for each in (ranks, order))
     slope = float(left @ moved / (moved @ moved))
     explained, total = slope**2 * float(moved @ moved), float(((ranks - ranks.mean()) ** 2).sum())
     within = max(float(left @ left) - explained, 1e-9 * total) / freedom
     share = max((explained - within) / (total + within), 0.0)
     if stats.f.sf(explained / within, 1, freedom) >= MATTERS_P:
-        return Placed(values, share, False)
-    adjusted = np.full(len(values), np.nan)
+        return Placed(values, values, share, False)
+    adjusted, steady = values.copy(), values.copy()
     adjusted[known] = np.round(ranks - slope * order, 9)
-    return Placed(adjusted, share, True)
+    positive = bool((values[known] > 0).all())
+    inner = np.log(values[known]) if positive else values[known]
+    inner = inner - float(inner @ moved / (moved @ moved)) * (order - order.mean())
+    steady[known] = np.exp(inner) if positive else inner
+    return Placed(adjusted, steady, share, True)
 
 
 def omega_squared(values: NDArray[np.float64], codes: NDArray[np.int64]) -> float:

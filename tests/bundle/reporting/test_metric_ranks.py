@@ -25,6 +25,18 @@ def test_drift_is_taken_out_of_the_ranks() -> None:
     assert abs(stats.spearmanr(left, level).statistic) > abs(stats.spearmanr(values, level).statistic) + 0.1
 
 
+@pytest.mark.parametrize("shift", [0.0, -5.0], ids=["above 0", "not above 0"])
+def test_steady_values_are_those_in_the_middle_of_the_order(shift: float) -> None:
+    """A rise by a half over the order is gone, and what the level does is as it was in the middle."""
+    noise = np.random.default_rng(1).normal(scale=0.02, size=40)
+    values = (1 + DESIGN[:, 1]) * (1 + 0.5 * PLACES / 40) + noise + shift
+    steady = without_place(values, PLACES, DESIGN).steady - shift
+    medians = [np.median(steady[DESIGN[:, 1] == level]) for level in (0, 1)]
+    assert medians == pytest.approx([1.25, 2.5], rel=0.05)
+    spreads = [each[DESIGN[:, 1] == 0].std() for each in (steady, values)]
+    assert spreads[0] < 0.5 * spreads[1]
+
+
 @pytest.mark.parametrize(
     ("places", "design"),
     [
@@ -41,6 +53,7 @@ def test_what_cannot_be_judged_is_left_as_it_is(places: np.ndarray, design: np.n
     assert np.isnan(placed.share)
     assert not placed.taken_out
     assert (placed.values == values).all()
+    assert (placed.steady == values).all()
 
 
 def test_trials_without_the_metric_stay_without() -> None:
