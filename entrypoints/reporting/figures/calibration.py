@@ -29,13 +29,14 @@ def predicted(predictions: pd.DataFrame, calibration: pd.DataFrame) -> Figure | 
         return None
     note = (
         f"Each trial is predicted before its first step, from those that had ended. Bars: the {share(INTERVAL)} "
-        "interval, by whose lower end a trial is skipped. Dashed: predicted as measured."
+        "interval, by whose lower end a trial is skipped. Dashed: predicted as measured. Memory below 0.1 MB is "
+        "not drawn."
     )
     figure, panels = sheet(len(judged), _finding(judged), note, panel_in=3.1)
     for row, axes in zip(judged.to_dict("records"), panels, strict=True):
         _panel(axes, predictions[predictions["metric"] == row["metric"]].dropna(subset=["ratio"]))
         small = row["trials"] - row["ratios"]
-        unseen = f", {small} below 0.1 MB not drawn" if small else ""
+        unseen = f", {small} below 0.1 MB" if small else ""
         axes.set_title(f"{label(row['metric'])}\n{percent(row['coverage_percent'])} of {row['trials']} inside{unseen}")
         axes.set_xlabel("measured")
         axes.set_ylabel("predicted")

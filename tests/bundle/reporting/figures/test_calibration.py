@@ -62,7 +62,7 @@ def test_what_is_too_small_to_be_drawn_is_counted() -> None:
     small = (table["metric"] == "peak_memory_mb") & (table["measured"] < 200.5)
     figure = predicted(*_drawn(table.assign(ratio=table["ratio"].mask(small))))
     assert figure is not None
-    assert figure.axes[1].get_title("left").endswith("98 % of 40 inside, 20 below 0.1 MB not drawn")
+    assert figure.axes[1].get_title("left").endswith("98 % of 40 inside, 20 below 0.1 MB")
 
 
 @pytest.mark.parametrize(
