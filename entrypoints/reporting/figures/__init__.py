@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from entrypoints.reporting.figures.calibration import predicted
 from entrypoints.reporting.figures.choice import critical_difference, pareto, pareto_hover
 from entrypoints.reporting.figures.curve import during_training, over_time
 from entrypoints.reporting.figures.datasets import step_times
 from entrypoints.reporting.figures.effect import by_hyperparameter, effect_sizes, interaction
+from entrypoints.reporting.figures.predicted import predicted
 from entrypoints.reporting.figures.repeats import cost_ratios, ranks_agree
 from entrypoints.reporting.figures.saving import savings, tradeoff
 from entrypoints.reporting.figures.step_law import step_law

@@ -71,7 +71,8 @@ def test_answer_is_two_sentences_in_units() -> None:
 
 def test_details_say_the_law_and_what_was_not_found_and_not_judged() -> None:
     """A line each."""
-    law, missed, unjudged = details(study := _tuned(), _found(study))
+    found = _found(study := _tuned())
+    (law,), missed, unjudged = details(study, found), not_found(found), not_judged(found)
     assert law.startswith("A step takes 0.3 ms + 0.00")
     assert "ms a row (95 %: 0.29" in law
     assert law.endswith("49 trials; training takes steps x that, error 0.7 %).")
@@ -116,8 +117,7 @@ def test_study_without_effects_says_so_and_nothing_else() -> None:
     assert effects_table(found, ["loss"]) == ""
     assert not_found(found) == "Tested and not found, beyond chance, noise and 5 %: any effect on `loss`."
     assert not_judged(found) == "Not judged: `name` (one value, or as many as trials)."
-    assert details(study, found) == [not_found(found), not_judged(found)]
-    assert details(study, Findings()) == []
+    assert details(study, found) == details(study, Findings()) == []
 
 
 def test_table_has_a_row_for_each_metric_with_an_effect() -> None:

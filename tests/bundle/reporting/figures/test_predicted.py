@@ -7,7 +7,7 @@ import pytest
 from figure_tables import SAFE, colors, note, title
 
 from entrypoints.reporting.calibration import calibration
-from entrypoints.reporting.figures.calibration import predicted
+from entrypoints.reporting.figures.predicted import predicted
 
 
 def _predictions(ratio: float = 1.0, outside: int = 1, measured: float = 0.01) -> pd.DataFrame:
