@@ -78,7 +78,7 @@ STUDY = {
     "report_every": "40",
 }
 KINDS = ("effects", "interactions", "trends", "neighbours", "predictions", "differences", "order", "ends of a range")
-TOLD = ("While models train", "jumps to", "times cheaper", "**off**", "order of the trials", "that was tried")
+TOLD = (" rises by ", " falls by ", "jumps to", "times cheaper", "**off**", "order of the trials", "that was tried")
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _settings(seed: int) -> StudySettings:
 def count(study: str, report: str) -> Counter[str]:
     """What a study's description and its report's say, counted by kind."""
     rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in report.splitlines() if line[:1] == "|"]
-    while_training = report.partition("While models train")[2].partition("\n")[0]
+    while_training = report.partition("**During training**")[2].partition("\n")[0]
     told = Counter[str]()
     told["effects"] = len([row for row in rows if len(row) == 6 and row[0] != "metric" and "---" not in row[0]])
     told["interactions"] = report.count(", where each alone makes ")

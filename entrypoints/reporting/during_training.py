@@ -55,10 +55,11 @@ def _changes(rows: Sequence[Row]) -> str:
         if row["verdict"] in (RISES, FALLS):
             low, high = (row["low"], row["high"]) if row["verdict"] == RISES else (-row["high"], -row["low"])
             parts.append(
-                f"{_name(row)} {row['verdict']} by {_short(abs(row['change']))} {unit(row['metric'])} "
-                f"({percent(abs(row['change_percent']))}; 95 % interval {_short(low)} to {_short(high)})"
+                f"{_name(row)} {row['verdict']} by "
+                + f"{_short(abs(row['change']))} {unit(row['metric'])}".rstrip()
+                + f" ({percent(abs(row['change_percent']))}; 95 % interval {_short(low)} to {_short(high)})"
             )
-    return f"While models train, {listed(parts)}." if parts else ""
+    return f"{listed(parts)}." if parts else ""
 
 
 def _stays(rows: Sequence[Row]) -> str:

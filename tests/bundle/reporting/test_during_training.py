@@ -35,14 +35,14 @@ def _row(of: dict[str, Any], verdict: str, group: str = "linear", axis: str = "t
         pytest.param(
             [_row(CPU, "steady"), _row(MEMORY, "rises")],
             [
-                "While models train, `memory_mb` rises by 0.53 MB (0.3 %; 95 % interval 0.41 to 0.66).",
+                "`memory_mb` rises by 0.53 MB (0.3 %; 95 % interval 0.41 to 0.66).",
                 "`cpu_percent` stays at 96 % of a core, within 5 %.",
             ],
             id="one rises, one stays",
         ),
         pytest.param(
             [_row(TIME, "falls")],
-            ["While models train, `step_time_ms` falls by 0.1 ms (40 %; 95 % interval 0.09 to 0.12)."],
+            ["`step_time_ms` falls by 0.1 ms (40 %; 95 % interval 0.09 to 0.12)."],
             id="one falls",
         ),
         pytest.param(
@@ -53,7 +53,7 @@ def _row(of: dict[str, Any], verdict: str, group: str = "linear", axis: str = "t
         pytest.param(
             [_row(CPU, "steady"), _row(CPU, "steady", "svm", level=97.2), _row(TIME, "falls", "svm")],
             [
-                "While models train, `step_time_ms` (svm) falls by 0.1 ms (40 %; 95 % interval 0.09 to 0.12).",
+                "`step_time_ms` (svm) falls by 0.1 ms (40 %; 95 % interval 0.09 to 0.12).",
                 "`cpu_percent` stays at 96 to 97.2 % of a core, within 5 %.",
             ],
             id="two algorithms",
@@ -78,7 +78,7 @@ def test_series_of_the_thread_counts_where_reports_are_too_few() -> None:
     series = _row(MEMORY, "rises", axis="seconds", metric="system/process_memory_mb")
     assert sentences([series, _row(MEMORY, "steady")], [], []) == ["`memory_mb` stays at 177 MB, within 5 %."]
     (said,) = sentences([_row(MEMORY, "too few trials"), series], [], [])
-    assert said.startswith("While models train, `system/process_memory_mb` rises by 0.53 MB")
+    assert said.startswith("`system/process_memory_mb` rises by 0.53 MB")
 
 
 @pytest.mark.parametrize(
