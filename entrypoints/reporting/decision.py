@@ -93,13 +93,14 @@ def in_words(rows: Iterable[dict[str, Any]], study: Study) -> tuple[str, str]:
     if CHOSEN not in roles:
         return f"{named}: what its models cost", ""
     chosen = roles[CHOSEN]
-    within = f", within `{chosen['limits']}`" if chosen["limits"] and chosen["meets"] else ""
+    within = ", the best within the limits" if chosen["limits"] and chosen["meets"] else ""
     first = f"{named}: {study.score} {_number(chosen[str(study.score)])} with {_values(study, chosen)}{within}"
     known = [f"`{name}` {_number(chosen[name])}" for name in COSTS if chosen.get(name) == chosen.get(name, math.nan)]
     lines = [f"It takes {', '.join(known)}." if known else ""]
     if chosen["limits"] and not chosen["meets"]:
         lines.insert(0, f"No trial that ran to its end meets `{chosen['limits']}`: this is the best without limits.")
     lines += _neighbours(study, chosen, roles.get(CHEAPER), roles.get(BETTER))
+    lines += [f"The limits: `{chosen['limits']}`."] if within else []
     return first, " ".join(line for line in lines if line)
 
 

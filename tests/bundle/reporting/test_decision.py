@@ -81,11 +81,12 @@ def test_words_name_values_costs_and_the_limit_that_is_broken() -> None:
     """Two lines, whose numbers are those of the table."""
     studies = [_study(), _study("training_time_s<=3")]
     first, second = in_words(decision(studies).to_dict("records"), studies[0])
-    assert first == "wine: val_rmse 0.63 with size=b, within `training_time_s<=3`"
+    assert first == "wine: val_rmse 0.63 with size=b, the best within the limits"
     assert second == (
         "It takes `training_time_s` 2, `peak_memory_mb` 90. "
         "As good within noise (0.01) and 4 times cheaper: size=c, with `training_time_s` 0.5. "
-        "The next better one, val_rmse 0.61 with size=e, has `training_time_s` 4, 1.333 times the limit."
+        "The next better one, val_rmse 0.61 with size=e, has `training_time_s` 4, 1.333 times the limit. "
+        "The limits: `training_time_s<=3`."
     )
 
 
