@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
+from scipy import stats
 
 from entrypoints.limits import costs
-from entrypoints.limits.noise import SMALL, margins
+from entrypoints.limits.noise import SMALL, TOLD_P, Noise, margins
 from entrypoints.reporting.studies import Study
 from mlflow_sysmetrics.criteria.judge import Criteria
 
@@ -27,17 +28,19 @@ def upper_limits(studies: Sequence[Study]) -> dict[str, float]:
     return {limit.metric.name: limit.number for limit in criteria.resolved(rows).limits if limit.is_upper}
 
 
-def decision(studies: Sequence[Study]) -> pd.DataFrame:
+def decision(studies: Sequence[Study], changed: Collection[str] = ()) -> pd.DataFrame:
     """The trial to take, and beside it the one that costs less and the one that scores better, where there is one.
 
     Args:
         studies: the one that is decided on, which has a score; of the others the first one's upper limits count.
+        changed: the figures that a hyperparameter was found to change.
 
     Returns:
         A row each of at most three trials, none where no trial ran to its end:
 
         - role: "chosen", the best score within the limits, or of all where none meets them; "as good, cheaper", the
-          cheapest within the limits whose score is worse by no more than noise, if it is cheaper beyond noise and 5 %;
+          cheapest within the limits whose score is worse by no more than noise, if it is cheaper beyond noise and 5 %:
+          of a figure that no hyperparameter was found to change beyond the noise of the cheapest of so many;
           "better", of those whose score is better beyond noise the one that breaks the limits least
         - run_id, the hyperparameters, the score and its margin: by how much two models must differ to be told apart
         - training_time_s, peak_memory_mb, model_memory_mb and inference_latency_ms, where they are known
@@ -61,7 +64,10 @@ def decision(studies: Sequence[Study]) -> pd.DataFrame:
     rows: list[tuple[str, Any, str | None, float]] = [(CHOSEN, chosen, None, math.nan)]
     cost = next((name for name in (*limits, COSTS[0]) if name in trials), None)
     as_good = within[sign * (within[score] - chosen[score]) <= margin]
-    if cost is not None and as_good[cost].min() * (1 + max(known.get(cost, 0.0), SMALL)) < chosen[cost]:
+    by_chance = known.get(cost or "", 0.0)
+    if cost not in changed:
+        by_chance = _cheapest_by_chance(study.noises.get(cost or ""), len(as_good) - 1)
+    if cost is not None and as_good[cost].min() * (1 + max(by_chance, SMALL)) < chosen[cost]:
         cheapest = as_good.loc[as_good[cost].idxmin()]
         rows.append((CHEAPER, cheapest, cost, chosen[cost] / cheapest[cost] if cheapest[cost] else math.nan))
     better = over[(sign * (chosen[score] - trials[score]) > margin) & ~meets] if meets.any() else over[:0]
@@ -79,6 +85,17 @@ def decision(studies: Sequence[Study]) -> pd.DataFrame:
         ]
     )
     return table
+
+
+def _cheapest_by_chance(noise: Noise | None, others: int) -> float:
+    """How much cheaper, as a share, the cheapest of so many equal trials is than one of them, in 1 % of cases at most.
+
+    By Bonferroni's correction over the others, with Student's t for as many degrees of freedom as the noise has.
+    """
+    if noise is None or not noise.noise or not others:
+        return math.inf
+    t = float(stats.t.isf(TOLD_P / others, noise.degrees_of_freedom))
+    return math.expm1(min(math.sqrt(2) * noise.noise * t, 100.0))
 
 
 def _limits(studies: Sequence[Study]) -> str:

@@ -76,9 +76,10 @@ def findings(client: MlflowClient, studies: Sequence[Study]) -> Findings:
     study, found = studies[0], Findings()
     found.add("trials", study.trials)
     found.add("best", study.complete.head(BEST) if study.score else [])
-    found.add("decision", decision(studies) if study.score else [])
     _during_training(client, study, found)
     _hyperparameters(study, found)
+    changed = {row["metric"] for row in found.rows("effects") if row["told"]}
+    found.add("decision", decision(studies, changed) if study.score else [])
     _limits(client, studies, found)
     _compared(study, found)
     _pareto(study, found)
