@@ -13,6 +13,7 @@ if __name__ == "__main__":
 
 import contextlib
 import os
+from itertools import product
 from pathlib import Path
 
 import click
@@ -21,32 +22,36 @@ import psutil
 from mlflow.exceptions import ExecutionException
 
 from entrypoints.errors import UserError
-from entrypoints.options import datasets_option
+from entrypoints.options import main_options
 from entrypoints.runs import Interrupted, RecordedCommand, RecordedRun, recorded_run
+from entrypoints.settings import AUTO
 
-STEPS = ("prepare", "tune", "early_stop", "report")
 PROJECT = Path(__file__).parent.parent
 END_CHILDREN_WITHIN_S = 7.0
 
 
 @click.command(cls=RecordedCommand, help=__doc__)
-@datasets_option
-def main(dataset: tuple[str, ...], target: str) -> None:
+@main_options
+def main(dataset: tuple[str, ...], target: str, max_rows: int, **space: tuple[float, ...] | None) -> None:
     name = ", ".join(Path(each).name for each in dataset)
-    with recorded_run("main", f"main {name}", {"dataset": ",".join(dataset), "target": target}) as run:
+    of_data: dict[str, object] = {"target": target, "max_rows": str(max_rows)}
+    of_search = of_data | {
+        each: AUTO if values is None else ",".join(map(str, values)) for each, values in space.items()
+    }
+    # A report reads what is there, however it was made.
+    steps: dict[str, dict[str, object]] = {"prepare": of_data, "tune": of_search, "early_stop": of_search, "report": {}}
+    with recorded_run("main", f"main {name}", {"dataset": ",".join(dataset)} | of_search) as run:
         studies = []
-        for each in dataset:
-            for step in STEPS:
-                click.echo(f"\n== {step} {each}")
-                # A report reads what is there, whatever the target was.
-                run_id = _run(run, step, {"dataset": each} | ({} if step == "report" else {"target": target}))
-                studies += [run_id] if step == "tune" else []
+        for each, (step, parameters) in product(dataset, steps.items()):
+            click.echo(f"\n== {step} {each}")
+            run_id = _run(run, step, {"dataset": each} | parameters)
+            studies += [run_id] if step == "tune" else []
         if len(studies) > 1:
             click.echo(f"\n== report {name}")
             _run(run, "report", {"study": ",".join(studies)})
 
 
-def _run(run: RecordedRun, step: str, parameters: dict[str, str]) -> str:
+def _run(run: RecordedRun, step: str, parameters: dict[str, object]) -> str:
     """Run a step to its end, and return the id of its run."""
     try:
         # The environment is this one already, whatever --env-manager made it.

@@ -65,8 +65,28 @@ _target_option = option(
 )
 dataset_option = together(option("dataset", "red_wine", DatasetType(), f"The dataset: {_DATASETS}."), _target_option)
 
-# What main takes.
-datasets_option = together(
+_max_rows = option("max_rows", 0, IntRange(0), "Rows to sample at random; 0: all.")
+_batch_sizes = option(
+    "batch_sizes",
+    AUTO,
+    AutoType(ListType(IntRange(1))),
+    "Rows per training step, e.g. 32,256. auto: 2, 4, 8 .. up to the rows of a training fold.",
+)
+_learning_rates = option(
+    "learning_rates",
+    "0.1,0.01,0.001,0.0001",
+    ListType(FloatRange(0, min_open=True)),
+    "Constant learning rates of the built-in algorithms.",
+)
+_alphas = option(
+    "alphas",
+    "0.001,0.01,0.1",
+    ListType(FloatRange(0)),
+    "Multipliers of the built-in algorithms' L2 penalty.",
+)
+
+# What main takes: what is studied, and what decides how long that takes.
+main_options = together(
     option(
         "dataset",
         "red_wine",
@@ -74,12 +94,16 @@ datasets_option = together(
         f"The dataset: {_DATASETS}. Several, separated by commas, are studied one after the other and then compared.",
     ),
     _target_option,
+    _max_rows,
+    _batch_sizes,
+    _learning_rates,
+    _alphas,
 )
 
 # What prepare needs: the dataset and its split.
 dataset_options = together(
     dataset_option,
-    option("max_rows", 0, IntRange(0), "Rows to sample at random; 0: all."),
+    _max_rows,
     option("folds", 10, IntRange(2), "Cross-validation folds of the training part."),
     option("seed", 0, IntRange(0), "Fixes the split, the folds, and the order of batches and trials."),
 )
@@ -95,24 +119,9 @@ study_options = together(
         "such as sklearn.neural_network.MLPClassifier, several separated by commas, or auto: all built-in ones that "
         "fit the dataset's task.",
     ),
-    option(
-        "batch_sizes",
-        AUTO,
-        AutoType(ListType(IntRange(1))),
-        "Rows per training step, e.g. 32,256. auto: 2, 4, 8 .. up to the rows of a training fold.",
-    ),
-    option(
-        "learning_rates",
-        "0.1,0.01,0.001,0.0001",
-        ListType(FloatRange(0, min_open=True)),
-        "Constant learning rates of the built-in algorithms.",
-    ),
-    option(
-        "alphas",
-        "0.001,0.01,0.1",
-        ListType(FloatRange(0)),
-        "Multipliers of the built-in algorithms' L2 penalty.",
-    ),
+    _batch_sizes,
+    _learning_rates,
+    _alphas,
     option(
         "tols",
         "0",

@@ -29,8 +29,8 @@ from entrypoints.search.budget import spent, total
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures
 from mlflow_sysmetrics.tags import PREPARE_RUN_ID
 
-MAX_COURSES = 1000  # trials whose curves are read
-MAX_REPLAYED = 200  # of these, where a rule is replayed many times
+MAX_COURSES = 400  # trials whose curves are read
+MAX_REPLAYED = 100  # of these, where a rule is replayed many times
 RANDOM_ORDERS = 200
 TIGHTER = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05)  # share of the trials that meet the limit
 Item = TypeVar("Item")

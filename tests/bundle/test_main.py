@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 
 from entrypoints.main import main as main_command
 
+SMALL = ["--max_rows", "500", "--batch_sizes", "8,64", "--learning_rates", "0.001"]
 LIMIT_S = 360.0  # two searches of 36 trials among other things
 
 
@@ -48,7 +49,7 @@ def test_main_ends_with_the_first_step_that_fails(
 def test_main_studies_datasets_in_turn_and_then_compares_them(
     empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last report gets the studies by tune; the target is that of each dataset."""
+    """Each step gets what it takes, and the last report the studies by tune."""
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     before, ran = mlflow.get_tracking_uri(), list[tuple[str, dict[str, str]]]()
 
@@ -59,7 +60,7 @@ def test_main_studies_datasets_in_turn_and_then_compares_them(
     monkeypatch.setattr(mlflow.projects, "run", run)
     mlflow.set_tracking_uri(store_uri(empty_store))
     try:
-        result = CliRunner().invoke(main_command, ["--dataset", "red_wine,diabetes", "--target", "a"])
+        result = CliRunner().invoke(main_command, ["--dataset", "red_wine,diabetes", "--target", "a", *SMALL])
     finally:
         mlflow.set_tracking_uri(before)
     assert result.exit_code == 0, result.output
@@ -67,6 +68,9 @@ def test_main_studies_datasets_in_turn_and_then_compares_them(
     assert [step for step, _ in ran] == [*steps, *steps, "report"]
     assert [each["dataset"] for _, each in ran[:-1]] == ["red_wine"] * 4 + ["diabetes"] * 4
     assert [each.get("target") for _, each in ran] == [*["a"] * 3, None] * 2 + [None]
+    assert [each.get("max_rows") for _, each in ran] == [*["500"] * 3, None] * 2 + [None]
+    searched = {"batch_sizes": "8,64", "learning_rates": "0.001", "alphas": "0.001,0.01,0.1"}
+    assert [step for step, each in ran if each.items() >= searched.items()] == ["tune", "early_stop"] * 2
     assert ran[-1][1] == {"study": "tune of red_wine,tune of diabetes"}
     (main,) = runs_of_kind(MlflowClient(store_uri(empty_store)), "main")
     assert main.info.run_name == "main red_wine, diabetes"
