@@ -66,6 +66,9 @@ def tradeoff(table: pd.DataFrame, score: str | None = None) -> Figure | None:
     for metric, axes in zip(metrics, panels, strict=True):
         rows = known[known["metric"] == metric].sort_values("limit", ascending=False)
         _curves(axes, rows)
+        if (rows[["val_regret_all", "val_regret_feasible"]] <= NOTHING).all(axis=None):
+            axes.set_ylim(-1, 1)  # else the axis would magnify rounding
+            axes.set_yticks([0])
         axes.set_title(f"limit on {label(metric)}")
         axes.set_xlabel("saved CPU time (%)")
         axes.set_ylabel(f"regret in {plain(score)}" if score else "regret (units of the score)")

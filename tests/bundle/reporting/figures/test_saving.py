@@ -130,6 +130,14 @@ def test_title_says_what_is_free_and_what_more_costs(table: pd.DataFrame, expect
     assert title(saving.tradeoff(table)) == expected
 
 
+def test_regrets_of_nothing_are_no_curve() -> None:
+    """The axis has its 0 and does not magnify rounding."""
+    figure = saving.tradeoff(tradeoff().assign(val_regret_all=1e-17, val_regret_feasible=0.0))
+    assert figure is not None
+    assert figure.axes[0].get_ylim() == (-1, 1)
+    assert ticks(figure.axes[0], "y") == ["0"]
+
+
 def test_each_limited_metric_has_a_panel() -> None:
     """The title names the one that saves the most for nothing."""
     both = pd.concat([tradeoff("training_time_s"), tradeoff().assign(saved_cpu_percent=[0.0, 40.0, 50.0, 60.0])])
