@@ -9,10 +9,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from entrypoints.reporting.figures.datasets import STEP_TIME
+from entrypoints.reporting.trial_levels import is_number
+
 if TYPE_CHECKING:
     from entrypoints.reporting.studies import Study
 
-TIME = "mean_step_time_ms"
 MIN_SIZES = 3  # batch sizes: through two any line goes
 MAX_ERROR = 0.15  # of the median trial, from which on the law is not said
 MAX_BEND = 0.3  # of the median of any batch size
@@ -33,7 +35,7 @@ def step_times(study: Study) -> pd.DataFrame:
             "algorithm": algorithm,
             "batch_size": size,
             "trials": len(own),
-            **dict(zip(("low", "median", "high"), np.quantile(own[TIME], [0.1, 0.5, 0.9]), strict=True)),
+            **dict(zip(("low", "median", "high"), np.quantile(own[STEP_TIME], [0.1, 0.5, 0.9]), strict=True)),
         }
         for (algorithm, size), own in known.groupby(["algorithm", "batch_size"])
     ]
@@ -72,17 +74,17 @@ def cost_law(study: Study) -> pd.DataFrame:
 def _known(study: Study) -> pd.DataFrame:
     """The trials with a step time, a batch size and an algorithm."""
     trials: pd.DataFrame = study.complete
-    if "batch_size" not in study.hyperparameters or TIME not in trials or not _is_number(trials["batch_size"]):
-        nothing: pd.DataFrame = pd.DataFrame(columns=["algorithm", "batch_size", TIME])
+    if "batch_size" not in study.hyperparameters or STEP_TIME not in trials or not is_number(trials["batch_size"]):
+        nothing: pd.DataFrame = pd.DataFrame(columns=["algorithm", "batch_size", STEP_TIME])
         return nothing
     algorithms = trials["algorithm"].astype(str) if "algorithm" in study.hyperparameters else ""
     known: pd.DataFrame = trials.assign(algorithm=algorithms)
-    kept: pd.DataFrame = known[(known[TIME] > 0) & np.isfinite(known[TIME]) & (known["batch_size"] > 0)]
+    kept: pd.DataFrame = known[(known[STEP_TIME] > 0) & np.isfinite(known[STEP_TIME]) & (known["batch_size"] > 0)]
     return kept
 
 
 def _law(algorithm: str, trials: pd.DataFrame) -> dict[str, Any]:
-    times, rows = trials[TIME].to_numpy(float), trials["batch_size"].to_numpy(float)
+    times, rows = trials[STEP_TIME].to_numpy(float), trials["batch_size"].to_numpy(float)
     sizes = np.unique(rows)
     groups = [times[rows == size] for size in sizes]
     medians = np.array([np.median(own) for own in groups])
@@ -149,7 +151,3 @@ def _training_error(trials: pd.DataFrame, law: NDArray[np.float64]) -> float:
         return float("nan")
     errors = np.abs(trials["steps"] * law / 1e3 / trials["training_time_s"] - 1)
     return float(errors.median())
-
-
-def _is_number(column: pd.Series[Any]) -> bool:
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)

@@ -43,7 +43,7 @@ def trial_levels(trials: pd.DataFrame, name: str, hyperparameters: list[str]) ->
     """
     column, rest = trials[name], [other for other in hyperparameters if other != name]
     others = trials.groupby(rest, dropna=False, sort=False).ngroup().to_numpy(np.int64) if rest else None
-    if not _is_number(column):
+    if not is_number(column):
         codes, words = pd.factorize(column, sort=False)
         return TrialLevels(name, np.asarray(codes, dtype=np.int64), [str(word) for word in words], None, others)
     numbers = column.to_numpy(float)
@@ -63,7 +63,8 @@ def design(factors: Sequence[TrialLevels], trials: int) -> NDArray[np.float64]:
     return np.column_stack([np.ones(trials), *columns]).astype(float)
 
 
-def _is_number(column: pd.Series[Any]) -> bool:
+def is_number(column: pd.Series[Any]) -> bool:
+    """Whether a column holds numbers; truth values are words."""
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
 
