@@ -9,7 +9,7 @@ from study_settings import parsed
 
 from entrypoints.errors import UserError
 from entrypoints.option_types import DatasetsType, DatasetType
-from entrypoints.options import datasets_option
+from entrypoints.options import main_options
 
 
 def test_known_name_is_never_taken_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,5 +43,5 @@ def test_datasets_are_names_separated_by_commas(
 def test_dataset_that_is_missing_among_several_is_a_mistake() -> None:
     """A comma too many may stand for one that was forgotten."""
     with pytest.raises(UserError) as error:
-        parsed("--dataset", "red_wine,", options=datasets_option)
+        parsed("--dataset", "red_wine,", options=main_options)
     assert error.value.message.startswith("dataset=red_wine,: a dataset or several separated by commas is allowed; ")
