@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -237,16 +236,3 @@ def test_findings_in_studies_without_a_difference_are_rare() -> None:
         study = made_study(["first", "second", "third"], first=first, second=second, third=third, **figures)
         told += effects(study)["told"].any() or not interactions(study).empty
     assert told <= 1
-
-
-def test_large_study_takes_seconds() -> None:
-    """5,000 trials, 25 metrics and 5 hyperparameters."""
-    random = np.random.default_rng(0)
-    searched: dict[str, Any] = {f"number{place}": random.normal(size=5000) for place in range(4)}
-    searched["word"] = random.choice(["a", "b", "c"], 5000)
-    figures = {f"metric{place}": random.normal(size=5000) for place in range(25)}
-    study = made_study(list(searched), **searched, **figures)
-    began = time.process_time()
-    assert len(effects(study)) == 125
-    interactions(study)
-    assert time.process_time() - began < 10
