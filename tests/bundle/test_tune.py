@@ -83,7 +83,7 @@ LIMITED = {
     "alphas": "0.001,0.01",
     "folds": "3",
     "max_steps": "0",
-    "max_epochs": "2000",
+    "max_epochs": "800",
     "time_limit_s": "15",
     "cpus": "2",
     "seed": "68",  # in whose order the short trials come first
