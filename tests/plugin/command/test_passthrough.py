@@ -27,20 +27,36 @@ with Passthrough() as passthrough:
     ended = passthrough.wait()
 end_as(ended)
 """
-# Says when it is ready, writes the signals that it gets, and ends at the second line of its input.
+# Says when it is ready, writes the signals that it gets, and ends at the line "end" of its input. It waits for both at
+# once: a signal that comes just before a plain read would be seen only when that ends.
 LISTENER = """
-import os, signal, sys
+import os, select, signal, sys
 
 def say(line):
     os.write(1, line.encode() + b"\\n")  # print must not be called by a signal while it is under way
 
+def lines():
+    left = b""
+    while True:
+        while b"\\n" not in left:
+            if 0 in select.select([0, woken], [], [])[0]:
+                left += os.read(0, 4096) or sys.exit(9)
+            else:
+                os.read(woken, 4096)
+        line, _, left = left.partition(b"\\n")
+        yield line.decode().strip()
+
+woken, wake = os.pipe()
+os.set_blocking(wake, False)
+signal.set_wakeup_fd(wake)
 for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1"):
     if signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:
         signal.signal(getattr(signal, name), lambda number, frame: say(signal.Signals(number).name))
 say("ready")
-while (line := sys.stdin.readline()).strip() != "end":
-    say("heard " + line.strip())
-sys.exit(9)
+for line in lines():
+    if line == "end":
+        sys.exit(9)
+    say("heard " + line)
 """
 Start = Callable[..., "subprocess.Popen[str]"]
 
