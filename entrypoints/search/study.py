@@ -30,6 +30,7 @@ from entrypoints.search import full_study, journal, limits_summary, summary
 from entrypoints.search.earlier import NOTHING, Earlier
 from entrypoints.search.first_trials import FirstTrials, Forecaster
 from entrypoints.search.grid import run_name
+from entrypoints.search.pages import save_pages
 from entrypoints.search.plan import Plan
 from entrypoints.search.record import Record
 from entrypoints.search.trial import Trial
@@ -74,17 +75,18 @@ def run_study(run: RecordedRun, plan: Plan, earlier: Earlier | None = None) -> N
         limits_summary.mark_feasible(run, record, stopping)
         outcome = limits_summary.outcome(run, settings, data, trials, record, expected, stopping)
     summary.log_results(run, record, settings, outcome)
+    links = save_pages(run, data, record, trials, stopping.criteria if stopping else None)
     if record.best is None:
         nothing = outcome.nothing if outcome and record.trials else None
         why = nothing or summary.no_usable_trial(record, settings)
-        summary.log_study_without_result(run, settings, data, record, expected.search_s, outcome, why)
+        summary.log_study_without_result(run, settings, data, record, expected.search_s, links, outcome, why)
         raise UserError(why)
     best = best_model.refit(record.best.configuration, data)
     best_model.log(run, best, data)
     stages.end("best model")
-    summary.log_study(run, settings, data, record, best.figures, expected.search_s, outcome)
+    summary.log_study(run, settings, data, record, best.figures, expected.search_s, links, outcome)
     stages.end("summary")
-    click.echo(summary.closing(run, settings, data, record, best.figures, outcome))
+    click.echo(summary.closing(run, settings, data, record, best.figures, links, outcome))
     first = f"first trial after {record.first_start - stages.start:.1f} s; " if record.first_start else ""
     click.echo(f"Time since the command's run was created: {first}{stages}")
 
@@ -172,6 +174,7 @@ def search(
         run_name=lambda trial: run_name(trial.config["configuration"], trials),
         params=lambda trial: trial.config["configuration"].searched | settings.shared,
         continues=lambda trial: earlier.run_of(trial.config["configuration"]),
+        views=False,
     )
     rows = data.split.fit_rows
     costs = ledger.start(rows, criteria.metrics, trials, earlier.known) if criteria else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any
 
@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.tables import Table
 from entrypoints.limits.order_effect import told
-from entrypoints.links import IS_FEASIBLE, compare_view, how_to_open, run_view, trials_view
+from entrypoints.links import compare_view, how_to_open, run_view
 from entrypoints.mlflow_io import log_tables
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import fewest_steps
@@ -26,9 +26,11 @@ from entrypoints.runs import RecordedRun
 from entrypoints.search import edges
 from entrypoints.search.limits_summary import Outcome
 from entrypoints.search.measured import FILE, measured
+from entrypoints.search.pages import in_markdown
 from entrypoints.search.record import Record
 from entrypoints.search_space import is_distribution
 from entrypoints.settings import StudySettings
+from entrypoints.views import SCORE
 from mlflow_sysmetrics.tags import BEST_PREFIX, BEST_TRIAL_ID, BEST_TRIAL_RUN_ID, DATA_SOURCE
 
 TOP = 5
@@ -155,6 +157,7 @@ def log_study(
     record: Record,
     best_figures: dict[str, float],
     expected_seconds: float,
+    links: Mapping[str, str],
     outcome: Outcome | None = None,
 ) -> None:
     """Leave the study's own metrics, best trial and description in its run."""
@@ -167,7 +170,7 @@ def log_study(
             BEST_TRIAL_RUN_ID: str(best.run_id),
             BEST_TRIAL_ID: best.trial_id,
             **{f"{BEST_PREFIX}{key}": str(value) for key, value in best.configuration.searched.items()},
-            "mlflow.note.content": description(run, settings, data, record, best_figures, outcome),
+            "mlflow.note.content": description(run, settings, data, record, best_figures, links, outcome),
         }
     )
 
@@ -178,13 +181,14 @@ def log_study_without_result(
     data: Prepared,
     record: Record,
     expected_seconds: float,
+    links: Mapping[str, str],
     outcome: Outcome | None,
     why: str,
 ) -> None:
     """Leave what is known of a study that has no model to choose: what it measured, and why that is not enough."""
     mlflow.log_metrics(_metrics(run, settings, record, expected_seconds, outcome), step=0)
     limits = f"\n\n{outcome.text}" if outcome else ""
-    note = f"**No model was chosen**: {why}.\n\n[All trials]({_trials_view(run, data)}).{limits}"
+    note = f"**No model was chosen**: {why}.\n\nCompare its trials: {in_markdown(links)}.{limits}"
     run.client.set_tag(run.run_id, "mlflow.note.content", note)
 
 
@@ -226,9 +230,10 @@ def description(
     data: Prepared,
     record: Record,
     best_figures: dict[str, float],
+    links: Mapping[str, str],
     outcome: Outcome | None = None,
 ) -> str:
-    """The study's page in the UI: what came out, and what to open next."""
+    """The study's page in the UI; its first two lines, the result and the links, are seen before it is unfolded."""
     best, score = record.best, score_name(data.task)
     assert best is not None
     diverged = sum(trial.diverged for trial in record.trials.values())
@@ -239,25 +244,23 @@ def description(
     header, body = rows.split("\n", 1)
     rule = "|" + "---|" * (header.count("|") - 1)
     top = [trial.run_id for trial in record.ranked[:TOP]]
-    feasible = f"- [The trials that meet the limits]({_trials_view(run, data, IS_FEASIBLE)}).\n" if outcome else ""
+    chosen = ", ".join(f"{name} {value}" for name, value in best.configuration.searched.items())
     return f"""\
-**{configurations} models for {data.name}**, each cross-validated on {settings.folds} folds, and what each of them
-cost its own process. The best has val_{score} **{best.figures[f"val_{score}"]:.4f}**; refitted on the whole training
-part it has test_{score} **{best_figures[f"test_{score}"]:.4f}**{_refit_costs(best_figures)},
-and is logged here as `model`.
+**val_{score} {best.figures[f"val_{score}"]:.4f}** is the best of {configurations} models for {data.name}: {chosen}.
+Compare them: {in_markdown(links)}.
+
+Each model was cross-validated on {settings.folds} folds, and what it cost its own process is in its run.
+The best, refitted on the whole training part, has test_{score} **{best_figures[f"test_{score}"]:.4f}**\
+{_refit_costs(best_figures)}, and is logged here as `model`.
 {f"{diverged} trials diverged and are never the best." if diverged else ""}
 {f"{converged} trials ended because they had converged." if converged else ""}
 {f"{limited}." if limited else ""}
 {" ".join(_beyond_noise(record, settings))}
 {f"{record.restarts} times a trial began again because its process or node had died." if record.restarts else ""}
 
-Open next:
-- [All trials, sorted by val_{score}, as charts]({_trials_view(run, data)}) or
-  [as a table]({_trials_view(run, data, shown="TABLE")});
-  in the table choose columns, sort by `peak_memory_mb`, or tick trials and press *Compare*.
-{feasible}- [The {len(top)} best trials in parallel coordinates]({compare_view(run.experiment_id, top)}).
-- [The best trial]({run_view(run.experiment_id, best.run_id)}) and
-  [what its process did]({run_view(run.experiment_id, best.run_id, "system-metrics")}).
+Open next: [the best trial]({run_view(run.experiment_id, best.run_id)}),
+[what its process did]({run_view(run.experiment_id, best.run_id, "system-metrics")}), or
+[the {len(top)} best in parallel coordinates]({compare_view(run.experiment_id, top)}).
 
 {header}
 {rule}
@@ -273,6 +276,7 @@ def closing(
     data: Prepared,
     record: Record,
     best_figures: dict[str, float],
+    links: Mapping[str, str],
     outcome: Outcome | None = None,
 ) -> str:
     """The end of the command's output: the best trials, the refitted model, and how to look at all of them."""
@@ -290,7 +294,7 @@ def closing(
         "\n" + "\n".join(lines) + "\n\n"
         f"Refitted best model: test_{score} {best_figures[f'test_{score}']:.4f}{_refit_costs(best_figures)}; "
         f"it is logged in run {run.run_id}\n"
-        f"Compare all trials in the MLflow UI:\n{how_to_open(_trials_view(run, data), mlflow.get_tracking_uri())}\n"
+        f"Compare all trials in the MLflow UI:\n{how_to_open(links[SCORE], mlflow.get_tracking_uri())}\n"
     )
 
 
@@ -307,12 +311,6 @@ def _beyond_noise(record: Record, settings: StudySettings) -> list[str]:
     found, ranked = measured(record), record.ranked
     ends = edges.sentences(ranked, record.trials.values(), record.score, found.score_margin, drawn)
     return [sentence for sentence in (found.equal_to_best(ranked), *ends, *told(found.order.values())) if sentence]
-
-
-def _trials_view(run: RecordedRun, data: Prepared, also: str = "", shown: str = "CHART") -> str:
-    ascending = data.task == "regression"
-    sort_by = f"val_{score_name(data.task)}"
-    return trials_view(run.experiment_id, run.run_id, sort_by, ascending=ascending, also=also, shown=shown)
 
 
 def _table(record: Record, data: Prepared) -> list[list[str]]:

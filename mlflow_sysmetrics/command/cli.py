@@ -25,6 +25,7 @@ def main() -> None:
     Examples:
       mlflow-sysmetrics run -- python train.py --epochs 3
       mlflow-sysmetrics run --run-name night --groups process,gpu -- ./train.sh
+      mlflow-sysmetrics views
       mlflow-sysmetrics sync
 
     The charts are in the run's tab "System metrics". Which server is used is up to MLFLOW_TRACKING_URI, as always.
@@ -116,6 +117,33 @@ def sync(folder: Path | None, tracking_uri: str | None) -> None:
     click.echo(delivered)
     if delivered.left:
         sys.exit(1)
+
+
+@main.command()
+@click.option("--experiment-name", metavar="NAME", help="Only this experiment; by default all that have such runs.")
+def views(experiment_name: str | None) -> None:
+    """Prepare a page of the MLflow UI that compares runs by what they cost, and print its link.
+
+    \b
+    Examples:
+      mlflow-sysmetrics views
+      mlflow-sysmetrics views --experiment-name night
+
+    It is the view "What runs cost" in the menu Views of each experiment whose runs have system metrics of their
+    process. Call it again when newer runs have logged other metrics. A view that you have changed in the UI stays as
+    it is.
+    """
+    _set_own_environment()
+    from mlflow_sysmetrics.command.run import NoRunError
+    from mlflow_sysmetrics.command.views import NAME, save_views
+
+    try:
+        saved = save_views(experiment_name)
+    except NoRunError as error:
+        raise click.ClickException(str(error)) from None
+    for each in saved:
+        listed = f'view "{NAME}"' if each.is_view else "page (this server's MLflow has no saved views)"
+        click.echo(f"{each.experiment}, {listed}:\n  {each.link}")
 
 
 def _set_own_environment() -> None:

@@ -103,6 +103,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         groups: what is read of trials' processes, see ``mlflow-sysmetrics run --help``; () for nothing.
         interval_s: seconds between two readings.
         close_timeout_s: how long the end of the experiment waits for the store to take what is left.
+        views: whether the view "What trials cost" of the MLflow UI is saved at the end, and its link logged.
 
     Raises:
         ValueError: an unknown group, an interval that is not a positive number, or a negative time limit.
@@ -126,6 +127,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         groups: Collection[str] = ("process",),
         interval_s: float = 0.1,
         close_timeout_s: float = 60.0,
+        views: bool = True,
     ) -> None:
         if groups:
             check_groups(groups)
@@ -145,6 +147,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         self.experiment_id, self.parent_run_id = experiment_id, parent_run_id
         self.run_name, self.params, self.continues = run_name, params, continues
         self.groups, self.interval_s, self.close_timeout_s = tuple(groups), interval_s, close_timeout_s
+        self.views = views
         # Tune pickles the callback here, before setup. A restored one finds its runs by this.
         self._study_id = uuid.uuid4().hex
         self._restored = False
@@ -254,8 +257,9 @@ class SystemMetricsCallback(MLflowLoggerCallback):
 
     @_never_raises
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """End every run that Tune did not end, and write what is left."""
-        self.close()
+        """End every run that Tune did not end, write what is left, and save the view of all of them."""
+        if self.close() and self.views and self._runs is not None:
+            self._runs.save_view()
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Mark open runs KILLED and write what is left, for a limited time; say whether all of it was written."""

@@ -15,17 +15,21 @@ from mlflow_sysmetrics.addresses import get_logger, lasting_uri
 from mlflow_sysmetrics.delivery.leftovers import keep
 from mlflow_sysmetrics.delivery.points import Point, points_now
 from mlflow_sysmetrics.delivery.store import Store
+from mlflow_sysmetrics.delivery.time_limit import within
 from mlflow_sysmetrics.delivery.writer import Writer
 from mlflow_sysmetrics.ray_tune.artifacts import Artifacts
 from mlflow_sysmetrics.ray_tune.destination import Destination
 from mlflow_sysmetrics.ray_tune.endings import SWEPT, Ending
 from mlflow_sysmetrics.ray_tune.outcome import Outcome
 from mlflow_sysmetrics.ray_tune.watching import Watching
+from mlflow_sysmetrics.tags import KIND
+from mlflow_sysmetrics.views.costs import save_costs
 
 logger = get_logger(__name__)
 
 _STUDY = "study"  # the writer's key of the run around the trials, where that is made here
 _LAST_READINGS_S = 10.0
+_VIEW_S = 10.0
 
 
 class TrialRuns:
@@ -65,6 +69,17 @@ class TrialRuns:
         """Write there from now on: the experiment is one that was interrupted, or has not begun."""
         self.place, self._study_tags = place, study_tags
         self._outcome = Outcome({trial_id: run.ending for trial_id, run in place.runs.items()})
+
+    def save_view(self) -> None:
+        """Save the view of the UI that compares the trials by what they cost, within seconds, and log its link."""
+        place, parent = self.place, self.place.parent_run_id or self._writer.run_id(_STUDY)
+        if parent is None:
+            return
+        wanted = f"tags.mlflow.parentRunId = '{parent}' and tags.`{KIND}` = 'trial'"
+        name = f"What trials cost, {time.strftime('%d %b %H:%M', time.localtime(self._began))}"
+        link = within(_VIEW_S, lambda: save_costs(self._client, place.experiment_id, name, wanted, parent))
+        if link:
+            logger.info("what the trials cost, in the MLflow UI: %s", link)
 
     def run_id(self, trial_id: str) -> str | None:
         """MLflow's id of a trial's run; None while the store has not created it."""

@@ -26,8 +26,9 @@ ARROWS = {
     "watch": {"monitor", "sampling"},
     "context": {"sampling"},
     "logger": {"delivery", "sampling", "watch"},
-    "command": {"logger", "watch", "delivery", "sampling"},
-    "ray_tune": {"watch", "delivery", "sampling", "criteria"},
+    "views": set(),
+    "command": {"logger", "watch", "delivery", "sampling", "views"},
+    "ray_tune": {"watch", "delivery", "sampling", "criteria", "views"},
 }
 
 

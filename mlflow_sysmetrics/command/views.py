@@ -1,0 +1,69 @@
+"""Views of what an experiment's runs have cost, for the MLflow UI."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Experiment
+from mlflow.exceptions import MlflowException
+
+from mlflow_sysmetrics.addresses import check, redacted, redacted_text
+from mlflow_sysmetrics.command.run import NoRunError
+from mlflow_sysmetrics.delivery.time_limit import within
+from mlflow_sysmetrics.views.costs import save_costs
+from mlflow_sysmetrics.views.saved import has_views
+
+NAME = "What runs cost"
+_OWNER = "runs"  # whose view stays as long as the experiment
+_WITHIN_S = 60.0
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The page of one experiment, and whether the UI lists it as a view or the address is all there is."""
+
+    experiment: str
+    link: str
+    is_view: bool
+
+
+def save_views(experiment_name: str | None) -> list[Saved]:
+    """Save the view *What runs cost* in one experiment, or in each that has runs with our figures.
+
+    Raises:
+        NoRunError: the store or the experiment cannot be read, or no run has such figures: one sentence.
+    """
+    uri = mlflow.get_tracking_uri()
+    try:
+        check(uri)
+        saved = within(_WITHIN_S, lambda: _save(MlflowClient(uri), experiment_name, uri))
+    except (ValueError, MlflowException, TimeoutError) as error:
+        reason = redacted_text(str(error).strip().partition("\n")[0])
+        raise NoRunError(f"no view could be saved at {redacted(uri)}: {reason}") from error
+    if not saved:
+        where = f"experiment {experiment_name}" if experiment_name else "any experiment"
+        raise NoRunError(
+            f"no run of {where} at {redacted(uri)} has system metrics of its process; record some with "
+            "`mlflow-sysmetrics run`, SystemMetricsLogger or SystemMetricsCallback"
+        )
+    return saved
+
+
+def _save(client: MlflowClient, experiment_name: str | None, uri: str) -> list[Saved]:
+    is_view, saved = has_views(uri), []
+    for experiment in _experiments(client, experiment_name):
+        link = save_costs(client, experiment.experiment_id, NAME, "", _OWNER)
+        if link:
+            saved.append(Saved(experiment.name, link, is_view))
+    return saved
+
+
+def _experiments(client: MlflowClient, name: str | None) -> list[Experiment]:
+    if name is None:
+        return list(client.search_experiments())
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        raise ValueError(f"there is no experiment {name}; `mlflow experiments search` lists them")
+    return [found]

@@ -1,0 +1,85 @@
+"""The page of what any runs have cost: made from what they have logged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from mlflow_sysmetrics.tags import STOP_REASON
+from mlflow_sysmetrics.views.page import Page, Section, bars, lines, metric, parallel, param, scatter, tag
+from mlflow_sysmetrics.views.saved import save
+
+FIGURES = (
+    "elapsed_s",
+    "cpu_seconds",
+    "mean_cpu_percent",
+    "peak_memory_mb",
+    "memory_growth_mb",
+    "peak_gpu_memory_mb",
+    "energy_j",
+)
+SERIES = (
+    "system/process_memory_mb",
+    "system/process_cpu_percent",
+    "system/gpu_memory_mb",
+)
+READ = 100  # runs that are read to see what there is: as many as the UI lists at once
+_MOST = 6  # parameters and metrics of the user's that a page shows
+_RAYS = ("training_iteration", "time_total_s", "time_this_iter_s", "time_since_restore", "iterations_since_restore",
+         "timestamp", "pid", "episodes_total", "timesteps_total", "timesteps_since_restore")  # fmt: skip
+
+
+def save_costs(client: MlflowClient, experiment_id: str, name: str, wanted: str, owner: str) -> str | None:
+    """Save the view of the runs that a search finds, and return its link; None if none of them has our figures.
+
+    Args:
+        client: of the store.
+        experiment_id: where the runs are.
+        name: of the view.
+        wanted: which runs, a condition of MLflow's search.
+        owner: as in ``saved.save``.
+
+    Raises:
+        mlflow.exceptions.MlflowException: the runs cannot be read.
+    """
+    found = client.search_runs([experiment_id], wanted, max_results=READ)
+    runs = [run for run in found if any(each in run.data.metrics for each in (*FIGURES, *SERIES))]
+    return save(client, experiment_id, owner, {"costs": of_runs(runs, name, wanted)})["costs"] if runs else None
+
+
+def of_runs(runs: Sequence[Run], name: str, wanted: str) -> Page:
+    """The page of these and of all others that the condition finds, as charts; the newest first."""
+    measured = _names(runs)
+    costs = [each for each in FIGURES if each in measured]
+    series = [each for each in SERIES if each in measured]
+    own = [each for each in measured if not each.startswith("system/") and each not in (*FIGURES, *_RAYS)][:_MOST]
+    params = _varied(runs)[:_MOST]
+    compared = [each for each in ("elapsed_s", "peak_memory_mb") if each in costs]
+    sections = [
+        Section("Metrics against cost", [scatter(cost, each) for each in own[:2] for cost in compared]),
+        Section(
+            "Parameters, costs and metrics", [parallel(params, [*costs[:4], *own[:2]])] if params and costs else [], 1
+        ),
+        Section("Costs", [bars(each) for each in costs]),
+        Section("During the run", [lines(each, against="time-relative") for each in series]),
+    ]
+    why = tag(STOP_REASON)
+    columns = [*map(param, params), *map(metric, own), *map(metric, costs or series), why]
+    return Page(name, wanted, columns=columns, wide=[why], sections=[each for each in sections if each.cards])
+
+
+def _names(runs: Iterable[Run]) -> list[str]:
+    """The metrics of the runs, each once."""
+    return list(dict.fromkeys(name for run in runs for name in run.data.metrics))
+
+
+def _varied(runs: Sequence[Run]) -> list[str]:
+    """The parameters in which the runs differ; all of them where they do not."""
+    values: dict[str, set[str]] = {}
+    for run in runs:
+        for name, value in run.data.params.items():
+            values.setdefault(name, set()).add(value)
+    varied = [name for name, seen in values.items() if len(seen) > 1]
+    return varied if varied or len(runs) > 1 else list(values)
