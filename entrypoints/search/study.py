@@ -28,6 +28,7 @@ from entrypoints.progress import Progress, Stages, duration
 from entrypoints.runs import RecordedRun
 from entrypoints.search import full_study, journal, limits_summary, summary
 from entrypoints.search.earlier import NOTHING, Earlier
+from entrypoints.search.experiment_note import write_note
 from entrypoints.search.first_trials import FirstTrials, Forecaster
 from entrypoints.search.grid import run_name
 from entrypoints.search.pages import save_pages
@@ -86,6 +87,7 @@ def run_study(run: RecordedRun, plan: Plan, earlier: Earlier | None = None) -> N
     stages.end("best model")
     summary.log_study(run, settings, data, record, best.figures, expected.search_s, links, outcome)
     stages.end("summary")
+    write_note(run.client, run.experiment_id)
     click.echo(summary.closing(run, settings, data, record, best.figures, links, outcome))
     first = f"first trial after {record.first_start - stages.start:.1f} s; " if record.first_start else ""
     click.echo(f"Time since the command's run was created: {first}{stages}")
