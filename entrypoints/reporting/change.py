@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,17 @@ class Change:
     words: str
     matched: int
     medians_agree: bool
+
+    def row(self) -> dict[str, Any]:
+        """Its columns in a table: all but the medians, which tables write beside their levels."""
+        return {
+            "change": self.amount,
+            "change_low": self.low,
+            "change_high": self.high,
+            "change_in": self.words,
+            "matched": self.matched,
+            "medians_agree": self.medians_agree,
+        }
 
 
 def change(

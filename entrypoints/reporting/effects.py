@@ -233,12 +233,7 @@ def _ends(
         "first_at": factor.levels[first],
         "second": found.second,
         "second_at": factor.levels[second],
-        "change": found.amount,
-        "change_low": found.low,
-        "change_high": found.high,
-        "change_in": found.words,
-        "matched": found.matched,
-        "medians_agree": found.medians_agree,
+        **found.row(),
     }
 
 

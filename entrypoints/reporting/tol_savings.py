@@ -62,12 +62,7 @@ def tol_savings(study: Study) -> pd.DataFrame:
                     "metric": metric,
                     "first": found.first,
                     "second": found.second,
-                    "change": found.amount,
-                    "change_low": found.low,
-                    "change_high": found.high,
-                    "change_in": found.words,
-                    "matched": found.matched,
-                    "medians_agree": found.medians_agree,
+                    **found.row(),
                     "noise": noise,
                     "beyond_noise": away > max(np.nan_to_num(noise), least) and not found.low <= 0,
                 }
