@@ -14,7 +14,7 @@ from entrypoints.reporting.decision import in_words
 from entrypoints.reporting.drift import TOO_FEW
 from entrypoints.reporting.figures.words import unit
 from entrypoints.reporting.findings import Findings
-from entrypoints.reporting.markdown import image, table
+from entrypoints.reporting.markdown import cell, code, image, table
 from entrypoints.reporting.studies import Study
 
 TOP = 5
@@ -124,12 +124,12 @@ def _during(found: Findings) -> list[str]:
     short = [f"`{row['metric']}`{_of(row['group'])}" for row in found.rows("drift") if row["verdict"] == TOO_FEW]
     columns = {
         "metric": lambda row: f"`{row['metric']}`{_of(row['group'])}",
-        "against": lambda row: row["axis"],
-        "trials": lambda row: str(row["trials"]),
+        "against": cell("axis"),
+        "trials": cell("trials"),
         "level": lambda row: f"{_number(row['level'])} {unit(row['metric'])}".rstrip(),
         "change": lambda row: f"{row['change']:+.2g}",
         "95 % interval": lambda row: f"{row['low']:+.2g} to {row['high']:+.2g}",
-        "so it": lambda row: str(row["verdict"]),
+        "so it": cell("verdict"),
     }
     unjudged = f"Too few trials are long enough to judge {', '.join(short)}: four points make a trend." if short else ""
     return [table(columns, rows), unjudged]
@@ -190,8 +190,8 @@ def _pareto(study: Study, found: Findings) -> list[str]:
     if not rows:
         return []
     columns = {
-        "cost": lambda row: f"`{row['cost']}`",
-        "trials on the front": lambda row: str(row["trials"]),
+        "cost": cell("cost", code),
+        "trials on the front": cell("trials"),
         "cheapest": lambda row: f"{_number(row['cheapest'])} with {study.score} {_number(row['cheapest_score'])}",
         "best": lambda row: f"{_number(row['best'])} with {study.score} {_number(row['best_score'])}",
     }

@@ -8,7 +8,7 @@ from typing import Any
 from entrypoints.links import run_view, trials_view
 from entrypoints.reporting.comparison import Comparison
 from entrypoints.reporting.figures.words import number, percent, unit
-from entrypoints.reporting.markdown import image, is_p, table
+from entrypoints.reporting.markdown import cell, image, is_p, table
 from entrypoints.reporting.statistics import LEVEL, smallest_p
 from entrypoints.reporting.studies import Study
 
@@ -152,12 +152,12 @@ def _range(row: dict[str, Any]) -> str:
 def _datasets(studies: Sequence[Study], comparison: Comparison) -> str:
     by_id = {study.run_id: study for study in studies}
     columns = {
-        "dataset": lambda row: str(row["dataset"]),
+        "dataset": cell("dataset"),
         "study": lambda row: f"[{row['study']}]({run_view(_experiment(by_id[row['study_id']]), row['study_id'])})",
         "its trials": lambda row: f"[by {row['score'] or 'name'}]({_trials(by_id[row['study_id']])})",
         "complete": lambda row: f"{row['complete']} of {row['trials']}",
-        "training rows": lambda row: _count(row["training_rows"]),
-        "features": lambda row: _count(row["features"]),
+        "training rows": cell("training_rows", _count),
+        "features": cell("features", _count),
     }
     return table(columns, comparison.found.rows("datasets"))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from entrypoints.reporting.figures.words import PER_ROW_MS, law, number, percent, short_unit
 from entrypoints.reporting.findings import Findings
-from entrypoints.reporting.markdown import p_value, table
+from entrypoints.reporting.markdown import cell, code, p_value, table
 from entrypoints.reporting.studies import Study
 from entrypoints.reporting.tol_savings import SAVED
 
@@ -47,12 +47,12 @@ def effects_table(found: Findings, metrics: Sequence[str]) -> str:
     """The strongest effect on each of these metrics that has one, as a table. Empty where none has."""
     told = strongest(found)
     columns = {
-        "metric": lambda row: f"`{row['metric']}`",
+        "metric": cell("metric", code),
         "changed most by": lambda row: f"`{row['hyperparameter']}` {row['first_at']} -> {row['second_at']}",
         "medians": _medians,
         "change (95 % interval)": lambda row: change_of(row) or f"about {number(row['change'])} {row['change_in']}",
         "share of variance": lambda row: percent(100 * row["share_of_variance"]),
-        "p (Holm)": lambda row: p_value(row["p_holm"]),
+        "p (Holm)": cell("p_holm", p_value),
     }
     return table(columns, [told[metric] for metric in metrics if metric in told])
 

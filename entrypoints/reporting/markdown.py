@@ -15,8 +15,18 @@ def image(run_id: str, figure: str) -> str:
 
 def table(columns: Mapping[str, Callable[[Any], str]], rows: Iterable[Mapping[str, Any]]) -> str:
     """A table of these rows; a column's title comes with what makes a cell of a row. Empty where there are no rows."""
-    body = ["| " + " | ".join(cell(row).replace("|", "/") for cell in columns.values()) + " |" for row in rows]
+    body = ["| " + " | ".join(made(row).replace("|", "/") for made in columns.values()) + " |" for row in rows]
     return "\n".join(["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns), *body]) if body else ""
+
+
+def cell(name: str, shown: Callable[[Any], str] = str) -> Callable[[Mapping[str, Any]], str]:
+    """What makes a cell of one value of a row."""
+    return lambda row: shown(row[name])
+
+
+def code(value: object) -> str:
+    """A name as users type it."""
+    return f"`{value}`"
 
 
 def p_value(value: float) -> str:

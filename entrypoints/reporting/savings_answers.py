@@ -9,7 +9,7 @@ from typing import Any
 from entrypoints.limits.noise import SMALL
 from entrypoints.reporting.calibration import RIGHT, TOO_FEW
 from entrypoints.reporting.figures.words import between
-from entrypoints.reporting.markdown import table
+from entrypoints.reporting.markdown import cell, code, table
 from entrypoints.reporting.saved_tables import NOTHING
 
 Row = dict[str, Any]
@@ -34,13 +34,13 @@ def rules_table(rows: Iterable[Row]) -> str:
     """A line for each rule: what it saved and what it lost."""
     columns = {
         "rule": lambda row: f"`{row['rule']}`" if row["kind"] != "control" else str(row["rule"]),
-        "how known": lambda row: str(row["kind"]),
-        "CPU saved": lambda row: _whole(row["saved_cpu_percent"]),
-        "wall saved": lambda row: _whole(row["saved_wall_percent"]),
-        "steps saved": lambda row: _whole(row["saved_steps_percent"]),
-        "regret, validation": lambda row: regret(row["val_regret"]),
-        "regret, test": lambda row: regret(row["test_regret"]),
-        "feasible": lambda row: str(row["feasible"]),
+        "how known": cell("kind"),
+        "CPU saved": cell("saved_cpu_percent", _whole),
+        "wall saved": cell("saved_wall_percent", _whole),
+        "steps saved": cell("saved_steps_percent", _whole),
+        "regret, validation": cell("val_regret", regret),
+        "regret, test": cell("test_regret", regret),
+        "feasible": cell("feasible"),
         "of them stopped, near a limit": lambda row: f"{row['feasible_stopped']}, {row['borderline_stopped']}",
         "infeasible ones still cost": lambda row: _known(row["infeasible_cost_percent"], "{:.0f} %"),
     }
@@ -50,13 +50,13 @@ def rules_table(rows: Iterable[Row]) -> str:
 def criteria_table(rows: Iterable[Row]) -> str:
     """A line for each criterion of each study under limits and of each replay: how its saving divides."""
     columns = {
-        "limits": lambda row: f"`{row['rule']}`",
-        "how known": lambda row: str(row["kind"]),
+        "limits": cell("rule", code),
+        "how known": cell("kind"),
         "ended by": lambda row: f"`{row['criterion']}`" if row["metric"] else str(row["criterion"]),
-        "trials": lambda row: str(row["trials"]),
-        "before the first step": lambda row: str(row["skipped"]),
-        "CPU saved": lambda row: _whole(row["saved_cpu_percent"]),
-        "steps saved": lambda row: _whole(row["saved_steps_percent"]),
+        "trials": cell("trials"),
+        "before the first step": cell("skipped"),
+        "CPU saved": cell("saved_cpu_percent", _whole),
+        "steps saved": cell("saved_steps_percent", _whole),
     }
     return table(columns, rows)
 
@@ -88,14 +88,14 @@ def calibrated(rows: Iterable[Row]) -> str:
 def calibration_table(rows: Iterable[Row]) -> str:
     """A line for each predicted metric."""
     columns = {
-        "metric": lambda row: f"`{row['metric']}`",
-        "trials": lambda row: str(row["trials"]),
+        "metric": cell("metric", code),
+        "trials": cell("trials"),
         "predicted / measured, median": lambda row: _known(row["median_ratio"], "{:.2f}"),
         "5 %": lambda row: _known(row["low_ratio"], "{:.2f}"),
         "95 %": lambda row: _known(row["high_ratio"], "{:.2f}"),
         "inside of the interval": lambda row: f"{row['coverage_percent']:.0f} %",
         "below it": lambda row: f"{row['below_percent']:.0f} %",
-        "so it is": lambda row: str(row["verdict"]),
+        "so it is": cell("verdict"),
     }
     return table(columns, rows)
 

@@ -10,7 +10,7 @@ from entrypoints.links import run_view, trials_view
 from entrypoints.reporting import hosts
 from entrypoints.reporting.figures.words import listed, number, percent, unit
 from entrypoints.reporting.findings import FRONT_COSTS
-from entrypoints.reporting.markdown import image, is_p, table
+from entrypoints.reporting.markdown import cell, code, image, is_p, table
 from entrypoints.reporting.stability import INCOMPLETE, SAME, WITHIN, WORSE, Stability
 from entrypoints.reporting.stability_costs import AGREES, LESS, MORE, OF_MEDIAN
 from entrypoints.reporting.studies import Study
@@ -78,14 +78,14 @@ def _verdict(stability: Stability) -> str:
 def _best(stability: Stability) -> list[str]:
     rows = stability.found.rows("stability_best")
     columns = {
-        "best in": lambda row: str(row["study"]),
-        "configuration": lambda row: str(row["configuration"]),
-        "in": lambda row: str(row["in_study"]),
-        "its score there": lambda row: _number(row["score"]),
-        "the best there": lambda row: _number(row["best_score"]),
-        "loss": lambda row: _number(row["loss"]),
-        "noise margin": lambda row: _number(row["margin"]),
-        "so it is": lambda row: str(row["verdict"]),
+        "best in": cell("study"),
+        "configuration": cell("configuration"),
+        "in": cell("in_study"),
+        "its score there": cell("score", _number),
+        "the best there": cell("best_score", _number),
+        "loss": cell("loss", _number),
+        "noise margin": cell("margin", _number),
+        "so it is": cell("verdict"),
     }
     return [*(_choice(row) for row in stability.found.rows("stability_choice")), table(columns, rows)]
 
@@ -127,7 +127,7 @@ def _ranks_in_short(stability: Stability) -> str:
 def _ranks(stability: Stability) -> str:
     columns = {
         "studies": lambda row: f"{row['first']}, {row['second']}",
-        "configurations": lambda row: str(row["configurations"]),
+        "configurations": cell("configurations"),
         "rank correlation (Spearman)": lambda row: f"{row['spearman']:.2f}",
         "best in both": lambda row: f"{row['top_shared']} of {row['top']}",
         "by chance": lambda row: f"{row['by_chance']:.1f}",
@@ -175,14 +175,14 @@ def _costs(stability: Stability) -> list[str]:
     rows = stability.found.rows("stability_costs")
     told = [row for row in rows if row["verdict"] in (MORE, LESS)]
     columns = {
-        "figure": lambda row: f"`{row['figure']}`",
+        "figure": cell("figure", code),
         "median": lambda row: f"{number(row['median_first'])} in {row['first']}",
         "against": lambda row: f"{number(row['median_second'])} in {row['second']}",
-        "ratio": lambda row: _times(row["ratio"]),
+        "ratio": cell("ratio", _times),
         "95 % interval": lambda row: _range(row["low"], row["high"]),
         "middle 90 % of configurations": lambda row: _range(row["low_90"], row["high_90"]),
-        "n": lambda row: str(row["configurations"]),
-        "noise": lambda row: percent(row["noise_percent"]),
+        "n": cell("configurations"),
+        "noise": cell("noise_percent", percent),
         "so it": lambda row: "differs" if row in told else str(row["verdict"]),
     }
     names, within = _agreeing(rows)
@@ -209,7 +209,7 @@ def _limits(told: list[dict[str, Any]]) -> list[str]:
 
 def _studies(stability: Stability) -> str:
     columns = {
-        "": lambda row: str(row["study"]),
+        "": cell("study"),
         "study": lambda row: f"[{row['name']}]({run_view(_experiment(stability, row), row['study_id'])})",
         "its trials": lambda row: f"[by score]({_trials(stability.studies[row['study']])})",
         "seed": lambda row: str(row["seed"] or "-"),
