@@ -14,7 +14,7 @@ from entrypoints.reporting.decision import in_words
 from entrypoints.reporting.drift import TOO_FEW
 from entrypoints.reporting.figures.words import unit
 from entrypoints.reporting.findings import Findings
-from entrypoints.reporting.markdown import cell, code, image, table
+from entrypoints.reporting.markdown import cell, code, picture, table
 from entrypoints.reporting.studies import Study
 
 TOP = 5
@@ -49,7 +49,7 @@ def description(
     """
     study = studies[0]
     decision, costs = in_words(found.rows("decision"), study)
-    pictures = [f"![{name.replace('_', ' ')}]({image(report_run_id, name)})" for name in FIGURES if name in drawn]
+    pictures = [picture(report_run_id, name) for name in FIGURES if name in drawn]
     head = [
         f"## {decision}\n{costs}".strip(),
         "\n".join(f"- {line}" for line in _answers(study, found)),

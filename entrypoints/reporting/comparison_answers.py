@@ -8,7 +8,7 @@ from typing import Any
 from entrypoints.links import run_view, trials_view
 from entrypoints.reporting.comparison import Comparison
 from entrypoints.reporting.figures.words import number, percent, unit
-from entrypoints.reporting.markdown import cell, image, is_p, table
+from entrypoints.reporting.markdown import cell, is_p, last_sections, page, picture, table
 from entrypoints.reporting.statistics import LEVEL, smallest_p
 from entrypoints.reporting.studies import Study
 
@@ -28,19 +28,14 @@ def description(
         comparison: of them.
         drawn: the names of the figures there are.
     """
-    found = comparison.found
-    pictures = {name: f"![{name.replace('_', ' ')}]({image(report_run_id, name)})" for name in drawn}
+    pictures = {name: picture(report_run_id, name) for name in drawn}
     compared = pictures.pop(STEP_TIMES, "")
     sections = {
         "What differs over datasets": [*_differences(comparison), *pictures.values()],
         "The datasets": [_datasets(studies, comparison), _hosts(comparison), compared],
-        "Not answered": ["\n".join(f"- {sentence}" for sentence in found.open_questions)],
-        "How it was compared": [HOW],
-        "Look further": [f"[All figures and tables]({run_view(experiment_id, report_run_id, 'artifacts')})."],
+        **last_sections(comparison.found.open_questions, HOW, run_view(experiment_id, report_run_id, "artifacts")),
     }
-    bodies = {title: "\n\n".join(line for line in lines if line) for title, lines in sections.items()}
-    parts = [f"### {title}\n\n{body}" for title, body in bodies.items() if body]
-    return "\n\n".join([in_short(comparison, "## "), *parts])
+    return page(in_short(comparison, "## "), sections)
 
 
 HOW = (

@@ -10,7 +10,7 @@ from entrypoints.links import run_view, trials_view
 from entrypoints.reporting import hosts
 from entrypoints.reporting.figures.words import listed, number, percent, unit
 from entrypoints.reporting.findings import FRONT_COSTS
-from entrypoints.reporting.markdown import cell, code, image, is_p, table
+from entrypoints.reporting.markdown import cell, code, is_p, last_sections, page, picture, table
 from entrypoints.reporting.stability import INCOMPLETE, SAME, WITHIN, WORSE, Stability
 from entrypoints.reporting.stability_costs import AGREES, LESS, MORE, OF_MEDIAN
 from entrypoints.reporting.studies import Study
@@ -29,19 +29,15 @@ def description(experiment_id: str, report_run_id: str, stability: Stability, dr
         stability: what was found.
         drawn: the names of the figures there are.
     """
-    pictures = {name: f"![{name.replace('_', ' ')}]({image(report_run_id, name)})" for name in drawn}
+    pictures = {name: picture(report_run_id, name) for name in drawn}
     sections = {
         "The best configuration": [*_best(stability), _split(stability)],
         "Ranks": [_ranks(stability), pictures.get(RANKS_FIGURE, "")],
         "Costs": [*_costs(stability), pictures.get(COSTS_FIGURE, "")],
         "The studies": [_studies(stability)],
-        "Not answered": ["\n".join(f"- {sentence}" for sentence in stability.found.open_questions)],
-        "How it was compared": [HOW],
-        "Look further": [f"[All figures and tables]({run_view(experiment_id, report_run_id, 'artifacts')})."],
+        **last_sections(stability.found.open_questions, HOW, run_view(experiment_id, report_run_id, "artifacts")),
     }
-    bodies = {title: "\n\n".join(line for line in lines if line) for title, lines in sections.items()}
-    parts = [f"### {title}\n\n{body}" for title, body in bodies.items() if body]
-    return "\n\n".join([in_short(stability, "## "), *parts])
+    return page(in_short(stability, "## "), sections)
 
 
 HOW = (
