@@ -47,11 +47,11 @@ def report(dataset: str, study: tuple[str, ...] | None, metric: str, mode: str) 
 def _write(page: Page, run: RecordedRun, found: Sequence[Study]) -> None:
     """Write a page. What draws is imported here, so that a mistake need not wait for it."""
     if page is Page.DATASETS:
-        from entrypoints.reporting.comparison_report import write_comparison as write
+        from entrypoints.reporting.comparison.report import write_comparison as write
     elif page is Page.STABILITY:
-        from entrypoints.reporting.stability_report import write_stability as write
+        from entrypoints.reporting.stability.report import write_stability as write
     else:
-        from entrypoints.reporting.study_report import write_report as write
+        from entrypoints.reporting.one_study.report import write_report as write
     write(run, found)
 
 
