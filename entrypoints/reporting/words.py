@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+STEP_TIME = "mean_step_time_ms"
 PER_ROW_MS = 0.001  # what is less is said of a thousand rows
 _NAMES = {
     "train_loss": ("training loss", ""),

@@ -20,9 +20,9 @@ from mlflow import MlflowClient
 from entrypoints.limits.noise import small
 from entrypoints.reporting import hosts, statistics
 from entrypoints.reporting.comparison import levels
-from entrypoints.reporting.figures.datasets import STEP_TIME
-from entrypoints.reporting.one_study.questions import Findings
+from entrypoints.reporting.findings import Findings
 from entrypoints.reporting.studies import Study
+from entrypoints.reporting.words import STEP_TIME
 
 NOWHERE_ALIKE = (
     "some trials did not come to their end, and no configuration did so at each level that any reached, as is usual in "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from entrypoints.reporting.findings import Findings
 from entrypoints.reporting.hyperparameters.tol_savings import SAVED
 from entrypoints.reporting.markdown import cell, code, p_value, table
-from entrypoints.reporting.one_study.questions import Findings
 from entrypoints.reporting.studies import Study
 from entrypoints.reporting.words import PER_ROW_MS, law, number, percent, short_unit
 

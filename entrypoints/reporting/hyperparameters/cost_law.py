@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from entrypoints.reporting.figures.datasets import STEP_TIME
 from entrypoints.reporting.hyperparameters.trial_levels import is_number
+from entrypoints.reporting.words import STEP_TIME
 
 if TYPE_CHECKING:
     from entrypoints.reporting.studies import Study

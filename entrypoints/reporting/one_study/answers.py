@@ -10,10 +10,10 @@ from entrypoints.limits.costs import SYSTEM_FIGURES
 from entrypoints.limits.order_effect import told
 from entrypoints.links import IS_FEASIBLE, compare_view, run_view, trials_view
 from entrypoints.reporting import hosts
+from entrypoints.reporting.findings import Findings
 from entrypoints.reporting.hyperparameters import answers as effect_answers
 from entrypoints.reporting.markdown import cell, code, picture, table
 from entrypoints.reporting.one_study.decision import in_words
-from entrypoints.reporting.one_study.questions import Findings
 from entrypoints.reporting.savings import answers as savings_answers
 from entrypoints.reporting.studies import Study
 from entrypoints.reporting.training import answers as training_answers

@@ -13,9 +13,10 @@ from entrypoints.errors import say
 from entrypoints.links import how_to_open, run_view
 from entrypoints.progress import Stages
 from entrypoints.reporting import figures
+from entrypoints.reporting.findings import Findings
 from entrypoints.reporting.one_study.answers import description, in_short, shown
 from entrypoints.reporting.one_study.decision import CHOSEN, upper_limits
-from entrypoints.reporting.one_study.questions import Findings, findings
+from entrypoints.reporting.one_study.questions import findings
 from entrypoints.reporting.studies import Study
 from entrypoints.runs import RecordedRun
 

@@ -8,8 +8,8 @@ from typing import Any
 from entrypoints.limits.noise import TOLD_P
 from entrypoints.links import run_view, trials_view
 from entrypoints.reporting import hosts
+from entrypoints.reporting.findings import FRONT_COSTS
 from entrypoints.reporting.markdown import cell, code, is_p, last_sections, page, picture, table
-from entrypoints.reporting.one_study.questions import FRONT_COSTS
 from entrypoints.reporting.stability.compare import INCOMPLETE, SAME, WITHIN, WORSE, Stability
 from entrypoints.reporting.stability.costs import AGREES, LESS, MORE, OF_MEDIAN
 from entrypoints.reporting.studies import Study

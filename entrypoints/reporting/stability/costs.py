@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from entrypoints.limits.costs import COSTS, SYSTEM_FIGURES, USUAL_NOISE
 from entrypoints.limits.noise import SHARE, small, worth_telling
 from entrypoints.reporting import hosts, statistics
-from entrypoints.reporting.one_study.questions import Findings, records
+from entrypoints.reporting.findings import Findings, records
 from entrypoints.reporting.studies import Study
 
 OF_MEDIAN = 1.5  # the limit of whose decisions is told, as a default limit: so many times the median

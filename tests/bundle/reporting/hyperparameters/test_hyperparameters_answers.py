@@ -10,6 +10,7 @@ import pytest
 from made_studies import made_study
 
 from entrypoints.limits.noise import Noise
+from entrypoints.reporting.findings import Findings
 from entrypoints.reporting.hyperparameters import cost_law, effects, tol_savings
 from entrypoints.reporting.hyperparameters.answers import (
     change_of,
@@ -20,7 +21,6 @@ from entrypoints.reporting.hyperparameters.answers import (
     sentences,
 )
 from entrypoints.reporting.hyperparameters.interactions import interactions
-from entrypoints.reporting.one_study.questions import Findings
 from entrypoints.reporting.studies import Study
 
 
