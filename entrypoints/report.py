@@ -20,7 +20,7 @@ from pathlib import Path
 import click
 
 from entrypoints.options import report_options
-from entrypoints.reporting import studies
+from entrypoints.reporting import selection
 from entrypoints.reporting.pages import Page, compared, page_of
 from entrypoints.reporting.studies import Study
 from entrypoints.runs import RecordedCommand, RecordedRun, recorded_run
@@ -35,9 +35,9 @@ def report(dataset: str, study: tuple[str, ...] | None, metric: str, mode: str) 
     with recorded_run("report", name, {**which, "metric": metric, "mode": mode}) as run:
         ranked_by = (None if metric == AUTO else metric, None if mode == AUTO else mode)
         if study:
-            found = studies.by_ids(run.client, study, *ranked_by)
+            found = selection.by_ids(run.client, study, *ranked_by)
         else:
-            found = studies.find(run.client, run.experiment_id, dataset, *ranked_by)
+            found = selection.find(run.client, run.experiment_id, dataset, *ranked_by)
         page = page_of(found)
         if page is not Page.STUDY:
             run.rename(name, f"report {compared(found)}")

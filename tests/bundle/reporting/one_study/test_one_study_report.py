@@ -17,7 +17,7 @@ from mlflow.artifacts import load_dict
 
 from benchmarks.report_scale import fill
 from entrypoints.reporting.one_study.report import write_report
-from entrypoints.reporting.studies import by_ids
+from entrypoints.reporting.selection import by_ids
 from entrypoints.runs import RecordedRun, recorded_run
 
 pytestmark = pytest.mark.slow  # real runs, each of seconds
