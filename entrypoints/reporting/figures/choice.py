@@ -26,7 +26,7 @@ from entrypoints.reporting.figures.style import (
     styled,
     usable,
 )
-from entrypoints.reporting.figures.words import broken, label, number, plain
+from entrypoints.reporting.words import broken, label, number, plain
 
 COSTS = ("peak_memory_mb", "training_time_s", "inference_latency_ms")
 MAX_HOVERING = 2000  # trials in an interactive figure, which the browser has to draw one by one
