@@ -29,9 +29,9 @@ from entrypoints.runs import RecordedRun
 from entrypoints.search import full_study, journal, limits_summary, summary
 from entrypoints.search.earlier import NOTHING, Earlier
 from entrypoints.search.first_trials import FirstTrials, Forecaster
-from entrypoints.search.grid import run_name
 from entrypoints.search.plan import Plan
 from entrypoints.search.record import Record
+from entrypoints.search.run_names import run_names
 from entrypoints.search.trial import Trial
 from mlflow_sysmetrics.context import Host
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
@@ -164,12 +164,13 @@ def search(
     left = earlier.left(trials)
     if not left:
         return record
+    names = run_names(trials)
     inherited = {key: tag for key, tag in run.tags.items() if key in INHERITED}
     callback = SystemMetricsCallback(
         experiment_id=run.experiment_id,
         parent_run_id=run.run_id,
         tags=lambda trial: inherited | _repeat(trial.config["configuration"]),
-        run_name=lambda trial: run_name(trial.config["configuration"], trials),
+        run_name=lambda trial: names[trial.config["configuration"].trial_key],
         params=lambda trial: trial.config["configuration"].searched | settings.shared,
         continues=lambda trial: earlier.run_of(trial.config["configuration"]),
     )
