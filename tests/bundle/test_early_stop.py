@@ -142,9 +142,11 @@ def test_trials_that_would_break_the_limit_are_killed_and_say_why(under_limits: 
         assert run.info.status == "KILLED"
         how[_tag(run, "stop_how")] += 1
         step, value = int(_tag(run, "stop_step")), float(_tag(run, "stop_value"))
-        when = "before it began" if _tag(run, "stop_how") == "skipped" else f"at step {step}"
+        when = "skipped" if _tag(run, "stop_how") == "skipped" else f"step {step}"
         prediction = _tag(run, "stop_prediction")
-        assert _tag(run, "stop_reason") == f"{under_limits.criterion} predicted {when}: {prediction}"
+        expected_text = prediction.partition(" ")[0]
+        assert _tag(run, "stop_reason").startswith(f"training_time_s {expected_text} > ")
+        assert _tag(run, "stop_reason").endswith(f" (predicted, {when})")
         expected, low, high = map(float, re.findall(r"[\d.e+-]+", prediction))
         assert under_limits.limit_s < low < expected < high
         assert value == pytest.approx(low, rel=1e-3)
@@ -352,7 +354,8 @@ def test_trials_that_cannot_meet_a_limit_end_before_their_first_step(hopeless: t
     _, study = hopeless
     assert [run.info.status for run in study.trials] == ["KILLED"] * 2
     for run in study.trials:
-        assert _tag(run, "stop_reason").startswith("model_size_kb<=0.001 at step 0: ")
+        assert _tag(run, "stop_reason").startswith("model_size_kb ")
+        assert _tag(run, "stop_reason").endswith(" > 0.001 (step 0)")
         assert (_tag(run, "stop_how"), _tag(run, "stop_step")) == ("crossed", "0")
         assert not {"val_loss", "train_loss", "memory_mb"} & run.data.metrics.keys()
     assert [row["status"] for row in study.rows("trials.json")] == ["KILLED"] * 2
