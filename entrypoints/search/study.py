@@ -21,7 +21,7 @@ from entrypoints.errors import UserError, say
 from entrypoints.limits import ledger
 from entrypoints.limits.forecast import Forecast, one_of_each, search_seconds
 from entrypoints.limits.schedulers import scheduling
-from entrypoints.models import best_model
+from entrypoints.models import best_model, registered
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.losses import score_name
 from entrypoints.progress import Progress, Stages, duration
@@ -80,11 +80,16 @@ def run_study(run: RecordedRun, plan: Plan, earlier: Earlier | None = None) -> N
         summary.log_study_without_result(run, settings, data, record, expected.search_s, outcome, why)
         raise UserError(why)
     best = best_model.refit(record.best.configuration, data)
-    best_model.log(run, best, data)
+    model = best_model.log(run, best, data, record.best.figures, settings.shared)
     stages.end("best model")
-    summary.log_study(run, settings, data, record, best.figures, expected.search_s, outcome)
+    summary.log_study(run, settings, data, record, model.figures, expected.search_s, outcome, model_uri=model.uri)
     stages.end("summary")
-    click.echo(summary.closing(run, settings, data, record, best.figures, outcome))
+    click.echo(summary.closing(run, settings, data, record, model.figures, outcome, model_uri=model.uri))
+    if settings.register:
+        try:
+            say(registered.register(settings.register, model))
+        except UserError as refused:
+            refused.show()  # nothing of the study is lost
     first = f"first trial after {record.first_start - stages.start:.1f} s; " if record.first_start else ""
     click.echo(f"Time since the command's run was created: {first}{stages}")
 

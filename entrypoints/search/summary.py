@@ -156,18 +156,19 @@ def log_study(
     best_figures: dict[str, float],
     expected_seconds: float,
     outcome: Outcome | None = None,
+    *,
+    model_uri: str,
 ) -> None:
-    """Leave the study's own metrics, best trial and description in its run."""
-    best, score = record.best, score_name(data.task)
+    """Leave the study's own metrics, best trial and description in its run; the model's are there already."""
+    best = record.best
     assert best is not None
-    of_best = {f"best_val_{score}": best.figures[f"val_{score}"], **best_figures}
-    mlflow.log_metrics(of_best | _metrics(run, settings, record, expected_seconds, outcome), step=0)
+    mlflow.log_metrics(_metrics(run, settings, record, expected_seconds, outcome), step=0)
     mlflow.set_tags(
         {
             BEST_TRIAL_RUN_ID: str(best.run_id),
             BEST_TRIAL_ID: best.trial_id,
             **{f"{BEST_PREFIX}{key}": str(value) for key, value in best.configuration.searched.items()},
-            "mlflow.note.content": description(run, settings, data, record, best_figures, outcome),
+            "mlflow.note.content": description(run, settings, data, record, best_figures, outcome, model_uri=model_uri),
         }
     )
 
@@ -227,6 +228,8 @@ def description(
     record: Record,
     best_figures: dict[str, float],
     outcome: Outcome | None = None,
+    *,
+    model_uri: str,
 ) -> str:
     """The study's page in the UI: what came out, and what to open next."""
     best, score = record.best, score_name(data.task)
@@ -244,7 +247,7 @@ def description(
 **{configurations} models for {data.name}**, each cross-validated on {settings.folds} folds, and what each of them
 cost its own process. The best has val_{score} **{best.figures[f"val_{score}"]:.4f}**; refitted on the whole training
 part it has test_{score} **{best_figures[f"test_{score}"]:.4f}**{_refit_costs(best_figures)},
-and is logged here as `model`.
+and is logged as `{model_uri}`.
 {f"{diverged} trials diverged and are never the best." if diverged else ""}
 {f"{converged} trials ended because they had converged." if converged else ""}
 {f"{limited}." if limited else ""}
@@ -274,6 +277,8 @@ def closing(
     record: Record,
     best_figures: dict[str, float],
     outcome: Outcome | None = None,
+    *,
+    model_uri: str,
 ) -> str:
     """The end of the command's output: the best trials, the refitted model, and how to look at all of them."""
     table = _table(record, data)
@@ -289,7 +294,7 @@ def closing(
     return (
         "\n" + "\n".join(lines) + "\n\n"
         f"Refitted best model: test_{score} {best_figures[f'test_{score}']:.4f}{_refit_costs(best_figures)}; "
-        f"it is logged in run {run.run_id}\n"
+        f"it is logged as {model_uri}\n"
         f"Compare all trials in the MLflow UI:\n{how_to_open(_trials_view(run, data), mlflow.get_tracking_uri())}\n"
     )
 

@@ -316,7 +316,9 @@ def test_logged_model_predicts(early: Study) -> None:
     table = known.load("red_wine")
     split = load_dict(f"runs:/{early.run.data.tags['sysmetrics.prepare_run_id']}/split.json")
     test = table.frame.iloc[split["test"]]
-    model = mlflow.pyfunc.load_model(f"runs:/{early.run.info.run_id}/model")
+    (model_id,) = (model.model_id for model in early.run.outputs.model_outputs)
+    assert f"it is logged as models:/{model_id}\n" in early.command.stdout
+    model = mlflow.pyfunc.load_model(f"models:/{model_id}")
     error = model.predict(test[list(table.feature_names)]) - test[table.target]
     assert np.sqrt(np.mean(np.square(error))) == pytest.approx(early.run.data.metrics["test_rmse"])
 

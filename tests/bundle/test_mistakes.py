@@ -200,6 +200,7 @@ BAD_INPUTS = [
     _bad("no-id", "study=a,,b: ", "auto or run ids separated by commas", study="a,,b"),
     _bad("nothing-to-report", "dataset=diabetes: ", "-e tune", "study=<run id>", dataset="diabetes", study="auto"),
     _bad("mode", "mode=best: ", "auto or min or max", mode="best"),
+    _bad("model-name", "register=a/b: none or a name of at most 250 characters without / and :", register="a/b"),
     _bad("no-id-to-resume", "resume=: ", "none or the run id of a study", resume=""),
     _bad("no-run-to-resume", "resume=nowhere: MLflow has no run with this id", "run id", resume="nowhere"),
     _bad("no-study", "resume=<trial>: this run is not a study but of the kind trial", "<ended>", resume="<trial>"),

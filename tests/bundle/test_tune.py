@@ -298,7 +298,9 @@ def test_logged_model_predicts_from_raw_columns(study: Study) -> None:
     table = known.load("red_wine")
     split = load_dict(f"runs:/{study.prepares[0].info.run_id}/split.json")
     test = table.frame.iloc[split["test"]]
-    model = mlflow.pyfunc.load_model(f"runs:/{study.run.info.run_id}/model")
+    (model_id,) = (model.model_id for model in study.run.outputs.model_outputs)
+    assert f"it is logged as models:/{model_id}\n" in study.command.stdout
+    model = mlflow.pyfunc.load_model(f"models:/{model_id}")
     error = model.predict(test[list(table.feature_names)]) - test[table.target]
     assert np.sqrt(np.mean(np.square(error))) == pytest.approx(study.run.data.metrics["test_rmse"])
 
