@@ -30,7 +30,7 @@ def check(name: str) -> None:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise UserError(
                 f"register={name}: the model registry at {redacted(mlflow.get_registry_uri())} refuses it "
-                f"({redacted_text(one_line(error))}); give another name, or leave register out"
+                f"({redacted_text(one_line(error, 100))}); give another name, or leave register out"
             ) from None
 
 
@@ -49,7 +49,7 @@ def register(name: str, model: LoggedModel) -> str:
         MlflowClient().set_registered_model_alias(name, ALIAS, version)
     except MlflowException as error:
         raise UserError(
-            f"register={name}: the model is not registered ({redacted_text(one_line(error))}), but the study is "
+            f"register={name}: the model is not registered ({redacted_text(one_line(error, 100))}), but the study is "
             f"complete; fix that and run mlflow.register_model('{model.uri}', {name!r})"
         ) from None
     return f"Registered as version {version} of {name}: models:/{name}@{ALIAS}"

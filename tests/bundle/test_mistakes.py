@@ -208,6 +208,7 @@ BAD_INPUTS = [
         "foreign-run", "resume=<foreign>: this run is not a study but of the kind unknown", "tune", resume="<foreign>"
     ),
     _bad("nothing-left", "resume=<ended>: study ended is finished", "nothing to resume", resume="<ended>"),
+    _bad("nothing-to-register", "resume=<ended>: study ended is finished", resume="<ended>", register="wine"),
     _bad("never-began", "resume=<early>: this study holds no settings.json", "new study", resume="<early>"),
     _bad("still-run", "resume=<running>: study running is run by another command, process ", resume="<running>"),
     _bad("still-resumed", "resume=<resumed>: study resumed is run by another command, process ", resume="<resumed>"),
