@@ -305,6 +305,16 @@ def test_logged_model_predicts_from_raw_columns(study: Study) -> None:
     assert np.sqrt(np.mean(np.square(error))) == pytest.approx(study.run.data.metrics["test_rmse"])
 
 
+def test_best_model_is_registered_where_that_is_asked_for(study: Study) -> None:
+    """As the candidate of that name, which the output says."""
+    version = study.client.get_model_version_by_alias("red wine", "candidate")
+    assert version.run_id == study.run.info.run_id
+    assert version.tags["best_val_rmse"] == f"{study.run.data.metrics['best_val_rmse']:.6g}"
+    assert (
+        f"\nRegistered as version {version.version} of red wine: models:/red wine@candidate\n" in study.command.stdout
+    )
+
+
 def test_output_tells_the_forecast_and_the_progress(study: Study) -> None:
     """The user sees what is searched, how long it will take, and how far it has come."""
     assert re.search(r"^Search: 4 trials of 3 folds on 2 CPU cores, about .*\d s$", study.command.stdout, re.M)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mlflow
 import pytest
 from commands import copy_store, store_uri
 from mlflow import MlflowClient
+from study_settings import study_settings
 
 from entrypoints.errors import UserError
 from entrypoints.models.best_model import LoggedModel
 from entrypoints.models.registered import check, register
 from entrypoints.runs import RecordedRun
+from entrypoints.search.plan import planned
 
 FIGURES = {"best_val_rmse": 2 / 3, "refit_cpu_seconds": 1234.5678}
 NO_REGISTRY = "nowhere://"
@@ -53,6 +55,11 @@ def test_newest_model_of_a_name_is_the_candidate(run: RecordedRun) -> None:
     assert run.client.get_model_version_by_alias("wine quality", "candidate").source == models[1].uri
 
 
+def _plan(name: str) -> object:
+    """What a study plans before it begins."""
+    return planned(study_settings(register=name), folder=Path())
+
+
 @pytest.mark.parametrize("taken", [pytest.param(False, id="new"), pytest.param(True, id="taken")])
 def test_name_that_can_be_registered_is_let_pass_and_leaves_nothing(run: RecordedRun, taken: bool) -> None:
     """A study that fails later has made no empty entry."""
@@ -62,13 +69,14 @@ def test_name_that_can_be_registered_is_let_pass_and_leaves_nothing(run: Recorde
     assert len(run.client.search_registered_models()) == taken
 
 
+@pytest.mark.parametrize("seen", [pytest.param(check, id="check"), pytest.param(_plan, id="plan")])
 def test_store_without_a_registry_is_refused_before_the_search(
-    run: RecordedRun, monkeypatch: pytest.MonkeyPatch
+    run: RecordedRun, monkeypatch: pytest.MonkeyPatch, seen: Callable[[str], object]
 ) -> None:
     """In one sentence."""
     monkeypatch.setenv("MLFLOW_REGISTRY_URI", NO_REGISTRY)
     with pytest.raises(UserError, match=rf"^register=wine: the model registry at {NO_REGISTRY} [^\n]*; give another"):
-        check("wine")
+        seen("wine")
 
 
 def test_refusal_at_the_end_says_how_to_register_later(run: RecordedRun, monkeypatch: pytest.MonkeyPatch) -> None:
