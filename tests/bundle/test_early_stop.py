@@ -133,7 +133,7 @@ def test_second_study_reuses_the_prepared_data(study: Study, full: Study, early:
 
 
 def test_trials_that_would_break_the_limit_are_killed_and_say_why(under_limits: UnderLimits) -> None:
-    """Each has the criterion, the prediction, and the step at which it was known.
+    """Each has the figure and its limit, how that was known, and at which step.
 
     When enough were stopped, the others are skipped, unless they have begun by then, beside the last that were needed.
     """
