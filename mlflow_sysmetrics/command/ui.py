@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import webbrowser
-from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -50,26 +49,26 @@ def show(tracking_uri: str | None, experiment_name: str | None, port: int, *, wi
         NoUiError: the store, the experiment or the server is not there, or the server has ended by itself.
     """
     uri = tracking_uri or mlflow.get_tracking_uri()
-
-    def find() -> Run | None:
-        return _found(uri, lambda: newest_run(MlflowClient(uri), experiment_name))
-
-    if uri.startswith(("http://", "https://")):
-        _open(f"{redacted(uri).rstrip('/')}/{page_of(find())}", with_browser)
+    is_server = uri.startswith(("http://", "https://"))
+    if not is_server:
+        _check_is_local(uri)
+    run = _newest_run(uri, experiment_name)  # before a server starts: both would make the tables of a new database
+    if is_server:
+        _open(f"{redacted(uri).rstrip('/')}/{page_of(run)}", with_browser)
         return 0
-    _check_is_local(uri)
-    free = _free_port(port, find)
-    if isinstance(free, str):
-        _open(free, with_browser)
-        return 0
-    return _serve(uri, free, find, with_browser)
+    free, port = _choose_port(port, run)
+    address = f"http://{HOST}:{port}/{page_of(run)}"
+    if free:
+        return _serve(uri, port, address, with_browser)
+    _open(address, with_browser)
+    return 0
 
 
-def _found(uri: str, find: Callable[[], Run | None]) -> Run | None:
-    """What is found at an address, or NoUiError with the reason in a line."""
+def _newest_run(uri: str, experiment_name: str | None) -> Run | None:
+    """The newest run at an address, or NoUiError with the reason in a line."""
     try:
         check(uri)
-        return within(_FOUND_WITHIN_S, find)
+        return within(_FOUND_WITHIN_S, lambda: newest_run(MlflowClient(uri), experiment_name))
     except NoExperimentError as error:
         raise NoUiError(f"{redacted(uri)}: {error}") from None
     except Exception as error:  # of a database or a network, too
@@ -79,7 +78,8 @@ def _found(uri: str, find: Callable[[], Run | None]) -> Run | None:
 def _check_is_local(uri: str) -> None:
     """NoUiError where no server can be started on this store, or the store is not there: MLflow would make it."""
     engine = uri.partition(":")[0].partition("+")[0]
-    if "://" in uri and engine not in {*DATABASE_ENGINES, "file"}:
+    is_path = "://" not in uri and engine != "databricks"
+    if not is_path and engine not in {*DATABASE_ENGINES, "file"}:
         raise NoUiError(f"{redacted(uri)} cannot be shown: {why_unknown(uri)}")
     if importlib.util.find_spec("flask") is None:
         raise NoUiError("mlflow-skinny has no server; install mlflow, or give --tracking-uri of a tracking server")
@@ -88,22 +88,20 @@ def _check_is_local(uri: str) -> None:
         raise NoUiError(f"{redacted(uri)}: there is no {path}; go to the folder of your runs, or give --tracking-uri")
 
 
-def _free_port(first: int, find: Callable[[], Run | None]) -> int | str:
-    """The first port that is free, or, if it comes before, the page's address on a server that has the newest run."""
-    if is_free(first):
-        return first
-    run = find()
+def _choose_port(first: int, run: Run | None) -> tuple[bool, int]:
+    """The first port that is free, or, if it comes before, one on which a server has the run: whether it is free."""
     for port in range(first, min(first + _PORTS_TRIED, 65536)):
         if is_free(port):
-            click.echo(f"Port {first} is in use by something else; taking {port}.")
-            return port
+            if port != first:
+                click.echo(f"Port {first} is in use by something else; taking {port}.")
+            return True, port
         if run is not None and has_run(port, run):
             click.echo(f"A server on port {port} has the newest run of this store already.")
-            return f"http://{HOST}:{port}/{page_of(run)}"
+            return False, port
     raise NoUiError(f"--port {first}: it and the {_PORTS_TRIED - 1} after it are in use; choose another")
 
 
-def _serve(uri: str, port: int, find: Callable[[], Run | None], with_browser: bool) -> int:
+def _serve(uri: str, port: int, address: str, with_browser: bool) -> int:
     ready = False
     server = LocalServer(uri, port)
     with _Signals() as signals:
@@ -111,10 +109,9 @@ def _serve(uri: str, port: int, find: Callable[[], Run | None], with_browser: bo
             click.echo(f"Starting mlflow server on {redacted(absolute_uri(uri))} ...")
             server.start()
             signals.interrupt()
-            page = page_of(find())  # while the server starts
             server.wait_until_ready()
             ready = True
-            _open(f"http://{HOST}:{port}/{page}", with_browser)
+            _open(address, with_browser)
             click.echo("Ctrl-C ends the server.")
             server.wait()
         except ServerFailedError as error:
