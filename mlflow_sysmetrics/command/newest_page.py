@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_sysmetrics.tags import KIND
+from mlflow_sysmetrics.views.costs import OF_RUNS
+from mlflow_sysmetrics.views.page import Page, runs_page
+from mlflow_sysmetrics.views.saved import first_link
 
-_MODE = "workflowType=machine_learning"  # the UI opens in another one
 # What is looked for, one after the other: a study, a run with our figures, any run.
 _WANTED = (f"tags.`{KIND}` = 'study'", "metrics.elapsed_s >= 0", "")
 _NAMES_SHOWN = 10
@@ -41,24 +41,24 @@ def newest_run(client: MlflowClient, experiment_name: str | None = None) -> Run 
     return None
 
 
-def page_of(run: Run | None) -> str:
-    """The charts of a study's trials, of a run's siblings under the same parent, or the runs of its experiment."""
+def page_of(client: MlflowClient, run: Run | None) -> str:
+    """The first view of a study or of a run's siblings under the same parent, or else the plain page of these runs."""
     if run is None:
         return "#/experiments"
-    tags = run.data.tags
+    tags, experiment_id = run.data.tags, run.info.experiment_id
     parent = run.info.run_id if tags.get(KIND) == "study" else tags.get(MLFLOW_PARENT_RUN_ID)
-    where = f"#/experiments/{run.info.experiment_id}/runs?{_MODE}"
-    if parent is None:
-        return where
+    saved = first_link(client.get_experiment(experiment_id).tags, experiment_id, parent or OF_RUNS)
+    if saved or parent is None:
+        return saved or runs_page(experiment_id)
     wanted = f"tags.{MLFLOW_PARENT_RUN_ID} = '{parent}'"
     if tags.get(KIND) in ("study", "trial"):
         wanted += f" and tags.`{KIND}` = 'trial'"
-    return f"{where}&searchFilter={quote(wanted, safe='')}&compareRunsMode=CHART"
+    return Page("", wanted).plain_link(experiment_id)
 
 
 def newest_page(client: MlflowClient, experiment_name: str | None = None) -> str:
     """The page of the newest run, as `newest_run` finds it, with its errors."""
-    return page_of(newest_run(client, experiment_name))
+    return page_of(client, newest_run(client, experiment_name))
 
 
 def _experiments(client: MlflowClient) -> list[Experiment]:

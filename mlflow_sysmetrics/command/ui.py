@@ -53,11 +53,12 @@ def show(tracking_uri: str | None, experiment_name: str | None, port: int, *, wi
     if not is_server:
         _check_is_local(uri)
     run = _newest_run(uri, experiment_name)  # before a server starts: both would make the tables of a new database
+    page = page_of(MlflowClient(uri), run)
     if is_server:
-        _open(f"{redacted(uri).rstrip('/')}/{page_of(run)}", with_browser)
+        _open(f"{redacted(uri).rstrip('/')}/{page}", with_browser)
         return 0
     free, port = _choose_port(port, run)
-    address = f"http://{HOST}:{port}/{page_of(run)}"
+    address = f"http://{HOST}:{port}/{page}"
     if free:
         return _serve(uri, port, address, with_browser)
     _open(address, with_browser)

@@ -12,11 +12,10 @@ from mlflow.exceptions import MlflowException
 from mlflow_sysmetrics.addresses import check, redacted, redacted_text
 from mlflow_sysmetrics.command.run import NoRunError
 from mlflow_sysmetrics.delivery.time_limit import within
-from mlflow_sysmetrics.views.costs import save_costs
+from mlflow_sysmetrics.views.costs import OF_RUNS, save_costs
 from mlflow_sysmetrics.views.saved import has_views
 
 NAME = "What runs cost"
-_OWNER = "runs"  # whose view stays as long as the experiment
 _WITHIN_S = 60.0
 
 
@@ -54,7 +53,7 @@ def save_views(experiment_name: str | None) -> list[Saved]:
 def _save(client: MlflowClient, experiment_name: str | None, uri: str) -> list[Saved]:
     is_view, saved = has_views(uri), []
     for experiment in _experiments(client, experiment_name):
-        link = save_costs(client, experiment.experiment_id, NAME, "", _OWNER)
+        link = save_costs(client, experiment.experiment_id, NAME, "", OF_RUNS)
         if link:
             saved.append(Saved(experiment.name, link, is_view))
     return saved
