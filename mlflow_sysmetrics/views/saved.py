@@ -25,6 +25,7 @@ logger = get_logger(__name__)
 PREFIX = "mlflow.sharedViewState."  # MLflow's, of the tags that it lists
 NEWEST = 10  # studies whose views are kept
 MAX_CHARACTERS = 5_000  # of an experiment's tag in MLflow's database
+_KEY = "viewStateShareKey"  # of an address
 _OURS = "sysmetrics-"
 _MARK = "sysmetrics"  # by it a view is still as it was written here
 _FIRST, _UNKNOWN = Version("3.17"), Version("4")
@@ -86,7 +87,12 @@ def has_views(tracking_uri: str) -> bool:
 
 def link(experiment_id: str, view_id: str, page: Page) -> str:
     """The address of a saved view, without that of the server."""
-    return f"{runs_page(experiment_id)}&viewStateShareKey={view_id}&compareRunsMode={page.shown}"
+    return f"{runs_page(experiment_id)}&{_KEY}={view_id}&compareRunsMode={page.shown}"
+
+
+def is_view(address: str) -> bool:
+    """Whether a link that ``save`` has returned opens a saved view, and not a plain page."""
+    return f"&{_KEY}=" in address
 
 
 def _version(tracking_uri: str) -> str:
