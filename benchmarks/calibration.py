@@ -27,8 +27,8 @@ from mlflow import MlflowClient
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from entrypoints.reporting import savings  # noqa: E402
-from entrypoints.reporting.calibration import calibration, predictions  # noqa: E402
+from entrypoints.reporting.savings import rules  # noqa: E402
+from entrypoints.reporting.savings.calibration import calibration, predictions  # noqa: E402
 from entrypoints.reporting.studies import Study, study_of  # noqa: E402
 from mlflow_sysmetrics.tags import CRITERIA, KIND  # noqa: E402
 
@@ -122,7 +122,7 @@ def report(studies: Iterator[tuple[str, MlflowClient, Study]]) -> None:
     together: list[dict[str, Any]] = []
     trials = 0
     for name, client, study in studies:
-        full = savings.full_of(client, study, MANY)
+        full = rules.full_of(client, study, MANY)
         found = predictions(full.courses, full.rows, MANY) if full else []
         own = {row["run_id"] for row in found}
         click.echo(f"\n{name}: {len(study.trials)} trials, {len(own)} of them predicted")

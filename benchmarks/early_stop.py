@@ -32,9 +32,9 @@ from mlflow import MlflowClient  # noqa: E402
 
 from entrypoints.limits.forecast import Kind, kind  # noqa: E402
 from entrypoints.limits.stop_or_skip import Stopping  # noqa: E402
-from entrypoints.reporting import savings  # noqa: E402
-from entrypoints.reporting.courses import read  # noqa: E402
-from entrypoints.reporting.replay import Course, Verdict  # noqa: E402
+from entrypoints.reporting.savings import rules  # noqa: E402
+from entrypoints.reporting.savings.courses import read  # noqa: E402
+from entrypoints.reporting.savings.replay import Course, Verdict  # noqa: E402
 from entrypoints.reporting.studies import Study, study_of  # noqa: E402
 from entrypoints.settings import DEFAULT_CRITERIA  # noqa: E402
 
@@ -99,7 +99,7 @@ def main(scenario: str, seeds: int, file: str | None, limited: str, defaults: bo
 def one_seed(params: dict[str, str], store: Path, limited: str, rows: dict[str, list[Verdict]]) -> None:
     """Run the studies of one seed and add a verdict for each rule; by the default limits where no metric is named."""
     client = MlflowClient()
-    full = savings.full_of(client, study("tune", params, store, client))
+    full = rules.full_of(client, study("tune", params, store, client))
     assert full is not None
     text = f"{limited}<={_between(full.courses, limited):.4g}" if limited else DEFAULT_CRITERIA
     criteria = full.criteria(text)
@@ -110,14 +110,12 @@ def one_seed(params: dict[str, str], store: Path, limited: str, rows: dict[str, 
 
     for predict in ("off", "on") if limited else ("on",):
         run = study("early_stop", params | {"criteria": str(criteria), "predict": predict}, store, client)
-        compared = savings.real(
-            full, read(client, run.trials["run_id"]), criteria, run.run.data.metrics["search_time_s"]
-        )
+        compared = rules.real(full, read(client, run.trials["run_id"]), criteria, run.run.data.metrics["search_time_s"])
         assert compared is not None
         add(f"early_stop predict={predict}, real", compared[1])
-        replayed = savings.replayed(full, Stopping(criteria, predict == "on"))
+        replayed = rules.replayed(full, Stopping(criteria, predict == "on"))
         add(f"early_stop predict={predict}, replayed", replayed)
-    for rule, verdict in savings.controls(full, criteria, 1 - replayed.saved_cpu).items():
+    for rule, verdict in rules.controls(full, criteria, 1 - replayed.saved_cpu).items():
         add(rule, verdict)
 
 

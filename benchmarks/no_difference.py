@@ -35,9 +35,9 @@ import mlflow  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
 
 from entrypoints.options import study_options  # noqa: E402
-from entrypoints.reporting.answers import description  # noqa: E402
-from entrypoints.reporting.findings import findings  # noqa: E402
-from entrypoints.reporting.studies import by_ids  # noqa: E402
+from entrypoints.reporting.one_study.answers import description  # noqa: E402
+from entrypoints.reporting.one_study.questions import findings  # noqa: E402
+from entrypoints.reporting.selection import by_ids  # noqa: E402
 from entrypoints.runs import recorded_run  # noqa: E402
 from entrypoints.search.plan import planned  # noqa: E402
 from entrypoints.search.study import run_study  # noqa: E402

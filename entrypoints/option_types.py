@@ -17,6 +17,7 @@ from entrypoints.user_folder import user_folder
 from mlflow_sysmetrics.sampling.groups import GROUPS
 
 NONE = "none"
+MAX_MODEL_NAME = 250  # characters
 
 
 class Option(click.Option):
@@ -132,6 +133,19 @@ class RunIdsType(click.ParamType):
         return None if value == AUTO else tuple(dict.fromkeys(ids))
 
 
+class ModelNameType(click.ParamType):
+    """A name that MLflow's model registry allows; ``none`` becomes None."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | None:
+        """The name without the blanks around it."""
+        name = str(value).strip()
+        if name in ("", ".", "..") or len(name) > MAX_MODEL_NAME or set("/:") & set(name):
+            self.fail("not allowed", param, ctx)
+        return None if name == NONE else name
+
+
 class RunIdType(click.ParamType):
     """The id of an MLflow run; ``none`` becomes None."""
 
@@ -172,6 +186,8 @@ def _allowed(kind: click.ParamType) -> str:
         return f"a list of {', '.join(GROUPS)}, separated by commas,"
     if isinstance(kind, DatasetsType):
         return "a dataset or several separated by commas"
+    if isinstance(kind, ModelNameType):
+        return f"{NONE} or a name of at most {MAX_MODEL_NAME} characters without / and :"
     return (
         f"{AUTO} or run ids separated by commas" if isinstance(kind, RunIdsType) else f"{NONE} or the run id of a study"
     )

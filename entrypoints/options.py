@@ -20,6 +20,7 @@ from entrypoints.option_types import (
     GridType,
     GroupsType,
     ListType,
+    ModelNameType,
     Option,
     RunIdsType,
     RunIdType,
@@ -56,7 +57,7 @@ resume_option = option(
     NONE,
     RunIdType(),
     "The run id of an interrupted study to continue. Finished trials are skipped; settings come from that study, "
-    "except cpus and time_limit_s. none: a new study.",
+    "except cpus, time_limit_s and a register that is given. none: a new study.",
 )
 
 _DATASETS = f"{', '.join(known.known())}, openml:<id>, or the path of a CSV or Parquet file"
@@ -187,6 +188,13 @@ study_options = together(
         GroupsType(),
         "What is read of trials, e.g. process,gpu. container and pressure are series of their container or machine, "
         "gpu gives peak_gpu_memory_mb, and energy gives energy_j where one trial runs at a time.",
+    ),
+    option(
+        "register",
+        NONE,
+        ModelNameType(),
+        "The name under which MLflow's model registry is to have the best model, as its newest version with the alias "
+        "candidate and its score and costs as tags. none: it is not registered.",
     ),
 )
 

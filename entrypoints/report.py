@@ -20,7 +20,7 @@ from pathlib import Path
 import click
 
 from entrypoints.options import report_options
-from entrypoints.reporting import studies
+from entrypoints.reporting import selection
 from entrypoints.reporting.pages import Page, compared, page_of
 from entrypoints.reporting.studies import Study
 from entrypoints.runs import RecordedCommand, RecordedRun, recorded_run
@@ -35,9 +35,9 @@ def report(dataset: str, study: tuple[str, ...] | None, metric: str, mode: str) 
     with recorded_run("report", name, {**which, "metric": metric, "mode": mode}) as run:
         ranked_by = (None if metric == AUTO else metric, None if mode == AUTO else mode)
         if study:
-            found = studies.by_ids(run.client, study, *ranked_by)
+            found = selection.by_ids(run.client, study, *ranked_by)
         else:
-            found = studies.find(run.client, run.experiment_id, dataset, *ranked_by)
+            found = selection.find(run.client, run.experiment_id, dataset, *ranked_by)
         page = page_of(found)
         if page is not Page.STUDY:
             run.rename(name, f"report {compared(found)}")
@@ -47,11 +47,11 @@ def report(dataset: str, study: tuple[str, ...] | None, metric: str, mode: str) 
 def _write(page: Page, run: RecordedRun, found: Sequence[Study]) -> None:
     """Write a page. What draws is imported here, so that a mistake need not wait for it."""
     if page is Page.DATASETS:
-        from entrypoints.reporting.comparison_report import write_comparison as write
+        from entrypoints.reporting.comparison.report import write_comparison as write
     elif page is Page.STABILITY:
-        from entrypoints.reporting.stability_report import write_stability as write
+        from entrypoints.reporting.stability.report import write_stability as write
     else:
-        from entrypoints.reporting.study_report import write_report as write
+        from entrypoints.reporting.one_study.report import write_report as write
     write(run, found)
 
 

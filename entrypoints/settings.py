@@ -45,6 +45,7 @@ class StudySettings:
     cpus: int
     ray_address: str
     groups: tuple[str, ...]
+    register: str | None
 
     def __post_init__(self) -> None:
         default = self.max_steps is None and self.max_epochs is None

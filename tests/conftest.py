@@ -149,7 +149,7 @@ def study(run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFact
     def run() -> Study:
         folder = tmp_path_factory.mktemp("study")
         hostile_files(folder)
-        return run_study(folder, **STUDY)
+        return run_study(folder, **STUDY, register="red wine")
 
     return _made_once("study", run, tmp_path_factory)
 

@@ -46,12 +46,13 @@ class Ending:
 
     @property
     def reason(self) -> str:
-        """In one line, e.g. ``peak_memory_mb<=300 at step 100: 412.3``."""
-        if self.how == "crossed":
+        """In one line, e.g. ``training_time_s 5.1 > 4 (predicted, step 120)``."""
+        if self.prediction is None or self.how == "crossed":
             return str(self.stop)
-        when = "before it began" if self.how == "skipped" else f"at step {self.stop.step}"
-        limit, _, _ = str(replace(self.stop, step=None)).rpartition(": ")  # of a relative one with its number
-        return f"{limit} predicted {when}: {self.prediction}"
+        predicted = replace(self.stop, value=self.prediction.value)
+        if self.how == "skipped":
+            return replace(predicted, step=None).told("predicted", "skipped")
+        return predicted.told("predicted")
 
     def expected(self, figures: Figures) -> dict[str, float]:
         """The trial's last figures, the one that ended it as predicted for its end, or else as far as it had come."""

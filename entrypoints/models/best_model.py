@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import packages_distributions, version
@@ -41,12 +41,30 @@ MODEL_NAME = "model"
 REQUIREMENTS = ("scikit-learn", "numpy", "scipy", "pandas")
 
 
+# What one model costs whatever rows it was trained on: the best trial has measured it.
+OF_TRIAL = ("inference_latency_ms", "inference_p99_ms", "rows_per_s", "model_size_kb", "model_memory_mb")
+
+
 @dataclass(frozen=True)
 class BestModel:
     """A pipeline that takes a frame of the raw feature columns, its one score on the test part, and what it cost."""
 
     pipeline: Pipeline
     figures: Figures
+    searched: Mapping[str, Any]  # its hyperparameters
+
+
+@dataclass(frozen=True)
+class LoggedModel:
+    """A best model in MLflow, by its id, and the score and costs that are logged with it."""
+
+    model_id: str
+    figures: Figures
+
+    @property
+    def uri(self) -> str:
+        """The address by which MLflow loads, serves and registers it."""
+        return f"models:/{self.model_id}"
 
 
 def refit(configuration: Configuration, data: Prepared) -> BestModel:
@@ -71,7 +89,8 @@ def refit(configuration: Configuration, data: Prepared) -> BestModel:
     if data.task == "regression":
         estimator = _in_units_of_target(estimator, preprocessing.scaling)
     pipeline = make_pipeline(_fitted_transformer(preprocessing, data), estimator)
-    return BestModel(pipeline, {f"test_{score_name(data.task)}": score, "test_loss": loss} | costs)
+    figures = {f"test_{score_name(data.task)}": score, "test_loss": loss} | costs
+    return BestModel(pipeline, figures, configuration.searched)
 
 
 def _trained_and_measured(make: Callable[[], Fold], configuration: Configuration, rows: int) -> tuple[Fold, Figures]:
@@ -101,8 +120,35 @@ def _trained_and_measured(make: Callable[[], Fold], configuration: Configuration
     return fold, costs if raised is None else costs | {"refit_memory_growth_mb": raised.peak_mb}
 
 
-def log(run: RecordedRun, best: BestModel, data: Prepared) -> None:
-    """Log the model to the study's run with signature and input example: ``mlflow.pyfunc.load_model`` serves it."""
+def log(
+    run: RecordedRun, best: BestModel, data: Prepared, trial: Figures, shared: Mapping[str, Any] | None = None
+) -> LoggedModel:
+    """Log the model with signature and input example: ``mlflow.pyfunc.load_model`` serves it by its address.
+
+    Its hyperparameters are the model's params, and its score and costs are metrics of the model and of the study's run.
+
+    Args:
+        run: the study's, which is open.
+        best: the model.
+        data: what it was trained on.
+        trial: figures of the trial that chose it.
+        shared: further params, such as the dataset, that tell models of several studies apart.
+    """
+    score = f"val_{score_name(data.task)}"
+    figures = {f"best_{score}": trial[score]} | best.figures
+    figures |= {name: trial[name] for name in OF_TRIAL if name in trial}
+    params = {name: str(value) for name, value in {**best.searched, **(shared or {})}.items()}
+    # Made here: log_model would give it the params of the run, where `algorithm` may be `auto`.
+    model_id = str(
+        run.client.create_logged_model(run.experiment_id, MODEL_NAME, source_run_id=run.run_id, params=params).model_id
+    )
+    _store(model_id, best, data)
+    mlflow.log_metrics(figures, step=0, model_id=model_id)
+    return LoggedModel(model_id, figures)
+
+
+def _store(model_id: str, best: BestModel, data: Prepared) -> None:
+    """Store the model's files."""
     model = raw_rows_model(best, data)
     example = data.frame(data.split.train[:5])
     module = type(_trained(best.pipeline)).__module__.partition(".")[0]
@@ -111,7 +157,9 @@ def log(run: RecordedRun, best: BestModel, data: Prepared) -> None:
     required = dict.fromkeys([*REQUIREMENTS, storage["serialization_format"], *packages])
     mlflow.sklearn.log_model(
         model,
-        name=MODEL_NAME,
+        model_id=model_id,
+        # Metrics that the run has at the model's step become the model's own; those of the study stand at step 0.
+        step=1,
         signature=_signature(data, model.predict(example)),
         input_example=example,
         # Named here: inferring them starts a process that loads the model, which takes longer than the refit.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +17,7 @@ from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.limits.noise import Noise
 from entrypoints.limits.order_effect import Order
-from entrypoints.mlflow_io import figures_of, find_run, load_json, search_runs
+from entrypoints.mlflow_io import figures_of, load_json, search_runs
 from mlflow_sysmetrics.tags import (
     CRITERIA,
     DATASET,
@@ -36,7 +35,6 @@ from mlflow_sysmetrics.tags import (
 
 NOISE = "noise.json"
 SCORES = {"val_rmse": False, "val_accuracy": True}  # of the bundle's own studies, and whether higher is better
-MAX_LIMITED = 5
 _STOP = ("stop_how", "stop_reason", "stop_metric", "stop_step")
 ABOUT = ("trial_id", "run_id", "name", "place", "status", "diverged", "feasible", *_STOP)
 
@@ -87,17 +85,17 @@ class Study:
     @property
     def criteria(self) -> str | None:
         """The limits that its trials were under; None: a full study."""
-        return _tag(self.run, CRITERIA)
+        return tag(self.run, CRITERIA)
 
     @property
     def key(self) -> str | None:
         """Equal for studies that train the same configurations in the same way; None where it is not known."""
-        return _tag(self.run, STUDY_KEY)
+        return tag(self.run, STUDY_KEY)
 
     @property
     def dataset(self) -> str | None:
         """The dataset's name or absolute path; None where it is not known."""
-        return _tag(self.run, DATASET) or self.trained_on
+        return tag(self.run, DATASET) or self.trained_on
 
     @property
     def data_digest(self) -> str | None:
@@ -125,93 +123,20 @@ class Study:
         return complete
 
 
-def find(
-    client: MlflowClient, experiment_id: str, dataset: str, metric: str | None = None, mode: str | None = None
-) -> list[Study]:
-    """The newest full study of a dataset in an experiment, and those of the same trials under limits.
-
-    Of the latter, at most five, the newest first, and only the newest of equal limits. Without a full study it is the
-    newest one under limits alone. ``metric`` and ``mode`` as in ``by_ids``.
-
-    Raises:
-        UserError: there is no finished study of this dataset.
-    """
-    finished = f"tags.`{KIND}` = 'study' and attributes.status = 'FINISHED'"
-    studies = {run.info.run_id: (run, _dataset(client, run)) for run in search_runs(client, experiment_id, finished)}
-    runs = [run for run, its_dataset in studies.values() if its_dataset == dataset]
-    if not runs:
-        raise UserError(_none_of(dataset, client, experiment_id, {other for _, other in studies.values() if other}))
-    full = next((run for run in runs if _tag(run, CRITERIA) is None), None)
-    limited = _newest_of_each_kind([run for run, _ in studies.values()], _tag(full, STUDY_KEY)) if full else []
-    return [study_of(client, run, metric, mode) for run in ([full, *limited] if full else runs[:1])]
-
-
-def by_ids(
-    client: MlflowClient, run_ids: Iterable[str], metric: str | None = None, mode: str | None = None
-) -> list[Study]:
-    """The studies in these runs, full ones first. Whether they go together ``pages.page_of`` says.
+def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: str | None = None) -> Study:
+    """The study in this run, however it ended.
 
     Args:
         client: of the store.
-        run_ids: a run of ``tune`` or ``early_stop``, or one that trials of another Tune script are nested under.
+        run: of ``tune`` or ``early_stop``, or one that trials of another Tune script are nested under.
         metric: what ranks the trials of another script's study; by default ``val_rmse`` or ``val_accuracy``.
         mode: min or max: which of its values are better.
-
-    Raises:
-        UserError: one of them is not a finished study with trials, or the metric does not fit.
-    """
-    runs = [_study_run(client, run_id) for run_id in dict.fromkeys(run_ids)]
-    studies = [study_of(client, run, metric, mode) for run in runs]
-    return sorted(studies, key=lambda study: study.criteria is not None)
-
-
-def _none_of(dataset: str, client: MlflowClient, experiment_id: str, others: set[str]) -> str:
-    """That there is no study of a dataset, and what to do."""
-    found = f"dataset={dataset}: the experiment {client.get_experiment(experiment_id).name} has no finished study of it"
-    use = f", only of {', '.join(sorted(others))}; use one of these, " if others else "; "
-    tune = f"mlflow run . -e tune -P dataset={shlex.quote(dataset)}"
-    return f"{found}{use}run {tune} first, or name a study of another experiment with study=<run id>"
-
-
-def _newest_of_each_kind(runs: list[Run], key: str | None) -> list[Run]:
-    """Of studies under limits with this key, newest first, the first of each criteria and way to act on them."""
-    newest: dict[tuple[str | None, ...], Run] = {}
-    for run in runs:
-        if key is not None and _tag(run, CRITERIA) is not None and _tag(run, STUDY_KEY) == key:
-            params = run.data.params
-            newest.setdefault((_tag(run, CRITERIA), params.get("predict"), params.get("scheduler")), run)
-    return list(newest.values())[:MAX_LIMITED]
-
-
-def _study_run(client: MlflowClient, run_id: str) -> Run:
-    """The run with this id, if it may be a finished study."""
-    run = find_run(client, run_id)
-    if run is None:
-        raise UserError(
-            f"study={run_id}: MLflow has no run with this id; give the run id on the page of a study, a run of tune or "
-            "early_stop, or leave study out for the newest ones of a dataset"
-        )
-    kind, status = _tag(run, KIND) or "study", run.info.status
-    if kind != "study":
-        parent = _tag(run, "mlflow.parentRunId") if kind == "trial" else None
-        advice = (
-            f"give the one that it is part of, {parent}" if parent else "give the id of a run of tune or early_stop"
-        )
-        raise UserError(f"study={run_id}: this run is of the kind {kind} and not a study; {advice}")
-    if status != "FINISHED":
-        advice = "wait for its end" if status == "RUNNING" else "run it again"
-        raise UserError(f"study={run_id}: {run.info.run_name} is {status}, and a study has to be finished; {advice}")
-    return run
-
-
-def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: str | None = None) -> Study:
-    """The study in this run, however it ended. ``metric`` and ``mode`` as in ``by_ids``.
 
     Raises:
         UserError: it has no trials, or the metric does not fit.
     """
     about, params, figures, hosts = [], [], [], dict[str, set[str]]()
-    for trial in search_runs(client, run.info.experiment_id, _trials_of(run), "ASC"):
+    for trial in search_runs(client, run.info.experiment_id, trials_of(run), "ASC"):
         if REPEAT in trial.data.tags:
             continue  # each configuration counts once
         about.append(_about(trial))
@@ -225,12 +150,12 @@ def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: st
             f"study={run.info.run_id}: {run.info.run_name} has no trials; give the id of a run of tune or early_stop, "
             "or of one around the trials of a SystemMetricsCallback"
         )
-    chosen = _hyperparameters(pd.DataFrame(params, dtype=object), json.loads(_tag(run, SEARCHED) or "null") or [])
+    chosen = _hyperparameters(pd.DataFrame(params, dtype=object), json.loads(tag(run, SEARCHED) or "null") or [])
     measured = pd.DataFrame(figures, dtype=float)
     # A name that has another meaning here already keeps that.
     measured = measured.drop(columns=[name for name in measured if name in ABOUT or name in chosen])
     trials = pd.concat([pd.DataFrame(about, dtype=object).astype({"diverged": bool}), chosen, measured], axis=1)
-    own = _tag(run, KIND) == "study" and _tag(run, STUDY_ID) is None
+    own = tag(run, KIND) == "study" and tag(run, STUDY_ID) is None
     score, higher_is_better = _ranking(run, [str(name) for name in measured.columns], own, metric, mode)
     folds = _folds(client, run.info.run_id) if own else _NO_FOLDS
     folds = folds[folds["trial_id"].isin(trials["trial_id"])]
@@ -245,16 +170,16 @@ def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: st
 
 
 def _about(trial: Run) -> dict[str, object]:
-    stop = {name: _tag(trial, f"sysmetrics.{name}") for name in _STOP}
-    place = _tag(trial, PLACE)
+    stop = {name: tag(trial, f"sysmetrics.{name}") for name in _STOP}
+    place = tag(trial, PLACE)
     return {
-        "trial_id": _tag(trial, TRIAL_ID) or trial.info.run_id,
+        "trial_id": tag(trial, TRIAL_ID) or trial.info.run_id,
         "run_id": trial.info.run_id,
         "name": trial.info.run_name,
         "place": None if place is None else int(place),
         "status": trial.info.status,
-        "diverged": _tag(trial, DIVERGED) == "true",
-        "feasible": {"true": True, "false": False}.get(_tag(trial, FEASIBLE) or ""),
+        "diverged": tag(trial, DIVERGED) == "true",
+        "feasible": {"true": True, "false": False}.get(tag(trial, FEASIBLE) or ""),
         **stop,
         "stop_step": None if stop["stop_step"] is None else int(stop["stop_step"]),
     }
@@ -317,18 +242,12 @@ def _noise(client: MlflowClient, run_id: str) -> list[dict[str, Any]]:
     return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
 
 
-def _dataset(client: MlflowClient, run: Run) -> str | None:
-    """The dataset of a study, from its tag or else from one of its trials."""
-    if (dataset := _tag(run, DATASET)) is not None:
-        return dataset
-    some = client.search_runs([run.info.experiment_id], _trials_of(run), max_results=1)
-    return some[0].data.params.get("dataset") if some else None
-
-
-def _trials_of(run: Run) -> str:
+def trials_of(run: Run) -> str:
+    """The condition by which MLflow finds the trials of a study."""
     return f"tags.mlflow.parentRunId = '{run.info.run_id}' and tags.`{KIND}` = 'trial'"
 
 
-def _tag(run: Run, name: str) -> str | None:
+def tag(run: Run, name: str) -> str | None:
+    """A run's tag; None where it has none of this name."""
     value = run.data.tags.get(name)
     return None if value is None else str(value)

@@ -64,21 +64,6 @@ def configurations(
     ]
 
 
-def run_name(configuration: Configuration, others: list[Configuration]) -> str:
-    """A trial's name: the values in which the trials of its study differ."""
-    searched = configuration.searched
-    varied = [name for name in searched if any(other.searched.get(name) != searched[name] for other in others)]
-    parts = [f"{name}={_short(name, searched[name])}" for name in varied or searched]
-    return " ".join([*parts, f"repeat={configuration.repeat}"] if configuration.repeat else parts)
-
-
-def _short(name: str, value: Any) -> str:
-    """As the user gave it; of an import path the class, of a number that was drawn four digits."""
-    if name == "algorithm":
-        return str(value).rpartition(".")[2]
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def _batch_sizes(settings: StudySettings, split: Split) -> list[int]:
     rows = min(len(fit) for fit, _ in split.folds)
     sizes = settings.batch_sizes or tuple(2**i for i in range(1, rows.bit_length()))

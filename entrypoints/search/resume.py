@@ -117,6 +117,7 @@ def _settings(
     settings, limits = _made(options)
     given, usual = journal.described(settings, limits), journal.described(*_made(_defaults()))
     about = usual | about  # what the version that began it had no option for was as it is by default
+    about |= {"register": given["register"]} if given["register"] else {}
     for name, value in given.items():
         if value not in (usual[name], about[name]):
             raise UserError(

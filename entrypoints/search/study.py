@@ -21,18 +21,19 @@ from entrypoints.errors import UserError, say
 from entrypoints.limits import ledger
 from entrypoints.limits.forecast import Forecast, one_of_each, search_seconds
 from entrypoints.limits.schedulers import scheduling
-from entrypoints.models import best_model
+from entrypoints.models import best_model, registered
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.losses import score_name
 from entrypoints.progress import Progress, Stages, duration
 from entrypoints.runs import RecordedRun
 from entrypoints.search import full_study, journal, limits_summary, summary
 from entrypoints.search.earlier import NOTHING, Earlier
+from entrypoints.search.experiment_note import write_note
 from entrypoints.search.first_trials import FirstTrials, Forecaster
-from entrypoints.search.grid import run_name
 from entrypoints.search.pages import save_pages
 from entrypoints.search.plan import Plan
 from entrypoints.search.record import Record
+from entrypoints.search.run_names import run_names
 from entrypoints.search.trial import Trial
 from mlflow_sysmetrics.context import Host
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
@@ -79,14 +80,21 @@ def run_study(run: RecordedRun, plan: Plan, earlier: Earlier | None = None) -> N
     if record.best is None:
         nothing = outcome.nothing if outcome and record.trials else None
         why = nothing or summary.no_usable_trial(record, settings)
-        summary.log_study_without_result(run, settings, data, record, expected.search_s, links, outcome, why)
+        summary.log_study_without_result(run, settings, data, record, expected.search_s, outcome, why, links)
         raise UserError(why)
     best = best_model.refit(record.best.configuration, data)
-    best_model.log(run, best, data)
+    model = best_model.log(run, best, data, record.best.figures, settings.shared)
     stages.end("best model")
-    summary.log_study(run, settings, data, record, best.figures, expected.search_s, links, outcome)
+    about = (run, settings, data, record, model.figures)
+    summary.log_study(*about, expected.search_s, outcome, links=links, model_uri=model.uri)
     stages.end("summary")
-    click.echo(summary.closing(run, settings, data, record, best.figures, links, outcome))
+    write_note(run.client, run.experiment_id)
+    click.echo(summary.closing(*about, outcome, links=links, model_uri=model.uri))
+    if settings.register:
+        try:
+            say(registered.register(settings.register, model))
+        except UserError as refused:
+            refused.show()  # nothing of the study is lost
     first = f"first trial after {record.first_start - stages.start:.1f} s; " if record.first_start else ""
     click.echo(f"Time since the command's run was created: {first}{stages}")
 
@@ -166,12 +174,13 @@ def search(
     left = earlier.left(trials)
     if not left:
         return record
+    names = run_names(trials)
     inherited = {key: tag for key, tag in run.tags.items() if key in INHERITED}
     callback = SystemMetricsCallback(
         experiment_id=run.experiment_id,
         parent_run_id=run.run_id,
         tags=lambda trial: inherited | _repeat(trial.config["configuration"]),
-        run_name=lambda trial: run_name(trial.config["configuration"], trials),
+        run_name=lambda trial: names[trial.config["configuration"].trial_key],
         params=lambda trial: trial.config["configuration"].searched | settings.shared,
         continues=lambda trial: earlier.run_of(trial.config["configuration"]),
         views=False,

@@ -157,20 +157,23 @@ def log_study(
     record: Record,
     best_figures: dict[str, float],
     expected_seconds: float,
-    links: Mapping[str, str],
     outcome: Outcome | None = None,
+    *,
+    links: Mapping[str, str],
+    model_uri: str,
 ) -> None:
-    """Leave the study's own metrics, best trial and description in its run."""
-    best, score = record.best, score_name(data.task)
+    """Leave the study's own metrics, best trial and description in its run; the model's are there already."""
+    best = record.best
     assert best is not None
-    of_best = {f"best_val_{score}": best.figures[f"val_{score}"], **best_figures}
-    mlflow.log_metrics(of_best | _metrics(run, settings, record, expected_seconds, outcome), step=0)
+    mlflow.log_metrics(_metrics(run, settings, record, expected_seconds, outcome), step=0)
     mlflow.set_tags(
         {
             BEST_TRIAL_RUN_ID: str(best.run_id),
             BEST_TRIAL_ID: best.trial_id,
             **{f"{BEST_PREFIX}{key}": str(value) for key, value in best.configuration.searched.items()},
-            "mlflow.note.content": description(run, settings, data, record, best_figures, links, outcome),
+            "mlflow.note.content": description(
+                run, settings, data, record, best_figures, outcome, links=links, model_uri=model_uri
+            ),
         }
     )
 
@@ -181,9 +184,9 @@ def log_study_without_result(
     data: Prepared,
     record: Record,
     expected_seconds: float,
-    links: Mapping[str, str],
     outcome: Outcome | None,
     why: str,
+    links: Mapping[str, str],
 ) -> None:
     """Leave what is known of a study that has no model to choose: what it measured, and why that is not enough."""
     mlflow.log_metrics(_metrics(run, settings, record, expected_seconds, outcome), step=0)
@@ -230,8 +233,10 @@ def description(
     data: Prepared,
     record: Record,
     best_figures: dict[str, float],
-    links: Mapping[str, str],
     outcome: Outcome | None = None,
+    *,
+    links: Mapping[str, str],
+    model_uri: str,
 ) -> str:
     """The study's page in the UI; its first two lines, the result and the links, are seen before it is unfolded."""
     best, score = record.best, score_name(data.task)
@@ -251,7 +256,7 @@ Compare them: {in_markdown(links)}.
 
 Each model was cross-validated on {settings.folds} folds, and what it cost its own process is in its run.
 The best, refitted on the whole training part, has test_{score} **{best_figures[f"test_{score}"]:.4f}**\
-{_refit_costs(best_figures)}, and is logged here as `model`.
+{_refit_costs(best_figures)}, and is logged as `{model_uri}`.
 {f"{diverged} trials diverged and are never the best." if diverged else ""}
 {f"{converged} trials ended because they had converged." if converged else ""}
 {f"{limited}." if limited else ""}
@@ -276,8 +281,10 @@ def closing(
     data: Prepared,
     record: Record,
     best_figures: dict[str, float],
-    links: Mapping[str, str],
     outcome: Outcome | None = None,
+    *,
+    links: Mapping[str, str],
+    model_uri: str,
 ) -> str:
     """The end of the command's output: the best trials, the refitted model, and how to look at all of them."""
     table = _table(record, data)
@@ -293,7 +300,7 @@ def closing(
     return (
         "\n" + "\n".join(lines) + "\n\n"
         f"Refitted best model: test_{score} {best_figures[f'test_{score}']:.4f}{_refit_costs(best_figures)}; "
-        f"it is logged in run {run.run_id}\n"
+        f"it is logged as {model_uri}\n"
         f"Compare all trials in the MLflow UI:\n{how_to_open(links[SCORE], mlflow.get_tracking_uri())}\n"
     )
 

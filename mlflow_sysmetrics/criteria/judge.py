@@ -28,6 +28,7 @@ __all__ = ["AFTER", "Criteria", "CriteriaError", "Figures", "Judge", "Kind", "Li
 # Standard errors between a mean and its limit before it counts as evidence. A mean that lies exactly at its limit and
 # is looked at after each of 100 equal stretches crosses 3 wrongly in 1.6 % of trials; it would cross 2 in 18 %.
 Z = 3.0
+_BROKEN = {"<=": ">", "<": ">=", ">=": "<", ">": "<="}  # how a value lies to a limit that it breaks
 _TINY = 1e-9  # the least excess of a broken limit, and what the distance to a limit of 0 is relative to
 
 
@@ -42,12 +43,22 @@ class Stop:
     step: int | None = None
 
     def __str__(self) -> str:
-        at = "" if self.step is None else f" at step {self.step}"
-        _, *words = self.criterion.split()  # an absolute limit is one word, and patience is the second or absent
-        if words[:1] == ["patience"]:
-            return f"{self.criterion}{at}: {self.value:.4g}, best {self.limit:.4g}"
-        resolved = f" ({self.limit:.4g})" if words else ""
-        return f"{self.criterion}{resolved}{at}: {self.value:.4g}"
+        return self.told()
+
+    def told(self, *how: str) -> str:
+        """For people, what matters first: `training_time_s 5.1 > 4 (2x median, step 120)`; `how` goes before the step.
+
+        The value has as many digits as tell it from the limit.
+        """
+        text = self.criterion.removeprefix(self.metric)
+        op = next((op for op in _BROKEN if text.startswith(op)), "")  # patience has none
+        rule = text.removeprefix(op).strip()
+        digits = next((digits for digits in (4, 6, 8) if f"{self.value:.{digits}g}" != f"{self.limit:.{digits}g}"), 4)
+        relation = f" {_BROKEN[op]} " if op else ", best "
+        shown = f"{self.metric} {self.value:.{digits}g}{relation}{self.limit:.{digits}g}"
+        words = [*([rule] if " " in rule else []), *how]  # an absolute limit is one word, its number
+        words += [] if self.step is None else [f"step {self.step}"]
+        return f"{shown} ({', '.join(words)})" if words else shown
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from mlflow.utils.rest_utils import http_request
 from packaging.version import InvalidVersion, Version
 
 from mlflow_sysmetrics.addresses import get_logger
-from mlflow_sysmetrics.views.page import Page, runs_page
+from mlflow_sysmetrics.views.page import Page, Shown, runs_page
 
 logger = get_logger(__name__)
 
@@ -69,11 +69,19 @@ def save(client: MlflowClient, experiment_id: str, owner: str, pages: Mapping[st
                 if len(value) > MAX_CHARACTERS:
                     continue
                 client.set_experiment_tag(experiment_id, PREFIX + view_id, value)
-            links[word] = link(experiment_id, view_id, page)
+            links[word] = _link(experiment_id, view_id, page.shown)
         _remove_old(client, experiment_id, owner, [each for each in present.values() if each.owner != owner])
     except Exception as error:  # of the store or the network: a view is not worth a study
         logger.warning("the views of experiment %s could not be written: %s", experiment_id, error)
     return links
+
+
+def saved_link(
+    tags: Mapping[str, str], experiment_id: str, owner: str, word: str, shown: Shown = "CHART"
+) -> str | None:
+    """The address of a view that an experiment with these tags has; None where it has none."""
+    view_id = f"{_OURS}{owner}-{word}"
+    return _link(experiment_id, view_id, shown) if PREFIX + view_id in tags else None
 
 
 def has_views(tracking_uri: str) -> bool:
@@ -85,14 +93,13 @@ def has_views(tracking_uri: str) -> bool:
     return _FIRST <= Version(version.base_version) < _UNKNOWN
 
 
-def link(experiment_id: str, view_id: str, page: Page) -> str:
-    """The address of a saved view, without that of the server."""
-    return f"{runs_page(experiment_id)}&{_KEY}={view_id}&compareRunsMode={page.shown}"
-
-
 def is_view(address: str) -> bool:
     """Whether a link that ``save`` has returned opens a saved view, and not a plain page."""
     return f"&{_KEY}=" in address
+
+
+def _link(experiment_id: str, view_id: str, shown: Shown) -> str:
+    return f"{runs_page(experiment_id)}&{_KEY}={view_id}&compareRunsMode={shown}"
 
 
 def _version(tracking_uri: str) -> str:

@@ -133,7 +133,7 @@ def test_second_study_reuses_the_prepared_data(study: Study, full: Study, early:
 
 
 def test_trials_that_would_break_the_limit_are_killed_and_say_why(under_limits: UnderLimits) -> None:
-    """Each has the criterion, the prediction, and the step at which it was known.
+    """Each has the figure and its limit, how that was known, and at which step.
 
     When enough were stopped, the others are skipped, unless they have begun by then, beside the last that were needed.
     """
@@ -142,9 +142,11 @@ def test_trials_that_would_break_the_limit_are_killed_and_say_why(under_limits: 
         assert run.info.status == "KILLED"
         how[_tag(run, "stop_how")] += 1
         step, value = int(_tag(run, "stop_step")), float(_tag(run, "stop_value"))
-        when = "before it began" if _tag(run, "stop_how") == "skipped" else f"at step {step}"
+        when = "skipped" if _tag(run, "stop_how") == "skipped" else f"step {step}"
         prediction = _tag(run, "stop_prediction")
-        assert _tag(run, "stop_reason") == f"{under_limits.criterion} predicted {when}: {prediction}"
+        expected_text = prediction.partition(" ")[0]
+        assert _tag(run, "stop_reason").startswith(f"training_time_s {expected_text} > ")
+        assert _tag(run, "stop_reason").endswith(f" (predicted, {when})")
         expected, low, high = map(float, re.findall(r"[\d.e+-]+", prediction))
         assert under_limits.limit_s < low < expected < high
         assert value == pytest.approx(low, rel=1e-3)
@@ -314,7 +316,9 @@ def test_logged_model_predicts(early: Study) -> None:
     table = known.load("red_wine")
     split = load_dict(f"runs:/{early.run.data.tags['sysmetrics.prepare_run_id']}/split.json")
     test = table.frame.iloc[split["test"]]
-    model = mlflow.pyfunc.load_model(f"runs:/{early.run.info.run_id}/model")
+    (model_id,) = (model.model_id for model in early.run.outputs.model_outputs)
+    assert f"it is logged as models:/{model_id}\n" in early.command.stdout
+    model = mlflow.pyfunc.load_model(f"models:/{model_id}")
     error = model.predict(test[list(table.feature_names)]) - test[table.target]
     assert np.sqrt(np.mean(np.square(error))) == pytest.approx(early.run.data.metrics["test_rmse"])
 
@@ -352,7 +356,8 @@ def test_trials_that_cannot_meet_a_limit_end_before_their_first_step(hopeless: t
     _, study = hopeless
     assert [run.info.status for run in study.trials] == ["KILLED"] * 2
     for run in study.trials:
-        assert _tag(run, "stop_reason").startswith("model_size_kb<=0.001 at step 0: ")
+        assert _tag(run, "stop_reason").startswith("model_size_kb ")
+        assert _tag(run, "stop_reason").endswith(" > 0.001 (step 0)")
         assert (_tag(run, "stop_how"), _tag(run, "stop_step")) == ("crossed", "0")
         assert not {"val_loss", "train_loss", "memory_mb"} & run.data.metrics.keys()
     assert [row["status"] for row in study.rows("trials.json")] == ["KILLED"] * 2

@@ -200,6 +200,7 @@ BAD_INPUTS = [
     _bad("no-id", "study=a,,b: ", "auto or run ids separated by commas", study="a,,b"),
     _bad("nothing-to-report", "dataset=diabetes: ", "-e tune", "study=<run id>", dataset="diabetes", study="auto"),
     _bad("mode", "mode=best: ", "auto or min or max", mode="best"),
+    _bad("model-name", "register=a/b: none or a name of at most 250 characters without / and :", register="a/b"),
     _bad("no-id-to-resume", "resume=: ", "none or the run id of a study", resume=""),
     _bad("no-run-to-resume", "resume=nowhere: MLflow has no run with this id", "run id", resume="nowhere"),
     _bad("no-study", "resume=<trial>: this run is not a study but of the kind trial", "<ended>", resume="<trial>"),
@@ -207,6 +208,7 @@ BAD_INPUTS = [
         "foreign-run", "resume=<foreign>: this run is not a study but of the kind unknown", "tune", resume="<foreign>"
     ),
     _bad("nothing-left", "resume=<ended>: study ended is finished", "nothing to resume", resume="<ended>"),
+    _bad("nothing-to-register", "resume=<ended>: study ended is finished", resume="<ended>", register="wine"),
     _bad("never-began", "resume=<early>: this study holds no settings.json", "new study", resume="<early>"),
     _bad("still-run", "resume=<running>: study running is run by another command, process ", resume="<running>"),
     _bad("still-resumed", "resume=<resumed>: study resumed is run by another command, process ", resume="<resumed>"),

@@ -34,7 +34,9 @@ OF_SEARCH = {
     "cpus": 0,
     "ray_address": "local",
     "groups": ("process",),
+    "register": None,
 }
+MODEL_NAME = "none or a name of at most 250 characters without / and :"
 OF_LIMITS = {"criteria": "auto", "predict": "on", "scheduler": "none"}
 
 
@@ -112,6 +114,9 @@ def test_limit_refuses_another_value_in_one_sentence(name: str, text: str, allow
         pytest.param("samples", "3", 3, id="samples"),
         pytest.param("max_trials", "1", 1, id="one-trial"),
         pytest.param("time_limit_s", "0.5", 0.5, id="half-a-second"),
+        pytest.param("register", "none", None, id="not-registered"),
+        pytest.param("register", " wine quality, é ", "wine quality, é", id="model-name"),
+        pytest.param("register", "x" * 250, "x" * 250, id="longest-model-name"),
     ],
 )
 def test_option_takes_a_value_that_is_allowed(name: str, text: str, value: Any) -> None:
@@ -136,6 +141,10 @@ def test_option_takes_a_value_that_is_allowed(name: str, text: str, value: Any) 
         pytest.param("max_trials", "all", "a whole number from 0", "0", id="all-trials"),
         pytest.param("time_limit_s", "1h", "a number from 0", "0", id="a-unit"),
         pytest.param("time_limit_s", "inf", "a number from 0", "0", id="infinite-time"),
+        *(
+            pytest.param("register", name, f"{MODEL_NAME} is allowed", "none", id=f"model-name-{place}")
+            for place, name in enumerate(("", "a/b", "a:1", "..", "x" * 251))
+        ),
         pytest.param("search", "bayes", "grid or random is allowed", "grid", id="unknown-search"),
         pytest.param("search", "Random", "grid or random is allowed", "grid", id="other-case"),
         pytest.param("max_steps", "1" + "0" * 400, "auto or a whole number from 0", "auto", id="larger-than-any-float"),

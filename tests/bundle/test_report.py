@@ -47,8 +47,8 @@ class Written:
 def written(monkeypatch: pytest.MonkeyPatch) -> Written:
     """A report that writes nothing."""
     written = Written()
-    for page in ("study", "stability", "comparison"):
-        monkeypatch.setitem(sys.modules, f"entrypoints.reporting.{page}_report", written)
+    for room in ("one_study", "stability", "comparison"):
+        monkeypatch.setitem(sys.modules, f"entrypoints.reporting.{room}.report", written)
     return written
 
 

@@ -162,7 +162,7 @@ def test_trial_has_params_and_tags(study: Study) -> None:
     assert set(PARAMS) <= set(trial.data.params)
     assert set(TAGS) <= set(trial.data.tags)
     assert trial.data.params["dataset"] == "red_wine"
-    assert trial.info.run_name == "batch_size=256 learning_rate=0.001"
+    assert trial.info.run_name == "b256 lr0.001"
 
 
 def test_study_and_trials_say_on_what_machine_they_ran(study: Study) -> None:
@@ -298,9 +298,21 @@ def test_logged_model_predicts_from_raw_columns(study: Study) -> None:
     table = known.load("red_wine")
     split = load_dict(f"runs:/{study.prepares[0].info.run_id}/split.json")
     test = table.frame.iloc[split["test"]]
-    model = mlflow.pyfunc.load_model(f"runs:/{study.run.info.run_id}/model")
+    (model_id,) = (model.model_id for model in study.run.outputs.model_outputs)
+    assert f"it is logged as models:/{model_id}\n" in study.command.stdout
+    model = mlflow.pyfunc.load_model(f"models:/{model_id}")
     error = model.predict(test[list(table.feature_names)]) - test[table.target]
     assert np.sqrt(np.mean(np.square(error))) == pytest.approx(study.run.data.metrics["test_rmse"])
+
+
+def test_best_model_is_registered_where_that_is_asked_for(study: Study) -> None:
+    """As the candidate of that name, which the output says."""
+    version = study.client.get_model_version_by_alias("red wine", "candidate")
+    assert version.run_id == study.run.info.run_id
+    assert version.tags["best_val_rmse"] == f"{study.run.data.metrics['best_val_rmse']:.6g}"
+    assert (
+        f"\nRegistered as version {version.version} of red wine: models:/red wine@candidate\n" in study.command.stdout
+    )
 
 
 def test_output_tells_the_forecast_and_the_progress(study: Study) -> None:
@@ -352,7 +364,7 @@ def test_mixture_has_so_many_trials_of_all_algorithms_as_were_asked_for(mixture:
         else:
             assert own.keys() == {"learning_rate", "alpha"}
         assert (params["max_rows"], params["batch_size"]) == ("500", "32")
-        assert run.info.run_name.startswith(f"algorithm={params['algorithm'].split('.')[-1]} ")
+        assert str(run.info.run_name).startswith(f"{params['algorithm'].split('.')[-1]} ")
         assert own not in tried
         tried.append(own)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -29,6 +30,18 @@ ARROWS = {
     "views": set(),
     "command": {"logger", "watch", "delivery", "sampling", "views"},
     "ray_tune": {"watch", "delivery", "sampling", "criteria", "views"},
+}
+# The same for the rooms of reporting; what they share is at its top.
+REPORTING = f"{BUNDLE}.reporting"
+ARROWS_OF_REPORTING: dict[str, set[str]] = {
+    "shared": set(),
+    "training": set(),
+    "hyperparameters": set(),
+    "savings": set(),
+    "figures": {"savings"},
+    "one_study": {"figures", "training", "hyperparameters", "savings"},
+    "comparison": {"figures"},
+    "stability": {"figures"},
 }
 
 
@@ -62,6 +75,14 @@ def room(module: str) -> str:
     return "commands" if first in COMMANDS | OPTIONS else "shared"
 
 
+def room_of_reporting(module: str) -> str:
+    """Where a module of reporting stands; of another one the bundle's room."""
+    if not module.startswith(f"{REPORTING}."):
+        return room(module)
+    first = module.removeprefix(f"{REPORTING}.").partition(".")[0]
+    return first if (ROOT / BUNDLE / "reporting" / first).is_dir() else "shared"
+
+
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_module_imports_only_rooms_below_its_own(module: str) -> None:
     """Data flows one way: see ROOMS and ARROWS."""
@@ -75,23 +96,42 @@ def test_module_imports_only_rooms_below_its_own(module: str) -> None:
             assert ROOMS.index(there) <= ROOMS.index(here), f"{module} imports {other}"
 
 
+@pytest.mark.parametrize("module", sorted(module for module in MODULES if module.startswith(f"{REPORTING}.")))
+def test_module_of_reporting_imports_only_rooms_below_its_own(module: str) -> None:
+    """See ARROWS_OF_REPORTING."""
+    here = room_of_reporting(module)
+    for other in imported(module):
+        if other.startswith(f"{REPORTING}."):
+            there = room_of_reporting(other)
+            assert there in {"shared", here} | ARROWS_OF_REPORTING[here], f"{module} imports {other}"
+
+
 def test_no_module_imports_itself_in_a_circle() -> None:
     """CycleError names the modules of a circle."""
     list(TopologicalSorter({module: imported(module) for module in MODULES}).static_order())
 
 
-def test_bundle_has_only_commands_and_what_rooms_share_at_its_top() -> None:
+@pytest.mark.parametrize(
+    ("package", "place", "sharing"),
+    [
+        pytest.param(BUNDLE, room, {"shared"}, id="bundle"),
+        pytest.param(REPORTING, room_of_reporting, {"shared", "commands"}, id="reporting"),
+    ],
+)
+def test_package_has_only_commands_and_what_rooms_share_at_its_top(
+    package: str, place: Callable[[str], str], sharing: set[str]
+) -> None:
     """A file that one room alone uses belongs into that room. One that shared files use, or start, is shared."""
     users: dict[str, set[str]] = {}
     for module in MODULES:
         started = {other for other in MODULES if f'"-m", "{other}"' in MODULES[module].read_text()}
         for other in imported(module) | started:
-            users.setdefault(other, set()).add(room(module))
-    top = {module for module in MODULES if module.startswith(f"{BUNDLE}.") and room(module) == "shared"}
+            users.setdefault(other, set()).add(place(module))
+    top = {module for module in MODULES if module.startswith(f"{package}.") and place(module) == "shared"}
     assert not {
         module: users.get(module)
         for module in top
-        if len(users.get(module, ())) < 2 and "shared" not in users.get(module, ())
+        if len(users.get(module, ())) < 2 and not sharing & users.get(module, set())
     }
 
 

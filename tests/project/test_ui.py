@@ -5,13 +5,14 @@ The pictures go to the folder named by the environment variable SCREENSHOTS, or 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import socket
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +103,9 @@ def screenshot(page: Page, tmp_path: Path) -> Callable[[str], None]:
     return lambda name: page.screenshot(path=folder / f"ui_{name}.png", animations="disabled")
 
 
-def _links(study: Study) -> list[str]:
-    """The links of the study's description: charts, table, comparison, best trial, its process."""
-    return re.findall(r"\]\((#[^)]*)\)", study.run.data.tags["mlflow.note.content"])
+def _links(study: Study) -> dict[str, str]:
+    """The links of the study's description by their words."""
+    return dict(re.findall(r"\[([^\]]*)\]\((#[^)]*)\)", study.run.data.tags["mlflow.note.content"]))
 
 
 def _open(page: Page, server: str, fragment: str) -> None:
@@ -112,10 +113,14 @@ def _open(page: Page, server: str, fragment: str) -> None:
     page.goto(f"{server}/{fragment}")
 
 
-def _names_by(study: Study, metric: str) -> list[str]:
+def _names_by(trials: Iterable[Run], metric: str) -> list[str]:
     """The trials' names, the lowest value first."""
-    ranked: list[Run] = sorted(study.trials, key=lambda run: run.data.metrics[metric])
-    return [str(run.info.run_name) for run in ranked]
+    return [str(run.info.run_name) for run in sorted(trials, key=lambda run: run.data.metrics[metric])]
+
+
+def _able(study: Study) -> list[Run]:
+    """The trials that did not diverge."""
+    return [run for run in study.trials if run.data.tags["sysmetrics.diverged"] == "false"]
 
 
 def _listed(page: Page) -> list[str]:
@@ -134,57 +139,109 @@ def _card(page: Page, title: str) -> Page:
     return card
 
 
-def test_charts_view_lists_exactly_the_studys_trials(
+def _from_menu(page: Page, server: str, name: str) -> None:
+    """Open a saved view as a user finds it, from the menu of the experiment's runs."""
+    _open(page, server, "#/experiments/0/runs?workflowType=machine_learning")
+    page.get_by_role("button", name="Views").click()
+    page.get_by_text(name, exact=True).last.click()
+    page.get_by_text("viewing a shared view").wait_for()
+
+
+def _view_name(study: Study, word: str) -> str:
+    """What the menu calls a view of the study."""
+    tags = study.client.get_experiment("0").tags
+    return str(json.loads(tags[f"mlflow.sharedViewState.sysmetrics-{study.run.info.run_id}-{word}"])["name"])
+
+
+@pytest.mark.parametrize("opened_by", ["link", "menu"])
+def test_view_of_score_against_cost_draws_each_trial_that_did_not_diverge(
+    study: Study, server: str, page: Page, screenshot: Callable[[str], None], opened_by: str
+) -> None:
+    """A card for each of three costs with a point for each trial, parallel coordinates, and the best trial first."""
+    able = _able(study)
+    if opened_by == "link":
+        _open(page, server, _links(study)["score against cost"])
+    else:
+        _from_menu(page, server, _view_name(study, "score"))
+        page.locator("label").filter(has=page.locator("input[name='runs-view-mode'][value='CHART']")).click()
+    page.get_by_text(f"{len(able)} matching runs").wait_for()
+    for cost in ("training_time_s", "peak_memory_mb", "inference_latency_ms"):
+        card = page.locator(CARD).filter(has=page.get_by_text(f"{cost} vs. val_rmse", exact=True)).first
+        card.locator(f"{LINES} .point").nth(len(able) - 1).wait_for(state="attached")
+        assert card.locator(f"{LINES} .point").count() == len(able)
+    assert _listed(page) == _names_by(able, "val_rmse")
+    screenshot(f"score_by_{opened_by}")
+    page.get_by_text("Parallel Coordinates", exact=True).scroll_into_view_if_needed()
+    page.locator(".parcoords, [class*=parcoords]").first.wait_for()
+
+
+def test_view_of_training_draws_curves(
     study: Study, server: str, page: Page, screenshot: Callable[[str], None]
 ) -> None:
-    """The study's own link opens its trials and no other run, the lowest RMSE first, with their curves as lines."""
-    _open(page, server, _links(study)[0])
-    page.get_by_text(f"{len(study.trials)} matching runs").wait_for()
-    page.locator(f"{CARD} {LINES}").first.wait_for(state="attached")
-    assert _listed(page) == _names_by(study, "val_rmse")
-    screenshot("charts")
-    card = _card(page, "val_rmse")
-    card.locator(LINES).nth(len(study.trials) - 1).wait_for(state="attached")
-    assert card.locator(BARS).count() == 0
-    screenshot("charts_val_rmse")
+    """The score, the loss, the CPU share, the time of a step and the memory are lines, one for each trial."""
+    finished = [run for run in _able(study) if run.info.status == "FINISHED"]
+    _open(page, server, _links(study)["during training"])
+    page.get_by_text(f"{len(finished)} matching runs").wait_for()
+    for name in ("val_rmse", "val_loss", "cpu_percent", "step_time_ms", "memory_mb"):
+        card = _card(page, name)
+        card.locator(LINES).nth(len(finished) - 1).wait_for(state="attached")
+        assert card.locator(BARS).count() == 0
+    page.get_by_placeholder("Search metric charts").fill("")
+    screenshot("training")
 
 
-def test_one_off_figure_is_drawn_as_bars(study: Study, server: str, page: Page) -> None:
-    """A figure with one value per trial is a bar chart in the same view."""
-    _open(page, server, _links(study)[0])
-    page.locator(CARD).first.wait_for()
-    card = _card(page, "elapsed_s")
-    card.locator(f"{BARS} .point").nth(len(study.trials) - 1).wait_for(state="attached")
-    assert card.locator(LINES).count() == 0
-
-
-def test_study_page_shows_the_description(
+def test_study_page_shows_the_result_and_its_views_before_it_is_unfolded(
     study: Study, server: str, page: Page, screenshot: Callable[[str], None]
 ) -> None:
-    """The description is rendered, its table and links included, and its first link opens the charts in a tab."""
+    """The score and the link are seen at once; the link opens the view in a tab; the rest has a table."""
     _open(page, server, f"#/experiments/0/runs/{study.run.info.run_id}?workflowType=machine_learning")
+    page.get_by_text("Show more").wait_for()
+    link = page.get_by_role("link", name="score against cost")
+    folded = page.get_by_text("Show more").bounding_box()["y"]
+    assert link.bounding_box()["y"] < folded
+    assert page.get_by_text(f"val_rmse {study.run.data.metrics['best_val_rmse']:.4f}").bounding_box()["y"] < folded
+    with page.expect_popup() as opened:
+        link.click()
+    opened.value.get_by_text(f"{len(_able(study))} matching runs").wait_for()
+    opened.value.close()
     page.get_by_text("Show more").click()
-    page.get_by_role("button", name="Show less").or_(page.get_by_text("Show less")).wait_for()
     for name in ("algorithm", "val_rmse", "peak_memory_mb"):
         page.get_by_role("columnheader", name=name, exact=True).first.wait_for()
     page.get_by_role("cell", name=f"{study.run.data.metrics['best_val_rmse']:.4g}", exact=True).wait_for()
-    for text in ("as a table", "what its process did"):
-        page.get_by_role("link", name=text).wait_for()
     screenshot("study")
-    with page.expect_popup() as opened:
-        page.get_by_role("link", name="as charts").click()
-    opened.value.get_by_text(f"{len(study.trials)} matching runs").wait_for()
-    opened.value.locator(ROW).first.wait_for()
-    assert _listed(opened.value) == _names_by(study, "val_rmse")
-    assert "compareRunsMode=CHART" in opened.value.url
-    opened.value.close()
+
+
+@pytest.mark.parametrize("value", ["{}", "no view", None], ids=["other version", "broken", "gone"])
+def test_link_of_a_view_that_cannot_be_read_opens_the_experiment(
+    study: Study, server: str, page: Page, value: str | None
+) -> None:
+    """As MLflow does with a view of another version, a broken or a removed one: it says so, and nothing raises."""
+    errors: list[object] = []
+
+    def note(error: object) -> None:
+        errors.append(error)
+
+    page.on("pageerror", note)
+    if value is not None:
+        study.client.set_experiment_tag("0", "mlflow.sharedViewState.broken", value)
+    try:
+        _open(page, server, "#/experiments/0/runs?workflowType=machine_learning&viewStateShareKey=broken")
+        page.get_by_role("link", name="Default").or_(page.get_by_text("Default", exact=True)).first.wait_for()
+        page.wait_for_url(
+            re.compile(r"#/experiments/0/(?!.*viewStateShareKey=broken)" if value != "{}" else "experiments/0")
+        )
+        assert not errors
+    finally:
+        page.remove_listener("pageerror", note)
+        if value is not None:
+            study.client.delete_experiment_tag("0", "mlflow.sharedViewState.broken")
 
 
 def test_trials_system_metrics_are_lines(
     study: Study, server: str, page: Page, screenshot: Callable[[str], None]
 ) -> None:
     """The System metrics tab of the best trial shows the memory of its process as a line of several points."""
-    _open(page, server, _links(study)[4])
+    _open(page, server, _links(study)["what its process did"])
     card = _card(page, "process_memory_mb")
     card.locator(f"{LINES} .point").nth(1).wait_for(state="attached")
     assert card.locator(BARS).count() == 0
@@ -246,24 +303,31 @@ def test_compare_view_shows_parallel_coordinates(
     study: Study, server: str, page: Page, screenshot: Callable[[str], None]
 ) -> None:
     """The link to the best trials opens their comparison, drawn as parallel coordinates."""
-    compared = len(study.trials) - int(study.run.data.metrics["diverged"])
-    _open(page, server, _links(study)[2])
+    compared = len(_able(study))
+    _open(page, server, _links(study)[f"the {compared} best in parallel coordinates"])
     page.get_by_text(f"Comparing {compared} Runs from 1 Experiment").wait_for()
     page.locator(".parcoords .axis-title").nth(1).wait_for()
     assert page.get_by_role("tab", name="Parallel Coordinates Plot").get_attribute("aria-selected") == "true"
     screenshot("compare")
 
 
-def test_table_can_be_sorted_by_a_cost(
+def test_view_of_the_table_has_hyperparameters_score_and_costs_and_can_be_sorted(
     study: Study, server: str, page: Page, screenshot: Callable[[str], None]
 ) -> None:
-    """In the table view, sorting by peak_memory_mb puts the trial with the lowest peak first."""
-    _open(page, server, _links(study)[1])
+    """Its columns stand from left to right, the best trial is first, and a cost can be sorted by."""
+    _open(page, server, _links(study)["table"])
     page.get_by_text(f"{len(study.trials)} matching runs").wait_for()
+    heads = page.locator(".ag-header-cell[col-id^='params.'], .ag-header-cell[col-id^='metrics.']")
+    heads.nth(4).wait_for()
+    shown = heads.evaluate_all("heads => heads.map(head => [head.getBoundingClientRect().x, head.textContent.trim()])")
+    names = [name for _, name in sorted(map(tuple, shown))]
+    assert names[:4] == ["batch_size", "learning_rate", "val_rmse", "training_time_s"], names
+    assert _listed(page) == _names_by(study.trials, "val_rmse")
     page.get_by_test_id("sort-select-dropdown").click()
     page.get_by_test_id("sort-select-peak_memory_mb").click()
     page.get_by_text("Sort: peak_memory_mb").wait_for()
-    wait_until(lambda: _listed(page) == _names_by(study, "peak_memory_mb"), 20, "the trials by their peak memory")
+    by_memory = _names_by(study.trials, "peak_memory_mb")
+    wait_until(lambda: _listed(page) == by_memory, 20, "the trials by their peak memory")
     screenshot("table_by_peak_memory")
 
 
@@ -275,45 +339,48 @@ def _cells(page: Page, column: str, read: str = "cell => cell.innerText") -> lis
     return [shown for _, shown in sorted(map(tuple, cells))]
 
 
-def test_table_tells_stopped_trials_and_why(
+def test_view_of_limits_tells_who_met_them_and_what_stopped_the_others(
     under_limits: UnderLimits, server: str, page: Page, screenshot: Callable[[str], None]
 ) -> None:
-    """They have another icon than those that came to their end, and a column with the reason can be chosen."""
+    """Stopped trials have another icon, and a column has the reason; as charts, the limited cost is a bar a trial."""
     study = under_limits.study
-    _open(page, server, _links(study)[1])
+    _open(page, server, _links(study)["who met the limits"])
     page.get_by_text(f"{len(study.trials)} matching runs").wait_for()
-    page.get_by_role("button", name="Columns", exact=True).click()
-    page.get_by_placeholder("Search columns").fill("sysmetrics.stop_reason")
-    page.get_by_title("sysmetrics.stop_reason", exact=True).click()
-    page.keyboard.press("Escape")
     reason = "tags.`sysmetrics.stop_reason`"
     wait_until(lambda: len(_cells(page, reason)) == len(study.trials), 20, "the column of reasons")
     tags = [run.data.tags.get("sysmetrics.stop_reason", "-") for run in study.trials]
     shown = _cells(page, reason)
     assert sorted(shown) == sorted(tags)
+    feasible = [run.data.tags["sysmetrics.feasible"] for run in study.trials]
+    assert sorted(_cells(page, "tags.`sysmetrics.feasible`")) == sorted(feasible)
     icons = _cells(page, "runDateAndNestInfo", "cell => cell.querySelector('svg').innerHTML")
     finished = {icon for icon, why in zip(icons, shown, strict=True) if why == "-"}
     killed = {icon for icon, why in zip(icons, shown, strict=True) if why != "-"}
     assert (len(finished), len(killed), len(finished | killed)) == (1, 1, 2)
-    screenshot("stopped")
+    screenshot("limits")
+    _open(page, server, _links(study)["who met the limits"].replace("TABLE", "CHART"))
+    page.get_by_text(under_limits.criterion).first.wait_for()
+    card = page.locator(CARD).filter(has=page.get_by_text("training_time_s", exact=True)).first
+    card.locator(f"{BARS} .point").nth(5).wait_for(state="attached")
 
 
-def test_filter_of_the_description_shows_the_feasible_trials(
-    under_limits: UnderLimits, server: str, page: Page, screenshot: Callable[[str], None]
-) -> None:
-    """Added to the filter of the study's trials, it leaves exactly these in the table."""
+def test_view_of_what_was_stopped_lists_only_that(under_limits: UnderLimits, server: str, page: Page) -> None:
+    """Each trial that a limit has ended, with its reason."""
     study = under_limits.study
-    wanted = re.search(r"``(tags.*?)``", study.run.data.tags["mlflow.note.content"])
-    assert wanted
-    _open(page, server, _links(study)[1])
-    page.get_by_text(f"{len(study.trials)} matching runs").wait_for()
-    box = page.get_by_test_id("search-box")
-    box.fill(f"{box.input_value()} and {wanted[1]}")
-    box.press("Enter")
-    feasible = sorted(run.info.run_name for run in study.trials if run.info.status == "FINISHED")
-    page.get_by_text(f"{len(feasible)} matching runs").wait_for()
-    wait_until(lambda: sorted(_listed(page)) == feasible, 20, "the feasible trials")
-    screenshot("feasible")
+    stopped = [run for run in study.trials if run.data.tags.get("sysmetrics.stopped_by") == "criteria"]
+    _open(page, server, _links(study)["what was stopped, and why"])
+    page.get_by_text(f"{len(stopped)} matching runs").wait_for()
+    wait_until(lambda: len(_cells(page, "tags.`sysmetrics.stop_reason`")) == len(stopped), 20, "the reasons")
+    assert "-" not in _cells(page, "tags.`sysmetrics.stop_reason`")
+
+
+def test_view_of_all_studies_has_a_line_for_each(under_limits: UnderLimits, server: str, page: Page) -> None:
+    """With its dataset and its best score."""
+    studies = runs_of_kind(under_limits.study.client, "study")
+    _open(page, server, _links(under_limits.study)["all studies"])
+    page.get_by_text(f"{len(studies)} matching runs").wait_for()
+    wait_until(lambda: len(_cells(page, "metrics.`best_val_rmse`")) == len(studies), 20, "the best scores")
+    assert set(_cells(page, "params.`dataset`")) == {run.data.params["dataset"] for run in studies}
 
 
 PICTURES = "img[src*='get-artifact']"

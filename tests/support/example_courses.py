@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reference import configured
 
-from entrypoints.reporting.replay import Course
+from entrypoints.reporting.savings.replay import Course
 
 STEPS, EVERY = 500, 100
 

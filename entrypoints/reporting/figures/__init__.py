@@ -10,7 +10,7 @@ from entrypoints.reporting.figures.predicted import predicted
 from entrypoints.reporting.figures.repeats import cost_ratios, ranks_agree
 from entrypoints.reporting.figures.saving import savings, tradeoff
 from entrypoints.reporting.figures.step_law import step_law
-from entrypoints.reporting.figures.words import label
+from entrypoints.reporting.words import label
 
 __all__ = [
     "by_hyperparameter",

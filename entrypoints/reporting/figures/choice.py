@@ -26,7 +26,7 @@ from entrypoints.reporting.figures.style import (
     styled,
     usable,
 )
-from entrypoints.reporting.figures.words import broken, label, number, plain
+from entrypoints.reporting.words import broken, label, number, plain
 
 COSTS = ("peak_memory_mb", "training_time_s", "inference_latency_ms")
 MAX_HOVERING = 2000  # trials in an interactive figure, which the browser has to draw one by one
@@ -68,7 +68,7 @@ def critical_difference(ranks: Ranked | None, names: Mapping[str, str], finding:
     """
     if ranks is None or ranks.mean_rank.empty:
         return None
-    called, legend = _short({each: names.get(each, each) for each in ranks.mean_rank.index})
+    called = _distinct({each: names.get(each, each) for each in ranks.mean_rank.index})
     mean_rank = ranks.mean_rank.rename(called)
     p_values = ranks.nemenyi.rename(index=called, columns=called)
     best = mean_rank.index[0]
@@ -80,7 +80,7 @@ def critical_difference(ranks: Ranked | None, names: Mapping[str, str], finding:
         finding
         or f"By rank, {alike} of {len(mean_rank) - 1} other configurations do not differ from the best (descriptive)"
     )
-    figure, (axes,) = sheet(1, title, f"{legend}{note}", panel_in=1.3 + 0.3 * len(mean_rank))
+    figure, (axes,) = sheet(1, title, note, panel_in=1.3 + 0.3 * len(mean_rank))
     margin = 0.03 * len(mean_rank)
     drawn = critical_difference_diagram(
         mean_rank,
@@ -249,18 +249,8 @@ def _choice(
     return f"{why} chosen model has a {plain(score)} {worse} than the best of all {len(rows)} trials"
 
 
-def _short(names: Mapping[str, str]) -> tuple[dict[str, str], str]:
-    """Names like `a=1 b=2` without what all of them repeat, and what their parts are.
-
-    Names without such parts stay as they are, and equal ones get what they are the names of.
-    """
+def _distinct(names: Mapping[str, str]) -> dict[str, str]:
+    """The names, each with what it is the name of where some are equal."""
     if len(set(names.values())) < len(names):
-        return {each: f"{name} ({each})" for each, name in names.items()}, ""
-    parts = {each: dict(part.split("=", 1) for part in name.split() if "=" in part) for each, name in names.items()}
-    keys = list(next(iter(parts.values())))
-    if not keys or any(list(part) != keys or len(part) != len(names[each].split()) for each, part in parts.items()):
-        return dict(names), ""
-    varying = [key for key in keys if len({part[key] for part in parts.values()}) > 1] or keys
-    return {each: " / ".join(part[key] for key in varying) for each, part in parts.items()}, (
-        f"Names: {' / '.join(varying)}. "
-    )
+        return {each: f"{name} ({each})" for each, name in names.items()}
+    return dict(names)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from entrypoints.reporting.figures.style import LINES, MARKERS, PALETTE, scale_axis, sheet, styled
-from entrypoints.reporting.figures.words import between, broken, listed, number, plain, signed
+from entrypoints.reporting.words import between, broken, listed, number, plain, signed
 
 MAX_PLACES = 60  # at which a median is drawn
 MEMORY = "memory_mb"  # the metric whose jumps are marked

@@ -8,9 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from entrypoints.reporting.figures.style import LINES, MARKERS, PALETTE, scale_axis, sheet, styled
-from entrypoints.reporting.figures.words import label, number
-
-STEP_TIME = "mean_step_time_ms"
+from entrypoints.reporting.words import STEP_TIME, label, number
 
 
 @styled

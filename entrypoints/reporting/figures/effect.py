@@ -27,7 +27,7 @@ from entrypoints.reporting.figures.style import (
     tick_levels,
     usable,
 )
-from entrypoints.reporting.figures.words import broken, label, listed, number, plain, share
+from entrypoints.reporting.words import broken, label, listed, number, plain, share
 
 MAX_ROWS, MAX_COLUMNS = 20, 8  # of the map of effect sizes
 DARK = 0.62  # share of a colour scale from which on its text is white

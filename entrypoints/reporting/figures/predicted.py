@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from entrypoints.limits.cost_model import INTERVAL
-from entrypoints.reporting.calibration import RIGHT, TOO_FEW
 from entrypoints.reporting.figures.style import BLACK, BLUE, PALE, VERMILLION, needs_log, scale_axis, sheet, styled
-from entrypoints.reporting.figures.words import between, label, listed, percent, plain, share
+from entrypoints.reporting.savings.calibration import RIGHT, TOO_FEW
+from entrypoints.reporting.words import between, label, listed, percent, plain, share
 
 ROOM = 1.05  # beyond the outermost points
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from entrypoints.limits.noise import REPEATABILITY
 from entrypoints.reporting.figures.choice import COSTS
 from entrypoints.reporting.figures.style import BLUE, GREY, MARKERS, PALE, PALETTE, VERMILLION, sheet, styled
-from entrypoints.reporting.figures.words import listed, number, plain
+from entrypoints.reporting.words import listed, number, plain
 
 MAX_PANELS = 6  # pairs of studies whose ranks are drawn
 MAX_TOLD = 3  # figures that a title names

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from entrypoints.reporting.figures.style import BLUE, GREY, MARKERS, PALE, SKY, VERMILLION, scale_axis, sheet, styled
-from entrypoints.reporting.figures.words import between, label, percent, plain
+from entrypoints.reporting.words import between, label, percent, plain
 
 KINDS = {"real": ("as run", BLUE, ""), "replayed": ("replayed", SKY, "//"), "control": ("control", PALE, "")}
 OVER_GRID = {"facecolor": "white", "edgecolor": "none", "pad": 1}

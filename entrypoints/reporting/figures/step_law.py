@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from entrypoints.reporting.figures.style import LINES, MARKERS, PALETTE, scale_axis, sheet, styled, tick_levels
-from entrypoints.reporting.figures.words import law, listed, share
+from entrypoints.reporting.words import law, listed, share
 
 PLACES = 100  # of a fitted line
 MARGIN = 1.4  # above and below the points, so that a few percent look like that

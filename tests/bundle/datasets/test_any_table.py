@@ -65,7 +65,7 @@ def test_any_table_ends_in_a_model_for_raw_columns(kind: str, server: OpenMLServ
     assert study.data.metrics["best_val_accuracy"] > 0.9
 
     predicted = subprocess.run(
-        [sys.executable, "-c", PREDICT, f"runs:/{study.info.run_id}/model"],
+        [sys.executable, "-c", PREDICT, f"models:/{study.outputs.model_outputs[0].model_id}"],
         cwd=empty_store,
         env=clean_environment(MLFLOW_TRACKING_URI=store_uri(empty_store)),
         capture_output=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -97,7 +98,7 @@ def test_reading_beyond_a_limit_ends_the_trial_from_another_thread() -> None:
     thread.start()
     thread.join(LIMIT_S)
     assert guard.ended()
-    assert _reason(guard) == "peak_memory_mb<=300 at step 100: 412.3"
+    assert _reason(guard) == "peak_memory_mb 412.3 > 300 (step 100)"
 
 
 def test_of_many_threads_one_gives_the_reason_that_stays() -> None:
@@ -147,7 +148,7 @@ def test_facts_are_judged_before_the_first_step() -> None:
     """What an untrained model shows already."""
     guard = _guard("inference_latency_ms<=1, model_size_kb<=3")
     guard.crossed({"inference_latency_ms": 0.5, "model_size_kb": 4.0}, 0)
-    assert _reason(guard) == "model_size_kb<=3 at step 0: 4"
+    assert _reason(guard) == "model_size_kb 4 > 3 (step 0)"
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_time_beyond_its_limit_ends_the_trial_at_that_step(metric: str, factor: 
     """Without waiting for a report; training time and wall time are told apart."""
     guard = _guard(f"{metric}<={0.25 * factor}", predict=False)
     assert _train(guard, [STEP_S] * STEPS) == 33
-    assert _reason(guard) == f"{metric}<={0.25 * factor} at step 33: {33 * STEP_S * factor:.4g}"
+    assert _reason(guard) == f"{metric} {33 * STEP_S * factor:.4g} > {0.25 * factor:.4g} (step 33)"
 
 
 def test_relative_limit_comes_from_the_finished_trials() -> None:
@@ -228,7 +229,7 @@ def test_patience_ends_a_trial_at_a_report() -> None:
     guard = _guard("val_loss patience 2")
     for step, loss in ((100, 0.5), (200, 0.6), (300, 0.55)):
         guard.reported({"val_loss": loss}, step, {})
-    assert _reason(guard) == "val_loss patience 2 at step 300: 0.55, best 0.5"
+    assert _reason(guard) == "val_loss 0.55, best 0.5 (patience 2, step 300)"
 
 
 def test_mean_step_time_needs_evidence() -> None:
@@ -290,7 +291,7 @@ def test_trial_that_is_predicted_to_break_a_limit_is_skipped() -> None:
     """Before its first step, with the prediction as the reason."""
     guard = _guard("training_time_s<=1", predictions={"training_time_s": Prediction(2.0, 1.5, 2.5)})
     guard.skip_if_predicted()
-    assert _reason(guard) == "training_time_s<=1 predicted before it began: 2 (1.5 to 2.5)"
+    assert _reason(guard) == "training_time_s 2 > 1 (predicted, skipped)"
 
 
 @pytest.mark.parametrize(
@@ -343,32 +344,32 @@ def test_crossing_says_what_the_trial_would_have_cost() -> None:
     assert ending is not None
     assert ending.prediction is not None
     assert ending.prediction.value == pytest.approx(FULL_S)
-    assert ending.reason.startswith("training_time_s<=1 at step 129: 1.")
+    assert re.fullmatch(r"training_time_s 1\.\d+ > 1 \(step 129\)", ending.reason)
 
 
 @pytest.mark.parametrize(
     ("how", "step", "prediction", "reason"),
     [
-        pytest.param("crossed", 100, None, "training_time_s<=10 at step 100: 13.8", id="crossed"),
+        pytest.param("crossed", 100, None, "training_time_s 13.8 > 10 (step 100)", id="crossed"),
         pytest.param(
             "crossed",
             100,
             Prediction(14.2, 13.8, 14.7),
-            "training_time_s<=10 at step 100: 13.8",
+            "training_time_s 13.8 > 10 (step 100)",
             id="crossed, and its end predicted",
         ),
         pytest.param(
             "predicted",
             120,
             Prediction(14.2, 13.8, 14.7),
-            "training_time_s<=10 predicted at step 120: 14.2 (13.8 to 14.7)",
+            "training_time_s 14.2 > 10 (predicted, step 120)",
             id="predicted",
         ),
         pytest.param(
             "skipped",
             0,
             Prediction(14.2, 13.8, 14.7),
-            "training_time_s<=10 predicted before it began: 14.2 (13.8 to 14.7)",
+            "training_time_s 14.2 > 10 (predicted, skipped)",
             id="skipped",
         ),
     ],

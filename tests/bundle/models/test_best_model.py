@@ -223,6 +223,11 @@ def opened_run(store: tuple[str, str]) -> Iterator[RecordedRun]:
             mlflow.set_tracking_uri(before)
 
 
+def _logged_as(run: RecordedRun, best: best_model.BestModel, data: Prepared) -> str:
+    """The address of a model whose trial has measured its score alone."""
+    return best_model.log(run, best, data, {"val_rmse": 0.5, "val_accuracy": 0.5}).uri
+
+
 @pytest.fixture
 def run(store: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RecordedRun]:
     """A run that is open for a test, in a folder of its own."""
@@ -241,11 +246,10 @@ def run(store: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ],
 )
 def test_logged_model_is_served_by_mlflow_from_raw_columns(run: RecordedRun, name: str, algorithm: str) -> None:
-    """Loaded by the run's id it predicts what the pipeline does, and it carries signature and input example."""
+    """Loaded by its address it predicts what the pipeline does, and it carries signature and input example."""
     data = bundled(name)
     best = best_model.refit(configured(algorithm), data)
-    best_model.log(run, best, data)
-    uri = f"runs:/{run.run_id}/{best_model.MODEL_NAME}"
+    uri = _logged_as(run, best, data)
     model = mlflow.pyfunc.load_model(uri)
     frame = data.frame(data.split.test)
     assert np.array_equal(model.predict(frame), best.pipeline.predict(frame))
@@ -259,6 +263,32 @@ def test_logged_model_is_served_by_mlflow_from_raw_columns(run: RecordedRun, nam
     assert raised.value.message == (
         f"the rows lack the column '{data.feature_names[0]}'; give each column that the model was trained on"
     )
+
+
+def test_models_of_several_studies_are_compared_by_params_score_and_costs(run: RecordedRun) -> None:
+    """The model has its own hyperparameters, not what the study was asked for, and no figure of an earlier command."""
+    mlflow.log_params({"algorithm": "auto", "batch_sizes": "2,4,8"})
+    mlflow.log_metrics({"search_time_s": 9.0}, step=0)
+    data = bundled("red_wine")
+    best = best_model.refit(configured(batch_size=32, learning_rate=0.01, alpha=0.1), data)
+    of_trial = {"val_rmse": 0.66, "inference_latency_ms": 0.1, "model_memory_mb": 2.0, "peak_memory_mb": 180.0}
+    logged = best_model.log(run, best, data, of_trial, {"dataset": "red_wine"})
+    assert logged.figures == best.figures | {
+        "best_val_rmse": 0.66,
+        "inference_latency_ms": 0.1,
+        "model_memory_mb": 2.0,
+    }
+    (model,) = run.client.search_logged_models([run.experiment_id], f"source_run_id = '{run.run_id}'")
+    assert (model.model_id, model.name, model.status) == (logged.model_id, best_model.MODEL_NAME, "READY")
+    assert model.params == {
+        "algorithm": "linear",
+        "batch_size": "32",
+        "learning_rate": "0.01",
+        "alpha": "0.1",
+        "dataset": "red_wine",
+    }
+    assert {metric.key: metric.value for metric in model.metrics or []} == logged.figures
+    assert run.client.get_run(run.run_id).data.metrics == logged.figures | {"search_time_s": 9.0}
 
 
 @pytest.fixture(scope="module")
@@ -304,8 +334,7 @@ def test_model_of_a_mixed_table_is_served_from_raw_columns(
     data = mixed(task)
     assert data.task == task
     best = best_model.refit(configured(algorithm, batch_size=16, max_steps=300, **settings), data)
-    best_model.log(run, best, data)
-    served = mlflow.pyfunc.load_model(f"runs:/{run.run_id}/model")
+    served = mlflow.pyfunc.load_model(_logged_as(run, best, data))
     test = data.split.test
     raw = data.frame(test)
     assert raw.isna().any()[["size", "colour"]].all()
@@ -368,8 +397,7 @@ def own_served(
             module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
             best = best_model.refit(configured(f"{module}.Nearest", slowness=0.9), data)
             with opened_run(store) as run:
-                best_model.log(run, best, data)
-            uris.append(f"runs:/{run.run_id}/model")
+                uris.append(_logged_as(run, best, data))
             expected.append(best.pipeline.predict(frame).tolist())
     (folder / "modules").rename(folder / "elsewhere")
     done = subprocess.run(
@@ -440,8 +468,8 @@ def _logged(store: tuple[str, str], path: Path, target: str, algorithm: str, fol
         mlflow.set_tracking_uri(uri)
         try:
             with mlflow.start_run(experiment_id=experiment_id) as active:
-                best_model.log(RecordedRun.of(MlflowClient(), active), best, data)
-            return mlflow.pyfunc.load_model(f"runs:/{active.info.run_id}/model"), best, data
+                uri = _logged_as(RecordedRun.of(MlflowClient(), active), best, data)
+            return mlflow.pyfunc.load_model(uri), best, data
         finally:
             mlflow.set_tracking_uri(before)
 

@@ -13,8 +13,9 @@ from mlflow.entities import Run, RunData, RunInfo, RunTag
 
 from benchmarks.report_scale import fill
 from entrypoints.reporting import hosts
-from entrypoints.reporting.findings import findings
-from entrypoints.reporting.studies import Study, by_ids
+from entrypoints.reporting.one_study.questions import findings
+from entrypoints.reporting.selection import by_ids
+from entrypoints.reporting.studies import Study
 
 OLD, NEW = {"cpu_model": ("old",), "usable_cores": ("4",)}, {"cpu_model": ("new",), "usable_cores": ("4",)}
 MIXED = {"cpu_model": ("new", "old"), "usable_cores": ("4",)}

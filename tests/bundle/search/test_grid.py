@@ -1,4 +1,4 @@
-"""The grid: which configurations a study tries, in which order, and what its trials are called."""
+"""The grid: which configurations a study tries, and in which order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from study_settings import study_settings
 from entrypoints.errors import UserError
 from entrypoints.models.algorithms import find_all
 from entrypoints.models.configuration import Configuration
-from entrypoints.search.grid import configurations, run_name
+from entrypoints.search.grid import configurations
 from entrypoints.search_space import parse
 
 MLP = "sklearn.neural_network.MLPClassifier"
@@ -116,7 +115,7 @@ def test_tols_are_searched_like_the_other_hyperparameters(search: str) -> None:
     ],
 )
 def test_one_configuration_from_the_middle_runs_again(algorithm: str, widths: int, repeats: int, runs: int) -> None:
-    """Spread over the order, with places from 1 on; each run has a key and a name of its own."""
+    """Spread over the order, with places from 1 on; each run has a key of its own."""
     grid = {"max_iter": list(range(1, widths + 1))} if MLP in algorithm else None
     rates = tuple(0.1 * place for place in range(1, widths + 1))
     settings = {"learning_rates": rates, "alphas": (0.1,), "batch_sizes": (16,), "repeats": repeats}
@@ -125,7 +124,7 @@ def test_one_configuration_from_the_middle_runs_again(algorithm: str, widths: in
     assert len(tried) == _distinct(tried) + runs - 1
     (often, count), *_ = Counter(each.key for each in tried).most_common()
     assert count == runs
-    assert len({each.trial_key for each in tried}) == len({run_name(each, tried) for each in tried}) == len(tried)
+    assert len({each.trial_key for each in tried}) == len(tried)
     if runs > 1:
         same = [each for each in tried if each.key == often]
         assert [each.repeat for each in same] == list(range(runs))
@@ -385,38 +384,3 @@ def test_name_of_a_parameter_of_the_run_is_refused_as_a_hyperparameter(name: str
         UserError, match=rf"^grid: {name} is set by a parameter of its own, which --help names; [^\n]+$"
     ):
         _own({name: [1]})
-
-
-def _named(algorithm: str = "linear", **hyperparameters: Any) -> Configuration:
-    return Configuration(algorithm, 16, hyperparameters, seed=0, max_steps=1, max_epochs=0, report_every=1)
-
-
-SOME = [_named(rate=rate, alpha=alpha) for rate in (0.1, 0.2) for alpha in (1, 2)]
-
-
-@pytest.mark.parametrize(
-    ("trials", "names"),
-    [
-        pytest.param(SOME, [f"rate={rate} alpha={alpha}" for rate in (0.1, 0.2) for alpha in (1, 2)], id="varied"),
-        pytest.param(SOME[:1], ["algorithm=linear batch_size=16 rate=0.1 alpha=1"], id="only-trial"),
-        pytest.param([SOME[0], replace(SOME[0], batch_size=2)], ["batch_size=16", "batch_size=2"], id="batch-sizes"),
-        pytest.param(
-            [_named(rate=0.000123456), _named(rate=123456.789)], ["rate=0.0001235", "rate=1.235e+05"], id="four-digits"
-        ),
-        pytest.param([_named(layers=[4]), _named(layers=[8, 8])], ["layers=[4]", "layers=[8, 8]"], id="lists"),
-        pytest.param(
-            [_named("svm", rate=0.1), _named(MLP, alpha=1)],
-            ["algorithm=svm rate=0.1", "algorithm=MLPClassifier alpha=1"],
-            id="class-of-an-import-path",
-        ),
-    ],
-)
-def test_run_name_holds_what_differs_between_the_trials(trials: list[Configuration], names: list[str]) -> None:
-    """A value that all trials share would only widen the UI's legends."""
-    assert [run_name(each, trials) for each in trials] == names
-
-
-def test_run_names_of_a_default_study_are_distinct() -> None:
-    """Runs are told apart by their names."""
-    tried = _tried()
-    assert len({run_name(each, tried) for each in tried}) == len(tried)

@@ -36,6 +36,7 @@ SETTINGS = study_settings(folds=3, time_limit_s=90.0)
 LINEAR = configured("linear", batch_size=8, learning_rate=0.01, alpha=0.1)
 NETWORK = configured(MLP_REGRESSOR, batch_size=16, hidden_layer_sizes=[8, 4], alpha=0.2)
 
+MODEL = {"model_uri": "models:/m-0123"}
 REFITTED = {"test_rmse": 0.64, "refit_training_time_s": 0.0984, "refit_memory_growth_mb": 1.52}
 
 ENDING = Ending(Stop("val_loss patience 1", "val_loss", 0.6, 0.5, 200), "crossed")
@@ -131,9 +132,9 @@ def test_what_the_time_limit_left_is_said_where_it_took_something() -> None:
     says = "time_limit_s=90 ended the search: 2 of 5 trials were run to their end, 1 were cut off, 2 not started"
     data, figures = bundled("red_wine"), REFITTED
     for record, said in ((_cut_short(), True), (_mixed(), False)):
-        closing = summary.closing(RUN, SETTINGS, data, record, figures)
+        closing = summary.closing(RUN, SETTINGS, data, record, figures, **MODEL)
         assert (f"\n{says}\n" in closing) is said
-        description = summary.description(RUN, SETTINGS, data, record, figures)
+        description = summary.description(RUN, SETTINGS, data, record, figures, **MODEL)
         assert (f"\n{says}.\n" in description) is said
         assert ("time_limit_s" in closing + description) is said
 
@@ -192,7 +193,7 @@ def test_tables_of_a_mixture_have_the_hyperparameters_of_all() -> None:
     linear, network = summary.trials_table(record, SETTINGS)
     assert ("hidden_layer_sizes" in linear, network["hidden_layer_sizes"]) == (False, [8, 4])
     assert ("learning_rate" in network, linear["learning_rate"]) == (False, 0.01)
-    text = summary.closing(RUN, SETTINGS, bundled("red_wine"), record, REFITTED)
+    text = summary.closing(RUN, SETTINGS, bundled("red_wine"), record, REFITTED, **MODEL)
     header, first, second, *_ = text.strip("\n").splitlines()
     names = ("algorithm", "alpha", "activation", "learning_rate")
     for row, values in (first, [MLP_REGRESSOR, "0.2", "tanh", "-"]), (second, ["linear", "0.1", "-", "0.01"]):
@@ -217,7 +218,7 @@ def test_tols_are_announced_with_what_they_can_do(tols: tuple[float | None, ...]
 def test_converged_trials_are_counted_and_said() -> None:
     """In the description and in trials.json."""
     figures, record = REFITTED, _record(_trial("a", converged=True), _trial("b"))
-    text = summary.description(RUN, SETTINGS, bundled("red_wine"), record, figures)
+    text = summary.description(RUN, SETTINGS, bundled("red_wine"), record, figures, **MODEL)
     assert "1 trials ended because they had converged" in text
     assert [row["converged"] for row in summary.trials_table(record, SETTINGS)] == [True, False]
 
@@ -244,7 +245,7 @@ def summarised(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
                 run = RecordedRun.of(MlflowClient(), active)
                 summary.log_dataset(run, known.load("red_wine"))
                 figures = REFITTED | {"test_loss": 0.5}
-                summary.log_study(run, SETTINGS, bundled("red_wine"), _mixed(), figures, expected_seconds=34.0)
+                summary.log_study(run, SETTINGS, bundled("red_wine"), _mixed(), figures, expected_seconds=34.0, **MODEL)
                 summary.log_results(run, _mixed(), SETTINGS)
             yield run
         finally:
@@ -288,9 +289,6 @@ def test_study_run_holds_its_own_summary(summarised: RecordedRun) -> None:
     elapsed = data.metrics.pop("elapsed_s")
     assert elapsed > 0
     assert data.metrics == {
-        "best_val_rmse": 0.6,
-        **REFITTED,
-        "test_loss": 0.5,
         "trials": 5,
         "stopped": 1,
         "failed": 1,
@@ -326,7 +324,7 @@ def test_error_of_the_forecast_is_above_zero_where_it_was_too_long(
     monkeypatch.setattr(mlflow, "log_metrics", lambda metrics, step: logged.update(metrics))
     for name in ("log_table", "set_tags"):
         monkeypatch.setattr(mlflow, name, lambda *args: None)
-    summary.log_study(RUN, SETTINGS, bundled("red_wine"), record, REFITTED, expected_s)
+    summary.log_study(RUN, SETTINGS, bundled("red_wine"), record, REFITTED, expected_s, **MODEL)
     assert logged.get("forecast_error_percent") == (None if percent is None else pytest.approx(percent))
 
 
@@ -349,7 +347,7 @@ def test_time_of_a_study_that_goes_on_counts_what_was_done_before(summarised: Re
     record.before_s = 100.0
     with mlflow.start_run(run_id=run.info.run_id):
         again = RecordedRun.of(summarised.client, run)
-        summary.log_study(again, SETTINGS, bundled("red_wine"), record, REFITTED, expected_seconds=34.0)
+        summary.log_study(again, SETTINGS, bundled("red_wine"), record, REFITTED, expected_seconds=34.0, **MODEL)
     metrics = summarised.client.get_run(run.info.run_id).data.metrics
     assert metrics["search_time_s"] == 142.5
     assert 100.0 < metrics["elapsed_s"] < 160.0
@@ -384,6 +382,7 @@ def test_description_says_the_result_and_what_to_open_next(summarised: RecordedR
     text = summarised.client.get_run(summarised.run_id).data.tags["mlflow.note.content"]
     assert "val_rmse **0.6000**" in text
     assert "test_rmse **0.6400**" in text
+    assert "logged as `models:/m-0123`" in text
     assert "1 trials diverged" in text
     links = re.findall(r"\]\((\S+)\)", text)
     filters = [fragment(link)[1].get("searchFilter", [""])[0] for link in links[:2]]
@@ -414,10 +413,10 @@ def test_description_says_the_result_and_what_to_open_next(summarised: RecordedR
 def test_closing_says_how_to_look_at_all_trials(uri: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The best trials in aligned columns, the refitted model, and the address, with the command where one is needed."""
     monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: uri)
-    text = summary.closing(RUN, SETTINGS, bundled("red_wine"), _mixed(), REFITTED)
+    text = summary.closing(RUN, SETTINGS, bundled("red_wine"), _mixed(), REFITTED, **MODEL)
     assert [word for word in words if word not in text] == []
     assert ("mlflow server" in text) == uri.startswith("sqlite")
-    assert "test_rmse 0.6400, trained in 0.098 s with 1.5 MB; it is logged in run abc123" in text
+    assert "test_rmse 0.6400, trained in 0.098 s with 1.5 MB; it is logged as models:/m-0123" in text
     header, first, *_ = text.strip("\n").splitlines()
     assert first[header.index("val_rmse") :].startswith("0.6 ")
     assert first[header.index("peak_memory_mb") :].startswith("120 ")
@@ -458,14 +457,14 @@ def test_closing_says_how_many_models_are_as_good_as_the_best(away: float, says:
         score = float(np.mean([fold["val_rmse"] for fold in folds]))
         trials.append(_trial(str(place), figures={"val_rmse": score}, folds=folds))
     record, figures = _record(*trials), {"test_rmse": 0.64, "refit_training_time_s": 0.1}
-    assert says in summary.closing(RUN, SETTINGS, bundled("red_wine"), record, figures)
-    assert says in summary.description(RUN, SETTINGS, bundled("red_wine"), record, figures)
+    assert says in summary.closing(RUN, SETTINGS, bundled("red_wine"), record, figures, **MODEL)
+    assert says in summary.description(RUN, SETTINGS, bundled("red_wine"), record, figures, **MODEL)
 
 
 def test_table_shows_at_most_five_trials_and_the_median_of_all() -> None:
     """Best first; a figure that no trial has is a dash."""
     trials = [_trial(str(place), figures={"val_rmse": float(place)}) for place in range(9, 0, -1)]
-    text = summary.closing(RUN, SETTINGS, bundled("red_wine"), _record(*trials), REFITTED)
+    text = summary.closing(RUN, SETTINGS, bundled("red_wine"), _record(*trials), REFITTED, **MODEL)
     rows = [line.split() for line in text.strip("\n").splitlines()[1:7]]
     assert [(row[0], row[-6]) for row in rows] == [
         ("1", "1"), ("2", "2"), ("3", "3"), ("4", "4"), ("5", "5"), ("median", "5"),

@@ -461,26 +461,30 @@ def test_the_limit_of_a_metric_is_its_tightest_upper_one(metric: str, limit: flo
 @pytest.mark.parametrize(
     ("stop", "text"),
     [
-        (Stop("peak_memory_mb<=300", "peak_memory_mb", 412.345, 300, 100), "peak_memory_mb<=300 at step 100: 412.3"),
-        (Stop("peak_memory_mb<=300", "peak_memory_mb", 412.345, 300), "peak_memory_mb<=300: 412.3"),
+        (Stop("peak_memory_mb<=300", "peak_memory_mb", 412.345, 300, 100), "peak_memory_mb 412.3 > 300 (step 100)"),
+        (Stop("peak_memory_mb<=300", "peak_memory_mb", 412.345, 300), "peak_memory_mb 412.3 > 300"),
+        (Stop("training_time_s<=10", "training_time_s", 10.0003, 10, 9), "training_time_s 10.0003 > 10 (step 9)"),
+        (Stop("val_loss<1", "val_loss", 1.0, 1.0), "val_loss 1 >= 1"),
+        (Stop("mean_cpu_percent>=50", "mean_cpu_percent", 49.0, 50.0), "mean_cpu_percent 49 < 50"),
+        (Stop("mean_cpu_percent>50", "mean_cpu_percent", 50.0, 50.0), "mean_cpu_percent 50 <= 50"),
         (
             Stop("training_time_s<=2x median", "training_time_s", 4.1, 3.2, 100),
-            "training_time_s<=2x median (3.2) at step 100: 4.1",
+            "training_time_s 4.1 > 3.2 (2x median, step 100)",
         ),
         (
             Stop("training_time_s<=2x best after 8", "training_time_s", 4.1, 3.2, 0),
-            "training_time_s<=2x best after 8 (3.2) at step 0: 4.1",
+            "training_time_s 4.1 > 3.2 (2x best after 8, step 0)",
         ),
-        (Stop("val_loss patience 3", "val_loss", 0.61, 0.58, 400), "val_loss patience 3 at step 400: 0.61, best 0.58"),
+        (Stop("val_loss patience 3", "val_loss", 0.61, 0.58, 400), "val_loss 0.61, best 0.58 (patience 3, step 400)"),
         (
             Stop("val_loss patience 3 min_delta 0.1", "val_loss", 0.61, 0.58, 4),
-            "val_loss patience 3 min_delta 0.1 at step 4: 0.61, best 0.58",
+            "val_loss 0.61, best 0.58 (patience 3 min_delta 0.1, step 4)",
         ),
-        (Stop("patience<=3", "patience", 4, 3, 1), "patience<=3 at step 1: 4"),
+        (Stop("patience<=3", "patience", 4, 3, 1), "patience 4 > 3 (step 1)"),
     ],
 )
 def test_a_stop_reads_as_a_reason(stop: Stop, text: str) -> None:
-    """The reason names criterion, step and value, and what the criterion's text leaves open."""
+    """What was measured and its limit come first, told apart; then what the limit is of, and the step."""
     assert str(stop) == text
 
 

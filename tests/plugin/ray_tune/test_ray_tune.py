@@ -667,7 +667,7 @@ def test_criterion_ends_a_trial_of_any_trainable(stopped: Stopped) -> None:
     assert [result.metrics["training_iteration"] for result in stopped.results] == [3, 3, 3, 1, last]
     run = stopped.runs[STOPPED]
     assert run.info.status == "KILLED"
-    assert run.data.tags["sysmetrics.stop_reason"] == f"{CRITERION} (6) at step 1: 100"
+    assert run.data.tags["sysmetrics.stop_reason"] == "costs/memory_mb 100 > 6 (2x median after 3, step 1)"
     assert run.data.tags["sysmetrics.stop_metric"] == "costs/memory_mb"
     assert run.data.tags["sysmetrics.stop_step"] == "1"
     assert run.data.metrics["costs/memory_mb"] == 100
@@ -726,7 +726,7 @@ def test_stopper_has_patience_with_each_trial_on_its_own() -> None:
     assert stopper("improves", {"loss": 0.1, "training_iteration": 3}) is False
     assert result[STOP_KEY] == {
         "sysmetrics.stopped_by": "criteria",
-        "sysmetrics.stop_reason": "loss patience 2 at step 3: 1, best 1",
+        "sysmetrics.stop_reason": "loss 1, best 1 (patience 2, step 3)",
         "sysmetrics.stop_metric": "loss",
         "sysmetrics.stop_step": "3",
     }

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from figure_tables import SAFE, colors, note, title
 
-from entrypoints.reporting.calibration import calibration
 from entrypoints.reporting.figures.predicted import predicted
+from entrypoints.reporting.savings.calibration import calibration
 
 
 def _predictions(ratio: float = 1.0, outside: int = 1, measured: float = 0.01) -> pd.DataFrame:

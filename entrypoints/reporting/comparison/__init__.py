@@ -1,0 +1,1 @@
+"""The report over datasets: a full study of each."""

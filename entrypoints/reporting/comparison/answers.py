@@ -1,0 +1,178 @@
+"""The page of a report over datasets. Every number in it comes from the tables that are logged beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from entrypoints.links import run_view, trials_view
+from entrypoints.reporting.comparison.compare import Comparison
+from entrypoints.reporting.markdown import cell, is_p, last_sections, page, picture, table
+from entrypoints.reporting.statistics import LEVEL, smallest_p
+from entrypoints.reporting.studies import Study
+from entrypoints.reporting.words import number, percent, unit
+
+MAX_BLOCKS = 100
+STEP_TIMES = "step_times"
+
+
+def description(
+    experiment_id: str, report_run_id: str, studies: Sequence[Study], comparison: Comparison, drawn: Collection[str]
+) -> str:
+    """The report's page in the UI, in Markdown: its first two lines hold the answer.
+
+    Args:
+        experiment_id: where the report is.
+        report_run_id: its run, which holds the figures.
+        studies: one of each dataset.
+        comparison: of them.
+        drawn: the names of the figures there are.
+    """
+    pictures = {name: picture(report_run_id, name) for name in drawn}
+    compared = pictures.pop(STEP_TIMES, "")
+    sections = {
+        "What differs over datasets": [*_differences(comparison), *pictures.values()],
+        "The datasets": [_datasets(studies, comparison), _hosts(comparison), compared],
+        **last_sections(comparison.found.open_questions, HOW, run_view(experiment_id, report_run_id, "artifacts")),
+    }
+    return page(in_short(comparison, "## "), sections)
+
+
+HOW = (
+    "Each dataset is a block, each level of a hyperparameter one treatment: the median over its trials that ran to "
+    "their end, of the configurations that did so at every level. Levels are ranked within a dataset (Friedman, "
+    "Iman-Davenport, and by permutation: the larger p counts), pairs of them by Nemenyi's critical difference. What is "
+    "said to change is significant at 5 % after Bonferroni's correction for all tests, and if it is a cost, it differs "
+    "by more than 5 %, and in memory by 0.1 MB, in the median dataset. W is Kendall's, from 0 (no agreement) to 1 (all "
+    "datasets agree)."
+)
+
+
+def in_short(comparison: Comparison, mark: str = "") -> str:
+    """The answer in two lines: what changes what, and the clearest finding or why there is none."""
+    tests, told = comparison.found.rows("tests"), told_tests(comparison)
+    over = f"{mark}Over {len(comparison.found.rows('datasets'))} datasets, "
+    if not told:
+        nothing = f"None of {len(tests)} tests is significant after correction and larger than 5 %."
+        nothing = nothing if tests else "Nothing could be tested; what was missing stands below."
+        return f"{over}nothing was found to change score or costs\n{out_of_reach(tests) or nothing}"
+    by_name: dict[str, list[str]] = {}
+    for row in told:
+        by_name.setdefault(row["hyperparameter"], []).append(f"`{row['metric']}`")
+    changes = "; ".join(f"`{name}` changes {', '.join(metrics)}" for name, metrics in by_name.items())
+    return f"{over}{changes}\n{sentence(told[0], len(tests))}"
+
+
+def told_tests(comparison: Comparison) -> list[dict[str, Any]]:
+    """The findings: of the score first, then those on which the datasets agree most."""
+    told = [row for row in comparison.found.rows("tests") if row["told"]]
+    return sorted(told, key=lambda row: (not row["is_score"], -row["kendalls_w"]))
+
+
+def sentence(row: dict[str, Any], tests: int) -> str:
+    """A finding in words.
+
+    Args:
+        row: of the table ``tests``.
+        tests: how many there are.
+    """
+    pairs = row["levels"] * (row["levels"] - 1) // 2
+    best, worst = (f"{row[f'{end}_at']} (mean rank {row[f'{end}_rank']:.2f})" for end in ("best", "worst"))
+    name, metric = f"`{row['hyperparameter']}`", f"`{row['metric']}`"
+    what = f"{metric} is best at {name} {best}, worst at {worst}"
+    if not row["is_score"]:
+        what = f"{metric} is {_range(row)} at {name} {worst} than at {best}"
+    return (
+        f"{what}: {is_p(row['p_bonferroni'])} after correction for {tests} tests, W {row['kendalls_w']:.2f} over "
+        f"{row['datasets']} datasets; {row['pairs_apart']} of {pairs} pairs of levels are more than Nemenyi's "
+        f"{row['critical_difference']:.2f} ranks apart."
+    )
+
+
+def out_of_reach(tests: Sequence[dict[str, Any]]) -> str:
+    """What so few datasets could not have shown, in a sentence; empty where everything could be significant."""
+    needed = LEVEL / max(len(tests), 1)
+    lost = [row for row in tests if row["smallest_p"] > needed]
+    if not lost:
+        return ""
+    row = min(lost, key=lambda each: each["smallest_p"])
+    names = ", ".join(f"`{name}`" for name in dict.fromkeys(each["hyperparameter"] for each in lost))
+    what = "nothing could be significant" if len(lost) == len(tests) else f"nothing could be significant of {names}"
+    enough = next((n for n in range(2, MAX_BLOCKS) if smallest_p(n, row["levels"]) <= needed), None)
+    return (
+        f"With {row['datasets']} datasets {what}: even if all ranked the {row['levels']} levels of "
+        f"`{row['hyperparameter']}` alike, p would be {number(row['smallest_p'])}, and one of {len(tests)} tests needs "
+        f"{number(needed)}" + (f"; {enough} datasets could show it." if enough else ".")
+    )
+
+
+def _differences(comparison: Comparison) -> list[str]:
+    tests, told = comparison.found.rows("tests"), told_tests(comparison)
+    missed: dict[str, list[str]] = {}
+    for row in tests:
+        if not row["told"]:
+            small = " (significant, but small)" if row["p_bonferroni"] < LEVEL else ""
+            missed.setdefault(row["hyperparameter"], []).append(f"`{row['metric']}`{small}")
+    nothing = "; ".join(f"`{name}` on {', '.join(metrics)}" for name, metrics in missed.items())
+    findings = "\n".join(f"- {sentence(row, len(tests))}" for row in told)
+    missing = f"Tested and not found: {nothing}." if nothing else ""
+    return [findings, missing, _left_out(comparison), out_of_reach(tests)]
+
+
+def _left_out(comparison: Comparison) -> str:
+    """The levels, or all of a hyperparameter, that no trial of a dataset has a median for."""
+    lost: dict[str, None] = {}
+    levels = comparison.found.tables.get("levels")
+    if levels is not None:
+        for (dataset, name), own in levels.groupby(["dataset", "hyperparameter"], sort=False):
+            none = own.groupby("level", sort=False)["trials"].max() == 0
+            lost |= dict.fromkeys(
+                [f"`{name}` on {dataset}"]
+                if none.all()
+                else [f"`{name}` {level} on {dataset}" for level in none.index[none]]
+            )
+    return f"Left out, since too few trials came to their end: {', '.join(lost)}." if lost else ""
+
+
+def _range(row: dict[str, Any]) -> str:
+    """By how much a cost differs, over the datasets; where hosts differ only as a share of each dataset's own."""
+    less, in_units = row["middle_percent"] < 0, row["low"] == row["low"]
+    ends = [row[name] for name in (("low", "high") if in_units else ("low_percent", "high_percent"))]
+    low, high = sorted(-end if less else end for end in ends)
+    of = f" {unit(row['metric'])}" if in_units else " %"
+    share = f" ({percent(abs(row['middle_percent']))} in the median dataset)"
+    return f"{number(low)} to {number(high)}{of.rstrip()}{share} {'lower' if less else 'higher'}"
+
+
+def _datasets(studies: Sequence[Study], comparison: Comparison) -> str:
+    by_id = {study.run_id: study for study in studies}
+    columns = {
+        "dataset": cell("dataset"),
+        "study": lambda row: f"[{row['study']}]({run_view(_experiment(by_id[row['study_id']]), row['study_id'])})",
+        "its trials": lambda row: f"[by {row['score'] or 'name'}]({_trials(by_id[row['study_id']])})",
+        "complete": lambda row: f"{row['complete']} of {row['trials']}",
+        "training rows": cell("training_rows", _count),
+        "features": cell("features", _count),
+    }
+    return table(columns, comparison.found.rows("datasets"))
+
+
+def _hosts(comparison: Comparison) -> str:
+    if not comparison.hosts:
+        return ""
+    return (
+        f"The hosts differ ({', '.join(comparison.hosts)}): costs are compared by ranks within each dataset, "
+        "differences are shares of each dataset's own, and no cost of two hosts is put side by side."
+    )
+
+
+def _experiment(study: Study) -> str:
+    return str(study.run.info.experiment_id)
+
+
+def _trials(study: Study) -> str:
+    return trials_view(_experiment(study), study.run_id, study.score, ascending=not study.higher_is_better)
+
+
+def _count(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:.0f}"

@@ -1,0 +1,155 @@
+"""What limits saved, and how right their predictions were, in words: from the rows of the tables that are logged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from entrypoints.limits.noise import SMALL
+from entrypoints.reporting.markdown import cell, code, table
+from entrypoints.reporting.savings.calibration import RIGHT, TOO_FEW
+from entrypoints.reporting.savings.tables import NOTHING
+from entrypoints.reporting.words import between
+
+Row = dict[str, Any]
+SAID = ("training_time_s", "peak_memory_mb")  # whose predictions have their ratio in the sentence: default limits
+
+
+def saved(rules: Iterable[Row], by_criterion: Iterable[Row]) -> list[str]:
+    """Two sentences on each study under limits, or else on the replay: what the limits saved, and what they lost.
+
+    Where nothing was stopped the two studies differ by noise alone, which is no saving; nor is one below 5 % named.
+
+    Args:
+        rules: of ``rules``.
+        by_criterion: of ``savings_by_criterion``.
+    """
+    rows, parts = list(rules), list(by_criterion)
+    told = [row for row in rows if row["kind"] == "real"] or [row for row in rows if row["kind"] == "replayed"]
+    return [sentence for row in told for sentence in _of_rule(row, _parts(row, parts))]
+
+
+def rules_table(rows: Iterable[Row]) -> str:
+    """A line for each rule: what it saved and what it lost."""
+    columns = {
+        "rule": lambda row: f"`{row['rule']}`" if row["kind"] != "control" else str(row["rule"]),
+        "how known": cell("kind"),
+        "CPU saved": cell("saved_cpu_percent", _whole),
+        "wall saved": cell("saved_wall_percent", _whole),
+        "steps saved": cell("saved_steps_percent", _whole),
+        "regret, validation": cell("val_regret", regret),
+        "regret, test": cell("test_regret", regret),
+        "feasible": cell("feasible"),
+        "of them stopped, near a limit": lambda row: f"{row['feasible_stopped']}, {row['borderline_stopped']}",
+        "infeasible ones still cost": lambda row: _known(row["infeasible_cost_percent"], "{:.0f} %"),
+    }
+    return table(columns, rows)
+
+
+def criteria_table(rows: Iterable[Row]) -> str:
+    """A line for each criterion of each study under limits and of each replay: how its saving divides."""
+    columns = {
+        "limits": cell("rule", code),
+        "how known": cell("kind"),
+        "ended by": lambda row: f"`{row['criterion']}`" if row["metric"] else str(row["criterion"]),
+        "trials": cell("trials"),
+        "before the first step": cell("skipped"),
+        "CPU saved": cell("saved_cpu_percent", _whole),
+        "steps saved": cell("saved_steps_percent", _whole),
+    }
+    return table(columns, rows)
+
+
+def calibrated(rows: Iterable[Row]) -> str:
+    """A sentence on how far predictions lie from what was measured; empty where too few trials can say it.
+
+    Args:
+        rows: of ``calibration``.
+    """
+    judged = [row for row in rows if row["verdict"] != TOO_FEW]
+    with_ratio = [row for row in judged if row["metric"] in SAID and row["median_ratio"] == row["median_ratio"]]
+    if not judged:
+        return ""
+    ratios = [
+        f"`{row['metric']}` {row['median_ratio']:.2f} ({row['low_ratio']:.2f} to {row['high_ratio']:.2f})"
+        for row in with_ratio
+    ]
+    coverage = [row["coverage_percent"] for row in judged]
+    held = (
+        f"{between(min(coverage), max(coverage))} of trials lie within the {judged[0]['interval_percent']:.0f} % "
+        "interval by which they would be skipped"
+    )
+    off = [f"`{row['metric']}`: {row['verdict']}" for row in judged if row["verdict"] != RIGHT]
+    start = f"Predicted before the first step / measured, median (5 to 95 %): {', '.join(ratios)}; " if ratios else ""
+    return f"{start}{held}" + (f"; **off**: {'; '.join(off)}." if off else ".")
+
+
+def calibration_table(rows: Iterable[Row]) -> str:
+    """A line for each predicted metric."""
+    columns = {
+        "metric": cell("metric", code),
+        "trials": cell("trials"),
+        "predicted / measured, median": lambda row: _known(row["median_ratio"], "{:.2f}"),
+        "5 %": lambda row: _known(row["low_ratio"], "{:.2f}"),
+        "95 %": lambda row: _known(row["high_ratio"], "{:.2f}"),
+        "inside of the interval": lambda row: f"{row['coverage_percent']:.0f} %",
+        "below it": lambda row: f"{row['below_percent']:.0f} %",
+        "so it is": cell("verdict"),
+    }
+    return table(columns, rows)
+
+
+def regret(value: float) -> str:
+    """How much worse a chosen model is, as it is read."""
+    return "no model left" if value != value else "no regret" if value == 0 else f"{value:.4g}"
+
+
+def _parts(row: Row, parts: Sequence[Row]) -> list[Row]:
+    """The criteria that ended trials, of one row of rules."""
+    own = [part for part in parts if all(part[name] == row[name] for name in ("study", "rule", "kind"))]
+    return [part for part in own if part["criterion"] != NOTHING]
+
+
+def _of_rule(row: Row, parts: Sequence[Row]) -> list[str]:
+    ran = row["kind"] == "real"
+    limits = f"`{row['rule']}`" if ran else f"`{row['rule']}`, replayed,"
+    if not parts:
+        return [f"{limits} stopped no trial, so nothing was saved."]
+    if row["saved_cpu_percent"] < 100 * SMALL:
+        first = f"{limits} saved less than {100 * SMALL:.0f} % of the CPU time."
+    else:
+        shares = [f"{_ended_by(part)} {_whole(part['saved_cpu_percent'])} with {_with(part)}" for part in parts]
+        first = (
+            f"{limits} saved **{_whole(row['saved_cpu_percent'])}** of the CPU time, "
+            f"{_whole(row['saved_wall_percent'])} of the wall time and {_whole(row['saved_steps_percent'])} of the "
+            f"training steps; of the CPU time {', '.join(shares)}."
+        )
+    near = f", and {row['borderline_stopped']} within 5 % of a limit" if row["borderline_stopped"] else ""
+    stopped = f"Of {row['feasible']} trials that meet the limits {row['feasible_stopped']} were stopped{near}"
+    return [first, f"{stopped}: {_lost(row)}."]
+
+
+def _lost(row: Row) -> str:
+    values = [row["val_regret"], row["test_regret"]]
+    if any(value != value for value in values):
+        return regret(math.nan)
+    if not any(values):
+        return regret(0.0)
+    return f"a regret of {values[0]:.4g} in validation and {values[1]:.4g} in test score"
+
+
+def _ended_by(part: Row) -> str:
+    return f"`{part['criterion']}`" if part["metric"] else str(part["criterion"])
+
+
+def _with(part: Row) -> str:
+    return f"{part['trials']} trial{'' if part['trials'] == 1 else 's'} ({part['skipped']} before the first step)"
+
+
+def _whole(value: float) -> str:
+    return f"{round(value)} %"
+
+
+def _known(value: float, form: str) -> str:
+    return "-" if value != value else form.format(value)

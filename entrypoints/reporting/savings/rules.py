@@ -1,0 +1,262 @@
+"""What stop rules save, and what they lose, against a study that ran to its end (RQ3).
+
+Each rule's row says whether its figures are ``real`` (a study ran under it), ``replayed`` over the full study's curves,
+or those of a ``control`` that knows nothing of costs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Any, TypeVar
+
+import numpy as np
+from mlflow import MlflowClient
+
+from entrypoints.datasets.tables import Task
+from entrypoints.limits import costs
+from entrypoints.limits.forecast import kind
+from entrypoints.limits.stop_or_skip import Ending, Stopping
+from entrypoints.models.configuration import Configuration
+from entrypoints.reporting.savings import replay
+from entrypoints.reporting.savings.courses import read
+from entrypoints.reporting.savings.replay import Course, Verdict
+from entrypoints.reporting.savings.tables import Saved, by_criterion, finite
+from entrypoints.reporting.studies import Study
+from entrypoints.search.budget import spent, total
+from mlflow_sysmetrics.criteria.judge import Criteria, Figures
+from mlflow_sysmetrics.tags import PREPARE_RUN_ID
+
+MAX_COURSES = 400  # trials whose curves are read
+MAX_REPLAYED = 100  # of these, where a rule is replayed many times
+RANDOM_ORDERS = 200
+TIGHTER = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05)  # share of the trials that meet the limit
+Item = TypeVar("Item")
+TIMES = ("mean_step_time_ms", "training_time_s", "elapsed_s")
+
+
+@dataclass(frozen=True)
+class Full:
+    """The trials of a study that ran to its end, in order of start, as rules are replayed over them.
+
+    Args:
+        courses: those whose curves were read.
+        rows: the training rows of a fold.
+        score: without its ``val_``.
+        search_s: the wall time of the search.
+    """
+
+    courses: list[Course]
+    rows: int
+    score: str
+    higher_is_better: bool
+    search_s: float
+
+    @property
+    def task(self) -> Task:
+        """What its models do."""
+        return "classification" if self.score == "accuracy" else "regression"
+
+    @property
+    def sign(self) -> float:
+        """1 where a lower score is better."""
+        return -1.0 if self.higher_is_better else 1.0
+
+    def criteria(self, text: str) -> Criteria:
+        """Limits on its trials."""
+        return Criteria.parse(text, costs.metrics(self.task))
+
+    def judge(self, stops: Sequence[int | None], criteria: Criteria) -> Verdict:
+        """What stopping its trials at these steps saves and loses."""
+        return replay.verdict(self.courses, stops, criteria, self.score, higher_is_better=self.higher_is_better)
+
+
+def full_of(client: MlflowClient, study: Study, most: int = MAX_COURSES) -> Full | None:
+    """The full study, thinned to ``MAX_REPLAYED`` trials; None if its trials hold too little to replay a rule."""
+    prepare_run_id = study.run.data.tags.get(PREPARE_RUN_ID)
+    ended = study.trials[study.trials["status"] == "FINISHED"]
+    if study.score not in ("val_rmse", "val_accuracy") or prepare_run_id is None or ended.empty:
+        return None
+    prepare = client.get_run(prepare_run_id)
+    rows = int(prepare.data.metrics["train_rows"])
+    run_ids = ended["run_id"].tolist()
+    courses = [course for course in read(client, thinned(run_ids, most)) if course.reports]
+    return Full(
+        courses,
+        rows - rows // int(prepare.data.params["folds"]),
+        study.score.removeprefix("val_"),
+        study.higher_is_better,
+        study.run.data.metrics.get("search_time_s", math.nan),
+    )
+
+
+def of_limits(full: Full, stopping: Stopping, run_id: str) -> Saved:
+    """The replay of limits over the full study, and each control at its cost."""
+    saved = Saved()
+    _replay(saved, full, stopping, run_id)
+    return saved
+
+
+def rules(client: MlflowClient, full: Full, limited: Iterable[Study]) -> Saved:
+    """Each study under limits, the replay of its limits, and each control."""
+    saved = Saved()
+    for study in limited:
+        settings = study.run.data.params
+        stopping = Stopping(full.criteria(study.criteria or ""), settings.get("predict", "on") == "on")
+        scheduler = settings.get("scheduler", "none")
+        name = _name(stopping) + (f", scheduler={scheduler}" if scheduler != "none" else "")
+        search_s = study.run.data.metrics.get("search_time_s", math.nan)
+        ran = read(client, study.trials["run_id"].tolist())
+        compared = real(full, ran, stopping.criteria, search_s)
+        if compared is not None:
+            both, mine = _both(full, ran)
+            stops, by = [course.stopped_at for course in mine], [course.stopped_by for course in mine]
+            parts = by_criterion(both, stops, by, [_cpu_s([course]) for course in mine])
+            saved.add(study.run_id, name, "real", *compared, parts)
+            _replay(saved, full, stopping, study.run_id)
+    return saved
+
+
+def real(full: Full, ran: Iterable[Course], criteria: Criteria, search_s: float) -> tuple[int, Verdict] | None:
+    """A study under limits against the full one, over the trials that both have; their number first, None without any.
+
+    CPU is what was measured in both. So is the wall time, of the searches, where both had the same trials; else it is
+    that of the trials, one after the other. Steps are those of the full study, less those that stopped trials had left.
+    """
+    ran = list(ran)
+    both, mine = _both(full, ran)
+    if not both:
+        return None
+    part = replace(full, courses=both)
+    verdict = part.judge([course.stopped_at for course in mine], criteria)
+    limits = criteria.resolved(course.figures for course in both if not course.diverged)
+    broken = [place for place, course in enumerate(both) if limits.violations(course.figures)]
+    same = len(both) == len(ran) == len(full.courses) and search_s > 0 and full.search_s > 0
+    return len(both), replace(
+        verdict,
+        saved_cpu=1 - _cpu_s(mine) / _cpu_s(both),
+        saved_wall=1 - search_s / full.search_s if same else 1 - _wall_s(mine) / _wall_s(both),
+        infeasible_cost=_cpu_s([mine[place] for place in broken]) / _cpu_s([both[place] for place in broken])
+        if broken
+        else 0.0,
+    )
+
+
+def replayed(full: Full, stopping: Stopping) -> Verdict:
+    """The same limits over the full study's curves."""
+    return full.judge(replay.steps_of(_endings(full, stopping)), stopping.criteria)
+
+
+def controls(full: Full, criteria: Criteria, cpu_share: float, orders: int = RANDOM_ORDERS) -> dict[str, Verdict]:
+    """Rules that know nothing of costs, and whole trials at random for the same share of the CPU seconds."""
+    courses = full.courses
+    verdicts = {
+        "first report only": full.judge(replay.by_first_report(courses), criteria),
+        "median rule": full.judge(replay.by_median(courses), criteria),
+        "ASHA": full.judge(replay.by_asha(courses, min(min(course.reports) for course in courses)), criteria),
+    }
+    at_random = [full.judge(replay.at_random(courses, cpu_share, seed), criteria) for seed in range(orders)]
+    return verdicts | {"random, equal cost": _mean(at_random)}
+
+
+def tradeoff(full: Full, metric: str) -> list[dict[str, Any]]:
+    """Tighten the limit on a cost, with predictions on: what is saved, and how much worse the chosen model is.
+
+    A limit's regret against the best trial of all is its price; that against the best one that meets it is what
+    stopping lost.
+    """
+    part = replace(full, courses=thinned(full.courses, MAX_REPLAYED))
+    able = [course for course in part.courses if not course.diverged and metric in course.figures]
+    if not able:
+        return []
+    figures = [course.figures[metric] for course in part.courses if metric in course.figures]
+    limits = dict.fromkeys(f"{limit:.4g}" for limit in np.quantile(figures, TIGHTER))
+    best = min(part.sign * course.figures[f"val_{part.score}"] for course in able)
+    rows = []
+    for limit in limits:
+        criteria = part.criteria(f"{metric}<={limit}")
+        verdict = replayed(part, Stopping(criteria, predict=True))
+        meets = [part.sign * course.figures[f"val_{part.score}"] for course in able if not _broken(criteria, course)]
+        lost = verdict.val_regret if meets else math.nan
+        rows.append(
+            {
+                "metric": metric,
+                "limit": float(limit),
+                "feasible": verdict.feasible,
+                "saved_cpu_percent": 100 * verdict.saved_cpu,
+                "val_regret_feasible": finite(lost),
+                "val_regret_all": finite(min(meets) - best + lost) if meets else math.nan,
+            }
+        )
+    return rows
+
+
+def thinned(items: Sequence[Item], most: int) -> list[Item]:
+    """At most ``most`` of them, evenly spaced."""
+    return [items[round(place)] for place in np.linspace(0, len(items) - 1, min(most, len(items)))]
+
+
+def _replay(saved: Saved, full: Full, stopping: Stopping, run_id: str) -> None:
+    """Add the replay of limits, and each control at its cost."""
+    courses, ends = full.courses, _endings(full, stopping)
+    stops = replay.steps_of(ends)
+    verdict = full.judge(stops, stopping.criteria)
+    cpu_s = [course.cost(stop).cpu_s for course, stop in zip(courses, stops, strict=True)]
+    parts = by_criterion(courses, stops, [each.stop if each else None for each in ends], cpu_s)
+    saved.add(run_id, _name(stopping), "replayed", len(courses), verdict, parts)
+    for rule, of_rule in controls(full, stopping.criteria, 1 - verdict.saved_cpu).items():
+        saved.add(run_id, rule, "control", len(courses), of_rule)
+
+
+def _name(stopping: Stopping) -> str:
+    return f"{stopping.criteria}, predict={'on' if stopping.predict else 'off'}"
+
+
+def _endings(full: Full, stopping: Stopping) -> list[Ending | None]:
+    return replay.endings(full.courses, stopping, full.rows, _observed(full.courses, full.rows))
+
+
+def _both(full: Full, ran: Iterable[Course]) -> tuple[list[Course], list[Course]]:
+    """The trials that the full study and another one have, as either ran them."""
+    own = {course.configuration.key: course for course in ran}
+    both = [course for course in full.courses if course.configuration.key in own]
+    return both, [own[course.configuration.key] for course in both]
+
+
+def _observed(courses: Sequence[Course], rows: int) -> list[tuple[Configuration, Figures]]:
+    """What a forecast would have seen: one trial of each kind, with all its steps."""
+    first = {kind(course.configuration): course for course in reversed(courses)}
+    return [
+        (each.configuration, {name: replay.at_full_length(each, rows)[name] for name in TIMES})
+        for each in first.values()
+    ]
+
+
+def _mean(verdicts: Sequence[Verdict]) -> Verdict:
+    """Of many orders; regrets are those of the orders that left a feasible trial."""
+    left = [verdict for verdict in verdicts if math.isfinite(verdict.val_regret)]
+    return replace(
+        verdicts[0],
+        saved_cpu=fmean(verdict.saved_cpu for verdict in verdicts),
+        saved_wall=fmean(verdict.saved_wall for verdict in verdicts),
+        saved_steps=fmean(verdict.saved_steps for verdict in verdicts),
+        infeasible_cost=fmean(verdict.infeasible_cost for verdict in verdicts),
+        false_stops=round(fmean(verdict.false_stops for verdict in verdicts)),
+        borderline_stops=round(fmean(verdict.borderline_stops for verdict in verdicts)),
+        val_regret=fmean(verdict.val_regret for verdict in left) if left else math.inf,
+        test_regret=fmean(verdict.test_regret for verdict in left) if left else math.inf,
+    )
+
+
+def _broken(criteria: Criteria, course: Course) -> bool:
+    return bool(criteria.violations(course.figures))
+
+
+def _cpu_s(courses: Iterable[Course]) -> float:
+    return total(spent(course.figures) for course in courses).cpu_s
+
+
+def _wall_s(courses: Iterable[Course]) -> float:
+    return total(spent(course.figures) for course in courses).wall_s

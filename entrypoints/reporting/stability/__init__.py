@@ -1,0 +1,1 @@
+"""The report on repeated studies of one dataset."""

@@ -1,0 +1,140 @@
+"""The model to take: the best within the limits, a cheaper one as good, and what the next better one would need."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from mlflow.entities import Run, RunData, RunInfo, RunTag
+
+from entrypoints.limits.noise import FOLDS, KINDS, SHARE, Noise
+from entrypoints.reporting.one_study.decision import BETTER, CHEAPER, CHOSEN, decision, in_words, upper_limits
+from entrypoints.reporting.studies import Study
+
+# A score, a training time and a memory each; noise is 0.01 of the score, and 10 % of the time.
+TRIALS = {
+    "a": (0.59, 8.0, 90.0),
+    "e": (0.61, 4.0, 90.0),
+    "b": (0.63, 2.0, 90.0),
+    "c": (0.635, 0.5, 90.0),
+    "d": (0.7, 0.1, 300.0),
+}
+NOISES = {
+    "val_rmse": Noise("val_rmse", 0.005, "val_rmse", 0.01, 50, FOLDS),
+    "training_time_s": Noise("training_time_s", 0.04, SHARE, 0.1, 50, KINDS),
+}
+
+
+def _study(criteria: str | None = None, trials: dict[str, tuple[float, float, float]] = TRIALS) -> Study:
+    """Trials named by their hyperparameter; accuracies would be these with their sign changed."""
+    rows = [
+        {"run_id": name, "status": "FINISHED", "diverged": False, "size": name, "val_rmse": score}
+        | {"training_time_s": time_s, "peak_memory_mb": memory_mb}
+        for name, (score, time_s, memory_mb) in trials.items()
+    ]
+    tags = [RunTag("sysmetrics.dataset", "wine"), *([RunTag("sysmetrics.criteria", criteria)] if criteria else [])]
+    run = Run(RunInfo("1" * 32, "0", "me", "FINISHED", 0, 1, "active", run_name="tune"), RunData(tags=tags))
+    columns = ["run_id", "status", "diverged", "size", "val_rmse", "training_time_s", "peak_memory_mb"]
+    table: pd.DataFrame = pd.DataFrame(rows, columns=columns)
+    return Study(run, table, pd.DataFrame(), ["size"], "val_rmse", False, noises=NOISES)
+
+
+def _roles(studies: list[Study], changed: tuple[str, ...] = ("training_time_s",)) -> dict[str, str]:
+    return {row["role"]: row["run_id"] for row in decision(studies, changed).to_dict("records")}
+
+
+@pytest.mark.parametrize(
+    ("criteria", "roles"),
+    [
+        pytest.param(None, {CHOSEN: "a"}, id="no limits, none as good"),
+        pytest.param("training_time_s<=3", {CHOSEN: "b", CHEAPER: "c", BETTER: "e"}, id="one as good and cheaper"),
+        pytest.param("training_time_s<=5", {CHOSEN: "e", BETTER: "a"}, id="none as good"),
+        pytest.param("training_time_s<=1", {CHOSEN: "c", BETTER: "e"}, id="a better one is so beyond noise"),
+        pytest.param("peak_memory_mb<=100", {CHOSEN: "a"}, id="a limit that the best meets"),
+        pytest.param("training_time_s<=1.5x median", {CHOSEN: "b", CHEAPER: "c", BETTER: "e"}, id="of the median"),
+        pytest.param("training_time_s<=0.01", {CHOSEN: "a"}, id="a limit that none meets"),
+    ],
+)
+def test_decision_is_the_best_within_the_limits_and_its_neighbours(criteria: str | None, roles: dict[str, str]) -> None:
+    """`b` and `c` differ by less than noise; the median of the times is 2 s; `e` breaks limits less than `a`."""
+    assert _roles([_study(), *([_study(criteria)] if criteria else [])]) == roles
+
+
+def test_lower_cost_within_its_noise_is_not_cheaper() -> None:
+    """Nor is a score beyond noise as good."""
+    near = {"a": (0.60, 1.0, 90.0), "b": (0.605, 0.92, 90.0), "c": (0.62, 0.1, 90.0)}
+    assert _roles([_study(trials=near)]) == {CHOSEN: "a"}
+    assert _roles([_study(trials=near | {"d": (0.605, 0.5, 90.0)})]) == {CHOSEN: "a", CHEAPER: "d"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "degrees", "changed", "said"),
+    [
+        pytest.param(0.85, 50, (), False, id="the cheapest of nine by chance"),
+        pytest.param(0.8, 50, (), True, id="beyond chance"),
+        pytest.param(0.8, 2, (), False, id="of a noise that is hardly known"),
+        pytest.param(0.85, 2, ("training_time_s",), True, id="of a cost that hyperparameters change"),
+    ],
+)
+def test_cheapest_of_many_equal_trials_is_not_called_cheaper(
+    seconds: float, degrees: int, changed: tuple[str, ...], said: bool
+) -> None:
+    """With a noise of 4 % one of them is 1.2 times the cheapest of the other nine, or more, in 1 % of cases."""
+    trials = {"a": (0.60, 1.0, 90.0), **{f"b{each}": (0.601, 1.0, 90.0) for each in range(8)}}
+    study = _study(trials=trials | {"c": (0.601, seconds, 90.0)})
+    noise = replace(NOISES["training_time_s"], degrees_of_freedom=degrees)
+    study = replace(study, noises={**NOISES, "training_time_s": noise})
+    assert (CHEAPER in _roles([study], changed)) is said
+
+
+def test_higher_scores_may_be_better() -> None:
+    """The same trials with accuracies."""
+    accuracies = {name: (1 - score, *others) for name, (score, *others) in TRIALS.items()}
+    full, limited = (
+        replace(_study(criteria, accuracies), higher_is_better=True) for criteria in (None, "training_time_s<=3")
+    )
+    assert _roles([full, limited]) == {CHOSEN: "b", CHEAPER: "c", BETTER: "e"}
+
+
+def test_words_name_values_costs_and_the_limit_that_is_broken() -> None:
+    """Two lines, whose numbers are those of the table."""
+    studies = [_study(), _study("training_time_s<=3")]
+    first, second = in_words(decision(studies, ["training_time_s"]).to_dict("records"), studies[0])
+    assert first == "wine: val_rmse 0.63 with size=b, the best within the limits"
+    assert second == (
+        "It takes `training_time_s` 2, `peak_memory_mb` 90. "
+        "As good within noise (0.01) and 4 times cheaper: size=c, with `training_time_s` 0.5. "
+        "The next better one, val_rmse 0.61 with size=e, has `training_time_s` 4, 1.333 times the limit. "
+        "The limits: `training_time_s<=3`."
+    )
+
+
+@pytest.mark.parametrize(
+    ("criteria", "says"),
+    [
+        pytest.param("training_time_s<=0.01", "No trial that ran to its end meets `training_time_s<=0.01`", id="none"),
+        pytest.param("peak_memory_mb<=100", "None is better beyond noise, whatever it costs.", id="all that is better"),
+        pytest.param(None, "None that is as good within noise (0.01) is cheaper.", id="without limits"),
+    ],
+)
+def test_words_say_what_there_is_not(criteria: str | None, says: str) -> None:
+    """Rather than nothing."""
+    studies = [_study(), *([_study(criteria)] if criteria else [])]
+    first, second = in_words(decision(studies, ["training_time_s"]).to_dict("records"), studies[0])
+    assert first.startswith("wine: val_rmse 0.59 with size=a")
+    assert says in second
+    assert ("within" in first) is (criteria == "peak_memory_mb<=100")
+
+
+def test_study_without_a_finished_trial_decides_nothing() -> None:
+    """Its page has a title all the same."""
+    assert decision([_study(trials={})]).empty
+    assert in_words([], _study(trials={})) == ("wine: what its models cost", "")
+    assert upper_limits([_study()]) == {}
+
+
+def test_limits_are_numbers_by_the_full_study() -> None:
+    """Upper ones alone; the first study under some counts."""
+    both = "training_time_s<=1.5x median, mean_cpu_percent>=10"
+    assert upper_limits([_study(), _study(both), _study("peak_memory_mb<=1")]) == {"training_time_s": 3.0}

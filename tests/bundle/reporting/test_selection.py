@@ -1,0 +1,182 @@
+"""Which studies of a real store a report is about, and the mistakes of a user who names others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from stored_studies import FULL, LIMITED, experiment_id, store_study, store_trial
+
+from entrypoints.errors import UserError
+from entrypoints.reporting.pages import page_of
+from entrypoints.reporting.selection import by_ids, find
+
+
+def _found(client: MlflowClient, dataset: str = "red_wine") -> list[str]:
+    return [study.run_id for study in find(client, experiment_id(client), dataset)]
+
+
+def test_newest_full_study_is_found_with_those_of_the_same_trials_under_limits(client: MlflowClient) -> None:
+    """Of each way to limit them the newest, the newest first, after the full one."""
+    store_study(client)
+    store_study(client, tags=LIMITED, predict="on", scheduler="none")
+    off = store_study(client, tags=LIMITED, predict="off", scheduler="none")
+    asha = store_study(client, tags=LIMITED, predict="on", scheduler="asha")
+    on = store_study(client, tags=LIMITED, predict="on", scheduler="none")
+    other = store_study(client, tags=LIMITED | {"sysmetrics.criteria": "elapsed_s<=8"}, predict="on", scheduler="none")
+    full = store_study(client)
+    assert _found(client) == [full, other, on, asha, off]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"tags": LIMITED | {"sysmetrics.study_key": "other"}}, id="another key"),
+        pytest.param({"tags": LIMITED, "status": "FAILED"}, id="failed"),
+        pytest.param({"tags": LIMITED, "status": "RUNNING"}, id="running"),
+        pytest.param({"status": "KILLED"}, id="full but killed"),
+        pytest.param({"tags": {"sysmetrics.dataset": "diabetes"}}, id="another dataset"),
+        pytest.param({"kind": "prepare"}, id="no study"),
+    ],
+)
+def test_other_studies_are_not_found(client: MlflowClient, values: dict[str, Any]) -> None:
+    """The full one is, alone."""
+    full = store_study(client)
+    store_study(client, **values)
+    assert _found(client) == [full]
+
+
+def test_at_most_five_studies_under_limits_are_found(client: MlflowClient) -> None:
+    """The newest."""
+    full = store_study(client)
+    limited = [store_study(client, tags=LIMITED | {"sysmetrics.criteria": f"elapsed_s<={limit}"}) for limit in range(6)]
+    assert _found(client) == [full, *reversed(limited[1:])]
+
+
+def test_studies_whose_trials_nobody_can_compare_are_not_found_together(client: MlflowClient) -> None:
+    """Without a key nobody knows whether they trained the same."""
+    tags = {"sysmetrics.dataset": "red_wine"}
+    full = store_study(client, tags=tags)
+    store_study(client, tags=tags | {"sysmetrics.criteria": "elapsed_s<=9"})
+    assert _found(client) == [full]
+
+
+def test_newest_study_under_limits_is_found_alone_where_there_is_no_full_one(client: MlflowClient) -> None:
+    """There is nothing to compare it with."""
+    store_study(client, tags=LIMITED)
+    newest = store_study(client, tags=LIMITED | {"sysmetrics.criteria": "elapsed_s<=8"})
+    assert _found(client) == [newest]
+
+
+def test_dataset_is_found_by_the_trials_where_the_study_does_not_say(client: MlflowClient) -> None:
+    """Studies of earlier versions have no tag, and under `mlflow run` what the user typed as parameter."""
+    study = store_study(client, trials=0, tags={}, dataset="./wine.csv")
+    store_trial(client, study, {"dataset": "/data/wine.csv"})
+    assert _found(client, "/data/wine.csv") == [study]
+
+
+@pytest.mark.parametrize(
+    ("datasets", "says"),
+    [
+        pytest.param((), "has no finished study of it; run mlflow run . -e tune -P dataset=red_wine first", id="none"),
+        pytest.param(
+            ("mine", "diabetes"),
+            "no finished study of it, only of diabetes, mine; use one of these, run mlflow",
+            id="others",
+        ),
+    ],
+)
+def test_dataset_without_a_study_is_answered_with_what_to_run(
+    client: MlflowClient, datasets: tuple[str, ...], says: str
+) -> None:
+    """And with the datasets for which there are some."""
+    store_study(client, status="FAILED")
+    for dataset in datasets:
+        store_study(client, tags={"sysmetrics.dataset": dataset})
+    with pytest.raises(UserError) as error:
+        find(client, experiment_id(client), "red_wine")
+    assert error.value.message.startswith("dataset=red_wine: the experiment studies ")
+    assert says in error.value.message
+
+
+def test_full_study_comes_first_and_none_comes_twice(client: MlflowClient) -> None:
+    """In whatever order they are given."""
+    limited, full = store_study(client, tags=LIMITED), store_study(client)
+    assert [study.run_id for study in by_ids(client, [limited, full, limited])] == [full, limited]
+
+
+def test_one_full_study_of_each_dataset_goes_together(client: MlflowClient) -> None:
+    """In the order in which they are given; a second one of a dataset does not."""
+    ids = [
+        store_study(client, tags={"sysmetrics.dataset": dataset}) for dataset in ("diabetes", "red_wine", "red_wine")
+    ]
+    assert [study.run_id for study in by_ids(client, ids[:2])] == ids[:2]
+    assert "they are of different datasets (diabetes, red_wine); give those of one" in _mistake(client, ids)
+
+
+def _mistake(client: MlflowClient, run_ids: list[str], *ranked_by: str | None) -> str:
+    with pytest.raises(UserError) as error:
+        page_of(by_ids(client, run_ids, *ranked_by))
+    return error.value.message
+
+
+@pytest.mark.parametrize(
+    ("values", "says", "do"),
+    [
+        pytest.param({"status": "RUNNING"}, "tune red_wine is RUNNING", "wait for its end", id="running"),
+        pytest.param({"status": "FAILED"}, "tune red_wine is FAILED", "run it again", id="failed"),
+        pytest.param({"status": "KILLED"}, "tune red_wine is KILLED", "run it again", id="killed"),
+        pytest.param({"trials": 0}, "tune red_wine has no trials", "tune or early_stop", id="no trials"),
+        pytest.param({"kind": "prepare"}, "of the kind prepare and not a study", "tune or early_stop", id="prepare"),
+        pytest.param({"kind": "report"}, "of the kind report and not a study", "tune or early_stop", id="report"),
+    ],
+)
+def test_run_that_is_no_finished_study_is_a_mistake(
+    client: MlflowClient, values: dict[str, Any], says: str, do: str
+) -> None:
+    """One sentence: which run, what it is, and what to do."""
+    run_id = store_study(client, **values)
+    message = _mistake(client, [run_id])
+    assert message.startswith(f"study={run_id}: ")
+    assert says in message
+    assert do in message.split("; ")[-1]
+
+
+def test_trial_is_answered_with_its_study(client: MlflowClient) -> None:
+    """The id that was meant."""
+    study = store_study(client, trials=0)
+    trial = store_trial(client, study)
+    assert (
+        _mistake(client, [trial])
+        == f"study={trial}: this run is of the kind trial and not a study; give the one that it is part of, {study}"
+    )
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["unknown", "deleted"])
+def test_run_that_is_not_there_is_a_mistake(client: MlflowClient, deleted: bool) -> None:
+    """Where it never was, and where it was deleted."""
+    run_id = "0" * 32
+    if deleted:
+        run_id = store_study(client)
+        client.delete_run(run_id)
+    assert _mistake(client, [run_id]).startswith(f"study={run_id}: MLflow has no run with this id; give ")
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        pytest.param(
+            {**LIMITED, "sysmetrics.dataset": "diabetes"}, "different datasets (red_wine, diabetes)", id="under limits"
+        ),
+        pytest.param({**FULL, "sysmetrics.dataset": "openml:44972"}, "are the same data", id="one dataset twice"),
+        pytest.param({**LIMITED, "sysmetrics.study_key": "other"}, "they cannot be compared", id="keys"),
+    ],
+)
+def test_studies_that_do_not_go_together_are_a_mistake(client: MlflowClient, other: dict[str, str], says: str) -> None:
+    """Their trials answer different questions."""
+    first, second = store_study(client), store_study(client, tags=other)
+    message = _mistake(client, [first, second])
+    assert message.startswith(f"study={first},{second}: ")
+    assert says in message
+    assert "; give " in message

@@ -1,0 +1,77 @@
+"""Finished studies written into a real store, each later than the one before it."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+
+_later = itertools.count(int(time.time() * 1000))
+FULL = {"sysmetrics.dataset": "red_wine", "sysmetrics.study_key": "k"}
+LIMITED = {**FULL, "sysmetrics.criteria": "elapsed_s<=9"}
+
+
+def experiment_id(client: MlflowClient) -> str:
+    """Where the studies are: the experiment of the fixture ``client``."""
+    return str(client.get_experiment_by_name("studies").experiment_id)
+
+
+def _run(
+    client: MlflowClient,
+    name: str,
+    tags: dict[str, str],
+    params: dict[str, object],
+    points: dict[str, dict[int, float]],
+    status: str,
+) -> str:
+    """A run that began after the one before it."""
+    run = client.create_run(experiment_id(client), start_time=next(_later), run_name=name)
+    metrics = [Metric(metric, value, 0, step) for metric, curve in points.items() for step, value in curve.items()]
+    texts = [Param(param, str(value)) for param, value in params.items()]
+    client.log_batch(run.info.run_id, metrics, texts, [RunTag(tag, value) for tag, value in tags.items()])
+    if status != "RUNNING":
+        client.set_terminated(run.info.run_id, status)
+    return str(run.info.run_id)
+
+
+def store_study(
+    client: MlflowClient,
+    name: str = "tune red_wine",
+    trials: int = 1,
+    *,
+    kind: str | None = "study",
+    tags: dict[str, str] = FULL,
+    status: str = "FINISHED",
+    **params: object,
+) -> str:
+    """The run of a study with so many equal trials."""
+    own = {"sysmetrics.kind": kind} if kind else {}
+    run_id = _run(client, name, own | tags, params, {}, status)
+    for _ in range(trials):
+        store_trial(client, run_id)
+    return run_id
+
+
+def store_trial(
+    client: MlflowClient,
+    study: str,
+    params: dict[str, object] | None = None,
+    points: dict[str, dict[int, float]] | None = None,
+    *,
+    status: str = "FINISHED",
+    name: str = "a trial",
+    **tags: str,
+) -> str:
+    """The run of one of its trials, as the callback leaves it. ``tags`` are those of sysmetrics."""
+    own = {f"sysmetrics.{tag}": value for tag, value in ({"kind": "trial", "trial_id": "t"} | tags).items()}
+    chosen = {"dataset": "red_wine", "folds": 3} if params is None else params
+    curves = {"val_rmse": {100: 0.7}} if points is None else points
+    return _run(client, name, {"mlflow.parentRunId": study, **own}, chosen, curves, status)
+
+
+def store_scores(client: MlflowClient, study: str, *scores: float, metric: str = "val_rmse", **tags: str) -> None:
+    """A trial for each score."""
+    for score in scores:
+        store_trial(client, study, points={metric: {100: score}}, **tags)
