@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from statistics import quantiles
 
 from mlflow_sysmetrics.tags import BY_CRITERIA, CRITERIA, DIVERGED, FEASIBLE, KIND, STOP_REASON, STOPPED_BY
@@ -99,7 +100,7 @@ def of_study(shown: Shown) -> dict[str, Page]:
     able = f"{shown.trials} and tags.`{DIVERGED}` = 'false'"
     near, fence = able, shown.fence
     if fence is not None:
-        near += f" and metrics.`{shown.score}` {'<=' if shown.ascending else '>='} {fence:.4g}"
+        near += f" and metrics.`{shown.score}` {'<=' if shown.ascending else '>='} {_plain(fence)}"
     costs = [_TIME, shown.memory, _LATENCY]
     against = [
         Section("Score against cost", [scatter(name, shown.score) for name in costs]),
@@ -118,7 +119,12 @@ def of_study(shown: Shown) -> dict[str, Page]:
         ),
     }  # fmt: skip
     if shown.limits:
-        limited = [tag(FEASIBLE), *why, *map(metric, [shown.score, *shown.limits]), *map(param, shown.searched)]
+        limited = [
+            tag(FEASIBLE),
+            *why,
+            *map(metric, dict.fromkeys([shown.score, *shown.limits])),
+            *map(param, shown.searched),
+        ]
         limits = [Section(", ".join(shown.limits.values()), [bars(name) for name in shown.limits], columns=2)]
         stopped = f"{shown.trials} and tags.`{STOPPED_BY}` = '{BY_CRITERIA}'"
         pages |= {
@@ -142,6 +148,11 @@ def of_experiment() -> dict[str, Page]:
         STUDIES: Page("All studies", f"tags.`{KIND}` = 'study'", "TABLE", columns=columns, wide=[limits]),
         REPORTS: Page("Reports", f"tags.`{KIND}` = 'report'", "TABLE", columns=["attributes.`Description`"]),
     }
+
+
+def _plain(number: float) -> str:
+    """Without an exponent, which MLflow's search cannot read."""
+    return f"{Decimal(f'{number:.4g}'):f}"
 
 
 def _training(shown: Shown) -> list[Section]:

@@ -143,7 +143,7 @@ def views(experiment_name: str | None) -> None:
     except NoRunError as error:
         raise click.ClickException(str(error)) from None
     for each in saved:
-        listed = f'view "{NAME}"' if each.is_view else "page (this server's MLflow has no saved views)"
+        listed = f'view "{NAME}"' if each.is_view else "page (no view could be saved on this server)"
         click.echo(f"{each.experiment}, {listed}:\n  {each.link}")
 
 

@@ -52,8 +52,7 @@ def show(tracking_uri: str | None, experiment_name: str | None, port: int, *, wi
     is_server = uri.startswith(("http://", "https://"))
     if not is_server:
         _check_is_local(uri)
-    run = _newest_run(uri, experiment_name)  # before a server starts: both would make the tables of a new database
-    page = page_of(MlflowClient(uri), run)
+    run, page = _newest(uri, experiment_name)  # before a server starts: both would make the tables of a new database
     if is_server:
         _open(f"{redacted(uri).rstrip('/')}/{page}", with_browser)
         return 0
@@ -65,11 +64,17 @@ def show(tracking_uri: str | None, experiment_name: str | None, port: int, *, wi
     return 0
 
 
-def _newest_run(uri: str, experiment_name: str | None) -> Run | None:
-    """The newest run at an address, or NoUiError with the reason in a line."""
+def _newest(uri: str, experiment_name: str | None) -> tuple[Run | None, str]:
+    """The newest run at an address and its page, or NoUiError with the reason in a line."""
+
+    def find() -> tuple[Run | None, str]:
+        client = MlflowClient(uri)
+        run = newest_run(client, experiment_name)
+        return run, page_of(client, run)
+
     try:
         check(uri)
-        return within(_FOUND_WITHIN_S, lambda: newest_run(MlflowClient(uri), experiment_name))
+        return within(_FOUND_WITHIN_S, find)
     except NoExperimentError as error:
         raise NoUiError(f"{redacted(uri)}: {error}") from None
     except Exception as error:  # of a database or a network, too

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
-from mlflow.exceptions import MlflowException
+from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 
 from mlflow_sysmetrics.addresses import check, redacted, redacted_text
 from mlflow_sysmetrics.command.run import NoRunError
+from mlflow_sysmetrics.delivery.store import why_unknown
 from mlflow_sysmetrics.delivery.time_limit import within
 from mlflow_sysmetrics.views.costs import OF_RUNS, save_costs
-from mlflow_sysmetrics.views.saved import has_views
+from mlflow_sysmetrics.views.saved import is_view
 
 NAME = "What runs cost"
 _WITHIN_S = 60.0
@@ -37,8 +38,10 @@ def save_views(experiment_name: str | None) -> list[Saved]:
     uri = mlflow.get_tracking_uri()
     try:
         check(uri)
-        saved = within(_WITHIN_S, lambda: _save(MlflowClient(uri), experiment_name, uri))
-    except (ValueError, MlflowException, TimeoutError) as error:
+        saved = within(_WITHIN_S, lambda: _save(MlflowClient(uri), experiment_name))
+    except UnsupportedModelRegistryStoreURIException:
+        raise NoRunError(f"no view could be saved at {redacted(uri)}: {why_unknown(uri)}") from None
+    except Exception as error:  # of a database or a network, too
         reason = redacted_text(str(error).strip().partition("\n")[0])
         raise NoRunError(f"no view could be saved at {redacted(uri)}: {reason}") from error
     if not saved:
@@ -50,12 +53,12 @@ def save_views(experiment_name: str | None) -> list[Saved]:
     return saved
 
 
-def _save(client: MlflowClient, experiment_name: str | None, uri: str) -> list[Saved]:
-    is_view, saved = has_views(uri), []
+def _save(client: MlflowClient, experiment_name: str | None) -> list[Saved]:
+    saved = []
     for experiment in _experiments(client, experiment_name):
         link = save_costs(client, experiment.experiment_id, NAME, "", OF_RUNS)
         if link:
-            saved.append(Saved(experiment.name, link, is_view))
+            saved.append(Saved(experiment.name, link, is_view(link)))
     return saved
 
 

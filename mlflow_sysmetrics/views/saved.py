@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import mlflow
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 from packaging.version import InvalidVersion, Version
@@ -24,6 +25,7 @@ logger = get_logger(__name__)
 PREFIX = "mlflow.sharedViewState."  # MLflow's, of the tags that it lists
 NEWEST = 10  # studies whose views are kept
 MAX_CHARACTERS = 5_000  # of an experiment's tag in MLflow's database
+_KEY = "viewStateShareKey"  # of an address
 _OURS = "sysmetrics-"
 _MARK = "sysmetrics"  # by it a view is still as it was written here
 _FIRST, _UNKNOWN = Version("3.17"), Version("4")
@@ -68,7 +70,7 @@ def save(client: MlflowClient, experiment_id: str, owner: str, pages: Mapping[st
                     continue
                 client.set_experiment_tag(experiment_id, PREFIX + view_id, value)
             links[word] = _link(experiment_id, view_id, page.shown)
-        _remove_old(client, experiment_id, [each for each in present.values() if each.owner != owner])
+        _remove_old(client, experiment_id, owner, [each for each in present.values() if each.owner != owner])
     except Exception as error:  # of the store or the network: a view is not worth a study
         logger.warning("the views of experiment %s could not be written: %s", experiment_id, error)
     return links
@@ -98,8 +100,13 @@ def has_views(tracking_uri: str) -> bool:
     return _FIRST <= Version(version.base_version) < _UNKNOWN
 
 
+def is_view(address: str) -> bool:
+    """Whether a link that ``save`` has returned opens a saved view, and not a plain page."""
+    return f"&{_KEY}=" in address
+
+
 def _link(experiment_id: str, view_id: str, shown: Shown) -> str:
-    return f"{runs_page(experiment_id)}&viewStateShareKey={view_id}&compareRunsMode={shown}"
+    return f"{runs_page(experiment_id)}&{_KEY}={view_id}&compareRunsMode={shown}"
 
 
 def _version(tracking_uri: str) -> str:
@@ -137,13 +144,14 @@ def _read(key: str, owner: str, value: str) -> _Saved:
     return _Saved(key, owner, 0.0, untouched=False)
 
 
-def _remove_old(client: MlflowClient, experiment_id: str, others: list[_Saved]) -> None:
+def _remove_old(client: MlflowClient, experiment_id: str, owner: str, others: list[_Saved]) -> None:
     """Remove what others than the one that was written now have too many of, if no user has changed it."""
     newest: dict[str, float] = {}
     for each in others:
         newest[each.owner] = max(newest.get(each.owner, 0.0), each.created_ms)
-    ranked = sorted((owner for owner in newest if _is_run(owner)), key=newest.__getitem__, reverse=True)
-    gone = {owner for place, owner in enumerate(ranked, 2) if place > NEWEST or _is_deleted(client, owner)}
+    ranked = sorted(filter(_is_run, newest), key=newest.__getitem__, reverse=True)
+    first = 2 if _is_run(owner) else 1  # the newest is the one that was written now, if it is a study's
+    gone = {other for place, other in enumerate(ranked, first) if place > NEWEST or _is_deleted(client, other)}
     for each in others:
         if each.owner in gone and each.untouched:
             with contextlib.suppress(MlflowException):  # another study removes the same
@@ -157,5 +165,5 @@ def _is_run(owner: str) -> bool:
 def _is_deleted(client: MlflowClient, run_id: str) -> bool:
     try:
         return bool(client.get_run(run_id).info.lifecycle_stage == "deleted")
-    except MlflowException:
-        return True
+    except MlflowException as error:  # or the store does not answer: that says nothing of the run
+        return bool(error.error_code == ErrorCode.Name(RESOURCE_DOES_NOT_EXIST))

@@ -1,0 +1,211 @@
+"""The pages of a study: which trials they list, what is on them, and their names in the menu."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric, RunTag
+from saved_views import View, unpacked
+
+from entrypoints import views
+from entrypoints.views import LIMITS, SCORE, STOPPED, TABLE, TRAINING, Shown, of_experiment, of_study
+from mlflow_sysmetrics.views.page import Page
+
+NEAR = [0.650 + 0.002 * place for place in range(11)]  # RMSEs of trials that are much the same
+FAR = 5.0
+MEASURED = {"training_time_s": 0.2, "peak_memory_mb": 210.0, "inference_latency_ms": 0.3}
+
+
+def shown(*figures: Mapping[str, float], **changes: Any) -> Shown:
+    """A study of trials with these figures."""
+    study = Shown("abc", "red_wine", 0.0, "val_rmse", True, ("batch_size", "alpha"), figures)
+    return replace(study, **changes)
+
+
+def scored(*scores: float, **changes: Any) -> Shown:
+    """A study of trials with these scores."""
+    name = str(changes.get("score", "val_rmse"))
+    return shown(*[MEASURED | {name: score} for score in scores], **changes)
+
+
+def view(page: Page) -> View:
+    """What the UI makes of a page."""
+    return View("", page.name, 0.0, unpacked(page.state()))
+
+
+def columns(page: Page) -> list[str]:
+    """The names of its columns."""
+    return [column.split("`")[1] for column in page.columns]
+
+
+@pytest.mark.parametrize(
+    ("scores", "ascending", "fence"),
+    [
+        # Quartiles of twelve are between the third and fourth, at 3.25, and between the ninth and tenth, at 9.75.
+        pytest.param([*NEAR, FAR], True, pytest.approx(0.6675 + 3 * 0.013), id="one far worse, lower is better"),
+        pytest.param([*NEAR, -FAR], False, pytest.approx(0.6525 - 3 * 0.013), id="one far worse, higher is better"),
+        pytest.param([*NEAR, -FAR], True, None, id="one far better, lower is better"),
+        pytest.param([*NEAR, FAR], False, None, id="one far better, higher is better"),
+        pytest.param([*NEAR, 0.70], True, None, id="one somewhat worse"),
+        pytest.param(NEAR, True, None, id="none"),
+        pytest.param([0.65] * 11 + [FAR], True, None, id="all but one equal"),
+        pytest.param([*NEAR[:6], FAR], True, None, id="seven trials"),
+        pytest.param([*NEAR[:7], FAR], True, pytest.approx(0.6615 + 3 * 0.009), id="eight trials"),
+        pytest.param([], True, None, id="no trial"),
+    ],
+)
+def test_fence_parts_far_worse_trials_only_where_there_are_any(
+    scores: list[float], ascending: bool, fence: object
+) -> None:
+    """Tukey's outer fence, beyond the worse quartile; a far better trial is what a study is for."""
+    study = scored(*scores, ascending=ascending)
+    assert study.fence == fence
+    assert ("without the far worse" in of_study(study)[SCORE].name) is (fence is not None)
+
+
+@pytest.mark.parametrize(
+    ("scale", "ascending"),
+    [(1.0, True), (1e5, True), (1e-6, True), (-1.0, False), (-1e5, False)],
+    ids=["rmse of wine", "rmse of waves", "tiny", "higher is better", "large, higher is better"],
+)
+def test_score_page_lists_the_trials_that_do_not_spoil_its_axis(
+    client: MlflowClient, scale: float, ascending: bool
+) -> None:
+    """Searched for in a real store: neither those that diverged nor the far worse, nor another study's."""
+    scores = [scale * value for value in (*NEAR, FAR)]
+    parent = client.create_run("1").info.run_id
+    for number, score in enumerate([*scores, 1e9, NEAR[0]]):
+        tags = {"sysmetrics.diverged": str(number == 12).lower(), "sysmetrics.kind": "trial"}
+        tags["mlflow.parentRunId"] = parent if number < 13 else "another"
+        run = client.create_run("1")
+        logged = [RunTag(*tag) for tag in tags.items()]
+        client.log_batch(run.info.run_id, [Metric("val_rmse", score, 1, 0)], (), logged)
+    pages = of_study(scored(*scores, ascending=ascending, run_id=parent))
+    found = {word: client.search_runs(["1"], page.wanted) for word, page in pages.items()}
+    near = {run.data.metrics["val_rmse"] for run in found[SCORE]}
+    assert near == set(scores[:-1])
+    assert len(found[TABLE]) == 13
+
+
+def test_pages_of_a_study_are_named_so_that_a_person_can_choose() -> None:
+    """Its dataset and start, then what is on the page; the menu cuts no more than the end."""
+    study = scored(*NEAR)
+    assert study.title.startswith("red_wine 01 Jan ") or study.title.startswith("red_wine 31 Dec ")
+    assert [page.name.removeprefix(f"{study.title} · ") for page in of_study(study).values()] == [
+        "score against cost",
+        "table",
+        "during training, the ten best",
+    ]
+    assert len({page.name for page in of_study(study).values()}) == 3
+
+
+@pytest.mark.parametrize("ascending", [True, False], ids=["lower", "higher"])
+def test_each_page_of_a_study_begins_with_its_best_trial(ascending: bool) -> None:
+    """Where ten are shown, these are the ten best."""
+    pages = of_study(scored(*NEAR, ascending=ascending, limits={"elapsed_s": "elapsed_s<=9"}))
+    assert {(page.sort_by, page.ascending) for page in pages.values()} == {("val_rmse", ascending)}
+    assert {word for word, page in pages.items() if not page.all_runs} == {TRAINING, STOPPED}
+    assert {word for word, page in pages.items() if page.shown == "TABLE"} == {TABLE, LIMITS, STOPPED}
+
+
+@pytest.mark.parametrize(
+    ("figures", "memory"),
+    [
+        pytest.param([{"model_memory_mb": 0.2}, {"model_memory_mb": 14.0}], "model_memory_mb", id="large models"),
+        pytest.param([{"model_memory_mb": 0.2}, {"model_memory_mb": 0.9}], "peak_memory_mb", id="small models"),
+        pytest.param([{}], "peak_memory_mb", id="not measured"),
+    ],
+)
+def test_memory_of_a_study_is_that_of_its_models_where_these_are_large(
+    figures: list[dict[str, float]], memory: str
+) -> None:
+    """A model of less than a megabyte is lost in what the process needs."""
+    page = view(of_study(shown(*[MEASURED | each for each in figures]))[SCORE])
+    drawn = [card["xaxis"]["key"] for card in page.cards["Score against cost"]]
+    assert drawn == ["training_time_s", memory, "inference_latency_ms"]
+    (parallel,) = page.cards["Hyperparameters, costs and score"]
+    assert parallel["selectedMetrics"] == [*drawn, "val_rmse"]
+    assert parallel["selectedParams"] == ["batch_size", "alpha"]
+
+
+def test_costs_that_no_trial_has_are_not_columns() -> None:
+    """Hyperparameters first, then the score, then what it costs; of energy there is nothing without a meter."""
+    study = shown(MEASURED | {"val_rmse": 0.6}, {"val_rmse": 0.7, "cpu_seconds": 2.0})
+    costs = ["training_time_s", "cpu_seconds", "peak_memory_mb", "inference_latency_ms"]
+    assert columns(of_study(study)[TABLE]) == ["batch_size", "alpha", "val_rmse", *costs]
+    with_meter = shown(MEASURED | {"energy_j": 5.0})
+    assert columns(of_study(with_meter)[TABLE])[-1] == "energy_j"
+
+
+def test_pages_of_limits_are_only_there_with_limits() -> None:
+    """Who met them, and who was stopped; then the reason is a column of the table, too, with room for a sentence."""
+    assert not {LIMITS, STOPPED} & of_study(scored(*NEAR)).keys()
+    limits = {"training_time_s": "training_time_s<=1", "val_rmse": "val_rmse<=0.7, val_rmse patience 3"}
+    pages = of_study(scored(*NEAR, limits=limits))
+    assert {LIMITS, STOPPED} <= pages.keys()
+    for word in (LIMITS, STOPPED):
+        found = columns(pages[word])
+        assert found[:4] == ["sysmetrics.feasible", "sysmetrics.stop_reason", "val_rmse", "training_time_s"]
+        assert len(set(found)) == len(found)
+    assert columns(pages[TABLE])[-1] == "sysmetrics.stop_reason"
+    assert unpacked(pages[TABLE].state())["columnWidths"]["tags.`sysmetrics.stop_reason`"] > 300
+    drawn = view(pages[LIMITS]).cards
+    assert {heading: [card["metricKey"] for card in cards] for heading, cards in drawn.items()} == {
+        "training_time_s<=1, val_rmse<=0.7, val_rmse patience 3": ["training_time_s", "val_rmse"]
+    }
+
+
+def test_page_of_what_was_stopped_lists_those_that_a_limit_has_stopped(client: MlflowClient) -> None:
+    """And those of the best ten only what came to its end. Searched for in a real store."""
+    parent = client.create_run("1").info.run_id
+    ends = {
+        "FINISHED": {},
+        "KILLED": {"sysmetrics.stopped_by": "criteria"},
+        "FAILED": {"sysmetrics.stopped_by": "budget"},
+    }
+    for status, tags in ends.items():
+        always = {"mlflow.parentRunId": parent, "sysmetrics.kind": "trial", "sysmetrics.diverged": "false"}
+        run = client.create_run("1", tags=always | tags)
+        client.set_terminated(run.info.run_id, status)
+    pages = of_study(scored(*NEAR, run_id=parent, limits={"elapsed_s": "elapsed_s<=9"}))
+    found = {word: {run.info.status for run in client.search_runs(["1"], page.wanted)} for word, page in pages.items()}
+    every = set(ends)
+    assert found == {SCORE: every, TABLE: every, TRAINING: {"FINISHED"}, LIMITS: every, STOPPED: {"KILLED"}}
+
+
+def test_curves_are_of_score_loss_and_costs() -> None:
+    """Over the steps; the score over the training time, too, since steps of large batches take longer."""
+    cards = view(of_study(scored(*NEAR))[TRAINING]).cards
+    score = [(card["metricKey"], card["scaleType"], card["xAxisKey"]) for card in cards["Score during training"]]
+    assert score == [("val_rmse", "linear", "step"), ("val_loss", "log", "step"), ("val_rmse", "linear", "metric")]
+    assert cards["Score during training"][-1]["selectedXAxisMetricKey"] == "training_time_s"
+    costs = [card["metricKey"] for card in cards["Costs during training"]]
+    assert costs == ["cpu_percent", "step_time_ms", "memory_mb"]
+
+
+def test_pages_over_an_experiment_list_its_studies_and_its_reports(client: MlflowClient) -> None:
+    """One line a study. Searched for in a real store."""
+    for kind in ("study", "report", "trial", "prepare"):
+        client.create_run("1", tags={"sysmetrics.kind": kind})
+    found = {
+        page.name: [run.data.tags["sysmetrics.kind"] for run in client.search_runs(["1"], page.wanted)]
+        for page in of_experiment().values()
+    }
+    assert found == {"All studies": ["study"], "Reports": ["report"]}
+    shown_first = columns(of_experiment()[views.STUDIES])[:3]
+    assert shown_first == ["dataset", "best_val_rmse", "best_val_accuracy"]
+
+
+def test_no_page_of_a_large_study_is_too_long_for_a_tag() -> None:
+    """MLflow's database takes 5,000 characters of an experiment's tag, with the name and the times around the state."""
+    names = tuple(f"hyperparameter_number_{number}" for number in range(12))
+    figures = dict.fromkeys((*views.COSTS, "model_memory_mb"), 1.0)
+    limits = {name: f"{name}<={number}.25" for number, name in enumerate(views.COSTS)}
+    study = shown(*[figures | {"val_rmse": score} for score in (*NEAR, FAR)], searched=names, limits=limits)
+    lengths = {word: len(page.state()) for word, page in (of_study(study) | of_experiment()).items()}
+    print(lengths)
+    assert max(lengths.values()) < 2_500

@@ -1,0 +1,62 @@
+"""Saved views as MLflow's UI reads them: its savedViewEnvelope.ts and StringUtils.ts, in Python."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow import MlflowClient
+
+PREFIX = "mlflow.sharedViewState."
+
+
+@dataclass(frozen=True)
+class View:
+    """One entry of the menu *Views*, and what it shows."""
+
+    id: str
+    name: str
+    created_ms: float
+    state: dict[str, Any]
+
+    @property
+    def headings(self) -> dict[str, bool]:
+        """Its sections from the top, and whether each is open."""
+        return {section["name"]: section["display"] for section in self.state["compareRunSections"]}
+
+    @property
+    def cards(self) -> dict[str, list[dict[str, Any]]]:
+        """The charts of each section that has some."""
+        headings = {section["uuid"]: section["name"] for section in self.state["compareRunSections"]}
+        found: dict[str, list[dict[str, Any]]] = {}
+        for card in self.state["compareRunCharts"]:
+            found.setdefault(headings[card["metricSectionId"]], []).append(card)
+        return found
+
+
+def unpacked(state: str) -> dict[str, Any]:
+    """The state of a view, from its packed text."""
+    return dict(json.loads(zlib.decompress(base64.b64decode(state.removeprefix("deflate;"), validate=True))))
+
+
+def tags_of(client: MlflowClient, experiment_id: str) -> dict[str, str]:
+    """The tags of an experiment that the menu is made of."""
+    tags = client.get_experiment(experiment_id).tags
+    return {key: value for key, value in tags.items() if key.startswith(PREFIX)}
+
+
+def listed(client: MlflowClient, experiment_id: str) -> dict[str, View]:
+    """What the menu *Views* of an experiment lists, by name, the newest first; broken tags are left out there, too."""
+    views = []
+    for key, value in tags_of(client, experiment_id).items():
+        try:
+            content = json.loads(value)
+            name, created_ms, state = content["name"], content["createdAt"], content["state"]
+        except (ValueError, KeyError, TypeError):
+            continue
+        shown = unpacked(state) if state.startswith("deflate;") else json.loads(state)
+        views.append(View(key.removeprefix(PREFIX), name, created_ms, shown))
+    return {view.name: view for view in sorted(views, key=lambda view: -view.created_ms)}
