@@ -17,7 +17,9 @@ from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.limits.noise import Noise
 from entrypoints.limits.order_effect import Order
+from entrypoints.links import IS_FEASIBLE, trials_view
 from entrypoints.mlflow_io import figures_of, load_json, search_runs
+from entrypoints.views import LIMITS, SCORE, TABLE
 from mlflow_sysmetrics.tags import (
     CRITERIA,
     DATASET,
@@ -32,6 +34,8 @@ from mlflow_sysmetrics.tags import (
     STUDY_KEY,
     TRIAL_ID,
 )
+from mlflow_sysmetrics.views.page import Shown
+from mlflow_sysmetrics.views.saved import saved_link
 
 NOISE = "noise.json"
 SCORES = {"val_rmse": False, "val_accuracy": True}  # of the bundle's own studies, and whether higher is better
@@ -58,6 +62,7 @@ class Study:
         order: what the order of the trials did to each figure.
         hosts: the facts of the machines that its trials ran on, by name: one value each where they are alike.
         fixed: the parameters that are the same in all trials, as texts.
+        views: the links of its saved pages in the UI, by their names in ``views``.
     """
 
     run: Run
@@ -71,6 +76,20 @@ class Study:
     order: Mapping[str, Order] = field(default_factory=dict)
     hosts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fixed: Mapping[str, str] = field(default_factory=dict)
+    views: Mapping[str, str] = field(default_factory=dict)
+
+    def page(self, name: str = SCORE) -> str:
+        """The link of one of its pages; of all its trials, the best first, where that is not saved."""
+        if name in self.views:
+            return self.views[name]
+        also, shown = (IS_FEASIBLE, "TABLE") if name == LIMITS else ("", "TABLE" if name == TABLE else "CHART")
+        ascending = not self.higher_is_better
+        return trials_view(self.experiment_id, self.run_id, self.score, ascending=ascending, also=also, shown=shown)
+
+    @property
+    def experiment_id(self) -> str:
+        """MLflow's id of its experiment."""
+        return str(self.run.info.experiment_id)
 
     @property
     def run_id(self) -> str:
@@ -166,7 +185,16 @@ def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: st
     facts = {name: tuple(sorted(values)) for name, values in hosts.items()}
     searched = [str(name) for name in chosen.columns]
     fixed = {name: value for name, value in params[0].items() if name not in searched}
-    return Study(run, trials, folds, searched, score, higher_is_better, trained_on, noises, order, facts, fixed)
+    views = _views(client, run)
+    return Study(run, trials, folds, searched, score, higher_is_better, trained_on, noises, order, facts, fixed, views)
+
+
+def _views(client: MlflowClient, run: Run) -> dict[str, str]:
+    experiment_id = run.info.experiment_id
+    tags = client.get_experiment(experiment_id).tags
+    shown: dict[str, Shown] = {SCORE: "CHART", TABLE: "TABLE", LIMITS: "TABLE"}
+    links = {name: saved_link(tags, experiment_id, run.info.run_id, name, mode) for name, mode in shown.items()}
+    return {name: link for name, link in links.items() if link}
 
 
 def _about(trial: Run) -> dict[str, object]:

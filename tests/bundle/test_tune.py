@@ -278,14 +278,15 @@ def test_folds_table_agrees_with_the_trials_runs(study: Study) -> None:
 
 
 def test_description_links_to_what_to_open_next(study: Study) -> None:
-    """The study's page links to the charts and the table of its trials, the comparison, and the best trial."""
+    """The study's page links to its views, which the experiment has, the comparison, and the best trial."""
     text = study.run.data.tags["mlflow.note.content"]
-    links = [unquote(link) for link in re.findall(r"\]\((#[^)]*)\)", text)]
-    trials = f"tags.mlflow.parentRunId = '{study.run.info.run_id}' and tags.`sysmetrics.kind` = 'trial'"
-    charts, table, compared, best, process = links
-    assert trials in charts
-    assert charts.endswith("orderByKey=metrics.`val_rmse`&orderByAsc=true&compareRunsMode=CHART")
-    assert table == charts.replace("CHART", "TABLE")
+    links = {words: unquote(link) for words, link in re.findall(r"\[([^\]]*)\]\((#[^)]*)\)", text)}
+    score, table, training, studies, best, process, compared = links.values()
+    tags = study.client.get_experiment("0").tags
+    for link, shown in ((score, "CHART"), (table, "TABLE"), (training, "CHART"), (studies, "TABLE")):
+        view = re.search(rf"&viewStateShareKey=([^&]*)&compareRunsMode={shown}$", link)
+        assert view
+        assert f"mlflow.sharedViewState.{view[1]}" in tags
     assert compared.startswith("#/compare-runs?")
     assert _best(study).info.run_id in compared
     assert f"/{_best(study).info.run_id}/overview" in best
@@ -329,7 +330,7 @@ def test_output_ends_with_the_best_trials_and_how_to_see_all(study: Study) -> No
         assert first.split()[1:][header.split().index(name)] == best.data.params[name]
     assert first.split()[1:][header.split().index("val_rmse")] == f"{best.data.metrics['val_rmse']:.4g}"
     assert re.search(r"^median ", output, re.M)
-    assert f"  mlflow server --port 5000 --backend-store-uri {study.uri}\n" in output
+    assert f"  mlflow-sysmetrics ui --tracking-uri {study.uri}\n" in output
     charts = re.search(r"\]\((#[^)]*CHART)\)", study.run.data.tags["mlflow.note.content"])
     assert charts
     assert f"  http://127.0.0.1:5000/{charts[1]}\n" in output

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from entrypoints.links import run_view, trials_view
+from entrypoints.links import run_view
 from entrypoints.reporting.comparison.compare import Comparison
 from entrypoints.reporting.markdown import cell, is_p, last_sections, page, picture, table
 from entrypoints.reporting.statistics import LEVEL, smallest_p
@@ -148,8 +148,8 @@ def _datasets(studies: Sequence[Study], comparison: Comparison) -> str:
     by_id = {study.run_id: study for study in studies}
     columns = {
         "dataset": cell("dataset"),
-        "study": lambda row: f"[{row['study']}]({run_view(_experiment(by_id[row['study_id']]), row['study_id'])})",
-        "its trials": lambda row: f"[by {row['score'] or 'name'}]({_trials(by_id[row['study_id']])})",
+        "study": lambda row: f"[{row['study']}]({run_view(by_id[row['study_id']].experiment_id, row['study_id'])})",
+        "its trials": lambda row: f"[by {row['score'] or 'name'}]({by_id[row['study_id']].page()})",
         "complete": lambda row: f"{row['complete']} of {row['trials']}",
         "training rows": cell("training_rows", _count),
         "features": cell("features", _count),
@@ -164,14 +164,6 @@ def _hosts(comparison: Comparison) -> str:
         f"The hosts differ ({', '.join(comparison.hosts)}): costs are compared by ranks within each dataset, "
         "differences are shares of each dataset's own, and no cost of two hosts is put side by side."
     )
-
-
-def _experiment(study: Study) -> str:
-    return str(study.run.info.experiment_id)
-
-
-def _trials(study: Study) -> str:
-    return trials_view(_experiment(study), study.run_id, study.score, ascending=not study.higher_is_better)
 
 
 def _count(value: float | None) -> str:

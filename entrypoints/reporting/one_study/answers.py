@@ -8,7 +8,7 @@ from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
 from entrypoints.limits.costs import SYSTEM_FIGURES
 from entrypoints.limits.order_effect import told
-from entrypoints.links import IS_FEASIBLE, compare_view, run_view, trials_view
+from entrypoints.links import compare_view, run_view
 from entrypoints.reporting import hosts
 from entrypoints.reporting.findings import Findings
 from entrypoints.reporting.hyperparameters import answers as effect_answers
@@ -19,6 +19,7 @@ from entrypoints.reporting.studies import Study
 from entrypoints.reporting.training import answers as training_answers
 from entrypoints.reporting.training.drift import TOO_FEW
 from entrypoints.reporting.words import unit
+from entrypoints.views import LIMITS, TABLE
 
 TOP = 5
 MAX_SHOWN = 9
@@ -217,18 +218,15 @@ def _pareto(study: Study, found: Findings) -> list[str]:
 
 def _next(experiment_id: str, report_run_id: str, studies: Sequence[Study], found: Findings) -> str:
     study = studies[0]
-    ascending = not study.higher_is_better
-    by_score = trials_view(experiment_id, study.run_id, study.score, ascending=ascending)
-    by_memory = trials_view(experiment_id, study.run_id, "peak_memory_mb", ascending=True, shown="TABLE")
+    by = f"by {study.score}" if study.score else "by name"
     lines = [
         "### Look further\n",
         f"- [All figures and tables]({run_view(experiment_id, report_run_id, 'artifacts')}); `figures/pareto.html` "
         "names each trial under the mouse.",
-        f"- [All trials by {study.score or 'name'}, as charts]({by_score}); [by peak memory, as a table]({by_memory}).",
+        f"- [All trials {by}, against what they cost]({study.page()}); [as a table]({study.page(TABLE)}).",
     ]
     lines += [
-        f"- [The trials of {other.name} that meet `{other.criteria}`]"
-        f"({trials_view(experiment_id, other.run_id, other.score, ascending=ascending, also=IS_FEASIBLE)})."
+        f"- [The trials of {other.name} that meet `{other.criteria}`]({other.page(LIMITS)})."
         for other in studies
         if other.criteria
     ]

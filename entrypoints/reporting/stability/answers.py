@@ -6,13 +6,12 @@ from collections.abc import Collection
 from typing import Any
 
 from entrypoints.limits.noise import TOLD_P
-from entrypoints.links import run_view, trials_view
+from entrypoints.links import run_view
 from entrypoints.reporting import hosts
 from entrypoints.reporting.findings import FRONT_COSTS
 from entrypoints.reporting.markdown import cell, code, is_p, last_sections, page, picture, table
 from entrypoints.reporting.stability.compare import INCOMPLETE, SAME, WITHIN, WORSE, Stability
 from entrypoints.reporting.stability.costs import AGREES, LESS, MORE, OF_MEDIAN
-from entrypoints.reporting.studies import Study
 from entrypoints.reporting.words import listed, number, percent, unit
 
 COSTS_FIGURE, RANKS_FIGURE = "stability_costs", "stability_ranks"
@@ -206,22 +205,15 @@ def _limits(told: list[dict[str, Any]]) -> list[str]:
 def _studies(stability: Stability) -> str:
     columns = {
         "": cell("study"),
-        "study": lambda row: f"[{row['name']}]({run_view(_experiment(stability, row), row['study_id'])})",
-        "its trials": lambda row: f"[by score]({_trials(stability.studies[row['study']])})",
+        "study": lambda row: (
+            f"[{row['name']}]({run_view(stability.studies[row['study']].experiment_id, row['study_id'])})"
+        ),
+        "its trials": lambda row: f"[by score]({stability.studies[row['study']].page()})",
         "seed": lambda row: str(row["seed"] or "-"),
         "complete": lambda row: f"{row['complete']} of {row['trials']}",
         "host": lambda row: str(row["host"] or "-"),
     }
     return table(columns, stability.found.rows("studies"))
-
-
-def _experiment(stability: Stability, row: dict[str, Any]) -> str:
-    return str(stability.studies[row["study"]].run.info.experiment_id)
-
-
-def _trials(study: Study) -> str:
-    experiment_id = str(study.run.info.experiment_id)
-    return trials_view(experiment_id, study.run_id, study.score, ascending=not study.higher_is_better)
 
 
 def _times(ratio: float) -> str:

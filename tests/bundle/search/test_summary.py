@@ -36,7 +36,8 @@ SETTINGS = study_settings(folds=3, time_limit_s=90.0)
 LINEAR = configured("linear", batch_size=8, learning_rate=0.01, alpha=0.1)
 NETWORK = configured(MLP_REGRESSOR, batch_size=16, hidden_layer_sizes=[8, 4], alpha=0.2)
 
-MODEL = {"model_uri": "models:/m-0123"}
+LINKS = {"score": "#/experiments/7/runs?score", "table": "#/experiments/7/runs?table"}
+MODEL: dict[str, Any] = {"model_uri": "models:/m-0123", "links": LINKS}
 REFITTED = {"test_rmse": 0.64, "refit_training_time_s": 0.0984, "refit_memory_growth_mb": 1.52}
 
 ENDING = Ending(Stop("val_loss patience 1", "val_loss", 0.6, 0.5, 200), "crossed")
@@ -380,17 +381,16 @@ def test_study_tables_are_json_without_nan(summarised: RecordedRun) -> None:
 def test_description_says_the_result_and_what_to_open_next(summarised: RecordedRun) -> None:
     """The scores, a table of the best trials, and links that lead to this study's own pages."""
     text = summarised.client.get_run(summarised.run_id).data.tags["mlflow.note.content"]
-    assert "val_rmse **0.6000**" in text
+    result, links, *_ = text.splitlines()
+    assert result.startswith("**val_rmse 0.6000** is the best of")
+    assert links == f"Compare them: [score against cost]({LINKS['score']}) · [table]({LINKS['table']})."
     assert "test_rmse **0.6400**" in text
     assert "logged as `models:/m-0123`" in text
     assert "1 trials diverged" in text
-    links = re.findall(r"\]\((\S+)\)", text)
-    filters = [fragment(link)[1].get("searchFilter", [""])[0] for link in links[:2]]
-    assert [f"'{summarised.run_id}'" in each for each in filters] == [True, True]
-    assert [fragment(link)[1].get("compareRunsMode") for link in links[:2]] == [["CHART"], ["TABLE"]]
-    assert json.loads(fragment(links[2])[1]["runs"][0]) == ["run-good", "run-fair"]
-    assert fragment(links[3])[0].endswith("/runs/run-good/overview")
-    assert fragment(links[4])[0].endswith("/runs/run-good/system-metrics")
+    best, process, compared = re.findall(r"\]\((\S+)\)", text)[2:]
+    assert json.loads(fragment(compared)[1]["runs"][0]) == ["run-good", "run-fair"]
+    assert fragment(best)[0].endswith("/runs/run-good/overview")
+    assert fragment(process)[0].endswith("/runs/run-good/system-metrics")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in rows}) == 1
     assert rows[2].startswith("| 1 | linear | 8 | 0.01 | 0.1 | 0.6 | - | - | 120 | - | - |")
@@ -404,7 +404,7 @@ def test_description_says_the_result_and_what_to_open_next(summarised: RecordedR
     [
         pytest.param(
             "sqlite:////home/my runs/mlflow.db",
-            ["mlflow server --port 5000 --backend-store-uri 'sqlite:////home/my runs/mlflow.db'", "http://127.0.0.1:5000/#"],
+            ["mlflow-sysmetrics ui --tracking-uri 'sqlite:////home/my runs/mlflow.db'", "http://127.0.0.1:5000/#"],
             id="database-needs-a-server",
         ),
         pytest.param("http://tracking:8080", ["http://tracking:8080/#"], id="server-is-there"),
@@ -415,7 +415,7 @@ def test_closing_says_how_to_look_at_all_trials(uri: str, words: list[str], monk
     monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: uri)
     text = summary.closing(RUN, SETTINGS, bundled("red_wine"), _mixed(), REFITTED, **MODEL)
     assert [word for word in words if word not in text] == []
-    assert ("mlflow server" in text) == uri.startswith("sqlite")
+    assert ("mlflow-sysmetrics ui" in text) == uri.startswith("sqlite")
     assert "test_rmse 0.6400, trained in 0.098 s with 1.5 MB; it is logged as models:/m-0123" in text
     header, first, *_ = text.strip("\n").splitlines()
     assert first[header.index("val_rmse") :].startswith("0.6 ")
