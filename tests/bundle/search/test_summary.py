@@ -21,6 +21,7 @@ from mlflow.exceptions import MlflowException
 from reference import MLP_REGRESSOR, bundled, configured, fragment
 from study_settings import study_settings
 
+from entrypoints import views
 from entrypoints.datasets import known
 from entrypoints.datasets.tables import Table
 from entrypoints.limits.stop_or_skip import Ending
@@ -36,7 +37,9 @@ SETTINGS = study_settings(folds=3, time_limit_s=90.0)
 LINEAR = configured("linear", batch_size=8, learning_rate=0.01, alpha=0.1)
 NETWORK = configured(MLP_REGRESSOR, batch_size=16, hidden_layer_sizes=[8, 4], alpha=0.2)
 
-MODEL = {"model_uri": "models:/m-0123"}
+LINKS = {views.SCORE: "#/its-score", views.TABLE: "#/its-table"}
+WHERE: dict[str, Any] = {"model_uri": "models:/m-0123", "links": LINKS}
+
 REFITTED = {"test_rmse": 0.64, "refit_training_time_s": 0.0984, "refit_memory_growth_mb": 1.52}
 
 ENDING = Ending(Stop("val_loss patience 1", "val_loss", 0.6, 0.5, 200), "crossed")
@@ -132,9 +135,9 @@ def test_what_the_time_limit_left_is_said_where_it_took_something() -> None:
     says = "time_limit_s=90 ended the search: 2 of 5 trials were run to their end, 1 were cut off, 2 not started"
     data, figures = bundled("red_wine"), REFITTED
     for record, said in ((_cut_short(), True), (_mixed(), False)):
-        closing = summary.closing(RUN, SETTINGS, data, record, figures, **MODEL)
+        closing = summary.closing(RUN, SETTINGS, data, record, figures, **WHERE)
         assert (f"\n{says}\n" in closing) is said
-        description = summary.description(RUN, SETTINGS, data, record, figures, **MODEL)
+        description = summary.description(RUN, SETTINGS, data, record, figures, **WHERE)
         assert (f"\n{says}.\n" in description) is said
         assert ("time_limit_s" in closing + description) is said
 
@@ -193,7 +196,7 @@ def test_tables_of_a_mixture_have_the_hyperparameters_of_all() -> None:
     linear, network = summary.trials_table(record, SETTINGS)
     assert ("hidden_layer_sizes" in linear, network["hidden_layer_sizes"]) == (False, [8, 4])
     assert ("learning_rate" in network, linear["learning_rate"]) == (False, 0.01)
-    text = summary.closing(RUN, SETTINGS, bundled("red_wine"), record, REFITTED, **MODEL)
+    text = summary.closing(RUN, SETTINGS, bundled("red_wine"), record, REFITTED, **WHERE)
     header, first, second, *_ = text.strip("\n").splitlines()
     names = ("algorithm", "alpha", "activation", "learning_rate")
     for row, values in (first, [MLP_REGRESSOR, "0.2", "tanh", "-"]), (second, ["linear", "0.1", "-", "0.01"]):
@@ -218,7 +221,7 @@ def test_tols_are_announced_with_what_they_can_do(tols: tuple[float | None, ...]
 def test_converged_trials_are_counted_and_said() -> None:
     """In the description and in trials.json."""
     figures, record = REFITTED, _record(_trial("a", converged=True), _trial("b"))
-    text = summary.description(RUN, SETTINGS, bundled("red_wine"), record, figures, **MODEL)
+    text = summary.description(RUN, SETTINGS, bundled("red_wine"), record, figures, **WHERE)
     assert "1 trials ended because they had converged" in text
     assert [row["converged"] for row in summary.trials_table(record, SETTINGS)] == [True, False]
 
@@ -245,7 +248,7 @@ def summarised(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
                 run = RecordedRun.of(MlflowClient(), active)
                 summary.log_dataset(run, known.load("red_wine"))
                 figures = REFITTED | {"test_loss": 0.5}
-                summary.log_study(run, SETTINGS, bundled("red_wine"), _mixed(), figures, expected_seconds=34.0, **MODEL)
+                summary.log_study(run, SETTINGS, bundled("red_wine"), _mixed(), figures, expected_seconds=34.0, **WHERE)
                 summary.log_results(run, _mixed(), SETTINGS)
             yield run
         finally:
@@ -324,7 +327,7 @@ def test_error_of_the_forecast_is_above_zero_where_it_was_too_long(
     monkeypatch.setattr(mlflow, "log_metrics", lambda metrics, step: logged.update(metrics))
     for name in ("log_table", "set_tags"):
         monkeypatch.setattr(mlflow, name, lambda *args: None)
-    summary.log_study(RUN, SETTINGS, bundled("red_wine"), record, REFITTED, expected_s, **MODEL)
+    summary.log_study(RUN, SETTINGS, bundled("red_wine"), record, REFITTED, expected_s, **WHERE)
     assert logged.get("forecast_error_percent") == (None if percent is None else pytest.approx(percent))
 
 
@@ -347,7 +350,7 @@ def test_time_of_a_study_that_goes_on_counts_what_was_done_before(summarised: Re
     record.before_s = 100.0
     with mlflow.start_run(run_id=run.info.run_id):
         again = RecordedRun.of(summarised.client, run)
-        summary.log_study(again, SETTINGS, bundled("red_wine"), record, REFITTED, expected_seconds=34.0, **MODEL)
+        summary.log_study(again, SETTINGS, bundled("red_wine"), record, REFITTED, expected_seconds=34.0, **WHERE)
     metrics = summarised.client.get_run(run.info.run_id).data.metrics
     assert metrics["search_time_s"] == 142.5
     assert 100.0 < metrics["elapsed_s"] < 160.0
@@ -380,17 +383,17 @@ def test_study_tables_are_json_without_nan(summarised: RecordedRun) -> None:
 def test_description_says_the_result_and_what_to_open_next(summarised: RecordedRun) -> None:
     """The scores, a table of the best trials, and links that lead to this study's own pages."""
     text = summarised.client.get_run(summarised.run_id).data.tags["mlflow.note.content"]
-    assert "val_rmse **0.6000**" in text
+    result, compare, *_ = text.splitlines()
+    assert result.startswith("**val_rmse 0.6000** is the best of")
+    assert [link for link in LINKS.values() if f"({link})" not in compare] == []  # the rest is folded in the UI
     assert "test_rmse **0.6400**" in text
     assert "logged as `models:/m-0123`" in text
     assert "1 trials diverged" in text
     links = re.findall(r"\]\((\S+)\)", text)
-    filters = [fragment(link)[1].get("searchFilter", [""])[0] for link in links[:2]]
-    assert [f"'{summarised.run_id}'" in each for each in filters] == [True, True]
-    assert [fragment(link)[1].get("compareRunsMode") for link in links[:2]] == [["CHART"], ["TABLE"]]
-    assert json.loads(fragment(links[2])[1]["runs"][0]) == ["run-good", "run-fair"]
-    assert fragment(links[3])[0].endswith("/runs/run-good/overview")
-    assert fragment(links[4])[0].endswith("/runs/run-good/system-metrics")
+    assert links[:2] == list(LINKS.values())
+    assert fragment(links[2])[0].endswith("/runs/run-good/overview")
+    assert fragment(links[3])[0].endswith("/runs/run-good/system-metrics")
+    assert json.loads(fragment(links[4])[1]["runs"][0]) == ["run-good", "run-fair"]
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in rows}) == 1
     assert rows[2].startswith("| 1 | linear | 8 | 0.01 | 0.1 | 0.6 | - | - | 120 | - | - |")
@@ -404,16 +407,19 @@ def test_description_says_the_result_and_what_to_open_next(summarised: RecordedR
     [
         pytest.param(
             "sqlite:////home/my runs/mlflow.db",
-            ["mlflow server --port 5000 --backend-store-uri 'sqlite:////home/my runs/mlflow.db'", "http://127.0.0.1:5000/#"],
+            [
+                "mlflow server --port 5000 --backend-store-uri 'sqlite:////home/my runs/mlflow.db'",
+                "http://127.0.0.1:5000/#/its-score",
+            ],
             id="database-needs-a-server",
         ),
-        pytest.param("http://tracking:8080", ["http://tracking:8080/#"], id="server-is-there"),
+        pytest.param("http://tracking:8080", ["http://tracking:8080/#/its-score"], id="server-is-there"),
     ],
 )  # fmt: skip
 def test_closing_says_how_to_look_at_all_trials(uri: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The best trials in aligned columns, the refitted model, and the address, with the command where one is needed."""
     monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: uri)
-    text = summary.closing(RUN, SETTINGS, bundled("red_wine"), _mixed(), REFITTED, **MODEL)
+    text = summary.closing(RUN, SETTINGS, bundled("red_wine"), _mixed(), REFITTED, **WHERE)
     assert [word for word in words if word not in text] == []
     assert ("mlflow server" in text) == uri.startswith("sqlite")
     assert "test_rmse 0.6400, trained in 0.098 s with 1.5 MB; it is logged as models:/m-0123" in text
@@ -457,14 +463,14 @@ def test_closing_says_how_many_models_are_as_good_as_the_best(away: float, says:
         score = float(np.mean([fold["val_rmse"] for fold in folds]))
         trials.append(_trial(str(place), figures={"val_rmse": score}, folds=folds))
     record, figures = _record(*trials), {"test_rmse": 0.64, "refit_training_time_s": 0.1}
-    assert says in summary.closing(RUN, SETTINGS, bundled("red_wine"), record, figures, **MODEL)
-    assert says in summary.description(RUN, SETTINGS, bundled("red_wine"), record, figures, **MODEL)
+    assert says in summary.closing(RUN, SETTINGS, bundled("red_wine"), record, figures, **WHERE)
+    assert says in summary.description(RUN, SETTINGS, bundled("red_wine"), record, figures, **WHERE)
 
 
 def test_table_shows_at_most_five_trials_and_the_median_of_all() -> None:
     """Best first; a figure that no trial has is a dash."""
     trials = [_trial(str(place), figures={"val_rmse": float(place)}) for place in range(9, 0, -1)]
-    text = summary.closing(RUN, SETTINGS, bundled("red_wine"), _record(*trials), REFITTED, **MODEL)
+    text = summary.closing(RUN, SETTINGS, bundled("red_wine"), _record(*trials), REFITTED, **WHERE)
     rows = [line.split() for line in text.strip("\n").splitlines()[1:7]]
     assert [(row[0], row[-6]) for row in rows] == [
         ("1", "1"), ("2", "2"), ("3", "3"), ("4", "4"), ("5", "5"), ("median", "5"),
