@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 from mlflow_sysmetrics.addresses import redacted
 from mlflow_sysmetrics.tags import FEASIBLE, KIND
+from mlflow_sysmetrics.views.page import MODE
 
 IS_FEASIBLE = f"tags.`{FEASIBLE}` = 'true'"
 UI_PORT = 5000
-_MODE = "workflowType=machine_learning"  # the UI opens in another one
 
 
 def trials_view(
@@ -39,28 +39,25 @@ def trials_view(
     order = (
         f"&orderByKey={quote(f'metrics.`{sort_by}`', safe='')}&orderByAsc={str(ascending).lower()}" if sort_by else ""
     )
-    where = f"#/experiments/{experiment_id}/runs?{_MODE}"
+    where = f"#/experiments/{experiment_id}/runs?{MODE}"
     return f"{where}&searchFilter={quote(wanted, safe='')}{order}&compareRunsMode={shown}"
 
 
 def compare_view(experiment_id: str, run_ids: Iterable[str | None]) -> str:
     """The comparison of some runs, which opens with parallel coordinates."""
     runs = json.dumps(list(run_ids), separators=(",", ":"))
-    return f"#/compare-runs?runs={quote(runs)}&experiments={quote(json.dumps([experiment_id]))}&{_MODE}"
+    return f"#/compare-runs?runs={quote(runs)}&experiments={quote(json.dumps([experiment_id]))}&{MODE}"
 
 
 def run_view(experiment_id: str, run_id: str | None, tab: str = "overview") -> str:
     """The page of one run: its ``overview``, ``system-metrics`` or ``artifacts``."""
-    return f"#/experiments/{experiment_id}/runs/{run_id}/{tab}?{_MODE}"
+    return f"#/experiments/{experiment_id}/runs/{run_id}/{tab}?{MODE}"
 
 
 def how_to_open(page: str, tracking_uri: str) -> str:
     """What to type to see a page, and its address, in lines for a terminal."""
     if tracking_uri.startswith("http"):
         return f"  {redacted(tracking_uri)}/{page}"
-    command = f"mlflow server --port {UI_PORT}"
-    if redacted(tracking_uri) == tracking_uri:
-        command += f" --backend-store-uri {shlex.quote(tracking_uri)}"
-    else:  # neither on the screen nor in the list of processes
-        command = f'MLFLOW_BACKEND_STORE_URI="$MLFLOW_TRACKING_URI" {command}'
-    return f"  {command}\n  http://127.0.0.1:{UI_PORT}/{page}"
+    # A password stands neither on the screen nor in the list of processes: the command reads MLFLOW_TRACKING_URI, too.
+    store = f" --tracking-uri {shlex.quote(tracking_uri)}" if redacted(tracking_uri) == tracking_uri else ""
+    return f"  mlflow-sysmetrics ui{store}\n  http://127.0.0.1:{UI_PORT}/{page}"

@@ -1,4 +1,4 @@
-"""The command line: watch any command without touching its code, and deliver later what an outage held back."""
+"""The command line: watch a command without touching its code, deliver what an outage held back, show it all."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def main() -> None:
       mlflow-sysmetrics run -- python train.py --epochs 3
       mlflow-sysmetrics run --run-name night --groups process,gpu -- ./train.sh
       mlflow-sysmetrics views
+      mlflow-sysmetrics ui
       mlflow-sysmetrics sync
 
     The charts are in the run's tab "System metrics". Which server is used is up to MLFLOW_TRACKING_URI, as always.
@@ -144,6 +145,47 @@ def views(experiment_name: str | None) -> None:
     for each in saved:
         listed = f'view "{NAME}"' if each.is_view else "page (no view could be saved on this server)"
         click.echo(f"{each.experiment}, {listed}:\n  {each.link}")
+
+
+@main.command()
+@click.option(
+    "--experiment-name", metavar="NAME", help="Look for the newest study in this experiment; by default in all."
+)
+@click.option(
+    "--tracking-uri",
+    metavar="URI",
+    help="The store to show; by default MLFLOW_TRACKING_URI, or else what MLflow finds in the current folder. Give a "
+    "password in MLFLOW_TRACKING_URI, not here: others see the options of a command.",
+)
+@click.option(
+    "--port",
+    metavar="PORT",
+    type=click.IntRange(1, 65535),
+    default=5000,
+    show_default=True,
+    help="Port of the server. Where something else listens on it, the next free one is taken.",
+)
+@click.option("--no-browser", is_flag=True, help="Print the address only.")
+def ui(experiment_name: str | None, tracking_uri: str | None, port: int, no_browser: bool) -> None:
+    """Show the newest study in the MLflow UI.
+
+    \b
+    Examples:
+      mlflow-sysmetrics ui
+      mlflow-sysmetrics ui --experiment-name night --no-browser
+
+    Prints the address of the page, and opens it where there is a browser. If the store is a file or a database, it
+    first starts an MLflow server that only this machine can reach, unless one with this store answers on the port.
+    Ctrl-C ends the server: exit code 0, or 130 if the page was not there yet.
+    """
+    _set_own_environment()
+    from mlflow_sysmetrics.command.ui import NoUiError, show
+
+    try:
+        exit_code = show(tracking_uri, experiment_name, port, with_browser=not no_browser)
+    except NoUiError as error:
+        raise click.ClickException(str(error)) from None
+    sys.exit(exit_code)
 
 
 def _set_own_environment() -> None:

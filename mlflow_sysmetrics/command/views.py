@@ -13,11 +13,10 @@ from mlflow_sysmetrics.addresses import check, redacted, redacted_text
 from mlflow_sysmetrics.command.run import NoRunError
 from mlflow_sysmetrics.delivery.store import why_unknown
 from mlflow_sysmetrics.delivery.time_limit import within
-from mlflow_sysmetrics.views.costs import save_costs
+from mlflow_sysmetrics.views.costs import OF_RUNS, save_costs
 from mlflow_sysmetrics.views.saved import is_view
 
 NAME = "What runs cost"
-_OWNER = "runs"  # whose view stays as long as the experiment
 _WITHIN_S = 60.0
 
 
@@ -57,7 +56,7 @@ def save_views(experiment_name: str | None) -> list[Saved]:
 def _save(client: MlflowClient, experiment_name: str | None) -> list[Saved]:
     saved = []
     for experiment in _experiments(client, experiment_name):
-        link = save_costs(client, experiment.experiment_id, NAME, "", _OWNER)
+        link = save_costs(client, experiment.experiment_id, NAME, "", OF_RUNS)
         if link:
             saved.append(Saved(experiment.name, link, is_view(link)))
     return saved

@@ -25,6 +25,7 @@ SERIES = (
     "system/process_cpu_percent",
     "system/gpu_memory_mb",
 )
+OF_RUNS = "runs"  # whose view is that of all runs of an experiment
 READ = 100  # runs that are read to see what there is: as many as the UI lists at once
 _MOST = 6  # parameters and metrics of the user's that a page shows
 _RAYS = ("training_iteration", "time_total_s", "time_this_iter_s", "time_since_restore", "iterations_since_restore",

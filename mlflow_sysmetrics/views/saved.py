@@ -59,7 +59,7 @@ def save(client: MlflowClient, experiment_id: str, owner: str, pages: Mapping[st
     try:
         if not has_views(client.tracking_uri):
             return links
-        present = _present(client, experiment_id)
+        present = _present(client.get_experiment(experiment_id).tags)
         now_ms = int(time.time() * 1000)
         for place, (word, page) in enumerate(pages.items()):
             view_id = f"{_OURS}{owner}-{word}"
@@ -82,6 +82,13 @@ def saved_link(
     """The address of a view that an experiment with these tags has; None where it has none."""
     view_id = f"{_OURS}{owner}-{word}"
     return _link(experiment_id, view_id, shown) if PREFIX + view_id in tags else None
+
+
+def first_link(tags: Mapping[str, str], experiment_id: str, owner: str) -> str | None:
+    """The address of an owner's first view, of an experiment with these tags; None where it has none."""
+    views = [each for each in _present(tags).values() if each.owner == owner]
+    first = max(views, key=lambda each: each.created_ms, default=None)
+    return _link(experiment_id, first.key.removeprefix(PREFIX), "CHART") if first else None
 
 
 def has_views(tracking_uri: str) -> bool:
@@ -120,10 +127,10 @@ def _digest(content: Mapping[str, object]) -> str:
     return hashlib.sha256(f"{content['name']}\n{content['state']}".encode()).hexdigest()[:12]
 
 
-def _present(client: MlflowClient, experiment_id: str) -> dict[str, _Saved]:
-    """Our views in the experiment by their ids."""
+def _present(tags: Mapping[str, str]) -> dict[str, _Saved]:
+    """Our views among an experiment's tags, by their ids."""
     found = {}
-    for key, value in client.get_experiment(experiment_id).tags.items():
+    for key, value in tags.items():
         view_id = key.removeprefix(PREFIX)
         if key.startswith(PREFIX + _OURS):
             found[view_id] = _read(key, view_id.removeprefix(_OURS).partition("-")[0], value)

@@ -65,16 +65,13 @@ def test_run_view_opens_one_tab_of_one_run() -> None:
         pytest.param("http://server:8080", ["http://server:8080/#/page"], id="server"),
         pytest.param(
             "sqlite:///my runs.db",
-            ["mlflow server --port 5000 --backend-store-uri 'sqlite:///my runs.db'", "http://127.0.0.1:5000/#/page"],
+            ["mlflow-sysmetrics ui --tracking-uri 'sqlite:///my runs.db'", "http://127.0.0.1:5000/#/page"],
             id="database",
         ),
         pytest.param("http://me:hush42@server:8080", ["http://server:8080/#/page"], id="server with a login"),
         pytest.param(
             "postgresql://me:hush42@db/mlflow",
-            [
-                'MLFLOW_BACKEND_STORE_URI="$MLFLOW_TRACKING_URI" mlflow server --port 5000',
-                "http://127.0.0.1:5000/#/page",
-            ],
+            ["mlflow-sysmetrics ui", "http://127.0.0.1:5000/#/page"],
             id="database with a password",
         ),
     ],

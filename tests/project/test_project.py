@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import importlib
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -167,15 +166,14 @@ def test_commands_for_any_project_run(empty_store: Path) -> None:
     typed = [line for line in lines if not line.startswith("pip ")]
     project = shutil.copytree(ROOT / "tests" / "support" / "plain_project", empty_store, dirs_exist_ok=True)
     environment = clean_environment(MLFLOW_SYSMETRICS_SPOOL=str(empty_store / "spool"))
-    (server,) = [line for line in typed if line.startswith("mlflow server ")]
+    (server,) = [line for line in typed if line == "mlflow-sysmetrics ui"]
     port = str(free_port())
     for line in typed:
         if line != server:
             done = subprocess.run(line, shell=True, cwd=project, env=environment, capture_output=True, text=True)
             assert done.returncode == 0, f"{line}\n{done.stderr}"
-    command = Command(
-        shlex.split(server.replace("5000", port)), cwd=project, output=empty_store / "output", env=environment
-    )
+    line = [*server.split(), "--port", port, "--no-browser"]
+    command = Command(line, cwd=project, output=empty_store / "output", env=environment)
     try:
         wait_until(lambda: answers(int(port)), LIMIT_S, "the server's answer")
         found = mlflow.MlflowClient(f"http://127.0.0.1:{port}").search_runs(["0"])

@@ -45,7 +45,7 @@ def the_run(folder: Path) -> Run:
     return run
 
 
-@pytest.mark.parametrize("command", ["run", "sync", "views"])
+@pytest.mark.parametrize("command", ["run", "sync", "ui", "views"])
 def test_help_explains_every_option(command: str) -> None:
     """Each option has a sentence, and the group's help shows how to begin."""
     shown = CliRunner().invoke(main, [command, "--help"])
