@@ -74,6 +74,7 @@ def test_plain_run_that_still_goes_on_has_its_series(client: MlflowClient, exper
     """Its figures come at its end: until then the table has what is read of its process."""
     log(client, SERIES)
     found = view(client)
+    assert found.headings == {"During the run": True, "Model metrics": False, "System metrics": False}
     assert list(found.cards) == ["During the run"]
     assert columns(found, "metrics") == list(SERIES)
 
