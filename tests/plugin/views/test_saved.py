@@ -131,6 +131,7 @@ def test_menu_lists_the_pages_in_their_order(client: MlflowClient, experiment_id
     pages = {word: Page(f"page {word}", "") for word in "ebdac"}
     save(client, experiment_id, "all", pages)
     assert names(client, experiment_id) == [page.name for page in pages.values()]
+    assert len({view.created_ms for view in listed(client, experiment_id).values()}) == len(pages)
 
 
 def test_page_that_is_too_long_for_a_tag_has_a_plain_link(client: MlflowClient, experiment_id: str) -> None:
