@@ -14,7 +14,8 @@ from entrypoints import views
 from entrypoints.links import run_view
 from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.tags import KIND, NOTE_DIGEST
-from mlflow_sysmetrics.views.saved import NEWEST, saved_link
+from mlflow_sysmetrics.views.kept import NEWEST
+from mlflow_sysmetrics.views.saved import saved_link
 
 logger = get_logger(__name__)
 

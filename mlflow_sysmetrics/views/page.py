@@ -13,6 +13,7 @@ from urllib.parse import quote
 MODE = "workflowType=machine_learning"  # the UI opens in another one
 Shown = Literal["CHART", "TABLE"]
 Card = Mapping[str, Any]
+_PACKED = "deflate;"  # before a text that is compressed
 _NUMBER_PX, _TEXT_PX = 150, 340
 _REST = ("Model metrics", "System metrics")  # where the UI puts a chart of each metric that no card shows
 
@@ -81,15 +82,25 @@ class Page:
             "hideEmptyCharts": True,
         }
         packed = zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 9)
-        return f"deflate;{base64.b64encode(packed).decode()}"
+        return f"{_PACKED}{base64.b64encode(packed).decode()}"
 
     def plain_link(self, experiment_id: str) -> str:
         """Its address without a saved view: the same runs in the same order, shown as the UI likes."""
-        order = ""
-        if self.sort_by:
-            order = f"&orderByKey={quote(metric(self.sort_by), safe='')}&orderByAsc={str(self.ascending).lower()}"
-        wanted = f"&searchFilter={quote(self.wanted, safe='')}{order}"
-        return f"{runs_page(experiment_id)}{wanted}&compareRunsMode={self.shown}"
+        order = metric(self.sort_by) if self.sort_by else None
+        return _plain(experiment_id, self.wanted, order, self.ascending, self.shown)
+
+
+def plain_link_of(state: str, experiment_id: str, shown: Shown) -> str:
+    """The plain link of a page of which only the state is left. ValueError, zlib.error: it is no state."""
+    kept = json.loads(zlib.decompress(base64.b64decode(state.removeprefix(_PACKED))))
+    return _plain(experiment_id, kept["searchFilter"], kept.get("orderByKey"), kept["orderByAsc"], shown)
+
+
+def _plain(experiment_id: str, wanted: str, order: str | None, ascending: bool, shown: Shown) -> str:
+    link = f"{runs_page(experiment_id)}&searchFilter={quote(wanted, safe='')}"
+    if order:
+        link += f"&orderByKey={quote(order, safe='')}&orderByAsc={str(ascending).lower()}"
+    return f"{link}&compareRunsMode={shown}"
 
 
 def runs_page(experiment_id: str) -> str:

@@ -28,7 +28,9 @@ from commands import (
     store_uri,
     wait_until,
 )
+from mlflow import MlflowClient
 from mlflow.entities import Run
+from ray.tune import examples
 from tracking_server import ALONE, tracking_server
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
@@ -297,6 +299,44 @@ def test_system_metrics_of_any_program_are_lines_under_readable_names(
         assert card.locator(BARS).count() == 0
         title = card.get_by_text(name, exact=True).first
         assert title.evaluate("title => title.scrollWidth <= title.clientWidth"), name
+
+
+@pytest.fixture
+def of_others(empty_store: Path) -> Iterator[tuple[str, list[str]]]:
+    """A server's address, and the links of the views of two plain runs and of an example of Ray's, as they are told."""
+    env = clean_environment(
+        MLFLOW_TRACKING_URI=store_uri(empty_store), HOME=str(empty_store), RAY_ADDRESS="local", RAY_AUTH_MODE="disabled",
+        RAY_TUNE_CALLBACKS="mlflow_sysmetrics.ray_tune.SystemMetricsCallback",
+    )  # fmt: skip
+    plain = ["mlflow-sysmetrics", "run", "--", sys.executable, "-c", "print(sum(range(10**8)))"]
+    script = str(Path(str(examples.__file__)).parent / "tune_basic_example.py")
+    said = ""
+    for line in (plain, plain, [sys.executable, script, "--smoke-test"], ["mlflow-sysmetrics", "views"]):
+        command = Command(line, cwd=empty_store, output=empty_store / "output", env=env).wait()
+        assert command.exit_code == 0, command.stderr
+        said = command.stdout
+    tags = MlflowClient(store_uri(empty_store)).get_experiment("0").tags
+    (of_trials,) = [key.rpartition(".")[2] for key, value in tags.items() if "What trials cost" in value]
+    (of_runs,) = re.findall(r"#/\S+", said)
+    with tracking_server(empty_store) as port:
+        yield f"http://127.0.0.1:{port}", [of_runs, re.sub(r"(?<=Key=)[^&]*", of_trials, of_runs)]
+
+
+@pytest.mark.slow
+def test_views_of_other_projects_draw_what_their_runs_cost(
+    of_others: tuple[str, list[str]], page: Page, screenshot: Callable[[str], None]
+) -> None:
+    """The memory of plain runs as lines; what each trial of another Tune script cost, and its metric against that."""
+    server, (of_runs, of_trials) = of_others
+    _open(page, server, of_runs)
+    _card(page, "process_memory_mb").locator(LINES).nth(1).wait_for(state="attached")
+    screenshot("what_runs_cost")
+    _open(page, server, of_trials)
+    page.get_by_text("10 matching runs").wait_for()
+    card = page.locator(CARD).filter(has=page.get_by_text("elapsed_s vs. mean_loss", exact=True)).first
+    card.locator(f"{LINES} .point").nth(9).wait_for(state="attached")
+    _card(page, "peak_memory_mb").locator(f"{BARS} .point").nth(9).wait_for(state="attached")
+    screenshot("what_trials_cost")
 
 
 def test_compare_view_shows_parallel_coordinates(

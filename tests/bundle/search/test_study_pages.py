@@ -16,7 +16,8 @@ from entrypoints.runs import RecordedRun
 from entrypoints.search.pages import SAID, in_markdown, save_pages
 from entrypoints.search.record import Record, TrialRecord
 from mlflow_sysmetrics.criteria.judge import Criteria
-from mlflow_sysmetrics.views.saved import NEWEST, is_view
+from mlflow_sysmetrics.views.kept import NEWEST
+from mlflow_sysmetrics.views.saved import is_view
 
 MEASURED = {"training_time_s": 0.2, "peak_memory_mb": 210.0, "val_rmse": 0.6, "val_accuracy": 0.7}
 TRIALS = [configured("linear", batch_size=size, learning_rate=0.01, alpha=0.1) for size in (8, 64)]

@@ -19,10 +19,12 @@ from reference import fragment
 from saved_views import PREFIX, listed, tags_of
 from server_here import server_here
 
+from mlflow_sysmetrics.views.kept import MAX_CHARACTERS, NEWEST
 from mlflow_sysmetrics.views.page import Page, Section, bars
-from mlflow_sysmetrics.views.saved import MAX_CHARACTERS, NEWEST, has_views, is_view, save
+from mlflow_sysmetrics.views.saved import has_views, is_view, save
 
 LIMIT_S = 30.0  # what has not come by then fails the test
+NOTE = "mlflow.note.content"
 NOWHERE = "http://127.0.0.1:9"  # nobody listens there
 PAGES = {
     "score": Page("wine · score", "tags.a = 'b'", sort_by="loss", sections=[Section("Costs", [bars("elapsed_s")])]),
@@ -319,3 +321,17 @@ def test_server_that_knows_views_and_refuses_the_rest_has_plain_links(
     with FakeServer(text="3.17.2") as server:
         assert save(MlflowClient(server.uri), "1", "all", PAGES) == PLAIN
     assert "could not be written" in caplog.text
+
+
+def test_descriptions_lead_to_plain_pages_once_their_views_are_removed(
+    client: MlflowClient, experiment_id: str, save_studies: Callable[[int], list[Run]]
+) -> None:
+    """Of the study itself and of a report on it; the UI would open another page for a view that is gone."""
+    study, report = client.create_run(experiment_id), client.create_run(experiment_id)
+    links = save(client, experiment_id, study.info.run_id, PAGES)
+    for run in (study, report):
+        client.set_tag(run.info.run_id, NOTE, " ".join(f"[{word}]({link})" for word, link in links.items()))
+    save_studies(NEWEST)
+    assert study.info.run_id not in owners(client, experiment_id)
+    plain = " ".join(f"[{word}]({link})" for word, link in PLAIN.items())
+    assert [client.get_run(run.info.run_id).data.tags[NOTE] for run in (study, report)] == [plain, plain]
