@@ -26,8 +26,8 @@ def save(client: MlflowClient, experiment_id: str, owner: str, pages: Mapping[st
     """Save the pages as views of an experiment, first the first, and return the link of each.
 
     Where the server has no such views, or another format of them, nothing is written, and the links are plain ones.
-    The views of the ten newest owners stay; older ones, and those of deleted runs, are removed: see ``kept``. A view that
-    a user has changed, and all that are not ours, are left alone. Nothing is raised for what the store refuses.
+    The views of the ten newest studies stay; older ones, and those of deleted runs, are removed: see ``kept``. A view
+    that a user has changed, and all that are not ours, are left alone. Nothing is raised for what the store refuses.
 
     Args:
         client: of the store.

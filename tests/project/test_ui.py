@@ -305,8 +305,8 @@ def test_system_metrics_of_any_program_are_lines_under_readable_names(
 def of_others(empty_store: Path) -> Iterator[tuple[str, list[str]]]:
     """A server's address, and the links of the views of two plain runs and of an example of Ray's, as they are told."""
     env = clean_environment(
-        MLFLOW_TRACKING_URI=store_uri(empty_store), HOME=str(empty_store), RAY_ADDRESS="local", RAY_AUTH_MODE="disabled",
-        RAY_TUNE_CALLBACKS="mlflow_sysmetrics.ray_tune.SystemMetricsCallback",
+        MLFLOW_TRACKING_URI=store_uri(empty_store), HOME=str(empty_store), RAY_ADDRESS="local",
+        RAY_AUTH_MODE="disabled", RAY_TUNE_CALLBACKS="mlflow_sysmetrics.ray_tune.SystemMetricsCallback",
     )  # fmt: skip
     plain = ["mlflow-sysmetrics", "run", "--", sys.executable, "-c", "print(sum(range(10**8)))"]
     script = str(Path(str(examples.__file__)).parent / "tune_basic_example.py")
