@@ -32,7 +32,7 @@ def write_note(client: MlflowClient, experiment_id: str) -> None:
         studies = client.search_runs(
             [experiment_id], f"tags.`{KIND}` = 'study'", max_results=NEWEST, order_by=["attributes.start_time DESC"]
         )
-        text = note(experiment_id, studies, tags)
+        text = note(experiment_id, list(studies), tags)
         client.set_experiment_tag(experiment_id, NOTE, text)
         client.set_experiment_tag(experiment_id, NOTE_DIGEST, _digest(text))
     except MlflowException as error:
@@ -40,13 +40,15 @@ def write_note(client: MlflowClient, experiment_id: str) -> None:
 
 
 def note(experiment_id: str, studies: list[Run], tags: Mapping[str, str]) -> str:
-    """The description, for studies from the newest on and the experiment's tags."""
+    """The description, for studies from the newest on and the experiment's tags. Its first line is seen folded."""
     over_all = {
-        "All studies": saved_link(tags, experiment_id, views.EXPERIMENT, views.STUDIES, "TABLE"),
+        "all studies": saved_link(tags, experiment_id, views.EXPERIMENT, views.STUDIES, "TABLE"),
         "reports": saved_link(tags, experiment_id, views.EXPERIMENT, views.REPORTS, "TABLE"),
     }
-    links = " · ".join(f"[{said}]({link})" for said, link in over_all.items() if link)
-    return "\n".join([f"{links or '**Studies**'}, the newest first:", *(_line(each, tags) for each in studies)])
+    links = [f"[{said}]({link})" for said, link in over_all.items() if link]
+    newest, *older = [_line(each, tags) for each in studies]
+    lines = [" · ".join([newest, *links])]
+    return "\n".join(lines + (["", "Before:", *(f"- {line}" for line in older)] if older else []))
 
 
 def _line(study: Run, tags: Mapping[str, str]) -> str:
@@ -58,7 +60,7 @@ def _line(study: Run, tags: Mapping[str, str]) -> str:
     result = f"{score.removeprefix('best_')} {figures[score]:.4f}" if score else about.status.lower()
     met = f", {figures['feasible']:.0f} trials meet its limits" if "feasible" in figures else ""
     saved = f", {figures['saved_cpu_percent']:.0f} % of CPU saved" if "saved_cpu_percent" in figures else ""
-    return f"- [{about.run_name}, {when}]({page}): {result}{met}{saved}"
+    return f"[{about.run_name}, {when}]({page}): {result}{met}{saved}"
 
 
 def _digest(text: str) -> str:

@@ -14,7 +14,7 @@ MODE = "workflowType=machine_learning"  # the UI opens in another one
 Shown = Literal["CHART", "TABLE"]
 Card = Mapping[str, Any]
 _PACKED = "deflate;"  # before a text that is compressed
-_NUMBER_PX, _TEXT_PX = 150, 340
+_NUMBER_PX, _TEXT_PX = 150, 440
 _REST = ("Model metrics", "System metrics")  # where the UI puts a chart of each metric that no card shows
 
 
