@@ -329,7 +329,7 @@ def test_views_of_other_projects_draw_what_their_runs_cost(
     """The memory of plain runs as lines; what each trial of another Tune script cost, and its metric against that."""
     server, (of_runs, of_trials) = of_others
     _open(page, server, of_runs)
-    _card(page, "process_memory_mb").locator(LINES).nth(1).wait_for(state="attached")
+    _card(page, "system/process_memory_mb").locator(LINES).nth(1).wait_for(state="attached")
     screenshot("what_runs_cost")
     _open(page, server, of_trials)
     page.get_by_text("10 matching runs").wait_for()
