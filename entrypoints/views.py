@@ -139,14 +139,16 @@ def of_study(shown: Shown) -> dict[str, Page]:
 
 
 def of_experiment() -> dict[str, Page]:
-    """The pages over all studies of an experiment, the newest first."""
-    figures = ["best_val_rmse", "best_val_accuracy", "search_time_s", "refit_training_time_s", "trials", "feasible",
-               "saved_cpu_percent"]  # fmt: skip
+    """The pages over all studies of an experiment, sorted by a metric: else the UI folds those of ``main`` under its run."""
+    costs = ("refit_training_time_s", "refit_memory_growth_mb", "inference_latency_ms")
+    figures = ["best_val_rmse", "best_val_accuracy", *costs, "search_time_s", "trials", "feasible", "saved_cpu_percent"]
     limits = tag(CRITERIA)
     columns = [param("dataset"), *map(metric, figures), limits]
     return {
-        STUDIES: Page("All studies", f"tags.`{KIND}` = 'study'", "TABLE", columns=columns, wide=[limits]),
-        REPORTS: Page("Reports", f"tags.`{KIND}` = 'report'", "TABLE", columns=["attributes.`Description`"]),
+        STUDIES: Page(
+            "All studies", f"tags.`{KIND}` = 'study'", "TABLE", "search_time_s", columns=columns, wide=[limits]
+        ),
+        REPORTS: Page("Reports", f"tags.`{KIND}` = 'report'", "TABLE", "trials", columns=["attributes.`Description`"]),
     }
 
 

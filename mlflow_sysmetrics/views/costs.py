@@ -51,7 +51,10 @@ def save_costs(client: MlflowClient, experiment_id: str, name: str, wanted: str,
 
 
 def of_runs(runs: Sequence[Run], name: str, wanted: str) -> Page:
-    """The page of these and of all others that the condition finds, as charts; the newest first."""
+    """The page of these and of all others that the condition finds, as charts; the most expensive first.
+
+    Sorted by a metric, children of a run stand beside it; by their start, the UI folds them under it.
+    """
     measured = _names(runs)
     costs = [each for each in FIGURES if each in measured]
     series = [each for each in SERIES if each in measured]
@@ -68,7 +71,14 @@ def of_runs(runs: Sequence[Run], name: str, wanted: str) -> Page:
     ]
     why = tag(STOP_REASON)
     columns = [*map(param, params), *map(metric, own), *map(metric, costs or series), why]
-    return Page(name, wanted, columns=columns, wide=[why], sections=[each for each in sections if each.cards])
+    return Page(
+        name,
+        wanted,
+        sort_by=next(iter(costs or series), None),
+        columns=columns,
+        wide=[why],
+        sections=[each for each in sections if each.cards],
+    )
 
 
 def _names(runs: Iterable[Run]) -> list[str]:

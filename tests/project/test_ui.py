@@ -141,11 +141,12 @@ def _card(page: Page, title: str) -> Page:
     return card
 
 
-def _from_menu(page: Page, server: str, name: str) -> None:
-    """Open a saved view as a user finds it, from the menu of the experiment's runs."""
+def _from_menu(page: Page, server: str, name: str, *, newest: bool) -> None:
+    """Open a saved view as a user finds it, from the menu: the newest of its name, or the oldest."""
     _open(page, server, "#/experiments/0/runs?workflowType=machine_learning")
     page.get_by_role("button", name="Views").click()
-    page.get_by_text(name, exact=True).last.click()
+    named = page.get_by_text(name, exact=True)
+    (named.first if newest else named.last).click()
     page.get_by_text("viewing a shared view").wait_for()
 
 
@@ -164,7 +165,7 @@ def test_view_of_score_against_cost_draws_each_trial_that_did_not_diverge(
     if opened_by == "link":
         _open(page, server, _links(study)["score against cost"])
     else:
-        _from_menu(page, server, _view_name(study, "score"))
+        _from_menu(page, server, _view_name(study, "score"), newest=False)
         page.locator("label").filter(has=page.locator("input[name='runs-view-mode'][value='CHART']")).click()
     page.get_by_text(f"{len(able)} matching runs").wait_for()
     for cost in ("training_time_s", "peak_memory_mb", "inference_latency_ms"):
@@ -421,6 +422,26 @@ def test_view_of_all_studies_has_a_line_for_each(under_limits: UnderLimits, serv
     page.get_by_text(f"{len(studies)} matching runs").wait_for()
     wait_until(lambda: len(_cells(page, "metrics.`best_val_rmse`")) == len(studies), 20, "the best scores")
     assert set(_cells(page, "params.`dataset`")) == {run.data.params["dataset"] for run in studies}
+
+
+def test_menu_opens_each_view(under_limits: UnderLimits, report: Run, server: str, page: Page) -> None:
+    """Each lists the runs that it is for, and says so in its name."""
+    study = under_limits.study
+    stopped = [run for run in study.trials if run.data.tags.get("sysmetrics.stopped_by") == "criteria"]
+    finished = [run for run in _able(study) if run.info.status == "FINISHED"]
+    kinds = {kind: len(runs_of_kind(study.client, kind)) for kind in ("study", "report")}
+    counts = {
+        _view_name(study, "table"): len(study.trials),
+        _view_name(study, "training"): len(finished),
+        _view_name(study, "limits"): len(study.trials),
+        _view_name(study, "stopped"): len(stopped),
+        "All studies": kinds["study"],
+        "Reports": kinds["report"],
+    }
+    for name, count in counts.items():
+        _from_menu(page, server, name, newest=True)
+        page.get_by_text(f"{count} matching run", exact=False).first.wait_for()
+        page.get_by_role("button", name=name[:12]).first.wait_for()
 
 
 PICTURES = "img[src*='get-artifact']"

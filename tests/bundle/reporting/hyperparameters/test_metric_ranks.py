@@ -56,6 +56,14 @@ def test_what_cannot_be_judged_is_left_as_it_is(places: np.ndarray, design: np.n
     assert (placed.steady == values).all()
 
 
+def test_cost_that_may_be_zero_is_not_below_it_without_its_drift() -> None:
+    """Such as the memory of a small model, which rises a little with the place."""
+    values = np.where(PLACES % 4 == 0, 0.0, PLACES / 20)
+    placed = without_place(values, PLACES, DESIGN)
+    assert placed.taken_out
+    assert placed.steady.min() == 0
+
+
 def test_trials_without_the_metric_stay_without() -> None:
     """The others are judged as if they were alone."""
     values = np.where(np.arange(40) < 30, PLACES, np.nan)
