@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable
-from pathlib import Path
 
 _SCHEDSTAT = "/proc/thread-self/schedstat"  # Linux: time on a core and time waiting for one in ns, and how often
 
@@ -17,7 +17,7 @@ class CoreWait:
     """
 
     def __init__(self, read: Callable[[], bytes] | None = None) -> None:
-        self._read = read or _reader()
+        self._read = read or self._open()
 
     def __call__(self) -> float:
         """Seconds waited since the thread began."""
@@ -26,15 +26,15 @@ class CoreWait:
         except (OSError, ValueError, IndexError):
             return 0.0
 
+    def _open(self) -> Callable[[], bytes]:
+        try:
+            number = os.open(_SCHEDSTAT, os.O_RDONLY)
+        except OSError:
+            return lambda: b""
+        weakref.finalize(self, os.close, number)  # it stays open until then: opening costs more than reading
+        return lambda: os.pread(number, 64, 0)
+
 
 def own_share(elapsed_s: float, waited_s: float) -> float:
     """The share of a stretch of time in which the thread was not kept waiting for a core."""
     return min(1.0, max(0.0, 1.0 - waited_s / elapsed_s)) if elapsed_s > 0 else 1.0
-
-
-def _reader() -> Callable[[], bytes]:
-    try:
-        file = Path(_SCHEDSTAT).open("rb", buffering=0)  # noqa: SIM115 - kept open: opening costs more than reading
-    except OSError:
-        return lambda: b""
-    return lambda: os.pread(file.fileno(), 64, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -75,3 +76,13 @@ def test_wait_grows_while_another_process_has_the_core() -> None:
 def test_own_share_is_what_was_not_waited(elapsed_s: float, waited_s: float, share: float) -> None:
     """Between 0 and 1."""
     assert own_share(elapsed_s, waited_s) == share
+
+
+def test_file_is_closed_with_the_clock() -> None:
+    """Without a ResourceWarning, which pytest makes an error: as many files are open afterwards as before."""
+    before = len(os.listdir("/proc/self/fd"))
+    clocks = [CoreWait() for _ in range(5)]
+    assert len(os.listdir("/proc/self/fd")) == before + (5 if SCHEDSTAT.exists() else 0)
+    del clocks
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
