@@ -78,11 +78,16 @@ def test_own_share_is_what_was_not_waited(elapsed_s: float, waited_s: float, sha
     assert own_share(elapsed_s, waited_s) == share
 
 
+def open_files() -> int:
+    """How many this process has."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_file_is_closed_with_the_clock() -> None:
     """Without a ResourceWarning, which pytest makes an error: as many files are open afterwards as before."""
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     clocks = [CoreWait() for _ in range(5)]
-    assert len(os.listdir("/proc/self/fd")) == before + (5 if SCHEDSTAT.exists() else 0)
+    assert open_files() == before + (5 if SCHEDSTAT.exists() else 0)
     del clocks
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
