@@ -62,7 +62,7 @@ def without_place(values: NDArray[np.float64], places: NDArray[np.float64], desi
     inner = np.log(values[known]) if positive else values[known]
     inner = inner - float(inner @ moved / (moved @ moved)) * (order - order.mean())
     # What is never below 0 as measured, such as a memory, is not so without the place's part either.
-    steady[known] = np.exp(inner) if positive else np.maximum(inner, min(0.0, values[known].min()))
+    steady[known] = np.exp(inner) if positive else np.maximum(inner, min(0.0, float(np.min(values[known]))))
     return Placed(adjusted, steady, share, True)
 
 
