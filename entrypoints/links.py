@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from mlflow_sysmetrics.addresses import redacted
 from mlflow_sysmetrics.tags import FEASIBLE, KIND
-from mlflow_sysmetrics.views.page import MODE
+from mlflow_sysmetrics.views.page import MODE, Page, Shown
 
 IS_FEASIBLE = f"tags.`{FEASIBLE}` = 'true'"
 UI_PORT = 5000
@@ -22,7 +22,7 @@ def trials_view(
     *,
     ascending: bool,
     also: str = "",
-    shown: str = "CHART",
+    shown: Shown = "CHART",
 ) -> str:
     """The page of exactly the trials of one study: flat, best first.
 
@@ -36,11 +36,7 @@ def trials_view(
     """
     wanted = f"tags.mlflow.parentRunId = '{parent_run_id}' and tags.`{KIND}` = 'trial'"
     wanted += f" and {also}" if also else ""
-    order = (
-        f"&orderByKey={quote(f'metrics.`{sort_by}`', safe='')}&orderByAsc={str(ascending).lower()}" if sort_by else ""
-    )
-    where = f"#/experiments/{experiment_id}/runs?{MODE}"
-    return f"{where}&searchFilter={quote(wanted, safe='')}{order}&compareRunsMode={shown}"
+    return Page("", wanted, shown, sort_by, ascending).plain_link(experiment_id)
 
 
 def compare_view(experiment_id: str, run_ids: Iterable[str | None]) -> str:

@@ -82,7 +82,8 @@ class Study:
         """The link of one of its pages; of all its trials, the best first, where that is not saved."""
         if name in self.views:
             return self.views[name]
-        also, shown = (IS_FEASIBLE, "TABLE") if name == LIMITS else ("", "TABLE" if name == TABLE else "CHART")
+        also = IS_FEASIBLE if name == LIMITS else ""
+        shown: Shown = "TABLE" if name in (TABLE, LIMITS) else "CHART"
         ascending = not self.higher_is_better
         return trials_view(self.experiment_id, self.run_id, self.score, ascending=ascending, also=also, shown=shown)
 
