@@ -23,6 +23,7 @@ from entrypoints.compute import preloaded
 from entrypoints.own_modules import PACKAGES
 
 BARRIER_TIMEOUT_S = 60.0
+BEGIN_TIMEOUT_S = 5.0  # by then Tune knows of each process that is up
 MAX_PLACE_LENGTH = 24  # of a folder for temporary files: what Ray adds makes the path of a socket, at most 103 on macOS
 
 logger = logging.getLogger(__name__)
@@ -146,8 +147,10 @@ class Barrier:
         self._parties = parties
         self._arrived = 0
         self._brought: list[Any] = []
+        self._begun = 0
         self._all_here = asyncio.Event()
         self._all_brought = asyncio.Event()
+        self._all_begun = asyncio.Event()
 
     async def wait(self) -> bool:
         """Arrive, and wait for the others; False for later arrivals, which pass at once."""
@@ -166,6 +169,13 @@ class Barrier:
             self._all_brought.set()
         await self._all_brought.wait()
 
+    async def begin(self) -> None:
+        """Say that Tune has begun the trial of one of those that have waited, and wait for the others again."""
+        self._begun += 1
+        if self._begun >= self._arrived:
+            self._all_begun.set()
+        await self._all_begun.wait()
+
     async def brought(self) -> list[Any]:
         """What was left."""
         return self._brought
@@ -174,6 +184,7 @@ class Barrier:
         """Let all pass, now and later."""
         self._all_here.set()
         self._all_brought.set()
+        self._all_begun.set()
 
 
 def beside_the_driver() -> NodeAffinitySchedulingStrategy:
@@ -200,14 +211,19 @@ def bring(barrier: ActorHandle, found: Any) -> None:
     _at(barrier, barrier.bring.remote(found))
 
 
+def begin(barrier: ActorHandle) -> None:
+    """Say at the barrier that Tune has begun this process's trial, and wait for the others for a few seconds."""
+    _at(barrier, barrier.begin.remote(), BEGIN_TIMEOUT_S)
+
+
 def brought(barrier: ActorHandle) -> list[Any]:
     """What the first processes have left at the barrier."""
     return _at(barrier, barrier.brought.remote()) or []
 
 
-def _at(barrier: ActorHandle, answer: ray.ObjectRef) -> Any:
+def _at(barrier: ActorHandle, answer: ray.ObjectRef, timeout_s: float | None = None) -> Any:
     try:
-        return ray.get(answer, timeout=BARRIER_TIMEOUT_S)
+        return ray.get(answer, timeout=BARRIER_TIMEOUT_S if timeout_s is None else timeout_s)
     except ray.exceptions.RayError as error:
         logger.warning("The study starts without waiting for all of its processes: %s", error)
         barrier.open.remote()

@@ -10,7 +10,7 @@ from typing import Any
 from ray import tune
 from ray.actor import ActorHandle
 
-from entrypoints.compute.workers import bring, brought, wait_for_all
+from entrypoints.compute.workers import begin, bring, brought, wait_for_all
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.limits.forecast import Forecast, Timing, figures, forecast, one_of_each, time_kinds
 from entrypoints.limits.ledger import tell
@@ -34,13 +34,22 @@ class FirstTrials:
     kinds: list[Configuration]
     ledger: ActorHandle | None = None
 
-    def wait(self, data: Prepared) -> None:
-        """Return when this process's trial can begin."""
+    def wait(self, data: Prepared) -> bool:
+        """Return when this process's trial can begin; False where it takes the place of another process."""
         if not wait_for_all(self.barrier):
-            return  # it takes the place of another process
+            return False
         timings = time_kinds(self.kinds, data)
         tell(self.ledger, figures(self.kinds, data, timings))
         bring(self.barrier, [asdict(timing) for timing in timings])  # the barrier knows no class of ours
+        return True
+
+    def begin(self) -> None:
+        """Return when Tune has begun all of the first trials.
+
+        It drops a process of which it does not know yet that it is up when another's trial ends: a trial that its
+        limits skip takes a few milliseconds, and the whole study would run in one process.
+        """
+        begin(self.barrier)
 
 
 class Forecaster(tune.Callback):

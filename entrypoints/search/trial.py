@@ -79,8 +79,7 @@ class Trial(tune.Trainable):
         self._core_wait, self._groups, self._one_at_a_time = CoreWait(), groups, one_at_a_time
         self._host = Host().tags()  # once in this process, whose trials all have them
         self._data, self._stopping, self._ledger, self._every_report = data, stopping, ledger, every_report
-        if first:
-            first.wait(data)
+        self._first = first if first and first.wait(data) else None
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -111,6 +110,9 @@ class Trial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Train for about a second, whether a report is due or not, or to the trial's end."""
+        if self._first:
+            self._first.begin()
+            self._first = None
         began = time.monotonic()
         training, guard = self._training, self._guard
         if not training.step_number:

@@ -127,6 +127,28 @@ def test_first_processes_leave_what_they_found_and_wait_again() -> None:
     assert workers.brought(barrier) == ["a", "b"]
 
 
+def test_first_trials_wait_until_all_have_begun() -> None:
+    """So that Tune knows of every process before the first trial, perhaps one that is skipped, has ended."""
+    barrier = workers.barrier(2)
+    ray.get(_waiting(barrier, 2), timeout=LONG_S)
+    first = barrier.begin.remote()
+    assert ray.wait([first], timeout=SHORT_S)[0] == []
+    workers.begin(barrier)
+    ray.get(first, timeout=LONG_S)
+
+
+def test_first_trial_begins_without_one_that_does_not_come(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its process has died meanwhile: the others go on after some seconds, with a warning."""
+    barrier = workers.barrier(2)
+    ray.get(_waiting(barrier, 2), timeout=LONG_S)
+    monkeypatch.setattr(workers, "BEGIN_TIMEOUT_S", 0.2)
+    with caplog.at_level(logging.WARNING, workers.logger.name):
+        workers.begin(barrier)
+    assert "without waiting" in caplog.text
+
+
 def test_wait_for_all_goes_on_without_those_who_do_not_come(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
