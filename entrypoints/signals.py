@@ -43,6 +43,6 @@ def end_at_once() -> None:
 
 def mark_killed(run_ids: Iterable[str]) -> None:
     """Start a process that marks these runs once this one and ``mlflow run`` have ended, however they end."""
-    command = [sys.executable, "-m", "entrypoints.killed", str(os.getpid()), str(STARTED_BY), *run_ids]
+    command = [sys.executable, "-m", "entrypoints.mark_killed", str(os.getpid()), str(STARTED_BY), *run_ids]
     nowhere = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1, 2)]
     os.posix_spawn(sys.executable, command, os.environ, file_actions=nowhere, setsid=True)

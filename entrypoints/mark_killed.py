@@ -1,4 +1,4 @@
-"""Mark runs KILLED after a command has ended: ``python -m entrypoints.killed PID PID_OF_MLFLOW_RUN RUN_ID...``.
+"""Mark runs KILLED after a command has ended: ``python -m entrypoints.mark_killed PID PID_OF_MLFLOW_RUN RUN_ID...``.
 
 The command does so itself unless a signal comes while its modules are imported, or something hangs as it ends. And
 ``mlflow run``, which means to keep a final status that the project has set, marks every run of a command that did not
