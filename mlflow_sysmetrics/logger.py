@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import platform
 import re
@@ -14,13 +15,18 @@ from pathlib import Path
 from typing import TypeVar
 
 import mlflow
+import psutil
+from mlflow.entities import Metric
 
-from mlflow_sysmetrics.addresses import get_logger, lasting_uri
+from mlflow_sysmetrics.addresses import get_logger, lasting_uri, redacted_text
 from mlflow_sysmetrics.arguments import check_seconds
+from mlflow_sysmetrics.criteria import Criteria
+from mlflow_sysmetrics.criteria.judge import Stop
 from mlflow_sysmetrics.delivery.backlog import Backlog
-from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX
+from mlflow_sysmetrics.delivery.leftovers import keep
+from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX, now_ms, points_now
 from mlflow_sysmetrics.delivery.recording import Recording
-from mlflow_sysmetrics.delivery.run_queue import RunQueue
+from mlflow_sysmetrics.delivery.run_queue import End, RunQueue
 from mlflow_sysmetrics.delivery.spool import (
     ForeignSpoolError,
     Header,
@@ -32,9 +38,14 @@ from mlflow_sysmetrics.delivery.spool import (
 from mlflow_sysmetrics.delivery.store import Store, find_run
 from mlflow_sysmetrics.delivery.time_limit import within
 from mlflow_sysmetrics.delivery.writer import Writer
+from mlflow_sysmetrics.phases.figure import log_figure
+from mlflow_sysmetrics.ranks import job_figures, rank_here
 from mlflow_sysmetrics.sampling.groups import check_groups
 from mlflow_sysmetrics.sampling.one_process import HERE
 from mlflow_sysmetrics.sampling.process_tree import check_pid
+from mlflow_sysmetrics.stopping.brake import Brake
+from mlflow_sysmetrics.stopping.end_tree import end_tree
+from mlflow_sysmetrics.stopping.process_criteria import check_readable, process_criteria
 from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
 from mlflow_sysmetrics.watch import Watch
 
@@ -45,6 +56,8 @@ _NAME = re.compile(r"[\w\-. /]*")  # what MLflow takes in a metric's name on eve
 _MAX_PREFIX = 150  # of MLflow's 250, so that there is room for the metric's own name
 _REMEMBERED = 256
 _WINDOW_S = 1.0  # a killed process loses at most this and one sample
+_ENDING_S = 0.5  # to deliver before the process is ended, which goes on meanwhile
+_NAMES_S = 1.0  # for the store to say which metrics the program has logged
 _DISK_S = 5.0  # for opening the file in which points wait
 
 _recorded: dict[Path, int] = {}  # by the series that a logger writes: its process
@@ -73,6 +86,13 @@ class SystemMetricsLogger:
         pid: the process; by default this one.
         children: whether all processes below it are counted in.
         node: a label of this machine in the names, ``system/<node>/...``, where several machines share a run.
+        rank: which process of a job this is, where several share a run: its names are ``system/rank_<rank>/...``, and
+            the figures of the run are those of the job, see `ranks`. By default what torchrun, MPI or Slurm say in the
+            environment. -1: none, whatever they say.
+        criteria: limits, such as ``"peak_memory_mb<=8000, elapsed_s<=7200"``. When one is broken, the tag
+            ``sysmetrics.stop_reason`` says so, and `on_break` is called.
+        on_break: called once, in a thread of its own, with the ``Stop`` that says which limit was broken. By default
+            the run becomes KILLED, and this process and those below it get SIGTERM, ten seconds later SIGKILL.
         spool: the folder for what waits; by default MLFLOW_SYSMETRICS_SPOOL, or ``~/.local/state/mlflow-sysmetrics``.
         stop_within_s: the longest that `stop` takes, whatever the store and the disk do; at least half a second.
         sample: read this instead of `groups`: a function that returns numbers by name.
@@ -94,6 +114,9 @@ class SystemMetricsLogger:
         pid: int | None = None,
         children: bool = True,
         node: str | None = None,
+        rank: int | None = None,
+        criteria: str | Criteria | None = None,
+        on_break: Callable[[Stop], None] | None = None,
         spool: str | Path | None = None,
         stop_within_s: float = 5.0,
         sample: Callable[[], Mapping[str, float]] | None = None,
@@ -101,10 +124,15 @@ class SystemMetricsLogger:
     ) -> None:
         check_seconds(interval_s=interval_s, flush_every_s=flush_every_s, stop_within_s=stop_within_s)
         self._flush_every_s, self._stop_within_s = flush_every_s, stop_within_s
-        self._prefix = _full_prefix(prefix, node)
+        self._rank = _checked_rank(rank)
+        self._prefix = _full_prefix(prefix, node, self._rank)
+        self._criteria = process_criteria(criteria) if isinstance(criteria, str) else criteria
+        self._on_break = on_break
+        self._judged_while = "memory_mb" if sample is None and "process" in groups else ""
         if sample is None:
             check_groups(groups)
             check_pid(pid)
+            check_readable(self._criteria, groups)
         self._make_watch: Callable[[], Watch] = lambda: (
             watch or Watch(pid, groups, interval_s, children=children, window_s=_WINDOW_S, sample=sample)
         )
@@ -114,13 +142,15 @@ class SystemMetricsLogger:
         self._store = Store(tracking_uri or mlflow.get_tracking_uri())
         self._run = find_run(run_id, self._store)
         self._watched = pid
-        self._path = spool_path(spool_folder(spool), self._header(), self._prefix)
+        self._spool = spool_folder(spool)
+        self._path = spool_path(self._spool, self._header(), self._prefix)
         if _recorded.get(self._path) == os.getpid():
             raise ValueError(
                 f"run_id={self._run.run_id!r}: a logger of this process writes its {self._prefix}* already; "
                 "stop that one, or give this one another prefix or node"
             )
         self._recording: Recording | None = None
+        self._brake: Brake | None = None
         self._lock = threading.Lock()
 
     @property
@@ -133,6 +163,12 @@ class SystemMetricsLogger:
         """Whether readings are taken: False before `start`, after `stop`, and where another process has the series."""
         recording = self._recording
         return recording is not None and recording.is_here
+
+    @property
+    def store_is_away(self) -> bool:
+        """Whether the store did not take what it was sent last."""
+        recording = self._recording
+        return recording is not None and recording.store_is_away
 
     def start(self) -> SystemMetricsLogger:
         """Start reading. No-op if already started. After `stop` the series go on where they ended."""
@@ -163,6 +199,16 @@ class SystemMetricsLogger:
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
 
+    def phase(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """A context manager around a part of the program, such as ``with logger.phase("load"):``.
+
+        The run gets ``phase/<name>/elapsed_s``, ``cpu_seconds`` and ``peak_memory_mb``, and at the end a figure of CPU
+        and memory over time, ``phases.png``, where matplotlib is installed. Phases may be nested, in any thread, and
+        one that is entered again adds up.
+        """
+        recording = self._recording
+        return recording.phase(name) if recording is not None and recording.is_here else contextlib.nullcontext()
+
     def step(self) -> Step:
         """A context manager around one training step. Steps of any thread count; one that raises does not."""
         return Step(self._step_took)
@@ -181,7 +227,7 @@ class SystemMetricsLogger:
 
     def _header(self) -> Header:
         tags = {**self._tags, PID: str(self._watched or os.getpid())}
-        return Header(self.run_id, lasting_uri(self._store.tracking_uri), tags)
+        return Header(self.run_id, lasting_uri(self._store.tracking_uri), tags, start_ms=now_ms())
 
     def _begin(self) -> Recording | None:
         watch, header = self._make_watch(), self._header()  # before the file is open: the process may be gone by now
@@ -200,10 +246,24 @@ class SystemMetricsLogger:
             file = None
         backlog = Backlog(file)
         writer = Writer(self._store, every_s=self._flush_every_s)
-        writer.attach(RunQueue(backlog, run_id=self.run_id, tags=header.tags))
+        queue = RunQueue(backlog, run_id=self.run_id, tags=header.tags)
+        writer.attach(queue)
+        began_ms = now_ms()
         try:
-            first_step = self._first_step(file)
-            recording = Recording(watch, backlog, writer, prefix=self._prefix, first_step=first_step)
+            recording = Recording(
+                watch,
+                backlog,
+                writer,
+                prefix=self._prefix,
+                first_step=self._first_step(file),
+                taken=lambda: self._logged_since(began_ms, writer),
+            )
+            if self._criteria is not None:
+                process = psutil.Process(self._watched)
+                self._brake = Brake(
+                    lambda tags: self._broken(queue, process, tags), self._criteria, judged_while=self._judged_while
+                )
+                watch.tell(self._brake.see)
             recording.start()
         except BaseException:
             backlog.close()
@@ -217,22 +277,80 @@ class SystemMetricsLogger:
         steps = [step for name, step in self._run.steps.items() if self._prefix and name.startswith(self._prefix)]
         return max(0, *steps, _last_steps.get(self._path, 0), file.last_step if file is not None else 0)
 
-    def _end(self, recording: Recording) -> None:
-        atexit.unregister(self.stop)
+    def _logged_since(self, began_ms: int, writer: Writer) -> set[str]:
+        """The names of metrics that the run has got since then: not from here, where its figures come last."""
+        if writer.is_away:
+            return set()
         try:
-            delivered = recording.stop(self._stop_within_s)
+            run = within(min(_NAMES_S, self._stop_within_s / 4), lambda: self._store.run(self.run_id))
+        except Exception:  # then the program's own values are not known, and ours stand beside them
+            return set()
+        return {name for name, time_ms in run.times_ms.items() if time_ms >= began_ms}
+
+    def _broken(self, queue: RunQueue, process: psutil.Process, tags: Mapping[str, str]) -> None:
+        """A limit is broken: say so in the run, and do what the user wants then."""
+        queue.add(tags=tags)
+        if self._on_break is not None:
+            if self._brake is not None and self._brake.broken is not None:
+                self._on_break(self._brake.broken)
+            return
+        with self._lock:  # `start` may be under way
+            recording, self._recording = self._recording, None
+        if recording is not None:
+            killed = End("KILLED", now_ms())
+            self._end(recording, min(_ENDING_S, self._stop_within_s), lambda: setattr(queue, "end", killed))
+        end_tree(process)
+
+    def _end(self, recording: Recording, within_s: float | None = None, then: Callable[[], None] | None = None) -> None:
+        """Deliver what is left; where a limit ends the process, in a short time, and `then` ends its run."""
+        atexit.unregister(self.stop)
+        if self._brake is not None:
+            self._brake.release()
+        deadline = time.monotonic() + self._stop_within_s
+        try:
+            if then is None:
+                delivered = recording.stop(self._stop_within_s)
+            else:
+                delivered = recording.stop(within_s or self._stop_within_s, then)
         finally:
             _recorded.pop(self._path, None)
             _last_steps[self._path] = recording.last_step
             _last_steps.move_to_end(self._path)
             if len(_last_steps) > _REMEMBERED:
                 _last_steps.popitem(last=False)
+        if then is not None and not delivered:  # the spool has the points, and this the end of the run
+            keep(recording.left(lasting_uri(self._store.tracking_uri)), self._spool)
+        elif delivered and then is None:
+            self._complete(recording, deadline)
         if recording.lost:
             logger.warning("%d points of run %s could not be kept and are lost", recording.lost, self.run_id)
         elif not delivered:
             logger.warning(
                 "MLflow has not taken all of run %s yet; `mlflow-sysmetrics sync` will deliver it", self.run_id
             )
+
+    def _complete(self, recording: Recording, deadline: float) -> None:
+        """The figures of the whole job, and the figure of the phases: what is left out where time is short."""
+        moments, stretches = recording.course.moments, recording.stretches()
+        name = "phases.png" if self._rank is None else f"phases_rank_{self._rank}.png"
+        tasks: list[Callable[[], object]] = [self._log_job] if self._rank is not None else []
+        if stretches:
+            tasks.append(lambda: log_figure(self._store.tracking_uri, self.run_id, moments, stretches, name))
+        for task in tasks:
+            try:
+                within(max(0.0, deadline - time.monotonic()), task)
+            except Exception as error:
+                logger.warning("run %s lacks a part of its figures: %s", self.run_id, redacted_text(str(error)))
+
+    def _log_job(self) -> None:
+        """The figures of all ranks together. Each rank logs them after its own, and again while more come."""
+        written: dict[str, float] = {}
+        while (figures := job_figures(self._store.run(self.run_id).values)) != written:
+            points = points_now(figures, step=0)
+            self._store.log_batch(
+                self.run_id, [Metric(each.name, each.value, each.time_ms, each.step) for each in points], (), ()
+            )
+            written = figures
 
 
 class Step:
@@ -251,10 +369,19 @@ class Step:
             self._took(time.perf_counter() - self._began)
 
 
-def _full_prefix(prefix: str, node: str | None) -> str:
+def _checked_rank(rank: int | None) -> int | None:
+    if rank is None:
+        return rank_here()
+    if not isinstance(rank, int) or isinstance(rank, bool) or rank < -1:
+        raise ValueError(f"rank={rank!r}: give a whole number from 0 up, or -1 for none")
+    return None if rank == -1 else rank
+
+
+def _full_prefix(prefix: str, node: str | None, rank: int | None) -> str:
     for name, text in (("prefix", prefix), ("node", node)):
         if text is not None and not (isinstance(text, str) and _NAME.fullmatch(text) and len(text) < _MAX_PREFIX):
             raise ValueError(
                 f"{name}={text!r}: give letters, digits and any of _-. / and at most {_MAX_PREFIX} of them"
             )
-    return prefix if node is None else f"{prefix}{node}/"
+    of_node = "" if node is None else f"{node}/"
+    return f"{prefix}{of_node}" if rank is None else f"{prefix}{of_node}rank_{rank}/"

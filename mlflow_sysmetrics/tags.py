@@ -4,6 +4,9 @@
 KIND = "sysmetrics.kind"  # What a run is: a study, a trial, a preparation, a report.
 ERROR = "sysmetrics.error"  # Why a FAILED run failed.
 STOP_REASON = "sysmetrics.stop_reason"  # Why a KILLED run was ended early: words for people.
+STOP = "sysmetrics.stop"  # Set by a person, to anything: end this run.
+CAUSE_OF_DEATH = "sysmetrics.cause_of_death"  # Of a process that was killed: words for people.
+KILLED_FOR_MEMORY = "sysmetrics.killed_for_memory"  # Whether the kernel, or Ray, did so for want of memory.
 
 # A watched process.
 NODE = "sysmetrics.node"  # The name of its machine.
@@ -21,11 +24,12 @@ NOT_FINITE = "sysmetrics.not_finite"  # Figures that were NaN or infinite, and a
 CHANGED_PREFIX = "sysmetrics.changed."  # A hyperparameter that a scheduler changed follows.
 
 # How a trial was stopped.
-STOPPED_BY = "sysmetrics.stopped_by"  # Who did: one of the next four.
+STOPPED_BY = "sysmetrics.stopped_by"  # Who did: one of the next five.
 BY_TUNE = "tune"  # A scheduler or stopper of Tune's.
 BY_CRITERIA = "criteria"
 BY_TIME_LIMIT = "time_limit"
 BY_EXPERIMENT_END = "experiment_end"
+BY_PERSON = "person"  # With the tag STOP.
 STOP_PREFIX = "sysmetrics.stop_"  # Of all the names that follow, and of STOP_REASON.
 STOP_METRIC = "sysmetrics.stop_metric"  # The figure that broke its limit.
 STOP_STEP = "sysmetrics.stop_step"  # The step at which it did.

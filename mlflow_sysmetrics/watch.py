@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.monitor import Monitor, Window
+from mlflow_sysmetrics.phases.totals import Phases
 from mlflow_sysmetrics.sampling.groups import Sampler, sampler
-from mlflow_sysmetrics.sampling.one_process import HERE
 
+logger = get_logger(__name__)
 LAST_READING_S = 1.0
 MEMORY = "process_memory_mb"
 _OF_A_GPU = re.compile(r"gpu_\d+_process_memory_mb")
+
+Listener = Callable[[dict[str, float]], None]
 
 
 class Watch:
@@ -27,8 +32,7 @@ class Watch:
         interval_s: seconds between two readings.
         children: whether all processes below it are counted in.
         window_s: seconds of a window of the series.
-        on_reading: called after each reading, by whoever took it, with the figures that are known at once:
-            ``elapsed_s``, ``peak_memory_mb``, ``memory_growth_mb`` and ``peak_gpu_memory_mb``. May be set later.
+        on_reading: called after each reading, see `tell`.
         sample: read this instead of the groups: a function that returns numbers by name.
         clock: seconds that never go back.
 
@@ -44,7 +48,7 @@ class Watch:
         *,
         children: bool = True,
         window_s: float = 1.0,
-        on_reading: Callable[[dict[str, float]], None] | None = None,
+        on_reading: Listener | None = None,
         sample: Callable[[], Mapping[str, float]] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -54,9 +58,14 @@ class Watch:
         if sample is None:
             sample = self._sampler = sampler(groups, pid=pid, children=children)
         self._monitor = Monitor(sample, interval_s=interval_s, window_s=window_s, on_sample=self._seen, clock=clock)
-        self.on_reading: Callable[[dict[str, float]], None] | None = None
+        self._is_own = pid in (None, os.getpid()) and sample is self._sampler
+        self._cpu_read = (0.0, 0.0)  # at the last reading: of the tree, and of this process by its own clock
+        self.phases = Phases(clock, self._cpu_until_now)
+        self._listeners: tuple[Listener, ...] = ()
+        self._failed: list[Listener] = []
         self._first_mb = self._monitor.read().get(MEMORY)
-        self.on_reading = on_reading
+        if on_reading is not None:
+            self.tell(on_reading)
         self._cut_cpu_s = 0.0
         self._elapsed_s: float | None = None  # known once it is stopped
         self._energy_j: float | None = None  # likewise
@@ -67,10 +76,24 @@ class Watch:
             self._monitor.start()
         return self
 
+    def tell(self, listener: Listener) -> None:
+        """Call this after each reading from now on, in the thread that took it.
+
+        It gets the figures that are known at once: ``elapsed_s``, ``cpu_seconds``, ``mean_cpu_percent``, ``read_mb``,
+        ``write_mb``, ``peak_memory_mb``, ``memory_growth_mb``, ``peak_gpu_memory_mb``, and ``memory_mb``, the reading
+        itself, which is absent once the process is gone. What a listener raises is logged once.
+        """
+        self._listeners = (*self._listeners, listener)
+
     @property
     def elapsed_s(self) -> float:
         """Seconds since construction, up to ``stop``."""
         return self._clock() - self._began if self._elapsed_s is None else self._elapsed_s
+
+    @property
+    def pids(self) -> set[int]:
+        """The ids of the process, and of those that were seen below it; none where it is not read."""
+        return set() if self._sampler is None else self._sampler.pids.copy()
 
     def read(self) -> None:
         """Take one more reading now."""
@@ -101,19 +124,18 @@ class Watch:
         """What the process used from construction until now, or ``stop``; what could not be read is absent.
 
         ``elapsed_s``, ``cpu_seconds`` (user and system), ``mean_cpu_percent`` (the one over the other; 100 is one
-        core), ``peak_memory_mb``, and ``memory_growth_mb``: that peak less the first reading. With the group ``gpu``
-        ``peak_gpu_memory_mb``, the sum of its peaks on each GPU; with ``energy`` ``energy_j``, what the processors of
-        the machine drew meanwhile for all that ran there.
+        core), ``peak_memory_mb``, ``memory_growth_mb``: that peak less the first reading, and ``read_mb`` and
+        ``write_mb``: from and to storage. With the group ``gpu`` ``peak_gpu_memory_mb``, the sum of its peaks on each
+        GPU; with ``energy`` ``energy_j``, what the processors of the machine drew meanwhile for all that ran there.
         """
+        if self._elapsed_s is None and self._sampler is not None:
+            self._sampler.read_all_next()
         self._monitor.read()
-        elapsed_s, cpu_s = self.elapsed_s, self._cpu_seconds
-        figures = {"elapsed_s": elapsed_s}
-        if cpu_s is not None and self._first_mb is not None:
-            figures |= {"cpu_seconds": cpu_s, "mean_cpu_percent": 100 * cpu_s / elapsed_s}
+        figures = self._times() | ({} if self._sampler is None else self._sampler.io_mb)
         if (energy_j := self._energy_until_now_j if self._elapsed_s is None else self._energy_j) is not None:
             figures["energy_j"] = energy_j
         peaks = self._monitor.peaks
-        return figures | self._memory(peaks.get(MEMORY)) | _gpu_memory(peaks)
+        return figures | self._memory(peaks.get(MEMORY)) | _gpu_memory(peaks) | self.phases.figures()
 
     def stop(self, timeout_s: float = LAST_READING_S) -> None:
         """Take a last reading and end; the last windows can be drained then. Idempotent.
@@ -122,16 +144,32 @@ class Watch:
         """
         if self._elapsed_s is None:
             self._energy_j = self._energy_until_now_j
+            if self._sampler is not None:
+                self._sampler.read_all_next()
             self._monitor.stop(timeout_s)
+            self.phases.close()
             self._elapsed_s = self.elapsed_s
 
     @property
     def _cpu_seconds(self) -> float | None:
         return None if self._sampler is None else self._sampler.cpu_seconds
 
+    def _cpu_until_now(self) -> float | None:
+        """As `_cpu_seconds`; this process's own time since the last reading is in it."""
+        if self._sampler is None or self._sampler.cpu_seconds is None:
+            return None
+        read_s, own_s = self._cpu_read
+        return read_s + (max(0.0, time.process_time() - own_s) if self._is_own else 0.0)
+
     @property
     def _energy_until_now_j(self) -> float | None:
         return None if self._sampler is None else self._sampler.energy_j
+
+    def _times(self) -> dict[str, float]:
+        elapsed_s, cpu_s = self.elapsed_s, self._cpu_seconds
+        if cpu_s is None or self._first_mb is None or not elapsed_s:
+            return {"elapsed_s": elapsed_s}
+        return {"elapsed_s": elapsed_s, "cpu_seconds": cpu_s, "mean_cpu_percent": 100 * cpu_s / elapsed_s}
 
     def _memory(self, peak_mb: float | None) -> dict[str, float]:
         if peak_mb is None or self._first_mb is None:
@@ -140,9 +178,28 @@ class Watch:
         return {"peak_memory_mb": peak_mb, "memory_growth_mb": peak_mb - self._first_mb}
 
     def _seen(self, reading: Mapping[str, float]) -> None:
-        if self.on_reading is not None:
-            memory = self._memory(reading.get(MEMORY)) | _gpu_memory(reading)
-            self.on_reading({"elapsed_s": self.elapsed_s} | memory)
+        if (cpu_s := self._cpu_seconds) is not None:
+            self._cpu_read = (cpu_s, time.process_time() if self._is_own else 0.0)
+        if MEMORY in reading:
+            self.phases.see(reading[MEMORY])
+        if not self._listeners:
+            return
+        peaks = self._monitor.peaks
+        figures = self._times() | self._memory(peaks.get(MEMORY)) | _gpu_memory(peaks)
+        if self._sampler is not None:
+            figures |= self._sampler.io_mb
+        if MEMORY in reading:
+            figures["memory_mb"] = reading[MEMORY]
+        for listener in self._listeners:
+            try:
+                listener(figures)
+            except Exception as error:  # the others are to hear of the reading, too
+                self._fail(listener, error)
+
+    def _fail(self, listener: Listener, error: Exception) -> None:
+        if listener not in self._failed:
+            self._failed.append(listener)
+            logger.warning("what follows a reading has failed; the recording goes on", exc_info=error)
 
 
 def _gpu_memory(readings: Mapping[str, float]) -> dict[str, float]:
@@ -162,32 +219,3 @@ def folded(windows: Sequence[Window]) -> tuple[dict[str, float], dict[str, float
         for name, value in window.maximum.items():
             maxima[name] = max(value, maxima.get(name, value))
     return {name: total / samples[name] for name, total in sums.items()}, maxima
-
-
-class Watches:
-    """The processes of one machine that are watched, by the keys of whoever asked. For one thread; nothing raises."""
-
-    def __init__(self, groups: Collection[str], interval_s: float) -> None:
-        self._groups, self._interval_s = tuple(groups), interval_s
-        self._watches: dict[str, Watch] = {}
-
-    def start(self, key: str, pid: int) -> str | None:
-        """Watch this process under a key; return what its memory figure is, or None if there is no such process."""
-        try:
-            self._watches[key] = Watch(pid, self._groups, self._interval_s).start()
-        except ValueError:
-            return None
-        return HERE.memory_definition
-
-    def drain(self) -> dict[str, list[Window]]:
-        """The windows of each process that have closed since the last call."""
-        return {key: windows for key, watch in self._watches.items() if (windows := watch.drain())}
-
-    def stop(self, key: str) -> tuple[list[Window], dict[str, float]]:
-        """Let a process go: its last windows, and the figures of the whole time. Nothing of one not watched."""
-        watch = self._watches.pop(key, None)
-        if watch is None:
-            return [], {}
-        watch.stop()
-        windows = watch.drain()
-        return windows, watch.figures()

@@ -16,6 +16,7 @@ from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import SHARED
 from mlflow_sysmetrics.tags import (
     BEST_PREFIX,
+    BY_PERSON,
     BY_TUNE,
     CONVERGED,
     DIVERGED,
@@ -24,12 +25,13 @@ from mlflow_sysmetrics.tags import (
     FEASIBLE,
     KIND,
     REPEAT,
+    STOP,
     STOP_PREFIX,
     STOPPED_BY,
     TRIAL_ID,
 )
 
-_OF_AN_END = (STOP_PREFIX, STOPPED_BY, END, ERROR, DIVERGED, CONVERGED, FEASIBLE)
+_OF_AN_END = (STOP_PREFIX, STOP, STOPPED_BY, END, ERROR, DIVERGED, CONVERGED, FEASIBLE)
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def settle(client: MlflowClient, study: Run) -> None:
             client.set_terminated(run_id, "KILLED")
         if is_open:
             _forget(client, run, _OF_AN_END)
-    _forget(client, study, (ERROR, BEST_PREFIX))
+    _forget(client, study, (ERROR, BEST_PREFIX, STOP, STOPPED_BY))
 
 
 def _is_trial(run: Run) -> bool:
@@ -112,14 +114,14 @@ def _is_trial(run: Run) -> bool:
 
 
 def _is_done(run: Run) -> bool:
-    """Whether a trial came to an end of its own, or to one that its limits or a scheduler made.
+    """Whether a trial came to an end of its own, or to one that its limits, a scheduler or a person made.
 
     The last thing that a trial writes is its figures, and with them its ``TrialEnd``; its status may be missing.
     """
     tags = run.data.tags
     if TrialEnd.read(tags) is not None and "elapsed_s" in run.data.metrics:
         return True
-    return run.info.status == "KILLED" and tags.get(STOPPED_BY) == BY_TUNE
+    return run.info.status == "KILLED" and tags.get(STOPPED_BY) in (BY_TUNE, BY_PERSON)
 
 
 def _status(run: Run) -> str:

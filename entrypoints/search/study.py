@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import click
 import mlflow
@@ -34,6 +34,7 @@ from entrypoints.search.pages import save_pages
 from entrypoints.search.plan import Plan
 from entrypoints.search.record import Record
 from entrypoints.search.run_names import run_names
+from entrypoints.search.study_phases import FORECAST, PREPARE, REFIT, SEARCH, SUMMARY, StudyPhases
 from entrypoints.search.trial import Trial
 from mlflow_sysmetrics.context import Host
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
@@ -60,6 +61,11 @@ def run_study(run: RecordedRun, plan: Plan, earlier: Earlier | None = None) -> N
 
     Within the context of the plan's place: see ``carry_out``.
     """
+    with StudyPhases(run) as phases:
+        _run_study(run, plan, earlier or NOTHING, phases)
+
+
+def _run_study(run: RecordedRun, plan: Plan, earlier: Earlier, phases: StudyPhases) -> None:
     stages = Stages(run.start)
     settings, stopping, trials = plan.settings, plan.rules.stopping, plan.trials
     journal.begin(run, settings, plan.limits)
@@ -67,10 +73,13 @@ def run_study(run: RecordedRun, plan: Plan, earlier: Earlier | None = None) -> N
     if joined:
         click.echo(joined)
     stages.end("start")
+    phases.begin(PREPARE)
     data = _data(run, plan)
     stages.end("data")
-    record, expected = _searched(run, plan, data, earlier or NOTHING)
+    phases.begin(FORECAST)
+    record, expected = _searched(run, plan, data, earlier, lambda: phases.begin(SEARCH))
     stages.end("search")
+    phases.begin(SUMMARY)
     outcome = None
     if stopping:
         limits_summary.mark_feasible(run, record, stopping)
@@ -82,9 +91,11 @@ def run_study(run: RecordedRun, plan: Plan, earlier: Earlier | None = None) -> N
         why = nothing or summary.no_usable_trial(record, settings)
         summary.log_study_without_result(run, settings, data, record, expected.search_s, outcome, why, links)
         raise UserError(why)
+    phases.begin(REFIT)
     best = best_model.refit(record.best.configuration, data)
     model = best_model.log(run, best, data, record.best.figures, settings.shared)
     stages.end("best model")
+    phases.begin(SUMMARY)
     about = (run, settings, data, record, model.figures)
     summary.log_study(*about, expected.search_s, outcome, links=links, model_uri=model.uri)
     stages.end("summary")
@@ -135,7 +146,9 @@ def _announce(plan: Plan, rows: int, cpus: int, expected: Forecast, earlier: Ear
         click.echo(f"Limits: {plan.rules.stopping.criteria}; they may end the search sooner")
 
 
-def _searched(run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier) -> tuple[Record, Forecast]:
+def _searched(
+    run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier, forecast_is_said: Callable[[], None]
+) -> tuple[Record, Forecast]:
     """Search what is left of the grid, and what its time was expected to be."""
     if plan.rules.stopping:
         run.client.set_tag(run.run_id, CRITERIA, str(plan.rules.stopping.criteria))
@@ -146,6 +159,7 @@ def _searched(run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier) ->
 
     def say_forecast(expected: Forecast) -> None:
         _announce(plan, data.split.fit_rows, cpus, expected, earlier)
+        forecast_is_said()
         seconds = {trial.trial_key: trial_s for trial, trial_s in zip(plan.trials, expected.trials_s, strict=True)}
         progress.expect({trial.trial_key: seconds[trial.trial_key] for trial in left})
 

@@ -1,6 +1,7 @@
 """MLflow's project backend ``system-metrics``: ``local`` in every option, with the project watched from outside.
 
-    mlflow run <project> --backend system-metrics [--backend-config '{"interval_s": 0.5, "groups": "process,gpu"}']
+    mlflow run <project> --backend system-metrics [--backend-config '{"groups": "process,gpu", "interval_s": 0.5,
+        "criteria": "peak_memory_mb<=8000, mean_cpu_percent>=5 after 10m"}']
 
 All work is MLflow's own ``LocalBackend``'s. Two things have to be made up for here, since MLflow treats a backend of
 that name apart and any other alike. ``mlflow run`` waits for its project only under ``local``, and passes ``--run-id``
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import sys
 import threading
@@ -22,8 +24,9 @@ from typing import Any
 
 import click
 from mlflow import MlflowClient, get_tracking_uri
+from mlflow.entities import RunTag
 from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
-from mlflow.exceptions import ExecutionException
+from mlflow.exceptions import ExecutionException, MlflowException
 from mlflow.projects import _wait_for
 from mlflow.projects.backend import local
 from mlflow.projects.submitted_run import LocalSubmittedRun, SubmittedRun
@@ -31,11 +34,17 @@ from mlflow.projects.utils import MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG, PROJECT_SY
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_BACKEND, MLFLOW_RUN_NAME
 
 import mlflow_sysmetrics.logger  # noqa: F401 - now, not when the project already runs
-from mlflow_sysmetrics.addresses import redacted
+from mlflow_sysmetrics.addresses import get_logger, lasting_uri, redacted
 from mlflow_sysmetrics.command.outside import Settings, Watcher
+from mlflow_sysmetrics.command.phase_marks import PhaseMarks
+from mlflow_sysmetrics.delivery.leftovers import keep
+from mlflow_sysmetrics.delivery.spool import Header
+from mlflow_sysmetrics.delivery.time_limit import within
 
+logger = get_logger(__name__)
+_SAID_WITHIN_S = 5.0
 NAME = "system-metrics"
-_CONFIG = ("interval_s", "groups")  # of ``--backend-config``
+_CONFIG = ("interval_s", "groups", "criteria")  # of ``--backend-config``
 
 
 class SystemMetricsBackend(local.LocalBackend):
@@ -68,8 +77,14 @@ class SystemMetricsBackend(local.LocalBackend):
         if not config[PROJECT_SYNCHRONOUS]:
             with _asynchronous_runs_through_this_backend(given):
                 return self._run_locally(arguments)
-        submitted = self._run_locally(arguments)
-        watched = _WatchedRun(submitted, Watcher(submitted.run_id, tracking_uri, settings))
+        marks = PhaseMarks()
+        try:
+            with _environment(marks.environment):
+                submitted = self._run_locally(arguments)
+        except BaseException:
+            marks.close()
+            raise
+        watched = _WatchedRun(submitted, Watcher(submitted.run_id, tracking_uri, settings, marks=marks), marks)
         if command is not None:
             _wait_like_local(watched, command["run_name"])
         return watched
@@ -79,30 +94,61 @@ class SystemMetricsBackend(local.LocalBackend):
         return submitted
 
 
+@contextlib.contextmanager
+def _environment(more: Mapping[str, str]) -> Iterator[None]:
+    """Have MLflow hand these on to the project."""
+    before = {name: os.environ.get(name) for name in more}
+    os.environ.update(more)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 class _WatchedRun(LocalSubmittedRun):
     """A project that runs here, whose system metrics are delivered before its run is marked as ended."""
 
-    def __init__(self, submitted: LocalSubmittedRun, watcher: Watcher) -> None:
+    def __init__(self, submitted: LocalSubmittedRun, watcher: Watcher, marks: PhaseMarks) -> None:
         super().__init__(submitted.run_id, submitted.command_proc)  # type: ignore[no-untyped-call]
-        self.watcher = watcher
+        self.watcher, self._marks = watcher, marks
         watcher.start(submitted.command_proc.pid)
 
     def wait(self) -> bool:
         self.watcher.wait()
         succeeded: bool = super().wait()  # type: ignore[no-untyped-call]
         self.watcher.stop()
-        return succeeded
+        self._marks.close()
+        self._say_why()
+        return succeeded and not self.watcher.stopped
+
+    def _say_why(self) -> None:
+        """Say in the run why its project was ended, or killed."""
+        tags = {**self.watcher.stopped, **self.watcher.died_of(self.command_proc.returncode or 0)}
+        if not tags:
+            return
+        listed = [RunTag(name, value) for name, value in tags.items()]
+        try:
+            within(_SAID_WITHIN_S, lambda: MlflowClient().log_batch(self.run_id, tags=listed))
+        except (MlflowException, TimeoutError) as error:
+            logger.warning("the reason of run %s waits; `mlflow-sysmetrics sync` will log it. %s", self.run_id, error)
+            keep([(Header(self.run_id, lasting_uri(get_tracking_uri()), new_tags=tags), [])])
 
     def cancel(self) -> None:
         super().cancel()  # type: ignore[no-untyped-call]
         self.watcher.stop()
+        self._marks.close()
+        self.watcher.died_of(0)
 
 
 def _settings(given: Mapping[str, Any]) -> Settings:
     groups = given.get("groups", "process")
     text = ",".join(map(str, groups)) if isinstance(groups, (list, tuple)) else str(groups)
     try:
-        return Settings.of(given.get("interval_s", Settings.interval_s), text)
+        return Settings.of(given.get("interval_s", Settings.interval_s), text, str(given.get("criteria") or ""))
     except ValueError as error:
         raise ExecutionException(f"backend configuration of {NAME}: {error}") from None
 
@@ -123,7 +169,12 @@ def _wait_like_local(watched: _WatchedRun, run_name: str | None) -> None:
     if run_name is not None:
         client.set_tag(watched.run_id, MLFLOW_RUN_NAME, run_name)
     with _stopped_by_sigterm(watched.watcher):
-        _wait_for(watched)  # type: ignore[no-untyped-call]
+        try:
+            _wait_for(watched)  # type: ignore[no-untyped-call]
+        finally:
+            if watched.watcher.stopped:  # MLflow has marked it as FAILED
+                with contextlib.suppress(MlflowException, TimeoutError):
+                    within(_SAID_WITHIN_S, lambda: client.set_terminated(watched.run_id, "KILLED"))
 
 
 @contextlib.contextmanager

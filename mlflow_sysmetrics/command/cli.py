@@ -25,6 +25,8 @@ def main() -> None:
     Examples:
       mlflow-sysmetrics run -- python train.py --epochs 3
       mlflow-sysmetrics run --run-name night --groups process,gpu -- ./train.sh
+      mlflow-sysmetrics run --criteria "peak_memory_mb<=8000" -- python train.py
+      mlflow-sysmetrics doctor
       mlflow-sysmetrics views
       mlflow-sysmetrics ui
       mlflow-sysmetrics sync
@@ -57,33 +59,51 @@ def main() -> None:
     help="What to read, separated by commas: process (the command and all below it), container (limits and use), "
     "pressure (stalls), gpu (use by these processes), energy (power drawn).",
 )
+@click.option(
+    "--criteria",
+    metavar="LIMITS",
+    default="",
+    help='End the command when it breaks one of these, such as "peak_memory_mb<=8000, elapsed_s<=7200, '
+    'mean_cpu_percent>=5 after 10m". Figures: elapsed_s, cpu_seconds, mean_cpu_percent, peak_memory_mb, '
+    "memory_growth_mb, peak_gpu_memory_mb.",
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
-    command: tuple[str, ...], run_name: str | None, experiment_name: str | None, interval_s: float, groups: str
+    command: tuple[str, ...],
+    run_name: str | None,
+    experiment_name: str | None,
+    interval_s: float,
+    groups: str,
+    criteria: str,
 ) -> None:
     """Run COMMAND, and log what its processes use into an MLflow run.
 
     \b
     Examples:
       mlflow-sysmetrics run -- python train.py --epochs 3
+      mlflow-sysmetrics run --criteria "peak_memory_mb<=8000, elapsed_s<=7200" -- ./train.sh
       MLFLOW_RUN_ID=0a1b... mlflow-sysmetrics run -- ./resume.sh
 
     That is a new run, or the one that MLFLOW_RUN_ID names. What the program itself logs with mlflow goes to the same
     run. The program is watched from outside: its code, input, output, signals and exit code are as without this
     command. A new run ends as FINISHED, as FAILED if the exit code is not 0, or as KILLED if a signal ended it.
+
+    A command that breaks a limit, or whose run somebody gives the tag sysmetrics.stop in the MLflow UI, is ended with
+    all processes below it: by SIGTERM, and ten seconds later by SIGKILL. Its run is KILLED, the tag
+    sysmetrics.stop_reason says why, and the exit code is 124.
     """
     if os.environ.get("MLFLOW_RUN_ID") and (run_name or experiment_name):
         raise click.UsageError(
             "MLFLOW_RUN_ID names a run that exists; unset it, or leave out --run-name and --experiment-name"
         )
+    environment = dict(os.environ)  # the command's
+    _set_own_environment()  # before MLflow is imported, which reads it then
     from mlflow_sysmetrics.command.outside import Settings
 
     try:
-        settings = Settings.of(interval_s, groups)
+        settings = Settings.of(interval_s, groups, criteria)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    environment = dict(os.environ)  # the command's
-    _set_own_environment()
     from mlflow_sysmetrics.command.passthrough import end_as
     from mlflow_sysmetrics.command.run import NoRunError, run_command
 
@@ -92,6 +112,32 @@ def run(
     except NoRunError as error:
         raise click.ClickException(str(error)) from None
     end_as(ended)
+
+
+@main.command()
+@click.argument("name", required=False, default="")
+@click.option("--end", is_flag=True, help="End the phase; none begins.")
+def phase(name: str, end: bool) -> None:
+    """Say in a script that the phase NAME begins, and that the one before has ended.
+
+    \b
+    Examples:
+      mlflow-sysmetrics phase load
+      mlflow-sysmetrics phase train
+      mlflow-sysmetrics phase --end
+
+    For scripts that run under `mlflow-sysmetrics run` or the backend system-metrics. Their run gets what each phase
+    cost, phase/load/elapsed_s, cpu_seconds and peak_memory_mb, and a figure over time, phases.png. In Python there is
+    `with SystemMetricsLogger() as logger, logger.phase("load"):`.
+    """
+    from mlflow_sysmetrics.command.phase_marks import NotWatchedError, mark
+
+    if bool(name.strip()) == end:
+        raise click.UsageError("give the name of the phase that begins, or --end")
+    try:
+        mark(name)
+    except NotWatchedError as error:
+        raise click.ClickException(str(error)) from None
 
 
 @main.command()
@@ -117,6 +163,22 @@ def sync(folder: Path | None, tracking_uri: str | None) -> None:
     delivered = deliver(folder, tracking_uri)
     click.echo(delivered)
     if delivered.left:
+        sys.exit(1)
+
+
+@main.command()
+def doctor() -> None:
+    """Say what can be recorded on this machine, and why not the rest.
+
+    Reads each group of metrics, asks MLflow's store and times it with a run that is deleted again, and looks at what
+    waits for `mlflow-sysmetrics sync`. The exit code is 1 where nothing could be recorded.
+    """
+    _set_own_environment()
+    from mlflow_sysmetrics.command.doctor import examine
+
+    report = examine()
+    click.echo(report)
+    if not report.can_record:
         sys.exit(1)
 
 

@@ -26,6 +26,7 @@ _STOPPING = _numbers("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP")
 _HANDED_ON = (*_STOPPING, *_numbers("SIGUSR1", "SIGUSR2"))
 _KILLED = (*_STOPPING, *_numbers("SIGKILL"))
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # a shell's exit codes
+STOPPED = 124  # that of timeout(1): the command was ended, since it broke a limit or somebody asked for it
 
 
 @dataclass(frozen=True)

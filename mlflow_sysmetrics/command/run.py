@@ -9,7 +9,7 @@ from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import RunStatus
+from mlflow.entities import RunStatus, RunTag
 from mlflow.environment_variables import (
     MLFLOW_EXPERIMENT_ID,
     MLFLOW_EXPERIMENT_NAME,
@@ -22,9 +22,13 @@ from mlflow.tracking.fluent import _get_experiment_id
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 
-from mlflow_sysmetrics.addresses import absolute_uri, check, get_logger, redacted, redacted_text
+from mlflow_sysmetrics.addresses import absolute_uri, check, get_logger, lasting_uri, redacted, redacted_text
 from mlflow_sysmetrics.command.outside import Settings, Watcher
-from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, Ended, Passthrough
+from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, STOPPED, Ended, Passthrough
+from mlflow_sysmetrics.command.phase_marks import PhaseMarks
+from mlflow_sysmetrics.delivery.leftovers import keep
+from mlflow_sysmetrics.delivery.points import now_ms
+from mlflow_sysmetrics.delivery.spool import Header
 from mlflow_sysmetrics.delivery.store import why_unknown
 from mlflow_sysmetrics.delivery.time_limit import within
 
@@ -57,6 +61,7 @@ def run_command(
 ) -> Ended:
     """Run a command to its end in this environment, and log what its processes use into its run.
 
+    It is ended when it breaks a limit, or when somebody sets the tag ``sysmetrics.stop`` of its run: exit code 124.
     The run's id goes on to the command in MLFLOW_RUN_ID, so that what it logs with ``mlflow`` is in the same run. A
     run that was made here is ended here.
 
@@ -73,9 +78,10 @@ def run_command(
         reason = redacted_text(str(error).strip().partition("\n")[0])
         raise NoRunError(f"there is no run for the command at {redacted(uri)}: {reason}") from error
     with Passthrough() as passthrough:
-        watcher = Watcher(target.run_id, uri, settings)
+        marks = PhaseMarks()
+        watcher = Watcher(target.run_id, uri, settings, marks=marks)
         try:
-            pid = passthrough.start(command, {**environment, **target.environment})
+            pid = passthrough.start(command, {**environment, **target.environment, **marks.environment})
         except OSError as error:
             logger.error("%s: %s", command[0], error.strerror)
             ended = Ended(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE)
@@ -84,8 +90,12 @@ def run_command(
             watcher.wait()
             ended = passthrough.wait()
             watcher.stop()
-        if target.made_here:
-            _end(uri, target.run_id, ended.status)
+        finally:
+            marks.close()
+        tags = {**watcher.stopped, **watcher.died_of(ended.code)}
+        if watcher.stopped:
+            ended = Ended(STOPPED, told=True)
+        _end(uri, target.run_id, ended.status if target.made_here else None, tags)
     return ended
 
 
@@ -130,16 +140,28 @@ def _experiment_id(client: MlflowClient, name: str | None) -> str:
     return str(found.experiment_id)
 
 
-def _end(uri: str, run_id: str, status: str) -> None:
-    """Give the run its status, unless the command succeeded and has ended the run itself as it saw fit."""
+def _end(uri: str, run_id: str, status: str | None, tags: Mapping[str, str]) -> None:
+    """Give the run its status, unless the command succeeded and has ended the run itself as it saw fit; and tags."""
 
     def end() -> None:
         client = MlflowClient(uri)
+        if tags:
+            client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        if status is None:
+            return
         now = RunStatus.from_string(client.get_run(run_id).info.status)
         if status != "FINISHED" or not RunStatus.is_terminated(now):
             client.set_terminated(run_id, status)
 
+    if status is None and not tags:
+        return
     try:
         within(_ENDED_WITHIN_S, end)
     except (MlflowException, TimeoutError) as error:
-        logger.warning("run %s could not be marked as %s: %s", run_id, status, error)
+        logger.warning(
+            "run %s could not be marked as %s; `mlflow-sysmetrics sync` will do so. %s",
+            run_id,
+            status or "stopped",
+            error,
+        )
+        keep([(Header(run_id, lasting_uri(uri), new_tags=dict(tags), status=status, end_ms=now_ms()), [])])

@@ -24,6 +24,7 @@ _STATISTICS: dict[str, Callable[[list[float], bool], float]] = {
     "mean": lambda values, _: sum(values) / len(values),
     "best": lambda values, lower_is_better: min(values) if lower_is_better else max(values),
 }
+_UNITS_S = {"s": 1, "m": 60, "h": 3600}
 Figures = Mapping[str, float]
 
 
@@ -59,22 +60,31 @@ class CriteriaError(ValueError):
 
 @dataclass(frozen=True)
 class Limit:
-    """`metric op number`, or with a `statistic`: number times that statistic of at least `after` finished trials."""
+    """`metric op number`, or with a `statistic`: number times that statistic of at least `after` finished trials.
+
+    One with `from_s` holds once that many seconds have passed (`elapsed_s`), and is judged at every reading then.
+    """
 
     metric: Metric
     op: str
     number: float
     statistic: str = ""
     after: int = AFTER
+    from_s: float = 0.0
 
     def __str__(self) -> str:
         of = f"x {self.statistic}" if self.statistic else ""
         after = f" after {self.after}" if self.after != AFTER else ""
-        return f"{self.metric.name}{self.op}{_shortest(self.number)}{of}{after}"
+        begins = f" after {_duration(self.from_s)}" if self.from_s else ""
+        return f"{self.metric.name}{self.op}{_shortest(self.number)}{of}{after}{begins}"
 
     @property
     def is_upper(self) -> bool:
         return self.op in ("<", "<=")
+
+    def holds(self, figures: Figures) -> bool:
+        """Whether enough time has passed for it to be judged by these figures."""
+        return not self.from_s or (finite(figures, "elapsed_s") or 0.0) >= self.from_s
 
     def resolve(self, finished: Iterable[Figures]) -> float | None:
         """The limit as a number; None while too few finished trials have the metric."""
@@ -114,6 +124,11 @@ def _shortest(number: float) -> str:
     return repr(float(number)).removesuffix(".0")
 
 
+def _duration(seconds: float) -> str:
+    unit = next(unit for unit, length in reversed(_UNITS_S.items()) if seconds % length == 0 or unit == "s")
+    return f"{_shortest(seconds / _UNITS_S[unit])}{unit}"
+
+
 def listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"
 
@@ -137,6 +152,7 @@ def _clash(rule: Limit | Patience, earlier: Limit | Patience) -> str:
 _NAME = r"[^\W\d][\w./:-]*"
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"  # one way to match: not quadratic
 _COUNT = r"[1-9][0-9]{0,8}(?![\w.])"
+_DURATION = r"(?:[0-9]{1,9}(?:\.[0-9]{1,17})?|\.[0-9]{1,17})[smh](?!\w)"
 _COMPARISON = r"[<>=!~≤≥]+"
 _SWAPPED = rf"{_NUMBER}\s*[<>]=?\s*{_NAME}"
 _MEANT = {"=": "<=", "==": "<=", "=<": "<=", "≤": "<=", "=>": ">=", "≥": ">="}
@@ -183,8 +199,11 @@ class Parser:
         number = self.number("finite number", advice)
         start = self.began
         if not self.take(r"x\b|x(?=median|mean|best)"):
-            self.end("the unit is in the metric's name, and only a comma, x median, x mean or x best may follow")
-            return Limit(metric, op, number)
+            from_s = self.duration() if self.take(r"after\b") else 0.0
+            self.end(
+                "the unit is in the metric's name, and only a comma, after 10m, x median, x mean or x best may follow"
+            )
+            return Limit(metric, op, number, from_s=from_s)
         if number <= 0:
             self.began = start
             raise self.refusal("factor", "write one above 0 such as 2x median")
@@ -227,6 +246,11 @@ class Parser:
 
     def count(self, advice: str) -> int:
         return int(self.want(_COUNT, "whole number from 1 up", advice))
+
+    def duration(self) -> float:
+        """Seconds, from a text such as 90s, 10m or 2h."""
+        text = self.want(_DURATION, "time", "write how much time must have passed, such as after 90s, 10m or 2h")
+        return float(text[:-1]) * _UNITS_S[text[-1]]
 
     def end(self, advice: str) -> None:
         """Complain unless a comma or the end of the text follows."""

@@ -110,7 +110,10 @@ class Criteria:
 
         Where many trials are judged by the same finished ones, it is this that takes time, and only once.
         """
-        numbers = (Limit(limit.metric, limit.op, number) for limit, number in _resolved(self.limits, finished))
+        numbers = (
+            Limit(limit.metric, limit.op, number, from_s=limit.from_s)
+            for limit, number in _resolved(self.limits, finished)
+        )
         return Criteria((*numbers, *(rule for rule in self.rules if not isinstance(rule, Limit))))
 
     def violations(self, figures: Figures, finished: Iterable[Figures] = ()) -> list[Stop]:
@@ -133,7 +136,7 @@ class Judge:
         self._final_at_once = tuple(
             (limit, number, self._spread(limit, number))
             for limit, number in self._limits
-            if limit.is_upper and limit.metric.kind in (Kind.GROWING, Kind.FACT)
+            if limit.from_s or (limit.is_upper and limit.metric.kind in (Kind.GROWING, Kind.FACT))
         )
         self._curves = [_Curve(rule) for rule in criteria.rules if isinstance(rule, Patience)]
 
@@ -158,7 +161,10 @@ class Judge:
         return None if final else next(filter(None, stalled), None)
 
     def crossed(self, values: Figures, step: int | None = None) -> Stop | None:
-        """The first upper limit broken for good by one reading, or None: microseconds, and nothing is remembered."""
+        """The first limit broken for good by one reading, or None: microseconds, and nothing is remembered.
+
+        That is an upper one of what never falls, or any one that holds only from some time on.
+        """
         for limit, number, slack in self._final_at_once:
             if stop := _judged(limit, number, values, step, slack):
                 return stop
@@ -167,6 +173,8 @@ class Judge:
     def _slack(self, limit: Limit, number: float, errors: Figures) -> float | None:
         """How far beyond its limit a value must be to count before the trial's end; None: never."""
         kind = limit.metric.kind
+        if limit.from_s:
+            return self._spread(limit, number)
         if kind is Kind.MEAN:
             error = finite(errors, limit.metric.name)
             return None if error is None or error < 0 else math.hypot(Z * error, self._spread(limit, number))
@@ -207,6 +215,8 @@ def _resolved(limits: Iterable[Limit], finished: Iterable[Figures]) -> tuple[tup
 def _judged(limit: Limit, number: float, figures: Figures, step: int | None = None, slack: float = 0.0) -> Stop | None:
     name = limit.metric.name
     value = finite(figures, name)
-    if value is None or not BREAKS[limit.op](value - slack if limit.is_upper else value + slack, number):
+    if value is None or not limit.holds(figures):
+        return None
+    if not BREAKS[limit.op](value - slack if limit.is_upper else value + slack, number):
         return None
     return Stop(str(limit), name, value, number, step)

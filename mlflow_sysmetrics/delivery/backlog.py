@@ -72,6 +72,15 @@ class Backlog:
                 self._drop_oldest()
                 memory.lost += 1
 
+    def say_last(self, points: Sequence[Point]) -> None:
+        """Keep on disk what is to be delivered at last should this process be killed before it appends more points."""
+        with self._memory.lock:
+            if self._file is not None and not self._closed and not self._points:
+                try:
+                    self._file.say_last(points)
+                except OSError as error:
+                    self._failed(error)
+
     def peek(self, limit: int) -> list[Point]:
         """About `limit` of the points that have waited longest; [] if none do, or after `close`."""
         with self._memory.lock:

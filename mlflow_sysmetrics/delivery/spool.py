@@ -1,7 +1,8 @@
 """Points on disk that wait for delivery: an append-only file for one run, private to the user.
 
 The first line says whose points follow: ``{"mlflow_sysmetrics": 1, "run_id": ..., "tracking_uri": ..., "tags": {}}``.
-Each further line holds those of one moment: ``[unix ms, step, {"name": value, ...}]``. Other lines are skipped and
+Each further line holds those of one moment: ``[unix ms, step, {"name": value, ...}]``. A line ``{"last": [..]}`` holds
+what is to be delivered if nothing follows it, as when the process was killed. Other lines are skipped and
 counted; nothing in a file is executed. An open file is locked, so that a series has one writer on a machine. What was
 appended survives a crash of the process, not one of the machine: no write waits for the disk.
 """
@@ -99,6 +100,7 @@ class SpoolFile:
         self.header = _parse_header(first + newline)
         self._start = self._read_at = self._peeked_to = len(first) + 1
         self._peeked_skips = 0
+        self._last: tuple[bytes, list[Point]] = (b"", [])  # the last words, as far as the file was read or written
 
     @classmethod
     def create(cls, path: Path, header: Header, max_bytes: int = _MAX_BYTES) -> SpoolFile:
@@ -159,6 +161,25 @@ class SpoolFile:
             for moment, group in itertools.groupby(points, lambda point: (point.time_ms, point.step))
         ]
         data = "".join(f"{line}\n" for line in lines).encode()
+        self._write(data)
+        if data:
+            self._last = (b"", [])
+
+    def say_last(self, points: Iterable[Point]) -> None:
+        """Add what is to be delivered if no points are added after it: all of one moment."""
+        said = list(points)
+        if said:
+            words = [said[0].time_ms, said[0].step, {point.name: point.value for point in said}]
+            line = json.dumps({"last": words}, separators=(",", ":")).encode() + b"\n"
+            self._write(line)
+            self._last = (line, said)
+
+    @property
+    def last_words(self) -> list[Point]:
+        """What is to be delivered at last, since nothing follows it; known once all before it was delivered."""
+        return self._last[1]
+
+    def _write(self, data: bytes) -> None:
         if self._file.size + len(data) > self._max_bytes:
             raise OSError(f"{self._file.path} would be larger than {self._max_bytes} bytes")
         self._file.append(data)
@@ -169,11 +190,15 @@ class SpoolFile:
         at, skips = self._read_at, 0
         for line, end in self._lines(at):
             found = _parse(line)
+            if found is None and (last := _parse_last(line)):
+                self._last, at = (line, last), end
+                continue
             if points and found and len(points) + len(found) > limit:
                 break
             points += found or ()
             skips += found is None
             at = end
+            self._last = (b"", [])
         self._peeked_to, self._peeked_skips = at, skips
         if not points:
             self.forget()
@@ -183,9 +208,12 @@ class SpoolFile:
         """Drop what the last `peek` returned."""
         self._read_at, self.skipped = self._peeked_to, self.skipped + self._peeked_skips
         self._peeked_skips = 0
-        if self.is_empty and self._file.size > self._start:
+        line = self._last[0]
+        if self.is_empty and self._file.size > self._start + len(line):
             self._file.truncate(self._start)
-            self._read_at = self._peeked_to = self._start
+            if line:  # the process may be killed before it says more
+                self._file.append(line)
+            self._read_at = self._peeked_to = self._file.size
 
     def close(self, *, keep: bool = False) -> None:
         """Release the file, and remove it if all its points were delivered, unless `keep`. Never raises."""
@@ -240,6 +268,16 @@ def _parse(line: bytes) -> list[Point] | None:
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         pass
     return None
+
+
+def _parse_last(line: bytes) -> list[Point] | None:
+    """The points of a line of last words; None if it is none."""
+    if not line.startswith(b'{"last":'):
+        return None
+    try:
+        return _parse(json.dumps(json.loads(line)["last"]).encode())
+    except (ValueError, RecursionError):
+        return None
 
 
 def _is_whole(value: Any) -> bool:

@@ -44,15 +44,25 @@ class NoSuchRunError(Exception):
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run as the store has it: the last step of each metric."""
+    """A run as the store has it: of each metric the last value, its step and its unix time in ms; and its tags."""
 
     run_id: str
     steps: Mapping[str, int] = field(default_factory=dict)
+    values: Mapping[str, float] = field(default_factory=dict)
+    times_ms: Mapping[str, int] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, run: Run) -> StoredRun:
         """What MLflow's own object holds, which is as old as the object."""
-        return cls(run.info.run_id, {metric.key: metric.step for metric in run.data.to_proto().metrics})
+        metrics = run.data.to_proto().metrics
+        return cls(
+            run.info.run_id,
+            {metric.key: metric.step for metric in metrics},
+            {metric.key: metric.value for metric in metrics},
+            {metric.key: metric.timestamp for metric in metrics},
+            dict(run.data.tags),
+        )
 
 
 def one_line(error: BaseException) -> str:
@@ -61,7 +71,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _is_not_ours(record: logging.LogRecord) -> bool:
-    """Drop the traceback that MLflow logs for each failed request of ours to a database: `retry` tells the user."""
+    """Drop the traceback that MLflow logs for each failed request of ours to a database: `outage` tells the user."""
     return not (record.threadName or "").startswith("mlflow-sysmetrics-")
 
 
@@ -128,6 +138,16 @@ class Store:
         conditions = [f"attributes.start_time = {start_ms}", *(f"tags.`{key}` = '{own[key]}'" for key in own)]
         found = self._connect().search_runs([experiment_id], " and ".join(conditions), ViewType.ACTIVE_ONLY, 1)
         return next((run.info.run_id for run in found), None)
+
+    def running_with(self, experiment_id: str, tag: str) -> dict[str, str]:
+        """The ids of the runs of an experiment that are RUNNING and have this tag, and its value. At most 1000."""
+        wanted = f"tags.`{tag}` LIKE '%' and attributes.status = 'RUNNING'"
+        found = self._connect().search_runs([experiment_id], wanted, ViewType.ACTIVE_ONLY, 1000)
+        return {run.info.run_id: run.data.tags[tag] for run in found}
+
+    def delete_tag(self, run_id: str, name: str) -> None:
+        """Delete a tag of a run."""
+        self._connect().delete_tag(run_id, name)
 
     def set_status(self, run_id: str, status: str, end_ms: int | None) -> None:
         """End a run at this unix time in milliseconds, or, with ``RUNNING`` and None, have it go on."""

@@ -102,6 +102,10 @@ def _write(spool: SpoolFile, store: Store, in_use: int) -> RunQueue:
         end=None if header.status is None else End(header.status, header.end_ms),
     )
     write(queue, store)
+    if spool.last_words:  # its process was killed
+        times_ms = store.run(str(queue.run_id)).times_ms  # a name that the program has logged itself is left alone
+        queue.add(point for point in spool.last_words if times_ms.get(point.name, -1) < header.start_ms)
+        write(queue, store)
     return queue
 
 

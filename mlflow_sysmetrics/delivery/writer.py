@@ -11,8 +11,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.backlog import Backlog, Memory
 from mlflow_sysmetrics.delivery.batch import param_texts, send, tag_texts
+from mlflow_sysmetrics.delivery.outage import Outages, pause_after, timeout_after
 from mlflow_sysmetrics.delivery.points import Point, now_ms
-from mlflow_sysmetrics.delivery.retry import Outages, pause_after, timeout_after
 from mlflow_sysmetrics.delivery.run_queue import End, RunQueue, State
 from mlflow_sysmetrics.delivery.spool import Header
 from mlflow_sysmetrics.delivery.store import Store
@@ -52,7 +52,7 @@ class Writer:
     """Create, fill and end MLflow runs without making the caller wait. Only `close` does.
 
     The thread writes what is due: the points of a live run every `every_s` seconds, the beginning and the end of a run
-    at once. After a failure the run's queue pauses, see `retry`, and what waits in it stays there. Nothing raises
+    at once. After a failure the run's queue pauses, see `outage`, and what waits in it stays there. Nothing raises
     into the thread that starts or closes it.
 
     Args:
@@ -95,6 +95,11 @@ class Writer:
     def away_s(self) -> float:
         """Seconds since the store last took something."""
         return self._outages.total_s
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the store did not take what it was sent last."""
+        return self._outages.is_away
 
     def start(self) -> None:
         """Start the thread."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import functools
 import os
+import signal
+import sys
 import time
 import uuid
 from collections import defaultdict
@@ -24,7 +27,7 @@ from mlflow_sysmetrics.arguments import check_seconds
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.ray_tune.changes import Changes
 from mlflow_sysmetrics.ray_tune.destination import Destination, find_destination, source_tags
-from mlflow_sysmetrics.ray_tune.endings import FINISHED, ending_by, failure, known_ending
+from mlflow_sysmetrics.ray_tune.endings import FINISHED, Ending, by_person, ending_by, failure, known_ending
 from mlflow_sysmetrics.ray_tune.inherited import forget_run
 from mlflow_sysmetrics.ray_tune.results import (
     MEASURES_ITSELF,
@@ -37,6 +40,8 @@ from mlflow_sysmetrics.ray_tune.results import (
 )
 from mlflow_sysmetrics.ray_tune.trial_runs import TrialRuns
 from mlflow_sysmetrics.sampling.groups import check_groups
+from mlflow_sysmetrics.stopping.brake import reason_of_a_person
+from mlflow_sysmetrics.stopping.stop_button import StopButton
 from mlflow_sysmetrics.tags import KIND, NOT_FINITE, RETRIED_AFTER, STUDY_ID, TRIAL_ID
 
 logger = get_logger(__name__)
@@ -60,6 +65,14 @@ def _never_raises(hook: Hook) -> Hook:
     return guarded  # type: ignore[return-value]
 
 
+def _interrupt() -> None:
+    """End the experiment as Ctrl-C does."""
+    if sys.platform == "win32":  # where os.kill ends the process at once
+        _thread.interrupt_main()
+    else:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
 @dataclass
 class _Notes:
     """What is remembered of a trial until its end."""
@@ -68,6 +81,7 @@ class _Notes:
     told: bool = False  # its last result says that it is done
     diverged: bool = False  # a figure was not finite
     reported: set[str] = field(default_factory=set)  # names of metrics
+    asked_to_stop: str | None = None  # by somebody, who has set the tag to this
     state: Future[Any] | None = None  # what its trainable says of itself
 
 
@@ -75,10 +89,9 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     """Record each trial of a Tune experiment as an MLflow run of its own, with what its process used.
 
     It takes the place of Ray's ``MLflowLoggerCallback``, is one, and has its arguments; its hooks are all its own. Each
-    only queues; threads of this
-    process write each run's points in batches, and watch the trials' processes from outside: their ``system/process_*``
-    series are in each run and, at the end, ``elapsed_s``, ``cpu_seconds``, ``mean_cpu_percent``, ``peak_memory_mb`` and
-    ``memory_growth_mb``.
+    only queues; threads of this process write each run's points in batches, and watch the trials' processes from
+    outside: their ``system/process_*`` series are in each run and, at the end, ``elapsed_s``, ``cpu_seconds``,
+    ``mean_cpu_percent``, ``peak_memory_mb``, ``memory_growth_mb``, ``read_mb`` and ``write_mb``.
     Of results, every number that is not Ray's bookkeeping is written at its time step or training iteration; a
     ``payload`` is written with its own times and steps.
 
@@ -86,6 +99,9 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     experiment ends, whatever ended it, no run is left ``RUNNING``: FINISHED is a trial that came to its end, KILLED one
     that was ended before, with the tag ``sysmetrics.stop_reason``, FAILED one with an error, in ``sysmetrics.error``.
     ``Tuner.restore`` goes on in the same runs.
+
+    Somebody who sets the tag ``sysmetrics.stop`` of a trial's run, in the MLflow UI say, ends that trial at its next
+    result, as a scheduler would; set on the run around the trials, it ends the experiment as Ctrl-C does.
 
     Args:
         tracking_uri: MLflow's store; by default the one in use. The process's own setting is never changed.
@@ -170,6 +186,11 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             destination = self._find_destination()
         self._runs = TrialRuns(self._client, destination, self._study_tags, self.groups, self.interval_s)
         self._runs.start()
+        self._running: dict[str, Trial] = {}
+        runs = self._runs
+        self._button = StopButton(
+            runs.asked_to_stop, self._stop_asked, runs.clear_stop, is_away=lambda: runs.store_is_away
+        ).start()
         atexit.register(self.close)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -202,6 +223,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     def log_trial_start(self, trial: Trial) -> None:
         """Have the trial's run created, unless it has one, and its process watched."""
         runs, trial_id = self._open(trial), trial.trial_id
+        self._running[trial_id] = trial
         notes = self._notes[trial_id]
         if notes.begins_again:
             notes.begins_again = False
@@ -246,7 +268,9 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             runs.save_files(trial_id, trial.local_path)
         self._changes.forget(trial_id)
         result, notes = last_result(trial), self._notes.pop(trial_id, _Notes())
-        ending = failure(trial) if failed else known_ending(trial, result, told=notes.told)
+        self._running.pop(trial_id, None)
+        ending = failure(trial) if failed else self._asked_ending(notes, result)
+        ending = ending or known_ending(trial, result, told=notes.told)
         if ending is not None or notes.state is None:
             runs.end(trial_id, ending or FINISHED, notes.reported)
         else:
@@ -266,10 +290,37 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         if self._runs is None:
             return True
         atexit.unregister(self.close)
+        self._button.stop()
         timeout_s = self.close_timeout_s if timeout_s is None else timeout_s
         began = time.monotonic()
         wait(self._last_words, min(_LAST_WORDS_S, timeout_s))
         return self._runs.close(max(0.0, began + timeout_s - time.monotonic()))
+
+    def _stop_asked(self, run_id: str, said: str) -> None:
+        """Somebody wants a run of this experiment to end. Called in the thread that asks the store."""
+        if self._runs is None:
+            return
+        if self._runs.is_study(run_id):
+            logger.warning("stopping the experiment: %s", reason_of_a_person(said))
+            try:
+                self._runs.tag_study(by_person(said).tags)
+            finally:
+                _interrupt()
+            return
+        trial_id = self._runs.trial_of(run_id)
+        trial = None if trial_id is None else self._running.get(trial_id)
+        if trial_id is not None and trial is not None:
+            logger.warning("stopping trial %s: %s", trial, reason_of_a_person(said))
+            self._notes[trial_id].asked_to_stop = said
+            # The loop reads it at the trial's next result, and ends the trial as one that has done what was planned.
+            trial.stopping_criterion = {**trial.stopping_criterion, TRAINING_ITERATION: 0}
+
+    @staticmethod
+    def _asked_ending(notes: _Notes, result: Mapping[str, Any]) -> Ending | None:
+        """Of a trial that somebody wanted to end, unless it says itself that it had come to its end."""
+        if notes.asked_to_stop is None or (result.get(PAYLOAD_KEY) or {}).get("status") is not None:
+            return None
+        return by_person(notes.asked_to_stop)
 
     @property
     def _study_tags(self) -> dict[str, str]:

@@ -12,16 +12,31 @@ from ray.tune.experiment import Trial
 from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
-from mlflow_sysmetrics.ray_tune.results import PAYLOAD_KEY, STOP_KEY, error_line, last_result
-from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, BY_TUNE, ERROR, STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.ray_tune.results import PAYLOAD_KEY, STOP_KEY, error_line, last_result, whole_error
+from mlflow_sysmetrics.stopping.brake import reason_of_a_person
+from mlflow_sysmetrics.tags import (
+    BY_EXPERIMENT_END,
+    BY_PERSON,
+    BY_TUNE,
+    CAUSE_OF_DEATH,
+    ERROR,
+    KILLED_FOR_MEMORY,
+    STOP_REASON,
+    STOPPED_BY,
+)
+
+# What Ray says in its errors.
+_LOW_ON_MEMORY = "running low on memory"
+_DIED = ("The actor died unexpectedly", "The actor is dead", "worker process has died", "worker died")
 
 
 @dataclass(frozen=True)
 class Ending:
-    """The status of an ended trial's run, and tags that say why."""
+    """The status of an ended trial's run, tags that say why, and whether it was its process that ended."""
 
     status: str
     tags: Mapping[str, str] = field(default_factory=dict)
+    process_died: bool = False
 
 
 FINISHED = Ending("FINISHED")
@@ -30,7 +45,15 @@ SWEPT = Ending("KILLED", {STOPPED_BY: BY_EXPERIMENT_END, STOP_REASON: "the exper
 
 def failure(trial: Trial) -> Ending:
     """Of a trial that raised, or whose process died."""
-    return Ending("FAILED", {ERROR: error_line(trial)})
+    error = whole_error(trial)
+    by_ray = {CAUSE_OF_DEATH: "killed by Ray's memory monitor", KILLED_FOR_MEMORY: "true"}
+    tags = {ERROR: error_line(trial), **(by_ray if _LOW_ON_MEMORY in error else {})}
+    return Ending("FAILED", tags, process_died=any(words in error for words in _DIED))
+
+
+def by_person(said: str) -> Ending:
+    """Of a trial whose run somebody has given the tag ``sysmetrics.stop``, with this value."""
+    return Ending("KILLED", {STOPPED_BY: BY_PERSON, STOP_REASON: reason_of_a_person(said)})
 
 
 def stop(result: Mapping[str, Any]) -> Ending:

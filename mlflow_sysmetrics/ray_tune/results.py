@@ -75,6 +75,14 @@ def error_line(trial: Trial) -> str:
         return "unknown error"
 
 
+def whole_error(trial: Trial) -> str:
+    """Why a trial failed, in all that Tune has written of it; "" where it has written nothing. Never raises."""
+    try:
+        return Path(trial.error_file).read_text()
+    except (OSError, TypeError, UnicodeError):
+        return ""
+
+
 def last_result(trial: Trial) -> dict[str, Any]:
     """What the trial reported last; {} before. `Trial.last_result` would wait for the trial's process then."""
     result: dict[str, Any] = trial.run_metadata.last_result

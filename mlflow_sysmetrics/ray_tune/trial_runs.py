@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.entities import RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from mlflow_sysmetrics.addresses import get_logger, lasting_uri
@@ -22,7 +23,7 @@ from mlflow_sysmetrics.ray_tune.destination import Destination
 from mlflow_sysmetrics.ray_tune.endings import SWEPT, Ending
 from mlflow_sysmetrics.ray_tune.outcome import Outcome
 from mlflow_sysmetrics.ray_tune.watching import Watching
-from mlflow_sysmetrics.tags import KIND
+from mlflow_sysmetrics.tags import KIND, STOP
 from mlflow_sysmetrics.views.costs import save_costs
 
 logger = get_logger(__name__)
@@ -55,6 +56,7 @@ class TrialRuns:
         self._began = time.time()
         self.go_to(place, study_tags)
         self._writer = Writer(Store(client.tracking_uri))
+        self._asking = Store(client.tracking_uri)  # its own time limit: the writer changes that of the other
         self._watching = Watching(groups, interval_s, self.log) if groups else None
         self._artifacts = Artifacts(client, self._writer.run_id)
         self._written: bool | None = None  # known after close
@@ -84,6 +86,36 @@ class TrialRuns:
     def run_id(self, trial_id: str) -> str | None:
         """MLflow's id of a trial's run; None while the store has not created it."""
         return self._writer.run_id(trial_id)
+
+    def asked_to_stop(self) -> dict[str, str]:
+        """The ids of runs of the experiment in MLflow that run and have the tag ``sysmetrics.stop``, and its value."""
+        return self._asking.running_with(self.place.experiment_id, STOP)
+
+    def trial_of(self, run_id: str) -> str | None:
+        """The trial that has this run, if it is open."""
+        keys = (str(key) for key in self._writer.open_keys() if key != _STUDY)
+        return next((key for key in keys if self._writer.run_id(key) == run_id), None)
+
+    def is_study(self, run_id: str) -> bool:
+        """Whether this is the run around the trials."""
+        return run_id in (self.place.parent_run_id, self._writer.run_id(_STUDY))
+
+    def tag_study(self, tags: Mapping[str, str]) -> None:
+        """Tag the run around the trials, within seconds."""
+        if self._writer.is_open(_STUDY):
+            self.log(_STUDY, tags=tags)
+        elif (run_id := self.place.parent_run_id) is not None:
+            listed = [RunTag(name, value) for name, value in tags.items()]
+            self._asking.log_batch(run_id, (), (), listed)
+
+    def clear_stop(self, run_id: str) -> None:
+        """Remove the tag ``sysmetrics.stop``, so that whoever goes on in that run is not ended again."""
+        self._asking.delete_tag(run_id, STOP)
+
+    @property
+    def store_is_away(self) -> bool:
+        """Whether the store did not take what it was sent last."""
+        return self._writer.is_away
 
     def is_open(self, trial_id: str) -> bool:
         """Whether the trial's run was opened, and not ended since."""
@@ -132,9 +164,14 @@ class TrialRuns:
 
     def end(self, trial_id: str, ending: Ending, reported: Collection[str] = ()) -> None:
         """End a trial's run, when its process's last readings are there: its costs are logged, but those `reported`."""
-        finish: Callable[[dict[str, float]], None] = lambda costs: self._end(trial_id, ending, costs, reported)  # noqa: E731
+
+        def finish(costs: Mapping[str, float], death: Mapping[str, str]) -> None:
+            if ending.process_died:
+                self.log(trial_id, tags={**death, **ending.tags})
+            self._end(trial_id, ending, costs, reported)
+
         if self._watching is None:
-            finish({})
+            finish({}, {})
         else:
             self._watching.release(trial_id, finish)
 

@@ -17,8 +17,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.points import Point, window_points
+from mlflow_sysmetrics.ray_tune.watches import NOTHING, LetGo, Watches
 from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
-from mlflow_sysmetrics.watch import Watches
 
 logger = get_logger(__name__)
 
@@ -30,7 +30,7 @@ _NO_PACKAGE = (
 _LAST_ANSWERS_S = 5.0  # of other nodes, when all is over
 
 Ask = Callable[..., "Future[Any]"]  # a method of one machine's `Watches`, and its arguments -> its answer
-Figures = dict[str, float]
+Then = Callable[[dict[str, float], Mapping[str, str]], None]  # takes a trial's figures, and how its process died
 Log = Callable[[str, list[Point], Mapping[str, str]], None]  # takes a trial's series and tags
 
 
@@ -53,7 +53,7 @@ class Watching:
         # All that follows is the thread's own.
         self._nodes: dict[str, Ask] = {}  # by Ray's id: one that comes back under its address has another
         self._where: dict[str, str] = {}  # by key: the id of its node
-        self._ends: dict[str, Callable[[Figures], None]] = {}  # what waits for a node's last answer
+        self._ends: dict[str, Then] = {}  # what waits for a node's last answer
         self._asked = 0
         self._complained: set[str] = set()
 
@@ -69,8 +69,11 @@ class Watching:
         ).future()
         located.add_done_callback(lambda future: self._todo.put(partial(self._begin, key, future)))
 
-    def release(self, key: str, then: Callable[[Figures], None]) -> None:
-        """Let a trial's process go; afterwards `then` is called with its figures, in the watching thread."""
+    def release(self, key: str, then: Then) -> None:
+        """Let a trial's process go; afterwards `then` is called in the watching thread.
+
+        It gets the process's figures, and the tags that say how it died: empty where it is still there.
+        """
         self._todo.put(partial(self._end, key, then))
 
     def close(self, timeout_s: float) -> None:
@@ -92,7 +95,7 @@ class Watching:
         while self._asked and time.monotonic() < deadline:
             self._try(self._next(deadline) or _nothing)
         for then in self._ends.values():
-            self._try(partial(then, {}))
+            self._try(partial(then, {}, {}))
 
     def _next(self, until: float) -> Callable[[], None] | None:
         try:
@@ -129,18 +132,18 @@ class Watching:
         for node_id in set(self._where.values()):
             self._ask(node_id, drained, "drain")
 
-    def _end(self, key: str, then: Callable[[Figures], None]) -> None:
+    def _end(self, key: str, then: Then) -> None:
         node_id = self._where.pop(key, None)
         if node_id is None:
-            then({})
+            then({}, {})
             return
         self._ends[key] = then
 
-        def stopped(answer: tuple[Any, Figures] | None) -> None:
-            windows, figures = answer or ([], {})
+        def stopped(answer: LetGo | None) -> None:
+            windows, figures, death = answer or NOTHING
             self._log(key, window_points(windows), {})
             if self._ends.get(key) is then:
-                self._ends.pop(key)(figures)
+                self._ends.pop(key)(figures, death)
 
         self._ask(node_id, stopped, "stop", key)
 

@@ -74,6 +74,21 @@ class Sampler:
         """Joules that the processors have drawn since construction; None without `energy`, and where it is not read."""
         return None if self._energy is None else self._energy.joules
 
+    @property
+    def io_mb(self) -> dict[str, float]:
+        """``read_mb`` and ``write_mb`` of the process and those below it since the first reading; {} if unknown."""
+        return {} if self._process is None else self._process.io_mb
+
+    @property
+    def pids(self) -> set[int]:
+        """The ids of all processes that were seen in the tree; none without the group `process`."""
+        return set() if self._process is None else self._process.pids
+
+    def read_all_next(self) -> None:
+        """Have the next reading of the process hold what changes slowly, too."""
+        if self._process is not None:
+            self._process.read_all_next()
+
     def __call__(self) -> dict[str, float]:
         values: dict[str, float] = {}
         for source in self._sources:

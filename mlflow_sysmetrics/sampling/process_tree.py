@@ -28,6 +28,7 @@ from mlflow_sysmetrics.sampling.one_process import HERE, Reading, System
 logger = get_logger(__name__)
 
 _CPU = "process_cpu_percent"
+_IO = {"read_mb": "process_read_mb_per_s", "write_mb": "process_write_mb_per_s"}
 # Refused, no descriptor left, or a kernel whose files neither psutil nor we can parse.
 _UNREADABLE = (psutil.Error, OSError, ValueError, LookupError)
 _TICK_S = 0.01  # the kernel counts CPU time in ticks: over less than one, a rate says nothing
@@ -78,6 +79,7 @@ class _Counter:
     total: float
     since: float
     grown: float = 0.0
+    in_all: float = 0.0  # since its first total
 
 
 class ProcessSampler:
@@ -116,6 +118,7 @@ class ProcessSampler:
         self._span_s = walk_every_s  # between this walk and the next
         self._late_s, self._late_span_s = 0.0, walk_every_s  # CPU time not shown yet, and the time to show it in
         self._cpu_seconds = 0.0
+        self.pids: set[int] = set()  # of all processes that were seen in the tree
         self._seen: dict[Hashable, Reading] = {}
         self._counters: dict[str, _Counter] = {}
         self._slow_due = -math.inf
@@ -127,6 +130,18 @@ class ProcessSampler:
     def cpu_seconds(self) -> float:
         """CPU seconds of the tree from construction to the last reading, with ended children; never falls."""
         return self._cpu_seconds
+
+    @property
+    def io_mb(self) -> dict[str, float]:
+        """``read_mb`` and ``write_mb``: from and to storage since construction, at most 0.4 s old; absent if unknown.
+
+        `read_all_next` before a reading brings them up to it.
+        """
+        return {name: self._counters[key].in_all for name, key in _IO.items() if key in self._counters}
+
+    def read_all_next(self) -> None:
+        """Have the next reading hold what is otherwise read every 0.4 s, too."""
+        self._slow_due = -math.inf
 
     @property
     def memory_definition(self) -> str:
@@ -164,6 +179,7 @@ class ProcessSampler:
             found = self._members
         known = {process: process for process in self._members}
         self._members = [known.get(process, process) for process in found]
+        self.pids.update(pid for process in self._members if (pid := getattr(process, "pid", None)))
         # Soon at first: a short run has its children's memory too.
         span_s = max(_TICK_S, min(self._walk_every_s, now - self._made_at))
         self._span_s = max(span_s, (self._cpu_clock() - began) / _WALK_SHARE)
@@ -195,6 +211,7 @@ class ProcessSampler:
         counter = self._counters.setdefault(key, _Counter(total, now))
         rise = max(0.0, total - counter.total)
         counter.total = total
+        counter.in_all += rise
         return counter, rise
 
     def _count(self, totals: Mapping[str, float], now: float) -> None:

@@ -38,7 +38,9 @@ DEFAULT = {
         *("context_switches_per_s", "page_faults_per_s"),
     )
 }
-FIGURES = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}
+FIGURES = {
+    *("elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb", "read_mb", "write_mb"),
+}
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
@@ -558,3 +560,119 @@ def test_the_package_is_light() -> None:
     took = [float(subprocess.check_output([sys.executable, "-c", code], env=environment)) for _ in range(3)]
     print(f"import mlflow_sysmetrics: {min(took) * 1000:.1f} ms")
     assert min(took) < 0.05
+
+
+def test_broken_limit_is_told_to_the_program() -> None:
+    """Once, with the limit; the run says why, the recording goes on, and the program does what it likes."""
+    broken: list[Any] = []
+    told = threading.Event()
+
+    def on_break(stop: Any) -> None:
+        broken.append(stop)
+        told.set()
+
+    with mlflow.start_run() as run, SystemMetricsLogger(criteria="elapsed_s<=0.3", on_break=on_break) as logger:
+        assert told.wait(LIMIT_S)
+        assert logger.is_recording
+    assert [stop.metric for stop in broken] == ["elapsed_s"]
+    ended = mlflow.get_run(run.info.run_id)
+    assert ended.info.status == "FINISHED"
+    assert ended.data.tags["sysmetrics.stop_reason"].startswith("elapsed_s 0.")
+
+
+def test_program_ends_at_its_limit_unless_it_says_otherwise(tmp_path: Path) -> None:
+    """By SIGTERM, its child with it; its run is KILLED and has all its figures."""
+    source = (
+        "import mlflow, subprocess, sys, time\n"
+        "from mlflow_sysmetrics import SystemMetricsLogger\n"
+        "with mlflow.start_run(), SystemMetricsLogger(criteria='elapsed_s<=1'):\n"
+        "    child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "    print(child.pid, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    env = clean_environment(
+        MLFLOW_TRACKING_URI=mlflow.get_tracking_uri(), MLFLOW_SYSMETRICS_SPOOL=str(tmp_path / "other")
+    )
+    done = subprocess.run([sys.executable, "-c", source], env=env, stdout=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == -signal.SIGTERM
+    child = int(done.stdout)
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    (run,) = mlflow.MlflowClient().search_runs(["0"])
+    assert run.info.status == "KILLED"
+    assert run.data.tags["sysmetrics.stop_reason"].startswith("elapsed_s 1.")
+    assert run.data.metrics.keys() >= FIGURES
+
+
+def test_wrong_limit_raises_at_once() -> None:
+    """Before anything is recorded, and not in the middle of a training."""
+    with mlflow.start_run(), pytest.raises(ValueError, match="write a number"):
+        SystemMetricsLogger(criteria="elapsed_s<=2x median")
+
+
+def test_phases_are_in_the_run() -> None:
+    """Their figures, and one over time; together they are the time that they took."""
+    with mlflow.start_run() as run, SystemMetricsLogger() as logger:
+        began = time.monotonic()
+        with logger.phase("load"):
+            time.sleep(0.2)
+        with logger.phase("train"), logger.phase("epoch"):
+            compute(0.3)
+        took_s = time.monotonic() - began
+    metrics = mlflow.get_run(run.info.run_id).data.metrics
+    assert metrics["phase/load/elapsed_s"] + metrics["phase/train/elapsed_s"] == pytest.approx(took_s, rel=0.01)
+    assert metrics["phase/train/elapsed_s"] == pytest.approx(metrics["phase/epoch/elapsed_s"], abs=0.01)
+    assert metrics["phase/train/cpu_seconds"] > 0.2 > metrics["phase/load/cpu_seconds"]
+    assert metrics["phase/load/peak_memory_mb"] > 1
+    paths = [artifact.path for artifact in mlflow.MlflowClient().list_artifacts(run.info.run_id)]
+    assert "phases.png" in paths
+
+
+def test_phase_outside_a_recording_is_nothing() -> None:
+    """Before the start, after the stop: the same code runs without metrics."""
+    with mlflow.start_run():
+        logger = SystemMetricsLogger()
+        with logger.phase("before"):
+            pass
+        with logger:
+            pass
+        with logger.phase("after"):
+            pass
+    (run,) = mlflow.MlflowClient().search_runs(["0"])
+    assert not any(name.startswith("phase/") for name in run.data.metrics)
+
+
+def test_ranks_of_a_job_share_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has its own series and figures; those of the run are of all."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with mlflow.start_run() as run:
+        loggers = []
+        for rank in range(2):
+            monkeypatch.setenv("RANK", str(rank))
+            loggers.append(SystemMetricsLogger().start())
+        time.sleep(0.2)
+        for logger in loggers:
+            logger.stop()
+    metrics = mlflow.get_run(run.info.run_id).data.metrics
+    assert metrics.keys() >= {f"rank_{rank}/{name}" for rank in range(2) for name in FIGURES}
+    assert metrics.keys() >= {f"system/rank_{rank}/process_memory_mb" for rank in range(2)}
+    assert metrics["ranks"] == 2
+    for name in ("cpu_seconds", "peak_memory_mb"):
+        assert metrics[name] == pytest.approx(sum(metrics[f"rank_{rank}/{name}"] for rank in range(2)))
+    assert metrics["elapsed_s"] == max(metrics[f"rank_{rank}/elapsed_s"] for rank in range(2))
+
+
+@pytest.mark.parametrize(("rank", "prefix"), [(3, "system/rank_3/"), (-1, "system/"), (None, "system/rank_1/")])
+def test_rank_can_be_given(rank: int | None, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is given wins over what the environment says; -1 is none."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with mlflow.start_run() as run, SystemMetricsLogger(rank=rank):
+        pass
+    assert f"{prefix}process_memory_mb" in mlflow.get_run(run.info.run_id).data.metrics
+
+
+@pytest.mark.parametrize("rank", [-2, 1.5, True, "0"])
+def test_wrong_rank_raises_at_once(rank: Any) -> None:
+    """With what is allowed."""
+    with mlflow.start_run(), pytest.raises(ValueError, match="whole number from 0 up"):
+        SystemMetricsLogger(rank=rank)

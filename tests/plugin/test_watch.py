@@ -19,7 +19,7 @@ from mlflow_sysmetrics.monitor import Window
 from mlflow_sysmetrics.sampling import gpu
 from mlflow_sysmetrics.sampling.energy import EnergySampler
 from mlflow_sysmetrics.sampling.groups import GROUPS
-from mlflow_sysmetrics.watch import Watch, Watches, folded
+from mlflow_sysmetrics.watch import Watch, folded
 
 # Keeps a core busy, takes 50 MB when it is told to, and says so.
 PROGRAM = """
@@ -120,7 +120,8 @@ def test_reading_is_told_at_once(program: subprocess.Popen[str]) -> None:
     _take_memory(program)
     wait_until(lambda: told.get(timeout=10)["memory_growth_mb"] > 40, 10, "the growth")
     watch.stop()
-    assert {"elapsed_s", "peak_memory_mb", "memory_growth_mb"} == told.get(timeout=10).keys()
+    costs = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}
+    assert costs | {"read_mb", "write_mb", "memory_mb"} == told.get(timeout=10).keys()
 
 
 def test_gpu_memory_and_energy_are_figures_where_they_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -161,18 +162,6 @@ def test_time_after_the_end_does_not_count() -> None:
     now[0] = 9.0
     assert watch.figures() == figures
     assert figures["elapsed_s"] == 2.0
-
-
-def test_watches_keep_processes_apart(program: subprocess.Popen[str]) -> None:
-    """By their keys; who is not there, or not watched, costs no exception."""
-    watches = Watches(("process",), 0.02)
-    assert watches.start("a", program.pid) in ("rss-shr", "uss")
-    assert watches.start("gone", 2**22 + 1) is None
-    windows, figures = watches.stop("a")
-    assert windows[-1].mean["process_memory_mb"] > 0
-    assert figures["peak_memory_mb"] > 0
-    assert watches.stop("a") == watches.stop("gone") == ([], {})
-    assert watches.drain() == {}
 
 
 def test_windows_fold_into_one() -> None:

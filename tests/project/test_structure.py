@@ -23,13 +23,16 @@ ARROWS = {
     "monitor": set(),
     "sampling": set(),
     "criteria": set(),
-    "delivery": {"monitor"},
-    "watch": {"monitor", "sampling"},
+    "phases": {"monitor"},
+    "ranks": {"delivery"},
+    "delivery": {"monitor", "phases"},
+    "watch": {"monitor", "sampling", "phases"},
     "context": {"sampling"},
-    "logger": {"delivery", "sampling", "watch"},
+    "stopping": {"criteria", "delivery", "sampling"},
+    "logger": {"delivery", "sampling", "watch", "phases", "ranks", "criteria", "stopping"},
     "views": set(),
-    "command": {"logger", "watch", "delivery", "sampling", "views"},
-    "ray_tune": {"watch", "delivery", "sampling", "criteria", "views"},
+    "command": {"logger", "watch", "delivery", "sampling", "views", "phases", "criteria", "stopping", "context"},
+    "ray_tune": {"watch", "monitor", "delivery", "sampling", "criteria", "views", "stopping"},
 }
 # The same for the rooms of reporting; what they share is at its top.
 REPORTING = f"{BUNDLE}.reporting"

@@ -81,7 +81,7 @@ def _watched(here: Place, runtime_env: dict[str, Any]) -> Observed:
         def release(key: str) -> threading.Event:
             ended = threading.Event()
 
-            def end(figures: dict[str, float]) -> None:
+            def end(figures: dict[str, float], death: Mapping[str, str]) -> None:
                 seen.figures[key] = figures
                 ended.set()
 

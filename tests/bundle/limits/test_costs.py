@@ -19,12 +19,12 @@ TASKS: list[Task] = ["regression", "classification"]
 
 @pytest.mark.parametrize("task", TASKS)
 def test_criteria_can_name_all_that_the_readme_says_a_trial_has(project: Path, task: Task) -> None:
-    """Its figures but the test scores and the steps, and the curves that say how well it learns."""
+    """Its figures but the test scores, the steps and what it reads and writes, and the curves of how well it learns."""
     figures = (project / "docs" / "metrics.md").read_text().partition("| figure |")[2].partition("\n\n")[0]
     cells = [line.split("|")[1] for line in figures.splitlines() if line.startswith("| `")]
     listed = {name for cell in cells for name in re.findall(r"`([^`]+)`", cell) if not name.startswith("test_")}
     learning = {"train_loss", "val_loss", "val_rmse" if task == "regression" else "val_accuracy"}
-    costs = listed - {"steps"} | {"training_time_s"}
+    costs = listed - {"steps", "read_mb", "write_mb"} | {"training_time_s"}
     assert {metric.name for metric in metrics(task)} == costs | learning
     assert set(COSTS) < costs
 

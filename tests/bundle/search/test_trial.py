@@ -42,6 +42,8 @@ COSTS = {
     "mean_cpu_percent",
     "cpu_seconds",
     "elapsed_s",
+    "read_mb",
+    "write_mb",
     "steps",
     "peak_memory_mb",
     "memory_growth_mb",

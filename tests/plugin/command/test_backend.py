@@ -195,6 +195,16 @@ def test_configuration_chooses_interval_and_groups(place: Place) -> None:
     assert {name.split("_")[0] for name in place.run().data.metrics if "/" in name} == {"system/pressure"}
 
 
+def test_project_is_ended_at_its_limit(place: Place) -> None:
+    """Its run is KILLED, and says why."""
+    config = json.dumps({"criteria": "elapsed_s<=1.5"})
+    assert mlflow_run(place, "system-metrics", "--backend-config", config, seconds=60) == 1
+    run = place.run()
+    assert run.info.status == "KILLED"
+    assert run.data.tags["sysmetrics.stop_reason"].startswith("elapsed_s 1.")
+    assert run.data.metrics["elapsed_s"] < 20
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_failure_raises_in_python(place: Place, backend: str) -> None:
     """As documented of ``mlflow.projects.run``."""

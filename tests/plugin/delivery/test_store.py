@@ -76,7 +76,19 @@ def test_a_run_is_created_filled_and_ended(store: Store, client: MlflowClient) -
     assert run.data.tags.items() >= {"t": "x", "sysmetrics.trial_id": "t"}.items()
     history = [(each.value, each.timestamp, each.step) for each in client.get_metric_history(run_id, "a")]
     assert history == [(1.5, 11, 7), (2.5, 12, 2**40)]
-    assert store.run(run_id) == StoredRun(run_id, {"a": 2**40})
+    tags = client.get_run(run_id).data.tags
+    assert store.run(run_id) == StoredRun(run_id, {"a": 2**40}, {"a": 2.5}, {"a": 12}, tags)
+    store.delete_tag(run_id, "t")
+    assert "t" not in store.run(run_id).tags
+
+
+def test_running_runs_with_a_tag_are_found(store: Store, client: MlflowClient) -> None:
+    """Whatever it is set to, also nothing; others of the experiment, and those that have ended, are not."""
+    ids = [client.create_run("0", tags=tags).info.run_id for tags in ({"stop": "x"}, {"stop": ""}, {}, {"stop": "y"})]
+    client.set_terminated(ids[3])
+    assert store.running_with("0", "stop") == {ids[0]: "x", ids[1]: ""}
+    for run_id in ids:
+        client.delete_run(run_id)
 
 
 def test_a_run_that_ended_goes_on(store: Store, client: MlflowClient) -> None:
@@ -115,7 +127,9 @@ def test_the_active_run_is_known_without_asking() -> None:
     with mlflow.start_run(run_id=run_id):
         store = current()
         store.run = None  # type: ignore[assignment,method-assign]  # whoever asks fails
-        assert find_run(None, store) == find_run(run_id, store) == StoredRun(run_id, {"system/x": 30})
+        found = find_run(None, store)
+        assert found == find_run(run_id, store)
+        assert (found.run_id, found.steps) == (run_id, {"system/x": 30})
 
 
 def test_the_innermost_run_is_meant() -> None:

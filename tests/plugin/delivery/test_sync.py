@@ -188,3 +188,31 @@ def test_the_answer_reads_as_sentences() -> None:
         "Left alone 3 files of loggers that are still running.",
         "a.jsonl waits.",
     ]
+
+
+def kill_with(folder: Path, run_id: str, uri: str, last: dict[str, float], *, delivered: int = 0) -> None:
+    """Leave the spool of a logger that was killed, after this number of its three points had been delivered."""
+    header = Header(run_id, uri, start_ms=1000)
+    spool = SpoolFile.create(spool_path(folder, header, PREFIX), header)
+    for step in range(3):
+        spool.append([Point("system/x", 1.0, 1000 + step, step)])
+        spool.say_last([Point(name, value + step, 1000 + step, 0) for name, value in last.items()])
+    if delivered:
+        assert len(spool.peek(delivered)) == delivered
+        spool.forget()
+    spool.close(keep=True)  # as the end of the process does
+
+
+@pytest.mark.parametrize("delivered", [0, 2, 3], ids=["nothing", "a part", "everything"])
+def test_figures_of_a_killed_process_are_delivered(uri: str, folder: Path, delivered: int) -> None:
+    """The last that it had, once, whatever of its series the store had by then; those of the program stay."""
+    run_id = new_run(uri)
+    MlflowClient(uri).log_metric(run_id, "steps", 7.0)
+    MlflowClient(uri).log_metric(run_id, "peak_memory_mb", 999.0, timestamp=500)  # of an earlier recording
+    kill_with(folder, run_id, uri, {"peak_memory_mb": 100.0, "steps": 3.0}, delivered=delivered)
+    assert deliver(folder).left == ()
+    metrics = MlflowClient(uri).get_run(run_id).data.metrics
+    assert (metrics["peak_memory_mb"], metrics["steps"]) == (102.0, 7.0)
+    assert len(MlflowClient(uri).get_metric_history(run_id, "peak_memory_mb")) == 2
+    assert steps(uri, run_id) == ([] if delivered == 3 else [0, 1, 2])  # what waits is sent again from its beginning
+    assert list(folder.iterdir()) == []

@@ -182,7 +182,16 @@ def experiment(
 
 def _own_metrics(run: Run) -> dict[str, float]:
     """What the trainable itself has reported."""
-    costs = ("system/", "mean_cpu_percent", "cpu_seconds", "peak_memory_mb", "memory_growth_mb", "elapsed_s")
+    costs = (
+        "system/",
+        "mean_cpu_percent",
+        "cpu_seconds",
+        "peak_memory_mb",
+        "memory_growth_mb",
+        "elapsed_s",
+        "read_mb",
+        "write_mb",
+    )
     return {name: value for name, value in run.data.metrics.items() if not name.startswith(costs)}
 
 

@@ -53,6 +53,11 @@ class Outages:
         """Seconds of all outages up to now."""
         return self._past_s + (0.0 if self._since is None else self._clock() - self._since)
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the store did not take what it was sent last."""
+        return self._since is not None
+
     def failed(self, run: str, failures: int, error: Exception) -> None:
         """The store did not take what waits for a run, this number of times in a row."""
         if failures == 1 and self._since is None:

@@ -1,0 +1,57 @@
+"""Several processes of one job, such as those of `torchrun`: which one this is, and what all of them use together."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX
+
+# Which process it is, and how many there are: of torchrun, Open MPI, MPICH and others with PMI, srun; on one machine.
+_VARIABLES = (
+    ("RANK", "WORLD_SIZE"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("PMI_RANK", "PMI_SIZE"),
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+    ("LOCAL_RANK", "LOCAL_WORLD_SIZE"),
+)
+_OF_A_RANK = re.compile(r"((?:.*/)?rank_\d+)/([a-z_]+)")
+_OF_SRUN = "SLURM_STEP_ID"  # a batch script has a number and a size without it, and is one process
+_SUMS = ("cpu_seconds", "peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_mb", "read_mb", "write_mb")
+_MAXIMA = ("elapsed_s", "steps")
+
+
+def rank_here(environ: Mapping[str, str] = os.environ) -> int | None:
+    """The rank of this process in a job of several, by the variables of what has started it; None for a single one."""
+    for rank, size in _VARIABLES:
+        if rank.startswith("SLURM") and not environ.get(_OF_SRUN, "").isdecimal():
+            continue
+        if environ.get(rank, "").isdecimal() and environ.get(size, "").isdecimal() and int(environ[size]) > 1:
+            return int(environ[rank])
+    return None
+
+
+def job_figures(values: Mapping[str, float]) -> dict[str, float]:
+    """The figures of a job, from those of its ranks, which are named ``rank_<number>/<figure>``.
+
+    CPU time, memory, and what is read and written are sums, ``elapsed_s`` is the longest, ``mean_cpu_percent`` the sum
+    of CPU time over it. Ranks have their peaks at different times: the sum is the most that all may have had at once.
+    ``max_rank_peak_memory_mb`` is the peak of the largest, ``ranks`` their number. {} where there is none.
+    """
+    by_rank: dict[str, dict[str, float]] = {}
+    for name, value in values.items():
+        if (found := _OF_A_RANK.fullmatch(name)) and not name.startswith(SYSTEM_PREFIX):
+            by_rank.setdefault(found[1], {})[found[2]] = value
+    figures: dict[str, float] = {}
+    for name in (*_SUMS, *_MAXIMA):
+        each = [own[name] for own in by_rank.values() if name in own]
+        if each:
+            figures[name] = sum(each) if name in _SUMS else max(each)
+    if not figures:
+        return {}
+    if "cpu_seconds" in figures and figures.get("elapsed_s"):
+        figures["mean_cpu_percent"] = 100 * figures["cpu_seconds"] / figures["elapsed_s"]
+    if peaks := [own["peak_memory_mb"] for own in by_rank.values() if "peak_memory_mb" in own]:
+        figures["max_rank_peak_memory_mb"] = max(peaks)
+    return figures | {"ranks": float(len(by_rank))}

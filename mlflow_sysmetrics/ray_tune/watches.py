@@ -1,0 +1,75 @@
+"""The processes of one machine that are watched, by the keys of whoever asked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+import psutil
+
+from mlflow_sysmetrics.monitor import Window
+from mlflow_sysmetrics.sampling.one_process import HERE
+from mlflow_sysmetrics.stopping.cause_of_death import MemoryKills
+from mlflow_sysmetrics.watch import Watch
+
+
+class LetGo(NamedTuple):
+    """A process that is watched no longer: its last windows, the figures of the whole time, and how it died.
+
+    `death` holds the tags that say so; it is empty for a process that is still there.
+    """
+
+    windows: list[Window]
+    figures: dict[str, float]
+    death: Mapping[str, str]
+
+
+NOTHING = LetGo([], {}, {})
+
+
+class _Watched(NamedTuple):
+    pid: int
+    watch: Watch
+    kills: MemoryKills
+
+
+class Watches:
+    """For one thread; nothing raises."""
+
+    def __init__(self, groups: Collection[str], interval_s: float) -> None:
+        self._groups, self._interval_s = tuple(groups), interval_s
+        self._watched: dict[str, _Watched] = {}
+
+    def start(self, key: str, pid: int) -> str | None:
+        """Watch this process under a key; return what its memory figure is, or None if there is no such process."""
+        try:
+            watch = Watch(pid, self._groups, self._interval_s)
+        except ValueError:
+            return None
+        self._watched[key] = _Watched(pid, watch.start(), MemoryKills(pid))
+        return HERE.memory_definition
+
+    def drain(self) -> dict[str, list[Window]]:
+        """The windows of each process that have closed since the last call."""
+        for each in self._watched.values():
+            each.kills.look()
+        return {key: windows for key, each in self._watched.items() if (windows := each.watch.drain())}
+
+    def stop(self, key: str) -> LetGo:
+        """Let a process go. Nothing of one not watched."""
+        if key not in self._watched:
+            return NOTHING
+        pid, watch, kills = self._watched.pop(key)
+        runs = _runs(pid)
+        watch.stop()
+        figures = watch.figures()
+        death = {} if runs else kills.death(figures, {pid, *watch.pids}, "its process was gone").tags
+        kills.close()
+        return LetGo(watch.drain(), figures, death)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

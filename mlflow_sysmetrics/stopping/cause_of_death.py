@@ -1,0 +1,134 @@
+"""Whether the kernel has killed a process for want of memory: from its control group, and from the kernel's log."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from mlflow_sysmetrics.sampling.container import find_folders, limits
+from mlflow_sysmetrics.sampling.files import read_file
+from mlflow_sysmetrics.tags import CAUSE_OF_DEATH, KILLED_FOR_MEMORY
+
+_KILLED = re.compile(rb"Killed process (\d+)")
+_RECORD = 8192  # bytes: the kernel gives a record of its log a read
+
+
+@dataclass(frozen=True)
+class Death:
+    """Of a process that was killed. `for_memory` is None where that cannot be told; megabytes are 1e6 bytes."""
+
+    seen: str  # what is known without the kernel, such as "killed by SIGKILL"
+    for_memory: bool | None
+    peak_mb: float | None
+    allowed_mb: float | None
+
+    def __str__(self) -> str:
+        by = {
+            True: "killed by the kernel for memory",
+            False: f"{self.seen}, not killed by the kernel for memory",
+            None: f"{self.seen}; whether the kernel killed it for memory cannot be read here",
+        }[self.for_memory]
+        if self.peak_mb is None:
+            return by
+        allowed = "" if self.allowed_mb is None else f" of {self.allowed_mb:,.0f} MB allowed"
+        return f"{by}: peak {self.peak_mb:,.0f} MB{allowed}"
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """For the run of the process."""
+        known = {} if self.for_memory is None else {KILLED_FOR_MEMORY: str(self.for_memory).lower()}
+        return {CAUSE_OF_DEATH: str(self), **known}
+
+
+class MemoryKills:
+    """What the kernel has killed for memory since construction, in the control group of a process and in the log.
+
+    For one thread; nothing raises. `look` every second or so: the process may move to another group, and a group counts
+    what was killed of others, too, such as of a whole container, so only kills since the last look but one count.
+
+    Args:
+        pid: the process; None is this one.
+        root: the folder under which proc, dev and the mount points are.
+    """
+
+    def __init__(self, pid: int | None = None, root: str = "/") -> None:
+        self._pid, self._root = os.getpid() if pid is None else pid, root
+        self._folder: str | None = None  # of the nearest group that counts
+        self._counts: list[int] = []  # at the last two looks
+        self._allowed_mb: float | None = None
+        self._log = _open_log(root)
+        self._logged: set[int] = set()
+        self.look()
+
+    def look(self) -> None:
+        """See in which group the process is now, and what it may use there."""
+        try:
+            folder = next((each for each in find_folders(self._pid, self._root) if _kills(each) is not None), None)
+            allowed = limits(self._pid, self._root)[0]
+        except (OSError, ValueError):  # a kernel may answer anything
+            return
+        if folder is None:  # the process is gone: what is known of its group stays
+            return
+        if folder != self._folder:
+            self._folder, self._counts = folder, []
+        self._counts = [*self._counts[-1:], *([] if (count := _kills(folder)) is None else [count])]
+        if allowed < math.inf:
+            self._allowed_mb = allowed / 1e6
+
+    def death(self, figures: Mapping[str, float], pids: Collection[int], seen: str = "ended by SIGKILL") -> Death:
+        """What a process has died of.
+
+        Args:
+            figures: of the process, with ``peak_memory_mb``.
+            pids: its id, and those of the processes that were seen below it.
+            seen: what is known of its end without the kernel.
+        """
+        return Death(seen, self.happened(pids), figures.get("peak_memory_mb"), self._allowed_mb)
+
+    def happened(self, pids: Collection[int]) -> bool | None:
+        """Whether the kernel has killed one of these processes for memory; None where that cannot be told."""
+        self._read_log()
+        now = None if self._folder is None else _kills(self._folder)
+        counted = now is not None and bool(self._counts) and now > self._counts[0]
+        if counted or not self._logged.isdisjoint(pids):
+            return True
+        return None if self._folder is None and self._log is None else False
+
+    def close(self) -> None:
+        """Close the kernel's log. Idempotent."""
+        if self._log is not None:
+            os.close(self._log)
+            self._log = None
+
+    def _read_log(self) -> None:
+        """Note the processes that the kernel has killed, by what is new in its log."""
+        while self._log is not None:
+            try:
+                record = os.read(self._log, _RECORD)
+            except BrokenPipeError:  # older records were overwritten: go on with the next
+                continue
+            except OSError:  # nothing more
+                break
+            if not record:
+                break
+            self._logged.update(int(pid) for pid in _KILLED.findall(record))
+
+
+def _kills(folder: str) -> int | None:
+    """How often the kernel has killed in a group or in those inside it: `oom_kill` of its memory.events."""
+    found = re.search(rb"^oom_kill (\d+)$", read_file(f"{folder}/memory.events"), re.MULTILINE)
+    return int(found[1]) if found else None
+
+
+def _open_log(root: str) -> int | None:
+    """The kernel's log, from its end on; None where it may not be read."""
+    with contextlib.suppress(OSError):
+        log = os.open(f"{root.rstrip('/')}/dev/kmsg", os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with contextlib.suppress(OSError):
+            os.lseek(log, 0, os.SEEK_END)
+        return log
+    return None

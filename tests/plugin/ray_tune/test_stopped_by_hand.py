@@ -1,0 +1,106 @@
+"""The stop button under Tune: somebody sets the tag of a trial's run, or of the run around all trials."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from commands import wait_until
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from ray import tune
+
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
+from mlflow_sysmetrics.tags import BY_PERSON, STOP, STOP_REASON, STOPPED_BY
+
+LIMIT_S = 60.0
+
+
+def trainable() -> Callable[[dict[str, float]], None]:
+    """A function that Ray sends by value: its processes do not find this module."""
+
+    def train(config: dict[str, float]) -> None:
+        """Report ten times a second, for as long as the configuration says."""
+        until = time.monotonic() + config["seconds"]
+        while time.monotonic() < until:
+            tune.report({"loss": 1.0})
+            time.sleep(0.1)
+
+    return train
+
+
+def runs_of(client: MlflowClient, kind: str) -> list[Run]:
+    """The runs of this kind, oldest first."""
+    return client.search_runs(["1"], f"tags.`sysmetrics.kind` = '{kind}'", order_by=["attributes.start_time"])
+
+
+def tag_once_it_runs(client: MlflowClient, kind: str) -> threading.Thread:
+    """Set the tag of the first run of this kind as soon as a trial has reported."""
+
+    def set_tag() -> None:
+        wait_until(lambda: any("loss" in run.data.metrics for run in runs_of(client, "trial")), LIMIT_S, "a result")
+        client.set_tag(runs_of(client, kind)[0].info.run_id, STOP, "enough")
+
+    thread = threading.Thread(target=set_tag)
+    thread.start()
+    return thread
+
+
+def fit(client: MlflowClient, folder: Path, seconds: list[float]) -> None:
+    """Run trials that last so long."""
+    tune.Tuner(
+        trainable(),
+        param_space={"seconds": tune.grid_search(seconds)},
+        run_config=tune.RunConfig(
+            storage_path=str(folder),
+            callbacks=[SystemMetricsCallback(client.tracking_uri, experiment_id="1", views=False)],
+            verbose=0,
+        ),
+    ).fit()
+
+
+@pytest.fixture
+def tagging(client: MlflowClient) -> Callable[[str], threading.Thread]:
+    """Set the tag of a run of this kind."""
+    return lambda kind: tag_once_it_runs(client, kind)
+
+
+def test_trial_is_ended_by_the_tag_of_its_run(
+    local_ray: None, client: MlflowClient, tmp_path: Path, tagging: Callable[[str], threading.Thread]
+) -> None:
+    """As a scheduler would, long before its own end; the next trial runs to its end."""
+    thread = tagging("trial")
+    began = time.monotonic()
+    fit(client, tmp_path / "tune", [45.0, 0.2])
+    thread.join(LIMIT_S)
+    assert time.monotonic() - began < 40
+    stopped, other = sorted(runs_of(client, "trial"), key=lambda run: -float(run.data.params["seconds"]))
+    assert (stopped.info.status, other.info.status) == ("KILLED", "FINISHED")
+    assert stopped.data.tags[STOPPED_BY] == BY_PERSON
+    assert stopped.data.tags[STOP_REASON] == "the tag sysmetrics.stop was set to 'enough'"
+    assert stopped.data.metrics["elapsed_s"] > 0
+    assert STOPPED_BY not in other.data.tags
+    assert runs_of(client, "study")[0].info.status == "FINISHED"
+
+
+def test_experiment_is_ended_by_the_tag_of_the_run_around_its_trials(
+    local_ray: None,
+    client: MlflowClient,
+    tmp_path: Path,
+    tagging: Callable[[str], threading.Thread],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As by Ctrl-C, which Tune heeds by itself in a script: no run is left RUNNING, and no trial begins any more."""
+    monkeypatch.delenv("TUNE_DISABLE_SIGINT_HANDLER", raising=False)  # a study of the bundle has its own
+    thread = tagging("study")
+    began = time.monotonic()
+    fit(client, tmp_path / "tune", [45.0, 45.0])
+    thread.join(LIMIT_S)
+    assert time.monotonic() - began < 40
+    (study,) = runs_of(client, "study")
+    assert study.info.status != "RUNNING"
+    assert study.data.tags[STOPPED_BY] == BY_PERSON
+    assert {run.info.status for run in runs_of(client, "trial")} == {"KILLED"}

@@ -1,0 +1,69 @@
+"""Several processes of one job: which one this is, and what all use together."""
+
+from __future__ import annotations
+
+import pytest
+
+from mlflow_sysmetrics.ranks import job_figures, rank_here
+
+
+@pytest.mark.parametrize(
+    ("environ", "rank"),
+    [
+        pytest.param({"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4"}, 3, id="torchrun"),
+        pytest.param({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2"}, 0, id="Open MPI"),
+        pytest.param({"PMI_RANK": "1", "PMI_SIZE": "2"}, 1, id="MPICH"),
+        pytest.param({"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_STEP_ID": "0"}, 5, id="Slurm"),
+        pytest.param({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}, None, id="a batch script"),
+        pytest.param({"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, 1, id="one machine"),
+        pytest.param({"RANK": "0", "WORLD_SIZE": "1"}, None, id="alone"),
+        pytest.param({"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_STEP_ID": "0"}, None, id="alone in Slurm"),
+        pytest.param({"RANK": "x", "WORLD_SIZE": "2"}, None, id="no number"),
+        pytest.param({"RANK": "1"}, None, id="no size"),
+        pytest.param({}, None, id="nothing"),
+    ],
+)
+def test_rank_is_what_started_the_process_says(environ: dict[str, str], rank: int | None) -> None:
+    """One process is no job."""
+    assert rank_here(environ) == rank
+
+
+def test_figures_of_a_job_are_sums_and_maxima_over_its_ranks() -> None:
+    """Whatever else the run has; a rank of another machine has its label before it."""
+    values = {
+        "rank_0/cpu_seconds": 10.0,
+        "rank_1/cpu_seconds": 30.0,
+        "b/rank_2/cpu_seconds": 20.0,
+        "rank_0/elapsed_s": 20.0,
+        "rank_1/elapsed_s": 25.0,
+        "b/rank_2/elapsed_s": 24.0,
+        "rank_0/peak_memory_mb": 100.0,
+        "rank_1/peak_memory_mb": 300.0,
+        "b/rank_2/peak_memory_mb": 200.0,
+        "rank_0/read_mb": 1.0,
+        "rank_0/mean_cpu_percent": 50.0,
+        "rank_1/phase/load/elapsed_s": 99.0,
+        "rank_0x/cpu_seconds": 7.0,
+        "loss": 0.5,
+        "system/rank_0/process_memory_mb": 90.0,
+    }
+    assert job_figures(values) == {
+        "cpu_seconds": 60.0,
+        "elapsed_s": 25.0,
+        "mean_cpu_percent": 240.0,
+        "peak_memory_mb": 600.0,
+        "max_rank_peak_memory_mb": 300.0,
+        "read_mb": 1.0,
+        "ranks": 3.0,
+    }
+
+
+def test_ranks_of_two_machines_may_have_the_same_number() -> None:
+    """Their label tells them apart."""
+    figures = job_figures({"a/rank_0/cpu_seconds": 1.0, "b/rank_0/cpu_seconds": 2.0})
+    assert (figures["cpu_seconds"], figures["ranks"]) == (3.0, 2.0)
+
+
+def test_run_without_ranks_has_no_figures_of_a_job() -> None:
+    """Nor a number of them."""
+    assert job_figures({"cpu_seconds": 1.0, "loss": 2.0}) == {}
