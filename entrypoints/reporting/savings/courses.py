@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Metric, Run
 
-from entrypoints.mlflow_io import figures_of
+from entrypoints.mlflow_io import figures_of, runs_with_points
 from entrypoints.models.configuration import Configuration, parsed
 from entrypoints.reporting.savings.replay import Course
 from entrypoints.search.trial_end import TrialEnd
@@ -29,18 +29,18 @@ CURVES = (
 
 
 def read(client: MlflowClient, run_ids: Iterable[str | None]) -> list[Course]:
-    """The trials in these runs, in this order, that have a report or were stopped before they had one."""
-    courses = [_course(client.get_run(run_id), client) for run_id in run_ids if run_id]
+    """The trials in these runs of one study, in this order, that have a report or were stopped before they had one."""
+    known = [run_id for run_id in run_ids if run_id]
+    courses = [_course(run, points) for run, points in runs_with_points(client, known, CURVES)]
     return [course for course in courses if course.reports or course.stopped_at is not None]
 
 
-def _course(run: Run, client: MlflowClient) -> Course:
+def _course(run: Run, curves: Mapping[str, Iterable[Metric]]) -> Course:
     figures = figures_of(run)
     points: dict[int, dict[str, float]] = {}
     for name in CURVES:
-        if name in figures:
-            for point in client.get_metric_history(run.info.run_id, name):
-                points.setdefault(point.step, {})[name] = point.value
+        for point in curves.get(name, ()):
+            points.setdefault(point.step, {})[name] = point.value
     reports = {step: values for step, values in points.items() if step > 0 and set(values) != {"training_time_s"}}
     _add_figures(reports, figures)
     stopped = None
