@@ -13,8 +13,11 @@ from werkzeug.serving import make_server
 
 @contextlib.contextmanager
 def server_here(store_uri: str) -> Iterator[str]:
-    """Serve a store on a free port, and give its address. One store in a process."""
-    with mock.patch.dict(os.environ, {"_MLFLOW_SERVER_FILE_STORE": store_uri, "MLFLOW_DISABLE_TELEMETRY": "true"}):
+    """Serve a store on a free port, and give its address. One store at a time in a process: MLflow remembers it."""
+    with (
+        mock.patch.dict(os.environ, {"_MLFLOW_SERVER_FILE_STORE": store_uri, "MLFLOW_DISABLE_TELEMETRY": "true"}),
+        mock.patch("mlflow.server.handlers._tracking_store", None),
+    ):
         from mlflow.server import app
 
         server = make_server("127.0.0.1", 0, app, threaded=True)
