@@ -302,6 +302,35 @@ def test_system_metrics_of_any_program_are_lines_under_readable_names(
         assert title.evaluate("title => title.scrollWidth <= title.clientWidth"), name
 
 
+@pytest.mark.slow
+def test_command_is_ended_by_the_tag_that_is_typed_on_its_page(
+    empty_store: Path, page: Page, screenshot: Callable[[str], None]
+) -> None:
+    """The stop button: its run is KILLED with these words, and the tag is gone, so that it can go on later."""
+    with tracking_server(empty_store) as port:
+        address = f"http://127.0.0.1:{port}"
+        client = MlflowClient(address)
+        env = clean_environment(MLFLOW_TRACKING_URI=address, MLFLOW_SYSMETRICS_SPOOL=str(empty_store / "spool"))
+        line = ["mlflow-sysmetrics", "run", "--", sys.executable, "-c", "import time; time.sleep(300)"]
+        command = Command(line, cwd=empty_store, output=empty_store / "output", env=env)
+        wait_until(lambda: client.search_runs(["0"]), 60, "the run")
+        (run,) = client.search_runs(["0"])
+        _open(page, address, f"#/experiments/0/runs/{run.info.run_id}/overview?workflowType=machine_learning")
+        page.get_by_role("button", name="Edit tags").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_role("combobox").fill("sysmetrics.stop")
+        page.keyboard.press("Enter")
+        dialog.get_by_placeholder("Type a value").fill("enough")
+        dialog.get_by_role("button", name="Add tag").click()
+        screenshot("stop")
+        dialog.get_by_role("button", name="Save tags").click()
+        assert command.wait().exit_code == 124
+        wait_until(lambda: client.get_run(run.info.run_id).info.status == "KILLED", 30, "the end of the run")
+        tags = client.get_run(run.info.run_id).data.tags
+        assert tags["sysmetrics.stop_reason"] == "the tag sysmetrics.stop was set to 'enough'"
+        assert "sysmetrics.stop" not in tags
+
+
 @pytest.fixture
 def of_others(empty_store: Path) -> Iterator[tuple[str, list[str]]]:
     """A server's address, and the links of the views of two plain runs and of an example of Ray's, as they are told."""
