@@ -131,7 +131,7 @@ def of_study(shown: Shown) -> dict[str, Page]:
             LIMITS: Page(f"{shown.title} · within the limits", shown.trials, "TABLE", columns=limited, sections=limits),
             STOPPED: Page(
                 f"{shown.title} · what was stopped, and why",
-                stopped, "TABLE", columns=limited, sections=_training(shown), all_runs=False,
+                stopped, "TABLE", columns=limited, sections=_training(shown, log=shown.ascending), all_runs=False,
             ),
         }  # fmt: skip
     about = {"sort_by": shown.score, "ascending": shown.ascending, "wide": why}
@@ -157,8 +157,10 @@ def _plain(number: float) -> str:
     return f"{Decimal(f'{number:.4g}'):f}"
 
 
-def _training(shown: Shown) -> list[Section]:
-    score = [lines(shown.score), lines("val_loss", log=True), lines(shown.score, against=_TIME)]
+def _training(shown: Shown, log: bool = False) -> list[Section]:
+    """The curves of trials; `log` for errors of trials that may be stopped on their way to infinity."""
+    over_time = lines(shown.score, log=log, against=_TIME)
+    score = [lines(shown.score, log=log), lines("val_loss", log=True), over_time]
     return [
         Section("Score during training", score),
         Section("Costs during training", [lines(each) for each in _CURVES]),

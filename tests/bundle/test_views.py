@@ -187,6 +187,16 @@ def test_curves_are_of_score_loss_and_costs() -> None:
     assert costs == ["cpu_percent", "step_time_ms", "memory_mb"]
 
 
+@pytest.mark.parametrize(
+    ("score", "ascending", "scale"), [("val_rmse", True, "log"), ("val_accuracy", False, "linear")]
+)
+def test_errors_of_stopped_trials_are_on_a_logarithmic_axis(score: str, ascending: bool, scale: str) -> None:
+    """One that was stopped on its way to infinity would hide all others on a linear one."""
+    study = shown(MEASURED, score=score, ascending=ascending, limits={"training_time_s": "training_time_s<=1"})
+    cards = [card for card in view(of_study(study)[STOPPED]).state["compareRunCharts"] if card["metricKey"] == score]
+    assert [card["scaleType"] for card in cards] == [scale] * 2
+
+
 def test_pages_over_an_experiment_list_its_studies_and_its_reports(client: MlflowClient) -> None:
     """One line a study. Searched for in a real store."""
     for kind in ("study", "report", "trial", "prepare"):
