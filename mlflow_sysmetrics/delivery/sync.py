@@ -23,10 +23,10 @@ _ANSWER_S = 60.0  # long: no training waits
 class Delivered:
     """What became of the spools in a folder. `str` is for the user.
 
-    `runs` counts spools that were delivered whole and removed, and `points` theirs, also those that the store had from
-    an earlier attempt. `refused` counts points that MLflow refuses for what they are, `skipped` lines that are broken,
-    cut off or foreign, `in_use` spools of loggers that still run. `left` has a sentence for each other spool that
-    stays: why it does.
+    `runs` counts those of which a spool was delivered whole and removed, and `points` theirs, also those that the store
+    had from an earlier attempt. `refused` counts points that MLflow refuses for what they are, `skipped` lines that are
+    broken, cut off or foreign, `in_use` spools of loggers that still run. `left` has a sentence for each other spool
+    that stays: why it does.
     """
 
     runs: int = 0
@@ -53,18 +53,26 @@ def deliver(folder: Path | None = None, tracking_uri: str | None = None) -> Deli
     Never raises for what is in a spool or what a store answers: see `Delivered.left`. Spools hold no login: that of
     MLflow's settings is used, or of the current tracking URI if it has the same address.
     """
-    total, nested = Delivered(), list[Path]()
+    total, nested, runs = Delivered(), list[Path](), set[str]()
     for path in sorted(spool_folder(folder).glob(f"*{SUFFIX}")):
-        total = _sum(total, _deliver_one(path, tracking_uri, nested.append))
+        total = _sum(total, _deliver_one(path, tracking_uri, runs, nested.append))
     for path in nested:  # after the runs around them
-        total = _sum(total, _deliver_one(path, tracking_uri, in_use=total.in_use))
+        total = _sum(total, _deliver_one(path, tracking_uri, runs, in_use=total.in_use))
     return total
 
 
 def _deliver_one(
-    path: Path, tracking_uri: str | None, put_off: Callable[[Path], None] | None = None, in_use: int = 0
+    path: Path,
+    tracking_uri: str | None,
+    runs: set[str],
+    put_off: Callable[[Path], None] | None = None,
+    in_use: int = 0,
 ) -> Delivered:
-    """Deliver a spool, or put it off if its run is nested. `in_use`: spools that other processes deliver now."""
+    """Deliver a spool, or put it off if its run is nested.
+
+    `runs`: the ids of those that have had one, to which its own is added. `in_use`: spools that other processes deliver
+    now.
+    """
     try:
         if not path.lstat().st_size:  # its logger ended before the first line
             return Delivered()
@@ -88,7 +96,9 @@ def _deliver_one(
         run = f"run {header.run_id}" if header.run_id else f"run {header.name!r}, which is still to be created"
         return Delivered(skipped=spool.skipped, left=(f"{path.name} waits: {run}: {redacted_text(one_line(error))}",))
     spool.close()
-    return Delivered(1, queue.sent - queue.refused, queue.refused, spool.skipped)
+    is_new, run_id = queue.run_id not in runs, str(queue.run_id)
+    runs.add(run_id)
+    return Delivered(int(is_new), queue.sent - queue.refused, queue.refused, spool.skipped)
 
 
 def _write(spool: SpoolFile, store: Store, in_use: int) -> RunQueue:

@@ -112,12 +112,13 @@ def test_watched_command_leaves_no_password(place: Place) -> None:
     place.server.kill()
     going.touch()
     assert command.wait(LIMIT_S).exit_code == 0
-    assert len(place.spools()) == 1
+    assert len(place.spools()) == 2, "its series, and its end"
     away = place.run("-m", "mlflow_sysmetrics.command.cli", "sync")
     assert (away.exit_code, place.files_with(PASSWORD)) == (1, [])
     place.server.start(LIMIT_S)
     synced = place.run("-m", "mlflow_sysmetrics.command.cli", "sync")
     assert (synced.exit_code, "of 1 run." in synced.stdout) == (0, True), synced.stdout
+    assert place.client.search_runs(["0"])[0].info.status == "FINISHED"
     assert place.spools() == []
     assert place.files_with(PASSWORD) == []
 

@@ -28,6 +28,7 @@ from tune_sweeps import AtResult, CallbackClass, Place, environment, fit, traina
 
 # By the trial, and by our callback of the trial's process.
 REPORTED = {"loss", "elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}
+REPORTED |= {"read_mb", "write_mb"}
 LONG = {"steps": 10_000, "step_s": 0.1}
 
 
