@@ -28,6 +28,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 from commands import clean_environment, wait_until  # noqa: E402
 from fault_proxy import FaultProxy  # noqa: E402
+from memory_group import memory_group  # noqa: E402
 from tracking_server import tracking_server  # noqa: E402
 
 LIMIT_MB, WAIT_S, QUIET_S = 300, 60.0, 15.0
@@ -90,19 +91,6 @@ def requests_a_minute(client: MlflowClient, proxy: FaultProxy, folder: Path) -> 
     return 60 * asked / QUIET_S
 
 
-def small_group() -> Path | None:
-    """A control group with 60 MB, of either version; None where none can be made."""
-    one, two = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
-    place, limit = (one, "memory.limit_in_bytes") if one.is_dir() else (two, "memory.max")
-    group = place / f"sysmetrics-benchmark-{os.getpid()}"
-    try:
-        group.mkdir()
-        (group / limit).write_text("60000000")
-    except OSError:
-        return None
-    return group
-
-
 def died_for_memory(client: MlflowClient, folder: Path, group: Path | None) -> str:
     """What the run says of a program that the kernel kills in a group, or that we kill."""
     if group is not None:
@@ -131,13 +119,12 @@ def main(times: int) -> None:
         )
         with FaultProxy(port) as proxy:
             click.echo(f"requests: {requests_a_minute(client, proxy, folder):.0f} a minute of one command")
-        group = small_group()
-        if group is not None:
-            told = [died_for_memory(client, folder, group) for _ in range(2 * times)]
-            group.rmdir()
+        try:
+            with memory_group() as group:
+                told = [died_for_memory(client, folder, group) for _ in range(2 * times)]
             click.echo(f"deaths: {told.count('true')} of {len(told)} for memory are called so")
-        else:
-            click.echo("deaths: no control group can be made here")
+        except OSError as error:
+            click.echo(f"deaths: no control group can be made here: {error}")
         told = [died_for_memory(client, folder, None) for _ in range(2 * times)]
         click.echo(f"deaths: {told.count('false')} of {len(told)} by kill -9 are called otherwise")
 

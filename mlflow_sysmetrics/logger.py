@@ -298,30 +298,34 @@ class SystemMetricsLogger:
             recording, self._recording = self._recording, None
         if recording is not None:
             killed = End("KILLED", now_ms())
-            self._end(recording, min(_ENDING_S, self._stop_within_s), lambda: setattr(queue, "end", killed))
+
+            def end_the_run() -> None:
+                queue.end = killed
+
+            self._end(recording, end_the_run)
         end_tree(process)
 
-    def _end(self, recording: Recording, within_s: float | None = None, then: Callable[[], None] | None = None) -> None:
-        """Deliver what is left; where a limit ends the process, in a short time, and `then` ends its run."""
+    def _end(self, recording: Recording, end_the_run: Callable[[], None] | None = None) -> None:
+        """Deliver what is left; where a limit ends the process, in a short time, with the end of its run."""
         atexit.unregister(self.stop)
         if self._brake is not None:
             self._brake.release()
         deadline = time.monotonic() + self._stop_within_s
         try:
-            if then is None:
+            if end_the_run is None:
                 delivered = recording.stop(self._stop_within_s)
             else:
-                delivered = recording.stop(within_s or self._stop_within_s, then)
+                delivered = recording.stop(min(_ENDING_S, self._stop_within_s), end_the_run)
         finally:
             _recorded.pop(self._path, None)
             _last_steps[self._path] = recording.last_step
             _last_steps.move_to_end(self._path)
             if len(_last_steps) > _REMEMBERED:
                 _last_steps.popitem(last=False)
-        if then is not None and not delivered:  # the spool has the points, and this the end of the run
-            keep(recording.left(lasting_uri(self._store.tracking_uri)), self._spool)
-        elif delivered and then is None:
+        if end_the_run is None and delivered:
             self._complete(recording, deadline)
+        elif end_the_run is not None and not delivered:  # the spool has the points, and this the end of the run
+            keep(recording.left(lasting_uri(self._store.tracking_uri)), self._spool)
         if recording.lost:
             logger.warning("%d points of run %s could not be kept and are lost", recording.lost, self.run_id)
         elif not delivered:

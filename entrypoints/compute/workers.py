@@ -21,6 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from entrypoints import environment
 from entrypoints.compute import preloaded
 from entrypoints.own_modules import PACKAGES
+from mlflow_sysmetrics.environment import with_environment
 
 BARRIER_TIMEOUT_S = 60.0
 BEGIN_TIMEOUT_S = 5.0  # by then Tune knows of each process that is up
@@ -104,16 +105,8 @@ def _imported_at_once(module: str | None) -> Iterator[None]:
         return
     path = os.pathsep.join(filter(None, [str(PACKAGES[0].parent), os.environ.get("PYTHONPATH")]))
     settings = {"PYTHONPATH": path, "RAY_preload_python_modules": preloaded.__name__, preloaded.NAME: module}
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    try:
+    with with_environment(settings):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def let_tune_use_them() -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import sys
 import threading
@@ -24,7 +23,6 @@ from typing import Any
 
 import click
 from mlflow import MlflowClient, get_tracking_uri
-from mlflow.entities import RunTag
 from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
 from mlflow.exceptions import ExecutionException, MlflowException
 from mlflow.projects import _wait_for
@@ -34,14 +32,13 @@ from mlflow.projects.utils import MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG, PROJECT_SY
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_BACKEND, MLFLOW_RUN_NAME
 
 import mlflow_sysmetrics.logger  # noqa: F401 - now, not when the project already runs
-from mlflow_sysmetrics.addresses import get_logger, lasting_uri, redacted
+from mlflow_sysmetrics.addresses import redacted
 from mlflow_sysmetrics.command.outside import Settings, Watcher
 from mlflow_sysmetrics.command.phase_marks import PhaseMarks
-from mlflow_sysmetrics.delivery.leftovers import keep
-from mlflow_sysmetrics.delivery.spool import Header
+from mlflow_sysmetrics.command.run import end_run
 from mlflow_sysmetrics.delivery.time_limit import within
+from mlflow_sysmetrics.environment import with_environment
 
-logger = get_logger(__name__)
 _SAID_WITHIN_S = 5.0
 NAME = "system-metrics"
 _CONFIG = ("interval_s", "groups", "criteria")  # of ``--backend-config``
@@ -79,7 +76,7 @@ class SystemMetricsBackend(local.LocalBackend):
                 return self._run_locally(arguments)
         marks = PhaseMarks()
         try:
-            with _environment(marks.environment):
+            with with_environment(marks.environment):
                 submitted = self._run_locally(arguments)
         except BaseException:
             marks.close()
@@ -92,21 +89,6 @@ class SystemMetricsBackend(local.LocalBackend):
     def _run_locally(self, arguments: tuple[object, ...]) -> LocalSubmittedRun:
         submitted: LocalSubmittedRun = super().run(*arguments)  # type: ignore[no-untyped-call]
         return submitted
-
-
-@contextlib.contextmanager
-def _environment(more: Mapping[str, str]) -> Iterator[None]:
-    """Have MLflow hand these on to the project."""
-    before = {name: os.environ.get(name) for name in more}
-    os.environ.update(more)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 class _WatchedRun(LocalSubmittedRun):
@@ -128,14 +110,7 @@ class _WatchedRun(LocalSubmittedRun):
     def _say_why(self) -> None:
         """Say in the run why its project was ended, or killed."""
         tags = {**self.watcher.stopped, **self.watcher.died_of(self.command_proc.returncode or 0)}
-        if not tags:
-            return
-        listed = [RunTag(name, value) for name, value in tags.items()]
-        try:
-            within(_SAID_WITHIN_S, lambda: MlflowClient().log_batch(self.run_id, tags=listed))
-        except (MlflowException, TimeoutError) as error:
-            logger.warning("the reason of run %s waits; `mlflow-sysmetrics sync` will log it. %s", self.run_id, error)
-            keep([(Header(self.run_id, lasting_uri(get_tracking_uri()), new_tags=tags), [])])
+        end_run(get_tracking_uri(), self.run_id, None, tags)
 
     def cancel(self) -> None:
         super().cancel()  # type: ignore[no-untyped-call]

@@ -95,7 +95,7 @@ def run_command(
         tags = {**watcher.stopped, **watcher.died_of(ended.code)}
         if watcher.stopped:
             ended = Ended(STOPPED, told=True)
-        _end(uri, target.run_id, ended.status if target.made_here else None, tags)
+        end_run(uri, target.run_id, ended.status if target.made_here else None, tags)
     return ended
 
 
@@ -140,8 +140,11 @@ def _experiment_id(client: MlflowClient, name: str | None) -> str:
     return str(found.experiment_id)
 
 
-def _end(uri: str, run_id: str, status: str | None, tags: Mapping[str, str]) -> None:
-    """Give the run its status, unless the command succeeded and has ended the run itself as it saw fit; and tags."""
+def end_run(uri: str, run_id: str, status: str | None, tags: Mapping[str, str]) -> None:
+    """Give the run tags, and its status, unless the command succeeded and has ended the run itself as it saw fit.
+
+    It has some seconds for that. Where the store does not take it, `sync` does it later.
+    """
 
     def end() -> None:
         client = MlflowClient(uri)

@@ -15,11 +15,12 @@ COMMANDS = {"prepare", "tune", "early_stop", "report", "main"}
 OPTIONS = {"options", "option_types"}
 ROOMS = ("shared", "compute", "datasets", "models", "limits", "search", "reporting", "commands")
 # What each room of the plugin may import, beside itself and what all rooms share.
-SHARED = {"tags", "addresses", "arguments"}
+SHARED = {"tags", "addresses", "arguments", "environment"}
 ARROWS = {
     "tags": set(),
     "addresses": set(),
     "arguments": set(),
+    "environment": set(),
     "monitor": set(),
     "sampling": set(),
     "criteria": set(),

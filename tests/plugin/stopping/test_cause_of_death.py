@@ -5,14 +5,14 @@ A real out-of-memory kill needs a memory control group that this process may mak
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from memory_group import memory_group
 
 from mlflow_sysmetrics.stopping.cause_of_death import Death, MemoryKills
 from mlflow_sysmetrics.tags import CAUSE_OF_DEATH, KILLED_FOR_MEMORY
@@ -111,22 +111,12 @@ def test_kernels_log_names_the_process(machine: Path) -> None:
 @pytest.fixture
 def small_group() -> Iterator[Path]:
     """A control group of this machine, of either version, with 60 MB; skips where none can be made."""
-    one, two = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
-    place, limit = (one, "memory.limit_in_bytes") if one.is_dir() else (two, "memory.max")
-    group = place / f"sysmetrics-test-{os.getpid()}"
-    try:
-        group.mkdir()
-        (group / limit).write_text("60000000")
-        with suppress(OSError):  # no swap instead
-            (group / ("memory.memsw.limit_in_bytes" if place is one else "memory.swap.max")).write_text(
-                "60000000" if place is one else "0"
-            )
-    except OSError as error:
-        with suppress(OSError):
-            group.rmdir()
-        pytest.skip(f"no memory control group can be made here: {error}")
-    yield group
-    group.rmdir()
+    with ExitStack() as stack:
+        try:
+            group = stack.enter_context(memory_group())
+        except OSError as error:
+            pytest.skip(f"no memory control group can be made here: {error}")
+        yield group
 
 
 def _killed_in(group: Path | None) -> bool | None:
