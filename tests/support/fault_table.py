@@ -10,6 +10,7 @@ FAULTS = {
     "trial_raises": ("a trial raises", "one of three, in its third step"),
     "trial_is_killed": ("a trial's process is killed", "kill -9, in its third step; Tune gives the trial up"),
     "trial_is_killed_and_repeated": ("and Tune tries it again", "the same with max_failures=1, without a checkpoint"),
+    "trial_takes_too_much_memory": ("Ray kills a trial for memory", "one of three, in its third step, by Ray's monitor"),
     "node_is_killed": ("a worker node is killed", "one of three nodes, with its trial; max_failures=1"),
     "node_is_killed_and_comes_back": ("and comes back", "another node starts under its address, and has the trial"),
     "driver_is_killed_and_restored": (
@@ -29,6 +30,7 @@ WORDS = dict.fromkeys(FAULTS, "MLflow took no data for") | {
     "trial_raises": "The first error was `RuntimeError: broken`",
     "trial_is_killed": "worker process has died",
     "trial_is_killed_and_repeated": "worker process has died",
+    "trial_takes_too_much_memory": "killed by Ray's memory monitor",
     "node_is_killed": "Attempts that failed and were repeated: 1",
     "node_is_killed_and_comes_back": "Attempts that failed and were repeated: 1",
     "driver_is_killed_and_restored": "The experiment was interrupted and went on",
@@ -39,7 +41,7 @@ WORDS = dict.fromkeys(FAULTS, "MLflow took no data for") | {
 
 def tried(kind: str) -> list[str]:
     """The faults of a kind's studies. Those of the store hit the process of the Tune loop alone: one kind is enough."""
-    return list(FAULTS) if kind == KINDS[0] else list(FAULTS)[:6]
+    return list(FAULTS) if kind == KINDS[0] else list(FAULTS)[:7]
 
 
 def wrong_with(fault: str, observed: Observed) -> list[str]:

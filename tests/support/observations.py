@@ -62,9 +62,9 @@ def named(callback: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def start_ray() -> None:
-    """A Ray of this process's own with two CPU cores, whatever else runs on this machine."""
+def start_ray(**more: Any) -> None:
+    """A Ray of this process's own with two CPU cores, whatever else runs on this machine, and with these settings."""
     import ray
 
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-    ray.init(address="local", num_cpus=2, **quiet)
+    ray.init(address="local", num_cpus=2, **quiet, **more)

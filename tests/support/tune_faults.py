@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import psutil
 import ray
 from fault_table import tried
 from mlflow.entities import Run
@@ -34,6 +35,7 @@ from tune_sweeps import AtResult, CallbackClass, Place, environment, fit, traina
 import mlflow_sysmetrics
 
 TMPFS_MB = 4
+SPARE_MB = 1500.0  # of this machine's memory, before Ray kills for it
 AWAY_S = 6.0  # how long a store is away that comes back; that is noticed after 2 s, when it is next written to
 LONG = {"steps": 40, "step_s": 0.3}  # 12 s: it comes back in mid-study
 
@@ -75,7 +77,7 @@ def left(here: Place, error: str | None) -> Observed:
     for run in trials:
         stored.update((run.data.tags["sysmetrics.trial_id"], loss) for _, loss in here.history(run, "loss"))
     ids = Counter(run.data.tags["sysmetrics.trial_id"] for run in trials)
-    texts = [run.data.tags.get(f"sysmetrics.{name}") for run in trials for name in ("error", "retried_after")]
+    texts = [run.data.tags.get(f"sysmetrics.{name}") for run in trials for name in ("error", "retried_after", "cause_of_death")]
     notes = [run.data.tags["mlflow.note.content"] for run in runs if "mlflow.note.content" in run.data.tags]
     return {
         "error": error,
@@ -111,6 +113,21 @@ def trial_is_killed_and_repeated(kind: str, callback: CallbackClass, here: Place
     killed = {"killed": 3, "once": str(here.folder / "killed"), "steps": 5}
     again = tune.FailureConfig(max_failures=1)
     return left(here, study(here, callback(here.uri), kind, [{}, killed, {}], failure_config=again))
+
+
+def trial_takes_too_much_memory(kind: str, callback: CallbackClass, here: Place) -> Observed:
+    """One of three trials takes so much that Ray's memory monitor kills it. They run one after the other."""
+    ray.shutdown()
+    try:
+        memory = psutil.virtual_memory()
+        start_ray(_system_config={"memory_usage_threshold": 1 - (memory.available - 1e6 * SPARE_MB) / memory.total})
+        greedy = {"takes": 3, "takes_mb": 2 * SPARE_MB}
+        one_at_a_time = {"max_concurrent_trials": 1}
+        error = study(here, callback(here.uri), kind, [{}, greedy, {}], tuning=one_at_a_time)
+        ray.shutdown()
+    finally:
+        start_ray()
+    return left(here, error)
 
 
 def node_is_killed(kind: str, callback: CallbackClass, here: Place) -> Observed:
@@ -236,7 +253,7 @@ def _fill(file: Path) -> None:
 
 
 FAULTS: tuple[Callable[[str, CallbackClass, Place], Observed], ...] = (
-    *(trial_raises, trial_is_killed, trial_is_killed_and_repeated),
+    *(trial_raises, trial_is_killed, trial_is_killed_and_repeated, trial_takes_too_much_memory),
     *(node_is_killed, node_is_killed_and_comes_back, driver_is_killed_and_restored),
     *(server_is_killed_and_restarted, disk_is_full),
     *(server_is_away_to_the_end, server_is_away_all_the_time),
