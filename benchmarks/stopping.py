@@ -1,16 +1,20 @@
 """How soon a command is ended, what asking costs the server, and whether a death for memory is told from others.
 
-    python benchmarks/stopping.py [--times 10]
+    python benchmarks/stopping.py [--times 10] [--browser]
 
 *Growth*: a program takes 100 MB a second and is limited to 300 MB; how far above it got. *Button*: from setting the tag
 `sysmetrics.stop` through a real `mlflow server` to SIGTERM in the program. *Requests*: what a command that runs for a
-quarter of a minute asks of that server in a minute. *Deaths*: programs that the kernel kills
-for memory in a control group of their own, where one can be made (as root), and others that `kill -9` ends.
+quarter of a minute asks of that server in a minute. *Deaths*: programs that the kernel kills for memory in a control
+group of their own, where one can be made (as root), and others that `kill -9` ends.
+
+With --browser nothing of this: the tag is typed on the run's page in Chromium, and the time is from *Save tags* to
+SIGTERM in a command, to the end of a Tune trial, and to that of a Tune study.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import click
 from mlflow import MlflowClient
@@ -29,6 +34,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 from commands import clean_environment, wait_until  # noqa: E402
 from fault_proxy import FaultProxy  # noqa: E402
 from memory_group import memory_group  # noqa: E402
+from stop_tag import ended, save_tags, tune_line, type_stop_tag  # noqa: E402
 from tracking_server import tracking_server  # noqa: E402
 
 LIMIT_MB, WAIT_S, QUIET_S = 300, 60.0, 15.0
@@ -64,17 +70,72 @@ def growth(client: MlflowClient, folder: Path) -> float:
     return newest(client).data.metrics["peak_memory_mb"] / LIMIT_MB
 
 
-def button(client: MlflowClient, folder: Path) -> float:
-    """Seconds from the tag to the signal."""
+def button(client: MlflowClient, folder: Path, page: Any = None) -> float:
+    """Seconds from the tag to the signal. With a page it is typed there."""
     for name in ("ready", "heard"):
         (folder / name).unlink(missing_ok=True)
     process = started(client.tracking_uri, folder, source=HEARS)
     wait_until((folder / "ready").exists, WAIT_S, "the program")
     time.sleep(1 + time.time() % 1)  # at any moment between two questions
-    tagged = time.time()
-    client.set_tag(newest(client).info.run_id, "sysmetrics.stop", "now")
+    tagged = press(client, newest(client), page)
     process.wait(WAIT_S)
     return float((folder / "heard").read_text()) - tagged
+
+
+def press(client: MlflowClient, run: Run, page: Any = None) -> float:
+    """Set the tag of a run, or type it on its page; when it was set, or saved there."""
+    if page is not None:
+        type_stop_tag(page, client.tracking_uri, run.info.run_id, "enough")
+        return save_tags(page)
+    tagged = time.time()
+    client.set_tag(run.info.run_id, "sysmetrics.stop", "now")
+    return tagged
+
+
+def buttons_of_tune(client: MlflowClient, folder: Path, page: Any, times: int, kind: str) -> list[float]:
+    """Seconds from the saved tag to the end of a trial, or of a study."""
+    (folder / "ended").unlink(missing_ok=True)
+    env = clean_environment(MLFLOW_TRACKING_URI=client.tracking_uri, MLFLOW_SYSMETRICS_SPOOL=str(folder / "spool"))
+    line = tune_line(folder, times if kind == "study" else 1)
+    script = subprocess.Popen(line, env=env, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    waited: list[float] = []
+    seen: set[str] = set()
+
+    def running() -> list[Run]:
+        trials = client.search_runs(["0"], "tags.`sysmetrics.kind` = 'trial' and attributes.status = 'RUNNING'")
+        new = [run for run in trials if run.info.run_id not in seen and "loss" in run.data.metrics]
+        wanted = new if kind == "trial" else [client.get_parent_run(run.info.run_id) for run in new]
+        return [run for run in wanted if run is not None and run.info.run_id not in seen]
+
+    try:
+        for number in range(times):
+            wait_until(running, WAIT_S, f"a {kind}")
+            run = running()[0]
+            seen.add(run.info.run_id)
+            tagged = press(client, run, page)
+            wait_until(lambda number=number: len(ended(folder)) > number, WAIT_S, f"the end of the {kind}")
+            waited.append(ended(folder)[number][0] - tagged)
+    finally:
+        script.send_signal(signal.SIGINT)
+        script.wait(WAIT_S)
+    return waited
+
+
+def by_hand(client: MlflowClient, folder: Path, times: int) -> None:
+    """The times of tags that are typed in a browser."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        close = page.locator("[data-component-id='mlflow.assistant.chat_panel.close']")
+        page.add_locator_handler(close, lambda button: button.click())
+        told = {"a command": [button(client, folder, page) for _ in range(times)]}
+        told |= {f"a Tune {kind}": buttons_of_tune(client, folder, page, times, kind) for kind in ("trial", "study")}
+        browser.close()
+    for what, waited in told.items():
+        click.echo(f"typed: median {median(waited):.1f} s, at most {max(waited):.1f} s to the end of {what} (aim 5)")
 
 
 def requests_a_minute(client: MlflowClient, proxy: FaultProxy, folder: Path) -> float:
@@ -106,11 +167,15 @@ def died_for_memory(client: MlflowClient, folder: Path, group: Path | None) -> s
 
 @click.command(help=__doc__)
 @click.option("--times", default=10, show_default=True, help="Of each; deaths twice as often.")
-def main(times: int) -> None:
+@click.option("--browser", is_flag=True, help="Type the tags in Chromium; nothing else is measured.")
+def main(times: int, browser: bool) -> None:
     """Measure and print."""
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     with tempfile.TemporaryDirectory(prefix="stopping-") as name, tracking_server(Path(name)) as port:
         folder, client = Path(name), MlflowClient(f"http://127.0.0.1:{port}")
+        if browser:
+            by_hand(client, folder, times)
+            return
         over = [growth(client, folder) - 1 for _ in range(times)]
         click.echo(f"growth: median {median(over):.1%} over the limit, at most {max(over):.1%} (aim 5 %)")
         waited = [button(client, folder) for _ in range(times)]

@@ -31,6 +31,7 @@ from commands import (
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from ray.tune import examples
+from stop_tag import ended, save_tags, tune_line, type_stop_tag
 from tracking_server import ALONE, tracking_server
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
@@ -302,33 +303,71 @@ def test_system_metrics_of_any_program_are_lines_under_readable_names(
         assert title.evaluate("title => title.scrollWidth <= title.clientWidth"), name
 
 
+@pytest.fixture
+def empty_server(empty_store: Path) -> Iterator[MlflowClient]:
+    """A server on a store that holds nothing."""
+    with tracking_server(empty_store) as port:
+        yield MlflowClient(f"http://127.0.0.1:{port}")
+
+
+def _start(line: list[str], server: MlflowClient, folder: Path) -> Command:
+    """Start a command that writes to this server."""
+    spool = str(folder / "spool")
+    env = clean_environment(MLFLOW_TRACKING_URI=server.tracking_uri, MLFLOW_SYSMETRICS_SPOOL=spool)
+    return Command(line, cwd=folder, output=folder / "output", env=env)
+
+
+def _press_stop(page: Page, server: MlflowClient, run: Run) -> None:
+    """Type the stop tag on the run's page and save it, and wait for the end of the run."""
+    type_stop_tag(page, server.tracking_uri, run.info.run_id, "enough")
+    save_tags(page)
+    wait_until(lambda: server.get_run(run.info.run_id).info.status != "RUNNING", 30, "the end of the run")
+
+
 @pytest.mark.slow
 def test_command_is_ended_by_the_tag_that_is_typed_on_its_page(
-    empty_store: Path, page: Page, screenshot: Callable[[str], None]
+    empty_server: MlflowClient, tmp_path: Path, page: Page, screenshot: Callable[[str], None]
 ) -> None:
     """The stop button: its run is KILLED with these words, and the tag is gone, so that it can go on later."""
-    with tracking_server(empty_store) as port:
-        address = f"http://127.0.0.1:{port}"
-        client = MlflowClient(address)
-        env = clean_environment(MLFLOW_TRACKING_URI=address, MLFLOW_SYSMETRICS_SPOOL=str(empty_store / "spool"))
-        line = ["mlflow-sysmetrics", "run", "--", sys.executable, "-c", "import time; time.sleep(300)"]
-        command = Command(line, cwd=empty_store, output=empty_store / "output", env=env)
-        wait_until(lambda: client.search_runs(["0"]), 60, "the run")
-        (run,) = client.search_runs(["0"])
-        _open(page, address, f"#/experiments/0/runs/{run.info.run_id}/overview?workflowType=machine_learning")
-        page.get_by_role("button", name="Edit tags").click()
-        dialog = page.get_by_role("dialog")
-        dialog.get_by_role("combobox").fill("sysmetrics.stop")
-        page.keyboard.press("Enter")
-        dialog.get_by_placeholder("Type a value").fill("enough")
-        dialog.get_by_role("button", name="Add tag").click()
-        screenshot("stop")
-        dialog.get_by_role("button", name="Save tags").click()
-        assert command.wait().exit_code == 124
-        wait_until(lambda: client.get_run(run.info.run_id).info.status == "KILLED", 30, "the end of the run")
-        tags = client.get_run(run.info.run_id).data.tags
-        assert tags["sysmetrics.stop_reason"] == "the tag sysmetrics.stop was set to 'enough'"
-        assert "sysmetrics.stop" not in tags
+    sleeps = ["mlflow-sysmetrics", "run", "--", sys.executable, "-c", "import time; time.sleep(300)"]
+    command = _start(sleeps, empty_server, tmp_path)
+    wait_until(lambda: empty_server.search_runs(["0"]), 60, "the run")
+    (run,) = empty_server.search_runs(["0"])
+    type_stop_tag(page, empty_server.tracking_uri, run.info.run_id, "enough")
+    screenshot("stop")
+    save_tags(page)
+    assert command.wait().exit_code == 124
+    wait_until(lambda: empty_server.get_run(run.info.run_id).info.status != "RUNNING", 30, "the end of the run")
+    run = empty_server.get_run(run.info.run_id)
+    assert run.info.status == "KILLED"
+    assert run.data.tags["sysmetrics.stop_reason"] == "the tag sysmetrics.stop was set to 'enough'"
+    assert "sysmetrics.stop" not in run.data.tags
+
+
+@pytest.mark.slow
+def test_trial_and_study_of_a_tune_script_are_ended_by_the_tag_that_is_typed_on_their_pages(
+    empty_server: MlflowClient, tmp_path: Path, page: Page, screenshot: Callable[[str], None]
+) -> None:
+    """The trial alone, and the next one begins; then the study, and none begins any more."""
+    script = _start(tune_line(tmp_path, 1), empty_server, tmp_path)
+
+    def running(kind: str) -> list[Run]:
+        wanted = f"tags.`sysmetrics.kind` = '{kind}' and attributes.status = 'RUNNING'"
+        return list(empty_server.search_runs(["0"], wanted))
+
+    wait_until(lambda: running("trial"), 90, "a trial")
+    (first,) = running("trial")
+    _press_stop(page, empty_server, first)
+    screenshot("stopped_trial")
+    wait_until(lambda: running("trial"), 30, "the next trial")
+    (study,) = running("study")
+    _press_stop(page, empty_server, study)
+    assert script.wait().exit_code == 0
+    trials = empty_server.search_runs(["0"], "tags.`sysmetrics.kind` = 'trial'", order_by=["attributes.start_time"])
+    by_whom = [(run.info.status, run.data.tags["sysmetrics.stopped_by"]) for run in trials]
+    assert by_whom == [("KILLED", "person"), ("KILLED", "experiment_end")]
+    assert [what for _, what in ended(tmp_path)] == [first.data.tags["sysmetrics.trial_id"], "study"]
+    assert empty_server.get_run(study.info.run_id).data.tags["sysmetrics.stopped_by"] == "person"
 
 
 @pytest.fixture

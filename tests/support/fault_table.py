@@ -10,7 +10,10 @@ FAULTS = {
     "trial_raises": ("a trial raises", "one of three, in its third step"),
     "trial_is_killed": ("a trial's process is killed", "kill -9, in its third step; Tune gives the trial up"),
     "trial_is_killed_and_repeated": ("and Tune tries it again", "the same with max_failures=1, without a checkpoint"),
-    "trial_takes_too_much_memory": ("Ray kills a trial for memory", "one of three, in its third step, by Ray's monitor"),
+    "trial_takes_too_much_memory": (
+        "Ray kills a trial for memory",
+        "one of three, in its third step, by Ray's monitor",
+    ),
     "node_is_killed": ("a worker node is killed", "one of three nodes, with its trial; max_failures=1"),
     "node_is_killed_and_comes_back": ("and comes back", "another node starts under its address, and has the trial"),
     "driver_is_killed_and_restored": (

@@ -77,7 +77,11 @@ def left(here: Place, error: str | None) -> Observed:
     for run in trials:
         stored.update((run.data.tags["sysmetrics.trial_id"], loss) for _, loss in here.history(run, "loss"))
     ids = Counter(run.data.tags["sysmetrics.trial_id"] for run in trials)
-    texts = [run.data.tags.get(f"sysmetrics.{name}") for run in trials for name in ("error", "retried_after", "cause_of_death")]
+    texts = [
+        run.data.tags.get(f"sysmetrics.{name}")
+        for run in trials
+        for name in ("error", "retried_after", "cause_of_death")
+    ]
     notes = [run.data.tags["mlflow.note.content"] for run in runs if "mlflow.note.content" in run.data.tags]
     return {
         "error": error,
