@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,10 @@ _COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#e45756", "#72b7b2", "#
 
 
 def draw(moments: Sequence[Moment], stretches: Sequence[Stretch]) -> Figure:
-    """A figure of two panels, seconds on the x axis. ImportError without matplotlib."""
+    """A figure of two panels, seconds on the x axis. ImportError without matplotlib.
+
+    A moment holds the mean since the one before it, and so it is drawn: as a level that ends there.
+    """
     from matplotlib.figure import Figure
 
     began = min([moment.unix_s for moment in moments] + [stretch.began for stretch in stretches])
@@ -39,7 +43,10 @@ def draw(moments: Sequence[Moment], stretches: Sequence[Stretch]) -> Figure:
             panel.axvspan(
                 stretch.began - began, stretch.ended - began, color=colours[stretch.name], alpha=0.25, label=shown, lw=0
             )
-        panel.plot(seconds, [float("nan") if value is None else value for value in values], color="#333333", lw=1)
+        levels = [math.nan if value is None else value for value in values]
+        panel.plot(
+            [0.0] * (len(levels) > 0) + seconds, levels[:1] + levels, drawstyle="steps-pre", color="#333333", lw=1
+        )
         panel.set_ylabel(label)
         panel.set_ylim(bottom=0)
     memory.set_xlabel("seconds since the recording began")

@@ -19,9 +19,9 @@ def test_phases_are_shaded_over_cpu_and_memory() -> None:
     """Seconds since the beginning; each name once in the legend, in the order of time; the longest in the title."""
     figure = draw(MOMENTS, STRETCHES)
     cpu, memory = figure.axes
-    assert list(cpu.lines[0].get_xdata()) == [0, 1, 2, 3, 4, 5]
-    assert list(cpu.lines[0].get_ydata()) == [0, 10, 20, 30, 40, 50]
-    assert list(memory.lines[0].get_ydata()) == [50, 51, 52, 53, 54, 55]
+    assert list(cpu.lines[0].get_xdata()) == [0, 0, 1, 2, 3, 4, 5]
+    assert list(cpu.lines[0].get_ydata()) == [0, 0, 10, 20, 30, 40, 50]
+    assert list(memory.lines[0].get_ydata()) == [50, 50, 51, 52, 53, 54, 55]
     assert [text.get_text() for text in cpu.get_legend().get_texts()] == ["load", "train"]
     spans = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in cpu.patches]
     assert sum(spans, ()) == pytest.approx((0, 1.5, 1.5, 4, 4, 5))
@@ -29,12 +29,21 @@ def test_phases_are_shaded_over_cpu_and_memory() -> None:
     assert (cpu.get_ylabel(), memory.get_ylabel()) == ("CPU, % of one core", "memory, MB")
 
 
+def test_a_single_moment_is_a_level_from_the_beginning() -> None:
+    """A program of half a second has no other; a line of one point is not seen."""
+    panels = draw([Moment(0.5, 80.0, 9.0)], [Stretch("all", 0.0, 0.5)]).axes
+    drawn = [(list(panel.lines[0].get_xdata()), list(panel.lines[0].get_ydata())) for panel in panels]
+    assert drawn == [([0, 0.5], [80, 80]), ([0, 0.5], [9, 9])]
+    assert {panel.lines[0].get_drawstyle() for panel in panels} == {"steps-pre"}
+    assert all(not len(panel.lines[0].get_xdata()) for panel in draw([], [Stretch("all", 0.0, 0.5)]).axes)
+
+
 def test_what_could_not_be_read_is_a_gap() -> None:
     """And no zero."""
     figure = draw([Moment(0.0, None, 1.0), Moment(1.0, 5.0, None)], [Stretch("a", 0.0, 1.0)])
     (cpu, memory) = figure.axes
-    assert list(map(str, cpu.lines[0].get_ydata())) == ["nan", "5.0"]
-    assert list(map(str, memory.lines[0].get_ydata())) == ["1.0", "nan"]
+    assert list(map(str, cpu.lines[0].get_ydata())) == ["nan", "nan", "5.0"]
+    assert list(map(str, memory.lines[0].get_ydata())) == ["1.0", "1.0", "nan"]
 
 
 def test_figure_is_an_artifact_of_the_run(client: MlflowClient) -> None:
