@@ -60,7 +60,7 @@ class Trial(tune.Trainable):
         groups: Collection[str] = ("process",),
         one_at_a_time: bool = False,
     ) -> None:
-        """Start the first trial of this process once all processes of the study are up.
+        """Return once all processes of the study are up and this one's first trial can begin.
 
         Args:
             config: the configuration.
@@ -80,21 +80,28 @@ class Trial(tune.Trainable):
         self._host = Host().tags()  # once in this process, whose trials all have them
         self._data, self._stopping, self._ledger, self._every_report = data, stopping, ledger, every_report
         self._first = first if first and first.wait(data) else None
-        self._begin(config)
+        self._configuration: Configuration = config["configuration"]
+        self._begun = False
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Begin another trial in this process."""
+        """Take another configuration in this process."""
         self.cleanup()
-        del self._training  # the models of the last trial are no memory of the next
-        self._begin(new_config)
+        if self._begun:
+            del self._training  # the models of the last trial are no memory of the next
+        self._configuration = new_config["configuration"]
+        self._begun = False
         return True
 
     def cleanup(self) -> None:
         """Stop watching, also when Tune ends the trial before its own end."""
-        self._watch.stop()
+        if self._begun:
+            self._watch.stop()
 
-    def _begin(self, config: dict[str, Any]) -> None:
-        self._configuration: Configuration = config["configuration"]
+    def _begin(self) -> None:
+        """Begin the trial: what it costs is counted from here, without its wait for Tune and for the other trials."""
+        if self._first:
+            self._first.begin()
+            self._first = None
         self._points: list[Point] = []
         self._figures: dict[str, float] = {}
         self._shares: list[float] = []
@@ -106,13 +113,13 @@ class Trial(tune.Trainable):
         self._untold = self._host
         on_reading = self._read if self._guard.active else None
         self._watch = Watch(groups=self._groups, window_s=WINDOW_S, on_reading=on_reading).start()
+        self._begun = True
         self._training = CrossValidation(self._configuration, self._data)
 
     def step(self) -> dict[str, Any]:
         """Train for about a second, whether a report is due or not, or to the trial's end."""
-        if self._first:
-            self._first.begin()
-            self._first = None
+        if not self._begun:
+            self._begin()
         began = time.monotonic()
         training, guard = self._training, self._guard
         if not training.step_number:
@@ -134,9 +141,9 @@ class Trial(tune.Trainable):
             self._guard.crossed(self._training.untrained_facts(), 0)
 
     def _start_curves(self) -> None:
-        """The points before the first step. The first interval begins here, so it excludes the wait for Tune."""
-        waited = self._watch.interval()
-        memory_mb = {name: value for name, value in waited.items() if name == "memory_mb"}
+        """The points before the first step. The first interval begins here, so it excludes the making of the models."""
+        before = self._watch.interval()
+        memory_mb = {name: value for name, value in before.items() if name == "memory_mb"}
         self._add(self._training.untrained() | memory_mb, step=0)
 
     def _train(self) -> None:

@@ -115,12 +115,30 @@ def _to_the_end(trial: Trial) -> list[dict[str, Any]]:
     return results
 
 
-def test_first_interval_begins_with_the_first_step(begin: Begin) -> None:
-    """It trains for less than a tenth of a second: with a second of waiting for Tune in it, it would show a tenth."""
-    trial = begin(_config(max_steps=100))
+@pytest.mark.parametrize("again", [False, True], ids=["first trial", "later trial"])
+def test_wait_for_tune_is_no_cost_of_a_trial(begin: Begin, again: bool) -> None:
+    """It trains for less than a tenth of a second: with a second of waiting in them, shares would be a tenth.
+
+    Nor does a limit on its time, which the wait alone is beyond, end it.
+    """
+    trial = begin(_config(max_steps=100), "elapsed_s<=0.9", predict=False)
+    if again:
+        _to_the_end(trial)
+        assert trial.reset(_config(max_steps=100))
     threading.Event().wait(1)
-    (interval,) = [point.value for point in _points(_to_the_end(trial)) if point.name == "cpu_percent"]
+    results = _to_the_end(trial)
+    (interval,) = [point.value for point in _points(results) if point.name == "cpu_percent"]
+    figures = results[-1]["figures"]
+    assert (results[-1]["ended"], figures["elapsed_s"] < 0.9) == (True, True)
     assert interval > 20
+    assert figures["mean_cpu_percent"] > 20
+
+
+def test_process_of_a_trial_that_is_dropped_before_its_first_step_takes_the_next(begin: Begin) -> None:
+    """There is nothing to stop and nothing to forget."""
+    trial = begin()
+    assert trial.reset(_config(max_steps=100))
+    assert _to_the_end(trial)[-1]["step"] == 100
 
 
 def test_process_of_a_trial_imports_nothing_that_a_trial_does_not_use() -> None:
