@@ -8,6 +8,7 @@ from typing import Any
 
 from entrypoints.search.record import TrialRecord
 from mlflow_sysmetrics.criteria.judge import Figures
+from mlflow_sysmetrics.tags import BY_PERSON
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def total(spendings: Iterable[Spending]) -> Spending:
 
 def _rule(trial: TrialRecord) -> str:
     if trial.ending is None:
-        return "time limit" if trial.cut_off else "scheduler"
+        return "time limit" if trial.cut_off else BY_PERSON if trial.by_person else "scheduler"
     return f"{trial.ending.stop.criterion}, {trial.ending.how}"
 
 

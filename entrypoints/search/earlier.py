@@ -141,6 +141,7 @@ def _record(run: Run, configuration: Configuration, end: TrialEnd) -> TrialRecor
         converged=run.data.tags.get(CONVERGED) == "true",
         ending=end.ending,
         expected=end.expected,
+        by_person=run.data.tags.get(STOPPED_BY) == BY_PERSON,
         run_id=run.info.run_id,
     )
 

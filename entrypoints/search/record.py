@@ -24,8 +24,8 @@ from mlflow_sysmetrics.ray_tune import error_line
 class TrialRecord:
     """What the study knows of one trial. ``figures`` holds the last value of every metric outside ``system/``.
 
-    ``cut_off`` says that it was still running when the time was up, ``ending`` why its limits ended it. ``expected`` is
-    what it would have cost at its end; None without limits.
+    ``cut_off`` says that it was still running when the time was up, ``by_person`` that somebody ended it, ``ending``
+    why its limits did. ``expected`` is what it would have cost at its end; None without limits.
     """
 
     trial_id: str
@@ -36,6 +36,7 @@ class TrialRecord:
     diverged: bool = False
     converged: bool = False
     cut_off: bool = False
+    by_person: bool = False
     ending: Ending | None = None
     expected: Figures | None = None
     run_id: str | None = None
@@ -45,6 +46,11 @@ class TrialRecord:
     def complete(self) -> bool:
         """Whether it ran to its end and did not diverge: then its figures are those of its configuration."""
         return self.status == "FINISHED" and not self.diverged
+
+    @property
+    def ended_from_outside(self) -> bool:
+        """Whether it failed, or a scheduler, a time limit or a person ended it: its last result was one on its way."""
+        return self.status != "FINISHED" and self.ending is None
 
     @property
     def end(self) -> End:
@@ -101,6 +107,12 @@ class Record(tune.Callback):
         self._progress.trial_started(trial.config["configuration"].trial_key)
         self.trials[trial.trial_id] = TrialRecord(trial.trial_id, trial.config["configuration"])
 
+    def on_trial_result(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Keep the figures so far: a trial that fails, or is ended from outside, says nothing more."""
+        self._of(trial).figures = result.get("figures", {})
+
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Keep what the trial's last result says."""
         record, result = self._end(trial), trial.last_result or {}
@@ -122,8 +134,7 @@ class Record(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         """Keep the terminal's line up to date."""
-        best = self.best
-        self._progress.show(best.figures[self.score] if best else None)
+        self._progress.show(self._best_score())
 
     def on_experiment_end(self, trials: list[TuneTrial], **info: Any) -> None:
         """Write the last line of progress; what still ran was ended by a time limit."""
@@ -131,8 +142,7 @@ class Record(tune.Callback):
             if record.status == "RUNNING":
                 record.status, record.cut_off = "KILLED", True
                 self.last_end = time.time()
-        best = self.best
-        self._progress.show(best.figures[self.score] if best else None, last=True)
+        self._progress.show(self._best_score(), last=True)
 
     @property
     def search_s(self) -> float:
@@ -161,4 +171,11 @@ class Record(tune.Callback):
     def _end(self, trial: TuneTrial) -> TrialRecord:
         self.last_end = time.time()
         self._progress.trial_ended(trial.config["configuration"].trial_key)
+        return self._of(trial)
+
+    def _of(self, trial: TuneTrial) -> TrialRecord:
         return self.trials.setdefault(trial.trial_id, TrialRecord(trial.trial_id, trial.config["configuration"]))
+
+    def _best_score(self) -> float | None:
+        best = self.best
+        return best.figures[self.score] if best else None

@@ -26,7 +26,7 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.losses import score_name
 from entrypoints.progress import Progress, Stages, duration
 from entrypoints.runs import RecordedRun
-from entrypoints.search import full_study, journal, limits_summary, summary
+from entrypoints.search import ended_from_outside, full_study, journal, limits_summary, summary
 from entrypoints.search.earlier import NOTHING, Earlier
 from entrypoints.search.experiment_note import write_note
 from entrypoints.search.first_trials import FirstTrials, Forecaster
@@ -39,14 +39,11 @@ from entrypoints.search.trial import Trial
 from mlflow_sysmetrics.context import Host
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 from mlflow_sysmetrics.tags import (
-    BY_TIME_LIMIT,
     CRITERIA,
     DATASET,
     PREPARE_RUN_ID,
     REPEAT,
     SEARCHED,
-    STOP_REASON,
-    STOPPED_BY,
     STUDY_KEY,
 )
 
@@ -234,12 +231,10 @@ def search(
         finally:
             # Also after an interruption, when Tune calls no hook.
             callback.close(timeout_s=4.0)
-    for trial in record.trials.values():
-        trial.run_id = trial.run_id or callback.run_id(trial.trial_id)
-        if trial.cut_off and trial.run_id:
-            reason = f"time_limit_s={settings.time_limit_s:g} of the study"
-            run.client.set_tag(trial.run_id, STOPPED_BY, BY_TIME_LIMIT)
-            run.client.set_tag(trial.run_id, STOP_REASON, reason)
+    ran = [trial for trial in record.trials.values() if trial.run_id is None]
+    for trial in ran:
+        trial.run_id = callback.run_id(trial.trial_id)
+    ended_from_outside.tell(run, ran, settings.time_limit_s)
     record.trials = earlier.in_order(record.trials, trials)
     return record
 

@@ -132,7 +132,10 @@ class Trial(tune.Trainable):
                 break
             if self._every_report and training.step_number % self._configuration.report_every == 0:
                 break
-        return self._end() if training.ended or guard.ending else self._result()
+        if training.ended or guard.ending:
+            return self._end()
+        self._figures |= self._costs()  # a scheduler, a time limit or a person may end the trial after this result
+        return self._result()
 
     def _look_ahead(self) -> None:
         """What is known before the first step: what other trials have cost, and the cheap facts."""
@@ -178,17 +181,17 @@ class Trial(tune.Trainable):
         curves |= training.report()
         self._add(curves, training.step_number)
         self._figures |= curves
-        figures = self._figures | training.times() | training.model_memory() | self._of_process()
+        figures = self._figures | self._costs()
         if training.diverged:
             self._guard.diverged(curves.get("val_loss", math.inf), training.hopeless_loss, training.step_number)
         self._guard.reported(figures, training.step_number, self._errors())
 
-    def _of_process(self) -> dict[str, float]:
-        """The figures of this process as they are now."""
-        figures = self._watch.figures()
+    def _costs(self) -> dict[str, float]:
+        """What the trial has cost so far."""
+        training, of_process = self._training, self._watch.figures()
         if not self._one_at_a_time:
-            figures.pop("energy_j", None)
-        return figures
+            of_process.pop("energy_j", None)
+        return training.times() | of_process | training.model_memory() | {"steps": float(training.step_number)}
 
     def _errors(self) -> dict[str, float]:
         """The standard error of the mean CPU share; absent while there are too few windows."""
@@ -203,13 +206,12 @@ class Trial(tune.Trainable):
         folds = training.fold_figures() if ended and not training.diverged else []
         final = training.final_figures(folds) if folds else {}
         self._watch.stop()
-        times = training.times()
-        if times and not ended:  # between two reports
-            self._add({"training_time_s": times["training_time_s"]}, training.step_number)
-        # After the last reading, so that they are those of the whole trial.
-        final |= self._of_process() | training.model_memory() | {"steps": float(training.step_number)}
-        self._figures |= times | final
-        self._add({name: value for name, value in (times | final).items() if name != "training_time_s"}, step=0)
+        final |= self._costs()  # after the last reading, so that they are those of the whole trial
+        self._figures |= final
+        training_time_s = final.pop("training_time_s", None)
+        if training_time_s is not None and not ended:  # between two reports
+            self._add({"training_time_s": training_time_s}, training.step_number)
+        self._add(final, step=0)
         tags = {DIVERGED: str(training.diverged).lower()}
         if self._configuration.may_converge:
             tags[CONVERGED] = str(training.converged).lower()

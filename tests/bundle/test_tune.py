@@ -413,6 +413,7 @@ def test_trials_that_still_ran_are_killed_and_say_why(limited: Study) -> None:
         assert run.data.params["batch_size"] == "2"
         assert run.data.tags["sysmetrics.stop_reason"] == "time_limit_s=15 of the study"
         assert run.data.metrics["val_rmse"] > 0
+        assert 0 < run.data.metrics["elapsed_s"] < 20  # and what it had cost
     assert limited.run.data.metrics["stopped"] == 2
     others = [run for run in limited.trials if run.info.status == "FINISHED"]
     assert [run for run in others if "sysmetrics.stop_reason" in run.data.tags] == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,8 +11,9 @@ from reference import configured
 
 from entrypoints.limits.stop_or_skip import Ending, How
 from entrypoints.models.configuration import Configuration
+from entrypoints.progress import Progress
 from entrypoints.search.budget import Budget, Spending, account, spent, total
-from entrypoints.search.record import TrialRecord
+from entrypoints.search.record import Record, TrialRecord
 from mlflow_sysmetrics.criteria.judge import Stop
 
 A, B, C, D = (configured(batch_size=size) for size in (8, 16, 32, 64))
@@ -67,7 +70,7 @@ def test_all_trials_spend_and_stopped_ones_save() -> None:
 
 
 def test_savings_are_counted_by_rule() -> None:
-    """A criterion's crossings and its predictions apart; a time limit and a scheduler are rules, too."""
+    """A criterion's crossings and its predictions apart; a time limit, a scheduler and a person are rules, too."""
     budget = _account(
         _trial(A, 2.0, ending=_ended("a<=1", "crossed")),
         _trial(B, 2.0, ending=_ended("a<=1", "crossed")),
@@ -75,6 +78,7 @@ def test_savings_are_counted_by_rule() -> None:
         _trial(C, 4.0, ending=_ended("b<=1", "crossed")),
         _trial(A, 4.0, cut_off=True),
         _trial(B, 4.0),
+        _trial(C, 4.0, by_person=True),
     )
     assert budget.rows() == [
         {
@@ -90,9 +94,29 @@ def test_savings_are_counted_by_rule() -> None:
             ("b<=1, crossed", 1, 28.0, 56.0),
             ("time limit", 1, 8.0, 16.0),
             ("scheduler", 1, 18.0, 36.0),
+            ("person", 1, 28.0, 56.0),
         ]
     ]
-    assert budget.saved == Spending(111.0, 222.0)
+    assert budget.saved == Spending(139.0, 278.0)
+
+
+@pytest.mark.parametrize("end", ["scheduler", "time limit", "error"])
+def test_trial_that_ends_without_a_last_word_has_spent_what_its_results_said(end: str) -> None:
+    """Tune ends it after a result on its way; only the rest of what it would have cost is saved."""
+    trial: Any = SimpleNamespace(trial_id="a", config={"configuration": A}, error_file=None)
+    record = Record("regression", Progress(1, "val_rmse", io.StringIO()))
+    record.on_trial_start(0, [], trial)
+    for wall_s in (9.0, 18.0):
+        trial.last_result = {"figures": {"elapsed_s": wall_s, "cpu_seconds": wall_s / 2}, "ended": False}
+        record.on_trial_result(0, [], trial, trial.last_result)
+    if end == "scheduler":
+        record.on_trial_complete(0, [], trial)
+    elif end == "error":
+        record.on_trial_error(0, [], trial)
+    record.on_experiment_end([])
+    budget = _account(*record.trials.values())
+    assert budget.spent == Spending(9.0, 18.0)
+    assert budget.by_reason == ({} if end == "error" else {end: Spending(1.0, 2.0)})
 
 
 def test_skipped_trial_saves_all_that_it_would_have_cost() -> None:

@@ -18,7 +18,7 @@ from entrypoints.search import earlier
 from entrypoints.search.record import TrialRecord
 from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.criteria.judge import Stop
-from mlflow_sysmetrics.ray_tune.endings import SWEPT, stop
+from mlflow_sysmetrics.ray_tune.endings import SWEPT, by_person, stop
 
 FOLDS = [{"fold": 0, "val_rmse": 2 / 3, "training_time_s": 0.1}, {"fold": 1, "val_rmse": 1 / 3, "training_time_s": 0.2}]
 FIGURES = {"val_rmse": 0.5, "training_time_s": 0.15, "elapsed_s": 3.0}
@@ -101,12 +101,14 @@ def test_trial_that_is_done_is_read_as_the_search_would_know_it(
     assert found.known == (((TRIALS[1], FIGURES, end.expected, "stopped"),) if end.expected else ())
 
 
-def test_trial_that_a_scheduler_stopped_is_done(client: MlflowClient, study: Run) -> None:
+@pytest.mark.parametrize("ending", [stop({"training_iteration": 3}), by_person("yes")], ids=["scheduler", "person"])
+def test_trial_that_tune_or_a_person_stopped_is_done(client: MlflowClient, study: Run, ending: Any) -> None:
     """It has no figures of an end, and would be stopped again."""
-    said = {name.removeprefix("sysmetrics."): tag for name, tag in stop({"training_iteration": 3}).tags.items()}
+    said = {name.removeprefix("sysmetrics."): tag for name, tag in ending.tags.items()}
     _trial(client, study, TRIALS[0], "KILLED", figures={"val_rmse": 1.0}, **said | {"stop_reason": "in other words"})
     (trial,) = earlier.read(client, study, TRIALS).done
     assert (trial.status, trial.ending, trial.figures) == ("KILLED", None, {"val_rmse": 1.0})
+    assert trial.by_person is (said["stopped_by"] == "person")
 
 
 @pytest.mark.parametrize(

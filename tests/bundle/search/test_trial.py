@@ -26,6 +26,7 @@ from sklearn import config_context, get_config, set_config
 from entrypoints.limits import ledger
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.stop_or_skip import Stopping
+from entrypoints.search.ended_from_outside import FIGURES
 from entrypoints.search.trial import RESULT_EVERY_S, Trial
 from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.criteria.judge import Criteria
@@ -285,6 +286,8 @@ def test_long_trial_hands_over_a_result_about_every_second(trial: Trial) -> None
         took = time.monotonic() - began
         assert not result["done"]
         assert result[PAYLOAD_KEY]["status"] is None
+        assert result["figures"].keys() >= COSTS <= FIGURES  # it may be the last one
+        assert result["figures"]["elapsed_s"] >= took * 0.9
         assert RESULT_EVERY_S <= took < 10 * RESULT_EVERY_S  # the whole trial takes minutes
         reports = [point.step for point in _points([result]) if point.name == "val_rmse"]
         assert reports[-1] <= result["step"] < reports[-1] + 100
