@@ -65,14 +65,15 @@ class Progress:
         now = self._clock()
         self._took_s[key] = now - self._running.pop(key, now)
 
-    def show(self, best: float | None, *, last: bool = False) -> None:
-        """Write the line if it is due; the last one always."""
+    def show(self, best: Callable[[], float | None], *, last: bool = False) -> None:
+        """Write the line if it is due; the last one always. ``best``, the best score so far, is only asked then."""
         terminal = self._stream.isatty()
         now = self._clock()
         if not last and now - self._last_line < (TERMINAL_EVERY_S if terminal else LOG_EVERY_S):
             return
         self._last_line = now
-        self._stream.write(f"\r\033[K{self._line(best, now, last)}" if terminal else f"{self._line(best, now, last)}\n")
+        line = self._line(best(), now, last)
+        self._stream.write(f"\r\033[K{line}" if terminal else f"{line}\n")
         if terminal and last:
             self._stream.write("\n")
         self._stream.flush()

@@ -134,7 +134,7 @@ class Record(tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         """Keep the terminal's line up to date."""
-        self._progress.show(self._best_score())
+        self._progress.show(self._best_score)
 
     def on_experiment_end(self, trials: list[TuneTrial], **info: Any) -> None:
         """Write the last line of progress; what still ran was ended by a time limit."""
@@ -142,7 +142,7 @@ class Record(tune.Callback):
             if record.status == "RUNNING":
                 record.status, record.cut_off = "KILLED", True
                 self.last_end = time.time()
-        self._progress.show(self._best_score(), last=True)
+        self._progress.show(self._best_score, last=True)
 
     @property
     def search_s(self) -> float:

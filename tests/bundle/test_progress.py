@@ -41,7 +41,7 @@ def test_progress_says_trials_best_and_time(clock: Clock) -> None:
     clock.now += 30
     progress.trial_ended("a")
     progress.trial_ended("b")
-    progress.show(0.65812)
+    progress.show(lambda: 0.65812)
     assert stream.getvalue() == "2/8 trials, best val_rmse 0.6581, 30 s elapsed, about 1 min 30 s left\n"
 
 
@@ -54,7 +54,7 @@ def test_time_left_of_kinds_that_have_not_run_is_their_forecast_scaled(clock: Cl
         progress.trial_started(key)
     clock.now += 20
     progress.trial_ended("short")
-    progress.show(None)
+    progress.show(lambda: None)
     assert stream.getvalue() == "1/4 trials, best val_rmse -, 20 s elapsed, about 1 min 20 s left\n"
 
 
@@ -69,7 +69,7 @@ def test_time_left_of_kinds_that_have_run_is_what_the_last_of_them_took(clock: C
         progress.trial_started(key)
         clock.now += took_s
         progress.trial_ended(key)
-    progress.show(None)
+    progress.show(lambda: None)
     assert stream.getvalue() == "6/9 trials, best val_rmse -, 1 min 15 s elapsed, about 5 s left\n"
 
 
@@ -80,7 +80,7 @@ def test_progress_of_a_study_that_goes_on_knows_what_is_done(clock: Clock) -> No
     progress.trial_started("a")
     clock.now += 30
     progress.trial_ended("a")
-    progress.show(0.65812)
+    progress.show(lambda: 0.65812)
     assert stream.getvalue() == "5/8 trials, best val_rmse 0.6581, 30 s elapsed, about 1 min 30 s left\n"
 
 
@@ -92,14 +92,14 @@ def test_progress_counts_time_from_the_first_trial(clock: Clock) -> None:
     progress.trial_started("a")
     clock.now += 20
     progress.trial_started("a")
-    progress.show(None)
+    progress.show(lambda: None)
     assert stream.getvalue() == "0/8 trials, best val_rmse -, 20 s elapsed\n"
 
 
 def test_progress_before_the_first_trial_says_that_processes_start(clock: Clock) -> None:
     """There is nothing to count yet."""
     stream = io.StringIO()
-    Progress(8, "val_rmse", stream, clock).show(None)
+    Progress(8, "val_rmse", stream, clock).show(lambda: None)
     assert stream.getvalue() == "starting the processes\n"
 
 
@@ -107,16 +107,23 @@ def test_progress_before_the_first_trial_says_that_processes_start(clock: Clock)
     ("stream", "interval_s"), [pytest.param(io.StringIO, 5.0, id="log"), pytest.param(Terminal, 0.2, id="terminal")]
 )
 def test_progress_writes_only_when_a_line_is_due(stream: type[io.StringIO], interval_s: float, clock: Clock) -> None:
-    """The first at once, then one per interval: long in a log, short on a terminal."""
+    """The first at once, then one per interval: long in a log, short on a terminal. Only then the best is asked for."""
     output = stream()
     progress = Progress(8, "val_rmse", output, clock)
     progress.trial_started("a")
     lines = []
+    asked: list[float] = []
+
+    def best() -> float:
+        asked.append(clock.now)
+        return 0.5
+
     for moved in (0.0, interval_s * 0.9, interval_s * 0.2, interval_s * 0.9, interval_s * 0.2):
         clock.now += moved
-        progress.show(0.5)
+        progress.show(best)
         lines.append(output.getvalue().count("0/8 trials"))
     assert lines == [1, 1, 2, 2, 3]
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize("stream", [pytest.param(io.StringIO, id="log"), pytest.param(Terminal, id="terminal")])
@@ -125,10 +132,10 @@ def test_progress_always_writes_the_last_line(stream: type[io.StringIO], clock: 
     output = stream()
     progress = Progress(1, "val_accuracy", output, clock)
     progress.trial_started("a")
-    progress.show(None)
+    progress.show(lambda: None)
     clock.now += 0.1
     progress.trial_ended("a")
-    progress.show(0.77, last=True)
+    progress.show(lambda: 0.77, last=True)
     last = output.getvalue().replace("\r\033[K", "\n").strip().splitlines()[-1]
     assert last == "1/1 trials, best val_accuracy 0.7700, 0 s elapsed"
     assert output.getvalue().endswith("elapsed\n")
@@ -140,7 +147,7 @@ def test_progress_on_a_terminal_stays_on_one_line(clock: Clock) -> None:
     progress = Progress(2, "val_rmse", output, clock)
     progress.trial_started("a")
     for _ in range(3):
-        progress.show(0.5)
+        progress.show(lambda: 0.5)
         clock.now += 1
     assert output.getvalue().count("\r\033[K") == 3
     assert "\n" not in output.getvalue()
@@ -151,7 +158,7 @@ def test_progress_in_a_log_has_no_control_characters(clock: Clock) -> None:
     output = io.StringIO()
     progress = Progress(2, "val_rmse", output, clock)
     for _ in range(3):
-        progress.show(0.5)
+        progress.show(lambda: 0.5)
         clock.now += 10
     assert output.getvalue() == "starting the processes\n" * 3
 
