@@ -54,12 +54,12 @@ class TrialRecord:
 
     @property
     def end(self) -> End:
-        """How it ended, for those that follow."""
+        """How it ended, for those that follow; before its own end, whatever the reason, is ``stopped``."""
         if self.diverged:
             return "diverged"
-        if self.ending:
-            return "skipped" if self.ending.how == "skipped" else "stopped"
-        return "finished"
+        if self.ending and self.ending.how == "skipped":
+            return "skipped"
+        return "finished" if self.status == "FINISHED" else "stopped"
 
     @property
     def whole(self) -> Figures:

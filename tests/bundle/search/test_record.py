@@ -222,6 +222,23 @@ STOPPED = Ending(Stop("training_time_s<=1", "training_time_s", 1.0, 1.0, 10), "c
 
 
 @pytest.mark.parametrize(
+    ("trial", "end"),
+    [
+        pytest.param(_ended(), "finished", id="finished"),
+        pytest.param(_ended(diverged=True), "diverged", id="diverged"),
+        pytest.param(_ended(status="KILLED", ending=STOPPED), "stopped", id="its limits"),
+        pytest.param(_ended(status="KILLED", ending=replace(STOPPED, how="skipped")), "skipped", id="skipped"),
+        pytest.param(_ended(status="KILLED"), "stopped", id="a scheduler"),
+        pytest.param(_ended(status="KILLED", cut_off=True), "stopped", id="the time limit"),
+        pytest.param(_ended(status="FAILED"), "stopped", id="an error"),
+    ],
+)
+def test_only_a_trial_that_came_to_its_end_has_finished(trial: TrialRecord, end: str) -> None:
+    """Whatever ended it before."""
+    assert trial.end == end
+
+
+@pytest.mark.parametrize(
     ("trial", "counted"),
     [
         pytest.param(_ended(), [1.0], id="finished"),
