@@ -36,6 +36,7 @@ class Extrapolation:
     def __init__(self, block_steps: int = BLOCK_STEPS, most_blocks: int = 40, warm_up: int = WARM_UP) -> None:
         self.steps = 0
         self.total = 0.0
+        self._warm_up_total = 0.0
         self._block_steps = block_steps
         self._most_blocks = most_blocks
         self._warm_up = warm_up
@@ -48,6 +49,7 @@ class Extrapolation:
         self.steps += 1
         self.total += amount
         if self.steps <= self._warm_up:
+            self._warm_up_total = self.total
             return
         self._open += amount
         self._open_steps += 1
@@ -79,3 +81,13 @@ class Extrapolation:
         value = self.total + rest * fmean(self._blocks)
         half = float(stats.t.ppf(CONFIDENCE, len(self._blocks) - 1)) * error * rest
         return Prediction(value, value - half, value + half)
+
+    def roughly_at(self, steps: int) -> float | None:
+        """The total after ``steps`` steps if the rest cost the mean of those so far; None before the first steady one.
+
+        Good enough to tell others what a trial would have cost, not to end it.
+        """
+        rest, steady = steps - self.steps, self.steps - self._warm_up
+        if rest == 0:
+            return self.total
+        return self.total + rest * (self.total - self._warm_up_total) / steady if steady > 0 else None

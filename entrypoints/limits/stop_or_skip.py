@@ -25,6 +25,7 @@ from mlflow_sysmetrics.tags import (
 How = Literal["crossed", "predicted", "skipped"]
 
 DIVERGED = "val_loss<=100x untrained"
+GROWING_BY_STEP = ("training_time_s", "elapsed_s", "cpu_seconds", "energy_j")
 PREDICT_EVERY = 10  # steps between two predictions
 
 
@@ -55,8 +56,13 @@ class Ending:
         return predicted.told("predicted")
 
     def expected(self, figures: Figures) -> dict[str, float]:
-        """The trial's last figures, the one that ended it as predicted for its end, or else as far as it had come."""
-        return {**figures, self.stop.metric: self.prediction.value if self.prediction else self.stop.value}
+        """The trial's last figures, the one that ended it as predicted for its end, or else as far as it had come.
+
+        Without the others that grow with each step: how far they had come says nothing of the end.
+        """
+        so_far = {**figures, self.stop.metric: self.stop.value}
+        known = {name: value for name, value in so_far.items() if name not in GROWING_BY_STEP}
+        return known | ({self.stop.metric: self.prediction.value} if self.prediction else {})
 
     @property
     def tags(self) -> dict[str, str]:
@@ -161,10 +167,10 @@ class Guard:
 
     def expected(self, figures: Figures) -> dict[str, float]:
         """The figures that the trial would have had after all its steps, without the times too little is known of."""
-        expected = {name: total.at(self._steps) for name, total in self._totals.items()}
+        expected = {name: total.roughly_at(self._steps) for name, total in self._totals.items()}
         known = {name: value for name, value in figures.items() if name not in expected}
         known = self._ending.expected(known) if self._ending else known
-        return known | {name: prediction.value for name, prediction in expected.items() if prediction}
+        return known | {name: value for name, value in expected.items() if value is not None}
 
     def _predicted(self, step: int) -> None:
         for name, total in self._totals.items():

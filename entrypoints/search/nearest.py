@@ -30,12 +30,19 @@ def judge(criteria: Criteria, trials: Sequence[TrialRecord]) -> Judged:
         trials: of the study. One that was stopped is judged by what it had cost, or was predicted to.
     """
     finished = costs(trials)
-    known = [(trial, trial.whole) for trial in trials if trial.status != "FAILED" and not trial.diverged]
+    known = [
+        (trial, _broken(trial) | trial.whole) for trial in trials if trial.status != "FAILED" and not trial.diverged
+    ]
     limits = criteria.resolved(finished)
     broken = [(trial, figures) for trial, figures in known if limits.violations(figures)]
     broken.sort(key=lambda pair: limits.excess(pair[1]))
     nearest = [(trial, limits.violations(figures)) for trial, figures in broken]
     return Judged(nearest, _indistinct(criteria, trials, finished))
+
+
+def _broken(trial: TrialRecord) -> dict[str, float]:
+    """The figure that ended a trial as far as it had come, which is all that is known where nothing predicts its end."""
+    return {trial.ending.stop.metric: trial.ending.stop.value} if trial.ending else {}
 
 
 def _indistinct(criteria: Criteria, trials: Sequence[TrialRecord], finished: Sequence[Figures]) -> list[str]:
