@@ -153,8 +153,8 @@ def of_experiment() -> dict[str, Page]:
 
 
 def _plain(number: float) -> str:
-    """Without an exponent, which MLflow's search cannot read."""
-    return f"{Decimal(f'{number:.4g}'):f}"
+    """All its digits, without an exponent, which MLflow's search cannot read."""
+    return f"{Decimal(repr(number)):f}"
 
 
 def _training(shown: Shown, log: bool = False) -> list[Section]:

@@ -68,15 +68,21 @@ def test_fence_parts_far_worse_trials_only_where_there_are_any(
 
 
 @pytest.mark.parametrize(
-    ("scale", "ascending"),
-    [(1.0, True), (1e5, True), (1e-6, True), (-1.0, False), (-1e5, False)],
-    ids=["rmse of wine", "rmse of waves", "tiny", "higher is better", "large, higher is better"],
+    ("offset", "scale", "ascending"),
+    [
+        pytest.param(0.0, 1.0, True, id="rmse of wine"),
+        pytest.param(0.0, 1e5, True, id="rmse of waves"),
+        pytest.param(0.0, 1e-6, True, id="tiny"),
+        pytest.param(123.37, 0.1, True, id="equal but for the fifth digit"),
+        pytest.param(0.0, -1.0, False, id="higher is better"),
+        pytest.param(0.0, -1e5, False, id="large, higher is better"),
+    ],
 )
 def test_score_page_lists_the_trials_that_do_not_spoil_its_axis(
-    client: MlflowClient, scale: float, ascending: bool
+    client: MlflowClient, offset: float, scale: float, ascending: bool
 ) -> None:
     """Searched for in a real store: neither those that diverged nor the far worse, nor another study's."""
-    scores = [scale * value for value in (*NEAR, FAR)]
+    scores = [offset + scale * value for value in (*NEAR, FAR)]
     parent = client.create_run("1").info.run_id
     for number, score in enumerate([*scores, 1e9, NEAR[0]]):
         tags = {"sysmetrics.diverged": str(number == 12).lower(), "sysmetrics.kind": "trial"}
