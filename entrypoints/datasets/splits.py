@@ -57,7 +57,7 @@ def make_split(y: NDArray[Any], *, stratify: bool, folds: int, test_fraction: fl
     _check_folds(folds, training_rows=len(y) - test_rows)
     if stratify:
         _check_classes(y, "table", folds)
-        _check_parts(test_fraction, smaller_part=min(test_rows, len(y) - test_rows), classes=len(np.unique(y)))
+        _check_parts(smaller_part=min(test_rows, len(y) - test_rows), classes=len(np.unique(y)))
     train, test = train_test_split(
         np.arange(len(y), dtype=np.int64), test_size=test_rows, random_state=seed, stratify=y if stratify else None
     )
@@ -85,11 +85,11 @@ def _check_classes(labels: NDArray[Any], part: str, folds: int) -> None:
         )
 
 
-def _check_parts(test_fraction: float, smaller_part: int, classes: int) -> None:
+def _check_parts(smaller_part: int, classes: int) -> None:
     if smaller_part < classes:
         raise UserError(
-            f"test_fraction={test_fraction}: the smaller part of the table would have {smaller_part} rows, and at "
-            f"least {classes}, one for each class, are needed; choose it nearer to 0.5"
+            f"the target has {classes} classes, and the smaller part of the split would have {smaller_part} rows, "
+            "where at least one for each class is needed; use more rows, or merge or drop classes"
         )
 
 

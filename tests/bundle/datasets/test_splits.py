@@ -130,8 +130,8 @@ def test_json_is_small_and_in_a_fixed_order() -> None:
         ),
         pytest.param(
             {"y": np.repeat(np.arange(10), 3), "stratify": True},
-            "test_fraction=0.3: the smaller part of the table would have 9 rows, and at least 10, one for each class, "
-            "are needed; choose it nearer to 0.5",
+            "the target has 10 classes, and the smaller part of the split would have 9 rows, where at least one for "
+            "each class is needed; use more rows, or merge or drop classes",
             id="more classes than test rows",
         ),
         pytest.param(
