@@ -84,10 +84,11 @@ def outcome(
 def mark_feasible(run: RecordedRun, record: Record, stopping: Stopping) -> None:
     """Write again the tag by which the UI filters where limits depend on other trials: each knew only earlier ones."""
     if any(limit.statistic for limit in stopping.criteria.limits):
-        feasible = {trial.trial_id for trial in record.ranked}
-        for trial in record.able:
-            if trial.run_id:
-                run.client.set_tag(trial.run_id, FEASIBLE, str(trial.trial_id in feasible).lower())
+        limits = record.limits
+        for trial in record.trials.values():
+            if trial.complete and trial.run_id:
+                feasible = not limits.violations(trial.figures)
+                run.client.set_tag(trial.run_id, FEASIBLE, str(feasible).lower())
 
 
 def _full_costs(

@@ -158,9 +158,13 @@ class Record(tune.Callback):
     @property
     def ranked(self) -> list[TrialRecord]:
         """The trials that can be chosen, best first: they are able, and meet the criteria."""
-        able = self.able
-        limits = self._criteria.resolved(costs(self.trials.values()))
-        return [record for record in able if not limits.violations(record.figures)]
+        limits = self.limits
+        return [record for record in self.able if not limits.violations(record.figures)]
+
+    @property
+    def limits(self) -> Criteria:
+        """The criteria, with the numbers that relative limits come to by the trials so far."""
+        return self._criteria.resolved(costs(self.trials.values()))
 
     @property
     def able(self) -> list[TrialRecord]:

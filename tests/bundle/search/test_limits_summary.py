@@ -93,14 +93,18 @@ def test_metrics_of_the_study_say_who_met_the_limits_and_what_was_saved(run: Rec
 @pytest.mark.parametrize(
     ("text", "tags"),
     [
-        pytest.param("training_time_s<=1x median after 2", ["true", "false"], id="relative-judged-by-all"),
-        pytest.param(TIME, [None, None], id="absolute-left-to-the-trials"),
+        pytest.param("training_time_s<=1x median after 2", ["true", "false", "false"], id="relative-judged-by-all"),
+        pytest.param(TIME, [None, None, None], id="absolute-left-to-the-trials"),
     ],
 )
 def test_tag_of_feasible_trials_is_that_of_the_whole_study(run: RecordedRun, text: str, tags: list[str | None]) -> None:
-    """A trial judges a relative limit by those before it; the tag by which the UI filters counts all of them."""
+    """A trial judges a relative limit by those before it; the tag by which the UI filters counts all of them.
+
+    The last trial runs the second one's configuration again, and is judged as it is.
+    """
     created = [run.client.create_run(run.experiment_id).info.run_id for _ in tags]
     trials = [_trial(place, {"training_time_s": 0.5 + place}, run_id=run_id) for place, run_id in enumerate(created)]
+    trials[2].configuration = replace(TRIALS[1], repeat=1)
     stopping = Stopping(Criteria.parse(text, metrics("regression")), predict=True)
     record = Record("regression", Progress(len(trials), "val_rmse"), stopping.criteria)
     record.trials = {trial.trial_id: trial for trial in trials}
