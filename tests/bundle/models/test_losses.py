@@ -12,6 +12,7 @@ from sklearn import metrics
 from sklearn.linear_model import SGDClassifier
 
 from entrypoints.models import losses
+from entrypoints.models.cross_validation import DIVERGED_LOSS
 from entrypoints.models.losses import Array
 
 ROWS = 40
@@ -156,3 +157,13 @@ def test_better_follows_the_direction_of_the_score(task: Any, name: str, good: f
     assert losses.better(task, good, than=bad)
     assert not losses.better(task, bad, than=good)
     assert not losses.better(task, good, than=good)
+
+
+@pytest.mark.parametrize("n_classes", [2, 10])
+def test_log_loss_of_models_that_are_certain_and_wrong_is_not_that_of_a_diverged_one(n_classes: int) -> None:
+    """As the docs say: a row counts 36 at most, and a hundred times that of an untrained model is more."""
+    wrong = np.zeros((ROWS, n_classes))
+    wrong[:, 1] = 1.0
+    largest = losses.log_loss(wrong, np.zeros(ROWS, dtype=int))
+    assert largest == pytest.approx(36, abs=0.1)
+    assert largest < DIVERGED_LOSS * np.log(n_classes)
