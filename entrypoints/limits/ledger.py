@@ -41,8 +41,8 @@ class Brief:
 
     Attributes:
         costs: of each trial of the study, for relative limits. One that its limits ended or skipped counts with what it
-            would have cost, as far as that is known: left out, it would lower the median for those that follow. One that
-            has not ended counts with what is expected: the median of the first few to end is far from that of all.
+            would have cost, as far as that is known: left out, it would lower the median for those that follow. One
+            that has not ended counts with what is expected: the median of the first few to end is far from that of all.
         noise: of each figure.
         predictions: what it will cost.
     """

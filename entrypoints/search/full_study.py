@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from mlflow import MlflowClient
@@ -16,7 +17,9 @@ from entrypoints.mlflow_io import load_json, search_runs
 from entrypoints.models.configuration import Configuration, key
 from entrypoints.search.budget import Spending, spent
 from entrypoints.settings import StudySettings
-from mlflow_sysmetrics.tags import CRITERIA, SEARCHED, STUDY_KEY
+from mlflow_sysmetrics.tags import CRITERIA, HOST_PREFIX, KIND, SEARCHED, STUDY_KEY
+
+Hosts = Mapping[str, frozenset[str]]  # the values of each fact about the machines of a study's trials
 
 _SAME = ("max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
 
@@ -27,10 +30,34 @@ def study_key(settings: StudySettings, data: Prepared | Table) -> str:
     return hashlib.sha256(json.dumps([data.digest, data.target, same]).encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class FullStudy:
+    """The id of its run, what each configuration cost it, and how its hosts differ, in words; empty if they do not."""
+
+    run_id: str
+    costs: Mapping[str, Spending]
+    other_hosts: str
+
+    def __str__(self) -> str:
+        said = f"the study without limits in run {self.run_id}"
+        return (
+            f"{said}, on another host ({self.other_hosts}): part of it may be the host's" if self.other_hosts else said
+        )
+
+
 def find(
-    client: MlflowClient, experiment_id: str, wanted: str, configurations: list[Configuration]
-) -> tuple[str, dict[str, Spending]] | None:
-    """The newest finished study without limits that has run all of these configurations, and what each cost it."""
+    client: MlflowClient, experiment_id: str, wanted: str, configurations: list[Configuration], hosts: Hosts
+) -> FullStudy | None:
+    """The newest finished study without limits with all of these configurations, on these hosts if there is one.
+
+    Args:
+        client: of the store.
+        experiment_id: where to look.
+        wanted: its ``study_key``.
+        configurations: that it must have run.
+        hosts: where the trials ran that it is to be compared with.
+    """
+    elsewhere: FullStudy | None = None
     wanted_keys = {configuration.key for configuration in configurations}
     wanted_names = searched_names(configurations)
     conditions = f"attributes.status = 'FINISHED' and tags.`{STUDY_KEY}` = '{wanted}'"
@@ -48,8 +75,31 @@ def find(
             if row["status"] == "FINISHED" and not row.get("repeat")
         }
         if wanted_keys <= costs.keys():
-            return run.info.run_id, costs
-    return None
+            differ = _differ(hosts_of(client, experiment_id, run.info.run_id), hosts)
+            found = FullStudy(run.info.run_id, costs, differ)
+            if not differ:
+                return found
+            elsewhere = elsewhere or found
+    return elsewhere
+
+
+def hosts_of(client: MlflowClient, experiment_id: str, run_id: str) -> Hosts:
+    """Where the trials of a study have run."""
+    values: dict[str, set[str]] = {}
+    for trial in search_runs(
+        client, experiment_id, f"tags.mlflow.parentRunId = '{run_id}' and tags.`{KIND}` = 'trial'"
+    ):
+        for name, value in trial.data.tags.items():
+            if name.startswith(HOST_PREFIX):
+                values.setdefault(name.removeprefix(HOST_PREFIX), set()).add(value)
+    return {fact: frozenset(each) for fact, each in values.items()}
+
+
+def _differ(theirs: Hosts, ours: Hosts) -> str:
+    """In which facts, as `usable_cores 8, not 2`."""
+    facts = [fact for fact in {**theirs, **ours} if theirs.get(fact) != ours.get(fact)]
+    said = [[" or ".join(sorted(each.get(fact, ["unknown"]))) for each in (theirs, ours)] for fact in facts]
+    return "; ".join(f"{fact} {their}, not {our}" for fact, (their, our) in zip(facts, said, strict=True))
 
 
 def searched_names(configurations: Iterable[Configuration]) -> list[str]:

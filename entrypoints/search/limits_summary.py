@@ -93,12 +93,12 @@ def mark_feasible(run: RecordedRun, record: Record, stopping: Stopping) -> None:
 
 def _full_costs(
     run: RecordedRun, settings: StudySettings, data: Prepared, trials: list[Configuration], expected: Forecast
-) -> tuple[dict[str, Spending], str]:
+) -> tuple[Mapping[str, Spending], str]:
     """What each configuration costs that runs to its end, and where that is known from."""
-    found = full_study.find(run.client, run.experiment_id, full_study.study_key(settings, data), trials)
+    hosts = full_study.hosts_of(run.client, run.experiment_id, run.run_id)
+    found = full_study.find(run.client, run.experiment_id, full_study.study_key(settings, data), trials, hosts)
     if found is not None:
-        run_id, costs = found
-        return costs, f"the study without limits in run {run_id}"
+        return found.costs, str(found)
     lengths_known = {
         trial.key: Spending(trial_s, trial_s)
         for trial, trial_s in zip(trials, expected.trials_s, strict=True)

@@ -41,7 +41,7 @@ def judge(criteria: Criteria, trials: Sequence[TrialRecord]) -> Judged:
 
 
 def _broken(trial: TrialRecord) -> dict[str, float]:
-    """The figure that ended a trial as far as it had come, which is all that is known where nothing predicts its end."""
+    """The figure that ended a trial as far as it had come: all that is known where nothing predicts its end."""
     return {trial.ending.stop.metric: trial.ending.stop.value} if trial.ending else {}
 
 

@@ -43,7 +43,7 @@ def study(empty_store: Path) -> RecordedRun:
 def test_trial_that_could_not_say_what_it_had_cost_is_given_its_figures(
     study: RecordedRun, values: dict[str, Any], by: str | None, told: bool, says: str | None
 ) -> None:
-    """At step 0, without the last points of its curves. Who ended it stays, but that the time limit did is said here."""
+    """At step 0, without the last points of its curves. That the time limit ended it is said here, too."""
     tags = {"mlflow.parentRunId": study.run_id} | ({STOPPED_BY: by} if by else {})
     run_id = study.client.create_run(study.experiment_id, tags=tags).info.run_id
     trial = TrialRecord("a", configured(), figures=COSTS | CURVES, run_id=run_id, **values)

@@ -17,9 +17,10 @@ from entrypoints.datasets.prepared import Prepared
 from entrypoints.mlflow_io import log_tables
 from entrypoints.models.configuration import Configuration
 from entrypoints.search.budget import Spending
-from entrypoints.search.full_study import find, study_key, trial_rows
-from mlflow_sysmetrics.tags import CRITERIA, SEARCHED, STUDY_KEY
+from entrypoints.search.full_study import FullStudy, find, hosts_of, study_key, trial_rows
+from mlflow_sysmetrics.tags import CRITERIA, HOST_PREFIX, KIND, SEARCHED, STUDY_KEY
 
+HERE = {"usable_cores": frozenset({"2"})}
 WANTED = [configured(batch_size=size, alpha=0.123456789012) for size in (8, 16)]
 
 
@@ -33,12 +34,15 @@ def _study(
     *,
     status: str = "FINISHED",
     tags: dict[str, str] | None = None,
+    cores: str = "2",
 ) -> str:
     """A study of the wanted configurations that has run, unless it is said otherwise; its run's id."""
     run = client.create_run(_experiment(client), tags={STUDY_KEY: "this", **(tags or {})})
     if rows is None:
         rows = [_row(configuration) for configuration in WANTED]
     log_tables(client, run.info.run_id, {"trials.json": rows})
+    of_trial = {"mlflow.parentRunId": run.info.run_id, KIND: "trial", f"{HOST_PREFIX}usable_cores": cores}
+    client.create_run(_experiment(client), tags=of_trial)
     client.set_terminated(run.info.run_id, status)
     return str(run.info.run_id)
 
@@ -49,24 +53,38 @@ def _row(configuration: Configuration, **changes: Any) -> dict[str, Any]:
 
 
 def _found(client: MlflowClient, wanted: list[Configuration] = WANTED) -> str | None:
-    found = find(client, _experiment(client), "this", wanted)
-    return found and found[0]
+    found = find(client, _experiment(client), "this", wanted, HERE)
+    return found and found.run_id
 
 
 def test_full_study_says_what_each_configuration_cost(client: MlflowClient) -> None:
     """By its values, to the last digit."""
     run_id = _study(client)
-    assert find(client, _experiment(client), "this", WANTED) == (
-        run_id,
-        {each.key: Spending(each.batch_size / 2, each.batch_size) for each in WANTED},
-    )
+    costs = {each.key: Spending(each.batch_size / 2, each.batch_size) for each in WANTED}
+    assert find(client, _experiment(client), "this", WANTED, HERE) == FullStudy(run_id, costs, "")
 
 
 def test_newest_study_wins(client: MlflowClient) -> None:
-    """The machine of the last one is most likely the one of today."""
+    """The machine is most likely in the state of today."""
     _study(client)
     newest = _study(client)
     assert _found(client) == newest
+
+
+def test_study_on_another_host_is_found_only_where_there_is_no_other_and_says_so(client: MlflowClient) -> None:
+    """What it cost there is no measure of what limits save here."""
+    _study(client, cores="4")
+    elsewhere = _study(client, cores="8")
+    found = find(client, _experiment(client), "this", WANTED, HERE)
+    assert found
+    assert str(found) == (
+        f"the study without limits in run {elsewhere}, on another host (usable_cores 8, not 2): part of it may be the "
+        "host's"
+    )
+    here = _study(client)
+    assert hosts_of(client, _experiment(client), here) == HERE
+    _study(client, cores="8")
+    assert _found(client) == here
 
 
 @pytest.mark.parametrize(
