@@ -140,7 +140,7 @@ def of_study(shown: Shown) -> dict[str, Page]:
 
 def of_experiment() -> dict[str, Page]:
     """The pages over all studies of an experiment. Sorted by a metric: else the UI folds those of ``main`` away."""
-    costs = ("refit_training_time_s", "refit_memory_growth_mb", "inference_latency_ms")
+    costs = ("refit_training_time_s", "refit_memory_growth_mb", "refit_latency_ms")
     figures = ["best_val_rmse", "best_val_accuracy", *costs, "search_time_s", "trials", "feasible", "saved_cpu_percent"]
     limits = tag(CRITERIA)
     columns = [param("dataset"), *map(metric, figures), limits]

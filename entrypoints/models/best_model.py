@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import packages_distributions, version
+from statistics import median
 from typing import Any
 
 import mlflow
@@ -31,7 +32,7 @@ from entrypoints.datasets.sysmetrics_raw_rows import RawRows
 from entrypoints.errors import UserError
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
-from entrypoints.models.cross_validation import Fold
+from entrypoints.models.cross_validation import LATENCY_ROWS, Fold
 from entrypoints.models.losses import score_name
 from entrypoints.runs import RecordedRun
 
@@ -41,7 +42,7 @@ MODEL_NAME = "model"
 REQUIREMENTS = ("scikit-learn", "numpy", "scipy", "pandas")
 
 
-# What one model costs whatever rows it was trained on: the best trial has measured it.
+# What the best trial has measured of its estimators, and the study's run holds; the logged model is more than those.
 OF_TRIAL = ("inference_latency_ms", "inference_p99_ms", "rows_per_s", "model_size_kb", "model_memory_mb")
 
 
@@ -56,7 +57,7 @@ class BestModel:
 
 @dataclass(frozen=True)
 class LoggedModel:
-    """A best model in MLflow, by its id, and the score and costs that are logged with it."""
+    """A best model in MLflow, by its id, and its own score and costs, which are logged with it."""
 
     model_id: str
     figures: Figures
@@ -125,7 +126,8 @@ def log(
 ) -> LoggedModel:
     """Log the model with signature and input example: ``mlflow.pyfunc.load_model`` serves it by its address.
 
-    Its hyperparameters are the model's params, and its score and costs are metrics of the model and of the study's run.
+    Its hyperparameters are the model's params, and its score and costs are metrics of the model and of the study's run,
+    which also has what its trial measured of inference, size and memory.
 
     Args:
         run: the study's, which is open.
@@ -135,23 +137,34 @@ def log(
         shared: further params, such as the dataset, that tell models of several studies apart.
     """
     score = f"val_{score_name(data.task)}"
-    figures = {f"best_{score}": trial[score]} | best.figures
-    figures |= {name: trial[name] for name in OF_TRIAL if name in trial}
+    model = raw_rows_model(best, data)
+    figures = {f"best_{score}": trial[score]} | best.figures | {"refit_latency_ms": _latency_ms(model, data)}
     params = {name: str(value) for name, value in {**best.searched, **(shared or {})}.items()}
     # Made here: log_model would give it the params of the run, where `algorithm` may be `auto`.
     model_id = str(
         run.client.create_logged_model(run.experiment_id, MODEL_NAME, source_run_id=run.run_id, params=params).model_id
     )
-    _store(model_id, best, data)
+    _store(model_id, model, data)
     mlflow.log_metrics(figures, step=0, model_id=model_id)
+    mlflow.log_metrics({name: trial[name] for name in OF_TRIAL if name in trial}, step=0)
     return LoggedModel(model_id, figures)
 
 
-def _store(model_id: str, best: BestModel, data: Prepared) -> None:
+def _latency_ms(model: RawRows, data: Prepared) -> float:
+    """The median time to predict one row of a frame."""
+    times_s = []
+    for row in np.resize(data.split.test, LATENCY_ROWS):
+        frame = data.frame(np.array([row]))
+        started = time.perf_counter()
+        model.predict(frame)
+        times_s.append(time.perf_counter() - started)
+    return 1e3 * median(times_s)
+
+
+def _store(model_id: str, model: RawRows, data: Prepared) -> None:
     """Store the model's files."""
-    model = raw_rows_model(best, data)
     example = data.frame(data.split.train[:5])
-    module = type(_trained(best.pipeline)).__module__.partition(".")[0]
+    module = type(_trained(model.pipeline)).__module__.partition(".")[0]
     packages = packages_distributions().get(module, [])
     storage = _storage(model)
     required = dict.fromkeys([*REQUIREMENTS, storage["serialization_format"], *packages])

@@ -49,7 +49,7 @@ SUMMARY = {
     "best_val_rmse",
     "test_rmse",
     "test_loss",
-    *(f"refit_{name}" for name in ("training_time_s", "cpu_seconds", "memory_growth_mb")),
+    *(f"refit_{name}" for name in ("training_time_s", "cpu_seconds", "memory_growth_mb", "latency_ms")),
     "trials",
     "stopped",
     "failed",
