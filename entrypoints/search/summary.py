@@ -102,13 +102,16 @@ def how_tols_act(trials: Iterable[Configuration], rows: int) -> str:
 
 def cut_short(record: Record, settings: StudySettings) -> str:
     """What the time limit left of the search, in words; empty where it took nothing from it."""
-    cut_off = sum(trial.cut_off for trial in record.trials.values())
-    ended, not_started = len(record.trials) - cut_off, record.planned - len(record.trials)
+    trials = record.trials.values()
+    cut_off, not_started = sum(trial.cut_off for trial in trials), record.planned - len(trials)
     if not cut_off and not not_started:
         return ""
+    ended = sum(trial.status == "FINISHED" for trial in trials)
+    others = len(trials) - cut_off - ended
     return (
         f"time_limit_s={settings.time_limit_s:g} ended the search: {ended} of {record.planned} trials were run to "
-        f"their end, {cut_off} were cut off, {not_started} not started"
+        f"their end, {f'{others} failed or were stopped, ' if others else ''}{cut_off} were cut off, {not_started} not "
+        "started"
     )
 
 

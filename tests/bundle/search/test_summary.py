@@ -130,7 +130,10 @@ def test_no_usable_trial_says_in_one_sentence_why_and_what_to_do(
 
 def test_what_the_time_limit_left_is_said_where_it_took_something() -> None:
     """How many trials of how many were run, on the terminal and on the study's page; else nothing is said of it."""
-    says = "time_limit_s=90 ended the search: 2 of 5 trials were run to their end, 1 were cut off, 2 not started"
+    says = (
+        "time_limit_s=90 ended the search: 1 of 5 trials were run to their end, 1 failed or were stopped, 1 were cut "
+        "off, 2 not started"
+    )
     data, figures = bundled("red_wine"), REFITTED
     for record, said in ((_cut_short(), True), (_mixed(), False)):
         closing = summary.closing(RUN, SETTINGS, data, record, figures, **MODEL)
