@@ -56,6 +56,7 @@ def outcome(
     feasible = record.ranked
     judged = judge(stopping.criteria, each)
     budget = account(each, *_full_costs(run, settings, data, trials, expected))
+    configurations = sum(not trial.configuration.repeat for trial in each)
     how: Counter[str] = Counter(trial.ending.how for trial in each if trial.ending)
     metrics = {
         "feasible": float(len(feasible)),
@@ -75,8 +76,8 @@ def outcome(
     return Outcome(
         metrics,
         {file: rows for file, rows in tables.items() if rows},
-        _text(stopping, judged, budget, len(feasible), len(each)),
-        _line(budget, how, len(feasible), len(each)),
+        _text(stopping, judged, budget, len(feasible), configurations),
+        _line(budget, how, len(feasible), configurations),
         _nothing(stopping, judged) if judged.nearest and not feasible else None,
     )
 
@@ -140,17 +141,17 @@ def _stops(record: Record) -> list[dict[str, Any]]:
     ]
 
 
-def _line(budget: Budget, how: Counter[str], feasible: int, trials: int) -> str:
+def _line(budget: Budget, how: Counter[str], feasible: int, configurations: int) -> str:
     ways = ", ".join(f"{count} {name}" for name, count in how.items()) or "none stopped"
     return (
-        f"Limits: {feasible} of {trials} trials meet them; {ways}; saved {duration(budget.saved.cpu_s)} of "
+        f"Limits: {feasible} of {configurations} trials meet them; {ways}; saved {duration(budget.saved.cpu_s)} of "
         f"CPU ({budget.saved_cpu_percent:.0f} %), counted against {budget.source}"
     )
 
 
-def _text(stopping: Stopping, judged: Judged, budget: Budget, feasible: int, trials: int) -> str:
+def _text(stopping: Stopping, judged: Judged, budget: Budget, feasible: int, configurations: int) -> str:
     lines = [
-        f"**Limits**: `{stopping.criteria}`. {feasible} of {trials} trials meet them; the best of these is "
+        f"**Limits**: `{stopping.criteria}`. {feasible} of {configurations} trials meet them; the best of these is "
         "the result. Filter any table by them with ``tags.`sysmetrics.feasible` = 'true'``. Stopped trials are "
         "KILLED: the column `sysmetrics.stop_how` says crossed, predicted or skipped, `sysmetrics.stop_reason` why.",
         "",

@@ -8,7 +8,7 @@ from typing import Any
 
 from entrypoints.limits.noise import Noise, margins, of_costs, of_score
 from entrypoints.limits.order_effect import Order, of_order
-from entrypoints.search.record import Record, TrialRecord
+from entrypoints.search.record import Record
 
 FILE = "noise.json"
 _LEARNED = ("train_loss", "val_", "test_")  # what a model has learned: no cost
@@ -38,18 +38,19 @@ class Measured:
         """By how much the scores of two trials must differ; None where that is unknown."""
         return self.noises[self.score].margin
 
-    def equal_to_best(self, ranked: list[TrialRecord]) -> str:
-        """How many of the trials are as good as the best, in a sentence; empty where it is not known."""
-        margin = self.score_margin
+    def equal_to_best(self, record: Record) -> str:
+        """How many of those that can be chosen are as good as the best, in a sentence; empty where it is not known."""
+        margin, ranked = self.score_margin, record.ranked
         if margin is None or len(ranked) < 2:
             return ""
+        within = " within the limits" if record.limited else ""
         best = ranked[0].figures[self.score]
         equal = sum(abs(trial.figures[self.score] - best) <= margin for trial in ranked)
         if equal < 2:
-            return f"The best differs from all others by more than noise ({margin:.2g} of {self.score})."
+            return f"The best differs from all others{within} by more than noise ({margin:.2g} of {self.score})."
         return (
-            f"The first {equal} of {len(ranked)} differ by no more than noise in {self.score} ({margin:.2g}, from fold "
-            "to fold): choose the cheapest of them."
+            f"The first {equal} of {len(ranked)}{within} differ by no more than noise in {self.score} ({margin:.2g}, "
+            "from fold to fold): choose the cheapest of them."
         )
 
 

@@ -167,6 +167,11 @@ class Record(tune.Callback):
         return self._criteria.resolved(costs(self.trials.values()))
 
     @property
+    def limited(self) -> bool:
+        """Whether there are criteria, which those that can be chosen have met."""
+        return bool(self._criteria.rules)
+
+    @property
     def able(self) -> list[TrialRecord]:
         """The trials that ran to their end and did not diverge, best first; each configuration once."""
         able = [record for record in self.trials.values() if record.complete and not record.configuration.repeat]

@@ -165,7 +165,8 @@ def _searched(
 
 
 def _progress(plan: Plan, data: Prepared, earlier: Earlier) -> Progress:
-    return Progress(len(plan.trials), f"val_{score_name(data.task)}", done=len(earlier.done))
+    score = f"val_{score_name(data.task)}{' within the limits' if plan.rules.stopping else ''}"
+    return Progress(len(plan.trials), score, done=len(earlier.done))
 
 
 def search(

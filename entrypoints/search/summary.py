@@ -246,7 +246,6 @@ def description(
     assert best is not None
     diverged = sum(trial.diverged for trial in record.trials.values())
     converged = sum(trial.converged for trial in record.trials.values())
-    configurations = sum(not trial.configuration.repeat for trial in record.trials.values())
     limited = cut_short(record, settings)
     rows = "\n".join("| " + " | ".join(cells) + " |" for cells in _table(record, data))
     header, body = rows.split("\n", 1)
@@ -254,10 +253,10 @@ def description(
     top = [trial.run_id for trial in record.ranked[:TOP]]
     chosen = ", ".join(f"{name} {value}" for name, value in best.configuration.searched.items())
     return f"""\
-**val_{score} {best.figures[f"val_{score}"]:.4f}** is the best of {configurations} models for {data.name}: {chosen}.
+**val_{score} {best.figures[f"val_{score}"]:.4f}** is the best of {_how_many(record)} for {data.name}: {chosen}.
 Compare them: {in_markdown(links)}.
 
-Each model was cross-validated on {settings.folds} folds, and what it cost its own process is in its run.
+Scores are cross-validated on {settings.folds} folds, and what a trial cost its own process is in its run.
 The best, refitted on the whole training part, has test_{score} **{best_figures[f"test_{score}"]:.4f}**\
 {_refit_costs(best_figures)}, and is logged as `{model_uri}`.
 {f"{diverged} trials diverged and are never the best." if diverged else ""}
@@ -308,6 +307,15 @@ def closing(
     )
 
 
+def _how_many(record: Record) -> str:
+    """What the best is the best of."""
+    tried = [trial for trial in record.trials.values() if not trial.configuration.repeat]
+    if record.limited:
+        return f"the {len(record.ranked)} models within the limits, of {len(tried)} configurations,"
+    trained = sum(trial.status == "FINISHED" for trial in tried)
+    return f"{trained} models" if trained == len(tried) else f"the {trained} models that were trained to their end"
+
+
 def _refit_costs(figures: dict[str, float]) -> str:
     """What training the best model alone took, as the end of a sentence."""
     said = f", trained in {figures['refit_training_time_s']:.2g} s"
@@ -320,11 +328,11 @@ def _beyond_noise(record: Record, settings: StudySettings) -> list[str]:
     drawn = {name for name, values in (settings.grid or {}).items() if is_distribution(values)}
     found, ranked = measured(record), record.ranked
     ends = edges.sentences(ranked, record.trials.values(), record.score, found.score_margin, drawn)
-    return [sentence for sentence in (found.equal_to_best(ranked), *ends, *told(found.order.values())) if sentence]
+    return [sentence for sentence in (found.equal_to_best(record), *ends, *told(found.order.values())) if sentence]
 
 
 def _table(record: Record, data: Prepared) -> list[list[str]]:
-    """The best trials and, for comparison, the median of all; a header row first."""
+    """The best trials and, for comparison, the median of all that could be chosen; a header row first."""
     figures = (f"val_{score_name(data.task)}", *COMPARED)
     top = record.ranked[:TOP]
     searched = list(dict.fromkeys(name for trial in top for name in trial.configuration.searched))

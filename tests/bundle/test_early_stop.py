@@ -329,6 +329,7 @@ def test_output_announces_the_limits_and_ends_with_what_they_saved(under_limits:
     assert line[1] == (f"{6 - skipped} predicted, {skipped} skipped" if skipped else "6 predicted")
     assert line[2] == f"{early.run.data.metrics['saved_cpu_percent']:.0f}"
     assert line[3] == f"counted against the study without limits in run {under_limits.full.run.info.run_id}"
+    assert re.search(r"^12/12 trials, best val_rmse within the limits 0\.\d{4}, ", output, re.M)
     for text in ("Traceback", "Warning", "WARNING", "(raylet)", "pid="):
         assert text not in output + early.command.stderr
 

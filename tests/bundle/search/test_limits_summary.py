@@ -222,6 +222,14 @@ def test_line_counts_the_ways_in_which_trials_were_stopped(run: RecordedRun) -> 
     assert "; none stopped; saved 0 s" in _outcome(run, *_mixed()[:2]).line
 
 
+def test_repeated_run_is_no_further_trial_that_may_meet_the_limits(run: RecordedRun) -> None:
+    """Those that meet them are counted once each, too."""
+    again = _trial(0, {"training_time_s": 0.5}, trial_id="again", configuration=replace(TRIALS[0], repeat=1))
+    found = _outcome(run, *_mixed(), again)
+    assert "2 of 5 trials meet them" in found.line
+    assert "2 of 5 trials meet them" in found.text
+
+
 def test_nothing_is_said_of_the_nearest_while_a_trial_meets_the_limits(run: RecordedRun) -> None:
     """There is a result."""
     assert _outcome(run, *_mixed()).nothing is None

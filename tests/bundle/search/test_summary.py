@@ -23,13 +23,14 @@ from study_settings import study_settings
 
 from entrypoints.datasets import known
 from entrypoints.datasets.tables import Table
+from entrypoints.limits.costs import metrics
 from entrypoints.limits.stop_or_skip import Ending
 from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
 from entrypoints.search import summary
 from entrypoints.search.measured import measured
 from entrypoints.search.record import Record, TrialRecord
-from mlflow_sysmetrics.criteria.judge import Stop
+from mlflow_sysmetrics.criteria.judge import Criteria, Stop
 
 RUN = RecordedRun(MlflowClient("sqlite://"), "abc123", "7", {}, 0.0)
 SETTINGS = study_settings(folds=3, time_limit_s=90.0)
@@ -50,8 +51,8 @@ def _trial(name: str, **values: Any) -> TrialRecord:
     return TrialRecord(name, configuration, status, figures, run_id=f"run-{name}", **values)
 
 
-def _record(*trials: TrialRecord, not_started: int = 0) -> Record:
-    record = Record("regression", Progress(len(trials) + not_started, "val_rmse"))
+def _record(*trials: TrialRecord, not_started: int = 0, criteria: Criteria | None = None) -> Record:
+    record = Record("regression", Progress(len(trials) + not_started, "val_rmse"), criteria)
     record.trials = {trial.trial_id: trial for trial in trials}
     record.first_start, record.last_end = 1000.0, 1042.5
     return record
@@ -385,7 +386,9 @@ def test_description_says_the_result_and_what_to_open_next(summarised: RecordedR
     """The scores, a table of the best trials, and links that lead to this study's own pages."""
     text = summarised.client.get_run(summarised.run_id).data.tags["mlflow.note.content"]
     result, links, *_ = text.splitlines()
-    assert result.startswith("**val_rmse 0.6000** is the best of")
+    assert result.startswith(
+        "**val_rmse 0.6000** is the best of the 3 models that were trained to their end for red_wine: "
+    )
     assert links == f"Compare them: [score against cost]({LINKS['score']}) · [table]({LINKS['table']})."
     assert "test_rmse **0.6400**" in text
     assert "logged as `models:/m-0123`" in text
@@ -439,6 +442,51 @@ def test_repeated_configuration_counts_once() -> None:
     assert found.noise == pytest.approx(np.std(np.log([1.0, 1.1, 1.2]), ddof=1))
     rows = summary.trials_table(record, SETTINGS)
     assert [row.get("repeat") for row in rows] == [None, 1, 2, None]
+
+
+@pytest.mark.parametrize(
+    ("trials", "text", "says"),
+    [
+        pytest.param([], "", "**val_rmse 0.6500** is the best of 3 models for red_wine: ", id="all"),
+        pytest.param(
+            [_trial("broken", status="FAILED")],
+            "",
+            "**val_rmse 0.6500** is the best of the 3 models that were trained to their end for red_wine: ",
+            id="one failed",
+        ),
+        pytest.param(
+            [_trial("skipped", status="KILLED", figures={}, ending=ENDING)],
+            "peak_memory_mb<=150",
+            "**val_rmse 0.7000** is the best of the 2 models within the limits, of 4 configurations, for red_wine: ",
+            id="limits",
+        ),
+    ],
+)
+def test_best_is_said_to_be_the_best_of_those_that_it_was_chosen_from(
+    trials: list[TrialRecord], text: str, says: str
+) -> None:
+    """A better model that breaks a limit is no result, and neither it nor a repeated run is counted as one beaten."""
+    random = np.random.default_rng(0)
+    scores = {"large": (0.65, 200.0), "good": (0.7, 100.0), "fair": (0.9, 100.0)}
+    ended = [
+        _trial(
+            name,
+            figures={"val_rmse": score, "peak_memory_mb": memory_mb},
+            folds=[{"val_rmse": score + random.normal(scale=0.001)} for _ in range(5)],
+        )
+        for name, (score, memory_mb) in scores.items()
+    ]
+    again = _trial("again", configuration=replace(LINEAR, repeat=1))
+    record = _record(*ended, again, *trials, criteria=Criteria.parse(text, metrics("regression")) if text else None)
+    for said in (
+        summary.description(RUN, SETTINGS, bundled("red_wine"), record, REFITTED, **MODEL),
+        summary.closing(RUN, SETTINGS, bundled("red_wine"), record, REFITTED, **MODEL),
+    ):
+        assert ("differs from all others within the limits by more than noise" in said) is bool(text)
+        assert ("differs from all others by more than noise" in said) is not bool(text)
+    page = summary.description(RUN, SETTINGS, bundled("red_wine"), record, REFITTED, **MODEL)
+    assert page.startswith(says)
+    assert "Each model was cross-validated" not in page
 
 
 SENTENCE = "differ by no more than noise in val_rmse"
