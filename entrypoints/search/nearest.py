@@ -31,7 +31,9 @@ def judge(criteria: Criteria, trials: Sequence[TrialRecord]) -> Judged:
     """
     finished = costs(trials)
     known = [
-        (trial, _broken(trial) | trial.whole) for trial in trials if trial.status != "FAILED" and not trial.diverged
+        (trial, {**_broken(trial), **trial.whole})
+        for trial in trials
+        if trial.status != "FAILED" and not trial.diverged
     ]
     limits = criteria.resolved(finished)
     broken = [(trial, figures) for trial, figures in known if limits.violations(figures)]
