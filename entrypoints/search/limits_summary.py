@@ -9,7 +9,6 @@ from typing import Any
 
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.limits.costs import COSTS
-from entrypoints.limits.forecast import Forecast
 from entrypoints.limits.pareto import front
 from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.models.configuration import Configuration
@@ -18,10 +17,9 @@ from entrypoints.progress import duration
 from entrypoints.runs import RecordedRun
 from entrypoints.search import full_study
 from entrypoints.search.budget import Budget, Spending, account
-from entrypoints.search.measured import measured
+from entrypoints.search.ended_search import EndedSearch
 from entrypoints.search.nearest import Judged, judge
 from entrypoints.search.record import Record, TrialRecord
-from entrypoints.settings import StudySettings
 from mlflow_sysmetrics.tags import FEASIBLE
 
 NEAREST = 3
@@ -42,20 +40,13 @@ class Outcome:
     nothing: str | None
 
 
-def outcome(
-    run: RecordedRun,
-    settings: StudySettings,
-    data: Prepared,
-    trials: list[Configuration],
-    record: Record,
-    expected: Forecast,
-    stopping: Stopping,
-) -> Outcome:
+def outcome(study: EndedSearch, trials: list[Configuration], stopping: Stopping) -> Outcome:
     """Judge the trials of a study under limits, and count what was saved."""
+    record = study.record
     each = list(record.trials.values())
     feasible = record.ranked
     judged = judge(stopping.criteria, each)
-    budget = account(each, *_full_costs(run, settings, data, trials, expected))
+    budget = account(each, *_full_costs(study, trials))
     configurations = sum(not trial.configuration.repeat for trial in each)
     how: Counter[str] = Counter(trial.ending.how for trial in each if trial.ending)
     metrics = {
@@ -71,7 +62,7 @@ def outcome(
     tables = {
         "budget.json": budget.rows(),
         "stops.json": _stops(record),
-        "pareto.json": _front(feasible or record.able, data, measured(record).margins),
+        "pareto.json": _front(feasible or record.able, study.data, study.measured.margins),
     }
     return Outcome(
         metrics,
@@ -92,17 +83,16 @@ def mark_feasible(run: RecordedRun, record: Record, stopping: Stopping) -> None:
                 run.client.set_tag(trial.run_id, FEASIBLE, str(feasible).lower())
 
 
-def _full_costs(
-    run: RecordedRun, settings: StudySettings, data: Prepared, trials: list[Configuration], expected: Forecast
-) -> tuple[Mapping[str, Spending], str]:
+def _full_costs(study: EndedSearch, trials: list[Configuration]) -> tuple[Mapping[str, Spending], str]:
     """What each configuration costs that runs to its end, and where that is known from."""
+    run, wanted = study.run, full_study.study_key(study.settings, study.data)
     hosts = full_study.hosts_of(run.client, run.experiment_id, run.run_id)
-    found = full_study.find(run.client, run.experiment_id, full_study.study_key(settings, data), trials, hosts)
+    found = full_study.find(run.client, run.experiment_id, wanted, trials, hosts)
     if found is not None:
         return found.costs, str(found)
     lengths_known = {
         trial.key: Spending(trial_s, trial_s)
-        for trial, trial_s in zip(trials, expected.trials_s, strict=True)
+        for trial, trial_s in zip(trials, study.forecast.trials_s, strict=True)
         if not trial.may_converge
     }
     source = "the forecast, since no study without limits has run these trials"

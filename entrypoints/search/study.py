@@ -28,6 +28,7 @@ from entrypoints.progress import Progress, Stages, duration
 from entrypoints.runs import RecordedRun
 from entrypoints.search import ended_from_outside, full_study, journal, limits_summary, summary
 from entrypoints.search.earlier import NOTHING, Earlier
+from entrypoints.search.ended_search import EndedSearch
 from entrypoints.search.experiment_note import write_note
 from entrypoints.search.first_trials import FirstTrials, Forecaster
 from entrypoints.search.pages import save_pages
@@ -77,27 +78,26 @@ def _run_study(run: RecordedRun, plan: Plan, earlier: Earlier, phases: StudyPhas
     record, expected = _searched(run, plan, data, earlier, lambda: phases.begin(SEARCH))
     stages.end("search")
     phases.begin(SUMMARY)
-    outcome = None
+    study, outcome = EndedSearch(run, settings, data, record, expected), None
     if stopping:
         limits_summary.mark_feasible(run, record, stopping)
-        outcome = limits_summary.outcome(run, settings, data, trials, record, expected, stopping)
-    summary.log_results(run, record, settings, outcome)
+        outcome = limits_summary.outcome(study, trials, stopping)
+    summary.log_results(study, outcome)
     links = save_pages(run, data, record, trials, stopping.criteria if stopping else None)
     if record.best is None:
         nothing = outcome.nothing if outcome and record.trials else None
         why = nothing or summary.no_usable_trial(record, settings)
-        summary.log_study_without_result(run, settings, data, record, expected.search_s, outcome, why, links)
+        summary.log_study_without_result(study, why, links, outcome)
         raise UserError(why)
     phases.begin(REFIT)
     best = best_model.refit(record.best.configuration, data)
     model = best_model.log(run, best, data, record.best.figures, settings.shared)
     stages.end("best model")
     phases.begin(SUMMARY)
-    about = (run, settings, data, record, model.figures)
-    summary.log_study(*about, expected.search_s, outcome, links=links, model_uri=model.uri)
+    summary.log_study(study, model, links, outcome)
     stages.end("summary")
     write_note(run.client, run.experiment_id)
-    click.echo(summary.closing(*about, outcome, links=links, model_uri=model.uri))
+    click.echo(summary.closing(study, model, links, outcome))
     if settings.register:
         try:
             say(registered.register(settings.register, model))

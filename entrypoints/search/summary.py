@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import mlflow
@@ -24,14 +24,18 @@ from entrypoints.models.losses import score_name
 from entrypoints.progress import duration
 from entrypoints.runs import RecordedRun
 from entrypoints.search import edges
+from entrypoints.search.ended_search import EndedSearch
 from entrypoints.search.limits_summary import Outcome
-from entrypoints.search.measured import FILE, measured
+from entrypoints.search.measured import FILE
 from entrypoints.search.pages import in_markdown
 from entrypoints.search.record import Record
 from entrypoints.search_space import is_distribution
 from entrypoints.settings import StudySettings
 from entrypoints.views import SCORE
 from mlflow_sysmetrics.tags import BEST_PREFIX, BEST_TRIAL_ID, BEST_TRIAL_RUN_ID, DATA_SOURCE
+
+if TYPE_CHECKING:
+    from entrypoints.models.best_model import LoggedModel
 
 TOP = 5
 INPUT_ATTEMPTS = 3
@@ -153,55 +157,32 @@ def folds_table(record: Record) -> list[dict[str, Any]]:
     return [{"trial_id": trial.trial_id, **fold} for trial in record.trials.values() for fold in trial.folds]
 
 
-def log_study(
-    run: RecordedRun,
-    settings: StudySettings,
-    data: Prepared,
-    record: Record,
-    best_figures: dict[str, float],
-    expected_seconds: float,
-    outcome: Outcome | None = None,
-    *,
-    links: Mapping[str, str],
-    model_uri: str,
-) -> None:
+def log_study(study: EndedSearch, model: LoggedModel, links: Mapping[str, str], outcome: Outcome | None = None) -> None:
     """Leave the study's own metrics, best trial and description in its run; the model's are there already."""
-    best = record.best
+    best = study.record.best
     assert best is not None
-    mlflow.log_metrics(_metrics(run, settings, record, expected_seconds, outcome), step=0)
+    mlflow.log_metrics(_metrics(study, outcome), step=0)
     mlflow.set_tags(
         {
             BEST_TRIAL_RUN_ID: str(best.run_id),
             BEST_TRIAL_ID: best.trial_id,
             **{f"{BEST_PREFIX}{key}": str(value) for key, value in best.configuration.searched.items()},
-            "mlflow.note.content": description(
-                run, settings, data, record, best_figures, outcome, links=links, model_uri=model_uri
-            ),
+            "mlflow.note.content": description(study, model, links, outcome),
         }
     )
 
 
-def log_study_without_result(
-    run: RecordedRun,
-    settings: StudySettings,
-    data: Prepared,
-    record: Record,
-    expected_seconds: float,
-    outcome: Outcome | None,
-    why: str,
-    links: Mapping[str, str],
-) -> None:
+def log_study_without_result(study: EndedSearch, why: str, links: Mapping[str, str], outcome: Outcome | None) -> None:
     """Leave what is known of a study that has no model to choose: what it measured, and why that is not enough."""
-    mlflow.log_metrics(_metrics(run, settings, record, expected_seconds, outcome), step=0)
+    mlflow.log_metrics(_metrics(study, outcome), step=0)
     limits = f"\n\n{outcome.text}" if outcome else ""
     note = f"**No model was chosen**: {why}.\n\nCompare its trials: {in_markdown(links)}.{limits}"
-    run.client.set_tag(run.run_id, "mlflow.note.content", note)
+    study.run.client.set_tag(study.run.run_id, "mlflow.note.content", note)
 
 
-def _metrics(
-    run: RecordedRun, settings: StudySettings, record: Record, expected_seconds: float, outcome: Outcome | None
-) -> dict[str, float]:
+def _metrics(study: EndedSearch, outcome: Outcome | None) -> dict[str, float]:
     """The study's figures that do not depend on a result."""
+    record, forecast_s = study.record, study.forecast.search_s
     trials = list(record.trials.values())
     counts, converged = Counter(trial.status for trial in trials), sum(trial.converged for trial in trials)
     metrics = {
@@ -212,36 +193,29 @@ def _metrics(
         "diverged": float(sum(trial.diverged for trial in trials)),
         "converged": float(converged),
         "search_time_s": record.search_s,
-        "forecast_time_s": expected_seconds,
-        "elapsed_s": record.before_s + time.time() - run.start,
+        "forecast_time_s": forecast_s,
+        "elapsed_s": record.before_s + time.time() - study.run.start,
     }
     # Of a search that was interrupted or cut short, or whose trials were, or have converged, nobody knows how long it
     # would have taken.
-    whole = not record.before_s and not cut_short(record, settings) and not counts["KILLED"] and not converged
+    whole = not record.before_s and not cut_short(record, study.settings) and not counts["KILLED"] and not converged
     if whole and record.search_s > 0:
-        metrics["forecast_error_percent"] = (expected_seconds / record.search_s - 1) * 100
+        metrics["forecast_error_percent"] = (forecast_s / record.search_s - 1) * 100
     return metrics | (outcome.metrics if outcome else {})
 
 
-def log_results(run: RecordedRun, record: Record, settings: StudySettings, outcome: Outcome | None = None) -> None:
+def log_results(study: EndedSearch, outcome: Outcome | None = None) -> None:
     """Leave the study's tables in its run, in place of those that an earlier command has left there."""
-    tables = {"trials.json": trials_table(record, settings), "folds.json": folds_table(record)}
-    tables[FILE] = measured(record).rows
-    log_tables(run.client, run.run_id, tables | (outcome.tables if outcome else {}))
+    tables = {"trials.json": trials_table(study.record, study.settings), "folds.json": folds_table(study.record)}
+    tables[FILE] = study.measured.rows
+    log_tables(study.run.client, study.run.run_id, tables | (outcome.tables if outcome else {}))
 
 
 def description(
-    run: RecordedRun,
-    settings: StudySettings,
-    data: Prepared,
-    record: Record,
-    best_figures: dict[str, float],
-    outcome: Outcome | None = None,
-    *,
-    links: Mapping[str, str],
-    model_uri: str,
+    study: EndedSearch, model: LoggedModel, links: Mapping[str, str], outcome: Outcome | None = None
 ) -> str:
     """The study's page in the UI; its first two lines, the result and the links, are seen before it is unfolded."""
+    run, settings, data, record = study.run, study.settings, study.data, study.record
     best, score = record.best, score_name(data.task)
     assert best is not None
     diverged = sum(trial.diverged for trial in record.trials.values())
@@ -257,12 +231,12 @@ def description(
 Compare them: {in_markdown(links)}.
 
 Scores are cross-validated on {settings.folds} folds, and what a trial cost its own process is in its run.
-The best, refitted on the whole training part, has test_{score} **{best_figures[f"test_{score}"]:.4f}**\
-{_refit_costs(best_figures)}, and is logged as `{model_uri}`.
+The best, refitted on the whole training part, has test_{score} **{model.figures[f"test_{score}"]:.4f}**\
+{_refit_costs(model.figures)}, and is logged as `{model.uri}`.
 {f"{diverged} trials diverged and are never the best." if diverged else ""}
 {f"{converged} trials ended because they had converged." if converged else ""}
 {f"{limited}." if limited else ""}
-{" ".join(_beyond_noise(record, settings))}
+{" ".join(_beyond_noise(study))}
 {f"{record.restarts} times a trial began again because its process or node had died." if record.restarts else ""}
 
 Open next: [the best trial]({run_view(run.experiment_id, best.run_id)}),
@@ -277,32 +251,22 @@ Open next: [the best trial]({run_view(run.experiment_id, best.run_id)}),
 """
 
 
-def closing(
-    run: RecordedRun,
-    settings: StudySettings,
-    data: Prepared,
-    record: Record,
-    best_figures: dict[str, float],
-    outcome: Outcome | None = None,
-    *,
-    links: Mapping[str, str],
-    model_uri: str,
-) -> str:
+def closing(study: EndedSearch, model: LoggedModel, links: Mapping[str, str], outcome: Outcome | None = None) -> str:
     """The end of the command's output: the best trials, the refitted model, and how to look at all of them."""
-    table = _table(record, data)
+    table = _table(study.record, study.data)
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
-    if limited := cut_short(record, settings):
+    if limited := cut_short(study.record, study.settings):
         lines += ["", limited]
-    if said := _beyond_noise(record, settings):
+    if said := _beyond_noise(study):
         lines += ["", *said]
     if outcome:
         lines += ["", outcome.line]
-    score = score_name(data.task)
+    score, figures = score_name(study.data.task), model.figures
     return (
         "\n" + "\n".join(lines) + "\n\n"
-        f"Refitted best model: test_{score} {best_figures[f'test_{score}']:.4f}{_refit_costs(best_figures)}; "
-        f"it is logged as {model_uri}\n"
+        f"Refitted best model: test_{score} {figures[f'test_{score}']:.4f}{_refit_costs(figures)}; "
+        f"it is logged as {model.uri}\n"
         f"Compare all trials in the MLflow UI:\n{how_to_open(links[SCORE], mlflow.get_tracking_uri())}\n"
     )
 
@@ -323,11 +287,11 @@ def _refit_costs(figures: dict[str, float]) -> str:
     return said if growth_mb is None else f"{said} with {growth_mb:.1f} MB"
 
 
-def _beyond_noise(record: Record, settings: StudySettings) -> list[str]:
+def _beyond_noise(study: EndedSearch) -> list[str]:
     """How many models are equal, where the search may have been too narrow, and what the order of the trials did."""
-    drawn = {name for name, values in (settings.grid or {}).items() if is_distribution(values)}
-    found, ranked = measured(record), record.ranked
-    ends = edges.sentences(ranked, record.trials.values(), record.score, found.score_margin, drawn)
+    drawn = {name for name, values in (study.settings.grid or {}).items() if is_distribution(values)}
+    found, record = study.measured, study.record
+    ends = edges.sentences(record.ranked, record.trials.values(), record.score, found.score_margin, drawn)
     return [sentence for sentence in (found.equal_to_best(record), *ends, *told(found.order.values())) if sentence]
 
 

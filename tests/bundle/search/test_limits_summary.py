@@ -21,6 +21,7 @@ from entrypoints.limits.stop_or_skip import Ending, Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
+from entrypoints.search.ended_search import EndedSearch
 from entrypoints.search.full_study import study_key
 from entrypoints.search.limits_summary import NEAREST, Outcome, mark_feasible, outcome
 from entrypoints.search.record import Record, TrialRecord
@@ -62,7 +63,8 @@ def _outcome(
     stopping = Stopping(Criteria.parse(text, metrics("regression")), predict=True)
     record = Record("regression", Progress(len(records), "val_rmse"), stopping.criteria)
     record.trials = {each.trial_id: each for each in records}
-    return outcome(run, SETTINGS, DATA, trials, record, Forecast([10.0] * len(trials), 50.0), stopping)
+    study = EndedSearch(run, SETTINGS, DATA, record, Forecast([10.0] * len(trials), 50.0))
+    return outcome(study, trials, stopping)
 
 
 def _mixed() -> list[TrialRecord]:

@@ -24,10 +24,13 @@ from study_settings import study_settings
 from entrypoints.datasets import known
 from entrypoints.datasets.tables import Table
 from entrypoints.limits.costs import metrics
+from entrypoints.limits.forecast import Forecast
 from entrypoints.limits.stop_or_skip import Ending
+from entrypoints.models.best_model import LoggedModel
 from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
 from entrypoints.search import summary
+from entrypoints.search.ended_search import EndedSearch
 from entrypoints.search.measured import measured
 from entrypoints.search.record import Record, TrialRecord
 from mlflow_sysmetrics.criteria.judge import Criteria, Stop
@@ -38,8 +41,9 @@ LINEAR = configured("linear", batch_size=8, learning_rate=0.01, alpha=0.1)
 NETWORK = configured(MLP_REGRESSOR, batch_size=16, hidden_layer_sizes=[8, 4], alpha=0.2)
 
 LINKS = {"score": "#/experiments/7/runs?score", "table": "#/experiments/7/runs?table"}
-MODEL: dict[str, Any] = {"model_uri": "models:/m-0123", "links": LINKS}
 REFITTED = {"test_rmse": 0.64, "refit_training_time_s": 0.0984, "refit_memory_growth_mb": 1.52}
+
+MODEL = LoggedModel("m-0123", REFITTED)
 
 ENDING = Ending(Stop("val_loss patience 1", "val_loss", 0.6, 0.5, 200), "crossed")
 
@@ -56,6 +60,10 @@ def _record(*trials: TrialRecord, not_started: int = 0, criteria: Criteria | Non
     record.trials = {trial.trial_id: trial for trial in trials}
     record.first_start, record.last_end = 1000.0, 1042.5
     return record
+
+
+def _study(record: Record, run: RecordedRun = RUN, expected_s: float = 34.0) -> EndedSearch:
+    return EndedSearch(run, SETTINGS, bundled("red_wine"), record, Forecast([], expected_s))
 
 
 def _mixed() -> Record:
@@ -135,11 +143,10 @@ def test_what_the_time_limit_left_is_said_where_it_took_something() -> None:
         "time_limit_s=90 ended the search: 1 of 5 trials were run to their end, 1 failed or were stopped, 1 were cut "
         "off, 2 not started"
     )
-    data, figures = bundled("red_wine"), REFITTED
     for record, said in ((_cut_short(), True), (_mixed(), False)):
-        closing = summary.closing(RUN, SETTINGS, data, record, figures, **MODEL)
+        closing = summary.closing(_study(record), MODEL, LINKS)
         assert (f"\n{says}\n" in closing) is said
-        description = summary.description(RUN, SETTINGS, data, record, figures, **MODEL)
+        description = summary.description(_study(record), MODEL, LINKS)
         assert (f"\n{says}.\n" in description) is said
         assert ("time_limit_s" in closing + description) is said
 
@@ -198,7 +205,7 @@ def test_tables_of_a_mixture_have_the_hyperparameters_of_all() -> None:
     linear, network = summary.trials_table(record, SETTINGS)
     assert ("hidden_layer_sizes" in linear, network["hidden_layer_sizes"]) == (False, [8, 4])
     assert ("learning_rate" in network, linear["learning_rate"]) == (False, 0.01)
-    text = summary.closing(RUN, SETTINGS, bundled("red_wine"), record, REFITTED, **MODEL)
+    text = summary.closing(_study(record), MODEL, LINKS)
     header, first, second, *_ = text.strip("\n").splitlines()
     names = ("algorithm", "alpha", "activation", "learning_rate")
     for row, values in (first, [MLP_REGRESSOR, "0.2", "tanh", "-"]), (second, ["linear", "0.1", "-", "0.01"]):
@@ -222,8 +229,8 @@ def test_tols_are_announced_with_what_they_can_do(tols: tuple[float | None, ...]
 
 def test_converged_trials_are_counted_and_said() -> None:
     """In the description and in trials.json."""
-    figures, record = REFITTED, _record(_trial("a", converged=True), _trial("b"))
-    text = summary.description(RUN, SETTINGS, bundled("red_wine"), record, figures, **MODEL)
+    record = _record(_trial("a", converged=True), _trial("b"))
+    text = summary.description(_study(record), MODEL, LINKS)
     assert "1 trials ended because they had converged" in text
     assert [row["converged"] for row in summary.trials_table(record, SETTINGS)] == [True, False]
 
@@ -249,9 +256,9 @@ def summarised(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
             with mlflow.start_run(experiment_id=experiment_id) as active:
                 run = RecordedRun.of(MlflowClient(), active)
                 summary.log_dataset(run, known.load("red_wine"))
-                figures = REFITTED | {"test_loss": 0.5}
-                summary.log_study(run, SETTINGS, bundled("red_wine"), _mixed(), figures, expected_seconds=34.0, **MODEL)
-                summary.log_results(run, _mixed(), SETTINGS)
+                study = _study(_mixed(), run)
+                summary.log_study(study, MODEL, LINKS)
+                summary.log_results(study)
             yield run
         finally:
             mlflow.set_tracking_uri(before)
@@ -329,7 +336,7 @@ def test_error_of_the_forecast_is_above_zero_where_it_was_too_long(
     monkeypatch.setattr(mlflow, "log_metrics", lambda metrics, step: logged.update(metrics))
     for name in ("log_table", "set_tags"):
         monkeypatch.setattr(mlflow, name, lambda *args: None)
-    summary.log_study(RUN, SETTINGS, bundled("red_wine"), record, REFITTED, expected_s, **MODEL)
+    summary.log_study(_study(record, expected_s=expected_s), MODEL, LINKS)
     assert logged.get("forecast_error_percent") == (None if percent is None else pytest.approx(percent))
 
 
@@ -339,7 +346,7 @@ def test_tables_of_a_study_that_goes_on_take_the_place_of_the_earlier_ones(summa
     with mlflow.start_run(run_id=run.info.run_id):
         again = RecordedRun.of(summarised.client, run)
         for record in (_record(_trial("good"), not_started=4), _mixed()):
-            summary.log_results(again, record, SETTINGS)
+            summary.log_results(_study(record, again))
     for file in ("trials.json", "folds.json"):
         first = load_dict(f"{summarised.client.get_run(summarised.run_id).info.artifact_uri}/{file}")
         assert load_dict(f"{run.info.artifact_uri}/{file}") == first
@@ -352,7 +359,7 @@ def test_time_of_a_study_that_goes_on_counts_what_was_done_before(summarised: Re
     record.before_s = 100.0
     with mlflow.start_run(run_id=run.info.run_id):
         again = RecordedRun.of(summarised.client, run)
-        summary.log_study(again, SETTINGS, bundled("red_wine"), record, REFITTED, expected_seconds=34.0, **MODEL)
+        summary.log_study(_study(record, again), MODEL, LINKS)
     metrics = summarised.client.get_run(run.info.run_id).data.metrics
     assert metrics["search_time_s"] == 142.5
     assert 100.0 < metrics["elapsed_s"] < 160.0
@@ -419,7 +426,7 @@ def test_description_says_the_result_and_what_to_open_next(summarised: RecordedR
 def test_closing_says_how_to_look_at_all_trials(uri: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The best trials in aligned columns, the refitted model, and the address, with the command where one is needed."""
     monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: uri)
-    text = summary.closing(RUN, SETTINGS, bundled("red_wine"), _mixed(), REFITTED, **MODEL)
+    text = summary.closing(_study(_mixed()), MODEL, LINKS)
     assert [word for word in words if word not in text] == []
     assert ("mlflow-sysmetrics ui" in text) == uri.startswith("sqlite")
     assert "test_rmse 0.6400, trained in 0.098 s with 1.5 MB; it is logged as models:/m-0123" in text
@@ -479,12 +486,12 @@ def test_best_is_said_to_be_the_best_of_those_that_it_was_chosen_from(
     again = _trial("again", configuration=replace(LINEAR, repeat=1))
     record = _record(*ended, again, *trials, criteria=Criteria.parse(text, metrics("regression")) if text else None)
     for said in (
-        summary.description(RUN, SETTINGS, bundled("red_wine"), record, REFITTED, **MODEL),
-        summary.closing(RUN, SETTINGS, bundled("red_wine"), record, REFITTED, **MODEL),
+        summary.description(_study(record), MODEL, LINKS),
+        summary.closing(_study(record), MODEL, LINKS),
     ):
         assert ("differs from all others within the limits by more than noise" in said) is bool(text)
         assert ("differs from all others by more than noise" in said) is not bool(text)
-    page = summary.description(RUN, SETTINGS, bundled("red_wine"), record, REFITTED, **MODEL)
+    page = summary.description(_study(record), MODEL, LINKS)
     assert page.startswith(says)
     assert "Each model was cross-validated" not in page
 
@@ -507,15 +514,15 @@ def test_closing_says_how_many_models_are_as_good_as_the_best(away: float, says:
         folds = [{"fold": fold, "val_rmse": 0.5 + away * place + random.normal(scale=0.01)} for fold in range(5)]
         score = float(np.mean([fold["val_rmse"] for fold in folds]))
         trials.append(_trial(str(place), figures={"val_rmse": score}, folds=folds))
-    record, figures = _record(*trials), {"test_rmse": 0.64, "refit_training_time_s": 0.1}
-    assert says in summary.closing(RUN, SETTINGS, bundled("red_wine"), record, figures, **MODEL)
-    assert says in summary.description(RUN, SETTINGS, bundled("red_wine"), record, figures, **MODEL)
+    record = _record(*trials)
+    assert says in summary.closing(_study(record), MODEL, LINKS)
+    assert says in summary.description(_study(record), MODEL, LINKS)
 
 
 def test_table_shows_at_most_five_trials_and_the_median_of_all() -> None:
     """Best first; a figure that no trial has is a dash."""
     trials = [_trial(str(place), figures={"val_rmse": float(place)}) for place in range(9, 0, -1)]
-    text = summary.closing(RUN, SETTINGS, bundled("red_wine"), _record(*trials), REFITTED, **MODEL)
+    text = summary.closing(_study(_record(*trials)), MODEL, LINKS)
     rows = [line.split() for line in text.strip("\n").splitlines()[1:7]]
     assert [(row[0], row[-6]) for row in rows] == [
         ("1", "1"), ("2", "2"), ("3", "3"), ("4", "4"), ("5", "5"), ("median", "5"),
