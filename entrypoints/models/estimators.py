@@ -17,13 +17,11 @@ from sklearn.utils.validation import check_is_fitted
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.models import losses
-from entrypoints.models.learners import Classes
+from entrypoints.models.learners import Classes, partial_fit
 from entrypoints.models.losses import Array
 from entrypoints.text import one_line
 
 Loss = Callable[[Array, NDArray[Any]], float]
-
-_DIVERGED = ("non-finite", "under-/overflow")  # in scikit-learn's errors about weights that are not finite
 
 
 @dataclass(frozen=True)
@@ -114,12 +112,7 @@ class EstimatorLearner:
 
     def step(self, X: Array, y: NDArray[Any]) -> None:
         """Train on one batch."""
-        try:
-            self.estimator.partial_fit(X, self._classes[y] if len(self._classes) else y, **self._first_call)
-        except ValueError as error:
-            if any(words in str(error) for words in _DIVERGED):
-                raise FloatingPointError(str(error)) from error
-            raise
+        partial_fit(self.estimator, X, self._classes[y] if len(self._classes) else y, **self._first_call)
         self._first_call = {}
 
     def outputs(self, X: Array) -> Array:

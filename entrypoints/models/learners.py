@@ -16,6 +16,8 @@ from entrypoints.models.losses import Array
 
 Classes = NDArray[Any]
 
+_DIVERGED = ("non-finite", "under-/overflow")  # in scikit-learn's errors about weights that are not finite
+
 
 class Learner(Protocol):
     """One model, trained batch by batch on X (rows, features) and y (rows,): numbers, or each row's place in classes.
@@ -96,12 +98,7 @@ class SGDLearner:
 
     def step(self, X: Array, y: NDArray[Any]) -> None:
         """Train on one batch."""
-        try:
-            self.estimator.partial_fit(X, self._classes[y] if len(self._classes) else y, **self._first_call)
-        except ValueError as error:
-            if "under-/overflow" in str(error):
-                raise FloatingPointError(str(error)) from error
-            raise
+        partial_fit(self.estimator, X, self._classes[y] if len(self._classes) else y, **self._first_call)
         self._first_call = {}
 
     def outputs(self, X: Array) -> Array:
@@ -112,6 +109,16 @@ class SGDLearner:
     def untrained_loss(self, y: NDArray[Any]) -> float:
         """The loss of a model of zeros."""
         return self.loss(np.zeros((len(y), len(self._classes)) if len(self._classes) > 2 else len(y)), y)
+
+
+def partial_fit(estimator: Any, X: Array, y: NDArray[Any], **first_call: Classes) -> None:
+    """The estimator's own; FloatingPointError where it says that its weights are no longer finite."""
+    try:
+        estimator.partial_fit(X, y, **first_call)
+    except ValueError as error:
+        if any(words in str(error) for words in _DIVERGED):
+            raise FloatingPointError(str(error)) from error
+        raise
 
 
 _LOSSES = {
