@@ -11,6 +11,7 @@ from scipy import stats
 
 from entrypoints.limits import costs
 from entrypoints.limits.noise import SMALL, TOLD_P, Noise, margins
+from entrypoints.reporting.findings import records
 from entrypoints.reporting.studies import Study
 from mlflow_sysmetrics.criteria.judge import Criteria
 
@@ -19,34 +20,35 @@ COSTS = ("training_time_s", "peak_memory_mb", "model_memory_mb", "inference_late
 
 
 def upper_limits(studies: Sequence[Study]) -> dict[str, float]:
-    """The upper limits of the first study under some as numbers, by the trials of the first of all; empty without."""
-    text = _limits(studies)
-    criteria = Criteria.parse(text, costs.metrics(studies[0].task)) if text else None
-    if criteria is None:
-        return {}
-    rows: list[Any] = studies[0].complete.to_dict("records")
-    return {limit.metric.name: limit.number for limit in criteria.resolved(rows).limits if limit.is_upper}
+    """The tightest upper limit of each figure, of the first study under some, by the trials of the first of all."""
+    tightest: dict[str, float] = {}
+    for limit in _resolved(studies).limits:
+        if limit.is_upper:
+            tightest[limit.metric.name] = min(limit.number, tightest.get(limit.metric.name, math.inf))
+    return tightest
 
 
 def decision(studies: Sequence[Study], changed: Collection[str] = ()) -> pd.DataFrame:
     """The trial to take, and beside it the one that costs less and the one that scores better, where there is one.
 
     Args:
-        studies: the one that is decided on, which has a score; of the others the first one's upper limits count.
+        studies: the one that is decided on, which has a score; of the others the first one's limits count.
         changed: the figures that a hyperparameter was found to change.
 
     Returns:
         A row each of at most three trials, none where no trial ran to its end:
 
-        - role: "chosen", the best score within the limits, or of all where none meets them; "as good, cheaper", the
-          cheapest within the limits whose score is worse by no more than noise, if it is cheaper beyond noise and 5 %:
-          of a figure that no hyperparameter was found to change beyond the noise of the cheapest of so many;
-          "better", of those whose score is better beyond noise the one that breaks the limits least
+        - role: "chosen", the best score within the limits, else of those of which that is not known, else of all; "as
+          good, cheaper", the cheapest of the same trials whose score is worse by no more than noise, if it is cheaper
+          beyond noise and 5 %: of a figure that no hyperparameter was found to change beyond the noise of the cheapest
+          of so many; "better", of those whose score is better beyond noise the one that breaks the limits least
         - run_id, the hyperparameters, the score and its margin: by how much two models must differ to be told apart
         - training_time_s, peak_memory_mb, model_memory_mb and inference_latency_ms, where they are known
-        - limits: as they were given, empty without any; meets: whether the trial does
-        - cost, cost_value, times: what the cheaper trial is cheaper in (the first figure that is limited, or else the
-          training time), and how many times; or the limit that the better one breaks most, and how many times it is
+        - limits: as they were given, empty without any; meets: whether the trial does, None where that is not known;
+          not_judged: the limits that could not be, since the trial lacks the figure, or too few trials have it
+        - cost, cost_value, times: what the cheaper trial is cheaper in (the first figure that has an upper limit, or
+          else the training time), and how many times; or the limit that the better one breaks most, and how many times
+          it is, NaN of a limit of 0
     """
     study = studies[0]
     trials, limits = study.complete, upper_limits(studies)
@@ -56,10 +58,8 @@ def decision(studies: Sequence[Study], changed: Collection[str] = ()) -> pd.Data
         return nothing
     known = margins(study.noises.values()) if study.noises else {}
     margin = known.get(score, 0.0)
-    shares = {name: trials[name] / number for name, number in limits.items() if name in trials}
-    over: pd.DataFrame = pd.DataFrame(shares, index=trials.index)
-    meets = ~(over > 1).any(axis=1)
-    within = trials[meets] if meets.any() else trials
+    judged = _judged(studies)
+    within = trials[judged["meets"].eq(judged["meets"].max())]  # those that do, or that may, or all
     chosen = within.iloc[0]
     rows: list[tuple[str, Any, str | None, float]] = [(CHOSEN, chosen, None, math.nan)]
     cost = next((name for name in (*limits, COSTS[0]) if name in trials), None)
@@ -70,21 +70,69 @@ def decision(studies: Sequence[Study], changed: Collection[str] = ()) -> pd.Data
     if cost is not None and as_good[cost].min() * (1 + max(by_chance, SMALL)) < chosen[cost]:
         cheapest = as_good.loc[as_good[cost].idxmin()]
         rows.append((CHEAPER, cheapest, cost, chosen[cost] / cheapest[cost] if cheapest[cost] else math.nan))
-    better = over[(sign * (chosen[score] - trials[score]) > margin) & ~meets] if meets.any() else over[:0]
+    better = judged[sign * (chosen[score] - trials[score]) > margin]
     if not better.empty:
-        nearest = better.max(axis=1).idxmin()
-        broken = str(better.loc[nearest].idxmax())
-        rows.append((BETTER, trials.loc[nearest], broken, float(better.loc[nearest, broken])))
+        nearest = better["excess"].idxmin()
+        stop = better.loc[nearest, "broken"]
+        times = stop.value / stop.limit if stop and stop.limit else math.nan
+        rows.append((BETTER, trials.loc[nearest], stop and stop.metric, times))
     names = ["run_id", *study.hyperparameters, score, *(name for name in COSTS if name in trials)]
     of_all = {"margin": margin, "limits": _limits(studies)}
     table: pd.DataFrame = pd.DataFrame(
         [
-            {"role": role, **{name: trial[name] for name in names}, **of_all, "meets": bool(meets[trial.name])}
+            {"role": role, **{name: trial[name] for name in names}, **of_all}
+            | {"meets": _MEETS[judged.loc[trial.name, "meets"]], "not_judged": judged.loc[trial.name, "not_judged"]}
             | {"cost": of, "cost_value": trial[of] if of else math.nan, "times": times}
             for role, trial, of, times in rows
         ]
     )
     return table
+
+
+_MEETS = {1: True, 0: None, -1: False}
+
+
+def _judged(studies: Sequence[Study]) -> pd.DataFrame:
+    """Of each complete trial of the first study whether it meets the limits, and what it breaks.
+
+    Returns:
+        meets (1, 0 where that is not known, -1), not_judged (the limits without a figure), excess (over all limits,
+        relative to each), and broken (the limit that it breaks most; None).
+    """
+    trials, given, limits = studies[0].complete, _criteria(studies), _resolved(studies)
+    finished = records(trials)
+    inactive = {limit for limit in given.limits if limit.resolve(finished) is None}
+    rows = []
+    for trial in finished:
+        stops = limits.violations(trial)
+        unknown = [
+            each
+            for each in given.limits
+            if each in inactive or not math.isfinite(trial.get(each.metric.name, math.nan))
+        ]
+        rows.append(
+            {
+                "meets": -1 if stops else 0 if unknown else 1,
+                "not_judged": ", ".join(map(str, unknown)),
+                "excess": limits.excess(trial),
+                "broken": max(
+                    stops, key=lambda stop: abs(stop.value - stop.limit) / (abs(stop.limit) or 1e-9), default=None
+                ),
+            }
+        )
+    table: pd.DataFrame = pd.DataFrame(rows, index=trials.index)
+    return table
+
+
+def _criteria(studies: Sequence[Study]) -> Criteria:
+    """The limits of the first study under some; none without."""
+    text = _limits(studies)
+    return Criteria.parse(text, costs.metrics(studies[0].task)) if text else Criteria(())
+
+
+def _resolved(studies: Sequence[Study]) -> Criteria:
+    """The same as numbers, by the trials of the first of all."""
+    return _criteria(studies).resolved(records(studies[0].complete))
 
 
 def _cheapest_by_chance(noise: Noise | None, others: int) -> float:
@@ -110,14 +158,17 @@ def in_words(rows: Iterable[dict[str, Any]], study: Study) -> tuple[str, str]:
     if CHOSEN not in roles:
         return f"{named}: what its models cost", ""
     chosen = roles[CHOSEN]
+    fails = chosen["meets"] is False
     within = ", the best within the limits" if chosen["limits"] and chosen["meets"] else ""
     first = f"{named}: {study.score} {_number(chosen[str(study.score)])} with {_values(study, chosen)}{within}"
     known = [f"`{name}` {_number(chosen[name])}" for name in COSTS if chosen.get(name) == chosen.get(name, math.nan)]
     lines = [f"It takes {', '.join(known)}." if known else ""]
-    if chosen["limits"] and not chosen["meets"]:
+    if fails:
         lines.insert(0, f"No trial that ran to its end meets `{chosen['limits']}`: this is the best without limits.")
+    elif not chosen["meets"]:
+        lines.insert(0, f"Whether it meets `{chosen['not_judged']}` is not known.")
     lines += _neighbours(study, chosen, roles.get(CHEAPER), roles.get(BETTER))
-    lines += [f"The limits: `{chosen['limits']}`."] if within else []
+    lines += [f"The limits: `{chosen['limits']}`."] if chosen["limits"] and not fails else []
     return first, " ".join(line for line in lines if line)
 
 
@@ -136,10 +187,19 @@ def _neighbours(
     if better:
         yield (
             f"The next better one, {study.score} {_number(better[str(study.score)])} with {_values(study, better)}, "
-            f"has `{better['cost']}` {_number(better['cost_value'])}, {_number(better['times'])} times the limit."
+            f"{_beyond(better)}."
         )
-    elif chosen["limits"] and chosen["meets"]:
+    elif chosen["limits"] and chosen["meets"] is not False:
         yield "None is better beyond noise, whatever it costs."
+
+
+def _beyond(better: dict[str, Any]) -> str:
+    """What a better model breaks of the limits."""
+    if not isinstance(better["cost"], str):
+        return f"may meet the limits: whether it meets `{better['not_judged']}` is not known"
+    times = better["times"]
+    beyond = f"{_number(times)} times the limit" if times == times else "beyond the limit of 0"
+    return f"has `{better['cost']}` {_number(better['cost_value'])}, {beyond}"
 
 
 def _values(study: Study, row: dict[str, Any]) -> str:

@@ -54,6 +54,16 @@ def _roles(studies: list[Study], changed: tuple[str, ...] = ("training_time_s",)
         pytest.param("peak_memory_mb<=100", {CHOSEN: "a"}, id="a limit that the best meets"),
         pytest.param("training_time_s<=1.5x median", {CHOSEN: "b", CHEAPER: "c", BETTER: "e"}, id="of the median"),
         pytest.param("training_time_s<=0.01", {CHOSEN: "a"}, id="a limit that none meets"),
+        pytest.param("training_time_s>=3", {CHOSEN: "a"}, id="a lower limit that the best meets"),
+        pytest.param("peak_memory_mb>=100", {CHOSEN: "d", BETTER: "a"}, id="a lower limit"),
+        pytest.param(
+            "training_time_s<=3, training_time_s<=5x median", {CHOSEN: "b", CHEAPER: "c", BETTER: "e"}, id="two"
+        ),
+        pytest.param("training_time_s<=0", {CHOSEN: "a"}, id="a limit of nothing"),
+        pytest.param("energy_j<=5", {CHOSEN: "a"}, id="a limit on what was not measured"),
+        pytest.param(
+            "energy_j<=5, training_time_s<=3", {CHOSEN: "b", CHEAPER: "c", BETTER: "e"}, id="one of two measured"
+        ),
     ],
 )
 def test_decision_is_the_best_within_the_limits_and_its_neighbours(criteria: str | None, roles: dict[str, str]) -> None:
@@ -127,6 +137,35 @@ def test_words_say_what_there_is_not(criteria: str | None, says: str) -> None:
     assert ("within" in first) is (criteria == "peak_memory_mb<=100")
 
 
+@pytest.mark.parametrize(
+    ("criteria", "trials", "not_judged"),
+    [
+        pytest.param("energy_j<=5", 5, "energy_j<=5", id="not measured"),
+        pytest.param("energy_j<=5, training_time_s<=9", 5, "energy_j<=5", id="the other one is met"),
+        pytest.param("energy_j>=2x median", 5, "energy_j>=2x median", id="not measured, of the median"),
+        pytest.param("training_time_s<=2x median", 4, "training_time_s<=2x median", id="median of too few trials"),
+    ],
+)
+def test_limit_that_cannot_be_judged_is_not_called_met(criteria: str, trials: int, not_judged: str) -> None:
+    """Nor broken."""
+    some = dict(list(TRIALS.items())[:trials])
+    studies = [_study(trials=some), _study(criteria)]
+    rows = decision(studies).to_dict("records")
+    assert (rows[0]["meets"], rows[0]["not_judged"]) == (None, not_judged)
+    first, second = in_words(rows, studies[0])
+    assert "within the limits" not in first
+    assert second.startswith(f"Whether it meets `{not_judged}` is not known. ")
+    assert second.endswith(f"The limits: `{criteria}`.")
+
+
+def test_better_trial_that_may_meet_the_limits_is_said_to() -> None:
+    """It lacks the memory that is limited; the others meet the limit."""
+    study = _study(trials=TRIALS | {"a": (0.59, 8.0, float("nan"))})
+    rows = decision([study, _study("peak_memory_mb<=100")]).to_dict("records")
+    assert [(row["role"], row["run_id"], row["meets"]) for row in rows] == [(CHOSEN, "e", True), (BETTER, "a", None)]
+    assert "may meet the limits: whether it meets `peak_memory_mb<=100` is not known." in in_words(rows, study)[1]
+
+
 def test_study_without_a_finished_trial_decides_nothing() -> None:
     """Its page has a title all the same."""
     assert decision([_study(trials={})]).empty
@@ -135,6 +174,7 @@ def test_study_without_a_finished_trial_decides_nothing() -> None:
 
 
 def test_limits_are_numbers_by_the_full_study() -> None:
-    """Upper ones alone; the first study under some counts."""
-    both = "training_time_s<=1.5x median, mean_cpu_percent>=10"
-    assert upper_limits([_study(), _study(both), _study("peak_memory_mb<=1")]) == {"training_time_s": 3.0}
+    """The tightest upper ones; the first study under some counts."""
+    several = "training_time_s<=1.5x median, training_time_s<=4, peak_memory_mb<=9, mean_cpu_percent>=10"
+    limits = upper_limits([_study(), _study(several), _study("peak_memory_mb<=1")])
+    assert limits == {"training_time_s": 3.0, "peak_memory_mb": 9.0}
