@@ -41,7 +41,7 @@ def rules_table(rows: Iterable[Row]) -> str:
         "regret, validation": cell("val_regret", regret),
         "regret, test": cell("test_regret", regret),
         "feasible": cell("feasible"),
-        "of them stopped, near a limit": lambda row: f"{row['feasible_stopped']}, {row['borderline_stopped']}",
+        "of them stopped (near a limit)": lambda row: f"{row['feasible_stopped']} ({row['borderline_stopped']})",
         "infeasible ones still cost": lambda row: _known(row["infeasible_cost_percent"], "{:.0f} %"),
     }
     return table(columns, rows)
@@ -125,7 +125,7 @@ def _of_rule(row: Row, parts: Sequence[Row]) -> list[str]:
             f"{_whole(row['saved_wall_percent'])} of the wall time and {_whole(row['saved_steps_percent'])} of the "
             f"training steps; of the CPU time {', '.join(shares)}."
         )
-    near = f", and {row['borderline_stopped']} within 5 % of a limit" if row["borderline_stopped"] else ""
+    near = f" ({row['borderline_stopped']} within 5 % of a limit)" if row["borderline_stopped"] else ""
     stopped = f"Of {row['feasible']} trials that meet the limits {row['feasible_stopped']} were stopped{near}"
     return [first, f"{stopped}: {_lost(row)}."]
 

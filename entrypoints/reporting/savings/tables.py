@@ -84,7 +84,7 @@ def _row(run_id: str, rule: str, how: str, trials: int, verdict: Verdict) -> dic
         "saved_steps_percent": 100 * verdict.saved_steps,
         "val_regret": finite(verdict.val_regret),
         "test_regret": finite(verdict.test_regret),
-        "feasible_stopped": verdict.false_stops,
+        "feasible_stopped": verdict.false_stops + verdict.borderline_stops,
         "borderline_stopped": verdict.borderline_stops,
         # Where no trial breaks the limits there is nothing that they could cost.
         "infeasible_cost_percent": 100 * verdict.infeasible_cost if verdict.infeasible else math.nan,

@@ -57,7 +57,9 @@ def test_saving_is_told_in_cpu_wall_and_steps_by_criterion() -> None:
     [
         pytest.param({"feasible_stopped": 2}, "2 were stopped: no regret.", id="false stops"),
         pytest.param(
-            {"borderline_stopped": 3}, "0 were stopped, and 3 within 5 % of a limit: no regret.", id="borderline"
+            {"feasible_stopped": 4, "borderline_stopped": 3},
+            "4 were stopped (3 within 5 % of a limit): no regret.",
+            id="borderline",
         ),
         pytest.param(
             {"val_regret": 0.01234, "test_regret": -0.002},
@@ -94,8 +96,10 @@ def test_replay_is_told_where_no_study_ran_under_limits() -> None:
 
 def test_tables_have_a_line_for_each_row() -> None:
     """Steps among what was saved; what ran to its end has no criterion; no number is minus nothing."""
-    rules = rules_table([_rule(borderline_stopped=1), _rule("control", rule="ASHA", saved_cpu_percent=-0.3)])
-    assert f"| `{RULE}` | real | 70 % | 66 % | 74 % | no regret | no regret | 60 | 0, 1 | 16 % |" in rules
+    rules = rules_table(
+        [_rule(feasible_stopped=2, borderline_stopped=1), _rule("control", rule="ASHA", saved_cpu_percent=-0.3)]
+    )
+    assert f"| `{RULE}` | real | 70 % | 66 % | 74 % | no regret | no regret | 60 | 2 (1) | 16 % |" in rules
     assert "| ASHA | control | 0 % |" in rules
     criteria = criteria_table(PARTS)
     assert f"| `{RULE}` | real | `training_time_s<=1` | 30 | 20 | 68 % | 70 % |" in criteria

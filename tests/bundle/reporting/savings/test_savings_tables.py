@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from example_courses import STEPS, costing
 
-from entrypoints.reporting.savings.tables import NOTHING, OTHER, by_criterion
+from entrypoints.reporting.savings.replay import Verdict
+from entrypoints.reporting.savings.tables import NOTHING, OTHER, Saved, by_criterion
 from mlflow_sysmetrics.criteria.judge import Stop
 
 COURSES = [costing(step_ms) for step_ms in (1.0, 2.0, 3.0, 4.0, 10.0)]  # 0.5, 1, 1.5, 2 and 5 s of CPU: 10
@@ -40,3 +41,22 @@ def test_trials_that_nothing_ended_are_no_row_where_they_saved_nothing() -> None
     """A replay spends what the full study spent on them."""
     spent = [course.cost(None).cpu_s for course in COURSES]
     assert by_criterion(COURSES, [None] * 5, [None] * 5, spent) == []
+
+
+def test_feasible_trials_that_were_stopped_are_counted_near_a_limit_or_not() -> None:
+    """Four near it and one that is clearly within are five."""
+    saved = Saved()
+    verdict = Verdict(
+        0.5,
+        0.5,
+        0.5,
+        false_stops=1,
+        borderline_stops=4,
+        feasible=10,
+        infeasible=2,
+        val_regret=0.0,
+        test_regret=0.0,
+        saved_steps=0.5,
+    )
+    saved.add("s", "limits", "real", 12, verdict)
+    assert (saved.rules[0]["feasible_stopped"], saved.rules[0]["borderline_stopped"]) == (5, 4)
