@@ -56,6 +56,7 @@ def _course(run: Run, curves: Mapping[str, Iterable[Metric]]) -> Course:
         run_id=run.info.run_id,
         began_ms=run.info.start_time or 0,
         ended_ms=run.info.end_time or 0,
+        untrained_loss=points.get(0, {}).get("val_loss", Course.untrained_loss),
     )
 
 

@@ -34,6 +34,7 @@ class Course:
         stopped_by: the criterion that stopped it; None if none did, or where it was a scheduler or a time limit.
         began_ms: since 1970.
         ended_ms: since 1970.
+        untrained_loss: its validation loss before the first step.
     """
 
     configuration: Configuration
@@ -45,6 +46,7 @@ class Course:
     run_id: str = ""
     began_ms: int = 0
     ended_ms: int = 0
+    untrained_loss: float = 1.0  # about that of standardised targets, and of two classes
 
     @property
     def steps(self) -> int:
@@ -232,14 +234,15 @@ def _guarded(course: Course, guard: Guard) -> Ending | None:
     guard.crossed({name: course.figures[name] for name in FACTS if name in course.figures}, 0)
     step_s = course.figures["training_time_s"] / course.steps
     elapsed_s = course.figures["elapsed_s"] / course.steps
+    hopeless_loss = DIVERGED_LOSS * course.untrained_loss
     for step in range(course.steps):
         if guard.ending:
             return guard.ending
         guard.stepped(step + 1, step_s, elapsed_s)
         report = course.reports.get(step + 1)
         if report is not None:
-            if course.diverged and report.get(LOSS, math.inf) > DIVERGED_LOSS:  # an untrained model's is about 1
-                guard.diverged(report.get(LOSS, math.inf), DIVERGED_LOSS, step + 1)
+            if course.diverged and report.get(LOSS, math.inf) > hopeless_loss:
+                guard.diverged(report.get(LOSS, math.inf), hopeless_loss, step + 1)
             guard.crossed(report, step + 1)
             guard.reported(report, step + 1, {})
     return None

@@ -62,7 +62,7 @@ def test_configuration_comes_back_with_its_types(client: MlflowClient, configura
 def test_curves_come_back_by_step(client: MlflowClient) -> None:
     """What was not reported at a step is absent there; figures are last values; the thread's series is neither."""
     curves = {
-        "val_loss": {0: 1.0, 100: 0.5, 200: 0.4, 250: 0.3},
+        "val_loss": {0: 2.3, 100: 0.5, 200: 0.4, 250: 0.3},
         "val_rmse": {100: 0.9, 250: 0.8},
         "step_time_ms": {200: 10.0},
         "test_rmse": {0: 0.7},
@@ -76,6 +76,7 @@ def test_curves_come_back_by_step(client: MlflowClient) -> None:
     }
     assert course.figures == {"val_loss": 0.3, "val_rmse": 0.8, "step_time_ms": 10.0, "test_rmse": 0.7}
     assert course.steps == 250
+    assert course.untrained_loss == 2.3
 
 
 def test_reports_have_the_figures_of_their_moment(client: MlflowClient) -> None:

@@ -92,18 +92,19 @@ def test_limits_of_every_kind_are_replayed(text: str, course: Course, stop: int 
 
 
 @pytest.mark.parametrize(
-    ("losses", "diverged", "stop"),
+    ("losses", "untrained", "diverged", "stop"),
     [
-        pytest.param((1, 99, 101, 1e9, 1e9), True, 300, id="beyond a hundred times that of an untrained model"),
-        pytest.param((1, 99, 101, 1, 1), False, None, id="came back"),
-        pytest.param((1, 1, 1, 1, 1e9), True, None, id="at the end"),
+        pytest.param((1, 99, 101, 1e9, 1e9), 1.0, True, 300, id="beyond a hundred times that of an untrained model"),
+        pytest.param((1, 99, 229, 231, 1e9), 2.3, True, 400, id="of ten classes"),
+        pytest.param((1, 99, 101, 1, 1), 1.0, False, None, id="came back"),
+        pytest.param((1, 1, 1, 1, 1e9), 1.0, True, None, id="at the end"),
     ],
 )
 def test_diverged_trial_is_stopped_at_the_report_that_shows_it(
-    losses: tuple[float, ...], diverged: bool, stop: int | None
+    losses: tuple[float, ...], untrained: float, diverged: bool, stop: int | None
 ) -> None:
     """Whatever the limits are."""
-    course = replace(costing(1.0, losses=losses), diverged=diverged)
+    course = replace(costing(1.0, losses=losses), diverged=diverged, untrained_loss=untrained)
     assert by_criteria([course], _stopping("peak_memory_mb<=1000"), ROWS) == [stop]
 
 
