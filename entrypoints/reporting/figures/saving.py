@@ -23,13 +23,14 @@ MAX_LIMITS = 6  # whose values are written beside a curve
 
 @styled
 def savings(rules: pd.DataFrame, score: str | None = None) -> Figure | None:
-    """The CPU time that each rule saves, with what it loses at the bar's end: a panel per study under limits.
+    """The CPU time that each rule saves, where it is known, and what it loses: a panel per study under limits.
 
     Args:
         rules: columns study, rule, kind (real, replayed or control), saved_cpu_percent, val_regret, feasible_stopped
             and feasible.
         score: the metric in whose units regrets are.
     """
+    rules = rules.dropna(subset=["saved_cpu_percent"]) if len(rules) else rules
     if rules.empty:
         return None
     studies = list(rules.groupby("study", sort=False))

@@ -116,7 +116,12 @@ def _of_rule(row: Row, parts: Sequence[Row]) -> list[str]:
     limits = f"`{row['rule']}`" if ran else f"`{row['rule']}`, replayed,"
     if not parts:
         return [f"{limits} stopped no trial, so nothing was saved."]
-    if row["saved_cpu_percent"] < 100 * SMALL:
+    if math.isnan(row["saved_cpu_percent"]):
+        first = (
+            f"{limits} saved {_whole(row['saved_steps_percent'])} of the training steps; what it saved of the CPU time "
+            "is unknown, since a trial that ended early holds none."
+        )
+    elif row["saved_cpu_percent"] < 100 * SMALL:
         first = f"{limits} saved less than {100 * SMALL:.0f} % of the CPU time."
     else:
         shares = [f"{_ended_by(part)} {_whole(part['saved_cpu_percent'])} with {_with(part)}" for part in parts]
@@ -148,7 +153,7 @@ def _with(part: Row) -> str:
 
 
 def _whole(value: float) -> str:
-    return f"{round(value)} %"
+    return "unknown" if value != value else f"{round(value)} %"
 
 
 def _known(value: float, form: str) -> str:

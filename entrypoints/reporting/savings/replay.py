@@ -19,7 +19,7 @@ from entrypoints.limits.ledger import End, Ledger
 from entrypoints.limits.stop_or_skip import Ending, Guard, Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import DIVERGED_LOSS
-from entrypoints.search.budget import Spending, spent, total
+from entrypoints.search.budget import Spending, total
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Stop
 
 LOSS = "val_loss"
@@ -53,11 +53,16 @@ class Course:
         """How many it had."""
         return max(self.reports)
 
+    @property
+    def spent(self) -> Spending:
+        """By its end, early or not; NaN where its run does not hold that, as of a process that died."""
+        wall_s = self.figures.get("elapsed_s", math.nan)
+        return Spending(self.figures.get("cpu_seconds", wall_s), wall_s)
+
     def cost(self, step: int | None) -> Spending:
         """What it had spent by a step, if all its steps cost the same; None: by its end."""
-        whole = spent(self.figures)
         share = 1.0 if step is None else step / self.steps
-        return Spending(whole.cpu_s * share, whole.wall_s * share)
+        return Spending(self.spent.cpu_s * share, self.spent.wall_s * share)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from entrypoints.reporting.savings.courses import read
 from entrypoints.reporting.savings.replay import Course, Verdict
 from entrypoints.reporting.savings.tables import Saved, by_criterion, finite
 from entrypoints.reporting.studies import Study
-from entrypoints.search.budget import spent, total
+from entrypoints.search.budget import total
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures
 from mlflow_sysmetrics.tags import PREPARE_RUN_ID
 
@@ -122,8 +122,9 @@ def rules(client: MlflowClient, full: Full, limited: Iterable[Study]) -> Saved:
 def real(full: Full, ran: Iterable[Course], criteria: Criteria, search_s: float) -> tuple[int, Verdict] | None:
     """A study under limits against the full one, over the trials that both have; their number first, None without any.
 
-    CPU is what was measured in both. So is the wall time, of the searches, where both had the same trials; else it is
-    that of the trials, one after the other. Steps are those of the full study, less those that stopped trials had left.
+    CPU is what was measured in both, NaN where a trial lacks it. So is the wall time, of the searches, where both had
+    the same trials; else it is that of the trials, one after the other. Steps are those of the full study, less those
+    that stopped trials had left.
     """
     ran = list(ran)
     both, mine = _both(full, ran)
@@ -255,8 +256,8 @@ def _broken(criteria: Criteria, course: Course) -> bool:
 
 
 def _cpu_s(courses: Iterable[Course]) -> float:
-    return total(spent(course.figures) for course in courses).cpu_s
+    return total(course.spent for course in courses).cpu_s
 
 
 def _wall_s(courses: Iterable[Course]) -> float:
-    return total(spent(course.figures) for course in courses).wall_s
+    return total(course.spent for course in courses).wall_s

@@ -37,7 +37,7 @@ class Saved:
 def by_criterion(
     courses: Sequence[Course], stops: Sequence[int | None], by: Sequence[Stop | None], cpu_s: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """One row for each criterion that ended a trial, the one that saved the most CPU first.
+    """One row for each criterion that ended a trial, the one that saved the most CPU first, one that saved NaN last.
 
     The rows add up to the whole saving. So the trials that nothing ended have a row too, the last, where their CPU
     seconds differ from those of the full study.
@@ -46,7 +46,7 @@ def by_criterion(
         courses: trials that ran to their end.
         stops: the step at which the rule ended each, 0 before it began; None: not at all.
         by: the criterion that ended each, where one did.
-        cpu_s: what each spent under the rule.
+        cpu_s: what each spent under the rule; NaN where that is unknown.
     """
     whole_cpu_s = sum(course.cost(None).cpu_s for course in courses)
     whole_steps = sum(course.steps for course in courses)
@@ -64,7 +64,12 @@ def by_criterion(
     for row in rows.values():
         row["saved_cpu_percent"] = 100 * row["saved_cpu_s"] / whole_cpu_s
         row["saved_steps_percent"] = 100 * row["saved_steps"] / whole_steps
-    return sorted(rows.values(), key=lambda row: (row["criterion"] == NOTHING, -row["saved_cpu_s"]))
+    return sorted(rows.values(), key=_order)
+
+
+def _order(row: dict[str, Any]) -> tuple[bool, bool, float]:
+    saved_s = row["saved_cpu_s"]
+    return row["criterion"] == NOTHING, saved_s != saved_s, -saved_s
 
 
 def finite(value: float) -> float:

@@ -80,6 +80,14 @@ def test_a_rule_that_costs_more_than_it_saves_has_a_bar_to_the_left() -> None:
     assert figure.axes[0].get_xlim()[0] < -8.0
 
 
+def test_saving_that_is_unknown_has_no_bar() -> None:
+    """Nor is it the title."""
+    figure = saving.savings(rules(saved_cpu_percent=float("nan")))
+    assert title(figure).startswith("Stopping at the limits would have saved 44 %")
+    assert figure is not None
+    assert len(figure.axes[0].patches) == 3
+
+
 def test_tradeoff_shows_saving_against_both_regrets() -> None:
     """From the loosest limit on; limits are written beside, and those that none met are counted."""
     figure = saving.tradeoff(tradeoff(), "val_rmse")
@@ -158,3 +166,4 @@ def test_nothing_to_draw_is_no_figure() -> None:
     assert saving.tradeoff(pd.DataFrame()) is None
     assert saving.tradeoff(tradeoff().assign(val_regret_all=float("nan"))) is None
     assert saving.savings(pd.DataFrame()) is None
+    assert saving.savings(rules().assign(saved_cpu_percent=float("nan"))) is None

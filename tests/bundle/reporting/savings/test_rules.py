@@ -45,6 +45,22 @@ def test_real_study_is_compared_trial_by_trial(full: Full) -> None:
     assert (verdict.val_regret, verdict.test_regret) == (0.0, 0.0)
 
 
+def test_trial_whose_cost_is_not_recorded_has_saved_an_unknown_amount(full: Full) -> None:
+    """As where the process of a stopped trial died. Steps and the wall time of the searches are known."""
+    lost = replace(_course(128, stopped_at=50), figures={"val_rmse": 0.8})
+    ran = [*(_course(size) for size in (8, 16, 32, 64)), lost]
+    compared = real(full, ran, full.criteria("training_time_s<=2.5"), search_s=12.4)
+    assert compared is not None
+    verdict = compared[1]
+    assert math.isnan(verdict.saved_cpu)
+    assert math.isnan(verdict.infeasible_cost)
+    assert verdict.saved_wall == pytest.approx(0.6)
+    assert verdict.saved_steps == pytest.approx(450 / 2500)
+    partly = real(full, ran, full.criteria("training_time_s<=2.5"), search_s=math.nan)
+    assert partly is not None
+    assert math.isnan(partly[1].saved_wall)
+
+
 def test_real_study_of_a_part_is_compared_with_that_part(full: Full) -> None:
     """The searches then had different work, so that the wall time is that of the trials."""
     compared = real(full, [_course(8), _course(128, 0.5, 250)], full.criteria("training_time_s<=2.5"), search_s=1.0)

@@ -46,8 +46,8 @@ def test_saving_is_told_in_cpu_wall_and_steps_by_criterion() -> None:
     rows = [_rule(), _rule("replayed", saved_cpu_percent=50.0), _rule("control", rule="ASHA")]
     assert saved(rows, PARTS) == [
         f"`{RULE}` saved **70 %** of the CPU time, 66 % of the wall time and 74 % of the training steps; of the CPU "
-        "time `training_time_s<=1` 68 % with 30 trials (20 before the first step), scheduler or time limit 4 % with 1 "
-        "trial (0 before the first step).",
+        "time `training_time_s<=1` 68 % with 30 trials (20 before the first step), scheduler, time limit or person 4 % "
+        "with 1 trial (0 before the first step).",
         "Of 60 trials that meet the limits 0 were stopped: no regret.",
     ]
 
@@ -75,6 +75,17 @@ def test_saving_is_told_in_cpu_wall_and_steps_by_criterion() -> None:
 def test_loss_is_told_beside_the_saving(changes: dict[str, Any], expected: str) -> None:
     """In the second sentence."""
     assert saved([_rule(**changes)], PARTS)[1] == f"Of 60 trials that meet the limits {expected}"
+
+
+def test_saving_of_trials_whose_cost_is_unknown_is_unknown() -> None:
+    """Steps are known, and the other criteria; no share is made of nothing."""
+    rows, parts = [_rule(saved_cpu_percent=math.nan, saved_wall_percent=math.nan)], [*PARTS[:1], _part(OTHER, math.nan)]
+    assert saved(rows, parts)[0] == (
+        f"`{RULE}` saved 74 % of the training steps; what it saved of the CPU time is unknown, since a trial that "
+        "ended early holds none."
+    )
+    assert "| real | unknown | unknown | 74 % |" in rules_table(rows)
+    assert "| 30 | 20 | unknown | 70 % |" in criteria_table(parts)
 
 
 def test_difference_between_two_studies_is_no_saving_where_nothing_was_stopped() -> None:

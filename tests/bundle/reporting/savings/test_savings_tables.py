@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from example_courses import STEPS, costing
 
@@ -35,6 +37,15 @@ def test_parts_add_up_to_the_whole_saving() -> None:
     rows = by_criterion(COURSES, [None, None, None, 60, 200], [None, None, None, TIME, MEMORY], spent)
     assert sum(row["saved_cpu_percent"] for row in rows) == pytest.approx(100 * (1 - sum(spent) / 10))
     assert sum(row["trials"] for row in rows) == len(COURSES)
+
+
+def test_trial_whose_cost_is_unknown_has_saved_an_unknown_amount() -> None:
+    """Its criterion is the last of those that ended trials."""
+    rows = by_criterion(
+        COURSES, [None, 100, 250, 0, 50], [None, MEMORY, None, TIME, TIME], [0.6, 0.2, math.nan, 0.0, 0.5]
+    )
+    assert [row["criterion"] for row in rows] == [TIME.criterion, MEMORY.criterion, OTHER, NOTHING]
+    assert [row["saved_cpu_percent"] for row in rows] == pytest.approx([65.0, 8.0, math.nan, -1.0], nan_ok=True)
 
 
 def test_trials_that_nothing_ended_are_no_row_where_they_saved_nothing() -> None:
