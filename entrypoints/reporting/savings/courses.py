@@ -29,9 +29,13 @@ CURVES = (
 
 
 def read(client: MlflowClient, run_ids: Iterable[str | None]) -> list[Course]:
-    """The trials in these runs of one study, in this order, that have a report or were stopped before they had one."""
+    """The trials in these runs of one study, in this order, that have a report or were stopped before they had one.
+
+    Without those that failed, which would be charged with a part of their cost.
+    """
     known = [run_id for run_id in run_ids if run_id]
-    courses = [_course(run, points) for run, points in runs_with_points(client, known, CURVES)]
+    ran = ((run, points) for run, points in runs_with_points(client, known, CURVES) if run.info.status != "FAILED")
+    courses = [_course(run, points) for run, points in ran]
     return [course for course in courses if course.reports or course.stopped_at is not None]
 
 

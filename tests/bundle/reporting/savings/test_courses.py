@@ -142,10 +142,10 @@ def test_when_a_trial_ran_comes_back(client: MlflowClient) -> None:
 
 
 def test_trials_come_in_the_order_that_is_asked_for(client: MlflowClient) -> None:
-    """Without those that have no run, or neither a report nor a limit that ended them."""
+    """Without those that have no run, or neither a report nor a limit that ended them, or that failed."""
     first, second = (_trial(client, configured(batch_size=size), CURVE) for size in (16, 32))
-    nothing = _trial(client, LINEAR, {"elapsed_s": {0: 1.0}}, status="FAILED")
+    nothing, failed = _trial(client, LINEAR, {"elapsed_s": {0: 1.0}}), _trial(client, LINEAR, CURVE, status="FAILED")
     skipped = _trial(client, LINEAR, {}, status="KILLED", tags={"sysmetrics.stop_step": "0"})
-    courses = read(client, [second, None, nothing, first, skipped])
+    courses = read(client, [second, None, nothing, failed, first, skipped])
     assert [course.configuration.batch_size for course in courses] == [32, 16, 8]
     assert courses[2].reports == {}
