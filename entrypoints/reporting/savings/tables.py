@@ -10,7 +10,7 @@ from typing import Any
 from entrypoints.reporting.savings.replay import Course, Verdict
 from mlflow_sysmetrics.criteria.judge import Stop
 
-OTHER = "scheduler or time limit"  # what ends a trial without a criterion
+OTHER = "scheduler, time limit or person"  # what ends a trial without a criterion
 NOTHING = "none: ran to the end"
 
 
