@@ -149,7 +149,7 @@ def rules(**changes: Any) -> pd.DataFrame:
         ("s", "ASHA", "control", 62.0, float("nan"), 40, 40),
         ("s", "peak_memory_mb<=200, predict=on", "replayed", 44.0, 0.0012, 2, 40),
     ]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=columns).assign(trials=108, of_trials=108)
     for column, value in changes.items():
         table.loc[table["kind"] == "real", column] = value
     return table
@@ -164,7 +164,7 @@ def tradeoff(metric: str = "peak_memory_mb") -> pd.DataFrame:
         (metric, 200.0, 0, 95.0, float("nan"), float("nan")),
     ]
     columns = ["metric", "limit", "feasible", "saved_cpu_percent", "val_regret_all", "val_regret_feasible"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns).assign(trials=108, of_trials=108)
 
 
 def ranks(mean_rank: Sequence[float], critical: float, blocks: int = 5) -> Any:

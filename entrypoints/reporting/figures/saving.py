@@ -26,8 +26,8 @@ def savings(rules: pd.DataFrame, score: str | None = None) -> Figure | None:
     """The CPU time that each rule saves, where it is known, and what it loses: a panel per study under limits.
 
     Args:
-        rules: columns study, rule, kind (real, replayed or control), saved_cpu_percent, val_regret, feasible_stopped
-            and feasible.
+        rules: columns study, rule, kind (real, replayed or control), trials, of_trials, saved_cpu_percent, val_regret,
+            feasible_stopped and feasible.
         score: the metric in whose units regrets are.
     """
     rules = rules.dropna(subset=["saved_cpu_percent"]) if len(rules) else rules
@@ -36,6 +36,7 @@ def savings(rules: pd.DataFrame, score: str | None = None) -> Figure | None:
     studies = list(rules.groupby("study", sort=False))
     unit = f" in {plain(score)}" if score else ""
     note = f"Regret{unit}: how much worse the best trial is that the rule leaves, of those within the limits."
+    note += f" Counted{_over(rules)}." if (rules["trials"] < rules["of_trials"]).any() else ""
     tallest = max(len(rows) for _, rows in studies)
     figure, panels = sheet(len(studies), _saved(rules), note, columns=1, panel_in=1.0 + 0.34 * tallest)
     right = max(100.0, rules["saved_cpu_percent"].max())
@@ -53,14 +54,15 @@ def tradeoff(table: pd.DataFrame, score: str | None = None) -> Figure | None:
     """Saved CPU time against regret as a limit is tightened, a panel per limited metric.
 
     Args:
-        table: columns metric, limit, feasible, saved_cpu_percent, val_regret_all and val_regret_feasible.
+        table: columns metric, trials, of_trials, limit, feasible, saved_cpu_percent, val_regret_all and
+            val_regret_feasible.
         score: the metric in whose units regrets are.
     """
     known = table.dropna(subset=["val_regret_all"]) if len(table) else table
     if known.empty:
         return None
     metrics = list(known["metric"].unique())
-    note = "Replayed over the full study. Numbers at points: the limit."
+    note = f"Replayed{_over(known)}. Numbers at points: the limit."
     gone = len(table) - len(known)
     note += f" Limits that no model met are left out: {gone}." if gone else ""
     figure, panels = sheet(len(metrics), _price(known), note, columns=min(2, len(metrics)), panel_in=3.3)
@@ -75,6 +77,13 @@ def tradeoff(table: pd.DataFrame, score: str | None = None) -> Figure | None:
         axes.set_ylabel(f"regret in {plain(score)}" if score else "regret (units of the score)")
     panels[0].legend(loc="upper left")
     return figure
+
+
+def _over(table: pd.DataFrame) -> str:
+    """Over how many trials of the full study a table is counted."""
+    row = table.sort_values("trials").iloc[0]
+    some = f"{row['trials']} of {row['of_trials']} trials of " if row["trials"] < row["of_trials"] else ""
+    return f" over {some}the full study"
 
 
 def _bars(axes: Axes, rows: pd.DataFrame) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import takewhile
 
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
@@ -152,20 +153,20 @@ def _savings(found: Findings) -> list[str]:
 
 def _tradeoff(found: Findings) -> str:
     known = [row for row in found.rows("tradeoff") if row["val_regret_all"] == row["val_regret_all"]]
-    free = [row for row in known if row["val_regret_all"] <= 0]
+    free = list(takewhile(lambda row: row["val_regret_all"] <= 0, known))  # a looser limit may stop the best one
     if not known:
         return ""
-    metric = known[0]["metric"]
+    tightens = f"As the limit on `{known[0]['metric']}` tightens (replayed{savings_answers.over(known[0])})"
     tightest = known[-1]
     price = (
         f"the tightest, {_number(tightest['limit'])}, saves {tightest['saved_cpu_percent']:.0f} % at a regret of "
         f"{savings_answers.regret(tightest['val_regret_all'])} against the best of all trials"
     )
     if not free:
-        return f"As the limit on `{metric}` tightens (replayed), {price}."
+        return f"{tightens}, {price}."
     return (
-        f"As the limit on `{metric}` tightens (replayed), the best of all trials is kept down to "
-        f"{_number(free[-1]['limit'])}, which saves {free[-1]['saved_cpu_percent']:.0f} % of the CPU; {price}."
+        f"{tightens}, the best of all trials is kept down to {_number(free[-1]['limit'])}, which saves "
+        f"{free[-1]['saved_cpu_percent']:.0f} % of the CPU; {price}."
     )
 
 

@@ -70,7 +70,8 @@ def _hyperparameters(study: Study, found: Findings) -> None:
 def _limits(client: MlflowClient, studies: Sequence[Study], found: Findings) -> None:
     """What limits save, from studies under them, or else from a replay of the default ones."""
     study, limited = studies[0], [each for each in studies if each.criteria]
-    full = rules.full_of(client, study) if not study.criteria else None
+    texts = [each.criteria or "" for each in limited] or [DEFAULT_CRITERIA]
+    full = rules.full_of(client, study, limits=texts) if not study.criteria else None
     if full is None:
         found.open_questions.append(
             "What limits save: this needs a study without limits of the same dataset and settings, by tune."

@@ -100,6 +100,11 @@ def calibration_table(rows: Iterable[Row]) -> str:
     return table(columns, rows)
 
 
+def over(row: Row) -> str:
+    """That a row is counted over a part of the trials; empty where it is over all that ran to their end."""
+    return f" over {row['trials']} of {row['of_trials']} trials" if row["trials"] < row["of_trials"] else ""
+
+
 def regret(value: float) -> str:
     """How much worse a chosen model is, as it is read."""
     return "no model left" if value != value else "no regret" if value == 0 else f"{value:.4g}"
@@ -112,8 +117,9 @@ def _parts(row: Row, parts: Sequence[Row]) -> list[Row]:
 
 
 def _of_rule(row: Row, parts: Sequence[Row]) -> list[str]:
-    ran = row["kind"] == "real"
-    limits = f"`{row['rule']}`" if ran else f"`{row['rule']}`, replayed,"
+    some = over(row)
+    how = "replayed" if row["kind"] != "real" else "compared" if some else ""
+    limits = f"`{row['rule']}`, {how}{some}," if how else f"`{row['rule']}`"
     if not parts:
         return [f"{limits} stopped no trial, so nothing was saved."]
     if math.isnan(row["saved_cpu_percent"]):

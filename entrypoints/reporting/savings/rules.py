@@ -7,7 +7,7 @@ or those of a ``control`` that knows nothing of costs.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from entrypoints.limits import costs
 from entrypoints.limits.forecast import kind
 from entrypoints.limits.stop_or_skip import Ending, Stopping
 from entrypoints.models.configuration import Configuration
+from entrypoints.reporting.findings import records
 from entrypoints.reporting.savings import replay
 from entrypoints.reporting.savings.courses import read
 from entrypoints.reporting.savings.replay import Course, Verdict
@@ -30,7 +31,7 @@ from mlflow_sysmetrics.criteria.judge import Criteria, Figures
 from mlflow_sysmetrics.tags import PREPARE_RUN_ID
 
 MAX_COURSES = 400  # trials whose curves are read
-MAX_REPLAYED = 100  # of these, where a rule is replayed many times
+MAX_REPLAYED = 128  # of these, where limits are replayed at each of TIGHTER: a tenth of a second a trial
 RANDOM_ORDERS = 200
 TIGHTER = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05)  # share of the trials that meet the limit
 Item = TypeVar("Item")
@@ -46,6 +47,7 @@ class Full:
         rows: the training rows of a fold.
         score: without its ``val_``.
         search_s: the wall time of the search.
+        ended: how many of its trials ran to their end, those included whose curves were not read.
     """
 
     courses: list[Course]
@@ -53,6 +55,7 @@ class Full:
     score: str
     higher_is_better: bool
     search_s: float
+    ended: int
 
     @property
     def task(self) -> Task:
@@ -73,8 +76,15 @@ class Full:
         return replay.verdict(self.courses, stops, criteria, self.score, higher_is_better=self.higher_is_better)
 
 
-def full_of(client: MlflowClient, study: Study, most: int = MAX_COURSES) -> Full | None:
-    """The full study, thinned to ``MAX_REPLAYED`` trials; None if its trials hold too little to replay a rule."""
+def full_of(client: MlflowClient, study: Study, most: int = MAX_COURSES, limits: Iterable[str] = ()) -> Full | None:
+    """The full study; None if its trials hold too little to replay a rule.
+
+    Args:
+        client: of the store.
+        study: the full one.
+        most: of more trials these are read, evenly spaced, and the best of all and within each of the limits.
+        limits: texts of criteria.
+    """
     prepare_run_id = study.run.data.tags.get(PREPARE_RUN_ID)
     ended = study.trials[study.trials["status"] == "FINISHED"]
     if study.score not in ("val_rmse", "val_accuracy") or prepare_run_id is None or ended.empty:
@@ -82,13 +92,15 @@ def full_of(client: MlflowClient, study: Study, most: int = MAX_COURSES) -> Full
     prepare = client.get_run(prepare_run_id)
     rows = int(prepare.data.metrics["train_rows"])
     run_ids = ended["run_id"].tolist()
-    courses = [course for course in read(client, thinned(run_ids, most)) if course.reports]
+    best = {run_ids.index(each) for text in ("", *limits) for each in _best_within(study, text)}
+    courses = [course for course in read(client, thinned(run_ids, most, best)) if course.reports]
     return Full(
         courses,
         rows - rows // int(prepare.data.params["folds"]),
         study.score.removeprefix("val_"),
         study.higher_is_better,
         study.run.data.metrics.get("search_time_s", math.nan),
+        len(ended),
     )
 
 
@@ -114,7 +126,8 @@ def rules(client: MlflowClient, full: Full, limited: Iterable[Study]) -> Saved:
             both, mine = _both(full, ran)
             stops, by = [course.stopped_at for course in mine], [course.stopped_by for course in mine]
             parts = by_criterion(both, stops, by, [_cpu_s([course]) for course in mine])
-            saved.add(study.run_id, name, "real", *compared, parts)
+            trials, verdict = compared
+            saved.add(study.run_id, name, "real", (trials, full.ended), verdict, parts)
             _replay(saved, full, stopping, study.run_id)
     return saved
 
@@ -166,37 +179,49 @@ def tradeoff(full: Full, metric: str) -> list[dict[str, Any]]:
     """Tighten the limit on a cost, with predictions on: what is saved, and how much worse the chosen model is.
 
     A limit's regret against the best trial of all is its price; that against the best one that meets it is what
-    stopping lost.
+    stopping lost. Of many trials some are replayed, with the best one that meets each limit.
     """
-    part = replace(full, courses=thinned(full.courses, MAX_REPLAYED))
-    able = [course for course in part.courses if not course.diverged and metric in course.figures]
+    able = [place for place, course in enumerate(full.courses) if not course.diverged and metric in course.figures]
     if not able:
         return []
-    figures = [course.figures[metric] for course in part.courses if metric in course.figures]
-    limits = dict.fromkeys(f"{limit:.4g}" for limit in np.quantile(figures, TIGHTER))
-    best = min(part.sign * course.figures[f"val_{part.score}"] for course in able)
+    losses = {place: full.sign * full.courses[place].figures[f"val_{full.score}"] for place in able}
+    figures = [course.figures[metric] for course in full.courses if metric in course.figures]
+    texts = dict.fromkeys(f"{limit:.4g}" for limit in np.quantile(figures, TIGHTER))
+    limits = {text: full.criteria(f"{metric}<={text}") for text in texts}
+    meeting = {text: [place for place in able if not _broken(limits[text], full.courses[place])] for text in limits}
+    best = {text: min(places, key=losses.__getitem__) for text, places in meeting.items() if places}
+    of_all = min(able, key=losses.__getitem__)
+    part = replace(full, courses=thinned(full.courses, MAX_REPLAYED, {of_all, *best.values()}))
     rows = []
-    for limit in limits:
-        criteria = part.criteria(f"{metric}<={limit}")
+    for limit, criteria in limits.items():
         verdict = replayed(part, Stopping(criteria, predict=True))
-        meets = [part.sign * course.figures[f"val_{part.score}"] for course in able if not _broken(criteria, course)]
-        lost = verdict.val_regret if meets else math.nan
+        lost = verdict.val_regret if limit in best else math.nan
         rows.append(
             {
                 "metric": metric,
+                "trials": len(part.courses),
+                "of_trials": full.ended,
                 "limit": float(limit),
                 "feasible": verdict.feasible,
                 "saved_cpu_percent": 100 * verdict.saved_cpu,
                 "val_regret_feasible": finite(lost),
-                "val_regret_all": finite(min(meets) - best + lost) if meets else math.nan,
+                "val_regret_all": finite(losses[best[limit]] - losses[of_all] + lost) if limit in best else math.nan,
             }
         )
     return rows
 
 
-def thinned(items: Sequence[Item], most: int) -> list[Item]:
-    """At most ``most`` of them, evenly spaced."""
-    return [items[round(place)] for place in np.linspace(0, len(items) - 1, min(most, len(items)))]
+def thinned(items: Sequence[Item], most: int, kept: Collection[int] = ()) -> list[Item]:
+    """At most ``most`` of them, evenly spaced, and those at the places that are to be kept."""
+    spread = {round(place) for place in np.linspace(0, len(items) - 1, min(most, len(items)))}
+    return [items[place] for place in sorted(spread | set(kept))]
+
+
+def _best_within(study: Study, text: str) -> list[str]:
+    """The run of the best complete trial within limits, the best of all without a text; none where none meets them."""
+    rows = records(study.complete)
+    criteria = Criteria.parse(text, costs.metrics(study.task)).resolved(rows) if text else Criteria(())
+    return [str(row["run_id"]) for row in rows if not criteria.violations(row)][:1]
 
 
 def _replay(saved: Saved, full: Full, stopping: Stopping, run_id: str) -> None:
@@ -206,9 +231,10 @@ def _replay(saved: Saved, full: Full, stopping: Stopping, run_id: str) -> None:
     verdict = full.judge(stops, stopping.criteria)
     cpu_s = [course.cost(stop).cpu_s for course, stop in zip(courses, stops, strict=True)]
     parts = by_criterion(courses, stops, [each.stop if each else None for each in ends], cpu_s)
-    saved.add(run_id, _name(stopping), "replayed", len(courses), verdict, parts)
+    trials = len(courses), full.ended
+    saved.add(run_id, _name(stopping), "replayed", trials, verdict, parts)
     for rule, of_rule in controls(full, stopping.criteria, 1 - verdict.saved_cpu).items():
-        saved.add(run_id, rule, "control", len(courses), of_rule)
+        saved.add(run_id, rule, "control", trials, of_rule)
 
 
 def _name(stopping: Stopping) -> str:

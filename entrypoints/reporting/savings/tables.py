@@ -27,9 +27,15 @@ class Saved:
     by_criterion: list[dict[str, Any]] = field(default_factory=list)
 
     def add(
-        self, run_id: str, rule: str, how: str, trials: int, verdict: Verdict, parts: Iterable[dict[str, Any]] = ()
+        self,
+        run_id: str,
+        rule: str,
+        how: str,
+        trials: tuple[int, int],
+        verdict: Verdict,
+        parts: Iterable[dict[str, Any]] = (),
     ) -> None:
-        """Keep what a rule saved, and how that divides."""
+        """Keep what a rule saved, over how many trials of how many, and how that divides."""
         self.rules.append(_row(run_id, rule, how, trials, verdict))
         self.by_criterion += [{"study": run_id, "rule": rule, "kind": how} | part for part in parts]
 
@@ -77,12 +83,13 @@ def finite(value: float) -> float:
     return value if math.isfinite(value) else math.nan
 
 
-def _row(run_id: str, rule: str, how: str, trials: int, verdict: Verdict) -> dict[str, Any]:
+def _row(run_id: str, rule: str, how: str, trials: tuple[int, int], verdict: Verdict) -> dict[str, Any]:
     return {
         "study": run_id,
         "rule": rule,
         "kind": how,
-        "trials": trials,
+        "trials": trials[0],
+        "of_trials": trials[1],
         "feasible": verdict.feasible,
         "saved_cpu_percent": 100 * verdict.saved_cpu,
         "saved_wall_percent": 100 * verdict.saved_wall,

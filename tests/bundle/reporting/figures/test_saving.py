@@ -105,6 +105,16 @@ def test_tradeoff_shows_saving_against_both_regrets() -> None:
     assert colors(figure) <= SAFE
 
 
+def test_figures_of_a_part_of_the_trials_say_so() -> None:
+    """How many of how many; of all of them nothing."""
+    some = {"trials": 128, "of_trials": 5000}
+    assert note(saving.tradeoff(tradeoff().assign(**some))).startswith(
+        "Replayed over 128 of 5000 trials of the full study."
+    )
+    assert note(saving.savings(rules().assign(**some))).endswith("Counted over 128 of 5000 trials of the full study.")
+    assert "trials of the full" not in note(saving.tradeoff(tradeoff())) + note(saving.savings(rules()))
+
+
 def test_limits_that_save_nearly_the_same_are_not_written_over_each_other() -> None:
     """The first is."""
     table = tradeoff().assign(saved_cpu_percent=[0.0, 2.0, 80.0, 95.0])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
+from made_studies import made_study
 from mlflow.entities import Run, RunData, RunInfo
 
 from entrypoints.limits.costs import SYSTEM_FIGURES
-from entrypoints.reporting.one_study.answers import shown
+from entrypoints.reporting.findings import Findings
+from entrypoints.reporting.one_study.answers import description, shown
 from entrypoints.reporting.studies import Study
 
 RUN = Run(RunInfo("1" * 32, "0", "me", "FINISHED", 0, 1, "active", run_name="tune"), RunData())
@@ -18,3 +21,34 @@ def test_page_shows_the_score_and_every_system_figure() -> None:
     assert shown(Study(RUN, trials, pd.DataFrame(), ["size"], "val_rmse", False)) == ["val_rmse", *SYSTEM_FIGURES]
     others = pd.DataFrame({name: [1.0] for name in ("size", "speed", "heat")})
     assert shown(Study(RUN, others, pd.DataFrame(), ["size"], None, False)) == ["speed", "heat"]
+
+
+@pytest.mark.parametrize(
+    ("regrets", "of_trials", "says"),
+    [
+        pytest.param(
+            (0.0, 0.0, 0.2),
+            9,
+            "(replayed), the best of all trials is kept down to 8, which saves 10 % of the CPU;",
+            id="all",
+        ),
+        pytest.param((0.0, 0.1, 0.0), 9, "(replayed), the best of all trials is kept down to 9,", id="lost in between"),
+        pytest.param((0.1, 0.0, 0.2), 9, "(replayed), the tightest, 7, saves 20 %", id="never kept"),
+        pytest.param(
+            (0.0, 0.0, 0.2), 99, "(replayed over 9 of 99 trials), the best of all trials is kept", id="of many"
+        ),
+    ],
+)
+def test_best_trial_is_said_to_be_kept_as_far_as_each_looser_limit_keeps_it(
+    regrets: tuple[float, ...], of_trials: int, says: str
+) -> None:
+    """A limit may stop it that a tighter one, with other predictions, does not."""
+    study, found = made_study(["size"], size=[1, 2]), Findings()
+    found.add("trials", study.trials)
+    rows = [
+        {"metric": "elapsed_s", "limit": 9 - place, "saved_cpu_percent": 10.0 * place, "val_regret_all": regret}
+        | {"trials": 9, "of_trials": of_trials}
+        for place, regret in enumerate(regrets)
+    ]
+    found.add("tradeoff", rows)
+    assert f"As the limit on `elapsed_s` tightens {says}" in description("0", "1" * 32, [study], found)

@@ -26,7 +26,7 @@ def _course(size: int, share: float = 1.0, stopped_at: int | None = None) -> Cou
 @pytest.fixture
 def full() -> Full:
     """Five trials that ran to their end, which cost 0.5, 1, 2, 4 and 8 s of training and of CPU."""
-    return Full([_course(size) for size in STEP_MS], ROWS, "rmse", higher_is_better=False, search_s=31.0)
+    return Full([_course(size) for size in STEP_MS], ROWS, "rmse", higher_is_better=False, search_s=31.0, ended=5)
 
 
 def test_real_study_is_compared_trial_by_trial(full: Full) -> None:
@@ -134,7 +134,7 @@ def test_price_of_a_limit_holds_what_stopping_has_lost() -> None:
     figures = {0.9: 100.0, 0.8: 101.0, 0.5: 200.0}
     courses = [costing(1.0, val_rmse=rmse, test_rmse=rmse, peak_memory_mb=mb) for rmse, mb in figures.items()]
     courses[1].reports[100]["peak_memory_mb"] = 500.0
-    full = Full(courses, ROWS, "rmse", higher_is_better=False, search_s=31.0)
+    full = Full(courses, ROWS, "rmse", higher_is_better=False, search_s=31.0, ended=3)
     row = next(row for row in tradeoff(full, "peak_memory_mb") if row["feasible"] == 2)
     assert (row["val_regret_feasible"], row["val_regret_all"]) == (pytest.approx(0.1), pytest.approx(0.4))
 
@@ -160,3 +160,24 @@ def test_limit_that_no_trial_meets_has_no_regret_to_speak_of(full: Full) -> None
 def test_thinned_items_are_evenly_spaced(most: int, kept: list[int]) -> None:
     """The first and the last among them."""
     assert thinned(range(10), most) == kept
+
+
+def test_places_that_are_to_be_kept_are_among_the_thinned() -> None:
+    """Each once, in order."""
+    assert thinned(range(10), 3, [7, 4]) == [0, 4, 7, 9]
+
+
+@pytest.mark.parametrize("best", range(1, 9))
+def test_best_trial_and_the_best_at_each_limit_are_replayed(monkeypatch: pytest.MonkeyPatch, best: int) -> None:
+    """Of ten trials three are, and these: the price of a limit is as if all were, and it is said how many there are."""
+    courses = [costing(1.0 + place, 8, val_rmse=1.0 - place / 10, test_rmse=1.0) for place in range(9)]
+    courses.insert(best, costing(1.5, 8, val_rmse=0.05, test_rmse=1.0))
+    full = Full(courses, ROWS, "rmse", higher_is_better=False, search_s=31.0, ended=50)
+    whole = tradeoff(full, "training_time_s")
+    monkeypatch.setattr("entrypoints.reporting.savings.rules.MAX_REPLAYED", 3)
+    rows = tradeoff(full, "training_time_s")
+    assert [row["val_regret_all"] for row in rows] == pytest.approx(
+        [row["val_regret_all"] for row in whole], nan_ok=True
+    )
+    assert {(row["trials"], row["of_trials"]) for row in whole} == {(10, 50)}
+    assert all(row["trials"] < 10 for row in rows)

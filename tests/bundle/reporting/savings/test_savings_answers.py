@@ -21,7 +21,15 @@ RULE = "training_time_s<=1, predict=on"
 
 
 def _rule(kind: str = "real", **changes: Any) -> dict[str, Any]:
-    row = {"study": "s", "rule": RULE, "kind": kind, "trials": 100, "feasible": 60, "saved_cpu_percent": 70.4}
+    row = {
+        "study": "s",
+        "rule": RULE,
+        "kind": kind,
+        "trials": 100,
+        "of_trials": 100,
+        "feasible": 60,
+        "saved_cpu_percent": 70.4,
+    }
     row |= {"saved_wall_percent": 66.0, "saved_steps_percent": 74.0, "val_regret": 0.0, "test_regret": 0.0}
     row |= {"feasible_stopped": 0, "borderline_stopped": 0, "infeasible_cost_percent": 16.0}
     return row | changes
@@ -103,6 +111,13 @@ def test_replay_is_told_where_no_study_ran_under_limits() -> None:
     assert "`training_time_s<=1` 50 %" in first
     assert second
     assert saved([], []) == []
+
+
+@pytest.mark.parametrize(("kind", "how"), [("real", "compared"), ("replayed", "replayed")])
+def test_saving_over_a_part_of_the_trials_is_said_to_be(kind: str, how: str) -> None:
+    """Of a large study some are read."""
+    first, _ = saved([_rule(kind, trials=400, of_trials=5000)], PARTS)
+    assert first.startswith(f"`{RULE}`, {how} over 400 of 5000 trials, saved **70 %**")
 
 
 def test_tables_have_a_line_for_each_row() -> None:

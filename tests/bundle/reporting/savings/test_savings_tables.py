@@ -69,5 +69,5 @@ def test_feasible_trials_that_were_stopped_are_counted_near_a_limit_or_not() -> 
         test_regret=0.0,
         saved_steps=0.5,
     )
-    saved.add("s", "limits", "real", 12, verdict)
+    saved.add("s", "limits", "real", (12, 12), verdict)
     assert (saved.rules[0]["feasible_stopped"], saved.rules[0]["borderline_stopped"]) == (5, 4)
