@@ -17,6 +17,7 @@ from mlflow.artifacts import load_dict
 
 from benchmarks.report_scale import fill
 from entrypoints.reporting.one_study.report import write_report
+from entrypoints.reporting.savings.rules import full_of
 from entrypoints.reporting.selection import by_ids
 from entrypoints.runs import RecordedRun, recorded_run
 
@@ -156,6 +157,20 @@ def test_report_holds_what_its_limits_and_predictions_are_worth(reported: Report
     predictions, calibration = reported.tables["predictions"], reported.tables["calibration"]
     assert calibration["trials"].tolist() == predictions.groupby("metric", sort=False).size().tolist()
     assert "predicted.png" in reported.figures
+
+
+def test_large_study_is_read_in_part_with_its_best_trials(reported: Reported) -> None:
+    """The best of all and the best within limits, beside two that are evenly spaced."""
+    (study,) = by_ids(MlflowClient(), [reported.study_id])
+    limit = study.complete["training_time_s"].median()
+    full = full_of(MlflowClient(), study, 2, [f"training_time_s<={limit}"])
+    assert full is not None
+    within = study.complete[study.complete["training_time_s"] <= limit]
+    best = {study.complete["run_id"].iloc[0], within["run_id"].iloc[0]}
+    read = {course.run_id for course in full.courses}
+    assert best <= read
+    assert len(read - best) <= 2
+    assert full.ended == TRIALS
 
 
 def test_report_has_metrics_to_sort_reports_by(reported: Reported) -> None:
