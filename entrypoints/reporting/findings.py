@@ -7,8 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from entrypoints.reporting.statistics import Ranks
-
 FRONT_COSTS = ("peak_memory_mb", "training_time_s", "inference_latency_ms")  # of a decision, before others
 
 
@@ -20,13 +18,11 @@ class Findings:
         tables: by the name under which they are logged; an empty table is left out.
         open_questions: a sentence for each question without an answer.
         curves: what the trials' metrics did during training, one row per point.
-        ranks: of the best configurations; None where they cannot be ranked.
     """
 
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     open_questions: list[str] = field(default_factory=list)
     curves: pd.DataFrame = field(default_factory=pd.DataFrame)
-    ranks: Ranks | None = None
 
     def add(self, name: str, table: pd.DataFrame | list[dict[str, Any]]) -> None:
         """Keep a table, unless it is empty."""

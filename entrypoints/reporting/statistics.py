@@ -1,7 +1,7 @@
-"""Are configurations different? Rank tests over folds or datasets, and a t-test for folds that share training rows.
+"""Are configurations different? Rank tests over datasets, and a t-test for folds that share training rows.
 
-Folds of one dataset are not independent: any two have most of their training rows in common. So rank tests over
-folds are only descriptive; what may be called significant over folds is what ``pairs`` says.
+Folds of one dataset are not independent: any two have most of their training rows in common. Over them a rank test
+would call equal configurations different in a third of studies; ``pairs`` does not.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Ranks:
 
     ``friedman_chi2`` and what follows from it are corrected for ties. ``nemenyi`` holds the p-value of each pair,
     already adjusted for all pairs. ``left_out`` counts the configurations without a score in every block, and
-    ``blocks`` those that have any score. Where blocks are folds, all of this is only descriptive.
+    ``blocks`` those that have any score.
     """
 
     blocks: int
@@ -84,7 +84,7 @@ def ranks(scores: pd.DataFrame, higher_is_better: bool) -> Ranks:
     """Friedman's test and Nemenyi's, as Demsar (JMLR 7, 2006, section 3.2) recommends for several datasets.
 
     Args:
-        scores: a row per block (fold or dataset), a column per configuration. One that lacks a score is left out.
+        scores: a row per block (dataset), a column per configuration. One that lacks a score is left out.
 
     Raises:
         NotTestableError: fewer than three configurations, fewer than two blocks, or nothing but ties.
@@ -96,7 +96,7 @@ def ranks(scores: pd.DataFrame, higher_is_better: bool) -> Ranks:
             f"A rank test needs 3 configurations or more with a score in each block, and there {_are(configurations)}."
         )
     if blocks < 2:
-        raise NotTestableError(f"A rank test needs scores on 2 folds or datasets or more, and there {_are(blocks)}.")
+        raise NotTestableError(f"A rank test needs scores on 2 datasets or more, and there {_are(blocks)}.")
     if (complete.nunique(axis=1) == 1).all():
         raise NotTestableError(
             "All configurations have the same score in each block, so that there is nothing to rank."

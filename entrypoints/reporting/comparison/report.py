@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import click
 import mlflow
@@ -39,12 +40,12 @@ def write_comparison(run: RecordedRun, studies: Sequence[Study]) -> None:
 
 def _draw(comparison: Comparison) -> list[str]:
     """Log a diagram of each finding, and how datasets compare, and return their names."""
-    pictures = {}
+    pictures: dict[str, Any] = {}
     for row in told_tests(comparison):
         metric, name = row["metric"], row["hyperparameter"]
         title = f"{figures.label(metric)} by {name}: {row['best_at']} ranks best, {row['worst_at']} worst"
         ranks = comparison.ranks[metric, name]
-        pictures[f"ranks_{metric}_by_{name}"] = figures.critical_difference(ranks, {}, title)
+        pictures[f"ranks_{metric}_by_{name}"] = figures.critical_difference(ranks, title)
     steps = comparison.found.tables.get("steps")
     if steps is not None:
         pictures[STEP_TIMES] = figures.step_times(steps)

@@ -1,10 +1,9 @@
-"""Which configuration to choose: ranks over folds, and score against cost."""
+"""Which configuration to choose: ranks over datasets, and score against cost."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -26,11 +25,11 @@ from entrypoints.reporting.figures.style import (
     styled,
     usable,
 )
+from entrypoints.reporting.statistics import Ranks
 from entrypoints.reporting.words import broken, label, number, plain
 
 COSTS = ("peak_memory_mb", "training_time_s", "inference_latency_ms")
 MAX_HOVERING = 2000  # trials in an interactive figure, which the browser has to draw one by one
-SIGNIFICANT = 0.05
 NEGLIGIBLE = 0.001  # of the best score
 _FRONT = {
     "mode": "lines+markers",
@@ -44,47 +43,21 @@ _CHOSEN = {
 _WITHIN = {"fillcolor": GREEN, "opacity": 0.12, "line_width": 0}
 
 
-class Ranked(Protocol):
-    """The ranks of configurations over blocks, as ``statistics.Ranks`` has them."""
-
-    @property
-    def blocks(self) -> int: ...
-    @property
-    def mean_rank(self) -> pd.Series: ...
-    @property
-    def critical_difference(self) -> float: ...
-    @property
-    def nemenyi(self) -> pd.DataFrame: ...
-
-
 @styled
-def critical_difference(ranks: Ranked | None, names: Mapping[str, str], finding: str = "") -> Figure | None:
+def critical_difference(ranks: Ranks, title: str) -> Figure:
     """Demsar's diagram (2006, JMLR 7): mean ranks on a line; bars join what does not differ by Nemenyi's test.
 
     Args:
-        ranks: of the configurations.
-        names: what to call each of them.
-        finding: what ranks over datasets say. Without it they are over folds, which only describe.
+        ranks: of levels over datasets.
+        title: what they say.
     """
-    if ranks is None or ranks.mean_rank.empty:
-        return None
-    called = _distinct({each: names.get(each, each) for each in ranks.mean_rank.index})
-    mean_rank = ranks.mean_rank.rename(called)
-    p_values = ranks.nemenyi.rename(index=called, columns=called)
-    best = mean_rank.index[0]
-    alike = int((p_values.loc[best].drop(best) >= SIGNIFICANT).sum())
-    blocks = f"{ranks.blocks} {'datasets' if finding else 'folds'}"
-    note = f"Mean rank over {blocks}, 1 is best; bars join what does not differ at 5 % (Nemenyi). "
-    note += "" if finding else "Descriptive: folds of one dataset share data, so the true error rate is higher."
-    title = (
-        finding
-        or f"By rank, {alike} of {len(mean_rank) - 1} other configurations do not differ from the best (descriptive)"
-    )
+    mean_rank = ranks.mean_rank
+    note = f"Mean rank over {ranks.blocks} datasets, 1 is best; bars join what does not differ at 5 % (Nemenyi)."
     figure, (axes,) = sheet(1, title, note, panel_in=1.3 + 0.3 * len(mean_rank))
     margin = 0.03 * len(mean_rank)
     drawn = critical_difference_diagram(
         mean_rank,
-        p_values,
+        ranks.nemenyi,
         ax=axes,
         label_fmt_left="{label}  ({rank:.1f})",
         label_fmt_right="({rank:.1f})  {label}",
@@ -247,10 +220,3 @@ def _choice(
     gap = abs(own - best)
     worse = "less than 0.1 % worse" if gap < NEGLIGIBLE * abs(best) else f"{gap:.2g} worse"
     return f"{why} chosen model has a {plain(score)} {worse} than the best of all {len(rows)} trials"
-
-
-def _distinct(names: Mapping[str, str]) -> dict[str, str]:
-    """The names, each with what it is the name of where some are equal."""
-    if len(set(names.values())) < len(names):
-        return {each: f"{name} ({each})" for each, name in names.items()}
-    return dict(names)

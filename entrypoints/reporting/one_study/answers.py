@@ -34,7 +34,6 @@ FIGURES = (
     "savings",
     "tradeoff",
     "predicted",
-    "critical_difference",
 )
 
 
@@ -70,7 +69,7 @@ def description(
         "What limits save": _savings(found),
         "During training": _during(found),
         "Score against cost": _pareto(study, found),
-        "Configurations that differ significantly": _ranks(found),
+        "Configurations that differ significantly": _compared(found),
         "How right predictions are": [savings_answers.calibration_table(found.rows("calibration"))],
     }
     for title, lines in tables.items():
@@ -170,24 +169,15 @@ def _tradeoff(found: Findings) -> str:
     )
 
 
-def _ranks(found: Findings) -> list[str]:
-    ranks, pairs = found.rows("ranks"), found.rows("pairs")
-    lines = []
-    if pairs:
-        different = sum(row["different"] for row in pairs)
-        lines.append(
-            f"Of the {len(pairs) + 1} best by one half of the folds, compared on the other half: the best differs from "
-            f"**{different}** of the other {len(pairs)} at 1 % (corrected resampled t-test, Holm)."
-        )
-    if ranks:
-        row = ranks[0]
-        lines.append(
-            "Descriptive, since folds of one dataset are not independent: Friedman chi2 "
-            f"{_number(row['friedman_chi2'])}, Iman-Davenport F {_number(row['iman_davenport_f'])}, Nemenyi's critical "
-            f"difference {row['critical_difference']:.2f} ranks over {row['blocks']} folds; mean ranks from "
-            f"{ranks[0]['mean_rank']:.2f} to {ranks[-1]['mean_rank']:.2f}."
-        )
-    return lines
+def _compared(found: Findings) -> list[str]:
+    pairs = found.rows("pairs")
+    if not pairs:
+        return []
+    different = sum(row["different"] for row in pairs)
+    return [
+        f"Of the {len(pairs) + 1} best by one half of the folds, compared on the other half: the best differs from "
+        f"**{different}** of the other {len(pairs)} at 1 % (corrected resampled t-test, Holm)."
+    ]
 
 
 def _pareto(study: Study, found: Findings) -> list[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from mlflow import MlflowClient
 
@@ -110,36 +109,10 @@ def _compared(study: Study, found: Findings) -> None:
     if study.folds.empty or study.score is None:
         found.open_questions.append("Configurations that differ significantly: the study has no score for each fold.")
         return
-    with _untestable(found):
+    try:
         _, scores = statistics.chosen(study.folds, study.score, study.higher_is_better)
         folds = study.folds["fold"].nunique()
         found.add("pairs", statistics.pairs(scores, study.higher_is_better, 1 / (folds - 1)))
-        found.ranks = statistics.ranks(scores, study.higher_is_better)
-        names = dict(zip(study.trials["trial_id"], study.trials["name"], strict=True))
-        found.add(
-            "ranks",
-            [
-                {
-                    "trial_id": trial_id,
-                    "name": names[trial_id],
-                    "mean_rank": rank,
-                    "blocks": found.ranks.blocks,
-                    "friedman_chi2": found.ranks.friedman_chi2,
-                    "friedman_p": found.ranks.friedman_p,
-                    "iman_davenport_f": found.ranks.iman_davenport_f,
-                    "iman_davenport_p": found.ranks.iman_davenport_p,
-                    "critical_difference": found.ranks.critical_difference,
-                    "of": "descriptive: folds of one dataset are not independent",
-                }
-                for trial_id, rank in found.ranks.mean_rank.items()
-            ],
-        )
-
-
-@contextlib.contextmanager
-def _untestable(found: Findings) -> Iterator[None]:
-    try:
-        yield
     except statistics.NotTestableError as reason:
         found.open_questions.append(f"Configurations that differ significantly: {reason}")
 

@@ -71,9 +71,6 @@ def _draw(studies: Sequence[Study], found: Findings) -> set[str]:
         pictures["tradeoff"] = figures.tradeoff(tables["tradeoff"], study.score)
     if "calibration" in tables:
         pictures["predicted"] = figures.predicted(tables["predictions"], tables["calibration"])
-    if found.ranks is not None:
-        names = dict(zip(tables["ranks"]["trial_id"], tables["ranks"]["name"], strict=True))
-        pictures["critical_difference"] = figures.critical_difference(found.ranks, names)
     if "pareto" in tables and study.score:
         limits = upper_limits(studies)
         chosen = next((row["run_id"] for row in found.rows("decision") if row["role"] == CHOSEN and row["meets"]), None)

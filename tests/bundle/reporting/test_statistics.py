@@ -152,7 +152,7 @@ def test_what_lacks_a_score_is_left_out_and_counted(missing: float) -> None:
     ("scores", "says"),
     [
         pytest.param(_table((1, 2), (2, 1)), "3 configurations or more", id="two configurations"),
-        pytest.param(_table((1, 2, 3)), "2 folds or datasets or more, and there is 1", id="one fold"),
+        pytest.param(_table((1, 2, 3)), "2 datasets or more, and there is 1", id="one dataset"),
         pytest.param(_table((1, 1, 1), (2, 2, 2)), "nothing to rank", id="all ties"),
         pytest.param(_table((np.nan,) * 3, (np.nan,) * 3), "and there are 0", id="NaN everywhere"),
         pytest.param(_table((1, 2, np.nan), (1, np.nan, 3)), "3 configurations or more", id="NaN somewhere"),
@@ -307,7 +307,7 @@ def test_equal_configurations_are_rarely_called_different(configurations: int) -
     assert 0 < called <= stats.binom.ppf(0.975, SIMULATIONS, LEVEL)
 
 
-def test_rank_test_over_folds_is_descriptive_for_a_reason() -> None:
+def test_rank_test_over_folds_is_left_out_for_a_reason() -> None:
     """It finds differences between equal configurations in far more than 5 % of studies."""
     random = np.random.default_rng(0)
     simulated = [_equal_configurations(random, 10) for _ in range(SIMULATIONS)]

@@ -61,7 +61,7 @@ def drawings() -> dict[str, Callable[[], Any]]:
         "step_law": lambda: figures.step_law(*step_law()),
         "savings": lambda: figures.savings(rules()),
         "tradeoff": lambda: figures.tradeoff(tradeoff()),
-        "critical_difference": lambda: figures.critical_difference(ranks(list(range(1, 11)), 4.3), {}),
+        "critical_difference": lambda: figures.critical_difference(ranks(list(range(1, 11)), 4.3), "a ranks best"),
         "ranks_agree": lambda: figures.ranks_agree(ranked, pairs),
         "cost_ratios": lambda: figures.cost_ratios(cost_comparisons()),
         "pareto": lambda: figures.pareto(*choice),
@@ -117,7 +117,7 @@ def test_figures_leave_pyplot_alone() -> None:
     """No window's figure is made, and no display is needed."""
     code = (
         "from figure_tables import *; from entrypoints.reporting import figures; from matplotlib import pyplot\n"
-        "figures.savings(rules()); figures.critical_difference(ranks([1, 2, 3], 1.0), {}); "
+        "figures.savings(rules()); figures.critical_difference(ranks([1, 2, 3], 1.0), 'a'); "
         "figures.pareto(trials(), front(trials()), 'val_rmse', False, {}, None)\n"
         "assert pyplot.get_fignums() == []"
     )
