@@ -76,7 +76,8 @@ def effects(study: Study) -> pd.DataFrame:
         - share_of_variance: omega squared of the metric's ranks, at least 0 (Hays, Statistics, 1963; as in Kirk,
           Experimental Design, 1995): what the hyperparameter alone explains, less what chance would
         - place_share, place_taken_out: the share of the variance of the metric's ranks that the place in the order
-          explains beyond the hyperparameters, NaN where it is not known; where it matters it is taken out first
+          explains beyond the hyperparameters, NaN where it is not known; where ``Study.order`` tells it, it is taken
+          out first
         - spearman: the rank correlation with a number; NaN for words
         - p_value, p_holm: of the Kruskal-Wallis test on these ranks, as it is and adjusted over all rows
         - lowest, lowest_at, highest, highest_at: the smallest and the largest median over the levels with at least
@@ -113,11 +114,14 @@ def effects(study: Study) -> pd.DataFrame:
 
 
 def placed_metrics(study: Study, factors: Sequence[TrialLevels]) -> dict[str, Placed]:
-    """Each metric over the complete trials, without what their place in the order explains."""
+    """Each metric over the complete trials, without what their place in the order explains, where that is told."""
     trials = study.complete
     places = pd.to_numeric(trials["place"], errors="coerce").to_numpy(float)
-    known = design(factors, len(trials))
-    return {metric: without_place(trials[metric].to_numpy(float), places, known) for metric in metrics(study)}
+    known, told = design(factors, len(trials)), {name for name, order in study.order.items() if order.told}
+    return {
+        metric: without_place(trials[metric].to_numpy(float), places, known, matters=metric in told)
+        for metric in metrics(study)
+    }
 
 
 def worth_a_sentence(study: Study, table: pd.DataFrame) -> list[bool]:

@@ -42,8 +42,8 @@ def interactions(study: Study) -> pd.DataFrame:
 
     The share is omega squared of the cells of both minus those of each alone; where trials are not spread evenly over
     the cells, part of it may be what one hyperparameter has in common with the other. Pairs with fewer than two trials
-    per cell are not judged: chance alone would make up large shares. What the place in the order explains is taken out
-    of the ranks, as of effects.
+    per cell are not judged: chance alone would make up large shares. The place in the order is taken out of the ranks
+    as of effects.
 
     Returns:
         A row per metric and pair that is worth a sentence, as an effect is (p_holm is that of an F-test of the

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-MATTERS_P = 0.05  # of the partial correlation with the place, below which the place is taken out
-MIN_DEGREES = 8  # of freedom, that can show whether the place matters
+MIN_DEGREES = 8  # of freedom, that can show what the place explains
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,12 +16,12 @@ class Placed:
     """A metric over trials, without what their place in the order of the study explains.
 
     Attributes:
-        values: of each trial, NaN where it has none: for ranks alone. As they were, if the place does not matter.
+        values: of each trial, NaN where it has none: for ranks alone.
         steady: of each trial, as if it had run in the middle of the order: adjusted as in an analysis of covariance, of
-            a metric above 0 by a factor. As it was, if the place does not matter.
+            a metric above 0 by a factor.
         share: of the variance of the ranks that the place explains beyond the hyperparameters: omega squared, at least
             0; NaN where it is not known.
-        taken_out: whether the place matters and was taken out.
+        taken_out: whether that was taken out; else ``values`` and ``steady`` are as they were.
     """
 
     values: NDArray[np.float64]
@@ -31,16 +30,20 @@ class Placed:
     taken_out: bool
 
 
-def without_place(values: NDArray[np.float64], places: NDArray[np.float64], design: NDArray[np.float64]) -> Placed:
+def without_place(
+    values: NDArray[np.float64], places: NDArray[np.float64], design: NDArray[np.float64], *, matters: bool
+) -> Placed:
     """Take what the place explains out of a metric's ranks, where it matters.
 
     It is what a covariate explains beside the hyperparameters in an analysis of covariance on ranks (Quade, JASA 62,
-    1967; Conover and Iman, Biometrics 38, 1982). Trials run in a random order: this removes noise and no effect.
+    1967; Conover and Iman, Biometrics 38, 1982). Trials run in a random order, so that tests are right without this: it
+    removes noise and no effect. Where little is to remove, the error of the slope is more than that.
 
     Args:
         values: of each trial; NaN where it has none.
         places: of each trial in the order of the study. Where some are NaN nothing is taken out.
         design: a row per trial, and columns of 0 and 1 that span what the hyperparameters do.
+        matters: whether the order is told to change this metric, which is decided in ``limits/order_effect``.
     """
     known = np.isfinite(values)
     ranks, order, others = stats.rankdata(values[known]), stats.rankdata(places[known]), design[known]
@@ -54,7 +57,7 @@ def without_place(values: NDArray[np.float64], places: NDArray[np.float64], desi
     explained, total = slope**2 * float(moved @ moved), float(((ranks - ranks.mean()) ** 2).sum())
     within = max(float(left @ left) - explained, 1e-9 * total) / freedom
     share = max((explained - within) / (total + within), 0.0)
-    if stats.f.sf(explained / within, 1, freedom) >= MATTERS_P:
+    if not matters:
         return Placed(values, values, share, False)
     adjusted, steady = values.copy(), values.copy()
     adjusted[known] = np.round(ranks - slope * order, 9)

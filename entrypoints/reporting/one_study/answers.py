@@ -91,7 +91,7 @@ def _answers(study: Study, found: Findings) -> list[str]:
     unclear = ", ".join(training_answers.unclear(changes[0]))
     answers = {
         "During training": training_answers.sentences(*changes),
-        "Hyperparameters": [*effect_answers.sentences(study, found), *told(study.order.values())],
+        "Hyperparameters": [*effect_answers.sentences(study, found), *told(study.order.values()), _placed(found)],
         "Limits": [
             *savings_answers.saved(found.rows("rules"), found.rows("savings_by_criterion")),
             savings_answers.calibrated(found.rows("calibration")),
@@ -105,6 +105,12 @@ def _answers(study: Study, found: Findings) -> list[str]:
     not_judged = [effect_answers.not_judged(found), hosts.of_several(study)]
     others = [" ".join(filter(None, said)) for said in (not_found, not_judged)]
     return [line for line in (*lines, *others, *found.open_questions) if line]
+
+
+def _placed(found: Findings) -> str:
+    """That effects are without what the order did."""
+    names = dict.fromkeys(f"`{row['metric']}`" for row in found.rows("effects") if row["place_taken_out"])
+    return f"What hyperparameters do to {', '.join(names)} is said as in the middle of that order." if names else ""
 
 
 def shown(study: Study) -> list[str]:

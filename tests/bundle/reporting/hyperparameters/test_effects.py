@@ -12,6 +12,7 @@ from made_studies import made_study, memory_and_time
 from scipy import stats
 
 from entrypoints.limits.noise import Noise
+from entrypoints.limits.order_effect import Order
 from entrypoints.reporting.hyperparameters.effects import effects, metrics
 from entrypoints.reporting.hyperparameters.interactions import interactions
 
@@ -145,12 +146,15 @@ def test_effect_is_as_clear_on_a_machine_that_slows_down(drift: float) -> None:
     level = np.repeat([0, 1], 30)
     place = random.permutation(60) + 1
     seconds = 1 + 0.2 * level + drift * place / 60 + random.normal(scale=0.03, size=60)
-    study = made_study(["level"], level=level, seconds=seconds, place=place)
-    row, unknown = (
+    order = Order("seconds", 0.95, 0.0, 0.0, drift, drift, told=bool(drift))
+    study = replace(made_study(["level"], level=level, seconds=seconds, place=place), order={"seconds": order})
+    row, unknown, untold = (
         _row(effects(each), "seconds", "level")
-        for each in (study, replace(study, trials=study.trials.assign(place=None)))
+        for each in (study, replace(study, trials=study.trials.assign(place=None)), replace(study, order={}))
     )
     assert row["told"]
+    assert not untold["place_taken_out"]
+    assert untold["share_of_variance"] == unknown["share_of_variance"]
     assert row["place_taken_out"] == bool(drift)
     assert row["share_of_variance"] > 0.7
     assert row["change_high"] - row["change_low"] < 10  # % more
@@ -163,7 +167,9 @@ def test_place_by_chance_in_line_with_a_hyperparameter_takes_nothing_from_its_ef
     random, level = np.random.default_rng(0), np.repeat([0, 1], 20)
     seconds = 1 + level + random.normal(scale=0.05, size=40)
     place = np.argsort(np.argsort(level + random.normal(scale=0.5, size=40)))
-    row = _row(effects(made_study(["level"], level=level, seconds=seconds, place=place)), "seconds", "level")
+    order = Order("seconds", 0.9, 0.0, 0.0, 0.5, 0.5, told=True)
+    study = replace(made_study(["level"], level=level, seconds=seconds, place=place), order={"seconds": order})
+    row = _row(effects(study), "seconds", "level")
     assert row["share_of_variance"] > 0.7
     assert row["place_share"] < 0.05
 

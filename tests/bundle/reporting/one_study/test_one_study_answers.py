@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 import pytest
 from made_studies import made_study
 from mlflow.entities import Run, RunData, RunInfo
 
 from entrypoints.limits.costs import SYSTEM_FIGURES
+from entrypoints.limits.order_effect import Order
 from entrypoints.reporting.findings import Findings
+from entrypoints.reporting.hyperparameters.effects import effects
 from entrypoints.reporting.one_study.answers import description, shown
 from entrypoints.reporting.studies import Study
 
@@ -52,3 +57,17 @@ def test_best_trial_is_said_to_be_kept_as_far_as_each_looser_limit_keeps_it(
     ]
     found.add("tradeoff", rows)
     assert f"As the limit on `elapsed_s` tightens {says}" in description("0", "1" * 32, [study], found)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_page_says_of_the_order_what_its_effects_are_without(told: bool) -> None:
+    """Both or neither."""
+    place = np.random.default_rng(0).permutation(40) + 1
+    order = Order("elapsed_s", 0.9, 0.0, 0.0, 1.0, 0.5, told=told)
+    study = made_study(["size"], size=[1, 2] * 20, elapsed_s=1 + place / 40, place=place)
+    study, found = replace(study, order={"elapsed_s": order}), Findings()
+    found.add("trials", study.trials)
+    found.add("effects", effects(study))
+    page = description("0", "1" * 32, [study], found)
+    assert ("`elapsed_s` rises by 1 (50 %): compare" in page) is told
+    assert ("What hyperparameters do to `elapsed_s` is said as in the middle of that order." in page) is told
