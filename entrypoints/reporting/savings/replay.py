@@ -87,13 +87,6 @@ class Verdict:
 BORDER = 0.05  # of a limit: a trial whose figure lies so near to it may fall on either side in another run
 
 
-def by_criteria(
-    courses: Sequence[Course], stopping: Stopping, rows: int, observed: Sequence[tuple[Configuration, Figures]] = ()
-) -> list[int | None]:
-    """The steps at which the user's limits end trials, with what the forecast has observed before the first one."""
-    return steps_of(endings(courses, stopping, rows, observed))
-
-
 def steps_of(ends: Sequence[Ending | None]) -> list[int | None]:
     """Where trials ended that ended so."""
     return [None if each is None else each.stop.step or 0 for each in ends]
@@ -102,7 +95,14 @@ def steps_of(ends: Sequence[Ending | None]) -> list[int | None]:
 def endings(
     courses: Sequence[Course], stopping: Stopping, rows: int, observed: Sequence[tuple[Configuration, Figures]] = ()
 ) -> list[Ending | None]:
-    """How the user's limits end each trial; None where they do not, or not before its last step."""
+    """How the user's limits end each trial; None where they do not, or not before its last step.
+
+    Args:
+        courses: in order of start.
+        stopping: the limits.
+        rows: the training rows of a fold.
+        observed: what a forecast has seen before the first trial.
+    """
     trials = [course.configuration for course in courses]
     ledger = Ledger(rows, stopping.criteria.metrics, trials, observed)
     ends: list[Ending | None] = []

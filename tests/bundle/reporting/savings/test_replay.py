@@ -18,9 +18,10 @@ from entrypoints.reporting.savings.replay import (
     Verdict,
     at_random,
     by_asha,
-    by_criteria,
     by_first_report,
     by_median,
+    endings,
+    steps_of,
     verdict,
 )
 from entrypoints.search.budget import Spending
@@ -41,6 +42,11 @@ def _stopping(text: str, *, predict: bool = True) -> Stopping:
     return Stopping(Criteria.parse(text, metrics("regression")), predict)
 
 
+def _stops(courses: Sequence[Course], *how: Any) -> list[int | None]:
+    """Where the user's limits end trials."""
+    return steps_of(endings(courses, *how))
+
+
 def test_course_costs_its_share_of_the_steps_until_it_is_stopped() -> None:
     """CPU seconds are those of its CPU share; a skipped one costs nothing."""
     course = costing(2.0)
@@ -55,7 +61,7 @@ def test_limits_stop_the_expensive_ones_and_none_that_meets_them(predict: bool) 
     """With predictions earlier than without, and before their first step once enough is known of the others."""
     costs = [1.0, 1.9, 8.0, 1.0, 9.0, 1.5, 21.0, 1.0]
     courses = [costing(step_ms, size) for step_ms, size in zip(costs, SIZES, strict=True)]
-    stops = by_criteria(courses, _stopping("training_time_s<=1", predict=predict), ROWS)
+    stops = _stops(courses, _stopping("training_time_s<=1", predict=predict), ROWS)
     assert [stop is not None for stop in stops] == [cost > 2 for cost in costs]
     # Beyond the limit and three times the usual noise of 10 %, or as soon as a prediction can be made.
     assert [stop for stop in stops if stop is not None] == ([51, 51, 51] if predict else [163, 145, 62])
@@ -65,9 +71,9 @@ def test_limits_skip_what_the_forecast_has_seen_to_be_too_expensive() -> None:
     """With what was observed before the first trial; without predictions it begins all the same."""
     observed = [(configured(batch_size=size, max_steps=STEPS), {"training_time_s": 0.05 * size}) for size in SIZES]
     courses = [costing(0.1 * size, size) for size in SIZES]
-    stops = by_criteria(courses, _stopping("training_time_s<=1"), ROWS, observed)
+    stops = _stops(courses, _stopping("training_time_s<=1"), ROWS, observed)
     assert stops == [None, None, *[0] * 6]
-    crossing = by_criteria(courses, _stopping("training_time_s<=1", predict=False), ROWS, observed)
+    crossing = _stops(courses, _stopping("training_time_s<=1", predict=False), ROWS, observed)
     assert crossing[:2] == [None, None]
     assert all(crossing[2:])
 
@@ -88,7 +94,7 @@ def test_limits_skip_what_the_forecast_has_seen_to_be_too_expensive() -> None:
 )
 def test_limits_of_every_kind_are_replayed(text: str, course: Course, stop: int | None) -> None:
     """Each where a running trial would have been ended."""
-    assert by_criteria([course], _stopping(text), ROWS) == [stop]
+    assert _stops([course], _stopping(text), ROWS) == [stop]
 
 
 @pytest.mark.parametrize(
@@ -105,29 +111,29 @@ def test_diverged_trial_is_stopped_at_the_report_that_shows_it(
 ) -> None:
     """Whatever the limits are."""
     course = replace(costing(1.0, losses=losses), diverged=diverged, untrained_loss=untrained)
-    assert by_criteria([course], _stopping("peak_memory_mb<=1000"), ROWS) == [stop]
+    assert _stops([course], _stopping("peak_memory_mb<=1000"), ROWS) == [stop]
 
 
 def test_relative_limits_come_from_the_trials_before() -> None:
     """The sixth is the first that is judged by the others; those that were stopped are not among them."""
     costs = [1.0, 1.0, 9.0, 1.0, 1.0, 9.0, 1.0, 9.0]
     courses = [costing(step_ms) for step_ms in costs]
-    stops = by_criteria(courses, _stopping("training_time_s<=2x median", predict=False), ROWS)
+    stops = _stops(courses, _stopping("training_time_s<=2x median", predict=False), ROWS)
     assert [place for place, stop in enumerate(stops) if stop is not None] == [5, 7]
 
 
 def test_stopped_trials_teach_what_they_would_have_cost() -> None:
     """Once eight have been stopped, their likes are skipped."""
     courses = [costing(9.0, size) for size in SIZES * 2]
-    assert by_criteria(courses, _stopping("training_time_s<=1"), ROWS) == [51] * 8 + [0] * 8
+    assert _stops(courses, _stopping("training_time_s<=1"), ROWS) == [51] * 8 + [0] * 8
 
 
 def test_trial_that_may_converge_is_replayed_without_predictions_of_its_totals() -> None:
     """It is stopped when its time is up, not before its first step, nor for what the rest of its steps would take."""
     courses = [costing(3.0, size) for size in SIZES * 2]
     courses = [replace(course, configuration=replace(course.configuration, tol=0.01)) for course in courses]
-    assert by_criteria(courses, _stopping("training_time_s<=1"), ROWS) == [434] * 16
-    assert by_criteria(courses, _stopping("training_time_s<=1.6"), ROWS) == [None] * 16
+    assert _stops(courses, _stopping("training_time_s<=1"), ROWS) == [434] * 16
+    assert _stops(courses, _stopping("training_time_s<=1.6"), ROWS) == [None] * 16
 
 
 def test_replay_agrees_with_a_guard_that_is_driven_by_hand() -> None:
@@ -147,7 +153,7 @@ def test_replay_agrees_with_a_guard_that_is_driven_by_hand() -> None:
         expected = course.figures if ended else guard.expected(figures)
         ledger.record(course.configuration, figures, expected, "finished" if ended else "stopped")
         stops.append(None if ended else step)
-    assert by_criteria(courses, stopping, ROWS) == stops
+    assert _stops(courses, stopping, ROWS) == stops
     assert None in stops
     assert set(stops) != {None}
 
