@@ -229,7 +229,6 @@ def _ranks(ranks: pd.DataFrame) -> list[dict[str, Any]]:
         "p_value": p,
         "top_shared_by_all": len(set.intersection(*best.values())),
     }
-    overall |= {"by_chance_in_all": top * (top / count) ** (blocks - 1)}
     return [
         {
             "first": first,
