@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-FRONT_COSTS = ("peak_memory_mb", "training_time_s", "inference_latency_ms")  # of a decision, before others
+FRONT_COSTS = ("peak_memory_mb", "training_time_s", "inference_latency_ms")  # that a score is weighed against
 
 
 @dataclass

@@ -25,10 +25,10 @@ from entrypoints.reporting.figures.style import (
     styled,
     usable,
 )
+from entrypoints.reporting.findings import FRONT_COSTS
 from entrypoints.reporting.statistics import Ranks
 from entrypoints.reporting.words import broken, label, number, plain
 
-COSTS = ("peak_memory_mb", "training_time_s", "inference_latency_ms")
 MAX_HOVERING = 2000  # trials in an interactive figure, which the browser has to draw one by one
 NEGLIGIBLE = 0.001  # of the best score
 _FRONT = {
@@ -91,7 +91,7 @@ def pareto(
         limits: the most that a cost may be.
         chosen_run_id: the trial of the model that was chosen.
     """
-    costs = [cost for cost in COSTS if not usable(trials, score, cost).empty]
+    costs = [cost for cost in FRONT_COSTS if not usable(trials, score, cost).empty]
     if not costs:
         return None
     title = _choice(usable(trials, score), score, higher_is_better, limits, chosen_run_id)
@@ -117,7 +117,7 @@ def pareto_hover(
     chosen_run_id: str | None,
 ) -> go.Figure | None:
     """The first panel of ``pareto`` as an interactive figure, with a trial's name and figures on hover."""
-    cost = next((cost for cost in COSTS if not usable(trials, score, cost).empty), None)
+    cost = next((cost for cost in FRONT_COSTS if not usable(trials, score, cost).empty), None)
     if cost is None:
         return None
     rows = usable(trials, score, cost)
@@ -200,7 +200,7 @@ def _hover(row: Mapping[str, object]) -> str:
     figures = [
         f"{label(key)}: {number(value)}"
         for key, value in row.items()
-        if isinstance(value, float) and key.startswith(("val_", "test_", *COSTS)) and not np.isnan(value)
+        if isinstance(value, float) and key.startswith(("val_", "test_", *FRONT_COSTS)) and not np.isnan(value)
     ]
     return "<br>".join([f"<b>{row.get('name', row['run_id'])}</b>", *figures])
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from entrypoints.limits.noise import REPEATABILITY
-from entrypoints.reporting.figures.choice import COSTS
 from entrypoints.reporting.figures.style import BLUE, GREY, MARKERS, PALE, PALETTE, VERMILLION, sheet, styled
+from entrypoints.reporting.findings import FRONT_COSTS
 from entrypoints.reporting.words import listed, number, plain
 
 MAX_PANELS = 6  # pairs of studies whose ranks are drawn
@@ -125,7 +125,7 @@ def _differing(costs: pd.DataFrame) -> str:
     agree = int((costs["verdict"] == "agrees").sum())
     if told.empty:
         return f"No cost differs between studies beyond noise and 5 %; {agree} of {len(costs)} agree within it"
-    first = sorted(told.groupby("figure", sort=False), key=lambda each: each[0] not in COSTS)[:MAX_TOLD]
+    first = sorted(told.groupby("figure", sort=False), key=lambda each: each[0] not in FRONT_COSTS)[:MAX_TOLD]
     parts = [
         f"{plain(name)} {listed([f'{number(row.ratio)} times in {row.second}' for row in rows.itertuples()])}"
         for name, rows in first

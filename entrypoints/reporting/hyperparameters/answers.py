@@ -11,8 +11,8 @@ from entrypoints.reporting.markdown import cell, code, p_value, table
 from entrypoints.reporting.studies import Study
 from entrypoints.reporting.words import PER_ROW_MS, law, number, percent, short_unit
 
-# Of those that say the same, one: a trial's elapsed time follows its training time.
-COSTS = (
+# Of costs that say the same, one: a trial's elapsed time follows its training time.
+DISTINCT_COSTS = (
     "training_time_s",
     "peak_memory_mb",
     "model_memory_mb",
@@ -32,7 +32,7 @@ def sentences(study: Study, found: Findings) -> list[str]:
     """The answer in at most two sentences: what changes the score, and what changes the costs, strongest first."""
     told = strongest(found)
     scores = [told[study.score]] if study.score in told else []
-    costs = [told[metric] for metric in COSTS if metric in told]
+    costs = [told[metric] for metric in DISTINCT_COSTS if metric in told]
     costs = costs or [row for metric, row in told.items() if metric != study.score]
     costs = sorted(costs, key=lambda row: -row["share_of_variance"])[:MAX_COSTS]
     return [f"{'; '.join(_by_ends(rows))}." for rows in (scores, costs) if rows]

@@ -16,7 +16,12 @@ from entrypoints.reporting.studies import Study
 from mlflow_sysmetrics.criteria.judge import Criteria
 
 CHOSEN, CHEAPER, BETTER = "chosen", "as good, cheaper", "better"
-COSTS = ("training_time_s", "peak_memory_mb", "model_memory_mb", "inference_latency_ms")  # what the page says of each
+SHOWN_COSTS = (
+    "training_time_s",
+    "peak_memory_mb",
+    "model_memory_mb",
+    "inference_latency_ms",
+)  # what the page says of each
 
 
 def upper_limits(studies: Sequence[Study]) -> dict[str, float]:
@@ -62,7 +67,7 @@ def decision(studies: Sequence[Study], changed: Collection[str] = ()) -> pd.Data
     within = trials[judged["meets"].eq(judged["meets"].max())]  # those that do, or that may, or all
     chosen = within.iloc[0]
     rows: list[tuple[str, Any, str | None, float]] = [(CHOSEN, chosen, None, math.nan)]
-    cost = next((name for name in (*limits, COSTS[0]) if name in trials), None)
+    cost = next((name for name in (*limits, SHOWN_COSTS[0]) if name in trials), None)
     as_good = within[sign * (within[score] - chosen[score]) <= margin]
     by_chance = known.get(cost or "", 0.0)
     if cost not in changed:
@@ -76,7 +81,7 @@ def decision(studies: Sequence[Study], changed: Collection[str] = ()) -> pd.Data
         stop = better.loc[nearest, "broken"]
         times = stop.value / stop.limit if stop and stop.limit else math.nan
         rows.append((BETTER, trials.loc[nearest], stop and stop.metric, times))
-    names = ["run_id", *study.hyperparameters, score, *(name for name in COSTS if name in trials)]
+    names = ["run_id", *study.hyperparameters, score, *(name for name in SHOWN_COSTS if name in trials)]
     of_all = {"margin": margin, "limits": _limits(studies)}
     table: pd.DataFrame = pd.DataFrame(
         [
@@ -161,7 +166,9 @@ def in_words(rows: Iterable[dict[str, Any]], study: Study) -> tuple[str, str]:
     fails = chosen["meets"] is False
     within = ", the best within the limits" if chosen["limits"] and chosen["meets"] else ""
     first = f"{named}: {study.score} {_number(chosen[str(study.score)])} with {_values(study, chosen)}{within}"
-    known = [f"`{name}` {_number(chosen[name])}" for name in COSTS if chosen.get(name) == chosen.get(name, math.nan)]
+    known = [
+        f"`{name}` {_number(chosen[name])}" for name in SHOWN_COSTS if chosen.get(name) == chosen.get(name, math.nan)
+    ]
     lines = [f"It takes {', '.join(known)}." if known else ""]
     if fails:
         lines.insert(0, f"No trial that ran to its end meets `{chosen['limits']}`: this is the best without limits.")

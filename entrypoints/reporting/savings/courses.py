@@ -1,4 +1,4 @@
-"""Finished studies read back from MLflow: what each trial chose, what it cost, and the curves that it left."""
+"""The trials of a study as rules are replayed over them: what each chose, what it cost, and the curves that it left."""
 
 from __future__ import annotations
 
