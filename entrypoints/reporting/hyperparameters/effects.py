@@ -27,36 +27,6 @@ if TYPE_CHECKING:
 
 MIN_SHARE = 0.05  # of the variance: what explains less is not told
 MIN_TRIALS = 3  # of a level, for it to be named as an end
-_EFFECTS = (
-    "metric",
-    "hyperparameter",
-    "trials",
-    "left_out",
-    "levels",
-    "share_of_variance",
-    "place_share",
-    "place_taken_out",
-    "spearman",
-    "p_value",
-    "p_holm",
-    "lowest",
-    "lowest_at",
-    "highest",
-    "highest_at",
-    "difference",
-    "first",
-    "first_at",
-    "second",
-    "second_at",
-    "change",
-    "change_low",
-    "change_high",
-    "change_in",
-    "matched",
-    "medians_agree",
-    "few_trials_at",
-    "told",
-)
 
 
 def metrics(study: Study) -> list[str]:
@@ -93,7 +63,8 @@ def effects(study: Study) -> pd.DataFrame:
           difference larger than the metric's noise and, but for the score, than 5 %; and the interval of the change,
           if there is one, leaves out 0
 
-        Shares and p-values are NaN where there is one level only, or as many levels as trials.
+        Shares and p-values are NaN where there is one level only, or as many levels as trials. No rows and no columns
+        where no metric varies.
     """
     trials = study.complete
     factors = [trial_levels(trials, name, study.hyperparameters) for name in study.hyperparameters]
@@ -104,7 +75,9 @@ def effects(study: Study) -> pd.DataFrame:
         for metric, each in placed.items()
         for factor in factors
     ]
-    table: pd.DataFrame = pd.DataFrame(rows, columns=list(_EFFECTS))
+    table: pd.DataFrame = pd.DataFrame(rows)
+    if not rows:
+        return table
     table["p_holm"] = holm(table["p_value"])
     table["told"] = [
         told and not change_low <= 0
@@ -213,7 +186,7 @@ def _ends(
     groups = {int(level): known[of_level == level] for level in np.unique(of_level)}
     groups = {level: group for level, group in groups.items() if len(group) >= MIN_TRIALS}
     if len(groups) < 2:
-        return {}
+        return {"difference": np.nan, "change_low": np.nan}
     medians = {level: float(group.median()) for level, group in groups.items()}
     first, second = sorted([min(medians, key=medians.__getitem__), max(medians, key=medians.__getitem__)])
     if first == second:  # all medians are equal

@@ -19,23 +19,6 @@ from entrypoints.reporting.statistics import holm
 if TYPE_CHECKING:
     from entrypoints.reporting.studies import Study
 
-_INTERACTIONS = (
-    "metric",
-    "first",
-    "second",
-    "share_of_variance",
-    "p_value",
-    "p_holm",
-    "trials",
-    "left_out",
-    "difference",
-    "first_at",
-    "second_at",
-    "median",
-    "expected",
-    "told",
-)
-
 
 def interactions(study: Study) -> pd.DataFrame:
     """The pairs of hyperparameters that together explain more of a metric's ranks than each alone does.
@@ -54,12 +37,15 @@ def interactions(study: Study) -> pd.DataFrame:
     """
     trials = study.complete
     factors = [trial_levels(trials, name, study.hyperparameters) for name in study.hyperparameters]
-    rows = [
+    found = [
         _interaction(metric, trials[metric].to_numpy(float), placed, first, second, study)
         for metric, placed in placed_metrics(study, factors).items()
         for first, second in combinations(factors, 2)
     ]
-    table: pd.DataFrame = pd.DataFrame([row for row in rows if row is not None], columns=list(_INTERACTIONS))
+    rows = [row for row in found if row is not None]
+    table: pd.DataFrame = pd.DataFrame(rows)
+    if not rows:
+        return table
     table["p_holm"] = holm(table["p_value"])
     table["told"] = worth_a_sentence(study, table)
     kept = table[table["told"].astype(bool)].sort_values("share_of_variance", ascending=False, kind="stable")

@@ -19,9 +19,6 @@ SMALL_PERCENT = 100 * SMALL
 _RATES = ("cpu_percent", "step_time_ms")  # of an interval; a trial's first one is its warm-up
 _COST_CURVES = (*_RATES, "memory_mb")
 _TREND = ("batch_size", "level", "start", "end", "change", "change_percent", "rising")
-_MIDDLE = ("trials", "level", "start", "end", "change", "low", "high", "change_percent", "low_percent", "high_percent")
-_TESTS = ("rising_share", "p_value", "p_holm", "verdict", "p_batch_size", "p_batch_size_holm")
-_BY_BATCH_SIZE = ("metric", "group", "batch_size", *_MIDDLE, "rest", "rest_percent", "told")
 
 
 def drift(curves: pd.DataFrame, noises: Mapping[str, Noise] | None = None) -> pd.DataFrame:
@@ -62,7 +59,9 @@ def drift(curves: pd.DataFrame, noises: Mapping[str, Noise] | None = None) -> pd
             | {"rising_share": float(found["rising"].mean()) if len(found) else np.nan}
             | {"p_value": signed_rank_p(found["change_percent"].to_numpy(float)), "p_batch_size": _p_between(tested)}
         )
-    table: pd.DataFrame = pd.DataFrame(rows, columns=["axis", "metric", "group", *_MIDDLE, *_TESTS])
+    table: pd.DataFrame = pd.DataFrame(rows)
+    if not rows:
+        return table
     adjusted = holm(np.concatenate([table["p_value"].to_numpy(float), table["p_batch_size"].to_numpy(float)]))
     table["p_holm"], table["p_batch_size_holm"] = adjusted[: len(table)], adjusted[len(table) :]
     table["verdict"] = [_verdict(row, _noise(row["metric"], noises or {})) for row in table.to_dict("records")]
@@ -86,7 +85,7 @@ def by_batch_size(curves: pd.DataFrame, drift: pd.DataFrame, noises: Mapping[str
           rest_percent, and p_batch_size_holm is below 0.01
     """
     rows = []
-    for test in drift[drift["p_batch_size"].notna()].to_dict("records"):
+    for test in drift[drift["p_batch_size"].notna()].to_dict("records") if len(drift) else []:
         metric, group = test["metric"], test["group"]
         part = curves[(curves["axis"] == STEPS) & (curves["metric"] == metric) & (curves["group"] == group)]
         found, sizes = _trends(part, metric), []
@@ -101,7 +100,7 @@ def by_batch_size(curves: pd.DataFrame, drift: pd.DataFrame, noises: Mapping[str
             test["p_batch_size_holm"], difference, _noise(metric, noises or {}), _small(metric, most["level"])
         )
         rows += sizes
-    table: pd.DataFrame = pd.DataFrame(rows, columns=list(_BY_BATCH_SIZE))
+    table: pd.DataFrame = pd.DataFrame(rows)
     return table
 
 

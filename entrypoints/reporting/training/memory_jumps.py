@@ -17,7 +17,6 @@ METRIC = "memory_mb"
 MIN_POINTS = 8  # of a curve: fewer changes do not tell what is usual
 FALSE_RATE = 0.01  # more than the share of trials without jumps in which one is found: see `jumps`
 _OF_TRIALS = ("run_id", "group", "at", "progress_percent", "before_mb", "after_mb", "jump_mb")
-_BY_GROUP = ("group", "trials", "with_jumps", "up", "up_mb", "down", "down_mb", "progress_percent", "p_value")
 
 
 def jumps(memory_mb: NDArray[np.float64]) -> list[int]:
@@ -72,7 +71,9 @@ def memory_jumps(curves: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         _row(str(group), part["run_id"].nunique(), found[found["group"] == group])
         for group, part in known.groupby("group", sort=False)
     ]
-    table: pd.DataFrame = pd.DataFrame(rows, columns=list(_BY_GROUP))
+    table: pd.DataFrame = pd.DataFrame(rows)
+    if not rows:
+        return table, found
     table["p_holm"] = holm(table["p_value"])
     table["told"] = (table["p_holm"] < TOLD_P) & (table["with_jumps"] > SMALL * table["trials"])
     return table, found

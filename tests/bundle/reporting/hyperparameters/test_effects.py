@@ -132,11 +132,10 @@ def test_metrics_that_are_constant_have_no_row() -> None:
 
 @pytest.mark.parametrize("status", ["KILLED", "FAILED"])
 def test_study_without_complete_trials_has_empty_tables(status: str) -> None:
-    """With their columns."""
+    """There is nothing to say."""
     study = made_study(["size", "solver"], size=[1, 2], solver=["a", "b"], loss=[1.0, 2.0], status=status)
     assert effects(study).empty
     assert interactions(study).empty
-    assert {"metric", "share_of_variance", "p_holm"} <= set(effects(study)) & set(interactions(study))
 
 
 @pytest.mark.parametrize("drift", [0.0, 0.6], ids=["steady machine", "machine that slows down"])
