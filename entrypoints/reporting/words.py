@@ -79,6 +79,16 @@ def number(value: float) -> str:
     return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
+def figure(value: float) -> str:
+    """A figure as it was measured: four digits; a dash where it is unknown."""
+    return "-" if value != value else f"{value:.4g}"
+
+
+def is_score(metric: str) -> bool:
+    """Whether a metric says what a model has learned, not what it cost."""
+    return metric.startswith(("train_", "val_", "test_"))
+
+
 def percent(value: float) -> str:
     """A percentage as it is read: whole from 1 on."""
     return f"{value:.0f} %" if abs(value) >= 1 or value == 0 else f"{value:.1f} %"

@@ -10,14 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from entrypoints.reporting.figures.style import LINES, MARKERS, PALETTE, scale_axis, sheet, styled
-from entrypoints.reporting.words import between, broken, listed, number, plain, signed
+from entrypoints.reporting.words import between, broken, is_score, listed, number, plain, signed
 
 MAX_PLACES = 60  # at which a median is drawn
 MEMORY = "memory_mb"  # the metric whose jumps are marked
 NOTE = "Lines: median over trials; bands: the middle 80 % of them; both as far as half of the trials go."
 FOLDS = "Dotted: the median plus and minus the score's standard deviation over folds (median over trials)."
 TICKS = "Ticks below memory: where that of single trials jumps."
-SCORES = ("train_", "val_", "test_")  # what a title leaves out: that a loss falls is no news
 VERDICTS = ("rises", "falls", "steady")  # those that are clear
 
 
@@ -171,8 +170,8 @@ def _verdict(tests: pd.DataFrame) -> str:
 
 
 def _finding(tests: pd.DataFrame, metrics: list[str], trials: int, jumping: str) -> str:
-    """What the tests found of the costs, in a sentence; of the losses where there is nothing else."""
-    costs = [metric for metric in metrics if not metric.startswith(SCORES)] or metrics
+    """What the tests found of the costs, in a sentence; of losses, whose fall is no news, if there is nothing else."""
+    costs = [metric for metric in metrics if not is_score(metric)] or metrics
     found: dict[str, list[str]] = {}
     for metric in costs:
         rows = tests[tests["metric"] == metric] if len(tests) else tests

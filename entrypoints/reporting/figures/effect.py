@@ -17,7 +17,6 @@ from entrypoints.reporting.figures.style import (
     BLUE,
     SHADES,
     VERMILLION,
-    is_number,
     levels_of,
     needs_log,
     room,
@@ -27,6 +26,7 @@ from entrypoints.reporting.figures.style import (
     tick_levels,
     usable,
 )
+from entrypoints.reporting.number_levels import is_number
 from entrypoints.reporting.words import broken, label, listed, number, plain, share
 
 MAX_ROWS, MAX_COLUMNS = 20, 8  # of the map of effect sizes

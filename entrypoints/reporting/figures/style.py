@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
-from entrypoints.reporting.words import number
+from entrypoints.reporting.number_levels import MANY, is_number, number_levels
 
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
 SKY, BLACK, GREY, PALE = "#56B4E9", "#000000", "#595959", "#D9D9D9"
@@ -31,7 +31,6 @@ SHADES = LinearSegmentedColormap.from_list("shades", ["#FFFFFF", "#9CCBE6", BLUE
 WIDTH_IN, DPI = 10.0, 110
 CHARACTERS = 84  # of tick labels on an x axis as wide as the figure
 LOG_SPAN = 20.0  # from here on, the largest value over the smallest one needs a log axis
-MAX_LEVELS = 12  # of a hyperparameter, in a figure
 OTHERS = "(others)"
 STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
@@ -129,11 +128,6 @@ def room(axes: Axes) -> float:
     return CHARACTERS / (grid.ncols if grid else 1)
 
 
-def is_number(values: pd.Series) -> bool:
-    """Whether a hyperparameter's values are numbers."""
-    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-
-
 def levels_of(values: pd.Series) -> pd.Series:
     """The names of a hyperparameter's levels, as a categorical in order.
 
@@ -141,21 +135,15 @@ def levels_of(values: pd.Series) -> pd.Series:
     """
     if not is_number(values):
         words = values.astype(str)
-        common = words.value_counts().index[: MAX_LEVELS - 1]
-        names = words.where((words.nunique() <= MAX_LEVELS) | words.isin(common), OTHERS)
+        common = words.value_counts().index[: MANY - 1]
+        names = words.where((words.nunique() <= MANY) | words.isin(common), OTHERS)
         order = sorted(set(names))
     else:
-        names = values.map("{:g}".format) if values.nunique() <= MAX_LEVELS else _quartiles(values)
-        order = list(dict.fromkeys(names[values.sort_values().index]))
+        codes, texts = number_levels(values.to_numpy(float))
+        names = pd.Series([texts[code] if code >= 0 else None for code in codes], index=values.index)
+        order = list(dict.fromkeys(texts))
     levels: pd.Series = pd.Series(pd.Categorical(names, categories=order, ordered=True), index=values.index)
     return levels
-
-
-def _quartiles(values: pd.Series) -> pd.Series:
-    """From where to where the quartile of each value goes."""
-    parts = values.groupby(pd.qcut(values, 4, duplicates="drop"), observed=True)
-    names: pd.Series = parts.transform("min").map(number) + " to " + parts.transform("max").map(number)
-    return names
 
 
 def usable(trials: pd.DataFrame, *needed: str) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from entrypoints.reporting.findings import Findings
 from entrypoints.reporting.hyperparameters.tol_savings import SAVED
 from entrypoints.reporting.markdown import cell, code, p_value, table
 from entrypoints.reporting.studies import Study
-from entrypoints.reporting.words import PER_ROW_MS, law, number, percent, short_unit
+from entrypoints.reporting.words import PER_ROW_MS, figure, law, number, percent, short_unit
 
 # Of costs that say the same, one: a trial's elapsed time follows its training time.
 DISTINCT_COSTS = (
@@ -123,7 +123,7 @@ def _changed(row: Row) -> str:
 
 
 def _medians(row: Row) -> str:
-    return f"{_value(row['first'])} -> {_value(row['second'])} {_unit(row)}".rstrip()
+    return f"{figure(row['first'])} -> {figure(row['second'])} {_unit(row)}".rstrip()
 
 
 def _unit(row: Row) -> str:
@@ -133,7 +133,7 @@ def _unit(row: Row) -> str:
 def _together(found: Findings) -> str:
     parts = [
         f"`{row['first']}` {row['first_at']} with `{row['second']}` {row['second_at']}: `{row['metric']}` "
-        + f"{_value(row['median'])}, where each alone makes {_value(row['expected'])} {_unit(row)}".rstrip()
+        + f"{figure(row['median'])}, where each alone makes {figure(row['expected'])} {_unit(row)}".rstrip()
         for row in found.rows("interactions")[:MAX_TOGETHER]
     ]
     return f"Only together: {'; '.join(parts)}." if parts else ""
@@ -182,7 +182,3 @@ def _at_score(row: Row, told: bool) -> str:
     return (
         f", {_changed(row)}" if told and row["beyond_noise"] else f", `{row['metric']}` {_medians(row)} (within noise)"
     )
-
-
-def _value(value: float) -> str:
-    return f"{value:.4g}"

@@ -11,12 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from entrypoints.reporting.words import short_unit
+from entrypoints.reporting.words import is_score, short_unit
 
 CONFIDENCE = 0.95
 MIN_TIMES = 2.0  # a change by a smaller factor is said in percent
 MAX_SAMPLE = 400  # trials of a level that are compared with each of the other level's
-SCORES = ("train_", "val_", "test_")  # what their names begin with
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def is_factor(metric: str, score: str | None, values: NDArray[np.float64]) -> bo
     """Whether a metric's changes are said by factors: of costs above 0 that are no percentages."""
     return (
         metric != score
-        and not metric.startswith(SCORES)
+        and not is_score(metric)
         and "percent" not in metric
         and bool(len(values) and (values > 0).all())
     )

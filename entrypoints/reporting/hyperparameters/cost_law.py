@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from entrypoints.reporting.hyperparameters.trial_levels import is_number
+from entrypoints.reporting.number_levels import is_number
 from entrypoints.reporting.words import STEP_TIME
 
 if TYPE_CHECKING:

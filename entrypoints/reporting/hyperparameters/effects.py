@@ -19,7 +19,8 @@ from scipy import stats
 from entrypoints.limits.noise import SHARE, Noise, small, worth_telling
 from entrypoints.reporting.hyperparameters.change import change, is_factor
 from entrypoints.reporting.hyperparameters.metric_ranks import Placed, omega_squared, without_place
-from entrypoints.reporting.hyperparameters.trial_levels import MANY, TrialLevels, design, trial_levels
+from entrypoints.reporting.hyperparameters.trial_levels import TrialLevels, design, trial_levels
+from entrypoints.reporting.number_levels import MANY
 from entrypoints.reporting.statistics import holm
 
 if TYPE_CHECKING:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-MANY = 12  # a number with more values than these is cut into quartiles
+from entrypoints.reporting.number_levels import is_number, number_levels
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,26 +46,11 @@ def trial_levels(trials: pd.DataFrame, name: str, hyperparameters: list[str]) ->
         codes, words = pd.factorize(column, sort=False)
         return TrialLevels(name, np.asarray(codes, dtype=np.int64), [str(word) for word in words], None, others)
     numbers = column.to_numpy(float)
-    codes, values = pd.factorize(numbers, sort=True)
-    levels = [_text(value) for value in values]
-    if len(values) > MANY:
-        quartiles = np.asarray(pd.qcut(numbers, 4, labels=False, duplicates="drop"), dtype=float)
-        codes = np.where(np.isnan(quartiles), -1, quartiles).astype(np.int64)
-        parts = [numbers[codes == code] for code in range(int(np.max(codes)) + 1)]
-        levels = [f"{part.min():.3g} to {part.max():.3g}" for part in parts]
-    return TrialLevels(name, np.asarray(codes, dtype=np.int64), levels, numbers, others)
+    codes, levels = number_levels(numbers)
+    return TrialLevels(name, codes, levels, numbers, others)
 
 
 def design(factors: Sequence[TrialLevels], trials: int) -> NDArray[np.float64]:
     """What all hyperparameters can do to a metric, each on its own: a row per trial, a column per level, and a 1."""
     columns = [factor.codes == code for factor in factors for code in np.unique(factor.codes)]
     return np.column_stack([np.ones(trials), *columns]).astype(float)
-
-
-def is_number(column: pd.Series[Any]) -> bool:
-    """Whether a column holds numbers; truth values are words."""
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-
-
-def _text(number: float) -> str:
-    return str(int(number)) if number == int(number) and abs(number) < 1e15 else f"{number:g}"

@@ -19,7 +19,7 @@ from entrypoints.reporting.savings import answers as savings_answers
 from entrypoints.reporting.studies import Study
 from entrypoints.reporting.training import answers as training_answers
 from entrypoints.reporting.training.drift import TOO_FEW
-from entrypoints.reporting.words import unit
+from entrypoints.reporting.words import figure, unit
 from entrypoints.views import LIMITS, TABLE
 
 TOP = 5
@@ -136,7 +136,7 @@ def _during(found: Findings) -> list[str]:
         "metric": lambda row: f"`{row['metric']}`{_of(row['group'])}",
         "against": cell("axis"),
         "trials": cell("trials"),
-        "level": lambda row: f"{_number(row['level'])} {unit(row['metric'])}".rstrip(),
+        "level": lambda row: f"{figure(row['level'])} {unit(row['metric'])}".rstrip(),
         "change": lambda row: f"{row['change']:+.2g}",
         "95 % interval": lambda row: f"{row['low']:+.2g} to {row['high']:+.2g}",
         "so it": cell("verdict"),
@@ -164,13 +164,13 @@ def _tradeoff(found: Findings) -> str:
     tightens = f"As the limit on `{known[0]['metric']}` tightens (replayed{savings_answers.over(known[0])})"
     tightest = known[-1]
     price = (
-        f"the tightest, {_number(tightest['limit'])}, saves {tightest['saved_cpu_percent']:.0f} % at a regret of "
+        f"the tightest, {figure(tightest['limit'])}, saves {tightest['saved_cpu_percent']:.0f} % at a regret of "
         f"{savings_answers.regret(tightest['val_regret_all'])} against the best of all trials"
     )
     if not free:
         return f"{tightens}, {price}."
     return (
-        f"{tightens}, the best of all trials is kept down to {_number(free[-1]['limit'])}, which saves "
+        f"{tightens}, the best of all trials is kept down to {figure(free[-1]['limit'])}, which saves "
         f"{free[-1]['saved_cpu_percent']:.0f} % of the CPU; {price}."
     )
 
@@ -193,8 +193,8 @@ def _pareto(study: Study, found: Findings) -> list[str]:
     columns = {
         "cost": cell("cost", code),
         "trials on the front": cell("trials"),
-        "cheapest": lambda row: f"{_number(row['cheapest'])} with {study.score} {_number(row['cheapest_score'])}",
-        "best": lambda row: f"{_number(row['best'])} with {study.score} {_number(row['best_score'])}",
+        "cheapest": lambda row: f"{figure(row['cheapest'])} with {study.score} {figure(row['cheapest_score'])}",
+        "best": lambda row: f"{figure(row['best'])} with {study.score} {figure(row['best_score'])}",
     }
     ends = []
     for cost in dict.fromkeys(row["cost"] for row in rows):
@@ -238,7 +238,3 @@ def _next(experiment_id: str, report_run_id: str, studies: Sequence[Study], foun
 
 def _of(group: str) -> str:
     return f" ({group})" if group else ""
-
-
-def _number(value: float) -> str:
-    return "-" if value != value else f"{value:.4g}"

@@ -13,6 +13,7 @@ from entrypoints.limits import costs
 from entrypoints.limits.noise import SMALL, TOLD_P, Noise, margins
 from entrypoints.reporting.findings import records
 from entrypoints.reporting.studies import Study
+from entrypoints.reporting.words import figure
 from mlflow_sysmetrics.criteria.judge import Criteria
 
 CHOSEN, CHEAPER, BETTER = "chosen", "as good, cheaper", "better"
@@ -165,9 +166,9 @@ def in_words(rows: Iterable[dict[str, Any]], study: Study) -> tuple[str, str]:
     chosen = roles[CHOSEN]
     fails = chosen["meets"] is False
     within = ", the best within the limits" if chosen["limits"] and chosen["meets"] else ""
-    first = f"{named}: {study.score} {_number(chosen[str(study.score)])} with {_values(study, chosen)}{within}"
+    first = f"{named}: {study.score} {figure(chosen[str(study.score)])} with {_values(study, chosen)}{within}"
     known = [
-        f"`{name}` {_number(chosen[name])}" for name in SHOWN_COSTS if chosen.get(name) == chosen.get(name, math.nan)
+        f"`{name}` {figure(chosen[name])}" for name in SHOWN_COSTS if chosen.get(name) == chosen.get(name, math.nan)
     ]
     lines = [f"It takes {', '.join(known)}." if known else ""]
     if fails:
@@ -183,17 +184,17 @@ def _neighbours(
     study: Study, chosen: dict[str, Any], cheaper: dict[str, Any] | None, better: dict[str, Any] | None
 ) -> Iterator[str]:
     """What a cheaper and a better model would cost."""
-    noise = f"noise ({_number(chosen['margin'])})"
+    noise = f"noise ({figure(chosen['margin'])})"
     if cheaper:
         yield (
-            f"As good within {noise} and {_number(cheaper['times'])} times cheaper: {_values(study, cheaper)}, with "
-            f"`{cheaper['cost']}` {_number(cheaper['cost_value'])}."
+            f"As good within {noise} and {figure(cheaper['times'])} times cheaper: {_values(study, cheaper)}, with "
+            f"`{cheaper['cost']}` {figure(cheaper['cost_value'])}."
         )
     elif chosen["margin"]:
         yield f"None that is as good within {noise} is cheaper."
     if better:
         yield (
-            f"The next better one, {study.score} {_number(better[str(study.score)])} with {_values(study, better)}, "
+            f"The next better one, {study.score} {figure(better[str(study.score)])} with {_values(study, better)}, "
             f"{_beyond(better)}."
         )
     elif chosen["limits"] and chosen["meets"] is not False:
@@ -205,8 +206,8 @@ def _beyond(better: dict[str, Any]) -> str:
     if not isinstance(better["cost"], str):
         return f"may meet the limits: whether it meets `{better['not_judged']}` is not known"
     times = better["times"]
-    beyond = f"{_number(times)} times the limit" if times == times else "beyond the limit of 0"
-    return f"has `{better['cost']}` {_number(better['cost_value'])}, {beyond}"
+    beyond = f"{figure(times)} times the limit" if times == times else "beyond the limit of 0"
+    return f"has `{better['cost']}` {figure(better['cost_value'])}, {beyond}"
 
 
 def _values(study: Study, row: dict[str, Any]) -> str:
@@ -214,7 +215,3 @@ def _values(study: Study, row: dict[str, Any]) -> str:
     values = {name: row[name] for name in study.hyperparameters if row[name] == row[name] and row[name] is not None}
     texts = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in values.items()}
     return ", ".join(f"{name}={text}" for name, text in texts.items())
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}"

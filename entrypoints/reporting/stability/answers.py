@@ -12,7 +12,7 @@ from entrypoints.reporting.findings import FRONT_COSTS
 from entrypoints.reporting.markdown import cell, code, is_p, last_sections, page, picture, table
 from entrypoints.reporting.stability.compare import INCOMPLETE, SAME, WITHIN, WORSE, Stability
 from entrypoints.reporting.stability.costs import AGREES, LESS, MORE, OF_MEDIAN
-from entrypoints.reporting.words import listed, number, percent, unit
+from entrypoints.reporting.words import figure, listed, number, percent, unit
 
 COSTS_FIGURE, RANKS_FIGURE = "stability_costs", "stability_ranks"
 IN_SHORT = 3  # costs that the first lines name, those of the front before others
@@ -76,10 +76,10 @@ def _best(stability: Stability) -> list[str]:
         "best in": cell("study"),
         "configuration": cell("configuration"),
         "in": cell("in_study"),
-        "its score there": cell("score", _number),
-        "the best there": cell("best_score", _number),
-        "loss": cell("loss", _number),
-        "noise margin": cell("margin", _number),
+        "its score there": cell("score", figure),
+        "the best there": cell("best_score", figure),
+        "loss": cell("loss", figure),
+        "noise margin": cell("margin", figure),
         "so it is": cell("verdict"),
     }
     return [*(_choice(row) for row in stability.found.rows("stability_choice")), table(columns, rows)]
@@ -89,7 +89,7 @@ def _choice(row: dict[str, Any]) -> str:
     """What to take: the configuration that loses least where it loses most."""
     worse = "the best in each study"
     if row["worst_loss"] > 0:
-        worse = f"at most {_number(row['worst_loss'])} worse than the best of any study"
+        worse = f"at most {figure(row['worst_loss'])} worse than the best of any study"
     equal = (
         f"{row['equal_in_all']} of {row['configurations']} configurations equal the best within noise in all studies"
     )
@@ -218,10 +218,6 @@ def _studies(stability: Stability) -> str:
 
 def _times(ratio: float) -> str:
     return f"{ratio:.2f}" if ratio < MANY_TIMES else number(ratio)
-
-
-def _number(value: float) -> str:
-    return "-" if value != value else f"{value:.4g}"
 
 
 def _range(low: float, high: float) -> str:

@@ -8,11 +8,10 @@ from typing import Any
 from entrypoints.reporting.training.curves import STEPS
 from entrypoints.reporting.training.drift import FALLS, RISES, STEADY, TOO_FEW, UNCLEAR
 from entrypoints.reporting.training.memory_jumps import METRIC
-from entrypoints.reporting.words import listed, number, percent, signed, unit
+from entrypoints.reporting.words import is_score, listed, number, percent, signed, unit
 
 Row = Mapping[str, Any]
 _SERIES = "system/process_"
-_SCORES = ("train_", "val_", "test_")  # that a loss falls is no news
 
 
 def sentences(drift: Sequence[Row], by_batch_size: Sequence[Row], jumps: Sequence[Row]) -> list[str]:
@@ -37,7 +36,7 @@ def _judged(drift: Sequence[Row]) -> list[Row]:
     """One row for each cost and group: that by training step, or, without enough trials, the thread's series."""
     rows: dict[tuple[str, str], Row] = {}
     for row in sorted(drift, key=lambda row: row["axis"] == STEPS):  # the later one stays
-        if row["verdict"] != TOO_FEW and not row["metric"].startswith(_SCORES):
+        if row["verdict"] != TOO_FEW and not is_score(row["metric"]):  # that a loss falls is no news
             rows[row["metric"].removeprefix(_SERIES), row["group"]] = row
     places = [row["metric"] for row in drift]
     return _named(sorted(rows.values(), key=lambda row: places.index(row["metric"])))
