@@ -1,6 +1,6 @@
 """From finished studies to findings, figures and words.
 
 `selection` chooses the studies, `studies` reads them: trials, parameters, last figures, `folds.json`, `noise.json`. The
-points of their curves are read by `training/curves` and `savings/courses`. `pages` and `markdown` write; `findings` and
-`words` say what was found.
+points of their curves are read by `training/curves` and `savings/courses`. `pages` says what they answer together,
+`writing` and `markdown` write; `findings` and `words` say what was found, `number_levels` what numbers are called.
 """

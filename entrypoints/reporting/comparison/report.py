@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
-import click
-import mlflow
+from matplotlib.figure import Figure
 
 from entrypoints.errors import say
-from entrypoints.links import how_to_open, run_view
 from entrypoints.reporting import figures
 from entrypoints.reporting.comparison.answers import STEP_TIMES, description, in_short, told_tests
 from entrypoints.reporting.comparison.compare import Comparison, compare
 from entrypoints.reporting.studies import Study
+from entrypoints.reporting.writing import write
 from entrypoints.runs import RecordedRun
 
 
@@ -26,21 +25,17 @@ def write_comparison(run: RecordedRun, studies: Sequence[Study]) -> None:
     """
     say(f"Report over {', '.join(f'{each.dataset} ({len(each.trials)} trials, {each.run_id})' for each in studies)}")
     comparison = compare(run.client, studies)
-    for name, table in comparison.found.tables.items():
-        mlflow.log_table(table, f"{name}.json")
-    told = told_tests(comparison)
-    counts = {"datasets": len(studies), "tests": len(comparison.found.rows("tests")), "findings": len(told)}
-    mlflow.log_metrics({name: float(count) for name, count in counts.items()}, step=0)
-    drawn = _draw(comparison)
-    mlflow.set_tag("mlflow.note.content", description(run.experiment_id, run.run_id, studies, comparison, drawn))
-    say_all = [in_short(comparison).replace("`", ""), *comparison.found.open_questions]
-    page = how_to_open(run_view(run.experiment_id, run.run_id), mlflow.get_tracking_uri())
-    click.echo("\n".join(["", *say_all, "", f"The whole page in the MLflow UI:\n{page}"]))
+    found, told = comparison.found, told_tests(comparison)
+    counts = {"datasets": len(studies), "tests": len(found.rows("tests")), "findings": len(told)}
+    metrics = {name: float(count) for name, count in counts.items()}
+    page = partial(description, run.experiment_id, run.run_id, studies, comparison)
+    answers = "\n".join([in_short(comparison).replace("`", ""), *found.open_questions])
+    write(run, found, _figures(comparison), metrics, page, answers)
 
 
-def _draw(comparison: Comparison) -> list[str]:
-    """Log a diagram of each finding, and how datasets compare, and return their names."""
-    pictures: dict[str, Any] = {}
+def _figures(comparison: Comparison) -> dict[str, Figure | None]:
+    """A diagram of each finding, and how datasets compare."""
+    pictures: dict[str, Figure | None] = {}
     for row in told_tests(comparison):
         metric, name = row["metric"], row["hyperparameter"]
         title = f"{figures.label(metric)} by {name}: {row['best_at']} ranks best, {row['worst_at']} worst"
@@ -49,6 +44,4 @@ def _draw(comparison: Comparison) -> list[str]:
     steps = comparison.found.tables.get("steps")
     if steps is not None:
         pictures[STEP_TIMES] = figures.step_times(steps)
-    for name, picture in pictures.items():
-        mlflow.log_figure(picture, f"figures/{name}.png")
-    return list(pictures)
+    return pictures

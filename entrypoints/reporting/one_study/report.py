@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 import click
 import mlflow
+from matplotlib.figure import Figure
 
 from entrypoints.errors import say
-from entrypoints.links import how_to_open, run_view
 from entrypoints.progress import Stages
 from entrypoints.reporting import figures
 from entrypoints.reporting.findings import Findings
@@ -18,6 +18,7 @@ from entrypoints.reporting.one_study.answers import description, in_short, shown
 from entrypoints.reporting.one_study.decision import CHOSEN, upper_limits
 from entrypoints.reporting.one_study.questions import findings
 from entrypoints.reporting.studies import Study
+from entrypoints.reporting.writing import write
 from entrypoints.runs import RecordedRun
 
 FACTS_OF_A_RULE = ("saved_cpu_percent", "saved_wall_percent", "val_regret", "test_regret")
@@ -35,24 +36,20 @@ def write_report(run: RecordedRun, studies: Sequence[Study]) -> None:
     say(f"Report on {', '.join(f'{each.name} ({len(each.trials)} trials, {each.run_id})' for each in studies)}")
     stages.end("studies")
     found = findings(run.client, studies)
-    for name, table in found.tables.items():
-        mlflow.log_table(table, f"{name}.json")
     stages.end("answers")
-    drawn = _draw(studies, found)
-    stages.end("figures")
     rule = next(iter(found.rows("rules")), {})
     known = {name: rule[name] for name in FACTS_OF_A_RULE if name in rule and math.isfinite(rule[name])}
-    mlflow.log_metrics({"trials": float(len(studies[0].trials)), **known}, step=0)
-    mlflow.set_tag("mlflow.note.content", description(run.experiment_id, run.run_id, studies, found, drawn))
-    click.echo(f"\n{in_short(studies[0], found)}\n")
-    page = how_to_open(run_view(run.experiment_id, run.run_id), mlflow.get_tracking_uri())
-    click.echo(f"The whole page in the MLflow UI:\n{page}\nTime: {stages}")
+    page = partial(description, run.experiment_id, run.run_id, studies, found)
+    metrics = {"trials": float(len(studies[0].trials)), **known}
+    write(run, found, _figures(studies, found), metrics, page, in_short(studies[0], found))
+    stages.end("figures")
+    click.echo(f"Time: {stages}")
 
 
-def _draw(studies: Sequence[Study], found: Findings) -> set[str]:
-    """Log each figure for which there is enough, and return the names of those."""
+def _figures(studies: Sequence[Study], found: Findings) -> dict[str, Figure | None]:
+    """Those for which there may be enough. The interactive one is logged here."""
     study, tables = studies[0], found.tables
-    pictures: dict[str, Any] = {}
+    pictures: dict[str, Figure | None] = {}
     if "drift" in tables:
         jumps = tables.get("memory_jumps"), tables.get("memory_jumps_of_trials")
         pictures["during_training"] = figures.during_training(found.curves, tables["drift"], *jumps)
@@ -79,7 +76,4 @@ def _draw(studies: Sequence[Study], found: Findings) -> set[str]:
         hover = figures.pareto_hover(*what)
         if hover is not None:
             mlflow.log_figure(hover, "figures/pareto.html", save_kwargs=HTML)
-    drawn = {name: picture for name, picture in pictures.items() if picture is not None}
-    for name, picture in drawn.items():
-        mlflow.log_figure(picture, f"figures/{name}.png")
-    return set(drawn)
+    return pictures
