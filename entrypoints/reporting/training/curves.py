@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +10,8 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Run
 from numpy.typing import NDArray
+
+from entrypoints.mlflow_io import figures_of, runs_with_points
 
 if TYPE_CHECKING:
     from entrypoints.reporting.studies import Study
@@ -35,24 +37,30 @@ def read(client: MlflowClient, study: Study, most: int = 200) -> pd.DataFrame:
         folds, else NaN). At most 200 points of a curve, evenly spaced, without NaN and infinity.
     """
     ended = study.trials[study.trials["run_id"].isin(study.complete["run_id"])]["run_id"].tolist()
-    parts = [part for place in _spread(len(ended), most) for part in _of_trial(client, ended[place], study)]
+    chosen = [ended[place] for place in _spread(len(ended), most)]
+    # What is sampled all the time may be long, and so may all that is another script's: it is read run by run.
+    reported = (*_CURVES, str(study.score), f"{study.score}_sd") if _is_ours(study) else ()
+    runs = runs_with_points(client, chosen, reported)
+    parts = [part for run, points in runs for part in _of_trial(client, run, points, study)]
     nothing: pd.DataFrame = pd.DataFrame(columns=list(COLUMNS))
     return pd.concat(parts, ignore_index=True) if parts else nothing
 
 
-def _of_trial(client: MlflowClient, run_id: str, study: Study) -> Iterator[pd.DataFrame]:
-    """The curves of one trial."""
-    run = client.get_run(run_id)
-    ours = _is_ours(study)
-    wanted = (*_CURVES, study.score) if ours else sorted(run.data.metrics)
-    spreads = dict(zip(*_by_step(_history(client, run, f"{study.score}_sd")), strict=True)) if ours else {}
-    for name in wanted:
-        if name in run.data.metrics and not name.startswith("system/"):
-            at, value = _by_step(_history(client, run, name))
-            if ours:
+def _of_trial(
+    client: MlflowClient, run: Run, reported: Mapping[str, list[Metric]], study: Study
+) -> Iterator[pd.DataFrame]:
+    """The curves of one trial; of the bundle's those that it reported are given."""
+    if _is_ours(study):
+        spreads = dict(zip(*_by_step(reported.get(f"{study.score}_sd", [])), strict=True))
+        for name in (*_CURVES, str(study.score)):
+            if name in reported:
+                at, value = _by_step(reported[name])
                 after = at > 0  # at 0 nothing was trained yet
                 yield _table(run, name, STEPS, (at[after], value[after]), spreads if name == study.score else {})
-            elif len(at) > 1:
+    else:
+        for name in sorted(figures_of(run)):
+            at, value = _by_step(_history(client, run, name))
+            if len(at) > 1:
                 yield _table(run, name, STEPS, (at, value))
     series = {name: _history(client, run, name) for name in _SERIES if name in run.data.metrics}
     began_ms = min((point.timestamp for points in series.values() for point in points), default=0)
@@ -83,8 +91,8 @@ def _is_ours(study: Study) -> bool:
 
 
 def _history(client: MlflowClient, run: Run, metric: str) -> list[Metric]:
-    """All points of a metric; none where the run lacks it."""
-    return list(client.get_metric_history(run.info.run_id, metric)) if metric in run.data.metrics else []
+    """All points of a metric."""
+    return list(client.get_metric_history(run.info.run_id, metric))
 
 
 def _by_step(history: list[Metric]) -> Points:
