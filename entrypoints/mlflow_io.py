@@ -119,3 +119,9 @@ def load_json(client: MlflowClient, run_id: str, path: str) -> Any:
         uri = client.tracking_uri
         file = download_artifacts(run_id=run_id, artifact_path=path, dst_path=folder, tracking_uri=uri)
         return json.loads(Path(file).read_text())
+
+
+def load_rows(client: MlflowClient, run_id: str, path: str) -> list[dict[str, Any]]:
+    """The rows of a table among a run's artifacts; what is missing in a row is None. Raises as ``load_json``."""
+    table = load_json(client, run_id, path)
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]

@@ -18,7 +18,7 @@ from entrypoints.errors import UserError
 from entrypoints.limits.noise import Noise
 from entrypoints.limits.order_effect import Order
 from entrypoints.links import IS_FEASIBLE, trials_view
-from entrypoints.mlflow_io import figures_of, load_json, search_runs
+from entrypoints.mlflow_io import figures_of, load_rows, search_runs
 from entrypoints.views import LIMITS, SCORE, TABLE
 from mlflow_sysmetrics.tags import (
     CRITERIA,
@@ -180,7 +180,7 @@ def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: st
     folds = _folds(client, run.info.run_id) if own else _NO_FOLDS
     folds = folds[folds["trial_id"].isin(trials["trial_id"])]
     trained_on = None if "dataset" in chosen else params[0].get("dataset")
-    rows = _noise(client, run.info.run_id) if own else []
+    rows = _rows(client, run.info.run_id, NOISE) if own else []
     noises = {row["figure"]: Noise.read(row) for row in rows}
     order = {row["figure"]: Order.read(row) for row in rows}
     facts = {name: tuple(sorted(values)) for name, values in hosts.items()}
@@ -254,21 +254,17 @@ _NO_FOLDS: pd.DataFrame = pd.DataFrame(columns=["trial_id", "fold"])
 
 def _folds(client: MlflowClient, run_id: str) -> pd.DataFrame:
     """The table of a study's folds, which ends before a study does that has no model to choose."""
-    try:
-        table = load_json(client, run_id, "folds.json")
-    except (MlflowException, OSError):
-        return _NO_FOLDS
-    folds: pd.DataFrame = pd.DataFrame(table["data"], columns=table["columns"])
-    return folds if table["data"] else _NO_FOLDS
+    rows = _rows(client, run_id, "folds.json")
+    folds: pd.DataFrame = pd.DataFrame(rows)
+    return folds if rows else _NO_FOLDS
 
 
-def _noise(client: MlflowClient, run_id: str) -> list[dict[str, Any]]:
-    """The rows of a study's noise.json, which earlier versions and studies without a result lack."""
+def _rows(client: MlflowClient, run_id: str, path: str) -> list[dict[str, Any]]:
+    """The rows of a study's table, which earlier versions and studies without a result lack."""
     try:
-        table = load_json(client, run_id, NOISE)
+        return load_rows(client, run_id, path)
     except (MlflowException, OSError):
         return []
-    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
 
 
 def trials_of(run: Run) -> str:

@@ -6,14 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.tables import Table
-from entrypoints.mlflow_io import load_json, search_runs
+from entrypoints.mlflow_io import load_rows, search_runs
 from entrypoints.models.configuration import Configuration, key
 from entrypoints.search.budget import Spending, spent
 from entrypoints.settings import StudySettings
@@ -65,7 +64,7 @@ def find(
         if CRITERIA in run.data.tags:
             continue
         try:
-            rows = trial_rows(client, run.info.run_id)
+            rows = load_rows(client, run.info.run_id, "trials.json")
         except (MlflowException, OSError):
             continue  # its artifacts are gone
         names = json.loads(run.data.tags.get(SEARCHED, "null")) or wanted_names
@@ -105,9 +104,3 @@ def _differ(theirs: Hosts, ours: Hosts) -> str:
 def searched_names(configurations: Iterable[Configuration]) -> list[str]:
     """What tells them apart: the names of their hyperparameters, in order of appearance."""
     return list(dict.fromkeys(name for configuration in configurations for name in configuration.searched))
-
-
-def trial_rows(client: MlflowClient, run_id: str) -> list[dict[str, Any]]:
-    """The table of a study's trials; what is missing in a row is None."""
-    table = load_json(client, run_id, "trials.json")
-    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]

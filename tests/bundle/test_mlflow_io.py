@@ -13,7 +13,7 @@ from mlflow.entities import Metric
 from server_here import server_here
 
 from entrypoints import mlflow_io
-from entrypoints.mlflow_io import load_json, log_tables, runs_with_points
+from entrypoints.mlflow_io import load_json, load_rows, log_tables, runs_with_points
 
 
 @pytest.fixture
@@ -37,6 +37,8 @@ def test_table_comes_back_to_the_last_digit(client: MlflowClient) -> None:
         "columns": ["name", "alpha", "layers", "loss", "count"],
         "data": [["a", 1.2345678901234567e-12, [8, 4], None, None], ["b", 0.1, None, None, 3]],
     }
+    second = {"name": "b", "alpha": 0.1, "layers": None, "loss": None, "count": 3}
+    assert load_rows(client, run_id, "trials.json")[1] == second
     shown = json.loads(client.get_run(run_id).data.tags["mlflow.loggedArtifacts"])
     assert shown == [{"path": "trials.json", "type": "table"}]
 

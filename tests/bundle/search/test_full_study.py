@@ -17,7 +17,7 @@ from entrypoints.datasets.prepared import Prepared
 from entrypoints.mlflow_io import log_tables
 from entrypoints.models.configuration import Configuration
 from entrypoints.search.budget import Spending
-from entrypoints.search.full_study import FullStudy, find, hosts_of, study_key, trial_rows
+from entrypoints.search.full_study import FullStudy, find, hosts_of, study_key
 from mlflow_sysmetrics.tags import CRITERIA, HOST_PREFIX, KIND, SEARCHED, STUDY_KEY
 
 HERE = {"usable_cores": frozenset({"2"})}
@@ -139,12 +139,6 @@ def test_configurations_differ_by_what_the_earlier_study_searched(
     rows = [_row(each, momentum=momentum) for each in WANTED for momentum in (0.5, 0.9)]
     _study(client, rows, tags={SEARCHED: json.dumps(names)})
     assert (_found(client) is not None) is found
-
-
-def test_trial_rows_hold_none_for_what_is_missing(client: MlflowClient) -> None:
-    """The table says null."""
-    run_id = _study(client, [{"a": 1.5, "b": [8, 4]}, {"b": "x"}])
-    assert trial_rows(client, run_id) == [{"a": 1.5, "b": [8, 4]}, {"a": None, "b": "x"}]
 
 
 SETTINGS, DATA = study_settings(), bundled("red_wine")
