@@ -20,7 +20,6 @@ from mlflow.entities import Metric
 
 from mlflow_sysmetrics.addresses import get_logger, lasting_uri, redacted_text
 from mlflow_sysmetrics.arguments import check_seconds
-from mlflow_sysmetrics.criteria import Criteria
 from mlflow_sysmetrics.criteria.judge import Stop
 from mlflow_sysmetrics.delivery.backlog import Backlog
 from mlflow_sysmetrics.delivery.leftovers import keep
@@ -115,7 +114,7 @@ class SystemMetricsLogger:
         children: bool = True,
         node: str | None = None,
         rank: int | None = None,
-        criteria: str | Criteria | None = None,
+        criteria: str | None = None,
         on_break: Callable[[Stop], None] | None = None,
         spool: str | Path | None = None,
         stop_within_s: float = 5.0,
@@ -126,7 +125,7 @@ class SystemMetricsLogger:
         self._flush_every_s, self._stop_within_s = flush_every_s, stop_within_s
         self._rank = _checked_rank(rank)
         self._prefix = _full_prefix(prefix, node, self._rank)
-        self._criteria = process_criteria(criteria) if isinstance(criteria, str) else criteria
+        self._criteria = None if criteria is None else process_criteria(criteria)
         self._on_break = on_break
         self._judged_while = "memory_mb" if sample is None and "process" in groups else ""
         if sample is None:

@@ -22,8 +22,11 @@ def process_criteria(text: str) -> Criteria:
     """Read limits on what a process uses.
 
     Raises:
+        ValueError: not a text.
         CriteriaError: a mistake in the text, or a limit that could never end the process.
     """
+    if not isinstance(text, str):  # a Criteria object may name any figure, and averages that have not settled
+        raise ValueError(f"criteria={text!r}: give a text such as 'peak_memory_mb<=8000, elapsed_s<=7200'")
     criteria = Criteria.parse(text, METRICS)
     for rule in criteria.rules:
         if wrong := _wrong_with(rule):

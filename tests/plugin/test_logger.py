@@ -26,6 +26,7 @@ from fault_proxy import FaultProxy
 from outages import Ticks, covered
 from tracking_server import free_port
 
+from mlflow_sysmetrics.criteria import Criteria
 from mlflow_sysmetrics.delivery.sync import deliver
 from mlflow_sysmetrics.logger import SystemMetricsLogger
 from mlflow_sysmetrics.sampling.groups import GROUPS, sampler
@@ -497,6 +498,7 @@ def test_cycles_leave_no_thread_no_descriptor_and_no_memory(number: int, spool: 
         {"pid": 2**22 + 1},
         {"run_id": "0" * 32},
         {"run_id": ""},
+        {"criteria": Criteria.parse("mean_cpu_percent<=50")},
     ],
     ids=str,
 )
