@@ -18,18 +18,39 @@ from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.arguments import check_seconds
 
 logger = get_logger(__name__)
+_LEAST_SPAN_S = 1e-9  # so that readings at one moment count alike
 _READ_PATIENCE_S = 1.0  # how long read() waits for a reading that another thread is taking
 
 
 @dataclass(frozen=True)
 class Window:
-    """The readings of one stretch of time, folded. Each name is averaged over the readings that had it."""
+    """The readings of one stretch of time, folded.
+
+    A mean is over time: a reading counts for as long as it is since the one before that had the name, or since the
+    window opened. Those are the seconds that a rate describes.
+    """
 
     number: int  # of its last sample, counted from 1
     time_ms: int  # unix time in ms at which it closed
-    samples: int
+    seconds: dict[str, float]  # that each mean is over
     mean: dict[str, float]
     maximum: dict[str, float]
+
+
+class _Fold:
+    """The readings of one name in a window that is open."""
+
+    __slots__ = ("at", "maximum", "mean", "seconds")
+
+    def __init__(self, opened_at: float, value: float) -> None:
+        self.at, self.seconds, self.mean, self.maximum = opened_at, 0.0, value, value
+
+    def add(self, value: float, now: float) -> None:
+        span, self.at = now - self.at + _LEAST_SPAN_S, now
+        self.seconds += span
+        self.mean += (value - self.mean) * span / self.seconds
+        if value > self.maximum:
+            self.maximum = value
 
 
 class Monitor:
@@ -67,10 +88,8 @@ class Monitor:
         self._folding = threading.RLock()
         self._stopped = False
         self._opened_at: float | None = None
-        self._number = self._samples = 0
-        self._sums: dict[str, float] = {}
-        self._counts: dict[str, int] = {}
-        self._maxima: dict[str, float] = {}
+        self._number = 0
+        self._folds: dict[str, _Fold] = {}
         self._peaks: dict[str, float] = {}
         self._windows: deque[Window] = deque()
         self._thread_cpu_s = self._callers_cpu_s = 0.0
@@ -195,26 +214,26 @@ class Monitor:
         if self._opened_at is None:
             self._opened_at = now
         self._number += 1
-        self._samples += 1
         for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-            self._counts[name] = self._counts.get(name, 0) + 1
-            self._maxima[name] = max(value, self._maxima.get(name, value))
-            self._peaks[name] = max(value, self._peaks.get(name, value))
+            if (fold := self._folds.get(name)) is None:
+                fold = self._folds[name] = _Fold(self._opened_at, value)
+            fold.add(value, now)
+            if value > self._peaks.get(name, -math.inf):
+                self._peaks[name] = value
         if now - self._opened_at >= self._window_s:
             self._opened_at = now
             self._close_window()
 
     def _close_window(self) -> None:
         """Put the window among those to drain, unless nothing could be read in it."""
-        if self._sums:
-            # A rounded mean of equal readings may lie above them.
-            means = {name: total / self._counts[name] for name, total in self._sums.items()}
-            mean = {name: min(value, self._maxima[name]) for name, value in means.items()}
+        if self._folds:
+            seconds = {name: fold.seconds for name, fold in self._folds.items()}
+            # A rounded mean of nearly equal readings may lie above them.
+            mean = {name: min(fold.mean, fold.maximum) for name, fold in self._folds.items()}
+            maximum = {name: fold.maximum for name, fold in self._folds.items()}
             time_ms = int(self._wall_clock() * 1000)
-            self._windows.append(Window(self._number, time_ms, self._samples, mean, self._maxima))
+            self._windows.append(Window(self._number, time_ms, seconds, mean, maximum))
             if len(self._windows) > self._max_windows:
                 self._windows.popleft()
                 self.dropped += 1
-        self._samples = 0
-        self._sums, self._counts, self._maxima = {}, {}, {}
+        self._folds = {}

@@ -208,14 +208,14 @@ def _gpu_memory(readings: Mapping[str, float]) -> dict[str, float]:
 
 
 def folded(windows: Sequence[Window]) -> tuple[dict[str, float], dict[str, float]]:
-    """The means, weighted by their readings, and the maxima of several windows as one."""
+    """The means, over the seconds of each, and the maxima of several windows as one."""
     sums: dict[str, float] = {}
-    samples: dict[str, int] = {}
+    seconds: dict[str, float] = {}
     maxima: dict[str, float] = {}
     for window in windows:
         for name, mean in window.mean.items():
-            sums[name] = sums.get(name, 0.0) + window.samples * mean
-            samples[name] = samples.get(name, 0) + window.samples
+            sums[name] = sums.get(name, 0.0) + window.seconds[name] * mean
+            seconds[name] = seconds.get(name, 0.0) + window.seconds[name]
         for name, value in window.maximum.items():
             maxima[name] = max(value, maxima.get(name, value))
-    return {name: total / samples[name] for name, total in sums.items()}, maxima
+    return {name: total / seconds[name] for name, total in sums.items()}, maxima

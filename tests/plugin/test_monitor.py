@@ -63,28 +63,50 @@ def ticking(step_s: float) -> Callable[[], float]:
 
 
 def test_windows_hold_mean_and_maximum_of_the_readings_taken() -> None:
-    """A window closes when window_s have passed; its mean is over its own readings only."""
+    """A window closes when window_s have passed; its mean is over its own time only."""
     sample = Steps(*({"x": float(x)} for x in (1, 2, 6, 10, 30)))
     monitor = Monitor(sample, window_s=0.5, clock=ticking(0.25), wall_clock=lambda: 1.2345)
     for _ in range(5):
         monitor.read()
     first, second = monitor.drain()
-    assert (first.number, first.samples, first.time_ms) == (3, 3, 1234)
-    assert (first.mean, first.maximum) == ({"x": 3.0}, {"x": 6.0})
-    assert (second.number, second.samples) == (5, 2)
-    assert (second.mean, second.maximum) == ({"x": 20.0}, {"x": 30.0})
+    assert (first.number, first.time_ms) == (3, 1234)
+    assert (first.mean, first.maximum) == ({"x": pytest.approx(4.0)}, {"x": 6.0})
+    assert second.number == 5
+    assert (second.mean, second.maximum) == ({"x": pytest.approx(20.0)}, {"x": 30.0})
+    assert (first.seconds, second.seconds) == ({"x": pytest.approx(0.5)},) * 2
     assert monitor.drain() == []
+
+
+def test_reading_counts_for_as_long_as_it_is_since_the_one_before() -> None:
+    """A thread that was kept from reading for 0.9 s at 100 %, and then reads 0 %: the process has used 90 %."""
+    now = iter((0.0, 0.9, 0.95, 1.0))
+    sample = Steps({}, {"cpu": 100.0, "slow": 7.0}, {"cpu": 0.0}, {"cpu": 0.0, "slow": 17.0})
+    monitor = Monitor(sample, window_s=1.0, clock=lambda: next(now))
+    for _ in range(4):
+        monitor.read()
+    (window,) = monitor.drain()
+    assert window.mean == pytest.approx({"cpu": 90.0, "slow": 8.0})
+    assert window.maximum == {"cpu": 100.0, "slow": 17.0}
+
+
+def test_equal_readings_have_that_mean() -> None:
+    """To the last digit, however long each counts."""
+    now = iter((0.0, 0.1, 0.37, 0.4, 1.0))
+    monitor = Monitor(lambda: {"mb": 177.4387}, clock=lambda: next(now), window_s=1.0)
+    for _ in range(5):
+        monitor.read()
+    assert [window.mean for window in monitor.drain()] == [{"mb": 177.4387}]
 
 
 def test_a_name_is_averaged_over_the_readings_that_had_it() -> None:
     """A name that is absent from a reading does not count as 0 there, and a window without any value is not kept."""
-    sample = Steps({"x": 1.0, "y": 8.0}, {"x": 3.0}, {}, {}, {})
+    sample = Steps({}, {"x": 1.0, "y": 8.0}, {"x": 3.0}, {}, {})
     monitor = Monitor(sample, window_s=0.5, clock=ticking(0.25))
     for _ in range(5):
         monitor.read()
     (window,) = monitor.drain()
-    assert window.samples == 3
-    assert window.mean == {"x": 2.0, "y": 8.0}
+    assert window.number == 3
+    assert window.mean == pytest.approx({"x": 2.0, "y": 8.0})
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -156,7 +178,7 @@ def test_stop_takes_a_last_reading_and_closes_the_last_window() -> None:
     assert after.done.wait(LIMIT_S)
     monitor.stop()
     (window,) = monitor.drain()
-    assert (window.number, window.samples, window.mean) == (2, 2, {"x": 5.0})
+    assert (window.number, window.maximum) == (2, {"x": 9.0})
 
 
 def test_stop_twice_is_the_same_as_once() -> None:
@@ -199,7 +221,7 @@ def test_stop_from_on_sample_ends_the_thread() -> None:
     for thread in monitor_threads():
         thread.join(LIMIT_S)
     assert monitor.failures == 0
-    assert [window.samples for window in monitor.drain()] == [2]
+    assert [window.number for window in monitor.drain()] == [2]
 
 
 def test_stop_does_not_wait_for_a_reading_that_hangs() -> None:
@@ -216,7 +238,7 @@ def test_stop_does_not_wait_for_a_reading_that_hangs() -> None:
     monitor.start()
     assert hangs.wait(LIMIT_S)
     monitor.stop(timeout_s=0.01)
-    assert [window.samples for window in monitor.drain()] == [1]
+    assert [window.number for window in monitor.drain()] == [1]
     assert monitor.failures == 1
     (thread,) = monitor_threads()
     release.set()
@@ -261,7 +283,7 @@ def test_an_on_sample_that_raises_costs_no_reading() -> None:
     monitor.read()
     monitor.stop()
     assert monitor.failures == 2
-    assert monitor.drain()[0].samples == 2
+    assert monitor.drain()[0].number == 2
 
 
 @pytest.mark.parametrize("reading", [None, {"x": "fast"}, 3], ids=["None", "text", "number"])
@@ -298,7 +320,7 @@ def test_readings_by_several_threads_do_not_overlap() -> None:
     numbers = [window.number for window in windows]
     assert overlaps[0] == monitor.failures == 0
     assert numbers == sorted(set(numbers))
-    assert sum(window.samples for window in windows) == numbers[-1] >= 200 * callers
+    assert numbers[-1] >= 200 * callers
 
 
 def test_the_monitor_counts_its_own_cost() -> None:

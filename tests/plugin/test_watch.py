@@ -165,12 +165,13 @@ def test_time_after_the_end_does_not_count() -> None:
 
 
 def test_windows_fold_into_one() -> None:
-    """Means by their readings, maxima as they are; names that only some have count where they are."""
+    """Means by the time that each is over, maxima as they are; names that only some have count where they are."""
     windows = [
-        Window(1, 0, 1, {"cpu": 10.0}, {"cpu": 10.0}),
-        Window(4, 0, 3, {"cpu": 50.0, "mb": 7.0}, {"cpu": 90.0, "mb": 8.0}),
+        Window(1, 0, {"cpu": 1.0, "mb": 0.25}, {"cpu": 10.0, "mb": 3.0}, {"cpu": 10.0, "mb": 3.0}),
+        Window(4, 0, {"cpu": 3.0, "mb": 0.75, "w": 0.5}, {"cpu": 50.0, "mb": 7.0, "w": 2.0}, {"cpu": 90.0, "mb": 8.0}),
+        Window(5, 0, {"cpu": 1.0}, {"cpu": 40.0}, {"cpu": 40.0}),
     ]
-    assert folded(windows) == ({"cpu": 40.0, "mb": 7.0}, {"cpu": 90.0, "mb": 8.0})
+    assert folded(windows) == ({"cpu": 40.0, "mb": 6.0, "w": 2.0}, {"cpu": 90.0, "mb": 8.0})
     assert folded([]) == ({}, {})
 
 

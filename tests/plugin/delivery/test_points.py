@@ -5,8 +5,16 @@ import time
 from mlflow_sysmetrics.delivery.points import Point, points_now, window_points
 from mlflow_sysmetrics.monitor import Window
 
-FIRST = Window(number=5, time_ms=1000, samples=5, mean={"cpu": 50.0, "memory_mb": 90.0}, maximum={"cpu": 99.0})
-SECOND = Window(number=9, time_ms=1500, samples=4, mean={"cpu": 10.0}, maximum={"cpu": 20.0, "memory_mb": 95.0})
+FIRST = Window(
+    number=5,
+    time_ms=1000,
+    seconds={"cpu": 0.5, "memory_mb": 0.5},
+    mean={"cpu": 50.0, "memory_mb": 90.0},
+    maximum={"cpu": 99.0},
+)
+SECOND = Window(
+    number=9, time_ms=1500, seconds={"cpu": 0.4}, mean={"cpu": 10.0}, maximum={"cpu": 20.0, "memory_mb": 95.0}
+)
 
 
 def test_points_now_are_all_of_one_moment_and_step() -> None:
