@@ -57,7 +57,7 @@ class Monitor:
     """Call `sample` every `interval_s` seconds in a thread, and close a window of the readings every `window_s`.
 
     `on_sample` sees each reading at once, in the thread that took it. At most `max_windows` windows wait to be drained;
-    older ones are dropped and counted. A Monitor is for one stretch: started once, stopped once. It belongs to the
+    older ones are dropped. A Monitor is for one stretch: started once, stopped once. It belongs to the
     process that made it: in a forked child it reads nothing and holds nothing. Construction raises ValueError; after
     that only a second `start` raises (RuntimeError): what `sample` or `on_sample` raises is counted in `failures`, and
     the first is logged.
@@ -72,13 +72,13 @@ class Monitor:
         on_sample: Callable[[Mapping[str, float]], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
-        max_windows: int = 1200,  # ten minutes of half seconds, about 2 MB
+        max_windows: int = 1200,  # ten minutes at the default window_s, about 2 MB
     ) -> None:
         check_seconds(interval_s=interval_s, window_s=window_s)
         if max_windows < 1:
             raise ValueError(f"max_windows={max_windows!r}: give a number of at least 1")
         self._sample, self._on_sample = sample, on_sample
-        self._interval_s, self._window_s, self._max_windows = interval_s, window_s, max_windows
+        self._interval_s, self._window_s = interval_s, window_s
         self._clock, self._wall_clock = clock, wall_clock
         self._pid = os.getpid()
         self._thread: threading.Thread | None = None
@@ -91,20 +91,13 @@ class Monitor:
         self._number = 0
         self._folds: dict[str, _Fold] = {}
         self._peaks: dict[str, float] = {}
-        self._windows: deque[Window] = deque()
-        self._thread_cpu_s = self._callers_cpu_s = 0.0
+        self._windows: deque[Window] = deque(maxlen=max_windows)
         self.failures = 0
-        self.dropped = 0
 
     @property
     def peaks(self) -> Mapping[str, float]:
         """The maximum of each value so far."""
         return self._peaks.copy()
-
-    @property
-    def cpu_seconds(self) -> float:
-        """CPU seconds the monitor itself has cost: its thread's, and its callers' in `read` and `stop`."""
-        return self._thread_cpu_s + self._callers_cpu_s
 
     def start(self) -> None:
         """Start the thread, which takes its first reading at once. RuntimeError if this monitor was started before."""
@@ -134,7 +127,7 @@ class Monitor:
         if thread is not None:
             if thread.is_alive() and thread is not threading.current_thread():
                 thread.join(timeout_s)
-            self._take_as_caller(max(0.0, timeout_s))
+            self._take(max(0.0, timeout_s))
         with self._folding:
             self._close_window()
 
@@ -149,7 +142,7 @@ class Monitor:
         """Take one more reading now and return it; {} if that fails, takes over a second, or the monitor is stopped."""
         if self._elsewhere() or self._stopped:
             return {}
-        return self._take_as_caller(_READ_PATIENCE_S)
+        return self._take(_READ_PATIENCE_S)
 
     def cut(self) -> None:
         """Close the window now."""
@@ -175,15 +168,8 @@ class Monitor:
     def _run(self) -> None:
         while True:
             self._take(-1)
-            self._thread_cpu_s = time.thread_time()
             if self._stopping.wait(self._interval_s):
                 return
-
-    def _take_as_caller(self, patience_s: float) -> Mapping[str, float]:
-        began = time.thread_time()
-        values = self._take(patience_s)
-        self._callers_cpu_s += time.thread_time() - began
-        return values
 
     def _take(self, patience_s: float) -> Mapping[str, float]:
         """Take a reading, fold it, and show it to `on_sample`: outside the locks, so that it may call this monitor."""
@@ -233,7 +219,4 @@ class Monitor:
             maximum = {name: fold.maximum for name, fold in self._folds.items()}
             time_ms = int(self._wall_clock() * 1000)
             self._windows.append(Window(self._number, time_ms, seconds, mean, maximum))
-            if len(self._windows) > self._max_windows:
-                self._windows.popleft()
-                self.dropped += 1
         self._folds = {}
