@@ -56,11 +56,6 @@ def page_of(client: MlflowClient, run: Run | None) -> str:
     return Page("", wanted).plain_link(experiment_id)
 
 
-def newest_page(client: MlflowClient, experiment_name: str | None = None) -> str:
-    """The page of the newest run, as `newest_run` finds it, with its errors."""
-    return page_of(client, newest_run(client, experiment_name))
-
-
 def _experiments(client: MlflowClient) -> list[Experiment]:
     """All that are not deleted, the newest first."""
     page = client.search_experiments()

@@ -128,7 +128,7 @@ class Criteria:
 
 
 class Judge:
-    """What has been seen of one trial. `see` belongs to one thread; `crossed` and `limit` may be called from any."""
+    """What has been seen of one trial. `see` belongs to one thread; `crossed` may be called from any."""
 
     def __init__(self, criteria: Criteria, finished: Iterable[Figures] = (), noise: Figures | None = None) -> None:
         self._limits = _resolved(criteria.limits, finished)
@@ -139,11 +139,6 @@ class Judge:
             if limit.from_s or (limit.is_upper and limit.metric.kind in (Kind.GROWING, Kind.FACT))
         )
         self._curves = [_Curve(rule) for rule in criteria.rules if isinstance(rule, Patience)]
-
-    def limit(self, metric: str) -> float | None:
-        """The tightest active upper limit of that metric, or None."""
-        numbers = (number for limit, number in self._limits if limit.is_upper and limit.metric.name == metric)
-        return min(numbers, default=None)
 
     def see(
         self, figures: Figures, step: int | None = None, errors: Figures | None = None, final: bool = False

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, unquote
 import pytest
 from mlflow import MlflowClient
 
-from mlflow_sysmetrics.command.newest_page import NoExperimentError, newest_page
+from mlflow_sysmetrics.command.newest_page import NoExperimentError, newest_run, page_of
 
 STUDY, TRIAL = {"sysmetrics.kind": "study"}, {"sysmetrics.kind": "trial"}
 
@@ -19,6 +19,11 @@ def add(client: MlflowClient, when: int, parent: str | None = None, *, where: st
     if run.get("figures"):
         client.log_metric(run_id, "elapsed_s", 1.0)
     return run_id
+
+
+def newest_page(client: MlflowClient, experiment_name: str | None = None) -> str:
+    """The page of the newest run."""
+    return page_of(client, newest_run(client, experiment_name))
 
 
 def filter_of(page: str) -> str:
