@@ -83,7 +83,6 @@ class SystemMetricsLogger:
         prefix: of the metrics' names; only those that start with ``system/`` are in the UI's System metrics tab.
         groups: what is read.
         pid: the process; by default this one.
-        children: whether all processes below it are counted in.
         node: a label of this machine in the names, ``system/<node>/...``, where several machines share a run.
         rank: which process of a job this is, where several share a run: its names are ``system/rank_<rank>/...``, and
             the figures of the run are those of the job, see `ranks`. By default what torchrun, MPI or Slurm say in the
@@ -95,7 +94,7 @@ class SystemMetricsLogger:
         spool: the folder for what waits; by default MLFLOW_SYSMETRICS_SPOOL, or ``~/.local/state/mlflow-sysmetrics``.
         stop_within_s: the longest that `stop` takes, whatever the store and the disk do; at least half a second.
         sample: read this instead of `groups`: a function that returns numbers by name.
-        watch: a watch that was made, and perhaps started, before; instead of `groups`, `children` and `interval_s`.
+        watch: a watch that was made, and perhaps started, before; instead of `groups` and `interval_s`.
 
     Raises:
         ValueError: an argument is wrong, there is no run, or this process records it already.
@@ -111,7 +110,6 @@ class SystemMetricsLogger:
         prefix: str = SYSTEM_PREFIX,
         groups: Collection[str] = ("process",),
         pid: int | None = None,
-        children: bool = True,
         node: str | None = None,
         rank: int | None = None,
         criteria: str | None = None,
@@ -133,7 +131,7 @@ class SystemMetricsLogger:
             check_pid(pid)
             check_readable(self._criteria, groups)
         self._make_watch: Callable[[], Watch] = lambda: (
-            watch or Watch(pid, groups, interval_s, children=children, window_s=_WINDOW_S, sample=sample)
+            watch or Watch(pid, groups, interval_s, window_s=_WINDOW_S, sample=sample)
         )
         self._tags = {NODE: node or platform.node()}
         if sample is None:

@@ -30,7 +30,6 @@ class Watch:
         pid: the process; None is this one.
         groups: what is read, see `sampling.groups`. Without ``process`` there are no figures but ``elapsed_s``.
         interval_s: seconds between two readings.
-        children: whether all processes below it are counted in.
         window_s: seconds of a window of the series.
         on_reading: called after each reading, see `tell`.
         sample: read this instead of the groups: a function that returns numbers by name.
@@ -46,7 +45,6 @@ class Watch:
         groups: Collection[str] = ("process",),
         interval_s: float = 0.1,
         *,
-        children: bool = True,
         window_s: float = 1.0,
         on_reading: Listener | None = None,
         sample: Callable[[], Mapping[str, float]] | None = None,
@@ -56,7 +54,7 @@ class Watch:
         self._began = self._cut_at = clock()
         self._sampler: Sampler | None = None
         if sample is None:
-            sample = self._sampler = sampler(groups, pid=pid, children=children)
+            sample = self._sampler = sampler(groups, pid=pid)
         self._monitor = Monitor(sample, interval_s=interval_s, window_s=window_s, on_sample=self._seen, clock=clock)
         self._is_own = pid in (None, os.getpid()) and sample is self._sampler
         self._cpu_read = (0.0, 0.0)  # at the last reading: of the tree, and of this process by its own clock

@@ -14,7 +14,7 @@ class GpuSampler:
     """Each call returns, for each GPU (numbered as `nvidia-smi` does), as far as its driver tells:
 
     `gpu_0_utilization_percent`, `gpu_0_memory_mb` and `gpu_0_power_w` of all processes, and of the process `pid` (this
-    one) with those below it if `children`: `gpu_0_process_memory_mb` and `gpu_0_process_utilization_percent`.
+    one) with those below it: `gpu_0_process_memory_mb` and `gpu_0_process_utilization_percent`.
 
     The last two are absent on a GPU where the tree computes nothing, and in a container where the driver tells other
     process ids than the container's. {} without nvidia-ml-py, driver or GPU. `nvml` is the module `pynvml` or what
@@ -25,12 +25,11 @@ class GpuSampler:
         self,
         pid: int | None = None,
         *,
-        children: bool = True,
         nvml: Any = None,
         in_tree: Callable[[int], bool] | None = None,
     ) -> None:
         root = os.getpid() if pid is None else pid
-        self._in_tree = in_tree or (lambda other: other == root or (children and _descends(other, root)))
+        self._in_tree = in_tree or (lambda other: other == root or _descends(other, root))
         self._nvml = nvml or import_nvml()
         self._handles = open_gpus(self._nvml)
         self._seen_us = dict.fromkeys(self._handles, 0)  # the time of the newest sample of a process's utilization

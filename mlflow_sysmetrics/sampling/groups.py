@@ -26,22 +26,21 @@ def sampler(
     groups: Collection[str] = ("process",),
     *,
     pid: int | None = None,
-    children: bool = True,
     clock: Callable[[], float] = time.monotonic,
 ) -> Sampler:
-    """Return a function that reads the chosen groups, of the process `pid` (this one) and those below it if `children`.
+    """Return a function that reads the chosen groups, of the process `pid` (this one) and those below it.
 
     `process` is read at each call; the others at the first two calls, then more and more rarely down to every half
-    second, and are absent in between. docs/metrics.md has the names. The function never raises, and is for one thread.
-    Raises ValueError where a group is unknown, none is chosen, or there is no such process.
+    second, and are absent in between. docs/metrics.md has the names. The function never raises; one thread at a time may
+    call it, while others read its counts. Raises ValueError where a group is unknown, none is chosen, or there is no such process.
     """
     check_groups(groups)
     from mlflow_sysmetrics.sampling.process_tree import ProcessSampler, check_pid
 
     check_pid(pid)
-    process = ProcessSampler(pid, children=children, clock=clock) if "process" in groups else None
+    process = ProcessSampler(pid, clock=clock) if "process" in groups else None
     sources: list[Source] = [] if process is None else [process]
-    sources += [_Guarded(group, pid, children, clock) for group in GROUPS[1:] if group in groups]
+    sources += [_Guarded(group, pid, clock) for group in GROUPS[1:] if group in groups]
     energy = next((each for each in sources if isinstance(each, _Guarded) and each.group == "energy"), None)
     return Sampler(sources, process, energy)
 
@@ -99,12 +98,12 @@ class Sampler:
 class _Guarded:
     """A group that is read ever more rarely, down to every half second, and costs its own figures only if it fails."""
 
-    def __init__(self, group: str, pid: int | None, children: bool, clock: Callable[[], float]) -> None:
+    def __init__(self, group: str, pid: int | None, clock: Callable[[], float]) -> None:
         self.group, self._clock = group, clock
         self._source: Source = dict
         self._began = self._due = clock()
         try:
-            self._source = _open(group, pid, children, clock)
+            self._source = _open(group, pid, clock)
         except Exception as error:  # a kernel or a driver may answer anything, and this is somebody's training
             logger.warning("the group %r cannot be read here", group, exc_info=error)
 
@@ -129,7 +128,7 @@ class _Guarded:
             return None
 
 
-def _open(group: str, pid: int | None, children: bool, clock: Callable[[], float]) -> Source:
+def _open(group: str, pid: int | None, clock: Callable[[], float]) -> Source:
     """Make the source of one group other than `process`."""
     if group == "container":
         from mlflow_sysmetrics.sampling.container import ContainerSampler
@@ -142,7 +141,7 @@ def _open(group: str, pid: int | None, children: bool, clock: Callable[[], float
     if group == "gpu":
         from mlflow_sysmetrics.sampling.gpu import GpuSampler
 
-        return GpuSampler(pid, children=children)
+        return GpuSampler(pid)
     from mlflow_sysmetrics.sampling.energy import EnergySampler
 
     return EnergySampler(clock=clock)

@@ -83,10 +83,10 @@ class _Counter:
 
 
 class ProcessSampler:
-    """Each call returns one reading of the process `pid` (this one by default), with those below it if `children`.
+    """Each call returns one reading of the process `pid` (this one by default) with those below it.
 
-    Keys: `process_cpu_percent` (of one core, since the last such figure), `process_memory_mb` (see
-    `memory_definition`), `process_rss_mb`, `process_threads`, `process_read_mb_per_s`, `process_write_mb_per_s`,
+    Keys: `process_cpu_percent` (of one core, since the last such figure), `process_memory_mb` (resident less shared on
+    Linux, USS elsewhere), `process_rss_mb`, `process_threads`, `process_read_mb_per_s`, `process_write_mb_per_s`,
     `process_context_switches_per_s`, `process_page_faults_per_s`; megabytes are 1e6 bytes. What cannot be read of every
     process of the tree is absent. A reading less than 50 ms after the last rates has none, but the first rates are
     given 10 ms after construction, so that a short run has them too. Threads and, of other processes than this one,
@@ -103,7 +103,6 @@ class ProcessSampler:
         self,
         pid: int | None = None,
         *,
-        children: bool = True,
         walk_every_s: float = 0.5,
         clock: Callable[[], float] = time.monotonic,
         cpu_clock: Callable[[], float] = time.thread_time,
@@ -113,7 +112,7 @@ class ProcessSampler:
         self._root = _open(pid, system)
         # Parents before children; none once the root is gone.
         self._members: list[Hashable] = [] if self._root is None else [self._root]
-        self._children, self._walk_every_s, self._walk_due = children, walk_every_s, -math.inf
+        self._walk_every_s, self._walk_due = walk_every_s, -math.inf
         self._clock, self._cpu_clock, self._system = clock, cpu_clock, system
         self._span_s = walk_every_s  # between this walk and the next
         self._late_s, self._late_span_s = 0.0, walk_every_s  # CPU time not shown yet, and the time to show it in
@@ -143,15 +142,10 @@ class ProcessSampler:
         """Have the next reading hold what is otherwise read every 0.4 s, too."""
         self._slow_due = -math.inf
 
-    @property
-    def memory_definition(self) -> str:
-        """What `process_memory_mb` is: "rss-shr" (resident less shared) on Linux, "uss" elsewhere."""
-        return self._system.memory_definition
-
     def __call__(self) -> dict[str, float]:
         """Take one reading."""
         now = self._clock()
-        if self._children and self._members and now >= self._walk_due:
+        if self._members and now >= self._walk_due:
             self._walk(now)
         try:
             readings = self._read_members(slow=now >= self._slow_due)
@@ -225,7 +219,7 @@ class ProcessSampler:
         for process, reading in readings.items():
             if reading.cpu_s is None:
                 return
-            total += reading.cpu_s + (reading.reaped_cpu_s if self._children else 0.0)
+            total += reading.cpu_s + reading.reaped_cpu_s
             before = self._seen.get(process)
             if before is not None and before.cpu_s is not None:
                 on_time += max(0.0, reading.cpu_s - before.cpu_s)

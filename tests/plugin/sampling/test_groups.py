@@ -58,23 +58,23 @@ def test_all_groups_together_are_each_of_them() -> None:
 def test_the_process_is_the_one_asked_for() -> None:
     """pid= chooses whose process group is read."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        small = sampler(pid=other.pid, children=False)()["process_memory_mb"]
-        assert small < sampler(children=False)()["process_memory_mb"] / 2
+        small = sampler(pid=other.pid)()["process_memory_mb"]
+        assert small < sampler()()["process_memory_mb"] / 2
         other.communicate(b"\n")
 
 
-def test_pid_and_children_reach_the_groups_that_know_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pid_reaches_the_groups_that_know_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The container is that of the process asked for, and so are the tree's figures of a GPU."""
-    asked: list[tuple[object, object]] = []
+    asked: list[int | None] = []
 
-    def record(pid: int | None, *, children: object = None, clock: object = None) -> Callable[[], dict[str, float]]:
-        asked.append((pid, children))
+    def record(pid: int | None, *, clock: object = None) -> Callable[[], dict[str, float]]:
+        asked.append(pid)
         return dict
 
     monkeypatch.setattr(container, "ContainerSampler", record)
     monkeypatch.setattr(gpu, "GpuSampler", record)
-    sampler(("gpu", "container"), pid=os.getppid(), children=False)
-    assert asked == [(os.getppid(), None), (os.getppid(), False)]
+    sampler(("gpu", "container"), pid=os.getppid())
+    assert asked == [os.getppid()] * 2
 
 
 def test_other_groups_are_read_at_once_and_then_every_half_second(monkeypatch: pytest.MonkeyPatch) -> None:

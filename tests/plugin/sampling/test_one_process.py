@@ -213,7 +213,7 @@ def test_memory_that_cannot_be_parsed_is_absent(statm: str, proc: Path) -> None:
 @pytest.mark.parametrize("stat", ["", "77 a S 1", "77 (a) S 1 1", STAT.replace("500", "x")])
 def test_a_process_that_cannot_be_parsed_gives_no_reading(stat: str, proc: Path) -> None:
     """It costs that reading; nothing raises, and the next one is right."""
-    sample = ProcessSampler(77, children=False)
+    sample = ProcessSampler(77)
     assert sample()
     lay(proc, {"77/stat": stat})
     assert sample() == {}

@@ -22,9 +22,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mlflow_sysmetrics.sampling.one_process import LINUX, PORTABLE, Reading, System
+from mlflow_sysmetrics.sampling.one_process import HERE, LINUX, PORTABLE, Reading, System
 from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
 
+ALONE = replace(HERE, descendants=lambda process: [])  # without the processes that other tests may have left
 linux_only = pytest.mark.skipif(not psutil.LINUX, reason="compares with /proc")
 KEYS = {
     "process_cpu_percent",
@@ -120,7 +121,7 @@ def test_a_sleeping_process_reads_under_5_percent() -> None:
 def test_this_process_is_counted_to_the_nanosecond() -> None:
     """For its own process the sampler agrees with time.process_time, far below the kernel's tick."""
     earliest = time.process_time()
-    sample = ProcessSampler(children=False)  # other tests may have left some
+    sample = ProcessSampler(system=ALONE)
     early = time.process_time()
     burn(0.1)
     late = time.process_time()
@@ -131,7 +132,7 @@ def test_this_process_is_counted_to_the_nanosecond() -> None:
 def test_a_run_of_20_ms_gets_one_figure() -> None:
     """The first CPU figure does not wait 50 ms as later ones do, and an instant reading does not spend it."""
     began = time.monotonic()
-    sample = ProcessSampler(children=False)  # other tests may have left some
+    sample = ProcessSampler(system=ALONE)
     sample()
     burn(0.02)
     percent = sample()["process_cpu_percent"]
@@ -191,16 +192,6 @@ def test_a_living_child_counts_before_it_ends() -> None:
     assert sample.cpu_seconds > 0.25
 
 
-@linux_only
-def test_without_children_only_the_process_itself_counts() -> None:
-    """With children=False neither a living nor an ended child adds CPU time."""
-    with child() as parent:
-        sample = ProcessSampler(parent.pid, children=False)
-        parent.do(f"{SPAWN}; p.wait(); print()")
-        sample()
-    assert sample.cpu_seconds < 0.15
-
-
 def test_an_exited_process_gives_an_empty_reading() -> None:
     """An ended process gives {}, both while it is a zombie and after it is reaped, and its CPU time is kept."""
     with child() as process:
@@ -234,7 +225,7 @@ def test_a_reading_of_this_process_has_every_key_and_the_kernels_counts(tmp_path
     """All are there and not negative. Growth between two readings is at least that just within, at most that around."""
     now, pages = [0.0], 2000
     earliest = Account.now()
-    sample = ProcessSampler(children=False, clock=lambda: now[0])  # other tests may have left some
+    sample = ProcessSampler(system=ALONE, clock=lambda: now[0])
     early = Account.now()
     with mmap.mmap(-1, pages * mmap.PAGESIZE) as memory:
         for page in range(pages):
@@ -408,12 +399,6 @@ print(sample()["process_threads"])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout.split() == ["2.0", "1.0", "1.0"], done.stderr
-
-
-@pytest.mark.parametrize("system", [LINUX, PORTABLE], ids=["linux", "portable"])
-def test_memory_definition_says_what_is_measured(system: System) -> None:
-    """The tag's value follows the reader in use."""
-    assert ProcessSampler(system=system).memory_definition == {LINUX: "rss-shr", PORTABLE: "uss"}[system]
 
 
 @pytest.mark.parametrize(
