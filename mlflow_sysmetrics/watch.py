@@ -52,11 +52,10 @@ class Watch:
     ) -> None:
         self._clock = clock
         self._began = self._cut_at = clock()
-        self._sampler: Sampler | None = None
-        if sample is None:
-            sample = self._sampler = sampler(groups, pid=pid)
-        self._monitor = Monitor(sample, interval_s=interval_s, window_s=window_s, on_sample=self._seen, clock=clock)
-        self._is_own = pid in (None, os.getpid()) and sample is self._sampler
+        read = sampler(groups, pid=pid) if sample is None else Sampler([sample])
+        self._process, self._energy = read.process, read.energy
+        self._monitor = Monitor(read, interval_s=interval_s, window_s=window_s, on_sample=self._seen, clock=clock)
+        self._is_own = pid in (None, os.getpid())
         self._cpu_read = (0.0, 0.0)  # at the last reading: of the tree, and of this process by its own clock
         self.phases = Phases(clock, self._cpu_until_now)
         self._listeners: tuple[Listener, ...] = ()
@@ -91,7 +90,7 @@ class Watch:
     @property
     def pids(self) -> set[int]:
         """The ids of the process, and of those that were seen below it; none where it is not read."""
-        return set() if self._sampler is None else self._sampler.pids.copy()
+        return set() if self._process is None else self._process.pids.copy()
 
     def read(self) -> None:
         """Take one more reading now."""
@@ -126,10 +125,10 @@ class Watch:
         ``write_mb``: from and to storage. With the group ``gpu`` ``peak_gpu_memory_mb``, the sum of its peaks on each
         GPU; with ``energy`` ``energy_j``, what the processors of the machine drew meanwhile for all that ran there.
         """
-        if self._elapsed_s is None and self._sampler is not None:
-            self._sampler.read_all_next()
+        if self._elapsed_s is None and self._process is not None:
+            self._process.read_all_next()
         self._monitor.read()
-        figures = self._times() | ({} if self._sampler is None else self._sampler.io_mb)
+        figures = self._times() | self._io_mb
         if (energy_j := self._energy_until_now_j if self._elapsed_s is None else self._energy_j) is not None:
             figures["energy_j"] = energy_j
         peaks = self._monitor.peaks
@@ -142,26 +141,30 @@ class Watch:
         """
         if self._elapsed_s is None:
             self._energy_j = self._energy_until_now_j
-            if self._sampler is not None:
-                self._sampler.read_all_next()
+            if self._process is not None:
+                self._process.read_all_next()
             self._monitor.stop(timeout_s)
             self.phases.close()
             self._elapsed_s = self.elapsed_s
 
     @property
     def _cpu_seconds(self) -> float | None:
-        return None if self._sampler is None else self._sampler.cpu_seconds
+        return None if self._process is None else self._process.cpu_seconds
+
+    @property
+    def _io_mb(self) -> dict[str, float]:
+        return {} if self._process is None else self._process.io_mb
 
     def _cpu_until_now(self) -> float | None:
         """As `_cpu_seconds`; this process's own time since the last reading is in it."""
-        if self._sampler is None or self._sampler.cpu_seconds is None:
+        if self._process is None:
             return None
         read_s, own_s = self._cpu_read
         return read_s + (max(0.0, time.process_time() - own_s) if self._is_own else 0.0)
 
     @property
     def _energy_until_now_j(self) -> float | None:
-        return None if self._sampler is None else self._sampler.energy_j
+        return None if self._energy is None else self._energy.joules
 
     def _times(self) -> dict[str, float]:
         elapsed_s, cpu_s = self.elapsed_s, self._cpu_seconds
@@ -183,9 +186,7 @@ class Watch:
         if not self._listeners:
             return
         peaks = self._monitor.peaks
-        figures = self._times() | self._memory(peaks.get(MEMORY)) | _gpu_memory(peaks)
-        if self._sampler is not None:
-            figures |= self._sampler.io_mb
+        figures = self._times() | self._memory(peaks.get(MEMORY)) | _gpu_memory(peaks) | self._io_mb
         if MEMORY in reading:
             figures["memory_mb"] = reading[MEMORY]
         for listener in self._listeners:

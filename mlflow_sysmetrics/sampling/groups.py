@@ -6,7 +6,7 @@ A group that cannot be read here gives nothing: no exception, no zeros. Its modu
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from mlflow_sysmetrics.addresses import get_logger
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 GROUPS: tuple[str, ...] = ("process", "container", "pressure", "gpu", "energy")
 
-Source = Callable[[], dict[str, float]]
+Source = Callable[[], Mapping[str, float]]
 
 logger = get_logger(__name__)
 _EVERY_S = 0.5  # of what is read beside the process: a figure per window, and few calls that interrupt the training
@@ -31,8 +31,9 @@ def sampler(
     """Return a function that reads the chosen groups, of the process `pid` (this one) and those below it.
 
     `process` is read at each call; the others at the first two calls, then more and more rarely down to every half
-    second, and are absent in between. docs/metrics.md has the names. The function never raises; one thread at a time may
-    call it, while others read its counts. Raises ValueError where a group is unknown, none is chosen, or there is no such process.
+    second, and are absent in between. docs/metrics.md has the names. The function never raises. One thread at a
+    time may call it; what it has counted may be asked by any. Raises ValueError where a group is unknown, none is
+    chosen, or there is no such process.
     """
     check_groups(groups)
     from mlflow_sysmetrics.sampling.process_tree import ProcessSampler, check_pid
@@ -58,35 +59,12 @@ def check_groups(groups: Collection[str], given: str | None = None) -> None:
 
 
 class Sampler:
-    """The readings of several sources in one."""
+    """The readings of several sources in one; `process` and `energy` are those of these groups, where chosen."""
 
-    def __init__(self, sources: list[Source], process: ProcessSampler | None, energy: _Guarded | None = None) -> None:
-        self._sources, self._process, self._energy = sources, process, energy
-
-    @property
-    def cpu_seconds(self) -> float | None:
-        """CPU seconds of the process and those below it since the first reading; None without the group `process`."""
-        return None if self._process is None else self._process.cpu_seconds
-
-    @property
-    def energy_j(self) -> float | None:
-        """Joules that the processors have drawn since construction; None without `energy`, and where it is not read."""
-        return None if self._energy is None else self._energy.joules
-
-    @property
-    def io_mb(self) -> dict[str, float]:
-        """``read_mb`` and ``write_mb`` of the process and those below it since the first reading; {} if unknown."""
-        return {} if self._process is None else self._process.io_mb
-
-    @property
-    def pids(self) -> set[int]:
-        """The ids of all processes that were seen in the tree; none without the group `process`."""
-        return set() if self._process is None else self._process.pids
-
-    def read_all_next(self) -> None:
-        """Have the next reading of the process hold what changes slowly, too."""
-        if self._process is not None:
-            self._process.read_all_next()
+    def __init__(
+        self, sources: list[Source], process: ProcessSampler | None = None, energy: _Guarded | None = None
+    ) -> None:
+        self._sources, self.process, self.energy = sources, process, energy
 
     def __call__(self) -> dict[str, float]:
         values: dict[str, float] = {}
@@ -107,7 +85,7 @@ class _Guarded:
         except Exception as error:  # a kernel or a driver may answer anything, and this is somebody's training
             logger.warning("the group %r cannot be read here", group, exc_info=error)
 
-    def __call__(self) -> dict[str, float]:
+    def __call__(self) -> Mapping[str, float]:
         now = self._clock()
         if now < self._due:
             return {}
