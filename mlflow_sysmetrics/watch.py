@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -16,7 +15,7 @@ from mlflow_sysmetrics.sampling.groups import Sampler, sampler
 logger = get_logger(__name__)
 LAST_READING_S = 1.0
 MEMORY = "process_memory_mb"
-_OF_A_GPU = re.compile(r"gpu_\d+_process_memory_mb")
+_OF_A_GPU = "_process_memory_mb"  # the end of the name, gpu_0_process_memory_mb
 
 Listener = Callable[[dict[str, float]], None]
 
@@ -60,6 +59,7 @@ class Watch:
         self.phases = Phases(clock, self._cpu_until_now)
         self._listeners: tuple[Listener, ...] = ()
         self._failed: list[Listener] = []
+        self._peak_gpu_mb: float | None = None
         self._first_mb = self._monitor.read().get(MEMORY)
         if on_reading is not None:
             self.tell(on_reading)
@@ -122,8 +122,9 @@ class Watch:
 
         ``elapsed_s``, ``cpu_seconds`` (user and system), ``mean_cpu_percent`` (the one over the other; 100 is one
         core), ``peak_memory_mb``, ``memory_growth_mb``: that peak less the first reading, and ``read_mb`` and
-        ``write_mb``: from and to storage. With the group ``gpu`` ``peak_gpu_memory_mb``, the sum of its peaks on each
-        GPU; with ``energy`` ``energy_j``, what the processors of the machine drew meanwhile for all that ran there.
+        ``write_mb``: from and to storage. With the group ``gpu`` ``peak_gpu_memory_mb``, the most that it had on all
+        GPUs together at one reading; with ``energy`` ``energy_j``, what the processors of the machine drew meanwhile
+        for all that ran there.
         """
         if self._elapsed_s is None and self._process is not None:
             self._process.read_all_next()
@@ -131,8 +132,7 @@ class Watch:
         figures = self._times() | self._io_mb
         if (energy_j := self._energy_until_now_j if self._elapsed_s is None else self._energy_j) is not None:
             figures["energy_j"] = energy_j
-        peaks = self._monitor.peaks
-        return figures | self._memory(peaks.get(MEMORY)) | _gpu_memory(peaks) | self.phases.figures()
+        return figures | self._memory() | self.phases.figures()
 
     def stop(self, timeout_s: float = LAST_READING_S) -> None:
         """Take a last reading and end; the last windows can be drained then. Idempotent.
@@ -172,21 +172,24 @@ class Watch:
             return {"elapsed_s": elapsed_s}
         return {"elapsed_s": elapsed_s, "cpu_seconds": cpu_s, "mean_cpu_percent": 100 * cpu_s / elapsed_s}
 
-    def _memory(self, peak_mb: float | None) -> dict[str, float]:
+    def _memory(self) -> dict[str, float]:
+        on_gpus = {} if self._peak_gpu_mb is None else {"peak_gpu_memory_mb": self._peak_gpu_mb}
+        peak_mb = self._monitor.peaks.get(MEMORY)
         if peak_mb is None or self._first_mb is None:
-            return {}
+            return on_gpus
         peak_mb = max(peak_mb, self._first_mb)
-        return {"peak_memory_mb": peak_mb, "memory_growth_mb": peak_mb - self._first_mb}
+        return {"peak_memory_mb": peak_mb, "memory_growth_mb": peak_mb - self._first_mb, **on_gpus}
 
     def _seen(self, reading: Mapping[str, float]) -> None:
         if (cpu_s := self._cpu_seconds) is not None:
             self._cpu_read = (cpu_s, time.process_time() if self._is_own else 0.0)
         if MEMORY in reading:
             self.phases.see(reading[MEMORY])
+        if on_gpus := [value for name, value in reading.items() if name.endswith(_OF_A_GPU)]:
+            self._peak_gpu_mb = max(sum(on_gpus), self._peak_gpu_mb or 0.0)
         if not self._listeners:
             return
-        peaks = self._monitor.peaks
-        figures = self._times() | self._memory(peaks.get(MEMORY)) | _gpu_memory(peaks) | self._io_mb
+        figures = self._times() | self._memory() | self._io_mb
         if MEMORY in reading:
             figures["memory_mb"] = reading[MEMORY]
         for listener in self._listeners:
@@ -199,11 +202,6 @@ class Watch:
         if listener not in self._failed:
             self._failed.append(listener)
             logger.warning("what follows a reading has failed; the recording goes on", exc_info=error)
-
-
-def _gpu_memory(readings: Mapping[str, float]) -> dict[str, float]:
-    each = [value for name, value in readings.items() if _OF_A_GPU.fullmatch(name)]
-    return {"peak_gpu_memory_mb": sum(each)} if each else {}
 
 
 def folded(windows: Sequence[Window]) -> tuple[dict[str, float], dict[str, float]]:

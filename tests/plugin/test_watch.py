@@ -141,6 +141,19 @@ def test_gpu_memory_and_energy_are_figures_where_they_are_read(monkeypatch: pyte
     plain.stop()
 
 
+def test_peak_of_gpu_memory_is_what_all_gpus_held_at_once() -> None:
+    """What moves from one GPU to another counts once; a GPU that the process has left is absent."""
+    now = {"gpu_0_process_memory_mb": 10_000.0, "gpu_0_memory_mb": 30_000.0}
+    told: list[dict[str, float]] = []
+    watch = Watch(sample=lambda: dict(now), on_reading=told.append)
+    now["gpu_1_process_memory_mb"] = 2_000.0
+    watch.read()
+    now["gpu_1_process_memory_mb"] = now.pop("gpu_0_process_memory_mb")
+    watch.read()
+    watch.stop()
+    assert watch.figures()["peak_gpu_memory_mb"] == told[-1]["peak_gpu_memory_mb"] == 12_000
+
+
 def test_process_that_ends_leaves_its_figures(program: subprocess.Popen[str]) -> None:
     """What was read of it by then; stopping twice is once."""
     watch = Watch(program.pid, interval_s=0.02).start()
