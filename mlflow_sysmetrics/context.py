@@ -86,20 +86,20 @@ class Host:
 
     def usable_cores(self) -> str | None:
         """How many processors this process may keep busy: those it is bound to, within its container's quota."""
-        from mlflow_sysmetrics.sampling.container import limits
+        from mlflow_sysmetrics.sampling.container import find_folders, limits
 
         try:
             cores = len(self._psutil.Process().cpu_affinity())
         except AttributeError:  # macOS binds no process
             cores = self._psutil.cpu_count()
-        _, quota = limits(root=self._root or "/")
+        _, quota = limits(find_folders(root=self._root or "/"))
         return f"{min(cores, quota):g}" if cores else None
 
     def memory_limit_mb(self) -> str | None:
         """The memory it may use, in megabytes (1e6 bytes): its container's limit, or all there is."""
-        from mlflow_sysmetrics.sampling.container import limits
+        from mlflow_sysmetrics.sampling.container import find_folders, limits
 
-        limit, _ = limits(root=self._root or "/")
+        limit, _ = limits(find_folders(root=self._root or "/"))
         return f"{min(limit, self._psutil.virtual_memory().total) / 1e6:.0f}"
 
     def gpus(self) -> str | None:

@@ -126,8 +126,9 @@ def _deaths() -> Finding:
     known = kills.happened([os.getpid()])
     kills.close()
     if known is None:
-        return Finding("cause of death", False, "neither memory.events of a control group nor /dev/kmsg can be read")
-    return Finding("cause of death", True, "whether the kernel has killed a process for memory")
+        why = "no control group has memory.events, and the kernel's log cannot be read, or not from inside a container"
+        return Finding("cause of death", False, why)
+    return Finding("cause of death", True, "it can be read whether the kernel has killed a process for memory")
 
 
 def _store() -> Finding:

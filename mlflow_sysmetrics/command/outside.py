@@ -107,6 +107,7 @@ class Watcher:
             is_away=self._store_is_away,
         )
         self._kills: MemoryKills | None = None
+        self._killed_for_memory: bool | None = None  # known once it has ended
         self._look_due = 0.0
         self._marks = marks
         self._make = make or _make_logger(run_id, tracking_uri)
@@ -151,12 +152,14 @@ class Watcher:
 
         The process's parent calls this before it asks for the exit status. No-op where the system has no such wait.
         """
-        if self._watch is not None and hasattr(os, "waitid"):  # not on Windows, nor on a Mac before Python 3.13
-            with contextlib.suppress(ChildProcessError):  # somebody has asked for the status already
-                os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
-            self._brake.release()
-            self._watch.stop()
-            self._brake.join(GRACE_S + KILLED_WITHIN_S)  # of processes below it that do not end when asked
+        if self._watch is None or self._kills is None or not hasattr(os, "waitid"):  # Windows; a Mac before 3.13
+            return
+        with contextlib.suppress(ChildProcessError):  # somebody has asked for the status already
+            os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
+        self._killed_for_memory = self._kills.happened({self._pid, *self._watch.pids})
+        self._brake.release()
+        self._watch.stop()
+        self._brake.join(GRACE_S + KILLED_WITHIN_S)  # of processes below it that do not end when asked
 
     def stop(self) -> None:
         """Deliver what there is, and end. Idempotent; takes at most the logger's own bound and `ready_within_s`."""
@@ -179,14 +182,13 @@ class Watcher:
         return self._brake.tags
 
     def died_of(self, exit_code: int) -> Mapping[str, str]:
-        """What the process, or one below it, was killed by, as tags; empty if none was. For after ``stop``."""
+        """What the process, or one below it, was killed by, as tags; empty if none was. For after ``wait``."""
         if self._kills is None or self._watch is None:
             return {}
-        pids = {self._pid, *self._watch.pids}
         tags: Mapping[str, str] = {}
-        if exit_code and not self._brake.pulled and (exit_code in _KILLED or self._kills.happened(pids)):
+        if exit_code and not self._brake.pulled and (exit_code in _KILLED or self._killed_for_memory):
             seen = "ended by SIGKILL" if exit_code in _KILLED else "a process below it was killed"
-            tags = self._kills.death(self._watch.figures(), pids, seen).tags
+            tags = self._kills.death(self._watch.figures(), self._killed_for_memory, seen).tags
         self._kills.close()
         return tags
 

@@ -63,7 +63,7 @@ class Watches:
         runs = _runs(pid)
         watch.stop()
         figures = watch.figures()
-        death = {} if runs else kills.death(figures, {pid, *watch.pids}, "its process was gone").tags
+        death = {} if runs else kills.death(figures, kills.happened({pid, *watch.pids}), "its process was gone").tags
         kills.close()
         return LetGo(watch.drain(), figures, death)
 

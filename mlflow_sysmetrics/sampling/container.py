@@ -65,9 +65,8 @@ class ContainerSampler:
         return {folder: used for folder in folders if (used := _cpu_use(folder)) is not None}
 
 
-def limits(pid: int | None = None, root: str = "/") -> tuple[float, float]:
-    """The memory in bytes and the cores that the process `pid` (this one) may use; infinite where no limit is set."""
-    folders = find_folders(pid, root)
+def limits(folders: list[str]) -> tuple[float, float]:
+    """The memory in bytes and the cores that a process of these groups may use; infinite where no limit is set."""
     return _lowest(folders, _memory_limit)[0], _lowest(folders, _cpu_limit)[0]
 
 

@@ -8,12 +8,14 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from mlflow_sysmetrics.sampling.container import find_folders, limits
 from mlflow_sysmetrics.sampling.files import read_file
 from mlflow_sysmetrics.tags import CAUSE_OF_DEATH, KILLED_FOR_MEMORY
 
 _KILLED = re.compile(rb"Killed process (\d+)")
+_FIRST_NAMESPACE = "pid:[4026531836]"  # the kernel's PROC_PID_INIT_INO, of the process ids that are in its log
 _RECORD = 8192  # bytes: the kernel gives a record of its log a read
 
 
@@ -67,8 +69,9 @@ class MemoryKills:
     def look(self) -> None:
         """See in which group the process is now, and what it may use there."""
         try:
-            folder = next((each for each in find_folders(self._pid, self._root) if _kills(each) is not None), None)
-            allowed = limits(self._pid, self._root)[0]
+            folders = find_folders(self._pid, self._root)
+            folder = next((each for each in folders if _kills(each) is not None), None)
+            allowed = limits(folders)[0]
         except (OSError, ValueError):  # a kernel may answer anything
             return
         if folder is None:  # the process is gone: what is known of its group stays
@@ -79,18 +82,22 @@ class MemoryKills:
         if allowed < math.inf:
             self._allowed_mb = allowed / 1e6
 
-    def death(self, figures: Mapping[str, float], pids: Collection[int], seen: str = "ended by SIGKILL") -> Death:
+    def death(self, figures: Mapping[str, float], for_memory: bool | None, seen: str = "ended by SIGKILL") -> Death:
         """What a process has died of.
 
         Args:
             figures: of the process, with ``peak_memory_mb``.
-            pids: its id, and those of the processes that were seen below it.
+            for_memory: what `happened` has said when it ended.
             seen: what is known of its end without the kernel.
         """
-        return Death(seen, self.happened(pids), figures.get("peak_memory_mb"), self._allowed_mb)
+        return Death(seen, for_memory, figures.get("peak_memory_mb"), self._allowed_mb)
 
     def happened(self, pids: Collection[int]) -> bool | None:
-        """Whether the kernel has killed one of these processes for memory; None where that cannot be told."""
+        """Whether the kernel has killed one of these processes for memory; None where that cannot be told.
+
+        `pids` are the id of the process and of those that were seen below it. Ask once it has ended, and at once: what
+        the kernel kills later in the same group counts, too.
+        """
         self._read_log()
         now = None if self._folder is None else _kills(self._folder)
         counted = now is not None and bool(self._counts) and now > self._counts[0]
@@ -125,9 +132,11 @@ def _kills(folder: str) -> int | None:
 
 
 def _open_log(root: str) -> int | None:
-    """The kernel's log, from its end on; None where it may not be read."""
+    """The kernel's log, from its end on; None where it may not be read, and in a container: it has other ids."""
     with contextlib.suppress(OSError):
-        log = os.open(f"{root.rstrip('/')}/dev/kmsg", os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        if str(Path(root, "proc/self/ns/pid").readlink()) != _FIRST_NAMESPACE:
+            return None
+        log = os.open(Path(root, "dev/kmsg"), os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with contextlib.suppress(OSError):
             os.lseek(log, 0, os.SEEK_END)
         return log

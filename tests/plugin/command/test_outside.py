@@ -14,6 +14,8 @@ import pytest
 
 from mlflow_sysmetrics.command.outside import Settings, Watcher
 from mlflow_sysmetrics.sampling.groups import GROUPS
+from mlflow_sysmetrics.stopping.cause_of_death import MemoryKills
+from mlflow_sysmetrics.tags import KILLED_FOR_MEMORY
 from mlflow_sysmetrics.watch import Watch
 
 LIMIT_S = 10.0
@@ -174,6 +176,20 @@ def test_program_that_ends_before_it_is_read_in_a_thread_has_figures_of_its_star
     watcher.stop()
     (window,) = watches[0].drain()
     assert {"process_memory_mb", "process_cpu_percent", "process_page_faults_per_s"} <= window.mean.keys()
+
+
+def test_what_the_kernel_kills_later_is_not_what_the_program_died_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Delivery takes seconds, in which another program of the same group may be killed for memory."""
+    others: list[bool] = [False]
+    monkeypatch.setattr(MemoryKills, "happened", lambda kills, pids: others[0])
+    watcher = watcher_of(FakeLogger())
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as program:
+        watcher.start(program.pid)
+        program.kill()
+        watcher.wait()
+        others[0] = True
+        watcher.stop()
+        assert watcher.died_of(-9)[KILLED_FOR_MEMORY] == "false"
 
 
 def test_watcher_does_not_keep_its_caller_waiting() -> None:

@@ -48,7 +48,7 @@ def test_a_limit_that_is_not_set_is_absent(layout: Layout, tmp_path: Path) -> No
     sample = ContainerSampler(root=str(tmp_path), clock=clock)
     clock.now = 0.01
     assert set(sample()) == {"container_memory_mb", "container_cpu_percent"}
-    assert limits(root=str(tmp_path)) == (math.inf, math.inf)
+    assert limits(find_folders(root=str(tmp_path))) == (math.inf, math.inf)
 
 
 def test_the_lowest_limit_around_counts_and_the_use_of_the_group_that_sets_it(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_the_lowest_limit_around_counts_and_the_use_of_the_group_that_sets_it(tm
         "container_cpu_percent": 150,
         "container_cpu_limit_cores": 2,
     }
-    assert limits(root=str(tmp_path)) == (4e9, 2)
+    assert limits(find_folders(root=str(tmp_path))) == (4e9, 2)
 
 
 def test_a_process_in_the_machines_own_group_is_in_no_container(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_process_in_the_machines_own_group_is_in_no_container(tmp_path: Path) 
     sample = ContainerSampler(root=str(tmp_path), clock=clock)
     clock.now = 1.0
     assert sample() == {}
-    assert limits(root=str(tmp_path)) == (math.inf, math.inf)
+    assert limits(find_folders(root=str(tmp_path))) == (math.inf, math.inf)
 
 
 @pytest.mark.parametrize("unified", [False, True], ids=["version 1 alone", "beside an empty version 2"])
@@ -95,7 +95,7 @@ def test_under_version_1_nothing_is_read(unified: bool, tmp_path: Path) -> None:
     sample = ContainerSampler(root=str(tmp_path), clock=clock)
     clock.now = 1.0
     assert sample() == {}
-    assert limits(root=str(tmp_path)) == (math.inf, math.inf)
+    assert limits(find_folders(root=str(tmp_path))) == (math.inf, math.inf)
 
 
 @pytest.mark.parametrize("text", [None, "", "garbage here", "0x1 -5 \n"], ids=["missing", "empty", "garbled", "odd"])
@@ -146,7 +146,7 @@ def test_where_there_is_no_group_nothing_is_read(files: dict[str, str], tmp_path
     """Other systems and broken ones: {} and no limit."""
     lay(tmp_path, files)
     assert ContainerSampler(root=str(tmp_path))() == {}
-    assert limits(root=str(tmp_path)) == (math.inf, math.inf)
+    assert limits(find_folders(root=str(tmp_path))) == (math.inf, math.inf)
 
 
 @pytest.mark.parametrize("path", ["/docker/f00", "/../f00", "/system.slice/docker-f00.scope"])
@@ -167,9 +167,9 @@ def test_a_name_that_only_begins_alike_is_not_inside(tmp_path: Path) -> None:
     lay(tmp_path, {"proc/self/cgroup": "0::/docker/f001\n", "proc/self/mountinfo": mounts})
     lay(tmp_path, Group(memory_limit=1_000_000).files("sys/fs/cgroup"))
     lay(tmp_path, Group(memory_limit=2_000_000).files("mnt/docker/f001"))
-    assert limits(root=str(tmp_path))[0] == 2e6
+    assert limits(find_folders(root=str(tmp_path)))[0] == 2e6
     lay(tmp_path, {"proc/self/cgroup": "0::/docker/f00\n"})
-    assert limits(root=str(tmp_path))[0] == 1e6
+    assert limits(find_folders(root=str(tmp_path)))[0] == 1e6
 
 
 def test_a_mount_point_with_a_space_is_found(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_mount_point_with_a_space_is_found(tmp_path: Path) -> None:
     mounts = V2_MOUNT.replace("/sys/fs/cgroup", "/my\\040groups")
     lay(tmp_path, {"proc/self/cgroup": "0::/\n", "proc/self/mountinfo": mounts})
     lay(tmp_path, Group(memory_limit=5_000_000).files("my groups"))
-    assert limits(root=str(tmp_path))[0] == 5e6
+    assert limits(find_folders(root=str(tmp_path)))[0] == 5e6
 
 
 def test_a_group_whose_controller_is_off_is_read_around(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ EATER = "kept = []\nwhile True: kept.append(b'x' * 1_000_000)"
 def machine(tmp_path: Path) -> Path:
     """The files of a machine on which the process is in the group `/job`, which may use 8,000 MB."""
     (tmp_path / f"proc/{PID}").mkdir(parents=True)
-    (tmp_path / "proc/self").mkdir()
+    (tmp_path / "proc/self/ns").mkdir(parents=True)
+    (tmp_path / "proc/self/ns/pid").symlink_to("pid:[4026531836]")
     (tmp_path / f"proc/{PID}/cgroup").write_text("0::/job\n")
     (tmp_path / "proc/self/mountinfo").write_text("30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n")
     group = tmp_path / "sys/fs/cgroup/job"
@@ -47,14 +48,15 @@ def test_kill_that_the_group_has_counted_since_is_told(machine: Path) -> None:
     kills = MemoryKills(PID, str(machine))
     assert kills.happened([PID]) is False
     events(machine, 3)
-    death = kills.death({"peak_memory_mb": 7912.4}, [PID])
+    death = kills.death({"peak_memory_mb": 7912.4}, kills.happened([PID]))
     assert str(death) == "killed by the kernel for memory: peak 7,912 MB of 8,000 MB allowed"
     assert death.tags == {CAUSE_OF_DEATH: str(death), KILLED_FOR_MEMORY: "true"}
 
 
 def test_other_kill_is_not_called_one_for_memory(machine: Path) -> None:
     """As by `kill -9`."""
-    death = MemoryKills(PID, str(machine)).death({"peak_memory_mb": 100.0}, [PID])
+    kills = MemoryKills(PID, str(machine))
+    death = kills.death({"peak_memory_mb": 100.0}, kills.happened([PID]))
     assert str(death) == "ended by SIGKILL, not killed by the kernel for memory: peak 100 MB of 8,000 MB allowed"
     assert death.tags[KILLED_FOR_MEMORY] == "false"
 
@@ -85,7 +87,8 @@ def test_group_into_which_the_process_moved_counts(machine: Path) -> None:
 
 def test_machine_that_tells_nothing_is_not_guessed_about(tmp_path: Path) -> None:
     """Neither yes nor no: no tag says one."""
-    death = MemoryKills(PID, str(tmp_path)).death({}, [PID])
+    kills = MemoryKills(PID, str(tmp_path))
+    death = kills.death({}, kills.happened([PID]))
     assert death == Death("ended by SIGKILL", None, None, None)
     assert str(death) == "ended by SIGKILL; whether the kernel killed it for memory cannot be read here"
     assert KILLED_FOR_MEMORY not in death.tags
@@ -106,6 +109,18 @@ def test_kernels_log_names_the_process(machine: Path) -> None:
     assert kills.happened([PID, 99]) is True, "the log is read once"
     kills.close()
     kills.close()
+
+
+def test_kernels_log_says_nothing_in_a_container(machine: Path) -> None:
+    """It has the ids of processes that the machine's first namespace knows, not those that are seen here."""
+    (machine / "sys/fs/cgroup/job/memory.events").unlink()
+    (machine / "proc/self/ns/pid").unlink()
+    (machine / "proc/self/ns/pid").symlink_to("pid:[4026532201]")
+    (machine / "dev").mkdir()
+    (machine / "dev/kmsg").touch()
+    kills = MemoryKills(PID, str(machine))
+    (machine / "dev/kmsg").write_text(f"3,2,2,-;Out of memory: Killed process {PID} (python) total-vm:1kB\n")
+    assert kills.happened([PID]) is None
 
 
 @pytest.fixture
