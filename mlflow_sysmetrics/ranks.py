@@ -20,6 +20,7 @@ _OF_A_RANK = re.compile(r"((?:.*/)?rank_\d+)/([a-z_]+)")
 _OF_SRUN = "SLURM_STEP_ID"  # a batch script has a number and a size without it, and is one process
 _SUMS = ("cpu_seconds", "peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_mb", "read_mb", "write_mb")
 _MAXIMA = ("elapsed_s", "steps")
+JOB_FIGURES = ("max_rank_peak_memory_mb", "ranks")  # of a job, beside those of a process
 
 
 def rank_here(environ: Mapping[str, str] = os.environ) -> int | None:

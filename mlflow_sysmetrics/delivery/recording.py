@@ -21,6 +21,7 @@ from mlflow_sysmetrics.phases.totals import Phase, Phases, Stretch
 logger = get_logger(__name__)
 
 STEP_TIME = "step_time_ms"
+STEP_FIGURES = ("mean_step_time_ms", "steps")
 LOST = "lost_points"
 _CLOSING_S, _STOPPING_SHARE = 0.5, 0.8  # to close the file: half a second, at most a fifth
 _READING_SHARE = 0.25  # of the time before that, for a last reading that hangs

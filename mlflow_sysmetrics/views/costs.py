@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX
+from mlflow_sysmetrics.delivery.recording import STEP_FIGURES
+from mlflow_sysmetrics.ranks import JOB_FIGURES
 from mlflow_sysmetrics.tags import STOP_REASON
 from mlflow_sysmetrics.views.page import Page, Section, bars, lines, metric, parallel, param, scatter, tag
 from mlflow_sysmetrics.views.saved import save
+from mlflow_sysmetrics.watch import FIGURES
 
-FIGURES = (
-    "elapsed_s",
-    "cpu_seconds",
-    "mean_cpu_percent",
-    "peak_memory_mb",
-    "memory_growth_mb",
-    "peak_gpu_memory_mb",
-    "energy_j",
-)
-SERIES = (
-    "system/process_memory_mb",
-    "system/process_cpu_percent",
-    "system/gpu_memory_mb",
-)
+_COSTS = (*FIGURES, *STEP_FIGURES, *JOB_FIGURES)
+_SERIES = ("process_memory_mb", "process_cpu_percent", r"gpu_\d+_process_memory_mb", r"gpu_\d+_memory_mb")
 OF_RUNS = "runs"  # whose view is that of all runs of an experiment
 READ = 100  # runs that are read to see what there is: as many as the UI lists at once
-_MOST = 6  # parameters and metrics of the user's that a page shows
+_MOST = 6  # of the parameters, and of the metrics that are not ours, that a page shows
 _RAYS = ("training_iteration", "time_total_s", "time_this_iter_s", "time_since_restore", "iterations_since_restore",
          "timestamp", "pid", "episodes_total", "timesteps_total", "timesteps_since_restore")  # fmt: skip
 
@@ -46,7 +39,7 @@ def save_costs(client: MlflowClient, experiment_id: str, name: str, wanted: str,
         mlflow.exceptions.MlflowException: the runs cannot be read.
     """
     found = client.search_runs([experiment_id], wanted, max_results=READ)
-    runs = [run for run in found if any(each in run.data.metrics for each in (*FIGURES, *SERIES))]
+    runs = [run for run in found if run.data.metrics.keys() & set(FIGURES) or _series(run.data.metrics)]
     return save(client, experiment_id, owner, {"costs": of_runs(runs, name, wanted)})["costs"] if runs else None
 
 
@@ -56,9 +49,9 @@ def of_runs(runs: Sequence[Run], name: str, wanted: str) -> Page:
     Sorted by a metric, children of a run stand beside it; by their start, the UI folds them under it.
     """
     measured = _names(runs)
-    costs = [each for each in FIGURES if each in measured]
-    series = [each for each in SERIES if each in measured]
-    own = [each for each in measured if not each.startswith("system/") and each not in (*FIGURES, *_RAYS)][:_MOST]
+    costs = [each for each in _COSTS if each in measured]
+    series = _series(measured)
+    own = [each for each in measured if not _is_ours(each) and each not in _RAYS][:_MOST]
     params = _varied(runs)[:_MOST]
     compared = [each for each in ("elapsed_s", "peak_memory_mb") if each in costs]
     sections = [
@@ -79,6 +72,16 @@ def of_runs(runs: Sequence[Run], name: str, wanted: str) -> Page:
         wide=[why],
         sections=[each for each in sections if each.cards],
     )
+
+
+def _series(names: Iterable[str]) -> list[str]:
+    """Those of the names that are drawn over time."""
+    return [name for each in _SERIES for name in names if re.fullmatch(f"{SYSTEM_PREFIX}{each}", name)]
+
+
+def _is_ours(name: str) -> bool:
+    """Whether it is a series, or a figure, perhaps of a phase (``phase/load/``), a rank or a node."""
+    return name.startswith(SYSTEM_PREFIX) or name.rpartition("/")[2] in _COSTS
 
 
 def _names(runs: Iterable[Run]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlflow_sysmetrics.ranks import job_figures, rank_here
+from mlflow_sysmetrics.ranks import JOB_FIGURES, job_figures, rank_here
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,9 @@ def test_figures_of_a_job_are_sums_and_maxima_over_its_ranks() -> None:
         "loss": 0.5,
         "system/rank_0/process_memory_mb": 90.0,
     }
-    assert job_figures(values) == {
+    figures = job_figures(values)
+    assert set(JOB_FIGURES) < figures.keys()
+    assert figures == {
         "cpu_seconds": 60.0,
         "elapsed_s": 25.0,
         "mean_cpu_percent": 240.0,

@@ -19,7 +19,7 @@ from mlflow_sysmetrics.monitor import Window
 from mlflow_sysmetrics.sampling import gpu
 from mlflow_sysmetrics.sampling.energy import EnergySampler
 from mlflow_sysmetrics.sampling.groups import GROUPS
-from mlflow_sysmetrics.watch import Watch, folded
+from mlflow_sysmetrics.watch import FIGURES, Watch, folded
 
 # Keeps a core busy, takes 50 MB when it is told to, and says so.
 PROGRAM = """
@@ -137,6 +137,7 @@ def test_gpu_memory_and_energy_are_figures_where_they_are_read(monkeypatch: pyte
     watch.stop()
     counter.write_text("9000000")
     assert watch.figures()["energy_j"] == 3.0
+    assert watch.figures().keys() == set(FIGURES)
     assert {"peak_gpu_memory_mb", "energy_j"}.isdisjoint(plain.figures())
     plain.stop()
 

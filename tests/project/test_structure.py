@@ -31,7 +31,7 @@ ARROWS = {
     "context": {"sampling"},
     "stopping": {"criteria", "delivery", "sampling"},
     "logger": {"delivery", "sampling", "watch", "phases", "ranks", "criteria", "stopping"},
-    "views": set(),
+    "views": {"watch", "delivery", "ranks"},
     "command": {"logger", "watch", "delivery", "sampling", "views", "phases", "criteria", "stopping", "context"},
     "ray_tune": {"watch", "monitor", "delivery", "sampling", "criteria", "views", "stopping"},
 }

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from mlflow_sysmetrics.delivery.backlog import Backlog, Memory
-from mlflow_sysmetrics.delivery.recording import Recording, StepTimes
+from mlflow_sysmetrics.delivery.recording import STEP_FIGURES, Recording, StepTimes
 from mlflow_sysmetrics.delivery.run_queue import RunQueue
 from mlflow_sysmetrics.delivery.spool import Header, SpoolFile
 from mlflow_sysmetrics.delivery.writer import Writer, write
@@ -102,6 +102,7 @@ def test_step_times_of_many_threads_all_count() -> None:
     assert times.mean_ms() is None
     times.add(8.002)
     assert times.mean_ms() == pytest.approx(8002)
+    assert tuple(sorted(times.figures())) == STEP_FIGURES
     assert times.figures() == pytest.approx({"steps": 4001, "mean_step_time_ms": 16_002 / 4001})
 
 

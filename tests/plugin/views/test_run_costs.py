@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from saved_views import View, listed, tags_of
 
-from mlflow_sysmetrics.views.costs import FIGURES, save_costs
+from mlflow_sysmetrics.views.costs import save_costs
 from mlflow_sysmetrics.views.saved import is_view
 
 COSTS = {"elapsed_s": 2.0, "peak_memory_mb": 120.0}
@@ -53,7 +53,6 @@ def test_columns_are_what_differs_what_was_measured_and_why_it_ended(client: Mlf
     assert columns(found, "params") == ["batch_size"]
     assert columns(found, "metrics") == ["loss", "elapsed_s", "peak_memory_mb"]
     assert columns(found, "tags") == ["sysmetrics.stop_reason"]
-    assert set(FIGURES) > {"elapsed_s", "peak_memory_mb"}
 
 
 def test_charts_are_metrics_against_cost_costs_and_series(client: MlflowClient, experiment_id: str) -> None:
@@ -77,6 +76,24 @@ def test_plain_run_that_still_goes_on_has_its_series(client: MlflowClient, exper
     assert found.headings == {"During the run": True, "Model metrics": False, "System metrics": False}
     assert list(found.cards) == ["During the run"]
     assert columns(found, "metrics") == list(SERIES)
+
+
+def test_our_figures_are_costs_and_no_metrics_of_the_program(client: MlflowClient, experiment_id: str) -> None:
+    """Those of steps, of phases, of ranks and of nodes, too."""
+    figures = ["elapsed_s", "peak_memory_mb", "read_mb", "write_mb", "mean_step_time_ms", "steps", "ranks"]
+    others = ["phase/load/elapsed_s", "rank_0/steps", "a/rank_1/phase/load/cpu_seconds", "node-1/peak_memory_mb"]
+    log(client, dict.fromkeys([*others, *figures, "loss", "eval/accuracy"], 1.0), {"batch_size": 8})
+    found = view(client)
+    assert sorted(columns(found, "metrics")[:2]) == ["eval/accuracy", "loss"]
+    assert columns(found, "metrics")[2:] == figures
+    assert [card["metricKey"] for card in found.cards["Costs"]] == figures
+
+
+def test_memory_of_each_gpu_is_drawn(client: MlflowClient, experiment_id: str) -> None:
+    """That of the process before that of all; a maximum is another series."""
+    gpus = [f"system/gpu_{number}_{of}memory_mb" for of in ("process_", "") for number in (0, 1)]
+    log(client, SERIES | dict.fromkeys([*gpus, "system/gpu_0_memory_mb_max", "system/gpu_0_power_w"], 1.0))
+    assert [card["metricKey"] for card in view(client).cards["During the run"]] == [*SERIES, *gpus]
 
 
 def test_only_run_shows_all_its_parameters(client: MlflowClient, experiment_id: str) -> None:
