@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-from mlflow_sysmetrics.sampling.files import Rates, read_file, read_number
+from mlflow_sysmetrics.sampling.files import LEAST_SPAN_S, read_file, read_number
 
 _LEAST_S = 0.1  # counters move in steps
 _MAX_W = 5000.0  # no part of a machine draws more: a counter that says so was reset, it did not wrap
@@ -32,47 +32,47 @@ class EnergySampler:
         self._kinds = {str(path): kind for path in paths if (kind := _kind(str(path)))}
         ranges = {zone: read_number(f"{zone}/max_energy_range_uj") for zone in self._kinds}
         self._wraps_at = {zone: number for zone, number in ranges.items() if number}
-        self._rates = Rates[str](clock)
-        self._clock, self._lock = clock, threading.Lock()
-        self._at, self._before, self._joules = clock(), self._totals(), 0.0
-        counted = [zone for zone, kind in self._kinds.items() if kind != "psys"]
-        self._is_whole = bool(counted) and self._before.keys() >= set(counted)
-        self._rates(self._before)
+        self._counted = [zone for zone, kind in self._kinds.items() if kind != "psys"]  # which has the packages in it
+        self._clock, self._lock = clock, threading.Lock()  # a counter that is read out of turn seems to have wrapped
+        self._at = self._figures_at = clock()
+        self._before = self._totals()
+        self._since = dict.fromkeys(self._kinds, 0.0)  # joules since the last figures; NaN where that is not known
+        self._joules = 0.0 if self._counted and self._before.keys() >= set(self._counted) else math.nan
 
     @property
     def joules(self) -> float | None:
         """What the processor packages and their memory have drawn since construction; None where that is not known."""
         with self._lock:
-            self._count(self._totals())
-            return self._joules if self._is_whole else None
+            self._count()
+            return self._joules if math.isfinite(self._joules) else None
 
     def __call__(self) -> dict[str, float]:
         """Take one reading."""
-        totals = self._totals()
         with self._lock:
-            self._count(totals)
-        watts = {zone: rate / 1e6 for zone, rate in self._rates(totals, self._wraps_at).items()}
+            self._count()
+            span = self._at - self._figures_at
+            if span < LEAST_SPAN_S:
+                return {}
+            watts = {zone: joules / span for zone, joules in self._since.items()}
+            self._since, self._figures_at = dict.fromkeys(self._kinds, 0.0), self._at
         values: dict[str, float] = {}
-        unknown = set()
         for zone, kind in self._kinds.items():
-            if zone not in watts or watts[zone] > _MAX_W:
-                unknown.add(kind)
-            else:
-                values[kind] = values.get(kind, 0.0) + watts[zone]
-        return {f"energy_{kind}_w": value for kind, value in values.items() if kind not in unknown}
+            values[kind] = values.get(kind, 0.0) + (watts[zone] if watts[zone] <= _MAX_W else math.nan)
+        return {f"energy_{kind}_w": value for kind, value in values.items() if math.isfinite(value)}
 
-    def _count(self, totals: Mapping[str, float]) -> None:
-        """Add what the counters have grown by. A counter that is gone or was reset makes the sum unknown for good."""
-        now = self._clock()
-        for zone, before in self._before.items():
-            if self._kinds[zone] == "psys":  # has the packages in it
-                continue
-            grown = (totals.get(zone, math.nan) - before) / 1e6
+    def _count(self) -> None:
+        """Add what the counters have grown by. Joules are unknown for good once a counter is gone or was reset."""
+        now, totals = self._clock(), self._totals()
+        for zone in self._kinds:
+            grown = (totals.get(zone, math.nan) - self._before.get(zone, math.nan)) / 1e6
             if grown < 0:
                 grown += self._wraps_at.get(zone, math.nan) / 1e6
-            self._is_whole &= 0 <= grown <= _MAX_W * max(now - self._at, _LEAST_S)
-            self._joules += grown
-        self._at, self._before = now, {**self._before, **totals}
+            if not 0 <= grown <= _MAX_W * max(now - self._at, _LEAST_S):
+                grown = math.nan
+            self._since[zone] += grown
+            if zone in self._counted:
+                self._joules += grown
+        self._at, self._before = now, totals
 
     def _totals(self) -> dict[str, float]:
         """Microjoules, by zone."""

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 
-_LEAST_SPAN_S = 0.01  # a rate over less says nothing
+LEAST_SPAN_S = 0.01  # a rate over less says nothing
 
 
 def read_file(path: str) -> bytes:
@@ -43,7 +43,7 @@ class Rates(Generic[Key]):
     """Each call takes the totals of counters and returns the growth per second of each since the last rates.
 
     The first totals have no rates, nor have any less than 10 ms later. A counter that was not there before has none,
-    nor has one that has fallen (it was reset), unless `wraps_at` has its range: then it has started again from 0.
+    nor has one that has fallen (it was reset).
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -51,20 +51,15 @@ class Rates(Generic[Key]):
         self._before: dict[Key, float] = {}
         self._at = -math.inf
 
-    def __call__(self, totals: Mapping[Key, float], wraps_at: Mapping[Key, float] | None = None) -> dict[Key, float]:
+    def __call__(self, totals: Mapping[Key, float]) -> dict[Key, float]:
         """Return the rates of these totals since the last call, by the same names. Totals only grow, but for resets."""
         now = self._clock()
         span = now - self._at
-        if span < _LEAST_SPAN_S:
+        if span < LEAST_SPAN_S:
             return {}
         rates = {}
         for name, total in totals.items():
-            before = self._before.get(name)
-            if before is None:
-                continue
-            grown = total - before
-            if grown < 0 and wraps_at is not None:
-                grown += wraps_at.get(name, 0.0)
+            grown = total - self._before.get(name, math.inf)
             if grown >= 0:
                 rates[name] = grown / span
         self._before, self._at = dict(totals), now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -83,6 +84,33 @@ def test_joules_of_a_counter_that_starts_again_are_known_if_it_wrapped(
     clock.now = 2.0
     lay(tmp_path, zone("intel-rapl:0", "package-0", 31_000_000, range_uj))
     assert sample.joules == (joules if joules is None else pytest.approx(joules + 1, abs=1e-3))
+
+
+def test_joules_are_asked_for_while_a_reading_is_taken(tmp_path: Path) -> None:
+    """By another thread: no counter is read before another reading and counted after it, as if it had fallen."""
+    lay(tmp_path, zone("intel-rapl:0", "package-0", 0))
+    clock = Clock()
+    others: list[threading.Thread] = []
+    asked: list[float | None] = []
+
+    class Meanwhile(EnergySampler):
+        """The counter goes on once it is read, and another thread asks for it."""
+
+        def _totals(self) -> dict[str, float]:
+            totals = super()._totals()
+            if clock.now and not others:
+                lay(tmp_path, zone("intel-rapl:0", "package-0", 2_000_000))
+                others.append(threading.Thread(target=lambda: asked.append(self.joules), daemon=True))
+                others[0].start()
+                others[0].join(0.1)
+            return totals
+
+    sample = Meanwhile(root=str(tmp_path), clock=clock)
+    lay(tmp_path, zone("intel-rapl:0", "package-0", 1_000_000))
+    clock.now = 1.0
+    assert sample() == {"energy_package_w": 1.0}
+    others[0].join(10)
+    assert asked == [sample.joules] == [2.0]
 
 
 def test_joules_are_unknown_where_nothing_is_counted(tmp_path: Path) -> None:
