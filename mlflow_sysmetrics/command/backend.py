@@ -24,7 +24,7 @@ from typing import Any
 import click
 from mlflow import MlflowClient, get_tracking_uri
 from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
-from mlflow.exceptions import ExecutionException, MlflowException
+from mlflow.exceptions import ExecutionException
 from mlflow.projects import _wait_for
 from mlflow.projects.backend import local
 from mlflow.projects.submitted_run import LocalSubmittedRun, SubmittedRun
@@ -36,10 +36,9 @@ from mlflow_sysmetrics.addresses import redacted
 from mlflow_sysmetrics.command.outside import Settings, Watcher
 from mlflow_sysmetrics.command.phase_marks import PhaseMarks
 from mlflow_sysmetrics.command.run import end_run
-from mlflow_sysmetrics.delivery.time_limit import within
 from mlflow_sysmetrics.environment import with_environment
+from mlflow_sysmetrics.tags import STOP_REASON
 
-_SAID_WITHIN_S = 5.0
 NAME = "system-metrics"
 _CONFIG = ("interval_s", "groups", "criteria")  # of ``--backend-config``
 
@@ -100,17 +99,17 @@ class _WatchedRun(LocalSubmittedRun):
         watcher.start(submitted.command_proc.pid)
 
     def wait(self) -> bool:
+        """Whether it has succeeded. Raises ExecutionException, and the run is KILLED, where it was ended by us."""
         self.watcher.wait()
         succeeded: bool = super().wait()  # type: ignore[no-untyped-call]
         self.watcher.stop()
         self._marks.close()
-        self._say_why()
-        return succeeded and not self.watcher.stopped
-
-    def _say_why(self) -> None:
-        """Say in the run why its project was ended, or killed."""
-        tags = {**self.watcher.stopped, **self.watcher.died_of(self.command_proc.returncode or 0)}
-        end_run(get_tracking_uri(), self.run_id, None, tags)
+        stopped = self.watcher.stopped
+        tags = {**stopped, **self.watcher.died_of(self.command_proc.returncode or 0)}
+        end_run(get_tracking_uri(), self.run_id, "KILLED" if stopped else None, tags)
+        if stopped:  # of a run that has only not succeeded MLflow makes a FAILED one, whatever it is by then
+            raise ExecutionException(f"Run (ID '{self.run_id}') was ended: {stopped[STOP_REASON]}")
+        return succeeded
 
     def cancel(self) -> None:
         super().cancel()  # type: ignore[no-untyped-call]
@@ -144,12 +143,7 @@ def _wait_like_local(watched: _WatchedRun, run_name: str | None) -> None:
     if run_name is not None:
         client.set_tag(watched.run_id, MLFLOW_RUN_NAME, run_name)
     with _stopped_by_sigterm(watched.watcher):
-        try:
-            _wait_for(watched)  # type: ignore[no-untyped-call]
-        finally:
-            if watched.watcher.stopped:  # MLflow has marked it as FAILED
-                with contextlib.suppress(MlflowException, TimeoutError):
-                    within(_SAID_WITHIN_S, lambda: client.set_terminated(watched.run_id, "KILLED"))
+        _wait_for(watched)  # type: ignore[no-untyped-call]
 
 
 @contextlib.contextmanager

@@ -89,8 +89,8 @@ def run(
     command. A new run ends as FINISHED, as FAILED if the exit code is not 0, or as KILLED if a signal ended it.
 
     A command that breaks a limit, or whose run somebody gives the tag sysmetrics.stop in the MLflow UI, is ended with
-    all processes below it: by SIGTERM, and ten seconds later by SIGKILL. Its run is KILLED, the tag
-    sysmetrics.stop_reason says why, and the exit code is 124.
+    all processes below it: by SIGTERM, and ten seconds later by SIGKILL. A new run is KILLED, one that MLFLOW_RUN_ID
+    names keeps its status, the tag sysmetrics.stop_reason says why, and the exit code is 124.
     """
     if os.environ.get("MLFLOW_RUN_ID") and (run_name or experiment_name):
         raise click.UsageError(

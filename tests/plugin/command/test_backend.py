@@ -195,10 +195,18 @@ def test_configuration_chooses_interval_and_groups(place: Place) -> None:
     assert {name.split("_")[0] for name in place.run().data.metrics if "/" in name} == {"system/pressure"}
 
 
-def test_project_is_ended_at_its_limit(place: Place) -> None:
-    """Its run is KILLED, and says why."""
-    config = json.dumps({"criteria": "elapsed_s<=1.5"})
-    assert mlflow_run(place, "system-metrics", "--backend-config", config, seconds=60) == 1
+@pytest.mark.parametrize("started", ["on the command line", "in Python"])
+def test_project_is_ended_at_its_limit(place: Place, started: str) -> None:
+    """Its run is KILLED, and says why, as does the error."""
+    config = {"criteria": "elapsed_s<=1.5"}
+    if started == "in Python":
+        with pytest.raises(ExecutionException, match=r"was ended: elapsed_s 1\.\d+ > 1.5"):
+            mlflow.projects.run(  # type: ignore[no-untyped-call]
+                str(place.project), parameters={"seconds": 60}, backend="system-metrics", backend_config=config,
+                env_manager="local",
+            )  # fmt: skip
+    else:
+        assert mlflow_run(place, "system-metrics", "--backend-config", json.dumps(config), seconds=60) == 1
     run = place.run()
     assert run.info.status == "KILLED"
     assert run.data.tags["sysmetrics.stop_reason"].startswith("elapsed_s 1.")
