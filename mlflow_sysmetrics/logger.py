@@ -121,7 +121,7 @@ class SystemMetricsLogger:
     ) -> None:
         check_seconds(interval_s=interval_s, flush_every_s=flush_every_s, stop_within_s=stop_within_s)
         self._flush_every_s, self._stop_within_s = flush_every_s, stop_within_s
-        self._rank = _checked_rank(rank)
+        self._rank, self._ranks = _checked_rank(rank)
         self._prefix = _full_prefix(prefix, node, self._rank)
         self._criteria = None if criteria is None else process_criteria(criteria)
         self._on_break = on_break
@@ -346,7 +346,7 @@ class SystemMetricsLogger:
     def _log_job(self) -> None:
         """The figures of all ranks together. Each rank logs them after its own, and again while more come."""
         written: dict[str, float] = {}
-        while (figures := job_figures(self._store.run(self.run_id).values)) != written:
+        while (figures := job_figures(self._store.run(self.run_id).values, self._ranks)) != written:
             points = points_now(figures, step=0)
             self._store.log_batch(
                 self.run_id, [Metric(each.name, each.value, each.time_ms, each.step) for each in points], (), ()
@@ -370,12 +370,13 @@ class Step:
             self._took(time.perf_counter() - self._began)
 
 
-def _checked_rank(rank: int | None) -> int | None:
+def _checked_rank(rank: int | None) -> tuple[int | None, int | None]:
+    """The rank, and the number of ranks where that is known."""
     if rank is None:
-        return rank_here()
+        return rank_here() or (None, None)
     if not isinstance(rank, int) or isinstance(rank, bool) or rank < -1:
         raise ValueError(f"rank={rank!r}: give a whole number from 0 up, or -1 for none")
-    return None if rank == -1 else rank
+    return None if rank == -1 else rank, None
 
 
 def _full_prefix(prefix: str, node: str | None, rank: int | None) -> str:

@@ -16,25 +16,30 @@ _VARIABLES = (
     ("SLURM_PROCID", "SLURM_NTASKS"),
     ("LOCAL_RANK", "LOCAL_WORLD_SIZE"),
 )
-_OF_A_RANK = re.compile(r"((?:.*/)?rank_\d+)/([a-z_]+)")
+_OF_A_RANK = re.compile(r"((?:.*/)?rank_(\d+))/([a-z_]+)")
 _OF_SRUN = "SLURM_STEP_ID"  # a batch script has a number and a size without it, and is one process
 _SUMS = ("cpu_seconds", "peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_mb", "read_mb", "write_mb")
 _MAXIMA = ("elapsed_s", "steps")
 JOB_FIGURES = ("max_rank_peak_memory_mb", "ranks")  # of a job, beside those of a process
 
 
-def rank_here(environ: Mapping[str, str] = os.environ) -> int | None:
-    """The rank of this process in a job of several, by the variables of what has started it; None for a single one."""
+def rank_here(environ: Mapping[str, str] = os.environ) -> tuple[int, int] | None:
+    """The rank of this process in a job of several, and their number; None for a single one.
+
+    They are in the variables of what has started it.
+    """
     for rank, size in _VARIABLES:
         if rank.startswith("SLURM") and not environ.get(_OF_SRUN, "").isdecimal():
             continue
         if environ.get(rank, "").isdecimal() and environ.get(size, "").isdecimal() and int(environ[size]) > 1:
-            return int(environ[rank])
+            return int(environ[rank]), int(environ[size])
     return None
 
 
-def job_figures(values: Mapping[str, float]) -> dict[str, float]:
+def job_figures(values: Mapping[str, float], size: int | None = None) -> dict[str, float]:
     """The figures of a job, from those of its ranks, which are named ``rank_<number>/<figure>``.
+
+    Numbers from `size` on do not count: they are of an earlier job of the same run that had more processes.
 
     CPU time, memory, and what is read and written are sums, ``elapsed_s`` is the longest, ``mean_cpu_percent`` the sum
     of CPU time over it. Ranks have their peaks at different times: the sum is the most that all may have had at once.
@@ -42,8 +47,9 @@ def job_figures(values: Mapping[str, float]) -> dict[str, float]:
     """
     by_rank: dict[str, dict[str, float]] = {}
     for name, value in values.items():
-        if (found := _OF_A_RANK.fullmatch(name)) and not name.startswith(SYSTEM_PREFIX):
-            by_rank.setdefault(found[1], {})[found[2]] = value
+        found = None if name.startswith(SYSTEM_PREFIX) else _OF_A_RANK.fullmatch(name)
+        if found and (size is None or int(found[2]) < size):
+            by_rank.setdefault(found[1], {})[found[3]] = value
     figures: dict[str, float] = {}
     for name in (*_SUMS, *_MAXIMA):
         each = [own[name] for own in by_rank.values() if name in own]

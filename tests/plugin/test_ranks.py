@@ -10,12 +10,12 @@ from mlflow_sysmetrics.ranks import JOB_FIGURES, job_figures, rank_here
 @pytest.mark.parametrize(
     ("environ", "rank"),
     [
-        pytest.param({"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4"}, 3, id="torchrun"),
-        pytest.param({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2"}, 0, id="Open MPI"),
-        pytest.param({"PMI_RANK": "1", "PMI_SIZE": "2"}, 1, id="MPICH"),
-        pytest.param({"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_STEP_ID": "0"}, 5, id="Slurm"),
+        pytest.param({"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4"}, (3, 4), id="torchrun"),
+        pytest.param({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2"}, (0, 2), id="Open MPI"),
+        pytest.param({"PMI_RANK": "1", "PMI_SIZE": "2"}, (1, 2), id="MPICH"),
+        pytest.param({"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_STEP_ID": "0"}, (5, 8), id="Slurm"),
         pytest.param({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}, None, id="a batch script"),
-        pytest.param({"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, 1, id="one machine"),
+        pytest.param({"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, (1, 2), id="one machine"),
         pytest.param({"RANK": "0", "WORLD_SIZE": "1"}, None, id="alone"),
         pytest.param({"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_STEP_ID": "0"}, None, id="alone in Slurm"),
         pytest.param({"RANK": "x", "WORLD_SIZE": "2"}, None, id="no number"),
@@ -23,7 +23,7 @@ from mlflow_sysmetrics.ranks import JOB_FIGURES, job_figures, rank_here
         pytest.param({}, None, id="nothing"),
     ],
 )
-def test_rank_is_what_started_the_process_says(environ: dict[str, str], rank: int | None) -> None:
+def test_rank_is_what_started_the_process_says(environ: dict[str, str], rank: tuple[int, int] | None) -> None:
     """One process is no job."""
     assert rank_here(environ) == rank
 
@@ -64,6 +64,13 @@ def test_ranks_of_two_machines_may_have_the_same_number() -> None:
     """Their label tells them apart."""
     figures = job_figures({"a/rank_0/cpu_seconds": 1.0, "b/rank_0/cpu_seconds": 2.0})
     assert (figures["cpu_seconds"], figures["ranks"]) == (3.0, 2.0)
+
+
+def test_ranks_of_an_earlier_larger_job_do_not_count() -> None:
+    """A run that goes on with two processes keeps the figures of the four that it had."""
+    values = {f"{of}rank_{rank}/peak_memory_mb": 10.0 + rank for of in ("", "b/") for rank in range(4)}
+    figures = job_figures(values, 2)
+    assert figures == {"peak_memory_mb": 42.0, "max_rank_peak_memory_mb": 11.0, "ranks": 4.0}
 
 
 def test_run_without_ranks_has_no_figures_of_a_job() -> None:
