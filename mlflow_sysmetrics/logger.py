@@ -93,7 +93,6 @@ class SystemMetricsLogger:
             the run becomes KILLED, and this process and those below it get SIGTERM, ten seconds later SIGKILL.
         spool: the folder for what waits; by default MLFLOW_SYSMETRICS_SPOOL, or ``~/.local/state/mlflow-sysmetrics``.
         stop_within_s: the longest that `stop` takes, whatever the store and the disk do; at least half a second.
-        sample: read this instead of `groups`: a function that returns numbers by name.
         watch: a watch that was made, and perhaps started, before; instead of `groups` and `interval_s`.
 
     Raises:
@@ -116,7 +115,6 @@ class SystemMetricsLogger:
         on_break: Callable[[Stop], None] | None = None,
         spool: str | Path | None = None,
         stop_within_s: float = 5.0,
-        sample: Callable[[], Mapping[str, float]] | None = None,
         watch: Watch | None = None,
     ) -> None:
         check_seconds(interval_s=interval_s, flush_every_s=flush_every_s, stop_within_s=stop_within_s)
@@ -125,17 +123,12 @@ class SystemMetricsLogger:
         self._prefix = _full_prefix(prefix, node, self._rank)
         self._criteria = None if criteria is None else process_criteria(criteria)
         self._on_break = on_break
-        self._judged_while = "memory_mb" if sample is None and "process" in groups else ""
-        if sample is None:
-            check_groups(groups)
-            check_pid(pid)
-            check_readable(self._criteria, groups)
-        self._make_watch: Callable[[], Watch] = lambda: (
-            watch or Watch(pid, groups, interval_s, window_s=_WINDOW_S, sample=sample)
-        )
-        self._tags = {NODE: node or platform.node()}
-        if sample is None:
-            self._tags[MEMORY_DEFINITION] = HERE.memory_definition
+        self._judged_while = "memory_mb" if "process" in groups else ""
+        check_groups(groups)
+        check_pid(pid)
+        check_readable(self._criteria, groups)
+        self._make_watch: Callable[[], Watch] = lambda: watch or Watch(pid, groups, interval_s, window_s=_WINDOW_S)
+        self._tags = {NODE: node or platform.node(), MEMORY_DEFINITION: HERE.memory_definition}
         self._store = Store(tracking_uri or mlflow.get_tracking_uri())
         self._run = find_run(run_id, self._store)
         self._watched = pid
@@ -286,20 +279,22 @@ class SystemMetricsLogger:
 
     def _broken(self, queue: RunQueue, process: psutil.Process, tags: Mapping[str, str]) -> None:
         """A limit is broken: say so in the run, and do what the user wants then."""
-        queue.add(tags=tags)
         if self._on_break is not None:
+            queue.add(tags=tags)
             if self._brake is not None and self._brake.broken is not None:
                 self._on_break(self._brake.broken)
             return
         with self._lock:  # `start` may be under way
             recording, self._recording = self._recording, None
-        if recording is not None:
-            killed = End("KILLED", now_ms())
+        if recording is None:  # `stop` was there first: the process has gone on without a limit
+            return
+        queue.add(tags=tags)
+        killed = End("KILLED", now_ms())
 
-            def end_the_run() -> None:
-                queue.end = killed
+        def end_the_run() -> None:
+            queue.end = killed
 
-            self._end(recording, end_the_run)
+        self._end(recording, end_the_run)
         end_tree(process)
 
     def _end(self, recording: Recording, end_the_run: Callable[[], None] | None = None) -> None:
@@ -381,7 +376,7 @@ def _checked_rank(rank: int | None) -> tuple[int | None, int | None]:
 
 def _full_prefix(prefix: str, node: str | None, rank: int | None) -> str:
     for name, text in (("prefix", prefix), ("node", node)):
-        if text is not None and not (isinstance(text, str) and _NAME.fullmatch(text) and len(text) < _MAX_PREFIX):
+        if text is not None and not (isinstance(text, str) and _NAME.fullmatch(text) and len(text) <= _MAX_PREFIX):
             raise ValueError(
                 f"{name}={text!r}: give letters, digits and any of _-. / and at most {_MAX_PREFIX} of them"
             )

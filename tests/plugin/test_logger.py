@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import math
 import multiprocessing
 import os
@@ -30,6 +31,7 @@ from mlflow_sysmetrics.criteria import Criteria
 from mlflow_sysmetrics.delivery.sync import deliver
 from mlflow_sysmetrics.logger import SystemMetricsLogger
 from mlflow_sysmetrics.sampling.groups import GROUPS, sampler
+from mlflow_sysmetrics.watch import Watch
 
 LIMIT_S = 20.0
 DEFAULT = {
@@ -147,7 +149,7 @@ def test_steps_that_raise_do_not_count() -> None:
     """The exception goes on, as does one that ends the whole block, whose last window is in the run."""
 
     def fail() -> None:
-        with SystemMetricsLogger(sample=Ticks()) as logger:
+        with SystemMetricsLogger(watch=Watch(sample=Ticks())) as logger:
             with pytest.raises(KeyError), logger.step():
                 raise KeyError
             raise ZeroDivisionError
@@ -160,7 +162,7 @@ def test_steps_that_raise_do_not_count() -> None:
 def test_start_and_stop_are_idempotent_and_a_second_stretch_goes_on() -> None:
     """As in a notebook: cells run twice, out of order, and again; each reading is there once, at steps that rise."""
     with mlflow.start_run() as run:
-        logger = SystemMetricsLogger(sample=Ticks())
+        logger = SystemMetricsLogger()
         logger.stop()
         for _ in range(2):
             assert logger.start() is logger.start() is logger
@@ -168,7 +170,7 @@ def test_start_and_stop_are_idempotent_and_a_second_stretch_goes_on() -> None:
             logger.stop()
             logger.stop()
             assert not logger.is_recording
-    points = history(run.info.run_id, "system/tick")
+    points = history(run.info.run_id, "system/process_memory_mb")
     assert len({point.step for point in points}) == len(points) == 2
 
 
@@ -176,7 +178,7 @@ def test_a_resumed_run_goes_on_after_its_last_step() -> None:
     """Also in a process that has not seen the first part."""
     with mlflow.start_run() as run:
         mlflow.log_metric("system/tick", 1.0, step=500)
-    with mlflow.start_run(run_id=run.info.run_id), SystemMetricsLogger(sample=Ticks()):
+    with mlflow.start_run(run_id=run.info.run_id), SystemMetricsLogger(watch=Watch(sample=Ticks())):
         pass
     assert history(run.info.run_id, "system/tick")[-1].step > 500
 
@@ -186,10 +188,13 @@ def test_a_resumed_run_goes_on_after_its_last_step() -> None:
 
 def test_a_second_logger_on_the_same_series_says_so() -> None:
     """In this process it raises, and the first goes on; another prefix or node is another series."""
-    with mlflow.start_run() as run, SystemMetricsLogger(sample=Ticks()):
+    with mlflow.start_run() as run, SystemMetricsLogger(watch=Watch(sample=Ticks())):
         with pytest.raises(ValueError, match=rf"run_id='{run.info.run_id}': a logger of this process"):
             SystemMetricsLogger()
-        with SystemMetricsLogger(prefix="other/", sample=Ticks()), SystemMetricsLogger(node="b", sample=Ticks()):
+        with (
+            SystemMetricsLogger(prefix="other/", watch=Watch(sample=Ticks())),
+            SystemMetricsLogger(node="b", watch=Watch(sample=Ticks())),
+        ):
             pass
     assert metrics(run.info.run_id).keys() >= {"system/tick", "other/tick", "system/b/tick"}
 
@@ -201,10 +206,10 @@ def test_the_logger_of_another_process_records_nothing_and_raises_nothing(caplog
     with mlflow.start_run() as run:
 
         def child() -> bool:
-            with SystemMetricsLogger(run.info.run_id, sample=Ticks()) as logger, logger.step():
+            with SystemMetricsLogger(run.info.run_id, watch=Watch(sample=Ticks())) as logger, logger.step():
                 return not logger.is_recording
 
-        with SystemMetricsLogger(sample=Ticks()):
+        with SystemMetricsLogger(watch=Watch(sample=Ticks())):
             assert in_fork(child) == 1
     assert len(history(run.info.run_id, "system/tick")) == 1
 
@@ -230,7 +235,7 @@ def test_a_forked_child_ends_without_touching_its_parents_logger() -> None:
     """Its calls return at once and do nothing, however it ends; the parent goes on, and nothing is lost."""
     ticks = Ticks()
     with mlflow.start_run() as run:
-        with SystemMetricsLogger(sample=ticks, interval_s=0.01) as logger:
+        with SystemMetricsLogger(watch=Watch(sample=ticks, interval_s=0.01)) as logger:
 
             def child() -> bool:
                 with logger.step():
@@ -252,7 +257,7 @@ def test_children_of_other_kinds_end_without_touching_it(method: str) -> None:
     """As those of a process pool or a data loader do."""
     ticks = Ticks()
     with mlflow.start_run() as run:
-        with SystemMetricsLogger(sample=ticks, interval_s=0.02):
+        with SystemMetricsLogger(watch=Watch(sample=ticks, interval_s=0.02)):
             process = multiprocessing.get_context(method).Process(target=time.sleep, args=(0.1,))  # type: ignore[attr-defined]
             process.start()
             process.join(LIMIT_S)
@@ -312,7 +317,7 @@ def test_a_process_that_cannot_act_any_more_loses_less_than_two_seconds(ending: 
     def child() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         ticks = Shared()
-        with SystemMetricsLogger(run_id, store, sample=ticks, interval_s=0.05, flush_every_s=0.5):
+        with SystemMetricsLogger(run_id, store, watch=Watch(sample=ticks, interval_s=0.05), flush_every_s=0.5):
             ticks.wait_for(30)
             ENDINGS[ending]()
 
@@ -334,9 +339,10 @@ import signal, sys, mlflow
 sys.path.insert(0, {tests!r})
 from outages import Ticks
 from mlflow_sysmetrics.logger import SystemMetricsLogger
+from mlflow_sysmetrics.watch import Watch
 mlflow.start_run()
 ticks = Ticks()
-logger = SystemMetricsLogger(sample=ticks, flush_every_s=3600).start()
+logger = SystemMetricsLogger(watch=Watch(sample=ticks), flush_every_s=3600).start()
 {ending}
 """
 
@@ -381,7 +387,7 @@ def test_stop_returns_within_its_bound_while_the_server_hangs(spool: Path) -> No
     with FaultProxy(free_port()) as proxy:
         proxy.fault = "503"
         logger = SystemMetricsLogger(
-            "a" * 32, proxy.uri, sample=Ticks(), flush_every_s=0.05, interval_s=0.01, stop_within_s=0.5
+            "a" * 32, proxy.uri, watch=Watch(sample=Ticks(), interval_s=0.01), flush_every_s=0.05, stop_within_s=0.5
         )
         proxy.fault = "hang"
         before = proxy.failed
@@ -403,14 +409,17 @@ def test_a_logger_is_made_within_its_bound_while_the_server_hangs() -> None:
     with FaultProxy(free_port()) as proxy:
         proxy.fault = "hang"
         began = time.monotonic()
-        SystemMetricsLogger("a" * 32, proxy.uri, sample=Ticks())
+        SystemMetricsLogger("a" * 32, proxy.uri, watch=Watch(sample=Ticks()))
         assert time.monotonic() - began < LIMIT_S
 
 
 def test_no_place_for_a_spool_costs_no_point(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Points wait in memory, and a warning says so."""
     (tmp_path / "file").write_text("in the way")
-    with mlflow.start_run() as run, SystemMetricsLogger(sample=Ticks(), spool=tmp_path / "file" / "folder"):
+    with (
+        mlflow.start_run() as run,
+        SystemMetricsLogger(watch=Watch(sample=Ticks()), spool=tmp_path / "file" / "folder"),
+    ):
         pass
     assert "system/tick" in metrics(run.info.run_id)
     assert "in memory only" in caplog.text
@@ -431,7 +440,7 @@ def test_start_goes_on_while_the_disk_hangs(
     monkeypatch.setattr(os, "open", hung_open)
     began = time.monotonic()
     try:
-        with mlflow.start_run() as run, SystemMetricsLogger(sample=Ticks()):
+        with mlflow.start_run() as run, SystemMetricsLogger(watch=Watch(sample=Ticks())):
             assert time.monotonic() - began < LIMIT_S
     finally:
         answers.set()
@@ -493,6 +502,7 @@ def test_cycles_leave_no_thread_no_descriptor_and_no_memory(number: int, spool: 
         {"prefix": "a@b"},
         {"prefix": 7},
         {"node": "a?"},
+        {"node": "a" * 151},
         {"groups": ("process", "weather")},
         {"groups": ()},
         {"pid": 2**22 + 1},
@@ -510,6 +520,12 @@ def test_wrong_arguments_raise_one_sentence_that_names_them(arguments: dict[str,
     assert str(error.value).startswith(f"{name}={value!r}")
     assert "\n" not in str(error.value)
     assert others.issuperset(our_threads())
+
+
+def test_names_may_be_as_long_as_is_said() -> None:
+    """150 characters; one more is refused."""
+    with mlflow.start_run():
+        SystemMetricsLogger(prefix="a" * 150)
 
 
 def test_arguments_are_checked_without_reading_anything(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -533,7 +549,7 @@ def test_an_address_that_cannot_be_read_raises_nothing_and_is_kept_without_its_p
     spool: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The training begins, what it costs waits on disk, and neither that nor the log says the password."""
-    with SystemMetricsLogger("a" * 32, "http://me:p[hush42@there:5000", sample=Ticks(), stop_within_s=0.5):
+    with SystemMetricsLogger("a" * 32, "http://me:p[hush42@there:5000", watch=Watch(sample=Ticks()), stop_within_s=0.5):
         pass
     (kept,) = spool.iterdir()
     assert '"tracking_uri": "http://there:5000"' in kept.read_text()
@@ -603,6 +619,29 @@ def test_program_ends_at_its_limit_unless_it_says_otherwise(tmp_path: Path) -> N
     assert run.info.status == "KILLED"
     assert run.data.tags["sysmetrics.stop_reason"].startswith("elapsed_s 1.")
     assert run.data.metrics.keys() >= FIGURES
+
+
+def test_limit_that_is_broken_at_the_very_end_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where `stop` was there first, the process goes on, and its run tells of no limit."""
+    now, ended = [0.0], list[Any]()
+    monkeypatch.setattr("mlflow_sysmetrics.logger.end_tree", ended.append)
+    watch = Watch(interval_s=3600, clock=lambda: now[0])
+
+    class StopFirst(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            logger.stop()
+
+    with mlflow.start_run() as run:
+        logger = SystemMetricsLogger(watch=watch, criteria="elapsed_s<=1").start()
+        brake, handler = logging.getLogger("mlflow_sysmetrics.stopping.brake"), StopFirst()
+        brake.addHandler(handler)
+        now[0] = 5.0
+        watch.read()
+        brake.removeHandler(handler)
+        wait_until(lambda: not our_threads(), LIMIT_S, "the end of all threads")
+    assert ended == []
+    assert metrics(run.info.run_id)["elapsed_s"] == 5.0
+    assert "sysmetrics.stop_reason" not in mlflow.get_run(run.info.run_id).data.tags
 
 
 def test_wrong_limit_raises_at_once() -> None:

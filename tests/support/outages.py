@@ -13,12 +13,13 @@ from fault_proxy import FaultProxy
 
 from mlflow_sysmetrics.delivery.sync import deliver
 from mlflow_sysmetrics.logger import SystemMetricsLogger
+from mlflow_sysmetrics.watch import Watch
 
 INTERVAL_S, FLUSH_S = 0.05, 0.5
 
 
 class Ticks:
-    """A sample whose readings are numbered: 1, 2, 3, ..."""
+    """A sample whose readings are numbered: -1, -2, -3, ..., so that the maximum of a window is its first."""
 
     def __init__(self) -> None:
         self.taken = 0
@@ -28,7 +29,7 @@ class Ticks:
         with self._another:
             self.taken += 1
             self._another.notify_all()
-            return {"tick": float(self.taken)}
+            return {"tick": float(-self.taken)}
 
     def wait_for(self, number: int, timeout_s: float = 20.0) -> None:
         """Wait until so many readings have been taken."""
@@ -106,7 +107,7 @@ def log_through(
     ticks, holds, failed_before = Ticks(), Holds(), proxy.failed
     with mlflow.start_run() as run:
         logger = SystemMetricsLogger(
-            spool=spool, sample=ticks, interval_s=INTERVAL_S, flush_every_s=FLUSH_S, stop_within_s=2.0
+            spool=spool, watch=Watch(sample=ticks, interval_s=INTERVAL_S), flush_every_s=FLUSH_S, stop_within_s=2.0
         )
         with holds:
             logger.start()
@@ -137,14 +138,13 @@ def _outcome(run_id: str, fault: str, taken: int, hold_s: float, stop_s: float, 
 def covered(client: mlflow.MlflowClient, run_id: str) -> tuple[int, int, bool]:
     """How many readings the store's windows hold, how many windows it has twice, and whether they are in order.
 
-    A window of the readings a..b has the mean (a + b) / 2 and is at step b, so it says which readings it is made of.
+    A window of the readings a..b has the maximum -a and is at step b, so it says which readings it is made of.
     """
-    windows = sorted(client.get_metric_history(run_id, "system/tick"), key=lambda point: (point.step, point.timestamp))
+    windows = sorted(client.get_metric_history(run_id, "system/tick_max"), key=lambda point: (point.step, point.timestamp))
     steps = Counter(point.step for point in windows)
     readings: Counter[int] = Counter()
     for point in windows:
-        first = round(2 * point.value - point.step)
-        readings.update(range(first, point.step + 1))
+        readings.update(range(-round(point.value), point.step + 1))
     times = [point.timestamp for point in windows]
     twice = sum(steps.values()) - len(steps) + sum(number > 1 for number in readings.values())
     return len(readings), twice, times == sorted(times)
