@@ -296,24 +296,28 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         wait(self._last_words, min(_LAST_WORDS_S, timeout_s))
         return self._runs.close(max(0.0, began + timeout_s - time.monotonic()))
 
-    def _stop_asked(self, run_id: str, said: str) -> None:
-        """Somebody wants a run of this experiment to end. Called in the thread that asks the store."""
+    def _stop_asked(self, run_id: str, said: str) -> bool:
+        """Somebody wants a run to end. Say whether it is one of ours. Called in the thread that asks the store."""
         if self._runs is None:
-            return
+            return False
         if self._runs.is_study(run_id):
             logger.warning("stopping the experiment: %s", reason_of_a_person(said))
             try:
                 self._runs.tag_study(by_person(said).tags)
-            finally:
-                _interrupt()
-            return
+            except Exception as error:
+                logger.warning("the run around the trials does not say who stopped it. %s", error)
+            _interrupt()
+            return True
         trial_id = self._runs.trial_of(run_id)
         trial = None if trial_id is None else self._running.get(trial_id)
-        if trial_id is not None and trial is not None:
-            logger.warning("stopping trial %s: %s", trial, reason_of_a_person(said))
-            self._notes[trial_id].asked_to_stop = said
-            # The loop reads it at the trial's next result, and ends the trial as one that has done what was planned.
-            trial.stopping_criterion = {**trial.stopping_criterion, TRAINING_ITERATION: 0}
+        if trial_id is None or trial is None:
+            return False
+        logger.warning("stopping trial %s: %s", trial, reason_of_a_person(said))
+        self._notes[trial_id].asked_to_stop = said
+        # The loop reads it at the trial's next result, and ends the trial as one that has done what was planned. One
+        # that is paused has that result when it goes on.
+        trial.stopping_criterion = {**trial.stopping_criterion, TRAINING_ITERATION: 0}
+        return True
 
     @staticmethod
     def _asked_ending(notes: _Notes, result: Mapping[str, Any]) -> Ending | None:

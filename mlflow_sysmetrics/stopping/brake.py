@@ -52,9 +52,10 @@ class Brake:
         if stop is not None:
             self.pull({STOPPED_BY: BY_CRITERIA, STOP_REASON: str(stop), STOP_METRIC: stop.metric}, stop)
 
-    def press(self, said: str = "") -> None:
-        """Somebody has set the tag, to this text."""
+    def press(self, said: str = "") -> bool:
+        """Somebody has set the tag, to this text. True, as a `StopButton` wants of a run that is ours."""
         self.pull({STOPPED_BY: BY_PERSON, STOP_REASON: reason_of_a_person(said)})
+        return True
 
     def pull(self, tags: Mapping[str, str], broken: Stop | None = None) -> None:
         """End the process for this reason. No-op if it was pulled, or released, before."""

@@ -22,8 +22,10 @@ class StopButton:
 
     Args:
         ask: the runs whose tag is set: by id, what it is set to.
-        pressed: called once for each of them, in the thread.
-        clear: called after it, with the run's id: whoever goes on in that run would be ended again.
+        pressed: called for each of them, in the thread: ends what writes the run, and says whether that is ours. Not
+            called again then.
+        clear: called after it, with the run's id: whoever goes on in that run would be ended again. The tag of a run
+            that is not ours stays, for whoever writes it.
         is_away: whether the store is known to be away.
         every_s: seconds between two requests.
     """
@@ -31,7 +33,7 @@ class StopButton:
     def __init__(
         self,
         ask: Callable[[], Mapping[str, str]],
-        pressed: Callable[[str, str], None],
+        pressed: Callable[[str, str], bool],
         clear: Callable[[str], None],
         *,
         is_away: Callable[[], bool] = lambda: False,
@@ -75,9 +77,11 @@ class StopButton:
         for run_id, said in self._ask().items():
             if run_id not in self._seen and not self._stopping.is_set():
                 try:
-                    self._pressed(run_id, said)
+                    is_ours = self._pressed(run_id, said)
                 except Exception:
                     logger.warning("run %s could not be stopped yet", run_id, exc_info=True)
+                    continue
+                if not is_ours:  # it may become so: a trial that is still to go on has its run already
                     continue
                 self._seen.add(run_id)
                 with contextlib.suppress(Exception):

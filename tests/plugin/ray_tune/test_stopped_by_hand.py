@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from commands import wait_until
@@ -66,6 +67,34 @@ def fit(client: MlflowClient, folder: Path, seconds: list[float]) -> None:
 def tagging(client: MlflowClient) -> Callable[[str], threading.Thread]:
     """Set the tag of a run of this kind."""
     return lambda kind: tag_once_it_runs(client, kind)
+
+
+def test_tag_of_a_paused_trial_counts_and_that_of_another_studys_run_stays(client: MlflowClient) -> None:
+    """Of two runs of one experiment. The trial ends at its first result when it goes on, or where it is dropped."""
+    callback = SystemMetricsCallback(client.tracking_uri, experiment_id="1", views=False)
+    callback.setup()
+    trial = SimpleNamespace(
+        trial_id="t1",
+        config={},
+        run_metadata=SimpleNamespace(last_result={}),
+        temporary_state=SimpleNamespace(ray_actor=None),
+        status="PAUSED",
+        stopping_criterion={"loss": 0.1},
+        error_file=None,
+    )
+    callback.on_trial_start(0, [], trial)
+    wait_until(lambda: runs_of(client, "trial"), LIMIT_S, "its run")
+    (ours,) = runs_of(client, "trial")
+    others = client.create_run("1")  # which is newer, and so the first in MLflow's answer
+    for run in (others, ours):
+        client.set_tag(run.info.run_id, STOP, "enough")
+    wait_until(lambda: STOP not in client.get_run(ours.info.run_id).data.tags, LIMIT_S, "the end of the tag")
+    assert client.get_run(others.info.run_id).data.tags[STOP] == "enough"
+    assert trial.stopping_criterion == {"loss": 0.1, "training_iteration": 0}
+    callback.on_trial_complete(0, [], trial)
+    assert callback.close()
+    ended = client.get_run(ours.info.run_id)
+    assert (ended.info.status, ended.data.tags[STOPPED_BY]) == ("KILLED", BY_PERSON)
 
 
 def test_trial_is_ended_by_the_tag_of_its_run(

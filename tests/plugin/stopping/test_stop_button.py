@@ -45,7 +45,7 @@ def make() -> Iterator[Make]:
     """A button that asks all the time, and is stopped with the test."""
     buttons: list[StopButton] = []
 
-    def make_one(ask: Asked, pressed: Callable[[str, str], None], **more: object) -> StopButton:
+    def make_one(ask: Asked, pressed: Callable[[str, str], bool], **more: object) -> StopButton:
         buttons.append(StopButton(ask, pressed, ask.cleared.append, every_s=0.005, **more).start())  # type: ignore[arg-type]
         return buttons[-1]
 
@@ -57,7 +57,7 @@ def make() -> Iterator[Make]:
 def test_each_run_is_told_once(make: Make) -> None:
     """With what its tag was set to, however often the store says so."""
     store, told = Asked(), queue.SimpleQueue[tuple[str, str]]()
-    make(store, lambda run_id, said: told.put((run_id, said)))
+    make(store, lambda run_id, said: told.put((run_id, said)) is None)
     store.wait_for(2)
     store.answer = {"a": "now"}
     assert told.get(timeout=LIMIT_S) == ("a", "now")
@@ -66,6 +66,25 @@ def test_each_run_is_told_once(make: Make) -> None:
     store.wait_for(3)
     assert told.empty()
     assert store.cleared == ["a", "b"]
+
+
+def test_tag_of_a_run_of_others_is_left_to_them(make: Make) -> None:
+    """And asked about again: the run may become ours, and is told then."""
+    store, ours, told = Asked(), set[str](), queue.SimpleQueue[str]()
+
+    def pressed(run_id: str, said: str) -> bool:
+        told.put(run_id)
+        return run_id in ours
+
+    store.answer = {"a": "now"}
+    make(store, pressed)
+    for _ in range(3):
+        assert told.get(timeout=LIMIT_S) == "a"
+    assert store.cleared == []
+    ours.add("a")
+    wait_until(lambda: store.cleared == ["a"], LIMIT_S, "the end of the tag")
+    store.wait_for(2)
+    assert store.cleared == ["a"]
 
 
 def test_no_request_while_the_store_is_away(make: Make) -> None:
@@ -78,7 +97,7 @@ def test_no_request_while_the_store_is_away(make: Make) -> None:
         looked.release()
         return away.is_set()
 
-    make(store, lambda run_id, said: None, is_away=is_away)
+    make(store, lambda run_id, said: True, is_away=is_away)
     for _ in range(3):
         assert looked.acquire(timeout=LIMIT_S)
     assert store.requests == 0
@@ -97,7 +116,7 @@ def test_failed_requests_come_later_and_later(make: Make, monkeypatch: pytest.Mo
     monkeypatch.setattr(stop_button, "pause_after", pause_after)
     store, told = Asked(), queue.SimpleQueue[str]()
     store.answer = ConnectionError("away")
-    make(store, lambda run_id, said: told.put(run_id))
+    make(store, lambda run_id, said: told.put(run_id) is None)
     store.wait_for(3)
     store.answer = {"a": "1"}
     assert told.get(timeout=LIMIT_S) == "a"
@@ -108,11 +127,12 @@ def test_failure_of_one_run_leaves_the_others_and_is_repeated(make: Make, caplog
     """It is logged."""
     store, told, failures = Asked(), queue.SimpleQueue[str](), iter([RuntimeError("cannot")])
 
-    def pressed(run_id: str, said: str) -> None:
+    def pressed(run_id: str, said: str) -> bool:
         if run_id == "a":
             for failure in failures:
                 raise failure
         told.put(run_id)
+        return True
 
     store.answer = {"a": "1", "b": "1"}
     make(store, pressed)
@@ -124,7 +144,7 @@ def test_failure_of_one_run_leaves_the_others_and_is_repeated(make: Make, caplog
 def test_stopped_button_asks_no_more(make: Make) -> None:
     """Its thread ends."""
     store, others = Asked(), set(threading.enumerate())
-    button = make(store, lambda run_id, said: None)
+    button = make(store, lambda run_id, said: True)
     store.wait_for(1)
     button.stop()
     wait_until(
