@@ -29,7 +29,7 @@ from mlflow_sysmetrics.command.phase_marks import PhaseMarks
 from mlflow_sysmetrics.delivery.leftovers import keep
 from mlflow_sysmetrics.delivery.points import now_ms
 from mlflow_sysmetrics.delivery.spool import Header
-from mlflow_sysmetrics.delivery.store import why_unknown
+from mlflow_sysmetrics.delivery.store import named_experiment, why_unknown
 from mlflow_sysmetrics.delivery.time_limit import within
 
 logger = get_logger(__name__)
@@ -127,17 +127,7 @@ def _is_script(word: str) -> bool:
 
 
 def _experiment_id(client: MlflowClient, name: str | None) -> str:
-    if not name:
-        return _get_experiment_id() or "0"
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return client.create_experiment(name)
-        except MlflowException:
-            found = client.get_experiment_by_name(name)  # another process may have been faster
-            if found is None:
-                raise
-    return str(found.experiment_id)
+    return named_experiment(client, name) if name else _get_experiment_id() or "0"
 
 
 def end_run(uri: str, run_id: str, status: str | None, tags: Mapping[str, str]) -> None:

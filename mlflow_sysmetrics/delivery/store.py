@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import mlflow
+from mlflow import MlflowClient
 from mlflow.entities import Run, RunStatus, RunTag, ViewType
 from mlflow.environment_variables import MLFLOW_RUN_ID
 from mlflow.exceptions import MlflowException
@@ -168,6 +169,19 @@ def why_unknown(tracking_uri: str) -> str:
     if tracking_uri.partition(":")[0].partition("+")[0] in DATABASE_ENGINES:
         return "mlflow-skinny has no database stores; install mlflow, or use a tracking server"
     return "unknown kind of store; use the address of a tracking server, or a database such as sqlite:///mlflow.db"
+
+
+def named_experiment(client: MlflowClient, name: str) -> str:
+    """The id of the experiment with this name, which is made if it is not there. Raises what the store raises."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return client.create_experiment(name)
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # another process may have been faster
+            if found is None:
+                raise
+    return str(found.experiment_id)
 
 
 def find_run(run_id: str | None, store: Store) -> StoredRun:

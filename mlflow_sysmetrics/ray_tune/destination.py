@@ -15,6 +15,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id
 
 from mlflow_sysmetrics.addresses import get_logger
+from mlflow_sysmetrics.delivery.store import named_experiment
 from mlflow_sysmetrics.ray_tune.endings import Ending, recorded_ending
 from mlflow_sysmetrics.tags import KIND, STUDY_ID, TRIAL_ID
 
@@ -64,8 +65,7 @@ def find_destination(
     """
     around = _run_around(client, parent_run_id)
     if experiment_id is None and experiment_name is not None:
-        found = client.get_experiment_by_name(experiment_name)
-        experiment_id = found.experiment_id if found else client.create_experiment(experiment_name)
+        experiment_id = named_experiment(client, experiment_name)
     if experiment_id is None:
         experiment_id = around.info.experiment_id if around else str(_get_experiment_id() or "0")
     if around is not None and (parent_run_id is not None or around.info.experiment_id == experiment_id):

@@ -49,6 +49,27 @@ def test_named_experiment_wins_over_the_inherited_one(client: MlflowClient, monk
     assert find(client, experiment_id="0", experiment_name="mine").experiment_id == "0"
 
 
+def test_experiment_that_another_script_makes_at_the_same_moment_is_found(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes to be between the question whether it is there and the request for it."""
+
+    def refused(name: str) -> str:
+        theirs = MlflowClient.create_experiment(client, name)
+        assert MlflowClient.create_experiment(client, name) == theirs  # which MLflow refuses
+        return theirs
+
+    monkeypatch.setattr(client, "create_experiment", refused)
+    made = find(client, experiment_name="new").experiment_id
+    assert client.get_experiment_by_name("new").experiment_id == made
+
+
+def test_name_that_mlflow_refuses_is_told(client: MlflowClient) -> None:
+    """One that is too long."""
+    with pytest.raises(MlflowException, match="name"):
+        find(client, experiment_name="x" * 1000)
+
+
 def test_active_run_is_the_one_around_the_trials(client: MlflowClient) -> None:
     """But not where another experiment is named."""
     with mlflow.start_run() as active:
