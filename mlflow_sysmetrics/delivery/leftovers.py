@@ -8,14 +8,7 @@ from pathlib import Path
 
 from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.points import Point
-from mlflow_sysmetrics.delivery.spool import (
-    ForeignSpoolError,
-    Header,
-    SpoolFile,
-    SpoolInUseError,
-    spool_folder,
-    spool_path,
-)
+from mlflow_sysmetrics.delivery.spool import Header, SpoolFile, spool_folder, spool_path
 from mlflow_sysmetrics.delivery.time_limit import within
 
 logger = get_logger(__name__)
@@ -37,7 +30,7 @@ def _keep(left: Iterable[tuple[Header, Sequence[Point]]], place: Path) -> int:
         try:
             SpoolFile.create(path, header).close(keep=True)
             waiting.append((path, header, points))
-        except (OSError, SpoolInUseError, ForeignSpoolError) as error:
+        except Exception as error:
             lost.append(f"what MLflow did not take of run {header.name or header.run_id} is lost. {error}")
     for path, header, points in waiting:
         try:
@@ -46,7 +39,7 @@ def _keep(left: Iterable[tuple[Header, Sequence[Point]]], place: Path) -> int:
                 spool.append(points)
             finally:
                 spool.close(keep=True)
-        except (OSError, SpoolInUseError, ForeignSpoolError) as error:
+        except Exception as error:
             lost.append(f"{len(points)} points of run {header.name or header.run_id} are lost. {error}")
     if lost:
         others = f" (and of {len(lost) - 1} more runs)" if lost[1:] else ""

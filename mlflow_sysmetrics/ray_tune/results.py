@@ -47,7 +47,8 @@ def payload(
         status: of a trial that is over: it has come to its end, or has ended itself early. One that Tune ends before is
             recorded as ``KILLED``.
     """
-    return {PAYLOAD_KEY: {"points": [tuple(point) for point in points], "tags": dict(tags or {}), "status": status}}
+    plain = [(name, float(value), int(time_ms), int(step)) for name, value, time_ms, step in points]  # of numpy's, too
+    return {PAYLOAD_KEY: {"points": plain, "tags": dict(tags or {}), "status": status}}
 
 
 def points_of(result: Mapping[str, Any]) -> list[Point]:

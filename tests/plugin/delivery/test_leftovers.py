@@ -76,6 +76,14 @@ def test_place_that_cannot_be_written_costs_no_exception(tmp_path: Path, caplog:
     assert "trial 1 is lost" in caplog.text
 
 
+def test_points_that_cannot_be_written_cost_no_exception(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nor do they cost the other runs anything."""
+    odd = [Point("loss", object(), 1000, 1)]  # type: ignore[arg-type]
+    assert keep([(Header("abc", "sqlite:///x.db"), odd), (Header("def", "sqlite:///x.db"), WAITING)], tmp_path) == 2
+    assert "1 points of run abc are lost" in caplog.text
+    assert sum(b"loss" in path.read_bytes() for path in tmp_path.iterdir()) == 1
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
 def test_a_full_disk_keeps_how_runs_ended_and_is_told_once(
     client: MlflowClient, tmp_path: Path, caplog: pytest.LogCaptureFixture

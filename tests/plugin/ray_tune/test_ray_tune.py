@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import inspect
+import json
 import math
 import os
 import pickle
@@ -18,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import mlflow
+import numpy as np
 import pytest
 from commands import copy_store, store_uri, wait_until
 from mlflow import MlflowClient
@@ -574,10 +576,12 @@ def test_point_of_a_result_is_at_its_time_step(counts: dict[str, int], step: int
 
 
 def test_payload_is_made_of_plain_values() -> None:
-    """It can be read by a driver that does not have this package's classes at hand."""
+    """It can be read by a driver that does not have this package's classes at hand, and written as JSON."""
     carried = payload([Point("loss", 0.5, 1000, 3)], tags={"a": "b"}, status="FINISHED")
     assert carried == {PAYLOAD_KEY: {"points": [("loss", 0.5, 1000, 3)], "tags": {"a": "b"}, "status": "FINISHED"}}
     assert type(carried[PAYLOAD_KEY]["points"][0]) is tuple
+    of_numpy = Point("loss", np.float32(0.5), np.int64(1000), np.int32(3))
+    assert json.dumps(payload([of_numpy], tags={"a": "b"}, status="FINISHED")) == json.dumps(carried)
     assert payload([]) == {PAYLOAD_KEY: {"points": [], "tags": {}, "status": None}}
 
 
