@@ -50,8 +50,16 @@ def tag_texts(values: Mapping[str, object] | None) -> dict[str, str]:
 def send(store: Store, run_id: str, batch: Batch) -> int:
     """Write a batch. Return the number of entries that were left out because MLflow refuses them for what they are.
 
-    A batch that is refused is halved until the refused entry is alone. Raises whatever else goes wrong.
+    A batch that is refused is halved until the refused entry is alone.
+
+    Raises:
+        NoSuchRunError: the run is not there, or deleted; no part of the batch is at fault then.
+        Exception: whatever else goes wrong.
     """
+    return _send(store, run_id, batch, is_there=False)
+
+
+def _send(store: Store, run_id: str, batch: Batch, *, is_there: bool = True) -> int:
     try:
         store.log_batch(
             run_id,
@@ -60,13 +68,14 @@ def send(store: Store, run_id: str, batch: Batch) -> int:
             [RunTag(name, value) for name, value in batch.tags.items()],
         )
     except MlflowException as error:
-        # A deleted run has the same code: no part of the batch is at fault then, and the run may be restored.
-        if error.error_code != ErrorCode.Name(INVALID_PARAMETER_VALUE) or "'active' state" in error.message:
+        if not is_there:
+            store.raise_if_gone(run_id, error)
+        if error.error_code != ErrorCode.Name(INVALID_PARAMETER_VALUE):
             raise
         if sum(map(len, batch)) == 1:
             logger.warning("MLflow refuses %s; it is left out. %s", next(filter(None, batch)), error.message)
             return 1
-        return sum(send(store, run_id, half) for half in _halves(batch))
+        return sum(_send(store, run_id, half) for half in _halves(batch))
     return 0
 
 

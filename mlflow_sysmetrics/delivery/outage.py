@@ -66,9 +66,13 @@ class Outages:
         if self._since is None:
             self._since = self._clock()
 
+    def answered(self) -> None:
+        """The store is there, whatever it said."""
+        self._past_s, self._since = self.total_s, None
+
     def succeeded(self, run: str) -> None:
         """The store took what waited for a run."""
-        self._past_s, self._since = self.total_s, None
+        self.answered()
         if self._told == run:
             self._told = None
             logger.warning("MLflow takes the data of run %r again", run)

@@ -16,6 +16,7 @@ from mlflow_sysmetrics.delivery.batch import Batch
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.delivery.spool import Header
 from mlflow_sysmetrics.delivery.steps import Steps
+from mlflow_sysmetrics.delivery.store import NoSuchRunError
 
 
 class State(Enum):
@@ -63,6 +64,7 @@ class RunQueue:
     end: End | None = None  # written last
     sent: int = 0  # points
     refused: int = 0  # entries that MLflow refuses for what they are
+    gone: NoSuchRunError | None = None  # what the store said last of a run that is not there
     failures: int = 0  # attempts in a row that failed, for the writer
     due_at: float = 0.0  # when it tries next
     _steps: Steps = field(default_factory=Steps)

@@ -40,7 +40,11 @@ _NOT_THERE = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PA
 
 
 class NoSuchRunError(Exception):
-    """The store answered that it has no such run, or that the run was deleted."""
+    """The store answered that it has no such run."""
+
+
+class DeletedRunError(NoSuchRunError):
+    """The store answered that somebody has deleted the run."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,7 @@ class Store:
         self._connect().log_batch(run_id, list(metrics), list(params), list(tags))
 
     def run(self, run_id: str) -> StoredRun:
-        """The run. NoSuchRunError if it is not there; MlflowException if the store does not say."""
+        """The run. NoSuchRunError if it is not there, or deleted; MlflowException if the store does not say."""
         store = self._connect()
         try:
             run = store.get_run(run_id)
@@ -124,7 +128,7 @@ class Store:
                 raise NoSuchRunError(error.message) from None
             raise
         if run.info.lifecycle_stage == "deleted":
-            raise NoSuchRunError(f"run {run_id} was deleted")
+            raise DeletedRunError(f"run {run_id} was deleted")
         return StoredRun.of(run)
 
     def create_run(self, experiment_id: str, start_ms: int, tags: Mapping[str, str], name: str | None) -> str:
@@ -151,8 +155,23 @@ class Store:
         self._connect().delete_tag(run_id, name)
 
     def set_status(self, run_id: str, status: str, end_ms: int | None) -> None:
-        """End a run at this unix time in milliseconds, or, with ``RUNNING`` and None, have it go on."""
-        self._connect().update_run_info(run_id, RunStatus.from_string(status), end_ms, None)
+        """End a run at this unix time in milliseconds, or, with ``RUNNING`` and None, have it go on.
+
+        NoSuchRunError if it is not there, or deleted; MlflowException if the store does not take it.
+        """
+        try:
+            self._connect().update_run_info(run_id, RunStatus.from_string(status), end_ms, None)
+        except MlflowException as error:
+            self.raise_if_gone(run_id, error)
+            raise
+
+    def raise_if_gone(self, run_id: str, error: MlflowException) -> None:
+        """NoSuchRunError if the store has refused a request because the run is not there, or deleted.
+
+        It refuses what it does not take of a run with the same code, so it is asked for the run.
+        """
+        if error.error_code in _NOT_THERE:
+            self.run(run_id)
 
     def _connect(self) -> Any:
         if self._connected is None:

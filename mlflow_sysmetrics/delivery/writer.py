@@ -15,7 +15,7 @@ from mlflow_sysmetrics.delivery.outage import Outages, pause_after, timeout_afte
 from mlflow_sysmetrics.delivery.points import Point, now_ms
 from mlflow_sysmetrics.delivery.run_queue import End, RunQueue, State
 from mlflow_sysmetrics.delivery.spool import Header
-from mlflow_sysmetrics.delivery.store import Store
+from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store
 
 logger = get_logger(__name__)
 
@@ -52,8 +52,9 @@ class Writer:
     """Create, fill and end MLflow runs without making the caller wait. Only `close` does.
 
     The thread writes what is due: the points of a live run every `every_s` seconds, the beginning and the end of a run
-    at once. After a failure the run's queue pauses, see `outage`, and what waits in it stays there. Nothing raises
-    into the thread that starts or closes it.
+    at once. After a failure the run's queue pauses, see `outage`, and what waits in it stays there. So it is with a run
+    that somebody has deleted, and may restore; no other run, nor the end, waits for that. Nothing raises into the
+    thread that starts or closes it.
 
     Args:
         store: where the runs are. Its `timeout_s` is set before each attempt.
@@ -93,7 +94,7 @@ class Writer:
 
     @property
     def away_s(self) -> float:
-        """Seconds since the store last took something."""
+        """Seconds in which the store took nothing, of all times when it was away."""
         return self._outages.total_s
 
     @property
@@ -196,7 +197,7 @@ class Writer:
     def close(self, timeout_s: float = 10.0) -> bool:
         """Write what is left, for at most `timeout_s`, and stop; say whether nothing is left. Idempotent.
 
-        A request that hangs goes on alone.
+        What waits for a deleted run is given up. A request that hangs goes on alone.
         """
         timeout_s = min(timeout_s, threading.TIMEOUT_MAX)
         self._deadline = self._clock() + timeout_s
@@ -227,7 +228,8 @@ class Writer:
 
     def _left(self) -> list[RunQueue]:
         with self._lock:
-            return [queue for queue in self._unfinished if queue.has_something]
+            waiting = [queue for queue in self._unfinished if queue.has_something]
+        return [queue for queue in waiting if not isinstance(queue.gone, DeletedRunError)]
 
     def _work(self) -> None:
         closing = False
@@ -245,7 +247,7 @@ class Writer:
                     return
                 if self._clock() >= self._due_at(queue):
                     self._attempt(queue)
-            if closing and not self._left():
+            if closing and all(queue.gone for queue in self._left()):
                 return
 
     def _idle_s(self) -> float:
@@ -268,14 +270,24 @@ class Writer:
                 self._store.timeout_s = timeout_after(queue.failures, closing=closing)
                 write(queue, self._store)
                 self._outages.succeeded(queue.title)
+        except NoSuchRunError as error:
+            self._outages.answered()
+            if queue.gone is None:
+                logger.warning("nothing more is written to run %r, unless it is restored: %s", queue.title, error)
+            queue.gone = error
+            self._put_off(queue)
         except Exception as error:
-            queue.failures += 1
+            self._put_off(queue)
             self._outages.failed(queue.title, queue.failures, error)
-            queue.due_at = self._clock() + pause_after(queue.failures, closing=closing, jitter=self._jitter)
         else:
-            queue.failures = 0
+            queue.failures, queue.gone = 0, None
             queue.due_at = self._clock() + self._every_s
             if queue.state is State.DONE:
                 with self._lock:
                     self._unfinished.remove(queue)
         self.refused += queue.refused - refused
+
+    def _put_off(self, queue: RunQueue) -> None:
+        queue.failures += 1
+        pause_s = pause_after(queue.failures, closing=self._deadline is not None, jitter=self._jitter)
+        queue.due_at = self._clock() + pause_s

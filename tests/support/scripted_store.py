@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from mlflow_sysmetrics.delivery.points import Point
-from mlflow_sysmetrics.delivery.store import StoredRun
+from mlflow_sysmetrics.delivery.store import NoSuchRunError, StoredRun
 
 LIMIT_S = 10.0  # what has not come by then fails the test
 
@@ -36,7 +36,7 @@ class ScriptedStore:
 
     ``fails`` is asked before each request is carried out, with the request's name and the run's. While ``open`` is not
     set, requests wait inside; after the time limit the store gives up waiting. What was carried out is in ``done``.
-    Names with an ``@`` are refused.
+    Names with an ``@`` are refused. Of a run in ``gone`` it says what is there.
     """
 
     def __init__(self, fails: Callable[[str, str], bool] = lambda request, run: False) -> None:
@@ -45,6 +45,7 @@ class ScriptedStore:
         self.open.set()
         self.done: list[tuple[str, str, Any]] = []
         self.attempts, self.gave_up = 0, False
+        self.gone: dict[str, NoSuchRunError] = {}
         self.steps: dict[str, int] = {}
         self.timeout_s, self.timeouts = 0.0, list[float]()
         self._changed = threading.Condition()
@@ -75,6 +76,9 @@ class ScriptedStore:
             raise MlflowException("odd name", INVALID_PARAMETER_VALUE)
         self._carry_out("log", run_id, batch)
 
+    def raise_if_gone(self, run_id: str, error: MlflowException) -> None:
+        """A run in ``gone`` does not come so far."""
+
     def set_status(self, run_id: str, status: str, end_ms: int | None) -> None:
         """Note the end, or that the run goes on."""
         self._carry_out("end" if end_ms is not None else "go on", run_id, (status, end_ms))
@@ -88,6 +92,8 @@ class ScriptedStore:
             self._changed.notify_all()
             if self.fails(request, run):
                 raise ConnectionError("the store is away")
+            if run in self.gone:
+                raise self.gone[run]
             self.done.append((request, run, what))
 
     def until(self, condition: Callable[[], object]) -> None:

@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow_sysmetrics.delivery.backlog import Backlog
 from mlflow_sysmetrics.delivery.batch import MAX_ENTRIES, MAX_PARAMS, MAX_TAGS, Batch, send
 from mlflow_sysmetrics.delivery.points import Point
+from mlflow_sysmetrics.delivery.store import DeletedRunError, Store
 
 
 def points(*names: str) -> list[Point]:
@@ -46,27 +47,38 @@ def test_batch_is_the_front_of_what_waits(others: int) -> None:
 )
 def test_entry_that_mlflow_refuses_is_left_out_alone(bad: dict[str, Any], empty_store: Path) -> None:
     """A real store has all the others, and the number of those left out is returned."""
-    client = MlflowClient(store_uri(empty_store))
+    client, store = MlflowClient(store_uri(empty_store)), Store(store_uri(empty_store))
     run_id = client.create_run("0").info.run_id
     batch = Batch(bad["points"], bad.get("params", {}), bad.get("tags", {}))
     everything = [point.name for point in batch.points] + [*batch.params, *batch.tags]
     refused = [name for name in everything if "@" in name]
-    assert send(client, run_id, batch) == len(refused)
+    assert send(store, run_id, batch) == len(refused)
     data = client.get_run(run_id).data
     assert set(data.metrics) == {"a", "b"}
     assert set(data.params) == {name for name in batch.params if name not in refused}
     assert not set(data.tags) & set(refused)
 
 
+def test_no_entry_is_at_fault_where_the_run_was_deleted(empty_store: Path) -> None:
+    """MLflow refuses the batch with the same code. The run may be restored: nothing of it is given up."""
+    client, store = MlflowClient(store_uri(empty_store)), Store(store_uri(empty_store))
+    run_id = client.create_run("0").info.run_id
+    client.delete_run(run_id)
+    with pytest.raises(DeletedRunError):
+        send(store, run_id, Batch(points("a", "b"), {}, {}))
+    client.restore_run(run_id)
+    assert send(store, run_id, Batch(points("a", "b"), {}, {})) == 0
+
+
 def test_other_failures_are_raised() -> None:
     """An outage is no refusal: the batch is not taken apart, and nothing of it is given up."""
     requests = []
 
-    class Away:
+    class Away(Store):
         def log_batch(self, *arguments: Any) -> None:
             requests.append(arguments)
             raise MlflowException("the store is away")
 
     with pytest.raises(MlflowException, match="away"):
-        send(Away(), "abc", Batch(points("a", "b"), {}, {}))
+        send(Away("sqlite:///nowhere.db"), "abc", Batch(points("a", "b"), {}, {}))
     assert len(requests) == 1

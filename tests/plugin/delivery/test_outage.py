@@ -48,10 +48,11 @@ def test_one_outage_is_told_once_whatever_runs_it_hits(caplog: pytest.LogCapture
         (21.0, lambda: outages.succeeded("a")),
         (22.0, lambda: outages.succeeded("a")),
         (30.0, lambda: outages.failed("c", 1, error)),
+        (32.0, outages.answered),
     ]:
         clock.now = now
         call()
-    clock.now = 32.0
+    clock.now = 40.0
     assert outages.total_s == 5.0 + 1.0 + 2.0
     assert [record.getMessage() for record in caplog.records] == [
         "MLflow does not take the data of run 'a'; it waits. away",

@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 from server_here import server_here
 from tracking_server import free_port
 
-from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, StoredRun, find_run, why_unknown
+from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, StoredRun, find_run, why_unknown
 
 
 @pytest.fixture(autouse=True)
@@ -112,9 +112,11 @@ def test_a_run_that_is_gone_is_told_from_a_store_that_fails(store: Store, client
     """One that never was, and one that was deleted."""
     deleted = client.create_run("0").info.run_id
     client.delete_run(deleted)
-    for run_id in ("0" * 32, deleted):
-        with pytest.raises(NoSuchRunError):
-            store.run(run_id)
+    for run_id, told in (("0" * 32, NoSuchRunError), (deleted, DeletedRunError)):
+        for request in (store.run, lambda run_id: store.set_status(run_id, "KILLED", 1)):
+            with pytest.raises(NoSuchRunError) as error:
+                request(run_id)
+            assert error.type is told
     with pytest.raises(MlflowException, match="active") as refused:
         store.log_batch(deleted, [Metric("a", 1.0, 1, 1)], [], [])
     assert refused.value.error_code == "INVALID_PARAMETER_VALUE"

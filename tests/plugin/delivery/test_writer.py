@@ -22,7 +22,7 @@ from mlflow_sysmetrics.delivery.backlog import Backlog
 from mlflow_sysmetrics.delivery.batch import MAX_ENTRIES
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.delivery.run_queue import RunQueue
-from mlflow_sysmetrics.delivery.store import Store
+from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store
 from mlflow_sysmetrics.delivery.writer import Writer
 
 FAST_S = 0.001  # so often the thread looks
@@ -405,6 +405,52 @@ def test_failure_of_one_run_does_not_hold_up_the_others() -> None:
     assert store.points("good") == points(1)
     assert not writer.close(0.05)
     assert store.of("bad") == []
+
+
+DELETED = DeletedRunError("somebody has deleted it")
+
+
+def test_run_that_was_deleted_is_no_outage_and_goes_on_when_it_is_restored(caplog: pytest.LogCaptureFixture) -> None:
+    """The store is there for all others; what came meanwhile is written. It is told once."""
+    store = ScriptedStore()
+    writer = started(store, clock=Ticking())
+    for name in ("a", "b"):
+        writer.create(name, experiment_id="0", name=name)
+    store.until(lambda: len(store.done) == 2)
+    store.gone["a"] = DELETED
+    writer.log("a", points(1))
+    attempts = store.attempts
+    store.until(lambda: store.attempts >= attempts + 3)
+    writer.log("b", points(1))
+    store.until(lambda: store.points("b"))
+    assert (writer.is_away, writer.away_s) == (False, 0.0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "nothing more is written to run 'a', unless it is restored: somebody has deleted it"
+    ]
+    del store.gone["a"]
+    store.until(lambda: store.points("a") == points(1))
+    assert writer.close(1e6)
+
+
+@pytest.mark.parametrize(
+    ("gone", "left"),
+    [pytest.param(DELETED, [], id="deleted"), pytest.param(NoSuchRunError("no such run"), ["a"], id="not there")],
+)
+def test_close_does_not_wait_for_a_run_that_is_gone(gone: NoSuchRunError, left: list[str]) -> None:
+    """One that was deleted is given up; what waits for one that the store does not know goes to disk."""
+    store = ScriptedStore()
+    writer = started(store)
+    for name in ("a", "b"):
+        writer.create(name, experiment_id="0", name=name)
+    store.until(lambda: len(store.done) == 2)
+    store.gone["a"] = gone
+    for name in ("a", "b"):
+        writer.end(name, "FINISHED")
+    began = time.monotonic()
+    assert writer.close(60.0) is not bool(left)
+    assert time.monotonic() - began < LIMIT_S
+    assert store.ended("b")
+    assert [header.name for header, _ in writer.left("sqlite:///x.db")] == left
 
 
 # --- closing -----------------------------------------------------------------------------------------------
