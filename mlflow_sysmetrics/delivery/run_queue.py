@@ -30,16 +30,6 @@ class State(Enum):
     DONE = "A run whose end was written. Nothing follows."
 
 
-TRANSITIONS: Mapping[State, frozenset[State]] = {
-    State.TO_CREATE: frozenset({State.ASKED}),
-    State.ASKED: frozenset({State.RUNNING}),
-    State.UNREAD: frozenset({State.RUNNING}),
-    State.ENDED: frozenset({State.RUNNING}),
-    State.RUNNING: frozenset({State.ENDED, State.DONE}),
-    State.DONE: frozenset(),
-}
-
-
 class End(NamedTuple):
     """How and when a run ended."""
 
@@ -140,7 +130,7 @@ class RunQueue:
         """The tags to create the run with, now that a request for it is sent."""
         with self._lock:
             if self.state is State.TO_CREATE:
-                self._move(State.ASKED)
+                self.state = State.ASKED
             parent = {} if self.parent is None else {MLFLOW_PARENT_RUN_ID: str(self.parent.run_id)}
             return {**self.first_tags, **parent}
 
@@ -148,22 +138,22 @@ class RunQueue:
         """The store has created the run."""
         with self._lock:
             self.run_id = run_id
-            self._move(State.RUNNING)
+            self.state = State.RUNNING
 
     def goes_on(self, last_steps: Mapping[str, int]) -> None:
         """The run is RUNNING again, and had these last steps before."""
         with self._lock:
             self.points.change(lambda points: self._steps.follow(last_steps, points))
-            self._move(State.RUNNING)
+            self.state = State.RUNNING
 
     def ended(self, end: End) -> None:
         """The store has this end."""
         with self._lock:
             if self.end is end:
                 self.end = None
-                self._move(State.DONE)
+                self.state = State.DONE
             else:  # the run was opened again in the meantime
-                self._move(State.ENDED)
+                self.state = State.ENDED
 
     def header(self, tracking_uri: str) -> Header:
         """What a spool for this store says of the run."""
@@ -187,11 +177,6 @@ class RunQueue:
         if self.run_id is not None:
             return Header(self.run_id, tracking_uri)
         return replace(self.header(tracking_uri), params={}, new_tags={})
-
-    def _move(self, state: State) -> None:
-        if state not in TRANSITIONS[self.state]:
-            raise RuntimeError(f"run {self.title!r} cannot become {state.name}: it is {self.state.name}")
-        self.state = state
 
 
 def _without(waiting: Mapping[str, str], written: Mapping[str, str]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,36 +15,11 @@ from mlflow_sysmetrics.delivery.writer import write
 NEW = {"experiment_id": "7", "start_ms": 1000, "first_tags": {"kind": "trial"}, "name": "a"}
 END = End("FINISHED", 5000)
 
-# The methods that move a queue, and the states from which each may.
-MOVES: dict[State, tuple[Callable[[RunQueue], Any], set[State]]] = {
-    State.ASKED: (lambda queue: queue.ask(), {State.TO_CREATE}),
-    State.RUNNING: (lambda queue: queue.goes_on({}), {State.ASKED, State.UNREAD, State.ENDED}),
-    State.DONE: (lambda queue: queue.ended(queue.end), {State.RUNNING}),
-    State.ENDED: (lambda queue: queue.ended(End("KILLED", 1)), {State.RUNNING}),
-}
-
 
 def in_state(state: State, **more: Any) -> RunQueue:
     """A queue of run "a"."""
     known = state not in (State.TO_CREATE, State.ASKED)
     return RunQueue(Backlog(), state=state, run_id="a" if known else None, **{**NEW, **more})
-
-
-@pytest.mark.parametrize("state", State)
-@pytest.mark.parametrize("after", MOVES)
-def test_queue_moves_only_to_states_that_may_follow(state: State, after: State) -> None:
-    """Any other move is a mistake of ours, and changes nothing."""
-    queue, (move, allowed) = in_state(state, end=END), MOVES[after]
-    if state in allowed:
-        move(queue)
-        assert queue.state is after
-    elif after is State.ASKED:  # it is asked for again
-        move(queue)
-        assert queue.state is state
-    else:
-        with pytest.raises(RuntimeError, match=f"cannot become {after.name}: it is {state.name}"):
-            move(queue)
-        assert queue.state is state
 
 
 @pytest.mark.parametrize(
