@@ -1,10 +1,10 @@
-"""Several processes of one job, such as those of `torchrun`: which one this is, and what all of them use together."""
+"""Several processes of one job: which one this is, and what all of them use, side by side or one after the other."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX
 
@@ -21,6 +21,8 @@ _OF_SRUN = "SLURM_STEP_ID"  # a batch script has a number and a size without it,
 _SUMS = ("cpu_seconds", "peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_mb", "read_mb", "write_mb")
 _MAXIMA = ("elapsed_s", "steps")
 JOB_FIGURES = ("max_rank_peak_memory_mb", "ranks")  # of a job, beside those of a process
+_SUMS_IN_TURN = ("elapsed_s", "cpu_seconds", "read_mb", "write_mb", "energy_j")
+_MAXIMA_IN_TURN = ("peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_mb")
 
 
 def rank_here(environ: Mapping[str, str] = os.environ) -> tuple[int, int] | None:
@@ -57,8 +59,29 @@ def job_figures(values: Mapping[str, float], size: int | None = None) -> dict[st
             figures[name] = sum(each) if name in _SUMS else max(each)
     if not figures:
         return {}
-    if "cpu_seconds" in figures and figures.get("elapsed_s"):
-        figures["mean_cpu_percent"] = 100 * figures["cpu_seconds"] / figures["elapsed_s"]
+    figures |= _mean_cpu(figures)
     if peaks := [own["peak_memory_mb"] for own in by_rank.values() if "peak_memory_mb" in own]:
         figures["max_rank_peak_memory_mb"] = max(peaks)
     return figures | {"ranks": float(len(by_rank))}
+
+
+def figures_in_turn(stretches: Iterable[Mapping[str, float] | None]) -> dict[str, float]:
+    """The figures of work that several processes did one after the other, from those of each.
+
+    ``elapsed_s``, CPU time, energy, and what is read and written are sums, memory is that of the largest, and
+    ``mean_cpu_percent`` the sum of CPU time over that of ``elapsed_s``. What one of them lacks is absent; None is one
+    of which nothing is known.
+    """
+    each = [stretch or {} for stretch in stretches]
+    figures: dict[str, float] = {}
+    for name in (*_SUMS_IN_TURN, *_MAXIMA_IN_TURN):
+        if each and all(name in stretch for stretch in each):
+            values = [stretch[name] for stretch in each]
+            figures[name] = sum(values) if name in _SUMS_IN_TURN else max(values)
+    return figures | _mean_cpu(figures)
+
+
+def _mean_cpu(figures: Mapping[str, float]) -> dict[str, float]:
+    if "cpu_seconds" not in figures or not figures.get("elapsed_s"):
+        return {}
+    return {"mean_cpu_percent": 100 * figures["cpu_seconds"] / figures["elapsed_s"]}

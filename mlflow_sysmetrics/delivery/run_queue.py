@@ -90,10 +90,11 @@ class RunQueue:
         points: Iterable[Point] = (),
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
+        figures: Iterable[Point] = (),
     ) -> None:
-        """Add these. Values that are not finite are left out."""
+        """Add these; `figures` take the place of earlier ones, see `Steps`. Values that are not finite are left out."""
         with self._lock:
-            self.points.append(self._steps.place(point for point in points if math.isfinite(point.value)))
+            self.points.append(self._steps.place(_finite(points)) + self._steps.place_figures(_finite(figures)))
             self.params = {**self.params, **(params or {})}
             self.tags = {**self.tags, **(tags or {})}
 
@@ -177,6 +178,10 @@ class RunQueue:
         if self.run_id is not None:
             return Header(self.run_id, tracking_uri)
         return replace(self.header(tracking_uri), params={}, new_tags={})
+
+
+def _finite(points: Iterable[Point]) -> Iterable[Point]:
+    return (point for point in points if math.isfinite(point.value))
 
 
 def _without(waiting: Mapping[str, str], written: Mapping[str, str]) -> dict[str, str]:

@@ -11,7 +11,9 @@ class Steps:
     """Keep each step of a run's series unique, whatever process continues or repeats the work.
 
     Every process numbers its samples from 1; in the run, the numbers of ``system/`` series go on. Where work is
-    repeated, as after a crash, points at steps that the run has are left out: the first values stay.
+    repeated, as after a crash, points at steps that the run has are left out: the first values stay. Figures, which
+    have one value for the whole run, at step 0, are written again: of several values at the last step, MLflow shows
+    that with the latest time (`SqlAlchemyStore`, by step, timestamp and value).
     """
 
     def __init__(self) -> None:
@@ -19,6 +21,7 @@ class Steps:
         self._had: Mapping[str, int] = {}  # of each metric, when the work began again
         self._base = self._number = 0  # added to the number of a sample; the last number as it came
         self._time_ms = 0  # of that sample
+        self._figures: set[str] = set()  # their names
 
     def place(self, points: Iterable[Point]) -> list[Point]:
         """The next points, with the steps that they have in the run."""
@@ -33,6 +36,12 @@ class Steps:
             elif point.step > self._had.get(point.name, -1):
                 self._last[point.name] = max(point.step, self._last.get(point.name, -1))
                 placed.append(point)
+        return placed
+
+    def place_figures(self, figures: Iterable[Point]) -> list[Point]:
+        """The figures of the run as it is now, which all are written."""
+        placed = list(figures)
+        self._figures.update(point.name for point in placed)
         return placed
 
     def repeat(self) -> None:
@@ -50,5 +59,7 @@ class Steps:
         return [
             point._replace(step=base + point.step) if point.name.startswith(SYSTEM_PREFIX) else point
             for point in placed
-            if point.name.startswith(SYSTEM_PREFIX) or point.step > last_steps.get(point.name, -1)
+            if point.name.startswith(SYSTEM_PREFIX)
+            or point.name in self._figures
+            or point.step > last_steps.get(point.name, -1)
         ]

@@ -166,10 +166,14 @@ class Writer:
         *,
         params: Mapping[str, object] | None = None,
         tags: Mapping[str, object] | None = None,
+        figures: Iterable[Point] = (),
     ) -> None:
-        """Queue points, parameters and tags of an open run. KeyError if the run is not open."""
+        """Queue points, parameters and tags of an open run. KeyError if the run is not open.
+
+        `figures` are points at step 0 of what has one value for the whole run: they take the place of earlier ones.
+        """
         with self._lock:
-            self._open(key).add(points, param_texts(params), tag_texts(tags))
+            self._open(key).add(points, param_texts(params), tag_texts(tags), figures)
 
     def end(self, key: Hashable, status: str, *, tags: Mapping[str, object] | None = None) -> None:
         """Queue the end of an open run: FINISHED, KILLED or FAILED, now. KeyError if the run is not open."""

@@ -78,6 +78,7 @@ class _Notes:
     """What is remembered of a trial until its end."""
 
     begins_again: bool = False  # it has failed, and is going to be repeated
+    is_paused: bool = False  # and its process is not watched
     told: bool = False  # its last result says that it is done
     diverged: bool = False  # a figure was not finite
     reported: set[str] = field(default_factory=set)  # names of metrics
@@ -91,7 +92,8 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     It takes the place of Ray's ``MLflowLoggerCallback``, is one, and has its arguments; its hooks are all its own. Each
     only queues; threads of this process write each run's points in batches, and watch the trials' processes from
     outside: their ``system/process_*`` series are in each run and, at the end, ``elapsed_s``, ``cpu_seconds``,
-    ``mean_cpu_percent``, ``peak_memory_mb``, ``memory_growth_mb``, ``read_mb`` and ``write_mb``.
+    ``mean_cpu_percent``, ``peak_memory_mb``, ``memory_growth_mb``, ``read_mb`` and ``write_mb``, of all processes that
+    the trial has had: see `figures_in_turn`.
     Of results, every number that is not Ray's bookkeeping is written at its time step or training iteration; a
     ``payload`` is written with its own times and steps.
 
@@ -220,11 +222,20 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         return self._runs.run_id(trial_id) if self._runs else None
 
     @_never_raises
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Let go of the processes of trials that Tune has paused, which it does not tell: others may get them."""
+        for trial_id, trial in self._running.items():
+            if trial.status == Trial.PAUSED and not self._notes[trial_id].is_paused and self._runs is not None:
+                self._notes[trial_id].is_paused = True
+                self._runs.pause(trial_id)
+
+    @_never_raises
     def log_trial_start(self, trial: Trial) -> None:
         """Have the trial's run created, unless it has one, and its process watched."""
         runs, trial_id = self._open(trial), trial.trial_id
         self._running[trial_id] = trial
         notes = self._notes[trial_id]
+        notes.is_paused = False
         if notes.begins_again:
             notes.begins_again = False
             runs.repeat(trial_id)
@@ -256,7 +267,9 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Note that Tune is going to try a failed trial again: in the same run."""
         self._notes[trial.trial_id].begins_again = True
-        self._open(trial).log(trial.trial_id, tags={RETRIED_AFTER: error_line(trial)})
+        runs = self._open(trial)
+        runs.pause(trial.trial_id)
+        runs.log(trial.trial_id, tags={RETRIED_AFTER: error_line(trial)})
 
     @_never_raises
     def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
@@ -294,7 +307,8 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         timeout_s = self.close_timeout_s if timeout_s is None else timeout_s
         began = time.monotonic()
         wait(self._last_words, min(_LAST_WORDS_S, timeout_s))
-        return self._runs.close(max(0.0, began + timeout_s - time.monotonic()))
+        reported = {trial_id: notes.reported for trial_id, notes in self._notes.items()}
+        return self._runs.close(max(0.0, began + timeout_s - time.monotonic()), reported)
 
     def _stop_asked(self, run_id: str, said: str) -> bool:
         """Somebody wants a run to end. Say whether it is one of ours. Called in the thread that asks the store."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import mlflow
 from mlflow import MlflowClient
@@ -17,7 +17,7 @@ from mlflow.tracking.fluent import _get_experiment_id
 from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.store import named_experiment
 from mlflow_sysmetrics.ray_tune.endings import Ending, recorded_ending
-from mlflow_sysmetrics.tags import KIND, STUDY_ID, TRIAL_ID
+from mlflow_sysmetrics.tags import KIND, PID, STUDY_ID, TRIAL_ID
 
 logger = get_logger(__name__)
 
@@ -26,23 +26,30 @@ _PAGE = 1000
 
 @dataclass(frozen=True)
 class EarlierRun:
-    """The run of a trial of an experiment that was interrupted, and how the trial ended, if it did."""
+    """The run of a trial of an experiment that was interrupted, and how the trial ended, if it did.
+
+    `figures` are those that the run has, {} of a trial whose process was not watched. None: it was, but its driver was
+    killed, or its node, so that what it used is not known.
+    """
 
     run_id: str
     ending: Ending | None
+    figures: Mapping[str, float] | None = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Destination:
     """An experiment, the run that trials are nested under, and the runs that trials have from before, by trial.
 
-    `is_own` says that the run around them is the callback's: its id is None until it exists.
+    `is_own` says that the run around them is the callback's: its id is None until it exists. `figures` are those that
+    it has from before, as of an `EarlierRun`.
     """
 
     experiment_id: str
     parent_run_id: str | None
     is_own: bool
     runs: Mapping[str, EarlierRun]
+    figures: Mapping[str, float] | None = field(default_factory=dict)
 
 
 def find_destination(
@@ -68,17 +75,24 @@ def find_destination(
         experiment_id = named_experiment(client, experiment_name)
     if experiment_id is None:
         experiment_id = around.info.experiment_id if around else str(_get_experiment_id() or "0")
-    if around is not None and (parent_run_id is not None or around.info.experiment_id == experiment_id):
-        parent, is_own = around.info.run_id, False
-    else:
-        parent, is_own = _study(client, experiment_id, study_id) if study_id else None, True
     runs = _runs_by_trial(client, experiment_id, study_id) if study_id else {}
-    return Destination(experiment_id, parent, is_own, runs)
+    if around is not None and (parent_run_id is not None or around.info.experiment_id == experiment_id):
+        return Destination(experiment_id, around.info.run_id, False, runs)
+    study = _study(client, experiment_id, study_id) if study_id else None
+    if study is None:
+        return Destination(experiment_id, None, True, runs)
+    return Destination(experiment_id, study.info.run_id, True, runs, _figures(study))
 
 
-def _study(client: MlflowClient, experiment_id: str, study_id: str) -> str | None:
+def _study(client: MlflowClient, experiment_id: str, study_id: str) -> Run | None:
     found = client.search_runs([experiment_id], f"{_of(study_id)} and tags.`{KIND}` = 'study'", max_results=1)
-    return found[0].info.run_id if found else None
+    return found[0] if found else None
+
+
+def _figures(run: Run) -> Mapping[str, float] | None:
+    """What a run has, written at its end. None of one that has none, or that has gone on since without an end."""
+    figures: Mapping[str, float] = run.data.metrics
+    return figures if recorded_ending(run) is not None and "elapsed_s" in figures else None
 
 
 def _runs_by_trial(client: MlflowClient, experiment_id: str, study_id: str) -> dict[str, EarlierRun]:
@@ -88,7 +102,8 @@ def _runs_by_trial(client: MlflowClient, experiment_id: str, study_id: str) -> d
         page = client.search_runs([experiment_id], _of(study_id), max_results=_PAGE, page_token=token)
         for run in page:
             if TRIAL_ID in run.data.tags:
-                runs[run.data.tags[TRIAL_ID]] = EarlierRun(run.info.run_id, recorded_ending(run))
+                figures = _figures(run) if PID in run.data.tags else {}
+                runs[run.data.tags[TRIAL_ID]] = EarlierRun(run.info.run_id, recorded_ending(run), figures)
         token = page.token
         if not token:
             return runs

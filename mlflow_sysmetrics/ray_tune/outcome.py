@@ -17,12 +17,13 @@ class Outcome:
 
     Args:
         earlier: of an experiment that goes on: its trials, with their endings if they had ended.
+        restarts: how often one of them had begun again.
     """
 
-    def __init__(self, earlier: Mapping[str, Ending | None]) -> None:
+    def __init__(self, earlier: Mapping[str, Ending | None], restarts: int = 0) -> None:
         self._goes_on = bool(earlier)
         self._endings = {trial_id: ending for trial_id, ending in earlier.items() if ending is not None}
-        self._restarts = 0
+        self._restarts = restarts
 
     def end(self, trial_id: str, ending: Ending) -> None:
         """A trial has ended so. What is known of an earlier end of it is void."""

@@ -28,7 +28,7 @@ def system_metrics(
     and since the trial began ``elapsed_s``, ``cpu_seconds``, ``mean_cpu_percent``, ``peak_memory_mb`` and
     ``memory_growth_mb``. A scheduler, a ``CriteriaStopper`` and any logger can use them. What
     the trainable itself reports under such a name stays. Where a process is kept for the next trial
-    (``reuse_actors``), figures start with it.
+    (``reuse_actors``), or a trial goes on in another process after a pause or a failure, figures start with it.
 
     Parameters come first, ``system_metrics(tune.with_parameters(train, data=data))``, and resources last,
     ``tune.with_resources(system_metrics(train), {"cpu": 2})``.

@@ -18,6 +18,7 @@ from mlflow_sysmetrics.delivery.points import Point, points_now
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.delivery.time_limit import within
 from mlflow_sysmetrics.delivery.writer import Writer
+from mlflow_sysmetrics.ranks import figures_in_turn
 from mlflow_sysmetrics.ray_tune.artifacts import Artifacts
 from mlflow_sysmetrics.ray_tune.destination import Destination
 from mlflow_sysmetrics.ray_tune.endings import SWEPT, Ending
@@ -70,7 +71,8 @@ class TrialRuns:
     def go_to(self, place: Destination, study_tags: Mapping[str, str]) -> None:
         """Write there from now on: the experiment is one that was interrupted, or has not begun."""
         self.place, self._study_tags = place, study_tags
-        self._outcome = Outcome({trial_id: run.ending for trial_id, run in place.runs.items()})
+        restarts = int((place.figures or {}).get("restarts", 0))
+        self._outcome = Outcome({trial_id: run.ending for trial_id, run in place.runs.items()}, restarts)
 
     def save_view(self) -> None:
         """Save the view of the UI that compares the trials by what they cost, within seconds, and log its link."""
@@ -93,8 +95,7 @@ class TrialRuns:
 
     def trial_of(self, run_id: str) -> str | None:
         """The trial that has this run, if it is open."""
-        keys = (str(key) for key in self._writer.open_keys() if key != _STUDY)
-        return next((key for key in keys if self._writer.run_id(key) == run_id), None)
+        return next((key for key in self._open_trials() if self._writer.run_id(key) == run_id), None)
 
     def is_study(self, run_id: str) -> bool:
         """Whether this is the run around the trials."""
@@ -158,6 +159,11 @@ class TrialRuns:
         if self._watching is not None:
             self._watching.watch(trial_id, actor)
 
+    def pause(self, trial_id: str) -> None:
+        """The trial has no process until it is watched again: it is paused, or has failed and is to be repeated."""
+        if self._watching is not None:
+            self._watching.pause(trial_id)
+
     def save_files(self, trial_id: str, folder: str) -> None:
         """Have a folder copied into a trial's run."""
         self._artifacts.save(trial_id, folder)
@@ -175,22 +181,24 @@ class TrialRuns:
         else:
             self._watching.release(trial_id, finish)
 
-    def close(self, timeout_s: float) -> bool:
+    def close(self, timeout_s: float, reported: Mapping[str, Collection[str]] | None = None) -> bool:
         """End what is open and write what is left, for a limited time; say whether all of it was written. Idempotent.
 
-        The rest goes to disk, and ``mlflow-sysmetrics sync`` delivers it.
+        The rest goes to disk, and ``mlflow-sysmetrics sync`` delivers it. `reported` are, by trial, the names of costs
+        that are not logged.
         """
         if self._written is not None:
             return self._written
         timeout_s = min(timeout_s, threading.TIMEOUT_MAX)
         deadline = time.monotonic() + timeout_s
         if self._watching is not None:
+            for trial_id in self._open_trials():
+                self.end(trial_id, SWEPT, (reported or {}).get(trial_id, ()))
             self._watching.close(min(_LAST_READINGS_S, timeout_s))
         self._artifacts.close(max(0.0, deadline - time.monotonic()))
         self._reopen_unfinished()
-        for trial_id in self._writer.open_keys():
-            if trial_id != _STUDY:
-                self._end(str(trial_id), SWEPT, {}, ())
+        for trial_id in self._open_trials():  # those of the interruption, and those whose figures did not come in time
+            self._end(trial_id, SWEPT, {}, ())
         self._end_study()
         self._written = self._writer.close(max(0.0, deadline - time.monotonic()))
         if not self._written:
@@ -202,6 +210,9 @@ class TrialRuns:
                 kept,
             )
         return self._written
+
+    def _open_trials(self) -> list[str]:
+        return [str(key) for key in self._writer.open_keys() if key != _STUDY]
 
     def _open_study(self, name: str | None = None) -> None:
         """Have the run around the trials created, or go on, if that is made here and not open."""
@@ -225,7 +236,10 @@ class TrialRuns:
     def _end(self, trial_id: str, ending: Ending, costs: Mapping[str, float], reported: Collection[str]) -> None:
         if not self._writer.is_open(trial_id):  # its time was up
             return
-        self.log(trial_id, points_now({name: value for name, value in costs.items() if name not in reported}, step=0))
+        earlier = self.place.runs.get(trial_id)
+        costs = _since_before(earlier.figures if earlier else {}, costs)
+        own = {name: value for name, value in costs.items() if name not in reported}
+        self._writer.log(trial_id, figures=points_now(own, step=0))
         self._writer.end(trial_id, ending.status, tags=ending.tags)
         self._outcome.end(trial_id, ending)
 
@@ -233,9 +247,15 @@ class TrialRuns:
         """End the run around the trials, if it was made here, with what became of them."""
         if not self._writer.is_open(_STUDY):
             return
-        outcome = self._outcome
-        self.log(_STUDY, points_now(outcome.figures | {"elapsed_s": time.time() - self._began}, step=0))
+        outcome, elapsed_s = self._outcome, {"elapsed_s": time.time() - self._began}
+        figures = outcome.figures | _since_before(self.place.figures, elapsed_s)
+        self._writer.log(_STUDY, figures=points_now(figures, step=0))
         self._writer.end(_STUDY, outcome.status, tags={MLFLOW_RUN_NOTE: self._description()})
 
     def _description(self, *, left: bool = False) -> str:
         return self._outcome.text(self._writer.lost, self._writer.refused, self._writer.away_s, left=left)
+
+
+def _since_before(earlier: Mapping[str, float] | None, now: Mapping[str, float]) -> dict[str, float]:
+    """The figures of all the time, where there may be some from before an interruption. Nothing new is no figure."""
+    return figures_in_turn([earlier, now]) if now and earlier != {} else dict(now)

@@ -31,6 +31,7 @@ class _Watched(NamedTuple):
     pid: int
     watch: Watch
     kills: MemoryKills
+    seen: dict[str, float]  # the figures at the last reading at which it was there
 
 
 class Watches:
@@ -46,7 +47,9 @@ class Watches:
             watch = Watch(pid, self._groups, self._interval_s)
         except ValueError:
             return None
-        self._watched[key] = _Watched(pid, watch.start(), MemoryKills(pid))
+        seen: dict[str, float] = {}
+        watch.tell(lambda figures: seen.update(figures) if "memory_mb" in figures else None)
+        self._watched[key] = _Watched(pid, watch.start(), MemoryKills(pid), seen)
         return HERE.memory_definition
 
     def drain(self) -> dict[str, list[Window]]:
@@ -56,13 +59,15 @@ class Watches:
         return {key: windows for key, each in self._watched.items() if (windows := each.watch.drain())}
 
     def stop(self, key: str) -> LetGo:
-        """Let a process go. Nothing of one not watched."""
+        """Let a process go. Nothing of one not watched. The time of one that is gone is that up to its last reading."""
         if key not in self._watched:
             return NOTHING
-        pid, watch, kills = self._watched.pop(key)
+        pid, watch, kills, seen = self._watched.pop(key)
         runs = _runs(pid)
         watch.stop()
         figures = watch.figures()
+        if not runs:
+            figures |= {name: seen[name] for name in ("elapsed_s", "mean_cpu_percent") if name in seen}
         death = {} if runs else kills.death(figures, kills.happened({pid, *watch.pids}), "its process was gone").tags
         kills.close()
         return LetGo(watch.drain(), figures, death)

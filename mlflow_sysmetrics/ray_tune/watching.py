@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.points import Point, window_points
+from mlflow_sysmetrics.ranks import figures_in_turn
 from mlflow_sysmetrics.ray_tune.watches import NOTHING, LetGo, Watches
 from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
 
@@ -27,11 +29,22 @@ _NO_PACKAGE = (
     "the package mlflow_sysmetrics has to be there: install it, or send it with "
     "ray.init(runtime_env={'py_modules': [mlflow_sysmetrics]})"
 )
-_LAST_ANSWERS_S = 5.0  # of other nodes, when all is over
+LAST_ANSWERS_S = 5.0  # of other nodes, when all is over
 
 Ask = Callable[..., "Future[Any]"]  # a method of one machine's `Watches`, and its arguments -> its answer
 Then = Callable[[dict[str, float], Mapping[str, str]], None]  # takes a trial's figures, and how its process died
 Log = Callable[[str, list[Point], Mapping[str, str]], None]  # takes a trial's series and tags
+
+
+@dataclass(eq=False)
+class _Trial:
+    """A trial, and what its processes used, which it has one after the other."""
+
+    node_id: str | None = None  # where its process is watched now, by Ray's id: a node that comes back has another
+    stretches: list[Mapping[str, float] | None] = field(default_factory=list)  # of processes that were let go
+    asked: int = 0  # how many more are to come
+    death: Mapping[str, str] = field(default_factory=dict)  # of the last one
+    then: Then | None = None  # what waits for all
 
 
 class Watching:
@@ -44,16 +57,20 @@ class Watching:
         groups: what is read, see `sources`.
         interval_s: seconds between two readings.
         log: where the series and tags go; called in the watching thread.
+        ask: of a node's id, groups and an interval: how that node's `Watches` are asked.
     """
 
-    def __init__(self, groups: Collection[str], interval_s: float, log: Log) -> None:
+    def __init__(
+        self, groups: Collection[str], interval_s: float, log: Log, ask: Callable[..., Ask] | None = None
+    ) -> None:
         self._groups, self._interval_s, self._log = tuple(groups), interval_s, log
+        self._ask_node = ask or _ask_here_or_there
         self._todo: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="mlflow-sysmetrics-watching", daemon=True)
         # All that follows is the thread's own.
-        self._nodes: dict[str, Ask] = {}  # by Ray's id: one that comes back under its address has another
-        self._where: dict[str, str] = {}  # by key: the id of its node
-        self._ends: dict[str, Then] = {}  # what waits for a node's last answer
+        self._nodes: dict[str, Ask] = {}  # by Ray's id
+        self._trials: dict[str, _Trial] = {}  # by key
+        self._ending: list[_Trial] = []  # those that wait for a node's last answer
         self._asked = 0
         self._complained: set[str] = set()
 
@@ -69,10 +86,15 @@ class Watching:
         ).future()
         located.add_done_callback(lambda future: self._todo.put(partial(self._begin, key, future)))
 
+    def pause(self, key: str) -> None:
+        """Let a trial's process go, which may be given to another, until the trial is watched again."""
+        self._todo.put(partial(self._pause, key))
+
     def release(self, key: str, then: Then) -> None:
         """Let a trial's process go; afterwards `then` is called in the watching thread.
 
-        It gets the process's figures, and the tags that say how it died: empty where it is still there.
+        It gets the figures of all processes that the trial has had, see `figures_in_turn`, and the tags that say how
+        the last one died: empty where it is still there.
         """
         self._todo.put(partial(self._end, key, then))
 
@@ -89,13 +111,13 @@ class Watching:
             if time.monotonic() >= due:
                 self._try(self._drain)
                 due = time.monotonic() + DRAIN_EVERY_S
-        for key in list(self._where):
+        for key in list(self._trials):
             self._try(partial(self._end, key, _nothing))
-        deadline = time.monotonic() + _LAST_ANSWERS_S
+        deadline = time.monotonic() + LAST_ANSWERS_S
         while self._asked and time.monotonic() < deadline:
             self._try(self._next(deadline) or _nothing)
-        for then in self._ends.values():
-            self._try(partial(then, {}, {}))
+        for trial in self._ending:
+            self._try(partial(trial.then or _nothing, {}, {}))
 
     def _next(self, until: float) -> Callable[[], None] | None:
         try:
@@ -113,9 +135,8 @@ class Watching:
         if located.exception() is not None:  # the trial failed before it began
             return
         node_id, host, pid = located.result()
-        if key in self._where:  # the trial goes on in another process
-            self._end(key, _nothing)
-        self._where[key] = node_id
+        self._pause(key)  # the trial goes on in another process
+        self._trials.setdefault(key, _Trial()).node_id = node_id
         tags = {NODE: host, PID: str(pid)}
 
         def started(definition: str | None) -> None:
@@ -129,23 +150,41 @@ class Watching:
             for key, windows in (windows_by_key or {}).items():
                 self._log(key, window_points(windows), {})
 
-        for node_id in set(self._where.values()):
-            self._ask(node_id, drained, "drain")
+        for node_id in {trial.node_id for trial in self._trials.values()} - {None}:
+            self._ask(str(node_id), drained, "drain")
+
+    def _pause(self, key: str) -> None:
+        if key in self._trials:
+            self._let_go(key, self._trials[key])
 
     def _end(self, key: str, then: Then) -> None:
-        node_id = self._where.pop(key, None)
+        trial = self._trials.pop(key, _Trial())
+        trial.then = then
+        self._ending.append(trial)
+        self._let_go(key, trial)
+        self._finish(trial)
+
+    def _let_go(self, key: str, trial: _Trial) -> None:
+        node_id, trial.node_id = trial.node_id, None
         if node_id is None:
-            then({}, {})
             return
-        self._ends[key] = then
+        trial.asked += 1
 
         def stopped(answer: LetGo | None) -> None:
-            windows, figures, death = answer or NOTHING
+            trial.asked -= 1
+            windows, figures, trial.death = answer or NOTHING
             self._log(key, window_points(windows), {})
-            if self._ends.get(key) is then:
-                self._ends.pop(key)(figures, death)
+            if figures or answer is None:  # else it was gone before it could be watched
+                trial.stretches.append(figures or None)
+            self._finish(trial)
 
         self._ask(node_id, stopped, "stop", key)
+
+    def _finish(self, trial: _Trial) -> None:
+        """Tell whoever waits for the end of this trial, once nothing more is to come."""
+        if trial.then is not None and not trial.asked:
+            self._ending.remove(trial)
+            trial.then(figures_in_turn(trial.stretches), trial.death)
 
     def _ask(self, node_id: str, then: Callable[[Any], None], method: str, *args: Any) -> None:
         """Ask a node's `Watches`; `then` gets the answer, or None if there is none, in this thread."""
@@ -161,7 +200,7 @@ class Watching:
             then(None if error is not None else done.result())
 
         if node_id not in self._nodes:
-            self._nodes[node_id] = _ask_here_or_there(node_id, self._groups, self._interval_s)
+            self._nodes[node_id] = self._ask_node(node_id, self._groups, self._interval_s)
         asked = self._nodes[node_id](method, *args)
         self._asked += 1
         asked.add_done_callback(lambda done: self._todo.put(partial(answered, done)))

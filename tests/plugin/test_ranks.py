@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlflow_sysmetrics.ranks import JOB_FIGURES, job_figures, rank_here
+from mlflow_sysmetrics.ranks import JOB_FIGURES, figures_in_turn, job_figures, rank_here
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,28 @@ def test_ranks_of_an_earlier_larger_job_do_not_count() -> None:
 def test_run_without_ranks_has_no_figures_of_a_job() -> None:
     """Nor a number of them."""
     assert job_figures({"cpu_seconds": 1.0, "loss": 2.0}) == {}
+
+
+FIRST = {"elapsed_s": 10.0, "cpu_seconds": 10.0, "mean_cpu_percent": 100.0, "peak_memory_mb": 300.0, "read_mb": 1.0}
+SECOND = {"elapsed_s": 30.0, "cpu_seconds": 10.0, "mean_cpu_percent": 33.0, "peak_memory_mb": 200.0, "read_mb": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("stretches", "figures"),
+    [
+        pytest.param([FIRST], FIRST, id="one"),
+        pytest.param(
+            [FIRST, SECOND],
+            {"elapsed_s": 40.0, "cpu_seconds": 20.0, "mean_cpu_percent": 50.0, "peak_memory_mb": 300.0, "read_mb": 3.0},
+            id="two",
+        ),
+        pytest.param([FIRST, {"elapsed_s": 1.0}], {"elapsed_s": 11.0}, id="one lacks most"),
+        pytest.param([FIRST, None], {}, id="one is not known"),
+        pytest.param([], {}, id="none"),
+    ],
+)
+def test_figures_of_processes_that_follow_each_other_add_up(
+    stretches: list[dict[str, float] | None], figures: dict[str, float]
+) -> None:
+    """Times and what is read do; memory is that of the largest; the rest would not be of the whole work."""
+    assert figures_in_turn(stretches) == figures

@@ -33,7 +33,7 @@ ARROWS = {
     "logger": {"delivery", "sampling", "watch", "phases", "ranks", "criteria", "stopping"},
     "views": {"watch", "delivery", "ranks"},
     "command": {"logger", "watch", "delivery", "sampling", "views", "phases", "criteria", "stopping", "context"},
-    "ray_tune": {"watch", "monitor", "delivery", "sampling", "criteria", "views", "stopping"},
+    "ray_tune": {"watch", "monitor", "delivery", "sampling", "criteria", "views", "stopping", "ranks"},
 }
 # The same for the rooms of reporting; what they share is at its top.
 REPORTING = f"{BUNDLE}.reporting"

@@ -55,6 +55,17 @@ def test_repeated_work_is_written_from_where_it_ended() -> None:
     ]
 
 
+def test_figures_of_repeated_work_take_the_place_of_earlier_ones() -> None:
+    """They are at step 0, too, as is the first point of a curve, which stays."""
+    steps, figure = Steps(), series("elapsed_s", 0)
+    steps.place(series("loss", 0))
+    steps.place_figures(figure)
+    steps.repeat()
+    assert steps.place_figures(figure) == figure
+    assert steps.follow({"elapsed_s": 0, "loss": 0}, [*figure, *series("loss", 0)]) == figure
+    assert steps.place(series("loss", 0, 1)) == series("loss", 0, 1)[1:]
+
+
 @pytest.mark.parametrize("known_first", [True, False], ids=["known-first", "known-later"])
 def test_run_of_another_process_goes_on(known_first: bool) -> None:
     """It makes no difference whether what the run has is known before or after the first points come."""

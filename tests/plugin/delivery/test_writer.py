@@ -775,6 +775,20 @@ def test_run_of_another_process_goes_on_in_mlflow(client: MlflowClient) -> None:
     assert (run.info.status, run.data.tags["again"]) == ("FINISHED", "yes")
 
 
+def test_newest_figures_of_a_run_are_those_that_mlflow_shows(client: MlflowClient) -> None:
+    """Also if they are smaller, and of another process."""
+    run_id = None
+    for time_ms, value in ((1000, 9.0), (2000, 3.0)):
+        writer = started(Store(client.tracking_uri))
+        writer.create("a", experiment_id="0", run_id=run_id)
+        writer.log("a", figures=[Point("elapsed_s", value, time_ms, 0), Point("lost", math.nan, time_ms, 0)])
+        writer.end("a", "KILLED")
+        assert writer.close(LIMIT_S)
+        run_id = writer.run_id("a")
+        assert run_id is not None
+        assert client.get_run(run_id).data.metrics == {"elapsed_s": value}
+
+
 @pytest.mark.parametrize("written", [True, False], ids=["written", "waiting"])
 def test_run_that_has_ended_here_goes_on_under_its_key(written: bool) -> None:
     """Whether its end was written by then or not: one run, no step twice, and the last end counts."""

@@ -99,7 +99,10 @@ def test_named_parent_says_the_experiment(client: MlflowClient) -> None:
 
 
 def test_interrupted_experiment_is_found_with_its_trials(client: MlflowClient) -> None:
-    """By the id that the run around them is tagged with; trials that had ended are found with their end."""
+    """By the id that the run around them is tagged with; trials that had ended are found with their end and figures.
+
+    Those of a process that was watched, but whose driver was killed, are not known: what the run has is older.
+    """
     study = client.create_run("0", tags={"sysmetrics.kind": "study", "sysmetrics.study_id": "s1"}).info.run_id
     client.create_run("0", tags={"sysmetrics.kind": "study", "sysmetrics.study_id": "s2"})
     of_trial = {"sysmetrics.kind": "trial", "sysmetrics.study_id": "s1", "sysmetrics.trial_id": "t1"}
@@ -110,7 +113,17 @@ def test_interrupted_experiment_is_found_with_its_trials(client: MlflowClient) -
         ended = client.create_run("0", tags={**of_trial, "sysmetrics.trial_id": trial_id, **tags}).info.run_id
         client.set_terminated(ended, status)
         trials[trial_id] = EarlierRun(ended, Ending(status, tags))
-    assert find(client, study_id="s1") == Destination("0", study, True, trials)
+    killed = client.create_run("0", tags={**of_trial, "sysmetrics.trial_id": "t4", "sysmetrics.pid": "1"}).info.run_id
+    trials["t4"] = EarlierRun(killed, None, None)
+    client.log_metric(killed, "elapsed_s", 3.0, step=0)
+    stopped = client.create_run("0", tags={**of_trial, "sysmetrics.trial_id": "t5", "sysmetrics.pid": "1"}).info.run_id
+    client.log_metric(stopped, "elapsed_s", 3.0, step=0)
+    client.set_terminated(stopped, "KILLED")
+    trials["t5"] = EarlierRun(stopped, Ending("KILLED"), {"elapsed_s": 3.0})
+    assert find(client, study_id="s1") == Destination("0", study, True, trials, None)
+    client.log_metric(study, "elapsed_s", 9.0, step=0)
+    client.set_terminated(study, "KILLED")
+    assert find(client, study_id="s1").figures == {"elapsed_s": 9.0}
     assert find(client, study_id="s3") == Destination("0", None, True, {})
     other = client.create_run("0").info.run_id
     assert find(client, study_id="s1", parent_run_id=other) == Destination("0", other, False, trials)

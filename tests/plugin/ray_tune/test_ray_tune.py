@@ -39,6 +39,7 @@ from mlflow_sysmetrics.ray_tune import (
     payload,
 )
 from mlflow_sysmetrics.ray_tune.results import points_of
+from mlflow_sysmetrics.ray_tune.trial_runs import TrialRuns
 
 LIMIT_S = 60.0  # what has not come by then fails the test
 CASES = ("ends", "plain", "stopped", "raises", "setup")
@@ -219,11 +220,14 @@ def test_trial_of_a_moment_has_its_series_and_its_figures(experiment: Experiment
 
 
 def test_trial_that_begins_again_has_no_step_twice(client: MlflowClient, local_ray: None, tmp_path: Path) -> None:
-    """The values of the first attempt stay, the second adds what it has not had."""
+    """The values of the first attempt stay, the second adds what it has not had. Its figures are of both."""
     failed = tmp_path / "failed"
 
     def train(config: dict[str, Any]) -> None:
         again = failed.exists()
+        taken = b"x" * (1_000_000 if again else 100_000_000)
+        time.sleep(0.5)  # for some readings
+        del taken
         for number in (1, 2, 3) if again else (1, 2):
             tune.report({"loss": number + 10.0 * again})
         failed.touch()
@@ -243,6 +247,8 @@ def test_trial_that_begins_again_has_no_step_twice(client: MlflowClient, local_r
     (run,) = client.search_runs([experiment_id], "tags.`sysmetrics.kind` = 'trial'")
     points = client.get_metric_history(run.info.run_id, "loss")
     assert sorted((point.step, point.value) for point in points) == [(1, 1.0), (2, 2.0), (3, 13.0)]
+    assert run.data.metrics["memory_growth_mb"] > 90
+    assert run.data.metrics["elapsed_s"] > 1.0
 
 
 @pytest.mark.parametrize(
@@ -439,6 +445,49 @@ def test_restored_experiment_ends_the_runs_of_trials_that_do_not_begin_again(
     assert statuses == {"ended": "FINISHED", "again": again, "interrupted": "KILLED", "study": "KILLED"}
     (study,) = [run for run in runs if run.data.tags["sysmetrics.kind"] == "study"]
     assert (study.data.metrics["trials"], study.data.metrics["stopped"]) == (3.0, 1.0 if goes_on else 2.0)
+
+
+def test_figures_of_a_study_that_was_interrupted_and_restored_are_of_both_parts(client: MlflowClient) -> None:
+    """Somebody has pressed Ctrl-C. What was KILLED then and came to its end now is counted once."""
+    experiment_id = client.create_experiment("interrupted and restored")
+    interrupted = SystemMetricsCallback(client.tracking_uri, experiment_id=experiment_id)
+    kept = cloudpickle.dumps(interrupted)
+    restored = cloudpickle.loads(kept)
+
+    def figures(callback: SystemMetricsCallback) -> dict[str, float]:
+        callback.setup()
+        callback.on_trial_start(0, [], _trial("a"))
+        callback.on_trial_recover(0, [], _trial("a"))
+        callback.on_trial_start(0, [], _trial("a"))
+        if callback is restored:
+            callback.on_trial_complete(0, [], _trial("a"))
+        callback.on_experiment_end([])
+        (study,) = client.search_runs([experiment_id], "tags.`sysmetrics.kind` = 'study'")
+        return study.data.metrics
+
+    before, after = figures(interrupted), figures(restored)
+    assert (before.pop("stopped"), after.pop("stopped")) == (1.0, 0.0)
+    assert (before.pop("restarts"), after.pop("restarts")) == (1.0, 2.0)
+    assert after.pop("elapsed_s") > before.pop("elapsed_s")
+    assert before == after == {"trials": 1.0, "failed": 0.0}
+
+
+def test_process_of_a_paused_or_failed_trial_is_let_go(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once: another trial may get it. Tune does not tell that it has paused one."""
+    let_go: list[str] = []
+    monkeypatch.setattr(TrialRuns, "pause", lambda runs, trial_id: let_go.append(trial_id))
+    callback, trial = _set_up(client.tracking_uri), _trial()
+    for number in (1, 2):
+        trial.status = "RUNNING"
+        callback.on_trial_start(0, [], trial)
+        callback.on_step_end(0, [])
+        trial.status = "PAUSED"
+        callback.on_step_end(0, [])
+        callback.on_step_end(0, [])
+        assert let_go == ["t1"] * number
+    callback.on_trial_recover(0, [], trial)
+    assert let_go == ["t1"] * 3
+    assert callback.close()
 
 
 def test_trial_that_ends_before_it_started_has_a_run(client: MlflowClient, tmp_path: Path) -> None:

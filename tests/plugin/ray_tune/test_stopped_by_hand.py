@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from ray import tune
 
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
-from mlflow_sysmetrics.tags import BY_PERSON, STOP, STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.tags import BY_PERSON, CAUSE_OF_DEATH, STOP, STOP_REASON, STOPPED_BY
 
 LIMIT_S = 60.0
 
@@ -132,4 +132,8 @@ def test_experiment_is_ended_by_the_tag_of_the_run_around_its_trials(
     (study,) = runs_of(client, "study")
     assert study.info.status != "RUNNING"
     assert study.data.tags[STOPPED_BY] == BY_PERSON
-    assert {run.info.status for run in runs_of(client, "trial")} == {"KILLED"}
+    (trial,) = runs_of(client, "trial")  # the other did not begin
+    assert trial.info.status == "KILLED"
+    assert 0 < trial.data.metrics["elapsed_s"] < 1e-3 * (trial.info.end_time - trial.info.start_time)
+    assert {"cpu_seconds", "peak_memory_mb"} <= trial.data.metrics.keys()
+    assert CAUSE_OF_DEATH not in trial.data.tags  # Tune ended its process

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
+from commands import wait_until
 
 from mlflow_sysmetrics.ray_tune.watches import NOTHING, Watches
 from mlflow_sysmetrics.tags import CAUSE_OF_DEATH, KILLED_FOR_MEMORY
@@ -35,6 +37,18 @@ def test_watches_keep_processes_apart(program: subprocess.Popen[str]) -> None:
     assert death == {}
     assert watches.stop("a") == watches.stop("gone") == NOTHING
     assert watches.drain() == {}
+
+
+def test_time_of_a_process_that_is_gone_ends_with_it(program: subprocess.Popen[str]) -> None:
+    """And not when Tune has noticed, or has ended the experiment."""
+    watches, began = Watches(("process",), 0.02), time.monotonic()
+    watches.start("a", program.pid)
+    wait_until(lambda: watches.drain(), 10.0, "a reading")
+    program.kill()
+    program.wait()
+    lasted = time.monotonic() - began
+    wait_until(lambda: time.monotonic() - began > lasted + 0.5, 10.0, "half a second")
+    assert watches.stop("a").figures["elapsed_s"] < lasted + 0.2
 
 
 def test_process_that_was_killed_has_a_cause_of_death(program: subprocess.Popen[str]) -> None:

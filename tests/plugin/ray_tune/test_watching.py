@@ -1,14 +1,117 @@
-"""Processes on the nodes of a real cluster, watched where they are, with and without the package there."""
+"""Trials' processes, watched where they are: on made-up nodes, and on a real cluster with and without the package."""
 
 from __future__ import annotations
 
+import queue
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from defect_table import OURS
 from observations import Observations, Observed, observe
 
-pytestmark = pytest.mark.slow
+from mlflow_sysmetrics.ray_tune import watching
+from mlflow_sysmetrics.ray_tune.watches import NOTHING, LetGo
+from mlflow_sysmetrics.ray_tune.watching import Watching
+
+LIMIT_S = 10.0
+GONE = {"sysmetrics.cause_of_death": "its process was gone"}
+FIRST = LetGo([], {"elapsed_s": 10.0, "cpu_seconds": 10.0, "peak_memory_mb": 300.0}, GONE)
+SECOND = LetGo([], {"elapsed_s": 30.0, "cpu_seconds": 10.0, "peak_memory_mb": 200.0}, {})
+BOTH = {"elapsed_s": 40.0, "cpu_seconds": 20.0, "mean_cpu_percent": 50.0, "peak_memory_mb": 300.0}
+NO_ANSWER = ConnectionError("the node has died")
+Make = Callable[..., Watching]
+
+
+def answer(value: Any) -> Future[Any]:
+    """One that is there, or a failure."""
+    future: Future[Any] = Future()
+    if isinstance(value, Exception):
+        future.set_exception(value)
+    else:
+        future.set_result(value)
+    return future
+
+
+def watch(watched: Watching) -> None:
+    """Watch the process of trial "t", which is on a node."""
+    located = SimpleNamespace(future=lambda: answer(("node", "host", 7)))
+    watched.watch("t", SimpleNamespace(__ray_call__=SimpleNamespace(remote=lambda call: located)))
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    """Watch on a node that gives these answers when processes are let go, in turn."""
+    made: list[Watching] = []
+
+    def make_one(*answers: Any) -> Watching:
+        left = iter(answers)
+
+        def ask(method: str, *arguments: Any) -> Future[Any]:
+            value = next(left) if method == "stop" else None
+            return value if isinstance(value, Future) else answer(value)
+
+        made.append(Watching(("process",), 0.1, lambda *logged: None, lambda *node: ask))
+        made[-1].start()
+        return made[-1]
+
+    yield make_one
+    for each in made:
+        each.close(LIMIT_S)
+
+
+def release(watched: Watching) -> queue.SimpleQueue[tuple[dict[str, float], Mapping[str, str]]]:
+    """What trial "t" comes to."""
+    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    watched.release("t", lambda figures, death: told.put((figures, death)))
+    return told
+
+
+@pytest.mark.parametrize("pauses", [True, False], ids=["paused", "repeated"])
+@pytest.mark.parametrize(
+    ("answers", "figures"),
+    [
+        pytest.param([FIRST, SECOND], BOTH, id="both are known"),
+        pytest.param([NOTHING, SECOND], SECOND.figures | {"mean_cpu_percent": 100 / 3}, id="the first died at once"),
+        pytest.param([NO_ANSWER, SECOND], {}, id="the first is lost with its node"),
+    ],
+)
+def test_figures_are_of_all_processes_that_a_trial_has_had(
+    make: Make, answers: list[Any], figures: dict[str, float], pauses: bool
+) -> None:
+    """After a pause, and where it begins again. What is not known of one of them is not told of the trial."""
+    watched = make(*answers)
+    watch(watched)
+    if pauses:
+        watched.pause("t")
+        watched.pause("t")
+    watch(watched)
+    assert release(watched).get(timeout=LIMIT_S) == (pytest.approx(figures), {})
+
+
+def test_trial_that_is_dropped_while_paused_has_the_figures_of_the_time_before(make: Make) -> None:
+    """However late its node's answer comes. One that was never watched has none."""
+    late: Future[Any] = Future()
+    watched = make(late)
+    watch(watched)
+    watched.pause("t")
+    told = release(watched)
+    late.set_result(FIRST)
+    assert told.get(timeout=LIMIT_S) == (FIRST.figures | {"mean_cpu_percent": 100.0}, GONE)
+    assert release(watched).get(timeout=LIMIT_S) == ({}, {})
+
+
+def test_node_that_does_not_answer_at_the_end_is_not_waited_for(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits is told that nothing is known."""
+    monkeypatch.setattr(watching, "LAST_ANSWERS_S", 0.1)
+    watched = make(Future())
+    watch(watched)
+    told = release(watched)
+    watched.close(LIMIT_S)
+    assert told.get(timeout=LIMIT_S) == ({}, {})
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +134,7 @@ def without_package(observed: Observations) -> Observed:
     return observed["nodes_without_the_package"]
 
 
+@pytest.mark.slow
 def test_process_on_another_node_is_read_there(with_package: Observed) -> None:
     """Each has its series, the host and the pid."""
     assert with_package["nodes"] == 2
@@ -39,6 +143,7 @@ def test_process_on_another_node_is_read_there(with_package: Observed) -> None:
     assert with_package["hosts"] == {"here": True, "there": True}
 
 
+@pytest.mark.slow
 def test_node_that_dies_is_said_and_holds_nobody_up(with_package: Observed) -> None:
     """Its process ends without figures, and at once; the other has all of them."""
     (warning,) = with_package["warnings"]
@@ -48,6 +153,7 @@ def test_node_that_dies_is_said_and_holds_nobody_up(with_package: Observed) -> N
     assert {"elapsed_s", "peak_memory_mb", "memory_growth_mb"} <= with_package["figures"]["here"].keys()
 
 
+@pytest.mark.slow
 def test_node_without_the_package_is_told_how_to_get_it(without_package: Observed) -> None:
     """Nothing of its process is read; it has its host and pid, and the one here all."""
     (warning,) = without_package["warnings"]
