@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextvars
+import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any
+from contextlib import suppress
 
 from mlflow import MlflowClient
 
@@ -28,24 +29,39 @@ class Artifacts:
 
     def __init__(self, client: MlflowClient, run_id: Callable[[str], str | None]) -> None:
         self._client, self._run_id = client, run_id
-        self._executor = ThreadPoolExecutor(1, "mlflow-sysmetrics-artifacts")
+        self._todo: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
+        self._saved = self._done = 0  # folders
         self._closing = threading.Event()
-        self._copies: list[Future[None]] = []
+        self._given_up = False
+        run = contextvars.copy_context().run  # MLflow keeps its workspace there
+        # A daemon: an upload that hangs does not hold up the end of the interpreter.
+        self._thread = threading.Thread(target=run, args=(self._work,), name="mlflow-sysmetrics-artifacts", daemon=True)
 
     def save(self, trial_id: str, folder: str) -> None:
         """Have a folder copied into the trial's run. Never raises."""
-        self._copies = [copy for copy in self._copies if not copy.done()]
-        self._copies.append(self._executor.submit(self._copy, trial_id, folder))
+        self._saved += 1
+        self._todo.put((trial_id, folder))
+        if not self._thread.is_alive():
+            with suppress(RuntimeError):  # no more threads
+                self._thread.start()
 
     def close(self, timeout_s: float) -> None:
-        """Wait for what is under way, at most ``timeout_s``."""
-        wait(self._copies, timeout_s)
+        """Wait for what is left, at most `timeout_s`. Runs that do not exist by now are not waited for."""
         self._closing.set()
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._todo.put(None)
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        self._given_up = True
+        if left := self._saved - self._done:
+            logger.warning("there was no time to copy all files: those of %d trials are not in their runs", left)
+
+    def _work(self) -> None:
+        while (task := self._todo.get()) is not None and not self._given_up:
+            self._copy(*task)
+            self._done += 1
 
     def _copy(self, trial_id: str, folder: str) -> None:
         try:
-            run_id: Any = None
             deadline = time.monotonic() + _CREATED_WITHIN_S
             while (run_id := self._run_id(trial_id)) is None:
                 if time.monotonic() > deadline or self._closing.wait(_LOOK_EVERY_S):

@@ -194,8 +194,7 @@ class TrialRuns:
         if self._watching is not None:
             for trial_id in self._open_trials():
                 self.end(trial_id, SWEPT, (reported or {}).get(trial_id, ()))
-            self._watching.close(min(_LAST_READINGS_S, timeout_s))
-        self._artifacts.close(max(0.0, deadline - time.monotonic()))
+            self._watching.close(min(_LAST_READINGS_S, timeout_s / 2))  # the rest is for the ends of runs
         self._reopen_unfinished()
         for trial_id in self._open_trials():  # those of the interruption, and those whose figures did not come in time
             self._end(trial_id, SWEPT, {}, ())
@@ -209,6 +208,7 @@ class TrialRuns:
                 "will complete them",
                 kept,
             )
+        self._artifacts.close(max(0.0, deadline - time.monotonic()))  # last: how runs ended matters more
         return self._written
 
     def _open_trials(self) -> list[str]:
