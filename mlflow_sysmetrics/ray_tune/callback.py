@@ -29,6 +29,7 @@ from mlflow_sysmetrics.ray_tune.changes import Changes
 from mlflow_sysmetrics.ray_tune.destination import Destination, find_destination, source_tags
 from mlflow_sysmetrics.ray_tune.endings import FINISHED, Ending, by_person, ending_by, failure, known_ending
 from mlflow_sysmetrics.ray_tune.inherited import forget_run
+from mlflow_sysmetrics.ray_tune.low_memory import outlive_memory_kills
 from mlflow_sysmetrics.ray_tune.results import (
     MEASURES_ITSELF,
     PAYLOAD_KEY,
@@ -188,6 +189,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             destination = self._find_destination()
         self._runs = TrialRuns(self._client, destination, self._study_tags, self.groups, self.interval_s)
         self._runs.start()
+        outlive_memory_kills()
         self._running: dict[str, Trial] = {}
         runs = self._runs
         self._button = StopButton(

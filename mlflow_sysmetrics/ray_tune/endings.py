@@ -12,7 +12,7 @@ from ray.tune.experiment import Trial
 from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
-from mlflow_sysmetrics.ray_tune.results import PAYLOAD_KEY, STOP_KEY, error_line, last_result, whole_error
+from mlflow_sysmetrics.ray_tune.results import PAYLOAD_KEY, STOP_KEY, error_line, last_result, pickled_error
 from mlflow_sysmetrics.stopping.brake import reason_of_a_person
 from mlflow_sysmetrics.tags import (
     BY_EXPERIMENT_END,
@@ -25,9 +25,8 @@ from mlflow_sysmetrics.tags import (
     STOPPED_BY,
 )
 
-# What Ray says in its errors.
-_LOW_ON_MEMORY = "running low on memory"
-_DIED = ("The actor died unexpectedly", "The actor is dead", "worker process has died", "worker died")
+_RAISED = b"RayTaskError"  # the class of what a trial's own code has raised, or what is the cause of another
+_LOW_ON_MEMORY = b"running low on memory"  # which Ray says where nothing else tells it
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,11 @@ SWEPT = Ending("KILLED", {STOPPED_BY: BY_EXPERIMENT_END, STOP_REASON: "the exper
 
 def failure(trial: Trial) -> Ending:
     """Of a trial that raised, or whose process died."""
-    error = whole_error(trial)
+    error = pickled_error(trial)
+    died = bool(error) and _RAISED not in error
     by_ray = {CAUSE_OF_DEATH: "killed by Ray's memory monitor", KILLED_FOR_MEMORY: "true"}
-    tags = {ERROR: error_line(trial), **(by_ray if _LOW_ON_MEMORY in error else {})}
-    return Ending("FAILED", tags, process_died=any(words in error for words in _DIED))
+    tags = {ERROR: error_line(trial), **(by_ray if died and _LOW_ON_MEMORY in error else {})}
+    return Ending("FAILED", tags, process_died=died)
 
 
 def by_person(said: str) -> Ending:

@@ -76,12 +76,15 @@ def error_line(trial: Trial) -> str:
         return "unknown error"
 
 
-def whole_error(trial: Trial) -> str:
-    """Why a trial failed, in all that Tune has written of it; "" where it has written nothing. Never raises."""
+def pickled_error(trial: Trial) -> bytes:
+    """The exception that a trial failed with, as Tune has pickled it; b"" where it has not. Never raises.
+
+    To look for the names of classes in it, and not to be unpickled: that would run code.
+    """
     try:
-        return Path(trial.error_file).read_text()
-    except (OSError, TypeError, UnicodeError):
-        return ""
+        return Path(trial.pickled_error_file).read_bytes()
+    except (OSError, TypeError, AttributeError):
+        return b""
 
 
 def last_result(trial: Trial) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import psutil
 
 from mlflow_sysmetrics.monitor import Window
+from mlflow_sysmetrics.ranks import figures_in_turn
 from mlflow_sysmetrics.sampling.one_process import HERE
 from mlflow_sysmetrics.stopping.cause_of_death import MemoryKills
 from mlflow_sysmetrics.watch import Watch
@@ -66,8 +67,8 @@ class Watches:
         runs = _runs(pid)
         watch.stop()
         figures = watch.figures()
-        if not runs:
-            figures |= {name: seen[name] for name in ("elapsed_s", "mean_cpu_percent") if name in seen}
+        if not runs and seen:
+            figures = figures_in_turn([figures | {"elapsed_s": seen["elapsed_s"]}])
         death = {} if runs else kills.death(figures, kills.happened({pid, *watch.pids}), "its process was gone").tags
         kills.close()
         return LetGo(watch.drain(), figures, death)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray import tune
+from ray import cloudpickle, tune
+from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
 from ray.tune.trainable.function_trainable import wrap_function
 
 from mlflow_sysmetrics.ray_tune import STOP_KEY, payload
-from mlflow_sysmetrics.ray_tune.endings import FINISHED, ending_by, known_ending
-from mlflow_sysmetrics.tags import STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.ray_tune.endings import FINISHED, ending_by, failure, known_ending
+from mlflow_sysmetrics.tags import CAUSE_OF_DEATH, STOP_REASON, STOPPED_BY
 
 FUNCTION = wrap_function(lambda config: None)
 BY_TUNE = {STOPPED_BY: "tune", STOP_REASON: "Tune ended it at iteration 3"}
@@ -68,3 +70,34 @@ def test_trainable_that_cannot_say_counts_as_finished() -> None:
     state: Future[Any] = Future()
     state.set_exception(ConnectionError())
     assert ending_by(trial(tune.Trainable), state) is FINISHED
+
+
+def raised(words: str) -> RayTaskError:
+    """What a trial's own code has raised, as it comes from its process."""
+    return RayTaskError("train", f"Traceback: {words}", ValueError(words), "ray::train", 7, "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("error", "died", "cause"),
+    [
+        pytest.param(ActorDiedError(), True, None, id="died"),
+        pytest.param(
+            RayActorError(error_msg="the node was running low on memory"), True, "Ray's memory monitor", id="memory"
+        ),
+        pytest.param(raised("my worker died").as_instanceof_cause(), False, None, id="raised"),
+        pytest.param(raised("running low on memory").as_instanceof_cause(), False, None, id="raised of memory"),
+        pytest.param(ActorDiedError(raised("The actor is dead")), False, None, id="raised in setup"),
+        pytest.param(None, False, None, id="not kept"),
+    ],
+)
+def test_process_has_died_by_the_class_of_what_tune_has_kept(
+    error: Exception | None, died: bool, cause: str | None, tmp_path: Path
+) -> None:
+    """Whatever the words of a trial's own error are."""
+    if error is not None:
+        (tmp_path / "error.pkl").write_bytes(cloudpickle.dumps(error))
+    (tmp_path / "error.txt").write_text("Failure # 1\nThe last line\n")
+    kept = SimpleNamespace(pickled_error_file=str(tmp_path / "error.pkl"), error_file=str(tmp_path / "error.txt"))
+    ending = failure(kept)  # type: ignore[arg-type]
+    assert (ending.status, ending.process_died, ending.tags["sysmetrics.error"]) == ("FAILED", died, "The last line")
+    assert (cause or "None") in str(ending.tags.get(CAUSE_OF_DEATH))
