@@ -140,7 +140,9 @@ def covered(client: mlflow.MlflowClient, run_id: str) -> tuple[int, int, bool]:
 
     A window of the readings a..b has the maximum -a and is at step b, so it says which readings it is made of.
     """
-    windows = sorted(client.get_metric_history(run_id, "system/tick_max"), key=lambda point: (point.step, point.timestamp))
+    windows = sorted(
+        client.get_metric_history(run_id, "system/tick_max"), key=lambda point: (point.step, point.timestamp)
+    )
     steps = Counter(point.step for point in windows)
     readings: Counter[int] = Counter()
     for point in windows:
