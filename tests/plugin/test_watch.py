@@ -71,6 +71,17 @@ def test_figures_are_those_of_the_other_process(program: subprocess.Popen[str]) 
     assert figures["elapsed_s"] > 0
 
 
+def test_phase_between_two_readings_has_its_cpu_time() -> None:
+    """This process knows its own at any moment; a phase of a few milliseconds would have none else."""
+    watch = Watch(interval_s=3600.0)
+    watch.read()
+    began_s = time.process_time()
+    with watch.phases.phase("short"):
+        while time.process_time() < began_s + 0.05:
+            pass
+    assert watch.figures()["phase/short/cpu_seconds"] >= 0.05
+
+
 def test_figures_since_the_last_call_are_its_own(program: subprocess.Popen[str]) -> None:
     """A peak that is over is in the figures of the whole time alone."""
     watch = Watch(program.pid, interval_s=10.0).start()

@@ -83,6 +83,20 @@ def test_watcher_starts_and_stops_its_logger_once() -> None:
     assert logger.calls == ["start", "stop"]
 
 
+def test_program_is_read_before_any_thread_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread may have to wait, and the program may have ended by then."""
+    read: list[int] = []
+
+    def note(self: Watch) -> None:
+        read.append(len(threading.enumerate()))
+
+    monkeypatch.setattr(Watch, "read", note)
+    monkeypatch.setattr(threading.Thread, "start", lambda self: None)
+    watcher = watcher_of(FakeLogger())
+    watcher.start(os.getpid())
+    assert len(read) == 1
+
+
 def test_watcher_that_was_not_started_stops() -> None:
     """As when the program could not be started."""
     logger = FakeLogger()

@@ -110,6 +110,16 @@ def test_a_process_that_keeps_one_core_busy_reads_100_percent() -> None:
     pytest.skip("the machine never gave the process a whole core for a second; its reading was right each time")
 
 
+def test_processes_that_have_ended_are_known() -> None:
+    """The kernel may have killed one of them for memory."""
+    seconds = itertools.count(start=0.0, step=100.0)  # each reading looks for processes
+    sample = ProcessSampler(clock=lambda: next(seconds))
+    with child() as ended:
+        sample()
+    sample()
+    assert sample.pids >= {os.getpid(), ended.pid}
+
+
 def test_a_sleeping_process_reads_under_5_percent() -> None:
     """A process that waits uses no CPU."""
     with child() as idle:

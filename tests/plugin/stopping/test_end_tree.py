@@ -40,6 +40,21 @@ print(os.getpid(), flush=True)
 time.sleep(60)
 """
 
+# Its child ignores SIGTERM, and starts another process once the parent is gone, which says so in a file.
+ORPHAN = """
+import os, signal, subprocess, sys, time
+if len(sys.argv) == 2:
+    subprocess.Popen([sys.executable, __file__, sys.argv[1], str(os.getpid())])
+    time.sleep(60)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(os.getpid(), flush=True)
+while os.getppid() == int(sys.argv[2]):
+    time.sleep(0.01)
+says = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+subprocess.Popen([sys.executable, "-c", "import signal; signal.signal(15, signal.SIG_IGN);" + says, sys.argv[1]])
+time.sleep(60)
+"""
+
 
 @pytest.fixture
 def started() -> Iterator[list[subprocess.Popen[str]]]:
@@ -135,3 +150,16 @@ def test_process_that_ends_itself_ends_those_below_it_first(tmp_path: Path) -> N
     assert gone(child)
     assert program.stdout is not None
     program.stdout.close()
+
+
+def test_what_a_child_starts_when_its_parent_is_gone_is_gone_too(
+    started: list[subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """It is below nothing that was there at first. The grace ends, by this clock, once it has started."""
+    place = tmp_path / "pid"
+    program = run(ORPHAN, tmp_path, str(place))
+    started.append(program)
+    child = heard(program)
+    assert end_tree(psutil.Process(program.pid), 10.0, lambda: 100.0 if place.exists() and place.read_text() else 0.0)
+    assert gone(child)
+    assert gone(int(place.read_text()))
