@@ -16,13 +16,11 @@ import psutil
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.tracking.fluent import _get_experiment_id
-from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 
-from mlflow_sysmetrics.addresses import check, redacted, redacted_text
+from mlflow_sysmetrics.addresses import redacted
+from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
 from mlflow_sysmetrics.context import Host
 from mlflow_sysmetrics.delivery.spool import SUFFIX, spool_folder
-from mlflow_sysmetrics.delivery.store import one_line, why_unknown
-from mlflow_sysmetrics.delivery.time_limit import within
 from mlflow_sysmetrics.sampling.container import find_folders
 from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
 from mlflow_sysmetrics.sampling.groups import GROUPS, sampler
@@ -136,14 +134,9 @@ def _store() -> Finding:
     uri = mlflow.get_tracking_uri()
     shown = redacted(uri)
     try:
-        check(uri)
-        first_s, batch_s = within(_ANSWER_S, lambda: _try_store(uri))
-    except UnsupportedModelRegistryStoreURIException:
-        return Finding(f"store {shown}", False, why_unknown(uri))
-    except TimeoutError:
-        return Finding(f"store {shown}", False, f"no answer within {_ANSWER_S:g} s")
-    except Exception as error:  # of a database or a network, too
-        return Finding(f"store {shown}", False, redacted_text(one_line(error)))
+        first_s, batch_s = ask_store(uri, _ANSWER_S, lambda: _try_store(uri))
+    except NoAnswerError as error:
+        return Finding(f"store {shown}", False, str(error))
     return Finding(
         f"store {shown}", True, f"answers in {1000 * first_s:.0f} ms; {_BATCH} points take {1000 * batch_s:.0f} ms"
     )

@@ -19,17 +19,17 @@ from mlflow.environment_variables import (
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id
-from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 
-from mlflow_sysmetrics.addresses import absolute_uri, check, get_logger, lasting_uri, redacted, redacted_text
+from mlflow_sysmetrics.addresses import absolute_uri, get_logger, lasting_uri, redacted
+from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
 from mlflow_sysmetrics.command.outside import Settings, Watcher
 from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, STOPPED, Ended, Passthrough
 from mlflow_sysmetrics.command.phase_marks import PhaseMarks
 from mlflow_sysmetrics.delivery.leftovers import keep
 from mlflow_sysmetrics.delivery.points import now_ms
 from mlflow_sysmetrics.delivery.spool import Header
-from mlflow_sysmetrics.delivery.store import named_experiment, why_unknown
+from mlflow_sysmetrics.delivery.store import named_experiment
 from mlflow_sysmetrics.delivery.time_limit import within
 
 logger = get_logger(__name__)
@@ -70,13 +70,9 @@ def run_command(
     """
     uri = mlflow.get_tracking_uri()
     try:
-        check(uri)
-        target = within(_FOUND_WITHIN_S, lambda: _target(uri, command, run_name, experiment_name))
-    except UnsupportedModelRegistryStoreURIException:
-        raise NoRunError(f"there is no run for the command at {redacted(uri)}: {why_unknown(uri)}") from None
-    except Exception as error:  # of a database or a network, too
-        reason = redacted_text(str(error).strip().partition("\n")[0])
-        raise NoRunError(f"there is no run for the command at {redacted(uri)}: {reason}") from error
+        target = ask_store(uri, _FOUND_WITHIN_S, lambda: _target(uri, command, run_name, experiment_name))
+    except NoAnswerError as error:
+        raise NoRunError(f"there is no run for the command at {redacted(uri)}: {error}") from error
     with Passthrough() as passthrough:
         marks = PhaseMarks()
         watcher = Watcher(target.run_id, uri, settings, marks=marks)

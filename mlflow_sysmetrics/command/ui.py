@@ -16,11 +16,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.store.db.db_types import DATABASE_ENGINES
 
-from mlflow_sysmetrics.addresses import absolute_uri, check, redacted, redacted_text
+from mlflow_sysmetrics.addresses import absolute_uri, redacted
+from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
 from mlflow_sysmetrics.command.local_server import HOST, LocalServer, ServerFailedError, has_run, is_free
 from mlflow_sysmetrics.command.newest_page import NoExperimentError, newest_run, page_of
-from mlflow_sysmetrics.delivery.store import one_line, why_unknown
-from mlflow_sysmetrics.delivery.time_limit import within
+from mlflow_sysmetrics.delivery.store import why_unknown
 
 _FOUND_WITHIN_S = 60.0
 _PORTS_TRIED = 20
@@ -73,12 +73,10 @@ def _newest(uri: str, experiment_name: str | None) -> tuple[Run | None, str]:
         return run, page_of(client, run)
 
     try:
-        check(uri)
-        return within(_FOUND_WITHIN_S, find)
-    except NoExperimentError as error:
-        raise NoUiError(f"{redacted(uri)}: {error}") from None
-    except Exception as error:  # of a database or a network, too
-        raise NoUiError(f"{redacted(uri)} cannot be read: {redacted_text(one_line(error))}") from error
+        return ask_store(uri, _FOUND_WITHIN_S, find)
+    except NoAnswerError as error:
+        cannot = "" if isinstance(error.__cause__, NoExperimentError) else " cannot be read"
+        raise NoUiError(f"{redacted(uri)}{cannot}: {error}") from error
 
 
 def _check_is_local(uri: str) -> None:

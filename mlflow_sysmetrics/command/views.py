@@ -7,12 +7,10 @@ from dataclasses import dataclass
 import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
-from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 
-from mlflow_sysmetrics.addresses import check, redacted, redacted_text
+from mlflow_sysmetrics.addresses import redacted
+from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
 from mlflow_sysmetrics.command.run import NoRunError
-from mlflow_sysmetrics.delivery.store import why_unknown
-from mlflow_sysmetrics.delivery.time_limit import within
 from mlflow_sysmetrics.views.costs import OF_RUNS, save_costs
 from mlflow_sysmetrics.views.saved import is_view
 
@@ -37,13 +35,9 @@ def save_views(experiment_name: str | None) -> list[Saved]:
     """
     uri = mlflow.get_tracking_uri()
     try:
-        check(uri)
-        saved = within(_WITHIN_S, lambda: _save(MlflowClient(uri), experiment_name))
-    except UnsupportedModelRegistryStoreURIException:
-        raise NoRunError(f"no view could be saved at {redacted(uri)}: {why_unknown(uri)}") from None
-    except Exception as error:  # of a database or a network, too
-        reason = redacted_text(str(error).strip().partition("\n")[0])
-        raise NoRunError(f"no view could be saved at {redacted(uri)}: {reason}") from error
+        saved = ask_store(uri, _WITHIN_S, lambda: _save(MlflowClient(uri), experiment_name))
+    except NoAnswerError as error:
+        raise NoRunError(f"no view could be saved at {redacted(uri)}: {error}") from error
     if not saved:
         where = f"experiment {experiment_name}" if experiment_name else "any experiment"
         raise NoRunError(
