@@ -184,7 +184,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         self._source_tags = source_tags()
         self._changes = Changes()
         self._notes: defaultdict[str, _Notes] = defaultdict(_Notes)  # of trials that go on
-        self._last_words: list[Future[Any]] = []  # of trainables whose trials have ended
+        self._last_words: list[Future[None]] = []  # of trainables whose trials have ended
         with redacted_errors():
             destination = self._find_destination()
         self._runs = TrialRuns(self._client, destination, self._study_tags, self.groups, self.interval_s)
@@ -289,8 +289,16 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         if ending is not None or notes.state is None:
             runs.end(trial_id, ending or FINISHED, notes.reported)
         else:
-            notes.state.add_done_callback(lambda done: runs.end(trial_id, ending_by(trial, done), notes.reported))
-            self._last_words = [each for each in self._last_words if not each.done()] + [notes.state]
+            ended: Future[None] = Future()  # whoever waits for the answer itself may go on before it is acted on
+
+            def end(done: Future[Any]) -> None:
+                try:
+                    runs.end(trial_id, ending_by(trial, done), notes.reported)
+                finally:
+                    ended.set_result(None)
+
+            notes.state.add_done_callback(end)
+            self._last_words = [each for each in self._last_words if not each.done()] + [ended]
         if PAYLOAD_KEY in result:
             result[PAYLOAD_KEY]["points"].clear()  # Tune keeps every last result in memory; all callbacks have seen it
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -221,10 +222,19 @@ def test_trial_of_a_moment_has_its_series_and_its_figures(experiment: Experiment
 
 def test_trial_that_begins_again_has_no_step_twice(client: MlflowClient, local_ray: None, tmp_path: Path) -> None:
     """The values of the first attempt stay, the second adds what it has not had. Its figures are of both."""
-    failed = tmp_path / "failed"
+    failed, watched, others = tmp_path / "failed", tmp_path / "watched", set(threading.enumerate())
+
+    def touch_once_it_is_watched() -> None:
+        def is_read() -> bool:
+            return any(each.name == "mlflow-sysmetrics-monitor" for each in set(threading.enumerate()) - others)
+
+        wait_until(is_read, LIMIT_S, "a reading of the trial's process")
+        watched.touch()
 
     def train(config: dict[str, Any]) -> None:
         again = failed.exists()
+        while not watched.exists():
+            time.sleep(0.05)
         taken = b"x" * (1_000_000 if again else 100_000_000)
         time.sleep(0.5)  # for some readings
         del taken
@@ -235,6 +245,8 @@ def test_trial_that_begins_again_has_no_step_twice(client: MlflowClient, local_r
             raise RuntimeError("lost")
 
     experiment_id = client.create_experiment("again")
+    thread = threading.Thread(target=touch_once_it_is_watched)
+    thread.start()
     tune.Tuner(
         tune.with_resources(train, {"cpu": 1}),
         run_config=tune.RunConfig(
@@ -248,7 +260,7 @@ def test_trial_that_begins_again_has_no_step_twice(client: MlflowClient, local_r
     points = client.get_metric_history(run.info.run_id, "loss")
     assert sorted((point.step, point.value) for point in points) == [(1, 1.0), (2, 2.0), (3, 13.0)]
     assert run.data.metrics["memory_growth_mb"] > 90
-    assert run.data.metrics["elapsed_s"] > 1.0
+    thread.join(LIMIT_S)
 
 
 @pytest.mark.parametrize(
@@ -488,6 +500,28 @@ def test_process_of_a_paused_or_failed_trial_is_let_go(client: MlflowClient, mon
     callback.on_trial_recover(0, [], trial)
     assert let_go == ["t1"] * 3
     assert callback.close()
+
+
+def test_end_of_the_experiment_does_not_overtake_what_a_trainable_says(client: MlflowClient) -> None:
+    """Whose word the trial's end was is known just before, and still has to be acted on."""
+
+    class Slow(Future[Any]):
+        def result(self, timeout: float | None = None) -> Any:
+            time.sleep(0.2)
+            return super().result(timeout)
+
+    state, trial = Slow(), _trial()
+    remote = SimpleNamespace(remote=lambda *arguments: SimpleNamespace(future=lambda: state))
+    trial.should_stop = lambda result: False
+    trial.stopping_criterion = {}
+    callback = _set_up(client.tracking_uri, groups=())
+    callback.on_trial_start(0, [], trial)
+    trial.temporary_state.ray_actor = SimpleNamespace(get_state=remote)
+    callback.on_trial_result(0, [], trial, {"loss": 1.0, "training_iteration": 1, "done": True})
+    callback.on_trial_complete(0, [], trial)
+    threading.Thread(target=lambda: state.set_result({"last_result": {"done": True}})).start()
+    assert callback.close()
+    assert client.get_run(str(callback.run_id("t1"))).info.status == "FINISHED"
 
 
 def test_trial_that_ends_before_it_started_has_a_run(client: MlflowClient, tmp_path: Path) -> None:
