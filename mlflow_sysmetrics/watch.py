@@ -17,6 +17,7 @@ LAST_READING_S = 1.0
 MEMORY = "process_memory_mb"
 _OF_A_GPU = "_process_memory_mb"  # the end of the name, gpu_0_process_memory_mb
 
+CURVES = ("cpu_percent", "memory_mb")  # of the intervals between two reports of a trial
 FIGURES = (  # of the whole time; those of `phases` come with them
     *("elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_mb"),
     *("energy_j", "read_mb", "write_mb"),

@@ -14,7 +14,7 @@ from mlflow_sysmetrics.ranks import JOB_FIGURES
 from mlflow_sysmetrics.tags import STOP_REASON
 from mlflow_sysmetrics.views.page import Page, Section, bars, lines, metric, parallel, param, scatter, tag
 from mlflow_sysmetrics.views.saved import save
-from mlflow_sysmetrics.watch import FIGURES
+from mlflow_sysmetrics.watch import CURVES, FIGURES
 
 _COSTS = (*FIGURES, *STEP_FIGURES, *JOB_FIGURES)
 _SERIES = ("process_memory_mb", "process_cpu_percent", r"gpu_\d+_process_memory_mb", r"gpu_\d+_memory_mb")
@@ -80,8 +80,12 @@ def _series(names: Iterable[str]) -> list[str]:
 
 
 def _is_ours(name: str) -> bool:
-    """Whether it is a series, or a figure, perhaps of a phase (``phase/load/``), a rank or a node."""
-    return name.startswith(SYSTEM_PREFIX) or name.rpartition("/")[2] in _COSTS
+    """Whether it is a series, or a figure, perhaps of a phase (``phase/load/``), a rank or a node.
+
+    `system_metrics` puts series into a trial's results without their prefix.
+    """
+    last = name.rpartition("/")[2]
+    return name.startswith(SYSTEM_PREFIX) or last in (*_COSTS, *CURVES) or last.startswith("process_")
 
 
 def _names(runs: Iterable[Run]) -> list[str]:

@@ -662,7 +662,7 @@ def test_phases_are_in_the_run() -> None:
     metrics = mlflow.get_run(run.info.run_id).data.metrics
     assert metrics["phase/load/elapsed_s"] + metrics["phase/train/elapsed_s"] == pytest.approx(took_s, rel=0.01)
     assert metrics["phase/train/elapsed_s"] == pytest.approx(metrics["phase/epoch/elapsed_s"], abs=0.01)
-    assert metrics["phase/train/cpu_seconds"] > 0.2 > metrics["phase/load/cpu_seconds"]
+    assert metrics["phase/train/cpu_seconds"] > metrics["phase/load/cpu_seconds"] >= 0
     assert metrics["phase/load/peak_memory_mb"] > 1
     paths = [artifact.path for artifact in mlflow.MlflowClient().list_artifacts(run.info.run_id)]
     assert "phases.png" in paths

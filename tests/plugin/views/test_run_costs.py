@@ -82,6 +82,7 @@ def test_our_figures_are_costs_and_no_metrics_of_the_program(client: MlflowClien
     """Those of steps, of phases, of ranks and of nodes, too."""
     figures = ["elapsed_s", "peak_memory_mb", "read_mb", "write_mb", "mean_step_time_ms", "steps", "ranks"]
     others = ["phase/load/elapsed_s", "rank_0/steps", "a/rank_1/phase/load/cpu_seconds", "node-1/peak_memory_mb"]
+    others += ["process_cpu_percent", "process_memory_mb_max", "memory_mb"]  # as `system_metrics` reports them
     log(client, dict.fromkeys([*others, *figures, "loss", "eval/accuracy"], 1.0), {"batch_size": 8})
     found = view(client)
     assert sorted(columns(found, "metrics")[:2]) == ["eval/accuracy", "loss"]
