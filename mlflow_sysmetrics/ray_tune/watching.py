@@ -70,7 +70,7 @@ class Watching:
         # All that follows is the thread's own.
         self._nodes: dict[str, Ask] = {}  # by Ray's id
         self._trials: dict[str, _Trial] = {}  # by key
-        self._ending: list[_Trial] = []  # those that wait for a node's last answer
+        self._ending: dict[str, _Trial] = {}  # those that wait for a node's last answer, by key
         self._asked = 0
         self._complained: set[str] = set()
 
@@ -94,7 +94,7 @@ class Watching:
         """Let a trial's process go; afterwards `then` is called in the watching thread.
 
         It gets the figures of all processes that the trial has had, see `figures_in_turn`, and the tags that say how
-        the last one died: empty where it is still there.
+        the last one died: empty where it is still there. No-op for a trial that is released already.
         """
         self._todo.put(partial(self._end, key, then))
 
@@ -116,7 +116,7 @@ class Watching:
         deadline = time.monotonic() + LAST_ANSWERS_S
         while self._asked and time.monotonic() < deadline:
             self._try(self._next(deadline) or _nothing)
-        for trial in self._ending:
+        for trial in self._ending.values():
             self._try(partial(trial.then or _nothing, {}, {}))
 
     def _next(self, until: float) -> Callable[[], None] | None:
@@ -158,11 +158,12 @@ class Watching:
             self._let_go(key, self._trials[key])
 
     def _end(self, key: str, then: Then) -> None:
-        trial = self._trials.pop(key, _Trial())
+        if key in self._ending:
+            return
+        trial = self._ending[key] = self._trials.pop(key, _Trial())
         trial.then = then
-        self._ending.append(trial)
         self._let_go(key, trial)
-        self._finish(trial)
+        self._finish(key, trial)
 
     def _let_go(self, key: str, trial: _Trial) -> None:
         node_id, trial.node_id = trial.node_id, None
@@ -176,14 +177,14 @@ class Watching:
             self._log(key, window_points(windows), {})
             if figures or answer is None:  # else it was gone before it could be watched
                 trial.stretches.append(figures or None)
-            self._finish(trial)
+            self._finish(key, trial)
 
         self._ask(node_id, stopped, "stop", key)
 
-    def _finish(self, trial: _Trial) -> None:
+    def _finish(self, key: str, trial: _Trial) -> None:
         """Tell whoever waits for the end of this trial, once nothing more is to come."""
         if trial.then is not None and not trial.asked:
-            self._ending.remove(trial)
+            del self._ending[key]
             trial.then(figures_in_turn(trial.stretches), trial.death)
 
     def _ask(self, node_id: str, then: Callable[[Any], None], method: str, *args: Any) -> None:

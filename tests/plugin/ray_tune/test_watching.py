@@ -104,6 +104,18 @@ def test_trial_that_is_dropped_while_paused_has_the_figures_of_the_time_before(m
     assert release(watched).get(timeout=LIMIT_S) == ({}, {})
 
 
+def test_first_release_of_a_trial_counts(make: Make) -> None:
+    """The end of an experiment releases all, also one that has just ended by itself and whose node has not answered."""
+    late: Future[Any] = Future()
+    watched = make(late)
+    watch(watched)
+    told, again = release(watched), release(watched)
+    late.set_result(FIRST)
+    assert told.get(timeout=LIMIT_S)[0]["elapsed_s"] == FIRST.figures["elapsed_s"]
+    watched.close(LIMIT_S)
+    assert again.empty()
+
+
 def test_node_that_does_not_answer_at_the_end_is_not_waited_for(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits is told that nothing is known."""
     monkeypatch.setattr(watching, "LAST_ANSWERS_S", 0.1)
