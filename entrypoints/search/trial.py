@@ -37,6 +37,7 @@ from mlflow_sysmetrics.watch import Watch
 RESULT_EVERY_S = 1.0  # a result a second keeps a long trial live at little cost to the driver
 WINDOW_S = 0.5  # so that a trial of a second has a series
 CPU = "process_cpu_percent"
+CURVE = "training_time_s"  # the last point of which is its figure
 
 
 class Trial(tune.Trainable):
@@ -134,8 +135,9 @@ class Trial(tune.Trainable):
                 break
         if training.ended or guard.ending:
             return self._end()
-        self._figures |= self._costs()  # a scheduler, a time limit or a person may end the trial after this result
-        return self._result()
+        costs = self._costs()  # a scheduler, a time limit, a person or an error may end the trial after this result
+        self._figures |= costs
+        return self._result(costs)
 
     def _look_ahead(self) -> None:
         """What is known before the first step: what other trials have cost, and the cheap facts."""
@@ -199,7 +201,7 @@ class Trial(tune.Trainable):
         return {"mean_cpu_percent": stdev(shares) / math.sqrt(len(shares))} if len(shares) >= MIN_BLOCKS else {}
 
     def _end(self) -> dict[str, Any]:
-        """The last result: the figures, at step 0 so that the UI draws them as bars."""
+        """The last result: with all figures, and how the trial has ended."""
         training = self._training
         ended = training.ended  # also if its last step crossed a limit: there was nothing left to stop
         ending = None if ended else self._guard.ending
@@ -208,10 +210,8 @@ class Trial(tune.Trainable):
         self._watch.stop()
         final |= self._costs()  # after the last reading, so that they are those of the whole trial
         self._figures |= final
-        training_time_s = final.pop("training_time_s", None)
-        if training_time_s is not None and not ended:  # between two reports
-            self._add({"training_time_s": training_time_s}, training.step_number)
-        self._add(final, step=0)
+        if CURVE in final and not ended:  # between two reports
+            self._add({CURVE: final[CURVE]}, training.step_number)
         tags = {DIVERGED: str(training.diverged).lower()}
         if self._configuration.may_converge:
             tags[CONVERGED] = str(training.converged).lower()
@@ -222,7 +222,7 @@ class Trial(tune.Trainable):
             expected = self._tell(self._how(ended))
         tags |= TrialEnd(folds, ending, expected).tags
         told = {"folds": folds, "ending": ending, "expected": expected}
-        return self._result(tags, "FINISHED" if ended else "KILLED") | {"done": True, **told}
+        return self._result(final, tags, "FINISHED" if ended else "KILLED") | {"done": True, **told}
 
     def _how(self, ended: bool) -> End:
         if self._training.diverged:
@@ -239,9 +239,13 @@ class Trial(tune.Trainable):
         return expected
 
     def _result(
-        self, tags: dict[str, str] | None = None, status: Literal["FINISHED", "KILLED"] | None = None
+        self,
+        figures: dict[str, float],
+        tags: dict[str, str] | None = None,
+        status: Literal["FINISHED", "KILLED"] | None = None,
     ) -> dict[str, Any]:
         points, self._points = self._points + self._series(), []
+        figures = {name: value for name, value in figures.items() if name != CURVE}
         where = {NODE: platform.node(), PID: str(os.getpid()), MEMORY_DEFINITION: HERE.memory_definition}
         where[PLACE] = str(self._configuration.place)
         where, self._untold = where | self._untold, {}
@@ -254,7 +258,7 @@ class Trial(tune.Trainable):
             "diverged": self._training.diverged,
             "converged": self._training.converged,
             "ended": status == "FINISHED",
-            **payload(points, tags={**where, **(tags or {})}, status=status),
+            **payload(points, tags={**where, **(tags or {})}, status=status, figures=figures),
         }
 
     def _series(self) -> list[Point]:

@@ -39,7 +39,7 @@ from mlflow_sysmetrics.ray_tune.results import (
     points_of,
     trainable_class,
 )
-from mlflow_sysmetrics.ray_tune.trial_runs import TrialRuns
+from mlflow_sysmetrics.ray_tune.trial_runs import Told, TrialRuns
 from mlflow_sysmetrics.sampling.groups import check_groups
 from mlflow_sysmetrics.stopping.brake import reason_of_a_person
 from mlflow_sysmetrics.stopping.stop_button import StopButton
@@ -83,8 +83,13 @@ class _Notes:
     told: bool = False  # its last result says that it is done
     diverged: bool = False  # a figure was not finite
     reported: set[str] = field(default_factory=set)  # names of metrics
+    costs: Mapping[str, float] = field(default_factory=dict)  # of a trial that measures itself, so far
     asked_to_stop: str | None = None  # by somebody, who has set the tag to this
     state: Future[Any] | None = None  # what its trainable says of itself
+
+    @property
+    def told_costs(self) -> Told:
+        return Told(self.reported, self.costs)
 
 
 class SystemMetricsCallback(MLflowLoggerCallback):
@@ -252,10 +257,12 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     def log_trial_result(self, iteration: int, trial: Trial, result: dict[str, Any]) -> None:
         """Queue what a result carries."""
         runs, trial_id = self._open(trial), trial.trial_id
+        notes = self._notes[trial_id]
         if (carried := result.get(PAYLOAD_KEY)) is not None:
             runs.log(trial_id, [Point(*point) for point in carried["points"]], carried["tags"])
+            notes.costs = carried["figures"]
             return
-        notes, points = self._notes[trial_id], points_of(result)
+        points = points_of(result)
         runs.log(trial_id, points)
         notes.reported.update(point.name for point in points)
         if not notes.diverged and (wrong := first_not_finite(points)) is not None:
@@ -287,13 +294,13 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         ending = failure(trial) if failed else self._asked_ending(notes, result)
         ending = ending or known_ending(trial, result, told=notes.told)
         if ending is not None or notes.state is None:
-            runs.end(trial_id, ending or FINISHED, notes.reported)
+            runs.end(trial_id, ending or FINISHED, notes.told_costs)
         else:
             ended: Future[None] = Future()  # whoever waits for the answer itself may go on before it is acted on
 
             def end(done: Future[Any]) -> None:
                 try:
-                    runs.end(trial_id, ending_by(trial, done), notes.reported)
+                    runs.end(trial_id, ending_by(trial, done), notes.told_costs)
                 finally:
                     ended.set_result(None)
 
@@ -317,8 +324,8 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         timeout_s = self.close_timeout_s if timeout_s is None else timeout_s
         began = time.monotonic()
         wait(self._last_words, min(_LAST_WORDS_S, timeout_s))
-        reported = {trial_id: notes.reported for trial_id, notes in self._notes.items()}
-        return self._runs.close(max(0.0, began + timeout_s - time.monotonic()), reported)
+        told = {trial_id: notes.told_costs for trial_id, notes in self._notes.items()}
+        return self._runs.close(max(0.0, began + timeout_s - time.monotonic()), told)
 
     def _stop_asked(self, run_id: str, said: str) -> bool:
         """Somebody wants a run to end. Say whether it is one of ours. Called in the thread that asks the store."""

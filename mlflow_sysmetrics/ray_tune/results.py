@@ -35,6 +35,7 @@ def payload(
     *,
     tags: Mapping[str, str] | None = None,
     status: Literal["FINISHED", "KILLED"] | None = None,
+    figures: Mapping[str, float] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """What a trainable adds to a result so that the callback writes these points, with their own times and steps.
 
@@ -46,9 +47,12 @@ def payload(
         tags: tags for the trial's run.
         status: of a trial that is over: it has come to its end, or has ended itself early. One that Tune ends before is
             recorded as ``KILLED``.
+        figures: of the whole trial up to now. The last ones that came are written at step 0 when the trial ends,
+            whatever ended it.
     """
+    known = {name: float(value) for name, value in (figures or {}).items()}
     plain = [(name, float(value), int(time_ms), int(step)) for name, value, time_ms, step in points]  # of numpy's, too
-    return {PAYLOAD_KEY: {"points": plain, "tags": dict(tags or {}), "status": status}}
+    return {PAYLOAD_KEY: {"points": plain, "tags": dict(tags or {}), "status": status, "figures": known}}
 
 
 def points_of(result: Mapping[str, Any]) -> list[Point]:

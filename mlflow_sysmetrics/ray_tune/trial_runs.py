@@ -6,7 +6,8 @@ import threading
 import time
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from mlflow import MlflowClient
 from mlflow.entities import RunTag
@@ -32,6 +33,16 @@ logger = get_logger(__name__)
 _STUDY = "study"  # the writer's key of the run around the trials, where that is made here
 _LAST_READINGS_S = 10.0
 _VIEW_S = 10.0
+
+
+class Told(NamedTuple):
+    """What a trial has told of its costs: the names of those that it reports as metrics, and those that it measures."""
+
+    reported: Collection[str] = ()
+    costs: Mapping[str, float] = MappingProxyType({})
+
+
+NOTHING_TOLD = Told()
 
 
 class TrialRuns:
@@ -168,41 +179,41 @@ class TrialRuns:
         """Have a folder copied into a trial's run."""
         self._artifacts.save(trial_id, folder)
 
-    def end(self, trial_id: str, ending: Ending, reported: Collection[str] = ()) -> None:
-        """End a trial's run, when its process's last readings are there: its costs are logged, but those `reported`."""
+    def end(self, trial_id: str, ending: Ending, told: Told = NOTHING_TOLD) -> None:
+        """End a trial's run, when its process's last readings are there, and log its costs."""
 
         def finish(costs: Mapping[str, float], death: Mapping[str, str]) -> None:
             if ending.process_died:
                 self.log(trial_id, tags={**death, **ending.tags})
-            self._end(trial_id, ending, costs, reported)
+            self._end(trial_id, ending, costs, told)
 
         if self._watching is None:
             finish({}, {})
         else:
             self._watching.release(trial_id, finish)
 
-    def close(self, timeout_s: float, reported: Mapping[str, Collection[str]] | None = None) -> bool:
+    def close(self, timeout_s: float, told: Mapping[str, Told] | None = None) -> bool:
         """End what is open and write what is left, for a limited time; say whether all of it was written. Idempotent.
 
-        The rest goes to disk, and ``mlflow-sysmetrics sync`` delivers it. `reported` are, by trial, the names of costs
-        that are not logged.
+        The rest goes to disk, and ``mlflow-sysmetrics sync`` delivers it. `told` is by trial.
         """
         if self._written is not None:
             return self._written
+        told = told or {}
         timeout_s = min(timeout_s, threading.TIMEOUT_MAX)
         deadline = time.monotonic() + timeout_s
         if self._watching is not None:
             for trial_id in self._open_trials():
-                self.end(trial_id, SWEPT, (reported or {}).get(trial_id, ()))
+                self.end(trial_id, SWEPT, told.get(trial_id, NOTHING_TOLD))
             self._watching.close(min(_LAST_READINGS_S, timeout_s / 2))  # the rest is for the ends of runs
         self._reopen_unfinished()
         for trial_id in self._open_trials():  # those of the interruption, and those whose figures did not come in time
-            self._end(trial_id, SWEPT, {}, ())
+            self._end(trial_id, SWEPT, {}, told.get(trial_id, NOTHING_TOLD))
         self._end_study()
         self._written = self._writer.close(max(0.0, deadline - time.monotonic()))
         if not self._written:
-            told: dict[Hashable, dict[str, str]] = {_STUDY: {MLFLOW_RUN_NOTE: self._description(left=True)}}
-            kept = keep(self._writer.left(lasting_uri(self._client.tracking_uri), told))
+            note: dict[Hashable, dict[str, str]] = {_STUDY: {MLFLOW_RUN_NOTE: self._description(left=True)}}
+            kept = keep(self._writer.left(lasting_uri(self._client.tracking_uri), note))
             logger.warning(
                 "MLflow did not take all data before the time was up: %d runs are incomplete; `mlflow-sysmetrics sync` "
                 "will complete them",
@@ -233,15 +244,14 @@ class TrialRuns:
             if earlier.ending is None and not self._outcome.has(trial_id):
                 self._writer.create(trial_id, experiment_id=self.place.experiment_id, run_id=earlier.run_id)
 
-    def _end(self, trial_id: str, ending: Ending, costs: Mapping[str, float], reported: Collection[str]) -> None:
-        if not self._writer.is_open(trial_id):  # its time was up
-            return
+    def _end(self, trial_id: str, ending: Ending, costs: Mapping[str, float], told: Told) -> None:
         earlier = self.place.runs.get(trial_id)
-        costs = _since_before(earlier.figures if earlier else {}, costs)
-        own = {name: value for name, value in costs.items() if name not in reported}
-        self._writer.log(trial_id, figures=points_now(own, step=0))
-        self._writer.end(trial_id, ending.status, tags=ending.tags)
-        self._outcome.end(trial_id, ending)
+        costs = _since_before(earlier.figures if earlier else {}, {**told.costs, **costs})
+        own = {name: value for name, value in costs.items() if name not in told.reported}
+        with suppress(KeyError):  # it has been ended, since its time was up: perhaps by another thread, just now
+            self._writer.log(trial_id, figures=points_now(own, step=0))
+            self._writer.end(trial_id, ending.status, tags=ending.tags)
+            self._outcome.end(trial_id, ending)
 
     def _end_study(self) -> None:
         """End the run around the trials, if it was made here, with what became of them."""

@@ -67,6 +67,7 @@ class Watching:
         self._ask_node = ask or _ask_here_or_there
         self._todo: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="mlflow-sysmetrics-watching", daemon=True)
+        self._last_answers_s = LAST_ANSWERS_S
         # All that follows is the thread's own.
         self._nodes: dict[str, Ask] = {}  # by Ray's id
         self._trials: dict[str, _Trial] = {}  # by key
@@ -100,6 +101,7 @@ class Watching:
 
     def close(self, timeout_s: float) -> None:
         """Let all go and end the thread, within this time."""
+        self._last_answers_s = min(LAST_ANSWERS_S, timeout_s / 2)  # the rest is for what waits for them
         self._todo.put(None)
         if self._thread.is_alive():
             self._thread.join(timeout_s)
@@ -113,7 +115,7 @@ class Watching:
                 due = time.monotonic() + DRAIN_EVERY_S
         for key in list(self._trials):
             self._try(partial(self._end, key, _nothing))
-        deadline = time.monotonic() + LAST_ANSWERS_S
+        deadline = time.monotonic() + self._last_answers_s
         while self._asked and time.monotonic() < deadline:
             self._try(self._next(deadline) or _nothing)
         for trial in self._ending.values():

@@ -70,7 +70,8 @@ def _trainable() -> type[tune.Trainable]:
             points = [Point("loss", number + half, 1_000_000 * number, 100 * number + half) for half in (0, 1)]
             ended = self.case == "ends" and number == 3
             status = "FINISHED" if ended else None
-            return {"done": ended, "number": number, **payload(points, tags={"seen": str(number)}, status=status)}
+            carried = payload(points, tags={"seen": str(number)}, status=status, figures={"steps": number})
+            return {"done": ended, "number": number, **carried}
 
     return Cases
 
@@ -292,11 +293,15 @@ def test_failed_trial_has_its_error_in_a_tag(experiment: Experiment, case: str, 
 
 @pytest.mark.parametrize(("case", "results"), [("ends", 3), ("stopped", 2), ("raises", 1)])
 def test_points_of_a_payload_keep_their_own_time_and_step(experiment: Experiment, case: str, results: int) -> None:
-    """All points of every result, also those of a trial that then failed or was stopped; nothing else is a metric."""
+    """All points of every result, also of a trial that then failed or was stopped, and the figures of the last one.
+
+    These are at step 0. Nothing else is a metric.
+    """
     assert experiment.history(case, "loss") == [
         (number + half, 1_000_000 * number, 100 * number + half) for number in range(1, results + 1) for half in (0, 1)
     ]
-    assert _own_metrics(experiment.runs[case]) == {"loss": results + 1.0}
+    assert _own_metrics(experiment.runs[case]) == {"loss": results + 1.0, "steps": results}
+    assert [(value, step) for value, _, step in experiment.history(case, "steps")] == [(results, 0)]
     assert experiment.runs[case].data.tags["seen"] == str(results)
 
 
@@ -418,9 +423,11 @@ def test_experiment_end_marks_runs_killed_that_tune_did_not_end(client: MlflowCl
     callback = _set_up(client.tracking_uri)
     for trial_id in ("open", "complete", "failed"):
         callback.on_trial_start(0, [], _trial(trial_id))
+    callback.on_trial_result(0, [], _trial("open"), payload([], figures={"elapsed_s": 7.0}))
     callback.on_trial_complete(0, [], _trial("complete"))
     callback.on_trial_error(0, [], _trial("failed", "ValueError: x", tmp_path))
     callback.on_experiment_end([])
+    assert client.get_run(str(callback.run_id("open"))).data.metrics["elapsed_s"] == 7.0
     statuses = {}
     for trial_id in ("open", "complete", "failed"):
         run_id = callback.run_id(trial_id)
@@ -660,12 +667,16 @@ def test_point_of_a_result_is_at_its_time_step(counts: dict[str, int], step: int
 
 def test_payload_is_made_of_plain_values() -> None:
     """It can be read by a driver that does not have this package's classes at hand, and written as JSON."""
-    carried = payload([Point("loss", 0.5, 1000, 3)], tags={"a": "b"}, status="FINISHED")
-    assert carried == {PAYLOAD_KEY: {"points": [("loss", 0.5, 1000, 3)], "tags": {"a": "b"}, "status": "FINISHED"}}
+    carried = payload([Point("loss", 0.5, 1000, 3)], tags={"a": "b"}, status="FINISHED", figures={"steps": 3.0})
+    point = ("loss", 0.5, 1000, 3)
+    assert carried == {
+        PAYLOAD_KEY: {"points": [point], "tags": {"a": "b"}, "status": "FINISHED", "figures": {"steps": 3.0}}
+    }
     assert type(carried[PAYLOAD_KEY]["points"][0]) is tuple
     of_numpy = Point("loss", np.float32(0.5), np.int64(1000), np.int32(3))
-    assert json.dumps(payload([of_numpy], tags={"a": "b"}, status="FINISHED")) == json.dumps(carried)
-    assert payload([]) == {PAYLOAD_KEY: {"points": [], "tags": {}, "status": None}}
+    again = payload([of_numpy], tags={"a": "b"}, status="FINISHED", figures={"steps": np.float32(3)})
+    assert json.dumps(again) == json.dumps(carried)
+    assert payload([]) == {PAYLOAD_KEY: {"points": [], "tags": {}, "status": None, "figures": {}}}
 
 
 @pytest.mark.parametrize(
