@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from ray.exceptions import OutOfMemoryError, RayActorError
@@ -14,23 +15,25 @@ def outlive_memory_kills() -> None:
     """Have Tune, in this process, go on when Ray has killed a trial because a node was low on memory. Idempotent.
 
     Tune knows the death of a trial's process by `RayActorError`, which Ray's `OutOfMemoryError` is not: it ends the
-    whole experiment. So that method of Ray's which is told of a failure is wrapped, and gets the one for the other.
-    No-op where Ray has no such method.
+    whole experiment or, while the process starts, keeps no error. So those methods of Ray's which are told of a failure
+    are wrapped, and get the one for the other. No-op where Ray has no such method.
     """
     try:
         from ray.air.execution._internal.actor_manager import RayActorManager
-
-        told: Any = RayActorManager._actor_task_failed
-    except (ImportError, AttributeError):
+    except ImportError:
         return
-    if hasattr(told, "__wrapped__"):  # by this
-        return
+    for name in ("_actor_start_failed", "_actor_task_failed"):
+        told = getattr(RayActorManager, name, None)
+        if told is not None and not hasattr(told, "__wrapped__"):  # by this
+            setattr(RayActorManager, name, _translated(told))
 
+
+def _translated(told: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(told)
     def failed(*arguments: Any, **named: Any) -> Any:
         return told(*map(_died, arguments), **{name: _died(value) for name, value in named.items()})
 
-    RayActorManager._actor_task_failed = failed
+    return failed
 
 
 def _died(argument: Any) -> Any:
