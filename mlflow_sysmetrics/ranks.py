@@ -69,15 +69,21 @@ def figures_in_turn(stretches: Iterable[Mapping[str, float] | None]) -> dict[str
     """The figures of work that several processes did one after the other, from those of each.
 
     ``elapsed_s``, CPU time, energy, and what is read and written are sums, memory is that of the largest, and
-    ``mean_cpu_percent`` the sum of CPU time over that of ``elapsed_s``. What one of them lacks is absent; None is one
-    of which nothing is known.
+    ``mean_cpu_percent`` the sum of CPU time over that of ``elapsed_s``. A sum of which one of them lacks its part is
+    absent; memory is of those that have it, as one that ended before it used a GPU has none of that. None is one of
+    which nothing is known: then nothing is of all.
     """
-    each = [stretch or {} for stretch in stretches]
+    each = list(stretches)
+    known = [stretch for stretch in each if stretch is not None]
+    if len(known) < len(each):
+        return {}
     figures: dict[str, float] = {}
     for name in (*_SUMS_IN_TURN, *_MAXIMA_IN_TURN):
-        if each and all(name in stretch for stretch in each):
-            values = [stretch[name] for stretch in each]
-            figures[name] = sum(values) if name in _SUMS_IN_TURN else max(values)
+        values = [stretch[name] for stretch in known if name in stretch]
+        if name in _MAXIMA_IN_TURN and values:
+            figures[name] = max(values)
+        elif values and len(values) == len(known):
+            figures[name] = sum(values)
     return figures | _mean_cpu(figures)
 
 

@@ -91,7 +91,11 @@ SECOND = {"elapsed_s": 30.0, "cpu_seconds": 10.0, "mean_cpu_percent": 33.0, "pea
             {"elapsed_s": 40.0, "cpu_seconds": 20.0, "mean_cpu_percent": 50.0, "peak_memory_mb": 300.0, "read_mb": 3.0},
             id="two",
         ),
-        pytest.param([FIRST, {"elapsed_s": 1.0}], {"elapsed_s": 11.0}, id="one lacks most"),
+        pytest.param(
+            [{"elapsed_s": 1.0}, FIRST, {"elapsed_s": 2.0, "peak_gpu_memory_mb": 50.0}],
+            {"elapsed_s": 13.0, "peak_memory_mb": 300.0, "peak_gpu_memory_mb": 50.0},
+            id="some lack most",
+        ),
         pytest.param([FIRST, None], {}, id="one is not known"),
         pytest.param([], {}, id="none"),
     ],
