@@ -49,7 +49,9 @@ class Course:
             self.moments[-1] = self.moments[-1].then(moment)
         else:
             if len(self.moments) == _MAX_MOMENTS:
-                self.moments = [first.then(later) for first, later in zip(self.moments[::2], self.moments[1::2], strict=True)]
+                self.moments = [
+                    first.then(later) for first, later in zip(self.moments[::2], self.moments[1::2], strict=True)
+                ]
                 self._each *= 2
             self.moments.append(moment)
         self._added += 1

@@ -11,7 +11,6 @@ from ray.exceptions import OutOfMemoryError, RayActorError
 
 from mlflow_sysmetrics.ray_tune.low_memory import SAID, outlive_memory_kills
 
-
 METHODS = ("_actor_start_failed", "_actor_task_failed")
 
 
