@@ -21,6 +21,7 @@ _OF_SRUN = "SLURM_STEP_ID"  # a batch script has a number and a size without it,
 _SUMS = ("cpu_seconds", "peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_mb", "read_mb", "write_mb")
 _MAXIMA = ("elapsed_s", "steps")
 JOB_FIGURES = ("max_rank_peak_memory_mb", "ranks")  # of a job, beside those of a process
+COUNTS = ("trials", "stopped", "failed", "restarts")  # of an experiment's trials
 _SUMS_IN_TURN = ("elapsed_s", "cpu_seconds", "read_mb", "write_mb", "energy_j")
 _MAXIMA_IN_TURN = ("peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_mb")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from mlflow_sysmetrics.ranks import COUNTS
 from mlflow_sysmetrics.ray_tune.endings import SWEPT, Ending
 from mlflow_sysmetrics.tags import ERROR
 
@@ -46,12 +47,8 @@ class Outcome:
     def figures(self) -> dict[str, float]:
         """How many trials there were, how many were stopped and failed, and how often one began again."""
         counts = self._counts
-        return {
-            "trials": float(counts.total()),
-            "stopped": float(counts["KILLED"]),
-            "failed": float(counts["FAILED"]),
-            "restarts": float(self._restarts),
-        }
+        values = counts.total(), counts["KILLED"], counts["FAILED"], self._restarts
+        return dict(zip(COUNTS, map(float, values), strict=True))
 
     def text(self, lost: int, refused: int, away_s: float = 0.0, *, left: bool = False) -> str:
         """What happened, for the run's description.

@@ -5,6 +5,7 @@ A group that cannot be read here gives nothing: no exception, no zeros. Its modu
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
     from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
 
 GROUPS: tuple[str, ...] = ("process", "container", "pressure", "gpu", "energy")
+
+NAMES = re.compile(  # of what the groups give
+    r"process_(cpu_percent|memory_mb|rss_mb|threads|(read_mb|write_mb|context_switches|page_faults)_per_s)"
+    r"|container_(cpu_percent|memory_mb|memory_limit_mb|cpu_limit_cores)"
+    r"|pressure_(cpu|(memory|io)(_full)?)_percent"
+    r"|gpu_\d+_((process_)?(utilization_percent|memory_mb)|power_w)"
+    r"|energy_(package|dram|psys)_w"
+)
 
 Source = Callable[[], Mapping[str, float]]
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX
 from mlflow_sysmetrics.delivery.recording import STEP_FIGURES
-from mlflow_sysmetrics.ranks import JOB_FIGURES
+from mlflow_sysmetrics.ranks import COUNTS, JOB_FIGURES
+from mlflow_sysmetrics.sampling.groups import NAMES
 from mlflow_sysmetrics.tags import STOP_REASON
 from mlflow_sysmetrics.views.page import Page, Section, bars, lines, metric, parallel, param, scatter, tag
 from mlflow_sysmetrics.views.saved import save
@@ -51,7 +52,7 @@ def of_runs(runs: Sequence[Run], name: str, wanted: str) -> Page:
     measured = _names(runs)
     costs = [each for each in _COSTS if each in measured]
     series = _series(measured)
-    own = [each for each in measured if not _is_ours(each) and each not in _RAYS][:_MOST]
+    own = [each for each in measured if not _is_ours(each, measured) and each not in _RAYS][:_MOST]
     params = _varied(runs)[:_MOST]
     compared = [each for each in ("elapsed_s", "peak_memory_mb") if each in costs]
     sections = [
@@ -79,13 +80,18 @@ def _series(names: Iterable[str]) -> list[str]:
     return [name for each in _SERIES for name in names if re.fullmatch(f"{SYSTEM_PREFIX}{each}", name)]
 
 
-def _is_ours(name: str) -> bool:
-    """Whether it is a series, or a figure, perhaps of a phase (``phase/load/``), a rank or a node.
+def _is_ours(name: str, measured: Collection[str]) -> bool:
+    """Whether it is a series, a figure, or a count of trials, among all that the runs have.
 
-    `system_metrics` puts series into a trial's results without their prefix.
+    `system_metrics` puts series into a trial's results without their prefix. What has a figure's name below another
+    (``phase/load/``, ``rank_0/``, a node) is one where ``elapsed_s`` stands beside it, as it does beside all of ours.
     """
-    last = name.rpartition("/")[2]
-    return name.startswith(SYSTEM_PREFIX) or last in (*_COSTS, *CURVES) or last.startswith("process_")
+    above, slash, last = name.rpartition("/")
+    if name.startswith(SYSTEM_PREFIX) or NAMES.fullmatch(last.removesuffix("_max")):
+        return True
+    if slash:
+        return last in _COSTS and f"{above}/elapsed_s" in measured
+    return name in (*_COSTS, *CURVES) or (name in COUNTS and set(COUNTS) <= set(measured))
 
 
 def _names(runs: Iterable[Run]) -> list[str]:

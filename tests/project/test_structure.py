@@ -31,7 +31,7 @@ ARROWS = {
     "context": {"sampling"},
     "stopping": {"criteria", "delivery", "sampling"},
     "logger": {"delivery", "sampling", "watch", "phases", "ranks", "criteria", "stopping"},
-    "views": {"watch", "delivery", "ranks"},
+    "views": {"watch", "delivery", "ranks", "sampling"},
     "command": {"logger", "watch", "delivery", "sampling", "views", "phases", "criteria", "stopping", "context"},
     "ray_tune": {"watch", "monitor", "delivery", "sampling", "criteria", "views", "stopping", "ranks"},
 }

@@ -20,7 +20,7 @@ from made_up_files import Clock, refused
 
 from mlflow_sysmetrics.sampling import container, energy, gpu
 from mlflow_sysmetrics.sampling.files import Rates, read_file, read_number
-from mlflow_sysmetrics.sampling.groups import GROUPS, sampler
+from mlflow_sysmetrics.sampling.groups import GROUPS, NAMES, sampler
 
 # --- the groups -----------------------------------------------------------------------------------------------------
 
@@ -33,7 +33,7 @@ def test_a_group_gives_its_own_names_and_nothing_else(group: str) -> None:
     sample()
     clock.now = 0.06
     reading = sample()
-    assert all(name.startswith(f"{group}_") for name in reading)
+    assert all(name.startswith(f"{group}_") and NAMES.fullmatch(name) for name in reading)
     assert all(0 <= value < 1e12 for value in reading.values())
 
 
