@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX
 
-# Which process it is, and how many there are: of torchrun, Open MPI, MPICH and others with PMI, srun; on one machine.
+# Which process it is, and how many there are: of torchrun, Open MPI, MPICH and others with PMI, srun; on this machine.
 _VARIABLES = (
     ("RANK", "WORLD_SIZE"),
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
@@ -26,16 +26,17 @@ _SUMS_IN_TURN = ("elapsed_s", "cpu_seconds", "read_mb", "write_mb", "energy_j")
 _MAXIMA_IN_TURN = ("peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_mb")
 
 
-def rank_here(environ: Mapping[str, str] = os.environ) -> tuple[int, int] | None:
+def rank_here(environ: Mapping[str, str] = os.environ) -> tuple[int, int | None] | None:
     """The rank of this process in a job of several, and their number; None for a single one.
 
-    They are in the variables of what has started it.
+    They are in the variables of what has started it. Where those tell of one machine alone, the number is None: the job
+    may have more of them.
     """
     for rank, size in _VARIABLES:
         if rank.startswith("SLURM") and not environ.get(_OF_SRUN, "").isdecimal():
             continue
         if environ.get(rank, "").isdecimal() and environ.get(size, "").isdecimal() and int(environ[size]) > 1:
-            return int(environ[rank]), int(environ[size])
+            return int(environ[rank]), None if size.startswith("LOCAL") else int(environ[size])
     return None
 
 

@@ -15,7 +15,7 @@ from mlflow_sysmetrics.ranks import JOB_FIGURES, figures_in_turn, job_figures, r
         pytest.param({"PMI_RANK": "1", "PMI_SIZE": "2"}, (1, 2), id="MPICH"),
         pytest.param({"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_STEP_ID": "0"}, (5, 8), id="Slurm"),
         pytest.param({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}, None, id="a batch script"),
-        pytest.param({"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, (1, 2), id="one machine"),
+        pytest.param({"LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}, (1, None), id="of one machine"),
         pytest.param({"RANK": "0", "WORLD_SIZE": "1"}, None, id="alone"),
         pytest.param({"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_STEP_ID": "0"}, None, id="alone in Slurm"),
         pytest.param({"RANK": "x", "WORLD_SIZE": "2"}, None, id="no number"),
@@ -23,7 +23,7 @@ from mlflow_sysmetrics.ranks import JOB_FIGURES, figures_in_turn, job_figures, r
         pytest.param({}, None, id="nothing"),
     ],
 )
-def test_rank_is_what_started_the_process_says(environ: dict[str, str], rank: tuple[int, int] | None) -> None:
+def test_rank_is_what_started_the_process_says(environ: dict[str, str], rank: tuple[int, int | None] | None) -> None:
     """One process is no job."""
     assert rank_here(environ) == rank
 
