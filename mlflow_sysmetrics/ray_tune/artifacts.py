@@ -34,7 +34,7 @@ class Artifacts:
         self._closing = threading.Event()
         self._given_up = False
         run = contextvars.copy_context().run  # MLflow keeps its workspace there
-        # A daemon: an upload that hangs does not hold up the end of the interpreter.
+        # A daemon: the interpreter's end does not wait for it, though it may for threads of a cloud store's client.
         self._thread = threading.Thread(target=run, args=(self._work,), name="mlflow-sysmetrics-artifacts", daemon=True)
 
     def save(self, trial_id: str, folder: str) -> None:
@@ -46,7 +46,10 @@ class Artifacts:
                 self._thread.start()
 
     def close(self, timeout_s: float) -> None:
-        """Wait for what is left, at most `timeout_s`. Runs that do not exist by now are not waited for."""
+        """Wait for what is left, at most `timeout_s`. Runs that do not exist by now are not waited for.
+
+        What is not copied by then is told, and may be cut off by the end of the program.
+        """
         self._closing.set()
         self._todo.put(None)
         if self._thread.is_alive():
