@@ -22,6 +22,7 @@ from mlflow_sysmetrics.tags import KIND, PID, STUDY_ID, TRIAL_ID
 logger = get_logger(__name__)
 
 _PAGE = 1000
+_WITH_THE_END_MS = 1000  # before it: figures are queued just before the end
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,15 @@ def _study(client: MlflowClient, experiment_id: str, study_id: str) -> Run | Non
 
 
 def _figures(run: Run) -> Mapping[str, float] | None:
-    """What a run has, written at its end. None of one that has none, or that has gone on since without an end."""
-    figures: Mapping[str, float] = run.data.metrics
-    return figures if recorded_ending(run) is not None and "elapsed_s" in figures else None
+    """What was written at a run's end. None of one that has none, or that has gone on since without an end.
+
+    Older figures are of a part of its time: what came after them is not known.
+    """
+    if recorded_ending(run) is None or run.info.end_time is None:
+        return None
+    metrics = run.data.to_proto().metrics  # which have their times
+    figures = {each.key: each.value for each in metrics if each.timestamp > run.info.end_time - _WITH_THE_END_MS}
+    return figures if "elapsed_s" in figures else None
 
 
 def _runs_by_trial(client: MlflowClient, experiment_id: str, study_id: str) -> dict[str, EarlierRun]:

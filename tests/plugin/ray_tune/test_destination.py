@@ -101,7 +101,8 @@ def test_named_parent_says_the_experiment(client: MlflowClient) -> None:
 def test_interrupted_experiment_is_found_with_its_trials(client: MlflowClient) -> None:
     """By the id that the run around them is tagged with; trials that had ended are found with their end and figures.
 
-    Those of a process that was watched, but whose driver was killed, are not known: what the run has is older.
+    Those of a process that was watched, but whose driver was killed, are not known: what the run has is older. Nor
+    are those that were not written at the last end.
     """
     study = client.create_run("0", tags={"sysmetrics.kind": "study", "sysmetrics.study_id": "s1"}).info.run_id
     client.create_run("0", tags={"sysmetrics.kind": "study", "sysmetrics.study_id": "s2"})
@@ -118,8 +119,13 @@ def test_interrupted_experiment_is_found_with_its_trials(client: MlflowClient) -
     client.log_metric(killed, "elapsed_s", 3.0, step=0)
     stopped = client.create_run("0", tags={**of_trial, "sysmetrics.trial_id": "t5", "sysmetrics.pid": "1"}).info.run_id
     client.log_metric(stopped, "elapsed_s", 3.0, step=0)
+    client.log_metric(stopped, "cpu_seconds", 2.0, step=0, timestamp=1)
     client.set_terminated(stopped, "KILLED")
     trials["t5"] = EarlierRun(stopped, Ending("KILLED"), {"elapsed_s": 3.0})
+    older = client.create_run("0", tags={**of_trial, "sysmetrics.trial_id": "t6", "sysmetrics.pid": "1"}).info.run_id
+    client.log_metric(older, "elapsed_s", 3.0, step=0, timestamp=1)
+    client.set_terminated(older, "KILLED")
+    trials["t6"] = EarlierRun(older, Ending("KILLED"), None)
     assert find(client, study_id="s1") == Destination("0", study, True, trials, None)
     client.log_metric(study, "elapsed_s", 9.0, step=0)
     client.set_terminated(study, "KILLED")
