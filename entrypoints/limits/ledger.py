@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,7 +13,7 @@ import ray
 from ray.actor import ActorHandle
 
 from entrypoints.compute.workers import beside_the_driver
-from entrypoints.limits.cost_model import CostModel
+from entrypoints.limits.cost_model import TOTALS, CostModel
 from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.noise import MIN_DEGREES, group, noise_at_limits
@@ -26,6 +27,7 @@ PREDICTED = (
 OF_ANY_LENGTH = ("mean_step_time_ms", "model_memory_mb")  # of these: what does not grow with a trial's length
 ANSWER_WITHIN_S = 10.0
 MAX_EXPECTED = 500  # trials whose costs are estimated: in random order, a sample of this size stands for all
+_ROUNDING = 1e-9  # as a share: sums of the same steps
 
 End = Literal["finished", "stopped", "skipped", "diverged"]
 
@@ -41,8 +43,9 @@ class Brief:
 
     Attributes:
         costs: of each trial of the study, for relative limits. One that its limits ended or skipped counts with what it
-            would have cost, as far as that is known: left out, it would lower the median for those that follow. One
-            that has not ended counts with what is expected: the median of the first few to end is far from that of all.
+            would have cost, as far as that is known, and at least with the value that it was stopped for: left out, it
+            would lower the median for those that follow. One that has not ended counts with what is expected: the
+            median of the first few to end is far from that of all.
         noise: of each figure.
         predictions: what it will cost.
     """
@@ -97,7 +100,7 @@ class Ledger:
             as_it_came = end == "finished" or (end == "stopped" and configuration.may_converge)
             self._costs.append(self._limited(figures if as_it_came else expected))
         if end != "skipped":  # its costs are this model's own prediction
-            self._model.observe(configuration, expected)
+            self._model.observe(configuration, _learned(figures, expected) if end == "stopped" else expected)
 
     def _limited(self, figures: Figures) -> dict[str, float]:
         return {name: figures[name] for name in self._metrics if name in figures}
@@ -126,6 +129,12 @@ class Ledger:
                 if value is not None and (name in OF_ANY_LENGTH or not trial.may_converge):
                     figures[name] = value
         return [figures for figures in costs if figures]
+
+
+def _learned(figures: Figures, expected: Figures) -> Figures:
+    """What a stopped trial says of others: without a total of which only the least is known, what it had cost."""
+    beyond = {name: (1 + _ROUNDING) * figures.get(name, 0.0) for name in TOTALS}
+    return {name: value for name, value in expected.items() if value > beyond.get(name, -math.inf)}
 
 
 def start(

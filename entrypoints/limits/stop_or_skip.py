@@ -55,14 +55,17 @@ class Ending:
             return replace(predicted, step=None).told("predicted", "skipped")
         return predicted.told("predicted")
 
-    def expected(self, figures: Figures) -> dict[str, float]:
-        """The trial's last figures, the one that ended it as predicted for its end, or else as far as it had come.
+    def expected(self, figures: Figures, totals: Figures | None = None) -> dict[str, float]:
+        """The trial's last figures, without those that grow with each step: how far they had come is not the end.
 
-        Without the others that grow with each step: how far they had come says nothing of the end.
+        The one that ended it is as foreseen for its end, by ``totals`` or else its prediction, and never below the
+        value that ended it: that is the least that it would have been.
         """
-        so_far = {**figures, self.stop.metric: self.stop.value}
-        known = {name: value for name, value in so_far.items() if name not in GROWING_BY_STEP}
-        return known | ({self.stop.metric: self.prediction.value} if self.prediction else {})
+        foreseen = {self.stop.metric: self.prediction.value} if self.prediction else {}
+        foreseen.update(totals or {})
+        known = {name: value for name, value in figures.items() if name not in GROWING_BY_STEP}
+        least = self.stop.value
+        return known | foreseen | {self.stop.metric: max(least, foreseen.get(self.stop.metric, least))}
 
     @property
     def tags(self) -> dict[str, str]:
@@ -166,11 +169,14 @@ class Guard:
         return not self._criteria.violations(figures, self._brief.costs)
 
     def expected(self, figures: Figures) -> dict[str, float]:
-        """The figures that the trial would have had after all its steps, without the times too little is known of."""
-        expected = {name: total.roughly_at(self._steps) for name, total in self._totals.items()}
-        known = {name: value for name, value in figures.items() if name not in expected}
-        known = self._ending.expected(known) if self._ending else known
-        return known | {name: value for name, value in expected.items() if value is not None}
+        """The figures that the trial would have had after all its steps, without the times too little is known of.
+
+        Of the one that ended it at least what it had come to is known.
+        """
+        foreseen = {name: total.roughly_at(self._steps) for name, total in self._totals.items()}
+        known = {name: value for name, value in figures.items() if name not in foreseen}
+        totals = {name: value for name, value in foreseen.items() if value is not None}
+        return self._ending.expected(known, totals) if self._ending else known | totals
 
     def _predicted(self, step: int) -> None:
         for name, total in self._totals.items():

@@ -137,6 +137,16 @@ def test_trials_that_were_stopped_count_with_what_they_would_have_cost() -> None
     assert ledger.brief(_of(32)).predictions["training_time_s"].value == pytest.approx(50.0)
 
 
+def test_least_that_a_stopped_trial_would_have_cost_counts_in_relative_limits_alone() -> None:
+    """It is beyond its limit, and so holds their median up; what the whole trial costs it does not say."""
+    ledger = _ledger()
+    for size in SIZES:
+        ledger.record(_of(size), {"training_time_s": 3.0}, {"training_time_s": 3.0}, "stopped")
+    brief = ledger.brief(_of(32))
+    assert brief.costs == ({"training_time_s": 3.0},) * len(SIZES)
+    assert brief.predictions == {}
+
+
 @pytest.mark.parametrize(("tol", "counted"), [(0.0, 9.0), (0.1, 2.0)])
 def test_stopped_trial_that_may_converge_counts_with_what_it_has_cost(tol: float, counted: float) -> None:
     """All its steps it might not have needed."""

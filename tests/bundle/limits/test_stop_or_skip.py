@@ -456,28 +456,40 @@ def test_expected_times_are_left_out_while_too_little_is_known() -> None:
     [
         pytest.param(6.5 * STEP_S, STEP_S, 7, FULL_S, id="after a few steps"),
         pytest.param(22.5 * STEP_S, 20 * STEP_S, 4, FULL_S + 19 * STEP_S, id="slow first step"),
-        pytest.param(0.5 * STEP_S, STEP_S, 1, None, id="in the first step"),
+        pytest.param(0.5 * STEP_S, STEP_S, 1, STEP_S, id="in the first step"),
     ],
 )
 def test_trial_that_crosses_too_early_to_be_predicted_is_no_cheap_one(
-    limit_s: float, first_step_s: float, stopped: int, expected_s: float | None
+    limit_s: float, first_step_s: float, stopped: int, expected_s: float
 ) -> None:
-    """Its steps say what all of them would have cost; the first alone, which is slow, says nothing."""
+    """Its steps say what all would have cost; the first alone, which is slow, only that it is beyond the limit."""
     guard = _guard(f"training_time_s<={limit_s}")
     assert _train(guard, [first_step_s, *[STEP_S] * (STEPS - 1)]) == stopped
     assert guard.ending is not None
     assert (guard.ending.how, guard.ending.prediction) == ("crossed", None)
     expected = guard.expected({"training_time_s": limit_s, "cpu_seconds": limit_s, "val_loss": 0.5})
-    assert expected == {"val_loss": 0.5} | (
-        {} if expected_s is None else {"training_time_s": pytest.approx(expected_s)}
-    )
+    assert expected == {"val_loss": 0.5, "training_time_s": pytest.approx(expected_s)}
 
 
-@pytest.mark.parametrize("text", ["cpu_seconds<=1", "peak_memory_mb<=3"], ids=["crossed", "ended by another"])
-def test_total_that_nothing_extrapolates_is_unknown_of_a_stopped_trial(text: str) -> None:
-    """Counted as far as it had come it would lower the median that limits are taken of."""
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        pytest.param("cpu_seconds<=1", {"cpu_seconds": 2.0}, id="crossed"),
+        pytest.param("peak_memory_mb<=3", {}, id="ended by another"),
+    ],
+)
+def test_total_that_nothing_extrapolates_is_known_only_where_it_ended_the_trial(text: str, known: Figures) -> None:
+    """Beyond its limit it holds the median up, as it would at its end; below it would lower the median."""
     guard = _guard(text)
     figures = {"cpu_seconds": 2.0, "peak_memory_mb": 7.0}
     assert guard.expected(figures) == figures
     guard.crossed(figures, 1)
-    assert guard.expected(figures) == {"peak_memory_mb": 7.0}
+    assert guard.expected(figures) == {"peak_memory_mb": 7.0} | known
+
+
+def test_figure_that_ended_a_trial_is_never_expected_below_the_value_that_did() -> None:
+    """Its reading holds what steps do not, such as making the models."""
+    guard = _guard(f"elapsed_s<={3 * FULL_S}")
+    _train(guard, [STEP_S] * 20)
+    guard.crossed({"elapsed_s": 4 * FULL_S}, 20)
+    assert guard.expected({"elapsed_s": 4 * FULL_S}) == {"elapsed_s": 4 * FULL_S}
