@@ -8,6 +8,8 @@ from statistics import fmean, stdev
 
 from scipy import stats
 
+from entrypoints.models.cross_validation import MEASURED_STEPS
+
 CONFIDENCE = 0.999  # of one bound: a trial is looked at many times
 BLOCK_STEPS = 10  # steps whose times are averaged: single ones are far from normal
 MIN_BLOCKS = 5
@@ -36,7 +38,7 @@ class Extrapolation:
     def __init__(self, block_steps: int = BLOCK_STEPS, most_blocks: int = 40, warm_up: int = WARM_UP) -> None:
         self.steps = 0
         self.total = 0.0
-        self._warm_up_total = 0.0
+        self._measured_total = 0.0
         self._block_steps = block_steps
         self._most_blocks = most_blocks
         self._warm_up = warm_up
@@ -48,8 +50,9 @@ class Extrapolation:
         """Count one more step."""
         self.steps += 1
         self.total += amount
+        if self.steps <= MEASURED_STEPS:
+            self._measured_total = self.total
         if self.steps <= self._warm_up:
-            self._warm_up_total = self.total
             return
         self._open += amount
         self._open_steps += 1
@@ -83,11 +86,12 @@ class Extrapolation:
         return Prediction(value, value - half, value + half)
 
     def roughly_at(self, steps: int) -> float | None:
-        """The total after ``steps`` steps if the rest cost the mean of those so far; None before the first steady one.
+        """The total after ``steps`` steps if the rest cost the mean of those so far; None while too little is known.
 
-        Good enough to tell others what a trial would have cost, not to end it.
+        Good enough to tell others what a trial would have cost, not to end it. Steps whose memory is measured take
+        longer than those to come, and say nothing of them.
         """
-        rest, steady = steps - self.steps, self.steps - self._warm_up
+        rest, steady = steps - self.steps, self.steps - MEASURED_STEPS
         if rest == 0:
             return self.total
-        return self.total + rest * (self.total - self._warm_up_total) / steady if steady > 0 else None
+        return self.total + rest * (self.total - self._measured_total) / steady if steady > 0 else None

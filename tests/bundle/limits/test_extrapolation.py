@@ -96,6 +96,21 @@ def test_slow_first_step_is_counted_once() -> None:
     assert _predicted(extrapolation, 1000).value == 204 + 800
 
 
+@pytest.mark.parametrize(
+    ("amounts", "total"),
+    [
+        pytest.param([5.0, 3.0], None, id="measured steps alone"),
+        pytest.param([5.0, 3.0, 1.0], 9.0 + 7.0, id="one more"),
+        pytest.param([5.0, 3.0, *[1.0] * 8], 16.0, id="all steps"),
+    ],
+)
+def test_steps_whose_memory_is_measured_do_not_say_what_the_rest_takes(
+    amounts: list[float], total: float | None
+) -> None:
+    """They took what they took: each of the ten steps is counted once."""
+    assert _after(amounts).roughly_at(10) == total
+
+
 @pytest.mark.parametrize("steps", [pytest.param(STEPS, id="long"), pytest.param(3, id="fewer than five blocks")])
 def test_at_the_end_the_prediction_is_the_total(steps: int) -> None:
     """There is nothing left to be uncertain about."""
