@@ -12,12 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from entrypoints.reporting.figures.style import BLUE, GREY, MARKERS, PALE, SKY, VERMILLION, scale_axis, sheet, styled
+from entrypoints.reporting.savings.answers import ROUNDING, free
 from entrypoints.reporting.words import between, label, percent, plain
 
 KINDS = {"real": ("as run", BLUE, ""), "replayed": ("replayed", SKY, "//"), "control": ("control", PALE, "")}
 OVER_GRID = {"facecolor": "white", "edgecolor": "none", "pad": 1}
 ROOM = 13.0  # percentage points that the text of a limit takes
-NOTHING = 1e-9  # the most that a regret of nothing may differ from 0 by rounding
 MAX_LIMITS = 6  # whose values are written beside a curve
 
 
@@ -69,7 +69,7 @@ def tradeoff(table: pd.DataFrame, score: str | None = None) -> Figure | None:
     for metric, axes in zip(metrics, panels, strict=True):
         rows = known[known["metric"] == metric].sort_values("limit", ascending=False)
         _curves(axes, rows)
-        if (rows[["val_regret_all", "val_regret_feasible"]] <= NOTHING).all(axis=None):
+        if (rows[["val_regret_all", "val_regret_feasible"]] <= ROUNDING).all(axis=None):
             axes.set_ylim(-1, 1)  # else the axis would magnify rounding
             axes.set_yticks([0])
         axes.set_title(f"limit on {label(metric)}")
@@ -106,7 +106,7 @@ def _loss(row: Mapping[Hashable, Any]) -> str:
     if pd.isna(row["val_regret"]):
         lost = "leaves no trial within the limits"
     else:
-        lost = "no regret" if row["val_regret"] <= NOTHING else f"regret {row['val_regret']:.2g}"
+        lost = "no regret" if row["val_regret"] <= ROUNDING else f"regret {row['val_regret']:.2g}"
     counts = f"{row['feasible_stopped']:.0f} of {row['feasible']:.0f}"
     stopped = f"; stops {counts} feasible" if row["feasible_stopped"] else ""
     return f"{percent(row['saved_cpu_percent'])}, {lost}{stopped}"
@@ -121,8 +121,8 @@ def _saved(rules: pd.DataFrame) -> str:
     if rows["val_regret"].isna().any():
         lost = "but left no trial within them" if len(rows) == 1 else "but did not always leave a trial within them"
     else:
-        lost = "without losing the best model" if regret <= NOTHING else f"at a regret of {regret:.2g}"
-        lost += "" if len(rows) == 1 or regret <= NOTHING else " at most"
+        lost = "without losing the best model" if regret <= ROUNDING else f"at a regret of {regret:.2g}"
+        lost += "" if len(rows) == 1 or regret <= ROUNDING else " at most"
     who = {"real": "Stopping at the limits saved", "replayed": "Stopping at the limits would have saved"}
     return f"{who.get(kind, 'The controls would have saved')} {saved} of the CPU time {lost}"
 
@@ -157,23 +157,27 @@ def _curves(axes: Axes, rows: pd.DataFrame) -> None:
         last = x
         # Where the curve climbs, there is room on its left.
         where: dict[str, Any] = (
-            {"xytext": (-6, 2), "ha": "right"} if y > NOTHING else {"xytext": (0, 7), "ha": "center"}
+            {"xytext": (-6, 2), "ha": "right"} if y > ROUNDING else {"xytext": (0, 7), "ha": "center"}
         )
         axes.annotate(f"{row['limit']:.4g}", (x, y), textcoords="offset points", color=GREY, **where)
 
 
 def _price(known: pd.DataFrame) -> str:
     """How much can be saved for nothing, and what saving more costs, in a sentence."""
-    free = known[known["val_regret_all"] <= NOTHING]
-    if free.empty:
+    tightest = [rows[-1] for _, own in known.groupby("metric", sort=False) if (rows := free(own.to_dict("records")))]
+    if not tightest:
         least = known.sort_values("val_regret_all").iloc[0]
+        some = least["val_regret_all"] <= ROUNDING
+        least = known[known["metric"] == least["metric"]].sort_values("limit").iloc[-1] if some else least
         saved, regret = percent(least["saved_cpu_percent"]), f"{least['val_regret_all']:.2g}"
+        if some:
+            return f"Even the loosest limit costs: a regret of {regret}, for {saved} of the CPU time saved"
         return f"Every limit costs: the least regret is {regret}, for {saved} of the CPU time saved"
-    best = free.sort_values("saved_cpu_percent").iloc[-1]
+    best = max(tightest, key=lambda row: row["saved_cpu_percent"])
     saved = percent(best["saved_cpu_percent"])
     start = f"Limiting {plain(best['metric'])} saves {saved} of the CPU time for free"
     own = known[known["metric"] == best["metric"]]
     dearest = own.sort_values("val_regret_all").iloc[-1]
-    if dearest["val_regret_all"] <= NOTHING:
+    if dearest["val_regret_all"] <= ROUNDING:
         return start
     return f"{start}; saving {percent(dearest['saved_cpu_percent'])} costs a regret of {dearest['val_regret_all']:.2g}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from itertools import takewhile
 
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
@@ -108,8 +107,9 @@ def _answers(study: Study, found: Findings) -> list[str]:
 
 
 def _placed(found: Findings) -> str:
-    """That effects are without what the order did."""
-    names = dict.fromkeys(f"`{row['metric']}`" for row in found.rows("effects") if row["place_taken_out"])
+    """That the effects that are told are without what the order did."""
+    rows = [row for row in found.rows("effects") if row["told"] and row["place_taken_out"]]
+    names = dict.fromkeys(f"`{row['metric']}`" for row in rows)
     return f"What hyperparameters do to {', '.join(names)} is said as in the middle of that order." if names else ""
 
 
@@ -158,7 +158,7 @@ def _savings(found: Findings) -> list[str]:
 
 def _tradeoff(found: Findings) -> str:
     known = [row for row in found.rows("tradeoff") if row["val_regret_all"] == row["val_regret_all"]]
-    free = list(takewhile(lambda row: row["val_regret_all"] <= 0, known))  # a looser limit may stop the best one
+    free = savings_answers.free(known)
     if not known:
         return ""
     tightens = f"As the limit on `{known[0]['metric']}` tightens (replayed{savings_answers.over(known[0])})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from typing import Any
 
 from entrypoints.limits.noise import SMALL
@@ -13,6 +14,7 @@ from entrypoints.reporting.savings.tables import NOTHING
 from entrypoints.reporting.words import between
 
 Row = dict[str, Any]
+ROUNDING = 1e-9  # the most that a regret of nothing may differ from 0
 SAID = ("training_time_s", "peak_memory_mb")  # whose predictions have their ratio in the sentence: default limits
 
 
@@ -28,6 +30,18 @@ def saved(rules: Iterable[Row], by_criterion: Iterable[Row]) -> list[str]:
     rows, parts = list(rules), list(by_criterion)
     told = [row for row in rows if row["kind"] == "real"] or [row for row in rows if row["kind"] == "replayed"]
     return [sentence for row in told for sentence in _of_rule(row, _parts(row, parts))]
+
+
+def free(rows: Iterable[Row]) -> list[Row]:
+    """Of limits on one metric, from the loosest on, those that keep the best of all trials, as each looser one does.
+
+    A limit may stop it that a tighter one, with other predictions, does not: beyond that none is called free.
+
+    Args:
+        rows: of ``tradeoff``.
+    """
+    known = (row for row in rows if row["val_regret_all"] == row["val_regret_all"])
+    return list(takewhile(lambda row: row["val_regret_all"] <= ROUNDING, sorted(known, key=lambda row: -row["limit"])))
 
 
 def rules_table(rows: Iterable[Row]) -> str:

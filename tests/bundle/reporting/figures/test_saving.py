@@ -141,10 +141,20 @@ def test_limits_that_save_nearly_the_same_are_not_written_over_each_other() -> N
             "Every limit costs: the least regret is 0.02, for 30 % of the CPU time saved",
             id="never free",
         ),
+        pytest.param(
+            tradeoff().assign(val_regret_all=[0.0, 0.1, 0.0, 0.0]),
+            "Limiting peak memory saves 0 % of the CPU time for free; saving 30 % costs a regret of 0.1",
+            id="lost in between",
+        ),
+        pytest.param(
+            tradeoff().assign(val_regret_all=[0.1, 0.0, 0.2, 0.3]),
+            "Even the loosest limit costs: a regret of 0.1, for 0 % of the CPU time saved",
+            id="free by accident",
+        ),
     ],
 )
 def test_title_says_what_is_free_and_what_more_costs(table: pd.DataFrame, expected: str) -> None:
-    """Of the metric that saves the most for nothing."""
+    """Of the metric that saves the most for nothing, as far as each looser limit does."""
     assert title(saving.tradeoff(table)) == expected
 
 

@@ -59,15 +59,25 @@ def test_best_trial_is_said_to_be_kept_as_far_as_each_looser_limit_keeps_it(
     assert f"As the limit on `elapsed_s` tightens {says}" in description("0", "1" * 32, [study], found)
 
 
-@pytest.mark.parametrize("told", [False, True])
-def test_page_says_of_the_order_what_its_effects_are_without(told: bool) -> None:
-    """Both or neither."""
+@pytest.mark.parametrize(
+    ("told", "slower_s"),
+    [
+        pytest.param(False, 2.0, id="order is not told"),
+        pytest.param(True, 2.0, id="effect and order are told"),
+        pytest.param(True, 0.0, id="no effect is told"),
+    ],
+)
+def test_page_says_of_the_order_what_its_effects_are_without(told: bool, slower_s: float) -> None:
+    """Of a metric on which the page tells an effect."""
     place = np.random.default_rng(0).permutation(40) + 1
+    elapsed_s = 1 + place / 40 + slower_s * (np.arange(40) % 2)
     order = Order("elapsed_s", 0.9, 0.0, 0.0, 1.0, 0.5, told=told)
-    study = made_study(["size"], size=[1, 2] * 20, elapsed_s=1 + place / 40, place=place)
+    study = made_study(["size"], size=[1, 2] * 20, elapsed_s=elapsed_s, place=place)
     study, found = replace(study, order={"elapsed_s": order}), Findings()
     found.add("trials", study.trials)
     found.add("effects", effects(study))
     page = description("0", "1" * 32, [study], found)
     assert ("`elapsed_s` rises by 1 (50 %): compare" in page) is told
-    assert ("What hyperparameters do to `elapsed_s` is said as in the middle of that order." in page) is told
+    assert ("What hyperparameters do to `elapsed_s` is said as in the middle of that order." in page) is (
+        told and slower_s > 0
+    )
