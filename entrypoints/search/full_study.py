@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from entrypoints.datasets.prepared import Prepared
@@ -20,6 +21,7 @@ from mlflow_sysmetrics.tags import CRITERIA, HOST_PREFIX, KIND, SEARCHED, STUDY_
 
 Hosts = Mapping[str, frozenset[str]]  # the values of each fact about the machines of a study's trials
 
+_HOST = ("cpu_model", "usable_cores", "memory_limit_mb", "gpus")  # an update of its system makes no other machine of it
 _SAME = ("max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
 
 
@@ -74,7 +76,7 @@ def find(
             if row["status"] == "FINISHED" and not row.get("repeat")
         }
         if wanted_keys <= costs.keys():
-            differ = _differ(hosts_of(client, experiment_id, run.info.run_id), hosts)
+            differ = _differ(_host_of_one(client, experiment_id, run.info.run_id), hosts)
             found = FullStudy(run.info.run_id, costs, differ)
             if not differ:
                 return found
@@ -84,10 +86,21 @@ def find(
 
 def hosts_of(client: MlflowClient, experiment_id: str, run_id: str) -> Hosts:
     """Where the trials of a study have run."""
+    return _facts(search_runs(client, experiment_id, _trials_of(run_id)))
+
+
+def _host_of_one(client: MlflowClient, experiment_id: str, run_id: str) -> Hosts:
+    """Where one trial of a study has run: a store may hold many studies of many trials."""
+    return _facts(client.search_runs([experiment_id], _trials_of(run_id), max_results=1))
+
+
+def _trials_of(run_id: str) -> str:
+    return f"tags.mlflow.parentRunId = '{run_id}' and tags.`{KIND}` = 'trial'"
+
+
+def _facts(trials: Iterable[Run]) -> Hosts:
     values: dict[str, set[str]] = {}
-    for trial in search_runs(
-        client, experiment_id, f"tags.mlflow.parentRunId = '{run_id}' and tags.`{KIND}` = 'trial'"
-    ):
+    for trial in trials:
         for name, value in trial.data.tags.items():
             if name.startswith(HOST_PREFIX):
                 values.setdefault(name.removeprefix(HOST_PREFIX), set()).add(value)
@@ -95,9 +108,9 @@ def hosts_of(client: MlflowClient, experiment_id: str, run_id: str) -> Hosts:
 
 
 def _differ(theirs: Hosts, ours: Hosts) -> str:
-    """In which facts, as `usable_cores 8, not 2`."""
-    facts = [fact for fact in {**theirs, **ours} if theirs.get(fact) != ours.get(fact)]
-    said = [[" or ".join(sorted(each.get(fact, ["unknown"]))) for each in (theirs, ours)] for fact in facts]
+    """In which facts of those that both know, as `usable_cores 8, not 2`."""
+    facts = [fact for fact in _HOST if fact in theirs and fact in ours and theirs[fact].isdisjoint(ours[fact])]
+    said = [[" or ".join(sorted(each[fact])) for each in (theirs, ours)] for fact in facts]
     return "; ".join(f"{fact} {their}, not {our}" for fact, (their, our) in zip(facts, said, strict=True))
 
 

@@ -34,14 +34,15 @@ def _study(
     *,
     status: str = "FINISHED",
     tags: dict[str, str] | None = None,
-    cores: str = "2",
+    **host: str,
 ) -> str:
     """A study of the wanted configurations that has run, unless it is said otherwise; its run's id."""
     run = client.create_run(_experiment(client), tags={STUDY_KEY: "this", **(tags or {})})
     if rows is None:
         rows = [_row(configuration) for configuration in WANTED]
     log_tables(client, run.info.run_id, {"trials.json": rows})
-    of_trial = {"mlflow.parentRunId": run.info.run_id, KIND: "trial", f"{HOST_PREFIX}usable_cores": cores}
+    facts = {f"{HOST_PREFIX}{fact}": value for fact, value in {"usable_cores": "2", **host}.items()}
+    of_trial = {"mlflow.parentRunId": run.info.run_id, KIND: "trial", **facts}
     client.create_run(_experiment(client), tags=of_trial)
     client.set_terminated(run.info.run_id, status)
     return str(run.info.run_id)
@@ -73,8 +74,8 @@ def test_newest_study_wins(client: MlflowClient) -> None:
 
 def test_study_on_another_host_is_found_only_where_there_is_no_other_and_says_so(client: MlflowClient) -> None:
     """What it cost there is no measure of what limits save here."""
-    _study(client, cores="4")
-    elsewhere = _study(client, cores="8")
+    _study(client, usable_cores="4")
+    elsewhere = _study(client, usable_cores="8")
     found = find(client, _experiment(client), "this", WANTED, HERE)
     assert found
     assert str(found) == (
@@ -83,8 +84,38 @@ def test_study_on_another_host_is_found_only_where_there_is_no_other_and_says_so
     )
     here = _study(client)
     assert hosts_of(client, _experiment(client), here) == HERE
-    _study(client, cores="8")
+    _study(client, usable_cores="8")
     assert _found(client) == here
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "differ"),
+    [
+        pytest.param({"cpu_model": "A"}, {"cpu_model": "B"}, "cpu_model B, not A", id="processor"),
+        pytest.param({"memory_limit_mb": "8"}, {"memory_limit_mb": "4"}, "memory_limit_mb 4, not 8", id="memory"),
+        pytest.param({"gpus": "H100"}, {"gpus": "A100"}, "gpus A100, not H100", id="GPUs"),
+        pytest.param({"gpus": "H100"}, {}, "", id="GPUs unknown there"),
+        pytest.param({}, {"gpus": "H100"}, "", id="GPUs unknown here"),
+        pytest.param({"os": "Linux 6.1", "python": "3.11.1"}, {"os": "Linux 6.2", "python": "3.11.2"}, "", id="update"),
+    ],
+)
+def test_host_is_another_where_known_hardware_differs(
+    client: MlflowClient, ours: dict[str, str], theirs: dict[str, str], differ: str
+) -> None:
+    """Not where its system was updated, or one side could not tell."""
+    _study(client, **theirs)
+    hosts = HERE | {fact: frozenset({value}) for fact, value in ours.items()}
+    found = find(client, _experiment(client), "this", WANTED, hosts)
+    assert found
+    assert found.other_hosts == differ
+
+
+def test_study_that_shares_a_host_of_several_ran_here(client: MlflowClient) -> None:
+    """One of its trials says where."""
+    _study(client)
+    found = find(client, _experiment(client), "this", WANTED, {"usable_cores": frozenset({"2", "4"})})
+    assert found
+    assert found.other_hosts == ""
 
 
 @pytest.mark.parametrize(
