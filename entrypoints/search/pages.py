@@ -10,7 +10,7 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.losses import score_name
 from entrypoints.runs import RecordedRun
 from entrypoints.search.full_study import searched_names
-from entrypoints.search.record import Record
+from entrypoints.search.record import Record, TrialRecord
 from mlflow_sysmetrics.criteria.judge import Criteria
 from mlflow_sysmetrics.views.saved import save
 
@@ -40,7 +40,7 @@ def save_pages(
         score=score,
         ascending=data.task == "regression",
         searched=tuple(_varied(trials)),
-        figures=tuple(trial.figures for trial in record.trials.values() if not trial.diverged),
+        figures=tuple(trial.figures for trial in record.trials.values() if _is_drawn(trial)),
         limits=limits,
     )
     links = save(run.client, run.experiment_id, run.run_id, views.of_study(shown))
@@ -50,6 +50,11 @@ def save_pages(
 def in_markdown(links: Mapping[str, str]) -> str:
     """The links of a study in one line."""
     return " · ".join(f"[{said}]({links[word]})" for word, said in SAID.items() if word in links)
+
+
+def _is_drawn(trial: TrialRecord) -> bool:
+    """Whether the pages show it: one that something else than its limits ended has the score of where it was."""
+    return not trial.diverged and not trial.ended_from_outside
 
 
 def _varied(trials: Sequence[Configuration]) -> list[str]:

@@ -10,12 +10,13 @@ from reference import bundled, configured
 from saved_views import listed, tags_of
 
 from entrypoints import views
+from entrypoints.limits.stop_or_skip import Ending
 from entrypoints.models.configuration import Configuration
 from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
 from entrypoints.search.pages import SAID, in_markdown, save_pages
 from entrypoints.search.record import Record, TrialRecord
-from mlflow_sysmetrics.criteria.judge import Criteria
+from mlflow_sysmetrics.criteria.judge import Criteria, Stop
 from mlflow_sysmetrics.views.kept import NEWEST
 from mlflow_sysmetrics.views.saved import is_view
 
@@ -29,14 +30,15 @@ def saved(
     criteria: Criteria | None = None,
     trials: list[Configuration] = TRIALS,
     dataset: str = "red_wine",
+    last: TrialRecord | None = None,
     **wild: float,
 ) -> dict[str, str]:
-    """Save the pages of a study of these trials, the last of which has diverged with other figures."""
+    """Save the pages of a study of these trials and a last one, which has diverged with other figures."""
     data = bundled(dataset)
     record = Record(data.task, Progress(len(trials), "val_rmse"))
     for number, trial in enumerate(trials):
         record.trials[str(number)] = TrialRecord(str(number), trial, "FINISHED", MEASURED)
-    record.trials["wild"] = TrialRecord("wild", trials[0], "FINISHED", wild, diverged=True)
+    record.trials["last"] = last or TrialRecord("last", trials[0], "FINISHED", wild, diverged=True)
     run = RecordedRun.of(client, client.create_run("1"))
     return save_pages(run, data, record, trials, criteria)
 
@@ -106,6 +108,23 @@ def test_diverged_trials_do_not_say_what_pages_show(client: MlflowClient) -> Non
     """What they have cost is not that of a model, nor is it drawn."""
     saved(client, model_memory_mb=900.0, energy_j=3.0)
     assert not {"model_memory_mb", "energy_j"} & set(columns(client, "table"))
+
+
+@pytest.mark.parametrize(
+    ("status", "ending", "counted"),
+    [
+        pytest.param("FINISHED", None, True, id="finished"),
+        pytest.param("KILLED", Ending(Stop("energy_j<=1", "energy_j", 3.0, 1.0, 9), "crossed"), True, id="its limits"),
+        pytest.param("FAILED", None, False, id="failed"),
+        pytest.param("KILLED", None, False, id="cut off"),
+    ],
+)
+def test_trials_that_were_ended_from_outside_do_not_say_what_pages_show(
+    client: MlflowClient, status: str, ending: Ending | None, counted: bool
+) -> None:
+    """Their figures are those of where they were."""
+    saved(client, last=TrialRecord("last", TRIALS[0], status, {"energy_j": 3.0}, ending=ending))
+    assert ("energy_j" in columns(client, "table")) is counted
 
 
 def test_experiment_of_thirty_studies_has_the_tags_of_ten(client: MlflowClient) -> None:
