@@ -202,6 +202,28 @@ def test_refitted_pipeline_takes_the_mean_for_what_is_missing_in_the_rows_to_pre
     np.testing.assert_allclose(predicted, pipeline.predict(frame.assign(alcohol=mean)), rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("row_s", "rows"),
+    [
+        pytest.param(0.001, 50, id="few columns"),
+        pytest.param(0.125, 8, id="many"),
+        pytest.param(9.0, 5, id="very many"),
+    ],
+)
+def test_latency_is_measured_within_about_a_second(row_s: float, rows: int) -> None:
+    """Of five rows at least, however long they take."""
+    now_s, seen = [0.0], []
+
+    class Slow:
+        def predict(self, frame: pd.DataFrame) -> None:
+            seen.append(len(frame))
+            now_s[0] += row_s
+
+    model: Any = Slow()
+    assert best_model.latency_ms(model, bundled("red_wine"), lambda: now_s[0]) == pytest.approx(1e3 * row_s)
+    assert seen == [1] * rows
+
+
 @pytest.fixture(scope="module")
 def store(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """A store of this module's own: its address and an experiment there."""
