@@ -175,7 +175,7 @@ class Guard:
         """
         foreseen = {name: total.roughly_at(self._steps) for name, total in self._totals.items()}
         known = {name: value for name, value in figures.items() if name not in foreseen}
-        totals = {name: value for name, value in foreseen.items() if value is not None}
+        totals: dict[str, float] = {name: value for name, value in foreseen.items() if value is not None}
         return self._ending.expected(known, totals) if self._ending else known | totals
 
     def _predicted(self, step: int) -> None:

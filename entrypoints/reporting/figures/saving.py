@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from entrypoints.reporting.figures.style import BLUE, GREY, MARKERS, PALE, SKY, VERMILLION, scale_axis, sheet, styled
+from entrypoints.reporting.findings import records
 from entrypoints.reporting.savings.answers import ROUNDING, free
 from entrypoints.reporting.words import between, label, percent, plain
 
@@ -164,7 +165,7 @@ def _curves(axes: Axes, rows: pd.DataFrame) -> None:
 
 def _price(known: pd.DataFrame) -> str:
     """How much can be saved for nothing, and what saving more costs, in a sentence."""
-    tightest = [rows[-1] for _, own in known.groupby("metric", sort=False) if (rows := free(own.to_dict("records")))]
+    tightest = [rows[-1] for _, own in known.groupby("metric", sort=False) if (rows := free(records(own)))]
     if not tightest:
         least = known.sort_values("val_regret_all").iloc[0]
         some = least["val_regret_all"] <= ROUNDING
