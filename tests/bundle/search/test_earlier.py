@@ -186,8 +186,9 @@ def test_done_trial_stays_untouched(client: MlflowClient, study: Run) -> None:
 
 
 def test_study_forgets_how_it_ended(client: MlflowClient, study: Run) -> None:
-    """Its error and its best trial, which another may become; nothing else."""
-    for name, value in {"error": "no model", "best_alpha": "3", "dataset": "red_wine"}.items():
+    """Its error, its best trial, which another may become, and who stopped it, or it would be again; nothing else."""
+    ended = {"error": "no model", "best_alpha": "3", "stop": "enough", "stopped_by": "person"}
+    for name, value in {**ended, "dataset": "red_wine"}.items():
         client.set_tag(study.info.run_id, f"sysmetrics.{name}", value)
     earlier.settle(client, client.get_run(study.info.run_id))
     left = {name for name in client.get_run(study.info.run_id).data.tags if name.startswith("sysmetrics.")}

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import mlflow
 import numpy as np
@@ -507,6 +507,25 @@ def test_process_of_a_paused_or_failed_trial_is_let_go(client: MlflowClient, mon
     callback.on_trial_recover(0, [], trial)
     assert let_go == ["t1"] * 3
     assert callback.close()
+
+
+@pytest.mark.parametrize(("says", "status"), [(None, "KILLED"), ("FINISHED", "FINISHED")])
+def test_trial_that_came_to_its_end_is_not_said_to_be_stopped_by_a_person(
+    client: MlflowClient, says: Literal["FINISHED"] | None, status: str
+) -> None:
+    """Somebody asked, and it was done before it was ended."""
+    callback, trial = _set_up(client.tracking_uri), _trial()
+    trial.stopping_criterion = {}
+    callback.on_trial_start(0, [], trial)
+    wait_until(lambda: callback.run_id("t1"), LIMIT_S, "the run")
+    client.set_tag(str(callback.run_id("t1")), "sysmetrics.stop", "enough")
+    wait_until(lambda: trial.stopping_criterion, LIMIT_S, "the callback's word to Tune")
+    trial.run_metadata.last_result = {**payload([], status=says), "done": True}
+    callback.on_trial_result(0, [], trial, trial.run_metadata.last_result)
+    callback.on_trial_complete(0, [], trial)
+    assert callback.close()
+    run = client.get_run(str(callback.run_id("t1")))
+    assert (run.info.status, "sysmetrics.stopped_by" in run.data.tags) == (status, says is None)
 
 
 def test_end_of_the_experiment_does_not_overtake_what_a_trainable_says(client: MlflowClient) -> None:
