@@ -267,5 +267,5 @@ class TrialRuns:
 
 
 def _since_before(earlier: Mapping[str, float] | None, now: Mapping[str, float]) -> dict[str, float]:
-    """The figures of all the time, where there may be some from before an interruption. Nothing new is no figure."""
+    """The figures with those from before an interruption, if there are any; {} where there are no new ones."""
     return figures_in_turn([earlier, now]) if now and earlier != {} else dict(now)

@@ -47,7 +47,7 @@ def decision(studies: Sequence[Study], changed: Collection[str] = ()) -> pd.Data
         - role: "chosen", the best score within the limits, else of those of which that is not known, else of all; "as
           good, cheaper", the cheapest of the same trials whose score is worse by no more than noise, if it is cheaper
           beyond noise and 5 %: of a figure that no hyperparameter was found to change beyond the noise of the cheapest
-          of so many; "better", of those whose score is better beyond noise the one that breaks the limits least
+          of as many; "better", of those whose score is better beyond noise the one that breaks the limits least
         - run_id, the hyperparameters, the score and its margin: by how much two models must differ to be told apart
         - training_time_s, peak_memory_mb, model_memory_mb and inference_latency_ms, where they are known
         - limits: as they were given, empty without any; meets: whether the trial does, None where that is not known;
@@ -142,7 +142,7 @@ def _resolved(studies: Sequence[Study]) -> Criteria:
 
 
 def _cheapest_by_chance(noise: Noise | None, others: int) -> float:
-    """How much cheaper, as a share, the cheapest of so many equal trials is than one of them, in 1 % of cases at most.
+    """How much cheaper, as a share, the cheapest of several equal trials is than one of them, in 1 % of cases at most.
 
     By Bonferroni's correction over the others, with Student's t for as many degrees of freedom as the noise has.
     """
