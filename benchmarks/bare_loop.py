@@ -16,9 +16,9 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
 import numpy as np  # noqa: E402
-import sklearn  # noqa: E402
 
 from entrypoints.datasets.prepared import Prepared  # noqa: E402
+from entrypoints.models import batch_checks  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.models.cross_validation import CrossValidation, batches  # noqa: E402
 from mlflow_sysmetrics.monitor import Monitor  # noqa: E402
@@ -53,7 +53,7 @@ def seconds(configurations: list[Configuration], data: Prepared, processes: int,
 def _work(data: Prepared, work: Any, ready: Any, level: str) -> None:
     tables = [(fitted.transform(data.X), fitted.scaling.transform_target(data.y)) for fitted in data.preprocessings]
     if level != "bare":
-        sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
+        batch_checks.skip()
     ready.wait()
     while True:
         try:

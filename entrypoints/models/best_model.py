@@ -13,7 +13,6 @@ from typing import Any
 import mlflow
 import mlflow.sklearn
 import numpy as np
-import sklearn
 import skops.io
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.types.schema import AnyType, ColSpec, Schema
@@ -30,6 +29,7 @@ from entrypoints.datasets.preprocessing import Preprocessing, fill_and_scale, tr
 from entrypoints.datasets.splits import Scaling
 from entrypoints.datasets.sysmetrics_raw_rows import RawRows
 from entrypoints.errors import UserError
+from entrypoints.models import batch_checks
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
 from entrypoints.models.cross_validation import LATENCY_ROWS, Fold
@@ -115,7 +115,7 @@ def _trained_and_measured(make: Callable[[], Fold], configuration: Configuration
         costs["refit_cpu_seconds"] = time.process_time() - began_s
         costs["refit_training_time_s"] = fold.training_time_s
 
-    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):  # as in a trial
+    with batch_checks.skipped():  # as in a trial
         make().step()
         raised = memory.raised(train)
     (fold,) = folds

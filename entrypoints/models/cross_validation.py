@@ -10,12 +10,12 @@ from statistics import fmean, median
 from time import perf_counter
 
 import numpy as np
-import sklearn
 from numpy.typing import NDArray
 
 from entrypoints.compute import memory
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.preprocessing import Preprocessing
+from entrypoints.models import batch_checks
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
 from entrypoints.models.learners import Classes
@@ -154,7 +154,7 @@ class Fold:
 
     def _predict_s(self, start: int, stop: int) -> float:
         X = self._data.X[start:stop]
-        with sklearn.config_context(assume_finite=False, skip_parameter_validation=False):
+        with batch_checks.made():
             started = perf_counter()
             self.learner.estimator.predict(self.preprocessing.transform(X))
             return perf_counter() - started

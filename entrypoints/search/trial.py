@@ -12,7 +12,6 @@ from statistics import stdev
 from typing import Any, Literal
 
 import ray
-import sklearn
 from ray import tune
 from ray.actor import ActorHandle
 
@@ -23,6 +22,7 @@ from entrypoints.limits.costs import FACTS
 from entrypoints.limits.extrapolation import MIN_BLOCKS
 from entrypoints.limits.ledger import End, ask
 from entrypoints.limits.stop_or_skip import Guard, Stopping
+from entrypoints.models import batch_checks
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import CrossValidation
 from entrypoints.search.first_trials import FirstTrials
@@ -73,8 +73,7 @@ class Trial(tune.Trainable):
             groups: what is read of this process.
             one_at_a_time: whether no two trials run at once: only then the machine's energy is the trial's own.
         """
-        # Loading refuses infinity and preprocessing fills what is missing; checking every batch again costs 10 %.
-        sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
+        batch_checks.skip()
         gc.collect()
         gc.freeze()  # what the imports left is permanent: later collections need not look at it
         self._core_wait, self._groups, self._one_at_a_time = CoreWait(), groups, one_at_a_time

@@ -21,11 +21,12 @@ import numpy as np
 import pytest
 from ray.actor import ActorHandle
 from reference import FOLDS, MLP_CLASSIFIER, MLP_REGRESSOR, Plain, bundled, configured
-from sklearn import config_context, get_config, set_config
+from sklearn import get_config, set_config
 
 from entrypoints.limits import ledger
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.stop_or_skip import Stopping
+from entrypoints.models import batch_checks
 from entrypoints.search.trial import RESULT_EVERY_S, Trial
 from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.criteria.judge import Criteria
@@ -579,7 +580,7 @@ def test_latency_is_what_one_prediction_takes(trial: Trial) -> None:
         assert trial.reset(_config(max_steps=100))
         figure_ms = _to_the_end(trial)[-1]["figures"]["inference_latency_ms"]
         times_s = []
-        with config_context(assume_finite=False, skip_parameter_validation=False):
+        with batch_checks.made():
             for row in plain.data.split.test[:200]:
                 X = plain.data.X[row : row + 1]
                 began = time.perf_counter()
