@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from entrypoints.limits.extrapolation import WARM_UP, Extrapolation, Prediction
-from entrypoints.limits.ledger import Brief
+from entrypoints.limits.ledger import Brief, End
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Stop
 from mlflow_sysmetrics.tags import (
     BY_CRITERIA,
@@ -80,6 +80,15 @@ class Ending:
             STOP_LIMIT: f"{self.stop.limit:.6g}",
         }
         return tags | ({STOP_PREDICTION: str(self.prediction)} if self.prediction else {})
+
+
+def end_of(ending: Ending | None, *, finished: bool, diverged: bool) -> End:
+    """How a trial ended, for those that follow; before its own end, whatever the reason, is ``stopped``."""
+    if diverged:
+        return "diverged"
+    if ending and ending.how == "skipped":
+        return "skipped"
+    return "finished" if finished else "stopped"
 
 
 class Guard:

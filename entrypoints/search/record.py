@@ -12,7 +12,7 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from entrypoints.datasets.tables import Task
 from entrypoints.limits.ledger import End
-from entrypoints.limits.stop_or_skip import Ending
+from entrypoints.limits.stop_or_skip import Ending, end_of
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.losses import better, score_name
 from entrypoints.progress import Progress
@@ -54,12 +54,8 @@ class TrialRecord:
 
     @property
     def end(self) -> End:
-        """How it ended, for those that follow; before its own end, whatever the reason, is ``stopped``."""
-        if self.diverged:
-            return "diverged"
-        if self.ending and self.ending.how == "skipped":
-            return "skipped"
-        return "finished" if self.status == "FINISHED" else "stopped"
+        """How it ended, for those that follow."""
+        return end_of(self.ending, finished=self.status == "FINISHED", diverged=self.diverged)
 
     @property
     def whole(self) -> Figures:

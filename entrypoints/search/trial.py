@@ -21,7 +21,7 @@ from entrypoints.datasets.prepared import Prepared
 from entrypoints.limits.costs import FACTS
 from entrypoints.limits.extrapolation import MIN_BLOCKS
 from entrypoints.limits.ledger import End, ask
-from entrypoints.limits.stop_or_skip import Guard, Stopping
+from entrypoints.limits.stop_or_skip import Guard, Stopping, end_of
 from entrypoints.models import batch_checks
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import CrossValidation
@@ -218,23 +218,16 @@ class Trial(tune.Trainable):
         if self._guard.active:
             feasible = ended and self._guard.feasible(self._figures)
             tags |= {FEASIBLE: str(feasible).lower()} | (ending.tags if ending else {})
-            expected = self._tell(self._how(ended))
+            expected = self._tell(end_of(ending, finished=ended, diverged=training.diverged))
         tags |= TrialEnd(folds, ending, expected).tags
         told = {"folds": folds, "ending": ending, "expected": expected}
         return self._result(final, tags, "FINISHED" if ended else "KILLED") | {"done": True, **told}
 
-    def _how(self, ended: bool) -> End:
-        if self._training.diverged:
-            return "diverged"
-        if ended:
-            return "finished"
-        return "stopped" if self._training.step_number else "skipped"
-
-    def _tell(self, how: End) -> dict[str, float]:
+    def _tell(self, end: End) -> dict[str, float]:
         """Let the trials that follow know what this one has cost; return what it would have cost at its end."""
         expected = self._guard.expected(self._figures)
         if self._ledger:
-            self._ledger.record.remote(self._configuration, self._figures, expected, how)
+            self._ledger.record.remote(self._configuration, self._figures, expected, end)
         return expected
 
     def _result(

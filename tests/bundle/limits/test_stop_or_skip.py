@@ -13,7 +13,7 @@ import pytest
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.ledger import Brief
-from entrypoints.limits.stop_or_skip import DIVERGED, Ending, Guard, How, Stopping
+from entrypoints.limits.stop_or_skip import DIVERGED, Ending, Guard, How, Stopping, end_of
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Stop
 
 STEPS = 500
@@ -149,6 +149,8 @@ def test_facts_are_judged_before_the_first_step() -> None:
     guard = _guard("inference_latency_ms<=1, model_size_kb<=3")
     guard.crossed({"inference_latency_ms": 0.5, "model_size_kb": 4.0}, 0)
     assert _reason(guard) == "model_size_kb 4 > 3 (step 0)"
+    # It was measured, not predicted, so those that follow learn from it.
+    assert end_of(guard.ending, finished=False, diverged=False) == "stopped"
 
 
 @pytest.mark.parametrize(
