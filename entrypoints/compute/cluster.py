@@ -40,15 +40,15 @@ def host_and_port(address: str) -> tuple[str, int] | None:
 
 
 def connect(address: str, modules: Sequence[Path], store_uri: str) -> None:
-    """Connect to a cluster and see that a study can run there.
+    """Connect to a cluster and check that a study can run there.
 
     Args:
         address: ``auto`` or host:port.
-        modules: files and folders that the workers have to be able to import beside the bundle and the plugin.
+        modules: files and folders that workers must be able to import, besides the bundle and the plugin.
         store_uri: where MLflow keeps the study.
 
     Raises:
-        UserError: nothing answers there, it is another Ray or Python, or the store is not for a cluster.
+        UserError: nothing answers there, Ray or Python has another version, or other nodes cannot reach the store.
     """
     _see_that_something_listens(address)
     os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")  # under `ray job submit`, whose folder is the project's
@@ -68,8 +68,8 @@ def connect(address: str, modules: Sequence[Path], store_uri: str) -> None:
     except concurrent.futures.TimeoutError:
         raise UserError(
             f"ray_address={address}: no node of a Ray cluster on this machine answers within {CONNECTED_WITHIN_S:g} s; "
-            "run the study on the cluster's head node, see with `ray status` that it is up, and set "
-            "RAY_AUTH_MODE=token if it wants a token"
+            "run the study on the cluster's head node, check with `ray status` that it is up, and set "
+            "RAY_AUTH_MODE=token if it requires a token"
         ) from None
     except Exception as error:
         raise UserError(_refusal(address, error)) from error
@@ -125,10 +125,10 @@ def _refusal(address: str, error: Exception) -> str:
 
 
 def see_that_workers_can_import(module: str, number: int, address: str) -> None:
-    """Have as many workers as trials will run in import a module.
+    """Check that ``number`` workers can import a module.
 
     Raises:
-        UserError: a worker cannot, as when a library is missing there.
+        UserError: the import fails on a worker, for example because a library is missing there.
     """
     task = ray.remote(num_cpus=1)(_import)
     try:
@@ -136,7 +136,7 @@ def see_that_workers_can_import(module: str, number: int, address: str) -> None:
     except ray.exceptions.RayError as error:
         why = str(error).strip().splitlines()[-1]
         raise UserError(
-            f"ray_address={address}: a worker does not run the study's code ({shorten(why, 200)}); install the "
+            f"ray_address={address}: a worker cannot import the study's code ({shorten(why, 200)}); install the "
             "libraries of conda.yaml on each node, at the versions of this machine"
         ) from error
 
@@ -156,10 +156,10 @@ def cores() -> int:
 
 
 def free_cores(wanted: int) -> int:
-    """On how many CPU cores trials can begin now; at least 1, for which they wait. ``wanted`` 0 means all.
+    """The number of CPU cores that are free for trials; 1 if none is, since trials can wait. ``wanted`` 0 means all.
 
     Raises:
-        UserError: the cluster has none, and how many it shall get is not said.
+        UserError: the cluster has no cores yet, and ``wanted`` is 0.
     """
     if not wanted and not cores():
         raise UserError(
@@ -176,7 +176,7 @@ def line() -> str:
 
 
 def _free() -> int:
-    """Free CPU cores. Nodes tell of theirs in turns, so that right after another job's end some seem to be in use."""
+    """Free CPU cores. Waits, because nodes report theirs late: after a job ends, its cores first seem to be in use."""
     deadline = time.monotonic() + FREE_WITHIN_S
     while (free := int(ray.available_resources().get("CPU", 0))) < cores() and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -184,7 +184,7 @@ def _free() -> int:
 
 
 def check_store(store_uri: str, n_nodes: int) -> None:
-    """See that the store of a study on several nodes is one that all of them, and all who watch, can reach.
+    """Check that other machines can reach the store of a study that runs on several nodes.
 
     Raises:
         UserError: it is a place on this machine.

@@ -1,4 +1,4 @@
-"""How long this thread was ready to run and had to wait for a CPU core, because others had it."""
+"""How long this thread was ready to run but had to wait for a CPU core."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _SCHEDSTAT = "/proc/thread-self/schedstat"  # Linux: time on a core and time wai
 
 
 class CoreWait:
-    """A clock of that time, for the thread that makes it. What the OS does not tell is 0.
+    """A clock of this waiting time, for the thread that creates it. It stays at 0 where the OS does not report it.
 
     Args:
-        read: the content of Linux's schedstat file of the thread; by default that of the calling one.
+        read: returns the content of a thread's schedstat file (Linux); by default of the calling thread's.
     """
 
     def __init__(self, read: Callable[[], bytes] | None = None) -> None:
@@ -36,5 +36,5 @@ class CoreWait:
 
 
 def own_share(elapsed_s: float, waited_s: float) -> float:
-    """The share of a stretch of time in which the thread was not kept waiting for a core."""
+    """The share of the elapsed time in which the thread did not wait for a core."""
     return min(1.0, max(0.0, 1.0 - waited_s / elapsed_s)) if elapsed_s > 0 else 1.0

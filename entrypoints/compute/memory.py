@@ -1,4 +1,4 @@
-"""The memory of this process: what is free given back, and how far a call raises it."""
+"""The memory of this process: return free memory to the OS, and measure how much a call adds."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ _RESET_PEAK = "5"  # proc(5), clear_refs
 
 
 def release() -> None:
-    """Give free memory back to the OS, so that what comes is seen as growth, and was not there before."""
+    """Return free memory to the OS, so that later allocations show as growth."""
     gc.collect()
     trim()
 
 
 def trim() -> None:
-    """Give back what is free already. A libc keeps the more, the more it was given back before: an earlier trial."""
+    """Return memory that is already free. A libc keeps more of it after an earlier trial has freed much."""
     with contextlib.suppress(AttributeError, OSError):  # not every libc has it
         psutil.heap_trim()
 
 
 class Raised(NamedTuple):
-    """By how many megabytes a call has raised the memory of this process: at its peak, and by what it has left."""
+    """The megabytes that a call added to this process: at its peak, and after it."""
 
     peak_mb: float
     kept_mb: float
 
 
 def raised(call: Callable[[], None]) -> Raised | None:
-    """Make a call; return by how much this process was larger at its peak than before, and after it.
+    """Call a function and return how much memory it added to this process, at its peak and afterwards.
 
-    Linux's own high-water mark (VmHWM) is reset before and read after, so that not even a short peak is missed. None
-    where there is none. What the call raises, it raises.
+    Linux's own high-water mark (VmHWM) is reset before and read after, so even a short peak counts. None without such
+    a mark. Exceptions of the call pass through.
     """
     if _high_water_kb(reset=True) is None:
         call()

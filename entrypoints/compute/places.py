@@ -17,7 +17,7 @@ LOCAL = "local"
 
 
 class Place(contextlib.AbstractContextManager["Place"]):
-    """Processes for trials; there from the beginning of its context to the end.
+    """A context manager that provides the processes for trials.
 
     Attributes:
         max_trials: how many trials may run at once where there are more cores; 0: no limit.
@@ -37,31 +37,31 @@ class Place(contextlib.AbstractContextManager["Place"]):
 
     @abstractmethod
     def join(self, modules: Sequence[Path], store_uri: str) -> str | None:
-        """See that a study can run there and return what there is in words; None where nothing can be wrong.
+        """Check that a study can run there, and describe the place; None where there is nothing to check.
 
         Args:
-            modules: files and folders of the user's that workers have to be able to import.
+            modules: the user's files and folders that workers must be able to import.
             store_uri: where MLflow keeps the study.
 
         Raises:
-            UserError: it cannot.
+            UserError: a study cannot run there.
         """
 
     @abstractmethod
     def cores(self) -> int:
-        """On how many CPU cores trials can begin, once they can."""
+        """Wait until trials can start, and return the number of CPU cores for them."""
 
     def __exit__(self, *error: object) -> None:
-        """End what was started there. What a cluster has of others stays."""
+        """Stop what this study started there. Other jobs of a cluster go on."""
         workers.stop()
 
 
 class LocalRay(Place):
-    """A Ray of the study's own on this machine. It starts beside what the context does.
+    """A Ray on this machine that only this study uses. It starts in the background.
 
     Args:
-        cpus: how many CPU cores it uses; 0: all that are usable.
-        imports: the module that its processes import at once.
+        cpus: the number of CPU cores; 0: all usable ones.
+        imports: the module that its processes import when they start.
     """
 
     def __init__(self, cpus: int, imports: str) -> None:
@@ -75,7 +75,7 @@ class LocalRay(Place):
         return (self._cpus or workers.usable_cpus()) == 1
 
     def __enter__(self) -> LocalRay:
-        """Begin to start it."""
+        """Start it, without waiting until it is up."""
         # This thread must outlive the study: the kernel ends Ray's processes with the thread that started them.
         self._thread = ThreadPoolExecutor(1, "ray-start")
         self._up: Future[None] = self._thread.submit(workers.start, self._cpus, self._imports)
@@ -88,10 +88,10 @@ class LocalRay(Place):
         self._thread.shutdown()
 
     def join(self, modules: Sequence[Path], store_uri: str) -> None:
-        """Nothing can be wrong."""
+        """No-op: there is nothing to check."""
 
     def cores(self) -> int:
-        """Those that were asked for, when Ray is up."""
+        """The requested cores, once Ray is up."""
         self._up.result()
         workers.let_tune_use_them()
         return self._cpus or workers.usable_cpus()
@@ -102,8 +102,8 @@ class Cluster(Place):
 
     Args:
         address: ``auto`` or host:port.
-        cpus: on how many CPU cores of it trials run; 0: all that are free.
-        imports: the module that workers have to be able to import.
+        cpus: the number of its CPU cores that run trials; 0: all free ones.
+        imports: the module that workers must be able to import.
     """
 
     def __init__(self, address: str, cpus: int, imports: str) -> None:
@@ -126,17 +126,17 @@ class Cluster(Place):
         return f"Cluster: {cluster.line()}"
 
     def cores(self) -> int:
-        """Those that are free, when a worker on each has imported what it needs."""
+        """The free cores, once a worker on each has imported the module."""
         free = cluster.free_cores(self.max_trials)
         cluster.see_that_workers_can_import(self._imports, free, self.address)
         return free
 
 
 def place(ray_address: str, cpus: int, imports: str) -> Place:
-    """The cluster whose address is given, or else that in RAY_ADDRESS; a Ray of the study's own where both are local.
+    """The cluster at the given address, or else at RAY_ADDRESS; a Ray on this machine if both are local.
 
     Raises:
-        UserError: a study cannot use such an address.
+        UserError: a study cannot use this address.
     """
     name, address = "ray_address", ray_address
     if address == LOCAL:

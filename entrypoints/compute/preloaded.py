@@ -1,4 +1,4 @@
-"""What each of Ray's processes imports when it starts: the module that an environment variable names, if it does."""
+"""Each of Ray's processes imports this module when it starts; it imports the module that a variable names, if set."""
 
 import importlib
 import os

@@ -1,8 +1,8 @@
-"""Trials whose process or node has died begin again, elsewhere if need be; those that have raised do not.
+"""Trials start again when their process or node dies, on another node if necessary; after an error they do not.
 
-An error of the training's own comes back with every attempt, and each costs a process. Tune counts both as the same
-failures, so what a failure was is looked at here, where Tune counts it. A node that has announced its end, as cloud
-instances do that are taken back, is not counted at all by Tune.
+An error in the training would come back at every attempt, and each attempt costs a process. Tune counts both kinds of
+failure alike, so they are told apart here, where Tune counts them. Tune does not count the loss of a node that
+announced its end, as reclaimed cloud instances do.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from ray.exceptions import RayActorError
 from ray.tune.experiment import Trial
 from ray.tune.search.basic_variant import BasicVariantGenerator
 
-MAX_DEATHS = 2  # what kills its process by itself, such as a want of memory, ends at the third
+MAX_DEATHS = 2  # a trial that kills its own process, for example by its memory, fails at the third death
 
 
 def died(error: BaseException | None) -> bool:
-    """Whether it was the trial's process that ended, and not what the process did that raised."""
+    """Whether the trial's process died, as opposed to code in it that raised an error."""
     return isinstance(error, RayActorError) and not getattr(error, "_actor_init_failed", False)
 
 
@@ -32,7 +32,7 @@ class RecoveringTrial(Trial):
 
 
 class RecoveringTrials(BasicVariantGenerator):
-    """The trials of a grid, as Tune makes them, each of them recovering."""
+    """Tune's trials of a grid, as ``RecoveringTrial``."""
 
     def next_trial(self) -> Trial | None:
         """The next one, or None."""

@@ -1,4 +1,4 @@
-"""The local Ray: started, stopped for good, and its workers held until all are up."""
+"""The local Ray: start it, stop it for good, and hold its workers until all are up."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def usable_cpus() -> int:
 def start(cpus: int, imports: str | None = None) -> None:
     """Start Ray on this machine with ``cpus`` CPU cores; 0 means all that are usable.
 
-    A process for each core starts with it, and has each imported a module of this project by the time that it is used.
+    It starts one process per core. Each imports a module of this project before it is used.
 
     Only this process and those that it starts can use it: it listens on loopback, asks for a token that is in their
     environment alone, and keeps its files where nobody else can enter.
@@ -62,7 +62,7 @@ def start(cpus: int, imports: str | None = None) -> None:
 
 @functools.cache  # Ray reads it once
 def _token() -> str:
-    """This process's secret, which is in no file."""
+    """This process's secret, which is never written to a file."""
     return secrets.token_hex(32)
 
 
@@ -99,7 +99,7 @@ def _process_group_of_its_own() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _imported_at_once(module: str | None) -> Iterator[None]:
-    """Have the workers of the Ray that starts meanwhile import a module before there is anything to do."""
+    """Have the workers of a Ray that starts inside this context import a module at once."""
     if module is None:
         yield
         return
@@ -110,10 +110,10 @@ def _imported_at_once(module: str | None) -> Iterator[None]:
 
 
 def let_tune_use_them() -> None:
-    """Have Tune's trials run in the processes that have started with this machine's Ray.
+    """Have Tune's trials run in the processes that started with this machine's Ray.
 
-    Tune asks for processes that get some variables of this one, and has new ones started for that. These have inherited
-    all of them. Where Ray changes, trials start later and run all the same.
+    Tune asks for processes with some of this process's environment variables, so Ray would start new ones. The
+    processes that are already up have inherited all variables. If Ray changes, trials only start later.
     """
     from ray.tune.execution import class_cache
 
@@ -156,14 +156,14 @@ class Barrier:
         return True
 
     async def bring(self, found: Any) -> None:
-        """Leave what one of those that have waited has found then, and wait for the others again."""
+        """Store what one of the waiting processes has found, and wait for the others again."""
         self._brought.append(found)
         if len(self._brought) >= self._arrived:
             self._all_brought.set()
         await self._all_brought.wait()
 
     async def begin(self) -> None:
-        """Say that Tune has begun the trial of one of those that have waited, and wait for the others again."""
+        """Note that Tune has started the trial of one of the waiting processes, and wait for the others again."""
         self._begun += 1
         if self._begun >= self._arrived:
             self._all_begun.set()
@@ -181,7 +181,7 @@ class Barrier:
 
 
 def beside_the_driver() -> NodeAffinitySchedulingStrategy:
-    """Where an actor lives as long as the study does, whichever other node of a cluster dies."""
+    """Scheduling on the driver's node, so that an actor outlives the other nodes of a cluster."""
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
@@ -194,23 +194,23 @@ def barrier(parties: int) -> ActorHandle:
 def wait_for_all(barrier: ActorHandle | None) -> bool:
     """Wait at the barrier, but no longer than a minute after the first: a late worker costs time, not the study.
 
-    False for a process that is not one of the first, and has not waited.
+    False for a process that comes later, which does not wait.
     """
     return barrier is not None and bool(_at(barrier, barrier.wait.remote()))
 
 
 def bring(barrier: ActorHandle, found: Any) -> None:
-    """Leave at the barrier what this process has found, and wait for the others in the same way."""
+    """Store at the barrier what this process has found, and wait for the others in the same way."""
     _at(barrier, barrier.bring.remote(found))
 
 
 def begin(barrier: ActorHandle) -> None:
-    """Say at the barrier that Tune has begun this process's trial, and wait for the others for a few seconds."""
+    """Note at the barrier that Tune has started this process's trial, and wait for the others for a few seconds."""
     _at(barrier, barrier.begin.remote(), BEGIN_TIMEOUT_S)
 
 
 def brought(barrier: ActorHandle) -> list[Any]:
-    """What the first processes have left at the barrier."""
+    """What the first processes have stored at the barrier."""
     return _at(barrier, barrier.brought.remote()) or []
 
 

@@ -63,9 +63,9 @@ def clean(
 ) -> Cleaned:
     """Return what a ``Table`` is made of.
 
-    Rows without a target are left out. So are, unless ``keep_all``, features that tell nothing: empty or constant
-    ones, and texts with more than 1000 categories. ``echo`` gets a line for each of these. A given ``task`` stands;
-    otherwise it is that of ``task_of``. ``what`` names the table in messages, e.g. "dataset=mine.csv".
+    Rows without a target are left out. So are features without information, unless ``keep_all``: empty or constant
+    ones, and texts with more than 1000 categories. ``echo`` gets a line for each of these. ``task`` is by default that
+    of ``task_of``. ``what`` names the table in messages, e.g. "dataset=mine.csv".
 
     Raises:
         UserError: the table or its target cannot be used.
@@ -98,10 +98,10 @@ def clean(
 
 
 def task_of(target: pd.Series[Any]) -> Task:
-    """The task that a complete canonical column sets as target.
+    """The task of a target column that is canonical and has no missing values.
 
-    Text, categories and truth values make a classification, as do up to 20 different whole numbers with three rows
-    each on average; any other numbers make a regression.
+    Classification for text, categories and booleans, and for up to 20 different whole numbers with three rows each on
+    average; regression for all other numbers.
     """
     if not is_numeric(target.dtype):
         return "classification"
@@ -171,8 +171,8 @@ def _informative(features: pd.DataFrame, what: str, target: str, echo: Echo) -> 
         echo(f"{what}: left out as features: {listed(f'{name} ({why})' for name, why in idle.items())}")
     if len(idle) == features.shape[1]:
         raise UserError(
-            f"{what}: no feature is left beside the target {target}, since columns that are empty, constant or differ "
-            "in every text tell nothing; add a feature column"
+            f"{what}: no feature is left besides the target {target}, since columns that are empty, constant, or text "
+            f"with more than {MAX_CATEGORIES} values are not used; add a feature column"
         )
     informative: pd.DataFrame = features.drop(columns=list(idle))
     return informative

@@ -121,11 +121,10 @@ def load(
     source: OpenML | None = None,
     echo: Echo = say,
 ) -> Table:
-    """Return the table of that name, checked, with a line to ``echo`` for whatever a user should know.
+    """Return the table of that name, checked. ``echo`` gets a line for anything that the user should know.
 
     ``name`` is a known dataset, ``openml:<id>``, or the path of a CSV or Parquet file. ``target`` names the column to
-    predict; a file needs it, and the others have one of their own. The rules for other tables than the known ones are
-    those of ``cleaning.clean``.
+    predict; it is required for a file, and the others have a default. Unknown tables go through ``cleaning.clean``.
 
     A table from OpenML is the read-only copy of an earlier download if there is an intact one (no request is made),
     else a new download. The two bundled tables never need the network under their names: their bytes are checked
@@ -133,8 +132,8 @@ def load(
     and get the bundled copy, with a line, where it cannot be had.
 
     ``folder`` holds the bundled files; ``source`` is OpenML's server and the cache, by default those of the
-    environment. Raises UserError for what the user can fix, and RuntimeError naming the file if a bundled one is
-    not what it should be, which no user can have asked for.
+    environment. Raises UserError for what the user can fix, and RuntimeError, naming the file, if a bundled file is
+    damaged.
     """
     expected = known.get(name)
     if expected and expected.bundled:
@@ -184,7 +183,7 @@ def _known_from_openml(
     except (DownloadError, ValueError) as error:
         if not expected.bundled:
             raise UserError(_failed(given, source, error)) from error
-        echo(f"{what} cannot be had from {source.host} ({error}): the bundled copy of {name} is used")
+        echo(f"{what} cannot be downloaded from {source.host} ({error}): the bundled copy of {name} is used")
         return _retarget(_bundled(name, expected, folder / f"{name}.csv.gz"), target, what, echo)
     source.keep(raw, echo)
     return _retarget(table, target, what, echo)

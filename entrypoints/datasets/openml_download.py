@@ -1,4 +1,4 @@
-"""One table from OpenML, through the openml package: the program that ``openml_source`` runs in a process of its own.
+"""One table from OpenML, through the openml package: the program that ``openml_source`` runs in a separate process.
 
 The only module that imports openml. The package sets no time limits, and minio, which it downloads Parquet with, sets
 five minutes and five retries. Both go through urllib3, so limits are put there; since that changes urllib3 for the
@@ -97,7 +97,7 @@ class Limits:
 
 
 def fetch(openml_id: int, server: str, folder: Path, limits: Limits) -> dict[str, Any]:
-    """Store the canonical table in ``folder`` and return what else is known of it. Raises what openml raises."""
+    """Store the table in ``folder`` with canonical dtypes, and return its metadata. Errors of openml pass through."""
     import openml
 
     openml.config.server = server
@@ -184,7 +184,7 @@ def main() -> None:
     try:
         emit(**fetch(request["openml_id"], request["server"], folder, limits))
     except BrokenPipeError:
-        raise  # whoever asked is gone
+        raise  # the parent process is gone
     except Exception as error:
         emit(**reason(error, limits))
 

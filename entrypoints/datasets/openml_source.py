@@ -1,7 +1,7 @@
 """Tables from OpenML: downloads that end in bounded time, and private read-only master copies.
 
-The openml package sets no time limits and deletes its own cache after a failed request. So it runs in a process of
-its own (``openml_download``), with a temporary cache, and what it brought is kept here, in files it does not know.
+The openml package sets no time limits and deletes its own cache after a failed request. So it runs in a separate
+process (``openml_download``) with a temporary cache, and this module keeps the downloaded tables in other files.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class UnknownIdError(DownloadError):
 
 @dataclass(frozen=True)
 class About:
-    """What OpenML tells of a dataset beside its columns; ``target`` is its default target, if it has one."""
+    """OpenML's metadata of a dataset; ``target`` is its default target, if it has one."""
 
     openml_id: int
     name: str
@@ -71,11 +71,11 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
 
 @dataclass(frozen=True)
 class OpenML:
-    """An OpenML server and the master copies of what it was asked for.
+    """An OpenML server and the master copies of its datasets.
 
     ``timeout_s`` bounds each connection attempt, each silence of the server, and each period in which it is too slow;
-    ``max_bytes`` bounds all that a download receives. ``echo_every_s`` parts the lines that show its progress;
-    ``program`` is what downloads.
+    ``max_bytes`` bounds the whole download. ``echo_every_s`` is the time between two lines of progress; ``program`` is
+    the command that downloads.
     """
 
     server: str

@@ -19,7 +19,7 @@ TEST_FRACTION = 0.3
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of prepare: runs with equal requests hold equal artifacts."""
+    """The settings of a prepare run: runs with equal settings hold equal artifacts."""
 
     dataset: str
     max_rows: int
@@ -97,7 +97,7 @@ def _fit(
 
 
 def split_for(table: Table, request: Request) -> Split:
-    """The split that a request means for a table.
+    """Split a table as a request asks.
 
     Raises:
         UserError: the table cannot be split as requested.

@@ -73,7 +73,7 @@ def store(client: MlflowClient, run_id: str, table: Table, request: Request) -> 
 
 
 def find(client: MlflowClient, experiment_id: str, request: Request, digest: str) -> Run | None:
-    """The newest finished prepare run of an experiment that answers a request with this content."""
+    """The newest finished prepare run of an experiment for this request and a table with this digest."""
     conditions = [
         "attributes.status = 'FINISHED'",
         f"tags.`{KIND}` = 'prepare'",
@@ -87,7 +87,7 @@ def find(client: MlflowClient, experiment_id: str, request: Request, digest: str
 
 
 def check(client: MlflowClient, run_id: str, table: Table, split: Split) -> None:
-    """See that a prepare run holds this table and this split.
+    """Check that a prepare run holds this table and this split.
 
     Raises:
         RuntimeError: it holds something else, or it cannot be read.
@@ -98,7 +98,7 @@ def check(client: MlflowClient, run_id: str, table: Table, split: Split) -> None
             stored = replace(table, frame=pd.read_parquet(folder / _TABLE))
             stored_split = json.loads((folder / _SPLIT).read_text())
             same = (stored.digest, stored_split) == (table.digest, split.to_json())
-    except Exception as error:  # whatever files raise that others can write
+    except Exception as error:  # a damaged file may raise anything
         raise RuntimeError(f"the artifacts of prepare run {run_id} cannot be read: {one_line(error)}") from error
     if not same:
         raise RuntimeError(f"the artifacts of prepare run {run_id} are not what this study asks for")

@@ -135,7 +135,7 @@ class RawRows:
         return self._own(self.pipeline.classes_)
 
     def features(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """What the pipeline takes, of rows as they are. Raises MlflowException in one sentence if they do not fit."""
+        """The user's rows as input of the pipeline. MlflowException, in one sentence, if they do not fit."""
         absent = [name for name in self.columns if name not in rows.columns]
         if absent:
             raise _refused(f"the rows lack {_listed(absent)}; give each column that the model was trained on")
@@ -197,7 +197,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _refused(sentence: str) -> MlflowException:
-    """An error whose sentence a served model answers with, too."""
+    """An error that a served model also returns to its client."""
     from mlflow.exceptions import MlflowException  # not above: the processes of trials have no other use for mlflow
 
     error: MlflowException = MlflowException.invalid_parameter_value(sentence)

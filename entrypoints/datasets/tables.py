@@ -1,4 +1,4 @@
-"""A checked table: features, target, where both came from, and what can be told of the content."""
+"""A checked table: its features, its target, their source, and facts about the content."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def categorical(column: pd.Series[Any]) -> pd.Categorical:
 
 @dataclass(frozen=True)
 class Facts:
-    """What can be told of a table's content; None for what is not known of an expected one.
+    """Facts about a table's content; in an expected table, None for an unknown fact.
 
     ``target`` holds the rows of each class, or the target's min and max.
     """
@@ -174,7 +174,7 @@ class Facts:
         return cls((*table.feature_names, table.target), len(table.frame), target, table.digest)
 
     def difference(self, expected: Facts) -> str | None:
-        """Return the first known fact in which the table is not the expected one, in words; None if it is."""
+        """Describe the first fact in which a table differs from the expected one; None if it does not differ."""
         for each in fields(self):
             found, known = getattr(self, each.name), getattr(expected, each.name)
             if known is not None and found != known:

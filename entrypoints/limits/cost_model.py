@@ -1,4 +1,4 @@
-"""What a configuration will cost, from what other ones have cost."""
+"""Predict what a configuration will cost from the costs of others."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ MIN_SPREAD = 0.05  # of a prediction's logarithm: no model of a few trials is be
 Range = tuple[set[str], float, float]  # a feature's words, and its least and largest number
 _NOTHING: Range = (set(), math.inf, -math.inf)
 BOUND = 0.99  # confidence of one bound: it is looked at once, before the trial begins
-INTERVAL = 2 * BOUND - 1  # so many of the costs should lie between both
+INTERVAL = 2 * BOUND - 1  # the share of costs that should lie between both bounds
 _Z = NormalDist().inv_cdf(BOUND)
 
 
 @dataclass(frozen=True)
 class _Learned:
-    """A fitted model: of how many trials, by how much the last of these differ, and which features they had."""
+    """A fitted model, the number of its trials, the median residual of the last ones, and the ranges of features."""
 
     trials: int
     model: Pipeline
@@ -52,8 +52,8 @@ class CostModel:
 
     Words are categories. One model per metric; it is fitted when first asked after an observation.
 
-    A machine becomes faster or slower while a study runs, and its processes grow less once they have grown. So what is
-    expected is shifted by the median residual of the last eight trials. An interval holds what it would be without.
+    A machine becomes faster or slower while a study runs, and its processes grow less once they have grown. So the
+    prediction is shifted by the median residual of the last eight trials. Its interval also allows for no shift.
     """
 
     def __init__(self, rows: int) -> None:
@@ -63,16 +63,16 @@ class CostModel:
         self._fitted: dict[str, _Learned] = {}
 
     def observe(self, configuration: Configuration, figures: Figures) -> None:
-        """Learn what a configuration costs; what is not above 0 says nothing."""
+        """Learn what a configuration costs; figures of 0 or below are ignored."""
         self._features.append(features(configuration))
         self._figures.append({name: value / self._unit(name, configuration) for name, value in figures.items()})
 
     def predict(self, configuration: Configuration, metric: str, noise: float = 0.0) -> Prediction | None:
-        """What it will cost; None while too little is known, or where it is unlike all that is.
+        """What a configuration will cost; None with too few trials, or if it is too different from them.
 
-        The interval is never narrower than that of the ``noise`` of equal trials, as a share: what was timed before the
-        first trial holds none. Nor is that of memory narrower than the few pages that a process takes or keeps by
-        chance: they are most of what a small model takes, which often reads as none.
+        The interval is at least as wide as the ``noise`` of equal trials (a share), which timings before the first
+        trial do not show. For memory it is at least as wide as the few pages that a process takes or keeps by chance:
+        these are most of a small model's memory, which often measures as 0.
         """
         asked = features(configuration)
         learned = self._learned(metric)
@@ -86,7 +86,7 @@ class CostModel:
         return Prediction(value, max(0.0, min(low, value - pages)), max(high, value + pages))
 
     def expected(self, configurations: Sequence[Configuration], metric: str) -> list[float | None]:
-        """What each will cost, without an interval: all of them in the time that one prediction takes."""
+        """What each will cost, without intervals; all together take as long as one call of ``predict``."""
         learned = self._learned(metric)
         if learned is None or not configurations:
             return [None] * len(configurations)

@@ -1,4 +1,4 @@
-"""What a trial costs, as criteria may limit it."""
+"""The costs of a trial that criteria can limit."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ def metrics(task: Task) -> tuple[Metric, ...]:
 def readable(
     task: Task, groups: Collection[str] = (), sample: Callable[[], Figures] | None = None, *, here: bool = True
 ) -> set[str]:
-    """Those of them that can be read of a trial.
+    """The names of those ``metrics`` that can be measured for a trial.
 
     Args:
         task: of the trials.
-        groups: what is read of them, besides ``process``.
+        groups: the groups to measure, besides ``process``.
         sample: reads a process, this one by default.
         here: whether this machine must be able to read ``groups``; other machines may have other devices.
     """

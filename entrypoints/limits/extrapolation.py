@@ -13,7 +13,7 @@ from entrypoints.models.cross_validation import MEASURED_STEPS
 CONFIDENCE = 0.999  # of one bound: a trial is looked at many times
 BLOCK_STEPS = 10  # steps whose times are averaged: single ones are far from normal
 MIN_BLOCKS = 5
-WARM_UP = 1  # steps that say nothing of those to come: the first one allocates
+WARM_UP = 1  # steps that are unlike later ones: the first one allocates
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ class Extrapolation:
     def roughly_at(self, steps: int) -> float | None:
         """The total after ``steps`` steps if the rest cost the mean of those so far; None while too little is known.
 
-        Good enough to tell others what a trial would have cost, not to end it. Steps whose memory is measured take
-        longer than those to come, and say nothing of them.
+        Precise enough to record what a trial would have cost, not to end it. Steps whose memory is measured take
+        longer than later ones, and do not count.
         """
         rest, steady = steps - self.steps, self.steps - MEASURED_STEPS
         if rest == 0:

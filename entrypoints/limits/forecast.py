@@ -19,7 +19,7 @@ from entrypoints.models.cross_validation import Fold
 KIND_WITHIN_S = 0.2
 ALL_WITHIN_S = 10.0
 MAX_STEPS, MIN_STEPS = 100, 3
-# A trial's own: the last one's memory is given back, a result reaches the driver, the next configuration comes.
+# The overhead of a trial: free the last one's memory, send a result to the driver, get the next configuration.
 BETWEEN_TRIALS_S = 0.03
 
 Kind = tuple[Any, ...]
@@ -44,7 +44,7 @@ class Timing:
 class Forecast:
     """The expected seconds of each trial, in the order of the configurations, and of the whole search.
 
-    Of a trial that may converge they are those of all its steps, which is the most that it can take.
+    For a trial that may converge, this is the time of all its steps: an upper bound.
     """
 
     trials_s: list[float]
@@ -99,14 +99,14 @@ def kind(configuration: Configuration) -> Kind:
 
 
 def time_kinds(configurations: Iterable[Configuration], data: Prepared) -> list[Timing]:
-    """The timing of each configuration in this process; those that fail, or that no time is left for, get the mean."""
+    """Time each configuration in this process; those that fail, or for which no time is left, get the mean."""
     began = time.perf_counter()
     timings: list[Timing | None] = []
     with batch_checks.skipped():  # as in a trial
         for configuration in configurations:
             timing = None
             if time.perf_counter() - began < ALL_WITHIN_S:
-                with contextlib.suppress(Exception):  # what is wrong with a trial is for the trial to say
+                with contextlib.suppress(Exception):  # the trial itself will report the error
                     timing = _timing(configuration, data)
             timings.append(timing)
     mean = _mean([timing for timing in timings if timing is not None] or [Timing(0.0, 0.0, 0.0, 0.0, 0.0)])
@@ -116,7 +116,7 @@ def time_kinds(configurations: Iterable[Configuration], data: Prepared) -> list[
 def figures(
     configurations: list[Configuration], data: Prepared, timings: list[Timing]
 ) -> list[tuple[Configuration, dict[str, float]]]:
-    """What a trial of each configuration would show if it took as long as was timed."""
+    """The times that a trial of each configuration would have at these timings."""
     of_kinds = {kind(configuration): timing for configuration, timing in zip(configurations, timings, strict=True)}
     elapsed = trial_seconds(configurations, data, of_kinds)
     pairs = []

@@ -1,4 +1,4 @@
-"""What the trials of a study have cost so far, kept where all of them can ask."""
+"""What the trials of a study have cost so far, in one place that all of them can ask."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PREDICTED = (
     *("mean_step_time_ms", "training_time_s", "elapsed_s"),
     *("peak_memory_mb", "memory_growth_mb", "model_memory_mb"),
 )
-OF_ANY_LENGTH = ("mean_step_time_ms", "model_memory_mb")  # of these: what does not grow with a trial's length
+OF_ANY_LENGTH = ("mean_step_time_ms", "model_memory_mb")  # those that do not grow with a trial's length
 ANSWER_WITHIN_S = 10.0
 MAX_EXPECTED = 500  # trials whose costs are estimated: in random order, a sample of this size stands for all
 _ROUNDING = 1e-9  # as a share: sums of the same steps
@@ -39,15 +39,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Brief:
-    """What a trial is told when it begins.
+    """What a trial knows when it begins.
 
     Attributes:
-        costs: of each trial of the study, for relative limits. One that its limits ended or skipped counts with what it
-            would have cost, as far as that is known, and at least with the value that it was stopped for: left out, it
-            would lower the median for those that follow. One that has not ended counts with what is expected: the
-            median of the first few to end is far from that of all.
-        noise: of each figure.
-        predictions: what it will cost.
+        costs: the costs of each trial of the study, for relative limits. A stopped or skipped trial counts with its
+            predicted total, if known, and at least with the value it was stopped for: without it, the median would
+            fall for later trials. A trial that has not ended counts with its expected cost: the median of the first
+            few to end is not typical.
+        noise: the noise of each figure.
+        predictions: what this trial will cost.
     """
 
     costs: tuple[Figures, ...] = ()
@@ -60,10 +60,10 @@ class Ledger:
 
     Args:
         rows: training rows of a fold.
-        metrics: those that criteria name; of others nothing is kept.
-        trials: of the whole study.
-        first: what is known before the first trial: what a forecast has timed.
-        earlier: the trials that an interrupted command has run of the same study.
+        metrics: the metrics that criteria name; others are not kept.
+        trials: all trials of the study.
+        first: costs that a forecast has timed before the first trial.
+        earlier: trials of the same study that an interrupted command has run.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Ledger:
         if end == "finished":
             self._finished.append((group(configuration, figures), self._limited(figures)))
         if end != "diverged" and not configuration.repeat:
-            # Of one that might have converged nobody knows the costs at its end: what it has cost is known.
+            # The final costs of a trial that might have converged are unknown: it counts with its costs so far.
             as_it_came = end == "finished" or (end == "stopped" and configuration.may_converge)
             self._costs.append(self._limited(figures if as_it_came else expected))
         if end != "skipped":  # its costs are this model's own prediction
@@ -106,9 +106,9 @@ class Ledger:
         return {name: figures[name] for name in self._metrics if name in figures}
 
     def brief(self, configuration: Configuration) -> Brief:
-        """What is known for a trial that is about to begin.
+        """What a trial that is about to begin needs to know.
 
-        Of one that may converge nobody knows how long it will be, so nothing that grows with its length is predicted.
+        The length of a trial that may converge is unknown, so costs that grow with it are not predicted.
         """
         foreseen = OF_ANY_LENGTH if configuration.may_converge else PREDICTED
         seen = {name: noise_at_limits(self._finished, name, MIN_DEGREES) for name in self._metrics}
@@ -121,7 +121,7 @@ class Ledger:
         return Brief((*self._costs, *self._expected()), noises, predictions)
 
     def _expected(self) -> list[Figures]:
-        """What the trials that have not ended are expected to cost, as far as that can be said."""
+        """The expected costs of the trials that have not ended, where they can be predicted."""
         costs: list[dict[str, float]] = [{} for _ in self._to_come]
         for name in set(self._metrics).intersection(PREDICTED):
             values = self._model.expected(list(self._to_come.values()), name)
@@ -132,7 +132,7 @@ class Ledger:
 
 
 def _learned(figures: Figures, expected: Figures) -> Figures:
-    """What a stopped trial says of others: without a total of which only the least is known, what it had cost."""
+    """What a stopped trial shows about others, without totals that are only its costs so far, a lower bound."""
     beyond = {name: (1 + _ROUNDING) * figures.get(name, 0.0) for name in TOTALS}
     return {name: value for name, value in expected.items() if value > beyond.get(name, -math.inf)}
 
@@ -143,7 +143,7 @@ def start(
     trials: Iterable[Configuration] = (),
     earlier: Iterable[Known] = (),
 ) -> ActorHandle:
-    """A ledger in a process of its own. Ray must be running."""
+    """A ledger in a separate process. Ray must be running."""
     actor = ray.remote(num_cpus=0, scheduling_strategy=beside_the_driver())(Ledger)
     return actor.remote(rows, list(metrics), list(trials), earlier=list(earlier))
 

@@ -1,4 +1,4 @@
-"""How much a figure differs between trials that cannot differ, and which differences are more than that."""
+"""How much a figure varies between trials of equal cost, and which differences are more than that."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from entrypoints.models.learners import ALGORITHMS
 from mlflow_sysmetrics.criteria.judge import Figures
 
 MIN_DEGREES = 8  # of freedom, for a limit to use a noise
-MIN_REPEATED = 2  # of freedom, for it to be said at all: one configuration that ran three times
+MIN_REPEATED = 2  # of freedom, to report it at all: one configuration that ran three times
 SHARE = "share"  # the unit of a noise that is relative
 KINDS, REPEATS, FOLDS, UNKNOWN = "kinds", "repeats", "folds", "unknown"
 # Two single results differ by less in 95 % of cases (the repeatability limit of ISO 5725-6, per standard deviation).
 REPEATABILITY = 1.96 * math.sqrt(2)
 SMALL = 0.05  # a difference in a cost that is not worth a sentence,
 SMALL_MB = 0.1  # and one in memory: a process takes or keeps a few pages by chance
-# Families of findings: effects, interactions, trends, differences, order. Of a study in which nothing differs at most
-# 5 % say anything, all families together.
+# Five families of findings: effects, interactions, trends, differences, order. Of studies without any real difference,
+# at most 5 % report one.
 TOLD_P = 0.05 / 5
 
 
@@ -69,10 +69,10 @@ class Noise:
 
 
 def group(configuration: Configuration, figures: Figures) -> Hashable:
-    """Finished trials of equal groups cannot differ in cost: of a built-in algorithm those of one batch size.
+    """The group of a finished trial. Trials of one group differ in cost by noise alone.
 
-    They have as many steps, too, which a tol may end early. Of an algorithm of the user's own nobody knows which
-    hyperparameters cost something: only trials of the same configuration are a group.
+    For a built-in algorithm, these are the trials with the same batch size and tol that took the same number of steps.
+    Any hyperparameter of the user's own algorithm may affect the cost, so there a group is one configuration.
     """
     if configuration.algorithm not in ALGORITHMS:
         return configuration.key
@@ -85,7 +85,7 @@ def noise(observed: Sequence[tuple[Any, Figures]], metric: str, least: int) -> f
     Args:
         observed: pairs of a group, and the figures of one trial of that group.
         metric: the figure.
-        least: degrees of freedom that are needed to say it.
+        least: the minimum degrees of freedom.
     """
     groups = _logarithms(observed, metric)
     degrees = sum(len(values) - 1 for values in groups.values())
@@ -95,9 +95,9 @@ def noise(observed: Sequence[tuple[Any, Figures]], metric: str, least: int) -> f
 
 
 def noise_at_limits(observed: Sequence[tuple[Any, Figures]], metric: str, least: int) -> float | None:
-    """The noise that counts where a figure is near its limit: that of the larger half of the groups, if it is known.
+    """The noise of figures near a limit: that of the larger half of the groups, if it is known.
 
-    Limits are on what costs much, and small figures differ by a larger share of themselves. Arguments as of ``noise``.
+    Limits are on high costs, and the relative noise of small figures is larger. Arguments as for ``noise``.
     """
     means = {each: float(values.mean()) for each, values in _logarithms(observed, metric).items()}
     middle = median(means.values()) if means else 0.0
@@ -142,25 +142,25 @@ def of_score(score: str, folds: Sequence[Sequence[float]], *, higher_is_better: 
 
 
 def margins(noises: Iterable[Noise]) -> dict[str, float]:
-    """By how much trials must differ in each figure to be told apart; where it is unknown, what is usual."""
+    """The smallest difference in each figure that is not noise; a usual value where the noise is unknown."""
     usual = {name: REPEATABILITY * share for name, share in USUAL_NOISE.items()}
     return usual | {each.figure: each.margin for each in noises if each.margin is not None}
 
 
 def worth_telling(p: float, difference: float, noise: float, small: float = SMALL) -> bool:
-    """Whether a finding is said: significant after its correction, and larger than the noise and than what is small.
+    """Whether to report a finding: significant after correction, larger than the noise, and not too small to matter.
 
     Args:
         p: adjusted for all tests of its family.
         difference: as a share of the figure.
         noise: as a share of the figure.
-        small: a share that is not worth a sentence.
+        small: the share up to which a difference does not matter.
     """
     return bool(p < TOLD_P and abs(difference) > max(noise, small))
 
 
 def small(figure: str, size: float) -> float:
-    """The difference that is not worth a sentence, as a share of a figure's typical size."""
+    """The difference up to which a figure's change does not matter, as a share of its typical size."""
     return max(SMALL, SMALL_MB / size) if is_memory(figure) and size else SMALL
 
 

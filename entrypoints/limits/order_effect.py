@@ -23,7 +23,7 @@ _PREFIX = "order_"
 
 @dataclass(frozen=True)
 class Order:
-    """What the order does to one figure. All but ``figure`` and ``told`` are NaN where too few trials can say it.
+    """The effect of the order on one figure. With too few trials, all but ``figure`` and ``told`` are NaN.
 
     Attributes:
         figure: its name.
@@ -32,7 +32,7 @@ class Order:
         p_holm: adjusted over all figures.
         drift: the change from the first trial to the last, in the figure's unit.
         drift_share: as a share of the figure's median.
-        told: whether it is worth a sentence.
+        told: whether to report it.
     """
 
     figure: str
@@ -67,7 +67,7 @@ class Order:
 
 
 def told(orders: Iterable[Order]) -> list[str]:
-    """One sentence for all that is worth one; none where nothing is."""
+    """One sentence for all effects to report; an empty list if there are none."""
     changes = [order.change for order in orders if order.told]
     if not changes:
         return []
@@ -78,12 +78,12 @@ def told(orders: Iterable[Order]) -> list[str]:
 
 
 def of_order(trials: Sequence[tuple[Configuration, Figures]], names: Sequence[str]) -> dict[str, Order]:
-    """What the order does to each of these figures, over trials that ran to their end.
+    """The effect of the order on each of these figures, over trials that ran to their end.
 
-    What hyperparameters explain is taken from the figure and from the place: the mean of each group whose cost cannot
-    differ, or with an own algorithm the additive effects of its hyperparameters. The p-value is that of a partial
-    correlation; the drift is Theil and Sen's slope. It is told where it is most of what trials differ by beside
-    their hyperparameters: a machine is now slower, now faster.
+    What hyperparameters explain is first subtracted from the figure and from the place: the mean of each group of equal
+    cost, or for the user's own algorithm the additive effects of its hyperparameters. The p-value is that of a partial
+    correlation; the drift is Theil and Sen's slope. It is reported where it explains most of the remaining difference
+    between trials, since machines become slower and faster all the time.
     """
     from statsmodels.stats.multitest import multipletests  # takes a second
 

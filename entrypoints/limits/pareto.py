@@ -19,10 +19,10 @@ def front(
 ) -> list[dict[str, Any]]:
     """The front of score against each cost, from the cheapest trial on.
 
-    Its dearest trial is the cheapest of those as good as the best; the next one is the cheapest of those as good as
-    the best of what is cheaper than that; and so on. As good means: the score is worse by no more than its margin.
-    Cheaper means: by more than the margin of the cost. So of trials whose score and cost differ by no more than noise
-    one stands on the front, whatever the order in which they are given. Without margins it is the usual front.
+    It is built from its most expensive trial down: the cheapest trial whose score is within the margin of the best one.
+    The next is chosen in the same way among the trials that are cheaper by more than the margin of the cost, and so on.
+    So of several trials that differ only by noise, one is on the front, in whatever order they are given. Without
+    margins it is the usual front.
 
     Args:
         trials: one row each, with their ids, figures and hyperparameters. Figures may be missing.
@@ -48,7 +48,7 @@ def front(
 
 
 def _ids(trial: Mapping[str, Any]) -> tuple[str, ...]:
-    """What decides between trials that are equal in both."""
+    """The tie-breaker for trials that are equal in score and cost."""
     return tuple(str(trial.get(name)) for name in reversed(IDS))
 
 

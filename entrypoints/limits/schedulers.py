@@ -34,7 +34,7 @@ def stopping_rules(
     *,
     one_at_a_time: bool = True,
 ) -> Rules:
-    """The rules that a user's limits mean for trials of a task.
+    """Translate a user's limits into rules for trials of a task.
 
     Args:
         task: of the trials.
@@ -65,7 +65,7 @@ def _see_that_groups_are_read(criteria: Criteria, groups: Collection[str], *, on
             )
     if "energy_j" in criteria.metrics and not one_at_a_time:
         raise UserError(
-            f"criteria={criteria}: energy_j is that of the whole machine, so it is a trial's own only where one runs "
+            f"criteria={criteria}: energy_j counts the whole machine, so it is a trial's own only if one trial runs "
             "at a time; leave it out, or add cpus=1"
         )
 
@@ -83,10 +83,10 @@ def scheduling(name: str, report_every: int, steps: int) -> dict[str, Any]:
     from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule  # slow to import, and rules are read first
 
     if name == "asha":
-        # A trial that reaches max_t is stopped, so that it is one step more than any trial has.
+        # A trial that reaches max_t is stopped, so max_t is one step more than the longest trial has.
         scheduler = ASHAScheduler(time_attr="step", max_t=steps + 1, grace_period=report_every)
     else:
-        # A trial never makes way for others, from which it could not come back: nothing of it is kept.
+        # Never pause a trial to let others run: it has no checkpoint, so it could not go on.
         never = math.inf
         scheduler = MedianStoppingRule(
             time_attr="step", grace_period=report_every, min_samples_required=5, min_time_slice=never

@@ -1,4 +1,4 @@
-"""When a trial ends before its end: its limits are judged where they are crossed, or as soon as that is certain."""
+"""When to stop a trial early: as soon as it crosses a limit, or is certain to cross it."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class Ending:
         return predicted.told("predicted")
 
     def expected(self, figures: Figures, totals: Figures | None = None) -> dict[str, float]:
-        """The trial's last figures, without those that grow with each step: how far they had come is not the end.
+        """The trial's last figures, without those that grow with each step: their final values are unknown.
 
-        The one that ended it is as foreseen for its end, by ``totals`` or else its prediction, and never below the
-        value that ended it: that is the least that it would have been.
+        The figure that ended the trial has its expected final value, from ``totals`` or else its prediction, but at
+        least the value that ended it.
         """
         foreseen = {self.stop.metric: self.prediction.value} if self.prediction else {}
         foreseen.update(totals or {})
@@ -69,7 +69,7 @@ class Ending:
 
     @property
     def tags(self) -> dict[str, str]:
-        """What the trial's run says of it."""
+        """It as tags of the trial's run."""
         tags = {
             STOPPED_BY: BY_CRITERIA,
             STOP_REASON: self.reason,
@@ -144,7 +144,7 @@ class Guard:
             self._end(self._judge.crossed(figures, step), "crossed")
 
     def stepped(self, step: int, training_time_s: float, elapsed_s: float) -> None:
-        """One more step is done: seconds of training of one fold, without waiting for a core, and of everything."""
+        """Count a step: its seconds of training per fold, without waiting for a core, and its seconds in all."""
         took = {"training_time_s": training_time_s, "elapsed_s": elapsed_s}
         for name, total in self._totals.items():
             total.add(took[name])
@@ -156,9 +156,9 @@ class Guard:
                 self._predicted(step)
 
     def reported(self, figures: Figures, step: int, errors: Figures) -> None:
-        """A point of every curve is there. At the last one there is nothing left to stop.
+        """Judge the next point of every curve; after the last one there is nothing left to stop.
 
-        Times count as ``stepped`` was told them: those of the curves hold what other processes took from this one.
+        Times are those given to ``stepped``: the times of the curves include waiting for other processes.
         """
         own: dict[str, float] = {name: total.total for name, total in self._totals.items() if total.steps}
         times = self._step_times
@@ -169,7 +169,7 @@ class Guard:
             self._end(self._judge.see({**figures, **own}, step, errors), "crossed")
 
     def diverged(self, val_loss: float, hopeless_loss: float, step: int) -> None:
-        """End the trial, if anything is watched at all: from such a loss no model comes back."""
+        """End the trial, if it has any limit: no model recovers from such a loss."""
         if self.active and step < self._steps:
             self._end(Stop(DIVERGED, "val_loss", val_loss, hopeless_loss, step), "crossed")
 
@@ -178,9 +178,9 @@ class Guard:
         return not self._criteria.violations(figures, self._brief.costs)
 
     def expected(self, figures: Figures) -> dict[str, float]:
-        """The figures that the trial would have had after all its steps, without the times too little is known of.
+        """The figures that the trial would have had after all its steps, without times that cannot be predicted.
 
-        Of the one that ended it at least what it had come to is known.
+        The figure that ended the trial is never left out: it has at least its last value.
         """
         foreseen = {name: total.roughly_at(self._steps) for name, total in self._totals.items()}
         known = {name: value for name, value in figures.items() if name not in foreseen}

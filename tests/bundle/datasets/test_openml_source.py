@@ -294,8 +294,8 @@ def test_bundled_copy_stands_in_for_openml_with_a_line(server: OpenMLServer, ope
     table = load(f"openml:{openml_id}", source=openml, echo=lines.append)
     assert (table.source, table.digest) == ("bundled", load(name).digest)
     assert lines[-1] == (
-        f"dataset=openml:{openml_id} cannot be had from {openml.host} (the server answered with status 503): the "
-        f"bundled copy of {name} is used"
+        f"dataset=openml:{openml_id} cannot be downloaded from {openml.host} (the server answered with status 503): "
+        f"the bundled copy of {name} is used"
     )
 
 

@@ -84,7 +84,7 @@ def test_limit_on_what_cannot_be_read_is_a_mistake() -> None:
     [
         pytest.param("energy_j", ("process", "gpu"), True, "not read; .* groups=process,gpu,energy", id="group"),
         pytest.param("peak_gpu_memory_mb", ("process",), True, "not read; .* groups=process,gpu", id="gpu"),
-        pytest.param("energy_j", ("process", "energy"), False, "that of the whole machine.* add cpus=1", id="shared"),
+        pytest.param("energy_j", ("process", "energy"), False, "counts the whole machine.* add cpus=1", id="shared"),
     ],
 )
 def test_limit_on_what_is_not_read_of_a_trial_is_a_mistake(
