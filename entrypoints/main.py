@@ -38,7 +38,7 @@ def main(dataset: tuple[str, ...], target: str, max_rows: int, **space: tuple[fl
     of_search = of_data | {
         each: AUTO if values is None else ",".join(map(str, values)) for each, values in space.items()
     }
-    # A report reads what is there, however it was made.
+    # A report takes no parameters of the search: it reads the results.
     steps: dict[str, dict[str, object]] = {"prepare": of_data, "tune": of_search, "early_stop": of_search, "report": {}}
     with recorded_run("main", f"main {name}", {"dataset": ",".join(dataset)} | of_search) as run:
         studies = []
@@ -54,12 +54,12 @@ def main(dataset: tuple[str, ...], target: str, max_rows: int, **space: tuple[fl
 def _run(run: RecordedRun, step: str, parameters: dict[str, object]) -> str:
     """Run a step to its end, and return the id of its run."""
     try:
-        # The environment is this one already, whatever --env-manager made it.
+        # This process already runs in the environment that --env-manager has made.
         done = mlflow.projects.run(  # type: ignore[no-untyped-call]
             str(PROJECT), step, parameters=parameters, experiment_id=run.experiment_id, env_manager="local"
         )
     except ExecutionException:
-        raise UserError(f"{step} did not succeed, so main ends here; what was wrong stands above") from None
+        raise UserError(f"{step} did not succeed, so main stops here; see its error above") from None
     except Interrupted:
         _end_children()
         raise

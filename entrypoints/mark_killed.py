@@ -1,8 +1,8 @@
 """Mark runs KILLED after a command has ended: ``python -m entrypoints.mark_killed PID PID_OF_MLFLOW_RUN RUN_ID...``.
 
-The command does so itself unless a signal comes while its modules are imported, or something hangs as it ends. And
-``mlflow run``, which means to keep a final status that the project has set, marks every run of a command that did not
-succeed FAILED as it ends (seen up to MLflow 3.17). Its last word would hide that a person stopped the study.
+The command does so itself, unless a signal arrives while it imports its modules, or something hangs as it ends. But
+``mlflow run`` then marks the run of every unsuccessful command FAILED, although it tries to keep a final status that
+the project has set (seen up to MLflow 3.17). That would hide that a person stopped the study.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _wait_for(pid: int, patience_s: float) -> None:
     deadline = time.monotonic() + patience_s
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
-        # It is not our child: one that has ended and is not yet waited for counts as ended.
+        # It is not a child of this process: a zombie counts as ended.
         while process.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
             time.sleep(0.05)
 

@@ -1,4 +1,4 @@
-"""The user's own modules: found beside what they work on, imported, and sent along where a trial or the model goes."""
+"""The user's own modules: find them in the user's folders, import them, and send them with trials and the model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ PACKAGES = (Path(__file__).parent, Path(mlflow_sysmetrics.__file__).parent)
 
 
 class _Beside(MetaPathFinder):
-    """Finds a module in a folder, and what that module itself imports from there.
+    """Finds a module in a folder, and the modules that it imports from there.
 
-    The folder is not in ``sys.path``: libraries import what they can do without (MLflow asks for pyspark), and would
-    run any file there that has such a name.
+    The folder is not added to ``sys.path``: libraries try to import optional packages (MLflow tries pyspark), and would
+    run a file of that name.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -31,7 +31,7 @@ class _Beside(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The module's place, if it is one of the user's that asks."""
+        """The spec of a module that the user's code imports; None for all other imports."""
         if path is not None or not (fullname in self.names or _who_imports() in self.names):
             return None
         found = PathFinder.find_spec(fullname, [str(self.folder)])
@@ -41,7 +41,7 @@ class _Beside(MetaPathFinder):
 
 
 def _who_imports() -> str:
-    """The top-level name of the module whose import statement is carried out."""
+    """The top-level name of the module that contains the current import statement."""
     frame = sys._getframe(2)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("importlib", "_frozen_import")):
         frame = frame.f_back
@@ -49,9 +49,9 @@ def _who_imports() -> str:
 
 
 def look_in(folders: Iterable[Path], algorithm: str) -> None:
-    """Have the modules that import paths in an algorithm's text name found in these folders, unless they are elsewhere.
+    """Let Python find the modules of an algorithm's import paths in these folders.
 
-    Built-in algorithms and those of installed libraries have no folder looked at.
+    The folders are not used for built-in algorithms and installed libraries.
     """
     for name in _named(algorithm):
         if importlib.util.find_spec(name) is None:
@@ -62,9 +62,9 @@ def look_in(folders: Iterable[Path], algorithm: str) -> None:
 
 
 def sources(algorithm: str) -> list[Path]:
-    """The files, and folders of packages, that have been imported for an algorithm and belong to no installed library.
+    """The user's files and package folders that were imported for an algorithm.
 
-    That is the module that its import path names and what lies beside it.
+    These are the module that its import path names, and what was imported from the same folder.
     """
     installed = packages_distributions() if "." in algorithm else {}
     own = [sys.modules[name] for name in _named(algorithm) if name not in installed and name in sys.modules]

@@ -1,6 +1,6 @@
-"""The MLflow run of a command: opened, and ended right whatever ends the command.
+"""The MLflow run of a command: open it, and end it with the right status however the command ends.
 
-FINISHED: it did what it is for. KILLED: a person or the system ended it. FAILED: an error, named in a tag.
+FINISHED: the command succeeded. KILLED: a person or the system ended it. FAILED: an error, named in a tag.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class RecordedRun:
         return cls(client, run.info.run_id, run.info.experiment_id, run.data.tags, run.info.start_time / 1000)
 
     def rename(self, before: str, after: str) -> None:
-        """Give the run another name once more is known, if it still has this one: the user may have chosen another."""
+        """Rename the run once more is known, unless it no longer has the name ``before``: the user has chosen one."""
         if self.client.get_run(self.run_id).info.run_name == before:
             self.client.update_run(self.run_id, name=after)
 
@@ -175,10 +175,10 @@ def record_failure(error: UserError) -> None:
 
 
 def check_store(uri: str) -> None:
-    """See that the address can be read, and that a server answers, in seconds: MLflow itself would try for minutes.
+    """Check within seconds that the address is valid and its server answers; MLflow itself would try for minutes.
 
     Raises:
-        UserError: it does not.
+        UserError: the address is wrong, or no server answers.
     """
     try:
         check(uri)
@@ -210,7 +210,7 @@ def _unusable(uri: str, reason: object) -> str:
 
 @contextlib.contextmanager
 def _signals_held() -> Iterator[None]:
-    """Raise nothing meanwhile: MLflow would lose sight of a run that it is opening or ending."""
+    """Signals raise nothing inside this context: MLflow would lose track of a run that it is opening or ending."""
     _held.set()
     try:
         yield
@@ -232,7 +232,7 @@ def _end(status: str, error: BaseException | None = None) -> None:
         uri = lasting_uri(mlflow.get_tracking_uri())
         keep([(Header(active.info.run_id, uri, tags, status=status, end_ms=now_ms()), [])])
         told = UserError(
-            f"run {active.info.run_id} cannot be marked as {status}: MLflow does not take it ({one_line(refused)}); "
+            f"run {active.info.run_id} cannot be marked as {status}: MLflow refuses it ({one_line(refused)}); "
             "make room or start the server, then run `mlflow-sysmetrics sync`"
         )
         if status != "KILLED":  # else the signal says how the command ends
@@ -248,9 +248,9 @@ def _sentence(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _signals_raise() -> Iterator[None]:
-    """Raise ``Interrupted`` in the main thread at the first signal that asks to end, and ignore all that follow.
+    """Raise ``Interrupted`` in the main thread at the first signal that asks to end, and ignore later signals.
 
-    Whatever hangs then, this process and its children are gone after ``END_WITHIN_S``, and no run is left open.
+    Even if something hangs, this process and its children are gone after ``END_WITHIN_S``, and no run is left open.
     """
     _received.clear()
 
@@ -286,7 +286,7 @@ def _kill_everything(exit_code: int) -> None:
 
 
 def _end_with_mlflow_run() -> None:
-    """End like after SIGTERM when the ``mlflow run`` that started this process is gone: nobody else would end it."""
+    """End this process as SIGTERM would once the ``mlflow run`` that started it is gone: nobody else would end it."""
 
     def watch() -> None:
         while os.getppid() == signals.STARTED_BY:

@@ -1,6 +1,6 @@
-"""A signal that asks a command to end: heeded from its first line on, and its runs are marked KILLED in any case.
+"""Signals that ask a command to end: they work from its first line on, and its runs are always marked KILLED.
 
-The modules of a command take seconds to import, and a signal may come meanwhile. This one imports next to nothing.
+The modules of a command take seconds to import, and a signal may arrive meanwhile. This one imports almost nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ STARTED_BY = os.getppid()  # the process of ``mlflow run``, as long as it lives
 
 
 def heed(handler: Handler) -> dict[signal.Signals, Handler | int | None]:
-    """Have a handler called at each signal and return those before. SIGHUP stays ignored if it was, as by ``nohup``."""
+    """Set a handler for each signal and return the former ones. SIGHUP stays ignored if it was, as under ``nohup``."""
     heeded = [each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]
     return {each: signal.signal(each, handler) for each in heeded}
 
@@ -29,7 +29,7 @@ def ignore() -> None:
 
 
 def end_at_once() -> None:
-    """Have the process end at a signal and the run of ``mlflow run`` marked, until ``recorded_run`` does better."""
+    """End the process at a signal and mark the run of ``mlflow run``, until ``recorded_run`` takes over."""
 
     def end(signal_number: int, frame: FrameType | None) -> None:
         ignore()

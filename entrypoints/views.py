@@ -34,7 +34,7 @@ _CURVES = ("cpu_percent", "step_time_ms", "memory_mb")
 
 @dataclass(frozen=True)
 class Shown:
-    """What the pages of a study must know of it.
+    """The facts about a study that its pages need.
 
     Args:
         run_id: the study's run.

@@ -33,21 +33,21 @@ _AT_ONCE = {name: _at_once(answer) for name, answer in _ASKED.items()}
 
 
 def skip() -> None:
-    """Leave them out from now on, in this process."""
+    """Skip the checks from now on, in this process."""
     sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
     _answer_by(_AT_ONCE)
 
 
 @contextmanager
 def skipped() -> Iterator[None]:
-    """Leave them out within."""
+    """Skip the checks inside this context."""
     with _checks(skip=True):
         yield
 
 
 @contextmanager
 def made() -> Iterator[None]:
-    """Make them within, as scikit-learn does for its users."""
+    """Make the checks inside this context, as scikit-learn does for its users."""
     with _checks(skip=False):
         yield
 

@@ -41,9 +41,9 @@ Figures = dict[str, float]
 MODEL_NAME = "model"
 REQUIREMENTS = ("scikit-learn", "numpy", "scipy", "pandas")
 LATENCY_S = 1.0  # in which rows are timed: one of thousands of columns takes long
-LEAST_ROWS = 5  # that are timed all the same
+LEAST_ROWS = 5  # that are timed even if they take longer
 
-# What the best trial has measured of its estimators, and the study's run holds; the logged model is more than those.
+# The best trial has measured these for its bare estimators, which the logged model wraps; the study's run holds them.
 OF_TRIAL = ("inference_latency_ms", "inference_p99_ms", "rows_per_s", "model_size_kb", "model_memory_mb")
 
 
@@ -96,9 +96,9 @@ def refit(configuration: Configuration, data: Prepared) -> BestModel:
 
 
 def _trained_and_measured(make: Callable[[], Fold], configuration: Configuration, rows: int) -> tuple[Fold, Figures]:
-    """The trained model, and what it took: ``refit_training_time_s``, ``_cpu_seconds`` and ``_memory_growth_mb``.
+    """The trained model and its costs: ``refit_training_time_s``, ``_cpu_seconds`` and ``_memory_growth_mb``.
 
-    What a process does once, whatever it trains (late imports, buffers of libraries), a first model has done before.
+    A warm-up model trains first, so that one-off costs of a process (late imports, library buffers) do not count.
     """
     folds: list[Fold] = []
     costs: Figures = {}
@@ -152,7 +152,7 @@ def log(
 
 
 def latency_ms(model: RawRows, data: Prepared, clock: Callable[[], float] = time.perf_counter) -> float:
-    """The median time to predict one row of a frame, of 50 rows, or of as many as a second takes, at least five."""
+    """The median time to predict one row of a frame, over 50 rows or as many as fit in a second, at least five."""
     times_s: list[float] = []
     began = clock()
     for row in np.resize(data.split.test, LATENCY_ROWS):
@@ -215,7 +215,7 @@ def _in_units_of_target(estimator: Any, scaling: Scaling) -> Any:
     scaler = StandardScaler().fit([[scaling.y_mean]])
     scaler.scale_ = np.array([scaling.y_scale])
     wrapped = TransformedTargetRegressor(regressor=estimator, transformer=scaler)
-    # Fitting would train again: what it would find is known.
+    # Set directly what a fit would set: fit would train again.
     wrapped.regressor_, wrapped.transformer_, wrapped._training_dim = estimator, scaler, 1
     return wrapped
 

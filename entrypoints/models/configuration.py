@@ -43,12 +43,12 @@ class Configuration:
 
     @property
     def key(self) -> str:
-        """What tells it from the others of its study."""
+        """A text that identifies the configuration within its study."""
         return key(self.searched)
 
     @property
     def trial_key(self) -> str:
-        """What tells its trial from the others of its study: the configuration, and which repetition it is."""
+        """A text that identifies the trial within its study: the configuration, and which repetition it is."""
         return f"{self.key} {self.repeat}" if self.repeat else self.key
 
     def find_algorithm(self) -> Algorithm:

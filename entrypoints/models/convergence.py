@@ -10,10 +10,10 @@ N_ITER_NO_CHANGE = 5  # scikit-learn's default
 
 
 class Convergence:
-    """Reached when the mean training loss was above its lowest value less ``tol`` for ``N_ITER_NO_CHANGE`` rounds.
+    """Reached when the mean training loss was above its lowest value minus ``tol`` for ``N_ITER_NO_CHANGE`` rounds.
 
-    A round is an epoch, as in scikit-learn, or where reports are further apart as many epochs as a report has begun.
-    This loss excludes the penalty, which a user's own algorithm does not report.
+    A round is an epoch, as in scikit-learn, or several if an epoch is shorter than the distance of two reports. This
+    loss excludes the penalty, which a user's own algorithm does not report.
 
     Args:
         configuration: whose ``tol`` counts; without one it is never reached.

@@ -140,7 +140,7 @@ class Fold:
         return self._evaluate(self._data.split.test)
 
     def untrained_loss(self) -> float:
-        """The loss that a model which knows nothing has on the held-out rows."""
+        """The loss of an untrained model on the held-out rows."""
         return self.learner.untrained_loss(self._target[self._held_out])
 
     def latencies_ms(self) -> list[float]:
@@ -271,9 +271,9 @@ class CrossValidation:
         return {"mean_step_time_ms": training_time_s / self.step_number * 1e3, "training_time_s": training_time_s}
 
     def model_memory(self) -> dict[str, float]:
-        """``model_memory_mb``: what one model and its training step add to a process. Absent where not known.
+        """``model_memory_mb``: what one model and its training step add to a process. Absent where unknown.
 
-        The lower one of two: in the first of a process the libraries take memory of their own.
+        The lowest measurement of several: the first one in a process includes memory of the libraries.
         """
         measured = [fold.memory_mb for fold in self.folds if fold.memory_mb is not None]
         return {"model_memory_mb": min(measured)} if measured else {}

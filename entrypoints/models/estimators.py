@@ -45,14 +45,14 @@ class Estimator:
         return EstimatorLearner(self.make(**given), classes)
 
     def check(self, hyperparameters: Mapping[str, Any], n_classes: int) -> None:
-        """See that a model can be made with these values and takes a batch of standardised features.
+        """Check that a model can be created with these values and trained on a batch of standardised features.
 
         Args:
             hyperparameters: for its constructor.
-            n_classes: that it has to tell apart; 0 for regression.
+            n_classes: the number of classes; 0 for regression.
 
         Raises:
-            UserError: it cannot, or does not.
+            UserError: creating or training it fails.
         """
         random = np.random.default_rng(0)
         classes = np.arange(n_classes)

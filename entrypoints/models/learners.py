@@ -44,7 +44,7 @@ class Learner(Protocol):
 
 
 class Algorithm(Protocol):
-    """What makes learners: its name, and the task that they fit."""
+    """An algorithm: its name, its task, and a method that creates learners."""
 
     @property
     def name(self) -> str:
@@ -72,7 +72,7 @@ class SGD:
         Args:
             hyperparameters: ``learning_rate``, the constant step size, and ``alpha``, the multiplier of the L2 penalty.
             classes: the sorted labels that it predicts; empty for regression.
-            seed: of no use here: batches arrive in random order, and nothing else is random.
+            seed: unused: batches arrive in random order, and nothing else is random.
         """
         return SGDLearner(self, hyperparameters["learning_rate"], hyperparameters["alpha"], classes)
 

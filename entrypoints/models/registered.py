@@ -19,10 +19,10 @@ ALIAS = "candidate"
 
 
 def check(name: str) -> None:
-    """See that MLflow has a model registry, and that it takes this name.
+    """Check that MLflow has a model registry, and that it accepts this name.
 
     Raises:
-        UserError: it does not.
+        UserError: there is no registry, or it refuses the name.
     """
     try:
         MlflowClient().get_registered_model(name)

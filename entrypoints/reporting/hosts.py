@@ -23,7 +23,7 @@ def called(study: Study, facts: Sequence[str]) -> str:
 
 
 def of_several(study: Study) -> str:
-    """That the trials of one study ran on machines that differ, in a sentence; empty where they are alike."""
+    """A sentence if the trials of a study ran on different machines; empty if not."""
     facts = differing([study])
     if not facts:
         return ""
@@ -31,7 +31,7 @@ def of_several(study: Study) -> str:
 
 
 def compared(studies: Mapping[str, Study]) -> str:
-    """That studies ran on machines that differ, in a sentence; empty where they are alike.
+    """A sentence if studies ran on different machines; empty if not.
 
     Args:
         studies: by what the page calls them.

@@ -22,7 +22,7 @@ class Spending:
         return Spending(self.cpu_s + other.cpu_s, self.wall_s + other.wall_s)
 
     def less(self, other: Spending) -> Spending:
-        """What is left of this without the other, never below 0."""
+        """This minus the other, at least 0."""
         return Spending(max(0.0, self.cpu_s - other.cpu_s), max(0.0, self.wall_s - other.wall_s))
 
 
@@ -65,18 +65,18 @@ class Budget:
 
 
 def spent(figures: Figures) -> Spending:
-    """What a trial's figures say it has used."""
+    """The seconds that a trial has used, from its figures."""
     wall_s = figures.get("elapsed_s", 0.0)
     return Spending(figures.get("cpu_seconds", wall_s), wall_s)
 
 
 def account(trials: Iterable[TrialRecord], full: Mapping[str, Spending], source: str) -> Budget:
-    """Count what trials spent, and what those that were stopped would have spent beyond that.
+    """Count what trials spent, and what stopped trials would have spent in addition.
 
     Args:
-        trials: of the study.
-        full: what each configuration costs that runs to its end, by ``Configuration.key``.
-        source: where that is known from.
+        trials: all trials of the study.
+        full: the full cost of each configuration, by ``Configuration.key``.
+        source: where these costs come from.
     """
     each = list(trials)
     by_reason: dict[str, Spending] = {}

@@ -1,4 +1,4 @@
-"""What earlier commands have left of a study that goes on: the trials that are done, and the runs of the others."""
+"""What earlier commands have left of a study that is continued: finished trials, and the runs of the others."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ def read(client: MlflowClient, study: Run, trials: Iterable[Configuration]) -> E
 
 
 def settle(client: MlflowClient, study: Run) -> None:
-    """Give every run of a study a state that is true while no process works on it, and forget how it was to end."""
+    """Correct the status of every run of a study that no process works on, and remove the tags of an earlier end."""
     for run in _children(client, study):
         run_id, is_open = run.info.run_id, _is_trial(run) and not _is_done(run)
         if _is_trial(run) and not run.data.params:
-            client.delete_run(run_id)  # made when the command was killed: nothing says which trial it was for
+            client.delete_run(run_id)  # created just before the command was killed: its trial is unknown
         elif _is_trial(run) and not is_open:
             if run.info.status != _status(run):
                 client.set_terminated(run_id, _status(run))
@@ -114,9 +114,9 @@ def _is_trial(run: Run) -> bool:
 
 
 def _is_done(run: Run) -> bool:
-    """Whether a trial came to an end of its own, or to one that its limits, a scheduler or a person made.
+    """Whether a trial ended by itself, or was ended by its limits, a scheduler or a person.
 
-    The last thing that a trial writes is its figures, and with them its ``TrialEnd``; its status may be missing.
+    A trial writes its figures and its ``TrialEnd`` last; its status may be missing.
     """
     tags = run.data.tags
     if TrialEnd.read(tags) is not None and "elapsed_s" in run.data.metrics:

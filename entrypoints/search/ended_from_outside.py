@@ -14,9 +14,9 @@ from mlflow_sysmetrics.tags import BY_PERSON, BY_TIME_LIMIT, STOP_REASON, STOPPE
 
 
 def tell(run: RecordedRun, trials: Iterable[TrialRecord], time_limit_s: float) -> None:
-    """Say in the runs of trials that the time limit ended them, and in the records which ones a person did.
+    """Tag the runs of trials that the time limit ended, and mark the records of those that a person ended.
 
-    That is what their runs say. One that has been deleted meanwhile says nothing.
+    The tags of a run say whether it was a person. A run that was deleted meanwhile is ignored.
     """
     ended = [trial for trial in trials if trial.run_id and trial.ended_from_outside]
     if not ended:

@@ -1,4 +1,4 @@
-"""A study whose search has ended: what its summaries are of."""
+"""A study after its search: the input of its summaries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from entrypoints.settings import StudySettings
 
 @dataclass(frozen=True)
 class EndedSearch:
-    """The study's run, what was asked for, what was searched on, what came of it, and how long that was to take."""
+    """The study's run, its settings and data, the record of its trials, and the forecast of its time."""
 
     run: RecordedRun
     settings: StudySettings

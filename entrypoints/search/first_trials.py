@@ -46,8 +46,8 @@ class FirstTrials:
     def begin(self) -> None:
         """Return when Tune has begun all of the first trials.
 
-        It drops a process of which it does not know yet that it is up when another's trial ends: a trial that its
-        limits skip takes a few milliseconds, and the whole study would run in one process.
+        When a trial ends, Tune drops other processes that it does not yet know to be up. A skipped trial takes only a
+        few milliseconds, so without this wait the whole study could run in one process.
         """
         begin(self.barrier)
 
@@ -81,12 +81,12 @@ class Forecaster(tune.Callback):
             self._say(self.expected)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune writes its callbacks to disk, and the data would go with them."""
+        """Empty: Tune writes its callbacks to disk, and this would write the data too."""
         return {}
 
     @cached_property
     def expected(self) -> Forecast:
-        """By the timings of the trials' processes; where there are none, as where no trial was run, of this one."""
+        """From the timings of the trials' processes; without any, for example if no trial ran, from this process."""
         left = brought(self._barrier) if self._barrier else []
         rounds = [[Timing(**timing) for timing in timings] for timings in left] or [
             time_kinds(one_of_each(self._trials), self._data)

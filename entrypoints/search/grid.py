@@ -139,7 +139,7 @@ def _listed(settings: StudySettings, spaces: list[Space]) -> list[dict[str, Any]
 
 
 def _drawn(settings: StudySettings, spaces: list[Space]) -> list[dict[str, Any]]:
-    """As many distinct combinations as are asked for, as far as there are as many."""
+    """The requested number of distinct combinations, or fewer if there are not that many."""
     samples = settings.samples or DEFAULT_SAMPLES
     draws = samples * _DRAWS
     if not any(is_distribution(values) for space in spaces for values in space.values()):
@@ -180,7 +180,7 @@ def _places(total: int, number: int, seed: int) -> list[int]:
 
 
 def _combination(spaces: list[Space], place: int) -> dict[str, Any]:
-    """That of a place in the whole grid: one space after the other, the last hyperparameter varying fastest."""
+    """The combination at a place in the whole grid: space after space, the last hyperparameter varies fastest."""
     for space in spaces:
         if place < (size := _size(space)):
             break

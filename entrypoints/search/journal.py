@@ -29,22 +29,22 @@ _SAME_START_S = 2.0  # the kernel's clock, from which a process's start is count
 
 
 def begin(run: RecordedRun, settings: StudySettings, limits: Limits | None) -> None:
-    """Write down what is searched, and that this process does it."""
+    """Record the settings of the search, and that this process runs it."""
     run.client.log_text(run.run_id, json.dumps(described(settings, limits), indent=1), SETTINGS)
     claim(run.client, run.run_id)
 
 
 def claim(client: MlflowClient, run_id: str) -> None:
-    """Write down that this process writes to the run from now on."""
+    """Record that this process writes to the run from now on."""
     process = psutil.Process()
     about = {NODE: platform.node(), PID: str(process.pid), PID_SINCE: str(process.create_time())}
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in about.items()])
 
 
 def take(study: Run, by: RecordedRun) -> bool:
-    """Whether this command is the one that continues a study, of all that have seen it in the same state.
+    """Whether this command may continue a study, which several may try at the same time.
 
-    Each tries to set the same param of the study, which MLflow lets only one of them do.
+    Each tries to set the same param of the study, and MLflow lets only one succeed.
     """
     claim(by.client, by.run_id)
     try:
@@ -58,7 +58,7 @@ def take(study: Run, by: RecordedRun) -> bool:
 
 
 def last_command(client: MlflowClient, study: Run) -> Run:
-    """The run of the command that was the last to continue a study; the study's own where none has."""
+    """The run of the last command that continued a study; the study's own run if none has."""
     run_id = study.data.params.get(f"{RESUMED_BY}{_times_resumed(study)}")
     with contextlib.suppress(MlflowException):  # it may have been deleted for good
         return client.get_run(run_id) if run_id else study
@@ -93,7 +93,7 @@ def restored(
 
 
 def read(client: MlflowClient, run_id: str) -> dict[str, Any] | None:
-    """What ``described`` said of a study when it began; None where that is not there, or cannot be read."""
+    """The result of ``described`` from when a study began; None if it is missing or unreadable."""
     try:
         return dict(load_json(client, run_id, SETTINGS))
     except (MlflowException, OSError, ValueError):
@@ -106,7 +106,7 @@ def is_run_here(tags: Mapping[str, str]) -> bool:
 
 
 def lives(tags: Mapping[str, str]) -> bool:
-    """Whether that process lives, as far as this machine can tell: numbers of processes are given again."""
+    """Whether that process still runs. Its start time is compared too, since process ids are reused."""
     if not is_run_here(tags) or PID not in tags or int(tags[PID]) == os.getpid():
         return False
     with contextlib.suppress(psutil.NoSuchProcess):

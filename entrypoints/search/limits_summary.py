@@ -74,7 +74,7 @@ def outcome(study: EndedSearch, trials: list[Configuration], stopping: Stopping)
 
 
 def mark_feasible(run: RecordedRun, record: Record, stopping: Stopping) -> None:
-    """Write again the tag by which the UI filters where limits depend on other trials: each knew only earlier ones."""
+    """Correct the tag ``sysmetrics.feasible`` if limits depend on other trials: each trial knew only earlier ones."""
     if any(limit.statistic for limit in stopping.criteria.limits):
         limits = record.limits
         for trial in record.trials.values():
@@ -84,7 +84,7 @@ def mark_feasible(run: RecordedRun, record: Record, stopping: Stopping) -> None:
 
 
 def _full_costs(study: EndedSearch, trials: list[Configuration]) -> tuple[Mapping[str, Spending], str]:
-    """What each configuration costs that runs to its end, and where that is known from."""
+    """The full cost of each configuration, and where it comes from, in words."""
     run, wanted = study.run, full_study.study_key(study.settings, study.data)
     hosts = full_study.hosts_of(run.client, run.experiment_id, run.run_id)
     found = full_study.find(run.client, run.experiment_id, wanted, trials, hosts)
@@ -158,8 +158,8 @@ def _text(stopping: Stopping, judged: Judged, budget: Budget, feasible: int, con
     for limit in judged.indistinct:
         lines += [
             "",
-            f"`{limit}` cannot tell the configurations apart: most of their figures differ from it by no more than "
-            "repeated runs of one configuration differ from each other. A difference that small does not stop a trial.",
+            f"`{limit}` cannot tell the configurations apart: most of their figures are as close to it as repeated "
+            "runs of one configuration are to each other. So small a difference does not stop a trial.",
         ]
     return "\n".join(lines)
 

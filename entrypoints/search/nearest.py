@@ -16,7 +16,7 @@ MOSTLY = 0.5  # of the trials
 
 @dataclass(frozen=True)
 class Judged:
-    """Of a study under its criteria: who breaks them, by how near they come, and which limits tell nothing."""
+    """The trials that break a study's criteria, nearest first, and the limits that cannot tell trials apart."""
 
     nearest: list[tuple[TrialRecord, list[Stop]]]
     indistinct: list[str]
@@ -43,7 +43,7 @@ def judge(criteria: Criteria, trials: Sequence[TrialRecord]) -> Judged:
 
 
 def _broken(trial: TrialRecord) -> dict[str, float]:
-    """The figure that ended a trial as far as it had come: all that is known where nothing predicts its end."""
+    """The last value of the figure that ended a trial, for use where its final value is not predicted."""
     return {trial.ending.stop.metric: trial.ending.stop.value} if trial.ending else {}
 
 

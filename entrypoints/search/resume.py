@@ -1,6 +1,6 @@
-"""Continue an interrupted study: find it, see that it can go on, and give its search what earlier commands have left.
+"""Continue an interrupted study: find it, check that it can go on, and give its search what earlier commands have left.
 
-The search is the study's own; the command that continues it has a run of its own, nested under it, that says so.
+Results go to the study's run. The command that continues it also has a run, nested under the study's.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _study(client: MlflowClient, run_id: str, command: str) -> Run:
 
 
 def _see_that_it_has_ended(run: Run, study: str) -> None:
-    """See that no process writes to the run of a study, or of a command that continues it."""
+    """Check that no process writes to the run of a study, or of a command that continues it."""
     tags = run.data.tags
     where = f"process {tags.get(PID)} on {tags.get(NODE)}"
     if journal.lives(tags):
@@ -152,7 +152,7 @@ def _text(value: Any) -> str:
 
 
 def _check_data(study: Run, study_key: str) -> None:
-    """See that the study's trials would be trained on what they began with."""
+    """Check that the dataset is still the one that the study began with."""
     begun_with = study.data.tags.get(STUDY_KEY, study_key)
     if begun_with != study_key:
         raise UserError(

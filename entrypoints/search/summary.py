@@ -1,4 +1,4 @@
-"""What the user is told about a study: on the terminal, and in the study's run where the UI shows it."""
+"""The texts about a study for the user: on the terminal, and in the study's run, where the UI shows them."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def how_tols_act(trials: Iterable[Configuration], rows: int) -> str:
 
 
 def cut_short(record: Record, settings: StudySettings) -> str:
-    """What the time limit left of the search, in words; empty where it took nothing from it."""
+    """What the time limit cut from the search, in words; empty if nothing."""
     trials = record.trials.values()
     cut_off, not_started = sum(trial.cut_off for trial in trials), record.planned - len(trials)
     if not cut_off and not not_started:
@@ -196,8 +196,7 @@ def _metrics(study: EndedSearch, outcome: Outcome | None) -> dict[str, float]:
         "forecast_time_s": forecast_s,
         "elapsed_s": record.before_s + time.time() - study.run.start,
     }
-    # Of a search that was interrupted or cut short, or whose trials were, or have converged, nobody knows how long it
-    # would have taken.
+    # The full time is unknown if the search or one of its trials was interrupted or cut short, or a trial converged.
     whole = not record.before_s and not cut_short(record, study.settings) and not counts["KILLED"] and not converged
     if whole and record.search_s > 0:
         metrics["forecast_error_percent"] = (forecast_s / record.search_s - 1) * 100

@@ -98,7 +98,7 @@ class Trial(tune.Trainable):
             self._watch.stop()
 
     def _begin(self) -> None:
-        """Begin the trial: what it costs is counted from here, without its wait for Tune and for the other trials."""
+        """Begin the trial. Its costs count from here, so they exclude waiting for Tune and for other trials."""
         if self._first:
             self._first.begin()
             self._first = None
@@ -139,7 +139,7 @@ class Trial(tune.Trainable):
         return self._result(costs)
 
     def _look_ahead(self) -> None:
-        """What is known before the first step: what other trials have cost, and the cheap facts."""
+        """Judge before the first step, by predictions from other trials and by what an untrained model shows."""
         self._guard.skip_if_predicted()
         if self._guard.active and not self._guard.ending and self._guard.names(FACTS):
             self._guard.crossed(self._training.untrained_facts(), 0)
@@ -164,7 +164,7 @@ class Trial(tune.Trainable):
             self._report()
 
     def _train_guarded(self) -> None:
-        """One step, and what it took. Time that other processes took from this one is not a cost of the trial."""
+        """Take a step and count its time, without the time in which other processes had the core."""
         training = self._training
         trained_s, elapsed_s, waited_s = training.training_time_s, self._watch.elapsed_s, self._core_wait()
         steps = training.step_number
@@ -224,7 +224,7 @@ class Trial(tune.Trainable):
         return self._result(final, tags, "FINISHED" if ended else "KILLED") | {"done": True, **told}
 
     def _tell(self, end: End) -> dict[str, float]:
-        """Let the trials that follow know what this one has cost; return what it would have cost at its end."""
+        """Report this trial's costs to the ledger, for later trials; return its expected final costs."""
         expected = self._guard.expected(self._figures)
         if self._ledger:
             self._ledger.record.remote(self._configuration, self._figures, expected, end)

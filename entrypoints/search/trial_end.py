@@ -1,4 +1,4 @@
-"""What a trial's end leaves in tags of its run, beside metrics: what a command needs that continues its study."""
+"""The tags that a trial leaves in its run at its end, besides metrics, for a command that continues the study."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TrialEnd:
     Attributes:
         folds: one row per fold, all with the same names.
         ending: why its limits ended it; None if they did not.
-        expected: the costs that it would have had at its end, for the ledger; None where nothing is told to one.
+        expected: its expected final costs, for the ledger; None without a ledger.
     """
 
     folds: list[dict[str, float]]

@@ -12,16 +12,16 @@ Values = dict[str, Any]  # of the hyperparameters of one trial
 
 
 def in_order(chosen: list[Values], seed: int, repeats: int, own: Collection[str]) -> list[tuple[Values, int]]:
-    """The configurations, shuffled, each with its repetition: one from their middle runs several times.
+    """The configurations, shuffled, each with its repetition: one from the middle of the grid runs several times.
 
-    In the order of the grid, what a process keeps of its earlier trials would be charged to a hyperparameter.
+    In grid order, memory that a process keeps from earlier trials would look like the effect of a hyperparameter.
 
     Args:
-        chosen: what is tried.
-        seed: of the shuffle.
-        repeats: how often the one from the middle runs; 0 for the default, which is often where nothing else shows
-            the noise of a study that is long.
-        own: the names of algorithms of the user's own.
+        chosen: the configurations to try.
+        seed: the seed of the shuffle.
+        repeats: how often the one from the middle runs; 0: three times in a longer study of the user's own algorithm,
+            where nothing else shows the noise, else once.
+        own: the names of the user's own algorithms.
     """
     shuffled = list(chosen)
     random.Random(seed).shuffle(shuffled)

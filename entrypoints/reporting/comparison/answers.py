@@ -41,10 +41,10 @@ def description(
 HOW = (
     "Each dataset is a block, each level of a hyperparameter one treatment: the median over its trials that ran to "
     "their end, of the configurations that did so at every level. Levels are ranked within a dataset (Friedman, "
-    "Iman-Davenport, and by permutation: the larger p counts), pairs of them by Nemenyi's critical difference. What is "
-    "said to change is significant at 5 % after Bonferroni's correction for all tests, and if it is a cost, it differs "
-    "by more than 5 %, and in memory by 0.1 MB, in the median dataset. W is Kendall's, from 0 (no agreement) to 1 (all "
-    "datasets agree)."
+    "Iman-Davenport, and by permutation: the larger p counts), pairs of them by Nemenyi's critical difference. A "
+    "change is reported if it is significant at 5 % after Bonferroni's correction for all tests and, for a cost, "
+    "larger than 5 % (for memory also than 0.1 MB) in the median dataset. W is Kendall's, from 0 (no agreement) to 1 "
+    "(all datasets agree)."
 )
 
 
@@ -54,7 +54,7 @@ def in_short(comparison: Comparison, mark: str = "") -> str:
     over = f"{mark}Over {len(comparison.found.rows('datasets'))} datasets, "
     if not told:
         nothing = f"None of {len(tests)} tests is significant after correction and larger than 5 %."
-        nothing = nothing if tests else "Nothing could be tested; what was missing stands below."
+        nothing = nothing if tests else "Nothing could be tested; the reasons are below."
         return f"{over}nothing was found to change score or costs\n{out_of_reach(tests) or nothing}"
     by_name: dict[str, list[str]] = {}
     for row in told:
@@ -90,7 +90,7 @@ def sentence(row: dict[str, Any], tests: int) -> str:
 
 
 def out_of_reach(tests: Sequence[dict[str, Any]]) -> str:
-    """What so few datasets could not have shown, in a sentence; empty where everything could be significant."""
+    """The effects that this number of datasets could never show, in a sentence; empty if there are none."""
     needed = LEVEL / max(len(tests), 1)
     lost = [row for row in tests if row["smallest_p"] > needed]
     if not lost:
@@ -120,7 +120,7 @@ def _differences(comparison: Comparison) -> list[str]:
 
 
 def _left_out(comparison: Comparison) -> str:
-    """The levels, or all of a hyperparameter, that no trial of a dataset has a median for."""
+    """The levels, or whole hyperparameters, without a median on a dataset, since no trial there has one."""
     lost: dict[str, None] = {}
     levels = comparison.found.tables.get("levels")
     if levels is not None:
@@ -135,7 +135,7 @@ def _left_out(comparison: Comparison) -> str:
 
 
 def _range(row: dict[str, Any]) -> str:
-    """By how much a cost differs, over the datasets; where hosts differ only as a share of each dataset's own."""
+    """The range over the datasets of a cost's difference; if hosts differ, in percent of each dataset's own cost."""
     less, in_units = row["middle_percent"] < 0, row["low"] == row["low"]
     ends = [row[name] for name in (("low", "high") if in_units else ("low_percent", "high_percent"))]
     low, high = sorted(-end if less else end for end in ends)

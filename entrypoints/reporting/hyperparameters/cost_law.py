@@ -48,8 +48,8 @@ def cost_law(study: Study) -> pd.DataFrame:
 
     Fitted to the medians of the batch sizes by least squares of the relative errors, a and b at least 0 (Lawson and
     Hanson, Solving Least Squares Problems, 1974): step times span three orders of magnitude, and their errors are
-    shares of them. The intervals are those of 999 studies drawn anew from these trials (percentile bootstrap, Efron
-    and Tibshirani, 1993): the noise of this machine, not how far the law may bend elsewhere.
+    shares of them. The intervals come from 999 resamples of these trials (percentile bootstrap, Efron and Tibshirani,
+    1993): they show the noise of this machine, not how well the law holds elsewhere.
 
     Returns:
         A row per algorithm with at least three batch sizes:

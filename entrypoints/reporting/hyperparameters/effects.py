@@ -26,7 +26,7 @@ from entrypoints.reporting.statistics import holm
 if TYPE_CHECKING:
     from entrypoints.reporting.studies import Study
 
-MIN_SHARE = 0.05  # of the variance: what explains less is not told
+MIN_SHARE = 0.05  # of the variance: smaller effects are not reported
 MIN_TRIALS = 3  # of a level, for it to be named as an end
 
 

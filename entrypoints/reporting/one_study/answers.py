@@ -107,10 +107,10 @@ def _answers(study: Study, found: Findings) -> list[str]:
 
 
 def _placed(found: Findings) -> str:
-    """That the effects that are told are without what the order did."""
+    """A sentence if the effect of the order was removed from reported effects; empty if not."""
     rows = [row for row in found.rows("effects") if row["told"] and row["place_taken_out"]]
     names = dict.fromkeys(f"`{row['metric']}`" for row in rows)
-    return f"What hyperparameters do to {', '.join(names)} is said as in the middle of that order." if names else ""
+    return f"Effects on {', '.join(names)} are given for the middle of that order." if names else ""
 
 
 def shown(study: Study) -> list[str]:

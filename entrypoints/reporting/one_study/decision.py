@@ -142,7 +142,7 @@ def _resolved(studies: Sequence[Study]) -> Criteria:
 
 
 def _cheapest_by_chance(noise: Noise | None, others: int) -> float:
-    """How much cheaper, as a share, the cheapest of several equal trials is than one of them, in 1 % of cases at most.
+    """The share by which the cheapest of several equal trials may look cheaper than another; more only in 1 % of cases.
 
     By Bonferroni's correction over the others, with Student's t for as many degrees of freedom as the noise has.
     """

@@ -75,7 +75,7 @@ def _limits(client: MlflowClient, studies: Sequence[Study], found: Findings) -> 
         found.open_questions.append(
             "What limits save: this needs a study without limits of the same dataset and settings, by tune."
             if study.criteria
-            else "What limits save: these trials do not hold the times and scores from which it is counted."
+            else "What limits save: these trials lack the times and scores that this needs."
         )
         return
     saved = rules.rules(client, full, limited)

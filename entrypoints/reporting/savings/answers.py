@@ -115,7 +115,7 @@ def calibration_table(rows: Iterable[Row]) -> str:
 
 
 def over(row: Row) -> str:
-    """That a row is counted over a part of the trials; empty where it is over all that ran to their end."""
+    """The share of trials that a row counts, in words; empty if it counts all that ran to their end."""
     return f" over {row['trials']} of {row['of_trials']} trials" if row["trials"] < row["of_trials"] else ""
 
 
@@ -138,8 +138,8 @@ def _of_rule(row: Row, parts: Sequence[Row]) -> list[str]:
         return [f"{limits} stopped no trial, so nothing was saved."]
     if math.isnan(row["saved_cpu_percent"]):
         first = (
-            f"{limits} saved {_whole(row['saved_steps_percent'])} of the training steps; what it saved of the CPU time "
-            "is unknown, since a trial that ended early holds none."
+            f"{limits} saved {_whole(row['saved_steps_percent'])} of the training steps; the CPU time saved is "
+            "unknown, since a trial that ended early has none recorded."
         )
     elif row["saved_cpu_percent"] < 100 * SMALL:
         first = f"{limits} saved less than {100 * SMALL:.0f} % of the CPU time."

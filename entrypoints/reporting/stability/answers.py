@@ -40,11 +40,11 @@ def description(experiment_id: str, report_run_id: str, stability: Stability, dr
 
 
 HOW = (
-    "Configurations that all studies tried are compared one by one; nothing is averaged over studies. Another best "
-    "configuration counts as worse where a t-test with the noise of the study's folds is significant at 1 % after "
-    "correction for all configurations and studies. A cost is said to differ where the ratios of the configurations "
-    "do (Wilcoxon's signed-rank test, 1 % after Holm's correction) by more than noise and 5 %, in memory 0.1 MB; it "
-    "agrees where the 95 % interval of the median ratio lies within that. W is Kendall's, from 0 (no agreement) to 1."
+    "Configurations that all studies tried are compared one by one; nothing is averaged over studies. Another study's "
+    "best configuration counts as worse if a t-test with the noise of the folds is significant at 1 % after correction "
+    "for all configurations and studies. A cost differs if its ratios over the configurations do (Wilcoxon's "
+    "signed-rank test, 1 % after Holm's correction) by more than noise and 5 %, in memory 0.1 MB; it agrees if the "
+    "95 % interval of the median ratio lies within that. W is Kendall's, from 0 (no agreement) to 1."
 )
 
 
@@ -67,7 +67,7 @@ def _verdict(stability: Stability) -> str:
         return "the best configurations differ, and are equal within noise"
     if verdicts & {WORSE, INCOMPLETE}:
         return "the best configuration depends on the study"
-    return "the best configurations differ, and whether by more than noise is not clear"
+    return "the best configurations differ, but it is unclear whether by more than noise"
 
 
 def _best(stability: Stability) -> list[str]:
@@ -86,7 +86,7 @@ def _best(stability: Stability) -> list[str]:
 
 
 def _choice(row: dict[str, Any]) -> str:
-    """What to take: the configuration that loses least where it loses most."""
+    """The safest configuration: its largest loss over the studies is the smallest."""
     worse = "the best in each study"
     if row["worst_loss"] > 0:
         worse = f"at most {figure(row['worst_loss'])} worse than the best of any study"

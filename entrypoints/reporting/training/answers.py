@@ -28,7 +28,7 @@ def sentences(drift: Sequence[Row], by_batch_size: Sequence[Row], jumps: Sequenc
 
 
 def unclear(drift: Sequence[Row]) -> list[str]:
-    """The costs that were tested, and of which is not known whether they change: names in Markdown."""
+    """The names, in Markdown, of tested costs for which it is unclear whether they change."""
     return [_name(row) for row in _judged(drift) if row["verdict"] == UNCLEAR]
 
 

@@ -115,6 +115,6 @@ def _thinned(at: NDArray[np.float64], value: NDArray[np.float64]) -> Points:
 
 
 def _spread(count: int, most: int) -> NDArray[np.int64]:
-    """So many places of a sequence, evenly spaced, with the first and the last of them."""
+    """Evenly spaced places of a sequence, the first and the last included."""
     places: NDArray[np.int64] = np.linspace(0, max(count - 1, 0), min(count, most)).round().astype(np.int64)
     return places

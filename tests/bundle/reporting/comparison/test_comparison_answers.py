@@ -87,7 +87,7 @@ def test_first_two_lines_are_the_answer() -> None:
         "Over 6 datasets, nothing was found to change score or costs",
         "None of 1 tests is significant after correction and larger than 5 %.",
     ]
-    assert _page([]).splitlines()[1] == "Nothing could be tested; what was missing stands below."
+    assert _page([]).splitlines()[1] == "Nothing could be tested; the reasons are below."
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,4 @@ def test_page_says_of_the_order_what_its_effects_are_without(told: bool, slower_
     found.add("effects", effects(study))
     page = description("0", "1" * 32, [study], found)
     assert ("`elapsed_s` rises by 1 (50 %): compare" in page) is told
-    assert ("What hyperparameters do to `elapsed_s` is said as in the middle of that order." in page) is (
-        told and slower_s > 0
-    )
+    assert ("Effects on `elapsed_s` are given for the middle of that order." in page) is (told and slower_s > 0)

@@ -89,8 +89,8 @@ def test_saving_of_trials_whose_cost_is_unknown_is_unknown() -> None:
     """Steps are known, and the other criteria; no share is made of nothing."""
     rows, parts = [_rule(saved_cpu_percent=math.nan, saved_wall_percent=math.nan)], [*PARTS[:1], _part(OTHER, math.nan)]
     assert saved(rows, parts)[0] == (
-        f"`{RULE}` saved 74 % of the training steps; what it saved of the CPU time is unknown, since a trial that "
-        "ended early holds none."
+        f"`{RULE}` saved 74 % of the training steps; the CPU time saved is unknown, since a trial that "
+        "ended early has none recorded."
     )
     assert "| real | unknown | unknown | 74 % |" in rules_table(rows)
     assert "| 30 | 20 | unknown | 70 % |" in criteria_table(parts)

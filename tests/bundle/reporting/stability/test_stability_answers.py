@@ -75,7 +75,7 @@ def _stability(seeds: tuple[int, int] = (0, 1), other: str = "one", **tables: li
         pytest.param(["did not come to its end"], "the best configuration depends on the study", id="diverged"),
         pytest.param(
             ["unclear", "within noise"],
-            "the best configurations differ, and whether by more than noise is not clear",
+            "the best configurations differ, but it is unclear whether by more than noise",
             id="unclear",
         ),
         pytest.param([], "what is best cannot be compared", id="unknown"),
