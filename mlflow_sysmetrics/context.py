@@ -39,7 +39,7 @@ class HostContext:
 
 
 class Host:
-    """The machine as this process may use it. What cannot be told is None.
+    """The machine as this process may use it. Unknown facts are None.
 
     The arguments are the operating system: the folder under which its files are, its name, the environment, what runs a
     command and returns its output, and the modules `platform`, `psutil` and `pynvml` or what looks like them.
@@ -60,13 +60,13 @@ class Host:
         self._platform, self._psutil, self._nvml = platform or _module("platform"), psutil or _module("psutil"), nvml
 
     def tags(self) -> dict[str, str]:
-        """Each fact that can be told, as `sysmetrics.host_<fact>`. Whatever goes wrong with one leaves the others."""
+        """Each known fact, as `sysmetrics.host_<fact>`. An error in one does not affect the others."""
         facts = (self.cpu_model, self.usable_cores, self.memory_limit_mb, self.gpus, self.os, self.python)
         tags = {}
         for fact in facts:
             try:
                 value = fact()
-            except Exception:  # a fact is asked of files, drivers and commands that may answer anything
+            except Exception:  # facts come from files, drivers and commands, which may return anything
                 continue
             if value:
                 tags[HOST_PREFIX + fact.__name__] = value

@@ -268,17 +268,17 @@ class SystemMetricsLogger:
         return max(0, *steps, _last_steps.get(self._path, 0), file.last_step if file is not None else 0)
 
     def _logged_since(self, began_ms: int, writer: Writer) -> set[str]:
-        """The names of metrics that the run has got since then: not from here, where its figures come last."""
+        """The names of the metrics that the program has logged since then; the logger writes its own figures later."""
         if writer.is_away:
             return set()
         try:
             run = within(min(_NAMES_S, self._stop_within_s / 4), lambda: self._store.run(self.run_id))
-        except Exception:  # then the program's own values are not known, and ours stand beside them
+        except Exception:  # then the program's own values are unknown, and ours are added to them
             return set()
         return {name for name, time_ms in run.times_ms.items() if time_ms >= began_ms}
 
     def _broken(self, queue: RunQueue, process: psutil.Process, tags: Mapping[str, str]) -> None:
-        """A limit is broken: say so in the run, and do what the user wants then."""
+        """A limit is broken: tag the run, then call `on_break` or end the process."""
         if self._on_break is not None:
             queue.add(tags=tags)
             if self._brake is not None and self._brake.broken is not None:
@@ -326,7 +326,7 @@ class SystemMetricsLogger:
             )
 
     def _complete(self, recording: Recording, deadline: float) -> None:
-        """The figures of the whole job, and the figure of the phases: what is left out where time is short."""
+        """Log the figures of the whole job and the picture of the phases, if there is time."""
         moments, stretches = recording.course.moments, recording.stretches()
         name = "phases.png" if self._rank is None else f"phases_rank_{self._rank}.png"
         tasks: list[Callable[[], object]] = [self._log_job] if self._rank is not None else []

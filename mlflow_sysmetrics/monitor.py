@@ -1,7 +1,7 @@
-"""When it is read: a background thread takes a reading at a fixed interval and folds the readings into windows.
+"""A background thread that takes readings at a fixed interval and folds them into windows.
 
-Knows nothing of what is read or where it goes: `sample` is any function that returns numbers by name, and whoever
-wants the windows drains them.
+It does not depend on what is read or where it goes: `sample` is any function that returns numbers by name, and the
+caller drains the windows.
 """
 
 from __future__ import annotations

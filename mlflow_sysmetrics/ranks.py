@@ -70,10 +70,10 @@ def job_figures(values: Mapping[str, float], size: int | None = None) -> dict[st
 def figures_in_turn(stretches: Iterable[Mapping[str, float] | None]) -> dict[str, float]:
     """The figures of work that several processes did one after the other, from those of each.
 
-    ``elapsed_s``, CPU time, energy, and what is read and written are sums, memory is that of the largest, and
-    ``mean_cpu_percent`` the sum of CPU time over that of ``elapsed_s``. A sum of which one of them lacks its part is
-    absent; memory is of those that have it, as one that ended before it used a GPU has none of that. None is one of
-    which nothing is known: then nothing is of all.
+    ``elapsed_s``, CPU time, energy, and what is read and written are sums, memory is the largest, and
+    ``mean_cpu_percent`` is total CPU time over total ``elapsed_s``. A sum is absent if one process lacks its part;
+    memory is taken from those that have it, since a process may end before it uses a GPU. None in place of figures
+    means that they are unknown: then the result is empty.
     """
     each = list(stretches)
     known = [stretch for stretch in each if stretch is not None]

@@ -6,7 +6,7 @@ ERROR = "sysmetrics.error"  # Why a FAILED run failed.
 STOP_REASON = "sysmetrics.stop_reason"  # Why a KILLED run was ended early: words for people.
 STOP = "sysmetrics.stop"  # Set by a person, to anything: end this run.
 CAUSE_OF_DEATH = "sysmetrics.cause_of_death"  # Of a process that was killed: words for people.
-KILLED_FOR_MEMORY = "sysmetrics.killed_for_memory"  # Whether the kernel, or Ray, did so for want of memory.
+KILLED_FOR_MEMORY = "sysmetrics.killed_for_memory"  # Whether the kernel, or Ray, killed it for lack of memory.
 
 # A watched process.
 NODE = "sysmetrics.node"  # The name of its machine.

@@ -1,4 +1,4 @@
-"""One process from start to stop, and what it used in all: the one place where a process's figures are computed."""
+"""One process from start to stop, and its total figures. A process's figures are computed here alone."""
 
 from __future__ import annotations
 
@@ -200,13 +200,13 @@ class Watch:
         for listener in self._listeners:
             try:
                 listener(figures)
-            except Exception as error:  # the others are to hear of the reading, too
+            except Exception as error:  # the other listeners still get the reading
                 self._fail(listener, error)
 
     def _fail(self, listener: Listener, error: Exception) -> None:
         if listener not in self._failed:
             self._failed.append(listener)
-            logger.warning("what follows a reading has failed; the recording goes on", exc_info=error)
+            logger.warning("a listener failed after a reading; the recording goes on", exc_info=error)
 
 
 def folded(windows: Sequence[Window]) -> tuple[dict[str, float], dict[str, float]]:

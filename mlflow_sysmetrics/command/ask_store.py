@@ -1,4 +1,4 @@
-"""A question to MLflow's store, and in one line why there is no answer."""
+"""Ask MLflow's store, or say in one line why it does not answer."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 
 class NoAnswerError(Exception):
-    """The store does not answer, or with an error: why, in one line without a password. Its cause is that error."""
+    """The store gave no answer, or an error. The text says why, in one line without passwords."""
 
 
 def ask_store(uri: str, within_s: float, question: Callable[[], T]) -> T:
-    """The answer of the store at this address to a question, which may take some seconds.
+    """Call ``question`` and return its answer within some seconds.
 
     Raises:
-        NoAnswerError: the address is wrong, the question took too long, or has raised.
+        NoAnswerError: the address is wrong, or the question took too long or raised an error.
     """
     try:
         check(uri)

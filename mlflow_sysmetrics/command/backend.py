@@ -3,10 +3,10 @@
     mlflow run <project> --backend system-metrics [--backend-config '{"groups": "process,gpu", "interval_s": 0.5,
         "criteria": "peak_memory_mb<=8000, mean_cpu_percent>=5 after 10m"}']
 
-All work is MLflow's own ``LocalBackend``'s. Two things have to be made up for here, since MLflow treats a backend of
-that name apart and any other alike. ``mlflow run`` waits for its project only under ``local``, and passes ``--run-id``
-on only there: both are taken from the command's own context. And an asynchronous project is a process ``mlflow run
---backend local`` that outlives its caller: it gets this backend instead, so that it watches its project itself.
+MLflow's own ``LocalBackend`` does the work. Two things are added, because MLflow treats the name ``local`` specially.
+``mlflow run`` waits for its project and passes ``--run-id`` on only under ``local``: here, both are read from the
+command's context. And an asynchronous project is a process ``mlflow run --backend local`` that outlives its caller: it
+gets this backend instead, so that it watches its project itself.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class _WatchedRun(LocalSubmittedRun):
         watcher.start(submitted.command_proc.pid)
 
     def wait(self) -> bool:
-        """Whether it has succeeded. Raises ExecutionException, and the run is KILLED, where it was ended by us."""
+        """Whether it has succeeded. If this backend ended it, the run is KILLED, and ExecutionException is raised."""
         self.watcher.wait()
         succeeded: bool = super().wait()  # type: ignore[no-untyped-call]
         self.watcher.stop()
@@ -107,7 +107,7 @@ class _WatchedRun(LocalSubmittedRun):
         stopped = self.watcher.stopped
         tags = {**stopped, **self.watcher.died_of(self.command_proc.returncode or 0)}
         end_run(get_tracking_uri(), self.run_id, "KILLED" if stopped else None, tags)
-        if stopped:  # of a run that has only not succeeded MLflow makes a FAILED one, whatever it is by then
+        if stopped:  # if this returned False, MLflow would mark the run FAILED, although it is KILLED already
             raise ExecutionException(f"Run (ID '{self.run_id}') was ended: {stopped[STOP_REASON]}")
         return succeeded
 
@@ -148,9 +148,9 @@ def _wait_like_local(watched: _WatchedRun, run_name: str | None) -> None:
 
 @contextlib.contextmanager
 def _stopped_by_sigterm(watcher: Watcher) -> Iterator[None]:
-    """SIGTERM ends this process at once, as ever, but for the time it takes to deliver what was measured.
+    """SIGTERM ends this process as soon as its measurements are delivered.
 
-    It is how an asynchronous project is cancelled, whose process this is then.
+    MLflow cancels an asynchronous project, which this process may be, in this way.
     """
 
     def stop_and_die(number: int, frame: FrameType | None) -> None:
@@ -175,7 +175,7 @@ _build_command = local._build_mlflow_run_cmd
 def _build_command_with_backend(*args: Any, **kwargs: Any) -> list[str]:
     command: list[str] = _build_command(*args, **kwargs)  # type: ignore[no-untyped-call]
     more = _more_arguments.get()
-    # Where this backend is wanted it has to be this Python's MLflow, not the first one in the PATH.
+    # Only this Python's MLflow is sure to have this backend, not the first `mlflow` in the PATH.
     return [sys.executable, "-m", "mlflow", *command[1:], *more] if more else command
 
 

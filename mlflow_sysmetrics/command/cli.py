@@ -1,4 +1,4 @@
-"""The command line: watch a command without touching its code, deliver what an outage held back, show it all."""
+"""The command line: watch a command without touching its code, deliver waiting metrics, show them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-# For the requests of this process, unless the user says otherwise: no word between the command's, and no long retries.
+# Defaults for MLflow in this process: print nothing into the command's output, and do not retry for long.
 _OWN_ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -84,13 +84,13 @@ def run(
       mlflow-sysmetrics run --criteria "peak_memory_mb<=8000, elapsed_s<=7200" -- ./train.sh
       MLFLOW_RUN_ID=0a1b... mlflow-sysmetrics run -- ./resume.sh
 
-    That is a new run, or the one that MLFLOW_RUN_ID names. What the program itself logs with mlflow goes to the same
-    run. The program is watched from outside: its code, input, output, signals and exit code are as without this
-    command. A new run ends as FINISHED, as FAILED if the exit code is not 0, or as KILLED if a signal ended it.
+    The run is a new one, or the one that MLFLOW_RUN_ID names. What the program itself logs with mlflow goes to the same
+    run. The program is watched from outside: its code, input, output, signals and exit code do not change. A new run
+    ends as FINISHED, as FAILED if the exit code is not 0, or as KILLED if a signal ended it.
 
-    A command that breaks a limit, or whose run somebody gives the tag sysmetrics.stop in the MLflow UI, is ended with
-    all processes below it: by SIGTERM, and ten seconds later by SIGKILL. A new run is KILLED, one that MLFLOW_RUN_ID
-    names keeps its status, the tag sysmetrics.stop_reason says why, and the exit code is 124.
+    A command that breaks a limit, or whose run gets the tag sysmetrics.stop in the MLflow UI, is ended with all
+    processes below it: by SIGTERM, and ten seconds later by SIGKILL. The tag sysmetrics.stop_reason says why, and the
+    exit code is 124. A new run is KILLED; one that MLFLOW_RUN_ID names keeps its status.
     """
     if os.environ.get("MLFLOW_RUN_ID") and (run_name or experiment_name):
         raise click.UsageError(
@@ -116,9 +116,9 @@ def run(
 
 @main.command()
 @click.argument("name", required=False, default="")
-@click.option("--end", is_flag=True, help="End the phase; none begins.")
+@click.option("--end", is_flag=True, help="End the current phase without beginning another.")
 def phase(name: str, end: bool) -> None:
-    """Say in a script that the phase NAME begins, and that the one before has ended.
+    """Mark in a script that the phase NAME begins; the phase before it ends.
 
     \b
     Examples:
@@ -126,8 +126,8 @@ def phase(name: str, end: bool) -> None:
       mlflow-sysmetrics phase train
       mlflow-sysmetrics phase --end
 
-    For scripts that run under `mlflow-sysmetrics run` or the backend system-metrics. Their run gets what each phase
-    cost, phase/load/elapsed_s, cpu_seconds and peak_memory_mb, and a figure over time, phases.png. In Python there is
+    For scripts that run under `mlflow-sysmetrics run` or the backend system-metrics. Their run gets the costs of each
+    phase (phase/load/elapsed_s, cpu_seconds and peak_memory_mb) and a figure over time, phases.png. In Python, use
     `with SystemMetricsLogger() as logger, logger.phase("load"):`.
     """
     from mlflow_sysmetrics.command.phase_marks import NotWatchedError, mark
@@ -145,17 +145,16 @@ def phase(name: str, end: bool) -> None:
     "--folder",
     metavar="FOLDER",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where the held back metrics are; by default where the logger puts them.",
+    help="Folder of the waiting metrics; by default the logger's.",
 )
 @click.option(
-    "--tracking-uri", metavar="URI", help="Send all to this server; by default each file says where its metrics belong."
+    "--tracking-uri", metavar="URI", help="Send all metrics to this server; by default each file names its own."
 )
 def sync(folder: Path | None, tracking_uri: str | None) -> None:
-    """Deliver the metrics that an outage of the server held back.
+    """Deliver metrics that could not be sent while the server was away.
 
     A program that ends while its server is away leaves its last metrics in a file. This command sends them, and removes
-    what has arrived. Run it as often as you like: no point is stored twice. The exit code is 1 while
-    something has to stay.
+    what has arrived. Run it as often as you like: no point is stored twice. The exit code is 1 while something is left.
     """
     _set_own_environment()
     from mlflow_sysmetrics.delivery.sync import deliver
@@ -168,10 +167,10 @@ def sync(folder: Path | None, tracking_uri: str | None) -> None:
 
 @main.command()
 def doctor() -> None:
-    """Say what can be recorded on this machine, and why not the rest.
+    """Check what can be recorded on this machine, and say why the rest cannot.
 
-    Reads each group of metrics, asks MLflow's store and times it with a run that is deleted again, and looks at what
-    waits for `mlflow-sysmetrics sync`. The exit code is 1 where nothing could be recorded.
+    Reads each group of metrics, times MLflow's store with a run that it deletes again, and counts the files that wait
+    for `mlflow-sysmetrics sync`. The exit code is 1 if nothing could be recorded.
     """
     _set_own_environment()
     from mlflow_sysmetrics.command.doctor import examine

@@ -100,7 +100,7 @@ def _groups() -> Iterator[Finding]:
 def _why_not(group: str) -> str:
     if group == "container":
         if find_folders():
-            return "the control group of this process says neither what it uses nor what it may"
+            return "the control group of this process reports neither its usage nor its limits"
         version_1 = Path("/sys/fs/cgroup/memory").is_dir()
         return "control groups of version 1 are not read" if version_1 else "this process is in no control group"
     if group == "pressure":
@@ -109,14 +109,14 @@ def _why_not(group: str) -> str:
         if import_nvml() is None:
             return "nvidia-ml-py is not installed; pip install nvidia-ml-py"
         is_there = bool(open_gpus(import_nvml()))
-        return "the driver tells nothing of its GPUs" if is_there else "no NVIDIA driver, or no GPU"
+        return "the driver reports nothing about its GPUs" if is_there else "no NVIDIA driver, or no GPU"
     if group == "energy":
         counters = sorted(Path("/sys/class/powercap").glob("intel-rapl:*/energy_uj"))
         if not counters:
-            return "this machine counts no energy (/sys/class/powercap)"
+            return "this machine has no energy counters (/sys/class/powercap)"
         readable = [each for each in counters if os.access(each, os.R_OK)]
-        return "its counters stand still" if readable else f"only root may read {counters[0]}"
-    return "/proc is not there, or hides this process"
+        return "its counters do not change" if readable else f"only root may read {counters[0]}"
+    return "/proc is missing, or hides this process"
 
 
 def _deaths() -> Finding:
@@ -124,9 +124,9 @@ def _deaths() -> Finding:
     known = kills.happened([os.getpid()])
     kills.close()
     if known is None:
-        why = "no control group has memory.events, and the kernel's log cannot be read, or not from inside a container"
+        why = "no control group has memory.events, and the kernel's log cannot be read, at least not in a container"
         return Finding("cause of death", False, why)
-    return Finding("cause of death", True, "it can be read whether the kernel has killed a process for memory")
+    return Finding("cause of death", True, "a kill by the kernel for lack of memory can be detected")
 
 
 def _store() -> Finding:

@@ -17,7 +17,7 @@ _NAMES_SHOWN = 10
 
 
 class NoExperimentError(Exception):
-    """There is no experiment of this name: one sentence that says which there are."""
+    """No experiment has this name; the text lists those that exist."""
 
 
 def newest_run(client: MlflowClient, experiment_name: str | None = None) -> Run | None:

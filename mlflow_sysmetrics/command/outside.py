@@ -178,11 +178,11 @@ class Watcher:
 
     @property
     def stopped(self) -> Mapping[str, str]:
-        """Why the process was ended by this, as tags; empty if it was not."""
+        """Why this watcher ended the process, as tags; empty if it did not."""
         return self._brake.tags
 
     def died_of(self, exit_code: int) -> Mapping[str, str]:
-        """What the process, or one below it, was killed by, as tags; empty if none was. For after ``wait``."""
+        """What killed the process or one below it, as tags; empty if nothing did. Call it after ``wait``."""
         if self._kills is None or self._watch is None:
             return {}
         tags: Mapping[str, str] = {}

@@ -31,7 +31,7 @@ STOPPED = 124  # that of timeout(1): the command was ended, since it broke a lim
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its exit code, or less than 0 for the signal that it died of; and whether it was told to."""
+    """How a command ended: its exit code, or minus the signal that killed it; and whether it was told to end."""
 
     code: int
     told: bool = False
@@ -49,8 +49,8 @@ class Ended:
 class Passthrough:
     """Starts one command, and while it is entered hands the signals that this process gets on to that command.
 
-    A signal that this process ignores, as under ``nohup``, is the command's to ignore too. One that comes before the
-    command has started is handed on as soon as it has. Only the main thread may enter.
+    The command also ignores the signals that this process ignores, as under ``nohup``. A signal that arrives before the
+    command has started is passed on once it has. Only the main thread may enter.
     """
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ class Passthrough:
 
 
 def _has_terminal() -> bool:
-    """Whether keys pressed now send their signals to this process's group, so that the command has had them already."""
+    """Whether the terminal sends the signals of keys to this process's group, so that the command gets them itself."""
     if sys.platform == "win32":
         return True
     try:

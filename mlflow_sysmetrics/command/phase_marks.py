@@ -1,4 +1,4 @@
-"""Phases of a script without code: ``mlflow-sysmetrics phase load`` in a shell, and who watches the script hears it."""
+"""Phases of a shell script: ``mlflow-sysmetrics phase load`` tells the process that watches the script."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _MAX_LINE = 1000
 
 
 class NotWatchedError(Exception):
-    """Nobody watches this script: one sentence that says what to do."""
+    """This script is not watched; the text says what to do."""
 
 
 def mark(name: str, environ: Mapping[str, str] = os.environ) -> None:
-    """Say that a phase begins now, and that the one before has ended. An empty name: no phase begins.
+    """Mark that a phase begins now and the one before it ends. With an empty name no phase begins.
 
     Raises:
         NotWatchedError: the script runs neither under ``mlflow-sysmetrics run`` nor under the project backend.
@@ -29,14 +29,14 @@ def mark(name: str, environ: Mapping[str, str] = os.environ) -> None:
     file = environ.get(VARIABLE)
     if not file:
         raise NotWatchedError(
-            "no recording is under way here; start the script by `mlflow-sysmetrics run -- ./script.sh`, or the "
-            "project by `mlflow run --backend system-metrics`"
+            "this script is not being recorded; start it with `mlflow-sysmetrics run -- ./script.sh`, or its project "
+            "with `mlflow run --backend system-metrics`"
         )
     line = f"{time.time()} {' '.join(name.split())[:_MAX_LINE]}\n".encode()
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_APPEND)
     except OSError as error:
-        raise NotWatchedError(f"the recording of this script is over: {error}") from None
+        raise NotWatchedError(f"the recording of this script has ended: {error}") from None
     try:
         os.write(descriptor, line)  # whole: shorter than what a pipe or a file takes at once
     finally:

@@ -39,12 +39,12 @@ _ENDED_WITHIN_S = 5.0
 
 
 class NoRunError(Exception):
-    """There is no run for the command: one sentence that says why."""
+    """The command has no run; the text says why."""
 
 
 @dataclass(frozen=True)
 class _Target:
-    """The run, what the command must know of it, and whether it was made here and so must be ended here."""
+    """The run, its variables for the command's environment, and whether it was created, and so must be ended, here."""
 
     run_id: str
     environment: Mapping[str, str]
@@ -127,9 +127,9 @@ def _experiment_id(client: MlflowClient, name: str | None) -> str:
 
 
 def end_run(uri: str, run_id: str, status: str | None, tags: Mapping[str, str]) -> None:
-    """Give the run tags, and its status, unless the command succeeded and has ended the run itself as it saw fit.
+    """Set tags of the run, and its status, unless the command succeeded and has already ended the run itself.
 
-    It has some seconds for that. Where the store does not take it, `sync` does it later.
+    Takes at most some seconds. If the store does not accept it, `sync` does it later.
     """
 
     def end() -> None:

@@ -28,7 +28,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class NoUiError(Exception):
-    """There is no page to show: a sentence that says why, and where a server failed its last lines."""
+    """There is no page to show. The text says why, with the last lines of a server that failed."""
 
 
 class _ToldError(BaseException):
@@ -80,7 +80,7 @@ def _newest(uri: str, experiment_name: str | None) -> tuple[Run | None, str]:
 
 
 def _check_is_local(uri: str) -> None:
-    """NoUiError where no server can be started on this store, or the store is not there: MLflow would make it."""
+    """NoUiError if no server can serve this store, or the store does not exist: MLflow would create it."""
     engine = uri.partition(":")[0].partition("+")[0]
     is_path = "://" not in uri and engine != "databricks"
     if not is_path and engine not in {*DATABASE_ENGINES, "file"}:
@@ -93,7 +93,7 @@ def _check_is_local(uri: str) -> None:
 
 
 def _choose_port(first: int, run: Run | None) -> tuple[bool, int]:
-    """The first port that is free, or, if it comes before, one on which a server has the run: whether it is free."""
+    """The first port that is free or has a server with this run; and whether it is free."""
     for port in range(first, min(first + _PORTS_TRIED, 65536)):
         if is_free(port):
             if port != first:
@@ -128,9 +128,9 @@ def _serve(uri: str, port: int, address: str, with_browser: bool) -> int:
 
 
 class _Signals:
-    """While it is entered, each signal that ends this command waits, or raises `_ToldError` where it may interrupt.
+    """A context in which signals that end this command wait, except after `interrupt`: then they raise `_ToldError`.
 
-    So none comes between the server's start and the moment from which on its end is certain, nor during its end.
+    So no signal interrupts the start of the server before it is sure to be ended, nor its end.
     """
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ _PART = 1000  # points saved at once
 
 
 class Memory:
-    """Room for waiting points, which several backlogs may share. `lost` counts those for which there was none.
+    """Room for waiting points, which several backlogs may share. `lost` counts points that found no room.
 
     Args:
         capacity: points. The default is about 20 MB, an hour and a half of one logger's points.
@@ -35,9 +35,9 @@ class Backlog:
 
     Args:
         file: where points wait; None: in memory.
-        memory: room for points without a file, and for those that the file does not take, as on a full disk. The
-            oldest points of the backlog that exceeds it are given up.
-        raises: whether what goes wrong on disk is raised, and not logged.
+        memory: room for points without a file, and for those that cannot be written, for example to a full disk. When
+            it is full, the oldest points of the backlog that adds more are dropped.
+        raises: whether errors of the disk are raised instead of logged.
     """
 
     def __init__(self, file: SpoolFile | None = None, memory: Memory | None = None, *, raises: bool = False) -> None:
@@ -73,7 +73,7 @@ class Backlog:
                 memory.lost += 1
 
     def say_last(self, points: Sequence[Point]) -> None:
-        """Keep on disk what is to be delivered at last should this process be killed before it appends more points."""
+        """Save the last points to deliver, in case this process is killed before it appends more."""
         with self._memory.lock:
             if self._file is not None and not self._closed and not self._points:
                 try:

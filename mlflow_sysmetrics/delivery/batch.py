@@ -1,4 +1,4 @@
-"""One request to MLflow: what fits into it, and what to do when MLflow refuses a part of it."""
+"""One request to MLflow: fill it, send it, and leave out entries that MLflow refuses."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def tag_texts(values: Mapping[str, object] | None) -> dict[str, str]:
 
 
 def send(store: Store, run_id: str, batch: Batch) -> int:
-    """Write a batch. Return the number of entries that were left out because MLflow refuses them for what they are.
+    """Write a batch. Return the number of entries that were left out because MLflow refuses their content.
 
-    A batch that is refused is halved until the refused entry is alone.
+    A refused batch is halved until the refused entry is alone.
 
     Raises:
-        NoSuchRunError: the run is not there, or deleted; no part of the batch is at fault then.
-        Exception: whatever else goes wrong.
+        NoSuchRunError: the run does not exist, or is deleted.
+        Exception: any other error.
     """
     return _send(store, run_id, batch, is_there=False)
 

@@ -1,4 +1,4 @@
-"""What a writer has not delivered by its end goes to disk: a spool for each run, which `sync` delivers."""
+"""Save what a writer could not deliver to disk: a spool for each run, which `sync` delivers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store that does not answer: how long it is waited for, when it is tried again, and what the user is told."""
+"""A store that does not answer: how long to wait for it, when to try again, and what to tell the user."""
 
 from __future__ import annotations
 

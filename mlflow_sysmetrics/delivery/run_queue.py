@@ -1,4 +1,4 @@
-"""What of one run waits to be written, and what the store has of that run."""
+"""The data of one run that waits to be written, and how far the store has the run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class End(NamedTuple):
 
 @dataclass(eq=False)
 class RunQueue:
-    """What waits for one run. Any thread may add to it; one thread takes batches from it, and moves its state."""
+    """The waiting data of one run. Any thread may add to it; one thread takes batches and updates the state."""
 
     points: Backlog
     state: State = State.RUNNING
@@ -53,8 +53,8 @@ class RunQueue:
     tags: Mapping[str, str] = field(default_factory=dict)
     end: End | None = None  # written last
     sent: int = 0  # points
-    refused: int = 0  # entries that MLflow refuses for what they are
-    gone: NoSuchRunError | None = None  # what the store said last of a run that is not there
+    refused: int = 0  # entries whose content MLflow refuses
+    gone: NoSuchRunError | None = None  # the store's last answer, if the run does not exist
     failures: int = 0  # attempts in a row that failed, for the writer
     due_at: float = 0.0  # when it tries next
     _steps: Steps = field(default_factory=Steps)
@@ -114,12 +114,12 @@ class RunQueue:
             return True
 
     def next_batch(self) -> Batch:
-        """What of all that waits fits into one request."""
+        """As much of the waiting data as fits into one request."""
         with self._lock:
             return Batch.of(self.points, self.params, self.tags)
 
     def forget(self, batch: Batch, refused: int) -> None:
-        """Drop the last batch, since the store has it, but for this number of entries that it refuses."""
+        """Drop the last batch, which the store has, except for the entries that it refused."""
         with self._lock:
             if batch.points:
                 self.points.forget()
@@ -157,7 +157,7 @@ class RunQueue:
                 self.state = State.ENDED
 
     def header(self, tracking_uri: str) -> Header:
-        """What a spool for this store says of the run."""
+        """The header of a spool of this run for this store."""
         status, end_ms = self.end or (None, None)
         return Header(
             run_id=self.run_id or "",
@@ -174,7 +174,7 @@ class RunQueue:
         )
 
     def _as_parent(self, tracking_uri: str) -> Header:
-        """What those nested under it need to find or create it."""
+        """The header with which runs nested under this one find or create it."""
         if self.run_id is not None:
             return Header(self.run_id, tracking_uri)
         return replace(self.header(tracking_uri), params={}, new_tags={})
@@ -185,5 +185,5 @@ def _finite(points: Iterable[Point]) -> Iterable[Point]:
 
 
 def _without(waiting: Mapping[str, str], written: Mapping[str, str]) -> dict[str, str]:
-    """What still waits: a value that has changed since it was written does."""
+    """What is left after writing; a value that has changed meanwhile still waits."""
     return {name: value for name, value in waiting.items() if written.get(name) != value}

@@ -1,10 +1,10 @@
 """Points on disk that wait for delivery: an append-only file for one run, private to the user.
 
 The first line says whose points follow: ``{"mlflow_sysmetrics": 1, "run_id": ..., "tracking_uri": ..., "tags": {}}``.
-Each further line holds those of one moment: ``[unix ms, step, {"name": value, ...}]``. A line ``{"last": [..]}`` holds
-what is to be delivered if nothing follows it, as when the process was killed. Other lines are skipped and
-counted; nothing in a file is executed. An open file is locked, so that a series has one writer on a machine. What was
-appended survives a crash of the process, not one of the machine: no write waits for the disk.
+Each further line holds the points of one moment: ``[unix ms, step, {"name": value, ...}]``. A line ``{"last": [..]}``
+holds points to deliver only if no line follows, for example because the process was killed. Other lines are skipped and
+counted; nothing in a file is executed. An open file is locked, so that a series has one writer on a machine. Appended
+lines survive a crash of the process, but not of the machine: no write waits for the disk.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _MAX_WHOLE = 1 << 53  # of times and steps: above, stores and JSON readers diffe
 
 @dataclass(frozen=True)
 class Header:
-    """Where the points of a spool belong: a run and its store; and what else of that run waits.
+    """The run and the store of a spool's points, and other data of that run that waits.
 
     `status` and `end_ms` say how and when it ended. A run without an id is still to be created, in `experiment_id`,
     with `tags` and the start `start_ms`; `new_tags` came later. It is nested under the run that `parent` describes,
@@ -166,7 +166,7 @@ class SpoolFile:
             self._last = (b"", [])
 
     def say_last(self, points: Iterable[Point]) -> None:
-        """Add what is to be delivered if no points are added after it: all of one moment."""
+        """Add points, all of one moment, to deliver only if no others are added after them."""
         said = list(points)
         if said:
             words = [said[0].time_ms, said[0].step, {point.name: point.value for point in said}]
@@ -176,7 +176,7 @@ class SpoolFile:
 
     @property
     def last_words(self) -> list[Point]:
-        """What is to be delivered at last, since nothing follows it; known once all before it was delivered."""
+        """The last points to deliver, if nothing follows them; known once all before them were delivered."""
         return self._last[1]
 
     def _write(self, data: bytes) -> None:
@@ -271,7 +271,7 @@ def _parse(line: bytes) -> list[Point] | None:
 
 
 def _parse_last(line: bytes) -> list[Point] | None:
-    """The points of a line of last words; None if it is none."""
+    """The points of a line ``{"last": [..]}``; None if it is not such a line."""
     if not line.startswith(b'{"last":'):
         return None
     try:

@@ -1,4 +1,4 @@
-"""The steps of a run's points, where several processes write the run one after the other, or work is repeated."""
+"""The steps of a run's points when several processes write the run in turn, or work is repeated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX, Point
 
 
 class Steps:
-    """Keep each step of a run's series unique, whatever process continues or repeats the work.
+    """Keep each step of a run's series unique when another process continues or repeats the work.
 
     Every process numbers its samples from 1; in the run, the numbers of ``system/`` series go on. Where work is
     repeated, as after a crash, points at steps that the run has are left out: the first values stay. Figures, which

@@ -1,4 +1,4 @@
-"""Deliver the spools of processes that ended while their store was away. Repeating it doubles no point."""
+"""Deliver the spools of processes that ended while their store was away. Repeating it stores no point twice."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _ANSWER_S = 60.0  # long: no training waits
 
 @dataclass(frozen=True)
 class Delivered:
-    """What became of the spools in a folder. `str` is for the user.
+    """The result of a delivery. `str` is for the user.
 
-    `runs` counts those of which a spool was delivered whole and removed, and `points` theirs, also those that the store
-    had from an earlier attempt. `refused` counts points that MLflow refuses for what they are, `skipped` lines that are
-    broken, cut off or foreign, `in_use` spools of loggers that still run. `left` has a sentence for each other spool
-    that stays: why it does.
+    `runs` counts the runs with a spool that was delivered completely and removed, and `points` its points, including
+    those that an earlier attempt had stored. `refused` counts points whose content MLflow refuses, `skipped` lines that
+    are broken, cut off or foreign, `in_use` spools of loggers that still run. For each other spool that stays, `left`
+    has a sentence that says why.
     """
 
     runs: int = 0
@@ -102,7 +102,7 @@ def _deliver_one(
 
 
 def _write(spool: SpoolFile, store: Store, in_use: int) -> RunQueue:
-    """Write all that a spool says of its run, which is created if it is not there. Raises what the store raises."""
+    """Write everything in a spool to its run, which is created if necessary. Errors of the store pass through."""
     header = spool.header
     queue = RunQueue(
         Backlog(spool, raises=True),

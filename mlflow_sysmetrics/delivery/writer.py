@@ -21,10 +21,10 @@ logger = get_logger(__name__)
 
 
 def write(queue: RunQueue, store: Store) -> None:
-    """Write all that waits for a run: first its creation, last its end. Raises what the store raises.
+    """Write everything that waits for a run: create it first, end it last. Errors of the store pass through.
 
-    What the store has taken is forgotten at once; after an error, call it again. That loses and doubles nothing: the
-    store ignores a point that it has, and a run that was created although the answer was lost is found.
+    Written data is dropped at once; after an error, call this again. Nothing is lost or stored twice: the store ignores
+    points that it has, and a run that was created although the answer was lost is found.
     """
     run_id = _opened(queue, store)
     end = queue.end  # before the batches, so that what was added before the end is written before it
@@ -51,10 +51,10 @@ def _opened(queue: RunQueue, store: Store) -> str:
 class Writer:
     """Create, fill and end MLflow runs without making the caller wait. Only `close` does.
 
-    The thread writes what is due: the points of a live run every `every_s` seconds, the beginning and the end of a run
-    at once. After a failure the run's queue pauses, see `outage`, and what waits in it stays there. So it is with a run
-    that somebody has deleted, and may restore; no other run, nor the end, waits for that. Nothing raises into the
-    thread that starts or closes it.
+    The thread writes the points of a live run every `every_s` seconds, and the creation and the end of a run at once.
+    After a failure the run's queue pauses, see `outage`, and keeps its data. The queue of a deleted run pauses too,
+    since the run may be restored; other runs and `close` do not wait for it. No error reaches the thread that starts or
+    closes the writer.
 
     Args:
         store: where the runs are. Its `timeout_s` is set before each attempt.
@@ -213,7 +213,7 @@ class Writer:
     def left(
         self, tracking_uri: str, tags: Mapping[Hashable, Mapping[str, str]] | None = None
     ) -> list[tuple[Header, list[Point]]]:
-        """What `close` has left: for each run what a spool for this store says of it, and its points.
+        """What `close` could not write: for each run the header of a spool for this store, and the points.
 
         `tags` are by key: more tags of runs that are left.
         """

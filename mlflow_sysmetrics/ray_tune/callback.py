@@ -47,13 +47,13 @@ from mlflow_sysmetrics.tags import KIND, NOT_FINITE, RETRIED_AFTER, STUDY_ID, TR
 
 logger = get_logger(__name__)
 
-_LAST_WORDS_S = 5.0  # for what trainables still have to say of themselves when all is over
+_LAST_WORDS_S = 5.0  # at the end, to wait for the answers of trainables
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 
 
 def _never_raises(hook: Hook) -> Hook:
-    """Log what goes wrong in a hook: a fault in the record must not end the training that it records."""
+    """Log errors of a hook: recording must not end the training."""
 
     @functools.wraps(hook)
     def guarded(self: SystemMetricsCallback, *args: Any, **kwargs: Any) -> Any:
@@ -76,7 +76,7 @@ def _interrupt() -> None:
 
 @dataclass
 class _Notes:
-    """What is remembered of a trial until its end."""
+    """The callback's notes on a trial until its end."""
 
     begins_again: bool = False  # it has failed, and is going to be repeated
     is_paused: bool = False  # and its process is not watched
@@ -230,7 +230,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
 
     @_never_raises
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Let go of the processes of trials that Tune has paused, which it does not tell: others may get them."""
+        """Release the processes of paused trials, which other trials may get; Tune has no hook for a pause."""
         for trial_id, trial in self._running.items():
             if trial.status == Trial.PAUSED and not self._notes[trial_id].is_paused and self._runs is not None:
                 self._notes[trial_id].is_paused = True
@@ -296,7 +296,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         if ending is not None or notes.state is None:
             runs.end(trial_id, ending or FINISHED, notes.told_costs)
         else:
-            ended: Future[None] = Future()  # whoever waits for the answer itself may go on before it is acted on
+            ended: Future[None] = Future()  # wait for this: `notes.state` is done before its callback has run
 
             def end(done: Future[Any]) -> None:
                 try:
@@ -328,7 +328,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         return self._runs.close(max(0.0, began + timeout_s - time.monotonic()), told)
 
     def _stop_asked(self, run_id: str, said: str) -> bool:
-        """Somebody wants a run to end. Say whether it is one of ours. Called in the thread that asks the store."""
+        """Stop the trial or the experiment of this run; say whether the run is ours. Runs in the asking thread."""
         if self._runs is None:
             return False
         if self._runs.is_study(run_id):
@@ -352,7 +352,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
 
     @staticmethod
     def _asked_ending(notes: _Notes, result: Mapping[str, Any]) -> Ending | None:
-        """Of a trial that somebody wanted to end, unless it says itself that it had come to its end."""
+        """The ending of a trial that a person stopped; None if there is none, or if the trial reports its own end."""
         if notes.asked_to_stop is None or (result.get(PAYLOAD_KEY) or {}).get("status") is not None:
             return None
         return by_person(notes.asked_to_stop)
@@ -393,7 +393,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         return runs
 
     def _log_params(self, runs: TrialRuns, trial: Trial, *, new: bool) -> None:
-        """Log parameters that the run does not have yet, and what has become of those that changed since."""
+        """Log parameters that the run does not have yet, and the new values of those that have changed."""
         step = int(last_result(trial).get(TRAINING_ITERATION) or 0)
         change = self._changes.see(trial.trial_id, self.params(trial), step)
         runs.log(trial.trial_id, change.points, change.tags, change.params if new else None)

@@ -1,4 +1,4 @@
-"""Parameters that change while a trial goes on, as under population based training. MLflow keeps the first for good."""
+"""Parameters that change during a trial, as under population based training. MLflow only keeps their first values."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ _WITH_THE_END_MS = 1000  # before it: figures are queued just before the end
 class EarlierRun:
     """The run of a trial of an experiment that was interrupted, and how the trial ended, if it did.
 
-    `figures` are those that the run has, {} of a trial whose process was not watched. None: it was, but its driver was
-    killed, or its node, so that what it used is not known.
+    `figures` are those of the run; {} if the trial's process was not watched; None if they are unknown because the
+    driver or the node was killed.
     """
 
     run_id: str
@@ -91,9 +91,9 @@ def _study(client: MlflowClient, experiment_id: str, study_id: str) -> Run | Non
 
 
 def _figures(run: Run) -> Mapping[str, float] | None:
-    """What was written at a run's end. None of one that has none, or that has gone on since without an end.
+    """The figures that were written at a run's end; None without any, or if the run went on after them.
 
-    Older figures are of a part of its time: what came after them is not known.
+    Older figures cover only a part of the run's time.
     """
     if recorded_ending(run) is None or run.info.end_time is None:
         return None

@@ -25,8 +25,8 @@ from mlflow_sysmetrics.tags import (
     STOPPED_BY,
 )
 
-_RAISED = b"RayTaskError"  # the class of what a trial's own code has raised, or what is the cause of another
-_LOW_ON_MEMORY = b"running low on memory"  # which Ray says where nothing else tells it
+_RAISED = b"RayTaskError"  # the class, or the cause, of an error that a trial's own code raised
+_LOW_ON_MEMORY = b"running low on memory"  # in Ray's message, the only sign of a kill by its memory monitor
 
 
 @dataclass(frozen=True)
@@ -63,18 +63,18 @@ def stop(result: Mapping[str, Any]) -> Ending:
 
 
 def recorded_ending(run: Run) -> Ending | None:
-    """Of the trial that has this run, as far as an outcome tells it; None while the run has no end."""
+    """The ending of the trial of this run, as its status and error show it; None while the run has not ended."""
     if not RunStatus.is_terminated(RunStatus.from_string(run.info.status)):
         return None
     return Ending(run.info.status, {name: value for name, value in run.data.tags.items() if name == ERROR})
 
 
 def known_ending(trial: Trial, result: Mapping[str, Any], *, told: bool) -> Ending | None:
-    """The ending of a trial that did not fail, after this result, where it can be told from here.
+    """The ending of a trial that did not fail, after this result; None if only the trainable knows it.
 
-    ``told`` says that the result came with the word that the trial is done. Tune puts that word into a result when it
-    ends the trial, and a trainable when it has come to its end: then None is returned, and only the trainable knows
-    whose word it was (see `ending_by`). When a function just returns, its last result has come without.
+    ``told`` means that the result said that the trial is done. Tune sets this when it ends a trial, and a trainable
+    sets it at its own end: only the trainable knows which it was (see `ending_by`). The last result of a function that
+    simply returns does not have it.
     """
     if (reason := result.get(STOP_KEY)) is not None:
         return Ending("KILLED", reason)
@@ -83,7 +83,7 @@ def known_ending(trial: Trial, result: Mapping[str, Any], *, told: bool) -> Endi
         return stop(result) if carried["status"] is None else Ending(carried["status"])
     if trial.status == Trial.PAUSED:  # its scheduler has dropped it
         return stop(result)
-    # It returned, or reached what the user planned; to Tune, a result that says done is planned in any case.
+    # It returned, or met the user's stop condition. For Tune, DONE in a result would be one, hence False.
     if not told or trial.should_stop({**flatten_dict(result), DONE: False}):
         return FINISHED
     return None

@@ -1,4 +1,4 @@
-"""What trials' processes inherit from a driver that `mlflow run` has started: the id of its own run."""
+"""Trials' processes inherit the id of the driver's own run under `mlflow run`; here they lose it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trial that Ray's memory monitor kills: Tune is to take it for one that failed, and go on with the others."""
+"""Let Tune treat a trial that Ray's memory monitor kills as failed, and go on with the others."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ SAID = "OutOfMemoryError: Ray has killed the trial's process, since its node was
 
 
 def outlive_memory_kills() -> None:
-    """Have Tune, in this process, go on when Ray has killed a trial because a node was low on memory. Idempotent.
+    """Make Tune, in this process, go on after Ray has killed a trial because a node was low on memory. Idempotent.
 
-    Tune knows the death of a trial's process by `RayActorError`, which Ray's `OutOfMemoryError` is not: it ends the
-    whole experiment or, while the process starts, keeps no error. So those methods of Ray's which are told of a failure
-    are wrapped, and get the one for the other. No-op where Ray has no such method.
+    Tune expects `RayActorError` when a trial's process dies, but Ray's `OutOfMemoryError` is not one: Tune ends the
+    whole experiment or, while the process starts, keeps no error. So the methods of Ray that receive a failure are
+    wrapped, and get a `RayActorError` instead. No-op if Ray has no such method.
     """
     try:
         from ray.air.execution._internal.actor_manager import RayActorManager

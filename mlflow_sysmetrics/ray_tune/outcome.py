@@ -1,4 +1,4 @@
-"""What became of an experiment's trials, for the run around them."""
+"""How the trials of an experiment ended, for the run around them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Outcome:
         self._restarts = restarts
 
     def end(self, trial_id: str, ending: Ending) -> None:
-        """A trial has ended so. What is known of an earlier end of it is void."""
+        """Note how a trial has ended, in place of an earlier end."""
         self._endings[trial_id] = ending
 
     def has(self, trial_id: str) -> bool:

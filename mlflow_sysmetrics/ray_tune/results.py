@@ -45,10 +45,10 @@ def payload(
     Args:
         points: all points since the trial's last result.
         tags: tags for the trial's run.
-        status: of a trial that is over: it has come to its end, or has ended itself early. One that Tune ends before is
-            recorded as ``KILLED``.
-        figures: of the whole trial up to now. The last ones that came are written at step 0 when the trial ends,
-            whatever ended it.
+        status: set it in the last result: FINISHED for a trial that came to its end, KILLED for one that ended itself
+            early. A trial that Tune ends without it is recorded as ``KILLED``.
+        figures: figures of the whole trial so far. When the trial ends, for any reason, the last ones received are
+            written at step 0.
     """
     known = {name: float(value) for name, value in (figures or {}).items()}
     plain = [(name, float(value), int(time_ms), int(step)) for name, value, time_ms, step in points]  # of numpy's, too
@@ -64,7 +64,7 @@ def points_of(result: Mapping[str, Any]) -> list[Point]:
 
 
 def first_not_finite(points: Iterable[Point]) -> str | None:
-    """Which of these points no store takes as it is, such as ``loss is nan at step 3``; None if all are finite."""
+    """Describe the first point that is not finite, such as ``loss is nan at step 3``; None if all are finite."""
     return next(
         (f"{each.name} is {each.value} at step {each.step}" for each in points if not math.isfinite(each.value)), None
     )
@@ -92,12 +92,12 @@ def pickled_error(trial: Trial) -> bytes:
 
 
 def last_result(trial: Trial) -> dict[str, Any]:
-    """What the trial reported last; {} before. `Trial.last_result` would wait for the trial's process then."""
+    """The trial's last result; {} before the first. `Trial.last_result` would then wait for the trial's process."""
     result: dict[str, Any] = trial.run_metadata.last_result
     return result
 
 
 def trainable_class(trial: Trial) -> type[Trainable]:
-    """What is tuned; Tune has made a class of a function."""
+    """The class of the trainable, into which Tune has wrapped a function."""
     found: type[Trainable] | None = trial.get_trainable_cls()
     return found or Trainable

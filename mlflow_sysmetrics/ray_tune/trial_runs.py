@@ -36,7 +36,7 @@ _VIEW_S = 10.0
 
 
 class Told(NamedTuple):
-    """What a trial has told of its costs: the names of those that it reports as metrics, and those that it measures."""
+    """What a trial says about its costs: the names that it reports as metrics, and the figures that it measures."""
 
     reported: Collection[str] = ()
     costs: Mapping[str, float] = MappingProxyType({})
@@ -80,7 +80,7 @@ class TrialRuns:
             self._watching.start()
 
     def go_to(self, place: Destination, study_tags: Mapping[str, str]) -> None:
-        """Write there from now on: the experiment is one that was interrupted, or has not begun."""
+        """Write to this place from now on: the experiment continues an interrupted one, or has not begun."""
         self.place, self._study_tags = place, study_tags
         restarts = int((place.figures or {}).get("restarts", 0))
         self._outcome = Outcome({trial_id: run.ending for trial_id, run in place.runs.items()}, restarts)
@@ -121,7 +121,7 @@ class TrialRuns:
             self._asking.log_batch(run_id, (), (), listed)
 
     def clear_stop(self, run_id: str) -> None:
-        """Remove the tag ``sysmetrics.stop``, so that whoever goes on in that run is not ended again."""
+        """Remove the tag ``sysmetrics.stop``, so that it does not end a process that continues the run."""
         self._asking.delete_tag(run_id, STOP)
 
     @property
@@ -237,7 +237,7 @@ class TrialRuns:
             )
 
     def _reopen_unfinished(self) -> None:
-        """Of an experiment that went on: the runs that the interruption left open and that did not go on."""
+        """In a continued experiment, reopen the runs that the interruption left open and that did not go on."""
         if self.place.runs:
             self._open_study()
         for trial_id, earlier in self.place.runs.items():

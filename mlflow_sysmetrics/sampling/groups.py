@@ -91,7 +91,7 @@ class _Guarded:
         self._began = self._due = clock()
         try:
             self._source = _open(group, pid, clock)
-        except Exception as error:  # a kernel or a driver may answer anything, and this is somebody's training
+        except Exception as error:  # a kernel or a driver may return anything, and must not end the training
             logger.warning("the group %r cannot be read here", group, exc_info=error)
 
     def __call__(self) -> Mapping[str, float]:

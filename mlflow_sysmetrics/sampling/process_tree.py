@@ -139,7 +139,7 @@ class ProcessSampler:
         return {name: self._counters[key].in_all for name, key in _IO.items() if key in self._counters}
 
     def read_all_next(self) -> None:
-        """Have the next reading hold what is otherwise read every 0.4 s, too."""
+        """Include in the next reading what is otherwise read every 0.4 s."""
         self._slow_due = -math.inf
 
     def __call__(self) -> dict[str, float]:
@@ -180,7 +180,7 @@ class ProcessSampler:
         self._walk_due = now + self._span_s
 
     def _read_members(self, *, slow: bool) -> dict[Hashable, Reading]:
-        """Read every member that is still there, all of them after the last one seen to go; {} without a root."""
+        """Read every living process, and all again if one disappears meanwhile; {} if the root is gone."""
         while True:
             readings: dict[Hashable, Reading] = {}
             for process in self._members:
@@ -214,7 +214,7 @@ class ProcessSampler:
             counter.grown += rise
 
     def _count_cpu(self, readings: Mapping[Hashable, Reading], now: float) -> None:
-        """Add what the known processes used themselves at once, and a part of what turned up late."""
+        """Add what known processes used, at once, and CPU time that turned up late, spread over time."""
         on_time = total = 0.0
         for process, reading in readings.items():
             if reading.cpu_s is None:

@@ -19,7 +19,7 @@ class Brake:
     Args:
         end: what ends the process; it gets the tags that say why.
         criteria: limits, see `process_criteria`; None for none.
-        judged_while: a figure without which a reading is not judged: the process is gone, and its time goes on.
+        judged_while: a reading without this figure is not judged: the process is gone, and only its time goes on.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Brake:
             self.pull({STOPPED_BY: BY_CRITERIA, STOP_REASON: str(stop), STOP_METRIC: stop.metric}, stop)
 
     def press(self, said: str = "") -> bool:
-        """Somebody has set the tag, to this text. True, as a `StopButton` wants of a run that is ours."""
+        """End the process because a person set the tag to this text. Always True: the run is ours, see `StopButton`."""
         self.pull({STOPPED_BY: BY_PERSON, STOP_REASON: reason_of_a_person(said)})
         return True
 
@@ -85,7 +85,7 @@ class Brake:
         try:
             self._end(self.tags)
         except Exception:
-            logger.warning("what was to happen then has failed", exc_info=True)
+            logger.warning("the reaction to a broken limit or a stop request has failed", exc_info=True)
 
 
 def reason_of_a_person(said: str) -> str:

@@ -1,4 +1,4 @@
-"""Whether the kernel has killed a process for want of memory: from its control group, and from the kernel's log."""
+"""Whether the kernel has killed a process for lack of memory: from its control group, and from the kernel's log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _RECORD = 8192  # bytes: the kernel gives a record of its log a read
 
 @dataclass(frozen=True)
 class Death:
-    """Of a process that was killed. `for_memory` is None where that cannot be told; megabytes are 1e6 bytes."""
+    """How a killed process died. `for_memory` is None if it is unknown; megabytes are 1e6 bytes."""
 
     seen: str  # what is known without the kernel, such as "killed by SIGKILL"
     for_memory: bool | None
@@ -47,10 +47,10 @@ class Death:
 
 
 class MemoryKills:
-    """What the kernel has killed for memory since construction, in the control group of a process and in the log.
+    """Detects whether the kernel kills a process for memory, from its control group and from the kernel's log.
 
-    For one thread; nothing raises. `look` every second or so: the process may move to another group, and a group counts
-    what was killed of others, too, such as of a whole container, so only kills since the last look but one count.
+    For one thread; nothing raises. Call `look` about every second: the process may move to another group, and a group
+    also counts kills of other processes, such as all of a container, so only kills since the last look but one count.
 
     Args:
         pid: the process; None is this one.
@@ -93,10 +93,10 @@ class MemoryKills:
         return Death(seen, for_memory, figures.get("peak_memory_mb"), self._allowed_mb)
 
     def happened(self, pids: Collection[int]) -> bool | None:
-        """Whether the kernel has killed one of these processes for memory; None where that cannot be told.
+        """Whether the kernel has killed one of these processes for memory; None if it is unknown.
 
-        `pids` are the id of the process and of those that were seen below it. Ask once it has ended, and at once: what
-        the kernel kills later in the same group counts, too.
+        `pids` are the ids of the process and of those that were seen below it. Call it right after the process has
+        ended: later kills in the same group would count too.
         """
         self._read_log()
         now = None if self._folder is None else _kills(self._folder)

@@ -51,7 +51,7 @@ def test_file_is_the_users_own_and_goes_with_the_recording() -> None:
     assert path.parent.stat().st_mode & 0o777 == 0o700
     marks.close()
     assert not path.parent.exists()
-    with pytest.raises(NotWatchedError, match="is over"):
+    with pytest.raises(NotWatchedError, match="has ended"):
         mark("late", {VARIABLE: str(path)})
 
 
