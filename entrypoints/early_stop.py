@@ -1,4 +1,4 @@
-"""Search as `tune` does, with limits on what a model may cost, acted on as early as they are known.
+"""Search as `tune` does, with limits on the cost of a model; trials that break them are stopped as early as possible.
 
 The result is the best model that meets the limits; the budget says what the limits saved.
 """

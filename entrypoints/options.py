@@ -57,7 +57,7 @@ resume_option = option(
     NONE,
     RunIdType(),
     "The run id of an interrupted study to continue. Finished trials are skipped; settings come from that study, "
-    "except cpus, time_limit_s and a register that is given. none: a new study.",
+    "except cpus, time_limit_s and, if given, register. none: a new study.",
 )
 
 _DATASETS = f"{', '.join(known.known())}, openml:<id>, or the path of a CSV or Parquet file"
@@ -127,7 +127,7 @@ study_options = together(
         "tols",
         "0",
         ListType(FloatRange(0)),
-        "A trial ends when its training loss has not improved by this much for 5 epochs, or reports if these are "
+        "End a trial when its training loss has not improved by this much for 5 epochs, or 5 reports if these are "
         "longer, e.g. 0,0.001,0.01. 0: never.",
     ),
     option(
@@ -149,52 +149,52 @@ study_options = together(
         "repeats",
         0,
         IntRange(0),
-        "Runs of one configuration from the middle of the grid, spread over the study, which show how much its figures "
-        "differ from run to run; 0: 3 with an algorithm of your own and 8 configurations or more, else 1.",
+        "How often to run one configuration from the middle of the grid, to measure how much figures differ from run "
+        "to run. 0: 3 with an algorithm of your own and at least 8 configurations, else 1.",
     ),
-    option("max_trials", 0, IntRange(0), "Trials at most, chosen at random from the grid; 0: no limit."),
+    option("max_trials", 0, IntRange(0), "Maximum number of trials, chosen at random from the grid; 0: no limit."),
     option(
         "max_steps",
         AUTO,
         AutoType(IntRange(0)),
-        f"Training steps of a trial; 0: no limit. auto: {DEFAULT_STEPS} where max_epochs is auto too, else no limit.",
+        f"Training steps of a trial; 0: no limit. auto: {DEFAULT_STEPS} if max_epochs is auto too, else no limit.",
     ),
     option(
         "max_epochs",
         AUTO,
         AutoType(IntRange(0)),
-        f"Passes over the training rows; 0: no limit. auto: {DEFAULT_EPOCHS} where max_steps is auto too, else no "
+        f"Passes over the training rows; 0: no limit. auto: {DEFAULT_EPOCHS} if max_steps is auto too, else no "
         "limit. The limit that is reached first ends the trial.",
     ),
     option(
         "time_limit_s",
         0,
         FloatRange(0),
-        "Seconds that the search may take; the best of the trials finished by then counts. 0: no limit.",
+        "Maximum seconds for the search; the best trial finished by then is the result. 0: no limit.",
     ),
     option("report_every", 100, IntRange(1), "Training steps between two points of each curve."),
-    option("cpus", 0, IntRange(0), "CPU cores, one trial on each; 0: all that are usable."),
+    option("cpus", 0, IntRange(0), "CPU cores, one trial on each; 0: all usable cores."),
     option(
         "ray_address",
         "local",
         str,
-        "The Ray cluster to run on: auto or host:port, from one of its nodes. local: the one that the environment "
-        "variable RAY_ADDRESS names, or else processes on this machine.",
+        "The Ray cluster to run on, auto or host:port; start the study on one of its nodes. local: the cluster in the "
+        "environment variable RAY_ADDRESS, or else this machine.",
         "ADDRESS",
     ),
     option(
         "groups",
         "process",
         GroupsType(),
-        "What is read of trials, e.g. process,gpu. container and pressure are series of their container or machine, "
-        "gpu gives peak_gpu_memory_mb, and energy gives energy_j where one trial runs at a time.",
+        "What to measure, e.g. process,gpu. container and pressure add series of the trial's container and machine, "
+        "gpu adds peak_gpu_memory_mb, and energy adds energy_j if one trial runs at a time.",
     ),
     option(
         "register",
         NONE,
         ModelNameType(),
-        "The name under which MLflow's model registry is to have the best model, as its newest version with the alias "
-        "candidate and its score and costs as tags. none: it is not registered.",
+        "Register the best model under this name in MLflow's model registry, as its newest version, with the alias "
+        "candidate and its score and costs as tags. none: do not register it.",
     ),
 )
 
@@ -212,7 +212,7 @@ limit_options = together(
         "predict",
         "on",
         Choice(("on", "off")),
-        "on: stop a trial, or skip it, as soon as it is clear that it will break a limit; off: once it does.",
+        "on: stop or skip a trial as soon as it is predicted to break a limit; off: stop it only when it breaks one.",
     ),
     option(
         "scheduler",
@@ -228,7 +228,7 @@ report_options = together(
         "dataset",
         "red_wine",
         DatasetType(),
-        "The dataset whose newest studies are read, named as for tune; not used where study is given.",
+        "Report on the newest studies of this dataset, named as for tune; not used if study is given.",
     ),
     option(
         "study",
@@ -242,7 +242,7 @@ report_options = together(
         "metric",
         AUTO,
         str,
-        "What ranks the trials of another Tune script's study. auto: val_rmse or val_accuracy.",
+        "The metric that ranks the trials of another Tune script's study. auto: val_rmse or val_accuracy.",
         "NAME",
     ),
     option(
