@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 import mlflow  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
 
-from entrypoints.limits.forecast import Kind, kind  # noqa: E402
+from entrypoints.limits.duration_forecast import Kind, kind  # noqa: E402
 from entrypoints.limits.stop_or_skip import Stopping  # noqa: E402
 from entrypoints.reporting.savings import rules  # noqa: E402
 from entrypoints.reporting.savings.courses import read  # noqa: E402

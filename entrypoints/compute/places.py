@@ -20,10 +20,10 @@ class Place(contextlib.AbstractContextManager["Place"]):
     """A context manager that provides the processes for trials.
 
     Attributes:
-        max_trials: how many trials may run at once where there are more cores; 0: no limit.
+        max_concurrent: how many trials may run at once where there are more cores; 0: no limit.
     """
 
-    max_trials = 0
+    max_concurrent = 0
 
     @property
     @abstractmethod
@@ -107,14 +107,14 @@ class Cluster(Place):
     """
 
     def __init__(self, address: str, cpus: int, imports: str) -> None:
-        self.address, self.max_trials, self._imports = address, cpus, imports
+        self.address, self.max_concurrent, self._imports = address, cpus, imports
 
     is_here = False
 
     @property
     def one_at_a_time(self) -> bool:
         """With one core."""
-        return self.max_trials == 1
+        return self.max_concurrent == 1
 
     def __enter__(self) -> Cluster:
         """It is there already."""
@@ -127,7 +127,7 @@ class Cluster(Place):
 
     def cores(self) -> int:
         """The free cores, once a worker on each has imported the module."""
-        free = cluster.free_cores(self.max_trials)
+        free = cluster.free_cores(self.max_concurrent)
         cluster.see_that_workers_can_import(self._imports, free, self.address)
         return free
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from entrypoints.datasets.prepared import Prepared
-from entrypoints.limits.forecast import Forecast
+from entrypoints.limits.duration_forecast import Forecast
 from entrypoints.runs import RecordedRun
 from entrypoints.search.measured import Measured, measured
 from entrypoints.search.record import Record

@@ -12,7 +12,7 @@ from ray.actor import ActorHandle
 
 from entrypoints.compute.workers import begin, bring, brought, wait_for_all
 from entrypoints.datasets.prepared import Prepared
-from entrypoints.limits.forecast import Forecast, Timing, figures, forecast, one_of_each, time_kinds
+from entrypoints.limits.duration_forecast import Forecast, Timing, figures, forecast, one_of_each, time_kinds
 from entrypoints.limits.ledger import tell
 from entrypoints.models.configuration import Configuration
 

@@ -19,7 +19,7 @@ from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.stored import obtain
 from entrypoints.errors import UserError, say
 from entrypoints.limits import ledger
-from entrypoints.limits.forecast import Forecast, one_of_each, search_seconds
+from entrypoints.limits.duration_forecast import Forecast, one_of_each, search_seconds
 from entrypoints.limits.schedulers import scheduling
 from entrypoints.models import best_model, registered
 from entrypoints.models.configuration import Configuration
@@ -217,7 +217,7 @@ def search(
                 param_space={"configuration": tune.grid_search(left)},
                 tune_config=tune.TuneConfig(
                     reuse_actors=True,
-                    search_alg=RecoveringTrials(max_concurrent=plan.place.max_trials),
+                    search_alg=RecoveringTrials(max_concurrent=plan.place.max_concurrent),
                     time_budget_s=settings.time_limit_s or None,
                     **scheduling(rules.scheduler, settings.report_every, steps),
                 ),

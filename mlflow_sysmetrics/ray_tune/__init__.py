@@ -1,5 +1,8 @@
 """Ray Tune: one MLflow run per trial, with what its process used. The only package here that imports ray.
 
+`callback` is told by Tune; `trial_runs` has the run of each trial, `trial_watches` which process it has and where, and
+`node_watches` watches those of one node. `endings` and `low_memory` say how a trial ended.
+
 What a trial's process uses of it, such as ``payload``, comes without mlflow.
 """
 

@@ -24,7 +24,7 @@ from mlflow_sysmetrics.ray_tune.artifacts import Artifacts
 from mlflow_sysmetrics.ray_tune.destination import Destination
 from mlflow_sysmetrics.ray_tune.endings import SWEPT, Ending
 from mlflow_sysmetrics.ray_tune.outcome import Outcome
-from mlflow_sysmetrics.ray_tune.watching import Watching
+from mlflow_sysmetrics.ray_tune.trial_watches import TrialWatches
 from mlflow_sysmetrics.tags import KIND, STOP
 from mlflow_sysmetrics.views.costs import save_costs
 
@@ -69,15 +69,15 @@ class TrialRuns:
         self.go_to(place, study_tags)
         self._writer = Writer(Store(client.tracking_uri))
         self._asking = Store(client.tracking_uri)  # its own time limit: the writer changes that of the other
-        self._watching = Watching(groups, interval_s, self.log) if groups else None
+        self._watches = TrialWatches(groups, interval_s, self.log) if groups else None
         self._artifacts = Artifacts(client, self._writer.run_id)
         self._written: bool | None = None  # known after close
 
     def start(self) -> None:
         """Start the threads that write and watch."""
         self._writer.start()
-        if self._watching is not None:
-            self._watching.start()
+        if self._watches is not None:
+            self._watches.start()
 
     def go_to(self, place: Destination, study_tags: Mapping[str, str]) -> None:
         """Write to this place from now on: the experiment continues an interrupted one, or has not begun."""
@@ -167,13 +167,13 @@ class TrialRuns:
 
     def watch(self, trial_id: str, actor: Any) -> None:
         """Have the process of a trial's actor watched until the trial's end."""
-        if self._watching is not None:
-            self._watching.watch(trial_id, actor)
+        if self._watches is not None:
+            self._watches.watch(trial_id, actor)
 
     def pause(self, trial_id: str) -> None:
         """The trial has no process until it is watched again: it is paused, or has failed and is to be repeated."""
-        if self._watching is not None:
-            self._watching.pause(trial_id)
+        if self._watches is not None:
+            self._watches.pause(trial_id)
 
     def save_files(self, trial_id: str, folder: str) -> None:
         """Have a folder copied into a trial's run."""
@@ -187,10 +187,10 @@ class TrialRuns:
                 self.log(trial_id, tags={**death, **ending.tags})
             self._end(trial_id, ending, costs, told)
 
-        if self._watching is None:
+        if self._watches is None:
             finish({}, {})
         else:
-            self._watching.release(trial_id, finish)
+            self._watches.release(trial_id, finish)
 
     def close(self, timeout_s: float, told: Mapping[str, Told] | None = None) -> bool:
         """End what is open and write what is left, for a limited time; say whether all of it was written. Idempotent.
@@ -202,10 +202,10 @@ class TrialRuns:
         told = told or {}
         timeout_s = min(timeout_s, threading.TIMEOUT_MAX)
         deadline = time.monotonic() + timeout_s
-        if self._watching is not None:
+        if self._watches is not None:
             for trial_id in self._open_trials():
                 self.end(trial_id, SWEPT, told.get(trial_id, NOTHING_TOLD))
-            self._watching.close(min(_LAST_READINGS_S, timeout_s / 2))  # the rest is for the ends of runs
+            self._watches.close(min(_LAST_READINGS_S, timeout_s / 2))  # the rest is for the ends of runs
         self._reopen_unfinished()
         for trial_id in self._open_trials():  # those of the interruption, and those whose figures did not come in time
             self._end(trial_id, SWEPT, {}, told.get(trial_id, NOTHING_TOLD))

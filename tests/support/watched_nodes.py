@@ -21,7 +21,7 @@ from tune_sweeps import CallbackClass, Place
 
 import mlflow_sysmetrics
 from mlflow_sysmetrics.delivery.points import Point
-from mlflow_sysmetrics.ray_tune import watching
+from mlflow_sysmetrics.ray_tune import trial_watches
 
 WITHIN_S = 60.0
 
@@ -57,7 +57,7 @@ def nodes_without_the_package(callback: CallbackClass, here: Place) -> Observed:
 def _watched(here: Place, runtime_env: dict[str, Any]) -> Observed:
     logging.disable(logging.NOTSET)
     seen = Seen()
-    watching.logger.addHandler(seen)
+    trial_watches.logger.addHandler(seen)
     with ray_nodes(here.folder, [1, 1]) as nodes:
         ray.init(nodes.address, runtime_env=runtime_env, log_to_driver=False, logging_level=logging.ERROR)
 
@@ -69,7 +69,7 @@ def _watched(here: Place, runtime_env: dict[str, Any]) -> Observed:
         trials = [Trial.remote() for _ in range(2)]  # type: ignore[attr-defined]
         by_node = {ray.get(trial.node.remote()): trial for trial in trials}
         (other,) = nodes.ask("others")
-        watched = watching.Watching(("process",), 0.1, seen.log)
+        watched = trial_watches.TrialWatches(("process",), 0.1, seen.log)
         watched.start()
         for node_id, trial in by_node.items():
             watched.watch("there" if node_id == other else "here", trial)
@@ -92,7 +92,7 @@ def _watched(here: Place, runtime_env: dict[str, Any]) -> Observed:
         in_time = {key: event.wait(WITHIN_S) for key, event in ended.items()}
         watched.close(WITHIN_S)
         ray.shutdown()
-    watching.logger.removeHandler(seen)
+    trial_watches.logger.removeHandler(seen)
     return {
         "nodes": len(by_node),
         "points": before,

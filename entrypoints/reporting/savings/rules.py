@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 
 from entrypoints.datasets.tables import Task
 from entrypoints.limits import costs
-from entrypoints.limits.forecast import kind
+from entrypoints.limits.duration_forecast import kind
 from entrypoints.limits.stop_or_skip import Ending, Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.reporting.findings import records

@@ -33,10 +33,10 @@ def test_cluster_is_chosen_by_the_parameter_or_else_the_environment(
     chosen = place(given, 3, TRIALS)
     if address is None:
         assert isinstance(chosen, LocalRay)
-        assert chosen.max_trials == 0
+        assert chosen.max_concurrent == 0
     else:
         assert isinstance(chosen, Cluster)
-        assert (chosen.address, chosen.max_trials) == (address, 3)
+        assert (chosen.address, chosen.max_concurrent) == (address, 3)
     assert (chosen.is_here, chosen.one_at_a_time) == (address is None, False)
     assert place(given, 1, TRIALS).one_at_a_time
 

@@ -15,8 +15,8 @@ from reference import bundled, configured
 from study_settings import study_settings
 
 from entrypoints.limits.costs import metrics
+from entrypoints.limits.duration_forecast import Forecast
 from entrypoints.limits.extrapolation import Prediction
-from entrypoints.limits.forecast import Forecast
 from entrypoints.limits.stop_or_skip import Ending, Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.progress import Progress

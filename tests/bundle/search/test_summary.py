@@ -24,7 +24,7 @@ from study_settings import study_settings
 from entrypoints.datasets import known
 from entrypoints.datasets.tables import Table
 from entrypoints.limits.costs import metrics
-from entrypoints.limits.forecast import Forecast
+from entrypoints.limits.duration_forecast import Forecast
 from entrypoints.limits.stop_or_skip import Ending
 from entrypoints.models.best_model import LoggedModel
 from entrypoints.progress import Progress

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from commands import wait_until
 
-from mlflow_sysmetrics.ray_tune.watches import NOTHING, Watches
+from mlflow_sysmetrics.ray_tune.node_watches import NOTHING, NodeWatches
 from mlflow_sysmetrics.tags import CAUSE_OF_DEATH, KILLED_FOR_MEMORY
 
 
@@ -27,7 +27,7 @@ def program() -> Iterator[subprocess.Popen[str]]:
 
 def test_watches_keep_processes_apart(program: subprocess.Popen[str]) -> None:
     """By their keys; who is not there, or not watched, costs no exception."""
-    watches = Watches(("process",), 0.02)
+    watches = NodeWatches(("process",), 0.02)
     assert watches.start("a", program.pid) in ("rss-shr", "uss")
     assert watches.start("gone", 2**22 + 1) is None
     watches.drain()
@@ -41,7 +41,7 @@ def test_watches_keep_processes_apart(program: subprocess.Popen[str]) -> None:
 
 def test_time_of_a_process_that_is_gone_ends_with_it(program: subprocess.Popen[str]) -> None:
     """And not when Tune has noticed, or has ended the experiment."""
-    watches, began = Watches(("process",), 0.02), time.monotonic()
+    watches, began = NodeWatches(("process",), 0.02), time.monotonic()
     watches.start("a", program.pid)
     wait_until(lambda: watches.drain(), 10.0, "a reading")
     program.kill()
@@ -53,7 +53,7 @@ def test_time_of_a_process_that_is_gone_ends_with_it(program: subprocess.Popen[s
 
 def test_process_that_was_killed_has_a_cause_of_death(program: subprocess.Popen[str]) -> None:
     """Its peak is known, and that the kernel had no part in it, where that can be read."""
-    watches = Watches(("process",), 0.02)
+    watches = NodeWatches(("process",), 0.02)
     watches.start("a", program.pid)
     program.kill()
     program.wait()

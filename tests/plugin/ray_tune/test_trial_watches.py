@@ -13,9 +13,9 @@ import pytest
 from defect_table import OURS
 from observations import Observations, Observed, observe
 
-from mlflow_sysmetrics.ray_tune import watching
-from mlflow_sysmetrics.ray_tune.watches import NOTHING, LetGo
-from mlflow_sysmetrics.ray_tune.watching import Watching
+from mlflow_sysmetrics.ray_tune import trial_watches
+from mlflow_sysmetrics.ray_tune.node_watches import NOTHING, LetGo
+from mlflow_sysmetrics.ray_tune.trial_watches import TrialWatches
 
 LIMIT_S = 10.0
 GONE = {"sysmetrics.cause_of_death": "its process was gone"}
@@ -23,7 +23,7 @@ FIRST = LetGo([], {"elapsed_s": 10.0, "cpu_seconds": 10.0, "peak_memory_mb": 300
 SECOND = LetGo([], {"elapsed_s": 30.0, "cpu_seconds": 10.0, "peak_memory_mb": 200.0}, {})
 BOTH = {"elapsed_s": 40.0, "cpu_seconds": 20.0, "mean_cpu_percent": 50.0, "peak_memory_mb": 300.0}
 NO_ANSWER = ConnectionError("the node has died")
-Make = Callable[..., Watching]
+Make = Callable[..., TrialWatches]
 
 
 def answer(value: Any) -> Future[Any]:
@@ -36,7 +36,7 @@ def answer(value: Any) -> Future[Any]:
     return future
 
 
-def watch(watched: Watching) -> None:
+def watch(watched: TrialWatches) -> None:
     """Watch the process of trial "t", which is on a node."""
     located = SimpleNamespace(future=lambda: answer(("node", "host", 7)))
     watched.watch("t", SimpleNamespace(__ray_call__=SimpleNamespace(remote=lambda call: located)))
@@ -45,16 +45,16 @@ def watch(watched: Watching) -> None:
 @pytest.fixture
 def make() -> Iterator[Make]:
     """Watch on a node that gives these answers when processes are let go, in turn."""
-    made: list[Watching] = []
+    made: list[TrialWatches] = []
 
-    def make_one(*answers: Any) -> Watching:
+    def make_one(*answers: Any) -> TrialWatches:
         left = iter(answers)
 
         def ask(method: str, *arguments: Any) -> Future[Any]:
             value = next(left) if method == "stop" else None
             return value if isinstance(value, Future) else answer(value)
 
-        made.append(Watching(("process",), 0.1, lambda *logged: None, lambda *node: ask))
+        made.append(TrialWatches(("process",), 0.1, lambda *logged: None, lambda *node: ask))
         made[-1].start()
         return made[-1]
 
@@ -63,7 +63,7 @@ def make() -> Iterator[Make]:
         each.close(LIMIT_S)
 
 
-def release(watched: Watching) -> queue.SimpleQueue[tuple[dict[str, float], Mapping[str, str]]]:
+def release(watched: TrialWatches) -> queue.SimpleQueue[tuple[dict[str, float], Mapping[str, str]]]:
     """What trial "t" comes to."""
     told: queue.SimpleQueue[Any] = queue.SimpleQueue()
     watched.release("t", lambda figures, death: told.put((figures, death)))
@@ -118,7 +118,7 @@ def test_first_release_of_a_trial_counts(make: Make) -> None:
 
 def test_node_that_does_not_answer_at_the_end_is_not_waited_for(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits is told that nothing is known."""
-    monkeypatch.setattr(watching, "LAST_ANSWERS_S", 0.1)
+    monkeypatch.setattr(trial_watches, "LAST_ANSWERS_S", 0.1)
     watched = make(Future())
     watch(watched)
     told = release(watched)

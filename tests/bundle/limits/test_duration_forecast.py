@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from reference import MLP_CLASSIFIER, bundled, configured
 
-from entrypoints.limits import forecast
-from entrypoints.limits.forecast import (
+from entrypoints.limits import duration_forecast
+from entrypoints.limits.duration_forecast import (
     BETWEEN_TRIALS_S,
     MIN_STEPS,
     Timing,
@@ -126,7 +126,7 @@ class Clock:
 def test_step_time_is_not_moved_by_one_slow_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """The median of a few steps is what counts."""
     clock = Clock(60.0, *[1.0] * (MIN_STEPS - 1), 5.0)
-    monkeypatch.setattr(forecast, "time", SimpleNamespace(perf_counter=clock))
+    monkeypatch.setattr(duration_forecast, "time", SimpleNamespace(perf_counter=clock))
     (timing,) = time_kinds([configured()], bundled("red_wine", FOLDS))
     data = bundled("red_wine", FOLDS)
     assert (timing.step_s, timing.validate_s) == (1.0, 5.0)
@@ -135,9 +135,9 @@ def test_step_time_is_not_moved_by_one_slow_step(monkeypatch: pytest.MonkeyPatch
 
 def test_time_that_others_had_the_core_is_no_time_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it, as far as the system says; the wall time of a step has it."""
-    monkeypatch.setattr(forecast, "time", SimpleNamespace(perf_counter=Clock(*[1.0] * MIN_STEPS, 5.0)))
+    monkeypatch.setattr(duration_forecast, "time", SimpleNamespace(perf_counter=Clock(*[1.0] * MIN_STEPS, 5.0)))
     waited_s = count()
-    monkeypatch.setattr(forecast, "CoreWait", lambda: lambda: float(next(waited_s)))
+    monkeypatch.setattr(duration_forecast, "CoreWait", lambda: lambda: float(next(waited_s)))
     (timing,) = time_kinds([configured()], bundled("red_wine", FOLDS))
     assert (timing.step_s, timing.fit_s) == (1.0, 0.0)
 
@@ -158,7 +158,7 @@ def test_larger_models_and_batches_are_timed_as_such() -> None:
 def test_kinds_without_time_left_get_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many kinds there are, the forecast itself is bounded."""
     configurations = [configured(batch_size=size) for size in (8, 64, 512)]
-    monkeypatch.setattr(forecast, "ALL_WITHIN_S", 0.001)  # the first kind takes longer
+    monkeypatch.setattr(duration_forecast, "ALL_WITHIN_S", 0.001)  # the first kind takes longer
     first, *others = time_kinds(configurations, bundled("red_wine", FOLDS))
     assert others == [replace(first, guessed=True)] * 2
     assert first.step_s > 0
@@ -193,12 +193,12 @@ def test_forecast_of_real_trials_is_a_positive_time() -> None:
     data, kinds = bundled("red_wine", FOLDS), one_of_each(configurations)
     assert [configuration.batch_size for configuration in kinds] == [64, 8]
     rounds = [time_kinds(kinds, data) for _ in range(2)]
-    expected = forecast.forecast(configurations, data, 1, rounds)
+    expected = duration_forecast.forecast(configurations, data, 1, rounds)
     assert len(expected.trials_s) == 4
     assert min(expected.trials_s) > BETWEEN_TRIALS_S
     assert expected.trials_s[0] == expected.trials_s[1] != expected.trials_s[2]
     assert expected.search_s == pytest.approx(sum(expected.trials_s))
-    alone = [forecast.forecast(configurations, data, 1, [each]).search_s for each in rounds]
+    alone = [duration_forecast.forecast(configurations, data, 1, [each]).search_s for each in rounds]
     assert expected.search_s == pytest.approx(sum(alone) / 2)
 
 

@@ -35,7 +35,7 @@ class _Watched(NamedTuple):
     seen: dict[str, float]  # the figures at the last reading at which it was there
 
 
-class Watches:
+class NodeWatches:
     """For one thread; nothing raises."""
 
     def __init__(self, groups: Collection[str], interval_s: float) -> None:

@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.points import Point, window_points
 from mlflow_sysmetrics.ranks import figures_in_turn
-from mlflow_sysmetrics.ray_tune.watches import NOTHING, LetGo, Watches
+from mlflow_sysmetrics.ray_tune.node_watches import NOTHING, LetGo, NodeWatches
 from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
 
 logger = get_logger(__name__)
@@ -31,7 +31,7 @@ _NO_PACKAGE = (
 )
 LAST_ANSWERS_S = 5.0  # of other nodes, when all is over
 
-Ask = Callable[..., "Future[Any]"]  # a method of one machine's `Watches`, and its arguments -> its answer
+Ask = Callable[..., "Future[Any]"]  # a method of one machine's `NodeWatches`, and its arguments -> its answer
 Then = Callable[[dict[str, float], Mapping[str, str]], None]  # takes a trial's figures, and how its process died
 Log = Callable[[str, list[Point], Mapping[str, str]], None]  # takes a trial's series and tags
 
@@ -47,17 +47,17 @@ class _Trial:
     then: Then | None = None  # what waits for all
 
 
-class Watching:
+class TrialWatches:
     """Follow trials' processes from outside, so that their training is not disturbed and need not cooperate.
 
     One thread of this process does it for all trials, and never waits for another node. Nothing raises; only ``close``
     waits.
 
     Args:
-        groups: what is read, see `sources`.
+        groups: what is read, see `sampling.groups`.
         interval_s: seconds between two readings.
         log: where the series and tags go; called in the watching thread.
-        ask: of a node's id, groups and an interval: how that node's `Watches` are asked.
+        ask: of a node's id, groups and an interval: how that node's `NodeWatches` are asked.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class Watching:
             trial.then(figures_in_turn(trial.stretches), trial.death)
 
     def _ask(self, node_id: str, then: Callable[[Any], None], method: str, *args: Any) -> None:
-        """Ask a node's `Watches`; `then` gets the answer, or None if there is none, in this thread."""
+        """Ask a node's `NodeWatches`; `then` gets the answer, or None if there is none, in this thread."""
 
         def answered(done: Future[Any]) -> None:
             self._asked -= 1
@@ -215,14 +215,14 @@ def _nothing(*answer: object) -> None:
 
 def _ask_here_or_there(node_id: str, groups: tuple[str, ...], interval_s: float) -> Ask:
     if node_id == ray.get_runtime_context().get_node_id():
-        watches = Watches(groups, interval_s)
+        watches = NodeWatches(groups, interval_s)
         return partial(_answer, watches)
     there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-    actor = ray.remote(num_cpus=0, scheduling_strategy=there)(Watches).remote(groups, interval_s)
+    actor = ray.remote(num_cpus=0, scheduling_strategy=there)(NodeWatches).remote(groups, interval_s)
     return lambda method, *args: getattr(actor, method).remote(*args).future()
 
 
-def _answer(watches: Watches, method: str, *args: Any) -> Future[Any]:
+def _answer(watches: NodeWatches, method: str, *args: Any) -> Future[Any]:
     answer: Future[Any] = Future()
     answer.set_result(getattr(watches, method)(*args))
     return answer
