@@ -19,9 +19,9 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS
 import mlflow
 import pytest
 from commands import (
-    OF_TWO_KINDS,
     ROOT,
     STUDY,
+    UNDER_LIMITS,
     Command,
     Finished,
     RunProject,
@@ -31,6 +31,7 @@ from commands import (
     children,
     clean_environment,
     copy_store,
+    early_stop,
     hostile_files,
     project_line,
     runs_of_kind,
@@ -144,7 +145,7 @@ def run_study(run_project: RunProject) -> Callable[..., Study]:
 
 @pytest.fixture(scope="session")
 def study(run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory) -> Study:
-    """One small study of four trials, of which at least one diverges. No test adds anything to its store."""
+    """One small study of eight trials, of which two diverge. No test adds anything to its store."""
 
     def run() -> Study:
         folder = tmp_path_factory.mktemp("study")
@@ -155,27 +156,21 @@ def study(run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="session")
-def under_limits(
-    study: Study, run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory
-) -> UnderLimits:
-    """A study of 12 trials, of which a limit stops six, beside the same ones to their end and the small study.
-
-    Without limits they run on one CPU core, under them on two.
-    """
+def under_limits(study: Study, tmp_path_factory: pytest.TempPathFactory) -> UnderLimits:
+    """Those six trials of the small study that do not diverge, of which a limit stops three, on one CPU core."""
 
     def run() -> UnderLimits:
         folder = copy_store(study.folder, tmp_path_factory.mktemp("limits"))
-        full = run_study(folder, **OF_TWO_KINDS | {"cpus": "1"})
-        short, long = (
-            [run.data.metrics for run in full.trials if run.data.params["batch_size"] == size] for size in ("256", "2")
-        )
-        # A quarter of the long ones, without the time that others had the core: the machine may be twice as fast later.
+        short, long = ([run.data.metrics for run in study.sound(size)] for size in ("256", "2"))
+        # A third of the long ones, without the time that others had the core: the machine may be twice as fast later.
         # Far above the short ones, which another process may keep waiting for tenths of a second.
         own_s = [run["training_time_s"] * min(1.0, run["cpu_seconds"] / run["elapsed_s"]) for run in long]
-        limit_s = float(f"{median(own_s) / 4:.4g}")
+        limit_s = float(f"{median(own_s) / 3:.4g}")
         assert max(run["training_time_s"] for run in short) < limit_s
-        limits = UnderLimits(full, full, limit_s)
-        return replace(limits, study=run_study(folder, "early_stop", **OF_TWO_KINDS, criteria=limits.criterion))
+        limits = UnderLimits(study, study, limit_s)
+        early = early_stop(folder, **UNDER_LIMITS, criteria=limits.criterion)
+        assert early.command.exit_code == 0, early.command.stderr
+        return replace(limits, study=early)
 
     return _made_once("under_limits", run, tmp_path_factory)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterator
+from itertools import product
 from statistics import fmean
 from urllib.parse import unquote
 
@@ -44,7 +45,7 @@ TAGS = (
     "sysmetrics.pid",
     "sysmetrics.memory_definition",
 )
-REPORTS = list(range(100, 2001, 100))
+REPORTS = list(range(50, 2001, 50))
 SUMMARY = {
     "best_val_rmse",
     "test_rmse",
@@ -111,7 +112,7 @@ def limited(study: Study, run_study: Callable[..., Study], tmp_path_factory: pyt
 
 
 def _steady(study: Study) -> Run:
-    return study.trial(batch_size="256", learning_rate="0.001")
+    return study.trial(batch_size="2", learning_rate="0.001")
 
 
 def _diverged(study: Study) -> list[Run]:
@@ -135,10 +136,10 @@ def test_command_succeeds_and_its_study_is_finished(study: Study) -> None:
 
 
 def test_study_has_a_finished_child_per_trial_and_one_for_its_data(study: Study) -> None:
-    """Four configurations make four trials, each tried once, and there is one prepare run."""
+    """Eight configurations make eight trials, each tried once, and there is one prepare run."""
     tried = {(run.data.params["batch_size"], run.data.params["learning_rate"]) for run in study.trials}
-    assert tried == {("64", "0.1"), ("64", "0.001"), ("256", "0.1"), ("256", "0.001")}
-    assert [run.info.status for run in study.trials] == ["FINISHED"] * 4
+    assert tried == set(product(STUDY["batch_sizes"].split(","), STUDY["learning_rates"].split(",")))
+    assert [run.info.status for run in study.trials] == ["FINISHED"] * 8
     assert [run.info.status for run in study.prepares] == ["FINISHED"]
     assert study.run.data.tags["sysmetrics.prepare_run_id"] == study.prepares[0].info.run_id
 
@@ -162,7 +163,7 @@ def test_trial_has_params_and_tags(study: Study) -> None:
     assert set(PARAMS) <= set(trial.data.params)
     assert set(TAGS) <= set(trial.data.tags)
     assert trial.data.params["dataset"] == "red_wine"
-    assert trial.info.run_name == "b256 lr0.001"
+    assert trial.info.run_name == "b2 lr0.001"
 
 
 def test_study_and_trials_say_on_what_machine_they_ran(study: Study) -> None:
@@ -235,7 +236,7 @@ def test_study_has_summary_metrics(study: Study) -> None:
     metrics = study.run.data.metrics
     assert set(metrics) >= SUMMARY
     assert metrics["best_val_rmse"] == _best(study).data.metrics["val_rmse"]
-    assert (metrics["trials"], metrics["stopped"], metrics["failed"]) == (4, 0, 0)
+    assert (metrics["trials"], metrics["stopped"], metrics["failed"]) == (8, 0, 0)
     assert metrics["diverged"] == len(_diverged(study))
     assert metrics["search_time_s"] < metrics["elapsed_s"] < study.command.seconds
 
@@ -318,8 +319,8 @@ def test_best_model_is_registered_where_that_is_asked_for(study: Study) -> None:
 
 def test_output_tells_the_forecast_and_the_progress(study: Study) -> None:
     """The user sees what is searched, how long it will take, and how far it has come."""
-    assert re.search(r"^Search: 4 trials of 3 folds on 2 CPU cores, about .*\d s$", study.command.stdout, re.M)
-    assert re.search(r"^4/4 trials, best val_rmse 0\.\d{4}, .*\d s elapsed$", study.command.stdout, re.M)
+    assert re.search(r"^Search: 8 trials of 3 folds on 2 CPU cores, about .*\d s$", study.command.stdout, re.M)
+    assert re.search(r"^8/8 trials, best val_rmse 0\.\d{4}, .*\d s elapsed$", study.command.stdout, re.M)
 
 
 def test_output_ends_with_the_best_trials_and_how_to_see_all(study: Study) -> None:

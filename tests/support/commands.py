@@ -29,28 +29,19 @@ MARK = "SYSMETRICS_TEST_COMMAND"  # names, in the environment of all its process
 COMMAND_TIMEOUT_S = 400.0  # that of what never ends; a study takes a tenth of it
 
 
-# All trials reach several readings, 0.1 makes the largest batch diverge, and a curve has 20 points.
+# Of two kinds: at equal epochs a batch of two rows takes a hundred times as long as one of 256, reaches several
+# readings, and has curves of 40 points. 0.1 makes both diverge, and no other rate does.
 STUDY = {
-    "batch_sizes": "64,256",
-    "learning_rates": "0.1,0.001",
+    "batch_sizes": "2,256",
+    "learning_rates": "0.1,0.01,0.003,0.001",
     "alphas": "0.001",
     "folds": "3",
     "max_steps": "2000",
-    "cpus": "2",
-}
-
-
-# At equal epochs a batch of two rows takes a hundred times as long as one of 256. Nothing diverges.
-OF_TWO_KINDS = {
-    "batch_sizes": "2,256",
-    "learning_rates": "0.01,0.001",
-    "alphas": "0.0001,0.001,0.01",
-    "folds": "3",
-    "max_steps": "0",
-    "max_epochs": "5",
+    "max_epochs": "6",
     "report_every": "50",
     "cpus": "2",
 }
+UNDER_LIMITS = STUDY | {"learning_rates": "0.01,0.003,0.001", "cpus": "1"}
 
 
 def clean_environment(**more: str) -> dict[str, str]:
@@ -210,6 +201,11 @@ class Study:
         (run,) = [run for run in self.trials if params.items() <= run.data.params.items()]
         return run
 
+    def sound(self, batch_size: str) -> list[Run]:
+        """The trials with this batch size that did not diverge."""
+        own = [run for run in self.trials if run.data.params["batch_size"] == batch_size]
+        return [run for run in own if run.data.tags.get("sysmetrics.diverged") != "true"]
+
     def values(self, run: Run, metric: str) -> dict[int, float]:
         """A metric's values by step."""
         return {point.step: point.value for point in self.client.get_metric_history(run.info.run_id, metric)}
@@ -223,7 +219,7 @@ class Study:
 
 @dataclass(frozen=True)
 class UnderLimits:
-    """A full study, and in the same store the same one with a limit on the training time between its two kinds."""
+    """A full study, and in a copy of its store one with a limit on the training time between its two kinds."""
 
     full: Study
     study: Study
@@ -233,6 +229,21 @@ class UnderLimits:
     def criterion(self) -> str:
         """The limit, as it is given."""
         return f"training_time_s<={self.limit_s}"
+
+
+def early_stop(folder: Path, **options: str) -> Study:
+    """Run ``early_stop`` in the environment that `mlflow run` makes, with the store of a folder, and find its runs."""
+    client = MlflowClient(store_uri(folder))
+    run_id = client.create_run("0").info.run_id
+    env = clean_environment(MLFLOW_RUN_ID=run_id, MLFLOW_EXPERIMENT_ID="0", MLFLOW_TRACKING_URI=store_uri(folder))
+    given = [part for name, value in options.items() for part in (f"--{name}", value)]
+    line = [sys.executable, "-m", "entrypoints.early_stop", *given]
+    command = Command(line, cwd=ROOT, output=folder / "output", env=env).wait()
+    run = client.get_run(run_id)
+    return Study(
+        *(folder, command, client, run),
+        *(children(client, run, "trial"), children(client, run, "prepare"), set()),
+    )
 
 
 def children(client: MlflowClient, parent: Run, kind: str) -> list[Run]:

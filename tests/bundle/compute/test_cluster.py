@@ -162,7 +162,7 @@ def test_study_on_three_nodes_has_the_curves_of_one(
     """The same best trial, and every point of every curve that is no cost."""
     _, run, trials = scaled_study
     assert run.data.metrics["best_val_rmse"] == study.run.data.metrics["best_val_rmse"]
-    assert len(trials) == len(study.trials) == 4
+    assert len(trials) == len(study.trials) == 8
     for trial in trials:
         searched = {name: trial.data.params[name] for name in ("batch_size", "learning_rate", "alpha")}
         alone = study.trial(**searched)
@@ -235,7 +235,14 @@ def test_cluster_that_wants_a_token_is_named_with_what_it_wants(scaled: Scaled) 
     assert "RAY_AUTH_MODE=token" in done.stderr
 
 
-LONG = {**STUDY, "batch_sizes": "64,128,256", "max_steps": "20000", "cpus": "0"}
+LONG = {
+    **STUDY,
+    "batch_sizes": "64,128,256",
+    "learning_rates": "0.1,0.001",
+    "max_steps": "20000",
+    "max_epochs": "0",
+    "cpus": "0",
+}
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ def _trial(number: int, time_s: float, **changes: Any) -> TrialRecord:
     """One of several that differ by a penalty, which costs nothing."""
     figures = {"val_rmse": 0.7 + number, "test_rmse": 0.7, "train_loss": 0.5, "steps": 60.0, "training_time_s": time_s}
     usual: dict[str, Any] = {"status": "FINISHED", "figures": figures}
-    return TrialRecord(str(number), configured(alpha=0.1 * (number + 1), place=number), **usual | changes)
+    configuration = replace(configured(alpha=0.1 * (number + 1)), place=number)
+    return TrialRecord(str(number), configuration, **usual | changes)
 
 
 def test_noise_is_of_trials_that_ran_to_their_end() -> None:
@@ -50,6 +52,14 @@ def test_only_costs_and_the_score_have_noise_and_only_costs_an_order() -> None:
     assert list(found.noises) == ["val_rmse", "training_time_s"]
     assert list(found.order) == ["training_time_s"]
     assert [row["figure"] for row in found.rows] == ["val_rmse", "training_time_s"]
+
+
+def test_row_of_a_cost_says_what_the_order_does_to_it() -> None:
+    """Here each trial takes longer than the one before it; nothing is said of the score."""
+    score, cost = measured(_record("regression", *(_trial(number, 1.0 + number) for number in range(12)))).rows
+    assert cost["order_correlation"] == pytest.approx(1.0)
+    assert cost["order_told"] is True
+    assert "order_correlation" not in score
 
 
 @pytest.mark.parametrize(("task", "score"), [("regression", "val_rmse"), ("classification", "val_accuracy")])
