@@ -8,6 +8,7 @@ import platform
 import re
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,9 +16,10 @@ import mlflow
 import psutil
 import pytest
 from click.testing import CliRunner
-from commands import Command, RunProject, clean_environment, copy_store, store_uri
+from commands import RunProject, copy_store, executed, hostile_files, store_uri
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+from own_models import ALGORITHMS, write_own_models
 from study_settings import study_settings
 
 from entrypoints.early_stop import early_stop
@@ -29,6 +31,8 @@ from entrypoints.tune import tune
 from mlflow_sysmetrics.tags import KIND, NODE, PID, PID_SINCE
 
 WITHIN_S = 60.0
+OF_OWN_MODULES = {"algorithm": ",".join(ALGORITHMS), "dataset": "../data/own.csv", "target": "y"}
+OF_OWN_MODULES |= {"folds": "2", "batch_sizes": "5000"}
 
 
 def _sentence(stderr: str) -> str:
@@ -40,39 +44,64 @@ def _sentence(stderr: str) -> str:
 @pytest.mark.parametrize(
     ("entry", "options", "says"),
     [
-        pytest.param("tune", {"learning_rates": "abc"}, ("learning_rates=abc", "numbers separated"), id="option"),
         pytest.param(
-            "report", {"dataset": "wine.csv"}, ("{folder}/wine.csv: the experiment Default has no",), id="run"
+            *("tune", {"learning_rates": "abc"}, ("learning_rates=abc", "numbers separated")),
+            id="option",
+            marks=pytest.mark.slow,
         ),
+        pytest.param(
+            *("report", {"dataset": "wine.csv"}, ("{folder}/wine.csv: the experiment Default has no",)),
+            id="run",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("tune", OF_OWN_MODULES, ("batch_sizes=5000: ",), id="after own modules are found"),
     ],
 )
 def test_mistake_under_mlflow_run(
-    run_project: RunProject, empty_store: Path, entry: str, options: dict[str, str], says: tuple[str, ...]
+    run_project: RunProject,
+    new_store: Path,
+    tmp_path: Path,
+    entry: str,
+    options: dict[str, str],
+    says: tuple[str, ...],
 ) -> None:
-    """It passes the sentence on and makes no second run: its own is FAILED and says why. A path is the user's."""
-    (empty_store / "wine.csv").write_text("a,b\n")
-    command = run_project(entry, empty_store, **options)
+    """It passes the sentence on and makes no second run: its own is FAILED and says why. A path is the user's.
+
+    So are modules: in the folder where they typed it, in a package there, and beside the table. Nothing else of it is
+    executed.
+    """
+    write_own_models(tmp_path)
+    folder = copy_store(new_store, tmp_path / "user")
+    hostile_files(folder)
+    (folder / "wine.csv").write_text("a,b\n")
+    command = run_project(entry, folder, **options)
     assert command.exit_code != 0
     assert "Traceback" not in command.stdout + command.stderr
-    assert [text for text in says if text.format(folder=empty_store) not in _sentence(command.stderr)] == []
-    (run,) = MlflowClient(store_uri(empty_store)).search_runs(["0"])
+    assert [text for text in says if text.format(folder=folder) not in _sentence(command.stderr)] == []
+    assert executed(folder) == []
+    (run,) = MlflowClient(store_uri(folder)).search_runs(["0"])
     assert run.info.status == "FAILED"
     assert run.data.tags["sysmetrics.error"] == _sentence(command.stderr)
     assert command.seconds < WITHIN_S
 
 
-def test_unreachable_server_is_answered_with_one_sentence(project: Path, tmp_path: Path) -> None:
+def test_unreachable_server_is_answered_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow would try for minutes; the command says at once which address does not answer."""
+    before = mlflow.get_tracking_uri()
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
         uri = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        env = clean_environment(MLFLOW_TRACKING_URI=uri, MLFLOW_RUN_ID="0" * 32)
-        line = [sys.executable, "-m", "entrypoints.tune"]
-        command = Command(line, cwd=project, output=tmp_path, env=env).wait(WITHIN_S)
-    assert command.stderr == f"Error: {_sentence(command.stderr)}\n"
-    assert uri in command.stderr
-    assert command.stdout == ""
-    assert command.exit_code != 0
+        mlflow.set_tracking_uri(uri)
+        began = time.monotonic()
+        try:
+            result = CliRunner().invoke(tune, [])
+        finally:
+            mlflow.set_tracking_uri(before)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"Error: {_sentence(result.stderr)}\n"
+    assert uri in result.stderr
+    assert time.monotonic() - began < WITHIN_S
 
 
 MLP = "sklearn.neural_network.MLPRegressor"

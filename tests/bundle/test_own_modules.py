@@ -1,4 +1,7 @@
-"""The user's own modules are found beside what they work on, go where they are needed, and nothing else is imported."""
+"""The user's own modules are found beside what they work on, go where they are needed, and nothing else is imported.
+
+That `mlflow run` from another folder finds them is in test_mistakes.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from click.testing import CliRunner
-from commands import ROOT, Study, clean_environment, executed, hostile_files, runs_of_kind, store_uri
+from commands import Study, executed, hostile_files, runs_of_kind, store_uri
 from mlflow import MlflowClient
 from own_models import ALGORITHMS, write_own_models
 
@@ -38,19 +41,6 @@ def _as_it_was() -> Iterator[None]:
     sys.meta_path[:], sys.path[:] = finders, path
     for name in set(sys.modules) - modules:
         del sys.modules[name]
-
-
-def test_own_modules_are_found_through_mlflow_run_from_another_folder(folders: Path, empty_store: Path) -> None:
-    """In the folder where the user typed it, in a package there, and beside the table: the next mistake is reported."""
-    command = [sys.executable, "-m", "entrypoints.tune", "--algorithm", ",".join(ALGORITHMS), "--batch_sizes", "5000"]
-    command += ["--dataset", "../data/own.csv", "--target", "y", "--folds", "2"]
-    parent = f"import subprocess, sys; sys.exit(subprocess.run({command!r}, cwd={str(ROOT)!r}).returncode)"
-    client = MlflowClient(store_uri(empty_store))
-    env = clean_environment(MLFLOW_RUN_ID=client.create_run("0").info.run_id, MLFLOW_TRACKING_URI=client.tracking_uri)
-    mlflow_run = [sys.executable, "-c", parent]
-    done = subprocess.run(mlflow_run, cwd=folders / "user", env=env, capture_output=True, text=True, check=False)
-    assert done.stderr.startswith("Error: batch_sizes=5000: ")
-    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
 
 
 @pytest.mark.usefixtures("_as_it_was")

@@ -14,6 +14,8 @@ from commands import Command, StartProject, Study, children, copy_store, listeni
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+pytestmark = pytest.mark.slow  # a default test of a run's end is in test_signals
+
 ENDED_WITHIN_S = 30.0  # 8 s where something hangs, and then some on a busy machine
 ENDINGS = {
     "SIGINT to the group": (signal.SIGINT, True),
@@ -50,10 +52,7 @@ class Ending:
         return children(self.client, self.study, "trial")
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(way, marks=() if "SIGINT" in way else pytest.mark.slow) for way in ENDINGS],
-)
+@pytest.fixture(scope="module", params=ENDINGS)
 def ending(
     request: pytest.FixtureRequest,
     study: Study,

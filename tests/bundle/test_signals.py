@@ -10,7 +10,7 @@ import pytest
 from commands import Command, clean_environment, store_uri, wait_until
 from mlflow import MlflowClient
 
-from entrypoints import mark_killed
+from entrypoints import mark_killed, signals
 from mlflow_sysmetrics.tags import PID
 
 GONE = 2**30  # the id of no process
@@ -30,12 +30,20 @@ runpy.run_module("entrypoints.{command}", run_name="__main__", alter_sys=True)
 """
 
 
+@pytest.mark.parametrize("command", ["prepare", "tune", "early_stop", "report", "main"])
+def test_signal_at_the_first_import_ends_each_command(command: str, project: Path, tmp_path: Path) -> None:
+    """Whatever imports follow, it is heeded from the first line on."""
+    code = INTERRUPTED.format(command=command, module="click", name="SIGTERM")
+    done = Command([sys.executable, "-c", code], cwd=project, output=tmp_path, env=clean_environment()).wait()
+    assert (done.exit_code, done.stderr.strip()) == (128 + signal.SIGTERM, "Stopped by SIGTERM.")
+
+
 @pytest.mark.parametrize(
     ("command", "module", "name"),
     [
         pytest.param("tune", "click", "SIGINT", id="first-import"),
-        pytest.param("early_stop", "mlflow", "SIGTERM", id="mlflow"),
-        pytest.param("report", "scipy.stats", "SIGHUP", id="scipy"),
+        pytest.param("early_stop", "mlflow", "SIGTERM", id="mlflow", marks=pytest.mark.slow),
+        pytest.param("report", "scipy.stats", "SIGHUP", id="scipy", marks=pytest.mark.slow),
     ],
 )
 def test_signal_while_modules_are_imported_marks_the_run(
@@ -76,10 +84,10 @@ def test_runs_of_a_command_that_has_ended_are_marked(
 
 
 HUNG_UP = """
-import contextlib, os, signal
-from entrypoints.runs import recorded_run
+import os, signal
+from entrypoints.runs import child_run, recorded_run
 
-with recorded_run("study", "hung up", {}):
+with recorded_run("study", "hung up", {}) as run, child_run(run, "trial", "under way"):
     os.kill(os.getpid(), signal.SIGHUP)
     print("goes on", flush=True)
 """
@@ -89,7 +97,7 @@ with recorded_run("study", "hung up", {}):
     ("before", "status", "exit_code", "says"),
     [
         pytest.param([], "KILLED", 128 + signal.SIGHUP, "", id="lost-terminal"),
-        pytest.param(["nohup"], "FINISHED", 0, "goes on", id="nohup"),
+        pytest.param(["nohup"], "FINISHED", 0, "goes on", id="nohup", marks=pytest.mark.slow),
     ],
 )
 def test_sighup_ends_a_command_like_sigterm_but_not_under_nohup(
@@ -100,5 +108,19 @@ def test_sighup_ends_a_command_like_sigterm_but_not_under_nohup(
     env = clean_environment(MLFLOW_TRACKING_URI=store_uri(empty_store))
     done = Command(line, cwd=project, output=empty_store / "output", env=env).wait()
     assert (done.exit_code, done.stdout.strip()) == (exit_code, says)
-    (run,) = MlflowClient(store_uri(empty_store)).search_runs(["0"])
-    assert run.info.status == status
+    assert ("\nStopped by SIGHUP. What was measured is in MLflow.\n" in done.stderr) is (status == "KILLED")
+    assert "Traceback" not in done.stderr
+    runs = MlflowClient(store_uri(empty_store)).search_runs(["0"])
+    assert [run.info.status for run in runs] == [status] * 2
+
+
+def test_sighup_stays_ignored_where_it_was() -> None:
+    """As under `nohup`; the others are heeded."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    replaced = signals.heed(lambda number, frame: None)
+    try:
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert replaced.keys() == {signal.SIGINT, signal.SIGTERM}
+    finally:
+        for number, handler in {signal.SIGHUP: before, **replaced}.items():
+            signal.signal(number, handler)

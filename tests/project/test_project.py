@@ -128,7 +128,11 @@ def test_distribution_holds_the_plugin_alone() -> None:
             "mlflow_sysmetrics.delivery.writer, mlflow_sysmetrics.logger", {"ray", "entrypoints"}, id="delivery"
         ),
         ("mlflow_sysmetrics.ray_tune", {"entrypoints"}),
-        ("entrypoints.tune", {"ray"}),
+        pytest.param(
+            "entrypoints.tune, entrypoints.report",
+            {"ray", "matplotlib", "plotly", "scikit_posthocs", "statsmodels"},
+            id="commands",
+        ),
     ],
 )
 def test_import_of_modules_leaves_heavy_ones_alone(modules: str, absent: set[str]) -> None:
