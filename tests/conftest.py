@@ -82,15 +82,16 @@ def _text(file: str) -> str:
     return (ROOT / file).read_text()
 
 
-def pytest_collection_finish() -> None:
-    """As a trial's process does: what was imported is permanent, and each of many collections need not look at it."""
-    gc.collect()
-    gc.freeze()
-
-
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
     """Have pytest-xdist schedule so."""
     return OneRay(config, log)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_old_is_looked_at_again() -> None:
+    """What was imported is permanent, and so are MLflow's stores: each of many collections need not look at them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

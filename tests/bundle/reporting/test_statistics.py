@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -279,21 +277,12 @@ def test_adjusted_p_values_by_hand() -> None:
 SIMULATIONS = 250
 
 
-@pytest.fixture
-def no_old_garbage() -> Iterator[None]:
-    """statsmodels collects garbage at each call, which takes a while where this many modules are loaded."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 def _equal_configurations(random: np.random.Generator, configurations: int) -> NDArray[np.float64]:
     """Scores on ten folds that have 1/10 of their variance in common, as folds with shared training rows have."""
     own, shared = random.normal(size=(10, configurations)), random.normal(size=configurations)
     return random.normal(size=(10, 1)) + math.sqrt(0.9) * own + math.sqrt(0.1) * shared
 
 
-@pytest.mark.usefixtures("no_old_garbage")
 @pytest.mark.parametrize("configurations", [10, 30])
 def test_equal_configurations_are_rarely_called_different(configurations: int) -> None:
     """From the choice to the verdict: 5 % of studies, and what so many simulations may differ from it."""
