@@ -7,6 +7,7 @@ import functools
 import gc
 import os
 import pickle
+import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -39,6 +40,8 @@ from commands import (
 )
 from hypothesis import settings
 from mlflow import MlflowClient
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 from xdist.scheduler import LoadFileScheduling
 
 from entrypoints import environment
@@ -85,6 +88,13 @@ def _text(file: str) -> str:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
     """Have pytest-xdist schedule so."""
     return OneRay(config, log)
+
+
+@event.listens_for(Engine, "connect")
+def _without_waiting_for_the_disk(connection: object, _: object) -> None:
+    """The stores of tests need not outlive a power cut."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
 
 
 @pytest.fixture(scope="module", autouse=True)
