@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 # As in a study's processes.
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", NUMPY_MADVISE_HUGEPAGE="0")
 
-import mlflow
 import pytest
 from commands import (
     ROOT,
@@ -34,6 +33,7 @@ from commands import (
     copy_store,
     early_stop,
     hostile_files,
+    in_use,
     project_line,
     runs_of_kind,
     store_uri,
@@ -217,13 +217,8 @@ def client(empty_store: Path) -> MlflowClient:
 @pytest.fixture
 def store_in_use(empty_store: Path) -> Iterator[MlflowClient]:
     """A store of nothing, which commands in this process use."""
-    before = mlflow.get_tracking_uri()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(empty_store)
-        patch.delenv("MLFLOW_RUN_ID", raising=False)
-        mlflow.set_tracking_uri(store_uri(empty_store))
-        yield MlflowClient()
-        mlflow.set_tracking_uri(before)
+    with in_use(empty_store) as client:
+        yield client
 
 
 @pytest.fixture

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import psutil
 import pytest
 from mlflow import MlflowClient
@@ -72,6 +73,18 @@ def copy_store(source: Path, target: Path) -> Path:
     """Copy the store of one folder into another, which is returned; runs' artifacts stay where they are."""
     shutil.copy(source / "mlflow.db", target)
     return target
+
+
+@contextmanager
+def in_use(folder: Path) -> Iterator[MlflowClient]:
+    """Have commands in this process use the store of a folder, and run there."""
+    before = mlflow.get_tracking_uri()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        mlflow.set_tracking_uri(store_uri(folder))
+        yield MlflowClient()
+        mlflow.set_tracking_uri(before)
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float, what: str, every_s: float = 0.1) -> None:

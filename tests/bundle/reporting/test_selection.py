@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import copy_store, store_uri
 from mlflow import MlflowClient
 from stored_studies import FULL, LIMITED, experiment_id, store_study, store_trial
 
 from entrypoints.errors import UserError
 from entrypoints.reporting.pages import page_of
 from entrypoints.reporting.selection import by_ids, find
+
+
+@pytest.fixture(scope="module")
+def store(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
+    """One of this module's own."""
+    return MlflowClient(store_uri(copy_store(new_store, tmp_path_factory.mktemp("store"))))
+
+
+@pytest.fixture
+def client(store: MlflowClient) -> Iterator[MlflowClient]:
+    """That store; its experiment `studies` is empty."""
+    experiment = store.create_experiment("studies")
+    yield store
+    store.rename_experiment(experiment, f"studies {experiment}")
 
 
 def _found(client: MlflowClient, dataset: str = "red_wine") -> list[str]:

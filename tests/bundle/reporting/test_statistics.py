@@ -274,7 +274,7 @@ def test_adjusted_p_values_by_hand() -> None:
     assert len(holm([])) == 0
 
 
-SIMULATIONS = 250
+SIMULATIONS = 100
 
 
 def _equal_configurations(random: np.random.Generator, configurations: int) -> NDArray[np.float64]:

@@ -27,13 +27,13 @@ def _study(dataset: str, random: np.random.Generator) -> Study:
 
 
 def test_levels_that_do_nothing_are_rarely_called_different(client: MlflowClient) -> None:
-    """Of twelve reports on random figures, each of ten tests, two at most say anything: a report does in 5 %."""
+    """Of six reports on random figures, each of ten tests, one at most says anything: a report does in 5 %."""
     random, said = np.random.default_rng(0), 0
-    for _ in range(12):
+    for _ in range(6):
         comparison = compare(client, [_study(f"d{each}", random) for each in range(5)])
         assert len(comparison.found.tables["tests"]) == 10
         said += comparison.found.tables["tests"]["told"].any()
-    assert said <= 2
+    assert said <= 1
 
 
 def test_verdict_is_by_the_larger_of_two_p_values(client: MlflowClient) -> None:

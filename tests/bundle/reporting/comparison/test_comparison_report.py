@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from commands import copy_store, in_use
 from dataset_studies import Trial, write_study
 from demsar import DEMSAR, TIES
 from mlflow import MlflowClient
@@ -41,21 +43,27 @@ def _trials(place: int, random: np.random.Generator) -> list[Trial]:
     ]
 
 
-def _studies(client: MlflowClient, hosts: Sequence[str] = ("one",) * 4) -> list[str]:
+@pytest.fixture(scope="module")
+def client(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
+    """Of a store of this module's own, which commands use."""
+    with in_use(copy_store(new_store, tmp_path_factory.mktemp("store"))) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def studies(client: MlflowClient) -> list[str]:
+    """One of each dataset, on one host."""
     random = np.random.default_rng(0)
-    each = enumerate(zip(DATASETS, hosts, strict=True))
-    return [write_study(client, name, _trials(place, random), host=host) for place, (name, host) in each]
+    return [write_study(client, name, _trials(place, random)) for place, name in enumerate(DATASETS)]
 
 
-def test_published_example_comes_out_of_the_page(store_in_use: MlflowClient) -> None:
+def test_published_example_comes_out_of_the_page(client: MlflowClient) -> None:
     """Demsar's 14 datasets and 4 algorithms: his ranks, chi-squared and critical difference; no pair differs."""
     studies = [
-        write_study(
-            store_in_use, f"dataset {row}", [({"algorithm": name}, {"val_accuracy": auc}) for name, auc in of.items()]
-        )
+        write_study(client, f"dataset {row}", [({"algorithm": name}, {"val_accuracy": auc}) for name, auc in of.items()])
         for row, of in DEMSAR.iterrows()
     ]
-    reported = report_on(store_in_use, studies)
+    reported = report_on(client, studies)
     row = _test_of(reported, "val_accuracy", "algorithm")
     assert row["friedman_chi2"] * TIES == pytest.approx(9.28, abs=0.006)
     assert row["critical_difference"] == pytest.approx(1.25, abs=0.006)
@@ -67,10 +75,9 @@ def test_published_example_comes_out_of_the_page(store_in_use: MlflowClient) -> 
     assert "0 of 6 pairs of levels are more than Nemenyi's 1.25 ranks apart" in second
 
 
-def test_sentences_are_those_of_the_logged_tables(store_in_use: MlflowClient) -> None:
+def test_sentences_are_those_of_the_logged_tables(client: MlflowClient, studies: list[str]) -> None:
     """Worked out again from the medians: ranks, the range of a cost in its unit, the family; links and figures."""
-    studies = _studies(store_in_use)
-    reported = report_on(store_in_use, studies)
+    reported = report_on(client, studies)
     levels, tests = reported.tables["levels"], reported.tables["tests"]
     assert set(zip(tests["metric"], tests["hyperparameter"], strict=True)) == set(
         itertools.product(("score", "training_time_s", "peak_memory_mb"), ("batch_size", "learning_rate"))
@@ -95,9 +102,10 @@ def test_sentences_are_those_of_the_logged_tables(store_in_use: MlflowClient) ->
     assert reported.page.splitlines()[0].removeprefix("## ").replace("`", "") in reported.echoed
 
 
-def test_costs_of_different_hosts_are_never_put_side_by_side(store_in_use: MlflowClient) -> None:
+def test_costs_of_different_hosts_are_never_put_side_by_side(client: MlflowClient, studies: list[str]) -> None:
     """Ranks and shares within a dataset are what is left, and the page says why."""
-    reported = report_on(store_in_use, _studies(store_in_use, ("one", "one", "two", "one")))
+    elsewhere = write_study(client, DATASETS[2], _trials(2, np.random.default_rng(1)), host="two")
+    reported = report_on(client, [*studies[:2], elsewhere, studies[3]])
     assert "The hosts differ (cpu_model): costs are compared by ranks within each dataset" in reported.page
     row = _test_of(reported, "training_time_s", "batch_size")
     assert row["told"]
@@ -108,9 +116,9 @@ def test_costs_of_different_hosts_are_never_put_side_by_side(store_in_use: Mlflo
     assert not re.search(r"`training_time_s` is [^;]* s \(", reported.page)
 
 
-def test_few_datasets_are_said_to_show_nothing(store_in_use: MlflowClient) -> None:
+def test_few_datasets_are_said_to_show_nothing(client: MlflowClient, studies: list[str]) -> None:
     """What two could show at best, what a test of the family needs, and how many datasets would do."""
-    reported = report_on(store_in_use, _studies(store_in_use)[:2])
+    reported = report_on(client, studies[:2])
     assert not reported.tables["tests"]["told"].any()
     assert reported.page.splitlines()[:2] == [
         "## Over 2 datasets, nothing was found to change score or costs",

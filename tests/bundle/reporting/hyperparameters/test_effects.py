@@ -233,11 +233,11 @@ def test_a_few_pages_of_memory_are_no_finding() -> None:
 
 
 def test_findings_in_studies_without_a_difference_are_rare() -> None:
-    """A/A: 24 trials, three hyperparameters, ten figures; 2 % of studies tell an effect or an interaction."""
-    random, told = np.random.default_rng(0), 0
+    """A/A: 24 trials, three hyperparameters, ten figures; 2 % of studies tell an effect or an interaction, so no one of 6."""
+    random = np.random.default_rng(0)
     first, second, third = (axis.ravel() for axis in np.meshgrid(range(4), range(3), range(2)))
-    for _ in range(20):
+    for _ in range(6):
         figures = {f"figure{each}_mb": 100 + random.normal(scale=20, size=24) for each in range(10)}
         study = made_study(["first", "second", "third"], first=first, second=second, third=third, **figures)
-        told += effects(study)["told"].any() or not interactions(study).empty
-    assert told <= 1
+        assert not effects(study)["told"].any()
+        assert interactions(study).empty

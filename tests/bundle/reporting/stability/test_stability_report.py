@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from commands import copy_store, in_use
 from dataset_studies import Trial, write_study
 from mlflow import MlflowClient
 from repeated_studies import GRID, HYPERPARAMETERS, figures, noises
@@ -30,7 +33,14 @@ def _trials(times: float = 1.0, seed: int = 0, best: int = 0) -> list[Trial]:
     return [rows[place] for place in order]
 
 
-def _study(client: MlflowClient, seed: int, *, key: str = "", host: str = "one", folds: int = 10, **made: float) -> str:
+@pytest.fixture(scope="module")
+def client(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
+    """Of a store of this module's own, which commands use."""
+    with in_use(copy_store(new_store, tmp_path_factory.mktemp("store"))) as client:
+        yield client
+
+
+def _new(client: MlflowClient, seed: int, *, key: str = "", host: str = "one", folds: int = 10, **made: float) -> str:
     return write_study(
         client,
         "red_wine",
@@ -42,14 +52,17 @@ def _study(client: MlflowClient, seed: int, *, key: str = "", host: str = "one",
     )
 
 
+_once = functools.cache(_new)
+
+
 def _numbers(text: str) -> list[float]:
     return [float(number) for number in re.findall(r"\d+(?:\.\d+)?", text)]
 
 
-def test_page_on_seeds_is_that_of_the_logged_tables(store_in_use: MlflowClient) -> None:
+def test_page_on_seeds_is_that_of_the_logged_tables(client: MlflowClient) -> None:
     """Worked out again from the table of configurations: what is best where, ranks, the ratio of a cost; figures."""
-    ids = [_study(store_in_use, 0), _study(store_in_use, 1, times=1.8), _study(store_in_use, 2, best=4)]
-    reported = report_on(store_in_use, ids)
+    ids = [_once(client, 0), _once(client, 1, times=1.8), _once(client, 2, best=4)]
+    reported = report_on(client, ids)
     assert reported.name == "report red_wine, 3 studies"
     first, second = reported.page.splitlines()[:2]
     assert first == "## red_wine in 3 studies (seeds 0, 1, 2): the best configuration depends on the study"
@@ -75,10 +88,10 @@ def test_page_on_seeds_is_that_of_the_logged_tables(store_in_use: MlflowClient) 
     assert first.removeprefix("## ") in reported.echoed
 
 
-def test_page_on_hosts_says_so_and_averages_nothing(store_in_use: MlflowClient) -> None:
+def test_page_on_hosts_says_so_and_averages_nothing(client: MlflowClient) -> None:
     """The same study on two machines: costs of each stand side by side, each the median of its own trials."""
-    ids = [_study(store_in_use, 0), _study(store_in_use, 0, host="two", times=1.8)]
-    reported = report_on(store_in_use, ids)
+    ids = [_once(client, 0), _once(client, 0, host="two", times=1.8)]
+    reported = report_on(client, ids)
     assert reported.page.splitlines()[0] == "## red_wine in 2 studies: the same configuration is best in all"
     assert "### Costs\n\nHosts differ: a ran on one; b ran on two: their costs are compared, never" in reported.page
     rows = reported.tables["stability_configurations"]
@@ -89,9 +102,9 @@ def test_page_on_hosts_says_so_and_averages_nothing(store_in_use: MlflowClient) 
     assert pooled not in reported.page
 
 
-def test_repeated_study_agrees_with_itself(store_in_use: MlflowClient) -> None:
+def test_repeated_study_agrees_with_itself(client: MlflowClient) -> None:
     """Nothing is said to differ."""
-    reported = report_on(store_in_use, [_study(store_in_use, 0), _study(store_in_use, 0)])
+    reported = report_on(client, [_once(client, 0), _new(client, 0)])
     costs = reported.tables["stability_costs"]
     assert set(costs["verdict"]) == {"agrees"}
     assert "2 of 2 figures agree within" in reported.page.splitlines()[1]
@@ -106,9 +119,9 @@ def test_repeated_study_agrees_with_itself(store_in_use: MlflowClient) -> None:
         pytest.param({"seed": 0, "key": "of another table"}, "since their data differ", id="table"),
     ],
 )
-def test_studies_that_differ_in_more_are_refused(store_in_use: MlflowClient, other: dict[str, int], says: str) -> None:
+def test_studies_that_differ_in_more_are_refused(client: MlflowClient, other: dict[str, int], says: str) -> None:
     """In one sentence, in the terminal."""
-    ids: Sequence[str] = [_study(store_in_use, 0), _study(store_in_use, **other)]  # type: ignore[arg-type]
+    ids: Sequence[str] = [_once(client, 0), _once(client, **other)]  # type: ignore[arg-type]
     result = CliRunner().invoke(report, ["--study", ",".join(ids)])
     assert (result.exit_code, says in result.output) == (1, True)
     assert result.output.startswith(f"Error: study={','.join(ids)}: they cannot be compared, ")
