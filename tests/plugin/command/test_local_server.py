@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,17 +14,28 @@ from tracking_server import free_port
 from mlflow_sysmetrics.command.local_server import LocalServer, ServerFailedError, has_run, is_free
 
 
-def test_failed_server_says_its_last_words(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "server", [pytest.param("mlflow", marks=pytest.mark.slow), pytest.param("script", id="one that says the same")]
+)
+def test_failed_server_says_its_last_words(
+    empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str
+) -> None:
     """Without the password of an address in them, and nothing is left of it."""
-    monkeypatch.setenv("MLFLOW_TRACE_ARCHIVAL_CONFIG", "postgresql://me:hush42@there/nowhere.yaml")
-    server = LocalServer(store_uri(empty_store), free_port())
-    server.start()
+    address = "postgresql://me:hush42@there/nowhere.yaml"
+    if server == "script":
+        script = tmp_path / "python"
+        script.write_text(f"#!/bin/sh\necho Error: {address} does not exist\nexit 2\n")
+        script.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(script))
+    monkeypatch.setenv("MLFLOW_TRACE_ARCHIVAL_CONFIG", address)
+    local = LocalServer(store_uri(empty_store), free_port())
+    local.start()
     with pytest.raises(
         ServerFailedError, match=r"(?s)did not start\..*me@there/nowhere.yaml.*does not exist"
     ) as failed:
-        server.wait_until_ready()
-    server.stop()
-    server.stop()
+        local.wait_until_ready()
+    local.stop()
+    local.stop()
     assert "hush42" not in str(failed.value)
 
 

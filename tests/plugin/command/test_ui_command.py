@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 from click.testing import CliRunner
 from commands import ROOT, Command, clean_environment, copy_store, executed, hostile_files, store_uri, wait_until
 from mlflow import MlflowClient
+from server_here import server_here
 from tracking_server import free_port
 
 from mlflow_sysmetrics.command.cli import main
@@ -44,12 +48,19 @@ def add_study(folder: Path) -> str:
 
 @dataclass(frozen=True)
 class Shown:
-    """The command while it shows a study."""
+    """The command while it shows a study. It was told to take a port on which a server of another store listened."""
 
     command: Command
     folder: Path
     study: str
-    port: int
+    other_port: int
+
+    @property
+    def port(self) -> int:
+        """The one that it has taken."""
+        said = re.search(rf"Port {self.other_port} is in use by something else; taking (\d+)\.", self.command.stdout)
+        assert said, self.command.stdout
+        return int(said[1])
 
     @property
     def address(self) -> str:
@@ -62,18 +73,20 @@ class Shown:
 def shown(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     """The command in a folder with modules of the user's, and a browser that writes down what it is given."""
     folder = copy_store(new_store, tmp_path_factory.mktemp("shown")).resolve()
-    study, port = add_study(folder), free_port()
+    study = add_study(folder)
     hostile_files(folder)
     browser = folder / "browser"
     browser.write_text(f"#!/bin/sh\necho \"$1\" > '{folder}/opened'\n")
     browser.chmod(0o755)
-    command = start(folder, "--port", str(port), BROWSER=f"{browser} %s")
-    try:
-        wait_until(lambda: "Ctrl-C" in command.stdout or command.process.poll() is not None, LIMIT_S, "the page")
-        assert command.process.poll() is None, command.stdout + command.stderr
-        yield Shown(command, folder, study, port)
-    finally:
-        command.kill()
+    with server_here(store_uri(new_store)) as other:
+        port = int(other.rpartition(":")[2])
+        command = start(folder, "--port", str(port), BROWSER=f"{browser} %s")
+        try:
+            wait_until(lambda: "Ctrl-C" in command.stdout or command.process.poll() is not None, LIMIT_S, "the page")
+            assert command.process.poll() is None, command.stdout + command.stderr
+            yield Shown(command, folder, study, port)
+        finally:
+            command.kill()
 
 
 def read(port: int, path: str) -> str:
@@ -96,20 +109,23 @@ def test_server_is_quiet_and_small(shown: Shown) -> None:
     lines = shown.command.processes().values()
     assert (len(lines), [line for line in lines if "sqlite" in line]) == (3, [])
     assert (shown.command.stderr, executed(shown.folder)) == ("", [])
-    assert len(shown.command.stdout.splitlines()) == 3
+    assert len(shown.command.stdout.splitlines()) == 4
 
 
 @pytest.fixture
 def own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the command sets in this process is undone."""
+    """What the command sets in this process is undone. It asks no server twice."""
     monkeypatch.setenv("MLFLOW_LOGGING_LEVEL", "WARNING")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 
 @pytest.mark.usefixtures("own_settings")
-def test_running_server_is_used(shown: Shown) -> None:
+def test_running_server_is_used(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     """Be it the store's address, whose login is not printed, or one on the port that has the same store."""
+    opened: list[str] = []
+    monkeypatch.setenv("BROWSER", "a browser")
+    monkeypatch.setattr("webbrowser.open", opened.append)
     for options in (
         ["--tracking-uri", f"http://me:hush42@127.0.0.1:{shown.port}/"],
         ["--tracking-uri", store_uri(shown.folder), "--port", str(shown.port), "--experiment-name", "night"],
@@ -117,38 +133,37 @@ def test_running_server_is_used(shown: Shown) -> None:
         done = CliRunner().invoke(main, ["ui", "--no-browser", *options])
         assert (done.exit_code, "Starting" in done.output) == (0, False), done.output
         assert done.output.splitlines()[-1].strip() == shown.address
+    assert opened == []
 
 
-def test_other_store_gets_the_next_port_and_ctrl_c_ends_its_server(shown: Shown, empty_store: Path) -> None:
-    """The port is said, the exit code is 0, and of all processes none is left."""
-    study = add_study(empty_store)
-    command = start(empty_store, "--port", str(shown.port), "--no-browser", BROWSER="touch opened %s")
-    try:
-        wait_until(lambda: "Ctrl-C" in command.stdout or command.process.poll() is not None, LIMIT_S, "the page")
-        said, address = re.search(r"in use by something else; taking (\d+)\.", command.stdout), command.stdout
-        assert said, command.stdout + command.stderr
-        assert f"http://127.0.0.1:{said[1]}/#/experiments/" in address
-        assert study in read(int(said[1]), f"/ajax-api/2.0/mlflow/runs/get?run_id={study}")
-        assert len(command.processes()) == 3
-        command.signal(signal.SIGINT, group=True)
-        assert command.wait(LIMIT_S).exit_code == 0
-        assert (command.processes(), command.stderr) == ({}, "")
-        assert not (empty_store / "opened").exists()
-    finally:
-        command.kill()
+def test_ctrl_c_ends_the_server(shown: Shown) -> None:
+    """The exit code is 0, and of all processes none is left. The last test of this server."""
+    shown.command.signal(signal.SIGINT, group=True)
+    assert shown.command.wait(LIMIT_S).exit_code == 0
+    assert (shown.command.processes(), shown.command.stderr) == ({}, "")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.usefixtures("own_settings")
 def test_signal_while_the_server_starts_ends_it_too(empty_store: Path, number: signal.Signals, code: int) -> None:
     """The exit code says that there was no page yet."""
-    command = start(empty_store, "--port", str(free_port()))
-    try:
-        wait_until(lambda: len(command.processes()) > 1, LIMIT_S, "the server's first process")
-        command.signal(number, group=False)
-        assert command.wait(LIMIT_S).exit_code == code
-        assert (command.processes(), "Ctrl-C" in command.stdout) == ({}, False)
-    finally:
-        command.kill()
+    before, others, started = signal.getsignal(number), set(psutil.Process().children()), set[psutil.Process]()
+
+    def has_started() -> bool:
+        started.update(set(psutil.Process().children()) - others)
+        return bool(started) and signal.getsignal(number) != before
+
+    def send() -> None:
+        wait_until(has_started, LIMIT_S, "the server's first process", every_s=0.01)
+        os.kill(os.getpid(), number)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    done = CliRunner().invoke(main, ["ui", "--tracking-uri", store_uri(empty_store), "--port", str(free_port())])
+    sender.join()
+    assert (done.exit_code, "Ctrl-C" in done.output) == (code, False)
+    assert not any(process.is_running() for process in started)
+    assert signal.getsignal(number) == before
 
 
 @pytest.mark.parametrize(
