@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from commands import ROOT, clean_environment, store_uri
+from commands import ROOT, clean_environment
 from made_up_cgroups import DOCKER, Group
 from made_up_files import lay
 from made_up_nvml import Gpu, Nvml, NvmlError
@@ -42,22 +42,18 @@ def installed(folder: Path) -> Path:
 # --- in MLflow --------------------------------------------------------------------------------------------------------
 
 
-def test_a_fluent_run_has_the_tags_and_import_mlflow_reads_nothing(empty_store: Path) -> None:
-    """In a new interpreter with the entry point: nothing is gathered at the import, and a run has every fact."""
+def test_new_run_has_the_tags_and_import_mlflow_reads_nothing(tmp_path: Path) -> None:
+    """In a new interpreter with the entry point: nothing is gathered at the import, and every fact for a fluent run."""
     script = """
 import json, sys, mlflow
 early = sorted({"mlflow_sysmetrics.sampling.container", "mlflow_sysmetrics.sampling.gpu", "pynvml"} & set(sys.modules))
 loaded = "mlflow_sysmetrics.context" in sys.modules
-with mlflow.start_run() as run:
-    pass
-tags = mlflow.get_run(run.info.run_id).data.tags
+tags = mlflow.tracking.context.registry.resolve_tags()  # those of a fluent run
 print(json.dumps([loaded, early, {name: text for name, text in tags.items() if name.startswith("sysmetrics.")}]))
 """
-    environment = clean_environment(
-        PYTHONPATH=f"{installed(empty_store / 'site')}{os.pathsep}{ROOT}", MLFLOW_TRACKING_URI=store_uri(empty_store)
-    )
+    environment = clean_environment(PYTHONPATH=f"{installed(tmp_path / 'site')}{os.pathsep}{ROOT}")
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, env=environment, cwd=empty_store
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, env=environment, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
     loaded, early, tags = json.loads(done.stdout.splitlines()[-1])

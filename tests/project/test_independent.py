@@ -26,10 +26,10 @@ import time
 held = None
 for part in range(8):
     held = b"x" * 60_000_000 if part == 2 else held if part < 5 else None
-    end = time.process_time() + 0.2
+    end = time.process_time() + 0.1
     while time.process_time() < end:
         pass
-    time.sleep(0.1)
+    time.sleep(0.05)
 """
 # A step works for 8 ms and waits for twice as long, or not at all; from step 60 to 140 it holds 30 MB.
 ESTIMATOR = """

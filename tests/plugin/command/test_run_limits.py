@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
+from click.testing import CliRunner
 from commands import clean_environment, store_uri, wait_until
 from mlflow import MlflowClient
 from mlflow.entities import Run
+
+from mlflow_sysmetrics.command import outside
+from mlflow_sysmetrics.command.cli import main
+from mlflow_sysmetrics.command.outside import Settings
+from mlflow_sysmetrics.command.passthrough import STOPPED, Ended
+from mlflow_sysmetrics.command.run import run_command
 
 LIMIT_S = 60.0
 # Takes 100 MB a second up to 600 MB, in itself and in a child that ignores SIGTERM, and says when it has begun.
@@ -28,14 +38,12 @@ for _ in range(120):
 QUIET = "import sys, time; open(sys.argv[1], 'w').write('here'); time.sleep(60)"
 
 
-def command(folder: Path, *options: str, source: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+def command(folder: Path, *options: str, source: str) -> subprocess.Popen[bytes]:
     """Start `mlflow-sysmetrics run` on a program, whose store is in the folder and which writes the file `told`."""
     line = [sys.executable, "-m", "mlflow_sysmetrics.command.cli", "run", *options, "--"]
     given = {"MLFLOW_TRACKING_URI": store_uri(folder), "MLFLOW_SYSMETRICS_SPOOL": str(folder / "spools")}
     return subprocess.Popen(
-        [*line, sys.executable, "-c", source, str(folder / "told")],
-        env=clean_environment(**given, **(env or {})),
-        cwd=folder,
+        [*line, sys.executable, "-c", source, str(folder / "told")], env=clean_environment(**given), cwd=folder
     )
 
 
@@ -71,14 +79,24 @@ def test_program_within_its_limits_is_not_touched(empty_store: Path) -> None:
     assert not any(name.startswith("sysmetrics.stop") for name in run.data.tags)
 
 
-def test_program_is_ended_by_the_tag_of_its_run(empty_store: Path) -> None:
-    """As somebody sets it in the UI."""
-    started = command(empty_store, source=QUIET)
-    wait_until((empty_store / "told").exists, LIMIT_S, "the program")
-    client = MlflowClient(store_uri(empty_store))
-    client.set_tag(the_run(empty_store).info.run_id, "sysmetrics.stop", "enough")
-    assert started.wait(LIMIT_S) == 124
-    run = the_run(empty_store)
+def test_program_is_ended_by_the_tag_of_its_run(
+    store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As somebody sets it in the UI. Here the store is asked more often."""
+    monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "spools"))
+    monkeypatch.setattr(outside, "StopButton", partial(outside.StopButton, every_s=0.1))
+    told = tmp_path / "told"
+
+    def set_tag() -> None:
+        wait_until(told.exists, LIMIT_S, "the program", every_s=0.01)
+        store_in_use.set_tag(the_run(tmp_path).info.run_id, "sysmetrics.stop", "enough")
+
+    thread = threading.Thread(target=set_tag)
+    thread.start()
+    assert run_command([sys.executable, "-c", QUIET, str(told)], os.environ, Settings()) == Ended(STOPPED, told=True)
+    thread.join(LIMIT_S)
+    run = the_run(tmp_path)
+    assert STOPPED == 124
     assert run.info.status == "KILLED"
     assert run.data.tags["sysmetrics.stopped_by"] == "person"
     assert run.data.tags["sysmetrics.stop_reason"] == "the tag sysmetrics.stop was set to 'enough'"
@@ -93,25 +111,17 @@ def test_program_is_ended_by_the_tag_of_its_run(empty_store: Path) -> None:
         (["--criteria", "peak_memory_mb<=3", "--groups", "pressure"], "needs the group process"),
     ],
 )
-def test_wrong_limit_is_said_before_anything_starts(empty_store: Path, options: list[str], said: str) -> None:
+def test_wrong_limit_is_said_before_anything_starts(
+    store_in_use: MlflowClient, tmp_path: Path, options: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In one sentence, and no run is made."""
-    line = [
-        sys.executable,
-        "-m",
-        "mlflow_sysmetrics.command.cli",
-        "run",
-        *options,
-        "--",
-        "touch",
-        str(empty_store / "x"),
-    ]
-    env = clean_environment(MLFLOW_TRACKING_URI=store_uri(empty_store))
-    done = subprocess.run(line, env=env, cwd=empty_store, capture_output=True, text=True, timeout=LIMIT_S)
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (empty_store / "x").exists()
-    assert MlflowClient(store_uri(empty_store)).search_runs(["0"]) == []
+    for name in ("MLFLOW_LOGGING_LEVEL", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # the command sets them
+    done = CliRunner().invoke(main, ["run", *options, "--", "touch", str(tmp_path / "x")])
+    assert (done.exit_code, type(done.exception)) == (2, SystemExit)
+    assert said in done.output.splitlines()[-1]
+    assert not (tmp_path / "x").exists()
+    assert store_in_use.search_runs(["0"]) == []
 
 
 @pytest.mark.slow
@@ -133,12 +143,11 @@ def test_script_marks_its_phases(empty_store: Path) -> None:
     assert "phases.png" in [each.path for each in client.list_artifacts(run.info.run_id)]
 
 
-def test_phase_outside_a_recording_is_a_mistake(empty_store: Path) -> None:
+def test_phase_outside_a_recording_is_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     """Said in one sentence, with what to do."""
-    line = [sys.executable, "-m", "mlflow_sysmetrics.command.cli", "phase"]
-    env = {name: value for name, value in clean_environment().items() if name != "MLFLOW_SYSMETRICS_PHASES"}
+    monkeypatch.delenv("MLFLOW_SYSMETRICS_PHASES", raising=False)
     for arguments, said in (["load"], "mlflow-sysmetrics run -- ./script.sh"), ([], "give the name"):
-        done = subprocess.run([*line, *arguments], env=env, capture_output=True, text=True, timeout=LIMIT_S)
-        assert done.returncode != 0
-        assert said in done.stderr
-        assert "Traceback" not in done.stderr
+        done = CliRunner().invoke(main, ["phase", *arguments])
+        assert type(done.exception) is SystemExit
+        assert done.exit_code != 0
+        assert said in done.output
