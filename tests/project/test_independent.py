@@ -84,7 +84,7 @@ def test_plain_run_logs_what_a_second_program_reads(
     peak_mb = max(row[2] for row in outside.rows)
     show("cpu_seconds", figures["cpu_seconds"], cpu_s)
     show("peak_memory_mb", figures["peak_memory_mb"], peak_mb)
-    assert figures["cpu_seconds"] == pytest.approx(cpu_s, rel=0.02)
+    assert figures["cpu_seconds"] == pytest.approx(cpu_s, rel=0.02, abs=0.03)  # ticks
     assert figures["peak_memory_mb"] == pytest.approx(peak_mb, rel=0.01)
 
 

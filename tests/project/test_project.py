@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import importlib
+import json
 import re
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ import mlflow
 import pytest
 import yaml
 from click.testing import CliRunner
-from commands import Command, clean_environment, wait_until
+from commands import Command, clean_environment, store_uri, wait_until
 from mlflow.utils.environment import _PythonEnv
 from packaging.specifiers import SpecifierSet
 from tracking_server import answers, free_port
@@ -114,44 +115,39 @@ def test_distribution_holds_the_plugin_alone() -> None:
     assert config["options.packages.find"]["include"].split() == ["mlflow_sysmetrics*"]
 
 
-@pytest.mark.parametrize(
-    ("modules", "absent"),
-    [
-        pytest.param(
-            "mlflow_sysmetrics, mlflow_sysmetrics.monitor, mlflow_sysmetrics.delivery.points, "
-            "mlflow_sysmetrics.context, mlflow_sysmetrics.command.cli",
-            {"mlflow", "ray", "psutil"},
-            id="light",
-        ),
-        ("mlflow_sysmetrics.sampling.process_tree", {"mlflow", "ray"}),
-        pytest.param(
-            "mlflow_sysmetrics.delivery.writer, mlflow_sysmetrics.logger", {"ray", "entrypoints"}, id="delivery"
-        ),
-        ("mlflow_sysmetrics.ray_tune", {"entrypoints"}),
-        pytest.param(
-            "entrypoints.tune, entrypoints.report",
-            {"ray", "matplotlib", "plotly", "scikit_posthocs", "statsmodels"},
-            id="commands",
-        ),
-    ],
-)
-def test_import_of_modules_leaves_heavy_ones_alone(modules: str, absent: set[str]) -> None:
+# One after the other in one interpreter: what each brings, those after it may have.
+IMPORTS: list[tuple[str, set[str]]] = [
+    (
+        "mlflow_sysmetrics, mlflow_sysmetrics.monitor, mlflow_sysmetrics.delivery.points, mlflow_sysmetrics.context, "
+        "mlflow_sysmetrics.command.cli",
+        {"mlflow", "ray", "psutil"},
+    ),
+    ("mlflow_sysmetrics.sampling.process_tree", {"mlflow", "ray"}),
+    ("mlflow_sysmetrics.delivery.writer, mlflow_sysmetrics.logger", {"ray", "entrypoints"}),
+    ("entrypoints.tune, entrypoints.report", {"ray", "matplotlib", "plotly", "scikit_posthocs", "statsmodels"}),
+    ("mlflow_sysmetrics.ray_tune", set()),
+]
+
+
+def test_import_of_modules_leaves_heavy_ones_alone() -> None:
     """Each heavy dependency is imported only where the layout says, seen in a fresh interpreter.
 
     Nor does an import set anything for the program that it is part of, but for what Ray's own sets.
     """
     code = f"""
-import os, sys
-before = dict(os.environ)
-import {modules}
-print(sorted(set({sorted(absent)!r}) & set(sys.modules)))
-changed = set(os.environ.items()) - set(before.items())
-print(sorted(name for name, value in changed if name.startswith({SETTINGS!r}) and name != "RAY_CLIENT_MODE"))
+import json, os, sys
+before, found = dict(os.environ), []
+for modules, absent in {IMPORTS}:
+    exec("import " + modules)
+    changed = set(os.environ.items()) - set(before.items())
+    set_here = sorted(name for name, value in changed if name.startswith({SETTINGS!r}) and name != "RAY_CLIENT_MODE")
+    found.append([modules, sorted(absent & set(sys.modules)), set_here])
+print(json.dumps(found))
 """
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip().splitlines()[-2:] == ["[]", "[]"]
+    assert json.loads(done.stdout.splitlines()[-1]) == [[modules, [], []] for modules, _ in IMPORTS]
 
 
 def test_first_chart_is_near_on_the_page_of_the_plugin() -> None:
@@ -187,19 +183,41 @@ def test_commands_for_any_project_run(empty_store: Path) -> None:
     assert all({"r2", "system/process_memory_mb"} <= set(run.data.metrics) for run in found)
 
 
-def test_examples_of_the_pages_run(empty_store: Path) -> None:
+EXAMPLES = re.findall(r"```python\n(.*?)```", PAGES["plugin"] + PAGES["tune-scripts"], re.DOTALL)
+
+
+def check_examples(store: mlflow.MlflowClient, output: str) -> None:
+    """What they leave in MLflow, and have printed."""
+    runs = store.search_runs([store.get_experiment_by_name("mine").experiment_id], "tags.`sysmetrics.kind` = 'trial'")
+    assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
+    assert sorted(run.data.params["rate"] for run in runs) == ["0.1", "1.0"]
+    assert all("loss" in run.data.metrics for run in runs)
+    (logged,) = store.search_runs(["0"])
+    assert logged.data.metrics.keys() >= {"system/process_memory_mb", "system/step_time_ms", "steps"}
+    assert re.search(r"peak memory \d+ MB", output)
+    assert re.search(r"^steps: \[3, 5\]$", output, re.MULTILINE)
+
+
+def test_examples_of_the_pages_run(
+    local_ray: None,
+    store_in_use: mlflow.MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """Every Python block of the pages runs as it stands, and those that log leave what they say in MLflow."""
-    blocks = re.findall(r"```python\n(.*?)```", PAGES["plugin"] + PAGES["tune-scripts"], re.DOTALL)
-    assert len(blocks) == 4
-    check = """
-import mlflow
-runs = mlflow.search_runs(experiment_names=["mine"], filter_string="tags.`sysmetrics.kind` = 'trial'")
-print("RUNS", len(runs), set(runs.status), sorted(runs["params.rate"]), runs["metrics.loss"].notna().all())
-(logged,) = mlflow.search_runs(["0"], output_format="list")
-print("LOGGED", sorted(set(logged.data.metrics) & {"system/process_memory_mb", "system/step_time_ms", "steps"}))
-"""
+    assert len(EXAMPLES) == 4
+    monkeypatch.setenv("HOME", str(tmp_path))  # Tune's files are below it
+    exec("".join(EXAMPLES), {"__name__": "__main__"})
+    mlflow.set_tracking_uri(store_in_use.tracking_uri)  # Ray's callback has set it
+    check_examples(store_in_use, capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_examples_of_the_pages_run_as_a_program(empty_store: Path) -> None:
+    """It starts Ray itself, with Ray's own settings."""
     script = empty_store / "example.py"
-    script.write_text("".join([*blocks, check]))
+    script.write_text("".join(EXAMPLES))
     done = subprocess.run(
         [sys.executable, str(script)],
         cwd=empty_store,
@@ -209,10 +227,7 @@ print("LOGGED", sorted(set(logged.data.metrics) & {"system/process_memory_mb", "
         timeout=120,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "RUNS 2 {'FINISHED'} ['0.1', '1.0'] True" in done.stdout
-    assert "LOGGED ['steps', 'system/process_memory_mb', 'system/step_time_ms']" in done.stdout
-    assert re.search(r"peak memory \d+ MB", done.stdout)
-    assert re.search(r"^steps: \[3, 5\]$", done.stdout, re.MULTILINE)
+    check_examples(mlflow.MlflowClient(store_uri(empty_store)), done.stdout)
 
 
 @pytest.mark.slow
