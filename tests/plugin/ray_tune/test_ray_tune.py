@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,6 +40,7 @@ from mlflow_sysmetrics.ray_tune import (
     error_line,
     payload,
 )
+from mlflow_sysmetrics.ray_tune import callback as module
 from mlflow_sysmetrics.ray_tune.results import points_of
 from mlflow_sysmetrics.ray_tune.trial_runs import TrialRuns
 
@@ -331,44 +333,6 @@ def test_tracking_uri_of_the_process_is_left_alone(experiment: Experiment) -> No
     assert len(experiment.uris) == 1
 
 
-def test_function_trainable_is_recorded_too(
-    client: MlflowClient, local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With the store in use and a new experiment; a value that is not finite is left out."""
-
-    def train(config: dict[str, Any]) -> None:
-        for number in (1, 2):
-            tune.report({"score": config["alpha"] * number, "gone": float("nan")})
-
-    before = mlflow.get_tracking_uri()
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
-    mlflow.set_tracking_uri(client.tracking_uri)
-    try:
-        tune.Tuner(
-            tune.with_resources(train, {"cpu": 1}),
-            param_space={"alpha": 0.5},
-            run_config=tune.RunConfig(
-                storage_path=str(tmp_path),
-                callbacks=[SystemMetricsCallback(experiment_name="functions")],
-                verbose=0,
-            ),
-        ).fit()
-    finally:
-        mlflow.set_tracking_uri(before)
-    runs = client.search_runs([client.get_experiment_by_name("functions").experiment_id])
-    (run,) = [run for run in runs if run.data.tags["sysmetrics.kind"] == "trial"]
-    (study,) = [run for run in runs if run.data.tags["sysmetrics.kind"] == "study"]
-    assert run.info.status == study.info.status == "FINISHED"
-    assert run.data.params == {"alpha": "0.5"}
-    assert _own_metrics(run) == {"score": 1.0}
-    assert run.data.tags["sysmetrics.not_finite"] == "gone is nan at step 1"
-    assert run.data.tags["mlflow.parentRunId"] == study.info.run_id
-    assert (study.data.metrics["trials"], study.data.metrics["failed"]) == (1.0, 0.0)
-    assert "**1 trial**: 1 came to an end" in study.data.tags["mlflow.note.content"]
-    history = client.get_metric_history(run.info.run_id, "score")
-    assert sorted((each.step, each.value) for each in history) == [(1, 0.5), (2, 1.0)]
-
-
 # --- hooks, without Tune -----------------------------------------------------------------------------------
 
 
@@ -511,9 +475,10 @@ def test_process_of_a_paused_or_failed_trial_is_let_go(client: MlflowClient, mon
 
 @pytest.mark.parametrize(("says", "status"), [(None, "KILLED"), ("FINISHED", "FINISHED")])
 def test_trial_that_came_to_its_end_is_not_said_to_be_stopped_by_a_person(
-    client: MlflowClient, says: Literal["FINISHED"] | None, status: str
+    client: MlflowClient, says: Literal["FINISHED"] | None, status: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody asked, and it was done before it was ended."""
+    """Somebody asked, and it was done before it was ended. Here the store is asked more often."""
+    monkeypatch.setattr(module, "StopButton", partial(module.StopButton, every_s=0.1))
     callback, trial = _set_up(client.tracking_uri), _trial()
     trial.stopping_criterion = {}
     callback.on_trial_start(0, [], trial)
@@ -729,7 +694,7 @@ def _somebodys(kind: str) -> Any:
 
     def result(case: dict[str, Any], number: int, began: float) -> dict[str, Any]:
         costs = {"memory_mb": case["width"] * number, "unit": "MB"}
-        return {"loss": case["loss"], "costs": costs, "began": began, "reported": time.time()}
+        return {"loss": case["loss"], "gone": float("nan"), "costs": costs, "began": began, "reported": time.time()}
 
     def train(config: dict[str, Any]) -> None:
         began = time.time()
@@ -753,20 +718,30 @@ def _somebodys(kind: str) -> Any:
 
 @dataclass(frozen=True)
 class Stopped:
-    """What an experiment with a CriteriaStopper left: results and runs in the order of the trials."""
+    """What an experiment with a CriteriaStopper left: results and runs in the order of the trials, and its own run."""
 
     kind: str
     results: list[Any]
     runs: list[Run]
+    study: Run
 
 
-@pytest.fixture(scope="module", params=["function", "class", "class under ASHA"])
+@pytest.fixture(scope="module", params=["function", pytest.param("class", marks=pytest.mark.slow), "class under ASHA"])
 def stopped(
-    client: MlflowClient, local_ray: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    client: MlflowClient,
+    local_ray: None,
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    patch: pytest.MonkeyPatch,
 ) -> Stopped:
-    """Five trials of somebody's trainable, one at a time in one process, of which a relative criterion stops one."""
-    kind = request.param
-    callback = SystemMetricsCallback(client.tracking_uri, experiment_name=f"stopped, {kind}")
+    """Five trials of somebody's trainable, one at a time in one process, of which a relative criterion stops one.
+
+    They are recorded in the store in use, in a new experiment.
+    """
+    kind, before = request.param, mlflow.get_tracking_uri()
+    callback = SystemMetricsCallback(experiment_name=f"stopped, {kind}")
+    mlflow.set_tracking_uri(client.tracking_uri)
+    patch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
     cases = [{"width": width, "loss": 1.0 + (place == len(WIDTHS) - 1)} for place, width in enumerate(WIDTHS)]
     asha = ASHAScheduler(time_attr="training_iteration", max_t=100, grace_period=1, reduction_factor=2)
     scheduling = {"scheduler": asha, "metric": "loss", "mode": "min"} if "ASHA" in kind else {}
@@ -782,8 +757,25 @@ def stopped(
             verbose=0,
         ),
     ).fit()
-    run_ids = [callback.run_id(result.metrics["trial_id"]) for result in grid]
-    return Stopped(kind, list(grid), [client.get_run(str(run_id)) for run_id in run_ids])
+    patch.delenv("MLFLOW_TRACKING_URI")
+    mlflow.set_tracking_uri(before)
+    runs = [client.get_run(str(callback.run_id(result.metrics["trial_id"]))) for result in grid]
+    return Stopped(kind, list(grid), runs, client.get_run(runs[0].data.tags["mlflow.parentRunId"]))
+
+
+def test_results_of_any_trainable_are_recorded(client: MlflowClient, stopped: Stopped) -> None:
+    """Below a run of the whole experiment, which tells of them; a value that is not finite is left out."""
+    run = stopped.runs[0]
+    assert run.info.status == stopped.study.info.status == "FINISHED"
+    assert client.get_experiment_by_name(f"stopped, {stopped.kind}").experiment_id == run.info.experiment_id
+    assert run.data.params == {"case/loss": "1.0", "case/width": "100"}
+    assert _own_metrics(run).keys() == {"loss", "costs/memory_mb", "began", "reported"}
+    assert run.data.tags["sysmetrics.not_finite"] == "gone is nan at step 1"
+    assert stopped.study.data.tags["sysmetrics.kind"] == "study"
+    assert (stopped.study.data.metrics["trials"], stopped.study.data.metrics["failed"]) == (5.0, 0.0)
+    assert "**5 trials**: " in stopped.study.data.tags["mlflow.note.content"]
+    history = client.get_metric_history(run.info.run_id, "costs/memory_mb")
+    assert sorted((each.step, each.value) for each in history) == [(1, 100.0), (2, 200.0), (3, 300.0)]
 
 
 def test_criterion_ends_a_trial_of_any_trainable(stopped: Stopped) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,10 +15,16 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from ray import tune
 
-from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, callback
 from mlflow_sysmetrics.tags import BY_PERSON, CAUSE_OF_DEATH, STOP, STOP_REASON, STOPPED_BY
 
 LIMIT_S = 60.0
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store is asked more often than every two seconds."""
+    monkeypatch.setattr(callback, "StopButton", partial(callback.StopButton, every_s=0.1))
 
 
 def trainable() -> Callable[[dict[str, float]], None]:
@@ -55,6 +62,7 @@ def fit(client: MlflowClient, folder: Path, seconds: list[float]) -> None:
     tune.Tuner(
         trainable(),
         param_space={"seconds": tune.grid_search(seconds)},
+        tune_config=tune.TuneConfig(reuse_actors=True),
         run_config=tune.RunConfig(
             storage_path=str(folder),
             callbacks=[SystemMetricsCallback(client.tracking_uri, experiment_id="1", views=False)],

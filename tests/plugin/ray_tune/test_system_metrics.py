@@ -11,6 +11,7 @@ from typing import Any
 
 import mlflow
 import pytest
+from commands import ROOT, store_uri
 from mlflow import MlflowClient
 from ray import tune
 from ray.tune.logger.mlflow import MLflowLoggerCallback
@@ -22,32 +23,27 @@ from mlflow_sysmetrics.ray_tune import CriteriaStopper, system_metrics
 WHOLE = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}
 
 
-def work() -> None:
-    """Take some thirty milliseconds: a trial of less than one reading has no CPU figure."""
-    sum(range(3_000_000))
-
+# A program, so that no children count in. A class takes so many megabytes at each step, and works for some thirty
+# milliseconds: a trial of less than one reading has no CPU figure. It reports a figure under a name of the wrapper's.
+GROWING = """
+import json
+from ray import tune
+from mlflow_sysmetrics.ray_tune import system_metrics
 
 class Growing(tune.Trainable):
-    """Takes so many megabytes at each step. Reports a figure under a name of the wrapper's."""
-
-    def setup(self, config: dict[str, Any]) -> None:
-        self.kept: list[bytes] = []
+    def setup(self, config):
+        self.kept = []
         self.config = config
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
+    def reset_config(self, new_config):
         self.setup(new_config)
         return True
 
-    def step(self) -> dict[str, Any]:
+    def step(self):
         self.kept.append(b"x" * (1_000_000 * self.config["mb"]))
-        work()
+        sum(range(3_000_000))
         return {"kept": len(self.kept), "elapsed_s": -1.0}
 
-
-# In a process without children, whose memory would count in.
-OWN_PROCESS = """
-import json, sys
-from test_system_metrics import Growing, system_metrics
 trainable = system_metrics(Growing)({"mb": 50})
 results = [trainable.train(), trainable.train()]
 assert trainable.reset({"mb": 1})
@@ -57,10 +53,14 @@ print(json.dumps([{name: value for name, value in each.items() if name != "confi
 """
 
 
+class Plain(tune.Trainable):
+    """Somebody's class."""
+
+
 def test_results_of_a_class_hold_its_costs() -> None:
     """Since the last result, and since the trial began or the process was given the next; its own stay as they were."""
-    argv = [sys.executable, "-c", OWN_PROCESS]
-    done = subprocess.run(argv, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=60)
+    argv = [sys.executable, "-c", GROWING]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     first, second, of_the_next = json.loads(done.stdout.splitlines()[-1])
     assert first.keys() >= WHOLE
     assert first["memory_growth_mb"] == pytest.approx(50, abs=10)
@@ -75,7 +75,7 @@ def test_wrapped_trainable_keeps_its_name() -> None:
 
     def train(config: dict[str, Any]) -> None: ...
 
-    assert system_metrics(Growing).__name__ == "Growing"
+    assert system_metrics(Plain).__name__ == "Plain"
     assert system_metrics(train)._name == "train"  # type: ignore[attr-defined]
 
 
@@ -83,7 +83,7 @@ def test_wrapping_a_trainable_starts_no_thread(monkeypatch: pytest.MonkeyPatch) 
     """It is done on the driver, where nothing is measured."""
     started = []
     monkeypatch.setattr(threading.Thread, "start", started.append)
-    system_metrics(Growing, groups=("process", "pressure"))
+    system_metrics(Plain, groups=("process", "pressure"))
     assert not started
 
 
@@ -91,18 +91,20 @@ def test_wrapping_a_trainable_starts_no_thread(monkeypatch: pytest.MonkeyPatch) 
 def test_wrong_argument_is_refused_at_once(arguments: dict[str, Any]) -> None:
     """Before any trial begins."""
     with pytest.raises(ValueError, match=next(iter(arguments))):
-        system_metrics(Growing, **arguments)
+        system_metrics(Plain, **arguments)
 
 
-def test_scheduler_limits_and_rays_own_logger_see_the_costs_of_a_function(local_ray: None, tmp_path: Path) -> None:
+def test_scheduler_limits_and_rays_own_logger_see_the_costs_of_a_function(
+    local_ray: None, empty_store: Path, tmp_path: Path
+) -> None:
     """A limit on memory ends the one that grows; processes are kept, and each trial's figures are its own."""
-    before, stock = mlflow.get_tracking_uri(), f"sqlite:///{tmp_path}/stock.db"
+    before, stock = mlflow.get_tracking_uri(), store_uri(empty_store)
 
     def train(config: dict[str, Any]) -> None:
         kept = []
         for _ in range(4):
             kept.append(b"x" * (1_000_000 * config["mb"]))
-            sum(range(3_000_000))  # as above, where workers cannot import this module
+            sum(range(3_000_000))
             tune.report({"kept": len(kept)})
 
     results = tune.Tuner(
