@@ -88,12 +88,12 @@ def child() -> Iterator[Child]:
             process.kill()
 
 
-BUSY = "end = time.monotonic() + 1; c = time.process_time(); exec('while time.monotonic() < end: pass')"
+BUSY = "end = time.monotonic() + 0.5; c = time.process_time(); exec('while time.monotonic() < end: pass')"
 
 
 @linux_only
 def test_a_process_that_keeps_one_core_busy_reads_100_percent() -> None:
-    """Over a second it reads what the process's own account says, and 90-110 when the machine gave it a whole core."""
+    """Over half a second it reads what the process's own account says, and 90-110 when the machine gave it a whole core."""
     with child() as busy:
         for _ in range(5):
             earliest = time.monotonic()
@@ -107,7 +107,7 @@ def test_a_process_that_keeps_one_core_busy_reads_100_percent() -> None:
             if least >= 95:
                 assert 90 <= percent <= 110
                 return
-    pytest.skip("the machine never gave the process a whole core for a second; its reading was right each time")
+    pytest.skip("the machine never gave the process a whole core for half a second; its reading was right each time")
 
 
 def test_processes_that_have_ended_are_known() -> None:
@@ -162,7 +162,7 @@ def test_memory_is_resident_less_shared(megabytes: int) -> None:
     assert reading["process_memory_mb"] > megabytes
 
 
-SPAWN = "p = subprocess.Popen([sys.executable, '-c', 'import time\\nwhile time.process_time() < 0.3: pass'])"
+SPAWN = "p = subprocess.Popen([sys.executable, '-c', 'import time\\nwhile time.process_time() < 0.15: pass'])"
 
 
 @linux_only
@@ -182,7 +182,7 @@ def test_cpu_seconds_are_the_sum_over_children_that_come_and_go(walk_every_s: fl
             sample()
         used_s = float(parent.do(f"print({usage})")) - before_s
         sample()
-    assert used_s > 1.2
+    assert used_s > 0.6
     assert sample.cpu_seconds == pytest.approx(used_s, abs=0.1)
 
 
@@ -326,7 +326,7 @@ def test_a_tree_that_changes_all_the_time_is_read_each_time() -> None:
         try:
             ticks = itertools.count()
             sample = ProcessSampler(process.pid, walk_every_s=1e-6, clock=lambda: next(ticks))
-            for _ in range(200):
+            for _ in range(60):
                 reading = sample()
                 assert reading["process_threads"] >= 2
                 assert set(reading) >= KEYS - {"process_read_mb_per_s", "process_write_mb_per_s"}
