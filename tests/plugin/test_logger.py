@@ -25,6 +25,7 @@ from busy_worker import compute
 from commands import ROOT, clean_environment, store_uri, wait_until
 from fault_proxy import FaultProxy
 from outages import Ticks, covered
+from server_here import server_here
 from tracking_server import free_port
 
 from mlflow_sysmetrics.criteria import Criteria
@@ -367,13 +368,10 @@ def test_the_last_window_of_a_program_without_stop_is_delivered(
     ending: str, code: int, spool: Path, empty_store: Path, tmp_path: Path
 ) -> None:
     """However it ends while Python can still act; its exit code and output are its own."""
-    program = PROGRAM.format(tests=str(ROOT / "tests" / "support"), ending=ending)
-    environment = clean_environment(
-        PYTHONPATH=str(ROOT), MLFLOW_TRACKING_URI=store_uri(empty_store), MLFLOW_SYSMETRICS_SPOOL=str(spool)
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
-    )
+    line = [sys.executable, "-c", PROGRAM.format(tests=str(ROOT / "tests" / "support"), ending=ending)]
+    with server_here(store_uri(empty_store)) as uri:
+        env = clean_environment(PYTHONPATH=str(ROOT), MLFLOW_TRACKING_URI=uri, MLFLOW_SYSMETRICS_SPOOL=str(spool))
+        done = subprocess.run(line, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == code, done.stderr
     (run,) = mlflow.MlflowClient().search_runs(["0"])
     assert "system/tick" in run.data.metrics

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlflow_sysmetrics.criteria.judge import (
@@ -227,6 +227,7 @@ def _rules(name: str) -> st.SearchStrategy[Limit | Patience]:
         lambda names: st.tuples(*map(_rules, sorted(names)))
     )
 )
+@settings(max_examples=50)
 def test_str_parses_back_to_an_equal_object(rules: tuple[Limit | Patience, ...]) -> None:
     """The normalised text of any criteria gives the same criteria, with the same hash."""
     criteria = Criteria(rules)

@@ -34,7 +34,7 @@ input()
 """
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def frozen() -> Iterator[int]:
     """A process that has worked and had a child that worked, stopped where it is: nothing of it changes any more."""
     with subprocess.Popen([sys.executable, "-c", WORK], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
