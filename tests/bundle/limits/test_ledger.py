@@ -255,29 +255,20 @@ def test_later_records_do_not_change_a_brief() -> None:
 
 
 @pytest.mark.usefixtures("local_ray")
-def test_trial_is_told_by_the_ledger_s_process_what_the_others_have_cost() -> None:
-    """What one trial records there, the next one is told."""
-    process = start(ROWS, ["training_time_s"])
-    configuration = _of(8)
-    last, expected = {"training_time_s": 2.0, "val_loss": 0.5}, {"training_time_s": 2.0}
-    ray.get(process.record.remote(configuration, last, expected, True), timeout=60)  # the process may start slowly
-    assert ask(process, configuration).costs == ({"training_time_s": 2.0},)
+def test_trial_is_told_by_the_ledger_s_process_what_was_timed_and_what_others_have_cost() -> None:
+    """What was timed is there when `tell` returns. With a ledger that has died, or none, a trial begins all the same.
 
-
-@pytest.mark.usefixtures("local_ray")
-def test_trial_is_told_what_was_timed_before_the_first() -> None:
-    """It is in the ledger when `tell` returns; without a ledger, or with one that has died, there is nothing to do."""
+    It then knows nothing, which costs it no training.
+    """
     process = start(ROWS, ["training_time_s"])
     tell(process, [(_of(size), {"training_time_s": 0.01 * size}) for size in SIZES])
-    assert ask(process, _of(SIZES[0])).predictions["training_time_s"].value == pytest.approx(0.01 * SIZES[0], rel=0.5)
-    tell(None, [])
+    brief = ask(process, _of(SIZES[0]))
+    assert brief.costs == ()
+    assert brief.predictions["training_time_s"].value == pytest.approx(0.01 * SIZES[0], rel=0.5)
+    last, expected = {"training_time_s": 2.0, "val_loss": 0.5}, {"training_time_s": 2.0}
+    ray.get(process.record.remote(_of(8), last, expected, "finished"), timeout=60)  # the process may be slow
+    assert ask(process, _of(8)).costs == ({"training_time_s": 2.0},)
     ray.kill(process)
-    tell(process, [])
-
-
-@pytest.mark.usefixtures("local_ray")
-def test_trial_begins_without_a_ledger_that_has_died() -> None:
-    """It then knows nothing, which costs it no training."""
-    process = start(ROWS, ["training_time_s"])
-    ray.kill(process)
-    assert ask(process, _of(8)) == Brief() == ask(None, _of(8))
+    for nobody in (process, None):
+        tell(nobody, [])
+        assert ask(nobody, _of(8)) == Brief()

@@ -101,7 +101,7 @@ def test_correlation_is_that_of_what_the_groups_leave() -> None:
         pytest.param(12.0, 4.0, 48, 0, False, id="trials differ by more"),
         pytest.param(-12.0, 4.0, 48, 0, False, id="also where it falls"),
         pytest.param(36.0, 1.5, 14, 0, True, id="few trials"),
-        pytest.param(36.0, 1.5, 14, 2000, False, id="one of many figures"),
+        pytest.param(36.0, 1.5, 14, 99, False, id="one of many figures"),
     ],
 )
 def test_drift_is_told_beyond_noise_and_after_the_correction(
@@ -124,9 +124,9 @@ def test_sentence_says_how_much_in_units() -> None:
 
 
 def test_equal_trials_are_rarely_said_to_drift() -> None:
-    """Seven figures of 30 studies: the adjusted p-value is below 5 % in one or two of them."""
-    studies = [_found(_trials(seed=seed, effect=50.0, more=6)) for seed in range(30)]
-    assert sum(any(each.p_holm < 0.05 for each in study.values()) for study in studies) <= 4
+    """Seven figures of 20 studies: the adjusted p-value is below 5 % in one of them, the raw one in eight."""
+    studies = [_found(_trials(seed=seed, effect=50.0, more=6)) for seed in range(20)]
+    assert sum(any(each.p_holm < 0.05 for each in study.values()) for study in studies) <= 3
     assert not any(each.told for study in studies for each in study.values())
 
 

@@ -18,6 +18,7 @@ from study_settings import study_settings
 from entrypoints.errors import UserError
 from entrypoints.models.algorithms import find_all
 from entrypoints.models.configuration import Configuration
+from entrypoints.models.estimators import Estimator
 from entrypoints.search.grid import configurations
 from entrypoints.search_space import parse
 
@@ -237,6 +238,12 @@ def _values(number: int) -> dict[str, list[Any]]:
     return dict.fromkeys(SHARES, shares) | dict.fromkeys(COUNTS, counts)
 
 
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No value of a large grid is tried out, which takes a second."""
+    monkeypatch.setattr(Estimator, "check", lambda *_: None)
+
+
 TENS = _values(10)
 TEN_SIZES = tuple(range(2, 12))
 
@@ -250,6 +257,7 @@ def _memory_of(make: Callable[[], list[Configuration]]) -> tuple[list[Configurat
         tracemalloc.stop()
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("digits", [5, 12], ids=["hundred-thousand", "million-million"])
 def test_max_trials_of_a_large_grid_takes_no_memory_for_the_rest(digits: int) -> None:
     """Only the chosen combinations are made."""
@@ -260,6 +268,7 @@ def test_max_trials_of_a_large_grid_takes_no_memory_for_the_rest(digits: int) ->
     assert megabytes < 10
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_chosen_trials_of_a_large_grid_take_all_values_of_each_hyperparameter() -> None:
     """The first as well as the last."""
     tried = _own(TENS, algorithm=SGD, batch_sizes=TEN_SIZES, max_trials=200)
@@ -267,6 +276,7 @@ def test_chosen_trials_of_a_large_grid_take_all_values_of_each_hyperparameter() 
     assert {each.batch_size for each in tried} == set(TEN_SIZES)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_random_search_of_more_combinations_than_an_integer_counts() -> None:
     """Distinct ones, the same for the same seed."""
     of: dict[str, Any] = {"algorithm": SGD, "search": "random", "samples": 7, "batch_sizes": tuple(range(2, 402))}
