@@ -60,7 +60,9 @@ def studies(client: MlflowClient) -> list[str]:
 def test_published_example_comes_out_of_the_page(client: MlflowClient) -> None:
     """Demsar's 14 datasets and 4 algorithms: his ranks, chi-squared and critical difference; no pair differs."""
     studies = [
-        write_study(client, f"dataset {row}", [({"algorithm": name}, {"val_accuracy": auc}) for name, auc in of.items()])
+        write_study(
+            client, f"dataset {row}", [({"algorithm": name}, {"val_accuracy": auc}) for name, auc in of.items()]
+        )
         for row, of in DEMSAR.iterrows()
     ]
     reported = report_on(client, studies)
