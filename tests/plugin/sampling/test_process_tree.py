@@ -93,7 +93,7 @@ BUSY = "end = time.monotonic() + 0.5; c = time.process_time(); exec('while time.
 
 @linux_only
 def test_a_process_that_keeps_one_core_busy_reads_100_percent() -> None:
-    """Over half a second it reads what the process's own account says, and 90-110 when the machine gave it a whole core."""
+    """Over half a second it reads what the process's own account says; 90-110 when the machine gave it a whole core."""
     with child() as busy:
         for _ in range(5):
             earliest = time.monotonic()
