@@ -233,7 +233,7 @@ def test_a_few_pages_of_memory_are_no_finding() -> None:
 
 
 def test_findings_in_studies_without_a_difference_are_rare() -> None:
-    """A/A: 24 trials, three hyperparameters, ten figures; 2 % of studies tell of an effect or an interaction: of 6 none."""
+    """A/A: 24 trials, three hyperparameters, ten figures; 2 % of studies tell an effect or interaction: of 6 none."""
     random = np.random.default_rng(0)
     first, second, third = (axis.ravel() for axis in np.meshgrid(range(4), range(3), range(2)))
     for _ in range(6):
