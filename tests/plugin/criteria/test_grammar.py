@@ -82,8 +82,8 @@ def test_limit_on_what_cannot_be_read_is_a_mistake() -> None:
 @pytest.mark.parametrize(
     ("name", "groups", "one_at_a_time", "says"),
     [
-        pytest.param("energy_j", ("process", "gpu"), True, "not read; .* groups=process,gpu,energy", id="group"),
-        pytest.param("peak_gpu_memory_mb", ("process",), True, "not read; .* groups=process,gpu", id="gpu"),
+        pytest.param("energy_j", ("process", "gpu"), True, "is not read; .* groups=process,gpu,energy", id="group"),
+        pytest.param("peak_gpu_memory_mb", ("process",), True, "is not read; .* groups=process,gpu", id="gpu"),
         pytest.param("energy_j", ("process", "energy"), False, "counts the whole machine.* add cpus=1", id="shared"),
     ],
 )
@@ -92,7 +92,7 @@ def test_limit_on_what_is_not_read_of_a_trial_is_a_mistake(
 ) -> None:
     """It says what to add; with that it is none, where there is something to read."""
     limits, all_read = Limits(f"{name}<=1", True, "none"), ("process", "gpu", "energy")
-    with pytest.raises(UserError, match=rf"criteria={name}<=1: {name} is {says}"):
+    with pytest.raises(UserError, match=rf"criteria={name}<=1: {name} {says}"):
         stopping_rules("regression", limits, groups, lambda *_: {name}, one_at_a_time=one_at_a_time)
     assert stopping_rules("regression", limits, all_read, lambda *_: {name}).stopping
 
