@@ -1,5 +1,4 @@
-"""What a user sees of a study in the MLflow UI, in a real browser. Skipped where there is none.from entrypoints.search.summary import TOP
-
+"""What a user sees of a study in the MLflow UI, in a real browser. Skipped where there is none.
 
 The pictures go to the folder named by the environment variable SCREENSHOTS, or else to pytest's temporary folder.
 """
@@ -34,6 +33,8 @@ from mlflow.entities import Run
 from ray.tune import examples
 from stop_tag import ended, save_tags, tune_line, type_stop_tag
 from tracking_server import ALONE, tracking_server
+
+from entrypoints.search.summary import TOP
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
