@@ -27,6 +27,7 @@ How = Literal["crossed", "predicted", "skipped"]
 DIVERGED = "val_loss<=100x untrained"
 GROWING_BY_STEP = ("training_time_s", "elapsed_s", "cpu_seconds", "energy_j")
 PREDICT_EVERY = 10  # steps between two predictions
+PREDICT_AFTER_S = 0.5  # a machine may run at half its speed for tenths of a second
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ class Guard:
         }
         # The mean so far has the slow first step in it, and so has its error.
         self._step_times = Extrapolation(warm_up=0) if "mean_step_time_ms" in self._criteria.metrics else None
+        self._elapsed_s = 0.0  # in steps
         self._lock = threading.Lock()
         self._ending: Ending | None = None
         self.active = bool(self._criteria.rules)
@@ -146,13 +148,15 @@ class Guard:
     def stepped(self, step: int, training_time_s: float, elapsed_s: float) -> None:
         """Count a step: its seconds of training per fold, without waiting for a core, and its seconds in all."""
         took = {"training_time_s": training_time_s, "elapsed_s": elapsed_s}
+        self._elapsed_s += elapsed_s
         for name, total in self._totals.items():
             total.add(took[name])
         if self._step_times is not None:
             self._step_times.add(training_time_s * 1e3)
         if self._totals:
             self.crossed({name: total.total for name, total in self._totals.items()}, step)
-            if self._predict and not self._may_converge and step % PREDICT_EVERY == WARM_UP:
+            due = step % PREDICT_EVERY == WARM_UP and self._elapsed_s >= PREDICT_AFTER_S
+            if self._predict and not self._may_converge and due:
                 self._predicted(step)
 
     def reported(self, figures: Figures, step: int, errors: Figures) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 
 from entrypoints.limits.cost_model import TOTALS
 from entrypoints.limits.costs import FACTS
-from entrypoints.limits.ledger import End, Ledger
-from entrypoints.limits.stop_or_skip import Ending, Guard, Stopping
+from entrypoints.limits.ledger import Ledger
+from entrypoints.limits.stop_or_skip import Ending, Guard, Stopping, end_of
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import DIVERGED_LOSS
 from entrypoints.search.budget import Spending, total
@@ -115,7 +115,7 @@ def endings(
         ended = step is None
         figures = course.figures if ended else _figures_at(course, step or 0)
         expected = course.figures if ended and not may_converge else guard.expected(figures)
-        end: End = "diverged" if course.diverged else "finished" if ended else "stopped" if step else "skipped"
+        end = end_of(ending, finished=ended, diverged=course.diverged)
         ledger.record(course.configuration, figures, expected, end)
         ends.append(ending)
     return ends
