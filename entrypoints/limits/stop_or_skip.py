@@ -115,6 +115,7 @@ class Guard:
         # The mean so far has the slow first step in it, and so has its error.
         self._step_times = Extrapolation(warm_up=0) if "mean_step_time_ms" in self._criteria.metrics else None
         self._elapsed_s = 0.0  # in steps
+        self._hopeless: float | None = None  # the last loss that no trained model has
         self._lock = threading.Lock()
         self._ending: Ending | None = None
         self.active = bool(self._criteria.rules)
@@ -173,8 +174,10 @@ class Guard:
             self._end(self._judge.see({**figures, **own}, step, errors), "crossed")
 
     def diverged(self, val_loss: float, hopeless_loss: float, step: int) -> None:
-        """End the trial, if it has any limit: no model recovers from such a loss."""
-        if self.active and step < self._steps:
+        """Tell of a report with such a loss. If it has not fallen at the next, it ends the trial that has any limit."""
+        falling = self._hopeless is None or val_loss < self._hopeless
+        self._hopeless = val_loss
+        if self.active and step < self._steps and not falling:
             self._end(Stop(DIVERGED, "val_loss", val_loss, hopeless_loss, step), "crossed")
 
     def feasible(self, figures: Figures) -> bool:

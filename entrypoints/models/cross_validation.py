@@ -21,7 +21,7 @@ from entrypoints.models.convergence import Convergence
 from entrypoints.models.learners import Classes
 from entrypoints.models.losses import Array, score_name
 
-DIVERGED_LOSS = 100.0  # a loss this many times that of the untrained model will not come back; no log loss is so large
+DIVERGED_LOSS = 100.0  # times that of the untrained model; no log loss is so large
 _CHUNK_ROWS = 8192  # rows that are normalised and scored at once, which bounds the memory that scoring takes
 _COPIED_BYTES = 100_000  # of an array that is pickled to count it; a larger one is counted where it is
 LATENCY_ROWS = 50  # predicted one at a time by each fold's model

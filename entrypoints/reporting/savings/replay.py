@@ -246,7 +246,7 @@ def _guarded(course: Course, guard: Guard) -> Ending | None:
         guard.stepped(step + 1, step_s, elapsed_s)
         report = course.reports.get(step + 1)
         if report is not None:
-            if course.diverged and report.get(LOSS, math.inf) > hopeless_loss:
+            if report.get(LOSS, math.inf) > hopeless_loss:
                 guard.diverged(report.get(LOSS, math.inf), hopeless_loss, step + 1)
             guard.crossed(report, step + 1)
             guard.reported(report, step + 1, {})

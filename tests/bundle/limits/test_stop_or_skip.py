@@ -284,15 +284,16 @@ def test_report_does_not_hold_the_time_of_other_processes_against_a_trial(text: 
 
 
 def test_diverged_trial_ends_where_anything_is_watched() -> None:
-    """Not at its last step, nor in a study without limits."""
+    """At the second report that shows it; not while its loss falls, nor at its last step, nor without any limit."""
     guard = _guard("val_loss patience 9")
-    guard.diverged(1e9, 100.0, STEPS)
+    for loss, step in ((1e9, 100), (1e8, 200), (1e9, STEPS)):
+        guard.diverged(loss, 100.0, step)
     assert not guard.ended()
-    guard.diverged(1e9, 100.0, 100)
-    assert guard.ending is not None
-    assert guard.ending == Ending(Stop(DIVERGED, "val_loss", 1e9, 100.0, 100), "crossed")
+    guard.diverged(1e9, 100.0, 300)
+    assert guard.ending == Ending(Stop(DIVERGED, "val_loss", 1e9, 100.0, 300), "crossed")
     free = Guard(None, Brief(), STEPS)
-    free.diverged(1e9, 100.0, 100)
+    for step in (100, 200):
+        free.diverged(1e9, 100.0, step)
     assert not free.ended()
 
 

@@ -502,13 +502,13 @@ def test_trial_that_ends_beyond_a_limit_is_not_feasible(begin: Begin) -> None:
     assert (result["ended"], _tags(result)["feasible"]) == (True, "false")
 
 
-def test_diverged_trial_ends_at_its_report_under_limits(begin: Begin, own: ModuleType) -> None:
-    """Weights that are still numbers, and a loss from which no model comes back."""
+def test_diverged_trial_ends_at_its_second_report_under_limits(begin: Begin, own: ModuleType) -> None:
+    """Weights that are still numbers, and a loss that has not fallen since the first."""
     result = _to_the_end(begin(_own_config(says=1000.0), "elapsed_s<=1000"))[-1]
-    assert result["step"] == 10
-    assert len(own.trained) == FOLDS * 10
+    assert result["step"] == 20
+    assert len(own.trained) == FOLDS * 20
     tags = _tags(result)
-    assert re.fullmatch(r"val_loss 1e\+06 > \S+ \(100x untrained, step 10\)", tags["stop_reason"])
+    assert re.fullmatch(r"val_loss 1e\+06 > \S+ \(100x untrained, step 20\)", tags["stop_reason"])
     assert (tags["stop_metric"], tags["diverged"], tags["feasible"]) == ("val_loss", "true", "false")
     assert result[PAYLOAD_KEY]["status"] == "KILLED"
 
