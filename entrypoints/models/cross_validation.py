@@ -202,7 +202,7 @@ class CrossValidation:
         self.step_number = 0
         self.diverged = False
         self._convergence = Convergence(configuration, data.split.fit_rows)
-        self._overflowed = False
+        self._overflowed = self._was_hopeless = False
         self._score = score_name(data.task)
         self._reported = 0, 0.0  # step and training time of the last report
         self.untrained_loss = fmean(fold.untrained_loss() for fold in self.folds)
@@ -249,7 +249,8 @@ class CrossValidation:
 
         Losses and score are means over folds, ``val_<score>_sd`` is the score's standard deviation over folds.
         ``step_time_ms`` is the mean time of a ``partial_fit`` since the last report, ``training_time_s`` that of one
-        fold so far. Sets ``diverged`` by the validation loss, so a model that recovers is not counted as diverged.
+        fold so far. Sets ``diverged``: a validation loss has been beyond ``hopeless_loss``, and this one
+        is not below that of the untrained model. A loss that jumps about may end below the former by chance.
         """
         figures = self._interval()
         if self._overflowed:
@@ -260,7 +261,8 @@ class CrossValidation:
             figures["train_loss"] = fmean(fold.take_train_loss() for fold in self.folds)
             figures |= {"val_loss": fmean(losses), f"val_{self._score}": fmean(scores)}
             figures[f"val_{self._score}_sd"] = float(np.std(scores, ddof=1))
-        self.diverged = not figures["val_loss"] <= self.hopeless_loss
+        self._was_hopeless |= not figures["val_loss"] <= self.hopeless_loss
+        self.diverged = self._was_hopeless and not figures["val_loss"] <= self.untrained_loss
         return {name: value for name, value in figures.items() if math.isfinite(value)}
 
     def times(self) -> dict[str, float]:

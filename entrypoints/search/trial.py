@@ -183,8 +183,9 @@ class Trial(tune.Trainable):
         self._add(curves, training.step_number)
         self._figures |= curves
         figures = self._figures | self._costs()
-        if training.diverged:
-            self._guard.diverged(curves.get("val_loss", math.inf), training.hopeless_loss, training.step_number)
+        val_loss = curves.get("val_loss", math.inf)
+        if val_loss > training.hopeless_loss:
+            self._guard.diverged(val_loss, training.hopeless_loss, training.step_number)
         self._guard.reported(figures, training.step_number, self._errors())
 
     def _costs(self) -> dict[str, float]:
