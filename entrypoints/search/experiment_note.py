@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from entrypoints import views
 from entrypoints.links import run_view
+from entrypoints.search.pages import SAID
 from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.tags import KIND, NOTE_DIGEST
 from mlflow_sysmetrics.views.kept import NEWEST
@@ -40,12 +41,19 @@ def write_note(client: MlflowClient, experiment_id: str) -> None:
 
 
 def note(experiment_id: str, studies: list[Run], tags: Mapping[str, str]) -> str:
-    """The description, for studies from the newest on and the experiment's tags. Its first line is seen folded."""
-    over_all = {
-        "all studies": saved_link(tags, experiment_id, views.EXPERIMENT, views.STUDIES, "TABLE"),
-        "reports": saved_link(tags, experiment_id, views.EXPERIMENT, views.REPORTS, "TABLE"),
+    """The description, for studies from the newest on and the experiment's tags. Its first line is seen folded.
+
+    It has the links of the newest study's pages, so that each is one click away from any page of the experiment.
+    """
+    newest_id = studies[0].info.run_id
+    pages = {SAID[word]: (newest_id, word) for word in (views.TABLE, views.TRAINING, views.LIMITS, views.STOPPED)}
+    pages |= {"all studies": (views.EXPERIMENT, views.STUDIES), "reports": (views.EXPERIMENT, views.REPORTS)}
+    charts = {SAID[views.TRAINING]}
+    found = {
+        said: saved_link(tags, experiment_id, owner, word, "CHART" if said in charts else "TABLE")
+        for said, (owner, word) in pages.items()
     }
-    links = [f"[{said}]({link})" for said, link in over_all.items() if link]
+    links = [f"[{said}]({link})" for said, link in found.items() if link]
     newest, *older = [_line(each, tags) for each in studies]
     lines = [" · ".join([newest, *links])]
     return "\n".join(lines + (["", "Before:", *(f"- {line}" for line in older)] if older else []))

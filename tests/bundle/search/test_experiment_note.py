@@ -20,7 +20,12 @@ def studies(client: MlflowClient) -> list[str]:
     for start, name in enumerate(("tune wine", "early_stop wine"), start=1):
         run = client.create_run("1", start_time=start, run_name=name, tags={"sysmetrics.kind": "study"})
         client.log_metric(run.info.run_id, "best_val_rmse", 0.65432)
-        save(client, "1", run.info.run_id, {views.SCORE: Page(name, "")})
+        save(
+            client,
+            "1",
+            run.info.run_id,
+            {word: Page(f"{name} {word}", "") for word in (views.SCORE, views.TABLE, views.STOPPED)},
+        )
         ids.append(str(run.info.run_id))
     client.log_metric(ids[1], "feasible", 7)
     client.log_metric(ids[1], "saved_cpu_percent", 61.4)
@@ -42,7 +47,9 @@ def test_first_line_has_the_newest_study_and_its_result_and_the_older_ones_follo
     first, *rest = note(client).splitlines()
     assert re.match(r"\[early_stop wine, .*\]\(#/experiments/1/runs\?.*\): val_rmse 0\.6543, ", first)
     assert "7 trials meet its limits, 61 % of CPU saved" in first
-    assert studies[1] in first
+    for page, said in (("score", "early_stop wine, "), ("table", "table"), ("stopped", "what was stopped, and why")):
+        assert re.search(rf"\[{said}[^]]*\]\([^)]*viewStateShareKey=sysmetrics-{studies[1]}-{page}&", first)
+    assert "during training" not in first  # there is no such page
     assert "[all studies](#" in first
     assert "[reports](#" in first
     (older,) = [line for line in rest if line.startswith("- ")]
