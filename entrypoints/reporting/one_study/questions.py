@@ -83,8 +83,8 @@ def _limits(client: MlflowClient, studies: Sequence[Study], found: Findings) -> 
         stopping = Stopping(full.criteria(DEFAULT_CRITERIA), predict=True)
         saved = rules.of_limits(full, stopping, study.run_id)
         found.open_questions.append(
-            "What limits save in a real run: there is no study by early_stop yet, so the default limits were replayed; "
-            f"run early_stop with dataset={study.dataset}."
+            "What limits save in a real run: no study by early_stop has these trials, so the default limits were "
+            f"replayed; run early_stop with dataset={study.dataset} and the parameters of this study."
         )
     else:
         found.open_questions += hosts.of_savings(study, limited)

@@ -136,7 +136,7 @@ def test_page_leads_to_the_study_and_its_trials(reported: Reported) -> None:
 
 def test_questions_without_an_answer_are_said(reported: Reported) -> None:
     """There is no study under limits, so that the default ones were replayed, and it is said what to run."""
-    assert "there is no study by early_stop yet" in reported.page
+    assert "no study by early_stop has these trials" in reported.page
     assert "run early_stop with dataset=red_wine" in reported.echoed
     assert reported.tables["rules"]["kind"].tolist() == ["replayed", *["control"] * 4]
 
