@@ -52,7 +52,7 @@ SAME_FIGURES = (
 CURVES = ("train_loss", "val_loss", "val_rmse")
 SAME_IN_FOLDS = ("fold", "val_loss", "val_rmse", "test_loss", "test_rmse")
 STARTED_S = 4.0  # about what the first process of a search takes
-TRIES = 5  # to find a time limit that cuts a search off in its middle
+TRIES = 9  # to find a time limit that cuts a search off in its middle
 RAY_GONE_WITHIN_S = 90.0  # two helpers of Ray look for their parent every half minute
 
 
