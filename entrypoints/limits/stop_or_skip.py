@@ -27,7 +27,7 @@ How = Literal["crossed", "predicted", "skipped"]
 DIVERGED = "val_loss<=100x untrained"
 GROWING_BY_STEP = ("training_time_s", "elapsed_s", "cpu_seconds", "energy_j")
 PREDICT_EVERY = 10  # steps between two predictions
-PREDICT_AFTER_S = 0.5  # a machine may run at half its speed for tenths of a second
+PREDICT_AFTER_S = 0.2  # a machine may run at half its speed for a tenth of a second
 
 
 @dataclass(frozen=True)

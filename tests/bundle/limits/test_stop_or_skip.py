@@ -204,8 +204,8 @@ def test_trial_that_ends_below_its_limit_is_never_stopped(metric: str) -> None:
 
 
 def test_slow_beginning_of_tenths_of_a_second_is_no_prediction() -> None:
-    """Sixty steps in 0.4 s, each as slow as three of those that follow, end nothing; steps of seconds do at once."""
-    for step_s, stopped in ((0.003, None), (STEP_S, 51)):
+    """Sixty steps in 0.2 s, each as slow as three of those that follow, end nothing; steps of seconds do at once."""
+    for step_s, stopped in ((0.0015, None), (STEP_S, 51)):
         times = [step_s] * 60 + [step_s / 3] * (STEPS - 60)
         assert _train(_guard(f"training_time_s<={1.2 * sum(times)}"), times) == stopped
 
