@@ -57,12 +57,12 @@ resume_option = option(
     NONE,
     RunIdType(),
     "The run id of an interrupted study to continue. Finished trials are skipped; settings come from that study, "
-    "except cpus, time_limit_s and, if given, register. none: a new study.",
+    "except cpus, time_limit_s, ray_address and, if given, register. none: a new study.",
 )
 
 _DATASETS = f"{', '.join(known.known())}, openml:<id>, or the path of a CSV or Parquet file"
 _target_option = option(
-    "target", AUTO, str, "The column to predict. auto: the dataset's own; a file has none.", "COLUMN"
+    "target", AUTO, str, "The column to predict. auto: the dataset's own; required for a file.", "COLUMN"
 )
 dataset_option = together(option("dataset", "red_wine", DatasetType(), f"The dataset: {_DATASETS}."), _target_option)
 

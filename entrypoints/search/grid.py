@@ -90,7 +90,7 @@ def _check(settings: StudySettings, algorithms: tuple[Algorithm, ...], n_classes
         )
     for name in settings.grid or {}:
         if name in _TAKEN:
-            raise UserError(f"grid: {name} is set by a parameter of its own, which --help names; use that one")
+            raise UserError(f"grid: {name} is set by a parameter of its own, which docs/study.md lists; use that one")
     drawn = [name for name, values in (settings.grid or {}).items() if is_distribution(values)]
     if drawn and settings.search == "grid":
         raise UserError(f"grid: {drawn[0]} is a distribution, which search=random draws from; add it, or list values")

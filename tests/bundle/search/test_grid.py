@@ -391,6 +391,6 @@ def test_settings_that_do_not_fit_are_refused_in_one_sentence(
 def test_name_of_a_parameter_of_the_run_is_refused_as_a_hyperparameter(name: str) -> None:
     """Its value would stand for the study's own in the trial's run."""
     with pytest.raises(
-        UserError, match=rf"^grid: {name} is set by a parameter of its own, which --help names; [^\n]+$"
+        UserError, match=rf"^grid: {name} is set by a parameter of its own, which docs/study\.md lists; [^\n]+$"
     ):
         _own({name: [1]})
