@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import math
 import operator
 import re
@@ -10,6 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from statistics import median
+
+from mlflow_sysmetrics.addresses import get_logger
+
+logger = get_logger(__name__)
 
 AFTER = 5  # finished trials before a relative limit is active: fewer say little about what is usual
 
@@ -87,13 +92,21 @@ class Limit:
         return not self.from_s or (finite(figures, "elapsed_s") or 0.0) >= self.from_s
 
     def resolve(self, finished: Iterable[Figures]) -> float | None:
-        """The limit as a number; None while too few finished trials have the metric."""
+        """The limit as a number; None while too few finished trials have the metric, or its statistic is negative.
+
+        A factor would tighten a limit on negative figures where it is to loosen it, so such a limit is not judged, and
+        the log says so once.
+        """
         if not self.statistic:
             return self.number
         values = [value for figures in finished if (value := finite(figures, self.metric.name)) is not None]
         if len(values) < self.after:
             return None
-        limit = self.number * _STATISTICS[self.statistic](values, self.is_upper)
+        usual = _STATISTICS[self.statistic](values, self.is_upper)
+        if usual < 0:
+            _tell_negative(self)
+            return None
+        limit = self.number * usual
         return limit if math.isfinite(limit) else None
 
 
@@ -117,6 +130,14 @@ def finite(figures: Figures, name: str) -> float | None:
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return value if math.isfinite(value) else None
+
+
+@functools.cache  # once for each limit
+def _tell_negative(limit: Limit) -> None:
+    logger.warning(
+        f'"{limit}" is not judged: the {limit.statistic} of {limit.metric.name} is negative, '
+        "and a factor is for positive figures; write a number instead"
+    )
 
 
 def _shortest(number: float) -> str:

@@ -51,7 +51,8 @@ def decision(studies: Sequence[Study], changed: Collection[str] = ()) -> pd.Data
         - run_id, the hyperparameters, the score and its margin: by how much two models must differ to be told apart
         - training_time_s, peak_memory_mb, model_memory_mb and inference_latency_ms, where they are known
         - limits: as they were given, empty without any; meets: whether the trial does, None where that is not known;
-          not_judged: the limits that could not be, since the trial lacks the figure, or too few trials have it
+          not_judged: the limits that could not be, since the trial lacks the figure, too few trials have it, or it
+          is a factor of a negative one
         - cost, cost_value, times: what the cheaper trial is cheaper in (the first figure that has an upper limit, or
           else the training time), and how many times; or the limit that the better one breaks most, and how many times
           it is, NaN of a limit of 0

@@ -428,6 +428,12 @@ TIMES = (1.0, 2.0, 3.0, 4.0, 10.0)
         pytest.param("training_time_s<=2x median after 6", TIMES, None, id="after six"),
         pytest.param("training_time_s<=2x median", (*TIMES[:-1], NAN), None, id="NaN is no figure"),
         pytest.param("training_time_s<=2x mean after 1", (1e308, 1e308), None, id="beyond all numbers"),
+        pytest.param("training_time_s<=1.5x best", (-100, -99, -95, -90, -80), None, id="negative best"),
+        pytest.param("training_time_s<=2x median", (-3, -2, -1, 4, 5), None, id="negative median"),
+        pytest.param(
+            "training_time_s<=2x median", (-3, -2, 1, 4, 5), 2, id="a negative figure above which the median is"
+        ),
+        pytest.param("training_time_s<=2x median", (0, 0, 0, 0, 0), 0, id="median of zero"),
     ],
 )
 def test_a_relative_limit_comes_from_finished_trials(text: str, values: Sequence[float], limit: float | None) -> None:
@@ -436,6 +442,15 @@ def test_a_relative_limit_comes_from_finished_trials(text: str, values: Sequence
     judge = parsed(text).judge(iter([*trials("training_time_s", *values), *others]))
     stop = None if limit is None else Stop(text, "training_time_s", 11.0, limit)
     assert judge.see({"training_time_s": 11.0}) == judge.crossed({"training_time_s": 11.0}) == stop
+
+
+def test_a_factor_of_negative_figures_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Half of a usual reward of -100 would be -50, which every usual trial breaks."""
+    criteria, finished = Criteria.parse("reward>=0.5x median"), trials("reward", *[-100.0] * 5)
+    for _ in range(2):
+        assert criteria.violations({"reward": -100.0}, finished) == []
+    (message,) = caplog.messages
+    assert message.startswith('"reward>=0.5x median" is not judged: the median of reward is negative')
 
 
 @pytest.mark.parametrize(("value", "broken"), [(0.44, True), (0.45, False)])
