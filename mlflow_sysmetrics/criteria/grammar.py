@@ -29,6 +29,8 @@ _STATISTICS: dict[str, Callable[[list[float], bool], float]] = {
     "mean": lambda values, _: sum(values) / len(values),
     "best": lambda values, lower_is_better: min(values) if lower_is_better else max(values),
 }
+_LOWER_IS_BETTER = {"loss", "error", "rmse", "mse", "mae", "nll", "perplexity"}  # words of names that say so
+_NEGATED = {"neg", "negative"}  # unless one of these is beside it: neg_log_loss
 _UNITS_S = {"s": 1, "m": 60, "h": 3600}
 Figures = Mapping[str, float]
 
@@ -140,6 +142,12 @@ def _tell_negative(limit: Limit) -> None:
     )
 
 
+def _lower_is_better(name: str) -> bool:
+    """Whether the name of a metric that nobody has declared says so."""
+    words = set(re.split(r"[^a-z]+", name.lower()))
+    return bool(words & _LOWER_IS_BETTER) and not words & _NEGATED
+
+
 def _shortest(number: float) -> str:
     """The shortest text that reads back as that number."""
     return repr(float(number)).removesuffix(".0")
@@ -182,8 +190,8 @@ _MEANT = {"=": "<=", "==": "<=", "=<": "<=", "≤": "<=", "=>": ">=", "≥": ">=
 class Parser:
     """Reads a text from left to right. `at` is where it stands; complaints point at `began`, its last attempt."""
 
-    def __init__(self, text: str, metrics: Iterable[Metric] | None) -> None:
-        self.text, self.at, self.began = text, 0, 0
+    def __init__(self, text: str, metrics: Iterable[Metric] | None, modes: Mapping[str, str]) -> None:
+        self.text, self.at, self.began, self.modes = text, 0, 0, modes
         self.known = None if metrics is None else {metric.name: metric for metric in metrics}
 
     def rules(self) -> tuple[Limit | Patience, ...]:
@@ -204,7 +212,7 @@ class Parser:
         advice = "write criteria such as peak_memory_mb<=300, with commas only between them"
         name = self.want(_NAME, "metric", advice)
         if self.known is None:
-            return Metric(name, Kind.FACT)
+            return Metric(name, Kind.FACT, higher_is_better=self.modes.get(name) == "max")
         if name not in self.known:
             closest = difflib.get_close_matches(name.lower(), self.known, n=1)
             hint = f", the closest is {closest[0]}" if closest else ""
@@ -241,6 +249,12 @@ class Parser:
         if self.known is not None and metric.kind is not Kind.CURVE:
             curves = listed(known.name for known in self.known.values() if known.kind is Kind.CURVE)
             raise self.error(f'"patience" is for a curve, {metric.name} is not one; give it a limit, or use {curves}')
+        if self.known is None and metric.name not in self.modes and not _lower_is_better(metric.name):
+            example = f'modes={{"{metric.name}": "max"}}'
+            raise self.error(
+                f"patience needs to know whether a higher {metric.name} is better; pass {example} to Criteria.parse "
+                'if it is, else "min"'
+            )
         reports, delta = self.count("write how many reports to wait, such as patience 3"), 0.0
         if self.take(r"min_delta\b"):
             delta = self.number("finite number from 0 up", "write how much better counts, such as min_delta 0.001", 0.0)

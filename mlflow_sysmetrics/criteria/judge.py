@@ -6,7 +6,7 @@ Knows no thread and no tracker: figures are mappings from metric name to number,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mlflow_sysmetrics.criteria.grammar import (
@@ -63,18 +63,30 @@ class Stop:
 
 @dataclass(frozen=True)
 class Criteria:
-    """What a trial has to meet. Made by `parse`; `str` gives a normalised text that parses back to an equal object."""
+    """What a trial has to meet. Made by `parse`; `str` gives a normalised text that it reads as an equal object."""
 
     rules: tuple[Limit | Patience, ...]
 
     @classmethod
-    def parse(cls, text: str, metrics: Iterable[Metric] | None = None) -> Criteria:
-        """Read a criteria text; CriteriaError points at the first mistake.
+    def parse(
+        cls, text: str, metrics: Iterable[Metric] | None = None, modes: Mapping[str, str] | None = None
+    ) -> Criteria:
+        """Read a criteria text.
 
-        `metrics` are the ones it may name. With None it may name any: each is judged on every value seen, may have
-        patience, and is better when lower.
+        Args:
+            text: such as ``memory_mb<=300, val_accuracy patience 3``.
+            metrics: the ones it may name. With None it may name any: each is judged on every value seen, and may have
+                patience.
+            modes: without `metrics`, "max" for each metric with patience that is better when higher, "min" for one
+                that is better when lower. A loss or an error, by its name, needs none.
+
+        Raises:
+            ValueError: a mode is neither.
+            CriteriaError: points at the first mistake in the text.
         """
-        return cls(Parser(text, metrics).rules())
+        if any(mode not in ("min", "max") for mode in (modes or {}).values()):
+            raise ValueError(f'modes={modes!r}: give "min" or "max" for each metric')
+        return cls(Parser(text, metrics, modes or {}).rules())
 
     def __str__(self) -> str:
         return ", ".join(map(str, self.rules))

@@ -180,10 +180,39 @@ def test_a_mistake_is_one_line_that_points_at_it(text: str, position: int, words
 
 
 def test_without_declared_metrics_every_name_is_a_fact_with_patience() -> None:
-    """Other people's metrics are taken as named, lower is better, and patience may act on each."""
-    criteria = Criteria.parse("ray/tune/loss:0-a.b<=3, throughput patience 2")
-    loss, throughput = Metric("ray/tune/loss:0-a.b", Kind.FACT), Metric("throughput", Kind.FACT)
+    """Other people's metrics are taken as named, and patience may act on each."""
+    criteria = Criteria.parse("ray/tune/loss:0-a.b<=3, throughput patience 2", modes={"throughput": "max"})
+    loss, throughput = Metric("ray/tune/loss:0-a.b", Kind.FACT), Metric("throughput", Kind.FACT, higher_is_better=True)
     assert criteria.rules == (Limit(loss, "<=", 3), Patience(throughput, 2))
+
+
+@pytest.mark.parametrize("name", ["val_accuracy", "f1", "reward", "neg_log_loss", "objective", "glossary"])
+def test_patience_with_a_metric_of_unknown_direction_is_a_mistake(name: str) -> None:
+    """It would stop what improves; with a mode it stops what does not."""
+    text, curve = f"{name} patience 2", (0.5, 0.6, 0.7, 0.8)
+    with pytest.raises(CriteriaError, match=rf'pass modes={{"{name}": "max"}} to Criteria.parse') as caught:
+        Criteria.parse(text)
+    assert caught.value.position == len(name) + 1
+    stops = {}
+    for mode in ("min", "max"):
+        judge = Criteria.parse(text, modes={name: mode}).judge()
+        stops[mode] = [judge.see({name: value}) is not None for value in curve]
+    assert stops == {"min": [False, False, True, True], "max": [False] * 4}
+
+
+@pytest.mark.parametrize("name", ["loss", "val_loss", "ray/Loss", "mean_squared_error", "test-rmse"])
+def test_patience_with_a_loss_or_an_error_needs_no_mode(name: str) -> None:
+    """Lower is better, unless a mode says otherwise."""
+    (rule,) = Criteria.parse(f"{name} patience 2").rules
+    assert not rule.metric.higher_is_better
+    (rule,) = Criteria.parse(f"{name} patience 2", modes={name: "max"}).rules
+    assert rule.metric.higher_is_better
+
+
+def test_mode_is_min_or_max() -> None:
+    """As in Tune."""
+    with pytest.raises(ValueError, match=r"^modes={'a': 'higher'}: give .min. or .max. for each metric$"):
+        Criteria.parse("a patience 2", modes={"a": "higher"})
 
 
 def test_criteria_tell_their_limits_and_each_metric_once() -> None:
@@ -231,7 +260,7 @@ def _rules(name: str) -> st.SearchStrategy[Limit | Patience]:
 def test_str_parses_back_to_an_equal_object(rules: tuple[Limit | Patience, ...]) -> None:
     """The normalised text of any criteria gives the same criteria, with the same hash."""
     criteria = Criteria(rules)
-    again = Criteria.parse(str(criteria))
+    again = Criteria.parse(str(criteria), modes=dict.fromkeys(criteria.metrics, "min"))
     assert again == criteria
     assert hash(again) == hash(criteria)
 
