@@ -1,0 +1,73 @@
+"""CriteriaStopper, given the results that Tune would give it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from mlflow_sysmetrics.criteria.judge import Criteria
+from mlflow_sysmetrics.ray_tune import STOP_KEY, CriteriaStopper
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(None, id="nothing"),
+        pytest.param("text", id="text"),
+        pytest.param([1, 2], id="list"),
+        pytest.param(math.nan, id="not-a-number"),
+        pytest.param(math.inf, id="infinity"),
+        pytest.param(10**400, id="larger-than-any-float"),
+        pytest.param({}, id="empty"),
+        pytest.param({"deep": 9.0}, id="nested"),
+        pytest.param(object(), id="object"),
+    ],
+)
+def test_stopper_never_raises_on_what_is_no_number(value: object) -> None:
+    """It decides nothing, and neither does a metric that is absent; the next number counts."""
+    stopper = CriteriaStopper(Criteria.parse("loss<=1, loss patience 2"))
+    for number in range(1, 5):
+        assert stopper("t1", {"loss": value, "training_iteration": number}) is False
+    assert stopper("t1", {"training_iteration": 5}) is False
+    assert stopper("t1", {"loss": 2.0, "training_iteration": 6}) is True
+    assert stopper.stop_all() is False
+
+
+def test_stopper_has_patience_with_each_trial_on_its_own() -> None:
+    """Two reports without an improvement end the trial that they are of, and the result says why."""
+    stopper = CriteriaStopper(Criteria.parse("loss patience 2"))
+    for number in (1, 2):
+        for trial_id in ("stalls", "improves"):
+            loss = 1.0 if trial_id == "stalls" else 1 / number
+            assert stopper(trial_id, {"loss": loss, "training_iteration": number}) is False
+    result = {"loss": 1.0, "training_iteration": 3}
+    assert stopper("stalls", result) is True
+    assert stopper("improves", {"loss": 0.1, "training_iteration": 3}) is False
+    assert result[STOP_KEY] == {
+        "sysmetrics.stopped_by": "criteria",
+        "sysmetrics.stop_reason": "loss 1, best 1 (patience 2, step 3)",
+        "sysmetrics.stop_metric": "loss",
+        "sysmetrics.stop_step": "3",
+    }
+
+
+def test_stopper_counts_what_it_has_stopped_in_relative_limits() -> None:
+    """Or each stop would lower the limit of those that follow: of 1, 2, 3 and three of 9 or more, the median is 6."""
+    stopper = CriteriaStopper(Criteria.parse("cost<=1.5x median after 3"))
+    for number, cost in enumerate((1.0, 2.0, 3.0, 9.0, 9.0, 9.0)):
+        assert stopper(f"t{number}", {"cost": cost, "training_iteration": 1, "done": cost < 9}) is (cost == 9)
+    assert stopper("next", {"cost": 8.5, "training_iteration": 1}) is False
+    assert stopper("last", {"cost": 9.5, "training_iteration": 1}) is True
+
+
+def test_stopper_does_not_stop_what_has_ended() -> None:
+    """Tune shows the last result of a function once more when it returns: that is no further report."""
+    stopper = CriteriaStopper(Criteria.parse("loss patience 2"))
+    result = {"loss": 1.0, "training_iteration": 1}
+    assert stopper("t1", result) is False
+    result = {"loss": 1.0, "training_iteration": 2}
+    assert stopper("t1", result) is False
+    result["done"] = True
+    assert stopper("t1", result) is False
+    assert STOP_KEY not in result
