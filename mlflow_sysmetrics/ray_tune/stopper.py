@@ -8,7 +8,7 @@ from ray.tune import Stopper
 from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
-from mlflow_sysmetrics.criteria.judge import Criteria, Judge
+from mlflow_sysmetrics.criteria.judge import Criteria, Judge, Patience, Stop
 from mlflow_sysmetrics.ray_tune.results import STOP_KEY
 from mlflow_sysmetrics.tags import BY_CRITERIA, STOP_METRIC, STOP_REASON, STOP_STEP, STOPPED_BY
 
@@ -16,8 +16,9 @@ from mlflow_sysmetrics.tags import BY_CRITERIA, STOP_METRIC, STOP_REASON, STOP_S
 class CriteriaStopper(Stopper):
     """End trials of any trainable as soon as a result breaks a criterion; pass it as ``RunConfig(stop=...)``.
 
-    Relative criteria compare with the trials that have ended; a stopped one counts with the value that broke its limit.
-    A ``SystemMetricsCallback`` of the same experiment records the reason in the trial's run, which is ``KILLED``.
+    Relative criteria compare with the trials that have ended by then; a stopped one counts with the value that broke
+    its limit. A ``SystemMetricsCallback`` of the same experiment records the reason in the trial's run, which is
+    ``KILLED``.
 
     Args:
         criteria: of metrics in the trainable's results, those in nested dictionaries by names like ``costs/memory_mb``.
@@ -25,17 +26,16 @@ class CriteriaStopper(Stopper):
 
     def __init__(self, criteria: Criteria) -> None:
         self._criteria = criteria
-        self._judges: dict[str, Judge] = {}
+        self._patience = Criteria(tuple(rule for rule in criteria.rules if isinstance(rule, Patience)))
+        self._limits = Criteria(criteria.limits).judge()  # one for all trials: limits remember nothing of a trial
+        self._curves: dict[str, Judge] = {}
         self._finished: list[dict[str, Any]] = []
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether to end the trial. Never raises: a value that is not a number decides nothing."""
-        judge = self._judges.get(trial_id)
-        if judge is None:
-            judge = self._judges[trial_id] = self._criteria.judge(self._finished)
         figures = flatten_dict(result)
         # Of one that has ended there is nothing left to stop, and a function's last result comes a second time.
-        stop = None if result.get(DONE) else judge.see(figures, int(result.get(TRAINING_ITERATION, 0)))
+        stop = None if result.get(DONE) else self._see(trial_id, figures, int(result.get(TRAINING_ITERATION, 0)))
         if stop is not None:
             result[STOP_KEY] = {
                 STOPPED_BY: BY_CRITERIA,
@@ -47,8 +47,15 @@ class CriteriaStopper(Stopper):
         elif result.get(DONE):
             self._finished.append({name: figures[name] for name in self._criteria.metrics if name in figures})
         if stop is not None or result.get(DONE):
-            self._judges.pop(trial_id, None)
+            self._curves.pop(trial_id, None)
+            self._limits = Criteria(self._criteria.limits).judge(self._finished)
         return stop is not None
+
+    def _see(self, trial_id: str, figures: dict[str, Any], iteration: int) -> Stop | None:
+        """What the trial has broken, limits before patience, which counts each report."""
+        curves = self._curves.setdefault(trial_id, self._patience.judge())
+        stalled = curves.see(figures, iteration)
+        return self._limits.see(figures, iteration) or stalled
 
     def stop_all(self) -> bool:
         """A criterion is for one trial."""

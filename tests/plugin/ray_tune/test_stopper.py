@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -71,3 +72,24 @@ def test_stopper_does_not_stop_what_has_ended() -> None:
     result["done"] = True
     assert stopper("t1", result) is False
     assert STOP_KEY not in result
+
+
+def test_stopper_judges_a_running_trial_by_those_that_end_meanwhile() -> None:
+    """At its next result, though nothing had ended at its first."""
+    stopper = CriteriaStopper(Criteria.parse("cost<=2x median"))
+    assert stopper("slow", {"cost": 1.0, "training_iteration": 1}) is False
+    for number in range(5):
+        assert stopper(f"t{number}", {"cost": 2.0, "training_iteration": 1, "done": True}) is False
+    assert stopper("slow", {"cost": 4.0, "training_iteration": 2}) is False
+    result: dict[str, Any] = {"cost": 4.1, "training_iteration": 3}
+    assert stopper("slow", result) is True
+    assert result[STOP_KEY]["sysmetrics.stop_reason"] == "cost 4.1 > 4 (2x median, step 3)"
+
+
+def test_stopper_keeps_its_patience_when_other_trials_end() -> None:
+    """What it has seen of a curve does not depend on what its limits compare with."""
+    stopper = CriteriaStopper(Criteria.parse("loss patience 2, cost<=2x median"))
+    for number in (1, 2):
+        assert stopper("stalls", {"loss": 1.0, "training_iteration": number}) is False
+        assert stopper(f"t{number}", {"cost": 1.0, "training_iteration": 1, "done": True}) is False
+    assert stopper("stalls", {"loss": 1.0, "training_iteration": 3}) is True
