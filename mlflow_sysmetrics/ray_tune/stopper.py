@@ -28,7 +28,7 @@ class CriteriaStopper(Stopper):
         self._criteria = criteria
         self._patience = Criteria(tuple(rule for rule in criteria.rules if isinstance(rule, Patience)))
         self._limits = Criteria(criteria.limits).judge()  # one for all trials: limits remember nothing of a trial
-        self._curves: dict[str, Judge] = {}
+        self._curves: dict[str, tuple[int, Judge]] = {}  # with the iteration of the trial's last result
         self._finished: list[dict[str, Any]] = []
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -53,7 +53,10 @@ class CriteriaStopper(Stopper):
 
     def _see(self, trial_id: str, figures: dict[str, Any], iteration: int) -> Stop | None:
         """What the trial has broken, limits before patience, which counts each report."""
-        curves = self._curves.setdefault(trial_id, self._patience.judge())
+        last, curves = self._curves.get(trial_id, (iteration, None))
+        if curves is None or iteration <= last:  # it begins, or again: from its start, or from an older checkpoint
+            curves = self._patience.judge()
+        self._curves[trial_id] = iteration, curves
         stalled = curves.see(figures, iteration)
         return self._limits.see(figures, iteration) or stalled
 

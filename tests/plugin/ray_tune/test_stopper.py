@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from typing import Any
 
 import pytest
@@ -93,3 +94,23 @@ def test_stopper_keeps_its_patience_when_other_trials_end() -> None:
         assert stopper("stalls", {"loss": 1.0, "training_iteration": number}) is False
         assert stopper(f"t{number}", {"cost": 1.0, "training_iteration": 1, "done": True}) is False
     assert stopper("stalls", {"loss": 1.0, "training_iteration": 3}) is True
+
+
+@pytest.mark.parametrize(
+    ("again", "stops"),
+    [
+        pytest.param({1: 1.0, 2: 0.8, 3: 0.6}, False, id="from its start"),
+        pytest.param({3: 0.6, 4: 0.55}, False, id="from an older checkpoint"),
+        pytest.param({5: 0.5, 6: 0.45}, False, id="at the same iteration"),
+        pytest.param({6: 0.5, 7: 0.4}, True, id="from where it was"),
+        pytest.param({1: 1.0, 2: 1.0, 3: 1.0}, True, id="from its start without an improvement"),
+    ],
+)
+def test_stopper_has_new_patience_with_a_trial_that_begins_again(again: dict[int, float], stops: bool) -> None:
+    """Its reports are compared with those of the same attempt, also by a stopper that Tune has restored."""
+    stopper = CriteriaStopper(Criteria.parse("loss patience 2"))
+    for number, loss in enumerate((1.0, 0.8, 0.6, 0.5, 0.4), start=1):
+        assert stopper("t1", {"loss": loss, "training_iteration": number}) is False
+    restored = pickle.loads(pickle.dumps(stopper))
+    decisions = [restored("t1", {"loss": loss, "training_iteration": number}) for number, loss in again.items()]
+    assert decisions == [False] * (len(again) - 1) + [stops]
