@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ray.tune import Stopper
-from ray.tune.result import DONE, TRAINING_ITERATION
+from ray.tune.result import DONE, TIME_TOTAL_S, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
 from mlflow_sysmetrics.criteria.judge import Criteria, Judge, Patience, Stop
@@ -22,6 +22,7 @@ class CriteriaStopper(Stopper):
 
     Args:
         criteria: of metrics in the trainable's results, those in nested dictionaries by names like ``costs/memory_mb``.
+            Where they have no ``elapsed_s``, it is Tune's ``time_total_s``.
     """
 
     def __init__(self, criteria: Criteria) -> None:
@@ -33,7 +34,7 @@ class CriteriaStopper(Stopper):
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether to end the trial. Never raises: a value that is not a number decides nothing."""
-        figures = flatten_dict(result)
+        figures = {"elapsed_s": result.get(TIME_TOTAL_S), **flatten_dict(result)}
         # Of one that has ended there is nothing left to stop, and a function's last result comes a second time.
         stop = None if result.get(DONE) else self._see(trial_id, figures, int(result.get(TRAINING_ITERATION, 0)))
         if stop is not None:

@@ -114,3 +114,13 @@ def test_stopper_has_new_patience_with_a_trial_that_begins_again(again: dict[int
     restored = pickle.loads(pickle.dumps(stopper))
     decisions = [restored("t1", {"loss": loss, "training_iteration": number}) for number, loss in again.items()]
     assert decisions == [False] * (len(again) - 1) + [stops]
+
+
+def test_stopper_tells_the_time_of_any_trainable() -> None:
+    """By Tune's own count of its seconds, unless the results have ``elapsed_s``."""
+    stopper = CriteriaStopper(Criteria.parse("loss<=1 after 10m, elapsed_s<=3600"))
+    late = {"loss": 2.0, "time_total_s": 600.0}
+    assert stopper("early", late | {"time_total_s": 599.0}) is False
+    assert stopper("early", late | {"elapsed_s": 1.0}) is False
+    assert stopper("late", late) is True
+    assert stopper("long", {"loss": 1.0, "time_total_s": 3601.0}) is True
