@@ -116,7 +116,10 @@ class Watch:
         return {"cpu_percent": percent, "memory_mb": memory_mb}
 
     def so_far(self) -> dict[str, float]:
-        """Means and maxima of the readings since the last call, ``interval``, and the figures of the whole time."""
+        """Means and maxima of the readings since the last call, ``interval``, and the figures of the whole time.
+
+        Of a longer time than 1200 windows only the newest readings count.
+        """
         interval = self.interval()
         self._monitor.cut()
         means, maxima = folded(self.drain())

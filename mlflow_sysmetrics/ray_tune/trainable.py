@@ -14,6 +14,8 @@ from mlflow_sysmetrics.arguments import check_seconds
 from mlflow_sysmetrics.sampling.groups import check_groups
 from mlflow_sysmetrics.watch import Watch
 
+_WINDOW_S = 3600.0  # a result cuts its window short: only the newest 1200 windows are kept
+
 
 def system_metrics(
     trainable: type[Trainable] | Callable[..., Any],
@@ -48,13 +50,13 @@ def system_metrics(
 
     class Measured(base):
         def setup(self, config: dict[str, Any], **parameters: Any) -> None:
-            self._watch = Watch(None, groups, interval_s).start()
+            self._watch = Watch(None, groups, interval_s, window_s=_WINDOW_S).start()
             super().setup(config, **parameters)
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self._watch.stop()
             gc.collect()  # what the last trial left is not this one's
-            self._watch = Watch(None, groups, interval_s).start()
+            self._watch = Watch(None, groups, interval_s, window_s=_WINDOW_S).start()
             return bool(super().reset_config(new_config))
 
         def step(self) -> dict[str, Any]:

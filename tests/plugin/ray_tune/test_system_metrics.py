@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from ray.tune.result import RESULT_DUPLICATE
 
 from mlflow_sysmetrics.criteria.judge import Criteria
 from mlflow_sysmetrics.ray_tune import CriteriaStopper, system_metrics
+from mlflow_sysmetrics.ray_tune import trainable as wrapper
+from mlflow_sysmetrics.watch import Watch
 
 WHOLE = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}
 
@@ -68,6 +71,28 @@ def test_results_of_a_class_hold_its_costs() -> None:
     assert first["elapsed_s"] == -1.0
     assert second["memory_growth_mb"] == pytest.approx(100, abs=20)
     assert of_the_next["memory_growth_mb"] < 50
+
+
+def test_maximum_since_the_last_result_is_of_all_that_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of an epoch of an hour, whose peak is in its first minutes."""
+    now, memory_mb = [0.0], [100.0]
+    seams = {"sample": lambda: {"process_memory_mb": memory_mb[0]}, "clock": lambda: now[0]}
+    monkeypatch.setattr(wrapper, "Watch", functools.partial(Watch, **seams))
+
+    class Epoch(Plain):
+        def step(self) -> dict[str, Any]:
+            for minute in range(60):
+                memory_mb[0] = 30_000.0 if minute < 5 else 100.0
+                for _ in range(60):
+                    now[0] += 1.0
+                    self._watch.read()
+            return {}
+
+    trainable = system_metrics(Epoch, interval_s=3600.0)()
+    result = trainable.train()
+    trainable.stop()
+    assert result["process_memory_mb_max"] == 30_000
+    assert result["process_memory_mb"] == pytest.approx((5 * 30_000 + 55 * 100) / 60, rel=0.01)
 
 
 def test_wrapped_trainable_keeps_its_name() -> None:
