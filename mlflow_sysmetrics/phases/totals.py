@@ -29,13 +29,15 @@ class _Open:
     began: float
     began_unix: float
     cpu_s: float | None
-    peak_mb: float | None
+    before_mb: float | None
+    peak_mb: float | None = None
 
 
 @dataclass
 class _Sum:
     elapsed_s: float = 0.0
     cpu_s: float | None = 0.0
+    before_mb: float | None = None
     peak_mb: float | None = None
 
 
@@ -43,7 +45,7 @@ class Phases:
     """The phases of a watched process, from any thread. They may be nested, and repeated: then they add up.
 
     A phase has all its time and that of the phases inside it, CPU time of all threads and of the processes below. Its
-    peak is that of the readings in it and of the last one before.
+    peak is that of the readings in it; one without any has that of the last one before.
 
     Args:
         clock: seconds that never go back.
@@ -107,7 +109,7 @@ class Phases:
             return
         with self._lock:
             for opened in self._open:
-                opened.peak_mb = memory_mb if opened.peak_mb is None else max(memory_mb, opened.peak_mb)
+                opened.peak_mb = _highest(opened.peak_mb, memory_mb)
 
     def figures(self) -> dict[str, float]:
         """``phase/<name>/elapsed_s``, ``cpu_seconds`` and ``peak_memory_mb``, of open phases up to now."""
@@ -120,7 +122,7 @@ class Phases:
         for name, each in sums.items():
             figures[f"{PREFIX}{name}/elapsed_s"] = each.elapsed_s
             figures[f"{PREFIX}{name}/cpu_seconds"] = each.cpu_s
-            figures[f"{PREFIX}{name}/peak_memory_mb"] = each.peak_mb
+            figures[f"{PREFIX}{name}/peak_memory_mb"] = each.before_mb if each.peak_mb is None else each.peak_mb
         return {name: value for name, value in figures.items() if value is not None}
 
     def stretches(self) -> list[Stretch]:
@@ -157,5 +159,9 @@ def _add(total: _Sum, opened: _Open, now: float, cpu_s: float | None) -> None:
         total.cpu_s = None
     else:
         total.cpu_s += max(0.0, cpu_s - opened.cpu_s)
-    if opened.peak_mb is not None:
-        total.peak_mb = opened.peak_mb if total.peak_mb is None else max(total.peak_mb, opened.peak_mb)
+    total.before_mb = _highest(total.before_mb, opened.before_mb)
+    total.peak_mb = _highest(total.peak_mb, opened.peak_mb)
+
+
+def _highest(*values: float | None) -> float | None:
+    return max((value for value in values if value is not None), default=None)

@@ -37,7 +37,7 @@ def of(figures: dict[str, float], name: str) -> tuple[float | None, ...]:
 
 
 def test_phases_one_after_the_other_share_the_time(machine: Machine) -> None:
-    """Each has its own, and its peak is that of its readings and of the last one before."""
+    """Each has its own; the peak of one without a reading is the last one before."""
     machine.pass_time(1.0, 0.5, memory_mb=100.0)
     with machine.phases.phase("load"):
         machine.pass_time(2.0, 1.0, memory_mb=300.0)
@@ -47,6 +47,18 @@ def test_phases_one_after_the_other_share_the_time(machine: Machine) -> None:
     figures = machine.phases.figures()
     assert of(figures, "load") == (3.0, 2.0, 300.0)
     assert of(figures, "train") == (4.0, 3.0, 50.0)
+
+
+def test_peak_of_the_phase_before_is_not_that_of_the_next(machine: Machine) -> None:
+    """One that has readings has its own, also if it is entered again, and one of these times had none."""
+    with machine.phases.phase("load"):
+        machine.pass_time(1.0, memory_mb=510.0)
+    for memory_mb in (None, 10.0):
+        with machine.phases.phase("train"):
+            machine.pass_time(1.0, memory_mb=memory_mb)
+    figures = machine.phases.figures()
+    assert of(figures, "load")[2] == 510.0
+    assert of(figures, "train")[2] == 10.0
 
 
 def test_inner_phase_counts_in_the_outer_one_too(machine: Machine) -> None:
