@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 PREFIX = "phase/"
@@ -28,9 +28,6 @@ class _Open:
     name: str
     began: float
     began_unix: float
-    cpu_s: float | None
-    before_mb: float | None
-    peak_mb: float | None = None
 
 
 @dataclass
@@ -39,13 +36,23 @@ class _Sum:
     cpu_s: float | None = 0.0
     before_mb: float | None = None
     peak_mb: float | None = None
+    open: int = 0  # how many of the name are
+    first_cpu_s: float | None = None  # of the process when the first of these began
+
+    def count_cpu(self, cpu_s: float | None) -> None:
+        """Count what the process has used since the first of the open ones began, once."""
+        if self.cpu_s is None or self.first_cpu_s is None or cpu_s is None:
+            self.cpu_s = None
+        else:
+            self.cpu_s += max(0.0, cpu_s - self.first_cpu_s)
 
 
 class Phases:
     """The phases of a watched process, from any thread. They may be nested, and repeated: then they add up.
 
-    A phase has all its time and that of the phases inside it, CPU time of all threads and of the processes below. Its
-    peak is that of the readings in it; one without any has that of the last one before.
+    A phase has all its time and that of the phases inside it, CPU time of all threads and of the processes below. Of
+    threads that are in it at once the times add up; the CPU time is the process's, and counts once. Its peak is that of
+    the readings in it; one without any has that of the last one before.
 
     Args:
         clock: seconds that never go back.
@@ -64,7 +71,7 @@ class Phases:
     @property
     def is_used(self) -> bool:
         """Whether any phase has begun."""
-        return bool(self._open or self._sums)
+        return bool(self._sums)
 
     def phase(self, name: str) -> Phase:
         """A context manager around a phase. Characters that MLflow refuses in a metric's name become ``_``."""
@@ -72,9 +79,14 @@ class Phases:
 
     def begin(self, name: str, ago_s: float = 0.0) -> _Open:
         """A phase begins now, or has begun some time ago."""
-        opened = _Open(name, self._clock() - ago_s, time.time() - ago_s, self._cpu_seconds(), self._memory_mb)
+        opened, cpu_s = _Open(name, self._clock() - ago_s, time.time() - ago_s), self._cpu_seconds()
         with self._lock:
             self._open.append(opened)
+            total = self._sums.setdefault(name, _Sum())
+            total.before_mb = _highest(total.before_mb, self._memory_mb)
+            if not total.open:
+                total.first_cpu_s = cpu_s
+            total.open += 1
         return opened
 
     def end(self, opened: _Open, ago_s: float = 0.0) -> None:
@@ -84,7 +96,11 @@ class Phases:
             if opened not in self._open:
                 return
             self._open.remove(opened)
-            _add(self._sums.setdefault(opened.name, _Sum()), opened, now, cpu_s)
+            total = self._sums[opened.name]
+            total.elapsed_s += now - opened.began
+            total.open -= 1
+            if not total.open:
+                total.count_cpu(cpu_s)
             if len(self._stretches) < _MAX_STRETCHES:
                 self._stretches.append(Stretch(opened.name, opened.began_unix, time.time() - ago_s))
 
@@ -108,18 +124,20 @@ class Phases:
         if not self._open:
             return
         with self._lock:
-            for opened in self._open:
-                opened.peak_mb = _highest(opened.peak_mb, memory_mb)
+            for name in {opened.name for opened in self._open}:
+                self._sums[name].peak_mb = _highest(self._sums[name].peak_mb, memory_mb)
 
     def figures(self) -> dict[str, float]:
         """``phase/<name>/elapsed_s``, ``cpu_seconds`` and ``peak_memory_mb``, of open phases up to now."""
         now, cpu_s = self._clock(), self._cpu_seconds()
         with self._lock:
-            sums = {name: _Sum(**vars(each)) for name, each in self._sums.items()}
+            sums = {name: replace(each) for name, each in self._sums.items()}
             for opened in self._open:
-                _add(sums.setdefault(opened.name, _Sum()), opened, now, cpu_s)
+                sums[opened.name].elapsed_s += now - opened.began
         figures: dict[str, float | None] = {}
         for name, each in sums.items():
+            if each.open:
+                each.count_cpu(cpu_s)
             figures[f"{PREFIX}{name}/elapsed_s"] = each.elapsed_s
             figures[f"{PREFIX}{name}/cpu_seconds"] = each.cpu_s
             figures[f"{PREFIX}{name}/peak_memory_mb"] = each.before_mb if each.peak_mb is None else each.peak_mb
@@ -151,16 +169,6 @@ def clean_name(name: object) -> str:
     """A phase's name as it can stand in that of a metric."""
     parts = _REFUSED.sub("_", str(name))[:_MAX_NAME].split("/")
     return "/".join(part for part in parts if part not in ("", ".", "..")) or "_"  # else no path on disk is unique
-
-
-def _add(total: _Sum, opened: _Open, now: float, cpu_s: float | None) -> None:
-    total.elapsed_s += now - opened.began
-    if total.cpu_s is None or cpu_s is None or opened.cpu_s is None:
-        total.cpu_s = None
-    else:
-        total.cpu_s += max(0.0, cpu_s - opened.cpu_s)
-    total.before_mb = _highest(total.before_mb, opened.before_mb)
-    total.peak_mb = _highest(total.peak_mb, opened.peak_mb)
 
 
 def _highest(*values: float | None) -> float | None:

@@ -127,7 +127,7 @@ def test_what_cannot_be_read_is_absent() -> None:
 
 
 def test_threads_have_phases_of_one_name_at_once(machine: Machine) -> None:
-    """Both count, from whichever thread."""
+    """The time of both counts, from whichever thread, and once what the process used meanwhile."""
     entered, leave = threading.Barrier(2), threading.Event()
 
     def work() -> None:
@@ -139,10 +139,22 @@ def test_threads_have_phases_of_one_name_at_once(machine: Machine) -> None:
     with machine.phases.phase("shard"):
         thread.start()
         entered.wait(10)
-        machine.pass_time(2.0)
+        machine.pass_time(2.0, 2.0)
+        assert of(machine.phases.figures(), "shard")[:2] == (4.0, 2.0), "open ones"
         leave.set()
         thread.join(10)
-    assert of(machine.phases.figures(), "shard")[0] == 4.0
+        machine.pass_time(1.0, 0.5)
+    machine.pass_time(5.0, 5.0)
+    assert of(machine.phases.figures(), "shard")[:2] == (5.0, 2.5)
+
+
+def test_phase_inside_one_of_its_name_counts_its_cpu_time_once(machine: Machine) -> None:
+    """As of a function that calls itself, and again at the next call."""
+    for _ in range(2):
+        with machine.phases.phase("walk"), machine.phases.phase("walk"):
+            machine.pass_time(1.0, 1.0)
+        machine.pass_time(1.0, 1.0)
+    assert of(machine.phases.figures(), "walk")[:2] == (4.0, 2.0)
 
 
 @pytest.mark.parametrize(
