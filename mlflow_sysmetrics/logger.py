@@ -197,7 +197,7 @@ class SystemMetricsLogger:
         one that is entered again adds up.
         """
         recording = self._recording
-        return recording.phase(name) if recording is not None and recording.is_here else contextlib.nullcontext()
+        return recording.phases.phase(name) if recording is not None and recording.is_here else contextlib.nullcontext()
 
     def step(self) -> Step:
         """A context manager around one training step. Steps of any thread count; one that raises does not."""
@@ -327,11 +327,11 @@ class SystemMetricsLogger:
 
     def _complete(self, recording: Recording, deadline: float) -> None:
         """Log the figures of the whole job and the picture of the phases, if there is time."""
-        moments, stretches = recording.course.moments, recording.stretches()
+        uri, moments, phases = self._store.tracking_uri, recording.course.moments, recording.phases
         name = "phases.png" if self._rank is None else f"phases_rank_{self._rank}.png"
         tasks: list[Callable[[], object]] = [self._log_job] if self._rank is not None else []
-        if stretches:
-            tasks.append(lambda: log_figure(self._store.tracking_uri, self.run_id, moments, stretches, name))
+        if phases.is_used:
+            tasks.append(lambda: log_figure(uri, self.run_id, moments, phases, name))
         for task in tasks:
             try:
                 within(max(0.0, deadline - time.monotonic()), task)

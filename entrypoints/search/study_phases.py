@@ -43,11 +43,12 @@ class StudyPhases:
             now = now_ms()
             figures = [Metric(name, value, now, 0) for name, value in self._watch.phases.figures().items()]
             self._run.client.log_batch(self._run.run_id, metrics=figures)
-            if stretches := self._watch.phases.stretches():
-                log_figure(mlflow.get_tracking_uri(), self._run.run_id, self._course.moments, stretches)
+            if self._watch.phases.is_used:
+                log_figure(mlflow.get_tracking_uri(), self._run.run_id, self._course.moments, self._watch.phases)
         except Exception as error:  # the study is complete
             click.echo(f"The costs of the study's phases are not logged: {error}", err=True)
 
     def _drain(self) -> None:
         for window in self._watch.drain():
-            self._course.add(Moment.of(window))
+            if self._watch.phases.is_used:  # the figure begins with the first
+                self._course.add(Moment.of(window))

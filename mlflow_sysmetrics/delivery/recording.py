@@ -16,7 +16,7 @@ from mlflow_sysmetrics.delivery.time_limit import within
 from mlflow_sysmetrics.delivery.writer import Writer
 from mlflow_sysmetrics.monitor import Window
 from mlflow_sysmetrics.phases.course import Course, Moment
-from mlflow_sysmetrics.phases.totals import Phase, Phases, Stretch
+from mlflow_sysmetrics.phases.totals import Phases
 
 logger = get_logger(__name__)
 
@@ -113,13 +113,10 @@ class Recording:
         """Whether the store did not take what it was sent last."""
         return self._writer.is_away
 
-    def phase(self, name: str) -> Phase:
-        """A context manager around a part of the program."""
-        return self._watch.phases.phase(name)
-
-    def stretches(self) -> list[Stretch]:
-        """When which phase was."""
-        return self._watch.phases.stretches()
+    @property
+    def phases(self) -> Phases:
+        """The parts of the program so far."""
+        return self._watch.phases
 
     @property
     def lost(self) -> int:

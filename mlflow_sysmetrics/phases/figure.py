@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mlflow import MlflowClient
 
 from mlflow_sysmetrics.phases.course import Moment
-from mlflow_sysmetrics.phases.totals import Stretch
+from mlflow_sysmetrics.phases.totals import Phases, Stretch
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,10 +19,11 @@ _EQUAL = 0.99  # of the longest phase: as long
 _COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#e45756", "#72b7b2", "#9d755d", "#bab0ac")
 
 
-def draw(moments: Sequence[Moment], stretches: Sequence[Stretch]) -> Figure:
+def draw(moments: Sequence[Moment], stretches: Sequence[Stretch], elapsed_s: Mapping[str, float]) -> Figure:
     """A figure of two panels, seconds on the x axis. ImportError without matplotlib.
 
-    A moment holds the mean since the one before it, and so it is drawn: as a level that ends there.
+    `elapsed_s` is of each phase: the stretches may not be all, and go by a clock that may be set meanwhile. A moment
+    holds the mean since the one before it, and so it is drawn: as a level that ends there.
     """
     from matplotlib.figure import Figure
 
@@ -49,33 +50,28 @@ def draw(moments: Sequence[Moment], stretches: Sequence[Stretch]) -> Figure:
         )
         panel.set_ylabel(label)
         panel.set_ylim(bottom=0)
-    memory.set_xlabel("seconds since the recording began")
-    cpu.set_title(_title(stretches), loc="left", fontsize="medium")
+    memory.set_xlabel("seconds since the first phase")
+    cpu.set_title(_title(elapsed_s), loc="left", fontsize="medium")
     if names:
         cpu.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return figure
 
 
-def log_figure(
-    tracking_uri: str, run_id: str, moments: Sequence[Moment], stretches: Sequence[Stretch], name: str = NAME
-) -> None:
+def log_figure(tracking_uri: str, run_id: str, moments: Sequence[Moment], phases: Phases, name: str = NAME) -> None:
     """Draw it, and log it as an artifact of a run. No-op without matplotlib."""
     try:
-        figure = draw(moments, stretches)
+        figure = draw(moments, phases.stretches(), phases.elapsed_s())
     except ImportError:
         return
     MlflowClient(tracking_uri).log_figure(run_id, figure, name)
 
 
-def _title(stretches: Sequence[Stretch]) -> str:
+def _title(elapsed_s: Mapping[str, float]) -> str:
     """The message: which phase took longest."""
-    sums: dict[str, float] = {}
-    for stretch in stretches:
-        sums[stretch.name] = sums.get(stretch.name, 0.0) + stretch.ended - stretch.began
-    if not sums:
+    if not elapsed_s:
         return "CPU and memory over time"
-    longest_s = max(sums.values())
-    names = [name for name, seconds in sums.items() if seconds > longest_s * _EQUAL]
+    longest_s = max(elapsed_s.values())
+    names = [name for name, seconds in elapsed_s.items() if seconds > longest_s * _EQUAL]
     if len(names) == 1:
         return f"The longest phase is {names[0]}: {longest_s:.3g} s"
     return f"The longest phases are {', '.join(names[:-1])} and {names[-1]}: {longest_s:.3g} s each"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import re
 import threading
 import time
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 PREFIX = "phase/"
 _MAX_NAME = 100  # of MLflow's 250, with what stands around it
-_MAX_STRETCHES = 1000  # for the figure
+_MAX_STRETCHES = 1000  # for the figure: the longest
 _REFUSED = re.compile(r"[^\w\-. /]")  # by MLflow, in a metric's name
 
 
@@ -64,7 +65,7 @@ class Phases:
         self._lock = threading.Lock()
         self._open: list[_Open] = []
         self._sums: dict[str, _Sum] = {}
-        self._stretches: list[Stretch] = []
+        self._stretches: list[tuple[float, Stretch]] = []  # a heap: the shortest, by its seconds, is first
         self._memory_mb: float | None = None
         self._switched: _Open | None = None
 
@@ -101,8 +102,9 @@ class Phases:
             total.open -= 1
             if not total.open:
                 total.count_cpu(cpu_s)
-            if len(self._stretches) < _MAX_STRETCHES:
-                self._stretches.append(Stretch(opened.name, opened.began_unix, time.time() - ago_s))
+            keep = heapq.heappush if len(self._stretches) < _MAX_STRETCHES else heapq.heappushpop
+            ended = Stretch(opened.name, opened.began_unix, time.time() - ago_s)
+            keep(self._stretches, (now - opened.began, ended))
 
     def switch(self, name: str | None, ago_s: float = 0.0) -> None:
         """End the phase that was begun by this, and begin another; None: no other. For one thread.
@@ -129,24 +131,33 @@ class Phases:
 
     def figures(self) -> dict[str, float]:
         """``phase/<name>/elapsed_s``, ``cpu_seconds`` and ``peak_memory_mb``, of open phases up to now."""
-        now, cpu_s = self._clock(), self._cpu_seconds()
-        with self._lock:
-            sums = {name: replace(each) for name, each in self._sums.items()}
-            for opened in self._open:
-                sums[opened.name].elapsed_s += now - opened.began
         figures: dict[str, float | None] = {}
-        for name, each in sums.items():
-            if each.open:
-                each.count_cpu(cpu_s)
+        for name, each in self._sums_until_now().items():
             figures[f"{PREFIX}{name}/elapsed_s"] = each.elapsed_s
             figures[f"{PREFIX}{name}/cpu_seconds"] = each.cpu_s
             figures[f"{PREFIX}{name}/peak_memory_mb"] = each.before_mb if each.peak_mb is None else each.peak_mb
         return {name: value for name, value in figures.items() if value is not None}
 
+    def elapsed_s(self) -> dict[str, float]:
+        """The seconds of each phase by its name, of open ones up to now."""
+        return {name: each.elapsed_s for name, each in self._sums_until_now().items()}
+
     def stretches(self) -> list[Stretch]:
-        """When which phase was, in the order of their ends; of open ones up to now."""
+        """When which phase was, in the order of their ends; of open ones up to now. Of many the longest 1000."""
         with self._lock:
-            return [*self._stretches, *(Stretch(each.name, each.began_unix, time.time()) for each in self._open)]
+            ended = sorted((stretch for _, stretch in self._stretches), key=lambda each: each.ended)
+            return [*ended, *(Stretch(each.name, each.began_unix, time.time()) for each in self._open)]
+
+    def _sums_until_now(self) -> dict[str, _Sum]:
+        now, cpu_s = self._clock(), self._cpu_seconds()
+        with self._lock:
+            sums = {name: replace(each) for name, each in self._sums.items()}
+            for opened in self._open:
+                sums[opened.name].elapsed_s += now - opened.began
+        for each in sums.values():
+            if each.open:
+                each.count_cpu(cpu_s)
+        return sums
 
 
 class Phase:

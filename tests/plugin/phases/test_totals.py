@@ -106,6 +106,19 @@ def test_open_phase_is_counted_up_to_now(machine: Machine) -> None:
     assert len(machine.phases.stretches()) == 1
 
 
+def test_long_stretch_after_many_short_ones_is_kept(machine: Machine) -> None:
+    """A figure draws a thousand; the sums are of all."""
+    for _ in range(1200):
+        with machine.phases.phase("batch"):
+            machine.pass_time(0.01)
+    with machine.phases.phase("evaluate"):
+        machine.pass_time(3600.0)
+    names = [stretch.name for stretch in machine.phases.stretches()]
+    assert len(names) == 1000
+    assert names[-1] == "evaluate"
+    assert machine.phases.elapsed_s() == {"batch": pytest.approx(12.0), "evaluate": 3600.0}
+
+
 def test_marks_end_the_phase_before(machine: Machine) -> None:
     """As those of a shell script."""
     machine.phases.switch("load")
