@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import re
+import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +50,9 @@ class Death:
 class MemoryKills:
     """Detects whether the kernel kills a process for memory, from its control group and from the kernel's log.
 
-    For one thread; nothing raises. Call `look` about every second: the process may move to another group, and a group
-    also counts kills of other processes, such as all of a container, so only kills since the last look but one count.
+    Nothing raises. Call `look` about every second: the process may move to another group, a group also counts kills of
+    other processes, such as all of a container, and a program may go on without a process that was killed, so only
+    kills since the last look but one count.
 
     Args:
         pid: the process; None is this one.
@@ -63,12 +65,16 @@ class MemoryKills:
         self._counts: list[int] = []  # at the last two looks
         self._allowed_mb: float | None = None
         self._log = _open_log(root)
-        self._logged: set[int] = set()
+        self._logged: list[set[int]] = [set()]  # killed between the last two looks, and since
+        self._reading = threading.Lock()  # of the log: another thread finds noted what this one has read
         self.look()
 
     def look(self) -> None:
-        """See in which group the process is now, and what it may use there."""
+        """See in which group the process is now, what it may use there, and what is new in the kernel's log."""
         try:
+            if Path(self._root, f"proc/{self._pid}").exists():  # else what is known of its end stays
+                self._read_log()
+                self._logged = [*self._logged[-1:], set()]
             folders = find_folders(self._pid, self._root)
             folder = next((each for each in folders if _kills(each) is not None), None)
             allowed = limits(folders)[0]
@@ -101,28 +107,30 @@ class MemoryKills:
         self._read_log()
         now = None if self._folder is None else _kills(self._folder)
         counted = now is not None and bool(self._counts) and now > self._counts[0]
-        if counted or not self._logged.isdisjoint(pids):
+        if counted or any(not logged.isdisjoint(pids) for logged in self._logged):
             return True
         return None if self._folder is None and self._log is None else False
 
     def close(self) -> None:
         """Close the kernel's log. Idempotent."""
-        if self._log is not None:
-            os.close(self._log)
-            self._log = None
+        with self._reading:
+            if self._log is not None:
+                os.close(self._log)
+                self._log = None
 
     def _read_log(self) -> None:
         """Note the processes that the kernel has killed, by what is new in its log."""
-        while self._log is not None:
-            try:
-                record = os.read(self._log, _RECORD)
-            except BrokenPipeError:  # older records were overwritten: go on with the next
-                continue
-            except OSError:  # nothing more
-                break
-            if not record:
-                break
-            self._logged.update(int(pid) for pid in _KILLED.findall(record))
+        with self._reading:
+            while self._log is not None:
+                try:
+                    record = os.read(self._log, _RECORD)
+                except BrokenPipeError:  # older records were overwritten: go on with the next
+                    continue
+                except OSError:  # nothing more
+                    break
+                if not record:
+                    break
+                self._logged[-1].update(int(pid) for pid in _KILLED.findall(record))
 
 
 def _kills(folder: str) -> int | None:

@@ -5,6 +5,7 @@ A real out-of-memory kill needs a memory control group that this process may mak
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -94,12 +95,18 @@ def test_machine_that_tells_nothing_is_not_guessed_about(tmp_path: Path) -> None
     assert KILLED_FOR_MEMORY not in death.tags
 
 
-def test_kernels_log_names_the_process(machine: Path) -> None:
-    """Only what is new in it, and only the processes in question."""
+@pytest.fixture
+def log(machine: Path) -> Path:
+    """The kernel's log, with a kill of before; no group counts kills."""
     (machine / "sys/fs/cgroup/job/memory.events").unlink()
     (machine / "dev").mkdir()
     log = machine / "dev/kmsg"
     log.write_text(f"3,1,1,-;Out of memory: Killed process {PID} (old)\n")
+    return log
+
+
+def test_kernels_log_names_the_process(machine: Path, log: Path) -> None:
+    """Only what is new in it, and only the processes in question."""
     kills = MemoryKills(PID, str(machine))
     assert kills.happened([PID]) is False
     with log.open("a") as file:
@@ -109,6 +116,29 @@ def test_kernels_log_names_the_process(machine: Path) -> None:
     assert kills.happened([PID, 99]) is True, "the log is read once"
     kills.close()
     kills.close()
+
+
+def test_kill_in_the_kernels_log_is_soon_over(machine: Path, log: Path) -> None:
+    """The program has gone on without that process: its end, hours later, has another cause."""
+    kills = MemoryKills(PID, str(machine))
+    with log.open("a") as file:
+        file.write("3,2,2,-;Out of memory: Killed process 99 (python) total-vm:1kB\n")
+    kills.look()
+    assert kills.happened([PID, 99]) is True
+    kills.look()
+    assert kills.happened([PID, 99]) is False
+
+
+def test_kill_that_ended_the_process_stays_known(machine: Path, log: Path) -> None:
+    """However late its end is noticed."""
+    kills = MemoryKills(PID, str(machine))
+    with log.open("a") as file:
+        file.write(f"3,2,2,-;Out of memory: Killed process {PID} (python) total-vm:1kB\n")
+    kills.look()
+    shutil.rmtree(machine / f"proc/{PID}")
+    for _ in range(3):
+        kills.look()
+    assert kills.happened([PID]) is True
 
 
 def test_kernels_log_says_nothing_in_a_container(machine: Path) -> None:
