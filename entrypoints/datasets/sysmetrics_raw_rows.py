@@ -105,13 +105,13 @@ class RawRows:
         pipeline: takes a frame of numbers and of text, with NaN for missing.
         columns: the names of its columns; more are ignored.
         categorical: those that hold text.
-        classes: the target's own value for each label that the pipeline predicts; empty for regression.
+        classes: the target's own value for each class that the pipeline predicts; empty for regression.
     """
 
     __module__ = NAME
 
     def __init__(
-        self, pipeline: Any, columns: list[str], categorical: list[str], classes: dict[str, bool | int | float | str]
+        self, pipeline: Any, columns: list[str], categorical: list[str], classes: dict[int, bool | int | float | str]
     ) -> None:
         self.pipeline = pipeline
         self.columns = columns
@@ -151,9 +151,9 @@ class RawRows:
         features: pd.DataFrame = pd.DataFrame(columns, index=rows.index)
         return features
 
-    def _own(self, labels: NDArray[Any]) -> NDArray[Any]:
+    def _own(self, predicted: NDArray[Any]) -> NDArray[Any]:
         mixed = len({type(value) for value in self.classes.values()}) > 1
-        return np.array([self.classes[label] for label in labels], dtype=object if mixed else None)
+        return np.array([self.classes[each] for each in predicted], dtype=object if mixed else None)
 
 
 def _number(value: Any) -> float:

@@ -49,7 +49,10 @@ OF_TRIAL = ("inference_latency_ms", "inference_p99_ms", "rows_per_s", "model_siz
 
 @dataclass(frozen=True)
 class BestModel:
-    """A pipeline that takes a frame of the raw feature columns, its one score on the test part, and what it cost."""
+    """A pipeline from a frame of raw feature columns to the target, its score on the test part, and what it cost.
+
+    The target is in its own units; of classes it is their places in ``Prepared.classes``.
+    """
 
     pipeline: Pipeline
     figures: Figures
@@ -76,8 +79,7 @@ def refit(configuration: Configuration, data: Prepared) -> BestModel:
         UserError: it diverges there, as it did on no fold.
     """
     train, preprocessing = data.split.train, data.fit_preprocessing(data.split.train)
-    number, classes = len(data.split.folds), np.array(data.classes)
-    make = partial(Fold, configuration, data, number, train, data.split.test, preprocessing, classes)
+    make = partial(Fold, configuration, data, len(data.split.folds), train, data.split.test, preprocessing)
     try:
         fold, costs = _trained_and_measured(make, configuration, len(train))
     except FloatingPointError:
@@ -190,7 +192,7 @@ def _store(model_id: str, model: RawRows, data: Prepared) -> None:
 
 def raw_rows_model(best: BestModel, data: Prepared) -> RawRows:
     """The best model for rows as they are in the user's file, with the classes as they are there."""
-    classes = {label: data.class_values.get(label, label) for label in data.classes}
+    classes = {place: data.class_values.get(label, label) for place, label in enumerate(data.classes)}
     return RawRows(best.pipeline, list(data.feature_names), list(data.categories), classes)
 
 

@@ -18,7 +18,6 @@ from entrypoints.datasets.preprocessing import Preprocessing
 from entrypoints.models import batch_checks
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
-from entrypoints.models.learners import Classes
 from entrypoints.models.losses import Array, score_name
 
 DIVERGED_LOSS = 100.0  # times that of the untrained model; no log loss is so large
@@ -62,7 +61,6 @@ class Fold:
         fit: row numbers to train on.
         held_out: row numbers to validate on.
         preprocessing: fitted on ``fit`` alone.
-        classes: the labels that the model is to predict; by default their places in ``data.classes``.
     """
 
     def __init__(
@@ -73,12 +71,9 @@ class Fold:
         fit: NDArray[np.int64],
         held_out: NDArray[np.int64],
         preprocessing: Preprocessing,
-        classes: Classes | None = None,
     ) -> None:
         self.learner = configuration.find_algorithm().learner(
-            configuration.hyperparameters,
-            np.arange(len(data.classes)) if classes is None else classes,
-            configuration.seed,
+            configuration.hyperparameters, np.arange(len(data.classes)), configuration.seed
         )
         self.preprocessing = preprocessing
         self._scaling = preprocessing.scaling

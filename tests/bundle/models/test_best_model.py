@@ -100,6 +100,20 @@ class Costly(RegressorMixin, BaseEstimator):
     def predict(self, X):
         return np.zeros(len(X))
 """
+# A classifier that takes whole numbers alone, and a regressor that clips what it predicts of a standardised target.
+PARTICULAR = """
+import numpy as np
+from sklearn.linear_model import SGDClassifier, SGDRegressor
+
+class WholeNumbers(SGDClassifier):
+    def partial_fit(self, X, y, classes=None):
+        np.bincount(y)
+        return super().partial_fit(X, y, classes)
+
+class Clipped(SGDRegressor):
+    def predict(self, X):
+        return np.clip(super().predict(X), -1.0, 1.0)
+"""
 SERVE = """
 import json, sys
 import mlflow, pandas as pd
@@ -111,7 +125,7 @@ for model in models:
 
 @pytest.mark.parametrize(("name", "algorithm"), STUDIES)
 def test_refitted_pipeline_and_its_figures_are_those_of_plain_scikit_learn(name: str, algorithm: str) -> None:
-    """From a frame of raw columns to the target's own units or the original labels, for every row of the table.
+    """From a frame of raw columns to the target's own units or the places of the labels, for every row of the table.
 
     Score and loss are those on the test part; what the training took is beside them.
     """
@@ -123,14 +137,33 @@ def test_refitted_pipeline_and_its_figures_are_those_of_plain_scikit_learn(name:
         np.testing.assert_allclose(predicted, expected, rtol=1e-9)
         assert 5 < predicted.mean() < 6.5
     else:
-        assert predicted.tolist() == LABELS[expected].tolist()
-        assert list(best.pipeline.classes_) == sorted(set(predicted)) == LABELS.tolist()
+        assert predicted.tolist() == expected.tolist()
+        model = best_model.raw_rows_model(best, data)
+        assert model.predict(data.frame(np.arange(len(data.X)))).tolist() == LABELS[expected].tolist()
+        assert list(model.classes_) == LABELS.tolist()
     score = "test_rmse" if name == "red_wine" else "test_accuracy"
     figures = {score: plain.score(data.split.test), "test_loss": plain.loss(data.split.test)}
     costs = {name: value for name, value in best.figures.items() if name not in figures}
     assert {name: best.figures[name] for name in figures} == pytest.approx(figures, rel=1e-9)
     assert costs.keys() >= {"refit_training_time_s", "refit_cpu_seconds"}
     assert all(value > 0 for name, value in costs.items() if name != "refit_memory_growth_mb")
+
+
+@pytest.mark.parametrize(("name", "made"), [("diabetes", "WholeNumbers")])
+def test_users_own_estimator_gets_and_gives_in_the_logged_model_what_it_does_in_a_trial(
+    name: str, made: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Classes by number, and standardised values of the target; from the whole model come the user's own."""
+    (tmp_path / "particular.py").write_text(PARTICULAR)
+    monkeypatch.syspath_prepend(tmp_path)
+    data = bundled(name)
+    best = best_model.refit(configured(f"particular.{made}", max_steps=40), data)
+    test = data.split.test
+    predicted = best_model.raw_rows_model(best, data).predict(data.frame(test))
+    if name == "diabetes":
+        assert np.mean(predicted == LABELS[data.y[test]]) == best.figures["test_accuracy"] > 0.6
+    else:
+        assert np.sqrt(np.mean((predicted - data.y[test]) ** 2)) == pytest.approx(best.figures["test_rmse"])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="its high-water mark is the kernel's")
@@ -281,7 +314,7 @@ def test_logged_model_is_served_by_mlflow_from_raw_columns(run: RecordedRun, nam
     uri = _logged_as(run, best, data)
     model = mlflow.pyfunc.load_model(uri)
     frame = data.frame(data.split.test)
-    assert np.array_equal(model.predict(frame), best.pipeline.predict(frame))
+    assert np.array_equal(model.predict(frame), best_model.raw_rows_model(best, data).predict(frame))
     signature = model.metadata.signature
     assert signature.inputs.input_names() == list(data.feature_names)
     assert [np.dtype(output.type).kind for output in signature.outputs] == ["f" if name == "red_wine" else "U"]
@@ -370,7 +403,7 @@ def test_model_of_a_mixed_table_is_served_from_raw_columns(
     raw = data.frame(test)
     assert raw.isna().any()[["size", "colour"]].all()
     predicted = served.predict(raw)
-    assert predicted.tolist() == best.pipeline.predict(raw).tolist()
+    assert predicted.tolist() == best_model.raw_rows_model(best, data).predict(raw).tolist()
     unseen = served.predict(raw.head(1).assign(colour="ultraviolet", size=np.nan))[0]
     if task == "classification":
         right = np.mean(predicted == np.array(data.classes)[data.y[test]])
@@ -430,7 +463,7 @@ def own_served(
             with opened_run(store) as run:
                 model_id = _logged_as(run, best, data).rpartition("/")[2]
                 uris.append(run.client.get_logged_model(model_id).artifact_location)
-            expected.append(best.pipeline.predict(frame).tolist())
+            expected.append(best_model.raw_rows_model(best, data).predict(frame).tolist())
     (folder / "modules").rename(folder / "elsewhere")
     done = subprocess.run(
         [sys.executable, "-c", SERVE, str(folder / "rows.json"), *uris],
