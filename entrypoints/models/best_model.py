@@ -210,7 +210,7 @@ def _signature(data: Prepared, predicted: Any) -> ModelSignature:
 
 def _in_units_of_target(estimator: Any, scaling: Scaling) -> Any:
     """The regressor of a standardised target as one of the raw target."""
-    if isinstance(estimator, SGDRegressor):  # the scaling becomes part of the weights, and costs a prediction nothing
+    if type(estimator) is SGDRegressor:  # the scaling becomes part of the weights, and costs a prediction nothing
         estimator.coef_ = estimator.coef_ * scaling.y_scale
         estimator.intercept_ = estimator.intercept_ * scaling.y_scale + scaling.y_mean
         return estimator

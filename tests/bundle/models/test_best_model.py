@@ -149,7 +149,7 @@ def test_refitted_pipeline_and_its_figures_are_those_of_plain_scikit_learn(name:
     assert all(value > 0 for name, value in costs.items() if name != "refit_memory_growth_mb")
 
 
-@pytest.mark.parametrize(("name", "made"), [("diabetes", "WholeNumbers")])
+@pytest.mark.parametrize(("name", "made"), [("diabetes", "WholeNumbers"), ("red_wine", "Clipped")])
 def test_users_own_estimator_gets_and_gives_in_the_logged_model_what_it_does_in_a_trial(
     name: str, made: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
