@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.utils import resample
 
 from entrypoints.datasets.sysmetrics_raw_rows import coded_texts, is_numeric, numbers
+from entrypoints.errors import UserError
 from entrypoints.text import shorten
 
 Task = Literal["regression", "classification"]
@@ -98,13 +99,24 @@ class Table:
         return int(pd.util.hash_pandas_object(self.frame, index=False).duplicated().sum())
 
     def sample(self, rows: int, seed: int) -> Table:
-        """A sample of at most ``rows`` rows, in their order, with each class's share kept; 0 means all."""
+        """A sample of at most ``rows`` rows, in their order, with each class's share kept; 0 means all.
+
+        Raises:
+            UserError: a class is too rare to be among so few rows.
+        """
         if not 0 < rows < len(self.frame):
             return self
         labels = self.frame[self.target] if self.task == "classification" else None
         places = np.arange(len(self.frame))
         drawn = resample(places, replace=False, n_samples=rows, stratify=labels, random_state=seed)
-        return replace(self, frame=self.frame.iloc[np.sort(drawn)].reset_index(drop=True))
+        sample = replace(self, frame=self.frame.iloc[np.sort(drawn)].reset_index(drop=True))
+        if lost := sorted(set(self.classes) - set(sample.classes)):
+            of_it = np.count_nonzero(self.y == lost[0])
+            raise UserError(
+                f"max_rows={rows}: class {lost[0]} has only {of_it} of the {len(self.frame)} rows, and none would be "
+                f"among {rows}; raise max_rows, or merge or drop the class"
+            )
+        return sample
 
     @cached_property
     def digest(self) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from entrypoints.datasets.tables import Facts, Table, categorical
+from entrypoints.errors import UserError
 from entrypoints.text import shorten
 
 
@@ -125,8 +126,19 @@ def test_sample_has_so_many_rows_of_the_table_in_its_order(task: str) -> None:
 
 
 def test_sample_keeps_the_share_of_each_class() -> None:
-    """A rare class does not get lost."""
+    """It is that of the table."""
     assert Facts.of(_rows("classification").sample(40, seed=1)).target == {"rare": 8, "usual": 32}
+
+
+def test_sample_that_would_lose_a_class_is_refused_in_one_sentence() -> None:
+    """No model of it could name that class."""
+    assert _rows("classification").sample(3, seed=1).classes == ("rare", "usual")
+    with pytest.raises(UserError) as raised:
+        _rows("classification").sample(2, seed=1)
+    assert raised.value.message == (
+        "max_rows=2: class rare has only 20 of the 100 rows, and none would be among 2; raise max_rows, or merge or "
+        "drop the class"
+    )
 
 
 def test_sample_is_fixed_by_the_seed() -> None:
