@@ -217,7 +217,7 @@ class Trial(tune.Trainable):
             tags[CONVERGED] = str(training.converged).lower()
         expected = None
         if self._guard.active:
-            feasible = ended and self._guard.feasible(self._figures)
+            feasible = ended and not training.diverged and self._guard.feasible(self._figures)
             tags |= {FEASIBLE: str(feasible).lower()} | (ending.tags if ending else {})
             expected = self._tell(end_of(ending, finished=ended, diverged=training.diverged))
         tags |= TrialEnd(folds, ending, expected).tags

@@ -502,6 +502,13 @@ def test_trial_that_ends_beyond_a_limit_is_not_feasible(begin: Begin) -> None:
     assert (result["ended"], _tags(result)["feasible"]) == (True, "false")
 
 
+def test_trial_that_diverges_within_its_limits_is_not_feasible(begin: Begin) -> None:
+    """Who filters by the tag finds the trials that can be chosen."""
+    result = _to_the_end(begin(_config(learning_rate=10.0, max_steps=50), "elapsed_s<=1000"))[-1]
+    tags = _tags(result)
+    assert (result["ended"], tags["diverged"], tags["feasible"]) == (True, "true", "false")
+
+
 def test_diverged_trial_ends_at_its_second_report_under_limits(begin: Begin, own: ModuleType) -> None:
     """Weights that are still numbers, and a loss that has not fallen since the first."""
     result = _to_the_end(begin(_own_config(says=1000.0), "elapsed_s<=1000"))[-1]
