@@ -29,8 +29,8 @@ NEAREST = 3
 class Outcome:
     """The study's own metrics, its tables by file name, a text for its description, and a line for the terminal.
 
-    ``nothing`` says in one sentence that no trial meets the limits and which come nearest; None if one does, or none
-    is known to break them.
+    ``nothing`` says in one sentence that no trial, of those that can be judged, meets the limits and which come
+    nearest; None if one does, or none is known to break them.
     """
 
     metrics: dict[str, float]
@@ -69,7 +69,7 @@ def outcome(study: EndedSearch, trials: list[Configuration], stopping: Stopping)
         {file: rows for file, rows in tables.items() if rows},
         _text(stopping, judged, budget, len(feasible), configurations),
         _line(budget, how, len(feasible), configurations),
-        _nothing(stopping, judged) if judged.nearest and not feasible else None,
+        _nothing(stopping, judged, record) if judged.nearest and not feasible else None,
     )
 
 
@@ -164,10 +164,14 @@ def _text(stopping: Stopping, judged: Judged, budget: Budget, feasible: int, con
     return "\n".join(lines)
 
 
-def _nothing(stopping: Stopping, judged: Judged) -> str:
+def _nothing(stopping: Stopping, judged: Judged, record: Record) -> str:
+    known = sum(not trial.ended_from_outside for trial in record.trials.values())
+    none = "no trial meets them"
+    if known < record.planned:
+        none = f"of {record.planned} trials {known} can be judged, and none of these meets them"
     nearest = "; ".join(
         f"{', '.join(f'{name}={value}' for name, value in trial.configuration.searched.items())} has "
         + ", ".join(f"{stop.metric} {stop.value:.4g} (limit {stop.limit:.4g})" for stop in stops)
         for trial, stops in judged.nearest[:NEAREST]
     )
-    return f"criteria={stopping.criteria}: no trial meets them; the nearest are: {nearest}; raise these limits"
+    return f"criteria={stopping.criteria}: {none}; the nearest are: {nearest}; raise these limits"

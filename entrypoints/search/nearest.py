@@ -27,13 +27,14 @@ def judge(criteria: Criteria, trials: Sequence[TrialRecord]) -> Judged:
 
     Args:
         criteria: the limits.
-        trials: of the study. One that was stopped is judged by what it had cost, or was predicted to.
+        trials: of the study. One that its limits ended is judged by what it had cost, or was predicted to; one that
+            was ended from outside is not.
     """
     finished = costs(trials)
     known = [
         (trial, {**_broken(trial), **trial.whole})
         for trial in trials
-        if trial.status != "FAILED" and not trial.diverged
+        if not trial.ended_from_outside and not trial.diverged
     ]
     limits = criteria.resolved(finished)
     broken = [(trial, figures) for trial, figures in known if limits.violations(figures)]

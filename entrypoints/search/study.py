@@ -85,8 +85,7 @@ def _run_study(run: RecordedRun, plan: Plan, earlier: Earlier, phases: StudyPhas
     summary.log_results(study, outcome)
     links = save_pages(run, data, record, trials, stopping.criteria if stopping else None)
     if record.best is None:
-        nothing = outcome.nothing if outcome and record.trials else None
-        why = nothing or summary.no_usable_trial(record, settings)
+        why = summary.no_usable_trial(record, settings, outcome.nothing if outcome else None)
         summary.log_study_without_result(study, why, links, outcome)
         raise UserError(why)
     phases.begin(REFIT)

@@ -119,14 +119,16 @@ def cut_short(record: Record, settings: StudySettings) -> str:
     )
 
 
-def no_usable_trial(record: Record, settings: StudySettings) -> str:
-    """Why a study has no result, in one sentence."""
+def no_usable_trial(record: Record, settings: StudySettings, nothing: str | None = None) -> str:
+    """Why a study has no result, in one sentence; ``nothing`` is that of the ``Outcome`` of its limits."""
     trials = record.trials.values()
     errors = [trial.error for trial in trials if trial.error]
     found = f"{sum(trial.diverged for trial in trials)} diverged and {len(errors)} failed"
     if limited := cut_short(record, settings):
         advice = "raise time_limit_s, or shorten the trials with max_steps, max_epochs, max_rows or folds"
-        return f"no model to choose: {limited}, {found}; {advice}"
+        return f"{nothing}; {limited}; {advice}" if nothing else f"no model to choose: {limited}, {found}; {advice}"
+    if nothing:
+        return nothing
     advice = f"the first error was {errors[0]}" if errors else "lower the learning rates or max_steps"
     if stopped := sum(trial.ending is not None for trial in trials if not trial.diverged):
         found, advice = f"{found}, and {stopped} were stopped by their limits", "loosen the criteria"

@@ -58,10 +58,14 @@ def _stopped(place: int, how: Any = "crossed", prediction: Prediction | None = N
 
 
 def _outcome(
-    run: RecordedRun, *records: TrialRecord, text: str = TIME, trials: list[Configuration] = TRIALS
+    run: RecordedRun,
+    *records: TrialRecord,
+    text: str = TIME,
+    trials: list[Configuration] = TRIALS,
+    planned: int | None = None,
 ) -> Outcome:
     stopping = Stopping(Criteria.parse(text, metrics("regression")), predict=True)
-    record = Record("regression", Progress(len(records), "val_rmse"), stopping.criteria)
+    record = Record("regression", Progress(planned or len(records), "val_rmse"), stopping.criteria)
     record.trials = {each.trial_id: each for each in records}
     study = EndedSearch(run, SETTINGS, DATA, record, Forecast([10.0] * len(trials), 50.0))
     return outcome(study, trials, stopping)
@@ -262,3 +266,12 @@ def test_sentence_without_a_result_names_the_three_nearest(run: RecordedRun) -> 
         f"algorithm=linear, batch_size=64, {rest} has training_time_s 1.45 (limit 1); "
         "raise these limits"
     )
+
+
+def test_sentence_without_a_result_says_how_many_trials_it_is_known_of(run: RecordedRun) -> None:
+    """Others failed, were ended from outside, or did not begin: they may meet the limits."""
+    cut_off = _trial(1, {"training_time_s": 0.1}, status="KILLED", cut_off=True)
+    trials = [_trial(0, {"training_time_s": 1.4}), cut_off, _trial(2, {}, status="FAILED"), _stopped(3)]
+    nothing = _outcome(run, *trials, planned=108).nothing
+    assert nothing is not None
+    assert nothing.startswith(f"criteria={TIME}: of 108 trials 2 can be judged, and none of these meets them; the near")

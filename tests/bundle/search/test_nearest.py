@@ -71,10 +71,19 @@ def test_stopped_trials_are_near_by_what_they_were_predicted_to_cost() -> None:
     ]
 
 
-def test_trials_without_a_model_are_not_near() -> None:
-    """Neither one that failed nor one that diverged is worth a higher limit."""
-    failed = _trial("failed", {"training_time_s": 1.1}, status="FAILED")
-    assert _judged(TIME, failed, _trial("diverged", {"training_time_s": 1.1}, diverged=True)).nearest == []
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        pytest.param(TIME, {"status": "FAILED"}, id="failed"),
+        pytest.param(TIME, {"diverged": True}, id="diverged"),
+        pytest.param("val_rmse<=0.66", {"status": "KILLED", "cut_off": True}, id="cut off by the time limit"),
+        pytest.param("val_rmse<=0.66", {"status": "KILLED", "by_person": True}, id="ended by a person"),
+        pytest.param("val_rmse<=0.66", {"status": "KILLED"}, id="ended by a scheduler"),
+    ],
+)
+def test_trials_without_a_model_are_not_near(text: str, values: dict[str, Any]) -> None:
+    """One that failed or diverged is worth no higher limit; what another is half way says nothing of its end."""
+    assert _judged(text, _trial("on its way", {"training_time_s": 1.1, "val_rmse": 0.7}, **values)).nearest == []
 
 
 def test_relative_limits_come_from_the_trials_whose_cost_is_known() -> None:

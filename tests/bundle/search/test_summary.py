@@ -137,6 +137,25 @@ def test_no_usable_trial_says_in_one_sentence_why_and_what_to_do(
     assert summary.no_usable_trial(record, SETTINGS) == f"no model to choose: {says}"
 
 
+@pytest.mark.parametrize(
+    ("record", "says"),
+    [
+        pytest.param(_mixed(), "", id="whole"),
+        pytest.param(
+            _cut_short(),
+            "; time_limit_s=90 ended the search: 1 of 5 trials were run to their end, 1 failed or were stopped, 1 were "
+            "cut off, 2 not started; raise time_limit_s, or shorten the trials with max_steps, max_epochs, max_rows or "
+            "folds",
+            id="time limit",
+        ),
+    ],
+)
+def test_that_no_trial_meets_the_limits_is_said_with_what_the_time_limit_left(record: Record, says: str) -> None:
+    """Higher limits are not the only way to a result, then."""
+    nothing = "criteria=val_rmse<=0.1: no trial meets them; raise these limits"
+    assert summary.no_usable_trial(record, SETTINGS, nothing) == f"{nothing}{says}"
+
+
 def test_what_the_time_limit_left_is_said_where_it_took_something() -> None:
     """How many trials of how many were run, on the terminal and on the study's page; else nothing is said of it."""
     says = (
