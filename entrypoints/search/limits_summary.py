@@ -49,8 +49,9 @@ def outcome(study: EndedSearch, trials: list[Configuration], stopping: Stopping)
     budget = account(each, *_full_costs(study, trials))
     configurations = sum(not trial.configuration.repeat for trial in each)
     how: Counter[str] = Counter(trial.ending.how for trial in each if trial.ending)
+    met = _met(stopping, judged, len(feasible), configurations)
     metrics = {
-        "feasible": float(len(feasible)),
+        **({"feasible": float(len(feasible))} if record.limited else {}),
         "skipped": float(how["skipped"]),
         "spent_cpu_s": budget.spent.cpu_s,
         "spent_wall_s": budget.spent.wall_s,
@@ -67,8 +68,8 @@ def outcome(study: EndedSearch, trials: list[Configuration], stopping: Stopping)
     return Outcome(
         metrics,
         {file: rows for file, rows in tables.items() if rows},
-        _text(stopping, judged, budget, len(feasible), configurations),
-        _line(budget, how, len(feasible), configurations),
+        _text(stopping, judged, budget, met),
+        _line(budget, how, met),
         _nothing(stopping, judged, record) if judged.nearest and not feasible else None,
     )
 
@@ -131,19 +132,28 @@ def _stops(record: Record) -> list[dict[str, Any]]:
     ]
 
 
-def _line(budget: Budget, how: Counter[str], feasible: int, configurations: int) -> str:
+def _met(stopping: Stopping, judged: Judged, feasible: int, configurations: int) -> str:
+    """Which limits were not applied, and how many trials meet those that were, if any."""
+    inactive = judged.inactive
+    said = [f"`{limit}` was not applied: fewer than {limit.after} trials have the figure" for limit in inactive]
+    if len(inactive) < len(stopping.criteria.rules):
+        said.append(f"{feasible} of {configurations} trials meet {'the others' if inactive else 'them'}")
+    return "; ".join(said)
+
+
+def _line(budget: Budget, how: Counter[str], met: str) -> str:
     ways = ", ".join(f"{count} {name}" for name, count in how.items()) or "none stopped"
     return (
-        f"Limits: {feasible} of {configurations} trials meet them; {ways}; saved {duration(budget.saved.cpu_s)} of "
-        f"CPU ({budget.saved_cpu_percent:.0f} %), counted against {budget.source}"
+        f"Limits: {met}; {ways}; saved {duration(budget.saved.cpu_s)} of CPU ({budget.saved_cpu_percent:.0f} %), "
+        f"counted against {budget.source}"
     )
 
 
-def _text(stopping: Stopping, judged: Judged, budget: Budget, feasible: int, configurations: int) -> str:
+def _text(stopping: Stopping, judged: Judged, budget: Budget, met: str) -> str:
     lines = [
-        f"**Limits**: `{stopping.criteria}`. {feasible} of {configurations} trials meet them; the best of these is "
-        "the result. Filter any table by them with ``tags.`sysmetrics.feasible` = 'true'``. Stopped trials are "
-        "KILLED: the column `sysmetrics.stop_how` says crossed, predicted or skipped, `sysmetrics.stop_reason` why.",
+        f"**Limits**: `{stopping.criteria}`. {met}. The best trial within the limits is the result. Filter any table "
+        "by them with ``tags.`sysmetrics.feasible` = 'true'``. Stopped trials are KILLED: the column "
+        "`sysmetrics.stop_how` says crossed, predicted or skipped, `sysmetrics.stop_reason` why.",
         "",
         f"**Budget**: {budget.spent.cpu_s:.1f} s of CPU spent, {budget.saved.cpu_s:.1f} s saved "
         f"({budget.saved_cpu_percent:.0f} %; of the trials' wall time {budget.saved_wall_percent:.0f} %), counted "

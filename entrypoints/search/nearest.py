@@ -1,4 +1,4 @@
-"""Which trials come nearest to their limits, and which limits cannot tell them apart."""
+"""Which trials come nearest to their limits, and which limits cannot tell them apart, or were not applied."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ MOSTLY = 0.5  # of the trials
 
 @dataclass(frozen=True)
 class Judged:
-    """The trials that break a study's criteria, nearest first, and the limits that cannot tell trials apart."""
+    """The trials that break a study's criteria, nearest first, and the limits that cannot tell trials apart.
+
+    ``inactive`` are relative limits that have no number, since too few trials have the figure.
+    """
 
     nearest: list[tuple[TrialRecord, list[Stop]]]
     indistinct: list[str]
+    inactive: list[Limit]
 
 
 def judge(criteria: Criteria, trials: Sequence[TrialRecord]) -> Judged:
@@ -40,7 +44,8 @@ def judge(criteria: Criteria, trials: Sequence[TrialRecord]) -> Judged:
     broken = [(trial, figures) for trial, figures in known if limits.violations(figures)]
     broken.sort(key=lambda pair: limits.excess(pair[1]))
     nearest = [(trial, limits.violations(figures)) for trial, figures in broken]
-    return Judged(nearest, _indistinct(criteria, trials, finished))
+    inactive = [limit for limit in criteria.limits if limit.resolve(finished) is None]
+    return Judged(nearest, _indistinct(criteria, trials, finished), inactive)
 
 
 def _broken(trial: TrialRecord) -> dict[str, float]:

@@ -164,8 +164,8 @@ class Record(tune.Callback):
 
     @property
     def limited(self) -> bool:
-        """Whether there are criteria, which those that can be chosen have met."""
-        return bool(self._criteria.rules)
+        """Whether any criteria were applied, which those that can be chosen have met."""
+        return bool(self.limits.rules)
 
     @property
     def able(self) -> list[TrialRecord]:

@@ -228,6 +228,25 @@ def test_line_counts_the_ways_in_which_trials_were_stopped(run: RecordedRun) -> 
     assert "; none stopped; saved 0 s" in _outcome(run, *_mixed()[:2]).line
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        pytest.param("", "", id="none applied"),
+        pytest.param(", peak_memory_mb<=99", "; 0 of 2 trials meet the others", id="another applied"),
+    ],
+)
+def test_limit_that_was_not_applied_is_named_and_nothing_is_said_to_meet_it(
+    run: RecordedRun, more: str, says: str
+) -> None:
+    """Two trials are too few for a median; who counts those within the limits counts none of it."""
+    relative = "training_time_s<=1.5x median"
+    found = _outcome(run, *_mixed()[:2], text=relative + more)
+    met = f"`{relative}` was not applied: fewer than 5 trials have the figure{says}"
+    assert found.line.startswith(f"Limits: {met}; none stopped; saved ")
+    assert found.text.startswith(f"**Limits**: `{relative}{more}`. {met}. The best trial within")
+    assert ("feasible" in found.metrics) is bool(more)
+
+
 def test_repeated_run_is_no_further_trial_that_may_meet_the_limits(run: RecordedRun) -> None:
     """Those that meet them are counted once each, too."""
     again = _trial(0, {"training_time_s": 0.5}, trial_id="again", configuration=replace(TRIALS[0], repeat=1))

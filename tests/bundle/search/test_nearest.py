@@ -139,6 +139,14 @@ def test_trials_that_were_cut_off_do_not_hide_that_a_limit_tells_others_apart() 
     assert _judged(TIME, *_kinds(0.8, 0.8, spread=0.01), *cut_off).indistinct == []
 
 
+@pytest.mark.parametrize(("trials", "inactive"), [(4, ["training_time_s<=2x median"]), (5, [])])
+def test_relative_limits_that_too_few_trials_have_a_figure_for_are_named(trials: int, inactive: list[str]) -> None:
+    """They were not applied; an absolute limit always is."""
+    ended = [_trial(str(place), {"training_time_s": 1.0}) for place in range(trials)]
+    judged = _judged("training_time_s<=2x median, peak_memory_mb<=1", *ended)
+    assert [str(limit) for limit in judged.inactive] == inactive
+
+
 def test_figures_without_noise_are_always_told_apart() -> None:
     """A model's size is the same each time, so that the limit itself parts them."""
     figures: list[Figures] = [{"model_size_kb": size} for size in (1.0, 1.0001)]
