@@ -134,10 +134,9 @@ def _stops(record: Record) -> list[dict[str, Any]]:
 
 def _met(stopping: Stopping, judged: Judged, feasible: int, configurations: int) -> str:
     """Which limits were not applied, and how many trials meet those that were, if any."""
-    inactive = judged.inactive
-    said = [f"`{limit}` was not applied: fewer than {limit.after} trials have the figure" for limit in inactive]
-    if len(inactive) < len(stopping.criteria.rules):
-        said.append(f"{feasible} of {configurations} trials meet {'the others' if inactive else 'them'}")
+    said = list(judged.inactive)
+    if len(said) < len(stopping.criteria.rules):
+        said.append(f"{feasible} of {configurations} trials meet {'the others' if said else 'them'}")
     return "; ".join(said)
 
 

@@ -18,12 +18,12 @@ MOSTLY = 0.5  # of the trials
 class Judged:
     """The trials that break a study's criteria, nearest first, and the limits that cannot tell trials apart.
 
-    ``inactive`` are relative limits that have no number, since too few trials have the figure.
+    ``inactive`` are the relative limits that have no number, and why.
     """
 
     nearest: list[tuple[TrialRecord, list[Stop]]]
     indistinct: list[str]
-    inactive: list[Limit]
+    inactive: list[str]
 
 
 def judge(criteria: Criteria, trials: Sequence[TrialRecord]) -> Judged:
@@ -44,8 +44,14 @@ def judge(criteria: Criteria, trials: Sequence[TrialRecord]) -> Judged:
     broken = [(trial, figures) for trial, figures in known if limits.violations(figures)]
     broken.sort(key=lambda pair: limits.excess(pair[1]))
     nearest = [(trial, limits.violations(figures)) for trial, figures in broken]
-    inactive = [limit for limit in criteria.limits if limit.resolve(finished) is None]
+    inactive = [_not_applied(limit, finished) for limit in criteria.limits if limit.resolve(finished) is None]
     return Judged(nearest, _indistinct(criteria, trials, finished), inactive)
+
+
+def _not_applied(limit: Limit, finished: Sequence[Figures]) -> str:
+    few = sum(limit.metric.name in figures for figures in finished) < limit.after
+    why = f"fewer than {limit.after} trials have the figure" if few else f"the {limit.statistic} is negative"
+    return f"`{limit}` was not applied: {why}"
 
 
 def _broken(trial: TrialRecord) -> dict[str, float]:

@@ -139,12 +139,19 @@ def test_trials_that_were_cut_off_do_not_hide_that_a_limit_tells_others_apart() 
     assert _judged(TIME, *_kinds(0.8, 0.8, spread=0.01), *cut_off).indistinct == []
 
 
-@pytest.mark.parametrize(("trials", "inactive"), [(4, ["training_time_s<=2x median"]), (5, [])])
-def test_relative_limits_that_too_few_trials_have_a_figure_for_are_named(trials: int, inactive: list[str]) -> None:
-    """They were not applied; an absolute limit always is."""
-    ended = [_trial(str(place), {"training_time_s": 1.0}) for place in range(trials)]
-    judged = _judged("training_time_s<=2x median, peak_memory_mb<=1", *ended)
-    assert [str(limit) for limit in judged.inactive] == inactive
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        pytest.param([1.0] * 4, "fewer than 5 trials have the figure", id="four"),
+        pytest.param([1.0] * 5, None, id="five"),
+        pytest.param([-1.0] * 5, "the median is negative", id="memory that shrank"),
+    ],
+)
+def test_relative_limits_that_were_not_applied_are_named(values: list[float], why: str | None) -> None:
+    """With the reason; an absolute limit always is applied."""
+    ended = [_trial(str(place), {"memory_growth_mb": value}) for place, value in enumerate(values)]
+    judged = _judged("memory_growth_mb<=2x median, peak_memory_mb<=1", *ended)
+    assert judged.inactive == ([f"`memory_growth_mb<=2x median` was not applied: {why}"] if why else [])
 
 
 def test_figures_without_noise_are_always_told_apart() -> None:
