@@ -283,10 +283,10 @@ class CrossValidation:
         return mean | {"training_time_s": total_s}
 
     def untrained_facts(self) -> dict[str, float]:
-        """Inference and size of a model of this shape after one batch, which are those of the trained one."""
+        """Latency and size of a model of this shape after one batch, which are those of the trained one."""
         fold = self._fold(0)  # not one of those that train: they begin with their own first batch
         fold.step()
-        return _inference(fold.latencies_ms(), [fold.rows_per_s()]) | {"model_size_kb": fold.model_size_kb()}
+        return {"inference_latency_ms": median(fold.latencies_ms()), "model_size_kb": fold.model_size_kb()}
 
     def fold_figures(self) -> list[dict[str, float]]:
         """One row per fold of the trained models: validation and test loss and score, and the time trained."""
@@ -306,12 +306,8 @@ class CrossValidation:
     def inference(self) -> dict[str, float]:
         """How fast the models predict: one row at a time, median and 99th percentile, and rows a second in a batch."""
         latencies_ms = [latency_ms for fold in self.folds for latency_ms in fold.latencies_ms()]
-        return _inference(latencies_ms, [fold.rows_per_s() for fold in self.folds])
-
-
-def _inference(latencies_ms: list[float], rows_per_s: list[float]) -> dict[str, float]:
-    return {
-        "inference_latency_ms": median(latencies_ms),
-        "inference_p99_ms": float(np.quantile(latencies_ms, 0.99)),
-        "rows_per_s": median(rows_per_s),
-    }
+        return {
+            "inference_latency_ms": median(latencies_ms),
+            "inference_p99_ms": float(np.quantile(latencies_ms, 0.99)),
+            "rows_per_s": median(fold.rows_per_s() for fold in self.folds),
+        }

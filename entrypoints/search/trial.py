@@ -18,7 +18,7 @@ from ray.actor import ActorHandle
 from entrypoints.compute import memory
 from entrypoints.compute.contention import CoreWait, own_share
 from entrypoints.datasets.prepared import Prepared
-from entrypoints.limits.costs import FACTS
+from entrypoints.limits.costs import OF_UNTRAINED
 from entrypoints.limits.extrapolation import MIN_BLOCKS
 from entrypoints.limits.ledger import End, ask
 from entrypoints.limits.stop_or_skip import Guard, Stopping, end_of
@@ -141,7 +141,7 @@ class Trial(tune.Trainable):
     def _look_ahead(self) -> None:
         """Judge before the first step, by predictions from other trials and by what an untrained model shows."""
         self._guard.skip_if_predicted()
-        if self._guard.active and not self._guard.ending and self._guard.names(FACTS):
+        if self._guard.active and not self._guard.ending and self._guard.names(OF_UNTRAINED):
             self._guard.crossed(self._training.untrained_facts(), 0)
 
     def _start_curves(self) -> None:

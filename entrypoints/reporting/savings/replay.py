@@ -14,7 +14,7 @@ from statistics import fmean, median
 import numpy as np
 
 from entrypoints.limits.cost_model import TOTALS
-from entrypoints.limits.costs import FACTS
+from entrypoints.limits.costs import OF_UNTRAINED
 from entrypoints.limits.ledger import Ledger
 from entrypoints.limits.stop_or_skip import Ending, Guard, Stopping, end_of
 from entrypoints.models.configuration import Configuration
@@ -236,7 +236,7 @@ def at_full_length(course: Course, rows: int) -> Figures:
 def _guarded(course: Course, guard: Guard) -> Ending | None:
     """How the guard ends a trial before its last step."""
     guard.skip_if_predicted()
-    guard.crossed({name: course.figures[name] for name in FACTS if name in course.figures}, 0)
+    guard.crossed({name: course.figures[name] for name in OF_UNTRAINED if name in course.figures}, 0)
     step_s = course.figures["training_time_s"] / course.steps
     elapsed_s = course.figures["elapsed_s"] / course.steps
     hopeless_loss = DIVERGED_LOSS * course.untrained_loss

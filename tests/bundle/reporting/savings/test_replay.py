@@ -87,6 +87,7 @@ def test_limits_skip_what_the_forecast_has_seen_to_be_too_expensive() -> None:
         pytest.param("peak_memory_mb<=104", costing(1.0), None, id="memory at the end"),
         pytest.param("inference_latency_ms<=0.1", costing(1.0), 0, id="latency before the first step"),
         pytest.param("model_size_kb<=1", costing(1.0, model_size_kb=2.0), 0, id="size before the first step"),
+        pytest.param("inference_p99_ms<=0.1", costing(1.0, inference_p99_ms=2.0), None, id="99th percentile at the end"),
         pytest.param("mean_step_time_ms<=1", costing(2.0), 100, id="mean at the first report"),
         pytest.param("val_loss<=0.01", costing(1.0), None, id="limit on a curve"),
         pytest.param("elapsed_s<=3", costing(10.0), 51, id="wall time, predicted"),
