@@ -20,6 +20,7 @@ from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.criteria.judge import Figures
 
 MIN_TRIALS = 8
+MIN_ENDED = MIN_TRIALS // 2 + 1  # then the median of the last eight is theirs, not that of timings on a slow machine
 TOTALS = ("training_time_s", "elapsed_s")  # learned per step: each configuration's number of steps is known
 MIN_SPREAD = 0.05  # of a prediction's logarithm: no model of a few trials is better than 5 %
 Range = tuple[set[str], float, float]  # a feature's words, and its least and largest number
@@ -31,9 +32,11 @@ _Z = NormalDist().inv_cdf(BOUND)
 
 @dataclass(frozen=True)
 class _Learned:
-    """A fitted model, the number of its trials, the median residual of the last ones, and the ranges of features."""
+    """A fitted model, the number of its observations and, of these, of trials that have ended, the median residual of
+    the last ones, and the ranges of features."""
 
-    trials: int
+    observed: int
+    ended: int
     model: Pipeline
     shift: float
     ranges: dict[str, Range]
@@ -60,23 +63,31 @@ class CostModel:
         self._rows = rows
         self._features: list[dict[str, Any]] = []
         self._figures: list[Figures] = []
+        self._ended: list[bool] = []
         self._fitted: dict[str, _Learned] = {}
 
-    def observe(self, configuration: Configuration, figures: Figures) -> None:
-        """Learn what a configuration costs; figures of 0 or below are ignored."""
+    def observe(self, configuration: Configuration, figures: Figures, *, ended: bool = True) -> None:
+        """Learn what a configuration costs; figures of 0 or below are ignored.
+
+        Args:
+            configuration: of a trial.
+            figures: what it has cost, or would have.
+            ended: whether the trial has ended; else a few batches were timed before the first one.
+        """
+        self._ended.append(ended)
         self._features.append(features(configuration))
         self._figures.append({name: value / self._unit(name, configuration) for name, value in figures.items()})
 
     def predict(self, configuration: Configuration, metric: str, noise: float = 0.0) -> Prediction | None:
         """What a configuration will cost; None with too few trials, or if it is too different from them.
 
-        The interval is at least as wide as the ``noise`` of equal trials (a share), which timings before the first
-        trial do not show. For memory it is at least as wide as the few pages that a process takes or keeps by chance:
-        these are most of a small model's memory, which often measures as 0.
+        At least five of them have ended. The interval is at least as wide as the ``noise`` of equal trials (a share),
+        and for memory as the few pages that a process takes or keeps by chance: these are most of a small model's
+        memory, which often measures as 0.
         """
         asked = features(configuration)
         learned = self._learned(metric)
-        if learned is None or not learned.covers(asked):
+        if learned is None or learned.ended < MIN_ENDED or not learned.covers(asked):
             return None
         mean, spread = (float(each[0]) for each in learned.model.predict([asked], return_std=True))
         half, unit = _Z * max(spread, noise, MIN_SPREAD), self._unit(metric, configuration)
@@ -104,14 +115,15 @@ class CostModel:
         known = [place for place, figures in enumerate(self._figures) if figures.get(metric, 0.0) > 0]
         if len(known) < MIN_TRIALS:
             return None
-        if metric not in self._fitted or self._fitted[metric].trials != len(known):
+        if metric not in self._fitted or self._fitted[metric].observed != len(known):
             numbers = (DictVectorizer(sparse=False), StandardScaler(), PolynomialFeatures(2, include_bias=False))
             costs = np.log([self._figures[place][metric] for place in known])
             seen = [self._features[place] for place in known]
             model = make_pipeline(*numbers, BayesianRidge()).fit(seen, costs)
             last = slice(-MIN_TRIALS, None)
             shift = float(np.median(costs[last] - model.predict(seen[last])))
-            self._fitted[metric] = _Learned(len(known), model, shift, _ranges(seen))
+            ended = sum(self._ended[place] for place in known)
+            self._fitted[metric] = _Learned(len(known), ended, model, shift, _ranges(seen))
         return self._fitted[metric]
 
     def _unit(self, metric: str, configuration: Configuration) -> int:

@@ -85,9 +85,9 @@ class Ledger:
             self.record(*trial)
 
     def observe(self, figures: Iterable[tuple[Configuration, Figures]]) -> None:
-        """Note what trials of some configurations would cost."""
+        """Note what trials of some configurations would cost, as timed before the first of them."""
         for configuration, costs in figures:
-            self._model.observe(configuration, costs)
+            self._model.observe(configuration, costs, ended=False)
 
     def record(self, configuration: Configuration, figures: Figures, expected: Figures, end: End) -> None:
         """Note a trial: its last figures, what they would have been at its end, and how it ended."""

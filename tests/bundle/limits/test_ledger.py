@@ -10,6 +10,7 @@ import pytest
 import ray
 from reference import configured
 
+from entrypoints.limits.cost_model import MIN_ENDED
 from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.ledger import MIN_DEGREES, Brief, Ledger, ask, start, tell
 from entrypoints.models.configuration import Configuration
@@ -87,12 +88,16 @@ def test_noise_that_trials_have_shown_replaces_the_usual_one(trials: int, known:
     assert noise["elapsed_s"] == USUAL_NOISE["elapsed_s"]
 
 
-def test_what_was_observed_before_the_first_trial_predicts_it() -> None:
-    """A forecast has timed each kind; it has finished no trial."""
-    ledger = _ledger(first=[(_of(size), {"training_time_s": 0.01 * size}) for size in SIZES])
-    brief = ledger.brief(_of(100))
-    assert brief.costs == ()
-    prediction = brief.predictions["training_time_s"]
+def test_timings_predict_nothing_until_five_trials_have_ended() -> None:
+    """They may all be twice too slow. Then the bound by which trials are skipped follows what others have cost."""
+    ledger = _ledger(first=[(_of(size), {"training_time_s": 0.02 * size}) for size in SIZES])
+    for size in SIZES[:MIN_ENDED]:
+        brief = ledger.brief(_of(100))
+        assert brief.predictions == {}
+        costs = {"training_time_s": 0.01 * size}
+        ledger.record(_of(size), costs, costs, "finished")
+    prediction = ledger.brief(_of(100)).predictions["training_time_s"]
+    assert MIN_ENDED == 5
     assert prediction.low < 1.0 < prediction.high
 
 
@@ -177,9 +182,12 @@ def test_repeated_trials_count_in_the_noise_and_not_in_relative_limits() -> None
 
 
 def test_prediction_is_no_more_certain_than_equal_trials_are_equal() -> None:
-    """What was timed once for each kind follows a smooth law; the noise makes its interval wide."""
-    timed = [(_of(size), {"training_time_s": 0.01 * size}) for size in SIZES]
-    prediction = _ledger(first=timed).brief(_of(100)).predictions["training_time_s"]
+    """What each kind has cost once follows a smooth law; the noise makes its interval wide."""
+    ledger = _ledger()
+    for size in SIZES:
+        costs = {"training_time_s": 0.01 * size}
+        ledger.record(_of(size), costs, costs, "finished")
+    prediction = ledger.brief(_of(100)).predictions["training_time_s"]
     assert prediction.high / prediction.value == pytest.approx(
         math.exp(2.326 * USUAL_NOISE["training_time_s"]), rel=0.01
     )
@@ -260,14 +268,13 @@ def test_trial_is_told_by_the_ledger_s_process_what_was_timed_and_what_others_ha
 
     It then knows nothing, which costs it no training.
     """
-    process = start(ROWS, ["training_time_s"])
+    process = start(ROWS, ["training_time_s"], [_of(SIZES[0])])
     tell(process, [(_of(size), {"training_time_s": 0.01 * size}) for size in SIZES])
-    brief = ask(process, _of(SIZES[0]))
-    assert brief.costs == ()
-    assert brief.predictions["training_time_s"].value == pytest.approx(0.01 * SIZES[0], rel=0.5)
+    (costs,) = ask(process, _of(SIZES[0])).costs
+    assert costs["training_time_s"] == pytest.approx(0.01 * SIZES[0], rel=0.5)
     last, expected = {"training_time_s": 2.0, "val_loss": 0.5}, {"training_time_s": 2.0}
-    ray.get(process.record.remote(_of(8), last, expected, "finished"), timeout=60)  # the process may be slow
-    assert ask(process, _of(8)).costs == ({"training_time_s": 2.0},)
+    ray.get(process.record.remote(_of(SIZES[0]), last, expected, "finished"), timeout=60)  # the process may be slow
+    assert ask(process, _of(SIZES[0])).costs == ({"training_time_s": 2.0},)
     ray.kill(process)
     for nobody in (process, None):
         tell(nobody, [])

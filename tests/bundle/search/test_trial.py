@@ -557,21 +557,22 @@ class Here:
 def test_only_with_predictions_a_trial_is_skipped(begin: Begin, monkeypatch: pytest.MonkeyPatch, predict: bool) -> None:
     """Others like it took a hundred seconds, and ten are allowed. What it does itself is far below that."""
     monkeypatch.setattr("ray.get", lambda answer, timeout: answer)
-    others = [(configured(batch_size=64), {"training_time_s": 100.0})] * 8
-    known = Ledger(746, ["training_time_s"], first=others)
+    known = Ledger(746, ["training_time_s"])
+    for _ in range(8):
+        known.record(configured(batch_size=64), {}, {"training_time_s": 100.0}, "stopped")
     here: Any = Here(known)
     result = _to_the_end(begin(_config(max_steps=60), "training_time_s<=10", predict=predict, ledger=here))[-1]
-    tags, told = _tags(result), known.brief(configured()).costs
+    tags, told = _tags(result), known.brief(configured()).costs[-1]
     if predict:
         assert (result["step"], result["ended"]) == (0, False)
         assert (tags["stop_how"], tags["stop_step"], tags["feasible"]) == ("skipped", "0", "false")
         assert re.fullmatch(r"training_time_s \S+ > 10 \(predicted, skipped\)", tags["stop_reason"])
-        assert told == ({"training_time_s": result["ending"].prediction.value},)
+        assert told == {"training_time_s": result["ending"].prediction.value}
     else:
         assert (result["step"], result["ended"]) == (60, True)
         assert tags["feasible"] == "true"
         assert "stop_reason" not in tags
-        assert told == ({"training_time_s": result["figures"]["training_time_s"]},)
+        assert told == {"training_time_s": result["figures"]["training_time_s"]}
 
 
 def test_latency_is_what_one_prediction_takes(trial: Trial) -> None:
