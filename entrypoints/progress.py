@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -23,9 +24,10 @@ class Progress:
     Args:
         total: how many trials there will be.
         score: the name of the score, such as ``val_rmse``.
-        done: how many of them have ended already, before the time counts.
         stream: where to write.
         clock: seconds that never go back.
+        done: how many of them have ended already, before the time counts.
+        limit_s: after how many seconds from now the search ends at the latest; 0: no limit.
     """
 
     def __init__(
@@ -36,12 +38,14 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
         *,
         done: int = 0,
+        limit_s: float = 0.0,
     ) -> None:
         self.done = self._done_before = done
         self.total = total
         self._score = score
         self._stream = stream or sys.stdout
         self._clock = clock
+        self._ends = self._clock() + limit_s if limit_s else math.inf
         self._began: float | None = None
         self._expected_s: Mapping[str, float] = {}
         self._running: dict[str, float] = {}  # by key: when it started
@@ -97,7 +101,8 @@ class Progress:
         unknown = [""] * (0 if self._expected_s else self.total - self.done - len(gone_s))
         left_s = sum(map(likely_s, [*waiting, *unknown]))
         left_s += sum(max(0.0, likely_s(key) - so_far_s) for key, so_far_s in gone_s.items())
-        return elapsed_s * left_s / trials_s  # as many at once as until now
+        left_s *= elapsed_s / trials_s  # as many at once as until now
+        return max(0.0, min(left_s, self._ends - now))
 
     def _likely_s(self) -> Callable[[str], float]:
         """How long a trial that has not ended will have taken, by its key."""

@@ -73,6 +73,27 @@ def test_time_left_of_kinds_that_have_run_is_what_the_last_of_them_took(clock: C
     assert stream.getvalue() == "6/9 trials, best val_rmse -, 1 min 15 s elapsed, about 5 s left\n"
 
 
+@pytest.mark.parametrize(
+    ("limit_s", "left"),
+    [
+        pytest.param(0.0, "3 min 30 s", id="none"),
+        pytest.param(60.0, "20 s", id="before all trials"),
+        pytest.param(600.0, "3 min 30 s", id="after all trials"),
+        pytest.param(30.0, "0 s", id="over"),
+    ],
+)
+def test_time_left_is_never_more_than_the_limit_leaves(clock: Clock, limit_s: float, left: str) -> None:
+    """One trial took 30 s, and seven are left. The limit counts from the beginning, before the first trial."""
+    stream = io.StringIO()
+    progress = Progress(8, "val_rmse", stream, clock, limit_s=limit_s)
+    clock.now += 10
+    progress.trial_started("a")
+    clock.now += 30
+    progress.trial_ended("a")
+    progress.show(lambda: None)
+    assert stream.getvalue() == f"1/8 trials, best val_rmse -, 30 s elapsed, about {left} left\n"
+
+
 def test_progress_of_a_study_that_goes_on_knows_what_is_done(clock: Clock) -> None:
     """Only the trials of this command say how long the others take: one took 30 s, and three are left."""
     stream = io.StringIO()
