@@ -170,7 +170,8 @@ study_options = together(
         "time_limit_s",
         0,
         FloatRange(0),
-        "Maximum seconds for the search; the best trial finished by then is the result. 0: no limit.",
+        "Maximum seconds for the search, including the timing of a few batches of each kind before it; the best trial "
+        "finished by then is the result. 0: no limit.",
     ),
     option("report_every", 100, IntRange(1), "Training steps between two points of each curve."),
     option("cpus", 0, IntRange(0), "CPU cores, one trial on each; 0: all usable cores."),
