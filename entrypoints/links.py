@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable
+import shutil
+from collections.abc import Callable, Iterable
 from urllib.parse import quote
 
 from mlflow_sysmetrics.addresses import redacted
@@ -50,10 +51,23 @@ def run_view(experiment_id: str, run_id: str | None, tab: str = "overview") -> s
     return f"#/experiments/{experiment_id}/runs/{run_id}/{tab}?{MODE}"
 
 
-def how_to_open(page: str, tracking_uri: str) -> str:
-    """What to type to see a page, and its address, in lines for a terminal."""
+def how_to_open(page: str, tracking_uri: str, which: Callable[[str], str | None] = shutil.which) -> str:
+    """What to type to see a page, and its address, in lines for a terminal.
+
+    Args:
+        page: one of the above.
+        tracking_uri: of its store.
+        which: where a command is. An environment made from conda.yaml does not have ``mlflow-sysmetrics``.
+    """
     if tracking_uri.startswith("http"):
         return f"  {redacted(tracking_uri)}/{page}"
-    # A password stands neither on the screen nor in the list of processes: the command reads MLFLOW_TRACKING_URI, too.
-    store = f" --tracking-uri {shlex.quote(tracking_uri)}" if redacted(tracking_uri) == tracking_uri else ""
-    return f"  mlflow-sysmetrics ui{store}\n  http://127.0.0.1:{UI_PORT}/{page}"
+    # A password stands neither on the screen nor in the list of processes: it stays in MLFLOW_TRACKING_URI.
+    is_secret, store = redacted(tracking_uri) != tracking_uri, shlex.quote(tracking_uri)
+    server = f"mlflow server --port {UI_PORT}"
+    if which("mlflow-sysmetrics"):
+        command = "mlflow-sysmetrics ui" if is_secret else f"mlflow-sysmetrics ui --tracking-uri {store}"
+    elif is_secret:
+        command = f"MLFLOW_BACKEND_STORE_URI=$MLFLOW_TRACKING_URI {server}"
+    else:
+        command = f"{server} --backend-store-uri {store}"
+    return f"  {command}\n  http://127.0.0.1:{UI_PORT}/{page}"

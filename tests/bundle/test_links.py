@@ -60,22 +60,32 @@ def test_run_view_opens_one_tab_of_one_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("uri", "lines"),
+    ("uri", "ours", "mlflows"),
     [
-        pytest.param("http://server:8080", ["http://server:8080/#/page"], id="server"),
         pytest.param(
             "sqlite:///my runs.db",
-            ["mlflow-sysmetrics ui --tracking-uri 'sqlite:///my runs.db'", "http://127.0.0.1:5000/#/page"],
+            "mlflow-sysmetrics ui --tracking-uri 'sqlite:///my runs.db'",
+            "mlflow server --port 5000 --backend-store-uri 'sqlite:///my runs.db'",
             id="database",
         ),
-        pytest.param("http://me:hush42@server:8080", ["http://server:8080/#/page"], id="server with a login"),
         pytest.param(
             "postgresql://me:hush42@db/mlflow",
-            ["mlflow-sysmetrics ui", "http://127.0.0.1:5000/#/page"],
+            "mlflow-sysmetrics ui",
+            "MLFLOW_BACKEND_STORE_URI=$MLFLOW_TRACKING_URI mlflow server --port 5000",
             id="database with a password",
         ),
     ],
 )
-def test_page_of_a_store_without_a_server_comes_with_the_command_that_starts_one(uri: str, lines: list[str]) -> None:
-    """It can be pasted into a shell."""
-    assert [line.strip() for line in how_to_open("#/page", uri).splitlines()] == lines
+def test_page_of_a_store_without_a_server_comes_with_the_command_that_starts_one(
+    uri: str, ours: str, mlflows: str
+) -> None:
+    """It can be pasted into a shell: our command where that is installed, else MLflow's."""
+    for installed, command in (({"mlflow-sysmetrics": "/bin/it"}, ours), ({}, mlflows)):
+        lines = how_to_open("#/page", uri, installed.get).splitlines()
+        assert [line.strip() for line in lines] == [command, "http://127.0.0.1:5000/#/page"]
+
+
+@pytest.mark.parametrize("uri", ["http://server:8080", "http://me:hush42@server:8080"])
+def test_page_of_a_server_is_its_address_without_a_login(uri: str) -> None:
+    """Nothing has to be started."""
+    assert how_to_open("#/page", uri) == "  http://server:8080/#/page"

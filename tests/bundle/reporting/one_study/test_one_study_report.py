@@ -146,7 +146,7 @@ def test_terminal_says_the_answers_and_how_to_see_the_page(reported: Reported) -
     decision, costs = reported.page.splitlines()[:2]
     assert f"{decision.removeprefix('## ')}\n{costs.replace('`', '')}" in reported.echoed
     assert f"/runs/{reported.run_id}/overview" in reported.echoed
-    assert "mlflow-sysmetrics ui" in reported.echoed
+    assert "http://127.0.0.1:5000/#" in reported.echoed
 
 
 def test_report_holds_what_its_limits_and_predictions_are_worth(reported: Reported) -> None:
