@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from commands import store_uri
+from commands import ROOT, store_uri
 from mlflow import MlflowClient
 from reference import bundled, configured
 from study_settings import study_settings
@@ -83,8 +83,9 @@ def _mixed() -> list[TrialRecord]:
 
 
 def test_metrics_of_the_study_say_who_met_the_limits_and_what_was_saved(run: RecordedRun) -> None:
-    """Against the forecast, in which each trial takes ten seconds of one core."""
-    assert _outcome(run, *_mixed()).metrics == {
+    """Against the forecast, in which each trial takes ten seconds of one core. The page of metrics explains each."""
+    figures = _outcome(run, *_mixed()).metrics
+    assert figures == {
         "feasible": 2.0,
         "skipped": 1.0,
         "spent_cpu_s": 5.0,
@@ -94,6 +95,8 @@ def test_metrics_of_the_study_say_who_met_the_limits_and_what_was_saved(run: Rec
         "saved_cpu_percent": pytest.approx(100 * 27 / 32),
         "saved_wall_percent": pytest.approx(100 * 24 / 34),
     }
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    assert [name for name in figures if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from commands import copy_store, store_uri
+from commands import ROOT, copy_store, store_uri
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
 from mlflow.exceptions import MlflowException
@@ -357,6 +357,13 @@ def test_error_of_the_forecast_is_above_zero_where_it_was_too_long(
         monkeypatch.setattr(mlflow, name, lambda *args: None)
     summary.log_study(_study(record, expected_s=expected_s), MODEL, LINKS)
     assert logged.get("forecast_error_percent") == (None if percent is None else pytest.approx(percent))
+
+
+def test_page_of_metrics_explains_every_figure_of_a_study(summarised: RecordedRun) -> None:
+    """They are columns of the view of all studies."""
+    page = (ROOT / "docs" / "metrics.md").read_text()
+    logged = summarised.client.get_run(summarised.run_id).data.metrics
+    assert [name for name in (*logged, "forecast_error_percent") if f"`{name}`" not in page] == []
 
 
 def test_tables_of_a_study_that_goes_on_take_the_place_of_the_earlier_ones(summarised: RecordedRun) -> None:
