@@ -7,7 +7,7 @@ from typing import Any
 
 from entrypoints.links import run_view
 from entrypoints.reporting.comparison.compare import Comparison
-from entrypoints.reporting.markdown import cell, is_p, last_sections, page, picture, table
+from entrypoints.reporting.markdown import LAST, cell, is_p, last_sections, page, picture, table
 from entrypoints.reporting.statistics import LEVEL, smallest_p
 from entrypoints.reporting.studies import Study
 from entrypoints.reporting.words import number, percent, unit
@@ -35,7 +35,7 @@ def description(
         "The datasets": [_datasets(studies, comparison), _hosts(comparison), compared],
         **last_sections(comparison.found.open_questions, HOW, run_view(experiment_id, report_run_id, "artifacts")),
     }
-    return page(in_short(comparison, "## "), sections)
+    return page(in_short(comparison, "## "), sections, kept=("The datasets", *LAST))
 
 
 HOW = (

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
-
 from entrypoints.limits.costs import SYSTEM_FIGURES
 from entrypoints.limits.order_effect import told
 from entrypoints.links import compare_view, run_view
 from entrypoints.reporting import hosts
 from entrypoints.reporting.findings import Findings
 from entrypoints.reporting.hyperparameters import answers as effect_answers
-from entrypoints.reporting.markdown import cell, code, picture, table
+from entrypoints.reporting.markdown import cell, code, page, picture, table
 from entrypoints.reporting.one_study.decision import in_words
 from entrypoints.reporting.savings import answers as savings_answers
 from entrypoints.reporting.studies import Study
@@ -41,8 +39,6 @@ def description(
 ) -> str:
     """The report's page in the UI, in Markdown: the decision, the answers in short, then figures, then tables.
 
-    MLflow keeps 8000 characters: tables that find no room are left to the artifacts.
-
     Args:
         experiment_id: where the studies and the report are.
         report_run_id: the report's run, which holds the figures.
@@ -58,8 +54,6 @@ def description(
         "\n".join(f"- {line}" for line in _answers(study, found)),
         _counts(found),
     ]
-    whole = ["\n\n".join(filter(None, head)), _next(experiment_id, report_run_id, studies, found)]
-    whole[1:1] = ["\n\n".join(["### Figures", *pictures])] if pictures else []
     tables = {
         "What hyperparameters change": [
             effect_answers.effects_table(found, shown(study)),
@@ -71,11 +65,12 @@ def description(
         "Configurations that differ significantly": _compared(found),
         "How right predictions are": [savings_answers.calibration_table(found.rows("calibration"))],
     }
-    for title, lines in tables.items():
-        section = "\n\n".join([f"### {title}", *filter(None, lines)])
-        if any(lines) and len("\n\n".join([*whole, section])) <= MAX_TAG_VAL_LENGTH:
-            whole.insert(-1, section)
-    return "\n\n".join(whole)
+    sections = {
+        "Figures": pictures,
+        **{title: ["\n\n".join(filter(None, lines))] for title, lines in tables.items()},  # as a whole or not at all
+        "Look further": [_next(experiment_id, report_run_id, studies, found)],
+    }
+    return page("\n\n".join(filter(None, head)), sections, kept=("Look further", "Figures"))
 
 
 def in_short(study: Study, found: Findings) -> str:
@@ -217,7 +212,6 @@ def _next(experiment_id: str, report_run_id: str, studies: Sequence[Study], foun
     study = studies[0]
     by = f"by {study.score}" if study.score else "by name"
     lines = [
-        "### Look further\n",
         f"- [All figures and tables]({run_view(experiment_id, report_run_id, 'artifacts')}); `figures/pareto.html` "
         "names each trial under the mouse.",
         f"- [All trials {by}, against what they cost]({study.page()}); [as a table]({study.page(TABLE)}).",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from entrypoints.limits.noise import TOLD_P
 from entrypoints.links import run_view
 from entrypoints.reporting import hosts
 from entrypoints.reporting.findings import FRONT_COSTS
-from entrypoints.reporting.markdown import cell, code, is_p, last_sections, page, picture, table
+from entrypoints.reporting.markdown import LAST, cell, code, is_p, last_sections, page, picture, table
 from entrypoints.reporting.stability.compare import INCOMPLETE, SAME, WITHIN, WORSE, Stability
 from entrypoints.reporting.stability.costs import AGREES, LESS, MORE, OF_MEDIAN
 from entrypoints.reporting.words import figure, listed, number, percent, unit
@@ -17,6 +17,7 @@ from entrypoints.reporting.words import figure, listed, number, percent, unit
 COSTS_FIGURE, RANKS_FIGURE = "stability_costs", "stability_ranks"
 IN_SHORT = 3  # costs that the first lines name, those of the front before others
 MANY_TIMES = 10.0  # a ratio that needs no decimals
+MAX_LINKED = 8  # studies of which the page has all links and facts; of more it has what tells them apart
 
 
 def description(experiment_id: str, report_run_id: str, stability: Stability, drawn: Collection[str]) -> str:
@@ -29,14 +30,15 @@ def description(experiment_id: str, report_run_id: str, stability: Stability, dr
         drawn: the names of the figures there are.
     """
     pictures = {name: picture(report_run_id, name) for name in drawn}
+    across, *costs = _costs(stability)
     sections = {
         "The best configuration": [*_best(stability), _split(stability)],
         "Ranks": [_ranks(stability), pictures.get(RANKS_FIGURE, "")],
-        "Costs": [*_costs(stability), pictures.get(COSTS_FIGURE, "")],
+        "Costs": [across, pictures.get(COSTS_FIGURE, ""), *costs],
         "The studies": [_studies(stability)],
         **last_sections(stability.found.open_questions, HOW, run_view(experiment_id, report_run_id, "artifacts")),
     }
-    return page(in_short(stability, "## "), sections)
+    return page(in_short(stability, "## "), sections, kept=("The studies", *LAST))
 
 
 HOW = (
@@ -203,16 +205,19 @@ def _limits(told: list[dict[str, Any]]) -> list[str]:
 
 
 def _studies(stability: Stability) -> str:
-    columns = {
+    studies = stability.studies
+    columns: dict[str, Callable[[Any], str]] = {
         "": cell("study"),
-        "study": lambda row: (
-            f"[{row['name']}]({run_view(stability.studies[row['study']].experiment_id, row['study_id'])})"
-        ),
-        "its trials": lambda row: f"[by score]({stability.studies[row['study']].page()})",
+        "study": lambda row: f"[{row['name']}]({run_view(studies[row['study']].experiment_id, row['study_id'])})",
+        "its trials": lambda row: f"[by score]({studies[row['study']].page()})",
         "seed": lambda row: str(row["seed"] or "-"),
         "complete": lambda row: f"{row['complete']} of {row['trials']}",
         "host": lambda row: str(row["host"] or "-"),
     }
+    if len(studies) > MAX_LINKED:
+        del columns["its trials"]
+        differing = hosts.differing(list(studies.values()))
+        columns["host"] = lambda row: hosts.called(studies[row["study"]], differing) or "the same"
     return table(columns, stability.found.rows("studies"))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from entrypoints.reporting.markdown import cell, code, last_sections, page, table
 
 
@@ -14,6 +16,32 @@ def test_page_leaves_out_what_is_empty() -> None:
         *("### How it was compared", "", "By ranks.", ""),
         *("### Look further", "", "[All figures and tables](#/1)."),
     ]
+
+
+LINES = [f"- finding {place:02}" for place in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("used", "says"),
+    [
+        pytest.param(7000, "### Costs\n\nThey differ.\n\n{list}\n\n| a table |\n\n### Studies\n\n| a, b |", id="all"),
+        pytest.param(7680, "### Costs\n\nThey differ.\n\n{list}\n\n### Studies\n\n| a, b |", id="no table"),
+        pytest.param(
+            7800,
+            "### Costs\n\nThey differ.\n\n{first 8}\n- 12 more are among the artifacts.\n\n### Studies\n\n| a, b |",
+            id="a part of the list",
+        ),
+        pytest.param(7960, "### Studies\n\n| a, b |", id="what is kept"),
+    ],
+)
+def test_page_has_no_more_characters_than_a_tag(used: int, says: str) -> None:
+    """What is kept has room before sentences, these before lists, and lists, of which a part may do, before tables."""
+    lists = {"list": "\n".join(LINES), "first 8": "\n".join(LINES[:8])}
+    sections = {"Costs": ["They differ.", lists["list"], "| a table |"], "Studies": ["| a, b |"]}
+    head = "a" * used
+    made = page(head, sections, kept=["Studies"])
+    assert len(made) <= 8000
+    assert made.removeprefix(head + "\n\n") == says.format(**lists)
 
 
 def test_table_has_a_cell_for_each_column_of_a_row() -> None:

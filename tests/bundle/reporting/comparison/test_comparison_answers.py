@@ -112,6 +112,16 @@ def test_few_datasets_are_told_what_they_could_not_show(rows: list[tuple[float, 
     )
 
 
+def test_page_with_many_findings_keeps_its_end() -> None:
+    """The first of them stand there; how they were found and where the rest is, too."""
+    page = _page([COST | {"metric": f"cost_{place}_s"} for place in range(40)], [])
+    assert len(page) <= 8000
+    assert "\n- `cost_0_s` is 0.4 to 3.1 s" in page
+    assert " more are among the artifacts.\n" in page
+    assert "\n\n### How it was compared\n\n" in page
+    assert page.endswith(").")
+
+
 def test_page_names_what_was_not_found_and_what_was_left_out() -> None:
     """What is significant but small, and levels or whole datasets without complete trials."""
     medians = [("a", "rate", "0.1", 0), ("a", "rate", "0.01", 3), ("b", "size", "2", 0), ("b", "size", "4", 0)]

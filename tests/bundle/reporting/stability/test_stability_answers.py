@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from string import ascii_lowercase
 from typing import Any
 
 import pytest
@@ -136,6 +137,27 @@ def test_figure_that_agrees_with_one_study_alone_is_not_said_to_agree() -> None:
         "0", "r", _stability(costs=[SAME_MEMORY, SAME_MEMORY | {"second": "c", "verdict": "unclear"}]), []
     )
     assert "agree within" not in page
+
+
+@pytest.mark.parametrize("count", [2, 5, 26])
+def test_page_over_many_studies_keeps_its_end(count: int) -> None:
+    """Which studies they are, how they were compared and where the rest is, with the figures: tables make room."""
+    studies = {name: study(name, seed=seed) for seed, name in enumerate(ascii_lowercase[:count])}
+    stability = Stability(studies, 12)
+    about = {"name": "tune red_wine", "complete": 81, "trials": 81, "host": "a processor, and what else is known of it"}
+    rows = [{"study": name, "study_id": each.run_id, "seed": each.fixed["seed"]} for name, each in studies.items()]
+    stability.found.add("studies", [about | row for row in rows])
+    stability.found.add("stability_best", [BEST] * count * (count - 1))
+    stability.found.add("stability_costs", [COST | {"figure": f"cost_{each}_s"} for each in range(11 * (count - 1))])
+    stability.found.open_questions.append("Something.")
+    page = description("0", "r", stability, ["stability_costs"])
+    assert len(page) <= 8000
+    assert all(f"\n| {name} | [tune red_wine](#/experiments/0/runs/{name * 32}" in page for name in studies)
+    for title in ("Not answered", "How it was compared", "Look further"):
+        assert f"\n\n### {title}\n\n" in page
+    assert "![stability costs]" in page
+    assert page.endswith(").")
+    assert ("| best in |" in page) is (count == 2)
 
 
 def test_ratio_has_as_many_digits_as_it_needs() -> None:
