@@ -25,19 +25,23 @@ def ranks_agree(configurations: pd.DataFrame, ranks: pd.DataFrame) -> Figure | N
     """The rank of each configuration in one study against that in another, a panel per pair, the best bottom left.
 
     Args:
-        configurations: a row per configuration and study with configuration, study, rank and equal_in_all.
+        configurations: a row per configuration and study with configuration, study, rank and, where noise is known,
+            equal_in_all.
         ranks: a row per pair of studies with first, second, spearman, configurations and kendalls_w.
     """
     if ranks.empty:
         return None
     by_study = configurations.pivot(index="configuration", columns="study", values="rank")
-    equal = configurations.groupby("configuration")["equal_in_all"].first().reindex(by_study.index).astype(bool)
     shown, row = ranks.head(MAX_PANELS), ranks.iloc[0]
-    alike = f"{equal.sum()} of {row['configurations']} configurations equal the best within noise in all studies"
+    equal: pd.Series[bool] = pd.Series(False, index=by_study.index)
+    title = f"ranks agree to W {row['kendalls_w']:.2f} (1: fully)"
+    if "equal_in_all" in configurations:
+        equal = configurations.groupby("configuration")["equal_in_all"].first().reindex(by_study.index).astype(bool)
+        alike = f"{equal.sum()} of {row['configurations']} configurations equal the best within noise in all studies"
+        title = f"{alike}; {title}"
     note = f"Points: configurations, ranked by score in each study; 1 is best. n = {row['configurations']}."
     note += f" The first {MAX_PANELS} of {len(ranks)} pairs of studies." if len(ranks) > MAX_PANELS else ""
-    title = f"{alike[0].upper()}{alike[1:]}; ranks agree to W {row['kendalls_w']:.2f} (1: fully)"
-    figure, panels = sheet(len(shown), title, note, panel_in=3.6)
+    figure, panels = sheet(len(shown), f"{title[0].upper()}{title[1:]}", note, panel_in=3.6)
     for (_, pair), axes in zip(shown.iterrows(), panels, strict=True):
         _pair(axes, by_study[pair["first"]], by_study[pair["second"]], equal)
         axes.set_title(f"{pair['first']} and {pair['second']}: rank correlation {pair['spearman']:.2f}")

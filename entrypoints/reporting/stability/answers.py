@@ -92,10 +92,13 @@ def _choice(row: dict[str, Any]) -> str:
     worse = "the best in each study"
     if row["worst_loss"] > 0:
         worse = f"at most {figure(row['worst_loss'])} worse than the best of any study"
+    choice = f"Safest choice: {row['configuration']}, {worse}."
+    if "equal_in_all" not in row:
+        return f"{choice} How many configurations equal the best is unknown, since the noise of a study is."
     equal = (
         f"{row['equal_in_all']} of {row['configurations']} configurations equal the best within noise in all studies"
     )
-    return f"Safest choice: {row['configuration']}, {worse}. {equal}."
+    return f"{choice} {equal}."
 
 
 def _split(stability: Stability) -> str:

@@ -66,7 +66,7 @@ def compare(studies: Sequence[Study]) -> Stability:
           "worse" where p_bonferroni is below 0.01; "did not come to its end" there; else "unclear"
 
         ``stability_choice`` has one row: the configuration whose largest loss over the studies is least (worst_loss),
-        and how many are within noise of the best in each study (equal_in_all).
+        and, where the noise of each study is known, how many are within it of the best in all (equal_in_all).
 
         ``stability_ranks`` has a row per pair of studies (first, second): the configurations that are complete in all
         studies; spearman; top: how many of the best are looked at, top_shared: those that are so in both, by_chance:
@@ -141,20 +141,20 @@ def _scores(stability: Stability, complete: Mapping[str, pd.DataFrame]) -> None:
     losses = {name: sign * (rows[score] - rows[score].iloc[0]) for name, rows in scored.items()}
     found.add("stability_best", _best(stability.studies, scored, losses, score))
     common: pd.DataFrame = pd.DataFrame(losses).dropna()
-    margins = {name: _margin(study) for name, study in stability.studies.items()}
-    equal = common.le(pd.Series(margins)).all(axis=1)
+    margins: pd.Series[float] = pd.Series({name: _margin(study) for name, study in stability.studies.items()})
+    equal = common.le(margins).all(axis=1) if margins.notna().all() else None
     ranks = common.rank()
     called = scored[next(iter(scored))]["configuration"]
     for name, rows in scored.items():
         own = rows.reindex(common.index)
-        scored[name] = own.assign(
-            configuration=called.reindex(common.index), study=name, rank=ranks[name], equal_in_all=equal
-        )
+        scored[name] = own.assign(configuration=called.reindex(common.index), study=name, rank=ranks[name])
+        if equal is not None:
+            scored[name]["equal_in_all"] = equal
     found.add("stability_configurations", pd.concat(scored.values()))
     if len(common):
         worst = common.max(axis=1)
-        choice = {"configuration": called[worst.idxmin()], "worst_loss": worst.min(), "equal_in_all": int(equal.sum())}
-        found.add("stability_choice", [choice | {"configurations": len(common)}])
+        choice = {"configuration": called[worst.idxmin()], "worst_loss": worst.min(), "configurations": len(common)}
+        found.add("stability_choice", [choice | ({} if equal is None else {"equal_in_all": int(equal.sum())})])
     if len(common) < statistics.MIN_VALUES:
         found.open_questions.append(
             f"Ranks: {len(common)} configurations came to their end in all studies, and {statistics.MIN_VALUES} are "

@@ -42,6 +42,14 @@ def test_ranks_of_each_pair_of_studies_are_drawn() -> None:
     assert colors(figure) <= SAFE
 
 
+def test_no_configuration_is_said_to_equal_the_best_where_noise_is_unknown() -> None:
+    """Nor is it said that none does, and none stands out."""
+    figure = ranks_agree(CONFIGURATIONS.drop(columns="equal_in_all"), RANKS)
+    assert title(figure) == "Ranks agree to W 0.90 (1: fully)"
+    assert figure is not None
+    assert [len(line.get_xdata()) for line in figure.axes[0].lines[:2]] == [3, 0]
+
+
 def test_pairs_beyond_six_are_said_to_be_left_out() -> None:
     """A figure has room for so many."""
     assert "The first 6 of 8 pairs of studies." in note(ranks_agree(CONFIGURATIONS, pd.concat([RANKS] * 4)))

@@ -88,6 +88,22 @@ def test_first_line_says_whether_the_best_is_stable(verdicts: list[str], says: s
     assert line == f"red_wine in 2 studies (seeds 0, 1): {says}"
 
 
+@pytest.mark.parametrize(
+    ("counted", "says"),
+    [
+        pytest.param({"equal_in_all": 3}, "3 of 12 configurations equal the best within noise in all", id="known"),
+        pytest.param(
+            {}, "How many configurations equal the best is unknown, since the noise of a study is.", id="unknown"
+        ),
+    ],
+)
+def test_safest_choice_is_said_with_what_equals_it(counted: dict[str, int], says: str) -> None:
+    """If noise tells that."""
+    choice = {"configuration": "rate=1", "worst_loss": 0.0, "configurations": 12}
+    page = description("0", "r", _stability(choice=[choice | counted]), [])
+    assert f"Safest choice: rate=1, the best in each study. {says}" in page
+
+
 def test_second_line_says_how_far_ranks_and_costs_agree() -> None:
     """What differs, with its noise; how many figures agree; nothing of what is unclear."""
     line = in_short(_stability(ranks=[RANKS], costs=[SAME_MEMORY, UNCLEAR, COST])).splitlines()[1]

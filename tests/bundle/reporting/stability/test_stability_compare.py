@@ -63,6 +63,15 @@ def test_safest_choice_loses_least_where_it_loses_most() -> None:
     assert row["worst_loss"] == pytest.approx(0.0015)
 
 
+def test_without_noise_no_configuration_is_counted_as_equal_to_the_best() -> None:
+    """Not as none either, if but one study lacks it: the best equals itself."""
+    found = compare([study(), study("b", known={})]).found
+    (row,) = found.rows("stability_choice")
+    assert (row["worst_loss"], row["configurations"]) == (0, len(GRID))
+    assert "equal_in_all" not in row
+    assert "equal_in_all" not in found.tables["stability_configurations"]
+
+
 def test_ranks_are_those_of_the_textbook() -> None:
     """Spearman's correlation, and Kendall's W, which is its mean over pairs of studies but for a scale."""
     random = np.random.default_rng(0)
