@@ -78,7 +78,7 @@ def _limits(client: MlflowClient, studies: Sequence[Study], found: Findings) -> 
             else "What limits save: these trials lack the times and scores that this needs."
         )
         return
-    saved = rules.rules(client, full, limited)
+    saved = rules.rules(client, full, study, limited)
     if not saved.rules:
         stopping = Stopping(full.criteria(DEFAULT_CRITERIA), predict=True)
         saved = rules.of_limits(full, stopping, study.run_id)

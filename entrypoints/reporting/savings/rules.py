@@ -27,6 +27,7 @@ from entrypoints.reporting.savings.replay import Course, Verdict
 from entrypoints.reporting.savings.tables import Saved, by_criterion, finite
 from entrypoints.reporting.studies import Study
 from entrypoints.search.budget import total
+from entrypoints.search.journal import RESUMED_BY
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures
 from mlflow_sysmetrics.tags import PREPARE_RUN_ID
 
@@ -46,7 +47,7 @@ class Full:
         courses: those whose curves were read.
         rows: the training rows of a fold.
         score: without its ``val_``.
-        search_s: the wall time of the search.
+        search_s: the wall time of the search; NaN where it is unknown.
         ended: how many of its trials ran to their end, those included whose curves were not read.
     """
 
@@ -99,7 +100,7 @@ def full_of(client: MlflowClient, study: Study, most: int = MAX_COURSES, limits:
         rows - rows // int(prepare.data.params["folds"]),
         study.score.removeprefix("val_"),
         study.higher_is_better,
-        study.run.data.metrics.get("search_time_s", math.nan),
+        _search_s(study),
         len(ended),
     )
 
@@ -111,15 +112,22 @@ def of_limits(full: Full, stopping: Stopping, run_id: str) -> Saved:
     return saved
 
 
-def rules(client: MlflowClient, full: Full, limited: Iterable[Study]) -> Saved:
-    """Each study under limits, the replay of its limits, and each control."""
+def rules(client: MlflowClient, full: Full, whole: Study, limited: Iterable[Study]) -> Saved:
+    """Each study under limits, the replay of its limits, and each control.
+
+    Args:
+        client: of the store.
+        full: the full study, as rules are replayed over it.
+        whole: the full study.
+        limited: those under limits.
+    """
     saved = Saved()
     for study in limited:
         settings = study.run.data.params
         stopping = Stopping(full.criteria(study.criteria or ""), settings.get("predict", "on") == "on")
         scheduler = settings.get("scheduler", "none")
         name = _name(stopping) + (f", scheduler={scheduler}" if scheduler != "none" else "")
-        search_s = study.run.data.metrics.get("search_time_s", math.nan)
+        search_s = _search_s(study) if _cores(study) == _cores(whole) else math.nan
         ran = read(client, study.trials["run_id"].tolist())
         compared = real(full, ran, stopping.criteria, search_s)
         if compared is not None:
@@ -135,9 +143,15 @@ def rules(client: MlflowClient, full: Full, limited: Iterable[Study]) -> Saved:
 def real(full: Full, ran: Iterable[Course], criteria: Criteria, search_s: float) -> tuple[int, Verdict] | None:
     """A study under limits against the full one, over the trials that both have; their number first, None without any.
 
-    CPU is what was measured in both, NaN where a trial lacks it. So is the wall time, of the searches, where both had
-    the same trials; else it is that of the trials, one after the other. Steps are those of the full study, less those
-    that stopped trials had left.
+    CPU is what was measured in both, NaN where a trial lacks it. So is the wall time, of the searches, where both are
+    known and had the same trials; else it is that of the trials, one after the other. Steps are those of the full
+    study, less those that stopped trials had left.
+
+    Args:
+        full: the full study.
+        ran: the trials of the one under limits.
+        criteria: these limits.
+        search_s: the wall time of its search; NaN where it is unknown, or was that of other cores.
     """
     ran = list(ran)
     both, mine = _both(full, ran)
@@ -215,6 +229,18 @@ def thinned(items: Sequence[Item], most: int, kept: Collection[int] = ()) -> lis
     """At most ``most`` of them, evenly spaced, and those at the places that are to be kept."""
     spread = {round(place) for place in np.linspace(0, len(items) - 1, min(most, len(items)))}
     return [items[place] for place in sorted(spread | set(kept))]
+
+
+def _search_s(study: Study) -> float:
+    """The wall time of a study's search; NaN where it is unknown, or of commands that may have had other cores."""
+    resumed = any(name.startswith(RESUMED_BY) for name in study.run.data.params)
+    return math.nan if resumed else float(study.run.data.metrics.get("search_time_s", math.nan))
+
+
+def _cores(study: Study) -> tuple[object, ...]:
+    """What says how many of a study's trials ran at once."""
+    params = study.run.data.params
+    return params.get("cpus"), params.get("ray_address"), study.hosts.get("usable_cores")
 
 
 def _best_within(study: Study, text: str) -> list[str]:

@@ -6,11 +6,17 @@ import math
 from dataclasses import replace
 
 import pytest
+from commands import store_uri
 from example_courses import costing
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunData, RunTag
 
+from benchmarks.report_scale import fill
 from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.reporting.savings.replay import Course
-from entrypoints.reporting.savings.rules import Full, controls, of_limits, real, thinned, tradeoff
+from entrypoints.reporting.savings.rules import Full, controls, full_of, of_limits, real, rules, thinned, tradeoff
+from entrypoints.reporting.selection import by_ids
+from entrypoints.reporting.studies import Study
 
 ROWS = 1000
 STEP_MS = {8: 1.0, 16: 2.0, 32: 4.0, 64: 8.0, 128: 16.0}
@@ -69,6 +75,48 @@ def test_real_study_of_a_part_is_compared_with_that_part(full: Full) -> None:
     assert trials == 2
     assert verdict.saved_cpu == pytest.approx(4 / 8.5)
     assert verdict.saved_wall == pytest.approx(8 / 17)
+
+
+AS_WHOLE = {"cpus": "2", "ray_address": "local"}
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> tuple[MlflowClient, Study]:
+    """A study of eight trials in a store."""
+    uri = store_uri(tmp_path_factory.mktemp("store"))
+    client = MlflowClient(uri)
+    return client, by_ids(client, [fill(uri, 8)])[0]
+
+
+def _took(study: Study, search_s: float, params: dict[str, str], tags: dict[str, str], cores: str = "4") -> Study:
+    """This study, as if its search had taken so long."""
+    each = [Param(name, value) for name, value in params.items()]
+    data = RunData([Metric("search_time_s", search_s, 0, 0)], each, [RunTag(*tag) for tag in tags.items()])
+    return replace(study, run=Run(study.run.info, data), hosts={"usable_cores": (cores,)})
+
+
+@pytest.mark.parametrize(
+    ("params", "cores", "resumed", "saved_percent"),
+    [
+        pytest.param(AS_WHOLE, "4", False, 75.0, id="as many cores"),
+        pytest.param(AS_WHOLE | {"cpus": "4"}, "4", False, 0.0, id="other cores"),
+        pytest.param(AS_WHOLE | {"ray_address": "auto"}, "4", False, 0.0, id="a cluster"),
+        pytest.param(AS_WHOLE, "8", False, 0.0, id="a machine of more cores"),
+        pytest.param(AS_WHOLE | {"resumed_by_1": "a run"}, "4", False, 0.0, id="continued"),
+        pytest.param(AS_WHOLE, "4", True, 0.0, id="the full study was continued"),
+    ],
+)
+def test_wall_times_of_searches_are_compared_on_as_many_cores_alone(
+    stored: tuple[MlflowClient, Study], params: dict[str, str], cores: str, resumed: bool, saved_percent: float
+) -> None:
+    """One took 4 s, the other 1 s for the same trials. Else wall time is that of the trials, which is the same."""
+    client, study = stored
+    whole = _took(study, 4.0, AS_WHOLE | ({"resumed_by_1": "a run"} if resumed else {}), study.run.data.tags)
+    limited = _took(study, 1.0, params, {"sysmetrics.criteria": "elapsed_s<=1e9"}, cores)
+    full = full_of(client, whole)
+    assert full is not None
+    row = rules(client, full, whole, [limited]).rules[0]
+    assert (row["kind"], row["saved_wall_percent"]) == ("real", pytest.approx(saved_percent))
 
 
 def test_real_study_of_other_trials_is_not_compared(full: Full) -> None:
