@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from mlflow.entities import Run, RunData, RunInfo, RunTag
+from mlflow.entities import Param, Run, RunData, RunInfo, RunTag
 
 from entrypoints.limits.noise import REPEATABILITY, SHARE, Noise
 from entrypoints.reporting.studies import Study
@@ -49,13 +49,15 @@ def study(
     host: Mapping[str, tuple[str, ...]] | None = None,
     seed: int = 0,
     known: Mapping[str, Noise] | None = None,
+    cpus: int = 0,
 ) -> Study:
     """One of them, with these trials of the grid, in this order, and noise as ``noises`` unless it is given."""
     trials: pd.DataFrame = pd.DataFrame(GRID, columns=HYPERPARAMETERS)
     trials = trials.assign(status="FINISHED", run_id=name, trial_id="t", **(columns or figures()))
     trials["diverged"] = trials.index.isin(diverged)
     tags = [RunTag("sysmetrics.dataset", "red_wine")]
-    run = Run(RunInfo(name * 32, "0", "me", "FINISHED", 0, 1, "active", run_name="tune"), RunData(tags=tags))
+    data = RunData(params=[Param("cpus", str(cpus))], tags=tags)
+    run = Run(RunInfo(name * 32, "0", "me", "FINISHED", 0, 1, "active", run_name="tune"), data)
     return Study(
         run,
         trials.iloc[list(rows)].reset_index(drop=True),

@@ -136,7 +136,7 @@ def _ranks(stability: Stability) -> str:
 
 
 def _costs_in_short(stability: Stability) -> str:
-    """On which hosts, which costs differ, those of a decision first; how many agree."""
+    """On which hosts and cores, which costs differ, those of a decision first; how many agree."""
     rows = stability.found.rows("stability_costs")
     told = sorted(
         (row for row in rows if row["verdict"] in (MORE, LESS)), key=lambda row: row["figure"] not in FRONT_COSTS
@@ -146,8 +146,17 @@ def _costs_in_short(stability: Stability) -> str:
     names, within = _agreeing(rows)
     figures = len({row["figure"] for row in rows})
     parts += [f"{len(names)} of {figures} figures agree within {percent(within)}"] if names else []
-    across = hosts.compared(stability.studies)
+    across = _across(stability)
     return f"{across} {'; '.join(parts)}.".strip() if parts else across
+
+
+def _across(stability: Stability) -> str:
+    """What differs between the studies that costs depend on, a sentence each; empty if nothing does."""
+    cpus = {name: study.run.data.params.get("cpus", "unknown") for name, study in stability.studies.items()}
+    each = ", ".join(f"{value} in {name}" for name, value in cpus.items())
+    at_once = f"`cpus` differs ({each}): what a trial costs also depends on how many run beside it."
+    said = (hosts.compared(stability.studies), at_once if len(set(cpus.values())) > 1 else "")
+    return " ".join(filter(None, said))
 
 
 def difference(row: dict[str, Any]) -> str:
@@ -189,7 +198,7 @@ def _costs(stability: Stability) -> list[str]:
     sentences = [f"{difference(row)}." for row in told]
     sentences += [f"{listed([f'`{name}`' for name in names])} agree within {percent(within)}."] if names else []
     body = "\n".join(f"- {sentence}" for sentence in [*sentences, *_limits(told)])
-    return [hosts.compared(stability.studies) if rows else "", body, table(columns, rows)]
+    return [_across(stability) if rows else "", body, table(columns, rows)]
 
 
 def _limits(told: list[dict[str, Any]]) -> list[str]:
