@@ -79,7 +79,7 @@ def by_hyperparameter(
 
     Args:
         trials: with the hyperparameter's column and the metrics'; those that diverged or did not end are left out.
-        effects: a row per metric and hyperparameter with share_of_variance and told.
+        effects: a row per metric and hyperparameter with share_of_variance, NaN where it was not tested, and told.
         hyperparameter: numbers, or words, which become categories.
         metrics: a panel each.
     """
@@ -98,7 +98,8 @@ def by_hyperparameter(
         if metric in own.index:
             effect = own.loc[metric]
             unclear = "" if effect["told"] else ", not beyond noise"
-            axes.set_title(f"explains {share(effect['share_of_variance'])}{unclear}")
+            explains = f"explains {share(effect['share_of_variance'])}{unclear}"
+            axes.set_title("not tested" if np.isnan(effect["share_of_variance"]) else explains)
     return figure
 
 
@@ -195,7 +196,7 @@ def _strongest(effects: pd.DataFrame) -> str:
     known = effects[effects["told"].astype(bool)].sort_values("share_of_variance", ascending=False)
     first = known.drop_duplicates("hyperparameter").head(2)
     if first.empty:
-        return "No hyperparameter has an effect beyond noise on any metric"
+        return "No effect of a hyperparameter on any metric was found beyond noise"
     (one, *others) = [
         (row["hyperparameter"], share(row["share_of_variance"]), plain(row["metric"]))
         for row in first.to_dict("records")
@@ -205,9 +206,12 @@ def _strongest(effects: pd.DataFrame) -> str:
 
 
 def _explained(own: pd.DataFrame, hyperparameter: str, metrics: list[str]) -> str:
-    known = own[own.index.isin(metrics) & own["told"].astype(bool)] if len(own) else own
+    own = own[own.index.isin(metrics)] if len(own) else own
+    if len(own) and own["share_of_variance"].isna().all():
+        return f"{hyperparameter}: too few trials to test"
+    known = own[own["told"].astype(bool)] if len(own) else own
     if len(known) == 0:
-        return f"{hyperparameter} has no effect beyond noise on these metrics"
+        return f"No effect of {hyperparameter} on these metrics was found beyond noise"
     strongest = known["share_of_variance"].sort_values(ascending=False).head(2)
     parts = [
         f"{share(value)} of {'that' if place else 'the variance'} of {plain(str(metric))}"

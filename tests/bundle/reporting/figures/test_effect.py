@@ -56,7 +56,7 @@ def test_map_of_effects_holds_the_shares() -> None:
             id="one",
         ),
         pytest.param(
-            EFFECTS[~EFFECTS["told"]], "No hyperparameter has an effect beyond noise on any metric", id="none"
+            EFFECTS[~EFFECTS["told"]], "No effect of a hyperparameter on any metric was found beyond noise", id="none"
         ),
     ],
 )
@@ -145,7 +145,7 @@ def test_long_words_are_cut_and_turned() -> None:
     ("hyperparameter", "expected"),
     [
         pytest.param("layers", "layers explains 97 % of the variance of peak memory", id="one"),
-        pytest.param("kind", "kind has no effect beyond noise on these metrics", id="none"),
+        pytest.param("kind", "No effect of kind on these metrics was found beyond noise", id="none"),
     ],
 )
 def test_title_says_what_a_hyperparameter_explains(hyperparameter: str, expected: str) -> None:
@@ -155,6 +155,28 @@ def test_title_says_what_a_hyperparameter_explains(hyperparameter: str, expected
     if hyperparameter == "layers":
         assert figure is not None
         assert [axes.get_title("left") for axes in figure.axes] == ["explains 3 %, not beyond noise", "explains 97 %"]
+
+
+@pytest.mark.parametrize(
+    ("untested", "says", "panels"),
+    [
+        pytest.param(["val_rmse", "peak_memory_mb"], "layers: too few trials to test", ["not tested"] * 2, id="all"),
+        pytest.param(
+            ["peak_memory_mb"],
+            "No effect of layers on these metrics was found beyond noise",
+            ["explains 3 %, not beyond noise", "not tested"],
+            id="one",
+        ),
+    ],
+)
+def test_what_was_not_tested_is_said_to_be_so(untested: list[str], says: str, panels: list[str]) -> None:
+    """As where each level has one trial; nothing is said of its effect."""
+    table = EFFECTS.copy()
+    table.loc[table["metric"].isin(untested), ["share_of_variance", "told"]] = [np.nan, False]
+    figure = by_hyperparameter(trials(), table, "layers", ["val_rmse", "peak_memory_mb"])
+    assert title(figure) == says
+    assert figure is not None
+    assert [axes.get_title("left") for axes in figure.axes] == panels
 
 
 def test_interaction_shows_the_median_of_each_cell() -> None:
@@ -207,4 +229,4 @@ def test_no_effects_are_no_figure_but_trials_can_be_drawn_without() -> None:
     assert effect_sizes(EFFECTS.assign(share_of_variance=np.nan)) is None
     assert by_hyperparameter(trials(), EFFECTS, "layers", []) is None
     figure = by_hyperparameter(trials(), EFFECTS.iloc[:0], "layers", [*COSTS])
-    assert title(figure) == "layers has no effect beyond noise on these metrics"
+    assert title(figure) == "No effect of layers on these metrics was found beyond noise"
