@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from entrypoints.reporting.studies import Study
 
 PROCESSOR = "cpu_model"
+SYSTEM = {"os", "python"}  # facts that an update changes, which makes no other host
 
 
 def differing(studies: Sequence[Study]) -> list[str]:
@@ -14,6 +15,11 @@ def differing(studies: Sequence[Study]) -> list[str]:
     facts = dict.fromkeys(fact for study in studies for fact in study.hosts)
     values = {fact: [study.hosts.get(fact, ()) for study in studies] for fact in facts}
     return [fact for fact, each in values.items() if len(set(each)) > 1 or len(each[0]) > 1]
+
+
+def kind(facts: Sequence[str]) -> str:
+    """What differs where these facts do: hosts, or their systems alone."""
+    return "systems" if SYSTEM.issuperset(facts) else "hosts"
 
 
 def called(study: Study, facts: Sequence[str]) -> str:
@@ -27,7 +33,11 @@ def of_several(study: Study) -> str:
     facts = differing([study])
     if not facts:
         return ""
-    return f"Its trials ran on hosts that differ ({called(study, facts)}): what a trial costs also depends on its host."
+    which = kind(facts)
+    return (
+        f"Its trials ran on {which} that differ ({called(study, facts)}): what a trial costs also depends on its "
+        f"{which.removesuffix('s')}."
+    )
 
 
 def compared(studies: Mapping[str, Study]) -> str:
@@ -40,14 +50,15 @@ def compared(studies: Mapping[str, Study]) -> str:
     if not facts:
         return ""
     ran = [f"{name} ran on {called(study, facts)}" for name, study in studies.items()]
-    return f"Hosts differ: {'; '.join(ran)}: their costs are compared, never pooled."
+    return f"{kind(facts).capitalize()} differ: {'; '.join(ran)}: their costs are compared, never pooled."
 
 
 def of_savings(full: Study, limited: Sequence[Study]) -> list[str]:
     """A sentence for each study under limits that ran on another machine than the full one."""
     return [
-        f"What `{study.criteria}` saves on one host: {study.name} ran on {called(study, facts)}, the full study on "
-        f"{called(full, facts)}, so the CPU and wall time that it saved compare two hosts."
+        f"What `{study.criteria}` saves on one {kind(facts).removesuffix('s')}: {study.name} ran on "
+        f"{called(study, facts)}, the full study on {called(full, facts)}, so the CPU and wall time that it saved "
+        f"compare two {kind(facts)}."
         for study in limited
         if (facts := differing([full, study]))
     ]

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from entrypoints.links import run_view
+from entrypoints.reporting import hosts
 from entrypoints.reporting.comparison.compare import Comparison
 from entrypoints.reporting.markdown import LAST, cell, is_p, last_sections, page, picture, table
 from entrypoints.reporting.statistics import LEVEL, smallest_p
@@ -160,9 +161,10 @@ def _datasets(studies: Sequence[Study], comparison: Comparison) -> str:
 def _hosts(comparison: Comparison) -> str:
     if not comparison.hosts:
         return ""
+    which = hosts.kind(comparison.hosts)
     return (
-        f"The hosts differ ({', '.join(comparison.hosts)}): costs are compared by ranks within each dataset, "
-        "differences are shares of each dataset's own, and no cost of two hosts is put side by side."
+        f"The {which} differ ({', '.join(comparison.hosts)}): costs are compared by ranks within each dataset, "
+        f"differences are shares of each dataset's own, and no cost of two {which} is put side by side."
     )
 
 

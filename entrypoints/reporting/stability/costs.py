@@ -45,8 +45,8 @@ def add(found: Findings, studies: Mapping[str, Study], complete: Mapping[str, pd
     for name, study in studies.items():
         if mixed := hosts.differing([study]):
             found.open_questions.append(
-                f"Costs of {name}: its trials ran on hosts that differ ({hosts.called(study, mixed)}), so they are not "
-                "those of one host."
+                f"Costs of {name}: its trials ran on {hosts.kind(mixed)} that differ ({hosts.called(study, mixed)}), "
+                f"so they are not those of one {hosts.kind(mixed).removesuffix('s')}."
             )
     names = [name for name, study in studies.items() if not hosts.differing([study])]
     rows, zero = [], dict[str, None]()

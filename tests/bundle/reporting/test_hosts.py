@@ -20,6 +20,7 @@ from entrypoints.reporting.studies import Study
 OLD, NEW = {"cpu_model": ("old",), "usable_cores": ("4",)}, {"cpu_model": ("new",), "usable_cores": ("4",)}
 MIXED = {"cpu_model": ("new", "old"), "usable_cores": ("4",)}
 WIDE = OLD | {"usable_cores": ("8",)}
+LATER, UPDATED = OLD | {"os": ("Linux 6.1",)}, OLD | {"os": ("Linux 6.2",)}
 
 
 def _study(facts: dict[str, tuple[str, ...]], criteria: str | None = None) -> Study:
@@ -54,6 +55,23 @@ def test_hosts_that_differ_are_named_before_their_costs_are_compared(
     assert hosts.differing(studies) == differing
     told = hosts.compared(dict(zip("ab", studies, strict=True)))
     assert told == (f"Hosts differ: {says} their costs are compared, never pooled." if says else "")
+
+
+def test_updated_system_makes_no_other_host() -> None:
+    """It is named as what differs, since costs may depend on it, too; with another processor hosts differ."""
+    before, after = _study(LATER), _study(UPDATED, "elapsed_s<=9")
+    assert hosts.compared({"a": before, "b": after}) == (
+        "Systems differ: a ran on os Linux 6.1; b ran on os Linux 6.2: their costs are compared, never pooled."
+    )
+    assert hosts.of_savings(before, [after]) == [
+        "What `elapsed_s<=9` saves on one system: a study ran on os Linux 6.2, the full study on os Linux 6.1, so the "
+        "CPU and wall time that it saved compare two systems."
+    ]
+    assert hosts.of_several(_study(OLD | {"os": ("Linux 6.1", "Linux 6.2")})) == (
+        "Its trials ran on systems that differ (os Linux 6.1 or Linux 6.2): what a trial costs also depends on its "
+        "system."
+    )
+    assert hosts.compared({"a": before, "b": _study(UPDATED | NEW)}).startswith("Hosts differ: a ran on old, os ")
 
 
 def test_study_on_several_hosts_says_so() -> None:
