@@ -24,7 +24,7 @@ if sys.platform != "win32":
 
 T = TypeVar("T")
 _BLOCK_MB = 512 / 1e6  # of getrusage on Linux, whatever the disk's are
-_SIZE = 4096  # more than either file has; the kernel gives them whole
+_SIZE = 4096  # more than any of these files has; the kernel gives them whole
 
 
 class Reading(NamedTuple):
@@ -43,7 +43,9 @@ class System:
     """The operating system, as the sampler sees it. Processes may be any objects: equal means the same process.
 
     `read` takes a process and whether what changes slowly is wanted, too; it raises `psutil.NoSuchProcess` when the
-    process is gone. `descendants` returns parents before their children.
+    process is gone. `descendants` returns parents before their children. `read_shared` returns how many megabytes of a
+    process's memory are left to others: (n - 1) / n of what n processes hold. It raises nothing, and gives None where
+    that is unknown. A system whose memory has no such part has no `read_shared`.
     """
 
     memory_definition: str
@@ -51,6 +53,7 @@ class System:
     descendants: Callable[[Any], list[Any]]
     open: Callable[[int], Any] = psutil.Process
     is_same: Callable[[Any], bool] = psutil.Process.is_running  # False where the pid is gone, or another process's
+    read_shared: Callable[[Any], float | None] | None = None
 
 
 def _readable(read: Callable[[], T]) -> T | None:
@@ -119,6 +122,16 @@ def _read_memory(pid: int) -> dict[str, float]:
     return {"process_memory_mb": (resident - shared) * PAGESIZE / 1e6, "process_rss_mb": resident * PAGESIZE / 1e6}
 
 
+def _read_shared(process: psutil.Process) -> float | None:
+    """RSS - SHR has what forked processes share until one of them writes. Dear: the kernel looks at every page."""
+    try:
+        lines = _read_file(process.pid, "smaps_rollup").splitlines()[1:]
+        sizes = {name: int(size) for name, size, *_ in map(bytes.split, lines)}
+        return max(0, sizes[b"Anonymous:"] - sizes[b"Pss_Anon:"]) * 1024 / 1e6
+    except Exception:  # gone, refused, or an older kernel's
+        return None
+
+
 def _read_stat(pid: int) -> list[bytes]:
     """The fields of `stat` from number 3 on: number 2, a name, may hold spaces and parentheses."""
     line = _read_file(pid, "stat")
@@ -175,6 +188,6 @@ def _descendants_portable(process: psutil.Process) -> list[psutil.Process]:
     return process.children(recursive=True)
 
 
-LINUX = System("rss-shr", _read_linux, _descendants_linux, _open_linux)
+LINUX = System("rss-shr", _read_linux, _descendants_linux, _open_linux, read_shared=_read_shared)
 PORTABLE = System("uss", _read_portable, _descendants_portable)
 HERE = LINUX if psutil.LINUX else PORTABLE

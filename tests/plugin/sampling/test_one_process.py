@@ -210,6 +210,39 @@ def test_memory_that_cannot_be_parsed_is_absent(statm: str, proc: Path) -> None:
     assert reading.cpu_s
 
 
+ROLLUP = "1000-2000 ---p 00000000 00:00 0   [rollup]\nPss_Anon: 2000 kB\nAnonymous: 5000 kB\nKSM: 0 kB\n"
+
+
+@pytest.mark.parametrize(
+    ("rollup", "megabytes"),
+    [
+        (ROLLUP, 3.072),
+        (ROLLUP.replace("5000", "2000"), 0),
+        (ROLLUP.replace("5000", "1999"), 0),
+        (ROLLUP.replace("Pss_Anon", "Pss_Dirty"), None),
+        (ROLLUP.replace("5000", "x"), None),
+        ("", None),
+        (None, None),
+    ],
+    ids=["shared", "alone", "rounded", "older kernel", "garbled", "ended", "no such file"],
+)
+def test_what_is_shared_is_the_anonymous_pages_less_ones_own_part(
+    rollup: str | None, megabytes: float | None, proc: Path
+) -> None:
+    """In megabytes of 1e6 bytes; None where the kernel does not say."""
+    lay(proc, {} if rollup is None else {"77/smaps_rollup": rollup})
+    assert LINUX.read_shared is not None
+    assert LINUX.read_shared(SimpleNamespace(pid=77)) == megabytes
+
+
+def test_what_is_shared_of_another_users_process_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel refuses it."""
+    assert LINUX.read_shared is not None
+    with refused("smaps_rollup") as laid:
+        monkeypatch.setattr(psutil, "PROCFS_PATH", str(laid({"77/smaps_rollup": ROLLUP})))
+        assert LINUX.read_shared(SimpleNamespace(pid=77)) is None
+
+
 @pytest.mark.parametrize("stat", ["", "77 a S 1", "77 (a) S 1 1", STAT.replace("500", "x")])
 def test_a_process_that_cannot_be_parsed_gives_no_reading(stat: str, proc: Path) -> None:
     """It costs that reading; nothing raises, and the next one is right."""

@@ -202,6 +202,50 @@ def test_a_living_child_counts_before_it_ends() -> None:
     assert sample.cpu_seconds > 0.25
 
 
+FORK = """
+data, (read, write) = bytearray(b"x") * 50_000_000, os.pipe()
+for _ in range(4):
+    if os.fork() == 0:
+        os.close(write)
+        while os.read(read, 1):  # until the parent ends
+            data[::4096] = bytes(len(data[::4096]))
+            print("written", flush=True)
+        os._exit(0)
+print("forked")
+"""
+
+
+@linux_only
+def test_what_forked_processes_share_counts_once() -> None:
+    """Five that hold the same 50 MB have little more than one; a copy counts, and so does what is not shared."""
+    if LINUX.read_shared is None or LINUX.read_shared(psutil.Process()) is None:
+        pytest.skip("the kernel does not say what is shared")
+    now = [0.0]
+
+    def memory_mb() -> float:
+        now[0] += 100.0
+        return sample()["process_memory_mb"]
+
+    with child() as parent:
+        sample = ProcessSampler(parent.pid, clock=lambda: now[0])
+        alone_mb = memory_mb()
+        assert parent.do(f"exec({FORK!r})") == "forked"
+        forked_mb = memory_mb()
+        assert len(sample.pids) == 5
+        assert forked_mb == pytest.approx(alone_mb + 50, abs=20)
+        assert parent.do("os.write(write, b'x')") == "written"
+        assert memory_mb() == pytest.approx(forked_mb + 50, abs=5)
+        own = "x = b'x' * 50_000_000; print(flush=True); input()"
+        parent.do(
+            f"p = subprocess.Popen([sys.executable, '-c', {own!r}], stdin=-1, stdout=-1); p.stdout.readline(); print()"
+        )
+        with_spawned_mb = memory_mb()
+        _, resident, shared, *_ = map(int, Path(f"/proc/{parent.do('print(p.pid)')}/statm").read_text().split())
+        spawned_mb = (resident - shared) * mmap.PAGESIZE / 1e6
+        assert spawned_mb > 50
+        assert with_spawned_mb == pytest.approx(forked_mb + 50 + spawned_mb, abs=5)
+
+
 def test_an_exited_process_gives_an_empty_reading() -> None:
     """An ended process gives {}, both while it is a zombie and after it is reaped, and its CPU time is kept."""
     with child() as process:
@@ -524,6 +568,8 @@ class Task:
     cpu_s: float = 0.0
     reaped_cpu_s: float = 0.0
     zombie: bool = False
+    memory_mb: float = 10.0
+    shared_mb: float | None = 0.0  # of its memory, what counts for others
     denied: set[str] = field(default_factory=set)
 
 
@@ -532,13 +578,22 @@ class Kernel:
 
     def __init__(self) -> None:
         self.now, self.starts, self.used_s, self.read_count = 0.0, 0.0, 0.0, 0
+        self.sampler_s, self.shared_s = 0.0, 0.0  # CPU time of the sampler; what it takes to read what a process shares
+        self.shared_reads: list[tuple[float, int]] = []  # when, and of which pid
         self.tasks: dict[int, Task] = {}
         self.between: Callable[[int], None] = lambda count: None
         self.spawn(0)
 
     def sampler(self, **arguments: Any) -> ProcessSampler:
-        system = System("rss-shr", self.read, self.descendants, lambda pid: self.tasks[pid].handle, self.is_same)
-        return ProcessSampler(1, clock=lambda: self.now, cpu_clock=lambda: 0.0, system=system, **arguments)
+        system = System(
+            "rss-shr",
+            self.read,
+            self.descendants,
+            lambda pid: self.tasks[pid].handle,
+            self.is_same,
+            self.read_shared,
+        )
+        return ProcessSampler(1, clock=lambda: self.now, cpu_clock=lambda: self.sampler_s, system=system, **arguments)
 
     def settled_sampler(self) -> ProcessSampler:
         """One that has walked at 10 s, and does so again at each full second."""
@@ -579,13 +634,18 @@ class Kernel:
     def is_same(self, handle: Handle) -> bool:
         return handle.pid in self.tasks and self.tasks[handle.pid].handle == handle
 
+    def read_shared(self, handle: Handle) -> float | None:
+        self.sampler_s += self.shared_s
+        self.shared_reads.append((self.now, handle.pid))
+        return self.tasks[handle.pid].shared_mb if self.is_same(handle) else None
+
     def read(self, handle: Handle, slow: bool) -> Reading:
         self.between(self.read_count)
         self.read_count += 1
         if handle.pid not in self.tasks:
             raise psutil.NoSuchProcess(handle.pid)
         task = self.tasks[handle.pid]  # found by pid, whoever that is by now
-        levels = {"process_memory_mb": 0.0 if task.zombie else 10.0, "process_threads": 1.0}
+        levels = {"process_memory_mb": 0.0 if task.zombie else task.memory_mb, "process_threads": 1.0}
         counters = {"process_read_mb_per_s": task.cpu_s}
         if slow:
             counters["process_context_switches_per_s"] = task.cpu_s
@@ -801,6 +861,138 @@ def test_walks_take_at_most_one_percent_of_the_time() -> None:
         kernel.now = step / 8
         sample()
     assert walks == pytest.approx([0, 5, 10], abs=0.2)
+
+
+class Forked(Kernel):
+    """Processes that share all of their 12 MB, and a sampler with a reading each tenth of a second."""
+
+    def __init__(self, children: int, shared_s: float = 0.0) -> None:
+        super().__init__()
+        self.shared_s = shared_s
+        for _ in range(children):
+            self.spawn(1)
+        self.share()
+        self.sample = self.sampler(walk_every_s=0.05)
+
+    def share(self) -> None:
+        for task in self.tasks.values():
+            task.memory_mb, task.shared_mb = 12.0, 12.0 * (1 - 1 / len(self.tasks))
+
+    def memory_mb(self, seconds: float = 0.1) -> float:
+        """In the last reading of that time."""
+        for _ in range(round(seconds * 10)):
+            self.now += 0.1
+            reading = self.sample()
+        return reading["process_memory_mb"]
+
+    def times(self, pid: int = 1) -> list[float]:
+        return [at for at, read in self.shared_reads if read == pid]
+
+
+def test_what_one_process_shares_is_not_read() -> None:
+    """A tree of one costs what it did, and has all that is in the process: others may be outside the tree."""
+    kernel = Forked(0)
+    kernel.tasks[1].shared_mb = 6.0
+    assert kernel.memory_mb(seconds=5.0) == 12.0
+    assert kernel.shared_reads == []
+
+
+@pytest.mark.parametrize(
+    ("shared_s", "least_s"),
+    [(0.0, 1.0), (0.001, 1.0), (0.01, 3.0), (0.1, 30.0)],
+    ids=["free", "1 ms", "10 ms", "0.1 s"],
+)
+def test_what_is_shared_is_read_each_second_or_at_one_percent_of_the_time(shared_s: float, least_s: float) -> None:
+    """Three processes, at so much each; between two reads the last one is used."""
+    kernel = Forked(2, shared_s)
+    assert kernel.memory_mb(seconds=90.0) == pytest.approx(12)
+    spans = [later - earlier for earlier, later in itertools.pairwise(kernel.times())]
+    assert len(spans) >= 2
+    assert all(least_s - 1e-6 <= span <= least_s + 0.11 for span in spans)
+
+
+def test_a_copy_counts_within_a_second() -> None:
+    """A process that writes to all that it shares has it alone then; until this is read, it is missing."""
+    kernel = Forked(1)
+    assert kernel.memory_mb() == pytest.approx(12)
+    for task in kernel.tasks.values():
+        task.shared_mb = 0.0
+    assert kernel.memory_mb() == pytest.approx(12)
+    assert kernel.memory_mb(seconds=1.0) == pytest.approx(24)
+
+
+def test_processes_that_share_nothing_are_read_once() -> None:
+    """As those that were not forked, or have run another program since: that changes with the next fork alone."""
+    kernel = Forked(2)
+    kernel.tasks[3].shared_mb = 0.0
+    kernel.memory_mb(seconds=1.5)
+    before = {pid: len(kernel.times(pid)) for pid in kernel.tasks}
+    kernel.memory_mb(seconds=5.0)
+    assert len(kernel.times(3)) == before[3]
+    assert len(kernel.times(1)) >= before[1] + 4
+    kernel.spawn(3)
+    kernel.share()
+    assert kernel.memory_mb() == pytest.approx(12)
+    assert len(kernel.times(3)) == before[3] + 1
+
+
+def test_a_new_process_counts_once_it_is_known_what_it_shares() -> None:
+    """Never in full first, which would be a peak that was not. Reading it takes 5 % of the time at most."""
+    kernel = Forked(1, shared_s=0.01)
+    kernel.memory_mb(seconds=1.0)
+    kernel.spawn(1)
+    kernel.share()
+    assert kernel.memory_mb() == pytest.approx(12)
+    first = kernel.times()[-1]
+    assert first == kernel.now
+    kernel.tasks[kernel.spawn(1)].memory_mb = 70.0  # of its own
+    assert kernel.memory_mb(seconds=0.5) == pytest.approx(12)
+    assert kernel.memory_mb(seconds=0.2) == pytest.approx(82)
+    assert 0.6 - 1e-6 <= kernel.times()[-1] - first <= 0.71  # three reads of 10 ms are 5 % of 0.6 s
+
+
+@pytest.mark.parametrize("reaped", [True, False], ids=["reaped", "zombie"])
+def test_what_an_ended_process_shared_is_the_others_again(reaped: bool) -> None:
+    """They are read at the next reading; until then, too, the tree has at least what one of them holds."""
+    kernel = Forked(2)
+    kernel.memory_mb()
+    kernel.exit(3)
+    if reaped:
+        kernel.reap(3)
+    kernel.tasks[1].shared_mb = kernel.tasks[2].shared_mb = 6.0
+    kernel.tasks[1].memory_mb = 13.0
+    assert kernel.memory_mb() == pytest.approx(13)
+    first = kernel.now
+    kernel.tasks[2].memory_mb = 14.0
+    assert kernel.memory_mb() == pytest.approx(15)
+    assert kernel.times()[-1] >= first
+    assert kernel.times(3)[-1] < first
+
+
+def test_what_a_process_gave_back_is_not_taken_from_the_others() -> None:
+    """Until it is read again, less of it is there than it shared."""
+    kernel = Forked(2)
+    kernel.memory_mb()
+    kernel.tasks[1].memory_mb = kernel.tasks[3].memory_mb = 20.0  # each shared 8
+    kernel.tasks[2].memory_mb = 2.0
+    assert kernel.memory_mb() == pytest.approx(24)
+
+
+def test_what_is_shared_with_others_outside_the_tree_stays_in_it() -> None:
+    """The two share all with a third process: a third of it would be missing, which the largest of them has."""
+    kernel = Forked(1)
+    for task in kernel.tasks.values():
+        task.shared_mb = 8.0
+    assert kernel.memory_mb(seconds=2.0) == pytest.approx(12)
+
+
+def test_a_process_of_which_it_cannot_be_read_counts_in_full() -> None:
+    """Refused, or an older kernel: as if it shared nothing, until it can be read."""
+    kernel = Forked(1)
+    kernel.tasks[2].shared_mb = None
+    assert kernel.memory_mb(seconds=1.5) == pytest.approx(18)
+    kernel.tasks[2].shared_mb = 6.0
+    assert kernel.memory_mb(seconds=1.5) == pytest.approx(12)
 
 
 @pytest.mark.parametrize(
