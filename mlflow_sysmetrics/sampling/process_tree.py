@@ -216,7 +216,7 @@ class ProcessSampler:
         """The memory of those whose shared part is known, less that, but at least that of the largest."""
         alive = [(process, reading.levels[_MEMORY]) for process, reading in readings.items() if not reading.ended]
         known = [(mb, self._shared[process] or 0.0) for process, mb in alive if process in self._shared]
-        return max(*(mb for mb, _ in known), sum(max(0.0, mb - shared) for mb, shared in known))
+        return max([sum(max(0.0, mb - shared) for mb, shared in known), *(mb for mb, _ in known)])
 
     def _read_members(self, *, slow: bool) -> dict[Hashable, Reading]:
         """Read every living process, and all again if one disappears meanwhile; {} if the root is gone."""
