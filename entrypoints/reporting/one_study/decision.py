@@ -26,10 +26,15 @@ SHOWN_COSTS = (
 
 
 def upper_limits(studies: Sequence[Study]) -> dict[str, float]:
-    """The tightest upper limit of each figure, of the first study under some, by the trials of the first of all."""
+    """The tightest upper limit of each figure, of the first study under some, by the trials of the first of all.
+
+    Without a full study, figures that a relative one limits are left out: it is not known (see ``_resolved``).
+    """
+    upper = [limit for limit in _criteria(studies).limits if limit.is_upper]
+    unknown = {limit.metric.name for limit in upper if limit.statistic and studies[0].criteria}
     tightest: dict[str, float] = {}
     for limit in _resolved(studies).limits:
-        if limit.is_upper:
+        if limit.is_upper and limit.metric.name not in unknown:
             tightest[limit.metric.name] = min(limit.number, tightest.get(limit.metric.name, math.inf))
     return tightest
 
@@ -50,15 +55,15 @@ def decision(studies: Sequence[Study], changed: Collection[str] = ()) -> pd.Data
           of as many; "better", of those whose score is better beyond noise the one that breaks the limits least
         - run_id, the hyperparameters, the score and its margin: by how much two models must differ to be told apart
         - training_time_s, peak_memory_mb, model_memory_mb and inference_latency_ms, where they are known
-        - limits: as they were given, empty without any; meets: whether the trial does, None where that is not known;
-          not_judged: the limits that could not be, since the trial lacks the figure, too few trials have it, or it
-          is a factor of a negative one
+        - limits: as they were given, empty without any; meets: whether the trial does, None where that is not known,
+          and without a full study what the study under limits says of it; not_judged: the limits that could not be,
+          since the trial lacks the figure, too few trials have it, or it is a factor of a negative one
         - cost, cost_value, times: what the cheaper trial is cheaper in (the first figure that has an upper limit, or
           else the training time), and how many times; or the limit that the better one breaks most, and how many times
-          it is, NaN of a limit of 0
+          it is, NaN of a limit of 0, None and NaN of a relative limit without a full study
     """
     study = studies[0]
-    trials, limits = study.complete, upper_limits(studies)
+    trials = study.complete
     score, sign = str(study.score), -1.0 if study.higher_is_better else 1.0
     nothing: pd.DataFrame = pd.DataFrame()
     if trials.empty:
@@ -69,7 +74,8 @@ def decision(studies: Sequence[Study], changed: Collection[str] = ()) -> pd.Data
     within = trials[judged["meets"].eq(judged["meets"].max())]  # those that do, or that may, or all
     chosen = within.iloc[0]
     rows: list[tuple[str, Any, str | None, float]] = [(CHOSEN, chosen, None, math.nan)]
-    cost = next((name for name in (*limits, SHOWN_COSTS[0]) if name in trials), None)
+    limited = [limit.metric.name for limit in _criteria(studies).limits if limit.is_upper]
+    cost = next((name for name in (*limited, SHOWN_COSTS[0]) if name in trials), None)
     as_good = within[sign * (within[score] - chosen[score]) <= margin]
     by_chance = known.get(cost or "", 0.0)
     if cost not in changed:
@@ -102,26 +108,35 @@ _MEETS = {1: True, 0: None, -1: False}
 def _judged(studies: Sequence[Study]) -> pd.DataFrame:
     """Of each complete trial of the first study whether it meets the limits, and what it breaks.
 
+    A study under limits has judged its own trials.
+
     Returns:
         meets (1, 0 where that is not known, -1), not_judged (the limits without a figure), excess (over all limits,
         relative to each), and broken (the limit that it breaks most; None).
     """
-    trials, given, limits = studies[0].complete, _criteria(studies), _resolved(studies)
+    study, given, limits = studies[0], _criteria(studies), _resolved(studies)
+    trials = study.complete
     finished = records(trials)
-    inactive = {limit for limit in given.limits if limit.resolve(finished) is None}
+    nearer = given.resolved(finished)  # good enough for an order, whatever has been stopped
+    inactive = {
+        limit
+        for limit in given.limits
+        if (limit.statistic and len(study.trials) < limit.after if study.criteria else limit.resolve(finished) is None)
+    }
     rows = []
     for trial in finished:
         stops = limits.violations(trial)
+        tagged = trial["feasible"] if study.criteria else not stops
         unknown = [
             each
             for each in given.limits
-            if each in inactive or not math.isfinite(trial.get(each.metric.name, math.nan))
+            if tagged is None or each in inactive or not math.isfinite(trial.get(each.metric.name, math.nan))
         ]
         rows.append(
             {
-                "meets": -1 if stops else 0 if unknown else 1,
+                "meets": -1 if tagged is False else 0 if unknown else 1,
                 "not_judged": ", ".join(map(str, unknown)),
-                "excess": limits.excess(trial),
+                "excess": nearer.excess(trial),
                 "broken": max(
                     stops, key=lambda stop: abs(stop.value - stop.limit) / (abs(stop.limit) or 1e-9), default=None
                 ),
@@ -138,8 +153,11 @@ def _criteria(studies: Sequence[Study]) -> Criteria:
 
 
 def _resolved(studies: Sequence[Study]) -> Criteria:
-    """The same as numbers, by the trials of the first of all."""
-    return _criteria(studies).resolved(records(studies[0].complete))
+    """The same as numbers, by the trials of the first of all.
+
+    Without relative ones if that is under limits itself: those are of stopped trials too, whose costs are not known.
+    """
+    return _criteria(studies).resolved([] if studies[0].criteria else records(studies[0].complete))
 
 
 def _cheapest_by_chance(noise: Noise | None, others: int) -> float:
@@ -198,12 +216,14 @@ def _neighbours(
             f"The next better one, {study.score} {figure(better[str(study.score)])} with {_values(study, better)}, "
             f"{_beyond(better)}."
         )
-    elif chosen["limits"] and chosen["meets"] is not False:
+    elif chosen["limits"] and chosen["meets"] is not False and not study.criteria:  # that has stopped some
         yield "None is better beyond noise, whatever it costs."
 
 
 def _beyond(better: dict[str, Any]) -> str:
     """What a better model breaks of the limits."""
+    if not isinstance(better["cost"], str) and better["meets"] is False:
+        return "breaks the limits"
     if not isinstance(better["cost"], str):
         return f"may meet the limits: whether it meets `{better['not_judged']}` is not known"
     times = better["times"]

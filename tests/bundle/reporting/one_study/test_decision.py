@@ -178,3 +178,60 @@ def test_limits_are_numbers_by_the_full_study() -> None:
     several = "training_time_s<=1.5x median, training_time_s<=4, peak_memory_mb<=9, mean_cpu_percent>=10"
     limits = upper_limits([_study(), _study(several), _study("peak_memory_mb<=1")])
     assert limits == {"training_time_s": 3.0, "peak_memory_mb": 9.0}
+
+
+def _limited(criteria: str, feasible: dict[str, bool | None], stopped: int = 3) -> Study:
+    """A study under limits that tagged its trials so, and stopped some others, dearer than all of these."""
+    study = _study(criteria)
+    ran = study.trials.assign(feasible=[feasible.get(name) for name in study.trials["run_id"]])
+    dearer = ran.head(1).assign(status="KILLED", feasible=False, val_rmse=float("nan"))
+    return replace(study, trials=pd.concat([ran, *[dearer] * stopped], ignore_index=True))
+
+
+@pytest.mark.parametrize(
+    ("criteria", "feasible", "roles"),
+    [
+        pytest.param("training_time_s<=1.5x median", dict.fromkeys("aebcd", True), {CHOSEN: "a"}, id="all meet it"),
+        pytest.param(
+            "training_time_s<=1.5x median",
+            {"a": False, "e": False, "b": True, "c": True, "d": True},
+            {CHOSEN: "b", CHEAPER: "c", BETTER: "e"},
+            id="two break it",
+        ),
+        pytest.param(
+            "peak_memory_mb<=1.5x median, training_time_s<=5",
+            {"a": False, "e": True, "b": True, "c": True, "d": True},
+            {CHOSEN: "e", BETTER: "a"},
+            id="one breaks a number",
+        ),
+    ],
+)
+def test_study_under_limits_alone_is_decided_as_it_judged_its_trials(
+    criteria: str, feasible: dict[str, bool | None], roles: dict[str, str]
+) -> None:
+    """Its relative limits are of stopped trials, too: over those that came to their end 1.5x median is 3 s."""
+    assert _roles([_limited(criteria, feasible)]) == roles
+
+
+def test_words_on_a_study_under_limits_alone_leave_out_what_stopped_trials_would_tell() -> None:
+    """What its relative limits came to, and whether a dearer trial would have been better."""
+    study = _limited("training_time_s<=1.5x median", {"a": False, "e": False, "b": True, "c": True, "d": True})
+    _, second = in_words(decision([study]).to_dict("records"), study)
+    assert "The next better one, val_rmse 0.61 with size=e, breaks the limits." in second
+    study = _limited("training_time_s<=9", dict.fromkeys("aebcd", True))
+    first, second = in_words(decision([study]).to_dict("records"), study)
+    assert first.endswith("size=a, the best within the limits")
+    assert "None is better" not in second
+
+
+def test_trials_that_a_study_under_limits_did_not_judge_are_not_called_within() -> None:
+    """Nor those of one with too few trials for a relative limit."""
+    for study in (_limited("training_time_s<=9", {}), _limited("training_time_s<=1.5x median after 9", {"a": True})):
+        rows = decision([study]).to_dict("records")
+        assert (rows[0]["meets"], rows[0]["not_judged"]) == (None, study.criteria)
+
+
+def test_relative_limits_of_a_study_under_limits_alone_are_not_known() -> None:
+    """Nor which other one on that figure is the tightest."""
+    several = "training_time_s<=1.5x median, training_time_s<=4, peak_memory_mb<=9"
+    assert upper_limits([_limited(several, {})]) == {"peak_memory_mb": 9.0}
