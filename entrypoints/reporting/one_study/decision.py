@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from entrypoints.limits import costs
+from entrypoints.limits.costs import COSTS
 from entrypoints.limits.noise import SMALL, TOLD_P, Noise, margins
 from entrypoints.reporting.findings import records
 from entrypoints.reporting.studies import Study
@@ -58,7 +59,8 @@ def decision(studies: Sequence[Study], changed: Collection[str] = ()) -> pd.Data
         - limits: as they were given, empty without any; meets: whether the trial does, None where that is not known,
           and without a full study what the study under limits says of it; not_judged: the limits that could not be,
           since the trial lacks the figure, too few trials have it, or it is a factor of a negative one
-        - cost, cost_value, times: what the cheaper trial is cheaper in (the first figure that has an upper limit, or
+        - cheaper: whether one that is as good is cheaper, None where noise may have made it look so
+        - cost, cost_value, times: what the cheaper trial is cheaper in (the first cost that has an upper limit, or
           else the training time), and how many times; or the limit that the better one breaks most, and how many times
           it is, NaN of a limit of 0, None and NaN of a relative limit without a full study
     """
@@ -74,15 +76,20 @@ def decision(studies: Sequence[Study], changed: Collection[str] = ()) -> pd.Data
     within = trials[judged["meets"].eq(judged["meets"].max())]  # those that do, or that may, or all
     chosen = within.iloc[0]
     rows: list[tuple[str, Any, str | None, float]] = [(CHOSEN, chosen, None, math.nan)]
-    limited = [limit.metric.name for limit in _criteria(studies).limits if limit.is_upper]
+    limited = [
+        limit.metric.name for limit in _criteria(studies).limits if limit.is_upper and limit.metric.name in COSTS
+    ]
     cost = next((name for name in (*limited, SHOWN_COSTS[0]) if name in trials), None)
     as_good = within[sign * (within[score] - chosen[score]) <= margin]
     by_chance = known.get(cost or "", 0.0)
     if cost not in changed:
         by_chance = _cheapest_by_chance(study.noises.get(cost or ""), len(as_good) - 1)
-    if cost is not None and as_good[cost].min() * (1 + max(by_chance, SMALL)) < chosen[cost]:
+    is_cheaper = None
+    if cost is not None and as_good[cost].notna().any():
         cheapest = as_good.loc[as_good[cost].idxmin()]
-        rows.append((CHEAPER, cheapest, cost, chosen[cost] / cheapest[cost] if cheapest[cost] else math.nan))
+        is_cheaper = _is_cheaper(float(cheapest[cost]), float(chosen[cost]), by_chance)
+        if is_cheaper:
+            rows.append((CHEAPER, cheapest, cost, chosen[cost] / cheapest[cost] if cheapest[cost] else math.nan))
     better = judged[sign * (chosen[score] - trials[score]) > margin]
     if not better.empty:
         nearest = better["excess"].idxmin()
@@ -90,7 +97,7 @@ def decision(studies: Sequence[Study], changed: Collection[str] = ()) -> pd.Data
         times = stop.value / stop.limit if stop and stop.limit else math.nan
         rows.append((BETTER, trials.loc[nearest], stop and stop.metric, times))
     names = ["run_id", *study.hyperparameters, score, *(name for name in SHOWN_COSTS if name in trials)]
-    of_all = {"margin": margin, "limits": _limits(studies)}
+    of_all = {"margin": margin, "limits": _limits(studies), "cheaper": is_cheaper}
     table: pd.DataFrame = pd.DataFrame(
         [
             {"role": role, **{name: trial[name] for name in names}, **of_all}
@@ -171,6 +178,13 @@ def _cheapest_by_chance(noise: Noise | None, others: int) -> float:
     return math.expm1(min(math.sqrt(2) * noise.noise * t, 100.0))
 
 
+def _is_cheaper(cost: float, than: float, by_chance: float) -> bool | None:
+    """Whether a cost is less by more than 5 %; None where it is, but may be by chance."""
+    if cost * (1 + SMALL) >= than:
+        return False
+    return cost * (1 + by_chance) < than or None
+
+
 def _limits(studies: Sequence[Study]) -> str:
     """The limits of the first study under some, as they were given."""
     return next((each.criteria for each in studies if each.criteria), "")
@@ -209,6 +223,8 @@ def _neighbours(
             f"As good within {noise} and {figure(cheaper['times'])} times cheaper: {_values(study, cheaper)}, with "
             f"`{cheaper['cost']}` {figure(cheaper['cost_value'])}."
         )
+    elif chosen["margin"] and chosen["cheaper"] is None:
+        yield f"Whether one that is as good within {noise} is cheaper cannot be told."
     elif chosen["margin"]:
         yield f"None that is as good within {noise} is cheaper."
     if better:

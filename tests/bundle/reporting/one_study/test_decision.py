@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from mlflow.entities import Run, RunData, RunInfo, RunTag
 
-from entrypoints.limits.noise import FOLDS, KINDS, SHARE, Noise
+from entrypoints.limits.noise import FOLDS, KINDS, SHARE, UNKNOWN, Noise
 from entrypoints.reporting.one_study.decision import BETTER, CHEAPER, CHOSEN, decision, in_words, upper_limits
 from entrypoints.reporting.studies import Study
 
@@ -24,6 +24,9 @@ NOISES = {
     "val_rmse": Noise("val_rmse", 0.005, "val_rmse", 0.01, 50, FOLDS),
     "training_time_s": Noise("training_time_s", 0.04, SHARE, 0.1, 50, KINDS),
 }
+
+
+WHETHER_CHEAPER = "Whether one that is as good within noise (0.01) is cheaper cannot be told."
 
 
 def _study(criteria: str | None = None, trials: dict[str, tuple[float, float, float]] = TRIALS) -> Study:
@@ -95,7 +98,35 @@ def test_cheapest_of_many_equal_trials_is_not_called_cheaper(
     study = _study(trials=trials | {"c": (0.601, seconds, 90.0)})
     noise = replace(NOISES["training_time_s"], degrees_of_freedom=degrees)
     study = replace(study, noises={**NOISES, "training_time_s": noise})
-    assert (CHEAPER in _roles([study], changed)) is said
+    rows = decision([study], changed).to_dict("records")
+    assert (CHEAPER in [row["role"] for row in rows]) is said
+    assert (WHETHER_CHEAPER in in_words(rows, study)[1]) is not said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "says"),
+    [
+        pytest.param(0.005, WHETHER_CHEAPER, id="a cheaper one"),
+        pytest.param(float("nan"), WHETHER_CHEAPER, id="a cost that is not known"),
+        pytest.param(0.99, "None that is as good within noise (0.01) is cheaper.", id="about as cheap"),
+        pytest.param(2.0, "None that is as good within noise (0.01) is cheaper.", id="a dearer one"),
+    ],
+)
+def test_cheaper_trial_of_a_cost_without_a_known_noise_is_not_denied(seconds: float, says: str) -> None:
+    """Nor said."""
+    unknown = Noise("training_time_s", None, SHARE, None, 0, UNKNOWN)
+    trials = {"a": (0.6, seconds if seconds != seconds else 1.0, 90.0), "b": (0.601, seconds, 90.0)}
+    study = replace(_study(trials=trials), noises={**NOISES, "training_time_s": unknown})
+    assert says in in_words(decision([study]).to_dict("records"), study)[1]
+
+
+@pytest.mark.parametrize("first", ["val_rmse<=0.9", "val_loss<=9", "mean_cpu_percent<=100"])
+def test_only_a_cost_can_be_cheaper(first: str) -> None:
+    """A limit on a score, a loss or what should be high is not on a cost, though it is given first."""
+    study = _study(trials={"a": (0.6, 8.0, 90.0), "b": (0.601, 0.5, 90.0)})
+    study = replace(study, trials=study.trials.assign(val_loss=[1.0, 1.1], mean_cpu_percent=[90.0, 91.0]))
+    rows = decision([study, _study(f"{first}, training_time_s<=9")], ["training_time_s"]).to_dict("records")
+    assert [(row["run_id"], row["cost"]) for row in rows if row["role"] == CHEAPER] == [("b", "training_time_s")]
 
 
 def test_higher_scores_may_be_better() -> None:
