@@ -11,7 +11,7 @@ from scipy import stats
 
 from entrypoints.limits import costs
 from entrypoints.limits.costs import COSTS
-from entrypoints.limits.noise import SMALL, TOLD_P, Noise, margins
+from entrypoints.limits.noise import SMALL, SMALL_MB, TOLD_P, Noise, is_memory, margins
 from entrypoints.reporting.findings import records
 from entrypoints.reporting.studies import Study
 from entrypoints.reporting.words import figure
@@ -52,8 +52,9 @@ def decision(studies: Sequence[Study], changed: Collection[str] = ()) -> pd.Data
 
         - role: "chosen", the best score within the limits, else of those of which that is not known, else of all; "as
           good, cheaper", the cheapest of the same trials whose score is worse by no more than noise, if it is cheaper
-          beyond noise and 5 %: of a figure that no hyperparameter was found to change beyond the noise of the cheapest
-          of as many; "better", of those whose score is better beyond noise the one that breaks the limits least
+          beyond noise and 5 %, of memory 0.1 MB: of a figure that no hyperparameter was found to change beyond the
+          noise of the cheapest of as many; "better", of those whose score is better beyond noise the one that breaks
+          the limits least
         - run_id, the hyperparameters, the score and its margin: by how much two models must differ to be told apart
         - training_time_s, peak_memory_mb, model_memory_mb and inference_latency_ms, where they are known
         - limits: as they were given, empty without any; meets: whether the trial does, None where that is not known,
@@ -62,7 +63,7 @@ def decision(studies: Sequence[Study], changed: Collection[str] = ()) -> pd.Data
         - cheaper: whether one that is as good is cheaper, None where noise may have made it look so
         - cost, cost_value, times: what the cheaper trial is cheaper in (the first cost that has an upper limit, or
           else the training time), and how many times; or the limit that the better one breaks most, and how many times
-          it is, NaN of a limit of 0, None and NaN of a relative limit without a full study
+          it is; NaN where that is divided by 0, None and NaN of a relative limit without a full study
     """
     study = studies[0]
     trials = study.complete
@@ -87,7 +88,7 @@ def decision(studies: Sequence[Study], changed: Collection[str] = ()) -> pd.Data
     is_cheaper = None
     if cost is not None and as_good[cost].notna().any():
         cheapest = as_good.loc[as_good[cost].idxmin()]
-        is_cheaper = _is_cheaper(float(cheapest[cost]), float(chosen[cost]), by_chance)
+        is_cheaper = _is_cheaper(cost, float(cheapest[cost]), float(chosen[cost]), by_chance)
         if is_cheaper:
             rows.append((CHEAPER, cheapest, cost, chosen[cost] / cheapest[cost] if cheapest[cost] else math.nan))
     better = judged[sign * (chosen[score] - trials[score]) > margin]
@@ -178,11 +179,11 @@ def _cheapest_by_chance(noise: Noise | None, others: int) -> float:
     return math.expm1(min(math.sqrt(2) * noise.noise * t, 100.0))
 
 
-def _is_cheaper(cost: float, than: float, by_chance: float) -> bool | None:
-    """Whether a cost is less by more than 5 %; None where it is, but may be by chance."""
-    if cost * (1 + SMALL) >= than:
+def _is_cheaper(cost: str, value: float, than: float, by_chance: float) -> bool | None:
+    """Whether a cost is less by more than 5 %, of memory also 0.1 MB; None where it is, but may be by chance."""
+    if value * (1 + SMALL) >= than or (is_memory(cost) and than - value <= SMALL_MB):
         return False
-    return cost * (1 + by_chance) < than or None
+    return value * (1 + by_chance) < than or None
 
 
 def _limits(studies: Sequence[Study]) -> str:
@@ -219,8 +220,10 @@ def _neighbours(
     """What a cheaper and a better model would cost."""
     noise = f"noise ({figure(chosen['margin'])})"
     if cheaper:
+        times = cheaper["times"]
+        by = f"{figure(times)} times cheaper" if times == times else "cheaper, down to nothing"
         yield (
-            f"As good within {noise} and {figure(cheaper['times'])} times cheaper: {_values(study, cheaper)}, with "
+            f"As good within {noise} and {by}: {_values(study, cheaper)}, with "
             f"`{cheaper['cost']}` {figure(cheaper['cost_value'])}."
         )
     elif chosen["margin"] and chosen["cheaper"] is None:

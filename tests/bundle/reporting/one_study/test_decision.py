@@ -120,6 +120,23 @@ def test_cheaper_trial_of_a_cost_without_a_known_noise_is_not_denied(seconds: fl
     assert says in in_words(decision([study]).to_dict("records"), study)[1]
 
 
+@pytest.mark.parametrize(
+    ("chosen_mb", "cheapest_mb", "says"),
+    [
+        pytest.param(0.08, 0.0, "None that is as good within noise (0.01) is cheaper.", id="less than a few pages"),
+        pytest.param(0.3, 0.22, "None that is as good within noise (0.01) is cheaper.", id="a quarter, but few pages"),
+        pytest.param(0.3, 0.15, "and 2 times cheaper: size=b, with `model_memory_mb` 0.15.", id="more than that"),
+        pytest.param(0.3, 0.0, "and cheaper, down to nothing: size=b, with `model_memory_mb` 0.", id="nothing at all"),
+    ],
+)
+def test_few_pages_of_memory_are_not_cheaper(chosen_mb: float, cheapest_mb: float, says: str) -> None:
+    """Whatever they are as a share; a process takes or keeps 0.1 MB by chance."""
+    study = _study(trials={"a": (0.6, 1.0, 90.0), "b": (0.601, 1.0, 90.0)})
+    study = replace(study, trials=study.trials.assign(model_memory_mb=[chosen_mb, cheapest_mb]))
+    rows = decision([study, _study("model_memory_mb<=1")], ["model_memory_mb"]).to_dict("records")
+    assert says in in_words(rows, study)[1]
+
+
 @pytest.mark.parametrize("first", ["val_rmse<=0.9", "val_loss<=9", "mean_cpu_percent<=100"])
 def test_only_a_cost_can_be_cheaper(first: str) -> None:
     """A limit on a score, a loss or what should be high is not on a cost, though it is given first."""
