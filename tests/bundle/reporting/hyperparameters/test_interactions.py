@@ -8,6 +8,7 @@ from made_studies import made_study, memory_and_time
 from scipy import stats
 
 from entrypoints.reporting.hyperparameters.interactions import interactions
+from entrypoints.reporting.studies import Study
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -25,18 +26,55 @@ def test_interaction_is_found_where_neither_alone_tells() -> None:
 
 
 def test_share_of_an_interaction_by_hand() -> None:
-    """Ranks 1-2 and 7-8 on one diagonal, 3-6 on the other; see the sums of squares below."""
+    """1-2 and 7-8 on one diagonal, 3-6 on the other; see the sums of squares below."""
     study = made_study(
         ["a", "b"],
+        "loss",
         a=[0, 0, 0, 0, 1, 1, 1, 1],
         b=[0, 0, 1, 1, 0, 0, 1, 1],
         loss=[1.0, 2.0, 7.0, 8.0, 5.0, 6.0, 3.0, 4.0],
     )
     (row,) = interactions(study).to_dict("records")
-    # Total 42; each pair is half a rank from its mean, so 2 within and 40 between the cells. By b 4 4 and 5 5: 8; by
-    # a nothing. Omega squared of the cells: (40 - 3 / 2) / (42 + 1 / 2); of b: (8 - 34 / 6) / (42 + 34 / 6).
-    assert row["share_of_variance"] == pytest.approx(38.5 / 42.5 - (8 - 34 / 6) / (42 + 34 / 6))
+    # Total 42; each pair is half of one from its mean, so 2 within and 40 between the cells. By b 3.5 and 5.5: 8; by a
+    # nothing. So 32 are left for both. Each cell is 2 away from what its levels make, 3.5 or 5.5.
+    assert row["share_of_variance"] == pytest.approx((32 - 0.5) / (42 + 0.5))
     assert row["p_value"] == pytest.approx(stats.f.sf(32 / 0.5, 1, 4))
+    assert abs(row["median"] - row["expected"]) == pytest.approx(2)
+    assert row["expected"] == pytest.approx(3.5 if row["second_at"] == "0" else 5.5)
+
+
+def _grid(effect: float, together: float, *, diverged: bool, extreme: bool = False, seed: int = 0) -> Study:
+    """Sums of what a size and a rate do, and of what both do together; the cost is their exponential."""
+    random = np.random.default_rng(seed)
+    size, rate, alpha = (axis.ravel() for axis in np.meshgrid(np.arange(9), np.arange(4), np.arange(3)))
+    rmse = 1 - effect * (size + 2 * rate) + random.normal(scale=0.03, size=len(size))
+    rmse += together * ((size > 4) & (rate > 0)) + extreme * (random.random(len(size)) < 0.05) * random.exponential(5)
+    kept = (size + 2 * rate + 2 * extreme * alpha <= 9 + extreme) | (not diverged)
+    chosen = {"size": size[kept], "rate": rate[kept], "alpha": alpha[kept]}
+    return made_study(list(chosen), "val_rmse", **chosen, val_rmse=rmse[kept], training_time_s=np.exp(8 * rmse[kept]))
+
+
+@pytest.mark.parametrize(
+    ("effect", "diverged", "extreme"),
+    [
+        pytest.param(0.03, False, False, id="on the whole grid"),
+        pytest.param(0.03, True, False, id="where trials diverged"),
+        pytest.param(0, True, True, id="nothing at all, and a few extreme trials"),
+    ],
+)
+def test_effects_that_add_up_are_no_interaction(effect: float, diverged: bool, extreme: bool) -> None:
+    """Ranks of sums are no sums of ranks, and where cells are missing sums of squares do not add up either."""
+    for seed in range(20):
+        assert interactions(_grid(effect, 0, diverged=diverged, extreme=extreme, seed=seed)).empty
+
+
+@pytest.mark.parametrize("diverged", [False, True], ids=["on the whole grid", "where trials diverged"])
+def test_interaction_beside_effects_that_add_up_is_found(diverged: bool) -> None:
+    """Of the score and of the cost, between the two that make it, and what each alone makes is the sum or product."""
+    for seed in range(5):
+        rows = interactions(_grid(0.03, 0.15, diverged=diverged, seed=seed)).to_dict("records")
+        assert {row["metric"] for row in rows} == {"val_rmse", "training_time_s"}
+        assert {(row["first"], row["second"]) for row in rows} == {("size", "rate")}
 
 
 @pytest.mark.parametrize(("repeats", "found"), [(1, 0), (2, 1)], ids=["one trial per cell", "two trials per cell"])
