@@ -177,7 +177,7 @@ BAD_INPUTS = [
     _bad("no-grid-file", "grid=none.yaml: it is neither", "a JSON object", algorithm=MLP, grid="none.yaml"),
     _bad("no-value", 'grid={"alpha": []}: alpha has no value', "a list", algorithm=MLP, grid='{"alpha": []}'),
     _bad("unknown-name", f"grid: depth is not a hyperparameter of {MLP}", "alpha", algorithm=MLP, grid='{"depth": 3}'),
-    _bad("taken-name", "grid: batch_size is set by a parameter", "--help", algorithm=MLP, grid='{"batch_size": 8}'),
+    _bad("taken-name", "grid: batch_size is set by a parameter", "study.md", algorithm=MLP, grid='{"batch_size": 8}'),
     _bad("value", f"algorithm={MLP} with alpha=-1 ", "in the range [0.0, inf)", algorithm=MLP, grid='{"alpha": -1}'),
     _bad("grid-of-a-built-in", "grid: alpha belong", "learning_rates and alphas", grid='{"alpha": [1]}'),
     _bad(

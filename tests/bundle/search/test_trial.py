@@ -533,7 +533,7 @@ def test_diverged_trial_runs_to_its_end_without_limits(begin: Begin, own: Module
 
 def test_trial_after_a_stopped_one_runs_normally(begin: Begin, own: ModuleType) -> None:
     """In the same process, under the same limits: nothing of the reason is carried over."""
-    trial = begin(_own_config(wait_s=0.1), "training_time_s<=0.08", predict=False)
+    trial = begin(_own_config(wait_s=0.5), "training_time_s<=0.4", predict=False)
     assert "stop_reason" in _tags(_to_the_end(trial)[-1])
     assert trial.reset(_config(max_steps=100))
     later = _to_the_end(trial)
