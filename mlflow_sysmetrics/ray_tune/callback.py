@@ -246,7 +246,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         if notes.begins_again:
             notes.begins_again = False
             runs.repeat(trial_id)
-        self._log_params(runs, trial, new=not self.log_params_on_trial_end)
+        self._log_params(runs, trial)
         actor = trial.temporary_state.ray_actor
         if actor is not None:
             forget_run(actor, None if runs.place.is_own else runs.place.parent_run_id)
@@ -285,7 +285,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         """End the trial's run: FINISHED, FAILED, or KILLED where Tune ended it before its own end."""
         runs, trial_id = self._open(trial), trial.trial_id
         if self.log_params_on_trial_end:
-            self._log_params(runs, trial, new=True)
+            runs.log(trial_id, params=self.params(trial))
         if self.should_save_artifact:
             runs.save_files(trial_id, trial.local_path)
         self._changes.forget(trial_id)
@@ -388,12 +388,11 @@ class SystemMetricsCallback(MLflowLoggerCallback):
                 study_name=f"tune {getattr(trial, 'experiment_dir_name', trial)}",
                 run_id=self.continues(trial),
             )
-            if not self.log_params_on_trial_end:
-                self._log_params(runs, trial, new=True)
+            self._log_params(runs, trial)
         return runs
 
-    def _log_params(self, runs: TrialRuns, trial: Trial, *, new: bool) -> None:
-        """Log parameters that the run does not have yet, and the new values of those that have changed."""
+    def _log_params(self, runs: TrialRuns, trial: Trial) -> None:
+        """Log parameters that are new, unless they wait for the end, and the new values of those that have changed."""
         step = int(last_result(trial).get(TRAINING_ITERATION) or 0)
         change = self._changes.see(trial.trial_id, self.params(trial), step)
-        runs.log(trial.trial_id, change.points, change.tags, change.params if new else None)
+        runs.log(trial.trial_id, change.points, change.tags, None if self.log_params_on_trial_end else change.params)

@@ -538,6 +538,20 @@ def test_params_of_a_run_are_those_that_are_made_of_the_trial(client: MlflowClie
     assert client.get_run(run_id).data.params == {"alpha": "1.0", "layers": "[8, 4]"}
 
 
+@pytest.mark.parametrize(("at_end", "rate"), [(False, "0.1"), (True, "0.7")], ids=["start", "end"])
+def test_params_are_logged_at_the_start_or_at_the_end(client: MlflowClient, at_end: bool, rate: str) -> None:
+    """A scheduler changes one in between: MLflow keeps the first value that it is told."""
+    callback = _set_up(client.tracking_uri, log_params_on_trial_end=at_end)
+    trial = _trial("changed")
+    for trial.config in ({"rate": 0.1, "depth": 3}, {"rate": 0.7, "depth": 3}):
+        callback.on_trial_start(0, [], trial)
+    callback.on_trial_complete(0, [], trial)
+    assert callback.close()
+    data = client.get_run(str(callback.run_id("changed"))).data
+    assert data.params == {"rate": rate, "depth": "3"}
+    assert data.tags["sysmetrics.changed.rate"] == "0.7"
+
+
 def test_restarted_trial_keeps_its_run(client: MlflowClient) -> None:
     """Tune starts a trial again after a pause; the points before and after are one curve."""
     experiment_id = client.create_experiment("restarted")
