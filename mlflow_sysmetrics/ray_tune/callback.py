@@ -219,10 +219,8 @@ class SystemMetricsCallback(MLflowLoggerCallback):
 
     @_never_raises
     def set_state(self, state: dict[str, str]) -> None:
-        """Go on in the runs of an experiment that was interrupted."""
-        if not self._restored and self._runs is not None:  # else setup has done so
-            self._study_id, self._restored = state["study_id"], True
-            self._runs.go_to(self._find_destination(), self._study_tags)
+        """Go on in the runs of an experiment that was interrupted: Tune tells which it is, before setup."""
+        self._study_id, self._restored, self._runs = state["study_id"], True, None
 
     def run_id(self, trial_id: str) -> str | None:
         """MLflow's id of a trial's run; None while the store has not created it."""

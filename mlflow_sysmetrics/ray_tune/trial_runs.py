@@ -66,7 +66,9 @@ class TrialRuns:
     ) -> None:
         self._client = client
         self._began = time.time()
-        self.go_to(place, study_tags)
+        self.place, self._study_tags = place, study_tags
+        restarts = int((place.figures or {}).get("restarts", 0))
+        self._outcome = Outcome({trial_id: run.ending for trial_id, run in place.runs.items()}, restarts)
         self._writer = Writer(Store(client.tracking_uri))
         self._asking = Store(client.tracking_uri)  # its own time limit: the writer changes that of the other
         self._watches = TrialWatches(groups, interval_s, self.log) if groups else None
@@ -78,12 +80,6 @@ class TrialRuns:
         self._writer.start()
         if self._watches is not None:
             self._watches.start()
-
-    def go_to(self, place: Destination, study_tags: Mapping[str, str]) -> None:
-        """Write to this place from now on: the experiment continues an interrupted one, or has not begun."""
-        self.place, self._study_tags = place, study_tags
-        restarts = int((place.figures or {}).get("restarts", 0))
-        self._outcome = Outcome({trial_id: run.ending for trial_id, run in place.runs.items()}, restarts)
 
     def save_view(self) -> None:
         """Save the view of the UI that compares the trials by what they cost, within seconds, and log its link."""

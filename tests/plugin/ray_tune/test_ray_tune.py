@@ -333,6 +333,34 @@ def test_tracking_uri_of_the_process_is_left_alone(experiment: Experiment) -> No
     assert len(experiment.uris) == 1
 
 
+def test_restore_with_a_new_callback_goes_on_in_the_same_runs(
+    client: MlflowClient, local_ray: None, tmp_path: Path
+) -> None:
+    """Tune makes that of RAY_TUNE_CALLBACKS anew. The trial that failed comes to its end now."""
+    failed, experiment_id = tmp_path / "failed", client.create_experiment("new callback")
+
+    def train(config: dict[str, Any]) -> None:
+        tune.report({"loss": 1.0})
+        if not failed.exists():
+            failed.touch()
+            raise RuntimeError("lost")
+
+    for resume in (False, "AUTO+ERRORED"):
+        tune.run(
+            tune.with_resources(train, {"cpu": 1}),
+            name="sweep",
+            storage_path=str(tmp_path),
+            callbacks=[SystemMetricsCallback(client.tracking_uri, experiment_id=experiment_id)],
+            resume=resume,
+            raise_on_failed_trial=False,
+            verbose=0,
+        )
+    runs = {run.data.tags["sysmetrics.kind"]: run for run in client.search_runs([experiment_id])}
+    assert len(client.search_runs([experiment_id])) == len(runs) == 2
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert len(client.get_metric_history(runs["trial"].info.run_id, "loss")) == 1
+
+
 # --- hooks, without Tune -----------------------------------------------------------------------------------
 
 
