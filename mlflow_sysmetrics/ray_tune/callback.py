@@ -47,6 +47,7 @@ from mlflow_sysmetrics.tags import KIND, NOT_FINITE, RETRIED_AFTER, STUDY_ID, TR
 
 logger = get_logger(__name__)
 
+_OF_ONE_EXPERIMENT = {"_client", "_source_tags", "_changes", "_notes", "_last_words", "_running", "_button"}
 _LAST_WORDS_S = 5.0  # at the end, to wait for the answers of trainables
 
 Hook = TypeVar("Hook", bound=Callable[..., Any])
@@ -172,8 +173,8 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         self.run_name, self.params, self.continues = run_name, params, continues
         self.groups, self.interval_s, self.close_timeout_s = tuple(groups), interval_s, close_timeout_s
         self.views = views
-        # Tune pickles the callback here, before setup. A restored one finds its runs by this.
-        self._study_id = uuid.uuid4().hex
+        # Tune pickles the callback before setup. A restored one finds its runs by this.
+        self._study_id, self._next_study_id = uuid.uuid4().hex, uuid.uuid4().hex
         self._restored = False
         self._runs: TrialRuns | None = None
 
@@ -185,6 +186,9 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         """
         if self.tracking_token:
             os.environ["MLFLOW_TRACKING_TOKEN"] = self.tracking_token
+        if self._runs is not None:  # it has recorded another experiment
+            self._study_id, self._restored = self._next_study_id, False
+        self._next_study_id = uuid.uuid4().hex
         self._client = MlflowClient(self.tracking_uri or get_tracking_uri(), self.registry_uri)
         self._source_tags = source_tags()
         self._changes = Changes()
@@ -203,9 +207,11 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         atexit.register(self.close)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What Tune keeps on disk for `Tuner.restore`: no password and no token."""
-        kept = {name: uri and lasting_uri(uri) for name, uri in self._uris().items()}
-        return {**self.__dict__, **kept, "tracking_token": None}
+        """What Tune keeps on disk for `Tuner.restore`: no password, no token, and nothing of an earlier experiment."""
+        kept: dict[str, Any] = {name: uri and lasting_uri(uri) for name, uri in self._uris().items()}
+        study_id = self._study_id if self._runs is None else self._next_study_id
+        kept |= {"tracking_token": None, "_study_id": study_id, "_runs": None}
+        return {name: value for name, value in self.__dict__.items() if name not in _OF_ONE_EXPERIMENT} | kept
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become the copy that `Tuner.restore` has kept; the login is that of MLflow's settings now."""

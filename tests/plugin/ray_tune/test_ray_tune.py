@@ -654,6 +654,31 @@ def test_callback_can_be_pickled_before_it_is_set_up() -> None:
     )  # fmt: skip
 
 
+def test_callback_records_one_experiment_after_the_other(client: MlflowClient) -> None:
+    """Tune pickles it before each. Each has runs of its own, in which a restored copy goes on."""
+    experiment_id = client.create_experiment("one after the other")
+    callback, fresh = (SystemMetricsCallback(client.tracking_uri, experiment_id=experiment_id) for _ in range(2))
+    kept = []
+    for number in (1, 2):
+        kept.append(cloudpickle.dumps(callback))
+        assert vars(cloudpickle.loads(kept[-1])).keys() == vars(fresh).keys()
+        callback.setup()
+        callback.on_trial_start(0, [], _trial(f"t{number}"))
+        callback.on_experiment_end([])
+    before = client.search_runs([experiment_id])
+    assert Counter(run.data.tags["sysmetrics.kind"] for run in before) == {"study": 2, "trial": 2}
+    assert len({run.data.tags["sysmetrics.study_id"] for run in before}) == 2
+    for number, pickled in enumerate(kept, 1):
+        restored = cloudpickle.loads(pickled)
+        restored.setup()
+        restored.on_trial_start(0, [], _trial(f"t{number}"))
+        restored.on_trial_complete(0, [], _trial(f"t{number}"))
+        restored.on_experiment_end([])
+    after = client.search_runs([experiment_id])
+    assert {run.info.run_id for run in after} == {run.info.run_id for run in before}
+    assert {run.info.status for run in after} == {"FINISHED"}
+
+
 def test_pickle_of_a_callback_holds_no_secret() -> None:
     """Tune writes it to the driver's disk."""
     uri = "http://me:hush42@127.0.0.1:9"
