@@ -38,6 +38,9 @@ STOP_VALUE = "sysmetrics.stop_value"  # The figure then.
 STOP_LIMIT = "sysmetrics.stop_limit"  # Its limit then.
 STOP_PREDICTION = "sysmetrics.stop_prediction"  # The prediction that stopped it.
 
+# The beginnings of all that say how a run ended: a run that goes on has none.
+OF_AN_END = (ERROR, CAUSE_OF_DEATH, KILLED_FOR_MEMORY, STOPPED_BY, STOP_PREFIX)
+
 # What became of a trial.
 PLACE = "sysmetrics.place"  # Its place in the order in which the trials of its study are started, from 1 on.
 REPEAT = "sysmetrics.repeat"  # Which repetition of its configuration a trial is, from 1 on; the first run has none.

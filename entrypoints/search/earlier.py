@@ -24,14 +24,14 @@ from mlflow_sysmetrics.tags import (
     ERROR,
     FEASIBLE,
     KIND,
+    OF_AN_END,
     REPEAT,
     STOP,
-    STOP_PREFIX,
     STOPPED_BY,
     TRIAL_ID,
 )
 
-_OF_AN_END = (STOP_PREFIX, STOP, STOPPED_BY, END, ERROR, DIVERGED, CONVERGED, FEASIBLE)
+_OF_AN_END = (*OF_AN_END, STOP, END, DIVERGED, CONVERGED, FEASIBLE)
 
 
 @dataclass(frozen=True)

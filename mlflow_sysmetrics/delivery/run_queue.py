@@ -24,7 +24,7 @@ class State(Enum):
 
     TO_CREATE = "No run: create it."
     ASKED = "Perhaps a run: the answer to a request for it was lost. Look for it, and create it if it is not there."
-    UNREAD = "A run that others wrote: read its last steps, and set it RUNNING."
+    UNREAD = "A run that others wrote: read its last steps, forget how it ended, and set it RUNNING."
     ENDED = "A run whose end was written, but it goes on since: set it RUNNING."
     RUNNING = "A run that takes points, parameters and tags, and at last its end."
     DONE = "A run whose end was written. Nothing follows."

@@ -15,7 +15,8 @@ from mlflow_sysmetrics.delivery.outage import Outages, pause_after, timeout_afte
 from mlflow_sysmetrics.delivery.points import Point, now_ms
 from mlflow_sysmetrics.delivery.run_queue import End, RunQueue, State
 from mlflow_sysmetrics.delivery.spool import Header
-from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store
+from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, StoredRun
+from mlflow_sysmetrics.tags import OF_AN_END
 
 logger = get_logger(__name__)
 
@@ -42,9 +43,12 @@ def _opened(queue: RunQueue, store: Store) -> str:
         found = store.created_run(queue.experiment_id, queue.start_ms, tags) if asked else None
         queue.created(found or store.create_run(queue.experiment_id, queue.start_ms, tags, queue.name))
     elif queue.state in (State.UNREAD, State.ENDED):
-        last_steps = store.run(queue.run_id).steps if queue.state is State.UNREAD else {}
+        before = store.run(queue.run_id) if queue.state is State.UNREAD else StoredRun(queue.run_id)
+        for name in before.tags:
+            if name.startswith(OF_AN_END):
+                store.delete_tag(queue.run_id, name)
         store.set_status(queue.run_id, "RUNNING", None)
-        queue.goes_on(last_steps)
+        queue.goes_on(before.steps)
     return str(queue.run_id)
 
 

@@ -752,11 +752,12 @@ def test_run_that_was_never_created_is_a_mistake(call: Callable[[Writer], None])
 
 
 def test_run_of_another_process_goes_on_in_mlflow(client: MlflowClient) -> None:
-    """It is RUNNING again, has one point per step, its samples go on counting, and it ends anew."""
+    """It is RUNNING again, has one point per step, its samples go on, and it ends anew: no tag says how before."""
     first = started(Store(client.tracking_uri))
     first.create("a", experiment_id="0")
     first.log("a", [*points(1, 2), *points(5, name="system/cpu", first=7)])
-    first.end("a", "KILLED")
+    end = ("error", "cause_of_death", "killed_for_memory", "stopped_by", "stop_reason", "stop_value")
+    first.end("a", "KILLED", tags={f"sysmetrics.{name}": "before" for name in (*end, "not_finite", "stop")})
     assert first.close(LIMIT_S)
     run_id = first.run_id("a")
     assert run_id is not None
@@ -766,13 +767,15 @@ def test_run_of_another_process_goes_on_in_mlflow(client: MlflowClient) -> None:
     second.log("b", [*points(9, 9, 3), *points(6, name="system/cpu", first=2)])
     assert store.logged.wait(LIMIT_S)
     assert client.get_run(run_id).info.status == "RUNNING"
-    second.end("b", "FINISHED")
+    second.end("b", "FINISHED", tags={"sysmetrics.stop_value": "now"})
     assert second.close(LIMIT_S)
     assert second.run_id("b") == run_id
     assert _history(client, run_id) == points(1, 2, 3)
     assert [point.step for point in _history(client, run_id, "system/cpu")] == [7, 9]
     run = client.get_run(run_id)
     assert (run.info.status, run.data.tags["again"]) == ("FINISHED", "yes")
+    said = {name.removeprefix("sysmetrics."): text for name, text in run.data.tags.items() if "sysmetrics." in name}
+    assert said == {"not_finite": "before", "stop": "before", "stop_value": "now"}  # a person may still wait for `stop`
 
 
 def test_newest_figures_of_a_run_are_those_that_mlflow_shows(client: MlflowClient) -> None:

@@ -358,6 +358,7 @@ def test_restore_with_a_new_callback_goes_on_in_the_same_runs(
     runs = {run.data.tags["sysmetrics.kind"]: run for run in client.search_runs([experiment_id])}
     assert len(client.search_runs([experiment_id])) == len(runs) == 2
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert "sysmetrics.error" not in runs["trial"].data.tags
     assert len(client.get_metric_history(runs["trial"].info.run_id, "loss")) == 1
 
 
