@@ -49,13 +49,17 @@ class DeletedRunError(NoSuchRunError):
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run as the store has it: of each metric the last value, its step and its unix time in ms; and its tags."""
+    """A run as the store has it: of each metric the last value, its step and its unix time in ms; and its tags.
+
+    `end_ms` is when it ended, in unix ms; None while it goes on.
+    """
 
     run_id: str
     steps: Mapping[str, int] = field(default_factory=dict)
     values: Mapping[str, float] = field(default_factory=dict)
     times_ms: Mapping[str, int] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    end_ms: int | None = None
 
     @classmethod
     def of(cls, run: Run) -> StoredRun:
@@ -67,6 +71,7 @@ class StoredRun:
             {metric.key: metric.value for metric in metrics},
             {metric.key: metric.timestamp for metric in metrics},
             dict(run.data.tags),
+            run.info.end_time if RunStatus.is_terminated(RunStatus.from_string(run.info.status)) else None,
         )
 
 
@@ -130,6 +135,10 @@ class Store:
         if run.info.lifecycle_stage == "deleted":
             raise DeletedRunError(f"run {run_id} was deleted")
         return StoredRun.of(run)
+
+    def steps(self, run_id: str, metric: str) -> set[int]:
+        """All steps at which the run has a point of this metric."""
+        return {point.step for point in self._connect().get_metric_history(run_id, metric)}
 
     def create_run(self, experiment_id: str, start_ms: int, tags: Mapping[str, str], name: str | None) -> str:
         """Create a run that started at this unix time in milliseconds, and return its id."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,12 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_sysmetrics.addresses import redacted_text, with_login
 from mlflow_sysmetrics.delivery.backlog import Backlog
-from mlflow_sysmetrics.delivery.run_queue import End, RunQueue
+from mlflow_sysmetrics.delivery.points import Point
+from mlflow_sysmetrics.delivery.run_queue import End, RunQueue, State
 from mlflow_sysmetrics.delivery.spool import SUFFIX, ForeignSpoolError, Header, SpoolFile, SpoolInUseError, spool_folder
-from mlflow_sysmetrics.delivery.store import Store, one_line
+from mlflow_sysmetrics.delivery.store import Store, StoredRun, one_line
 from mlflow_sysmetrics.delivery.writer import write
+from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, OF_AN_END, STOPPED_BY
 
 _ANSWER_S = 60.0  # long: no training waits
 
@@ -51,7 +54,8 @@ def deliver(folder: Path | None = None, tracking_uri: str | None = None) -> Deli
     """Deliver every spool in a folder, by default the loggers', to its store or to the given one.
 
     Never raises for what is in a spool or what a store answers: see `Delivered.left`. Spools hold no login: that of
-    MLflow's settings is used, or of the current tracking URI if it has the same address.
+    MLflow's settings is used, or of the current tracking URI if it has the same address. A run that went on and has
+    ended again since gets only the points and tags that it lacks.
     """
     total, nested, runs = Delivered(), list[Path](), set[str]()
     for path in sorted(spool_folder(folder).glob(f"*{SUFFIX}")):
@@ -103,20 +107,59 @@ def _deliver_one(
 
 def _write(spool: SpoolFile, store: Store, in_use: int) -> RunQueue:
     """Write everything in a spool to its run, which is created if necessary. Errors of the store pass through."""
-    header = spool.header
+    header, run_id = spool.header, _find(spool.header, store)
     queue = RunQueue(
         Backlog(spool, raises=True),
-        run_id=_find(header, store) or _create(header, store, in_use),
+        run_id=run_id or _create(header, store, in_use),
         params=header.params,
         tags=header.tags | header.new_tags,
         end=None if header.status is None else End(header.status, header.end_ms),
     )
+    if run_id is not None and header.end_ms is not None:
+        _without_what_is_older(queue, store.run(run_id), header.end_ms, _Missing(spool, store, run_id))
     write(queue, store)
     if spool.last_words:  # its process was killed
         times_ms = store.run(str(queue.run_id)).times_ms  # a name that the program has logged itself is left alone
         queue.add(point for point in spool.last_words if times_ms.get(point.name, -1) < header.start_ms)
         write(queue, store)
     return queue
+
+
+def _without_what_is_older(queue: RunQueue, run: StoredRun, end_ms: int, missing: Backlog) -> None:
+    """Leave out what is older than what a run has that ended at another time than this one."""
+    if _went_on(run, end_ms):
+        queue.points, queue.end = missing, None
+        queue.tags = {
+            name: text for name, text in queue.tags.items() if name not in run.tags and not name.startswith(OF_AN_END)
+        }
+    elif run.end_ms not in (None, end_ms):
+        queue.state = State.UNREAD  # so that the other end is forgotten
+
+
+def _went_on(run: StoredRun, end_ms: int) -> bool:
+    """Whether a run went on after this end, and has ended since.
+
+    A restored experiment also ends runs that do not go on, since it takes them for open: they have nothing later.
+    """
+    if run.end_ms is None or run.end_ms <= end_ms:
+        return False
+    return run.tags.get(STOPPED_BY) != BY_EXPERIMENT_END or max(run.times_ms.values(), default=0) > end_ms
+
+
+class _Missing(Backlog):
+    """The points of a spool at steps that its run does not have."""
+
+    def __init__(self, spool: SpoolFile, store: Store, run_id: str) -> None:
+        super().__init__(spool, raises=True)
+        self._steps = functools.cache(functools.partial(store.steps, run_id))
+
+    def peek(self, limit: int) -> list[Point]:
+        while points := super().peek(limit):
+            missing = [point for point in points if point.step not in self._steps(point.name)]
+            if missing:
+                return missing
+            self.forget()
+        return []
 
 
 def _find(header: Header, store: Store) -> str | None:

@@ -45,6 +45,48 @@ def test_run_that_was_left_open_is_completed(client: MlflowClient, tmp_path: Pat
     assert list(tmp_path.glob("*.jsonl")) == []
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["known", "created-unsaid"])
+def test_run_that_has_ended_again_since_gets_what_it_lacks(client: MlflowClient, tmp_path: Path, known: bool) -> None:
+    """As after `Tuner.restore`: how it ended then is over, and no step comes twice. A second time changes nothing."""
+    created = {"sysmetrics.trial_id": "t1"}
+    run_id = client.create_run("0", 4_000, created).info.run_id
+    client.set_tag(run_id, "sysmetrics.pid", "2")
+    for step, value in ((1, 7.0), (4, 0.25)):
+        client.log_metric(run_id, "loss", value, 6_000, step)
+    client.log_metric(run_id, "elapsed_s", 9.0, 6_000)
+    client.set_terminated(run_id, "FINISHED", 6_000)
+    told = {"stop_reason": "limit", "error": "x", "pid": "1", "not_finite": "loss is nan at step 2"}
+    told = {f"sysmetrics.{name}": text for name, text in told.items()}
+    left = Header(run_id * known, client.tracking_uri, created, {}, "KILLED", 5_000, "0", 4_000, new_tags=told)
+    for missing in (2, 0):
+        assert keep([(left, [*WAITING, Point("elapsed_s", 3.0, 5_000, 0)])], tmp_path) == 1
+        assert deliver(tmp_path) == Delivered(runs=1, points=missing)
+        run = client.get_run(run_id)
+        assert (run.info.status, run.info.end_time) == ("FINISHED", 6_000)
+        assert {name: text for name, text in run.data.tags.items() if name.startswith("sysmetrics.")} == {
+            "sysmetrics.trial_id": "t1", "sysmetrics.pid": "2", "sysmetrics.not_finite": "loss is nan at step 2",
+        }  # fmt: skip
+        steps = sorted((each.step, each.value) for each in client.get_metric_history(run_id, "loss"))
+        assert steps == [(1, 7.0), (2, 1 / 2), (3, pytest.approx(1 / 3)), (4, 0.25)]
+        assert run.data.metrics["elapsed_s"] == 9.0
+    assert list(tmp_path.glob("*.jsonl")) == []
+
+
+@pytest.mark.parametrize("end_ms", [4_500, 6_000], ids=["earlier", "swept"])
+def test_run_gets_its_end_in_place_of_an_older_one(client: MlflowClient, tmp_path: Path, end_ms: int) -> None:
+    """It went on while the store was away; or it had come to its end, of which a restored experiment did not know."""
+    run_id = client.create_run("0", 4_000).info.run_id
+    for name, text in (("stopped_by", "experiment_end"), ("stop_reason", "the experiment ended"), ("pid", "1")):
+        client.set_tag(run_id, f"sysmetrics.{name}", text)
+    client.set_terminated(run_id, "KILLED", end_ms)
+    left = Header(run_id, client.tracking_uri, {}, {}, "FINISHED", 5_000)
+    assert keep([(left, WAITING)], tmp_path) == 1
+    assert deliver(tmp_path) == Delivered(runs=1, points=3)
+    run = client.get_run(run_id)
+    assert (run.info.status, run.info.end_time) == ("FINISHED", 5_000)
+    assert {name for name in run.data.tags if name.startswith("sysmetrics.")} == {"sysmetrics.pid"}
+
+
 def test_run_that_was_never_created_is_created_once(client: MlflowClient, tmp_path: Path) -> None:
     """Also if an attempt to deliver it has ended right after its creation."""
     tags = {"sysmetrics.trial_id": "t1"}

@@ -77,7 +77,8 @@ def test_a_run_is_created_filled_and_ended(store: Store, client: MlflowClient) -
     history = [(each.value, each.timestamp, each.step) for each in client.get_metric_history(run_id, "a")]
     assert history == [(1.5, 11, 7), (2.5, 12, 2**40)]
     tags = client.get_run(run_id).data.tags
-    assert store.run(run_id) == StoredRun(run_id, {"a": 2**40}, {"a": 2.5}, {"a": 12}, tags)
+    assert store.run(run_id) == StoredRun(run_id, {"a": 2**40}, {"a": 2.5}, {"a": 12}, tags, 5_000)
+    assert (store.steps(run_id, "a"), store.steps(run_id, "b")) == ({7, 2**40}, set())
     store.delete_tag(run_id, "t")
     assert "t" not in store.run(run_id).tags
 
@@ -97,6 +98,7 @@ def test_a_run_that_ended_goes_on(store: Store, client: MlflowClient) -> None:
     client.set_terminated(run_id, "FAILED")
     store.set_status(run_id, "RUNNING", None)
     assert client.get_run(run_id).info.status == "RUNNING"
+    assert store.run(run_id).end_ms is None
 
 
 def test_a_run_that_was_created_is_found(store: Store, client: MlflowClient) -> None:
