@@ -73,16 +73,16 @@ def known_ending(trial: Trial, result: Mapping[str, Any], *, told: bool) -> Endi
     """The ending of a trial that did not fail, after this result; None if only the trainable knows it.
 
     ``told`` means that the result said that the trial is done. Tune sets this when it ends a trial, and a trainable
-    sets it at its own end: only the trainable knows which it was (see `ending_by`). The last result of a function that
-    simply returns does not have it.
+    sets it at its own end: only the trainable knows which it was (see `ending_by`). Where a function simply returns, Tune
+    sets it afterwards. Where it is not set at all, another trial's result has ended this one.
     """
     if (reason := result.get(STOP_KEY)) is not None:
         return Ending("KILLED", reason)
     carried = result.get(PAYLOAD_KEY)
     if carried is not None:
         return stop(result) if carried["status"] is None else Ending(carried["status"])
-    if trial.status == Trial.PAUSED:  # its scheduler has dropped it
-        return stop(result)
+    if trial.status == Trial.PAUSED or (TRAINING_ITERATION in result and not result.get(DONE)):
+        return stop(result)  # its scheduler has dropped it, which may be while it was still saving for a pause
     # It returned, or met the user's stop condition. For Tune, DONE in a result would be one, hence False.
     if not told or trial.should_stop({**flatten_dict(result), DONE: False}):
         return FINISHED

@@ -18,7 +18,7 @@ from mlflow_sysmetrics.tags import CAUSE_OF_DEATH, STOP_REASON, STOPPED_BY
 
 FUNCTION = wrap_function(lambda config: None)
 BY_TUNE = {STOPPED_BY: "tune", STOP_REASON: "Tune ended it at iteration 3"}
-RESULT = {"training_iteration": 3, "loss": 1.0}
+RESULT = {"training_iteration": 3, "loss": 1.0, "done": True}
 
 
 def trial(kind: type[tune.Trainable], status: str = "RUNNING", planned: bool = False) -> Any:
@@ -37,7 +37,8 @@ def trial(kind: type[tune.Trainable], status: str = "RUNNING", planned: bool = F
         pytest.param(trial(FUNCTION), {}, False, "FINISHED", {}, id="function-returned"),
         pytest.param(trial(FUNCTION, planned=True), {}, True, "FINISHED", {}, id="planned-end"),
         pytest.param(trial(tune.Trainable, planned=True), {}, True, "FINISHED", {}, id="planned-end-of-a-class"),
-        pytest.param(trial(tune.Trainable, "PAUSED"), {}, False, "KILLED", BY_TUNE, id="dropped-while-paused"),
+        pytest.param(trial(tune.Trainable, "PAUSED"), {"done": False}, False, "KILLED", BY_TUNE, id="dropped-while-paused"),
+        pytest.param(trial(tune.Trainable), {"done": False}, False, "KILLED", BY_TUNE, id="dropped-while-saving"),
         pytest.param(trial(tune.Trainable), {STOP_KEY: {"a": "b"}}, True, "KILLED", {"a": "b"}, id="criterion"),
         pytest.param(trial(tune.Trainable), payload([], status="FINISHED"), True, "FINISHED", {}, id="says-it-ended"),
         pytest.param(trial(tune.Trainable), payload([]), True, "KILLED", BY_TUNE, id="says-it-has-not"),
@@ -53,6 +54,11 @@ def test_ending_is_told_from_the_last_result(
     ending = known_ending(of, {**RESULT, **more}, told=told)
     assert ending is not None
     assert (ending.status, ending.tags) == (status, tags)
+
+
+def test_function_that_returns_without_a_result_has_come_to_its_end() -> None:
+    """Of its last result, Tune then has the trial's id alone."""
+    assert known_ending(trial(FUNCTION), {"trial_id": "t1"}, told=False) is FINISHED
 
 
 @pytest.mark.parametrize("kind", [tune.Trainable, FUNCTION], ids=["class", "function"])
