@@ -21,6 +21,7 @@ _COSTS = (*FIGURES, *STEP_FIGURES, *JOB_FIGURES)
 _SERIES = ("process_memory_mb", "process_cpu_percent", r"gpu_\d+_process_memory_mb", r"gpu_\d+_memory_mb")
 OF_RUNS = "runs"  # whose view is that of all runs of an experiment
 READ = 100  # runs that are read to see what there is: as many as the UI lists at once
+_SIGNS = ("metrics.elapsed_s >= 0", f"metrics.`{SYSTEM_PREFIX}process_memory_mb` >= 0")  # at the end, and before it
 _MOST = 6  # of the parameters, and of the metrics that are not ours, that a page shows
 _RAYS = ("training_iteration", "time_total_s", "time_this_iter_s", "time_since_restore", "iterations_since_restore",
          "timestamp", "pid", "episodes_total", "timesteps_total", "timesteps_since_restore")  # fmt: skip
@@ -39,8 +40,7 @@ def save_costs(client: MlflowClient, experiment_id: str, name: str, wanted: str,
     Raises:
         mlflow.exceptions.MlflowException: the runs cannot be read.
     """
-    found = client.search_runs([experiment_id], wanted, max_results=READ)
-    runs = [run for run in found if run.data.metrics.keys() & set(FIGURES) or _series(run.data.metrics)]
+    runs = _measured(client, experiment_id, wanted)
     return save(client, experiment_id, owner, {"costs": of_runs(runs, name, wanted)})["costs"] if runs else None
 
 
@@ -73,6 +73,17 @@ def of_runs(runs: Sequence[Run], name: str, wanted: str) -> Page:
         wide=[why],
         sections=[each for each in sections if each.cards],
     )
+
+
+def _measured(client: MlflowClient, experiment_id: str, wanted: str) -> list[Run]:
+    """The newest of the runs that have our figures or series, however many newer ones have none."""
+    found: dict[str, Run] = {}
+    for sign in (*_SIGNS, ""):  # at last those that have other figures or series alone
+        condition = " and ".join(filter(None, (wanted, sign)))
+        for run in client.search_runs([experiment_id], condition, max_results=READ):
+            if run.data.metrics.keys() & set(FIGURES) or _series(run.data.metrics):
+                found[run.info.run_id] = run
+    return sorted(found.values(), key=lambda run: run.info.start_time, reverse=True)[:READ]
 
 
 def _series(names: Iterable[str]) -> list[str]:

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from saved_views import View, listed, tags_of
 
-from mlflow_sysmetrics.views.costs import save_costs
+from mlflow_sysmetrics.views.costs import READ, save_costs
 from mlflow_sysmetrics.views.saved import is_view
 
 COSTS = {"elapsed_s": 2.0, "peak_memory_mb": 120.0}
@@ -141,6 +141,17 @@ def test_only_runs_that_are_wanted_are_looked_at_and_shown(client: MlflowClient,
     found = view(client, wanted)
     assert found.state["searchFilter"] == wanted
     assert columns(found, "metrics") == ["reward", *COSTS]
+
+
+@pytest.mark.parametrize("metrics", [COSTS, SERIES], ids=["ended", "goes-on"])
+def test_runs_are_found_behind_many_newer_ones(
+    client: MlflowClient, experiment_id: str, metrics: dict[str, float]
+) -> None:
+    """Of which none was watched."""
+    log(client, metrics)
+    for _ in range(READ):
+        client.create_run("1")
+    assert columns(view(client), "metrics") == list(metrics)
 
 
 @pytest.mark.parametrize(
