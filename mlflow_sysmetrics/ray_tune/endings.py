@@ -73,8 +73,8 @@ def known_ending(trial: Trial, result: Mapping[str, Any], *, told: bool) -> Endi
     """The ending of a trial that did not fail, after this result; None if only the trainable knows it.
 
     ``told`` means that the result said that the trial is done. Tune sets this when it ends a trial, and a trainable
-    sets it at its own end: only the trainable knows which it was (see `ending_by`). Where a function simply returns, Tune
-    sets it afterwards. Where it is not set at all, another trial's result has ended this one.
+    sets it at its own end: only the trainable knows which it was (see `ending_by`). Where a function simply returns,
+    Tune sets it afterwards. Where it is not set at all, another trial's result has ended this one.
     """
     if (reason := result.get(STOP_KEY)) is not None:
         return Ending("KILLED", reason)
