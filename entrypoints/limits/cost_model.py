@@ -74,9 +74,11 @@ class CostModel:
             figures: what it has cost, or would have.
             ended: whether the trial has ended; else a few batches were timed before the first one.
         """
-        self._ended.append(ended)
-        self._features.append(features(configuration))
-        self._figures.append({name: value / self._unit(name, configuration) for name, value in figures.items()})
+        place = len(self._ended) if ended else 0  # timings of a study that goes on are not what was seen last
+        self._ended.insert(place, ended)
+        self._features.insert(place, features(configuration))
+        figures = {name: value / self._unit(name, configuration) for name, value in figures.items()}
+        self._figures.insert(place, figures)
 
     def predict(self, configuration: Configuration, metric: str, noise: float = 0.0) -> Prediction | None:
         """What a configuration will cost; None with too few trials, or if it is too different from them.

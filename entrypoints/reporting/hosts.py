@@ -17,6 +17,15 @@ def differing(studies: Sequence[Study]) -> list[str]:
     return [fact for fact, each in values.items() if len(set(each)) > 1 or len(each[0]) > 1]
 
 
+def at_once(study: Study) -> str | None:
+    """How many trials of a study ran at once; None where that is unknown, as on a cluster."""
+    params, usable = study.run.data.params, study.hosts.get("usable_cores", ())
+    if params.get("ray_address", "local") != "local":
+        return None
+    cpus = params.get("cpus")
+    return cpus if cpus != "0" else usable[0] if len(usable) == 1 else None
+
+
 def kind(facts: Sequence[str]) -> str:
     """What differs where these facts do: hosts, or their systems alone."""
     return "systems" if SYSTEM.issuperset(facts) else "hosts"

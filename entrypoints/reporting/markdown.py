@@ -47,7 +47,7 @@ def _fitting(part: str, room: int) -> str:
         return part
     lines = part.splitlines() if part.startswith("- ") else []
     for count in range(len(lines) - 1, 0, -1):
-        cut = "\n".join([*lines[:count], f"- {len(lines) - count} more are among the artifacts."])
+        cut = "\n".join([*lines[:count], f"- {len(lines) - count} more found no room."])
         if len(cut) <= room:
             return cut
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,13 +45,17 @@ def judge(criteria: Criteria, trials: Sequence[TrialRecord]) -> Judged:
     broken = [(trial, figures) for trial, figures in known if limits.violations(figures)]
     broken.sort(key=lambda pair: limits.excess(pair[1]))
     nearest = [(trial, limits.violations(figures)) for trial, figures in broken]
-    inactive = [_not_applied(limit, finished) for limit in criteria.limits if limit.resolve(finished) is None]
-    return Judged(nearest, _indistinct(criteria, trials, finished), inactive)
+    ended_by = Counter(trial.ending.stop.criterion for trial in trials if trial.ending)
+    inactive = [limit for limit in criteria.limits if limit.resolve(finished) is None]
+    why = [_not_applied(limit, finished, ended_by[str(limit)]) for limit in inactive]
+    return Judged(nearest, _indistinct(criteria, trials, finished), why)
 
 
-def _not_applied(limit: Limit, finished: Sequence[Figures]) -> str:
+def _not_applied(limit: Limit, finished: Sequence[Figures], ended: int) -> str:
     few = sum(limit.metric.name in figures for figures in finished) < limit.after
     why = f"fewer than {limit.after} trials have the figure" if few else f"the {limit.statistic} is negative"
+    if ended:  # while it was of what trials to come were expected to cost
+        return f"`{limit}` ended {ended}, by what trials were expected to cost, and was not applied to others: {why}"
     return f"`{limit}` was not applied: {why}"
 
 

@@ -129,7 +129,7 @@ def _judged(studies: Sequence[Study]) -> pd.DataFrame:
     inactive = {
         limit
         for limit in given.limits
-        if (limit.statistic and len(study.trials) < limit.after if study.criteria else limit.resolve(finished) is None)
+        if (limit.statistic and _counted(study) < limit.after if study.criteria else limit.resolve(finished) is None)
     }
     rows = []
     for trial in finished:
@@ -152,6 +152,12 @@ def _judged(studies: Sequence[Study]) -> pd.DataFrame:
         )
     table: pd.DataFrame = pd.DataFrame(rows, index=trials.index)
     return table
+
+
+def _counted(study: Study) -> int:
+    """How many trials a relative limit of a study under limits is of: those that ended, or that their limits ended."""
+    ended_by_limits = (study.trials["status"] == "KILLED") & study.trials["stop_how"].notna()
+    return len(study.complete) + int((ended_by_limits & ~study.trials["diverged"].astype(bool)).sum())
 
 
 def _criteria(studies: Sequence[Study]) -> Criteria:

@@ -20,6 +20,7 @@ from entrypoints.limits import costs
 from entrypoints.limits.duration_forecast import kind
 from entrypoints.limits.stop_or_skip import Ending, Stopping
 from entrypoints.models.configuration import Configuration
+from entrypoints.reporting import hosts
 from entrypoints.reporting.findings import records
 from entrypoints.reporting.savings import replay
 from entrypoints.reporting.savings.courses import read
@@ -127,7 +128,8 @@ def rules(client: MlflowClient, full: Full, whole: Study, limited: Iterable[Stud
         stopping = Stopping(full.criteria(study.criteria or ""), settings.get("predict", "on") == "on")
         scheduler = settings.get("scheduler", "none")
         name = _name(stopping) + (f", scheduler={scheduler}" if scheduler != "none" else "")
-        search_s = _search_s(study) if _cores(study) == _cores(whole) else math.nan
+        as_many = hosts.at_once(study) is not None and hosts.at_once(study) == hosts.at_once(whole)
+        search_s = _search_s(study) if as_many else math.nan
         ran = read(client, study.trials["run_id"].tolist())
         compared = real(full, ran, stopping.criteria, search_s)
         if compared is not None:
@@ -235,12 +237,6 @@ def _search_s(study: Study) -> float:
     """The wall time of a study's search; NaN where it is unknown, or of commands that may have had other cores."""
     resumed = any(name.startswith(RESUMED_BY) for name in study.run.data.params)
     return math.nan if resumed else float(study.run.data.metrics.get("search_time_s", math.nan))
-
-
-def _cores(study: Study) -> tuple[object, ...]:
-    """What says how many of a study's trials ran at once."""
-    params = study.run.data.params
-    return params.get("cpus"), params.get("ray_address"), study.hosts.get("usable_cores")
 
 
 def _best_within(study: Study, text: str) -> list[str]:

@@ -152,10 +152,10 @@ def _costs_in_short(stability: Stability) -> str:
 
 def _across(stability: Stability) -> str:
     """What differs between the studies that costs depend on, a sentence each; empty if nothing does."""
-    cpus = {name: study.run.data.params.get("cpus", "unknown") for name, study in stability.studies.items()}
-    each = ", ".join(f"{value} in {name}" for name, value in cpus.items())
-    at_once = f"`cpus` differs ({each}): what a trial costs also depends on how many run beside it."
-    said = (hosts.compared(stability.studies), at_once if len(set(cpus.values())) > 1 else "")
+    cores = {name: hosts.at_once(study) or "unknown" for name, study in stability.studies.items()}
+    each = ", ".join(f"{value} in {name}" for name, value in cores.items())
+    at_once = f"Trials at once differ ({each}): what a trial costs also depends on how many run beside it."
+    said = (hosts.compared(stability.studies), at_once if len(set(cores.values())) > 1 else "")
     return " ".join(filter(None, said))
 
 

@@ -101,6 +101,15 @@ def test_timings_predict_nothing_until_five_trials_have_ended() -> None:
     assert prediction.low < 1.0 < prediction.high
 
 
+def test_timings_of_a_study_that_goes_on_do_not_outweigh_the_trials_that_have_ended() -> None:
+    """Each of its processes takes them, here twice too slow, after these trials were read from the store."""
+    trials = [(_of(size), {"training_time_s": 0.01 * size}) for size in SIZES[:MIN_ENDED]]
+    ledger = Ledger(ROWS, NAMED, earlier=[(trial, costs, costs, "finished") for trial, costs in trials])
+    for _ in range(16):
+        ledger.observe([(_of(size), {"training_time_s": 0.02 * size}) for size in SIZES])
+    assert ledger.brief(_of(100)).predictions["training_time_s"].low < 1.0
+
+
 def test_trials_to_come_count_with_what_they_are_expected_to_cost() -> None:
     """Until they have ended; a repetition is no trial of its own."""
     trials = [_of(size) for size in SIZES]

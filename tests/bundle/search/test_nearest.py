@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -152,6 +153,19 @@ def test_relative_limits_that_were_not_applied_are_named(values: list[float], wh
     ended = [_trial(str(place), {"memory_growth_mb": value}) for place, value in enumerate(values)]
     judged = _judged("memory_growth_mb<=2x median, peak_memory_mb<=1", *ended)
     assert judged.inactive == ([f"`memory_growth_mb<=2x median` was not applied: {why}"] if why else [])
+
+
+def test_relative_limit_that_ended_trials_before_too_few_were_left_is_not_called_unused() -> None:
+    """It was of what trials to come were expected to cost."""
+    ended = [_trial(str(place), {"training_time_s": 1.0}) for place in range(3)]
+    text = "training_time_s<=2x median"
+    stop = Stop(text, "training_time_s", 9.0, 2.0, 10)
+    stopped = replace(_stopped("d", 9.0), ending=Ending(stop, "crossed", None))
+    (says,) = _judged(text, *ended, stopped).inactive
+    assert says == (
+        f"`{text}` ended 1, by what trials were expected to cost, and was not applied to others: "
+        "fewer than 5 trials have the figure"
+    )
 
 
 def test_figures_without_noise_are_always_told_apart() -> None:

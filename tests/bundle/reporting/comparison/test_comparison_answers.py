@@ -117,7 +117,7 @@ def test_page_with_many_findings_keeps_its_end() -> None:
     page = _page([COST | {"metric": f"cost_{place}_s"} for place in range(40)], [])
     assert len(page) <= 8000
     assert "\n- `cost_0_s` is 0.4 to 3.1 s" in page
-    assert " more are among the artifacts.\n" in page
+    assert " more found no room.\n" in page
     assert "\n\n### How it was compared\n\n" in page
     assert page.endswith(").")
 

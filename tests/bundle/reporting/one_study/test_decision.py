@@ -231,8 +231,8 @@ def test_limits_are_numbers_by_the_full_study() -> None:
 def _limited(criteria: str, feasible: dict[str, bool | None], stopped: int = 3) -> Study:
     """A study under limits that tagged its trials so, and stopped some others, dearer than all of these."""
     study = _study(criteria)
-    ran = study.trials.assign(feasible=[feasible.get(name) for name in study.trials["run_id"]])
-    dearer = ran.head(1).assign(status="KILLED", feasible=False, val_rmse=float("nan"))
+    ran = study.trials.assign(feasible=[feasible.get(name) for name in study.trials["run_id"]], stop_how=None)
+    dearer = ran.head(1).assign(status="KILLED", stop_how="crossed", feasible=False, val_rmse=float("nan"))
     return replace(study, trials=pd.concat([ran, *[dearer] * stopped], ignore_index=True))
 
 
@@ -277,6 +277,14 @@ def test_trials_that_a_study_under_limits_did_not_judge_are_not_called_within() 
     for study in (_limited("training_time_s<=9", {}), _limited("training_time_s<=1.5x median after 9", {"a": True})):
         rows = decision([study]).to_dict("records")
         assert (rows[0]["meets"], rows[0]["not_judged"]) == (None, study.criteria)
+
+
+def test_diverged_trials_do_not_count_in_a_relative_limit() -> None:
+    """The study did not apply it to the four that came to their end, and tagged them all the same."""
+    study = _limited("training_time_s<=1.5x median", dict.fromkeys("aebcd", True), stopped=0)
+    few = study.trials.assign(diverged=[False] * 4 + [True] * (len(study.trials) - 4))
+    (chosen, *_) = decision([replace(study, trials=few)]).to_dict("records")
+    assert (chosen["meets"], chosen["not_judged"]) == (None, study.criteria)
 
 
 def test_relative_limits_of_a_study_under_limits_alone_are_not_known() -> None:

@@ -77,7 +77,7 @@ def test_real_study_of_a_part_is_compared_with_that_part(full: Full) -> None:
     assert verdict.saved_wall == pytest.approx(8 / 17)
 
 
-AS_WHOLE = {"cpus": "2", "ray_address": "local"}
+AS_WHOLE = {"cpus": "4", "ray_address": "local"}
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +99,10 @@ def _took(study: Study, search_s: float, params: dict[str, str], tags: dict[str,
     ("params", "cores", "resumed", "saved_percent"),
     [
         pytest.param(AS_WHOLE, "4", False, 75.0, id="as many cores"),
-        pytest.param(AS_WHOLE | {"cpus": "4"}, "4", False, 0.0, id="other cores"),
+        pytest.param(AS_WHOLE | {"cpus": "0"}, "4", False, 75.0, id="all of as many"),
+        pytest.param(AS_WHOLE | {"cpus": "2"}, "4", False, 0.0, id="other cores"),
         pytest.param(AS_WHOLE | {"ray_address": "auto"}, "4", False, 0.0, id="a cluster"),
-        pytest.param(AS_WHOLE, "8", False, 0.0, id="a machine of more cores"),
+        pytest.param(AS_WHOLE | {"cpus": "0"}, "8", False, 0.0, id="all of more cores"),
         pytest.param(AS_WHOLE | {"resumed_by_1": "a run"}, "4", False, 0.0, id="continued"),
         pytest.param(AS_WHOLE, "4", True, 0.0, id="the full study was continued"),
     ],

@@ -133,12 +133,12 @@ def test_costs_of_two_hosts_are_said_to_be_so_before_all_else() -> None:
 
 def test_costs_of_trials_beside_more_of_them_are_said_to_be_so() -> None:
     """As those of other hosts are; nothing is said of studies on as many cores."""
-    says = "`cpus` differs (4 in a, 0 in b): what a trial costs also depends on how many run beside it."
-    stability = Stability({"a": study("a", cpus=4), "b": study("b")}, 12)
+    says = "Trials at once differ (4 in a, 2 in b): what a trial costs also depends on how many run beside it."
+    stability = Stability({"a": study("a", cpus=4), "b": study("b", cpus=2)}, 12)
     stability.found.add("stability_costs", [COST])
     assert in_short(stability).splitlines()[1].startswith(says)
     assert f"### Costs\n\n{says}\n" in description("0", "r", stability, [])
-    assert "`cpus`" not in description("0", "r", _stability(costs=[COST]), [])
+    assert "at once differ" not in description("0", "r", _stability(costs=[COST]), [])
 
 
 def test_scores_of_other_seeds_are_said_to_be_of_other_rows() -> None:
