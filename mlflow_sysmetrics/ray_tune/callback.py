@@ -288,8 +288,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
         """End the trial's run: FINISHED, FAILED, or KILLED where Tune ended it before its own end."""
         runs, trial_id = self._open(trial), trial.trial_id
-        if self.log_params_on_trial_end:
-            runs.log(trial_id, params=self.params(trial))
+        self._log_last_params(trial)
         if self.should_save_artifact:
             runs.save_files(trial_id, trial.local_path)
         self._changes.forget(trial_id)
@@ -329,7 +328,14 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         began = time.monotonic()
         wait(self._last_words, min(_LAST_WORDS_S, timeout_s))
         told = {trial_id: notes.told_costs for trial_id, notes in self._notes.items()}
+        for trial in self._running.values():
+            self._log_last_params(trial)
         return self._runs.close(max(0.0, began + timeout_s - time.monotonic()), told)
+
+    @_never_raises
+    def _log_last_params(self, trial: Trial) -> None:
+        if self.log_params_on_trial_end and self._runs is not None:
+            self._runs.log(trial.trial_id, params=self.params(trial))
 
     def _stop_asked(self, run_id: str, said: str) -> bool:
         """Stop the trial or the experiment of this run; say whether the run is ours. Runs in the asking thread."""

@@ -567,14 +567,24 @@ def test_params_of_a_run_are_those_that_are_made_of_the_trial(client: MlflowClie
     assert client.get_run(run_id).data.params == {"alpha": "1.0", "layers": "[8, 4]"}
 
 
-@pytest.mark.parametrize(("at_end", "rate"), [(False, "0.1"), (True, "0.7")], ids=["start", "end"])
-def test_params_are_logged_at_the_start_or_at_the_end(client: MlflowClient, at_end: bool, rate: str) -> None:
+@pytest.mark.parametrize(
+    ("at_end", "ends", "rate"),
+    [
+        pytest.param(False, True, "0.1", id="start"),
+        pytest.param(True, True, "0.7", id="end"),
+        pytest.param(True, False, "0.7", id="end of the experiment"),
+    ],
+)
+def test_params_are_logged_at_the_start_or_at_the_end(
+    client: MlflowClient, at_end: bool, ends: bool, rate: str
+) -> None:
     """A scheduler changes one in between: MLflow keeps the first value that it is told."""
     callback = _set_up(client.tracking_uri, log_params_on_trial_end=at_end)
     trial = _trial("changed")
     for trial.config in ({"rate": 0.1, "depth": 3}, {"rate": 0.7, "depth": 3}):
         callback.on_trial_start(0, [], trial)
-    callback.on_trial_complete(0, [], trial)
+    if ends:
+        callback.on_trial_complete(0, [], trial)
     assert callback.close()
     data = client.get_run(str(callback.run_id("changed"))).data
     assert data.params == {"rate": rate, "depth": "3"}
