@@ -12,12 +12,12 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_sysmetrics.addresses import redacted_text, with_login
 from mlflow_sysmetrics.delivery.backlog import Backlog
-from mlflow_sysmetrics.delivery.points import Point
+from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX, Point
 from mlflow_sysmetrics.delivery.run_queue import End, RunQueue, State
 from mlflow_sysmetrics.delivery.spool import SUFFIX, ForeignSpoolError, Header, SpoolFile, SpoolInUseError, spool_folder
 from mlflow_sysmetrics.delivery.store import Store, StoredRun, one_line
 from mlflow_sysmetrics.delivery.writer import write
-from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, OF_AN_END, STOPPED_BY
+from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, OF_AN_END, STOPPED_BY, STUDY_ID
 
 _ANSWER_S = 60.0  # long: no training waits
 
@@ -54,8 +54,8 @@ def deliver(folder: Path | None = None, tracking_uri: str | None = None) -> Deli
     """Deliver every spool in a folder, by default the loggers', to its store or to the given one.
 
     Never raises for what is in a spool or what a store answers: see `Delivered.left`. Spools hold no login: that of
-    MLflow's settings is used, or of the current tracking URI if it has the same address. A run that went on and has
-    ended again since gets only the points and tags that it lacks.
+    MLflow's settings is used, or of the current tracking URI if it has the same address. A trial that went on since, in
+    an experiment that Tune restored, gets only the points and tags that it lacks.
     """
     total, nested, runs = Delivered(), list[Path](), set[str]()
     for path in sorted(spool_folder(folder).glob(f"*{SUFFIX}")):
@@ -115,8 +115,10 @@ def _write(spool: SpoolFile, store: Store, in_use: int) -> RunQueue:
         tags=header.tags | header.new_tags,
         end=None if header.status is None else End(header.status, header.end_ms),
     )
-    if run_id is not None and header.end_ms is not None:
-        _without_what_is_older(queue, store.run(run_id), header.end_ms, _Missing(spool, store, run_id))
+    if run_id is not None and header.status is not None and header.end_ms is not None:
+        run = store.run(run_id)
+        if STUDY_ID in run.tags:  # Tune may have restored its experiment
+            _without_what_is_older(queue, run, header.end_ms, _Missing(spool, store, run_id))
     write(queue, store)
     if spool.last_words:  # its process was killed
         times_ms = store.run(str(queue.run_id)).times_ms  # a name that the program has logged itself is left alone
@@ -137,17 +139,18 @@ def _without_what_is_older(queue: RunQueue, run: StoredRun, end_ms: int, missing
 
 
 def _went_on(run: StoredRun, end_ms: int) -> bool:
-    """Whether a run went on after this end, and has ended since.
+    """Whether a run went on after this end.
 
     A restored experiment also ends runs that do not go on, since it takes them for open: they have nothing later.
     """
-    if run.end_ms is None or run.end_ms <= end_ms:
+    if run.end_ms is not None and run.end_ms <= end_ms:
         return False
-    return run.tags.get(STOPPED_BY) != BY_EXPERIMENT_END or max(run.times_ms.values(), default=0) > end_ms
+    ended_itself = run.end_ms is not None and run.tags.get(STOPPED_BY) != BY_EXPERIMENT_END
+    return ended_itself or max(run.times_ms.values(), default=0) > end_ms
 
 
 class _Missing(Backlog):
-    """The points of a spool at steps that its run does not have."""
+    """The points of a spool at steps that its run does not have; of ``system/``, whose steps count samples, all."""
 
     def __init__(self, spool: SpoolFile, store: Store, run_id: str) -> None:
         super().__init__(spool, raises=True)
@@ -155,7 +158,11 @@ class _Missing(Backlog):
 
     def peek(self, limit: int) -> list[Point]:
         while points := super().peek(limit):
-            missing = [point for point in points if point.step not in self._steps(point.name)]
+            missing = [
+                point
+                for point in points
+                if point.name.startswith(SYSTEM_PREFIX) or point.step not in self._steps(point.name)
+            ]
             if missing:
                 return missing
             self.forget()

@@ -24,6 +24,8 @@ from mlflow_sysmetrics.delivery.writer import Writer
 LIMIT_S = 10.0
 WAITING = [Point("loss", 1.0 / step, 1000 + step, step) for step in range(1, 4)]
 
+OF_TUNE = {"sysmetrics.study_id": "sweep"}  # which may restore the experiment
+
 
 @pytest.fixture
 def client(empty_store: Path) -> MlflowClient:
@@ -47,8 +49,8 @@ def test_run_that_was_left_open_is_completed(client: MlflowClient, tmp_path: Pat
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "created-unsaid"])
 def test_run_that_has_ended_again_since_gets_what_it_lacks(client: MlflowClient, tmp_path: Path, known: bool) -> None:
-    """As after `Tuner.restore`: how it ended then is over, and no step comes twice. A second time changes nothing."""
-    created = {"sysmetrics.trial_id": "t1"}
+    """As after `Tuner.restore`: how it ended then is over, and no step comes twice, but for numbers of samples."""
+    created = {"sysmetrics.trial_id": "t1"} | OF_TUNE
     run_id = client.create_run("0", 4_000, created).info.run_id
     client.set_tag(run_id, "sysmetrics.pid", "2")
     for step, value in ((1, 7.0), (4, 0.25)):
@@ -59,23 +61,53 @@ def test_run_that_has_ended_again_since_gets_what_it_lacks(client: MlflowClient,
     told = {f"sysmetrics.{name}": text for name, text in told.items()}
     left = Header(run_id * known, client.tracking_uri, created, {}, "KILLED", 5_000, "0", 4_000, new_tags=told)
     for missing in (2, 0):
-        assert keep([(left, [*WAITING, Point("elapsed_s", 3.0, 5_000, 0)])], tmp_path) == 1
-        assert deliver(tmp_path) == Delivered(runs=1, points=missing)
+        others = [Point("elapsed_s", 3.0, 5_000, 0), Point("system/process_threads", 2.0, 4_500 + missing, 1)]
+        assert keep([(left, [*WAITING, *others])], tmp_path) == 1
+        assert deliver(tmp_path) == Delivered(runs=1, points=missing + 1)
         run = client.get_run(run_id)
         assert (run.info.status, run.info.end_time) == ("FINISHED", 6_000)
         assert {name: text for name, text in run.data.tags.items() if name.startswith("sysmetrics.")} == {
-            "sysmetrics.trial_id": "t1", "sysmetrics.pid": "2", "sysmetrics.not_finite": "loss is nan at step 2",
+            **created, "sysmetrics.pid": "2", "sysmetrics.not_finite": "loss is nan at step 2",
         }  # fmt: skip
         steps = sorted((each.step, each.value) for each in client.get_metric_history(run_id, "loss"))
         assert steps == [(1, 7.0), (2, 1 / 2), (3, pytest.approx(1 / 3)), (4, 0.25)]
         assert run.data.metrics["elapsed_s"] == 9.0
+    assert len(client.get_metric_history(run_id, "system/process_threads")) == 2
     assert list(tmp_path.glob("*.jsonl")) == []
+
+
+def test_run_that_goes_on_keeps_going(client: MlflowClient, tmp_path: Path) -> None:
+    """Somebody calls `sync` while the restored experiment still runs."""
+    run_id = client.create_run("0", 4_000, OF_TUNE).info.run_id
+    client.log_metric(run_id, "loss", 7.0, 6_000, 3)
+    stopped = {"sysmetrics.stopped_by": "experiment_end"}
+    left = Header(run_id, client.tracking_uri, {}, {}, "KILLED", 5_000, new_tags=stopped)
+    assert keep([(left, WAITING)], tmp_path) == 1
+    assert deliver(tmp_path) == Delivered(runs=1, points=2)
+    run = client.get_run(run_id)
+    assert (run.info.status, run.data.metrics["loss"]) == ("RUNNING", 7.0)
+    assert "sysmetrics.stopped_by" not in run.data.tags
+
+
+@pytest.mark.parametrize("status", ["KILLED", None], ids=["its own end", "its starter's"])
+def test_run_that_tune_does_not_restore_gets_all_that_waits(
+    client: MlflowClient, tmp_path: Path, status: str | None
+) -> None:
+    """Who started the run has ended it by then, which is no reason to lose what ended the program."""
+    run_id = client.create_run("0", 4_000).info.run_id
+    client.set_terminated(run_id, "FAILED", 6_000)
+    told = {"sysmetrics.stop_reason": "peak_memory_mb 9 > 8"}
+    left = Header(run_id, client.tracking_uri, {}, {}, status, 5_000, new_tags=told)
+    assert keep([(left, WAITING)], tmp_path) == 1
+    assert deliver(tmp_path) == Delivered(runs=1, points=3)
+    run = client.get_run(run_id)
+    assert (run.info.status, run.data.tags.items() >= told.items()) == (status or "FAILED", True)
 
 
 @pytest.mark.parametrize("end_ms", [4_500, 6_000], ids=["earlier", "swept"])
 def test_run_gets_its_end_in_place_of_an_older_one(client: MlflowClient, tmp_path: Path, end_ms: int) -> None:
     """It went on while the store was away; or it had come to its end, of which a restored experiment did not know."""
-    run_id = client.create_run("0", 4_000).info.run_id
+    run_id = client.create_run("0", 4_000, OF_TUNE).info.run_id
     for name, text in (("stopped_by", "experiment_end"), ("stop_reason", "the experiment ended"), ("pid", "1")):
         client.set_tag(run_id, f"sysmetrics.{name}", text)
     client.set_terminated(run_id, "KILLED", end_ms)
@@ -84,7 +116,7 @@ def test_run_gets_its_end_in_place_of_an_older_one(client: MlflowClient, tmp_pat
     assert deliver(tmp_path) == Delivered(runs=1, points=3)
     run = client.get_run(run_id)
     assert (run.info.status, run.info.end_time) == ("FINISHED", 5_000)
-    assert {name for name in run.data.tags if name.startswith("sysmetrics.")} == {"sysmetrics.pid"}
+    assert {name for name in run.data.tags if name.startswith("sysmetrics.")} == {"sysmetrics.pid", *OF_TUNE}
 
 
 def test_run_that_was_never_created_is_created_once(client: MlflowClient, tmp_path: Path) -> None:
