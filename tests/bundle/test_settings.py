@@ -29,7 +29,7 @@ def test_trials_share_what_no_trial_chooses() -> None:
         pytest.param({"max_steps": 1, "max_epochs": 0}, (1, 0), id="steps"),
         pytest.param({"max_steps": 0, "max_epochs": 1}, (0, 1), id="epochs"),
         pytest.param({"max_steps": 5, "max_epochs": 5}, (5, 5), id="both"),
-        pytest.param({}, (1000, 10), id="the default length"),
+        pytest.param({}, (1500, 10), id="the default length"),
         pytest.param({"max_steps": 500}, (500, 0), id="steps alone"),
         pytest.param({"max_epochs": 3}, (0, 3), id="epochs alone"),
     ],
