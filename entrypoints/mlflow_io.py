@@ -1,4 +1,4 @@
-"""What is read from MLflow: a run, all that meet conditions, their figures and points, a JSON artifact."""
+"""What is read from MLflow: a run, all that meet conditions, figures and points, a JSON artifact; and tables logged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When to stop a trial early: as soon as it crosses a limit, or is certain to cross it."""
+"""When to skip a trial, or to stop it early: as soon as it crosses a limit, or is certain to cross it."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _is_not_ours(record: logging.LogRecord) -> bool:
-    """Drop the traceback that MLflow logs for each failed request of ours to a database: `outage` tells the user."""
+    """Drop the traceback that MLflow logs for each failed request of ours to a database: `retries` tells the user."""
     return not (record.threadName or "").startswith("mlflow-sysmetrics-")
 
 

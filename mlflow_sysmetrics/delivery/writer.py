@@ -11,8 +11,8 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.backlog import Backlog, Memory
 from mlflow_sysmetrics.delivery.batch import param_texts, send, tag_texts
-from mlflow_sysmetrics.delivery.outage import Outages, pause_after, timeout_after
 from mlflow_sysmetrics.delivery.points import Point, now_ms
+from mlflow_sysmetrics.delivery.retries import Outages, pause_after, timeout_after
 from mlflow_sysmetrics.delivery.run_queue import End, RunQueue, State
 from mlflow_sysmetrics.delivery.spool import Header
 from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, StoredRun
@@ -56,7 +56,7 @@ class Writer:
     """Create, fill and end MLflow runs without making the caller wait. Only `close` does.
 
     The thread writes the points of a live run every `every_s` seconds, and the creation and the end of a run at once.
-    After a failure the run's queue pauses, see `outage`, and keeps its data. The queue of a deleted run pauses too,
+    After a failure the run's queue pauses, see `retries`, and keeps its data. The queue of a deleted run pauses too,
     since the run may be restored; other runs and `close` do not wait for it. No error reaches the thread that starts or
     closes the writer.
 

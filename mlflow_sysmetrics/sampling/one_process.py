@@ -1,4 +1,6 @@
-"""What is read of one process at one moment. A new metric of a process begins here.
+"""What is read of one process at one moment.
+
+A new metric of a process begins here, in each reader that can give it; `groups` has its name.
 
 psutil reads, except what is wanted ten times a second on Linux: memory, CPU time and page faults, from `stat` and
 `statm` at a fifth of its cost, or from getrusage. Here alone one operating system is known from another.

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 
 from mlflow_sysmetrics.addresses import get_logger
-from mlflow_sysmetrics.delivery.outage import pause_after
+from mlflow_sysmetrics.delivery.retries import pause_after
 
 logger = get_logger(__name__)
 ASK_EVERY_S = 2.0

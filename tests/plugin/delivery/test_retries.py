@@ -1,4 +1,4 @@
-"""Tests of delivery.outage. A real ``mlflow server`` that fails: nothing is lost or doubled, no training is held."""
+"""Tests of delivery.retries. A real ``mlflow server`` that fails: nothing is lost or doubled, no training is held."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fault_proxy import FAULTS, FaultProxy
 from outages import log_through
 from tracking_server import tracking_server
 
-from mlflow_sysmetrics.delivery.outage import Outages, pause_after, timeout_after
+from mlflow_sysmetrics.delivery.retries import Outages, pause_after, timeout_after
 
 HOLD_MS = 20.0
 
