@@ -115,7 +115,7 @@ def main(studies: int) -> None:
 
 
 def _studies(folder: Path, number: int) -> Iterator[Said]:
-    """Run so many studies, each with a report, in a store of their own."""
+    """Run this number of studies, each with a report, in a store of their own."""
     (folder / f"{MODULE}.py").write_text(ESTIMATOR)
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
     mlflow.set_experiment(experiment_id=MlflowClient().create_experiment("A/A", (folder / "artifacts").as_uri()))

@@ -69,7 +69,7 @@ class Trial:
 
 
 def grid(alphas: int) -> list[tuple[int, float, float]]:
-    """Ten batch sizes by ten learning rates by so many alphas."""
+    """Ten batch sizes by ten learning rates by this number of alphas."""
     rates = [float(f"{rate:.3g}") for rate in np.geomspace(1e-4, 0.1, 10)]
     return [
         (2**exponent, rate, float(f"{alpha:.3g}"))

@@ -4,7 +4,7 @@ Synthetic trials of ten reports each, five figures a report, are put through the
 Tune calls them, into an SQLite store in the same process: the driver's whole cost, the store's included, but for Tune's
 own loop. Each size runs in a process of its own. Per row: CPU of that process per trial (all threads), growth of its
 resident memory over the study, and points per second while the store keeps up (the hooks wait where over 20 runs
-wait to be created, as a study of so many short trials would not be produced faster). Beside it Ray's
+wait to be created, as a study of this many short trials would not be produced faster). Beside it Ray's
 `MLflowLoggerCallback` with the same trials, at 100; what it would take for 1,000 is extrapolated, and said so. Where
 PostgreSQL is installed, two more rows have the same points written into it, and into it through `mlflow server`.
 

@@ -18,7 +18,7 @@ from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.arguments import check_seconds
 
 logger = get_logger(__name__)
-_LEAST_SPAN_S = 1e-9  # so that readings at one moment count alike
+_MIN_SPAN_S = 1e-9  # so that readings at one moment count alike
 _READ_PATIENCE_S = 1.0  # how long read() waits for a reading that another thread is taking
 
 
@@ -46,7 +46,7 @@ class _Fold:
         self.at, self.seconds, self.mean, self.maximum = opened_at, 0.0, value, value
 
     def add(self, value: float, now: float) -> None:
-        span, self.at = now - self.at + _LEAST_SPAN_S, now
+        span, self.at = now - self.at + _MIN_SPAN_S, now
         self.seconds += span
         self.mean += (value - self.mean) * span / self.seconds
         if value > self.maximum:

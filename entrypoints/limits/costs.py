@@ -31,7 +31,7 @@ _COSTS = (
 )
 SYSTEM_FIGURES = tuple(metric.name for metric in _COSTS)
 COSTS = tuple(metric.name for metric in _COSTS if not metric.higher_is_better)  # where less is better
-# What an untrained model already shows. A 99th percentile is no such figure: it depends on how many rows it is of.
+# What an untrained model already shows. A 99th percentile is not one of them: it depends on how many rows it is of.
 OF_UNTRAINED = ("inference_latency_ms", "model_size_kb")
 
 OF_GROUP = {"peak_gpu_memory_mb": "gpu", "energy_j": "energy"}  # what is read only where a study asks for it

@@ -41,7 +41,7 @@ Figures = dict[str, float]
 MODEL_NAME = "model"
 REQUIREMENTS = ("scikit-learn", "numpy", "scipy", "pandas")
 LATENCY_S = 1.0  # in which rows are timed: one of thousands of columns takes long
-LEAST_ROWS = 5  # that are timed even if they take longer
+MIN_ROWS = 5  # that are timed even if they take longer
 
 # The best trial has measured these for its bare estimators, which the logged model wraps; the study's run holds them.
 OF_TRIAL = ("inference_latency_ms", "inference_p99_ms", "rows_per_s", "model_size_kb", "model_memory_mb")
@@ -163,7 +163,7 @@ def latency_ms(model: RawRows, data: Prepared, clock: Callable[[], float] = time
         model.predict(frame)
         ended = clock()
         times_s.append(ended - started)
-        if ended - began >= LATENCY_S and len(times_s) >= LEAST_ROWS:
+        if ended - began >= LATENCY_S and len(times_s) >= MIN_ROWS:
             break
     return 1e3 * median(times_s)
 

@@ -19,8 +19,8 @@ from entrypoints.models.learners import Algorithm
 class Configuration:
     """One choice of algorithm, batch size and hyperparameters, and what all trials of a study share.
 
-    ``max_steps`` and ``max_epochs`` end the trial, whichever comes first; 0 is no limit. ``report_every`` steps there
-    is a point of each curve.
+    ``max_steps`` and ``max_epochs`` end the trial, whichever comes first; 0 means no limit. Every ``report_every``
+    steps each curve gets a point.
     """
 
     algorithm: str

@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mlflow_sysmetrics.sampling.files import LEAST_SPAN_S, read_file, read_number
+from mlflow_sysmetrics.sampling.files import MIN_SPAN_S, read_file, read_number
 
-_LEAST_S = 0.1  # counters move in steps
+_MIN_S = 0.1  # counters move in steps
 _MAX_W = 5000.0  # no part of a machine draws more: a counter that says so was reset, it did not wrap
 
 
@@ -51,7 +51,7 @@ class EnergySampler:
         with self._lock:
             self._count()
             span = self._at - self._figures_at
-            if span < LEAST_SPAN_S:
+            if span < MIN_SPAN_S:
                 return {}
             watts = {zone: joules / span for zone, joules in self._since.items()}
             self._since, self._figures_at = dict.fromkeys(self._kinds, 0.0), self._at
@@ -67,7 +67,7 @@ class EnergySampler:
             grown = (totals.get(zone, math.nan) - self._before.get(zone, math.nan)) / 1e6
             if grown < 0:
                 grown += self._wraps_at.get(zone, math.nan) / 1e6
-            if not 0 <= grown <= _MAX_W * max(now - self._at, _LEAST_S):
+            if not 0 <= grown <= _MAX_W * max(now - self._at, _MIN_S):
                 grown = math.nan
             self._since[zone] += grown
             if zone in self._counted:

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 
-LEAST_SPAN_S = 0.01  # a rate over less says nothing
+MIN_SPAN_S = 0.01  # a rate over less says nothing
 
 
 def read_file(path: str) -> bytes:
@@ -55,7 +55,7 @@ class Rates(Generic[Key]):
         """Return the rates of these totals since the last call, by the same names. Totals only grow, but for resets."""
         now = self._clock()
         span = now - self._at
-        if span < LEAST_SPAN_S:
+        if span < MIN_SPAN_S:
             return {}
         rates = {}
         for name, total in totals.items():

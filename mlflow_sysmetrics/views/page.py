@@ -91,7 +91,7 @@ class Page:
 
 
 def plain_link_of(state: str, experiment_id: str, shown: Shown) -> str:
-    """The plain link of a page of which only the state is left. ValueError, zlib.error: it is no state."""
+    """The plain link of a page of which only the state is left. ValueError, zlib.error: it is not a state."""
     kept = json.loads(zlib.decompress(base64.b64decode(state.removeprefix(_PACKED))))
     return _plain(experiment_id, kept["searchFilter"], kept.get("orderByKey"), kept["orderByAsc"], shown)
 

@@ -28,7 +28,7 @@ HOPELESS = {
     "folds": "3",
     "cpus": "2",
 }
-# After so many steps batches of two have seen little, so that ASHA ends what comes after the batches of 64.
+# After this many steps batches of two have seen little, so that ASHA ends what comes after the batches of 64.
 SCHEDULED = {
     "criteria": "peak_memory_mb<=100000",
     "scheduler": "asha",

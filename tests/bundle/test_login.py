@@ -115,7 +115,7 @@ def test_other_addresses_stay_as_they_are(uri: str, store: MlflowClient) -> None
 
 
 def test_deleted_run_is_refused_and_no_other_begun(store: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error has no run to stand in, and is no reason to make one."""
+    """The error has no run to stand in, and does not make one."""
     run_id = store.create_run("0").info.run_id
     store.delete_run(run_id)
     monkeypatch.setenv("MLFLOW_RUN_ID", run_id)

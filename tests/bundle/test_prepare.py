@@ -120,5 +120,5 @@ def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(emp
 
 
 def test_prepared_data_is_not_found_for_another_content(client: MlflowClient, run: Run) -> None:
-    """A table that has changed under its name is prepared anew."""
+    """A table that has changed under its name is prepared again."""
     assert find(client, "0", Request("diabetes", 0, 4, 7), "0" * 64) is None

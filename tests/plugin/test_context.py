@@ -247,7 +247,7 @@ def test_an_incomplete_linux_is_named_as_far_as_it_goes(files: dict[str, str], n
 def test_cards_are_named_by_the_driver_where_there_are_no_files(
     nvml: Nvml, environ: dict[str, str], gpus: str | None, tmp_path: Path
 ) -> None:
-    """Windows and WSL; no card is no tag. No GPU is here: the driver is substituted."""
+    """Windows and WSL; without a card there is no tag. No GPU is here: the driver is substituted."""
     assert facts(tmp_path, nvml=nvml, environ=environ).get("gpus") == gpus
 
 

@@ -463,7 +463,7 @@ def test_training_goes_on_where_the_system_shows_no_process(
 
 
 def cycles(number: int) -> tuple[list[int], list[int], list[float]]:
-    """Threads, descriptors and megabytes after each of so many starts and stops."""
+    """Threads, descriptors and megabytes after each of this number of starts and stops."""
     threads, descriptors, memory, process = [], [], [], psutil.Process()
     with mlflow.start_run():
         for cycle in range(number):

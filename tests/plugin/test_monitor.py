@@ -287,7 +287,7 @@ def test_an_on_sample_that_raises_costs_no_reading() -> None:
 
 @pytest.mark.parametrize("reading", [None, {"x": "fast"}, 3], ids=["None", "text", "number"])
 def test_a_sample_of_the_wrong_type_is_a_failure_not_an_error(reading: Any) -> None:
-    """What is no mapping of numbers is counted like an exception, and changes no window."""
+    """What is not a mapping of numbers is counted like an exception, and changes no window."""
     monitor = Monitor(lambda: reading)
     assert monitor.read() == {}
     monitor.stop()

@@ -24,7 +24,7 @@ from mlflow_sysmetrics.ranks import JOB_FIGURES, figures_in_turn, job_figures, r
     ],
 )
 def test_rank_is_what_started_the_process_says(environ: dict[str, str], rank: tuple[int, int | None] | None) -> None:
-    """One process is no job."""
+    """One process is not a job."""
     assert rank_here(environ) == rank
 
 

@@ -114,7 +114,7 @@ def _links(study: Study) -> dict[str, str]:
 
 
 def _open(page: Page, server: str, fragment: str) -> None:
-    page.goto("about:blank")  # a change of the fragment alone does not load the page anew
+    page.goto("about:blank")  # a change of the fragment alone does not reload the page
     page.goto(f"{server}/{fragment}")
 
 

@@ -1,4 +1,4 @@
-"""What the workers of a test's process pool do. Imports next to nothing: spawned workers import it anew."""
+"""What the workers of a test's process pool do. Imports next to nothing: spawned workers import it again."""
 
 from __future__ import annotations
 

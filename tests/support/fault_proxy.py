@@ -141,5 +141,5 @@ def _cut(request: BaseHTTPRequestHandler) -> None:
     request.wfile.flush()
     request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     request.close_connection = True
-    with contextlib.suppress(OSError):  # the server would say goodbye first, which is no reset
+    with contextlib.suppress(OSError):  # the server would say goodbye first, which is not a reset
         socket.socket(fileno=request.connection.detach()).close()

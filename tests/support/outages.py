@@ -32,7 +32,7 @@ class Ticks:
             return {"tick": float(-self.taken)}
 
     def wait_for(self, number: int, timeout_s: float = 20.0) -> None:
-        """Wait until so many readings have been taken."""
+        """Wait until this number of readings has been taken."""
         with self._another:
             assert self._another.wait_for(lambda: self.taken >= number, timeout_s), self.taken
 

@@ -86,7 +86,7 @@ def main() -> None:
     from ray.cluster_utils import Cluster
 
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what Ray prints, such as a node's death, is no answer
+    os.dup2(2, 1)  # what Ray prints, such as a node's death, is not an answer
     head, *others = json.loads(sys.argv[1])
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": head, "include_dashboard": False})
     by_id: dict[str, Any] = {}

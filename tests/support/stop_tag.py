@@ -45,7 +45,7 @@ for number in range(int(sys.argv[1])):
 
 
 def tune_line(folder: Path, studies: int) -> list[str]:
-    """The command of the script, which is written into the folder, for so many studies one after the other."""
+    """The command of the script, which is written into the folder, for this number of studies, one after the other."""
     script = folder / "tune_trials.py"
     script.write_text(TUNE_SCRIPT)
     return [sys.executable, str(script), str(studies)]
@@ -60,7 +60,7 @@ def ended(folder: Path) -> list[tuple[float, str]]:
 
 def type_stop_tag(page: Any, server: str, run_id: str, value: str) -> None:
     """Type the tag on the page of a run of experiment 0, as a user does; it is not saved yet."""
-    page.goto("about:blank")  # a change of the fragment alone does not load the page anew
+    page.goto("about:blank")  # a change of the fragment alone does not reload the page
     page.goto(f"{server}/#/experiments/0/runs/{run_id}/overview?workflowType=machine_learning")
     page.get_by_role("button", name="Edit tags").click()
     dialog = page.get_by_role("dialog")

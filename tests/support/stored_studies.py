@@ -46,7 +46,7 @@ def store_study(
     status: str = "FINISHED",
     **params: object,
 ) -> str:
-    """The run of a study with so many equal trials."""
+    """The run of a study with this number of equal trials."""
     own = {"sysmetrics.kind": kind} if kind else {}
     run_id = _run(client, name, own | tags, params, {}, status)
     for _ in range(trials):

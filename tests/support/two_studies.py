@@ -47,7 +47,7 @@ def two_studies(folder: Path, store_uri: str | None, timeout_s: float = 900.0, *
     Args:
         folder: for the server's log and artifacts, and its store if no other one is given.
         store_uri: the server's database.
-        timeout_s: fail after so many seconds.
+        timeout_s: fail after this many seconds.
         params: of ``tune``.
     """
     line = project_line("tune", params)

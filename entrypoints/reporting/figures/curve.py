@@ -170,7 +170,7 @@ def _verdict(tests: pd.DataFrame) -> str:
 
 
 def _finding(tests: pd.DataFrame, metrics: list[str], trials: int, jumping: str) -> str:
-    """What the tests found of the costs, in a sentence; of losses, whose fall is no news, if there is nothing else."""
+    """What the tests found of the costs, in a sentence; of losses, whose fall is expected, if there is nothing else."""
     costs = [metric for metric in metrics if not is_score(metric)] or metrics
     found: dict[str, list[str]] = {}
     for metric in costs:

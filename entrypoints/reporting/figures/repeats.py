@@ -16,7 +16,7 @@ from entrypoints.reporting.words import listed, number, plain
 
 MAX_PANELS = 6  # pairs of studies whose ranks are drawn
 MAX_TOLD = 3  # figures that a title names
-LEAST_SPAN = 1.2  # of the axis of ratios to either side
+MIN_SPAN = 1.2  # of the axis of ratios to either side
 DIFFERS = ("more", "less")  # the verdicts of a cost that does
 
 
@@ -116,7 +116,7 @@ def _ratio_axis(axes: Axes, costs: pd.DataFrame) -> None:
     axes.axvline(1, color=GREY, linewidth=1)
     axes.set_xscale("log")
     left, right = axes.get_xlim()
-    axes.set_xlim(min(left, 1 / LEAST_SPAN), max(right, LEAST_SPAN))
+    axes.set_xlim(min(left, 1 / MIN_SPAN), max(right, MIN_SPAN))
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())

@@ -21,7 +21,7 @@ SAID = ("training_time_s", "peak_memory_mb")  # whose predictions have their rat
 def saved(rules: Iterable[Row], by_criterion: Iterable[Row]) -> list[str]:
     """Two sentences on each study under limits, or else on the replay: what the limits saved, and what they lost.
 
-    Where nothing was stopped the two studies differ by noise alone, which is no saving; nor is one below 5 % named.
+    Where nothing was stopped the two studies differ by noise alone, which is not a saving; nor is one below 5 % named.
 
     Args:
         rules: of ``rules``.

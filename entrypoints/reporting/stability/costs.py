@@ -16,7 +16,7 @@ from entrypoints.reporting import hosts, statistics
 from entrypoints.reporting.findings import Findings, records
 from entrypoints.reporting.studies import Study
 
-OF_MEDIAN = 1.5  # the limit of whose decisions is told, as a default limit: so many times the median
+OF_MEDIAN = 1.5  # the limit of whose decisions is told, as a default limit: this multiple of the median
 MORE, LESS, AGREES, UNCLEAR, TOO_FEW = "more", "less", "agrees", "unclear", "too few configurations"
 
 

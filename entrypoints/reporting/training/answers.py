@@ -36,7 +36,7 @@ def _judged(drift: Sequence[Row]) -> list[Row]:
     """One row for each cost and group: that by training step, or, without enough trials, the thread's series."""
     rows: dict[tuple[str, str], Row] = {}
     for row in sorted(drift, key=lambda row: row["axis"] == STEPS):  # the later one stays
-        if row["verdict"] != TOO_FEW and not is_score(row["metric"]):  # that a loss falls is no news
+        if row["verdict"] != TOO_FEW and not is_score(row["metric"]):  # that a loss falls is expected
             rows[row["metric"].removeprefix(_SERIES), row["group"]] = row
     places = [row["metric"] for row in drift]
     return _named(sorted(rows.values(), key=lambda row: places.index(row["metric"])))

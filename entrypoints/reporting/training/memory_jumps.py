@@ -54,9 +54,9 @@ def memory_jumps(curves: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     Returns:
         A row per group with trials of at least 8 points: group, trials, with_jumps (those with any), up and down (the
         jumps of all), up_mb and down_mb (their median size, NaN without any), progress_percent (their median place, in
-        percent of the trial's steps), p_value (binomial: that so many have jumps where one in 100 has by mistake),
-        p_holm (over groups), and told: whether it is worth a sentence, since p_holm is below 0.01 and more than 5 % of
-        the trials have jumps.
+        percent of the trial's steps), p_value (binomial: that this many or more have jumps where one in 100 has by
+        mistake), p_holm (over groups), and told: whether it is worth a sentence, since p_holm is below 0.01 and more
+        than 5 % of the trials have jumps.
 
         A row per jump: run_id, group, at (the training step of its first report), progress_percent, before_mb and
         after_mb (the smoothed curve beside it), jump_mb.

@@ -159,7 +159,7 @@ def scaled_study(scaled: Scaled) -> tuple[Finished, Run, list[Run]]:
 def test_study_on_three_nodes_has_the_curves_of_one(
     scaled: Scaled, scaled_study: tuple[Finished, Run, list[Run]], study: Study
 ) -> None:
-    """The same best trial, and every point of every curve that is no cost."""
+    """The same best trial, and every point of every curve that is not a cost."""
     _, run, trials = scaled_study
     assert run.data.metrics["best_val_rmse"] == study.run.data.metrics["best_val_rmse"]
     assert len(trials) == len(study.trials) == 8

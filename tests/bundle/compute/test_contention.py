@@ -26,12 +26,12 @@ SCHEDSTAT = Path("/proc/thread-self/schedstat")
     ],
 )
 def test_wait_is_read_from_schedstat(content: bytes, seconds: float) -> None:
-    """What Linux does not say is no wait."""
+    """What Linux does not say counts as no wait."""
     assert CoreWait(lambda: content)() == seconds
 
 
 def test_wait_is_none_where_the_file_cannot_be_read() -> None:
-    """An error is no wait either."""
+    """So does an error."""
 
     def fail() -> bytes:
         raise OSError

@@ -152,7 +152,7 @@ def test_first_trial_begins_without_one_that_does_not_come(
 def test_wait_for_all_goes_on_without_those_who_do_not_come(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After the time limit the trial starts all the same, with a warning: a late worker is no error."""
+    """After the time limit the trial starts all the same, with a warning: a late worker is not an error."""
     monkeypatch.setattr(workers, "BARRIER_TIMEOUT_S", 0.2)
     with caplog.at_level(logging.WARNING, workers.logger.name):
         workers.wait_for_all(workers.barrier(2))

@@ -154,7 +154,7 @@ def test_digest_ignores_how_values_are_stored(change: dict[str, str]) -> None:
 
 
 def test_digest_ignores_the_numbering_of_the_rows() -> None:
-    """A frame's index is no content."""
+    """A frame's index is not part of its content."""
     frame = _small()
     assert _table(frame.set_axis([7, 8, 9])).digest == _table(frame).digest
 
@@ -225,7 +225,7 @@ def test_intact_copy_of_a_bundled_file_is_read(tmp_path: Path) -> None:
     ("old", "new", "fault"),
     [
         pytest.param(b"7.4,0.7,", b"7.4,0.71,", "digest .* found", id="cell"),
-        pytest.param(b"7.4,0.7,", b"7.4,often,", "cannot be read", id="cell that is no number"),
+        pytest.param(b"7.4,0.7,", b"7.4,often,", "cannot be read", id="cell that is not a number"),
         pytest.param(b"fixed_acidity", b"acidity", "columns .* found", id="feature's name"),
         pytest.param(b"quality", b"score", "the target quality must be the last column", id="target's name"),
         pytest.param(b"7.4,0.7,0.0,1.9,0.076,11.0,34.0,0.9978,3.51,0.56,9.4,5\n", b"", "rows .* found", id="row"),

@@ -86,7 +86,7 @@ def test_header_is_read_as_it_is(tmp_path: Path) -> None:
 
 
 def test_numbers_of_the_rows_are_left_out_with_a_line(tmp_path: Path) -> None:
-    """What DataFrame.to_csv writes as first column is no feature."""
+    """What DataFrame.to_csv writes as first column is not a feature."""
     path = tmp_path / "t.csv"
     pd.DataFrame({"a": [5, 6]}).to_csv(path)
     lines: list[str] = []
@@ -100,7 +100,7 @@ def test_other_first_column_without_a_name_stays(tmp_path: Path) -> None:
 
 
 def test_parquet_keeps_its_columns_and_loses_its_index(tmp_path: Path) -> None:
-    """Categories, missing values and numbers arrive; the index is no column."""
+    """Categories, missing values and numbers arrive; the index is not a column."""
     frame = pd.DataFrame({"a": [1.5, math.nan], "b": pd.Categorical(["x", None])}, index=[7, 9])
     frame.to_parquet(tmp_path / "t.parquet")
     pd.testing.assert_frame_equal(read(str(tmp_path / "t.parquet"), echo=pytest.fail), frame.reset_index(drop=True))

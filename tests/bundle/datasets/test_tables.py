@@ -111,7 +111,7 @@ def _rows(task: str) -> Table:
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_sample_has_so_many_rows_of_the_table_in_its_order(task: str) -> None:
-    """Each row at most once, from all over the table, numbered anew."""
+    """Each row at most once, from all over the table, numbered from 0."""
     table = _rows(task)
     sample = table.sample(40, seed=1)
     numbers = sample.frame["number"].tolist()

@@ -111,7 +111,7 @@ def test_timings_of_a_study_that_goes_on_do_not_outweigh_the_trials_that_have_en
 
 
 def test_trials_to_come_count_with_what_they_are_expected_to_cost() -> None:
-    """Until they have ended; a repetition is no trial of its own."""
+    """Until they have ended; a repetition is not a trial of its own."""
     trials = [_of(size) for size in SIZES]
     timed = [(trial, {"training_time_s": 0.01 * trial.batch_size}) for trial in trials]
     ledger = _ledger("training_time_s", trials=[*trials, replace(trials[0], repeat=1)], first=timed)

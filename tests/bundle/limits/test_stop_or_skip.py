@@ -242,7 +242,7 @@ def test_patience_ends_a_trial_at_a_report() -> None:
 
 
 def test_mean_step_time_needs_evidence() -> None:
-    """A mean above its limit ends the trial once enough steps have shown that it is no accident."""
+    """A mean above its limit ends the trial once enough steps have shown that this is not chance."""
     for steps, spread, ends in ((40, 0.0, False), (50, 0.0, True), (50, 2.0, False)):
         guard = _guard("mean_step_time_ms<=10")
         for step in range(steps):
@@ -324,7 +324,7 @@ def test_trial_is_skipped_only_where_its_low_bound_breaks_a_limit(text: str, met
 
 
 def test_noise_counts_for_the_prediction_of_a_trial_that_trains() -> None:
-    """A limit broken by less than figures differ from run to run is no reason."""
+    """A limit broken by less than figures differ from run to run does not end a trial."""
     assert _train(_guard(f"training_time_s<={FULL_S / 1.5}", noise={"training_time_s": 0.2}), [STEP_S] * STEPS) is None
 
 

@@ -25,7 +25,7 @@ from entrypoints.models.configuration import key, parsed
 def test_limit_that_is_reached_first_ends_the_trial(
     batch_size: int, max_steps: int, max_epochs: int, steps: int
 ) -> None:
-    """Of 100 rows; 0 is no limit."""
+    """Of 100 rows; 0 means no limit."""
     assert configured(batch_size=batch_size, max_steps=max_steps, max_epochs=max_epochs).steps(100) == steps
 
 

@@ -219,7 +219,7 @@ def test_model_size_follows_the_hyperparameters(algorithm: str, smaller: list[in
 
 
 def _model_memory_mb(folds: int) -> float:
-    """Of a network with 1.06 million weights, in a trial of so many folds."""
+    """Of a network with 1.06 million weights, in a trial with this number of folds."""
     data = bundled("red_wine", folds=folds)
     training = CrossValidation(configured(MLP_REGRESSOR, hidden_layer_sizes=[1024, 1024], batch_size=64), data)
     training.step()

@@ -152,7 +152,7 @@ def test_loss_leaves_the_outputs_as_they_are(loss: Callable[..., float]) -> None
     ],
 )
 def test_better_follows_the_direction_of_the_score(task: Any, name: str, good: float, bad: float) -> None:
-    """A low RMSE and a high accuracy win, and a tie is no win."""
+    """A low RMSE and a high accuracy win, and a tie does not."""
     assert losses.score_name(task) == name
     assert losses.better(task, good, than=bad)
     assert not losses.better(task, bad, than=good)

@@ -75,7 +75,7 @@ def test_updated_system_makes_no_other_host() -> None:
 
 
 def test_study_on_several_hosts_says_so() -> None:
-    """Its trials ran on either; one host is no sentence."""
+    """Its trials ran on either; of one host nothing is said."""
     assert hosts.of_several(_study(OLD)) == ""
     assert hosts.of_several(_study(MIXED)) == (
         "Its trials ran on hosts that differ (new or old): what a trial costs also depends on its host."

@@ -95,7 +95,7 @@ def test_iman_davenport_of_blocks_that_all_agree_is_infinite() -> None:
     ],
 )
 def test_permutation_gives_the_share_of_rankings_that_agree_as_much(scores: pd.DataFrame, p: float) -> None:
-    """Within what so many draws may differ from it; F alone would say 2e-5 of the second, where it is 9e-4."""
+    """Within what this number of draws may differ from it; F alone would say 2e-5 of the second, where it is 9e-4."""
     error = math.sqrt(p * (1 - p) / 9999)
     assert by_chance(scores) == pytest.approx(p, abs=3.5 * error)
 
@@ -285,7 +285,7 @@ def _equal_configurations(random: np.random.Generator, configurations: int) -> N
 
 @pytest.mark.parametrize("configurations", [10, 30])
 def test_equal_configurations_are_rarely_called_different(configurations: int) -> None:
-    """From the choice to the verdict: 5 % of studies, and what so many simulations may differ from it."""
+    """From the choice to the verdict: 5 % of studies, and what this number of simulations may differ from it."""
     random, called = np.random.default_rng(0), 0
     fold, trial = np.indices((10, configurations)).reshape(2, -1)
     for _ in range(SIMULATIONS):

@@ -151,7 +151,7 @@ def test_hyperparameter_absent_in_one_trial_varies(client: MlflowClient) -> None
 
 
 def test_name_with_two_meanings_keeps_one(client: MlflowClient) -> None:
-    """A metric named like a hyperparameter or a column of the table is no figure, a parameter like a column is none."""
+    """A metric named like a hyperparameter or a column is not a figure; a parameter named like a column is left out."""
     study = store_study(client, kind=None, trials=0)
     for rate in (0.1, 0.2):
         store_trial(

@@ -135,7 +135,7 @@ def test_configuration_of_unknown_cost_saves_nothing() -> None:
 
 
 def test_trial_that_was_stopped_later_than_a_full_one_takes_saves_nothing() -> None:
-    """A slower machine is no negative saving."""
+    """A slower machine does not make a saving negative."""
     assert _account(_trial(A, 100.0, ending=_ended("a<=1", "crossed"))).saved == Spending()
 
 

@@ -73,7 +73,7 @@ def test_newest_study_wins(client: MlflowClient) -> None:
 
 
 def test_study_on_another_host_is_found_only_where_there_is_no_other_and_says_so(client: MlflowClient) -> None:
-    """What it cost there is no measure of what limits save here."""
+    """What it cost there does not measure what limits save here."""
     _study(client, usable_cores="4")
     elsewhere = _study(client, usable_cores="8")
     found = find(client, _experiment(client), "this", WANTED, HERE)
@@ -192,7 +192,7 @@ SETTINGS, DATA = study_settings(), bundled("red_wine")
     ],
 )
 def test_study_key_is_what_a_trial_of_one_configuration_depends_on(changes: dict[str, Any], same: bool) -> None:
-    """Which configurations there are, and how they are handed out, is no part of it."""
+    """Which configurations there are, and how they are handed out, is not part of it."""
     assert (study_key(SETTINGS, DATA) == study_key(study_settings(**changes), DATA)) is same
 
 

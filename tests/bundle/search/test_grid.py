@@ -181,7 +181,7 @@ def test_built_in_and_own_algorithms_are_searched_together(search: str) -> None:
     ],
 )
 def test_random_search_tries_distinct_configurations(algorithm: str, grid: Any, samples: int, trials: int) -> None:
-    """As many as are asked for, as far as there are so many."""
+    """As many as are asked for, as far as there are enough."""
     tried = _tried(algorithm=algorithm, grid=grid, search="random", samples=samples)
     assert len(tried) == _distinct(tried) == trials
 

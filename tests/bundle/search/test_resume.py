@@ -126,7 +126,7 @@ def _ended(of: Continued) -> list[Run]:
 
 
 def _interrupt(of: Continued, interrupt: Interrupt, least: int) -> None:
-    """Let so many trials end and interrupt the command while it runs the next."""
+    """Let this number of trials end, and interrupt the command while it runs the next."""
     command = of.commands[-1]
     wait_until(lambda: len(_ended(of)) >= least or command.process.poll() is not None, 150, f"{least} ended trials")
     assert command.process.poll() is None, command.stdout + command.stderr

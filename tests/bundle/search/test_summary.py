@@ -498,7 +498,7 @@ def test_repeated_configuration_counts_once() -> None:
 def test_best_is_said_to_be_the_best_of_those_that_it_was_chosen_from(
     trials: list[TrialRecord], text: str, says: str
 ) -> None:
-    """A better model that breaks a limit is no result, and neither it nor a repeated run is counted as one beaten."""
+    """A better model that breaks a limit is not the result; neither it nor a repeated run is counted as beaten."""
     random = np.random.default_rng(0)
     scores = {"large": (0.65, 200.0), "good": (0.7, 100.0), "fair": (0.9, 100.0)}
     ended = [

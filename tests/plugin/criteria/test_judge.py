@@ -369,7 +369,7 @@ def test_a_value_that_is_no_number_decides_nothing(value: Any, final: bool) -> N
         pytest.param("mean_step_time_ms<=5", 99.0, math.nan, False, id="unknown error"),
         pytest.param("mean_step_time_ms<=5", 99.0, math.inf, False, id="infinite error"),
         pytest.param("mean_step_time_ms<=5", 99.0, -1.0, False, id="impossible error"),
-        pytest.param("peak_memory_mb<=5", 5.1, 1.0, True, id="an error of what is no mean"),
+        pytest.param("peak_memory_mb<=5", 5.1, 1.0, True, id="an error of what is not a mean"),
     ],
 )
 def test_a_mean_stops_a_trial_only_on_evidence(text: str, value: float, error: float, stops: bool) -> None:
@@ -393,9 +393,9 @@ NAN = math.nan
     [
         pytest.param("val_loss patience 2", [5, 4, 3, 2, 1], None, None, id="improves"),
         pytest.param("val_loss patience 2", [5, 4, 6, 6], 3, 4, id="worse twice"),
-        pytest.param("val_loss patience 2", [5, 5, 5], 2, 5, id="equal is no improvement"),
+        pytest.param("val_loss patience 2", [5, 5, 5], 2, 5, id="equal is not better"),
         pytest.param("val_loss patience 1", [5, 6], 1, 5, id="patience of one"),
-        pytest.param("val_loss patience 2", [5, 6, 4, 6, 3, 6], None, None, id="an improvement starts the count anew"),
+        pytest.param("val_loss patience 2", [5, 6, 4, 6, 3, 6], None, None, id="an improvement restarts the count"),
         pytest.param("val_loss patience 2", [5, 7, 6], 2, 5, id="better than the last is not better than the best"),
         pytest.param("val_loss patience 2 min_delta 1", [5, 4.5, 4], 2, 5, id="by min_delta is not by more"),
         pytest.param("val_loss patience 2 min_delta 1", [5, 4.5, 3.9, 3], None, None, id="slow gains add up"),
@@ -455,7 +455,7 @@ TIMES = (1.0, 2.0, 3.0, 4.0, 10.0)
         pytest.param("training_time_s<=2x median", (), None, id="none"),
         pytest.param("training_time_s<=2x median after 3", TIMES[:3], 4, id="after three"),
         pytest.param("training_time_s<=2x median after 6", TIMES, None, id="after six"),
-        pytest.param("training_time_s<=2x median", (*TIMES[:-1], NAN), None, id="NaN is no figure"),
+        pytest.param("training_time_s<=2x median", (*TIMES[:-1], NAN), None, id="NaN is not a figure"),
         pytest.param("training_time_s<=2x mean after 1", (1e308, 1e308), None, id="beyond all numbers"),
         pytest.param("training_time_s<=1.5x best", (-100, -99, -95, -90, -80), None, id="negative best"),
         pytest.param("training_time_s<=2x median", (-3, -2, -1, 4, 5), None, id="negative median"),
@@ -553,7 +553,7 @@ def test_excess_orders_trials_by_a_limit_of_zero() -> None:
 
 
 def test_crossed_leaves_patience_alone() -> None:
-    """A reading of the monitor is no report of the curve."""
+    """A reading of the monitor is not a report of the curve."""
     judge = parsed("val_loss patience 1, peak_memory_mb<=9").judge()
     judge.see({"val_loss": 1.0})
     for _ in range(5):
@@ -617,7 +617,7 @@ def test_noise_and_the_error_of_a_mean_add_up_in_squares(value: float, stops: bo
     judge = parsed("mean_step_time_ms<=5").judge(noise={"mean_step_time_ms": NOISE})
     figures = {"mean_step_time_ms": value}
     assert (judge.see(figures, errors={"mean_step_time_ms": 2 / 3}) is not None) is stops
-    assert judge.see(figures) is None  # noise is no evidence
+    assert judge.see(figures) is None  # noise is not evidence
 
 
 def test_noise_is_a_share_of_the_resolved_limit() -> None:

@@ -71,7 +71,7 @@ def test_no_entry_is_at_fault_where_the_run_was_deleted(empty_store: Path) -> No
 
 
 def test_other_failures_are_raised() -> None:
-    """An outage is no refusal: the batch is not taken apart, and nothing of it is given up."""
+    """An outage is not a refusal: the batch is not taken apart, and nothing of it is given up."""
     requests = []
 
     class Away(Store):

@@ -93,7 +93,7 @@ def test_run_that_goes_on_keeps_going(client: MlflowClient, tmp_path: Path) -> N
 def test_run_that_tune_does_not_restore_gets_all_that_waits(
     client: MlflowClient, tmp_path: Path, status: str | None
 ) -> None:
-    """Who started the run has ended it by then, which is no reason to lose what ended the program."""
+    """Who started the run has ended it by then, which must not lose what ended the program."""
     run_id = client.create_run("0", 4_000).info.run_id
     client.set_terminated(run_id, "FAILED", 6_000)
     told = {"sysmetrics.stop_reason": "peak_memory_mb 9 > 8"}
@@ -132,7 +132,7 @@ def test_run_that_was_never_created_is_created_once(client: MlflowClient, tmp_pa
 
 
 def test_run_whose_end_alone_is_missing_stays_until_the_store_takes_it(client: MlflowClient, tmp_path: Path) -> None:
-    """A spool without points is no empty one."""
+    """A spool without points is not empty."""
     run_id = client.create_run("0").info.run_id
     header = Header(run_id, client.tracking_uri, status="FINISHED", end_ms=7_000)
     assert keep([(header, [])], tmp_path) == 1
@@ -223,7 +223,7 @@ def test_a_disk_that_hangs_costs_a_limited_time(
 
 
 class GoingAway(Store):
-    """A store that creates so many runs and hangs from then on, or even with the answer about the last of these."""
+    """A store that creates this number of runs and then hangs, or even with the answer about the last of them."""
 
     def __init__(self, client: MlflowClient, creates: int, silent: bool = False) -> None:
         super().__init__(client.tracking_uri)

@@ -50,7 +50,7 @@ def test_a_file_that_others_may_read_becomes_private(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["writable", "link", "folder", "pipe"])
 def test_files_that_others_may_have_made_are_refused(kind: str, tmp_path: Path) -> None:
-    """What others may write, links to elsewhere and what is no file is not opened, and nothing of it is changed."""
+    """What others may write, links to elsewhere and what is not a file is not opened, and nothing of it is changed."""
     path = tmp_path / "f"
     if kind == "folder":
         path.mkdir()

@@ -113,7 +113,7 @@ def test_spools_of_runs_that_are_gone_stay(deleted: bool, uri: str, folder: Path
 
 
 def test_damaged_and_foreign_files_cost_only_themselves(uri: str, folder: Path) -> None:
-    """Broken lines are counted, what is no spool or writable by others stays untouched, the rest is delivered."""
+    """Broken lines are counted, what is not a spool or is writable by others stays untouched, the rest is delivered."""
     run_id = new_run(uri)
     good = leave(folder, run_id, uri, range(5))
     with good.open("ab") as file:

@@ -201,7 +201,7 @@ def test_parameters_and_tags_hold_no_password_of_an_address() -> None:
 
 
 def test_more_parameters_and_tags_than_one_request_takes_are_all_written(client: MlflowClient) -> None:
-    """A large search space is no reason to lose a run."""
+    """A large search space does not lose a run."""
     many = {f"p{number}": str(number) for number in range(250)}
     writer = started(Store(client.tracking_uri))
     writer.create("a", experiment_id="0")
@@ -291,7 +291,7 @@ def test_pause_after_failures_grows_to_half_a_minute(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_outage_is_two_lines_of_log(kind: str, caplog: pytest.LogCaptureFixture) -> None:
-    """However many attempts fail: one line at its beginning, one when it is over. The next one begins anew."""
+    """However many attempts fail: one line at its beginning, one when it is over. The same of the next outage."""
     store = ScriptedStore(lambda request, run: store.attempts <= 3)
     writer = started(store, clock=Ticking())
     log = live(writer, kind)
@@ -752,7 +752,7 @@ def test_run_that_was_never_created_is_a_mistake(call: Callable[[Writer], None])
 
 
 def test_run_of_another_process_goes_on_in_mlflow(client: MlflowClient) -> None:
-    """It is RUNNING again, has one point per step, its samples go on, and it ends anew: no tag says how before."""
+    """It is RUNNING again, has one point per step, its samples go on, and it ends again: no tag says how before."""
     first = started(Store(client.tracking_uri))
     first.create("a", experiment_id="0")
     first.log("a", [*points(1, 2), *points(5, name="system/cpu", first=7)])

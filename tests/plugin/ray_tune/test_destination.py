@@ -136,7 +136,7 @@ def test_interrupted_experiment_is_found_with_its_trials(client: MlflowClient) -
 
 
 def test_source_tags_are_those_of_a_fluent_run(client: MlflowClient) -> None:
-    """Who ran what; the host of the driver is no fact about a trial."""
+    """Who ran what; the host of the driver is not a fact about a trial."""
     tags = source_tags()
     assert {"mlflow.user", "mlflow.source.name", "mlflow.source.type"} <= tags.keys()
     assert not [name for name in tags if name.startswith("sysmetrics.")]

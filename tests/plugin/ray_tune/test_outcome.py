@@ -15,7 +15,7 @@ def outcome(*endings: Ending) -> Outcome:
 
 
 def test_each_ending_counts_once() -> None:
-    """A trial that Tune stopped is no failure, and the first error is told."""
+    """A trial that Tune stopped has not failed, and the first error is told."""
     stopped = Ending("KILLED", {"sysmetrics.stop_reason": "x"})
     first, second = (Ending("FAILED", {"sysmetrics.error": f"ValueError: {word}"}) for word in ("first", "second"))
     counted = outcome(FINISHED, stopped, first, second, FINISHED)

@@ -336,7 +336,7 @@ def test_tracking_uri_of_the_process_is_left_alone(experiment: Experiment) -> No
 def test_restore_with_a_new_callback_goes_on_in_the_same_runs(
     client: MlflowClient, local_ray: None, tmp_path: Path
 ) -> None:
-    """Tune makes that of RAY_TUNE_CALLBACKS anew. The trial that failed comes to its end now."""
+    """Tune makes a new one from RAY_TUNE_CALLBACKS. The trial that failed comes to its end now."""
     failed, experiment_id = tmp_path / "failed", client.create_experiment("new callback")
 
     def train(config: dict[str, Any]) -> None:

@@ -64,7 +64,7 @@ def test_stopper_counts_what_it_has_stopped_in_relative_limits() -> None:
 
 
 def test_stopper_does_not_stop_what_has_ended() -> None:
-    """Tune shows the last result of a function once more when it returns: that is no further report."""
+    """Tune shows the last result of a function once more when it returns: that is not another report."""
     stopper = CriteriaStopper(Criteria.parse("loss patience 2"))
     result = {"loss": 1.0, "training_iteration": 1}
     assert stopper("t1", result) is False

@@ -26,7 +26,7 @@ from mlflow_sysmetrics.watch import Watch
 WHOLE = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}
 
 
-# A program, so that no children count in. A class takes so many megabytes at each step, and works for some thirty
+# A program, so that no children count in. A class takes this many megabytes at each step, and works for some thirty
 # milliseconds: a trial of less than one reading has no CPU figure. It reports a figure under a name of the wrapper's.
 GROWING = """
 import json

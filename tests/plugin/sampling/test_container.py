@@ -224,7 +224,7 @@ def test_a_counter_that_falls_gives_no_negative_rate(layout: Layout, tmp_path: P
 
 
 def test_a_rate_does_not_cross_from_one_group_to_another(tmp_path: Path) -> None:
-    """When a new quota makes another group the one to show, its CPU time is no growth of the last one's."""
+    """When a new quota makes another group the one to show, its CPU time does not continue the last one's."""
     lay(tmp_path, SYSTEMD.files(Group(cpu_s=1.0), Group(cpu_s=1000.0), Group()))
     clock = Clock()
     sample = ContainerSampler(root=str(tmp_path), clock=clock)

@@ -24,7 +24,7 @@ def zone(name: str, label: str, energy_uj: int, range_uj: int | None = RANGE_UJ)
 
 
 def server(joules: int) -> dict[str, str]:
-    """A machine of two packages with their memory, after so many joules of each counter."""
+    """A machine of two packages with their memory, after this many joules of each counter."""
     uj = joules * 10**6
     return (
         {"sys/class/powercap/intel-rapl/enabled": "1\n"}

@@ -191,7 +191,7 @@ def test_a_file_that_cannot_be_read_is_empty(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs a user that may not read a file")
 def test_a_file_that_is_not_ours_is_empty() -> None:
-    """A real permission error is no error either."""
+    """A real permission error is not an error either."""
     with refused("secret") as laid:
         root = laid({"secret": "1", "open": "2"})
         with pytest.raises(PermissionError):

@@ -20,7 +20,7 @@ NAMES = {
 
 
 def pressure(cpu_us: int, memory_us: int = 0, io_us: int = 0, full_us: int = 0) -> dict[str, str]:
-    """The three files after so many microseconds of waiting."""
+    """The three files after this many microseconds of waiting."""
     some = "some avg10=1.23 avg60=0.50 avg300=0.10 total="
     full = f"full avg10=0.00 avg60=0.00 avg300=0.00 total={full_us}\n"
     waits = {"cpu": cpu_us, "memory": memory_us, "io": io_us}

@@ -83,7 +83,7 @@ def experiment_id(client: MlflowClient) -> str:
 
 @pytest.fixture
 def save_studies(client: MlflowClient, experiment_id: str) -> Callable[[int], list[Run]]:
-    """Make so many runs, and save the views of each, the oldest first."""
+    """Make this number of runs, and save the views of each, the oldest first."""
 
     def made(count: int) -> list[Run]:
         runs = [client.create_run(experiment_id) for _ in range(count)]

@@ -51,7 +51,7 @@ def test_no_configuration_is_said_to_equal_the_best_where_noise_is_unknown() -> 
 
 
 def test_pairs_beyond_six_are_said_to_be_left_out() -> None:
-    """A figure has room for so many."""
+    """A figure has room for only some."""
     assert "The first 6 of 8 pairs of studies." in note(ranks_agree(CONFIGURATIONS, pd.concat([RANKS] * 4)))
 
 

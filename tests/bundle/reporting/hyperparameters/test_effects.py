@@ -35,7 +35,7 @@ def test_share_of_variance_by_hand() -> None:
 
 
 def test_ends_are_the_lowest_and_the_highest_median_of_levels_with_three_trials() -> None:
-    """One trial that was left at 4 is no end, however high, and 5, where none was left, is named, too."""
+    """One trial that was left at 4 does not count, however high, and 5, where none was left, is named, too."""
     size = [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 5]
     memory = [50.0, 60.0, 99.0, 1.0, 2.0, 3.0, 20.0, 30.0, 40.0, 1000.0, 1000.0]
     study = made_study(["size"], size=size, memory_mb=memory, diverged=[False] * 10 + [True])

@@ -50,7 +50,7 @@ PARTS = [
 
 
 def test_saving_is_told_in_cpu_wall_and_steps_by_criterion() -> None:
-    """Of the study as it ran, not of its replay nor of a control; what nothing ended is no criterion."""
+    """Of the study as it ran, not of its replay nor of a control; a criterion that ended nothing is left out."""
     rows = [_rule(), _rule("replayed", saved_cpu_percent=50.0), _rule("control", rule="ASHA")]
     assert saved(rows, PARTS) == [
         f"`{RULE}` saved **70 %** of the CPU time, 66 % of the wall time and 74 % of the training steps; of the CPU "

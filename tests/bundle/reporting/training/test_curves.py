@@ -36,7 +36,7 @@ def client(empty_store: Path) -> MlflowClient:
 def _trial(
     client: MlflowClient, points: dict[str, dict[int, float]], every_ms: int = 1000, algorithm: str = "linear"
 ) -> str:
-    """The run of a trial whose points come so many ms after each other; its id."""
+    """The run of a trial whose points come this many ms apart; its id."""
     run_id = str(client.create_run("0").info.run_id)
     metrics = [
         Metric(name, value, BEGAN_MS + place * every_ms, step)
@@ -88,7 +88,7 @@ def test_points_have_the_batch_size_of_their_trial(
 
 
 def test_score_has_its_spread_over_folds_beside_it(client: MlflowClient) -> None:
-    """At the same steps, where it was logged; it is no curve of its own, and other curves have none."""
+    """At the same steps, where it was logged; it is not a curve of its own, and other curves have none."""
     run_id = _trial(client, OURS | {"val_rmse_sd": {100: 0.05, 250: 0.03}})
     table = read(client, _study(client, run_id))
     assert table[table["metric"] == "val_rmse"]["sd"].tolist() == pytest.approx([0.05, float("nan"), 0.03], nan_ok=True)

@@ -239,7 +239,7 @@ def test_batch_size_that_differs_from_the_others_is_told() -> None:
 def test_batch_sizes_that_hardly_differ_are_not_told(
     changes: dict[float, list[float]], metric: str, noise: float
 ) -> None:
-    """Nor are those with too few trials, and what is no cost."""
+    """Nor are those with too few trials, and what is not a cost."""
     curves, known = _sized(changes, metric), {metric: Noise(metric, noise, "share", 2.77 * noise, 9, "kinds")}
     sizes = by_batch_size(curves, drift(curves, known), known)
     assert sizes.empty or not sizes["told"].any()

@@ -111,7 +111,7 @@ def test_jumps_of_trials_are_summed_up_by_group() -> None:
     ("with_jumps", "trials", "told"), [(1, 8, False), (2, 8, True), (5, 100, False), (6, 100, True)]
 )
 def test_jumps_are_told_where_they_are_more_than_mistakes(with_jumps: int, trials: int, told: bool) -> None:
-    """One trial is no evidence, and 5 % of many are no news."""
+    """One trial is not evidence, nor are 5 % of many."""
     jumping, flat = _level(10, (4, 1.0)), _level(10)
     table, _ = memory_jumps(_curves(*[jumping] * with_jumps, *[flat] * (trials - with_jumps)))
     assert table["told"].item() is told
