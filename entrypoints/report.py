@@ -21,7 +21,7 @@ import click
 
 from entrypoints.options import report_options
 from entrypoints.reporting import selection
-from entrypoints.reporting.pages import Page, compared, page_of
+from entrypoints.reporting.report_kind import ReportKind, compared, kind_of
 from entrypoints.reporting.studies import Study
 from entrypoints.runs import RecordedCommand, RecordedRun, recorded_run
 from entrypoints.settings import AUTO
@@ -38,17 +38,17 @@ def report(dataset: str, study: tuple[str, ...] | None, metric: str, mode: str) 
             found = selection.by_ids(run.client, study, *ranked_by)
         else:
             found = selection.find(run.client, run.experiment_id, dataset, *ranked_by)
-        page = page_of(found)
-        if page is not Page.STUDY:
+        kind = kind_of(found)
+        if kind is not ReportKind.STUDY:
             run.rename(name, f"report {compared(found)}")
-        _write(page, run, found)
+        _write(kind, run, found)
 
 
-def _write(page: Page, run: RecordedRun, found: Sequence[Study]) -> None:
-    """Write a page. What draws is imported here, so that a mistake need not wait for it."""
-    if page is Page.DATASETS:
+def _write(kind: ReportKind, run: RecordedRun, found: Sequence[Study]) -> None:
+    """Write the report. What draws is imported here, so that a mistake need not wait for it."""
+    if kind is ReportKind.DATASETS:
         from entrypoints.reporting.comparison.report import write_comparison as write
-    elif page is Page.STABILITY:
+    elif kind is ReportKind.STABILITY:
         from entrypoints.reporting.stability.report import write_stability as write
     else:
         from entrypoints.reporting.one_study.report import write_report as write

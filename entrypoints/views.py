@@ -33,7 +33,7 @@ _CURVES = ("cpu_percent", "step_time_ms", "memory_mb")
 
 
 @dataclass(frozen=True)
-class Shown:
+class StudyFacts:
     """The facts about a study that its pages need.
 
     Args:
@@ -95,7 +95,7 @@ class Shown:
         return [figures[name] for figures in self.figures if name in figures]
 
 
-def of_study(shown: Shown) -> dict[str, Page]:
+def of_study(shown: StudyFacts) -> dict[str, Page]:
     """The pages of a study's trials, without those that would spoil an axis: that diverged, or are far worse."""
     able = f"{shown.trials} and tags.`{DIVERGED}` = 'false'"
     near, fence = able, shown.fence
@@ -157,7 +157,7 @@ def _plain(number: float) -> str:
     return f"{Decimal(repr(number)):f}"
 
 
-def _training(shown: Shown, log: bool = False) -> list[Section]:
+def _training(shown: StudyFacts, log: bool = False) -> list[Section]:
     """The curves of trials; `log` for errors of trials that may be stopped on their way to infinity."""
     over_time = lines(shown.score, log=log, against=_TIME)
     score = [lines(shown.score, log=log), lines("val_loss", log=True), over_time]

@@ -13,6 +13,7 @@ from typing import Any
 
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
+SYSTEM_FACTS = frozenset({"os", "python"})  # that an update changes, which does not make it another host
 _ANSWER_WITHIN_S = 2.0
 
 

@@ -39,7 +39,7 @@ class Stopping:
 
 
 @dataclass(frozen=True)
-class Ending:
+class EarlyEnd:
     """Why a trial ended early: the broken criterion, how that was known, and the figure predicted for its end."""
 
     stop: Stop
@@ -83,7 +83,7 @@ class Ending:
         return tags | ({STOP_PREDICTION: str(self.prediction)} if self.prediction else {})
 
 
-def end_of(ending: Ending | None, *, finished: bool, diverged: bool) -> End:
+def end_of(ending: EarlyEnd | None, *, finished: bool, diverged: bool) -> End:
     """How a trial ended, for those that follow; before its own end, whatever the reason, is ``stopped``."""
     if diverged:
         return "diverged"
@@ -117,11 +117,11 @@ class Guard:
         self._elapsed_s = 0.0  # in steps
         self._hopeless: float | None = None  # the last loss that no trained model has
         self._lock = threading.Lock()
-        self._ending: Ending | None = None
+        self._ending: EarlyEnd | None = None
         self.active = bool(self._criteria.rules)
 
     @property
-    def ending(self) -> Ending | None:
+    def ending(self) -> EarlyEnd | None:
         """Why the trial has to end, once it has."""
         return self._ending
 
@@ -205,4 +205,4 @@ class Guard:
             if prediction is None and stop.metric in self._totals and not self._may_converge:
                 prediction = self._totals[stop.metric].at(self._steps)
             with self._lock:
-                self._ending = self._ending or Ending(stop, how, prediction)
+                self._ending = self._ending or EarlyEnd(stop, how, prediction)

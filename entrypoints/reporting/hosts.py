@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from entrypoints.reporting.studies import Study
+from mlflow_sysmetrics.context import SYSTEM_FACTS
 
 PROCESSOR = "cpu_model"
-SYSTEM = {"os", "python"}  # facts that an update changes, which makes no other host
 
 
 def differing(studies: Sequence[Study]) -> list[str]:
@@ -28,7 +28,7 @@ def at_once(study: Study) -> str | None:
 
 def kind(facts: Sequence[str]) -> str:
     """What differs where these facts do: hosts, or their systems alone."""
-    return "systems" if SYSTEM.issuperset(facts) else "hosts"
+    return "systems" if SYSTEM_FACTS.issuperset(facts) else "hosts"
 
 
 def called(study: Study, facts: Sequence[str]) -> str:

@@ -40,7 +40,7 @@ def find(
 def by_ids(
     client: MlflowClient, run_ids: Iterable[str], metric: str | None = None, mode: str | None = None
 ) -> list[Study]:
-    """The studies in these runs, full ones first. Whether they go together ``pages.page_of`` says.
+    """The studies in these runs, full ones first. Whether they go together ``report_kind.kind_of`` says.
 
     Args:
         client: of the store.

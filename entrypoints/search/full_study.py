@@ -17,11 +17,11 @@ from entrypoints.mlflow_io import load_rows, search_runs
 from entrypoints.models.configuration import Configuration, key
 from entrypoints.search.budget import Spending, spent
 from entrypoints.settings import StudySettings
+from mlflow_sysmetrics.context import SYSTEM_FACTS
 from mlflow_sysmetrics.tags import CRITERIA, HOST_PREFIX, KIND, SEARCHED, STUDY_KEY
 
 Hosts = Mapping[str, frozenset[str]]  # the values of each fact about the machines of a study's trials
 
-_HOST = ("cpu_model", "usable_cores", "memory_limit_mb", "gpus")  # an update of its system makes no other machine of it
 _SAME = ("max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
 
 
@@ -109,7 +109,8 @@ def _facts(trials: Iterable[Run]) -> Hosts:
 
 def _differ(theirs: Hosts, ours: Hosts) -> str:
     """In which facts of those that both know, as `usable_cores 8, not 2`."""
-    facts = [fact for fact in _HOST if fact in theirs and fact in ours and theirs[fact].isdisjoint(ours[fact])]
+    known = sorted(theirs.keys() & ours.keys() - SYSTEM_FACTS)
+    facts = [fact for fact in known if theirs[fact].isdisjoint(ours[fact])]
     said = [[" or ".join(sorted(each[fact])) for each in (theirs, ours)] for fact in facts]
     return "; ".join(f"{fact} {their}, not {our}" for fact, (their, our) in zip(facts, said, strict=True))
 

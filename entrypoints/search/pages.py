@@ -33,7 +33,7 @@ def save_pages(
         name = rule.metric.name
         limits[name] = f"{limits[name]}, {rule}" if name in limits else str(rule)
     score = f"val_{score_name(data.task)}"
-    shown = views.Shown(
+    shown = views.StudyFacts(
         run_id=run.run_id,
         name=data.name,
         start=run.start,

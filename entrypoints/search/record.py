@@ -12,7 +12,7 @@ from ray.tune.experiment import Trial as TuneTrial
 
 from entrypoints.datasets.tables import Task
 from entrypoints.limits.ledger import End
-from entrypoints.limits.stop_or_skip import Ending, end_of
+from entrypoints.limits.stop_or_skip import EarlyEnd, end_of
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.losses import better, score_name
 from entrypoints.progress import Progress
@@ -37,7 +37,7 @@ class TrialRecord:
     converged: bool = False
     cut_off: bool = False
     by_person: bool = False
-    ending: Ending | None = None
+    ending: EarlyEnd | None = None
     expected: Figures | None = None
     run_id: str | None = None
     error: str | None = None

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from entrypoints.limits.extrapolation import Prediction
-from entrypoints.limits.stop_or_skip import Ending
+from entrypoints.limits.stop_or_skip import EarlyEnd
 from mlflow_sysmetrics.criteria.judge import Figures, Stop
 from mlflow_sysmetrics.tags import END
 
@@ -26,7 +26,7 @@ class TrialEnd:
     """
 
     folds: list[dict[str, float]]
-    ending: Ending | None = None
+    ending: EarlyEnd | None = None
     expected: Figures | None = None
 
     @property
@@ -61,8 +61,8 @@ def _name(number: int) -> str:
     return f"{END}_{number}" if number else END
 
 
-def _ending(about: dict[str, Any] | None) -> Ending | None:
+def _ending(about: dict[str, Any] | None) -> EarlyEnd | None:
     if about is None:
         return None
     prediction = Prediction(**about["prediction"]) if about["prediction"] else None
-    return Ending(Stop(**about["stop"]), about["how"], prediction)
+    return EarlyEnd(Stop(**about["stop"]), about["how"], prediction)

@@ -34,7 +34,7 @@ SEARCH = {
 
 
 @dataclass(frozen=True)
-class Ending:
+class EarlyEnd:
     """A study that was ended in mid-search: what was there just before, and what a moment later."""
 
     command: Command
@@ -58,7 +58,7 @@ def ending(
     study: Study,
     start_project: StartProject,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Ending:
+) -> EarlyEnd:
     """Wait until two trials have finished, send the signal, and wait until all processes have ended."""
     folder = copy_store(study.folder, tmp_path_factory.mktemp("search"))
     command, client = start_project("tune", folder, **SEARCH), MlflowClient(store_uri(folder))
@@ -77,7 +77,7 @@ def ending(
     command.kill()
     study = _study_of_search(client)
     assert study
-    return Ending(command, seconds, before, addresses, after, finished, client, study)
+    return EarlyEnd(command, seconds, before, addresses, after, finished, client, study)
 
 
 def _study_of_search(client: MlflowClient) -> Run | None:
@@ -93,36 +93,36 @@ def _finished_trials(client: MlflowClient) -> dict[str, Run]:
     return {run.info.run_id: run for run in trials if run.info.status == "FINISHED"}
 
 
-def test_search_had_processes_of_all_kinds(ending: Ending) -> None:
+def test_search_had_processes_of_all_kinds(ending: EarlyEnd) -> None:
     """The tests below are worth something: `mlflow run`, the study, Ray and a trial were seen before the signal."""
     for kind in ("mlflow run", "entrypoints.tune", "raylet", "ray::"):
         assert any(kind in line for line in ending.processes_before)
 
 
-def test_study_listens_on_loopback_alone(ending: Ending) -> None:
+def test_study_listens_on_loopback_alone(ending: EarlyEnd) -> None:
     """Neither the command nor a process of its Ray answers another machine."""
     assert ending.listening_before == {"127.0.0.1"}
 
 
-def test_everything_ends_in_time(ending: Ending) -> None:
+def test_everything_ends_in_time(ending: EarlyEnd) -> None:
     """Soon after the signal no process of the command is left, those of Ray included."""
     assert ending.processes_after == []
     assert ending.seconds < ENDED_WITHIN_S
 
 
-def test_exit_code_is_not_zero(ending: Ending) -> None:
+def test_exit_code_is_not_zero(ending: EarlyEnd) -> None:
     """A shell script sees that the study did not come to its end."""
     assert ending.command.process.returncode != 0
 
 
-def test_no_run_stays_running(ending: Ending) -> None:
+def test_no_run_stays_running(ending: EarlyEnd) -> None:
     """The study is KILLED, and so are the trials that were under way; nothing waits for ever in the UI."""
     assert ending.client.search_runs(["0"], "attributes.status = 'RUNNING'") == []
     assert ending.study.info.status == "KILLED"
     assert {run.info.status for run in ending.trials} == {"FINISHED", "KILLED"}
 
 
-def test_finished_trials_keep_what_they_have(ending: Ending) -> None:
+def test_finished_trials_keep_what_they_have(ending: EarlyEnd) -> None:
     """A trial that had come to its end stays FINISHED with all of its metrics."""
     assert len(ending.finished_before) >= 2
     for run_id, before in ending.finished_before.items():
@@ -132,7 +132,7 @@ def test_finished_trials_keep_what_they_have(ending: Ending) -> None:
         assert "test_rmse" in now.data.metrics
 
 
-def test_user_is_told_and_sees_no_traceback(ending: Ending) -> None:
+def test_user_is_told_and_sees_no_traceback(ending: EarlyEnd) -> None:
     """The study says what stopped it and where its data is; it shows none of its own code."""
     assert "What was measured is in MLflow." in ending.command.stderr
     assert "entrypoints/" not in ending.command.stderr

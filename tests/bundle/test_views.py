@@ -12,7 +12,7 @@ from mlflow.entities import Metric, RunTag
 from saved_views import View, unpacked
 
 from entrypoints import views
-from entrypoints.views import LIMITS, SCORE, STOPPED, TABLE, TRAINING, Shown, of_experiment, of_study
+from entrypoints.views import LIMITS, SCORE, STOPPED, TABLE, TRAINING, StudyFacts, of_experiment, of_study
 from mlflow_sysmetrics.views.page import Page
 
 NEAR = [0.650 + 0.002 * place for place in range(11)]  # RMSEs of trials that are much the same
@@ -20,13 +20,13 @@ FAR = 5.0
 MEASURED = {"training_time_s": 0.2, "peak_memory_mb": 210.0, "inference_latency_ms": 0.3}
 
 
-def shown(*figures: Mapping[str, float], **changes: Any) -> Shown:
+def shown(*figures: Mapping[str, float], **changes: Any) -> StudyFacts:
     """A study of trials with these figures."""
-    study = Shown("abc", "red_wine", 0.0, "val_rmse", True, ("batch_size", "alpha"), figures)
+    study = StudyFacts("abc", "red_wine", 0.0, "val_rmse", True, ("batch_size", "alpha"), figures)
     return replace(study, **changes)
 
 
-def scored(*scores: float, **changes: Any) -> Shown:
+def scored(*scores: float, **changes: Any) -> StudyFacts:
     """A study of trials with these scores."""
     name = str(changes.get("score", "val_rmse"))
     return shown(*[MEASURED | {name: score} for score in scores], **changes)

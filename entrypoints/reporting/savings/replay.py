@@ -16,7 +16,7 @@ import numpy as np
 from entrypoints.limits.cost_model import TOTALS
 from entrypoints.limits.costs import OF_UNTRAINED
 from entrypoints.limits.ledger import Ledger
-from entrypoints.limits.stop_or_skip import Ending, Guard, Stopping, end_of
+from entrypoints.limits.stop_or_skip import EarlyEnd, Guard, Stopping, end_of
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import DIVERGED_LOSS
 from entrypoints.search.budget import Spending, total
@@ -87,14 +87,14 @@ class Verdict:
 BORDER = 0.05  # of a limit: a trial whose figure lies so near to it may fall on either side in another run
 
 
-def steps_of(ends: Sequence[Ending | None]) -> list[int | None]:
+def steps_of(ends: Sequence[EarlyEnd | None]) -> list[int | None]:
     """Where trials ended that ended so."""
     return [None if each is None else each.stop.step or 0 for each in ends]
 
 
 def endings(
     courses: Sequence[Course], stopping: Stopping, rows: int, observed: Sequence[tuple[Configuration, Figures]] = ()
-) -> list[Ending | None]:
+) -> list[EarlyEnd | None]:
     """How the user's limits end each trial; None where they do not, or not before its last step.
 
     Args:
@@ -105,7 +105,7 @@ def endings(
     """
     trials = [course.configuration for course in courses]
     ledger = Ledger(rows, stopping.criteria.metrics, trials, observed)
-    ends: list[Ending | None] = []
+    ends: list[EarlyEnd | None] = []
     for course in courses:
         may_converge = course.configuration.may_converge
         steps = course.configuration.steps(rows) if may_converge else course.steps
@@ -233,7 +233,7 @@ def at_full_length(course: Course, rows: int) -> Figures:
     return {name: value * longer if name in TOTALS else value for name, value in course.figures.items()}
 
 
-def _guarded(course: Course, guard: Guard) -> Ending | None:
+def _guarded(course: Course, guard: Guard) -> EarlyEnd | None:
     """How the guard ends a trial before its last step."""
     guard.skip_if_predicted()
     guard.crossed({name: course.figures[name] for name in OF_UNTRAINED if name in course.figures}, 0)

@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from entrypoints.datasets.tables import Task
 from entrypoints.limits import costs
 from entrypoints.limits.duration_forecast import kind
-from entrypoints.limits.stop_or_skip import Ending, Stopping
+from entrypoints.limits.stop_or_skip import EarlyEnd, Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.reporting import hosts
 from entrypoints.reporting.findings import records
@@ -263,7 +263,7 @@ def _name(stopping: Stopping) -> str:
     return f"{stopping.criteria}, predict={'on' if stopping.predict else 'off'}"
 
 
-def _endings(full: Full, stopping: Stopping) -> list[Ending | None]:
+def _endings(full: Full, stopping: Stopping) -> list[EarlyEnd | None]:
     return replay.endings(full.courses, stopping, full.rows, _observed(full.courses, full.rows))
 
 

@@ -21,7 +21,7 @@ from entrypoints.limits.noise import TOLD_P
 from entrypoints.models.configuration import key
 from entrypoints.reporting import hosts, statistics
 from entrypoints.reporting.findings import Findings, records
-from entrypoints.reporting.pages import SEED
+from entrypoints.reporting.report_kind import SEED
 from entrypoints.reporting.stability import costs
 from entrypoints.reporting.studies import Study
 

@@ -13,7 +13,7 @@ import pytest
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.ledger import Brief
-from entrypoints.limits.stop_or_skip import DIVERGED, Ending, Guard, How, Stopping, end_of
+from entrypoints.limits.stop_or_skip import DIVERGED, EarlyEnd, Guard, How, Stopping, end_of
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Stop
 
 STEPS = 500
@@ -290,7 +290,7 @@ def test_diverged_trial_ends_where_anything_is_watched() -> None:
         guard.diverged(loss, 100.0, step)
     assert not guard.ended()
     guard.diverged(1e9, 100.0, 300)
-    assert guard.ending == Ending(Stop(DIVERGED, "val_loss", 1e9, 100.0, 300), "crossed")
+    assert guard.ending == EarlyEnd(Stop(DIVERGED, "val_loss", 1e9, 100.0, 300), "crossed")
     free = Guard(None, Brief(), STEPS)
     for step in (100, 200):
         free.diverged(1e9, 100.0, step)
@@ -386,7 +386,7 @@ def test_crossing_says_what_the_trial_would_have_cost() -> None:
 )
 def test_tags_of_an_ending_say_all_about_it(how: How, step: int, prediction: Prediction | None, reason: str) -> None:
     """The reason in one line, and its parts to filter by."""
-    tags = Ending(Stop("training_time_s<=10", "training_time_s", 13.8, 10.0, step), how, prediction).tags
+    tags = EarlyEnd(Stop("training_time_s<=10", "training_time_s", 13.8, 10.0, step), how, prediction).tags
     of_prediction = {"sysmetrics.stop_prediction": "14.2 (13.8 to 14.7)"} if prediction else {}
     assert tags == of_prediction | {
         "sysmetrics.stopped_by": "criteria",
@@ -402,7 +402,7 @@ def test_tags_of_an_ending_say_all_about_it(how: How, step: int, prediction: Pre
 def test_reason_reads_as_the_readme_says(project: Path) -> None:
     """The example there is what a trial's tag would be."""
     stop = Stop("training_time_s<=10", "training_time_s", 13.8, 10.0, 121)
-    reason = Ending(stop, "predicted", Prediction(14.2, 13.8, 14.7)).reason
+    reason = EarlyEnd(stop, "predicted", Prediction(14.2, 13.8, 14.7)).reason
     assert f"`{reason}`" in (project / "docs" / "limits.md").read_text()
 
 

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from stored_studies import FULL, LIMITED, experiment_id, store_study, store_trial
 
 from entrypoints.errors import UserError
-from entrypoints.reporting.pages import page_of
+from entrypoints.reporting.report_kind import kind_of
 from entrypoints.reporting.selection import by_ids, find
 
 
@@ -134,7 +134,7 @@ def test_one_full_study_of_each_dataset_goes_together(client: MlflowClient) -> N
 
 def _mistake(client: MlflowClient, run_ids: list[str], *ranked_by: str | None) -> str:
     with pytest.raises(UserError) as error:
-        page_of(by_ids(client, run_ids, *ranked_by))
+        kind_of(by_ids(client, run_ids, *ranked_by))
     return error.value.message
 
 

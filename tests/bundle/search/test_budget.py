@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from reference import configured
 
-from entrypoints.limits.stop_or_skip import Ending, How
+from entrypoints.limits.stop_or_skip import EarlyEnd, How
 from entrypoints.models.configuration import Configuration
 from entrypoints.progress import Progress
 from entrypoints.search.budget import Budget, Spending, account, spent, total
@@ -20,8 +20,8 @@ A, B, C, D = (configured(batch_size=size) for size in (8, 16, 32, 64))
 FULL = {each.key: Spending(cpu_s, 2 * cpu_s) for each, cpu_s in ((A, 10.0), (B, 20.0), (C, 30.0))}
 
 
-def _ended(criterion: str, how: How) -> Ending:
-    return Ending(Stop(criterion, criterion.partition("<")[0], 9.0, 1.0, 100), how)
+def _ended(criterion: str, how: How) -> EarlyEnd:
+    return EarlyEnd(Stop(criterion, criterion.partition("<")[0], 9.0, 1.0, 100), how)
 
 
 def _trial(configuration: Configuration, wall_s: float, **values: Any) -> TrialRecord:

@@ -12,7 +12,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from reference import MLP_REGRESSOR, configured
 from study_settings import study_settings
 
-from entrypoints.limits.stop_or_skip import Ending
+from entrypoints.limits.stop_or_skip import EarlyEnd
 from entrypoints.models.configuration import Configuration
 from entrypoints.search import earlier
 from entrypoints.search.record import TrialRecord
@@ -22,7 +22,7 @@ from mlflow_sysmetrics.ray_tune.endings import SWEPT, by_person, stop
 
 FOLDS = [{"fold": 0, "val_rmse": 2 / 3, "training_time_s": 0.1}, {"fold": 1, "val_rmse": 1 / 3, "training_time_s": 0.2}]
 FIGURES = {"val_rmse": 0.5, "training_time_s": 0.15, "elapsed_s": 3.0}
-STOPPED = Ending(Stop("training_time_s<=0.1", "training_time_s", 1 / 7, 0.1, 71), "crossed")
+STOPPED = EarlyEnd(Stop("training_time_s<=0.1", "training_time_s", 1 / 7, 0.1, 71), "crossed")
 TRIALS = [
     configured(MLP_REGRESSOR, hidden_layer_sizes=sizes, alpha=alpha)
     for sizes in ([8], [8, 4])

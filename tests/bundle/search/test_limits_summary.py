@@ -17,7 +17,7 @@ from study_settings import study_settings
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.duration_forecast import Forecast
 from entrypoints.limits.extrapolation import Prediction
-from entrypoints.limits.stop_or_skip import Ending, Stopping
+from entrypoints.limits.stop_or_skip import EarlyEnd, Stopping
 from entrypoints.models.configuration import Configuration
 from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
@@ -52,7 +52,7 @@ def _trial(place: int, figures: Mapping[str, float], **values: Any) -> TrialReco
 
 
 def _stopped(place: int, how: Any = "crossed", prediction: Prediction | None = None) -> TrialRecord:
-    ending = Ending(Stop(TIME, "training_time_s", 1.4, 1.0, 120), how, prediction)
+    ending = EarlyEnd(Stop(TIME, "training_time_s", 1.4, 1.0, 120), how, prediction)
     figures = {"training_time_s": 0.2}
     return _trial(place, figures, status="KILLED", ending=ending, expected=ending.expected(figures))
 

@@ -12,7 +12,7 @@ from reference import configured
 
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.extrapolation import Prediction
-from entrypoints.limits.stop_or_skip import Ending, How
+from entrypoints.limits.stop_or_skip import EarlyEnd, How
 from entrypoints.search.nearest import Judged, judge
 from entrypoints.search.record import TrialRecord
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Stop
@@ -25,7 +25,7 @@ def _trial(name: str, figures: Mapping[str, float], **values: Any) -> TrialRecor
 
 
 def _stopped(name: str, value: float, how: How = "crossed", prediction: Prediction | None = None) -> TrialRecord:
-    ending = Ending(Stop(TIME, "training_time_s", value, 1.0, 10), how, prediction)
+    ending = EarlyEnd(Stop(TIME, "training_time_s", value, 1.0, 10), how, prediction)
     figures = {"training_time_s": 0.1}
     return _trial(name, figures, status="KILLED", ending=ending, expected=ending.expected(figures))
 
@@ -160,7 +160,7 @@ def test_relative_limit_that_ended_trials_before_too_few_were_left_is_not_called
     ended = [_trial(str(place), {"training_time_s": 1.0}) for place in range(3)]
     text = "training_time_s<=2x median"
     stop = Stop(text, "training_time_s", 9.0, 2.0, 10)
-    stopped = replace(_stopped("d", 9.0), ending=Ending(stop, "crossed", None))
+    stopped = replace(_stopped("d", 9.0), ending=EarlyEnd(stop, "crossed", None))
     (says,) = _judged(text, *ended, stopped).inactive
     assert says == (
         f"`{text}` ended 1, by what trials were expected to cost, and was not applied to others: "

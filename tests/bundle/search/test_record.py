@@ -12,7 +12,7 @@ import pytest
 from reference import configured
 
 from entrypoints.limits.costs import metrics
-from entrypoints.limits.stop_or_skip import Ending
+from entrypoints.limits.stop_or_skip import EarlyEnd
 from entrypoints.progress import Progress
 from entrypoints.search.record import Record, TrialRecord, costs
 from mlflow_sysmetrics.criteria.judge import Criteria, Stop
@@ -218,7 +218,7 @@ def _ended(**changes: Any) -> TrialRecord:
     return TrialRecord("1", **{"configuration": CONFIGURATION, "status": "FINISHED", "figures": figures} | changes)
 
 
-STOPPED = Ending(Stop("training_time_s<=1", "training_time_s", 1.0, 1.0, 10), "crossed")
+STOPPED = EarlyEnd(Stop("training_time_s<=1", "training_time_s", 1.0, 1.0, 10), "crossed")
 
 
 @pytest.mark.parametrize(

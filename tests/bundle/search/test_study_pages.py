@@ -10,7 +10,7 @@ from reference import bundled, configured
 from saved_views import listed, tags_of
 
 from entrypoints import views
-from entrypoints.limits.stop_or_skip import Ending
+from entrypoints.limits.stop_or_skip import EarlyEnd
 from entrypoints.models.configuration import Configuration
 from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
@@ -114,13 +114,15 @@ def test_diverged_trials_do_not_say_what_pages_show(client: MlflowClient) -> Non
     ("status", "ending", "counted"),
     [
         pytest.param("FINISHED", None, True, id="finished"),
-        pytest.param("KILLED", Ending(Stop("energy_j<=1", "energy_j", 3.0, 1.0, 9), "crossed"), True, id="its limits"),
+        pytest.param(
+            "KILLED", EarlyEnd(Stop("energy_j<=1", "energy_j", 3.0, 1.0, 9), "crossed"), True, id="its limits"
+        ),
         pytest.param("FAILED", None, False, id="failed"),
         pytest.param("KILLED", None, False, id="cut off"),
     ],
 )
 def test_trials_that_were_ended_from_outside_do_not_say_what_pages_show(
-    client: MlflowClient, status: str, ending: Ending | None, counted: bool
+    client: MlflowClient, status: str, ending: EarlyEnd | None, counted: bool
 ) -> None:
     """Their figures are those of where they were."""
     saved(client, last=TrialRecord("last", TRIALS[0], status, {"energy_j": 3.0}, ending=ending))

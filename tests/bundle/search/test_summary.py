@@ -25,7 +25,7 @@ from entrypoints.datasets import known
 from entrypoints.datasets.tables import Table
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.duration_forecast import Forecast
-from entrypoints.limits.stop_or_skip import Ending
+from entrypoints.limits.stop_or_skip import EarlyEnd
 from entrypoints.models.best_model import LoggedModel
 from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
@@ -45,7 +45,7 @@ REFITTED = {"test_rmse": 0.64, "refit_training_time_s": 0.0984, "refit_memory_gr
 
 MODEL = LoggedModel("m-0123", REFITTED)
 
-ENDING = Ending(Stop("val_loss patience 1", "val_loss", 0.6, 0.5, 200), "crossed")
+ENDING = EarlyEnd(Stop("val_loss patience 1", "val_loss", 0.6, 0.5, 200), "crossed")
 
 
 def _trial(name: str, **values: Any) -> TrialRecord:

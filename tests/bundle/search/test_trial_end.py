@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from entrypoints.limits.extrapolation import Prediction
-from entrypoints.limits.stop_or_skip import DIVERGED, Ending
+from entrypoints.limits.stop_or_skip import DIVERGED, EarlyEnd
 from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.criteria.judge import Stop
 from mlflow_sysmetrics.tags import END
@@ -18,11 +18,11 @@ FOLDS = [
     {"fold": number, "val_loss": 0.1 + number / 3, "val_rmse": 2 / 3, "test_loss": 1e-17, "training_time_s": 0.1}
     for number in range(3)
 ]
-CROSSED = Ending(Stop("peak_memory_mb<=1.5x median", "peak_memory_mb", 312.3456789012345, 300 / 7, 121), "crossed")
-PREDICTED = Ending(
+CROSSED = EarlyEnd(Stop("peak_memory_mb<=1.5x median", "peak_memory_mb", 312.3456789012345, 300 / 7, 121), "crossed")
+PREDICTED = EarlyEnd(
     Stop("training_time_s<=0.3", "training_time_s", 1 / 3, 0.3, 71), "predicted", Prediction(0.4983, 1 / 3, 0.6016)
 )
-HOPELESS = Ending(Stop(DIVERGED, "val_loss", math.inf, 107.5, 100), "crossed")
+HOPELESS = EarlyEnd(Stop(DIVERGED, "val_loss", math.inf, 107.5, 100), "crossed")
 
 
 @pytest.mark.parametrize(

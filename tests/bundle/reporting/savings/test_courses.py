@@ -10,7 +10,7 @@ from mlflow.entities import Metric, Param, RunTag
 from reference import MLP_CLASSIFIER, configured
 from study_settings import study_settings
 
-from entrypoints.limits.stop_or_skip import Ending
+from entrypoints.limits.stop_or_skip import EarlyEnd
 from entrypoints.models.configuration import Configuration
 from entrypoints.reporting.savings.courses import read
 from entrypoints.search.trial_end import TrialEnd
@@ -46,7 +46,7 @@ def _trial(
     return run_id
 
 
-ENDING = Ending(Stop("training_time_s<=1", "training_time_s", 2.0, 1.0, 120), "crossed")
+ENDING = EarlyEnd(Stop("training_time_s<=1", "training_time_s", 2.0, 1.0, 120), "crossed")
 CURVE = {"val_loss": {100: 0.5, 200: 0.4}}
 
 

@@ -14,7 +14,7 @@ SEED = "seed"  # the one parameter in which full studies of one dataset may diff
 MAX_REPEATED = 26  # full studies of one dataset, which a page calls by letters
 
 
-class Page(Enum):
+class ReportKind(Enum):
     """What a report is about."""
 
     STUDY = "one study, and those of the same trials under limits"
@@ -22,24 +22,24 @@ class Page(Enum):
     DATASETS = "a full study of each of several datasets"
 
 
-def page_of(studies: Sequence[Study]) -> Page:
-    """The page that these studies are read for.
+def kind_of(studies: Sequence[Study]) -> ReportKind:
+    """What kind of report these studies are for.
 
     Raises:
         UserError: they do not go together.
     """
     if len({study.dataset or "unknown" for study in studies}) > 1:
         _check_datasets(studies)
-        return Page.DATASETS
+        return ReportKind.DATASETS
     if sum(study.criteria is None for study in studies) > 1:
         _check_repeated(studies)
-        return Page.STABILITY
+        return ReportKind.STABILITY
     if _keys_differ(studies):
         raise UserError(
             f"{_given(studies)}: they cannot be compared, since their data, max_rows, folds, seed, max_steps, "
             "max_epochs or report_every differ; give them one at a time"
         )
-    return Page.STUDY
+    return ReportKind.STUDY
 
 
 def compared(studies: Sequence[Study]) -> str:

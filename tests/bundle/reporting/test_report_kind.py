@@ -9,7 +9,7 @@ import pytest
 from mlflow.entities import Dataset, DatasetInput, Run, RunData, RunInfo, RunInputs, RunTag
 
 from entrypoints.errors import UserError
-from entrypoints.reporting.pages import Page, compared, page_of
+from entrypoints.reporting.report_kind import ReportKind, compared, kind_of
 from entrypoints.reporting.studies import Study
 
 SETTINGS = {"seed": "0", "folds": "10", "max_rows": "0"}
@@ -36,19 +36,21 @@ def _study(
 
 
 @pytest.mark.parametrize(
-    ("others", "page", "name"),
+    ("others", "kind", "name"),
     [
-        pytest.param([], Page.STUDY, "red_wine, 1 studies", id="one"),
-        pytest.param([LIMITED], Page.STUDY, "red_wine, 2 studies", id="one and its limits"),
-        pytest.param([SEED_1], Page.STABILITY, "red_wine, 2 studies", id="seeds"),
-        pytest.param([{}, {}], Page.STABILITY, "red_wine, 3 studies", id="repeated"),
-        pytest.param([DIABETES], Page.DATASETS, "red_wine, diabetes", id="datasets"),
+        pytest.param([], ReportKind.STUDY, "red_wine, 1 studies", id="one"),
+        pytest.param([LIMITED], ReportKind.STUDY, "red_wine, 2 studies", id="one and its limits"),
+        pytest.param([SEED_1], ReportKind.STABILITY, "red_wine, 2 studies", id="seeds"),
+        pytest.param([{}, {}], ReportKind.STABILITY, "red_wine, 3 studies", id="repeated"),
+        pytest.param([DIABETES], ReportKind.DATASETS, "red_wine, diabetes", id="datasets"),
     ],
 )
-def test_studies_have_the_page_of_what_they_differ_in(others: list[dict[str, Any]], page: Page, name: str) -> None:
+def test_studies_have_the_kind_of_what_they_differ_in(
+    others: list[dict[str, Any]], kind: ReportKind, name: str
+) -> None:
     """Limits, seed or nothing, dataset; and are called by what is compared."""
     studies = [_study(), *(_study(**each) for each in others)]
-    assert page_of(studies) is page
+    assert kind_of(studies) is kind
     assert compared(studies) == name
 
 
@@ -56,7 +58,7 @@ def test_rows_that_the_seed_draws_are_the_same_data() -> None:
     """With max_rows another seed is another table."""
     sampled = SETTINGS | {"max_rows": "100"}
     other = _study(table="u", fixed=sampled | {"seed": "1"}, key="k")
-    assert page_of([_study(fixed=sampled), other]) is Page.STABILITY
+    assert kind_of([_study(fixed=sampled), other]) is ReportKind.STABILITY
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,7 @@ def test_rows_that_the_seed_draws_are_the_same_data() -> None:
 def test_full_studies_that_differ_in_more_than_the_seed_are_a_mistake(other: dict[str, Any], says: str) -> None:
     """One sentence that names it."""
     with pytest.raises(UserError) as error:
-        page_of([_study(), _study(**other)])
+        kind_of([_study(), _study(**other)])
     assert says in error.value.message
     assert "; give " in error.value.message
 
@@ -91,4 +93,4 @@ def test_full_studies_that_differ_in_more_than_the_seed_are_a_mistake(other: dic
 def test_studies_without_a_page_of_their_own_are_a_mistake(studies: list[dict[str, Any]], says: str) -> None:
     """What is given, and what would do."""
     with pytest.raises(UserError, match=says):
-        page_of([_study(**each) for each in studies])
+        kind_of([_study(**each) for each in studies])
