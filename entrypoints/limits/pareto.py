@@ -19,10 +19,10 @@ def front(
 ) -> list[dict[str, Any]]:
     """The front of score against each cost, from the cheapest trial on.
 
-    It is built from its most expensive trial down: the cheapest trial whose score is within the margin of the best one.
-    The next is chosen in the same way among the trials that are cheaper by more than the margin of the cost, and so on.
-    So of several trials that differ only by noise, one is on the front, in whatever order they are given. Without
-    margins it is the usual front.
+    It is built from its most expensive trial down: of the trials whose score is within the margin of the best one, the
+    cheapest, or the best of those within the margin of its cost. The next is chosen in the same way among the trials
+    that are cheaper by more than the margin of the cost, and so on. So of several trials that differ only by noise, the
+    best is on the front, in whatever order they are given. Without margins it is the usual front.
 
     Args:
         trials: one row each, with their ids, figures and hyperparameters. Figures may be missing.
@@ -39,7 +39,9 @@ def front(
         while left:
             best = min(sign * each[score] for each in left)
             as_good = [each for each in left if sign * each[score] <= best + margins.get(score, 0.0)]
-            chosen = min(as_good, key=lambda each: (each[cost], sign * each[score], *_ids(each)))
+            most = min(each[cost] for each in as_good) * (1 + margins.get(cost, 0.0))
+            as_cheap = [each for each in as_good if each[cost] <= most]
+            chosen = min(as_cheap, key=lambda each: (sign * each[score], each[cost], *_ids(each)))
             named = {name: chosen[name] for name in (*IDS, *hyperparameters) if name in chosen}
             steps.append({"cost": cost, "value": chosen[cost], score: chosen[score]} | named)
             left = [each for each in left if each[cost] * (1 + margins.get(cost, 0.0)) < chosen[cost]]

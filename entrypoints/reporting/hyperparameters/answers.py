@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
+from entrypoints.limits.noise import TOLD_P
 from entrypoints.reporting.findings import Findings
+from entrypoints.reporting.hyperparameters.metric_ranks import smallest_p
 from entrypoints.reporting.hyperparameters.tol_savings import SAVED
 from entrypoints.reporting.markdown import cell, code, p_value, table
 from entrypoints.reporting.studies import Study
@@ -65,7 +68,9 @@ def strongest(found: Findings) -> dict[str, Row]:
 
 def not_found(found: Findings) -> str:
     """Which metrics and hyperparameters were tested without finding an effect, in a line."""
-    tested = [row for row in found.rows("effects") if row["p_holm"] == row["p_holm"]]
+    rows = found.rows("effects")
+    needed = _needed(rows)
+    tested = [row for row in rows if row["p_holm"] == row["p_holm"] and not _is_out_of_reach(row, needed)]
     parts = []
     for kind, words in (("hyperparameter", "any effect of"), ("metric", "any effect on")):
         told = {row[kind] for row in tested if row["told"]}
@@ -77,21 +82,58 @@ def not_found(found: Findings) -> str:
 
 def not_judged(found: Findings) -> str:
     """What could not be judged, and why, in a line."""
+    rows = found.rows("effects")
     by_name: dict[str, list[Row]] = {}
-    for row in found.rows("effects"):
+    for row in rows:
         by_name.setdefault(row["hyperparameter"], []).append(row)
-    untested = [f"`{name}`" for name, rows in by_name.items() if all(row["p_value"] != row["p_value"] for row in rows)]
+    untested = [f"`{name}`" for name, own in by_name.items() if all(row["p_value"] != row["p_value"] for row in own)]
+    lost = _out_of_reach(rows)
     few = []
-    for name, rows in by_name.items():
-        levels = max(rows, key=lambda row: row["trials"])["few_trials_at"]
-        if levels and f"`{name}`" not in untested:
+    for name, own in by_name.items():
+        levels = max(own, key=lambda row: row["trials"])["few_trials_at"]
+        if levels and f"`{name}`" not in untested and f"`{name}`" not in lost:
             shown = levels.split(", ")
             few.append(f"`{name}` {levels if len(shown) <= MAX_LEVELS else f'at {len(shown)} of its values'}")
     parts = [f"{', '.join(untested)} (one value, or as many as trials)"] if untested else []
     parts += (
         [f"{', '.join(few)}: fewer than three trials ran to their end there (their number in brackets)"] if few else []
     )
+    parts += [f"effects of {lost}"] if lost else []
     return f"Not judged: {'; '.join(parts)}." if parts else ""
+
+
+def _out_of_reach(rows: Sequence[Row]) -> str:
+    """The effects that this number of trials could never show among its tests; empty if there are none.
+
+    Args:
+        rows: of ``effects``.
+    """
+    needed = _needed(rows)
+    lost = [row for row in rows if _is_out_of_reach(row, needed)]
+    if not lost:
+        return ""
+    parts = []
+    for name in dict.fromkeys(row["hyperparameter"] for row in lost):
+        own = [f"`{row['metric']}`" for row in lost if row["hyperparameter"] == name]
+        tested = sum(row["hyperparameter"] == name and row["p_value"] == row["p_value"] for row in rows)
+        parts.append(f"`{name}`" if len(own) == tested else f"`{name}` on {', '.join(own)}")
+    row = min(lost, key=lambda each: each["smallest_p"])
+    levels = row["levels"]
+    enough = next(levels * count for count in itertools.count(2) if smallest_p([count] * levels) < needed)
+    return (
+        f"{', '.join(parts)} ({row['trials']} trials are too few: even if `{row['hyperparameter']}` set all of them "
+        f"apart, p would be {number(row['smallest_p'])}, and the next of {round(TOLD_P / needed)} tests needs "
+        f"{number(needed)}; about {enough} trials could show it)"
+    )
+
+
+def _needed(rows: Sequence[Row]) -> float:
+    """The p-value that one more effect needs, of those that have been tested (Holm)."""
+    return TOLD_P / max(len([row for row in rows if row["p_holm"] >= TOLD_P]), 1)
+
+
+def _is_out_of_reach(row: Row, needed: float) -> bool:
+    return bool(row["p_holm"] >= TOLD_P and row["smallest_p"] >= needed)
 
 
 def change_of(row: Row) -> str:

@@ -18,7 +18,7 @@ from scipy import stats
 
 from entrypoints.limits.noise import SHARE, Noise, small, worth_telling
 from entrypoints.reporting.hyperparameters.change import change, is_factor
-from entrypoints.reporting.hyperparameters.metric_ranks import Placed, omega_squared, without_place
+from entrypoints.reporting.hyperparameters.metric_ranks import Placed, omega_squared, smallest_p, without_place
 from entrypoints.reporting.hyperparameters.trial_levels import TrialLevels, design, trial_levels
 from entrypoints.reporting.number_levels import MANY
 from entrypoints.reporting.statistics import holm
@@ -51,6 +51,7 @@ def effects(study: Study) -> pd.DataFrame:
           out first
         - spearman: the rank correlation with a number; NaN for words
         - p_value, p_holm: of the Kruskal-Wallis test on these ranks, as it is and adjusted over all rows
+        - smallest_p: the p-value if the metric of no level overlapped with that of another
         - lowest, lowest_at, highest, highest_at: the smallest and the largest median over the levels with at least
           three trials, and where; where both levels hold the same configurations, of these alone; where the place was
           taken out, as if all had run in the middle of the order
@@ -156,10 +157,12 @@ def _effect(
         "place_taken_out": placed.taken_out,
         "spearman": np.nan if factor.numbers is None else _spearman(factor.numbers[counted], values),
         "p_value": np.nan,
+        "smallest_p": np.nan,
     }
-    if not np.isnan(share):
-        row["p_value"] = float(stats.kruskal(*(ranks[codes == code] for code in range(len(present)))).pvalue)
     counts = np.bincount(codes, minlength=len(present))
+    if not np.isnan(share):
+        row["smallest_p"] = smallest_p(counts)
+        row["p_value"] = float(stats.kruskal(*(ranks[codes == code] for code in range(len(present)))).pvalue)
     few = [
         f"{factor.levels[level]} ({count})" for level, count in zip(present, counts, strict=True) if count < MIN_TRIALS
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +82,19 @@ def omega_squared(values: NDArray[np.float64], codes: NDArray[np.int64]) -> floa
     between = squares(values, codes)
     within = (total - between) / (count - groups)
     return max(float((between - (groups - 1) * within) / (total + within)), 0.0)
+
+
+def smallest_p(counts: Sequence[int] | NDArray[np.int64]) -> float:
+    """The smallest p-value of the Kruskal-Wallis test for groups of these sizes: that of ranks that never overlap.
+
+    NaN with fewer than two groups.
+    """
+    sizes = np.asarray(counts, float)
+    total = sizes.sum()
+    if len(sizes) < 2:
+        return float("nan")
+    within = (sizes**3 - sizes).sum() / (total**3 - total)  # as a share of the sum of squares of all ranks
+    return float(stats.chi2.sf((total - 1) * (1 - within), len(sizes) - 1))
 
 
 def squares(values: NDArray[np.float64], codes: NDArray[np.int64]) -> float:

@@ -13,6 +13,7 @@ from entrypoints.reporting.hyperparameters import answers as effect_answers
 from entrypoints.reporting.markdown import cell, code, page, picture, table
 from entrypoints.reporting.one_study.decision import in_words
 from entrypoints.reporting.savings import answers as savings_answers
+from entrypoints.reporting.savings.answers import ROUNDING
 from entrypoints.reporting.studies import Study
 from entrypoints.reporting.training import answers as training_answers
 from entrypoints.reporting.training.drift import TOO_FEW
@@ -96,7 +97,8 @@ def _answers(study: Study, found: Findings) -> list[str]:
         effect_answers.not_found(found),
         f"Whether these change during training is unclear: {unclear}." if unclear else "",
     ]
-    not_judged = [effect_answers.not_judged(found), hosts.of_several(study)]
+    no_trend = "" if any(row["verdict"] != TOO_FEW for row in changes[0]) else training_answers.not_judged(changes[0])
+    not_judged = [effect_answers.not_judged(found), no_trend, hosts.of_several(study)]
     others = [" ".join(filter(None, said)) for said in (not_found, not_judged)]
     return [line for line in (*lines, *others, *found.open_questions) if line]
 
@@ -126,7 +128,6 @@ def _counts(found: Findings) -> str:
 
 def _during(found: Findings) -> list[str]:
     rows = [row for row in found.rows("drift") if row["verdict"] != TOO_FEW]
-    short = [f"`{row['metric']}`{_of(row['group'])}" for row in found.rows("drift") if row["verdict"] == TOO_FEW]
     columns = {
         "metric": lambda row: f"`{row['metric']}`{_of(row['group'])}",
         "against": cell("axis"),
@@ -136,8 +137,7 @@ def _during(found: Findings) -> list[str]:
         "95 % interval": lambda row: f"{row['low']:+.2g} to {row['high']:+.2g}",
         "so it": cell("verdict"),
     }
-    unjudged = f"Too few trials are long enough to judge {', '.join(short)}: four points make a trend." if short else ""
-    return [table(columns, rows), unjudged]
+    return [table(columns, rows), training_answers.not_judged(found.rows("drift")) if rows else ""]
 
 
 def _savings(found: Findings) -> list[str]:
@@ -158,15 +158,18 @@ def _tradeoff(found: Findings) -> str:
         return ""
     tightens = f"As the limit on `{known[0]['metric']}` tightens (replayed{savings_answers.over(known[0])})"
     tightest = known[-1]
+    lost = tightest["val_regret_all"]
     price = (
-        f"the tightest, {figure(tightest['limit'])}, saves {tightest['saved_cpu_percent']:.0f} % at a regret of "
-        f"{savings_answers.regret(tightest['val_regret_all'])} against the best of all trials"
+        f"the tightest, {figure(tightest['limit'])}, saves {tightest['saved_cpu_percent']:.0f} % "
+        f"{f'at a regret of {figure(lost)} against' if lost > ROUNDING else 'and keeps'} the best of all trials"
     )
     if not free:
         return f"{tightens}, {price}."
+    last = free[-1] is tightest
     return (
-        f"{tightens}, the best of all trials is kept down to {figure(free[-1]['limit'])}, which saves "
-        f"{free[-1]['saved_cpu_percent']:.0f} % of the CPU; {price}."
+        f"{tightens}, the best of all trials is kept down to {'the tightest, ' if last else ''}"
+        f"{figure(free[-1]['limit'])}, which saves {free[-1]['saved_cpu_percent']:.0f} % of the CPU"
+        + ("." if last else f"; {price}.")
     )
 
 

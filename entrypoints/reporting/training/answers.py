@@ -32,6 +32,18 @@ def unclear(drift: Sequence[Row]) -> list[str]:
     return [_name(row) for row in _judged(drift) if row["verdict"] == UNCLEAR]
 
 
+def not_judged(drift: Sequence[Row]) -> str:
+    """The curves of which too few trials are long enough, in a sentence; empty if there are none."""
+    short = [row for row in drift if row["verdict"] == TOO_FEW]
+    names = []
+    for metric in dict.fromkeys(row["metric"] for row in short):
+        own = [row for row in short if row["metric"] == metric]
+        all_groups = len(own) == sum(row["metric"] == metric for row in drift)
+        names += [f"`{metric}`"] if all_groups else [_name(row) for row in own]
+    which = "any curve" if len(short) == len(drift) else ", ".join(names)
+    return f"Too few trials are long enough to judge {which}: four points make a trend." if short else ""
+
+
 def _judged(drift: Sequence[Row]) -> list[Row]:
     """One row for each cost and group: that by training step, or, without enough trials, the thread's series."""
     rows: dict[tuple[str, str], Row] = {}

@@ -127,6 +127,34 @@ def test_study_without_effects_says_so_and_nothing_else() -> None:
     assert details(study, found) == details(study, Findings()) == []
 
 
+def _small(size: int, slower_s: float, tests: int) -> Findings:
+    """A study of so few trials that differ in two hyperparameters, one of which may take longer."""
+    random = np.random.default_rng(0)
+    batch, rate = np.arange(size) % 2, np.arange(size) // 2 % 2
+    others = {f"cost{number}": random.normal(size=size) for number in range(tests // 2 - 1)}
+    seconds = random.normal(size=size) / 100 + slower_s * batch
+    return _found(made_study(["batch", "rate"], batch=batch, rate=rate, seconds_s=1 + seconds, **others))
+
+
+def test_effect_that_so_few_trials_could_never_show_is_not_called_absent() -> None:
+    """Of 8 trials, 4 against 4, p is 0.021 at least; it says which p is needed, and how many trials could have it."""
+    found = _small(8, slower_s=9.0, tests=20)
+    assert not_found(found) == ""
+    assert not_judged(found) == (
+        "Not judged: effects of `batch`, `rate` (8 trials are too few: even if `batch` set all of them apart, p would "
+        "be 0.0209, and the next of 20 tests needs 0.0005; about 18 trials could show it)."
+    )
+    shown = _small(18, slower_s=9.0, tests=20)
+    assert "`batch`" in sentences(made_study(["batch"], batch=[0, 1]), shown)[0]
+
+
+def test_effect_within_reach_that_is_not_there_is_tested_and_not_found() -> None:
+    """With the same tests over more trials."""
+    found = _small(24, slower_s=0.0, tests=20)
+    assert "any effect on `seconds_s`" in not_found(found)
+    assert not_judged(found) == ""
+
+
 def test_table_has_a_row_for_each_metric_with_an_effect() -> None:
     """In the order that was asked for."""
     table = effects_table(_found(_tuned()), ["training_time_s", "inference_latency_ms", "val_rmse"]).splitlines()

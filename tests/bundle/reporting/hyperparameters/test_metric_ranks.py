@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from entrypoints.reporting.hyperparameters.metric_ranks import without_place
+from entrypoints.reporting.hyperparameters.metric_ranks import smallest_p, without_place
 
 PLACES = np.random.default_rng(0).permutation(40) + 1.0
 DESIGN = np.column_stack([np.ones(40), np.repeat([0, 1], 20)])
@@ -80,3 +80,16 @@ def test_place_that_is_not_told_to_matter_is_left_in() -> None:
     assert (placed.values == values).all()
     assert (placed.steady == values).all()
     assert placed.share > 0.3
+
+
+@pytest.mark.parametrize("sizes", [(4, 4), (3, 5, 2), (2, 2, 2, 9)])
+def test_smallest_p_is_that_of_groups_that_do_not_overlap(sizes: tuple[int, ...]) -> None:
+    """In whatever order they lie."""
+    for order in (sizes, sizes[::-1]):
+        groups = np.split(np.arange(sum(order)), np.cumsum(order)[:-1])
+        assert smallest_p(sizes) == pytest.approx(stats.kruskal(*groups).pvalue)
+
+
+def test_one_group_has_no_p() -> None:
+    """Nothing is compared."""
+    assert np.isnan(smallest_p([5]))

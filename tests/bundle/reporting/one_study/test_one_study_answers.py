@@ -40,6 +40,18 @@ def test_page_shows_the_score_and_every_system_figure() -> None:
         pytest.param((0.0, 0.1, 0.0), 9, "(replayed), the best of all trials is kept down to 9,", id="lost in between"),
         pytest.param((0.1, 0.0, 0.2), 9, "(replayed), the tightest, 7, saves 20 %", id="never kept"),
         pytest.param(
+            (0.0, 0.0, 0.0),
+            9,
+            "(replayed), the best of all trials is kept down to the tightest, 7, which saves 20 %",
+            id="kept to the end",
+        ),
+        pytest.param(
+            (0.1, 0.1, 0.0),
+            9,
+            "(replayed), the tightest, 7, saves 20 % and keeps the best of all",
+            id="kept at the end",
+        ),
+        pytest.param(
             (0.0, 0.0, 0.2), 99, "(replayed over 9 of 99 trials), the best of all trials is kept", id="of many"
         ),
     ],

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from entrypoints.reporting.training.answers import sentences, unclear
+from entrypoints.reporting.training.answers import not_judged, sentences, unclear
+from entrypoints.reporting.training.drift import TOO_FEW
 
 CPU = {"metric": "cpu_percent", "level": 96.04, "change": 0.5, "change_percent": 0.52, "low": -0.5, "high": 1.5}
 MEMORY = {"metric": "memory_mb", "level": 176.9, "change": 0.531, "change_percent": 0.3, "low": 0.41, "high": 0.66}
@@ -114,3 +115,25 @@ def test_unclear_costs_are_named() -> None:
     """Neither losses nor what could not be tested."""
     rows = [_row(CPU, "unclear"), _row(MEMORY, "too few trials"), _row(TIME, "unclear", metric="val_loss")]
     assert unclear(rows) == ["`cpu_percent`"]
+
+
+@pytest.mark.parametrize(
+    ("drift", "which"),
+    [
+        pytest.param([_row(CPU, TOO_FEW), _row(TIME, TOO_FEW)], "any curve", id="all"),
+        pytest.param([_row(CPU, TOO_FEW), _row(CPU, "steady", "svm")], "`cpu_percent` (linear)", id="of one algorithm"),
+        pytest.param(
+            [_row(CPU, TOO_FEW), _row(CPU, TOO_FEW, "svm"), _row(TIME, "steady")],
+            "`cpu_percent`",
+            id="of one metric",
+        ),
+    ],
+)
+def test_curves_of_too_few_long_trials_are_named_as_short_as_can_be(drift: list[Any], which: str) -> None:
+    """The algorithms only where they differ in it."""
+    assert not_judged(drift) == f"Too few trials are long enough to judge {which}: four points make a trend."
+
+
+def test_nothing_is_left_unjudged_where_all_is_judged() -> None:
+    """Then there is no sentence."""
+    assert not_judged([_row(CPU, "steady")]) == ""
