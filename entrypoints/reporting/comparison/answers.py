@@ -52,7 +52,10 @@ HOW = (
 def in_short(comparison: Comparison, mark: str = "") -> str:
     """The answer in two lines: what changes what, and the clearest finding or why there is none."""
     tests, told = comparison.found.rows("tests"), told_tests(comparison)
-    over = f"{mark}Over {len(comparison.found.rows('datasets'))} datasets, "
+    datasets = len(comparison.found.rows("datasets"))
+    over = f"{mark}Over {datasets} datasets, "
+    if tests and len(_lost(tests)) == len(tests):
+        return f"{mark}{datasets} datasets are too few to tell what changes score or costs\n{out_of_reach(tests)}"
     if not told:
         nothing = f"None of {len(tests)} tests is significant after correction and larger than 5 %."
         nothing = nothing if tests else "Nothing could be tested; the reasons are below."
@@ -92,8 +95,7 @@ def sentence(row: dict[str, Any], tests: int) -> str:
 
 def out_of_reach(tests: Sequence[dict[str, Any]]) -> str:
     """The effects that this number of datasets could never show, in a sentence; empty if there are none."""
-    needed = LEVEL / max(len(tests), 1)
-    lost = [row for row in tests if row["smallest_p"] > needed]
+    needed, lost = _needed(tests), _lost(tests)
     if not lost:
         return ""
     row = min(lost, key=lambda each: each["smallest_p"])
@@ -107,11 +109,22 @@ def out_of_reach(tests: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def _needed(tests: Sequence[dict[str, Any]]) -> float:
+    """The p-value that a test needs (Bonferroni)."""
+    return LEVEL / max(len(tests), 1)
+
+
+def _lost(tests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The tests that could not have found anything."""
+    return [row for row in tests if row["smallest_p"] > _needed(tests)]
+
+
 def _differences(comparison: Comparison) -> list[str]:
     tests, told = comparison.found.rows("tests"), told_tests(comparison)
     missed: dict[str, list[str]] = {}
+    lost = _lost(tests)
     for row in tests:
-        if not row["told"]:
+        if not row["told"] and row not in lost:
             small = " (significant, but small)" if row["p_bonferroni"] < LEVEL else ""
             missed.setdefault(row["hyperparameter"], []).append(f"`{row['metric']}`{small}")
     nothing = "; ".join(f"`{name}` on {', '.join(metrics)}" for name, metrics in missed.items())

@@ -87,6 +87,11 @@ def test_first_two_lines_are_the_answer() -> None:
         "Over 6 datasets, nothing was found to change score or costs",
         "None of 1 tests is significant after correction and larger than 5 %.",
     ]
+    few = MISSED | {"smallest_p": 0.06}
+    assert _page([few]).splitlines() == [
+        "6 datasets are too few to tell what changes score or costs",
+        out_of_reach([few]),
+    ]
     assert _page([]).splitlines()[1] == "Nothing could be tested; the reasons are below."
 
 
@@ -123,9 +128,10 @@ def test_page_with_many_findings_keeps_its_end() -> None:
 
 
 def test_page_names_what_was_not_found_and_what_was_left_out() -> None:
-    """What is significant but small, and levels or whole datasets without complete trials."""
+    """What is significant but small, what could not be found, and levels or whole datasets without complete trials."""
     medians = [("a", "rate", "0.1", 0), ("a", "rate", "0.01", 3), ("b", "size", "2", 0), ("b", "size", "4", 0)]
     names = ("dataset", "hyperparameter", "level", "trials")
-    page = _page([MISSED, SMALL], [dict(zip(names, row, strict=True)) for row in medians])
+    few = MISSED | {"metric": "steps", "smallest_p": 0.06}
+    page = _page([MISSED, SMALL, few], [dict(zip(names, row, strict=True)) for row in medians])
     assert "\nTested and not found: `batch_size` on `elapsed_s`, `peak_memory_mb` (significant, but small).\n" in page
     assert "\nLeft out, since too few trials came to their end: `rate` 0.1 on a, `size` on b.\n" in page

@@ -123,7 +123,7 @@ def test_few_datasets_are_said_to_show_nothing(client: MlflowClient, studies: li
     reported = report_on(client, studies[:2])
     assert not reported.tables["tests"]["told"].any()
     assert reported.page.splitlines()[:2] == [
-        "## Over 2 datasets, nothing was found to change score or costs",
+        "## 2 datasets are too few to tell what changes score or costs",
         "With 2 datasets nothing could be significant: even if all ranked the 4 levels of `batch_size` alike, p would "
         "be 0.0417, and one of 5 tests needs 0.01; 3 datasets could show it.",
     ]
