@@ -150,7 +150,9 @@ def count(study: str, report: str) -> Counter[str]:
     rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in report.splitlines() if line[:1] == "|"]
     while_training = report.partition("**During training**")[2].partition("\n")[0]
     told = Counter[str]()
-    told["effects"] = len([row for row in rows if len(row) == 6 and row[0] != "metric" and "---" not in row[0]])
+    in_table = [row for row in rows if len(row) == 6 and row[0] != "metric" and "---" not in row[0]]
+    hyperparameters = report.partition("**Hyperparameters**")[2].partition("\n")[0]
+    told["effects"] = max(len(in_table), hyperparameters.count(" -> "))
     told["interactions"] = report.count(", where each alone makes ")
     told["trends"] = sum(while_training.count(words) for words in (" rises by ", " falls by ", " at batch size "))
     told["trends"] += report.count("jumps to another level")

@@ -129,6 +129,11 @@ class Study:
         return "classification" if self.higher_is_better else "regression"
 
     @property
+    def is_of_bundle(self) -> bool:
+        """Whether its trials report like the bundle's, so that what each metric means is known."""
+        return self.score is not None and {"training_time_s", "mean_step_time_ms", self.score} <= set(self.figures)
+
+    @property
     def figures(self) -> list[str]:
         """The names of the figures that trials have."""
         return [name for name in self.trials.columns if name not in (*ABOUT, *self.hyperparameters)]

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from entrypoints.limits.costs import OF_INTERVALS
 from entrypoints.limits.noise import SHARE, Noise, small, worth_telling
 from entrypoints.reporting.hyperparameters.change import change, is_factor
 from entrypoints.reporting.hyperparameters.metric_ranks import Placed, omega_squared, smallest_p, without_place
@@ -31,9 +32,13 @@ MIN_TRIALS = 3  # of a level, for it to be named as an end
 
 
 def metrics(study: Study) -> list[str]:
-    """Figures with at least two different values over the complete trials, in column order."""
-    trials = study.complete
-    return [name for name in study.figures if len(np.unique(_known(trials[name]))) > 1]
+    """Figures with at least two different values over the complete trials, in column order.
+
+    Without the costs of intervals: their last value is not of the trial.
+    """
+    trials, left_out = study.complete, OF_INTERVALS if study.is_of_bundle else ()
+    names = [name for name in study.figures if name not in left_out]
+    return [name for name in names if len(np.unique(_known(trials[name]))) > 1]
 
 
 def effects(study: Study) -> pd.DataFrame:

@@ -39,7 +39,7 @@ def read(client: MlflowClient, study: Study, most: int = 200) -> pd.DataFrame:
     ended = study.trials[study.trials["run_id"].isin(study.complete["run_id"])]["run_id"].tolist()
     chosen = [ended[place] for place in _spread(len(ended), most)]
     # What is sampled all the time may be long, and so may all that is another script's: it is read run by run.
-    reported = (*_CURVES, str(study.score), f"{study.score}_sd") if _is_ours(study) else ()
+    reported = (*_CURVES, str(study.score), f"{study.score}_sd") if study.is_of_bundle else ()
     runs = runs_with_points(client, chosen, reported)
     parts = [part for run, points in runs for part in _of_trial(client, run, points, study)]
     nothing: pd.DataFrame = pd.DataFrame(columns=list(COLUMNS))
@@ -50,7 +50,7 @@ def _of_trial(
     client: MlflowClient, run: Run, reported: Mapping[str, list[Metric]], study: Study
 ) -> Iterator[pd.DataFrame]:
     """The curves of one trial; of the bundle's those that it reported are given."""
-    if _is_ours(study):
+    if study.is_of_bundle:
         spreads = dict(zip(*_by_step(reported.get(f"{study.score}_sd", [])), strict=True))
         for name in (*_CURVES, str(study.score)):
             if name in reported:
@@ -83,11 +83,6 @@ def _table(run: Run, metric: str, axis: str, points: Points, spreads: dict[float
         }
     )
     return curve
-
-
-def _is_ours(study: Study) -> bool:
-    """Whether its trials report like the bundle's, so that what each metric means is known."""
-    return study.score is not None and {"training_time_s", "mean_step_time_ms", study.score} <= set(study.figures)
 
 
 def _history(client: MlflowClient, run: Run, metric: str) -> list[Metric]:

@@ -73,23 +73,33 @@ def test_levels_that_hardly_share_configurations_are_not_matched() -> None:
 
 @pytest.mark.parametrize(
     ("trials", "comparisons", "known"),
-    [(3, 1, False), (5, 1, False), (6, 1, True), (6, 6, False), (9, 6, True)],
+    [(3, 1, False), (4, 1, True), (4, 6, False), (6, 1, True), (6, 36, False), (9, 36, True)],
 )
 def test_few_trials_have_no_interval(trials: int, comparisons: int, known: bool) -> None:
-    """A pair of levels that was chosen among several needs more of them."""
-    found = change("elapsed_s", TEN[:trials], 3 * TEN[:trials], as_factor=True, comparisons=comparisons)
+    """A pair of levels that was chosen among several needs more. All of one against all of the other do sooner."""
+    found = change("elapsed_s", ONE[:trials], 3 * ONE[:trials], as_factor=True, comparisons=comparisons)
     assert np.isfinite([found.low, found.high]).all() == known
     assert found.amount == pytest.approx(3)
 
 
-@pytest.mark.parametrize("matched", [True, False])
-def test_interval_holds_for_the_two_levels_that_differ_most(matched: bool) -> None:
+@pytest.mark.parametrize(
+    ("size", "matched"),
+    [
+        pytest.param(12, True, id="by pairs"),
+        pytest.param(7, True, id="too few pairs"),
+        pytest.param(12, False, id="without pairs"),
+    ],
+)
+def test_interval_holds_for_the_two_levels_that_differ_most(size: int, matched: bool) -> None:
     """Of four equal levels the lowest and the highest are compared, in 200 studies: 0 is left out in at most 5 %."""
     random, missed = np.random.default_rng(0), 0
     for _ in range(200):
-        levels = [pd.Series(random.normal(size=12), index=np.arange(12) + 12 * n * (not matched)) for n in range(4)]
+        levels = [
+            pd.Series(random.normal(size=size), index=np.arange(size) + size * n * (not matched)) for n in range(4)
+        ]
         first, *_, second = sorted(levels, key=lambda level: float(level.median()))
         found = change("elapsed_s", first, second, as_factor=False, comparisons=6)
+        assert np.isfinite(found.low)
         missed += found.low > 0
     assert missed <= 10
 

@@ -130,6 +130,14 @@ def test_metrics_that_are_constant_have_no_row() -> None:
     assert set(effects(study)["metric"]) == {"loss"}
 
 
+@pytest.mark.parametrize("ranked_by", ["val_rmse", None])
+def test_last_interval_of_a_trial_is_not_a_figure_of_it(ranked_by: str | None) -> None:
+    """Of the bundle's trials; in another script a metric of that name may be anything."""
+    times = {name: [1.0, 2.0, 3.0, 4.0] for name in ("val_rmse", "training_time_s", "mean_step_time_ms", "memory_mb")}
+    study = made_study(["size"], ranked_by, size=[1, 2, 1, 2], **times)
+    assert ("memory_mb" in metrics(study)) is (ranked_by is None)
+
+
 @pytest.mark.parametrize("status", ["KILLED", "FAILED"])
 def test_study_without_complete_trials_has_empty_tables(status: str) -> None:
     """There is nothing to say."""

@@ -169,10 +169,10 @@ def test_table_has_a_row_for_each_metric_with_an_effect() -> None:
         (210.0, 260.4, True, "210 to 260 times less"),
         (210.0, 260.4, False, "typically 210 to 260 times less"),
         (33.31, 33.33, True, "33.3 times less"),
-        (np.nan, np.nan, True, ""),
+        (np.nan, np.nan, True, "about 230 times less"),
     ],
 )
 def test_interval_is_said_as_a_range(low: float, high: float, agree: bool, expected: str) -> None:
-    """As one number where it reads as one; not at all where there is none."""
-    row = {"change_low": low, "change_high": high, "change_in": "times less", "medians_agree": agree}
+    """As one number where it reads as one, or where there is no range."""
+    row = {"change": 230.0, "change_low": low, "change_high": high, "change_in": "times less", "medians_agree": agree}
     assert change_of(row) == expected
