@@ -33,12 +33,24 @@ Row = dict[str, Any]
 
 def sentences(study: Study, found: Findings) -> list[str]:
     """The answer in at most two sentences: what changes the score, and what changes the costs, strongest first."""
+    return [f"{'; '.join(_by_ends(rows))}." for rows in _said(study, found) if rows]
+
+
+def noise_unknown(study: Study, found: Findings) -> str:
+    """The metrics in the answer whose differences from run to run are not known; empty if there are none."""
+    rows = [row for rows in _said(study, found) for row in rows]
+    known = {name for name, noise in study.noises.items() if noise.noise is not None}
+    names = [f"`{row['metric']}`" for row in rows if row["metric"] not in known]
+    return f"How much {', '.join(names)} differ from run to run is not known." if names else ""
+
+
+def _said(study: Study, found: Findings) -> tuple[list[Row], list[Row]]:
+    """The effects on the score and on the costs that the answer has room for."""
     told = strongest(found)
     scores = [told[study.score]] if study.score in told else []
     costs = [told[metric] for metric in DISTINCT_COSTS if metric in told]
     costs = costs or [row for metric, row in told.items() if metric != study.score]
-    costs = sorted(costs, key=lambda row: -row["share_of_variance"])[:MAX_COSTS]
-    return [f"{'; '.join(_by_ends(rows))}." for rows in (scores, costs) if rows]
+    return scores, sorted(costs, key=lambda row: -row["share_of_variance"])[:MAX_COSTS]
 
 
 def details(study: Study, found: Findings) -> list[str]:

@@ -98,7 +98,8 @@ def _answers(study: Study, found: Findings) -> list[str]:
         f"Whether these change during training is unclear: {unclear}." if unclear else "",
     ]
     no_trend = "" if any(row["verdict"] != TOO_FEW for row in changes[0]) else training_answers.not_judged(changes[0])
-    not_judged = [effect_answers.not_judged(found), no_trend, hosts.of_several(study)]
+    noise = effect_answers.noise_unknown(study, found)
+    not_judged = [effect_answers.not_judged(found), no_trend, noise, hosts.of_several(study)]
     others = [" ".join(filter(None, said)) for said in (not_found, not_judged)]
     return [line for line in (*lines, *others, *found.open_questions) if line]
 

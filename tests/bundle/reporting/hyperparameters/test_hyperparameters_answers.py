@@ -16,6 +16,7 @@ from entrypoints.reporting.hyperparameters.answers import (
     change_of,
     details,
     effects_table,
+    noise_unknown,
     not_found,
     not_judged,
     sentences,
@@ -74,6 +75,17 @@ def test_answer_is_two_sentences_in_units() -> None:
         f"({change_of(seconds)})."
     )
     assert costs.count("times") == 2
+
+
+def test_metrics_without_a_known_noise_are_named() -> None:
+    """Of those that the answer says something of."""
+    study = _tuned()
+    assert noise_unknown(study, found := _found(study)) == (
+        "How much `model_memory_mb`, `training_time_s` differ from run to run is not known."
+    )
+    names = ("val_rmse", "model_memory_mb", "training_time_s")
+    known = {name: Noise(name, 0.01, "share", 0.03, 9, "kinds") for name in names}
+    assert noise_unknown(replace(study, noises=known), found) == ""
 
 
 def test_details_say_the_law_and_what_was_not_found_and_not_judged() -> None:
