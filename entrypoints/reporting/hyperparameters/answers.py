@@ -186,10 +186,17 @@ def _unit(row: Row) -> str:
 def _together(found: Findings) -> str:
     parts = [
         f"`{row['first']}` {row['first_at']} with `{row['second']}` {row['second_at']}: `{row['metric']}` "
-        + f"{figure(row['median'])}, where each alone makes {figure(row['expected'])} {_unit(row)}".rstrip()
+        f"{figure(row['median'])} ({_of_cell(row)}), where each alone makes "
+        + f"{figure(row['expected'])} {_unit(row)}".rstrip()
         for row in found.rows("interactions")[:MAX_TOGETHER]
     ]
     return f"Only together: {'; '.join(parts)}." if parts else ""
+
+
+def _of_cell(row: Row) -> str:
+    interval = f"{number(row['median_low'])} to {number(row['median_high'])}"
+    known = row["median_low"] == row["median_low"]
+    return f"{row['of_trials']} trials" + (f", 95 % interval {interval}" if known else "")
 
 
 def _laws(found: Findings) -> str:

@@ -14,7 +14,7 @@ from entrypoints.reporting.hyperparameters.change import is_factor
 from entrypoints.reporting.hyperparameters.effects import placed_metrics, size, worth_a_sentence
 from entrypoints.reporting.hyperparameters.metric_ranks import Placed, squares
 from entrypoints.reporting.hyperparameters.trial_levels import TrialLevels, design, trial_levels
-from entrypoints.reporting.statistics import holm
+from entrypoints.reporting.statistics import holm, median_interval
 
 if TYPE_CHECKING:
     from entrypoints.reporting.studies import Study
@@ -35,7 +35,8 @@ def interactions(study: Study) -> pd.DataFrame:
         share (omega squared of the interaction, on the values) first; the columns are
         metric, first, second, share_of_variance, p_value, p_holm, trials, left_out, told; and of the cell that is
         furthest from what its two levels make of it (the sum of what each alone does, of costs the product):
-        first_at, second_at, its median, what is expected there, and their difference as a share of the median of all.
+        first_at, second_at, its median with a 95 % interval (median_low, median_high; NaN of fewer than six trials),
+        of_trials, what is expected there, and their difference as a share of the median of all.
     """
     trials = study.complete
     factors = [trial_levels(trials, name, study.hyperparameters) for name in study.hyperparameters]
@@ -115,10 +116,15 @@ def _furthest(
     away = np.abs(cells["median"] - cells["expected"]).to_numpy(float)
     place = int(away.argmax())
     ours, theirs = cells.index[place]
+    of_cell = values[(codes[0] == ours) & (codes[1] == theirs)]
+    low, high = median_interval(of_cell)
     return {
         "difference": float(away[place]) / size(values),
         "first_at": first.levels[ours],
         "second_at": second.levels[theirs],
         "median": float(cells["median"].iloc[place]),
+        "median_low": low,
+        "median_high": high,
+        "of_trials": len(of_cell),
         "expected": float(cells["expected"].iloc[place]),
     }

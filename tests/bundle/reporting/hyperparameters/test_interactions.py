@@ -23,6 +23,16 @@ def test_interaction_is_found_where_neither_alone_tells() -> None:
     assert row["p_holm"] < 0.001
     assert row["first_at"] in ("8", "512")  # the middle is where neither does anything
     assert abs(row["median"] - row["expected"]) == pytest.approx(np.log(8), abs=0.1)
+    assert (row["of_trials"], np.isnan(row["median_low"])) == (4, True)
+
+
+def test_cell_of_enough_trials_has_an_interval_of_its_median() -> None:
+    """That of the sign test: of twelve the third and the tenth."""
+    size, kind, seed = (axis.ravel() for axis in np.meshgrid([1, 2], [0, 1], range(12)))
+    seconds = 1 + 9.0 * ((size == 2) & (kind == 1)) + seed / 100
+    (row,) = interactions(made_study(["size", "kind"], size=size, kind=kind, seconds_s=seconds)).to_dict("records")
+    lowest = row["median"] - 0.055
+    assert (row["median_low"], row["median_high"]) == pytest.approx((lowest + 0.02, lowest + 0.09))
 
 
 def test_share_of_an_interaction_by_hand() -> None:
