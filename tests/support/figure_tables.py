@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from entrypoints.limits import pareto
 from entrypoints.reporting.figures.style import BLACK, GREY, PALE, PALETTE
+from entrypoints.reporting.savings.tables import NOTHING
 
 COSTS = ("peak_memory_mb", "training_time_s", "inference_latency_ms")
 HYPERPARAMETERS = ("rate", "layers", "kind")
@@ -153,6 +154,13 @@ def rules(**changes: Any) -> pd.DataFrame:
     for column, value in changes.items():
         table.loc[table["kind"] == "real", column] = value
     return table
+
+
+def by_criterion(table: pd.DataFrame, *idle: str) -> pd.DataFrame:
+    """What ended trials under each limits of a table of rules; those of idle studies ended none."""
+    rows = table[table["kind"] != "control"]
+    ended = [NOTHING if study in idle else "peak_memory_mb<=200" for study in rows["study"]]
+    return rows[["study", "rule", "kind"]].assign(criterion=ended)
 
 
 def tradeoff(metric: str = "peak_memory_mb") -> pd.DataFrame:

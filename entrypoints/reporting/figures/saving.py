@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
-from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from entrypoints.reporting.figures.style import BLUE, GREY, MARKERS, PALE, SKY, VERMILLION, scale_axis, sheet, styled
 from entrypoints.reporting.findings import records
-from entrypoints.reporting.savings.answers import ROUNDING, free
+from entrypoints.reporting.savings.answers import ROUNDING, SMALL_PERCENT, Row, ended_by, free, kind_of_saving, told
 from entrypoints.reporting.words import between, label, percent, plain
 
 KINDS = {"real": ("as run", BLUE, ""), "replayed": ("replayed", SKY, "//"), "control": ("control", PALE, "")}
@@ -23,27 +23,28 @@ MAX_LIMITS = 6  # whose values are written beside a curve
 
 
 @styled
-def savings(rules: pd.DataFrame, score: str | None = None) -> Figure | None:
+def savings(rules: pd.DataFrame, by_criterion: pd.DataFrame, score: str | None = None) -> Figure | None:
     """The CPU time that each rule saves, where it is known, and what it loses: a panel per study under limits.
 
     Args:
         rules: columns study, rule, kind (real, replayed or control), trials, of_trials, saved_cpu_percent, val_regret,
             feasible_stopped and feasible.
+        by_criterion: columns study, rule, kind and criterion, a row per criterion that ended trials.
         score: the metric in whose units regrets are.
     """
-    rules = rules.dropna(subset=["saved_cpu_percent"]) if len(rules) else rules
-    if rules.empty:
+    known = rules.dropna(subset=["saved_cpu_percent"]) if len(rules) else rules
+    if known.empty:
         return None
-    studies = list(rules.groupby("study", sort=False))
+    studies, parts = list(known.groupby("study", sort=False)), records(by_criterion)
     unit = f" in {plain(score)}" if score else ""
     note = f"Regret{unit}: how much worse the best trial is that the rule leaves, of those within the limits."
     note += f" Counted{_over(rules)}." if (rules["trials"] < rules["of_trials"]).any() else ""
     tallest = max(len(rows) for _, rows in studies)
-    figure, panels = sheet(len(studies), _saved(rules), note, columns=1, panel_in=1.0 + 0.34 * tallest)
-    right = max(100.0, rules["saved_cpu_percent"].max())
+    figure, panels = sheet(len(studies), _saved(records(rules), parts), note, columns=1, panel_in=1.0 + 0.34 * tallest)
+    right = max(100.0, known["saved_cpu_percent"].max())
     for (_, rows), axes in zip(studies, panels, strict=True):
-        _bars(axes, rows)
-        axes.set_xlim(min(0.0, 1.1 * rules["saved_cpu_percent"].min()), 1.75 * right)
+        _bars(axes, rows, parts)
+        axes.set_xlim(min(0.0, 1.1 * known["saved_cpu_percent"].min()), 1.75 * right)
         axes.set_xticks(range(0, 101, 25))
         axes.spines.bottom.set_bounds(axes.get_xlim()[0], right)
     panels[-1].set_xlabel("saved CPU time (% of the full study's)", x=0.0, ha="left")
@@ -87,14 +88,14 @@ def _over(table: pd.DataFrame) -> str:
     return f" over {some}the full study"
 
 
-def _bars(axes: Axes, rows: pd.DataFrame) -> None:
-    ordered = rows.iloc[np.argsort(rows["kind"].map(list(KINDS).index), kind="stable")].to_dict("records")
+def _bars(axes: Axes, rows: pd.DataFrame, parts: list[Row]) -> None:
+    ordered = records(rows.iloc[np.argsort(rows["kind"].map(list(KINDS).index), kind="stable")])
     names = []
     for place, row in enumerate(ordered):
         kind, color, hatch = KINDS[row["kind"]]
         saved = row["saved_cpu_percent"]
         axes.barh(place, saved, color=color, hatch=hatch, edgecolor=GREY, height=0.7, linewidth=0.8)
-        axes.text(max(saved, 0.0) + 1.5, place, _loss(row), va="center", bbox=OVER_GRID)
+        axes.text(max(saved, 0.0) + 1.5, place, _loss(row, parts), va="center", bbox=OVER_GRID)
         names.append(row["rule"] if row["kind"] == "control" else f"the limits, {kind}")
     axes.set_yticks(range(len(names)), [textwrap.fill(name, 30) for name in names])
     axes.invert_yaxis()
@@ -103,7 +104,9 @@ def _bars(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_title(textwrap.fill(limits, 110))
 
 
-def _loss(row: Mapping[Hashable, Any]) -> str:
+def _loss(row: Row, parts: list[Row]) -> str:
+    if row["kind"] != "control" and not ended_by(row, parts):
+        return f"{percent(row['saved_cpu_percent'])}, stops no trial"
     if pd.isna(row["val_regret"]):
         lost = "leaves no trial within the limits"
     else:
@@ -113,19 +116,31 @@ def _loss(row: Mapping[Hashable, Any]) -> str:
     return f"{percent(row['saved_cpu_percent'])}, {lost}{stopped}"
 
 
-def _saved(rules: pd.DataFrame) -> str:
-    """What the limits saved and lost, in a sentence."""
-    kind = next((kind for kind in KINDS if (rules["kind"] == kind).any()), "control")
-    rows = rules[rules["kind"] == kind]
-    saved = between(rows["saved_cpu_percent"].min(), rows["saved_cpu_percent"].max())
-    regret = rows["val_regret"].max()
-    if rows["val_regret"].isna().any():
-        lost = "but left no trial within them" if len(rows) == 1 else "but did not always leave a trial within them"
-    else:
-        lost = "without losing the best model" if regret <= ROUNDING else f"at a regret of {regret:.2g}"
-        lost += "" if len(rows) == 1 or regret <= ROUNDING else " at most"
-    who = {"real": "Stopping at the limits saved", "replayed": "Stopping at the limits would have saved"}
-    return f"{who.get(kind, 'The controls would have saved')} {saved} of the CPU time {lost}"
+def _saved(rules: list[Row], parts: list[Row]) -> str:
+    """What the limits saved and lost, in a sentence, under the conditions of the page."""
+    rows = told(rules)
+    kinds = [kind_of_saving(row, ended_by(row, parts)) for row in rows]
+    real = all(row["kind"] == "real" for row in rows)
+    kind = next((kind for kind in ("saved", "small", "unknown") if kind in kinds), None)
+    if kind is None:
+        return f"The limits {'' if real else 'would have '}stopped no trial and saved nothing"
+    if kind == "unknown":
+        return "How much CPU time stopping at the limits saved is unknown"
+    own = [row for row, each in zip(rows, kinds, strict=True) if each == kind]
+    shares, regrets = [row["saved_cpu_percent"] for row in own], [row["val_regret"] for row in own]
+    amount = between(min(shares), max(shares)) if kind == "saved" else f"less than {SMALL_PERCENT:.0f} %"
+    some = f" in {len(own)} of {len(rows)} studies" if len(own) < len(rows) else ""
+    who = "Stopping at the limits saved" if real else "Stopping at the limits would have saved"
+    return f"{who} {amount} of the CPU time{some} {_lost(regrets)}"
+
+
+def _lost(regrets: list[float]) -> str:
+    """What all of these studies lost, as the end of a sentence."""
+    if any(map(math.isnan, regrets)):
+        return "but left no trial within them" if len(regrets) == 1 else "but did not always leave a trial within them"
+    if max(regrets) <= ROUNDING:
+        return "without losing the best model"
+    return f"at a regret of {max(regrets):.2g}" + (" at most" if len(regrets) > 1 else "")
 
 
 def _curves(axes: Axes, rows: pd.DataFrame) -> None:

@@ -8,6 +8,7 @@ from functools import partial
 
 import click
 import mlflow
+import pandas as pd
 from matplotlib.figure import Figure
 
 from entrypoints.errors import say
@@ -63,7 +64,8 @@ def _figures(studies: Sequence[Study], found: Findings) -> dict[str, Figure | No
     if "cost_law" in tables:
         pictures["step_law"] = figures.step_law(tables["step_times"], tables["cost_law"])
     if "rules" in tables:
-        pictures["savings"] = figures.savings(tables["rules"], study.score)
+        parts = tables.get("savings_by_criterion", pd.DataFrame())
+        pictures["savings"] = figures.savings(tables["rules"], parts, study.score)
     if "tradeoff" in tables:
         pictures["tradeoff"] = figures.tradeoff(tables["tradeoff"], study.score)
     if "calibration" in tables:

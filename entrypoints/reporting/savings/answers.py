@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
-from typing import Any
+from typing import Any, Literal
 
 from entrypoints.limits.noise import SMALL
 from entrypoints.reporting.markdown import cell, code, table
@@ -14,6 +14,8 @@ from entrypoints.reporting.savings.tables import NOTHING
 from entrypoints.reporting.words import between
 
 Row = dict[str, Any]
+Saving = Literal["nothing stopped", "unknown", "small", "saved"]
+SMALL_PERCENT = 100 * SMALL  # of the CPU time: less is not named
 ROUNDING = 1e-9  # the most that a regret of nothing may differ from 0
 SAID = ("training_time_s", "peak_memory_mb")  # whose predictions have their ratio in the sentence: default limits
 
@@ -27,9 +29,34 @@ def saved(rules: Iterable[Row], by_criterion: Iterable[Row]) -> list[str]:
         rules: of ``rules``.
         by_criterion: of ``savings_by_criterion``.
     """
-    rows, parts = list(rules), list(by_criterion)
-    told = [row for row in rows if row["kind"] == "real"] or [row for row in rows if row["kind"] == "replayed"]
-    return [sentence for row in told for sentence in _of_rule(row, _parts(row, parts))]
+    parts = list(by_criterion)
+    return [sentence for row in told(rules) for sentence in _of_rule(row, ended_by(row, parts))]
+
+
+def told(rules: Iterable[Row]) -> list[Row]:
+    """The rows that are spoken of: those of studies under limits, or else of the replay."""
+    rows = list(rules)
+    return [row for row in rows if row["kind"] == "real"] or [row for row in rows if row["kind"] == "replayed"]
+
+
+def ended_by(row: Row, by_criterion: Iterable[Row]) -> list[Row]:
+    """The criteria that ended trials, of one row of rules; none where it stopped nothing."""
+    own = [part for part in by_criterion if all(part[name] == row[name] for name in ("study", "rule", "kind"))]
+    return [part for part in own if part["criterion"] != NOTHING]
+
+
+def kind_of_saving(row: Row, parts: Sequence[Row]) -> Saving:
+    """What may be said of the CPU time that a row of rules saved.
+
+    Args:
+        row: of ``rules``.
+        parts: of ``ended_by``.
+    """
+    if not parts:
+        return "nothing stopped"
+    if math.isnan(row["saved_cpu_percent"]):
+        return "unknown"
+    return "small" if row["saved_cpu_percent"] < SMALL_PERCENT else "saved"
 
 
 def free(rows: Iterable[Row]) -> list[Row]:
@@ -121,30 +148,25 @@ def over(row: Row) -> str:
 
 def regret(value: float) -> str:
     """How much worse a chosen model is, as it is read."""
-    return "no model left" if value != value else "no regret" if value == 0 else f"{value:.4g}"
-
-
-def _parts(row: Row, parts: Sequence[Row]) -> list[Row]:
-    """The criteria that ended trials, of one row of rules."""
-    own = [part for part in parts if all(part[name] == row[name] for name in ("study", "rule", "kind"))]
-    return [part for part in own if part["criterion"] != NOTHING]
+    return "no model left" if value != value else "no regret" if abs(value) <= ROUNDING else f"{value:.4g}"
 
 
 def _of_rule(row: Row, parts: Sequence[Row]) -> list[str]:
     some = over(row)
     how = "replayed" if row["kind"] != "real" else "compared" if some else ""
     limits = f"`{row['rule']}`, {how}{some}," if how else f"`{row['rule']}`"
-    if not parts:
+    kind = kind_of_saving(row, parts)
+    if kind == "nothing stopped":
         return [f"{limits} stopped no trial, so nothing was saved."]
-    if math.isnan(row["saved_cpu_percent"]):
+    if kind == "unknown":
         first = (
             f"{limits} saved {_whole(row['saved_steps_percent'])} of the training steps; the CPU time saved is "
             "unknown, since a trial that ended early has none recorded."
         )
-    elif row["saved_cpu_percent"] < 100 * SMALL:
-        first = f"{limits} saved less than {100 * SMALL:.0f} % of the CPU time."
+    elif kind == "small":
+        first = f"{limits} saved less than {SMALL_PERCENT:.0f} % of the CPU time."
     else:
-        shares = [f"{_ended_by(part)} {_whole(part['saved_cpu_percent'])} with {_with(part)}" for part in parts]
+        shares = [f"{_name(part)} {_whole(part['saved_cpu_percent'])} with {_with(part)}" for part in parts]
         first = (
             f"{limits} saved **{_whole(row['saved_cpu_percent'])}** of the CPU time, "
             f"{_whole(row['saved_wall_percent'])} of the wall time and {_whole(row['saved_steps_percent'])} of the "
@@ -159,12 +181,12 @@ def _lost(row: Row) -> str:
     values = [row["val_regret"], row["test_regret"]]
     if any(value != value for value in values):
         return regret(math.nan)
-    if not any(values):
+    if all(abs(value) <= ROUNDING for value in values):
         return regret(0.0)
     return f"a regret of {values[0]:.4g} in validation and {values[1]:.4g} in test score"
 
 
-def _ended_by(part: Row) -> str:
+def _name(part: Row) -> str:
     return f"`{part['criterion']}`" if part["metric"] else str(part["criterion"])
 
 

@@ -16,6 +16,7 @@ import pytest
 from figure_tables import (
     COSTS,
     HYPERPARAMETERS,
+    by_criterion,
     cost_comparisons,
     curves,
     drift,
@@ -59,7 +60,7 @@ def drawings() -> dict[str, Callable[[], Any]]:
         "by_kind": lambda: figures.by_hyperparameter(table, found, "kind", ["val_rmse", *COSTS]),
         "interaction": lambda: figures.interaction(table, row),
         "step_law": lambda: figures.step_law(*step_law()),
-        "savings": lambda: figures.savings(rules()),
+        "savings": lambda: figures.savings(rules(), by_criterion(rules())),
         "tradeoff": lambda: figures.tradeoff(tradeoff()),
         "critical_difference": lambda: figures.critical_difference(ranks(list(range(1, 11)), 4.3), "a ranks best"),
         "ranks_agree": lambda: figures.ranks_agree(ranked, pairs),
@@ -117,7 +118,7 @@ def test_figures_leave_pyplot_alone() -> None:
     """No window's figure is made, and no display is needed."""
     code = (
         "from figure_tables import *; from entrypoints.reporting import figures; from matplotlib import pyplot\n"
-        "figures.savings(rules()); figures.critical_difference(ranks([1, 2, 3], 1.0), 'a'); "
+        "figures.savings(rules(), by_criterion(rules())); figures.critical_difference(ranks([1, 2, 3], 1.0), 'a'); "
         "figures.pareto(trials(), front(trials()), 'val_rmse', False, {}, None)\n"
         "assert pyplot.get_fignums() == []"
     )

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from figure_tables import SAFE, colors, note, rules, texts, ticks, title, tradeoff
+from figure_tables import SAFE, by_criterion, colors, note, rules, texts, ticks, title, tradeoff
+from matplotlib.figure import Figure
 
 from entrypoints.reporting.figures import saving
 
 
+def _savings(table: pd.DataFrame, *idle: str, score: str | None = None) -> Figure | None:
+    """Of rules whose limits ended trials, but for those of idle studies."""
+    return saving.savings(table, by_criterion(table, *idle) if len(table) else table, score)
+
+
 def test_bars_are_as_long_as_what_rules_save() -> None:
     """The limits first, as run and replayed, then the controls; what they lose stands beside."""
-    figure = saving.savings(rules())
+    figure = _savings(rules())
     assert figure is not None
     (axes,) = figure.axes
     assert [bar.get_width() for bar in axes.patches] == [41.0, 44.0, 35.0, 62.0]  # type: ignore[attr-defined]
@@ -30,7 +36,7 @@ def test_bars_are_as_long_as_what_rules_save() -> None:
 
 def test_kinds_of_rules_differ_in_colour() -> None:
     """And replayed ones are hatched."""
-    figure = saving.savings(rules())
+    figure = _savings(rules())
     assert figure is not None
     real, replayed, *controls = figure.axes[0].patches
     assert len({bar.get_facecolor() for bar in (real, replayed, *controls)}) == 3
@@ -61,12 +67,54 @@ def test_kinds_of_rules_differ_in_colour() -> None:
 )
 def test_title_says_what_the_limits_saved_and_lost(table: pd.DataFrame, expected: str) -> None:
     """As run, where they were."""
-    assert title(saving.savings(table)) == f"Stopping at the limits {expected}"
+    assert title(_savings(table)) == f"Stopping at the limits {expected}"
+
+
+@pytest.mark.parametrize(
+    ("table", "idle", "expected"),
+    [
+        pytest.param(rules(saved_cpu_percent=12.0), ["s"], "The limits stopped no trial and saved nothing", id="idle"),
+        pytest.param(
+            rules()[lambda table: table["kind"] == "replayed"],
+            ["s"],
+            "The limits would have stopped no trial and saved nothing",
+            id="replayed",
+        ),
+        pytest.param(
+            rules(saved_cpu_percent=4.9),
+            [],
+            "Stopping at the limits saved less than 5 % of the CPU time without losing the best model",
+            id="small",
+        ),
+        pytest.param(
+            rules(saved_cpu_percent=float("nan")),
+            [],
+            "How much CPU time stopping at the limits saved is unknown",
+            id="unknown",
+        ),
+        pytest.param(
+            pd.concat([rules(), rules(saved_cpu_percent=12.0, val_regret=0.5).assign(study="other")]),
+            ["other"],
+            "Stopping at the limits saved 41 % of the CPU time in 1 of 2 studies without losing the best model",
+            id="one of two",
+        ),
+    ],
+)
+def test_title_calls_no_saving_what_the_page_does_not(table: pd.DataFrame, idle: list[str], expected: str) -> None:
+    """Studies of which none stopped a trial differ by noise, and so little may be noise, too."""
+    assert title(_savings(table, *idle)) == expected
+
+
+def test_bar_of_limits_that_stopped_nothing_says_so() -> None:
+    """Whatever the two studies differ by; replays as well."""
+    figure = _savings(rules(saved_cpu_percent=12.0), "s")
+    assert figure is not None
+    assert texts(figure.axes[0])[:2] == ["12 %, stops no trial", "44 %, stops no trial"]
 
 
 def test_each_study_has_a_panel_and_regrets_a_unit() -> None:
     """That of the score, where it is known."""
-    figure = saving.savings(pd.concat([rules(), rules().assign(study="other")]), "val_rmse")
+    figure = _savings(pd.concat([rules(), rules().assign(study="other")]), score="val_rmse")
     assert figure is not None
     assert len(figure.axes) == 2
     assert note(figure).startswith("Regret in validation RMSE")
@@ -74,16 +122,15 @@ def test_each_study_has_a_panel_and_regrets_a_unit() -> None:
 
 def test_a_rule_that_costs_more_than_it_saves_has_a_bar_to_the_left() -> None:
     """Inside of the panel."""
-    figure = saving.savings(rules(saved_cpu_percent=-8.0))
+    figure = _savings(rules(saved_cpu_percent=-8.0))
     assert figure is not None
     assert figure.axes[0].patches[0].get_width() == -8.0  # type: ignore[attr-defined]
     assert figure.axes[0].get_xlim()[0] < -8.0
 
 
 def test_saving_that_is_unknown_has_no_bar() -> None:
-    """Nor is it the title."""
-    figure = saving.savings(rules(saved_cpu_percent=float("nan")))
-    assert title(figure).startswith("Stopping at the limits would have saved 44 %")
+    """The others have theirs."""
+    figure = _savings(rules(saved_cpu_percent=float("nan")))
     assert figure is not None
     assert len(figure.axes[0].patches) == 3
 
@@ -111,8 +158,8 @@ def test_figures_of_a_part_of_the_trials_say_so() -> None:
     assert note(saving.tradeoff(tradeoff().assign(**some))).startswith(
         "Replayed over 128 of 5000 trials of the full study."
     )
-    assert note(saving.savings(rules().assign(**some))).endswith("Counted over 128 of 5000 trials of the full study.")
-    assert "trials of the full" not in note(saving.tradeoff(tradeoff())) + note(saving.savings(rules()))
+    assert note(_savings(rules().assign(**some))).endswith("Counted over 128 of 5000 trials of the full study.")
+    assert "trials of the full" not in note(saving.tradeoff(tradeoff())) + note(_savings(rules()))
 
 
 def test_limits_that_save_nearly_the_same_are_not_written_over_each_other() -> None:
@@ -181,9 +228,9 @@ def test_each_limited_metric_has_a_panel() -> None:
 
 def test_nothing_to_draw_is_no_figure() -> None:
     """Not an empty one."""
-    assert saving.savings(rules().iloc[:0]) is None
+    assert _savings(rules().iloc[:0]) is None
     assert saving.tradeoff(tradeoff().iloc[:0]) is None
     assert saving.tradeoff(pd.DataFrame()) is None
     assert saving.tradeoff(tradeoff().assign(val_regret_all=float("nan"))) is None
-    assert saving.savings(pd.DataFrame()) is None
-    assert saving.savings(rules().assign(saved_cpu_percent=float("nan"))) is None
+    assert _savings(pd.DataFrame()) is None
+    assert _savings(rules().assign(saved_cpu_percent=float("nan"))) is None

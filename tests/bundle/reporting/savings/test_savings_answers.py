@@ -78,6 +78,7 @@ def test_saving_is_told_in_cpu_wall_and_steps_by_criterion() -> None:
             {"val_regret": math.nan, "test_regret": math.nan}, "0 were stopped: no model left.", id="none is left"
         ),
         pytest.param({"val_regret": -0.0, "test_regret": -0.0}, "0 were stopped: no regret.", id="higher is better"),
+        pytest.param({"val_regret": 1e-17, "test_regret": 0.0}, "0 were stopped: no regret.", id="rounded"),
     ],
 )
 def test_loss_is_told_beside_the_saving(changes: dict[str, Any], expected: str) -> None:
