@@ -16,7 +16,7 @@ ROOM = 1.05  # beyond the outermost points
 
 @styled
 def predicted(predictions: pd.DataFrame, calibration: pd.DataFrame) -> Figure | None:
-    """What was predicted against what was measured, a panel for each metric whose predictions can be judged.
+    """What was predicted against what was measured, a panel for each metric that has ratios; the title is about all.
 
     Args:
         predictions: columns metric, predicted, low, high, measured, inside and ratio, a row for each trial and metric.
@@ -24,16 +24,16 @@ def predicted(predictions: pd.DataFrame, calibration: pd.DataFrame) -> Figure | 
     """
     if calibration.empty or predictions.empty:
         return None
-    judged = calibration[calibration["median_ratio"].notna()]
-    if judged.empty:
+    drawn = calibration[calibration["median_ratio"].notna()]
+    if drawn.empty:
         return None
     note = (
         f"Each trial is predicted before its first step, from those that had ended. Bars: the {share(INTERVAL)} "
         "interval, by whose lower end a trial is skipped. Dashed: predicted as measured. Memory below 0.1 MB is "
         "not drawn."
     )
-    figure, panels = sheet(len(judged), _finding(judged), note, panel_in=3.1)
-    for row, axes in zip(judged.to_dict("records"), panels, strict=True):
+    figure, panels = sheet(len(drawn), _finding(calibration), note, panel_in=3.1)
+    for row, axes in zip(drawn.to_dict("records"), panels, strict=True):
         _panel(axes, predictions[predictions["metric"] == row["metric"]].dropna(subset=["ratio"]))
         small = row["trials"] - row["ratios"]
         unseen = f", {small} below 0.1 MB" if small else ""
@@ -62,11 +62,15 @@ def _panel(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_ylim(*limits)
 
 
-def _finding(judged: pd.DataFrame) -> str:
+def _finding(calibration: pd.DataFrame) -> str:
     """How far predictions are from what was measured, and how often their interval holds it, in a sentence."""
-    wrong = judged[~judged["verdict"].isin([RIGHT, TOO_FEW])]
+    judged = calibration[calibration["verdict"] != TOO_FEW]
+    wrong = judged[judged["verdict"] != RIGHT]
     held = between(judged["coverage_percent"].min(), judged["coverage_percent"].max())
     if not wrong.empty:
         parts = [f"{plain(row['metric'])}: {row['verdict']}" for row in wrong.to_dict("records")]
         return f"Predictions of costs are off: {listed(parts)} ({held} inside)"
-    return f"Costs are predicted as claimed: {held} of trials lie within the {share(INTERVAL)} interval"
+    return (
+        f"No prediction of a cost was found to be off beyond chance and 5 %: {held} of trials lie within the "
+        f"{share(INTERVAL)} interval"
+    )

@@ -70,8 +70,20 @@ def test_what_is_too_small_to_be_drawn_is_counted() -> None:
     [
         pytest.param(
             _predictions(outside=0),
-            "Costs are predicted as claimed: 100 % of trials lie within the 98 % interval",
+            "No prediction of a cost was found to be off beyond chance and 5 %: 100 % of trials lie within the 98 % "
+            "interval",
             id="as claimed",
+        ),
+        pytest.param(
+            _predictions(outside=2),
+            "No prediction of a cost was found to be off beyond chance and 5 %: 95 % of trials lie within the 98 % "
+            "interval",
+            id="fewer than claimed by chance",
+        ),
+        pytest.param(
+            _predictions(outside=0).assign(inside=lambda table: table["metric"] != "model_memory_mb"),
+            "Predictions of costs are off: model memory: interval too narrow (0 to 100 % inside)",
+            id="of a metric without a panel",
         ),
         pytest.param(
             _predictions(ratio=1.3, outside=0),
