@@ -18,6 +18,13 @@ NOTE = "Lines: median over trials; bands: the middle 80 % of them; both as far a
 FOLDS = "Dotted: the median plus and minus the score's standard deviation over folds (median over trials)."
 TICKS = "Ticks below memory: where that of single trials jumps."
 VERDICTS = ("rises", "falls", "steady")  # those that are clear
+FOR_EACH = {
+    "rises": "rises for",
+    "falls": "falls for",
+    "steady": "stays steady for",
+    "unclear": "is unclear for",
+    "too few trials": "has too few trials for",
+}
 
 
 @styled
@@ -173,14 +180,17 @@ def _finding(tests: pd.DataFrame, metrics: list[str], trials: int, jumping: str)
     """What the tests found of the costs, in a sentence; of losses, whose fall is expected, if there is nothing else."""
     costs = [metric for metric in metrics if not is_score(metric)] or metrics
     found: dict[str, list[str]] = {}
+    apart: list[str] = []
     for metric in costs:
         rows = tests[tests["metric"] == metric] if len(tests) else tests
         verdicts = set(rows["verdict"]) if len(rows) else set()
         if len(verdicts) == 1 and (verdict := verdicts.pop()) in VERDICTS:
             said = _said(metric, rows, verdict, first=verdict not in found)
             found.setdefault(verdict, []).append(said)
-        elif verdicts & set(VERDICTS):
+        elif {"rises", "falls"} <= verdicts:
             found.setdefault("differs", []).append(plain(metric))
+        elif verdicts & set(VERDICTS):
+            apart.append(f"{plain(metric)} {_each(rows)}")
     parts = [listed(found[verdict]) for verdict in ("rises", "falls") if verdict in found]
     for kind, one, several in (
         ("steady", "stays steady", "stay steady"),
@@ -188,12 +198,22 @@ def _finding(tests: pd.DataFrame, metrics: list[str], trials: int, jumping: str)
     ):
         if kind in found:
             parts.append(f"{listed(found[kind])} {one if len(found[kind]) == 1 else several}")
-    parts += [jumping] if jumping else []
+    parts += apart + ([jumping] if jumping else [])
     if parts:
         return f"While trials train, {'; '.join(parts)}"
     if "p_holm" in tests and tests["p_holm"].notna().any():
         return f"No clear drift of the costs in {trials} trials"
     return f"Curves of {trials} trials: too few of them are long enough to test for drift"
+
+
+def _each(rows: pd.DataFrame) -> str:
+    """The verdict on each group, where they are not one, but no difference either: unclear is not steady's opposite."""
+    parts = [
+        f"{words} {listed(list(own['group']))}"
+        for verdict, words in FOR_EACH.items()
+        if len(own := rows[rows["verdict"] == verdict])
+    ]
+    return listed(parts)
 
 
 def _said(metric: str, rows: pd.DataFrame, verdict: str, *, first: bool) -> str:

@@ -148,7 +148,7 @@ def test_title_of_curves_that_are_unclear_or_were_not_tested_says_so() -> None:
 
 
 def test_algorithms_have_lines_of_their_own_and_a_legend() -> None:
-    """They differ in colour, marker and dashes; the title says where they differ."""
+    """They differ in colour, marker and dashes."""
     table = pd.concat([curves({"step_time_ms": FLAT}, group="linear"), curves({"step_time_ms": RISING}, group="mlp")])
     tests = pd.concat(
         [drift(("step_time_ms", "steady", 0.0), group="linear"), drift(("step_time_ms", "rises", 90.0), group="mlp")]
@@ -159,9 +159,26 @@ def test_algorithms_have_lines_of_their_own_and_a_legend() -> None:
     for look in ("color", "marker", "linestyle"):
         assert getattr(linear, f"get_{look}")() != getattr(mlp, f"get_{look}")()
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["linear", "mlp"]
-    assert title(figure) == "While trials train, step time differs by algorithm"
     assert figure.axes[0].get_title("left") == "linear: steady, mlp: rises"
     assert colors(figure) <= SAFE
+
+
+@pytest.mark.parametrize(
+    ("linear", "mlp", "expected"),
+    [
+        pytest.param("falls", "rises", "step time differs by algorithm", id="opposite"),
+        pytest.param("rises", "steady", "step time rises for linear and stays steady for mlp", id="one stays"),
+        pytest.param("unclear", "steady", "step time stays steady for mlp and is unclear for linear", id="unclear"),
+        pytest.param("falls", "too few trials", "step time falls for linear and has too few trials for mlp", id="few"),
+    ],
+)
+def test_title_calls_algorithms_different_only_where_they_are(linear: str, mlp: str, expected: str) -> None:
+    """Where one rises and another falls; else it has the verdict of each."""
+    table = pd.concat([curves({"step_time_ms": FLAT}, group=group) for group in ("linear", "mlp")])
+    tests = [
+        drift(("step_time_ms", verdict, 9.0), group=group) for group, verdict in (("linear", linear), ("mlp", mlp))
+    ]
+    assert title(during_training(table, pd.concat(tests))) == f"While trials train, {expected}"
 
 
 def test_curves_that_fall_by_orders_of_magnitude_are_on_a_log_axis() -> None:
