@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 STEP_TIME = "mean_step_time_ms"
@@ -104,6 +104,12 @@ def between(low: float, high: float) -> str:
     """A range of percentages as it is read."""
     least, most = percent(low), percent(high)
     return least if least == most else f"{least.removesuffix(' %')} to {most}"
+
+
+def span(counts: Iterable[int]) -> str:
+    """The least and the most of some numbers, such as ``10 to 12``; one number where they are equal."""
+    known = list(counts)
+    return " to ".join(str(count) for count in sorted({min(known), max(known)}))
 
 
 def share(value: float) -> str:

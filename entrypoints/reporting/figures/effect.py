@@ -27,7 +27,7 @@ from entrypoints.reporting.figures.style import (
     usable,
 )
 from entrypoints.reporting.number_levels import is_number
-from entrypoints.reporting.words import broken, label, listed, number, plain, share
+from entrypoints.reporting.words import broken, label, listed, number, plain, share, span
 
 MAX_ROWS, MAX_COLUMNS = 20, 8  # of the map of effect sizes
 DARK = 0.62  # share of a colour scale from which on its text is white
@@ -42,7 +42,7 @@ def effect_sizes(effects: pd.DataFrame) -> Figure | None:
     """The share of each metric's variance that each hyperparameter explains, as a map with numbers.
 
     Args:
-        effects: a row per metric and hyperparameter with share_of_variance (of 1) and told.
+        effects: a row per metric and hyperparameter with trials, share_of_variance (of 1), told and out_of_reach.
     """
     table = (
         effects.pivot(index="metric", columns="hyperparameter", values="share_of_variance") if len(effects) else None
@@ -53,7 +53,10 @@ def effect_sizes(effects: pd.DataFrame) -> Figure | None:
     rows = table.max(axis=1).sort_values(ascending=False).head(MAX_ROWS).index
     table = table.loc[rows, [name for name in effects["hyperparameter"].unique() if name in strongest]]
     told = effects.pivot(index="metric", columns="hyperparameter", values="told").loc[table.index, table.columns]
-    note = "Share of variance: omega squared of ranks. In brackets: chance (Kruskal-Wallis, Holm), noise, or below 5 %."
+    note = (
+        "Share of variance: omega squared of ranks. In brackets: not beyond chance (Kruskal-Wallis, Holm), noise and "
+        "5 %."
+    )
     if len(table) < effects["metric"].nunique():
         note += f" The {len(table)} of {effects['metric'].nunique()} metrics with the strongest effects."
     figure, (axes,) = sheet(1, _strongest(effects), note, panel_in=1.0 + 0.36 * len(table))
@@ -79,7 +82,7 @@ def by_hyperparameter(
 
     Args:
         trials: with the hyperparameter's column and the metrics'; those that diverged or did not end are left out.
-        effects: a row per metric and hyperparameter with share_of_variance, NaN where it was not tested, and told.
+        effects: as of ``effect_sizes``; share_of_variance is NaN where it was not tested.
         hyperparameter: numbers, or words, which become categories.
         metrics: a panel each.
     """
@@ -96,10 +99,7 @@ def by_hyperparameter(
         axes.set_xlabel(hyperparameter)
         axes.set_ylabel(broken(metric))
         if metric in own.index:
-            effect = own.loc[metric]
-            unclear = "" if effect["told"] else ", not beyond noise"
-            explains = f"explains {share(effect['share_of_variance'])}{unclear}"
-            axes.set_title("not tested" if np.isnan(effect["share_of_variance"]) else explains)
+            axes.set_title(_of_panel(own.loc[metric]))
     return figure
 
 
@@ -196,7 +196,7 @@ def _strongest(effects: pd.DataFrame) -> str:
     known = effects[effects["told"].astype(bool)].sort_values("share_of_variance", ascending=False)
     first = known.drop_duplicates("hyperparameter").head(2)
     if first.empty:
-        return "No effect of a hyperparameter on any metric was found beyond noise"
+        return _none(effects, "a hyperparameter on any metric")
     (one, *others) = [
         (row["hyperparameter"], share(row["share_of_variance"]), plain(row["metric"]))
         for row in first.to_dict("records")
@@ -205,13 +205,33 @@ def _strongest(effects: pd.DataFrame) -> str:
     return said + "".join(f", {name} {part} of that of {metric}" for name, part, metric in others)
 
 
+def _none(effects: pd.DataFrame, what: str) -> str:
+    """That no effect was found, as far as so few trials could have shown one."""
+    tested = effects[effects["share_of_variance"].notna()] if len(effects) else effects
+    lost = list(tested["out_of_reach"]) if len(tested) else []
+    if not any(lost):
+        return f"No effect of {what} was found beyond noise"
+    trials = span(tested["trials"])
+    if all(lost):
+        return f"{trials} trials are too few to show an effect of {what}"
+    return f"No effect of {what} was found beyond noise, of those that {trials} trials could show"
+
+
+def _of_panel(effect: pd.Series) -> str:
+    if np.isnan(effect["share_of_variance"]):
+        return "not tested"
+    if effect["told"]:
+        return f"explains {share(effect['share_of_variance'])}"
+    return "too few trials to show an effect" if effect["out_of_reach"] else "no effect found beyond noise"
+
+
 def _explained(own: pd.DataFrame, hyperparameter: str, metrics: list[str]) -> str:
     own = own[own.index.isin(metrics)] if len(own) else own
     if len(own) and own["share_of_variance"].isna().all():
         return f"{hyperparameter}: too few trials to test"
     known = own[own["told"].astype(bool)] if len(own) else own
     if len(known) == 0:
-        return f"No effect of {hyperparameter} on these metrics was found beyond noise"
+        return _none(own, f"{hyperparameter} on these metrics")
     strongest = known["share_of_variance"].sort_values(ascending=False).head(2)
     parts = [
         f"{share(value)} of {'that' if place else 'the variance'} of {plain(str(metric))}"

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from entrypoints.limits.noise import REPEATABILITY
 from entrypoints.reporting.figures.style import BLUE, GREY, MARKERS, PALE, PALETTE, VERMILLION, sheet, styled
 from entrypoints.reporting.findings import FRONT_COSTS
-from entrypoints.reporting.words import listed, number, plain
+from entrypoints.reporting.words import listed, number, plain, span
 
 MAX_PANELS = 6  # pairs of studies whose ranks are drawn
 MAX_TOLD = 3  # figures that a title names
@@ -62,10 +62,9 @@ def cost_ratios(costs: pd.DataFrame) -> Figure | None:
         return None
     names = list(dict.fromkeys(costs["figure"]))
     studies = list(dict.fromkeys(costs["second"]))
-    counts = " to ".join(map(str, sorted({costs["configurations"].min(), costs["configurations"].max()})))
     note = (
-        f"Marker: median over n = {counts} configurations, filled where it differs beyond noise and 5 %. Line: the "
-        "middle 90 % of them. Grey: what two runs of one configuration differ by in 95 % of cases."
+        f"Marker: median over n = {span(costs['configurations'])} configurations, filled where it differs beyond noise "
+        "and 5 %. Line: the middle 90 % of them. Grey: what two runs of one configuration differ by in 95 % of cases."
     )
     figure, (axes,) = sheet(1, _differing(costs), note, panel_in=1.2 + 0.25 * len(names) * (1 + 0.3 * len(studies)))
     height = 0.8 / len(studies)

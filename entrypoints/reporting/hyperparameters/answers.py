@@ -8,6 +8,7 @@ from typing import Any
 
 from entrypoints.limits.noise import TOLD_P
 from entrypoints.reporting.findings import Findings
+from entrypoints.reporting.hyperparameters.effects import needed_p
 from entrypoints.reporting.hyperparameters.metric_ranks import smallest_p
 from entrypoints.reporting.hyperparameters.tol_savings import SAVED
 from entrypoints.reporting.markdown import cell, code, p_value, table
@@ -81,8 +82,7 @@ def strongest(found: Findings) -> dict[str, Row]:
 def not_found(found: Findings) -> str:
     """Which metrics and hyperparameters were tested without finding an effect, in a line."""
     rows = found.rows("effects")
-    needed = _needed(rows)
-    tested = [row for row in rows if row["p_holm"] == row["p_holm"] and not _is_out_of_reach(row, needed)]
+    tested = [row for row in rows if row["p_holm"] == row["p_holm"] and not row["out_of_reach"]]
     parts = []
     for kind, words in (("hyperparameter", "any effect of"), ("metric", "any effect on")):
         told = {row[kind] for row in tested if row["told"]}
@@ -120,8 +120,7 @@ def _out_of_reach(rows: Sequence[Row]) -> str:
     Args:
         rows: of ``effects``.
     """
-    needed = _needed(rows)
-    lost = [row for row in rows if _is_out_of_reach(row, needed)]
+    lost = [row for row in rows if row["out_of_reach"]]
     if not lost:
         return ""
     parts = []
@@ -130,22 +129,13 @@ def _out_of_reach(rows: Sequence[Row]) -> str:
         tested = sum(row["hyperparameter"] == name and row["p_value"] == row["p_value"] for row in rows)
         parts.append(f"`{name}`" if len(own) == tested else f"`{name}` on {', '.join(own)}")
     row = min(lost, key=lambda each: each["smallest_p"])
-    levels = row["levels"]
+    levels, needed = row["levels"], needed_p(each["p_holm"] for each in rows)
     enough = next(levels * count for count in itertools.count(2) if smallest_p([count] * levels) < needed)
     return (
         f"{', '.join(parts)} ({row['trials']} trials are too few: even if `{row['hyperparameter']}` set all of them "
         f"apart, p would be {number(row['smallest_p'])}, and the next of {round(TOLD_P / needed)} tests needs "
         f"{number(needed)}; about {enough} trials could show it)"
     )
-
-
-def _needed(rows: Sequence[Row]) -> float:
-    """The p-value that one more effect needs, of those that have been tested (Holm)."""
-    return TOLD_P / max(len([row for row in rows if row["p_holm"] >= TOLD_P]), 1)
-
-
-def _is_out_of_reach(row: Row, needed: float) -> bool:
-    return bool(row["p_holm"] >= TOLD_P and row["smallest_p"] >= needed)
 
 
 def change_of(row: Row) -> str:

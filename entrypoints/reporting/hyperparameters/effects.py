@@ -7,7 +7,7 @@ make it, in these trials, and nothing of other data.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import comb
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from entrypoints.limits.costs import OF_INTERVALS
-from entrypoints.limits.noise import SHARE, Noise, small, worth_telling
+from entrypoints.limits.noise import SHARE, TOLD_P, Noise, small, worth_telling
 from entrypoints.reporting.hyperparameters.change import change, is_factor
 from entrypoints.reporting.hyperparameters.metric_ranks import Placed, omega_squared, smallest_p, without_place
 from entrypoints.reporting.hyperparameters.trial_levels import TrialLevels, design, trial_levels
@@ -57,6 +57,7 @@ def effects(study: Study) -> pd.DataFrame:
         - spearman: the rank correlation with a number; NaN for words
         - p_value, p_holm: of the Kruskal-Wallis test on these ranks, as it is and adjusted over all rows
         - smallest_p: the p-value if the metric of no level overlapped with that of another
+        - out_of_reach: whether so few trials could never show the effect, since even that p-value is none that is told
         - lowest, lowest_at, highest, highest_at: the smallest and the largest median over the levels with at least
           three trials, and where; where both levels hold the same configurations, of these alone; where the place was
           taken out, as if all had run in the middle of the order
@@ -86,11 +87,17 @@ def effects(study: Study) -> pd.DataFrame:
     if not rows:
         return table
     table["p_holm"] = holm(table["p_value"])
+    table["out_of_reach"] = (table["p_holm"] >= TOLD_P) & (table["smallest_p"] >= needed_p(table["p_holm"]))
     table["told"] = [
         told and not change_low <= 0
         for told, change_low in zip(worth_a_sentence(study, table), table["change_low"], strict=True)
     ]
     return table
+
+
+def needed_p(p_holm: Iterable[float]) -> float:
+    """The p-value that one more effect needs, of those with these adjusted ones (Holm)."""
+    return TOLD_P / max(sum(p >= TOLD_P for p in p_holm), 1)
 
 
 def placed_metrics(study: Study, factors: Sequence[TrialLevels]) -> dict[str, Placed]:

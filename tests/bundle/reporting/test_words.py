@@ -17,6 +17,7 @@ from entrypoints.reporting.words import (
     share,
     short_unit,
     signed,
+    span,
 )
 
 
@@ -91,6 +92,8 @@ def test_law_of_a_step_is_said_in_its_parts(call_ms: float, row_ms: float, expec
         pytest.param(signed(-0.01), "0", id="no minus zero"),
         pytest.param(between(3.2, 41.0), "3 to 41 %", id="range"),
         pytest.param(between(41.0, 41.2), "41 %", id="range that reads as one"),
+        pytest.param(span([12, 10, 11]), "10 to 12", id="least and most"),
+        pytest.param(span([12, 12]), "12", id="least and most are one"),
         pytest.param(listed(["a"]), "a", id="one"),
         pytest.param(listed(["a", "b", "c"]), "a, b and c", id="three"),
     ],

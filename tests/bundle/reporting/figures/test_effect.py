@@ -154,7 +154,7 @@ def test_title_says_what_a_hyperparameter_explains(hyperparameter: str, expected
     assert title(figure) == expected
     if hyperparameter == "layers":
         assert figure is not None
-        assert [axes.get_title("left") for axes in figure.axes] == ["explains 3 %, not beyond noise", "explains 97 %"]
+        assert [axes.get_title("left") for axes in figure.axes] == ["no effect found beyond noise", "explains 97 %"]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_title_says_what_a_hyperparameter_explains(hyperparameter: str, expected
         pytest.param(
             ["peak_memory_mb"],
             "No effect of layers on these metrics was found beyond noise",
-            ["explains 3 %, not beyond noise", "not tested"],
+            ["no effect found beyond noise", "not tested"],
             id="one",
         ),
     ],
@@ -175,6 +175,37 @@ def test_what_was_not_tested_is_said_to_be_so(untested: list[str], says: str, pa
     table.loc[table["metric"].isin(untested), ["share_of_variance", "told"]] = [np.nan, False]
     figure = by_hyperparameter(trials(), table, "layers", ["val_rmse", "peak_memory_mb"])
     assert title(figure) == says
+    assert figure is not None
+    assert [axes.get_title("left") for axes in figure.axes] == panels
+
+
+@pytest.mark.parametrize(
+    ("lost", "of_all", "of_layers", "panels"),
+    [
+        pytest.param(
+            ["val_rmse", "peak_memory_mb"],
+            "54 trials are too few to show an effect of a hyperparameter on any metric",
+            "54 trials are too few to show an effect of layers on these metrics",
+            ["too few trials to show an effect"] * 2,
+            id="all",
+        ),
+        pytest.param(
+            ["val_rmse"],
+            "No effect of a hyperparameter on any metric was found beyond noise, of those that 54 trials could show",
+            "No effect of layers on these metrics was found beyond noise, of those that 54 trials could show",
+            ["too few trials to show an effect", "no effect found beyond noise"],
+            id="some",
+        ),
+    ],
+)
+def test_effects_that_so_few_trials_could_never_show_are_not_called_absent(
+    lost: list[str], of_all: str, of_layers: str, panels: list[str]
+) -> None:
+    """Nor is a share of the variance named, which chance may make."""
+    table = EFFECTS.assign(told=False, out_of_reach=EFFECTS["metric"].isin(lost))
+    assert title(effect_sizes(table)) == of_all
+    figure = by_hyperparameter(trials(), table, "layers", ["val_rmse", "peak_memory_mb"])
+    assert title(figure) == of_layers
     assert figure is not None
     assert [axes.get_title("left") for axes in figure.axes] == panels
 
