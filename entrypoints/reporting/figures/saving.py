@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from entrypoints.reporting.figures.style import BLUE, GREY, MARKERS, PALE, SKY, VERMILLION, scale_axis, sheet, styled
 from entrypoints.reporting.findings import records
 from entrypoints.reporting.savings.answers import ROUNDING, SMALL_PERCENT, Row, ended_by, free, kind_of_saving, told
-from entrypoints.reporting.words import between, label, percent, plain
+from entrypoints.reporting.words import between, label, percent, plain, span
 
 KINDS = {"real": ("as run", BLUE, ""), "replayed": ("replayed", SKY, "//"), "control": ("control", PALE, "")}
 OVER_GRID = {"facecolor": "white", "edgecolor": "none", "pad": 1}
@@ -38,7 +38,7 @@ def savings(rules: pd.DataFrame, by_criterion: pd.DataFrame, score: str | None =
     studies, parts = list(known.groupby("study", sort=False)), records(by_criterion)
     unit = f" in {plain(score)}" if score else ""
     note = f"Regret{unit}: how much worse the best trial is that the rule leaves, of those within the limits."
-    note += f" Counted{_over(rules)}." if (rules["trials"] < rules["of_trials"]).any() else ""
+    note += f" Counted over {_counted(known)}."
     tallest = max(len(rows) for _, rows in studies)
     figure, panels = sheet(len(studies), _saved(records(rules), parts), note, columns=1, panel_in=1.0 + 0.34 * tallest)
     right = max(100.0, known["saved_cpu_percent"].max())
@@ -64,7 +64,7 @@ def tradeoff(table: pd.DataFrame, score: str | None = None) -> Figure | None:
     if known.empty:
         return None
     metrics = list(known["metric"].unique())
-    note = f"Replayed{_over(known)}. Numbers at points: the limit."
+    note = f"Replayed over {_counted(known)}. Numbers at points: the limit."
     gone = len(table) - len(known)
     note += f" Limits that no model met are left out: {gone}." if gone else ""
     figure, panels = sheet(len(metrics), _price(known), note, columns=min(2, len(metrics)), panel_in=3.3)
@@ -81,11 +81,10 @@ def tradeoff(table: pd.DataFrame, score: str | None = None) -> Figure | None:
     return figure
 
 
-def _over(table: pd.DataFrame) -> str:
-    """Over how many trials of the full study a table is counted."""
-    row = table.sort_values("trials").iloc[0]
-    some = f"{row['trials']} of {row['of_trials']} trials of " if row["trials"] < row["of_trials"] else ""
-    return f" over {some}the full study"
+def _counted(table: pd.DataFrame) -> str:
+    """How many trials of the full study a table counts, and of how many where that is not all."""
+    trials, whole = span(table["trials"]), span(table["of_trials"])
+    return f"n = {trials if trials == whole else f'{trials} of {whole}'} trials of the full study"
 
 
 def _bars(axes: Axes, rows: pd.DataFrame, parts: list[Row]) -> None:

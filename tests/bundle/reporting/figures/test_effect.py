@@ -65,6 +65,13 @@ def test_title_of_the_map_says_the_strongest_effects(table: pd.DataFrame, expect
     assert title(effect_sizes(table)) == expected
 
 
+def test_note_of_the_map_counts_the_trials() -> None:
+    """Of the metric with the fewest, and with the most."""
+    assert note(effect_sizes(EFFECTS)).endswith("n = 54 trials.")
+    fewer = EFFECTS.assign(trials=[54, 54, 50, 50])
+    assert note(effect_sizes(fewer)).endswith("n = 50 to 54 trials.")
+
+
 def test_map_of_many_metrics_shows_the_strongest_and_says_so() -> None:
     """Twenty rows, eight columns."""
     many = effects(

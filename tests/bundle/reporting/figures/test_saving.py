@@ -152,14 +152,22 @@ def test_tradeoff_shows_saving_against_both_regrets() -> None:
     assert colors(figure) <= SAFE
 
 
-def test_figures_of_a_part_of_the_trials_say_so() -> None:
-    """How many of how many; of all of them nothing."""
-    some = {"trials": 128, "of_trials": 5000}
-    assert note(saving.tradeoff(tradeoff().assign(**some))).startswith(
-        "Replayed over 128 of 5000 trials of the full study."
-    )
-    assert note(_savings(rules().assign(**some))).endswith("Counted over 128 of 5000 trials of the full study.")
-    assert "trials of the full" not in note(saving.tradeoff(tradeoff())) + note(_savings(rules()))
+@pytest.mark.parametrize(
+    ("some", "said"),
+    [
+        pytest.param({}, "n = 108 trials of the full study.", id="all"),
+        pytest.param({"trials": 128, "of_trials": 5000}, "n = 128 of 5000 trials of the full study.", id="a part"),
+    ],
+)
+def test_figures_say_how_many_trials_they_count(some: dict[str, int], said: str) -> None:
+    """And of how many, where that is not all."""
+    assert note(saving.tradeoff(tradeoff().assign(**some))).startswith(f"Replayed over {said}")
+    assert note(_savings(rules().assign(**some))).endswith(f"Counted over {said}")
+
+
+def test_rows_that_count_different_trials_have_the_range_of_them() -> None:
+    """A study under limits may have run a part of those that are replayed."""
+    assert note(_savings(rules(trials=100))).endswith("Counted over n = 100 to 108 of 108 trials of the full study.")
 
 
 def test_limits_that_save_nearly_the_same_are_not_written_over_each_other() -> None:
