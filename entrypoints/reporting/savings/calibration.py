@@ -23,7 +23,7 @@ from entrypoints.reporting.statistics import holm
 MAX_PREDICTED = 100  # trials of a study, evenly spaced, in a report; all of them are learned from
 MIN_TRIALS = 8  # of a metric, for it, or its ratios, to be judged
 NARROW, LOW, HIGH = "interval too narrow", "predicted too low", "predicted too high"
-RIGHT, TOO_FEW = "as claimed", "too few trials"
+RIGHT, TOO_FEW = "not found to be off", "too few trials"
 
 
 def predictions(courses: Sequence[Course], rows: int, most: int = MAX_PREDICTED) -> list[dict[str, Any]]:

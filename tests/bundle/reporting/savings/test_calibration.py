@@ -102,7 +102,7 @@ def test_trial_that_converged_teaches_the_time_of_all_its_steps() -> None:
     ],
 )
 def test_verdict_says_what_is_wrong_with_predictions(cost: Callable[[int], float], verdict: str) -> None:
-    """And of mere noise that they are as claimed."""
+    """And of mere noise that nothing is."""
     (row,) = calibration(predictions(_studied(100, cost), ROWS))
     assert verdict in row["verdict"].split(", ")
     assert row["interval_percent"] == pytest.approx(100 * INTERVAL) == 98
@@ -144,12 +144,12 @@ def test_table_has_the_quantiles_and_the_coverage_of_each_metric() -> None:
     ],
 )
 def test_what_is_said_is_significant_and_large(rows: list[dict[str, Any]], verdict: str) -> None:
-    """Else predictions are as claimed."""
+    """Else predictions are not found to be off."""
     assert calibration(rows)[0]["verdict"] == verdict
 
 
 def test_memory_that_comes_by_chance_has_no_ratio() -> None:
-    """A model of nothing but pages: the interval holds it, and so it is as claimed."""
+    """A model of nothing but pages: the interval holds it, and so it is not off."""
     courses = _studied(40, lambda place: 0.001 * (place % 3), "model_memory_mb")
     found = predictions(courses, ROWS)
     assert {row["metric"] for row in found} == {"model_memory_mb"}
