@@ -78,7 +78,15 @@ STUDY = {
     "report_every": "40",
 }
 KINDS = ("effects", "interactions", "trends", "neighbours", "differences", "order", "ends of a range")
-TOLD = (" rises by ", " falls by ", "jumps to", "As good within", "order of the trials", "that was tried")
+TOLD = (
+    " rises by ",
+    " falls by ",
+    "jumps to",
+    "As good within",
+    "choose the cheapest",
+    "order of the trials",
+    "that was tried",
+)
 
 
 @dataclass(frozen=True)
@@ -157,6 +165,7 @@ def count(study: str, report: str) -> Counter[str]:
     told["trends"] = sum(while_training.count(words) for words in (" rises by ", " falls by ", " at batch size "))
     told["trends"] += report.count("jumps to another level")
     told["neighbours"] = report.count("As good within noise") + report.count("The next better one, ")
+    told["neighbours"] += study.count("choose the cheapest of them, such as")
     told["differences"] = sum(int(each) for each in re.findall(r"differs from \*\*(\d+)\*\*", report))
     order = study.partition("Over the order of the trials")[2].partition(": compare")[0]
     told["order"] = order.count(" rises by ") + order.count(" falls by ")  # the report repeats it

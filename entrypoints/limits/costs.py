@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from entrypoints.compute import memory
 from entrypoints.datasets.tables import Task
 from entrypoints.models.losses import score_name
-from mlflow_sysmetrics.criteria.judge import Figures, Kind, Metric
+from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Kind, Metric
 from mlflow_sysmetrics.sampling.energy import EnergySampler
 from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
 from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
@@ -54,6 +54,12 @@ USUAL_NOISE = {
     "peak_gpu_memory_mb": 0.01,
     "energy_j": 0.1,
 }
+
+
+def compared(criteria: Criteria) -> list[str]:
+    """The costs by which equally good models are compared, first those with an upper limit, then the training time."""
+    limited = [limit.metric.name for limit in criteria.limits if limit.is_upper and limit.metric.name in COSTS]
+    return [*limited, "training_time_s"]
 
 
 def metrics(task: Task) -> tuple[Metric, ...]:

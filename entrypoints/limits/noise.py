@@ -164,6 +164,24 @@ def small(figure: str, size: float) -> float:
     return max(SMALL, SMALL_MB / size) if is_memory(figure) and size else SMALL
 
 
+def cheapest_by_chance(noise: Noise | None, others: int) -> float:
+    """The share by which the cheapest of several equal trials may look cheaper than another; more only in 1 % of cases.
+
+    By Bonferroni's correction over the others, with Student's t for as many degrees of freedom as the noise has.
+    """
+    if noise is None or not noise.noise or not others:
+        return math.inf
+    t = float(stats.t.isf(TOLD_P / others, noise.degrees_of_freedom))
+    return math.expm1(min(math.sqrt(2) * noise.noise * t, 100.0))
+
+
+def is_cheaper(cost: str, value: float, than: float, by_chance: float) -> bool | None:
+    """Whether a cost is less by more than 5 %, of memory also 0.1 MB; None where it is, but may be by chance."""
+    if value * (1 + SMALL) >= than or (is_memory(cost) and than - value <= SMALL_MB):
+        return False
+    return value * (1 + by_chance) < than or None
+
+
 def is_memory(figure: str) -> bool:
     """Whether a figure is an amount of memory in MB."""
     return "memory" in figure and figure.endswith("_mb")

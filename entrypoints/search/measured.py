@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from entrypoints.limits.noise import Noise, margins, of_costs, of_score
+from entrypoints.limits.costs import compared
+from entrypoints.limits.noise import Noise, cheapest_by_chance, is_cheaper, margins, of_costs, of_score
 from entrypoints.limits.order_effect import Order, of_order
-from entrypoints.search.record import Record
+from entrypoints.search.record import Record, TrialRecord
 
 FILE = "noise.json"
 _LEARNED = ("train_loss", "val_", "test_")  # what a model has learned: no cost
@@ -39,19 +41,37 @@ class Measured:
         return self.noises[self.score].margin
 
     def equal_to_best(self, record: Record) -> str:
-        """How many of those that can be chosen are as good as the best, in a sentence; empty where it is not known."""
+        """How many that can be chosen are as good as the best, and which is cheapest; empty where that is not known."""
         margin, ranked = self.score_margin, record.ranked
         if margin is None or len(ranked) < 2:
             return ""
         within = " within the limits" if record.limited else ""
         best = ranked[0].figures[self.score]
-        equal = sum(abs(trial.figures[self.score] - best) <= margin for trial in ranked)
-        if equal < 2:
+        equal = [trial for trial in ranked if abs(trial.figures[self.score] - best) <= margin]
+        if len(equal) < 2:
             return f"The best differs from all others{within} by more than noise ({margin:.2g} of {self.score})."
         return (
-            f"The first {equal} of {len(ranked)}{within} differ by no more than noise in {self.score} ({margin:.2g}, "
-            "from fold to fold): choose the cheapest of them."
+            f"The first {len(equal)} of {len(ranked)}{within} differ by no more than noise in {self.score} "
+            f"({margin:.2g}, from fold to fold): {self._cheapest(equal, record)}."
         )
+
+    def _cheapest(self, equal: Sequence[TrialRecord], record: Record) -> str:
+        """The cheapest of equal models, best first, as the end of a sentence; the rule is that of a report."""
+        first = equal[0].figures
+        cost = next((name for name in compared(record.limits) if name in first), None)
+        if cost is None:
+            return "choose the cheapest of them"
+        cheapest = min((trial for trial in equal if cost in trial.figures), key=lambda trial: trial.figures[cost])
+        value, than = cheapest.figures[cost], first[cost]
+        cheaper = is_cheaper(cost, value, than, cheapest_by_chance(self.noises.get(cost), len(equal) - 1))
+        if cheaper is False:
+            return f"none of them is cheaper than the first ({cost} {than:.4g})"
+        what, times = _values(cheapest, record), than / value if value > 0 else math.inf
+        less = f"{times:.2g} times less" if times < 10 else f"{times:.0f} times less" if times < math.inf else "less"
+        if cheaper:
+            return f"choose the cheapest of them, such as {what} with {cost} {value:.4g} ({less} than the first)"
+        lowest = f"{cost} {value:.4g} with {what} is {less}, which may be noise"
+        return f"none of them is surely cheaper than the first: {lowest}"
 
 
 def measured(record: Record) -> Measured:
@@ -63,6 +83,13 @@ def measured(record: Record) -> Measured:
     names = list(dict.fromkeys(name for _, figures in ended for name in figures if is_cost(name)))
     noises = {each.figure: each for each in (score, *of_costs(ended, names))}
     return Measured(record.score, noises, of_order(ended, names))
+
+
+def _values(trial: TrialRecord, record: Record) -> str:
+    """What a trial had chosen, of what differs in the study."""
+    tried = [each.configuration.searched for each in record.trials.values()]
+    own = trial.configuration.searched
+    return ", ".join(f"{name} {own[name]}" for name in own if any(each.get(name) != own[name] for each in tried))
 
 
 def is_cost(figure: str) -> bool:

@@ -7,11 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
-from scipy import stats
 
 from entrypoints.limits import costs
-from entrypoints.limits.costs import COSTS
-from entrypoints.limits.noise import SMALL, SMALL_MB, TOLD_P, Noise, is_memory, margins
+from entrypoints.limits.noise import cheapest_by_chance, is_cheaper, margins
 from entrypoints.reporting.findings import records
 from entrypoints.reporting.studies import Study
 from entrypoints.reporting.words import figure
@@ -77,19 +75,16 @@ def decision(studies: Sequence[Study], changed: Collection[str] = ()) -> pd.Data
     within = trials[judged["meets"].eq(judged["meets"].max())]  # those that do, or that may, or all
     chosen = within.iloc[0]
     rows: list[tuple[str, Any, str | None, float]] = [(CHOSEN, chosen, None, math.nan)]
-    limited = [
-        limit.metric.name for limit in _criteria(studies).limits if limit.is_upper and limit.metric.name in COSTS
-    ]
-    cost = next((name for name in (*limited, SHOWN_COSTS[0]) if name in trials), None)
+    cost = next((name for name in costs.compared(_criteria(studies)) if name in trials), None)
     as_good = within[sign * (within[score] - chosen[score]) <= margin]
     by_chance = known.get(cost or "", 0.0)
     if cost not in changed:
-        by_chance = _cheapest_by_chance(study.noises.get(cost or ""), len(as_good) - 1)
-    is_cheaper = None
+        by_chance = cheapest_by_chance(study.noises.get(cost or ""), len(as_good) - 1)
+    cheaper = None
     if cost is not None and as_good[cost].notna().any():
         cheapest = as_good.loc[as_good[cost].idxmin()]
-        is_cheaper = _is_cheaper(cost, float(cheapest[cost]), float(chosen[cost]), by_chance)
-        if is_cheaper:
+        cheaper = is_cheaper(cost, float(cheapest[cost]), float(chosen[cost]), by_chance)
+        if cheaper:
             rows.append((CHEAPER, cheapest, cost, chosen[cost] / cheapest[cost] if cheapest[cost] else math.nan))
     better = judged[sign * (chosen[score] - trials[score]) > margin]
     if not better.empty:
@@ -98,7 +93,7 @@ def decision(studies: Sequence[Study], changed: Collection[str] = ()) -> pd.Data
         times = stop.value / stop.limit if stop and stop.limit else math.nan
         rows.append((BETTER, trials.loc[nearest], stop and stop.metric, times))
     names = ["run_id", *study.hyperparameters, score, *(name for name in SHOWN_COSTS if name in trials)]
-    of_all = {"margin": margin, "limits": _limits(studies), "cheaper": is_cheaper}
+    of_all = {"margin": margin, "limits": _limits(studies), "cheaper": cheaper}
     table: pd.DataFrame = pd.DataFrame(
         [
             {"role": role, **{name: trial[name] for name in names}, **of_all}
@@ -172,24 +167,6 @@ def _resolved(studies: Sequence[Study]) -> Criteria:
     Without relative ones if that is under limits itself: those are of stopped trials too, whose costs are not known.
     """
     return _criteria(studies).resolved([] if studies[0].criteria else records(studies[0].complete))
-
-
-def _cheapest_by_chance(noise: Noise | None, others: int) -> float:
-    """The share by which the cheapest of several equal trials may look cheaper than another; more only in 1 % of cases.
-
-    By Bonferroni's correction over the others, with Student's t for as many degrees of freedom as the noise has.
-    """
-    if noise is None or not noise.noise or not others:
-        return math.inf
-    t = float(stats.t.isf(TOLD_P / others, noise.degrees_of_freedom))
-    return math.expm1(min(math.sqrt(2) * noise.noise * t, 100.0))
-
-
-def _is_cheaper(cost: str, value: float, than: float, by_chance: float) -> bool | None:
-    """Whether a cost is less by more than 5 %, of memory also 0.1 MB; None where it is, but may be by chance."""
-    if value * (1 + SMALL) >= than or (is_memory(cost) and than - value <= SMALL_MB):
-        return False
-    return value * (1 + by_chance) < than or None
 
 
 def _limits(studies: Sequence[Study]) -> str:

@@ -8,19 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reference import configured
+from reference import MLP_REGRESSOR, configured
 
+from entrypoints.limits.costs import metrics
 from entrypoints.limits.noise import of_score
 from entrypoints.progress import Progress
 from entrypoints.search.measured import measured
 from entrypoints.search.record import Record, TrialRecord
+from mlflow_sysmetrics.criteria.judge import Criteria
 
 TIMES_S = (1.0, 1.2, 1.1, 0.9)
 
 
-def _record(task: Any, *trials: TrialRecord) -> Record:
+def _record(task: Any, *trials: TrialRecord, criteria: Criteria | None = None) -> Record:
     score = "val_rmse" if task == "regression" else "val_accuracy"
-    record = Record(task, Progress(len(trials), score, io.StringIO()))
+    record = Record(task, Progress(len(trials), score, io.StringIO()), criteria)
     record.trials = {trial.trial_id: trial for trial in trials}
     return record
 
@@ -82,3 +84,82 @@ def test_noise_of_the_score_is_of_the_better_models(task: Any, score: str) -> No
     assert found.noises[score].noise == pytest.approx(expected.noise)
     assert found.score_margin == pytest.approx(expected.margin)
     assert expected.noise != pytest.approx(of_score(score, folds, higher_is_better=task == "regression").noise, rel=0.5)
+
+
+def _equal(times_s: dict[int, float], algorithm: str = "linear", criteria: Criteria | None = None) -> str:
+    """What is said of models of equal score, the first batch size best; 4 of each, whose costs differ by 2 %."""
+    random = np.random.default_rng(0)
+    noise = random.normal(scale=0.01, size=(4 * len(times_s), 5))
+    noise -= noise.mean(axis=1, keepdims=True)
+    trials = []
+    for place, (size, alpha) in enumerate((size, alpha) for size in times_s for alpha in (0.1, 0.2, 0.3, 0.4)):
+        scores = [0.5 + place * 1e-5 + float(each) for each in noise[place]]
+        cost = {"training_time_s": times_s[size] * (1 + place % 4 / 50)} if times_s[size] else {}
+        memory = {"peak_memory_mb": 100.0 * size + place % 4, "memory_growth_mb": (size - 2) * (9.0 + place % 4)}
+        trials.append(
+            TrialRecord(
+                str(place),
+                replace(configured(algorithm, batch_size=size, alpha=alpha), place=place),
+                "FINISHED",
+                {"val_rmse": float(np.mean(scores)), **cost, **memory},
+                folds=[{"fold": fold, "val_rmse": score} for fold, score in enumerate(scores)],
+            )
+        )
+    record = _record("regression", *trials, criteria=criteria)
+    start, _, said = measured(record).equal_to_best(record).partition("from fold to fold): ")
+    assert start.startswith(f"The first {len(trials)} of {len(trials)} ")
+    return said
+
+
+@pytest.mark.parametrize(
+    ("times_s", "algorithm", "said"),
+    [
+        pytest.param(
+            *({2: 1.0, 64: 0.02, 8: 0.3}, "linear"),
+            "choose the cheapest of them, such as batch_size 64, alpha 0.1 with training_time_s 0.02 "
+            "(50 times less than the first).",
+            id="cheaper",
+        ),
+        pytest.param(
+            *({2: 1.0, 8: 0.4}, "linear"),
+            "choose the cheapest of them, such as batch_size 8, alpha 0.1 with training_time_s 0.4 "
+            "(2.5 times less than the first).",
+            id="a little cheaper",
+        ),
+        pytest.param(
+            *({64: 0.02, 2: 1.0}, "linear"),
+            "none of them is cheaper than the first (training_time_s 0.02).",
+            id="first",
+        ),
+        pytest.param(
+            *({2: 1.0, 4: 0.93}, "linear"),
+            "none of them is surely cheaper than the first: training_time_s 0.93 with batch_size 4, alpha 0.1 is 1.1 "
+            "times less, which may be noise.",
+            id="within noise",
+        ),
+        pytest.param(
+            *({2: 1.0, 8: 0.4}, MLP_REGRESSOR),
+            "none of them is surely cheaper than the first: training_time_s 0.4 with batch_size 8, alpha 0.1 is 2.5 "
+            "times less, which may be noise.",
+            id="unknown noise",
+        ),
+        pytest.param({2: 0.0, 8: 0.0}, "linear", "choose the cheapest of them.", id="unknown cost"),
+    ],
+)
+def test_cheapest_of_equal_models_is_named(times_s: dict[int, float], algorithm: str, said: str) -> None:
+    """By what differs in the study, with its cost; chosen by the rule of a report: by more than 5 % and noise."""
+    assert _equal(times_s, algorithm) == said
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        pytest.param("peak_memory_mb<=900", "peak_memory_mb 200 (4 times less than the first).", id="some"),
+        pytest.param("memory_growth_mb<=900", "memory_growth_mb 0 (less than the first).", id="nothing"),
+    ],
+)
+def test_cheapest_of_equal_models_is_that_in_the_first_cost_with_an_upper_limit(limit: str, said: str) -> None:
+    """As in a report."""
+    criteria = Criteria.parse(f"training_time_s>=0, {limit}, training_time_s<=9", metrics("regression"))
+    start = "choose the cheapest of them, such as batch_size 2, alpha 0.1 with"
+    assert _equal({8: 0.1, 2: 1.0}, criteria=criteria) == f"{start} {said}"
