@@ -34,6 +34,11 @@ class Split:
         """How many rows the largest fold is trained on."""
         return max(len(fit) for fit, _ in self.folds)
 
+    @property
+    def max_batch_size(self) -> int:
+        """How many rows a batch can have at most: as many as the smallest fold is trained on."""
+        return min(len(fit) for fit, _ in self.folds)
+
     def to_json(self) -> dict[str, list[Any]]:
         """Return plain lists under sorted keys; of a fold only its validation rows, since it is fitted on the rest."""
         return {

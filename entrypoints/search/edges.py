@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Sequence
 from entrypoints.models.learners import ALGORITHMS
 from entrypoints.search.record import TrialRecord
 
-OPTIONS = {"learning_rate": "learning_rates", "alpha": "alphas"}
+OPTIONS = {"batch_size": "batch_sizes", "learning_rate": "learning_rates", "alpha": "alphas"}
 NEXT = 2  # values beyond
 
 
@@ -16,19 +16,23 @@ def sentences(
     trials: Iterable[TrialRecord],
     score: str,
     margin: float | None,
-    drawn: Container[str] = (),
+    rows: int,
+    not_listed: Container[str] = (),
 ) -> list[str]:
-    """One sentence for each number of the best trial that is the smallest or largest tried with its algorithm.
+    """What to say of each number of the best trial that is the smallest or largest tried with its algorithm.
 
-    Only where the best trial beats the best one of the next value inside by more than noise. Not for batch sizes,
-    which end where the rows do, nor for tols and a value of 0. The next values go on as the last two did.
+    A sentence each where the best trial beats the best one of the next value inside by more than noise, with the next
+    values to try, which go on as the last two did; a last sentence for all others. Nothing of tols, of a value of 0,
+    and where nothing lies beyond.
 
     Args:
         ranked: the trials that can be chosen, best first.
         trials: all that were tried.
         score: what ranks them.
         margin: by how much scores must differ to be told apart; None where that is unknown, and nothing is said.
-        drawn: hyperparameters that were drawn from a distribution, and so have no listed end.
+        rows: the largest batch that is possible.
+        not_listed: hyperparameters whose values the user did not list, and which so have no end: those drawn from a
+            distribution, and batch sizes up to the rows.
     """
     if not ranked or margin is None:
         return []
@@ -36,36 +40,49 @@ def sentences(
     algorithm = ranked[0].configuration.algorithm
     tried = [trial.configuration.searched for trial in trials if trial.configuration.algorithm == algorithm]
     alike = [trial for trial in ranked if trial.configuration.algorithm == algorithm]
-    found = []
+    better, no_better = [], []
     for name, value in searched.items():
-        if name in ("batch_size", "tol") or name in drawn or not _is_number(value) or value <= 0:
+        if name == "tol" or name in not_listed or not _is_number(value) or value <= 0:
             continue
         values = sorted({each[name] for each in tried if _is_number(each.get(name)) and each[name] > 0})
-        if len(values) > 1 and value in (values[0], values[-1]):
-            inner = values[1:] if value == values[0] else values[-2::-1]
-            if not _beats(alike, name, inner, score, margin):
-                continue
-            ratio = values[1] / values[0] if value == values[0] else values[-2] / values[-1]
-            listed = [f"{value / ratio**step:.4g}" for step in range(NEXT + 1)]
-            end = "smallest" if value == values[0] else "largest"
-            advice = _advice(name, listed, built_in=algorithm in ALGORITHMS)
-            found.append(f"The best {name}, {value:g}, is the {end} that was tried; {advice}")
-    return found
+        if len(values) < 2 or value not in (values[0], values[-1]):
+            continue
+        end, inner = ("smallest", values[1:]) if value == values[0] else ("largest", values[-2::-1])
+        listed = _beyond(name, value, inner[0], rows)
+        inside = _nearest(alike, name, inner)
+        if not listed:
+            continue
+        if inside is None or abs(alike[0].figures[score] - inside.figures[score]) > margin:
+            advice = _advice(name, [_text(value), *listed], built_in=algorithm in ALGORITHMS)
+            better.append(f"The best {name}, {_text(value)}, is the {end} that was tried; {advice}")
+        else:
+            than = _text(inside.configuration.searched[name])
+            no_better.append(f"best {name}, {_text(value)}, is the {end} tried, but no better than {than} beyond noise")
+    return [*better, *([f"The {'; the '.join(no_better)}."] if no_better else [])]
 
 
-def _beats(alike: Sequence[TrialRecord], name: str, inner: Sequence[float], score: str, margin: float) -> bool:
-    """Whether the best trial is better, beyond noise, than the best one of the nearest value that has any."""
-    for value in inner:
-        others = [trial for trial in alike if trial.configuration.searched.get(name) == value]
-        if others:
-            return abs(alike[0].figures[score] - others[0].figures[score]) > margin
-    return True
+def _beyond(name: str, value: float, inside: float, rows: int) -> list[str]:
+    """The next values beyond the end of a range; of batch sizes those that are possible."""
+    values = [value * (value / inside) ** step for step in range(1, NEXT + 1)]
+    if name != "batch_size":
+        return [f"{each:.4g}" for each in values]
+    sizes = dict.fromkeys(min(max(round(each), 1), rows) for each in values)
+    return [str(size) for size in sizes if size != value]
+
+
+def _nearest(alike: Sequence[TrialRecord], name: str, inner: Sequence[float]) -> TrialRecord | None:
+    """The best trial of the nearest value that has any."""
+    return next((trial for value in inner for trial in alike if trial.configuration.searched.get(name) == value), None)
 
 
 def _advice(name: str, listed: list[str], *, built_in: bool) -> str:
-    if built_in:
+    if built_in or name == "batch_size":
         return f"look beyond it with -P {OPTIONS[name]}={','.join(listed)}."
     return f"look beyond it with {', '.join(listed[1:])} in grid."
+
+
+def _text(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def _is_number(value: object) -> bool:

@@ -65,7 +65,7 @@ def configurations(
 
 
 def _batch_sizes(settings: StudySettings, split: Split) -> list[int]:
-    rows = min(len(fit) for fit, _ in split.folds)
+    rows = split.max_batch_size
     sizes = settings.batch_sizes or tuple(2**i for i in range(1, rows.bit_length()))
     if max(sizes) > rows:
         raise UserError(

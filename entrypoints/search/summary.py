@@ -290,9 +290,10 @@ def _refit_costs(figures: dict[str, float]) -> str:
 
 def _beyond_noise(study: EndedSearch) -> list[str]:
     """How many models are equal, where the search may have been too narrow, and what the order of the trials did."""
-    drawn = {name for name, values in (study.settings.grid or {}).items() if is_distribution(values)}
-    found, record = study.measured, study.record
-    ends = edges.sentences(record.ranked, record.trials.values(), record.score, found.score_margin, drawn)
+    not_listed = {name for name, values in (study.settings.grid or {}).items() if is_distribution(values)}
+    not_listed |= set() if study.settings.batch_sizes else {"batch_size"}
+    found, record, rows = study.measured, study.record, study.data.split.max_batch_size
+    ends = edges.sentences(record.ranked, record.trials.values(), record.score, found.score_margin, rows, not_listed)
     return [sentence for sentence in (found.equal_to_best(record), *ends, *told(found.order.values())) if sentence]
 
 

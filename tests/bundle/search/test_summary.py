@@ -545,6 +545,30 @@ def test_closing_says_how_many_models_are_as_good_as_the_best(away: float, says:
     assert says in summary.description(_study(record), MODEL, LINKS)
 
 
+@pytest.mark.parametrize(
+    ("batch_sizes", "said"),
+    [
+        pytest.param(None, [], id="auto"),
+        pytest.param(
+            (4, 8), ["The best batch_size, 8, is the largest tried, but no better than 4 beyond noise."], id="own"
+        ),
+    ],
+)
+def test_end_of_the_batch_sizes_is_said_where_the_user_gave_them(
+    batch_sizes: tuple[int, ...] | None, said: list[str]
+) -> None:
+    """Those of auto end where the rows do."""
+    random = np.random.default_rng(0)
+    trials = []
+    for place, size in enumerate((8, 4)):
+        folds = [{"fold": fold, "val_rmse": 0.5 + random.normal(scale=0.01)} for fold in range(5)]
+        figures, configuration = {"val_rmse": 0.5 + place / 1000}, configured(batch_size=size)
+        trials.append(_trial(str(size), figures=figures, configuration=configuration, folds=folds))
+    study = replace(_study(_record(*trials)), settings=replace(SETTINGS, batch_sizes=batch_sizes))
+    lines = summary.closing(study, MODEL, LINKS).splitlines()
+    assert [line for line in lines if "batch_size," in line] == said
+
+
 def test_table_shows_at_most_five_trials_and_the_median_of_all() -> None:
     """Best first; a figure that no trial has is a dash."""
     trials = [_trial(str(place), figures={"val_rmse": float(place)}) for place in range(9, 0, -1)]
