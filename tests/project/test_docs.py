@@ -30,11 +30,17 @@ def test_filter_for_many_trials_is_one_that_mlflow_takes(client: MlflowClient, c
     assert len(found) == ("val_rmse" in condition or "feasible" in condition)
 
 
-@pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md")))
+@pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
 def test_files_that_a_page_links_to_are_there(page: str) -> None:
     """And the scripts that it names."""
-    text = (ROOT / "docs" / page).read_text()
-    for link in re.findall(r"\]\(([^)#]+)\)", text):
-        assert link.startswith("http") or (ROOT / "docs" / link).exists(), link
+    text = (ROOT / page).read_text()
+    for link in re.findall(r"\]\(([^)#]+)", text):
+        assert link.startswith("http") or (ROOT / page).parent.joinpath(link).exists(), link
     for script in re.findall(r"`(benchmarks/\w+\.py)`", text):
         assert (ROOT / script).exists(), script
+
+
+def test_no_part_uses_ray_data() -> None:
+    """As the page on departures says."""
+    sources = [path for package in ("entrypoints", "mlflow_sysmetrics") for path in (ROOT / package).rglob("*.py")]
+    assert [path for path in sources if re.search(r"\bray\.data\b|from ray import .*\bdata\b", path.read_text())] == []
