@@ -71,6 +71,18 @@ def test_score_equals_the_metric_of_scikit_learn(algorithm: str, n_classes: int)
 
 
 @pytest.mark.parametrize(("algorithm", "n_classes"), KINDS)
+def test_batch_is_one_update_per_row(algorithm: str, n_classes: int) -> None:
+    """As the README says: a batch trains the same model as its rows one by one."""
+    X, y = _batch(n_classes)
+    whole, each = _learner(algorithm, n_classes), _learner(algorithm, n_classes)
+    whole.step(X, y)
+    for row in range(len(X)):
+        each.step(X[row : row + 1], y[row : row + 1])
+    np.testing.assert_allclose(whole.estimator.coef_, each.estimator.coef_, rtol=1e-9)
+    np.testing.assert_allclose(whole.estimator.intercept_, each.estimator.intercept_, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("algorithm", "n_classes"), KINDS)
 def test_estimator_after_steps_equals_a_plain_partial_fit_loop(algorithm: str, n_classes: int) -> None:
     """The learner adds nothing to scikit-learn: the weights are equal in every bit."""
     loss = {"linear": "squared_error", "logistic": "log_loss", "svm": "hinge"}[algorithm]
