@@ -31,6 +31,7 @@ from mlflow_sysmetrics.ray_tune.endings import FINISHED, Ending, by_person, endi
 from mlflow_sysmetrics.ray_tune.inherited import forget_run
 from mlflow_sysmetrics.ray_tune.low_memory import outlive_memory_kills
 from mlflow_sysmetrics.ray_tune.results import (
+    HAS_FIGURES_SO_FAR,
     MEASURES_ITSELF,
     PAYLOAD_KEY,
     error_line,
@@ -83,6 +84,7 @@ class _Notes:
     is_paused: bool = False  # and its process is not watched
     told: bool = False  # its last result says that it is done
     diverged: bool = False  # a figure was not finite
+    has_figures_so_far: bool = False  # in its results, of a process that is watched from outside as well
     reported: set[str] = field(default_factory=set)  # names of metrics
     costs: Mapping[str, float] = field(default_factory=dict)  # of a trial that measures itself, so far
     asked_to_stop: str | None = None  # by somebody, who has set the tag to this
@@ -101,8 +103,8 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     outside: their ``system/process_*`` series are in each run and, at the end, ``elapsed_s``, ``cpu_seconds``,
     ``mean_cpu_percent``, ``peak_memory_mb``, ``memory_growth_mb``, ``read_mb`` and ``write_mb``, of all processes that
     the trial has had: see `figures_in_turn`.
-    Of results, every number that is not Ray's bookkeeping is written at its time step or training iteration; a
-    ``payload`` is written with its own times and steps.
+    Of results, every number that is not Ray's bookkeeping is written at its time step or training iteration, except for
+    the figures of one process so far that `system_metrics` adds; a ``payload`` is written with its own times and steps.
 
     Trials are nested under a run: the active one, that of ``mlflow run``, or else one that is made for them. When the
     experiment ends, whatever ended it, no run is left ``RUNNING``: FINISHED is a trial that came to its end, KILLED one
@@ -254,7 +256,9 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         actor = trial.temporary_state.ray_actor
         if actor is not None:
             forget_run(actor, None if runs.place.is_own else runs.place.parent_run_id)
-            if not getattr(trainable_class(trial), MEASURES_ITSELF, False):
+            trainable = trainable_class(trial)
+            notes.has_figures_so_far = bool(self.groups) and getattr(trainable, HAS_FIGURES_SO_FAR, False)
+            if not getattr(trainable, MEASURES_ITSELF, False):
                 runs.watch(trial_id, actor)
 
     @_never_raises
@@ -266,7 +270,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             runs.log(trial_id, [Point(*point) for point in carried["points"]], carried["tags"])
             notes.costs = carried["figures"]
             return
-        points = points_of(result)
+        points = points_of(result, has_figures_so_far=notes.has_figures_so_far)
         runs.log(trial_id, points)
         notes.reported.update(point.name for point in points)
         if not notes.diverged and (wrong := first_not_finite(points)) is not None:

@@ -15,10 +15,13 @@ from ray.tune.utils import flatten_dict
 
 from mlflow_sysmetrics.addresses import redacted_text
 from mlflow_sysmetrics.delivery.points import Point, points_now
+from mlflow_sysmetrics.watch import FIGURES
 
 PAYLOAD_KEY = "sysmetrics"
 STOP_KEY = "sysmetrics_stop"  # in a result that a CriteriaStopper has ended the trial for: tags that say why
 MEASURES_ITSELF = "sysmetrics_measures_itself"  # true of a trainable class whose payloads hold its process's series
+HAS_FIGURES_SO_FAR = "sysmetrics_has_figures_so_far"  # true of a trainable class that `system_metrics` has made
+OWN_KEY = "sysmetrics_own"  # in a result of such a class: the names of figures that are the trainable's own metrics
 _GUESSES = " Some common causes include"  # which Ray adds where a process has died
 _NOT_METRICS = frozenset(AUTO_RESULT_KEYS) | {
     "done",
@@ -55,10 +58,14 @@ def payload(
     return {PAYLOAD_KEY: {"points": plain, "tags": dict(tags or {}), "status": status, "figures": known}}
 
 
-def points_of(result: Mapping[str, Any]) -> list[Point]:
-    """Every number of a result that is not Ray's own bookkeeping, finite or not, at its time step or iteration."""
+def points_of(result: Mapping[str, Any], *, has_figures_so_far: bool = False) -> list[Point]:
+    """Every number of a result that is not Ray's own bookkeeping, finite or not, at its time step or iteration.
+
+    Figures so far, which `system_metrics` has added, are left out: they are of the trial's last process alone.
+    """
     step = int(result.get(TIMESTEPS_TOTAL) or result.get(TRAINING_ITERATION) or 0)
-    own = {name: value for name, value in result.items() if name not in _NOT_METRICS}
+    so_far = set(FIGURES).difference(result.get(OWN_KEY, ())) if has_figures_so_far else set()
+    own = {name: value for name, value in result.items() if name not in _NOT_METRICS | so_far}
     figures = {name: float(value) for name, value in flatten_dict(own).items() if isinstance(value, numbers.Real)}
     return points_now(figures, step)
 

@@ -11,8 +11,9 @@ from ray.tune.result import RESULT_DUPLICATE
 from ray.tune.trainable.function_trainable import wrap_function
 
 from mlflow_sysmetrics.arguments import check_seconds
+from mlflow_sysmetrics.ray_tune.results import HAS_FIGURES_SO_FAR, OWN_KEY
 from mlflow_sysmetrics.sampling.groups import check_groups
-from mlflow_sysmetrics.watch import Watch
+from mlflow_sysmetrics.watch import FIGURES, Watch
 
 _WINDOW_S = 3600.0  # a result cuts its window short: only the newest 1200 windows are kept
 
@@ -30,7 +31,8 @@ def system_metrics(
     and since the trial began ``elapsed_s``, ``cpu_seconds``, ``mean_cpu_percent``, ``peak_memory_mb`` and
     ``memory_growth_mb``. A scheduler, a ``CriteriaStopper`` and any logger can use them. What
     the trainable itself reports under such a name stays. Where a process is kept for the next trial
-    (``reuse_actors``), or a trial goes on in another process after a pause or a failure, figures start with it.
+    (``reuse_actors``), or a trial goes on in another process after a pause or a failure, figures start with it. A
+    ``SystemMetricsCallback`` that watches processes does not log these figures: it has its own, of the whole trial.
 
     Parameters come first, ``system_metrics(tune.with_parameters(train, data=data))``, and resources last,
     ``tune.with_resources(system_metrics(train), {"cpu": 2})``.
@@ -63,12 +65,14 @@ def system_metrics(
             result: dict[str, Any] = super().step()
             if RESULT_DUPLICATE in result:  # only says that the function has returned
                 return result
-            return {**self._watch.so_far(), **result}
+            own = tuple(name for name in FIGURES if name in result)  # a list would be drawn by Ray's TensorBoard logger
+            return {**self._watch.so_far(), **result, **({OWN_KEY: own} if own else {})}
 
         def cleanup(self) -> None:
             self._watch.stop()
             super().cleanup()
 
+    setattr(Measured, HAS_FIGURES_SO_FAR, True)
     Measured.__name__ = Measured.__qualname__ = base.__name__
     if not is_class:
         Measured._name = base._name

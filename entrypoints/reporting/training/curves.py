@@ -12,6 +12,7 @@ from mlflow.entities import Metric, Run
 from numpy.typing import NDArray
 
 from entrypoints.mlflow_io import figures_of, runs_with_points
+from mlflow_sysmetrics.watch import FIGURES
 
 if TYPE_CHECKING:
     from entrypoints.reporting.studies import Study
@@ -29,7 +30,8 @@ def read(client: MlflowClient, study: Study, most: int = 200) -> pd.DataFrame:
 
     Of the bundle's studies: by training step, from the first report on, the losses, the score, and the CPU percent,
     memory and step time of each interval; by seconds since the trial's first sample the thread's CPU percent and
-    memory. Of other studies every metric with more than one step, and the same two series.
+    memory. Of other studies every metric with more than one step, except for figures of a process, and the same two
+    series.
 
     Returns:
         A row per point: run_id, group (the trial's algorithm, empty if it has none), batch_size (NaN if it has none),
@@ -58,7 +60,7 @@ def _of_trial(
                 after = at > 0  # at 0 nothing was trained yet
                 yield _table(run, name, STEPS, (at[after], value[after]), spreads if name == study.score else {})
     else:
-        for name in sorted(figures_of(run)):
+        for name in sorted(figures_of(run).keys() - set(FIGURES)):  # as they are so far, these rise by themselves
             at, value = _by_step(_history(client, run, name))
             if len(at) > 1:
                 yield _table(run, name, STEPS, (at, value))

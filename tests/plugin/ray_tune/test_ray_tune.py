@@ -41,7 +41,7 @@ from mlflow_sysmetrics.ray_tune import (
     payload,
 )
 from mlflow_sysmetrics.ray_tune import callback as module
-from mlflow_sysmetrics.ray_tune.results import points_of
+from mlflow_sysmetrics.ray_tune.results import OWN_KEY, points_of
 from mlflow_sysmetrics.ray_tune.trial_runs import TrialRuns
 
 LIMIT_S = 60.0  # what has not come by then fails the test
@@ -725,6 +725,19 @@ def test_point_of_a_result_is_at_its_time_step(counts: dict[str, int], step: int
     """As Ray counts them, where the trainable reports them; else at its iteration."""
     (point,) = points_of({"loss": 1.0, **counts})
     assert (point.name, point.value, point.step) == ("loss", 1.0, step)
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [((), {"loss", "memory_mb"}), (("elapsed_s",), {"loss", "memory_mb", "elapsed_s"})],
+    ids=["none", "one of the trainable's own"],
+)
+def test_figures_so_far_of_one_process_are_no_points(own: tuple[str, ...], expected: set[str]) -> None:
+    """What describes an interval is, and so is what the trainable itself reports under the name of a figure."""
+    result = {"loss": 1.0, "memory_mb": 90.0, "elapsed_s": 3.0, "peak_memory_mb": 92.0}
+    marked = {**result, OWN_KEY: own} if own else result
+    assert {point.name for point in points_of(marked, has_figures_so_far=True)} == expected
+    assert {point.name for point in points_of(marked)} == result.keys()
 
 
 def test_payload_is_made_of_plain_values() -> None:

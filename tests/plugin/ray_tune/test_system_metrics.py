@@ -19,8 +19,9 @@ from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.result import RESULT_DUPLICATE
 
 from mlflow_sysmetrics.criteria.judge import Criteria
-from mlflow_sysmetrics.ray_tune import CriteriaStopper, system_metrics
+from mlflow_sysmetrics.ray_tune import CriteriaStopper, SystemMetricsCallback, system_metrics
 from mlflow_sysmetrics.ray_tune import trainable as wrapper
+from mlflow_sysmetrics.ray_tune.results import OWN_KEY
 from mlflow_sysmetrics.watch import Watch
 
 WHOLE = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}
@@ -69,6 +70,7 @@ def test_results_of_a_class_hold_its_costs() -> None:
     assert first["memory_growth_mb"] == pytest.approx(50, abs=10)
     assert first["process_memory_mb_max"] >= 50
     assert first["elapsed_s"] == -1.0
+    assert first["sysmetrics_own"] == ["elapsed_s"]  # a tuple, in JSON
     assert second["memory_growth_mb"] == pytest.approx(100, abs=20)
     assert of_the_next["memory_growth_mb"] < 50
 
@@ -119,10 +121,13 @@ def test_wrong_argument_is_refused_at_once(arguments: dict[str, Any]) -> None:
         system_metrics(Plain, **arguments)
 
 
-def test_scheduler_limits_and_rays_own_logger_see_the_costs_of_a_function(
+def test_scheduler_limits_and_loggers_see_the_costs_of_a_function(
     local_ray: None, empty_store: Path, tmp_path: Path
 ) -> None:
-    """A limit on memory ends the one that grows; processes are kept, and each trial's figures are its own."""
+    """A limit on memory ends the one that grows; processes are kept, and each trial's figures are its own.
+
+    Ray's own logger has the figures so far. Ours has what describes an interval, and figures of the whole trial.
+    """
     before, stock = mlflow.get_tracking_uri(), store_uri(empty_store)
 
     def train(config: dict[str, Any]) -> None:
@@ -139,7 +144,10 @@ def test_scheduler_limits_and_rays_own_logger_see_the_costs_of_a_function(
         run_config=tune.RunConfig(
             storage_path=str(tmp_path),
             stop=CriteriaStopper(Criteria.parse("memory_growth_mb<=250")),
-            callbacks=[MLflowLoggerCallback(stock, experiment_name="stock")],
+            callbacks=[
+                MLflowLoggerCallback(stock, experiment_name="stock"),
+                SystemMetricsCallback(stock, experiment_name="ours"),
+            ],
             verbose=0,
         ),
     ).fit()
@@ -147,10 +155,18 @@ def test_scheduler_limits_and_rays_own_logger_see_the_costs_of_a_function(
     last = {result.metrics["config"]["mb"]: result.metrics for result in results}
     assert {mb: metrics["kept"] for mb, metrics in last.items()} == {0: 4, 100: 3, 1: 4}
     assert all(metrics.keys() >= WHOLE for metrics in last.values())
-    assert RESULT_DUPLICATE not in last[0]
+    assert not {RESULT_DUPLICATE, OWN_KEY} & last[0].keys()
     client = MlflowClient(stock)
     runs = client.search_runs([client.get_experiment_by_name("stock").experiment_id])
     assert {run.data.params["mb"]: run.data.metrics["peak_memory_mb"] for run in runs} == {
         str(mb): pytest.approx(metrics["peak_memory_mb"]) for mb, metrics in last.items()
     }
     assert last[1]["memory_growth_mb"] < 50
+    ours = client.get_experiment_by_name("ours").experiment_id
+    trials = client.search_runs([ours], "tags.`sysmetrics.kind` = 'trial'")
+    assert len(trials) == len(last)
+    for run in trials:
+        points = {name: client.get_metric_history(run.info.run_id, name) for name in (*WHOLE, "kept", "memory_mb")}
+        steps = {name: sorted(point.step for point in each) for name, each in points.items()}
+        of_results = list(range(1, last[int(run.data.params["mb"])]["kept"] + 1))
+        assert steps == {name: [0] for name in WHOLE} | {"kept": of_results, "memory_mb": of_results}

@@ -111,8 +111,9 @@ def test_series_of_the_thread_by_seconds(client: MlflowClient) -> None:
 
 
 def test_other_scripts_have_the_curves_that_they_log(client: MlflowClient) -> None:
-    """Every metric with more than one step, whatever its name; without an algorithm there is one group."""
+    """Every metric with more than one step, except for figures so far; without an algorithm there is one group."""
     points = {"loss": {1: 3.0, 2: 2.0}, "accuracy": {5: 0.9}, "system/process_memory_mb": {1: 90.0, 2: 91.0}}
+    points |= {"elapsed_s": {1: 1.0, 2: 2.0}, "mean_cpu_percent": {1: 50.0, 2: 60.0}}
     table = read(client, _study(client, _trial(client, points, algorithm=""), score=None))
     assert table["metric"].unique().tolist() == ["loss", "system/process_memory_mb"]
     assert set(table["group"]) == {""}
