@@ -24,6 +24,7 @@ from ray.tune.utils import flatten_dict
 
 from mlflow_sysmetrics.addresses import get_logger, lasting_uri, redacted_errors, with_login
 from mlflow_sysmetrics.arguments import check_seconds
+from mlflow_sysmetrics.context import HostContext
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.ray_tune.changes import Changes
 from mlflow_sysmetrics.ray_tune.destination import Destination, find_destination, source_tags
@@ -373,7 +374,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
 
     @property
     def _study_tags(self) -> dict[str, str]:
-        return {**self._source_tags, KIND: "study", STUDY_ID: self._study_id}
+        return {**self._source_tags, **HostContext().tags(), KIND: "study", STUDY_ID: self._study_id}
 
     def _uris(self) -> dict[str, str | None]:
         return {"tracking_uri": self.tracking_uri, "registry_uri": self.registry_uri}

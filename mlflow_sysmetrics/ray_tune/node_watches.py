@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 import psutil
 
+from mlflow_sysmetrics.context import HostContext
 from mlflow_sysmetrics.monitor import Window
 from mlflow_sysmetrics.ranks import figures_in_turn
 from mlflow_sysmetrics.sampling.one_process import HERE
 from mlflow_sysmetrics.stopping.cause_of_death import MemoryKills
+from mlflow_sysmetrics.tags import MEMORY_DEFINITION
 from mlflow_sysmetrics.watch import Watch
 
 
@@ -41,17 +43,18 @@ class NodeWatches:
     def __init__(self, groups: Collection[str], interval_s: float) -> None:
         self._groups, self._interval_s = tuple(groups), interval_s
         self._watched: dict[str, _Watched] = {}
+        self._host = HostContext()
 
-    def start(self, key: str, pid: int) -> str | None:
-        """Watch this process under a key; return what its memory figure is, or None if there is no such process."""
+    def start(self, key: str, pid: int) -> dict[str, str]:
+        """Watch this process under a key, if it is there; return tags of its host, and what its memory figure is."""
         try:
             watch = Watch(pid, self._groups, self._interval_s)
         except ValueError:
-            return None
+            return self._host.tags()
         seen: dict[str, float] = {}
         watch.tell(lambda figures: seen.update(figures) if "memory_mb" in figures else None)
         self._watched[key] = _Watched(pid, watch.start(), MemoryKills(pid), seen)
-        return HERE.memory_definition
+        return {MEMORY_DEFINITION: HERE.memory_definition} | self._host.tags()
 
     def drain(self) -> dict[str, list[Window]]:
         """The windows of each process that have closed since the last call."""

@@ -20,7 +20,7 @@ from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.points import Point, window_points
 from mlflow_sysmetrics.ranks import figures_in_turn
 from mlflow_sysmetrics.ray_tune.node_watches import NOTHING, LetGo, NodeWatches
-from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
+from mlflow_sysmetrics.tags import HOST_PREFIX, NODE, PID
 
 logger = get_logger(__name__)
 
@@ -44,6 +44,7 @@ class _Trial:
     stretches: list[Mapping[str, float] | None] = field(default_factory=list)  # of processes that were let go
     asked: int = 0  # how many more are to come
     death: Mapping[str, str] = field(default_factory=dict)  # of the last one
+    facts: set[str] = field(default_factory=set)  # the names of the tags of its host
     then: Then | None = None  # what waits for all
 
 
@@ -138,12 +139,16 @@ class TrialWatches:
             return
         node_id, host, pid = located.result()
         self._pause(key)  # the trial goes on in another process
-        self._trials.setdefault(key, _Trial()).node_id = node_id
-        tags = {NODE: host, PID: str(pid)}
+        trial = self._trials.setdefault(key, _Trial())
+        trial.node_id = node_id
 
-        def started(definition: str | None) -> None:
-            known = {} if definition is None else {MEMORY_DEFINITION: definition}
-            self._log(key, [], tags | known)
+        def started(known: dict[str, str] | None) -> None:
+            if trial.node_id not in (node_id, None):  # meanwhile it goes on elsewhere
+                return
+            facts = {name for name in known or () if name.startswith(HOST_PREFIX)}
+            gone = dict.fromkeys(trial.facts - facts, "unknown")  # those of the node before are not of this one
+            trial.facts |= facts
+            self._log(key, [], {NODE: host, PID: str(pid)} | gone | (known or {}))
 
         self._ask(node_id, started, "start", key, pid)
 

@@ -35,7 +35,7 @@ ARROWS = {
     "logger": {"delivery", "sampling", "watch", "phases", "ranks", "criteria", "stopping"},
     "views": {"watch", "delivery", "ranks", "sampling"},
     "command": {"logger", "watch", "delivery", "sampling", "views", "phases", "criteria", "stopping", "context"},
-    "ray_tune": {"watch", "monitor", "delivery", "sampling", "criteria", "views", "stopping", "ranks"},
+    "ray_tune": {"watch", "monitor", "delivery", "sampling", "criteria", "views", "stopping", "ranks", "context"},
 }
 # The same for the rooms of reporting; what they share is at its top.
 REPORTING = f"{BUNDLE}.reporting"

@@ -22,6 +22,7 @@ from tune_sweeps import CallbackClass, Place
 import mlflow_sysmetrics
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.ray_tune import trial_watches
+from mlflow_sysmetrics.tags import HOST_PREFIX
 
 WITHIN_S = 60.0
 
@@ -97,6 +98,10 @@ def _watched(here: Place, runtime_env: dict[str, Any]) -> Observed:
         "nodes": len(by_node),
         "points": before,
         "hosts": {key: {"sysmetrics.node", "sysmetrics.pid"} <= tags.keys() for key, tags in seen.tags.items()},
+        "facts": {
+            key: {name: value for name, value in tags.items() if name.startswith(HOST_PREFIX)}
+            for key, tags in seen.tags.items()
+        },
         "figures": seen.figures,
         "ended": in_time,
         "warnings": seen.warnings,

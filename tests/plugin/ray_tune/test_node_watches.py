@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from commands import wait_until
 
+from mlflow_sysmetrics.context import Host
 from mlflow_sysmetrics.ray_tune.node_watches import NOTHING, NodeWatches
 from mlflow_sysmetrics.tags import CAUSE_OF_DEATH, KILLED_FOR_MEMORY
 
@@ -28,8 +29,9 @@ def program() -> Iterator[subprocess.Popen[str]]:
 def test_watches_keep_processes_apart(program: subprocess.Popen[str]) -> None:
     """By their keys; who is not there, or not watched, costs no exception."""
     watches = NodeWatches(("process",), 0.02)
-    assert watches.start("a", program.pid) in ("rss-shr", "uss")
-    assert watches.start("gone", 2**22 + 1) is None
+    tags = watches.start("a", program.pid)
+    assert tags.pop("sysmetrics.memory_definition") in ("rss-shr", "uss")
+    assert watches.start("gone", 2**22 + 1) == tags == Host().tags()
     watches.drain()
     windows, figures, death = watches.stop("a")
     assert windows[-1].mean["process_memory_mb"] > 0

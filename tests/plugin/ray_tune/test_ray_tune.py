@@ -30,6 +30,7 @@ from ray import cloudpickle, tune
 from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.schedulers import ASHAScheduler
 
+from mlflow_sysmetrics.context import Host
 from mlflow_sysmetrics.criteria.judge import Criteria
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.ray_tune import (
@@ -43,6 +44,7 @@ from mlflow_sysmetrics.ray_tune import (
 from mlflow_sysmetrics.ray_tune import callback as module
 from mlflow_sysmetrics.ray_tune.results import OWN_KEY, points_of
 from mlflow_sysmetrics.ray_tune.trial_runs import TrialRuns
+from mlflow_sysmetrics.tags import HOST_PREFIX
 
 LIMIT_S = 60.0  # what has not come by then fails the test
 CASES = ("ends", "plain", "stopped", "raises", "setup")
@@ -215,8 +217,9 @@ def test_each_trial_has_a_run_nested_under_the_parent(experiment: Experiment) ->
 
 @pytest.mark.parametrize("case", ["plain", "ends", "stopped"])
 def test_trial_of_a_moment_has_its_series_and_its_figures(experiment: Experiment, case: str) -> None:
-    """What is read last comes with the answer at its end: series by sample, figures once, at step 0."""
-    metrics = experiment.runs[case].data.metrics
+    """What is read last comes with the answer at its end: series by sample, figures once, at step 0. So do its tags."""
+    metrics, tags = experiment.runs[case].data.metrics, experiment.runs[case].data.tags
+    assert {name: tag for name, tag in tags.items() if name.startswith(HOST_PREFIX)} == Host().tags()
     assert {"system/process_memory_mb", "system/process_memory_mb_max"} <= metrics.keys()
     for name in ("elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"):
         ((value, _, step),) = experiment.history(case, name)
@@ -862,6 +865,7 @@ def test_results_of_any_trainable_are_recorded(client: MlflowClient, stopped: St
     assert run.data.params == {"case/loss": "1.0", "case/width": "100"}
     assert _own_metrics(run).keys() == {"loss", "costs/memory_mb", "began", "reported"}
     assert run.data.tags["sysmetrics.not_finite"] == "gone is nan at step 1"
+    assert stopped.study.data.tags.items() >= Host().tags().items()
     assert stopped.study.data.tags["sysmetrics.kind"] == "study"
     assert (stopped.study.data.metrics["trials"], stopped.study.data.metrics["failed"]) == (5.0, 0.0)
     assert "**5 trials**: " in stopped.study.data.tags["mlflow.note.content"]

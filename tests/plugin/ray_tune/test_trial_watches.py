@@ -13,9 +13,11 @@ import pytest
 from defect_table import OURS
 from observations import Observations, Observed, observe
 
+from mlflow_sysmetrics.context import Host
 from mlflow_sysmetrics.ray_tune import trial_watches
 from mlflow_sysmetrics.ray_tune.node_watches import NOTHING, LetGo
 from mlflow_sysmetrics.ray_tune.trial_watches import TrialWatches
+from mlflow_sysmetrics.tags import HOST_PREFIX, NODE
 
 LIMIT_S = 10.0
 GONE = {"sysmetrics.cause_of_death": "its process was gone"}
@@ -36,9 +38,9 @@ def answer(value: Any) -> Future[Any]:
     return future
 
 
-def watch(watched: TrialWatches) -> None:
+def watch(watched: TrialWatches, node: str = "node") -> None:
     """Watch the process of trial "t", which is on a node."""
-    located = SimpleNamespace(future=lambda: answer(("node", "host", 7)))
+    located = SimpleNamespace(future=lambda: answer((node, f"host of {node}", 7)))
     watched.watch("t", SimpleNamespace(__ray_call__=SimpleNamespace(remote=lambda call: located)))
 
 
@@ -126,6 +128,46 @@ def test_node_that_does_not_answer_at_the_end_is_not_waited_for(make: Make, monk
     assert told.get(timeout=LIMIT_S) == ({}, {})
 
 
+@pytest.mark.parametrize(
+    ("answers", "facts"),
+    [
+        pytest.param(["a"], {"cpu_model": "A", "gpus": "H100"}, id="one node"),
+        pytest.param(["a", "b"], {"cpu_model": "B", "gpus": "unknown"}, id="goes on elsewhere"),
+        pytest.param(["late", "b"], {"cpu_model": "B"}, id="the first answers after it has gone on elsewhere"),
+        pytest.param(["a", "silent"], {"cpu_model": "unknown", "gpus": "unknown"}, id="the other does not answer"),
+    ],
+)
+def test_trial_is_tagged_with_the_host_that_it_is_on(answers: list[str], facts: dict[str, str]) -> None:
+    """With the last one, where it had several; of that, nothing that is known of an earlier one alone."""
+    late: Future[Any] = Future()
+    host_a, host_b = {"cpu_model": "A", "gpus": "H100"}, {"cpu_model": "B"}
+    starts: dict[str, Future[Any]] = {
+        "a": answer({HOST_PREFIX + name: value for name, value in host_a.items()}),
+        "b": answer({HOST_PREFIX + name: value for name, value in host_b.items()}),
+        "late": late,
+        "silent": answer(NO_ANSWER),
+    }
+    tags: dict[str, str] = {}
+    logged: queue.SimpleQueue[Mapping[str, str]] = queue.SimpleQueue()
+
+    def ask(node: str, *about: Any) -> Callable[..., Future[Any]]:
+        others = {"stop": NOTHING, "drain": {}}
+        return lambda method, *arguments: starts[node] if method == "start" else answer(others[method])
+
+    watched = TrialWatches(("process",), 0.1, lambda key, points, more: logged.put(more), ask)
+    watched.start()
+    for node in answers:
+        watch(watched, node)
+        while node != "late" and tags.get(NODE) != f"host of {node}":
+            tags |= logged.get(timeout=LIMIT_S)
+    late.set_result({HOST_PREFIX + "cpu_model": "late"})
+    watched.close(LIMIT_S)
+    while not logged.empty():
+        tags |= logged.get()
+    assert {name.removeprefix(HOST_PREFIX): tag for name, tag in tags.items() if name.startswith(HOST_PREFIX)} == facts
+    assert tags[NODE] == f"host of {answers[-1]}"
+
+
 @pytest.fixture(scope="module")
 def observed(new_store: Path) -> Observations:
     """What is seen of a process here and of one on a node that dies."""
@@ -148,11 +190,12 @@ def without_package(observed: Observations) -> Observed:
 
 @pytest.mark.slow
 def test_process_on_another_node_is_read_there(with_package: Observed) -> None:
-    """Each has its series, the host and the pid."""
+    """Each has its series, the host, what is known of that, and the pid."""
     assert with_package["nodes"] == 2
     assert with_package["points"]["here"] > 0
     assert with_package["points"]["there"] > 0
     assert with_package["hosts"] == {"here": True, "there": True}
+    assert with_package["facts"] == {"here": Host().tags(), "there": Host().tags()}  # both are on this machine
 
 
 @pytest.mark.slow
@@ -172,5 +215,6 @@ def test_node_without_the_package_is_told_how_to_get_it(without_package: Observe
     assert "runtime_env={'py_modules': [mlflow_sysmetrics]}" in warning
     assert without_package["points"].get("there", 0) == 0
     assert without_package["hosts"] == {"here": True, "there": True}
+    assert without_package["facts"] == {"here": Host().tags(), "there": {}}
     assert without_package["ended"] == {"here": True, "there": True}
     assert "peak_memory_mb" in without_package["figures"]["here"]
