@@ -61,11 +61,16 @@ class Measured:
         cost = next((name for name in compared(record.limits) if name in first), None)
         if cost is None:
             return "choose the cheapest of them"
-        cheapest = min((trial for trial in equal if cost in trial.figures), key=lambda trial: trial.figures[cost])
-        value, than = cheapest.figures[cost], first[cost]
-        cheaper = is_cheaper(cost, value, than, cheapest_by_chance(self.noises.get(cost), len(equal) - 1))
+        costs, than = [(trial.figures[cost], trial) for trial in equal if cost in trial.figures], first[cost]
+        by_chance = cheapest_by_chance(self.noises.get(cost), len(equal) - 1)
+        value, cheapest = min(costs, key=lambda pair: pair[0])
+        cheaper = is_cheaper(cost, value, than, by_chance)
         if cheaper is False:
             return f"none of them is cheaper than the first ({cost} {than:.4g})"
+        if cheaper:  # the best of those that are as cheap
+            most = value * (1 + self.margins.get(cost, 0.0))
+            as_cheap = (pair for pair in costs if pair[0] <= most and is_cheaper(cost, pair[0], than, by_chance))
+            value, cheapest = next(as_cheap)
         what, times = _values(cheapest, record), than / value if value > 0 else math.inf
         less = f"{times:.2g} times less" if times < 10 else f"{times:.0f} times less" if times < math.inf else "less"
         if cheaper:

@@ -82,9 +82,11 @@ def decision(studies: Sequence[Study], changed: Collection[str] = ()) -> pd.Data
         by_chance = cheapest_by_chance(study.noises.get(cost or ""), len(as_good) - 1)
     cheaper = None
     if cost is not None and as_good[cost].notna().any():
-        cheapest = as_good.loc[as_good[cost].idxmin()]
-        cheaper = is_cheaper(cost, float(cheapest[cost]), float(chosen[cost]), by_chance)
+        cheaper = is_cheaper(cost, float(as_good[cost].min()), float(chosen[cost]), by_chance)
         if cheaper:
+            as_cheap = as_good[as_good[cost] <= as_good[cost].min() * (1 + known.get(cost, 0.0))]
+            sure = [bool(is_cheaper(cost, value, float(chosen[cost]), by_chance)) for value in as_cheap[cost]]
+            cheapest = as_cheap[sure].iloc[0]  # the best of them
             rows.append((CHEAPER, cheapest, cost, chosen[cost] / cheapest[cost] if cheapest[cost] else math.nan))
     better = judged[sign * (chosen[score] - trials[score]) > margin]
     if not better.empty:

@@ -127,6 +127,12 @@ def _equal(times_s: dict[int, float], algorithm: str = "linear", criteria: Crite
             id="a little cheaper",
         ),
         pytest.param(
+            *({2: 1.0, 8: 0.41, 16: 0.4}, "linear"),
+            "choose the cheapest of them, such as batch_size 8, alpha 0.1 with training_time_s 0.41 "
+            "(2.4 times less than the first).",
+            id="the best of those that are as cheap",
+        ),
+        pytest.param(
             *({64: 0.02, 2: 1.0}, "linear"),
             "none of them is cheaper than the first (training_time_s 0.02).",
             id="first",

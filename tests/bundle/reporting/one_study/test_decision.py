@@ -81,6 +81,12 @@ def test_lower_cost_within_its_noise_is_not_cheaper() -> None:
     assert _roles([_study(trials=near | {"d": (0.605, 0.5, 90.0)})]) == {CHOSEN: "a", CHEAPER: "d"}
 
 
+def test_best_of_those_that_are_as_cheap_is_named() -> None:
+    """Which of them is the very cheapest is chance."""
+    cheap = {"a": (0.60, 1.0, 90.0), "b": (0.605, 0.5, 90.0), "c": (0.603, 0.51, 90.0), "d": (0.602, 0.7, 90.0)}
+    assert _roles([_study(trials=cheap)]) == {CHOSEN: "a", CHEAPER: "c"}
+
+
 @pytest.mark.parametrize(
     ("seconds", "degrees", "changed", "said"),
     [
