@@ -19,6 +19,7 @@ from entrypoints.datasets.tables import Task
 from entrypoints.limits import costs
 from entrypoints.limits.duration_forecast import kind
 from entrypoints.limits.stop_or_skip import EarlyEnd, Stopping
+from entrypoints.mlflow_io import find_run
 from entrypoints.models.configuration import Configuration
 from entrypoints.reporting import hosts
 from entrypoints.reporting.findings import records
@@ -88,10 +89,12 @@ def full_of(client: MlflowClient, study: Study, most: int = MAX_COURSES, limits:
         limits: texts of criteria.
     """
     prepare_run_id = study.run.data.tags.get(PREPARE_RUN_ID)
+    prepare = find_run(client, prepare_run_id) if prepare_run_id else None
     ended = study.trials[study.trials["status"] == "FINISHED"]
-    if study.score not in ("val_rmse", "val_accuracy") or prepare_run_id is None or ended.empty:
+    if study.score not in ("val_rmse", "val_accuracy") or prepare is None or ended.empty:
         return None
-    prepare = client.get_run(prepare_run_id)
+    if "train_rows" not in prepare.data.metrics:
+        return None
     rows = int(prepare.data.metrics["train_rows"])
     run_ids = ended["run_id"].tolist()
     best = {run_ids.index(each) for text in ("", *limits) for each in _best_within(study, text)}

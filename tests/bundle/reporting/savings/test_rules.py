@@ -120,6 +120,13 @@ def test_wall_times_of_searches_are_compared_on_as_many_cores_alone(
     assert (row["kind"], row["saved_wall_percent"]) == ("real", pytest.approx(saved_percent))
 
 
+@pytest.mark.parametrize("run_id", [pytest.param("f" * 32, id="gone"), pytest.param("0" * 32, id="another run")])
+def test_study_without_its_preparation_cannot_be_replayed(stored: tuple[MlflowClient, Study], run_id: str) -> None:
+    """How many rows a fold has is then unknown."""
+    client, study = stored
+    assert full_of(client, _took(study, 4.0, {}, {"sysmetrics.prepare_run_id": run_id})) is None
+
+
 def test_real_study_of_other_trials_is_not_compared(full: Full) -> None:
     """There is nothing to hold against each other."""
     assert real(full, [costing(1.0, 4096, val_rmse=1.0)], full.criteria("training_time_s<=1"), 1.0) is None
