@@ -46,7 +46,7 @@ ARROWS_OF_REPORTING: dict[str, set[str]] = {
     "savings": set(),
     "figures": {"savings"},
     "one_study": {"figures", "training", "hyperparameters", "savings"},
-    "comparison": {"figures"},
+    "comparison": {"figures", "training", "savings"},
     "stability": {"figures"},
 }
 

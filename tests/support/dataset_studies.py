@@ -11,7 +11,9 @@ from mlflow.entities import Metric, Param, RunTag
 from entrypoints.limits.noise import Noise
 from entrypoints.mlflow_io import log_tables
 
-Trial = tuple[Mapping[str, Any], Mapping[str, float]]  # what it chose, and its figures
+Figures = Mapping[str, float | Mapping[int, float]]  # by name; of a curve its values by step
+Trial = tuple[Mapping[str, Any], Figures]  # what it chose, and what it left
+SETTINGS = {"algorithm": "linear", "batch_size": 32, "seed": 0, "max_steps": 600, "max_epochs": 0, "report_every": 100}
 
 
 def write_study(
@@ -37,7 +39,7 @@ def write_study(
         train_rows: of the dataset, of which each of ten folds leaves a tenth out.
         features: of the dataset.
         diverged: the places of the trials that did.
-        params: which all trials share.
+        params: which all trials share, beside ``SETTINGS``.
         noises: what `noise.json` says.
         tags: further ones of the study's run.
     """
@@ -52,7 +54,7 @@ def write_study(
     for place, (chosen, figures) in enumerate(trials):
         name = " ".join(f"{key}={value}" for key, value in chosen.items())
         own = {"kind": "trial", "trial_id": str(place), "host_cpu_model": host, "diverged": str(place in gone).lower()}
-        _run(client, name, own, {"dataset": dataset, **(params or {}), **chosen}, figures, parent=study)
+        _run(client, name, own, {"dataset": dataset, **SETTINGS, **(params or {}), **chosen}, figures, parent=study)
     return study
 
 
@@ -61,12 +63,13 @@ def _run(
     name: str,
     tags: Mapping[str, str],
     params: Mapping[str, Any],
-    figures: Mapping[str, float],
+    figures: Figures,
     parent: str | None = None,
 ) -> str:
     all_tags = {f"sysmetrics.{tag}": value for tag, value in tags.items()}
     run = client.create_run("0", run_name=name, tags=all_tags | ({"mlflow.parentRunId": parent} if parent else {}))
-    metrics = [Metric(key, float(value), 0, 0) for key, value in figures.items()]
+    curves = {key: of if isinstance(of, Mapping) else {0: of} for key, of in figures.items()}
+    metrics = [Metric(key, float(value), 0, step) for key, curve in curves.items() for step, value in curve.items()]
     client.log_batch(
         run.info.run_id, metrics, [Param(key, str(value)) for key, value in params.items()], list[RunTag]()
     )

@@ -8,9 +8,12 @@ from typing import Any
 from entrypoints.links import run_view
 from entrypoints.reporting import hosts
 from entrypoints.reporting.comparison.compare import Comparison
-from entrypoints.reporting.markdown import LAST, cell, is_p, last_sections, page, picture, table
+from entrypoints.reporting.markdown import LAST, cell, code, is_p, last_sections, page, picture, table
+from entrypoints.reporting.savings.answers import SAID, calibration_table
+from entrypoints.reporting.savings.calibration import RIGHT, TOO_FEW
 from entrypoints.reporting.statistics import LEVEL, smallest_p
 from entrypoints.reporting.studies import Study
+from entrypoints.reporting.training.answers import shape
 from entrypoints.reporting.words import number, percent, unit
 
 MAX_BLOCKS = 100
@@ -34,6 +37,8 @@ def description(
     sections = {
         "What differs over datasets": [*_differences(comparison), *pictures.values()],
         "The datasets": [_datasets(studies, comparison), _hosts(comparison), compared],
+        "What costs do during training": [_shapes(comparison)],
+        "How right predictions are": [_calibration(comparison)],
         **last_sections(comparison.found.open_questions, HOW, run_view(experiment_id, report_run_id, "artifacts")),
     }
     return page(in_short(comparison, "## "), sections, kept=("The datasets", *LAST))
@@ -45,7 +50,7 @@ HOW = (
     "Iman-Davenport, and by permutation: the larger p counts), pairs of them by Nemenyi's critical difference. A "
     "change is reported if it is significant at 5 % after Bonferroni's correction for all tests and, for a cost, "
     "larger than 5 % (for memory also than 0.1 MB) in the median dataset. W is Kendall's, from 0 (no agreement) to 1 "
-    "(all datasets agree)."
+    "(all datasets agree). Changes during training and predictions are those of the report on each study alone."
 )
 
 
@@ -179,6 +184,28 @@ def _hosts(comparison: Comparison) -> str:
         f"The {which} differ ({', '.join(comparison.hosts)}): costs are compared by ranks within each dataset, "
         f"differences are shares of each dataset's own, and no cost of two {which} is put side by side."
     )
+
+
+def _shapes(comparison: Comparison) -> str:
+    """A line for each dataset, a column for each cost; of several algorithms each is named."""
+    rows = comparison.found.rows("shapes")
+    several = len({row["group"] for row in rows}) > 1
+    said: dict[str, dict[str, list[str]]] = {}
+    for row in rows:
+        of = said.setdefault(row["dataset"], {}).setdefault(row["metric"], [])
+        of.append(f"{shape(row)} ({row['group']})" if several else shape(row))
+    costs = dict.fromkeys(row["metric"] for row in rows)
+    lines = [
+        {"dataset": name} | {cost: "; ".join(own.get(cost, ["-"])) for cost in costs} for name, own in said.items()
+    ]
+    return table({"dataset": cell("dataset")} | {code(cost): cell(cost) for cost in costs}, lines)
+
+
+def _calibration(comparison: Comparison) -> str:
+    """Predictions of the costs that limits are on by default, and all that are off."""
+    rows = comparison.found.rows("calibration")
+    told = [row for row in rows if row["metric"] in SAID or row["verdict"] not in (RIGHT, TOO_FEW)]
+    return calibration_table(told, "dataset")
 
 
 def _count(value: float | None) -> str:

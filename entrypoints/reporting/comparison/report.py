@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from entrypoints.errors import say
 from entrypoints.reporting import figures
+from entrypoints.reporting.comparison import each_study
 from entrypoints.reporting.comparison.answers import STEP_TIMES, description, in_short, told_tests
 from entrypoints.reporting.comparison.compare import Comparison, compare
 from entrypoints.reporting.studies import Study
@@ -25,6 +26,7 @@ def write_comparison(run: RecordedRun, studies: Sequence[Study]) -> None:
     """
     say(f"Report over {', '.join(f'{each.dataset} ({len(each.trials)} trials, {each.run_id})' for each in studies)}")
     comparison = compare(run.client, studies)
+    each_study.add(run.client, studies, comparison)
     found, told = comparison.found, told_tests(comparison)
     counts = {"datasets": len(studies), "tests": len(found.rows("tests")), "findings": len(told)}
     metrics = {name: float(count) for name, count in counts.items()}

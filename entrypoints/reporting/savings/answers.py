@@ -126,9 +126,10 @@ def calibrated(rows: Iterable[Row]) -> str:
     return f"{start}{held}" + (f"; **off**: {'; '.join(off)}." if off else ".")
 
 
-def calibration_table(rows: Iterable[Row]) -> str:
-    """A line for each predicted metric."""
+def calibration_table(rows: Iterable[Row], *first: str) -> str:
+    """A line for each predicted metric, with these values of its row first."""
     columns = {
+        **{name: cell(name) for name in first},
         "metric": cell("metric", code),
         "trials": cell("trials"),
         "predicted / measured, median": lambda row: _known(row["median_ratio"], "{:.2f}"),

@@ -32,6 +32,22 @@ def unclear(drift: Sequence[Row]) -> list[str]:
     return [_name(row) for row in _judged(drift) if row["verdict"] == UNCLEAR]
 
 
+def shape(row: Row) -> str:
+    """What one curve does, in short: `rises by 0.5 MB (0.3 %)`, `steady at 96 % of a core`; in percent alone where the
+    row has no level.
+
+    Args:
+        row: of the table ``drift``.
+    """
+    verdict, in_units = row["verdict"], row["level"] == row["level"]
+    if verdict in (RISES, FALLS):
+        share = percent(abs(row["change_percent"]))
+        return f"{_by(row)} ({share})" if in_units else f"{verdict} by {share}"
+    if verdict == UNCLEAR:
+        return f"{verdict} ({signed(row['low_percent'])} to {signed(row['high_percent'])} %)"
+    return f"{verdict} at {_amount(row['metric'], row['level'])}" if verdict == STEADY and in_units else str(verdict)
+
+
 def not_judged(drift: Sequence[Row]) -> str:
     """The curves of which too few trials are long enough, in a sentence; empty if there are none."""
     short = [row for row in drift if row["verdict"] == TOO_FEW]
@@ -66,9 +82,8 @@ def _changes(rows: Sequence[Row]) -> str:
         if row["verdict"] in (RISES, FALLS):
             low, high = (row["low"], row["high"]) if row["verdict"] == RISES else (-row["high"], -row["low"])
             parts.append(
-                f"{_name(row)} {row['verdict']} by "
-                + f"{_short(abs(row['change']))} {unit(row['metric'])}".rstrip()
-                + f" ({percent(abs(row['change_percent']))}; 95 % interval {_short(low)} to {_short(high)})"
+                f"{_name(row)} {_by(row)} ({percent(abs(row['change_percent']))}; 95 % interval {_short(low)} to "
+                f"{_short(high)})"
             )
     return f"{listed(parts)}." if parts else ""
 
@@ -107,6 +122,10 @@ def _differs(by_batch_size: Sequence[Row]) -> str:
         if row["told"]
     ]
     return f"{'; '.join(parts)}." if parts else ""
+
+
+def _by(row: Row) -> str:
+    return f"{row['verdict']} by {_short(abs(row['change']))} {unit(row['metric'])}".rstrip()
 
 
 def _between(metric: str, values: Sequence[float]) -> str:

@@ -17,7 +17,7 @@ RISES, FALLS, STEADY, UNCLEAR, TOO_FEW = "rises", "falls", "steady", "unclear", 
 MIN_POINTS = 4  # of a trial
 SMALL_PERCENT = 100 * SMALL
 _RATES = ("cpu_percent", "step_time_ms")  # of an interval; a trial's first one is its warm-up
-_COST_CURVES = (*_RATES, "memory_mb")
+COST_CURVES = (*_RATES, "memory_mb")
 _TREND = ("batch_size", "level", "start", "end", "change", "change_percent", "rising")
 
 
@@ -53,7 +53,7 @@ def drift(curves: pd.DataFrame, noises: Mapping[str, Noise] | None = None) -> pd
     rows = []
     for (axis, metric, group), part in curves.groupby(["axis", "metric", "group"], sort=False):
         found = _trends(part, str(metric))
-        tested = _by_size(found) if axis == STEPS and metric in _COST_CURVES else []
+        tested = _by_size(found) if axis == STEPS and metric in COST_CURVES else []
         rows.append(
             {"axis": axis, "metric": metric, "group": group, **_middle(found)}
             | {"rising_share": float(found["rising"].mean()) if len(found) else np.nan}

@@ -34,6 +34,9 @@ COST = {
 }
 SCORE = COST | {"metric": "score", "hyperparameter": "rate", "is_score": True, "kendalls_w": 0.8, "p_bonferroni": 0.03}
 MISSED = COST | {"metric": "elapsed_s", "p_bonferroni": 0.2, "told": False}
+SHAPE = {"dataset": "a", "metric": "cpu_percent", "group": "linear", "verdict": "steady", "level": 96.04}
+RATIOS = {"dataset": "a", "metric": "training_time_s", "trials": 40, "verdict": "as claimed"}
+RATIOS |= {"median_ratio": 1.013, "low_ratio": 0.9, "high_ratio": 1.1, "coverage_percent": 97.5, "below_percent": 0.0}
 SMALL = COST | {"metric": "peak_memory_mb", "told": False}
 
 
@@ -135,3 +138,40 @@ def test_page_names_what_was_not_found_and_what_was_left_out() -> None:
     page = _page([MISSED, SMALL, few], [dict(zip(names, row, strict=True)) for row in medians])
     assert "\nTested and not found: `batch_size` on `elapsed_s`, `peak_memory_mb` (significant, but small).\n" in page
     assert "\nLeft out, since too few trials came to their end: `rate` 0.1 on a, `size` on b.\n" in page
+
+
+def test_costs_during_training_have_a_line_for_each_dataset() -> None:
+    """And a column for each cost; an algorithm is named where there are several."""
+    comparison = Comparison([])
+    memory = SHAPE | {"metric": "memory_mb", "level": 176.9}
+    comparison.found.add("shapes", [SHAPE, memory, SHAPE | {"group": "svm", "level": 97.2}, SHAPE | {"dataset": "b"}])
+    assert (
+        "### What costs do during training\n\n| dataset | `cpu_percent` | `memory_mb` |\n|---|---|---|\n"
+        "| a | steady at 96 % of a core (linear); steady at 97.2 % of a core (svm) | steady at 177 MB (linear) |\n"
+        "| b | steady at 96 % of a core (linear) | - |\n"
+    ) in description("0", "r", [], comparison, [])
+
+
+def test_predictions_are_told_of_default_limits_and_where_they_are_off() -> None:
+    """By dataset; the others are left to the table."""
+    comparison = Comparison([])
+    off = RATIOS | {"dataset": "b", "metric": "elapsed_s", "median_ratio": 1.2, "verdict": "predicted too high"}
+    few = RATIOS | {"metric": "mean_step_time_ms", "trials": 7, "verdict": "too few trials"}
+    comparison.found.add("calibration", [RATIOS, RATIOS | {"metric": "elapsed_s"}, few, off])
+    rows = [line for line in description("0", "r", [], comparison, []).splitlines() if line.startswith(("| a", "| b"))]
+    assert rows == [
+        "| a | `training_time_s` | 40 | 1.01 | 0.90 | 1.10 | 98 % | 0 % | as claimed |",
+        "| b | `elapsed_s` | 40 | 1.20 | 0.90 | 1.10 | 98 % | 0 % | predicted too high |",
+    ]
+
+
+def test_what_each_dataset_says_gives_way_to_what_differs() -> None:
+    """Of many datasets it finds no room beside the findings."""
+    comparison = Comparison([])
+    comparison.found.add("tests", [COST | {"metric": f"cost_{place}_s"} for place in range(10)])
+    comparison.found.add("calibration", [RATIOS | {"dataset": f"dataset {place}"} for place in range(60)])
+    page = description("0", "r", [], comparison, [])
+    assert len(page) <= 8000
+    assert "\n- `cost_9_s` is 0.4 to 3.1 s" in page
+    assert "How right predictions are" not in page
+    assert page.endswith(").")

@@ -16,8 +16,14 @@ from demsar import DEMSAR, TIES
 from mlflow import MlflowClient
 from reports import Reported, report_on
 
+from entrypoints.reporting.savings.answers import SAID
+from entrypoints.reporting.selection import by_ids
+from entrypoints.reporting.training.curves import read
+from entrypoints.reporting.training.drift import drift
+
 DATASETS = ("red_wine", "diabetes", "/data/mine.csv", "wave_energy")
 SIZES, RATES = (2, 8, 32, 128), (0.1, 0.01, 0.001, 0.0001)
+STEPS = (100, 200, 300, 400, 500, 600)
 
 
 def _test_of(reported: Reported, metric: str, hyperparameter: str) -> pd.Series:
@@ -55,6 +61,32 @@ def studies(client: MlflowClient) -> list[str]:
     """One of each dataset, on one host."""
     random = np.random.default_rng(0)
     return [write_study(client, name, _trials(place, random)) for place, name in enumerate(DATASETS)]
+
+
+def _trained(random: np.random.Generator, rise_mb: float) -> list[Trial]:
+    """A grid of which there are curves: memory rises, a step gets a third shorter, the CPU is busy all the time."""
+    trials: list[Trial] = []
+    for chosen in [{"batch_size": size, "learning_rate": rate} for size in SIZES for rate in (*RATES, 0.03, 0.003)]:
+        step_ms, memory_mb = (1 + chosen["batch_size"] / 100) * random.lognormal(0, 0.02), 200 + random.uniform()
+        rise = np.linspace(0, 1, len(STEPS))
+        curves = {
+            "cpu_percent": 96 + 0.2 * random.normal(size=len(STEPS)),
+            "memory_mb": memory_mb + rise_mb * rise,
+            "step_time_ms": step_ms * (1.2 - 0.4 * rise),
+        }
+        figures = {"val_rmse": chosen["learning_rate"], "mean_step_time_ms": step_ms, "training_time_s": 0.6 * step_ms}
+        figures |= {"elapsed_s": 6.1 * step_ms, "peak_memory_mb": memory_mb + rise_mb}
+        points = {name: dict(zip(STEPS, values.tolist(), strict=True)) for name, values in curves.items()}
+        trials.append((chosen, figures | points))
+    return [trials[place] for place in random.permutation(len(trials))]
+
+
+@pytest.fixture(scope="module")
+def trained(client: MlflowClient) -> list[str]:
+    """Of two datasets, with curves: of one on the host of the others, of one on another host."""
+    random = np.random.default_rng(0)
+    here = write_study(client, "here", _trained(random, 0.5))
+    return [here, write_study(client, "elsewhere", _trained(random, 2.0), host="two")]
 
 
 def test_published_example_comes_out_of_the_page(client: MlflowClient) -> None:
@@ -127,3 +159,70 @@ def test_few_datasets_are_said_to_show_nothing(client: MlflowClient, studies: li
         "With 2 datasets nothing could be significant: even if all ranked the 4 levels of `batch_size` alike, p would "
         "be 0.0417, and one of 5 tests needs 0.01; 3 datasets could show it.",
     ]
+
+
+def _cost(reported: Reported, dataset: str, metric: str) -> pd.Series:
+    """The row of one curve."""
+    shapes = reported.tables["shapes"]
+    (row,) = (shapes[(shapes["dataset"] == dataset) & (shapes["metric"] == metric)]).iloc
+    return row
+
+
+@pytest.fixture(scope="module")
+def of_each(client: MlflowClient, studies: list[str], trained: list[str]) -> Reported:
+    """A report over two datasets on one host, of which one has curves."""
+    return report_on(client, [studies[0], trained[0]])
+
+
+def test_each_dataset_has_the_shapes_of_its_costs(client: MlflowClient, trained: list[str], of_each: Reported) -> None:
+    """Those of the study's own report, in units; that a study has no curves is said."""
+    cpu, memory, step = (_cost(of_each, "here", name) for name in ("cpu_percent", "memory_mb", "step_time_ms"))
+    (study,) = by_ids(client, trained[:1])
+    own = drift(read(client, study), study.noises).set_index("metric")
+    for row in (cpu, memory, step):
+        assert row[["verdict", "trials"]].tolist() == own.loc[row["metric"], ["verdict", "trials"]].tolist()
+        assert row["change"] == pytest.approx(own.loc[row["metric"], "change"], abs=1e-9)
+    assert memory["change"] == pytest.approx(0.5)
+    assert (
+        "| dataset | `cpu_percent` | `memory_mb` | `step_time_ms` |\n|---|---|---|---|\n"
+        f"| here | steady at {cpu['level']:.3g} % of a core | rises by 0.5 MB ({memory['change_percent']:.1f} %) | "
+        f"falls by {-step['change']:.2g} ms ({-step['change_percent']:.0f} %) |\n"
+    ) in of_each.page
+    assert "- How costs change during training on red_wine: no trial has curves of CPU" in of_each.page
+
+
+def test_each_dataset_has_the_calibration_of_its_predictions(of_each: Reported) -> None:
+    """Of trials whose times follow a law, and memory nothing, they are right; the page has the rows of the table."""
+    table = of_each.tables["calibration"]
+    assert set(table["dataset"]) == {"here"}
+    assert set(table["verdict"]) == {"as claimed"}
+    said = table[table["metric"].isin(SAID)]
+    assert said["metric"].tolist() == list(SAID)
+    for _, row in said.iterrows():
+        low, median, high = (f"{row[f'{name}_ratio']:.2f}" for name in ("low", "median", "high"))
+        inside, below = (f"{row[f'{name}_percent']:.0f} %" for name in ("coverage", "below"))
+        figures = f"{row['trials']} | {median} | {low} | {high} | {inside} | {below}"
+        assert f"| here | `{row['metric']}` | {figures} | as claimed |" in of_each.page
+        assert row["median_ratio"] == pytest.approx(1, abs=0.05)
+        assert row["trials"] > 8
+    assert "- How right predictions of costs are on red_wine: no trial could be predicted" in of_each.page
+
+
+def test_shapes_on_different_hosts_are_told_in_percent(client: MlflowClient, trained: list[str]) -> None:
+    """Neither the page nor the tables hold a level or a change in units; ratios of predictions are of one host each."""
+    reported = report_on(client, trained)
+    lines = [
+        line for line in reported.page.splitlines() if line.startswith(("| here | steady", "| elsewhere | steady"))
+    ]
+    changes = [
+        [abs(_cost(reported, name, metric)["change_percent"]) for metric in ("memory_mb", "step_time_ms")]
+        for name in ("here", "elsewhere")
+    ]
+    assert lines == [
+        f"| here | steady | rises by {changes[0][0]:.1f} % | falls by {changes[0][1]:.0f} % |",
+        f"| elsewhere | steady | rises by {changes[1][0]:.1f} % | falls by {changes[1][1]:.0f} % |",
+    ]
+    shapes, calibration = reported.tables["shapes"], reported.tables["calibration"]
+    assert shapes[["level", "start", "end", "change", "low", "high"]].isna().all(axis=None)
+    assert calibration["median_measured"].isna().all()
+    assert set(calibration["dataset"]) == {"here", "elsewhere"}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 
-from entrypoints.reporting.training.answers import not_judged, sentences, unclear
+from entrypoints.reporting.training.answers import not_judged, sentences, shape, unclear
 from entrypoints.reporting.training.drift import TOO_FEW
 
 CPU = {"metric": "cpu_percent", "level": 96.04, "change": 0.5, "change_percent": 0.52, "low": -0.5, "high": 1.5}
@@ -137,3 +138,20 @@ def test_curves_of_too_few_long_trials_are_named_as_short_as_can_be(drift: list[
 def test_nothing_is_left_unjudged_where_all_is_judged() -> None:
     """Then there is no sentence."""
     assert not_judged([_row(CPU, "steady")]) == ""
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        pytest.param(_row(MEMORY, "rises"), "rises by 0.53 MB (0.3 %)", id="rises"),
+        pytest.param(_row(TIME, "falls"), "falls by 0.1 ms (40 %)", id="falls"),
+        pytest.param(_row(TIME, "falls", level=math.nan, change=math.nan), "falls by 40 %", id="in percent"),
+        pytest.param(_row(CPU, "steady"), "steady at 96 % of a core", id="steady"),
+        pytest.param(_row(CPU, "steady", level=math.nan), "steady", id="at a level that is not told"),
+        pytest.param(_row(TIME, "unclear", low_percent=-52.2, high_percent=3.4), "unclear (-52 to +3 %)", id="unclear"),
+        pytest.param(_row(TIME, TOO_FEW, level=math.nan), TOO_FEW, id="too few trials"),
+    ],
+)
+def test_shape_of_a_curve_is_said_in_short(row: Any, says: str) -> None:
+    """The verdict, and how far or at which level."""
+    assert shape(row) == says
