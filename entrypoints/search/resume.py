@@ -65,6 +65,7 @@ def resume_study(command: str, run_id: str, options: dict[str, object]) -> None:
             f"{goes_on} were begun and keep their runs, {left - goes_on} are new"
         )
         _introduce(run, found, says)
+        run.rename(f"resume {command}", f"resume {found.info.run_name}")
         say(f"Study: {found.info.run_name} in run {run_id} goes on; {says}")
         with continued_run(run, run_id) as continued:
             carry_out(continued, plan, done)
@@ -166,5 +167,3 @@ def _introduce(run: RecordedRun, study: Run, says: str) -> None:
     link = f"[{study.info.run_name}]({run_view(study.info.experiment_id, study.info.run_id)})"
     run.client.set_tag(run.run_id, "mlflow.parentRunId", study.info.run_id)
     run.client.set_tag(run.run_id, "mlflow.note.content", f"Continues {link}: {says}.")
-    if run.client.get_run(run.run_id).info.run_name.startswith("resume "):  # else the user has chosen a name
-        run.client.update_run(run.run_id, name=f"resume {study.info.run_name}")

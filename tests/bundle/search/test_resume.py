@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
+from click.testing import CliRunner
 from commands import (
     Command,
     Finished,
@@ -24,6 +28,10 @@ from commands import (
 )
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from study_settings import study_settings
+
+from entrypoints.search import journal
+from entrypoints.tune import tune
 
 # One trial at a time, a second or more each; the first rate is sound, the second diverges.
 SEARCH = {
@@ -151,7 +159,7 @@ def wholes(
     return whole
 
 
-@pytest.fixture(scope="module", params=SCENARIOS)
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.slow) for name in SCENARIOS])
 def continued(
     request: pytest.FixtureRequest,
     study: Study,
@@ -227,9 +235,6 @@ def _place(row: dict[str, Any]) -> list[str]:
 
 def _fold_place(row: dict[str, Any]) -> list[float]:
     return [row["val_loss"], row["fold"]]
-
-
-pytestmark = pytest.mark.slow
 
 
 def test_interruption_came_in_mid_search(continued: Continued) -> None:
@@ -361,3 +366,27 @@ def test_no_process_is_left(continued: Continued) -> None:
         RAY_GONE_WITHIN_S,
         "the end of all processes",
     )
+
+
+@pytest.mark.parametrize(
+    ("chosen", "name"),
+    [
+        pytest.param(None, "resume a study", id="none"),
+        pytest.param("resume at night", "resume at night", id="by the user"),
+    ],
+)
+def test_command_s_run_is_named_after_the_study_unless_the_user_has_named_it(
+    store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch, chosen: str | None, name: str
+) -> None:
+    """Whatever that name begins with."""
+    study = store_in_use.create_run("0", run_name="a study", tags={"sysmetrics.kind": "study"}).info.run_id
+    store_in_use.log_text(study, json.dumps(journal.described(study_settings(), None)), journal.SETTINGS)
+    store_in_use.set_terminated(study, "KILLED")
+    if chosen:
+        monkeypatch.setenv("MLFLOW_RUN_ID", store_in_use.create_run("0", run_name=chosen).info.run_id)
+    nothing = SimpleNamespace(carry_out=lambda *_: None)
+    monkeypatch.setitem(sys.modules, "entrypoints.search.start", nothing)
+    result = CliRunner().invoke(tune, ["--resume", study])
+    assert result.exit_code == 0, result.output
+    (run,) = runs_of_kind(store_in_use, "resume")
+    assert run.info.run_name == name
