@@ -29,7 +29,7 @@ from entrypoints.search.first_trials import FirstTrials
 from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.context import Host
 from mlflow_sysmetrics.delivery.points import Point, points_now, window_points
-from mlflow_sysmetrics.ray_tune import payload
+from mlflow_sysmetrics.ray_tune import MEASURES_ITSELF, payload
 from mlflow_sysmetrics.sampling.one_process import HERE
 from mlflow_sysmetrics.tags import CONVERGED, DIVERGED, FEASIBLE, MEMORY_DEFINITION, NODE, PID, PLACE, RAY_NODE_ID
 from mlflow_sysmetrics.watch import Watch
@@ -47,8 +47,6 @@ class Trial(tune.Trainable):
 
     The process is kept for the next trial, so each trial's memory and CPU are counted from its own start.
     """
-
-    sysmetrics_measures_itself = True
 
     def setup(
         self,
@@ -266,3 +264,6 @@ class Trial(tune.Trainable):
 
     def _add(self, figures: dict[str, float], step: int) -> None:
         self._points += points_now(figures, step)
+
+
+setattr(Trial, MEASURES_ITSELF, True)  # its points hold its process's series: it is not watched from outside as well
