@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from urllib.parse import quote
 
 from mlflow_sysmetrics.addresses import redacted
-from mlflow_sysmetrics.tags import FEASIBLE, KIND
-from mlflow_sysmetrics.views.page import MODE, Page, Shown
+from mlflow_sysmetrics.tags import FEASIBLE
+from mlflow_sysmetrics.views.page import MODE, Page, Shown, trials_of
 
 IS_FEASIBLE = f"tags.`{FEASIBLE}` = 'true'"
 UI_PORT = 5000
@@ -35,8 +35,7 @@ def trials_view(
         also: a further condition of MLflow's search, such as ``IS_FEASIBLE``.
         shown: ``CHART`` or ``TABLE``.
     """
-    wanted = f"tags.mlflow.parentRunId = '{parent_run_id}' and tags.`{KIND}` = 'trial'"
-    wanted += f" and {also}" if also else ""
+    wanted = trials_of(parent_run_id) + (f" and {also}" if also else "")
     return Page("", wanted, shown, sort_by, ascending).plain_link(experiment_id)
 
 

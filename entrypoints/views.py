@@ -9,7 +9,7 @@ from decimal import Decimal
 from statistics import quantiles
 
 from mlflow_sysmetrics.tags import BY_CRITERIA, CRITERIA, DIVERGED, FEASIBLE, KIND, STOP_REASON, STOPPED_BY
-from mlflow_sysmetrics.views.page import Page, Section, bars, lines, metric, parallel, param, scatter, tag
+from mlflow_sysmetrics.views.page import Page, Section, bars, lines, metric, parallel, param, scatter, tag, trials_of
 
 SCORE, TABLE, TRAINING, LIMITS, STOPPED = "score", "table", "training", "limits", "stopped"
 STUDIES, REPORTS = "studies", "reports"
@@ -64,7 +64,7 @@ class StudyFacts:
     @property
     def trials(self) -> str:
         """All its trials, as a condition of MLflow's search."""
-        return f"tags.mlflow.parentRunId = '{self.run_id}' and tags.`{KIND}` = 'trial'"
+        return trials_of(self.run_id)
 
     @property
     def memory(self) -> str:

@@ -10,8 +10,9 @@ from mlflow.entities import Run
 
 from entrypoints.errors import UserError
 from entrypoints.mlflow_io import find_run, search_runs
-from entrypoints.reporting.studies import Study, study_of, tag, trials_of
+from entrypoints.reporting.studies import Study, study_of, tag
 from mlflow_sysmetrics.tags import CRITERIA, DATASET, KIND, STUDY_KEY
+from mlflow_sysmetrics.views.page import trials_of
 
 MAX_LIMITED = 5
 
@@ -98,5 +99,5 @@ def _dataset(client: MlflowClient, run: Run) -> str | None:
     """The dataset of a study, from its tag or else from one of its trials."""
     if (dataset := tag(run, DATASET)) is not None:
         return dataset
-    some = client.search_runs([run.info.experiment_id], trials_of(run), max_results=1)
+    some = client.search_runs([run.info.experiment_id], trials_of(run.info.run_id), max_results=1)
     return some[0].data.params.get("dataset") if some else None

@@ -34,7 +34,7 @@ from mlflow_sysmetrics.tags import (
     STUDY_KEY,
     TRIAL_ID,
 )
-from mlflow_sysmetrics.views.page import Shown
+from mlflow_sysmetrics.views.page import Shown, trials_of
 from mlflow_sysmetrics.views.saved import saved_link
 
 NOISE = "noise.json"
@@ -161,7 +161,7 @@ def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: st
         UserError: it has no trials, or the metric does not fit.
     """
     about, params, figures, hosts = [], [], [], dict[str, set[str]]()
-    for trial in search_runs(client, run.info.experiment_id, trials_of(run), "ASC"):
+    for trial in search_runs(client, run.info.experiment_id, trials_of(run.info.run_id), "ASC"):
         if REPEAT in trial.data.tags:
             continue  # each configuration counts once
         about.append(_about(trial))
@@ -270,11 +270,6 @@ def _rows(client: MlflowClient, run_id: str, path: str) -> list[dict[str, Any]]:
         return load_rows(client, run_id, path)
     except (MlflowException, OSError):
         return []
-
-
-def trials_of(run: Run) -> str:
-    """The condition by which MLflow finds the trials of a study."""
-    return f"tags.mlflow.parentRunId = '{run.info.run_id}' and tags.`{KIND}` = 'trial'"
 
 
 def tag(run: Run, name: str) -> str | None:

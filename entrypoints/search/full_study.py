@@ -18,7 +18,8 @@ from entrypoints.models.configuration import Configuration, key
 from entrypoints.search.budget import Spending, spent
 from entrypoints.settings import StudySettings
 from mlflow_sysmetrics.context import SYSTEM_FACTS
-from mlflow_sysmetrics.tags import CRITERIA, HOST_PREFIX, KIND, SEARCHED, STUDY_KEY
+from mlflow_sysmetrics.tags import CRITERIA, HOST_PREFIX, SEARCHED, STUDY_KEY
+from mlflow_sysmetrics.views.page import trials_of
 
 Hosts = Mapping[str, frozenset[str]]  # the values of each fact about the machines of a study's trials
 
@@ -86,16 +87,12 @@ def find(
 
 def hosts_of(client: MlflowClient, experiment_id: str, run_id: str) -> Hosts:
     """Where the trials of a study have run."""
-    return _facts(search_runs(client, experiment_id, _trials_of(run_id)))
+    return _facts(search_runs(client, experiment_id, trials_of(run_id)))
 
 
 def _host_of_one(client: MlflowClient, experiment_id: str, run_id: str) -> Hosts:
     """Where one trial of a study has run: a store may hold many studies of many trials."""
-    return _facts(client.search_runs([experiment_id], _trials_of(run_id), max_results=1))
-
-
-def _trials_of(run_id: str) -> str:
-    return f"tags.mlflow.parentRunId = '{run_id}' and tags.`{KIND}` = 'trial'"
+    return _facts(client.search_runs([experiment_id], trials_of(run_id), max_results=1))
 
 
 def _facts(trials: Iterable[Run]) -> Hosts:

@@ -8,7 +8,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_sysmetrics.tags import KIND
 from mlflow_sysmetrics.views.costs import OF_RUNS
-from mlflow_sysmetrics.views.page import Page, runs_page
+from mlflow_sysmetrics.views.page import Page, runs_page, trials_of
 from mlflow_sysmetrics.views.saved import first_link
 
 # What is looked for, one after the other: a study, a run with our figures, any run.
@@ -50,9 +50,8 @@ def page_of(client: MlflowClient, run: Run | None) -> str:
     saved = first_link(client.get_experiment(experiment_id).tags, experiment_id, parent or OF_RUNS)
     if saved or parent is None:
         return saved or runs_page(experiment_id)
-    wanted = f"tags.{MLFLOW_PARENT_RUN_ID} = '{parent}'"
-    if tags.get(KIND) in ("study", "trial"):
-        wanted += f" and tags.`{KIND}` = 'trial'"
+    siblings = f"tags.{MLFLOW_PARENT_RUN_ID} = '{parent}'"
+    wanted = trials_of(parent) if tags.get(KIND) in ("study", "trial") else siblings
     return Page("", wanted).plain_link(experiment_id)
 
 

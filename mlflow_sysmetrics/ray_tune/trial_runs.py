@@ -25,8 +25,9 @@ from mlflow_sysmetrics.ray_tune.destination import Destination
 from mlflow_sysmetrics.ray_tune.endings import SWEPT, Ending
 from mlflow_sysmetrics.ray_tune.outcome import Outcome
 from mlflow_sysmetrics.ray_tune.trial_watches import TrialWatches
-from mlflow_sysmetrics.tags import KIND, STOP
+from mlflow_sysmetrics.tags import STOP
 from mlflow_sysmetrics.views.costs import save_costs
+from mlflow_sysmetrics.views.page import trials_of
 
 logger = get_logger(__name__)
 
@@ -86,9 +87,8 @@ class TrialRuns:
         place, parent = self.place, self.place.parent_run_id or self._writer.run_id(_STUDY)
         if parent is None:
             return
-        wanted = f"tags.mlflow.parentRunId = '{parent}' and tags.`{KIND}` = 'trial'"
         name = f"What trials cost, {time.strftime('%d %b %H:%M', time.localtime(self._began))}"
-        link = within(_VIEW_S, lambda: save_costs(self._client, place.experiment_id, name, wanted, parent))
+        link = within(_VIEW_S, lambda: save_costs(self._client, place.experiment_id, name, trials_of(parent), parent))
         if link:
             logger.info("what the trials cost, in the MLflow UI: %s", link)
 

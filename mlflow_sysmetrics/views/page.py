@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
+from mlflow_sysmetrics.tags import KIND
+
 MODE = "workflowType=machine_learning"  # the UI opens in another one
 Shown = Literal["CHART", "TABLE"]
 Card = Mapping[str, Any]
@@ -106,6 +108,11 @@ def _plain(experiment_id: str, wanted: str, order: str | None, ascending: bool, 
 def runs_page(experiment_id: str) -> str:
     """The address of an experiment's runs, without that of the server: it works on any."""
     return f"#/experiments/{experiment_id}/runs?{MODE}"
+
+
+def trials_of(run_id: str) -> str:
+    """The trials that are nested under a run, as a condition of MLflow's search."""
+    return f"tags.mlflow.parentRunId = '{run_id}' and {tag(KIND)} = 'trial'"
 
 
 def metric(name: str) -> str:
