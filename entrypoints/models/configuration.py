@@ -49,7 +49,7 @@ class Configuration:
     @property
     def trial_key(self) -> str:
         """A text that identifies the trial within its study: the configuration, and which repetition it is."""
-        return f"{self.key} {self.repeat}" if self.repeat else self.key
+        return trial_key(self.searched, self.repeat)
 
     def find_algorithm(self) -> Algorithm:
         """What makes the models."""
@@ -82,6 +82,11 @@ def key(searched: Mapping[str, Any]) -> str:
     if not known.get("tol"):
         known.pop("tol", None)
     return json.dumps(known, sort_keys=True, default=str)
+
+
+def trial_key(searched: Mapping[str, Any], repeat: int) -> str:
+    """The ``key`` of these values, and which repetition of them a trial is where it is not their first run."""
+    return f"{key(searched)} {repeat}" if repeat else key(searched)
 
 
 def parsed(text: str) -> Any:

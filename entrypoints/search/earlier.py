@@ -10,7 +10,7 @@ from mlflow.entities import Run
 
 from entrypoints.limits.ledger import Known
 from entrypoints.mlflow_io import figures_of, search_runs
-from entrypoints.models.configuration import Configuration, key, parsed
+from entrypoints.models.configuration import Configuration, parsed, trial_key
 from entrypoints.search.record import TrialRecord
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import SHARED
@@ -148,9 +148,8 @@ def _record(run: Run, configuration: Configuration, end: TrialEnd) -> TrialRecor
 
 def _key(run: Run) -> str:
     """The ``trial_key`` of the trial in a run."""
-    values = key({name: parsed(text) for name, text in run.data.params.items() if name not in SHARED})
-    repeat = run.data.tags.get(REPEAT)
-    return f"{values} {repeat}" if repeat else values
+    searched = {name: parsed(text) for name, text in run.data.params.items() if name not in SHARED}
+    return trial_key(searched, int(run.data.tags.get(REPEAT, 0)))
 
 
 def _children(client: MlflowClient, study: Run) -> Iterator[Run]:
