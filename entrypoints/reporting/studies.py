@@ -18,29 +18,28 @@ from entrypoints.errors import UserError
 from entrypoints.limits.noise import Noise
 from entrypoints.limits.order_effect import Order
 from entrypoints.links import IS_FEASIBLE, trials_view
-from entrypoints.mlflow_io import figures_of, load_rows, search_runs
+from entrypoints.mlflow_io import load_rows, search_runs
+from entrypoints.trial_run import TrialRun
 from entrypoints.views import LIMITS, SCORE, TABLE
 from mlflow_sysmetrics.tags import (
     CRITERIA,
     DATASET,
-    DIVERGED,
-    FEASIBLE,
     HOST_PREFIX,
     KIND,
-    PLACE,
-    REPEAT,
     SEARCHED,
     STUDY_ID,
     STUDY_KEY,
-    TRIAL_ID,
 )
 from mlflow_sysmetrics.views.page import Shown, trials_of
 from mlflow_sysmetrics.views.saved import saved_link
 
 NOISE = "noise.json"
 SCORES = {"val_rmse": False, "val_accuracy": True}  # of the bundle's own studies, and whether higher is better
-_STOP = ("stop_how", "stop_reason", "stop_metric", "stop_step")
-ABOUT = ("trial_id", "run_id", "name", "place", "status", "diverged", "feasible", *_STOP)
+# What a trial's row has of its run: the names in TrialRun.
+ABOUT = (
+    *("trial_id", "run_id", "name", "place", "status", "diverged", "feasible"),
+    *("stop_how", "stop_reason", "stop_metric", "stop_step"),
+)
 
 
 @dataclass(frozen=True)
@@ -161,13 +160,14 @@ def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: st
         UserError: it has no trials, or the metric does not fit.
     """
     about, params, figures, hosts = [], [], [], dict[str, set[str]]()
-    for trial in search_runs(client, run.info.experiment_id, trials_of(run.info.run_id), "ASC"):
-        if REPEAT in trial.data.tags:
+    for each in search_runs(client, run.info.experiment_id, trials_of(run.info.run_id), "ASC"):
+        trial = TrialRun.of(each)
+        if trial.repeat:
             continue  # each configuration counts once
-        about.append(_about(trial))
-        params.append(trial.data.params)
-        figures.append(figures_of(trial))
-        for name, value in trial.data.tags.items():
+        about.append({name: getattr(trial, name) for name in ABOUT})
+        params.append(trial.params)
+        figures.append(trial.figures)
+        for name, value in each.data.tags.items():
             if name.startswith(HOST_PREFIX):
                 hosts.setdefault(name.removeprefix(HOST_PREFIX), set()).add(value)
     if not about:
@@ -201,22 +201,6 @@ def _views(client: MlflowClient, run: Run) -> dict[str, str]:
     shown: dict[str, Shown] = {SCORE: "CHART", TABLE: "TABLE", LIMITS: "TABLE"}
     links = {name: saved_link(tags, experiment_id, run.info.run_id, name, mode) for name, mode in shown.items()}
     return {name: link for name, link in links.items() if link}
-
-
-def _about(trial: Run) -> dict[str, object]:
-    stop = {name: tag(trial, f"sysmetrics.{name}") for name in _STOP}
-    place = tag(trial, PLACE)
-    return {
-        "trial_id": tag(trial, TRIAL_ID) or trial.info.run_id,
-        "run_id": trial.info.run_id,
-        "name": trial.info.run_name,
-        "place": None if place is None else int(place),
-        "status": trial.info.status,
-        "diverged": tag(trial, DIVERGED) == "true",
-        "feasible": {"true": True, "false": False}.get(tag(trial, FEASIBLE) or ""),
-        **stop,
-        "stop_step": None if stop["stop_step"] is None else int(stop["stop_step"]),
-    }
 
 
 def _hyperparameters(params: pd.DataFrame, searched: list[str]) -> pd.DataFrame:

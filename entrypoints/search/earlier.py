@@ -9,11 +9,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from entrypoints.limits.ledger import Known
-from entrypoints.mlflow_io import figures_of, search_runs
+from entrypoints.mlflow_io import search_runs
 from entrypoints.models.configuration import Configuration, parsed, trial_key
 from entrypoints.search.record import TrialRecord
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import SHARED
+from entrypoints.trial_run import TrialRun
 from mlflow_sysmetrics.tags import (
     BEST_PREFIX,
     BY_PERSON,
@@ -25,10 +26,8 @@ from mlflow_sysmetrics.tags import (
     FEASIBLE,
     KIND,
     OF_AN_END,
-    REPEAT,
     STOP,
     STOPPED_BY,
-    TRIAL_ID,
 )
 
 _OF_AN_END = (*OF_AN_END, STOP, END, DIVERGED, CONVERGED, FEASIBLE)
@@ -131,25 +130,27 @@ def _status(run: Run) -> str:
 
 
 def _record(run: Run, configuration: Configuration, end: TrialEnd) -> TrialRecord:
+    trial = TrialRun.of(run)
     return TrialRecord(
-        trial_id=run.data.tags[TRIAL_ID],
+        trial_id=trial.trial_id,
         configuration=configuration,
         status=_status(run),
-        figures=figures_of(run),
+        figures=trial.figures,
         folds=end.folds,
-        diverged=run.data.tags.get(DIVERGED) == "true",
-        converged=run.data.tags.get(CONVERGED) == "true",
+        diverged=trial.diverged,
+        converged=trial.converged,
         ending=end.ending,
         expected=end.expected,
-        by_person=run.data.tags.get(STOPPED_BY) == BY_PERSON,
-        run_id=run.info.run_id,
+        by_person=trial.stopped_by == BY_PERSON,
+        run_id=trial.run_id,
     )
 
 
 def _key(run: Run) -> str:
     """The ``trial_key`` of the trial in a run."""
-    searched = {name: parsed(text) for name, text in run.data.params.items() if name not in SHARED}
-    return trial_key(searched, int(run.data.tags.get(REPEAT, 0)))
+    trial = TrialRun.of(run)
+    searched = {name: parsed(text) for name, text in trial.params.items() if name not in SHARED}
+    return trial_key(searched, trial.repeat)
 
 
 def _children(client: MlflowClient, study: Run) -> Iterator[Run]:

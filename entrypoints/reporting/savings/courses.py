@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Run
 
-from entrypoints.mlflow_io import figures_of, runs_with_points
+from entrypoints.mlflow_io import runs_with_points
 from entrypoints.models.configuration import Configuration, parsed
 from entrypoints.reporting.savings.replay import Course
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import SHARED
+from entrypoints.trial_run import TrialRun
 from mlflow_sysmetrics.criteria.judge import Stop
-from mlflow_sysmetrics.tags import DIVERGED, STOP_METRIC, STOP_STEP
 
 CURVES = (
     "train_loss",
@@ -40,35 +40,35 @@ def read(client: MlflowClient, run_ids: Iterable[str | None]) -> list[Course]:
 
 
 def _course(run: Run, curves: Mapping[str, Iterable[Metric]]) -> Course:
-    figures = figures_of(run)
+    trial = TrialRun.of(run)
     points: dict[int, dict[str, float]] = {}
     for name in CURVES:
         for point in curves.get(name, ()):
             points.setdefault(point.step, {})[name] = point.value
     reports = {step: values for step, values in points.items() if step > 0 and set(values) != {"training_time_s"}}
-    _add_figures(reports, figures)
+    _add_figures(reports, trial.figures)
     stopped = None
-    if run.info.status == "KILLED":  # a scheduler and a time limit leave no step
-        stopped = int(run.data.tags.get(STOP_STEP, max(reports, default=0)))
+    if trial.status == "KILLED":  # a scheduler and a time limit leave no step
+        stopped = max(reports, default=0) if trial.stop_step is None else trial.stop_step
     return Course(
-        configuration=_configuration(run.data.params),
-        figures=figures,
+        configuration=_configuration(trial.params),
+        figures=trial.figures,
         reports=reports,
-        diverged=run.data.tags.get(DIVERGED) == "true",
+        diverged=trial.diverged,
         stopped_at=stopped,
-        stopped_by=None if stopped is None else _stopped_by(run),
-        run_id=run.info.run_id,
-        began_ms=run.info.start_time or 0,
-        ended_ms=run.info.end_time or 0,
+        stopped_by=None if stopped is None else _stopped_by(trial, TrialEnd.read(run.data.tags)),
+        run_id=trial.run_id,
+        began_ms=trial.began_ms or 0,
+        ended_ms=trial.ended_ms or 0,
         untrained_loss=points.get(0, {}).get("val_loss", Course.untrained_loss),
     )
 
 
-def _stopped_by(run: Run) -> Stop | None:
+def _stopped_by(trial: TrialRun, end: TrialEnd | None) -> Stop | None:
     """The criterion that stopped a trial; of a study by an earlier version its metric alone is known."""
-    end, metric = TrialEnd.read(run.data.tags), run.data.tags.get(STOP_METRIC)
     if end and end.ending:
         return end.ending.stop
+    metric = trial.stop_metric
     return Stop(metric, metric, math.nan, math.nan) if metric else None
 
 
@@ -88,7 +88,7 @@ def _add_figures(reports: dict[int, dict[str, float]], figures: dict[str, float]
             report["memory_growth_mb"] = peak_mb - (figures["peak_memory_mb"] - figures["memory_growth_mb"])
 
 
-def _configuration(params: dict[str, str]) -> Configuration:
+def _configuration(params: Mapping[str, str]) -> Configuration:
     """What a trial trained; its run holds the text of each value."""
     own = {name: parsed(params[name]) for name in params if name not in (*SHARED, "algorithm", "batch_size", "tol")}
     numbers = {name: int(params[name]) for name in ("batch_size", "seed", "max_steps", "max_epochs", "report_every")}
