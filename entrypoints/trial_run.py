@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mlflow.entities import Run
@@ -12,6 +12,7 @@ from mlflow_sysmetrics.tags import (
     CONVERGED,
     DIVERGED,
     FEASIBLE,
+    HOST_PREFIX,
     PLACE,
     REPEAT,
     STOP_HOW,
@@ -33,6 +34,7 @@ class TrialRun:
         ended_ms: since 1970.
         params: the text of each.
         figures: the last value of each metric outside ``system/``.
+        host: each fact of its machine.
         place: in the order of the study, from 1 on.
         repeat: which repetition of its configuration it is; 0: its first run.
         stopped_by: who ended it early, one of ``tags.BY_...``.
@@ -48,8 +50,9 @@ class TrialRun:
     status: str
     began_ms: int | None
     ended_ms: int | None
-    params: Mapping[str, str]
+    params: dict[str, str]
     figures: dict[str, float]
+    host: Mapping[str, str]
     place: int | None
     repeat: int
     diverged: bool
@@ -75,6 +78,7 @@ class TrialRun:
             ended_ms=run.info.end_time,
             params=run.data.params,
             figures=figures_of(run),
+            host={name.removeprefix(HOST_PREFIX): tags[name] for name in tags if name.startswith(HOST_PREFIX)},
             place=None if place is None else int(place),
             repeat=int(tags.get(REPEAT, 0)),
             diverged=tags.get(DIVERGED) == "true",
@@ -86,3 +90,12 @@ class TrialRun:
             stop_metric=tags.get(STOP_METRIC),
             stop_step=None if step is None else int(step),
         )
+
+
+def hosts(trials: Iterable[TrialRun]) -> dict[str, frozenset[str]]:
+    """Where trials ran: the values that each fact of their machines has."""
+    values: dict[str, set[str]] = {}
+    for trial in trials:
+        for fact, value in trial.host.items():
+            values.setdefault(fact, set()).add(value)
+    return {fact: frozenset(each) for fact, each in values.items()}

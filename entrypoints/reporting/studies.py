@@ -19,12 +19,11 @@ from entrypoints.limits.noise import Noise
 from entrypoints.limits.order_effect import Order
 from entrypoints.links import IS_FEASIBLE, trials_view
 from entrypoints.mlflow_io import load_rows, search_runs
-from entrypoints.trial_run import TrialRun
+from entrypoints.trial_run import TrialRun, hosts
 from entrypoints.views import LIMITS, SCORE, TABLE
 from mlflow_sysmetrics.tags import (
     CRITERIA,
     DATASET,
-    HOST_PREFIX,
     KIND,
     SEARCHED,
     STUDY_ID,
@@ -159,27 +158,20 @@ def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: st
     Raises:
         UserError: it has no trials, or the metric does not fit.
     """
-    about, params, figures, hosts = [], [], [], dict[str, set[str]]()
-    for each in search_runs(client, run.info.experiment_id, trials_of(run.info.run_id), "ASC"):
-        trial = TrialRun.of(each)
-        if trial.repeat:
-            continue  # each configuration counts once
-        about.append({name: getattr(trial, name) for name in ABOUT})
-        params.append(trial.params)
-        figures.append(trial.figures)
-        for name, value in each.data.tags.items():
-            if name.startswith(HOST_PREFIX):
-                hosts.setdefault(name.removeprefix(HOST_PREFIX), set()).add(value)
-    if not about:
+    found = map(TrialRun.of, search_runs(client, run.info.experiment_id, trials_of(run.info.run_id), "ASC"))
+    each = [trial for trial in found if not trial.repeat]  # each configuration counts once
+    if not each:
         raise UserError(
             f"study={run.info.run_id}: {run.info.run_name} has no trials; give the id of a run of tune or early_stop, "
             "or of one around the trials of a SystemMetricsCallback"
         )
+    about = pd.DataFrame([{name: getattr(trial, name) for name in ABOUT} for trial in each], dtype=object)
+    params = [trial.params for trial in each]
     chosen = _hyperparameters(pd.DataFrame(params, dtype=object), json.loads(tag(run, SEARCHED) or "null") or [])
-    measured = pd.DataFrame(figures, dtype=float)
+    measured = pd.DataFrame([trial.figures for trial in each], dtype=float)
     # A name that has another meaning here already keeps that.
     measured = measured.drop(columns=[name for name in measured if name in ABOUT or name in chosen])
-    trials = pd.concat([pd.DataFrame(about, dtype=object).astype({"diverged": bool}), chosen, measured], axis=1)
+    trials = pd.concat([about.astype({"diverged": bool}), chosen, measured], axis=1)
     own = tag(run, KIND) == "study" and tag(run, STUDY_ID) is None
     score, higher_is_better = _ranking(run, [str(name) for name in measured.columns], own, metric, mode)
     folds = _folds(client, run.info.run_id) if own else _NO_FOLDS
@@ -188,7 +180,7 @@ def study_of(client: MlflowClient, run: Run, metric: str | None = None, mode: st
     rows = _rows(client, run.info.run_id, NOISE) if own else []
     noises = {row["figure"]: Noise.read(row) for row in rows}
     order = {row["figure"]: Order.read(row) for row in rows}
-    facts = {name: tuple(sorted(values)) for name, values in hosts.items()}
+    facts = {name: tuple(sorted(values)) for name, values in hosts(each).items()}
     searched = [str(name) for name in chosen.columns]
     fixed = {name: value for name, value in params[0].items() if name not in searched}
     views = _views(client, run)

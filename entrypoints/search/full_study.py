@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from entrypoints.datasets.prepared import Prepared
@@ -17,8 +16,9 @@ from entrypoints.mlflow_io import load_rows, search_runs
 from entrypoints.models.configuration import Configuration, key
 from entrypoints.search.budget import Spending, spent
 from entrypoints.settings import StudySettings
+from entrypoints.trial_run import TrialRun, hosts
 from mlflow_sysmetrics.context import SYSTEM_FACTS
-from mlflow_sysmetrics.tags import CRITERIA, HOST_PREFIX, SEARCHED, STUDY_KEY
+from mlflow_sysmetrics.tags import CRITERIA, SEARCHED, STUDY_KEY
 from mlflow_sysmetrics.views.page import trials_of
 
 Hosts = Mapping[str, frozenset[str]]  # the values of each fact about the machines of a study's trials
@@ -87,21 +87,12 @@ def find(
 
 def hosts_of(client: MlflowClient, experiment_id: str, run_id: str) -> Hosts:
     """Where the trials of a study have run."""
-    return _facts(search_runs(client, experiment_id, trials_of(run_id)))
+    return hosts(map(TrialRun.of, search_runs(client, experiment_id, trials_of(run_id))))
 
 
 def _host_of_one(client: MlflowClient, experiment_id: str, run_id: str) -> Hosts:
     """Where one trial of a study has run: a store may hold many studies of many trials."""
-    return _facts(client.search_runs([experiment_id], trials_of(run_id), max_results=1))
-
-
-def _facts(trials: Iterable[Run]) -> Hosts:
-    values: dict[str, set[str]] = {}
-    for trial in trials:
-        for name, value in trial.data.tags.items():
-            if name.startswith(HOST_PREFIX):
-                values.setdefault(name.removeprefix(HOST_PREFIX), set()).add(value)
-    return {fact: frozenset(each) for fact, each in values.items()}
+    return hosts(map(TrialRun.of, client.search_runs([experiment_id], trials_of(run_id), max_results=1)))
 
 
 def _differ(theirs: Hosts, ours: Hosts) -> str:

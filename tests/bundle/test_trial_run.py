@@ -7,7 +7,7 @@ from mlflow.entities import LifecycleStage, Metric, Param, Run, RunData, RunInfo
 from entrypoints.limits.stop_or_skip import EarlyEnd
 from entrypoints.trial_run import TrialRun
 from mlflow_sysmetrics.criteria.judge import Stop
-from mlflow_sysmetrics.tags import BY_CRITERIA, CONVERGED, DIVERGED, FEASIBLE, PLACE, REPEAT, TRIAL_ID
+from mlflow_sysmetrics.tags import BY_CRITERIA, CONVERGED, DIVERGED, FEASIBLE, HOST_PREFIX, PLACE, REPEAT, TRIAL_ID
 
 ENDING = EarlyEnd(Stop("elapsed_s<=1", "elapsed_s", 2.0, 1.0, 120), "crossed")
 
@@ -21,6 +21,7 @@ def _run(tags: dict[str, str], status: str = "FINISHED") -> Run:
 def test_trial_comes_back_as_it_was_written() -> None:
     """With how its limits ended it; the thread's series is no figure."""
     tags = {TRIAL_ID: "t", PLACE: "7", REPEAT: "2", DIVERGED: "false", CONVERGED: "true", FEASIBLE: "false"}
+    tags[f"{HOST_PREFIX}os"] = "Linux"
     assert TrialRun.of(_run(tags | ENDING.tags, "KILLED")) == TrialRun(
         trial_id="t",
         run_id="r",
@@ -30,6 +31,7 @@ def test_trial_comes_back_as_it_was_written() -> None:
         ended_ms=2000,
         params={"alpha": "0.1"},
         figures={"elapsed_s": 2.0},
+        host={"os": "Linux"},
         place=7,
         repeat=2,
         diverged=False,

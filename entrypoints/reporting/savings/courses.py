@@ -88,7 +88,7 @@ def _add_figures(reports: dict[int, dict[str, float]], figures: dict[str, float]
             report["memory_growth_mb"] = peak_mb - (figures["peak_memory_mb"] - figures["memory_growth_mb"])
 
 
-def _configuration(params: Mapping[str, str]) -> Configuration:
+def _configuration(params: dict[str, str]) -> Configuration:
     """What a trial trained; its run holds the text of each value."""
     own = {name: parsed(params[name]) for name in params if name not in (*SHARED, "algorithm", "batch_size", "tol")}
     numbers = {name: int(params[name]) for name in ("batch_size", "seed", "max_steps", "max_epochs", "report_every")}
