@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +14,18 @@ from mlflow_sysmetrics.tags import BY_PERSON
 
 @dataclass(frozen=True)
 class Spending:
-    """Seconds of CPU, and of a process's wall time."""
+    """Seconds of CPU, and of a process's wall time; NaN where they are unknown."""
 
     cpu_s: float = 0.0
     wall_s: float = 0.0
 
     def __add__(self, other: Spending) -> Spending:
         return Spending(self.cpu_s + other.cpu_s, self.wall_s + other.wall_s)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether both are."""
+        return not math.isnan(self.cpu_s + self.wall_s)
 
     def less(self, other: Spending) -> Spending:
         """This minus the other, at least 0."""
@@ -28,12 +34,16 @@ class Spending:
 
 @dataclass(frozen=True)
 class Budget:
-    """What was spent, what was saved, and by which rule; ``source`` says what the saving is counted against."""
+    """What was spent, what was saved, and by which rule; ``source`` says what the saving is counted against.
+
+    ``unknown`` further trials do not say what they have spent, and are in none of the sums.
+    """
 
     spent: Spending
     by_reason: dict[str, Spending]
     stopped: dict[str, int]
     source: str
+    unknown: int = 0
 
     @property
     def saved(self) -> Spending:
@@ -65,8 +75,8 @@ class Budget:
 
 
 def spent(figures: Figures) -> Spending:
-    """The seconds that a trial has used, from its figures."""
-    wall_s = figures.get("elapsed_s", 0.0)
+    """The seconds that a trial has used; NaN where its figures do not hold that, as of a process that died."""
+    wall_s = figures.get("elapsed_s", math.nan)
     return Spending(figures.get("cpu_seconds", wall_s), wall_s)
 
 
@@ -78,16 +88,17 @@ def account(trials: Iterable[TrialRecord], full: Mapping[str, Spending], source:
         full: the full cost of each configuration, by ``Configuration.key``.
         source: where these costs come from.
     """
-    each = list(trials)
+    each = [(trial, spent(trial.figures)) for trial in trials]
+    known = [(trial, cost) for trial, cost in each if cost.is_known]
     by_reason: dict[str, Spending] = {}
     stopped: dict[str, int] = {}
-    for trial in each:
+    for trial, cost in known:
         if trial.status == "KILLED":
             reason = _rule(trial)
-            saved = full.get(trial.configuration.key, Spending()).less(spent(trial.figures))
+            saved = full.get(trial.configuration.key, Spending()).less(cost)
             by_reason[reason] = by_reason.get(reason, Spending()) + saved
             stopped[reason] = stopped.get(reason, 0) + 1
-    return Budget(total(spent(trial.figures) for trial in each), by_reason, stopped, source)
+    return Budget(total(cost for _, cost in known), by_reason, stopped, source, len(each) - len(known))
 
 
 def total(spendings: Iterable[Spending]) -> Spending:

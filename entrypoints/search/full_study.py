@@ -72,9 +72,9 @@ def find(
             continue  # its artifacts are gone
         names = json.loads(run.data.tags.get(SEARCHED, "null")) or wanted_names
         costs = {
-            key({name: row.get(name) for name in names}): spent(row)
+            key({name: row.get(name) for name in names}): cost
             for row in rows
-            if row["status"] == "FINISHED" and not row.get("repeat")
+            if row["status"] == "FINISHED" and not row.get("repeat") and (cost := spent(row)).is_known
         }
         if wanted_keys <= costs.keys():
             differ = _differ(_host_of_one(client, experiment_id, run.info.run_id), hosts)

@@ -144,8 +144,14 @@ def _line(budget: Budget, how: Counter[str], met: str) -> str:
     ways = ", ".join(f"{count} {name}" for name, count in how.items()) or "none stopped"
     return (
         f"Limits: {met}; {ways}; saved {duration(budget.saved.cpu_s)} of CPU ({budget.saved_cpu_percent:.0f} %), "
-        f"counted against {budget.source}"
+        f"counted against {budget.source}{_left_out(budget)}"
     )
+
+
+def _left_out(budget: Budget) -> str:
+    """Which trials are not in the budget, as the end of a sentence."""
+    unknown = f"{budget.unknown} trial{'' if budget.unknown == 1 else 's'}"
+    return f"; without {unknown} whose cost is not recorded" if budget.unknown else ""
 
 
 def _text(stopping: Stopping, judged: Judged, budget: Budget, met: str) -> str:
@@ -156,7 +162,7 @@ def _text(stopping: Stopping, judged: Judged, budget: Budget, met: str) -> str:
         "",
         f"**Budget**: {budget.spent.cpu_s:.1f} s of CPU spent, {budget.saved.cpu_s:.1f} s saved "
         f"({budget.saved_cpu_percent:.0f} %; of the trials' wall time {budget.saved_wall_percent:.0f} %), counted "
-        f"against {budget.source}.",
+        f"against {budget.source}{_left_out(budget)}.",
     ]
     if budget.by_reason:
         lines += ["", "| rule | trials stopped | CPU s saved |", "|---|---|---|"]

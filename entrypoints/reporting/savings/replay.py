@@ -19,7 +19,7 @@ from entrypoints.limits.ledger import Ledger
 from entrypoints.limits.stop_or_skip import EarlyEnd, Guard, Stopping, end_of
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import DIVERGED_LOSS
-from entrypoints.search.budget import Spending, total
+from entrypoints.search.budget import Spending, spent, total
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Stop
 
 LOSS = "val_loss"
@@ -55,9 +55,8 @@ class Course:
 
     @property
     def spent(self) -> Spending:
-        """By its end, early or not; NaN where its run does not hold that, as of a process that died."""
-        wall_s = self.figures.get("elapsed_s", math.nan)
-        return Spending(self.figures.get("cpu_seconds", wall_s), wall_s)
+        """By its end, early or not."""
+        return spent(self.figures)
 
     def cost(self, step: int | None) -> Spending:
         """What it had spent by a step, if all its steps cost the same; None: by its end."""

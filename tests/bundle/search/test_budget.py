@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from dataclasses import astuple
+from math import nan
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,12 +42,12 @@ def _account(*trials: TrialRecord) -> Budget:
         pytest.param({"elapsed_s": 4.0, "cpu_seconds": 1.0}, 1.0, 4.0, id="quarter of a core"),
         pytest.param({"elapsed_s": 4.0, "cpu_seconds": 6.0}, 6.0, 4.0, id="more than a core"),
         pytest.param({"elapsed_s": 4.0}, 4.0, 4.0, id="unknown CPU time is that of a core"),
-        pytest.param({}, 0.0, 0.0, id="nothing known"),
+        pytest.param({}, nan, nan, id="nothing known"),
     ],
 )
 def test_spending_is_read_from_a_trials_figures(figures: dict[str, float], cpu_s: float, wall_s: float) -> None:
     """Its CPU time and its wall time."""
-    assert spent(figures) == Spending(cpu_s, wall_s)
+    assert astuple(spent(figures)) == pytest.approx((cpu_s, wall_s), nan_ok=True)
 
 
 def test_spendings_add_up_and_never_fall_below_nothing() -> None:
@@ -121,10 +123,18 @@ def test_trial_that_ends_without_a_last_word_has_spent_what_its_results_said(end
 
 def test_skipped_trial_saves_all_that_it_would_have_cost() -> None:
     """But for what it took to say so."""
-    budget = _account(_trial(C, 0.0, figures={}, ending=_ended("a<=1", "skipped")))
+    budget = _account(_trial(C, 0.0, ending=_ended("a<=1", "skipped")))
     assert budget.saved == Spending(30.0, 60.0)
     assert budget.spent == Spending()
     assert budget.saved_cpu_percent == 100
+
+
+def test_trial_that_does_not_say_what_it_spent_is_left_out_and_counted() -> None:
+    """It would count as if it had spent nothing and saved all, as one that was cut off before its first result."""
+    known = _trial(A, 2.0, cut_off=True)
+    budget = _account(known, _trial(B, 0.0, figures={}, cut_off=True), _trial(C, 0.0, figures={}, status="FAILED"))
+    assert (budget.spent, budget.saved) == (_account(known).spent, _account(known).saved)
+    assert (budget.stopped, budget.unknown) == ({"time limit": 1}, 2)
 
 
 def test_configuration_of_unknown_cost_saves_nothing() -> None:

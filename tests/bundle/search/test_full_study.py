@@ -65,6 +65,12 @@ def test_full_study_says_what_each_configuration_cost(client: MlflowClient) -> N
     assert find(client, _experiment(client), "this", WANTED, HERE) == FullStudy(run_id, costs, "")
 
 
+def test_full_study_that_does_not_say_what_a_trial_cost_is_none_to_count_against(client: MlflowClient) -> None:
+    """It would count as if that trial had cost nothing."""
+    _study(client, [{"status": "FINISHED", **each.searched} for each in WANTED])
+    assert _found(client) is None
+
+
 def test_newest_study_wins(client: MlflowClient) -> None:
     """The machine is most likely in the state of today."""
     _study(client)

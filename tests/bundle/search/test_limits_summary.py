@@ -231,6 +231,17 @@ def test_line_counts_the_ways_in_which_trials_were_stopped(run: RecordedRun) -> 
     assert "; none stopped; saved 0 s" in _outcome(run, *_mixed()[:2]).line
 
 
+def test_trials_without_a_recorded_cost_are_said_to_be_left_out(run: RecordedRun) -> None:
+    """In the text and for the terminal; saving and spending are those of the others."""
+    failed = TrialRecord("failed", TRIALS[0], "FAILED")
+    found = _outcome(run, *_mixed(), failed, replace(failed, trial_id="another"))
+    said = "; without 2 trials whose cost is not recorded"
+    assert found.line.endswith(said)
+    assert f"{said}." in found.text
+    assert found.metrics == _outcome(run, *_mixed()).metrics
+    assert "whose cost" not in _outcome(run, *_mixed()).line
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [
