@@ -23,6 +23,8 @@ SAID = ("training_time_s", "peak_memory_mb")  # whose predictions have their rat
 def saved(rules: Iterable[Row], by_criterion: Iterable[Row]) -> list[str]:
     """Two sentences on each study under limits, or else on the replay: what the limits saved, and what they lost.
 
+    Another one says which limits a replay knows too little of.
+
     Where nothing was stopped the two studies differ by noise alone, which is not a saving; nor is one below 5 % named.
 
     Args:
@@ -75,7 +77,9 @@ def rules_table(rows: Iterable[Row]) -> str:
     """A line for each rule: what it saved and what it lost."""
     columns = {
         "rule": lambda row: f"`{row['rule']}`" if row["kind"] != "control" else str(row["rule"]),
-        "how known": cell("kind"),
+        "how known": lambda row: (
+            f"{row['kind']}, without stops by {_unseen(row)}" if row["not_replayed"] else str(row["kind"])
+        ),
         "CPU saved": cell("saved_cpu_percent", _whole),
         "wall saved": cell("saved_wall_percent", _whole),
         "steps saved": cell("saved_steps_percent", _whole),
@@ -156,9 +160,14 @@ def _of_rule(row: Row, parts: Sequence[Row]) -> list[str]:
     some = over(row)
     how = "replayed" if row["kind"] != "real" else "compared" if some else ""
     limits = f"`{row['rule']}`, {how}{some}," if how else f"`{row['rule']}`"
+    missing = (
+        f"A replay does not know when a trial breaks a limit on {_unseen(row)}, which no curve holds: such stops are "
+        "missing from it."
+    )
+    unknown = [missing] if row["not_replayed"] else []
     kind = kind_of_saving(row, parts)
     if kind == "nothing stopped":
-        return [f"{limits} stopped no trial, so nothing was saved."]
+        return [f"{limits} stopped no trial{'' if unknown else ', so nothing was saved'}.", *unknown]
     if kind == "unknown":
         first = (
             f"{limits} saved {_whole(row['saved_steps_percent'])} of the training steps; the CPU time saved is "
@@ -175,7 +184,11 @@ def _of_rule(row: Row, parts: Sequence[Row]) -> list[str]:
         )
     near = f" ({row['borderline_stopped']} within 5 % of a limit)" if row["borderline_stopped"] else ""
     stopped = f"Of {row['feasible']} trials that meet the limits {row['feasible_stopped']} were stopped{near}"
-    return [first, f"{stopped}: {_lost(row)}."]
+    return [first, f"{stopped}: {_lost(row)}.", *unknown]
+
+
+def _unseen(row: Row) -> str:
+    return " and ".join(code(name) for name in row["not_replayed"].split(", "))
 
 
 def _lost(row: Row) -> str:

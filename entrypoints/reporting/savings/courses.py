@@ -23,7 +23,6 @@ CURVES = (
     "val_accuracy",
     "step_time_ms",
     "training_time_s",
-    "cpu_percent",
     "memory_mb",
 )
 
@@ -74,14 +73,11 @@ def _stopped_by(trial: TrialRun, end: TrialEnd | None) -> Stop | None:
 
 def _add_figures(reports: dict[int, dict[str, float]], figures: dict[str, float]) -> None:
     """Add to each report what the trial's figures were then, as far as its curves tell."""
-    peak_mb, cpu_sum = 0.0, 0.0
-    for number, step in enumerate(sorted(reports), 1):
+    peak_mb = 0.0
+    for step in sorted(reports):
         report = reports[step]
         if "training_time_s" in report:
             report["mean_step_time_ms"] = 1e3 * report["training_time_s"] / step
-        if "cpu_percent" in report:
-            cpu_sum += report["cpu_percent"]
-            report["mean_cpu_percent"] = cpu_sum / number
         if "memory_mb" in report and {"peak_memory_mb", "memory_growth_mb"} <= figures.keys():
             peak_mb = max(peak_mb, report["memory_mb"])
             report["peak_memory_mb"] = peak_mb

@@ -30,7 +30,7 @@ from entrypoints.reporting.savings.tables import Saved, by_criterion, finite
 from entrypoints.reporting.studies import Study
 from entrypoints.search.budget import total
 from entrypoints.search.journal import RESUMED_BY
-from mlflow_sysmetrics.criteria.judge import Criteria, Figures
+from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Kind
 from mlflow_sysmetrics.tags import PREPARE_RUN_ID
 
 MAX_COURSES = 400  # trials whose curves are read
@@ -257,9 +257,18 @@ def _replay(saved: Saved, full: Full, stopping: Stopping, run_id: str) -> None:
     cpu_s = [course.cost(stop).cpu_s for course, stop in zip(courses, stops, strict=True)]
     parts = by_criterion(courses, stops, [each.stop if each else None for each in ends], cpu_s)
     trials = len(courses), full.ended
-    saved.add(run_id, _name(stopping), "replayed", trials, verdict, parts)
+    unseen = _not_replayed(courses, stopping.criteria)
+    saved.add(run_id, _name(stopping), "replayed", trials, verdict, parts, unseen)
     for rule, of_rule in controls(full, stopping.criteria, 1 - verdict.saved_cpu).items():
         saved.add(run_id, rule, "control", trials, of_rule)
+
+
+def _not_replayed(courses: Iterable[Course], criteria: Criteria) -> list[str]:
+    """The metrics of limits that can stop a trial on its way, but not in a replay, since no report holds them."""
+    told = {name for course in courses for report in course.reports.values() for name in report}.union(TIMES)
+    acting = [limit.metric for limit in criteria.limits if limit.is_upper or limit.metric.kind is Kind.MEAN]
+    names = (metric.name for metric in acting if metric.kind in (Kind.GROWING, Kind.MEAN))
+    return [name for name in dict.fromkeys(names) if name not in told]
 
 
 def _name(stopping: Stopping) -> str:

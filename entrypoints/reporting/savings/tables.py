@@ -34,9 +34,13 @@ class Saved:
         trials: tuple[int, int],
         verdict: Verdict,
         parts: Iterable[dict[str, Any]] = (),
+        unseen: Iterable[str] = (),
     ) -> None:
-        """Keep what a rule saved, over how many trials of how many, and how that divides."""
-        self.rules.append(_row(run_id, rule, how, trials, verdict))
+        """Keep what a rule saved, over how many trials of how many, how that divides, and which limits are not in it.
+
+        ``unseen`` names the metrics of these.
+        """
+        self.rules.append(_row(run_id, rule, how, trials, verdict) | {"not_replayed": ", ".join(unseen)})
         self.by_criterion += [{"study": run_id, "rule": rule, "kind": how} | part for part in parts]
 
 

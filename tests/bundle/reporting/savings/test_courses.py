@@ -80,7 +80,10 @@ def test_curves_come_back_by_step(client: MlflowClient) -> None:
 
 
 def test_reports_have_the_figures_of_their_moment(client: MlflowClient) -> None:
-    """A limit acts on the peak, the growth and the means so far, which are no curves."""
+    """A limit acts on the peak, the growth and the mean time of a step so far, which are no curves.
+
+    The mean CPU share so far is CPU time over wall time, which the shares of intervals do not tell.
+    """
     curves = {
         "training_time_s": {0: 0.0, 100: 1.0, 200: 3.0},
         "cpu_percent": {100: 80.0, 200: 100.0},
@@ -91,7 +94,7 @@ def test_reports_have_the_figures_of_their_moment(client: MlflowClient) -> None:
     (course,) = read(client, [_trial(client, LINEAR, curves)])
     first, second = course.reports[100], course.reports[200]
     assert (first["mean_step_time_ms"], second["mean_step_time_ms"]) == (10.0, 15.0)
-    assert (first["mean_cpu_percent"], second["mean_cpu_percent"]) == (80.0, 90.0)
+    assert "mean_cpu_percent" not in first | second
     assert (first["peak_memory_mb"], second["peak_memory_mb"]) == (99.0, 99.0)
     assert (first["memory_growth_mb"], second["memory_growth_mb"]) == (9.0, 9.0)
 

@@ -164,6 +164,22 @@ def test_limits_are_replayed_beside_the_controls(full: Full) -> None:
         assert part[share] == pytest.approx(rows[0][share])
 
 
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        pytest.param("training_time_s<=2.5, elapsed_s<=9, mean_step_time_ms<=99", "", id="times"),
+        pytest.param("peak_memory_mb<=200, inference_latency_ms<=9, val_rmse<=9", "", id="reports and the end"),
+        pytest.param("mean_cpu_percent>=50, training_time_s<=2.5", "mean_cpu_percent", id="mean of CPU"),
+        pytest.param("cpu_seconds<=9, model_memory_mb<=9", "cpu_seconds, model_memory_mb", id="of the end alone"),
+        pytest.param("cpu_seconds>=1", "", id="lower limit on what grows"),
+    ],
+)
+def test_limits_that_no_report_tells_of_are_named_in_a_replay(full: Full, text: str, missing: str) -> None:
+    """What is judged at a trial's end stops none of them; the controls know no limits."""
+    rows = of_limits(full, Stopping(full.criteria(text), predict=True), "the study").rules
+    assert [row["not_replayed"] for row in rows] == [missing, "", "", "", ""]
+
+
 def test_random_control_spends_what_the_limits_spent(full: Full) -> None:
     """Its regret is the mean over orders; it knows nothing of limits, so that infeasible trials cost their share."""
     verdict = controls(full, full.criteria("training_time_s<=2.5"), cpu_share=0.6)["random, equal cost"]

@@ -29,6 +29,7 @@ def _rule(kind: str = "real", **changes: Any) -> dict[str, Any]:
         "of_trials": 100,
         "feasible": 60,
         "saved_cpu_percent": 70.4,
+        "not_replayed": "",
     }
     row |= {"saved_wall_percent": 66.0, "saved_steps_percent": 74.0, "val_regret": 0.0, "test_regret": 0.0}
     row |= {"feasible_stopped": 0, "borderline_stopped": 0, "infeasible_cost_percent": 16.0}
@@ -112,6 +113,19 @@ def test_replay_is_told_where_no_study_ran_under_limits() -> None:
     assert "`training_time_s<=1` 50 %" in first
     assert second
     assert saved([], []) == []
+
+
+def test_replay_names_limits_of_which_it_does_not_know_when_a_trial_breaks_them() -> None:
+    """It does not say that they save nothing."""
+    row = _rule("replayed", not_replayed="mean_cpu_percent, energy_j")
+    missing = (
+        "A replay does not know when a trial breaks a limit on `mean_cpu_percent` and `energy_j`, which no curve "
+        "holds: such stops are missing from it."
+    )
+    assert saved([row], []) == [f"`{RULE}`, replayed, stopped no trial.", missing]
+    *usual, last = saved([row], PARTS)
+    assert (usual, last) == (saved([_rule("replayed")], PARTS), missing)
+    assert f"| `{RULE}` | replayed, without stops by `mean_cpu_percent` and `energy_j` | 70 % |" in rules_table([row])
 
 
 @pytest.mark.parametrize(("kind", "how"), [("real", "compared"), ("replayed", "replayed")])
