@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import importlib
 import json
 import re
 import shutil
@@ -17,28 +16,21 @@ import pytest
 import yaml
 from click.testing import CliRunner
 from commands import Command, clean_environment, store_uri, wait_until
+from entry_points import ENTRY_POINTS, entry_command
 from mlflow.utils.environment import _PythonEnv
 from packaging.specifiers import SpecifierSet
 from tracking_server import answers, free_port
 
 ROOT = Path(__file__).parents[2]
-ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
 README = (ROOT / "README.md").read_text()
 PAGES = {path.stem: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
 LIMIT_S = 60.0
 SETTINGS = ("RAY_", "TUNE_", "OMP_", "OPENBLAS_", "MKL_")  # what the names of a study's settings begin with
 
 
-def command(entry: str) -> click.Command:
-    """The click command of an MLproject entry point."""
-    found = getattr(importlib.import_module(f"entrypoints.{entry}"), entry)
-    assert isinstance(found, click.Command)
-    return found
-
-
 def options(entry: str) -> dict[str, click.Option]:
     """A command's options by name."""
-    return {str(option.name): option for option in command(entry).params if isinstance(option, click.Option)}
+    return {str(option.name): option for option in entry_command(entry).params if isinstance(option, click.Option)}
 
 
 @pytest.mark.parametrize("entry", ENTRY_POINTS)
@@ -60,9 +52,9 @@ def test_mlproject_command_passes_every_parameter(entry: str) -> None:
 @pytest.mark.parametrize("entry", ENTRY_POINTS)
 def test_help_explains_every_option(entry: str) -> None:
     """--help teaches: what the command does, and for each option a sentence and its default."""
-    shown = CliRunner().invoke(command(entry), ["--help"])
+    shown = CliRunner().invoke(entry_command(entry), ["--help"])
     assert shown.exit_code == 0
-    assert (command(entry).help or "").split(".")[0].split("\n")[0][:40] in " ".join(shown.output.split())
+    assert (entry_command(entry).help or "").split(".")[0].split("\n")[0][:40] in " ".join(shown.output.split())
     for name, option in options(entry).items():
         assert option.help, name
         assert option.show_default, name
@@ -211,6 +203,24 @@ def test_examples_of_the_pages_run(
     exec("".join(EXAMPLES), {"__name__": "__main__"})
     mlflow.set_tracking_uri(store_in_use.tracking_uri)  # Ray's callback has set it
     check_examples(store_in_use, capsys.readouterr().out)
+
+
+ALONE = [
+    pytest.param(block, id=f"{page} {place}")
+    for page, text in {"README": README, **PAGES}.items()
+    for place, block in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    if block not in EXAMPLES
+]
+
+
+@pytest.mark.parametrize("block", ALONE)
+def test_example_of_another_page_runs(store_in_use: mlflow.MlflowClient, block: str) -> None:
+    """Each Python block of the others as it stands, by itself; it logs one run, with the phases that it names."""
+    exec(block, {"__name__": "__main__"})
+    (run,) = store_in_use.search_runs(["0"])
+    assert run.info.status == "FINISHED"
+    phases = re.findall(r"\.phase\(\"(\w+)\"\)", block)
+    assert run.data.metrics.keys() >= {"elapsed_s", *(f"phase/{phase}/elapsed_s" for phase in phases)}
 
 
 @pytest.mark.slow

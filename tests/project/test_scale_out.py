@@ -19,7 +19,6 @@ from tracking_server import ALONE, answers, free_port
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "scale-out.md").read_text()
-TUNE = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]["tune"]["parameters"]
 
 
 def _blocks(language: str) -> list[str]:
@@ -108,10 +107,3 @@ def test_the_job_runs_on_the_cluster_of_the_example() -> None:
     cluster, job = yaml.safe_load_all(_blocks("yaml")[1])
     assert job["spec"]["clusterSelector"] == {"ray.io/cluster": cluster["metadata"]["name"]}
     assert f"ray:{cluster['spec']['rayVersion']}-" in _blocks("dockerfile")[0]
-
-
-def test_every_parameter_on_the_page_exists() -> None:
-    """A command that is copied from it is not refused."""
-    named = set(re.findall(r"-P (\w+)=", PAGE))
-    assert named
-    assert named <= set(TUNE)

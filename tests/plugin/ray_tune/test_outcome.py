@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from mlflow_sysmetrics.ray_tune.endings import FINISHED, SWEPT, Ending
-from mlflow_sysmetrics.ray_tune.outcome import Outcome
+from mlflow_sysmetrics.ray_tune.outcome import Tally
 
 
-def outcome(*endings: Ending) -> Outcome:
+def outcome(*endings: Ending) -> Tally:
     """Of trials that ended so."""
-    counted = Outcome({})
+    counted = Tally({})
     for number, ending in enumerate(endings):
         counted.end(f"trial-{number}", ending)
     return counted
@@ -60,7 +60,7 @@ def test_trial_that_begins_again_counts_once() -> None:
 
 def test_experiment_that_went_on_counts_what_had_ended() -> None:
     """With the trials that ended before the interruption, those that end now, and a word of it."""
-    counted = Outcome({"before": FINISHED, "unfinished": None, "repeated": Ending("FAILED")})
+    counted = Tally({"before": FINISHED, "unfinished": None, "repeated": Ending("FAILED")})
     counted.end("unfinished", FINISHED)
     counted.end("repeated", FINISHED)
     assert counted.figures == {"trials": 3.0, "stopped": 0.0, "failed": 0.0, "restarts": 0.0}
