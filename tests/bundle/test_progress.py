@@ -5,17 +5,9 @@ from __future__ import annotations
 import io
 
 import pytest
+from clock import Clock
 
 from entrypoints.progress import Progress, Stages, duration
-
-
-class Clock:
-    """Seconds that only move when told to."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Terminal(io.StringIO):
@@ -29,7 +21,7 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def clock() -> Clock:
     """One that the test moves."""
-    return Clock()
+    return Clock(100.0)
 
 
 def test_progress_says_trials_best_and_time(clock: Clock) -> None:

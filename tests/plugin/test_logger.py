@@ -24,6 +24,8 @@ import pytest
 from busy_worker import compute
 from commands import ROOT, clean_environment, store_uri, wait_until
 from fault_proxy import FaultProxy
+from forks import in_fork
+from hung_disk import hung_disk
 from outages import Ticks, covered
 from server_here import server_here
 from tracking_server import free_port
@@ -217,18 +219,6 @@ def test_the_logger_of_another_process_records_nothing_and_raises_nothing(caplog
 
 
 # --- ways to end -------------------------------------------------------------------------------------------
-
-
-def in_fork(child: Callable[[], object]) -> int:
-    """The exit code of a forked child that calls this; -SIGALRM if it hangs."""
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(int(LIMIT_S))
-        try:
-            os._exit(int(bool(child())))
-        finally:
-            os._exit(99)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 @needs_fork
@@ -426,24 +416,12 @@ def test_no_place_for_a_spool_costs_no_point(tmp_path: Path, caplog: pytest.LogC
 
 
 @pytest.mark.slow
-def test_start_goes_on_while_the_disk_hangs(
-    spool: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_start_goes_on_while_the_disk_hangs(spool: Path, caplog: pytest.LogCaptureFixture) -> None:
     """After some seconds points wait in memory, and the store gets them from there."""
-    answers, open_at_once = threading.Event(), os.open
-
-    def hung_open(path: Any, *arguments: Any, **more: Any) -> int:
-        if str(path).startswith(str(spool)):
-            answers.wait(2 * LIMIT_S)
-        return open_at_once(path, *arguments, **more)
-
-    monkeypatch.setattr(os, "open", hung_open)
-    began = time.monotonic()
-    try:
-        with mlflow.start_run() as run, SystemMetricsLogger(watch=Watch(sample=Ticks())):
+    with hung_disk(spool), mlflow.start_run() as run:
+        began = time.monotonic()
+        with SystemMetricsLogger(watch=Watch(sample=Ticks())):
             assert time.monotonic() - began < LIMIT_S
-    finally:
-        answers.set()
     assert "system/tick" in metrics(run.info.run_id)
     assert "in memory only" in caplog.text
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from forks import in_fork
 
 from mlflow_sysmetrics.monitor import Monitor
 from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
@@ -346,16 +346,16 @@ def test_a_forked_child_does_not_hang_on_a_lock_of_the_parent(held: str) -> None
     monitor = Monitor(sample, interval_s=3600, clock=clock)
     monitor.start()
     assert inside.wait(LIMIT_S)
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(int(LIMIT_S))  # a child that hangs is killed, and its status says so
+
+    def child() -> bool:
         empty = monitor.read() == {} and monitor.drain() == []
         monitor.stop()
-        os._exit(0 if empty else 1)
-    _, status = os.waitpid(pid, 0)
+        return empty
+
+    exit_code = in_fork(child)
     release.set()
     monitor.stop()
-    assert os.waitstatus_to_exitcode(status) == 0
+    assert exit_code == 1
     assert monitor.drain()[0].mean == {"x": 1.0}
 
 

@@ -1,4 +1,4 @@
-"""Files like those of /proc and /sys, and a clock, as a test says."""
+"""Files like those of /proc and /sys, as a test says."""
 
 from __future__ import annotations
 
@@ -7,16 +7,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-
-class Clock:
-    """Seconds that pass when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def lay(root: Path, files: dict[str, str]) -> None:

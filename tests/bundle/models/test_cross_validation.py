@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from clock import Clock
 from reference import FOLDS, MLP_CLASSIFIER, MLP_REGRESSOR, STUDIES, Plain, bundled, configured
 
 from entrypoints.compute import memory
@@ -141,15 +142,6 @@ def test_loss_of_a_round_is_the_mean_over_its_rows() -> None:
         fold = training.folds[0]
         sizes = (300, 300, rows - 600)
         assert fold.take_row_loss() == pytest.approx(np.average(fold.train_losses[-3:], weights=sizes))
-
-
-class Clock:
-    """Seconds that only move when told to."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_training_time_is_the_time_of_the_steps_alone(monkeypatch: pytest.MonkeyPatch) -> None:

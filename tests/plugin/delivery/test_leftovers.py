@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 from commands import store_uri
+from hung_disk import hung_disk
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -198,24 +198,12 @@ def test_how_all_runs_ended_is_kept_before_any_points(client: MlflowClient, tmp_
     assert [points.kept_before for _, points in runs] == [3, 3, 3]
 
 
-def test_a_disk_that_hangs_costs_a_limited_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_disk_that_hangs_costs_a_limited_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The end of an experiment does not wait for it, and says so."""
-    answers, open_at_once = threading.Event(), os.open
-
-    def hung_open(path: Any, *arguments: Any, **more: Any) -> int:
-        if str(path).startswith(str(tmp_path)):
-            answers.wait(LIMIT_S)
-        return open_at_once(path, *arguments, **more)
-
-    monkeypatch.setattr(os, "open", hung_open)
-    began = time.monotonic()
-    try:
+    with hung_disk(tmp_path):
+        began = time.monotonic()
         assert keep([(Header("abc", "sqlite:///x.db"), WAITING)], tmp_path, within_s=0.2) == 0
         assert time.monotonic() - began < LIMIT_S / 2
-    finally:
-        answers.set()
     assert "the disk did not answer" in caplog.text
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from forks import in_fork
 
 from mlflow_sysmetrics.delivery.owned_file import ForeignSpoolError, OwnedFile, SpoolInUseError
 
@@ -16,16 +17,17 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")
 LIMIT_S = 10
 
 
-def in_fork(child: object) -> int:
-    """The exit code of a forked child that calls this; -SIGALRM if it hangs."""
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(LIMIT_S)
-        try:
-            os._exit(int(child()))  # type: ignore[operator]
-        finally:
-            os._exit(99)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+def descriptor_of(path: Path) -> int:
+    """That under which this process has a file open."""
+    return next(fd for fd in range(3, 1024) if _is_open(fd) and os.path.samestat(os.fstat(fd), path.stat()))
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
 
 
 def test_a_new_file_is_private_whatever_the_umask(tmp_path: Path) -> None:
@@ -103,12 +105,11 @@ def test_a_forked_child_neither_owns_nor_keeps_the_file(tmp_path: Path) -> None:
         os.read(alive[0], 1)
         os._exit(0)
     os.read(born[0], 1)
-    os.close(file._fd)  # as a kill would, without the explicit unlocking that a close may do
-    file._fd = os.open(os.devnull, os.O_RDONLY)
+    os.close(descriptor_of(tmp_path / "f"))  # as a kill would, without the explicit unlocking that a close may do
     assert in_fork(lambda: OwnedFile(tmp_path / "f").size == 0) == 1
     os.close(alive[1])
     os.waitpid(pid, 0)
-    for descriptor in (*born, alive[0], file._fd):
+    for descriptor in (*born, alive[0]):
         os.close(descriptor)
     file.close()
 
@@ -119,15 +120,16 @@ def test_a_descriptor_that_became_another_file_is_not_written(tmp_path: Path) ->
     file.append(b"ours")
     theirs = os.open(tmp_path / "theirs", os.O_RDWR | os.O_CREAT)
     os.write(theirs, b"precious")
-    os.dup2(theirs, file._fd)
+    descriptor = descriptor_of(tmp_path / "f")
+    os.dup2(theirs, descriptor)
     for change in (lambda: file.append(b"x"), lambda: file.truncate(0), lambda: file.read(0, 1)):
         with pytest.raises(OSError, match="descriptor"):
             change()
     file.close(remove=True)
     assert (tmp_path / "theirs").read_text() == "precious"
-    os.fstat(file._fd)  # still open: it is theirs
+    os.fstat(descriptor)  # still open: it is theirs
     os.close(theirs)
-    os.close(file._fd)
+    os.close(descriptor)
 
 
 def test_what_does_not_fit_is_not_written_in_part(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from clock import Clock
 from made_up_cgroups import DOCKER, V2_MOUNT, Group, Layout
-from made_up_files import Clock, lay, refused
+from made_up_files import lay, refused
 
 from mlflow_sysmetrics.sampling.container import ContainerSampler, find_folders, limits
 

@@ -7,11 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
+from clock import Clock
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up_files import Clock, lay, refused
+from made_up_files import lay, refused
 
+from mlflow_sysmetrics.sampling import energy
 from mlflow_sysmetrics.sampling.energy import EnergySampler
+from mlflow_sysmetrics.sampling.files import read_number
 
 RANGE_UJ = 262_143_328_850  # of a real package
 
@@ -86,26 +89,25 @@ def test_joules_of_a_counter_that_starts_again_are_known_if_it_wrapped(
     assert sample.joules == (joules if joules is None else pytest.approx(joules + 1, abs=1e-3))
 
 
-def test_joules_are_asked_for_while_a_reading_is_taken(tmp_path: Path) -> None:
+def test_joules_are_asked_for_while_a_reading_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By another thread: no counter is read before another reading and counted after it, as if it had fallen."""
     lay(tmp_path, zone("intel-rapl:0", "package-0", 0))
     clock = Clock()
     others: list[threading.Thread] = []
     asked: list[float | None] = []
 
-    class Meanwhile(EnergySampler):
+    def read_and_go_on(path: str) -> float | None:
         """The counter goes on once it is read, and another thread asks for it."""
+        number = read_number(path)
+        if clock.now and not others:
+            lay(tmp_path, zone("intel-rapl:0", "package-0", 2_000_000))
+            others.append(threading.Thread(target=lambda: asked.append(sample.joules), daemon=True))
+            others[0].start()
+            others[0].join(0.1)
+        return number
 
-        def _totals(self) -> dict[str, float]:
-            totals = super()._totals()
-            if clock.now and not others:
-                lay(tmp_path, zone("intel-rapl:0", "package-0", 2_000_000))
-                others.append(threading.Thread(target=lambda: asked.append(self.joules), daemon=True))
-                others[0].start()
-                others[0].join(0.1)
-            return totals
-
-    sample = Meanwhile(root=str(tmp_path), clock=clock)
+    monkeypatch.setattr(energy, "read_number", read_and_go_on)
+    sample = EnergySampler(root=str(tmp_path), clock=clock)
     lay(tmp_path, zone("intel-rapl:0", "package-0", 1_000_000))
     clock.now = 1.0
     assert sample() == {"energy_package_w": 1.0}

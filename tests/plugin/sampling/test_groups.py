@@ -13,10 +13,11 @@ from typing import Any
 
 import psutil
 import pytest
+from clock import Clock
 from commands import kernel_files
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up_files import Clock, refused
+from made_up_files import refused
 
 from mlflow_sysmetrics.sampling import container, energy, gpu
 from mlflow_sysmetrics.sampling.files import Rates, read_file, read_number

@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from made_up_files import Clock, lay, refused
+from clock import Clock
+from made_up_files import lay, refused
 
 from mlflow_sysmetrics.sampling.pressure import PressureSampler
 

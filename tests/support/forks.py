@@ -1,0 +1,21 @@
+"""Forked children of the tests' own process."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+FORK_TIMEOUT_S = 20
+
+
+def in_fork(child: Callable[[], object]) -> int:
+    """The exit code of a forked child that calls this, 1 for what is true; 99 if it raises, -SIGALRM if it hangs."""
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(FORK_TIMEOUT_S)
+        try:
+            os._exit(int(bool(child())))
+        finally:
+            os._exit(99)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
