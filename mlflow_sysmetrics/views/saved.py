@@ -19,7 +19,7 @@ from mlflow_sysmetrics.views.page import Page, Shown, runs_page
 logger = get_logger(__name__)
 
 _FIRST, _UNKNOWN = Version("3.17"), Version("4")
-_ANSWER_S = 5
+ANSWER_S = 5  # of a server, to which version it has
 
 
 def save(client: MlflowClient, experiment_id: str, owner: str, pages: Mapping[str, Page]) -> dict[str, str]:
@@ -94,5 +94,5 @@ def _version(tracking_uri: str) -> str:
     if not tracking_uri.startswith(("http://", "https://")):
         return mlflow.__version__ if "databricks" not in tracking_uri else ""
     login = get_default_host_creds(tracking_uri)  # type: ignore[no-untyped-call]
-    answer = http_request(login, "/version", "GET", max_retries=0, timeout=_ANSWER_S)  # type: ignore[no-untyped-call]
+    answer = http_request(login, "/version", "GET", max_retries=0, timeout=ANSWER_S)  # type: ignore[no-untyped-call]
     return str(answer.text).strip() if answer.ok else ""

@@ -50,6 +50,18 @@ ARROWS_OF_REPORTING: dict[str, set[str]] = {
     "stability": {"figures"},
 }
 
+# Private names of Python, and of libraries that offer no other way, that tests may use.
+PRIVATE_OF_OTHERS = {
+    "_exit",  # of os
+    "_replace",  # of named tuples
+    "_fields_",  # of ctypes
+    "_split_scope",  # of pytest-xdist's schedulers
+    "_PythonEnv",  # of MLflow, as is the next
+    "mlflow.server.handlers._tracking_store",
+    "_actor_start_failed",  # of Ray, as is the next
+    "_actor_task_failed",
+}
+
 
 def modules() -> dict[str, Path]:
     """The dotted name of each module of both packages, and its file."""
@@ -149,3 +161,25 @@ def test_no_test_imports_another(file: Path) -> None:
         names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         names += [name.name for name in node.names] if isinstance(node, ast.Import) else []
         assert not [name for name in names if name.startswith("test_") or name == "conftest"]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "tests").rglob("*.py")), ids=lambda file: file.stem)
+def test_no_test_uses_a_private_name_of_the_packages(file: Path) -> None:
+    """Neither read, nor imported, nor patched: a test sees what a user or another room sees."""
+    tree = ast.parse(file.read_text())
+    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    used: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) not in {"self", "cls"}:
+            used.append(node.attr)
+        elif isinstance(node, ast.ImportFrom):
+            used += [name.name for name in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in {
+            "setattr",
+            "getattr",
+            "patch",
+            "object",
+        }:
+            used += [str(value.value) for value in node.args if isinstance(value, ast.Constant)]
+    private = {name for name in used if re.match(r"_[^_]", name.rpartition(".")[2])}
+    assert not private - own - PRIVATE_OF_OTHERS

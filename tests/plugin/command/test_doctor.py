@@ -10,7 +10,6 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from tracking_server import free_port
 
-from mlflow_sysmetrics.command import doctor
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.command.doctor import Finding, examine
 
@@ -64,7 +63,6 @@ def test_machine_that_cannot_record_is_told(
     store_in_use: MlflowClient, spool: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Exit code 1 where neither a store nor a spool takes anything; the password of the address is not shown."""
-    monkeypatch.setattr(doctor, "_ANSWER_S", 3.0)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr("mlflow.get_tracking_uri", lambda: f"http://me:secret@127.0.0.1:{free_port()}")
     (tmp_path / "file").touch()

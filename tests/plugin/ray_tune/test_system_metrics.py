@@ -15,6 +15,7 @@ import pytest
 from commands import ROOT, store_uri
 from mlflow import MlflowClient
 from ray import tune
+from ray.tune.experiment import Experiment
 from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.result import RESULT_DUPLICATE
 
@@ -102,8 +103,7 @@ def test_wrapped_trainable_keeps_its_name() -> None:
 
     def train(config: dict[str, Any]) -> None: ...
 
-    assert system_metrics(Plain).__name__ == "Plain"
-    assert system_metrics(train)._name == "train"  # type: ignore[attr-defined]
+    assert [Experiment.get_trainable_name(system_metrics(each)) for each in (Plain, train)] == ["Plain", "train"]
 
 
 def test_wrapping_a_trainable_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -267,8 +267,8 @@ def test_server_has_views_if_its_version_is_one_whose_format_is_known(server: Fa
 
 def test_server_that_hangs_is_given_up_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then links are plain ones."""
-    assert saved._ANSWER_S <= 5
-    monkeypatch.setattr(saved, "_ANSWER_S", 0.2)
+    assert saved.ANSWER_S <= 5
+    monkeypatch.setattr(saved, "ANSWER_S", 0.2)
     with FakeServer(text="3.17.2", hangs=True) as server:
         began = time.monotonic()
         assert save(MlflowClient(server.uri), "1", "all", PAGES) == PLAIN
