@@ -28,7 +28,7 @@ COSTS = (
 _TIME, _LATENCY = "training_time_s", "inference_latency_ms"
 _ONE_MODEL, _PROCESS = "model_memory_mb", "peak_memory_mb"
 _SEEN_MB = 1.0  # below it one model's memory is nothing to compare
-_FEW = 8  # trials, of which none can be told to be far worse
+_MIN_TRIALS = 8  # of fewer none can be told to be far worse
 _CURVES = ("cpu_percent", "step_time_ms", "memory_mb")
 
 
@@ -83,7 +83,7 @@ class StudyFacts:
         Tukey's outer fence: three times the distance between the quartiles beyond the worse of them.
         """
         scores = sorted(value if self.ascending else -value for value in self._of(self.score))
-        if len(scores) < _FEW:
+        if len(scores) < _MIN_TRIALS:
             return None
         lower, _, upper = quantiles(scores, n=4)
         fence = upper + 3 * (upper - lower)

@@ -15,7 +15,7 @@ from entrypoints.links import run_view
 from entrypoints.search.pages import SAID
 from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.tags import KIND, NOTE_DIGEST
-from mlflow_sysmetrics.views.kept import NEWEST
+from mlflow_sysmetrics.views.kept import MAX_STUDIES
 from mlflow_sysmetrics.views.saved import saved_link
 
 logger = get_logger(__name__)
@@ -31,7 +31,10 @@ def write_note(client: MlflowClient, experiment_id: str) -> None:
         if present and _digest(present) != tags.get(NOTE_DIGEST):
             return
         studies = client.search_runs(
-            [experiment_id], f"tags.`{KIND}` = 'study'", max_results=NEWEST, order_by=["attributes.start_time DESC"]
+            [experiment_id],
+            f"tags.`{KIND}` = 'study'",
+            max_results=MAX_STUDIES,
+            order_by=["attributes.start_time DESC"],
         )
         text = note(experiment_id, list(studies), tags)
         client.set_experiment_tag(experiment_id, NOTE, text)

@@ -22,7 +22,7 @@ from entrypoints.search.nearest import Judged, judge
 from entrypoints.search.record import Record, TrialRecord
 from mlflow_sysmetrics.tags import FEASIBLE
 
-NEAREST = 3
+MAX_NEAREST = 3  # trials that are named where none meets the limits
 
 
 @dataclass(frozen=True)
@@ -187,6 +187,6 @@ def _nothing(stopping: Stopping, judged: Judged, record: Record) -> str:
     nearest = "; ".join(
         f"{', '.join(f'{name}={value}' for name, value in trial.configuration.searched.items())} has "
         + ", ".join(f"{stop.metric} {stop.value:.4g} (limit {stop.limit:.4g})" for stop in stops)
-        for trial, stops in judged.nearest[:NEAREST]
+        for trial, stops in judged.nearest[:MAX_NEAREST]
     )
     return f"criteria={stopping.criteria}: {none}; the nearest are: {nearest}; raise these limits"

@@ -20,9 +20,9 @@ from mlflow_sysmetrics.watch import CURVES, FIGURES
 _COSTS = (*FIGURES, *STEP_FIGURES, *JOB_FIGURES)
 _SERIES = ("process_memory_mb", "process_cpu_percent", r"gpu_\d+_process_memory_mb", r"gpu_\d+_memory_mb")
 OF_RUNS = "runs"  # whose view is that of all runs of an experiment
-READ = 100  # runs that are read to see what there is: as many as the UI lists at once
+MAX_RUNS = 100  # runs that are read to see what there is: as many as the UI lists at once
 _SIGNS = ("metrics.elapsed_s >= 0", f"metrics.`{SYSTEM_PREFIX}process_memory_mb` >= 0")  # at the end, and before it
-_MOST = 6  # of the parameters, and of the metrics that are not ours, that a page shows
+_MAX_SHOWN = 6  # of the parameters, and of the metrics that are not ours, that a page shows
 _RAYS = ("training_iteration", "time_total_s", "time_this_iter_s", "time_since_restore", "iterations_since_restore",
          "timestamp", "pid", "episodes_total", "timesteps_total", "timesteps_since_restore")  # fmt: skip
 
@@ -52,8 +52,8 @@ def of_runs(runs: Sequence[Run], name: str, wanted: str) -> Page:
     measured = _names(runs)
     costs = [each for each in _COSTS if each in measured]
     series = _series(measured)
-    own = [each for each in measured if not _is_ours(each, measured) and each not in _RAYS][:_MOST]
-    params = _varied(runs)[:_MOST]
+    own = [each for each in measured if not _is_ours(each, measured) and each not in _RAYS][:_MAX_SHOWN]
+    params = _varied(runs)[:_MAX_SHOWN]
     compared = [each for each in ("elapsed_s", "peak_memory_mb") if each in costs]
     sections = [
         Section("Metrics against cost", [scatter(cost, each) for each in own[:2] for cost in compared]),
@@ -80,10 +80,10 @@ def _measured(client: MlflowClient, experiment_id: str, wanted: str) -> list[Run
     found: dict[str, Run] = {}
     for sign in (*_SIGNS, ""):  # at last those that have other figures or series alone
         condition = " and ".join(filter(None, (wanted, sign)))
-        for run in client.search_runs([experiment_id], condition, max_results=READ):
+        for run in client.search_runs([experiment_id], condition, max_results=MAX_RUNS):
             if run.data.metrics.keys() & set(FIGURES) or _series(run.data.metrics):
                 found[run.info.run_id] = run
-    return sorted(found.values(), key=lambda run: run.info.start_time, reverse=True)[:READ]
+    return sorted(found.values(), key=lambda run: run.info.start_time, reverse=True)[:MAX_RUNS]
 
 
 def _series(names: Iterable[str]) -> list[str]:

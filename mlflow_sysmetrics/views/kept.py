@@ -20,7 +20,7 @@ from mlflow_sysmetrics.views.page import Page, Shown, plain_link_of
 PREFIX = "mlflow.sharedViewState."  # MLflow's, of the tags that it lists
 KEY = "viewStateShareKey"  # of an address
 OURS = "sysmetrics-"
-NEWEST = 10  # studies whose views are kept
+MAX_STUDIES = 10  # whose views are kept, the newest
 MAX_CHARACTERS = 5_000  # of an experiment's tag in MLflow's database
 _MARK = "sysmetrics"  # by it a view is still as it was written here
 
@@ -70,7 +70,7 @@ def remove_old(client: MlflowClient, experiment_id: str, owner: str, present: It
     ranked = sorted(filter(_is_run, newest), key=newest.__getitem__, reverse=True)
     first = 2 if _is_run(owner) else 1  # the newest is the one that was saved now, if it is a study's
     for place, other in enumerate(ranked, first):
-        if place > NEWEST or _is_deleted(client, other):
+        if place > MAX_STUDIES or _is_deleted(client, other):
             gone = [each for each in others if each.owner == other and each.untouched]
             _lead_elsewhere(client, experiment_id, other, gone)
             for each in gone:

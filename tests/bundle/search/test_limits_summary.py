@@ -23,7 +23,7 @@ from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
 from entrypoints.search.ended_search import EndedSearch
 from entrypoints.search.full_study import study_key
-from entrypoints.search.limits_summary import NEAREST, Outcome, mark_feasible, outcome
+from entrypoints.search.limits_summary import MAX_NEAREST, Outcome, mark_feasible, outcome
 from entrypoints.search.record import Record, TrialRecord
 from mlflow_sysmetrics.criteria.judge import Criteria, Stop
 from mlflow_sysmetrics.tags import STUDY_KEY
@@ -290,7 +290,7 @@ def test_sentence_without_a_result_names_the_three_nearest(run: RecordedRun) -> 
     ]
     text = f"{TIME}, peak_memory_mb<=100"
     nothing = _outcome(run, *trials, text=text).nothing
-    assert NEAREST == 3
+    assert MAX_NEAREST == 3
     rest = "learning_rate=0.01, alpha=0.001"
     assert nothing == (
         f"criteria={text}: no trial meets them; the nearest are: "

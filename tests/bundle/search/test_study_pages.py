@@ -17,7 +17,7 @@ from entrypoints.runs import RecordedRun
 from entrypoints.search.pages import SAID, in_markdown, save_pages
 from entrypoints.search.record import Record, TrialRecord
 from mlflow_sysmetrics.criteria.judge import Criteria, Stop
-from mlflow_sysmetrics.views.kept import NEWEST
+from mlflow_sysmetrics.views.kept import MAX_STUDIES
 from mlflow_sysmetrics.views.saved import is_view
 
 MEASURED = {"training_time_s": 0.2, "peak_memory_mb": 210.0, "val_rmse": 0.6, "val_accuracy": 0.7}
@@ -131,12 +131,12 @@ def test_trials_that_were_ended_from_outside_do_not_say_what_pages_show(
 
 def test_experiment_of_twelve_studies_has_the_tags_of_ten(client: MlflowClient) -> None:
     """Five pages each, and the two over all studies: 52 tags of less than 1,500 characters each."""
-    for _ in range(NEWEST + 2):
+    for _ in range(MAX_STUDIES + 2):
         saved(client, LIMITS)
     tags = tags_of(client, "1")
     characters = sum(map(len, tags.values()))
     print(f"{len(tags)} tags, {characters} characters, the longest {max(map(len, tags.values()))}")
-    assert len(tags) == NEWEST * 5 + 2
+    assert len(tags) == MAX_STUDIES * 5 + 2
     assert characters < 1_500 * len(tags)
 
 

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
 from saved_views import View, listed, tags_of
 
-from mlflow_sysmetrics.views.costs import READ, save_costs
+from mlflow_sysmetrics.views.costs import MAX_RUNS, save_costs
 from mlflow_sysmetrics.views.saved import is_view
 
 COSTS = {"elapsed_s": 2.0, "peak_memory_mb": 120.0}
@@ -149,7 +149,7 @@ def test_runs_are_found_behind_many_newer_ones(
 ) -> None:
     """Of which none was watched."""
     log(client, metrics)
-    for _ in range(READ):
+    for _ in range(MAX_RUNS):
         client.create_run("1")
     assert columns(view(client), "metrics") == list(metrics)
 

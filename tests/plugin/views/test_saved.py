@@ -20,7 +20,7 @@ from saved_views import PREFIX, listed, tags_of
 from server_here import server_here
 
 from mlflow_sysmetrics.views import saved
-from mlflow_sysmetrics.views.kept import MAX_CHARACTERS, NEWEST
+from mlflow_sysmetrics.views.kept import MAX_CHARACTERS, MAX_STUDIES
 from mlflow_sysmetrics.views.page import Page, Section, bars
 from mlflow_sysmetrics.views.saved import has_views, is_view, save
 
@@ -162,14 +162,14 @@ def test_views_of_the_ten_newest_studies_are_kept(
     So what an experiment costs to open does not grow.
     """
     save(client, experiment_id, "all", {"studies": Page("All studies", "")})
-    runs = save_studies(NEWEST + 2)
-    newest = {run.info.run_id for run in runs[-NEWEST:]}
+    runs = save_studies(MAX_STUDIES + 2)
+    newest = {run.info.run_id for run in runs[-MAX_STUDIES:]}
     assert owners(client, experiment_id) == newest | {"all"}
     save(client, experiment_id, "all", {"studies": Page("All studies", "")})
     assert owners(client, experiment_id) == newest | {"all"}
-    assert NEWEST == 10
+    assert MAX_STUDIES == 10
     tags = tags_of(client, experiment_id)
-    assert len(tags) == NEWEST * len(PAGES) + 1
+    assert len(tags) == MAX_STUDIES * len(PAGES) + 1
     assert sum(map(len, tags.values())) <= len(tags) * 1_000
 
 
@@ -214,7 +214,7 @@ def test_views_of_others_are_left_alone(
     }
     for key, value in theirs.items():
         client.set_experiment_tag(experiment_id, key, value)
-    save_studies(NEWEST + 3)
+    save_studies(MAX_STUDIES + 3)
     assert theirs.items() <= client.get_experiment(experiment_id).tags.items()
 
 
@@ -237,7 +237,7 @@ def test_view_that_a_user_has_changed_stays_as_it_is(
         links = save(client, experiment_id, run.info.run_id, PAGES)
         assert links["score"].count(key.removeprefix(PREFIX)) == 1
         assert json.loads(tags_of(client, experiment_id)[key]) == kept
-    save_studies(NEWEST)
+    save_studies(MAX_STUDIES)
     client.delete_run(run.info.run_id)
     save(client, experiment_id, "all", PAGES)
     left = {each for each in tags_of(client, experiment_id) if run.info.run_id in each}
@@ -328,7 +328,7 @@ def test_descriptions_lead_to_plain_pages_once_their_views_are_removed(
     links = save(client, experiment_id, study.info.run_id, PAGES)
     for run in (study, report):
         client.set_tag(run.info.run_id, NOTE, " ".join(f"[{word}]({link})" for word, link in links.items()))
-    save_studies(NEWEST)
+    save_studies(MAX_STUDIES)
     assert study.info.run_id not in owners(client, experiment_id)
     plain = " ".join(f"[{word}]({link})" for word, link in PLAIN.items())
     assert [client.get_run(run.info.run_id).data.tags[NOTE] for run in (study, report)] == [plain, plain]
