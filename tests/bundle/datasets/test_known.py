@@ -11,6 +11,7 @@ import shutil
 import struct
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -384,153 +385,93 @@ def test_id_that_is_none_is_answered_without_a_request(name: str) -> None:
     assert str(error.value) == f"dataset={name}: {ID_ADVICE}"
 
 
+def refused(
+    content: str | bytes | None, message: str, name: str, *, target: str | None = "b", file: str = "t.csv"
+) -> Any:
+    """A case: of a file with this content, or of none, a study of the target says this."""
+    return pytest.param(file, content, target, message, id=name)
+
+
 @pytest.mark.parametrize(
     ("file", "content", "target", "message"),
     [
-        pytest.param(
-            "t.csv",
-            None,
-            "a",
-            "dataset={path}: no such file ({path}); give the path of a CSV or Parquet file",
-            id="no such file",
-        ),
-        pytest.param(
-            "t.xlsx",
+        refused(None, "dataset={path}: no such file ({path}); give the path of a CSV or Parquet file", "no such file"),
+        refused(
             b"PK",
-            "a",
             "dataset={path}: a file named .csv, .csv.gz, .parquet, .pq is allowed; convert it",
-            id="another format",
+            "another format",
+            file="t.xlsx",
         ),
-        pytest.param(
-            "t.csv", "", "a", "dataset={path}: the file is empty; give one with a header and rows", id="empty file"
+        refused("", "dataset={path}: the file is empty; give one with a header and rows", "empty file"),
+        refused(
+            "\n\n", "dataset={path}: not readable as CSV (the first line holds no column names); fix", "blank lines"
         ),
-        pytest.param(
-            "t.csv",
-            "\n\n",
-            "a",
-            "dataset={path}: not readable as CSV (the first line holds no column names); fix",
-            id="blank lines",
+        refused(b"\xff\xfe\x00", "dataset={path}: not readable as CSV ('utf-8' codec can't decode byte", "no text"),
+        refused("a,b\n1,2\n1,2,3\n", "dataset={path}: not readable as CSV (", "row longer than header"),
+        refused(b"a,b\n1,2\n", "dataset={path}: not readable as CSV (Not a gzipped file", "no gzip", file="t.csv.gz"),
+        refused(b"a,b\n1,2\n", "dataset={path}: not readable as Parquet (", "no Parquet", file="t.parquet"),
+        refused(
+            b"", "dataset={path}: the file is empty; give one with a header and rows", "empty Parquet", file="t.parquet"
         ),
-        pytest.param(
-            "t.csv",
-            b"\xff\xfe\x00",
-            "a",
-            "dataset={path}: not readable as CSV ('utf-8' codec can't decode byte",
-            id="no text",
-        ),
-        pytest.param(
-            "t.csv", "a,b\n1,2\n1,2,3\n", "a", "dataset={path}: not readable as CSV (", id="row longer than header"
-        ),
-        pytest.param(
-            "t.csv.gz", b"a,b\n1,2\n", "a", "dataset={path}: not readable as CSV (Not a gzipped file", id="no gzip"
-        ),
-        pytest.param("t.parquet", b"a,b\n1,2\n", "a", "dataset={path}: not readable as Parquet (", id="no Parquet"),
-        pytest.param(
-            "t.parquet",
-            b"",
-            "a",
-            "dataset={path}: the file is empty; give one with a header and rows",
-            id="empty Parquet",
-        ),
-        pytest.param("t.csv", GOOD, None, f"dataset={{path}}: {NEED_TARGET}", id="no target"),
-        pytest.param("t.csv", GOOD, "", f"dataset={{path}}: {NEED_TARGET}", id="empty target"),
-        pytest.param(
-            "t.csv",
+        refused(GOOD, f"dataset={{path}}: {NEED_TARGET}", "no target", target=None),
+        refused(GOOD, f"dataset={{path}}: {NEED_TARGET}", "empty target", target=""),
+        refused(
             GOOD,
-            "lable",
             "target=lable: one of the columns of dataset={path} is allowed: a, b, label; ",
-            id="misspelt target",
+            "misspelt target",
+            target="lable",
         ),
-        pytest.param(
-            "t.csv",
+        refused(
             GOOD,
-            "zzz",
             "target=zzz: one of the columns of dataset={path} is allowed: a, b, label; use one",
-            id="unknown target",
+            "unknown target",
+            target="zzz",
         ),
-        pytest.param(
-            "t.csv",
-            _rows("a,a,b", "1", "2", "3"),
-            "b",
-            "dataset={path}: the column name a occurs more than once; ",
-            id="name twice",
+        refused(
+            _rows("a,a,b", "1", "2", "3"), "dataset={path}: the column name a occurs more than once; ", "name twice"
         ),
-        pytest.param(
-            "t.csv",
+        refused(
             _rows("a,,b", "1", "2", "3"),
-            "b",
             "dataset={path}: column 2 has no name; give each column a",
-            id="column without a name",
+            "column without a name",
         ),
-        pytest.param(
-            "t.csv",
-            "a,b\n",
-            "b",
-            "dataset={path}: 0 rows with a value of the target b found, and at least 10 are",
-            id="header only",
+        refused(
+            "a,b\n", "dataset={path}: 0 rows with a value of the target b found, and at least 10 are", "header only"
         ),
-        pytest.param(
-            "t.csv",
-            _rows("a,b", "{0}", "x{0}", rows=9),
-            "b",
-            "dataset={path}: 9 rows with a value of the target b ",
-            id="few rows",
+        refused(
+            _rows("a,b", "{0}", "x{0}", rows=9), "dataset={path}: 9 rows with a value of the target b ", "few rows"
         ),
-        pytest.param(
-            "t.csv",
+        refused(
             _rows("a,b", "{0}", ""),
-            "b",
             "dataset={path}: 0 rows with a value of the target b found, and ",
-            id="target without values",
+            "target without values",
         ),
-        pytest.param(
-            "t.csv",
-            _rows("a,b", "{0}", "x"),
-            "b",
-            "target=b: all 12 rows of dataset={path} hold x; choose a column",
-            id="one class",
+        refused(
+            _rows("a,b", "{0}", "x"), "target=b: all 12 rows of dataset={path} hold x; choose a column", "one class"
         ),
-        pytest.param(
-            "t.csv",
-            _rows("a,b", "{0}", "2.5"),
-            "b",
-            "target=b: all 12 rows of dataset={path} hold 2.5; choose a ",
-            id="one number",
+        refused(
+            _rows("a,b", "{0}", "2.5"), "target=b: all 12 rows of dataset={path} hold 2.5; choose a ", "one number"
         ),
-        pytest.param(
-            "t.csv",
+        refused(
             _rows("a,b", "x{0}", "y{0}", rows=1001),
-            "b",
             "target=b: 1001 classes found in dataset={path}, ",
-            id="too many classes",
+            "too many classes",
         ),
-        pytest.param(
-            "t.csv",
+        refused(
             _rows("a,b", "inf", "{0}"),
-            "b",
             "dataset={path}: infinite values found in the column a; replace",
-            id="infinite feature",
+            "infinite feature",
         ),
-        pytest.param(
-            "t.csv",
-            _rows("a,b", "{0}", "-inf"),
-            "b",
-            "dataset={path}: infinite values found in the column b; ",
-            id="infinite target",
+        refused(
+            _rows("a,b", "{0}", "-inf"), "dataset={path}: infinite values found in the column b; ", "infinite target"
         ),
-        pytest.param(
-            "t.csv",
+        refused(
             _rows("a,b", "1", "{0}"),
-            "b",
             "dataset={path}: no feature is left besides the target b, since ",
-            id="constant feature only",
+            "constant feature only",
         ),
-        pytest.param(
-            "t.csv",
-            _rows("b", "{0}"),
-            "b",
-            "dataset={path}: no feature is left besides the target b, since columns",
-            id="target only",
+        refused(
+            _rows("b", "{0}"), "dataset={path}: no feature is left besides the target b, since columns", "target only"
         ),
     ],
 )
