@@ -12,10 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import Study, UnderLimits, copy_store, early_stop, runs_of_kind
-from mlflow.artifacts import load_dict
+from logged_models import check_logged_model
 from mlflow.entities import Run
 
-from entrypoints.datasets import known
 from entrypoints.limits.costs import COSTS, OF_GROUP
 
 CURVES = ("train_loss", "val_loss", "val_rmse")
@@ -278,15 +277,8 @@ def test_filter_of_the_description_gives_the_feasible_trials(early: Study) -> No
 
 
 def test_logged_model_predicts(early: Study) -> None:
-    """The best feasible configuration, refitted, has on the raw test rows the RMSE that the study states."""
-    table = known.load("red_wine")
-    split = load_dict(f"runs:/{early.run.data.tags['sysmetrics.prepare_run_id']}/split.json")
-    test = table.frame.iloc[split["test"]]
-    (model_id,) = (model.model_id for model in early.run.outputs.model_outputs)
-    assert f"it is logged as models:/{model_id}\n" in early.command.stdout
-    model = mlflow.pyfunc.load_model(f"models:/{model_id}")
-    error = model.predict(test[list(table.feature_names)]) - test[table.target]
-    assert np.sqrt(np.mean(np.square(error))) == pytest.approx(early.run.data.metrics["test_rmse"])
+    """The best feasible configuration, refitted."""
+    check_logged_model(early)
 
 
 def test_output_announces_the_limits_and_ends_with_what_they_saved(under_limits: UnderLimits) -> None:

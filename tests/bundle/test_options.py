@@ -36,6 +36,7 @@ OF_SEARCH = {
     "groups": ("process",),
     "register": None,
 }
+LIST = "numbers separated by commas"
 MODEL_NAME = "none or a name of at most 250 characters without / and :"
 OF_LIMITS = {"criteria": "auto", "predict": "on", "scheduler": "none"}
 
@@ -148,41 +149,21 @@ def test_option_takes_a_value_that_is_allowed(name: str, text: str, value: Any) 
         pytest.param("search", "bayes", "grid or random is allowed", "grid", id="unknown-search"),
         pytest.param("search", "Random", "grid or random is allowed", "grid", id="other-case"),
         pytest.param("max_steps", "1" + "0" * 400, "auto or a whole number from 0", "auto", id="larger-than-any-float"),
-        pytest.param(
-            "batch_sizes", "0", "auto or numbers separated by commas, each a whole number from 1", "auto", id="no-rows"
+        *(
+            pytest.param(
+                "batch_sizes", text, f"auto or {LIST}, each a whole number from 1", "auto", id=f"batch-sizes-{text}"
+            )
+            for text in ("0", "8,,16", "8;16", "8,auto")
         ),
-        pytest.param(
-            "batch_sizes", "8,,16", "auto or numbers separated by commas, each a whole number from 1", "auto", id="gap"
+        *(
+            pytest.param(
+                "learning_rates", text, f"{LIST}, each a number above 0", "0.1,0.01,0.001,0.0001", id=f"rates-{text}"
+            )
+            for text in ("0", "0.1,nan", "inf", "auto")
         ),
-        pytest.param(
-            "batch_sizes", "8;16", "auto or numbers separated by commas, each a whole number from 1", "auto", id="other"
-        ),
-        pytest.param(
-            "batch_sizes", "8,auto", "auto or numbers separated by commas, each a whole number from 1", "auto",
-            id="auto-in-a-list",
-        ),
-        pytest.param(
-            "learning_rates", "0", "numbers separated by commas, each a number above 0", "0.1,0.01,0.001,0.0001",
-            id="rate-0",
-        ),
-        pytest.param(
-            "learning_rates", "0.1,nan", "numbers separated by commas, each a number above 0", "0.1,0.01,0.001,0.0001",
-            id="nan",
-        ),
-        pytest.param(
-            "learning_rates", "inf", "numbers separated by commas, each a number above 0", "0.1,0.01,0.001,0.0001",
-            id="infinity",
-        ),
-        pytest.param(
-            "learning_rates", "auto", "numbers separated by commas, each a number above 0", "0.1,0.01,0.001,0.0001",
-            id="auto-where-it-is-not-allowed",
-        ),
-        pytest.param(
-            "alphas", "-0.1", "numbers separated by commas, each a number from 0", "0.001,0.01,0.1",
-            id="negative-penalty",
-        ),
+        pytest.param("alphas", "-0.1", f"{LIST}, each a number from 0", "0.001,0.01,0.1", id="negative-penalty"),
     ],
-)  # fmt: skip
+)
 def test_option_refuses_another_value_in_one_sentence(name: str, text: str, allowed: str, default: str) -> None:
     """It names the option, what was given, what is allowed, and the default."""
     with pytest.raises(UserError) as raised:

@@ -10,13 +10,11 @@ from statistics import fmean
 from urllib.parse import unquote
 
 import mlflow
-import numpy as np
 import pytest
 from commands import STUDY, Study, copy_store
-from mlflow.artifacts import load_dict
+from logged_models import check_logged_model
 from mlflow.entities import Run
 
-from entrypoints.datasets import known
 from mlflow_sysmetrics.context import Host
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
@@ -296,15 +294,8 @@ def test_description_links_to_what_to_open_next(study: Study) -> None:
 
 
 def test_logged_model_predicts_from_raw_columns(study: Study) -> None:
-    """The model takes the dataset's own columns, and on the test part it has the RMSE that the study states."""
-    table = known.load("red_wine")
-    split = load_dict(f"runs:/{study.prepares[0].info.run_id}/split.json")
-    test = table.frame.iloc[split["test"]]
-    (model_id,) = (model.model_id for model in study.run.outputs.model_outputs)
-    assert f"it is logged as models:/{model_id}\n" in study.command.stdout
-    model = mlflow.pyfunc.load_model(f"models:/{model_id}")
-    error = model.predict(test[list(table.feature_names)]) - test[table.target]
-    assert np.sqrt(np.mean(np.square(error))) == pytest.approx(study.run.data.metrics["test_rmse"])
+    """The best configuration, refitted."""
+    check_logged_model(study)
 
 
 def test_best_model_is_registered_where_that_is_asked_for(study: Study) -> None:

@@ -213,46 +213,32 @@ def test_trials_of_another_tol_or_length_say_nothing_of_noise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "predicted"),
+    ("metric", "predicted", "predicted_with_tol"),
     [
-        pytest.param("mean_step_time_ms", True, id="step time"),
-        pytest.param("model_memory_mb", True, id="one model"),
-        pytest.param("training_time_s", False, id="training time"),
-        pytest.param("elapsed_s", False, id="elapsed time"),
-        pytest.param("peak_memory_mb", False, id="peak memory"),
-        pytest.param("memory_growth_mb", False, id="growth of memory"),
+        pytest.param("mean_step_time_ms", True, True, id="step time"),
+        pytest.param("model_memory_mb", True, True, id="one model"),
+        pytest.param("training_time_s", True, False, id="training time"),
+        pytest.param("elapsed_s", True, False, id="elapsed time"),
+        pytest.param("peak_memory_mb", True, False, id="peak memory"),
+        pytest.param("memory_growth_mb", True, False, id="growth of memory"),
+        pytest.param("cpu_percent", False, False, id="CPU"),
+        pytest.param("val_loss", False, False, id="loss"),
+        pytest.param("model_size_kb", False, False, id="size"),
     ],
 )
-def test_of_a_trial_that_may_converge_nothing_is_predicted_that_grows_with_its_length(
-    metric: str, predicted: bool
+def test_only_costs_that_grow_with_the_amounts_are_predicted(
+    metric: str, predicted: bool, predicted_with_tol: bool
 ) -> None:
-    """It may end before it costs that much; with a tol of 0 it cannot."""
-    ledger = _ledger(metric)
-    for size in SIZES:
-        ledger.record(_of(size), {metric: 1.0}, {metric: 1.0}, "finished")
-    assert (metric in ledger.brief(replace(_of(32), tol=0.01)).predictions) is predicted
-    assert metric in ledger.brief(replace(_of(32), tol=0.0)).predictions
+    """Of a loss or a CPU share the batch size says nothing, and a size is known before the first step anyway.
 
-
-@pytest.mark.parametrize(
-    ("metric", "predicted"),
-    [
-        pytest.param("mean_step_time_ms", True, id="step time"),
-        pytest.param("training_time_s", True, id="training time"),
-        pytest.param("elapsed_s", True, id="elapsed time"),
-        pytest.param("peak_memory_mb", True, id="peak memory"),
-        pytest.param("memory_growth_mb", True, id="growth of memory"),
-        pytest.param("cpu_percent", False, id="CPU"),
-        pytest.param("val_loss", False, id="loss"),
-        pytest.param("model_size_kb", False, id="size"),
-    ],
-)
-def test_only_costs_that_grow_with_the_amounts_are_predicted(metric: str, predicted: bool) -> None:
-    """Of a loss or a CPU share the batch size says nothing, and a size is known before the first step anyway."""
+    A trial that may converge may end before it costs what grows with its length; with a tol of 0 it cannot converge.
+    """
     ledger = _ledger(metric)
     for size in SIZES:
         ledger.record(_of(size), {metric: 1.0}, {metric: 1.0}, "finished")
     assert (metric in ledger.brief(_of(32)).predictions) is predicted
+    assert (metric in ledger.brief(replace(_of(32), tol=0.0)).predictions) is predicted
+    assert (metric in ledger.brief(replace(_of(32), tol=0.01)).predictions) is predicted_with_tol
 
 
 def test_metrics_that_no_criterion_names_are_not_predicted() -> None:
