@@ -669,7 +669,6 @@ def test_ranks_of_a_job_share_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
         for rank in range(2):
             monkeypatch.setenv("RANK", str(rank))
             loggers.append(SystemMetricsLogger().start())
-        time.sleep(0.2)
         for logger in loggers:
             logger.stop()
     metrics = mlflow.get_run(run.info.run_id).data.metrics
