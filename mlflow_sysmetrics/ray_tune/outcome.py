@@ -13,7 +13,7 @@ _WORDS = {"FINISHED": "came to an end", "KILLED": "stopped before", "FAILED": "f
 _AWAY_S = 1.0  # shorter ones are nobody's concern
 
 
-class Outcome:
+class Tally:
     """How each trial ended, and what else happened.
 
     Args:

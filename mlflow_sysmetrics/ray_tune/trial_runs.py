@@ -23,7 +23,7 @@ from mlflow_sysmetrics.ranks import figures_in_turn
 from mlflow_sysmetrics.ray_tune.artifacts import Artifacts
 from mlflow_sysmetrics.ray_tune.destination import Destination
 from mlflow_sysmetrics.ray_tune.endings import SWEPT, Ending
-from mlflow_sysmetrics.ray_tune.outcome import Outcome
+from mlflow_sysmetrics.ray_tune.outcome import Tally
 from mlflow_sysmetrics.ray_tune.trial_watches import TrialWatches
 from mlflow_sysmetrics.tags import STOP
 from mlflow_sysmetrics.views.costs import save_costs
@@ -69,7 +69,7 @@ class TrialRuns:
         self._began = time.time()
         self.place, self._study_tags = place, study_tags
         restarts = int((place.figures or {}).get("restarts", 0))
-        self._outcome = Outcome({trial_id: run.ending for trial_id, run in place.runs.items()}, restarts)
+        self._outcome = Tally({trial_id: run.ending for trial_id, run in place.runs.items()}, restarts)
         self._writer = Writer(Store(client.tracking_uri))
         self._asking = Store(client.tracking_uri)  # its own time limit: the writer changes that of the other
         self._watches = TrialWatches(groups, interval_s, self.log) if groups else None

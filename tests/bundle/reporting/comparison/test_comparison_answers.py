@@ -35,7 +35,7 @@ COST = {
 SCORE = COST | {"metric": "score", "hyperparameter": "rate", "is_score": True, "kendalls_w": 0.8, "p_bonferroni": 0.03}
 MISSED = COST | {"metric": "elapsed_s", "p_bonferroni": 0.2, "told": False}
 SHAPE = {"dataset": "a", "metric": "cpu_percent", "group": "linear", "verdict": "steady", "level": 96.04}
-RATIOS = {"dataset": "a", "metric": "training_time_s", "trials": 40, "verdict": "as claimed"}
+RATIOS = {"dataset": "a", "metric": "training_time_s", "trials": 40, "verdict": "not found to be off"}
 RATIOS |= {"median_ratio": 1.013, "low_ratio": 0.9, "high_ratio": 1.1, "coverage_percent": 97.5, "below_percent": 0.0}
 SMALL = COST | {"metric": "peak_memory_mb", "told": False}
 
@@ -160,7 +160,7 @@ def test_predictions_are_told_of_default_limits_and_where_they_are_off() -> None
     comparison.found.add("calibration", [RATIOS, RATIOS | {"metric": "elapsed_s"}, few, off])
     rows = [line for line in description("0", "r", [], comparison, []).splitlines() if line.startswith(("| a", "| b"))]
     assert rows == [
-        "| a | `training_time_s` | 40 | 1.01 | 0.90 | 1.10 | 98 % | 0 % | as claimed |",
+        "| a | `training_time_s` | 40 | 1.01 | 0.90 | 1.10 | 98 % | 0 % | not found to be off |",
         "| b | `elapsed_s` | 40 | 1.20 | 0.90 | 1.10 | 98 % | 0 % | predicted too high |",
     ]
 
