@@ -22,37 +22,10 @@ from mlflow_sysmetrics.command.cli import main as plugin_cli
 from mlflow_sysmetrics.command.outside import Settings
 from mlflow_sysmetrics.criteria import Criteria
 
-PAGES = {path.name: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
-SCALE_OUT = PAGES["scale-out.md"]
+PAGES = [path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
+SCALE_OUT = (ROOT / "docs" / "scale-out.md").read_text()
 FILTERS = [line for block in re.findall(r"```text\n(.*?)```", SCALE_OUT, re.DOTALL) for line in block.splitlines()]
 PROGRAMS: dict[str, click.Command] = {"mlflow": mlflow_cli, "mlflow-sysmetrics": plugin_cli, "ray": ray_cli}
-
-
-@pytest.fixture(scope="module")
-def client(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
-    """Of a store with a trial that no filter but those of its own figures finds."""
-    client = MlflowClient(store_uri(copy_store(new_store, tmp_path_factory.mktemp("store"))))
-    run = client.create_run("0", tags={"mlflow.parentRunId": "s", "sysmetrics.feasible": "true"})
-    client.log_metric(run.info.run_id, "val_rmse", 0.65)
-    client.log_metric(run.info.run_id, "peak_memory_mb", 200.0)
-    return client
-
-
-@pytest.mark.parametrize("condition", FILTERS)
-def test_filter_for_many_trials_is_one_that_mlflow_takes(client: MlflowClient, condition: str) -> None:
-    """Beside the study's own condition."""
-    found = client.search_runs(["0"], f"tags.mlflow.parentRunId = 's' and {condition}")
-    assert len(found) == ("val_rmse" in condition or "feasible" in condition)
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_files_that_a_page_links_to_are_there(page: str) -> None:
-    """And the scripts that it names."""
-    folder = ROOT if page == "README.md" else ROOT / "docs"
-    for link in re.findall(r"\]\(([^)#]+)", PAGES[page]):
-        assert link.startswith("http") or (folder / link).exists(), link
-    for script in re.findall(r"`(benchmarks/\w+\.py)`", PAGES[page]):
-        assert (ROOT / script).exists(), script
 
 
 def test_no_part_uses_ray_data() -> None:
@@ -71,7 +44,7 @@ def commands_in(text: str) -> list[str]:
 
 def commands_of_pages() -> dict[str, bool]:
     """Each command, and whether it is in a block; in a sentence its arguments may be left out."""
-    text = "\n".join(PAGES.values()).replace("\\\n", "")
+    text = "\n".join(PAGES).replace("\\\n", "")
     blocks = re.findall(r"^```(?:sh|text|yaml)$(.*?)^```", text, re.DOTALL | re.MULTILINE)
     spans = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
     in_sentences = commands_in("\n".join(" ".join(span.split()) for span in spans))
@@ -114,6 +87,33 @@ def test_commands_of_every_kind_are_found() -> None:
 
 def test_every_parameter_named_on_a_page_exists() -> None:
     """Whether in a command or alone: what is copied is not refused."""
-    named = set(re.findall(r"-P (\w+)=", "".join(PAGES.values()))) - {"name"}  # of `-P name=value`
+    named = set(re.findall(r"-P (\w+)=", "".join(PAGES))) - {"name"}  # of `-P name=value`
     assert named
     assert named <= {name for entry in ENTRY_POINTS.values() for name in entry["parameters"]}
+
+
+@pytest.fixture(scope="module")
+def client(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
+    """Of a store with a trial that no filter but those of its own figures finds."""
+    client = MlflowClient(store_uri(copy_store(new_store, tmp_path_factory.mktemp("store"))))
+    run = client.create_run("0", tags={"mlflow.parentRunId": "s", "sysmetrics.feasible": "true"})
+    client.log_metric(run.info.run_id, "val_rmse", 0.65)
+    client.log_metric(run.info.run_id, "peak_memory_mb", 200.0)
+    return client
+
+
+@pytest.mark.parametrize("condition", FILTERS)
+def test_filter_for_many_trials_is_one_that_mlflow_takes(client: MlflowClient, condition: str) -> None:
+    """Beside the study's own condition."""
+    found = client.search_runs(["0"], f"tags.mlflow.parentRunId = 's' and {condition}")
+    assert len(found) == ("val_rmse" in condition or "feasible" in condition)
+
+
+@pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_files_that_a_page_links_to_are_there(page: str) -> None:
+    """And the scripts that it names."""
+    text = (ROOT / page).read_text()
+    for link in re.findall(r"\]\(([^)#]+)", text):
+        assert link.startswith("http") or (ROOT / page).parent.joinpath(link).exists(), link
+    for script in re.findall(r"`(benchmarks/\w+\.py)`", text):
+        assert (ROOT / script).exists(), script
