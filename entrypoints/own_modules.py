@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import inspect
@@ -86,8 +87,9 @@ def _imported_from(folder: Path) -> set[Path]:
     """The files, and folders of packages, directly in a folder that this process has imported, but for our own."""
     found = set()
     for module in list(sys.modules.values()):
-        for source in [*(getattr(module, "__path__", None) or [getattr(module, "__file__", None)])]:
-            path = Path(source or "")
-            if path.parent == folder and (path.is_dir() or path.suffix == ".py"):
-                found.add(path)
+        with contextlib.suppress(KeyError):  # a folder in a package whose own import has failed
+            for source in [*(getattr(module, "__path__", None) or [getattr(module, "__file__", None)])]:
+                path = Path(source or "")
+                if path.parent == folder and (path.is_dir() or path.suffix == ".py"):
+                    found.add(path)
     return found - set(PACKAGES)

@@ -80,8 +80,7 @@ class PhaseMarks:
         for line in lines:
             moment, _, name = line.decode(errors="replace").partition(" ")
             with contextlib.suppress(ValueError):  # a line that is none of ours
-                ago_s = max(0.0, time.time() - float(moment))
-                phases.switch(clean_name(name) if name.strip() else None, ago_s)
+                phases.switch(clean_name(name) if name.strip() else None, float(moment))
 
     def close(self) -> None:
         """Remove the file."""

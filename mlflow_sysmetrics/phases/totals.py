@@ -78,9 +78,10 @@ class Phases:
         """A context manager around a phase. Characters that MLflow refuses in a metric's name become ``_``."""
         return Phase(self, name)
 
-    def begin(self, name: str, ago_s: float = 0.0) -> _Open:
-        """A phase begins now, or has begun some time ago."""
-        opened, cpu_s = _Open(name, self._clock() - ago_s, time.time() - ago_s), self._cpu_seconds()
+    def begin(self, name: str, at: float | None = None) -> _Open:
+        """A phase begins now, or has begun at an earlier moment, in unix seconds."""
+        moment, ago_s = _moment(at)
+        opened, cpu_s = _Open(name, self._clock() - ago_s, moment), self._cpu_seconds()
         with self._lock:
             self._open.append(opened)
             total = self._sums.setdefault(name, _Sum())
@@ -90,8 +91,9 @@ class Phases:
             total.open += 1
         return opened
 
-    def end(self, opened: _Open, ago_s: float = 0.0) -> None:
-        """It ends now, or has ended some time ago. No-op if it was ended before."""
+    def end(self, opened: _Open, at: float | None = None) -> None:
+        """It ends now, or has ended at an earlier moment, in unix seconds. No-op if it was ended before."""
+        moment, ago_s = _moment(at)
         now, cpu_s = max(opened.began, self._clock() - ago_s), self._cpu_seconds()
         with self._lock:
             if opened not in self._open:
@@ -103,17 +105,17 @@ class Phases:
             if not total.open:
                 total.count_cpu(cpu_s)
             keep = heapq.heappush if len(self._stretches) < _MAX_STRETCHES else heapq.heappushpop
-            ended = Stretch(opened.name, opened.began_unix, time.time() - ago_s)
+            ended = Stretch(opened.name, opened.began_unix, moment)
             keep(self._stretches, (now - opened.began, ended))
 
-    def switch(self, name: str | None, ago_s: float = 0.0) -> None:
+    def switch(self, name: str | None, at: float | None = None) -> None:
         """End the phase that was begun by this, and begin another; None: no other. For one thread.
 
-        That was `ago_s` seconds ago; CPU time and memory are of now.
+        Now, or at an earlier moment, in unix seconds; CPU time and memory are of now.
         """
         if self._switched is not None:
-            self.end(self._switched, ago_s)
-        self._switched = None if name is None else self.begin(name, ago_s)
+            self.end(self._switched, at)
+        self._switched = None if name is None else self.begin(name, at)
 
     def close(self) -> None:
         """End the phases that are open: the process is read no more."""
@@ -158,6 +160,13 @@ class Phases:
             if each.open:
                 each.count_cpu(cpu_s)
         return sums
+
+
+def _moment(at: float | None) -> tuple[float, float]:
+    """A moment that is not after now, and how many seconds ago it was; None: now."""
+    now = time.time()
+    moment = at if at is not None and at < now else now
+    return moment, now - moment
 
 
 class Phase:

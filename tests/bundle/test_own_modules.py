@@ -83,6 +83,18 @@ def test_package_is_sent_whole(folders: Path) -> None:
 
 
 @pytest.mark.usefixtures("_as_it_was")
+def test_package_whose_import_failed_half_way_is_passed_over(folders: Path) -> None:
+    """Python forgets the package, but not the folder in it, whose place it then cannot tell."""
+    (folders / "user" / "half" / "inner").mkdir(parents=True)
+    own_modules.look_in([folders / "user"], "in_folder.Mean")
+    sys.path.insert(0, str(folders / "user"))
+    importlib.import_module("half.inner")
+    del sys.modules["half"]
+    importlib.import_module("in_folder")
+    assert folders / "user" / "in_folder.py" in own_modules.sources("in_folder.Mean")
+
+
+@pytest.mark.usefixtures("_as_it_was")
 def test_installed_library_wins_over_a_file_of_its_name(folders: Path) -> None:
     """And is not sent anywhere."""
     (folders / "user" / "sklearn.py").write_text("raise SystemExit")
