@@ -22,7 +22,13 @@ FIGURES = (  # of the whole time; those of `phases` come with them
     *("elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_mb"),
     *("energy_j", "read_mb", "write_mb"),
 )
+_OF_GROUP = {"peak_gpu_memory_mb": "gpu", "energy_j": "energy"}  # the others, but for elapsed_s, are of `process`
 Listener = Callable[[dict[str, float]], None]
+
+
+def figures_of(groups: Collection[str]) -> set[str]:
+    """The names of the figures that a `Watch` of these groups may have."""
+    return {name for name in FIGURES if name == "elapsed_s" or _OF_GROUP.get(name, "process") in groups}
 
 
 class Watch:

@@ -167,12 +167,15 @@ def small(figure: str, size: float) -> float:
 def cheapest_by_chance(noise: Noise | None, others: int) -> float:
     """The share by which the cheapest of several equal trials may look cheaper than another; more only in 1 % of cases.
 
-    By Bonferroni's correction over the others, with Student's t for as many degrees of freedom as the noise has.
+    By Bonferroni's correction over the others, with Student's t for as many degrees of freedom as the noise has. A
+    noise that this study does not show is taken as usual; infinite where there is no usual one.
     """
-    if noise is None or not noise.noise or not others:
+    usual = USUAL_NOISE.get(noise.figure) if noise else None
+    share, degrees = (noise.noise, noise.degrees_of_freedom) if noise and noise.noise is not None else (usual, math.inf)
+    if share is None or not others:
         return math.inf
-    t = float(stats.t.isf(TOLD_P / others, noise.degrees_of_freedom))
-    return math.expm1(min(math.sqrt(2) * noise.noise * t, 100.0))
+    t = float(stats.t.isf(TOLD_P / others, degrees))
+    return math.expm1(min(math.sqrt(2) * share * t, 100.0))
 
 
 def is_cheaper(cost: str, value: float, than: float, by_chance: float) -> bool | None:

@@ -76,8 +76,9 @@ class Budget:
 
 def spent(figures: Figures) -> Spending:
     """The seconds that a trial has used; NaN where its figures do not hold that, as of a process that died."""
-    wall_s = figures.get("elapsed_s", math.nan)
-    return Spending(figures.get("cpu_seconds", wall_s), wall_s)
+    wall_s, cpu_s = figures.get("elapsed_s"), figures.get("cpu_seconds")  # None of a table's row that lacks it
+    wall_s = math.nan if wall_s is None else wall_s
+    return Spending(wall_s if cpu_s is None else cpu_s, wall_s)
 
 
 def account(trials: Iterable[TrialRecord], full: Mapping[str, Spending], source: str) -> Budget:

@@ -50,7 +50,7 @@ def sentences(
         end, inner = ("smallest", values[1:]) if value == values[0] else ("largest", values[-2::-1])
         listed = _beyond(name, value, inner[0], rows)
         inside = _nearest(alike, name, inner)
-        if not listed:
+        if not listed or (inside is None and name == "batch_size"):  # limits may have ended all of a dearer size
             continue
         if inside is None or abs(alike[0].figures[score] - inside.figures[score]) > margin:
             advice = _advice(name, [_text(value), *listed], built_in=algorithm in ALGORITHMS)

@@ -56,7 +56,7 @@ class Measured:
         )
 
     def _cheapest(self, equal: Sequence[TrialRecord], record: Record) -> str:
-        """The cheapest of equal models, best first, as the end of a sentence; the rule is that of a report."""
+        """The cheapest of equal models, best first, as the end of a sentence: by more than chance and 5 %."""
         first = equal[0].figures
         cost = next((name for name in compared(record.limits) if name in first), None)
         if cost is None:
@@ -66,7 +66,7 @@ class Measured:
         value, cheapest = min(costs, key=lambda pair: pair[0])
         cheaper = is_cheaper(cost, value, than, by_chance)
         if cheaper is False:
-            return f"none of them is cheaper than the first ({cost} {than:.4g})"
+            return f"none of them is over 5 % cheaper than the first ({cost} {than:.4g})"
         if cheaper:  # the best of those that are as cheap
             most = value * (1 + self.margins.get(cost, 0.0))
             as_cheap = (pair for pair in costs if pair[0] <= most and is_cheaper(cost, pair[0], than, by_chance))

@@ -46,6 +46,7 @@ from mlflow_sysmetrics.sampling.groups import check_groups
 from mlflow_sysmetrics.stopping.brake import reason_of_a_person
 from mlflow_sysmetrics.stopping.stop_button import StopButton
 from mlflow_sysmetrics.tags import KIND, NOT_FINITE, RETRIED_AFTER, STUDY_ID, TRIAL_ID
+from mlflow_sysmetrics.watch import figures_of
 
 logger = get_logger(__name__)
 
@@ -85,7 +86,7 @@ class _Notes:
     is_paused: bool = False  # and its process is not watched
     told: bool = False  # its last result says that it is done
     diverged: bool = False  # a figure was not finite
-    has_figures_so_far: bool = False  # in its results, of a process that is watched from outside as well
+    left_out: Collection[str] = ()  # figures so far in its results, which are measured from outside as well
     reported: set[str] = field(default_factory=set)  # names of metrics
     costs: Mapping[str, float] = field(default_factory=dict)  # of a trial that measures itself, so far
     asked_to_stop: str | None = None  # by somebody, who has set the tag to this
@@ -258,7 +259,8 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         if actor is not None:
             forget_run(actor, None if runs.place.is_own else runs.place.parent_run_id)
             trainable = trainable_class(trial)
-            notes.has_figures_so_far = bool(self.groups) and getattr(trainable, HAS_FIGURES_SO_FAR, False)
+            if self.groups and getattr(trainable, HAS_FIGURES_SO_FAR, False):
+                notes.left_out = figures_of(self.groups)
             if not getattr(trainable, MEASURES_ITSELF, False):
                 runs.watch(trial_id, actor)
 
@@ -271,7 +273,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             runs.log(trial_id, [Point(*point) for point in carried["points"]], carried["tags"])
             notes.costs = carried["figures"]
             return
-        points = points_of(result, has_figures_so_far=notes.has_figures_so_far)
+        points = points_of(result, notes.left_out)
         runs.log(trial_id, points)
         notes.reported.update(point.name for point in points)
         if not notes.diverged and (wrong := first_not_finite(points)) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,6 @@ from ray.tune.utils import flatten_dict
 
 from mlflow_sysmetrics.addresses import redacted_text
 from mlflow_sysmetrics.delivery.points import Point, points_now
-from mlflow_sysmetrics.watch import FIGURES
 
 PAYLOAD_KEY = "sysmetrics"
 STOP_KEY = "sysmetrics_stop"  # in a result that a CriteriaStopper has ended the trial for: tags that say why
@@ -58,13 +57,15 @@ def payload(
     return {PAYLOAD_KEY: {"points": plain, "tags": dict(tags or {}), "status": status, "figures": known}}
 
 
-def points_of(result: Mapping[str, Any], *, has_figures_so_far: bool = False) -> list[Point]:
+def points_of(result: Mapping[str, Any], left_out: Collection[str] = ()) -> list[Point]:
     """Every number of a result that is not Ray's own bookkeeping, finite or not, at its time step or iteration.
 
-    Figures so far, which `system_metrics` has added, are left out: they are of the trial's last process alone.
+    Args:
+        result: that a trial has reported.
+        left_out: names of figures so far, which `system_metrics` adds: they are of the trial's last process alone.
     """
     step = int(result.get(TIMESTEPS_TOTAL) or result.get(TRAINING_ITERATION) or 0)
-    so_far = set(FIGURES).difference(result.get(OWN_KEY, ())) if has_figures_so_far else set()
+    so_far = set(left_out).difference(result.get(OWN_KEY, ()))
     own = {name: value for name, value in result.items() if name not in _NOT_METRICS | so_far}
     figures = {name: float(value) for name, value in flatten_dict(own).items() if isinstance(value, numbers.Real)}
     return points_now(figures, step)

@@ -19,7 +19,7 @@ from mlflow_sysmetrics.monitor import Window
 from mlflow_sysmetrics.sampling import gpu
 from mlflow_sysmetrics.sampling.energy import EnergySampler
 from mlflow_sysmetrics.sampling.groups import GROUPS
-from mlflow_sysmetrics.watch import FIGURES, Watch, folded
+from mlflow_sysmetrics.watch import FIGURES, Watch, figures_of, folded
 
 # Keeps a core busy, takes 50 MB when it is told to, and says so.
 PROGRAM = """
@@ -207,3 +207,11 @@ def test_wrong_argument_is_refused_at_construction(arguments: dict[str, object])
     """With the argument and its value."""
     with pytest.raises(ValueError, match=next(iter(arguments))):
         Watch(None, **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("groups", [("process",), ("pressure",)])
+def test_figures_of_groups_are_those_that_a_watch_of_them_has(groups: tuple[str, ...]) -> None:
+    """Of a machine without GPUs and energy counters: with these groups there may be more."""
+    assert Watch(groups=groups).figures().keys() == figures_of(groups)
+    assert figures_of((*groups, "gpu", "energy")) - figures_of(groups) == {"peak_gpu_memory_mb", "energy_j"}
+    assert figures_of(GROUPS) == set(FIGURES)

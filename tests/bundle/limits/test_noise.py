@@ -14,6 +14,7 @@ from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.noise import (
     REPEATABILITY,
     Noise,
+    cheapest_by_chance,
     group,
     margins,
     noise,
@@ -188,6 +189,20 @@ def test_margins_are_usual_where_no_trial_has_shown_them() -> None:
     assert found["peak_memory_mb"] == 0.003
     assert found["elapsed_s"] == pytest.approx(REPEATABILITY * USUAL_NOISE["elapsed_s"])
     assert "model_size_kb" not in found
+
+
+@pytest.mark.parametrize(
+    ("noise", "share"),
+    [
+        pytest.param(Noise("elapsed_s", 0.0, "share", 0.0, 2, "repeats"), 0.0, id="that differs in nothing"),
+        pytest.param(Noise("elapsed_s", None, "share", None, 0, "unknown"), 0.533, id="as is usual"),
+        pytest.param(Noise("model_size_kb", None, "share", None, 0, "unknown"), math.inf, id="not known"),
+        pytest.param(None, math.inf, id="of no study"),
+    ],
+)
+def test_cheapest_of_eight_others_looks_cheaper_by_its_noise(noise: Noise | None, share: float) -> None:
+    """A usual noise of 10 %: sqrt(2) * 0.1 * 3.02 = 0.427 as a logarithm, which is 53 %."""
+    assert cheapest_by_chance(noise, 8) == pytest.approx(share, rel=0.05)
 
 
 @pytest.mark.parametrize(

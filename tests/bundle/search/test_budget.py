@@ -42,10 +42,11 @@ def _account(*trials: TrialRecord) -> Budget:
         pytest.param({"elapsed_s": 4.0, "cpu_seconds": 1.0}, 1.0, 4.0, id="quarter of a core"),
         pytest.param({"elapsed_s": 4.0, "cpu_seconds": 6.0}, 6.0, 4.0, id="more than a core"),
         pytest.param({"elapsed_s": 4.0}, 4.0, 4.0, id="unknown CPU time is that of a core"),
+        pytest.param({"elapsed_s": 4.0, "cpu_seconds": None}, 4.0, 4.0, id="a row without CPU time"),
         pytest.param({}, nan, nan, id="nothing known"),
     ],
 )
-def test_spending_is_read_from_a_trials_figures(figures: dict[str, float], cpu_s: float, wall_s: float) -> None:
+def test_spending_is_read_from_a_trials_figures(figures: Any, cpu_s: float, wall_s: float) -> None:
     """Its CPU time and its wall time."""
     assert astuple(spent(figures)) == pytest.approx((cpu_s, wall_s), nan_ok=True)
 

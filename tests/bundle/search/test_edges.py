@@ -117,6 +117,12 @@ def test_value_inside_that_has_no_trial_to_choose_is_passed_over() -> None:
     assert sentences(trials[:1], trials, SCORE, margin=9.0, rows=ROWS) == [BETTER]
 
 
+def test_batch_sizes_of_which_limits_ended_the_others_have_no_advice() -> None:
+    """Nobody knows how good the models of the others would have been."""
+    trials = _trials("batch_size", [64, 2])
+    assert sentences(trials[:1], trials, SCORE, margin=0.5, rows=ROWS) == []
+
+
 def test_what_another_algorithm_was_tried_with_does_not_count() -> None:
     """A network's penalty says nothing of a linear model's."""
     trials = [*_trials("alpha", [1.0, 0.1]), *_trials("alpha", [10.0], MLP_REGRESSOR, first=1.5)]

@@ -45,6 +45,7 @@ from mlflow_sysmetrics.ray_tune import callback as module
 from mlflow_sysmetrics.ray_tune.results import OWN_KEY, points_of
 from mlflow_sysmetrics.ray_tune.trial_runs import TrialRuns
 from mlflow_sysmetrics.tags import HOST_PREFIX
+from mlflow_sysmetrics.watch import FIGURES
 
 LIMIT_S = 60.0  # what has not come by then fails the test
 CASES = ("ends", "plain", "stopped", "raises", "setup")
@@ -739,7 +740,7 @@ def test_figures_so_far_of_one_process_are_no_points(own: tuple[str, ...], expec
     """What describes an interval is, and so is what the trainable itself reports under the name of a figure."""
     result = {"loss": 1.0, "memory_mb": 90.0, "elapsed_s": 3.0, "peak_memory_mb": 92.0}
     marked = {**result, OWN_KEY: own} if own else result
-    assert {point.name for point in points_of(marked, has_figures_so_far=True)} == expected
+    assert {point.name for point in points_of(marked, FIGURES)} == expected
     assert {point.name for point in points_of(marked)} == result.keys()
 
 

@@ -112,14 +112,15 @@ def test_cheapest_of_many_equal_trials_is_not_called_cheaper(
 @pytest.mark.parametrize(
     ("seconds", "says"),
     [
-        pytest.param(0.005, WHETHER_CHEAPER, id="a cheaper one"),
+        pytest.param(0.005, "As good within noise (0.01) and 200 times cheaper", id="a far cheaper one"),
+        pytest.param(0.75, WHETHER_CHEAPER, id="one that is cheaper by no more than what is usual"),
         pytest.param(float("nan"), WHETHER_CHEAPER, id="a cost that is not known"),
         pytest.param(0.99, "None that is as good within noise (0.01) is cheaper.", id="about as cheap"),
         pytest.param(2.0, "None that is as good within noise (0.01) is cheaper.", id="a dearer one"),
     ],
 )
 def test_cheaper_trial_of_a_cost_without_a_known_noise_is_not_denied(seconds: float, says: str) -> None:
-    """Nor said."""
+    """Nor said, if it may be the usual noise of such a cost."""
     unknown = Noise("training_time_s", None, SHARE, None, 0, UNKNOWN)
     trials = {"a": (0.6, seconds if seconds != seconds else 1.0, 90.0), "b": (0.601, seconds, 90.0)}
     study = replace(_study(trials=trials), noises={**NOISES, "training_time_s": unknown})
