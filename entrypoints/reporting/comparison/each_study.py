@@ -17,7 +17,10 @@ from entrypoints.reporting.training import curves
 from entrypoints.reporting.training.drift import COST_CURVES, drift
 from entrypoints.reporting.words import listed
 
-NO_CURVES = "How costs change during training on {}: no trial has curves of CPU, memory or step time."
+NO_CURVES = (
+    "How costs change during training on {}: no trial that ran to its end has curves of CPU, memory or step time by "
+    "training step."
+)
 NOT_PREDICTED = (
     "How right predictions of costs are on {}: no trial could be predicted; this takes the curves and costs of a study "
     "by tune, and trials that had ended before others began."

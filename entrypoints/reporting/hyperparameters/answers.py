@@ -81,14 +81,15 @@ def strongest(found: Findings) -> dict[str, Row]:
 
 def not_found(found: Findings) -> str:
     """Which metrics and hyperparameters were tested without finding an effect, in a line."""
-    rows = found.rows("effects")
-    tested = [row for row in rows if row["p_holm"] == row["p_holm"] and not row["out_of_reach"]]
+    rows = [row for row in found.rows("effects") if row["p_holm"] == row["p_holm"]]
+    tested = [row for row in rows if not row["out_of_reach"]]
     parts = []
     for kind, words in (("hyperparameter", "any effect of"), ("metric", "any effect on")):
         told = {row[kind] for row in tested if row["told"]}
-        names = [f"`{name}`" for name in dict.fromkeys(row[kind] for row in tested) if name not in told]
+        names = [name for name in dict.fromkeys(row[kind] for row in tested) if name not in told]
         if names and (told or kind == "metric"):
-            parts.append(f"{words} {', '.join(names)}")
+            lost = any(row["out_of_reach"] and row[kind] in names for row in rows)
+            parts.append(f"{words} {', '.join(map(code, names))}{' but those not judged' if lost else ''}")
     return f"Tested and not found, beyond chance, noise and 5 %: {'; '.join(parts)}." if parts else ""
 
 
@@ -100,10 +101,11 @@ def not_judged(found: Findings) -> str:
         by_name.setdefault(row["hyperparameter"], []).append(row)
     untested = [f"`{name}`" for name, own in by_name.items() if all(row["p_value"] != row["p_value"] for row in own)]
     lost = _out_of_reach(rows)
+    all_lost = {name for name, own in by_name.items() if all(row["out_of_reach"] for row in own)}
     few = []
     for name, own in by_name.items():
         levels = max(own, key=lambda row: row["trials"])["few_trials_at"]
-        if levels and f"`{name}`" not in untested and f"`{name}`" not in lost:
+        if levels and f"`{name}`" not in untested and name not in all_lost:
             shown = levels.split(", ")
             few.append(f"`{name}` {levels if len(shown) <= MAX_LEVELS else f'at {len(shown)} of its values'}")
     parts = [f"{', '.join(untested)} (one value, or as many as trials)"] if untested else []
@@ -131,10 +133,11 @@ def _out_of_reach(rows: Sequence[Row]) -> str:
     row = min(lost, key=lambda each: each["smallest_p"])
     levels, needed = row["levels"], needed_p(each["p_holm"] for each in rows)
     enough = next(levels * count for count in itertools.count(2) if smallest_p([count] * levels) < needed)
+    why = "are too few" if row["trials"] < enough else "lie too unevenly over its values"
     return (
-        f"{', '.join(parts)} ({row['trials']} trials are too few: even if `{row['hyperparameter']}` set all of them "
-        f"apart, p would be {number(row['smallest_p'])}, and the next of {round(TOLD_P / needed)} tests needs "
-        f"{number(needed)}; about {enough} trials could show it)"
+        f"{', '.join(parts)} ({row['trials']} trials {why}: even if `{row['hyperparameter']}` set all of them apart, p "
+        f"would be {number(row['smallest_p'])}, and the next of {round(TOLD_P / needed)} tests needs {number(needed)}; "
+        f"about {enough} trials{'' if row['trials'] < enough else ', evenly spread,'} could show it)"
     )
 
 

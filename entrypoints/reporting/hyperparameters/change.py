@@ -61,10 +61,10 @@ def change(
 
     Where the levels share at least half of their configurations (all other hyperparameters equal), as in a grid, these
     are compared, each with itself: the median of the differences and the interval of the sign test (Conover, Practical
-    Nonparametric Statistics, 1999, section 3.2). Else, and where they are too few for that interval, all of one level
-    are compared with all of the other: the estimate of Hodges and Lehmann, and the interval that inverts the test of
-    Mann and Whitney (Annals of Mathematical Statistics 34, 1963), which is wider where configurations differ. Neither
-    assumes a distribution, and with too few trials neither gives an interval.
+    Nonparametric Statistics, 1999, section 3.2). Else all trials of one level are compared with all of the other, and
+    of matched ones that are too few for that interval each with all: the estimate of Hodges and Lehmann, and the
+    interval that inverts the test of Mann and Whitney (Annals of Mathematical Statistics 34, 1963), which is wider
+    where configurations differ. Neither assumes a distribution, and with too few trials neither gives an interval.
 
     Args:
         metric: its name.
@@ -83,7 +83,8 @@ def change(
     scale = np.log if as_factor else np.asarray
     interval = _of_pairs(scale(after) - scale(before), level) if matched else None
     if interval is None or math.isnan(interval[1]):
-        interval = _of_two(scale(before), scale(after), level)
+        of_two = _of_two(scale(before), scale(after), level)
+        interval = of_two if interval is None or not math.isnan(of_two[1]) else interval
     amount, low, high, words = _factor(*interval) if as_factor else _difference(metric, *interval)
     medians = float(np.median(before)), float(np.median(after))
     agree = _agree(float(np.subtract(*scale(medians[::-1]))), *interval[1:])

@@ -78,7 +78,7 @@ def rules_table(rows: Iterable[Row]) -> str:
     columns = {
         "rule": lambda row: f"`{row['rule']}`" if row["kind"] != "control" else str(row["rule"]),
         "how known": lambda row: (
-            f"{row['kind']}, without stops by {_unseen(row)}" if row["not_replayed"] else str(row["kind"])
+            f"{row['kind']}, without stops on the way by {_unseen(row)}" if row["not_replayed"] else str(row["kind"])
         ),
         "CPU saved": cell("saved_cpu_percent", _whole),
         "wall saved": cell("saved_wall_percent", _whole),
@@ -161,8 +161,8 @@ def _of_rule(row: Row, parts: Sequence[Row]) -> list[str]:
     how = "replayed" if row["kind"] != "real" else "compared" if some else ""
     limits = f"`{row['rule']}`, {how}{some}," if how else f"`{row['rule']}`"
     missing = (
-        f"A replay does not know when a trial breaks a limit on {_unseen(row)}, which no curve holds: such stops are "
-        "missing from it."
+        f"A replay does not know when a trial breaks a limit on {_unseen(row)}, which no curve holds: stops on the "
+        "way are missing from it."
     )
     unknown = [missing] if row["not_replayed"] else []
     kind = kind_of_saving(row, parts)
@@ -184,7 +184,8 @@ def _of_rule(row: Row, parts: Sequence[Row]) -> list[str]:
         )
     near = f" ({row['borderline_stopped']} within 5 % of a limit)" if row["borderline_stopped"] else ""
     stopped = f"Of {row['feasible']} trials that meet the limits {row['feasible_stopped']} were stopped{near}"
-    return [first, f"{stopped}: {_lost(row)}.", *unknown]
+    none = "No trial of the full study meets the limits."
+    return [first, f"{stopped}: {_lost(row)}." if row["feasible"] else none, *unknown]
 
 
 def _unseen(row: Row) -> str:

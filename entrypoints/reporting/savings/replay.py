@@ -201,8 +201,8 @@ def verdict(
     left = [place for place in able if stops[place] is None]
 
     def regret(metric: str) -> float:
-        if not able or not left:
-            return 0.0 if not able else float("inf")
+        if not left:
+            return float("inf")
         ours, best = best_of(left), best_of(able)
         return sign * (courses[ours].figures[metric] - courses[best].figures[metric])
 

@@ -160,6 +160,25 @@ def test_effect_that_so_few_trials_could_never_show_is_not_called_absent() -> No
     assert "`batch`" in sentences(made_study(["batch"], batch=[0, 1]), shown)[0]
 
 
+def test_what_is_partly_out_of_reach_is_not_called_absent() -> None:
+    """Of 24 trials two halves could be told apart, six groups of four could not."""
+    random = np.random.default_rng(0)
+    size, rate = np.arange(24) % 6, np.arange(24) // 12
+    others = {f"cost{number}": random.normal(size=24) for number in range(39)}
+    found = _found(made_study(["size", "rate"], size=size, rate=rate, seconds_s=10.0**size, **others))
+    assert not_found(found).endswith("`cost38` but those not judged.")
+    assert not_judged(found).startswith("Not judged: effects of `size` (24 trials are too few: ")
+
+
+def test_trials_that_lie_unevenly_over_the_values_are_said_to() -> None:
+    """As where most of a rate diverged: more trials alone would not help."""
+    random = np.random.default_rng(0)
+    others = {f"cost{number}": random.normal(size=32) for number in range(40)}
+    found = _found(made_study(["rate"], rate=[0] * 30 + [1] * 2, **others))
+    assert "`rate` (32 trials lie too unevenly over its values: " in not_judged(found)
+    assert not_judged(found).endswith("about 20 trials, evenly spread, could show it).")
+
+
 def test_effect_within_reach_that_is_not_there_is_tested_and_not_found() -> None:
     """With the same tests over more trials."""
     found = _small(24, slower_s=0.0, tests=20)

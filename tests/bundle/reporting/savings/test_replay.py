@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -314,10 +315,10 @@ def test_rule_that_leaves_no_feasible_trial_has_infinite_regret() -> None:
     assert found.val_regret == found.test_regret == float("inf")
 
 
-def test_nothing_is_lost_where_no_trial_is_feasible() -> None:
-    """Neither by stopping it nor by keeping it; without infeasible trials there is no cost of them."""
+def test_without_a_feasible_trial_no_model_is_left() -> None:
+    """Which is not "no regret"; without infeasible trials there is no cost of them."""
     found = _verdict([100], courses=[LARGE])
-    assert (found.val_regret, found.feasible, found.false_stops) == (0.0, 0, 0)
+    assert (found.val_regret, found.feasible, found.false_stops) == (math.inf, 0, 0)
     assert _verdict([None], courses=[BEST]).infeasible_cost == 0.0
 
 

@@ -87,6 +87,11 @@ def test_loss_is_told_beside_the_saving(changes: dict[str, Any], expected: str) 
     assert saved([_rule(**changes)], PARTS)[1] == f"Of 60 trials that meet the limits {expected}"
 
 
+def test_limits_that_no_trial_meets_lose_no_model() -> None:
+    """Nor is it called no regret."""
+    assert saved([_rule(feasible=0, val_regret=math.nan)], PARTS)[1] == "No trial of the full study meets the limits."
+
+
 def test_saving_of_trials_whose_cost_is_unknown_is_unknown() -> None:
     """Steps are known, and the other criteria; no share is made of nothing."""
     rows, parts = [_rule(saved_cpu_percent=math.nan, saved_wall_percent=math.nan)], [*PARTS[:1], _part(OTHER, math.nan)]
@@ -120,12 +125,15 @@ def test_replay_names_limits_of_which_it_does_not_know_when_a_trial_breaks_them(
     row = _rule("replayed", not_replayed="mean_cpu_percent, energy_j")
     missing = (
         "A replay does not know when a trial breaks a limit on `mean_cpu_percent` and `energy_j`, which no curve "
-        "holds: such stops are missing from it."
+        "holds: stops on the way are missing from it."
     )
     assert saved([row], []) == [f"`{RULE}`, replayed, stopped no trial.", missing]
     *usual, last = saved([row], PARTS)
     assert (usual, last) == (saved([_rule("replayed")], PARTS), missing)
-    assert f"| `{RULE}` | replayed, without stops by `mean_cpu_percent` and `energy_j` | 70 % |" in rules_table([row])
+    assert (
+        f"| `{RULE}` | replayed, without stops on the way by `mean_cpu_percent` and `energy_j` | 70 % |"
+        in rules_table([row])
+    )
 
 
 @pytest.mark.parametrize(("kind", "how"), [("real", "compared"), ("replayed", "replayed")])
