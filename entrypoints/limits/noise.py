@@ -178,7 +178,27 @@ def cheapest_by_chance(noise: Noise | None, others: int) -> float:
     return math.expm1(min(math.sqrt(2) * share * t, 100.0))
 
 
-def is_cheaper(cost: str, value: float, than: float, by_chance: float) -> bool | None:
+def cheapest(cost: str, values: Sequence[float], by_chance: float, margin: float) -> tuple[int, bool | None]:
+    """The place of the cheapest of equal models, and whether it costs less than the first; None: maybe by chance.
+
+    Of several that cost less and are as cheap the first is chosen, since which of them is cheapest is chance.
+
+    Args:
+        cost: what is compared.
+        values: of the models, the best first; NaN where unknown, but not of all.
+        by_chance: see ``cheapest_by_chance``.
+        margin: the share by which two may differ and be as cheap.
+    """
+    known = [place for place, value in enumerate(values) if not math.isnan(value)]
+    lowest = min(known, key=values.__getitem__)
+    cheaper = _is_cheaper(cost, values[lowest], values[0], by_chance)
+    if not cheaper:
+        return lowest, cheaper
+    as_cheap = (place for place in known if values[place] <= values[lowest] * (1 + margin))
+    return next(place for place in as_cheap if _is_cheaper(cost, values[place], values[0], by_chance)), True
+
+
+def _is_cheaper(cost: str, value: float, than: float, by_chance: float) -> bool | None:
     """Whether a cost is less by more than 5 %, of memory also 0.1 MB; None where it is, but may be by chance."""
     if value * (1 + SMALL) >= than or (is_memory(cost) and than - value <= SMALL_MB):
         return False

@@ -14,6 +14,7 @@ from sklearn.feature_extraction import DictVectorizer
 from entrypoints.limits.noise import MIN_DEGREES, group, small, worth_telling
 from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.criteria.judge import Figures
+from mlflow_sysmetrics.tags import PLACE
 
 MAX_LEVELS = 12  # of a number among an own algorithm's hyperparameters; with more it counts as a number
 MIN_CORRELATION = 0.8  # with it, the drift is larger than what two single trials differ by otherwise
@@ -73,7 +74,7 @@ def told(orders: Iterable[Order]) -> list[str]:
         return []
     return [
         f"Over the order of the trials, whatever their hyperparameters, {', '.join(changes)}: compare trials that ran "
-        "near each other (`sysmetrics.place`)."
+        f"near each other (`{PLACE}`)."
     ]
 
 

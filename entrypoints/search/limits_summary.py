@@ -20,7 +20,7 @@ from entrypoints.search.budget import Budget, Spending, account
 from entrypoints.search.ended_search import EndedSearch
 from entrypoints.search.nearest import Judged, judge
 from entrypoints.search.record import Record, TrialRecord
-from mlflow_sysmetrics.tags import FEASIBLE
+from mlflow_sysmetrics.tags import FEASIBLE, STOP_HOW, STOP_REASON
 
 MAX_NEAREST = 3  # trials that are named where none meets the limits
 
@@ -157,8 +157,8 @@ def _left_out(budget: Budget) -> str:
 def _text(stopping: Stopping, judged: Judged, budget: Budget, met: str) -> str:
     lines = [
         f"**Limits**: `{stopping.criteria}`. {met}. The best trial within the limits is the result. Filter any table "
-        "by them with ``tags.`sysmetrics.feasible` = 'true'``. Stopped trials are KILLED: the column "
-        "`sysmetrics.stop_how` says crossed, predicted or skipped, `sysmetrics.stop_reason` why.",
+        f"by them with ``tags.`{FEASIBLE}` = 'true'``. Stopped trials are KILLED: the column "
+        f"`{STOP_HOW}` says crossed, predicted or skipped, `{STOP_REASON}` why.",
         "",
         f"**Budget**: {budget.spent.cpu_s:.1f} s of CPU spent, {budget.saved.cpu_s:.1f} s saved "
         f"({budget.saved_cpu_percent:.0f} %; of the trials' wall time {budget.saved_wall_percent:.0f} %), counted "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from entrypoints.limits.costs import compared
-from entrypoints.limits.noise import Noise, cheapest_by_chance, is_cheaper, margins, of_costs, of_score
+from entrypoints.limits.noise import Noise, cheapest, cheapest_by_chance, margins, of_costs, of_score
 from entrypoints.limits.order_effect import Order, of_order
 from entrypoints.search.record import Record, TrialRecord
 
@@ -61,17 +61,13 @@ class Measured:
         cost = next((name for name in compared(record.limits) if name in first), None)
         if cost is None:
             return "choose the cheapest of them"
-        costs, than = [(trial.figures[cost], trial) for trial in equal if cost in trial.figures], first[cost]
+        costs = [trial.figures.get(cost, math.nan) for trial in equal]
         by_chance = cheapest_by_chance(self.noises.get(cost), len(equal) - 1)
-        value, cheapest = min(costs, key=lambda pair: pair[0])
-        cheaper = is_cheaper(cost, value, than, by_chance)
+        place, cheaper = cheapest(cost, costs, by_chance, self.margins.get(cost, 0.0))
+        value, than = costs[place], costs[0]
         if cheaper is False:
             return f"none of them is over 5 % cheaper than the first ({cost} {than:.4g})"
-        if cheaper:  # the best of those that are as cheap
-            most = value * (1 + self.margins.get(cost, 0.0))
-            as_cheap = (pair for pair in costs if pair[0] <= most and is_cheaper(cost, pair[0], than, by_chance))
-            value, cheapest = next(as_cheap)
-        what, times = _values(cheapest, record), than / value if value > 0 else math.inf
+        what, times = _values(equal[place], record), than / value if value > 0 else math.inf
         less = f"{times:.2g} times less" if times < 10 else f"{times:.0f} times less" if times < math.inf else "less"
         if cheaper:
             return f"choose the cheapest of them, such as {what} with {cost} {value:.4g} ({less} than the first)"

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from entrypoints.limits import costs
-from entrypoints.limits.noise import cheapest_by_chance, is_cheaper, margins
+from entrypoints.limits.noise import cheapest, cheapest_by_chance, margins
 from entrypoints.reporting.findings import records
 from entrypoints.reporting.studies import Study
 from entrypoints.reporting.words import figure
@@ -82,12 +82,10 @@ def decision(studies: Sequence[Study], changed: Collection[str] = ()) -> pd.Data
         by_chance = cheapest_by_chance(study.noises.get(cost or ""), len(as_good) - 1)
     cheaper = None
     if cost is not None and as_good[cost].notna().any():
-        cheaper = is_cheaper(cost, float(as_good[cost].min()), float(chosen[cost]), by_chance)
+        place, cheaper = cheapest(cost, list(as_good[cost].astype(float)), by_chance, known.get(cost, 0.0))
         if cheaper:
-            as_cheap = as_good[as_good[cost] <= as_good[cost].min() * (1 + known.get(cost, 0.0))]
-            sure = [bool(is_cheaper(cost, value, float(chosen[cost]), by_chance)) for value in as_cheap[cost]]
-            cheapest = as_cheap[sure].iloc[0]  # the best of them
-            rows.append((CHEAPER, cheapest, cost, chosen[cost] / cheapest[cost] if cheapest[cost] else math.nan))
+            least = as_good.iloc[place]
+            rows.append((CHEAPER, least, cost, chosen[cost] / least[cost] if least[cost] else math.nan))
     better = judged[sign * (chosen[score] - trials[score]) > margin]
     if not better.empty:
         nearest = better["excess"].idxmin()
