@@ -18,7 +18,7 @@ def lay(root: Path, files: dict[str, str]) -> None:
 
 @contextmanager
 def refused(*names: str) -> Iterator[Callable[[dict[str, str]], Path]]:
-    """Yield what lays files below a new folder, of which those with these names may not be read, not even by root."""
+    """Yield what lays files below a new folder; those with these names or paths may not be read, not even by root."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         root.chmod(0o755)  # pytest's own folders let nobody else in
@@ -26,7 +26,7 @@ def refused(*names: str) -> Iterator[Callable[[dict[str, str]], Path]]:
         def laid(files: dict[str, str]) -> Path:
             lay(root, files)
             for path in files:
-                if Path(path).name in names:
+                if {path, Path(path).name} & set(names):
                     (root / path).chmod(0)
             return root
 

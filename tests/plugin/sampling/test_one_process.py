@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -252,6 +253,62 @@ def test_a_process_that_cannot_be_parsed_gives_no_reading(stat: str, proc: Path)
     assert sample() == {}
     lay(proc, {"77/stat": STAT})
     assert sample()
+
+
+def _stat(pid: int, parent: int) -> str:
+    return STAT.replace("77 (a) b) S 1", f"{pid} (a) b) S {parent}")
+
+
+FAMILY = {"78/stat": _stat(78, 77), "79/stat": _stat(79, 78), "80/stat": _stat(80, 77), "500/stat": _stat(500, 1)}
+
+
+@pytest.mark.parametrize(
+    ("gone", "changed", "found"),
+    [
+        pytest.param([], {}, {78, 79, 80}, id="none"),
+        pytest.param([], {"81/stat": _stat(81, 79)}, {78, 79, 80, 81}, id="new"),
+        pytest.param(["80"], {}, {78, 79}, id="ended"),
+        pytest.param(["78"], {"79/stat": _stat(79, 1)}, {80}, id="orphan"),
+        pytest.param([], {"79/stat": _stat(79, 1)}, {78, 80}, id="orphan of a zombie"),
+        pytest.param(["78"], {"79/stat": _stat(79, 80)}, {79, 80}, id="adopted"),
+        pytest.param([], {"80/stat": _stat(80, 1)}, {78, 79}, id="another process's pid"),
+        pytest.param([], {"90/status": ""}, {78, 79, 80}, id="gone before it is read"),
+    ],
+)
+def test_children_are_those_whose_file_names_their_parent(
+    gone: list[str], changed: dict[str, str], found: set[int], proc: Path
+) -> None:
+    """At each look, whatever has changed since the last one; parents come first."""
+    lay(proc, FAMILY)
+    first = [process.pid for process in LINUX.descendants(SimpleNamespace(pid=77))]
+    assert sorted(first) == [78, 79, 80]
+    assert first.index(78) < first.index(79)
+    for pid in gone:
+        shutil.rmtree(proc / pid)
+    lay(proc, changed)
+    assert {process.pid for process in LINUX.descendants(SimpleNamespace(pid=77))} == found
+
+
+def test_hidden_processes_hide_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of other users may be listed and closed."""
+    with refused("500/stat") as laid:
+        monkeypatch.setattr(psutil, "PROCFS_PATH", str(laid({"77/stat": STAT, "stat": "btime 1000\n", **FAMILY})))
+        assert {process.pid for process in LINUX.descendants(SimpleNamespace(pid=77))} == {78, 79, 80}
+
+
+def test_children_are_those_that_psutil_finds() -> None:
+    """Of a real process, one of whose children has two of its own."""
+    line = ["sh", "-c", "sh -c 'sleep 600 & sleep 600 & echo; wait' & wait"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            root = psutil.Process(process.pid)
+            found, known = LINUX.descendants(root), root.children(recursive=True)
+            assert len(known) == 3
+            assert sorted(found, key=lambda each: each.pid) == sorted(known, key=lambda each: each.pid)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_a_process_whose_files_are_gone_is_gone(proc: Path) -> None:
