@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import sys
 import time
@@ -27,6 +28,7 @@ if sys.platform != "win32":
 
 T = TypeVar("T")
 _BLOCK_MB = 512 / 1e6  # of getrusage on Linux, whatever the disk's are
+_ALL_AGAIN_AFTER_S = 5.0  # in which no machine starts so many processes that pids come again
 _SIZE = 4096  # more than any of these files has; the kernel gives them whole
 
 
@@ -164,18 +166,23 @@ def _open_linux(pid: int) -> psutil.Process:
     return process
 
 
-class _Parents:
+class Parents:
     """Which process has started which, from `stat`: psutil reads that of every process each time, we that of new ones.
 
-    All samplers of this process share it. A pid that another process has by now is noticed where it matters: what is
-    found below a process is read again.
+    All samplers of this process share it. What is found below a process is read again, and all are when the last look
+    was long ago: a pid may be another process's by now.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._of: dict[int, int] = {}
+        self._clock, self._looked_at = clock, -math.inf
 
     def below(self, root: int) -> list[int]:
         """The pids of all below a process, parents before their children."""
+        now = self._clock()
+        if now - self._looked_at > _ALL_AGAIN_AFTER_S:
+            self._of = {}
+        self._looked_at = now
         there = set(psutil.pids())
         of = {pid: parent for pid, parent in self._of.items() if pid in there and parent in there}
         of |= {pid: _parent(pid) for pid in there - of.keys()}
@@ -201,7 +208,7 @@ def _parent(pid: int) -> int:
         return 0
 
 
-_PARENTS = _Parents()
+_PARENTS = Parents()
 
 
 def _descendants_linux(process: psutil.Process) -> list[psutil.Process]:

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from made_up_files import lay, refused
 
-from mlflow_sysmetrics.sampling.one_process import LINUX, PORTABLE
+from mlflow_sysmetrics.sampling.one_process import LINUX, PORTABLE, Parents
 from mlflow_sysmetrics.sampling.process_tree import ProcessSampler, check_pid
 
 pytestmark = pytest.mark.skipif(not psutil.LINUX, reason="reads /proc")
@@ -280,13 +280,34 @@ def test_children_are_those_whose_file_names_their_parent(
 ) -> None:
     """At each look, whatever has changed since the last one; parents come first."""
     lay(proc, FAMILY)
-    first = [process.pid for process in LINUX.descendants(SimpleNamespace(pid=77))]
+    parents = Parents(lambda: 0.0)
+    first = parents.below(77)
     assert sorted(first) == [78, 79, 80]
     assert first.index(78) < first.index(79)
     for pid in gone:
         shutil.rmtree(proc / pid)
     lay(proc, changed)
-    assert {process.pid for process in LINUX.descendants(SimpleNamespace(pid=77))} == found
+    assert set(parents.below(77)) == found
+
+
+def test_all_parents_are_read_again_after_a_pause(proc: Path) -> None:
+    """A pid that was a stranger's may be a child's by then."""
+    now = [0.0]
+    lay(proc, {**FAMILY, "1/stat": _stat(1, 0)})
+    parents = Parents(lambda: now[0])
+    assert set(parents.below(77)) == {78, 79, 80}
+    lay(proc, {"500/stat": _stat(500, 77)})
+    now[0] = 60.0
+    assert set(parents.below(77)) == {78, 79, 80, 500}
+
+
+def test_stat_of_a_stranger_is_read_once(proc: Path) -> None:
+    """Else each look would cost as much as there are processes on the machine."""
+    lay(proc, {**FAMILY, "1/stat": _stat(1, 0)})
+    parents = Parents(lambda: 0.0)
+    assert parents.below(77)
+    lay(proc, {"500/stat": "not read"})
+    assert set(parents.below(77)) == {78, 79, 80}
 
 
 def test_hidden_processes_hide_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
