@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, services
+from ray._private.node import Node
 from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -26,6 +27,12 @@ from mlflow_sysmetrics.environment import with_environment
 BARRIER_TIMEOUT_S = 60.0
 BEGIN_TIMEOUT_S = 5.0  # by then Tune knows of each process that is up
 MAX_PLACE_LENGTH = 24  # of a folder for temporary files: what Ray adds makes the path of a socket, at most 103 on macOS
+
+_EXTRAS = (
+    (Node, "start_monitor", None),
+    (Node, "start_log_monitor", None),
+    (services, "start_api_server", (None, None)),  # its address and its process
+)
 
 logger = logging.getLogger(__name__)
 _files = contextlib.ExitStack()  # of the Ray that runs
@@ -48,7 +55,7 @@ def start(cpus: int, imports: str | None = None) -> None:
     ray_constants.ENABLE_RAY_CLUSTER = False  # what RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 sets at import
     os.environ["RAY_AUTH_TOKEN"] = _token()
     os.environ.pop("RAY_AUTH_MODE", None)  # unset means to a new Ray that it asks for the token
-    with _process_group_of_its_own(), _imported_at_once(imports):
+    with _process_group_of_its_own(), _imported_at_once(imports), without_extras():
         ray.init(
             address="local",
             _temp_dir=_private_folder(),
@@ -81,6 +88,21 @@ def _private_folder() -> str:
 def quieten() -> None:
     """Tune prints a traceback per failed trial; the trial's run holds its error, and progress counts it."""
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+
+
+@contextlib.contextmanager
+def without_extras() -> Iterator[None]:
+    """Have a Ray that starts inside this context leave out what serves clusters and spectators.
+
+    These are three processes: the autoscaler, the reader of logs, and the dashboard's server, which listens, and for
+    which Ray's start waits although the dashboard is off. If Ray changes their names, they only start again.
+    """
+    with contextlib.ExitStack() as afterwards:
+        for owner, name, answer in _EXTRAS:
+            if hasattr(owner, name):
+                afterwards.callback(setattr, owner, name, getattr(owner, name))
+                setattr(owner, name, lambda *_, answer=answer, **__: answer)
+        yield
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ import psutil
 import pytest
 import ray
 from commands import clean_environment, listening
+from ray._private import services
+from ray._private.node import Node
 from ray.actor import ActorHandle
 
 from entrypoints.compute import workers
@@ -47,6 +50,15 @@ def _sockets() -> list[Path]:
 def test_ray_listens_on_loopback_alone() -> None:
     """No other machine reaches any of its processes."""
     assert listening(_rays()) == {"127.0.0.1"}
+
+
+def test_ray_starts_no_process_that_a_study_does_not_use() -> None:
+    """Neither the autoscaler nor the reader of logs nor the dashboard; a Ray that the user starts has them again."""
+    lines = [" ".join(process.cmdline()) for process in _rays()]
+    assert [line for line in lines if "gcs_server" in line]
+    assert [line for line in lines if re.search(r"(monitor|dashboard)\.py", line)] == []
+    functions = (Node.start_monitor, Node.start_log_monitor, services.start_api_server)
+    assert [function.__name__ for function in functions] == ["start_monitor", "start_log_monitor", "start_api_server"]
 
 
 @pytest.mark.parametrize(
