@@ -17,7 +17,7 @@ import psutil
 import pytest
 from made_up_files import lay, refused
 
-from mlflow_sysmetrics.sampling.one_process import LINUX, PORTABLE, Parents
+from mlflow_sysmetrics.sampling.one_process import LINUX, PORTABLE, Parents, System
 from mlflow_sysmetrics.sampling.process_tree import ProcessSampler, check_pid
 
 pytestmark = pytest.mark.skipif(not psutil.LINUX, reason="reads /proc")
@@ -317,7 +317,8 @@ def test_hidden_processes_hide_no_others(monkeypatch: pytest.MonkeyPatch) -> Non
         assert {process.pid for process in LINUX.descendants(SimpleNamespace(pid=77))} == {78, 79, 80}
 
 
-def test_children_are_those_that_psutil_finds() -> None:
+@pytest.mark.parametrize("system", [pytest.param(LINUX, id="linux"), pytest.param(PORTABLE, id="portable")])
+def test_children_are_those_that_psutil_finds(system: System) -> None:
     """Of a real process, one of whose children has two of its own."""
     line = ["sh", "-c", "sh -c 'sleep 600 & sleep 600 & echo; wait' & wait"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, start_new_session=True) as process:
@@ -325,7 +326,7 @@ def test_children_are_those_that_psutil_finds() -> None:
         process.stdout.readline()
         try:
             root = psutil.Process(process.pid)
-            found, known = LINUX.descendants(root), root.children(recursive=True)
+            found, known = system.descendants(root), root.children(recursive=True)
             assert len(known) == 3
             assert sorted(found, key=lambda each: each.pid) == sorted(known, key=lambda each: each.pid)
         finally:
