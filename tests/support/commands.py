@@ -97,8 +97,9 @@ def wait_until(condition: Callable[[], object], timeout_s: float, what: str, eve
 
 
 def heed_interrupts() -> None:
-    """Give Ctrl-C its usual effect in a new process, which it lacks where the tests run in a shell's background."""
+    """Give Ctrl-C and a hang-up their usual effect in a new process: tests may run in the background or under nohup."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class Command:
