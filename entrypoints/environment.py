@@ -18,6 +18,9 @@ RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DISABLE_FAILURE_SIGNAL_HANDLER": "1",  # no stack dump of Ray's own at SIGTERM
     "RAY_DEDUP_LOGS": "0",
+    # A process of Ray's that connects to a socket before it is open would wait for a second, at every other start.
+    "RAY_raylet_client_connect_timeout_milliseconds": "50",
+    "RAY_raylet_client_num_connect_attempts": "200",
 }
 THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # one CPU core a trial
 # numpy asks for pages of 2 MB for arrays of 4 MB and more. They stay marked after an array is freed, so that a small
