@@ -54,8 +54,8 @@ def effect_sizes(effects: pd.DataFrame) -> Figure | None:
     table = table.loc[rows, [name for name in effects["hyperparameter"].unique() if name in strongest]]
     told = effects.pivot(index="metric", columns="hyperparameter", values="told").loc[table.index, table.columns]
     note = (
-        "Share of variance: omega squared of ranks. In brackets: not beyond chance (Kruskal-Wallis, Holm), noise and "
-        f"5 %. n = {span(effects['trials'])} trials."
+        "Share of variance: omega squared of ranks. In brackets: not beyond chance (Kruskal-Wallis, Friedman; Holm), "
+        f"noise and 5 %. n = {span(effects['trials'])} trials."
     )
     if len(table) < effects["metric"].nunique():
         note += f" The {len(table)} of {effects['metric'].nunique()} metrics with the strongest effects."

@@ -132,7 +132,8 @@ def _out_of_reach(rows: Sequence[Row]) -> str:
         parts.append(f"`{name}`" if len(own) == tested else f"`{name}` on {', '.join(own)}")
     row = min(lost, key=lambda each: each["smallest_p"])
     levels, needed = row["levels"], needed_p(each["p_holm"] for each in rows)
-    enough = next(levels * count for count in itertools.count(2) if smallest_p([count] * levels) < needed)
+    # By the Kruskal-Wallis test, of two: see ``effects``.
+    enough = next(levels * count for count in itertools.count(2) if 2 * smallest_p([count] * levels) < needed)
     why = "are too few" if row["trials"] < enough else "lie too unevenly over its values"
     return (
         f"{', '.join(parts)} ({row['trials']} trials {why}: even if `{row['hyperparameter']}` set all of them apart, p "

@@ -19,7 +19,13 @@ from scipy import stats
 from entrypoints.limits.costs import OF_INTERVALS
 from entrypoints.limits.noise import SHARE, TOLD_P, Noise, small, worth_telling
 from entrypoints.reporting.hyperparameters.change import change, is_factor
-from entrypoints.reporting.hyperparameters.metric_ranks import Placed, omega_squared, smallest_p, without_place
+from entrypoints.reporting.hyperparameters.metric_ranks import (
+    Placed,
+    matched_p,
+    omega_squared,
+    smallest_p,
+    without_place,
+)
 from entrypoints.reporting.hyperparameters.trial_levels import TrialLevels, design, trial_levels
 from entrypoints.reporting.number_levels import MANY
 from entrypoints.reporting.statistics import holm
@@ -55,7 +61,8 @@ def effects(study: Study) -> pd.DataFrame:
           explains beyond the hyperparameters, NaN where it is not known; where ``Study.order`` tells it, it is taken
           out first
         - spearman: the rank correlation with a number; NaN for words
-        - p_value, p_holm: of the Kruskal-Wallis test on these ranks, as it is and adjusted over all rows
+        - p_value, p_holm: of the Kruskal-Wallis test on these ranks, or twice the smaller one of that and of Friedman's
+          test over the trials that differ in this hyperparameter alone, if there are any; and adjusted over all rows
         - smallest_p: the p-value if the metric of no level overlapped with that of another
         - out_of_reach: whether so few trials could never show the effect, since even that p-value is none that is told
         - lowest, lowest_at, highest, highest_at: the smallest and the largest median over the levels with at least
@@ -173,8 +180,13 @@ def _effect(
     }
     counts = np.bincount(codes, minlength=len(present))
     if not np.isnan(share):
-        row["smallest_p"] = smallest_p(counts)
-        row["p_value"] = float(stats.kruskal(*(ranks[codes == code] for code in range(len(present)))).pvalue)
+        of_all = float(stats.kruskal(*(ranks[codes == code] for code in range(len(present)))).pvalue)
+        tests = [(of_all, smallest_p(counts))]
+        if factor.others is not None:
+            tests.append(matched_p(ranks, codes, factor.others[counted]))
+        p_values = [p for p, _ in tests if not np.isnan(p)]
+        row["p_value"] = min(1.0, len(p_values) * min(p_values))  # Bonferroni
+        row["smallest_p"] = len(p_values) * np.nanmin([smallest for _, smallest in tests])
     few = [
         f"{factor.levels[level]} ({count})" for level, count in zip(present, counts, strict=True) if count < MIN_TRIALS
     ]

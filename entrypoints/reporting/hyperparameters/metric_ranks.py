@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -95,6 +97,31 @@ def smallest_p(counts: Sequence[int] | NDArray[np.int64]) -> float:
         return float("nan")
     within = (sizes**3 - sizes).sum() / (total**3 - total)  # as a share of the sum of squares of all ranks
     return float(stats.chi2.sf((total - 1) * (1 - within), len(sizes) - 1))
+
+
+def matched_p(values: NDArray[np.float64], codes: NDArray[np.int64], blocks: NDArray[np.int64]) -> tuple[float, float]:
+    """The p-value of Friedman's test over the blocks that have each level, and the smallest it can be in so many.
+
+    It sees what a hyperparameter does at equal others, however much these do. Ties are corrected for; several trials of
+    a level in a block count as their mean. Neither p-value is below that of blocks which agree by chance (Conover,
+    Practical Nonparametric Statistics, 3rd edition, 1999, section 5.8). NaN with fewer than two blocks.
+
+    Args:
+        values: of each trial.
+        codes: its level.
+        blocks: its combination of the other hyperparameters.
+    """
+    known: pd.DataFrame = pd.DataFrame({"value": values, "level": codes, "block": blocks})
+    table = known.pivot_table(index="block", columns="level", values="value").dropna().to_numpy()
+    count, levels = table.shape
+    if count < 2 or levels < 2:
+        return float("nan"), float("nan")
+    agree = math.exp(-(count - 1) * math.lgamma(levels + 1))
+    away = stats.rankdata(table, axis=1) - (levels + 1) / 2
+    spread = float((away**2).sum())
+    chi2 = (levels - 1) * float((away.sum(axis=0) ** 2).sum()) / spread if spread else 0.0
+    p, smallest = (float(stats.chi2.sf(each, levels - 1)) for each in (chi2, count * (levels - 1)))
+    return max(p, agree), max(smallest, agree)
 
 
 def squares(values: NDArray[np.float64], codes: NDArray[np.int64]) -> float:

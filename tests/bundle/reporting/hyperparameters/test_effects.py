@@ -15,6 +15,7 @@ from entrypoints.limits.noise import Noise
 from entrypoints.limits.order_effect import Order
 from entrypoints.reporting.hyperparameters.effects import effects, metrics
 from entrypoints.reporting.hyperparameters.interactions import interactions
+from entrypoints.reporting.hyperparameters.metric_ranks import matched_p, smallest_p
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -70,6 +71,27 @@ def test_effects_tell_what_matters() -> None:
     assert np.isnan(_row(table, "memory_mb", "solver")["spearman"])
     assert _row(table, "loss", "size")["share_of_variance"] < 0.2
     assert (table["share_of_variance"] >= 0).all()
+
+
+def test_effect_that_others_hide_is_found() -> None:
+    """A size that costs ten times as much hides what a tol saves; at equal sizes it is always there."""
+    size, tol, seed = (axis.ravel() for axis in np.meshgrid([1, 10, 100, 1000], [0.0, 0.1, 0.2], range(3)))
+    seconds = size * (1 - tol) * np.random.default_rng(0).lognormal(0, 0.02, len(size))
+    study = made_study(["size", "tol", "seed"], size=size, tol=tol, seed=seed, seconds_s=seconds)
+    row = _row(effects(study), "seconds_s", "tol")
+    groups = [seconds[tol == level] for level in np.unique(tol)]
+    assert stats.kruskal(*groups).pvalue > 0.3
+    assert row["p_value"] == pytest.approx(2 * stats.friedmanchisquare(*groups).pvalue)
+    assert row["smallest_p"] == pytest.approx(2 * smallest_p([12] * 3))
+
+
+def test_matched_trials_of_few_blocks_show_little() -> None:
+    """Two blocks that agree have the p-value of one of 3! orders; those without a level do not count."""
+    values, codes = np.array([1.0, 2.0, 3.0, 10.0, 20.0, 30.0, 7.0]), np.array([0, 1, 2, 0, 1, 2, 0])
+    assert matched_p(values, codes, np.array([0, 0, 0, 1, 1, 1, 2])) == pytest.approx((1 / 6, 1 / 6))
+    assert np.isnan(matched_p(values, codes, np.arange(7))).all()
+    ties = matched_p(np.ones(7), codes, np.array([0, 0, 0, 1, 1, 1, 2]))
+    assert ties == pytest.approx((1.0, 1 / 6))
 
 
 def test_p_values_are_adjusted_over_the_table() -> None:

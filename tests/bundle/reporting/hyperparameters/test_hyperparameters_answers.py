@@ -109,7 +109,7 @@ def test_tol_that_was_searched_says_what_it_saved() -> None:
     """Against the smallest, with what it did to the score; one that saved nothing is left out."""
     study = _tuned(tol=(0.0, 1e-6, 0.001))
     (line,) = [line for line in details(study, _found(study)) if line.startswith("`tol`")]
-    assert line.startswith("`tol` against 0: 0.001: `training_time_s` ")
+    assert line.startswith("`tol` against 0: 0.001: `steps` ")
     assert "% less), `val_rmse` 0.69" in line
     assert line.endswith(" (within noise).")
     unsaved = replace(study, trials=study.trials.assign(steps=1.0, training_time_s=2.0))
@@ -149,14 +149,14 @@ def _small(size: int, slower_s: float, tests: int) -> Findings:
 
 
 def test_effect_that_so_few_trials_could_never_show_is_not_called_absent() -> None:
-    """Of 8 trials, 4 against 4, p is 0.021 at least; it says which p is needed, and how many trials could have it."""
+    """Of 8 trials, 4 against 4, p is 0.042 at least; it says which p is needed, and how many trials could have it."""
     found = _small(8, slower_s=9.0, tests=20)
     assert not_found(found) == ""
     assert not_judged(found) == (
         "Not judged: effects of `batch`, `rate` (8 trials are too few: even if `batch` set all of them apart, p would "
-        "be 0.0209, and the next of 20 tests needs 0.0005; about 18 trials could show it)."
+        "be 0.0418, and the next of 20 tests needs 0.0005; about 20 trials could show it)."
     )
-    shown = _small(18, slower_s=9.0, tests=20)
+    shown = _small(20, slower_s=9.0, tests=20)
     assert "`batch`" in sentences(made_study(["batch"], batch=[0, 1]), shown)[0]
 
 
@@ -176,7 +176,7 @@ def test_trials_that_lie_unevenly_over_the_values_are_said_to() -> None:
     others = {f"cost{number}": random.normal(size=32) for number in range(40)}
     found = _found(made_study(["rate"], rate=[0] * 30 + [1] * 2, **others))
     assert "`rate` (32 trials lie too unevenly over its values: " in not_judged(found)
-    assert not_judged(found).endswith("about 20 trials, evenly spread, could show it).")
+    assert not_judged(found).endswith("about 22 trials, evenly spread, could show it).")
 
 
 def test_effect_within_reach_that_is_not_there_is_tested_and_not_found() -> None:
