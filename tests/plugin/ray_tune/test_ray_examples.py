@@ -54,9 +54,8 @@ UNMODIFIED = [
 def run_script(script: Path, folder: Path, *arguments: str, **environment: str) -> None:
     """Run a script to its end with the store in a folder, which is its home as well."""
     env = clean_environment(
-        MLFLOW_TRACKING_URI=store_uri(folder), HOME=str(folder), RAY_ADDRESS="local", RAY_AUTH_MODE="disabled",
-        RAY_prestart_worker_first_driver="0",  # Tune asks for processes of another kind
-    )  # fmt: skip
+        MLFLOW_TRACKING_URI=store_uri(folder), HOME=str(folder), RAY_ADDRESS="local", RAY_AUTH_MODE="disabled"
+    )
     done = subprocess.run(
         [sys.executable, str(script), *arguments],
         cwd=folder,
