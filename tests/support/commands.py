@@ -70,7 +70,8 @@ def executed(folder: Path) -> list[str]:
 
 
 def copy_store(source: Path, target: Path) -> Path:
-    """Copy the store of one folder into another, which is returned; runs' artifacts stay where they are."""
+    """Copy the store of one folder into another, new or not, which is returned; runs' artifacts stay where they are."""
+    target.mkdir(exist_ok=True)
     shutil.copy(source / "mlflow.db", target)
     return target
 
