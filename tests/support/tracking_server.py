@@ -15,6 +15,15 @@ from pathlib import Path
 
 # Else it starts eight more processes for jobs of its own, and 24 s of CPU instead of 7 go by until they wait for one.
 ALONE = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+# It checks each request's password, which takes a tenth of a second of CPU by design, unless it may remember them.
+AUTH_CONFIG = """
+[mlflow]
+default_permission = READ
+database_uri = sqlite:///basic_auth.db
+admin_username = admin
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+auth_cache_ttl_seconds = 600
+"""
 
 
 def free_port() -> int:
@@ -44,8 +53,11 @@ class TrackingServer:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")} | ALONE
         command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"]
         if self._password is not None:
+            config = self._folder / "auth.ini"
+            config.write_text(AUTH_CONFIG)
             command += ["--app-name", "basic-auth"]
             kept |= {"MLFLOW_AUTH_ADMIN_PASSWORD": self._password, "MLFLOW_FLASK_SERVER_SECRET_KEY": "for tests"}
+            kept |= {"MLFLOW_AUTH_CONFIG_PATH": str(config)}
         with (self._folder / "server.log").open("a") as log:
             self._process = server = subprocess.Popen(
                 [*command, "--backend-store-uri", self._store_uri],
