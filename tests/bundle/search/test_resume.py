@@ -104,27 +104,21 @@ def _sigint(of: Continued) -> None:
     of.commands[-1].signal(signal.SIGINT, group=True)
 
 
-def _time_limit(of: Continued) -> None:
-    """It comes by itself."""
-
-
 @dataclass(frozen=True)
 class Scenario:
-    """What a study is started with, and what interrupts it, and then the commands that continue it.
+    """What a study is started with, and what interrupts it, and then the command that continues it.
 
-    Each does so when as many more trials have ended as ``after`` says.
+    Each does so when as many trials have ended in all as ``after`` says.
     """
 
     entry: str
     options: dict[str, str]
-    interrupts: tuple[Interrupt, ...]
-    after: int = 2
+    interrupts: tuple[tuple[Interrupt, int], ...] = ()  # or its time limit
 
 
 SCENARIOS = {
-    "SIGINT, then kill -9": Scenario("tune", SEARCH, (_sigint, _kill_9)),
-    "time limit": Scenario("tune", SEARCH, (_time_limit,)),
-    "early_stop, kill -9": Scenario("early_stop", SEARCH | LIMITS, (_kill_9,), after=5),
+    "tune, time limit": Scenario("tune", SEARCH),
+    "early_stop, SIGINT, then kill -9": Scenario("early_stop", SEARCH | LIMITS, ((_sigint, 4), (_kill_9, 6))),
 }
 
 
@@ -179,13 +173,13 @@ def continued(
         (run_id,) = {run.info.run_id for run in runs_of_kind(client, "study")} - before
         return Continued(scenario.entry, folder, client, run_id, [command])
 
-    if scenario.interrupts == (_time_limit,):
+    if not scenario.interrupts:
         of = _cut_off(started, sum(run.data.metrics["elapsed_s"] for run in wholes(scenario.entry).trials))
         of.commands.append(start_project(scenario.entry, of.folder, resume=of.run_id))
     else:
         of = started()
-        for number, interrupt in enumerate(scenario.interrupts, start=1):
-            _interrupt(of, interrupt, number * scenario.after)
+        for interrupt, after in scenario.interrupts:
+            _interrupt(of, interrupt, after)
             of.commands.append(start_project(scenario.entry, of.folder, resume=of.run_id))
     of.last = of.commands[-1].wait()
     assert of.last.exit_code == 0, of.last.stdout + of.last.stderr
