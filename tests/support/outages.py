@@ -84,7 +84,10 @@ def _run_queue_s() -> float:
 
 
 def train(logger: SystemMetricsLogger, seconds: float, holds: Holds) -> None:
-    """Steps of about a millisecond for so long; only the logger's own calls count as holds."""
+    """Steps of about a millisecond, with others between them, for so long; only the logger's own calls count as holds.
+
+    The pauses leave the processor to the tests beside this one.
+    """
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with holds:
@@ -93,6 +96,7 @@ def train(logger: SystemMetricsLogger, seconds: float, holds: Holds) -> None:
         sum(range(20_000))
         with holds:
             step.__exit__(None)
+        time.sleep(0.003)
 
 
 def log_through(
