@@ -17,7 +17,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from click.testing import CliRunner
-from commands import Study, executed, hostile_files, runs_of_kind, store_uri
+from commands import Study, copy_store, executed, hostile_files, store_uri
 from mlflow import MlflowClient
 from own_models import ALGORITHMS, write_own_models
 
@@ -122,15 +122,16 @@ print(json.dumps(mlflow.pyfunc.load_model(sys.argv[1]).predict(frame).tolist()))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_study_of_an_own_model_leaves_one_that_loads_elsewhere(
-    folders: Path, new_store: Path, algorithm: str, run_study: Callable[..., Study]
+def test_study_of_own_models_leaves_one_that_loads_elsewhere(
+    folders: Path, new_store: Path, run_study: Callable[..., Study]
 ) -> None:
     """A fresh process that finds the module nowhere else predicts; no other file was executed."""
     user = folders / "user"
-    (user / "mlflow.db").write_bytes((new_store / "mlflow.db").read_bytes())
+    copy_store(new_store, user)
     options = {"dataset": "../data/own.csv", "target": "y", "grid": '{"rate": [0.1, 0.5]}', "folds": "2", "cpus": "1"}
-    study = run_study(user, algorithm=algorithm, batch_sizes="8", max_steps="200", **options)
+    study = run_study(user, algorithm=",".join(ALGORITHMS), batch_sizes="8", max_steps="200", **options)
+    assert {run.data.params["algorithm"] for run in study.trials} == set(ALGORITHMS)
+    assert {run.info.status for run in [study.run, *study.trials]} == {"FINISHED"}
     assert [executed(folders / name) for name in ("user", "data")] == [[], []]
     table = folders / "own.csv"
     table.write_bytes((folders / "data" / "own.csv").read_bytes())
@@ -148,4 +149,3 @@ def test_study_of_an_own_model_leaves_one_that_loads_elsewhere(
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(set(json.loads(done.stdout.splitlines()[-1]))) == 1
-    assert runs_of_kind(MlflowClient(study.uri), "study")[0].info.status == "FINISHED"

@@ -22,13 +22,13 @@ ENDINGS = {
     "SIGTERM to the group": (signal.SIGTERM, True),
     "SIGTERM to mlflow run": (signal.SIGTERM, False),
 }
-# Far more trials of a second or two than the tests wait for; the data is prepared in the small study's store.
+# Far more trials of a second or less than the tests wait for; the data is prepared in the small study's store.
 SEARCH = {
     "batch_sizes": "64",
     "learning_rates": ",".join(f"{rate / 100_000:g}" for rate in range(1, 201)),
     "alphas": "0.001",
     "folds": "3",
-    "max_steps": "2000",
+    "max_steps": "500",
     "cpus": "1",
 }
 

@@ -42,9 +42,13 @@ WORDS = dict.fromkeys(FAULTS, "MLflow took no data for") | {
 }
 
 
+# The store's hit the process of the Tune loop alone, and an address is a node's: one kind of trainable is enough.
+OF_ONE_KIND = [*list(FAULTS)[7:], "node_is_killed_and_comes_back"]
+
+
 def tried(kind: str) -> list[str]:
-    """The faults of a kind's studies. Those of the store hit the process of the Tune loop alone: one kind is enough."""
-    return list(FAULTS) if kind == KINDS[0] else list(FAULTS)[:7]
+    """The faults of a kind's studies."""
+    return [fault for fault in FAULTS if kind == KINDS[0] or fault not in OF_ONE_KIND]
 
 
 def wrong_with(fault: str, observed: Observed) -> list[str]:

@@ -244,7 +244,7 @@ LONG = {
     **STUDY,
     "batch_sizes": "64,128,256",
     "learning_rates": "0.1,0.001",
-    "max_steps": "8000",
+    "max_steps": "4000",
     "max_epochs": "0",
     "cpus": "0",
 }
@@ -257,7 +257,7 @@ def test_study_survives_the_death_of_a_node(scaled: Scaled) -> None:
     others = set(scaled.nodes.ask("others"))
 
     def on_them() -> list[Run]:
-        running = scaled.client.search_runs(["0"], "attributes.status = 'RUNNING' and params.max_steps = '8000'")
+        running = scaled.client.search_runs(["0"], "attributes.status = 'RUNNING' and params.max_steps = '4000'")
         return [run for run in running if run.data.tags.get("sysmetrics.ray_node_id") in others]
 
     wait_until(on_them, 300, "a trial on a node that is not the head")

@@ -30,7 +30,8 @@ pytestmark = pytest.mark.slow  # real runs, each of seconds
 LIMIT_S = 60.0
 PLAIN_PROJECT = ROOT / "tests" / "support" / "plain_project"
 BACKENDS = ["local", "system-metrics"]
-HARD_TO_QUOTE = ["two words", "it's 5 o'clock", 'say "hello"', "a & b; c | d > e", "$HOME `id` \\n *", "", "Ünïcode"]
+QUOTE = "it's 5 o'clock"
+HARD_TO_QUOTE = [f'two words; {QUOTE}, say "hello" & b; c | d > e $HOME `id` \\n * Ünïcode', QUOTE, ""]
 PROJECT = """
 name: small
 entry_points:
@@ -227,14 +228,14 @@ def test_failure_raises_in_python(place: Place, backend: str) -> None:
 def test_asynchronous_run_returns_at_once_and_is_marked(place: Place, backend: str) -> None:
     """The project runs on its own, is watched where it runs, and its end can be awaited."""
     submitted = mlflow.projects.run(  # type: ignore[no-untyped-call]
-        str(place.project), parameters={"seconds": 1, "text": HARD_TO_QUOTE[1]}, backend=backend,
+        str(place.project), parameters={"seconds": 1, "text": QUOTE}, backend=backend,
         env_manager="local", synchronous=False,
     )  # fmt: skip
     assert submitted.get_status() == "RUNNING"
     assert submitted.wait()
     run = place.run()
     assert (run.info.run_id, run.info.status) == (submitted.run_id, "FINISHED")
-    assert place.output[1:] == [HARD_TO_QUOTE[1], "0"]
+    assert place.output[1:] == [QUOTE, "0"]
     assert run.data.tags["mlflow.project.backend"] == backend
     assert bool(system_metrics(run)) == (backend != "local")
     assert place.peak("memory_mb") < 50
@@ -303,12 +304,12 @@ def test_project_that_knows_nothing_of_us_is_watched(place: Place, manager: str)
     assert "sysmetrics" not in text
     done = subprocess.run(
         [sys.executable, "-m", "mlflow", "run", str(PLAIN_PROJECT), "-b", "system-metrics", "--env-manager", manager,
-         "-P", f"note={HARD_TO_QUOTE[1]}"],
+         "-P", f"note={QUOTE}"],
         cwd=place.project, env=place.environment(), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     run = place.run()
-    assert (run.info.status, run.data.tags["note"]) == ("FINISHED", HARD_TO_QUOTE[1])
+    assert (run.info.status, run.data.tags["note"]) == ("FINISHED", QUOTE)
     assert len(place.client.get_metric_history(run.info.run_id, "r2")) == 20
     assert len(place.client.get_metric_history(run.info.run_id, "system/process_memory_mb")) > 1
     assert place.peak("memory_mb") > 100
