@@ -67,7 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, since they start projects or Ray; skip slow tests unless asked for."""
-    starts = {"start_project", "local_ray", "observed", "place"}
+    starts = {"start_project", "local_ray", "observed", "ours", "unmodified", "place"}
     long = {item.path for item in items if starts.intersection(getattr(item, "fixturenames", ()))}
     items.sort(key=lambda item: item.path not in long)
     if os.environ.get("RUN_SLOW") != "1":

@@ -220,7 +220,7 @@ def test_own_modules_reach_the_nodes(scaled: Scaled) -> None:
     """Beside the folder of the user, in a package there, and beside the table; with their neighbours."""
     write_own_models(scaled.folder)
     options = {"dataset": "../data/own.csv", "target": "y", "grid": '{"rate": [0.1, 0.5]}', "folds": "2"}
-    options |= {"algorithm": ",".join(ALGORITHMS), "batch_sizes": "4,8", "max_steps": "2000", "cpus": "0"}
+    options |= {"algorithm": ",".join(ALGORITHMS), "batch_sizes": "8", "max_steps": "200", "cpus": "0"}
     done = scaled.start("own", scaled.folder / "user", **options, ray_address=scaled.nodes.address).wait()
     assert done.exit_code == 0, done.stderr
     trials = children(scaled.client, runs_of_kind(scaled.client, "study")[0], "trial")
