@@ -21,7 +21,6 @@ AUTH_CONFIG = """
 default_permission = READ
 database_uri = sqlite:///basic_auth.db
 admin_username = admin
-authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 auth_cache_ttl_seconds = 600
 """
 
