@@ -83,11 +83,8 @@ def _run_queue_s() -> float:
         return 0.0
 
 
-def train(logger: SystemMetricsLogger, seconds: float, holds: Holds) -> None:
-    """Steps of about a millisecond, with others between them, for so long; only the logger's own calls count as holds.
-
-    The pauses leave the processor to the tests beside this one.
-    """
+def train(logger: SystemMetricsLogger, seconds: float, holds: Holds, pause_s: float) -> None:
+    """Steps of about a millisecond, with pauses, for so long; only the logger's own calls count as holds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with holds:
@@ -96,15 +93,17 @@ def train(logger: SystemMetricsLogger, seconds: float, holds: Holds) -> None:
         sum(range(20_000))
         with holds:
             step.__exit__(None)
-        time.sleep(0.003)
+        if pause_s:
+            time.sleep(pause_s)
 
 
 def log_through(
-    proxy: FaultProxy, fault: str, spool: Path, *, healthy_s: float, failing_s: float, recovered_s: float
-) -> Outcome:
+    proxy: FaultProxy, fault: str, spool: Path, *,
+    healthy_s: float, failing_s: float, recovered_s: float, pause_s: float = 0.0,
+) -> Outcome:  # fmt: skip
     """Log a run whose store works, then fails, then works again; with no time for that, it ends while it still fails.
 
-    What such a run leaves is delivered after the recovery, twice.
+    What such a run leaves is delivered after the recovery, twice. A pause after each step leaves the processor to others.
     """
     proxy.fault = None
     mlflow.set_tracking_uri(proxy.uri)
@@ -115,12 +114,12 @@ def log_through(
         )
         with holds:
             logger.start()
-        train(logger, healthy_s, holds)
+        train(logger, healthy_s, holds, pause_s)
         proxy.fault = fault
-        train(logger, failing_s, holds)
+        train(logger, failing_s, holds, pause_s)
         if recovered_s:
             proxy.fault = None
-            train(logger, recovered_s, holds)
+            train(logger, recovered_s, holds, pause_s)
         began = time.monotonic()
         logger.stop()
         stop_s = time.monotonic() - began
