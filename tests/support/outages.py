@@ -103,7 +103,7 @@ def log_through(
 ) -> Outcome:  # fmt: skip
     """Log a run whose store works, then fails, then works again; with no time for that, it ends while it still fails.
 
-    What such a run leaves is delivered after the recovery, twice. A pause after each step leaves the processor to others.
+    What such a run leaves is delivered after the recovery, twice. Pauses after steps leave the processor to others.
     """
     proxy.fault = None
     mlflow.set_tracking_uri(proxy.uri)
