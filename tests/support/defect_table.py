@@ -147,8 +147,5 @@ DEFECTS = (
 
 
 def observe_all(callback: str, empty_store: Path) -> Observations:
-    """Run all cases with a callback, each group in a process of its own."""
-    observations: Observations = {}
-    for group in ("shared", "inherited_run"):
-        observations |= observe("tune_defects.py", callback, group, str(empty_store))
-    return observations
+    """Run all cases with a callback."""
+    return observe("tune_defects.py", callback, str(empty_store))

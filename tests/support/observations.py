@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,13 @@ def observe(script: str, *arguments: str) -> Observations:
     return dict(json.loads(lines[-1].removeprefix(_MARK)))
 
 
-def tell(cases: Sequence[Callable[..., Observed]], callback: str, empty_store: str, *, with_ray: bool = True) -> None:
-    """Run each case with the callback's class in a place of its own, and print what was observed, with the seconds."""
+def tell(
+    cases: Sequence[Callable[..., Observed]], callback: str, empty_store: str, *, without_ray: Collection[str] = ()
+) -> None:
+    """Run each case with the callback's class in a place of its own, and print what was observed, with the seconds.
+
+    They share a Ray, but for those that are named in ``without_ray``, which start one of their own kind.
+    """
     import ray
     from tune_sweeps import place
 
@@ -46,7 +51,9 @@ def tell(cases: Sequence[Callable[..., Observed]], callback: str, empty_store: s
         for case in cases:
             began = time.monotonic()
             with place(Path(empty_store), Path(folder) / case.__name__) as here:
-                if with_ray and not ray.is_initialized():
+                if case.__name__ in without_ray:
+                    ray.shutdown()
+                elif not ray.is_initialized():
                     start_ray()
                 try:
                     observed[case.__name__] = case(made, here)

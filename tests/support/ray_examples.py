@@ -20,7 +20,7 @@ from ray import tune
 
 
 def with_few_samples(samples: int) -> type[tune.TuneConfig]:
-    """Tune's settings, of which a script may ask for more samples and gets so many."""
+    """Tune's settings, with at most ``samples`` samples whatever a script asks for."""
 
     class Few(tune.TuneConfig):
         """As Tune's own."""

@@ -1,7 +1,7 @@
-"""What an MLflow callback of Tune does where the stock one does wrong: `python tune_defects.py CLASS GROUP DB`.
+"""What an MLflow callback of Tune does where the stock one does wrong: `python tune_defects.py CLASS DB`.
 
 Each case is a function that takes the callback's class and a place, runs one sweep or a few there, and returns what it
-observed. The same code observes the stock callback and ours. A group of cases shares one process and one Ray.
+observed. The same code observes the stock callback and ours. They share one process and one Ray.
 """
 
 from __future__ import annotations
@@ -237,15 +237,12 @@ def _tag(run: Any, name: str) -> str | None:
     return run.data.tags.get(name)  # type: ignore[no-any-return]
 
 
-SHARED = (
+CASES: tuple[Callable[[CallbackClass, Place], Observed], ...] = (
     *(endings, setup_failure, server_away, refused_name, parents, inherited_experiment, driver_uri, transactions),
-    *(bookkeeping, restored, not_finite, perturbed, identity, early_stopped),
+    *(bookkeeping, restored, not_finite, perturbed, identity, early_stopped, inherited_run),
 )
-GROUPS: dict[str, tuple[Callable[[CallbackClass, Place], Observed], ...]] = {
-    "shared": SHARED,
-    "inherited_run": (inherited_run,),  # needs a Ray that starts in its environment
-}
+STARTS_RAY = ("inherited_run",)  # in its environment
 
 
 if __name__ == "__main__":
-    tell(GROUPS[sys.argv[2]], sys.argv[1], sys.argv[3], with_ray=sys.argv[2] == "shared")
+    tell(CASES, sys.argv[1], sys.argv[2], without_ray=STARTS_RAY)

@@ -121,16 +121,14 @@ def trial_is_killed_and_repeated(kind: str, callback: CallbackClass, here: Place
 
 def trial_takes_too_much_memory(kind: str, callback: CallbackClass, here: Place) -> Observed:
     """One of three trials takes so much that Ray's memory monitor kills it. They run one after the other."""
-    ray.shutdown()
+    memory = psutil.virtual_memory()
+    start_ray(_system_config={"memory_usage_threshold": 1 - (memory.available - 1e6 * SPARE_MB) / memory.total})
     try:
-        memory = psutil.virtual_memory()
-        start_ray(_system_config={"memory_usage_threshold": 1 - (memory.available - 1e6 * SPARE_MB) / memory.total})
         greedy = {"takes": 3, "takes_mb": 2 * SPARE_MB}
         one_at_a_time = {"max_concurrent_trials": 1}
         error = study(here, callback(here.uri), kind, [{}, greedy, {}], tuning=one_at_a_time)
-        ray.shutdown()
     finally:
-        start_ray()
+        ray.shutdown()
     return left(here, error)
 
 
@@ -145,18 +143,15 @@ def node_is_killed_and_comes_back(kind: str, callback: CallbackClass, here: Plac
 
 
 def _one_of_three_nodes(fate: str, kind: str, callback: CallbackClass, here: Place) -> Observed:
-    ray.shutdown()
-    try:
-        with ray_nodes(here.folder, [1, 1, 1]) as nodes:
-            ray.init(nodes.address, runtime_env={"py_modules": [mlflow_sysmetrics]}, log_to_driver=False)
+    with ray_nodes(here.folder, [1, 1, 1]) as nodes:
+        ray.init(nodes.address, runtime_env={"py_modules": [mlflow_sysmetrics]}, log_to_driver=False)
+        try:
             kill = AtResult(3, lambda: nodes.ask(fate, nodes.ask("others")[0]), here.folder / "killed")
             again = tune.FailureConfig(max_failures=1)
-            error = study(
-                here, callback(here.uri), kind, [{"steps": 20, "step_s": 0.3}] * 3, kill, failure_config=again
-            )
+            cases = [{"steps": 20, "step_s": 0.3}] * 3
+            error = study(here, callback(here.uri), kind, cases, kill, failure_config=again)
+        finally:
             ray.shutdown()
-    finally:
-        start_ray()
     return {**left(here, error), "unwatched": sum(not _watched_at_last(here, run) for run in here.trials())}
 
 
@@ -263,6 +258,8 @@ FAULTS: tuple[Callable[[str, CallbackClass, Place], Observed], ...] = (
     *(server_is_away_to_the_end, server_is_away_all_the_time),
 )
 
+STARTS_RAY = ("trial_takes_too_much_memory", "node_is_killed", "node_is_killed_and_comes_back")
+
 
 def _of(
     kind: str, fault: Callable[[str, CallbackClass, Place], Observed]
@@ -276,4 +273,4 @@ if __name__ == "__main__":
         drive(sys.argv[2], named(sys.argv[1]), sys.argv[3])
     else:
         cases = [_of(sys.argv[2], fault) for fault in FAULTS if fault.__name__ in tried(sys.argv[2])]
-        tell(cases, sys.argv[1], sys.argv[3])
+        tell(cases, sys.argv[1], sys.argv[3], without_ray=STARTS_RAY)

@@ -100,7 +100,7 @@ def smallest_p(counts: Sequence[int] | NDArray[np.int64]) -> float:
 
 
 def matched_p(values: NDArray[np.float64], codes: NDArray[np.int64], blocks: NDArray[np.int64]) -> tuple[float, float]:
-    """The p-value of Friedman's test over the blocks that have each level, and the smallest it can be in so many.
+    """The p-value of Friedman's test over the blocks that have each level, and the smallest that their number allows.
 
     It sees what a hyperparameter does at equal others, however much these do. Ties are corrected for; several trials of
     a level in a block count as their mean. Neither p-value is below that of blocks which agree by chance (Conover,
