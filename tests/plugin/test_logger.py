@@ -106,7 +106,7 @@ def test_a_run_of_a_third_of_a_second_has_every_default_metric(spool: Path) -> N
 
 def test_a_run_of_three_windows_has_series_of_means_and_maxima_and_step_times() -> None:
     """Increasing steps and times, maxima not below means, and the mean time of the steps in each window."""
-    watch = Watch(interval_s=0.05, window_s=0.3)
+    watch = Watch(interval_s=0.05, window_s=0.2)  # and a busy machine may let one last twice as long
     with mlflow.start_run() as run, SystemMetricsLogger(watch=watch) as logger:
         turns = [time.perf_counter()]
         while turns[-1] < turns[0] + 0.45:

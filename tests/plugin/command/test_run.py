@@ -80,7 +80,7 @@ def test_short_command_leaves_a_point_of_each_metric_and_its_figures(
     assert wrap(sys.executable, "-c", BUSY, "0.3", str(tmp_path / "told"), run_name="short") == Ended(0)
     run, used_s = the_run(client), cpu_of_children_s() - before_s
     print(f"CPU: {run.data.metrics['cpu_seconds']:.3f} s logged, {used_s:.3f} s by getrusage")
-    assert run.data.metrics["cpu_seconds"] == pytest.approx(used_s, rel=0.02, abs=0.03)  # ticks, and before it is read
+    assert run.data.metrics["cpu_seconds"] == pytest.approx(used_s, rel=0.02, abs=0.05)  # ticks, and before it is read
     assert run.data.metrics["elapsed_s"] < 5
     assert run.data.metrics["peak_memory_mb"] >= run.data.metrics["memory_growth_mb"] > 0
     assert (run.info.run_name, run.info.status) == ("short", "FINISHED")
