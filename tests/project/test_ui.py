@@ -379,8 +379,8 @@ def of_others(empty_store: Path) -> Iterator[tuple[str, list[str]]]:
         MLFLOW_TRACKING_URI=store_uri(empty_store), HOME=str(empty_store), RAY_ADDRESS="local",
         RAY_AUTH_MODE="disabled", RAY_TUNE_CALLBACKS="mlflow_sysmetrics.ray_tune.SystemMetricsCallback",
     )  # fmt: skip
-    plain = ["mlflow-sysmetrics", "run", "--", sys.executable, "-c", "print(sum(range(10**8)))"]
-    script = str(Path(str(examples.__file__)).parent / "tune_basic_example.py")
+    plain = ["mlflow-sysmetrics", "run", "--", sys.executable, "-c", "print(sum(range(5 * 10**7)))"]
+    script = str(Path(str(examples.__file__)).parent / "logging_example.py")
     said = ""
     for line in (plain, plain, [sys.executable, script, "--smoke-test"], ["mlflow-sysmetrics", "views"]):
         command = Command(line, cwd=empty_store, output=empty_store / "output", env=env).wait()
@@ -403,11 +403,11 @@ def test_views_of_other_projects_draw_what_their_runs_cost(
     _card(page, "system/process_memory_mb").locator(LINES).nth(1).wait_for(state="attached")
     screenshot("what_runs_cost")
     _open(page, server, of_trials)
-    page.get_by_text("10 matching runs").wait_for()
+    page.get_by_text("5 matching runs").wait_for()
     card = page.locator(CARD).filter(has=page.get_by_text("elapsed_s vs. mean_loss", exact=True)).first
-    card.locator(f"{LINES} .point").nth(9).wait_for(state="attached")
+    card.locator(f"{LINES} .point").nth(4).wait_for(state="attached")
     page.get_by_placeholder("Search metric charts").fill("cpu_seconds")
-    page.locator(f"{CARD} {BARS} .point").nth(9).wait_for(state="attached")
+    page.locator(f"{CARD} {BARS} .point").nth(4).wait_for(state="attached")
     screenshot("what_trials_cost")
 
 
