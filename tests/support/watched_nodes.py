@@ -109,4 +109,5 @@ def _watched(here: Place, runtime_env: dict[str, Any]) -> Observed:
 
 
 if __name__ == "__main__":
-    tell([nodes_with_the_package, nodes_without_the_package], sys.argv[1], sys.argv[2], with_ray=False)
+    cases = [nodes_with_the_package, nodes_without_the_package]
+    tell(cases, sys.argv[1], sys.argv[2], without_ray=[case.__name__ for case in cases])
