@@ -42,7 +42,7 @@ pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="needs Chrom
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
          "--disable-sync", "--no-first-run"]  # fmt: skip
-PATIENCE_MS = 30_000
+PATIENCE_MS = 60_000
 ROW, CARD = ".ag-center-cols-container .ag-row, .ag-pinned-left-cols-container .ag-row", "[data-testid$='runs-card']"
 LINES, BARS = ".scatterlayer .trace", ".barlayer .trace"
 
