@@ -83,8 +83,8 @@ def _run_queue_s() -> float:
         return 0.0
 
 
-def train(logger: SystemMetricsLogger, seconds: float, holds: Holds, pause_s: float) -> None:
-    """Steps of about a millisecond, with pauses, for so long; only the logger's own calls count as holds."""
+def train(logger: SystemMetricsLogger, seconds: float, holds: Holds) -> None:
+    """Steps of about a millisecond for so long; only the logger's own calls count as holds."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with holds:
@@ -93,17 +93,14 @@ def train(logger: SystemMetricsLogger, seconds: float, holds: Holds, pause_s: fl
         sum(range(20_000))
         with holds:
             step.__exit__(None)
-        if pause_s:
-            time.sleep(pause_s)
 
 
 def log_through(
-    proxy: FaultProxy, fault: str, spool: Path, *,
-    healthy_s: float, failing_s: float, recovered_s: float, pause_s: float = 0.0,
-) -> Outcome:  # fmt: skip
+    proxy: FaultProxy, fault: str, spool: Path, *, healthy_s: float, failing_s: float, recovered_s: float
+) -> Outcome:
     """Log a run whose store works, then fails, then works again; with no time for that, it ends while it still fails.
 
-    What such a run leaves is delivered after the recovery, twice. Pauses after steps leave the processor to others.
+    What such a run leaves is delivered after the recovery, twice.
     """
     proxy.fault = None
     mlflow.set_tracking_uri(proxy.uri)
@@ -114,12 +111,12 @@ def log_through(
         )
         with holds:
             logger.start()
-        train(logger, healthy_s, holds, pause_s)
+        train(logger, healthy_s, holds)
         proxy.fault = fault
-        train(logger, failing_s, holds, pause_s)
+        train(logger, failing_s, holds)
         if recovered_s:
             proxy.fault = None
-            train(logger, recovered_s, holds, pause_s)
+            train(logger, recovered_s, holds)
         began = time.monotonic()
         logger.stop()
         stop_s = time.monotonic() - began

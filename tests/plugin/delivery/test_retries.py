@@ -79,8 +79,7 @@ def test_every_sample_arrives_once_and_training_is_not_held(
     fault: str, recovered_s: float, proxy: FaultProxy, tmp_path: Path
 ) -> None:
     """Through an outage in mid-run, and through one at its end with two syncs after it."""
-    times = {"healthy_s": 1.2, "failing_s": 2.5, "recovered_s": recovered_s, "pause_s": 0.003}
-    outcome = log_through(proxy, fault, tmp_path, **times)
+    outcome = log_through(proxy, fault, tmp_path, healthy_s=1.2, failing_s=2.5, recovered_s=recovered_s)
     print(outcome)
     assert outcome.is_whole, outcome
     assert outcome.requests_failed > 0 or fault == "refuse"  # which nobody is there to count
