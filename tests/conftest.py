@@ -58,11 +58,12 @@ T = TypeVar("T")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the mark of tests that take longer than half a minute; make up the same examples in each run."""
+    """Register the marks of tests; make up the same examples in each run."""
     settings.register_profile("same", derandomize=True)  # --hypothesis-profile=default makes up new ones
     if not config.getoption("--hypothesis-profile"):
         settings.load_profile("same")
     config.addinivalue_line("markers", "slow: takes over half a minute; runs only where RUN_SLOW=1 is set")
+    config.addinivalue_line("markers", "alone: what it measures needs both cores; CI runs nothing beside it")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -120,9 +121,9 @@ def start_project() -> Iterator[StartProject]:
     """Start `mlflow run <project> -e <entry> -P ...` in a folder, where its store is, and end it with the tests."""
     commands: list[Command] = []
 
-    def start(entry: str, store_dir: Path, **params: object) -> Command:
-        output = store_dir / f"output{len(commands)}"
-        commands.append(Command(project_line(entry, params), cwd=store_dir, output=output, env=clean_environment()))
+    def start(entry: str, store_dir: Path, warm: bool = False, **params: object) -> Command:
+        line, output, env = project_line(entry, params), store_dir / f"output{len(commands)}", clean_environment()
+        commands.append(Command(line, cwd=store_dir, output=output, env=env, warm=warm))
         return commands[-1]
 
     yield start
@@ -135,7 +136,7 @@ def run_project(start_project: StartProject) -> RunProject:
     """Run `mlflow run` on an entry point of the project to its end, with its store in a folder."""
 
     def run(entry: str, store_dir: Path, **params: object) -> Finished:
-        return start_project(entry, store_dir, **params).wait()
+        return start_project(entry, store_dir, warm=True, **params).wait()
 
     return run
 

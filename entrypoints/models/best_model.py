@@ -13,7 +13,6 @@ from typing import Any
 import mlflow
 import mlflow.sklearn
 import numpy as np
-import skops.io
 from mlflow.models import ModelSignature, infer_signature
 from mlflow.types.schema import AnyType, ColSpec, Schema
 from sklearn.compose import TransformedTargetRegressor
@@ -229,6 +228,8 @@ def _trained(pipeline: Pipeline) -> Any:
 
 def _storage(model: RawRows) -> dict[str, Any]:
     """How MLflow is to store a model: with skops, which runs no code that a file holds, or else pickled."""
+    import skops.io  # takes most of a second, for which no study's first trial need wait
+
     try:
         stored = skops.io.dumps(model)
         # What skops does not know is safe all the same: it was made here.

@@ -384,6 +384,7 @@ def test_mixture_is_trained_on_the_rows_that_were_asked_for(mixture: Study) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_study_ends_when_its_time_is_up_with_the_best_by_then(limited: Study) -> None:
     """FINISHED, with the best of the trials that had come to their end, refitted."""
     assert limited.run.info.status == "FINISHED"
@@ -396,6 +397,7 @@ def test_study_ends_when_its_time_is_up_with_the_best_by_then(limited: Study) ->
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_trials_that_still_ran_are_killed_and_say_why(limited: Study) -> None:
     """No run is left RUNNING; what was measured until then stays."""
     assert {run.info.status for run in limited.client.search_runs(["0"])} == {"FINISHED", "KILLED"}
@@ -412,6 +414,7 @@ def test_trials_that_still_ran_are_killed_and_say_why(limited: Study) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_study_says_how_many_trials_its_time_was_enough_for(limited: Study) -> None:
     """On the terminal, where the limit is announced too, and on the study's page."""
     assert re.search(

@@ -258,6 +258,7 @@ def test_children_of_other_kinds_end_without_touching_it(method: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize("method", ["spawn", pytest.param("fork", marks=needs_fork), "forkserver"])
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_the_workers_of_a_pool_are_counted_together(method: str) -> None:

@@ -56,8 +56,9 @@ PRIVATE_OF_OTHERS = {
     "_replace",  # of named tuples
     "_fields_",  # of ctypes
     "_split_scope",  # of pytest-xdist's schedulers
-    "_PythonEnv",  # of MLflow, as is the next
+    "_PythonEnv",  # of MLflow, as are the next two
     "mlflow.server.handlers._tracking_store",
+    "mlflow.server._exec_cmd",
     "_actor_start_failed",  # of Ray, as is the next
     "_actor_task_failed",
 }

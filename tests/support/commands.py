@@ -20,6 +20,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
 from mlflow.entities import Run
+from warm_mlflow import WarmProcess
 
 ROOT = Path(__file__).parents[2]
 
@@ -104,18 +105,28 @@ def heed_interrupts() -> None:
 
 
 class Command:
-    """A running command in a session of its own, its output in files, and all processes that come from it."""
+    """A running command in a session of its own, its output in files, and all processes that come from it.
 
-    def __init__(self, arguments: list[str], *, cwd: Path, output: Path, env: dict[str, str]) -> None:
+    A ``warm`` one is of `mlflow`, and need not import it.
+    """
+
+    def __init__(
+        self, arguments: list[str], *, cwd: Path, output: Path, env: dict[str, str], warm: bool = False
+    ) -> None:
         output.mkdir(parents=True, exist_ok=True)
         self._out, self._err = output / "stdout.txt", output / "stderr.txt"
         self.mark = f"{output}-{time.time_ns()}"
         self.began = time.monotonic()
+        env = env | {MARK: self.mark}
+        self.process: subprocess.Popen[bytes] | WarmProcess
         with self._out.open("w") as out, self._err.open("w") as err:
-            self.process = subprocess.Popen(
-                arguments, cwd=cwd, env=env | {MARK: self.mark}, stdout=out, stderr=err, start_new_session=True,
-                preexec_fn=heed_interrupts,
-            )  # fmt: skip
+            if warm:
+                self.process = WarmProcess(arguments[1:], cwd=cwd, env=env, stdout=self._out, stderr=self._err)
+            else:
+                self.process = subprocess.Popen(
+                    arguments, cwd=cwd, env=env, stdout=out, stderr=err, start_new_session=True,
+                    preexec_fn=heed_interrupts,
+                )  # fmt: skip
         self._seen: dict[psutil.Process, str] = {}
 
     @property

@@ -13,7 +13,9 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from commands import clean_environment
+from commands import ROOT, clean_environment
+
+sys.path.append(str(ROOT))  # scripts of this folder find the bundle there; their workers do not
 
 LIMIT_S = 900.0
 _MARK = "OBSERVED "
@@ -73,5 +75,8 @@ def start_ray(**more: Any) -> None:
     """A Ray of this process's own with two CPU cores, whatever else runs on this machine, and with these settings."""
     import ray
 
+    from entrypoints.compute.workers import without_extras
+
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-    ray.init(address="local", num_cpus=2, **quiet, **more)
+    with without_extras():
+        ray.init(address="local", num_cpus=2, **quiet, **more)

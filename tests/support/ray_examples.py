@@ -16,6 +16,7 @@ from typing import Any
 
 import mlflow
 import ray
+from observations import start_ray
 from ray import tune
 
 
@@ -47,7 +48,7 @@ def run(script: Path, arguments: list[str], folder: Path) -> str | None:
 def main(samples: int, folder: Path, words: list[str]) -> None:
     """Run all, one after the other."""
     tune.TuneConfig = with_few_samples(samples)
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    start_ray()
     ray.init = lambda *_, **__: None  # a script's own: it is up
     errors: dict[str, str] = {}
     while words:

@@ -7,11 +7,12 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+
+from warm_mlflow import WarmProcess
 
 # Else it starts eight more processes for jobs of its own, and 24 s of CPU instead of 7 go by until they wait for one.
 ALONE = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -45,31 +46,24 @@ class TrackingServer:
         self.uri = f"http://127.0.0.1:{self.port}"
         self._folder, self._password = folder, password
         self._store_uri = store_uri or f"sqlite:///{database or folder / 'mlflow.db'}"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: WarmProcess | None = None
 
     def start(self, timeout_s: float = 90.0) -> None:
         """Start it, and wait until it answers."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")} | ALONE
-        command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"]
+        command = ["server", "--port", str(self.port), "--workers", "1", "--backend-store-uri", self._store_uri]
         if self._password is not None:
             config = self._folder / "auth.ini"
             config.write_text(AUTH_CONFIG)
             command += ["--app-name", "basic-auth"]
             kept |= {"MLFLOW_AUTH_ADMIN_PASSWORD": self._password, "MLFLOW_FLASK_SERVER_SECRET_KEY": "for tests"}
             kept |= {"MLFLOW_AUTH_CONFIG_PATH": str(config)}
-        with (self._folder / "server.log").open("a") as log:
-            self._process = server = subprocess.Popen(
-                [*command, "--backend-store-uri", self._store_uri],
-                cwd=self._folder,
-                env=kept,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        log = self._folder / "server.log"
+        self._process = server = WarmProcess(command, cwd=self._folder, env=kept, stdout=log, stderr=log)
         deadline = time.monotonic() + timeout_s
         while not answers(self.port):
             if time.monotonic() > deadline or server.poll() is not None:
-                raise RuntimeError(f"no server:\n{(self._folder / 'server.log').read_text()}")
+                raise RuntimeError(f"no server:\n{log.read_text()}")
             with contextlib.suppress(subprocess.TimeoutExpired):
                 server.wait(0.1)
 

@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ from fault_table import tried
 from mlflow.entities import Run
 from observations import Observed, named, start_ray, tell
 from ray import tune
-from ray_nodes import ray_nodes
+from ray_nodes import Nodes, ray_nodes
 from tracking_server import TrackingServer
 from tune_sweeps import AtResult, CallbackClass, Place, environment, fit, trainables, tuner
 
@@ -38,6 +39,8 @@ TMPFS_MB = 4
 SPARE_MB = 1500.0  # of this machine's memory, before Ray kills for it
 AWAY_S = 6.0  # how long a store is away that comes back; that is noticed after 2 s, when it is next written to
 LONG = {"steps": 40, "step_s": 0.3}  # 12 s: it comes back in mid-study
+
+_at_last = contextlib.ExitStack()  # what ends with this process
 
 
 class Reported(tune.Callback):
@@ -143,16 +146,23 @@ def node_is_killed_and_comes_back(kind: str, callback: CallbackClass, here: Plac
 
 
 def _one_of_three_nodes(fate: str, kind: str, callback: CallbackClass, here: Place) -> Observed:
-    with ray_nodes(here.folder, [1, 1, 1]) as nodes:
-        ray.init(nodes.address, runtime_env={"py_modules": [mlflow_sysmetrics]}, log_to_driver=False)
-        try:
-            kill = AtResult(3, lambda: nodes.ask(fate, nodes.ask("others")[0]), here.folder / "killed")
-            again = tune.FailureConfig(max_failures=1)
-            cases = [{"steps": 20, "step_s": 0.3}] * 3
-            error = study(here, callback(here.uri), kind, cases, kill, failure_config=again)
-        finally:
-            ray.shutdown()
+    nodes = _three_nodes()
+    ray.init(nodes.address, runtime_env={"py_modules": [mlflow_sysmetrics]}, log_to_driver=False)
+    try:
+        kill = AtResult(3, lambda: nodes.ask(fate, nodes.ask("others")[0]), here.folder / "killed")
+        again = tune.FailureConfig(max_failures=1)
+        cases = [{"steps": 20, "step_s": 0.3}] * 3
+        error = study(here, callback(here.uri), kind, cases, kill, failure_config=again)
+    finally:
+        ray.shutdown()
     return {**left(here, error), "unwatched": sum(not _watched_at_last(here, run) for run in here.trials())}
+
+
+@functools.cache
+def _three_nodes() -> Nodes:
+    """The cluster of all cases of nodes."""
+    folder = Path(_at_last.enter_context(tempfile.TemporaryDirectory()))
+    return _at_last.enter_context(ray_nodes(folder, [1, 1, 1]))
 
 
 def _watched_at_last(here: Place, run: Run) -> bool:
@@ -253,9 +263,9 @@ def _fill(file: Path) -> None:
 
 FAULTS: tuple[Callable[[str, CallbackClass, Place], Observed], ...] = (
     *(trial_raises, trial_is_killed, trial_is_killed_and_repeated, trial_takes_too_much_memory),
-    *(node_is_killed, node_is_killed_and_comes_back, driver_is_killed_and_restored),
-    *(server_is_killed_and_restarted, disk_is_full),
+    *(driver_is_killed_and_restored, server_is_killed_and_restarted, disk_is_full),
     *(server_is_away_to_the_end, server_is_away_all_the_time),
+    *(node_is_killed_and_comes_back, node_is_killed),  # in this order: the second leaves a node less
 )
 
 STARTS_RAY = ("trial_takes_too_much_memory", "node_is_killed", "node_is_killed_and_comes_back")
@@ -273,4 +283,5 @@ if __name__ == "__main__":
         drive(sys.argv[2], named(sys.argv[1]), sys.argv[3])
     else:
         cases = [_of(sys.argv[2], fault) for fault in FAULTS if fault.__name__ in tried(sys.argv[2])]
-        tell(cases, sys.argv[1], sys.argv[3], without_ray=STARTS_RAY)
+        with _at_last:
+            tell(cases, sys.argv[1], sys.argv[3], without_ray=STARTS_RAY)

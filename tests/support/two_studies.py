@@ -54,7 +54,8 @@ def two_studies(folder: Path, store_uri: str | None, timeout_s: float = 900.0, *
     with tracking_server(folder, store_uri=store_uri) as port:
         env = clean_environment(MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}")
         began = time.monotonic()
-        commands = [Command(line, cwd=folder, output=folder / f"study{each}", env=env) for each in range(STUDIES)]
+        outputs = [folder / f"study{each}" for each in range(STUDIES)]
+        commands = [Command(line, cwd=folder, output=output, env=env, warm=True) for output in outputs]
         codes = [command.wait(timeout_s).exit_code for command in commands]
         seconds = time.monotonic() - began
         errors = [text for text in (folder / "server.log").read_text().splitlines() if " ERROR " in text]

@@ -91,7 +91,7 @@ class Scaled:
         """Start `mlflow run -e tune` on the cluster, in this folder if it matters."""
         line = project_line("tune", params, self.project)
         env = clean_environment(MLFLOW_TRACKING_URI=self.uri, **TOKEN)
-        return Command(line, cwd=folder or self.folder, output=self.folder / name, env=env)
+        return Command(line, cwd=folder or self.folder, output=self.folder / name, env=env, warm=True)
 
     def run(self, name: str, code: str) -> Finished:
         """Run a piece of Python in the project's folder to its end."""

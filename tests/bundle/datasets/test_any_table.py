@@ -56,7 +56,11 @@ def test_any_table_ends_in_a_model_for_raw_columns(kind: str, server: OpenMLServ
     params = {"dataset": dataset, **SMALL} | ({} if kind == "openml" else {"target": "returned"})
     data = {"MLFLOW_SYSMETRICS_OPENML_SERVER": server.api, "MLFLOW_SYSMETRICS_DATA": str(empty_store / "cache")}
     command = Command(
-        project_line("tune", params), cwd=empty_store, output=empty_store / "output", env=clean_environment(**data)
+        project_line("tune", params),
+        cwd=empty_store,
+        output=empty_store / "output",
+        env=clean_environment(**data),
+        warm=True,
     ).wait()
     assert command.exit_code == 0, command.stderr
     client = MlflowClient(store_uri(empty_store))

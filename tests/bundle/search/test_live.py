@@ -11,7 +11,7 @@ from commands import StartProject, Study, children, copy_store, runs_of_kind, st
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-pytestmark = pytest.mark.slow  # it watches one trial for most of a minute
+pytestmark = [pytest.mark.slow, pytest.mark.alone]  # it watches one trial for most of a minute
 
 SEEN_WITHIN_S = 5.0
 WATCHED_S = 8.0

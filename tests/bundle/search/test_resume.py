@@ -168,19 +168,19 @@ def continued(
         folder = copy_store(study.folder, tmp_path_factory.mktemp("continued"))
         client = MlflowClient(store_uri(folder))
         before = {run.info.run_id for run in runs_of_kind(client, "study")}
-        command = start_project(scenario.entry, folder, **scenario.options, **more)
+        command = start_project(scenario.entry, folder, warm=True, **scenario.options, **more)
         wait_until(lambda: len(runs_of_kind(client, "study")) > len(before), 60, "the study's run")
         (run_id,) = {run.info.run_id for run in runs_of_kind(client, "study")} - before
         return Continued(scenario.entry, folder, client, run_id, [command])
 
     if not scenario.interrupts:
         of = _cut_off(started, sum(run.data.metrics["elapsed_s"] for run in wholes(scenario.entry).trials))
-        of.commands.append(start_project(scenario.entry, of.folder, resume=of.run_id))
+        of.commands.append(start_project(scenario.entry, of.folder, warm=True, resume=of.run_id))
     else:
         of = started()
         for interrupt, after in scenario.interrupts:
             _interrupt(of, interrupt, after)
-            of.commands.append(start_project(scenario.entry, of.folder, resume=of.run_id))
+            of.commands.append(start_project(scenario.entry, of.folder, warm=True, resume=of.run_id))
     of.last = of.commands[-1].wait()
     assert of.last.exit_code == 0, of.last.stdout + of.last.stderr
     return of

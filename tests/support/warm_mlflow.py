@@ -1,0 +1,89 @@
+"""Real `mlflow ...` processes that are forked from one that has imported MLflow, which takes seconds of CPU."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+from unittest import mock
+
+_context: ForkServerContext = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["mlflow.cli"])
+
+
+class WarmProcess:
+    """A running `mlflow` command, to be used as a `subprocess.Popen`.
+
+    Args:
+        arguments: those after `mlflow`.
+        cwd: the folder that it runs in.
+        env: its whole environment.
+        stdout: the file that it appends to.
+        stderr: the same.
+    """
+
+    def __init__(self, arguments: list[str], *, cwd: Path, env: Mapping[str, str], stdout: Path, stderr: Path) -> None:
+        given = (arguments, str(cwd), dict(env), str(stdout), str(stderr))
+        self._process: ForkServerProcess = _context.Process(target=_be_mlflow, args=given, daemon=True)
+        self._process.start()
+        self.pid = int(self._process.pid or 0)
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code once it has ended, or the negative number of the signal that ended it."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """The same."""
+        return self.returncode
+
+    def wait(self, timeout_s: float | None = None) -> int:
+        """Wait for its end, and return its exit code.
+
+        Raises:
+            TimeoutExpired: it has not ended by then.
+        """
+        self._process.join(timeout_s)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(str(self.pid), timeout_s or 0.0)
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, if it is still there."""
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+
+def _be_mlflow(arguments: list[str], cwd: str, env: dict[str, str], stdout: str, stderr: str) -> None:
+    """Become what a shell would start: a session's leader, with usual signals, this environment and these files."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    for number, file in ((1, stdout), (2, stderr)):
+        opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(opened, number)
+        os.close(opened)
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+
+    from mlflow.cli import cli
+
+    sys.argv = ["mlflow", *arguments]
+    with mock.patch("mlflow.server._exec_cmd", _be_server):
+        cli(arguments, prog_name="mlflow")
+
+
+def _be_server(command: list[str], *, extra_env: dict[str, str], **_: object) -> None:
+    """Become what `mlflow server` would start in another process: `python -m uvicorn ...`, with these variables."""
+    import uvicorn
+
+    os.environ.update(extra_env)
+    uvicorn.main(command[3:])
