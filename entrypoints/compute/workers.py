@@ -28,6 +28,8 @@ BARRIER_TIMEOUT_S = 60.0
 BEGIN_TIMEOUT_S = 5.0  # by then Tune knows of each process that is up
 MAX_PLACE_LENGTH = 24  # of a folder for temporary files: what Ray adds makes the path of a socket, at most 103 on macOS
 
+ALONE = {"env_vars": {preloaded.NAME: ""}}  # the environment of an actor that runs no trial: it imports nothing for one
+
 _EXTRAS = (
     (Node, "start_monitor", None),
     (Node, "start_log_monitor", None),
@@ -209,8 +211,7 @@ def beside_the_driver() -> NodeAffinitySchedulingStrategy:
 
 def barrier(parties: int) -> ActorHandle:
     """A barrier for ``parties`` workers. Ray must be running."""
-    alone = {"env_vars": {preloaded.NAME: ""}}  # it imports nothing
-    return Barrier.options(scheduling_strategy=beside_the_driver(), runtime_env=alone).remote(parties)  # type: ignore[attr-defined]
+    return Barrier.options(scheduling_strategy=beside_the_driver(), runtime_env=ALONE).remote(parties)  # type: ignore[attr-defined]
 
 
 def wait_for_all(barrier: ActorHandle | None) -> bool:

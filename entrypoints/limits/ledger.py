@@ -12,7 +12,7 @@ from typing import Literal
 import ray
 from ray.actor import ActorHandle
 
-from entrypoints.compute.workers import beside_the_driver
+from entrypoints.compute.workers import ALONE, beside_the_driver
 from entrypoints.limits.cost_model import TOTALS, CostModel
 from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.extrapolation import Prediction
@@ -144,7 +144,7 @@ def start(
     earlier: Iterable[Known] = (),
 ) -> ActorHandle:
     """A ledger in a separate process. Ray must be running."""
-    actor = ray.remote(num_cpus=0, scheduling_strategy=beside_the_driver())(Ledger)
+    actor = ray.remote(num_cpus=0, scheduling_strategy=beside_the_driver(), runtime_env=ALONE)(Ledger)
     return actor.remote(rows, list(metrics), list(trials), earlier=list(earlier))
 
 

@@ -71,12 +71,15 @@ def named(callback: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def start_ray(**more: Any) -> None:
-    """A Ray of this process's own with two CPU cores, whatever else runs on this machine, and with these settings."""
+def start_ray(**system: Any) -> None:
+    """A Ray of this process's own with two CPU cores, whatever else runs on this machine, and with these settings.
+
+    It starts no processes in advance: Tune's trials would not use them.
+    """
     import ray
 
     from entrypoints.compute.workers import without_extras
 
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
     with without_extras():
-        ray.init(address="local", num_cpus=2, **quiet, **more)
+        ray.init(address="local", num_cpus=2, **quiet, _system_config={"prestart_worker_first_driver": False} | system)

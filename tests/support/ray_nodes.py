@@ -19,6 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+# No processes in advance: what is sent to the nodes needs its own.
+SETTINGS = {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_prestart_worker_first_driver": "0"}
+
 
 def python_without_project(folder: Path) -> Path:
     """An interpreter that finds this one's libraries, but not what is installed beside them in editable form."""
@@ -67,7 +70,7 @@ def ray_nodes(folder: Path, cpus: list[int], token: str | None = None) -> Iterat
         process = subprocess.Popen(
             [str(python), str(script), json.dumps(cpus)],
             cwd=folder,
-            env=env | lets_in | {"RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_TMPDIR": scratch},
+            env=env | lets_in | SETTINGS | {"RAY_TMPDIR": scratch},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -125,7 +125,7 @@ def trial_is_killed_and_repeated(kind: str, callback: CallbackClass, here: Place
 def trial_takes_too_much_memory(kind: str, callback: CallbackClass, here: Place) -> Observed:
     """One of three trials takes so much that Ray's memory monitor kills it. They run one after the other."""
     memory = psutil.virtual_memory()
-    start_ray(_system_config={"memory_usage_threshold": 1 - (memory.available - 1e6 * SPARE_MB) / memory.total})
+    start_ray(memory_usage_threshold=1 - (memory.available - 1e6 * SPARE_MB) / memory.total)
     try:
         greedy = {"takes": 3, "takes_mb": 2 * SPARE_MB}
         one_at_a_time = {"max_concurrent_trials": 1}
