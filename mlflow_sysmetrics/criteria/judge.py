@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mlflow_sysmetrics.criteria.grammar import (
-    AFTER,
     BREAKS,
     CriteriaError,
     Figures,
@@ -23,7 +22,7 @@ from mlflow_sysmetrics.criteria.grammar import (
     listed,
 )
 
-__all__ = ["AFTER", "Criteria", "CriteriaError", "Figures", "Judge", "Kind", "Limit", "Metric", "Patience", "Stop", "Z"]
+__all__ = ["Criteria", "CriteriaError", "Figures", "Judge", "Kind", "Limit", "Metric", "Patience", "Stop", "Z"]
 
 # Standard errors between a mean and its limit before it counts as evidence. A mean that lies exactly at its limit and
 # is looked at after each of 100 equal stretches crosses 3 wrongly in 1.6 % of trials; it would cross 2 in 18 %.

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import requests
-from commands import Command, clean_environment, copy_store, store_uri, wait_until
+from commands import Command, clean_environment, store_uri, wait_until
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.models import get_model_info
@@ -265,11 +265,10 @@ def installed() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def store(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+def store(module_store: Path) -> tuple[str, str]:
     """A store of this module's own: its address and an experiment there."""
-    folder = copy_store(new_store, tmp_path_factory.mktemp("store"))
-    uri = store_uri(folder)
-    return uri, MlflowClient(uri).create_experiment("best model", artifact_location=(folder / "artifacts").as_uri())
+    uri = store_uri(module_store)
+    return uri, MlflowClient(uri).create_experiment("best model", (module_store / "artifacts").as_uri())
 
 
 @contextmanager

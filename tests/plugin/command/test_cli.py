@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from commands import ROOT, clean_environment, store_uri, wait_until
+from commands import ROOT, clean_environment, store_uri, the_run, wait_until
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.delivery.points import Point
@@ -37,12 +36,6 @@ def environment(folder: Path) -> dict[str, str]:
     return clean_environment(
         PYTHONPATH=str(ROOT), MLFLOW_TRACKING_URI=store_uri(folder), MLFLOW_SYSMETRICS_SPOOL=str(folder / "spool")
     )
-
-
-def the_run(folder: Path) -> Run:
-    """The only run in the store of a folder."""
-    (run,) = MlflowClient(store_uri(folder)).search_runs(["0"])
-    return run
 
 
 @pytest.mark.parametrize("command", ["run", "sync", "ui", "views"])
