@@ -230,12 +230,6 @@ def test_regression_target_is_scaled_and_restored() -> None:
     assert z[rows].std() == pytest.approx(1)
 
 
-def test_class_labels_are_not_scaled() -> None:
-    """Without a regression target, mean 0 and scale 1 leave it as it is."""
-    scaling = fit_scaling(_random(20), None, np.arange(20))
-    assert (scaling.y_mean, scaling.y_scale) == (0, 1)
-
-
 @pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])
 def test_scaling_of_a_fold_knows_nothing_of_validation_and_test_rows(dtype: type) -> None:
     """With those rows changed beyond measure, the fitted values stay the same bit for bit."""

@@ -55,14 +55,6 @@ def test_help_names_every_group() -> None:
     assert [group for group in GROUPS if f"{group} (" not in shown and f"{group}," not in shown] == []
 
 
-def test_help_imports_nothing_heavy() -> None:
-    """A question is answered without waiting for mlflow."""
-    heavy = {"mlflow", "ray", "psutil", "numpy"}
-    code = f"import mlflow_sysmetrics.command.cli, sys; print(sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-
-
 @pytest.mark.parametrize(
     ("arguments", "wrong"),
     [
