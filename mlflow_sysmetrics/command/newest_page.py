@@ -20,7 +20,7 @@ class NoExperimentError(Exception):
     """No experiment has this name; the text lists those that exist."""
 
 
-def newest_run(client: MlflowClient, experiment_name: str | None = None) -> Run | None:
+def newest_run(client: MlflowClient, experiment_name: str | None) -> Run | None:
     """The newest study, or else the newest run with figures, or else the newest run; None where there are none.
 
     It is looked for in the experiment of this name, or else in all.

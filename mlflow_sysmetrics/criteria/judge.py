@@ -141,7 +141,7 @@ class Criteria:
 class Judge:
     """What has been seen of one trial. `see` belongs to one thread; `crossed` may be called from any."""
 
-    def __init__(self, criteria: Criteria, finished: Iterable[Figures] = (), noise: Figures | None = None) -> None:
+    def __init__(self, criteria: Criteria, finished: Iterable[Figures], noise: Figures | None) -> None:
         self._limits = _resolved(criteria.limits, finished)
         self._noise = noise or {}
         self._final_at_once = tuple(

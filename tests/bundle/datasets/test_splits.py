@@ -31,12 +31,6 @@ def test_train_and_test_part_the_table_seventy_to_thirty(stratify: bool) -> None
     assert sorted([*split.train, *split.test]) == list(range(200))
 
 
-def test_test_fraction_sets_the_size_of_the_test_part() -> None:
-    """A fraction is rounded up to whole test rows."""
-    split = make_split(np.arange(11.0), stratify=False, folds=2, test_fraction=0.25, seed=1)
-    assert (len(split.train), len(split.test)) == (8, 3)
-
-
 @pytest.mark.parametrize("stratify", [True, False])
 def test_folds_partition_the_training_part(stratify: bool) -> None:
     """Each training row is validated once, and a fold is fitted on exactly the other training rows."""
@@ -133,16 +127,6 @@ def test_json_is_small_and_in_a_fixed_order() -> None:
             "the target has 10 classes, and the smaller part of the split would have 9 rows, where at least one for "
             "each class is needed; use more rows, or merge or drop classes",
             id="more classes than test rows",
-        ),
-        pytest.param(
-            {"test_fraction": 1.0},
-            "test_fraction=1.0: a number between 0 and 1 is allowed; 0.3 is usual",
-            id="no training part",
-        ),
-        pytest.param(
-            {"test_fraction": 0.0},
-            "test_fraction=0.0: a number between 0 and 1 is allowed; 0.3 is usual",
-            id="no test part",
         ),
         pytest.param(
             {"seed": -1},
