@@ -85,7 +85,7 @@ def button(client: MlflowClient, folder: Path, page: Any = None) -> float:
 def press(client: MlflowClient, run: Run, page: Any = None) -> float:
     """Set the tag of a run, or type it on its page; when it was set, or saved there."""
     if page is not None:
-        type_stop_tag(page, client.tracking_uri, run.info.run_id, "enough")
+        type_stop_tag(page, client.tracking_uri, run.info.run_id)
         return save_tags(page)
     tagged = time.time()
     client.set_tag(run.info.run_id, "sysmetrics.stop", "now")

@@ -22,7 +22,7 @@ def trials_view(
     sort_by: str | None,
     *,
     ascending: bool,
-    also: str = "",
+    also: str,
     shown: Shown = "CHART",
 ) -> str:
     """The page of exactly the trials of one study: flat, best first.
@@ -32,7 +32,7 @@ def trials_view(
         parent_run_id: the study's run.
         sort_by: a metric; None where trials are not sorted.
         ascending: whether its smallest value is first.
-        also: a further condition of MLflow's search, such as ``IS_FEASIBLE``.
+        also: a further condition of MLflow's search, such as ``IS_FEASIBLE``; empty for none.
         shown: ``CHART`` or ``TABLE``.
     """
     wanted = trials_of(parent_run_id) + (f" and {also}" if also else "")

@@ -212,6 +212,12 @@ def empty_store(new_store: Path, tmp_path: Path) -> Path:
     return copy_store(new_store, tmp_path)
 
 
+@pytest.fixture(scope="module")
+def module_store(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such a folder for all tests of a module."""
+    return copy_store(new_store, tmp_path_factory.mktemp("store"))
+
+
 @pytest.fixture
 def client(empty_store: Path) -> MlflowClient:
     """A store with the empty experiment `studies`, artifacts beside it; not the one that MLflow uses here."""
@@ -225,12 +231,6 @@ def store_in_use(empty_store: Path) -> Iterator[MlflowClient]:
     """A store of nothing, which commands in this process use."""
     with in_use(empty_store) as client:
         yield client
-
-
-@pytest.fixture
-def prepared_store(study: Study, tmp_path: Path) -> Path:
-    """A folder with a copy of the study's store, whose prepare run saves the next study the preparation."""
-    return copy_store(study.folder, tmp_path)
 
 
 @pytest.fixture(scope="session")

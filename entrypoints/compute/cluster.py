@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import importlib
 import logging
 import os
 import re
 import socket
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +21,7 @@ from entrypoints.errors import UserError
 from entrypoints.own_modules import PACKAGES
 from entrypoints.text import one_line, shorten
 from mlflow_sysmetrics.addresses import redacted
+from mlflow_sysmetrics.delivery.time_limit import within
 
 AUTO = "auto"
 LISTENS_WITHIN_S = 5.0
@@ -52,20 +51,9 @@ def connect(address: str, modules: Sequence[Path], store_uri: str) -> None:
     """
     _see_that_something_listens(address)
     os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")  # under `ray job submit`, whose folder is the project's
-    done: concurrent.futures.Future[None] = concurrent.futures.Future()
-
-    def connect_now() -> None:
-        try:
-            _init(address, modules)
-            done.set_result(None)
-        except BaseException as error:
-            done.set_exception(error)
-
-    # Ray itself would try for minutes, and cannot be interrupted.
-    threading.Thread(target=connect_now, name="ray-connect", daemon=True).start()
     try:
-        done.result(CONNECTED_WITHIN_S)
-    except concurrent.futures.TimeoutError:
+        within(CONNECTED_WITHIN_S, lambda: _init(address, modules))  # Ray itself would try for minutes
+    except TimeoutError:
         raise UserError(
             f"ray_address={address}: no node of a Ray cluster on this machine answers within {CONNECTED_WITHIN_S:g} s; "
             "run the study on the cluster's head node, check with `ray status` that it is up, and set "

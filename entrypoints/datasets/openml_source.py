@@ -61,7 +61,7 @@ class Raw:
     frame: pd.DataFrame
 
 
-def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
+def cache_folder(environ: Mapping[str, str]) -> Path:
     """Where master copies are kept: $MLFLOW_SYSMETRICS_DATA, else a folder in the user's cache folder."""
     if chosen := environ.get("MLFLOW_SYSMETRICS_DATA"):
         return Path(chosen).expanduser()

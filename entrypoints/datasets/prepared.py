@@ -14,8 +14,6 @@ from entrypoints.datasets.preprocessing import Preprocessing, fit_preprocessing
 from entrypoints.datasets.splits import Split, make_split
 from entrypoints.datasets.tables import Table, Task
 
-TEST_FRACTION = 0.3
-
 
 @dataclass(frozen=True)
 class Request:
@@ -102,10 +100,4 @@ def split_for(table: Table, request: Request) -> Split:
     Raises:
         UserError: the table cannot be split as requested.
     """
-    return make_split(
-        table.y,
-        stratify=table.task == "classification",
-        folds=request.folds,
-        test_fraction=TEST_FRACTION,
-        seed=request.seed,
-    )
+    return make_split(table.y, stratify=table.task == "classification", folds=request.folds, seed=request.seed)

@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from entrypoints.errors import UserError
 
+TEST_FRACTION = 0.3
 CHUNK_CELLS = 2**20  # 8 MiB of float64 at a time
 
 Rows = NDArray[np.int64]
@@ -48,17 +49,15 @@ class Split:
         }
 
 
-def make_split(y: NDArray[Any], *, stratify: bool, folds: int, test_fraction: float = 0.3, seed: int) -> Split:
+def make_split(y: NDArray[Any], *, stratify: bool, folds: int, seed: int) -> Split:
     """Split the rows of ``y`` (rows,) in two, then the training part into folds; the same seed gives the same split.
 
     With ``stratify``, every part holds the classes in the table's proportions. Raises UserError where the arguments
     or the classes of the table do not allow it.
     """
-    if not 0 < test_fraction < 1:
-        raise UserError(f"test_fraction={test_fraction}: a number between 0 and 1 is allowed; 0.3 is usual")
     if not 0 <= seed < 2**32:
         raise UserError(f"seed={seed}: a whole number from 0 to {2**32 - 1} is allowed; choose one of these")
-    test_rows = math.ceil(len(y) * test_fraction)
+    test_rows = math.ceil(len(y) * TEST_FRACTION)
     _check_folds(folds, training_rows=len(y) - test_rows)
     if stratify:
         _check_classes(y, "table", folds)

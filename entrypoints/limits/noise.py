@@ -17,7 +17,7 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.learners import ALGORITHMS
 from mlflow_sysmetrics.criteria.judge import Figures
 
-MIN_DEGREES = 8  # of freedom, for a limit to use a noise
+MIN_DEGREES = 8  # of freedom, for a limit to use a noise, and to tell what the order of trials explains
 MIN_REPEATED = 2  # of freedom, to report it at all: one configuration that ran three times
 SHARE = "share"  # the unit of a noise that is relative
 KINDS, REPEATS, FOLDS, UNKNOWN = "kinds", "repeats", "folds", "unknown"

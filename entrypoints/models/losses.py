@@ -22,9 +22,9 @@ def score_name(task: Task) -> str:
     return "rmse" if task == "regression" else "accuracy"
 
 
-def better(task: Task, score: float, than: float) -> bool:
-    """Whether a score beats another one of the same task."""
-    return score < than if task == "regression" else score > than
+def higher_is_better(task: Task) -> bool:
+    """Whether the higher of two scores is the better one."""
+    return task == "classification"
 
 
 def rmse(outputs: Array, y: NDArray[Any]) -> float:

@@ -156,9 +156,9 @@ def smallest_p(blocks: int, configurations: int) -> float:
     return max(math.exp(-(blocks - 1) * math.lgamma(configurations + 1)), 1 / (1 + DRAWS))
 
 
-def critical_difference(blocks: int, configurations: int, level: float = LEVEL) -> float:
+def critical_difference(blocks: int, configurations: int) -> float:
     """The difference of mean ranks from which on Nemenyi's test calls two configurations different (Demsar 2006)."""
-    q = stats.studentized_range.ppf(1 - level, configurations, np.inf) / math.sqrt(2)
+    q = stats.studentized_range.ppf(1 - LEVEL, configurations, np.inf) / math.sqrt(2)
     return float(q * math.sqrt(configurations * (configurations + 1) / (6 * blocks)))
 
 

@@ -12,7 +12,7 @@ from entrypoints.limits.costs import COSTS
 from entrypoints.limits.pareto import front
 from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.models.configuration import Configuration
-from entrypoints.models.losses import better, score_name
+from entrypoints.models.losses import higher_is_better, score_name
 from entrypoints.progress import duration
 from entrypoints.runs import RecordedRun
 from entrypoints.search import full_study
@@ -108,7 +108,7 @@ def _front(trials: Sequence[TrialRecord], data: Prepared, margins: Mapping[str, 
         for trial in trials
     ]
     searched = full_study.searched_names([trial.configuration for trial in trials])
-    sign = -1.0 if better(data.task, 1.0, than=0.0) else 1.0
+    sign = -1.0 if higher_is_better(data.task) else 1.0
     return front(rows, f"val_{score_name(data.task)}", COSTS, searched, sign=sign, margins=margins)
 
 

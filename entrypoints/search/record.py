@@ -14,7 +14,7 @@ from entrypoints.datasets.tables import Task
 from entrypoints.limits.ledger import End
 from entrypoints.limits.stop_or_skip import EarlyEnd, end_of
 from entrypoints.models.configuration import Configuration
-from entrypoints.models.losses import better, score_name
+from entrypoints.models.losses import higher_is_better, score_name
 from entrypoints.progress import Progress
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures
 from mlflow_sysmetrics.ray_tune import error_line
@@ -171,7 +171,7 @@ class Record(tune.Callback):
     def able(self) -> list[TrialRecord]:
         """The trials that ran to their end and did not diverge, best first; each configuration once."""
         able = [record for record in self.trials.values() if record.complete and not record.configuration.repeat]
-        return sorted(able, key=lambda record: record.figures[self.score], reverse=better(self.task, 1.0, than=0.0))
+        return sorted(able, key=lambda record: record.figures[self.score], reverse=higher_is_better(self.task))
 
     def _end(self, trial: TuneTrial) -> TrialRecord:
         self.last_end = time.time()

@@ -20,7 +20,7 @@ class NoExperimentError(Exception):
     """No experiment has this name; the text lists those that exist."""
 
 
-def newest_run(client: MlflowClient, experiment_name: str | None = None) -> Run | None:
+def newest_run(client: MlflowClient, experiment_name: str | None) -> Run | None:
     """The newest study, or else the newest run with figures, or else the newest run; None where there are none.
 
     It is looked for in the experiment of this name, or else in all.
@@ -28,7 +28,7 @@ def newest_run(client: MlflowClient, experiment_name: str | None = None) -> Run 
     Raises:
         NoExperimentError: there is no such experiment.
     """
-    experiments = _experiments(client)
+    experiments = all_experiments(client)
     ids = [each.experiment_id for each in experiments if experiment_name in (None, each.name)]
     if not ids:
         names = ", ".join(each.name for each in experiments[:_NAMES_SHOWN])
@@ -55,7 +55,7 @@ def page_of(client: MlflowClient, run: Run | None) -> str:
     return Page("", wanted).plain_link(experiment_id)
 
 
-def _experiments(client: MlflowClient) -> list[Experiment]:
+def all_experiments(client: MlflowClient) -> list[Experiment]:
     """All that are not deleted, the newest first."""
     page = client.search_experiments()
     found = list(page)

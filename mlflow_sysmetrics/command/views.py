@@ -10,6 +10,7 @@ from mlflow.entities import Experiment
 
 from mlflow_sysmetrics.addresses import redacted
 from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
+from mlflow_sysmetrics.command.newest_page import all_experiments
 from mlflow_sysmetrics.command.run import NoRunError
 from mlflow_sysmetrics.views.costs import OF_RUNS, save_costs
 from mlflow_sysmetrics.views.saved import is_view
@@ -58,7 +59,7 @@ def _save(client: MlflowClient, experiment_name: str | None) -> list[Saved]:
 
 def _experiments(client: MlflowClient, name: str | None) -> list[Experiment]:
     if name is None:
-        return list(client.search_experiments())
+        return all_experiments(client)
     found = client.get_experiment_by_name(name)
     if found is None:
         raise ValueError(f"there is no experiment {name}; `mlflow experiments search` lists them")

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from mlflow_sysmetrics.criteria.grammar import (
-    AFTER,
     BREAKS,
     CriteriaError,
     Figures,
@@ -23,7 +22,7 @@ from mlflow_sysmetrics.criteria.grammar import (
     listed,
 )
 
-__all__ = ["AFTER", "Criteria", "CriteriaError", "Figures", "Judge", "Kind", "Limit", "Metric", "Patience", "Stop", "Z"]
+__all__ = ["Criteria", "CriteriaError", "Figures", "Judge", "Kind", "Limit", "Metric", "Patience", "Stop", "Z"]
 
 # Standard errors between a mean and its limit before it counts as evidence. A mean that lies exactly at its limit and
 # is looked at after each of 100 equal stretches crosses 3 wrongly in 1.6 % of trials; it would cross 2 in 18 %.
@@ -142,7 +141,7 @@ class Criteria:
 class Judge:
     """What has been seen of one trial. `see` belongs to one thread; `crossed` may be called from any."""
 
-    def __init__(self, criteria: Criteria, finished: Iterable[Figures] = (), noise: Figures | None = None) -> None:
+    def __init__(self, criteria: Criteria, finished: Iterable[Figures], noise: Figures | None) -> None:
         self._limits = _resolved(criteria.limits, finished)
         self._noise = noise or {}
         self._final_at_once = tuple(

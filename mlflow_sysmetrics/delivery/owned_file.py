@@ -19,11 +19,10 @@ _LOCKED_BYTE = 1 << 40  # Windows locks bytes, and keeps others from reading the
 
 
 class SpoolInUseError(Exception):
-    """Another logger writes this series, in this process (`here`) or in another process of this machine."""
+    """Another logger writes this series, in this process or in another one of this machine."""
 
     def __init__(self, path: Path, here: bool) -> None:
         super().__init__(f"{path} is in use by a logger of {'this' if here else 'another'} process")
-        self.here = here
 
 
 class ForeignSpoolError(Exception):

@@ -90,7 +90,7 @@ class Recording:
         writer: Writer,
         *,
         prefix: str,
-        first_step: int = 0,
+        first_step: int,
         taken: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self.last_step = first_step

@@ -50,8 +50,8 @@ class Delivered:
         return "\n".join([*counts, *self.left])
 
 
-def deliver(folder: Path | None = None, tracking_uri: str | None = None) -> Delivered:
-    """Deliver every spool in a folder, by default the loggers', to its store or to the given one.
+def deliver(folder: Path | None, tracking_uri: str | None = None) -> Delivered:
+    """Deliver every spool in a folder, for None the loggers', to its store or to the given one.
 
     Never raises for what is in a spool or what a store answers: see `Delivered.left`. Spools hold no login: that of
     MLflow's settings is used, or of the current tracking URI if it has the same address. A trial that went on since, in

@@ -36,7 +36,7 @@ class StopButton:
         pressed: Callable[[str, str], bool],
         clear: Callable[[str], None],
         *,
-        is_away: Callable[[], bool] = lambda: False,
+        is_away: Callable[[], bool],
         every_s: float = ASK_EVERY_S,
     ) -> None:
         self._ask, self._pressed, self._clear = ask, pressed, clear

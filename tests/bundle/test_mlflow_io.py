@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import store_uri
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 from server_here import server_here
@@ -16,17 +14,9 @@ from entrypoints import mlflow_io
 from entrypoints.mlflow_io import load_json, load_rows, log_tables, runs_with_points
 
 
-@pytest.fixture
-def client(empty_store: Path) -> MlflowClient:
-    """Of a new store."""
-    client = MlflowClient(store_uri(empty_store))
-    client.create_experiment("tables", artifact_location=(empty_store / "artifacts").as_uri())
-    return client
-
-
 def test_table_comes_back_to_the_last_digit(client: MlflowClient) -> None:
     """Rows of other names, numpy's numbers, lists; what is not finite or not there is null; the UI is told of it."""
-    run_id = client.create_run(client.get_experiment_by_name("tables").experiment_id).info.run_id
+    run_id = client.create_run(client.get_experiment_by_name("studies").experiment_id).info.run_id
     rows = [
         {"name": "a", "alpha": 1.2345678901234567e-12, "layers": [8, 4], "loss": float("nan")},
         {"name": "b", "alpha": np.float64(0.1), "count": np.int64(3), "loss": float("inf")},

@@ -174,19 +174,6 @@ def test_option_refuses_another_value_in_one_sentence(name: str, text: str, allo
     assert "\n" not in message
 
 
-def test_refused_option_ends_the_command_with_a_sentence_and_no_traceback() -> None:
-    """As the user sees it."""
-
-    @click.command()
-    @study_options
-    def command(**values: Any) -> None:
-        raise AssertionError(values)
-
-    result = CliRunner().invoke(command, ["--folds", "1"])
-    assert result.exit_code == 1
-    assert result.output == ("Error: folds=1: a whole number from 2 is allowed; leave it out for the default, 10\n")
-
-
 def test_every_option_has_a_help_text_and_shows_its_default() -> None:
     """The command line explains itself."""
 

@@ -205,7 +205,7 @@ def test_a_second_logger_on_the_same_series_says_so() -> None:
 
 @needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_the_logger_of_another_process_records_nothing_and_raises_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_logger_of_another_process_records_nothing_and_raises_nothing() -> None:
     """All workers of a distributed training may run the same script: one of them records."""
     with mlflow.start_run() as run:
 
@@ -241,7 +241,7 @@ def test_a_forked_child_ends_without_touching_its_parents_logger() -> None:
                 assert in_fork(child) == 1
             assert in_fork(lambda: 1 / 0) == 99
             ticks.wait_for(ticks.taken + 10)
-        assert covered(mlflow.MlflowClient(), run.info.run_id) == (ticks.taken, 0, True)
+        assert covered(run.info.run_id) == (ticks.taken, 0, True)
 
 
 @pytest.mark.parametrize("method", ["spawn", pytest.param("forkserver", marks=[needs_fork, pytest.mark.slow])])
@@ -254,7 +254,7 @@ def test_children_of_other_kinds_end_without_touching_it(method: str) -> None:
             process.start()
             process.join(LIMIT_S)
             assert process.exitcode == 0
-        assert covered(mlflow.MlflowClient(), run.info.run_id) == (ticks.taken, 0, True)
+        assert covered(run.info.run_id) == (ticks.taken, 0, True)
 
 
 @pytest.mark.slow
@@ -318,7 +318,7 @@ def test_a_process_that_cannot_act_any_more_loses_less_than_two_seconds(ending: 
     assert code == {"os._exit": 3, "kill -9": -signal.SIGKILL, "SIGTERM": -signal.SIGTERM}[ending]
     for _ in range(2):
         deliver(spool, uri)
-    delivered, twice, in_order = covered(mlflow.MlflowClient(), run_id)
+    delivered, twice, in_order = covered(run_id)
     lost_s = (shared.value - delivered) * 0.05
     print(f"{ending}, {'store away' if away else 'store there'}: {shared.value} samples, {lost_s:.2f} s of them lost")
     assert shared.value > 20

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 import pytest
-from commands import ROOT, copy_store, store_uri
+from commands import ROOT, store_uri
 from entry_points import ENTRY_POINTS, entry_command
 from mlflow import MlflowClient
 from mlflow.cli import cli as mlflow_cli
@@ -93,9 +93,9 @@ def test_every_parameter_named_on_a_page_exists() -> None:
 
 
 @pytest.fixture(scope="module")
-def client(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
+def client(module_store: Path) -> MlflowClient:
     """Of a store with a trial that no filter but those of its own figures finds."""
-    client = MlflowClient(store_uri(copy_store(new_store, tmp_path_factory.mktemp("store"))))
+    client = MlflowClient(store_uri(module_store))
     run = client.create_run("0", tags={"mlflow.parentRunId": "s", "sysmetrics.feasible": "true"})
     client.log_metric(run.info.run_id, "val_rmse", 0.65)
     client.log_metric(run.info.run_id, "peak_memory_mb", 200.0)

@@ -112,7 +112,7 @@ IMPORTS: list[tuple[str, set[str]]] = [
     (
         "mlflow_sysmetrics, mlflow_sysmetrics.monitor, mlflow_sysmetrics.delivery.points, mlflow_sysmetrics.context, "
         "mlflow_sysmetrics.command.cli",
-        {"mlflow", "ray", "psutil"},
+        {"mlflow", "ray", "psutil", "numpy"},
     ),
     ("mlflow_sysmetrics.sampling.process_tree", {"mlflow", "ray"}),
     ("mlflow_sysmetrics.delivery.writer, mlflow_sysmetrics.logger", {"ray", "entrypoints"}),

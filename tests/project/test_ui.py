@@ -321,7 +321,7 @@ def _start(line: list[str], server: MlflowClient, folder: Path) -> Command:
 
 def _press_stop(page: Page, server: MlflowClient, run: Run) -> None:
     """Type the stop tag on the run's page and save it, and wait for the end of the run."""
-    type_stop_tag(page, server.tracking_uri, run.info.run_id, "enough")
+    type_stop_tag(page, server.tracking_uri, run.info.run_id)
     save_tags(page)
     wait_until(lambda: server.get_run(run.info.run_id).info.status != "RUNNING", 30, "the end of the run")
 
@@ -335,7 +335,7 @@ def test_command_is_ended_by_the_tag_that_is_typed_on_its_page(
     command = _start(sleeps, empty_server, tmp_path)
     wait_until(lambda: empty_server.search_runs(["0"]), 60, "the run")
     (run,) = empty_server.search_runs(["0"])
-    type_stop_tag(page, empty_server.tracking_uri, run.info.run_id, "enough")
+    type_stop_tag(page, empty_server.tracking_uri, run.info.run_id)
     screenshot("stop")
     save_tags(page)
     assert command.wait().exit_code == 124

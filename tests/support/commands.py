@@ -283,6 +283,12 @@ def runs_of_kind(client: MlflowClient, kind: str) -> list[Run]:
     return list(client.search_runs(["0"], f"tags.`sysmetrics.kind` = '{kind}'"))
 
 
+def the_run(folder: Path) -> Run:
+    """The only run in the store of a folder."""
+    (run,) = MlflowClient(store_uri(folder)).search_runs(["0"])
+    return run
+
+
 def listening(processes: Iterable[psutil.Process]) -> set[str]:
     """The addresses of this machine at which processes answer to others, each as the user would type it."""
     found = set()

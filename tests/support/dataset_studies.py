@@ -22,9 +22,6 @@ def write_study(
     trials: Iterable[Trial],
     *,
     host: str = "one",
-    train_rows: int = 1000,
-    features: int = 8,
-    diverged: Iterable[int] = (),
     params: Mapping[str, Any] | None = None,
     noises: Iterable[Noise] = (),
     tags: Mapping[str, str] | None = None,
@@ -36,24 +33,18 @@ def write_study(
         dataset: its name.
         trials: in the order in which they began.
         host: the processor of the machine that its trials ran on.
-        train_rows: of the dataset, of which each of ten folds leaves a tenth out.
-        features: of the dataset.
-        diverged: the places of the trials that did.
         params: which all trials share, beside ``SETTINGS``.
         noises: what `noise.json` says.
         tags: further ones of the study's run.
     """
-    prepare = _run(
-        client, "prepare", {"kind": "prepare"}, {"folds": 10}, {"train_rows": train_rows, "features": features}
-    )
+    prepare = _run(client, "prepare", {"kind": "prepare"}, {"folds": 10}, {"train_rows": 1000, "features": 8})
     own = {"kind": "study", "dataset": dataset, "prepare_run_id": prepare}
     study = _run(client, f"tune {dataset}", own | dict(tags or {}), {}, {})
     if rows := [each.row for each in noises]:
         log_tables(client, study, {"noise.json": rows})
-    gone = set(diverged)
     for place, (chosen, figures) in enumerate(trials):
         name = " ".join(f"{key}={value}" for key, value in chosen.items())
-        own = {"kind": "trial", "trial_id": str(place), "host_cpu_model": host, "diverged": str(place in gone).lower()}
+        own = {"kind": "trial", "trial_id": str(place), "host_cpu_model": host, "diverged": "false"}
         _run(client, name, own, {"dataset": dataset, **SETTINGS, **(params or {}), **chosen}, figures, parent=study)
     return study
 

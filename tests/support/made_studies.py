@@ -22,12 +22,12 @@ def made_study(hyperparameters: list[str], ranked_by: str | None = None, **colum
     return Study(RUN, trials, pd.DataFrame(), hyperparameters, ranked_by, False)
 
 
-def memory_and_time(noise: float = 0.1, repeats: int = 4) -> Study:
+def memory_and_time() -> Study:
     """Memory grows with the batch, time with the batch for one solver only, and loss with nothing."""
     random = np.random.default_rng(0)
-    size, solver, _ = (axis.ravel() for axis in np.meshgrid([8, 64, 512], ["adam", "sgd"], range(repeats)))
-    memory = np.log(size) + random.normal(scale=noise, size=len(size))
+    size, solver, _ = (axis.ravel() for axis in np.meshgrid([8, 64, 512], ["adam", "sgd"], range(4)))
+    memory = np.log(size) + random.normal(scale=0.1, size=len(size))
     # Neither alone tells the time: its order is the opposite for the other solver.
-    seconds = np.where(solver == "adam", 1, -1) * np.log(size / 64) + random.normal(scale=noise, size=len(size))
+    seconds = np.where(solver == "adam", 1, -1) * np.log(size / 64) + random.normal(scale=0.1, size=len(size))
     loss = random.normal(size=len(size))
     return made_study(["size", "solver"], size=size, solver=solver, memory_mb=memory, seconds=seconds, loss=loss)

@@ -130,18 +130,19 @@ def log_through(
 
 
 def _outcome(run_id: str, fault: str, taken: int, hold_s: float, stop_s: float, failed: int, left: int) -> Outcome:
-    delivered, duplicated, in_order = covered(mlflow.MlflowClient(), run_id)
+    delivered, duplicated, in_order = covered(run_id)
     lost = taken - delivered
     return Outcome(fault, taken, delivered, duplicated, lost, hold_s * 1000, stop_s, failed, in_order, left)
 
 
-def covered(client: mlflow.MlflowClient, run_id: str) -> tuple[int, int, bool]:
+def covered(run_id: str) -> tuple[int, int, bool]:
     """How many readings the store's windows hold, how many windows it has twice, and whether they are in order.
 
     A window of the readings a..b has the maximum -a and is at step b, so it says which readings it is made of.
     """
     windows = sorted(
-        client.get_metric_history(run_id, "system/tick_max"), key=lambda point: (point.step, point.timestamp)
+        mlflow.MlflowClient().get_metric_history(run_id, "system/tick_max"),
+        key=lambda point: (point.step, point.timestamp),
     )
     steps = Counter(point.step for point in windows)
     readings: Counter[int] = Counter()

@@ -98,10 +98,6 @@ class Reader:
         rows = [tuple(map(float, (line[0], *line[2:]))) for line in lines if int(line[1]) == pid]
         return Outside([(at, cpu_s, memory_mb, mark_mb) for at, cpu_s, memory_mb, mark_mb in rows])
 
-    def pids(self) -> set[int]:
-        """The processes that were read."""
-        return {int(line.split()[1]) for line in self._output.read_text().splitlines()}
-
 
 @contextmanager
 def read_from_outside(pid: int, output: Path) -> Iterator[Reader]:

@@ -76,14 +76,14 @@ class TrackingServer:
 
 
 @contextlib.contextmanager
-def tracking_server(folder: Path, timeout_s: float = 90.0, store_uri: str | None = None) -> Iterator[int]:
+def tracking_server(folder: Path, store_uri: str | None = None) -> Iterator[int]:
     """Start the server on the store in a folder, which is made if there is none; give its port; end it at last.
 
     ``store_uri`` is a database to be used instead.
     """
     server = TrackingServer(folder, store_uri=store_uri)
     try:
-        server.start(timeout_s)
+        server.start()
         yield server.port
     finally:
         server.kill()

@@ -14,6 +14,7 @@ from tracking_server import tracking_server
 
 CURVES = ("train_loss", "val_loss", "val_rmse")
 STUDIES = 2
+LIMIT_S = 900.0
 Curves = dict[tuple[str, str], dict[int, float]]  # of one study: by trial and curve, its values by step
 
 
@@ -41,13 +42,12 @@ class Left:
         return self.trials - sum(names)
 
 
-def two_studies(folder: Path, store_uri: str | None, timeout_s: float = 900.0, **params: str) -> Left:
+def two_studies(folder: Path, store_uri: str | None, **params: str) -> Left:
     """Run the same study twice at once; the server and the studies' output are in a folder.
 
     Args:
         folder: for the server's log and artifacts, and its store if no other one is given.
         store_uri: the server's database.
-        timeout_s: fail after this many seconds.
         params: of ``tune``.
     """
     line = project_line("tune", params)
@@ -56,7 +56,7 @@ def two_studies(folder: Path, store_uri: str | None, timeout_s: float = 900.0, *
         began = time.monotonic()
         outputs = [folder / f"study{each}" for each in range(STUDIES)]
         commands = [Command(line, cwd=folder, output=output, env=env, warm=True) for output in outputs]
-        codes = [command.wait(timeout_s).exit_code for command in commands]
+        codes = [command.wait(LIMIT_S).exit_code for command in commands]
         seconds = time.monotonic() - began
         errors = [text for text in (folder / "server.log").read_text().splitlines() if " ERROR " in text]
         return _left(MlflowClient(f"http://127.0.0.1:{port}"), seconds, codes, errors)

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-MIN_DEGREES = 8  # of freedom, that can show what the place explains
+from entrypoints.limits.noise import MIN_DEGREES
 
 
 @dataclass(frozen=True, eq=False)

@@ -92,7 +92,7 @@ def steps_of(ends: Sequence[EarlyEnd | None]) -> list[int | None]:
 
 
 def endings(
-    courses: Sequence[Course], stopping: Stopping, rows: int, observed: Sequence[tuple[Configuration, Figures]] = ()
+    courses: Sequence[Course], stopping: Stopping, rows: int, observed: Sequence[tuple[Configuration, Figures]]
 ) -> list[EarlyEnd | None]:
     """How the user's limits end each trial; None where they do not, or not before its last step.
 

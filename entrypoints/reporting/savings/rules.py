@@ -182,7 +182,7 @@ def replayed(full: Full, stopping: Stopping) -> Verdict:
     return full.judge(replay.steps_of(_endings(full, stopping)), stopping.criteria)
 
 
-def controls(full: Full, criteria: Criteria, cpu_share: float, orders: int = RANDOM_ORDERS) -> dict[str, Verdict]:
+def controls(full: Full, criteria: Criteria, cpu_share: float) -> dict[str, Verdict]:
     """Rules that know nothing of costs, and whole trials at random for the same share of the CPU seconds."""
     courses = full.courses
     verdicts = {
@@ -190,7 +190,7 @@ def controls(full: Full, criteria: Criteria, cpu_share: float, orders: int = RAN
         "median rule": full.judge(replay.by_median(courses), criteria),
         "ASHA": full.judge(replay.by_asha(courses, min(min(course.reports) for course in courses)), criteria),
     }
-    at_random = [full.judge(replay.at_random(courses, cpu_share, seed), criteria) for seed in range(orders)]
+    at_random = [full.judge(replay.at_random(courses, cpu_share, seed), criteria) for seed in range(RANDOM_ORDERS)]
     return verdicts | {"random, equal cost": _mean(at_random)}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -92,7 +92,7 @@ def by_batch_size(curves: pd.DataFrame, drift: pd.DataFrame, noises: Mapping[str
         for own in _by_size(found):
             of = {"metric": metric, "group": group, "batch_size": own["batch_size"].iloc[0]}
             rest = found[found["batch_size"] != of["batch_size"]]
-            others = {"rest": _median(rest["change"]), "rest_percent": _median(rest["change_percent"])}
+            others = {"rest": rest["change"].median(), "rest_percent": rest["change_percent"].median()}
             sizes.append(of | _middle(own) | others | {"told": False})
         most = max(sizes, key=lambda row: abs(row["change_percent"] - row["rest_percent"]))
         difference = (most["change_percent"] - most["rest_percent"]) / 100
@@ -135,7 +135,7 @@ def _middle(trends: pd.DataFrame) -> dict[str, Any]:
     """The medians of some trials' trends, and the intervals of the changes."""
     low, high = median_interval(trends["change"].to_numpy(float))
     low_percent, high_percent = median_interval(trends["change_percent"].to_numpy(float))
-    medians = {name: _median(trends[name]) for name in ("level", "start", "end", "change", "change_percent")}
+    medians = {name: trends[name].median() for name in ("level", "start", "end", "change", "change_percent")}
     intervals = {"low": low, "high": high, "low_percent": low_percent, "high_percent": high_percent}
     return {"trials": len(trends)} | medians | intervals
 
@@ -172,9 +172,3 @@ def _verdict(row: Mapping[Any, Any], noise: float) -> str:
     if row["low_percent"] >= -SMALL_PERCENT and row["high_percent"] <= SMALL_PERCENT:
         return STEADY
     return UNCLEAR
-
-
-def _median(values: Iterable[float]) -> float:
-    """Of those that are known."""
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.median(known)) if known else np.nan

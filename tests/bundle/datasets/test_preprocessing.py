@@ -71,15 +71,6 @@ def test_nothing_outside_the_fitted_rows_is_looked_at(y: NDArray[Any] | None, ca
         assert codes.tobytes() == others.tobytes()
 
 
-def test_target_is_scaled_for_regression_only() -> None:
-    """The target's mean and deviation are those of the fitted rows."""
-    X, _ = table(missing_number=False, missing_colour=False)
-    y = np.arange(ROWS, dtype=float)
-    scaling = fit_preprocessing(X, y, FIT, categorical=(1,)).scaling
-    assert (scaling.y_mean, scaling.y_scale) == pytest.approx((y[FIT].mean(), y[FIT].std()))
-    assert fit_preprocessing(X, None, FIT, categorical=(1,)).scaling.y_scale == 1
-
-
 def test_bytes_are_scaled_as_numbers() -> None:
     """An image stays one byte a pixel until its batch is scaled."""
     X = np.arange(30, dtype=np.uint8).reshape(10, 3)

@@ -31,12 +31,6 @@ def test_train_and_test_part_the_table_seventy_to_thirty(stratify: bool) -> None
     assert sorted([*split.train, *split.test]) == list(range(200))
 
 
-def test_test_fraction_sets_the_size_of_the_test_part() -> None:
-    """A fraction is rounded up to whole test rows."""
-    split = make_split(np.arange(11.0), stratify=False, folds=2, test_fraction=0.25, seed=1)
-    assert (len(split.train), len(split.test)) == (8, 3)
-
-
 @pytest.mark.parametrize("stratify", [True, False])
 def test_folds_partition_the_training_part(stratify: bool) -> None:
     """Each training row is validated once, and a fold is fitted on exactly the other training rows."""
@@ -135,16 +129,6 @@ def test_json_is_small_and_in_a_fixed_order() -> None:
             id="more classes than test rows",
         ),
         pytest.param(
-            {"test_fraction": 1.0},
-            "test_fraction=1.0: a number between 0 and 1 is allowed; 0.3 is usual",
-            id="no training part",
-        ),
-        pytest.param(
-            {"test_fraction": 0.0},
-            "test_fraction=0.0: a number between 0 and 1 is allowed; 0.3 is usual",
-            id="no test part",
-        ),
-        pytest.param(
             {"seed": -1},
             "seed=-1: a whole number from 0 to 4294967295 is allowed; choose one of these",
             id="negative seed",
@@ -228,12 +212,6 @@ def test_regression_target_is_scaled_and_restored() -> None:
     assert scaling.y_scale == pytest.approx(y[rows].std(), rel=1e-12)
     assert z[rows].mean() == pytest.approx(0, abs=1e-9)
     assert z[rows].std() == pytest.approx(1)
-
-
-def test_class_labels_are_not_scaled() -> None:
-    """Without a regression target, mean 0 and scale 1 leave it as it is."""
-    scaling = fit_scaling(_random(20), None, np.arange(20))
-    assert (scaling.y_mean, scaling.y_scale) == (0, 1)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["float64", "float32"])

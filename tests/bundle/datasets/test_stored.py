@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pandas as pd
 import pytest
-from commands import copy_store, store_uri
+from commands import store_uri
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 
@@ -29,9 +29,9 @@ from entrypoints.runs import RecordedRun
 
 
 @pytest.fixture(scope="module")
-def client(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
+def client(module_store: Path) -> MlflowClient:
     """Of a store of this module's own; each test has an experiment there."""
-    return MlflowClient(store_uri(copy_store(new_store, tmp_path_factory.mktemp("store"))))
+    return MlflowClient(store_uri(module_store))
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import re
 import socket
 import subprocess
 import sys
@@ -21,7 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import requests
-from commands import Command, clean_environment, copy_store, store_uri, wait_until
+from commands import Command, clean_environment, store_uri, wait_until
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.models import get_model_info
@@ -34,7 +33,6 @@ from entrypoints.datasets import known
 from entrypoints.datasets.prepared import Prepared, Request, prepared, split_for
 from entrypoints.errors import UserError
 from entrypoints.models import best_model
-from entrypoints.models.estimators import estimator
 from entrypoints.runs import RecordedRun
 
 LABELS = np.array(["tested_negative", "tested_positive"])
@@ -265,11 +263,10 @@ def installed() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def store(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+def store(module_store: Path) -> tuple[str, str]:
     """A store of this module's own: its address and an experiment there."""
-    folder = copy_store(new_store, tmp_path_factory.mktemp("store"))
-    uri = store_uri(folder)
-    return uri, MlflowClient(uri).create_experiment("best model", artifact_location=(folder / "artifacts").as_uri())
+    uri = store_uri(module_store)
+    return uri, MlflowClient(uri).create_experiment("best model", (module_store / "artifacts").as_uri())
 
 
 @contextmanager
@@ -414,24 +411,6 @@ def test_model_of_a_mixed_table_is_served_from_raw_columns(
         assert error == pytest.approx(best.figures["test_rmse"])
         assert error < enough
         assert 0.9e6 < unseen < 1.1e6
-
-
-@pytest.mark.parametrize(
-    ("pattern", "instead"),
-    [
-        pytest.param(r"def fit\(", "def train(", id="no-fit"),
-        pytest.param(r"(self\.\w+)_\b", r"\1", id="no-attribute-that-ends-in-an-underscore"),
-    ],
-)
-def test_class_that_no_pipeline_would_predict_with_is_refused_before_the_search(
-    pattern: str, instead: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After it there would be no model."""
-    monkeypatch.syspath_prepend(tmp_path)
-    module = f"unfit_{len(instead)}"
-    (tmp_path / f"{module}.py").write_text(re.sub(pattern, instead, OWN.replace("{keeps}", "[]")))
-    with pytest.raises(UserError, match="unfitted after partial_fit; give it a fit method"):
-        estimator(f"{module}.Nearest").check({}, 2)
 
 
 OWN_FILES = {

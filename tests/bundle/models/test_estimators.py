@@ -118,11 +118,11 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         sys.modules.pop(name, None)
 
 
-def _batch(n_classes: int, rows: int = 60, seed: int = 0) -> tuple[NDArray[np.float64], Y]:
+def _batch(n_classes: int, seed: int = 0) -> tuple[NDArray[np.float64], Y]:
     random = np.random.default_rng(seed)
-    X = random.normal(size=(rows, FEATURES))
+    X = random.normal(size=(60, FEATURES))
     if not n_classes:
-        return X, X[:, 0] - X[:, 1] + 0.1 * random.normal(size=rows)
+        return X, X[:, 0] - X[:, 1] + 0.1 * random.normal(size=60)
     return X, np.digitize(X[:, 0], np.linspace(-1, 1, n_classes - 1) if n_classes > 2 else [0.0])
 
 

@@ -33,9 +33,9 @@ def _learner(algorithm: str, n_classes: int, learning_rate: float = 0.05, labels
     return ALGORITHMS[algorithm].learner({"learning_rate": learning_rate, "alpha": 0.001}, classes)
 
 
-def _trained(algorithm: str, n_classes: int, steps: int = 3) -> SGDLearner:
+def _trained(algorithm: str, n_classes: int) -> SGDLearner:
     learner = _learner(algorithm, n_classes)
-    for step in range(steps):
+    for step in range(3):
         learner.step(*_batch(n_classes, seed=step + 1))
     return learner
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import copy_store, store_uri
+from commands import store_uri
 from mlflow import MlflowClient
 from stored_studies import FULL, LIMITED, experiment_id, store_study, store_trial
 
@@ -16,15 +16,10 @@ from entrypoints.reporting.report_kind import kind_of
 from entrypoints.reporting.selection import by_ids, find
 
 
-@pytest.fixture(scope="module")
-def store(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
-    """One of this module's own."""
-    return MlflowClient(store_uri(copy_store(new_store, tmp_path_factory.mktemp("store"))))
-
-
 @pytest.fixture
-def client(store: MlflowClient) -> Iterator[MlflowClient]:
-    """That store; its experiment `studies` is empty."""
+def client(module_store: Path) -> Iterator[MlflowClient]:
+    """Of a store of this module's own; its experiment `studies` is empty."""
+    store = MlflowClient(store_uri(module_store))
     experiment = store.create_experiment("studies")
     yield store
     store.rename_experiment(experiment, f"studies {experiment}")

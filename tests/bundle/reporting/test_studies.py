@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from commands import copy_store, store_uri
+from commands import store_uri
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput
 from stored_studies import FULL, LIMITED, store_scores, store_study, store_trial
@@ -20,11 +20,10 @@ from entrypoints.reporting.studies import ABOUT, Study, study_of
 
 
 @pytest.fixture(scope="module")
-def client(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
+def client(module_store: Path) -> MlflowClient:
     """Of a store of this module's own, where each test reads the studies that it has written."""
-    folder = copy_store(new_store, tmp_path_factory.mktemp("store"))
-    client = MlflowClient(store_uri(folder))
-    client.create_experiment("studies", (folder / "artifacts").as_uri())
+    client = MlflowClient(store_uri(module_store))
+    client.create_experiment("studies", (module_store / "artifacts").as_uri())
     return client
 
 

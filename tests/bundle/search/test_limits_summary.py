@@ -128,13 +128,13 @@ def test_stopped_trials_are_a_table(run: RecordedRun) -> None:
     nothing = {"predicted": None, "low": None, "high": None}
     assert rows == [
         {"run_id": "run 2", "how": "crossed", **common, **nothing, **TRIALS[2].searched},
-        {"run_id": "run 3", "how": "predicted", **common, **_bounds(1.6, 1.4, 1.8), **TRIALS[3].searched},
-        {"run_id": "run 4", "how": "skipped", **common, **_bounds(1.5, 1.4, 1.7), **TRIALS[4].searched},
+        {"run_id": "run 3", "how": "predicted", **common, **_bounds(1.6, 1.8), **TRIALS[3].searched},
+        {"run_id": "run 4", "how": "skipped", **common, **_bounds(1.5, 1.7), **TRIALS[4].searched},
     ]
 
 
-def _bounds(value: float, low: float, high: float) -> dict[str, float]:
-    return {"predicted": value, "low": low, "high": high}
+def _bounds(value: float, high: float) -> dict[str, float]:
+    return {"predicted": value, "low": 1.4, "high": high}
 
 
 def test_budget_is_a_table_by_rule(run: RecordedRun) -> None:

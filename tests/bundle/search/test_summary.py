@@ -14,7 +14,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from commands import ROOT, copy_store, store_uri
+from commands import ROOT, store_uri
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
 from mlflow.exceptions import MlflowException
@@ -262,16 +262,15 @@ def test_folds_table_has_one_row_per_trial_and_fold() -> None:
 
 
 @pytest.fixture(scope="module")
-def summarised(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RecordedRun]:
+def summarised(module_store: Path) -> Iterator[RecordedRun]:
     """A study's run that was summarised, in a store of this module's own."""
-    folder = copy_store(new_store, tmp_path_factory.mktemp("store"))
     before = mlflow.get_tracking_uri()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", store_uri(folder))
-        patch.chdir(folder)
-        mlflow.set_tracking_uri(store_uri(folder))
+        patch.setenv("MLFLOW_TRACKING_URI", store_uri(module_store))
+        patch.chdir(module_store)
+        mlflow.set_tracking_uri(store_uri(module_store))
         try:
-            experiment_id = mlflow.create_experiment("summary", artifact_location=Path(folder, "artifacts").as_uri())
+            experiment_id = mlflow.create_experiment("summary", (module_store / "artifacts").as_uri())
             with mlflow.start_run(experiment_id=experiment_id) as active:
                 run = RecordedRun.of(MlflowClient(), active)
                 summary.log_dataset(run, known.load("red_wine"))

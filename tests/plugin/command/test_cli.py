@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from commands import ROOT, clean_environment, store_uri, wait_until
+from commands import ROOT, clean_environment, store_uri, the_run, wait_until
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.delivery.points import Point
@@ -39,12 +38,6 @@ def environment(folder: Path) -> dict[str, str]:
     )
 
 
-def the_run(folder: Path) -> Run:
-    """The only run in the store of a folder."""
-    (run,) = MlflowClient(store_uri(folder)).search_runs(["0"])
-    return run
-
-
 @pytest.mark.parametrize("command", ["run", "sync", "ui", "views"])
 def test_help_explains_every_option(command: str) -> None:
     """Each option has a sentence, and the group's help shows how to begin."""
@@ -60,14 +53,6 @@ def test_help_names_every_group() -> None:
     """What can be read does not have to be looked up."""
     shown = CliRunner().invoke(main, ["run", "--help"]).output
     assert [group for group in GROUPS if f"{group} (" not in shown and f"{group}," not in shown] == []
-
-
-def test_help_imports_nothing_heavy() -> None:
-    """A question is answered without waiting for mlflow."""
-    heavy = {"mlflow", "ray", "psutil", "numpy"}
-    code = f"import mlflow_sysmetrics.command.cli, sys; print(sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(

@@ -104,13 +104,6 @@ def said(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def tell(process: subprocess.Popen[str], line: str) -> None:
-    """Write a line to the wrapped command's input."""
-    assert process.stdin
-    process.stdin.write(f"{line}\n")
-    process.stdin.flush()
-
-
 @pytest.mark.parametrize(
     ("script", "code"),
     [

@@ -12,9 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 from click.testing import CliRunner
-from commands import clean_environment, store_uri, wait_until
+from commands import clean_environment, store_uri, the_run, wait_until
 from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from mlflow_sysmetrics.command import outside
 from mlflow_sysmetrics.command.cli import main
@@ -45,12 +44,6 @@ def command(folder: Path, *options: str, source: str) -> subprocess.Popen[bytes]
     return subprocess.Popen(
         [*line, sys.executable, "-c", source, str(folder / "told")], env=clean_environment(**given), cwd=folder
     )
-
-
-def the_run(folder: Path) -> Run:
-    """The only run of the store."""
-    (run,) = MlflowClient(store_uri(folder)).search_runs(["0"])
-    return run
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partialmethod
 from pathlib import Path
 
 import mlflow
@@ -62,6 +63,16 @@ def test_views_of_all_experiments_with_such_runs_are_saved(store_in_use: MlflowC
         assert view.name == "What runs cost"
         assert link.strip().startswith(f"#/experiments/{experiment.experiment_id}/runs?")
         assert f"viewStateShareKey={view.id}&" in link
+
+
+def test_experiments_on_all_pages_are_looked_at(store_in_use: MlflowClient, given: pytest.MonkeyPatch) -> None:
+    """MLflow lists a thousand at a time; here one."""
+    for name in ("night", "day"):
+        measured(store_in_use, store_in_use.create_experiment(name))
+    given.setattr(MlflowClient, "search_experiments", partialmethod(MlflowClient.search_experiments, max_results=1))
+    result = views()
+    assert result.exit_code == 0
+    assert sorted(result.output.splitlines()[::2]) == ['day, view "What runs cost":', 'night, view "What runs cost":']
 
 
 def test_view_of_one_experiment_is_saved(store_in_use: MlflowClient, given: object) -> None:

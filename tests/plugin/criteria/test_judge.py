@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlflow_sysmetrics.criteria.grammar import AFTER
 from mlflow_sysmetrics.criteria.judge import (
-    AFTER,
     Criteria,
     CriteriaError,
     Judge,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import store_uri
 from hung_disk import hung_disk
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -25,12 +24,6 @@ LIMIT_S = 10.0
 WAITING = [Point("loss", 1.0 / step, 1000 + step, step) for step in range(1, 4)]
 
 OF_TUNE = {"sysmetrics.study_id": "sweep"}  # which may restore the experiment
-
-
-@pytest.fixture
-def client(empty_store: Path) -> MlflowClient:
-    """Of an empty store."""
-    return MlflowClient(store_uri(empty_store))
 
 
 def test_run_that_was_left_open_is_completed(client: MlflowClient, tmp_path: Path) -> None:

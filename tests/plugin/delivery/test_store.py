@@ -101,7 +101,7 @@ def test_a_run_that_ended_goes_on(store: Store, client: MlflowClient) -> None:
     assert store.run(run_id).end_ms is None
 
 
-def test_a_run_that_was_created_is_found(store: Store, client: MlflowClient) -> None:
+def test_a_run_that_was_created_is_found(store: Store) -> None:
     """By its start and our own tags; a quote in a tag does not spoil the question."""
     tags = {"sysmetrics.trial_id": f"of {store.tracking_uri}", "sysmetrics.kind": "it's", "other": "no"}
     run_id = store.create_run("0", 2_000, tags, None)

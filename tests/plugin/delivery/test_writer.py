@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from commands import copy_store, store_uri, wait_until
+from commands import store_uri, wait_until
 from mlflow import MlflowClient
 from scripted_store import LIMIT_S, ScriptedStore, Ticking, points
 
@@ -66,9 +66,9 @@ def live(writer: Writer, kind: str) -> Callable[[list[Point]], None]:
 
 
 @pytest.fixture(scope="module")
-def client(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
+def client(module_store: Path) -> MlflowClient:
     """Of a store of this module's own."""
-    return MlflowClient(store_uri(copy_store(new_store, tmp_path_factory.mktemp("store"))))
+    return MlflowClient(store_uri(module_store))
 
 
 def _history(client: MlflowClient, run_id: str, name: str = "x") -> list[Point]:

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import mlflow
 import numpy as np
 import pytest
-from commands import copy_store, store_uri, wait_until
+from commands import store_uri, wait_until
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from ray import cloudpickle, tune
@@ -126,9 +126,9 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
 
 
 @pytest.fixture(scope="module")
-def client(new_store: Path, tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> MlflowClient:
+def client(module_store: Path, patch: pytest.MonkeyPatch) -> MlflowClient:
     """Of a store of this module's own."""
-    client = MlflowClient(store_uri(copy_store(new_store, tmp_path_factory.mktemp("store"))))
+    client = MlflowClient(store_uri(module_store))
     client.create_experiment("tuning")
     return client
 

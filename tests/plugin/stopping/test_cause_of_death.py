@@ -38,17 +38,17 @@ def machine(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def events(machine: Path, kills: int) -> None:
-    """The group counts this number of kills now."""
+def events(machine: Path) -> None:
+    """The group counts a third kill now."""
     path = machine / "sys/fs/cgroup/job/memory.events"
-    path.write_text(f"oom 9\noom_kill {kills}\noom_group_kill 7\n")
+    path.write_text("oom 9\noom_kill 3\noom_group_kill 7\n")
 
 
 def test_kill_that_the_group_has_counted_since_is_told(machine: Path) -> None:
     """With what it had and what it was allowed; kills of before are others'."""
     kills = MemoryKills(PID, str(machine))
     assert kills.happened([PID]) is False
-    events(machine, 3)
+    events(machine)
     death = kills.death({"peak_memory_mb": 7912.4}, kills.happened([PID]))
     assert str(death) == "killed by the kernel for memory: peak 7,912 MB of 8,000 MB allowed"
     assert death.tags == {CAUSE_OF_DEATH: str(death), KILLED_FOR_MEMORY: "true"}
@@ -65,7 +65,7 @@ def test_other_kill_is_not_called_one_for_memory(machine: Path) -> None:
 def test_kill_of_another_process_in_the_group_is_soon_over(machine: Path) -> None:
     """A container counts for all that run in it: only the last second or two say something of this process."""
     kills = MemoryKills(PID, str(machine))
-    events(machine, 3)
+    events(machine)
     kills.look()
     assert kills.happened([PID]) is True
     kills.look()

@@ -45,8 +45,10 @@ def make() -> Iterator[Make]:
     """A button that asks all the time, and is stopped with the test."""
     buttons: list[StopButton] = []
 
-    def make_one(ask: Asked, pressed: Callable[[str, str], bool], **more: object) -> StopButton:
-        buttons.append(StopButton(ask, pressed, ask.cleared.append, every_s=0.005, **more).start())  # type: ignore[arg-type]
+    def make_one(
+        ask: Asked, pressed: Callable[[str, str], bool], is_away: Callable[[], bool] = lambda: False
+    ) -> StopButton:
+        buttons.append(StopButton(ask, pressed, ask.cleared.append, is_away=is_away, every_s=0.005).start())
         return buttons[-1]
 
     yield make_one

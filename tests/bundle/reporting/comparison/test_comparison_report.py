@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from commands import copy_store, in_use
+from commands import in_use
 from dataset_studies import Trial, write_study
 from demsar import DEMSAR, TIES
 from mlflow import MlflowClient
@@ -50,9 +50,9 @@ def _trials(place: int, random: np.random.Generator) -> list[Trial]:
 
 
 @pytest.fixture(scope="module")
-def client(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
+def client(module_store: Path) -> Iterator[MlflowClient]:
     """Of a store of this module's own, which commands use."""
-    with in_use(copy_store(new_store, tmp_path_factory.mktemp("store"))) as client:
+    with in_use(module_store) as client:
         yield client
 
 

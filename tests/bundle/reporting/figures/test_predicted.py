@@ -10,13 +10,13 @@ from entrypoints.reporting.figures.predicted import predicted
 from entrypoints.reporting.savings.calibration import calibration
 
 
-def _predictions(ratio: float = 1.0, outside: int = 1, measured: float = 0.01) -> pd.DataFrame:
+def _predictions(ratio: float = 1.0, outside: int = 1) -> pd.DataFrame:
     """Forty times that span three decades, forty of a memory of 200 MB, and of a model's memory, which has no ratio."""
     rows = [
         {"metric": metric, "predicted": ratio * value, "low": 0.7 * value, "high": 1.4 * value, "measured": value}
         | {"inside": place >= outside, "ratio": ratio if value > 0.005 else float("nan")}
         for metric, values in {
-            "training_time_s": [measured * 1.2**place for place in range(40)],
+            "training_time_s": [0.01 * 1.2**place for place in range(40)],
             "peak_memory_mb": [200.0 + place / 40 for place in range(40)],
             "model_memory_mb": [0.004] * 40,
         }.items()

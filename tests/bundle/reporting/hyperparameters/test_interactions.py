@@ -53,7 +53,7 @@ def test_share_of_an_interaction_by_hand() -> None:
     assert row["expected"] == pytest.approx(3.5 if row["second_at"] == "0" else 5.5)
 
 
-def _grid(effect: float, together: float, *, diverged: bool, extreme: bool = False, seed: int = 0) -> Study:
+def _grid(effect: float, together: float, *, diverged: bool, extreme: bool = False, seed: int) -> Study:
     """Sums of what a size and a rate do, and of what both do together; the cost is their exponential."""
     random = np.random.default_rng(seed)
     size, rate, alpha = (axis.ravel() for axis in np.meshgrid(np.arange(9), np.arange(4), np.arange(3)))

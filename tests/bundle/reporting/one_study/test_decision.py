@@ -43,8 +43,8 @@ def _study(criteria: str | None = None, trials: dict[str, tuple[float, float, fl
     return Study(run, table, pd.DataFrame(), ["size"], "val_rmse", False, noises=NOISES)
 
 
-def _roles(studies: list[Study], changed: tuple[str, ...] = ("training_time_s",)) -> dict[str, str]:
-    return {row["role"]: row["run_id"] for row in decision(studies, changed).to_dict("records")}
+def _roles(studies: list[Study]) -> dict[str, str]:
+    return {row["role"]: row["run_id"] for row in decision(studies, ("training_time_s",)).to_dict("records")}
 
 
 @pytest.mark.parametrize(

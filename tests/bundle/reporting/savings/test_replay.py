@@ -43,9 +43,9 @@ def _stopping(text: str, *, predict: bool = True) -> Stopping:
     return Stopping(Criteria.parse(text, metrics("regression")), predict)
 
 
-def _stops(courses: Sequence[Course], *how: Any) -> list[int | None]:
+def _stops(courses: Sequence[Course], stopping: Stopping, observed: Any = ()) -> list[int | None]:
     """Where the user's limits end trials."""
-    return steps_of(endings(courses, *how))
+    return steps_of(endings(courses, stopping, ROWS, observed))
 
 
 def test_course_costs_its_share_of_the_steps_until_it_is_stopped() -> None:
@@ -62,7 +62,7 @@ def test_limits_stop_the_expensive_ones_and_none_that_meets_them(predict: bool) 
     """With predictions earlier than without, and before their first step once enough is known of the others."""
     costs = [1.0, 1.9, 8.0, 1.0, 9.0, 1.5, 21.0, 1.0]
     courses = [costing(step_ms, size) for step_ms, size in zip(costs, SIZES, strict=True)]
-    stops = _stops(courses, _stopping("training_time_s<=1", predict=predict), ROWS)
+    stops = _stops(courses, _stopping("training_time_s<=1", predict=predict))
     assert [stop is not None for stop in stops] == [cost > 2 for cost in costs]
     # Beyond the limit and three times the usual noise of 10 %, or as soon as a prediction can be made.
     assert [stop for stop in stops if stop is not None] == ([51, 51, 51] if predict else [163, 145, 62])
@@ -72,9 +72,9 @@ def test_limits_skip_what_is_too_expensive_once_five_trials_have_ended() -> None
     """With what a forecast has timed of it before the first trial; without predictions it begins all the same."""
     observed = [(configured(batch_size=size, max_steps=STEPS), {"training_time_s": 0.05 * size}) for size in SIZES]
     courses = [costing(0.1 * size, size) for size in SIZES]
-    stops = _stops(courses, _stopping("training_time_s<=1"), ROWS, observed)
+    stops = _stops(courses, _stopping("training_time_s<=1"), observed)
     assert stops == [None, None, 51, 51, 51, 0, 0, 0]
-    crossing = _stops(courses, _stopping("training_time_s<=1", predict=False), ROWS, observed)
+    crossing = _stops(courses, _stopping("training_time_s<=1", predict=False), observed)
     assert crossing[:2] == [None, None]
     assert all(crossing[2:])
 
@@ -96,7 +96,7 @@ def test_limits_skip_what_is_too_expensive_once_five_trials_have_ended() -> None
 )
 def test_limits_of_every_kind_are_replayed(text: str, course: Course, stop: int | None) -> None:
     """Each where a running trial would have been ended."""
-    assert _stops([course], _stopping(text), ROWS) == [stop]
+    assert _stops([course], _stopping(text)) == [stop]
 
 
 @pytest.mark.parametrize(
@@ -114,29 +114,29 @@ def test_diverged_trial_is_stopped_at_the_second_report_that_shows_it(
 ) -> None:
     """Whatever the limits are."""
     course = replace(costing(1.0, losses=losses), diverged=diverged, untrained_loss=untrained)
-    assert _stops([course], _stopping("peak_memory_mb<=1000"), ROWS) == [stop]
+    assert _stops([course], _stopping("peak_memory_mb<=1000")) == [stop]
 
 
 def test_relative_limits_come_from_the_trials_before() -> None:
     """The sixth is the first that is judged by the others; those that were stopped are not among them."""
     costs = [1.0, 1.0, 9.0, 1.0, 1.0, 9.0, 1.0, 9.0]
     courses = [costing(step_ms) for step_ms in costs]
-    stops = _stops(courses, _stopping("training_time_s<=2x median", predict=False), ROWS)
+    stops = _stops(courses, _stopping("training_time_s<=2x median", predict=False))
     assert [place for place, stop in enumerate(stops) if stop is not None] == [5, 7]
 
 
 def test_stopped_trials_teach_what_they_would_have_cost() -> None:
     """Once eight have been stopped, their likes are skipped."""
     courses = [costing(9.0, size) for size in SIZES * 2]
-    assert _stops(courses, _stopping("training_time_s<=1"), ROWS) == [51] * 8 + [0] * 8
+    assert _stops(courses, _stopping("training_time_s<=1")) == [51] * 8 + [0] * 8
 
 
 def test_trial_that_may_converge_is_replayed_without_predictions_of_its_totals() -> None:
     """It is stopped when its time is up, not before its first step, nor for what the rest of its steps would take."""
     courses = [costing(3.0, size) for size in SIZES * 2]
     courses = [replace(course, configuration=replace(course.configuration, tol=0.01)) for course in courses]
-    assert _stops(courses, _stopping("training_time_s<=1"), ROWS) == [434] * 16
-    assert _stops(courses, _stopping("training_time_s<=1.6"), ROWS) == [None] * 16
+    assert _stops(courses, _stopping("training_time_s<=1")) == [434] * 16
+    assert _stops(courses, _stopping("training_time_s<=1.6")) == [None] * 16
 
 
 def test_replay_agrees_with_a_guard_that_is_driven_by_hand() -> None:
@@ -156,7 +156,7 @@ def test_replay_agrees_with_a_guard_that_is_driven_by_hand() -> None:
         expected = course.figures if ended else guard.expected(figures)
         ledger.record(course.configuration, figures, expected, "finished" if ended else "stopped")
         stops.append(None if ended else step)
-    assert _stops(courses, stopping, ROWS) == stops
+    assert _stops(courses, stopping) == stops
     assert None in stops
     assert set(stops) != {None}
 

@@ -15,9 +15,9 @@ from entrypoints.reporting.stability.costs import AGREES, LESS, MORE, TOO_FEW, U
 MIXED = {"cpu_model": ("one", "two")}
 
 
-def _row(stability: Stability, figure: str = "training_time_s", second: str = "b") -> dict[str, Any]:
+def _row(stability: Stability, figure: str = "training_time_s") -> dict[str, Any]:
     rows = stability.found.rows("stability_costs")
-    (row,) = (row for row in rows if (row["figure"], row["second"]) == (figure, second))
+    (row,) = (row for row in rows if (row["figure"], row["second"]) == (figure, "b"))
     return row
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from commands import copy_store, in_use
+from commands import in_use
 from dataset_studies import Trial, write_study
 from mlflow import MlflowClient
 from repeated_studies import GRID, HYPERPARAMETERS, figures, noises
@@ -34,9 +34,9 @@ def _trials(times: float = 1.0, seed: int = 0, best: int = 0) -> list[Trial]:
 
 
 @pytest.fixture(scope="module")
-def client(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowClient]:
+def client(module_store: Path) -> Iterator[MlflowClient]:
     """Of a store of this module's own, which commands use."""
-    with in_use(copy_store(new_store, tmp_path_factory.mktemp("store"))) as client:
+    with in_use(module_store) as client:
         yield client
 
 

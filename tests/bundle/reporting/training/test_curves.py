@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from commands import store_uri
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run
 
@@ -25,12 +23,6 @@ OURS = {
     "peak_memory_mb": {0: 92.0},
     "test_rmse": {0: 0.7},
 }
-
-
-@pytest.fixture
-def client(empty_store: Path) -> MlflowClient:
-    """A store of nothing."""
-    return MlflowClient(store_uri(empty_store))
 
 
 def _trial(
