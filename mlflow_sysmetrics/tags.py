@@ -1,5 +1,7 @@
 """The tags of a run that this project writes: each name once."""
 
+OWN_PREFIX = "sysmetrics."  # Of all that follow.
+
 # Any run.
 KIND = "sysmetrics.kind"  # What a run is: a study, a trial, a preparation, a report.
 ERROR = "sysmetrics.error"  # Why a FAILED run failed.

@@ -31,6 +31,7 @@ from mlflow.utils.rest_utils import http_request_safe
 
 from mlflow_sysmetrics.addresses import get_logger, redacted
 from mlflow_sysmetrics.delivery.time_limit import within
+from mlflow_sysmetrics.tags import OWN_PREFIX
 
 logger = get_logger(__name__)
 
@@ -148,7 +149,7 @@ class Store:
 
     def created_run(self, experiment_id: str, start_ms: int, tags: Mapping[str, str]) -> str | None:
         """The id of a run that an earlier request created although its answer was lost, or None."""
-        own = {key: value for key, value in tags.items() if key.startswith("sysmetrics.") and "'" not in value}
+        own = {key: value for key, value in tags.items() if key.startswith(OWN_PREFIX) and "'" not in value}
         conditions = [f"attributes.start_time = {start_ms}", *(f"tags.`{key}` = '{own[key]}'" for key in own)]
         found = self._connect().search_runs([experiment_id], " and ".join(conditions), ViewType.ACTIVE_ONLY, 1)
         return next((run.info.run_id for run in found), None)
