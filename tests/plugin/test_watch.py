@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from commands import wait_until
 from made_up_nvml import Gpu, Nvml
@@ -50,11 +51,27 @@ def _heard(process: subprocess.Popen[str], word: str) -> None:
     assert process.stdout.readline().strip() == word
 
 
+def _written_mb() -> float:
+    """What the kernel says that this process has written."""
+    return psutil.Process().io_counters().write_bytes / 1e6
+
+
 def _take_memory(process: subprocess.Popen[str]) -> None:
     assert process.stdin is not None
     process.stdin.write("more\n")
     process.stdin.flush()
     _heard(process, "taken")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels do not count it")
+def test_what_is_written_just_before_the_end_is_in_the_figures(tmp_path: Path) -> None:
+    """The last reading has what others leave out."""
+    watch = Watch(interval_s=3600.0).start()
+    before_mb = _written_mb()
+    (tmp_path / "file").write_bytes(bytes(8_000_000))
+    written_mb = _written_mb() - before_mb
+    watch.stop()
+    assert watch.figures()["write_mb"] >= written_mb
 
 
 def test_figures_are_those_of_the_other_process(program: subprocess.Popen[str]) -> None:

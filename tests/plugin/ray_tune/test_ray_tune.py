@@ -68,7 +68,8 @@ def _trainable() -> type[tune.Trainable]:
         def step(self) -> dict[str, Any]:
             number = self.training_iteration + 1
             if self.case == "plain":
-                return {"loss": 1.0 / number, "nested": {"depth": number}, "note": "text", "done": number == 2}
+                own = {"loss": 1.0 / number, "nested": {"depth": number}, "write_mb": -1.0}
+                return {**own, "note": "text", "done": number == 2}
             if self.case == "raises" and number == 2:
                 raise RuntimeError("broken in step 2")
             # Two points a result, with times and steps of their own that no clock or counter of Tune's has.
@@ -225,6 +226,12 @@ def test_trial_of_a_moment_has_its_series_and_its_figures(experiment: Experiment
     for name in ("elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"):
         ((value, _, step),) = experiment.history(case, name)
         assert (value >= 0, step) == (True, 0)
+
+
+def test_figure_that_a_trial_reports_itself_stays_its_own(experiment: Experiment) -> None:
+    """What was read of its process under the same name is not written over it."""
+    assert [value for value, _, _ in experiment.history("plain", "write_mb")] == [-1.0, -1.0]
+    assert experiment.runs["plain"].data.metrics["read_mb"] >= 0
 
 
 def test_trial_that_begins_again_has_no_step_twice(client: MlflowClient, local_ray: None, tmp_path: Path) -> None:
