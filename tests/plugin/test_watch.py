@@ -22,6 +22,8 @@ from mlflow_sysmetrics.sampling.energy import EnergySampler
 from mlflow_sysmetrics.sampling.groups import GROUPS
 from mlflow_sysmetrics.watch import FIGURES, Watch, figures_of, folded
 
+SETTLED_S = 0.1  # after which a reading has rates
+
 # Keeps a core busy, takes 50 MB when it is told to, and says so.
 PROGRAM = """
 import sys, threading
@@ -51,11 +53,6 @@ def _heard(process: subprocess.Popen[str], word: str) -> None:
     assert process.stdout.readline().strip() == word
 
 
-def _written_mb() -> float:
-    """What the kernel says that this process has written."""
-    return psutil.Process().io_counters().write_bytes / 1e6
-
-
 def _take_memory(process: subprocess.Popen[str]) -> None:
     assert process.stdin is not None
     process.stdin.write("more\n")
@@ -65,13 +62,24 @@ def _take_memory(process: subprocess.Popen[str]) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other kernels do not count it")
 def test_what_is_written_just_before_the_end_is_in_the_figures(tmp_path: Path) -> None:
-    """The last reading has what others leave out."""
-    watch = Watch(interval_s=3600.0).start()
-    before_mb = _written_mb()
-    (tmp_path / "file").write_bytes(bytes(8_000_000))
-    written_mb = _written_mb() - before_mb
-    watch.stop()
-    assert watch.figures()["write_mb"] >= written_mb
+    """The last reading has what most others leave out."""
+    code = "print('ready', flush=True); input(); open('file', 'wb').write(bytes(10**6)); input()"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, **pipes) as process:
+        _heard(process, "ready")
+        counters, file = psutil.Process(process.pid).io_counters, tmp_path / "file"
+        before = counters().write_bytes
+        watch = Watch(process.pid, interval_s=3600.0).start()
+        time.sleep(SETTLED_S)
+        watch.read()  # the writes, too: the next readings leave them out
+        assert process.stdin is not None
+        process.stdin.write("now\n")
+        process.stdin.flush()
+        wait_until(lambda: file.exists() and file.stat().st_size == 10**6, 10, "the file", every_s=0.01)
+        watch.stop()
+        written = counters().write_bytes - before
+        process.communicate("end\n")
+    assert watch.figures()["write_mb"] == pytest.approx(written / 1e6)
 
 
 def test_figures_are_those_of_the_other_process(program: subprocess.Popen[str]) -> None:
