@@ -117,18 +117,18 @@ def test_page_faults_are_the_kernels_own_and_ended_childrens() -> None:
 def test_what_ended_children_wrote_is_in_the_writes_of_this_process(tmp_path: Path) -> None:
     """As their page faults are, and as the kernel counts it."""
 
-    def of_children() -> float:
-        return resource.getrusage(resource.RUSAGE_CHILDREN).ru_oublock * 512 / 1e6
+    def of_children() -> int:
+        return resource.getrusage(resource.RUSAGE_CHILDREN).ru_oublock * 512
 
-    def read() -> float:
-        return LINUX.read(psutil.Process(), True).counters["process_write_mb_per_s"]
+    def read() -> int:
+        return round(LINUX.read(psutil.Process(), True).counters["process_write_mb_per_s"] * 1e6)
 
-    before, before_mb = of_children(), read()
+    before, before_bytes = of_children(), read()
     subprocess.run([sys.executable, "-c", "open('file', 'wb').write(bytes(8_000_000))"], cwd=tmp_path, check=True)
-    written_mb = of_children() - before
-    if not written_mb:
+    written_bytes = of_children() - before
+    if not written_bytes:
         pytest.skip("the kernel counts no writes to this file system")
-    assert read() - before_mb >= written_mb
+    assert read() - before_bytes >= written_bytes
 
 
 def test_what_changes_slowly_is_left_out_unless_asked_for(frozen: int) -> None:
