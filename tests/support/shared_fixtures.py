@@ -1,0 +1,211 @@
+"""Fixtures that tests of several rooms share: real `mlflow run` processes, a store, one small study."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import os
+import pickle
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import TypeVar
+
+import pytest
+from commands import (
+    ROOT,
+    STUDY,
+    UNDER_LIMITS,
+    Command,
+    Finished,
+    RunProject,
+    StartProject,
+    Study,
+    UnderLimits,
+    children,
+    clean_environment,
+    copy_store,
+    early_stop,
+    hostile_files,
+    in_use,
+    project_line,
+    runs_of_kind,
+    store_uri,
+)
+from mlflow import MlflowClient
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+LEFT_BY_TESTS = {".hypothesis", ".pytest_cache"}  # in the project's folder
+
+T = TypeVar("T")
+
+
+@event.listens_for(Engine, "connect")
+def _without_waiting_for_the_disk(connection: object, _: object) -> None:
+    """The stores of tests need not outlive a power cut."""
+    if isinstance(connection, sqlite3.Connection):
+        with contextlib.suppress(sqlite3.Error):  # what is wrong with a file is for MLflow to find
+            connection.execute("PRAGMA synchronous = OFF")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_old_is_looked_at_again() -> None:
+    """What was imported is permanent, and so are MLflow's stores: each of many collections need not look at them."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """The project's folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def start_project() -> Iterator[StartProject]:
+    """Start `mlflow run <project> -e <entry> -P ...` in a folder, where its store is, and end it with the tests."""
+    commands: list[Command] = []
+
+    def start(entry: str, store_dir: Path, warm: bool = False, **params: object) -> Command:
+        line, output, env = project_line(entry, params), store_dir / f"output{len(commands)}", clean_environment()
+        commands.append(Command(line, cwd=store_dir, output=output, env=env, warm=warm))
+        return commands[-1]
+
+    yield start
+    for command in commands:
+        command.kill()
+
+
+@pytest.fixture(scope="session")
+def run_project(start_project: StartProject) -> RunProject:
+    """Run `mlflow run` on an entry point of the project to its end, with its store in a folder."""
+
+    def run(entry: str, store_dir: Path, **params: object) -> Finished:
+        return start_project(entry, store_dir, warm=True, **params).wait()
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_study(run_project: RunProject) -> Callable[..., Study]:
+    """Run `mlflow run -e tune`, or another entry point that is a study, to its end and find its runs."""
+
+    def run(folder: Path, entry: str = "tune", **params: object) -> Study:
+        before = _project_files()
+        command = run_project(entry, folder, **params)
+        assert command.exit_code == 0, f"the study did not succeed:\n{command.stdout}\n{command.stderr}"
+        written = _project_files() - before
+        client = MlflowClient(store_uri(folder))
+        newest = runs_of_kind(client, "study")[0]
+        return Study(
+            *(folder, command, client, newest),
+            *(children(client, newest, "trial"), children(client, newest, "prepare"), written),
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def study(run_study: Callable[..., Study], tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """One small study of eight trials, of which two diverge. No test adds anything to its store."""
+
+    def run() -> Study:
+        folder = tmp_path_factory.mktemp("study")
+        hostile_files(folder)
+        return run_study(folder, **STUDY, register="red wine")
+
+    return _made_once("study", run, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def under_limits(study: Study, tmp_path_factory: pytest.TempPathFactory) -> UnderLimits:
+    """Those six trials of the small study that do not diverge, of which a limit stops three, on one CPU core."""
+
+    def run() -> UnderLimits:
+        folder = copy_store(study.folder, tmp_path_factory.mktemp("limits"))
+        short, long = ([run.data.metrics for run in study.sound(size)] for size in ("256", "2"))
+        # A third of the long ones, without the time that others had the core: the machine may be twice as fast later.
+        # Far above the short ones, which another process may keep waiting for tenths of a second.
+        own_s = [run["training_time_s"] * min(1.0, run["cpu_seconds"] / run["elapsed_s"]) for run in long]
+        limit_s = float(f"{median(own_s) / 3:.4g}")
+        assert max(run["training_time_s"] for run in short) < limit_s
+        limits = UnderLimits(study, study, limit_s)
+        early = early_stop(folder, **UNDER_LIMITS, criteria=limits.criterion)
+        assert early.command.exit_code == 0, early.command.stderr
+        return replace(limits, study=early)
+
+    return _made_once("under_limits", run, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def new_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a store that holds nothing, to be copied: making its tables takes MLflow several seconds."""
+
+    def make() -> Path:
+        folder = tmp_path_factory.mktemp("empty")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)  # where MLflow puts artifacts by default
+            MlflowClient(store_uri(folder)).search_experiments()
+        return folder
+
+    return _made_once("new_store", make, tmp_path_factory)
+
+
+@pytest.fixture
+def empty_store(new_store: Path, tmp_path: Path) -> Path:
+    """A folder with a store that holds nothing."""
+    return copy_store(new_store, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def module_store(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such a folder for all tests of a module."""
+    return copy_store(new_store, tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def client(empty_store: Path) -> MlflowClient:
+    """A store with the empty experiment `studies`, artifacts beside it; not the one that MLflow uses here."""
+    client = MlflowClient(store_uri(empty_store))
+    client.create_experiment("studies", (empty_store / "artifacts").as_uri())
+    return client
+
+
+@pytest.fixture
+def store_in_use(empty_store: Path) -> Iterator[MlflowClient]:
+    """A store of nothing, which commands in this process use."""
+    with in_use(empty_store) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """Ray with one CPU core in this process, as a study starts it."""
+    from entrypoints.compute import workers
+
+    workers.start(1)
+    yield
+    workers.stop()
+
+
+def _made_once(name: str, make: Callable[[], T], tmp_path_factory: pytest.TempPathFactory) -> T:
+    """Make something in the first of pytest's processes that asks for it; the others wait and get a copy."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # then the processes have a folder each in one that is common
+        folder = folder.parent
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        copy = folder / f"{name}.pickle"
+        if not copy.exists():
+            copy.write_bytes(pickle.dumps(make()))
+        return pickle.loads(copy.read_bytes())  # type: ignore[no-any-return]
+
+
+def _project_files() -> set[Path]:
+    """The project's top folder, and what MLflow or Ray would leave in it."""
+    inside = {path for name in ("mlruns", "mlartifacts") for path in (ROOT / name).rglob("*")}
+    return inside | {path for path in ROOT.iterdir() if path.name not in LEFT_BY_TESTS}
