@@ -161,12 +161,12 @@ print(sorted({"mlflow", "ray"} & set(sys.modules)))
 
 
 @pytest.mark.skipif(not psutil.LINUX, reason="counts descriptors in /proc")
-def test_200_samplers_leave_no_descriptor_open() -> None:
+def test_samplers_leave_no_descriptor_open() -> None:
     """Making and reading samplers again and again opens nothing that stays open."""
     sampler(GROUPS)()
     gc.collect()
     before = kernel_files()
-    for _ in range(200):
+    for _ in range(20):
         sampler(("process", "container", "pressure", "energy"))()
     assert len(kernel_files()) <= len(before)
 
