@@ -33,6 +33,7 @@ import bare_loop  # noqa: E402
 from study_settings import parsed  # noqa: E402
 
 from entrypoints.compute import workers  # noqa: E402
+from entrypoints.compute.barrier import Barrier  # noqa: E402
 from entrypoints.datasets import known  # noqa: E402
 from entrypoints.datasets.prepared import Prepared, Request, prepared, split_for  # noqa: E402
 from entrypoints.models import algorithms  # noqa: E402
@@ -87,7 +88,7 @@ def run_child(settings: StudySettings, tracked: bool) -> None:
         cpus = place.cores()
         fit = time.time()
         cpu_before = time.process_time()
-        record = study.search(run, plan, data, workers.barrier(cpus))
+        record = study.search(run, plan, data, Barrier(cpus))
         driver_cpu = time.process_time() - cpu_before
     assert record.first_start is not None
     assert record.last_end is not None

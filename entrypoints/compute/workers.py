@@ -1,8 +1,7 @@
-"""The local Ray: start it, stop it for good, and hold its workers until all are up."""
+"""The local Ray: start it, and stop it for good."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import logging
@@ -11,12 +10,10 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray._private import ray_constants, services
 from ray._private.node import Node
-from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from entrypoints import environment
@@ -24,8 +21,6 @@ from entrypoints.compute import preloaded
 from entrypoints.own_modules import PACKAGES
 from mlflow_sysmetrics.environment import with_environment
 
-BARRIER_TIMEOUT_S = 60.0
-BEGIN_TIMEOUT_S = 5.0  # by then Tune knows of each process that is up
 MAX_PLACE_LENGTH = 24  # of a folder for temporary files: what Ray adds makes the path of a socket, at most 103 on macOS
 
 ALONE = {"env_vars": {preloaded.NAME: ""}}  # the environment of an actor that runs no trial: it imports nothing for one
@@ -36,7 +31,6 @@ _EXTRAS = (
     (services, "start_api_server", (None, None)),  # its address and its process
 )
 
-logger = logging.getLogger(__name__)
 _files = contextlib.ExitStack()  # of the Ray that runs
 
 
@@ -152,95 +146,6 @@ def stop() -> None:
     _files.close()
 
 
-@ray.remote(num_cpus=0)
-class Barrier:
-    """Holds the first trial of each worker until all workers are up.
-
-    Tune gives a finished trial's process to the next trial and drops the process that was starting for it. With
-    trials shorter than a process's start, one process would end up with all the work.
-    """
-
-    def __init__(self, parties: int) -> None:
-        self._parties = parties
-        self._arrived = 0
-        self._brought: list[Any] = []
-        self._begun = 0
-        self._all_here = asyncio.Event()
-        self._all_brought = asyncio.Event()
-        self._all_begun = asyncio.Event()
-
-    async def wait(self) -> bool:
-        """Arrive, and wait for the others; False for later arrivals, which pass at once."""
-        if self._all_here.is_set():
-            return False
-        self._arrived += 1
-        if self._arrived >= self._parties:
-            self._all_here.set()
-        await self._all_here.wait()
-        return True
-
-    async def bring(self, found: Any) -> None:
-        """Store what one of the waiting processes has found, and wait for the others again."""
-        self._brought.append(found)
-        if len(self._brought) >= self._arrived:
-            self._all_brought.set()
-        await self._all_brought.wait()
-
-    async def begin(self) -> None:
-        """Note that Tune has started the trial of one of the waiting processes, and wait for the others again."""
-        self._begun += 1
-        if self._begun >= self._arrived:
-            self._all_begun.set()
-        await self._all_begun.wait()
-
-    async def brought(self) -> list[Any]:
-        """What was left."""
-        return self._brought
-
-    def open(self) -> None:
-        """Let all pass, now and later."""
-        self._all_here.set()
-        self._all_brought.set()
-        self._all_begun.set()
-
-
 def beside_the_driver() -> NodeAffinitySchedulingStrategy:
     """Scheduling on the driver's node, so that an actor outlives the other nodes of a cluster."""
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-
-
-def barrier(parties: int) -> ActorHandle:
-    """A barrier for ``parties`` workers. Ray must be running."""
-    return Barrier.options(scheduling_strategy=beside_the_driver(), runtime_env=ALONE).remote(parties)  # type: ignore[attr-defined]
-
-
-def wait_for_all(barrier: ActorHandle | None) -> bool:
-    """Wait at the barrier, but no longer than a minute after the first: a late worker costs time, not the study.
-
-    False for a process that comes later, which does not wait.
-    """
-    return barrier is not None and bool(_at(barrier, barrier.wait.remote()))
-
-
-def bring(barrier: ActorHandle, found: Any) -> None:
-    """Store at the barrier what this process has found, and wait for the others in the same way."""
-    _at(barrier, barrier.bring.remote(found))
-
-
-def begin(barrier: ActorHandle) -> None:
-    """Note at the barrier that Tune has started this process's trial, and wait for the others for a few seconds."""
-    _at(barrier, barrier.begin.remote(), BEGIN_TIMEOUT_S)
-
-
-def brought(barrier: ActorHandle) -> list[Any]:
-    """What the first processes have stored at the barrier."""
-    return _at(barrier, barrier.brought.remote()) or []
-
-
-def _at(barrier: ActorHandle, answer: ray.ObjectRef, timeout_s: float | None = None) -> Any:
-    try:
-        return ray.get(answer, timeout=BARRIER_TIMEOUT_S if timeout_s is None else timeout_s)
-    except ray.exceptions.RayError as error:
-        logger.warning("The study starts without waiting for all of its processes: %s", error)
-        barrier.open.remote()
-        return None

@@ -10,7 +10,7 @@ from typing import Any
 from ray import tune
 from ray.actor import ActorHandle
 
-from entrypoints.compute.workers import begin, bring, brought, wait_for_all
+from entrypoints.compute.barrier import Barrier
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.limits.duration_forecast import Forecast, Timing, figures, forecast, one_of_each, time_kinds
 from entrypoints.limits.ledger import tell
@@ -30,17 +30,17 @@ class FirstTrials:
         ledger: of the costs of trials, if there are limits.
     """
 
-    barrier: ActorHandle
+    barrier: Barrier
     kinds: list[Configuration]
     ledger: ActorHandle | None = None
 
     def wait(self, data: Prepared) -> bool:
         """Return when this process's trial can begin; False where it takes the place of another process."""
-        if not wait_for_all(self.barrier):
+        if not self.barrier.wait():
             return False
         timings = time_kinds(self.kinds, data)
         tell(self.ledger, figures(self.kinds, data, timings))
-        bring(self.barrier, [asdict(timing) for timing in timings])  # the barrier knows no class of ours
+        self.barrier.bring([asdict(timing) for timing in timings])
         return True
 
     def begin(self) -> None:
@@ -49,7 +49,7 @@ class FirstTrials:
         When a trial ends, Tune drops other processes that it does not yet know to be up. A skipped trial takes only a
         few milliseconds, so without this wait the whole study could run in one process.
         """
-        begin(self.barrier)
+        self.barrier.begin()
 
 
 class Forecaster(tune.Callback):
@@ -65,7 +65,7 @@ class Forecaster(tune.Callback):
 
     def __init__(
         self,
-        barrier: ActorHandle | None,
+        barrier: Barrier | None,
         trials: list[Configuration],
         data: Prepared,
         cpus: int,
@@ -87,7 +87,7 @@ class Forecaster(tune.Callback):
     @cached_property
     def expected(self) -> Forecast:
         """From the timings of the trials' processes; without any, for example if no trial ran, from this process."""
-        left = brought(self._barrier) if self._barrier else []
+        left = self._barrier.brought() if self._barrier else []
         rounds = [[Timing(**timing) for timing in timings] for timings in left] or [
             time_kinds(one_of_each(self._trials), self._data)
         ]

@@ -10,10 +10,9 @@ import click
 import mlflow
 from mlflow.entities import RunTag
 from ray import tune
-from ray.actor import ActorHandle
 
 from entrypoints import own_modules
-from entrypoints.compute import workers
+from entrypoints.compute.barrier import Barrier
 from entrypoints.compute.recovery import MAX_DEATHS, RecoveringTrials
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.stored import obtain
@@ -150,7 +149,7 @@ def _searched(
         run.client.set_tag(run.run_id, CRITERIA, str(plan.rules.stopping.criteria))
     left = earlier.left(plan.trials)
     cpus = min(plan.place.cores(), max(1, len(left)))
-    barrier = workers.barrier(cpus) if left else None
+    barrier = Barrier(cpus) if left else None
     progress = _progress(plan, data, earlier)
 
     def say_forecast(expected: Forecast) -> None:
@@ -160,7 +159,10 @@ def _searched(
         progress.expect({trial.trial_key: seconds[trial.trial_key] for trial in left})
 
     said = Forecaster(barrier, plan.trials, data, cpus, say_forecast)
-    return search(run, plan, data, barrier, [said], earlier, progress), said.expected
+    record, expected = search(run, plan, data, barrier, [said], earlier, progress), said.expected
+    if barrier:
+        barrier.remove()
+    return record, expected
 
 
 def _progress(plan: Plan, data: Prepared, earlier: Earlier) -> Progress:
@@ -172,7 +174,7 @@ def search(
     run: RecordedRun,
     plan: Plan,
     data: Prepared,
-    barrier: ActorHandle | None = None,
+    barrier: Barrier | None = None,
     callbacks: Sequence[tune.Callback] = (),
     earlier: Earlier = NOTHING,
     progress: Progress | None = None,

@@ -67,9 +67,7 @@ with place("local", 1, {TRIALS!r}) as here:
     assert here.join([], "sqlite:///mlflow.db") is None
     import ray
     from ray import tune
-    from entrypoints.compute import workers
     cores = here.cores()
-    workers.barrier(1)
 
     class Asked(tune.Trainable):
         def step(self):

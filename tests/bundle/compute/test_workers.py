@@ -1,14 +1,12 @@
-"""The local Ray, and the barrier at which the first trials wait for each other."""
+"""The local Ray: who can use it, which processes it has, and its end."""
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -16,11 +14,9 @@ import ray
 from commands import clean_environment, listening
 from ray._private import services
 from ray._private.node import Node
-from ray.actor import ActorHandle
 
 from entrypoints.compute import workers
 
-SHORT_S = 2.0
 LONG_S = 30.0
 # A Ray that looks for others on loopback, and tries once.
 REACHES = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_NUM_REDIS_GET_RETRIES": "1"}
@@ -35,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("local_ray")
 
 def _rays() -> list[psutil.Process]:
     """This process and those of its Ray, a worker among them."""
-    ray.get(workers.barrier(1).wait.remote(), timeout=LONG_S)
+    ray.get(ray.remote(num_cpus=0)(lambda: None).remote(), timeout=LONG_S)
     return [psutil.Process(), *psutil.Process().children(recursive=True)]
 
 
@@ -97,101 +93,6 @@ def test_files_of_ray_are_where_nobody_else_can_enter() -> None:
     """Who could write there could put other sockets in the place of Ray's."""
     for socket in _sockets():
         assert any(folder.stat().st_mode & 0o077 == 0 for folder in socket.parents), socket
-
-
-def _waiting(barrier: ActorHandle, parties: int) -> list[Any]:
-    return [barrier.wait.remote() for _ in range(parties)]
-
-
-def test_barrier_holds_all_until_the_last_has_arrived() -> None:
-    """Two of three wait; when the third arrives all three pass."""
-    barrier = workers.barrier(3)
-    waiting = _waiting(barrier, 2)
-    assert ray.wait(waiting, num_returns=1, timeout=SHORT_S)[0] == []
-    waiting += _waiting(barrier, 1)
-    assert len(ray.wait(waiting, num_returns=3, timeout=LONG_S)[0]) == 3
-
-
-def test_barrier_lets_late_arrivals_pass() -> None:
-    """A process that replaces another one arrives after all and is not held."""
-    barrier = workers.barrier(1)
-    ray.get(_waiting(barrier, 1), timeout=LONG_S)
-    ray.get(_waiting(barrier, 2), timeout=LONG_S)
-
-
-def test_wait_for_all_returns_when_all_have_arrived() -> None:
-    """The trial's side of the barrier: it comes back, here as the last of two."""
-    barrier = workers.barrier(2)
-    other = _waiting(barrier, 1)
-    workers.wait_for_all(barrier)
-    ray.get(other, timeout=LONG_S)
-
-
-def test_first_processes_leave_what_they_found_and_wait_again() -> None:
-    """Each of them until the last has left it; a process that takes another's place is told to find nothing."""
-    barrier = workers.barrier(2)
-    assert ray.get(_waiting(barrier, 2), timeout=LONG_S) == [True, True]
-    assert not workers.wait_for_all(barrier)
-    first = barrier.bring.remote("a")
-    assert ray.wait([first], timeout=SHORT_S)[0] == []
-    workers.bring(barrier, "b")
-    ray.get(first, timeout=LONG_S)
-    assert workers.brought(barrier) == ["a", "b"]
-
-
-def test_first_trials_wait_until_all_have_begun() -> None:
-    """So that Tune knows of every process before the first trial, perhaps one that is skipped, has ended."""
-    barrier = workers.barrier(2)
-    ray.get(_waiting(barrier, 2), timeout=LONG_S)
-    first = barrier.begin.remote()
-    assert ray.wait([first], timeout=SHORT_S)[0] == []
-    workers.begin(barrier)
-    ray.get(first, timeout=LONG_S)
-
-
-def test_first_trial_begins_without_one_that_does_not_come(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Its process has died meanwhile: the others go on after some seconds, with a warning."""
-    barrier = workers.barrier(2)
-    ray.get(_waiting(barrier, 2), timeout=LONG_S)
-    monkeypatch.setattr(workers, "BEGIN_TIMEOUT_S", 0.2)
-    with caplog.at_level(logging.WARNING, workers.logger.name):
-        workers.begin(barrier)
-    assert "without waiting" in caplog.text
-
-
-def test_wait_for_all_goes_on_without_those_who_do_not_come(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """After the time limit the trial starts all the same, with a warning: a late worker is not an error."""
-    monkeypatch.setattr(workers, "BARRIER_TIMEOUT_S", 0.2)
-    with caplog.at_level(logging.WARNING, workers.logger.name):
-        workers.wait_for_all(workers.barrier(2))
-    assert "without waiting" in caplog.text
-
-
-def test_wait_for_all_lets_the_others_go_when_it_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a busy cluster processes come late, one after the other; only the first of them waits to the end."""
-    barrier = workers.barrier(3)
-    other = _waiting(barrier, 1)
-    monkeypatch.setattr(workers, "BARRIER_TIMEOUT_S", 0.2)
-    workers.wait_for_all(barrier)
-    ray.get(other, timeout=LONG_S)
-
-
-def test_wait_for_all_survives_the_barriers_death(caplog: pytest.LogCaptureFixture) -> None:
-    """Also a barrier that is gone does not fail the trial that wants to wait there."""
-    barrier = workers.barrier(2)
-    ray.kill(barrier)
-    with caplog.at_level(logging.WARNING, workers.logger.name):
-        workers.wait_for_all(barrier)
-    assert "without waiting" in caplog.text
-
-
-def test_wait_for_all_needs_no_barrier() -> None:
-    """A trial that runs alone, as in a test, has none."""
-    workers.wait_for_all(None)
 
 
 def test_stop_can_be_called_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,96 @@
+"""The barrier at which the first trials of a study wait for each other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
+
+import pytest
+
+from entrypoints.compute import barrier as barriers
+from entrypoints.compute.barrier import Barrier
+
+SHORT_S = 0.3
+LONG_S = 30.0
+
+pytestmark = pytest.mark.usefixtures("local_ray")
+
+
+@pytest.fixture
+def other() -> Iterator[ThreadPoolExecutor]:
+    """Does what another process would."""
+    with ThreadPoolExecutor() as other:
+        yield other
+
+
+def _still_waits(waiting: Future[Any]) -> bool:
+    return not wait([waiting], timeout=SHORT_S).done
+
+
+def _arrived(parties: int, other: ThreadPoolExecutor) -> Barrier:
+    """A barrier at which all have arrived."""
+    barrier = Barrier(parties)
+    assert list(other.map(lambda _: barrier.wait(), range(parties), timeout=LONG_S)) == [True] * parties
+    return barrier
+
+
+def test_barrier_holds_all_until_the_last_has_arrived(other: ThreadPoolExecutor) -> None:
+    """Two of three wait; when the third arrives all three pass."""
+    barrier = Barrier(3)
+    waiting = [other.submit(barrier.wait) for _ in range(2)]
+    assert all(_still_waits(each) for each in waiting)
+    assert barrier.wait()
+    assert [each.result(LONG_S) for each in waiting] == [True, True]
+
+
+def test_barrier_lets_late_arrivals_pass(other: ThreadPoolExecutor) -> None:
+    """A process that replaces another one arrives after all: it is not held, and is told to find nothing."""
+    barrier = _arrived(1, other)
+    assert [other.submit(barrier.wait).result(LONG_S) for _ in range(2)] == [False, False]
+
+
+def test_first_processes_leave_what_they_found_and_wait_again(other: ThreadPoolExecutor) -> None:
+    """Each of them until the last has left it."""
+    barrier = _arrived(2, other)
+    first = other.submit(barrier.bring, [{"step_s": 0.5}])
+    assert _still_waits(first)
+    barrier.bring([])
+    first.result(LONG_S)
+    assert sorted(barrier.brought(), key=len) == [[], [{"step_s": 0.5}]]
+
+
+def test_first_trials_wait_until_all_have_begun(other: ThreadPoolExecutor) -> None:
+    """So that Tune knows of every process before the first trial, perhaps one that is skipped, has ended."""
+    barrier = _arrived(2, other)
+    first = other.submit(barrier.begin)
+    assert _still_waits(first)
+    barrier.begin()
+    first.result(LONG_S)
+
+
+@pytest.mark.parametrize(("step", "limit"), [("wait", "WAIT_TIMEOUT_S"), ("begin", "BEGIN_TIMEOUT_S")])
+def test_the_others_go_on_without_one_that_does_not_come(
+    step: str, limit: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, other: ThreadPoolExecutor
+) -> None:
+    """Its process is late, or has died: the first that gives up warns, and lets the others go."""
+    barrier = Barrier(3) if step == "wait" else _arrived(3, other)
+    patient = other.submit(getattr(barrier, step))
+    assert _still_waits(patient)
+    monkeypatch.setattr(barriers, limit, 0.0)
+    with caplog.at_level(logging.WARNING, barriers.logger.name):
+        getattr(barrier, step)()
+        patient.result(LONG_S)
+    assert [record.getMessage() for record in caplog.records] == [
+        "The study starts without waiting for all of its processes: not within 0 s"
+    ]
+
+
+def test_barriers_are_independent_and_can_be_removed(other: ThreadPoolExecutor) -> None:
+    """Studies on one cluster do not wait at each other's; nothing is left of one that is removed."""
+    ended, begun = _arrived(1, other), Barrier(1)
+    ended.bring("found")
+    begun.bring("found later")
+    ended.remove()
+    assert (ended.brought(), begun.brought()) == ([], ["found later"])
