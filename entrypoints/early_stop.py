@@ -16,8 +16,7 @@ from pathlib import Path
 import click
 
 from entrypoints.options import limit_options, resume_option, study_options
-from entrypoints.runs import RecordedCommand, recorded_run
-from entrypoints.search.resume import resume_study
+from entrypoints.runs import RecordedCommand, recorded_command
 from entrypoints.settings import Limits, StudySettings
 from entrypoints.user_folder import user_folder
 
@@ -29,16 +28,18 @@ from entrypoints.user_folder import user_folder
 def early_stop(criteria: str, predict: str, scheduler: str, resume: str | None, **options: object) -> None:
     given = {**options, "criteria": criteria, "predict": predict, "scheduler": scheduler}
     if resume is not None:
+        from entrypoints.search.resume import resume_study
+
         resume_study("early_stop", resume, given)
         return
     folder = user_folder()
-    with recorded_run("study", f"early_stop {Path(str(options['dataset'])).name}", given) as run:
+    with recorded_command("study", f"early_stop {Path(str(options['dataset'])).name}", given) as command:
         settings = StudySettings(**options)  # type: ignore[arg-type]
         limits = Limits.of(criteria, predict, scheduler)
         from entrypoints.search.plan import planned  # imports what a mistake above need not wait for
         from entrypoints.search.start import carry_out
 
-        carry_out(run, planned(settings, limits, folder=folder))
+        carry_out(command.open, planned(settings, limits, folder=folder))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ RAY_SETTINGS = {
     # A process of Ray's that connects to a socket before it is open would wait for a second, at every other start.
     "RAY_raylet_client_connect_timeout_milliseconds": "50",
     "RAY_raylet_client_num_connect_attempts": "200",
+    # The processes that start with Ray wait for the first trials. After a second Ray would end them, and start others.
+    "RAY_idle_worker_killing_time_threshold_ms": "60000",
 }
 THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # one CPU core a trial
 # numpy asks for pages of 2 MB for arrays of 4 MB and more. They stay marked after an array is freed, so that a small

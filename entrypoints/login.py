@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from urllib.parse import unquote, urlsplit
 
-import mlflow
-
 from mlflow_sysmetrics.addresses import check
 
 
@@ -15,7 +13,7 @@ def move_to_environment() -> None:
 
     MLflow's links, messages and artifact addresses repeat the tracking address as it is.
     """
-    address = mlflow.get_tracking_uri()
+    address = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not address.startswith(("http://", "https://")):
         return
     try:
@@ -24,6 +22,8 @@ def move_to_environment() -> None:
         return  # said where the store is checked
     parts = urlsplit(address)
     if parts.username and parts.password:
+        import mlflow
+
         os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
         os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password)
         mlflow.set_tracking_uri(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())

@@ -1,6 +1,8 @@
 """The MLflow run of a command: open it, and end it with the right status however the command ends.
 
 FINISHED: the command succeeded. KILLED: a person or the system ended it. FAILED: an error, named in a tag.
+
+MLflow is imported where it is first needed: that takes more than a second, in which a study's Ray starts.
 """
 
 from __future__ import annotations
@@ -17,25 +19,21 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import mlflow
 import psutil
-from mlflow import MlflowClient
-from mlflow.entities import Run, RunTag
-from mlflow.exceptions import MlflowException
 
 from entrypoints import login, signals
 from entrypoints.errors import UserError
 from mlflow_sysmetrics.addresses import check, lasting_uri, redacted, redacted_errors, redacted_text
-from mlflow_sysmetrics.delivery.leftovers import keep
-from mlflow_sysmetrics.delivery.points import now_ms
-from mlflow_sysmetrics.delivery.spool import Header
-from mlflow_sysmetrics.delivery.store import one_line
 from mlflow_sysmetrics.tags import ERROR, KIND
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 STORE_TIMEOUT_S = 5.0
 END_WITHIN_S = 8.0  # from a signal to the end of the last process
@@ -78,9 +76,45 @@ class RecordedRun:
             self.client.update_run(self.run_id, name=after)
 
 
+@dataclass
+class CommandRun:
+    """The MLflow run of a command, which it opens when it has begun what takes time elsewhere."""
+
+    kind: str
+    name: str
+    params: dict[str, object]
+    given: str | None
+    tried: bool = field(default=False, init=False)
+
+    def open(self) -> RecordedRun:
+        """Open it, once.
+
+        Raises:
+            UserError: the tracking store cannot be used.
+        """
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        self.tried = True
+        # It logs a traceback of what it raises, too: here that becomes a sentence.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+        with store_errors(), _signals_held():
+            active = mlflow.start_run(self.given, run_name=None if self.given else self.name)
+        _open[:] = [active.info.run_id]
+        _raise_received()
+        run = RecordedRun.of(mlflow.MlflowClient(), active)
+        with contextlib.suppress(MlflowException):  # another study that begins now sets the same
+            run.client.set_experiment_tag(run.experiment_id, *_EXPERIMENT_KIND)
+        if _GENERATED_NAME.fullmatch(active.info.run_name or ""):
+            run.client.update_run(run.run_id, name=self.name)
+        run.client.set_tag(run.run_id, KIND, self.kind)
+        mlflow.log_params({key: value for key, value in self.params.items() if key not in active.data.params})
+        return run
+
+
 @contextlib.contextmanager
-def recorded_run(kind: str, name: str, params: dict[str, object]) -> Iterator[RecordedRun]:
-    """Open the command's MLflow run and end it with the right status.
+def recorded_command(kind: str, name: str, params: dict[str, object]) -> Iterator[CommandRun]:
+    """Give a command an MLflow run to open, and end that run with the right status. One that fails always has a run.
 
     Under ``mlflow run`` it is the run that MLflow has made; the variable that names it is taken out of the
     environment, so that no process started later writes into it. Otherwise a run is created in the experiment in use.
@@ -94,38 +128,36 @@ def recorded_run(kind: str, name: str, params: dict[str, object]) -> Iterator[Re
         UserError: the tracking store cannot be used.
         SystemExit: the command was interrupted; the exit code is 128 + the signal's number.
     """
-    check_store(mlflow.get_tracking_uri())
-    given = os.environ.get("MLFLOW_RUN_ID")
-    if given:
+    check_store(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    command = CommandRun(kind, name, params, given=os.environ.pop("MLFLOW_RUN_ID", None))
+    if command.given:
         _end_with_mlflow_run()
-    _open[:] = [given] if given else []
-    # It logs a traceback of what it raises, too: here that becomes a sentence.
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    _open[:] = [command.given] if command.given else []
     with _signals_raise(), redacted_errors():
         try:
-            with store_errors(), _signals_held():
-                active = mlflow.start_run(run_name=None if given else name)
-            _open[:] = [active.info.run_id]
-            _raise_received()
-            run = RecordedRun.of(MlflowClient(), active)
-            with contextlib.suppress(MlflowException):  # another study that begins now sets the same
-                run.client.set_experiment_tag(run.experiment_id, *_EXPERIMENT_KIND)
-            if _GENERATED_NAME.fullmatch(active.info.run_name or ""):
-                run.client.update_run(run.run_id, name=name)
-            run.client.set_tag(run.run_id, KIND, kind)
-            mlflow.log_params({key: value for key, value in params.items() if key not in active.data.params})
-            yield run
+            yield command
         except BaseException as error:
             if _received:
-                _end("KILLED")
-                if given:
+                if command.tried:
+                    _end("KILLED")
+                if command.given:
                     signals.mark_killed(_open)
                 click.echo(f"\nStopped by {_received[0]}. What was measured is in MLflow.", err=True)
                 raise SystemExit(_received[0].exit_code) from None
+            if not command.tried:
+                with contextlib.suppress(UserError):
+                    command.open()
             _end("FAILED", error)
             raise
         else:
             _end("FINISHED")
+
+
+@contextlib.contextmanager
+def recorded_run(kind: str, name: str, params: dict[str, object]) -> Iterator[RecordedRun]:
+    """The same for a command that opens its run at once."""
+    with recorded_command(kind, name, params) as command:
+        yield command.open()
 
 
 @contextlib.contextmanager
@@ -134,6 +166,8 @@ def continued_run(by: RecordedRun, run_id: str) -> Iterator[RecordedRun]:
 
     Its ``start`` is that of the command.
     """
+    import mlflow
+
     _open.append(run_id)
     with store_errors(), _signals_held():
         active = mlflow.start_run(run_id=run_id, nested=True)
@@ -168,6 +202,10 @@ def record_failure(error: UserError) -> None:
     """Write a mistake that was found before the run was opened into the run that ``mlflow run`` has made."""
     run_id = os.environ.get("MLFLOW_RUN_ID")
     if run_id:
+        from mlflow import MlflowClient
+        from mlflow.entities import RunTag
+        from mlflow.exceptions import MlflowException
+
         with contextlib.suppress(MlflowException):
             client = MlflowClient()
             client.log_batch(run_id, tags=[RunTag(ERROR, _sentence(error))])
@@ -195,6 +233,9 @@ def check_store(uri: str) -> None:
 @contextlib.contextmanager
 def store_errors() -> Iterator[None]:
     """Turn MLflow's refusal to open a store or a run into a sentence for the user."""
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
     try:
         yield
     except MlflowException as error:
@@ -220,6 +261,9 @@ def _signals_held() -> Iterator[None]:
 
 @_signals_held()
 def _end(status: str, error: BaseException | None = None) -> None:
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
     active, tags = mlflow.active_run(), {} if error is None else {ERROR: _sentence(error)}
     if active is None:
         return
@@ -229,6 +273,11 @@ def _end(status: str, error: BaseException | None = None) -> None:
                 mlflow.set_tags(tags)
         mlflow.end_run(status)
     except MlflowException as refused:
+        from mlflow_sysmetrics.delivery.leftovers import keep
+        from mlflow_sysmetrics.delivery.points import now_ms
+        from mlflow_sysmetrics.delivery.spool import Header
+        from mlflow_sysmetrics.delivery.store import one_line
+
         uri = lasting_uri(mlflow.get_tracking_uri())
         keep([(Header(active.info.run_id, uri, tags, status=status, end_ms=now_ms()), [])])
         told = UserError(

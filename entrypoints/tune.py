@@ -16,8 +16,7 @@ from pathlib import Path
 import click
 
 from entrypoints.options import resume_option, study_options
-from entrypoints.runs import RecordedCommand, recorded_run
-from entrypoints.search.resume import resume_study
+from entrypoints.runs import RecordedCommand, recorded_command
 from entrypoints.settings import StudySettings
 from entrypoints.user_folder import user_folder
 
@@ -27,15 +26,17 @@ from entrypoints.user_folder import user_folder
 @resume_option
 def tune(resume: str | None, **options: object) -> None:
     if resume is not None:
+        from entrypoints.search.resume import resume_study
+
         resume_study("tune", resume, options)
         return
     folder = user_folder()
-    with recorded_run("study", f"tune {Path(str(options['dataset'])).name}", options) as run:
+    with recorded_command("study", f"tune {Path(str(options['dataset'])).name}", options) as command:
         settings = StudySettings(**options)  # type: ignore[arg-type]
         from entrypoints.search.plan import planned  # imports what a mistake above need not wait for
         from entrypoints.search.start import carry_out
 
-        carry_out(run, planned(settings, folder=folder))
+        carry_out(command.open, planned(settings, folder=folder))
 
 
 if __name__ == "__main__":

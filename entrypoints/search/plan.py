@@ -13,7 +13,7 @@ from entrypoints.datasets.prepared import Request, split_for
 from entrypoints.datasets.tables import Table
 from entrypoints.limits import costs
 from entrypoints.limits.schedulers import Rules, stopping_rules
-from entrypoints.models import algorithms, registered
+from entrypoints.models import algorithms
 from entrypoints.models.configuration import Configuration
 from entrypoints.search.grid import configurations
 from entrypoints.settings import Limits, StudySettings, own_target
@@ -46,6 +46,8 @@ def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Pa
         UserError: the settings do not fit the dataset, each other, or the model registry.
     """
     if settings.register:
+        from entrypoints.models import registered  # which imports MLflow
+
         registered.check(settings.register)
     where = place(settings.ray_address, settings.cpus, imports=TRIALS)
     table = _table(settings)

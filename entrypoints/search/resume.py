@@ -68,7 +68,7 @@ def resume_study(command: str, run_id: str, options: dict[str, object]) -> None:
         run.rename(f"resume {command}", f"resume {found.info.run_name}")
         say(f"Study: {found.info.run_name} in run {run_id} goes on; {says}")
         with continued_run(run, run_id) as continued:
-            carry_out(continued, plan, done)
+            carry_out(lambda: continued, plan, done)
 
 
 def _study(client: MlflowClient, run_id: str, command: str) -> Run:
