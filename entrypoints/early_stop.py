@@ -36,10 +36,9 @@ def early_stop(criteria: str, predict: str, scheduler: str, resume: str | None, 
     with recorded_command("study", f"early_stop {Path(str(options['dataset'])).name}", given) as command:
         settings = StudySettings(**options)  # type: ignore[arg-type]
         limits = Limits.of(criteria, predict, scheduler)
-        from entrypoints.search.plan import planned  # imports what a mistake above need not wait for
-        from entrypoints.search.start import carry_out
+        from entrypoints.search.start import begin  # imports what a mistake above need not wait for
 
-        carry_out(command.open, planned(settings, limits, folder=folder))
+        begin(command, settings, limits, folder=folder)
 
 
 if __name__ == "__main__":

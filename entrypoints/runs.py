@@ -2,7 +2,7 @@
 
 FINISHED: the command succeeded. KILLED: a person or the system ended it. FAILED: an error, named in a tag.
 
-MLflow is imported where it is first needed: that takes more than a second, in which a study's Ray starts.
+MLflow is imported when the run is opened: that takes more than a second, in which a study's Ray starts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -78,46 +78,57 @@ class RecordedRun:
 
 @dataclass
 class CommandRun:
-    """The MLflow run of a command, which it opens when it has begun what takes time elsewhere."""
+    """The MLflow run of a command, which a study opens after it has begun to start Ray.
+
+    Attributes:
+        kind: the tag ``sysmetrics.kind``.
+        name: the run's name, unless the user has chosen one.
+        params: logged as parameters.
+        given: the id of the run that ``mlflow run`` has made; None: there is none, and one is created.
+        tried: whether MLflow has been asked for it.
+    """
 
     kind: str
     name: str
     params: dict[str, object]
     given: str | None
-    tried: bool = field(default=False, init=False)
+    tried: bool = False
+    _opened: RecordedRun | None = None
 
     def open(self) -> RecordedRun:
-        """Open it, once.
+        """Open it, or return it if it is open.
 
         Raises:
             UserError: the tracking store cannot be used.
         """
-        import mlflow
-        from mlflow.exceptions import MlflowException
+        if self._opened:
+            return self._opened
+        with _signals_held():
+            import mlflow
+            from mlflow.exceptions import MlflowException
 
-        self.tried = True
-        # It logs a traceback of what it raises, too: here that becomes a sentence.
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-        with store_errors(), _signals_held():
-            active = mlflow.start_run(self.given, run_name=None if self.given else self.name)
+            self.tried = True
+            with store_errors():
+                active = mlflow.start_run(self.given, run_name=None if self.given else self.name)
         _open[:] = [active.info.run_id]
-        _raise_received()
-        run = RecordedRun.of(mlflow.MlflowClient(), active)
+        self._opened = run = RecordedRun.of(mlflow.MlflowClient(), active)
         with contextlib.suppress(MlflowException):  # another study that begins now sets the same
             run.client.set_experiment_tag(run.experiment_id, *_EXPERIMENT_KIND)
         if _GENERATED_NAME.fullmatch(active.info.run_name or ""):
             run.client.update_run(run.run_id, name=self.name)
         run.client.set_tag(run.run_id, KIND, self.kind)
         mlflow.log_params({key: value for key, value in self.params.items() if key not in active.data.params})
+        _raise_received()
         return run
 
 
 @contextlib.contextmanager
 def recorded_command(kind: str, name: str, params: dict[str, object]) -> Iterator[CommandRun]:
-    """Give a command an MLflow run to open, and end that run with the right status. One that fails always has a run.
+    """Give a command an MLflow run to open, and end that run with the right status.
 
-    Under ``mlflow run`` it is the run that MLflow has made; the variable that names it is taken out of the
-    environment, so that no process started later writes into it. Otherwise a run is created in the experiment in use.
+    It is opened for a command that fails or is interrupted before, too. Under ``mlflow run`` it is the run that MLflow
+    has made; the variable that names it is taken out of the environment, so that no process started later writes into
+    it. Otherwise a run is created in the experiment in use.
 
     Args:
         kind: the tag ``sysmetrics.kind``.
@@ -129,13 +140,22 @@ def recorded_command(kind: str, name: str, params: dict[str, object]) -> Iterato
         SystemExit: the command was interrupted; the exit code is 128 + the signal's number.
     """
     check_store(os.environ.get("MLFLOW_TRACKING_URI", ""))
-    command = CommandRun(kind, name, params, given=os.environ.pop("MLFLOW_RUN_ID", None))
+    command = CommandRun(kind, name, params, given=os.environ.get("MLFLOW_RUN_ID"))
     if command.given:
         _end_with_mlflow_run()
     _open[:] = [command.given] if command.given else []
+    # It logs a traceback of what it raises, too: here that becomes a sentence.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     with _signals_raise(), redacted_errors():
+        os.environ.pop("MLFLOW_RUN_ID", None)
         try:
-            yield command
+            try:
+                yield command
+            except BaseException:
+                if not command.tried:
+                    with contextlib.suppress(Exception, Interrupted):
+                        command.open()
+                raise
         except BaseException as error:
             if _received:
                 if command.tried:
@@ -144,10 +164,8 @@ def recorded_command(kind: str, name: str, params: dict[str, object]) -> Iterato
                     signals.mark_killed(_open)
                 click.echo(f"\nStopped by {_received[0]}. What was measured is in MLflow.", err=True)
                 raise SystemExit(_received[0].exit_code) from None
-            if not command.tried:
-                with contextlib.suppress(UserError):
-                    command.open()
-            _end("FAILED", error)
+            if command.tried:
+                _end("FAILED", error)
             raise
         else:
             _end("FINISHED")
@@ -155,7 +173,7 @@ def recorded_command(kind: str, name: str, params: dict[str, object]) -> Iterato
 
 @contextlib.contextmanager
 def recorded_run(kind: str, name: str, params: dict[str, object]) -> Iterator[RecordedRun]:
-    """The same for a command that opens its run at once."""
+    """The same for a command that opens its run at once; see ``recorded_command``."""
     with recorded_command(kind, name, params) as command:
         yield command.open()
 

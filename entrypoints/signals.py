@@ -29,7 +29,7 @@ def ignore() -> None:
 
 
 def end_at_once() -> None:
-    """End the process at a signal and mark the run of ``mlflow run``, until ``recorded_run`` takes over."""
+    """End the process at a signal and mark the run of ``mlflow run``, until ``recorded_command`` takes over."""
 
     def end(signal_number: int, frame: FrameType | None) -> None:
         ignore()

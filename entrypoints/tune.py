@@ -33,10 +33,9 @@ def tune(resume: str | None, **options: object) -> None:
     folder = user_folder()
     with recorded_command("study", f"tune {Path(str(options['dataset'])).name}", options) as command:
         settings = StudySettings(**options)  # type: ignore[arg-type]
-        from entrypoints.search.plan import planned  # imports what a mistake above need not wait for
-        from entrypoints.search.start import carry_out
+        from entrypoints.search.start import begin  # imports what a mistake above need not wait for
 
-        carry_out(command.open, planned(settings, folder=folder))
+        begin(command, settings, folder=folder)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ shorter than a process's start, one process would end up with all the work.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
@@ -14,13 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ray.exceptions import RayError
 from ray.experimental import internal_kv
 
 WAIT_TIMEOUT_S = 60.0
 BEGIN_TIMEOUT_S = 5.0  # by then Tune knows of each process that is up
 POLL_S = 0.01  # for each process that waits, so that many ask no more often than few
+MAX_POLL_S = 0.2
 
-_ARRIVED, _COMPLETE, _BROUGHT, _BEGUN, _OPEN = "arrived", "complete", "brought", "begun", "open"
+_ARRIVED, _BROUGHT, _BEGUN, _OPEN = "arrived", "brought", "begun", "open"
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +48,10 @@ class Barrier:
 
         False for a process that comes later, which does not wait.
         """
-        if self._keys(_COMPLETE):
+        if len(self._keys(_ARRIVED)) >= self.parties or self._keys(_OPEN):
             return False
         self._put(_ARRIVED)
         self._until(lambda: len(self._keys(_ARRIVED)) >= self.parties, WAIT_TIMEOUT_S)
-        self._put(_COMPLETE)
         return True
 
     def bring(self, found: Any) -> None:
@@ -67,8 +69,9 @@ class Barrier:
         return [json.loads(internal_kv._internal_kv_get(key)) for key in self._keys(_BROUGHT)]
 
     def remove(self) -> None:
-        """Forget all of it: a cluster outlives the study."""
-        internal_kv._internal_kv_del(self._key(), del_by_prefix=True)
+        """Delete its keys: a cluster outlives the study."""
+        with contextlib.suppress(RayError):
+            internal_kv._internal_kv_del(self._key(), del_by_prefix=True)
 
     def _key(self, kind: str = "") -> str:
         return f"sysmetrics/{self.name}/{kind}"
@@ -86,4 +89,4 @@ class Barrier:
             if time.monotonic() > deadline:
                 logger.warning("The study starts without waiting for all of its processes: not within %g s", timeout_s)
                 self._put(_OPEN)
-            time.sleep(POLL_S * self.parties)
+            time.sleep(min(MAX_POLL_S, POLL_S * self.parties))

@@ -43,7 +43,7 @@ def resume_study(command: str, run_id: str, options: dict[str, object]) -> None:
         # They import what a mistake above need not wait for.
         from entrypoints.search import earlier, full_study
         from entrypoints.search.plan import planned
-        from entrypoints.search.start import carry_out
+        from entrypoints.search.start import go_on
 
         plan = planned(settings, limits, folder=folder)
         _check_data(found, full_study.study_key(settings, plan.table))
@@ -68,7 +68,7 @@ def resume_study(command: str, run_id: str, options: dict[str, object]) -> None:
         run.rename(f"resume {command}", f"resume {found.info.run_name}")
         say(f"Study: {found.info.run_name} in run {run_id} goes on; {says}")
         with continued_run(run, run_id) as continued:
-            carry_out(lambda: continued, plan, done)
+            go_on(continued, plan, done)
 
 
 def _study(client: MlflowClient, run_id: str, command: str) -> Run:

@@ -1,30 +1,48 @@
-"""A plan -> a study that runs: Ray starts while MLflow, and what else the study needs, is imported."""
+"""Settings -> a study that runs: Ray starts while MLflow, and what else the study needs, is imported."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from entrypoints.runs import RecordedRun
-from entrypoints.search.plan import Plan
+from entrypoints.runs import CommandRun, RecordedRun
+from entrypoints.search.plan import Plan, planned
+from entrypoints.settings import Limits, StudySettings
 
 if TYPE_CHECKING:
     from entrypoints.search.earlier import Earlier
 
 
-def carry_out(open_run: Callable[[], RecordedRun], plan: Plan, earlier: Earlier | None = None) -> None:
-    """Do what is planned, in the study's run.
+def begin(command: CommandRun, settings: StudySettings, limits: Limits | None = None, *, folder: Path) -> None:
+    """Plan a study and carry it out in its command's run.
 
     Args:
-        open_run: opens the study's run.
-        plan: what is searched.
-        earlier: what an interrupted command has left of the same study.
+        command: opens the run.
+        settings: what is searched.
+        limits: what a trial may cost.
+        folder: where the user typed the command.
 
     Raises:
-        UserError: the run cannot be opened, or no trial came to a usable end.
+        UserError: the settings cannot be carried out, or no trial came to a usable end.
+    """
+    if "." in settings.algorithm or settings.register:
+        command.open()  # before the user's own module, or the model registry, asks for MLflow's current run and store
+    plan = planned(settings, limits, folder=folder)
+    with plan.place:
+        _run_study(command.open(), plan)
+
+
+def go_on(run: RecordedRun, plan: Plan, earlier: Earlier) -> None:
+    """Carry out what an interrupted command has left of a study, in the study's run.
+
+    Raises:
+        UserError: no trial came to a usable end.
     """
     with plan.place:
-        run = open_run()
-        from entrypoints.search.study import run_study  # takes a second
+        _run_study(run, plan, earlier)
 
-        run_study(run, plan, earlier)
+
+def _run_study(run: RecordedRun, plan: Plan, earlier: Earlier | None = None) -> None:
+    from entrypoints.search.study import run_study  # takes a second
+
+    run_study(run, plan, earlier)

@@ -56,7 +56,7 @@ LONG_S = 3600.0  # a study that takes longer is announced with what would shorte
 def run_study(run: RecordedRun, plan: Plan, earlier: Earlier | None = None) -> None:
     """Search the grid, refit the best model, and leave everything in the study's run and its children.
 
-    Within the context of the plan's place: see ``carry_out``.
+    Within the context of the plan's place: see ``start``.
     """
     with StudyPhases(run) as phases:
         _run_study(run, plan, earlier or NOTHING, phases)
@@ -159,10 +159,11 @@ def _searched(
         progress.expect({trial.trial_key: seconds[trial.trial_key] for trial in left})
 
     said = Forecaster(barrier, plan.trials, data, cpus, say_forecast)
-    record, expected = search(run, plan, data, barrier, [said], earlier, progress), said.expected
-    if barrier:
-        barrier.remove()
-    return record, expected
+    try:
+        return search(run, plan, data, barrier, [said], earlier, progress), said.expected
+    finally:
+        if barrier:
+            barrier.remove()
 
 
 def _progress(plan: Plan, data: Prepared, earlier: Earlier) -> Progress:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import mlflow
 import psutil
 import pytest
@@ -325,11 +326,32 @@ def test_every_bad_input_is_answered_in_one_sentence(
     )
     command = report if options.keys() & OF_REPORT else early_stop if options.keys() & LIMITS else tune
     began_ms = now_ms()
-    result = CliRunner().invoke(command, [part for name, value in options.items() for part in (f"--{name}", value)])
+    line = [part for name, value in options.items() for part in (f"--{name}", value)]
+    result = CliRunner().invoke(command, line)
     assert result.exit_code == 1
     assert (result.stdout, result.stderr) == ("", f"Error: {_sentence(result.stderr)}\n")
     assert _sentence(result.stderr).startswith(says.replace("HERE", str(here)))
     assert [text for text in allowed if text not in result.stderr] == []
     assert re.search(rf"; ({DO})\b", result.stderr)
-    for run in MlflowClient().search_runs(["0"], f"attributes.start_time >= {began_ms}"):
+    runs = MlflowClient().search_runs(["0"], f"attributes.start_time >= {began_ms}")
+    assert len(runs) == _is_parsed(command, line)
+    for run in runs:
         assert (run.info.status, run.data.tags["sysmetrics.error"]) == ("FAILED", _sentence(result.stderr))
+
+
+def _is_parsed(command: click.Command, line: list[str]) -> bool:
+    """Whether each option by itself is right."""
+    try:
+        command.make_context("command", line)
+    except click.ClickException:
+        return False
+    return True
+
+
+def test_what_an_own_module_logs_is_in_the_run_of_its_study(here: Path) -> None:
+    """Also where a mistake is found before the study begins."""
+    (here / "logs_at_once.py").write_text("import mlflow\nmlflow.log_param('seen', 1)\nclass Model: ...\n")
+    result = CliRunner().invoke(tune, ["--dataset", "diabetes", "--algorithm", "logs_at_once.Model"])
+    assert result.exit_code == 1, result.output
+    (run,) = MlflowClient().search_runs(["0"], "params.seen = '1'")
+    assert (run.info.status, run.data.tags["sysmetrics.kind"]) == ("FAILED", "study")

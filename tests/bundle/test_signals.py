@@ -39,15 +39,17 @@ def test_signal_at_the_first_import_ends_each_command(command: str, project: Pat
 
 
 @pytest.mark.parametrize(
-    ("command", "module", "name"),
+    ("command", "module", "name", "measured"),
     [
-        pytest.param("tune", "click", "SIGINT", id="first-import"),
-        pytest.param("early_stop", "mlflow", "SIGTERM", id="mlflow", marks=pytest.mark.slow),
-        pytest.param("report", "scipy.stats", "SIGHUP", id="scipy", marks=pytest.mark.slow),
+        pytest.param("tune", "click", "SIGINT", False, id="first-import"),
+        pytest.param("early_stop", "entrypoints.search.plan", "SIGINT", True, id="plan", marks=pytest.mark.slow),
+        pytest.param("early_stop", "mlflow", "SIGTERM", True, id="mlflow", marks=pytest.mark.slow),
+        pytest.param("tune", "entrypoints.search.study", "SIGTERM", True, id="study", marks=pytest.mark.slow),
+        pytest.param("report", "scipy.stats", "SIGHUP", False, id="scipy", marks=pytest.mark.slow),
     ],
 )
 def test_signal_while_modules_are_imported_marks_the_run(
-    command: str, module: str, name: str, project: Path, empty_store: Path
+    command: str, module: str, name: str, measured: bool, project: Path, empty_store: Path
 ) -> None:
     """As after any other: the exit code is 128 + its number, the run KILLED, and no traceback is shown."""
     client = MlflowClient(store_uri(empty_store))
@@ -59,7 +61,7 @@ def test_signal_while_modules_are_imported_marks_the_run(
     started = Command([sys.executable, "-c", parent, code], cwd=project, output=empty_store / "output", env=env)
     done = started.wait()
     assert done.exit_code == 128 + getattr(signal, name)
-    assert done.stderr.strip() == f"Stopped by {name}."
+    assert done.stderr.strip() == f"Stopped by {name}.{' What was measured is in MLflow.' * measured}"
     wait_until(lambda: client.get_run(run_id).info.status == "KILLED", MARKED_WITHIN_S, "the mark")
 
 

@@ -114,8 +114,9 @@ IMPORTS: list[tuple[str, set[str]]] = [
         "mlflow_sysmetrics.command.cli",
         {"mlflow", "ray", "psutil", "numpy"},
     ),
-    ("mlflow_sysmetrics.sampling.process_tree", {"mlflow", "ray"}),
-    ("mlflow_sysmetrics.delivery.writer, mlflow_sysmetrics.logger", {"ray", "entrypoints"}),
+    ("mlflow_sysmetrics.sampling.process_tree", {"mlflow", "ray", "entrypoints"}),
+    ("entrypoints.tune, entrypoints.early_stop", {"mlflow", "ray"}),
+    ("mlflow_sysmetrics.delivery.writer, mlflow_sysmetrics.logger", {"ray"}),
     ("entrypoints.tune, entrypoints.report", {"ray", "matplotlib", "plotly", "scikit_posthocs", "statsmodels"}),
     ("mlflow_sysmetrics.ray_tune", set()),
 ]

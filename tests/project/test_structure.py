@@ -73,6 +73,7 @@ def modules() -> dict[str, Path]:
 
 MODULES = modules()
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
+assert TESTS
 
 
 @functools.cache
@@ -170,10 +171,10 @@ def test_package_has_only_commands_and_what_rooms_share_at_its_top(
 
 def test_no_test_imports_another() -> None:
     """What tests share is in tests/support."""
-    imports = {file.name: {name for node in nodes(file) for name in names_imported(node)} for file in TESTS}
-    assert all(imports[file.name] for file in TESTS if file.name.startswith("test_"))
+    imports = {file: {name for node in nodes(file) for name in names_imported(node)} for file in TESTS}
+    assert all(imports[file] for file in TESTS if file.name.startswith("test_"))
     assert [
-        f"{file} imports {name}"
+        f"{file.name} imports {name}"
         for file, names in imports.items()
         for name in names
         if name.startswith("test_") or name == "conftest"

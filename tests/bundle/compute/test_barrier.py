@@ -70,17 +70,25 @@ def test_first_trials_wait_until_all_have_begun(other: ThreadPoolExecutor) -> No
     first.result(LONG_S)
 
 
-@pytest.mark.parametrize(("step", "limit"), [("wait", "WAIT_TIMEOUT_S"), ("begin", "BEGIN_TIMEOUT_S")])
+@pytest.mark.parametrize(
+    ("step", "given", "limit"),
+    [("wait", (), "WAIT_TIMEOUT_S"), ("bring", (0,), "WAIT_TIMEOUT_S"), ("begin", (), "BEGIN_TIMEOUT_S")],
+)
 def test_the_others_go_on_without_one_that_does_not_come(
-    step: str, limit: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, other: ThreadPoolExecutor
+    step: str,
+    given: tuple[int, ...],
+    limit: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    other: ThreadPoolExecutor,
 ) -> None:
     """Its process is late, or has died: the first that gives up warns, and lets the others go."""
     barrier = Barrier(3) if step == "wait" else _arrived(3, other)
-    patient = other.submit(getattr(barrier, step))
+    patient = other.submit(getattr(barrier, step), *given)
     assert _still_waits(patient)
     monkeypatch.setattr(barriers, limit, 0.0)
     with caplog.at_level(logging.WARNING, barriers.logger.name):
-        getattr(barrier, step)()
+        getattr(barrier, step)(*given)
         patient.result(LONG_S)
     assert [record.getMessage() for record in caplog.records] == [
         "The study starts without waiting for all of its processes: not within 0 s"
@@ -89,8 +97,10 @@ def test_the_others_go_on_without_one_that_does_not_come(
 
 def test_barriers_are_independent_and_can_be_removed(other: ThreadPoolExecutor) -> None:
     """Studies on one cluster do not wait at each other's; nothing is left of one that is removed."""
-    ended, begun = _arrived(1, other), Barrier(1)
+    ended, begun = _arrived(1, other), _arrived(1, other)
     ended.bring("found")
     begun.bring("found later")
+    assert (ended.brought(), begun.brought()) == (["found"], ["found later"])
     ended.remove()
     assert (ended.brought(), begun.brought()) == ([], ["found later"])
+    assert (ended.wait(), begun.wait()) == (True, False)

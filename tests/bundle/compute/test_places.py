@@ -59,7 +59,7 @@ def test_cluster_that_the_environment_names_is_refused_by_that_name(monkeypatch:
 
 
 TRIAL_PROCESSES = f"""
-import os, sys
+import os, sys, time, psutil
 from entrypoints import environment
 environment.set_defaults()
 from entrypoints.compute.places import place
@@ -67,7 +67,15 @@ with place("local", 1, {TRIALS!r}) as here:
     assert here.join([], "sqlite:///mlflow.db") is None
     import ray
     from ray import tune
+    from ray.util import placement_group, remove_placement_group
     cores = here.cores()
+    below = psutil.Process().children
+    while not (there := [each.pid for each in below(recursive=True) if "ray::IDLE" in " ".join(each.cmdline())]):
+        time.sleep(0.1)
+    taken = placement_group([{{"CPU": 1}}])  # as Tune does first: no core is left for a process that waits
+    assert taken.wait()
+    time.sleep(1.5)  # longer than Ray by itself lets it wait then
+    remove_placement_group(taken)
 
     class Asked(tune.Trainable):
         def step(self):
@@ -77,7 +85,7 @@ with place("local", 1, {TRIALS!r}) as here:
 
     (result,) = tune.Tuner(tune.with_resources(Asked, {{"cpu": 1}}), run_config=tune.RunConfig(verbose=0)).fit()
     metrics = result.metrics
-    print(cores, metrics["there"], metrics["heavy"], sorted(os.environ.get(name) or "" for name in ("PYTHONPATH",)))
+    print(cores, metrics["pid"] in there, metrics["there"], metrics["heavy"], os.environ.get("PYTHONPATH"))
 print(ray.is_initialized())
 """
 
@@ -92,4 +100,4 @@ def test_trials_run_in_a_process_that_has_imported_what_they_need_and_nothing_el
         text=True,
         timeout=120,
     )
-    assert done.stdout.splitlines()[-2:] == ["1 True [] ['']", "False"], done.stderr
+    assert done.stdout.splitlines()[-2:] == ["1 True True [] None", "False"], done.stderr

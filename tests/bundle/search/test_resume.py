@@ -378,7 +378,7 @@ def test_command_s_run_is_named_after_the_study_unless_the_user_has_named_it(
     store_in_use.set_terminated(study, "KILLED")
     if chosen:
         monkeypatch.setenv("MLFLOW_RUN_ID", store_in_use.create_run("0", run_name=chosen).info.run_id)
-    nothing = SimpleNamespace(carry_out=lambda *_: None)
+    nothing = SimpleNamespace(go_on=lambda *_: None)
     monkeypatch.setitem(sys.modules, "entrypoints.search.start", nothing)
     result = CliRunner().invoke(tune, ["--resume", study])
     assert result.exit_code == 0, result.output

@@ -127,7 +127,7 @@ def test_texts_of_figures_are_large_enough(drawn: Drawn) -> None:
 
 
 def test_figures_leave_pyplot_alone(drawn: Drawn) -> None:
-    """It keeps what it makes until the process ends."""
+    """pyplot would keep each figure until the process ends."""
     assert drawn.windows == set()
 
 
