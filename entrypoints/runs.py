@@ -19,7 +19,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -92,8 +92,8 @@ class CommandRun:
     name: str
     params: dict[str, object]
     given: str | None
-    tried: bool = False
-    _opened: RecordedRun | None = None
+    tried: bool = field(default=False, init=False)
+    _opened: RecordedRun | None = field(default=None, init=False)
 
     def open(self) -> RecordedRun:
         """Open it, or return it if it is open.

@@ -42,7 +42,7 @@ def test_signal_at_the_first_import_ends_each_command(command: str, project: Pat
     ("command", "module", "name", "measured"),
     [
         pytest.param("tune", "click", "SIGINT", False, id="first-import"),
-        pytest.param("early_stop", "entrypoints.search.plan", "SIGINT", True, id="plan", marks=pytest.mark.slow),
+        pytest.param("early_stop", "entrypoints.search.plan", "SIGINT", True, id="plan"),
         pytest.param("early_stop", "mlflow", "SIGTERM", True, id="mlflow", marks=pytest.mark.slow),
         pytest.param("tune", "entrypoints.search.study", "SIGTERM", True, id="study", marks=pytest.mark.slow),
         pytest.param("report", "scipy.stats", "SIGHUP", False, id="scipy", marks=pytest.mark.slow),
