@@ -29,6 +29,16 @@ sys.meta_path.insert(0, Sends())
 runpy.run_module("entrypoints.{command}", run_name="__main__", alter_sys=True)
 """
 
+# In the place of `mlflow run`, which waits for the command and says FAILED when that has ended.
+MLFLOW_RUN = """
+import sqlite3, subprocess, sys
+code, store, run_id = sys.argv[1:]
+ended = subprocess.run([sys.executable, "-c", code])
+with sqlite3.connect(store) as database:
+    database.execute("UPDATE runs SET status = 'FAILED' WHERE run_uuid = ?", [run_id])
+sys.exit(ended.returncode)
+"""
+
 
 @pytest.mark.parametrize("command", ["prepare", "tune", "early_stop", "report", "main"])
 def test_signal_at_the_first_import_ends_each_command(command: str, project: Path, tmp_path: Path) -> None:
@@ -56,9 +66,8 @@ def test_signal_while_modules_are_imported_marks_the_run(
     run_id = client.create_run("0").info.run_id
     env = clean_environment(MLFLOW_RUN_ID=run_id, MLFLOW_EXPERIMENT_ID="0", MLFLOW_TRACKING_URI=client.tracking_uri)
     code = INTERRUPTED.format(command=command, module=module, name=name)
-    # In the place of `mlflow run`, which waits for the command and says FAILED as it ends.
-    parent = "import subprocess, sys; sys.exit(subprocess.run([sys.executable, '-c', sys.argv[1]]).returncode)"
-    started = Command([sys.executable, "-c", parent, code], cwd=project, output=empty_store / "output", env=env)
+    line = [sys.executable, "-c", MLFLOW_RUN, code, str(empty_store / "mlflow.db"), run_id]
+    started = Command(line, cwd=project, output=empty_store / "output", env=env)
     done = started.wait()
     assert done.exit_code == 128 + getattr(signal, name)
     assert done.stderr.strip() == f"Stopped by {name}.{' What was measured is in MLflow.' * measured}"
