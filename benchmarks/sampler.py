@@ -111,7 +111,7 @@ wall, cpu = time.perf_counter(), time.process_time()
 import mlflow
 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
 began = time.perf_counter()
-importlib.metadata.EntryPoint("host", "mlflow_sysmetrics.context:HostContext", "mlflow.run_context_provider").load()()
+importlib.metadata.EntryPoint("host", "mlflow_sysmetrics.host:HostContext", "mlflow.run_context_provider").load()()
 print(json.dumps([1000 * wall, 1000 * cpu, 1000 * (time.perf_counter() - began)]))
 """
 
@@ -124,7 +124,7 @@ def import_ms() -> dict[str, float]:
             info = Path(folder, side, "mlflow_sysmetrics_bundle-0.dist-info")
             info.mkdir(parents=True)
             (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mlflow-sysmetrics-bundle\nVersion: 0\n")
-        provider = "sysmetrics-host = mlflow_sysmetrics.context:HostContext"
+        provider = "sysmetrics-host = mlflow_sysmetrics.host:HostContext"
         entry_points = Path(folder, "with", "mlflow_sysmetrics_bundle-0.dist-info", "entry_points.txt")
         entry_points.write_text(f"[mlflow.run_context_provider]\n{provider}\n")
 

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from urllib.parse import quote
 
-from mlflow_sysmetrics.addresses import redacted
+from mlflow_sysmetrics.redact import redacted
 from mlflow_sysmetrics.tags import FEASIBLE
 from mlflow_sysmetrics.views.page import MODE, Page, Shown, trials_of
 

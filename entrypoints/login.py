@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from urllib.parse import unquote, urlsplit
 
-from mlflow_sysmetrics.addresses import check
+from mlflow_sysmetrics.redact import check
 
 
 def move_to_environment() -> None:

@@ -28,7 +28,7 @@ import psutil
 
 from entrypoints import login, signals
 from entrypoints.errors import UserError
-from mlflow_sysmetrics.addresses import check, lasting_uri, redacted, redacted_errors, redacted_text
+from mlflow_sysmetrics.redact import check, lasting_uri, redacted, redacted_errors, redacted_text
 from mlflow_sysmetrics.tags import ERROR, KIND
 
 if TYPE_CHECKING:

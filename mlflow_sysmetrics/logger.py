@@ -18,7 +18,6 @@ import mlflow
 import psutil
 from mlflow.entities import Metric
 
-from mlflow_sysmetrics.addresses import get_logger, lasting_uri, redacted_text
 from mlflow_sysmetrics.arguments import check_seconds
 from mlflow_sysmetrics.criteria.judge import Stop
 from mlflow_sysmetrics.delivery.backlog import Backlog
@@ -37,8 +36,10 @@ from mlflow_sysmetrics.delivery.spool import (
 from mlflow_sysmetrics.delivery.store import Store, find_run
 from mlflow_sysmetrics.delivery.time_limit import within
 from mlflow_sysmetrics.delivery.writer import Writer
+from mlflow_sysmetrics.measure import Measurement
 from mlflow_sysmetrics.phases.figure import log_figure
 from mlflow_sysmetrics.ranks import job_figures, rank_here
+from mlflow_sysmetrics.redact import get_logger, lasting_uri, redacted_text
 from mlflow_sysmetrics.sampling.groups import check_groups
 from mlflow_sysmetrics.sampling.one_process import HERE
 from mlflow_sysmetrics.sampling.process_tree import check_pid
@@ -46,7 +47,6 @@ from mlflow_sysmetrics.stopping.brake import Brake
 from mlflow_sysmetrics.stopping.end_tree import end_tree
 from mlflow_sysmetrics.stopping.process_criteria import check_readable, process_criteria
 from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
-from mlflow_sysmetrics.watch import Watch
 
 logger = get_logger(__name__)
 T = TypeVar("T")
@@ -115,7 +115,7 @@ class SystemMetricsLogger:
         on_break: Callable[[Stop], None] | None = None,
         spool: str | Path | None = None,
         stop_within_s: float = 5.0,
-        watch: Watch | None = None,
+        watch: Measurement | None = None,
     ) -> None:
         check_seconds(interval_s=interval_s, flush_every_s=flush_every_s, stop_within_s=stop_within_s)
         self._flush_every_s, self._stop_within_s = flush_every_s, stop_within_s
@@ -127,7 +127,9 @@ class SystemMetricsLogger:
         check_groups(groups)
         check_pid(pid)
         check_readable(self._criteria, groups)
-        self._make_watch: Callable[[], Watch] = lambda: watch or Watch(pid, groups, interval_s, window_s=_WINDOW_S)
+        self._make_watch: Callable[[], Measurement] = lambda: (
+            watch or Measurement(pid, groups, interval_s, window_s=_WINDOW_S)
+        )
         self._tags = {NODE: node or platform.node(), MEMORY_DEFINITION: HERE.memory_definition}
         self._store = Store(tracking_uri or mlflow.get_tracking_uri())
         self._run = find_run(run_id, self._store)

@@ -23,7 +23,7 @@ from entrypoints.datasets.tables import Table
 from entrypoints.errors import say
 from entrypoints.runs import RecordedRun, child_run
 from entrypoints.text import one_line
-from mlflow_sysmetrics.addresses import redacted_text
+from mlflow_sysmetrics.redact import redacted_text
 from mlflow_sysmetrics.tags import DATA_SOURCE, DIGEST, KIND
 
 _TABLE, _SPLIT, _ABOUT = "table.parquet", "split.json", "about.json"

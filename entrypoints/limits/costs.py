@@ -8,10 +8,10 @@ from entrypoints.compute import memory
 from entrypoints.datasets.tables import Task
 from entrypoints.models.losses import score_name
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Kind, Metric
+from mlflow_sysmetrics.measure import MEMORY
 from mlflow_sysmetrics.sampling.energy import EnergySampler
 from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
 from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
-from mlflow_sysmetrics.watch import MEMORY
 
 _COSTS = (
     Metric("peak_memory_mb", Kind.GROWING),

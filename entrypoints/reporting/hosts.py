@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from entrypoints.reporting.studies import Study
-from mlflow_sysmetrics.context import SYSTEM_FACTS
+from mlflow_sysmetrics.host import SYSTEM_FACTS
 
 PROCESSOR = "cpu_model"
 

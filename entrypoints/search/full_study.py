@@ -17,7 +17,7 @@ from entrypoints.models.configuration import Configuration, key
 from entrypoints.search.budget import Spending, spent
 from entrypoints.settings import StudySettings
 from entrypoints.trial_run import TrialRun, hosts
-from mlflow_sysmetrics.context import SYSTEM_FACTS
+from mlflow_sysmetrics.host import SYSTEM_FACTS
 from mlflow_sysmetrics.tags import CRITERIA, SEARCHED, STUDY_KEY
 from mlflow_sysmetrics.views.page import trials_of
 

@@ -36,7 +36,7 @@ from entrypoints.search.record import Record
 from entrypoints.search.run_names import run_names
 from entrypoints.search.study_phases import FORECAST, PREPARE, REFIT, SEARCH, SUMMARY, StudyPhases
 from entrypoints.search.trial import Trial
-from mlflow_sysmetrics.context import Host
+from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 from mlflow_sysmetrics.tags import (
     CRITERIA,

@@ -8,9 +8,9 @@ from mlflow.entities import Metric
 
 from entrypoints.runs import RecordedRun
 from mlflow_sysmetrics.delivery.points import now_ms
+from mlflow_sysmetrics.measure import Measurement
 from mlflow_sysmetrics.phases.course import Course, Moment
 from mlflow_sysmetrics.phases.figure import log_figure
-from mlflow_sysmetrics.watch import Watch
 
 PREPARE, FORECAST, SEARCH, REFIT, SUMMARY = "prepare", "forecast", "search", "refit", "summary"
 _EVERY_S = 0.5  # of Ray's processes, too, of which there are a dozen
@@ -21,7 +21,7 @@ class StudyPhases:
 
     def __init__(self, run: RecordedRun) -> None:
         self._run = run
-        self._watch = Watch(interval_s=_EVERY_S)
+        self._watch = Measurement(interval_s=_EVERY_S)
         self._course = Course()
         self._watch.tell(lambda figures: self._drain())
 

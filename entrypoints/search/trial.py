@@ -27,12 +27,12 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import CrossValidation
 from entrypoints.search.first_trials import FirstTrials
 from entrypoints.search.trial_end import TrialEnd
-from mlflow_sysmetrics.context import Host
 from mlflow_sysmetrics.delivery.points import Point, points_now, window_points
+from mlflow_sysmetrics.host import Host
+from mlflow_sysmetrics.measure import Measurement
 from mlflow_sysmetrics.ray_tune import MEASURES_ITSELF, payload
 from mlflow_sysmetrics.sampling.one_process import HERE
 from mlflow_sysmetrics.tags import CONVERGED, DIVERGED, FEASIBLE, MEMORY_DEFINITION, NODE, PID, PLACE, RAY_NODE_ID
-from mlflow_sysmetrics.watch import Watch
 
 RESULT_EVERY_S = 1.0  # a result a second keeps a long trial live at little cost to the driver
 WINDOW_S = 0.5  # so that a trial of a second has a series
@@ -110,7 +110,7 @@ class Trial(tune.Trainable):
         memory.release()  # of the last trial, so that this one's growth is its own
         self._untold = self._host
         on_reading = self._read if self._guard.active else None
-        self._watch = Watch(groups=self._groups, window_s=WINDOW_S, on_reading=on_reading).start()
+        self._watch = Measurement(groups=self._groups, window_s=WINDOW_S, on_reading=on_reading).start()
         self._begun = True
         self._training = CrossValidation(self._configuration, self._data)
 

@@ -32,11 +32,11 @@ from mlflow.projects.utils import MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG, PROJECT_SY
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_BACKEND, MLFLOW_RUN_NAME
 
 import mlflow_sysmetrics.logger  # noqa: F401 - now, not when the project already runs
-from mlflow_sysmetrics.addresses import redacted
 from mlflow_sysmetrics.command.outside import Settings, Watcher
 from mlflow_sysmetrics.command.phase_marks import PhaseMarks
 from mlflow_sysmetrics.command.run import end_run
 from mlflow_sysmetrics.environment import with_environment
+from mlflow_sysmetrics.redact import redacted
 from mlflow_sysmetrics.tags import STOP_REASON
 
 NAME = "system-metrics"

@@ -17,10 +17,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.tracking.fluent import _get_experiment_id
 
-from mlflow_sysmetrics.addresses import redacted
 from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
-from mlflow_sysmetrics.context import Host
 from mlflow_sysmetrics.delivery.spool import SUFFIX, spool_folder
+from mlflow_sysmetrics.host import Host
+from mlflow_sysmetrics.redact import redacted
 from mlflow_sysmetrics.sampling.container import find_folders
 from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
 from mlflow_sysmetrics.sampling.groups import GROUPS, sampler

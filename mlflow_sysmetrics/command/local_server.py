@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from mlflow.entities import Run
 
-from mlflow_sysmetrics.addresses import absolute_uri, redacted_text
+from mlflow_sysmetrics.redact import absolute_uri, redacted_text
 
 HOST = "127.0.0.1"
 _READY_WITHIN_S = 120.0

@@ -13,11 +13,12 @@ from typing import Protocol
 
 import psutil
 
-from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.arguments import check_seconds
 from mlflow_sysmetrics.command.phase_marks import PhaseMarks
 from mlflow_sysmetrics.criteria import Criteria
 from mlflow_sysmetrics.delivery.store import Store
+from mlflow_sysmetrics.measure import Measurement
+from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling.groups import check_groups
 from mlflow_sysmetrics.stopping.brake import Brake
 from mlflow_sysmetrics.stopping.cause_of_death import MemoryKills
@@ -25,7 +26,6 @@ from mlflow_sysmetrics.stopping.end_tree import GRACE_S, KILLED_WITHIN_S, end_tr
 from mlflow_sysmetrics.stopping.process_criteria import check_readable, process_criteria
 from mlflow_sysmetrics.stopping.stop_button import StopButton
 from mlflow_sysmetrics.tags import STOP
-from mlflow_sysmetrics.watch import Watch
 
 logger = get_logger(__name__)
 _FIRST_RATES_S = 0.015  # a sampler has none in its first 10 ms
@@ -69,7 +69,7 @@ class Settings:
         return cls(interval_s, tuple(group.strip() for group in groups.split(",") if group.strip()), limits)
 
 
-MakeLogger = Callable[[int, Watch], Logger]  # of a process, with what reads it
+MakeLogger = Callable[[int, Measurement], Logger]  # of a process, with what reads it
 
 
 def _make_logger(run_id: str, tracking_uri: str) -> MakeLogger:
@@ -113,16 +113,16 @@ class Watcher:
         self._make = make or _make_logger(run_id, tracking_uri)
         self._pid = 0
         self._process: psutil.Process | None = None
-        self._watch: Watch | None = None
+        self._watch: Measurement | None = None
         self._beginning: threading.Thread | None = None
         self._logger: Logger | None = None
         self._stopped = False
         self._lock = threading.RLock()  # a signal may come in the middle of stop, and its handler call stop again
 
     def start(self, pid: int) -> None:
-        """Watch this process from now on. The logger is made in a thread, since it asks the server for its run."""
+        """Measurement this process from now on. The logger is made in a thread, since it asks the server for its run."""
         try:
-            watch = Watch(pid, self._settings.groups, self._settings.interval_s)
+            watch = Measurement(pid, self._settings.groups, self._settings.interval_s)
             self._process = psutil.Process(pid)
         except (ValueError, psutil.Error):  # it has ended already
             return
@@ -209,7 +209,7 @@ class Watcher:
         made = self._logger
         return made is not None and made.store_is_away
 
-    def _begin(self, pid: int, watch: Watch) -> None:
+    def _begin(self, pid: int, watch: Measurement) -> None:
         try:
             made = self._make(pid, watch)
             made.start()

@@ -21,7 +21,6 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 
-from mlflow_sysmetrics.addresses import absolute_uri, get_logger, lasting_uri, redacted
 from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
 from mlflow_sysmetrics.command.outside import Settings, Watcher
 from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, STOPPED, Ended, Passthrough
@@ -31,6 +30,7 @@ from mlflow_sysmetrics.delivery.points import now_ms
 from mlflow_sysmetrics.delivery.spool import Header
 from mlflow_sysmetrics.delivery.store import named_experiment
 from mlflow_sysmetrics.delivery.time_limit import within
+from mlflow_sysmetrics.redact import absolute_uri, get_logger, lasting_uri, redacted
 
 logger = get_logger(__name__)
 _SCRIPTS = {".py", ".sh", ".R", ".jl"}

@@ -16,11 +16,11 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.store.db.db_types import DATABASE_ENGINES
 
-from mlflow_sysmetrics.addresses import absolute_uri, redacted
 from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
 from mlflow_sysmetrics.command.local_server import HOST, LocalServer, ServerFailedError, has_run, is_free
 from mlflow_sysmetrics.command.newest_page import NoExperimentError, newest_run, page_of
 from mlflow_sysmetrics.delivery.store import why_unknown
+from mlflow_sysmetrics.redact import absolute_uri, redacted
 
 _FOUND_WITHIN_S = 60.0
 _PORTS_TRIED = 20

@@ -8,10 +8,10 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
 
-from mlflow_sysmetrics.addresses import redacted
 from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
 from mlflow_sysmetrics.command.newest_page import all_experiments
 from mlflow_sysmetrics.command.run import NoRunError
+from mlflow_sysmetrics.redact import redacted
 from mlflow_sysmetrics.views.costs import OF_RUNS, save_costs
 from mlflow_sysmetrics.views.saved import is_view
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from statistics import median
 
-from mlflow_sysmetrics.addresses import get_logger
+from mlflow_sysmetrics.redact import get_logger
 
 logger = get_logger(__name__)
 

@@ -7,9 +7,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.delivery.spool import SpoolFile
+from mlflow_sysmetrics.redact import get_logger
 
 logger = get_logger(__name__)
 

@@ -10,10 +10,10 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
 
-from mlflow_sysmetrics.addresses import get_logger, redacted_text
 from mlflow_sysmetrics.delivery.backlog import Backlog
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.delivery.store import Store
+from mlflow_sysmetrics.redact import get_logger, redacted_text
 
 logger = get_logger(__name__)
 

@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.delivery.spool import Header, SpoolFile, spool_folder, spool_path
 from mlflow_sysmetrics.delivery.time_limit import within
+from mlflow_sysmetrics.redact import get_logger
 
 logger = get_logger(__name__)
 

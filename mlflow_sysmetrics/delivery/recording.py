@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
-from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.backlog import Backlog
 from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX, Point, points_now, window_points
 from mlflow_sysmetrics.delivery.spool import Header
@@ -17,6 +16,7 @@ from mlflow_sysmetrics.delivery.writer import Writer
 from mlflow_sysmetrics.monitor import Window
 from mlflow_sysmetrics.phases.course import Course, Moment
 from mlflow_sysmetrics.phases.totals import Phases
+from mlflow_sysmetrics.redact import get_logger
 
 logger = get_logger(__name__)
 
@@ -28,7 +28,7 @@ _READING_SHARE = 0.25  # of the time before that, for a last reading that hangs
 
 
 class Watched(Protocol):
-    """The part of a ``Watch`` that is used."""
+    """The part of a ``Measurement`` that is used."""
 
     phases: Phases
 

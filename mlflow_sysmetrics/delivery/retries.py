@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.store import one_line
+from mlflow_sysmetrics.redact import get_logger
 
 logger = get_logger(__name__)
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import mlflow
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from mlflow_sysmetrics.addresses import redacted_text, with_login
 from mlflow_sysmetrics.delivery.backlog import Backlog
 from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX, Point
 from mlflow_sysmetrics.delivery.run_queue import End, RunQueue, State
 from mlflow_sysmetrics.delivery.spool import SUFFIX, ForeignSpoolError, Header, SpoolFile, SpoolInUseError, spool_folder
 from mlflow_sysmetrics.delivery.store import Store, StoredRun, one_line
 from mlflow_sysmetrics.delivery.writer import write
+from mlflow_sysmetrics.redact import redacted_text, with_login
 from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, OF_AN_END, STOPPED_BY, STUDY_ID
 
 _ANSWER_S = 60.0  # long: no training waits

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
 
-from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.backlog import Backlog, Memory
 from mlflow_sysmetrics.delivery.batch import param_texts, send, tag_texts
 from mlflow_sysmetrics.delivery.points import Point, now_ms
@@ -16,6 +15,7 @@ from mlflow_sysmetrics.delivery.retries import Outages, pause_after, timeout_aft
 from mlflow_sysmetrics.delivery.run_queue import End, RunQueue, State
 from mlflow_sysmetrics.delivery.spool import Header
 from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, StoredRun
+from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import OF_AN_END
 
 logger = get_logger(__name__)

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from mlflow import MlflowClient
 
-from mlflow_sysmetrics.addresses import get_logger
+from mlflow_sysmetrics.redact import get_logger
 
 logger = get_logger(__name__)
 

@@ -14,9 +14,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id
 
-from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.store import named_experiment
 from mlflow_sysmetrics.ray_tune.endings import Ending, recorded_ending
+from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import KIND, PID, STUDY_ID, TRIAL_ID
 
 logger = get_logger(__name__)

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import psutil
 
-from mlflow_sysmetrics.context import HostContext
+from mlflow_sysmetrics.host import HostContext
+from mlflow_sysmetrics.measure import Measurement
 from mlflow_sysmetrics.monitor import Window
 from mlflow_sysmetrics.ranks import figures_in_turn
 from mlflow_sysmetrics.sampling.one_process import HERE
 from mlflow_sysmetrics.stopping.cause_of_death import MemoryKills
 from mlflow_sysmetrics.tags import MEMORY_DEFINITION
-from mlflow_sysmetrics.watch import Watch
 
 
 class LetGo(NamedTuple):
@@ -32,7 +32,7 @@ NOTHING = LetGo([], {}, {})
 
 class _Watched(NamedTuple):
     pid: int
-    watch: Watch
+    watch: Measurement
     kills: MemoryKills
     seen: dict[str, float]  # the figures at the last reading at which it was there
 
@@ -46,9 +46,9 @@ class NodeWatches:
         self._host = HostContext()
 
     def start(self, key: str, pid: int) -> dict[str, str]:
-        """Watch this process under a key, if it is there; return tags of its host, and what its memory figure is."""
+        """Measurement this process under a key, if it is there; return tags of its host, and what its memory figure is."""
         try:
-            watch = Watch(pid, self._groups, self._interval_s)
+            watch = Measurement(pid, self._groups, self._interval_s)
         except ValueError:
             return self._host.tags()
         seen: dict[str, float] = {}

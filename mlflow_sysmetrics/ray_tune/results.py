@@ -13,8 +13,8 @@ from ray.tune.experiment import Trial
 from ray.tune.result import AUTO_RESULT_KEYS, TIMESTEPS_TOTAL, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
-from mlflow_sysmetrics.addresses import redacted_text
 from mlflow_sysmetrics.delivery.points import Point, points_now
+from mlflow_sysmetrics.redact import redacted_text
 
 PAYLOAD_KEY = "sysmetrics"
 STOP_KEY = "sysmetrics_stop"  # in a result that a CriteriaStopper has ended the trial for: tags that say why

@@ -11,9 +11,9 @@ from ray.tune.result import RESULT_DUPLICATE
 from ray.tune.trainable.function_trainable import wrap_function
 
 from mlflow_sysmetrics.arguments import check_seconds
+from mlflow_sysmetrics.measure import FIGURES, Measurement
 from mlflow_sysmetrics.ray_tune.results import HAS_FIGURES_SO_FAR, OWN_KEY
 from mlflow_sysmetrics.sampling.groups import check_groups
-from mlflow_sysmetrics.watch import FIGURES, Watch
 
 _WINDOW_S = 3600.0  # a result cuts its window short: only the newest 1200 windows are kept
 
@@ -52,13 +52,13 @@ def system_metrics(
 
     class Measured(base):
         def setup(self, config: dict[str, Any], **parameters: Any) -> None:
-            self._watch = Watch(None, groups, interval_s, window_s=_WINDOW_S).start()
+            self._watch = Measurement(None, groups, interval_s, window_s=_WINDOW_S).start()
             super().setup(config, **parameters)
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self._watch.stop()
             gc.collect()  # what the last trial left is not this one's
-            self._watch = Watch(None, groups, interval_s, window_s=_WINDOW_S).start()
+            self._watch = Measurement(None, groups, interval_s, window_s=_WINDOW_S).start()
             return bool(super().reset_config(new_config))
 
         def step(self) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from mlflow import MlflowClient
 from mlflow.entities import RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
-from mlflow_sysmetrics.addresses import get_logger, lasting_uri
 from mlflow_sysmetrics.delivery.leftovers import keep
 from mlflow_sysmetrics.delivery.points import Point, points_now
 from mlflow_sysmetrics.delivery.store import Store
@@ -25,6 +24,7 @@ from mlflow_sysmetrics.ray_tune.destination import Destination
 from mlflow_sysmetrics.ray_tune.endings import SWEPT, Ending
 from mlflow_sysmetrics.ray_tune.outcome import Tally
 from mlflow_sysmetrics.ray_tune.trial_watches import TrialWatches
+from mlflow_sysmetrics.redact import get_logger, lasting_uri
 from mlflow_sysmetrics.tags import STOP
 from mlflow_sysmetrics.views.costs import save_costs
 from mlflow_sysmetrics.views.page import trials_of

@@ -16,10 +16,10 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.points import Point, window_points
 from mlflow_sysmetrics.ranks import figures_in_turn
 from mlflow_sysmetrics.ray_tune.node_watches import NOTHING, LetGo, NodeWatches
+from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import HOST_PREFIX, NODE, PID
 
 logger = get_logger(__name__)
@@ -81,7 +81,7 @@ class TrialWatches:
         self._thread.start()
 
     def watch(self, key: str, actor: Any) -> None:
-        """Watch the process of this trial's actor, from when it is set up."""
+        """Measurement the process of this trial's actor, from when it is set up."""
         # A lambda travels whole: other nodes may be without this package, and are told so where that matters.
         located = actor.__ray_call__.remote(
             lambda trainable: (ray.get_runtime_context().get_node_id(), socket.gethostname(), os.getpid())

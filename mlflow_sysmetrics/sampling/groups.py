@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
-from mlflow_sysmetrics.addresses import get_logger
+from mlflow_sysmetrics.redact import get_logger
 
 if TYPE_CHECKING:
     from mlflow_sysmetrics.sampling.process_tree import ProcessSampler

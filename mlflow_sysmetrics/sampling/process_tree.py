@@ -25,8 +25,8 @@ from dataclasses import dataclass
 
 import psutil
 
-from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.arguments import check_seconds
+from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling.one_process import HERE, Reading, System
 
 logger = get_logger(__name__)

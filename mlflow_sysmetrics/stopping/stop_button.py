@@ -7,8 +7,8 @@ import contextvars
 import threading
 from collections.abc import Callable, Mapping
 
-from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.delivery.retries import pause_after
+from mlflow_sysmetrics.redact import get_logger
 
 logger = get_logger(__name__)
 ASK_EVERY_S = 2.0

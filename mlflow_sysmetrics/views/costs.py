@@ -10,12 +10,12 @@ from mlflow.entities import Run
 
 from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX
 from mlflow_sysmetrics.delivery.recording import STEP_FIGURES
+from mlflow_sysmetrics.measure import CURVES, FIGURES
 from mlflow_sysmetrics.ranks import COUNTS, JOB_FIGURES
 from mlflow_sysmetrics.sampling.groups import NAMES
 from mlflow_sysmetrics.tags import STOP_REASON
 from mlflow_sysmetrics.views.page import Page, Section, bars, lines, metric, parallel, param, scatter, tag
 from mlflow_sysmetrics.views.saved import save
-from mlflow_sysmetrics.watch import CURVES, FIGURES
 
 _COSTS = (*FIGURES, *STEP_FIGURES, *JOB_FIGURES)
 _SERIES = ("process_memory_mb", "process_cpu_percent", r"gpu_\d+_process_memory_mb", r"gpu_\d+_memory_mb")

@@ -12,7 +12,7 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 from packaging.version import InvalidVersion, Version
 
-from mlflow_sysmetrics.addresses import get_logger
+from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.views.kept import KEY, MAX_CHARACTERS, OURS, PREFIX, envelope, present_views, remove_old
 from mlflow_sysmetrics.views.page import Page, Shown, runs_page
 

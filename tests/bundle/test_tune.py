@@ -15,7 +15,7 @@ from commands import STUDY, Study, copy_store
 from logged_models import check_logged_model
 from mlflow.entities import Run
 
-from mlflow_sysmetrics.context import Host
+from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
 CURVES = (

@@ -33,8 +33,8 @@ from tracking_server import free_port
 from mlflow_sysmetrics.criteria import Criteria
 from mlflow_sysmetrics.delivery.sync import deliver
 from mlflow_sysmetrics.logger import SystemMetricsLogger
+from mlflow_sysmetrics.measure import Measurement
 from mlflow_sysmetrics.sampling.groups import GROUPS, sampler
-from mlflow_sysmetrics.watch import Watch
 
 LIMIT_S = 20.0
 DEFAULT = {
@@ -106,7 +106,7 @@ def test_a_run_of_a_third_of_a_second_has_every_default_metric(spool: Path) -> N
 
 def test_a_run_of_three_windows_has_series_of_means_and_maxima_and_step_times() -> None:
     """Increasing steps and times, maxima not below means, and the mean time of the steps in each window."""
-    watch = Watch(interval_s=0.05, window_s=0.2)  # and a busy machine may let one last twice as long
+    watch = Measurement(interval_s=0.05, window_s=0.2)  # and a busy machine may let one last twice as long
     with mlflow.start_run() as run, SystemMetricsLogger(watch=watch) as logger:
         turns = [time.perf_counter()]
         while turns[-1] < turns[0] + 0.45:
@@ -153,7 +153,7 @@ def test_steps_that_raise_do_not_count() -> None:
     """The exception goes on, as does one that ends the whole block, whose last window is in the run."""
 
     def fail() -> None:
-        with SystemMetricsLogger(watch=Watch(sample=Ticks())) as logger:
+        with SystemMetricsLogger(watch=Measurement(sample=Ticks())) as logger:
             with pytest.raises(KeyError), logger.step():
                 raise KeyError
             raise ZeroDivisionError
@@ -182,7 +182,7 @@ def test_a_resumed_run_goes_on_after_its_last_step() -> None:
     """Also in a process that has not seen the first part."""
     with mlflow.start_run() as run:
         mlflow.log_metric("system/tick", 1.0, step=500)
-    with mlflow.start_run(run_id=run.info.run_id), SystemMetricsLogger(watch=Watch(sample=Ticks())):
+    with mlflow.start_run(run_id=run.info.run_id), SystemMetricsLogger(watch=Measurement(sample=Ticks())):
         pass
     assert history(run.info.run_id, "system/tick")[-1].step > 500
 
@@ -192,12 +192,12 @@ def test_a_resumed_run_goes_on_after_its_last_step() -> None:
 
 def test_a_second_logger_on_the_same_series_says_so() -> None:
     """In this process it raises, and the first goes on; another prefix or node is another series."""
-    with mlflow.start_run() as run, SystemMetricsLogger(watch=Watch(sample=Ticks())):
+    with mlflow.start_run() as run, SystemMetricsLogger(watch=Measurement(sample=Ticks())):
         with pytest.raises(ValueError, match=rf"run_id='{run.info.run_id}': a logger of this process"):
             SystemMetricsLogger()
         with (
-            SystemMetricsLogger(prefix="other/", watch=Watch(sample=Ticks())),
-            SystemMetricsLogger(node="b", watch=Watch(sample=Ticks())),
+            SystemMetricsLogger(prefix="other/", watch=Measurement(sample=Ticks())),
+            SystemMetricsLogger(node="b", watch=Measurement(sample=Ticks())),
         ):
             pass
     assert metrics(run.info.run_id).keys() >= {"system/tick", "other/tick", "system/b/tick"}
@@ -210,10 +210,10 @@ def test_the_logger_of_another_process_records_nothing_and_raises_nothing() -> N
     with mlflow.start_run() as run:
 
         def child() -> bool:
-            with SystemMetricsLogger(run.info.run_id, watch=Watch(sample=Ticks())) as logger, logger.step():
+            with SystemMetricsLogger(run.info.run_id, watch=Measurement(sample=Ticks())) as logger, logger.step():
                 return not logger.is_recording
 
-        with SystemMetricsLogger(watch=Watch(sample=Ticks())):
+        with SystemMetricsLogger(watch=Measurement(sample=Ticks())):
             assert in_fork(child) == 1
     assert len(history(run.info.run_id, "system/tick")) == 1
 
@@ -227,7 +227,7 @@ def test_a_forked_child_ends_without_touching_its_parents_logger() -> None:
     """Its calls return at once and do nothing, however it ends; the parent goes on, and nothing is lost."""
     ticks = Ticks()
     with mlflow.start_run() as run:
-        with SystemMetricsLogger(watch=Watch(sample=ticks, interval_s=0.01)) as logger:
+        with SystemMetricsLogger(watch=Measurement(sample=ticks, interval_s=0.01)) as logger:
 
             def child() -> bool:
                 with logger.step():
@@ -249,7 +249,7 @@ def test_children_of_other_kinds_end_without_touching_it(method: str) -> None:
     """As those of a process pool or a data loader do."""
     ticks = Ticks()
     with mlflow.start_run() as run:
-        with SystemMetricsLogger(watch=Watch(sample=ticks, interval_s=0.02)):
+        with SystemMetricsLogger(watch=Measurement(sample=ticks, interval_s=0.02)):
             process = multiprocessing.get_context(method).Process(target=time.sleep, args=(0.1,))  # type: ignore[attr-defined]
             process.start()
             process.join(LIMIT_S)
@@ -310,7 +310,7 @@ def test_a_process_that_cannot_act_any_more_loses_less_than_two_seconds(ending: 
     def child() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         ticks = Shared()
-        with SystemMetricsLogger(run_id, store, watch=Watch(sample=ticks, interval_s=0.05), flush_every_s=0.5):
+        with SystemMetricsLogger(run_id, store, watch=Measurement(sample=ticks, interval_s=0.05), flush_every_s=0.5):
             ticks.wait_for(24)
             ENDINGS[ending]()
 
@@ -333,10 +333,10 @@ import signal, sys, mlflow
 sys.path.insert(0, {tests!r})
 from outages import Ticks
 from mlflow_sysmetrics.logger import SystemMetricsLogger
-from mlflow_sysmetrics.watch import Watch
+from mlflow_sysmetrics.measure import Measurement
 mlflow.start_run()
 ticks = Ticks()
-logger = SystemMetricsLogger(watch=Watch(sample=ticks), flush_every_s=3600).start()
+logger = SystemMetricsLogger(watch=Measurement(sample=ticks), flush_every_s=3600).start()
 {ending}
 """
 
@@ -378,7 +378,11 @@ def test_stop_returns_within_its_bound_while_the_server_hangs(spool: Path) -> No
     with FaultProxy(free_port()) as proxy:
         proxy.fault = "503"
         logger = SystemMetricsLogger(
-            "a" * 32, proxy.uri, watch=Watch(sample=Ticks(), interval_s=0.01), flush_every_s=0.05, stop_within_s=0.5
+            "a" * 32,
+            proxy.uri,
+            watch=Measurement(sample=Ticks(), interval_s=0.01),
+            flush_every_s=0.05,
+            stop_within_s=0.5,
         )
         proxy.fault = "hang"
         before = proxy.failed
@@ -400,7 +404,7 @@ def test_a_logger_is_made_within_its_bound_while_the_server_hangs() -> None:
     with FaultProxy(free_port()) as proxy:
         proxy.fault = "hang"
         began = time.monotonic()
-        SystemMetricsLogger("a" * 32, proxy.uri, watch=Watch(sample=Ticks()))
+        SystemMetricsLogger("a" * 32, proxy.uri, watch=Measurement(sample=Ticks()))
         assert time.monotonic() - began < LIMIT_S
 
 
@@ -409,7 +413,7 @@ def test_no_place_for_a_spool_costs_no_point(tmp_path: Path, caplog: pytest.LogC
     (tmp_path / "file").write_text("in the way")
     with (
         mlflow.start_run() as run,
-        SystemMetricsLogger(watch=Watch(sample=Ticks()), spool=tmp_path / "file" / "folder"),
+        SystemMetricsLogger(watch=Measurement(sample=Ticks()), spool=tmp_path / "file" / "folder"),
     ):
         pass
     assert "system/tick" in metrics(run.info.run_id)
@@ -421,7 +425,7 @@ def test_start_goes_on_while_the_disk_hangs(spool: Path, caplog: pytest.LogCaptu
     """After some seconds points wait in memory, and the store gets them from there."""
     with hung_disk(spool), mlflow.start_run() as run:
         began = time.monotonic()
-        with SystemMetricsLogger(watch=Watch(sample=Ticks())):
+        with SystemMetricsLogger(watch=Measurement(sample=Ticks())):
             assert time.monotonic() - began < LIMIT_S
     assert "system/tick" in metrics(run.info.run_id)
     assert "in memory only" in caplog.text
@@ -510,7 +514,7 @@ def test_names_may_be_as_long_as_is_said() -> None:
 def test_arguments_are_checked_without_reading_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sampler of all groups takes a while to make: that waits for `start`."""
     made = []
-    monkeypatch.setattr("mlflow_sysmetrics.watch.sampler", lambda *args, **kwargs: made.append(1) or sampler())
+    monkeypatch.setattr("mlflow_sysmetrics.measure.sampler", lambda *args, **kwargs: made.append(1) or sampler())
     with mlflow.start_run():
         logger = SystemMetricsLogger(groups=GROUPS, pid=os.getpid())
         assert not made
@@ -528,7 +532,9 @@ def test_an_address_that_cannot_be_read_raises_nothing_and_is_kept_without_its_p
     spool: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The training begins, what it costs waits on disk, and neither that nor the log says the password."""
-    with SystemMetricsLogger("a" * 32, "http://me:p[hush42@there:5000", watch=Watch(sample=Ticks()), stop_within_s=0.5):
+    with SystemMetricsLogger(
+        "a" * 32, "http://me:p[hush42@there:5000", watch=Measurement(sample=Ticks()), stop_within_s=0.5
+    ):
         pass
     (kept,) = spool.iterdir()
     assert '"tracking_uri": "http://there:5000"' in kept.read_text()
@@ -604,7 +610,7 @@ def test_limit_that_is_broken_at_the_very_end_ends_nothing(monkeypatch: pytest.M
     """Where `stop` was there first, the process goes on, and its run tells of no limit."""
     now, ended, others = [0.0], list[Any](), our_threads()
     monkeypatch.setattr("mlflow_sysmetrics.logger.end_tree", ended.append)
-    watch = Watch(interval_s=3600, clock=lambda: now[0])
+    watch = Measurement(interval_s=3600, clock=lambda: now[0])
 
     class StopFirst(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

@@ -17,10 +17,10 @@ COMMANDS = {"prepare", "tune", "early_stop", "report", "main"}
 OPTIONS = {"options", "option_types"}
 ROOMS = ("shared", "compute", "datasets", "models", "limits", "search", "reporting", "commands")
 # What each room of the plugin may import, beside itself and what all rooms share.
-SHARED = {"tags", "addresses", "arguments", "environment"}
+SHARED = {"tags", "redact", "arguments", "environment"}
 ARROWS = {
     "tags": set(),
-    "addresses": set(),
+    "redact": set(),
     "arguments": set(),
     "environment": set(),
     "monitor": set(),
@@ -29,13 +29,13 @@ ARROWS = {
     "phases": {"monitor"},
     "ranks": {"delivery"},
     "delivery": {"monitor", "phases"},
-    "watch": {"monitor", "sampling", "phases"},
-    "context": {"sampling"},
+    "measure": {"monitor", "sampling", "phases"},
+    "host": {"sampling"},
     "stopping": {"criteria", "delivery", "sampling"},
-    "logger": {"delivery", "sampling", "watch", "phases", "ranks", "criteria", "stopping"},
-    "views": {"watch", "delivery", "ranks", "sampling"},
-    "command": {"logger", "watch", "delivery", "sampling", "views", "phases", "criteria", "stopping", "context"},
-    "ray_tune": {"watch", "monitor", "delivery", "sampling", "criteria", "views", "stopping", "ranks", "context"},
+    "logger": {"delivery", "sampling", "measure", "phases", "ranks", "criteria", "stopping"},
+    "views": {"measure", "delivery", "ranks", "sampling"},
+    "command": {"logger", "measure", "delivery", "sampling", "views", "phases", "criteria", "stopping", "host"},
+    "ray_tune": {"measure", "monitor", "delivery", "sampling", "criteria", "views", "stopping", "ranks", "host"},
 }
 # The same for the rooms of reporting; what they share is at its top.
 REPORTING = f"{BUNDLE}.reporting"

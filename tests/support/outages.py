@@ -13,7 +13,7 @@ from fault_proxy import FaultProxy
 
 from mlflow_sysmetrics.delivery.sync import deliver
 from mlflow_sysmetrics.logger import SystemMetricsLogger
-from mlflow_sysmetrics.watch import Watch
+from mlflow_sysmetrics.measure import Measurement
 
 INTERVAL_S, FLUSH_S = 0.05, 0.5
 
@@ -107,7 +107,10 @@ def log_through(
     ticks, holds, failed_before = Ticks(), Holds(), proxy.failed
     with mlflow.start_run() as run:
         logger = SystemMetricsLogger(
-            spool=spool, watch=Watch(sample=ticks, interval_s=INTERVAL_S), flush_every_s=FLUSH_S, stop_within_s=2.0
+            spool=spool,
+            watch=Measurement(sample=ticks, interval_s=INTERVAL_S),
+            flush_every_s=FLUSH_S,
+            stop_within_s=2.0,
         )
         with holds:
             logger.start()

@@ -8,8 +8,8 @@ from mlflow import MlflowClient
 from entrypoints.runs import RecordedRun
 from entrypoints.search import study_phases
 from entrypoints.search.study_phases import PREPARE, StudyPhases
+from mlflow_sysmetrics.measure import Measurement
 from mlflow_sysmetrics.phases.course import Moment
-from mlflow_sysmetrics.watch import Watch
 
 
 def test_figure_begins_with_the_first_phase(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,8 +19,8 @@ def test_figure_begins_with_the_first_phase(client: MlflowClient, monkeypatch: p
     def sample() -> dict[str, float]:
         return {"process_memory_mb": now[0]}
 
-    watch = Watch(sample=sample, interval_s=3600.0, clock=lambda: now[0])
-    monkeypatch.setattr(study_phases, "Watch", lambda interval_s: watch)
+    watch = Measurement(sample=sample, interval_s=3600.0, clock=lambda: now[0])
+    monkeypatch.setattr(study_phases, "Measurement", lambda interval_s: watch)
     monkeypatch.setattr(study_phases, "log_figure", lambda uri, run_id, moments, phases: drawn.extend(moments))
 
     def pass_time() -> None:

@@ -13,10 +13,10 @@ import time
 import pytest
 
 from mlflow_sysmetrics.command.outside import Settings, Watcher
+from mlflow_sysmetrics.measure import Measurement
 from mlflow_sysmetrics.sampling.groups import GROUPS
 from mlflow_sysmetrics.stopping.cause_of_death import MemoryKills
 from mlflow_sysmetrics.tags import KILLED_FOR_MEMORY
-from mlflow_sysmetrics.watch import Watch
 
 LIMIT_S = 10.0
 SPIN = "import time; end = time.process_time() + 0.25\nwhile time.process_time() < end: pass"
@@ -87,10 +87,10 @@ def test_program_is_read_before_any_thread_runs(monkeypatch: pytest.MonkeyPatch)
     """A thread may have to wait, and the program may have ended by then."""
     read: list[int] = []
 
-    def note(self: Watch) -> None:
+    def note(self: Measurement) -> None:
         read.append(len(threading.enumerate()))
 
-    monkeypatch.setattr(Watch, "read", note)
+    monkeypatch.setattr(Measurement, "read", note)
     monkeypatch.setattr(threading.Thread, "start", lambda self: None)
     watcher = watcher_of(FakeLogger())
     watcher.start(os.getpid())
@@ -145,7 +145,7 @@ def test_program_that_ends_before_its_logger_is_made_has_series_and_figures() ->
     """A store that answers late costs a short program none of its metrics; its time ends when it ends."""
     ended, watches = threading.Event(), []
 
-    def make(pid: int, watch: Watch) -> FakeLogger:
+    def make(pid: int, watch: Measurement) -> FakeLogger:
         watches.append(watch)
         assert ended.wait(LIMIT_S)
         return FakeLogger()
@@ -175,10 +175,10 @@ def test_program_that_ends_before_it_is_read_in_a_thread_has_figures_of_its_star
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What a thread that does not get to run in time would miss was read before."""
-    monkeypatch.setattr(Watch, "start", lambda watch: watch)
+    monkeypatch.setattr(Measurement, "start", lambda watch: watch)
     watches = []
 
-    def make(pid: int, watch: Watch) -> FakeLogger:
+    def make(pid: int, watch: Measurement) -> FakeLogger:
         watches.append(watch)
         return FakeLogger()
 

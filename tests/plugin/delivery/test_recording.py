@@ -19,7 +19,7 @@ from mlflow_sysmetrics.delivery.recording import STEP_FIGURES, Recording, StepTi
 from mlflow_sysmetrics.delivery.run_queue import RunQueue
 from mlflow_sysmetrics.delivery.spool import Header, SpoolFile
 from mlflow_sysmetrics.delivery.writer import Writer, write
-from mlflow_sysmetrics.watch import Watch
+from mlflow_sysmetrics.measure import Measurement
 
 LIMIT_S = 10.0
 NAMES = [f"process_value_{number}" for number in range(8)]  # as many as the default group has
@@ -47,7 +47,7 @@ def recording(
     prefix: str = "system/",
     first_step: int = 0,
     interval_s: float = 0.1,
-) -> tuple[Recording, Watch]:
+) -> tuple[Recording, Measurement]:
     """A recording of a run whose clock moves on by `every_s` with each reading, and its watch, which has taken one."""
     writer = Writer(store, every_s=3600)
     writer.attach(RunQueue(backlog, run_id="abc"))
@@ -59,7 +59,7 @@ def recording(
         values: Mapping[str, float] = sample()
         return values
 
-    watch = Watch(None, interval_s=interval_s, sample=read, clock=lambda: readings * every_s)
+    watch = Measurement(None, interval_s=interval_s, sample=read, clock=lambda: readings * every_s)
     return Recording(watch, backlog, writer, prefix=prefix, first_step=first_step), watch
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from commands import wait_until
 
-from mlflow_sysmetrics.context import Host
+from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.ray_tune.node_watches import NOTHING, NodeWatches
 from mlflow_sysmetrics.tags import CAUSE_OF_DEATH, KILLED_FOR_MEMORY
 

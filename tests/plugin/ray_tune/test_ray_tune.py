@@ -30,9 +30,10 @@ from ray import cloudpickle, tune
 from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.schedulers import ASHAScheduler
 
-from mlflow_sysmetrics.context import Host
 from mlflow_sysmetrics.criteria.judge import Criteria
 from mlflow_sysmetrics.delivery.points import Point
+from mlflow_sysmetrics.host import Host
+from mlflow_sysmetrics.measure import FIGURES
 from mlflow_sysmetrics.ray_tune import (
     PAYLOAD_KEY,
     STOP_KEY,
@@ -45,7 +46,6 @@ from mlflow_sysmetrics.ray_tune import callback as module
 from mlflow_sysmetrics.ray_tune.results import OWN_KEY, points_of
 from mlflow_sysmetrics.ray_tune.trial_runs import TrialRuns
 from mlflow_sysmetrics.tags import HOST_PREFIX
-from mlflow_sysmetrics.watch import FIGURES
 
 LIMIT_S = 60.0  # what has not come by then fails the test
 CASES = ("ends", "plain", "stopped", "raises", "setup")

@@ -20,10 +20,10 @@ from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.result import RESULT_DUPLICATE
 
 from mlflow_sysmetrics.criteria.judge import Criteria
+from mlflow_sysmetrics.measure import Measurement
 from mlflow_sysmetrics.ray_tune import CriteriaStopper, SystemMetricsCallback, system_metrics
 from mlflow_sysmetrics.ray_tune import trainable as wrapper
 from mlflow_sysmetrics.ray_tune.results import OWN_KEY
-from mlflow_sysmetrics.watch import Watch
 
 WHOLE = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}
 
@@ -80,7 +80,7 @@ def test_maximum_since_the_last_result_is_of_all_that_time(monkeypatch: pytest.M
     """Also of an epoch of an hour, whose peak is in its first minutes."""
     now, memory_mb = [0.0], [100.0]
     seams = {"sample": lambda: {"process_memory_mb": memory_mb[0]}, "clock": lambda: now[0]}
-    monkeypatch.setattr(wrapper, "Watch", functools.partial(Watch, **seams))
+    monkeypatch.setattr(wrapper, "Measurement", functools.partial(Measurement, **seams))
 
     class Epoch(Plain):
         def step(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 from defect_table import OURS
 from observations import Observations, Observed, observe
 
-from mlflow_sysmetrics.context import Host
+from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.ray_tune import trial_watches
 from mlflow_sysmetrics.ray_tune.node_watches import NOTHING, LetGo
 from mlflow_sysmetrics.ray_tune.trial_watches import TrialWatches
@@ -39,14 +39,14 @@ def answer(value: Any) -> Future[Any]:
 
 
 def watch(watched: TrialWatches, node: str = "node") -> None:
-    """Watch the process of trial "t", which is on a node."""
+    """Measurement the process of trial "t", which is on a node."""
     located = SimpleNamespace(future=lambda: answer((node, f"host of {node}", 7)))
     watched.watch("t", SimpleNamespace(__ray_call__=SimpleNamespace(remote=lambda call: located)))
 
 
 @pytest.fixture
 def make() -> Iterator[Make]:
-    """Watch on a node that gives these answers when processes are let go, in turn."""
+    """Measurement on a node that gives these answers when processes are let go, in turn."""
     made: list[TrialWatches] = []
 
     def make_one(*answers: Any) -> TrialWatches:

@@ -16,11 +16,11 @@ import pytest
 from commands import wait_until
 from made_up_nvml import Gpu, Nvml
 
+from mlflow_sysmetrics.measure import FIGURES, Measurement, figures_of, folded
 from mlflow_sysmetrics.monitor import Window
 from mlflow_sysmetrics.sampling import gpu
 from mlflow_sysmetrics.sampling.energy import EnergySampler
 from mlflow_sysmetrics.sampling.groups import GROUPS
-from mlflow_sysmetrics.watch import FIGURES, Watch, figures_of, folded
 
 SETTLED_S = 0.1  # after which a reading has rates
 
@@ -69,7 +69,7 @@ def test_what_is_written_just_before_the_end_is_in_the_figures(tmp_path: Path) -
         _heard(process, "ready")
         counters, file = psutil.Process(process.pid).io_counters, tmp_path / "file"
         before = counters().write_bytes
-        watch = Watch(process.pid, interval_s=3600.0).start()
+        watch = Measurement(process.pid, interval_s=3600.0).start()
         time.sleep(SETTLED_S)
         watch.read()  # the writes, too: the next readings leave them out
         assert process.stdin is not None
@@ -84,7 +84,7 @@ def test_what_is_written_just_before_the_end_is_in_the_figures(tmp_path: Path) -
 
 def test_figures_are_those_of_the_other_process(program: subprocess.Popen[str]) -> None:
     """Its CPU, its peak, and what it grew by since it is watched."""
-    watch = Watch(program.pid, interval_s=0.02).start()
+    watch = Measurement(program.pid, interval_s=0.02).start()
     wait_until(lambda: watch.so_far().get("process_cpu_percent"), 10, "a CPU figure")
     _take_memory(program)
     so_far = watch.so_far()
@@ -98,7 +98,7 @@ def test_figures_are_those_of_the_other_process(program: subprocess.Popen[str]) 
 
 def test_phase_between_two_readings_has_its_cpu_time() -> None:
     """This process knows its own at any moment; a phase of a few milliseconds would have none else."""
-    watch = Watch(interval_s=3600.0)
+    watch = Measurement(interval_s=3600.0)
     watch.read()
     with watch.phases.phase("short"):
         began_s = time.process_time()
@@ -109,7 +109,7 @@ def test_phase_between_two_readings_has_its_cpu_time() -> None:
 
 def test_figures_since_the_last_call_are_its_own(program: subprocess.Popen[str]) -> None:
     """A peak that is over is in the figures of the whole time alone."""
-    watch = Watch(program.pid, interval_s=10.0).start()
+    watch = Measurement(program.pid, interval_s=10.0).start()
     _take_memory(program)
     assert watch.so_far()["process_memory_mb_max"] >= 50
     again = watch.so_far()
@@ -120,7 +120,7 @@ def test_figures_since_the_last_call_are_its_own(program: subprocess.Popen[str])
 def test_peak_that_is_over_stays_in_the_figures() -> None:
     """While the process goes on with less, and after its end."""
     now = {"process_memory_mb": 10.0}
-    watch = Watch(sample=now.copy)
+    watch = Measurement(sample=now.copy)
     now["process_memory_mb"] = 50.0
     watch.read()
     now["process_memory_mb"] = 20.0
@@ -132,7 +132,7 @@ def test_peak_that_is_over_stays_in_the_figures() -> None:
 
 def test_interval_is_the_share_of_its_own_time() -> None:
     """This process waits, works, and waits: each interval says its own, and the mean says all."""
-    watch = Watch().start()
+    watch = Measurement().start()
     watch.interval()
     shares = []
     for busy in (False, True, False):
@@ -152,7 +152,7 @@ def test_interval_is_the_share_of_its_own_time() -> None:
 def test_reading_is_told_at_once(program: subprocess.Popen[str]) -> None:
     """To whoever has to act on it: the peak and the growth so far, in the reading thread."""
     told: queue.SimpleQueue[dict[str, float]] = queue.SimpleQueue()
-    watch = Watch(program.pid, interval_s=0.02, on_reading=told.put).start()
+    watch = Measurement(program.pid, interval_s=0.02, on_reading=told.put).start()
     _take_memory(program)
     wait_until(lambda: told.get(timeout=10)["memory_growth_mb"] > 40, 10, "the growth")
     watch.stop()
@@ -167,7 +167,7 @@ def test_gpu_memory_and_energy_are_figures_where_they_are_read(monkeypatch: pyte
     counter = tmp_path / "energy_uj"
     counter.write_text("1000000")
     monkeypatch.setattr(EnergySampler, "joules", property(lambda self: float(counter.read_text()) / 1e6))
-    watch, plain = Watch(groups=GROUPS), Watch()
+    watch, plain = Measurement(groups=GROUPS), Measurement()
     assert {"peak_gpu_memory_mb": 4.0, "energy_j": 1.0}.items() <= watch.figures().items()
     counter.write_text("3000000")
     watch.stop()
@@ -182,7 +182,7 @@ def test_peak_of_gpu_memory_is_what_all_gpus_held_at_once() -> None:
     """What moves from one GPU to another counts once; a GPU that the process has left is absent."""
     now = {"gpu_0_process_memory_mb": 10_000.0, "gpu_0_memory_mb": 30_000.0}
     told: list[dict[str, float]] = []
-    watch = Watch(sample=lambda: dict(now), on_reading=told.append)
+    watch = Measurement(sample=lambda: dict(now), on_reading=told.append)
     now["gpu_1_process_memory_mb"] = 2_000.0
     watch.read()
     now["gpu_1_process_memory_mb"] = now.pop("gpu_0_process_memory_mb")
@@ -193,7 +193,7 @@ def test_peak_of_gpu_memory_is_what_all_gpus_held_at_once() -> None:
 
 def test_process_that_ends_leaves_its_figures(program: subprocess.Popen[str]) -> None:
     """What was read of it by then; stopping twice is once."""
-    watch = Watch(program.pid, interval_s=0.02).start()
+    watch = Measurement(program.pid, interval_s=0.02).start()
     wait_until(lambda: watch.so_far().get("process_memory_mb"), 10, "a memory figure")
     program.kill()
     program.wait(10)
@@ -205,7 +205,7 @@ def test_process_that_ends_leaves_its_figures(program: subprocess.Popen[str]) ->
 def test_time_after_the_end_does_not_count() -> None:
     """However late the figures are asked for, also as the share of a core."""
     now = [0.0]
-    watch = Watch(clock=lambda: now[0])
+    watch = Measurement(clock=lambda: now[0])
     now[0] = 2.0
     watch.stop()
     figures = watch.figures()
@@ -231,12 +231,12 @@ def test_windows_fold_into_one() -> None:
 def test_wrong_argument_is_refused_at_construction(arguments: dict[str, object]) -> None:
     """With the argument and its value."""
     with pytest.raises(ValueError, match=next(iter(arguments))):
-        Watch(None, **arguments)  # type: ignore[arg-type]
+        Measurement(None, **arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("groups", [("process",), ("pressure",)])
 def test_figures_of_groups_are_those_that_a_watch_of_them_has(groups: tuple[str, ...]) -> None:
     """Of a machine without GPUs and energy counters: with these groups there may be more."""
-    assert Watch(groups=groups).figures().keys() == figures_of(groups)
+    assert Measurement(groups=groups).figures().keys() == figures_of(groups)
     assert figures_of((*groups, "gpu", "energy")) - figures_of(groups) == {"peak_gpu_memory_mb", "energy_j"}
     assert figures_of(GROUPS) == set(FIGURES)

@@ -1,4 +1,4 @@
-"""Tests of mlflow_sysmetrics.context: through MLflow itself, on files as real machines have them, on this machine."""
+"""Tests of mlflow_sysmetrics.host: through MLflow itself, on files as real machines have them, on this machine."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from made_up_files import lay
 from made_up_nvml import Gpu, Nvml, NvmlError
 from mlflow.tracking.context.registry import RunContextProviderRegistry
 
-from mlflow_sysmetrics.context import Host, HostContext
+from mlflow_sysmetrics.host import Host, HostContext
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
-ENTRY_POINT = "mlflow_sysmetrics.context:HostContext"
+ENTRY_POINT = "mlflow_sysmetrics.host:HostContext"
 
 
 def installed(folder: Path) -> Path:
@@ -48,7 +48,7 @@ def test_new_run_has_the_tags_and_import_mlflow_reads_nothing(tmp_path: Path) ->
     script = """
 import json, sys, mlflow
 early = sorted({"mlflow_sysmetrics.sampling.container", "mlflow_sysmetrics.sampling.gpu", "pynvml"} & set(sys.modules))
-loaded = "mlflow_sysmetrics.context" in sys.modules
+loaded = "mlflow_sysmetrics.host" in sys.modules
 tags = mlflow.tracking.context.registry.resolve_tags()  # those of a fluent run
 print(json.dumps([loaded, early, {name: text for name, text in tags.items() if name.startswith("sysmetrics.")}]))
 """
@@ -75,13 +75,13 @@ def test_mlflow_finds_it_among_its_providers(tmp_path: Path, monkeypatch: pytest
 def test_importing_it_imports_nothing_heavy() -> None:
     """Only what Python itself has, and the names of tags: no mlflow, no psutil, none of the plugin's other modules."""
     script = """
-import sys, mlflow_sysmetrics.context
+import sys, mlflow_sysmetrics.host
 print(sorted(name for name in sys.modules if name.startswith(("mlflow_", "psutil", "mlflow.", "ray", "subprocess"))))
 """
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30, cwd=ROOT
     )
-    assert done.stdout.strip() == "['mlflow_sysmetrics', 'mlflow_sysmetrics.context', 'mlflow_sysmetrics.tags']"
+    assert done.stdout.strip() == "['mlflow_sysmetrics', 'mlflow_sysmetrics.host', 'mlflow_sysmetrics.tags']"
 
 
 # --- the provider -----------------------------------------------------------------------------------------------------

@@ -7,9 +7,9 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from mlflow_sysmetrics.addresses import get_logger
 from mlflow_sysmetrics.monitor import Monitor, Window
 from mlflow_sysmetrics.phases.totals import Phases
+from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling.groups import Sampler, sampler
 
 logger = get_logger(__name__)
@@ -27,11 +27,11 @@ Listener = Callable[[dict[str, float]], None]
 
 
 def figures_of(groups: Collection[str]) -> set[str]:
-    """The names of the figures that a `Watch` of these groups may have."""
+    """The names of the figures that a `Measurement` of these groups may have."""
     return {name for name in FIGURES if name == "elapsed_s" or _OF_GROUP.get(name, "process") in groups}
 
 
-class Watch:
+class Measurement:
     """A process, and those below it, from construction to ``stop``; read in a thread from ``start`` on.
 
     Used once. After construction nothing raises.
@@ -78,7 +78,7 @@ class Watch:
         self._elapsed_s: float | None = None  # known once it is stopped
         self._energy_j: float | None = None  # likewise
 
-    def start(self) -> Watch:
+    def start(self) -> Measurement:
         """Read in a thread from now on. No-op if it was started or stopped before."""
         with contextlib.suppress(RuntimeError):
             self._monitor.start()

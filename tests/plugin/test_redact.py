@@ -1,4 +1,4 @@
-"""Tests of mlflow_sysmetrics.addresses: no password of an address is left, and nothing else is lost."""
+"""Tests of mlflow_sysmetrics.redact: no password of an address is left, and nothing else is lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import make_url
 
-from mlflow_sysmetrics.addresses import get_logger, lasting_uri, redacted, redacted_text, with_login
+from mlflow_sysmetrics.redact import get_logger, lasting_uri, redacted, redacted_text, with_login
 
 PASSWORD = "hush42"
 ROOT = Path(__file__).parents[2]
