@@ -19,7 +19,6 @@ import psutil
 from mlflow.entities import Metric
 
 from mlflow_sysmetrics.arguments import check_seconds
-from mlflow_sysmetrics.criteria.judge import Stop
 from mlflow_sysmetrics.delivery.backlog import Backlog
 from mlflow_sysmetrics.delivery.leftovers import keep
 from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX, now_ms, points_now
@@ -36,6 +35,7 @@ from mlflow_sysmetrics.delivery.spool import (
 from mlflow_sysmetrics.delivery.store import Store, find_run
 from mlflow_sysmetrics.delivery.time_limit import within
 from mlflow_sysmetrics.delivery.writer import Writer
+from mlflow_sysmetrics.limits import Brake, Stop, check_readable, end_tree, process_criteria
 from mlflow_sysmetrics.measure import Measurement
 from mlflow_sysmetrics.phases.figure import log_figure
 from mlflow_sysmetrics.ranks import job_figures, rank_here
@@ -43,9 +43,6 @@ from mlflow_sysmetrics.redact import get_logger, lasting_uri, redacted_text
 from mlflow_sysmetrics.sampling.groups import check_groups
 from mlflow_sysmetrics.sampling.one_process import HERE
 from mlflow_sysmetrics.sampling.process_tree import check_pid
-from mlflow_sysmetrics.stopping.brake import Brake
-from mlflow_sysmetrics.stopping.end_tree import end_tree
-from mlflow_sysmetrics.stopping.process_criteria import check_readable, process_criteria
 from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
 
 logger = get_logger(__name__)
