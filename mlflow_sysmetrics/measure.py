@@ -20,9 +20,9 @@ _OF_A_GPU = "_process_memory_mb"  # the end of the name, gpu_0_process_memory_mb
 CURVES = ("cpu_percent", "memory_mb")  # of the intervals between two reports of a trial
 FIGURES = (  # of the whole time; those of `phases` come with them
     *("elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_mb"),
-    *("energy_j", "read_mb", "write_mb"),
+    *("read_mb", "write_mb"),
 )
-_OF_GROUP = {"peak_gpu_memory_mb": "gpu", "energy_j": "energy"}  # the others, but for elapsed_s, are of `process`
+_OF_GROUP = {"peak_gpu_memory_mb": "gpu"}  # the others, but for elapsed_s, are of `process`
 Listener = Callable[[dict[str, float]], None]
 
 
@@ -63,7 +63,7 @@ class Measurement:
         self._clock = clock
         self._began = self._cut_at = clock()
         read = sampler(groups, pid=pid) if sample is None else Sampler([sample])
-        self._process, self._energy = read.process, read.energy
+        self._process = read.process
         self._monitor = Monitor(read, interval_s=interval_s, window_s=window_s, on_sample=self._seen, clock=clock)
         self._is_own = pid in (None, os.getpid())
         self._cpu_read = (0.0, 0.0)  # at the last reading: of the tree, and of this process by its own clock
@@ -76,7 +76,6 @@ class Measurement:
             self.tell(on_reading)
         self._cut_cpu_s = 0.0
         self._elapsed_s: float | None = None  # known once it is stopped
-        self._energy_j: float | None = None  # likewise
 
     def start(self) -> Measurement:
         """Read in a thread from now on. No-op if it was started or stopped before."""
@@ -137,16 +136,12 @@ class Measurement:
         ``elapsed_s``, ``cpu_seconds`` (user and system), ``mean_cpu_percent`` (the one over the other; 100 is one
         core), ``peak_memory_mb``, ``memory_growth_mb``: that peak less the first reading, and ``read_mb`` and
         ``write_mb``: from and to storage. With the group ``gpu`` ``peak_gpu_memory_mb``, the most that it had on all
-        GPUs together at one reading; with ``energy`` ``energy_j``, what the processors of the machine drew meanwhile
-        for all that ran there.
+        GPUs together at one reading.
         """
         if self._elapsed_s is None and self._process is not None:
             self._process.read_all_next()
         self._monitor.read()
-        figures = self._times() | self._io_mb
-        if (energy_j := self._energy_until_now_j if self._elapsed_s is None else self._energy_j) is not None:
-            figures["energy_j"] = energy_j
-        return figures | self._memory() | self.phases.figures()
+        return self._times() | self._io_mb | self._memory() | self.phases.figures()
 
     def stop(self, timeout_s: float = LAST_READING_S) -> None:
         """Take a last reading and end; the last windows can be drained then. Idempotent.
@@ -154,7 +149,6 @@ class Measurement:
         It takes `timeout_s` at most twice: for the reading under way, and for the last one.
         """
         if self._elapsed_s is None:
-            self._energy_j = self._energy_until_now_j
             if self._process is not None:
                 self._process.read_all_next()
             self._monitor.stop(timeout_s)
@@ -175,10 +169,6 @@ class Measurement:
             return None
         read_s, own_s = self._cpu_read
         return read_s + (max(0.0, time.process_time() - own_s) if self._is_own else 0.0)
-
-    @property
-    def _energy_until_now_j(self) -> float | None:
-        return None if self._energy is None else self._energy.joules
 
     def _times(self) -> dict[str, float]:
         elapsed_s, cpu_s = self.elapsed_s, self._cpu_seconds

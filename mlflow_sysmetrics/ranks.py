@@ -22,7 +22,7 @@ _SUMS = ("cpu_seconds", "peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_m
 _MAXIMA = ("elapsed_s", "steps")
 JOB_FIGURES = ("max_rank_peak_memory_mb", "ranks")  # of a job, beside those of a process
 COUNTS = ("trials", "stopped", "failed", "restarts")  # of an experiment's trials
-_SUMS_IN_TURN = ("elapsed_s", "cpu_seconds", "read_mb", "write_mb", "energy_j")
+_SUMS_IN_TURN = ("elapsed_s", "cpu_seconds", "read_mb", "write_mb")
 _MAXIMA_IN_TURN = ("peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_mb")
 
 
@@ -70,7 +70,7 @@ def job_figures(values: Mapping[str, float], size: int | None = None) -> dict[st
 def figures_in_turn(stretches: Iterable[Mapping[str, float] | None]) -> dict[str, float]:
     """The figures of work that several processes did one after the other, from those of each.
 
-    ``elapsed_s``, CPU time, energy, and what is read and written are sums, memory is the largest, and
+    ``elapsed_s``, CPU time, and what is read and written are sums, memory is the largest, and
     ``mean_cpu_percent`` is total CPU time over total ``elapsed_s``. A sum is absent if one process lacks its part;
     memory is taken from those that have it, since a process may end before it uses a GPU. None in place of figures
     means that they are unknown: then the result is empty.

@@ -120,7 +120,7 @@ class Watcher:
         self._lock = threading.RLock()  # a signal may come in the middle of stop, and its handler call stop again
 
     def start(self, pid: int) -> None:
-        """Measurement this process from now on. The logger is made in a thread, since it asks the server for its run."""
+        """Measure this process from now on. The logger is made in a thread, since it asks the server for its run."""
         try:
             watch = Measurement(pid, self._settings.groups, self._settings.interval_s)
             self._process = psutil.Process(pid)

@@ -46,7 +46,7 @@ class NodeWatches:
         self._host = HostContext()
 
     def start(self, key: str, pid: int) -> dict[str, str]:
-        """Measurement this process under a key, if it is there; return tags of its host, and what its memory figure is."""
+        """Measure this process under a key, if it is there; return tags of its host, and what its memory figure is."""
         try:
             watch = Measurement(pid, self._groups, self._interval_s)
         except ValueError:
