@@ -103,19 +103,11 @@ def _why_not(group: str) -> str:
             return "the control group of this process reports neither its usage nor its limits"
         version_1 = Path("/sys/fs/cgroup/memory").is_dir()
         return "control groups of version 1 are not read" if version_1 else "this process is in no control group"
-    if group == "pressure":
-        return "this kernel does not count it (/proc/pressure)"
     if group == "gpu":
         if import_nvml() is None:
             return "nvidia-ml-py is not installed; pip install nvidia-ml-py"
         is_there = bool(open_gpus(import_nvml()))
         return "the driver reports nothing about its GPUs" if is_there else "no NVIDIA driver, or no GPU"
-    if group == "energy":
-        counters = sorted(Path("/sys/class/powercap").glob("intel-rapl:*/energy_uj"))
-        if not counters:
-            return "this machine has no energy counters (/sys/class/powercap)"
-        readable = [each for each in counters if os.access(each, os.R_OK)]
-        return "its counters do not change" if readable else f"only root may read {counters[0]}"
     return "/proc is missing, or hides this process"
 
 
