@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from mlflow_sysmetrics.ray_tune import CriteriaStopper as CriteriaStopper
     from mlflow_sysmetrics.ray_tune import SystemMetricsCallback as SystemMetricsCallback
     from mlflow_sysmetrics.ray_tune import system_metrics as system_metrics
-    from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
+    from mlflow_sysmetrics.sampling import ProcessSampler
 
 __all__ = ["Criteria", "CriteriaError", "Monitor", "ProcessSampler", "SystemMetricsLogger"]
 _HOME = {
     "Criteria": "criteria",
     "CriteriaError": "criteria",
     "Monitor": "monitor",
-    "ProcessSampler": "sampling.process_tree",
+    "ProcessSampler": "sampling",
     "SystemMetricsLogger": "logger",
     # Not in __all__, so that `import *` works without ray.
     "CriteriaStopper": "ray_tune",

@@ -18,7 +18,6 @@ import mlflow
 import psutil
 from mlflow.entities import Metric
 
-from mlflow_sysmetrics.arguments import check_seconds
 from mlflow_sysmetrics.criteria.judge import Stop
 from mlflow_sysmetrics.delivery.backlog import Backlog
 from mlflow_sysmetrics.delivery.leftovers import keep
@@ -40,9 +39,8 @@ from mlflow_sysmetrics.measure import Measurement
 from mlflow_sysmetrics.phases.figure import log_figure
 from mlflow_sysmetrics.ranks import job_figures, rank_here
 from mlflow_sysmetrics.redact import get_logger, lasting_uri, redacted_text
-from mlflow_sysmetrics.sampling.groups import check_groups
-from mlflow_sysmetrics.sampling.one_process import HERE
-from mlflow_sysmetrics.sampling.process_tree import check_pid
+from mlflow_sysmetrics.sampling import MEMORY_DEFINITION as DEFINITION
+from mlflow_sysmetrics.sampling import check_groups, check_pid, check_seconds
 from mlflow_sysmetrics.stopping.brake import Brake
 from mlflow_sysmetrics.stopping.end_tree import end_tree
 from mlflow_sysmetrics.stopping.process_criteria import check_readable, process_criteria
@@ -130,7 +128,7 @@ class SystemMetricsLogger:
         self._make_watch: Callable[[], Measurement] = lambda: (
             watch or Measurement(pid, groups, interval_s, window_s=_WINDOW_S)
         )
-        self._tags = {NODE: node or platform.node(), MEMORY_DEFINITION: HERE.memory_definition}
+        self._tags = {NODE: node or platform.node(), MEMORY_DEFINITION: DEFINITION}
         self._store = Store(tracking_uri or mlflow.get_tracking_uri())
         self._run = find_run(run_id, self._store)
         self._watched = pid

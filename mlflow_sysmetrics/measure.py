@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from mlflow_sysmetrics.monitor import Monitor, Window
 from mlflow_sysmetrics.phases.totals import Phases
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.sampling.groups import Sampler, sampler
+from mlflow_sysmetrics.sampling import ProcessSampler, sampler
 
 logger = get_logger(__name__)
 LAST_READING_S = 1.0
@@ -38,7 +38,7 @@ class Measurement:
 
     Args:
         pid: the process; None is this one.
-        groups: what is read, see `sampling.groups`. Without ``process`` there are no figures but ``elapsed_s``.
+        groups: what is read, see `sampling`. Without ``process`` there are no figures but ``elapsed_s``.
         interval_s: seconds between two readings.
         window_s: seconds of a window of the series.
         on_reading: called after each reading, see `tell`.
@@ -62,8 +62,8 @@ class Measurement:
     ) -> None:
         self._clock = clock
         self._began = self._cut_at = clock()
-        read = sampler(groups, pid=pid) if sample is None else Sampler([sample])
-        self._process = read.process
+        read = sampler(groups, pid) if sample is None else sample
+        self._process: ProcessSampler | None = getattr(read, "process", None)
         self._monitor = Monitor(read, interval_s=interval_s, window_s=window_s, on_sample=self._seen, clock=clock)
         self._is_own = pid in (None, os.getpid())
         self._cpu_read = (0.0, 0.0)  # at the last reading: of the tree, and of this process by its own clock

@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from mlflow_sysmetrics.arguments import check_seconds
 from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.sampling import check_seconds
 
 logger = get_logger(__name__)
 _MIN_SPAN_S = 1e-9  # so that readings at one moment count alike

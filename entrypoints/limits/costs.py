@@ -9,8 +9,7 @@ from entrypoints.datasets.tables import Task
 from entrypoints.models.losses import score_name
 from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Kind, Metric
 from mlflow_sysmetrics.measure import MEMORY
-from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
-from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
+from mlflow_sysmetrics.sampling import ProcessSampler, import_nvml, open_gpus
 
 _COSTS = (
     Metric("peak_memory_mb", Kind.GROWING),

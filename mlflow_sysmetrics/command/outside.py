@@ -13,13 +13,12 @@ from typing import Protocol
 
 import psutil
 
-from mlflow_sysmetrics.arguments import check_seconds
 from mlflow_sysmetrics.command.phase_marks import PhaseMarks
 from mlflow_sysmetrics.criteria import Criteria
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.measure import Measurement
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.sampling.groups import check_groups
+from mlflow_sysmetrics.sampling import check_groups, check_seconds
 from mlflow_sysmetrics.stopping.brake import Brake
 from mlflow_sysmetrics.stopping.cause_of_death import MemoryKills
 from mlflow_sysmetrics.stopping.end_tree import GRACE_S, KILLED_WITHIN_S, end_tree

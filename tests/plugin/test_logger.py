@@ -34,7 +34,7 @@ from mlflow_sysmetrics.criteria import Criteria
 from mlflow_sysmetrics.delivery.sync import deliver
 from mlflow_sysmetrics.logger import SystemMetricsLogger
 from mlflow_sysmetrics.measure import Measurement
-from mlflow_sysmetrics.sampling.groups import GROUPS, sampler
+from mlflow_sysmetrics.sampling import GROUPS, sampler
 
 LIMIT_S = 20.0
 DEFAULT = {
