@@ -22,11 +22,9 @@ from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
-from mlflow_sysmetrics.arguments import check_seconds
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.host import HostContext
-from mlflow_sysmetrics.limits import StopButton, reason_of_a_person
-from mlflow_sysmetrics.measurement import figures_of
+from mlflow_sysmetrics.measure import figures_of
 from mlflow_sysmetrics.ray_tune.changes import Changes
 from mlflow_sysmetrics.ray_tune.destination import Destination, find_destination, source_tags
 from mlflow_sysmetrics.ray_tune.endings import FINISHED, Ending, by_person, ending_by, failure, known_ending
@@ -44,7 +42,9 @@ from mlflow_sysmetrics.ray_tune.results import (
 )
 from mlflow_sysmetrics.ray_tune.trial_runs import Told, TrialRuns
 from mlflow_sysmetrics.redact import get_logger, lasting_uri, redacted_errors, with_login
-from mlflow_sysmetrics.sampling.groups import check_groups
+from mlflow_sysmetrics.sampling import check_groups, check_seconds
+from mlflow_sysmetrics.stopping.brake import reason_of_a_person
+from mlflow_sysmetrics.stopping.stop_button import StopButton
 from mlflow_sysmetrics.tags import KIND, NOT_FINITE, RETRIED_AFTER, STUDY_ID, TRIAL_ID
 
 logger = get_logger(__name__)

@@ -12,7 +12,7 @@ from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX
 from mlflow_sysmetrics.delivery.recording import STEP_FIGURES
 from mlflow_sysmetrics.measurement import CURVES, FIGURES
 from mlflow_sysmetrics.ranks import COUNTS, JOB_FIGURES
-from mlflow_sysmetrics.sampling.groups import NAMES
+from mlflow_sysmetrics.sampling import NAMES
 from mlflow_sysmetrics.tags import STOP_REASON
 from mlflow_sysmetrics.views.page import Page, Section, bars, lines, metric, parallel, param, scatter, tag
 from mlflow_sysmetrics.views.saved import save

@@ -30,7 +30,7 @@ from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.delivery.points import Point, points_now
 from mlflow_sysmetrics.limits import Criteria
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
-from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
+from mlflow_sysmetrics.sampling import ProcessSampler
 
 Config = dict[str, Any]
 Begin = Callable[..., Trial]
