@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Callable, Iterable
 from urllib.parse import quote
 
+from entrypoints.tags import FEASIBLE
 from mlflow_sysmetrics.redact import redacted
-from mlflow_sysmetrics.tags import FEASIBLE
 from mlflow_sysmetrics.views.page import MODE, Page, Shown, trials_of
 
 IS_FEASIBLE = f"tags.`{FEASIBLE}` = 'true'"

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from statistics import quantiles
 
-from mlflow_sysmetrics.tags import BY_CRITERIA, CRITERIA, DIVERGED, FEASIBLE, KIND, STOP_REASON, STOPPED_BY
+from entrypoints.tags import CRITERIA, DIVERGED, FEASIBLE
+from mlflow_sysmetrics.tags import BY_CRITERIA, KIND, STOP_REASON, STOPPED_BY
 from mlflow_sysmetrics.views.page import Page, Section, bars, lines, metric, parallel, param, scatter, tag, trials_of
 
 SCORE, TABLE, TRAINING, LIMITS, STOPPED = "score", "table", "training", "limits", "stopped"
