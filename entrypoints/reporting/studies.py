@@ -23,8 +23,7 @@ from entrypoints.tags import CRITERIA, DATASET, SEARCHED, STUDY_KEY
 from entrypoints.trial_run import TrialRun, hosts
 from entrypoints.views import LIMITS, SCORE, TABLE
 from mlflow_sysmetrics.tags import KIND, STUDY_ID
-from mlflow_sysmetrics.views.page import Shown, trials_of
-from mlflow_sysmetrics.views.saved import saved_link
+from mlflow_sysmetrics.ui import Shown, saved_link, trials_of
 
 NOISE = "noise.json"
 SCORES = {"val_rmse": False, "val_accuracy": True}  # of the bundle's own studies, and whether higher is better

@@ -33,9 +33,9 @@ ARROWS = {
     "host": {"sampling"},
     "stopping": {"criteria", "delivery", "sampling"},
     "logger": {"delivery", "sampling", "measure", "phases", "ranks", "criteria", "stopping"},
-    "views": {"measure", "delivery", "ranks", "sampling"},
-    "command": {"logger", "measure", "delivery", "sampling", "views", "phases", "criteria", "stopping", "host"},
-    "ray_tune": {"measure", "monitor", "delivery", "sampling", "criteria", "views", "stopping", "ranks", "host"},
+    "ui": {"measure", "delivery", "ranks"},
+    "command": {"logger", "measure", "delivery", "sampling", "ui", "phases", "criteria", "stopping", "host"},
+    "ray_tune": {"measure", "monitor", "delivery", "sampling", "criteria", "ui", "stopping", "ranks", "host"},
 }
 # The same for the rooms of reporting; what they share is at its top.
 REPORTING = f"{BUNDLE}.reporting"
