@@ -274,7 +274,7 @@ FIGURES = ("cpu_percent", "memory_mb", "rss_mb", "threads", "page_faults_per_s",
 
 @pytest.fixture
 def watched(empty_store: Path) -> Iterator[str]:
-    """The page that `mlflow-sysmetrics ui` opens after a program that knows nothing of MLflow, as docs/plugin.md says."""
+    """The page that `mlflow-sysmetrics ui` opens after a program that knows nothing of MLflow: see docs/plugin.md."""
     (empty_store / "train.py").write_text(PROGRAM)
     uri, spool = store_uri(empty_store), str(empty_store / "spool")
     command = Command(
@@ -293,7 +293,7 @@ def watched(empty_store: Path) -> Iterator[str]:
 def test_system_metrics_of_any_program_are_lines_under_readable_names(
     watched: str, page: Page, screenshot: Callable[[str], None]
 ) -> None:
-    """On the page that docs/plugin.md names: what it cost, then a line under each name, a point a second, none is cut."""
+    """By the link of docs/plugin.md: its costs, then a line under each name, a point a second; no name is cut."""
     (link,) = re.findall(r"<http://127.0.0.1:5000/(#[^>]*)>", (ROOT / "docs" / "plugin.md").read_text())
     server, _, shown = watched.partition("/#")
     assert f"#{shown}" == link
