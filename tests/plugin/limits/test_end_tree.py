@@ -40,18 +40,20 @@ print(os.getpid(), flush=True)
 time.sleep(60)
 """
 
-# Its child ignores SIGTERM, and starts another process once the parent is gone, which says so in a file.
-ORPHAN = """
+# Its child ignores SIGTERM, and starts another such process once the parent is gone: that is below nothing of before.
+ORPHAN = f"""
 import os, signal, subprocess, sys, time
-if len(sys.argv) == 2:
-    subprocess.Popen([sys.executable, __file__, sys.argv[1], str(os.getpid())])
+print(os.getpid(), flush=True)
+if len(sys.argv) == 1:
+    subprocess.Popen([sys.executable, __file__, str(os.getpid())])
     time.sleep(60)
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-print(os.getpid(), flush=True)
-while os.getppid() == int(sys.argv[2]):
+print(flush=True)
+while os.getppid() == int(sys.argv[1]):
     time.sleep(0.01)
-says = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
-subprocess.Popen([sys.executable, "-c", "import signal; signal.signal(15, signal.SIG_IGN);" + says, sys.argv[1]])
+child = subprocess.Popen([sys.executable, "-c", {DEAF!r}], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
 time.sleep(60)
 """
 
@@ -114,6 +116,21 @@ def test_process_that_starts_meanwhile_is_ended_too(started: list[subprocess.Pop
     assert program.wait() == -9
 
 
+def test_what_a_child_starts_when_its_parent_is_gone_is_ended_too(
+    started: list[subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """The parent heeded SIGTERM, its child did not."""
+    program = run(ORPHAN, tmp_path)
+    started.append(program)
+    _, child = heard(program), heard(program)
+    assert program.stdout is not None
+    program.stdout.readline()  # it ignores SIGTERM by now
+    assert end_tree(psutil.Process(program.pid), grace_s=2.0)
+    assert gone(child)
+    assert gone(heard(program))
+    assert program.wait() == -15
+
+
 def test_exit_status_is_left_to_the_parent(started: list[subprocess.Popen[str]], tmp_path: Path) -> None:
     """Who started the process still hears how it ended."""
     program = run(TREE, tmp_path, "0", "heed")
@@ -150,16 +167,3 @@ def test_process_that_ends_itself_ends_those_below_it_first(tmp_path: Path) -> N
     assert gone(child)
     assert program.stdout is not None
     program.stdout.close()
-
-
-def test_what_a_child_starts_when_its_parent_is_gone_is_gone_too(
-    started: list[subprocess.Popen[str]], tmp_path: Path
-) -> None:
-    """It is below nothing that was there at first. The grace ends, by this clock, once it has started."""
-    place = tmp_path / "pid"
-    program = run(ORPHAN, tmp_path, str(place))
-    started.append(program)
-    child = heard(program)
-    assert end_tree(psutil.Process(program.pid), 10.0, lambda: 100.0 if place.exists() and place.read_text() else 0.0)
-    assert gone(child)
-    assert gone(int(place.read_text()))
