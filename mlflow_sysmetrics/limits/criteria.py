@@ -85,14 +85,13 @@ class Criteria:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The names used, each once."""
         return tuple(dict.fromkeys(rule.metric.name for rule in self.rules))
 
     def check_stops(self) -> None:
         """CriteriaError for a limit that could never stop anything."""
         for limit in self.limits:
             if rules.stops_from(limit) is None:
-                such = f"{limit.metric.name}{limit.op}{3 if limit.statistic else rules.short(limit.number)} after 10m"
+                such = f"{limit.metric.name}{limit.op}{3 if limit.statistic else f'{limit.number:g}'} after 10m"
                 why = "can still be met until the end, so it would stop nothing; say from when it counts, such as"
                 raise CriteriaError(str(self), str(self).find(str(limit)), f'"{limit}" {why} {such}')
 
@@ -131,10 +130,7 @@ class Judge:
 
 
 def process_criteria(text: str) -> Criteria:
-    """Read limits on what a single process uses, such as ``peak_memory_mb<=8000, mean_cpu_percent>=5 after 10m``.
-
-    ValueError where that is no text; CriteriaError for a mistake in it, or a limit that could never end the process.
-    """
+    """Limits on what a single process uses, read from a text; CriteriaError for one that could never end it."""
     if not isinstance(text, str):  # a Criteria object may name any metric
         raise ValueError(f"criteria={text!r}: give a text such as 'peak_memory_mb<=8000, elapsed_s<=7200'")
     criteria = Criteria.parse(text, _OF_A_PROCESS)

@@ -58,9 +58,7 @@ class Stop:
         digits = next((digits for digits in (4, 6, 8) if f"{self.value:.{digits}g}" != f"{self.limit:.{digits}g}"), 4)
         shown = f"{self.metric} {self.value:.{digits}g}{_BROKEN[op]}{self.limit:.{digits}g}"
         step = "" if self.step is None else f"step {self.step}"
-        words = ", ".join(
-            filter(None, [rule if " " in rule else "", *how, step])
-        )  # an absolute limit is a number alone
+        words = ", ".join(filter(None, [rule if " " in rule else "", *how, step]))  # of a plain limit, only these
         return f"{shown} ({words})" if words else shown
 
     __str__ = told
@@ -82,9 +80,10 @@ class Limit:
 
     def __str__(self) -> str:
         unit = next((unit for unit in UNITS_S if self.from_s % UNITS_S[unit] == 0), "s")
-        text = f"{self.metric.name}{self.op}{short(self.number)}" + (f"x {self.statistic}" if self.statistic else "")
-        text += f" after {self.after}" if self.after != AFTER else ""
-        return text + (f" after {short(self.from_s / UNITS_S[unit])}{unit}" if self.from_s else "")
+        statistic = f"x {self.statistic}" if self.statistic else ""
+        trials = f" after {self.after}" if self.after != AFTER else ""
+        time = f" after {self.from_s / UNITS_S[unit]!r}{unit}".replace(f".0{unit}", unit) if self.from_s else ""
+        return f"{self.metric.name}{self.op}" + f"{self.number}".removesuffix(".0") + statistic + trials + time
 
     @property
     def is_upper(self) -> bool:
@@ -122,7 +121,7 @@ class Patience:
     min_delta: float = 0.0
 
     def __str__(self) -> str:
-        delta = f" min_delta {short(self.min_delta)}" if self.min_delta else ""
+        delta = f" min_delta {self.min_delta}".removesuffix(".0") if self.min_delta else ""
         return f"{self.metric.name} patience {self.reports}{delta}"
 
 
@@ -141,7 +140,3 @@ def finite(values: Values, name: str) -> float | None:
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return value if math.isfinite(value) else None
-
-
-def short(number: float) -> str:
-    return repr(float(number)).removesuffix(".0")

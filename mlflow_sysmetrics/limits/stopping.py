@@ -25,9 +25,9 @@ _LOOK_EVERY_S = 0.05
 
 
 class Brake:
-    """Calls `end`, at most once, in a thread of its own, with the tags that say why. Any thread may pull it.
+    """Calls `end`, at most once, in a thread of its own, with the tags that say why. Nothing raises.
 
-    Nothing raises. Without `judged_while` in a reading the process is gone, and only its time goes on.
+    A reading without the metric `judged_while` is not judged: the process is gone, and only its time goes on.
     """
 
     def __init__(
@@ -41,7 +41,6 @@ class Brake:
         self.broken: Stop | None = None  # the limit, if it was one
 
     def see(self, values: Values) -> None:
-        """Judge a reading."""
         stop = self._judge.crossed(values) if not self._judged_while or self._judged_while in values else None
         if stop is not None:
             self._pull({STOPPED_BY: BY_CRITERIA, STOP_REASON: str(stop), STOP_METRIC: stop.metric}, stop)
@@ -57,7 +56,6 @@ class Brake:
             self._released = True
 
     def join(self, timeout_s: float) -> None:
-        """Wait for what was pulled to be done."""
         if (thread := self._thread) is not None and thread.is_alive() and thread is not threading.current_thread():
             thread.join(timeout_s)
 
@@ -123,18 +121,15 @@ class StopButton:
                 pause_s = self.every_s
             except Exception:  # whoever delivers says that the store is away
                 asked, pause_s = {}, min(2 * pause_s, MAX_PAUSE_S)
-            for run_id, said in asked.items():
+            for run_id in [run_id for run_id in asked if run_id not in self._ended]:
                 try:
-                    self._end(run_id, said)
+                    with self._pressing:
+                        ours = not self._stopping.is_set() and self.pressed(run_id, asked[run_id])
+                    if ours:  # another may become so
+                        self._ended.add(run_id)
+                        self.clear(run_id)
                 except Exception:
                     logger.warning("the request to stop run %s could not be followed yet", run_id, exc_info=True)
-
-    def _end(self, run_id: str, said: str) -> None:
-        with self._pressing:
-            if run_id in self._ended or self._stopping.is_set() or not self.pressed(run_id, said):
-                return  # a run that is not ours may become so
-        self._ended.add(run_id)
-        self.clear(run_id)
 
 
 def end_tree(root: psutil.Process, grace_s: float = GRACE_S) -> bool:
@@ -152,12 +147,14 @@ def end_tree(root: psutil.Process, grace_s: float = GRACE_S) -> bool:
             for process in list(tree):
                 with contextlib.suppress(psutil.Error):
                     tree.update(dict.fromkeys(process.children(recursive=True)))
-            living = [process for process in tree if process != spared and _runs(process)]
-            for process in living:
-                if process not in told:
-                    told.add(process)
-                    with contextlib.suppress(psutil.Error):
-                        end(process)
+            living = False
+            for process in tree:
+                with contextlib.suppress(psutil.Error):
+                    if process != spared and process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                        living = True
+                        if process not in told:
+                            told.add(process)
+                            end(process)
             if not living or time.monotonic() >= deadline:
                 return not living
             time.sleep(_LOOK_EVERY_S)
@@ -165,9 +162,3 @@ def end_tree(root: psutil.Process, grace_s: float = GRACE_S) -> bool:
     if root.pid == os.getpid() and not gone(psutil.Process.terminate, grace_s, root):
         gone(psutil.Process.kill, KILLED_WITHIN_S, root)
     return gone(psutil.Process.terminate, grace_s) or gone(psutil.Process.kill, KILLED_WITHIN_S)
-
-
-def _runs(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
