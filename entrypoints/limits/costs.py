@@ -81,6 +81,6 @@ def readable(
     names = {metric.name for metric in metrics(task) if OF_GROUP.get(metric.name, "process") in (*groups, "process")}
     if here and "gpu" in groups and not open_gpus(import_nvml()):
         names -= {"peak_gpu_memory_mb"}
-    if MEMORY not in (sample or ProcessSampler())():
+    if "process_memory_mb" not in (sample or ProcessSampler())():
         names -= {"peak_memory_mb", "memory_growth_mb"}
     return names if memory.raised(lambda: None) is not None else names - {"model_memory_mb"}

@@ -72,8 +72,7 @@ class NodeWatches:
         figures = watch.figures()
         if not runs and seen:
             figures = figures_in_turn([figures | {"elapsed_s": seen["elapsed_s"]}])
-        death = {} if runs else kills.death(figures, kills.happened({pid, *watch.pids}), "its process was gone").tags
-        kills.close()
+        death = {} if runs else kills.death(figures, kills.happened(), "its process was gone")
         return LetGo(watch.drain(), figures, death)
 
 
