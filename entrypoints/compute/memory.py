@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import psutil
 
-_CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-_RESET_PEAK = "5"  # proc(5), clear_refs
+from mlflow_sysmetrics.sampling import reset_peak_rss
+
+STATUS = Path("/proc/self/status")
 
 
 def release() -> None:
@@ -54,9 +55,9 @@ def raised(call: Callable[[], None]) -> Raised | None:
 
 
 def _high_water_kb(*, reset: bool = False) -> int | None:
+    if reset and not reset_peak_rss():
+        return None
     try:
-        if reset:
-            _CLEAR_REFS.write_text(_RESET_PEAK)
         with STATUS.open() as lines:
             return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
     except OSError:
