@@ -90,4 +90,4 @@ def test_this_machine_can_read_what_is_limited_by_default() -> None:
 def test_usual_noise_is_of_every_cost_but_the_size() -> None:
     """A model has the same size each time; nothing else that is measured is the same twice."""
     assert set(USUAL_NOISE) == {*COSTS, *BESIDE} - {"model_size_kb"} | {"mean_cpu_percent", "rows_per_s"}
-    assert all(0 < share < 0.5 for share in USUAL_NOISE.values())
+    assert all(0 < share <= 0.5 for share in USUAL_NOISE.values())
