@@ -30,6 +30,7 @@ from entrypoints.search import journal
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import Limits
 from entrypoints.tune import tune
+from mlflow_sysmetrics.delivery import now_ms
 from mlflow_sysmetrics.tags import KIND, NODE, PID, PID_SINCE
 
 WITHIN_S = 60.0
