@@ -14,7 +14,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import ray
-from mlflow_sysmetrics.delivery.time_limit import within
 
 from entrypoints import environment
 from entrypoints.compute import workers

@@ -12,7 +12,6 @@ from statistics import stdev
 from typing import Any, Literal
 
 import ray
-from mlflow_sysmetrics.delivery.points import Point, points_now, window_points
 from ray import tune
 from ray.actor import ActorHandle
 

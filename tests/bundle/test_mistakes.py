@@ -20,7 +20,6 @@ from click.testing import CliRunner
 from commands import RunProject, copy_store, executed, hostile_files, store_uri
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
-from mlflow_sysmetrics.delivery.points import now_ms
 from own_models import ALGORITHMS, write_own_models
 from study_settings import study_settings
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mlflow_sysmetrics.delivery.points import Point, points_now
 from ray.actor import ActorHandle
 from reference import FOLDS, MLP_CLASSIFIER, MLP_REGRESSOR, Plain, bundled, configured
 from sklearn import get_config, set_config
