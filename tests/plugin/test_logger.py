@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import math
 import multiprocessing
 import os
@@ -612,17 +611,18 @@ def test_limit_that_is_broken_at_the_very_end_ends_nothing(monkeypatch: pytest.M
     monkeypatch.setattr("mlflow_sysmetrics.logger.end_tree", ended.append)
     watch = Measurement(interval_s=3600, clock=lambda: now[0])
 
-    class StopFirst(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            logger.stop()
+    start = threading.Thread.start
 
+    def stop_first(thread: threading.Thread) -> None:
+        if thread.name == "mlflow-sysmetrics-brake":
+            logger.stop()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", stop_first)
     with mlflow.start_run() as run:
         logger = SystemMetricsLogger(watch=watch, criteria="elapsed_s<=1").start()
-        brake, handler = logging.getLogger("mlflow_sysmetrics.limits.brake"), StopFirst()
-        brake.addHandler(handler)
         now[0] = 5.0
         watch.read()
-        brake.removeHandler(handler)
         wait_until(lambda: our_threads() == others, LIMIT_S, "the end of all its threads")
     assert ended == []
     assert metrics(run.info.run_id)["elapsed_s"] == 5.0
