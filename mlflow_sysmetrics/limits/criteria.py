@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from mlflow_sysmetrics.limits import rules
 from mlflow_sysmetrics.limits.rules import Kind, Limit, Metric, Patience, Stop, Values
 
-_FORM = "write name<=3, name>=3 after 10m, name<=2x median after 8 or name patience 3 min_delta 0.1"
+_FORM = (
+    "write name<=3, name>=3 after 10m, name<=2x median after 8 or name patience 3 min_delta 0.1; a comma between two"
+)
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"  # one way to match: not quadratic
 _COUNT = r"[1-9][0-9]{0,8}(?![\w.])"
 _CRITERION = re.compile(

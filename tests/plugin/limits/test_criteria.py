@@ -105,7 +105,7 @@ def test_str_parses_back_to_an_equal_object(rules: tuple[Limit | Patience, ...])
     assert hash(again) == hash(criteria)
 
 
-FORM = "is not a criterion; write name<=3, name>=3 after 10m, name<=2x median after 8 or name patience 3 min_delta 0.1"
+FORM = "write name<=3, name>=3 after 10m, name<=2x median after 8 or name patience 3 min_delta 0.1; a comma between two"
 NO_FORM = """
     val_loss<=300, | val_loss<1,,val_accuracy>0 | val_loss<3;val_accuracy>1 | val_loss<3 x | val_loss | 3>val_loss |
     val_loss<<3 | val_loss!=3 | val_loss=3 | val_loss == 3 | val_loss=<3 | val_loss≥3 | val_loss patiense 3 |
@@ -125,7 +125,7 @@ def test_text_without_the_form_of_a_criterion_is_answered_with_the_form(text: st
     with pytest.raises(CriteriaError) as caught:
         parsed(text)
     part = text[caught.value.position :].partition(",")[0].strip()
-    assert str(caught.value) == f'criteria={text}: "{part}" {FORM}'
+    assert str(caught.value) == f'criteria={text}: "{part}" is not a criterion; {FORM}'
 
 
 @pytest.mark.parametrize(
