@@ -27,7 +27,7 @@ from mlflow.entities import Metric, Param  # noqa: E402
 from tracking_server import tracking_server  # noqa: E402
 
 from entrypoints import views  # noqa: E402
-from mlflow_sysmetrics.views.saved import save  # noqa: E402
+from mlflow_sysmetrics.ui import save  # noqa: E402
 
 ROW, DRAWN = ".ag-row a[href*='/runs/']", ".main-svg .trace, .parcoords"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -70,7 +70,7 @@ def fill(client: MlflowClient, trials: int) -> dict[str, str]:
         client.set_terminated(run.info.run_id)
         figures.append(own)
     about = (study.info.run_id, "made up", time.time(), "val_rmse", True, ("batch_size", "alpha"), tuple(figures))
-    pages = views.of_study(views.Shown(*about))
+    pages = views.of_study(views.StudyFacts(*about))
     plain = pages[views.SCORE].plain_link("0")
     return {"no view": plain} | save(client, "0", study.info.run_id, pages)
 

@@ -20,11 +20,9 @@ from mlflow.tracking.fluent import _get_experiment_id
 from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
 from mlflow_sysmetrics.delivery.spool import SUFFIX, spool_folder
 from mlflow_sysmetrics.host import Host
-from mlflow_sysmetrics.limits import MemoryKills
 from mlflow_sysmetrics.redact import redacted
-from mlflow_sysmetrics.sampling.container import find_folders
-from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
-from mlflow_sysmetrics.sampling.groups import GROUPS, sampler
+from mlflow_sysmetrics.sampling import GROUPS, find_folders, import_nvml, open_gpus, sampler
+from mlflow_sysmetrics.stopping.cause_of_death import MemoryKills
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
 _PACKAGES = ("mlflow-sysmetrics-bundle", "mlflow", "mlflow-skinny", "psutil", "ray", "nvidia-ml-py", "matplotlib")
@@ -112,12 +110,8 @@ def _why_not(group: str) -> str:
 
 
 def _deaths() -> Finding:
-    kills = MemoryKills()
-    known = kills.happened([os.getpid()])
-    kills.close()
-    if known is None:
-        why = "no control group has memory.events, and the kernel's log cannot be read, at least not in a container"
-        return Finding("cause of death", False, why)
+    if MemoryKills().happened() is None:
+        return Finding("cause of death", False, "no control group of version 2 has memory.events")
     return Finding("cause of death", True, "a kill by the kernel for lack of memory can be detected")
 
 

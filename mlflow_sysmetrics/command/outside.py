@@ -13,23 +13,17 @@ from typing import Protocol
 
 import psutil
 
-from mlflow_sysmetrics.arguments import check_seconds
 from mlflow_sysmetrics.command.phase_marks import PhaseMarks
+from mlflow_sysmetrics.criteria import Criteria
 from mlflow_sysmetrics.delivery.store import Store
-from mlflow_sysmetrics.limits import (
-    GRACE_S,
-    KILLED_WITHIN_S,
-    Brake,
-    Criteria,
-    MemoryKills,
-    StopButton,
-    check_readable,
-    end_tree,
-    process_criteria,
-)
-from mlflow_sysmetrics.measurement import Measurement
+from mlflow_sysmetrics.measure import Measurement
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.sampling.groups import check_groups
+from mlflow_sysmetrics.sampling import check_groups, check_seconds
+from mlflow_sysmetrics.stopping.brake import Brake
+from mlflow_sysmetrics.stopping.cause_of_death import MemoryKills
+from mlflow_sysmetrics.stopping.end_tree import GRACE_S, KILLED_WITHIN_S, end_tree
+from mlflow_sysmetrics.stopping.process_criteria import check_readable, process_criteria
+from mlflow_sysmetrics.stopping.stop_button import StopButton
 from mlflow_sysmetrics.tags import STOP
 
 logger = get_logger(__name__)
@@ -161,7 +155,7 @@ class Watcher:
             return
         with contextlib.suppress(ChildProcessError):  # somebody has asked for the status already
             os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
-        self._killed_for_memory = self._kills.happened({self._pid, *self._watch.pids})
+        self._killed_for_memory = self._kills.happened()
         self._brake.release()
         self._watch.stop()
         self._brake.join(GRACE_S + KILLED_WITHIN_S)  # of processes below it that do not end when asked
@@ -191,10 +185,9 @@ class Watcher:
         if self._kills is None or self._watch is None:
             return {}
         tags: Mapping[str, str] = {}
-        if exit_code and not self._brake.pulled and (exit_code in _KILLED or self._killed_for_memory):
+        if exit_code and not self._brake.tags and (exit_code in _KILLED or self._killed_for_memory):
             seen = "ended by SIGKILL" if exit_code in _KILLED else "a process below it was killed"
-            tags = self._kills.death(self._watch.figures(), self._killed_for_memory, seen).tags
-        self._kills.close()
+            tags = self._kills.death(self._watch.figures(), self._killed_for_memory, seen)
         return tags
 
     def _end_process(self) -> None:
