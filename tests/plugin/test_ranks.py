@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlflow_sysmetrics.ranks import JOB_SUMMARY, summary_in_turn, job_summary, rank_here
+from mlflow_sysmetrics.ranks import JOB_SUMMARY, job_summary, rank_here, summary_in_turn
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from mlflow_sysmetrics.phases.totals import Phases
 
 from mlflow_sysmetrics.command.phase_marks import VARIABLE, NotWatchedError, PhaseMarks, mark
-from mlflow_sysmetrics.phases.totals import Phases
 
 
 @pytest.fixture

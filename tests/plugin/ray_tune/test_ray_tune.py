@@ -26,11 +26,11 @@ import pytest
 from commands import store_uri, wait_until
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow_sysmetrics.delivery.points import Point
 from ray import cloudpickle, tune
 from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.schedulers import ASHAScheduler
 
-from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.limits import Criteria
 from mlflow_sysmetrics.measurement import FIGURES
