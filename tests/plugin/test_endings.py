@@ -104,9 +104,8 @@ def test_program_ends_at_its_limit_unless_it_says_otherwise(
     assert code == -signal.SIGTERM
     with contextlib.suppress(psutil.NoSuchProcess):
         assert psutil.Process(int((tmp_path / "told").read_text())).status() == psutil.STATUS_ZOMBIE
-    if away:
-        assert not deliver(tracking_uri=client.tracking_uri).left
-        run = client.get_run(run.info.run_id)
+    assert not deliver(tracking_uri=client.tracking_uri).left  # if a busy machine has not done so in half a second
+    run = client.get_run(run.info.run_id)
     assert run.info.status == "KILLED"
     assert run.data.tags["sysmetrics.stop_reason"].startswith("elapsed_s 0.")
     assert run.data.metrics.keys() >= SUMMARY
@@ -145,10 +144,8 @@ def test_stop_in_the_handler_of_a_signal_is_bounded(recorded: Any, tmp_path: Pat
 @pytest.mark.parametrize("how", ["returns", "raises", "exits"])
 def test_program_that_forgets_to_stop_is_complete_at_its_exit(how: str, client: MlflowClient, journals: Path) -> None:
     """With its own exit code."""
-    run_id, last = (
-        client.create_run("0").info.run_id,
-        {"returns": "", "raises": "1 / 0", "exits": "raise SystemExit(3)"},
-    )
+    run_id = client.create_run("0").info.run_id
+    last = {"returns": "", "raises": "1 / 0", "exits": "raise SystemExit(3)"}
     code = f"from mlflow_sysmetrics import SystemMetricsLogger\nSystemMetricsLogger('{run_id}').start()\n{last[how]}"
     environ = os.environ | {"MLFLOW_TRACKING_URI": client.tracking_uri}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, timeout=60)

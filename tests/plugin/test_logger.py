@@ -169,7 +169,7 @@ def test_measurement_may_begin_before_the_run_and_go_on_after_it() -> None:
         assert "cpu_seconds" not in metrics(run.info.run_id)
         summary = measurement.stop()
         assert SystemMetricsLogger(measurement=measurement).start().stop() == summary
-    assert metrics(run.info.run_id)["cpu_seconds"] == summary["cpu_seconds"] >= 0.1
+    assert metrics(run.info.run_id)["cpu_seconds"] == summary["cpu_seconds"] > 0
     assert history(run.info.run_id, "system/process_memory_mb")
 
 
