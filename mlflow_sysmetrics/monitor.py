@@ -180,7 +180,6 @@ class Monitor:
         folds, self._folds = self._folds, {}
         if folds:
             seconds = {name: fold.seconds for name, fold in folds.items()}
-            # A rounded mean of nearly equal readings may lie above them.
-            mean = {name: min(fold.mean, fold.maximum) for name, fold in folds.items()}
+            mean = {name: fold.mean for name, fold in folds.items()}
             maximum = {name: fold.maximum for name, fold in folds.items()}
             self._windows.append(Window(int(time.time() * 1000), seconds, mean, maximum))

@@ -42,7 +42,6 @@ class Outbox:
         journal: Journal | None = None,
     ) -> None:
         self.run_id, self.key, self.name, self.experiment_id = run_id, key, name, experiment_id
-        self.parent: Outbox | None = None
         self.is_open = True  # whether more is to come
         self.start_ms: int | None = None  # of the run, once it is known
         self.asked = False  # whether the store was asked to create it

@@ -72,7 +72,7 @@ def _create(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None]
 
 
 def _end(outbox: Outbox, store: Store, status: str, end_ms: int, tags: Mapping[str, str]) -> None:
-    if outbox.steps is not None:  # the run went on, or this is late: it may have had another end since
+    if outbox.is_late:  # it may have had another end before
         _drop_end(outbox, store, tags)
     _send(outbox, store, [RunTag(*item) for item in tags.items()])
     store.set_status(str(outbox.run_id), status, end_ms)

@@ -77,7 +77,6 @@ class Writer:
                 return
             if outbox is None and run_id is None:
                 outbox = Outbox(key=key, name=name, experiment_id=experiment_id)
-                outbox.parent = None if parent is None else self._outboxes[parent]
                 about = {"experiment_id": experiment_id, "start_ms": start_ms or now_ms(), "name": name}
                 first = [Operation("create", {**about, "parent": parent, "tags": texts("tags", tags)})]
             else:
@@ -179,8 +178,6 @@ class Writer:
         return max(0.0, min(due_at - time.monotonic(), self._every_s, threading.TIMEOUT_MAX))
 
     def _due_at(self, outbox: Outbox) -> float:
-        if outbox.run_id is None and outbox.parent is not None and outbox.parent.run_id is None:
-            return float("inf")
         is_urgent = outbox.is_urgent or (self._deadline is not None and not outbox.is_empty)
         return 0.0 if is_urgent and not outbox.failures else outbox.due_at
 

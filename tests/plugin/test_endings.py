@@ -140,8 +140,7 @@ def test_stop_in_the_handler_of_a_signal_is_bounded(recorded: Any, tmp_path: Pat
     assert run.data.metrics.keys() >= SUMMARY | {"phase/phase/elapsed_s", "steps"}
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("how", ["returns", "raises", "exits"])
+@pytest.mark.parametrize("how", ["exits", *(pytest.param(how, marks=pytest.mark.slow) for how in ("returns", "raises"))])
 def test_program_that_forgets_to_stop_is_complete_at_its_exit(how: str, client: MlflowClient, journals: Path) -> None:
     """With its own exit code."""
     run_id = client.create_run("0").info.run_id

@@ -26,7 +26,7 @@ from mlflow_sysmetrics.tags import RUN_KEY, STOP_REASON
 FATES = st.lists(st.sampled_from(["", "", "", "before", "after"]), max_size=12).map(deque)
 TRIALS = st.sampled_from(["trial 0", "trial 1"])
 LOGGER, START_MS = "recorded", 1_000
-MAX_WAITING = 12
+MAX_WAITING = 6
 
 
 class Deliveries(RuleBasedStateMachine):
@@ -59,7 +59,6 @@ class Deliveries(RuleBasedStateMachine):
 
     def _create(self, key: str, parent: str | None) -> None:
         made = self.live[key] = Outbox(key=key, name=key, experiment_id="0")
-        made.parent = self.live.get(parent or "")
         wanted = {"experiment_id": "0", "start_ms": next(self.clock), "name": key, "parent": parent, "tags": {}}
         made.add([Operation("create", wanted)])
 
@@ -75,7 +74,7 @@ class Deliveries(RuleBasedStateMachine):
             self._create(key, "study")
         elif key in self.live and not self.live[key].is_open:
             self.live[key].is_open = True
-            self.live[key].add([Operation("reopen")])
+            self.live[key].add([Operation("reopen"), *log(tags=self.tags[key])])
             self._sample(key)  # as it soon does: by this `sync` sees that it went on
         return key in self.live
 

@@ -171,6 +171,33 @@ def test_close_does_not_wait_out_a_pause(store: ScriptedStore, monkeypatch: pyte
     assert store.timeout_s == writers.MIN_TIMEOUT_S
 
 
+def test_close_writes_what_comes_while_it_writes(store: ScriptedStore) -> None:
+    """However long the interval is."""
+    writer, closed = Writer(store, every_s=3600), list[bool]()
+    writer.start()
+    writer.create("a", experiment_id="0", name="a")
+    store.until(lambda: store.runs)
+    store.open.clear()
+    store.entered.clear()
+    writer.log("a", points(1.0))
+    thread = threading.Thread(target=lambda: closed.append(writer.close(LIMIT_S)))
+    thread.start()
+    assert store.entered.wait(LIMIT_S)
+    writer.log("a", points(2.0, first=1))
+    store.open.set()
+    thread.join(LIMIT_S)
+    assert (closed, len(store.named("a").points)) == ([True], 2)
+
+
+def test_close_does_not_wait_for_a_run_that_the_store_does_not_know(store: ScriptedStore, writer: Writer) -> None:
+    """What waits for it is kept: it may be another store's."""
+    writer.create("a", experiment_id="0", run_id="unknown")
+    began = time.monotonic()
+    assert not writer.close(LIMIT_S)
+    assert time.monotonic() - began < LIMIT_S / 2
+    assert writer.keep() == 1
+
+
 def test_patience_for_an_answer_grows(store: ScriptedStore, writer: Writer) -> None:
     """So that a slow server can answer, up to half a minute."""
     store.away = lambda request, run: True
@@ -180,15 +207,18 @@ def test_patience_for_an_answer_grows(store: ScriptedStore, writer: Writer) -> N
 
 
 def test_memory_of_an_outage_is_bounded(store: ScriptedStore, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest points are given up and counted, and nothing else is."""
+    """The oldest points are given up, nothing else is, and nothing because of a request that was under way."""
     monkeypatch.setattr(outboxes, "MAX_WAITING", 10)
+    writer.create("a", experiment_id="0", name="a")
+    store.until(lambda: store.runs)
     store.open.clear()
-    writer.create("a", experiment_id="0", name="a", tags={"a": "b"})
+    store.entered.clear()
+    writer.log("a", points(*range(5)))
     assert store.entered.wait(LIMIT_S)
-    writer.log("a", points(*range(30)), params={"alpha": 1})
+    writer.log("a", points(*range(5, 30), first=5), params={"alpha": 1})
     store.open.set()
-    store.until(lambda: store.runs and store.named("a").params)
-    assert [point[3] for point in store.named("a").points] == list(range(22, 30))
+    store.until(lambda: store.named("a").params)
+    assert [point[3] for point in store.named("a").points] == [*range(5), *range(21, 30)]
 
 
 def test_machine_without_threads_costs_nothing(
