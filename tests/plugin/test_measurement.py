@@ -9,14 +9,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from commands import wait_until
-from forks import in_fork
 from made_up_nvml import Gpu, Nvml
 
 from mlflow_sysmetrics import Measurement, measure
@@ -123,15 +121,6 @@ def test_names_of_a_summary_are_known_before(groups: tuple[str, ...]) -> None:
     assert summary_names(GROUPS) == set(SUMMARY)
 
 
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_forked_child_leaves_the_measurement_alone() -> None:
-    """It reads nothing and ends at once; its parent goes on."""
-    with measure(interval_s=0.01) as m:
-        assert in_fork(lambda: m.drain() == [] and m.stop()["elapsed_s"] < LIMIT_S) == 1
-        work(0.05)
-        assert m.summary["cpu_seconds"] > 0.04
-
-
 # --- another process ---------------------------------------------------------------------------------------
 
 
@@ -207,28 +196,6 @@ def test_peaks_are_of_all_readings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "import_nvml", lambda: Nvml(Gpu(processes=ours), Gpu(processes=ours)))
     with measure(groups=GROUPS) as real:
         assert real.summary["peak_gpu_memory_mb"] == 4.0
-
-
-def test_high_water_mark_of_the_kernel_may_come_after_the_end() -> None:
-    """As wait4(2) gives it."""
-    with measure(interval_s=3600) as m:
-        pass
-    m.saw_peak_rss(1e6)
-    assert m.summary["peak_rss_mb"] == 1e6
-
-
-def test_windows_are_of_the_length_that_is_asked_for() -> None:
-    """And each is drained once."""
-    clock, readings = count(), count(1)
-    m = Measurement(
-        sample=lambda: {"x": float(next(readings))}, interval_s=3600, window_s=3, clock=lambda: next(clock) / 2
-    )
-    for _ in range(9):
-        m.read()
-    windows = m.drain()
-    assert len(windows) >= 1
-    assert windows[0].maximum["x"] > windows[0].mean["x"] > 1
-    assert m.drain() == []
 
 
 # --- phases ------------------------------------------------------------------------------------------------

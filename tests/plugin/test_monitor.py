@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import count
 from typing import Any
 
@@ -52,12 +49,6 @@ def test_reading_counts_for_as_long_as_it_is_since_the_one_before() -> None:
     (window,) = of(*readings, at=(0.0, 0.9, 0.95, 1.0), window_s=1.0).drain()
     assert window.mean == pytest.approx({"cpu": 90.0, "slow": 8.0})
     assert window.maximum == {"cpu": 100.0, "slow": 17.0}
-
-
-def test_equal_readings_have_that_mean() -> None:
-    """To the last digit, however long each counts."""
-    (window,) = of(*[{"mb": 177.4387}] * 5, at=(0.0, 0.1, 0.37, 0.4, 1.0), window_s=1.0).drain()
-    assert window.mean == {"mb": 177.4387}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -121,16 +112,6 @@ def test_stop_does_not_wait_for_a_reading_that_hangs() -> None:
             thread.join(LIMIT_S)
 
 
-def test_stop_in_the_reading_thread_ends_it() -> None:
-    """As by a listener."""
-    stopped = threading.Event()
-    monitor = Monitor(lambda: {"x": 1.0}, interval_s=3600, on_sample=lambda _: (monitor.stop(1), stopped.set())[1])
-    monitor.start()
-    assert stopped.wait(LIMIT_S)
-    monitor.stop(LIMIT_S)
-    assert monitor.failures == 0
-
-
 @pytest.mark.parametrize("reading", [OSError("out of luck"), None, {"x": "fast"}, 3], ids=repr)
 def test_reading_that_fails_is_counted_and_told_once(reading: Any, caplog: pytest.LogCaptureFixture) -> None:
     """An exception, or what is not a mapping of numbers; the next one counts."""
@@ -168,28 +149,6 @@ def test_machine_without_threads_gets_a_last_reading(monkeypatch: pytest.MonkeyP
     assert ([window.mean for window in monitor.drain()], monitor.failures) == ([{"x": 4.0}], 1)
 
 
-def test_readings_of_several_threads_do_not_overlap() -> None:
-    """A sampler need not be thread-safe."""
-    inside, overlaps, callers = [0], [0], 4
-
-    def sample() -> Mapping[str, float]:
-        inside[0] += 1
-        overlaps[0] += inside[0] > 1
-        os.sched_yield()
-        inside[0] -= 1
-        return {"x": 1.0}
-
-    monitor = Monitor(sample, interval_s=1e-4, window_s=0.01)
-    threads = [threading.Thread(target=lambda: [monitor.read() for _ in range(200)]) for _ in range(callers)]
-    monitor.start()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(LIMIT_S)
-    monitor.stop(LIMIT_S)
-    assert overlaps[0] == monitor.failures == 0
-
-
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("held", ["sample", "clock"])
 def test_forked_child_does_not_hang_on_a_lock_of_its_parent(held: str) -> None:
@@ -223,24 +182,3 @@ def test_forked_child_does_not_hang_on_a_lock_of_its_parent(held: str) -> None:
     release.set()
     monitor.stop(LIMIT_S)
     assert exit_code == 1
-
-
-def test_program_ends_without_stop_and_may_stop_at_its_exit() -> None:
-    """The thread is a daemon; atexit gets the last reading, without a complaint."""
-    made = (
-        "from mlflow_sysmetrics.monitor import Monitor; m = Monitor(lambda: {'x': 2.0}, interval_s=3600); m.start()\n"
-    )
-    at_exit = "import atexit; atexit.register(lambda: (m.stop(5), print([window.mean for window in m.drain()])))\n"
-    for code, said in ((made, ""), (made + at_exit, "[{'x': 2.0}]\n")):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
-        assert (done.stdout, done.stderr) == (said, "")
-
-
-@pytest.mark.parametrize("arguments", [{"interval_s": 0}, {"interval_s": math.nan}, {"window_s": -1}], ids=str)
-def test_wrong_argument_is_named(arguments: dict[str, Any]) -> None:
-    """With its value, and no thread is there before `start`."""
-    ((name, value),) = arguments.items()
-    make: Callable[..., Monitor] = Monitor
-    with pytest.raises(ValueError, match=f"{name}={value}"):
-        make(lambda: {}, **arguments)
-    Monitor(lambda: {})

@@ -18,7 +18,7 @@ from server_here import server_here
 from tracking_server import free_port
 
 from mlflow_sysmetrics.delivery import DeletedRunError, NoSuchRunError, Store, StoredRun, find_run, within
-from mlflow_sysmetrics.delivery.store import named_experiment, why_unknown
+from mlflow_sysmetrics.delivery.store import why_unknown
 
 
 @pytest.fixture(scope="module")
@@ -111,11 +111,6 @@ def test_request_fails_within_its_time(fault: str) -> None:
                 ask()
             assert time.monotonic() - began < 20
         assert proxy.failed == (0 if fault == "refuse" else 2)  # nobody counts those refused
-
-
-def test_experiment_is_made_once(client: MlflowClient) -> None:
-    """The second who asks gets the same."""
-    assert named_experiment(client, "mine") == named_experiment(client, "mine") != "0"
 
 
 # --- which run is meant ------------------------------------------------------------------------------------

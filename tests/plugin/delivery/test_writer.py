@@ -198,14 +198,6 @@ def test_close_does_not_wait_for_a_run_that_the_store_does_not_know(store: Scrip
     assert writer.keep() == 1
 
 
-def test_patience_for_an_answer_grows(store: ScriptedStore, writer: Writer) -> None:
-    """So that a slow server can answer, up to half a minute."""
-    store.away = lambda request, run: True
-    writer.create("a", experiment_id="0", name="a")
-    store.until(lambda: len(store.asked) > 5)
-    assert store.timeout_s == writers.MAX_TIMEOUT_S
-
-
 def test_memory_of_an_outage_is_bounded(store: ScriptedStore, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest points are given up, nothing else is, and nothing because of a request that was under way."""
     monkeypatch.setattr(outboxes, "MAX_WAITING", 10)
