@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlflow_sysmetrics.criteria import Criteria, CriteriaError
+    from mlflow_sysmetrics.limits import Criteria, CriteriaError
     from mlflow_sysmetrics.logger import SystemMetricsLogger
     from mlflow_sysmetrics.monitor import Monitor
     from mlflow_sysmetrics.ray_tune import CriteriaStopper as CriteriaStopper
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Criteria", "CriteriaError", "Monitor", "ProcessSampler", "SystemMetricsLogger"]
 _HOME = {
-    "Criteria": "criteria",
-    "CriteriaError": "criteria",
+    "Criteria": "limits",
+    "CriteriaError": "limits",
     "Monitor": "monitor",
     "ProcessSampler": "sampling.process_tree",
     "SystemMetricsLogger": "logger",

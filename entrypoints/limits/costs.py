@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from entrypoints.compute import memory
 from entrypoints.datasets.tables import Task
 from entrypoints.models.losses import score_name
-from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Kind, Metric
+from mlflow_sysmetrics.limits import Criteria, Kind, Metric, Values
 from mlflow_sysmetrics.measure import MEMORY
 from mlflow_sysmetrics.sampling.energy import EnergySampler
 from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
@@ -73,7 +73,7 @@ def metrics(task: Task) -> tuple[Metric, ...]:
 
 
 def readable(
-    task: Task, groups: Collection[str] = (), sample: Callable[[], Figures] | None = None, *, here: bool = True
+    task: Task, groups: Collection[str] = (), sample: Callable[[], Values] | None = None, *, here: bool = True
 ) -> set[str]:
     """The names of those ``metrics`` that can be measured for a trial.
 

@@ -12,7 +12,7 @@ from entrypoints.errors import UserError
 from entrypoints.limits import costs
 from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.settings import DEFAULT_CRITERIA, Limits
-from mlflow_sysmetrics.criteria.judge import Criteria, CriteriaError
+from mlflow_sysmetrics.limits import Criteria, CriteriaError
 
 
 @dataclass(frozen=True)

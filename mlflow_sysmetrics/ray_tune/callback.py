@@ -25,6 +25,7 @@ from ray.tune.utils import flatten_dict
 from mlflow_sysmetrics.arguments import check_seconds
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.host import HostContext
+from mlflow_sysmetrics.limits import StopButton, reason_of_a_person
 from mlflow_sysmetrics.measure import figures_of
 from mlflow_sysmetrics.ray_tune.changes import Changes
 from mlflow_sysmetrics.ray_tune.destination import Destination, find_destination, source_tags
@@ -44,8 +45,6 @@ from mlflow_sysmetrics.ray_tune.results import (
 from mlflow_sysmetrics.ray_tune.trial_runs import Told, TrialRuns
 from mlflow_sysmetrics.redact import get_logger, lasting_uri, redacted_errors, with_login
 from mlflow_sysmetrics.sampling.groups import check_groups
-from mlflow_sysmetrics.stopping.brake import reason_of_a_person
-from mlflow_sysmetrics.stopping.stop_button import StopButton
 from mlflow_sysmetrics.tags import KIND, NOT_FINITE, RETRIED_AFTER, STUDY_ID, TRIAL_ID
 
 logger = get_logger(__name__)

@@ -12,8 +12,8 @@ from ray.tune.experiment import Trial
 from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
+from mlflow_sysmetrics.limits import reason_of_a_person
 from mlflow_sysmetrics.ray_tune.results import PAYLOAD_KEY, STOP_KEY, error_line, last_result, pickled_error
-from mlflow_sysmetrics.stopping.brake import reason_of_a_person
 from mlflow_sysmetrics.tags import (
     BY_EXPERIMENT_END,
     BY_PERSON,

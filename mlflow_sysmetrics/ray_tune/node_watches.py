@@ -8,11 +8,11 @@ from typing import NamedTuple
 import psutil
 
 from mlflow_sysmetrics.host import HostContext
+from mlflow_sysmetrics.limits import MemoryKills
 from mlflow_sysmetrics.measure import Measurement
 from mlflow_sysmetrics.monitor import Window
 from mlflow_sysmetrics.ranks import figures_in_turn
 from mlflow_sysmetrics.sampling.one_process import HERE
-from mlflow_sysmetrics.stopping.cause_of_death import MemoryKills
 from mlflow_sysmetrics.tags import MEMORY_DEFINITION
 
 
@@ -46,7 +46,7 @@ class NodeWatches:
         self._host = HostContext()
 
     def start(self, key: str, pid: int) -> dict[str, str]:
-        """Measurement this process under a key, if it is there; return tags of its host, and what its memory figure is."""
+        """Measure this process under a key, if it is there; return tags of its host, and what its memory figure is."""
         try:
             watch = Measurement(pid, self._groups, self._interval_s)
         except ValueError:

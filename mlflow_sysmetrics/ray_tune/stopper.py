@@ -8,7 +8,7 @@ from ray.tune import Stopper
 from ray.tune.result import DONE, TIME_TOTAL_S, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
-from mlflow_sysmetrics.criteria.judge import Criteria, Judge, Patience, Stop
+from mlflow_sysmetrics.limits import Criteria, Judge, Patience, Stop
 from mlflow_sysmetrics.ray_tune.results import STOP_KEY
 from mlflow_sysmetrics.tags import BY_CRITERIA, STOP_METRIC, STOP_REASON, STOP_STEP, STOPPED_BY
 

@@ -30,8 +30,8 @@ from outages import Ticks, covered
 from server_here import server_here
 from tracking_server import free_port
 
-from mlflow_sysmetrics.criteria import Criteria
 from mlflow_sysmetrics.delivery.sync import deliver
+from mlflow_sysmetrics.limits import Criteria
 from mlflow_sysmetrics.logger import SystemMetricsLogger
 from mlflow_sysmetrics.measure import Measurement
 from mlflow_sysmetrics.sampling.groups import GROUPS, sampler
@@ -618,7 +618,7 @@ def test_limit_that_is_broken_at_the_very_end_ends_nothing(monkeypatch: pytest.M
 
     with mlflow.start_run() as run:
         logger = SystemMetricsLogger(watch=watch, criteria="elapsed_s<=1").start()
-        brake, handler = logging.getLogger("mlflow_sysmetrics.stopping.brake"), StopFirst()
+        brake, handler = logging.getLogger("mlflow_sysmetrics.limits.brake"), StopFirst()
         brake.addHandler(handler)
         now[0] = 5.0
         watch.read()

@@ -10,7 +10,7 @@ import pytest
 from entrypoints.datasets.tables import Task
 from entrypoints.limits.costs import COSTS, OF_GROUP, USUAL_NOISE, metrics, readable
 from entrypoints.settings import DEFAULT_CRITERIA
-from mlflow_sysmetrics.criteria.judge import Criteria, Kind
+from mlflow_sysmetrics.limits import Criteria, Kind
 from mlflow_sysmetrics.sampling.energy import EnergySampler
 from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
 

@@ -16,7 +16,7 @@ from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
 from entrypoints.search.pages import SAID, in_markdown, save_pages
 from entrypoints.search.record import Record, TrialRecord
-from mlflow_sysmetrics.criteria.judge import Criteria, Stop
+from mlflow_sysmetrics.limits import Criteria, Stop
 from mlflow_sysmetrics.views.kept import MAX_STUDIES
 from mlflow_sysmetrics.views.saved import is_view
 
