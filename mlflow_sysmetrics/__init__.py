@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlflow_sysmetrics.autologging import autolog
     from mlflow_sysmetrics.limits import Criteria, CriteriaError
     from mlflow_sysmetrics.logger import SystemMetricsLogger
     from mlflow_sysmetrics.monitor import Monitor
@@ -26,13 +27,14 @@ if TYPE_CHECKING:
     from mlflow_sysmetrics.ray_tune import system_metrics as system_metrics
     from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
 
-__all__ = ["Criteria", "CriteriaError", "Monitor", "ProcessSampler", "SystemMetricsLogger"]
+__all__ = ["Criteria", "CriteriaError", "Monitor", "ProcessSampler", "SystemMetricsLogger", "autolog"]
 _HOME = {
     "Criteria": "limits",
     "CriteriaError": "limits",
     "Monitor": "monitor",
     "ProcessSampler": "sampling.process_tree",
     "SystemMetricsLogger": "logger",
+    "autolog": "autologging",
     # Not in __all__, so that `import *` works without ray.
     "CriteriaStopper": "ray_tune",
     "SystemMetricsCallback": "ray_tune",

@@ -131,6 +131,9 @@ def _say(**line: object) -> None:
     with contextlib.suppress(OSError):
         descriptor = os.open(os.environ[CHANNEL], os.O_WRONLY | os.O_APPEND)
         try:
-            os.write(descriptor, f"{json.dumps(line | {'pid': os.getpid(), 'time_ms': time.time_ns() // 1_000_000})}\n".encode())
+            os.write(
+                descriptor,
+                f"{json.dumps(line | {'pid': os.getpid(), 'time_ms': time.time_ns() // 1_000_000})}\n".encode(),
+            )
         finally:
             os.close(descriptor)

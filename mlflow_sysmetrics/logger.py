@@ -169,6 +169,13 @@ class SystemMetricsLogger:
                 logger.warning("the last system metrics of run %s may be missing", self.run_id, exc_info=True)
         return self.summary
 
+    def leave(self) -> None:
+        """Deliver what there is within five seconds, and record nothing more. The measurement goes on elsewhere."""
+        with self._lock:
+            recording, self._recording = self._recording, None
+        if recording is not None:
+            self._end(recording, goes_on=True)
+
     def __enter__(self) -> SystemMetricsLogger:
         return self.start()
 
@@ -200,9 +207,13 @@ class SystemMetricsLogger:
             self._measurement, self._steps = self._make(), _Steps()
         journal: Journal | None = None
         try:
-            journal = _open_journal(self._path, {"tracking_uri": lasting_uri(self._store.tracking_uri), "run_id": self.run_id})
+            journal = _open_journal(
+                self._path, {"tracking_uri": lasting_uri(self._store.tracking_uri), "run_id": self.run_id}
+            )
         except InUseError:
-            logger.warning("%s* of run %s is recorded by another logger; this one records nothing", self._prefix, self.run_id)
+            logger.warning(
+                "%s* of run %s is recorded by another logger; this one records nothing", self._prefix, self.run_id
+            )
             return None
         except OSError as error:  # a TimeoutError, too
             logger.warning("system metrics wait in memory only while MLflow is away, not in %s. %s", self._path, error)
@@ -236,17 +247,17 @@ class SystemMetricsLogger:
         self._end(recording, Operation("end", ["KILLED", now_ms(), dict(tags)]))
         end_tree(process)
 
-    def _end(self, recording: _Recording, end: Operation | None = None) -> None:
+    def _end(self, recording: _Recording, end: Operation | None = None, *, goes_on: bool = False) -> None:
         """Deliver what is left; where a limit ends the process, in a short time, with the end of its run."""
         atexit.unregister(self.stop)
         if self._brake is not None:
             self._brake.release()
         deadline = time.monotonic() + _STOP_WITHIN_S
         try:
-            delivered = recording.stop(_STOP_WITHIN_S if end is None else _ENDING_S, end)
+            delivered = recording.stop(_STOP_WITHIN_S if end is None else _ENDING_S, end, goes_on=goes_on)
         finally:
             _recorded.discard((self._path, os.getpid()))
-        if delivered and end is None and self._rank is not None:
+        if delivered and end is None and self._rank is not None and not goes_on:
             try:
                 within(max(0.0, deadline - time.monotonic()), self._log_job)
             except Exception as error:
@@ -305,7 +316,7 @@ class _Recording:
     def __init__(self, measurement: Measurement, steps: _Steps, outbox: Outbox, writer: Writer, prefix: str) -> None:
         self.outbox, self.writer = outbox, writer
         self._measurement, self._steps, self._prefix = measurement, steps, prefix
-        self._began_ms, self._pid = now_ms(), os.getpid()
+        self._pid = os.getpid()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="mlflow-sysmetrics-recorder", daemon=True)
 
@@ -326,15 +337,20 @@ class _Recording:
         with contextlib.suppress(TimeoutError):
             within(_ENDING_S, lambda: self.outbox.add(operations))
 
-    def stop(self, timeout_s: float, end: Operation | None = None) -> bool:
-        """Take a last reading and deliver what is left, and at last the end; say whether nothing is left."""
+    def stop(self, timeout_s: float, end: Operation | None = None, *, goes_on: bool = False) -> bool:
+        """Take a last reading and deliver what is left, and at last the end; say whether nothing is left.
+
+        Where the measurement `goes_on`, without its summary.
+        """
         deadline = time.monotonic() + timeout_s
-        summary = {**self._measurement.stop(timeout_s / 5), **self._steps.summary()}  # here: it may hold our locks
+        summary: dict[str, float] = {}
+        if not goes_on:
+            summary = {**self._measurement.stop(timeout_s / 5), **self._steps.summary()}  # here: it may hold our locks
 
         def deliver() -> bool:
             self._stopping.set()
             self._move()
-            self.outbox.add(log(summary=self._named(summary), own_since_ms=self._began_ms))
+            self.outbox.add(log(summary=self._named(summary), own_since_ms=self._measurement.began_ms))
             self.outbox.add([end] if end else [])
             delivered = self.writer.close(max(0.0, deadline - 0.1 * timeout_s - time.monotonic()))
             self.outbox.close()
@@ -349,7 +365,7 @@ class _Recording:
         while not self._stopping.wait(_KEEP_EVERY_S):
             if self._move():
                 summary = {**self._measurement.summary, **self._steps.summary()}
-                self.outbox.say_last([Operation("last", [now_ms(), self._named(summary), self._began_ms])])
+                self.outbox.say_last([Operation("last", [now_ms(), self._named(summary), self._measurement.began_ms])])
 
     def _move(self) -> bool:
         """Move closed windows to the outbox; say whether there were any."""

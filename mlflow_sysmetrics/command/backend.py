@@ -58,7 +58,9 @@ class SystemMetricsBackend(LocalBackend):
             if command["run_id"]:
                 config[MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG] = command["run_id"]
         if not config[PROJECT_SYNCHRONOUS]:
-            raise ExecutionException(f"synchronous=False: {NAME} waits for its project; use the backend local, or a thread")
+            raise ExecutionException(
+                f"synchronous=False: {NAME} waits for its project; use the backend local, or a thread"
+            )
         follower = Follower(Place(tracking_uri, experiment_id))
         with with_environment(follower.environment):
             submitted = super().run(project_uri, entry_point, params, version, config, tracking_uri, experiment_id)  # type: ignore[no-untyped-call]

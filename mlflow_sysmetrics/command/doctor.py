@@ -29,7 +29,9 @@ def examine() -> tuple[list[str], bool]:
     said = f"{waiting} files of loggers that run, or for `mlflow-sysmetrics sync`" if waiting else "nothing waits"
     lines.append(_line(f"journals in {folder}", has_room, said if has_room else "cannot be written by this user"))
     installed = {each.metadata["Name"] for each in metadata.distributions()}
-    lines.append("versions: " + ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES if name in installed))
+    lines.append(
+        "versions: " + ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES if name in installed)
+    )
     return lines, bool(read["process"]) and (not store or has_room)
 
 
@@ -43,7 +45,9 @@ def _why_not(group: str) -> str:
     if group == "gpu":
         if import_nvml() is None:
             return "nvidia-ml-py is not installed; pip install nvidia-ml-py"
-        return "the driver reports nothing about its GPUs" if open_gpus(import_nvml()) else "no NVIDIA driver, or no GPU"
+        return (
+            "the driver reports nothing about its GPUs" if open_gpus(import_nvml()) else "no NVIDIA driver, or no GPU"
+        )
     return "/proc is missing, or hides this process"
 
 

@@ -24,7 +24,7 @@ from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from mlflow_sysmetrics.delivery import Outbox, Point, Store, Writer, keep_end, now_ms, window_points, within
-from mlflow_sysmetrics.delivery.operations import Operation, of_points, of_summary, of_texts
+from mlflow_sysmetrics.delivery.operations import Operation, log
 from mlflow_sysmetrics.host import CHANNEL
 from mlflow_sysmetrics.logger import SystemMetricsLogger
 from mlflow_sysmetrics.measure import Measurement
@@ -177,10 +177,10 @@ class Follower:
             for top in tops:
                 if not top.has_parent and top.place.uri == run.uri and top.place.run_id != run.run_id:
                     top.has_parent = True
-                    top.outbox.add(of_texts("tags", {MLFLOW_PARENT_RUN_ID: run.run_id}))
+                    top.outbox.add(log(tags={MLFLOW_PARENT_RUN_ID: run.run_id}))
         for each in self._opened.values():
             if each.summary and place is not None and each.place != place:
-                each.outbox.add(of_summary(each.summary, each.since_ms))
+                each.outbox.add(log(summary=each.summary, own_since_ms=each.since_ms))
                 each.summary = {}
 
     def _read(self) -> None:
@@ -256,8 +256,10 @@ class Follower:
             copy = Outbox(run.run_id)
             self._writer(run.uri).attach(copy)
             copy.add(
-                of_points(
-                    Point(point.key, point.value, point.timestamp) for point in points if point.timestamp >= self._began_ms
+                log(
+                    Point(point.key, point.value, point.timestamp)
+                    for point in points
+                    if point.timestamp >= self._began_ms
                 )
             )
             if key:
@@ -283,7 +285,7 @@ class Follower:
         else:
             outbox = Outbox(place.run_id)
             self._writer(place.uri).attach(outbox)
-            outbox.add([*of_texts("tags", tags), *([_end(status)] if ends else [])])
+            outbox.add([*log(tags=tags), *([_end(status)] if ends else [])])
         for each in self._opened.values():
             if each.is_open and each.place != place:
                 each.outbox.add([_end(status)])

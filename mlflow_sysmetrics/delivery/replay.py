@@ -137,7 +137,7 @@ def _entries(outbox: Outbox, store: Store, operation: Operation) -> list[Any]:
     if step is None:
         if outbox.start_ms is None:
             outbox.start_ms = store.run(run_id).start_ms or time_ms
-        step = max(0, (time_ms - outbox.start_ms) // 100)
+        step = (time_ms - outbox.start_ms) // 100
     elif outbox.steps is not None:  # the run went on, or this is late
         for name in values.keys() - outbox.steps.keys():
             outbox.steps[name] = store.steps(run_id, name)

@@ -72,8 +72,9 @@ class Writer:
         tags: Mapping[str, object] | None = None,
         parent: str | None = None,
         run_id: str | None = None,
+        start_ms: int | None = None,
     ) -> None:
-        """Create a run that starts now, nested under that with the key `parent`. No-op if the run is open.
+        """Create a run that starts now, or at `start_ms`, nested under that with the key `parent`. No-op if the run is open.
 
         With `run_id`, or a key whose run has ended, that run goes on: it is RUNNING again, gets these tags, and of its
         metrics the steps that it does not have. `key` is unique for ever: the run has it as a tag.
@@ -85,7 +86,12 @@ class Writer:
             if outbox is None and run_id is None:
                 outbox = Outbox(key=key, name=name, experiment_id=experiment_id)
                 outbox.parent = None if parent is None else self._outboxes[parent]
-                wanted = {"experiment_id": experiment_id, "start_ms": now_ms(), "name": name, "parent": parent}
+                wanted = {
+                    "experiment_id": experiment_id,
+                    "start_ms": start_ms or now_ms(),
+                    "name": name,
+                    "parent": parent,
+                }
                 first = [Operation("create", {**wanted, "tags": texts("tags", tags)})]
             else:
                 outbox = outbox or Outbox(run_id, key, name)
