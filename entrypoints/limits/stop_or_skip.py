@@ -25,7 +25,7 @@ from mlflow_sysmetrics.tags import (
 How = Literal["crossed", "predicted", "skipped"]
 
 DIVERGED = "val_loss<=100x untrained"
-GROWING_BY_STEP = ("training_time_s", "elapsed_s", "cpu_seconds", "energy_j")
+GROWING_BY_STEP = ("training_time_s", "elapsed_s", "cpu_seconds")
 PREDICT_EVERY = 10  # steps between two predictions
 PREDICT_AFTER_S = 0.2  # a machine may run at half its speed for a tenth of a second
 

@@ -110,7 +110,7 @@ def test_wrapping_a_trainable_starts_no_thread(monkeypatch: pytest.MonkeyPatch) 
     """It is done on the driver, where nothing is measured."""
     started = []
     monkeypatch.setattr(threading.Thread, "start", started.append)
-    system_metrics(Plain, groups=("process", "pressure"))
+    system_metrics(Plain, groups=("process", "container"))
     assert not started
 
 
