@@ -24,7 +24,7 @@ from mlflow.projects.submitted_run import LocalSubmittedRun, SubmittedRun
 from mlflow.projects.utils import MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG, PROJECT_SYNCHRONOUS
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_BACKEND, MLFLOW_RUN_NAME
 
-from mlflow_sysmetrics.command.follow import Follower, Place
+from mlflow_sysmetrics.command.follow import Follower, Run
 from mlflow_sysmetrics.command.passthrough import Ended, reap
 from mlflow_sysmetrics.command.supervisor import Settings, Supervisor
 from mlflow_sysmetrics.environment import with_environment
@@ -61,10 +61,10 @@ class SystemMetricsBackend(LocalBackend):
             raise ExecutionException(
                 f"synchronous=False: {NAME} waits for its project; use the backend local, or a thread"
             )
-        follower = Follower(Place(tracking_uri, experiment_id))
+        follower = Follower(Run(tracking_uri, experiment_id))
         with with_environment(follower.environment):
             submitted = super().run(project_uri, entry_point, params, version, config, tracking_uri, experiment_id)  # type: ignore[no-untyped-call]
-        follower.own = Place(tracking_uri, experiment_id, submitted.run_id)
+        follower.run = Run(tracking_uri, experiment_id, submitted.run_id)
         measured = _MeasuredRun(submitted, Supervisor(settings, follower))
         if command is not None:
             _wait_like_local(measured, command["run_name"])

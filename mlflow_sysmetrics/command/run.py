@@ -20,12 +20,12 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 
-from mlflow_sysmetrics.command.follow import Follower, Place
-from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, STOPPED, Ended, Passthrough
+from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
+from mlflow_sysmetrics.command.follow import Follower, Run
+from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, Ended, Passthrough
 from mlflow_sysmetrics.command.supervisor import Settings, Supervisor
 from mlflow_sysmetrics.delivery import named_experiment
 from mlflow_sysmetrics.redact import absolute_uri, get_logger, redacted
-from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
 
 logger = get_logger(__name__)
 _SCRIPTS = {".py", ".sh", ".R", ".jl"}
@@ -73,18 +73,18 @@ def run_command(
         supervisor.start(pid)
         passthrough.wait()
         supervisor.ended()
-        ended = supervisor.finish(passthrough.reap(), ends=own.run_id is None)
+        ended = supervisor.finish(passthrough.reap(), ends=not own.run_id)
     _show(follower.run, supervisor.summary)
     return ended
 
 
-def _own_place(uri: str, experiment_name: str | None) -> Place:
+def _own_place(uri: str, experiment_name: str | None) -> Run:
     client = MlflowClient(uri)
     if given := os.environ.get(MLFLOW_RUN_ID.name):
-        return Place(uri, client.get_run(given).info.experiment_id, given)
+        return Run(uri, client.get_run(given).info.experiment_id, given)
     if experiment_name:
-        return Place(uri, named_experiment(client, experiment_name))
-    return Place(uri, client.get_experiment(_get_experiment_id() or "0").experiment_id)
+        return Run(uri, named_experiment(client, experiment_name))
+    return Run(uri, client.get_experiment(_get_experiment_id() or "0").experiment_id)
 
 
 def _is_script(word: str) -> bool:
@@ -94,12 +94,12 @@ def _is_script(word: str) -> bool:
         return False
 
 
-def _show(run: Place | None, summary: Mapping[str, float]) -> None:
+def _show(run: Run, summary: Mapping[str, float]) -> None:
     """Print what the command has used, and where to see more, beside its own output."""
     lines = [f"  {name:<18} {summary[name]:>12,.2f}" for name in _SHOWN if name in summary]
-    if run is not None and run.uri.startswith(("http://", "https://")):
+    if run.run_id and run.uri.startswith(("http://", "https://")):
         lines.append(f"  {redacted(run.uri).rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}")
-    elif run is not None:
+    elif run.run_id:
         lines.append("  `mlflow-sysmetrics ui` shows the run")
     with contextlib.suppress(OSError, ValueError):  # nobody reads it
         print("mlflow-sysmetrics:", *lines, sep="\n", file=sys.stderr, flush=True)

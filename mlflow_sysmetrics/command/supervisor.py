@@ -10,6 +10,7 @@ import psutil
 
 from mlflow_sysmetrics.command.follow import Follower
 from mlflow_sysmetrics.command.passthrough import STOPPED, Ended
+from mlflow_sysmetrics.delivery import Store
 from mlflow_sysmetrics.limits import (
     GRACE_S,
     KILLED_WITHIN_S,
@@ -24,6 +25,7 @@ from mlflow_sysmetrics.limits import (
 from mlflow_sysmetrics.measure import Measurement
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling import check_groups, check_seconds
+from mlflow_sysmetrics.tags import STOP
 
 logger = get_logger(__name__)
 _LOOK_EVERY_S = 1.0  # in which control group the process is
@@ -66,7 +68,7 @@ class Supervisor:
         here = "memory_mb" if "process" in settings.groups else ""
         self._brake = Brake(lambda tags: self._end_process(), settings.criteria, judged_while=here)
         self._button = StopButton(
-            follower.stop_tag, lambda _, said: self._brake.press(said), follower.clear_stop_tag,
+            self._stop_tag, lambda _, said: self._brake.press(said), lambda run_id: self._store().delete_tag(run_id, STOP),
             is_away=lambda: follower.store_is_away,
         )  # fmt: skip
         self._process: psutil.Process | None = None
@@ -134,6 +136,15 @@ class Supervisor:
     def _end_process(self) -> None:
         if self._process is not None and not end_tree(self._process):
             logger.warning("process %d, or one below it, goes on although it was killed", self._process.pid)
+
+    def _store(self) -> Store:
+        return Store(self._follower.run.uri)
+
+    def _stop_tag(self) -> dict[str, str]:
+        """What the tag of the program's run that asks for its end is set to; {} without it."""
+        run_id = self._follower.run.run_id
+        tags = self._store().run(run_id).tags if run_id else {}
+        return {run_id: tags[STOP]} if STOP in tags else {}
 
     def _look(self, summary: Mapping[str, float]) -> None:
         if self._kills is not None and (now := time.monotonic()) >= self._look_due:
