@@ -115,7 +115,7 @@ def _ended(run_id: str) -> None:
 
 
 def _measurement(run_id: str) -> _Recorder:
-    from mlflow_sysmetrics.measure import Measurement
+    from mlflow_sysmetrics.measurement import Measurement
 
     return Measurement()
 

@@ -35,7 +35,7 @@ from mlflow_sysmetrics.delivery.journal import journal_path
 from mlflow_sysmetrics.delivery.operations import Operation, log
 from mlflow_sysmetrics.delivery.replay import replay
 from mlflow_sysmetrics.limits import Brake, Stop, check_readable, end_tree, process_criteria
-from mlflow_sysmetrics.measure import Measurement, Phase
+from mlflow_sysmetrics.measurement import Measurement, Phase
 from mlflow_sysmetrics.ranks import job_summary, rank_here
 from mlflow_sysmetrics.redact import get_logger, lasting_uri, redacted_text
 from mlflow_sysmetrics.sampling import MEMORY_DEFINITION
@@ -57,9 +57,9 @@ _recorded: set[tuple[Path, int]] = set()  # the series that loggers of this proc
 class SystemMetricsLogger:
     """Record what this process, and those it started, use while a run is active.
 
-    ``with SystemMetricsLogger(): train()`` is all that is needed inside an MLflow run. Means and maxima of each second go
-    to the run, and at its end the `summary`. While the store is away they wait, also on disk; ``mlflow-sysmetrics sync``
-    delivers what a process that ended meanwhile has left. Nothing raises after construction, and no call but `stop`
+    ``with SystemMetricsLogger(): train()`` is all that is needed inside an MLflow run. Means and maxima of each second
+    go to the run, and at its end the `summary`. While the store is away they wait, also on disk; ``mlflow-sysmetrics
+    sync`` delivers what a process that ended meanwhile has left. Nothing raises after construction, and no call but `stop`
     waits for the store or a disk: at most five seconds.
 
     A run's series of one prefix have one writer on a machine. Where a logger of this process has them, another one
@@ -411,7 +411,7 @@ def _full_prefix(prefix: str, node: str | None, rank: int | None) -> str:
     for name, text in (("prefix", prefix), ("node", node)):
         if text is not None and not _is_name(text, is_part=name == "node"):
             raise ValueError(
-                f"{name}={text!r}: give letters, digits and any of _-. / and at most {_MAX_PREFIX} of them, as in a path"
+                f"{name}={text!r}: give at most {_MAX_PREFIX} letters, digits and any of _-. / as in a relative path"
             )
     of_node = "" if node is None else f"{node}/"
     return f"{prefix}{of_node}" if rank is None else f"{prefix}{of_node}rank_{rank}/"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 # Which process it is, and how many there are: of torchrun, Open MPI, MPICH and others with PMI, srun; on this machine.
 _VARIABLES = (
@@ -75,7 +75,7 @@ def summary_in_turn(stretches: Iterable[Mapping[str, float] | None]) -> dict[str
     return _combined(known, sums, (*_MEMORY, "peak_rss_mb"))
 
 
-def _combined(parts: list[Mapping[str, float]], sums: Iterable[str], maxima: Iterable[str]) -> dict[str, float]:
+def _combined(parts: Sequence[Mapping[str, float]], sums: Iterable[str], maxima: Iterable[str]) -> dict[str, float]:
     """The sums and maxima over those that have a value, and the mean CPU use that follows."""
     summary: dict[str, float] = {}
     for names, combine in ((sums, sum), (maxima, max)):

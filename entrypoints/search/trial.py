@@ -29,7 +29,7 @@ from entrypoints.search.first_trials import FirstTrials
 from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.delivery.points import Point, points_now, window_points
 from mlflow_sysmetrics.host import Host
-from mlflow_sysmetrics.measure import Measurement
+from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.ray_tune import MEASURES_ITSELF, payload
 from mlflow_sysmetrics.sampling.one_process import HERE
 from mlflow_sysmetrics.tags import CONVERGED, DIVERGED, FEASIBLE, MEMORY_DEFINITION, NODE, PID, PLACE, RAY_NODE_ID

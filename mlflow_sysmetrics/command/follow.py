@@ -36,7 +36,7 @@ from mlflow_sysmetrics.delivery import (
 from mlflow_sysmetrics.delivery.operations import Operation, log
 from mlflow_sysmetrics.host import CHANNEL
 from mlflow_sysmetrics.logger import SystemMetricsLogger
-from mlflow_sysmetrics.measure import Measurement
+from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.redact import get_logger, with_login
 
 logger = get_logger(__name__)

@@ -22,7 +22,7 @@ from mlflow_sysmetrics.limits import (
     end_tree,
     process_criteria,
 )
-from mlflow_sysmetrics.measure import Measurement
+from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling import check_groups, check_seconds
 from mlflow_sysmetrics.tags import STOP

@@ -11,26 +11,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX, Point, now_ms, points_now, window_points
-from mlflow_sysmetrics.delivery.time_limit import within
+from mlflow_sysmetrics.delivery.waiting import pause_after, within
 
 if TYPE_CHECKING:
     from mlflow_sysmetrics.delivery.journal import InUseError, Journal, journal_folder
-    from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, StoredRun
-    from mlflow_sysmetrics.delivery.store import find_run, named_experiment, one_line, why_unknown
+    from mlflow_sysmetrics.delivery.outbox import Outbox
+    from mlflow_sysmetrics.delivery.store import (
+        DeletedRunError,
+        NoSuchRunError,
+        Store,
+        StoredRun,
+        find_run,
+        named_experiment,
+        one_line,
+        why_unknown,
+    )
     from mlflow_sysmetrics.delivery.sync import Delivered, deliver
-    from mlflow_sysmetrics.delivery.writer import Outbox, Writer, keep_end
+    from mlflow_sysmetrics.delivery.writer import Writer, keep_end
 
 __all__ = [
-    "SYSTEM_PREFIX", "DeletedRunError", "Delivered", "InUseError", "Journal", "NoSuchRunError", "Outbox", "Point", "Store",
-    "StoredRun", "Writer", "deliver", "find_run", "journal_folder", "keep_end", "named_experiment", "now_ms", "one_line",
-    "points_now", "why_unknown", "window_points", "within",
+    "SYSTEM_PREFIX", "DeletedRunError", "Delivered", "InUseError", "Journal", "NoSuchRunError", "Outbox", "Point",
+    "Store", "StoredRun", "Writer", "deliver", "find_run", "journal_folder", "keep_end", "named_experiment", "now_ms",
+    "one_line", "pause_after", "points_now", "why_unknown", "window_points", "within",
 ]  # fmt: skip
 _HOME = {
     "journal": ("InUseError", "Journal", "journal_folder"),
     "store": ("DeletedRunError", "NoSuchRunError", "Store", "StoredRun", "find_run", "named_experiment", "one_line",
               "why_unknown"),
     "sync": ("Delivered", "deliver"),
-    "writer": ("Outbox", "Writer", "keep_end"),
+    "outbox": ("Outbox",),
+    "writer": ("Writer", "keep_end"),
 }  # fmt: skip
 
 

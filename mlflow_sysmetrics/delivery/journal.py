@@ -1,10 +1,10 @@
 """The operations of one run on disk, for `sync`, in case this process ends before the store has them.
 
 A private file of JSON lines: the first says whose operations follow, each other line holds one. A live process only
-appends, and cuts off what the store has. Lines, and not SQLite: its connections must not be used after a fork, its locks
-are weak on network drives, and a kill within a line costs that line alone. Nothing in a file is executed; lines that are
-none of ours are skipped. An open file is locked, so that a series has one writer on a machine. Appended lines survive a
-crash of the process, but not of the machine: no write waits for the disk.
+appends, and cuts off what the store has. Lines, and not SQLite: its connections must not be used after a fork, its
+locks are weak on network drives, and a kill within a line costs that line alone. Nothing in a file is executed; lines
+that are none of ours are skipped. An open file is locked, so that a series has one writer on a machine. Appended lines
+survive a crash of the process, but not of the machine: no write waits for the disk.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class InUseError(OSError):
 
 
 def journal_folder() -> Path:
-    """The folder of journals: MLFLOW_SYSMETRICS_SPOOL, or the user's own folder for state, or one for temporary files."""
+    """The folder of journals: MLFLOW_SYSMETRICS_SPOOL, or else the user's own folder for state."""
     if named := os.environ.get("MLFLOW_SYSMETRICS_SPOOL"):
         return Path(named).expanduser().absolute()
     if state := os.environ.get("XDG_STATE_HOME"):
@@ -58,8 +58,7 @@ class Journal:
 
     Args:
         path: the file.
-        run: whose operations it holds: tracking_uri, run_id, key, name, experiment_id, late_ms (when the run had ended).
-            None: as the file says, which has to be there.
+        run: whose operations it holds, see `Outbox.about`; None: as the file says, which has to be there.
 
     Raises:
         InUseError: it is open already.
@@ -83,6 +82,7 @@ class Journal:
             self.run: dict[str, Any] = json.loads(first)[1]
             self._start = len(first)
             self._write(b"\n")  # the last line may have been cut off
+            self.left = list(self.read()) if run else []  # by an earlier process
         except BaseException:
             self._file.close()
             raise
@@ -105,7 +105,7 @@ class Journal:
     def read(self) -> Iterator[Operation]:
         """Each operation."""
         self._file.seek(self._start)
-        for line in open(self._file.fileno(), "rb", closefd=False):  # noqa: PTH123, SIM115 - buffered
+        for line in open(self._file.fileno(), "rb", closefd=False):  # noqa: SIM115 - buffered
             if line != b"\n":
                 try:
                     yield Operation(*json.loads(line))

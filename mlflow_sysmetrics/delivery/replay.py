@@ -132,7 +132,8 @@ def _entries(outbox: Outbox, store: Store, operation: Operation) -> list[Any]:
     if kind == "summary":
         time_ms, values, own_since_ms = data
         own_ms = {} if own_since_ms is None else store.run(run_id).times_ms
-        return [Metric(*item, time_ms, 0) for item in values.items() if own_ms.get(item[0], -1) < (own_since_ms or 0)]
+        values = {name: value for name, value in values.items() if own_ms.get(name, -1) < (own_since_ms or 0)}
+        return [Metric(name, value, time_ms, 0) for name, value in values.items()]
     time_ms, step, values = data
     if step is None:
         if outbox.start_ms is None:
@@ -142,7 +143,7 @@ def _entries(outbox: Outbox, store: Store, operation: Operation) -> list[Any]:
         for name in values.keys() - outbox.steps.keys():
             outbox.steps[name] = store.steps(run_id, name)
         values = {name: value for name, value in values.items() if step not in outbox.steps[name]}
-    return [Metric(*item, time_ms, step) for item in values.items()]
+    return [Metric(name, value, time_ms, step) for name, value in values.items()]
 
 
 def _send(store: Store, run_id: str, entries: list[Any], *, is_there: bool = True) -> int:

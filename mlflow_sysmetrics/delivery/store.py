@@ -29,7 +29,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_USER
 from mlflow.utils.proto_json_utils import parse_dict
 from mlflow.utils.rest_utils import http_request_safe
 
-from mlflow_sysmetrics.delivery.time_limit import within
+from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.redact import get_logger, redacted
 from mlflow_sysmetrics.tags import RUN_KEY
 

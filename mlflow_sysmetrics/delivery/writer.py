@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import random
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -15,11 +14,10 @@ from mlflow_sysmetrics.delivery.operations import Operation, Point, log, now_ms,
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.replay import replay
 from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, one_line
-from mlflow_sysmetrics.delivery.time_limit import within
+from mlflow_sysmetrics.delivery.waiting import pause_after, within
 from mlflow_sysmetrics.redact import get_logger, lasting_uri
 
 logger = get_logger(__name__)
-MIN_PAUSE_S, MAX_PAUSE_S = 0.5, 30.0
 MIN_TIMEOUT_S, MAX_TIMEOUT_S = 5.0, 30.0  # few at first, so that an outage is noticed; more later, for a slow server
 _KEPT_WITHIN_S = 10.0
 
@@ -228,15 +226,6 @@ class Writer:
         with self._lock:
             if not outbox.is_open and outbox.is_empty:
                 self._unfinished.remove(outbox)
-
-
-def pause_after(failures: int, *, closing: bool = False) -> float:
-    """Seconds to the next attempt after this number of failures in a row. While `closing` they do not grow.
-
-    Jitter, so that clients do not reconnect at the same moment.
-    """
-    longest = MIN_PAUSE_S if closing else MAX_PAUSE_S
-    return min(MIN_PAUSE_S * 2.0 ** min(failures - 1, 10), longest) * random.uniform(0.5, 1.0)
 
 
 def keep_end(tracking_uri: str, run_id: str, status: str | None, tags: Mapping[str, object] | None = None) -> None:

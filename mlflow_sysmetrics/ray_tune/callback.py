@@ -26,7 +26,7 @@ from mlflow_sysmetrics.arguments import check_seconds
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.host import HostContext
 from mlflow_sysmetrics.limits import StopButton, reason_of_a_person
-from mlflow_sysmetrics.measure import figures_of
+from mlflow_sysmetrics.measurement import figures_of
 from mlflow_sysmetrics.ray_tune.changes import Changes
 from mlflow_sysmetrics.ray_tune.destination import Destination, find_destination, source_tags
 from mlflow_sysmetrics.ray_tune.endings import FINISHED, Ending, by_person, ending_by, failure, known_ending

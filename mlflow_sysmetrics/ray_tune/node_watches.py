@@ -9,7 +9,7 @@ import psutil
 
 from mlflow_sysmetrics.host import HostContext
 from mlflow_sysmetrics.limits import MemoryKills
-from mlflow_sysmetrics.measure import Measurement
+from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.monitor import Window
 from mlflow_sysmetrics.ranks import figures_in_turn
 from mlflow_sysmetrics.sampling.one_process import HERE

@@ -11,7 +11,7 @@ from ray.tune.result import RESULT_DUPLICATE
 from ray.tune.trainable.function_trainable import wrap_function
 
 from mlflow_sysmetrics.arguments import check_seconds
-from mlflow_sysmetrics.measure import FIGURES, Measurement
+from mlflow_sysmetrics.measurement import FIGURES, Measurement
 from mlflow_sysmetrics.ray_tune.results import HAS_FIGURES_SO_FAR, OWN_KEY
 from mlflow_sysmetrics.sampling.groups import check_groups
 

@@ -28,13 +28,13 @@ ARROWS = {
     "phases": {"monitor"},
     "ranks": {"delivery"},
     "delivery": {"monitor", "phases"},
-    "measure": {"monitor", "sampling", "phases"},
+    "measurement": {"monitor", "sampling", "phases"},
     "host": {"sampling"},
     "limits": {"sampling"},
-    "logger": {"delivery", "sampling", "measure", "phases", "ranks", "limits"},
-    "views": {"measure", "delivery", "ranks", "sampling"},
-    "command": {"logger", "measure", "delivery", "sampling", "views", "phases", "limits", "host"},
-    "ray_tune": {"measure", "monitor", "delivery", "sampling", "limits", "views", "ranks", "host"},
+    "logger": {"delivery", "sampling", "measurement", "phases", "ranks", "limits"},
+    "views": {"measurement", "delivery", "ranks", "sampling"},
+    "command": {"logger", "measurement", "delivery", "sampling", "views", "phases", "limits", "host"},
+    "ray_tune": {"measurement", "monitor", "delivery", "sampling", "limits", "views", "ranks", "host"},
 }
 # The same for the rooms of reporting; what they share is at its top.
 REPORTING = f"{BUNDLE}.reporting"

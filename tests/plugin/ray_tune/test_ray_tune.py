@@ -33,7 +33,7 @@ from ray.tune.schedulers import ASHAScheduler
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.limits import Criteria
-from mlflow_sysmetrics.measure import FIGURES
+from mlflow_sysmetrics.measurement import FIGURES
 from mlflow_sysmetrics.ray_tune import (
     PAYLOAD_KEY,
     STOP_KEY,

@@ -20,7 +20,7 @@ from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.result import RESULT_DUPLICATE
 
 from mlflow_sysmetrics.limits import Criteria
-from mlflow_sysmetrics.measure import Measurement
+from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.ray_tune import CriteriaStopper, SystemMetricsCallback, system_metrics
 from mlflow_sysmetrics.ray_tune import trainable as wrapper
 from mlflow_sysmetrics.ray_tune.results import OWN_KEY

@@ -16,7 +16,7 @@ import pytest
 from commands import wait_until
 from made_up_nvml import Gpu, Nvml
 
-from mlflow_sysmetrics.measure import FIGURES, Measurement, figures_of, folded
+from mlflow_sysmetrics.measurement import FIGURES, Measurement, figures_of, folded
 from mlflow_sysmetrics.monitor import Window
 from mlflow_sysmetrics.sampling import gpu
 from mlflow_sysmetrics.sampling.groups import GROUPS
