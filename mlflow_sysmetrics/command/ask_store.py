@@ -7,8 +7,7 @@ from typing import TypeVar
 
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 
-from mlflow_sysmetrics.delivery.store import one_line, why_unknown
-from mlflow_sysmetrics.delivery.time_limit import within
+from mlflow_sysmetrics.delivery import one_line, why_unknown, within
 from mlflow_sysmetrics.redact import check, redacted_text
 
 T = TypeVar("T")

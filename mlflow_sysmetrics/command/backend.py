@@ -41,30 +41,22 @@ class SystemMetricsBackend(LocalBackend):
     ExecutionException, one sentence, where the backend configuration is wrong, and for ``synchronous=False``.
     """
 
-    def run(
-        self,
-        project_uri: str,
-        entry_point: str,
-        params: Mapping[str, Any],
-        version: str | None,
-        backend_config: Mapping[str, Any],
-        tracking_uri: str,
-        experiment_id: str,
-    ) -> SubmittedRun:
+    def run(self, *arguments: Any) -> SubmittedRun:
         """Start the project: see ``AbstractBackend.run``. From ``mlflow run`` it returns when the project has ended."""
-        settings, command, config = _settings(backend_config), _command_line(), {**backend_config}
+        *project, config, tracking_uri, experiment_id = arguments
+        settings, command, config = _settings(config), _command_line(), {**config}
         if command is not None:
             config[PROJECT_SYNCHRONOUS] = True
             if command["run_id"]:
                 config[MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG] = command["run_id"]
         if not config[PROJECT_SYNCHRONOUS]:
             raise ExecutionException(
-                f"synchronous=False: {NAME} waits for its project; use the backend local, or a thread"
+                f"synchronous=False: {NAME} waits for its project; call it in a thread, or use local"
             )
         follower = Follower(Run(tracking_uri, experiment_id))
         with with_environment(follower.environment):
-            submitted = super().run(project_uri, entry_point, params, version, config, tracking_uri, experiment_id)  # type: ignore[no-untyped-call]
-        follower.run = Run(tracking_uri, experiment_id, submitted.run_id)
+            submitted = super().run(*project, config, tracking_uri, experiment_id)  # type: ignore[no-untyped-call]
+        follower.run = follower.run._replace(run_id=submitted.run_id)
         measured = _MeasuredRun(submitted, Supervisor(settings, follower))
         if command is not None:
             _wait_like_local(measured, command["run_name"])
@@ -99,7 +91,7 @@ def _settings(config: Mapping[str, Any]) -> Settings:
     groups = config.get("groups", "process")
     text = ",".join(map(str, groups)) if isinstance(groups, (list, tuple)) else str(groups)
     try:
-        return Settings.of(config.get("interval_s", Settings.interval_s), text, str(config.get("criteria") or ""))
+        return Settings.of(config.get("interval_s", 0.1), text, str(config.get("criteria") or ""))
     except ValueError as error:
         raise ExecutionException(f"backend configuration of {NAME}: {error}") from None
 

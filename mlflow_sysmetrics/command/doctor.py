@@ -11,7 +11,9 @@ import mlflow
 from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
 from mlflow_sysmetrics.delivery import journal_folder
 from mlflow_sysmetrics.redact import absolute_uri, redacted
-from mlflow_sysmetrics.sampling import GROUPS, find_folders, import_nvml, open_gpus, sampler
+from mlflow_sysmetrics.sampling import GROUPS, sampler
+from mlflow_sysmetrics.sampling.container import find_folders
+from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
 
 _PACKAGES = ("mlflow-sysmetrics-bundle", "mlflow", "mlflow-skinny", "psutil", "ray", "nvidia-ml-py")
 _ANSWER_S = 20.0

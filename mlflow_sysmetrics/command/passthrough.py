@@ -23,11 +23,11 @@ _KB = 1.024e-3  # in MB
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its exit code, or minus the signal that killed it; whether it was told to end; see `reap`."""
+    """How a command ended: its exit code, or minus the signal that killed it; and whether it was told to end."""
 
     code: int
     told: bool = False
-    peak_rss_mb: float | None = field(default=None, compare=False)
+    peak_rss_mb: float | None = field(default=None, compare=False)  # see `reap`
 
     @property
     def status(self) -> str:
@@ -35,8 +35,7 @@ class Ended:
         if self.code == 0:
             return "FINISHED"
         # A shell says 128 + the signal when the command that it ran died of one.
-        killed = self.told or -self.code in _KILLED or self.code - 128 in _KILLED
-        return "KILLED" if killed else "FAILED"
+        return "KILLED" if self.told or -self.code in _KILLED or self.code - 128 in _KILLED else "FAILED"
 
 
 class Passthrough:
@@ -50,8 +49,7 @@ class Passthrough:
         self._process: subprocess.Popen[bytes] | None = None
         self._early: list[int] = []
         self._told = False
-        self._before: dict[int, object] = {}
-        self._woken = self._wake = self._woken_before = -1
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Passthrough:
         # Every signal writes a byte here. One that came just before a plain wait began would be seen after it.
@@ -60,38 +58,34 @@ class Passthrough:
         self._woken_before = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda number, frame: None)
         for number in _HANDED_ON:
-            before = signal.getsignal(number)
-            if before is not signal.SIG_IGN:
-                self._before[number] = before
-                signal.signal(number, self._hand_on)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._hand_on)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         for number, before in self._before.items():
-            signal.signal(number, before)  # type: ignore[arg-type]
+            signal.signal(number, before)
         signal.set_wakeup_fd(self._woken_before)
         os.close(self._woken)
         os.close(self._wake)
 
-    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> int:
-        """Start the command and return its process id. OSError if it is not there or cannot be executed."""
+    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """Start the command. OSError if it is not there or cannot be executed."""
         # Python's own files close by themselves; what this process was given, such as <(...) of a shell, is handed on.
-        self._process = subprocess.Popen(list(command), env=dict(environment), close_fds=False)
+        self._process = process = subprocess.Popen(list(command), env=dict(environment), close_fds=False)
         for number in self._early:
-            self._process.send_signal(number)
-        return self._process.pid
+            process.send_signal(number)
+        return process
 
-    def wait(self) -> None:
-        """Wait for the command's end. The system still knows it then, until `reap`."""
-        assert self._process is not None
-        while os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+    def wait(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait until the command has ended. The system knows it until `reap`."""
+        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
             select.select([self._woken], [], [])
             os.read(self._woken, 4096)
 
-    def reap(self) -> Ended:
-        """How the command ended. It is gone then."""
-        assert self._process is not None
-        return replace(reap(self._process), told=self._told)
+    def reap(self, process: subprocess.Popen[bytes]) -> Ended:
+        """How the command ended."""
+        return replace(reap(process), told=self._told)
 
     def _hand_on(self, number: int, frame: FrameType | None) -> None:
         self._told = self._told or number in _STOPPING
@@ -128,11 +122,10 @@ def _has_terminal() -> bool:
 
 def end_as(ended: Ended) -> NoReturn:
     """End this process the way the command ended: with its exit code, or by the signal that it died of."""
-    if ended.code >= 0:
-        raise SystemExit(ended.code)
-    number = -ended.code
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the command has left its own core
-    if number != signal.SIGKILL:
-        signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-    raise SystemExit(128 + number)  # still here: the first process of a container does not die of its own signals
+    if ended.code < 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the command has left its own core
+        if -ended.code != signal.SIGKILL:
+            signal.signal(-ended.code, signal.SIG_DFL)
+        os.kill(os.getpid(), -ended.code)
+    # The first process of a container does not die of its own signals.
+    raise SystemExit(ended.code if ended.code >= 0 else 128 - ended.code)

@@ -1,4 +1,4 @@
-"""A command that is recorded in MLflow: in a run that it opens itself, or in a new one, or in that of MLFLOW_RUN_ID."""
+"""A command that is recorded in MLflow: in a run that it opens, or in a new one, or in that of MLFLOW_RUN_ID."""
 
 from __future__ import annotations
 
@@ -10,12 +10,6 @@ from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.environment_variables import (
-    MLFLOW_EXPERIMENT_ID,
-    MLFLOW_EXPERIMENT_NAME,
-    MLFLOW_RUN_ID,
-    MLFLOW_TRACKING_URI,
-)
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
@@ -54,33 +48,34 @@ def run_command(
     """
     uri = mlflow.get_tracking_uri()
     try:
-        own = ask_store(uri, _FOUND_WITHIN_S, lambda: _own_place(uri, experiment_name))
+        run = ask_store(uri, _FOUND_WITHIN_S, lambda: _find(uri, experiment_name))
     except NoAnswerError as error:
         raise NoRunError(f"there is no run for the command at {redacted(uri)}: {error}") from error
     source = next((word for word in command if _is_script(word)), command[0])
-    follower = Follower(own, name=run_name, tags=resolve_tags({MLFLOW_SOURCE_NAME: source}))
-    told = {**environment, MLFLOW_TRACKING_URI.name: absolute_uri(uri), **follower.environment}
-    if experiment_name:  # not by its name: a program that sets another one has to win in its children, too
-        told.pop(MLFLOW_EXPERIMENT_NAME.name, None)
-        told[MLFLOW_EXPERIMENT_ID.name] = own.experiment_id
+    follower = Follower(run, name=run_name, tags=resolve_tags({MLFLOW_SOURCE_NAME: source}))
+    told = {**environment, "MLFLOW_TRACKING_URI": absolute_uri(uri), **follower.environment}
+    if experiment_name:  # not by its name: one that the program sets has to win in its children, too
+        told.pop("MLFLOW_EXPERIMENT_NAME", None)
+        told["MLFLOW_EXPERIMENT_ID"] = run.experiment_id
+    supervisor = Supervisor(settings, follower)
     with Passthrough() as passthrough:
-        supervisor = Supervisor(settings, follower)
         try:
-            pid = passthrough.start(command, told)
+            process = passthrough.start(command, told)
         except OSError as error:
             logger.error("%s: %s", command[0], error.strerror)
             return Ended(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE)
-        supervisor.start(pid)
-        passthrough.wait()
+        supervisor.start(process.pid)
+        passthrough.wait(process)
         supervisor.ended()
-        ended = supervisor.finish(passthrough.reap(), ends=not own.run_id)
+        ended = supervisor.finish(passthrough.reap(process), ends=not run.run_id)
     _show(follower.run, supervisor.summary)
     return ended
 
 
-def _own_place(uri: str, experiment_name: str | None) -> Run:
-    client = MlflowClient(uri)
-    if given := os.environ.get(MLFLOW_RUN_ID.name):
+def _find(uri: str, experiment_name: str | None) -> Run:
+    """The run that MLFLOW_RUN_ID names, or the experiment of one that may have to be made."""
+    client, given = MlflowClient(uri), os.environ.get("MLFLOW_RUN_ID")
+    if given:
         return Run(uri, client.get_run(given).info.experiment_id, given)
     if experiment_name:
         return Run(uri, named_experiment(client, experiment_name))
@@ -96,10 +91,9 @@ def _is_script(word: str) -> bool:
 
 def _show(run: Run, summary: Mapping[str, float]) -> None:
     """Print what the command has used, and where to see more, beside its own output."""
-    lines = [f"  {name:<18} {summary[name]:>12,.2f}" for name in _SHOWN if name in summary]
-    if run.run_id and run.uri.startswith(("http://", "https://")):
-        lines.append(f"  {redacted(run.uri).rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}")
-    elif run.run_id:
-        lines.append("  `mlflow-sysmetrics ui` shows the run")
+    lines = [f"  {name:<18}{summary[name]:>12,.2f}" for name in _SHOWN if name in summary]
+    where = f"  {redacted(run.uri).rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+    is_server = run.uri.startswith(("http://", "https://"))
     with contextlib.suppress(OSError, ValueError):  # nobody reads it
-        print("mlflow-sysmetrics:", *lines, sep="\n", file=sys.stderr, flush=True)
+        last = where if is_server and run.run_id else "  see it with: mlflow-sysmetrics ui"
+        print("mlflow-sysmetrics:", *lines, last, sep="\n", file=sys.stderr, flush=True)

@@ -8,20 +8,10 @@ from dataclasses import dataclass
 
 import psutil
 
+from mlflow_sysmetrics import limits
 from mlflow_sysmetrics.command.follow import Follower
 from mlflow_sysmetrics.command.passthrough import STOPPED, Ended
 from mlflow_sysmetrics.delivery import Store
-from mlflow_sysmetrics.limits import (
-    GRACE_S,
-    KILLED_WITHIN_S,
-    Brake,
-    Criteria,
-    MemoryKills,
-    StopButton,
-    check_readable,
-    end_tree,
-    process_criteria,
-)
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling import check_groups, check_seconds
@@ -34,26 +24,21 @@ _KILLED = (-9, 128 + 9)  # exit codes; a shell says the second when the command 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is measured, and how often: seconds between two readings, groups of metrics, and limits.
-
-    Raises:
-        ValueError: the interval is not a positive number, there is no such group, or it is not read what is limited.
-    """
+    """What is measured, and how often: seconds between two readings, groups of metrics, and limits."""
 
     interval_s: float = 0.1
     groups: tuple[str, ...] = ("process",)
-    criteria: Criteria | None = None
-
-    def __post_init__(self) -> None:
-        check_seconds(interval_s=self.interval_s)
-        check_groups(self.groups, given=",".join(self.groups))
-        check_readable(self.criteria, self.groups)
+    criteria: limits.Criteria | None = None
 
     @classmethod
     def of(cls, interval_s: float = 0.1, groups: str = "process", criteria: str = "") -> Settings:
-        """From the command line's form: groups such as ``"process,gpu"``, limits as text. ValueError for both."""
-        limits = process_criteria(criteria) if criteria.strip() else None
-        return cls(interval_s, tuple(group.strip() for group in groups.split(",") if group.strip()), limits)
+        """From the command line's form. ValueError, with a sentence for the user, where one of them is wrong."""
+        names = tuple(group.strip() for group in groups.split(",") if group.strip())
+        found = limits.process_criteria(criteria) if criteria.strip() else None
+        check_seconds(interval_s=interval_s)
+        check_groups(names, given=",".join(names))
+        limits.check_readable(found, names)
+        return cls(interval_s, names, found)
 
 
 class Supervisor:
@@ -66,14 +51,11 @@ class Supervisor:
     def __init__(self, settings: Settings, follower: Follower) -> None:
         self._settings, self._follower = settings, follower
         here = "memory_mb" if "process" in settings.groups else ""
-        self._brake = Brake(lambda tags: self._end_process(), settings.criteria, judged_while=here)
-        self._button = StopButton(
-            self._stop_tag, lambda _, said: self._brake.press(said), lambda run_id: self._store().delete_tag(run_id, STOP),
-            is_away=lambda: follower.store_is_away,
-        )  # fmt: skip
+        self._brake = limits.Brake(lambda tags: self._end_process(), settings.criteria, judged_while=here)
+        press, clear = self._brake.press, lambda run_id: self._store().delete_tag(run_id, STOP)
+        is_away = lambda: follower.store_is_away  # noqa: E731
+        self._button = limits.StopButton(self._stop_tag, lambda _, said: press(said), clear, is_away=is_away)
         self._process: psutil.Process | None = None
-        self._measurement: Measurement | None = None
-        self._kills: MemoryKills | None = None
         self._killed_for_memory: bool | None = None  # known once it has ended
         self._look_due = 0.0
 
@@ -85,56 +67,53 @@ class Supervisor:
     @property
     def summary(self) -> Mapping[str, float]:
         """What the process has used."""
-        return {} if self._measurement is None else self._measurement.summary
+        return self._measurement.summary if self._process is not None else {}
 
     def start(self, pid: int) -> None:
         """Measure this process, a child of this one, from now on."""
         try:
-            self._process, kills = psutil.Process(pid), MemoryKills(pid)
-            measurement = Measurement(pid, self._settings.groups, self._settings.interval_s)
+            self._measurement = Measurement(pid, self._settings.groups, self._settings.interval_s)
+            self._kills = limits.MemoryKills(pid)
+            self._process = psutil.Process(pid)
         except Exception as error:
             logger.warning("the program goes on without being measured: %s", error)
             return
-        self._kills, self._measurement = kills, measurement
-        measurement.tell(self._brake.see)
-        measurement.tell(self._look)
-        measurement.start()
-        self._follower.start(measurement)
+        self._measurement.tell(self._brake.see)
+        self._measurement.tell(self._look)
+        self._measurement.start()
+        self._follower.start(self._measurement)
         self._button.start()
 
     def ended(self) -> None:
-        """Read the process, which has ended, once more. Its parent has not yet asked for its exit status."""
-        if self._kills is not None and self._measurement is not None and self._process is not None:
-            self._killed_for_memory = self._kills.happened({self._process.pid, *self._measurement.pids})
-            self._brake.release()
-            self._measurement.stop()
+        """The process has ended, and its parent has not asked for its exit status: read it once more."""
         self._button.stop()
-        self._brake.join(GRACE_S + KILLED_WITHIN_S)  # of processes below it that do not end when asked
+        self._brake.release()
+        if self._process is not None:
+            self._killed_for_memory = self._kills.happened({self._process.pid, *self._measurement.pids})
+            self._measurement.stop()
+        self._brake.join(limits.GRACE_S + limits.KILLED_WITHIN_S)  # of processes below it that do not end when asked
 
     def finish(self, ended: Ended, *, ends: bool) -> Ended:
-        """Have all of it delivered, with why the process ended, and its run ended if asked. Call it after `ended`.
-
-        Returns how the process ended: with 124 if it was ended from here.
-        """
-        if self._measurement is not None and ended.peak_rss_mb is not None:
-            self._measurement.saw_peak_rss(ended.peak_rss_mb)
+        """Have all of it delivered, after `ended`, and its run ended if asked. With code 124 if it was ended here."""
         tags = {**self.stopped, **self._died_of(ended.code)}
+        if self._process is not None and ended.peak_rss_mb is not None:
+            self._measurement.saw_peak_rss(ended.peak_rss_mb)
         if self.stopped:
             ended = Ended(STOPPED, told=True)
-        self._follower.finish(ended.status, tags, ends=ends)
+        if self._process is not None:
+            self._follower.finish(ended.status, tags, ends=ends)
         return ended
 
     def _died_of(self, exit_code: int) -> Mapping[str, str]:
         """What killed the process or one below it, as tags; empty if nothing did."""
-        if self._kills is None or not exit_code or self.stopped:
+        for_memory, killed = self._killed_for_memory, exit_code in _KILLED
+        if self._process is None or not exit_code or self.stopped or not (killed or for_memory):
             return {}
-        if exit_code not in _KILLED and not self._killed_for_memory:
-            return {}
-        seen = "ended by SIGKILL" if exit_code in _KILLED else "a process below it was killed"
-        return self._kills.death(self.summary, self._killed_for_memory, seen).tags
+        seen = "ended by SIGKILL" if killed else "a process below it was killed"
+        return self._kills.death(self.summary, for_memory, seen).tags
 
     def _end_process(self) -> None:
-        if self._process is not None and not end_tree(self._process):
+        if self._process is not None and not limits.end_tree(self._process):
             logger.warning("process %d, or one below it, goes on although it was killed", self._process.pid)
 
     def _store(self) -> Store:
@@ -147,6 +126,6 @@ class Supervisor:
         return {run_id: tags[STOP]} if STOP in tags else {}
 
     def _look(self, summary: Mapping[str, float]) -> None:
-        if self._kills is not None and (now := time.monotonic()) >= self._look_due:
+        if (now := time.monotonic()) >= self._look_due:
             self._look_due = now + _LOOK_EVERY_S
             self._kills.look()
