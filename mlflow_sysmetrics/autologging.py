@@ -59,7 +59,7 @@ def follow() -> None:
     with contextlib.suppress(Exception):  # then it begins at the first run that is new
         from mlflow.utils.import_hooks import register_post_import_hook
 
-        register_post_import_hook(hook, _FLUENT)  # type: ignore[no-untyped-call]
+        register_post_import_hook(hook, _FLUENT)
 
 
 def hook(fluent: Any = None) -> None:

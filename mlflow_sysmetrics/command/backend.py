@@ -51,11 +51,11 @@ class SystemMetricsBackend(LocalBackend):
                 config[MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG] = command["run_id"]
         if not config[PROJECT_SYNCHRONOUS]:
             raise ExecutionException(
-                f"synchronous=False: {NAME} waits for its project; call it in a thread, or use local"
+                f"synchronous=False: {NAME} waits for its project; use a thread, or the backend local"
             )
         follower = Follower(Run(tracking_uri, experiment_id))
         with with_environment(follower.environment):
-            submitted = super().run(*project, config, tracking_uri, experiment_id)  # type: ignore[no-untyped-call]
+            submitted = super().run(*project, config, tracking_uri, experiment_id)  # type: ignore[call-arg]
         follower.run = follower.run._replace(run_id=submitted.run_id)
         measured = _MeasuredRun(submitted, Supervisor(settings, follower))
         if command is not None:

@@ -22,17 +22,9 @@ from typing import Any, NamedTuple
 from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from mlflow_sysmetrics.delivery import (
-    SYSTEM_PREFIX,
-    Outbox,
-    Point,
-    Store,
-    Writer,
-    keep_end,
-    now_ms,
-    window_points,
-    within,
-)  # fmt: skip
+from mlflow_sysmetrics.delivery import SYSTEM_PREFIX, Outbox, Point, Store, Writer, keep_end
+
+from mlflow_sysmetrics.delivery import now_ms, one_line, window_points, within  # isort: skip
 from mlflow_sysmetrics.delivery.operations import Operation, log
 from mlflow_sysmetrics.host import CHANNEL
 from mlflow_sysmetrics.logger import SystemMetricsLogger
@@ -115,7 +107,7 @@ class Follower:
         try:
             within(_END_S, lambda: self._finish(status, tags, ends=ends))
         except Exception as error:
-            logger.warning("the end of the program's run waits for `mlflow-sysmetrics sync`. %s", error)
+            logger.warning("the end of the program's run waits for `mlflow-sysmetrics sync`. %s", one_line(error))
             self._keep(status, tags, ends=ends)
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -153,7 +145,8 @@ class Follower:
 
     def _read(self) -> None:
         """Take in the lines that are new in the channel."""
-        with self._channel.open("rb") as file:
+        lines: list[bytes] = []
+        with contextlib.suppress(OSError), self._channel.open("rb") as file:  # somebody has removed it
             file.seek(self._read_to)
             lines = [line for line in file if line.endswith(b"\n")]
         self._read_to += sum(map(len, lines))

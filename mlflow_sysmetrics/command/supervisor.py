@@ -72,7 +72,7 @@ class Supervisor:
     def start(self, pid: int) -> None:
         """Measure this process, a child of this one, from now on."""
         try:
-            self._measurement = Measurement(pid, self._settings.groups, self._settings.interval_s)
+            self._measurement = Measurement(pid, self._settings.groups, self._settings.interval_s).start()
             self._kills = limits.MemoryKills(pid)
             self._process = psutil.Process(pid)
         except Exception as error:
@@ -80,7 +80,6 @@ class Supervisor:
             return
         self._measurement.tell(self._brake.see)
         self._measurement.tell(self._look)
-        self._measurement.start()
         self._follower.start(self._measurement)
         self._button.start()
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import ExecutionException
 
-from mlflow_sysmetrics.sampling.container import find_folders
-from mlflow_sysmetrics.sampling.one_process import HERE
+from mlflow_sysmetrics.sampling import MEMORY_DEFINITION
 
 pytestmark = pytest.mark.slow  # real runs, each of seconds
 
@@ -48,6 +48,13 @@ with open(os.environ["JOB_OUTPUT"] + ".part", "w") as file:
 os.replace(os.environ["JOB_OUTPUT"] + ".part", os.environ["JOB_OUTPUT"])
 while time.time() < end: pass
 sys.exit(int(sys.argv[3]))
+"""
+
+JOB_WITH_RUNS = """
+import mlflow
+with mlflow.start_run(): mlflow.log_metric("loss", 0.5)
+for name in ("one", "two"):
+    with mlflow.start_run(run_name=name): pass
 """
 
 
@@ -125,7 +132,7 @@ def test_run_has_the_series_of_the_project(place: Place) -> None:
     assert 1 < place.peak("memory_mb") < 50
     assert place.peak("cpu_percent") > 10  # 100 on an idle machine
     assert place.run().data.metrics["peak_memory_mb"] == place.peak("memory_mb")
-    assert place.run().data.tags["sysmetrics.memory_definition"] == HERE.memory_definition
+    assert place.run().data.tags["sysmetrics.memory_definition"] == MEMORY_DEFINITION
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -189,12 +196,40 @@ def test_wrong_configuration_is_said_before_anything_starts(place: Place, config
 
 
 def test_configuration_chooses_interval_and_groups(place: Place) -> None:
-    """With ``container`` alone, where there is one, there are its metrics and none of the process."""
-    if not find_folders():
-        pytest.skip("the tests run in no control group of version 2")
+    """Without the group of the process there is nothing of it but the time."""
     config = json.dumps({"interval_s": 0.05, "groups": "container"})
     assert mlflow_run(place, "system-metrics", "--backend-config", config, seconds=1) == 0
-    assert {name.split("_")[0] for name in place.run().data.metrics if "/" in name} == {"system/container"}
+    metrics = place.run().data.metrics
+    assert system_metrics(place.run()) == set()
+    assert "elapsed_s" in metrics
+    assert "cpu_seconds" not in metrics
+
+
+def test_project_is_ended_by_the_tag_of_its_run(place: Place) -> None:
+    """As somebody sets it in the UI."""
+
+    def set_tag() -> None:
+        wait_until((place.project / "output").exists, LIMIT_S, "the project's start")
+        place.client.set_tag(place.run().info.run_id, "sysmetrics.stop", "")
+
+    thread = threading.Thread(target=set_tag)
+    thread.start()
+    assert mlflow_run(place, "system-metrics", seconds=60) == 1
+    thread.join()
+    assert place.run().info.status == "KILLED"
+    assert place.run().data.tags["sysmetrics.stopped_by"] == "person"
+
+
+def test_runs_that_the_project_opens_besides_are_below_its_run(place: Place) -> None:
+    """Each with its own summary."""
+    (place.project / "job.py").write_text(JOB_WITH_RUNS)
+    assert mlflow_run(place, "system-metrics") == 0
+    runs = {run.info.run_name: run for run in place.client.search_runs(["0"])}
+    (own,) = (run for run in runs.values() if "mlflow.project.entryPoint" in run.data.tags)
+    for name in ("one", "two"):
+        assert runs[name].data.tags["mlflow.parentRunId"] == own.info.run_id
+        assert 0 < runs[name].data.metrics["elapsed_s"] < own.data.metrics["elapsed_s"] / 2
+    assert own.data.metrics["loss"] == 0.5
 
 
 @pytest.mark.parametrize("started", ["on the command line", "in Python"])
@@ -225,21 +260,13 @@ def test_failure_raises_in_python(place: Place, backend: str) -> None:
     assert place.run().info.status == "FAILED"
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_asynchronous_run_returns_at_once_and_is_marked(place: Place, backend: str) -> None:
-    """The project runs on its own, is watched where it runs, and its end can be awaited."""
-    submitted = mlflow.projects.run(  # type: ignore[no-untyped-call]
-        str(place.project), parameters={"seconds": 1, "text": QUOTE}, backend=backend,
-        env_manager="local", synchronous=False,
-    )  # fmt: skip
-    assert submitted.get_status() == "RUNNING"
-    assert submitted.wait()
-    run = place.run()
-    assert (run.info.run_id, run.info.status) == (submitted.run_id, "FINISHED")
-    assert place.output[1:] == [QUOTE, "0"]
-    assert run.data.tags["mlflow.project.backend"] == backend
-    assert bool(system_metrics(run)) == (backend != "local")
-    assert place.peak("memory_mb") < 50
+def test_asynchronous_run_is_refused_in_a_sentence(place: Place) -> None:
+    """Which says what to do; nothing is started."""
+    with pytest.raises(ExecutionException, match=r"synchronous=False: .* backend local"):
+        mlflow.projects.run(  # type: ignore[no-untyped-call]
+            str(place.project), backend="system-metrics", env_manager="local", synchronous=False
+        )
+    assert place.client.search_runs(["0"]) == []
 
 
 def wait_for_series(place: Place, backend: str) -> None:
@@ -259,20 +286,6 @@ def wait_until_idle(pid: int) -> None:
         return len(seen) > 1 and seen[-1] == seen[-2]
 
     wait_until(is_idle, LIMIT_S, "the process's main thread has nothing to do", every_s=0.5)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_asynchronous_run_can_be_cancelled(place: Place, backend: str) -> None:
-    """Its processes end, and what was measured until then is in the run."""
-    submitted = mlflow.projects.run(  # type: ignore[no-untyped-call]
-        str(place.project), parameters={"seconds": 60}, backend=backend, env_manager="local", synchronous=False
-    )
-    wait_until((place.project / "output").exists, LIMIT_S, "the project's start")
-    wait_for_series(place, backend)
-    submitted.cancel()
-    assert submitted.get_status() == "FAILED"
-    wait_until(lambda: not psutil.pid_exists(place.output[0]), LIMIT_S, "the end of the project's process")
-    assert bool(system_metrics(place.run())) == (backend != "local")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 from commands import ROOT, clean_environment, store_uri, the_run, wait_until
 from mlflow import MlflowClient
-
-from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.delivery.spool import Header, SpoolFile, spool_path
+
+from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.sampling.groups import GROUPS
 
 LIMIT_S = 60.0
