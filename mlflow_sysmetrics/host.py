@@ -84,7 +84,7 @@ class Host:
         told = sorted(Path(self._root, "proc/driver/nvidia/gpus").glob("*/information"))
         names = [self._read(str(path), ":").get("Model", "") for path in told]
         if not names:  # in WSL
-            from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
+            from mlflow_sysmetrics.sampling import import_nvml, open_gpus
 
             nvml = import_nvml()
             names = [os.fsdecode(nvml.nvmlDeviceGetName(handle)) for handle in open_gpus(nvml).values()]
@@ -103,9 +103,9 @@ class Host:
         return f"{platform.python_implementation()} {platform.python_version()}"
 
     def _limits(self) -> tuple[float, float]:
-        from mlflow_sysmetrics.sampling.container import find_folders, limits
+        from mlflow_sysmetrics.sampling import cgroup_limits, find_folders
 
-        return limits(find_folders(root=self._root))
+        return cgroup_limits(find_folders(root=self._root))
 
     def _read(self, path: str, between: str) -> dict[str, str]:
         """The names and values of a file's lines such as `name : value`; {} where it is not there."""

@@ -8,9 +8,7 @@ from entrypoints.compute import memory
 from entrypoints.datasets.tables import Task
 from entrypoints.models.losses import score_name
 from mlflow_sysmetrics.limits import Criteria, Kind, Metric, Values
-from mlflow_sysmetrics.measurement import MEMORY
-from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
-from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
+from mlflow_sysmetrics.sampling import ProcessSampler, import_nvml, open_gpus
 
 _COSTS = (
     Metric("peak_memory_mb", Kind.GROWING),
@@ -83,6 +81,6 @@ def readable(
     names = {metric.name for metric in metrics(task) if OF_GROUP.get(metric.name, "process") in (*groups, "process")}
     if here and "gpu" in groups and not open_gpus(import_nvml()):
         names -= {"peak_gpu_memory_mb"}
-    if MEMORY not in (sample or ProcessSampler())():
+    if "process_memory_mb" not in (sample or ProcessSampler())():
         names -= {"peak_memory_mb", "memory_growth_mb"}
     return names if memory.raised(lambda: None) is not None else names - {"model_memory_mb"}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
+T = TypeVar("T")
 # Defaults for MLflow in this process: print nothing into the command's output, and do not retry for long.
 _OWN_ENVIRONMENT = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -18,7 +21,8 @@ _OWN_ENVIRONMENT = {
 
 @click.group()
 @click.version_option(package_name="mlflow-sysmetrics-bundle")
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Log what a program itself costs (CPU, memory, and more) into its MLflow run.
 
     \b
@@ -26,13 +30,16 @@ def main() -> None:
       mlflow-sysmetrics run -- python train.py --epochs 3
       mlflow-sysmetrics run --run-name night --groups process,gpu -- ./train.sh
       mlflow-sysmetrics run --criteria "peak_memory_mb<=8000" -- python train.py
-      mlflow-sysmetrics doctor
-      mlflow-sysmetrics views
       mlflow-sysmetrics ui
+      mlflow-sysmetrics views
       mlflow-sysmetrics sync
+      mlflow-sysmetrics doctor
 
     The charts are in the run's tab "System metrics". Which server is used is up to MLFLOW_TRACKING_URI, as always.
     """
+    context.obj = dict(os.environ)  # that of a command that is run
+    for name, value in _OWN_ENVIRONMENT.items():  # before MLflow is imported, which reads it then
+        os.environ.setdefault(name, value)
 
 
 @main.command(context_settings={"allow_interspersed_args": False})
@@ -59,17 +66,17 @@ def main() -> None:
     metavar="LIMITS",
     default="",
     help='End the command when it breaks one of these, such as "peak_memory_mb<=8000, elapsed_s<=7200, '
-    'mean_cpu_percent>=5 after 10m". Of: elapsed_s, cpu_seconds, mean_cpu_percent, peak_memory_mb, memory_growth_mb, '
-    "peak_gpu_memory_mb.",
+    'mean_cpu_percent>=5 after 10m". Metrics: elapsed_s, cpu_seconds, mean_cpu_percent, peak_memory_mb, '
+    "memory_growth_mb, peak_gpu_memory_mb.",
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_obj
 def run(
+    environment: dict[str, str],
     command: tuple[str, ...],
     run_name: str | None,
     experiment_name: str | None,
-    interval_s: float,
-    groups: str,
-    criteria: str,
+    **settings: Any,
 ) -> None:
     """Run COMMAND, log what its processes use into its MLflow run, and print a summary.
 
@@ -92,20 +99,16 @@ def run(
         raise click.UsageError(
             "MLFLOW_RUN_ID names a run that exists; unset it, or leave out --run-name and --experiment-name"
         )
-    environment = dict(os.environ)  # the command's
-    _set_own_environment()  # before MLflow is imported, which reads it then
     from mlflow_sysmetrics.command.passthrough import end_as
-    from mlflow_sysmetrics.command.run import NoRunError, run_command
+    from mlflow_sysmetrics.command.run import run_command
     from mlflow_sysmetrics.command.supervisor import Settings
 
     try:
-        settings = Settings.of(interval_s, groups, criteria)
-        ended = run_command(command, environment, settings, run_name=run_name, experiment_name=experiment_name)
+        given = Settings.of(**settings)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    except NoRunError as error:
-        raise click.ClickException(str(error)) from None
-    end_as(ended)
+    names = {"run_name": run_name, "experiment_name": experiment_name}
+    end_as(_asked(lambda: run_command(command, environment, given, **names)))
 
 
 @main.command()
@@ -125,13 +128,11 @@ def sync(folder: Path | None, tracking_uri: str | None, discard: bool) -> None:
     A program that ends while its server is away leaves its last metrics in a file. This command sends them, and removes
     what has arrived. Run it as often as you like: no point is stored twice. The exit code is 1 while something is left.
     """
-    _set_own_environment()
     from mlflow_sysmetrics.delivery import deliver
 
     delivered = deliver(folder, tracking_uri, discard=discard)
     click.echo(delivered)
-    if delivered.left:
-        sys.exit(1)
+    sys.exit(1 if delivered.left else 0)
 
 
 @main.command()
@@ -141,13 +142,11 @@ def doctor() -> None:
     Reads each group of metrics, asks MLflow's store for an answer, and counts the files that wait for
     `mlflow-sysmetrics sync`. The exit code is 1 if nothing could be recorded.
     """
-    _set_own_environment()
     from mlflow_sysmetrics.command.doctor import examine
 
     lines, can_record = examine()
     click.echo("\n".join([*lines, "Recording works here." if can_record else "Nothing could be recorded here."]))
-    if not can_record:
-        sys.exit(1)
+    sys.exit(0 if can_record else 1)
 
 
 @main.command()
@@ -164,22 +163,25 @@ def views(experiment_name: str | None) -> None:
     process. Call it again when newer runs have logged other metrics. A view that you have changed in the UI stays as
     it is.
     """
-    _set_own_environment()
-    from mlflow_sysmetrics.command.run import NoRunError
-    from mlflow_sysmetrics.command.views import NAME, save_views
+    import mlflow
 
-    try:
-        saved = save_views(experiment_name)
-    except NoRunError as error:
-        raise click.ClickException(str(error)) from None
-    for each in saved:
-        listed = f'view "{NAME}"' if each.is_view else "page (no view could be saved on this server)"
-        click.echo(f"{each.experiment}, {listed}:\n  {each.link}")
+    from mlflow_sysmetrics.command.ask_store import ask_store
+    from mlflow_sysmetrics.ui import save_views
+
+    uri = mlflow.get_tracking_uri()
+    saved = _asked(lambda: ask_store(uri, lambda: save_views(uri, experiment_name)))
+    if not saved:
+        raise click.ClickException(
+            f"no run of {experiment_name or 'any experiment'} has system metrics of its process; record some with "
+            "`mlflow-sysmetrics run`, SystemMetricsLogger or SystemMetricsCallback"
+        )
+    for name, link in saved.items():
+        click.echo(f"{name}:\n  {link}")
 
 
 @main.command()
 @click.option(
-    "--experiment-name", metavar="NAME", help="Look for the newest study in this experiment; by default in all."
+    "--experiment-name", metavar="NAME", help="Look for the newest study or run in this experiment; by default in all."
 )
 @click.option(
     "--tracking-uri",
@@ -193,34 +195,40 @@ def views(experiment_name: str | None) -> None:
     type=click.IntRange(1, 65535),
     default=5000,
     show_default=True,
-    help="Port of the server. Where something else listens on it, the next free one is taken.",
+    help="Port of the server. Where another program listens on it, the next free one is taken.",
 )
 @click.option("--no-browser", is_flag=True, help="Print the address only.")
 def ui(experiment_name: str | None, tracking_uri: str | None, port: int, no_browser: bool) -> None:
-    """Show the newest study in the MLflow UI.
+    """Show the newest study in the MLflow UI, or else what the newest runs have cost.
 
     \b
     Examples:
       mlflow-sysmetrics ui
       mlflow-sysmetrics ui --experiment-name night --no-browser
 
-    Prints the address of the page, and opens it where there is a browser. If the store is a file or a database, it
-    first starts an MLflow server that only this machine can reach, unless one with this store answers on the port.
-    Ctrl-C ends the server: exit code 0, or 130 if the page was not there yet.
+    Prints the address of the page, and opens it where there is a browser. What a study shows before its end, and the
+    view "What runs cost", are made from the runs that are there now. If the store is a file or a database, the command
+    first starts an MLflow server that only this machine can reach; Ctrl-C ends it.
     """
-    _set_own_environment()
-    from mlflow_sysmetrics.command.ui import NoUiError, show
+    import mlflow
+
+    from mlflow_sysmetrics.command.ask_store import ask_store
+    from mlflow_sysmetrics.ui import newest_page, show
+
+    uri = tracking_uri or mlflow.get_tracking_uri()
+    # First: it makes the tables of a new database.
+    page = _asked(lambda: ask_store(uri, lambda: newest_page(uri, experiment_name)))
+    show(uri, page, port, with_browser=not no_browser)
+
+
+def _asked(question: Callable[[], T]) -> T:
+    """What the store answers, or one sentence for the user."""
+    from mlflow_sysmetrics.command.ask_store import NoAnswerError
 
     try:
-        exit_code = show(tracking_uri, experiment_name, port, with_browser=not no_browser)
-    except NoUiError as error:
+        return question()
+    except NoAnswerError as error:
         raise click.ClickException(str(error)) from None
-    sys.exit(exit_code)
-
-
-def _set_own_environment() -> None:
-    for name, value in _OWN_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,9 @@ import mlflow
 from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
 from mlflow_sysmetrics.delivery import journal_folder
 from mlflow_sysmetrics.redact import absolute_uri, redacted
-from mlflow_sysmetrics.sampling import GROUPS, sampler
-from mlflow_sysmetrics.sampling.container import find_folders
-from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
+from mlflow_sysmetrics.sampling import GROUPS, find_folders, import_nvml, open_gpus, sampler
 
 _PACKAGES = ("mlflow-sysmetrics-bundle", "mlflow", "mlflow-skinny", "psutil", "ray", "nvidia-ml-py")
-_ANSWER_S = 20.0
 
 
 def examine() -> tuple[list[str], bool]:
@@ -59,7 +56,7 @@ def _store(uri: str) -> str:
     if file and not Path(file).exists():  # asked, MLflow would make it
         return f"there is no {file} yet; the first run makes it"
     try:
-        ask_store(uri, _ANSWER_S, lambda: mlflow.MlflowClient(uri).search_experiments(max_results=1))
+        ask_store(uri, lambda: mlflow.MlflowClient(uri).search_experiments(max_results=1))
     except NoAnswerError as error:
-        return str(error)
+        return str(error).removeprefix(f"{redacted(uri)}: ")
     return ""

@@ -14,7 +14,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 
-from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
+from mlflow_sysmetrics.command.ask_store import ask_store
 from mlflow_sysmetrics.command.follow import Follower, Run
 from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, Ended, Passthrough
 from mlflow_sysmetrics.command.supervisor import Settings, Supervisor
@@ -23,12 +23,7 @@ from mlflow_sysmetrics.redact import absolute_uri, get_logger, redacted
 
 logger = get_logger(__name__)
 _SCRIPTS = {".py", ".sh", ".R", ".jl"}
-_FOUND_WITHIN_S = 60.0  # a new SQLite store takes some seconds to make its tables
 _SHOWN = ("elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "peak_rss_mb", "peak_gpu_memory_mb")
-
-
-class NoRunError(Exception):
-    """The command has no run; the text says why."""
 
 
 def run_command(
@@ -44,13 +39,10 @@ def run_command(
     It is ended when it breaks a limit, or when somebody sets the tag ``sysmetrics.stop`` of its run: exit code 124.
 
     Raises:
-        NoRunError: the store does not answer, or the run that was named does not exist. Nothing was started.
+        NoAnswerError: the store does not answer, or has no run with the id that was named. Nothing was started.
     """
     uri = mlflow.get_tracking_uri()
-    try:
-        run = ask_store(uri, _FOUND_WITHIN_S, lambda: _find(uri, experiment_name))
-    except NoAnswerError as error:
-        raise NoRunError(f"there is no run for the command at {redacted(uri)}: {error}") from error
+    run = ask_store(uri, lambda: _find(uri, experiment_name))
     source = next((word for word in command if _is_script(word)), command[0])
     follower = Follower(run, name=run_name, tags=resolve_tags({MLFLOW_SOURCE_NAME: source}))
     told = {**environment, "MLFLOW_TRACKING_URI": absolute_uri(uri), **follower.environment}

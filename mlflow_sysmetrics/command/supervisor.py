@@ -88,7 +88,7 @@ class Supervisor:
         self._button.stop()
         self._brake.release()
         if self._process is not None:
-            self._killed_for_memory = self._kills.happened({self._process.pid, *self._measurement.pids})
+            self._killed_for_memory = self._kills.happened()
             self._measurement.stop()
         self._brake.join(limits.GRACE_S + limits.KILLED_WITHIN_S)  # of processes below it that do not end when asked
 
@@ -109,7 +109,7 @@ class Supervisor:
         if self._process is None or not exit_code or self.stopped or not (killed or for_memory):
             return {}
         seen = "ended by SIGKILL" if killed else "a process below it was killed"
-        return self._kills.death(self.summary, for_memory, seen).tags
+        return self._kills.death(self.summary, for_memory, seen)
 
     def _end_process(self) -> None:
         if self._process is not None and not limits.end_tree(self._process):

@@ -22,11 +22,9 @@ from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
-from mlflow_sysmetrics.arguments import check_seconds
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.host import HostContext
-from mlflow_sysmetrics.limits import StopButton, reason_of_a_person
-from mlflow_sysmetrics.measurement import figures_of
+from mlflow_sysmetrics.measure import figures_of
 from mlflow_sysmetrics.ray_tune.changes import Changes
 from mlflow_sysmetrics.ray_tune.destination import Destination, find_destination, source_tags
 from mlflow_sysmetrics.ray_tune.endings import FINISHED, Ending, by_person, ending_by, failure, known_ending
@@ -44,7 +42,9 @@ from mlflow_sysmetrics.ray_tune.results import (
 )
 from mlflow_sysmetrics.ray_tune.trial_runs import Told, TrialRuns
 from mlflow_sysmetrics.redact import get_logger, lasting_uri, redacted_errors, with_login
-from mlflow_sysmetrics.sampling.groups import check_groups
+from mlflow_sysmetrics.sampling import check_groups, check_seconds
+from mlflow_sysmetrics.stopping.brake import reason_of_a_person
+from mlflow_sysmetrics.stopping.stop_button import StopButton
 from mlflow_sysmetrics.tags import KIND, NOT_FINITE, RETRIED_AFTER, STUDY_ID, TRIAL_ID
 
 logger = get_logger(__name__)
@@ -205,7 +205,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         self._running: dict[str, Trial] = {}
         runs = self._runs
         self._button = StopButton(
-            runs.asked_to_stop, self._stop_asked, runs.clear_stop, is_away=lambda: runs.store_is_away
+            runs.asked_to_stop, self._stop_asked, self._clear_stop, is_away=lambda: runs.store_is_away
         ).start()
         atexit.register(self.close)
 
@@ -348,12 +348,9 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         if self._runs is None:
             return False
         if self._runs.is_study(run_id):
-            logger.warning("stopping the experiment: %s", reason_of_a_person(said))
-            try:
-                self._runs.tag_study(by_person(said).tags)
-            except Exception as error:
-                logger.warning("the run around the trials does not say who stopped it. %s", error)
+            self._study_asked = said
             _interrupt()
+            logger.warning("stopping the experiment: %s", reason_of_a_person(said))
             return True
         trial_id = self._runs.trial_of(run_id)
         trial = None if trial_id is None else self._running.get(trial_id)
@@ -365,6 +362,13 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         # that is paused has that result when it goes on.
         trial.stopping_criterion = {**trial.stopping_criterion, TRAINING_ITERATION: 0}
         return True
+
+    def _clear_stop(self, run_id: str) -> None:
+        """Remove the tag; say in the run around the trials, if it is that, who stopped it."""
+        if self._runs is not None:
+            self._runs.clear_stop(run_id)
+            if self._runs.is_study(run_id):
+                self._runs.tag_study(by_person(self._study_asked).tags)
 
     @staticmethod
     def _asked_ending(notes: _Notes, result: Mapping[str, Any]) -> Ending | None:

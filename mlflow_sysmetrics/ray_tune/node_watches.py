@@ -8,11 +8,11 @@ from typing import NamedTuple
 import psutil
 
 from mlflow_sysmetrics.host import HostContext
-from mlflow_sysmetrics.limits import MemoryKills
-from mlflow_sysmetrics.measurement import Measurement
+from mlflow_sysmetrics.measure import Measurement
 from mlflow_sysmetrics.monitor import Window
 from mlflow_sysmetrics.ranks import figures_in_turn
-from mlflow_sysmetrics.sampling.one_process import HERE
+from mlflow_sysmetrics.sampling import MEMORY_DEFINITION as DEFINITION
+from mlflow_sysmetrics.stopping.cause_of_death import MemoryKills
 from mlflow_sysmetrics.tags import MEMORY_DEFINITION
 
 
@@ -54,7 +54,7 @@ class NodeWatches:
         seen: dict[str, float] = {}
         watch.tell(lambda figures: seen.update(figures) if "memory_mb" in figures else None)
         self._watched[key] = _Watched(pid, watch.start(), MemoryKills(pid), seen)
-        return {MEMORY_DEFINITION: HERE.memory_definition} | self._host.tags()
+        return {MEMORY_DEFINITION: DEFINITION} | self._host.tags()
 
     def drain(self) -> dict[str, list[Window]]:
         """The windows of each process that have closed since the last call."""
@@ -72,8 +72,7 @@ class NodeWatches:
         figures = watch.figures()
         if not runs and seen:
             figures = figures_in_turn([figures | {"elapsed_s": seen["elapsed_s"]}])
-        death = {} if runs else kills.death(figures, kills.happened({pid, *watch.pids}), "its process was gone").tags
-        kills.close()
+        death = {} if runs else kills.death(figures, kills.happened(), "its process was gone")
         return LetGo(watch.drain(), figures, death)
 
 

@@ -10,10 +10,9 @@ from ray.tune import Trainable
 from ray.tune.result import RESULT_DUPLICATE
 from ray.tune.trainable.function_trainable import wrap_function
 
-from mlflow_sysmetrics.arguments import check_seconds
-from mlflow_sysmetrics.measurement import FIGURES, Measurement
+from mlflow_sysmetrics.measure import FIGURES, Measurement
 from mlflow_sysmetrics.ray_tune.results import HAS_FIGURES_SO_FAR, OWN_KEY
-from mlflow_sysmetrics.sampling.groups import check_groups
+from mlflow_sysmetrics.sampling import check_groups, check_seconds
 
 _WINDOW_S = 3600.0  # a result cuts its window short: only the newest 1200 windows are kept
 

@@ -26,8 +26,7 @@ from mlflow_sysmetrics.ray_tune.outcome import Tally
 from mlflow_sysmetrics.ray_tune.trial_watches import TrialWatches
 from mlflow_sysmetrics.redact import get_logger, lasting_uri
 from mlflow_sysmetrics.tags import STOP
-from mlflow_sysmetrics.views.costs import save_costs
-from mlflow_sysmetrics.views.page import trials_of
+from mlflow_sysmetrics.ui import save_costs, trials_of
 
 logger = get_logger(__name__)
 

@@ -55,7 +55,7 @@ class TrialWatches:
     waits.
 
     Args:
-        groups: what is read, see `sampling.groups`.
+        groups: what is read, see `sampling`.
         interval_s: seconds between two readings.
         log: where the series and tags go; called in the watching thread.
         ask: of a node's id, groups and an interval: how that node's `NodeWatches` are asked.

@@ -9,9 +9,10 @@ import pytest
 
 from entrypoints.datasets.tables import Task
 from entrypoints.limits.costs import COSTS, OF_GROUP, USUAL_NOISE, metrics, readable
+from entrypoints.limits.judging import check_readable
 from entrypoints.settings import DEFAULT_CRITERIA
 from mlflow_sysmetrics.limits import Criteria, Kind
-from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
+from mlflow_sysmetrics.sampling import import_nvml, open_gpus
 
 TASKS: list[Task] = ["regression", "classification"]
 
@@ -81,7 +82,7 @@ def test_device_that_is_not_there_cannot_be_limited_here() -> None:
 
 def test_this_machine_can_read_what_is_limited_by_default() -> None:
     """The real process is asked."""
-    Criteria.parse(DEFAULT_CRITERIA, metrics("regression")).check(readable("regression"))
+    check_readable(Criteria.parse(DEFAULT_CRITERIA, metrics("regression")), readable("regression"))
 
 
 def test_usual_noise_is_of_every_cost_but_the_size() -> None:

@@ -13,9 +13,13 @@ from commands import ROOT, clean_environment, store_uri, the_run, wait_until
 from mlflow import MlflowClient
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.delivery.spool import Header, SpoolFile, spool_path
+<<<<<<< HEAD
 
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.sampling.groups import GROUPS
+=======
+from mlflow_sysmetrics.sampling import GROUPS
+>>>>>>> main
 
 LIMIT_S = 60.0
 COMMAND = [sys.executable, "-m", "mlflow_sysmetrics.command.cli"]

@@ -23,7 +23,7 @@ from mlflow.entities import Run
 from tracking_server import free_port
 
 from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, STOPPED, Ended
-from mlflow_sysmetrics.command.run import NoRunError
+from mlflow_sysmetrics.command.ask_store import NoAnswerError
 from mlflow_sysmetrics.command.supervisor import Settings
 from mlflow_sysmetrics.delivery import deliver
 
@@ -288,7 +288,7 @@ def test_wrong_setting_is_named_with_what_is_allowed(given: dict[str, object], w
 @pytest.mark.parametrize(
     ("uri", "says"),
     [
-        ("http://me:hush42@127.0.0.1:{port}", "there is no run for the command"),
+        ("http://me:hush42@127.0.0.1:{port}", "127.0.0.1"),
         ("nothing://me:hush42@there", "unknown kind of store"),
         ("http://me:p[hush42@a", "write special characters of the password as %XX"),
         ("sqlite:////dev/null/mlflow.db", "sqlite:////dev/null/mlflow.db"),
@@ -300,7 +300,7 @@ def test_store_that_cannot_be_used_is_said_in_one_sentence_without_its_password(
     """Whatever MLflow or a database raises for its address; the command is not started."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     mlflow.set_tracking_uri(uri.format(port=free_port()))
-    with pytest.raises(NoRunError, match=re.escape(says)) as error:
+    with pytest.raises(NoAnswerError, match=re.escape(says)) as error:
         record("touch", str(tmp_path / "started"))
     assert "hush42" not in str(error.value)
     assert "\n" not in str(error.value)
@@ -312,7 +312,7 @@ def test_run_that_does_not_exist_is_said_before_anything_starts(
 ) -> None:
     """One sentence names the run."""
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
-    with pytest.raises(NoRunError, match="0" * 32):
+    with pytest.raises(NoAnswerError, match="0" * 32):
         record("touch", str(tmp_path / "started"))
     assert not (tmp_path / "started").exists()
 
