@@ -19,7 +19,7 @@ class NoAnswerError(Exception):
 
 
 def ask_store(uri: str, question: Callable[[], T]) -> T:
-    """Call ``question`` and return its answer, or NoAnswerError: the address is wrong, or it raised or took too long."""
+    """The answer to this question. NoAnswerError: the address is wrong, or it raised or took too long."""
     try:
         check(uri)
         return within(_WITHIN_S, question)

@@ -55,7 +55,7 @@ class SystemMetricsBackend(LocalBackend):
             )
         follower = Follower(Run(tracking_uri, experiment_id))
         with with_environment(follower.environment):
-            submitted = super().run(*project, config, tracking_uri, experiment_id)  # type: ignore[call-arg]
+            submitted = super().run(*project, config, tracking_uri, experiment_id)  # type: ignore[call-arg,no-untyped-call]
         follower.run = follower.run._replace(run_id=submitted.run_id)
         measured = _MeasuredRun(submitted, Supervisor(settings, follower))
         if command is not None:

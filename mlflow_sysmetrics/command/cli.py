@@ -73,6 +73,7 @@ def main(context: click.Context) -> None:
 @click.pass_obj
 def run(
     environment: dict[str, str],
+    /,
     command: tuple[str, ...],
     run_name: str | None,
     experiment_name: str | None,

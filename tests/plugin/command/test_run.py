@@ -22,8 +22,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from tracking_server import free_port
 
-from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, STOPPED, Ended
 from mlflow_sysmetrics.command.ask_store import NoAnswerError
+from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, STOPPED, Ended
 from mlflow_sysmetrics.command.supervisor import Settings
 from mlflow_sysmetrics.delivery import deliver
 
