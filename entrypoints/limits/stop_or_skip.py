@@ -17,7 +17,7 @@ from mlflow_sysmetrics.tags import BY_CRITERIA, STOP_METRIC, STOP_REASON, STOP_S
 How = Literal["crossed", "predicted", "skipped"]
 
 DIVERGED = "val_loss<=100x untrained"
-GROWING_BY_STEP = ("training_time_s", "elapsed_s", "cpu_seconds")
+GROWING_BY_STEP = ("training_time_s", "elapsed_s", "cpu_seconds", "user_cpu_seconds", "system_cpu_seconds")
 PREDICT_EVERY = 10  # steps between two predictions
 PREDICT_AFTER_S = 0.2  # a machine may run at half its speed for a tenth of a second
 

@@ -57,7 +57,6 @@ def check_pid(pid: int | None, system: System = HERE) -> Any:
         problem = f"this process cannot be read: {error}"
     if pid is not None:
         raise ValueError(f"pid={pid!r}: {problem}")
-    logger.warning("no system metrics of this process, which cannot be seen from inside (is /proc there?): %s", problem)
     return None
 
 
@@ -87,6 +86,8 @@ class ProcessSampler:
     ) -> None:
         self._clock, self._system = clock, system
         self._root = check_pid(pid, system)
+        if self._root is None:
+            logger.warning("no system metrics of this process, which cannot be seen from inside: is /proc there?")
         self._members = [self._root] if self._root else []  # parents before children; none once the root is gone
         self._parents: dict[int, int] = {}  # by process, for `System.descendants`
         self._seen: dict[Hashable, Reading] = {}
@@ -276,7 +277,7 @@ class ProcessSampler:
             self._marks_before = marks_mb
             # Whoever had ended children then will hand on their marks, which are known of this process alone.
             hidden = any(reading.reaped_cpu_s and reading.reaped_mark_mb is None for reading in readings.values())
-            self._highest_before_mb = math.inf if hidden else max(own_mark_mb() or 0.0, reaped_mb, *marks_mb)
+            self._highest_before_mb = math.inf if hidden else max(own_mark_mb(), reaped_mb, *marks_mb)
 
     def _rates(self, now: float, totals: Iterable[str]) -> dict[str, float]:
         """Return each counter's growth per second since its last rate, and start a new one."""

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
@@ -73,16 +72,6 @@ def child() -> Iterator[Child]:
             yield started
         finally:
             process.kill()
-
-
-def test_processes_that_have_ended_are_known() -> None:
-    """The kernel may have killed one of them for memory."""
-    seconds = itertools.count(start=0.0, step=100.0)  # each reading looks for processes
-    sample = ProcessSampler(clock=lambda: next(seconds))
-    with child() as ended:
-        sample()
-    sample()
-    assert sample.pids >= {os.getpid(), ended.pid}
 
 
 def test_this_process_is_counted_to_the_nanosecond() -> None:
@@ -335,61 +324,20 @@ def test_an_exited_process_gives_an_empty_reading() -> None:
         assert sample.cpu_seconds > 0.08
 
 
-class Account(NamedTuple):
-    """What the kernel has counted of this process by now. Threads that other tests have left are in it, too."""
-
-    faults: int
-    switches: int
-    written_mb: float
-
-    @classmethod
-    def now(cls) -> Account:
-        own, reaped = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        faults = own.ru_minflt + own.ru_majflt + reaped.ru_minflt + reaped.ru_majflt
-        return cls(faults, own.ru_nvcsw + own.ru_nivcsw, psutil.Process().io_counters().write_bytes / 1e6)
-
-
-def test_a_reading_of_this_process_has_every_key_and_the_kernels_counts(tmp_path: Path) -> None:
-    """All are there and not negative. Growth between two readings is at least that just within, at most that around."""
-    now, pages = [0.0], 2000
-    earliest = Account.now()
+def test_a_reading_of_this_process_has_every_key_and_the_kernels_counts() -> None:
+    """All are there and not negative; page faults are those that the kernel has counted."""
+    now, pages, usage = [0.0], 2000, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    earliest = sum(resource.getrusage(who).ru_minflt + resource.getrusage(who).ru_majflt for who in usage)
     sample = ProcessSampler(system=ALONE, clock=lambda: now[0])
-    early = Account.now()
     with mmap.mmap(-1, pages * mmap.PAGESIZE) as memory:
         for page in range(pages):
             memory[page * mmap.PAGESIZE] = 1
-    (tmp_path / "file").write_bytes(b"x" * 8_000_000)
-    burn(0.1)
-    late, now[0] = Account.now(), 1.0
+    now[0] = 1.0
     reading = sample()
-    latest = Account.now()
+    latest = sum(resource.getrusage(who).ru_minflt + resource.getrusage(who).ru_majflt for who in usage)
     assert set(reading) == KEYS
     assert min(reading.values()) >= 0
-    assert late.faults - early.faults >= pages
-    names = ("page_faults_per_s", "context_switches_per_s", "write_mb_per_s")
-    for name, *counts in zip(names, earliest, early, late, latest, strict=True):
-        assert counts[2] - counts[1] <= reading[f"process_{name}"] + 1e-9, name
-        assert reading[f"process_{name}"] <= counts[3] - counts[0] + 1e-9, name
-
-
-def test_a_child_that_starts_later_is_found_by_the_next_walk() -> None:
-    """So is a grandchild; and both leave when they have ended."""
-    now = [0.0]
-    with child() as parent:
-        sample = ProcessSampler(parent.pid, clock=lambda: now[0])
-        for _ in range(5):
-            now[0] += 1.0
-            assert sample()["process_threads"] == 1
-        parent.do("p = subprocess.Popen(['sh', '-c', 'sleep 600 & echo $!; read x'], stdin=-1, stdout=-1); print()")
-        grandchild = int(parent.do("print(int(p.stdout.readline()), flush=True)"))
-        now[0] += 0.45  # threads are due, a walk is not
-        assert sample()["process_threads"] == 1
-        now[0] += 1.0
-        assert sample()["process_threads"] == 3
-        os.kill(grandchild, signal.SIGKILL)
-        parent.do("p.stdin.close(); p.wait(); print()")
-        now[0] += 1.0
-        assert sample()["process_threads"] == 1
+    assert pages <= reading["process_page_faults_per_s"] <= latest - earliest
 
 
 COMING_AND_GOING = """
@@ -417,60 +365,6 @@ def test_a_tree_that_changes_all_the_time_is_read_each_time() -> None:
         finally:
             process.kill()
             os.kill(lasting, signal.SIGKILL)
-
-
-def start_with_pid(pid: int) -> subprocess.Popen[bytes]:
-    """Start a sleeping process with a pid that is free. Skips where the kernel does not let us, or is too busy."""
-    for _ in range(50):
-        try:
-            Path("/proc/sys/kernel/ns_last_pid").write_text(str(pid - 1))
-        except OSError:
-            pytest.skip("the kernel gives this user no say in pids")
-        process = subprocess.Popen(["sleep", "600"])
-        if process.pid == pid:
-            return process
-        process.kill()
-        process.wait()
-    pytest.skip("others start processes all the time")
-
-
-@pytest.mark.parametrize("read", [True, False], ids=["before", "never"])
-def test_a_reused_pid_is_not_read_for_the_old_process(read: bool) -> None:
-    """Another process with the same pid is another process, whether or not the old one had been read."""
-    with child() as old:
-        sample, opened = ProcessSampler(old.pid), LINUX.open(old.pid)
-        old.process.kill()
-    boot_ticks = time.clock_gettime(time.CLOCK_BOOTTIME) * 100  # the kernel tells starts in hundredths of a second
-    while time.clock_gettime(time.CLOCK_BOOTTIME) * 100 < boot_ticks + 2:
-        pass
-    new = start_with_pid(old.pid)
-    try:
-        assert ProcessSampler(new.pid)()
-        assert (sample() if read else ProcessSampler(new.pid, system=replace(LINUX, open=lambda pid: opened))()) == {}
-    finally:
-        new.kill()
-        new.wait()
-
-
-def test_what_another_user_may_not_read_is_absent_for_the_tree() -> None:
-    """Reads and writes of another user's process are refused: the other figures are right."""
-    if os.geteuid() != 0:
-        pytest.skip("only root has processes of two users")
-    script = """
-import os, subprocess
-from mlflow_sysmetrics.sampling import ProcessSampler
-child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)  # which ends with this process
-os.setuid(65534)
-now = [0.0]
-sample = ProcessSampler(child.pid, clock=lambda: now[0])
-names = set()
-for _ in range(3):
-    now[0] += 0.1
-    names |= set(sample())
-print(*sorted(names))
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
-    assert set(done.stdout.split()) == KEYS - IO
 
 
 @pytest.mark.parametrize("pid", [-1, 0, 2**22 + 1, "me", 1.5], ids=str)
@@ -615,36 +509,6 @@ def test_late_cpu_time_is_spread_and_exact_at_once() -> None:
     assert shown_s == pytest.approx(0.45)
 
 
-def test_a_child_never_seen_alive_is_spread_too() -> None:
-    """What a parent gets from a child between two walks is late time."""
-    kernel = Kernel()
-    sample = kernel.settled_sampler()
-    kernel.now = 10.5
-    brief = kernel.spawn(1)
-    kernel.run(brief, 0.2)
-    kernel.exit(brief)
-    kernel.reap(brief)
-    assert sample()["process_cpu_percent"] == pytest.approx(40)
-    assert sample.cpu_seconds == pytest.approx(0.2)
-
-
-def test_a_child_reaped_while_the_tree_is_read_is_counted_once() -> None:
-    """The child's time moves to the parent after the parent was read: the tree is read again."""
-    kernel = Kernel()
-    busy = kernel.spawn(1)
-    sample = kernel.sampler()
-    kernel.run(busy, 2.0)
-    kernel.exit(busy)
-    first = kernel.read_count
-    kernel.between = lambda count: kernel.reap(busy) if count == first + 1 else None
-    kernel.now = 0.5
-    sample()
-    assert sample.cpu_seconds == pytest.approx(2.0)
-    kernel.now = 0.9
-    sample()
-    assert sample.cpu_seconds == pytest.approx(2.0)
-
-
 def test_time_that_leaves_the_tree_is_not_made_up_for_by_later_time() -> None:
     """After a child's 5 s are lost to the tree, the parent's next second is still counted."""
     kernel = Kernel()
@@ -724,21 +588,14 @@ def test_rates_wait_for_50_ms_and_then_cover_all_of_it() -> None:
 def test_what_changes_slowly_is_read_in_one_of_five_readings_and_covers_them_all() -> None:
     """The first rates have it, so that a short run does; its rate is over the whole time since the last."""
     kernel = Kernel()
-    sample = kernel.sampler()
-    rates = {}
+    sample, rates = kernel.sampler(), dict[int, float]()
     for step in range(1, 12):
-        kernel.run(1, 0.05 * step)
+        kernel.run(1, 0.05)
         kernel.now = step / 10
-        reading = sample()
-        assert "process_read_mb_per_s" in reading
-        if "process_context_switches_per_s" in reading:
-            rates[step] = reading["process_context_switches_per_s"]
-    assert next(iter(rates)) == 1
-    assert {later - earlier for earlier, later in itertools.pairwise(rates)} <= {4, 5}
-    grown = 0.0
-    for earlier, later in itertools.pairwise([0, *rates]):
-        grown += rates[later] * (later - earlier) / 10
-    assert grown == pytest.approx(sum(0.05 * step for step in range(1, max(rates) + 1)))
+        if (rate := sample().get("process_context_switches_per_s")) is not None:
+            rates[step] = rate
+    assert [*rates] == [1, 5, 9]
+    assert [*rates.values()] == pytest.approx([0.5] * 3)
 
 
 @pytest.mark.parametrize(
@@ -782,14 +639,6 @@ class Forked(Kernel):
 
     def times(self, pid: int = 1) -> list[float]:
         return [at for at, read in self.shared_reads if read == pid]
-
-
-def test_what_one_process_shares_is_not_read() -> None:
-    """A tree of one costs what it did, and has all that is in the process: others may be outside the tree."""
-    kernel = Forked(0)
-    kernel.tasks[1].shared_mb = 6.0
-    assert kernel.memory_mb(seconds=5.0) == 12.0
-    assert kernel.shared_reads == []
 
 
 @pytest.mark.parametrize(
@@ -895,30 +744,12 @@ def test_what_an_ended_process_shared_is_the_others_again(reaped: bool) -> None:
     assert kernel.times(3)[-1] < first
 
 
-def test_what_a_process_gave_back_is_not_taken_from_the_others() -> None:
-    """Until it is read again, less of it is there than it shared."""
-    kernel = Forked(2)
-    kernel.memory_mb()
-    kernel.tasks[1].memory_mb = kernel.tasks[3].memory_mb = 20.0  # each shared 8
-    kernel.tasks[2].memory_mb = 2.0
-    assert kernel.memory_mb() == pytest.approx(24)
-
-
 def test_what_is_shared_with_others_outside_the_tree_stays_in_it() -> None:
     """The two share all with a third process: a third of it would be missing, which the largest of them has."""
     kernel = Forked(1)
     for task in kernel.tasks.values():
         task.shared_mb = 8.0
     assert kernel.memory_mb(seconds=2.0) == pytest.approx(12)
-
-
-def test_a_process_of_which_it_cannot_be_read_counts_in_full() -> None:
-    """Refused, or an older kernel: as if it shared nothing, until it can be read."""
-    kernel = Forked(1)
-    kernel.tasks[2].shared_mb = None
-    assert kernel.memory_mb(seconds=1.5) == pytest.approx(18)
-    kernel.tasks[2].shared_mb = 6.0
-    assert kernel.memory_mb(seconds=1.5) == pytest.approx(12)
 
 
 @pytest.mark.parametrize(
@@ -1017,7 +848,7 @@ class Story:
 
 @given(EVENTS)
 @settings(max_examples=300, deadline=None)
-@example([("spawn", 0, 1), ("run", 1, 9), ("advance", 0, 20), ("read", 0, 1), ("interrupt", 0, 1), ("end", 1, 1)])
+@example([("spawn", 0, 1), ("run", 1, 9), ("advance", 0, 20), ("read", 0, 1), ("interrupt", 1, 1), ("end", 1, 1)])
 def test_the_sum_is_exact_when_every_parent_waits_for_its_children(events: list[tuple[str, int, int]]) -> None:
     """Whatever starts, runs, ends and is reaped, between readings or during one: all CPU time is counted once."""
     story = Story(events, {"spawn", "run", "end", "advance", "deny"})
