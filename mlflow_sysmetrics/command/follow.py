@@ -68,21 +68,18 @@ class Follower:
 
     def __init__(self, run: Run, *, name: str | None = None, tags: Mapping[str, str] | None = None) -> None:
         self.run, self._name, self._tags = run, name, dict(tags or {})
-        self._folder = Path(tempfile.mkdtemp(prefix="mlflow-sysmetrics-"))
-        self._channel = self._folder / "channel"
-        self._channel.touch(mode=0o600)
+        self._folder = Path(tempfile.mkdtemp(prefix="mlflow-sysmetrics-"))  # which only this user may read
+        self._channel, self._read_to, self._saw_mlflow = self._folder / "channel", 0, False
+        self._channel.touch()
         self.environment = {CHANNEL: str(self._channel)}  # of the program
-        self._read_to, self._saw_mlflow = 0, False
         self._opened: dict[str, _Opened] = {}
         self._made: set[str] = set()  # runs
         self._left: list[Run] = []  # in which it was recorded before: their series are still to be copied
         self._writers: dict[str, Writer] = {}
         self._logger: SystemMetricsLogger | None = None
         self._stopping = threading.Event()
-        run_in = contextvars.copy_context().run  # MLflow keeps its workspace there
-        self._thread = threading.Thread(
-            target=run_in, args=(self._work,), name="mlflow-sysmetrics-follower", daemon=True
-        )
+        work = (contextvars.copy_context().run, self._work)  # MLflow keeps its workspace there
+        self._thread = threading.Thread(target=work[0], args=work[1:], name="mlflow-sysmetrics-follower", daemon=True)
 
     @property
     def store_is_away(self) -> bool:
@@ -96,12 +93,9 @@ class Follower:
             self._thread.start()
 
     def finish(self, status: str, tags: Mapping[str, str], *, ends: bool) -> None:
-        """The program has ended: deliver what is left, with these tags, and end the runs that it left open.
+        """The program has ended: deliver what is left, tag its run, and end with this status the runs it left open.
 
-        Args:
-            status: of these runs.
-            tags: of the program's run.
-            ends: whether the program's run is ended, too.
+        Its own run, too, if this `ends` it; unless the program has succeeded and ended it, and so knows best.
         """
         self._stopping.set()
         try:
@@ -157,8 +151,8 @@ class Follower:
     def _take(self, said: Mapping[str, Any]) -> None:
         self._saw_mlflow |= "mlflow" in said
         if "end" in said:
-            self._opened[said["end"]].is_open = False
-            self._opened[said["end"]].summary = said["summary"]
+            opened = self._opened[said["end"]]
+            opened.is_open, opened.summary = False, said["summary"]
         elif "start" in said and said["start"] in self._opened:
             self._opened[said["start"]].is_open = True
         elif "start" in said:
@@ -180,20 +174,24 @@ class Follower:
             made = client.create_run(run.experiment_id, start_time=began_ms, tags=self._tags, run_name=self._name)
             run = run._replace(run_id=made.info.run_id)
             self._made.add(run.run_id)
-        before, self._logger, self.run, recorded = self.run, None, run, self._logger
+        before, self.run, recorded, self._logger = self.run, run, self._logger, None
         if recorded is not None:
             recorded.leave()
             self._left.append(before)
-        self._logger = SystemMetricsLogger(run.run_id, run.uri, measurement=self._measurement).start()
+        try:
+            self._logger = SystemMetricsLogger(run.run_id, run.uri, measurement=self._measurement).start()
+        except ValueError:  # the program has deleted it
+            self._opened.pop(run.run_id, None)
+            self.run = before
+            raise
 
     def _copy(self, before: Run) -> None:
         """Copy the program's series from another run into its run. One that was made here is deleted then."""
-        client = MlflowClient(before.uri)
+        client, began_ms = MlflowClient(before.uri), self._measurement.began_ms or 0
         names = [name for name in client.get_run(before.run_id).data.metrics if name.startswith(SYSTEM_PREFIX)]
-        stored = sorted((each for name in names for each in client.get_metric_history(before.run_id, name)), key=_time)
-        began_ms = self._measurement.began_ms or 0
+        stored = [each for name in names for each in client.get_metric_history(before.run_id, name)]
         points = [Point(each.key, each.value, each.timestamp) for each in stored if each.timestamp >= began_ms]
-        self._add(self.run, log(points))
+        self._add(self.run, log(sorted(points, key=lambda point: point.time_ms)))
         if before.run_id in self._made:
             client.delete_run(before.run_id)
 
@@ -210,13 +208,13 @@ class Follower:
     def _finish(self, status: str, tags: Mapping[str, str], *, ends: bool) -> None:
         if self._thread.is_alive():
             self._thread.join()
+        end = Operation("end", [status, now_ms(), {}])
         try:
             self._look(is_last=True)
             for each in self._opened.values():
                 if each.is_open and each.run.run_id != self.run.run_id:
-                    self._add(each.run, [Operation("end", [status, now_ms(), {}])])
-            ends = ends and self._is_open(status)
-            self._add(self.run, [*log(tags=tags), *([Operation("end", [status, now_ms(), {}])] if ends else [])])
+                    self._add(each.run, [end])
+            self._add(self.run, [*log(tags=tags), *([end] if ends and self._is_open(status) else [])])
             if self._name is not None and self.run.run_id in self._opened:
                 MlflowClient(self.run.uri).update_run(self.run.run_id, name=self._name)
         finally:
@@ -227,7 +225,6 @@ class Follower:
                     writer.keep()
 
     def _is_open(self, status: str) -> bool:
-        """Whether the program's run gets this status. Where the program succeeded and has ended it, it knows best."""
         opened = self._opened.get(self.run.run_id)
         return opened is None or opened.is_open or status != "FINISHED"
 
@@ -237,12 +234,8 @@ class Follower:
             keep_end(self.run.uri, self.run.run_id, status if ends and self._is_open(status) else None, tags)
             return
         writer, key, measurement = Writer(Store(self.run.uri)), uuid.uuid4().hex, self._measurement
-        where = {"experiment_id": self.run.experiment_id, "name": self._name, "start_ms": measurement.began_ms}
-        writer.create(key, tags=self._tags, **where)  # type: ignore[arg-type]
+        about = {"experiment_id": self.run.experiment_id, "name": self._name, "start_ms": measurement.began_ms}
+        writer.create(key, tags=self._tags, **about)  # type: ignore[arg-type]
         writer.log(key, window_points(measurement.drain()), summary=measurement.summary)
         writer.end(key, status, tags=tags)
         writer.keep()
-
-
-def _time(point: Any) -> int:
-    return int(point.timestamp)

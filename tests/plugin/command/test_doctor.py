@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import pytest
 from click.testing import CliRunner
 from commands import store_uri
@@ -15,17 +17,19 @@ from mlflow_sysmetrics.command.cli import main
 
 
 @pytest.fixture(autouse=True)
-def journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of journals of the test's own."""
-    folder = tmp_path / "journals"
-    monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(folder))
+def journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of journals of the test's own, and a store that each test chooses."""
+    monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "journals"))
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    return folder
+    before = mlflow.get_tracking_uri()
+    yield tmp_path / "journals"
+    mlflow.set_tracking_uri(before)
 
 
 def doctor(uri: str, code: int) -> list[str]:
     """What the command prints about this store."""
-    result = CliRunner().invoke(main, ["doctor"], env={"MLFLOW_TRACKING_URI": uri}, catch_exceptions=False)
+    mlflow.set_tracking_uri(uri)
+    result = CliRunner().invoke(main, ["doctor"], catch_exceptions=False)
     assert result.exit_code == code
     return result.output.splitlines()
 
