@@ -260,13 +260,6 @@ def test_children_are_those_that_psutil_finds(system: System) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_a_process_whose_files_are_gone_is_gone(proc: Path) -> None:
-    """Death between the first and the second file, too."""
-    (proc / "77/statm").unlink()
-    with pytest.raises(psutil.NoSuchProcess):
-        LINUX.read(SimpleNamespace(pid=77), False)
-
-
 def test_a_process_that_is_hidden_is_a_mistake_to_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """As under hidepid: one sentence says so at once, not an empty run later."""
     with refused("stat", "statm") as laid:

@@ -10,18 +10,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import psutil
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from made_up_kernel import Forked, Kernel
+from told_child import Child, child
 
 from mlflow_sysmetrics.sampling import ProcessSampler, check_pid, reset_peak_rss
-from mlflow_sysmetrics.sampling.one_process import HERE, LINUX, Reading, System
+from mlflow_sysmetrics.sampling.one_process import HERE, LINUX
 
 pytestmark = pytest.mark.skipif(not psutil.LINUX, reason="compares with /proc")
 ALONE = replace(HERE, descendants=lambda process, parents: [])  # without the processes that other tests may have left
@@ -38,40 +38,6 @@ def burn(cpu_s: float) -> None:
 
 
 # --- real processes -------------------------------------------------------------------------------------------------
-
-
-class Child:
-    """A Python process that runs one line of code for each line it is sent, and answers with one line."""
-
-    LOOP = "import sys, time, os, resource, subprocess\nfor line in sys.stdin: exec(line); sys.stdout.flush()"
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process, self.pid = process, process.pid
-
-    def do(self, code: str) -> str:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(code + "\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().strip()
-
-    def freeze(self) -> None:
-        """Stop it where it is, so that the kernel counts nothing more of it."""
-        os.kill(self.pid, signal.SIGSTOP)
-        assert os.WIFSTOPPED(os.waitpid(self.pid, os.WUNTRACED)[1])
-
-
-@contextmanager
-def child() -> Iterator[Child]:
-    """Yield a started child that has answered once, and end it afterwards."""
-    argv = [sys.executable, "-c", Child.LOOP]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            started = Child(process)
-            assert started.do("print('ready')") == "ready"
-            yield started
-        finally:
-            process.kill()
 
 
 def test_this_process_is_counted_to_the_nanosecond() -> None:
@@ -259,22 +225,29 @@ CHILDREN = """
 import os, subprocess, sys
 from mlflow_sysmetrics.sampling import ProcessSampler
 
-x = bytearray(b"x") * 200_000_000
-del x
+take = "bytearray(b'x') * {}_000_000"
+run_one = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {take.format(300)!r}])"
+one_before = subprocess.Popen([sys.executable, "-c", f"{run_one}; print(flush=True); input()"], stdin=-1, stdout=-1)
+one_before.stdout.readline()
+sample = ProcessSampler()
+one_before.communicate(b"x")
+sample()
+print((sample.peak_rss_mb or 0) < 100)
+eval(take.format(200))
 sample = ProcessSampler()
 peaks = []
-for megabytes in (0, 50, 300):
-    subprocess.run([sys.executable, "-c", f"bytearray(b'x') * {megabytes}_000_000"], check=True)
+for megabytes in (0, 50, 500):
+    subprocess.run([sys.executable, "-c", take.format(megabytes)], check=True)
     sample()
     peaks.append(sample.peak_rss_mb)
-print(peaks[0], peaks[1], 300 < peaks[2] < 350)
+print(peaks[0], peaks[1], 500 < peaks[2] < 550)
 """
 
 
 def test_an_ended_child_counts_above_what_it_had_from_its_parent() -> None:
-    """The kernel gives each new process the mark of the one that starts it, here of a peak before the measurement."""
+    """The kernel gives a new process the mark of the one that starts it, and hands on that of what ended before."""
     done = subprocess.run([sys.executable, "-c", CHILDREN], capture_output=True, text=True, check=True, timeout=30)
-    assert done.stdout.split() == ["None", "None", "True"]
+    assert done.stdout.split() == ["True", "None", "None", "True"]
 
 
 def test_a_later_process_counts_from_its_start() -> None:
@@ -378,119 +351,6 @@ def test_what_is_not_a_pid_is_named(pid: Any) -> None:
 # --- a fake kernel --------------------------------------------------------------------------------------------------
 
 
-class Handle(NamedTuple):
-    """What psutil.Process is: a pid, and the start that tells it from another process with that pid."""
-
-    pid: int
-    start: float
-
-
-@dataclass
-class Task:
-    """A process inside the fake kernel."""
-
-    handle: Handle
-    parent: int
-    cpu_s: float = 0.0
-    reaped_cpu_s: float = 0.0
-    system_s: float = 0.0  # of both
-    zombie: bool = False
-    memory_mb: float = 10.0
-    shared_mb: float | None = 0.0  # of its memory, what counts for others
-    faults_mb: float = 0.0
-    denied: set[str] = field(default_factory=set)
-
-
-class Kernel:
-    """Processes that account for CPU time as Linux does, with a clock, and a hook that runs between two reads."""
-
-    def __init__(self) -> None:
-        self.now, self.starts, self.used_s, self.read_count = 0.0, 0.0, 0.0, 0
-        self.sampler_s, self.shared_s = 0.0, 0.0  # CPU time of the sampler; what it takes to read what a process shares
-        self.walks, self.walk_s = list[float](), 0.0  # when, and what CPU time one takes
-        self.shared_reads: list[tuple[float, int]] = []  # when, and of which pid
-        self.tasks: dict[int, Task] = {}
-        self.between: Callable[[int], None] = lambda count: None
-        self.spawn(0)
-
-    def sampler(self) -> ProcessSampler:
-        system = System(
-            self.read,
-            self.descendants,
-            lambda pid: self.tasks[pid].handle,
-            self.is_same,
-            self.read_shared,
-            lambda: self.sampler_s,
-        )
-        return ProcessSampler(1, clock=lambda: self.now, system=system)
-
-    def settled_sampler(self) -> ProcessSampler:
-        """One that has looked for processes at 10 s, and does so again half a second later."""
-        sample = self.sampler()
-        self.now = 10.0
-        sample()
-        return sample
-
-    def spawn(self, parent: int, pid: int | None = None) -> int:
-        pid = pid or max(self.tasks, default=0) + 1
-        self.starts += 1
-        self.tasks[pid] = Task(Handle(pid, self.starts), parent)
-        return pid
-
-    def run(self, pid: int, cpu_s: float) -> None:
-        self.tasks[pid].cpu_s += cpu_s
-        self.tasks[pid].system_s += 0.25 * cpu_s
-        self.used_s += cpu_s
-
-    def exit(self, pid: int) -> None:
-        self.tasks[pid].zombie = True
-        for task in self.tasks.values():
-            if task.parent == pid:
-                task.parent = 0  # adopted from outside the tree
-
-    def reap(self, pid: int, credit: bool = True) -> None:
-        """Remove a zombie. Without credit, its parent ignores SIGCHLD, or it was adopted: its time leaves the tree."""
-        gone = self.tasks.pop(pid)
-        if credit and gone.parent in self.tasks:
-            self.tasks[gone.parent].reaped_cpu_s += gone.cpu_s + gone.reaped_cpu_s
-            self.tasks[gone.parent].system_s += gone.system_s
-
-    def descendants(self, root: Handle, parents: dict[int, int]) -> list[Handle]:
-        self.walks.append(self.now)
-        self.sampler_s += self.walk_s
-        found, level = [], [root.pid]
-        while level:
-            level = [pid for pid, task in self.tasks.items() if task.parent in level]
-            found += [self.tasks[pid].handle for pid in level]
-        return found
-
-    def is_same(self, handle: Handle) -> bool:
-        return handle.pid in self.tasks and self.tasks[handle.pid].handle == handle
-
-    def read_shared(self, handle: Handle) -> float | None:
-        self.sampler_s += self.shared_s
-        self.shared_reads.append((self.now, handle.pid))
-        return self.tasks[handle.pid].shared_mb if self.is_same(handle) else None
-
-    def read(self, handle: Handle, slow: bool) -> Reading:
-        self.between(self.read_count)
-        self.read_count += 1
-        if handle.pid not in self.tasks:
-            raise psutil.NoSuchProcess(handle.pid)
-        task = self.tasks[handle.pid]  # found by pid, whoever that is by now
-        memory_mb = 0.0 if task.zombie else task.memory_mb
-        levels = {"process_memory_mb": memory_mb, "process_rss_mb": memory_mb, "process_threads": 1.0}
-        faults = task.faults_mb * 1e6 / mmap.PAGESIZE
-        counters = {"process_read_mb_per_s": task.cpu_s, "process_page_faults_per_s": faults}
-        if slow:
-            counters["process_context_switches_per_s"] = task.cpu_s
-        for key in task.denied:
-            levels.pop(key, None)
-            counters.pop(key, None)
-        seconds = task.cpu_s, task.reaped_cpu_s, task.system_s
-        return Reading(task.handle.start, task.zombie, *seconds, levels, counters)
-
-
 def test_late_cpu_time_is_spread_and_exact_at_once() -> None:
     """A child found 0.4 s after its start shows 0.4 s of CPU over the next half second, not 400 % in one reading."""
     kernel = Kernel()
@@ -525,6 +385,18 @@ def test_time_that_leaves_the_tree_is_not_made_up_for_by_later_time() -> None:
     kernel.now = 2.0
     sample()
     assert sample.cpu_seconds == pytest.approx(6.0)
+
+
+def test_user_and_system_time_are_of_one_sum_though_the_kernel_counts_them_apart() -> None:
+    """What the system's count is ahead waits: neither falls, and the two are all the CPU time."""
+    kernel = Kernel()
+    sample = kernel.sampler()
+    kernel.tasks[1].system_s += 0.1
+    sample()
+    assert (sample.user_cpu_seconds, sample.system_cpu_seconds) == (0.0, 0.0)
+    kernel.run(1, 1.0)
+    sample()
+    assert (sample.user_cpu_seconds, sample.system_cpu_seconds) == pytest.approx((0.65, 0.35))
 
 
 def test_a_reused_pid_is_another_process() -> None:
@@ -615,32 +487,6 @@ def test_processes_are_looked_for_soon_at_first_and_then_rarely(walk_s: float, m
     assert all(most_s - 0.2 < span <= most_s for span in late)
 
 
-class Forked(Kernel):
-    """Processes that share all of their 12 MB, and a sampler with a reading each tenth of a second."""
-
-    def __init__(self, children: int, shared_s: float = 0.0) -> None:
-        super().__init__()
-        self.shared_s = shared_s
-        for _ in range(children):
-            self.spawn(1)
-        self.share()
-        self.sample = self.sampler()
-
-    def share(self) -> None:
-        for task in self.tasks.values():
-            task.memory_mb, task.shared_mb = 12.0, 12.0 * (1 - 1 / len(self.tasks))
-
-    def memory_mb(self, seconds: float = 0.1) -> float:
-        """In the last reading of that time."""
-        for _ in range(round(seconds * 10)):
-            self.now += 0.1
-            reading = self.sample()
-        return reading["process_memory_mb"]
-
-    def times(self, pid: int = 1) -> list[float]:
-        return [at for at, read in self.shared_reads if read == pid]
-
-
 @pytest.mark.parametrize(
     ("shared_s", "least_s"),
     [(0.0, 1.0), (0.001, 1.0), (0.01, 3.0), (0.1, 30.0)],
@@ -669,14 +515,21 @@ def test_a_copy_counts_once_faults_tell_or_within_a_second(told: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("grown_mb", "other_mb", "reads"), [(0.0, 5.0, 1), (5.0, 5.0, 0), (0.0, -5.0, 1)], ids=["copies", "growth", "freed"]
+    ("faults_mb", "grown_mb", "other_mb", "reads"),
+    [
+        pytest.param(5.0, 0.0, 5.0, 1, id="copies, and growth of another"),
+        pytest.param(5.0, 5.0, 0.0, 0, id="growth"),
+        pytest.param(0.0, -5.0, 0.0, 0, id="given back"),
+    ],
 )
-def test_faults_by_which_a_process_has_grown_are_no_copies(grown_mb: float, other_mb: float, reads: int) -> None:
-    """Nor do those of one process stand for the growth of another, or for what it gives back."""
+def test_faults_by_which_a_process_has_grown_are_no_copies(
+    faults_mb: float, grown_mb: float, other_mb: float, reads: int
+) -> None:
+    """Nor do those of one process stand for the growth of another."""
     kernel = Forked(2)
     kernel.memory_mb(seconds=0.5)
     before = len(kernel.times())
-    kernel.tasks[2].faults_mb += 5.0
+    kernel.tasks[2].faults_mb += faults_mb
     kernel.tasks[2].memory_mb += grown_mb
     kernel.tasks[3].memory_mb += other_mb
     kernel.memory_mb(seconds=0.3)
