@@ -15,10 +15,10 @@ from commands import clean_environment, store_uri
 from mlflow import MlflowClient
 from tracking_server import free_port
 
-from mlflow_sysmetrics.command.outside import Settings
+from mlflow_sysmetrics.command.supervisor import Settings
 from mlflow_sysmetrics.command.passthrough import Ended
 from mlflow_sysmetrics.command.run import run_command
-from mlflow_sysmetrics.delivery.sync import deliver
+from mlflow_sysmetrics.delivery import deliver
 from mlflow_sysmetrics.logger import SystemMetricsLogger
 
 LIMIT_S = 60.0
