@@ -187,8 +187,8 @@ study_options = together(
         "groups",
         "process",
         GroupsType(),
-        "What to measure, e.g. process,gpu. container and pressure add series of the trial's container and machine, "
-        "gpu adds peak_gpu_memory_mb, and energy adds energy_j if one trial runs at a time.",
+        "What to measure, e.g. process,gpu. container adds series of the trial's container, and gpu adds "
+        "peak_gpu_memory_mb.",
     ),
     option(
         "register",

@@ -23,7 +23,6 @@ COSTS = (
     "model_memory_mb",
     "inference_latency_ms",
     "peak_gpu_memory_mb",
-    "energy_j",
 )
 _TIME, _LATENCY = "training_time_s", "inference_latency_ms"
 _ONE_MODEL, _PROCESS = "model_memory_mb", "peak_memory_mb"

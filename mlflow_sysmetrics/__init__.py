@@ -1,12 +1,15 @@
 """Per-process system metrics for MLflow runs and Ray Tune trials.
 
-Inside an MLflow run, this records what the process and those below it use:
+    from mlflow_sysmetrics import SystemMetricsLogger, autolog, measure
 
-    import mlflow
-    from mlflow_sysmetrics import SystemMetricsLogger
-
-    with mlflow.start_run(), SystemMetricsLogger():
+    with measure() as m:  # no MLflow needed
         train()
+    m.summary["peak_memory_mb"]
+
+    with mlflow.start_run(), SystemMetricsLogger(criteria="peak_memory_mb<=8000") as log:
+        with log.phase("load"): ...
+
+    autolog()  # from now on each mlflow.start_run() of this process is measured
 
 Around any other command: ``mlflow-sysmetrics run -- python train.py``. For the trials of a Tune script, give the tuner
 ``callbacks=[SystemMetricsCallback()]``. Importing this package imports neither mlflow, psutil nor ray.
@@ -18,25 +21,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlflow_sysmetrics.criteria import Criteria, CriteriaError
+    from mlflow_sysmetrics.autologging import autolog
+    from mlflow_sysmetrics.limits import Criteria, CriteriaError
     from mlflow_sysmetrics.logger import SystemMetricsLogger
-    from mlflow_sysmetrics.monitor import Monitor
+    from mlflow_sysmetrics.measurement import Measurement, measure
     from mlflow_sysmetrics.ray_tune import CriteriaStopper as CriteriaStopper
     from mlflow_sysmetrics.ray_tune import SystemMetricsCallback as SystemMetricsCallback
     from mlflow_sysmetrics.ray_tune import system_metrics as system_metrics
-    from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
 
-__all__ = ["Criteria", "CriteriaError", "Monitor", "ProcessSampler", "SystemMetricsLogger"]
+__all__ = ["Criteria", "CriteriaError", "Measurement", "SystemMetricsLogger", "autolog", "measure"]
 _HOME = {
-    "Criteria": "criteria",
-    "CriteriaError": "criteria",
-    "Monitor": "monitor",
-    "ProcessSampler": "sampling.process_tree",
-    "SystemMetricsLogger": "logger",
+    **{"Criteria": "limits", "CriteriaError": "limits", "SystemMetricsLogger": "logger", "autolog": "autologging"},
+    **{"Measurement": "measurement", "measure": "measurement"},
     # Not in __all__, so that `import *` works without ray.
-    "CriteriaStopper": "ray_tune",
-    "SystemMetricsCallback": "ray_tune",
-    "system_metrics": "ray_tune",
+    **dict.fromkeys(("CriteriaStopper", "SystemMetricsCallback", "system_metrics"), "ray_tune"),
 }
 
 

@@ -14,12 +14,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from mlflow_sysmetrics.arguments import check_seconds
 from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.sampling import check_seconds
 
 logger = get_logger(__name__)
 _MIN_SPAN_S = 1e-9  # so that readings at one moment count alike
 _READ_PATIENCE_S = 1.0  # how long read() waits for a reading that another thread is taking
+_MAX_WINDOWS = 1200  # that wait, about 2 MB
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,6 @@ class Window:
     window opened. Those are the seconds that a rate describes.
     """
 
-    number: int  # of its last sample, counted from 1
     time_ms: int  # unix time in ms at which it closed
     seconds: dict[str, float]  # that each mean is over
     mean: dict[str, float]
@@ -56,11 +56,10 @@ class _Fold:
 class Monitor:
     """Call `sample` every `interval_s` seconds in a thread, and close a window of the readings every `window_s`.
 
-    `on_sample` sees each reading at once, in the thread that took it. At most `max_windows` windows wait to be drained;
-    older ones are dropped. A Monitor is for one stretch: started once, stopped once. It belongs to the
-    process that made it: in a forked child it reads nothing and holds nothing. Construction raises ValueError; after
-    that only a second `start` raises (RuntimeError): what `sample` or `on_sample` raises is counted in `failures`, and
-    the first is logged.
+    `on_sample` sees each reading at once, in the thread that took it. At most 1200 windows wait to be drained; older ones
+    are dropped. A Monitor is for one stretch: started once, stopped once. It belongs to the process that made it: in a
+    forked child it reads nothing. Construction raises ValueError; after that only a second `start` raises
+    (RuntimeError): what `sample` or `on_sample` raises is counted in `failures`, and the first is logged.
     """
 
     def __init__(
@@ -71,15 +70,10 @@ class Monitor:
         window_s: float = 0.5,
         on_sample: Callable[[Mapping[str, float]], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
-        max_windows: int = 1200,  # ten minutes at the default window_s, about 2 MB
     ) -> None:
         check_seconds(interval_s=interval_s, window_s=window_s)
-        if max_windows < 1:
-            raise ValueError(f"max_windows={max_windows!r}: give a number of at least 1")
         self._sample, self._on_sample = sample, on_sample
-        self._interval_s, self._window_s = interval_s, window_s
-        self._clock, self._wall_clock = clock, wall_clock
+        self._interval_s, self._window_s, self._clock = interval_s, window_s, clock
         self._pid = os.getpid()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -88,10 +82,9 @@ class Monitor:
         self._folding = threading.RLock()
         self._stopped = False
         self._opened_at: float | None = None
-        self._number = 0
         self._folds: dict[str, _Fold] = {}
         self._peaks: dict[str, float] = {}
-        self._windows: deque[Window] = deque(maxlen=max_windows)
+        self._windows: deque[Window] = deque(maxlen=_MAX_WINDOWS)
         self.failures = 0
 
     @property
@@ -101,12 +94,9 @@ class Monitor:
 
     def start(self) -> None:
         """Start the thread, which takes its first reading at once. RuntimeError if this monitor was started before."""
-        again = "this monitor was started or stopped before, or made in another process: make a new one"
-        if self._elsewhere():
-            raise RuntimeError(again)
         with self._folding:
-            if self._stopped or self._thread is not None:
-                raise RuntimeError(again)
+            if self._elsewhere() or self._stopped or self._thread is not None:
+                raise RuntimeError("this monitor was started or stopped before: make a new one")
             self._opened_at = self._clock()
             self._thread = threading.Thread(target=self._run, name="mlflow-sysmetrics-monitor", daemon=True)
         try:
@@ -128,8 +118,7 @@ class Monitor:
             if thread.is_alive() and thread is not threading.current_thread():
                 thread.join(timeout_s)
             self._take(max(0.0, timeout_s))
-        with self._folding:
-            self._close_window()
+        self.cut()
 
     def __enter__(self) -> Monitor:
         self.start()
@@ -140,17 +129,14 @@ class Monitor:
 
     def read(self) -> Mapping[str, float]:
         """Take one more reading now and return it; {} if that fails, takes over a second, or the monitor is stopped."""
-        if self._elsewhere() or self._stopped:
-            return {}
-        return self._take(_READ_PATIENCE_S)
+        return {} if self._elsewhere() or self._stopped else self._take(_READ_PATIENCE_S)
 
     def cut(self) -> None:
         """Close the window now."""
-        if self._elsewhere():
-            return
-        with self._folding:
-            self._opened_at = self._clock()
-            self._close_window()
+        if not self._elsewhere():
+            with self._folding:
+                self._opened_at = self._clock()
+                self._close_window()
 
     def drain(self) -> list[Window]:
         """Return the windows that have closed since the last call, oldest first, and forget them."""
@@ -199,7 +185,6 @@ class Monitor:
         now = self._clock()
         if self._opened_at is None:
             self._opened_at = now
-        self._number += 1
         for name, value in values.items():
             if (fold := self._folds.get(name)) is None:
                 fold = self._folds[name] = _Fold(self._opened_at, value)
@@ -217,6 +202,5 @@ class Monitor:
             # A rounded mean of nearly equal readings may lie above them.
             mean = {name: min(fold.mean, fold.maximum) for name, fold in self._folds.items()}
             maximum = {name: fold.maximum for name, fold in self._folds.items()}
-            time_ms = int(self._wall_clock() * 1000)
-            self._windows.append(Window(self._number, time_ms, seconds, mean, maximum))
+            self._windows.append(Window(int(time.time() * 1000), seconds, mean, maximum))
         self._folds = {}

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
-
-from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX
+from collections.abc import Iterable, Mapping, Sequence
 
 # Which process it is, and how many there are: of torchrun, Open MPI, MPICH and others with PMI, srun; on this machine.
 _VARIABLES = (
@@ -18,12 +16,10 @@ _VARIABLES = (
 )
 _OF_A_RANK = re.compile(r"((?:.*/)?rank_(\d+))/([a-z_]+)")
 _OF_SRUN = "SLURM_STEP_ID"  # a batch script has a number and a size without it, and is one process
-_SUMS = ("cpu_seconds", "peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_mb", "read_mb", "write_mb")
-_MAXIMA = ("elapsed_s", "steps")
-JOB_FIGURES = ("max_rank_peak_memory_mb", "ranks")  # of a job, beside those of a process
+_CPU = ("cpu_seconds", "user_cpu_seconds", "system_cpu_seconds")
+_IO, _MEMORY = ("read_mb", "write_mb"), ("peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_mb")
+JOB_SUMMARY = ("max_rank_peak_memory_mb", "ranks")  # of a job, beside those of a process
 COUNTS = ("trials", "stopped", "failed", "restarts")  # of an experiment's trials
-_SUMS_IN_TURN = ("elapsed_s", "cpu_seconds", "read_mb", "write_mb", "energy_j")
-_MAXIMA_IN_TURN = ("peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_mb")
 
 
 def rank_here(environ: Mapping[str, str] = os.environ) -> tuple[int, int | None] | None:
@@ -40,8 +36,8 @@ def rank_here(environ: Mapping[str, str] = os.environ) -> tuple[int, int | None]
     return None
 
 
-def job_figures(values: Mapping[str, float], size: int | None = None) -> dict[str, float]:
-    """The figures of a job, from those of its ranks, which are named ``rank_<number>/<figure>``.
+def job_summary(values: Mapping[str, float], size: int | None = None) -> dict[str, float]:
+    """The summary of a job, from those of its ranks, which are named ``rank_<number>/<name>``.
 
     Numbers from `size` on do not count: they are of an earlier job of the same run that had more processes.
 
@@ -51,45 +47,41 @@ def job_figures(values: Mapping[str, float], size: int | None = None) -> dict[st
     """
     by_rank: dict[str, dict[str, float]] = {}
     for name, value in values.items():
-        found = None if name.startswith(SYSTEM_PREFIX) else _OF_A_RANK.fullmatch(name)
+        found = None if name.startswith("system/") else _OF_A_RANK.fullmatch(name)
         if found and (size is None or int(found[2]) < size):
             by_rank.setdefault(found[1], {})[found[3]] = value
-    figures: dict[str, float] = {}
-    for name in (*_SUMS, *_MAXIMA):
-        each = [own[name] for own in by_rank.values() if name in own]
-        if each:
-            figures[name] = sum(each) if name in _SUMS else max(each)
-    if not figures:
+    ranks = list(by_rank.values())
+    summary = _combined(ranks, (*_CPU, *_MEMORY, *_IO), ("elapsed_s", "steps", "peak_rss_mb"))
+    if not summary:
         return {}
-    figures |= _mean_cpu(figures)
-    if peaks := [own["peak_memory_mb"] for own in by_rank.values() if "peak_memory_mb" in own]:
-        figures["max_rank_peak_memory_mb"] = max(peaks)
-    return figures | {"ranks": float(len(by_rank))}
+    if peaks := [own["peak_memory_mb"] for own in ranks if "peak_memory_mb" in own]:
+        summary["max_rank_peak_memory_mb"] = max(peaks)
+    return summary | {"ranks": float(len(ranks))}
 
 
-def figures_in_turn(stretches: Iterable[Mapping[str, float] | None]) -> dict[str, float]:
-    """The figures of work that several processes did one after the other, from those of each.
+def summary_in_turn(stretches: Iterable[Mapping[str, float] | None]) -> dict[str, float]:
+    """The summary of work that several processes did one after the other, from those of each.
 
-    ``elapsed_s``, CPU time, energy, and what is read and written are sums, memory is the largest, and
-    ``mean_cpu_percent`` is total CPU time over total ``elapsed_s``. A sum is absent if one process lacks its part;
-    memory is taken from those that have it, since a process may end before it uses a GPU. None in place of figures
-    means that they are unknown: then the result is empty.
+    ``elapsed_s``, CPU time, and what is read and written are sums, memory is the largest, and ``mean_cpu_percent`` is
+    total CPU time over total ``elapsed_s``. A sum is absent if one process lacks its part; memory is taken from those
+    that have it, since a process may end before it uses a GPU. None in place of a summary means that it is unknown:
+    then the result is empty.
     """
     each = list(stretches)
     known = [stretch for stretch in each if stretch is not None]
     if len(known) < len(each):
         return {}
-    figures: dict[str, float] = {}
-    for name in (*_SUMS_IN_TURN, *_MAXIMA_IN_TURN):
-        values = [stretch[name] for stretch in known if name in stretch]
-        if name in _MAXIMA_IN_TURN and values:
-            figures[name] = max(values)
-        elif values and len(values) == len(known):
-            figures[name] = sum(values)
-    return figures | _mean_cpu(figures)
+    sums = [name for name in ("elapsed_s", *_CPU, *_IO) if all(name in stretch for stretch in known)]
+    return _combined(known, sums, (*_MEMORY, "peak_rss_mb"))
 
 
-def _mean_cpu(figures: Mapping[str, float]) -> dict[str, float]:
-    if "cpu_seconds" not in figures or not figures.get("elapsed_s"):
-        return {}
-    return {"mean_cpu_percent": 100 * figures["cpu_seconds"] / figures["elapsed_s"]}
+def _combined(parts: Sequence[Mapping[str, float]], sums: Iterable[str], maxima: Iterable[str]) -> dict[str, float]:
+    """The sums and maxima over those that have a value, and the mean CPU use that follows."""
+    summary: dict[str, float] = {}
+    for names, combine in ((sums, sum), (maxima, max)):
+        for name in names:
+            if values := [part[name] for part in parts if name in part]:
+                summary[name] = combine(values)
+    if "cpu_seconds" in summary and summary.get("elapsed_s"):
+        summary["mean_cpu_percent"] = 100 * summary["cpu_seconds"] / summary["elapsed_s"]
+    return summary

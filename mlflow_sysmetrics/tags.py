@@ -3,6 +3,7 @@
 OWN_PREFIX = "sysmetrics."  # Of all that follow.
 
 # Any run.
+RUN_KEY = "sysmetrics.run_key"  # Unique for ever, of a run that the callback creates: by it the run is found again.
 KIND = "sysmetrics.kind"  # What a run is: a study, a trial, a preparation, a report.
 ERROR = "sysmetrics.error"  # Why a FAILED run failed.
 STOP_REASON = "sysmetrics.stop_reason"  # Why a KILLED run was ended early: words for people.

@@ -30,11 +30,6 @@ class Place(contextlib.AbstractContextManager["Place"]):
     def is_here(self) -> bool:
         """Whether trials run on this machine alone."""
 
-    @property
-    @abstractmethod
-    def one_at_a_time(self) -> bool:
-        """Whether no two trials run at once."""
-
     @abstractmethod
     def join(self, modules: Sequence[Path], store_uri: str) -> str | None:
         """Check that a study can run there, and describe the place; None where there is nothing to check.
@@ -68,11 +63,6 @@ class LocalRay(Place):
         self._cpus, self._imports = cpus, imports
 
     is_here = True
-
-    @property
-    def one_at_a_time(self) -> bool:
-        """With one core."""
-        return (self._cpus or workers.usable_cpus()) == 1
 
     def __enter__(self) -> LocalRay:
         """Start it, without waiting until it is up."""
@@ -110,11 +100,6 @@ class Cluster(Place):
         self.address, self.max_concurrent, self._imports = address, cpus, imports
 
     is_here = False
-
-    @property
-    def one_at_a_time(self) -> bool:
-        """With one core."""
-        return self.max_concurrent == 1
 
     def __enter__(self) -> Cluster:
         """It is there already."""

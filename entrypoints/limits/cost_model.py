@@ -17,7 +17,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.noise import SMALL_MB, is_memory
 from entrypoints.models.configuration import Configuration
-from mlflow_sysmetrics.criteria.judge import Figures
+from mlflow_sysmetrics.limits import Values
 
 MIN_TRIALS = 8
 MIN_ENDED = MIN_TRIALS // 2 + 1  # then the median of the last eight is theirs, not that of timings on a slow machine
@@ -62,11 +62,11 @@ class CostModel:
     def __init__(self, rows: int) -> None:
         self._rows = rows
         self._features: list[dict[str, Any]] = []
-        self._figures: list[Figures] = []
+        self._figures: list[Values] = []
         self._ended: list[bool] = []
         self._fitted: dict[str, _Learned] = {}
 
-    def observe(self, configuration: Configuration, figures: Figures, *, ended: bool = True) -> None:
+    def observe(self, configuration: Configuration, figures: Values, *, ended: bool = True) -> None:
         """Learn what a configuration costs; figures of 0 or below are ignored.
 
         Args:

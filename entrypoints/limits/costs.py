@@ -7,9 +7,8 @@ from collections.abc import Callable, Collection
 from entrypoints.compute import memory
 from entrypoints.datasets.tables import Task
 from entrypoints.models.losses import score_name
-from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Kind, Metric
-from mlflow_sysmetrics.measure import MEMORY
-from mlflow_sysmetrics.sampling.energy import EnergySampler
+from mlflow_sysmetrics.limits import Criteria, Kind, Metric, Values
+from mlflow_sysmetrics.measurement import MEMORY
 from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
 from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
 
@@ -18,7 +17,6 @@ _COSTS = (
     Metric("memory_growth_mb", Kind.GROWING),
     Metric("model_memory_mb", Kind.GROWING),
     Metric("peak_gpu_memory_mb", Kind.GROWING),
-    Metric("energy_j", Kind.GROWING),
     Metric("training_time_s", Kind.GROWING),
     Metric("elapsed_s", Kind.GROWING),
     Metric("cpu_seconds", Kind.GROWING),
@@ -35,7 +33,7 @@ OF_INTERVALS = ("cpu_percent", "memory_mb", "step_time_ms")  # curves, whose las
 # What an untrained model already shows. A 99th percentile is not one of them: it depends on how many rows it is of.
 OF_UNTRAINED = ("inference_latency_ms", "model_size_kb")
 
-OF_GROUP = {"peak_gpu_memory_mb": "gpu", "energy_j": "energy"}  # what is read only where a study asks for it
+OF_GROUP = {"peak_gpu_memory_mb": "gpu"}  # what is read only where a study asks for it
 
 # How much one configuration's figure differs from run to run, as a share of it, until trials have shown it. Times on
 # a shared machine differ by a tenth; a process that had other trials before differs by a few pages.
@@ -52,7 +50,6 @@ USUAL_NOISE = {
     "peak_memory_mb": 0.01,
     "memory_growth_mb": 0.1,
     "peak_gpu_memory_mb": 0.01,
-    "energy_j": 0.1,
 }
 
 
@@ -73,7 +70,7 @@ def metrics(task: Task) -> tuple[Metric, ...]:
 
 
 def readable(
-    task: Task, groups: Collection[str] = (), sample: Callable[[], Figures] | None = None, *, here: bool = True
+    task: Task, groups: Collection[str] = (), sample: Callable[[], Values] | None = None, *, here: bool = True
 ) -> set[str]:
     """The names of those ``metrics`` that can be measured for a trial.
 
@@ -86,8 +83,6 @@ def readable(
     names = {metric.name for metric in metrics(task) if OF_GROUP.get(metric.name, "process") in (*groups, "process")}
     if here and "gpu" in groups and not open_gpus(import_nvml()):
         names -= {"peak_gpu_memory_mb"}
-    if here and "energy" in groups and EnergySampler().joules is None:
-        names -= {"energy_j"}
     if MEMORY not in (sample or ProcessSampler())():
         names -= {"peak_memory_mb", "memory_growth_mb"}
     return names if memory.raised(lambda: None) is not None else names - {"model_memory_mb"}

@@ -18,7 +18,7 @@ from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.noise import MIN_DEGREES, group, noise_at_limits
 from entrypoints.models.configuration import Configuration
-from mlflow_sysmetrics.criteria.judge import Figures
+from mlflow_sysmetrics.limits import Values
 
 PREDICTED = (
     *("mean_step_time_ms", "training_time_s", "elapsed_s"),
@@ -32,7 +32,7 @@ _ROUNDING = 1e-9  # as a share: sums of the same steps
 End = Literal["finished", "stopped", "skipped", "diverged"]
 
 # A trial: its last figures, what they would have been at its end, and how it ended.
-Known = tuple[Configuration, Figures, Figures, End]
+Known = tuple[Configuration, Values, Values, End]
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +50,8 @@ class Brief:
         predictions: what this trial will cost.
     """
 
-    costs: tuple[Figures, ...] = ()
-    noise: Figures = field(default_factory=lambda: dict(USUAL_NOISE))
+    costs: tuple[Values, ...] = ()
+    noise: Values = field(default_factory=lambda: dict(USUAL_NOISE))
     predictions: dict[str, Prediction] = field(default_factory=dict)
 
 
@@ -71,25 +71,25 @@ class Ledger:
         rows: int,
         metrics: Iterable[str],
         trials: Iterable[Configuration] = (),
-        first: Iterable[tuple[Configuration, Figures]] = (),
+        first: Iterable[tuple[Configuration, Values]] = (),
         earlier: Iterable[Known] = (),
     ) -> None:
         self._metrics = tuple(metrics)
         to_come = islice((trial for trial in trials if not trial.repeat), MAX_EXPECTED)
         self._to_come = {trial.key: trial for trial in to_come}
         self._model = CostModel(rows)
-        self._finished: list[tuple[Hashable, Figures]] = []
-        self._costs: list[Figures] = []  # what relative limits are taken of
+        self._finished: list[tuple[Hashable, Values]] = []
+        self._costs: list[Values] = []  # what relative limits are taken of
         self.observe(first)
         for trial in earlier:
             self.record(*trial)
 
-    def observe(self, figures: Iterable[tuple[Configuration, Figures]]) -> None:
+    def observe(self, figures: Iterable[tuple[Configuration, Values]]) -> None:
         """Note what trials of some configurations would cost, as timed before the first of them."""
         for configuration, costs in figures:
             self._model.observe(configuration, costs, ended=False)
 
-    def record(self, configuration: Configuration, figures: Figures, expected: Figures, end: End) -> None:
+    def record(self, configuration: Configuration, figures: Values, expected: Values, end: End) -> None:
         """Note a trial: its last figures, what they would have been at its end, and how it ended."""
         if not configuration.repeat:
             self._to_come.pop(configuration.key, None)
@@ -102,7 +102,7 @@ class Ledger:
         if end != "skipped":  # its costs are this model's own prediction
             self._model.observe(configuration, _learned(figures, expected) if end == "stopped" else expected)
 
-    def _limited(self, figures: Figures) -> dict[str, float]:
+    def _limited(self, figures: Values) -> dict[str, float]:
         return {name: figures[name] for name in self._metrics if name in figures}
 
     def brief(self, configuration: Configuration) -> Brief:
@@ -120,7 +120,7 @@ class Ledger:
         }
         return Brief((*self._costs, *self._expected()), noises, predictions)
 
-    def _expected(self) -> list[Figures]:
+    def _expected(self) -> list[Values]:
         """The expected costs of the trials that have not ended, where they can be predicted."""
         costs: list[dict[str, float]] = [{} for _ in self._to_come]
         for name in set(self._metrics).intersection(PREDICTED):
@@ -131,7 +131,7 @@ class Ledger:
         return [figures for figures in costs if figures]
 
 
-def _learned(figures: Figures, expected: Figures) -> Figures:
+def _learned(figures: Values, expected: Values) -> Values:
     """What a stopped trial shows about others, without totals that are only its costs so far, a lower bound."""
     beyond = {name: (1 + _ROUNDING) * figures.get(name, 0.0) for name in TOTALS}
     return {name: value for name, value in expected.items() if value > beyond.get(name, -math.inf)}
@@ -160,7 +160,7 @@ def ask(ledger: ActorHandle | None, configuration: Configuration) -> Brief:
     return brief
 
 
-def tell(ledger: ActorHandle | None, figures: Sequence[tuple[Configuration, Figures]]) -> None:
+def tell(ledger: ActorHandle | None, figures: Sequence[tuple[Configuration, Values]]) -> None:
     """Have a ledger know what trials of some configurations would cost, before this returns."""
     if ledger is None:
         return

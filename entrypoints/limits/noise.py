@@ -15,7 +15,7 @@ from scipy import stats
 from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.learners import ALGORITHMS
-from mlflow_sysmetrics.criteria.judge import Figures
+from mlflow_sysmetrics.limits import Values
 
 MIN_DEGREES = 8  # of freedom, for a limit to use a noise, and to tell what the order of trials explains
 MIN_REPEATED = 2  # of freedom, to report it at all: one configuration that ran three times
@@ -68,7 +68,7 @@ class Noise:
         return self.noise if self.unit == SHARE else self.noise / abs(of) if of else math.inf
 
 
-def group(configuration: Configuration, figures: Figures) -> Hashable:
+def group(configuration: Configuration, figures: Values) -> Hashable:
     """The group of a finished trial. Trials of one group differ in cost by noise alone.
 
     For a built-in algorithm, these are the trials with the same batch size and tol that took the same number of steps.
@@ -79,7 +79,7 @@ def group(configuration: Configuration, figures: Figures) -> Hashable:
     return configuration.algorithm, configuration.batch_size, configuration.tol or 0.0, figures.get("steps")
 
 
-def noise(observed: Sequence[tuple[Any, Figures]], metric: str, least: int) -> float | None:
+def noise(observed: Sequence[tuple[Any, Values]], metric: str, least: int) -> float | None:
     """The relative standard deviation of a metric among trials of the same group; None with too few degrees of freedom.
 
     Args:
@@ -94,7 +94,7 @@ def noise(observed: Sequence[tuple[Any, Figures]], metric: str, least: int) -> f
     return math.sqrt(sum(float(((values - values.mean()) ** 2).sum()) for values in groups.values()) / degrees)
 
 
-def noise_at_limits(observed: Sequence[tuple[Any, Figures]], metric: str, least: int) -> float | None:
+def noise_at_limits(observed: Sequence[tuple[Any, Values]], metric: str, least: int) -> float | None:
     """The noise of figures near a limit: that of the larger half of the groups, if it is known.
 
     Limits are on high costs, and the relative noise of small figures is larger. Arguments as for ``noise``.
@@ -105,7 +105,7 @@ def noise_at_limits(observed: Sequence[tuple[Any, Figures]], metric: str, least:
     return noise(observed, metric, least) if larger is None else larger
 
 
-def of_costs(trials: Sequence[tuple[Configuration, Figures]], names: Iterable[str]) -> list[Noise]:
+def of_costs(trials: Sequence[tuple[Configuration, Values]], names: Iterable[str]) -> list[Noise]:
     """The noise of each of these figures over the trials that ran to their end, repeated ones included."""
     observed = [(group(configuration, figures), figures) for configuration, figures in trials]
     return [_of_cost(observed, name) for name in names]
@@ -210,7 +210,7 @@ def is_memory(figure: str) -> bool:
     return "memory" in figure and figure.endswith("_mb")
 
 
-def _of_cost(observed: Sequence[tuple[Hashable, Figures]], name: str) -> Noise:
+def _of_cost(observed: Sequence[tuple[Hashable, Values]], name: str) -> Noise:
     groups = _logarithms(observed, name)
     degrees = sum(len(values) - 1 for values in groups.values())
     share = noise(observed, name, MIN_REPEATED)
@@ -220,7 +220,7 @@ def _of_cost(observed: Sequence[tuple[Hashable, Figures]], name: str) -> Noise:
     return Noise(name, share, SHARE, REPEATABILITY * share, degrees, KINDS if of_kinds else REPEATS)
 
 
-def _logarithms(observed: Sequence[tuple[Any, Figures]], metric: str) -> dict[Any, NDArray[np.float64]]:
+def _logarithms(observed: Sequence[tuple[Any, Values]], metric: str) -> dict[Any, NDArray[np.float64]]:
     """The logarithms of a figure in each group of several trials."""
     by_group: dict[Any, list[float]] = {}
     for each, figures in observed:

@@ -13,7 +13,7 @@ from sklearn.feature_extraction import DictVectorizer
 
 from entrypoints.limits.noise import MIN_DEGREES, group, small, worth_telling
 from entrypoints.models.configuration import Configuration
-from mlflow_sysmetrics.criteria.judge import Figures
+from mlflow_sysmetrics.limits import Values
 from mlflow_sysmetrics.tags import PLACE
 
 MAX_LEVELS = 12  # of a number among an own algorithm's hyperparameters; with more it counts as a number
@@ -78,7 +78,7 @@ def told(orders: Iterable[Order]) -> list[str]:
     ]
 
 
-def of_order(trials: Sequence[tuple[Configuration, Figures]], names: Sequence[str]) -> dict[str, Order]:
+def of_order(trials: Sequence[tuple[Configuration, Values]], names: Sequence[str]) -> dict[str, Order]:
     """The effect of the order on each of these figures, over trials that ran to their end.
 
     What hyperparameters explain is first subtracted from the figure and from the place: the mean of each group of equal
@@ -101,7 +101,7 @@ def of_order(trials: Sequence[tuple[Configuration, Figures]], names: Sequence[st
     return found
 
 
-def _of_figure(name: str, trials: Sequence[tuple[Configuration, Figures]], design: NDArray[np.float64]) -> Order:
+def _of_figure(name: str, trials: Sequence[tuple[Configuration, Values]], design: NDArray[np.float64]) -> Order:
     nothing = Order(name, np.nan, np.nan, np.nan, np.nan, np.nan)
     each = np.array([figures.get(name, np.nan) for _, figures in trials], dtype=float)
     known = np.isfinite(each)
@@ -123,7 +123,7 @@ def _of_figure(name: str, trials: Sequence[tuple[Configuration, Figures]], desig
     return Order(name, correlation, float(2 * stats.t.sf(abs(t), freedom)), np.nan, share * size, share)
 
 
-def _design(trials: Sequence[tuple[Configuration, Figures]]) -> NDArray[np.float64]:
+def _design(trials: Sequence[tuple[Configuration, Values]]) -> NDArray[np.float64]:
     """A row for each trial, a column for each level that its cost may depend on."""
     if not trials:
         return np.empty((0, 0))
@@ -137,7 +137,7 @@ def _design(trials: Sequence[tuple[Configuration, Figures]]) -> NDArray[np.float
     return np.column_stack([np.ones(len(rows)), columns])
 
 
-def _features(configuration: Configuration, figures: Figures, many: set[str]) -> dict[str, Any]:
+def _features(configuration: Configuration, figures: Values, many: set[str]) -> dict[str, Any]:
     known = group(configuration, figures)
     if isinstance(known, tuple):
         return {"group": repr(known)}

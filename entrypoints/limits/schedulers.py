@@ -12,7 +12,7 @@ from entrypoints.errors import UserError
 from entrypoints.limits import costs
 from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.settings import DEFAULT_CRITERIA, Limits
-from mlflow_sysmetrics.criteria.judge import Criteria, CriteriaError
+from mlflow_sysmetrics.limits import Criteria, CriteriaError
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,6 @@ def stopping_rules(
     limits: Limits | None,
     groups: Collection[str] = ("process",),
     readable: Callable[[Task, Collection[str]], set[str]] = costs.readable,
-    *,
-    one_at_a_time: bool = True,
 ) -> Rules:
     """Translate a user's limits into rules for trials of a task.
 
@@ -41,7 +39,6 @@ def stopping_rules(
         limits: what the user has given.
         groups: what is read of the trials.
         readable: which figures can be read of them.
-        one_at_a_time: whether no two trials run at once.
 
     Raises:
         UserError: the text of the limits has a mistake, or this machine cannot read what it limits.
@@ -50,24 +47,19 @@ def stopping_rules(
         return NO_RULES
     try:
         criteria = Criteria.parse(DEFAULT_CRITERIA if limits.criteria is None else limits.criteria, costs.metrics(task))
-        _see_that_groups_are_read(criteria, groups, one_at_a_time=one_at_a_time)
+        _see_that_groups_are_read(criteria, groups)
         criteria.check(readable(task, groups))
     except CriteriaError as error:
         raise UserError(str(error)) from None
     return Rules(Stopping(criteria, limits.predict), limits.scheduler)
 
 
-def _see_that_groups_are_read(criteria: Criteria, groups: Collection[str], *, one_at_a_time: bool) -> None:
+def _see_that_groups_are_read(criteria: Criteria, groups: Collection[str]) -> None:
     for name, group in costs.OF_GROUP.items():
         if name in criteria.metrics and group not in groups:
             raise UserError(
                 f"criteria={criteria}: {name} is not read; leave it out, or add groups={','.join([*groups, group])}"
             )
-    if "energy_j" in criteria.metrics and not one_at_a_time:
-        raise UserError(
-            f"criteria={criteria}: energy_j counts the whole machine, so it is a trial's own only if one trial runs "
-            "at a time; leave it out, or add cpus=1"
-        )
 
 
 def scheduling(name: str, report_every: int, steps: int) -> dict[str, Any]:

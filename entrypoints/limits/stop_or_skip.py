@@ -9,7 +9,7 @@ from typing import Literal
 
 from entrypoints.limits.extrapolation import WARM_UP, Extrapolation, Prediction
 from entrypoints.limits.ledger import Brief, End
-from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Stop
+from mlflow_sysmetrics.limits import Criteria, Stop, Values
 from mlflow_sysmetrics.tags import (
     BY_CRITERIA,
     STOP_HOW,
@@ -25,7 +25,7 @@ from mlflow_sysmetrics.tags import (
 How = Literal["crossed", "predicted", "skipped"]
 
 DIVERGED = "val_loss<=100x untrained"
-GROWING_BY_STEP = ("training_time_s", "elapsed_s", "cpu_seconds", "energy_j")
+GROWING_BY_STEP = ("training_time_s", "elapsed_s", "cpu_seconds")
 PREDICT_EVERY = 10  # steps between two predictions
 PREDICT_AFTER_S = 0.2  # a machine may run at half its speed for a tenth of a second
 
@@ -56,7 +56,7 @@ class EarlyEnd:
             return replace(predicted, step=None).told("predicted", "skipped")
         return predicted.told("predicted")
 
-    def expected(self, figures: Figures, totals: Figures | None = None) -> dict[str, float]:
+    def expected(self, figures: Values, totals: Values | None = None) -> dict[str, float]:
         """The trial's last figures, without those that grow with each step: their final values are unknown.
 
         The figure that ended the trial has its expected final value, from ``totals`` or else its prediction, but at
@@ -141,7 +141,7 @@ class Guard:
                 if stop is not None and stop.value >= stop.limit:  # the low bound says nothing of a lower limit
                     self._end(stop, "skipped", prediction)
 
-    def crossed(self, figures: Figures, step: int) -> None:
+    def crossed(self, figures: Values, step: int) -> None:
         """End the trial if a limit is broken for good: latest figures, from any thread, microseconds."""
         if self._ending is None:
             self._end(self._judge.crossed(figures, step), "crossed")
@@ -160,7 +160,7 @@ class Guard:
             if self._predict and not self._may_converge and due:
                 self._predicted(step)
 
-    def reported(self, figures: Figures, step: int, errors: Figures) -> None:
+    def reported(self, figures: Values, step: int, errors: Values) -> None:
         """Judge the next point of every curve; after the last one there is nothing left to stop.
 
         Times are those given to ``stepped``: the times of the curves include waiting for other processes.
@@ -180,11 +180,11 @@ class Guard:
         if self.active and step < self._steps and not falling:
             self._end(Stop(DIVERGED, "val_loss", val_loss, hopeless_loss, step), "crossed")
 
-    def feasible(self, figures: Figures) -> bool:
+    def feasible(self, figures: Values) -> bool:
         """Whether the final figures of a trial that came to its end break no limit."""
         return not self._criteria.violations(figures, self._brief.costs)
 
-    def expected(self, figures: Figures) -> dict[str, float]:
+    def expected(self, figures: Values) -> dict[str, float]:
         """The figures that the trial would have had after all its steps, without times that cannot be predicted.
 
         The figure that ended the trial is never left out: it has at least its last value.

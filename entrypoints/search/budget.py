@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from entrypoints.search.record import TrialRecord
-from mlflow_sysmetrics.criteria.judge import Figures
+from mlflow_sysmetrics.limits import Values
 from mlflow_sysmetrics.tags import BY_PERSON
 
 
@@ -74,7 +74,7 @@ class Budget:
         ]
 
 
-def spent(figures: Figures) -> Spending:
+def spent(figures: Values) -> Spending:
     """The seconds that a trial has used; NaN where its figures do not hold that, as of a process that died."""
     wall_s, cpu_s = figures.get("elapsed_s"), figures.get("cpu_seconds")  # None of a table's row that lacks it
     wall_s = math.nan if wall_s is None else wall_s

@@ -10,7 +10,7 @@ from typing import Any
 from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.noise import MIN_DEGREES, group, noise_at_limits
 from entrypoints.search.record import TrialRecord, costs
-from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Limit, Stop, Z
+from mlflow_sysmetrics.limits import Criteria, Limit, Stop, Values, Z
 
 MOSTLY = 0.5  # of the trials
 
@@ -51,7 +51,7 @@ def judge(criteria: Criteria, trials: Sequence[TrialRecord]) -> Judged:
     return Judged(nearest, _indistinct(criteria, trials, finished), why)
 
 
-def _not_applied(limit: Limit, finished: Sequence[Figures], ended: int) -> str:
+def _not_applied(limit: Limit, finished: Sequence[Values], ended: int) -> str:
     few = sum(limit.metric.name in figures for figures in finished) < limit.after
     why = f"fewer than {limit.after} trials have the figure" if few else f"the {limit.statistic} is negative"
     if ended:  # while it was of what trials to come were expected to cost
@@ -64,7 +64,7 @@ def _broken(trial: TrialRecord) -> dict[str, float]:
     return {trial.ending.stop.metric: trial.ending.stop.value} if trial.ending else {}
 
 
-def _indistinct(criteria: Criteria, trials: Sequence[TrialRecord], finished: Sequence[Figures]) -> list[str]:
+def _indistinct(criteria: Criteria, trials: Sequence[TrialRecord], finished: Sequence[Values]) -> list[str]:
     """The limits that lie within the noise of most trials' figures, so that they cannot tell these apart."""
     groups = [(group(trial.configuration, trial.figures), trial.figures) for trial in trials if trial.complete]
     told = [trial.ending.stop.criterion for trial in trials if trial.ending]  # beyond the noise of their figures
@@ -72,7 +72,7 @@ def _indistinct(criteria: Criteria, trials: Sequence[TrialRecord], finished: Seq
 
 
 def _within_noise(
-    limit: Limit, groups: Sequence[tuple[Any, Figures]], finished: Sequence[Figures], told_apart: int
+    limit: Limit, groups: Sequence[tuple[Any, Values]], finished: Sequence[Values], told_apart: int
 ) -> bool:
     name, number = limit.metric.name, limit.resolve(finished)
     share = noise_at_limits(groups, name, MIN_DEGREES)

@@ -11,7 +11,7 @@ from entrypoints.models.losses import score_name
 from entrypoints.runs import RecordedRun
 from entrypoints.search.full_study import searched_names
 from entrypoints.search.record import Record, TrialRecord
-from mlflow_sysmetrics.criteria.judge import Criteria
+from mlflow_sysmetrics.limits import Criteria
 from mlflow_sysmetrics.views.saved import save
 
 SAID = {

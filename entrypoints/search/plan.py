@@ -52,7 +52,7 @@ def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Pa
     where = place(settings.ray_address, settings.cpus, imports=TRIALS)
     table = _table(settings)
     can_read = partial(costs.readable, here=where.is_here)
-    rules = stopping_rules(table.task, limits, settings.groups, can_read, one_at_a_time=where.one_at_a_time)
+    rules = stopping_rules(table.task, limits, settings.groups, can_read)
     request = Request(settings.dataset, settings.max_rows, settings.folds, settings.seed)
     folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)
     own_modules.look_in(folders, settings.algorithm)

@@ -16,7 +16,7 @@ from entrypoints.limits.stop_or_skip import EarlyEnd, end_of
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.losses import higher_is_better, score_name
 from entrypoints.progress import Progress
-from mlflow_sysmetrics.criteria.judge import Criteria, Figures
+from mlflow_sysmetrics.limits import Criteria, Values
 from mlflow_sysmetrics.ray_tune import error_line
 
 
@@ -38,7 +38,7 @@ class TrialRecord:
     cut_off: bool = False
     by_person: bool = False
     ending: EarlyEnd | None = None
-    expected: Figures | None = None
+    expected: Values | None = None
     run_id: str | None = None
     error: str | None = None
 
@@ -58,13 +58,13 @@ class TrialRecord:
         return end_of(self.ending, finished=self.status == "FINISHED", diverged=self.diverged)
 
     @property
-    def whole(self) -> Figures:
+    def whole(self) -> Values:
         """Its figures; of one that its limits ended, as they would have been at its end, as far as that is known."""
         unknown = self.end == "stopped" and self.configuration.may_converge
         return self.expected if self.ending and self.expected is not None and not unknown else self.figures
 
 
-def costs(trials: Iterable[TrialRecord]) -> list[Figures]:
+def costs(trials: Iterable[TrialRecord]) -> list[Values]:
     """What relative limits are taken of: the trials that came to their end, and those that their limits ended."""
     known = [trial for trial in trials if trial.complete or (trial.ending and not trial.diverged)]
     return [trial.whole for trial in known if not trial.configuration.repeat]

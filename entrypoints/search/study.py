@@ -209,7 +209,6 @@ def search(
         ledger=costs,
         every_report=rules.scheduler != "none",
         groups=settings.groups,
-        one_at_a_time=plan.place.one_at_a_time,
     )
     steps = max(trial.steps(rows) for trial in trials)
     with tempfile.TemporaryDirectory(prefix="study-") as folder:

@@ -8,7 +8,7 @@ from mlflow.entities import Metric
 
 from entrypoints.runs import RecordedRun
 from mlflow_sysmetrics.delivery.points import now_ms
-from mlflow_sysmetrics.measure import Measurement
+from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.phases.course import Course, Moment
 from mlflow_sysmetrics.phases.figure import log_figure
 

@@ -29,7 +29,7 @@ from entrypoints.search.first_trials import FirstTrials
 from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.delivery.points import Point, points_now, window_points
 from mlflow_sysmetrics.host import Host
-from mlflow_sysmetrics.measure import Measurement
+from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.ray_tune import MEASURES_ITSELF, payload
 from mlflow_sysmetrics.sampling.one_process import HERE
 from mlflow_sysmetrics.tags import CONVERGED, DIVERGED, FEASIBLE, MEMORY_DEFINITION, NODE, PID, PLACE, RAY_NODE_ID
@@ -57,7 +57,6 @@ class Trial(tune.Trainable):
         ledger: ActorHandle | None = None,
         every_report: bool = False,
         groups: Collection[str] = ("process",),
-        one_at_a_time: bool = False,
     ) -> None:
         """Return once all processes of the study are up and this one's first trial can begin.
 
@@ -69,12 +68,11 @@ class Trial(tune.Trainable):
             ledger: what the trials of the study have cost so far.
             every_report: hand Tune a result at every report, for a scheduler that has to see each.
             groups: what is read of this process.
-            one_at_a_time: whether no two trials run at once: only then the machine's energy is the trial's own.
         """
         batch_checks.skip()
         gc.collect()
         gc.freeze()  # what the imports left is permanent: later collections need not look at it
-        self._core_wait, self._groups, self._one_at_a_time = CoreWait(), groups, one_at_a_time
+        self._core_wait, self._groups = CoreWait(), groups
         self._host = Host().tags()  # once in this process, whose trials all have them
         self._data, self._stopping, self._ledger, self._every_report = data, stopping, ledger, every_report
         self._first = first if first and first.wait(data) else None
@@ -189,8 +187,6 @@ class Trial(tune.Trainable):
     def _costs(self) -> dict[str, float]:
         """What the trial has cost so far."""
         training, of_process = self._training, self._watch.figures()
-        if not self._one_at_a_time:
-            of_process.pop("energy_j", None)
         return training.times() | of_process | training.model_memory() | {"steps": float(training.step_number)}
 
     def _errors(self) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.stop_or_skip import EarlyEnd
-from mlflow_sysmetrics.criteria.judge import Figures, Stop
+from mlflow_sysmetrics.limits import Stop, Values
 from mlflow_sysmetrics.tags import END
 
 _LENGTH = 4000  # characters of one tag; MLflow's databases hold more, its stores of files do not
@@ -27,7 +27,7 @@ class TrialEnd:
 
     folds: list[dict[str, float]]
     ending: EarlyEnd | None = None
-    expected: Figures | None = None
+    expected: Values | None = None
 
     @property
     def tags(self) -> dict[str, str]:

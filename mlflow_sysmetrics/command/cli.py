@@ -57,7 +57,7 @@ def main() -> None:
     default="process",
     show_default=True,
     help="What to read, separated by commas: process (the command and all below it), container (limits and use), "
-    "pressure (stalls), gpu (use by these processes), energy (power drawn).",
+    "gpu (use by these processes).",
 )
 @click.option(
     "--criteria",

@@ -20,11 +20,11 @@ from mlflow.tracking.fluent import _get_experiment_id
 from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
 from mlflow_sysmetrics.delivery.spool import SUFFIX, spool_folder
 from mlflow_sysmetrics.host import Host
+from mlflow_sysmetrics.limits import MemoryKills
 from mlflow_sysmetrics.redact import redacted
 from mlflow_sysmetrics.sampling.container import find_folders
 from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
 from mlflow_sysmetrics.sampling.groups import GROUPS, sampler
-from mlflow_sysmetrics.stopping.cause_of_death import MemoryKills
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
 _PACKAGES = ("mlflow-sysmetrics-bundle", "mlflow", "mlflow-skinny", "psutil", "ray", "nvidia-ml-py", "matplotlib")
@@ -103,19 +103,11 @@ def _why_not(group: str) -> str:
             return "the control group of this process reports neither its usage nor its limits"
         version_1 = Path("/sys/fs/cgroup/memory").is_dir()
         return "control groups of version 1 are not read" if version_1 else "this process is in no control group"
-    if group == "pressure":
-        return "this kernel does not count it (/proc/pressure)"
     if group == "gpu":
         if import_nvml() is None:
             return "nvidia-ml-py is not installed; pip install nvidia-ml-py"
         is_there = bool(open_gpus(import_nvml()))
         return "the driver reports nothing about its GPUs" if is_there else "no NVIDIA driver, or no GPU"
-    if group == "energy":
-        counters = sorted(Path("/sys/class/powercap").glob("intel-rapl:*/energy_uj"))
-        if not counters:
-            return "this machine has no energy counters (/sys/class/powercap)"
-        readable = [each for each in counters if os.access(each, os.R_OK)]
-        return "its counters do not change" if readable else f"only root may read {counters[0]}"
     return "/proc is missing, or hides this process"
 
 

@@ -15,16 +15,21 @@ import psutil
 
 from mlflow_sysmetrics.arguments import check_seconds
 from mlflow_sysmetrics.command.phase_marks import PhaseMarks
-from mlflow_sysmetrics.criteria import Criteria
 from mlflow_sysmetrics.delivery.store import Store
-from mlflow_sysmetrics.measure import Measurement
+from mlflow_sysmetrics.limits import (
+    GRACE_S,
+    KILLED_WITHIN_S,
+    Brake,
+    Criteria,
+    MemoryKills,
+    StopButton,
+    check_readable,
+    end_tree,
+    process_criteria,
+)
+from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling.groups import check_groups
-from mlflow_sysmetrics.stopping.brake import Brake
-from mlflow_sysmetrics.stopping.cause_of_death import MemoryKills
-from mlflow_sysmetrics.stopping.end_tree import GRACE_S, KILLED_WITHIN_S, end_tree
-from mlflow_sysmetrics.stopping.process_criteria import check_readable, process_criteria
-from mlflow_sysmetrics.stopping.stop_button import StopButton
 from mlflow_sysmetrics.tags import STOP
 
 logger = get_logger(__name__)
@@ -120,7 +125,7 @@ class Watcher:
         self._lock = threading.RLock()  # a signal may come in the middle of stop, and its handler call stop again
 
     def start(self, pid: int) -> None:
-        """Measurement this process from now on. The logger is made in a thread, since it asks the server for its run."""
+        """Measure this process from now on. The logger is made in a thread, since it asks the server for its run."""
         try:
             watch = Measurement(pid, self._settings.groups, self._settings.interval_s)
             self._process = psutil.Process(pid)

@@ -29,9 +29,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_USER
 from mlflow.utils.proto_json_utils import parse_dict
 from mlflow.utils.rest_utils import http_request_safe
 
-from mlflow_sysmetrics.delivery.time_limit import within
+from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.redact import get_logger, redacted
-from mlflow_sysmetrics.tags import OWN_PREFIX
+from mlflow_sysmetrics.tags import RUN_KEY
 
 logger = get_logger(__name__)
 
@@ -56,23 +56,29 @@ class StoredRun:
     """
 
     run_id: str
+    experiment_id: str = ""
+    start_ms: int | None = None
+    status: str = "RUNNING"
+    end_ms: int | None = None
     steps: Mapping[str, int] = field(default_factory=dict)
     values: Mapping[str, float] = field(default_factory=dict)
     times_ms: Mapping[str, int] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
-    end_ms: int | None = None
 
     @classmethod
     def of(cls, run: Run) -> StoredRun:
         """What MLflow's own object holds, which is as old as the object."""
-        metrics = run.data.to_proto().metrics
+        metrics, info = run.data.to_proto().metrics, run.info
         return cls(
-            run.info.run_id,
+            info.run_id,
+            info.experiment_id,
+            info.start_time,
+            info.status,
+            info.end_time if RunStatus.is_terminated(RunStatus.from_string(info.status)) else None,
             {metric.key: metric.step for metric in metrics},
             {metric.key: metric.value for metric in metrics},
             {metric.key: metric.timestamp for metric in metrics},
             dict(run.data.tags),
-            run.info.end_time if RunStatus.is_terminated(RunStatus.from_string(run.info.status)) else None,
         )
 
 
@@ -82,7 +88,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _is_not_ours(record: logging.LogRecord) -> bool:
-    """Drop the traceback that MLflow logs for each failed request of ours to a database: `retries` tells the user."""
+    """Drop the traceback that MLflow logs for each failed request of ours to a database: the writer tells the user."""
     return not (record.threadName or "").startswith("mlflow-sysmetrics-")
 
 
@@ -147,12 +153,11 @@ class Store:
         listed = [RunTag(key, value) for key, value in tags.items()]
         return str(self._connect().create_run(experiment_id, user, start_ms, listed, name).info.run_id)
 
-    def created_run(self, experiment_id: str, start_ms: int, tags: Mapping[str, str]) -> str | None:
-        """The id of a run that an earlier request created although its answer was lost, or None."""
-        own = {key: value for key, value in tags.items() if key.startswith(OWN_PREFIX) and "'" not in value}
-        conditions = [f"attributes.start_time = {start_ms}", *(f"tags.`{key}` = '{own[key]}'" for key in own)]
-        found = self._connect().search_runs([experiment_id], " and ".join(conditions), ViewType.ACTIVE_ONLY, 1)
-        return next((run.info.run_id for run in found), None)
+    def run_with_key(self, experiment_id: str, key: str) -> str | None:
+        """The id of the run that was created with this key; None while there is none."""
+        wanted = f"tags.`{RUN_KEY}` = '{key}'"
+        found = self._connect().search_runs([experiment_id], wanted, ViewType.ACTIVE_ONLY, 1)
+        return next((str(run.info.run_id) for run in found), None)
 
     def running_with(self, experiment_id: str, tag: str) -> dict[str, str]:
         """The ids of the runs of an experiment that are RUNNING and have this tag, and its value. At most 1000."""

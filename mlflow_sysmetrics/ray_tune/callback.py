@@ -23,7 +23,7 @@ from ray.tune.utils import flatten_dict
 from mlflow_sysmetrics.delivery import Point, points_now
 from mlflow_sysmetrics.host import HostContext
 from mlflow_sysmetrics.limits import StopButton, reason_of_a_person
-from mlflow_sysmetrics.measure import summary_names
+from mlflow_sysmetrics.measurement import summary_names
 from mlflow_sysmetrics.ray_tune.destination import find_destination, source_tags
 from mlflow_sysmetrics.ray_tune.endings import (
     SWEPT,

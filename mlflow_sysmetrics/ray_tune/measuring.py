@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from mlflow_sysmetrics.delivery import Point, window_points
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.limits import MemoryKills
-from mlflow_sysmetrics.measure import Measurement
+from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.monitor import Window
 from mlflow_sysmetrics.ranks import summary_in_turn
 from mlflow_sysmetrics.redact import get_logger

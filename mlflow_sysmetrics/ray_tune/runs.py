@@ -22,7 +22,8 @@ from mlflow_sysmetrics.ray_tune.destination import Destination, Earlier
 from mlflow_sysmetrics.ray_tune.endings import SWEPT, End
 from mlflow_sysmetrics.ray_tune.measuring import TrialMeasurements
 from mlflow_sysmetrics.redact import get_logger, lasting_uri
-from mlflow_sysmetrics.ui import save_costs, trials_of
+from mlflow_sysmetrics.views.costs import save_costs
+from mlflow_sysmetrics.views.page import trials_of
 
 logger = get_logger(__name__)
 _LAST_READINGS_S = 10.0

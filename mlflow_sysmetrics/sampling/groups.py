@@ -15,14 +15,12 @@ from mlflow_sysmetrics.redact import get_logger
 if TYPE_CHECKING:
     from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
 
-GROUPS: tuple[str, ...] = ("process", "container", "pressure", "gpu", "energy")
+GROUPS: tuple[str, ...] = ("process", "container", "gpu")
 
 NAMES = re.compile(  # of what the groups give
     r"process_(cpu_percent|memory_mb|rss_mb|threads|(read_mb|write_mb|context_switches|page_faults)_per_s)"
     r"|container_(cpu_percent|memory_mb|memory_limit_mb|cpu_limit_cores)"
-    r"|pressure_(cpu|(memory|io)(_full)?)_percent"
     r"|gpu_\d+_((process_)?(utilization_percent|memory_mb)|power_w)"
-    r"|energy_(package|dram|psys)_w"
 )
 
 Source = Callable[[], Mapping[str, float]]
@@ -51,8 +49,7 @@ def sampler(
     process = ProcessSampler(pid, clock=clock) if "process" in groups else None
     sources: list[Source] = [] if process is None else [process]
     sources += [_Guarded(group, pid, clock) for group in GROUPS[1:] if group in groups]
-    energy = next((each for each in sources if isinstance(each, _Guarded) and each.group == "energy"), None)
-    return Sampler(sources, process, energy)
+    return Sampler(sources, process)
 
 
 def check_groups(groups: Collection[str], given: str | None = None) -> None:
@@ -68,12 +65,10 @@ def check_groups(groups: Collection[str], given: str | None = None) -> None:
 
 
 class Sampler:
-    """The readings of several sources in one; `process` and `energy` are those of these groups, where chosen."""
+    """The readings of several sources in one; `process` is that of this group, where chosen."""
 
-    def __init__(
-        self, sources: list[Source], process: ProcessSampler | None = None, energy: _Guarded | None = None
-    ) -> None:
-        self._sources, self.process, self.energy = sources, process, energy
+    def __init__(self, sources: list[Source], process: ProcessSampler | None = None) -> None:
+        self._sources, self.process = sources, process
 
     def __call__(self) -> dict[str, float]:
         values: dict[str, float] = {}
@@ -106,14 +101,6 @@ class _Guarded:
             self._source = dict
             return {}
 
-    @property
-    def joules(self) -> float | None:
-        """What the source has counted; None where it counts none, or fails."""
-        try:
-            return getattr(self._source, "joules", None)
-        except Exception:
-            return None
-
 
 def _open(group: str, pid: int | None, clock: Callable[[], float]) -> Source:
     """Make the source of one group other than `process`."""
@@ -121,14 +108,6 @@ def _open(group: str, pid: int | None, clock: Callable[[], float]) -> Source:
         from mlflow_sysmetrics.sampling.container import ContainerSampler
 
         return ContainerSampler(pid, clock=clock)
-    if group == "pressure":
-        from mlflow_sysmetrics.sampling.pressure import PressureSampler
+    from mlflow_sysmetrics.sampling.gpu import GpuSampler
 
-        return PressureSampler(clock=clock)
-    if group == "gpu":
-        from mlflow_sysmetrics.sampling.gpu import GpuSampler
-
-        return GpuSampler(pid)
-    from mlflow_sysmetrics.sampling.energy import EnergySampler
-
-    return EnergySampler(clock=clock)
+    return GpuSampler(pid)

@@ -144,6 +144,12 @@ class ProcessSampler:
         """CPU seconds of the tree from construction to the last reading, with ended children; never falls."""
         return self._cpu_seconds
 
+    user_cpu_seconds = system_cpu_seconds = 0.0
+    peak_rss_mb = None
+
+    def saw_peak_rss(self, megabytes: float) -> None:
+        """To come."""
+
     @property
     def io_mb(self) -> dict[str, float]:
         """``read_mb`` and ``write_mb``: from and to storage since construction, at most 0.4 s old; absent if unknown.

@@ -10,7 +10,7 @@ from mlflow.entities import Run
 
 from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX
 from mlflow_sysmetrics.delivery.recording import STEP_FIGURES
-from mlflow_sysmetrics.measure import CURVES, FIGURES
+from mlflow_sysmetrics.measurement import CURVES, FIGURES
 from mlflow_sysmetrics.ranks import COUNTS, JOB_FIGURES
 from mlflow_sysmetrics.sampling.groups import NAMES
 from mlflow_sysmetrics.tags import STOP_REASON

@@ -6,7 +6,7 @@ from mlflow.entities import LifecycleStage, Metric, Param, Run, RunData, RunInfo
 
 from entrypoints.limits.stop_or_skip import EarlyEnd
 from entrypoints.trial_run import TrialRun
-from mlflow_sysmetrics.criteria.judge import Stop
+from mlflow_sysmetrics.limits import Stop
 from mlflow_sysmetrics.tags import BY_CRITERIA, CONVERGED, DIVERGED, FEASIBLE, HOST_PREFIX, PLACE, REPEAT, TRIAL_ID
 
 ENDING = EarlyEnd(Stop("elapsed_s<=1", "elapsed_s", 2.0, 1.0, 120), "crossed")

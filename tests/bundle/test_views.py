@@ -139,12 +139,12 @@ def test_memory_of_a_study_is_that_of_its_models_where_these_are_large(
 
 
 def test_costs_that_no_trial_has_are_not_columns() -> None:
-    """Hyperparameters first, then the score, then what it costs; of energy there is nothing without a meter."""
+    """Hyperparameters first, then the score, then what it costs; of a GPU there is nothing without one."""
     study = shown(MEASURED | {"val_rmse": 0.6}, {"val_rmse": 0.7, "cpu_seconds": 2.0})
     costs = ["training_time_s", "cpu_seconds", "peak_memory_mb", "inference_latency_ms"]
     assert columns(of_study(study)[TABLE]) == ["batch_size", "alpha", "val_rmse", *costs]
-    with_meter = shown(MEASURED | {"energy_j": 5.0})
-    assert columns(of_study(with_meter)[TABLE])[-1] == "energy_j"
+    with_gpu = shown(MEASURED | {"peak_gpu_memory_mb": 5.0})
+    assert columns(of_study(with_gpu)[TABLE])[-1] == "peak_gpu_memory_mb"
 
 
 def test_pages_of_limits_are_only_there_with_limits() -> None:

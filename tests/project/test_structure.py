@@ -25,17 +25,16 @@ ARROWS = {
     "environment": set(),
     "monitor": set(),
     "sampling": set(),
-    "criteria": set(),
     "phases": {"monitor"},
     "ranks": {"delivery"},
     "delivery": {"monitor", "phases"},
-    "measure": {"monitor", "sampling", "phases"},
+    "measurement": {"monitor", "sampling", "phases"},
     "host": {"sampling"},
-    "stopping": {"criteria", "delivery", "sampling"},
-    "logger": {"delivery", "sampling", "measure", "phases", "ranks", "criteria", "stopping"},
-    "views": {"measure", "delivery", "ranks", "sampling"},
-    "command": {"logger", "measure", "delivery", "sampling", "views", "phases", "criteria", "stopping", "host"},
-    "ray_tune": {"measure", "monitor", "delivery", "sampling", "criteria", "views", "stopping", "ranks", "host"},
+    "limits": {"sampling"},
+    "logger": {"delivery", "sampling", "measurement", "phases", "ranks", "limits"},
+    "views": {"measurement", "delivery", "ranks", "sampling"},
+    "command": {"logger", "measurement", "delivery", "sampling", "views", "phases", "limits", "host"},
+    "ray_tune": {"measurement", "monitor", "delivery", "sampling", "limits", "views", "ranks", "host"},
 }
 # The same for the rooms of reporting; what they share is at its top.
 REPORTING = f"{BUNDLE}.reporting"

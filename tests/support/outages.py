@@ -13,7 +13,7 @@ from fault_proxy import FaultProxy
 
 from mlflow_sysmetrics.delivery.sync import deliver
 from mlflow_sysmetrics.logger import SystemMetricsLogger
-from mlflow_sysmetrics.measure import Measurement
+from mlflow_sysmetrics.measurement import Measurement
 
 INTERVAL_S, FLUSH_S = 0.05, 0.5
 

@@ -23,7 +23,6 @@ DISTINCT_COSTS = (
     "inference_latency_ms",
     "model_size_kb",
     "peak_gpu_memory_mb",
-    "energy_j",
 )
 MAX_COSTS = 4  # in a sentence
 MAX_LEVELS = 4  # that are named

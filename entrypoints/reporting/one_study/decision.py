@@ -13,7 +13,7 @@ from entrypoints.limits.noise import cheapest, cheapest_by_chance, margins
 from entrypoints.reporting.findings import records
 from entrypoints.reporting.studies import Study
 from entrypoints.reporting.words import figure
-from mlflow_sysmetrics.criteria.judge import Criteria
+from mlflow_sysmetrics.limits import Criteria
 
 CHOSEN, CHEAPER, BETTER = "chosen", "as good, cheaper", "better"
 SHOWN_COSTS = (

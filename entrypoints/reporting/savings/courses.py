@@ -14,7 +14,7 @@ from entrypoints.reporting.savings.replay import Course
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import SHARED
 from entrypoints.trial_run import TrialRun
-from mlflow_sysmetrics.criteria.judge import Stop
+from mlflow_sysmetrics.limits import Stop
 
 CURVES = (
     "train_loss",

@@ -20,7 +20,7 @@ from entrypoints.limits.stop_or_skip import EarlyEnd, Guard, Stopping, end_of
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import DIVERGED_LOSS
 from entrypoints.search.budget import Spending, spent, total
-from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Stop
+from mlflow_sysmetrics.limits import Criteria, Stop, Values
 
 LOSS = "val_loss"
 REDUCTION = 4  # of Ray Tune's ASHA: a rung lets one trial in REDUCTION through
@@ -38,7 +38,7 @@ class Course:
     """
 
     configuration: Configuration
-    figures: Figures
+    figures: Values
     reports: dict[int, dict[str, float]]
     diverged: bool
     stopped_at: int | None = None
@@ -92,7 +92,7 @@ def steps_of(ends: Sequence[EarlyEnd | None]) -> list[int | None]:
 
 
 def endings(
-    courses: Sequence[Course], stopping: Stopping, rows: int, observed: Sequence[tuple[Configuration, Figures]]
+    courses: Sequence[Course], stopping: Stopping, rows: int, observed: Sequence[tuple[Configuration, Values]]
 ) -> list[EarlyEnd | None]:
     """How the user's limits end each trial; None where they do not, or not before its last step.
 
@@ -226,7 +226,7 @@ def verdict(
     )
 
 
-def at_full_length(course: Course, rows: int) -> Figures:
+def at_full_length(course: Course, rows: int) -> Values:
     """The figures of a trial that would not have converged: its times are those of all its steps."""
     longer = course.configuration.steps(rows) / course.steps if course.configuration.may_converge else 1.0
     return {name: value * longer if name in TOTALS else value for name, value in course.figures.items()}
@@ -276,7 +276,7 @@ def _losses(course: Course, step: int) -> list[float]:
     return [figures[LOSS] for each, figures in course.reports.items() if each <= step and LOSS in figures]
 
 
-def _near(limits: Criteria, figures: Figures) -> bool:
+def _near(limits: Criteria, figures: Values) -> bool:
     """Whether a figure lies within 5 % of its limit."""
     values = ((limit.number, figures.get(limit.metric.name)) for limit in limits.limits)
     return any(value is not None and abs(value - number) <= BORDER * abs(number) for number, value in values)

@@ -30,7 +30,7 @@ from entrypoints.reporting.savings.tables import Saved, by_criterion, finite
 from entrypoints.reporting.studies import Study
 from entrypoints.search.budget import total
 from entrypoints.search.journal import RESUMED_BY
-from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Kind
+from mlflow_sysmetrics.limits import Criteria, Kind, Values
 from mlflow_sysmetrics.tags import PREPARE_RUN_ID
 
 MAX_COURSES = 400  # trials whose curves are read
@@ -286,7 +286,7 @@ def _both(full: Full, ran: Iterable[Course]) -> tuple[list[Course], list[Course]
     return both, [own[course.configuration.key] for course in both]
 
 
-def _observed(courses: Sequence[Course], rows: int) -> list[tuple[Configuration, Figures]]:
+def _observed(courses: Sequence[Course], rows: int) -> list[tuple[Configuration, Values]]:
     """What a forecast would have seen: one trial of each kind, with all its steps."""
     first = {kind(course.configuration): course for course in reversed(courses)}
     return [

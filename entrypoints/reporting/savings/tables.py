@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from entrypoints.reporting.savings.replay import Course, Verdict
-from mlflow_sysmetrics.criteria.judge import Stop
+from mlflow_sysmetrics.limits import Stop
 
 OTHER = "scheduler, time limit or person"  # what ends a trial without a criterion
 NOTHING = "none: ran to the end"

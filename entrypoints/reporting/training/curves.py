@@ -12,7 +12,7 @@ from mlflow.entities import Metric, Run
 from numpy.typing import NDArray
 
 from entrypoints.mlflow_io import figures_of, runs_with_points
-from mlflow_sysmetrics.measure import FIGURES
+from mlflow_sysmetrics.measurement import FIGURES
 
 if TYPE_CHECKING:
     from entrypoints.reporting.studies import Study

@@ -8,7 +8,6 @@ import sys
 import pytest
 from commands import ROOT, clean_environment
 
-from entrypoints.compute import workers
 from entrypoints.compute.places import Cluster, LocalRay, place
 from entrypoints.errors import UserError
 from entrypoints.search.plan import TRIALS
@@ -38,17 +37,7 @@ def test_cluster_is_chosen_by_the_parameter_or_else_the_environment(
     else:
         assert isinstance(chosen, Cluster)
         assert (chosen.address, chosen.max_concurrent) == (address, 3)
-    assert (chosen.is_here, chosen.one_at_a_time) == (address is None, False)
-    assert place(given, 1, TRIALS).one_at_a_time
-
-
-@pytest.mark.parametrize(("cpus", "usable", "alone"), [(0, 1, True), (0, 2, False), (1, 2, True), (2, 1, False)])
-def test_trials_run_one_at_a_time_on_one_core(
-    monkeypatch: pytest.MonkeyPatch, cpus: int, usable: int, alone: bool
-) -> None:
-    """On the one that is asked for, or the only one that is usable where none is."""
-    monkeypatch.setattr(workers, "usable_cpus", lambda: usable)
-    assert LocalRay(cpus, TRIALS).one_at_a_time is alone
+    assert chosen.is_here is (address is None)
 
 
 def test_cluster_that_the_environment_names_is_refused_by_that_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,12 +23,12 @@ from entrypoints.limits.noise import (
     of_score,
     worth_telling,
 )
-from mlflow_sysmetrics.criteria.judge import Figures
+from mlflow_sysmetrics.limits import Values
 
 STEP = "mean_step_time_ms"
 
 
-def _pairs(values: dict[str, list[float]]) -> list[tuple[str, Figures]]:
+def _pairs(values: dict[str, list[float]]) -> list[tuple[str, Values]]:
     return [(kind, {STEP: math.exp(value)}) for kind, each in values.items() for value in each]
 
 
@@ -51,7 +51,7 @@ def test_noise_is_the_spread_within_kinds(logarithms: dict[str, list[float]], sh
 )
 def test_noise_needs_its_degrees_of_freedom(least: int, known: bool) -> None:
     """Each kind gives one less than it has trials; those without the figure, or with 0, are none."""
-    pairs: list[tuple[str, Figures]] = _pairs({"a": [0.0, 0.1], "b": [0.0, 0.1, 0.2]})
+    pairs: list[tuple[str, Values]] = _pairs({"a": [0.0, 0.1], "b": [0.0, 0.1, 0.2]})
     pairs += [("a", {}), ("a", {STEP: 0.0}), ("c", {STEP: 1.0})]
     assert (noise(pairs, STEP, least) is not None) is known
 

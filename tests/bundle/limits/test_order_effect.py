@@ -14,10 +14,10 @@ from scipy import stats
 
 from entrypoints.limits.order_effect import Order, of_order, told
 from entrypoints.models.configuration import Configuration
-from mlflow_sysmetrics.criteria.judge import Figures
+from mlflow_sysmetrics.limits import Values
 
 MEMORY = "peak_memory_mb"
-Trials = list[tuple[Configuration, Figures]]
+Trials = list[tuple[Configuration, Values]]
 
 
 def _trials(

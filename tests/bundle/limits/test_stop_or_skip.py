@@ -14,13 +14,13 @@ from entrypoints.limits.costs import metrics
 from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.ledger import Brief
 from entrypoints.limits.stop_or_skip import DIVERGED, EarlyEnd, Guard, How, Stopping, end_of
-from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Stop
+from mlflow_sysmetrics.limits import Criteria, Stop, Values
 
 STEPS = 500
 STEP_S = 1 / 128  # so that sums are exact
 FULL_S = STEPS * STEP_S
 LIMIT_S = 10.0  # a thread that has not ended by then fails the test
-FINISHED: tuple[Figures, ...] = tuple({"training_time_s": FULL_S} for _ in range(5))
+FINISHED: tuple[Values, ...] = tuple({"training_time_s": FULL_S} for _ in range(5))
 
 
 def _guard(
@@ -28,7 +28,7 @@ def _guard(
     *,
     predict: bool = True,
     noise: Mapping[str, float] | None = None,
-    finished: tuple[Figures, ...] = (),
+    finished: tuple[Values, ...] = (),
     predictions: Mapping[str, Prediction] | None = None,
 ) -> Guard:
     """A guard of these criteria; figures have no noise unless it is given."""
@@ -415,7 +415,7 @@ def test_reason_reads_as_the_readme_says(project: Path) -> None:
         pytest.param({}, True, id="unknown"),
     ],
 )
-def test_finished_trial_is_feasible_if_it_breaks_no_limit(figures: Figures, feasible: bool) -> None:
+def test_finished_trial_is_feasible_if_it_breaks_no_limit(figures: Values, feasible: bool) -> None:
     """As it is, without regard to noise."""
     guard = _guard(
         "training_time_s<=2x median, val_loss<=1", finished=FINISHED, noise={"training_time_s": 0.5, "val_loss": 0.5}
@@ -488,7 +488,7 @@ def test_trial_that_crosses_too_early_to_be_predicted_is_no_cheap_one(
         pytest.param("peak_memory_mb<=3", {}, id="ended by another"),
     ],
 )
-def test_total_that_nothing_extrapolates_is_known_only_where_it_ended_the_trial(text: str, known: Figures) -> None:
+def test_total_that_nothing_extrapolates_is_known_only_where_it_ended_the_trial(text: str, known: Values) -> None:
     """Beyond its limit it holds the median up, as it would at its end; below it would lower the median."""
     guard = _guard(text)
     figures = {"cpu_seconds": 2.0, "peak_memory_mb": 7.0}

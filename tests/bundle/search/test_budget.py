@@ -16,7 +16,7 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.progress import Progress
 from entrypoints.search.budget import Budget, Spending, account, spent, total
 from entrypoints.search.record import Record, TrialRecord
-from mlflow_sysmetrics.criteria.judge import Stop
+from mlflow_sysmetrics.limits import Stop
 
 A, B, C, D = (configured(batch_size=size) for size in (8, 16, 32, 64))
 FULL = {each.key: Spending(cpu_s, 2 * cpu_s) for each, cpu_s in ((A, 10.0), (B, 20.0), (C, 30.0))}

@@ -17,7 +17,7 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.search import earlier
 from entrypoints.search.record import TrialRecord
 from entrypoints.search.trial_end import TrialEnd
-from mlflow_sysmetrics.criteria.judge import Stop
+from mlflow_sysmetrics.limits import Stop
 from mlflow_sysmetrics.ray_tune.endings import SWEPT, by_person, stop
 
 FOLDS = [{"fold": 0, "val_rmse": 2 / 3, "training_time_s": 0.1}, {"fold": 1, "val_rmse": 1 / 3, "training_time_s": 0.2}]

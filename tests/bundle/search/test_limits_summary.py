@@ -25,7 +25,7 @@ from entrypoints.search.ended_search import EndedSearch
 from entrypoints.search.full_study import study_key
 from entrypoints.search.limits_summary import MAX_NEAREST, Outcome, mark_feasible, outcome
 from entrypoints.search.record import Record, TrialRecord
-from mlflow_sysmetrics.criteria.judge import Criteria, Stop
+from mlflow_sysmetrics.limits import Criteria, Stop
 from mlflow_sysmetrics.tags import STUDY_KEY
 
 TIME = "training_time_s<=1"

@@ -15,7 +15,7 @@ from entrypoints.limits.noise import of_score
 from entrypoints.progress import Progress
 from entrypoints.search.measured import measured
 from entrypoints.search.record import Record, TrialRecord
-from mlflow_sysmetrics.criteria.judge import Criteria
+from mlflow_sysmetrics.limits import Criteria
 
 TIMES_S = (1.0, 1.2, 1.1, 0.9)
 

@@ -15,7 +15,7 @@ from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.stop_or_skip import EarlyEnd, How
 from entrypoints.search.nearest import Judged, judge
 from entrypoints.search.record import TrialRecord
-from mlflow_sysmetrics.criteria.judge import Criteria, Figures, Stop
+from mlflow_sysmetrics.limits import Criteria, Stop, Values
 
 TIME = "training_time_s<=1"
 
@@ -170,5 +170,5 @@ def test_relative_limit_that_ended_trials_before_too_few_were_left_is_not_called
 
 def test_figures_without_noise_are_always_told_apart() -> None:
     """A model's size is the same each time, so that the limit itself parts them."""
-    figures: list[Figures] = [{"model_size_kb": size} for size in (1.0, 1.0001)]
+    figures: list[Values] = [{"model_size_kb": size} for size in (1.0, 1.0001)]
     assert _judged("model_size_kb<=1", *(_trial("id", each) for each in figures)).indistinct == []

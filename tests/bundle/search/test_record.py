@@ -15,7 +15,7 @@ from entrypoints.limits.costs import metrics
 from entrypoints.limits.stop_or_skip import EarlyEnd
 from entrypoints.progress import Progress
 from entrypoints.search.record import Record, TrialRecord, costs
-from mlflow_sysmetrics.criteria.judge import Criteria, Stop
+from mlflow_sysmetrics.limits import Criteria, Stop
 
 TABLE = {
     "fair": {"figures": {"val_rmse": 0.7, "val_accuracy": 0.7}},

@@ -16,7 +16,7 @@ from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
 from entrypoints.search.pages import SAID, in_markdown, save_pages
 from entrypoints.search.record import Record, TrialRecord
-from mlflow_sysmetrics.criteria.judge import Criteria, Stop
+from mlflow_sysmetrics.limits import Criteria, Stop
 from mlflow_sysmetrics.views.kept import MAX_STUDIES
 from mlflow_sysmetrics.views.saved import is_view
 
@@ -106,8 +106,11 @@ def test_columns_are_hyperparameters_in_which_trials_differ(
 
 def test_diverged_trials_do_not_say_what_pages_show(client: MlflowClient) -> None:
     """What they have cost is not that of a model, nor is it drawn."""
-    saved(client, model_memory_mb=900.0, energy_j=3.0)
-    assert not {"model_memory_mb", "energy_j"} & set(columns(client, "table"))
+    saved(client, model_memory_mb=900.0, peak_gpu_memory_mb=3.0)
+    assert not {"model_memory_mb", "peak_gpu_memory_mb"} & set(columns(client, "table"))
+
+
+BY_A_LIMIT = EarlyEnd(Stop("peak_gpu_memory_mb<=1", "peak_gpu_memory_mb", 3.0, 1.0, 9), "crossed")
 
 
 @pytest.mark.parametrize(
@@ -115,7 +118,10 @@ def test_diverged_trials_do_not_say_what_pages_show(client: MlflowClient) -> Non
     [
         pytest.param("FINISHED", None, True, id="finished"),
         pytest.param(
-            "KILLED", EarlyEnd(Stop("energy_j<=1", "energy_j", 3.0, 1.0, 9), "crossed"), True, id="its limits"
+            "KILLED",
+            EarlyEnd(Stop("peak_gpu_memory_mb<=1", "peak_gpu_memory_mb", 3.0, 1.0, 9), "crossed"),
+            True,
+            id="its limits",
         ),
         pytest.param("FAILED", None, False, id="failed"),
         pytest.param("KILLED", None, False, id="cut off"),
@@ -125,8 +131,8 @@ def test_trials_that_were_ended_from_outside_do_not_say_what_pages_show(
     client: MlflowClient, status: str, ending: EarlyEnd | None, counted: bool
 ) -> None:
     """Their figures are those of where they were."""
-    saved(client, last=TrialRecord("last", TRIALS[0], status, {"energy_j": 3.0}, ending=ending))
-    assert ("energy_j" in columns(client, "table")) is counted
+    saved(client, last=TrialRecord("last", TRIALS[0], status, {"peak_gpu_memory_mb": 3.0}, ending=ending))
+    assert ("peak_gpu_memory_mb" in columns(client, "table")) is counted
 
 
 def test_experiment_of_twelve_studies_has_the_tags_of_ten(client: MlflowClient) -> None:

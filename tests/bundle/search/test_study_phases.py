@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from entrypoints.runs import RecordedRun
 from entrypoints.search import study_phases
 from entrypoints.search.study_phases import PREPARE, StudyPhases
-from mlflow_sysmetrics.measure import Measurement
+from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.phases.course import Moment
 
 

@@ -33,7 +33,7 @@ from entrypoints.search import summary
 from entrypoints.search.ended_search import EndedSearch
 from entrypoints.search.measured import measured
 from entrypoints.search.record import Record, TrialRecord
-from mlflow_sysmetrics.criteria.judge import Criteria, Stop
+from mlflow_sysmetrics.limits import Criteria, Stop
 
 RUN = RecordedRun(MlflowClient("sqlite://"), "abc123", "7", {}, 0.0)
 SETTINGS = study_settings(folds=3, time_limit_s=90.0)

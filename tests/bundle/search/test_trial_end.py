@@ -10,7 +10,7 @@ import pytest
 from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.stop_or_skip import DIVERGED, EarlyEnd
 from entrypoints.search.trial_end import TrialEnd
-from mlflow_sysmetrics.criteria.judge import Stop
+from mlflow_sysmetrics.limits import Stop
 from mlflow_sysmetrics.tags import END
 
 MAX_TAG_LENGTH = 5000

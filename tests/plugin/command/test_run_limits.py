@@ -101,7 +101,7 @@ def test_program_is_ended_by_the_tag_of_its_run(
     [
         (["--criteria", "peak_memory<=3"], "the closest is peak_memory_mb"),
         (["--criteria", "elapsed_s<=2x median"], "write a number"),
-        (["--criteria", "peak_memory_mb<=3", "--groups", "pressure"], "needs the group process"),
+        (["--criteria", "peak_memory_mb<=3", "--groups", "container"], "needs the group process"),
     ],
 )
 def test_wrong_limit_is_said_before_anything_starts(

@@ -19,7 +19,7 @@ from mlflow_sysmetrics.delivery.recording import STEP_FIGURES, Recording, StepTi
 from mlflow_sysmetrics.delivery.run_queue import RunQueue
 from mlflow_sysmetrics.delivery.spool import Header, SpoolFile
 from mlflow_sysmetrics.delivery.writer import Writer, write
-from mlflow_sysmetrics.measure import Measurement
+from mlflow_sysmetrics.measurement import Measurement
 
 LIMIT_S = 10.0
 NAMES = [f"process_value_{number}" for number in range(8)]  # as many as the default group has

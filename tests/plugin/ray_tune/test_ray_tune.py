@@ -30,10 +30,10 @@ from ray import cloudpickle, tune
 from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.schedulers import ASHAScheduler
 
-from mlflow_sysmetrics.criteria.judge import Criteria
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.host import Host
-from mlflow_sysmetrics.measure import FIGURES
+from mlflow_sysmetrics.limits import Criteria
+from mlflow_sysmetrics.measurement import FIGURES
 from mlflow_sysmetrics.ray_tune import (
     PAYLOAD_KEY,
     STOP_KEY,

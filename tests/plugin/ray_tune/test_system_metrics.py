@@ -19,8 +19,8 @@ from ray.tune.experiment import Experiment
 from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.result import RESULT_DUPLICATE
 
-from mlflow_sysmetrics.criteria.judge import Criteria
-from mlflow_sysmetrics.measure import Measurement
+from mlflow_sysmetrics.limits import Criteria
+from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.ray_tune import CriteriaStopper, SystemMetricsCallback, system_metrics
 from mlflow_sysmetrics.ray_tune import trainable as wrapper
 from mlflow_sysmetrics.ray_tune.results import OWN_KEY
@@ -110,7 +110,7 @@ def test_wrapping_a_trainable_starts_no_thread(monkeypatch: pytest.MonkeyPatch) 
     """It is done on the driver, where nothing is measured."""
     started = []
     monkeypatch.setattr(threading.Thread, "start", started.append)
-    system_metrics(Plain, groups=("process", "pressure"))
+    system_metrics(Plain, groups=("process", "container"))
     assert not started
 
 

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up_files import refused
 
-from mlflow_sysmetrics.sampling import container, energy, gpu
+from mlflow_sysmetrics.sampling import container, gpu
 from mlflow_sysmetrics.sampling.files import Rates, read_file, read_number
 from mlflow_sysmetrics.sampling.groups import GROUPS, NAMES, sampler
 
@@ -84,10 +84,10 @@ def test_other_groups_are_read_at_once_and_then_every_half_second(monkeypatch: p
 
     def read() -> dict[str, float]:
         calls.append(clock.now)
-        return {"energy_package_w": 1.0}
+        return {"gpu_0_power_w": 1.0}
 
-    monkeypatch.setattr(energy, "EnergySampler", lambda clock: read)
-    sample = sampler(("energy",), clock=clock)
+    monkeypatch.setattr(gpu, "GpuSampler", lambda pid: read)
+    sample = sampler(("gpu",), clock=clock)
     read_at = []
     for step in range(41):
         clock.now = step / 10 + 0.02
@@ -103,11 +103,11 @@ def test_other_groups_are_read_at_once_and_then_every_half_second(monkeypatch: p
     [
         (
             {"groups": ("process", "machine")},
-            "'machine'; give one or more of process, container, pressure, gpu, energy",
+            "'machine'; give one or more of process, container, gpu",
         ),
         ({"groups": "process"}, "groups='process': give a tuple"),
         ({"groups": ()}, r"groups=\(\): give one or more of process"),
-        ({"groups": ("energy",), "pid": -1}, "pid=-1"),
+        ({"groups": ("gpu",), "pid": -1}, "pid=-1"),
         ({"groups": ("gpu",), "pid": "me"}, "pid='me'"),
     ],
     ids=["unknown group", "a text", "none", "no such process", "no number"],
@@ -134,16 +134,16 @@ def test_a_group_that_fails_costs_its_own_figures_only(
             calls.append(1)
             raise RuntimeError("no")
 
-    monkeypatch.setattr(energy, "EnergySampler", Failing)
+    monkeypatch.setattr(gpu, "GpuSampler", Failing)
     clock = Clock()
     with caplog.at_level(logging.WARNING, logger="mlflow_sysmetrics.sampling.groups"):
-        sample = sampler(("process", "energy"), clock=clock)
+        sample = sampler(("process", "gpu"), clock=clock)
         for second in range(1, 4):
             clock.now = float(second)
             assert "process_memory_mb" in sample()
     assert len(calls) == (0 if when == "at first" else 1)
     assert [record.getMessage() for record in caplog.records] == [
-        f"the group 'energy' cannot be read {'here' if when == 'at first' else 'any more'}"
+        f"the group 'gpu' cannot be read {'here' if when == 'at first' else 'any more'}"
     ]
 
 
@@ -167,7 +167,7 @@ def test_samplers_leave_no_descriptor_open() -> None:
     gc.collect()
     before = kernel_files()
     for _ in range(20):
-        sampler(("process", "container", "pressure", "energy"))()
+        sampler(("process", "container"))()
     assert len(kernel_files()) <= len(before)
 
 

@@ -74,11 +74,11 @@ def test_plain_run_that_still_goes_on_has_its_series(client: MlflowClient) -> No
 def test_our_figures_are_costs_and_no_metrics_of_the_program(client: MlflowClient) -> None:
     """Those of steps, of phases, of ranks and of nodes, too, and the counts of a study's run."""
     figures = ["elapsed_s", "peak_memory_mb", "read_mb", "write_mb", "mean_step_time_ms", "steps", "ranks"]
-    below = {"phase/load": "cpu_seconds", "rank_0": "steps", "a/rank_1/phase/load": "energy_j", "node-1": "read_mb"}
+    below = {"phase/load": "cpu_seconds", "rank_0": "steps", "a/rank_1/phase/load": "write_mb", "node-1": "read_mb"}
     others = [f"{above}/{name}" for above, figure in below.items() for name in (figure, "elapsed_s")]
     others += ["process_cpu_percent", "process_memory_mb_max", "memory_mb"]  # as `system_metrics` reports them
     others += ["gpu_0_memory_mb", "gpu_11_power_w_max", "gpu_0_process_utilization_percent", "container_cpu_percent"]
-    others += ["pressure_io_full_percent", "energy_dram_w", "trials", "stopped", "failed", "restarts"]
+    others += ["trials", "stopped", "failed", "restarts"]
     log(client, dict.fromkeys([*others, *figures, "loss", "eval/accuracy"], 1.0), {"batch_size": 8})
     found = view(client)
     assert sorted(columns(found, "metrics")[:2]) == ["eval/accuracy", "loss"]
@@ -88,7 +88,7 @@ def test_our_figures_are_costs_and_no_metrics_of_the_program(client: MlflowClien
 
 def test_metrics_of_the_program_that_are_named_like_ours_are_its_own(client: MlflowClient) -> None:
     """What it counts below a name of its own, and what only begins alike."""
-    own = ["process_reward", "val/steps", "eval/memory_mb", "gpu_0_loss", "energy_loss", "failed"]
+    own = ["process_reward", "val/steps", "eval/memory_mb", "gpu_0_loss", "container_loss", "failed"]
     log(client, COSTS | dict.fromkeys(own, 1.0))
     assert sorted(columns(view(client), "metrics")[: len(own)]) == sorted(own)
 

@@ -50,7 +50,7 @@ def test_batch_sizes_of_unknown_datasets_have_no_shares() -> None:
 
 def test_score_and_the_system_figures_of_all_studies_are_compared() -> None:
     """Each in the direction that is better."""
-    one = _study([], val_rmse=[1.0], elapsed_s=[1.0], rows_per_s=[1.0], energy_j=[1.0], steps=[1.0])
+    one = _study([], val_rmse=[1.0], elapsed_s=[1.0], rows_per_s=[1.0], peak_gpu_memory_mb=[1.0], steps=[1.0])
     other = _study([], "val_accuracy", val_accuracy=[1.0], elapsed_s=[1.0], rows_per_s=[1.0])
     found = measures([one, other])
     assert [(each.name, each.signs, each.is_score) for each in found] == [

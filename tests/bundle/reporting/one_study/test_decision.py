@@ -63,9 +63,11 @@ def _roles(studies: list[Study]) -> dict[str, str]:
             "training_time_s<=3, training_time_s<=5x median", {CHOSEN: "b", CHEAPER: "c", BETTER: "e"}, id="two"
         ),
         pytest.param("training_time_s<=0", {CHOSEN: "a"}, id="a limit of nothing"),
-        pytest.param("energy_j<=5", {CHOSEN: "a"}, id="a limit on what was not measured"),
+        pytest.param("cpu_seconds<=5", {CHOSEN: "a"}, id="a limit on what was not measured"),
         pytest.param(
-            "energy_j<=5, training_time_s<=3", {CHOSEN: "b", CHEAPER: "c", BETTER: "e"}, id="one of two measured"
+            "cpu_seconds<=5, training_time_s<=3",
+            {CHOSEN: "b", CHEAPER: "c", BETTER: "e"},
+            id="one of two measured",
         ),
     ],
 )
@@ -195,9 +197,9 @@ def test_words_say_what_there_is_not(criteria: str | None, says: str) -> None:
 @pytest.mark.parametrize(
     ("criteria", "trials", "not_judged"),
     [
-        pytest.param("energy_j<=5", 5, "energy_j<=5", id="not measured"),
-        pytest.param("energy_j<=5, training_time_s<=9", 5, "energy_j<=5", id="the other one is met"),
-        pytest.param("energy_j>=2x median", 5, "energy_j>=2x median", id="not measured, of the median"),
+        pytest.param("cpu_seconds<=5", 5, "cpu_seconds<=5", id="not measured"),
+        pytest.param("cpu_seconds<=5, training_time_s<=9", 5, "cpu_seconds<=5", id="the other one is met"),
+        pytest.param("cpu_seconds>=2x median", 5, "cpu_seconds>=2x median", id="not measured, of the median"),
         pytest.param("training_time_s<=2x median", 4, "training_time_s<=2x median", id="median of too few trials"),
     ],
 )

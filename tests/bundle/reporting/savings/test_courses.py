@@ -14,7 +14,7 @@ from entrypoints.limits.stop_or_skip import EarlyEnd
 from entrypoints.models.configuration import Configuration
 from entrypoints.reporting.savings.courses import read
 from entrypoints.search.trial_end import TrialEnd
-from mlflow_sysmetrics.criteria.judge import Stop
+from mlflow_sysmetrics.limits import Stop
 
 LINEAR = configured("linear", alpha=1e-12, batch_size=8, tol=0.001)
 NETWORK = configured(

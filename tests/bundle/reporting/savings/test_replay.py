@@ -26,7 +26,7 @@ from entrypoints.reporting.savings.replay import (
     verdict,
 )
 from entrypoints.search.budget import Spending
-from mlflow_sysmetrics.criteria.judge import Criteria
+from mlflow_sysmetrics.limits import Criteria
 
 ROWS = 1000
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)

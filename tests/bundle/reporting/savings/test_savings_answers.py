@@ -122,16 +122,16 @@ def test_replay_is_told_where_no_study_ran_under_limits() -> None:
 
 def test_replay_names_limits_of_which_it_does_not_know_when_a_trial_breaks_them() -> None:
     """It does not say that they save nothing."""
-    row = _rule("replayed", not_replayed="mean_cpu_percent, energy_j")
+    row = _rule("replayed", not_replayed="mean_cpu_percent, cpu_seconds")
     missing = (
-        "A replay does not know when a trial breaks a limit on `mean_cpu_percent` and `energy_j`, which no curve "
+        "A replay does not know when a trial breaks a limit on `mean_cpu_percent` and `cpu_seconds`, which no curve "
         "holds: stops on the way are missing from it."
     )
     assert saved([row], []) == [f"`{RULE}`, replayed, stopped no trial.", missing]
     *usual, last = saved([row], PARTS)
     assert (usual, last) == (saved([_rule("replayed")], PARTS), missing)
     assert (
-        f"| `{RULE}` | replayed, without stops on the way by `mean_cpu_percent` and `energy_j` | 70 % |"
+        f"| `{RULE}` | replayed, without stops on the way by `mean_cpu_percent` and `cpu_seconds` | 70 % |"
         in rules_table([row])
     )
 

@@ -9,7 +9,7 @@ from example_courses import STEPS, costing
 
 from entrypoints.reporting.savings.replay import Verdict
 from entrypoints.reporting.savings.tables import NOTHING, OTHER, Saved, by_criterion
-from mlflow_sysmetrics.criteria.judge import Stop
+from mlflow_sysmetrics.limits import Stop
 
 COURSES = [costing(step_ms) for step_ms in (1.0, 2.0, 3.0, 4.0, 10.0)]  # 0.5, 1, 1.5, 2 and 5 s of CPU: 10
 TIME = Stop("training_time_s<=1.5x median", "training_time_s", 2.0, 1.5)

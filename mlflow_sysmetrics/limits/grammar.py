@@ -32,7 +32,7 @@ _STATISTICS: dict[str, Callable[[list[float], bool], float]] = {
 _LOWER_IS_BETTER = {"loss", "error", "rmse", "mse", "mae", "nll", "perplexity"}  # words of names that say so
 _NEGATED = {"neg", "negative"}  # unless one of these is beside it: neg_log_loss
 _UNITS_S = {"s": 1, "m": 60, "h": 3600}
-Figures = Mapping[str, float]
+Values = Mapping[str, float]
 
 
 class Kind(Enum):
@@ -89,11 +89,11 @@ class Limit:
     def is_upper(self) -> bool:
         return self.op in ("<", "<=")
 
-    def holds(self, figures: Figures) -> bool:
+    def holds(self, figures: Values) -> bool:
         """Whether enough time has passed for it to be judged by these figures."""
         return not self.from_s or (finite(figures, "elapsed_s") or 0.0) >= self.from_s
 
-    def resolve(self, finished: Iterable[Figures]) -> float | None:
+    def resolve(self, finished: Iterable[Values]) -> float | None:
         """The limit as a number; None while too few finished trials have the metric, or its statistic is negative.
 
         A factor would tighten a limit on negative figures where it is to loosen it, so such a limit is not judged, and
@@ -125,7 +125,7 @@ class Patience:
         return f"{self.metric.name} patience {self.reports}{delta}"
 
 
-def finite(figures: Figures, name: str) -> float | None:
+def finite(figures: Values, name: str) -> float | None:
     """The figure as a float; None where it is absent, not finite, or no number at all."""
     try:
         value = float(figures[name])

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 from commands import wait_until
 
-from mlflow_sysmetrics.stopping import stop_button
-from mlflow_sysmetrics.stopping.stop_button import StopButton
+from mlflow_sysmetrics.limits import StopButton, stop_button
 
 LIMIT_S = 10.0
 Make = Callable[..., StopButton]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from memory_group import memory_group
 
-from mlflow_sysmetrics.stopping.cause_of_death import Death, MemoryKills
+from mlflow_sysmetrics.limits import Death, MemoryKills
 from mlflow_sysmetrics.tags import CAUSE_OF_DEATH, KILLED_FOR_MEMORY
 
 PID = 4242

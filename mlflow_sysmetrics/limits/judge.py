@@ -9,20 +9,20 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mlflow_sysmetrics.criteria.grammar import (
+from mlflow_sysmetrics.limits.grammar import (
     BREAKS,
     CriteriaError,
-    Figures,
     Kind,
     Limit,
     Metric,
     Parser,
     Patience,
+    Values,
     finite,
     listed,
 )
 
-__all__ = ["Criteria", "CriteriaError", "Figures", "Judge", "Kind", "Limit", "Metric", "Patience", "Stop", "Z"]
+__all__ = ["Criteria", "CriteriaError", "Judge", "Kind", "Limit", "Metric", "Patience", "Stop", "Values", "Z"]
 
 # Standard errors between a mean and its limit before it counts as evidence. A mean that lies exactly at its limit and
 # is looked at after each of 100 equal stretches crosses 3 wrongly in 1.6 % of trials; it would cross 2 in 18 %.
@@ -108,7 +108,7 @@ class Criteria:
                 raise CriteriaError(str(self), position, f"{what}; leave it out or use one of {listed(names)}")
             position += len(f"{rule}, ")
 
-    def judge(self, finished: Iterable[Figures] = (), noise: Figures | None = None) -> Judge:
+    def judge(self, finished: Iterable[Values] = (), noise: Values | None = None) -> Judge:
         """A judge of one trial, whose relative limits come from the figures of the trials `finished` so far.
 
         `noise` is, for each metric that has any, the standard deviation of one configuration's figure from run to run
@@ -116,7 +116,7 @@ class Criteria:
         """
         return Judge(self, finished, noise)
 
-    def resolved(self, finished: Iterable[Figures]) -> Criteria:
+    def resolved(self, finished: Iterable[Values]) -> Criteria:
         """The same with the numbers that relative limits come to; without limits for which too few have finished.
 
         Where many trials are judged by the same finished ones, it is this that takes time, and only once.
@@ -127,12 +127,12 @@ class Criteria:
         )
         return Criteria((*numbers, *(rule for rule in self.rules if not isinstance(rule, Limit))))
 
-    def violations(self, figures: Figures, finished: Iterable[Figures] = ()) -> list[Stop]:
+    def violations(self, figures: Values, finished: Iterable[Values] = ()) -> list[Stop]:
         """Every limit (not patience) that the final `figures` of a trial break, in the order of the text."""
         stops = (_judged(limit, number, figures) for limit, number in _resolved(self.limits, finished))
         return [stop for stop in stops if stop is not None]
 
-    def excess(self, figures: Figures, finished: Iterable[Figures] = ()) -> float:
+    def excess(self, figures: Values, finished: Iterable[Values] = ()) -> float:
         """0 if no limit is broken, else the sum of the broken ones' distances, each relative to its limit."""
         stops = self.violations(figures, finished)
         return sum((max(_TINY, abs(stop.value - stop.limit) / max(abs(stop.limit), _TINY)) for stop in stops), 0.0)
@@ -141,7 +141,7 @@ class Criteria:
 class Judge:
     """What has been seen of one trial. `see` belongs to one thread; `crossed` may be called from any."""
 
-    def __init__(self, criteria: Criteria, finished: Iterable[Figures], noise: Figures | None) -> None:
+    def __init__(self, criteria: Criteria, finished: Iterable[Values], noise: Values | None) -> None:
         self._limits = _resolved(criteria.limits, finished)
         self._noise = noise or {}
         self._final_at_once = tuple(
@@ -152,7 +152,7 @@ class Judge:
         self._curves = [_Curve(rule) for rule in criteria.rules if isinstance(rule, Patience)]
 
     def see(
-        self, figures: Figures, step: int | None = None, errors: Figures | None = None, final: bool = False
+        self, figures: Values, step: int | None = None, errors: Values | None = None, final: bool = False
     ) -> Stop | None:
         """The first criterion broken by the latest `figures` at `step`, limits before patience, or None.
 
@@ -166,7 +166,7 @@ class Judge:
                 return stop
         return None if final else next(filter(None, stalled), None)
 
-    def crossed(self, values: Figures, step: int | None = None) -> Stop | None:
+    def crossed(self, values: Values, step: int | None = None) -> Stop | None:
         """The first limit broken for good by one reading, or None: microseconds, and nothing is remembered.
 
         That is an upper one of what never falls, or any one that holds only from some time on.
@@ -176,7 +176,7 @@ class Judge:
                 return stop
         return None
 
-    def _slack(self, limit: Limit, number: float, errors: Figures) -> float | None:
+    def _slack(self, limit: Limit, number: float, errors: Values) -> float | None:
         """How far beyond its limit a value must be to count before the trial's end; None: never."""
         kind = limit.metric.kind
         if limit.from_s:
@@ -199,7 +199,7 @@ class _Curve:
     best: float | None = None
     reports: int = 0
 
-    def see(self, figures: Figures, step: int | None) -> Stop | None:
+    def see(self, figures: Values, step: int | None) -> Stop | None:
         rule = self.rule
         value = finite(figures, rule.metric.name)
         if value is None:
@@ -212,13 +212,13 @@ class _Curve:
         return Stop(str(rule), rule.metric.name, value, self.best, step) if self.reports >= rule.reports else None
 
 
-def _resolved(limits: Iterable[Limit], finished: Iterable[Figures]) -> tuple[tuple[Limit, float], ...]:
+def _resolved(limits: Iterable[Limit], finished: Iterable[Values]) -> tuple[tuple[Limit, float], ...]:
     """The active limits, each with its number."""
     trials = list(finished)
     return tuple((limit, number) for limit in limits if (number := limit.resolve(trials)) is not None)
 
 
-def _judged(limit: Limit, number: float, figures: Figures, step: int | None = None, slack: float = 0.0) -> Stop | None:
+def _judged(limit: Limit, number: float, figures: Values, step: int | None = None, slack: float = 0.0) -> Stop | None:
     name = limit.metric.name
     value = finite(figures, name)
     if value is None or not limit.holds(figures):

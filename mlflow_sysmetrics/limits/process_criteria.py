@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from mlflow_sysmetrics.criteria import Criteria, CriteriaError
-from mlflow_sysmetrics.criteria.grammar import Kind, Limit, Metric, Patience
+from mlflow_sysmetrics.limits.grammar import CriteriaError, Kind, Limit, Metric, Patience
+from mlflow_sysmetrics.limits.judge import Criteria
 
 _GROUP = {"elapsed_s": "", "peak_gpu_memory_mb": "gpu"}  # the group that a figure is of; of the others process
 METRICS = (

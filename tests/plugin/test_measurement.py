@@ -16,10 +16,9 @@ import pytest
 from commands import wait_until
 from made_up_nvml import Gpu, Nvml
 
-from mlflow_sysmetrics.measure import FIGURES, Measurement, figures_of, folded
+from mlflow_sysmetrics.measurement import FIGURES, Measurement, figures_of, folded
 from mlflow_sysmetrics.monitor import Window
 from mlflow_sysmetrics.sampling import gpu
-from mlflow_sysmetrics.sampling.energy import EnergySampler
 from mlflow_sysmetrics.sampling.groups import GROUPS
 
 SETTLED_S = 0.1  # after which a reading has rates
@@ -160,21 +159,15 @@ def test_reading_is_told_at_once(program: subprocess.Popen[str]) -> None:
     assert costs | {"read_mb", "write_mb", "memory_mb"} == told.get(timeout=10).keys()
 
 
-def test_gpu_memory_and_energy_are_figures_where_they_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The memory of all GPUs, and the joules up to the end; absent where they were not asked for."""
+def test_gpu_memory_is_a_figure_where_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory of all GPUs; absent where it was not asked for."""
     ours = {os.getpid(): 2_000_000}
     monkeypatch.setattr(gpu, "import_nvml", lambda: Nvml(Gpu(processes=ours), Gpu(processes=ours)))
-    counter = tmp_path / "energy_uj"
-    counter.write_text("1000000")
-    monkeypatch.setattr(EnergySampler, "joules", property(lambda self: float(counter.read_text()) / 1e6))
     watch, plain = Measurement(groups=GROUPS), Measurement()
-    assert {"peak_gpu_memory_mb": 4.0, "energy_j": 1.0}.items() <= watch.figures().items()
-    counter.write_text("3000000")
+    assert watch.figures()["peak_gpu_memory_mb"] == 4.0
     watch.stop()
-    counter.write_text("9000000")
-    assert watch.figures()["energy_j"] == 3.0
     assert watch.figures().keys() == set(FIGURES)
-    assert {"peak_gpu_memory_mb", "energy_j"}.isdisjoint(plain.figures())
+    assert "peak_gpu_memory_mb" not in plain.figures()
     plain.stop()
 
 
@@ -234,9 +227,9 @@ def test_wrong_argument_is_refused_at_construction(arguments: dict[str, object])
         Measurement(None, **arguments)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("groups", [("process",), ("pressure",)])
+@pytest.mark.parametrize("groups", [("process",), ("container",)])
 def test_figures_of_groups_are_those_that_a_watch_of_them_has(groups: tuple[str, ...]) -> None:
-    """Of a machine without GPUs and energy counters: with these groups there may be more."""
+    """Of a machine without GPUs: with them there may be more."""
     assert Measurement(groups=groups).figures().keys() == figures_of(groups)
-    assert figures_of((*groups, "gpu", "energy")) - figures_of(groups) == {"peak_gpu_memory_mb", "energy_j"}
+    assert figures_of((*groups, "gpu")) - figures_of(groups) == {"peak_gpu_memory_mb"}
     assert figures_of(GROUPS) == set(FIGURES)

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlflow_sysmetrics.criteria.grammar import AFTER
-from mlflow_sysmetrics.criteria.judge import (
+from mlflow_sysmetrics.limits import (
     Criteria,
     CriteriaError,
     Judge,
@@ -26,6 +25,7 @@ from mlflow_sysmetrics.criteria.judge import (
     Z,
 )
 
+AFTER = 5
 PEAK = Metric("peak_memory_mb", Kind.GROWING)
 TIME = Metric("training_time_s", Kind.GROWING)
 STEP = Metric("mean_step_time_ms", Kind.MEAN)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlflow_sysmetrics.criteria import CriteriaError
-from mlflow_sysmetrics.stopping.process_criteria import check_readable, process_criteria
+from mlflow_sysmetrics.limits import CriteriaError, check_readable, process_criteria
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import contextvars
 import threading
 from collections.abc import Callable, Mapping
 
-from mlflow_sysmetrics.delivery.retries import pause_after
+from mlflow_sysmetrics.delivery import pause_after
 from mlflow_sysmetrics.redact import get_logger
 
 logger = get_logger(__name__)

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from mlflow_sysmetrics.stopping.brake import Brake
-from mlflow_sysmetrics.stopping.process_criteria import process_criteria
+from mlflow_sysmetrics.limits import Brake, process_criteria
 from mlflow_sysmetrics.tags import BY_CRITERIA, BY_PERSON, STOP_METRIC, STOP_REASON, STOPPED_BY
 
 LIMIT_S = 10.0

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 
-from mlflow_sysmetrics.criteria import Criteria
-from mlflow_sysmetrics.criteria.judge import Stop
+from mlflow_sysmetrics.limits.judge import Criteria, Stop
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import BY_CRITERIA, BY_PERSON, STOP, STOP_METRIC, STOP_REASON, STOPPED_BY
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mlflow_sysmetrics.stopping.end_tree import end_tree
+from mlflow_sysmetrics.limits import end_tree
 
 # Starts a child that starts another, each of which may ignore SIGTERM, and says the ids of all.
 TREE = """
@@ -138,7 +138,7 @@ def test_process_that_ends_itself_ends_those_below_it_first(tmp_path: Path) -> N
     """Also one that ignores SIGTERM, after the grace; then itself."""
     source = (
         "import os, psutil, subprocess, sys\n"
-        "from mlflow_sysmetrics.stopping.end_tree import end_tree\n"
+        "from mlflow_sysmetrics.limits import end_tree\n"
         f"child = subprocess.Popen([sys.executable, '-c', {DEAF!r} ], stdout=subprocess.PIPE)\n"
         "child.stdout.readline()\n"
         "print(child.pid, flush=True)\n"

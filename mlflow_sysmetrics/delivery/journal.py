@@ -1,0 +1,156 @@
+"""The operations of one run on disk, for `sync`, in case this process ends before the store has them.
+
+A private file of JSON lines: the first says whose operations follow, each other line holds one. A live process only
+appends, and cuts off what the store has. Lines, and not SQLite: its connections must not be used after a fork, its
+locks are weak on network drives, and a kill within a line costs that line alone. Nothing in a file is executed; lines
+that are none of ours are skipped. An open file is locked, so that a series has one writer on a machine. Appended lines
+survive a crash of the process, but not of the machine: no write waits for the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import stat
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mlflow_sysmetrics.delivery.operations import Operation
+
+SUFFIX = ".jsonl"
+_FORMAT = "mlflow_sysmetrics 2"
+_MAX_BYTES = 500_000_000  # about a week of one logger's points
+
+
+class InUseError(OSError):
+    """Another logger or `sync`, of this process or another one, has the journal open."""
+
+
+def journal_folder() -> Path:
+    """The folder of journals: MLFLOW_SYSMETRICS_SPOOL, or else the user's own folder for state."""
+    if named := os.environ.get("MLFLOW_SYSMETRICS_SPOOL"):
+        return Path(named).expanduser().absolute()
+    if state := os.environ.get("XDG_STATE_HOME"):
+        return Path(state) / "mlflow-sysmetrics"
+    try:
+        return Path.home() / ".local" / "state" / "mlflow-sysmetrics"
+    except RuntimeError:  # no home directory, as in some containers
+        return Path(tempfile.gettempdir()) / f"mlflow-sysmetrics-{os.getuid()}"
+
+
+def journal_path(tracking_uri: str, run_id: str, series: str) -> Path:
+    """The file for a series of a run."""
+    digest = hashlib.sha256("\0".join((tracking_uri, run_id, series)).encode(errors="replace")).hexdigest()[:16]
+    return journal_folder() / f"{digest}{SUFFIX}"
+
+
+_open: weakref.WeakSet[Journal] = weakref.WeakSet()  # of this process
+
+
+class Journal:
+    """An open journal. Every method but `close` may raise OSError. Not thread-safe.
+
+    Args:
+        path: the file.
+        run: whose operations it holds, see `Outbox.about`; None: as the file says, which has to be there.
+
+    Raises:
+        InUseError: it is open already.
+        OSError: it cannot be opened, others may write it, or it is not a journal.
+    """
+
+    def __init__(self, path: Path, run: dict[str, Any] | None = None) -> None:
+        self._path, self._last, self.skipped = path, b"", 0
+        if run:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file = open(os.open(path, os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if run else 0), 0o600), "r+b", 0)  # noqa: PTH123, SIM115
+        try:
+            self._lock()
+            if run and not self._is_ours():  # new, or its writer was killed within the first line
+                self._file.truncate(0)
+                self._write(json.dumps([_FORMAT, run]).encode() + b"\n")
+            self._file.seek(0)
+            first = self._file.readline()
+            if not self._is_ours():
+                raise OSError("the first line is not that of a journal")
+            self.run: dict[str, Any] = json.loads(first)[1]
+            self._start = len(first)
+            self._write(b"\n")  # the last line may have been cut off
+        except BaseException:
+            self._file.close()
+            raise
+        _open.add(self)
+
+    def append(self, operations: Iterable[Operation]) -> None:
+        """Add operations at the end: all of them or none."""
+        self._write(b"".join(operation.line() for operation in operations))
+
+    def say_last(self, operations: Iterable[Operation]) -> None:
+        """Add what is to be delivered only if nothing follows."""
+        self._last = b"".join(operation.line() for operation in operations)
+        self._write(self._last)
+
+    def empty(self) -> None:
+        """Drop all operations but what was said last, since the store has them."""
+        self._file.truncate(self._start)
+        self._write(self._last)
+
+    def read(self) -> Iterator[Operation]:
+        """Each operation."""
+        self._file.seek(self._start)
+        for line in open(self._file.fileno(), "rb", closefd=False):  # noqa: SIM115 - buffered
+            if line != b"\n":
+                try:
+                    yield Operation(*json.loads(line))
+                except (ValueError, TypeError):
+                    self.skipped += 1
+
+    def close(self, *, remove: bool = False) -> None:
+        """Release the file, and remove it if asked. Idempotent; never raises."""
+        with contextlib.suppress(OSError):
+            if remove and not self._file.closed:  # under the lock: later the path may be another file
+                self._path.unlink()
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InUseError(f"{self._path} is in use by another logger or sync") from None
+        status = os.fstat(self._file.fileno())
+        if not status.st_nlink:  # its owner removed it after we opened it and before we locked it
+            raise InUseError(f"{self._path} was in use by another logger or sync")
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            raise OSError(f"{self._path} is not a file that only its owner can write")
+
+    def _is_ours(self) -> bool:
+        self._file.seek(0)
+        first = self._file.read(1 << 16).partition(b"\n")
+        return first[0].startswith(f'["{_FORMAT}", '.encode()) and bool(first[1])
+
+    def _write(self, data: bytes) -> None:
+        size = self._file.seek(0, os.SEEK_END)
+        if size + len(data) > _MAX_BYTES:
+            raise OSError(f"{self._path} would be larger than {_MAX_BYTES} bytes")
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+        except OSError:
+            self._file.truncate(size)  # works on a full disk too
+            raise
+
+
+def _leave_to_parent() -> None:
+    """In a forked child: close its copies of the parent's files, which would stay locked after the parent's end."""
+    for journal in list(_open):
+        journal.close()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)

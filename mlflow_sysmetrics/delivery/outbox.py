@@ -1,0 +1,136 @@
+"""The operations of one run that wait for the store, in order."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from mlflow_sysmetrics.delivery.journal import Journal
+from mlflow_sysmetrics.delivery.operations import Operation
+from mlflow_sysmetrics.redact import get_logger
+
+logger = get_logger(__name__)
+_URGENT = ("create", "reopen", "end")
+_DISK_S = 0.2  # a line takes microseconds
+MAX_WAITING = 20_000  # operations in memory, about 30 MB: five hours of one logger's
+
+
+class Outbox:
+    """Operations of one run. Any thread may add; one thread takes them and keeps the other attributes.
+
+    With a journal, adding touches a disk: then only threads that may wait for it add. When too much waits, the oldest
+    points are given up, unless they are in the journal, which then stays for `sync`.
+
+    Args:
+        run_id: the run; None for one that is to be created, as its first operation says.
+        key: of a run that is created: its tag, unique for ever.
+        name: what the user knows the run by.
+        experiment_id: where it is created.
+        journal: where operations are kept, too, in case this process ends before the store has them.
+    """
+
+    def __init__(
+        self,
+        run_id: str | None = None,
+        key: str | None = None,
+        name: str | None = None,
+        experiment_id: str = "",
+        journal: Journal | None = None,
+    ) -> None:
+        self.run_id, self.key, self.name, self.experiment_id = run_id, key, name, experiment_id
+        self.parent: Outbox | None = None
+        self.is_open = True  # whether more is to come
+        self.start_ms: int | None = None  # of the run, once it is known
+        self.asked = False  # whether the store was asked to create it
+        self.steps: dict[str, set[int]] | None = None  # that the run has, by metric; None: all steps are new
+        self.is_late = False  # whether it was read from a disk, by `sync`
+        self.late_ms: int | None = None  # when the run had ended by then
+        self.superseded: bool | None = None  # whether the run has gone on after that; None: not known yet
+        self.gone: Exception | None = None  # the store's last answer, if the run does not exist
+        self.failures, self.due_at = 0, 0.0  # attempts in a row that failed; when the writer tries next
+        self.sent = self.refused = self.lost = 0  # values that the store took, will never take, and that were given up
+        self._waiting: deque[Operation] = deque()
+        self._urgent = 0  # how many of them are
+        self._journal, self._overflowed = journal, False
+        self._lock, self._disk = threading.Lock(), threading.Lock()
+
+    @property
+    def title(self) -> str:
+        """What the user knows it by."""
+        return self.name or str(self.run_id)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._waiting
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether the run's creation or its end waits."""
+        return self._urgent > 0
+
+    def all(self) -> list[Operation]:
+        """All that waits."""
+        return list(self._waiting)
+
+    def about(self, tracking_uri: str) -> dict[str, Any]:
+        """What a journal says of this run."""
+        ends = [operation.data[1] for operation in self._waiting if operation.kind == "end"]
+        about = {"tracking_uri": tracking_uri, "run_id": self.run_id, "key": self.key, "name": self.name}
+        return {**about, "experiment_id": self.experiment_id, "late_ms": ends[-1] if ends else None}
+
+    def add(self, operations: Iterable[Operation]) -> None:
+        """Add operations at the end."""
+        added = list(operations)
+        with self._lock:
+            self._waiting.extend(added)
+            self._urgent += sum(operation.kind in _URGENT for operation in added)
+        self._write(lambda journal: journal.append(added))
+        with self._lock:
+            if len(self._waiting) > MAX_WAITING:
+                oldest = next(n for n, operation in enumerate(self._waiting) if operation.kind == "points")
+                self.lost += 0 if self._journal else len(self._waiting[oldest].data[2])
+                self._overflowed = True
+                del self._waiting[oldest]
+
+    def say_last(self, operations: list[Operation]) -> None:
+        """Have the journal hold what is to be delivered if this process is killed now."""
+        self._write(lambda journal: journal.say_last(operations))
+
+    def peek(self, limit: int) -> list[Operation]:
+        """At most this number of the operations that have waited longest."""
+        with self._lock:
+            return list(itertools.islice(self._waiting, limit))
+
+    def forget(self, operations: list[Operation]) -> None:
+        """Drop these, which came from the front, since the store has them."""
+        with self._lock:
+            for operation in operations:  # meanwhile some may have been given up
+                if self._waiting and self._waiting[0] is operation:
+                    self._waiting.popleft()
+                    self._urgent -= operation.kind in _URGENT
+        if not self._waiting and not self._overflowed:
+            self._write(lambda journal: None if self._waiting else journal.empty())
+
+    def close(self) -> None:
+        """Give the journal back, which stays if something waits in it. Idempotent."""
+        self._write(lambda journal: journal.close(remove=not self._waiting and not self._overflowed))
+        self._journal = None
+
+    def _write(self, write: Callable[[Journal], None]) -> None:
+        """Do this with the journal, if there is one that can be written. A disk that hangs holds one thread only."""
+        if self._journal is None:
+            return
+        try:
+            if not self._disk.acquire(timeout=_DISK_S):
+                raise TimeoutError("the disk does not answer")
+            try:
+                write(self._journal)
+            finally:
+                self._disk.release()
+        except OSError as error:
+            self._journal = None  # what is in it, `sync` delivers
+            logger.warning("what MLflow has not taken waits in memory, and no longer on disk. %s", error)

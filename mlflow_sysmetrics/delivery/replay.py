@@ -1,0 +1,170 @@
+"""The one loop that brings the operations of a run to a store: for a live process and for `sync`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, ErrorCode
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from mlflow_sysmetrics.delivery.operations import Operation
+from mlflow_sysmetrics.delivery.outbox import Outbox
+from mlflow_sysmetrics.delivery.store import Store
+from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, OF_AN_END, RUN_KEY, STOPPED_BY
+
+logger = get_logger(__name__)
+MAX_ENTRIES, MAX_TEXTS = 1000, 100  # in one request: in all, and of params and tags each
+_LOGGED = ("points", "summary", "params", "tags")
+
+
+class NoParentError(Exception):
+    """The run around this one does not exist yet."""
+
+
+def replay(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None]) -> None:
+    """Write everything that waits for a run, in order. Errors of the store pass through: then call this again.
+
+    What is written is dropped at once. Nothing is lost or stored twice: the store ignores points that it has, and a run
+    that was created although the answer was lost is found by its key. What is read late from a disk never changes the
+    end of a run that ended later, and only adds what that run lacks.
+
+    Args:
+        outbox: of the run.
+        store: where the run is.
+        parent_id: the key of a parent run -> its id; None while it does not exist.
+
+    Raises:
+        NoParentError: the run around this one does not exist yet.
+        NoSuchRunError: the run does not exist, or is deleted.
+    """
+    while waiting := outbox.peek(MAX_ENTRIES):
+        kind, data = waiting[0]
+        done = waiting[:1]
+        if kind in _LOGGED:
+            done = list(itertools.takewhile(lambda operation: operation.kind in _LOGGED, waiting))
+            done = _log_first(outbox, store, done)
+        elif kind == "create":
+            _create(outbox, store, parent_id, data)
+        elif kind in ("reopen", "repeat"):
+            if kind == "reopen" and not _is_superseded(outbox, store):
+                _reopen(outbox, store)
+            outbox.steps = {}
+        elif kind == "end":
+            outbox.late_ms = outbox.late_ms or data[1]
+            if not _is_superseded(outbox, store):
+                _end(outbox, store, *data)
+        outbox.forget(done)
+
+
+def _create(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None], wanted: Mapping[str, Any]) -> None:
+    experiment_id, tags = wanted["experiment_id"], {**wanted["tags"], RUN_KEY: str(outbox.key)}
+    if wanted["parent"] is not None:
+        parent = parent_id(wanted["parent"])
+        if parent is None:
+            raise NoParentError("the run around it is still to be created")
+        tags[MLFLOW_PARENT_RUN_ID] = parent
+    found = store.run_with_key(experiment_id, str(outbox.key)) if outbox.asked or outbox.is_late else None
+    outbox.asked = True
+    outbox.run_id = found or store.create_run(experiment_id, wanted["start_ms"], tags, wanted["name"])
+
+
+def _reopen(outbox: Outbox, store: Store) -> None:
+    before = store.run(str(outbox.run_id))
+    for name in before.tags:
+        if name.startswith(OF_AN_END):
+            store.delete_tag(before.run_id, name)
+    store.set_status(before.run_id, "RUNNING", None)
+
+
+def _end(outbox: Outbox, store: Store, status: str, end_ms: int, tags: Mapping[str, str]) -> None:
+    run_id = str(outbox.run_id)
+    before = store.run(run_id) if outbox.is_late else None
+    for name in before.tags if before is not None and before.end_ms is not None else ():
+        if name.startswith(OF_AN_END) and name not in tags:
+            store.delete_tag(run_id, name)  # of another end
+    _send(store, run_id, [RunTag(*item) for item in tags.items()], is_there=False)
+    store.set_status(run_id, status, end_ms)
+
+
+def _is_superseded(outbox: Outbox, store: Store) -> bool:
+    """Whether the run has ended later, or has later points, than what is read late from a disk.
+
+    An end that only swept up what was still open says nothing about the run.
+    """
+    if not outbox.is_late or outbox.late_ms is None:
+        return False
+    if outbox.superseded is None:
+        run = store.run(str(outbox.run_id))
+        ended_ms = 0 if run.tags.get(STOPPED_BY) == BY_EXPERIMENT_END else run.end_ms or 0
+        outbox.superseded = max([ended_ms, *run.times_ms.values()]) > outbox.late_ms
+    return outbox.superseded
+
+
+def _log_first(outbox: Outbox, store: Store, operations: list[Operation]) -> list[Operation]:
+    """Write the first operations, as many as fit into one request; return them."""
+    run_id, entries, taken = str(outbox.run_id), list[Any](), list[Operation]()
+    metrics = 0
+    for operation in operations:
+        added = _entries(outbox, store, operation)
+        if entries and len(entries) + len(added) > MAX_ENTRIES:
+            break
+        entries += added
+        metrics += len(added) * (operation.kind in ("points", "summary"))
+        taken.append(operation)
+    outbox.refused += _send(store, run_id, entries, is_there=False)
+    outbox.sent += metrics
+    return taken
+
+
+def _entries(outbox: Outbox, store: Store, operation: Operation) -> list[Any]:
+    """What an operation adds to the run, as MLflow's entities."""
+    run_id, (kind, data) = str(outbox.run_id), operation
+    if kind == "params":
+        return [Param(*item) for item in data.items()]
+    if kind == "tags":
+        there = store.run(run_id).tags if _is_superseded(outbox, store) else {}
+        return [RunTag(*item) for item in data.items() if item[0] not in there]
+    if kind == "summary":
+        time_ms, values, own_since_ms = data
+        own_ms = {} if own_since_ms is None else store.run(run_id).times_ms
+        values = {name: value for name, value in values.items() if own_ms.get(name, -1) < (own_since_ms or 0)}
+        return [Metric(name, value, time_ms, 0) for name, value in values.items()]
+    time_ms, step, values = data
+    if step is None:
+        if outbox.start_ms is None:
+            outbox.start_ms = store.run(run_id).start_ms or time_ms
+        step = max(0, (time_ms - outbox.start_ms) // 100)
+    elif outbox.steps is not None:  # the run went on, or this is late
+        for name in values.keys() - outbox.steps.keys():
+            outbox.steps[name] = store.steps(run_id, name)
+        values = {name: value for name, value in values.items() if step not in outbox.steps[name]}
+    return [Metric(name, value, time_ms, step) for name, value in values.items()]
+
+
+def _send(store: Store, run_id: str, entries: list[Any], *, is_there: bool = True) -> int:
+    """Write entries; return how many were left out because MLflow refuses their content.
+
+    Of refused entries the halves are sent, until the refused one is alone.
+    """
+    if not entries:
+        return 0
+    parts = [[entry for entry in entries if type(entry) is kind] for kind in (Metric, Param, RunTag)]
+    middle = len(entries) // 2
+    if len(entries) <= MAX_ENTRIES and max(map(len, parts[1:])) <= MAX_TEXTS:
+        try:
+            store.log_batch(run_id, *parts)
+            return 0
+        except MlflowException as error:
+            if not is_there:
+                store.raise_if_gone(run_id, error)
+            if error.error_code != ErrorCode.Name(INVALID_PARAMETER_VALUE):
+                raise
+            if not middle:
+                logger.warning("MLflow refuses %s; it is left out. %s", dict(entries[0]), error.message)
+                return 1
+    return _send(store, run_id, entries[:middle]) + _send(store, run_id, entries[middle:])

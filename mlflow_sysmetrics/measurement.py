@@ -1,0 +1,361 @@
+"""`measure()`: what a process and those below it use, from start to stop, and in each phase. Needs no MLflow."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
+
+from mlflow_sysmetrics.monitor import Monitor, Window
+from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.sampling import ProcessSampler, check_groups, check_pid, sampler
+
+logger = get_logger(__name__)
+_MEMORY = "process_memory_mb"
+_OF_A_GPU = "_process_memory_mb"  # the end of the name, gpu_0_process_memory_mb
+_REFUSED = re.compile(r"[^\w\-. /]")  # by MLflow, in a metric's name
+_MAX_NAME = 100  # of MLflow's 250, with what stands around it
+
+CURVES = ("cpu_percent", "memory_mb")  # of the intervals between two reports of a trial
+SUMMARY = (  # of the whole time; those of phases come with them
+    *("elapsed_s", "cpu_seconds", "user_cpu_seconds", "system_cpu_seconds", "mean_cpu_percent"),
+    *("peak_memory_mb", "memory_growth_mb", "peak_rss_mb", "peak_gpu_memory_mb", "read_mb", "write_mb"),
+)
+Listener = Callable[[dict[str, float]], None]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def summary_names(groups: Collection[str]) -> set[str]:
+    """The names of the summary values that a measurement of these groups may have."""
+    of_group = {"elapsed_s": "", "peak_gpu_memory_mb": "gpu"}
+    return {name for name in SUMMARY if of_group.get(name, "process") in ("", *groups)}
+
+
+def measure(pid: int | None = None, groups: Collection[str] = ("process",), interval_s: float = 0.1) -> Measurement:
+    """Measure a process and those below it: around a block, or as a decorator around each call of a function.
+
+        with measure() as m:
+            with m.phase("load"): ...
+            train()
+        m.summary["peak_memory_mb"]
+
+        @measure()
+        def train(): ...
+        train()
+        train.summary["cpu_seconds"]
+
+    Args:
+        pid: the process; None is this one.
+        groups: what is read: "process", "container", "gpu".
+        interval_s: seconds between two readings.
+
+    Raises:
+        ValueError: an argument is wrong, or there is no such process.
+    """
+    return Measurement(pid, groups, interval_s)
+
+
+class Measurement:
+    """One process tree from `start` to `stop`. Used once; after construction nothing raises. See `measure`.
+
+    Args:
+        window_s: seconds of a window of the series, see `drain`.
+        sample: read this instead of the groups: a function that returns numbers by name.
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        pid: int | None = None,
+        groups: Collection[str] = ("process",),
+        interval_s: float = 0.1,
+        *,
+        window_s: float = 1.0,
+        sample: Callable[[], Mapping[str, float]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        check_groups(groups)
+        check_pid(pid)
+        self._arguments, self._clock, self._sample = (pid, groups, interval_s), clock, sample
+        self._process: ProcessSampler | None = None
+        self._monitor = Monitor(self._take, interval_s=interval_s, window_s=window_s, on_sample=self._seen, clock=clock)
+        self._is_own = pid in (None, os.getpid())
+        self._cpu_read = (0.0, 0.0)  # at the last reading: of the tree, and of this process by its own clock
+        self._phases: dict[str, Phase] = {}
+        self._listeners: tuple[Listener, ...] = ()
+        self._failed: list[Listener] = []
+        self._peak_gpu_mb: float | None = None
+        self._first_mb: float | None = None
+        self._last_mb: float | None = None
+        self._began: float | None = None
+        self._cut = (0.0, 0.0)  # when `interval` was called last, and the CPU seconds then
+        self._summary: dict[str, float] | None = None  # known once it is stopped
+
+    def start(self) -> Measurement:
+        """Begin. No-op if it was begun or stopped before."""
+        if self._began is None and self._summary is None:
+            self._began = self._clock()
+            self._cut = (self._began, 0.0)
+            if self._sample is None:
+                pid, groups, _ = self._arguments
+                try:
+                    self._sample = read = sampler(groups, pid=pid)
+                    self._process = read.process
+                except ValueError:  # the process has ended since
+                    self._sample = dict
+            self._first_mb = self._monitor.read().get(_MEMORY)
+            self._monitor.start()
+        return self
+
+    def stop(self, timeout_s: float = 1.0) -> dict[str, float]:
+        """Take a last reading, and return the summary. Idempotent.
+
+        It takes `timeout_s` at most twice: for the reading under way, and for the last one.
+        """
+        if self._summary is None:
+            if self._process is not None:
+                self._process.read_all_next()
+            self._monitor.stop(timeout_s)
+            for phase in self._phases.values():
+                phase.close()
+            self._summary = self._so_far()
+        return dict(self._summary)
+
+    def __enter__(self) -> Measurement:
+        return self.start()
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def __call__(self, function: F) -> F:
+        """A function like this one; after a call of it, its attribute `summary` has what the call used."""
+
+        @functools.wraps(function)
+        def measured(*args: Any, **named: Any) -> Any:
+            with Measurement(*self._arguments) as each:
+                try:
+                    return function(*args, **named)
+                finally:
+                    measured.summary = each.stop()  # type: ignore[attr-defined]
+
+        return measured  # type: ignore[return-value]
+
+    @property
+    def summary(self) -> dict[str, float]:
+        """What the process used from `start` until now, or `stop`; what could not be read is absent.
+
+        ``elapsed_s``; ``cpu_seconds``, the sum of ``user_cpu_seconds`` and ``system_cpu_seconds``;
+        ``mean_cpu_percent``: CPU seconds over elapsed ones, 100 is one core; ``peak_memory_mb`` and
+        ``memory_growth_mb``: that peak less the first reading; ``peak_rss_mb``: the highest resident memory of one
+        process of the tree, by the kernel's own mark; ``read_mb`` and ``write_mb``: from and to storage; with the group
+        ``gpu`` ``peak_gpu_memory_mb``, the most on all GPUs together at one reading; and ``phase/<name>/..``.
+        """
+        if self._summary is not None:
+            return dict(self._summary)
+        if self._process is not None:
+            self._process.read_all_next()
+        self._monitor.read()
+        return self._so_far()
+
+    def phase(self, name: str) -> Phase:
+        """A context manager around a part of the program, which yields an object with a `summary`.
+
+        Phases may be nested, in any thread, and one that is entered again adds up. Characters that MLflow refuses in a
+        metric's name become ``_``.
+        """
+        parts = _REFUSED.sub("_", str(name))[:_MAX_NAME].split("/")
+        clean = "/".join(part for part in parts if part not in ("", ".", "..")) or "_"  # else no path on disk is unique
+        return self._phases.setdefault(clean, Phase(self._clock, self._cpu_until_now, lambda: self._last_mb))
+
+    def tell(self, listener: Listener) -> None:
+        """Call this after each reading from now on, in the thread that took it.
+
+        It gets the summary so far, without phases, and ``memory_mb``, the reading itself, which is absent once the
+        process is gone. It must not touch a disk, a network, or a lock that these can hold.
+        """
+        self._listeners = (*self._listeners, listener)
+
+    def saw_peak_rss(self, megabytes: float) -> None:
+        """Count a high-water mark of a process of the tree that somebody else has read, as wait4(2) gives it."""
+        if self._process is not None:
+            self._process.saw_peak_rss(megabytes)
+            if self._summary is not None:
+                self._summary |= self._memory()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since `start`, up to `stop`; 0 before."""
+        if self._summary is not None:
+            return self._summary["elapsed_s"]
+        return 0.0 if self._began is None else self._clock() - self._began
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was stopped."""
+        return self._summary is not None
+
+    @property
+    def pids(self) -> set[int]:
+        """The ids of the process, and of those that were seen below it; none where it is not read."""
+        return set() if self._process is None else self._process.pids.copy()
+
+    def read(self) -> None:
+        """Take one more reading now."""
+        self._monitor.read()
+
+    def drain(self) -> list[Window]:
+        """The windows that have closed since the last call: at most the newest 1200."""
+        return [window for window in self._monitor.drain() if window.mean]
+
+    def interval(self) -> dict[str, float]:
+        """``cpu_percent`` since the last call (100 is one core), and ``memory_mb`` now; absent if not readable."""
+        memory_mb = self._monitor.read().get(_MEMORY)
+        now, cpu_s = self._clock(), self._cpu_seconds
+        cut_at, cut_cpu_s = self._cut
+        if memory_mb is None or cpu_s is None or now <= cut_at:
+            return {}
+        self._cut = (now, cpu_s)
+        return {"cpu_percent": 100 * (cpu_s - cut_cpu_s) / (now - cut_at), "memory_mb": memory_mb}
+
+    def so_far(self) -> dict[str, float]:
+        """Means and maxima of the readings since the last call, `interval`, and the summary."""
+        interval = self.interval()
+        self._monitor.cut()
+        means, maxima = folded(self.drain())
+        return means | {f"{name}_max": value for name, value in maxima.items()} | interval | self.summary
+
+    def _take(self) -> Mapping[str, float]:
+        return self._sample() if self._sample is not None else {}
+
+    @property
+    def _cpu_seconds(self) -> float | None:
+        return None if self._process is None else self._process.cpu_seconds
+
+    def _cpu_until_now(self) -> float | None:
+        """As `_cpu_seconds`; this process's own time since the last reading is in it."""
+        if self._process is None:
+            return None
+        read_s, own_s = self._cpu_read
+        return read_s + (max(0.0, time.process_time() - own_s) if self._is_own else 0.0)
+
+    def _so_far(self) -> dict[str, float]:
+        phases = {f"phase/{name}/{key}": v for name, each in self._phases.items() for key, v in each.summary.items()}
+        return self._times() | self._memory() | phases
+
+    def _times(self) -> dict[str, float]:
+        elapsed_s, cpu_s = self.elapsed_s, self._cpu_seconds
+        if cpu_s is None or self._process is None or self._first_mb is None or not elapsed_s:
+            return {"elapsed_s": elapsed_s}
+        of_kinds = {
+            "user_cpu_seconds": self._process.user_cpu_seconds,
+            "system_cpu_seconds": self._process.system_cpu_seconds,
+        }
+        mean = {"cpu_seconds": cpu_s, "mean_cpu_percent": 100 * cpu_s / elapsed_s}
+        return {"elapsed_s": elapsed_s, **of_kinds, **mean, **self._process.io_mb}
+
+    def _memory(self) -> dict[str, float]:
+        values = {"peak_gpu_memory_mb": self._peak_gpu_mb}
+        if self._process is not None:
+            values["peak_rss_mb"] = self._process.peak_rss_mb
+        peak_mb = self._monitor.peaks.get(_MEMORY)
+        if peak_mb is not None and self._first_mb is not None:
+            values["peak_memory_mb"] = max(peak_mb, self._first_mb)
+            values["memory_growth_mb"] = max(peak_mb, self._first_mb) - self._first_mb
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _seen(self, reading: Mapping[str, float]) -> None:
+        if (cpu_s := self._cpu_seconds) is not None:
+            self._cpu_read = (cpu_s, time.process_time() if self._is_own else 0.0)
+        if _MEMORY in reading:
+            self._last_mb = reading[_MEMORY]
+            for phase in tuple(self._phases.values()):
+                phase.see(reading[_MEMORY])
+        if on_gpus := [value for name, value in reading.items() if name.endswith(_OF_A_GPU)]:
+            self._peak_gpu_mb = max(sum(on_gpus), self._peak_gpu_mb or 0.0)
+        if not self._listeners:
+            return
+        summary = self._times() | self._memory()
+        if _MEMORY in reading:
+            summary["memory_mb"] = reading[_MEMORY]
+        for listener in self._listeners:
+            try:
+                listener(summary)
+            except Exception as error:  # the other listeners still get the reading
+                if listener not in self._failed:
+                    self._failed.append(listener)
+                    logger.warning("a listener failed after a reading; the measurement goes on", exc_info=error)
+
+
+class Phase:
+    """The times in one phase of a program, and what it used in them. It counts also if it raises.
+
+    A phase has all its time and that of the phases inside it, CPU time of all threads and of the processes below. Of
+    threads that are in it at once the times add up; the CPU time is the process's, and counts once. Its peak is that of
+    the readings in it; a phase without any has that of the last one before.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float], cpu_s: Callable[[], float | None], last_mb: Callable[[], float | None]
+    ) -> None:
+        self._clock, self._cpu_s, self._read_mb = clock, cpu_s, last_mb
+        self._lock = threading.RLock()  # a signal's handler may end the measurement while its thread is in here
+        self._entered: list[float] = []  # when each of those that are in it came: which one leaves makes no difference
+        self._elapsed_s = self._used_cpu_s = 0.0
+        self._began_cpu_s: float | None = None  # of the process, when the first of them came
+        self._before_mb: float | None = None
+        self._peak_mb: float | None = None
+
+    def __enter__(self) -> Phase:
+        now, cpu_s = self._clock(), self._cpu_s()
+        with self._lock:
+            if not self._entered:
+                self._began_cpu_s = cpu_s
+            self._entered.append(now)
+            self._before_mb = max(self._before_mb or 0.0, self._read_mb() or 0.0) or None
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        now, cpu_s = self._clock(), self._cpu_s()
+        with self._lock:
+            if self._entered:  # else the measurement has ended
+                self._elapsed_s += now - self._entered.pop()
+                if not self._entered:
+                    self._used_cpu_s += (cpu_s or 0.0) - (self._began_cpu_s or 0.0)
+
+    def close(self) -> None:
+        """End the times that have not ended."""
+        while self._entered:
+            self.__exit__()
+
+    def see(self, memory_mb: float) -> None:
+        """A reading of the process's memory."""
+        if self._entered:
+            self._peak_mb = max(memory_mb, self._peak_mb or 0.0)
+
+    @property
+    def summary(self) -> dict[str, float]:
+        """``elapsed_s``, ``cpu_seconds`` and ``peak_memory_mb``, of times that go on up to now."""
+        now, cpu_s, entered = self._clock(), self._cpu_s(), tuple(self._entered)
+        values = {"elapsed_s": self._elapsed_s + sum(now - each for each in entered)}
+        if cpu_s is not None:
+            values["cpu_seconds"] = self._used_cpu_s + (cpu_s - (self._began_cpu_s or 0.0) if entered else 0.0)
+        peak_mb = self._before_mb if self._peak_mb is None else self._peak_mb
+        return values if peak_mb is None else {**values, "peak_memory_mb": peak_mb}
+
+
+def folded(windows: Sequence[Window]) -> tuple[dict[str, float], dict[str, float]]:
+    """The means, over the seconds of each, and the maxima of several windows as one."""
+    sums: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    maxima: dict[str, float] = {}
+    for window in windows:
+        for name, mean in window.mean.items():
+            sums[name] = sums.get(name, 0.0) + window.seconds[name] * mean
+            seconds[name] = seconds.get(name, 0.0) + window.seconds[name]
+        for name, value in window.maximum.items():
+            maxima[name] = max(value, maxima.get(name, value))
+    return {name: total / seconds[name] for name, total in sums.items()}, maxima
