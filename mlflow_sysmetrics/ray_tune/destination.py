@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import mlflow
 from mlflow import MlflowClient
@@ -24,32 +24,30 @@ _MAX_RUNS = 50_000  # that MLflow gives in one answer
 _WITH_THE_END_MS = 1000  # before it: a summary is queued just before the end
 
 
-@dataclass(frozen=True)
-class Earlier:
-    """A run of an experiment that was interrupted.
+class Earlier(NamedTuple):
+    """A run of an experiment that was interrupted: how it ended, None if it did not, and the summary at its end.
 
-    `status` is how it ended; None if it did not. `summary` is what was written at its end: {} if nothing was measured,
-    None if that is unknown, because the driver or the node was killed.
+    That is {} if nothing was measured; None if it is unknown, because the driver or the node was killed.
     """
 
     run_id: str
     status: str | None = None
-    summary: Mapping[str, float] | None = field(default_factory=dict)
+    summary: Mapping[str, float] | None = None
 
     @classmethod
-    def of(cls, run: Run, *, is_measured: bool) -> Earlier:
+    def of(cls, run: Run) -> Earlier:
         """What this run says."""
-        info, summary = run.info, {}
-        ended = RunStatus.is_terminated(RunStatus.from_string(info.status))
-        if ended and info.end_time is not None:  # what is older is of a part of the run's time
-            metrics = run.data.to_proto().metrics  # which have their times
-            summary = {each.key: each.value for each in metrics if each.timestamp > info.end_time - _WITH_THE_END_MS}
-        known = summary if "elapsed_s" in summary else None
-        return cls(info.run_id, info.status if ended else None, known if is_measured else {})
+        info, tags = run.info, run.data.tags
+        if info.end_time is None or not RunStatus.is_terminated(RunStatus.from_string(info.status)):
+            return cls(info.run_id)
+        if TRIAL_ID in tags and PID not in tags:  # it failed before it had a process
+            return cls(info.run_id, info.status, {})
+        metrics = run.data.to_proto().metrics  # which have their times: what is older is of a part of the run
+        summary = {each.key: each.value for each in metrics if each.timestamp > info.end_time - _WITH_THE_END_MS}
+        return cls(info.run_id, info.status, summary if "elapsed_s" in summary else None)
 
 
-@dataclass(frozen=True)
-class Destination:
+class Destination(NamedTuple):
     """An experiment, the run that trials are nested under, and what an interrupted experiment has left there.
 
     Without a `parent_run_id` the run around the trials is the callback's own; `study` is the one from before.
@@ -58,7 +56,7 @@ class Destination:
     experiment_id: str
     parent_run_id: str | None = None
     study: Earlier | None = None
-    trials: Mapping[str, Earlier] = field(default_factory=dict)
+    trials: Mapping[str, Earlier] = {}  # noqa: RUF012
 
 
 def find_destination(
@@ -86,11 +84,10 @@ def find_destination(
         experiment_id = around.info.experiment_id if around else str(_get_experiment_id() or "0")
     wanted = f"tags.`{STUDY_ID}` = '{study_id}'"
     runs = client.search_runs([experiment_id], wanted, max_results=_MAX_RUNS) if study_id else []
-    tags = [run.data.tags for run in runs]
-    trials = {of[TRIAL_ID]: Earlier.of(run, is_measured=PID in of) for run, of in zip(runs, tags) if TRIAL_ID in of}
+    trials = {run.data.tags[TRIAL_ID]: Earlier.of(run) for run in runs if TRIAL_ID in run.data.tags}
     if around is not None and (parent_run_id is not None or around.info.experiment_id == experiment_id):
         return Destination(experiment_id, around.info.run_id, None, trials)
-    study = next((Earlier.of(run, is_measured=True) for run in runs if run.data.tags.get(KIND) == "study"), None)
+    study = next((Earlier.of(run) for run in runs if run.data.tags.get(KIND) == "study"), None)
     return Destination(experiment_id, None, study, trials)
 
 

@@ -22,8 +22,6 @@ from mlflow_sysmetrics.ray_tune.destination import Destination, Earlier
 from mlflow_sysmetrics.ray_tune.endings import SWEPT, End
 from mlflow_sysmetrics.ray_tune.measuring import TrialMeasurements
 from mlflow_sysmetrics.redact import get_logger, lasting_uri
-from mlflow_sysmetrics.views.costs import save_costs
-from mlflow_sysmetrics.views.page import trials_of
 
 logger = get_logger(__name__)
 _LAST_READINGS_S = 10.0
@@ -163,6 +161,8 @@ class Runs:
 
     def save_view(self) -> str | None:
         """Save the view of the UI that compares the trials by what they cost, within seconds; return its link."""
+        from mlflow_sysmetrics.ui import save_costs, trials_of
+
         place, parent = self.place, self.place.parent_run_id or self.writer.run_id(self._study)
         if parent is None:
             return None
