@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mlflow_sysmetrics.limits import Criteria
+from mlflow_sysmetrics import Criteria
 from mlflow_sysmetrics.ray_tune import STOP_KEY, CriteriaStopper
 
 

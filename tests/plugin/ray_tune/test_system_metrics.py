@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,6 @@ from ray.tune.result import RESULT_DUPLICATE
 from mlflow_sysmetrics.limits import Criteria
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.ray_tune import CriteriaStopper, SystemMetricsCallback, system_metrics
-from mlflow_sysmetrics.ray_tune import trainable as wrapper
 from mlflow_sysmetrics.ray_tune.results import OWN_KEY
 
 WHOLE = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}
@@ -76,42 +73,12 @@ def test_results_of_a_class_hold_its_costs() -> None:
     assert of_the_next["memory_growth_mb"] < 50
 
 
-def test_maximum_since_the_last_result_is_of_all_that_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also of an epoch of an hour, whose peak is in its first minutes."""
-    now, memory_mb = [0.0], [100.0]
-    seams = {"sample": lambda: {"process_memory_mb": memory_mb[0]}, "clock": lambda: now[0]}
-    monkeypatch.setattr(wrapper, "Measurement", functools.partial(Measurement, **seams))
-
-    class Epoch(Plain):
-        def step(self) -> dict[str, Any]:
-            for minute in range(60):
-                memory_mb[0] = 30_000.0 if minute < 5 else 100.0
-                for _ in range(60):
-                    now[0] += 1.0
-                    self._watch.read()
-            return {}
-
-    trainable = system_metrics(Epoch, interval_s=3600.0)()
-    result = trainable.train()
-    trainable.stop()
-    assert result["process_memory_mb_max"] == 30_000
-    assert result["process_memory_mb"] == pytest.approx((5 * 30_000 + 55 * 100) / 60, rel=0.01)
-
-
 def test_wrapped_trainable_keeps_its_name() -> None:
     """Tune names experiments by it."""
 
     def train(config: dict[str, Any]) -> None: ...
 
     assert [Experiment.get_trainable_name(system_metrics(each)) for each in (Plain, train)] == ["Plain", "train"]
-
-
-def test_wrapping_a_trainable_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is done on the driver, where nothing is measured."""
-    started = []
-    monkeypatch.setattr(threading.Thread, "start", started.append)
-    system_metrics(Plain, groups=("process", "container"))
-    assert not started
 
 
 @pytest.mark.parametrize("arguments", [{"groups": ("wind",)}, {"interval_s": -1.0}], ids=["group", "interval"])
