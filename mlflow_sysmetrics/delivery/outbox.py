@@ -52,7 +52,7 @@ class Outbox:
         self.gone: Exception | None = None  # the store's last answer, if the run does not exist
         self.failures, self.due_at = 0, 0.0  # attempts in a row that failed; when the writer tries next
         self.sent = self.refused = self.lost = 0  # values that the store took, will never take, and that were given up
-        self._waiting: deque[Operation] = deque()
+        self._waiting: deque[Operation] = deque(journal.left if journal else ())
         self._urgent = 0  # how many of them are
         self._journal, self._overflowed = journal, False
         self._lock, self._disk = threading.Lock(), threading.Lock()
@@ -90,8 +90,10 @@ class Outbox:
             self._urgent += sum(operation.kind in _URGENT for operation in added)
         self._write(lambda journal: journal.append(added))
         with self._lock:
-            if len(self._waiting) > MAX_WAITING:
-                oldest = next(n for n, operation in enumerate(self._waiting) if operation.kind == "points")
+            while len(self._waiting) > MAX_WAITING:
+                oldest = next((n for n, operation in enumerate(self._waiting) if operation.kind == "points"), None)
+                if oldest is None:
+                    break
                 self.lost += 0 if self._journal else len(self._waiting[oldest].data[2])
                 self._overflowed = True
                 del self._waiting[oldest]

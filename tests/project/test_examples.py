@@ -17,8 +17,10 @@ from mlflow.entities import Run
 
 EXAMPLES = ROOT / "examples"
 LIMIT_S = 120.0
-FIGURES = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb", "read_mb", "write_mb"}
-ON_COMMAND_LINE = [sys.executable, "-m", "mlflow_sysmetrics.command.cli"]
+SUMMARY = {
+    *("elapsed_s", "cpu_seconds", "user_cpu_seconds", "system_cpu_seconds", "mean_cpu_percent"),
+    *("peak_memory_mb", "memory_growth_mb", "read_mb", "write_mb"),
+}
 LINES = {
     "sklearn_script": [sys.executable, "sklearn_script.py"],
     "xgboost_rounds": [sys.executable, "xgboost_rounds.py"],
@@ -30,14 +32,14 @@ LINES = {
     ],
     "notebook": [sys.executable, "-m", "jupyter", "execute", "notebook.ipynb"],
     "ranks": [sys.executable, "ranks.py"],
-    "phases": [*ON_COMMAND_LINE, "run", "--", "sh", "phases.sh"],
+    "loop_of_runs": [sys.executable, "loop_of_runs.py"],
 }
 NEEDS = {"xgboost_rounds": ("xgboost",), "notebook": ("nbclient", "ipykernel")}
+OTHERS = ("tune_script", "loop_of_runs")  # of several runs
 OF_PHASES = {
     "sklearn_script": ("load", "train", "score"),
     "training_loop": ("train",),
     "notebook": ("load", "train"),
-    "phases": ("make", "sort"),
 }
 
 
@@ -58,17 +60,14 @@ def runs_after(name: str, folder: Path) -> list[Run]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in LINES if name != "tune_script"])
-def test_example_leaves_its_figures_and_phases(empty_store: Path, name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in LINES if name not in OTHERS])
+def test_example_leaves_its_summary_and_phases(empty_store: Path, name: str) -> None:
     """In one run, FINISHED."""
     (run,) = runs_after(name, empty_store)
     assert run.info.status == "FINISHED"
-    assert run.data.metrics.keys() >= FIGURES
+    assert run.data.metrics.keys() >= SUMMARY
     phases = OF_PHASES.get(name, ())
     assert run.data.metrics.keys() >= {f"phase/{phase}/elapsed_s" for phase in phases}
-    if phases:
-        artifacts = MlflowClient(store_uri(empty_store)).list_artifacts(run.info.run_id)
-        assert "phases.png" in [artifact.path for artifact in artifacts]
     if name == "xgboost_rounds":
         assert run.data.metrics["steps"] == 100
     if name == "training_loop":
@@ -78,13 +77,23 @@ def test_example_leaves_its_figures_and_phases(empty_store: Path, name: str) -> 
 
 
 @pytest.mark.slow
+def test_each_run_of_a_loop_has_its_own_summary(empty_store: Path) -> None:
+    """The larger the forest, the more CPU time."""
+    runs = sorted(runs_after("loop_of_runs", empty_store), key=lambda run: int(run.data.params["trees"]))
+    assert all(run.data.metrics.keys() >= SUMMARY for run in runs)
+    seconds = [run.data.metrics["cpu_seconds"] for run in runs]
+    assert len(runs) == 3
+    assert seconds == sorted(seconds)
+
+
+@pytest.mark.slow
 def test_trials_of_the_tune_script_have_their_costs(empty_store: Path) -> None:
     """And the one that takes too much is ended, with the reason."""
     runs = runs_after("tune_script", empty_store)
     trials = {run.data.params["megabytes"]: run for run in runs if run.data.tags["sysmetrics.kind"] == "trial"}
     assert {size: run.info.status for size, run in trials.items()} == {"1": "FINISHED", "30": "KILLED"}
     assert trials["30"].data.tags["sysmetrics.stop_reason"].startswith("memory_growth_mb 2")
-    assert all(run.data.metrics.keys() >= FIGURES for run in trials.values())
+    assert all(run.data.metrics.keys() >= SUMMARY for run in trials.values())
 
 
 def test_every_example_is_in_the_list_and_runs_in_a_test() -> None:
