@@ -27,12 +27,13 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import CrossValidation
 from entrypoints.search.first_trials import FirstTrials
 from entrypoints.search.trial_end import TrialEnd
-from mlflow_sysmetrics.delivery.points import Point, points_now, window_points
+from mlflow_sysmetrics import Measurement
+from mlflow_sysmetrics.delivery import Point, points_now, window_points
 from mlflow_sysmetrics.host import Host
-from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.ray_tune import MEASURES_ITSELF, payload
-from mlflow_sysmetrics.sampling.one_process import HERE
-from mlflow_sysmetrics.tags import CONVERGED, DIVERGED, FEASIBLE, MEMORY_DEFINITION, NODE, PID, PLACE, RAY_NODE_ID
+from mlflow_sysmetrics.sampling import MEMORY_DEFINITION
+from mlflow_sysmetrics.tags import CONVERGED, DIVERGED, FEASIBLE, NODE, PID, PLACE, RAY_NODE_ID
+from mlflow_sysmetrics.tags import MEMORY_DEFINITION as DEFINED_AS
 
 RESULT_EVERY_S = 1.0  # a result a second keeps a long trial live at little cost to the driver
 WINDOW_S = 0.5  # so that a trial of a second has a series
@@ -89,9 +90,9 @@ class Trial(tune.Trainable):
         return True
 
     def cleanup(self) -> None:
-        """Stop watching, also when Tune ends the trial before its own end."""
+        """Stop measuring, also when Tune ends the trial before its own end."""
         if self._begun:
-            self._watch.stop()
+            self._measurement.stop()
 
     def _begin(self) -> None:
         """Begin the trial. Its costs count from here, so they exclude waiting for Tune and for other trials."""
@@ -107,8 +108,10 @@ class Trial(tune.Trainable):
         self._guard = Guard(self._stopping, brief, steps, may_converge=self._configuration.may_converge)
         memory.release()  # of the last trial, so that this one's growth is its own
         self._untold = self._host
-        on_reading = self._read if self._guard.active else None
-        self._watch = Measurement(groups=self._groups, window_s=WINDOW_S, on_reading=on_reading).start()
+        self._measurement = Measurement(groups=self._groups, window_s=WINDOW_S)
+        if self._guard.active:
+            self._measurement.tell(self._read)
+        self._measurement.start()
         self._begun = True
         self._training = CrossValidation(self._configuration, self._data)
 
@@ -142,7 +145,7 @@ class Trial(tune.Trainable):
 
     def _start_curves(self) -> None:
         """The points before the first step. The first interval begins here, so it excludes the making of the models."""
-        before = self._watch.interval()
+        before = self._measurement.interval()
         memory_mb = {name: value for name, value in before.items() if name == "memory_mb"}
         self._add(self._training.untrained() | memory_mb, step=0)
 
@@ -162,10 +165,10 @@ class Trial(tune.Trainable):
     def _train_guarded(self) -> None:
         """Take a step and count its time, without the time in which other processes had the core."""
         training = self._training
-        trained_s, elapsed_s, waited_s = training.training_time_s, self._watch.elapsed_s, self._core_wait()
+        trained_s, elapsed_s, waited_s = training.training_time_s, self._measurement.elapsed_s, self._core_wait()
         steps = training.step_number
         training.step(self._guard.ended)
-        took_s = self._watch.elapsed_s - elapsed_s
+        took_s = self._measurement.elapsed_s - elapsed_s
         share = own_share(took_s, self._core_wait() - waited_s)
         if training.step_number > steps:  # else a limit was broken in the middle of it
             self._guard.stepped(training.step_number, (training.training_time_s - trained_s) * share, took_s)
@@ -174,7 +177,7 @@ class Trial(tune.Trainable):
         """A point of each curve."""
         training = self._training
         memory.trim()  # what the model has freed is not its memory
-        curves = self._watch.interval()  # first: scoring takes memory of its own
+        curves = self._measurement.interval()  # first: scoring takes memory of its own
         curves |= training.report()
         self._add(curves, training.step_number)
         self._figures |= curves
@@ -186,7 +189,7 @@ class Trial(tune.Trainable):
 
     def _costs(self) -> dict[str, float]:
         """What the trial has cost so far."""
-        training, of_process = self._training, self._watch.figures()
+        training, of_process = self._training, self._measurement.summary
         return training.times() | of_process | training.model_memory() | {"steps": float(training.step_number)}
 
     def _errors(self) -> dict[str, float]:
@@ -201,7 +204,7 @@ class Trial(tune.Trainable):
         ending = None if ended else self._guard.ending
         folds = training.fold_figures() if ended and not training.diverged else []
         final = training.final_figures(folds) if folds else {}
-        self._watch.stop()
+        self._measurement.stop()
         final |= self._costs()  # after the last reading, so that they are those of the whole trial
         self._figures |= final
         if CURVE in final and not ended:  # between two reports
@@ -233,7 +236,7 @@ class Trial(tune.Trainable):
     ) -> dict[str, Any]:
         points, self._points = self._points + self._series(), []
         figures = {name: value for name, value in figures.items() if name != CURVE}
-        where = {NODE: platform.node(), PID: str(os.getpid()), MEMORY_DEFINITION: HERE.memory_definition}
+        where = {NODE: platform.node(), PID: str(os.getpid()), DEFINED_AS: MEMORY_DEFINITION}
         where[PLACE] = str(self._configuration.place)
         where, self._untold = where | self._untold, {}
         if ray.is_initialized():  # several nodes of a cluster may be on one host
@@ -245,12 +248,12 @@ class Trial(tune.Trainable):
             "diverged": self._training.diverged,
             "converged": self._training.converged,
             "ended": status == "FINISHED",
-            **payload(points, tags={**where, **(tags or {})}, status=status, figures=figures),
+            **payload(points, tags={**where, **(tags or {})}, status=status, summary=figures),
         }
 
     def _series(self) -> list[Point]:
         """The thread's windows since the last result."""
-        windows = self._watch.drain()
+        windows = self._measurement.drain()
         self._shares += [window.mean[CPU] for window in windows if CPU in window.mean]
         return window_points(windows)
 
@@ -262,4 +265,4 @@ class Trial(tune.Trainable):
         self._points += points_now(figures, step)
 
 
-setattr(Trial, MEASURES_ITSELF, True)  # its points hold its process's series: it is not watched from outside as well
+setattr(Trial, MEASURES_ITSELF, True)  # its points hold its process's series: it is not measured from outside as well

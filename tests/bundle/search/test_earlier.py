@@ -18,7 +18,7 @@ from entrypoints.search import earlier
 from entrypoints.search.record import TrialRecord
 from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.limits import Stop
-from mlflow_sysmetrics.ray_tune.endings import SWEPT, by_person, stop
+from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, BY_PERSON, BY_TUNE
 
 FOLDS = [{"fold": 0, "val_rmse": 2 / 3, "training_time_s": 0.1}, {"fold": 1, "val_rmse": 1 / 3, "training_time_s": 0.2}]
 FIGURES = {"val_rmse": 0.5, "training_time_s": 0.15, "elapsed_s": 3.0}
@@ -101,14 +101,14 @@ def test_trial_that_is_done_is_read_as_the_search_would_know_it(
     assert found.known == (((TRIALS[1], FIGURES, end.expected, "stopped"),) if end.expected else ())
 
 
-@pytest.mark.parametrize("ending", [stop({"training_iteration": 3}), by_person("yes")], ids=["scheduler", "person"])
-def test_trial_that_tune_or_a_person_stopped_is_done(client: MlflowClient, study: Run, ending: Any) -> None:
+@pytest.mark.parametrize("by", [BY_TUNE, BY_PERSON])
+def test_trial_that_tune_or_a_person_stopped_is_done(client: MlflowClient, study: Run, by: str) -> None:
     """It has no figures of an end, and would be stopped again."""
-    said = {name.removeprefix("sysmetrics."): tag for name, tag in ending.tags.items()}
-    _trial(client, study, TRIALS[0], "KILLED", figures={"val_rmse": 1.0}, **said | {"stop_reason": "in other words"})
+    said = {"stopped_by": by, "stop_reason": "in other words"}
+    _trial(client, study, TRIALS[0], "KILLED", figures={"val_rmse": 1.0}, **said)
     (trial,) = earlier.read(client, study, TRIALS).done
     assert (trial.status, trial.ending, trial.figures) == ("KILLED", None, {"val_rmse": 1.0})
-    assert trial.by_person is (said["stopped_by"] == "person")
+    assert trial.by_person is (by == BY_PERSON)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_trial_that_tune_or_a_person_stopped_is_done(client: MlflowClient, study
     [
         pytest.param("RUNNING", {}, id="driver-killed"),
         pytest.param("KILLED", {}, id="interrupted"),
-        pytest.param("KILLED", {"stopped_by": SWEPT.tags["sysmetrics.stopped_by"]}, id="swept"),
+        pytest.param("KILLED", {"stopped_by": BY_EXPERIMENT_END}, id="swept"),
         pytest.param(
             "KILLED", {"stopped_by": "time_limit", "stop_reason": "time_limit_s=15 of the study"}, id="time-limit"
         ),

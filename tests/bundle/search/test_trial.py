@@ -106,7 +106,7 @@ def trial(begin: Begin, request: pytest.FixtureRequest) -> Trial:
 def _points(results: list[dict[str, Any]]) -> list[Point]:
     """What the callback writes: all points, and the figures of a result that is the trial's last."""
     points = [Point(*point) for result in results for point in result[PAYLOAD_KEY]["points"]]
-    figures = results[-1][PAYLOAD_KEY]["figures"] if results[-1]["done"] else {}
+    figures = results[-1][PAYLOAD_KEY]["summary"] if results[-1]["done"] else {}
     return points + points_now(figures, step=0)
 
 
@@ -281,8 +281,8 @@ def test_long_trial_hands_over_a_result_about_every_second(trial: Trial, monkeyp
         took = time.monotonic() - began
         assert not result["done"]
         assert result[PAYLOAD_KEY]["status"] is None
-        assert result[PAYLOAD_KEY]["figures"].keys() == COSTS  # it may be the last one
-        assert result["figures"]["elapsed_s"] == result[PAYLOAD_KEY]["figures"]["elapsed_s"] >= took * 0.9
+        assert result[PAYLOAD_KEY]["summary"].keys() == COSTS  # it may be the last one
+        assert result["figures"]["elapsed_s"] == result[PAYLOAD_KEY]["summary"]["elapsed_s"] >= took * 0.9
         assert every_s <= took < 10 * every_s  # the whole trial takes minutes
         reports = [point.step for point in _points([result]) if point.name == "val_rmse"]
         assert reports[-1] <= result["step"] < reports[-1] + 20
