@@ -7,6 +7,7 @@ import functools
 import math
 import numbers
 import os
+import signal
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
@@ -24,16 +25,9 @@ from mlflow_sysmetrics.delivery import Point, points_now
 from mlflow_sysmetrics.host import HostContext
 from mlflow_sysmetrics.limits import StopButton, reason_of_a_person
 from mlflow_sysmetrics.measurement import summary_names
+from mlflow_sysmetrics.ray_tune import endings
 from mlflow_sysmetrics.ray_tune.destination import find_destination, source_tags
-from mlflow_sysmetrics.ray_tune.endings import (
-    SWEPT,
-    by_person,
-    end_by,
-    error_line,
-    failure,
-    known_end,
-    outlive_memory_kills,
-)
+from mlflow_sysmetrics.ray_tune.endings import by_person, error_line, known_end
 from mlflow_sysmetrics.ray_tune.inside import introduce
 from mlflow_sysmetrics.ray_tune.results import HAS_SUMMARY, MEASURES_ITSELF, PAYLOAD_KEY, points_of
 from mlflow_sysmetrics.ray_tune.runs import Runs
@@ -89,27 +83,15 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     """Record each trial of a Tune experiment as an MLflow run of its own, with what its process used.
 
     It takes the place of Ray's ``MLflowLoggerCallback``, is one, and has its arguments. Its hooks only queue; threads
-    of this process write the runs in batches, and measure the trials' processes from outside: their
-    ``system/process_*`` series are in each run and, at the end, the summary of all processes that the trial has had.
-    Of results, every number that is not Ray's bookkeeping is written at its time step or training iteration, except for
-    the summary of one process so far that `system_metrics` adds; a ``payload`` is written with its own times and steps.
+    of this process write the runs, and measure the trials' processes from outside. When the experiment ends, whatever
+    ended it, no run is left ``RUNNING``, and ``Tuner.restore`` goes on in the same runs. docs/tune-scripts.md says what
+    a run holds.
 
-    Trials are nested under a run: the active one, that of ``mlflow run``, or else one that is made for them. When the
-    experiment ends, whatever ended it, no run is left ``RUNNING``: FINISHED is a trial that came to its end, KILLED one
-    that was ended before, with the tag ``sysmetrics.stop_reason``, FAILED one with an error, in ``sysmetrics.error``.
-    ``Tuner.restore`` goes on in the same runs. The tag ``sysmetrics.stop`` on a trial's run, set in the MLflow UI say,
-    ends that trial at its next result; on the run around the trials, it ends the experiment as Ctrl-C does.
-
-    Args:
-        tracking_uri: MLflow's store; by default the one in use. The process's own setting is never changed.
-        registry_uri: the model registry, as for ``mlflow.MlflowClient``.
-        experiment_name: where runs go; created if it does not exist. By default the experiment in use.
+    Args, beside those of Ray's callback (of which none changes the process's own settings, except for `tracking_token`):
+        experiment_id: where runs go, by id; wins over `experiment_name`. By default the experiment in use.
+        parent_run_id: the run that trials are nested under: by default the active one, that of ``mlflow run``, or else
+            one that is made for them.
         tags: tags for every trial's run, or a trial -> those of its run.
-        tracking_token: sets MLFLOW_TRACKING_TOKEN. `Tuner.restore` finds it there, since Tune's files hold no secret.
-        save_artifact: whether the files that Tune keeps of a trial are logged in its run when it ends.
-        log_params_on_trial_end: whether parameters are logged then, and not at the trial's start.
-        experiment_id: where runs go, by id; wins over the name.
-        parent_run_id: the run that trials are nested under.
         run_name: a trial -> the name of its run; by default its parameters.
         params: a trial -> the parameters of its run; by default its ``config``, flattened.
         continues: a trial -> the id of the run that it goes on in; None for a new one.
@@ -147,28 +129,17 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         check_seconds(interval_s=interval_s)
         if not close_timeout_s >= 0:
             raise ValueError(f"close_timeout_s={close_timeout_s!r}: give a number of seconds from 0 up")
-        super().__init__(
-            tracking_uri,
-            registry_uri=registry_uri,
-            experiment_name=experiment_name,
-            tags=tags,
-            tracking_token=tracking_token,
-            save_artifact=save_artifact,
-            log_params_on_trial_end=log_params_on_trial_end,
-        )
+        where = {"registry_uri": registry_uri, "experiment_name": experiment_name, "tracking_token": tracking_token}
+        when = {"save_artifact": save_artifact, "log_params_on_trial_end": log_params_on_trial_end}
+        super().__init__(tracking_uri, tags=tags, **where, **when)
         del self.mlflow_util  # which holds a module, and so cannot be pickled
         self.experiment_id, self.parent_run_id = experiment_id, parent_run_id
-        self.run_name, self.params, self.continues = run_name, params, continues
+        self.run_name, self.params, self.continues, self.views = run_name, params, continues, views
         self.groups, self.interval_s, self.close_timeout_s = tuple(groups), interval_s, close_timeout_s
-        self.views = views
         # Tune pickles the callback before setup. A restored one finds its runs by this.
         self._study_id, self._next_study_id = uuid.uuid4().hex, uuid.uuid4().hex
         self._restored = False
-        self._forget()
-
-    def _forget(self) -> None:
-        """Have nothing of an experiment."""
-        self._runs: Runs | None = None
+        self._runs: Runs | None = None  # this and what follows is of one experiment
         self._button: StopButton | None = None
         self._trials: dict[str, _Open] = {}
 
@@ -185,33 +156,23 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         self._next_study_id, self._trials = uuid.uuid4().hex, {}
         client = MlflowClient(self.tracking_uri or get_tracking_uri(), self.registry_uri)
         with redacted_errors():
-            place = find_destination(
-                client,
-                experiment_id=self.experiment_id,
-                experiment_name=self.experiment_name,
-                parent_run_id=self.parent_run_id,
-                study_id=self._study_id if self._restored else None,
-            )
+            study_id = self._study_id if self._restored else None
+            place = find_destination(client, self.experiment_id, self.experiment_name, self.parent_run_id, study_id)
         self._source_tags = source_tags()
         study_tags = {**self._source_tags, **HostContext().tags(), KIND: "study", STUDY_ID: self._study_id}
         self._runs = runs = Runs(client, place, self._study_id, study_tags)
         runs.start(self.groups, self.interval_s)
-        outlive_memory_kills()
-        self._button = StopButton(
-            lambda: runs.store.running_with(place.experiment_id, STOP),
-            self._stop_asked,
-            lambda run_id: runs.store.delete_tag(run_id, STOP),
-            is_away=lambda: runs.writer.is_away,
-        ).start()
+        endings.outlive_memory_kills()
+        ask = functools.partial(runs.store.running_with, place.experiment_id, STOP)
+        self._button = StopButton(ask, self._stop_asked, self._clear_stop, is_away=lambda: runs.writer.is_away).start()
         atexit.register(self.close)
 
     def __getstate__(self) -> dict[str, Any]:
         """What Tune keeps on disk for `Tuner.restore`: no password, no token, and nothing of an earlier experiment."""
         kept: dict[str, Any] = {name: uri and lasting_uri(uri) for name, uri in self._uris().items()}
         study_id = self._study_id if self._runs is None else self._next_study_id
-        return self.__dict__ | kept | {
-            "tracking_token": None, "_study_id": study_id, "_runs": None, "_button": None, "_trials": {},
-        }
+        kept |= {"tracking_token": None, "_study_id": study_id, "_runs": None, "_button": None, "_trials": {}}
+        return self.__dict__ | kept
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become the copy that `Tuner.restore` has kept; the login is that of MLflow's settings now."""
@@ -295,14 +256,12 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             runs.save_files(trial.trial_id, trial.local_path)
         result = trial.run_metadata.last_result  # `Trial.last_result` would wait for the trial's process
         carried = result.get(PAYLOAD_KEY) or {}
-        end = failure(trial) if failed else None
+        end = endings.failure(trial) if failed else None
         if end is None and here.asked_to_stop is not None and carried.get("status") is None:
             end = by_person(here.asked_to_stop)
         end = end or known_end(trial, result, told=here.is_done)
-        last = dict(result)
-        runs.end(
-            trial.trial_id, lambda state: end or end_by(state, last), here.told, here.reported, here.state
-        )
+        how = lambda state: end or endings.end_by(state, result)  # noqa: E731
+        runs.end(trial.trial_id, how, here.told, here.reported, here.state)
         carried.get("points", []).clear()  # Tune keeps every last result in memory; all callbacks have seen it
 
     @_never_raises
@@ -320,7 +279,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             self._button.stop()
         for trial_id, here in self._trials.items():
             self._log_last_params(self._runs, here)
-            self._runs.end(trial_id, lambda state: SWEPT, here.told, here.reported)
+            self._runs.end(trial_id, lambda state: endings.SWEPT, here.told, here.reported)
         self._trials = {}
         return self._runs.close(self.close_timeout_s if timeout_s is None else timeout_s)
 
@@ -329,8 +288,9 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         if (runs := self._runs) is None:
             return False
         if runs.is_study(run_id):
+            os.kill(os.getpid(), signal.SIGINT)
             logger.warning("stopping the experiment: %s", reason_of_a_person(said))
-            runs.interrupt(run_id, by_person(said).tags)
+            self._said = said
             return True
         here = next((each for trial_id, each in list(self._trials.items()) if runs.run_id(trial_id) == run_id), None)
         if here is None:
@@ -341,6 +301,13 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         # that is paused has that result when it goes on.
         here.trial.stopping_criterion = {**here.trial.stopping_criterion, TRAINING_ITERATION: 0}
         return True
+
+    def _clear_stop(self, run_id: str) -> None:
+        """Remove the tag, so that it does not end a process that continues the run; the run around says who set it."""
+        if (runs := self._runs) is not None:
+            if runs.is_study(run_id):
+                runs.tag(run_id, by_person(self._said).tags)
+            runs.store.delete_tag(run_id, STOP)
 
     def _open(self, trial: Trial) -> tuple[Runs, _Open]:
         """The runs, with this trial's open, and what is known of the trial."""
@@ -362,7 +329,9 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         new = {name: value for name, value in params.items() if name not in before}
         changed = {name: each for name, each in params.items() if name not in new and str(each) != str(before[name])}
         here.params = {**before, **params}
-        finite = {name: each for name, each in changed.items() if isinstance(each, numbers.Real) and math.isfinite(each)}
+        finite = {
+            name: each for name, each in changed.items() if isinstance(each, numbers.Real) and math.isfinite(each)
+        }
         step = int(here.trial.run_metadata.last_result.get(TRAINING_ITERATION) or 0)
         curves = points_now({f"perturbed/{name}": float(value) for name, value in finite.items()}, step)
         tags = {CHANGED_PREFIX + name: value for name, value in changed.items()}

@@ -56,12 +56,11 @@ class Destination(NamedTuple):
     experiment_id: str
     parent_run_id: str | None = None
     study: Earlier | None = None
-    trials: Mapping[str, Earlier] = {}  # noqa: RUF012
+    trials: Mapping[str, Earlier] = {}
 
 
 def find_destination(
     client: MlflowClient,
-    *,
     experiment_id: str | None = None,
     experiment_name: str | None = None,
     parent_run_id: str | None = None,

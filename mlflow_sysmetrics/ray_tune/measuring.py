@@ -14,7 +14,7 @@ import psutil
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from mlflow_sysmetrics.delivery import Point, window_points
+from mlflow_sysmetrics.delivery import Point, one_line, window_points
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.limits import MemoryKills
 from mlflow_sysmetrics.measurement import Measurement
@@ -26,12 +26,10 @@ from mlflow_sysmetrics.tags import HOST_PREFIX, NODE, PID
 from mlflow_sysmetrics.tags import MEMORY_DEFINITION as DEFINED_AS
 
 logger = get_logger(__name__)
-
 DRAIN_EVERY_S = 1.0
 LAST_ANSWERS_S = 5.0  # of other nodes, when all is over
 _NO_PACKAGE = (
-    "the package mlflow_sysmetrics has to be there: install it, or send it with "
-    "ray.init(runtime_env={'py_modules': [mlflow_sysmetrics]})"
+    "install the package mlflow_sysmetrics there, or use ray.init(runtime_env={'py_modules': [mlflow_sysmetrics]})"
 )
 
 Log = Callable[[str, list[Point], Mapping[str, str]], None]  # takes a trial's series and tags
@@ -50,36 +48,34 @@ class NodeMeasurements:
     """The measured processes of one node, by trial. For one thread; nothing raises."""
 
     def __init__(self, groups: Collection[str], interval_s: float) -> None:
-        self._groups, self._interval_s = tuple(groups), interval_s
-        self._measured: dict[str, tuple[int, Measurement, MemoryKills, dict[str, float]]] = {}
-        self._host = Host().tags()
+        self._groups, self._interval_s, self._host = groups, interval_s, Host().tags()
+        self._measured: dict[str, tuple[psutil.Process, Measurement, MemoryKills, dict[str, float]]] = {}
 
     def start(self, key: str, pid: int) -> dict[str, str]:
         """Measure this process, if it is there; return what is known of its node."""
         last: dict[str, float] = {}  # the summary at the last reading at which the process was there
-        with suppress(ValueError):
-            measurement = Measurement(pid, self._groups, self._interval_s)
+        with suppress(ValueError, psutil.Error):
+            process, measurement = psutil.Process(pid), Measurement(pid, self._groups, self._interval_s)
             measurement.tell(lambda summary: last.update(summary) if "memory_mb" in summary else None)
-            self._measured[key] = pid, measurement.start(), MemoryKills(pid), last
+            self._measured[key] = process, measurement.start(), MemoryKills(pid), last
         return {DEFINED_AS: MEMORY_DEFINITION} | self._host
 
     def drain(self) -> dict[str, list[Window]]:
         """The windows of each process that have closed since the last call."""
         for _, _, kills, _ in self._measured.values():
             kills.look()
-        return {key: windows for key, (_, each, _, _) in self._measured.items() if (windows := each.drain())}
+        return {key: measurement.drain() for key, (_, measurement, _, _) in self._measured.items()}
 
     def stop(self, key: str) -> Used:
         """Let a process go. The time of one that is gone is that up to its last reading."""
         if key not in self._measured:
             return Used([], {}, {})
-        pid, measurement, kills, last = self._measured.pop(key)
-        runs = _runs(pid)
+        process, measurement, kills, last = self._measured.pop(key)
+        runs, death = _runs(process), {}
         summary = measurement.stop()
-        if not runs and last:
-            summary = summary_in_turn([summary | {"elapsed_s": last["elapsed_s"]}])
-        death = {} if runs else kills.death(summary, kills.happened({pid, *measurement.pids}), "its process was gone").tags
-        kills.close()
+        if not runs:
+            summary = summary_in_turn([summary | {"elapsed_s": last.get("elapsed_s", summary["elapsed_s"])}])
+            death = kills.death(summary, kills.happened(), "its process was gone")
         return Used(measurement.drain(), summary, death)
 
 
@@ -98,31 +94,21 @@ class _Trial:
 class TrialMeasurements:
     """Follows each trial from process to process and from node to node. Only `close` waits, and nothing raises.
 
-    One thread of this process does it for all trials; other nodes have an actor each, which ends with it.
-
-    Args:
-        groups: what is read.
-        interval_s: seconds between two readings.
-        log: where series and tags go; called in the thread.
+    One thread of this process does it for all trials, and calls `log` with their series and tags. Other nodes have an
+    actor each, until `close`.
     """
 
     def __init__(self, groups: Collection[str], interval_s: float, log: Log) -> None:
         self._groups, self._interval_s, self._log = tuple(groups), interval_s, log
-        self._loop = asyncio.new_event_loop()
-        self._closing = asyncio.Event()
-        self._last_answers_s = LAST_ANSWERS_S
-        self._thread = threading.Thread(target=self._run, name="mlflow-sysmetrics-measuring", daemon=True)
-        # All that follows is the thread's own.
+        self._loop, self._closing, self._last_answers_s = asyncio.new_event_loop(), asyncio.Event(), LAST_ANSWERS_S
         self._nodes: dict[str, Any] = {}  # by Ray's id: a node that comes back has another
         self._trials: dict[str, _Trial] = {}
         self._complained: set[str] = set()
-
-    def start(self) -> None:
-        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name="mlflow-sysmetrics-measuring", daemon=True)
         self._thread.start()
 
     def measure(self, key: str, located: Future[tuple[str, str, int]] | None) -> None:
-        """Measure this process of a trial from now on: Ray's id of its node, the node's name, its pid. None: it has none.
+        """Measure this process of a trial from now on: its node's id and name, and its pid; None: it has none now.
 
         The one before is let go: another trial may get it.
         """
@@ -175,11 +161,10 @@ class TrialMeasurements:
             if located is None:
                 return
             try:
-                node_id, host, pid = await asyncio.wrap_future(located)
+                trial.node_id, host, pid = await asyncio.wrap_future(located)
             except Exception:  # the trial failed before it began
                 return
-            trial.node_id = node_id
-            known = await self._ask(node_id, "start", key, pid) or {}
+            known = await self._ask(trial.node_id, "start", key, pid) or {}
             facts = {name for name in known if name.startswith(HOST_PREFIX)}
             gone = dict.fromkeys(trial.facts - facts, "unknown")  # those of the node before are not of this one
             trial.facts |= facts
@@ -194,10 +179,8 @@ class TrialMeasurements:
             async with trial.turn:
                 await self._let_go(key, trial)
             summary = summary_in_turn(trial.parts)
-            if answer is not None:
-                said = await asyncio.wrap_future(answer)
-        except Exception as error:
-            logger.debug("trial %s does not say how it ended: %s", key, error)
+            with suppress(Exception):  # its process may be gone
+                said = answer and await asyncio.wrap_future(answer)
         finally:  # also where time is up
             self._trials.pop(key, None)
             then(summary, trial.death, said)
@@ -213,8 +196,8 @@ class TrialMeasurements:
             trial.parts.append(summary or None)
 
     async def _drain(self, node_id: str) -> None:
-        while not self._closing.is_set() and (drained := await self._ask(node_id, "drain")) is not None:
-            for key, windows in drained.items():
+        while not self._closing.is_set():
+            for key, windows in (await self._ask(node_id, "drain") or {}).items():
                 self._log(key, window_points(windows), {})
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), DRAIN_EVERY_S)
@@ -222,29 +205,30 @@ class TrialMeasurements:
     async def _ask(self, node_id: str, method: str, *args: Any) -> Any:
         """The answer of a node's measurements; None if there is none."""
         try:
-            node = self._nodes[node_id] if node_id in self._nodes else self._meet(node_id)
-            if isinstance(node, NodeMeasurements):
-                return getattr(node, method)(*args)
-            return await asyncio.wrap_future(getattr(node, method).remote(*args).future())
+            if node_id not in self._nodes:
+                self._nodes[node_id] = self._measurements_on(node_id)
+                self._do(self._drain(node_id))
+            asked = getattr(self._nodes[node_id], method)
+            is_here = isinstance(self._nodes[node_id], NodeMeasurements)
+            return asked(*args) if is_here else await asyncio.wrap_future(asked.remote(*args).future())
         except Exception as error:
             if node_id not in self._complained:
                 self._complained.add(node_id)
                 why = _NO_PACKAGE if "No module named" in str(error) else "it does not answer"
-                said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+                said = f"{type(error).__name__}: {one_line(error)}"
                 logger.warning("processes on node %s are not measured any more; %s. %s", node_id, why, said)
             return None
 
-    def _meet(self, node_id: str) -> Any:
+    def _measurements_on(self, node_id: str) -> Any:
+        if node_id == ray.get_runtime_context().get_node_id():
+            return NodeMeasurements(self._groups, self._interval_s)
         there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-        is_here = node_id == ray.get_runtime_context().get_node_id()
-        kind = NodeMeasurements if is_here else ray.remote(num_cpus=0, scheduling_strategy=there)(NodeMeasurements).remote
-        self._nodes[node_id] = kind(self._groups, self._interval_s)
-        self._do(self._drain(node_id))
-        return self._nodes[node_id]
+        actor = ray.remote(num_cpus=0, scheduling_strategy=there)(NodeMeasurements)
+        return actor.remote(self._groups, self._interval_s)
 
 
-def _runs(pid: int) -> bool:
+def _runs(process: psutil.Process) -> bool:
     try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False

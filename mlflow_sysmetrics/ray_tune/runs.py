@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from collections import Counter
@@ -24,9 +22,7 @@ from mlflow_sysmetrics.ray_tune.measuring import TrialMeasurements
 from mlflow_sysmetrics.redact import get_logger, lasting_uri
 
 logger = get_logger(__name__)
-_LAST_READINGS_S = 10.0
-_VIEW_S = 10.0
-_LOOK_EVERY_S = 0.2
+_LAST_READINGS_S, _VIEW_S, _LOOK_EVERY_S = 10.0, 10.0, 0.2
 
 
 class Runs:
@@ -34,14 +30,13 @@ class Runs:
 
     def __init__(self, client: MlflowClient, place: Destination, study_id: str, study_tags: Mapping[str, str]) -> None:
         self.place, self._client, self._study_id, self._study_tags = place, client, study_id, study_tags
-        self._study = f"{study_id}/study"  # the writer's key of the run around the trials, where that is made here
+        self._study = self._key("study")  # of the run around the trials, where that is made here
         self._began = time.time()
         self._statuses = {trial_id: run.status for trial_id, run in place.trials.items() if run.status is not None}
         self._swept = False
         self._restarts = int(((place.study and place.study.summary) or {}).get("restarts", 0))
         self.writer = Writer(Store(client.tracking_uri))
         self.store = Store(client.tracking_uri)  # with a time limit of its own: the writer changes that of the other
-        self._ending, self._has_ended = threading.Lock(), False
         self._written: bool | None = None  # known after close
         self._copies: list[threading.Thread] = []
         self._copying = threading.Lock()
@@ -50,7 +45,6 @@ class Runs:
         """Start the threads that write and measure."""
         self.writer.start()
         self.measured = TrialMeasurements(groups, interval_s, self.log)
-        self.measured.start()
 
     def run_id(self, trial_id: str) -> str | None:
         """MLflow's id of a trial's run; None while the store has not created it."""
@@ -63,16 +57,13 @@ class Runs:
 
     def open(self, trial_id: str, name: str, tags: Mapping[str, str], study_name: str, run_id: str | None) -> None:
         """Have a trial's run created, or that with this id go on, nested under the run around the trials."""
-        earlier, parent = self.place.trials.get(trial_id), self.place.parent_run_id
-        self._open_study(study_name)
-        self.writer.create(
-            self._key(trial_id),
-            experiment_id=self.place.experiment_id,
-            name=name,
-            tags=tags if parent is None else {MLFLOW_PARENT_RUN_ID: parent, **tags},
-            run_id=run_id or (earlier.run_id if earlier else None),
-            parent=self._study if parent is None else None,
-        )
+        parent, earlier = self.place.parent_run_id, self.place.trials.get(trial_id)
+        if parent is None:
+            self._create(self._study, study_name, self._study_tags, self.place.study and self.place.study.run_id)
+        else:
+            tags = {MLFLOW_PARENT_RUN_ID: parent, **tags}
+        run_id = run_id or (earlier and earlier.run_id)
+        self._create(self._key(trial_id), name, tags, run_id, self._study if parent is None else None)
 
     def log(
         self,
@@ -124,9 +115,8 @@ class Runs:
                 logger.warning("the files of trial %s are not in its run", trial_id, exc_info=True)
 
         # A daemon, unlike an executor's: an upload that hangs does not hold up the end of the program.
-        thread = threading.Thread(target=copy, name="mlflow-sysmetrics-files", daemon=True)
-        thread.start()
-        self._copies = [each for each in self._copies if each.is_alive()] + [thread]
+        self._copies.append(threading.Thread(target=copy, name="mlflow-sysmetrics-files", daemon=True))
+        self._copies[-1].start()
 
     def close(self, timeout_s: float) -> bool:
         """End what is open and write what is left, for a limited time; say whether all of it was written. Idempotent.
@@ -137,21 +127,19 @@ class Runs:
             return self._written
         timeout_s = min(timeout_s, threading.TIMEOUT_MAX)
         deadline = time.monotonic() + timeout_s
-        with self._ending:
-            self._has_ended = True
         self.measured.close(min(_LAST_READINGS_S, timeout_s / 2))  # the rest is for the ends of runs
-        left = {trial_id: run for trial_id, run in self.place.trials.items() if run.status is None}
-        if self.place.trials:
-            self._open_study()
-        for trial_id in left.keys() - self._statuses.keys():  # the interruption left them open, and they did not go on
-            self.open(trial_id, "", {}, "", None)
+        if (study := self.place.study) is not None:  # it says what became of the trials, though none may have gone on
+            self._create(self._study, "", self._study_tags, study.run_id)
+        for trial_id, run in self.place.trials.items():
+            if run.status is None and trial_id not in self._statuses:  # left open by the interruption, and not gone on
+                self.open(trial_id, "", {}, "", None)
         for key in self.writer.open_keys():
             if key != self._study:
-                self._end(str(key).partition("/")[2], SWEPT, {}, {})
+                self._end(key.partition("/")[2], SWEPT, {}, {})
         self._end_study()
         self._written = self.writer.close(max(0.0, deadline - time.monotonic()))
         if not self._written:
-            said = "MLflow did not take all data in time: %d runs are incomplete; `mlflow-sysmetrics sync` completes them"
+            said = "MLflow did not take all data in time: %d runs are incomplete; `mlflow-sysmetrics sync` will help"
             logger.warning(said, self.writer.keep())
         for copy in self._copies:  # last: how runs ended matters more
             copy.join(max(0.0, deadline - time.monotonic()))
@@ -173,29 +161,18 @@ class Runs:
         """Whether this is the run around the trials."""
         return run_id in (self.place.parent_run_id, self.writer.run_id(self._study))
 
-    def interrupt(self, study_run_id: str, tags: Mapping[str, str]) -> None:
-        """End the experiment as Ctrl-C does, and tag the run around the trials. No-op once the experiment has ended."""
-        try:
-            self.store.log_batch(study_run_id, (), (), [RunTag(name, value) for name, value in tags.items()])
-        except Exception as error:
-            logger.warning("the run around the trials does not say who stopped it. %s", error)
-        with self._ending:  # after the end, the signal would end what the script does next
-            if not self._has_ended:
-                os.kill(os.getpid(), signal.SIGINT)
+    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Tag a run, whoever's it is, within seconds. MlflowException if the store does not take it."""
+        self.store.log_batch(run_id, (), (), [RunTag(name, value) for name, value in tags.items()])
 
     def _key(self, trial_id: str) -> str:
         return f"{self._study_id}/{trial_id}"
 
-    def _open_study(self, name: str | None = None) -> None:
-        """Have the run around the trials created, or go on, if that is made here."""
-        if self.place.parent_run_id is None:
-            self.writer.create(
-                self._study,
-                experiment_id=self.place.experiment_id,
-                name=name,
-                tags=self._study_tags,
-                run_id=self.place.study and self.place.study.run_id,
-            )
+    def _create(
+        self, key: str, name: str, tags: Mapping[str, str], run_id: str | None, parent: str | None = None
+    ) -> None:
+        where = self.place.experiment_id
+        self.writer.create(key, experiment_id=where, name=name, tags=tags, run_id=run_id, parent=parent)
 
     def _end(self, trial_id: str, end: End, summary: Mapping[str, float], death: Mapping[str, str]) -> None:
         with suppress(KeyError):  # it has been ended, since its time was up: perhaps by another thread, just now
