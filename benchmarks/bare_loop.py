@@ -22,7 +22,7 @@ from entrypoints.models import batch_checks  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.models.cross_validation import CrossValidation, batches  # noqa: E402
 from mlflow_sysmetrics.monitor import Monitor  # noqa: E402
-from mlflow_sysmetrics.sampling.process_tree import ProcessSampler  # noqa: E402
+from mlflow_sysmetrics.sampling import ProcessSampler  # noqa: E402
 
 LEVELS = ("bare", "unchecked", "metrics", "sampled")
 

@@ -30,7 +30,8 @@ sys.path.insert(0, str(ROOT))
 from entrypoints.reporting.savings import rules  # noqa: E402
 from entrypoints.reporting.savings.calibration import calibration, predictions  # noqa: E402
 from entrypoints.reporting.studies import Study, study_of  # noqa: E402
-from mlflow_sysmetrics.tags import CRITERIA, KIND  # noqa: E402
+from entrypoints.tags import CRITERIA  # noqa: E402
+from mlflow_sysmetrics.tags import KIND  # noqa: E402
 
 MEDIAN, INSIDE_PERCENT = (0.95, 1.05), 93.0
 MANY = 100_000  # trials: all are read and predicted

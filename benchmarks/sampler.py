@@ -33,8 +33,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mlflow_sysmetrics.monitor import Monitor
-from mlflow_sysmetrics.sampling.groups import GROUPS, sampler
-from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
+from mlflow_sysmetrics.sampling import GROUPS, ProcessSampler, sampler
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = 7

@@ -27,7 +27,7 @@ from mlflow.entities import Metric, Param  # noqa: E402
 from tracking_server import tracking_server  # noqa: E402
 
 from entrypoints import views  # noqa: E402
-from mlflow_sysmetrics.views.saved import save  # noqa: E402
+from mlflow_sysmetrics.ui import save  # noqa: E402
 
 ROW, DRAWN = ".ag-row a[href*='/runs/']", ".main-svg .trace, .parcoords"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]

@@ -8,9 +8,9 @@ import shutil
 from collections.abc import Callable, Iterable
 from urllib.parse import quote
 
+from entrypoints.tags import FEASIBLE
 from mlflow_sysmetrics.redact import redacted
-from mlflow_sysmetrics.tags import FEASIBLE
-from mlflow_sysmetrics.views.page import MODE, Page, Shown, trials_of
+from mlflow_sysmetrics.ui import MODE, Page, Shown, trials_of
 
 IS_FEASIBLE = f"tags.`{FEASIBLE}` = 'true'"
 UI_PORT = 5000

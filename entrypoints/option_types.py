@@ -14,7 +14,7 @@ from entrypoints.errors import UserError
 from entrypoints.settings import AUTO
 from entrypoints.text import one_line
 from entrypoints.user_folder import user_folder
-from mlflow_sysmetrics.sampling.groups import GROUPS
+from mlflow_sysmetrics.sampling import GROUPS
 
 NONE = "none"
 MAX_MODEL_NAME = 250  # characters

@@ -294,6 +294,7 @@ def _end(status: str, error: BaseException | None = None) -> None:
         from mlflow_sysmetrics.delivery.leftovers import keep
         from mlflow_sysmetrics.delivery.points import now_ms
         from mlflow_sysmetrics.delivery.spool import Header
+
         from mlflow_sysmetrics.delivery.store import one_line
 
         uri = lasting_uri(mlflow.get_tracking_uri())

@@ -8,20 +8,8 @@ from dataclasses import dataclass
 from mlflow.entities import Run
 
 from entrypoints.mlflow_io import figures_of
-from mlflow_sysmetrics.tags import (
-    CONVERGED,
-    DIVERGED,
-    FEASIBLE,
-    HOST_PREFIX,
-    PLACE,
-    REPEAT,
-    STOP_HOW,
-    STOP_METRIC,
-    STOP_REASON,
-    STOP_STEP,
-    STOPPED_BY,
-    TRIAL_ID,
-)
+from entrypoints.tags import CONVERGED, DIVERGED, FEASIBLE, PLACE, REPEAT, STOP_HOW
+from mlflow_sysmetrics.tags import HOST_PREFIX, STOP_METRIC, STOP_REASON, STOP_STEP, STOPPED_BY, TRIAL_ID
 
 
 @dataclass(frozen=True)

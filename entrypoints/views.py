@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from statistics import quantiles
 
-from mlflow_sysmetrics.tags import BY_CRITERIA, CRITERIA, DIVERGED, FEASIBLE, KIND, STOP_REASON, STOPPED_BY
-from mlflow_sysmetrics.views.page import Page, Section, bars, lines, metric, parallel, param, scatter, tag, trials_of
+from entrypoints.tags import CRITERIA, DIVERGED, FEASIBLE
+from mlflow_sysmetrics.tags import BY_CRITERIA, KIND, STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.ui import FIRST, Page, Section, bars, lines, metric, parallel, param, scatter, tag, trials_of
 
-SCORE, TABLE, TRAINING, LIMITS, STOPPED = "score", "table", "training", "limits", "stopped"
+SCORE, TABLE, TRAINING, LIMITS, STOPPED = FIRST, "table", "training", "limits", "stopped"
 STUDIES, REPORTS = "studies", "reports"
 EXPERIMENT = "all"  # whose views the last two are
 COSTS = (

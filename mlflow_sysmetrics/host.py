@@ -87,20 +87,20 @@ class Host:
 
     def usable_cores(self) -> str | None:
         """How many processors this process may keep busy: those it is bound to, within its container's quota."""
-        from mlflow_sysmetrics.sampling.container import find_folders, limits
+        from mlflow_sysmetrics.sampling import cgroup_limits, find_folders
 
         try:
             cores = len(self._psutil.Process().cpu_affinity())
         except AttributeError:  # macOS binds no process
             cores = self._psutil.cpu_count()
-        _, quota = limits(find_folders(root=self._root or "/"))
+        _, quota = cgroup_limits(find_folders(root=self._root or "/"))
         return f"{min(cores, quota):g}" if cores else None
 
     def memory_limit_mb(self) -> str | None:
         """The memory it may use, in megabytes (1e6 bytes): its container's limit, or all there is."""
-        from mlflow_sysmetrics.sampling.container import find_folders, limits
+        from mlflow_sysmetrics.sampling import cgroup_limits, find_folders
 
-        limit, _ = limits(find_folders(root=self._root or "/"))
+        limit, _ = cgroup_limits(find_folders(root=self._root or "/"))
         return f"{min(limit, self._psutil.virtual_memory().total) / 1e6:.0f}"
 
     def gpus(self) -> str | None:
@@ -118,7 +118,7 @@ class Host:
         told = sorted(Path(f"{self._root}/proc/driver/nvidia/gpus").glob("*/information"))
         if names := [dict(_fields(path.read_text(errors="replace"), ":")).get("Model") for path in told]:
             return [name for name in names if name]
-        from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus  # no such files on Windows and in WSL
+        from mlflow_sysmetrics.sampling import import_nvml, open_gpus  # no such files on Windows and in WSL
 
         nvml = self._nvml or import_nvml()
         answers = [nvml.nvmlDeviceGetName(handle) for handle in open_gpus(nvml).values()]
@@ -139,7 +139,7 @@ class Host:
         return f"{self._platform.python_implementation()} {self._platform.python_version()}"
 
     def _read(self, path: str) -> str:
-        from mlflow_sysmetrics.sampling.files import read_file
+        from mlflow_sysmetrics.sampling import read_file
 
         return read_file(f"{self._root}/{path}").decode(errors="replace")
 

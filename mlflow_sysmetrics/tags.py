@@ -1,4 +1,4 @@
-"""The tags of a run that this project writes: each name once."""
+"""The tags of a run that the plugin writes: each name once."""
 
 OWN_PREFIX = "sysmetrics."  # Of all that follow.
 
@@ -27,42 +27,14 @@ NOT_FINITE = "sysmetrics.not_finite"  # Figures that were NaN or infinite, and a
 CHANGED_PREFIX = "sysmetrics.changed."  # A hyperparameter that a scheduler changed follows.
 
 # How a trial was stopped.
-STOPPED_BY = "sysmetrics.stopped_by"  # Who did: one of the next five.
+STOPPED_BY = "sysmetrics.stopped_by"  # Who did: one of the next four, or another project's word.
 BY_TUNE = "tune"  # A scheduler or stopper of Tune's.
 BY_CRITERIA = "criteria"
-BY_TIME_LIMIT = "time_limit"
 BY_EXPERIMENT_END = "experiment_end"
 BY_PERSON = "person"  # With the tag STOP.
 STOP_PREFIX = "sysmetrics.stop_"  # Of all the names that follow, and of STOP_REASON.
-STOP_METRIC = "sysmetrics.stop_metric"  # The figure that broke its limit.
+STOP_METRIC = "sysmetrics.stop_metric"  # What broke its limit.
 STOP_STEP = "sysmetrics.stop_step"  # The step at which it did.
-STOP_HOW = "sysmetrics.stop_how"  # crossed, predicted or skipped.
-STOP_VALUE = "sysmetrics.stop_value"  # The figure then.
-STOP_LIMIT = "sysmetrics.stop_limit"  # Its limit then.
-STOP_PREDICTION = "sysmetrics.stop_prediction"  # The prediction that stopped it.
 
 # The beginnings of all that say how a run ended: a run that goes on has none.
 OF_AN_END = (ERROR, CAUSE_OF_DEATH, KILLED_FOR_MEMORY, STOPPED_BY, STOP_PREFIX)
-
-# What became of a trial.
-PLACE = "sysmetrics.place"  # Its place in the order in which the trials of its study are started, from 1 on.
-REPEAT = "sysmetrics.repeat"  # Which repetition of its configuration a trial is, from 1 on; the first run has none.
-DIVERGED = "sysmetrics.diverged"  # Whether its loss became infinite.
-CONVERGED = "sysmetrics.converged"  # Whether it ended because its loss no longer improved.
-FEASIBLE = "sysmetrics.feasible"  # Whether it met all limits and can be chosen: it came to its end and did not diverge.
-END = "sysmetrics.end"  # Its end, for a study that goes on: JSON.
-
-# A study and its data.
-DATASET = "sysmetrics.dataset"  # The dataset as it was asked for.
-DATA_SOURCE = "sysmetrics.data_source"  # Where its table came from.
-DIGEST = "sysmetrics.digest"  # The digest of the table.
-PREPARE_RUN_ID = "sysmetrics.prepare_run_id"  # The run that prepared it.
-STUDY_KEY = "sysmetrics.study_key"  # Equal for studies that search the same.
-SEARCHED = "sysmetrics.searched"  # The searched hyperparameters: JSON.
-CRITERIA = "sysmetrics.criteria"  # The limits of the study.
-BEST_TRIAL_RUN_ID = "sysmetrics.best_trial_run_id"  # The run of the best trial.
-BEST_TRIAL_ID = "sysmetrics.best_trial_id"  # Tune's id of it.
-BEST_PREFIX = "sysmetrics.best_"  # A hyperparameter of the best trial follows.
-
-# An experiment.
-NOTE_DIGEST = "sysmetrics.note_digest"  # Of its description as it was written here: a user's own is left alone.

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import psutil
 
-_CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
-_RESET_PEAK = "5"  # proc(5), clear_refs
+from mlflow_sysmetrics.sampling import reset_peak_rss
+
+STATUS = Path("/proc/self/status")
 
 
 def release() -> None:
@@ -39,24 +40,24 @@ def raised(call: Callable[[], None]) -> Raised | None:
     Linux's own high-water mark (VmHWM) is reset before and read after, so even a short peak counts. None without such
     a mark. Exceptions of the call pass through.
     """
-    if _high_water_kb(reset=True) is None:
+    if _high_water_kb() is None or not reset_peak_rss():
         call()
         return None
     release()
-    before_kb = _high_water_kb(reset=True)
+    reset_peak_rss()
+    before_kb = _high_water_kb()
     call()
     peak_kb = _high_water_kb()
     release()
-    after_kb = _high_water_kb(reset=True)
+    reset_peak_rss()
+    after_kb = _high_water_kb()
     if before_kb is None or peak_kb is None or after_kb is None:
         return None
     return Raised((peak_kb - before_kb) * 1024 / 1e6, (after_kb - before_kb) * 1024 / 1e6)
 
 
-def _high_water_kb(*, reset: bool = False) -> int | None:
+def _high_water_kb() -> int | None:
     try:
-        if reset:
-            _CLEAR_REFS.write_text(_RESET_PEAK)
         with STATUS.open() as lines:
             return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
     except OSError:

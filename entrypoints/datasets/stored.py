@@ -22,9 +22,10 @@ from entrypoints.datasets.splits import Split
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import say
 from entrypoints.runs import RecordedRun, child_run
+from entrypoints.tags import DATA_SOURCE, DIGEST
 from entrypoints.text import one_line
 from mlflow_sysmetrics.redact import redacted_text
-from mlflow_sysmetrics.tags import DATA_SOURCE, DIGEST, KIND
+from mlflow_sysmetrics.tags import KIND
 
 _TABLE, _SPLIT, _ABOUT = "table.parquet", "split.json", "about.json"
 

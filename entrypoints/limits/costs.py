@@ -8,9 +8,7 @@ from entrypoints.compute import memory
 from entrypoints.datasets.tables import Task
 from entrypoints.models.losses import score_name
 from mlflow_sysmetrics.limits import Criteria, Kind, Metric, Values
-from mlflow_sysmetrics.measurement import MEMORY
-from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
-from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
+from mlflow_sysmetrics.sampling import ProcessSampler, import_nvml, open_gpus
 
 _COSTS = (
     Metric("peak_memory_mb", Kind.GROWING),

@@ -13,8 +13,8 @@ from sklearn.feature_extraction import DictVectorizer
 
 from entrypoints.limits.noise import MIN_DEGREES, group, small, worth_telling
 from entrypoints.models.configuration import Configuration
+from entrypoints.tags import PLACE
 from mlflow_sysmetrics.limits import Values
-from mlflow_sysmetrics.tags import PLACE
 
 MAX_LEVELS = 12  # of a number among an own algorithm's hyperparameters; with more it counts as a number
 MIN_CORRELATION = 0.8  # with it, the drift is larger than what two single trials differ by otherwise

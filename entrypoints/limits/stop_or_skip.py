@@ -9,18 +9,9 @@ from typing import Literal
 
 from entrypoints.limits.extrapolation import WARM_UP, Extrapolation, Prediction
 from entrypoints.limits.ledger import Brief, End
+from entrypoints.tags import STOP_HOW, STOP_LIMIT, STOP_PREDICTION, STOP_VALUE
 from mlflow_sysmetrics.limits import Criteria, Stop, Values
-from mlflow_sysmetrics.tags import (
-    BY_CRITERIA,
-    STOP_HOW,
-    STOP_LIMIT,
-    STOP_METRIC,
-    STOP_PREDICTION,
-    STOP_REASON,
-    STOP_STEP,
-    STOP_VALUE,
-    STOPPED_BY,
-)
+from mlflow_sysmetrics.tags import BY_CRITERIA, STOP_METRIC, STOP_REASON, STOP_STEP, STOPPED_BY
 
 How = Literal["crossed", "predicted", "skipped"]
 

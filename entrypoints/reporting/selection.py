@@ -11,8 +11,9 @@ from mlflow.entities import Run
 from entrypoints.errors import UserError
 from entrypoints.mlflow_io import find_run, search_runs
 from entrypoints.reporting.studies import Study, study_of, tag
-from mlflow_sysmetrics.tags import CRITERIA, DATASET, KIND, STUDY_KEY
-from mlflow_sysmetrics.views.page import trials_of
+from entrypoints.tags import CRITERIA, DATASET, STUDY_KEY
+from mlflow_sysmetrics.tags import KIND
+from mlflow_sysmetrics.ui import trials_of
 
 MAX_LIMITED = 5
 

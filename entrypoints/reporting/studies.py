@@ -19,18 +19,11 @@ from entrypoints.limits.noise import Noise
 from entrypoints.limits.order_effect import Order
 from entrypoints.links import IS_FEASIBLE, trials_view
 from entrypoints.mlflow_io import load_rows, search_runs
+from entrypoints.tags import CRITERIA, DATASET, SEARCHED, STUDY_KEY
 from entrypoints.trial_run import TrialRun, hosts
 from entrypoints.views import LIMITS, SCORE, TABLE
-from mlflow_sysmetrics.tags import (
-    CRITERIA,
-    DATASET,
-    KIND,
-    SEARCHED,
-    STUDY_ID,
-    STUDY_KEY,
-)
-from mlflow_sysmetrics.views.page import Shown, trials_of
-from mlflow_sysmetrics.views.saved import saved_link
+from mlflow_sysmetrics.tags import KIND, STUDY_ID
+from mlflow_sysmetrics.ui import Shown, saved_link, trials_of
 
 NOISE = "noise.json"
 SCORES = {"val_rmse": False, "val_accuracy": True}  # of the bundle's own studies, and whether higher is better

@@ -14,21 +14,9 @@ from entrypoints.models.configuration import Configuration, parsed, trial_key
 from entrypoints.search.record import TrialRecord
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import SHARED
+from entrypoints.tags import BEST_PREFIX, CONVERGED, DIVERGED, END, FEASIBLE
 from entrypoints.trial_run import TrialRun
-from mlflow_sysmetrics.tags import (
-    BEST_PREFIX,
-    BY_PERSON,
-    BY_TUNE,
-    CONVERGED,
-    DIVERGED,
-    END,
-    ERROR,
-    FEASIBLE,
-    KIND,
-    OF_AN_END,
-    STOP,
-    STOPPED_BY,
-)
+from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, ERROR, KIND, OF_AN_END, STOP, STOPPED_BY
 
 _OF_AN_END = (*OF_AN_END, STOP, END, DIVERGED, CONVERGED, FEASIBLE)
 

@@ -10,7 +10,8 @@ from mlflow.exceptions import MlflowException
 from entrypoints.mlflow_io import search_runs
 from entrypoints.runs import RecordedRun
 from entrypoints.search.record import TrialRecord
-from mlflow_sysmetrics.tags import BY_PERSON, BY_TIME_LIMIT, STOP_REASON, STOPPED_BY
+from entrypoints.tags import BY_TIME_LIMIT
+from mlflow_sysmetrics.tags import BY_PERSON, STOP_REASON, STOPPED_BY
 
 
 def tell(run: RecordedRun, trials: Iterable[TrialRecord], time_limit_s: float) -> None:

@@ -13,10 +13,10 @@ from mlflow.exceptions import MlflowException
 from entrypoints import views
 from entrypoints.links import run_view
 from entrypoints.search.pages import SAID
+from entrypoints.tags import NOTE_DIGEST
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.tags import KIND, NOTE_DIGEST
-from mlflow_sysmetrics.views.kept import MAX_STUDIES
-from mlflow_sysmetrics.views.saved import saved_link
+from mlflow_sysmetrics.tags import KIND
+from mlflow_sysmetrics.ui import MAX_STUDIES, saved_link
 
 logger = get_logger(__name__)
 

@@ -16,10 +16,10 @@ from entrypoints.mlflow_io import load_rows, search_runs
 from entrypoints.models.configuration import Configuration, key
 from entrypoints.search.budget import Spending, spent
 from entrypoints.settings import StudySettings
+from entrypoints.tags import CRITERIA, SEARCHED, STUDY_KEY
 from entrypoints.trial_run import TrialRun, hosts
 from mlflow_sysmetrics.host import SYSTEM_FACTS
-from mlflow_sysmetrics.tags import CRITERIA, SEARCHED, STUDY_KEY
-from mlflow_sysmetrics.views.page import trials_of
+from mlflow_sysmetrics.ui import trials_of
 
 Hosts = Mapping[str, frozenset[str]]  # the values of each fact about the machines of a study's trials
 

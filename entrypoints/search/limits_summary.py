@@ -20,7 +20,8 @@ from entrypoints.search.budget import Budget, Spending, account
 from entrypoints.search.ended_search import EndedSearch
 from entrypoints.search.nearest import Judged, judge
 from entrypoints.search.record import Record, TrialRecord
-from mlflow_sysmetrics.tags import FEASIBLE, STOP_HOW, STOP_REASON
+from entrypoints.tags import FEASIBLE, STOP_HOW
+from mlflow_sysmetrics.tags import STOP_REASON
 
 MAX_NEAREST = 3  # trials that are named where none meets the limits
 

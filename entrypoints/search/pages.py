@@ -12,7 +12,7 @@ from entrypoints.runs import RecordedRun
 from entrypoints.search.full_study import searched_names
 from entrypoints.search.record import Record, TrialRecord
 from mlflow_sysmetrics.limits import Criteria
-from mlflow_sysmetrics.views.saved import save
+from mlflow_sysmetrics.ui import save
 
 SAID = {
     views.SCORE: "score against cost",

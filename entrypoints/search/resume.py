@@ -18,8 +18,9 @@ from entrypoints.mlflow_io import find_run
 from entrypoints.runs import RecordedRun, continued_run, recorded_run
 from entrypoints.search import journal
 from entrypoints.settings import Limits, StudySettings
+from entrypoints.tags import DATASET, STUDY_KEY
 from entrypoints.user_folder import user_folder
-from mlflow_sysmetrics.tags import DATASET, KIND, NODE, PID, STUDY_KEY
+from mlflow_sysmetrics.tags import KIND, NODE, PID
 
 _LIMITS = ("criteria", "predict", "scheduler")
 

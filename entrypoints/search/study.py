@@ -36,16 +36,9 @@ from entrypoints.search.record import Record
 from entrypoints.search.run_names import run_names
 from entrypoints.search.study_phases import FORECAST, PREPARE, REFIT, SEARCH, SUMMARY, StudyPhases
 from entrypoints.search.trial import Trial
+from entrypoints.tags import CRITERIA, DATASET, PREPARE_RUN_ID, REPEAT, SEARCHED, STUDY_KEY
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
-from mlflow_sysmetrics.tags import (
-    CRITERIA,
-    DATASET,
-    PREPARE_RUN_ID,
-    REPEAT,
-    SEARCHED,
-    STUDY_KEY,
-)
 
 # Who ran what: trials show it in the same columns of the UI as their study.
 INHERITED = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 import mlflow
 from mlflow.entities import Metric
-
-from entrypoints.runs import RecordedRun
 from mlflow_sysmetrics.delivery.points import now_ms
-from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.phases.course import Course, Moment
 from mlflow_sysmetrics.phases.figure import log_figure
+
+from entrypoints.runs import RecordedRun
+from mlflow_sysmetrics.measurement import Measurement
 
 PREPARE, FORECAST, SEARCH, REFIT, SUMMARY = "prepare", "forecast", "search", "refit", "summary"
 _EVERY_S = 0.5  # of Ray's processes, too, of which there are a dozen

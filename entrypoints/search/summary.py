@@ -31,8 +31,8 @@ from entrypoints.search.pages import in_markdown
 from entrypoints.search.record import Record
 from entrypoints.search_space import is_distribution
 from entrypoints.settings import StudySettings
+from entrypoints.tags import BEST_PREFIX, BEST_TRIAL_ID, BEST_TRIAL_RUN_ID, DATA_SOURCE
 from entrypoints.views import SCORE
-from mlflow_sysmetrics.tags import BEST_PREFIX, BEST_TRIAL_ID, BEST_TRIAL_RUN_ID, DATA_SOURCE
 
 if TYPE_CHECKING:
     from entrypoints.models.best_model import LoggedModel

@@ -27,13 +27,13 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import CrossValidation
 from entrypoints.search.first_trials import FirstTrials
 from entrypoints.search.trial_end import TrialEnd
+from entrypoints.tags import CONVERGED, DIVERGED, FEASIBLE, PLACE
 from mlflow_sysmetrics import Measurement
 from mlflow_sysmetrics.delivery import Point, points_now, window_points
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.ray_tune import MEASURES_ITSELF, payload
-from mlflow_sysmetrics.sampling import MEMORY_DEFINITION
-from mlflow_sysmetrics.tags import CONVERGED, DIVERGED, FEASIBLE, NODE, PID, PLACE, RAY_NODE_ID
-from mlflow_sysmetrics.tags import MEMORY_DEFINITION as DEFINED_AS
+from mlflow_sysmetrics.sampling import MEMORY_DEFINITION as DEFINITION
+from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID, RAY_NODE_ID
 
 RESULT_EVERY_S = 1.0  # a result a second keeps a long trial live at little cost to the driver
 WINDOW_S = 0.5  # so that a trial of a second has a series
@@ -236,7 +236,7 @@ class Trial(tune.Trainable):
     ) -> dict[str, Any]:
         points, self._points = self._points + self._series(), []
         figures = {name: value for name, value in figures.items() if name != CURVE}
-        where = {NODE: platform.node(), PID: str(os.getpid()), DEFINED_AS: MEMORY_DEFINITION}
+        where = {NODE: platform.node(), PID: str(os.getpid()), MEMORY_DEFINITION: DEFINITION}
         where[PLACE] = str(self._configuration.place)
         where, self._untold = where | self._untold, {}
         if ray.is_initialized():  # several nodes of a cluster may be on one host

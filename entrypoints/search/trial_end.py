@@ -9,8 +9,8 @@ from typing import Any
 
 from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.stop_or_skip import EarlyEnd
+from entrypoints.tags import END
 from mlflow_sysmetrics.limits import Stop, Values
-from mlflow_sysmetrics.tags import END
 
 _LENGTH = 4000  # characters of one tag; MLflow's databases hold more, its stores of files do not
 

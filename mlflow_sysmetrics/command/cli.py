@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import click
+
+T = TypeVar("T")
 
 # Defaults for MLflow in this process: print nothing into the command's output, and do not retry for long.
 _OWN_ENVIRONMENT = {
@@ -196,21 +200,24 @@ def views(experiment_name: str | None) -> None:
     it is.
     """
     _set_own_environment()
-    from mlflow_sysmetrics.command.run import NoRunError
-    from mlflow_sysmetrics.command.views import NAME, save_views
+    import mlflow
 
-    try:
-        saved = save_views(experiment_name)
-    except NoRunError as error:
-        raise click.ClickException(str(error)) from None
-    for each in saved:
-        listed = f'view "{NAME}"' if each.is_view else "page (no view could be saved on this server)"
-        click.echo(f"{each.experiment}, {listed}:\n  {each.link}")
+    from mlflow_sysmetrics.ui import save_views
+
+    uri = mlflow.get_tracking_uri()
+    saved = _asked(uri, lambda: save_views(uri, experiment_name))
+    if not saved:
+        raise click.ClickException(
+            f"no run of {experiment_name or 'any experiment'} has system metrics of its process; record some with "
+            "`mlflow-sysmetrics run`, SystemMetricsLogger or SystemMetricsCallback"
+        )
+    for name, link in saved.items():
+        click.echo(f"{name}:\n  {link}")
 
 
 @main.command()
 @click.option(
-    "--experiment-name", metavar="NAME", help="Look for the newest study in this experiment; by default in all."
+    "--experiment-name", metavar="NAME", help="Look for the newest study or run in this experiment; by default in all."
 )
 @click.option(
     "--tracking-uri",
@@ -224,29 +231,40 @@ def views(experiment_name: str | None) -> None:
     type=click.IntRange(1, 65535),
     default=5000,
     show_default=True,
-    help="Port of the server. Where something else listens on it, the next free one is taken.",
+    help="Port of the server. Where another program listens on it, the next free one is taken.",
 )
 @click.option("--no-browser", is_flag=True, help="Print the address only.")
 def ui(experiment_name: str | None, tracking_uri: str | None, port: int, no_browser: bool) -> None:
-    """Show the newest study in the MLflow UI.
+    """Show the newest study in the MLflow UI, or else what the newest runs have cost.
 
     \b
     Examples:
       mlflow-sysmetrics ui
       mlflow-sysmetrics ui --experiment-name night --no-browser
 
-    Prints the address of the page, and opens it where there is a browser. If the store is a file or a database, it
-    first starts an MLflow server that only this machine can reach, unless one with this store answers on the port.
-    Ctrl-C ends the server: exit code 0, or 130 if the page was not there yet.
+    Prints the address of the page, and opens it where there is a browser. What a study shows before its end, and the
+    view "What runs cost", are made from the runs that are there now. If the store is a file or a database, the command
+    first starts an MLflow server that only this machine can reach; Ctrl-C ends it.
     """
     _set_own_environment()
-    from mlflow_sysmetrics.command.ui import NoUiError, show
+    import mlflow
+
+    from mlflow_sysmetrics.ui import newest_page, show
+
+    uri = tracking_uri or mlflow.get_tracking_uri()
+    page = _asked(uri, lambda: newest_page(uri, experiment_name))  # first: it makes the tables of a new database
+    show(uri, page, port, with_browser=not no_browser)
+
+
+def _asked(uri: str, question: Callable[[], T]) -> T:
+    """What the store answers, or one sentence for the user."""
+    from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
+    from mlflow_sysmetrics.redact import redacted
 
     try:
-        exit_code = show(tracking_uri, experiment_name, port, with_browser=not no_browser)
-    except NoUiError as error:
-        raise click.ClickException(str(error)) from None
-    sys.exit(exit_code)
+        return ask_store(uri, 60.0, question)
+    except NoAnswerError as error:
+        raise click.ClickException(f"{redacted(uri)}: {error}") from None
 
 
 def _set_own_environment() -> None:

@@ -20,11 +20,9 @@ from mlflow.tracking.fluent import _get_experiment_id
 from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
 from mlflow_sysmetrics.delivery.spool import SUFFIX, spool_folder
 from mlflow_sysmetrics.host import Host
-from mlflow_sysmetrics.limits import MemoryKills
 from mlflow_sysmetrics.redact import redacted
-from mlflow_sysmetrics.sampling.container import find_folders
-from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
-from mlflow_sysmetrics.sampling.groups import GROUPS, sampler
+from mlflow_sysmetrics.sampling import GROUPS, find_folders, import_nvml, open_gpus, sampler
+from mlflow_sysmetrics.stopping.cause_of_death import MemoryKills
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
 _PACKAGES = ("mlflow-sysmetrics-bundle", "mlflow", "mlflow-skinny", "psutil", "ray", "nvidia-ml-py", "matplotlib")

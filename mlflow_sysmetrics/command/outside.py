@@ -13,23 +13,17 @@ from typing import Protocol
 
 import psutil
 
-from mlflow_sysmetrics.arguments import check_seconds
 from mlflow_sysmetrics.command.phase_marks import PhaseMarks
+from mlflow_sysmetrics.criteria import Criteria
 from mlflow_sysmetrics.delivery.store import Store
-from mlflow_sysmetrics.limits import (
-    GRACE_S,
-    KILLED_WITHIN_S,
-    Brake,
-    Criteria,
-    MemoryKills,
-    StopButton,
-    check_readable,
-    end_tree,
-    process_criteria,
-)
-from mlflow_sysmetrics.measurement import Measurement
+from mlflow_sysmetrics.measure import Measurement
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.sampling.groups import check_groups
+from mlflow_sysmetrics.sampling import check_groups, check_seconds
+from mlflow_sysmetrics.stopping.brake import Brake
+from mlflow_sysmetrics.stopping.cause_of_death import MemoryKills
+from mlflow_sysmetrics.stopping.end_tree import GRACE_S, KILLED_WITHIN_S, end_tree
+from mlflow_sysmetrics.stopping.process_criteria import check_readable, process_criteria
+from mlflow_sysmetrics.stopping.stop_button import StopButton
 from mlflow_sysmetrics.tags import STOP
 
 logger = get_logger(__name__)

@@ -11,8 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow_sysmetrics.sampling.container import find_folders, limits
-from mlflow_sysmetrics.sampling.files import read_file
+from mlflow_sysmetrics.sampling import cgroup_limits, find_folders, read_file
 from mlflow_sysmetrics.tags import CAUSE_OF_DEATH, KILLED_FOR_MEMORY
 
 _KILLED = re.compile(rb"Killed process (\d+)")
@@ -77,7 +76,7 @@ class MemoryKills:
                 self._logged = [*self._logged[-1:], set()]
             folders = find_folders(self._pid, self._root)
             folder = next((each for each in folders if _kills(each) is not None), None)
-            allowed = limits(folders)[0]
+            allowed = cgroup_limits(folders)[0]
         except (OSError, ValueError):  # a kernel may answer anything
             return
         if folder is None:  # the process is gone: what is known of its group stays

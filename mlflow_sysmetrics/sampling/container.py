@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
-from mlflow_sysmetrics.sampling.files import Rates, read_file, read_number
-
 _LIMITS_EVERY_S = 10.0  # a cluster may change them while a container runs
+_MIN_SPAN_S = 0.01  # a rate over less says nothing
+_MOUNT = re.compile(r"^\S+ \S+ \S+ (\S+) (\S+) .* - cgroup2 ", re.MULTILINE)  # proc_pid_mountinfo(5): group and folder
 
 
 class ContainerSampler:
@@ -21,91 +21,64 @@ class ContainerSampler:
 
     `container_memory_mb`: what counts against its limit less the files' pages that the kernel would drop first, as
     `docker stats` shows it; `container_memory_limit_mb`; `container_cpu_percent`: of one core, since the last such
-    figure; `container_cpu_limit_cores`. Limits are the lowest over the group and those around it, and use is that of
+    number; `container_cpu_limit_cores`. Limits are the lowest over the group and those around it, and use is that of
     the group that sets the limit. A limit that is not set is absent; {} for a process in no group but the machine's
-    own, under cgroup v1, and elsewhere than on Linux. The first call has a CPU figure if 10 ms have passed since
-    construction.
+    own, under cgroup v1, and elsewhere than on Linux.
     """
 
     def __init__(self, pid: int | None = None, *, root: str = "/", clock: Callable[[], float] = time.monotonic) -> None:
-        self._folders = find_folders(pid, root)
-        self._clock, self._rates = clock, Rates[str](clock)
-        self._limits_due = -math.inf
-        self._find_limits()
-        self._rates(self._cpu_seconds())
+        self._folders, self._clock = find_folders(pid, root), clock
+        self._limits_due, self._limits = -math.inf, [(math.inf, math.inf)]
+        self._cpu: tuple[float, str, float | None] = (-math.inf, "", None)  # when, and what the group had used by then
+        self()
 
     def __call__(self) -> dict[str, float]:
         """Take one reading."""
-        if self._clock() >= self._limits_due:
-            self._find_limits()
-        values = {}
-        for rate in self._rates(self._cpu_seconds()).values():  # one, or none yet
-            values["container_cpu_percent"] = 100 * rate
-        if (used := self._memory_bytes()) is not None:
-            values["container_memory_mb"] = used / 1e6
-        if self._memory_limit < math.inf:
-            values["container_memory_limit_mb"] = self._memory_limit / 1e6
-        if self._cpu_limit < math.inf:
-            values["container_cpu_limit_cores"] = self._cpu_limit
+        now, values = self._clock(), dict[str, float]()
+        if not self._folders:
+            return values
+        if now >= self._limits_due:
+            self._limits_due, self._limits = now + _LIMITS_EVERY_S, [_limits(folder) for folder in self._folders]
+        (memory_limit, memory_group), (cpu_limit, cpu_group) = map(self._lowest, zip(*self._limits, strict=True))
+        used = _number(f"{memory_group}/memory.current")
+        dropped = _number(f"{memory_group}/memory.stat", "inactive_file ")
+        if used is not None and dropped is not None:
+            values["container_memory_mb"] = max(0.0, used - dropped) / 1e6
+        if memory_limit < math.inf:
+            values["container_memory_limit_mb"] = memory_limit / 1e6
+        if cpu_limit < math.inf:
+            values["container_cpu_limit_cores"] = cpu_limit
+        at, group, before = self._cpu
+        if now - at >= _MIN_SPAN_S:
+            self._cpu = now, cpu_group, _number(f"{cpu_group}/cpu.stat", "usage_usec ")
+            grown = (self._cpu[2] or 0.0) - (math.inf if before is None or group != cpu_group else before)
+            if grown >= 0:  # else the counter was reset, or another group's
+                values["container_cpu_percent"] = 100 * grown / 1e6 / (now - at)
         return values
 
-    def _find_limits(self) -> None:
-        self._limits_due = self._clock() + _LIMITS_EVERY_S
-        self._memory_limit, self._memory_place = _lowest(self._folders, _memory_limit)
-        self._cpu_limit, self._cpu_place = _lowest(self._folders, _cpu_limit)
-
-    def _memory_bytes(self) -> float | None:
-        """What is used; of the nearest group around the one in question if the controller is off in that."""
-        uses = map(_memory_use, self._folders[self._memory_place :])
-        return next((use for use in uses if use is not None), None)
-
-    def _cpu_seconds(self) -> dict[str, float]:
-        """The CPU time used, under the group's name: another group's would be no growth of this one's."""
-        folders = self._folders[self._cpu_place : self._cpu_place + 1]
-        return {folder: used for folder in folders if (used := _cpu_use(folder)) is not None}
+    def _lowest(self, limits: Iterable[float]) -> tuple[float, str]:
+        """The lowest limit, and the innermost group that has it."""
+        lowest, place = min((limit, place) for place, limit in enumerate(limits))
+        return lowest, self._folders[place]
 
 
-def limits(folders: list[str]) -> tuple[float, float]:
+def cgroup_limits(folders: list[str]) -> tuple[float, float]:
     """The memory in bytes and the cores that a process of these groups may use; infinite where no limit is set."""
-    return _lowest(folders, _memory_limit)[0], _lowest(folders, _cpu_limit)[0]
+    memory, cores = zip((math.inf, math.inf), *map(_limits, folders), strict=True)
+    return min(memory), min(cores)
 
 
-def _lowest(folders: list[str], limit: Callable[[str], float]) -> tuple[float, int]:
-    """The lowest limit, infinite if there is none, and the place in the list of the group that sets it."""
-    limits = [limit(folder) for folder in folders] or [math.inf]
-    return min(limits), limits.index(min(limits))
+def _limits(folder: str) -> tuple[float, float]:
+    """As `cgroup_limits`, of one group. The files say "max" where none is set."""
+    memory = _number(f"{folder}/memory.max")
+    cores = re.match(rb"(\d+) (\d+)", read_file(f"{folder}/cpu.max"))
+    return math.inf if memory is None else memory, int(cores[1]) / int(cores[2]) if cores else math.inf
 
 
-def _memory_limit(folder: str) -> float:
-    """In bytes. Infinite for "max"."""
-    number = read_number(f"{folder}/memory.max")
-    return math.inf if number is None else number
-
-
-def _cpu_limit(folder: str) -> float:
-    """In cores. Infinite for "max"."""
-    quota, _, period = read_file(f"{folder}/cpu.max").strip().partition(b" ")
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else math.inf
-
-
-def _memory_use(folder: str) -> float | None:
-    """In bytes."""
-    used = read_number(f"{folder}/memory.current")
-    dropped = _field(f"{folder}/memory.stat", b"inactive_file")
-    return None if used is None or dropped is None else max(0.0, used - dropped)
-
-
-def _cpu_use(folder: str) -> float | None:
-    """In seconds."""
-    used = _field(f"{folder}/cpu.stat", b"usage_usec")
-    return None if used is None else used / 1e6
-
-
-def _field(path: str, name: bytes) -> float | None:
-    """One number of a file of lines of a name and a number."""
-    _, found, rest = (b"\n" + read_file(path)).partition(b"\n" + name + b" ")
-    number = rest.partition(b"\n")[0]
-    return float(number) if found and number.isdigit() else None
+def _number(path: str, name: str = "") -> float | None:
+    """The number of a file, or of its line of that name."""
+    found = re.search(rf"^{name}(\d+)$".encode(), read_file(path), re.MULTILINE)
+    return float(found[1]) if found else None
 
 
 def find_folders(pid: int | None = None, root: str = "/") -> list[str]:
@@ -114,36 +87,23 @@ def find_folders(pid: int | None = None, root: str = "/") -> list[str]:
     The machine's own group is not among them. `root` is the folder under which proc and the mount points are.
     """
     root = root.rstrip("/")
-    cgroup = read_file(f"{root}/proc/{'self' if pid is None else pid}/cgroup").decode(errors="replace")
-    path = next((line[3:] for line in cgroup.splitlines() if line.startswith("0::")), None)
-    mounts = _mounts(read_file(f"{root}/proc/self/mountinfo").decode(errors="replace"))
-    if path is None or not mounts:
+    named = re.search(rb"^0::(/.*)$", read_file(f"{root}/proc/{pid or 'self'}/cgroup"), re.MULTILINE)
+    mounts = _MOUNT.findall(read_file(f"{root}/proc/self/mountinfo").decode(errors="replace"))
+    if not named or not mounts:
         return []
-    group, point = max(mounts, key=lambda mount: len(mount[0]) if _below(path, mount[0]) is not None else -1)
-    folder, below = Path(f"{root}{point}"), _below(path, group)
-    if below is None or not (folder / below).is_dir():
-        below = ""  # another container's view of its own group: what is mounted is all that can be seen
-    folders = [folder / below, *(folder / parent for parent in PurePosixPath(below).parents)]
+    path = PurePosixPath(named[1].decode(errors="replace"))
+    around = [mount for mount in mounts if path.is_relative_to(mount[0]) and ".." not in path.parts]
+    group, point = max(around or mounts, key=lambda mount: len(mount[0]))
+    folder, below = Path(root + point), path.relative_to(group) if around else PurePosixPath()
+    if not (folder / below).is_dir():
+        below = PurePosixPath()  # another container's view of its own group: what is mounted is all that can be seen
+    folders = [folder / each for each in (below, *below.parents)]
     return [str(folder) for folder in folders if (folder / "cgroup.events").exists()]  # the machine's group has none
 
 
-def _mounts(text: str) -> list[tuple[str, str]]:
-    """The cgroup2 mounts of proc_pid_mountinfo(5): which group is seen, and where."""
-    mounts = []
-    for line in text.splitlines():
-        before, dash, after = line.partition(" - ")
-        fields = before.split(" ")
-        if dash and len(fields) > 4 and after.startswith("cgroup2 "):
-            mounts.append((_unescaped(fields[3]), _unescaped(fields[4])))
-    return mounts
-
-
-def _unescaped(path: str) -> str:
-    """A path of mountinfo, where spaces and the like are octal, without a slash at its end."""
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), path).rstrip("/")
-
-
-def _below(path: str, root: str) -> str | None:
-    """The path from `root` to `path`; None if it is not below."""
-    inside = f"{path}/".startswith(f"{root}/") and ".." not in path.split("/")
-    return path[len(root) :].strip("/") if inside else None
+def read_file(path: str) -> bytes:
+    """The content of a small file of the kernel; b"" if it is missing or may not be read."""
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return b""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import psutil
@@ -14,71 +14,52 @@ class GpuSampler:
     """Each call returns, for each GPU (numbered as `nvidia-smi` does), as far as its driver tells:
 
     `gpu_0_utilization_percent`, `gpu_0_memory_mb` and `gpu_0_power_w` of all processes, and of the process `pid` (this
-    one) with those below it: `gpu_0_process_memory_mb` and `gpu_0_process_utilization_percent`.
-
-    The last two are absent on a GPU where the tree computes nothing, and in a container where the driver tells other
-    process ids than the container's. {} without nvidia-ml-py, driver or GPU. `nvml` is the module `pynvml` or what
-    looks like it; `in_tree` says of a process id whether it belongs to the tree.
+    one) with those below it: `gpu_0_process_memory_mb` and `gpu_0_process_utilization_percent`. The last two are absent
+    on a GPU where the tree computes nothing, and in a container where the driver tells other process ids than the
+    container's. {} without nvidia-ml-py, driver or GPU. `nvml` is what looks like `pynvml`.
     """
 
-    def __init__(
-        self,
-        pid: int | None = None,
-        *,
-        nvml: Any = None,
-        in_tree: Callable[[int], bool] | None = None,
-    ) -> None:
-        root = os.getpid() if pid is None else pid
-        self._in_tree = in_tree or (lambda other: other == root or _descends(other, root))
-        self._nvml = nvml or import_nvml()
+    def __init__(self, pid: int | None = None, *, nvml: Any = None) -> None:
+        self._root, self._nvml = os.getpid() if pid is None else pid, nvml or import_nvml()
         self._handles = open_gpus(self._nvml)
         self._seen_us = dict.fromkeys(self._handles, 0)  # the time of the newest sample of a process's utilization
 
     def __call__(self) -> dict[str, float]:
         """Take one reading."""
-        values = {}
-        for index, handle in self._handles.items():
-            busy = self._busy_percent(handle)
-            figures = self._of_all(handle, busy) | self._of_tree(index, handle, busy)
-            values.update({f"gpu_{index}_{name}": value for name, value in figures.items()})
-        return values
+        found = {f"gpu_{index}_{name}": value for index in self._handles for name, value in self._read(index).items()}
+        return {name: float(value) for name, value in found.items() if value is not None}
 
-    def _busy_percent(self, handle: Any) -> float | None:
-        rates = ask(lambda: self._nvml.nvmlDeviceGetUtilizationRates(handle))
-        return None if rates is None else float(rates.gpu)
-
-    def _of_all(self, handle: Any, busy: float | None) -> dict[str, float]:
-        memory = ask(lambda: self._nvml.nvmlDeviceGetMemoryInfo(handle))
-        milliwatts = ask(lambda: self._nvml.nvmlDeviceGetPowerUsage(handle))
-        figures = {
-            "utilization_percent": busy,
-            "memory_mb": None if memory is None else memory.used / 1e6,
+    def _read(self, index: int) -> dict[str, float | None]:
+        nvml, handle = self._nvml, self._handles[index]
+        rates, memory = _ask(nvml.nvmlDeviceGetUtilizationRates, handle), _ask(nvml.nvmlDeviceGetMemoryInfo, handle)
+        milliwatts = _ask(nvml.nvmlDeviceGetPowerUsage, handle)
+        processes = _ask(nvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
+        ours = {each.pid: each.usedGpuMemory for each in processes if self._is_ours(each.pid)}
+        is_told = ours and None not in ours.values()  # with MIG the driver may not tell
+        return {
+            "utilization_percent": rates and rates.gpu,
+            "memory_mb": memory and memory.used / 1e6,
             "power_w": None if milliwatts is None else milliwatts / 1000,
+            "process_memory_mb": sum(ours.values()) / 1e6 if is_told else None,
+            "process_utilization_percent": self._used_percent(index, ours, rates and rates.gpu) if ours else None,
         }
-        return {name: value for name, value in figures.items() if value is not None}
 
-    def _of_tree(self, index: int, handle: Any, busy: float | None) -> dict[str, float]:
-        processes = ask(lambda: self._nvml.nvmlDeviceGetComputeRunningProcesses(handle)) or []
-        ours = {process.pid: process.usedGpuMemory for process in processes if self._in_tree(process.pid)}
-        figures = {}
-        if ours and None not in ours.values():  # Windows and MIG may not tell
-            figures["process_memory_mb"] = sum(ours.values()) / 1e6
-        used = self._used_percent(index, handle, set(ours), busy) if ours else None
-        if used is not None:
-            figures["process_utilization_percent"] = used
-        return figures
-
-    def _used_percent(self, index: int, handle: Any, pids: set[int], busy: float | None) -> float | None:
-        """The sum of those processes' newest samples, of those that are new. The driver has none of an idle process."""
-        since = self._seen_us[index]
-        new = ask(lambda: self._nvml.nvmlDeviceGetProcessUtilization(handle, since))  # an error where there is none
-        if not new:
+    def _used_percent(self, index: int, ours: Collection[int], busy: float | None) -> float | None:
+        """The sum of our processes' newest samples, of those that are new. The driver has none of an idle process."""
+        new = _ask(self._nvml.nvmlDeviceGetProcessUtilization, self._handles[index], self._seen_us[index])
+        if not new:  # an error, where there is none
             return 0.0 if busy == 0 else None  # a busy GPU's driver has not looked again yet
-        self._seen_us[index] = max(sample.timeStamp for sample in new)
-        percents = {s.pid: float(s.smUtil) for s in sorted(new, key=lambda s: int(s.timeStamp)) if s.pid in pids}
-        if max(percents.values(), default=0) > 100:  # drivers have been seen to answer garbage
-            return None
-        return min(100.0, sum(percents.values()))
+        new = sorted(new, key=lambda sample: int(sample.timeStamp))
+        self._seen_us[index] = new[-1].timeStamp
+        percents = {sample.pid: float(sample.smUtil) for sample in new if sample.pid in ours}
+        garbage = max(percents.values(), default=0) > 100  # drivers have been seen to answer it
+        return None if garbage else min(100.0, sum(percents.values()))
+
+    def _is_ours(self, pid: int) -> bool:
+        try:
+            return pid == self._root or any(parent.pid == self._root for parent in psutil.Process(pid).parents())
+        except psutil.Error:
+            return False
 
 
 def import_nvml() -> Any:
@@ -90,28 +71,15 @@ def import_nvml() -> Any:
 
 
 def open_gpus(nvml: Any) -> dict[int, Any]:
-    """The driver's handles by the GPU's number; {} without driver or GPU."""
-    if nvml is None:
-        return {}
-    try:
-        nvml.nvmlInit()
-        indices = range(nvml.nvmlDeviceGetCount())
-    except Exception:  # the binding's errors share no base that is known without it
-        return {}
-    handles = {index: ask(lambda index=index: nvml.nvmlDeviceGetHandleByIndex(index)) for index in indices}  # type: ignore[misc]
+    """The driver's handles by the GPU's number; {} without driver or GPU, or if `nvml` is None."""
+    count = _ask(lambda: (nvml.nvmlInit(), nvml.nvmlDeviceGetCount())[1]) or 0
+    handles = {index: _ask(nvml.nvmlDeviceGetHandleByIndex, index) for index in range(count)}
     return {index: handle for index, handle in handles.items() if handle is not None}
 
 
-def ask(question: Callable[[], Any]) -> Any:
+def _ask(question: Callable[..., Any], *arguments: Any) -> Any:
     """The driver's answer; None where it has none, for this GPU or any more."""
     try:
-        return question()
-    except Exception:  # as above
+        return question(*arguments)
+    except Exception:  # the binding's errors share no base that is known without it
         return None
-
-
-def _descends(pid: int, root: int) -> bool:
-    try:
-        return any(parent.pid == root for parent in psutil.Process(pid).parents())
-    except psutil.Error:
-        return False

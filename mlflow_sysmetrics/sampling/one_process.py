@@ -1,35 +1,33 @@
-"""What is read of one process at one moment.
+"""What is read of one process at one moment, and which processes are below it. A new metric of a process begins here.
 
-A new metric of a process begins here, in each reader that can give it; `groups` has its name.
-
-psutil reads, except what is wanted often on Linux: memory, CPU time and page faults, from `stat` and `statm` at a fifth
-of its cost, or from getrusage; and who is whose child. Here alone one operating system is known from another.
+On Linux from the files of proc(5), at a fifth of what psutil takes; elsewhere through psutil. Here alone is one
+operating system known from another.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import os
-import sys
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from mmap import PAGESIZE
-from typing import Any, NamedTuple, TypeVar
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import psutil
 
-if sys.platform != "win32":
+if psutil.POSIX:
     import resource
 
-    _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-
-T = TypeVar("T")
-_BLOCK_MB = 512 / 1e6  # of getrusage on Linux, whatever the disk's are
-_ALL_AGAIN_AFTER_S = 5.0  # in which no machine starts so many processes that pids come again
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK") if psutil.LINUX else 1
+_BLOCK_MB, _KB_MB = 512 / 1e6, 1024 / 1e6  # a block of getrusage on Linux, whatever the disk's are
 _SIZE = 4096  # more than any of these files has; the kernel gives them whole
+_NUMBERS = re.compile(  # of status, io and smaps_rollup
+    rb"\n(VmHWM|Threads|(?:non)?voluntary_ctxt_switches|(?:read|write)_bytes|(?:Pss_)?Anon(?:ymous)?):\s+(\d+)"
+)
 
 
 class Reading(NamedTuple):
@@ -37,70 +35,57 @@ class Reading(NamedTuple):
 
     started: float  # with the pid, names the process: a reused pid has another start
     ended: bool  # a zombie: it holds no memory, but its counters have not moved to its parent yet
-    cpu_s: float | None  # user + system
+    cpu_s: float  # user and system; NaN if unknown
     reaped_cpu_s: float  # the same, of its ended children
-    levels: Mapping[str, float]  # metrics that add up over a tree: megabytes, threads
-    counters: Mapping[str, float]  # metrics whose growth is a rate, in the rate's unit times seconds
+    system_cpu_s: float  # the system's part of both
+    levels: dict[str, float]  # metrics that add up over a tree: megabytes, threads
+    counters: dict[str, float]  # metrics whose growth is a rate, in the rate's unit times seconds
+    mark_mb: float | None = None  # the highest RSS that it has had
+    reaped_mark_mb: float | None = None  # the highest that one of its ended children has had; known of this process
 
 
 @dataclass(frozen=True)
 class System:
     """The operating system, as the sampler sees it. Processes may be any objects: equal means the same process.
 
-    `read` takes a process and whether what changes slowly is wanted, too; it raises `psutil.NoSuchProcess` when the
-    process is gone. `descendants` returns parents before their children. `read_shared` returns how many megabytes of a
-    process's memory are left to others: (n - 1) / n of what n processes hold. It raises nothing, and gives None where
-    that is unknown. A system whose memory has no such part has no `read_shared`.
+    `read` takes a process and whether what is read rarely is wanted too; it raises `psutil.NoSuchProcess` when the
+    process is gone. `descendants` returns parents before their children; it
+    may keep in its second argument who has started whom. `read_shared` returns how many megabytes of a
+    process's memory are left to others, (n - 1) / n of what n processes hold, or None where that is unknown.
     """
 
-    memory_definition: str
     read: Callable[[Any, bool], Reading]
-    descendants: Callable[[Any], list[Any]]
+    descendants: Callable[[Any, dict[int, int]], list[Any]]
     open: Callable[[int], Any] = psutil.Process
     is_same: Callable[[Any], bool] = psutil.Process.is_running  # False where the pid is gone, or another process's
-    read_shared: Callable[[Any], float | None] | None = None
-
-
-def _readable(read: Callable[[], T]) -> T | None:
-    """Return the value, or None where the OS does not have it or refuses. NoSuchProcess if the process is gone."""
-    try:
-        return read()
-    except psutil.ZombieProcess:
-        return None
-    except psutil.NoSuchProcess:
-        raise
-    except Exception:  # psutil's own, or what a kernel's unusual answer makes of it
-        return None
-
-
-def _read_slow(process: psutil.Process) -> tuple[dict[str, float], dict[str, float]]:
-    """The levels and counters that are read in one of five readings."""
-    levels, counters = {}, {}
-    if threads := _readable(lambda: process.num_threads()):
-        levels["process_threads"] = float(threads)
-    if io := _readable(lambda: process.io_counters()):  # to storage, not the page cache; on Linux of ended children too
-        counters["process_read_mb_per_s"] = io.read_bytes / 1e6
-        counters["process_write_mb_per_s"] = io.write_bytes / 1e6
-    if switches := _readable(lambda: process.num_ctx_switches()):  # on Linux of its main thread alone
-        counters["process_context_switches_per_s"] = float(sum(switches))
-    return levels, counters
+    read_shared: Callable[[Any], float | None] = lambda process: None
+    cpu_clock: Callable[[], float] = time.thread_time
 
 
 def _read_linux(process: psutil.Process, slow: bool) -> Reading:
-    """Read `stat` and `statm` (proc(5) has their fields), and the rest if `slow`."""
-    if process.pid == os.getpid():
-        return _read_own(process, slow)
-    fields = _read_stat(process.pid)
+    """Read `stat` and `statm`, and `status` and `io` if `slow`."""
+    pid = process.pid
+    if pid == os.getpid():
+        return _read_own(pid, slow)
+    line = _read_file(pid, "stat")
+    fields = line[line.rindex(b")") + 1 :].split(None, 20)  # from number 3 on: a name may hold spaces and parentheses
     minflt, cminflt, majflt, cmajflt, utime, stime, cutime, cstime = map(int, fields[7:15])
-    levels, counters = _read_slow(process) if slow else ({}, {})
-    levels.update(_read_memory(process.pid))
+    cpu_s, reaped_s, system_s = (ticks / _TICKS_PER_S for ticks in (utime + stime, cutime + cstime, stime + cstime))
+    levels, counters, status = _read_memory(pid), {}, _read_numbers(pid, "status") if slow else {}
     counters["process_page_faults_per_s"] = float(minflt + cminflt + majflt + cmajflt)  # own, and ended children's
-    cpu_s, reaped_cpu_s = (utime + stime) / _TICKS_PER_S, (cutime + cstime) / _TICKS_PER_S
-    return Reading(float(fields[19]), fields[0] == b"Z", cpu_s, reaped_cpu_s, levels, counters)
+    if status:
+        levels["process_threads"] = float(status[b"Threads"])
+        switches = status[b"voluntary_ctxt_switches"] + status[b"nonvoluntary_ctxt_switches"]  # of its main thread
+        counters["process_context_switches_per_s"] = float(switches)
+    if slow and (io := _read_numbers(pid, "io")):  # from and to storage, not the page cache; of ended children too
+        counters["process_read_mb_per_s"] = io[b"read_bytes"] / 1e6
+        counters["process_write_mb_per_s"] = io[b"write_bytes"] / 1e6
+    is_zombie = fields[0] == b"Z"
+    return Reading(float(fields[19]), is_zombie, cpu_s, reaped_s, system_s, levels, counters, _mark_mb(status))
 
 
-def _read_own(process: psutil.Process, slow: bool) -> Reading:
-    """Read this process. getrusage has the same figures, finer, of all threads, and without a file.
+def _read_own(pid: int, slow: bool) -> Reading:
+    """Read this process. getrusage has the same numbers, finer, of all threads, and without a file.
 
     At each call that may block, training in another thread takes the interpreter lock, and must be asked for it again.
     """
@@ -111,42 +96,57 @@ def _read_own(process: psutil.Process, slow: bool) -> Reading:
         "process_write_mb_per_s": (own.ru_oublock + reaped.ru_oublock) * _BLOCK_MB,
         "process_context_switches_per_s": float(own.ru_nvcsw + own.ru_nivcsw),
     }
-    levels = _read_memory(process.pid)
-    if slow and (threads := _readable(lambda: process.num_threads())):
-        levels["process_threads"] = float(threads)
-    reaped_cpu_s = reaped.ru_utime + reaped.ru_stime
-    return Reading(_started(process.pid), False, time.process_time(), reaped_cpu_s, levels, counters)
+    levels, status = _read_memory(pid), _read_numbers(pid, "status") if slow else {}
+    levels |= {"process_threads": float(status[b"Threads"])} if status else {}
+    seconds = (time.process_time(), reaped.ru_utime + reaped.ru_stime, own.ru_stime + reaped.ru_stime)
+    return Reading(0.0, False, *seconds, levels, counters, _mark_mb(status), reaped.ru_maxrss * _KB_MB)
 
 
 def _read_memory(pid: int) -> dict[str, float]:
     """Resident memory, and that less what is shared."""
-    pages = _readable(lambda: [int(number) for number in _read_file(pid, "statm").split(None, 3)[1:3]])
-    if not pages:
-        return {}
-    resident, shared = pages
-    return {"process_memory_mb": (resident - shared) * PAGESIZE / 1e6, "process_rss_mb": resident * PAGESIZE / 1e6}
+    resident, shared = (int(pages) * PAGESIZE / 1e6 for pages in _read_file(pid, "statm").split(None, 3)[1:3])
+    return {"process_memory_mb": resident - shared, "process_rss_mb": resident}
 
 
 def _read_shared(process: psutil.Process) -> float | None:
     """RSS - SHR has what forked processes share until one of them writes. Dear: the kernel looks at every page."""
     try:
-        lines = _read_file(process.pid, "smaps_rollup").splitlines()[1:]
-        sizes = {name: int(size) for name, size, *_ in map(bytes.split, lines)}
-        return max(0, sizes[b"Anonymous:"] - sizes[b"Pss_Anon:"]) * 1024 / 1e6
-    except Exception:  # gone, refused, or an older kernel's
+        sizes = _read_numbers(process.pid, "smaps_rollup")
+        return max(0, sizes[b"Anonymous"] - sizes[b"Pss_Anon"]) * _KB_MB
+    except KeyError:  # gone, refused, or of an older kernel
         return None
 
 
-def _read_stat(pid: int) -> list[bytes]:
-    """The fields of `stat` from number 3 on: number 2, a name, may hold spaces and parentheses."""
-    line = _read_file(pid, "stat")
-    return line[line.rindex(b")") + 1 :].split(None, 20)
+def _mark_mb(status: Mapping[bytes, int]) -> float | None:
+    # Not getrusage's own: with that a process begins where the one that has started it was.
+    return status[b"VmHWM"] * _KB_MB if b"VmHWM" in status else None
 
 
-@functools.lru_cache(maxsize=1)
-def _started(pid: int) -> float:
-    """When this process was started, for itself as for one forked from it, which reads its `stat`."""
-    return float(_read_stat(pid)[19])
+def own_mark_mb() -> float | None:
+    """The highest RSS that this process has had, since the last reset if any; None where that is unknown."""
+    return _mark_mb(_read_numbers(os.getpid(), "status")) if psutil.LINUX else None
+
+
+reset_marks_mb: list[float] = []  # what it was at each reset, which measurements under way take into account
+
+
+def reset_peak_rss() -> bool:
+    """Begin the kernel's mark of this process's highest RSS anew; False where the kernel does not let us."""
+    try:
+        mark_mb = own_mark_mb()
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    reset_marks_mb.extend([] if mark_mb is None else [mark_mb])
+    return True
+
+
+def _read_numbers(pid: int, name: str) -> dict[bytes, int]:
+    """The numbers of a file of lines such as `VmHWM: 12 kB`; {} where it is refused, missing, or gone by now."""
+    try:
+        return {key: int(number) for key, number in _NUMBERS.findall(_read_file(pid, name))}
+    except (OSError, psutil.NoSuchProcess):
+        return {}
 
 
 def _read_file(pid: int, name: str) -> bytes:
@@ -160,88 +160,58 @@ def _read_file(pid: int, name: str) -> bytes:
         raise psutil.NoSuchProcess(pid) from None
 
 
-def _open_linux(pid: int) -> psutil.Process:
-    process = psutil.Process(pid)
-    _read_file(pid, "stat")  # PermissionError where it is hidden, of which psutil says nothing yet
-    return process
-
-
-class Parents:
-    """Which process has started which, from `stat`: psutil reads that of every process each time, we that of new ones.
-
-    All samplers of this process share it. What is found below a process is read again, and all are when the last look
-    was long ago: a pid may be another process's by now.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._of: dict[int, int] = {}
-        self._clock, self._looked_at = clock, -math.inf
-
-    def below(self, root: int) -> list[int]:
-        """The pids of all below a process, parents before their children."""
-        now = self._clock()
-        if now - self._looked_at > _ALL_AGAIN_AFTER_S:
-            self._of = {}
-        self._looked_at = now
-        there = set(psutil.pids())
-        of = {pid: parent for pid, parent in self._of.items() if pid in there and parent in there}
-        of |= {pid: _parent(pid) for pid in there - of.keys()}
-        children: dict[int, list[int]] = {}
-        for pid, parent in of.items():
-            children.setdefault(parent, []).append(pid)
-        found = {root: None}  # in this order
-        level = [root]
-        while level:
-            level = [child for pid in level for child in children.get(pid, ()) if child not in found]
-            of.update((child, _parent(child)) for child in level)
-            level = [child for child in level if of[child] in found]
-            found.update(dict.fromkeys(level))
-        self._of = of
-        return list(found)[1:]
+def _descendants_linux(process: psutil.Process, parents: dict[int, int]) -> list[psutil.Process]:
+    """Psutil reads `stat` of every process each time, this only of new ones, and of those that it finds."""
+    if process.pid == os.getpid():
+        try:  # cheaper than any look at /proc, and takes nobody's exit status away
+            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return []
+    there = set(psutil.pids())
+    for pid in [pid for pid, parent in parents.items() if pid not in there or parent not in there]:
+        del parents[pid]
+    parents |= {pid: _parent(pid) for pid in there - parents.keys()}
+    found, level = [process.pid], {process.pid}
+    while level:
+        below = [pid for pid, parent in parents.items() if parent in level and pid not in found]
+        parents |= {pid: _parent(pid) for pid in below}
+        level = {pid for pid in below if parents[pid] in found}
+        found += level
+    processes = []
+    for pid in found[1:]:
+        with contextlib.suppress(psutil.Error):  # gone by now
+            processes.append(psutil.Process(pid))
+    return processes
 
 
 def _parent(pid: int) -> int:
     """The pid of a process's parent; 0, which is nobody's, where it is gone or hidden."""
     try:
-        return int(_read_stat(pid)[1])
+        return int(_read_file(pid, "stat").rpartition(b")")[2].split(None, 2)[1])
     except (psutil.NoSuchProcess, PermissionError):
         return 0
 
 
-_PARENTS = Parents()
-
-
-def _descendants_linux(process: psutil.Process) -> list[psutil.Process]:
-    """Ask the kernel first whether this process has children at all: that is cheaper than any look at /proc."""
-    if process.pid == os.getpid():
-        try:
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # takes nobody's exit status away
-        except ChildProcessError:
-            return []
-    found = []
-    for pid in _PARENTS.below(process.pid):
-        with contextlib.suppress(psutil.Error):  # gone by now
-            found.append(psutil.Process(pid))
-    return found
-
-
 def _read_portable(process: psutil.Process, slow: bool) -> Reading:
-    """Read a process through psutil alone. A zombie counts as gone here, and page faults are not known."""
+    """Read a process through psutil alone. A zombie counts as gone here, and page faults and marks are not known."""
     if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:  # not running: also when the pid is reused
         raise psutil.NoSuchProcess(process.pid)
-    levels, counters = _read_slow(process) if slow else ({}, {})
-    if memory := _readable(lambda: process.memory_full_info()):
-        levels["process_memory_mb"] = memory.uss / 1e6
-        levels["process_rss_mb"] = memory.rss / 1e6
-    times = _readable(lambda: process.cpu_times())
-    cpu_s = time.process_time() if process.pid == os.getpid() else times and times.user + times.system
-    return Reading(0.0, False, cpu_s, 0.0, levels, counters)
+    names = ("cpu_times", "memory_full_info", *(("num_threads", "num_ctx_switches", "io_counters") if slow else ()))
+    known = process.as_dict([name for name in names if hasattr(process, name)])
+    levels, counters = dict[str, float](), dict[str, float]()
+    if memory := known["memory_full_info"]:
+        levels |= {"process_memory_mb": memory.uss / 1e6, "process_rss_mb": memory.rss / 1e6}
+    if threads := known.get("num_threads"):
+        levels["process_threads"] = float(threads)
+    if switches := known.get("num_ctx_switches"):
+        counters["process_context_switches_per_s"] = float(sum(switches))
+    if io := known.get("io_counters"):
+        counters |= {"process_read_mb_per_s": io.read_bytes / 1e6, "process_write_mb_per_s": io.write_bytes / 1e6}
+    user_s, system_s, *_ = known["cpu_times"] or (math.nan, math.nan)
+    return Reading(0.0, False, user_s + system_s, 0.0, system_s, levels, counters)
 
 
-def _descendants_portable(process: psutil.Process) -> list[psutil.Process]:
-    return process.children(recursive=True)
-
-
-LINUX = System("rss-shr", _read_linux, _descendants_linux, _open_linux, read_shared=_read_shared)
-PORTABLE = System("uss", _read_portable, _descendants_portable)
+LINUX = System(_read_linux, _descendants_linux, read_shared=_read_shared)
+PORTABLE = System(_read_portable, lambda process, parents: process.children(recursive=True))
 HERE = LINUX if psutil.LINUX else PORTABLE
+MEMORY_DEFINITION = "rss-shr" if psutil.LINUX else "uss"

@@ -1,47 +1,39 @@
 """The group `process`: readings of a process and those below it, added up, and their counters turned into rates.
 
-What is read of one process is in `one_process`. Knows no thread and no tracker.
+CPU time of a tree is counted as the kernel counts it. A process carries its own and that of every child it has waited
+for, so differences of the sum are right however children come and go, if parents are read before their children, and
+all again when one disappeared meanwhile. Where time leaves the tree (an orphan, or an OS other than Linux, which adds
+nothing to the parent), the sum falls: that one reading shows too little, never too much.
 
-Processor time of a tree is counted as the kernel counts it. A process carries its own time and that of every child it
-has waited for, so the sum over a tree keeps what ended children used: when a child is reaped, its time moves into its
-parent's. Differences of that sum are right however children come and go. Two things need care. A sum taken while a
-child moves would count it twice or not at all: parents are read before their children, and all are read again when one
-disappeared meanwhile. And where time leaves the tree (an orphan, or an OS other than Linux, which adds nothing to the
-parent), the sum falls: that one reading shows too little, never too much.
-
-Memory that forked processes share until one of them writes is in the memory of each. What they share is dear to read,
-so it is read rarely, and always before the memory from which it is taken: where that has changed since, a reading shows
-too little, never too much.
+What forked processes share until one of them writes is in the memory of each. It is dear to read, so it is read rarely,
+and before the memory from which it is taken: where that has changed since, a reading shows too little, never too much.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from mmap import PAGESIZE
+from typing import Any
 
 import psutil
 
-from mlflow_sysmetrics.arguments import check_seconds
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.sampling.one_process import HERE, Reading, System
+from mlflow_sysmetrics.sampling.one_process import HERE, Reading, System, own_mark_mb, reset_marks_mb
 
 logger = get_logger(__name__)
-
-_CPU = "process_cpu_percent"
-_MEMORY = "process_memory_mb"
+_CPU, _FAULTS = "process_cpu_percent", "process_page_faults_per_s"
+_MEMORY, _RSS = "process_memory_mb", "process_rss_mb"
 _IO = {"read_mb": "process_read_mb_per_s", "write_mb": "process_write_mb_per_s"}
 # Refused, no descriptor left, or a kernel whose files neither psutil nor we can parse.
 _UNREADABLE = (psutil.Error, OSError, ValueError, LookupError)
-_TICK_S = 0.01  # the kernel counts CPU time in ticks: over less than one, a rate says nothing
-_SETTLED_S = 0.05  # over five ticks, it says something
-_SLOW_EVERY_S = 0.4  # so that of five readings, half a second's, one has what changes slowly
-_WALK_SHARE = 0.01  # of the sampling thread's time
-_SHARED_EVERY_S = 1.0
-_SHARED_SHARE, _CHANGED_SHARE = 0.01, 0.05  # of its time, too; the latter once the tree has changed
+_TICK_S, _SETTLED_S = 0.01, 0.05  # the kernel counts CPU time in ticks: a rate over one says little, over five enough
+_SLOW_EVERY_S = 0.4  # so that of five readings, half a second's, one has what is read rarely
+_WALK_EVERY_S, _WALK_SHARE = 0.5, 0.01  # of the sampling thread's time
+_SHARED_EVERY_S, _SHARED_SHARE, _CHANGED_SHARE = 1.0, 0.01, 0.05  # the last where something has changed
+_MATERIAL = 0.01  # of the tree's memory
 
 
 def _sums(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
@@ -53,16 +45,11 @@ def _sums(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
     return sums
 
 
-def check_pid(pid: int | None) -> None:
-    """Raise ValueError where there is no process `pid`, or it cannot be read. None is this one."""
-    if pid is not None:
-        _open(pid, HERE)
-
-
-def _open(pid: int | None, system: System) -> Hashable:
-    """The process `pid`, or this one: None where the system does not show even that. ValueError for any other."""
+def check_pid(pid: int | None, system: System = HERE) -> Any:
+    """Return the process `pid` (this one; None where even that is hidden). ValueError where it cannot be read."""
     try:
-        process: Hashable = system.open(os.getpid() if pid is None else pid)
+        process = system.open(os.getpid() if pid is None else pid)
+        system.read(process, False)
         return process
     except (psutil.NoSuchProcess, TypeError, ValueError):
         problem = "there is no such process"
@@ -70,79 +57,59 @@ def _open(pid: int | None, system: System) -> Hashable:
         problem = f"this process cannot be read: {error}"
     if pid is not None:
         raise ValueError(f"pid={pid!r}: {problem}")
-    _tell(problem)
-    return None
-
-
-@functools.cache
-def _tell(problem: str) -> None:
     logger.warning("no system metrics of this process, which cannot be seen from inside (is /proc there?): %s", problem)
-
-
-@dataclass
-class _Counter:
-    """A tree's counter: its last total, and how much it has grown since the time of the last rate."""
-
-    total: float
-    since: float
-    grown: float = 0.0
-    in_all: float = 0.0  # since its first total
+    return None
 
 
 class ProcessSampler:
     """Each call returns one reading of the process `pid` (this one by default) with those below it.
 
-    Keys: `process_cpu_percent` (of one core, since the last such figure), `process_memory_mb` (resident less shared on
-    Linux, USS elsewhere), `process_rss_mb`, `process_threads`, `process_read_mb_per_s`, `process_write_mb_per_s`,
-    `process_context_switches_per_s`, `process_page_faults_per_s`; megabytes are 1e6 bytes. What cannot be read of every
-    process of the tree is absent. A reading less than 50 ms after the last rates has none, but the first rates are
-    given 10 ms after construction, so that a short run has them too. Threads and, of other processes than this one,
-    reads, writes and context switches are in a reading every 0.4 s. A process that has ended gives {}, and so does this
-    one where /proc does not show it.
+    docs/metrics.md has the keys. What cannot be read of every process of the tree is absent. A process that has ended
+    gives {}. Rates come 10 ms after construction, so that a short run has them, and then with readings at least 50 ms
+    apart. Threads and, of other processes than this one, reads, writes and context switches come every 0.4 s. New
+    children are looked for every half second, sooner at first. CPU time that turns up late (a new child's, an ended
+    child's) happened since the last look: the percentage spreads it over the next such span. A call never raises;
+    construction raises ValueError. Not safe to call from two threads at once.
 
-    New children are looked for sooner at first, then every `walk_every_s` seconds, or so rarely that it costs at most
-    1 % of the time. CPU time that turns up late (a new child's, an ended child's) happened since the last look: the
-    percentage spreads it over the next such span. A call never raises; construction raises ValueError. Not safe to
-    call from two threads at once.
+    On Linux what forked processes share counts once. It is read when the tree has changed, when page faults say that
+    processes have copied it by writing, and every second, or so rarely that it costs 5 %, 5 % and 1 % of the time.
+    Until then a new process has no memory here, and copies are missing. What is shared with processes outside the tree
+    counts in part, but a tree has at least the memory of its largest process.
 
-    On Linux what forked processes share counts once in `process_memory_mb`. How much that is, is read when the tree has
-    changed, and then every second, or so rarely that it costs at most 5 % and 1 % of the time. Until it is read, a new
-    process has no memory here, and what was copied by writing to it is missing. What is shared with processes outside
-    the tree counts in part, but a tree has at least the memory of its largest process.
+    ``user_cpu_seconds``, ``system_cpu_seconds`` and their sum ``cpu_seconds`` are those of the tree since construction,
+    with ended children, and never fall. ``peak_rss_mb`` is the kernel's mark: the highest RSS of any one process since
+    construction, however short; None where none is known to have been higher than before. It is read every 0.4 s, so of
+    a process that ends its last moments may be missing. ``pids`` are all processes that were seen in the tree.
     """
 
     def __init__(
-        self,
-        pid: int | None = None,
-        *,
-        walk_every_s: float = 0.5,
-        clock: Callable[[], float] = time.monotonic,
-        cpu_clock: Callable[[], float] = time.thread_time,
-        system: System = HERE,
+        self, pid: int | None = None, *, clock: Callable[[], float] = time.monotonic, system: System = HERE
     ) -> None:
-        check_seconds(walk_every_s=walk_every_s)
-        self._root = _open(pid, system)
-        # Parents before children; none once the root is gone.
-        self._members: list[Hashable] = [] if self._root is None else [self._root]
-        self._walk_every_s, self._walk_due = walk_every_s, -math.inf
-        self._clock, self._cpu_clock, self._system = clock, cpu_clock, system
-        self._span_s = walk_every_s  # between this walk and the next
-        self._late_s, self._late_span_s = 0.0, walk_every_s  # CPU time not shown yet, and the time to show it in
-        self._cpu_seconds = 0.0
-        self.pids: set[int] = set()  # of all processes that were seen in the tree
+        self._clock, self._system = clock, system
+        self._root = check_pid(pid, system)
+        self._members = [self._root] if self._root else []  # parents before children; none once the root is gone
+        self._parents: dict[int, int] = {}  # by process, for `System.descendants`
         self._seen: dict[Hashable, Reading] = {}
+        self._walk_due = self._slow_due = -math.inf
+        self._walk_span_s = self._late_span_s = _WALK_EVERY_S  # of this walk; in which late CPU time is shown
+        self._late_s = 0.0
+        self._totals: dict[str, float] = {}  # of counters
+        self._grown: dict[str, float] = {}  # by what they have risen, and what that was at the last rate, and when
+        self._rated: dict[str, tuple[float, float]] = {}
         self._shared: dict[Hashable, float | None] = {}  # megabytes; None where it cannot be read
-        self._shared_at, self._shared_cost_s = -math.inf, 0.0
-        self._counters: dict[str, _Counter] = {}
-        self._slow_due = -math.inf
-        self._made_at = self._read_at = self._rates_at = self._clock()
-        self._rates_after_s = _TICK_S
+        self._shared_at, self._shared_cost_s, self._shared_seen = -math.inf, 0.0, self._seen
+        self._memory_mb, self._futile_mb = 0.0, 0.0  # of the last reading; copies that were looked for in vain
+        self._marks_before, self._highest_before_mb, self._resets = set[float](), math.inf, len(reset_marks_mb)
+        self.user_cpu_seconds = self.system_cpu_seconds = 0.0
+        self.peak_rss_mb: float | None = None
+        self.pids: set[int] = set()
+        self._made_at = self._read_at = self._rates_at = clock()
         self()
 
     @property
     def cpu_seconds(self) -> float:
-        """CPU seconds of the tree from construction to the last reading, with ended children; never falls."""
-        return self._cpu_seconds
+        """User and system."""
+        return self.user_cpu_seconds + self.system_cpu_seconds
 
     user_cpu_seconds = system_cpu_seconds = 0.0
     peak_rss_mb = None
@@ -152,15 +119,20 @@ class ProcessSampler:
 
     @property
     def io_mb(self) -> dict[str, float]:
-        """``read_mb`` and ``write_mb``: from and to storage since construction, at most 0.4 s old; absent if unknown.
-
-        `read_all_next` before a reading brings them up to it.
-        """
-        return {name: self._counters[key].in_all for name, key in _IO.items() if key in self._counters}
+        """``read_mb`` and ``write_mb``, from and to storage, since construction, up to 0.4 s ago; absent if unknown."""
+        return {name: self._grown[key] for name, key in _IO.items() if key in self._grown}
 
     def read_all_next(self) -> None:
         """Include in the next reading what is otherwise read every 0.4 s."""
         self._slow_due = -math.inf
+
+    def saw_peak_rss(self, mark_mb: float) -> None:
+        """Take what the kernel says of processes that have ended, such as wait4 of the root, into ``peak_rss_mb``.
+
+        A process begins with the mark of the one that has started it: no higher one says nothing.
+        """
+        if mark_mb > self._highest_before_mb:
+            self.peak_rss_mb = max(mark_mb, self.peak_rss_mb or 0.0)
 
     def __call__(self) -> dict[str, float]:
         """Take one reading."""
@@ -176,53 +148,34 @@ class ProcessSampler:
         if not readings:
             return {}
         totals = _sums(reading.counters for reading in readings.values())
-        self._count(totals, now)
+        for key, total in totals.items():
+            self._grow(key, total, now)
         self._count_cpu(readings, now)
+        self._see_marks(readings)
         self._seen, self._read_at = readings, now
         if readings[self._root].ended:
             return {}
         values = _sums(reading.levels for reading in readings.values() if not reading.ended)
         if self._shared and len(readings) > 1 and _MEMORY in values:
-            values[_MEMORY] = self._memory_mb(readings)
-        if now - self._rates_at >= self._rates_after_s:
-            values.update(self._rates(now, totals))
+            values[_MEMORY] = self._less_shared(readings)
+        self._memory_mb = values.get(_MEMORY, 0.0)
+        if now - self._rates_at >= (_SETTLED_S if self._rates_at > self._made_at else _TICK_S):
+            values |= self._rates(now, totals)
         return values
 
     def _walk(self, now: float) -> None:
         """Find the processes below the root, keeping the objects of those already known."""
-        began = self._cpu_clock()
+        began = self._system.cpu_clock()
         try:
-            found = [self._root, *self._system.descendants(self._root)]
+            found = [self._root, *self._system.descendants(self._root, self._parents)]
         except _UNREADABLE:
             found = self._members
         known = {process: process for process in self._members}
         self._members = [known.get(process, process) for process in found]
         self.pids.update(pid for process in self._members if (pid := getattr(process, "pid", None)))
-        # Soon at first: a short run has its children's memory too.
-        span_s = max(_TICK_S, min(self._walk_every_s, now - self._made_at))
-        self._span_s = max(span_s, (self._cpu_clock() - began) / _WALK_SHARE)
-        self._walk_due = now + self._span_s
-
-    def _read_shared(self, now: float) -> None:
-        """Read what the processes share, if it is due; of those that share nothing only when the tree has changed."""
-        ended = {process for process, reading in self._seen.items() if reading.ended}
-        living = [process for process in self._members if process not in ended]
-        kept: dict[Hashable, float | None] = {}
-        span_s = self._shared_cost_s / _CHANGED_SHARE
-        if self._shared.keys() == set(living):
-            kept = {process: mb for process, mb in self._shared.items() if mb == 0}  # it stays so until a fork
-            span_s = max(_SHARED_EVERY_S, self._shared_cost_s / _SHARED_SHARE)
-        read = self._system.read_shared
-        if read is not None and len(living) > 1 and now - self._shared_at >= span_s:
-            began = self._cpu_clock()
-            self._shared = kept | {process: read(process) for process in living if process not in kept}
-            self._shared_at, self._shared_cost_s = now, self._cpu_clock() - began
-
-    def _memory_mb(self, readings: Mapping[Hashable, Reading]) -> float:
-        """The memory of those whose shared part is known, less that, but at least that of the largest."""
-        alive = [(process, reading.levels[_MEMORY]) for process, reading in readings.items() if not reading.ended]
-        known = [(mb, self._shared[process] or 0.0) for process, mb in alive if process in self._shared]
-        return max([sum(max(0.0, mb - shared) for mb, shared in known), *(mb for mb, _ in known)])
+        span_s = max(_TICK_S, min(_WALK_EVERY_S, now - self._made_at))  # soon at first: a short run has children too
+        self._walk_span_s = max(span_s, (self._system.cpu_clock() - began) / _WALK_SHARE)
+        self._walk_due = now + self._walk_span_s
 
     def _read_members(self, *, slow: bool) -> dict[Hashable, Reading]:
         """Read every living process, and all again if one disappears meanwhile; {} if the root is gone."""
@@ -230,63 +183,109 @@ class ProcessSampler:
             readings: dict[Hashable, Reading] = {}
             for process in self._members:
                 try:
-                    reading = self._system.read(process, slow)
-                    before = self._seen.get(process)
+                    reading, before = self._system.read(process, slow), self._seen.get(process)
                     # Of one never read before, only the system can tell whether its pid is another's by now.
-                    same = self._system.is_same(process) if before is None else before.started == reading.started
+                    if before.started == reading.started if before else self._system.is_same(process):
+                        readings[process] = reading
                 except psutil.NoSuchProcess:
                     continue
-                if same:
-                    readings[process] = reading
             if self._root not in readings:
                 readings = {}
-            if len(readings) in (0, len(self._members)):
-                self._members = list(readings)
-                return readings
+            complete = len(readings) in (0, len(self._members))
             self._members = list(readings)
+            if complete:
+                return readings
 
-    def _grow(self, key: str, total: float, now: float) -> tuple[_Counter, float]:
-        """Return the counter, brought up to its new total, and by how much it rose."""
-        counter = self._counters.setdefault(key, _Counter(total, now))
-        rise = max(0.0, total - counter.total)
-        counter.total = total
-        counter.in_all += rise
-        return counter, rise
+    def _read_shared(self, now: float) -> None:
+        """Read what the processes share, if it is due; of those that share nothing only when the tree has changed."""
+        living = [each for each in self._members if each not in self._seen or not self._seen[each].ended]
+        read, before, copied_mb = self._system.read_shared, self._shared, self._copied_mb()
+        same = before.keys() == set(living)
+        span_s = self._shared_cost_s / _CHANGED_SHARE
+        if same and copied_mb <= max(2 * self._futile_mb, _MATERIAL * self._memory_mb):
+            span_s = max(_SHARED_EVERY_S, self._shared_cost_s / _SHARED_SHARE)
+        if len(living) < 2 or now - self._shared_at < span_s:
+            return
+        began = self._system.cpu_clock()
+        kept = [process for process, mb in before.items() if same and mb == 0]  # it stays so until a fork
+        self._shared = {process: 0.0 if process in kept else read(process) for process in living}
+        found_mb = sum(mb or 0.0 for mb in before.values()) - sum(mb or 0.0 for mb in self._shared.values())
+        # A loop that takes memory and gives it back faults too. Where none was copied, look for twice as much next.
+        is_futile = same and abs(found_mb) <= _MATERIAL * self._memory_mb
+        self._futile_mb = max(self._futile_mb, copied_mb) if is_futile else 0.0
+        self._shared_at, self._shared_cost_s, self._shared_seen = now, self._system.cpu_clock() - began, self._seen
 
-    def _count(self, totals: Mapping[str, float], now: float) -> None:
-        for key, total in totals.items():
-            counter, rise = self._grow(key, total, now)
-            counter.grown += rise
+    def _copied_mb(self) -> float:
+        """What may have been copied since it was read: the pages of the faults by which no process has grown."""
+        self._shared_seen = self._seen | self._shared_seen  # a new process is compared with its first reading
+        copied_mb = 0.0
+        for process, reading in self._seen.items():
+            before = self._shared_seen[process]
+            faults = reading.counters.get(_FAULTS, 0.0) - before.counters.get(_FAULTS, 0.0)
+            grown_mb = reading.levels.get(_RSS, 0.0) - before.levels.get(_RSS, 0.0)
+            copied_mb += max(0.0, faults * PAGESIZE / 1e6 - max(0.0, grown_mb))
+        return copied_mb
+
+    def _less_shared(self, readings: Mapping[Hashable, Reading]) -> float:
+        """The memory of those whose shared part is known, less that, but at least that of the largest."""
+        alive = [(process, reading.levels[_MEMORY]) for process, reading in readings.items() if not reading.ended]
+        known = [(mb, self._shared[process] or 0.0) for process, mb in alive if process in self._shared]
+        return max([sum(max(0.0, mb - shared) for mb, shared in known), *(mb for mb, _ in known)])
+
+    def _grow(self, key: str, total: float, now: float) -> float:
+        """Bring a counter up to its new total, and return by how much it rose."""
+        rise = max(0.0, total - self._totals.get(key, total))
+        self._totals[key] = total
+        self._grown[key] = self._grown.get(key, 0.0) + rise
+        self._rated.setdefault(key, (now, 0.0))
+        return rise
 
     def _count_cpu(self, readings: Mapping[Hashable, Reading], now: float) -> None:
         """Add what known processes used, at once, and CPU time that turned up late, spread over time."""
-        on_time = total = 0.0
-        for process, reading in readings.items():
-            if reading.cpu_s is None:
-                return
-            total += reading.cpu_s + reading.reaped_cpu_s
-            before = self._seen.get(process)
-            if before is not None and before.cpu_s is not None:
-                on_time += max(0.0, reading.cpu_s - before.cpu_s)
-        counter, rise = self._grow(_CPU, total, now)
-        self._cpu_seconds += rise
-        if rise > on_time:
-            self._late_s += rise - on_time
-            self._late_span_s = self._span_s
-        elapsed = now - self._read_at
-        shown = self._late_s * min(1.0, elapsed / self._late_span_s) if self._late_s else 0.0
-        self._late_s -= shown
-        self._late_span_s = max(self._late_span_s - elapsed, 1e-9)
-        counter.grown += min(rise, on_time) + shown
+        total_s = sum(reading.cpu_s + reading.reaped_cpu_s for reading in readings.values())
+        if math.isnan(total_s):
+            return
+        rise_s = self._grow(_CPU, total_s, now)
+        self._grow("system", sum(reading.system_cpu_s for reading in readings.values()), now)
+        # The kernel's two counts are not of one moment: what does not fit into this rise waits for the next.
+        system_s = min(rise_s, max(0.0, self._grown["system"] - self.system_cpu_seconds))
+        self.user_cpu_seconds += rise_s - system_s
+        self.system_cpu_seconds += system_s
+        pairs = [(reading, self._seen[each]) for each, reading in readings.items() if each in self._seen]
+        on_time_s = sum(max(0.0, reading.cpu_s - before.cpu_s) for reading, before in pairs)
+        late_s = max(0.0, rise_s - on_time_s)
+        if late_s:
+            self._late_s, self._late_span_s = self._late_s + late_s, self._walk_span_s
+        elapsed_s = now - self._read_at
+        shown_s = self._late_s * min(1.0, elapsed_s / self._late_span_s)
+        self._late_s -= shown_s
+        self._late_span_s = max(self._late_span_s - elapsed_s, 1e-9)
+        self._grown[_CPU] += shown_s - late_s
 
-    def _rates(self, now: float, totals: Mapping[str, float]) -> dict[str, float]:
+    def _see_marks(self, readings: Mapping[Hashable, Reading]) -> None:
+        """Note what was reached since construction: marks that were not there then."""
+        marks_mb = {mark_mb for reading in readings.values() if (mark_mb := reading.mark_mb)}
+        reaped_mb = max(reading.reaped_mark_mb or 0.0 for reading in readings.values())
+        if self._seen:
+            if os.getpid() in self.pids:
+                marks_mb.update(reset_marks_mb[self._resets :])
+            for mark_mb in marks_mb - self._marks_before:  # between vfork and exec a child shows its parent's
+                self.peak_rss_mb = max(mark_mb, self.peak_rss_mb or 0.0)
+            self.saw_peak_rss(reaped_mb)
+        else:
+            self._marks_before = marks_mb
+            # Whoever had ended children then will hand on their marks, which are known of this process alone.
+            hidden = any(reading.reaped_cpu_s and reading.reaped_mark_mb is None for reading in readings.values())
+            self._highest_before_mb = math.inf if hidden else max(own_mark_mb() or 0.0, reaped_mb, *marks_mb)
+
+    def _rates(self, now: float, totals: Iterable[str]) -> dict[str, float]:
         """Return each counter's growth per second since its last rate, and start a new one."""
         rates = {}
-        for key, counter in self._counters.items():
-            if (key in totals or key == _CPU) and now > counter.since:
-                rates[key] = counter.grown / (now - counter.since) * (100 if key == _CPU else 1)
-                counter.since, counter.grown = now, 0.0
-        self._rates_at, self._rates_after_s = now, _SETTLED_S
+        for key, (since, before) in self._rated.items():
+            if key in (*totals, _CPU) and now > since:
+                rates[key] = (self._grown[key] - before) / (now - since) * (100 if key == _CPU else 1)
+                self._rated[key] = now, self._grown[key]
+        self._rates_at = now
         if now >= self._slow_due:
             self._slow_due = now + _SLOW_EVERY_S
         return rates

@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from commands import RunProject, copy_store, executed, hostile_files, store_uri
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+from mlflow_sysmetrics.delivery.points import now_ms
 from own_models import ALGORITHMS, write_own_models
 from study_settings import study_settings
 
@@ -29,7 +30,6 @@ from entrypoints.search import journal
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import Limits
 from entrypoints.tune import tune
-from mlflow_sysmetrics.delivery.points import now_ms
 from mlflow_sysmetrics.tags import KIND, NODE, PID, PID_SINCE
 
 WITHIN_S = 60.0

@@ -5,9 +5,10 @@ from __future__ import annotations
 from mlflow.entities import LifecycleStage, Metric, Param, Run, RunData, RunInfo, RunTag
 
 from entrypoints.limits.stop_or_skip import EarlyEnd
+from entrypoints.tags import CONVERGED, DIVERGED, FEASIBLE, PLACE, REPEAT
 from entrypoints.trial_run import TrialRun
 from mlflow_sysmetrics.limits import Stop
-from mlflow_sysmetrics.tags import BY_CRITERIA, CONVERGED, DIVERGED, FEASIBLE, HOST_PREFIX, PLACE, REPEAT, TRIAL_ID
+from mlflow_sysmetrics.tags import BY_CRITERIA, HOST_PREFIX, TRIAL_ID
 
 ENDING = EarlyEnd(Stop("elapsed_s<=1", "elapsed_s", 2.0, 1.0, 120), "crossed")
 

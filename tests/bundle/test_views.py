@@ -13,7 +13,7 @@ from saved_views import View, unpacked
 
 from entrypoints import views
 from entrypoints.views import LIMITS, SCORE, STOPPED, TABLE, TRAINING, StudyFacts, of_experiment, of_study
-from mlflow_sysmetrics.views.page import Page
+from mlflow_sysmetrics.ui import Page
 
 NEAR = [0.650 + 0.002 * place for place in range(11)]  # RMSEs of trials that are much the same
 FAR = 5.0

@@ -30,11 +30,11 @@ from outages import Ticks, covered
 from server_here import server_here
 from tracking_server import free_port
 
+from mlflow_sysmetrics.criteria import Criteria
 from mlflow_sysmetrics.delivery.sync import deliver
-from mlflow_sysmetrics.limits import Criteria
 from mlflow_sysmetrics.logger import SystemMetricsLogger
-from mlflow_sysmetrics.measurement import Measurement
-from mlflow_sysmetrics.sampling.groups import GROUPS, sampler
+from mlflow_sysmetrics.measure import Measurement
+from mlflow_sysmetrics.sampling import GROUPS, sampler
 
 LIMIT_S = 20.0
 DEFAULT = {
@@ -333,7 +333,7 @@ import signal, sys, mlflow
 sys.path.insert(0, {tests!r})
 from outages import Ticks
 from mlflow_sysmetrics.logger import SystemMetricsLogger
-from mlflow_sysmetrics.measurement import Measurement
+from mlflow_sysmetrics.measure import Measurement
 mlflow.start_run()
 ticks = Ticks()
 logger = SystemMetricsLogger(watch=Measurement(sample=ticks), flush_every_s=3600).start()
@@ -514,7 +514,7 @@ def test_names_may_be_as_long_as_is_said() -> None:
 def test_arguments_are_checked_without_reading_anything(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sampler of all groups takes a while to make: that waits for `start`."""
     made = []
-    monkeypatch.setattr("mlflow_sysmetrics.measurement.sampler", lambda *args, **kwargs: made.append(1) or sampler())
+    monkeypatch.setattr("mlflow_sysmetrics.measure.sampler", lambda *args, **kwargs: made.append(1) or sampler())
     with mlflow.start_run():
         logger = SystemMetricsLogger(groups=GROUPS, pid=os.getpid())
         assert not made
@@ -618,7 +618,7 @@ def test_limit_that_is_broken_at_the_very_end_ends_nothing(monkeypatch: pytest.M
 
     with mlflow.start_run() as run:
         logger = SystemMetricsLogger(watch=watch, criteria="elapsed_s<=1").start()
-        brake, handler = logging.getLogger("mlflow_sysmetrics.limits.brake"), StopFirst()
+        brake, handler = logging.getLogger("mlflow_sysmetrics.stopping.brake"), StopFirst()
         brake.addHandler(handler)
         now[0] = 5.0
         watch.read()

@@ -18,8 +18,7 @@ from made_up_nvml import Gpu, Nvml
 
 from mlflow_sysmetrics.measurement import FIGURES, Measurement, figures_of, folded
 from mlflow_sysmetrics.monitor import Window
-from mlflow_sysmetrics.sampling import gpu
-from mlflow_sysmetrics.sampling.groups import GROUPS
+from mlflow_sysmetrics.sampling import GROUPS, gpu
 
 SETTLED_S = 0.1  # after which a reading has rates
 

@@ -17,7 +17,7 @@ import pytest
 from forks import in_fork
 
 from mlflow_sysmetrics.monitor import Monitor
-from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
+from mlflow_sysmetrics.sampling import ProcessSampler
 
 LIMIT_S = 10.0  # an event that has not come by then fails the test
 

@@ -17,13 +17,12 @@ COMMANDS = {"prepare", "tune", "early_stop", "report", "main"}
 OPTIONS = {"options", "option_types"}
 ROOMS = ("shared", "compute", "datasets", "models", "limits", "search", "reporting", "commands")
 # What each room of the plugin may import, beside itself and what all rooms share.
-SHARED = {"tags", "redact", "arguments", "environment"}
+SHARED = {"tags", "redact", "environment"}
 ARROWS = {
     "tags": set(),
     "redact": set(),
-    "arguments": set(),
     "environment": set(),
-    "monitor": set(),
+    "monitor": {"sampling"},
     "sampling": set(),
     "phases": {"monitor"},
     "ranks": {"delivery"},

@@ -274,7 +274,7 @@ FIGURES = ("cpu_percent", "memory_mb", "rss_mb", "threads", "page_faults_per_s",
 
 @pytest.fixture
 def watched(empty_store: Path) -> Iterator[str]:
-    """The address of a server with the run of a program that knows nothing of MLflow, run as docs/plugin.md says."""
+    """The page that `mlflow-sysmetrics ui` opens after a program that knows nothing of MLflow: see docs/plugin.md."""
     (empty_store / "train.py").write_text(PROGRAM)
     uri, spool = store_uri(empty_store), str(empty_store / "spool")
     command = Command(
@@ -283,16 +283,23 @@ def watched(empty_store: Path) -> Iterator[str]:
     ).wait()  # fmt: skip
     assert command.exit_code == 0, command.stderr
     with tracking_server(empty_store) as port:
-        yield f"http://127.0.0.1:{port}"
+        server = f"http://127.0.0.1:{port}"
+        show = ["mlflow-sysmetrics", "ui", "--no-browser", "--tracking-uri", server]
+        shown = Command(show, cwd=empty_store, output=empty_store / "output", env=clean_environment()).wait()
+        yield shown.stdout.strip()
 
 
 @pytest.mark.slow
 def test_system_metrics_of_any_program_are_lines_under_readable_names(
     watched: str, page: Page, screenshot: Callable[[str], None]
 ) -> None:
-    """By the link of docs/plugin.md: a line under each name, a point a second, and no name is cut."""
+    """By the link of docs/plugin.md: its costs, then a line under each name, a point a second; no name is cut."""
     (link,) = re.findall(r"<http://127.0.0.1:5000/(#[^>]*)>", (ROOT / "docs" / "plugin.md").read_text())
-    _open(page, watched, link)
+    server, _, shown = watched.partition("/#")
+    assert f"#{shown}" == link
+    _open(page, server, link)
+    page.locator(CARD).filter(has=page.get_by_text("peak_memory_mb", exact=True)).first.wait_for()
+    screenshot("what_a_run_cost")
     page.get_by_role("link", name="two workers").click()
     page.get_by_role("tab", name="System metrics").click()
     page.locator(CARD).nth(5).locator(f"{LINES} .point").nth(5).wait_for(state="attached")

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from entrypoints.limits.costs import COSTS, SYSTEM_FIGURES
 from entrypoints.mlflow_io import find_run
 from entrypoints.reporting.studies import Study
-from mlflow_sysmetrics.tags import PREPARE_RUN_ID
+from entrypoints.tags import PREPARE_RUN_ID
 
 MIN_LEVELS = 3  # that a rank test compares
 SCORE = "score"  # the metric that ranks trials, where studies call it differently

@@ -30,8 +30,8 @@ from entrypoints.reporting.savings.tables import Saved, by_criterion, finite
 from entrypoints.reporting.studies import Study
 from entrypoints.search.budget import total
 from entrypoints.search.journal import RESUMED_BY
+from entrypoints.tags import PREPARE_RUN_ID
 from mlflow_sysmetrics.limits import Criteria, Kind, Values
-from mlflow_sysmetrics.tags import PREPARE_RUN_ID
 
 MAX_COURSES = 400  # trials whose curves are read
 MAX_REPLAYED = 128  # of these, where limits are replayed at each of TIGHTER: a tenth of a second a trial

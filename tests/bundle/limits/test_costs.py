@@ -11,7 +11,7 @@ from entrypoints.datasets.tables import Task
 from entrypoints.limits.costs import COSTS, OF_GROUP, USUAL_NOISE, metrics, readable
 from entrypoints.settings import DEFAULT_CRITERIA
 from mlflow_sysmetrics.limits import Criteria, Kind
-from mlflow_sysmetrics.sampling.gpu import import_nvml, open_gpus
+from mlflow_sysmetrics.sampling import import_nvml, open_gpus
 
 TASKS: list[Task] = ["regression", "classification"]
 

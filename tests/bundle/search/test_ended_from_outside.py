@@ -14,8 +14,9 @@ from entrypoints.limits.stop_or_skip import EarlyEnd
 from entrypoints.runs import RecordedRun
 from entrypoints.search import ended_from_outside
 from entrypoints.search.record import TrialRecord
+from entrypoints.tags import BY_TIME_LIMIT
 from mlflow_sysmetrics.limits import Stop
-from mlflow_sysmetrics.tags import BY_PERSON, BY_TIME_LIMIT, BY_TUNE, STOP_REASON, STOPPED_BY
+from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, STOP_REASON, STOPPED_BY
 
 ENDING = EarlyEnd(Stop("elapsed_s<=1", "elapsed_s", 4.0, 1.0, 100), "crossed")
 

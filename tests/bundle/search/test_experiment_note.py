@@ -9,8 +9,7 @@ from mlflow import MlflowClient
 
 from entrypoints import views
 from entrypoints.search.experiment_note import NOTE, write_note
-from mlflow_sysmetrics.views.page import Page
-from mlflow_sysmetrics.views.saved import save
+from mlflow_sysmetrics.ui import Page, save
 
 
 @pytest.fixture

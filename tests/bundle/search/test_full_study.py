@@ -18,7 +18,8 @@ from entrypoints.mlflow_io import log_tables
 from entrypoints.models.configuration import Configuration
 from entrypoints.search.budget import Spending
 from entrypoints.search.full_study import FullStudy, find, hosts_of, study_key
-from mlflow_sysmetrics.tags import CRITERIA, HOST_PREFIX, KIND, SEARCHED, STUDY_KEY
+from entrypoints.tags import CRITERIA, SEARCHED, STUDY_KEY
+from mlflow_sysmetrics.tags import HOST_PREFIX, KIND
 
 HERE = {"usable_cores": frozenset({"2"})}
 WANTED = [configured(batch_size=size, alpha=0.123456789012) for size in (8, 16)]

@@ -25,8 +25,8 @@ from entrypoints.search.ended_search import EndedSearch
 from entrypoints.search.full_study import study_key
 from entrypoints.search.limits_summary import MAX_NEAREST, Outcome, mark_feasible, outcome
 from entrypoints.search.record import Record, TrialRecord
+from entrypoints.tags import STUDY_KEY
 from mlflow_sysmetrics.limits import Criteria, Stop
-from mlflow_sysmetrics.tags import STUDY_KEY
 
 TIME = "training_time_s<=1"
 SETTINGS, DATA = study_settings(folds=3), bundled("red_wine")

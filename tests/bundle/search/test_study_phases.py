@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from mlflow import MlflowClient
+from mlflow_sysmetrics.phases.course import Moment
 
 from entrypoints.runs import RecordedRun
 from entrypoints.search import study_phases
 from entrypoints.search.study_phases import PREPARE, StudyPhases
 from mlflow_sysmetrics.measurement import Measurement
-from mlflow_sysmetrics.phases.course import Moment
 
 
 def test_figure_begins_with_the_first_phase(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mlflow_sysmetrics.delivery.points import Point, points_now
 from ray.actor import ActorHandle
 from reference import FOLDS, MLP_CLASSIFIER, MLP_REGRESSOR, Plain, bundled, configured
 from sklearn import get_config, set_config
@@ -27,10 +28,9 @@ from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.models import batch_checks
 from entrypoints.search.trial import RESULT_EVERY_S, Trial
 from entrypoints.search.trial_end import TrialEnd
-from mlflow_sysmetrics.delivery.points import Point, points_now
 from mlflow_sysmetrics.limits import Criteria
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
-from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
+from mlflow_sysmetrics.sampling import ProcessSampler
 
 Config = dict[str, Any]
 Begin = Callable[..., Trial]

@@ -10,8 +10,8 @@ import pytest
 from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.stop_or_skip import DIVERGED, EarlyEnd
 from entrypoints.search.trial_end import TrialEnd
+from entrypoints.tags import END
 from mlflow_sysmetrics.limits import Stop
-from mlflow_sysmetrics.tags import END
 
 MAX_TAG_LENGTH = 5000
 FOLDS = [

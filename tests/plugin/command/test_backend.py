@@ -23,8 +23,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import ExecutionException
 
-from mlflow_sysmetrics.sampling.container import find_folders
-from mlflow_sysmetrics.sampling.one_process import HERE
+from mlflow_sysmetrics.sampling import MEMORY_DEFINITION, find_folders
 
 pytestmark = pytest.mark.slow  # real runs, each of seconds
 
@@ -125,7 +124,7 @@ def test_run_has_the_series_of_the_project(place: Place) -> None:
     assert 1 < place.peak("memory_mb") < 50
     assert place.peak("cpu_percent") > 10  # 100 on an idle machine
     assert place.run().data.metrics["peak_memory_mb"] == place.peak("memory_mb")
-    assert place.run().data.tags["sysmetrics.memory_definition"] == HERE.memory_definition
+    assert place.run().data.tags["sysmetrics.memory_definition"] == MEMORY_DEFINITION
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

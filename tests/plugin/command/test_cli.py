@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.delivery.points import Point
 from mlflow_sysmetrics.delivery.spool import Header, SpoolFile, spool_path
-from mlflow_sysmetrics.sampling.groups import GROUPS
+from mlflow_sysmetrics.sampling import GROUPS
 
 LIMIT_S = 60.0
 COMMAND = [sys.executable, "-m", "mlflow_sysmetrics.command.cli"]

@@ -13,9 +13,9 @@ import time
 import pytest
 
 from mlflow_sysmetrics.command.outside import Settings, Watcher
-from mlflow_sysmetrics.limits import MemoryKills
-from mlflow_sysmetrics.measurement import Measurement
-from mlflow_sysmetrics.sampling.groups import GROUPS
+from mlflow_sysmetrics.measure import Measurement
+from mlflow_sysmetrics.sampling import GROUPS
+from mlflow_sysmetrics.stopping.cause_of_death import MemoryKills
 from mlflow_sysmetrics.tags import KILLED_FOR_MEMORY
 
 LIMIT_S = 10.0

@@ -5,42 +5,44 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from made_up_nvml import Gpu, Nvml, NvmlError
 
-from mlflow_sysmetrics.sampling.gpu import GpuSampler, import_nvml, open_gpus
+from mlflow_sysmetrics.sampling.gpu import GpuSampler
 
-OURS, CHILD, STRANGER = 100, 101, 900
+OURS, STRANGER, GHOST = os.getpid(), os.getppid(), 2**22 + 1
 
 
-def in_tree(pid: int) -> bool:
-    return pid in (OURS, CHILD)
+@pytest.fixture(scope="module")
+def child() -> Iterator[int]:
+    """A real child of this process."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield process.pid
+        process.communicate(b"\n")
 
 
 def sampler(*gpus: Gpu) -> GpuSampler:
-    return GpuSampler(nvml=Nvml(*gpus), in_tree=in_tree)
+    return GpuSampler(nvml=Nvml(*gpus))
 
 
-def test_use_of_the_card_and_of_the_tree_is_read() -> None:
-    """Megabytes, percent and watts of the card; of the tree the sum over its processes, without the stranger's."""
+def test_use_of_the_card_and_of_the_tree_is_read(child: int) -> None:
+    """Megabytes, percent and watts of the card; of the tree the sum over its processes, without others'."""
     gpu = Gpu(
-        processes={OURS: 1_000_000_000, CHILD: 500_000_000, STRANGER: 3_000_000_000},
-        samples=[(5, OURS, 30), (5, CHILD, 12), (5, STRANGER, 28)],
+        processes={OURS: 1_000_000_000, child: 500_000_000, STRANGER: 3_000_000_000, GHOST: 1},
+        samples=[(5, OURS, 30), (5, child, 12), (5, STRANGER, 28)],
     )
-    assert sampler(gpu)() == {
-        "gpu_0_utilization_percent": 70,
-        "gpu_0_memory_mb": 5000,
-        "gpu_0_power_w": 250.5,
-        "gpu_0_process_memory_mb": 1500,
-        "gpu_0_process_utilization_percent": 42,
-    }
+    of_all = {"gpu_0_utilization_percent": 70, "gpu_0_memory_mb": 5000, "gpu_0_power_w": 250.5}
+    of_tree = {"gpu_0_process_memory_mb": 1500, "gpu_0_process_utilization_percent": 42}
+    assert sampler(gpu)() == of_all | of_tree
+    of_child = {"gpu_0_process_memory_mb": 500, "gpu_0_process_utilization_percent": 12}
+    assert GpuSampler(child, nvml=Nvml(gpu))() == of_all | of_child
 
 
 def test_each_card_has_its_number() -> None:
     """What the tree does not use has no figures of the tree, on that card."""
-    reading = sampler(Gpu(processes={STRANGER: 1}), Gpu(processes={CHILD: 2_000_000}))()
+    reading = sampler(Gpu(processes={STRANGER: 1}), Gpu(processes={OURS: 2_000_000}))()
     assert {name for name in reading if "process" in name} == {"gpu_1_process_memory_mb"}
     assert reading["gpu_1_process_memory_mb"] == 2
     assert {name[:5] for name in reading} == {"gpu_0", "gpu_1"}
@@ -60,37 +62,38 @@ def test_only_new_samples_of_utilization_count_and_the_newest_of_each() -> None:
 @pytest.mark.parametrize(
     ("gpu", "percent"),
     [
-        (Gpu(processes={OURS: 1}, busy=0), 0),
-        (Gpu(processes={OURS: 1}, samples=[(1, STRANGER, 70)]), 0),
-        (Gpu(processes={OURS: 1}, samples=[(1, OURS, 4_294_967_295), (1, CHILD, 7)]), None),
-        (Gpu(processes={OURS: 1, CHILD: 1}, samples=[(1, OURS, 80), (1, CHILD, 80)]), 100),
-        (Gpu(processes={OURS: 1}, samples=None), None),
-        (Gpu(processes={OURS: 1}, samples=None, busy=None), None),
+        pytest.param(Gpu(processes={OURS: 1}, busy=0), 0, id="idle card"),
+        pytest.param(Gpu(processes={OURS: 1}, samples=[(1, STRANGER, 70)]), 0, id="others only"),
+        pytest.param(Gpu(processes={OURS: 1}, samples=[(1, OURS, 4_294_967_295)]), None, id="garbage"),
+        pytest.param(Gpu(processes={OURS: 1}, samples=None), None, id="not told, busy"),
+        pytest.param(Gpu(processes={OURS: 1}, samples=None, busy=None), None, id="nothing told"),
     ],
-    ids=["idle card", "others only", "garbage", "more than all", "not told, busy", "nothing told"],
 )
 def test_odd_samples_of_utilization(gpu: Gpu, percent: float | None) -> None:
-    """0 where nothing is done, absent where nothing is known, never over 100."""
+    """0 where nothing is done, absent where nothing is known."""
     assert sampler(gpu)().get("gpu_0_process_utilization_percent") == percent
 
 
+def test_two_processes_use_no_more_than_the_whole_card(child: int) -> None:
+    """Their samples are not of one moment."""
+    gpu = Gpu(processes={OURS: 1, child: 1}, samples=[(1, OURS, 80), (1, child, 80)])
+    assert sampler(gpu)()["gpu_0_process_utilization_percent"] == 100
+
+
 @pytest.mark.parametrize(
-    ("gpu", "absent"),
+    ("told", "absent"),
     [
-        (Gpu(busy=None), {"utilization_percent"}),
-        (Gpu(used=None), {"memory_mb"}),
-        (Gpu(milliwatts=None), {"power_w"}),
-        (Gpu(processes=None), {"process_memory_mb", "process_utilization_percent"}),
-        (Gpu(processes={OURS: 1, CHILD: None}), {"process_memory_mb"}),
-        (Gpu(processes={}), {"process_memory_mb", "process_utilization_percent"}),
+        pytest.param({"busy": None}, {"utilization_percent"}, id="utilization"),
+        pytest.param({"used": None}, {"memory_mb"}, id="memory"),
+        pytest.param({"milliwatts": None}, {"power_w"}, id="power"),
+        pytest.param({"processes": None}, {"process_memory_mb", "process_utilization_percent"}, id="processes"),
+        pytest.param({"processes": {OURS: None}}, {"process_memory_mb"}, id="memory of one process"),
+        pytest.param({"processes": {}}, {"process_memory_mb", "process_utilization_percent"}, id="other process ids"),
     ],
-    ids=["utilization", "memory", "power", "processes", "memory of one process", "other process ids"],
 )
-def test_what_the_driver_does_not_tell_is_absent(gpu: Gpu, absent: set[str]) -> None:
-    """Each figure alone; a sum without one process's memory would be too small."""
-    gpu.samples = [(1, OURS, 5)]
-    if gpu.processes == Gpu().processes and "process_memory_mb" not in absent:
-        gpu.processes = {OURS: 1}
+def test_what_the_driver_does_not_tell_is_absent(told: dict[str, None], absent: set[str]) -> None:
+    """Each number alone; a sum without one process's memory would be too small."""
+    gpu = Gpu(**{"processes": {OURS: 1}, "samples": [(1, OURS, 5)], **told})
     names = {"utilization_percent", "memory_mb", "power_w", "process_memory_mb", "process_utilization_percent"}
     assert {f"gpu_0_{name}" for name in names - absent} == set(sampler(gpu)())
 
@@ -113,56 +116,10 @@ def test_without_a_driver_there_is_nothing(error: Exception) -> None:
 def test_a_card_that_is_lost_ends_its_figures_and_not_the_run() -> None:
     """Every call to the driver may fail at any time."""
     nvml = Nvml(Gpu(processes={OURS: 1}))
-    sample = GpuSampler(nvml=nvml, in_tree=in_tree)
+    sample = GpuSampler(nvml=nvml)
     assert sample()
     nvml.lost = True
     assert sample() == {}
-
-
-@pytest.fixture
-def processes() -> Iterator[tuple[int, int]]:
-    """A real child of this process and a child of that."""
-    code = (
-        "import subprocess, sys\n"
-        "below = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE)\n"
-        "print(below.pid, flush=True)\ninput()\nbelow.communicate(b'\\n')"
-    )
-    argv = [sys.executable, "-c", code]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        grandchild = int(child.stdout.readline())
-        yield child.pid, grandchild
-        child.communicate("\n")
-
-
-@pytest.mark.parametrize(
-    ("root", "megabytes"),
-    [(lambda child: None, 7), (lambda child: child, 6)],
-    ids=["this tree", "the child's tree"],
-)
-def test_the_tree_is_the_process_and_what_is_below(
-    root: Callable[[int], int | None], megabytes: float, processes: tuple[int, int]
-) -> None:
-    """With real processes: this one has 1 MB, its child 2, the child's child 4, and a parent and a ghost 8 and 16."""
-    child, grandchild = processes
-    used: dict[int, int | None] = {
-        os.getpid(): 1_000_000,
-        child: 2_000_000,
-        grandchild: 4_000_000,
-        os.getppid(): 8_000_000,
-        2**22 + 1: 16_000_000,
-    }
-    sample = GpuSampler(root(child), nvml=Nvml(Gpu(processes=used)))
-    assert sample()["gpu_0_process_memory_mb"] == megabytes
-
-
-def test_this_machine_reads_plausibly() -> None:
-    """With or without nvidia-ml-py, driver and card: percents up to 100, and nothing negative."""
-    reading = GpuSampler()()
-    assert all(name.startswith("gpu_") and value >= 0 for name, value in reading.items())
-    assert all(value <= 100 for name, value in reading.items() if name.endswith("_percent"))
-    if not open_gpus(import_nvml()):
-        assert reading == {}
 
 
 def test_the_substitute_has_the_real_names() -> None:

@@ -1,4 +1,4 @@
-"""Tests of sampling.process_tree: real processes against the kernel's own accounts, and a fake OS for the rest."""
+"""Tests of ProcessSampler: real processes against the kernel's own accounts, and a fake kernel for the rest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import psutil
@@ -22,21 +21,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mlflow_sysmetrics.sampling.one_process import HERE, LINUX, PORTABLE, Reading, System
-from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
+from mlflow_sysmetrics.sampling import ProcessSampler, check_pid, reset_peak_rss
+from mlflow_sysmetrics.sampling.one_process import HERE, LINUX, Reading, System
 
-ALONE = replace(HERE, descendants=lambda process: [])  # without the processes that other tests may have left
-linux_only = pytest.mark.skipif(not psutil.LINUX, reason="compares with /proc")
-KEYS = {
-    "process_cpu_percent",
-    "process_memory_mb",
-    "process_rss_mb",
-    "process_threads",
-    "process_read_mb_per_s",
-    "process_write_mb_per_s",
-    "process_context_switches_per_s",
-    "process_page_faults_per_s",
-}
+pytestmark = pytest.mark.skipif(not psutil.LINUX, reason="compares with /proc")
+ALONE = replace(HERE, descendants=lambda process, parents: [])  # without the processes that other tests may have left
+KEYS = {f"process_{name}" for name in ("cpu_percent", "memory_mb", "rss_mb", "threads", "read_mb_per_s",
+        "write_mb_per_s", "context_switches_per_s", "page_faults_per_s")}  # fmt: skip
+IO = {"process_read_mb_per_s", "process_write_mb_per_s"}
 
 
 def burn(cpu_s: float) -> None:
@@ -44,11 +36,6 @@ def burn(cpu_s: float) -> None:
     end = time.process_time() + cpu_s
     while time.process_time() < end:
         pass
-
-
-def least_percent(cpu_s: float, began: float) -> float:
-    """Half of what so much CPU time since then is: the kernel counts in ticks, and other processes take turns."""
-    return 50 * cpu_s / (time.monotonic() - began)
 
 
 # --- real processes -------------------------------------------------------------------------------------------------
@@ -88,28 +75,6 @@ def child() -> Iterator[Child]:
             process.kill()
 
 
-BUSY = "end = time.monotonic() + 0.5; c = time.process_time(); exec('while time.monotonic() < end: pass')"
-
-
-@linux_only
-def test_a_process_that_keeps_one_core_busy_reads_100_percent() -> None:
-    """Over half a second it reads what the process's own account says; 90-110 when the machine gave it a whole core."""
-    with child() as busy:
-        for _ in range(5):
-            earliest = time.monotonic()
-            sample = ProcessSampler(busy.pid)
-            early = time.monotonic()
-            used_s = float(busy.do(f"{BUSY}; print(time.process_time() - c)"))
-            late = time.monotonic()
-            percent = sample()["process_cpu_percent"]
-            least, most = 100 * used_s / (time.monotonic() - earliest), 100 * used_s / (late - early)
-            assert least - 5 <= percent <= most + 5
-            if least >= 95:
-                assert 90 <= percent <= 110
-                return
-    pytest.skip("the machine never gave the process a whole core for half a second; its reading was right each time")
-
-
 def test_processes_that_have_ended_are_known() -> None:
     """The kernel may have killed one of them for memory."""
     seconds = itertools.count(start=0.0, step=100.0)  # each reading looks for processes
@@ -118,14 +83,6 @@ def test_processes_that_have_ended_are_known() -> None:
         sample()
     sample()
     assert sample.pids >= {os.getpid(), ended.pid}
-
-
-def test_a_sleeping_process_reads_under_5_percent() -> None:
-    """A process that waits uses no CPU."""
-    with child() as idle:
-        sample = ProcessSampler(idle.pid)
-        idle.do("time.sleep(0.5); print()")
-        assert sample()["process_cpu_percent"] < 5
 
 
 def test_this_process_is_counted_to_the_nanosecond() -> None:
@@ -139,40 +96,17 @@ def test_this_process_is_counted_to_the_nanosecond() -> None:
     assert late - early <= sample.cpu_seconds <= time.process_time() - earliest
 
 
-def test_a_run_of_20_ms_gets_one_figure() -> None:
-    """The first CPU figure does not wait 50 ms as later ones do, and an instant reading does not spend it."""
-    began = time.monotonic()
-    sample = ProcessSampler(system=ALONE)
-    sample()
-    burn(0.02)
-    percent = sample()["process_cpu_percent"]
-    assert percent > least_percent(0.02, began)
-
-
-@linux_only
-@pytest.mark.parametrize("megabytes", [1, 100], ids=["small", "100 MB touched"])
-def test_memory_is_resident_less_shared(megabytes: int) -> None:
-    """Memory is within 2 % of the process's statm, and RSS is larger."""
-    with child() as process:
-        process.do(f"data = b'x' * {megabytes * 10**6}; print()")
-        reading = ProcessSampler(process.pid)()
-        _, resident, shared, *_ = map(int, Path(f"/proc/{process.pid}/statm").read_text().split())
-    assert reading["process_memory_mb"] == pytest.approx((resident - shared) * mmap.PAGESIZE / 1e6, rel=0.02)
-    assert reading["process_rss_mb"] == pytest.approx(resident * mmap.PAGESIZE / 1e6, rel=0.02)
-    assert reading["process_memory_mb"] > megabytes
-
-
 SPAWN = "p = subprocess.Popen([sys.executable, '-c', 'import time\\nwhile time.process_time() < 0.15: pass'])"
+USAGE = "*map(sum, zip(*(resource.getrusage(w)[:2] for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))))"
 
 
-@linux_only
-@pytest.mark.parametrize("walk_every_s", [0.01, 1000.0], ids=["seen alive", "never seen"])
-def test_cpu_seconds_are_the_sum_over_children_that_come_and_go(walk_every_s: float) -> None:
-    """A parent and its ended children sum to what the kernel charges for them, whether or not a walk ever saw them."""
-    usage = "sum(sum(resource.getrusage(w)[:2]) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))"
+@pytest.mark.parametrize("every_s", [100.0, 0.0], ids=["seen alive", "never seen"])
+def test_cpu_seconds_are_the_sum_over_children_that_come_and_go(every_s: float) -> None:
+    """A parent and its ended children sum to what the kernel charges for them, whether or not a look ever saw them."""
+    now = itertools.count(step=every_s)
     with child() as parent:
-        before_s = float(parent.do(f"print({usage})"))
-        sample = ProcessSampler(parent.pid, walk_every_s=walk_every_s)
+        before = [float(each) for each in parent.do(f"print({USAGE})").split()]
+        sample = ProcessSampler(parent.pid, clock=now.__next__)
         for _ in range(2):
             parent.do(f"{SPAWN}; print()")
             sample()
@@ -180,18 +114,39 @@ def test_cpu_seconds_are_the_sum_over_children_that_come_and_go(walk_every_s: fl
             sample()
             parent.do("p.wait(); print()")
             sample()
-        used_s = float(parent.do(f"print({usage})")) - before_s
+        after = [float(each) for each in parent.do(f"print({USAGE})").split()]
         sample()
-    assert used_s > 0.6
-    assert sample.cpu_seconds == pytest.approx(used_s, abs=0.1)
+    assert sum(after) - sum(before) > 0.6
+    assert sample.user_cpu_seconds == pytest.approx(after[0] - before[0], abs=0.1)
+    assert sample.system_cpu_seconds == pytest.approx(after[1] - before[1], abs=0.1)
+    assert sample.cpu_seconds == sample.user_cpu_seconds + sample.system_cpu_seconds
 
 
-@linux_only
+@pytest.mark.parametrize("own", [True, False], ids=["this process", "another"])
+def test_cpu_time_is_split_into_that_of_the_program_and_of_the_system(own: bool) -> None:
+    """One that only computes, then one that only calls the kernel."""
+    code = "end = time.process_time() + 0.3\nwhile time.process_time() < end: {}"
+    with child() as other:
+        sample = ProcessSampler(None if own else other.pid, system=ALONE)
+
+        def spend(body: str) -> tuple[float, float]:
+            before = sample.user_cpu_seconds, sample.system_cpu_seconds
+            lines = code.format(body)
+            exec(lines) if own else other.do(f"exec({lines!r}); print()")
+            sample()
+            return sample.user_cpu_seconds - before[0], sample.system_cpu_seconds - before[1]
+
+        computing, calling = spend("sum(range(999))"), spend("os.read(os.open('/proc/self/smaps', 0), 99999)")
+    assert computing[0] > 4 * computing[1]
+    assert calling[1] > calling[0]
+    assert sum(computing) == pytest.approx(0.3, abs=0.1)
+
+
 def test_a_living_child_counts_before_it_ends() -> None:
     """The tree's memory and CPU include a child that is still running."""
     with child() as parent:
         alone_mb = ProcessSampler(parent.pid)()["process_memory_mb"]
-        sample = ProcessSampler(parent.pid, walk_every_s=1e-6)
+        sample = ProcessSampler(parent.pid, clock=itertools.count().__next__)
         code = "import time; x = b'x' * 50_000_000\nwhile time.process_time() < 0.3: pass\nprint(flush=True); input()"
         parent.do(
             f"p = subprocess.Popen([sys.executable, '-c', {code!r}], stdin=-1, stdout=-1); p.stdout.readline(); print()"
@@ -203,23 +158,30 @@ def test_a_living_child_counts_before_it_ends() -> None:
 
 
 FORK = """
-data, (read, write) = bytearray(b"x") * 50_000_000, os.pipe()
-for _ in range(4):
+data, pipes = bytearray(b"x") * {megabytes}_000_000, [os.pipe() for _ in range(4)]
+for read, write in pipes:
     if os.fork() == 0:
-        os.close(write)
-        while os.read(read, 1):  # until the parent ends
-            data[::4096] = bytes(len(data[::4096]))
-            print("written", flush=True)
+        for _, other in pipes:
+            os.close(other)
+        while told := os.read(read, 1):  # until the parent ends
+            if told == b"x":
+                data[:{copied}_000_000:4096] = bytes(len(data[:{copied}_000_000:4096]))
+            else:
+                [bytearray(10_000_000) for _ in range(5)]
+            os.write(1, b"done\\n")
         os._exit(0)
 print("forked")
 """
 
 
-@linux_only
+def told(parent: Child, what: str, number: int) -> None:
+    """Tell the first so many workers to write to the parent's data (x), or to take memory and give it back (y)."""
+    for worker in range(number):
+        assert parent.do(f"os.write(pipes[{worker}][1], {what.encode()!r})") == "done"
+
+
 def test_what_forked_processes_share_counts_once() -> None:
     """Five that hold the same 50 MB have little more than one; a copy counts, and so does what is not shared."""
-    if LINUX.read_shared is None or LINUX.read_shared(psutil.Process()) is None:
-        pytest.skip("the kernel does not say what is shared")
     now = [0.0]
 
     def memory_mb() -> float:
@@ -229,21 +191,134 @@ def test_what_forked_processes_share_counts_once() -> None:
     with child() as parent:
         sample = ProcessSampler(parent.pid, clock=lambda: now[0])
         alone_mb = memory_mb()
-        assert parent.do(f"exec({FORK!r})") == "forked"
+        assert parent.do(f"exec({FORK.format(megabytes=50, copied=50)!r})") == "forked"
         forked_mb = memory_mb()
         assert len(sample.pids) == 5
         assert forked_mb == pytest.approx(alone_mb + 50, abs=20)
-        assert parent.do("os.write(write, b'x')") == "written"
+        told(parent, "x", 1)
         assert memory_mb() == pytest.approx(forked_mb + 50, abs=5)
         own = "x = b'x' * 50_000_000; print(flush=True); input()"
         parent.do(
             f"p = subprocess.Popen([sys.executable, '-c', {own!r}], stdin=-1, stdout=-1); p.stdout.readline(); print()"
         )
         with_spawned_mb = memory_mb()
-        _, resident, shared, *_ = map(int, Path(f"/proc/{parent.do('print(p.pid)')}/statm").read_text().split())
-        spawned_mb = (resident - shared) * mmap.PAGESIZE / 1e6
-        assert spawned_mb > 50
-        assert with_spawned_mb == pytest.approx(forked_mb + 50 + spawned_mb, abs=5)
+        known = psutil.Process(int(parent.do("print(p.pid)"))).memory_info()
+    spawned_mb = (known.rss - known.shared) / 1e6
+    assert spawned_mb > 50
+    assert with_spawned_mb == pytest.approx(forked_mb + 50 + spawned_mb, abs=5)
+
+
+def test_copies_of_forked_workers_are_seen_at_once() -> None:
+    """Four workers copy 20 MB each of their parent's 100 MB: their page faults say so, long before the next second."""
+    now = [0.0]
+
+    def memory_mb() -> float:
+        now[0] += 0.1
+        return sample()["process_memory_mb"]
+
+    with child() as parent:
+        assert parent.do(f"exec({FORK.format(megabytes=100, copied=20)!r})") == "forked"
+        sample = ProcessSampler(parent.pid, clock=lambda: now[0], system=replace(LINUX, cpu_clock=lambda: 0.0))
+        before_mb = [memory_mb() for _ in range(12)][-1]
+        told(parent, "x", 4)
+        memory_mb()  # has the faults
+        assert memory_mb() == pytest.approx(before_mb + 80, rel=0.05)
+
+
+# --- the highest RSS ------------------------------------------------------------------------------------------------
+
+PEAK = "x = bytearray(b'x') * {}_000_000; del x; print()"
+
+
+def peak_mb(sample: ProcessSampler) -> float | None:
+    """As at the end of a measurement."""
+    sample.read_all_next()
+    sample()
+    return sample.peak_rss_mb
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["this process", "another"])
+def test_a_peak_between_two_readings_is_not_missed(own: bool) -> None:
+    """The kernel has its mark. Of this process it may be reset, which costs no measurement what it has seen."""
+    with child() as other:
+        assert reset_peak_rss()
+        process = psutil.Process() if own else psutil.Process(other.pid)
+        sample = ProcessSampler(process.pid, system=ALONE)
+        before_mb = process.memory_info().rss / 1e6
+        exec(PEAK.format(80)) if own else other.do(PEAK.format(80))
+        if own:
+            assert reset_peak_rss()
+        assert peak_mb(sample) == pytest.approx(before_mb + 80, rel=0.05)
+        assert process.memory_info().rss / 1e6 < before_mb + 40
+
+
+def test_a_peak_from_before_is_none_of_the_measurement() -> None:
+    """Until it is passed; a new program in the process begins anew."""
+    with child() as process:
+        process.do(PEAK.format(100))
+        sample = ProcessSampler(process.pid)
+        process.do(PEAK.format(50))
+        assert peak_mb(sample) is None
+        process.do(PEAK.format(120))
+        assert peak_mb(sample) == pytest.approx(120 + 10, abs=15)
+        again = ProcessSampler(process.pid)
+        process.do(f"os.execv(sys.executable, [sys.executable, '-c', {'print(flush=True); input()'!r}])")
+        assert 5 < (peak_mb(again) or 0.0) < 50
+
+
+CHILDREN = """
+import os, subprocess, sys
+from mlflow_sysmetrics.sampling import ProcessSampler
+
+x = bytearray(b"x") * 200_000_000
+del x
+sample = ProcessSampler()
+peaks = []
+for megabytes in (0, 50, 300):
+    subprocess.run([sys.executable, "-c", f"bytearray(b'x') * {megabytes}_000_000"], check=True)
+    sample()
+    peaks.append(sample.peak_rss_mb)
+print(peaks[0], peaks[1], 300 < peaks[2] < 350)
+"""
+
+
+def test_an_ended_child_counts_above_what_it_had_from_its_parent() -> None:
+    """The kernel gives each new process the mark of the one that starts it, here of a peak before the measurement."""
+    done = subprocess.run([sys.executable, "-c", CHILDREN], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.split() == ["None", "None", "True"]
+
+
+def test_a_later_process_counts_from_its_start() -> None:
+    """And is the highest of any one process, not of the tree."""
+    with child() as parent:
+        sample = ProcessSampler(parent.pid, clock=itertools.count().__next__)
+        code = "x = b'x' * 60_000_000; print(flush=True); input()"
+        parent.do(
+            f"ps = [subprocess.Popen([sys.executable, '-c', {code!r}], stdin=-1, stdout=-1) for _ in range(2)]; "
+            "[p.stdout.readline() for p in ps]; print()"
+        )
+        assert peak_mb(sample) == pytest.approx(60 + 10, abs=10)
+        parent.do("[p.communicate(b'x') for p in ps]; print()")
+        assert peak_mb(sample) == pytest.approx(60 + 10, abs=10)
+
+
+@pytest.mark.parametrize("megabytes", [1, 700])
+def test_what_wait4_says_counts_above_what_the_process_began_with(megabytes: int) -> None:
+    """That is the mark of this process, so that of a small program nothing is known that was not read of it."""
+    code = f"input(); x = bytearray(b'x') * {megabytes}_000_000"
+    assert reset_peak_rss()
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    sample = ProcessSampler(process.pid)
+    process.stdin.write(b"\n")
+    process.stdin.close()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    sample.saw_peak_rss(usage.ru_maxrss * 1024 / 1e6)
+    assert sample.peak_rss_mb == (pytest.approx(megabytes + 10, abs=15) if megabytes > 500 else None)
+
+
+# --- what can be measured -------------------------------------------------------------------------------------------
 
 
 def test_an_exited_process_gives_an_empty_reading() -> None:
@@ -274,7 +349,6 @@ class Account(NamedTuple):
         return cls(faults, own.ru_nvcsw + own.ru_nivcsw, psutil.Process().io_counters().write_bytes / 1e6)
 
 
-@linux_only
 def test_a_reading_of_this_process_has_every_key_and_the_kernels_counts(tmp_path: Path) -> None:
     """All are there and not negative. Growth between two readings is at least that just within, at most that around."""
     now, pages = [0.0], 2000
@@ -298,38 +372,6 @@ def test_a_reading_of_this_process_has_every_key_and_the_kernels_counts(tmp_path
         assert reading[f"process_{name}"] <= counts[3] - counts[0] + 1e-9, name
 
 
-@linux_only
-def test_a_name_with_spaces_and_parentheses_is_read(tmp_path: Path) -> None:
-    """The name field of stat may hold anything: the fields after it are still found."""
-    script = tmp_path / "a) Z (b"
-    script.write_text("#!/bin/sh\necho; read x\n")
-    script.chmod(0o700)
-    with subprocess.Popen([script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        assert ProcessSampler(process.pid)()["process_threads"] == 1
-        process.communicate(b"\n")
-
-
-@linux_only
-def test_a_process_without_children_is_not_searched_for_them() -> None:
-    """The cheap question to the kernel is right: nothing while there are none, the child once there is."""
-    script = """
-import os, subprocess, sys
-from types import SimpleNamespace
-from mlflow_sysmetrics.sampling.one_process import LINUX
-
-cannot_be_searched = SimpleNamespace(pid=os.getpid())
-print(LINUX.descendants(cannot_be_searched))
-child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-print([process.pid for process in LINUX.descendants(LINUX.open(os.getpid()))] == [child.pid])
-child.communicate(b"\\n")
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
-    assert done.stdout.split() == ["[]", "True"]
-
-
-@linux_only
 def test_a_child_that_starts_later_is_found_by_the_next_walk() -> None:
     """So is a grandchild; and both leave when they have ended."""
     now = [0.0]
@@ -361,19 +403,17 @@ while True:
 """
 
 
-@linux_only
 def test_a_tree_that_changes_all_the_time_is_read_each_time() -> None:
     """Processes that end while they are looked for or read cost neither a reading nor the child that lasts."""
     with subprocess.Popen([sys.executable, "-c", COMING_AND_GOING], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         lasting = int(process.stdout.readline())
         try:
-            ticks = itertools.count()
-            sample = ProcessSampler(process.pid, walk_every_s=1e-6, clock=lambda: next(ticks))
+            sample = ProcessSampler(process.pid, clock=itertools.count().__next__)
             for _ in range(60):
                 reading = sample()
                 assert reading["process_threads"] >= 2
-                assert set(reading) >= KEYS - {"process_read_mb_per_s", "process_write_mb_per_s"}
+                assert set(reading) >= KEYS - IO
         finally:
             process.kill()
             os.kill(lasting, signal.SIGKILL)
@@ -394,7 +434,6 @@ def start_with_pid(pid: int) -> subprocess.Popen[bytes]:
     pytest.skip("others start processes all the time")
 
 
-@linux_only
 @pytest.mark.parametrize("read", [True, False], ids=["before", "never"])
 def test_a_reused_pid_is_not_read_for_the_old_process(read: bool) -> None:
     """Another process with the same pid is another process, whether or not the old one had been read."""
@@ -413,14 +452,13 @@ def test_a_reused_pid_is_not_read_for_the_old_process(read: bool) -> None:
         new.wait()
 
 
-@linux_only
 def test_what_another_user_may_not_read_is_absent_for_the_tree() -> None:
     """Reads and writes of another user's process are refused: the other figures are right."""
     if os.geteuid() != 0:
         pytest.skip("only root has processes of two users")
     script = """
 import os, subprocess
-from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
+from mlflow_sysmetrics.sampling import ProcessSampler
 child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)  # which ends with this process
 os.setuid(65534)
 now = [0.0]
@@ -432,109 +470,18 @@ for _ in range(3):
 print(*sorted(names))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
-    assert set(done.stdout.split()) == KEYS - {"process_read_mb_per_s", "process_write_mb_per_s"}
+    assert set(done.stdout.split()) == KEYS - IO
 
 
-@linux_only
-def test_a_forked_child_reads_itself_and_disturbs_nobody() -> None:
-    """A sampler made before a fork watches the same tree in both processes, and a new one the new process."""
-    script = """
-import itertools, os, sys
-from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
-sample = ProcessSampler(clock=itertools.count().__next__)
-forked = os.fork()
-if forked == 0:
-    old = sample()
-    own = ProcessSampler()()
-    print(old["process_threads"], own["process_threads"], flush=True)
-    sys.exit()
-os.waitpid(forked, 0)
-print(sample()["process_threads"])
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
-    assert done.stdout.split() == ["2.0", "1.0", "1.0"], done.stderr
+@pytest.mark.parametrize("pid", [-1, 0, 2**22 + 1, "me", 1.5], ids=str)
+def test_what_is_not_a_pid_is_named(pid: Any) -> None:
+    """One sentence with the value. This process is none of them."""
+    with pytest.raises(ValueError, match=f"pid={pid!r}: there is no such process"):
+        check_pid(pid)
+    check_pid(None)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"walk_every_s": 0}, "walk_every_s=0"),
-        ({"walk_every_s": float("nan")}, "walk_every_s=nan"),
-    ],
-    ids=lambda value: str(value),
-)
-def test_wrong_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
-    """Construction says which argument is wrong, and its value."""
-    with pytest.raises(ValueError, match=message):
-        ProcessSampler(**arguments)
-
-
-# --- another operating system (the seam is substituted: nothing here runs on macOS or Windows) ------------------------
-
-
-def test_the_portable_reader_reads_this_process() -> None:
-    """Through psutil alone everything but page faults is read."""
-    began = time.monotonic()
-    sample = ProcessSampler(system=PORTABLE)
-    burn(0.05)
-    reading = sample()
-    assert set(reading) == KEYS - {"process_page_faults_per_s"}
-    assert reading["process_cpu_percent"] > least_percent(0.05, began)
-
-
-class Mac:
-    """A process as psutil shows it on macOS: no io_counters at all, and another user's memory refused."""
-
-    pid = 1
-    cpu_s = 5.0
-    running = True
-    state = "running"
-
-    def is_running(self) -> bool:
-        return self.running
-
-    def status(self) -> str:
-        return self.state
-
-    def cpu_times(self) -> SimpleNamespace:
-        return SimpleNamespace(user=self.cpu_s, system=0.0)
-
-    def memory_full_info(self) -> None:
-        raise psutil.AccessDenied(self.pid)
-
-    def num_threads(self) -> int:
-        return 3
-
-    def num_ctx_switches(self) -> tuple[int, int]:
-        raise NotImplementedError
-
-    def children(self, recursive: bool) -> list[Mac]:
-        return []
-
-
-def test_the_portable_reader_leaves_out_what_the_os_refuses() -> None:
-    """A refused or missing metric is absent while the others stay."""
-    process, now = Mac(), [0.0]
-    system = System("uss", PORTABLE.read, PORTABLE.descendants, lambda _: process, lambda _: True)
-    sample = ProcessSampler(1, clock=lambda: now[0], system=system)
-    now[0], process.cpu_s = 1.0, 5.5
-    assert sample() == {"process_threads": 3.0, "process_cpu_percent": 50.0}
-
-
-@pytest.mark.parametrize(
-    ("running", "state"), [(False, "running"), (True, psutil.STATUS_ZOMBIE)], ids=["gone", "zombie"]
-)
-def test_the_portable_reader_counts_a_zombie_as_gone(running: bool, state: str) -> None:
-    """Where an ended process cannot be read any more, it is gone."""
-    process = Mac()
-    sample = ProcessSampler(
-        1, system=System("uss", PORTABLE.read, PORTABLE.descendants, lambda _: process, lambda _: True)
-    )
-    process.running, process.state = running, state
-    assert sample() == {}
-
-
-# --- a fake kernel ----------------------------------------------------------------------------------------------------
+# --- a fake kernel --------------------------------------------------------------------------------------------------
 
 
 class Handle(NamedTuple):
@@ -552,9 +499,11 @@ class Task:
     parent: int
     cpu_s: float = 0.0
     reaped_cpu_s: float = 0.0
+    system_s: float = 0.0  # of both
     zombie: bool = False
     memory_mb: float = 10.0
     shared_mb: float | None = 0.0  # of its memory, what counts for others
+    faults_mb: float = 0.0
     denied: set[str] = field(default_factory=set)
 
 
@@ -564,25 +513,26 @@ class Kernel:
     def __init__(self) -> None:
         self.now, self.starts, self.used_s, self.read_count = 0.0, 0.0, 0.0, 0
         self.sampler_s, self.shared_s = 0.0, 0.0  # CPU time of the sampler; what it takes to read what a process shares
+        self.walks, self.walk_s = list[float](), 0.0  # when, and what CPU time one takes
         self.shared_reads: list[tuple[float, int]] = []  # when, and of which pid
         self.tasks: dict[int, Task] = {}
         self.between: Callable[[int], None] = lambda count: None
         self.spawn(0)
 
-    def sampler(self, **arguments: Any) -> ProcessSampler:
+    def sampler(self) -> ProcessSampler:
         system = System(
-            "rss-shr",
             self.read,
             self.descendants,
             lambda pid: self.tasks[pid].handle,
             self.is_same,
             self.read_shared,
+            lambda: self.sampler_s,
         )
-        return ProcessSampler(1, clock=lambda: self.now, cpu_clock=lambda: self.sampler_s, system=system, **arguments)
+        return ProcessSampler(1, clock=lambda: self.now, system=system)
 
     def settled_sampler(self) -> ProcessSampler:
-        """One that has walked at 10 s, and does so again at each full second."""
-        sample = self.sampler(walk_every_s=1.0)
+        """One that has looked for processes at 10 s, and does so again half a second later."""
+        sample = self.sampler()
         self.now = 10.0
         sample()
         return sample
@@ -595,6 +545,7 @@ class Kernel:
 
     def run(self, pid: int, cpu_s: float) -> None:
         self.tasks[pid].cpu_s += cpu_s
+        self.tasks[pid].system_s += 0.25 * cpu_s
         self.used_s += cpu_s
 
     def exit(self, pid: int) -> None:
@@ -608,8 +559,11 @@ class Kernel:
         gone = self.tasks.pop(pid)
         if credit and gone.parent in self.tasks:
             self.tasks[gone.parent].reaped_cpu_s += gone.cpu_s + gone.reaped_cpu_s
+            self.tasks[gone.parent].system_s += gone.system_s
 
-    def descendants(self, root: Handle) -> list[Handle]:
+    def descendants(self, root: Handle, parents: dict[int, int]) -> list[Handle]:
+        self.walks.append(self.now)
+        self.sampler_s += self.walk_s
         found, level = [], [root.pid]
         while level:
             level = [pid for pid, task in self.tasks.items() if task.parent in level]
@@ -630,45 +584,48 @@ class Kernel:
         if handle.pid not in self.tasks:
             raise psutil.NoSuchProcess(handle.pid)
         task = self.tasks[handle.pid]  # found by pid, whoever that is by now
-        levels = {"process_memory_mb": 0.0 if task.zombie else task.memory_mb, "process_threads": 1.0}
-        counters = {"process_read_mb_per_s": task.cpu_s}
+        memory_mb = 0.0 if task.zombie else task.memory_mb
+        levels = {"process_memory_mb": memory_mb, "process_rss_mb": memory_mb, "process_threads": 1.0}
+        faults = task.faults_mb * 1e6 / mmap.PAGESIZE
+        counters = {"process_read_mb_per_s": task.cpu_s, "process_page_faults_per_s": faults}
         if slow:
             counters["process_context_switches_per_s"] = task.cpu_s
         for key in task.denied:
             levels.pop(key, None)
             counters.pop(key, None)
-        return Reading(task.handle.start, task.zombie, task.cpu_s, task.reaped_cpu_s, levels, counters)
+        seconds = task.cpu_s, task.reaped_cpu_s, task.system_s
+        return Reading(task.handle.start, task.zombie, *seconds, levels, counters)
 
 
 def test_late_cpu_time_is_spread_and_exact_at_once() -> None:
-    """A child found 0.9 s after its start shows 0.9 s of CPU over the next second, not 900 % in one reading."""
+    """A child found 0.4 s after its start shows 0.4 s of CPU over the next half second, not 400 % in one reading."""
     kernel = Kernel()
     sample = kernel.settled_sampler()
     busy = kernel.spawn(1)
     shown_s, highest = 0.0, 0.0
-    for step in range(1, 21):
-        if step <= 10:
+    for step in range(1, 11):
+        if step <= 5:
             kernel.run(busy, 0.09)
         kernel.now = 10 + step / 10
         percent = sample()["process_cpu_percent"]
         shown_s, highest = shown_s + percent / 1000, max(highest, percent)
-        if step == 10:
-            assert sample.cpu_seconds == pytest.approx(0.9)
+        if step == 5:
+            assert sample.cpu_seconds == pytest.approx(0.45)
     assert highest < 100
-    assert shown_s == pytest.approx(0.9)
+    assert shown_s == pytest.approx(0.45)
 
 
 def test_a_child_never_seen_alive_is_spread_too() -> None:
     """What a parent gets from a child between two walks is late time."""
     kernel = Kernel()
     sample = kernel.settled_sampler()
-    kernel.now = 11.0
+    kernel.now = 10.5
     brief = kernel.spawn(1)
-    kernel.run(brief, 0.4)
+    kernel.run(brief, 0.2)
     kernel.exit(brief)
     kernel.reap(brief)
     assert sample()["process_cpu_percent"] == pytest.approx(40)
-    assert sample.cpu_seconds == pytest.approx(0.4)
+    assert sample.cpu_seconds == pytest.approx(0.2)
 
 
 def test_a_child_reaped_while_the_tree_is_read_is_counted_once() -> None:
@@ -744,7 +701,7 @@ def test_a_metric_refused_for_one_member_is_absent_for_the_tree() -> None:
     kernel.tasks[other].denied = {"process_memory_mb", "process_read_mb_per_s"}
     kernel.now = 0.5
     reading = sample()
-    assert set(reading) == {"process_threads", "process_cpu_percent", "process_context_switches_per_s"}
+    assert set(reading) == KEYS - {"process_memory_mb", *IO}
     kernel.tasks[other].denied.clear()
     kernel.run(other, 2.0)
     kernel.now = 1.0
@@ -784,68 +741,21 @@ def test_what_changes_slowly_is_read_in_one_of_five_readings_and_covers_them_all
     assert grown == pytest.approx(sum(0.05 * step for step in range(1, max(rates) + 1)))
 
 
-def test_walks_come_soon_at_first_and_then_every_half_second() -> None:
+@pytest.mark.parametrize(
+    ("walk_s", "most_s"), [(0.0, 0.65), (0.05, 5.2)], ids=["half a second", "one percent of the time"]
+)
+def test_processes_are_looked_for_soon_at_first_and_then_rarely(walk_s: float, most_s: float) -> None:
     """A short run has its children's memory too, and a long one does not pay for looking ten times a second."""
     kernel = Kernel()
-    walks = []
-
-    def walk(root: Handle) -> list[Handle]:
-        walks.append(kernel.now)
-        return kernel.descendants(root)
-
-    system = System("rss-shr", kernel.read, walk, lambda pid: kernel.tasks[pid].handle, kernel.is_same)
-    sample = ProcessSampler(1, clock=lambda: kernel.now, cpu_clock=lambda: 0.0, system=system)
-    for step in range(1, 31):
+    kernel.walk_s = walk_s
+    sample = kernel.sampler()
+    for step in range(1, 201):
         kernel.now = step / 10 + 0.001
         sample()
-    early, late = [at for at in walks if 0 < at < 0.5], [at for at in walks if at > 1]
-    assert early[0] == pytest.approx(0.101)
-    assert len(early) == 2
-    assert all(0.45 < later - earlier < 0.65 for earlier, later in itertools.pairwise(late))
-
-
-def test_the_same_object_stands_for_a_process_at_each_walk() -> None:
-    """What psutil keeps in it is kept, and it is asked only once whether its pid is still its own."""
-    kernel = Kernel()
-    child, read, asked = kernel.spawn(1), list[Handle](), list[int]()
-
-    def copied(root: Handle) -> list[Handle]:
-        return [Handle(*handle) for handle in kernel.descendants(root)]
-
-    def record(handle: Handle, slow: bool) -> Reading:
-        read.append(handle)
-        return kernel.read(handle, slow)
-
-    def is_same(handle: Handle) -> bool:
-        asked.append(handle.pid)
-        return kernel.is_same(handle)
-
-    system = System("rss-shr", record, copied, lambda pid: kernel.tasks[pid].handle, is_same)
-    sample = ProcessSampler(1, clock=lambda: kernel.now, system=system)
-    for second in range(1, 4):
-        kernel.now = float(second)
-        sample()
-    assert len({id(handle) for handle in read if handle.pid == child}) == 1
-    assert sorted(asked) == [1, child]
-
-
-def test_walks_take_at_most_one_percent_of_the_time() -> None:
-    """Where a walk costs 50 ms, the next one comes after 5 s instead of walk_every_s."""
-    kernel = Kernel()
-    cpu_s, walks = 0.0, []
-
-    def slow_walk(root: Handle) -> list[Handle]:
-        nonlocal cpu_s
-        cpu_s += 0.05
-        walks.append(kernel.now)
-        return []
-
-    system = System("rss-shr", kernel.read, slow_walk, lambda pid: kernel.tasks[pid].handle, kernel.is_same)
-    sample = ProcessSampler(1, walk_every_s=0.5, clock=lambda: kernel.now, cpu_clock=lambda: cpu_s, system=system)
-    for step in range(1, 81):
-        kernel.now = step / 8
-        sample()
-    assert walks == pytest.approx([0, 5, 10], abs=0.2)
+    early = [at for at in kernel.walks if 0 < at < 0.5]
+    assert early[:1] == ([] if walk_s else [pytest.approx(0.101)])
+    late = [later - earlier for earlier, later in itertools.pairwise(kernel.walks[-3:])]
+    assert all(most_s - 0.2 < span <= most_s for span in late)
 
 
 class Forked(Kernel):
@@ -857,7 +767,7 @@ class Forked(Kernel):
         for _ in range(children):
             self.spawn(1)
         self.share()
-        self.sample = self.sampler(walk_every_s=0.05)
+        self.sample = self.sampler()
 
     def share(self) -> None:
         for task in self.tasks.values():
@@ -896,14 +806,49 @@ def test_what_is_shared_is_read_each_second_or_at_one_percent_of_the_time(shared
     assert all(least_s - 1e-6 <= span <= least_s + 0.11 for span in spans)
 
 
-def test_a_copy_counts_within_a_second() -> None:
+@pytest.mark.parametrize("told", [True, False], ids=["with page faults", "without"])
+def test_a_copy_counts_once_faults_tell_or_within_a_second(told: bool) -> None:
     """A process that writes to all that it shares has it alone then; until this is read, it is missing."""
     kernel = Forked(1)
     assert kernel.memory_mb() == pytest.approx(12)
     for task in kernel.tasks.values():
         task.shared_mb = 0.0
+    kernel.tasks[2].faults_mb += 12.0 * told
     assert kernel.memory_mb() == pytest.approx(12)
+    assert kernel.memory_mb() == pytest.approx(24 if told else 12)
     assert kernel.memory_mb(seconds=1.0) == pytest.approx(24)
+
+
+@pytest.mark.parametrize(
+    ("grown_mb", "other_mb", "reads"), [(0.0, 5.0, 1), (5.0, 5.0, 0), (0.0, -5.0, 1)], ids=["copies", "growth", "freed"]
+)
+def test_faults_by_which_a_process_has_grown_are_no_copies(grown_mb: float, other_mb: float, reads: int) -> None:
+    """Nor do those of one process stand for the growth of another, or for what it gives back."""
+    kernel = Forked(2)
+    kernel.memory_mb(seconds=0.5)
+    before = len(kernel.times())
+    kernel.tasks[2].faults_mb += 5.0
+    kernel.tasks[2].memory_mb += grown_mb
+    kernel.tasks[3].memory_mb += other_mb
+    kernel.memory_mb(seconds=0.3)
+    assert len(kernel.times()) == before + reads
+
+
+def test_faults_without_copies_are_looked_after_ever_more_rarely() -> None:
+    """A loop that takes memory and gives it back: soon it costs one percent again; a copy brings the five back."""
+    kernel = Forked(2, shared_s=0.01)
+    for _ in range(600):
+        kernel.tasks[2].faults_mb += 20.0
+        kernel.memory_mb()
+    spans = [later - earlier for earlier, later in itertools.pairwise(kernel.times())]
+    assert min(spans) < 1.0
+    assert all(span > 2.9 for span in spans[-10:])
+    kernel.tasks[1].shared_mb = 0.0
+    kernel.memory_mb(seconds=3.2)
+    kernel.tasks[2].faults_mb += 20.0
+    told_at = kernel.now
+    kernel.memory_mb(seconds=0.3)
+    assert kernel.times(2)[-1] > told_at
 
 
 def test_processes_that_share_nothing_are_read_once() -> None:
@@ -917,23 +862,19 @@ def test_processes_that_share_nothing_are_read_once() -> None:
     assert len(kernel.times(1)) >= before[1] + 4
     kernel.spawn(3)
     kernel.share()
-    assert kernel.memory_mb() == pytest.approx(12)
+    assert kernel.memory_mb(seconds=0.6) == pytest.approx(12)
     assert len(kernel.times(3)) == before[3] + 1
 
 
 def test_a_new_process_counts_once_it_is_known_what_it_shares() -> None:
     """Never in full first, which would be a peak that was not. Reading it takes 5 % of the time at most."""
-    kernel = Forked(1, shared_s=0.01)
+    kernel = Forked(1, shared_s=0.2)
     kernel.memory_mb(seconds=1.0)
-    kernel.spawn(1)
-    kernel.share()
-    assert kernel.memory_mb() == pytest.approx(12)
-    first = kernel.times()[-1]
-    assert first == kernel.now
     kernel.tasks[kernel.spawn(1)].memory_mb = 70.0  # of its own
-    assert kernel.memory_mb(seconds=0.5) == pytest.approx(12)
-    assert kernel.memory_mb(seconds=0.2) == pytest.approx(82)
-    assert 0.6 - 1e-6 <= kernel.times()[-1] - first <= 0.71  # three reads of 10 ms are 5 % of 0.6 s
+    shown = [kernel.memory_mb() for _ in range(120)]
+    assert set(map(round, shown)) == {12, 82}
+    first, *_, last = kernel.times()
+    assert 8.0 - 1e-6 <= last - first <= 8.6  # two reads of 0.2 s are 5 % of 8 s
 
 
 @pytest.mark.parametrize("reaped", [True, False], ids=["reaped", "zombie"])
@@ -1013,7 +954,7 @@ class Story:
 
     def __init__(self, events: list[tuple[str, int, int]], kinds: set[str]) -> None:
         self.kernel = Kernel()
-        self.sample = self.kernel.sampler(walk_every_s=0.5)
+        self.sample = self.kernel.sampler()
         self.shown_s = self.last_figure_at = 0.0
         for position, (kind, which, amount) in enumerate(events):
             if kind == "interrupt":
@@ -1062,9 +1003,10 @@ class Story:
         self.kernel.between = lambda count: None
 
     def read(self) -> None:
-        before_s = self.sample.cpu_seconds
+        before = self.sample.user_cpu_seconds, self.sample.system_cpu_seconds
         reading = self.sample()
-        assert self.sample.cpu_seconds >= before_s
+        assert self.sample.user_cpu_seconds >= before[0]
+        assert self.sample.system_cpu_seconds >= before[1]
         assert all(value >= 0 for value in reading.values())
         assert self.sample.cpu_seconds <= self.kernel.used_s + 1e-9
         if "process_cpu_percent" in reading:
@@ -1082,6 +1024,7 @@ def test_the_sum_is_exact_when_every_parent_waits_for_its_children(events: list[
     story.kernel.now += 1.0  # what died and moved up during the last walk is in by the next
     story.read()
     assert story.sample.cpu_seconds == pytest.approx(story.kernel.used_s)
+    assert story.sample.system_cpu_seconds == pytest.approx(story.kernel.used_s / 4)
 
 
 @given(EVENTS)

@@ -1,0 +1,31 @@
+"""The tags of a run that only the bundle writes: each name once. Those that the plugin writes, too, are its own."""
+
+# What became of a trial.
+PLACE = "sysmetrics.place"  # Its place in the order in which the trials of its study are started, from 1 on.
+REPEAT = "sysmetrics.repeat"  # Which repetition of its configuration a trial is, from 1 on; the first run has none.
+DIVERGED = "sysmetrics.diverged"  # Whether its loss became infinite.
+CONVERGED = "sysmetrics.converged"  # Whether it ended because its loss no longer improved.
+FEASIBLE = "sysmetrics.feasible"  # Whether it met all limits and can be chosen: it came to its end and did not diverge.
+END = "sysmetrics.end"  # Its end, for a study that goes on: JSON.
+
+# How a trial was stopped, beside what the plugin says.
+BY_TIME_LIMIT = "time_limit"  # Who did: the time limit of the study.
+STOP_HOW = "sysmetrics.stop_how"  # crossed, predicted or skipped.
+STOP_VALUE = "sysmetrics.stop_value"  # What was limited, then.
+STOP_LIMIT = "sysmetrics.stop_limit"  # Its limit then.
+STOP_PREDICTION = "sysmetrics.stop_prediction"  # The prediction that stopped it.
+
+# A study and its data.
+DATASET = "sysmetrics.dataset"  # The dataset as it was asked for.
+DATA_SOURCE = "sysmetrics.data_source"  # Where its table came from.
+DIGEST = "sysmetrics.digest"  # The digest of the table.
+PREPARE_RUN_ID = "sysmetrics.prepare_run_id"  # The run that prepared it.
+STUDY_KEY = "sysmetrics.study_key"  # Equal for studies that search the same.
+SEARCHED = "sysmetrics.searched"  # The searched hyperparameters: JSON.
+CRITERIA = "sysmetrics.criteria"  # The limits of the study.
+BEST_TRIAL_RUN_ID = "sysmetrics.best_trial_run_id"  # The run of the best trial.
+BEST_TRIAL_ID = "sysmetrics.best_trial_id"  # Tune's id of it.
+BEST_PREFIX = "sysmetrics.best_"  # A hyperparameter of the best trial follows.
+
+# An experiment.
+NOTE_DIGEST = "sysmetrics.note_digest"  # Of its description as it was written here: a user's own is left alone.

@@ -1,0 +1,96 @@
+"""A page of runs of the MLflow UI: what it lists and shows, and its address. The words are those of MLflow 3.17."""
+
+import base64
+import json
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import quote
+
+from mlflow_sysmetrics.tags import KIND
+
+MODE = "workflowType=machine_learning"  # the UI opens in another one
+FIRST = "score"  # the word of a study's view that `mlflow-sysmetrics ui` opens
+Shown = Literal["CHART", "TABLE"]
+Card = Mapping[str, Any]
+metric, param, tag = "metrics.`{}`".format, "params.`{}`".format, "tags.`{}`".format  # the columns of these names
+runs_page = ("#/experiments/{}/runs?" + MODE).format  # the address of an experiment's runs, on any server
+trials_of = f"tags.mlflow.parentRunId = '{{}}' and {tag(KIND)} = 'trial'".format  # a condition: those below a run
+_REST = ("Model metrics", "System metrics")  # where the UI puts a chart of each metric that no card shows
+_OWN = {"deleted": False, "isGenerated": False}  # of a section, and of a card
+
+
+@dataclass(frozen=True)
+class Section:
+    """Charts under a heading, ``columns`` of them side by side."""
+
+    heading: str
+    cards: Sequence[Card]
+    columns: int = 3
+
+
+@dataclass(frozen=True)
+class Page:
+    """Runs of one experiment, as charts or as a table."""
+
+    name: str  # in the menu *Views*
+    wanted: str  # which runs, a condition of MLflow's search
+    shown: Shown = "CHART"  # by its link; the menu keeps the mode that the user is in
+    sort_by: str | None = None  # a metric; by their start, children are folded under their parent
+    ascending: bool = False
+    columns: Sequence[str] = ()  # of the table, from left to right: ``param("batch_size")``, ``metric("val_rmse")``
+    wide: Sequence[str] = ()  # those of the columns that hold sentences
+    sections: Sequence[Section] = ()  # below them, folded, are charts of all other metrics
+    all_runs: bool = True  # whether charts show every run that the list holds, and not its first ten
+
+    def state(self) -> str:
+        """What the UI keeps of a saved view, compressed as it does: see savedViewEnvelope.ts there."""
+        cards = [{**card, "metricSectionId": str(n)} for n, each in enumerate(self.sections) for card in each.cards]
+        shown = [{"name": each.heading, "display": True, "columns": each.columns} for each in self.sections]
+        shown += [{"name": heading, "display": False} for heading in _REST]
+        sections = [{**each, "uuid": str(n), "isReordered": True, **_OWN} for n, each in enumerate(shown)]
+        state = {
+            "searchFilter": self.wanted,
+            **({"orderByKey": metric(self.sort_by)} if self.sort_by else {}),
+            "orderByAsc": self.ascending,
+            **{"startTime": "ALL", "lifecycleFilter": "Active", "datasetsFilter": [], "modelVersionFilter": "All Runs"},
+            **{chosen: list(self.columns) for chosen in ("selectedColumns", "columnOrder")},
+            "columnWidths": {each: 440 if each in self.wide else 150 for each in self.columns},
+            "runsHiddenMode": "SHOW_ALL" if self.all_runs else "FIRST_10_RUNS",
+            "compareRunCharts": [{**card, "uuid": f"card-{n}", **_OWN} for n, card in enumerate(cards)],
+            "compareRunSections": sections,
+            **{"isAccordionReordered": True, "hideEmptyCharts": True},
+        }
+        packed = zlib.compress(json.dumps(state, separators=(",", ":")).encode(), 9)
+        return f"deflate;{base64.b64encode(packed).decode()}"
+
+    def plain_link(self, experiment_id: str) -> str:
+        """Its address without a saved view: the same runs in the same order, shown as the UI likes."""
+        link = f"{runs_page(experiment_id)}&searchFilter={quote(self.wanted, safe='')}"
+        if self.sort_by:
+            link += f"&orderByKey={quote(metric(self.sort_by), safe='')}&orderByAsc={str(self.ascending).lower()}"
+        return f"{link}&compareRunsMode={self.shown}"
+
+
+def scatter(x: str, y: str) -> Card:
+    axes = {"xaxis": {"key": x, "type": "METRIC"}, "yaxis": {"key": y, "type": "METRIC"}}
+    return {"type": "SCATTER", **axes, "runsCountToCompare": 100}
+
+
+def parallel(params: Iterable[str], metrics: Iterable[str]) -> Card:
+    chosen = {"selectedParams": list(params), "selectedMetrics": list(metrics)}
+    return {"type": "PARALLEL", **chosen, "showAllRuns": False, "runsCountToCompare": 100}
+
+
+def bars(name: str) -> Card:
+    return {"type": "BAR", "metricKey": name, "runsCountToCompare": 100}
+
+
+def lines(name: str, *, log: bool = False, against: str = "step") -> Card:
+    """A metric, on a logarithmic axis or not, over ``step``, ``time-relative`` or another metric."""
+    axis = {"xAxisKey": against}
+    if against not in ("step", "time-relative"):
+        axis = {"xAxisKey": "metric", "selectedXAxisMetricKey": against}
+    card = {"type": "LINE", "metricKey": name, "selectedMetricKeys": [name], "runsCountToCompare": 20}
+    return card | {"scaleType": "log" if log else "linear", "useGlobalXaxisKey": False} | axis

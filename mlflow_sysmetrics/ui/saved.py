@@ -1,0 +1,111 @@
+"""Views that the MLflow UI lists under *Views*: tags of an experiment, their links, and the view of what runs cost."""
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+
+from mlflow_sysmetrics.delivery.points import SYSTEM_PREFIX
+from mlflow_sysmetrics.measure import CURVES, FIGURES
+from mlflow_sysmetrics.ranks import COUNTS, JOB_FIGURES
+from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.tags import STOP_REASON
+from mlflow_sysmetrics.ui import page as ui
+
+logger = get_logger(__name__)
+MAX_STUDIES = 10  # whose views are kept, the newest
+OF_RUNS = "runs"  # the owner of the view of all runs of an experiment
+_PREFIX, _MARK = "mlflow.sharedViewState.", '"sysmetrics":'  # MLflow's; in a value, until a user changes it in the UI
+_link = (ui.runs_page("{}") + "&viewStateShareKey={}&compareRunsMode={}").format
+_COSTS = (*FIGURES, "mean_step_time_ms", "steps", *JOB_FIGURES)
+_SERIES = ("process_memory_mb", "process_cpu_percent", r"gpu_\d+_process_memory_mb", r"gpu_\d+_memory_mb")
+_NOT_SHOWN = re.compile(  # as metrics of the program: what is ours, in results of `system_metrics`, or Ray's
+    rf"{SYSTEM_PREFIX}.*|(.*/)?({'|'.join((*_COSTS, *CURVES, *COUNTS))})|pid|timestamp|training_iteration"
+    r"|(process|container|gpu_\d+)_\w*(percent|mb|_s|cores|threads|_w)(_max)?"
+    r"|time_(total|this_iter)_s|\w+_since_restore|(episodes|timesteps)_total"
+)
+
+
+def save(client: MlflowClient, experiment_id: str, owner: str, pages: Mapping[str, ui.Page]) -> dict[str, str]:
+    """Save pages as views of an experiment, the first on top of the menu, and return the link of each by its word.
+
+    The owner is the run of a study, whose views go when ten newer ones have some, or any other word. What a user has
+    changed is left alone. Where views cannot be saved, links are plain ones: nothing is raised.
+    """
+    links = {word: page.plain_link(experiment_id) for word, page in pages.items()}
+    try:
+        if not _has_views(client.tracking_uri):
+            return links
+        tags, now_ms = client.get_experiment(experiment_id).tags, int(time.time() * 1000)
+        for place, (word, page) in enumerate(pages.items()):
+            view_id = f"sysmetrics-{owner}-{word}"
+            view = {"name": page.name, "createdAt": now_ms - place, "state": page.state(), "sysmetrics": True}
+            if _MARK in tags.get(_PREFIX + view_id, _MARK):
+                if len(value := json.dumps(view, separators=(",", ":"))) > 5_000:  # MLflow refuses longer tags
+                    continue
+                client.set_experiment_tag(experiment_id, _PREFIX + view_id, value)
+            links[word] = _link(experiment_id, view_id, page.shown)
+        _remove_old(client, experiment_id)
+    except Exception as error:  # a view is not worth a study
+        logger.warning("the views of experiment %s could not be written: %s", experiment_id, error)
+    return links
+
+
+def saved_link(tags: Mapping[str, str], where: str, owner: str, word: str, shown: ui.Shown = "CHART") -> str | None:
+    """The address of a view that an experiment with these tags has; None where it has none."""
+    view_id = f"sysmetrics-{owner}-{word}"
+    return _link(where, view_id, shown) if _PREFIX + view_id in tags else None
+
+
+def save_costs(client: MlflowClient, experiment_id: str, name: str, wanted: str, owner: str) -> str | None:
+    """Save the view of the runs that a condition finds, and return its link; None if none of them was measured."""
+    found: dict[str, Run] = {}
+    for sign in ("metrics.elapsed_s >= 0", f"metrics.`{SYSTEM_PREFIX}process_memory_mb` >= 0"):  # ended, or not yet
+        both = f"{wanted} and {sign}" if wanted else sign
+        found |= {run.info.run_id: run for run in client.search_runs([experiment_id], both, max_results=100)}
+    pages = {"costs": _page(list(found.values()), name, wanted)}
+    return save(client, experiment_id, owner, pages)["costs"] if found else None
+
+
+def _page(runs: Sequence[Run], name: str, wanted: str) -> ui.Page:
+    """The page of these and of all others that the condition finds, as charts; the most expensive first."""
+    names = dict.fromkeys(each for run in runs for each in run.data.metrics)
+    costs = [each for each in _COSTS if each in names]
+    series = [each for kind in _SERIES for each in names if re.fullmatch(SYSTEM_PREFIX + kind, each)]
+    own = [each for each in names if not _NOT_SHOWN.fullmatch(each)][:6]
+    given = dict.fromkeys(each for run in runs for each in run.data.params)
+    varied = [each for each in given if len({run.data.params.get(each) for run in runs}) > 1]
+    params, shown, why = (varied or list(given))[:6], costs or series, ui.tag(STOP_REASON)
+    against = [ui.scatter(cost, each) for each in own[:2] for cost in ("elapsed_s", "peak_memory_mb") if cost in costs]
+    together = [ui.parallel(params, [*costs[:4], *own[:2]])] if params and costs else []
+    sections = [
+        ui.Section("Metrics against cost", against),
+        ui.Section("Parameters, costs and metrics", together, columns=1),
+        ui.Section("Costs", [ui.bars(each) for each in costs]),
+        ui.Section("During the run", [ui.lines(each, against="time-relative") for each in series]),
+    ]
+    columns, drawn = [*map(ui.param, params), *map(ui.metric, (*own, *shown)), why], [s for s in sections if s.cards]
+    return ui.Page(name, wanted, sort_by=next(iter(shown), None), columns=columns, wide=[why], sections=drawn)
+
+
+def _remove_old(client: MlflowClient, experiment_id: str) -> None:
+    tags = client.get_experiment(experiment_id).tags
+    studies = {key: found[1] for key in tags if (found := re.match(_PREFIX + "sysmetrics-([0-9a-f]{32})-", key))}
+    newest = sorted(studies, key=lambda key: re.findall(r'"createdAt": ?(\d+)', tags[key]), reverse=True)
+    kept = list(dict.fromkeys(map(studies.__getitem__, newest)))[:MAX_STUDIES]
+    for key, study in studies.items():
+        if study not in kept and _MARK in tags[key]:
+            client.delete_experiment_tag(experiment_id, key)
+
+
+def _has_views(uri: str) -> bool:
+    """Whether the UI of this store has such views: a server says its version, a database has that of this MLflow."""
+    if not uri.startswith(("http://", "https://")):
+        return "databricks" not in uri
+    answer = http_request(get_default_host_creds(uri), "/version", "GET", max_retries=0, timeout=5)  # type: ignore
+    return bool(answer.ok and re.match(r"3\.(1[7-9]|[2-9]\d)\.", answer.text.strip()))

@@ -1,0 +1,169 @@
+"""`mlflow-sysmetrics ui` and `views`: the page of the newest runs is made and opened; nothing is left at the end."""
+
+from __future__ import annotations
+
+import re
+import signal
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from click.testing import CliRunner
+from commands import ROOT, Command, clean_environment, copy_store, executed, hostile_files, store_uri, wait_until
+from mlflow import MlflowClient
+from reference import fragment
+from saved_views import listed
+from server_here import server_here
+
+from mlflow_sysmetrics.command.cli import main
+
+LIMIT_S = 120.0
+NIGHT = "viewStateShareKey=sysmetrics-runs-costs&"
+
+
+@pytest.fixture(autouse=True)
+def own_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What the commands set in this process, and the store in use, are as before. No server is asked twice."""
+    for name, value in (("LOGGING_LEVEL", "WARNING"), ("HTTP_REQUEST_MAX_RETRIES", "0")):
+        monkeypatch.setenv(f"MLFLOW_{name}", value)
+    before = mlflow.get_tracking_uri()
+    yield
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module")
+def address(module_store: Path) -> Iterator[str]:
+    """A server on the store of a module: commands show its pages at once, and start nothing."""
+    with server_here(store_uri(module_store)) as uri:
+        yield uri
+
+
+def add(client: MlflowClient, where: str, **tags: str) -> str:
+    """A run that knows what it has cost; its id."""
+    run = client.create_run(where, tags={name.replace("_", ".", 1): value for name, value in tags.items()})
+    client.log_metric(run.info.run_id, "elapsed_s", 2.0, step=0)
+    return str(run.info.run_id)
+
+
+def invoke(*line: str) -> list[str]:
+    """The lines that a command prints, which succeeds."""
+    done = CliRunner().invoke(main, list(line))
+    assert done.exit_code == 0, done.output
+    return [each.strip() for each in done.output.splitlines()]
+
+
+def refusal(*line: str) -> str:
+    """The sentence with which a command is refused, without a traceback and without a password."""
+    done = CliRunner().invoke(main, list(line))
+    assert (done.exit_code, type(done.exception)) == (1, SystemExit)
+    assert "hush" not in done.output
+    (said,) = done.output.splitlines()
+    return said
+
+
+def test_page_is_the_newest_studys_first_view_or_what_runs_have_cost(address: str, module_store: Path) -> None:
+    """A study that goes on has none: what its trials have cost so far is made, as charts, and flat as a plain page."""
+    client = MlflowClient(store_uri(module_store))
+    shown = ["ui", "--no-browser", "--tracking-uri", address.replace("//", "//me:hush42@")]
+    assert invoke(*shown) == [f"{address}/#/experiments"]
+    where = client.create_experiment("night")
+    client.create_run(where)
+    assert invoke(*shown) == [f"{address}/#/experiments/{where}/runs?workflowType=machine_learning"]
+    add(client, where)
+    assert NIGHT in invoke(*shown)[0]
+    study = add(client, where, sysmetrics_kind="study")
+    _, query = fragment(invoke(*shown)[0].removeprefix(f"{address}/"))
+    assert query["orderByKey"] == ["metrics.`elapsed_s`"]  # else trials are folded under the study, which has no charts
+    add(client, where, sysmetrics_kind="trial", mlflow_parentRunId=study)
+    assert f"viewStateShareKey=sysmetrics-{study}-costs&compareRunsMode=CHART" in invoke(*shown)[0]
+    view = next(view for name, view in listed(client, where).items() if name.startswith("What trials cost, "))
+    assert len(client.search_runs([where], view.state["searchFilter"])) == 1
+    client.set_experiment_tag(where, f"mlflow.sharedViewState.sysmetrics-{study}-score", "{}")  # as at its end
+    (page,) = invoke(*shown)
+    assert f"viewStateShareKey=sysmetrics-{study}-score&" in page
+    add(client, "0")
+    assert invoke(*shown) == [page]  # studies come first
+    assert NIGHT in invoke(*shown, "--experiment-name", "Default")[0]
+    assert refusal(*shown, "--experiment-name", "nigth").endswith("no experiment 'nigth'; there are night, Default")
+
+
+def test_views_are_saved_in_the_experiments_that_have_such_runs(store_in_use: MlflowClient) -> None:
+    """Or in the one that is named, each with its link; where there is none, the user learns what records some."""
+    assert "no run of any experiment has system metrics of its process; record some with `mlfl" in refusal("views")
+    found = {name: store_in_use.create_experiment(name) for name in ("night", "day", "empty")}
+    add(store_in_use, found["night"])
+    assert invoke("views", "--experiment-name", "night")[::2] == ["night:"]
+    add(store_in_use, found["day"])
+    lines = invoke("views")
+    assert sorted(lines[::2]) == ["day:", "night:"]
+    for name, link in zip(lines[::2], lines[1::2], strict=True):
+        assert link.startswith(f"#/experiments/{found[name[:-1]]}/runs?workflowType=machine_learning&{NIGHT}")
+        assert list(listed(store_in_use, found[name[:-1]])) == ["What runs cost"]
+
+
+@pytest.mark.parametrize("command", ["ui", "views"])
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        pytest.param("sqlite:///{folder}/x.db", "x.db; go to the folder of your runs, or give", id="another folder"),
+        pytest.param("sqlite:///{folder}/text.db", "file is not a database", id="not a database"),
+        pytest.param("http://me:hush42@127.0.0.1:9", "http://127.0.0.1:9: ", id="nobody answers"),
+        pytest.param("ftp://me:hush42@there/x", "ftp://me@there/x: unknown kind of store; use the address", id="kind"),
+        pytest.param("postgresql+nodriver://me:hush42@127.0.0.1/x", "nodriver", id="no driver"),
+        pytest.param("http://me:hush#42@here", "write special characters of the password as %XX", id="odd password"),
+    ],
+)
+def test_store_that_cannot_be_read_is_refused_in_a_sentence(tmp_path: Path, command: str, uri: str, says: str) -> None:
+    """Nothing is made, and no server is started."""
+    (tmp_path / "text.db").write_text("no database" * 1000)
+    mlflow.set_tracking_uri(uri.format(folder=tmp_path))
+    assert says in refusal(command)
+    assert [path.name for path in tmp_path.iterdir()] == ["text.db"]
+
+
+def start(folder: Path, *options: str, **more: str) -> Command:
+    """Start the command in a folder, whose store MLflow finds there."""
+    env = clean_environment(PYTHONPATH=str(ROOT), DISPLAY="", WAYLAND_DISPLAY="", **more)
+    return Command(["mlflow-sysmetrics", "ui", *options], cwd=folder, output=folder / "output", env=env)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGTERM, 143)], ids=["ctrl-c", "terminated"])
+def test_server_is_started_for_a_store_and_ends_with_the_command(
+    new_store: Path, tmp_path: Path, address: str, number: signal.Signals, code: int
+) -> None:
+    """On the next free port, with the artifacts, small, without the store's address or modules from the folder."""
+    folder = copy_store(new_store, tmp_path).resolve()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        client = MlflowClient(store_uri(folder))
+        run = add(client, client.create_experiment("night"))
+        client.log_text(run, "what was found", "found.txt")
+    hostile_files(folder)
+    taken = int(address.rpartition(":")[2])
+    command = start(folder, "--port", str(taken), BROWSER="sh -c 'echo $0 > opened' %s")
+    try:
+        wait_until(lambda: "Ctrl-C" in command.stdout or command.process.poll() is not None, LIMIT_S, "the page")
+        (page,) = re.findall(r"http://\S+", command.stdout)
+        server = page.partition("/#/")[0]
+        assert taken < int(server.rpartition(":")[2]) < taken + 100
+        assert (folder / "opened").read_text().strip() == page
+        for path, holds in (("/", "<html"), (f"/get-artifact?path=found.txt&run_uuid={run}", "what was found")):
+            with urllib.request.urlopen(server + path, timeout=30) as answer:
+                assert holds in answer.read().decode()
+        lines = command.processes().values()
+        assert (len(lines), [line for line in lines if "sqlite" in line]) == (3, [])
+        command.signal(number, group=True)
+        assert command.wait(LIMIT_S).exit_code == code
+        assert (command.processes(), command.stderr, executed(folder)) == ({}, "", [])
+    finally:
+        command.kill()
+
+
+def test_server_that_fails_says_its_last_words_without_a_password(empty_store: Path) -> None:
+    """Here since a setting of the user's is of another kind."""
+    command = start(empty_store, MLFLOW_SERVE_ARTIFACTS="postgresql://me:hush42@there/x").wait(LIMIT_S)
+    assert command.exit_code == 1
+    assert re.search(r"(?s)^Error: mlflow server has ended:\n  .*'postgresql://me@there/x' is not a", command.stderr)
+    assert "hush42" not in command.stdout + command.stderr

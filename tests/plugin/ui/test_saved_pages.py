@@ -1,0 +1,161 @@
+"""Pages of runs, and views in an experiment's tags: where the UI knows them, few, never over what a user has made."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
+from reference import fragment
+from saved_views import PREFIX, listed, tags_of, unpacked
+from server_here import server_here
+
+from mlflow_sysmetrics import ui
+from mlflow_sysmetrics.ui import Page, Section, bars, save, save_costs
+
+PAGES = {
+    "score": Page("wine · score", "tags.a = 'b'", sort_by="loss", sections=[Section("Costs", [bars("elapsed_s")])]),
+    "table": Page("wine · table", "tags.a = 'b'", "TABLE", sort_by="loss"),
+}
+LONG = Page("long", os.urandom(4_500).hex())  # it cannot be compressed
+SERIES = ("system/process_memory_mb", "system/process_cpu_percent")
+WANTED = "tags.mlflow.parentRunId = 'abc' and metrics.`val_rmse` <= 0.7"
+COLUMNS = (ui.param("batch_size"), ui.metric("val_rmse"), ui.tag("why"))
+SECTIONS = (
+    Section("Against cost", [ui.scatter("elapsed_s", "val_rmse"), ui.parallel(["batch_size"], [])], columns=2),
+    Section("Costs", [bars("elapsed_s"), ui.lines("memory_mb")]),
+)
+PAGE = Page(
+    "mine", WANTED, sort_by="val_rmse", ascending=True, columns=COLUMNS, wide=[ui.tag("why")], sections=SECTIONS
+)
+
+
+def test_state_holds_which_runs_in_which_order_and_columns() -> None:
+    """Of any time and any dataset, since the UI would else keep what its user looked at last; sentences have room."""
+    state = unpacked(PAGE.state())
+    assert (state["searchFilter"], state["orderByKey"], state["orderByAsc"]) == (WANTED, "metrics.`val_rmse`", True)
+    always = {"startTime": "ALL", "lifecycleFilter": "Active", "datasetsFilter": [], "modelVersionFilter": "All Runs"}
+    assert always.items() <= state.items()
+    shown = ["params.`batch_size`", "metrics.`val_rmse`", "tags.`why`"]
+    assert (state["selectedColumns"], state["columnOrder"]) == (shown, shown)
+    widths = [state["columnWidths"][column] for column in shown]
+    assert widths[2] / 2 > widths[0] == widths[1] >= 140
+    other = unpacked(Page("mine", WANTED, all_runs=False).state())
+    assert "orderByKey" not in other  # an empty one would be no order at all
+    assert (state["runsHiddenMode"], other["runsHiddenMode"]) == ("SHOW_ALL", "FIRST_10_RUNS")
+
+
+def test_charts_are_in_their_sections_and_all_others_are_folded_below() -> None:
+    """Where a section is not named, the UI puts it, open, above: so the two that it makes itself are named, too."""
+    state = unpacked(PAGE.state())
+    sections, cards = state["compareRunSections"], state["compareRunCharts"]
+    folded = {"Model metrics": False, "System metrics": False}
+    assert {each["name"]: each["display"] for each in sections} == {"Against cost": True, "Costs": True} | folded
+    assert [each.get("columns") for each in sections[:2]] == [2, 3]
+    assert all([state["isAccordionReordered"], *(each["isReordered"] for each in sections)])
+    assert not any(each["deleted"] or each["isGenerated"] for each in (*sections, *cards))
+    headings = {each["uuid"]: each["name"] for each in sections}
+    drawn = [(headings[card["metricSectionId"]], card["type"]) for card in cards]
+    against = [("Against cost", "SCATTER"), ("Against cost", "PARALLEL")]
+    assert drawn == [*against, ("Costs", "BAR"), ("Costs", "LINE")]
+    assert (cards[0]["xaxis"]["key"], cards[1]["selectedParams"]) == ("elapsed_s", ["batch_size"])
+    assert len({each["uuid"] for each in cards}) == len(cards)
+
+
+def test_plain_link_shows_the_same_runs_in_the_same_order() -> None:
+    """And survives markdown, which a bracket, a space or a quote would end."""
+    order = {"orderByKey": ["metrics.`val_rmse`"], "orderByAsc": ["true"]}
+    for page, query in ((PAGE, order), (Page("mine", WANTED, "TABLE"), {})):
+        always = {"workflowType": ["machine_learning"], "searchFilter": [WANTED], "compareRunsMode": [page.shown]}
+        assert fragment(page.plain_link("7")) == ("/experiments/7/runs", always | query)
+        assert not set(page.plain_link("7")) & set(" ()<>[]'\"`")
+
+
+def save_studies(client: MlflowClient, count: int) -> list[str]:
+    """Save the views of this number of studies, the oldest first; their ids."""
+    studies = [str(client.create_run("1").info.run_id) for _ in range(count)]
+    assert all("viewStateShareKey=" in save(client, "1", study, PAGES)["score"] for study in studies)
+    return studies
+
+
+def test_menu_lists_the_pages_in_order_and_links_open_them(client: MlflowClient) -> None:
+    """Without a filter of their own, which would win over the view's. One too long for a tag has a plain link."""
+    with server_here(client.tracking_uri) as uri:
+        links = save(MlflowClient(uri), "1", "a" * 32, {"long": LONG, **PAGES})
+    assert links.pop("long") == LONG.plain_link("1")
+    views = listed(client, "1")
+    assert list(views) == [page.name for page in PAGES.values()]
+    for word, page in PAGES.items():
+        key = {"viewStateShareKey": [views[page.name].id], "compareRunsMode": [page.shown]}
+        assert fragment(links[word]) == ("/experiments/1/runs", {"workflowType": ["machine_learning"]} | key)
+    later = {word: Page(f"{page.name}, later", "", page.shown) for word, page in PAGES.items()}
+    assert save(client, "1", "a" * 32, later) == links
+    assert list(listed(client, "1")) == [page.name for page in later.values()]
+
+
+def test_views_of_the_ten_newest_studies_are_kept(client: MlflowClient) -> None:
+    """Besides those of the whole experiment, those of others, and one that a user has changed, which opens as it is."""
+    theirs = {f"{PREFIX}0f8fad5b": json.dumps({"name": "mine", "createdAt": 1, "state": "{}"})}
+    theirs |= {f"{PREFIX}broken": "{", f"{PREFIX}sysmetrics-{'b' * 32}-broken": "{", "sysmetrics-note": "a tag"}
+    (oldest,) = save_studies(client, 1)
+    key = f"{PREFIX}sysmetrics-{oldest}-score"
+    written = json.loads(tags_of(client, "1")[key])
+    theirs[key] = json.dumps({name: written[name] for name in ("name", "createdAt", "state")})  # as MLflow's UI does
+    for name, value in theirs.items():
+        client.set_experiment_tag("1", name, value)
+    assert oldest in save(client, "1", oldest, PAGES)["score"]
+    save(client, "1", "all", {"studies": Page("All studies", "")})
+    newest = save_studies(client, ui.MAX_STUDIES + 1)[1:]
+    ours = {f"{PREFIX}sysmetrics-{study}-{word}" for study in newest for word in PAGES}
+    tags = client.get_experiment("1").tags
+    assert theirs.items() <= tags.items()
+    assert tags.keys() - theirs.keys() == ours | {f"{PREFIX}sysmetrics-all-studies"}
+
+
+@pytest.mark.parametrize("version", ["3.10.1", "4.0.0rc1", "<html>Sign in</html>", "3.17.2"])
+def test_server_without_such_views_gives_plain_links(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, version: str
+) -> None:
+    """One of another version, or that refuses the rest: nothing is raised. It is a fake, as none is installed here."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/version" else 404)
+            self.end_headers()
+            self.wfile.write(version.encode())
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        links = save(MlflowClient(f"http://127.0.0.1:{server.server_port}"), "1", "all", PAGES)
+        server.shutdown()
+    assert links == {word: page.plain_link("1") for word, page in PAGES.items()}
+    assert ("the views of experiment 1 could not be written" in caplog.text) is (version == "3.17.2")
+
+
+def test_page_of_costs_is_made_of_what_its_runs_have_logged(client: MlflowClient) -> None:
+    """What differs, what was measured, and why it ended; of Ray's and our own numbers none is taken for a score."""
+    ours = dict.fromkeys(("elapsed_s", "peak_memory_mb", "steps"), 2.0)
+    rest = ["rank_0/steps", "phase/load/elapsed_s", "process_memory_mb_max", "gpu_0_power_w", "memory_mb", "trials"]
+    rest += ["training_iteration", "time_total_s", "pid", "system/gpu_0_memory_mb", "system/cpu_utilization_percentage"]
+    for team, size in (("a", 8), ("a", 64), ("b", 1)):
+        run = client.create_run("1", tags={"team": team})
+        logged = ours | dict.fromkeys([*rest, *SERIES, "process_reward" if team == "a" else "other"], 1.0)
+        metrics = [Metric(name, value, 1, 0) for name, value in logged.items()]
+        client.log_batch(run.info.run_id, metrics, [Param("batch_size", str(size)), Param("seed", "0")])
+    assert save_costs(client, "1", "costs", "tags.team = 'a'", "runs")
+    view = listed(client, "1")["costs"]
+    columns = [column.split("`")[1] for column in view.state["selectedColumns"]]
+    assert columns == ["batch_size", "process_reward", *ours, "sysmetrics.stop_reason"]
+    drawn = {heading: [card.get("metricKey") for card in cards] for heading, cards in view.cards.items()}
+    assert drawn["Costs"] == list(ours)
+    assert drawn["During the run"] == [*SERIES, "system/gpu_0_memory_mb"]
+    against = [(card["xaxis"]["key"], card["yaxis"]["key"]) for card in view.cards["Metrics against cost"]]
+    assert against == [("elapsed_s", "process_reward"), ("peak_memory_mb", "process_reward")]
+    (together,) = view.cards["Parameters, costs and metrics"]
+    assert (together["selectedParams"], together["selectedMetrics"]) == (["batch_size"], [*ours, "process_reward"])
+    assert (view.state["orderByKey"], view.state["orderByAsc"]) == ("metrics.`elapsed_s`", False)
