@@ -28,7 +28,7 @@ import psutil
 
 from entrypoints import login, signals
 from entrypoints.errors import UserError
-from mlflow_sysmetrics.redact import check, lasting_uri, redacted, redacted_errors, redacted_text
+from mlflow_sysmetrics.redact import check, redacted, redacted_errors, redacted_text
 from mlflow_sysmetrics.tags import ERROR, KIND
 
 if TYPE_CHECKING:
@@ -291,14 +291,9 @@ def _end(status: str, error: BaseException | None = None) -> None:
                 mlflow.set_tags(tags)
         mlflow.end_run(status)
     except MlflowException as refused:
-        from mlflow_sysmetrics.delivery.leftovers import keep
-        from mlflow_sysmetrics.delivery.points import now_ms
-        from mlflow_sysmetrics.delivery.spool import Header
+        from mlflow_sysmetrics.delivery import keep_end, one_line
 
-        from mlflow_sysmetrics.delivery.store import one_line
-
-        uri = lasting_uri(mlflow.get_tracking_uri())
-        keep([(Header(active.info.run_id, uri, tags, status=status, end_ms=now_ms()), [])])
+        keep_end(mlflow.get_tracking_uri(), active.info.run_id, status, tags)
         told = UserError(
             f"run {active.info.run_id} cannot be marked as {status}: MLflow refuses it ({one_line(refused)}); "
             "make room or start the server, then run `mlflow-sysmetrics sync`"

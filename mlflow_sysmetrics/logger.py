@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import mlflow
 import psutil
@@ -59,8 +59,8 @@ class SystemMetricsLogger:
 
     ``with SystemMetricsLogger(): train()`` is all that is needed inside an MLflow run. Means and maxima of each second
     go to the run, and at its end the `summary`. While the store is away they wait, also on disk; ``mlflow-sysmetrics
-    sync`` delivers what a process that ended meanwhile has left. Nothing raises after construction, and no call but `stop`
-    waits for the store or a disk: at most five seconds.
+    sync`` delivers what a process that ended meanwhile has left. Nothing raises after construction. Only `start` and
+    `stop` wait, for a disk and the store: at most five seconds.
 
     A run's series of one prefix have one writer on a machine. Where a logger of this process has them, another one
     raises; where another process has them, it warns and records nothing, so that all workers of a distributed training
@@ -108,7 +108,7 @@ class SystemMetricsLogger:
         check_readable(self._criteria, groups)
         self._here = "memory_mb" if "process" in groups else ""
         self._on_break = on_break
-        self._make = (lambda: measurement) if measurement else (lambda: Measurement(pid, groups, interval_s))
+        self._make = lambda: measurement or Measurement(pid, groups, interval_s)
         self._measurement, self._steps = self._make(), _Steps()
         self._tags = {NODE: node or platform.node(), MEMORY_DEFINITION_TAG: MEMORY_DEFINITION}
         self._store = Store(tracking_uri or mlflow.get_tracking_uri())
@@ -122,7 +122,7 @@ class SystemMetricsLogger:
             )
         self._recording: _Recording | None = None
         self._brake: Brake | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may call `stop` while its thread has it
 
     @property
     def run_id(self) -> str:
@@ -169,6 +169,13 @@ class SystemMetricsLogger:
                 logger.warning("the last system metrics of run %s may be missing", self.run_id, exc_info=True)
         return self.summary
 
+    def leave(self) -> None:
+        """Deliver what there is within five seconds, and record nothing more. The measurement goes on elsewhere."""
+        with self._lock:
+            recording, self._recording = self._recording, None
+        if recording is not None:
+            self._end(recording, goes_on=True)
+
     def __enter__(self) -> SystemMetricsLogger:
         return self.start()
 
@@ -187,7 +194,8 @@ class SystemMetricsLogger:
         """A context manager around one training step. Steps of any thread count; one that raises does not."""
         began = time.perf_counter()
         yield
-        self._steps.add(time.perf_counter() - began)
+        if self.is_recording:
+            self._steps.add(time.perf_counter() - began)
 
     def timed(self, iterable: Iterable[T]) -> Iterator[T]:
         """The same items; from handing one out to being asked for the next is one training step."""
@@ -198,11 +206,10 @@ class SystemMetricsLogger:
     def _begin(self) -> _Recording | None:
         if self._measurement.is_stopped:
             self._measurement, self._steps = self._make(), _Steps()
-        journal: Journal | None = None
-        try:
-            journal = _open_journal(
-                self._path, {"tracking_uri": lasting_uri(self._store.tracking_uri), "run_id": self.run_id}
-            )
+        outbox = Outbox(self.run_id)
+        about = outbox.about(lasting_uri(self._store.tracking_uri))
+        try:  # a journal that is opened too late is nobody's, and closed
+            outbox = within(_DISK_S, lambda: Outbox(self.run_id, journal=Journal(self._path, about)))
         except InUseError:
             logger.warning(
                 "%s* of run %s is recorded by another logger; this one records nothing", self._prefix, self.run_id
@@ -210,15 +217,13 @@ class SystemMetricsLogger:
             return None
         except OSError as error:  # a TimeoutError, too
             logger.warning("system metrics wait in memory only while MLflow is away, not in %s. %s", self._path, error)
-        outbox, writer = Outbox(self.run_id, journal=journal), Writer(self._store, every_s=_WRITE_EVERY_S)
         outbox.start_ms = self._run.start_ms
-        outbox.add(log(tags={**self._tags, PID: self._pid or os.getpid()}))
-        writer.attach(outbox)
+        writer, tags = Writer(self._store, every_s=_WRITE_EVERY_S), {**self._tags, PID: self._pid or os.getpid()}
+        recording = _Recording(self._measurement, self._steps, outbox, writer, self._prefix, tags)
         if self._criteria is not None:
             process = psutil.Process(self._pid)
             self._brake = Brake(lambda tags: self._broken(process, tags), self._criteria, judged_while=self._here)
             self._measurement.tell(self._brake.see)
-        recording = _Recording(self._measurement, self._steps, outbox, writer, self._prefix)
         recording.start()
         _recorded.add((self._path, os.getpid()))
         atexit.register(self.stop)
@@ -226,31 +231,32 @@ class SystemMetricsLogger:
 
     def _broken(self, process: psutil.Process, tags: Mapping[str, str]) -> None:
         """A limit is broken: tag the run, then call `on_break` or end the process. Waits for no store and no disk."""
-        recording, brake = self._recording, self._brake
+        brake = self._brake
+        with self._lock:  # `start` may be under way
+            recording = self._recording
+            if self._on_break is None:
+                self._recording = None
         if self._on_break is not None:
             if recording is not None:
-                recording.add(log(tags=tags))
+                with contextlib.suppress(TimeoutError):  # a disk may hang
+                    within(_ENDING_S, lambda: recording.outbox.add(log(tags=tags)))
             if brake is not None and brake.broken is not None:
                 self._on_break(brake.broken)
-            return
-        with self._lock:  # `start` may be under way
-            recording, self._recording = self._recording, None
-        if recording is None:  # `stop` was there first: the process has gone on without a limit
-            return
-        self._end(recording, Operation("end", ["KILLED", now_ms(), dict(tags)]))
-        end_tree(process)
+        elif recording is not None:  # else `stop` was there first: the process has gone on without a limit
+            self._end(recording, Operation("end", ["KILLED", now_ms(), dict(tags)]))
+            end_tree(process)
 
-    def _end(self, recording: _Recording, end: Operation | None = None) -> None:
+    def _end(self, recording: _Recording, end: Operation | None = None, *, goes_on: bool = False) -> None:
         """Deliver what is left; where a limit ends the process, in a short time, with the end of its run."""
         atexit.unregister(self.stop)
         if self._brake is not None:
             self._brake.release()
         deadline = time.monotonic() + _STOP_WITHIN_S
         try:
-            delivered = recording.stop(_STOP_WITHIN_S if end is None else _ENDING_S, end)
+            delivered = recording.stop(_STOP_WITHIN_S if end is None else _ENDING_S, end, goes_on=goes_on)
         finally:
             _recorded.discard((self._path, os.getpid()))
-        if delivered and end is None and self._rank is not None:
+        if delivered and end is None and self._rank is not None and not goes_on:
             try:
                 within(max(0.0, deadline - time.monotonic()), self._log_job)
             except Exception as error:
@@ -278,16 +284,12 @@ class _Steps:
         self._lock = threading.RLock()
         self._seconds, self._count = 0.0, 0
         self._before = (0.0, 0)  # at the last call of `mean_ms`
-
-    def add(self, seconds: float) -> None:
-        """Count one step."""
-        self._new.append(seconds)
+        self.add = self._new.append  # the seconds of one step
 
     def mean_ms(self) -> float | None:
         """Milliseconds per step since the last call; None if there was no step."""
-        with self._lock:
-            (seconds, count), (seconds_before, count_before) = self._totals(), self._before
-            self._before = (seconds, count)
+        (seconds, count), (seconds_before, count_before) = self._totals(), self._before
+        self._before = (seconds, count)
         return 1000 * (seconds - seconds_before) / (count - count_before) if count > count_before else None
 
     def summary(self) -> dict[str, float]:
@@ -296,21 +298,29 @@ class _Steps:
         return {"steps": float(count), "mean_step_time_ms": 1000 * seconds / count} if count else {}
 
     def _totals(self) -> tuple[float, int]:
-        with self._lock:
+        if self._lock.acquire(timeout=1.0):  # a fork or a signal's handler may come while another thread has it
             while self._new:
                 self._seconds += self._new.popleft()
                 self._count += 1
-            return self._seconds, self._count
+            self._lock.release()
+        return self._seconds, self._count
 
 
 class _Recording:
     """A measurement on its way into a run: a thread moves closed windows to the outbox, where the writer finds them."""
 
-    def __init__(self, measurement: Measurement, steps: _Steps, outbox: Outbox, writer: Writer, prefix: str) -> None:
-        self.outbox, self.writer = outbox, writer
-        self._measurement, self._steps, self._prefix = measurement, steps, prefix
-        self._began_ms, self._pid = now_ms(), os.getpid()
-        self._stopping = threading.Event()
+    def __init__(
+        self,
+        measurement: Measurement,
+        steps: _Steps,
+        outbox: Outbox,
+        writer: Writer,
+        prefix: str,
+        tags: Mapping[str, object],
+    ) -> None:
+        self.outbox, self.writer, self._measurement, self._steps = outbox, writer, measurement, steps
+        self._prefix, self._tags = prefix, tags
+        self._pid, self._stopping = os.getpid(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="mlflow-sysmetrics-recorder", daemon=True)
 
     @property
@@ -321,25 +331,27 @@ class _Recording:
     def start(self) -> None:
         """Start the three threads."""
         self._measurement.start()
+        self.writer.attach(self.outbox)
         self.writer.start()
         with contextlib.suppress(RuntimeError):  # no more threads: `stop` moves all windows
             self._thread.start()
 
-    def add(self, operations: list[Operation]) -> None:
-        """Add operations in a thread of their own: a disk may hang."""
-        with contextlib.suppress(TimeoutError):
-            within(_ENDING_S, lambda: self.outbox.add(operations))
+    def stop(self, timeout_s: float, end: Operation | None = None, *, goes_on: bool = False) -> bool:
+        """Take a last reading and deliver what is left, and at last the end; say whether nothing is left.
 
-    def stop(self, timeout_s: float, end: Operation | None = None) -> bool:
-        """Take a last reading and deliver what is left, and at last the end; say whether nothing is left."""
+        Where the measurement `goes_on`, without its summary.
+        """
         deadline = time.monotonic() + timeout_s
-        summary = {**self._measurement.stop(timeout_s / 5), **self._steps.summary()}  # here: it may hold our locks
+        if not goes_on:
+            self._measurement.stop(timeout_s / 5)  # in this thread: it may hold our locks
+        last = [] if goes_on else self._summary()
+        self._stopping.set()
 
         def deliver() -> bool:
-            self._stopping.set()
+            if self._thread.is_alive():
+                self._thread.join(timeout_s / 5)  # it may be moving windows
             self._move()
-            self.outbox.add(log(summary=self._named(summary), own_since_ms=self._began_ms))
-            self.outbox.add([end] if end else [])
+            self.outbox.add([*last, *([end] if end else [])])
             delivered = self.writer.close(max(0.0, deadline - 0.1 * timeout_s - time.monotonic()))
             self.outbox.close()
             return delivered
@@ -350,10 +362,11 @@ class _Recording:
             return False
 
     def _work(self) -> None:
+        self.outbox.add(log(tags=self._tags))
         while not self._stopping.wait(_KEEP_EVERY_S):
             if self._move():
-                summary = {**self._measurement.summary, **self._steps.summary()}
-                self.outbox.say_last([Operation("last", [now_ms(), self._named(summary), self._began_ms])])
+                for summary in self._summary():
+                    self.outbox.say_last(summary)
 
     def _move(self) -> bool:
         """Move closed windows to the outbox; say whether there were any."""
@@ -364,26 +377,13 @@ class _Recording:
         self.outbox.add(log(points))
         return bool(windows)
 
-    def _named(self, summary: Mapping[str, float]) -> dict[str, float]:
-        prefix = self._prefix.removeprefix(SYSTEM_PREFIX)
-        return {f"{prefix}{name}": value for name, value in summary.items()}
-
-
-def _open_journal(path: Path, run: dict[str, Any]) -> Journal:
-    """Open a journal within some seconds. One that is opened later is closed again."""
-    late = threading.Event()
-
-    def opened() -> Journal:
-        journal = Journal(path, run)
-        if late.is_set():
-            journal.close()
-        return journal
-
-    try:
-        return within(_DISK_S, opened)
-    except TimeoutError:
-        late.set()
-        raise
+    def _summary(self) -> list[Operation]:
+        summary, prefix = (
+            {**self._measurement.summary, **self._steps.summary()},
+            self._prefix.removeprefix(SYSTEM_PREFIX),
+        )
+        named = {f"{prefix}{name}": value for name, value in summary.items()}
+        return log(summary=named, own_since_ms=self._measurement.began_ms)
 
 
 def _checked_rank(rank: int | None) -> tuple[int | None, int | None]:
@@ -396,18 +396,17 @@ def _checked_rank(rank: int | None) -> tuple[int | None, int | None]:
 
 
 def _full_prefix(prefix: str, node: str | None, rank: int | None) -> str:
-    for name, text in (("prefix", prefix), ("node", node)):
-        if text is not None and not _is_name(text, is_part=name == "node"):
+    of_node = "" if node is None else f"{node}/"
+    for name, text, full in (("prefix", prefix, prefix), ("node", node, f"{prefix}{of_node}")):
+        if text is not None and not (isinstance(text, str) and _is_name(full)):
             raise ValueError(
                 f"{name}={text!r}: give at most {_MAX_PREFIX} letters, digits and any of _-. / as in a relative path"
             )
-    of_node = "" if node is None else f"{node}/"
     return f"{prefix}{of_node}" if rank is None else f"{prefix}{of_node}rank_{rank}/"
 
 
-def _is_name(text: str, *, is_part: bool) -> bool:
-    """Whether MLflow takes names that begin with this, or have it as a part: they are paths in artifact stores."""
-    if not (isinstance(text, str) and _NAME.fullmatch(text) and len(text) <= _MAX_PREFIX) or (is_part and not text):
-        return False
-    name = f"{text}/x" if is_part else f"{text}x"
-    return posixpath.normpath(name) == name and not name.startswith(("/", ".."))
+def _is_name(prefix: object) -> bool:
+    """Whether MLflow takes names that begin with this: they are paths in artifact stores."""
+    name = f"{prefix}x"
+    is_path = posixpath.normpath(name) == name and not name.startswith(("/", ".."))
+    return is_path and _NAME.fullmatch(name) is not None and len(name) <= _MAX_PREFIX + 1

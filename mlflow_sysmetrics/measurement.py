@@ -92,13 +92,14 @@ class Measurement:
         self._first_mb: float | None = None
         self._last_mb: float | None = None
         self._began: float | None = None
+        self.began_ms: int | None = None  # when `start` was called, in unix ms
         self._cut = (0.0, 0.0)  # when `interval` was called last, and the CPU seconds then
         self._summary: dict[str, float] | None = None  # known once it is stopped
 
     def start(self) -> Measurement:
         """Begin. No-op if it was begun or stopped before."""
         if self._began is None and self._summary is None:
-            self._began = self._clock()
+            self._began, self.began_ms = self._clock(), time.time_ns() // 1_000_000
             self._cut = (self._began, 0.0)
             if self._sample is None:
                 pid, groups, _ = self._arguments

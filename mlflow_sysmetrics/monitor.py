@@ -56,9 +56,9 @@ class _Fold:
 class Monitor:
     """Call `sample` every `interval_s` seconds in a thread, and close a window of the readings every `window_s`.
 
-    `on_sample` sees each reading at once, in the thread that took it. At most 1200 windows wait to be drained; older ones
-    are dropped. A Monitor is for one stretch: started once, stopped once. It belongs to the process that made it: in a
-    forked child it reads nothing. Construction raises ValueError; after that only a second `start` raises
+    `on_sample` sees each reading at once, in the thread that took it. At most 1200 windows wait to be drained; older
+    ones are dropped. A Monitor is for one stretch: started once, stopped once. It belongs to the process that made it:
+    in a forked child it reads nothing. Construction raises ValueError; after that only a second `start` raises
     (RuntimeError): what `sample` or `on_sample` raises is counted in `failures`, and the first is logged.
     """
 
@@ -154,7 +154,7 @@ class Monitor:
     def _run(self) -> None:
         while True:
             self._take(-1)
-            if self._stopping.wait(self._interval_s):
+            if self._stopping.wait(min(self._interval_s, threading.TIMEOUT_MAX)):
                 return
 
     def _take(self, patience_s: float) -> Mapping[str, float]:

@@ -14,13 +14,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import ray
-from mlflow_sysmetrics.delivery.time_limit import within
 
 from entrypoints import environment
 from entrypoints.compute import workers
 from entrypoints.errors import UserError
 from entrypoints.own_modules import PACKAGES
 from entrypoints.text import one_line, shorten
+from mlflow_sysmetrics.delivery import within
 from mlflow_sysmetrics.redact import redacted
 
 AUTO = "auto"

@@ -19,7 +19,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from entrypoints import environment
 from entrypoints.compute import preloaded
 from entrypoints.own_modules import PACKAGES
-from mlflow_sysmetrics.environment import with_environment
 
 MAX_PLACE_LENGTH = 24  # of a folder for temporary files: what Ray adds makes the path of a socket, at most 103 on macOS
 
@@ -123,7 +122,7 @@ def _imported_at_once(module: str | None) -> Iterator[None]:
         return
     path = os.pathsep.join(filter(None, [str(PACKAGES[0].parent), os.environ.get("PYTHONPATH")]))
     settings = {"PYTHONPATH": path, "RAY_preload_python_modules": preloaded.__name__, preloaded.NAME: module}
-    with with_environment(settings):
+    with environment.changed(settings):
         yield
 
 

@@ -25,6 +25,13 @@ _COSTS = (
     Metric("rows_per_s", Kind.FACT, higher_is_better=True),
     Metric("model_size_kb", Kind.FACT),
 )
+# Criteria may name these, too. Reports test none of them: they follow a cost above, and each test weakens the others.
+_BESIDE = (
+    Metric("user_cpu_seconds", Kind.GROWING),
+    Metric("system_cpu_seconds", Kind.GROWING),
+    Metric("peak_rss_mb", Kind.GROWING),
+)
+BESIDE = tuple(metric.name for metric in _BESIDE)
 SYSTEM_FIGURES = tuple(metric.name for metric in _COSTS)
 COSTS = tuple(metric.name for metric in _COSTS if not metric.higher_is_better)  # where less is better
 OF_INTERVALS = ("cpu_percent", "memory_mb", "step_time_ms")  # curves, whose last value is not of the trial
@@ -39,6 +46,8 @@ USUAL_NOISE = {
     "training_time_s": 0.1,
     "elapsed_s": 0.1,
     "cpu_seconds": 0.1,
+    "user_cpu_seconds": 0.1,
+    "system_cpu_seconds": 0.5,  # of a trial of a second, of which it is hundredths
     "mean_step_time_ms": 0.1,
     "mean_cpu_percent": 0.1,
     "inference_latency_ms": 0.1,
@@ -46,6 +55,7 @@ USUAL_NOISE = {
     "rows_per_s": 0.1,
     "model_memory_mb": 0.1,
     "peak_memory_mb": 0.01,
+    "peak_rss_mb": 0.01,
     "memory_growth_mb": 0.1,
     "peak_gpu_memory_mb": 0.01,
 }
@@ -53,7 +63,8 @@ USUAL_NOISE = {
 
 def compared(criteria: Criteria) -> list[str]:
     """The costs by which equally good models are compared, first those with an upper limit, then the training time."""
-    limited = [limit.metric.name for limit in criteria.limits if limit.is_upper and limit.metric.name in COSTS]
+    limited = [limit.metric.name for limit in criteria.limits if limit.is_upper]
+    limited = [name for name in limited if name in (*COSTS, *BESIDE)]
     return [*limited, "training_time_s"]
 
 
@@ -64,7 +75,7 @@ def metrics(task: Task) -> tuple[Metric, ...]:
         Metric("val_loss", Kind.CURVE),
         Metric(f"val_{score_name(task)}", Kind.CURVE, higher_is_better=task == "classification"),
     )
-    return _COSTS + curves
+    return _COSTS + _BESIDE + curves
 
 
 def readable(
@@ -81,6 +92,6 @@ def readable(
     names = {metric.name for metric in metrics(task) if OF_GROUP.get(metric.name, "process") in (*groups, "process")}
     if here and "gpu" in groups and not open_gpus(import_nvml()):
         names -= {"peak_gpu_memory_mb"}
-    if MEMORY not in (sample or ProcessSampler())():
+    if "process_memory_mb" not in (sample or ProcessSampler())():
         names -= {"peak_memory_mb", "memory_growth_mb"}
-    return names if memory.raised(lambda: None) is not None else names - {"model_memory_mb"}
+    return names if memory.raised(lambda: None) is not None else names - {"model_memory_mb", "peak_rss_mb"}

@@ -207,7 +207,7 @@ def _is_cheaper(cost: str, value: float, than: float, by_chance: float) -> bool 
 
 def is_memory(figure: str) -> bool:
     """Whether a figure is an amount of memory in MB."""
-    return "memory" in figure and figure.endswith("_mb")
+    return figure.endswith("_mb") and ("memory" in figure or "rss" in figure)
 
 
 def _of_cost(observed: Sequence[tuple[Hashable, Values]], name: str) -> Noise:

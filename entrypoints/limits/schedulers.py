@@ -10,6 +10,7 @@ from typing import Any
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.limits import costs
+from entrypoints.limits.judging import check_readable
 from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.settings import DEFAULT_CRITERIA, Limits
 from mlflow_sysmetrics.limits import Criteria, CriteriaError
@@ -48,7 +49,7 @@ def stopping_rules(
     try:
         criteria = Criteria.parse(DEFAULT_CRITERIA if limits.criteria is None else limits.criteria, costs.metrics(task))
         _see_that_groups_are_read(criteria, groups)
-        criteria.check(readable(task, groups))
+        check_readable(criteria, readable(task, groups))
     except CriteriaError as error:
         raise UserError(str(error)) from None
     return Rules(Stopping(criteria, limits.predict), limits.scheduler)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from entrypoints.limits.extrapolation import WARM_UP, Extrapolation, Prediction
+from entrypoints.limits.judging import NoisyJudge, violations
 from entrypoints.limits.ledger import Brief, End
 from entrypoints.tags import STOP_HOW, STOP_LIMIT, STOP_PREDICTION, STOP_VALUE
 from mlflow_sysmetrics.limits import Criteria, Stop, Values
@@ -16,7 +17,7 @@ from mlflow_sysmetrics.tags import BY_CRITERIA, STOP_METRIC, STOP_REASON, STOP_S
 How = Literal["crossed", "predicted", "skipped"]
 
 DIVERGED = "val_loss<=100x untrained"
-GROWING_BY_STEP = ("training_time_s", "elapsed_s", "cpu_seconds")
+GROWING_BY_STEP = ("training_time_s", "elapsed_s", "cpu_seconds", "user_cpu_seconds", "system_cpu_seconds")
 PREDICT_EVERY = 10  # steps between two predictions
 PREDICT_AFTER_S = 0.2  # a machine may run at half its speed for a tenth of a second
 
@@ -99,7 +100,7 @@ class Guard:
         self._brief = brief
         self._steps = steps
         self._may_converge = may_converge
-        self._judge = self._criteria.judge(brief.costs, brief.noise)
+        self._judge = NoisyJudge(self._criteria, brief.costs, brief.noise)
         self._totals = {
             name: Extrapolation() for name in ("training_time_s", "elapsed_s") if name in self._criteria.metrics
         }
@@ -173,7 +174,7 @@ class Guard:
 
     def feasible(self, figures: Values) -> bool:
         """Whether the final figures of a trial that came to its end break no limit."""
-        return not self._criteria.violations(figures, self._brief.costs)
+        return not violations(self._criteria, figures, self._brief.costs)
 
     def expected(self, figures: Values) -> dict[str, float]:
         """The figures that the trial would have had after all its steps, without times that cannot be predicted.

@@ -9,6 +9,7 @@ from typing import Any
 
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.limits.costs import COSTS
+from entrypoints.limits.judging import violations
 from entrypoints.limits.pareto import front
 from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.models.configuration import Configuration
@@ -81,7 +82,7 @@ def mark_feasible(run: RecordedRun, record: Record, stopping: Stopping) -> None:
         limits = record.limits
         for trial in record.trials.values():
             if trial.complete and trial.run_id:
-                feasible = not limits.violations(trial.figures)
+                feasible = not violations(limits, trial.figures)
                 run.client.set_tag(trial.run_id, FEASIBLE, str(feasible).lower())
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from entrypoints.limits.costs import compared
+from entrypoints.limits.costs import BESIDE, compared
 from entrypoints.limits.noise import Noise, cheapest, cheapest_by_chance, margins, of_costs, of_score
 from entrypoints.limits.order_effect import Order, of_order
 from entrypoints.search.record import Record, TrialRecord
@@ -19,7 +19,7 @@ _FIXED = ("steps",)
 
 @dataclass(frozen=True)
 class Measured:
-    """By figure; the score is the first of ``noises`` and has no ``order``."""
+    """By metric; the score is the first of ``noises`` and has no ``order``, nor have those beside costs."""
 
     score: str
     noises: Mapping[str, Noise]
@@ -83,7 +83,8 @@ def measured(record: Record) -> Measured:
     score = of_score(record.score, [scores for scores in folds if scores], higher_is_better=higher)
     names = list(dict.fromkeys(name for _, figures in ended for name in figures if is_cost(name)))
     noises = {each.figure: each for each in (score, *of_costs(ended, names))}
-    return Measured(record.score, noises, of_order(ended, names))
+    in_order = of_order(ended, [name for name in names if name not in BESIDE])
+    return Measured(record.score, noises, in_order)
 
 
 def _values(trial: TrialRecord, record: Record) -> str:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from entrypoints.limits.costs import USUAL_NOISE
+from entrypoints.limits.judging import Z, excess, resolved, violations
 from entrypoints.limits.noise import MIN_DEGREES, group, noise_at_limits
 from entrypoints.search.record import TrialRecord, costs
-from mlflow_sysmetrics.limits import Criteria, Limit, Stop, Values, Z
+from mlflow_sysmetrics.limits import Criteria, Limit, Stop, Values
 
 MOSTLY = 0.5  # of the trials
 
@@ -41,10 +42,10 @@ def judge(criteria: Criteria, trials: Sequence[TrialRecord]) -> Judged:
         for trial in trials
         if not trial.ended_from_outside and not trial.diverged
     ]
-    limits = criteria.resolved(finished)
-    broken = [(trial, figures) for trial, figures in known if limits.violations(figures)]
-    broken.sort(key=lambda pair: limits.excess(pair[1]))
-    nearest = [(trial, limits.violations(figures)) for trial, figures in broken]
+    limits = resolved(criteria, finished)
+    broken = [(trial, figures) for trial, figures in known if violations(limits, figures)]
+    broken.sort(key=lambda pair: excess(limits, pair[1]))
+    nearest = [(trial, violations(limits, figures)) for trial, figures in broken]
     ended_by = Counter(trial.ending.stop.criterion for trial in trials if trial.ending)
     inactive = [limit for limit in criteria.limits if limit.resolve(finished) is None]
     why = [_not_applied(limit, finished, ended_by[str(limit)]) for limit in inactive]

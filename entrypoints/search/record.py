@@ -11,6 +11,7 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
 from entrypoints.datasets.tables import Task
+from entrypoints.limits.judging import resolved, violations
 from entrypoints.limits.ledger import End
 from entrypoints.limits.stop_or_skip import EarlyEnd, end_of
 from entrypoints.models.configuration import Configuration
@@ -155,12 +156,12 @@ class Record(tune.Callback):
     def ranked(self) -> list[TrialRecord]:
         """The trials that can be chosen, best first: they are able, and meet the criteria."""
         limits = self.limits
-        return [record for record in self.able if not limits.violations(record.figures)]
+        return [record for record in self.able if not violations(limits, record.figures)]
 
     @property
     def limits(self) -> Criteria:
         """The criteria, with the numbers that relative limits come to by the trials so far."""
-        return self._criteria.resolved(costs(self.trials.values()))
+        return resolved(self._criteria, costs(self.trials.values()))
 
     @property
     def limited(self) -> bool:

@@ -28,17 +28,18 @@ from entrypoints.models.cross_validation import CrossValidation
 from entrypoints.search.first_trials import FirstTrials
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.tags import CONVERGED, DIVERGED, FEASIBLE, PLACE
-from mlflow_sysmetrics import Measurement
 from mlflow_sysmetrics.delivery import Point, points_now, window_points
 from mlflow_sysmetrics.host import Host
+from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.ray_tune import MEASURES_ITSELF, payload
 from mlflow_sysmetrics.sampling import MEMORY_DEFINITION as DEFINITION
+from mlflow_sysmetrics.sampling import reset_peak_rss
 from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID, RAY_NODE_ID
 
 RESULT_EVERY_S = 1.0  # a result a second keeps a long trial live at little cost to the driver
 WINDOW_S = 0.5  # so that a trial of a second has a series
 CPU = "process_cpu_percent"
-CURVE = "training_time_s"  # the last point of which is its figure
+CURVE = "training_time_s"  # the last point of which is its value in the summary
 
 
 class Trial(tune.Trainable):
@@ -100,17 +101,18 @@ class Trial(tune.Trainable):
             self._first.begin()
             self._first = None
         self._points: list[Point] = []
-        self._figures: dict[str, float] = {}
+        self._summary: dict[str, float] = {}
         self._shares: list[float] = []
         self._steps_done = 0
         brief = ask(self._ledger, self._configuration)
         steps = self._configuration.steps(self._data.split.fit_rows)
         self._guard = Guard(self._stopping, brief, steps, may_converge=self._configuration.may_converge)
         memory.release()  # of the last trial, so that this one's growth is its own
+        reset_peak_rss()  # and its peak
         self._untold = self._host
         self._measurement = Measurement(groups=self._groups, window_s=WINDOW_S)
         if self._guard.active:
-            self._measurement.tell(self._read)
+            self._measurement.tell(self._judge)
         self._measurement.start()
         self._begun = True
         self._training = CrossValidation(self._configuration, self._data)
@@ -134,7 +136,7 @@ class Trial(tune.Trainable):
         if training.ended or guard.ending:
             return self._end()
         costs = self._costs()  # a scheduler, a time limit, a person or an error may end the trial after this result
-        self._figures |= costs
+        self._summary |= costs
         return self._result(costs)
 
     def _look_ahead(self) -> None:
@@ -180,12 +182,12 @@ class Trial(tune.Trainable):
         curves = self._measurement.interval()  # first: scoring takes memory of its own
         curves |= training.report()
         self._add(curves, training.step_number)
-        self._figures |= curves
-        figures = self._figures | self._costs()
+        self._summary |= curves
+        summary = self._summary | self._costs()
         val_loss = curves.get("val_loss", math.inf)
         if val_loss > training.hopeless_loss:
             self._guard.diverged(val_loss, training.hopeless_loss, training.step_number)
-        self._guard.reported(figures, training.step_number, self._errors())
+        self._guard.reported(summary, training.step_number, self._errors())
 
     def _costs(self) -> dict[str, float]:
         """What the trial has cost so far."""
@@ -198,7 +200,7 @@ class Trial(tune.Trainable):
         return {"mean_cpu_percent": stdev(shares) / math.sqrt(len(shares))} if len(shares) >= MIN_BLOCKS else {}
 
     def _end(self) -> dict[str, Any]:
-        """The last result: with all figures, and how the trial has ended."""
+        """The last result: with the whole summary, and how the trial has ended."""
         training = self._training
         ended = training.ended  # also if its last step crossed a limit: there was nothing left to stop
         ending = None if ended else self._guard.ending
@@ -206,7 +208,7 @@ class Trial(tune.Trainable):
         final = training.final_figures(folds) if folds else {}
         self._measurement.stop()
         final |= self._costs()  # after the last reading, so that they are those of the whole trial
-        self._figures |= final
+        self._summary |= final
         if CURVE in final and not ended:  # between two reports
             self._add({CURVE: final[CURVE]}, training.step_number)
         tags = {DIVERGED: str(training.diverged).lower()}
@@ -214,7 +216,7 @@ class Trial(tune.Trainable):
             tags[CONVERGED] = str(training.converged).lower()
         expected = None
         if self._guard.active:
-            feasible = ended and not training.diverged and self._guard.feasible(self._figures)
+            feasible = ended and not training.diverged and self._guard.feasible(self._summary)
             tags |= {FEASIBLE: str(feasible).lower()} | (ending.tags if ending else {})
             expected = self._tell(end_of(ending, finished=ended, diverged=training.diverged))
         tags |= TrialEnd(folds, ending, expected).tags
@@ -223,19 +225,19 @@ class Trial(tune.Trainable):
 
     def _tell(self, end: End) -> dict[str, float]:
         """Report this trial's costs to the ledger, for later trials; return its expected final costs."""
-        expected = self._guard.expected(self._figures)
+        expected = self._guard.expected(self._summary)
         if self._ledger:
-            self._ledger.record.remote(self._configuration, self._figures, expected, end)
+            self._ledger.record.remote(self._configuration, self._summary, expected, end)
         return expected
 
     def _result(
         self,
-        figures: dict[str, float],
+        summary: dict[str, float],
         tags: dict[str, str] | None = None,
         status: Literal["FINISHED", "KILLED"] | None = None,
     ) -> dict[str, Any]:
         points, self._points = self._points + self._series(), []
-        figures = {name: value for name, value in figures.items() if name != CURVE}
+        summary = {name: value for name, value in summary.items() if name != CURVE}
         where = {NODE: platform.node(), PID: str(os.getpid()), MEMORY_DEFINITION: DEFINITION}
         where[PLACE] = str(self._configuration.place)
         where, self._untold = where | self._untold, {}
@@ -243,12 +245,12 @@ class Trial(tune.Trainable):
             where[RAY_NODE_ID] = ray.get_runtime_context().get_node_id()
         return {
             "step": self._training.step_number,
-            "val_loss": self._figures.get("val_loss", math.nan),
-            "figures": self._figures,
+            "val_loss": self._summary.get("val_loss", math.nan),
+            "figures": self._summary,
             "diverged": self._training.diverged,
             "converged": self._training.converged,
             "ended": status == "FINISHED",
-            **payload(points, tags={**where, **(tags or {})}, status=status, summary=figures),
+            **payload(points, tags={**where, **(tags or {})}, status=status, summary=summary),
         }
 
     def _series(self) -> list[Point]:
@@ -257,12 +259,12 @@ class Trial(tune.Trainable):
         self._shares += [window.mean[CPU] for window in windows if CPU in window.mean]
         return window_points(windows)
 
-    def _read(self, figures: dict[str, float]) -> None:
-        """Judge what the thread has read."""
-        self._guard.crossed(figures, self._steps_done)
+    def _judge(self, summary: dict[str, float]) -> None:
+        """Judge what the measurement's thread has read."""
+        self._guard.crossed(summary, self._steps_done)
 
-    def _add(self, figures: dict[str, float], step: int) -> None:
-        self._points += points_now(figures, step)
+    def _add(self, curves: dict[str, float], step: int) -> None:
+        self._points += points_now(curves, step)
 
 
-setattr(Trial, MEASURES_ITSELF, True)  # its points hold its process's series: it is not measured from outside as well
+setattr(Trial, MEASURES_ITSELF, True)  # its points hold its process's series: it is not watched from outside as well

@@ -155,7 +155,7 @@ class Watcher:
             return
         with contextlib.suppress(ChildProcessError):  # somebody has asked for the status already
             os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
-        self._killed_for_memory = self._kills.happened({self._pid, *self._watch.pids})
+        self._killed_for_memory = self._kills.happened()
         self._brake.release()
         self._watch.stop()
         self._brake.join(GRACE_S + KILLED_WITHIN_S)  # of processes below it that do not end when asked
@@ -185,10 +185,9 @@ class Watcher:
         if self._kills is None or self._watch is None:
             return {}
         tags: Mapping[str, str] = {}
-        if exit_code and not self._brake.pulled and (exit_code in _KILLED or self._killed_for_memory):
+        if exit_code and not self._brake.tags and (exit_code in _KILLED or self._killed_for_memory):
             seen = "ended by SIGKILL" if exit_code in _KILLED else "a process below it was killed"
-            tags = self._kills.death(self._watch.figures(), self._killed_for_memory, seen).tags
-        self._kills.close()
+            tags = self._kills.death(self._watch.figures(), self._killed_for_memory, seen)
         return tags
 
     def _end_process(self) -> None:

@@ -16,16 +16,8 @@ from mlflow_sysmetrics.delivery.waiting import pause_after, within
 if TYPE_CHECKING:
     from mlflow_sysmetrics.delivery.journal import InUseError, Journal, journal_folder
     from mlflow_sysmetrics.delivery.outbox import Outbox
-    from mlflow_sysmetrics.delivery.store import (
-        DeletedRunError,
-        NoSuchRunError,
-        Store,
-        StoredRun,
-        find_run,
-        named_experiment,
-        one_line,
-        why_unknown,
-    )
+    from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, StoredRun, find_run  # isort: skip
+    from mlflow_sysmetrics.delivery.store import named_experiment, one_line, why_unknown
     from mlflow_sysmetrics.delivery.sync import Delivered, deliver
     from mlflow_sysmetrics.delivery.writer import Writer, keep_end
 
@@ -35,18 +27,17 @@ __all__ = [
     "one_line", "pause_after", "points_now", "why_unknown", "window_points", "within",
 ]  # fmt: skip
 _HOME = {
-    "journal": ("InUseError", "Journal", "journal_folder"),
-    "store": ("DeletedRunError", "NoSuchRunError", "Store", "StoredRun", "find_run", "named_experiment", "one_line",
-              "why_unknown"),
-    "sync": ("Delivered", "deliver"),
-    "outbox": ("Outbox",),
-    "writer": ("Writer", "keep_end"),
-}  # fmt: skip
+    "journal": "InUseError Journal journal_folder",
+    "store": "DeletedRunError NoSuchRunError Store StoredRun find_run named_experiment one_line why_unknown",
+    "sync": "Delivered deliver",
+    "outbox": "Outbox",
+    "writer": "Writer keep_end",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import at the first use what needs MLflow (PEP 562): points do not."""
-    module = next((module for module, names in _HOME.items() if name in names), None)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{module}"), name)
+    for module, names in _HOME.items():
+        if name in names.split():
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -26,6 +26,8 @@ from mlflow_sysmetrics.delivery.operations import Operation
 SUFFIX = ".jsonl"
 _FORMAT = "mlflow_sysmetrics 2"
 _MAX_BYTES = 500_000_000  # about a week of one logger's points
+_NOTHING = dict.fromkeys(("tracking_uri", "run_id", "key", "name", "experiment_id", "late_ms"))
+_open: weakref.WeakSet[Journal] = weakref.WeakSet()  # of this process
 
 
 class InUseError(OSError):
@@ -50,9 +52,6 @@ def journal_path(tracking_uri: str, run_id: str, series: str) -> Path:
     return journal_folder() / f"{digest}{SUFFIX}"
 
 
-_open: weakref.WeakSet[Journal] = weakref.WeakSet()  # of this process
-
-
 class Journal:
     """An open journal. Every method but `close` may raise OSError. Not thread-safe.
 
@@ -70,31 +69,31 @@ class Journal:
         if run:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._file = open(os.open(path, os.O_RDWR | os.O_NOFOLLOW | (os.O_CREAT if run else 0), 0o600), "r+b", 0)  # noqa: PTH123, SIM115
+        _open.add(self)
         try:
             self._lock()
-            if run and not self._is_ours():  # new, or its writer was killed within the first line
-                self._file.truncate(0)
-                self._write(json.dumps([_FORMAT, run]).encode() + b"\n")
-            self._file.seek(0)
-            first = self._file.readline()
-            if not self._is_ours():
-                raise OSError("the first line is not that of a journal")
-            self.run: dict[str, Any] = json.loads(first)[1]
+            first = self._file.read(1 << 16).partition(b"\n")[0] + b"\n"
+            if not first.startswith(f'["{_FORMAT}", '.encode()) or os.fstat(self._file.fileno()).st_size < len(first):
+                if not run:
+                    raise OSError("the first line is not that of a journal")
+                self._file.truncate(0)  # new, or its writer was killed within the first line
+                first = json.dumps([_FORMAT, run]).encode() + b"\n"
+                self._write(first)
+            self.run: dict[str, Any] = {**_NOTHING, **json.loads(first)[1]}
             self._start = len(first)
             self._write(b"\n")  # the last line may have been cut off
             self.left = list(self.read()) if run else []  # by an earlier process
         except BaseException:
             self._file.close()
             raise
-        _open.add(self)
 
     def append(self, operations: Iterable[Operation]) -> None:
         """Add operations at the end: all of them or none."""
         self._write(b"".join(operation.line() for operation in operations))
 
-    def say_last(self, operations: Iterable[Operation]) -> None:
-        """Add what is to be delivered only if nothing follows."""
-        self._last = b"".join(operation.line() for operation in operations)
+    def say_last(self, summary: Operation) -> None:
+        """Add the summary of a process that is killed before anything follows."""
+        self._last = summary._replace(kind="last").line()
         self._write(self._last)
 
     def empty(self) -> None:
@@ -104,13 +103,20 @@ class Journal:
 
     def read(self) -> Iterator[Operation]:
         """Each operation."""
+        last = None
         self._file.seek(self._start)
         for line in open(self._file.fileno(), "rb", closefd=False):  # noqa: SIM115 - buffered
             if line != b"\n":
                 try:
-                    yield Operation(*json.loads(line))
+                    operation = Operation(*json.loads(line))
                 except (ValueError, TypeError):
                     self.skipped += 1
+                    continue
+                last = operation if operation.kind == "last" else None
+                if last is None:
+                    yield operation
+        if last:
+            yield last._replace(kind="summary")
 
     def close(self, *, remove: bool = False) -> None:
         """Release the file, and remove it if asked. Idempotent; never raises."""
@@ -119,6 +125,10 @@ class Journal:
                 self._path.unlink()
         with contextlib.suppress(OSError):
             self._file.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):  # such as one that was opened after its logger had stopped waiting for the disk
+            self.close()
 
     def _lock(self) -> None:
         try:
@@ -130,11 +140,6 @@ class Journal:
             raise InUseError(f"{self._path} was in use by another logger or sync")
         if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
             raise OSError(f"{self._path} is not a file that only its owner can write")
-
-    def _is_ours(self) -> bool:
-        self._file.seek(0)
-        first = self._file.read(1 << 16).partition(b"\n")
-        return first[0].startswith(f'["{_FORMAT}", '.encode()) and bool(first[1])
 
     def _write(self, data: bytes) -> None:
         size = self._file.seek(0, os.SEEK_END)

@@ -10,19 +10,20 @@ from typing import Any
 
 from mlflow_sysmetrics.delivery.journal import Journal
 from mlflow_sysmetrics.delivery.operations import Operation
+from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.redact import get_logger
 
 logger = get_logger(__name__)
-_URGENT = ("create", "reopen", "end")
-_DISK_S = 0.2  # a line takes microseconds
+_DISK_S = 2.0  # a line takes microseconds
 MAX_WAITING = 20_000  # operations in memory, about 30 MB: five hours of one logger's
 
 
 class Outbox:
     """Operations of one run. Any thread may add; one thread takes them and keeps the other attributes.
 
-    With a journal, adding touches a disk: then only threads that may wait for it add. When too much waits, the oldest
-    points are given up, unless they are in the journal, which then stays for `sync`.
+    With a journal, adding touches a disk: then only threads that may wait for it add. What an earlier process has left
+    there comes first. When too much waits, the oldest points are given up, unless they are in the journal, which then
+    stays for `sync`.
 
     Args:
         run_id: the run; None for one that is to be created, as its first operation says.
@@ -52,8 +53,8 @@ class Outbox:
         self.gone: Exception | None = None  # the store's last answer, if the run does not exist
         self.failures, self.due_at = 0, 0.0  # attempts in a row that failed; when the writer tries next
         self.sent = self.refused = self.lost = 0  # values that the store took, will never take, and that were given up
-        self._waiting: deque[Operation] = deque(journal.left if journal else ())
-        self._urgent = 0  # how many of them are
+        left = journal.left if journal else ()
+        self._waiting = deque(operation for operation in left if operation.kind != "end")  # the run goes on
         self._journal, self._overflowed = journal, False
         self._lock, self._disk = threading.Lock(), threading.Lock()
 
@@ -69,16 +70,17 @@ class Outbox:
 
     @property
     def is_urgent(self) -> bool:
-        """Whether the run's creation or its end waits."""
-        return self._urgent > 0
+        """Whether the run is to be created, to go on, or to end."""
+        first = self.peek(1)
+        return not self.is_open or (bool(first) and first[0].kind in ("create", "reopen"))
 
     def all(self) -> list[Operation]:
         """All that waits."""
-        return list(self._waiting)
+        return self.peek(len(self._waiting))
 
     def about(self, tracking_uri: str) -> dict[str, Any]:
         """What a journal says of this run."""
-        ends = [operation.data[1] for operation in self._waiting if operation.kind == "end"]
+        ends = [operation.data[1] for operation in self.all() if operation.kind == "end"]
         about = {"tracking_uri": tracking_uri, "run_id": self.run_id, "key": self.key, "name": self.name}
         return {**about, "experiment_id": self.experiment_id, "late_ms": ends[-1] if ends else None}
 
@@ -87,20 +89,18 @@ class Outbox:
         added = list(operations)
         with self._lock:
             self._waiting.extend(added)
-            self._urgent += sum(operation.kind in _URGENT for operation in added)
         self._write(lambda journal: journal.append(added))
         with self._lock:
-            while len(self._waiting) > MAX_WAITING:
-                oldest = next((n for n, operation in enumerate(self._waiting) if operation.kind == "points"), None)
-                if oldest is None:
-                    break
-                self.lost += 0 if self._journal else len(self._waiting[oldest].data[2])
+            surplus = max(0, len(self._waiting) - MAX_WAITING)
+            points = (operation for operation in self._waiting if operation.kind == "points")
+            for operation in list(itertools.islice(points, surplus)):
+                self.lost += 0 if self._journal else len(operation.data[2])
                 self._overflowed = True
-                del self._waiting[oldest]
+                self._waiting.remove(operation)
 
-    def say_last(self, operations: list[Operation]) -> None:
-        """Have the journal hold what is to be delivered if this process is killed now."""
-        self._write(lambda journal: journal.say_last(operations))
+    def say_last(self, summary: Operation) -> None:
+        """Have the journal hold the summary that is to be delivered if this process is killed now."""
+        self._write(lambda journal: journal.say_last(summary))
 
     def peek(self, limit: int) -> list[Operation]:
         """At most this number of the operations that have waited longest."""
@@ -113,7 +113,6 @@ class Outbox:
             for operation in operations:  # meanwhile some may have been given up
                 if self._waiting and self._waiting[0] is operation:
                     self._waiting.popleft()
-                    self._urgent -= operation.kind in _URGENT
         if not self._waiting and not self._overflowed:
             self._write(lambda journal: None if self._waiting else journal.empty())
 
@@ -123,16 +122,11 @@ class Outbox:
         self._journal = None
 
     def _write(self, write: Callable[[Journal], None]) -> None:
-        """Do this with the journal, if there is one that can be written. A disk that hangs holds one thread only."""
-        if self._journal is None:
-            return
-        try:
-            if not self._disk.acquire(timeout=_DISK_S):
-                raise TimeoutError("the disk does not answer")
+        """Do this with the journal, if there is one. On a disk that hangs, or is full, it is given up."""
+        with self._disk:
             try:
-                write(self._journal)
-            finally:
-                self._disk.release()
-        except OSError as error:
-            self._journal = None  # what is in it, `sync` delivers
-            logger.warning("what MLflow has not taken waits in memory, and no longer on disk. %s", error)
+                if (journal := self._journal) is not None:
+                    within(_DISK_S, lambda: write(journal))
+            except OSError as error:  # a TimeoutError, too
+                self._journal = None  # what is in it, `sync` delivers
+                logger.warning("what MLflow has not taken waits in memory, and no longer on disk. %s", error)

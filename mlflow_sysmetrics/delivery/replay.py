@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,7 +18,6 @@ from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, OF_AN_END, RUN_KEY, STOPPE
 
 logger = get_logger(__name__)
 MAX_ENTRIES, MAX_TEXTS = 1000, 100  # in one request: in all, and of params and tags each
-_LOGGED = ("points", "summary", "params", "tags")
 
 
 class NoParentError(Exception):
@@ -45,19 +43,19 @@ def replay(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None])
     while waiting := outbox.peek(MAX_ENTRIES):
         kind, data = waiting[0]
         done = waiting[:1]
-        if kind in _LOGGED:
-            done = list(itertools.takewhile(lambda operation: operation.kind in _LOGGED, waiting))
-            done = _log_first(outbox, store, done)
-        elif kind == "create":
+        if kind == "create":
             _create(outbox, store, parent_id, data)
         elif kind in ("reopen", "repeat"):
             if kind == "reopen" and not _is_superseded(outbox, store):
-                _reopen(outbox, store)
+                _drop_end(outbox, store)
+                store.set_status(str(outbox.run_id), "RUNNING", None)
             outbox.steps = {}
         elif kind == "end":
             outbox.late_ms = outbox.late_ms or data[1]
             if not _is_superseded(outbox, store):
                 _end(outbox, store, *data)
+        else:
+            done = _log_first(outbox, store, waiting) or done  # or: a line that is none of ours
         outbox.forget(done)
 
 
@@ -73,22 +71,19 @@ def _create(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None]
     outbox.run_id = found or store.create_run(experiment_id, wanted["start_ms"], tags, wanted["name"])
 
 
-def _reopen(outbox: Outbox, store: Store) -> None:
-    before = store.run(str(outbox.run_id))
-    for name in before.tags:
-        if name.startswith(OF_AN_END):
-            store.delete_tag(before.run_id, name)
-    store.set_status(before.run_id, "RUNNING", None)
-
-
 def _end(outbox: Outbox, store: Store, status: str, end_ms: int, tags: Mapping[str, str]) -> None:
-    run_id = str(outbox.run_id)
-    before = store.run(run_id) if outbox.is_late else None
-    for name in before.tags if before is not None and before.end_ms is not None else ():
-        if name.startswith(OF_AN_END) and name not in tags:
-            store.delete_tag(run_id, name)  # of another end
-    _send(store, run_id, [RunTag(*item) for item in tags.items()], is_there=False)
-    store.set_status(run_id, status, end_ms)
+    if outbox.is_late and store.run(str(outbox.run_id)).end_ms is not None:
+        _drop_end(outbox, store, tags)
+    _send(outbox, store, [RunTag(*item) for item in tags.items()])
+    store.set_status(str(outbox.run_id), status, end_ms)
+
+
+def _drop_end(outbox: Outbox, store: Store, but: Mapping[str, str] | None = None) -> None:
+    """Delete what the run says of how it ended before."""
+    run = store.run(str(outbox.run_id))
+    for name in run.tags:
+        if name.startswith(OF_AN_END) and name not in (but or {}):
+            store.delete_tag(run.run_id, name)
 
 
 def _is_superseded(outbox: Outbox, store: Store) -> bool:
@@ -107,22 +102,19 @@ def _is_superseded(outbox: Outbox, store: Store) -> bool:
 
 def _log_first(outbox: Outbox, store: Store, operations: list[Operation]) -> list[Operation]:
     """Write the first operations, as many as fit into one request; return them."""
-    run_id, entries, taken = str(outbox.run_id), list[Any](), list[Operation]()
-    metrics = 0
+    entries, taken = list[Any](), list[Operation]()
     for operation in operations:
         added = _entries(outbox, store, operation)
-        if entries and len(entries) + len(added) > MAX_ENTRIES:
+        if added is None or (entries and len(entries) + len(added) > MAX_ENTRIES):
             break
         entries += added
-        metrics += len(added) * (operation.kind in ("points", "summary"))
         taken.append(operation)
-    outbox.refused += _send(store, run_id, entries, is_there=False)
-    outbox.sent += metrics
+    _send(outbox, store, entries)
     return taken
 
 
-def _entries(outbox: Outbox, store: Store, operation: Operation) -> list[Any]:
-    """What an operation adds to the run, as MLflow's entities."""
+def _entries(outbox: Outbox, store: Store, operation: Operation) -> list[Any] | None:
+    """What an operation adds to the run, as MLflow's entities; None if it does something else."""
     run_id, (kind, data) = str(outbox.run_id), operation
     if kind == "params":
         return [Param(*item) for item in data.items()]
@@ -132,13 +124,15 @@ def _entries(outbox: Outbox, store: Store, operation: Operation) -> list[Any]:
     if kind == "summary":
         time_ms, values, own_since_ms = data
         own_ms = {} if own_since_ms is None else store.run(run_id).times_ms
-        values = {name: value for name, value in values.items() if own_ms.get(name, -1) < (own_since_ms or 0)}
-        return [Metric(name, value, time_ms, 0) for name, value in values.items()]
+        own = {name for name in values if own_ms.get(name, -1) >= (own_since_ms or 0)}
+        return [Metric(name, value, time_ms, 0) for name, value in values.items() if name not in own]
+    if kind != "points":
+        return None
     time_ms, step, values = data
     if step is None:
         if outbox.start_ms is None:
             outbox.start_ms = store.run(run_id).start_ms or time_ms
-        step = max(0, (time_ms - outbox.start_ms) // 100)
+        step = (time_ms - outbox.start_ms) // 100
     elif outbox.steps is not None:  # the run went on, or this is late
         for name in values.keys() - outbox.steps.keys():
             outbox.steps[name] = store.steps(run_id, name)
@@ -146,25 +140,25 @@ def _entries(outbox: Outbox, store: Store, operation: Operation) -> list[Any]:
     return [Metric(name, value, time_ms, step) for name, value in values.items()]
 
 
-def _send(store: Store, run_id: str, entries: list[Any], *, is_there: bool = True) -> int:
-    """Write entries; return how many were left out because MLflow refuses their content.
-
-    Of refused entries the halves are sent, until the refused one is alone.
-    """
+def _send(outbox: Outbox, store: Store, entries: list[Any]) -> None:
+    """Write entries. Of refused ones the halves are sent, until the one that MLflow refuses is alone and left out."""
     if not entries:
-        return 0
-    parts = [[entry for entry in entries if type(entry) is kind] for kind in (Metric, Param, RunTag)]
+        return
+    metrics, params, tags = parts = [
+        [each for each in entries if type(each) is kind] for kind in (Metric, Param, RunTag)
+    ]
     middle = len(entries) // 2
-    if len(entries) <= MAX_ENTRIES and max(map(len, parts[1:])) <= MAX_TEXTS:
+    if len(entries) <= MAX_ENTRIES and len(params) <= MAX_TEXTS and len(tags) <= MAX_TEXTS:
         try:
-            store.log_batch(run_id, *parts)
-            return 0
+            store.log_batch(str(outbox.run_id), *parts)
+            outbox.sent += len(metrics)
+            return
         except MlflowException as error:
-            if not is_there:
-                store.raise_if_gone(run_id, error)
             if error.error_code != ErrorCode.Name(INVALID_PARAMETER_VALUE):
                 raise
             if not middle:
                 logger.warning("MLflow refuses %s; it is left out. %s", dict(entries[0]), error.message)
-                return 1
-    return _send(store, run_id, entries[:middle]) + _send(store, run_id, entries[middle:])
+                outbox.refused += 1
+                return
+    _send(outbox, store, entries[:middle])
+    _send(outbox, store, entries[middle:])

@@ -34,9 +34,7 @@ from mlflow_sysmetrics.redact import get_logger, redacted
 from mlflow_sysmetrics.tags import RUN_KEY
 
 logger = get_logger(__name__)
-
 _QUESTION_S = 5.0
-
 _NOT_THERE = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}
 
 
@@ -50,9 +48,9 @@ class DeletedRunError(NoSuchRunError):
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run as the store has it: of each metric the last value, its step and its unix time in ms; and its tags.
+    """A run as the store has it: its tags, and of each metric the last value and its unix time in ms.
 
-    `end_ms` is when it ended, in unix ms; None while it goes on.
+    `start_ms` and `end_ms` are in unix ms; the latter is None while the run goes on.
     """
 
     run_id: str
@@ -60,7 +58,6 @@ class StoredRun:
     start_ms: int | None = None
     status: str = "RUNNING"
     end_ms: int | None = None
-    steps: Mapping[str, int] = field(default_factory=dict)
     values: Mapping[str, float] = field(default_factory=dict)
     times_ms: Mapping[str, int] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -69,17 +66,10 @@ class StoredRun:
     def of(cls, run: Run) -> StoredRun:
         """What MLflow's own object holds, which is as old as the object."""
         metrics, info = run.data.to_proto().metrics, run.info
-        return cls(
-            info.run_id,
-            info.experiment_id,
-            info.start_time,
-            info.status,
-            info.end_time if RunStatus.is_terminated(RunStatus.from_string(info.status)) else None,
-            {metric.key: metric.step for metric in metrics},
-            {metric.key: metric.value for metric in metrics},
-            {metric.key: metric.timestamp for metric in metrics},
-            dict(run.data.tags),
-        )
+        end_ms = info.end_time if RunStatus.is_terminated(RunStatus.from_string(info.status)) else None
+        values, times_ms = {each.key: each.value for each in metrics}, {each.key: each.timestamp for each in metrics}
+        about = (info.run_id, info.experiment_id, info.start_time, info.status, end_ms)
+        return cls(*about, values, times_ms, dict(run.data.tags))
 
 
 def one_line(error: BaseException) -> str:
@@ -119,19 +109,16 @@ class _TimedRestStore(RestStore):
 class Store:
     """The store at an address. Making one sends no request. A server has `timeout_s` for each answer.
 
-    Other stores than servers, such as SQLite files, have no time limit.
+    Other stores than servers, such as SQLite files, have no time limit. Each method raises NoSuchRunError if the run is
+    not there, or deleted; MlflowException, or what a database raises, if the store does not do it.
     """
 
     def __init__(self, tracking_uri: str, timeout_s: float = 5.0) -> None:
         self.tracking_uri, self.timeout_s = tracking_uri, timeout_s
         self._connected: Any = None
 
-    def log_batch(self, run_id: str, metrics: Iterable[Any], params: Iterable[Any], tags: Iterable[Any]) -> None:
-        """Write a batch. MlflowException if the store does not take it."""
-        self._connect().log_batch(run_id, list(metrics), list(params), list(tags))
-
     def run(self, run_id: str) -> StoredRun:
-        """The run. NoSuchRunError if it is not there, or deleted; MlflowException if the store does not say."""
+        """The run."""
         store = self._connect()
         try:
             run = store.get_run(run_id)
@@ -155,7 +142,8 @@ class Store:
 
     def run_with_key(self, experiment_id: str, key: str) -> str | None:
         """The id of the run that was created with this key; None while there is none."""
-        wanted = f"tags.`{RUN_KEY}` = '{key}'"
+        quote = '"' if "'" in key else "'"  # of MLflow's language, which has no way to write both
+        wanted = f"tags.`{RUN_KEY}` = {quote}{key}{quote}"
         found = self._connect().search_runs([experiment_id], wanted, ViewType.ACTIVE_ONLY, 1)
         return next((str(run.info.run_id) for run in found), None)
 
@@ -165,28 +153,25 @@ class Store:
         found = self._connect().search_runs([experiment_id], wanted, ViewType.ACTIVE_ONLY, 1000)
         return {run.info.run_id: run.data.tags[tag] for run in found}
 
-    def delete_tag(self, run_id: str, name: str) -> None:
-        """Delete a tag of a run."""
-        self._connect().delete_tag(run_id, name)
+    def log_batch(self, run_id: str, metrics: list[Any], params: list[Any], tags: list[Any]) -> None:
+        """Write a batch of MLflow's entities."""
+        self._change("log_batch", run_id, metrics, params, tags)
 
     def set_status(self, run_id: str, status: str, end_ms: int | None) -> None:
-        """End a run at this unix time in milliseconds, or, with ``RUNNING`` and None, have it go on.
+        """End a run at this unix time in milliseconds, or, with ``RUNNING`` and None, have it go on."""
+        self._change("update_run_info", run_id, RunStatus.from_string(status), end_ms, None)
 
-        NoSuchRunError if it is not there, or deleted; MlflowException if the store does not take it.
-        """
+    def delete_tag(self, run_id: str, name: str) -> None:
+        """Delete a tag of a run."""
+        self._change("delete_tag", run_id, name)
+
+    def _change(self, request: str, run_id: str, *arguments: Any) -> None:
         try:
-            self._connect().update_run_info(run_id, RunStatus.from_string(status), end_ms, None)
+            getattr(self._connect(), request)(run_id, *arguments)
         except MlflowException as error:
-            self.raise_if_gone(run_id, error)
+            if error.error_code in _NOT_THERE:  # or else the store refuses what it was given, with the same code
+                self.run(run_id)
             raise
-
-    def raise_if_gone(self, run_id: str, error: MlflowException) -> None:
-        """NoSuchRunError if the store has refused a request because the run is not there, or deleted.
-
-        It refuses what it does not take of a run with the same code, so it is asked for the run.
-        """
-        if error.error_code in _NOT_THERE:
-            self.run(run_id)
 
     def _connect(self) -> Any:
         if self._connected is None:
@@ -242,5 +227,5 @@ def find_run(run_id: str | None, store: Store) -> StoredRun:
     except UnsupportedModelRegistryStoreURIException:
         raise ValueError(f"tracking_uri={redacted(store.tracking_uri)!r}: {why_unknown(store.tracking_uri)}") from None
     except Exception as error:  # a database or a network raises anything, and the training has to begin
-        logger.warning("it is not known yet whether MLflow has run %s. %s", named, error)
+        logger.warning("it is not known yet whether MLflow has run %s. %s", named, one_line(error))
         return StoredRun(named)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,7 +11,6 @@ from pathlib import Path
 import mlflow
 
 from mlflow_sysmetrics.delivery.journal import SUFFIX, InUseError, Journal, journal_folder
-from mlflow_sysmetrics.delivery.operations import Operation
 from mlflow_sysmetrics.delivery.outbox import MAX_WAITING, Outbox
 from mlflow_sysmetrics.delivery.replay import replay
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, one_line
@@ -42,10 +42,10 @@ class Delivered:
 
     def __str__(self) -> str:
         said = [f"Delivered {_number(self.counts['points'], 'point')} of {_number(len(self.runs), 'run')}."]
-        said += [
+        counted = (
             text.format(_number(self.counts[name], what)) for name, (text, what) in _WORDS.items() if self.counts[name]
-        ]
-        return "\n".join([*said, *self.left])
+        )
+        return "\n".join([*said, *counted, *self.left])
 
 
 def deliver(folder: Path | None = None, tracking_uri: str | None = None, *, discard: bool = False) -> Delivered:
@@ -58,29 +58,30 @@ def deliver(folder: Path | None = None, tracking_uri: str | None = None, *, disc
     """
     delivered = Delivered()
     for path in sorted((folder or journal_folder()).glob(f"*{SUFFIX}")):
-        try:
-            journal = Journal(path)
-        except InUseError:
-            delivered.counts["in_use"] += 1
-        except FileNotFoundError:  # another sync was faster
-            pass
-        except (OSError, ValueError) as error:
-            if path.stat().st_size:  # else its logger ended before the first line
-                delivered.left.append(f"{path.name} is not a journal: {error}")
-        else:
-            _deliver_one(journal, path, tracking_uri, delivered, discard=discard)
+        with contextlib.suppress(FileNotFoundError):  # another sync was faster
+            _deliver_one(path, tracking_uri, delivered, discard=discard)
     return delivered
 
 
-def _deliver_one(
-    journal: Journal, path: Path, tracking_uri: str | None, delivered: Delivered, *, discard: bool
-) -> None:
-    run = journal.run
-    outbox, is_done = Outbox(run["run_id"], run["key"], run["name"], run["experiment_id"]), True
-    outbox.is_late, outbox.late_ms, outbox.steps = True, run["late_ms"], {}
+def _deliver_one(path: Path, tracking_uri: str | None, delivered: Delivered, *, discard: bool) -> None:
     try:
-        uri = tracking_uri or with_login(run["tracking_uri"], mlflow.get_tracking_uri())
-        _replay_all(journal, outbox, Store(uri, _ANSWER_S))
+        journal = Journal(path)
+    except InUseError:
+        delivered.counts["in_use"] += 1
+        return
+    except (OSError, ValueError) as error:
+        if path.lstat().st_size:  # else its logger ended before the first line
+            delivered.left.append(f"{path.name} is not a journal: {error}")
+        return
+    run, is_done = journal.run, True
+    try:
+        outbox = Outbox(run["run_id"], run["key"], run["name"], run["experiment_id"])
+        outbox.is_late, outbox.late_ms, outbox.steps = True, run["late_ms"], {}
+        store = Store(tracking_uri or with_login(run["tracking_uri"], mlflow.get_tracking_uri()), _ANSWER_S)
+        operations = journal.read()
+        while part := list(itertools.islice(operations, MAX_WAITING)):  # it may be long
+            outbox.add(part)
+            replay(outbox, store, lambda key: store.run_with_key(outbox.experiment_id, key))
         delivered.runs.add(str(outbox.run_id))
         delivered.counts.update(points=outbox.sent, refused=outbox.refused, skipped=journal.skipped)
     except Exception as error:
@@ -92,18 +93,6 @@ def _deliver_one(
             hint = " (`mlflow-sysmetrics sync --discard` removes it)" if is_gone else ""
             delivered.left.append(f"{path.name} waits: {title}: {redacted_text(one_line(error))}{hint}")
     journal.close(remove=is_done)
-
-
-def _replay_all(journal: Journal, outbox: Outbox, store: Store) -> None:
-    """Replay a journal, in parts: it may be long."""
-    operations, last = journal.read(), Operation("")
-    while part := list(itertools.islice(operations, MAX_WAITING)):
-        last = part[-1]
-        outbox.add(part)
-        replay(outbox, store, lambda key: store.run_with_key(outbox.experiment_id, key))
-    if last.kind == "last":  # its process was killed: what it had used until then
-        outbox.add([Operation("summary", last.data)])
-        replay(outbox, store, lambda key: None)
 
 
 def _number(number: int, what: str) -> str:

@@ -6,8 +6,7 @@ import contextlib
 import contextvars
 import threading
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 from mlflow_sysmetrics.delivery.journal import SUFFIX, Journal, journal_folder
 from mlflow_sysmetrics.delivery.operations import Operation, Point, log, now_ms, texts
@@ -38,15 +37,10 @@ class Writer:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._deadline: float | None = None
-        self._away_since: float | None = None
+        self.is_away = False  # whether the store did not take what it was sent last
         self._warned: Outbox | None = None  # whose failure began the outage
         run = contextvars.copy_context().run  # MLflow keeps its workspace there
         self._thread = threading.Thread(target=run, args=(self._work,), name="mlflow-sysmetrics-writer", daemon=True)
-
-    @property
-    def is_away(self) -> bool:
-        """Whether the store did not take what it was sent last."""
-        return self._away_since is not None
 
     def start(self) -> None:
         """Start the thread."""
@@ -70,8 +64,9 @@ class Writer:
         tags: Mapping[str, object] | None = None,
         parent: str | None = None,
         run_id: str | None = None,
+        start_ms: int | None = None,
     ) -> None:
-        """Create a run that starts now, nested under that with the key `parent`. No-op if the run is open.
+        """Create a run that starts now, or at `start_ms`, nested under that with the key `parent`. No-op if it is open.
 
         With `run_id`, or a key whose run has ended, that run goes on: it is RUNNING again, gets these tags, and of its
         metrics the steps that it does not have. `key` is unique for ever: the run has it as a tag.
@@ -83,8 +78,8 @@ class Writer:
             if outbox is None and run_id is None:
                 outbox = Outbox(key=key, name=name, experiment_id=experiment_id)
                 outbox.parent = None if parent is None else self._outboxes[parent]
-                wanted = {"experiment_id": experiment_id, "start_ms": now_ms(), "name": name, "parent": parent}
-                first = [Operation("create", {**wanted, "tags": texts("tags", tags)})]
+                about = {"experiment_id": experiment_id, "start_ms": start_ms or now_ms(), "name": name}
+                first = [Operation("create", {**about, "parent": parent, "tags": texts("tags", tags)})]
             else:
                 outbox = outbox or Outbox(run_id, key, name)
                 first = [Operation("reopen"), *log(tags=tags)]
@@ -114,8 +109,8 @@ class Writer:
     def end(self, key: str, status: str, *, tags: Mapping[str, object] | None = None) -> None:
         """End an open run now: FINISHED, KILLED or FAILED, with tags that say why. KeyError if it is not open."""
         outbox = self._open(key)
-        outbox.is_open = False
         outbox.add([Operation("end", [status, now_ms(), texts("tags", tags)])])
+        outbox.is_open = False  # now: one that is empty and not open is forgotten
         self._wake.set()
 
     def is_open(self, key: str) -> bool:
@@ -145,8 +140,7 @@ class Writer:
 
     def keep(self) -> int:
         """Write journals of what `close` could not bring to the store; return the number of runs. Never raises."""
-        uri = lasting_uri(self._store.tracking_uri)
-        return _keep([(outbox.about(uri), outbox.all()) for outbox in self._left()])
+        return _keep(self._left(), self._store.tracking_uri)
 
     def _open(self, key: str) -> Outbox:
         outbox = self._outboxes[key]
@@ -194,26 +188,18 @@ class Writer:
         """Write what waits in an outbox, and say when it is due again."""
         closing, waits = self._deadline is not None, not outbox.is_empty
         try:
-            if waits:
-                doublings = 0 if closing else min(outbox.failures, 10)
-                self._store.timeout_s = min(MIN_TIMEOUT_S * 2.0**doublings, MAX_TIMEOUT_S)
-                replay(outbox, self._store, self.run_id)
+            doublings = 0 if closing else min(outbox.failures, 10)
+            self._store.timeout_s = min(MIN_TIMEOUT_S * 2.0**doublings, MAX_TIMEOUT_S)
+            replay(outbox, self._store, self.run_id)
         except Exception as error:
-            is_gone = isinstance(error, NoSuchRunError)
-            if is_gone and outbox.gone is None:
-                logger.warning("nothing more is written to run %r, unless it is restored: %s", outbox.title, error)
-            elif not is_gone and self._away_since is None:
-                self._warned = outbox
-                logger.warning("MLflow does not take the data of run %r; it waits. %s", outbox.title, one_line(error))
-            outbox.gone = error if isinstance(error, NoSuchRunError) else outbox.gone
-            self._away_since = None if is_gone else self._away_since or time.monotonic()
+            self._failed(outbox, error)
             outbox.failures += 1
             outbox.due_at = time.monotonic() + pause_after(outbox.failures, closing=closing)
             return
         outbox.failures, outbox.gone = 0, None
         outbox.due_at = time.monotonic() + self._every_s
         if waits:
-            self._away_since = None
+            self.is_away = False
             if self._warned is outbox:
                 self._warned = None
                 logger.warning("MLflow takes the data of run %r again", outbox.title)
@@ -221,24 +207,34 @@ class Writer:
             if not outbox.is_open and outbox.is_empty:
                 self._unfinished.remove(outbox)
 
+    def _failed(self, outbox: Outbox, error: Exception) -> None:
+        """Say so at the beginning of an outage, and once of a run that is gone."""
+        if isinstance(error, NoSuchRunError):
+            if outbox.gone is None:
+                logger.warning("nothing more is written to run %r, unless it is restored: %s", outbox.title, error)
+            self.is_away, outbox.gone = False, error
+        elif not self.is_away:
+            self.is_away, self._warned = True, outbox
+            logger.warning("MLflow does not take the data of run %r; it waits. %s", outbox.title, one_line(error))
+
 
 def keep_end(tracking_uri: str, run_id: str, status: str | None, tags: Mapping[str, object] | None = None) -> None:
     """Keep the end of a run, or without a status tags of it, that the store did not take, for `sync`. Never raises."""
     outbox = Outbox(run_id)
     outbox.add([Operation("end", [status, now_ms(), texts("tags", tags)])] if status else log(tags=tags))
-    _keep([(outbox.about(lasting_uri(tracking_uri)), outbox.all())])
+    _keep([outbox], tracking_uri)
 
 
-def _keep(left: list[tuple[dict[str, Any], list[Operation]]]) -> int:
+def _keep(left: Sequence[Outbox], tracking_uri: str) -> int:
     """Write journals, that of a run around others before theirs; return their number."""
-    moment, kept = time.time_ns(), 0
+    moment, uri, kept = time.time_ns(), lasting_uri(tracking_uri), 0
 
     def write() -> None:
         nonlocal kept
-        for number, (run, operations) in enumerate(left):
-            journal = Journal(journal_folder() / f"left-{moment}-{number:06}{SUFFIX}", run)
-            with contextlib.closing(journal):
-                journal.append(operations)
+        for number, outbox in enumerate(left):
+            path = journal_folder() / f"left-{moment}-{number:06}{SUFFIX}"
+            with contextlib.closing(Journal(path, outbox.about(uri))) as journal:
+                journal.append(outbox.all())
             kept += 1
 
     try:

@@ -23,9 +23,13 @@ class CriteriaStopper(Stopper):
     Args:
         criteria: of metrics in the trainable's results, those in nested dictionaries by names like ``costs/memory_mb``.
             Where they have no ``elapsed_s``, it is Tune's ``time_total_s``.
+
+    Raises:
+        CriteriaError: a limit that can be met until a trial's end, when there is nothing left to stop.
     """
 
     def __init__(self, criteria: Criteria) -> None:
+        criteria.check_stops()
         self._criteria = criteria
         self._patience = Criteria(tuple(rule for rule in criteria.rules if isinstance(rule, Patience)))
         self._limits = Criteria(criteria.limits).judge()  # one for all trials: limits remember nothing of a trial

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from entrypoints.errors import UserError
 from entrypoints.runs import recorded_run
-from mlflow_sysmetrics.delivery.sync import deliver
+from mlflow_sysmetrics.delivery import deliver
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_end_that_the_store_does_not_take_is_a_sentence_and_left_for_sync(
     client = MlflowClient()
     (run,) = client.search_runs(["0"])
     assert run.info.status == "RUNNING"
-    assert deliver(tmp_path / "spools").runs == 1
+    assert deliver(tmp_path / "spools").runs == {run.info.run_id}
     ended = client.get_run(run.info.run_id)
     assert ended.info.status == ("FINISHED" if error is None else "FAILED")
     assert ("sysmetrics.error" in ended.data.tags) == (error is not None)

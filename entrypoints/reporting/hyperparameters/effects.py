@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from entrypoints.limits.costs import OF_INTERVALS
+from entrypoints.limits.costs import BESIDE, OF_INTERVALS
 from entrypoints.limits.noise import SHARE, TOLD_P, Noise, small, worth_telling
 from entrypoints.reporting.hyperparameters.change import change, is_factor
 from entrypoints.reporting.hyperparameters.metric_ranks import (
@@ -38,11 +38,12 @@ MIN_TRIALS = 3  # of a level, for it to be named as an end
 
 
 def metrics(study: Study) -> list[str]:
-    """Figures with at least two different values over the complete trials, in column order.
+    """Those with at least two different values over the complete trials, in column order.
 
-    Without the costs of intervals: their last value is not of the trial.
+    Without what is said of a cost once more, since each test weakens the others; of the bundle's studies also without
+    the costs of intervals, whose last value is not of the trial.
     """
-    trials, left_out = study.complete, OF_INTERVALS if study.is_of_bundle else ()
+    trials, left_out = study.complete, (*BESIDE, *(OF_INTERVALS if study.is_of_bundle else ()))
     names = [name for name in study.figures if name not in left_out]
     return [name for name in names if len(np.unique(_known(trials[name]))) > 1]
 

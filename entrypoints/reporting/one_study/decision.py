@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from entrypoints.limits import costs
+from entrypoints.limits.judging import excess, resolved, violations
 from entrypoints.limits.noise import cheapest, cheapest_by_chance, margins
 from entrypoints.reporting.findings import records
 from entrypoints.reporting.studies import Study
@@ -120,7 +121,7 @@ def _judged(studies: Sequence[Study]) -> pd.DataFrame:
     study, given, limits = studies[0], _criteria(studies), _resolved(studies)
     trials = study.complete
     finished = records(trials)
-    nearer = given.resolved(finished)  # good enough for an order, whatever has been stopped
+    nearer = resolved(given, finished)  # good enough for an order, whatever has been stopped
     inactive = {
         limit
         for limit in given.limits
@@ -128,7 +129,7 @@ def _judged(studies: Sequence[Study]) -> pd.DataFrame:
     }
     rows = []
     for trial in finished:
-        stops = limits.violations(trial)
+        stops = violations(limits, trial)
         tagged = trial["feasible"] if study.criteria else not stops
         unknown = [
             each
@@ -139,7 +140,7 @@ def _judged(studies: Sequence[Study]) -> pd.DataFrame:
             {
                 "meets": -1 if tagged is False else 0 if unknown else 1,
                 "not_judged": ", ".join(map(str, unknown)),
-                "excess": nearer.excess(trial),
+                "excess": excess(nearer, trial),
                 "broken": max(
                     stops, key=lambda stop: abs(stop.value - stop.limit) / (abs(stop.limit) or 1e-9), default=None
                 ),
@@ -166,7 +167,7 @@ def _resolved(studies: Sequence[Study]) -> Criteria:
 
     Without relative ones if that is under limits itself: those are of stopped trials too, whose costs are not known.
     """
-    return _criteria(studies).resolved([] if studies[0].criteria else records(studies[0].complete))
+    return resolved(_criteria(studies), [] if studies[0].criteria else records(studies[0].complete))
 
 
 def _limits(studies: Sequence[Study]) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from entrypoints.limits.cost_model import TOTALS
 from entrypoints.limits.costs import OF_UNTRAINED
+from entrypoints.limits.judging import resolved, violations
 from entrypoints.limits.ledger import Ledger
 from entrypoints.limits.stop_or_skip import EarlyEnd, Guard, Stopping, end_of
 from entrypoints.models.configuration import Configuration
@@ -190,8 +191,8 @@ def verdict(
     """Compare a rule with the full study: what it saved, and how much worse the feasible trial is that it leaves."""
     finished = [course.figures for course in courses if not course.diverged]
     sign = -1.0 if higher_is_better else 1.0
-    limits = criteria.resolved(finished)
-    feasible = [not limits.violations(course.figures) for course in courses]
+    limits = resolved(criteria, finished)
+    feasible = [not violations(limits, course.figures) for course in courses]
     able = [place for place, course in enumerate(courses) if feasible[place] and not course.diverged]
     whole = total(course.cost(None) for course in courses)
     used = total(course.cost(stop) for course, stop in zip(courses, stops, strict=True))

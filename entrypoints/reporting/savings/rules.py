@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from entrypoints.datasets.tables import Task
 from entrypoints.limits import costs
 from entrypoints.limits.duration_forecast import kind
+from entrypoints.limits.judging import resolved, violations
 from entrypoints.limits.stop_or_skip import EarlyEnd, Stopping
 from entrypoints.mlflow_io import find_run
 from entrypoints.models.configuration import Configuration
@@ -164,8 +165,8 @@ def real(full: Full, ran: Iterable[Course], criteria: Criteria, search_s: float)
         return None
     part = replace(full, courses=both)
     verdict = part.judge([course.stopped_at for course in mine], criteria)
-    limits = criteria.resolved(course.figures for course in both if not course.diverged)
-    broken = [place for place, course in enumerate(both) if limits.violations(course.figures)]
+    limits = resolved(criteria, (course.figures for course in both if not course.diverged))
+    broken = [place for place, course in enumerate(both) if violations(limits, course.figures)]
     same = len(both) == len(ran) == len(full.courses) and search_s > 0 and full.search_s > 0
     return len(both), replace(
         verdict,
@@ -245,8 +246,8 @@ def _search_s(study: Study) -> float:
 def _best_within(study: Study, text: str) -> list[str]:
     """The run of the best complete trial within limits, the best of all without a text; none where none meets them."""
     rows = records(study.complete)
-    criteria = Criteria.parse(text, costs.metrics(study.task)).resolved(rows) if text else Criteria(())
-    return [str(row["run_id"]) for row in rows if not criteria.violations(row)][:1]
+    criteria = resolved(Criteria.parse(text, costs.metrics(study.task)), rows) if text else Criteria(())
+    return [str(row["run_id"]) for row in rows if not violations(criteria, row)][:1]
 
 
 def _replay(saved: Saved, full: Full, stopping: Stopping, run_id: str) -> None:
@@ -312,7 +313,7 @@ def _mean(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def _broken(criteria: Criteria, course: Course) -> bool:
-    return bool(criteria.violations(course.figures))
+    return bool(violations(criteria, course.figures))
 
 
 def _cpu_s(courses: Iterable[Course]) -> float:

@@ -12,7 +12,7 @@ from mlflow.entities import Metric, Run
 from numpy.typing import NDArray
 
 from entrypoints.mlflow_io import figures_of, runs_with_points
-from mlflow_sysmetrics.measurement import FIGURES
+from mlflow_sysmetrics.measurement import SUMMARY
 
 if TYPE_CHECKING:
     from entrypoints.reporting.studies import Study
@@ -30,7 +30,7 @@ def read(client: MlflowClient, study: Study, most: int = 200) -> pd.DataFrame:
 
     Of the bundle's studies: by training step, from the first report on, the losses, the score, and the CPU percent,
     memory and step time of each interval; by seconds since the trial's first sample the thread's CPU percent and
-    memory. Of other studies every metric with more than one step, except for figures of a process, and the same two
+    memory. Of other studies every metric with more than one step, except for the summary of a process, and the same two
     series.
 
     Returns:
@@ -60,7 +60,7 @@ def _of_trial(
                 after = at > 0  # at 0 nothing was trained yet
                 yield _table(run, name, STEPS, (at[after], value[after]), spreads if name == study.score else {})
     else:
-        for name in sorted(figures_of(run).keys() - set(FIGURES)):  # as they are so far, these rise by themselves
+        for name in sorted(figures_of(run).keys() - set(SUMMARY)):  # as it is so far, these rise by themselves
             at, value = _by_step(_history(client, run, name))
             if len(at) > 1:
                 yield _table(run, name, STEPS, (at, value))

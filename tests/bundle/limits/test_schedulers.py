@@ -51,22 +51,40 @@ def test_study_without_limits_has_no_rules() -> None:
 @pytest.mark.parametrize(
     ("task", "text", "words"),
     [
-        pytest.param("regression", "peak_memory_mb=300", '"=" is not a comparison; write <=', id="comparison"),
+        pytest.param(
+            "regression",
+            "peak_memory_mb=300",
+            "; write name<=3",
+            id="comparison",
+        ),
         pytest.param("regression", "val_rsme<=0.7", "the closest is val_rmse", id="unknown metric"),
         pytest.param(
-            "regression", "val_accuracy>=0.7", '"val_accuracy" is not a known metric', id="score of other task"
+            "regression",
+            "val_accuracy>=0.7",
+            "; name one of",
+            id="score of other task",
         ),
-        pytest.param("classification", "val_rmse<=0.7", '"val_rmse" is not a known metric', id="other task's score"),
-        pytest.param("regression", "training_time_s patience 3", '"patience" is for a curve', id="patience"),
-        pytest.param("regression", "", "the text ends where a metric is needed", id="empty"),
+        pytest.param(
+            "classification",
+            "val_rmse<=0.7",
+            "; name one of",
+            id="other task's score",
+        ),
+        pytest.param(
+            "regression",
+            "training_time_s patience 3",
+            "; give patience to one of train_loss, val_l",
+            id="patience",
+        ),
+        pytest.param("regression", "", "; write name<=3", id="empty"),
     ],
 )
 def test_mistake_in_the_limits_is_one_sentence_for_the_user(task: Task, text: str, words: str) -> None:
-    """It names the option and the place."""
+    """It names the option and the criterion."""
     with pytest.raises(UserError) as caught:
         stopping_rules(task, Limits(text, True, "none"))
     message = caught.value.message
-    assert message.startswith(f"criteria={text}: at character ")
+    assert message.startswith(f'criteria={text}: "{text}" is not a criterion; ')
     assert words in message
     assert message.splitlines() == [message]
 

@@ -1,37 +1,52 @@
-"""The costs of a study's phases: what their figure is of."""
+"""What a study's run says of its phases."""
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from mlflow import MlflowClient
-from mlflow_sysmetrics.phases.course import Moment
 
 from entrypoints.runs import RecordedRun
-from entrypoints.search import study_phases
-from entrypoints.search.study_phases import PREPARE, StudyPhases
-from mlflow_sysmetrics.measurement import Measurement
+from entrypoints.search.study_phases import PREPARE, SUMMARY, StudyPhases
 
 
-def test_figure_begins_with_the_first_phase(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its axis says so; before, the study waits for a cluster."""
-    now, drawn = [0.0], list[Moment]()
+@pytest.mark.parametrize("error", [pytest.param(None, id="complete"), pytest.param(ValueError, id="failed")])
+def test_run_has_the_costs_of_each_phase(error: type[Exception] | None, client: MlflowClient) -> None:
+    """A phase that comes twice counts with both times, what is before the first not at all."""
+    run, spent_s = client.create_run("1"), 0.0
 
-    def sample() -> dict[str, float]:
-        return {"process_memory_mb": now[0]}
+    def use_the_processor() -> None:
+        until = time.process_time() + 0.1
+        while time.process_time() < until:
+            pass
 
-    watch = Measurement(sample=sample, interval_s=3600.0, clock=lambda: now[0])
-    monkeypatch.setattr(study_phases, "Measurement", lambda interval_s: watch)
-    monkeypatch.setattr(study_phases, "log_figure", lambda uri, run_id, moments, phases: drawn.extend(moments))
+    try:
+        with StudyPhases(RecordedRun.of(client, run)) as phases:
+            use_the_processor()
+            began = time.monotonic()
+            for name in (SUMMARY, PREPARE, SUMMARY):
+                phases.begin(name)
+                use_the_processor()
+            if error:
+                raise error
+    except ValueError:
+        pass
+    finally:
+        spent_s = time.monotonic() - began
+    costs = client.get_run(run.info.run_id).data.metrics
+    units = ("elapsed_s", "cpu_seconds", "peak_memory_mb")
+    assert costs.keys() == {f"phase/{name}/{unit}" for name in (PREPARE, SUMMARY) for unit in units}
+    assert costs[f"phase/{PREPARE}/cpu_seconds"] == pytest.approx(0.1, abs=0.03)
+    assert costs[f"phase/{SUMMARY}/cpu_seconds"] == pytest.approx(0.2, abs=0.03)
+    assert costs[f"phase/{PREPARE}/elapsed_s"] + costs[f"phase/{SUMMARY}/elapsed_s"] <= spent_s
+    assert costs[f"phase/{SUMMARY}/peak_memory_mb"] > 10
 
-    def pass_time() -> None:
-        for _ in range(4):
-            now[0] += 1.0
-            watch.read()
 
+def test_interrupted_study_does_not_wait_for_its_store(client: MlflowClient) -> None:
+    """Time is short after Ctrl-C."""
     run = client.create_run("1")
-    with StudyPhases(RecordedRun.of(client, run)) as phases:
-        pass_time()
+    with pytest.raises(KeyboardInterrupt), StudyPhases(RecordedRun.of(client, run)) as phases:
         phases.begin(PREPARE)
-        pass_time()
-    assert drawn[0].memory_mb == pytest.approx(5.0)
-    assert client.get_run(run.info.run_id).data.metrics[f"phase/{PREPARE}/elapsed_s"] == 4.0
+        raise KeyboardInterrupt
+    assert client.get_run(run.info.run_id).data.metrics == {}

@@ -17,17 +17,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mlflow_sysmetrics.delivery.points import Point, points_now
 from ray.actor import ActorHandle
 from reference import FOLDS, MLP_CLASSIFIER, MLP_REGRESSOR, Plain, bundled, configured
 from sklearn import get_config, set_config
 
+from entrypoints.compute import memory
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.ledger import Ledger
 from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.models import batch_checks
 from entrypoints.search.trial import RESULT_EVERY_S, Trial
 from entrypoints.search.trial_end import TrialEnd
+from mlflow_sysmetrics.delivery import Point, points_now
 from mlflow_sysmetrics.limits import Criteria
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
 from mlflow_sysmetrics.sampling import ProcessSampler
@@ -40,12 +41,15 @@ COSTS = {
     "mean_step_time_ms",
     "mean_cpu_percent",
     "cpu_seconds",
+    "user_cpu_seconds",
+    "system_cpu_seconds",
     "elapsed_s",
     "read_mb",
     "write_mb",
     "steps",
     "peak_memory_mb",
     "memory_growth_mb",
+    "peak_rss_mb",
     "model_memory_mb",
 }
 INFERENCE = {"inference_latency_ms", "inference_p99_ms", "rows_per_s", "model_size_kb"}
@@ -104,10 +108,10 @@ def trial(begin: Begin, request: pytest.FixtureRequest) -> Trial:
 
 
 def _points(results: list[dict[str, Any]]) -> list[Point]:
-    """What the callback writes: all points, and the figures of a result that is the trial's last."""
+    """What the callback writes: all points, and the summary of a result that is the trial's last."""
     points = [Point(*point) for result in results for point in result[PAYLOAD_KEY]["points"]]
-    figures = results[-1][PAYLOAD_KEY]["summary"] if results[-1]["done"] else {}
-    return points + points_now(figures, step=0)
+    summary = results[-1][PAYLOAD_KEY]["summary"] if results[-1]["done"] else {}
+    return points + points_now(summary, step=0)
 
 
 def _to_the_end(trial: Trial) -> list[dict[str, Any]]:
@@ -142,11 +146,11 @@ def test_process_of_a_trial_that_is_dropped_before_its_first_step_takes_the_next
     assert _to_the_end(trial)[-1]["step"] == 100
 
 
-def test_trial_ends_with_its_figures_and_tags(trial: Trial) -> None:
-    """Its last result is marked as the trial's own end and carries the figures of the run, and where it ran."""
+def test_trial_ends_with_its_summary_and_tags(trial: Trial) -> None:
+    """Its last result is marked as the trial's own end and carries the summary of the run, and where it ran."""
     results = _to_the_end(trial)
     first, last = results[0], results[-1]
-    assert set(last["figures"]) == AT_EACH_REPORT | AT_THE_END
+    assert last["figures"].keys() == AT_EACH_REPORT | AT_THE_END
     assert [fold["fold"] for fold in last["folds"]] == [0, 1, 2]
     carried = last[PAYLOAD_KEY]
     assert carried["status"] == "FINISHED"
@@ -165,8 +169,9 @@ def test_trial_hands_over_each_point_once(trial: Trial) -> None:
         assert [point.step for point in points if point.name == name] == [0] * (name in AT_STEP_0) + steps
     for name in AT_THE_END:
         assert [point.step for point in points if point.name == name] == [0]
-    numbers = [point.step for point in points if point.name == "system/process_memory_mb"]
-    assert numbers == sorted(set(numbers)) != []
+    series = [point for point in points if point.name == "system/process_memory_mb"]
+    assert [point.step for point in series] == [None] * len(series) != []  # by time
+    assert series == sorted(series, key=lambda point: point.time_ms)
 
 
 def test_trials_figures_are_the_last_points_of_its_curves(trial: Trial) -> None:
@@ -193,17 +198,16 @@ def test_later_trial_reports_the_same_memory_growth(trial: Trial) -> None:
 
 
 def test_reset_begins_anew(trial: Trial) -> None:
-    """After a longer trial the next one counts its own time and sample numbers, from the start."""
+    """After a longer trial the next one counts its own time, from the start."""
     trial.reset(_config(max_steps=1500))
     longer = _points(_to_the_end(trial))
     reset_at_ms = int(time.time() * 1000)
     assert trial.reset(CONFIG)
     later = _points(_to_the_end(trial))
     assert min(point.time_ms for point in later) >= reset_at_ms
-    for name in ("system/process_memory_mb", "training_time_s", "elapsed_s"):
-        ends = [[point for point in points if point.name == name][-1] for points in (longer, later)]
-        figures = [end.step if name.startswith("system/") else end.value for end in ends]
-        assert figures[1] < figures[0]
+    for name in ("training_time_s", "elapsed_s"):
+        of_longer, of_later = ([point for point in points if point.name == name][-1] for points in (longer, later))
+        assert of_later.value < of_longer.value
 
 
 def test_trial_in_a_used_process_has_the_values_of_a_fresh_one(trial: Trial) -> None:
@@ -339,9 +343,9 @@ from sklearn.base import BaseEstimator, RegressorMixin
 trained, held = [], []  # who was trained, once per partial_fit; what they have allocated
 
 class Model(RegressorMixin, BaseEstimator):
-    def __init__(self, wait_s=0.0, hold_mb=0, once=False, free_at=0, says=0.0, size_mb=0):
+    def __init__(self, wait_s=0.0, hold_mb=0, once=False, free_at=0, says=0.0, size_mb=0, touch_mb=0):
         self.wait_s, self.hold_mb, self.once, self.free_at, self.says = wait_s, hold_mb, once, free_at, says
-        self.size_mb = size_mb
+        self.size_mb, self.touch_mb = size_mb, touch_mb
 
     def fit(self, X, y):
         return self.partial_fit(X, y)
@@ -352,6 +356,8 @@ class Model(RegressorMixin, BaseEstimator):
             held.append(np.ones(self.hold_mb * 125_000))  # every page is touched
         if len(trained) == self.free_at:
             held.clear()
+        if len(trained) == 1:
+            np.ones(self.touch_mb * 125_000)
         self.own_ = np.ones(self.size_mb * 125_000)
         threading.Event().wait(self.wait_s)
         self.trained_ = True
@@ -381,11 +387,13 @@ def _tags(result: dict[str, Any]) -> dict[str, str]:
     return {name.removeprefix("sysmetrics."): tag for name, tag in result[PAYLOAD_KEY]["tags"].items()}
 
 
-@pytest.mark.parametrize("metric", ["peak_memory_mb", "memory_growth_mb"])
+@pytest.mark.parametrize("metric", ["peak_memory_mb", "memory_growth_mb", "peak_rss_mb"])
 def test_trial_ends_before_its_next_step_when_memory_breaks_a_limit(begin: Begin, own: ModuleType, metric: str) -> None:
-    """The first of 90 calls takes 300 MB and half a second more: the thread sees it, and no other call begins."""
-    before_mb = ProcessSampler()()["process_memory_mb"] if metric == "peak_memory_mb" else 0.0
-    trial = begin(_own_config(hold_mb=300, wait_s=0.5), f"{metric}<={before_mb + 150:.0f}")
+    """The first of 90 calls takes 300 MB and nearly a second more: the thread sees it, and no other call begins."""
+    memory.release()  # of earlier tests
+    before = ProcessSampler()()
+    before_mb = {"peak_memory_mb": before["process_memory_mb"], "peak_rss_mb": before["process_rss_mb"]}.get(metric, 0)
+    trial = begin(_own_config(hold_mb=300, wait_s=0.8), f"{metric}<={before_mb + 150:.0f}")
     (result,) = _to_the_end(trial)
     assert len(own.trained) == 1
     tags = _tags(result)
@@ -418,6 +426,19 @@ def test_models_of_the_last_trial_are_no_memory_of_the_next(begin: Begin, own: M
     before_mb = next(point.value for point in _points(results) if point.name == "memory_mb")
     assert results[-1]["figures"]["peak_memory_mb"] - before_mb < 5
     assert results[-1]["figures"]["memory_growth_mb"] < 5
+
+
+def test_peak_of_resident_memory_is_the_trials_own_and_has_what_no_reading_has(begin: Begin, own: ModuleType) -> None:
+    """300 MB that are freed at once count, also where the mark is set back to measure a model, and not for the next."""
+    memory.release()  # of earlier tests
+    before_mb = ProcessSampler()()["process_rss_mb"]
+    trial = begin(_own_config(touch_mb=300))
+    first = _to_the_end(trial)[-1]["figures"]
+    assert trial.reset(_own_config())
+    second = _to_the_end(trial)[-1]["figures"]
+    assert first["peak_rss_mb"] - before_mb == pytest.approx(300, abs=30)
+    assert second["peak_rss_mb"] - before_mb < 30
+    assert second["peak_rss_mb"] >= second["peak_memory_mb"]
 
 
 def test_trial_ends_before_its_next_step_when_its_time_is_up(begin: Begin, own: ModuleType) -> None:
@@ -540,7 +561,7 @@ def test_trial_after_a_stopped_one_runs_normally(begin: Begin, own: ModuleType) 
     last = later[-1]
     assert "stop_reason" not in _tags(last)
     assert (last["ending"], last["ended"], _tags(last)["feasible"]) == (None, True, "true")
-    assert set(last["figures"]) == AT_EACH_REPORT | AT_THE_END
+    assert last["figures"].keys() == AT_EACH_REPORT | AT_THE_END
     fresh = _to_the_end(begin(_config(max_steps=100)))[-1]["figures"]
     for name in ("train_loss", "val_loss", "val_rmse", "test_rmse"):
         assert last["figures"][name] == fresh[name]

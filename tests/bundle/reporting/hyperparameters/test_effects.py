@@ -152,6 +152,13 @@ def test_metrics_that_are_constant_have_no_row() -> None:
     assert set(effects(study)["metric"]) == {"loss"}
 
 
+def test_what_follows_another_cost_has_no_row() -> None:
+    """Each test weakens the others; in another script these names mean the same."""
+    values = [1.0, 2.0, 3.0, 4.0]
+    parts = {"user_cpu_seconds": values, "system_cpu_seconds": values, "peak_rss_mb": values}
+    assert metrics(made_study(["size"], size=[1, 2, 1, 2], cpu_seconds=values, **parts)) == ["cpu_seconds"]
+
+
 @pytest.mark.parametrize("ranked_by", ["val_rmse", None])
 def test_last_interval_of_a_trial_is_not_a_figure_of_it(ranked_by: str | None) -> None:
     """Of the bundle's trials; in another script a metric of that name may be anything."""

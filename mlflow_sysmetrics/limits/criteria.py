@@ -1,0 +1,190 @@
+"""Criteria such as ``peak_memory_mb<=300, val_loss patience 3``: their grammar, and the judge of one trial by them."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from mlflow_sysmetrics.limits import rules
+from mlflow_sysmetrics.limits.rules import Kind, Limit, Metric, Patience, Stop, Values
+
+_FORM = "write name<=3, name>=3 after 10m, name<=2x median after 8 or name patience 3 min_delta 0.1"
+_NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"  # one way to match: not quadratic
+_COUNT = r"[1-9][0-9]{0,8}(?![\w.])"
+_CRITERION = re.compile(
+    rf"""(?P<name>[^\W\d][\w./:-]*)
+    (?:\s+patience\b\s*(?P<reports>{_COUNT}) (?:\s*min_delta\b\s*(?P<delta>{_NUMBER}))?
+    |\s*(?P<op>[<>]=?)\s*(?P<number>{_NUMBER})
+        (?:\s*x\s*(?P<statistic>median|mean|best)\b (?:\s*after\b\s*(?P<after>{_COUNT}))?
+        |\s*after\b\s*(?P<time>[0-9]{{1,9}}(?:\.[0-9]{{1,17}})?|\.[0-9]{{1,17}})(?P<unit>[smh]))?)""",
+    re.VERBOSE,
+)
+# Of metrics that nobody has declared: costs of which each value counts, and words of those that are better when lower.
+_COST = re.compile(
+    r"(.*/)?((elapsed|time_total|training_time)_s|training_iteration|(user_|system_)?cpu_seconds|cpu_percent"
+    r"|(peak_|gpu_|peak_gpu_|model_)?memory_mb|(memory_growth|peak_rss|read|write)_mb)"
+)
+_LOWER_IS_BETTER = {"loss", "error", "rmse", "mse", "mae", "nll", "perplexity"}
+_NEGATED = {"neg", "negative"}  # unless one of these is beside it: neg_log_loss
+_GROWING = ("elapsed_s", "cpu_seconds", "peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_mb")  # of a process
+_OF_A_PROCESS = (Metric("mean_cpu_percent", Kind.MEAN), *(Metric(name, Kind.GROWING) for name in _GROWING))
+
+
+class CriteriaError(ValueError):
+    """A mistake in a criteria text: `message` says what is wrong with the part at `position` (0-based) of `text`."""
+
+    def __init__(self, text: str, position: int, message: str) -> None:
+        super().__init__(text, position, message)  # all three, so that it can be pickled
+        self.text, self.position, self.message = text, position, message
+
+    def __str__(self) -> str:
+        sentence = f"criteria={self.text}: {self.message}"
+        return "".join(character if character.isprintable() else " " for character in sentence)  # one line
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """What a trial has to meet. Made by `parse`; `str` gives a normalised text that it reads as an equal object."""
+
+    rules: tuple[Limit | Patience, ...]
+
+    @classmethod
+    def parse(
+        cls, text: str, metrics: Iterable[Metric] | None = None, modes: Mapping[str, str] | None = None
+    ) -> Criteria:
+        """Read a text such as ``memory_mb<=300, val_accuracy patience 3``; CriteriaError for its first mistake.
+
+        It may name `metrics`. With None it may name any: each value of a known cost of a process is judged, others are
+        curves, and `modes` has "max" or "min" for those with patience whose name does not say that less is better.
+        """
+        if any(mode not in ("min", "max") for mode in (modes or {}).values()):
+            raise ValueError(f'modes={modes!r}: give "min" or "max" for each metric')
+        known = None if metrics is None else {metric.name: metric for metric in metrics}
+        read: list[Limit | Patience] = []
+        position = 0
+        for part in text.split(","):
+            try:
+                rule = _rule(part.strip(), known, modes or {})
+                if clash := next((each for each in read if _clash(rule, each)), None):
+                    raise ValueError(f'"{rule}" contradicts or repeats "{clash}"; keep one of them')
+            except ValueError as error:
+                raise CriteriaError(text, position, str(error)) from None
+            read.append(rule)
+            position += len(part) + 1
+        return cls(tuple(read))
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.rules))
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        return tuple(rule for rule in self.rules if isinstance(rule, Limit))
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(rule.metric.name for rule in self.rules))
+
+    def check_stops(self) -> None:
+        """CriteriaError for a limit that could never stop anything."""
+        for limit in self.limits:
+            if rules.stops_from(limit) is None:
+                such = f"{limit.metric.name}{limit.op}{3 if limit.statistic else f'{limit.number:g}'} after 10m"
+                why = "can still be met until the end, so it would stop nothing; say from when it counts, such as"
+                raise CriteriaError(str(self), str(self).find(str(limit)), f'"{limit}" {why} {such}')
+
+    def judge(self, finished: Iterable[Values] = ()) -> Judge:
+        """A judge of one trial, whose relative limits come from the values of the trials `finished` so far."""
+        return Judge(self, finished)
+
+
+class Judge:
+    """What has been seen of one trial. `see` belongs to one thread; `crossed` may be called from any."""
+
+    def __init__(self, criteria: Criteria, finished: Iterable[Values]) -> None:
+        trials = list(finished)
+        numbers = ((limit, limit.resolve(trials)) for limit in criteria.limits if rules.stops_from(limit) is not None)
+        self._limits = [(limit, number) for limit, number in numbers if number is not None]
+        # The best value of each curve, and how many reports were no better.
+        self._waits = {rule: (math.nan, 0) for rule in criteria.rules if isinstance(rule, Patience)}
+
+    def see(self, values: Values, step: int | None = None) -> Stop | None:
+        """The first criterion broken by the values of a report, limits before patience, or None."""
+        stalled = [self._stalled(rule, values, step) for rule in self._waits]  # of all: each has to count its report
+        return self.crossed(values, step) or next(filter(None, stalled), None)
+
+    def crossed(self, values: Values, step: int | None = None) -> Stop | None:
+        """The first limit broken for good by one reading, or None: microseconds, and nothing is remembered."""
+        return next(filter(None, (limit.broken(values, number, step) for limit, number in self._limits)), None)
+
+    def _stalled(self, rule: Patience, values: Values, step: int | None) -> Stop | None:
+        if (value := rules.finite(values, rule.metric.name)) is None:
+            return None
+        best, reports = self._waits[rule]
+        better_by = value - best if rule.metric.higher_is_better else best - value
+        better = not better_by <= rule.min_delta  # also the first: that is NaN
+        self._waits[rule] = best, reports = (value, 0) if better else (best, reports + 1)
+        return Stop(str(rule), rule.metric.name, value, best, step) if reports >= rule.reports else None
+
+
+def process_criteria(text: str) -> Criteria:
+    """Limits on what a single process uses, read from a text; CriteriaError for one that could never end it."""
+    if not isinstance(text, str):  # a Criteria object may name any metric
+        raise ValueError(f"criteria={text!r}: give a text such as 'peak_memory_mb<=8000, elapsed_s<=7200'")
+    criteria = Criteria.parse(text, _OF_A_PROCESS)
+    if relative := next((limit for limit in criteria.limits if limit.statistic), None):
+        raise CriteriaError(
+            text, 0, f'"{relative}" compares with other trials, but this is one process; write a number'
+        )
+    criteria.check_stops()
+    return criteria
+
+
+def check_readable(criteria: Criteria | None, groups: Collection[str]) -> None:
+    """Raise ValueError where a limit is on a metric that is not read, since its group is not chosen."""
+    for name in criteria.metrics if criteria else ():
+        group = {"elapsed_s": None, "peak_gpu_memory_mb": "gpu"}.get(name, "process")
+        if group and group not in groups:
+            raise ValueError(f"groups={','.join(groups)!r}: the limit on {name} needs the group {group}; add it")
+
+
+def _rule(part: str, known: Mapping[str, Metric] | None, modes: Mapping[str, str]) -> Limit | Patience:
+    """One criterion. ValueError: what is wrong with it."""
+    wrong, found = f'"{part}" is not a criterion; ', _CRITERION.fullmatch(part)
+    number, delta = (float(found[name] or 0) if found else math.nan for name in ("number", "delta"))
+    if not found or not math.isfinite(number + delta) or delta < 0 or (found["statistic"] and number <= 0):
+        raise ValueError(wrong + _FORM)
+    name, reports = found["name"], int(found["reports"] or 0)
+    kind = Kind.GROWING if _COST.fullmatch(name) else Kind.CURVE
+    metric = Metric(name, kind, higher_is_better=modes.get(name) == "max")
+    words = set(re.split(r"[^a-z]+", name.lower()))
+    if known is not None:
+        allowed = sorted(each for each, metric in known.items() if not reports or metric.kind is Kind.CURVE)
+        if name not in allowed:
+            closest = "".join(
+                f", the closest is {each}" for each in difflib.get_close_matches(name.lower(), allowed, 1)
+            )
+            do = "give patience to" if reports else "name"
+            raise ValueError(wrong + (f"{do} one of {', '.join(allowed)}{closest}" if allowed else "write a limit"))
+        metric = known[name]
+    elif reports and name not in modes and (words.isdisjoint(_LOWER_IS_BETTER) or words & _NEGATED):
+        mode = f'modes={{"{name}": "max"}} to Criteria.parse if {name} is better when higher, else "min"'
+        raise ValueError(f"{wrong}pass {mode}")
+    if reports:
+        return Patience(metric, reports, delta)
+    from_s = float(found["time"] or 0) * rules.UNITS_S[found["unit"] or "s"]
+    return Limit(metric, found["op"], number, found["statistic"] or "", int(found["after"] or rules.AFTER), from_s)
+
+
+def _clash(rule: Limit | Patience, earlier: Limit | Patience) -> bool:
+    """Whether two rules cannot stand side by side, as an absolute and a relative upper limit can."""
+    if type(rule) is not type(earlier) or rule.metric != earlier.metric:
+        return False
+    if isinstance(rule, Patience) or isinstance(earlier, Patience):
+        return True
+    if rule.is_upper == earlier.is_upper or rule.statistic or earlier.statistic:
+        return rule.is_upper == earlier.is_upper and bool(rule.statistic) == bool(earlier.statistic)
+    upper, lower = (rule, earlier) if rule.is_upper else (earlier, rule)
+    return lower.number > upper.number or (lower.number == upper.number and (lower.op, upper.op) != (">=", "<="))

@@ -1,0 +1,142 @@
+"""The rules that criteria consist of, on values by name; and what is said of one that was broken."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from statistics import median
+
+Values = Mapping[str, float]
+AFTER = 5  # finished trials before a relative limit is active: fewer say little about what is usual
+UNITS_S = {"h": 3600, "m": 60, "s": 1}
+_BREAKS = {"<=": operator.gt, "<": operator.ge, ">=": operator.lt, ">": operator.le}
+_BROKEN = {
+    "<=": " > ",
+    "<": " >= ",
+    ">=": " < ",
+    ">": " <= ",
+    "": ", best ",
+}  # how a value lies to it
+
+
+class Kind(Enum):
+    """How a metric moves while a trial runs, and so when a limit on it can be judged."""
+
+    GROWING = "a cost that never falls, or of which each value counts: a crossed upper limit is final"
+    MEAN = "an average since the start that settles: judged at the end"
+    FACT = "known once and final: judged as soon as it is seen"
+    CURVE = "goes up and down: judged at the end, and patience acts on it"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric that criteria may name. Its unit is in its name."""
+
+    name: str
+    kind: Kind
+    higher_is_better: bool = False
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A broken criterion, normalised. `limit` is the resolved number, or for patience the value to beat."""
+
+    criterion: str
+    metric: str
+    value: float
+    limit: float
+    step: int | None = None
+
+    def told(self, *how: str) -> str:
+        """For people: `training_time_s 5.1 > 4 (2x median, step 120)`; `how` goes before the step."""
+        text = self.criterion.removeprefix(self.metric)
+        op = next(op for op in _BROKEN if text.startswith(op))  # patience has none
+        rule = text.removeprefix(op).strip()
+        digits = next((digits for digits in (4, 6, 8) if f"{self.value:.{digits}g}" != f"{self.limit:.{digits}g}"), 4)
+        shown = f"{self.metric} {self.value:.{digits}g}{_BROKEN[op]}{self.limit:.{digits}g}"
+        step = "" if self.step is None else f"step {self.step}"
+        words = ", ".join(filter(None, [rule if " " in rule else "", *how, step]))  # of a plain limit, only these
+        return f"{shown} ({words})" if words else shown
+
+    __str__ = told
+
+
+@dataclass(frozen=True)
+class Limit:
+    """`metric op number`, or with a `statistic`: number times that statistic of at least `after` finished trials.
+
+    One with `from_s` holds once that many seconds have passed (`elapsed_s`), and is judged by every value then.
+    """
+
+    metric: Metric
+    op: str
+    number: float
+    statistic: str = ""
+    after: int = AFTER
+    from_s: float = 0.0
+
+    def __str__(self) -> str:
+        unit = next((unit for unit in UNITS_S if self.from_s % UNITS_S[unit] == 0), "s")
+        statistic = f"x {self.statistic}" if self.statistic else ""
+        trials = f" after {self.after}" if self.after != AFTER else ""
+        time = f" after {self.from_s / UNITS_S[unit]!r}{unit}".replace(f".0{unit}", unit) if self.from_s else ""
+        return f"{self.metric.name}{self.op}" + f"{self.number}".removesuffix(".0") + statistic + trials + time
+
+    @property
+    def is_upper(self) -> bool:
+        return self.op in ("<", "<=")
+
+    def resolve(self, finished: Iterable[Values]) -> float | None:
+        """The limit as a number; None while too few finished trials have the metric, or its statistic is negative.
+
+        A factor would tighten a limit on negative values where it is to loosen it.
+        """
+        if not self.statistic:
+            return self.number
+        known = [value for values in finished if (value := finite(values, self.metric.name)) is not None]
+        if len(known) < self.after:
+            return None
+        best = min(known) if self.is_upper else max(known)
+        usual = {"median": median(known), "mean": sum(known) / len(known), "best": best}[self.statistic]
+        return self.number * usual if 0 <= self.number * usual < math.inf else None
+
+    def broken(self, values: Values, number: float, step: int | None = None, slack: float = 0.0) -> Stop | None:
+        """The stop if these values break this limit, which comes to `number`, by more than `slack`; else None."""
+        value = finite(values, self.metric.name)
+        if value is None or (self.from_s and (finite(values, "elapsed_s") or 0.0) < self.from_s):
+            return None
+        breaks = _BREAKS[self.op](value - slack if self.is_upper else value + slack, number)
+        return Stop(str(self), self.metric.name, value, number, step) if breaks else None
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Stop when `metric` has not become better, by more than `min_delta`, for `reports` reports in a row."""
+
+    metric: Metric
+    reports: int
+    min_delta: float = 0.0
+
+    def __str__(self) -> str:
+        delta = f" min_delta {self.min_delta}".removesuffix(".0") if self.min_delta else ""
+        return f"{self.metric.name} patience {self.reports}{delta}"
+
+
+def stops_from(rule: Limit | Patience) -> float | None:
+    """After how many seconds a rule can stop what runs; None: never, since it can be met until the end."""
+    if isinstance(rule, Patience):
+        return 0.0
+    at_once = rule.metric.kind is Kind.FACT or (rule.metric.kind is Kind.GROWING and rule.is_upper)
+    return rule.from_s or (0.0 if at_once else None)
+
+
+def finite(values: Values, name: str) -> float | None:
+    """The value as a float; None where it is absent, not finite, or no number at all."""
+    try:
+        value = float(values[name])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,424 @@
+"""Criteria: tables of texts that are read or refused, and of values that are judged."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlflow_sysmetrics.limits import (
+    Criteria,
+    CriteriaError,
+    Judge,
+    Kind,
+    Limit,
+    Metric,
+    Patience,
+    Stop,
+    check_readable,
+    process_criteria,
+)
+
+AFTER = 5  # finished trials that a relative limit waits for, where it does not say
+PEAK = Metric("peak_memory_mb", Kind.GROWING)
+TIME = Metric("training_time_s", Kind.GROWING)
+STEP = Metric("mean_step_time_ms", Kind.MEAN)
+SIZE = Metric("model_size_kb", Kind.FACT)
+LOSS = Metric("val_loss", Kind.CURVE)
+ACCURACY = Metric("val_accuracy", Kind.CURVE, higher_is_better=True)
+METRICS = (PEAK, TIME, STEP, SIZE, LOSS, ACCURACY)
+
+
+def parsed(text: str) -> Criteria:
+    return Criteria.parse(text, METRICS)
+
+
+def split(table: str) -> list[str]:
+    return [" ".join(text.split()) for text in table.split("|")]
+
+
+def trials(name: str, *values: float) -> list[dict[str, float]]:
+    """Finished trials with these values."""
+    return [{name: value} for value in values]
+
+
+NORMAL = """
+    peak_memory_mb<=300 | peak_memory_mb<300 | val_accuracy>=0.7 | val_accuracy>0.7 | val_loss<=0.0025 |
+    peak_memory_mb<=1e+16 | val_loss>=-2 | val_loss>0 | peak_memory_mb<=3, val_loss<1 | val_loss<=1, val_loss>=1 |
+    training_time_s<=2x median | training_time_s<1.5x mean | val_accuracy>=0.9x best | val_loss<=2x median after 8
+    | val_loss<1 after 1.5s | val_loss<1 after 10m | val_loss<1 after 2h | val_loss<=10, val_loss<=2x median |
+    val_loss<=1x best, val_loss>=2 | val_loss patience 3 | val_loss patience 3 min_delta 0.001 | val_loss patience
+    3, val_accuracy patience 4 | val_loss<1, val_loss patience 3
+"""
+SHORTER = {
+    "peak_memory_mb<=1e3": "peak_memory_mb<=1000",
+    "val_loss<=2.5E-1": "val_loss<=0.25",
+    "val_loss<=+2": "val_loss<=2",
+    "val_loss<.5": "val_loss<0.5",
+    "val_loss<5.": "val_loss<5",
+    "  peak_memory_mb\n<=\t300.0  ": "peak_memory_mb<=300",
+    "val_loss<1,peak_memory_mb<=3": "val_loss<1, peak_memory_mb<=3",
+    "training_time_s <= 2 x  median after 5": "training_time_s<=2x median",
+    "training_time_s<=2.0xmedian": "training_time_s<=2x median",
+    "val_loss<1 after 7200s": "val_loss<1 after 2h",
+    "val_loss<1 after .5h": "val_loss<1 after 30m",
+    "val_loss<1 after 100s": "val_loss<1 after 100s",
+    "val_loss  patience  1 min_delta 0": "val_loss patience 1",
+}
+
+
+@pytest.mark.parametrize(("text", "normal"), [*((text, text) for text in split(NORMAL)), *SHORTER.items()])
+def test_correct_text_is_read_and_written_in_the_shortest_way(text: str, normal: str) -> None:
+    """What is written has been read: see the next test."""
+    assert str(parsed(text)) == normal
+
+
+def _rules(name: str) -> st.SearchStrategy[Limit | Patience]:
+    metric = st.just(Metric(name, Kind.CURVE))
+    finite = st.floats(allow_nan=False, allow_infinity=False)
+    ops, counts = st.sampled_from(["<=", "<", ">=", ">"]), st.integers(1, 999_999_999)
+    factors = st.floats(0, exclude_min=True, allow_infinity=False)
+    return st.one_of(
+        st.builds(Limit, metric, ops, finite, from_s=st.integers(0, 10**9).map(float)),
+        st.builds(Limit, metric, ops, factors, st.sampled_from(["median", "mean", "best"]), counts),
+        st.builds(Patience, metric, counts, st.floats(0, allow_infinity=False)),
+    )
+
+
+@given(
+    st.sets(st.from_regex(r"[^\W\d][\w./:-]*", fullmatch=True), min_size=1, max_size=4).flatmap(
+        lambda names: st.tuples(*map(_rules, sorted(names)))
+    )
+)
+@settings(max_examples=50)
+def test_str_parses_back_to_an_equal_object(rules: tuple[Limit | Patience, ...]) -> None:
+    """The normalised text of any criteria gives the same criteria, with the same hash."""
+    criteria = Criteria(rules)
+    again = Criteria.parse(str(criteria), [rule.metric for rule in rules])
+    assert again == criteria
+    assert hash(again) == hash(criteria)
+
+
+FORM = "is not a criterion; write name<=3, name>=3 after 10m, name<=2x median after 8 or name patience 3 min_delta 0.1"
+NO_FORM = """
+    val_loss<=300, | val_loss<1,,val_accuracy>0 | val_loss<3;val_accuracy>1 | val_loss<3 x | val_loss | 3>val_loss |
+    val_loss<<3 | val_loss!=3 | val_loss=3 | val_loss == 3 | val_loss=<3 | val_loss≥3 | val_loss patiense 3 |
+    val_loss<= | val_loss<=inf | val_loss<=-inf | val_loss<=nan | val_loss<=1e999 | val_loss<=big |
+    val_loss<=300MB | 300 | , |  | val_loss<=10 s | val_loss>=70% | val_losspatience 3 | val_loss<=median |
+    val_loss<=0x median | val_loss<=-1 x median | val_loss<=2x | val_loss<=2x medain | val_loss<=2x median after 0
+    | val_loss<=2x median after 2.5 | val_loss<=2x median 8 | val_loss<=2x median after 10m | val_loss<=2 after 8
+    | val_loss<=2 after 10d | val_loss<=2 after -1s | val_loss patience | val_loss patience 0 | val_loss patience
+    2.5 | val_loss patience -1 | val_loss patience 3 reports | val_loss patience 3 min_delta | val_loss patience 3
+    min_delta -1 | val_loss patience 3 min_delta nan
+"""
+
+
+@pytest.mark.parametrize("text", split(NO_FORM))
+def test_text_without_the_form_of_a_criterion_is_answered_with_the_form(text: str) -> None:
+    """In one line that names the part that is wrong."""
+    with pytest.raises(CriteriaError) as caught:
+        parsed(text)
+    part = text[caught.value.position :].partition(",")[0].strip()
+    assert str(caught.value) == f'criteria={text}: "{part}" {FORM}'
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "said"),
+    [
+        pytest.param("peak_memory<=3", 0, "the closest is peak_memory_mb", id="unknown"),
+        pytest.param("VAL_LOSS<=3", 0, "the closest is val_loss", id="capitals"),
+        pytest.param("val_loss<1,q<=3", 11, '"q<=3" is not a criterion; name one of mean_step_time_ms', id="far"),
+        pytest.param("val_loss<1,\nq<=3", 11, '"q<=3" is not a criterion', id="line break"),
+        pytest.param("val_los patience 3", 0, "to one of val_accuracy, val_loss, the closest is val_l", id="curve"),
+        pytest.param("peak_memory_mb patience 3", 0, "; give patience to one of val_acc", id="patience, cost"),
+        pytest.param("val_loss<=3, val_loss<4", 12, '"val_loss<4" contradicts or repeats "val_loss<=3"', id="twice"),
+        pytest.param("val_loss<2x best,val_loss<3x mean", 17, "keep one of them", id="two relative"),
+        pytest.param("val_loss patience 3,val_loss patience 4", 20, "keep one of them", id="two patiences"),
+        pytest.param("val_loss<=3, val_loss>=4", 12, "contradicts", id="lower above upper"),
+        pytest.param("val_loss>=4, val_loss<=3", 12, "contradicts", id="upper below lower"),
+        pytest.param("val_loss<3, val_loss>=3", 11, "contradicts", id="nothing between"),
+    ],
+)
+def test_mistake_in_a_criterion_says_what_may_stand_there(text: str, position: int, said: str) -> None:
+    """In one line, and where in the text it is."""
+    with pytest.raises(CriteriaError) as caught:
+        parsed(text)
+    assert (caught.value.text, caught.value.position) == (text, position)
+    assert said in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@given(st.text(st.sampled_from("ab1.,<>=x -+e%≤\n\0") | st.characters(), max_size=30))
+def test_any_text_is_criteria_or_one_sentence(text: str) -> None:
+    """Whatever is typed, the parser accepts it or complains in one line with a position in the text."""
+    mistake: CriteriaError | None = None
+    try:
+        Criteria.parse(text)
+    except CriteriaError as error:
+        mistake = error
+    assert mistake is None or 0 <= mistake.position <= len(text)
+    assert len(str(mistake).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["1" * 8000, "a" * 8000 + " " * 8000, "a<=" + "1" * 8000 + "x", "a" + " " * 8000 + "b"]
+)
+def test_long_text_is_refused_at_once(text: str) -> None:
+    """The time grows with its length, not with the square of that."""
+    began = time.process_time()
+    with pytest.raises(CriteriaError):
+        Criteria.parse(text)
+    assert time.process_time() - began < 1.0
+
+
+def test_criteria_errors_and_judges_survive_pickling() -> None:
+    """What Ray sends arrives equal, and a judge goes on counting where it was."""
+    criteria = parsed("val_loss patience 2, training_time_s<=2x median after 1")
+    assert pickle.loads(pickle.dumps(criteria)) == criteria
+    judge = criteria.judge(trials("training_time_s", 3.0))
+    judge.see({"val_loss": 1.0})
+    judge.see({"val_loss": 1.0})
+    copy: Judge = pickle.loads(pickle.dumps(judge))
+    assert copy.crossed({"training_time_s": 7.0}) == judge.crossed({"training_time_s": 7.0}) is not None
+    assert copy.see({"val_loss": 1.0}) is not None
+    error = CriteriaError("a<<1", 1, "wrong")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error) == "criteria=a<<1: wrong"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *((name, Kind.GROWING) for name in ("elapsed_s", "time_total_s", "training_iteration", "cpu_seconds")),
+        *((name, Kind.GROWING) for name in ("peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_mb", "peak_rss_mb")),
+        *((name, Kind.GROWING) for name in ("memory_mb", "cpu_percent", "costs/memory_mb", "user_cpu_seconds")),
+        *((name, Kind.CURVE) for name in ("val_accuracy", "loss", "ray/tune/loss:0-a.b", "mean_cpu_percent")),
+        *((name, Kind.CURVE) for name in ("my_memory_mb", "memory_mb/x", "free", "elapsed_s_ago")),
+    ],
+)
+def test_undeclared_metric_is_a_curve_unless_it_is_a_known_cost(name: str, kind: Kind) -> None:
+    """Other people's metrics are taken as named; each value counts of what a process costs, in any group of results."""
+    assert Criteria.parse(f"{name}<=3").rules == (Limit(Metric(name, kind), "<=", 3),)
+
+
+@pytest.mark.parametrize("name", ["val_accuracy", "f1", "reward", "neg_log_loss", "glossary"])
+def test_patience_with_a_metric_of_unknown_direction_is_a_mistake(name: str) -> None:
+    """It would stop what improves; with a mode it stops what does not."""
+    with pytest.raises(CriteriaError, match=rf'pass modes={{"{name}": "max"}} to Criteria.parse'):
+        Criteria.parse(f"{name} patience 2")
+    for mode, stops in {"min": [False, False, True, True], "max": [False] * 4}.items():
+        judge = Criteria.parse(f"{name} patience 2", modes={name: mode}).judge()
+        assert [judge.see({name: value}) is not None for value in (0.5, 0.6, 0.7, 0.8)] == stops
+
+
+@pytest.mark.parametrize("name", ["loss", "val_loss", "ray/Loss", "mean_squared_error", "test-rmse"])
+def test_patience_with_a_loss_or_an_error_needs_no_mode(name: str) -> None:
+    """Lower is better, unless a mode says otherwise."""
+    assert not Criteria.parse(f"{name} patience 2").rules[0].metric.higher_is_better
+    assert Criteria.parse(f"{name} patience 2", modes={name: "max"}).rules[0].metric.higher_is_better
+
+
+def test_mode_is_min_or_max() -> None:
+    """As in Tune."""
+    with pytest.raises(ValueError, match=r"^modes={'a': 'higher'}: give .min. or .max. for each metric$"):
+        Criteria.parse("a patience 2", modes={"a": "higher"})
+
+
+BREAKS_5 = {"<=": (False, True), "<": (True, True), ">=": (False, False), ">": (True, False)}
+
+
+@pytest.mark.parametrize("op", BREAKS_5)
+def test_limit_itself_is_fine_only_with_an_equals_sign(op: str) -> None:
+    """5 meets <=5 and >=5, and breaks <5 and >5."""
+    judge = parsed(f"model_size_kb{op}5").judge()
+    assert tuple(judge.see({"model_size_kb": value}) is not None for value in (5.0, 5.001)) == BREAKS_5[op]
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "at_once"),
+    [
+        pytest.param("peak_memory_mb<=5", 6.0, True, id="growing upper"),
+        pytest.param("peak_memory_mb>=5", 4.0, False, id="growing lower"),
+        pytest.param("model_size_kb<=5", 6.0, True, id="fact upper"),
+        pytest.param("model_size_kb>=5", 4.0, True, id="fact lower"),
+        pytest.param("mean_step_time_ms<=5", 6.0, False, id="mean upper"),
+        pytest.param("mean_step_time_ms>=5", 4.0, False, id="mean lower"),
+        pytest.param("val_loss<=5", 6.0, False, id="curve upper"),
+        pytest.param("val_loss>=5", 4.0, False, id="curve lower"),
+    ],
+)
+def test_limit_stops_as_early_as_its_kind_allows(text: str, value: float, at_once: bool) -> None:
+    """At once only where that is final; else from the time that it names, without which it is of no use."""
+    (metric,), judge = parsed(text).metrics, parsed(text).judge()
+    stop = Stop(text, metric, value, 5.0, 7)
+    assert judge.see({metric: value}, 7) == judge.crossed({metric: value}, 7) == (stop if at_once else None)
+    later = parsed(f"{text} after 10m")
+    later.check_stops()
+    assert later.judge().crossed({metric: value, "elapsed_s": 599.0}) is None
+    assert later.judge().crossed({metric: value}) is None
+    assert later.judge().crossed({metric: value, "elapsed_s": 600.0}) is not None
+    if at_once:
+        parsed(text).check_stops()
+    else:
+        with pytest.raises(CriteriaError, match=rf'"{text}" can still be met until the end.*such as {text} after 10m$'):
+            parsed(f"model_size_kb<1, {text}").check_stops()
+
+
+def test_patience_can_stop_and_a_relative_limit_on_a_curve_cannot() -> None:
+    """It has no time from which it counts: a number has."""
+    parsed("val_loss patience 3").check_stops()
+    with pytest.raises(CriteriaError, match="such as val_accuracy>=3 after 10m") as caught:
+        parsed("val_loss patience 3, val_accuracy>=0.5x best").check_stops()
+    assert caught.value.text[caught.value.position :] == "val_accuracy>=0.5x best"
+
+
+@pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf, "much", [1], 10**400, object()])
+def test_value_that_is_no_number_decides_nothing(value: Any) -> None:
+    """Absent, NaN, infinite and non-numeric values break no limit."""
+    judge = parsed("model_size_kb<=5, model_size_kb>=1, val_loss patience 1").judge()
+    for values in ({}, {"model_size_kb": value, "val_loss": value}) * 2:
+        assert judge.see(values) is judge.crossed(values) is None
+
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("text", "curve", "stops_at", "best"),
+    [
+        pytest.param("val_loss patience 2", [5, 4, 3, 2, 1], None, None, id="improves"),
+        pytest.param("val_loss patience 2", [5, 4, 6, 6], 3, 4, id="worse twice"),
+        pytest.param("val_loss patience 2", [5, 5, 5], 2, 5, id="equal is not better"),
+        pytest.param("val_loss patience 1", [5, 6], 1, 5, id="patience of one"),
+        pytest.param("val_loss patience 2", [5, 6, 4, 6, 3, 6], None, None, id="an improvement restarts the count"),
+        pytest.param("val_loss patience 2", [5, 7, 6], 2, 5, id="better than the last is not better than the best"),
+        pytest.param("val_loss patience 2 min_delta 1", [5, 4.5, 4], 2, 5, id="by min_delta is not by more"),
+        pytest.param("val_loss patience 2 min_delta 1", [5, 4.5, 3.9, 3], None, None, id="slow gains add up"),
+        pytest.param("val_accuracy patience 2", [0.1, 0.2, 0.3, 0.4], None, None, id="higher is better"),
+        pytest.param("val_accuracy patience 2", [0.5, 0.4, 0.3], 2, 0.5, id="lower is worse"),
+        pytest.param("val_accuracy patience 2 min_delta 0.1", [0.5, 0.55, 0.58], 2, 0.5, id="higher by too little"),
+        pytest.param("val_loss patience 2", [5, 6, NAN, math.inf, None, 6], 5, 5, id="gaps between do not count"),
+        pytest.param("val_loss patience 2", [5, 6, NAN, 4, 6], None, None, id="a gap does not keep the count"),
+        pytest.param("val_loss patience 1", [NAN, NAN, NAN], None, None, id="only gaps"),
+    ],
+)
+def test_patience_ends_after_reports_without_improvement(
+    text: str, curve: Sequence[float | None], stops_at: int | None, best: float | None
+) -> None:
+    """The stop comes at the report with which patience runs out, and names the value to beat."""
+    criteria = parsed(text)
+    (metric,) = criteria.metrics
+    judge = criteria.judge()
+    stops = [judge.see({} if value is None else {metric: value}, step) for step, value in enumerate(curve)]
+    first = next((stop for stop in stops if stop), None)
+    assert first == (None if stops_at is None else Stop(text, metric, curve[stops_at], best, stops_at))  # type: ignore[arg-type]
+
+
+def test_patience_counts_a_report_in_which_a_limit_breaks() -> None:
+    """A limit is named before patience, but does not hide the report from it; each trial has its own count."""
+    criteria = parsed("val_loss patience 2, peak_memory_mb<=5")
+    judge, other = criteria.judge(), criteria.judge()
+    seen = [judge.see({"val_loss": 1.0, "peak_memory_mb": peak}) for peak in (1.0, 6.0, 1.0, 6.0)]
+    assert [stop and stop.metric for stop in seen] == [None, "peak_memory_mb", "val_loss", "peak_memory_mb"]
+    assert [other.see({"val_loss": 2.0}) for _ in range(2)] == [None, None]
+
+
+TIMES = (1.0, 2.0, 3.0, 4.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "limit"),
+    [
+        pytest.param("training_time_s<=2x median", TIMES, 6, id="median"),
+        pytest.param("training_time_s<=2x mean", TIMES, 8, id="mean"),
+        pytest.param("training_time_s<=2x best", TIMES, 2, id="best of an upper limit is the smallest"),
+        pytest.param("training_time_s<2x best", TIMES, 2, id="best of a strict upper limit"),
+        pytest.param("model_size_kb>=0.5x best", TIMES, 5, id="best of a lower limit is the largest"),
+        pytest.param("training_time_s<=2x median", TIMES[:-1], None, id="too few"),
+        pytest.param("training_time_s<=2x median", (), None, id="none"),
+        pytest.param("training_time_s<=2x median after 3", TIMES[:3], 4, id="after three"),
+        pytest.param("training_time_s<=2x median after 6", TIMES, None, id="after six"),
+        pytest.param("training_time_s<=2x median", (*TIMES[:-1], NAN), None, id="NaN is not a value"),
+        pytest.param("training_time_s<=2x mean after 1", (1e308, 1e308), None, id="beyond all numbers"),
+        pytest.param("training_time_s<=1.5x best", (-100, -99, -95, -90, -80), None, id="negative best"),
+        pytest.param("training_time_s<=2x median", (-3, -2, -1, 4, 5), None, id="negative median"),
+        pytest.param("training_time_s<=2x median", (-3, -2, 1, 4, 5), 2, id="a negative value below the median"),
+        pytest.param("training_time_s<=2x median", (0, 0, 0, 0, 0), 0, id="median of zero"),
+    ],
+)
+def test_relative_limit_comes_from_finished_trials(text: str, values: Sequence[float], limit: float | None) -> None:
+    """It is the factor times the statistic, active from the given number of trials on."""
+    (metric,) = parsed(text).metrics
+    others = trials("val_loss", 1, 1, 1, 1, 1)  # finished, but without the metric
+    judge = parsed(text).judge(iter([*trials(metric, *values), *others]))
+    value = 11.0 if "<" in text else 1.0
+    stop = None if limit is None else Stop(text, metric, value, limit)
+    assert judge.see({metric: value}) == judge.crossed({metric: value}) == stop
+
+
+@pytest.mark.parametrize(
+    ("stop", "text"),
+    [
+        (Stop("peak_memory_mb<=300", "peak_memory_mb", 412.345, 300, 100), "peak_memory_mb 412.3 > 300 (step 100)"),
+        (Stop("peak_memory_mb<=300", "peak_memory_mb", 412.345, 300), "peak_memory_mb 412.3 > 300"),
+        (Stop("training_time_s<=10", "training_time_s", 10.0003, 10, 9), "training_time_s 10.0003 > 10 (step 9)"),
+        (Stop("val_loss<1", "val_loss", 1.0, 1.0), "val_loss 1 >= 1"),
+        (Stop("mean_cpu_percent>=50", "mean_cpu_percent", 49.0, 50.0), "mean_cpu_percent 49 < 50"),
+        (Stop("mean_cpu_percent>50", "mean_cpu_percent", 50.0, 50.0), "mean_cpu_percent 50 <= 50"),
+        (Stop("time_s<=2x median", "time_s", 4.1, 3.2, 100), "time_s 4.1 > 3.2 (2x median, step 100)"),
+        (Stop("time_s<=2x best after 8", "time_s", 4.1, 3.2, 0), "time_s 4.1 > 3.2 (2x best after 8, step 0)"),
+        (Stop("val_loss patience 3", "val_loss", 0.61, 0.58, 400), "val_loss 0.61, best 0.58 (patience 3, step 400)"),
+        (Stop("patience<=3", "patience", 4, 3, 1), "patience 4 > 3 (step 1)"),
+    ],
+)
+def test_stop_reads_as_a_reason(stop: Stop, text: str) -> None:
+    """What was measured and its limit come first, told apart; then what the limit is of, and the step."""
+    assert str(stop) == text
+
+
+def test_limit_on_a_process_is_judged_at_each_reading() -> None:
+    """At once, or from the time on that it names; what cannot be read breaks nothing."""
+    text = "elapsed_s<=900, cpu_seconds<=1, peak_memory_mb<=1, memory_growth_mb<=1, peak_gpu_memory_mb<=1"
+    judge = process_criteria(f"{text}, mean_cpu_percent>=5 after 10m").judge()
+    assert judge.crossed({"elapsed_s": 599.0, "mean_cpu_percent": 1.0, "cpu_seconds": 1.0}) is None
+    for name in ("cpu_seconds", "peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_mb"):
+        assert judge.crossed({name: 1.1}) == Stop(f"{name}<=1", name, 1.1, 1)
+    stops = [judge.crossed({"elapsed_s": time_s, "mean_cpu_percent": 1.0}) for time_s in (600.0, 901.0)]
+    assert [stop and stop.metric for stop in stops] == ["mean_cpu_percent", "elapsed_s"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("peak_memory<=8000", "the closest is peak_memory_mb"),
+        ("elapsed_s<=2x median", "but this is one process; write a number"),
+        ("mean_cpu_percent<=90", "such as mean_cpu_percent<=90 after 10m"),
+        ("elapsed_s<=1, cpu_seconds>=60", "such as cpu_seconds>=60 after 10m"),
+        ("peak_memory_mb<=8000 after 10", "is not a criterion"),
+        ("elapsed_s patience 3", "is not a criterion; write a limit"),
+    ],
+)
+def test_limit_that_a_process_cannot_have_is_refused(text: str, said: str) -> None:
+    """In one line that says what to write."""
+    with pytest.raises(CriteriaError, match=r"^criteria=") as caught:
+        process_criteria(text)
+    assert said in str(caught.value)
+
+
+def test_limit_on_what_is_not_read_is_refused() -> None:
+    """It would never end anything; nor is anything but a text read."""
+    with pytest.raises(
+        ValueError, match=r"groups='container': the limit on peak_memory_mb needs the group process; add"
+    ):
+        check_readable(process_criteria("peak_memory_mb<=1"), ("container",))
+    with pytest.raises(ValueError, match="peak_gpu_memory_mb needs the group gpu"):
+        check_readable(process_criteria("peak_gpu_memory_mb<=1"), ("process",))
+    check_readable(process_criteria("elapsed_s<=1"), ("container",))
+    check_readable(None, ("container",))
+    with pytest.raises(ValueError, match="give a text such as"):
+        process_criteria(parsed("val_loss<1"))  # type: ignore[arg-type]
