@@ -1,10 +1,8 @@
 """Ray Tune: one MLflow run per trial, with what its process used. The only package here that imports ray.
 
-`callback` is told by Tune. `destination` says where runs go, `runs` has them, `measuring` measures the trials' processes,
+`callback` is told by Tune; `destination` says where runs go, `runs` has them, `measuring` measures trials' processes,
 `endings` say how a trial ended. What a trial's process uses of it, such as ``payload``, comes without mlflow.
 """
-
-from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -17,16 +15,13 @@ if TYPE_CHECKING:
     from mlflow_sysmetrics.ray_tune.stopper import CriteriaStopper
     from mlflow_sysmetrics.ray_tune.trainable import system_metrics
 
-_HOME = {
-    "SystemMetricsCallback": "callback", "error_line": "endings", "trial_run": "inside", "trial_run_id": "inside",
-    "MEASURES_ITSELF": "results", "PAYLOAD_KEY": "results", "STOP_KEY": "results", "payload": "results",
-    "CriteriaStopper": "stopper", "system_metrics": "trainable",
-}  # fmt: skip
-__all__ = [*_HOME]
+__all__ = ["MEASURES_ITSELF", "PAYLOAD_KEY", "STOP_KEY", "CriteriaStopper", "SystemMetricsCallback", "error_line"]
+__all__ += ["payload", "system_metrics", "trial_run", "trial_run_id"]
+_HOME = {"SystemMetricsCallback": "callback", "CriteriaStopper": "stopper", "system_metrics": "trainable"}
+_HOME |= {"error_line": "endings", "trial_run": "inside", "trial_run_id": "inside"}
 
 
-def __getattr__(name: str) -> Any:
-    """Import what is asked for, at the first use (PEP 562)."""
-    if name not in _HOME:
+def __getattr__(name: str) -> Any:  # what is asked for is imported at its first use (PEP 562)
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_HOME.get(name, 'results')}"), name)

@@ -27,7 +27,6 @@ from mlflow_sysmetrics.limits import StopButton, reason_of_a_person
 from mlflow_sysmetrics.measurement import summary_names
 from mlflow_sysmetrics.ray_tune import endings
 from mlflow_sysmetrics.ray_tune.destination import find_destination, source_tags
-from mlflow_sysmetrics.ray_tune.endings import by_person, error_line, known_end
 from mlflow_sysmetrics.ray_tune.inside import introduce
 from mlflow_sysmetrics.ray_tune.results import HAS_SUMMARY, MEASURES_ITSELF, PAYLOAD_KEY, points_of
 from mlflow_sysmetrics.ray_tune.runs import Runs
@@ -49,17 +48,17 @@ def _never_raises(hook: Hook) -> Hook:
             return hook(self, *args, **kwargs)
         except Exception:
             logger.exception("%s.%s failed; training goes on", type(self).__name__, hook.__name__)
-            return None
 
     return guarded  # type: ignore[return-value]
 
 
 def trial_name(trial: Trial) -> str:
     """The parameters in which trials differ, as ``rate=0.1 depth=3``; Ray's name where that is long or says nothing."""
-    varied = {name.rpartition("/")[2]: value for name, value in trial.evaluated_params.items()}
-    words = (f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in varied.items())
-    name = " ".join(words)
-    return name if 0 < len(name) <= _MAX_NAME and "\n" not in name else str(trial)
+    given = {name.rpartition("/")[2]: value for name, value in trial.evaluated_params.items()}
+    are_plain = all(isinstance(value, (str, int, float)) for value in given.values())
+    words = [f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in given.items()]
+    is_short = 0 < len(" ".join(words)) <= _MAX_NAME and len(given) == len(trial.evaluated_params)
+    return " ".join(words) if are_plain and is_short else str(trial)
 
 
 @dataclass
@@ -87,7 +86,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     ended it, no run is left ``RUNNING``, and ``Tuner.restore`` goes on in the same runs. docs/tune-scripts.md says what
     a run holds.
 
-    Args, beside those of Ray's callback (of which none changes the process's own settings, except for `tracking_token`):
+    Args, beside those of Ray's callback, of which `tracking_token` alone changes a setting of this process:
         experiment_id: where runs go, by id; wins over `experiment_name`. By default the experiment in use.
         parent_run_id: the run that trials are nested under: by default the active one, that of ``mlflow run``, or else
             one that is made for them.
@@ -137,8 +136,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         self.run_name, self.params, self.continues, self.views = run_name, params, continues, views
         self.groups, self.interval_s, self.close_timeout_s = tuple(groups), interval_s, close_timeout_s
         # Tune pickles the callback before setup. A restored one finds its runs by this.
-        self._study_id, self._next_study_id = uuid.uuid4().hex, uuid.uuid4().hex
-        self._restored = False
+        self._study_id, self._next_study_id, self._restored = uuid.uuid4().hex, uuid.uuid4().hex, False
         self._runs: Runs | None = None  # this and what follows is of one experiment
         self._button: StopButton | None = None
         self._trials: dict[str, _Open] = {}
@@ -199,9 +197,9 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     @_never_raises
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Release the processes of paused trials, which other trials may get; Tune has no hook for a pause."""
-        for trial_id, each in self._trials.items():
-            if each.trial.status == Trial.PAUSED and not each.is_paused and self._runs is not None:
-                each.is_paused = True
+        for trial_id, here in self._trials.items():
+            if here.trial.status == Trial.PAUSED and not here.is_paused and self._runs is not None:
+                here.is_paused = True
                 self._runs.measured.measure(trial_id, None)
 
     @_never_raises
@@ -213,7 +211,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             here.begins_again = False
             runs.repeat(trial.trial_id)
         self._log_params(runs, here)
-        inherited = {runs.place.parent_run_id, os.environ.get("MLFLOW_RUN_ID")} - {None}
+        inherited = {run_id for run_id in (runs.place.parent_run_id, os.environ.get("MLFLOW_RUN_ID")) if run_id}
         located = introduce(trial.temporary_state.ray_actor, trial.trial_id, runs.where(trial.trial_id), inherited)
         trainable = trial.get_trainable_cls()
         if self.groups and getattr(trainable, HAS_SUMMARY, False):
@@ -231,11 +229,11 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             return
         points = points_of(result, here.left_out)
         wrong = next((each for each in points if not math.isfinite(each.value)), None)
-        said = wrong and {NOT_FINITE: f"{wrong.name} is {wrong.value} at step {wrong.step}"}
-        runs.log(trial.trial_id, points, None if here.diverged else said)
+        first = None if wrong is None or here.diverged else f"{wrong.name} is {wrong.value} at step {wrong.step}"
+        runs.log(trial.trial_id, points, {NOT_FINITE: first} if first else None)
         here.reported.update(point.name for point in points)
         here.diverged, here.is_done = here.diverged or wrong is not None, bool(result.get(DONE))
-        if here.is_done and known_end(trial, result, told=True) is None:
+        if here.is_done and endings.known_end(trial, result, told=True) is None:
             here.state = trial.temporary_state.ray_actor.get_state.remote().future()
 
     @_never_raises
@@ -244,7 +242,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         runs, here = self._open(trial)
         here.begins_again = True
         runs.measured.measure(trial.trial_id, None)
-        runs.log(trial.trial_id, tags={RETRIED_AFTER: error_line(trial)})
+        runs.log(trial.trial_id, tags={RETRIED_AFTER: endings.error_line(trial)})
 
     @_never_raises
     def log_trial_end(self, trial: Trial, failed: bool = False) -> None:
@@ -256,12 +254,13 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             runs.save_files(trial.trial_id, trial.local_path)
         result = trial.run_metadata.last_result  # `Trial.last_result` would wait for the trial's process
         carried = result.get(PAYLOAD_KEY) or {}
-        end = endings.failure(trial) if failed else None
-        if end is None and here.asked_to_stop is not None and carried.get("status") is None:
-            end = by_person(here.asked_to_stop)
-        end = end or known_end(trial, result, told=here.is_done)
-        how = lambda state: end or endings.end_by(state, result)  # noqa: E731
-        runs.end(trial.trial_id, how, here.told, here.reported, here.state)
+        if failed:
+            end: endings.End | None = endings.failure(trial)
+        elif here.asked_to_stop is not None and carried.get("status") is None:
+            end = endings.by_person(here.asked_to_stop)
+        else:
+            end = endings.known_end(trial, result, told=here.is_done)
+        runs.end(trial.trial_id, here.told, here.reported, lambda it: end or endings.end_by(it, result), here.state)
         carried.get("points", []).clear()  # Tune keeps every last result in memory; all callbacks have seen it
 
     @_never_raises
@@ -279,7 +278,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
             self._button.stop()
         for trial_id, here in self._trials.items():
             self._log_last_params(self._runs, here)
-            self._runs.end(trial_id, lambda state: endings.SWEPT, here.told, here.reported)
+            self._runs.end(trial_id, here.told, here.reported, lambda it: endings.SWEPT)
         self._trials = {}
         return self._runs.close(self.close_timeout_s if timeout_s is None else timeout_s)
 
@@ -287,26 +286,25 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         """Stop the trial or the experiment of this run; say whether the run is ours. Runs in the asking thread."""
         if (runs := self._runs) is None:
             return False
+        here = next((each for trial_id, each in list(self._trials.items()) if runs.run_id(trial_id) == run_id), None)
         if runs.is_study(run_id):
             os.kill(os.getpid(), signal.SIGINT)
-            logger.warning("stopping the experiment: %s", reason_of_a_person(said))
             self._said = said
-            return True
-        here = next((each for trial_id, each in list(self._trials.items()) if runs.run_id(trial_id) == run_id), None)
-        if here is None:
+        elif here is not None:
+            here.asked_to_stop = said
+            # The loop reads it at the trial's next result, and ends the trial as one that has done what was planned.
+            # One that is paused has that result when it goes on.
+            here.trial.stopping_criterion = {**here.trial.stopping_criterion, TRAINING_ITERATION: 0}
+        else:
             return False
-        logger.warning("stopping trial %s: %s", here.trial, reason_of_a_person(said))
-        here.asked_to_stop = said
-        # The loop reads it at the trial's next result, and ends the trial as one that has done what was planned. One
-        # that is paused has that result when it goes on.
-        here.trial.stopping_criterion = {**here.trial.stopping_criterion, TRAINING_ITERATION: 0}
+        logger.warning("stopping %s: %s", f"trial {here.trial}" if here else "all trials", reason_of_a_person(said))
         return True
 
     def _clear_stop(self, run_id: str) -> None:
         """Remove the tag, so that it does not end a process that continues the run; the run around says who set it."""
         if (runs := self._runs) is not None:
             if runs.is_study(run_id):
-                runs.tag(run_id, by_person(self._said).tags)
+                runs.tag(run_id, endings.by_person(self._said).tags)
             runs.store.delete_tag(run_id, STOP)
 
     def _open(self, trial: Trial) -> tuple[Runs, _Open]:
@@ -324,18 +322,15 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         return runs, self._trials[trial.trial_id]
 
     def _log_params(self, runs: Runs, here: _Open) -> None:
-        """Log parameters that are new, unless they wait for the end, and new values, which MLflow takes once, of others."""
+        """Log new parameters, unless they wait for the end, and, in tags and curves, those that a scheduler changed."""
         params, before = self.params(here.trial), here.params
         new = {name: value for name, value in params.items() if name not in before}
         changed = {name: each for name, each in params.items() if name not in new and str(each) != str(before[name])}
         here.params = {**before, **params}
-        finite = {
-            name: each for name, each in changed.items() if isinstance(each, numbers.Real) and math.isfinite(each)
-        }
         step = int(here.trial.run_metadata.last_result.get(TRAINING_ITERATION) or 0)
-        curves = points_now({f"perturbed/{name}": float(value) for name, value in finite.items()}, step)
+        numeric = {f"perturbed/{name}": float(it) for name, it in changed.items() if isinstance(it, numbers.Real)}
         tags = {CHANGED_PREFIX + name: value for name, value in changed.items()}
-        runs.log(here.trial.trial_id, curves, tags, None if self.log_params_on_trial_end else new)
+        runs.log(here.trial.trial_id, points_now(numeric, step), tags, None if self.log_params_on_trial_end else new)
 
     def _log_last_params(self, runs: Runs, here: _Open) -> None:
         if self.log_params_on_trial_end:

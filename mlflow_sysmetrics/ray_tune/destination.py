@@ -25,14 +25,11 @@ _WITH_THE_END_MS = 1000  # before it: a summary is queued just before the end
 
 
 class Earlier(NamedTuple):
-    """A run of an experiment that was interrupted: how it ended, None if it did not, and the summary at its end.
-
-    That is {} if nothing was measured; None if it is unknown, because the driver or the node was killed.
-    """
+    """A run of an experiment that was interrupted."""
 
     run_id: str
-    status: str | None = None
-    summary: Mapping[str, float] | None = None
+    status: str | None = None  # of its end; None if it has not ended
+    summary: Mapping[str, float] | None = None  # at its end; {} if nothing was measured, None if it is not known
 
     @classmethod
     def of(cls, run: Run) -> Earlier:
@@ -48,14 +45,11 @@ class Earlier(NamedTuple):
 
 
 class Destination(NamedTuple):
-    """An experiment, the run that trials are nested under, and what an interrupted experiment has left there.
-
-    Without a `parent_run_id` the run around the trials is the callback's own; `study` is the one from before.
-    """
+    """An experiment, the run that trials are nested under, and what an interrupted experiment has left there."""
 
     experiment_id: str
-    parent_run_id: str | None = None
-    study: Earlier | None = None
+    parent_run_id: str | None = None  # None: a run of the callback's own
+    study: Earlier | None = None  # that run, from before
     trials: Mapping[str, Earlier] = {}
 
 

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.tune.experiment import Trial
 from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
+from mlflow_sysmetrics import tags
 from mlflow_sysmetrics.limits import reason_of_a_person
 from mlflow_sysmetrics.ray_tune.results import PAYLOAD_KEY, STOP_KEY
 from mlflow_sysmetrics.redact import redacted_text
-from mlflow_sysmetrics.tags import (
-    BY_EXPERIMENT_END,
-    BY_PERSON,
-    BY_TUNE,
-    CAUSE_OF_DEATH,
-    ERROR,
-    KILLED_FOR_MEMORY,
-    STOP_REASON,
-    STOPPED_BY,
-)
 
 SAID = "OutOfMemoryError: Ray has killed the trial's process, since its node was running low on memory"
 _RAISED = b"RayTaskError"  # the class, or the cause, of an error that a trial's own code raised
@@ -33,17 +24,19 @@ _LOW_ON_MEMORY = b"running low on memory"  # in Ray's message, the only sign of 
 _GUESSES = " Some common causes include"  # which Ray adds where a process has died
 
 
-@dataclass(frozen=True)
-class End:
+class End(NamedTuple):
     """The status of an ended trial's run, tags that say why, and whether it was its process that ended."""
 
     status: str
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = MappingProxyType({})
     process_died: bool = False
 
 
-FINISHED = End("FINISHED")
-SWEPT = End("KILLED", {STOPPED_BY: BY_EXPERIMENT_END, STOP_REASON: "the experiment ended before the trial did"})
+def _killed(by: str, why: str) -> End:
+    return End("KILLED", {tags.STOPPED_BY: by, tags.STOP_REASON: why})
+
+
+FINISHED, SWEPT = End("FINISHED"), _killed(tags.BY_EXPERIMENT_END, "the experiment ended before the trial did")
 
 
 def error_line(trial: Trial) -> str:
@@ -63,14 +56,14 @@ def failure(trial: Trial) -> End:
     except (OSError, TypeError, AttributeError):
         error = b""
     died = bool(error) and _RAISED not in error
-    by_ray = {CAUSE_OF_DEATH: "killed by Ray's memory monitor", KILLED_FOR_MEMORY: "true"}
-    tags = {ERROR: error_line(trial), **(by_ray if died and _LOW_ON_MEMORY in error else {})}
-    return End("FAILED", tags, process_died=died)
+    by_ray = {tags.CAUSE_OF_DEATH: "killed by Ray's memory monitor", tags.KILLED_FOR_MEMORY: "true"}
+    why = {tags.ERROR: error_line(trial), **(by_ray if died and _LOW_ON_MEMORY in error else {})}
+    return End("FAILED", why, process_died=died)
 
 
 def by_person(said: str) -> End:
     """Of a trial whose run somebody has given the tag ``sysmetrics.stop``, with this value."""
-    return End("KILLED", {STOPPED_BY: BY_PERSON, STOP_REASON: reason_of_a_person(said)})
+    return _killed(tags.BY_PERSON, reason_of_a_person(said))
 
 
 def known_end(trial: Trial, result: Mapping[str, Any], *, told: bool) -> End | None:
@@ -98,17 +91,20 @@ def end_by(state: Mapping[str, Any] | None, result: Mapping[str, Any]) -> End:
 
 
 def _by_tune(result: Mapping[str, Any]) -> End:
-    """Of a trial that its scheduler or a stopper ended, after this result."""
-    reason = f"Tune ended it at iteration {result.get(TRAINING_ITERATION)}"
-    return End("KILLED", {STOPPED_BY: BY_TUNE, STOP_REASON: reason})
+    return End(
+        "KILLED",
+        {
+            tags.STOPPED_BY: tags.BY_TUNE,
+            tags.STOP_REASON: f"Tune ended it at iteration {result.get(TRAINING_ITERATION)}",
+        },
+    )
 
 
 def outlive_memory_kills() -> None:
     """Make Tune, in this process, go on after Ray has killed a trial because a node was low on memory. Idempotent.
 
-    Tune expects `RayActorError` when a trial's process dies, but Ray's `OutOfMemoryError` is not one: Tune ends the
-    whole experiment or, while the process starts, keeps no error. So the methods of Ray that receive a failure are
-    wrapped, and get a `RayActorError` instead. No-op if Ray has no such method.
+    Tune expects `RayActorError` when a trial's process dies, which Ray's `OutOfMemoryError` is not: it would end the
+    experiment or, while the process starts, keep no error. So the methods of Ray that receive a failure are wrapped.
     """
     try:
         from ray.air.execution._internal.actor_manager import RayActorManager

@@ -37,11 +37,11 @@ Then = Callable[[dict[str, float], Mapping[str, str], Any], None]  # takes its s
 
 
 class Used(NamedTuple):
-    """What a process used until it was let go: the last windows, the summary, and tags that say how it died, if so."""
+    """What a process used until it was let go."""
 
-    windows: list[Window]
+    windows: list[Window]  # the last ones
     summary: dict[str, float]
-    death: Mapping[str, str]
+    death: Mapping[str, str]  # tags that say how it died; {} if it lives
 
 
 class NodeMeasurements:
@@ -92,10 +92,9 @@ class _Trial:
 
 
 class TrialMeasurements:
-    """Follows each trial from process to process and from node to node. Only `close` waits, and nothing raises.
+    """Follows each trial from process to process and from node to node, in one thread. Only `close` waits.
 
-    One thread of this process does it for all trials, and calls `log` with their series and tags. Other nodes have an
-    actor each, until `close`.
+    The thread calls `log` with trials' series and tags. Other nodes have an actor each, until `close`. Nothing raises.
     """
 
     def __init__(self, groups: Collection[str], interval_s: float, log: Log) -> None:
@@ -161,10 +160,11 @@ class TrialMeasurements:
             if located is None:
                 return
             try:
-                trial.node_id, host, pid = await asyncio.wrap_future(located)
+                node_id, host, pid = await asyncio.wrap_future(located)
             except Exception:  # the trial failed before it began
                 return
-            known = await self._ask(trial.node_id, "start", key, pid) or {}
+            trial.node_id = node_id
+            known = await self._ask(node_id, "start", key, pid) or {}
             facts = {name for name in known if name.startswith(HOST_PREFIX)}
             gone = dict.fromkeys(trial.facts - facts, "unknown")  # those of the node before are not of this one
             trial.facts |= facts

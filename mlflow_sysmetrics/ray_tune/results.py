@@ -40,21 +40,17 @@ def payload(
             is. So a trainable that goes on from a checkpoint keeps its sums there; one that begins again, after a
             failure or ``Tuner.restore``, tells what its last attempt cost.
     """
-    known = {name: float(value) for name, value in (summary or {}).items()}
-    plain = [  # of numpy's, too
-        (name, float(value), int(time_ms), None if step is None else int(step)) for name, value, time_ms, step in points
-    ]
+    plain = [(name, float(value), int(ms), step if step is None else int(step)) for name, value, ms, step in points]
+    known = {name: float(value) for name, value in (summary or {}).items()}  # plain values, where numpy's are given
     return {PAYLOAD_KEY: {"points": plain, "tags": dict(tags or {}), "status": status, "summary": known}}
 
 
 def points_of(result: Mapping[str, Any], left_out: Collection[str] = ()) -> list[Point]:
     """Every number of a result that is not Ray's own bookkeeping, finite or not, at its time step or iteration.
 
-    Args:
-        result: that a trial has reported.
-        left_out: names of a summary so far, which `system_metrics` adds: it is of the trial's last process alone.
+    `left_out` are the names of a summary so far, which `system_metrics` adds: it is of the trial's last process alone.
     """
     step = int(result.get(TIMESTEPS_TOTAL) or result.get(TRAINING_ITERATION) or 0)
-    so_far = set(left_out).difference(result.get(OWN_KEY, ()))
-    own = flatten_dict({name: value for name, value in result.items() if name not in _NOT_METRICS | so_far})
+    others = _NOT_METRICS | set(left_out).difference(result.get(OWN_KEY, ()))
+    own = flatten_dict({name: value for name, value in result.items() if name not in others})
     return points_now({name: float(value) for name, value in own.items() if isinstance(value, numbers.Real)}, step)

@@ -84,15 +84,14 @@ class Runs:
     def end(
         self,
         trial_id: str,
-        how: Callable[[Any], End],
         told: Mapping[str, float],
         reported: Collection[str],
+        how: Callable[[Any], End],
         answer: Future[Any] | None = None,
     ) -> None:
-        """End a trial's run once the last readings of its process are there, and log its summary.
+        """End a trial's run once the last readings of its process are there, as `how` says by its trainable's `answer`.
 
-        `how` gets the `answer` of the trainable. The summary is what was `told` and measured, without the names that
-        the trial has `reported` as metrics of its own.
+        The summary is what was `told` and measured, without the names that the trial has `reported` as its own metrics.
         """
 
         def then(measured: dict[str, float], death: Mapping[str, str], said: Any) -> None:
@@ -163,7 +162,7 @@ class Runs:
 
     def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Tag a run, whoever's it is, within seconds. MlflowException if the store does not take it."""
-        self.store.log_batch(run_id, (), (), [RunTag(name, value) for name, value in tags.items()])
+        self.store.log_batch(run_id, [], [], [RunTag(name, value) for name, value in tags.items()])
 
     def _key(self, trial_id: str) -> str:
         return f"{self._study_id}/{trial_id}"

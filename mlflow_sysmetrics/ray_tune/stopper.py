@@ -17,8 +17,7 @@ class CriteriaStopper(Stopper):
     """End trials of any trainable as soon as a result breaks a criterion; pass it as ``RunConfig(stop=...)``.
 
     Relative criteria compare with the trials that have ended by then; a stopped one counts with the value that broke
-    its limit. A ``SystemMetricsCallback`` of the same experiment records the reason in the trial's run, which is
-    ``KILLED``.
+    its limit. A ``SystemMetricsCallback`` records the reason in the trial's run, which is ``KILLED``.
 
     Args:
         criteria: of metrics in the trainable's results, those in nested dictionaries by names like ``costs/memory_mb``.
@@ -53,7 +52,6 @@ class CriteriaStopper(Stopper):
         return stop is not None
 
     def _see(self, trial_id: str, values: dict[str, Any], iteration: int) -> Stop | None:
-        """What the trial has broken, limits before patience, which counts each report."""
         last, curves = self._curves.get(trial_id, (iteration, None))
         if curves is None or iteration <= last:  # it begins, or again: from its start, or from an older checkpoint
             curves = self._patience.judge()
@@ -62,5 +60,4 @@ class CriteriaStopper(Stopper):
         return self._limits.see(values, iteration) or stalled
 
     def stop_all(self) -> bool:
-        """A criterion is for one trial."""
         return False

@@ -24,13 +24,10 @@ def system_metrics(
 ) -> type[Trainable]:
     """Return a class trainable like this function or class whose results also hold what its process used.
 
-    Each result has ``process_cpu_percent``, ``process_memory_mb`` and so on, the means of the readings since the last
-    result, and their maxima as ``process_memory_mb_max``; ``cpu_percent`` since the last result and ``memory_mb`` now;
-    and the summary since the trial began, ``elapsed_s``, ``cpu_seconds``, ``peak_memory_mb`` and so on. A scheduler, a
-    ``CriteriaStopper`` and any logger can use them. What the trainable itself reports under such a name stays. Where a
-    process is kept for the next trial (``reuse_actors``), or a trial goes on in another process after a pause or a
-    failure, the summary starts with it. A ``SystemMetricsCallback`` that measures processes does not log this summary:
-    it has its own, of the whole trial.
+    Each result has means since the last result, such as ``process_memory_mb``, and maxima, ``process_memory_mb_max``;
+    ``cpu_percent`` since the last result and ``memory_mb`` now; and the summary of the trial's present process so far,
+    such as ``peak_memory_mb``. What the trainable itself reports under such a name stays. A ``SystemMetricsCallback``
+    does not log this summary: it has its own, of the whole trial.
 
     Parameters come first, ``system_metrics(tune.with_parameters(train, data=data))``, and resources last,
     ``tune.with_resources(system_metrics(train), {"cpu": 2})``.
@@ -43,7 +40,7 @@ def system_metrics(
     Raises:
         ValueError: an argument is wrong.
     """
-    Measurement(None, groups, interval_s)  # raises for a wrong argument on the driver, before any trial begins
+    Measurement(None, groups, interval_s)  # which refuses wrong arguments before any trial begins
     is_class = isinstance(trainable, type) and issubclass(trainable, Trainable)
     base: Any = trainable if is_class else wrap_function(trainable)
 
