@@ -91,13 +91,7 @@ def end_by(state: Mapping[str, Any] | None, result: Mapping[str, Any]) -> End:
 
 
 def _by_tune(result: Mapping[str, Any]) -> End:
-    return End(
-        "KILLED",
-        {
-            tags.STOPPED_BY: tags.BY_TUNE,
-            tags.STOP_REASON: f"Tune ended it at iteration {result.get(TRAINING_ITERATION)}",
-        },
-    )
+    return _killed(tags.BY_TUNE, f"Tune ended it at iteration {result.get(TRAINING_ITERATION)}")
 
 
 def outlive_memory_kills() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
-
 from mlflow_sysmetrics.delivery.points import Point
+
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, StoredRun
 
 LIMIT_S = 10.0  # what has not come by then fails the test

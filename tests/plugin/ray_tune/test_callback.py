@@ -9,8 +9,7 @@ import os
 import pickle
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,7 +27,7 @@ from ray.tune.logger.mlflow import MLflowLoggerCallback
 from mlflow_sysmetrics.delivery import Point
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.measurement import SUMMARY
-from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY, SystemMetricsCallback, error_line, payload
+from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY, SystemMetricsCallback, payload
 from mlflow_sysmetrics.ray_tune.results import OWN_KEY, points_of
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
@@ -146,7 +145,10 @@ def experiment(
     client: MlflowClient, hanging: HangingServer, local_ray: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Experiment:
     """One experiment with a trial of each kind, recorded twice in SQLite, in a store that hangs and in one that is away."""
-    folder, of = tmp_path_factory.mktemp("tune"), {each.name: each.experiment_id for each in client.search_experiments()}
+    folder, of = (
+        tmp_path_factory.mktemp("tune"),
+        {each.name: each.experiment_id for each in client.search_experiments()},
+    )
     parent = client.create_run(of["tuning"])
     callback = SystemMetricsCallback(
         client.tracking_uri,
@@ -203,21 +205,16 @@ def _own_metrics(run: Run) -> dict[str, float]:
 
 
 def test_each_trial_has_a_run_nested_under_the_parent(experiment: Experiment) -> None:
-    """With its own name, its parameters, flat, and the tags that say what it is."""
+    """With its name, by default its parameters that vary; its parameters, flat, and the tags that say what it is."""
     assert set(experiment.runs) == set(CASES)
     for case, run in experiment.runs.items():
         assert run.info.run_name == f"case {case}"
         assert run.data.params == {"case": case, "deep/alpha": "0.5"}
         assert run.data.tags["sysmetrics.kind"] == "trial"
         assert run.data.tags["mlflow.user"] == "somebody"
-        assert experiment.callback.run_id(run.data.tags["sysmetrics.trial_id"]) == run.info.run_id
-
-
-def test_run_without_a_name_is_called_by_its_parameters(experiment: Experiment) -> None:
-    """Those that differ between trials. Ray's own name is a tag."""
-    for case, run in experiment.others.items():
-        assert run.info.run_name == f"case={case}"
         assert run.data.tags["trial_name"].startswith("Cases_")
+        assert experiment.callback.run_id(run.data.tags["sysmetrics.trial_id"]) == run.info.run_id
+    assert {case: run.info.run_name for case, run in experiment.others.items()} == {it: f"case={it}" for it in CASES}
 
 
 @pytest.mark.parametrize("case", ["plain", "ends", "stopped", "again"])
@@ -320,14 +317,7 @@ def test_store_that_hangs_or_refuses_does_not_hold_up_or_end_the_experiment(expe
     assert len(experiment.results) == len(CASES)
     assert len(experiment.results.errors) == 2
     assert "SystemMetricsCallback.log_trial_start failed; training goes on" in experiment.logged
-
-
-def test_tracking_uri_of_the_process_is_left_alone(experiment: Experiment) -> None:
-    """Recording elsewhere does not move what the program itself logs."""
-    assert len(experiment.uris) == 1
-
-
-# --- without trials -------------------------------------------------------------------------------------------
+    assert len(experiment.uris) == 1  # of the process, before and after
 
 
 @pytest.mark.parametrize("hook", ["on_trial_start", "on_trial_result", "on_trial_complete", "on_trial_error"])
@@ -347,18 +337,6 @@ def test_wrong_argument_is_refused_at_construction(settings: dict[str, Any]) -> 
     """Not when the experiment ends, where it would cost what waits."""
     with pytest.raises(ValueError, match=next(iter(settings))):
         SystemMetricsCallback(**settings)
-
-
-def test_callback_that_was_not_set_up_has_nothing_to_write() -> None:
-    """The search may end before Tune began."""
-    assert SystemMetricsCallback().close() is True
-    assert SystemMetricsCallback().run_id("t1") is None
-
-
-def test_experiment_that_does_not_exist_is_refused_before_the_first_trial(client: MlflowClient) -> None:
-    """A search whose record has no place is a mistake to be told at once."""
-    with pytest.raises(mlflow.exceptions.MlflowException):
-        SystemMetricsCallback(NOWHERE, experiment_name="x").setup()
 
 
 def test_callback_is_one_of_rays_with_its_arguments() -> None:

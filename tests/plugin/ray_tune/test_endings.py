@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray import cloudpickle, tune
+from ray import cloudpickle
 from ray.exceptions import ActorDiedError, OutOfMemoryError, RayActorError, RayTaskError
 from ray.tune.trainable.function_trainable import wrap_function
 
@@ -86,9 +86,7 @@ def test_process_has_died_by_the_class_of_what_tune_has_kept(
     if error is not None:
         (tmp_path / "error.pkl").write_bytes(cloudpickle.dumps(error))
     (tmp_path / "error.txt").write_text("Failure # 1\nThe last line\n")
-    kept: Any = SimpleNamespace(
-        pickled_error_file=str(tmp_path / "error.pkl"), error_file=str(tmp_path / "error.txt")
-    )
+    kept: Any = SimpleNamespace(pickled_error_file=str(tmp_path / "error.pkl"), error_file=str(tmp_path / "error.txt"))
     end = failure(kept)
     assert (end.status, end.process_died, end.tags["sysmetrics.error"]) == ("FAILED", died, "The last line")
     assert (cause or "None") in str(end.tags.get(CAUSE_OF_DEATH))
@@ -114,7 +112,7 @@ def test_error_line_is_the_exception_and_its_message(traceback: str | None, line
 
 
 def test_trial_that_ray_kills_for_memory_is_one_whose_process_died(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tune is told so by the methods that it has for it; other errors stay as they are. `test_faults` has a study of it."""
+    """Tune is told so by the methods that it has for it; others stay as they are. `test_faults` has a study."""
     from ray.air.execution._internal.actor_manager import RayActorManager
 
     told: list[Exception] = []

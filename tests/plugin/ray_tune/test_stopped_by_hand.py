@@ -34,7 +34,7 @@ def trainable() -> Callable[[dict[str, float]], None]:
     """A function that Ray sends by value: its processes do not find this module."""
 
     def train(config: dict[str, float]) -> None:
-        """Report ten times a second, for as long as the configuration says; the last result says that it is the last."""
+        """Report ten times a second, for as long as the configuration says; the last result may say so."""
         until = time.monotonic() + config["seconds"]
         while time.monotonic() < until:
             tune.report({"loss": 1.0})

@@ -17,8 +17,7 @@ from ray.tune.experiment import Experiment
 from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.result import RESULT_DUPLICATE
 
-from mlflow_sysmetrics.limits import Criteria
-from mlflow_sysmetrics.measurement import Measurement
+from mlflow_sysmetrics import Criteria
 from mlflow_sysmetrics.ray_tune import CriteriaStopper, SystemMetricsCallback, system_metrics
 from mlflow_sysmetrics.ray_tune.results import OWN_KEY
 
@@ -26,7 +25,7 @@ WHOLE = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memo
 
 
 # A program, so that no children count in. A class takes this many megabytes at each step, and works for some thirty
-# milliseconds: a trial of less than one reading has no CPU figure. It reports a figure under a name of the wrapper's.
+# milliseconds: a trial of less than one reading has no CPU time. It reports a value under a name of the wrapper's.
 GROWING = """
 import json
 from ray import tune
@@ -91,9 +90,9 @@ def test_wrong_argument_is_refused_at_once(arguments: dict[str, Any]) -> None:
 def test_scheduler_limits_and_loggers_see_the_costs_of_a_function(
     local_ray: None, empty_store: Path, tmp_path: Path
 ) -> None:
-    """A limit on memory ends the one that grows; processes are kept, and each trial's figures are its own.
+    """A limit on memory ends the one that grows; processes are kept, and each trial's summary is its own.
 
-    Ray's own logger has the figures so far. Ours has what describes an interval, and figures of the whole trial.
+    Ray's own logger has the summary so far. Ours has what describes an interval, and that of the whole trial.
     """
     before, stock = mlflow.get_tracking_uri(), store_uri(empty_store)
 
