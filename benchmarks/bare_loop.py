@@ -21,8 +21,7 @@ from entrypoints.datasets.prepared import Prepared  # noqa: E402
 from entrypoints.models import batch_checks  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.models.cross_validation import CrossValidation, batches  # noqa: E402
-from mlflow_sysmetrics.monitor import Monitor  # noqa: E402
-from mlflow_sysmetrics.sampling import ProcessSampler  # noqa: E402
+from mlflow_sysmetrics import measure  # noqa: E402
 
 LEVELS = ("bare", "unchecked", "metrics", "sampled")
 
@@ -61,7 +60,7 @@ def _work(data: Prepared, work: Any, ready: Any, level: str) -> None:
         except queue.Empty:
             return
         if level == "sampled":
-            with Monitor(ProcessSampler()):
+            with measure():
                 _train_with_metrics(configuration, data)
         elif level == "metrics":
             _train_with_metrics(configuration, data)

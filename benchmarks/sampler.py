@@ -32,8 +32,9 @@ from statistics import median
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from mlflow_sysmetrics import Measurement, measure
 from mlflow_sysmetrics.monitor import Monitor
-from mlflow_sysmetrics.sampling import GROUPS, ProcessSampler, sampler
+from mlflow_sysmetrics.sampling import GROUPS, sampler
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = 7
@@ -150,14 +151,13 @@ def import_ms() -> dict[str, float]:
 
 @contextmanager
 def monitored() -> Iterator[None]:
-    with Monitor(ProcessSampler(), interval_s=0.1) as monitor:
+    with measure() as measurement:
         yield
-    assert monitor.failures == 0
-    assert monitor.drain()
+    assert measurement.drain()
 
 
 def waking() -> AbstractContextManager[object]:
-    return Monitor(dict, interval_s=0.1)
+    return Measurement(sample=dict)
 
 
 def slowdown() -> dict[str, tuple[float, float]]:

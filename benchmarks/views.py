@@ -70,7 +70,7 @@ def fill(client: MlflowClient, trials: int) -> dict[str, str]:
         client.set_terminated(run.info.run_id)
         figures.append(own)
     about = (study.info.run_id, "made up", time.time(), "val_rmse", True, ("batch_size", "alpha"), tuple(figures))
-    pages = views.of_study(views.Shown(*about))
+    pages = views.of_study(views.StudyFacts(*about))
     plain = pages[views.SCORE].plain_link("0")
     return {"no view": plain} | save(client, "0", study.info.run_id, pages)
 

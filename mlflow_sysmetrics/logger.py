@@ -108,7 +108,7 @@ class SystemMetricsLogger:
         check_readable(self._criteria, groups)
         self._here = "memory_mb" if "process" in groups else ""
         self._on_break = on_break
-        self._make = lambda: measurement or Measurement(pid, groups, interval_s)
+        self._make: Callable[[], Measurement] = lambda: measurement or Measurement(pid, groups, interval_s)
         self._measurement, self._steps = self._make(), _Steps()
         self._tags = {NODE: node or platform.node(), MEMORY_DEFINITION_TAG: MEMORY_DEFINITION}
         self._store = Store(tracking_uri or mlflow.get_tracking_uri())

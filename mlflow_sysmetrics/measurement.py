@@ -7,7 +7,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 from mlflow_sysmetrics.monitor import Monitor, Window
@@ -223,11 +223,13 @@ class Measurement:
         return {"cpu_percent": 100 * (cpu_s - cut_cpu_s) / (now - cut_at), "memory_mb": memory_mb}
 
     def so_far(self) -> dict[str, float]:
-        """Means and maxima of the readings since the last call, `interval`, and the summary."""
+        """Means and maxima of the readings since the last call, or in the last window, `interval`, and the summary."""
         interval = self.interval()
         self._monitor.cut()
-        means, maxima = folded(self.drain())
-        return means | {f"{name}_max": value for name, value in maxima.items()} | interval | self.summary
+        values: dict[str, float] = {}
+        for window in self.drain()[-1:]:
+            values = window.mean | {f"{name}_max": value for name, value in window.maximum.items()}
+        return values | interval | self.summary
 
     def _take(self) -> Mapping[str, float]:
         return self._sample() if self._sample is not None else {}
@@ -346,17 +348,3 @@ class Phase:
             values["cpu_seconds"] = self._used_cpu_s + (cpu_s - (self._began_cpu_s or 0.0) if entered else 0.0)
         peak_mb = self._before_mb if self._peak_mb is None else self._peak_mb
         return values if peak_mb is None else {**values, "peak_memory_mb": peak_mb}
-
-
-def folded(windows: Sequence[Window]) -> tuple[dict[str, float], dict[str, float]]:
-    """The means, over the seconds of each, and the maxima of several windows as one."""
-    sums: dict[str, float] = {}
-    seconds: dict[str, float] = {}
-    maxima: dict[str, float] = {}
-    for window in windows:
-        for name, mean in window.mean.items():
-            sums[name] = sums.get(name, 0.0) + window.seconds[name] * mean
-            seconds[name] = seconds.get(name, 0.0) + window.seconds[name]
-        for name, value in window.maximum.items():
-            maxima[name] = max(value, maxima.get(name, value))
-    return {name: total / seconds[name] for name, total in sums.items()}, maxima

@@ -37,13 +37,14 @@ class Window:
     maximum: dict[str, float]
 
 
+@dataclass(slots=True)
 class _Fold:
     """The readings of one name in a window that is open."""
 
-    __slots__ = ("at", "maximum", "mean", "seconds")
-
-    def __init__(self, opened_at: float, value: float) -> None:
-        self.at, self.seconds, self.mean, self.maximum = opened_at, 0.0, value, value
+    at: float
+    mean: float
+    maximum: float
+    seconds: float = 0.0
 
     def add(self, value: float, now: float) -> None:
         span, self.at = now - self.at + _MIN_SPAN_S, now
@@ -57,9 +58,9 @@ class Monitor:
     """Call `sample` every `interval_s` seconds in a thread, and close a window of the readings every `window_s`.
 
     `on_sample` sees each reading at once, in the thread that took it. At most 1200 windows wait to be drained; older
-    ones are dropped. A Monitor is for one stretch: started once, stopped once. It belongs to the process that made it:
-    in a forked child it reads nothing. Construction raises ValueError; after that only a second `start` raises
-    (RuntimeError): what `sample` or `on_sample` raises is counted in `failures`, and the first is logged.
+    ones are dropped. It is started once, stopped once, and belongs to the process that made it: in a forked child it
+    reads nothing. Construction raises ValueError, nothing else raises: what `sample` or `on_sample` raises is counted
+    in `failures`, and the first is logged.
     """
 
     def __init__(
@@ -68,14 +69,14 @@ class Monitor:
         *,
         interval_s: float = 0.1,
         window_s: float = 0.5,
-        on_sample: Callable[[Mapping[str, float]], None] | None = None,
+        on_sample: Callable[[Mapping[str, float]], None] = lambda reading: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         check_seconds(interval_s=interval_s, window_s=window_s)
         self._sample, self._on_sample = sample, on_sample
         self._interval_s, self._window_s, self._clock = interval_s, window_s, clock
         self._pid = os.getpid()
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._run, name="mlflow-sysmetrics-monitor", daemon=True)
         self._stopping = threading.Event()
         self._sampling = threading.Lock()  # held while a reading is taken, which may take long
         # Held for microseconds; guards all that follows. A signal's handler may call `stop` while its thread holds it.
@@ -83,78 +84,58 @@ class Monitor:
         self._stopped = False
         self._opened_at: float | None = None
         self._folds: dict[str, _Fold] = {}
-        self._peaks: dict[str, float] = {}
+        self.peaks: dict[str, float] = {}  # the maximum of each value so far
         self._windows: deque[Window] = deque(maxlen=_MAX_WINDOWS)
         self.failures = 0
 
-    @property
-    def peaks(self) -> Mapping[str, float]:
-        """The maximum of each value so far."""
-        return self._peaks.copy()
-
     def start(self) -> None:
-        """Start the thread, which takes its first reading at once. RuntimeError if this monitor was started before."""
-        with self._folding:
-            if self._elsewhere() or self._stopped or self._thread is not None:
-                raise RuntimeError("this monitor was started or stopped before: make a new one")
-            self._opened_at = self._clock()
-            self._thread = threading.Thread(target=self._run, name="mlflow-sysmetrics-monitor", daemon=True)
+        """Start the thread, which takes its first reading at once."""
+        self._opened_at = self._clock()
         try:
             self._thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is ending: read and stop still work
             self._fail(error)
 
-    def stop(self, timeout_s: float = 5.0) -> None:
+    def stop(self, timeout_s: float) -> None:
         """End the thread and take a last reading, then close the window. At most `timeout_s` for each of these two."""
-        if self._elsewhere():
+        if self._is_elsewhere or self._stopped:
             return
-        with self._folding:
-            if self._stopped:
-                return
-            self._stopped = True
+        self._stopped = True
         self._stopping.set()
-        thread = self._thread
-        if thread is not None:
-            if thread.is_alive() and thread is not threading.current_thread():
-                thread.join(timeout_s)
-            self._take(max(0.0, timeout_s))
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(timeout_s)
+        self._take(max(0.0, timeout_s))
         self.cut()
-
-    def __enter__(self) -> Monitor:
-        self.start()
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.stop()
 
     def read(self) -> Mapping[str, float]:
         """Take one more reading now and return it; {} if that fails, takes over a second, or the monitor is stopped."""
-        return {} if self._elsewhere() or self._stopped else self._take(_READ_PATIENCE_S)
+        return {} if self._is_elsewhere or self._stopped else self._take(_READ_PATIENCE_S)
 
     def cut(self) -> None:
         """Close the window now."""
-        if not self._elsewhere():
+        if not self._is_elsewhere:
             with self._folding:
                 self._opened_at = self._clock()
                 self._close_window()
 
     def drain(self) -> list[Window]:
         """Return the windows that have closed since the last call, oldest first, and forget them."""
-        if self._elsewhere():
+        if self._is_elsewhere:
             return []
         with self._folding:
             windows = list(self._windows)
             self._windows.clear()
         return windows
 
-    def _elsewhere(self) -> bool:
+    @property
+    def _is_elsewhere(self) -> bool:
         """Whether this is a forked child, where the locks may be held forever by a thread that is not there."""
         return os.getpid() != self._pid
 
     def _run(self) -> None:
         while True:
             self._take(-1)
-            if self._stopping.wait(min(self._interval_s, threading.TIMEOUT_MAX)):
+            if self._stopping.wait(self._interval_s):
                 return
 
     def _take(self, patience_s: float) -> Mapping[str, float]:
@@ -169,8 +150,7 @@ class Monitor:
             values = {name: value for name, value in values.items() if math.isfinite(value)}
             with self._folding:
                 self._fold(values)
-            if self._on_sample is not None:
-                self._on_sample(values)
+            self._on_sample(values)
         except Exception as error:
             self._fail(error)
             return {}
@@ -187,20 +167,20 @@ class Monitor:
             self._opened_at = now
         for name, value in values.items():
             if (fold := self._folds.get(name)) is None:
-                fold = self._folds[name] = _Fold(self._opened_at, value)
+                fold = self._folds[name] = _Fold(self._opened_at, value, value)
             fold.add(value, now)
-            if value > self._peaks.get(name, -math.inf):
-                self._peaks[name] = value
+            if value > self.peaks.get(name, -math.inf):
+                self.peaks[name] = value
         if now - self._opened_at >= self._window_s:
             self._opened_at = now
             self._close_window()
 
     def _close_window(self) -> None:
         """Put the window among those to drain, unless nothing could be read in it."""
-        if self._folds:
-            seconds = {name: fold.seconds for name, fold in self._folds.items()}
+        folds, self._folds = self._folds, {}
+        if folds:
+            seconds = {name: fold.seconds for name, fold in folds.items()}
             # A rounded mean of nearly equal readings may lie above them.
-            mean = {name: min(fold.mean, fold.maximum) for name, fold in self._folds.items()}
-            maximum = {name: fold.maximum for name, fold in self._folds.items()}
+            mean = {name: min(fold.mean, fold.maximum) for name, fold in folds.items()}
+            maximum = {name: fold.maximum for name, fold in folds.items()}
             self._windows.append(Window(int(time.time() * 1000), seconds, mean, maximum))
-        self._folds = {}

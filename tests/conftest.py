@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import signal
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,9 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.register_profile("same", derandomize=True)  # --hypothesis-profile=default makes up new examples
         settings.load_profile(config.getoption("--hypothesis-profile") or "same")
         config.pluginmanager.import_plugin("shared_fixtures")
+        folder = tempfile.mkdtemp(prefix="journals-")  # not the developer's own
+        os.environ["MLFLOW_SYSMETRICS_SPOOL"] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

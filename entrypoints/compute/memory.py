@@ -56,9 +56,7 @@ def raised(call: Callable[[], None]) -> Raised | None:
     return Raised((peak_kb - before_kb) * 1024 / 1e6, (after_kb - before_kb) * 1024 / 1e6)
 
 
-def _high_water_kb(*, reset: bool = False) -> int | None:
-    if reset and not reset_peak_rss():
-        return None
+def _high_water_kb() -> int | None:
     try:
         with STATUS.open() as lines:
             return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)

@@ -109,7 +109,7 @@ class Journal:
             if line != b"\n":
                 try:
                     operation = Operation(*json.loads(line))
-                except (ValueError, TypeError):
+                except (ValueError, TypeError, RecursionError):
                     self.skipped += 1
                     continue
                 last = operation if operation.kind == "last" else None

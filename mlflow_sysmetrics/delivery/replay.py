@@ -72,7 +72,7 @@ def _create(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None]
 
 
 def _end(outbox: Outbox, store: Store, status: str, end_ms: int, tags: Mapping[str, str]) -> None:
-    if outbox.is_late and store.run(str(outbox.run_id)).end_ms is not None:
+    if outbox.steps is not None:  # the run went on, or this is late: it may have had another end since
         _drop_end(outbox, store, tags)
     _send(outbox, store, [RunTag(*item) for item in tags.items()])
     store.set_status(str(outbox.run_id), status, end_ms)
@@ -157,7 +157,7 @@ def _send(outbox: Outbox, store: Store, entries: list[Any]) -> None:
             if error.error_code != ErrorCode.Name(INVALID_PARAMETER_VALUE):
                 raise
             if not middle:
-                logger.warning("MLflow refuses %s; it is left out. %s", dict(entries[0]), error.message)
+                logger.warning("MLflow refuses %r; it is left out. %s", entries[0].key, error.message)
                 outbox.refused += 1
                 return
     _send(outbox, store, entries[:middle])

@@ -141,10 +141,10 @@ class Store:
         return str(self._connect().create_run(experiment_id, user, start_ms, listed, name).info.run_id)
 
     def run_with_key(self, experiment_id: str, key: str) -> str | None:
-        """The id of the run that was created with this key; None while there is none."""
+        """The id of the run that was created with this key, and perhaps deleted since; None while there is none."""
         quote = '"' if "'" in key else "'"  # of MLflow's language, which has no way to write both
         wanted = f"tags.`{RUN_KEY}` = {quote}{key}{quote}"
-        found = self._connect().search_runs([experiment_id], wanted, ViewType.ACTIVE_ONLY, 1)
+        found = self._connect().search_runs([experiment_id], wanted, ViewType.ALL, 1)
         return next((str(run.info.run_id) for run in found), None)
 
     def running_with(self, experiment_id: str, tag: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,7 +49,13 @@ class Delivered:
         return "\n".join([*said, *counted, *self.left])
 
 
-def deliver(folder: Path | None = None, tracking_uri: str | None = None, *, discard: bool = False) -> Delivered:
+def deliver(
+    folder: Path | None = None,
+    tracking_uri: str | None = None,
+    *,
+    discard: bool = False,
+    connect: Callable[[str, float], Store] = Store,
+) -> Delivered:
     """Deliver every journal in a folder, for None the loggers', to its store or to the given one.
 
     Never raises for what is in a journal or what a store answers: see `Delivered.left`. Journals hold no login: that of
@@ -59,11 +66,17 @@ def deliver(folder: Path | None = None, tracking_uri: str | None = None, *, disc
     delivered = Delivered()
     for path in sorted((folder or journal_folder()).glob(f"*{SUFFIX}")):
         with contextlib.suppress(FileNotFoundError):  # another sync was faster
-            _deliver_one(path, tracking_uri, delivered, discard=discard)
+            _deliver_one(path, tracking_uri, delivered, discard, connect)
     return delivered
 
 
-def _deliver_one(path: Path, tracking_uri: str | None, delivered: Delivered, *, discard: bool) -> None:
+def _deliver_one(
+    path: Path,
+    tracking_uri: str | None,
+    delivered: Delivered,
+    discard: bool,
+    connect: Callable[[str, float], Store],
+) -> None:
     try:
         journal = Journal(path)
     except InUseError:
@@ -77,7 +90,7 @@ def _deliver_one(path: Path, tracking_uri: str | None, delivered: Delivered, *, 
     try:
         outbox = Outbox(run["run_id"], run["key"], run["name"], run["experiment_id"])
         outbox.is_late, outbox.late_ms, outbox.steps = True, run["late_ms"], {}
-        store = Store(tracking_uri or with_login(run["tracking_uri"], mlflow.get_tracking_uri()), _ANSWER_S)
+        store = connect(tracking_uri or with_login(run["tracking_uri"], mlflow.get_tracking_uri()), _ANSWER_S)
         operations = journal.read()
         while part := list(itertools.islice(operations, MAX_WAITING)):  # it may be long
             outbox.add(part)

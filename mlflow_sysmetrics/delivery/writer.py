@@ -213,8 +213,11 @@ class Writer:
             if outbox.gone is None:
                 logger.warning("nothing more is written to run %r, unless it is restored: %s", outbox.title, error)
             self.is_away, outbox.gone = False, error
-        elif not self.is_away:
-            self.is_away, self._warned = True, outbox
+            self._warned = None if self._warned is outbox else self._warned
+            return
+        self.is_away = True
+        if self._warned is None:
+            self._warned = outbox
             logger.warning("MLflow does not take the data of run %r; it waits. %s", outbox.title, one_line(error))
 
 

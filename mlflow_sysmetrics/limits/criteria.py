@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from mlflow_sysmetrics.limits import rules
 from mlflow_sysmetrics.limits.rules import Kind, Limit, Metric, Patience, Stop, Values
 
-_FORM = "write name<=3, name>=3 after 10m, name<=2x median after 8 or name patience 3 min_delta 0.1"
+_FORM = (
+    "write name<=3, name>=3 after 10m, name<=2x median after 8 or name patience 3 min_delta 0.1; a comma between two"
+)
 _NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"  # one way to match: not quadratic
 _COUNT = r"[1-9][0-9]{0,8}(?![\w.])"
 _CRITERION = re.compile(
@@ -29,7 +31,10 @@ _COST = re.compile(
 )
 _LOWER_IS_BETTER = {"loss", "error", "rmse", "mse", "mae", "nll", "perplexity"}
 _NEGATED = {"neg", "negative"}  # unless one of these is beside it: neg_log_loss
-_GROWING = ("elapsed_s", "cpu_seconds", "peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_mb")  # of a process
+_GROWING = (  # of a process
+    *("elapsed_s", "cpu_seconds", "user_cpu_seconds", "system_cpu_seconds"),
+    *("peak_memory_mb", "memory_growth_mb", "peak_rss_mb", "peak_gpu_memory_mb"),
+)
 _OF_A_PROCESS = (Metric("mean_cpu_percent", Kind.MEAN), *(Metric(name, Kind.GROWING) for name in _GROWING))
 
 

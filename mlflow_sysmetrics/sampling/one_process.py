@@ -122,9 +122,9 @@ def _mark_mb(status: Mapping[bytes, int]) -> float | None:
     return status[b"VmHWM"] * _KB_MB if b"VmHWM" in status else None
 
 
-def own_mark_mb() -> float | None:
-    """The highest RSS that this process has had, since the last reset if any; None where that is unknown."""
-    return _mark_mb(_read_numbers(os.getpid(), "status")) if psutil.LINUX else None
+def own_mark_mb() -> float:
+    """The highest RSS that this process has had, since the last reset if any; 0 where that is unknown."""
+    return _mark_mb(_read_numbers(os.getpid(), "status")) or 0.0
 
 
 reset_marks_mb: list[float] = []  # what it was at each reset, which measurements under way take into account
@@ -132,12 +132,12 @@ reset_marks_mb: list[float] = []  # what it was at each reset, which measurement
 
 def reset_peak_rss() -> bool:
     """Begin the kernel's mark of this process's highest RSS anew; False where the kernel does not let us."""
+    mark_mb = own_mark_mb()
     try:
-        mark_mb = own_mark_mb()
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         return False
-    reset_marks_mb.extend([] if mark_mb is None else [mark_mb])
+    reset_marks_mb.append(mark_mb)
     return True
 
 
@@ -151,7 +151,7 @@ def _read_numbers(pid: int, name: str) -> dict[bytes, int]:
 
 def _read_file(pid: int, name: str) -> bytes:
     try:
-        descriptor = os.open(f"{psutil.PROCFS_PATH}/{pid}/{name}", os.O_RDONLY)
+        descriptor = os.open(f"{getattr(psutil, 'PROCFS_PATH', '/proc')}/{pid}/{name}", os.O_RDONLY)
         try:
             return os.read(descriptor, _SIZE)
         finally:

@@ -57,7 +57,6 @@ def check_pid(pid: int | None, system: System = HERE) -> Any:
         problem = f"this process cannot be read: {error}"
     if pid is not None:
         raise ValueError(f"pid={pid!r}: {problem}")
-    logger.warning("no system metrics of this process, which cannot be seen from inside (is /proc there?): %s", problem)
     return None
 
 
@@ -87,6 +86,8 @@ class ProcessSampler:
     ) -> None:
         self._clock, self._system = clock, system
         self._root = check_pid(pid, system)
+        if self._root is None:
+            logger.warning("no system metrics of this process, which cannot be seen from inside: is /proc there?")
         self._members = [self._root] if self._root else []  # parents before children; none once the root is gone
         self._parents: dict[int, int] = {}  # by process, for `System.descendants`
         self._seen: dict[Hashable, Reading] = {}
@@ -110,12 +111,6 @@ class ProcessSampler:
     def cpu_seconds(self) -> float:
         """User and system."""
         return self.user_cpu_seconds + self.system_cpu_seconds
-
-    user_cpu_seconds = system_cpu_seconds = 0.0
-    peak_rss_mb = None
-
-    def saw_peak_rss(self, megabytes: float) -> None:
-        """To come."""
 
     @property
     def io_mb(self) -> dict[str, float]:
@@ -263,7 +258,7 @@ class ProcessSampler:
         self._grown[_CPU] += shown_s - late_s
 
     def _see_marks(self, readings: Mapping[Hashable, Reading]) -> None:
-        """Note what was reached since construction: marks that were not there then."""
+        """Note what was reached since construction: marks that were not there then, or no higher than what was."""
         marks_mb = {mark_mb for reading in readings.values() if (mark_mb := reading.mark_mb)}
         reaped_mb = max(reading.reaped_mark_mb or 0.0 for reading in readings.values())
         if self._seen:
@@ -272,11 +267,16 @@ class ProcessSampler:
             for mark_mb in marks_mb - self._marks_before:  # between vfork and exec a child shows its parent's
                 self.peak_rss_mb = max(mark_mb, self.peak_rss_mb or 0.0)
             self.saw_peak_rss(reaped_mb)
+            if self.peak_rss_mb is not None:  # of one process, while another has more, and had more before
+                self.peak_rss_mb = max(self.peak_rss_mb, *(each.levels.get(_RSS, 0.0) for each in readings.values()))
         else:
             self._marks_before = marks_mb
+            for each in readings.values():  # one that a process has just reached, as after a reset, is not from before
+                if each.mark_mb and each.mark_mb <= (1 + _MATERIAL) * each.levels.get(_RSS, 0.0):
+                    self.peak_rss_mb = max(each.mark_mb, self.peak_rss_mb or 0.0)
             # Whoever had ended children then will hand on their marks, which are known of this process alone.
             hidden = any(reading.reaped_cpu_s and reading.reaped_mark_mb is None for reading in readings.values())
-            self._highest_before_mb = math.inf if hidden else max(own_mark_mb() or 0.0, reaped_mb, *marks_mb)
+            self._highest_before_mb = math.inf if hidden else max(own_mark_mb(), reaped_mb, *marks_mb)
 
     def _rates(self, now: float, totals: Iterable[str]) -> dict[str, float]:
         """Return each counter's growth per second since its last rate, and start a new one."""

@@ -223,7 +223,7 @@ BAD_INPUTS = [
     _bad("patience", "criteria=elapsed_s patience 3: ", "val_loss", criteria="elapsed_s patience 3"),
     _bad("number-first", "criteria=3>=elapsed_s: ", "name<=3", criteria="3>=elapsed_s"),
     _bad("twice", "criteria=elapsed_s<=3, elapsed_s<4: ", "keep one", criteria="elapsed_s<=3, elapsed_s<4"),
-    _bad("contradiction", "criteria=elapsed_s<=3, elapsed_s>4: ", "drop one", criteria="elapsed_s<=3, elapsed_s>4"),
+    _bad("contradiction", "criteria=elapsed_s<=3, elapsed_s>4: ", "keep one", criteria="elapsed_s<=3, elapsed_s>4"),
     _bad("two-lines", "criteria=elapsed_s<=3 elapsed_s<4: ", "a comma", criteria="elapsed_s<=3\nelapsed_s<4"),
     _bad("predict", "predict=yes: ", "on or off", predict="yes"),
     _bad("scheduler", "scheduler=bohb: ", "none or asha or median", scheduler="bohb"),

@@ -1,118 +1,130 @@
-"""A store in memory that fails, hangs and recovers when a test wants it to."""
+"""What delivery asks of a store, in memory: it fails, refuses, and loses answers as a test says."""
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
+from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
-from mlflow_sysmetrics.delivery.points import Point
 
-from mlflow_sysmetrics.delivery.store import NoSuchRunError, StoredRun
+from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, StoredRun
+from mlflow_sysmetrics.tags import RUN_KEY
 
 LIMIT_S = 10.0  # what has not come by then fails the test
 
 
-def points(*values: float, name: str = "x", first: int = 0) -> list[Point]:
-    """One point per value, at steps that count up."""
-    return [Point(name, float(value), 1000 + step, step) for step, value in enumerate(values, start=first)]
+@dataclass
+class Kept:
+    """A run of the store."""
+
+    start_ms: int
+    tags: dict[str, str]
+    name: str | None = None
+    status: str = "RUNNING"
+    end_ms: int | None = None
+    points: list[tuple[str, float, int, int]] = field(default_factory=list)  # name, value, unix ms, step
+    params: dict[str, str] = field(default_factory=dict)
+    deleted: bool = False
+
+    def latest(self, name: str) -> float | None:
+        """The value that MLflow shows."""
+        found = [(step, time_ms, value) for each, value, time_ms, step in self.points if each == name]
+        return max(found)[2] if found else None
 
 
-class Ticking:
-    """A clock that moves on by so much at every look."""
+class ScriptedStore(Store):
+    """The next requests meet the next of `fates`: "before" fails, "after" is carried out and its answer lost.
 
-    def __init__(self, step_s: float = 1.0) -> None:
-        self.now, self.step_s = 0.0, step_s
-
-    def __call__(self) -> float:
-        self.now += self.step_s
-        return self.now
-
-
-class ScriptedStore:
-    """A store in memory that fails, or holds its callers, as long as the test wants.
-
-    ``fails`` is asked before each request is carried out, with the request's name and the run's. While ``open`` is not
-    set, requests wait inside; after the time limit the store gives up waiting. What was carried out is in ``done``.
-    Names with an ``@`` are refused. Of a run in ``gone`` it says what is there.
+    While `open` is not set, requests wait inside. Names with an ``@`` are refused. Points are unique, as in SQL stores.
     """
 
-    def __init__(self, fails: Callable[[str, str], bool] = lambda request, run: False) -> None:
-        self.fails = fails
-        self.open, self.entered = threading.Event(), threading.Event()
+    def __init__(self) -> None:
+        super().__init__("scripted://")
+        self.runs: dict[str, Kept] = {}
+        self.fates: deque[str] = deque()
+        self.away: Callable[[str, str], bool] = lambda request, run_id: False  # whether a request fails
+        self.open, self.entered, self.asked = threading.Event(), threading.Event(), list[tuple[str, str]]()
         self.open.set()
-        self.done: list[tuple[str, str, Any]] = []
-        self.attempts, self.gave_up = 0, False
-        self.gone: dict[str, NoSuchRunError] = {}
-        self.steps: dict[str, int] = {}
-        self.timeout_s, self.timeouts = 0.0, list[float]()
-        self._changed = threading.Condition()
-
-    def create_run(self, experiment_id: str, start_ms: int, tags: Any, name: str | None) -> str:
-        """The run's id is its name."""
-        assert name is not None
-        self._carry_out("create", name, (experiment_id, start_ms, dict(tags)))
-        return name
-
-    def created_run(self, experiment_id: str, start_ms: int, tags: Any) -> str | None:
-        """What was asked for and did not come to be."""
-        return None
-
-    def run(self, run_id: str) -> StoredRun:
-        """The last step of each metric of a run that was written before."""
-        self._carry_out("read", run_id, None)
-        return StoredRun(run_id, self.steps)
-
-    def log_batch(self, run_id: str, metrics: Any, params: Any, tags: Any) -> None:
-        """Keep what was given, as plain tuples."""
-        batch = (
-            [Point(each.key, each.value, each.timestamp, each.step) for each in metrics],
-            {each.key: each.value for each in params},
-            {each.key: each.value for each in tags},
-        )
-        if any("@" in point.name for point in batch[0]):
-            raise MlflowException("odd name", INVALID_PARAMETER_VALUE)
-        self._carry_out("log", run_id, batch)
-
-    def raise_if_gone(self, run_id: str, error: MlflowException) -> None:
-        """A run in ``gone`` does not come so far."""
-
-    def set_status(self, run_id: str, status: str, end_ms: int | None) -> None:
-        """Note the end, or that the run goes on."""
-        self._carry_out("end" if end_ms is not None else "go on", run_id, (status, end_ms))
-
-    def _carry_out(self, request: str, run: str, what: Any) -> None:
-        self.entered.set()
-        self.gave_up |= not self.open.wait(LIMIT_S)
-        with self._changed:
-            self.attempts += 1
-            self.timeouts.append(self.timeout_s)
-            self._changed.notify_all()
-            if self.fails(request, run):
-                raise ConnectionError("the store is away")
-            if run in self.gone:
-                raise self.gone[run]
-            self.done.append((request, run, what))
+        self.changed = threading.Condition()
 
     def until(self, condition: Callable[[], object]) -> None:
         """Wait for a state of the store."""
-        with self._changed:
-            assert self._changed.wait_for(condition, LIMIT_S), self.done
+        with self.changed:
+            assert self.changed.wait_for(condition, LIMIT_S), (self.asked, self.runs)
 
-    def of(self, run: str) -> list[str]:
-        """What was carried out for a run, in order."""
-        return [request for request, name, _ in self.done if name == run]
+    def named(self, name: str) -> Kept:
+        """The one run with this name."""
+        (run,) = [run for run in self.runs.values() if run.name == name]
+        return run
 
-    def batches(self, run: str) -> list[Any]:
-        """The batches that a run has got."""
-        return [what for request, name, what in self.done if (request, name) == ("log", run)]
+    def run(self, run_id: str) -> StoredRun:
+        return self._do("run", run_id, lambda run: self._stored(run_id, run))
 
-    def points(self, run: str) -> list[Point]:
-        """All points of a run in the order in which they came."""
-        return [point for batch in self.batches(run) for point in batch[0]]
+    def steps(self, run_id: str, metric: str) -> set[int]:
+        return self._do("steps", run_id, lambda run: {step for name, _, _, step in run.points if name == metric})
 
-    def ended(self, run: str) -> bool:
-        """Whether the run's end was written."""
-        return "end" in self.of(run)
+    def create_run(self, experiment_id: str, start_ms: int, tags: Any, name: str | None) -> str:
+        def create(_: Kept) -> str:
+            run_id = f"run-{len(self.runs)}"
+            self.runs[run_id] = Kept(start_ms, dict(tags), name)
+            return run_id
+
+        return self._do("create", name or "", create)
+
+    def run_with_key(self, experiment_id: str, key: str) -> str | None:
+        return self._do(
+            "find", key, lambda _: next((i for i, run in self.runs.items() if run.tags[RUN_KEY] == key), None)
+        )
+
+    def log_batch(self, run_id: str, metrics: list[Metric], params: list[Any], tags: list[Any]) -> None:
+        def log(run: Kept) -> None:
+            assert len(metrics) + len(params) + len(tags) <= 1000
+            if any("@" in each.key for each in (*metrics, *params, *tags)):
+                raise MlflowException("odd name", INVALID_PARAMETER_VALUE)
+            points = [(each.key, each.value, each.timestamp, each.step) for each in metrics]
+            run.points += dict.fromkeys(point for point in points if point not in run.points)
+            run.params |= {each.key: each.value for each in params}
+            run.tags |= {each.key: each.value for each in tags}
+
+        self._do("log", run_id, log)
+
+    def set_status(self, run_id: str, status: str, end_ms: int | None) -> None:
+        def end(run: Kept) -> None:
+            run.status, run.end_ms = status, end_ms
+
+        self._do("status", run_id, end)
+
+    def delete_tag(self, run_id: str, name: str) -> None:
+        self._do("untag", run_id, lambda run: run.tags.pop(name))
+
+    def _do(self, request: str, run_id: str, act: Callable[[Kept], Any]) -> Any:
+        self.entered.set()
+        self.open.wait(LIMIT_S)
+        with self.changed:
+            self.asked.append((request, run_id))
+            self.changed.notify_all()
+            fate = self.fates.popleft() if self.fates else ""
+            if fate == "before" or self.away(request, run_id):
+                raise ConnectionError("the store is away")
+            known = self.runs.get(run_id)
+            if request not in ("create", "find"):
+                if known is None:
+                    raise NoSuchRunError(f"no run {run_id}")
+                if known.deleted:
+                    raise DeletedRunError(f"run {run_id} was deleted")
+            answer = act(known or Kept(0, {}))
+            if fate == "after":
+                raise ConnectionError("the answer was lost")
+            return answer
+
+    @staticmethod
+    def _stored(run_id: str, run: Kept) -> StoredRun:
+        latest = {name: max(p for p in run.points if p[0] == name) for name, *_ in run.points}
+        values, times_ms = ({name: point[at] for name, point in latest.items()} for at in (1, 2))
+        ended = None if run.status == "RUNNING" else run.end_ms
+        return StoredRun(run_id, "0", run.start_ms, run.status, ended, values, times_ms, dict(run.tags))

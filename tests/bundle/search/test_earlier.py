@@ -101,14 +101,14 @@ def test_trial_that_is_done_is_read_as_the_search_would_know_it(
     assert found.known == (((TRIALS[1], FIGURES, end.expected, "stopped"),) if end.expected else ())
 
 
-@pytest.mark.parametrize("by", [BY_TUNE, BY_PERSON])
-def test_trial_that_tune_or_a_person_stopped_is_done(client: MlflowClient, study: Run, by: str) -> None:
-    """It has no figures of an end, and would be stopped again."""
-    said = {"stopped_by": by, "stop_reason": "in other words"}
+@pytest.mark.parametrize("stopped_by", [pytest.param(BY_TUNE, id="scheduler"), pytest.param(BY_PERSON, id="person")])
+def test_trial_that_tune_or_a_person_stopped_is_done(client: MlflowClient, study: Run, stopped_by: str) -> None:
+    """It has no figures of an end, and would be stopped again, whatever the words for it."""
+    said = {"stopped_by": stopped_by, "stop_reason": "in other words"}
     _trial(client, study, TRIALS[0], "KILLED", figures={"val_rmse": 1.0}, **said)
     (trial,) = earlier.read(client, study, TRIALS).done
     assert (trial.status, trial.ending, trial.figures) == ("KILLED", None, {"val_rmse": 1.0})
-    assert trial.by_person is (by == BY_PERSON)
+    assert trial.by_person is (stopped_by == BY_PERSON)
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ def test_program_that_ends_before_it_is_read_in_a_thread_has_figures_of_its_star
 def test_what_the_kernel_kills_later_is_not_what_the_program_died_of(monkeypatch: pytest.MonkeyPatch) -> None:
     """Delivery takes seconds, in which another program of the same group may be killed for memory."""
     others: list[bool] = [False]
-    monkeypatch.setattr(MemoryKills, "happened", lambda kills, pids: others[0])
+    monkeypatch.setattr(MemoryKills, "happened", lambda kills: others[0])
     watcher = watcher_of(FakeLogger())
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as program:
         watcher.start(program.pid)

@@ -1,218 +1,195 @@
-"""Tests of mlflow_sysmetrics.delivery.sync: what is delivered of the spools in a folder, and what stays."""
+"""`sync` on a real store: what is delivered of the journals in a folder, what stays, and what it says."""
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
-from commands import store_uri
+from commands import in_use
 from mlflow import MlflowClient
+from scripted_store import Kept, ScriptedStore
 from tracking_server import free_port
 
-from mlflow_sysmetrics.delivery.points import Point
-from mlflow_sysmetrics.delivery.spool import Header, SpoolFile, spool_path
-from mlflow_sysmetrics.delivery.sync import Delivered, deliver
+from mlflow_sysmetrics.delivery import Delivered, Journal, Outbox, deliver
+from mlflow_sysmetrics.delivery.operations import Operation
+from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, STOP_REASON, STOPPED_BY
 
-PREFIX = "system/"
+LOSS = [Operation("points", [4_100 + step, step, {"loss": 1.0 / (1 + step)}]) for step in range(3)]
+
+
+def leave(folder: Path, run_id: str, uri: str, operations: list[Operation], name: str = "a.jsonl") -> Path:
+    """Leave a journal."""
+    box = Outbox(run_id)
+    box.add(operations)
+    journal = Journal(folder / name, box.about(uri))
+    journal.append(operations)
+    journal.close()
+    return folder / name
 
 
 @pytest.fixture
-def uri(empty_store: Path) -> str:
-    """The address of an empty store."""
-    return store_uri(empty_store)
+def run_id(client: MlflowClient) -> str:
+    """A run that goes on since 4 s."""
+    return str(client.create_run("0", 4_000).info.run_id)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder for spools that does not exist yet."""
-    return tmp_path / "spools"
-
-
-def new_run(uri: str) -> str:
-    return str(MlflowClient(uri).create_run("0").info.run_id)
-
-
-def leave(folder: Path, run_id: str, uri: str, steps: range, name: str = "system/x") -> Path:
-    """Leave a spool with a point per step."""
-    header = Header(run_id, uri, {"sysmetrics.node": "here"})
-    path = spool_path(folder, header, PREFIX)
-    spool = SpoolFile.create(path, header)
-    spool.append([Point(name, float(step), 1000 + step, step) for step in steps])
-    spool.close()
-    return path
-
-
-def steps(uri: str, run_id: str) -> list[int]:
-    return sorted(point.step for point in MlflowClient(uri).get_metric_history(run_id, "system/x"))
-
-
-def test_spools_are_delivered_once_and_removed(uri: str, folder: Path) -> None:
-    """Points and tags of several runs are in the store; a second time there is nothing to do."""
-    runs = [new_run(uri) for _ in range(2)]
-    for run_id in runs:
-        leave(folder, run_id, uri, range(1500))
-    assert deliver(folder) == Delivered(runs=2, points=3000)
-    assert deliver(folder) == Delivered()
-    assert list(folder.iterdir()) == []
-    for run_id in runs:
-        assert steps(uri, run_id) == list(range(1500))
-        assert MlflowClient(uri).get_run(run_id).data.tags["sysmetrics.node"] == "here"
-
-
-def test_points_that_the_store_has_are_not_doubled(uri: str, folder: Path) -> None:
-    """A spool of which a part arrived before its answer got lost, and one that comes back from a backup."""
-    run_id = new_run(uri)
-    path = leave(folder, run_id, uri, range(10))
+def test_journals_are_delivered_once_and_removed(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
+    """Also one of which the store has a part, or one that comes back from a backup."""
+    samples = [Operation("points", [4_000 + 100 * step, None, {"system/x": 1.0}]) for step in range(3)]
+    operations = [*LOSS, *samples, Operation("tags", {"a": "b"})]
+    path = leave(tmp_path, run_id, client.tracking_uri, operations)
     content = path.read_bytes()
-    for steps_before in (range(4), range(10)):
-        if not path.exists():
-            path.write_bytes(content)
-            path.chmod(0o600)
-        for step in steps_before:
-            MlflowClient(uri).log_metric(run_id, "system/x", float(step), timestamp=1000 + step, step=step)
-        assert deliver(folder).points == 10
-        assert steps(uri, run_id) == list(range(10))
+    client.log_metric(run_id, "loss", 1.0, 4_100, 0)
+    assert deliver(tmp_path) == Delivered(Counter(points=5, refused=0, skipped=0), {run_id})
+    path.write_bytes(content)
+    path.chmod(0o600)
+    assert not deliver(tmp_path).left
+    assert deliver(tmp_path) == Delivered()
+    for name in ("loss", "system/x"):
+        assert [point.step for point in client.get_metric_history(run_id, name)] == [0, 1, 2]
+    assert client.get_run(run_id).data.tags["a"] == "b"
+    assert not list(tmp_path.glob("*.jsonl"))
 
 
-def test_spools_wait_while_the_store_is_away(uri: str, folder: Path) -> None:
-    """They stay whole, the answer says why, and a later time delivers them, also to another address of the store."""
-    run_id = new_run(uri)
-    path = leave(folder, run_id, f"http://127.0.0.1:{free_port()}", range(5))
+THEN: dict[str, Any] = {
+    "nothing": (lambda client, run: None, "KILLED", 5_000, "limit"),
+    "older end": (lambda client, run: client.set_terminated(run, "FAILED", 4_500), "KILLED", 5_000, "limit"),
+    "swept up": (lambda client, run: client.set_terminated(run, "KILLED", 6_000), "KILLED", 5_000, "limit"),
+    "later end": (lambda client, run: client.set_terminated(run, "FINISHED", 6_000), "FINISHED", 6_000, None),
+    "goes on": (lambda client, run: client.log_metric(run, "x", 1.0, 5_500), "RUNNING", None, None),
+}
+
+
+@pytest.mark.parametrize("then", THEN)
+def test_last_end_of_a_run_counts(then: str, client: MlflowClient, run_id: str, tmp_path: Path) -> None:
+    """One that only swept up what was still open does not. A run that went on gets points and tags that it lacks."""
+    happened, status, end_ms, reason = THEN[then]
+    client.log_metric(run_id, "loss", 7.0, 4_100, 1)
+    client.set_tag(run_id, "a", "new")
+    if then == "swept up":
+        client.set_tag(run_id, STOPPED_BY, BY_EXPERIMENT_END)
+    happened(client, run_id)
+    end = Operation("end", ["KILLED", 5_000, {STOP_REASON: "limit"}])
+    superseded = status != "KILLED"
+    leave(tmp_path, run_id, client.tracking_uri, [*LOSS, Operation("tags", {"a": "old", "b": "old"}), end])
+    assert not deliver(tmp_path).left
+    run = client.get_run(run_id)
+    assert (run.info.status, run.info.end_time, run.data.tags.get(STOP_REASON)) == (status, end_ms, reason)
+    assert STOPPED_BY not in run.data.tags
+    assert (run.data.tags["a"], run.data.tags["b"]) == ("new" if superseded else "old", "old")
+    history = {point.step: point.value for point in client.get_metric_history(run_id, "loss")}
+    assert history == {0: 1.0, 1: 7.0, 2: pytest.approx(1 / 3)}
+
+
+def test_summary_leaves_what_the_program_has_logged_itself(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
+    """Since the recording began; that of an earlier one is replaced."""
+    client.log_metric(run_id, "elapsed_s", 7.0, 4_600)
+    client.log_metric(run_id, "cpu_seconds", 1.0, 4_100)
+    last = Operation("last", [5_000, {"elapsed_s": 2.0, "cpu_seconds": 3.0}, 4_500])
+    leave(tmp_path, run_id, client.tracking_uri, [*LOSS, last])
+    assert not deliver(tmp_path).left
+    assert client.get_run(run_id).data.metrics.items() >= {"elapsed_s": 7.0, "cpu_seconds": 3.0}.items()
+
+
+@pytest.mark.parametrize("gone", ["deleted", "unknown", "away"])
+def test_journal_waits_for_its_run_unless_it_is_discarded(
+    gone: str, client: MlflowClient, run_id: str, tmp_path: Path
+) -> None:
+    """A deleted run may be restored, and a store come back. Only what no store will ever take is discarded."""
+    if gone == "deleted":
+        client.delete_run(run_id)
+    uri = client.tracking_uri if gone != "away" else f"http://127.0.0.1:{free_port()}"
+    path = leave(tmp_path, run_id if gone != "unknown" else "0" * 32, uri, LOSS)
     before = path.read_bytes()
-    answer = deliver(folder)
-    assert (answer.runs, answer.points) == (0, 0)
-    assert [run_id in sentence for sentence in answer.left] == [True]
-    assert path.read_bytes() == before
-    assert deliver(folder, uri) == Delivered(runs=1, points=5)
-    assert steps(uri, run_id) == list(range(5))
+    (said,) = deliver(tmp_path).left
+    assert path.read_bytes().rstrip() == before.rstrip()
+    assert ("sync --discard" in said) == (gone != "away")
+    if gone == "deleted":
+        client.restore_run(run_id)
+        assert deliver(tmp_path, discard=True).counts["points"] == 3
+    else:
+        delivered = deliver(tmp_path, discard=True)
+        assert (delivered.counts["discarded"], len(delivered.left)) == ((0, 1) if gone == "away" else (1, 0))
+    assert path.exists() == (gone == "away")
+    if gone == "away":
+        assert deliver(tmp_path, client.tracking_uri).counts["points"] == 3
 
 
-def test_spools_of_running_loggers_are_left_alone(uri: str, folder: Path) -> None:
-    """They deliver their own."""
-    run_id = new_run(uri)
-    spool = SpoolFile.open(leave(folder, run_id, uri, range(5)))
-    assert deliver(folder) == Delivered(in_use=1)
-    spool.close()
-    assert deliver(folder).points == 5
-
-
-@pytest.mark.parametrize("deleted", [True, False], ids=["deleted", "unknown"])
-def test_spools_of_runs_that_are_gone_stay(deleted: bool, uri: str, folder: Path) -> None:
-    """A deleted run may be restored: its points are not given up one by one, and then they arrive."""
-    run_id = new_run(uri) if deleted else "0" * 32
-    leave(folder, run_id, uri, range(5))
-    if deleted:
-        MlflowClient(uri).delete_run(run_id)
-    answer = deliver(folder)
-    assert (answer.runs, answer.refused, len(answer.left)) == (0, 0, 1)
-    assert "deleted" in answer.left[0] if deleted else "not found" in answer.left[0]
-    if deleted:
-        MlflowClient(uri).restore_run(run_id)
-        assert deliver(folder) == Delivered(runs=1, points=5)
-
-
-def test_damaged_and_foreign_files_cost_only_themselves(uri: str, folder: Path) -> None:
-    """Broken lines are counted, what is not a spool or is writable by others stays untouched, the rest is delivered."""
-    run_id = new_run(uri)
-    good = leave(folder, run_id, uri, range(5))
+def test_what_is_not_a_journal_costs_only_itself(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
+    """It stays untouched; values that MLflow refuses, and lines that cannot be read, are counted."""
+    odd = Operation("points", [4_100, 0, {"odd@": 1.0}])
+    good = leave(tmp_path, run_id, client.tracking_uri, [*LOSS, odd, Operation("of a later version", 5)], "c.jsonl")
     with good.open("ab") as file:
         file.write(b"cos\nsystem\n[1,2")
-    (folder / "a.jsonl").write_text("dear diary\n")
-    (folder / "b.jsonl").write_bytes(good.read_bytes())
-    (folder / "b.jsonl").chmod(0o666)
-    (folder / "c.jsonl").symlink_to(good)
-    (folder / "d.txt").write_text("not looked at")
-    answer = deliver(folder)
-    assert (answer.runs, answer.points, answer.skipped, len(answer.left)) == (1, 5, 3, 3)
-    assert steps(uri, run_id) == list(range(5))
-    assert sorted(path.name for path in folder.iterdir()) == ["a.jsonl", "b.jsonl", "c.jsonl", "d.txt"]
+    (tmp_path / "a.jsonl").write_text("dear diary\n")
+    (tmp_path / "b.jsonl").write_text('["mlflow_sysmetrics 2", {}]\n["points",7]\n')
+    (tmp_path / "d.jsonl").symlink_to("nowhere")
+    (tmp_path / "e.jsonl").touch()
+    for path in (tmp_path / "b.jsonl", tmp_path / "e.jsonl"):
+        path.chmod(0o600)
+    delivered = deliver(tmp_path, client.tracking_uri)
+    assert delivered.counts == Counter(points=3, refused=1, skipped=3, discarded=0)
+    assert [said.partition(" ")[0] for said in delivered.left] == ["a.jsonl", "b.jsonl", "d.jsonl"]
+    assert not good.exists()
 
 
-def test_an_empty_file_is_nothing_to_deliver(folder: Path) -> None:
-    """Its logger was ended before it could write, or is about to: nobody has to do anything."""
-    folder.mkdir()
-    (folder / "a.jsonl").touch(0o600)
-    assert deliver(folder) == Delivered()
+def test_journal_in_use_is_left_alone(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
+    """Its logger delivers it."""
+    journal = Journal(leave(tmp_path, run_id, client.tracking_uri, LOSS))
+    assert deliver(tmp_path) == Delivered(Counter(in_use=1))
+    journal.close()
+    assert deliver(tmp_path).counts["points"] == 3
 
 
-def test_points_that_mlflow_refuses_are_counted(uri: str, folder: Path) -> None:
-    """A name with a forbidden character cannot ever be delivered, and does not keep the spool."""
-    run_id = new_run(uri)
-    leave(folder, run_id, uri, range(2), name="system/x@")
-    assert deliver(folder) == Delivered(runs=1, refused=2)
+def test_two_syncs_at_once_deliver_once(tmp_path: Path) -> None:
+    """The second finds the journal in use, or gone."""
+    store, found = ScriptedStore(), list[Delivered]()
+    store.runs["r"] = Kept(0, {})
+    leave(tmp_path, "r", "there", LOSS)
+    store.open.clear()
+    first = threading.Thread(target=lambda: found.append(deliver(tmp_path, connect=lambda uri, timeout_s: store)))
+    first.start()
+    assert store.entered.wait(10)
+    assert deliver(tmp_path, connect=lambda uri, timeout_s: store).counts["in_use"] == 1
+    store.open.set()
+    first.join(10)
+    assert found[0].counts["points"] == len(store.runs["r"].points) == 3
+    assert deliver(tmp_path) == Delivered()
 
 
-def test_a_password_is_taken_from_the_current_address(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """A spool holds none; where MLflow's own setting is the same address with one, that is used."""
-    port = free_port()
+def test_password_is_taken_from_the_current_address_and_never_told(empty_store: Path, tmp_path: Path) -> None:
+    """A journal holds none; MLflow's own setting has it, if it is for the same address."""
     asked: list[str] = []
-    leave(folder, "a" * 32, f"http://127.0.0.1:{port}", range(1))
 
-    class Asked:
-        def __init__(self, uri: str, timeout_s: float) -> None:
-            asked.append(uri)
+    def connect(uri: str, timeout_s: float) -> Any:
+        asked.append(uri)
+        raise OSError(f"no way to {uri}")
 
-        def log_batch(self, *arguments: object) -> None: ...
-
-    monkeypatch.setattr("mlflow_sysmetrics.delivery.sync.Store", Asked)
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"http://me:secret@127.0.0.1:{port}")
-    try:
-        assert deliver(folder).runs == 1
-    finally:
-        mlflow.set_tracking_uri(before)
-    assert asked == [f"http://me:secret@127.0.0.1:{port}"]
-
-
-def test_what_stays_is_told_without_a_password(folder: Path) -> None:
-    """MLflow's message holds the address that was asked."""
-    leave(folder, "a" * 32, "http://there", range(1))
-    (said,) = deliver(folder, f"http://me:hush42@127.0.0.1:{free_port()}").left
-    assert "hush42" not in said
-    assert "API request to http://127.0.0.1" in said
-
-
-def test_no_folder_is_nothing_to_deliver(folder: Path) -> None:
-    """Nobody has left anything yet."""
-    assert deliver(folder) == Delivered()
-
-
-def test_the_answer_reads_as_sentences() -> None:
-    """What the command line prints; zeros are not worth a line."""
-    assert str(Delivered()) == "Delivered 0 points of 0 runs."
-    assert str(Delivered(1, 16, 1, 2, 3, ("a.jsonl waits.",))).splitlines() == [
-        "Delivered 16 points of 1 run.",
-        "MLflow refused 1 point.",
-        "Skipped 2 unreadable lines.",
-        "Left alone 3 files of loggers that are still running.",
-        "a.jsonl waits.",
+    for host in ("there", "elsewhere"):
+        leave(tmp_path, "r", f"http://{host}", LOSS, f"{host}.jsonl")
+    with in_use(empty_store):
+        mlflow.set_tracking_uri("http://me:hush42@there")
+        left = deliver(tmp_path, connect=connect).left
+    assert asked == ["http://elsewhere", "http://me:hush42@there"]
+    assert [said.partition(": ")[2] for said in left] == [
+        "run r: no way to http://elsewhere",
+        "run r: no way to http://there",
     ]
 
 
-def kill_with(folder: Path, run_id: str, uri: str, last: dict[str, float], *, delivered: int = 0) -> None:
-    """Leave the spool of a logger that was killed, after this number of its three points had been delivered."""
-    header = Header(run_id, uri, start_ms=1000)
-    spool = SpoolFile.create(spool_path(folder, header, PREFIX), header)
-    for step in range(3):
-        spool.append([Point("system/x", 1.0, 1000 + step, step)])
-        spool.say_last([Point(name, value + step, 1000 + step, 0) for name, value in last.items()])
-    if delivered:
-        assert len(spool.peek(delivered)) == delivered
-        spool.forget()
-    spool.close(keep=True)  # as the end of the process does
-
-
-@pytest.mark.parametrize("delivered", [0, 2, 3], ids=["nothing", "a part", "everything"])
-def test_figures_of_a_killed_process_are_delivered(uri: str, folder: Path, delivered: int) -> None:
-    """The last that it had, once, whatever of its series the store had by then; those of the program stay."""
-    run_id = new_run(uri)
-    MlflowClient(uri).log_metric(run_id, "steps", 7.0)
-    MlflowClient(uri).log_metric(run_id, "peak_memory_mb", 999.0, timestamp=500)  # of an earlier recording
-    kill_with(folder, run_id, uri, {"peak_memory_mb": 100.0, "steps": 3.0}, delivered=delivered)
-    assert deliver(folder).left == ()
-    metrics = MlflowClient(uri).get_run(run_id).data.metrics
-    assert (metrics["peak_memory_mb"], metrics["steps"]) == (102.0, 7.0)
-    assert len(MlflowClient(uri).get_metric_history(run_id, "peak_memory_mb")) == 2
-    assert steps(uri, run_id) == ([] if delivered == 3 else [0, 1, 2])  # what waits is sent again from its beginning
-    assert list(folder.iterdir()) == []
+def test_result_reads_as_sentences(tmp_path: Path) -> None:
+    """What the command prints; zeros are not worth a line, no folder is nothing to do."""
+    assert str(deliver(tmp_path / "nothing")) == "Delivered 0 points of 0 runs."
+    counts = Counter(points=16, refused=1, skipped=2, in_use=3, discarded=1)
+    assert str(Delivered(counts, {"r"}, ["a.jsonl waits."])).splitlines() == [
+        "Delivered 16 points of 1 run.",
+        "MLflow refused 1 value.",
+        "Skipped 2 unreadable lines.",
+        "Left alone 3 files of loggers that are still running.",
+        "Discarded 1 file of runs that do not exist.",
+        "a.jsonl waits.",
+    ]

@@ -69,10 +69,10 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
     yield start
     for program in programs:
-        for process in psutil.Process(program.pid).children(recursive=True) if program.poll() is None else []:
-            process.kill()
-        program.kill()
-        program.communicate()
+        with program:
+            for process in psutil.Process(program.pid).children(recursive=True) if program.poll() is None else []:
+                process.kill()
+            program.kill()
 
 
 def heard(program: subprocess.Popen[str]) -> int:
@@ -112,7 +112,8 @@ def test_process_that_starts_meanwhile_is_ended_too(run: Run, source: str, code:
     assert end_tree(psutil.Process(program.pid), grace_s=2.0)
     assert gone(first)
     assert gone(heard(program))
-    assert program.wait() == code
+    assert program.communicate()[0] == "", "it was asked once"
+    assert program.returncode == code
 
 
 def test_process_that_has_ended_is_no_error(run: Run) -> None:

@@ -71,34 +71,6 @@ def test_the_lowest_limit_around_counts_and_the_use_of_the_group_that_sets_it(tm
     assert cgroup_limits(find_folders(root=str(tmp_path))) == (4e9, 2)
 
 
-def test_a_process_in_the_machines_own_group_is_in_no_container(tmp_path: Path) -> None:
-    """On a bare machine the group of all processes is the machine: nothing is read."""
-    files = SYSTEMD.files(Group(memory_limit=1)) | {"proc/self/cgroup": "0::/\n"}
-    lay(tmp_path, files | {f"{folder}/cpu.stat": "usage_usec 5\n" for folder in SYSTEMD.machines_own})
-    clock = Clock()
-    sample = ContainerSampler(root=str(tmp_path), clock=clock)
-    clock.now = 1.0
-    assert sample() == {}
-    assert cgroup_limits(find_folders(root=str(tmp_path))) == (math.inf, math.inf)
-
-
-@pytest.mark.parametrize("unified", [False, True], ids=["version 1 alone", "beside an empty version 2"])
-def test_under_version_1_nothing_is_read(unified: bool, tmp_path: Path) -> None:
-    """A group of version 1 is not taken for one of version 2: absent is right, half is not."""
-    v1_mount = "40 31 0:1 /docker/f00 /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n"
-    v2_mount = "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n" if unified else ""
-    cgroups = "3:memory:/docker/f00\n1:name=systemd:/docker/f00\n" + ("0::/\n" if unified else "")
-    lay(tmp_path, {"proc/self/cgroup": cgroups, "proc/self/mountinfo": v1_mount + v2_mount})
-    lay(tmp_path, {"sys/fs/cgroup/memory/memory.usage_in_bytes": "300000000\n"})
-    lay(tmp_path, {"sys/fs/cgroup/unified/cpu.stat": "usage_usec 5\n"} if unified else {})
-    lay(tmp_path, Group(memory_limit=1).files("sys/fs/cgroup/memory/docker/f00"))
-    clock = Clock()
-    sample = ContainerSampler(root=str(tmp_path), clock=clock)
-    clock.now = 1.0
-    assert sample() == {}
-    assert cgroup_limits(find_folders(root=str(tmp_path))) == (math.inf, math.inf)
-
-
 @pytest.mark.parametrize("text", [None, "", "garbage here", "0x1 -5 \n"], ids=["missing", "empty", "garbled", "odd"])
 @pytest.mark.parametrize(
     ("name", "metric"),
@@ -125,21 +97,33 @@ def test_a_file_that_is_not_there_costs_its_own_figure_only(
     assert set(sample()) == figures - {metric}
 
 
+V1 = "3:memory:/docker/f00\n1:name=systemd:/docker/f00\n"
+V1_MOUNT = "40 31 0:1 /docker/f00 /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n"
+
+
 @pytest.mark.parametrize(
-    "files",
+    ("cgroup", "mounts"),
     [
-        {},
-        {"proc/self/cgroup": "0::/\n"},
-        {"proc/self/mountinfo": V2_MOUNT},
-        {"proc/self/cgroup": "0::/\n", "proc/self/mountinfo": V2_MOUNT},
-        {"proc/self/cgroup": "nonsense\n:\n::\n", "proc/self/mountinfo": "1 2 3 - \n - cgroup2\n\n"},
+        pytest.param("", "", id="no /proc"),
+        pytest.param("0::/\n", "", id="no mounts"),
+        pytest.param("", V2_MOUNT, id="no group"),
+        pytest.param("0::/\n", V2_MOUNT, id="the machine's own group"),
+        pytest.param("nonsense\n:\n::\n", "1 2 3 - \n - cgroup2\n\n", id="garbled"),
+        pytest.param(V1, V1_MOUNT, id="version 1 alone"),
+        pytest.param(V1 + "0::/\n", V1_MOUNT + V2_MOUNT, id="version 1 beside an empty version 2"),
     ],
-    ids=["no /proc: macOS, Windows", "no mounts", "no group", "nothing mounted", "garbled"],
 )
-def test_where_there_is_no_group_nothing_is_read(files: dict[str, str], tmp_path: Path) -> None:
-    """Other systems and broken ones: {} and no limit."""
-    lay(tmp_path, files)
-    assert ContainerSampler(root=str(tmp_path))() == {}
+def test_where_there_is_no_group_of_version_2_nothing_is_read(cgroup: str, mounts: str, tmp_path: Path) -> None:
+    """Absent is right, half is not."""
+    lay(tmp_path, Group(memory_limit=1).files("sys/fs/cgroup/memory/docker/f00"))
+    lay(
+        tmp_path,
+        {"proc/self/cgroup": cgroup, "proc/self/mountinfo": mounts, "sys/fs/cgroup/cpu.stat": "usage_usec 5\n"},
+    )
+    clock = Clock()
+    sample = ContainerSampler(root=str(tmp_path), clock=clock)
+    clock.now = 1.0
+    assert sample() == {}
     assert cgroup_limits(find_folders(root=str(tmp_path))) == (math.inf, math.inf)
 
 

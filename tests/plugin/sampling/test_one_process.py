@@ -124,30 +124,6 @@ def test_what_we_read_of_this_process_is_what_psutil_says(tmp_path: Path) -> Non
     assert not reading.ended
 
 
-def test_what_ended_children_wrote_is_in_the_writes_of_this_process(tmp_path: Path) -> None:
-    """As their page faults are, and as the kernel counts it."""
-
-    def of_children() -> int:
-        return resource.getrusage(resource.RUSAGE_CHILDREN).ru_oublock * 512
-
-    def read() -> int:
-        return round(LINUX.read(psutil.Process(), True).counters["process_write_mb_per_s"] * 1e6)
-
-    before, before_bytes = of_children(), read()
-    subprocess.run([sys.executable, "-c", "open('file', 'wb').write(bytes(8_000_000))"], cwd=tmp_path, check=True)
-    written_bytes = of_children() - before
-    if not written_bytes:
-        pytest.skip("the kernel counts no writes to this file system")
-    assert read() - before_bytes >= written_bytes
-
-
-def test_what_changes_slowly_is_left_out_unless_asked_for(frozen: int) -> None:
-    """The reading ten times a second has what two files hold."""
-    reading = LINUX.read(LINUX.open(frozen), False)
-    assert set(reading.levels) == {"process_memory_mb", "process_rss_mb"}
-    assert set(reading.counters) == {"process_page_faults_per_s"}
-
-
 def test_an_ended_process_is_a_zombie_and_then_gone() -> None:
     """A zombie keeps its counters and holds no memory; once it is reaped, NoSuchProcess says so."""
     with subprocess.Popen([sys.executable, "-c", "sum(range(3_000_000))"]) as process:
@@ -210,13 +186,6 @@ def test_what_is_shared_is_the_anonymous_pages_less_ones_own_part(
     assert LINUX.read_shared(SimpleNamespace(pid=77)) == megabytes
 
 
-def test_what_is_shared_of_another_users_process_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel refuses it."""
-    with refused("smaps_rollup") as laid:
-        monkeypatch.setattr(psutil, "PROCFS_PATH", str(laid({"77/smaps_rollup": ROLLUP})))
-        assert LINUX.read_shared(SimpleNamespace(pid=77)) is None
-
-
 @pytest.mark.parametrize("stat", ["", "77 a S 1", "77 (a) S 1 1", STAT.replace("500", "x")])
 def test_a_process_that_cannot_be_parsed_gives_no_reading(stat: str, proc: Path) -> None:
     """It costs that reading; nothing raises, and the next one is right."""
@@ -268,15 +237,6 @@ def test_children_are_those_whose_file_names_their_parent(
     assert set(below(parents)) == found
 
 
-def test_stat_of_a_stranger_is_read_once(proc: Path) -> None:
-    """Else each look would cost as much as there are processes on the machine."""
-    lay(proc, {**FAMILY, "1/stat": _stat(1, 0)})
-    parents = dict[int, int]()
-    assert below(parents)
-    lay(proc, {"500/stat": "not read"})
-    assert set(below(parents)) == {78, 79, 80}
-
-
 def test_hidden_processes_hide_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of other users may be listed and closed."""
     with refused("500/stat") as laid:
@@ -298,13 +258,6 @@ def test_children_are_those_that_psutil_finds(system: System) -> None:
             assert sorted(found, key=lambda each: each.pid) == sorted(known, key=lambda each: each.pid)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
-
-
-def test_a_process_whose_files_are_gone_is_gone(proc: Path) -> None:
-    """Death between the first and the second file, too."""
-    (proc / "77/statm").unlink()
-    with pytest.raises(psutil.NoSuchProcess):
-        LINUX.read(SimpleNamespace(pid=77), False)
 
 
 def test_a_process_that_is_hidden_is_a_mistake_to_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,250 @@
+"""Whatever fails, in whatever order: each point is in the store once, each run too, and the last end counts."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections import defaultdict, deque
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from scripted_store import Kept, ScriptedStore
+
+from mlflow_sysmetrics.delivery import outbox, sync
+from mlflow_sysmetrics.delivery.journal import SUFFIX, Journal
+from mlflow_sysmetrics.delivery.operations import Operation, Point, log
+from mlflow_sysmetrics.delivery.outbox import Outbox
+from mlflow_sysmetrics.delivery.replay import NoParentError, replay
+from mlflow_sysmetrics.delivery.store import NoSuchRunError
+from mlflow_sysmetrics.tags import RUN_KEY, STOP_REASON
+
+FATES = st.lists(st.sampled_from(["", "", "", "before", "after"]), max_size=12).map(deque)
+LOGGER, START_MS = "recorded", 1_000
+MAX_WAITING = 12
+
+
+class Deliveries(RuleBasedStateMachine):
+    """Trials of a study whose driver ends and begins again, a logger whose process is killed, a store, and `sync`.
+
+    A trial's operations wait in memory, and are kept on disk when its driver ends; a logger has a journal at all times.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store, self.folder = ScriptedStore(), Path(tempfile.mkdtemp())
+        self.clock, self.files = itertools.count(2_000, 100), itertools.count()
+        self.live: dict[str, Outbox] = {}  # of the driver that runs now, by key
+        self.done: list[Outbox] = []  # all there were, for what they have lost
+        self.points: dict[str, list[Point]] = defaultdict(list)  # what each run is to have
+        self.tags: dict[str, dict[str, str]] = defaultdict(dict)
+        self.ends: dict[str, tuple[str, int, dict[str, str]]] = {}
+        self.summary: dict[str, float] = {}  # of a run, what it had used in the end
+        self.next_step: dict[str, int] = defaultdict(int)
+        self.recorder: tuple[Outbox, Journal] | None = None
+        self.began_ms = 0
+        self.patches = [mock.patch.object(module, "MAX_WAITING", MAX_WAITING) for module in (outbox, sync)]
+        for patch in self.patches:
+            patch.start()
+
+    @initialize()
+    def begin(self) -> None:
+        self.store.runs[LOGGER] = Kept(START_MS, {RUN_KEY: LOGGER}, LOGGER)
+        self._create("study", None)
+
+    def _create(self, key: str, parent: str | None) -> None:
+        made = self.live[key] = Outbox(key=key, name=key, experiment_id="0")
+        made.parent = self.live.get(parent or "")
+        wanted = {"experiment_id": "0", "start_ms": next(self.clock), "name": key, "parent": parent, "tags": {}}
+        made.add([Operation("create", wanted)])
+
+    # --- trials ------------------------------------------------------------------------------------------
+
+    @rule(number=st.integers(0, 2))
+    def open_trial(self, number: int) -> None:
+        """A trial begins, or goes on in this driver or another one, which knows its run."""
+        key = f"trial {number}"
+        known = next((i for i, run in self.store.runs.items() if run.tags[RUN_KEY] == key), None)
+        if key in self.live:
+            box = self.live[key]
+            if not box.is_open:
+                box.is_open = True
+                box.add([Operation("reopen")])
+        elif known:
+            self.live[key] = Outbox(known, key, key)
+            self.live[key].add([Operation("reopen")])
+        elif key not in self.points and "study" in self.live:
+            self._create(key, "study")
+        self.points[key] += []
+
+    @rule(data=st.data(), refused=st.booleans(), samples=st.booleans(), number=st.integers(1, 3))
+    def log_points(self, data: st.DataObject, refused: bool, samples: bool, number: int) -> None:
+        """Points of a trial at steps that go on; samples have none; some names MLflow refuses."""
+        if not (opened := [key for key, box in self.live.items() if box.is_open]):
+            return
+        key = data.draw(st.sampled_from(opened))
+        for _ in range(number):
+            step, time_ms = self.next_step[key], next(self.clock)
+            self.next_step[key] += 1
+            point = Point("sample" if samples else "loss", float(time_ms), time_ms, None if samples else step)
+            self.points[key].append(point)
+            odd = [Point("odd@", 1.0, time_ms, step)] if refused else []
+            self.live[key].add([*log([point]), *log(odd)])
+
+    @rule(key=st.sampled_from(["trial 0", "trial 1"]), back=st.integers(0, 3))
+    def repeat(self, key: str, back: int) -> None:
+        """A trial is tried again from an earlier step."""
+        if key in self.live and self.live[key].is_open:
+            self.next_step[key] = max(0, self.next_step[key] - back)
+            self.live[key].add([Operation("repeat")])
+
+    @rule(data=st.data(), value=st.integers(0, 3))
+    def tag(self, data: st.DataObject, value: int) -> None:
+        """A tag is set anew."""
+        if opened := [key for key, box in self.live.items() if box.is_open]:
+            key = data.draw(st.sampled_from(opened))
+            self.tags[key]["a"] = str(value)
+            self.live[key].add(log(tags=self.tags[key]))
+
+    @rule(data=st.data(), status=st.sampled_from(["FINISHED", "KILLED"]))
+    def end(self, data: st.DataObject, status: str) -> None:
+        """A run ends."""
+        if opened := [key for key, box in self.live.items() if box.is_open]:
+            self._end(data.draw(st.sampled_from(opened)), status)
+
+    def _end(self, key: str, status: str) -> None:
+        tags, end_ms = {STOP_REASON: "limit"} if status == "KILLED" else {}, next(self.clock)
+        self.ends[key] = status, end_ms, tags
+        self.live[key].add([Operation("end", [status, end_ms, tags])])
+        self.live[key].is_open = False
+
+    @rule(fates=FATES)
+    def deliver_live(self, fates: deque[str]) -> None:
+        """The writer's turn."""
+        self.store.fates = fates
+        recorder = [self.recorder[0]] if self.recorder else []
+        for box in (*self.live.values(), *recorder):
+            try:
+                replay(box, self.store, lambda key: self.live[key].run_id if key in self.live else None)
+            except (ConnectionError, NoParentError, NoSuchRunError):
+                continue
+        self.store.fates = deque()
+
+    @rule(status=st.sampled_from(["FINISHED", "KILLED"]))
+    def end_driver(self, status: str) -> None:
+        """All that is open ends, and what waits is kept, as `Writer.keep` does."""
+        for key, box in self.live.items():
+            if box.is_open:
+                self._end(key, status)
+            if not box.is_empty:
+                journal = Journal(self.folder / f"left-{next(self.files):06}{SUFFIX}", box.about("scripted://"))
+                journal.append(box.all())
+                journal.close()
+        self.done += self.live.values()
+        self.live = {}
+
+    # --- a logger ----------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.recorder is None)
+    @rule()
+    def start_logger(self) -> None:
+        """It takes up what an earlier one has left."""
+        journal = Journal(self.folder / f"logger{SUFFIX}", Outbox(LOGGER).about("scripted://"))
+        self.recorder = Outbox(LOGGER, journal=journal), journal
+        self.began_ms = next(self.clock)
+
+    @precondition(lambda self: self.recorder is not None)
+    @rule(number=st.integers(1, 3))
+    def record(self, number: int) -> None:
+        """Readings, and what a killed process would have used."""
+        assert self.recorder
+        for _ in range(number):
+            time_ms = next(self.clock)
+            self.points[LOGGER].append(Point("system/x", float(time_ms), time_ms))
+            self.recorder[0].add(log(self.points[LOGGER][-1:]))
+        self.summary[LOGGER] = float(time_ms)
+        self.recorder[0].say_last(Operation("last", [time_ms, {"cpu_seconds": float(time_ms)}, self.began_ms]))
+
+    @precondition(lambda self: self.recorder is not None)
+    @rule(killed=st.booleans())
+    def stop_logger(self, killed: bool) -> None:
+        """By itself, with its summary; or all memory is gone."""
+        assert self.recorder
+        box, journal = self.recorder
+        if killed:
+            journal.close()
+        else:
+            time_ms = next(self.clock)
+            self.summary[LOGGER] = float(time_ms)
+            box.add([Operation("summary", [time_ms, {"cpu_seconds": float(time_ms)}, self.began_ms])])
+            box.close()
+        self.recorder = None
+
+    # --- others ------------------------------------------------------------------------------------------
+
+    @rule(data=st.data())
+    def delete_or_restore(self, data: st.DataObject) -> None:
+        """A person deletes a run, or restores it."""
+        run = self.store.runs[data.draw(st.sampled_from(sorted(self.store.runs)))]
+        run.deleted = not run.deleted
+
+    @rule(fates=FATES)
+    def sync(self, fates: deque[str]) -> None:
+        """Of whatever is on disk by now."""
+        self.store.fates = fates
+        sync.deliver(self.folder, connect=lambda uri, timeout_s: self.store)
+        self.store.fates = deque()
+
+    def teardown(self) -> None:
+        try:
+            if self.store.runs:
+                self._all_comes_to_its_end()
+        finally:
+            for patch in self.patches:
+                patch.stop()
+            shutil.rmtree(self.folder)
+
+    def _all_comes_to_its_end(self) -> None:
+        for run in self.store.runs.values():
+            run.deleted = False
+        self.end_driver("FINISHED")
+        if self.recorder:
+            self.stop_logger(False)
+        for _ in range(2):  # trials whose study has to be created first
+            delivered = sync.deliver(self.folder, connect=lambda uri, timeout_s: self.store)
+        assert not delivered.left
+        assert not list(self.folder.iterdir())
+        by_key = {run.tags[RUN_KEY]: run for run in self.store.runs.values()}
+        assert len(by_key) == len(self.store.runs), "a run was created twice"
+        missing = sum(self._check(run, key) for key, run in by_key.items())
+        assert missing <= sum(box.lost for box in self.done)
+
+    def _check(self, run: Kept, key: str) -> int:
+        """What a run has is what it was to get; return how many values are missing."""
+        found = [point for point in run.points if point[0] != "cpu_seconds"]
+        stepped = [(name, step) for name, _, _, step in found if name == "loss"]
+        assert len(stepped) == len(set(stepped)), "a step is there twice"
+        steps: dict[tuple[Any, ...], set[Any]] = defaultdict(set)  # of what is to be there, the values it may have
+        for name, value, time_ms, step in self.points[key]:
+            at = (time_ms - run.start_ms) // 100 if step is None else step
+            steps[name, at if step is not None else (time_ms, at)].add(value)
+        got = {(name, step if name == "loss" else (time_ms, step)): value for name, value, time_ms, step in found}
+        assert len(got) == len(found)
+        assert all(got[each] in steps[each] for each in got)
+        if key in self.ends:
+            status, end_ms, tags = self.ends[key]
+            assert (run.status, run.end_ms) == (status, end_ms)
+            assert {name: text for name, text in run.tags.items() if name == STOP_REASON} == tags
+        assert run.tags.items() >= self.tags[key].items()
+        assert run.latest("cpu_seconds") == self.summary.get(key)
+        if key.startswith("trial"):
+            assert self.store.runs[run.tags["mlflow.parentRunId"]].tags[RUN_KEY] == "study"
+        return len(steps) - len(got)
+
+
+Deliveries.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestDeliveries = Deliveries.TestCase

@@ -1,0 +1,215 @@
+"""A journal is private, has one writer, survives what is written into it, and goes with its process."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from forks import in_fork
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlflow_sysmetrics.delivery import InUseError, Journal, Outbox, journal_folder
+from mlflow_sysmetrics.delivery import journal as journals
+from mlflow_sysmetrics.delivery.journal import journal_path
+from mlflow_sysmetrics.delivery.operations import Operation
+
+ABOUT = Outbox("abc").about("there")
+OPERATIONS = [Operation("points", [1000 + step, step, {"loss": 1 / (3 + step)}]) for step in range(3)]
+needs_fork = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Of a journal in a folder that is still to be made."""
+    return tmp_path / "journals" / "a.jsonl"
+
+
+def test_operations_come_back_as_they_were(path: Path) -> None:
+    """Exact to the last bit, in a private file and folder whatever the umask, with whose they are."""
+    before = os.umask(0)
+    try:
+        journal = Journal(path, ABOUT)
+    finally:
+        os.umask(before)
+    journal.append(OPERATIONS)
+    journal.close()
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (path.parent, path)] == [0o700, 0o600]
+    again = Journal(path)
+    assert list(again.read()) == OPERATIONS
+    assert again.run == ABOUT
+    again.empty()
+    assert list(again.read()) == []
+    again.close(remove=True)
+    assert not path.exists()
+
+
+def test_what_was_said_last_counts_if_nothing_follows(path: Path) -> None:
+    """Also after the rest has been delivered."""
+    journal, last = Journal(path, ABOUT), Operation("summary", [1, {"cpu_seconds": 2.0}, 0])
+    journal.append(OPERATIONS)
+    journal.say_last(Operation("summary", [1, {"cpu_seconds": 1.0}, 0]))
+    journal.say_last(last)
+    assert list(journal.read()) == [*OPERATIONS, last]
+    journal.empty()
+    assert list(journal.read()) == [last]
+    journal.append(OPERATIONS)
+    assert list(journal.read()) == OPERATIONS
+    journal.close()
+
+
+@pytest.mark.parametrize("kind", ["writable", "link", "folder", "pipe"])
+def test_file_that_others_may_have_made_is_refused(kind: str, path: Path) -> None:
+    """What others may write, links to elsewhere and what is not a file."""
+    path.parent.mkdir()
+    other = path.with_name("other")
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path, 0o600)
+    elif kind == "link":
+        other.write_text("theirs")
+        path.symlink_to(other)
+    else:
+        path.write_text("theirs")
+        path.chmod(0o666)
+    with pytest.raises(OSError):  # noqa: PT011
+        Journal(path, ABOUT)
+    assert kind in ("folder", "pipe") or "theirs" in path.read_text()
+
+
+def test_journal_has_one_writer(path: Path) -> None:
+    """Of this process too; one that was removed meanwhile is not opened again under its old name."""
+    first = Journal(path, ABOUT)
+    with pytest.raises(InUseError):
+        Journal(path, ABOUT)
+    first.close()
+    second = Journal(path, ABOUT)
+    first.close(remove=True)
+    with pytest.raises(InUseError):
+        Journal(path)
+    second.close(remove=True)
+    assert not path.exists()
+
+
+@needs_fork
+def test_forked_child_leaves_the_journal_alone_and_does_not_keep_its_lock(path: Path) -> None:
+    """It can neither write nor open it; when the parent is gone, while the child lives on, it is free."""
+
+    def parent() -> bool:
+        journal, (born, told) = Journal(path, ABOUT), os.pipe()
+        if os.fork() == 0:
+            signal.alarm(20)
+            try:
+                journal.append(OPERATIONS)
+            except ValueError:  # closed
+                try:
+                    Journal(path)
+                except InUseError:
+                    os.write(told, b"refused")
+            os.close(told)
+            signal.pause()
+        return os.read(born, 10) == b"refused"
+
+    assert in_fork(parent) == 1
+    journal = Journal(path)
+    assert list(journal.read()) == []
+    journal.close()
+
+
+@needs_fork
+def test_what_does_not_fit_is_not_written_in_part(path: Path) -> None:
+    """As on a full disk: what was there stays, and a smaller operation is taken."""
+
+    def child() -> bool:
+        journal = Journal(path, ABOUT)
+        journal.append(OPERATIONS)
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 100, resource.RLIM_INFINITY))
+        try:
+            journal.append(OPERATIONS * 9)
+        except OSError:
+            journal.append([Operation("tags", {"a": "b"})])
+            return list(journal.read()) == [*OPERATIONS, Operation("tags", {"a": "b"})]
+        return False
+
+    assert in_fork(child) == 1
+
+
+def test_full_journal_takes_nothing_more(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a long outage does not fill a disk."""
+    journal = Journal(path, ABOUT)
+    monkeypatch.setattr(journals, "_MAX_BYTES", 300)
+    with pytest.raises(OSError, match="larger than 300"):
+        journal.append(OPERATIONS * 9)
+    assert list(journal.read()) == []
+    journal.close()
+
+
+@given(st.lists(st.one_of(st.binary(max_size=20), st.just(b'["points",'), st.just(b"[" * 5000)), max_size=4))
+def test_lines_that_are_not_ours_are_skipped_and_counted(tmp_path_factory: Any, noise: list[bytes]) -> None:
+    """As the last one of a process that was killed; those around them come back."""
+    path = tmp_path_factory.mktemp("noise") / "a.jsonl"
+    journal = Journal(path, ABOUT)
+    journal.append(OPERATIONS)
+    journal.close()
+    with path.open("ab") as file:
+        file.write(b"".join(line.replace(b'["', b"{") + b"\n" for line in noise) + b'["points",[1')
+    journal = Journal(path, ABOUT)
+    journal.append(OPERATIONS)
+    read = list(journal.read())
+    assert (read[:3], read[-3:]) == (OPERATIONS, OPERATIONS)
+    assert journal.skipped >= 1
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    "first", [b"", b"dear diary\n", b'["mlflow_sysmetrics 2", ', b'["mlflow_sysmetrics 1", {}]\n'], ids=repr
+)
+def test_file_without_our_first_line_is_no_journal(first: bytes, path: Path) -> None:
+    """Nothing of it is changed; a logger whose file it has to be begins it anew."""
+    path.parent.mkdir()
+    path.write_bytes(first)
+    path.chmod(0o600)
+    with pytest.raises(OSError, match="first line"):
+        Journal(path)
+    assert path.read_bytes() == first
+    journal = Journal(path, ABOUT)
+    assert (journal.run, list(journal.read())) == (ABOUT, [])
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({"MLFLOW_SYSMETRICS_SPOOL": "~/here", "HOME": "/home/me"}, "/home/me/here"),
+        ({"XDG_STATE_HOME": "/state"}, "/state/mlflow-sysmetrics"),
+        ({"HOME": "/home/me"}, "/home/me/.local/state/mlflow-sysmetrics"),
+        ({}, f"/tmp/mlflow-sysmetrics-{os.getuid()}"),
+    ],
+)
+def test_folder_is_the_users_own_unless_named(
+    variables: dict[str, str], folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container's user may have no home."""
+    for name in ("MLFLOW_SYSMETRICS_SPOOL", "XDG_STATE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    if not variables:
+        monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+        monkeypatch.setattr("tempfile.tempdir", "/tmp")
+    assert journal_folder() == Path(folder)
+
+
+def test_each_series_has_a_file_of_its_own() -> None:
+    """Of a store, a run and a prefix; whatever is in their names stays in the folder."""
+    names = [("http://there", "a", "system/"), ("http://here", "a", "system/"), ("http://there", "../b", "system/")]
+    paths = {journal_path(*each) for each in (*names, ("http://there", "a", "system/node/"))}
+    assert len(paths) == 4
+    assert {path.parent for path in paths} == {journal_folder()}
