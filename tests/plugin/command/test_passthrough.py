@@ -23,8 +23,9 @@ WRAPPER = """
 import os, sys
 from mlflow_sysmetrics.command.passthrough import Passthrough, end_as
 with Passthrough() as passthrough:
-    passthrough.start(sys.argv[1:], os.environ)
-    ended = passthrough.wait()
+    process = passthrough.start(sys.argv[1:], os.environ)
+    passthrough.wait(process)
+    ended = passthrough.reap(process)
 end_as(ended)
 """
 # Says when it is ready, writes the signals that it gets, and ends at the line "end" of its input. It waits for both at
