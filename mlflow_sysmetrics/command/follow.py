@@ -86,9 +86,9 @@ class Follower:
         """Whether the store did not take what it was sent last."""
         return self._logger is not None and self._logger.store_is_away
 
-    def start(self, measurement: Measurement) -> None:
-        """Record what this measures of the program, which has just been started."""
-        self._measurement, self._home = measurement, self.run
+    def start(self, measurement: Measurement, pid: int) -> None:
+        """Record what this measures of the program with this process id, which has just been started."""
+        self._measurement, self._pid, self._home = measurement, pid, self.run
         with contextlib.suppress(RuntimeError):  # no more threads: then all is done at the end
             self._thread.start()
 
@@ -179,11 +179,12 @@ class Follower:
             recorded.leave()
             self._left.append(before)
         try:
-            self._logger = SystemMetricsLogger(run.run_id, run.uri, measurement=self._measurement).start()
+            made_logger = SystemMetricsLogger(run.run_id, run.uri, pid=self._pid, measurement=self._measurement)
         except ValueError:  # the program has deleted it
             self._opened.pop(run.run_id, None)
             self.run = before
             raise
+        self._logger = made_logger.start()
 
     def _copy(self, before: Run) -> None:
         """Copy the program's series from another run into its run. One that was made here is deleted then."""

@@ -52,9 +52,12 @@ class Supervisor:
         self._settings, self._follower = settings, follower
         here = "memory_mb" if "process" in settings.groups else ""
         self._brake = limits.Brake(lambda tags: self._end_process(), settings.criteria, judged_while=here)
-        press, clear = self._brake.press, lambda run_id: self._store().delete_tag(run_id, STOP)
-        is_away = lambda: follower.store_is_away  # noqa: E731
-        self._button = limits.StopButton(self._stop_tag, lambda _, said: press(said), clear, is_away=is_away)
+        self._button = limits.StopButton(
+            self._stop_tag,
+            lambda run_id, said: self._brake.press(said),
+            lambda run_id: self._store().delete_tag(run_id, STOP),
+            is_away=lambda: follower.store_is_away,
+        )
         self._process: psutil.Process | None = None
         self._killed_for_memory: bool | None = None  # known once it has ended
         self._look_due = 0.0
@@ -80,7 +83,7 @@ class Supervisor:
             return
         self._measurement.tell(self._brake.see)
         self._measurement.tell(self._look)
-        self._follower.start(self._measurement)
+        self._follower.start(self._measurement, pid)
         self._button.start()
 
     def ended(self) -> None:
