@@ -34,7 +34,7 @@ from mlflow_sysmetrics.redact import get_logger, with_login
 logger = get_logger(__name__)
 _LOOK_EVERY_S = 0.5
 _WITHOUT_MLFLOW_S, _WITHOUT_RUN_S = 5.0, 60.0  # before a program gets a run: until then it may open one
-_CLOSE_S, _END_S = 5.0, 20.0  # for what the writers have left, and for all that is to be done at the end
+_CLOSE_S, _END_S = 5.0, 15.0  # for what the writers have left, and for all that is to be done at the end
 
 
 class Run(NamedTuple):

@@ -54,11 +54,23 @@ def test_help_names_every_group() -> None:
     [
         (["--interval-s", "0", "--", "true"], "interval_s=0.0"),
         (["--groups", "process,disk", "--", "true"], "groups='process,disk'"),
+        (["--groups", "", "--", "true"], "groups=''"),
+        (["--criteria", "peak_memory<=3", "--", "true"], "peak_memory_mb"),
         (["--criteria", "elapsed_s<=2x median", "--", "true"], "write a number"),
+        (["--criteria", "cpu_seconds<=3", "--groups", "container", "--", "true"], "needs the group process"),
         (["--run-name", "mine", "--", "true"], "MLFLOW_RUN_ID"),
         ([], "COMMAND"),
     ],
-    ids=["interval", "group", "limit", "name of a run that exists", "no command"],
+    ids=[
+        "interval",
+        "group",
+        "no group",
+        "metric",
+        "limit",
+        "metric of another group",
+        "name of a run that exists",
+        "no command",
+    ],
 )
 def test_mistake_is_one_sentence(arguments: list[str], wrong: str) -> None:
     """It names what was given, and nothing was started."""
