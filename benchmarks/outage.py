@@ -5,7 +5,7 @@ second: for 2 s the server works, for 4 s it fails; then either it works again a
 ends while it still fails and two syncs follow. *Delivered* are readings that the store's windows hold at the end,
 *twice* windows that it has more than once. *Longest hold* is the longest call of the training thread into the logger
 (start, and both ends of each of some thousand steps), without the time in which the kernel ran other threads instead.
-*Stop* has a bound of 2 s here.
+*Stop* has a bound of 5 s.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def main() -> int:
             row(*TITLES)
             for fault in FAULTS:
                 for then, recovered_s in (("recovers", 3.0), ("run ends, 2 syncs", 0.0)):
-                    spool = folder / f"{fault}-{recovered_s}"
+                    journals = folder / f"{fault}-{recovered_s}"
                     outcomes.append(
-                        log_through(proxy, fault, spool, healthy_s=2.0, failing_s=4.0, recovered_s=recovered_s)
+                        log_through(proxy, fault, journals, healthy_s=2.0, failing_s=4.0, recovered_s=recovered_s)
                     )
                     show(outcomes[-1], then)
     longest_ms = max(outcome.longest_hold_ms for outcome in outcomes)

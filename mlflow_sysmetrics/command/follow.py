@@ -213,7 +213,8 @@ class Follower:
         try:
             self._look(is_last=True)
             for each in self._opened.values():
-                if each.is_open and each.run.run_id != self.run.run_id:
+                is_other = each.is_open and each.run.run_id != self.run.run_id
+                if is_other and Store(each.run.uri).run(each.run.run_id).status == "RUNNING":  # not ended otherwise
                     self._add(each.run, [end])
             self._add(self.run, [*log(tags=tags), *([end] if ends and self._is_open(status) else [])])
             if self._name is not None and self.run.run_id in self._opened:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlflow_sysmetrics.ranks import JOB_FIGURES, figures_in_turn, job_figures, rank_here
+from mlflow_sysmetrics.ranks import JOB_SUMMARY, job_summary, rank_here, summary_in_turn
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_rank_is_what_started_the_process_says(environ: dict[str, str], rank: tu
     assert rank_here(environ) == rank
 
 
-def test_figures_of_a_job_are_sums_and_maxima_over_its_ranks() -> None:
+def test_summary_of_a_job_are_sums_and_maxima_over_its_ranks() -> None:
     """Whatever else the run has; a rank of another machine has its label before it."""
     values = {
         "rank_0/cpu_seconds": 10.0,
@@ -47,9 +47,9 @@ def test_figures_of_a_job_are_sums_and_maxima_over_its_ranks() -> None:
         "loss": 0.5,
         "system/rank_0/process_memory_mb": 90.0,
     }
-    figures = job_figures(values)
-    assert set(JOB_FIGURES) < figures.keys()
-    assert figures == {
+    summary = job_summary(values)
+    assert set(JOB_SUMMARY) < summary.keys()
+    assert summary == {
         "cpu_seconds": 60.0,
         "elapsed_s": 25.0,
         "mean_cpu_percent": 240.0,
@@ -62,20 +62,20 @@ def test_figures_of_a_job_are_sums_and_maxima_over_its_ranks() -> None:
 
 def test_ranks_of_two_machines_may_have_the_same_number() -> None:
     """Their label tells them apart."""
-    figures = job_figures({"a/rank_0/cpu_seconds": 1.0, "b/rank_0/cpu_seconds": 2.0})
-    assert (figures["cpu_seconds"], figures["ranks"]) == (3.0, 2.0)
+    summary = job_summary({"a/rank_0/cpu_seconds": 1.0, "b/rank_0/cpu_seconds": 2.0})
+    assert (summary["cpu_seconds"], summary["ranks"]) == (3.0, 2.0)
 
 
 def test_ranks_of_an_earlier_larger_job_do_not_count() -> None:
-    """A run that goes on with two processes keeps the figures of the four that it had."""
+    """A run that goes on with two processes keeps the summary of the four that it had."""
     values = {f"{of}rank_{rank}/peak_memory_mb": 10.0 + rank for of in ("", "b/") for rank in range(4)}
-    figures = job_figures(values, 2)
-    assert figures == {"peak_memory_mb": 42.0, "max_rank_peak_memory_mb": 11.0, "ranks": 4.0}
+    summary = job_summary(values, 2)
+    assert summary == {"peak_memory_mb": 42.0, "max_rank_peak_memory_mb": 11.0, "ranks": 4.0}
 
 
-def test_run_without_ranks_has_no_figures_of_a_job() -> None:
+def test_run_without_ranks_has_no_summary_of_a_job() -> None:
     """Nor a number of them."""
-    assert job_figures({"cpu_seconds": 1.0, "loss": 2.0}) == {}
+    assert job_summary({"cpu_seconds": 1.0, "loss": 2.0}) == {}
 
 
 FIRST = {"elapsed_s": 10.0, "cpu_seconds": 10.0, "mean_cpu_percent": 100.0, "peak_memory_mb": 300.0, "read_mb": 1.0}
@@ -83,7 +83,7 @@ SECOND = {"elapsed_s": 30.0, "cpu_seconds": 10.0, "mean_cpu_percent": 33.0, "pea
 
 
 @pytest.mark.parametrize(
-    ("stretches", "figures"),
+    ("stretches", "summary"),
     [
         pytest.param([FIRST], FIRST, id="one"),
         pytest.param(
@@ -100,8 +100,8 @@ SECOND = {"elapsed_s": 30.0, "cpu_seconds": 10.0, "mean_cpu_percent": 33.0, "pea
         pytest.param([], {}, id="none"),
     ],
 )
-def test_figures_of_processes_that_follow_each_other_add_up(
-    stretches: list[dict[str, float] | None], figures: dict[str, float]
+def test_summary_of_processes_that_follow_each_other_add_up(
+    stretches: list[dict[str, float] | None], summary: dict[str, float]
 ) -> None:
     """Times and what is read do; memory is that of the largest; the rest would not be of the whole work."""
-    assert figures_in_turn(stretches) == figures
+    assert summary_in_turn(stretches) == summary

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import mlflow
 from fault_proxy import FaultProxy
 
-from mlflow_sysmetrics.delivery.sync import deliver
+from mlflow_sysmetrics.delivery import deliver
 from mlflow_sysmetrics.logger import SystemMetricsLogger
 from mlflow_sysmetrics.measurement import Measurement
 
-INTERVAL_S, FLUSH_S = 0.05, 0.5
+INTERVAL_S, WINDOW_S = 0.05, 0.2
 
 
 class Ticks:
-    """A sample whose readings are numbered: -1, -2, -3, ..., so that the maximum of a window is its first."""
+    """A sample whose readings are numbered, so that the maxima of a window are its first, negative, and its last."""
 
     def __init__(self) -> None:
         self.taken = 0
@@ -29,7 +31,7 @@ class Ticks:
         with self._another:
             self.taken += 1
             self._another.notify_all()
-            return {"tick": float(-self.taken)}
+            return {"tick": float(-self.taken), "last": float(self.taken)}
 
     def wait_for(self, number: int, timeout_s: float = 20.0) -> None:
         """Wait until this number of readings has been taken."""
@@ -53,7 +55,7 @@ class Outcome:
     stop_s: float
     requests_failed: int
     in_order: bool
-    left_behind: int  # spools, at the very end
+    left_behind: int  # journals, at the very end
 
     @property
     def is_whole(self) -> bool:
@@ -92,11 +94,11 @@ def train(logger: SystemMetricsLogger, seconds: float, holds: Holds) -> None:
             step.__enter__()
         sum(range(20_000))
         with holds:
-            step.__exit__(None)
+            step.__exit__(None, None, None)
 
 
 def log_through(
-    proxy: FaultProxy, fault: str, spool: Path, *, healthy_s: float, failing_s: float, recovered_s: float
+    proxy: FaultProxy, fault: str, folder: Path, *, healthy_s: float, failing_s: float, recovered_s: float
 ) -> Outcome:
     """Log a run whose store works, then fails, then works again; with no time for that, it ends while it still fails.
 
@@ -105,13 +107,10 @@ def log_through(
     proxy.fault = None
     mlflow.set_tracking_uri(proxy.uri)
     ticks, holds, failed_before = Ticks(), Holds(), proxy.failed
-    with mlflow.start_run() as run:
-        logger = SystemMetricsLogger(
-            spool=spool,
-            watch=Measurement(sample=ticks, interval_s=INTERVAL_S),
-            flush_every_s=FLUSH_S,
-            stop_within_s=2.0,
-        )
+    variable = {"MLFLOW_SYSMETRICS_SPOOL": str(folder)}
+    with mock.patch.dict(os.environ, variable), mlflow.start_run() as run:
+        measurement = Measurement(sample=ticks, interval_s=INTERVAL_S, window_s=WINDOW_S)
+        logger = SystemMetricsLogger(measurement=measurement)
         with holds:
             logger.start()
         train(logger, healthy_s, holds)
@@ -126,9 +125,9 @@ def log_through(
         failed = proxy.failed - failed_before
         proxy.fault = None
     if not recovered_s:
-        deliver(spool)
-        deliver(spool)
-    left = len(list(spool.iterdir()))
+        deliver(folder)
+        deliver(folder)
+    left = len(list(folder.iterdir()))
     return _outcome(run.info.run_id, fault, ticks.taken, holds.longest_s, stop_s, failed, left)
 
 
@@ -139,18 +138,17 @@ def _outcome(run_id: str, fault: str, taken: int, hold_s: float, stop_s: float, 
 
 
 def covered(run_id: str) -> tuple[int, int, bool]:
-    """How many readings the store's windows hold, how many windows it has twice, and whether they are in order.
-
-    A window of the readings a..b has the maximum -a and is at step b, so it says which readings it is made of.
-    """
-    windows = sorted(
-        mlflow.MlflowClient().get_metric_history(run_id, "system/tick_max"),
-        key=lambda point: (point.step, point.timestamp),
+    """How many readings the store's windows hold, how many windows it has twice, and whether they are in order."""
+    firsts, lasts = (
+        sorted(
+            mlflow.MlflowClient().get_metric_history(run_id, f"system/{name}_max"), key=lambda point: point.timestamp
+        )
+        for name in ("tick", "last")
     )
-    steps = Counter(point.step for point in windows)
-    readings: Counter[int] = Counter()
-    for point in windows:
-        readings.update(range(-round(point.value), point.step + 1))
-    times = [point.timestamp for point in windows]
-    twice = sum(steps.values()) - len(steps) + sum(number > 1 for number in readings.values())
-    return len(readings), twice, times == sorted(times)
+    readings = Counter(
+        number
+        for first, last in zip(firsts, lasts, strict=True)
+        for number in range(-round(first.value), round(last.value) + 1)
+    )
+    steps = [point.step for point in firsts]
+    return len(readings), sum(number > 1 for number in readings.values()), steps == sorted(steps)

@@ -227,14 +227,6 @@ def test_limit_counts_while_a_disk_hangs(record: Record, tmp_path: Path) -> None
     assert run.data.metrics["elapsed_s"] < 4
 
 
-def test_program_within_its_limits_is_not_touched(record: Record, tmp_path: Path) -> None:
-    """Its exit code and its run are as without any."""
-    assert record("sh", "-c", "sleep 0.3; exit 3", criteria="peak_memory_mb<=3000, elapsed_s<=600") == Ended(3)
-    run = the_run(tmp_path)
-    assert run.info.status == "FAILED"
-    assert not any(name.startswith("sysmetrics.stop") for name in run.data.tags)
-
-
 def test_program_is_ended_by_the_tag_of_its_run(record: Record, all_runs: Runs, store_in_use: MlflowClient) -> None:
     """As somebody sets it in the UI, on the run that a program has after some seconds."""
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +17,15 @@ from ray.tune.experiment import Experiment
 from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.result import RESULT_DUPLICATE
 
-from mlflow_sysmetrics.limits import Criteria
-from mlflow_sysmetrics.measurement import Measurement
+from mlflow_sysmetrics import Criteria
 from mlflow_sysmetrics.ray_tune import CriteriaStopper, SystemMetricsCallback, system_metrics
-from mlflow_sysmetrics.ray_tune import trainable as wrapper
 from mlflow_sysmetrics.ray_tune.results import OWN_KEY
 
 WHOLE = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}
 
 
 # A program, so that no children count in. A class takes this many megabytes at each step, and works for some thirty
-# milliseconds: a trial of less than one reading has no CPU figure. It reports a figure under a name of the wrapper's.
+# milliseconds: a trial of less than one reading has no CPU time. It reports a value under a name of the wrapper's.
 GROWING = """
 import json
 from ray import tune
@@ -76,42 +72,12 @@ def test_results_of_a_class_hold_its_costs() -> None:
     assert of_the_next["memory_growth_mb"] < 50
 
 
-def test_maximum_since_the_last_result_is_of_all_that_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also of an epoch of an hour, whose peak is in its first minutes."""
-    now, memory_mb = [0.0], [100.0]
-    seams = {"sample": lambda: {"process_memory_mb": memory_mb[0]}, "clock": lambda: now[0]}
-    monkeypatch.setattr(wrapper, "Measurement", functools.partial(Measurement, **seams))
-
-    class Epoch(Plain):
-        def step(self) -> dict[str, Any]:
-            for minute in range(60):
-                memory_mb[0] = 30_000.0 if minute < 5 else 100.0
-                for _ in range(60):
-                    now[0] += 1.0
-                    self._watch.read()
-            return {}
-
-    trainable = system_metrics(Epoch, interval_s=3600.0)()
-    result = trainable.train()
-    trainable.stop()
-    assert result["process_memory_mb_max"] == 30_000
-    assert result["process_memory_mb"] == pytest.approx((5 * 30_000 + 55 * 100) / 60, rel=0.01)
-
-
 def test_wrapped_trainable_keeps_its_name() -> None:
     """Tune names experiments by it."""
 
     def train(config: dict[str, Any]) -> None: ...
 
     assert [Experiment.get_trainable_name(system_metrics(each)) for each in (Plain, train)] == ["Plain", "train"]
-
-
-def test_wrapping_a_trainable_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is done on the driver, where nothing is measured."""
-    started = []
-    monkeypatch.setattr(threading.Thread, "start", started.append)
-    system_metrics(Plain, groups=("process", "container"))
-    assert not started
 
 
 @pytest.mark.parametrize("arguments", [{"groups": ("wind",)}, {"interval_s": -1.0}], ids=["group", "interval"])
@@ -124,9 +90,9 @@ def test_wrong_argument_is_refused_at_once(arguments: dict[str, Any]) -> None:
 def test_scheduler_limits_and_loggers_see_the_costs_of_a_function(
     local_ray: None, empty_store: Path, tmp_path: Path
 ) -> None:
-    """A limit on memory ends the one that grows; processes are kept, and each trial's figures are its own.
+    """A limit on memory ends the one that grows; processes are kept, and each trial's summary is its own.
 
-    Ray's own logger has the figures so far. Ours has what describes an interval, and figures of the whole trial.
+    Ray's own logger has the summary so far. Ours has what describes an interval, and that of the whole trial.
     """
     before, stock = mlflow.get_tracking_uri(), store_uri(empty_store)
 
