@@ -209,9 +209,13 @@ class Follower:
     def _finish(self, status: str, tags: Mapping[str, str], *, ends: bool) -> None:
         if self._thread.is_alive():
             self._thread.join()
-        end = Operation("end", [status, now_ms(), {}])
         try:
-            self._look(is_last=True)
+            try:
+                self._look(is_last=True)
+            finally:
+                if self._logger is not None:
+                    self._logger.stop()  # first: what is later than the end would be of a run that has gone on
+            end = Operation("end", [status, now_ms(), {}])
             for each in self._opened.values():
                 is_other = each.is_open and each.run.run_id != self.run.run_id
                 if is_other and Store(each.run.uri).run(each.run.run_id).status == "RUNNING":  # not ended otherwise
@@ -220,8 +224,6 @@ class Follower:
             if self._name is not None and self.run.run_id in self._opened:
                 MlflowClient(self.run.uri).update_run(self.run.run_id, name=self._name)
         finally:
-            if self._logger is not None:
-                self._logger.stop()
             for writer in self._writers.values():
                 if not writer.close(_CLOSE_S):
                     writer.keep()
