@@ -82,7 +82,6 @@ class Journal:
             self.run: dict[str, Any] = {**_NOTHING, **json.loads(first)[1]}
             self._start = len(first)
             self._write(b"\n")  # the last line may have been cut off
-            self.left = list(self.read()) if run else []  # by an earlier process
         except BaseException:
             self._file.close()
             raise

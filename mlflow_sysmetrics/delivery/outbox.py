@@ -53,7 +53,7 @@ class Outbox:
         self.gone: Exception | None = None  # the store's last answer, if the run does not exist
         self.failures, self.due_at = 0, 0.0  # attempts in a row that failed; when the writer tries next
         self.sent = self.refused = self.lost = 0  # values that the store took, will never take, and that were given up
-        left = journal.left if journal else ()
+        left = journal.read() if journal else ()
         self._waiting = deque(operation for operation in left if operation.kind != "end")  # the run goes on
         self._journal, self._overflowed = journal, False
         self._lock, self._disk = threading.Lock(), threading.Lock()

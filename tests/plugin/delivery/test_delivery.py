@@ -24,6 +24,7 @@ from mlflow_sysmetrics.delivery.store import NoSuchRunError
 from mlflow_sysmetrics.tags import RUN_KEY, STOP_REASON
 
 FATES = st.lists(st.sampled_from(["", "", "", "before", "after"]), max_size=12).map(deque)
+TRIALS = st.sampled_from(["trial 0", "trial 1"])
 LOGGER, START_MS = "recorded", 1_000
 MAX_WAITING = 12
 
@@ -64,57 +65,54 @@ class Deliveries(RuleBasedStateMachine):
 
     # --- trials ------------------------------------------------------------------------------------------
 
-    @rule(number=st.integers(0, 2))
-    def open_trial(self, number: int) -> None:
-        """A trial begins, or goes on in this driver or another one, which knows its run."""
-        key = f"trial {number}"
+    def _open_trial(self, key: str) -> bool:
+        """A trial begins, or goes on in this driver or another one, which knows its run. Whether it is open then."""
         known = next((i for i, run in self.store.runs.items() if run.tags[RUN_KEY] == key), None)
-        if key in self.live:
-            box = self.live[key]
-            if not box.is_open:
-                box.is_open = True
-                box.add([Operation("reopen")])
-        elif known:
+        if known and key not in self.live:
             self.live[key] = Outbox(known, key, key)
-            self.live[key].add([Operation("reopen")])
-        elif key not in self.points and "study" in self.live:
+            self.live[key].is_open = False
+        if key not in self.live and key not in self.points and "study" in self.live:
             self._create(key, "study")
-        self.points[key] += []
+        elif key in self.live and not self.live[key].is_open:
+            self.live[key].is_open = True
+            self.live[key].add([Operation("reopen")])
+            self._sample(key)  # as it soon does: by this `sync` sees that it went on
+        return key in self.live
 
-    @rule(data=st.data(), refused=st.booleans(), samples=st.booleans(), number=st.integers(1, 3))
-    def log_points(self, data: st.DataObject, refused: bool, samples: bool, number: int) -> None:
-        """Points of a trial at steps that go on; samples have none; some names MLflow refuses."""
-        if not (opened := [key for key, box in self.live.items() if box.is_open]):
+    def _sample(self, key: str) -> None:
+        time_ms = next(self.clock)
+        self.points[key].append(Point("sample", float(time_ms), time_ms))
+        self.live[key].add(log(self.points[key][-1:]))
+
+    @rule(key=TRIALS, refused=st.booleans(), samples=st.booleans(), number=st.integers(1, 3), back=st.integers(0, 3))
+    def log_points(self, key: str, refused: bool, samples: bool, number: int, back: int) -> None:
+        """Points of a trial at steps that go on, or again from an earlier one; samples have none; some are refused."""
+        if not self._open_trial(key):
             return
-        key = data.draw(st.sampled_from(opened))
-        for _ in range(number):
-            step, time_ms = self.next_step[key], next(self.clock)
-            self.next_step[key] += 1
-            point = Point("sample" if samples else "loss", float(time_ms), time_ms, None if samples else step)
-            self.points[key].append(point)
-            odd = [Point("odd@", 1.0, time_ms, step)] if refused else []
-            self.live[key].add([*log([point]), *log(odd)])
-
-    @rule(key=st.sampled_from(["trial 0", "trial 1"]), back=st.integers(0, 3))
-    def repeat(self, key: str, back: int) -> None:
-        """A trial is tried again from an earlier step."""
-        if key in self.live and self.live[key].is_open:
+        if back:
             self.next_step[key] = max(0, self.next_step[key] - back)
             self.live[key].add([Operation("repeat")])
+        for _ in range(number):
+            if samples:
+                self._sample(key)
+            step, time_ms = self.next_step[key], next(self.clock)
+            self.next_step[key] += 1
+            self.points[key].append(Point("loss", float(time_ms), time_ms, step))
+            odd = [Point("odd@", 1.0, time_ms, step)] if refused else []
+            self.live[key].add([*log(self.points[key][-1:]), *log(odd)])
 
-    @rule(data=st.data(), value=st.integers(0, 3))
-    def tag(self, data: st.DataObject, value: int) -> None:
+    @rule(key=TRIALS, value=st.integers(0, 3))
+    def tag(self, key: str, value: int) -> None:
         """A tag is set anew."""
-        if opened := [key for key, box in self.live.items() if box.is_open]:
-            key = data.draw(st.sampled_from(opened))
+        if self._open_trial(key):
             self.tags[key]["a"] = str(value)
             self.live[key].add(log(tags=self.tags[key]))
 
-    @rule(data=st.data(), status=st.sampled_from(["FINISHED", "KILLED"]))
-    def end(self, data: st.DataObject, status: str) -> None:
-        """A run ends."""
-        if opened := [key for key, box in self.live.items() if box.is_open]:
-            self._end(data.draw(st.sampled_from(opened)), status)
+    @rule(key=TRIALS, status=st.sampled_from(["FINISHED", "KILLED"]))
+    def end(self, key: str, status: str) -> None:
+        """A trial ends."""
+        if self._open_trial(key):
+            self._end(key, status)
 
     def _end(self, key: str, status: str) -> None:
         tags, end_ms = {STOP_REASON: "limit"} if status == "KILLED" else {}, next(self.clock)
