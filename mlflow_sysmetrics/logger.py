@@ -243,20 +243,20 @@ class SystemMetricsLogger:
             if brake is not None and brake.broken is not None:
                 self._on_break(brake.broken)
         elif recording is not None:  # else `stop` was there first: the process has gone on without a limit
-            self._end(recording, Operation("end", ["KILLED", now_ms(), dict(tags)]))
+            self._end(recording, tags)
             end_tree(process)
 
-    def _end(self, recording: _Recording, end: Operation | None = None, *, goes_on: bool = False) -> None:
-        """Deliver what is left; where a limit ends the process, in a short time, with the end of its run."""
+    def _end(self, recording: _Recording, killed: Mapping[str, str] | None = None, *, goes_on: bool = False) -> None:
+        """Deliver what is left; where a limit ends the process, in a short time, with the end of its run and why."""
         atexit.unregister(self.stop)
         if self._brake is not None:
             self._brake.release()
         deadline = time.monotonic() + _STOP_WITHIN_S
         try:
-            delivered = recording.stop(_STOP_WITHIN_S if end is None else _ENDING_S, end, goes_on=goes_on)
+            delivered = recording.stop(_ENDING_S if killed else _STOP_WITHIN_S, killed, goes_on=goes_on)
         finally:
             _recorded.discard((self._path, os.getpid()))
-        if delivered and end is None and self._rank is not None and not goes_on:
+        if delivered and not killed and self._rank is not None and not goes_on:
             try:
                 within(max(0.0, deadline - time.monotonic()), self._log_job)
             except Exception as error:
@@ -336,8 +336,8 @@ class _Recording:
         with contextlib.suppress(RuntimeError):  # no more threads: `stop` moves all windows
             self._thread.start()
 
-    def stop(self, timeout_s: float, end: Operation | None = None, *, goes_on: bool = False) -> bool:
-        """Take a last reading and deliver what is left, and at last the end; say whether nothing is left.
+    def stop(self, timeout_s: float, killed: Mapping[str, str] | None = None, *, goes_on: bool = False) -> bool:
+        """Take a last reading and deliver what is left, and at last why it is killed; say whether nothing is left.
 
         Where the measurement `goes_on`, without its summary.
         """
@@ -351,7 +351,8 @@ class _Recording:
             if self._thread.is_alive():
                 self._thread.join(timeout_s / 5)  # it may be moving windows
             self._move()
-            self.outbox.add([*last, *([end] if end else [])])
+            end = [Operation("end", ["KILLED", now_ms(), dict(killed)])] if killed else []  # after all points
+            self.outbox.add([*last, *end])
             delivered = self.writer.close(max(0.0, deadline - 0.1 * timeout_s - time.monotonic()))
             self.outbox.close()
             return delivered

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Mapping
 from typing import Any
+from unittest import mock
 
 import click
 from mlflow import MlflowClient, get_tracking_uri
@@ -27,7 +28,6 @@ from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_BACKEND, MLFLOW_RUN_NAME
 from mlflow_sysmetrics.command.follow import Follower, Run
 from mlflow_sysmetrics.command.passthrough import Ended, reap
 from mlflow_sysmetrics.command.supervisor import Settings, Supervisor
-from mlflow_sysmetrics.environment import with_environment
 from mlflow_sysmetrics.redact import redacted
 from mlflow_sysmetrics.tags import STOP_REASON
 
@@ -54,7 +54,7 @@ class SystemMetricsBackend(LocalBackend):
                 f"synchronous=False: {NAME} waits for its project; use a thread, or the backend local"
             )
         follower = Follower(Run(tracking_uri, experiment_id))
-        with with_environment(follower.environment):
+        with mock.patch.dict(os.environ, follower.environment):  # which MLflow hands on
             submitted = super().run(*project, config, tracking_uri, experiment_id)  # type: ignore[call-arg,no-untyped-call]
         follower.run = follower.run._replace(run_id=submitted.run_id)
         measured = _MeasuredRun(submitted, Supervisor(settings, follower))

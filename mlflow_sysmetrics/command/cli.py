@@ -9,14 +9,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click import option
 
 T = TypeVar("T")
 # Defaults for MLflow in this process: print nothing into the command's output, and do not retry for long.
 _OWN_ENVIRONMENT = {
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    **{"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"},
+    **{"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"},
 }
+_GROUPS = """What to read, separated by commas: process (the command and all below it), container (limits and use), gpu
+(use by these processes)."""
+_CRITERIA = """End the command when it breaks one of these, such as "peak_memory_mb<=8000, elapsed_s<=7200,
+mean_cpu_percent>=5 after 10m". Metrics: elapsed_s, cpu_seconds, mean_cpu_percent, peak_memory_mb, memory_growth_mb,
+peak_rss_mb, peak_gpu_memory_mb."""
+_STORE = """The store to show; by default MLFLOW_TRACKING_URI, or else what MLflow finds in the current folder. Give a
+password in MLFLOW_TRACKING_URI, not here: others see the options of a command."""
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.group()
@@ -43,42 +51,14 @@ def main(context: click.Context) -> None:
 
 
 @main.command(context_settings={"allow_interspersed_args": False})
-@click.option("--run-name", metavar="NAME", help="Name of the program's run; by default the program or MLflow chooses.")
-@click.option(
-    "--experiment-name",
-    metavar="NAME",
-    help="Experiment of the program's runs, made if there is none; by default MLFLOW_EXPERIMENT_NAME or "
-    "MLFLOW_EXPERIMENT_ID says which. A program that calls mlflow.set_experiment has its own.",
-)
-@click.option(
-    "--interval-s", metavar="SECONDS", type=float, default=0.1, show_default=True, help="Seconds between two readings."
-)
-@click.option(
-    "--groups",
-    metavar="NAMES",
-    default="process",
-    show_default=True,
-    help="What to read, separated by commas: process (the command and all below it), container (limits and use), "
-    "gpu (use by these processes).",
-)
-@click.option(
-    "--criteria",
-    metavar="LIMITS",
-    default="",
-    help='End the command when it breaks one of these, such as "peak_memory_mb<=8000, elapsed_s<=7200, '
-    'mean_cpu_percent>=5 after 10m". Metrics: elapsed_s, cpu_seconds, mean_cpu_percent, peak_memory_mb, '
-    "memory_growth_mb, peak_gpu_memory_mb.",
-)
+@option("--run-name", metavar="NAME", help="Name of the program's run; by default the program or MLflow chooses.")
+@option("--experiment-name", metavar="NAME", help="Experiment of the program's runs, unless the program sets another.")
+@option("--interval-s", metavar="SECONDS", default=0.1, show_default=True, help="Seconds between two readings.")
+@option("--groups", metavar="NAMES", default="process", show_default=True, help=_GROUPS)
+@option("--criteria", metavar="LIMITS", default="", help=_CRITERIA)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
-def run(
-    environment: dict[str, str],
-    /,
-    command: tuple[str, ...],
-    run_name: str | None,
-    experiment_name: str | None,
-    **settings: Any,
-) -> None:
+def run(environment: dict[str, str], /, command: tuple[str, ...], **options: Any) -> None:
     """Run COMMAND, log what its processes use into its MLflow run, and print a summary.
 
     \b
@@ -96,7 +76,8 @@ def run(
     processes below it: by SIGTERM, and ten seconds later by SIGKILL. The tag sysmetrics.stop_reason says why, and the
     exit code is 124. The run is KILLED; one that MLFLOW_RUN_ID names keeps its status.
     """
-    if os.environ.get("MLFLOW_RUN_ID") and (run_name or experiment_name):
+    names = {name: options.pop(name) for name in ("run_name", "experiment_name")}
+    if os.environ.get("MLFLOW_RUN_ID") and any(names.values()):
         raise click.UsageError(
             "MLFLOW_RUN_ID names a run that exists; unset it, or leave out --run-name and --experiment-name"
         )
@@ -105,24 +86,16 @@ def run(
     from mlflow_sysmetrics.command.supervisor import Settings
 
     try:
-        given = Settings.of(**settings)
+        settings = Settings.of(**options)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    names = {"run_name": run_name, "experiment_name": experiment_name}
-    end_as(_asked(lambda: run_command(command, environment, given, **names)))
+    end_as(_asked(lambda: run_command(command, environment, settings, **names)))
 
 
 @main.command()
-@click.option(
-    "--folder",
-    metavar="FOLDER",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the waiting metrics; by default the logger's.",
-)
-@click.option(
-    "--tracking-uri", metavar="URI", help="Send all metrics to this server; by default each file names its own."
-)
-@click.option("--discard", is_flag=True, help="Remove what waits for runs that no longer exist.")
+@option("--folder", metavar="FOLDER", type=_FOLDER, help="Folder of the waiting metrics; by default the logger's.")
+@option("--tracking-uri", metavar="URI", help="Send all metrics to this server; by default each file names its own.")
+@option("--discard", is_flag=True, help="Remove what waits for runs that no longer exist.")
 def sync(folder: Path | None, tracking_uri: str | None, discard: bool) -> None:
     """Deliver metrics that could not be sent while the server was away.
 
@@ -151,7 +124,7 @@ def doctor() -> None:
 
 
 @main.command()
-@click.option("--experiment-name", metavar="NAME", help="Only this experiment; by default all that have such runs.")
+@option("--experiment-name", metavar="NAME", help="Only this experiment; by default all that have such runs.")
 def views(experiment_name: str | None) -> None:
     """Prepare a page of the MLflow UI that compares runs by what they cost, and print its link.
 
@@ -181,24 +154,10 @@ def views(experiment_name: str | None) -> None:
 
 
 @main.command()
-@click.option(
-    "--experiment-name", metavar="NAME", help="Look for the newest study or run in this experiment; by default in all."
-)
-@click.option(
-    "--tracking-uri",
-    metavar="URI",
-    help="The store to show; by default MLFLOW_TRACKING_URI, or else what MLflow finds in the current folder. Give a "
-    "password in MLFLOW_TRACKING_URI, not here: others see the options of a command.",
-)
-@click.option(
-    "--port",
-    metavar="PORT",
-    type=click.IntRange(1, 65535),
-    default=5000,
-    show_default=True,
-    help="Port of the server. Where another program listens on it, the next free one is taken.",
-)
-@click.option("--no-browser", is_flag=True, help="Print the address only.")
+@option("--experiment-name", metavar="NAME", help="Look for the newest study or run here; by default everywhere.")
+@option("--tracking-uri", metavar="URI", help=_STORE)
+@option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port of the server, if free.")
+@option("--no-browser", is_flag=True, help="Print the address only.")
 def ui(experiment_name: str | None, tracking_uri: str | None, port: int, no_browser: bool) -> None:
     """Show the newest study in the MLflow UI, or else what the newest runs have cost.
 
@@ -209,7 +168,7 @@ def ui(experiment_name: str | None, tracking_uri: str | None, port: int, no_brow
 
     Prints the address of the page, and opens it where there is a browser. What a study shows before its end, and the
     view "What runs cost", are made from the runs that are there now. If the store is a file or a database, the command
-    first starts an MLflow server that only this machine can reach; Ctrl-C ends it.
+    first starts an MLflow server that only this machine can reach, on the next free port; Ctrl-C ends it.
     """
     import mlflow
 

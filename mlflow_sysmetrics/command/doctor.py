@@ -21,17 +21,15 @@ def examine() -> tuple[list[str], bool]:
     read = {group: sorted(sampler((group,))()) for group in GROUPS}
     lines = [_line(group, names, ", ".join(names) or _why_not(group)) for group, names in read.items()]
     uri, folder = mlflow.get_tracking_uri(), journal_folder()
-    store = _store(uri)
-    lines.append(_line(f"store {redacted(uri)}", not store, store or "answers"))
+    silent = _why_silent(uri)
+    lines.append(_line(f"store {redacted(uri)}", not silent, silent or "answers"))
     near = next(each for each in (folder, *folder.parents) if each.exists())  # it is made when it is needed
     has_room, waiting = os.access(near, os.W_OK | os.X_OK), len(list(folder.glob("*.jsonl")))
     said = f"{waiting} files of loggers that run, or for `mlflow-sysmetrics sync`" if waiting else "nothing waits"
     lines.append(_line(f"journals in {folder}", has_room, said if has_room else "cannot be written by this user"))
-    installed = {each.metadata["Name"] for each in metadata.distributions()}
-    lines.append(
-        "versions: " + ", ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES if name in installed)
-    )
-    return lines, bool(read["process"]) and (not store or has_room)
+    found = {each.metadata["Name"]: each.version for each in metadata.distributions()}
+    lines.append("versions: " + ", ".join(f"{name} {found[name]}" for name in _PACKAGES if name in found))
+    return lines, bool(read["process"]) and (not silent or has_room)
 
 
 def _line(what: str, works: object, said: str) -> str:
@@ -40,17 +38,17 @@ def _line(what: str, works: object, said: str) -> str:
 
 def _why_not(group: str) -> str:
     if group == "container":
-        return "this process is in no control group of version 2" if not find_folders() else "no limits, and no usage"
+        return "no limits, and no usage" if find_folders() else "this process is in no control group of version 2"
+    if group == "gpu" and import_nvml() is None:
+        return "nvidia-ml-py is not installed; pip install nvidia-ml-py"
     if group == "gpu":
-        if import_nvml() is None:
-            return "nvidia-ml-py is not installed; pip install nvidia-ml-py"
         return (
             "the driver reports nothing about its GPUs" if open_gpus(import_nvml()) else "no NVIDIA driver, or no GPU"
         )
     return "/proc is missing, or hides this process"
 
 
-def _store(uri: str) -> str:
+def _why_silent(uri: str) -> str:
     """Why the store does not answer; "" if it does."""
     file = absolute_uri(uri).partition("sqlite:///")[2]
     if file and not Path(file).exists():  # asked, MLflow would make it

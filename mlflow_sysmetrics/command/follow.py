@@ -34,7 +34,7 @@ from mlflow_sysmetrics.redact import get_logger, with_login
 logger = get_logger(__name__)
 _LOOK_EVERY_S = 0.5
 _WITHOUT_MLFLOW_S, _WITHOUT_RUN_S = 5.0, 60.0  # before a program gets a run: until then it may open one
-_CLOSE_S, _END_S = 5.0, 20.0  # for what the writers have left, and for all that is to be done at the end
+_CLOSE_S, _END_S = 5.0, 15.0  # for what the writers have left, and for all that is to be done at the end
 
 
 class Run(NamedTuple):
@@ -86,9 +86,9 @@ class Follower:
         """Whether the store did not take what it was sent last."""
         return self._logger is not None and self._logger.store_is_away
 
-    def start(self, measurement: Measurement) -> None:
-        """Record what this measures of the program, which has just been started."""
-        self._measurement, self._home = measurement, self.run
+    def start(self, measurement: Measurement, pid: int) -> None:
+        """Record what this measures of the program with this process id, which has just been started."""
+        self._measurement, self._pid, self._home = measurement, pid, self.run
         with contextlib.suppress(RuntimeError):  # no more threads: then all is done at the end
             self._thread.start()
 
@@ -179,11 +179,12 @@ class Follower:
             recorded.leave()
             self._left.append(before)
         try:
-            self._logger = SystemMetricsLogger(run.run_id, run.uri, measurement=self._measurement).start()
+            made_logger = SystemMetricsLogger(run.run_id, run.uri, pid=self._pid, measurement=self._measurement)
         except ValueError:  # the program has deleted it
             self._opened.pop(run.run_id, None)
             self.run = before
             raise
+        self._logger = made_logger.start()
 
     def _copy(self, before: Run) -> None:
         """Copy the program's series from another run into its run. One that was made here is deleted then."""
@@ -208,18 +209,21 @@ class Follower:
     def _finish(self, status: str, tags: Mapping[str, str], *, ends: bool) -> None:
         if self._thread.is_alive():
             self._thread.join()
-        end = Operation("end", [status, now_ms(), {}])
         try:
-            self._look(is_last=True)
+            try:
+                self._look(is_last=True)
+            finally:
+                if self._logger is not None:
+                    self._logger.stop()  # first: what is later than the end would be of a run that has gone on
+            end = Operation("end", [status, now_ms(), {}])
             for each in self._opened.values():
-                if each.is_open and each.run.run_id != self.run.run_id:
+                is_other = each.is_open and each.run.run_id != self.run.run_id
+                if is_other and Store(each.run.uri).run(each.run.run_id).status == "RUNNING":  # not ended otherwise
                     self._add(each.run, [end])
             self._add(self.run, [*log(tags=tags), *([end] if ends and self._is_open(status) else [])])
             if self._name is not None and self.run.run_id in self._opened:
                 MlflowClient(self.run.uri).update_run(self.run.run_id, name=self._name)
         finally:
-            if self._logger is not None:
-                self._logger.stop()
             for writer in self._writers.values():
                 if not writer.close(_CLOSE_S):
                     writer.keep()

@@ -52,9 +52,9 @@ class Supervisor:
         self._settings, self._follower = settings, follower
         here = "memory_mb" if "process" in settings.groups else ""
         self._brake = limits.Brake(lambda tags: self._end_process(), settings.criteria, judged_while=here)
-        press, clear = self._brake.press, lambda run_id: self._store().delete_tag(run_id, STOP)
-        is_away = lambda: follower.store_is_away  # noqa: E731
-        self._button = limits.StopButton(self._stop_tag, lambda _, said: press(said), clear, is_away=is_away)
+        self._button = limits.StopButton(
+            self._stop_tag, lambda _, said: self._brake.press(said), self._clear, is_away=lambda: follower.store_is_away
+        )
         self._process: psutil.Process | None = None
         self._killed_for_memory: bool | None = None  # known once it has ended
         self._look_due = 0.0
@@ -80,7 +80,7 @@ class Supervisor:
             return
         self._measurement.tell(self._brake.see)
         self._measurement.tell(self._look)
-        self._follower.start(self._measurement)
+        self._follower.start(self._measurement, pid)
         self._button.start()
 
     def ended(self) -> None:
@@ -115,14 +115,14 @@ class Supervisor:
         if self._process is not None and not limits.end_tree(self._process):
             logger.warning("process %d, or one below it, goes on although it was killed", self._process.pid)
 
-    def _store(self) -> Store:
-        return Store(self._follower.run.uri)
-
     def _stop_tag(self) -> dict[str, str]:
         """What the tag of the program's run that asks for its end is set to; {} without it."""
-        run_id = self._follower.run.run_id
-        tags = self._store().run(run_id).tags if run_id else {}
+        uri, _, run_id = self._follower.run
+        tags = Store(uri).run(run_id).tags if run_id else {}
         return {run_id: tags[STOP]} if STOP in tags else {}
+
+    def _clear(self, run_id: str) -> None:
+        Store(self._follower.run.uri).delete_tag(run_id, STOP)
 
     def _look(self, summary: Mapping[str, float]) -> None:
         if (now := time.monotonic()) >= self._look_due:

@@ -20,20 +20,21 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     """
     answers: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
-    def answer() -> None:
+    def answer(put: Callable[[tuple[T | None, BaseException | None]], None]) -> None:
         try:
-            answers.put((call(), None))
+            put((call(), None))
         except BaseException as error:
-            answers.put((None, error))
+            put((None, error))
 
     run = contextvars.copy_context().run  # MLflow keeps its workspace there
     try:
-        threading.Thread(target=run, args=(answer,), name="mlflow-sysmetrics-question", daemon=True).start()
+        threading.Thread(target=run, args=(answer, answers.put), name="mlflow-sysmetrics-question", daemon=True).start()
     except RuntimeError:
         return call()
     try:
         value, error = answers.get(timeout=seconds)
     except queue.Empty:
+        del answers  # a late answer is nobody's, such as an open file: it goes with its thread
         raise TimeoutError(f"no answer within {seconds:g} s") from None
     if error is not None:
         raise error

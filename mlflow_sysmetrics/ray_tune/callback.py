@@ -267,7 +267,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """End every run that Tune did not end, write what is left, and save the view of all of them."""
         if self.close() and self.views and self._runs is not None and (link := self._runs.save_view()):
-            click.echo(f"What the trials cost: {link}{' in mlflow-sysmetrics ui' if link.startswith('#') else ''}")
+            click.echo(f"What the trials cost{', in `mlflow-sysmetrics ui`' if link.startswith('#') else ''}: {link}")
 
     def close(self, timeout_s: float | None = None) -> bool:
         """Mark open runs KILLED and write what is left, for a limited time; say whether all of it was written."""

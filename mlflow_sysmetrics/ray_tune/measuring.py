@@ -66,10 +66,10 @@ class NodeMeasurements:
             kills.look()
         return {key: measurement.drain() for key, (_, measurement, _, _) in self._measured.items()}
 
-    def stop(self, key: str) -> Used:
-        """Let a process go. The time of one that is gone is that up to its last reading."""
+    def stop(self, key: str) -> Used | None:
+        """Let a process go; None if it was gone before. The time of one that is gone is that up to its last reading."""
         if key not in self._measured:
-            return Used([], {}, {})
+            return None
         process, measurement, kills, last = self._measured.pop(key)
         runs, death = _runs(process), {}
         summary = measurement.stop()
@@ -85,8 +85,7 @@ class _Trial:
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     node_id: str | None = None  # where its process is measured now
-    parts: list[Mapping[str, float] | None] = field(default_factory=list)  # of the processes that were let go
-    death: Mapping[str, str] = field(default_factory=dict)  # of the last one
+    used: list[asyncio.Task[Used | None]] = field(default_factory=list)  # of the processes that were let go
     facts: set[str] = field(default_factory=set)  # the names of the tags of its nodes
     ends: bool = False
 
@@ -156,10 +155,10 @@ class TrialMeasurements:
     async def _measure(self, key: str, located: Future[tuple[str, str, int]] | None) -> None:
         trial = self._trials.setdefault(key, _Trial())
         async with trial.turn:
-            await self._let_go(key, trial)
+            self._let_go(key, trial)
             if located is None:
                 return
-            try:
+            try:  # meanwhile, its process before has been asked for
                 node_id, host, pid = await asyncio.wrap_future(located)
             except Exception:  # the trial failed before it began
                 return
@@ -174,26 +173,31 @@ class TrialMeasurements:
         trial = self._trials.setdefault(key, _Trial())
         if trial.ends:
             return
-        trial.ends, summary, said = True, {}, None
+        summary: dict[str, float] = {}
+        death: Mapping[str, str] = {}
+        trial.ends, said = True, None
         try:
             async with trial.turn:
-                await self._let_go(key, trial)
-            summary = summary_in_turn(trial.parts)
+                self._let_go(key, trial)
+            used = await asyncio.gather(*trial.used)
+            summary = summary_in_turn(each and each.summary for each in used)
+            death = used[-1].death if used and used[-1] else {}
             with suppress(Exception):  # its process may be gone
                 said = answer and await asyncio.wrap_future(answer)
         finally:  # also where time is up
             self._trials.pop(key, None)
-            then(summary, trial.death, said)
+            then(summary, death, said)
 
-    async def _let_go(self, key: str, trial: _Trial) -> None:
-        node_id, trial.node_id = trial.node_id, None
-        if node_id is None:
-            return
+    def _let_go(self, key: str, trial: _Trial) -> None:
+        if trial.node_id is not None:  # which may have died, and take its time to say so: the trial goes on elsewhere
+            trial.used.append(self._loop.create_task(self._stop(trial.node_id, key)))
+            trial.node_id = None
+
+    async def _stop(self, node_id: str, key: str) -> Used | None:
         used: Used | None = await self._ask(node_id, "stop", key)
-        windows, summary, trial.death = used or Used([], {}, {})
-        self._log(key, window_points(windows), {})
-        if summary or used is None:  # else it was gone before it could be measured
-            trial.parts.append(summary or None)
+        if used is not None:
+            self._log(key, window_points(used.windows), {})
+        return used
 
     async def _drain(self, node_id: str) -> None:
         while not self._closing.is_set():

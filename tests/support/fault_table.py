@@ -34,8 +34,8 @@ WORDS = {
     "trial_is_killed": "worker process has died",
     "trial_is_killed_and_repeated": "worker process has died",
     "trial_takes_too_much_memory": "killed by Ray's memory monitor",
-    "node_is_killed": "died",
-    "node_is_killed_and_comes_back": "died",
+    "node_is_killed": "The actor",
+    "node_is_killed_and_comes_back": "The actor",
 }
 
 

@@ -151,7 +151,7 @@ def _one_of_three_nodes(fate: str, kind: str, callback: CallbackClass, here: Pla
     try:
         kill = AtResult(3, lambda: nodes.ask(fate, nodes.ask("others")[0]), here.folder / "killed")
         again = tune.FailureConfig(max_failures=1)
-        cases = [{"steps": 20, "step_s": 0.3}] * 3
+        cases = [{"steps": 40, "step_s": 0.3}] * 3
         error = study(here, callback(here.uri), kind, cases, kill, failure_config=again)
     finally:
         ray.shutdown()

@@ -238,13 +238,6 @@ def test_project_is_ended_by_the_tag_of_its_run(place: Place) -> None:
     assert place.run().data.tags["sysmetrics.stopped_by"] == "person"
 
 
-def test_failure_raises_in_python(place: Place) -> None:
-    """As documented of ``mlflow.projects.run``."""
-    with pytest.raises(ExecutionException, match="failed"):
-        run_in_python(place, parameters={"code": 3})
-    assert place.run().info.status == "FAILED"
-
-
 def test_interrupt_ends_project_and_run(place: Place) -> None:
     """Ctrl-C ends the project, and its run is FAILED, which is MLflow's word for it."""
     line = ["run", str(place.project), "-b", NAME, "--env-manager", "local", "-P", "seconds=60"]

@@ -161,11 +161,14 @@ def test_runs_that_a_dying_program_leaves_open_end_with_it(
 with mlflow.start_run(run_name="done"): work()
 mlflow.start_run(run_name="open")
 mlflow.start_run(run_name="inner", nested=True)
+mlflow.start_run(run_name="ended by another client", nested=True)
+mlflow.MlflowClient().update_run(mlflow.active_run().info.run_id, status="KILLED")
 {end}
 """
     record(sys.executable, "-c", program, run_name="whole")
     statuses = {run.info.run_name: run.info.status for run in all_runs()}
-    assert statuses == {"whole": status, "done": "FINISHED", "open": status, "inner": status}
+    ended = {"done": "FINISHED", "ended by another client": "KILLED"}
+    assert statuses == {"whole": status, "open": status, "inner": status} | ended
 
 
 @pytest.mark.parametrize(("code", "status"), [(0, "KILLED"), (3, "FAILED")], ids=["success keeps it", "error does not"])

@@ -185,16 +185,7 @@ def test_keys_in_a_terminal_reach_the_command_once(start: Start) -> None:
         (Ended(-signal.SIGSEGV), "FAILED"),
         (Ended(128 + signal.SIGSEGV), "FAILED"),
     ],
-    ids=[
-        "success",
-        "success-when-told",
-        "error",
-        "error-when-told",
-        "term",
-        "int-in-a-shell",
-        "segv",
-        "segv-in-a-shell",
-    ],
+    ids=str,
 )
 def test_status_says_who_ended_it(ended: Ended, status: str) -> None:
     """A run is KILLED where somebody wanted the end, and FAILED where the command itself went wrong."""

@@ -26,7 +26,7 @@ from ray.tune.logger.mlflow import MLflowLoggerCallback
 from mlflow_sysmetrics.delivery import Point
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.measurement import SUMMARY
-from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY, SystemMetricsCallback, payload
+from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY, SystemMetricsCallback, payload, system_metrics
 from mlflow_sysmetrics.ray_tune.results import OWN_KEY, points_of
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
@@ -197,12 +197,6 @@ def test_trial_of_a_moment_has_its_series_and_its_summary(experiment: Experiment
         assert (value >= 0, step) == (True, 0)
 
 
-def test_value_that_a_trial_reports_itself_stays_its_own(experiment: Experiment) -> None:
-    """What was read of its process under the same name is not written over it."""
-    assert [value for value, _, _ in experiment.history("plain", "write_mb")] == [-1.0, -1.0]
-    assert experiment.runs["plain"].data.metrics["read_mb"] >= 0
-
-
 def test_trial_that_begins_again_has_no_step_twice(experiment: Experiment) -> None:
     """The values of the first attempt stay, the second adds what it has not had. Its summary is of both."""
     assert [(step, value) for value, _, step in experiment.history("again", "loss")] == [(1, 1.0), (2, 2.0), (3, 13.0)]
@@ -236,21 +230,17 @@ def test_status_of_a_run_says_what_became_of_the_trial(
 
 
 def test_run_around_the_trials_counts_them(experiment: Experiment) -> None:
-    """In metrics, and in a sentence."""
+    """In metrics, and in a sentence. The link of the view that compares them is printed in one line."""
     study = experiment.study
+    page = f"#/experiments/{study.info.experiment_id}/runs?workflowType=machine_learning&viewStateShareKey="
+    assert page in experiment.printed
+    assert study.info.run_id in experiment.printed
+    assert "\n" not in experiment.printed  # nor is one of those that want none
     assert study.info.status == "FINISHED"
     counts = {name: study.data.metrics[name] for name in ("trials", "stopped", "failed")}
     assert counts == {"trials": 6.0, "stopped": 1.0, "failed": 2.0}
     assert study.data.tags["mlflow.note.content"].startswith("**6 trials**: 3 ")
     assert study.data.tags.items() >= Host().tags().items()
-
-
-def test_view_of_the_trials_is_saved_and_its_link_printed(experiment: Experiment) -> None:
-    """In one line. The view shows the trials, and is not made where it is not wanted."""
-    link = "#/experiments/{}/runs?workflowType=machine_learning&viewStateShareKey="
-    assert experiment.printed.count("\n") == 0
-    assert link.format(experiment.study.info.experiment_id) in experiment.printed
-    assert experiment.study.info.run_id in experiment.printed
 
 
 @pytest.mark.parametrize(("case", "results"), [("ends", 3), ("stopped", 2), ("raises", 1)])
@@ -267,7 +257,12 @@ def test_points_of_a_payload_keep_their_own_time_and_step(experiment: Experiment
 
 
 def test_plain_results_are_written_without_the_bookkeeping_of_ray(experiment: Experiment) -> None:
-    """Every number that the trainable reports, nested ones flat, at its training iteration; text and times are not."""
+    """Every number that the trainable reports, nested ones flat, at its training iteration; text and times are not.
+
+    One under the name of a value that is measured stays the trial's own.
+    """
+    assert [value for value, _, _ in experiment.history("plain", "write_mb")] == [-1.0, -1.0]
+    assert experiment.runs["plain"].data.metrics["read_mb"] >= 0
     assert _own_metrics(experiment.runs["plain"]) == {"loss": 0.5, "nested/depth": 2.0}
     assert [(value, step) for value, _, step in experiment.history("plain", "loss")] == [(1.0, 1), (0.5, 2)]
     assert experiment.runs["setup"].data.metrics == {}
@@ -288,23 +283,13 @@ def test_store_that_hangs_or_refuses_does_not_hold_up_or_end_the_experiment(expe
     assert len(experiment.uris) == 1  # of the process, before and after
 
 
-@pytest.mark.parametrize("hook", ["on_trial_start", "on_trial_result", "on_trial_complete", "on_trial_error"])
-def test_hook_that_goes_wrong_is_logged_and_does_not_raise(hook: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A fault in the record must not end the training that it records. Here the callback was not even set up."""
-    result = {"result": {}} if hook == "on_trial_result" else {}
-    getattr(SystemMetricsCallback(), hook)(iteration=0, trials=[], trial=object(), **result)
-    assert "training goes on" in caplog.text
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [{"close_timeout_s": -1.0}, {"close_timeout_s": math.nan}, {"groups": ("wind",)}, {"interval_s": 0.0}],
-    ids=lambda settings: "=".join(map(str, *settings.items())),
-)
+@pytest.mark.parametrize("settings", [{"close_timeout_s": math.nan}, {"groups": ("wind",)}, {"interval_s": 0.0}])
 def test_wrong_argument_is_refused_at_construction(settings: dict[str, Any]) -> None:
-    """Not when the experiment ends, where it would cost what waits."""
+    """Not when the experiment ends, where it would cost what waits, nor in a trial."""
     with pytest.raises(ValueError, match=next(iter(settings))):
         SystemMetricsCallback(**settings)
+    with pytest.raises((ValueError, TypeError), match=next(iter(settings))):
+        system_metrics(tune.Trainable, **settings)
 
 
 def test_callback_is_one_of_rays_with_its_arguments() -> None:

@@ -11,7 +11,7 @@ from commands import store_uri
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from mlflow_sysmetrics.ray_tune.destination import Destination, Earlier, find_destination, source_tags
+from mlflow_sysmetrics.ray_tune.destination import Destination, Earlier, find_destination
 
 
 @pytest.fixture
@@ -101,10 +101,3 @@ def test_interrupted_experiment_is_found_with_its_trials(client: MlflowClient) -
     other = client.create_run("0").info.run_id
     expected = Destination("0", other, None, trials)
     assert find_destination(client, study_id="s1", parent_run_id=other) == expected
-
-
-def test_source_tags_are_those_of_a_fluent_run(client: MlflowClient) -> None:
-    """Who ran what; the host of the driver is not a fact about a trial."""
-    tags = source_tags()
-    assert {"mlflow.user", "mlflow.source.name", "mlflow.source.type"} <= tags.keys()
-    assert not [name for name in tags if name.startswith("sysmetrics.")]

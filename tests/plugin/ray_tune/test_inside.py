@@ -11,7 +11,7 @@ from commands import store_uri
 from mlflow import MlflowClient
 from ray import tune
 
-from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, trial_run_id
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 
 
 def _trainable(kind: str, failed: Path) -> Any:
@@ -90,9 +90,3 @@ def test_trainable_logs_in_the_run_of_its_trial(
     assert {result.last_result["run"] for result in results.trials} == {run.info.run_id for run in trials}
     assert mlflow.get_tracking_uri() == before
     assert store_uri(empty_store) == client.tracking_uri
-
-
-def test_process_without_a_trial_has_no_run_of_a_trial() -> None:
-    """And says where to ask."""
-    with pytest.raises(RuntimeError, match="with a SystemMetricsCallback"):
-        trial_run_id()

@@ -13,7 +13,6 @@ import pytest
 from commands import ROOT, store_uri
 from mlflow import MlflowClient
 from ray import tune
-from ray.tune.experiment import Experiment
 from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.result import RESULT_DUPLICATE
 
@@ -54,10 +53,6 @@ print(json.dumps([{name: value for name, value in each.items() if name != "confi
 """
 
 
-class Plain(tune.Trainable):
-    """Somebody's class."""
-
-
 def test_results_of_a_class_hold_its_costs() -> None:
     """Since the last result, and since the trial began or the process was given the next; its own stay as they were."""
     argv = [sys.executable, "-c", GROWING]
@@ -70,21 +65,6 @@ def test_results_of_a_class_hold_its_costs() -> None:
     assert first["sysmetrics_own"] == ["elapsed_s"]  # a tuple, in JSON
     assert second["memory_growth_mb"] == pytest.approx(100, abs=20)
     assert of_the_next["memory_growth_mb"] < 50
-
-
-def test_wrapped_trainable_keeps_its_name() -> None:
-    """Tune names experiments by it."""
-
-    def train(config: dict[str, Any]) -> None: ...
-
-    assert [Experiment.get_trainable_name(system_metrics(each)) for each in (Plain, train)] == ["Plain", "train"]
-
-
-@pytest.mark.parametrize("arguments", [{"groups": ("wind",)}, {"interval_s": -1.0}], ids=["group", "interval"])
-def test_wrong_argument_is_refused_at_once(arguments: dict[str, Any]) -> None:
-    """Before any trial begins."""
-    with pytest.raises(ValueError, match=next(iter(arguments))):
-        system_metrics(Plain, **arguments)
 
 
 def test_scheduler_limits_and_loggers_see_the_costs_of_a_function(
@@ -129,6 +109,8 @@ def test_scheduler_limits_and_loggers_see_the_costs_of_a_function(
     }
     assert last[1]["memory_growth_mb"] < 50
     ours = client.get_experiment_by_name("ours").experiment_id
+    (study,) = client.search_runs([ours], "tags.`sysmetrics.kind` = 'study'")
+    assert study.info.run_name.startswith("tune train_")  # the function's own name
     trials = client.search_runs([ours], "tags.`sysmetrics.kind` = 'trial'")
     assert len(trials) == len(last)
     for run in trials:

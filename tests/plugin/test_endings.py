@@ -1,0 +1,154 @@
+"""However a recorded program ends, its run has what it used: in processes that really end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from busy_worker import compute
+from forks import in_fork
+from mlflow import MlflowClient
+from tracking_server import free_port
+
+from mlflow_sysmetrics import SystemMetricsLogger
+from mlflow_sysmetrics.delivery import deliver
+from mlflow_sysmetrics.measurement import summary_names
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+SUMMARY = summary_names(["process"]) - {"peak_rss_mb"}  # is absent where a process has had a higher one before
+
+
+@pytest.fixture(autouse=True)
+def journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of what waits."""
+    monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "journals"))
+    return tmp_path / "journals"
+
+
+@pytest.fixture
+def recorded(client: MlflowClient) -> Callable[..., tuple[int, Any]]:
+    """Have a forked child record itself while it does this; its exit code, and its run."""
+    run_id = client.create_run("0").info.run_id
+
+    def record(program: Callable[[SystemMetricsLogger], object], uri: str = "", **more: Any) -> tuple[int, Any]:
+        def child() -> bool:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
+            # Another address of the same store: the connections of a parent must not be used.
+            store = uri or client.tracking_uri.replace("sqlite:///", "sqlite:////")
+            return bool(program(SystemMetricsLogger(run_id, store, **more).start()))
+
+        return in_fork(child), client.get_run(run_id)
+
+    return record
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_process_leaves_its_summary_for_sync(
+    number: signal.Signals, recorded: Any, client: MlflowClient, journals: Path
+) -> None:
+    """It is written each second: the last one is delivered, whatever of the series the store had by then."""
+
+    def program(logger: SystemMetricsLogger) -> None:
+        compute(2.2)
+        os.kill(os.getpid(), number)
+
+    code, run = recorded(program)
+    assert code == -number
+    assert "cpu_seconds" not in run.data.metrics
+    for _ in range(2):
+        assert not deliver().left
+    found = client.get_run(run.info.run_id).data.metrics
+    assert found.keys() >= SUMMARY | {"system/process_memory_mb"}
+    assert 0.9 < found["elapsed_s"] < 4
+    assert len(client.get_metric_history(run.info.run_id, "elapsed_s")) == 1
+    assert not list(journals.iterdir())
+
+
+def test_program_that_ends_while_the_store_is_away_is_complete_after_sync(recorded: Any, client: MlflowClient) -> None:
+    """Its series, its summary, and how a limit ended it."""
+
+    def program(logger: SystemMetricsLogger) -> bool:
+        time.sleep(0.3)
+        return logger.store_is_away or logger.stop()["elapsed_s"] > 0.3
+
+    code, run = recorded(program, f"http://127.0.0.1:{free_port()}")
+    assert (code, run.data.metrics) == (1, {})
+    delivered = deliver(tracking_uri=client.tracking_uri)
+    assert (delivered.left, delivered.runs) == ([], {run.info.run_id})
+    assert client.get_run(run.info.run_id).data.metrics.keys() >= SUMMARY | {"system/process_memory_mb_max"}
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["store is there", "store is away"])
+def test_program_ends_at_its_limit_unless_it_says_otherwise(
+    away: bool, recorded: Any, client: MlflowClient, tmp_path: Path
+) -> None:
+    """By SIGTERM, its child with it; its run is KILLED, says why, and has all its summary."""
+
+    def program(logger: SystemMetricsLogger) -> None:
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        (tmp_path / "told").write_text(str(child.pid))
+        time.sleep(15)
+
+    code, run = recorded(program, f"http://127.0.0.1:{free_port()}" if away else "", criteria="elapsed_s<=0.3")
+    assert code == -signal.SIGTERM
+    with contextlib.suppress(psutil.NoSuchProcess):
+        assert psutil.Process(int((tmp_path / "told").read_text())).status() == psutil.STATUS_ZOMBIE
+    assert not deliver(tracking_uri=client.tracking_uri).left  # if a busy machine has not done so in half a second
+    run = client.get_run(run.info.run_id)
+    assert run.info.status == "KILLED"
+    assert run.data.tags["sysmetrics.stop_reason"].startswith("elapsed_s 0.")
+    assert run.data.metrics.keys() >= SUMMARY
+
+
+def test_stop_in_the_handler_of_a_signal_is_bounded(recorded: Any, tmp_path: Path) -> None:
+    """Wherever the main thread is: in a phase, in a step, or reading its summary."""
+
+    def program(logger: SystemMetricsLogger) -> bool:
+        took: list[float] = []
+
+        def stop(*_: object) -> None:
+            began = time.monotonic()
+            assert logger.stop()["elapsed_s"] > 0
+            took.append(time.monotonic() - began)
+
+        signal.signal(signal.SIGUSR1, stop)
+        for turn in range(6):
+            logger.start()
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+            while len(took) == turn:
+                with logger.phase("phase"), logger.step():
+                    pass
+                if turn % 2:
+                    assert logger.summary
+        logger.stop()
+        (tmp_path / "took").write_text(str(max(took)))
+        return max(took) < 4
+
+    code, run = recorded(program)
+    assert code == 1, (tmp_path / "took").read_text()
+    assert run.data.metrics.keys() >= SUMMARY | {"phase/phase/elapsed_s", "steps"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["returns", "raises", "exits"])
+def test_program_that_forgets_to_stop_is_complete_at_its_exit(how: str, client: MlflowClient, journals: Path) -> None:
+    """With its own exit code."""
+    run_id = client.create_run("0").info.run_id
+    last = {"returns": "", "raises": "1 / 0", "exits": "raise SystemExit(3)"}
+    code = f"from mlflow_sysmetrics import SystemMetricsLogger\nSystemMetricsLogger('{run_id}').start()\n{last[how]}"
+    environ = os.environ | {"MLFLOW_TRACKING_URI": client.tracking_uri}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, timeout=60)
+    assert done.returncode == {"returns": 0, "raises": 1, "exits": 3}[how]
+    assert client.get_run(run_id).data.metrics.keys() >= SUMMARY
+    assert not list(journals.iterdir())

@@ -1,0 +1,442 @@
+"""`SystemMetricsLogger` on real runs in a real store: what a run holds, who writes it, and what goes wrong."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import psutil
+import pytest
+from busy_worker import compute
+from commands import ROOT, clean_environment, in_use, wait_until
+from fault_proxy import FaultProxy
+from forks import in_fork
+from hung_disk import hung_disk
+from mlflow import MlflowClient
+from outages import Ticks, covered
+from tracking_server import free_port
+
+from mlflow_sysmetrics import Criteria, Measurement, SystemMetricsLogger
+from mlflow_sysmetrics.delivery import Journal, Outbox, deliver
+from mlflow_sysmetrics.delivery.journal import journal_path
+from mlflow_sysmetrics.delivery.operations import Operation
+from mlflow_sysmetrics.measurement import summary_names
+
+LIMIT_S = 20.0
+SERIES = {
+    f"system/process_{name}{suffix}"
+    for name in (
+        *("cpu_percent", "memory_mb", "rss_mb", "threads", "read_mb_per_s", "write_mb_per_s"),
+        *("context_switches_per_s", "page_faults_per_s"),
+    )
+    for suffix in ("", "_max")
+}
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def journals(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Their folder. MLflow's current store is an empty one, no run is active, and no thread of ours is left."""
+    folder = tmp_path / "journals"
+    monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(folder))
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    others = set(our_threads())  # of tests of a disk or a store that hangs
+    with in_use(empty_store):
+        yield folder
+        while mlflow.active_run():
+            mlflow.end_run()
+    wait_until(lambda: others.issuperset(our_threads()), LIMIT_S, "the end of all threads")
+
+
+def our_threads() -> list[threading.Thread]:
+    """Threads that this package started."""
+    return [thread for thread in threading.enumerate() if "sysmetrics" in thread.name]
+
+
+def ticking(**more: Any) -> SystemMetricsLogger:
+    """A logger of numbered readings."""
+    return SystemMetricsLogger(measurement=Measurement(sample=Ticks(), interval_s=0.01), **more)
+
+
+def history(run_id: str, name: str) -> list[Any]:
+    return sorted(MlflowClient().get_metric_history(run_id, name), key=lambda point: point.timestamp)
+
+
+def metrics(run_id: str) -> dict[str, float]:
+    return dict(mlflow.get_run(run_id).data.metrics)
+
+
+# --- what a run holds --------------------------------------------------------------------------------------
+
+
+def test_run_has_series_summary_phases_steps_and_tags(journals: Path) -> None:
+    """In a few lines of a script; nothing is left on disk."""
+    with mlflow.start_run() as run, SystemMetricsLogger() as logger:
+        with logger.phase("load"):
+            time.sleep(0.2)
+        with logger.phase("train"), logger.phase("epoch") as epoch:
+            compute(0.3)
+        for _ in logger.timed(range(3)):
+            with logger.step():
+                time.sleep(0.01)
+        with pytest.raises(KeyError), logger.step():
+            raise KeyError
+        assert logger.is_recording
+        assert logger.summary["cpu_seconds"] > 0
+    assert not logger.is_recording
+    found = metrics(run.info.run_id)
+    assert found.keys() >= SERIES | summary_names(["process"]) - {"peak_rss_mb"} | {"system/step_time_ms"}
+    assert {name: found[name] for name in logger.summary} == logger.summary
+    assert (found["steps"], found["mean_step_time_ms"] > 10) == (6, True)
+    assert found["phase/train/cpu_seconds"] == pytest.approx(epoch.summary["cpu_seconds"], abs=0.01)
+    assert found["phase/train/cpu_seconds"] > found["phase/load/cpu_seconds"] >= 0
+    assert found["phase/load/peak_memory_mb"] > 1
+    assert {point.step for name in logger.summary for point in history(run.info.run_id, name)} == {0}
+    tags = mlflow.get_run(run.info.run_id).data.tags
+    assert tags["sysmetrics.pid"] == str(os.getpid())
+    assert tags["sysmetrics.memory_definition"] in ("rss-shr", "uss")
+    assert list(journals.iterdir()) == []
+
+
+def test_steps_of_series_are_tenths_of_a_second_since_the_start_of_the_run() -> None:
+    """Of a second recording too, and of a run that another process began; a result of such a name keeps its own."""
+    run_id = MlflowClient().create_run("0", round(time.time() * 1000) - 60_000).info.run_id
+    with mlflow.start_run(run_id=run_id):
+        mlflow.log_metric("system/ram", 3.0, step=7)
+        logger = ticking()
+        for _ in range(2):
+            logger = SystemMetricsLogger(measurement=Measurement(sample=Ticks(), interval_s=0.01, window_s=0.2))
+            with logger:
+                time.sleep(0.5)
+    points, start_ms = history(run_id, "system/tick"), mlflow.get_run(run_id).info.start_time
+    assert len(points) >= 4
+    assert [point.step for point in points] == [(point.timestamp - start_ms) // 100 for point in points]
+    assert 600 <= points[0].step < points[-1].step < 1200
+    assert [point.step for point in history(run_id, "system/ram")] == [7]
+
+
+def test_stopped_logger_may_start_again() -> None:
+    """As in a notebook: cells run twice, out of order, and again. The second summary is the run's."""
+    with mlflow.start_run() as run:
+        logger = SystemMetricsLogger()
+        assert logger.stop()["elapsed_s"] == 0
+        for cpu_s in (0.2, 0.0):
+            assert logger.start() is logger.start() is logger
+            compute(cpu_s)
+            assert logger.stop() == logger.stop() == logger.summary
+    assert len(history(run.info.run_id, "system/process_memory_mb")) == 2
+    assert metrics(run.info.run_id)["elapsed_s"] == logger.summary["elapsed_s"] < 0.2
+
+
+def test_metric_of_the_program_is_left_alone() -> None:
+    """Its own `elapsed_s` is its own; the rest is ours."""
+    with mlflow.start_run() as run, SystemMetricsLogger():
+        mlflow.log_metric("elapsed_s", 12345.0)
+    found = metrics(run.info.run_id)
+    assert found["elapsed_s"] == 12345.0
+    assert found["peak_memory_mb"] > 0
+
+
+def test_run_anywhere_is_written_from_any_thread() -> None:
+    """By its id and its store's address, with a node's label in the names and another prefix."""
+    uri, run_id = mlflow.get_tracking_uri(), MlflowClient().create_run("0").info.run_id
+    mlflow.set_tracking_uri("sqlite:////nowhere/mlflow.db")
+    thread = threading.Thread(
+        target=lambda: SystemMetricsLogger(run_id, uri, node="gpu-1", prefix="sys/").start().stop()
+    )
+    thread.start()
+    thread.join(LIMIT_S)
+    mlflow.set_tracking_uri(uri)
+    assert metrics(run_id).keys() >= {"sys/gpu-1/process_memory_mb", "sys/gpu-1/elapsed_s"}
+    assert mlflow.get_run(run_id).data.tags["sysmetrics.node"] == "gpu-1"
+
+
+def test_measurement_may_begin_before_the_run_and_go_on_after_it() -> None:
+    """As that of a command around a program: `leave` logs no summary yet."""
+    measurement = Measurement(interval_s=0.01).start()
+    compute(0.2)
+    with mlflow.start_run() as run:
+        logger = SystemMetricsLogger(measurement=measurement).start()
+        logger.leave()
+        assert "cpu_seconds" not in metrics(run.info.run_id)
+        summary = measurement.stop()
+        assert SystemMetricsLogger(measurement=measurement).start().stop() == summary
+    assert metrics(run.info.run_id)["cpu_seconds"] == summary["cpu_seconds"] > 0
+    assert history(run.info.run_id, "system/process_memory_mb")
+
+
+# --- one writer --------------------------------------------------------------------------------------------
+
+
+def test_series_have_one_writer() -> None:
+    """A second one in this process raises; in another process it records nothing and raises nothing."""
+    with mlflow.start_run() as run, ticking():
+        with pytest.raises(ValueError, match=rf"run_id='{run.info.run_id}': a logger of this process"):
+            SystemMetricsLogger()
+        with ticking(prefix="other/"), ticking(node="b"):
+            pass
+
+        def child() -> bool:
+            with ticking(run_id=run.info.run_id) as logger, logger.step():
+                return not logger.is_recording and "steps" not in logger.summary
+
+        assert in_fork(child) == 1
+    assert metrics(run.info.run_id).keys() >= {"system/tick", "other/tick", "system/b/tick"}
+
+
+def test_forked_child_leaves_its_parents_logger_alone() -> None:
+    """Its calls return at once and do nothing, however it ends; the parent goes on, and nothing is lost."""
+    ticks = Ticks()
+    with mlflow.start_run() as run:
+        with SystemMetricsLogger(measurement=Measurement(sample=ticks, interval_s=0.01, window_s=0.1)) as logger:
+
+            def child() -> bool:
+                with logger.step(), logger.phase("child"):
+                    pass
+                list(logger.timed(range(3)))
+                logger.stop()
+                return not logger.is_recording
+
+            for _ in range(5):
+                assert in_fork(child) == 1
+            assert in_fork(lambda: 1 / 0) == 99
+            ticks.wait_for(ticks.taken + 20)
+        assert covered(run.info.run_id) == (ticks.taken, 0, True)
+    assert "steps" not in metrics(run.info.run_id)
+
+
+def test_ranks_of_a_job_share_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has its series and summary; the run's is of all, but not of those that an earlier job had more."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with mlflow.start_run() as run:
+        mlflow.log_metrics({"rank_2/cpu_seconds": 1e6, "rank_2/peak_memory_mb": 1e6, "rank_2/elapsed_s": 1e6})
+        loggers = []
+        for rank in range(2):
+            monkeypatch.setenv("RANK", str(rank))
+            loggers.append(SystemMetricsLogger().start())
+        for logger in loggers:
+            logger.stop()
+    found = metrics(run.info.run_id)
+    assert found["ranks"] == 2
+    assert found.keys() >= {f"system/rank_{rank}/process_memory_mb" for rank in range(2)}
+    for name in ("cpu_seconds", "peak_memory_mb"):
+        assert found[name] == pytest.approx(sum(found[f"rank_{rank}/{name}"] for rank in range(2)))
+    assert found["elapsed_s"] == max(found[f"rank_{rank}/elapsed_s"] for rank in range(2))
+    for given, prefix in ((3, "system/rank_3/"), (-1, "system/")):
+        with mlflow.start_run() as run, ticking(rank=given):
+            pass
+        assert f"{prefix}tick" in metrics(run.info.run_id)
+
+
+# --- limits ------------------------------------------------------------------------------------------------
+
+
+def test_broken_limit_is_told_to_the_program() -> None:
+    """Once, with the limit; the run says why, and the recording goes on."""
+    broken, told = list[Any](), threading.Event()
+    with (
+        mlflow.start_run() as run,
+        SystemMetricsLogger(
+            criteria="elapsed_s<=0.3", on_break=lambda stop: (broken.append(stop), told.set())[1]
+        ) as log,
+    ):
+        assert told.wait(LIMIT_S)
+        assert log.is_recording
+        time.sleep(0.3)
+    assert [stop.metric for stop in broken] == ["elapsed_s"]
+    ended = mlflow.get_run(run.info.run_id)
+    assert ended.info.status == "FINISHED"
+    assert ended.data.tags["sysmetrics.stop_reason"].startswith("elapsed_s 0.")
+
+
+def test_limit_that_is_broken_at_the_very_end_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where `stop` was there first, the process goes on, and its run tells of no limit."""
+    now, ended, start = [0.0], list[Any](), threading.Thread.start
+    measurement = Measurement(interval_s=3600, clock=lambda: now[0])
+
+    def stop_first(thread: threading.Thread) -> None:
+        if thread.name == "mlflow-sysmetrics-brake":
+            logger.stop()
+        start(thread)
+
+    with mlflow.start_run() as run:
+        logger = SystemMetricsLogger(measurement=measurement, criteria="elapsed_s<=1").start()
+        monkeypatch.setattr("mlflow_sysmetrics.logger.end_tree", ended.append)
+        monkeypatch.setattr(threading.Thread, "start", stop_first)
+        now[0] = 5.0
+        measurement.read()
+        wait_until(lambda: not our_threads(), LIMIT_S, "the end of all threads")
+    assert ended == []
+    assert metrics(run.info.run_id)["elapsed_s"] == 5.0
+    assert "sysmetrics.stop_reason" not in mlflow.get_run(run.info.run_id).data.tags
+
+
+# --- stores and disks that fail ----------------------------------------------------------------------------
+
+
+def test_stop_is_bounded_while_the_server_hangs(journals: Path) -> None:
+    """The request that hangs is left behind, what the program was told of is on disk, without a password."""
+    with FaultProxy(free_port()) as proxy:
+        proxy.fault = "503"
+        logger = ticking(run_id="a" * 32, tracking_uri=proxy.uri.replace("//", "//me:hush42@"))
+        proxy.fault, before = "hang", proxy.failed
+        logger.start()
+        wait_until(lambda: proxy.failed > before, LIMIT_S, "a request that hangs")
+        began = time.monotonic()
+        logger.stop()
+        assert 3 < time.monotonic() - began < 8
+        (kept,) = journals.iterdir()
+        assert '"elapsed_s":' in kept.read_text()
+        assert "hush42" not in kept.read_text()
+        assert f'"tracking_uri": "{proxy.uri}"' in kept.read_text()
+        proxy.fault = None
+
+
+def test_disk_that_hangs_holds_nobody(journals: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Readings, limits and the delivery go on from memory. A journal that opens too late is free again at once."""
+    broken = threading.Event()
+    more: dict[str, Any] = {"criteria": "elapsed_s<=0.5", "on_break": lambda stop: broken.set()}
+    with mlflow.start_run() as run, hung_disk(journals):
+        with SystemMetricsLogger(**more):
+            assert broken.wait(LIMIT_S)
+            wait_until(lambda: "system/process_memory_mb" in metrics(run.info.run_id), LIMIT_S, "a window")
+        assert metrics(run.info.run_id)["elapsed_s"] > 0.5
+    assert "in memory only" in caplog.text
+    wait_until(lambda: not deliver().counts["in_use"], LIMIT_S, "the lock")
+    with mlflow.start_run(run_id=run.info.run_id), SystemMetricsLogger() as logger:
+        assert logger.is_recording
+
+
+def test_disk_that_hangs_later_is_given_up(
+    journals: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write that hangs goes on alone; the rest is delivered from memory."""
+    answers, hangs, append = threading.Event(), threading.Event(), Journal.append
+
+    def hang(self: Journal, operations: Any) -> None:
+        if hangs.is_set():
+            answers.wait(LIMIT_S)
+        append(self, operations)
+
+    monkeypatch.setattr(Journal, "append", hang)
+    ticks = Ticks()
+    with mlflow.start_run() as run:
+        with SystemMetricsLogger(measurement=Measurement(sample=ticks, interval_s=0.05, window_s=0.1)):
+            ticks.wait_for(10)
+            hangs.set()
+            wait_until(lambda: "no longer on disk" in caplog.text, LIMIT_S, "the warning")
+            before = covered(run.info.run_id)[0]
+            wait_until(lambda: covered(run.info.run_id)[0] > before + 20, LIMIT_S, "what comes after it")
+        assert covered(run.info.run_id) == (ticks.taken, 0, True)
+    answers.set()
+
+
+def test_no_place_for_a_journal_costs_no_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a disk that is read-only."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "file" / "folder"))
+    with mlflow.start_run() as run, ticking():
+        pass
+    assert "system/tick" in metrics(run.info.run_id)
+
+
+def test_logger_delivers_what_an_earlier_process_has_left(journals: Path) -> None:
+    """But not how the run had ended by then: it goes on."""
+    run_id, uri = MlflowClient().create_run("0", 4_000).info.run_id, mlflow.get_tracking_uri()
+    left = Journal(journal_path(uri, run_id, "system/"), Outbox(run_id).about(uri))
+    left.append([Operation("points", [5_000, None, {"system/tick": 9.0}]), Operation("end", ["KILLED", 5_100, {}])])
+    left.close()
+    with ticking(run_id=run_id):
+        pass
+    assert history(run_id, "system/tick")[0].value == 9.0
+    assert mlflow.get_run(run_id).info.status == "RUNNING"
+    assert list(journals.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [10, pytest.param(200, marks=pytest.mark.slow)])
+def test_cycles_leave_no_thread_no_descriptor_and_no_memory(number: int) -> None:
+    """After a first quarter of them, in which MLflow fills its own caches."""
+    counts, process = [], psutil.Process()
+    with mlflow.start_run():
+        for _ in range(number):
+            with SystemMetricsLogger() as logger, logger.step():
+                pass
+            gc.collect()
+            counts.append((len(our_threads()), process.num_fds(), process.memory_info().rss / 1e6))
+    settled, last = counts[number // 4], counts[-1]
+    assert last[0] == 0
+    assert last[1] <= settled[1]
+    assert last[2] - settled[2] < 5
+
+
+# --- mistakes ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *[{"interval_s": 0}, {"groups": ("process", "weather")}, {"groups": ()}, {"pid": 2**22 + 1}],
+        *[{"prefix": "a@b"}, {"prefix": 7}, {"prefix": "a/../b/"}, {"prefix": "/"}, {"prefix": "a" * 151}],
+        *[{"node": ""}, {"node": "a?"}, {"node": ".."}, {"node": "a" * 151}, {"node": "/a"}, {"node": 3}],
+        *[{"run_id": "0" * 32}, {"run_id": ""}, {"rank": -2}, {"rank": 1.5}, {"rank": True}, {"rank": "0"}],
+        {"criteria": Criteria.parse("mean_cpu_percent<=50")},
+    ],
+    ids=str,
+)
+def test_wrong_argument_raises_one_sentence_that_names_it(arguments: dict[str, Any]) -> None:
+    """At once, with the value."""
+    ((name, value),) = arguments.items()
+    with mlflow.start_run(), pytest.raises(ValueError) as error:  # noqa: PT011
+        SystemMetricsLogger(**arguments)
+    assert str(error.value).startswith(f"{name}={value!r}")
+    assert "\n" not in str(error.value)
+    assert not our_threads()
+
+
+def test_wrong_limit_or_no_run_raises_at_once() -> None:
+    """Before anything is recorded; a name may be as long as is said."""
+    with pytest.raises(ValueError, match="run_id=None: no run is active"):
+        SystemMetricsLogger()
+    with mlflow.start_run():
+        SystemMetricsLogger(prefix="a" * 150)
+        with pytest.raises(ValueError, match="write a number"):
+            SystemMetricsLogger(criteria="elapsed_s<=2x median")
+        with pytest.raises(ValueError, match="needs the group gpu"):
+            SystemMetricsLogger(criteria="peak_gpu_memory_mb<=2")
+
+
+def test_nothing_raises_once_it_is_made(journals: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A process that has ended meanwhile; an address that cannot be read, whose password nobody sees."""
+    with mlflow.start_run() as run:
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        logger = SystemMetricsLogger(pid=child.pid)
+        child.communicate(b"\n")
+        with logger, logger.step():
+            pass
+    assert metrics(run.info.run_id).keys() >= {"elapsed_s", "steps"}
+    assert not list(journals.iterdir())
+    with ticking(run_id="a" * 32, tracking_uri="http://me:p[hush42@there:5000"):
+        pass
+    (kept,) = journals.iterdir()
+    assert "hush42" not in kept.read_text() + caplog.text
+
+
+def test_package_is_light() -> None:
+    """Importing it takes under 50 ms and brings neither mlflow, psutil nor ray; measuring needs no mlflow."""
+    code = (
+        "import sys, time; began = time.perf_counter(); import mlflow_sysmetrics; took = time.perf_counter() - began; "
+        "assert not {'mlflow', 'ray', 'psutil'} & set(sys.modules)\n"
+        "with mlflow_sysmetrics.measure(): pass\n"
+        "assert not {'mlflow', 'ray'} & set(sys.modules); print(took)"
+    )
+    environment = clean_environment(PYTHONPATH=str(ROOT))
+    took = [float(subprocess.check_output([sys.executable, "-c", code], env=environment)) for _ in range(3)]
+    assert min(took) < 0.05

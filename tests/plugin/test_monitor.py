@@ -1,0 +1,246 @@
+"""Readings become windows: with a clock that a test moves where numbers matter, a real thread where threads do."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count
+from typing import Any
+
+import pytest
+from forks import in_fork
+
+from mlflow_sysmetrics.monitor import Monitor
+
+LIMIT_S = 10.0
+
+
+def of(*readings: Mapping[str, float], at: tuple[float, ...] = (), **more: Any) -> Monitor:
+    """A monitor that has taken these readings at these times, or every quarter of a second."""
+    taken, times = iter(readings), iter(at or [0.25 * number for number in range(len(readings) + 2)])
+    monitor = Monitor(lambda: next(taken), clock=lambda: next(times), **more)
+    for _ in readings:
+        monitor.read()
+    return monitor
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    yield
+    assert not [thread for thread in threading.enumerate() if thread.name == "mlflow-sysmetrics-monitor"]
+
+
+def test_window_holds_mean_and_maximum_of_its_own_readings() -> None:
+    """It closes when its time has passed. A name that some readings lack is averaged over the others."""
+    monitor = of({"x": 1.0}, {"x": 2.0, "y": 8.0}, {"x": 6.0}, {}, {"x": 30.0}, {})
+    first, second = monitor.drain()
+    assert first.mean == pytest.approx({"x": 4.0, "y": 8.0})
+    assert first.maximum == {"x": 6.0, "y": 8.0}
+    assert first.seconds == pytest.approx({"x": 0.5, "y": 0.25}, abs=1e-6)
+    assert (second.mean, second.maximum) == ({"x": 30.0}, {"x": 30.0})
+    assert monitor.drain() == []
+    assert monitor.peaks == {"x": 30.0, "y": 8.0}
+
+
+def test_reading_counts_for_as_long_as_it_is_since_the_one_before() -> None:
+    """A thread that was kept from reading for 0.9 s at 100 %, and then reads 0 %: the process has used 90 %."""
+    readings = ({}, {"cpu": 100.0, "slow": 7.0}, {"cpu": 0.0}, {"cpu": 0.0, "slow": 17.0})
+    (window,) = of(*readings, at=(0.0, 0.9, 0.95, 1.0), window_s=1.0).drain()
+    assert window.mean == pytest.approx({"cpu": 90.0, "slow": 8.0})
+    assert window.maximum == {"cpu": 100.0, "slow": 17.0}
+
+
+def test_equal_readings_have_that_mean() -> None:
+    """To the last digit, however long each counts."""
+    (window,) = of(*[{"mb": 177.4387}] * 5, at=(0.0, 0.1, 0.37, 0.4, 1.0), window_s=1.0).drain()
+    assert window.mean == {"mb": 177.4387}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_value_that_is_not_finite_is_left_out(value: float) -> None:
+    """Of windows, peaks, what is shown and what is returned."""
+    seen: list[Mapping[str, float]] = []
+    monitor = Monitor(lambda: {"x": -1.0, "y": value}, on_sample=seen.append)
+    assert monitor.read() == {"x": -1.0}
+    monitor.cut()
+    (window,) = monitor.drain()
+    assert window.mean == window.maximum == monitor.peaks == seen[0] == {"x": -1.0}
+
+
+def test_windows_that_nobody_drains_are_bounded() -> None:
+    """The oldest go first."""
+    monitor = Monitor(lambda: {"x": 1.0}, window_s=0.1, clock=count().__next__)
+    for _ in range(1300):
+        monitor.read()
+    assert len(monitor.drain()) == 1200
+
+
+def test_thread_reads_at_once_and_until_stop() -> None:
+    """A last reading closes the last window; stopped twice is once."""
+    readings, enough = count(1), threading.Event()
+
+    def sample() -> Mapping[str, float]:
+        number = next(readings)
+        if number == 5:
+            enough.set()
+        return {"x": float(number)}
+
+    monitor = Monitor(sample, interval_s=0.001, window_s=3600)
+    monitor.start()
+    assert enough.wait(LIMIT_S)
+    monitor.stop(LIMIT_S)
+    (window,) = monitor.drain()
+    assert window.maximum == {"x": next(readings) - 1}
+    monitor.stop(LIMIT_S)
+    assert (monitor.read(), monitor.drain()) == ({}, [])
+
+
+def test_stop_does_not_wait_for_a_reading_that_hangs() -> None:
+    """It costs its time limit, and what was read before is kept."""
+    hangs, release, first = threading.Event(), threading.Event(), count()
+
+    def sample() -> Mapping[str, float]:
+        if next(first):
+            hangs.set()
+            release.wait(LIMIT_S)
+        return {"x": 1.0}
+
+    monitor = Monitor(sample, interval_s=0.001, window_s=3600)
+    monitor.start()
+    assert hangs.wait(LIMIT_S)
+    monitor.stop(0.01)
+    assert [window.mean for window in monitor.drain()] == [{"x": 1.0}]
+    assert monitor.failures == 1
+    release.set()
+    for thread in threading.enumerate():
+        if thread.name == "mlflow-sysmetrics-monitor":
+            thread.join(LIMIT_S)
+
+
+def test_stop_in_the_reading_thread_ends_it() -> None:
+    """As by a listener."""
+    stopped = threading.Event()
+    monitor = Monitor(lambda: {"x": 1.0}, interval_s=3600, on_sample=lambda _: (monitor.stop(1), stopped.set())[1])
+    monitor.start()
+    assert stopped.wait(LIMIT_S)
+    monitor.stop(LIMIT_S)
+    assert monitor.failures == 0
+
+
+@pytest.mark.parametrize("reading", [OSError("out of luck"), None, {"x": "fast"}, 3], ids=repr)
+def test_reading_that_fails_is_counted_and_told_once(reading: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """An exception, or what is not a mapping of numbers; the next one counts."""
+    readings = iter([reading, reading, {"x": 1.0}])
+
+    def sample() -> Any:
+        if isinstance(value := next(readings), Exception):
+            raise value
+        return value
+
+    monitor = Monitor(sample)
+    assert [monitor.read() for _ in range(3)] == [{}, {}, {"x": 1.0}]
+    assert monitor.failures == 2
+    assert caplog.text.count("a reading failed") == 1
+
+
+def test_listener_that_fails_costs_no_reading() -> None:
+    """It is counted, and nothing reaches the caller."""
+    monitor = Monitor(lambda: {"x": 1.0}, on_sample=lambda values: {}[0])  # type: ignore[index]
+    monitor.read()
+    monitor.cut()
+    assert (monitor.failures, monitor.drain()[0].mean) == (1, {"x": 1.0})
+
+
+def test_machine_without_threads_gets_a_last_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And training gets no exception."""
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monitor = Monitor(lambda: {"x": 4.0})
+    monitor.start()
+    monitor.stop(LIMIT_S)
+    assert ([window.mean for window in monitor.drain()], monitor.failures) == ([{"x": 4.0}], 1)
+
+
+def test_readings_of_several_threads_do_not_overlap() -> None:
+    """A sampler need not be thread-safe."""
+    inside, overlaps, callers = [0], [0], 4
+
+    def sample() -> Mapping[str, float]:
+        inside[0] += 1
+        overlaps[0] += inside[0] > 1
+        os.sched_yield()
+        inside[0] -= 1
+        return {"x": 1.0}
+
+    monitor = Monitor(sample, interval_s=1e-4, window_s=0.01)
+    threads = [threading.Thread(target=lambda: [monitor.read() for _ in range(200)]) for _ in range(callers)]
+    monitor.start()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LIMIT_S)
+    monitor.stop(LIMIT_S)
+    assert overlaps[0] == monitor.failures == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("held", ["sample", "clock"])
+def test_forked_child_does_not_hang_on_a_lock_of_its_parent(held: str) -> None:
+    """Forked in the middle of a reading or a fold: read, drain and stop return at once and hold nothing."""
+    inside, release, looks = threading.Event(), threading.Event(), count()
+
+    def block() -> None:
+        inside.set()
+        release.wait(LIMIT_S)
+
+    def sample() -> Mapping[str, float]:
+        if held == "sample":
+            block()
+        return {"x": 1.0}
+
+    def clock() -> float:
+        if next(looks) and held == "clock":
+            block()
+        return 0.0
+
+    monitor = Monitor(sample, interval_s=3600, clock=clock)
+    monitor.start()
+    assert inside.wait(LIMIT_S)
+
+    def child() -> bool:
+        empty = monitor.read() == {} and monitor.drain() == []
+        monitor.stop(LIMIT_S)
+        return empty
+
+    exit_code = in_fork(child)
+    release.set()
+    monitor.stop(LIMIT_S)
+    assert exit_code == 1
+
+
+def test_program_ends_without_stop_and_may_stop_at_its_exit() -> None:
+    """The thread is a daemon; atexit gets the last reading, without a complaint."""
+    made = (
+        "from mlflow_sysmetrics.monitor import Monitor; m = Monitor(lambda: {'x': 2.0}, interval_s=3600); m.start()\n"
+    )
+    at_exit = "import atexit; atexit.register(lambda: (m.stop(5), print([window.mean for window in m.drain()])))\n"
+    for code, said in ((made, ""), (made + at_exit, "[{'x': 2.0}]\n")):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+        assert (done.stdout, done.stderr) == (said, "")
+
+
+@pytest.mark.parametrize("arguments", [{"interval_s": 0}, {"interval_s": math.nan}, {"window_s": -1}], ids=str)
+def test_wrong_argument_is_named(arguments: dict[str, Any]) -> None:
+    """With its value, and no thread is there before `start`."""
+    ((name, value),) = arguments.items()
+    make: Callable[..., Monitor] = Monitor
+    with pytest.raises(ValueError, match=f"{name}={value}"):
+        make(lambda: {}, **arguments)
+    Monitor(lambda: {})
