@@ -249,7 +249,8 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         """End the trial's run: FINISHED, FAILED, or KILLED where Tune ended it before its own end."""
         runs, here = self._open(trial)
         del self._trials[trial.trial_id]
-        self._log_last_params(runs, here)
+        if self.log_params_on_trial_end:
+            runs.log(trial.trial_id, params=self.params(trial))
         if self.should_save_artifact:
             runs.save_files(trial.trial_id, trial.local_path)
         result = trial.run_metadata.last_result  # `Trial.last_result` would wait for the trial's process
@@ -277,7 +278,8 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         if self._button is not None:
             self._button.stop()
         for trial_id, here in self._trials.items():
-            self._log_last_params(self._runs, here)
+            if self.log_params_on_trial_end:
+                self._runs.log(trial_id, params=self.params(here.trial))
             self._runs.end(trial_id, here.told, here.reported, lambda it: endings.SWEPT)
         self._trials = {}
         return self._runs.close(self.close_timeout_s if timeout_s is None else timeout_s)
@@ -331,7 +333,3 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         numeric = {f"perturbed/{name}": float(it) for name, it in changed.items() if isinstance(it, numbers.Real)}
         tags = {CHANGED_PREFIX + name: value for name, value in changed.items()}
         runs.log(here.trial.trial_id, points_now(numeric, step), tags, None if self.log_params_on_trial_end else new)
-
-    def _log_last_params(self, runs: Runs, here: _Open) -> None:
-        if self.log_params_on_trial_end:
-            runs.log(here.trial.trial_id, params=self.params(here.trial))

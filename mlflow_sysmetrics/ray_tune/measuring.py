@@ -28,9 +28,7 @@ from mlflow_sysmetrics.tags import MEMORY_DEFINITION as DEFINED_AS
 logger = get_logger(__name__)
 DRAIN_EVERY_S = 1.0
 LAST_ANSWERS_S = 5.0  # of other nodes, when all is over
-_NO_PACKAGE = (
-    "install the package mlflow_sysmetrics there, or use ray.init(runtime_env={'py_modules': [mlflow_sysmetrics]})"
-)
+_NO_PACKAGE = "install mlflow_sysmetrics there, or use ray.init(runtime_env={'py_modules': [mlflow_sysmetrics]})"
 
 Log = Callable[[str, list[Point], Mapping[str, str]], None]  # takes a trial's series and tags
 Then = Callable[[dict[str, float], Mapping[str, str], Any], None]  # takes its summary, how it died, and an answer
@@ -103,7 +101,10 @@ class TrialMeasurements:
         self._trials: dict[str, _Trial] = {}
         self._complained: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="mlflow-sysmetrics-measuring", daemon=True)
+
+    def start(self) -> TrialMeasurements:
         self._thread.start()
+        return self
 
     def measure(self, key: str, located: Future[tuple[str, str, int]] | None) -> None:
         """Measure this process of a trial from now on: its node's id and name, and its pid; None: it has none now.

@@ -44,7 +44,7 @@ class Runs:
     def start(self, groups: Collection[str], interval_s: float) -> None:
         """Start the threads that write and measure."""
         self.writer.start()
-        self.measured = TrialMeasurements(groups, interval_s, self.log)
+        self.measured = TrialMeasurements(groups, interval_s, self.log).start()
 
     def run_id(self, trial_id: str) -> str | None:
         """MLflow's id of a trial's run; None while the store has not created it."""
