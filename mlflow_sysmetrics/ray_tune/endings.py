@@ -76,7 +76,7 @@ def known_end(trial: Trial, result: Mapping[str, Any], *, told: bool) -> End | N
     if (reason := result.get(STOP_KEY)) is not None:
         return End("KILLED", reason)
     if (carried := result.get(PAYLOAD_KEY)) is not None:
-        return _by_tune(result) if carried["status"] is None else End(carried["status"])
+        return _by_tune(result) if carried["status"] is None else End(carried["status"], carried["tags"])
     if trial.status == Trial.PAUSED or (TRAINING_ITERATION in result and not result.get(DONE)):
         return _by_tune(result)  # its scheduler has dropped it, which may be while it was still saving for a pause
     # It returned, or met the user's stop condition. For Tune, DONE in a result would be one, hence False.

@@ -36,7 +36,9 @@ def trial(status: str = "RUNNING", planned: bool = False) -> Any:
         pytest.param(trial(), RESULT | {STOP_KEY: {"a": "b"}}, True, "KILLED", {"a": "b"}, id="criterion"),
         pytest.param(trial(), RESULT | payload([], status="FINISHED"), True, "FINISHED", {}, id="says-it-ended"),
         pytest.param(trial(), RESULT | payload([]), True, "KILLED", BY_TUNE, id="says-it-has-not"),
-        pytest.param(trial(), RESULT | payload([], status="KILLED"), True, "KILLED", {}, id="own-limit"),
+        pytest.param(
+            trial(), RESULT | payload([], status="KILLED", tags={"a": "b"}), True, "KILLED", {"a": "b"}, id="own-limit"
+        ),
         pytest.param(trial(), RESULT, True, None, {}, id="only-the-trainable-knows"),
     ],
 )

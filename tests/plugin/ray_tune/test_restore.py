@@ -17,7 +17,7 @@ from ray import tune
 from tune_sweeps import AtResult, trainables, tuner
 
 from mlflow_sysmetrics.ray_tune import MEASURES_ITSELF, SystemMetricsCallback, payload
-from mlflow_sysmetrics.tags import PID
+from mlflow_sysmetrics.tags import PID, STOP_REASON, STOPPED_BY
 
 STEPS, STEP_S = 8, 0.3
 LIMIT_S = 120.0
@@ -44,7 +44,7 @@ def trainable(kind: str) -> type[tune.Trainable]:
             self.steps += 1
             summary = {"elapsed_s": STEP_S * self.steps, "steps": float(self.steps)}
             done = self.steps == STEPS
-            tags = {PID: str(os.getpid())}
+            tags = {PID: str(os.getpid())} | ({STOP_REASON: "as planned"} if done else {})
             return {"done": done} | payload([], tags=tags, status="FINISHED" if done else None, summary=summary)
 
         def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
@@ -74,7 +74,8 @@ def test_summary_of_a_restored_trial_is_of_all_of_it_or_is_absent(
 ) -> None:
     """What the processes before had is added, where the run has it; it is unknown where the driver was killed.
 
-    A trial that measures itself tells what it has cost: its last word counts. No run is new, or left RUNNING.
+    A trial that measures itself tells what it has cost, and why it ended: its last word counts. No run is new, or
+    left RUNNING.
     """
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TUNE_DISABLE_SIGINT_HANDLER", raising=False)  # a study of the bundle has its own
@@ -99,6 +100,7 @@ def test_summary_of_a_restored_trial_is_of_all_of_it_or_is_absent(
     elapsed_s = run.data.metrics.get("elapsed_s")
     if kind != "measured":
         assert (elapsed_s, run.data.metrics["steps"]) == (pytest.approx(STEP_S * STEPS), STEPS)
+        assert (run.data.tags[STOP_REASON], run.data.tags.get(STOPPED_BY)) == ("as planned", None)
     elif how == "killed":
         assert elapsed_s is None
     else:
