@@ -169,10 +169,12 @@ class SystemMetricsLogger:
                 logger.warning("the last of run %s may be missing. %s", self.run_id, redacted_text(str(error)))
         return self.summary
 
-    def leave(self) -> None:
-        """Deliver what there is within five seconds, and record nothing more. The measurement goes on elsewhere."""
-        if self._stops():
-            self._end(goes_on=True)
+    def leave(self) -> bool:
+        """Deliver what there is within five seconds, and record nothing more; say whether nothing is left.
+
+        The measurement goes on elsewhere.
+        """
+        return not self._stops() or self._end(goes_on=True)
 
     def __enter__(self) -> SystemMetricsLogger:
         return self.start()

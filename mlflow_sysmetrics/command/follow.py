@@ -22,14 +22,16 @@ from typing import Any, NamedTuple
 from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from mlflow_sysmetrics.delivery import SYSTEM_PREFIX, Outbox, Point, Store, Writer, keep_end
+from mlflow_sysmetrics.delivery import SYSTEM_PREFIX, NoSuchRunError, Outbox, Point, Store, Writer, keep_end
 
 from mlflow_sysmetrics.delivery import now_ms, one_line, window_points, within  # isort: skip
 from mlflow_sysmetrics.delivery.operations import Operation, log
+from mlflow_sysmetrics.delivery.replay import replay
 from mlflow_sysmetrics.host import CHANNEL
 from mlflow_sysmetrics.logger import SystemMetricsLogger
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.redact import get_logger, with_login
+from mlflow_sysmetrics.tags import RUN_KEY
 
 logger = get_logger(__name__)
 _LOOK_EVERY_S = 0.5
@@ -74,6 +76,7 @@ class Follower:
         self.environment = {CHANNEL: str(self._channel)}  # of the program
         self._opened: dict[str, _Opened] = {}
         self._made: set[str] = set()  # runs
+        self._asked = False  # whether a store was asked to make one, and has not answered
         self._left: list[Run] = []  # in which it was recorded before: their series are still to be copied
         self._writers: dict[str, Writer] = {}
         self._logger: SystemMetricsLogger | None = None
@@ -92,6 +95,10 @@ class Follower:
         with contextlib.suppress(RuntimeError):  # no more threads: then all is done at the end
             self._thread.start()
 
+    def close(self) -> None:
+        """The program has not begun: there is nothing to follow."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
     def finish(self, status: str, tags: Mapping[str, str], *, ends: bool) -> None:
         """The program has ended: deliver what is left, tag its run, and end with this status the runs it left open.
 
@@ -104,7 +111,7 @@ class Follower:
             logger.warning("the end of the program's run waits for `mlflow-sysmetrics sync`. %s", one_line(error))
             self._keep(status, tags, ends=ends)
         finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self.close()
 
     def _work(self) -> None:
         while not self._stopping.is_set():
@@ -170,14 +177,13 @@ class Follower:
     def _record_in(self, run: Run) -> None:
         """Record the program in this run from now on."""
         if not run.run_id:
-            began_ms, client = self._measurement.began_ms, MlflowClient(run.uri)
-            made = client.create_run(run.experiment_id, start_time=began_ms, tags=self._tags, run_name=self._name)
-            run = run._replace(run_id=made.info.run_id)
+            run = run._replace(run_id=self._create(run))
             self._made.add(run.run_id)
         before, self.run, recorded, self._logger = self.run, run, self._logger, None
         if recorded is not None:
-            recorded.leave()
             self._left.append(before)
+            if not recorded.leave():  # `sync` brings the rest to that run
+                self._made.discard(before.run_id)
         try:
             made_logger = SystemMetricsLogger(run.run_id, run.uri, pid=self._pid, measurement=self._measurement)
         except ValueError:  # the program has deleted it
@@ -186,13 +192,25 @@ class Follower:
             raise
         self._logger = made_logger.start()
 
+    def _create(self, run: Run) -> str:
+        """Make a run there, unless an earlier request for it was carried out and its answer lost; return its id."""
+        key, client = f"{self._folder.name}/{len(self._made)}", MlflowClient(run.uri)
+        if found := self._asked and Store(run.uri).run_with_key(run.experiment_id, key):
+            return str(found)
+        self._asked, began_ms, tags = True, self._measurement.began_ms, {**self._tags, RUN_KEY: key}
+        made = client.create_run(run.experiment_id, start_time=began_ms, tags=tags, run_name=self._name)
+        self._asked = False
+        return str(made.info.run_id)
+
     def _copy(self, before: Run) -> None:
         """Copy the program's series from another run into its run. One that was made here is deleted then."""
         client, began_ms = MlflowClient(before.uri), self._measurement.began_ms or 0
         names = [name for name in client.get_run(before.run_id).data.metrics if name.startswith(SYSTEM_PREFIX)]
         stored = [each for name in names for each in client.get_metric_history(before.run_id, name)]
         points = [Point(each.key, each.value, each.timestamp) for each in stored if each.timestamp >= began_ms]
-        self._add(self.run, log(sorted(points, key=lambda point: point.time_ms)))
+        outbox = Outbox(self.run.run_id)
+        outbox.add(log(sorted(points, key=lambda point: point.time_ms)))
+        replay(outbox, Store(self.run.uri), lambda key: None)
         if before.run_id in self._made:
             client.delete_run(before.run_id)
 
@@ -217,9 +235,10 @@ class Follower:
                     self._logger.stop()  # first: what is later than the end would be of a run that has gone on
             end = Operation("end", [status, now_ms(), {}])
             for each in self._opened.values():
-                is_other = each.is_open and each.run.run_id != self.run.run_id
-                if is_other and Store(each.run.uri).run(each.run.run_id).status == "RUNNING":  # not ended otherwise
-                    self._add(each.run, [end])
+                with contextlib.suppress(NoSuchRunError):  # deleted
+                    is_other = each.is_open and each.run.run_id != self.run.run_id
+                    if is_other and Store(each.run.uri).run(each.run.run_id).status == "RUNNING":  # not ended otherwise
+                        self._add(each.run, [end])
             self._add(self.run, [*log(tags=tags), *([end] if ends and self._is_open(status) else [])])
             if self._name is not None and self.run.run_id in self._opened:
                 MlflowClient(self.run.uri).update_run(self.run.run_id, name=self._name)
@@ -234,6 +253,9 @@ class Follower:
 
     def _keep(self, status: str, tags: Mapping[str, str], *, ends: bool) -> None:
         """Leave to `sync` what the store did not take, a run that could not be made as well."""
+        for each in self._opened.values():
+            if each.is_open and each.run.run_id != self.run.run_id:
+                keep_end(each.run.uri, each.run.run_id, status)
         if self.run.run_id:
             keep_end(self.run.uri, self.run.run_id, status if ends and self._is_open(status) else None, tags)
             return

@@ -74,7 +74,7 @@ class Passthrough:
         # Python's own files close by themselves; what this process was given, such as <(...) of a shell, is handed on.
         self._process = process = subprocess.Popen(list(command), env=dict(environment), close_fds=False)
         for number in self._early:
-            process.send_signal(number)
+            os.kill(process.pid, number)
         return process
 
     def wait(self, process: subprocess.Popen[bytes]) -> None:
@@ -91,8 +91,8 @@ class Passthrough:
         self._told = self._told or number in _STOPPING
         if self._process is None:
             self._early.append(number)
-        elif not (number in _TYPED and _has_terminal()):
-            self._process.send_signal(number)
+        elif self._process.returncode is None and not (number in _TYPED and _has_terminal()):
+            os.kill(self._process.pid, number)  # not `send_signal`, which takes the exit status of one that has ended
 
 
 def reap(process: subprocess.Popen[Any]) -> Ended:

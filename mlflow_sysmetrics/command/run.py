@@ -54,6 +54,7 @@ def run_command(
         try:
             process = passthrough.start(command, told)
         except OSError as error:
+            follower.close()
             logger.error("%s: %s", command[0], error.strerror)
             return Ended(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE)
         supervisor.start(process.pid)

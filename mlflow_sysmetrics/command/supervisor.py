@@ -76,6 +76,7 @@ class Supervisor:
             self._kills = limits.MemoryKills(pid)
             self._process = psutil.Process(pid)
         except Exception as error:
+            self._follower.close()
             logger.warning("the program goes on without being measured: %s", error)
             return
         self._measurement.tell(self._brake.see)

@@ -121,12 +121,12 @@ class StopButton:
                 pause_s = self.every_s
             except Exception:  # whoever delivers says that the store is away
                 asked, pause_s = {}, min(2 * pause_s, MAX_PAUSE_S)
-            for run_id in [run_id for run_id in asked if run_id not in self._ended]:
+            for run_id, said in asked.items():
                 try:
                     with self._pressing:
-                        ours = not self._stopping.is_set() and self.pressed(run_id, asked[run_id])
-                    if ours:  # another may become so
-                        self._ended.add(run_id)
+                        if run_id not in self._ended and not self._stopping.is_set() and self.pressed(run_id, said):
+                            self._ended.add(run_id)  # another may become ours
+                    if run_id in self._ended:
                         self.clear(run_id)
                 except Exception:
                     logger.warning("the request to stop run %s could not be followed yet", run_id, exc_info=True)

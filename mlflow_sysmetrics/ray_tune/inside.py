@@ -16,7 +16,7 @@ from mlflow_sysmetrics.redact import with_login
 from mlflow_sysmetrics.tags import RUN_KEY
 
 if TYPE_CHECKING:
-    from mlflow import ActiveRun
+    from mlflow.entities import Run
 
 CREATED_WITHIN_S, _LOOK_EVERY_S = 60.0, 0.2
 trial_here: Any = None  # the trainable that this process has now
@@ -58,7 +58,7 @@ def trial_run_id() -> str:
 
 
 @contextmanager
-def trial_run() -> Iterator[ActiveRun]:
+def trial_run() -> Iterator[Run]:
     """The run of the trial as MLflow's active run, for ``mlflow.log_artifact``, ``log_model`` and so on.
 
     The run goes on afterwards: the callback ends it. Raises as `trial_run_id`.
@@ -68,7 +68,8 @@ def trial_run() -> Iterator[ActiveRun]:
 
     (uri, run_id), before = _find(), mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
-    active, runs = mlflow.ActiveRun(mlflow.get_run(run_id)), _active_run_stack.get()  # type: ignore[no-untyped-call]
+    # Not an ActiveRun: nobody opens or ends it here.
+    active, runs = mlflow.get_run(run_id), _active_run_stack.get()  # type: ignore[no-untyped-call]
     runs.append(active)
     try:
         yield active
