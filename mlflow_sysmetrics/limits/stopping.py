@@ -94,7 +94,7 @@ class StopButton:
     every_s: float = 2.0
 
     def __post_init__(self) -> None:
-        self._ended: set[str] = set()
+        self._ended, self._cleared = set[str](), set[str]()
         self._stopping = threading.Event()
         self._pressing = threading.RLock()  # a signal may come in the middle of stop, and its handler call stop again
         run = contextvars.copy_context().run  # MLflow keeps its workspace there
@@ -126,8 +126,9 @@ class StopButton:
                     with self._pressing:
                         if run_id not in self._ended and not self._stopping.is_set() and self.pressed(run_id, said):
                             self._ended.add(run_id)  # another may become ours
-                    if run_id in self._ended:
+                    if run_id in self._ended - self._cleared:
                         self.clear(run_id)
+                        self._cleared.add(run_id)
                 except Exception:
                     logger.warning("the request to stop run %s could not be followed yet", run_id, exc_info=True)
 
