@@ -38,9 +38,8 @@ from mlflow_sysmetrics.limits import Brake, Stop, check_readable, end_tree, proc
 from mlflow_sysmetrics.measurement import Measurement, Phase
 from mlflow_sysmetrics.ranks import job_summary, rank_here
 from mlflow_sysmetrics.redact import get_logger, lasting_uri, redacted_text
-from mlflow_sysmetrics.sampling import MEMORY_DEFINITION
-from mlflow_sysmetrics.tags import MEMORY_DEFINITION as MEMORY_DEFINITION_TAG
-from mlflow_sysmetrics.tags import NODE, PID
+from mlflow_sysmetrics.sampling import MEMORY_DEFINITION as DEFINITION
+from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
 
 logger = get_logger(__name__)
 T = TypeVar("T")
@@ -104,25 +103,27 @@ class SystemMetricsLogger:
     ) -> None:
         self._rank, self._ranks = _checked_rank(rank)
         self._prefix = _full_prefix(prefix, node, self._rank)
-        self._criteria = None if criteria is None else process_criteria(criteria)
-        check_readable(self._criteria, groups)
-        self._here = "memory_mb" if "process" in groups else ""
-        self._on_break = on_break
-        self._make: Callable[[], Measurement] = lambda: measurement or Measurement(pid, groups, interval_s)
-        self._measurement, self._steps = self._make(), _Steps()
-        self._tags = {NODE: node or platform.node(), MEMORY_DEFINITION_TAG: MEMORY_DEFINITION}
+        limits = None if criteria is None else process_criteria(criteria)
+        check_readable(limits, groups)
+        here = "memory_mb" if "process" in groups else ""
+        self._on_break, self._brake = on_break, Brake(self._broken, limits, judged_while=here)
+        self._measurement, self._steps = measurement or Measurement(pid, groups, interval_s), _Steps()
         self._store = Store(tracking_uri or mlflow.get_tracking_uri())
         self._run = find_run(run_id, self._store)
-        self._pid = pid
-        self._path = journal_path(lasting_uri(self._store.tracking_uri), self.run_id, self._prefix)
-        if (self._path, os.getpid()) in _recorded:
+        self._tags = {NODE: node or platform.node(), MEMORY_DEFINITION: DEFINITION, PID: pid or os.getpid()}
+        self._uri, self._watched, self._pid = lasting_uri(self._store.tracking_uri), pid, os.getpid()
+        self._path = journal_path(self._uri, self.run_id, self._prefix)
+        if (self._path, self._pid) in _recorded:
             raise ValueError(
                 f"run_id={self.run_id!r}: a logger of this process writes its {self._prefix}* already; "
                 "stop that one, or give this one another prefix or node"
             )
-        self._recording: _Recording | None = None
-        self._brake: Brake | None = None
+        self._outbox, self._writer = Outbox(self.run_id), Writer(self._store, every_s=_WRITE_EVERY_S)
         self._lock = threading.RLock()  # a signal's handler may call `stop` while its thread has it
+        self._started = self._stopped = False
+        self._process: psutil.Process | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="mlflow-sysmetrics-recorder", daemon=True)
 
     @property
     def run_id(self) -> str:
@@ -136,45 +137,44 @@ class SystemMetricsLogger:
 
     @property
     def is_recording(self) -> bool:
-        """Whether readings are taken: False before `start`, after `stop`, and where another process has the series."""
-        recording = self._recording
-        return recording is not None and recording.is_here
+        """Whether readings are taken: between `start` and `stop`, and not where another process has the series."""
+        return self._started and not self._stopped and os.getpid() == self._pid  # a forked child has no threads
 
     @property
     def store_is_away(self) -> bool:
         """Whether the store did not take what it was sent last."""
-        recording = self._recording
-        return recording is not None and recording.writer.is_away
+        return self._writer.is_away
 
     def start(self) -> SystemMetricsLogger:
-        """Start reading. No-op if already started. After `stop` the series go on where they ended."""
-        try:
-            with self._lock:
-                if not self.is_recording:
-                    self._recording = self._begin()
-        except Exception:
-            logger.warning("run %s goes on without system metrics", self.run_id, exc_info=True)
+        """Start reading. No-op if it was started before: to go on in the run after `stop`, make another logger."""
+        if self._stopped:
+            logger.warning("run %s: this logger was stopped; make another one to go on", self.run_id)
+            return self
+        with self._lock:
+            if not self._started and os.getpid() == self._pid:
+                try:
+                    self._started = self._begin()
+                except Exception:
+                    logger.warning("run %s goes on without system metrics", self.run_id, exc_info=True)
         return self
 
     def stop(self) -> dict[str, float]:
         """Take a last reading, deliver what is left within five seconds, and return the summary. Idempotent."""
-        recording = self._recording
-        if recording is not None and recording.is_here:
-            with self._lock:
-                recording, self._recording = self._recording, None
+        if self._stops():
+            deadline = time.monotonic() + _STOP_WITHIN_S
             try:
-                if recording is not None:
-                    self._end(recording)
-            except Exception:
-                logger.warning("the last system metrics of run %s may be missing", self.run_id, exc_info=True)
+                if self._end() and self._rank is not None:
+                    within(max(0.0, deadline - time.monotonic()), self._log_job)
+            except Exception as error:
+                logger.warning("the last of run %s may be missing. %s", self.run_id, redacted_text(str(error)))
         return self.summary
 
-    def leave(self) -> None:
-        """Deliver what there is within five seconds, and record nothing more. The measurement goes on elsewhere."""
-        with self._lock:
-            recording, self._recording = self._recording, None
-        if recording is not None:
-            self._end(recording, goes_on=True)
+    def leave(self) -> bool:
+        """Deliver what there is within five seconds, and record nothing more; say whether nothing is left.
+
+        The measurement goes on elsewhere.
+        """
+        return not self._stops() or self._end(goes_on=True)
 
     def __enter__(self) -> SystemMetricsLogger:
         return self.start()
@@ -203,68 +203,104 @@ class SystemMetricsLogger:
             with self.step():
                 yield item
 
-    def _begin(self) -> _Recording | None:
-        if self._measurement.is_stopped:
-            self._measurement, self._steps = self._make(), _Steps()
-        outbox = Outbox(self.run_id)
-        about = outbox.about(lasting_uri(self._store.tracking_uri))
+    def _begin(self) -> bool:
+        """Start the threads; False where another process has the series."""
+        about = self._outbox.about(self._uri)
         try:  # a journal that is opened too late is nobody's, and closed
-            outbox = within(_DISK_S, lambda: Outbox(self.run_id, journal=Journal(self._path, about)))
+            self._outbox = within(_DISK_S, lambda: Outbox(self.run_id, journal=Journal(self._path, about)))
         except InUseError:
-            logger.warning(
-                "%s* of run %s is recorded by another logger; this one records nothing", self._prefix, self.run_id
-            )
-            return None
+            logger.warning("run %s: another logger records its %s*, and this one does not", self.run_id, self._prefix)
+            return False
         except OSError as error:  # a TimeoutError, too
             logger.warning("system metrics wait in memory only while MLflow is away, not in %s. %s", self._path, error)
-        outbox.start_ms = self._run.start_ms
-        writer, tags = Writer(self._store, every_s=_WRITE_EVERY_S), {**self._tags, PID: self._pid or os.getpid()}
-        recording = _Recording(self._measurement, self._steps, outbox, writer, self._prefix, tags)
-        if self._criteria is not None:
-            process = psutil.Process(self._pid)
-            self._brake = Brake(lambda tags: self._broken(process, tags), self._criteria, judged_while=self._here)
-            self._measurement.tell(self._brake.see)
-        recording.start()
-        _recorded.add((self._path, os.getpid()))
+        self._outbox.start_ms = self._run.start_ms
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended since
+            self._process = psutil.Process(self._watched)
+        self._measurement.tell(self._brake.see)
+        self._measurement.start()
+        self._writer.attach(self._outbox)
+        self._writer.start()
+        with contextlib.suppress(RuntimeError):  # no more threads: `stop` moves all windows
+            self._thread.start()
+        _recorded.add((self._path, self._pid))
         atexit.register(self.stop)
-        return recording
+        return True
 
-    def _broken(self, process: psutil.Process, tags: Mapping[str, str]) -> None:
-        """A limit is broken: tag the run, then call `on_break` or end the process. Waits for no store and no disk."""
-        brake = self._brake
+    def _stops(self) -> bool:
+        """Whether this is the first call that ends the recording."""
+        if os.getpid() != self._pid:  # a fork, where a thread that is not there may have the lock
+            return False
         with self._lock:  # `start` may be under way
-            recording = self._recording
-            if self._on_break is None:
-                self._recording = None
-        if self._on_break is not None:
-            if recording is not None:
-                with contextlib.suppress(TimeoutError):  # a disk may hang
-                    within(_ENDING_S, lambda: recording.outbox.add(log(tags=tags)))
-            if brake is not None and brake.broken is not None:
-                self._on_break(brake.broken)
-        elif recording is not None:  # else `stop` was there first: the process has gone on without a limit
-            self._end(recording, tags)
-            end_tree(process)
+            first = self.is_recording
+            self._stopped |= first
+        return first
 
-    def _end(self, recording: _Recording, killed: Mapping[str, str] | None = None, *, goes_on: bool = False) -> None:
-        """Deliver what is left; where a limit ends the process, in a short time, with the end of its run and why."""
+    def _broken(self, tags: Mapping[str, str]) -> None:
+        """A limit is broken: tag the run, then call `on_break` or end the process. Waits for no store and no disk."""
+        if self._on_break is None:
+            if self._stops():  # else `stop` was there first: the process has gone on without a limit
+                self._end(tags)
+                if self._process is not None:
+                    end_tree(self._process)
+        elif self._brake.broken is not None:
+            with contextlib.suppress(TimeoutError):  # a disk may hang
+                within(_ENDING_S, lambda: self._outbox.add(log(tags=tags)))
+            self._on_break(self._brake.broken)
+
+    def _end(self, killed: Mapping[str, str] | None = None, *, goes_on: bool = False) -> bool:
+        """Take a last reading and deliver what is left; say whether nothing is left.
+
+        Where a limit ends the process: in a short time, and at last the end of its run and why. Where the measurement
+        `goes_on`: without its summary.
+        """
+        timeout_s = _ENDING_S if killed else _STOP_WITHIN_S
+        deadline, delivered = time.monotonic() + timeout_s, False
         atexit.unregister(self.stop)
-        if self._brake is not None:
-            self._brake.release()
-        deadline = time.monotonic() + _STOP_WITHIN_S
-        try:
-            delivered = recording.stop(_ENDING_S if killed else _STOP_WITHIN_S, killed, goes_on=goes_on)
-        finally:
-            _recorded.discard((self._path, os.getpid()))
-        if delivered and not killed and self._rank is not None and not goes_on:
-            try:
-                within(max(0.0, deadline - time.monotonic()), self._log_job)
-            except Exception as error:
-                logger.warning("run %s lacks the summary of the job: %s", self.run_id, redacted_text(str(error)))
-        if recording.outbox.lost:
-            logger.warning("%d values of run %s could not be kept and are lost", recording.outbox.lost, self.run_id)
+        self._brake.release()
+        if not goes_on:
+            self._measurement.stop(timeout_s / 5)  # in this thread: it may hold our locks
+        last = [] if goes_on else self._summary()
+        self._stopping.set()
+
+        def deliver() -> bool:
+            if self._thread.is_alive():
+                self._thread.join(timeout_s / 5)  # it may be moving windows
+            self._move()
+            end = [Operation("end", ["KILLED", now_ms(), dict(killed)])] if killed else []  # after all points
+            self._outbox.add([*last, *end])
+            whole = self._writer.close(max(0.0, deadline - 0.1 * timeout_s - time.monotonic()))
+            self._outbox.close()
+            return whole
+
+        with contextlib.suppress(TimeoutError):
+            delivered = within(max(0.1, deadline - time.monotonic()), deliver)
+        _recorded.discard((self._path, self._pid))
+        if self._outbox.lost:
+            logger.warning("%d values of run %s could not be kept and are lost", self._outbox.lost, self.run_id)
         elif not delivered:
             logger.warning("MLflow has not taken all of run %s; `mlflow-sysmetrics sync` will deliver it", self.run_id)
+        return delivered
+
+    def _work(self) -> None:
+        self._outbox.add(log(tags=self._tags))
+        while not self._stopping.wait(_KEEP_EVERY_S):
+            if self._move():
+                for summary in self._summary():
+                    self._outbox.say_last(summary)
+
+    def _move(self) -> bool:
+        """Move closed windows to the outbox, where the writer finds them; say whether there were any."""
+        windows = self._measurement.drain()
+        points = window_points(windows, self._prefix)
+        if windows and (mean_ms := self._steps.mean_ms()) is not None:
+            points.append(Point(f"{self._prefix}step_time_ms", mean_ms, windows[-1].time_ms))
+        self._outbox.add(log(points))
+        return bool(windows)
+
+    def _summary(self) -> list[Operation]:
+        prefix = self._prefix.removeprefix(SYSTEM_PREFIX)
+        named = {f"{prefix}{name}": value for name, value in self.summary.items()}
+        return log(summary=named, own_since_ms=self._measurement.began_ms)
 
     def _log_job(self) -> None:
         """The summary of all ranks together. Each rank logs it after its own, and again while more come."""
@@ -304,87 +340,6 @@ class _Steps:
                 self._count += 1
             self._lock.release()
         return self._seconds, self._count
-
-
-class _Recording:
-    """A measurement on its way into a run: a thread moves closed windows to the outbox, where the writer finds them."""
-
-    def __init__(
-        self,
-        measurement: Measurement,
-        steps: _Steps,
-        outbox: Outbox,
-        writer: Writer,
-        prefix: str,
-        tags: Mapping[str, object],
-    ) -> None:
-        self.outbox, self.writer, self._measurement, self._steps = outbox, writer, measurement, steps
-        self._prefix, self._tags = prefix, tags
-        self._pid, self._stopping = os.getpid(), threading.Event()
-        self._thread = threading.Thread(target=self._work, name="mlflow-sysmetrics-recorder", daemon=True)
-
-    @property
-    def is_here(self) -> bool:
-        """False in a forked child, which has no threads, and whose locks may be held for ever."""
-        return os.getpid() == self._pid
-
-    def start(self) -> None:
-        """Start the three threads."""
-        self._measurement.start()
-        self.writer.attach(self.outbox)
-        self.writer.start()
-        with contextlib.suppress(RuntimeError):  # no more threads: `stop` moves all windows
-            self._thread.start()
-
-    def stop(self, timeout_s: float, killed: Mapping[str, str] | None = None, *, goes_on: bool = False) -> bool:
-        """Take a last reading and deliver what is left, and at last why it is killed; say whether nothing is left.
-
-        Where the measurement `goes_on`, without its summary.
-        """
-        deadline = time.monotonic() + timeout_s
-        if not goes_on:
-            self._measurement.stop(timeout_s / 5)  # in this thread: it may hold our locks
-        last = [] if goes_on else self._summary()
-        self._stopping.set()
-
-        def deliver() -> bool:
-            if self._thread.is_alive():
-                self._thread.join(timeout_s / 5)  # it may be moving windows
-            self._move()
-            end = [Operation("end", ["KILLED", now_ms(), dict(killed)])] if killed else []  # after all points
-            self.outbox.add([*last, *end])
-            delivered = self.writer.close(max(0.0, deadline - 0.1 * timeout_s - time.monotonic()))
-            self.outbox.close()
-            return delivered
-
-        try:
-            return within(max(0.1, deadline - time.monotonic()), deliver)
-        except TimeoutError:
-            return False
-
-    def _work(self) -> None:
-        self.outbox.add(log(tags=self._tags))
-        while not self._stopping.wait(_KEEP_EVERY_S):
-            if self._move():
-                for summary in self._summary():
-                    self.outbox.say_last(summary)
-
-    def _move(self) -> bool:
-        """Move closed windows to the outbox; say whether there were any."""
-        windows = self._measurement.drain()
-        points = window_points(windows, self._prefix)
-        if windows and (mean_ms := self._steps.mean_ms()) is not None:
-            points.append(Point(f"{self._prefix}step_time_ms", mean_ms, windows[-1].time_ms))
-        self.outbox.add(log(points))
-        return bool(windows)
-
-    def _summary(self) -> list[Operation]:
-        summary, prefix = (
-            {**self._measurement.summary, **self._steps.summary()},
-            self._prefix.removeprefix(SYSTEM_PREFIX),
-        )
-        named = {f"{prefix}{name}": value for name, value in summary.items()}
-        return log(summary=named, own_since_ms=self._measurement.began_ms)
 
 
 def _checked_rank(rank: int | None) -> tuple[int | None, int | None]:

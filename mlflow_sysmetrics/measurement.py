@@ -121,7 +121,7 @@ class Measurement:
             if self._process is not None:
                 self._process.read_all_next()
             self._monitor.stop(timeout_s)
-            for phase in self._phases.values():
+            for phase in tuple(self._phases.values()):
                 phase.close()
             self._summary = self._so_far()
         return dict(self._summary)
@@ -246,7 +246,7 @@ class Measurement:
         return read_s + (max(0.0, time.process_time() - own_s) if self._is_own else 0.0)
 
     def _so_far(self) -> dict[str, float]:
-        phases = {f"phase/{name}/{key}": v for name, each in self._phases.items() for key, v in each.summary.items()}
+        phases = {f"phase/{name}/{key}": v for name, each in [*self._phases.items()] for key, v in each.summary.items()}
         return self._times() | self._memory() | phases
 
     def _times(self) -> dict[str, float]:

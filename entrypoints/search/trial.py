@@ -250,7 +250,7 @@ class Trial(tune.Trainable):
             "diverged": self._training.diverged,
             "converged": self._training.converged,
             "ended": status == "FINISHED",
-            **payload(points, tags={**where, **(tags or {})}, status=status, figures=summary),
+            **payload(points, tags={**where, **(tags or {})}, status=status, summary=summary),
         }
 
     def _series(self) -> list[Point]:

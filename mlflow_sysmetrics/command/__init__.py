@@ -1,5 +1,5 @@
 """Without code: the commands of `mlflow-sysmetrics` (`cli`), and the project `backend`.
 
-`run` starts a command in this process's place (`passthrough`), and `outside` watches it. `phase_marks`, `doctor`,
-`views` and `ui` are behind the commands of that name; `sync` is in `delivery`.
+`run` starts a program in this process's place (`passthrough`). The `supervisor` measures it, and ends it where it must;
+`follow` finds the MLflow run in which it is recorded.
 """

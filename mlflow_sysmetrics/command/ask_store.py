@@ -7,27 +7,24 @@ from typing import TypeVar
 
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 
-from mlflow_sysmetrics.delivery.store import one_line, why_unknown
-from mlflow_sysmetrics.delivery.time_limit import within
-from mlflow_sysmetrics.redact import check, redacted_text
+from mlflow_sysmetrics.delivery import one_line, why_unknown, within
+from mlflow_sysmetrics.redact import check, redacted, redacted_text
 
 T = TypeVar("T")
+_WITHIN_S = 60.0  # a new SQLite store takes some seconds to make its tables
 
 
 class NoAnswerError(Exception):
     """The store gave no answer, or an error. The text says why, in one line without passwords."""
 
 
-def ask_store(uri: str, within_s: float, question: Callable[[], T]) -> T:
-    """Call ``question`` and return its answer within some seconds.
-
-    Raises:
-        NoAnswerError: the address is wrong, or the question took too long or raised an error.
-    """
+def ask_store(uri: str, question: Callable[[], T]) -> T:
+    """The answer to this question. NoAnswerError: the address is wrong, or it raised or took too long."""
     try:
         check(uri)
-        return within(within_s, question)
-    except UnsupportedModelRegistryStoreURIException as error:
-        raise NoAnswerError(why_unknown(uri)) from error
+        return within(_WITHIN_S, question)
+    except UnsupportedModelRegistryStoreURIException:
+        said = why_unknown(uri)
     except Exception as error:  # of a database or a network, too
-        raise NoAnswerError(redacted_text(one_line(error))) from error
+        said = redacted_text(one_line(error))
+    raise NoAnswerError(f"{redacted(uri)}: {said}")

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
-if sys.platform != "win32":
-    import resource
-
-
-def _numbers(*names: str) -> tuple[int, ...]:
-    """Those of the signals that this system has."""
-    return tuple(int(getattr(signal, name)) for name in names if hasattr(signal, name))
-
-
-_TYPED = _numbers("SIGINT", "SIGQUIT")  # what keys send, to every process in the terminal's foreground
-_STOPPING = _numbers("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP")
-_HANDED_ON = (*_STOPPING, *_numbers("SIGUSR1", "SIGUSR2"))
-_KILLED = (*_STOPPING, *_numbers("SIGKILL"))
+_TYPED = (signal.SIGINT, signal.SIGQUIT)  # what keys send, to every process in the terminal's foreground
+_STOPPING = (*_TYPED, signal.SIGTERM, signal.SIGHUP)
+_HANDED_ON = (*_STOPPING, signal.SIGUSR1, signal.SIGUSR2)
+_KILLED = (*_STOPPING, signal.SIGKILL)
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # a shell's exit codes
 STOPPED = 124  # that of timeout(1): the command was ended, since it broke a limit or somebody asked for it
+_KB = 1.024e-3  # in MB
 
 
 @dataclass(frozen=True)
@@ -35,6 +27,7 @@ class Ended:
 
     code: int
     told: bool = False
+    peak_rss_mb: float | None = field(default=None, compare=False)  # see `reap`
 
     @property
     def status(self) -> str:
@@ -42,8 +35,7 @@ class Ended:
         if self.code == 0:
             return "FINISHED"
         # A shell says 128 + the signal when the command that it ran died of one.
-        killed = self.told or -self.code in _KILLED or self.code - 128 in _KILLED
-        return "KILLED" if killed else "FAILED"
+        return "KILLED" if self.told or -self.code in _KILLED or self.code - 128 in _KILLED else "FAILED"
 
 
 class Passthrough:
@@ -57,60 +49,65 @@ class Passthrough:
         self._process: subprocess.Popen[bytes] | None = None
         self._early: list[int] = []
         self._told = False
-        self._before: dict[int, object] = {}
-        self._woken, self._wake = -1, -1
-        self._woken_before = -1
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Passthrough:
-        if sys.platform != "win32":
-            # Every signal writes a byte here. One that came just before a plain wait began would be seen after it.
-            self._woken, self._wake = os.pipe()
-            os.set_blocking(self._wake, False)
-            self._woken_before = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
-            self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        # Every signal writes a byte here. One that came just before a plain wait began would be seen after it.
+        self._woken, self._wake = os.pipe()
+        os.set_blocking(self._wake, False)
+        self._woken_before = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+        self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda number, frame: None)
         for number in _HANDED_ON:
-            before = signal.getsignal(number)
-            if before is not signal.SIG_IGN:
-                self._before[number] = before
-                signal.signal(number, self._hand_on)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._hand_on)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         for number, before in self._before.items():
-            signal.signal(number, before)  # type: ignore[arg-type]
-        if sys.platform != "win32":
-            signal.set_wakeup_fd(self._woken_before)
-            os.close(self._woken)
-            os.close(self._wake)
+            signal.signal(number, before)
+        signal.set_wakeup_fd(self._woken_before)
+        os.close(self._woken)
+        os.close(self._wake)
 
-    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> int:
-        """Start the command and return its process id. OSError if it is not there or cannot be executed."""
+    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """Start the command. OSError if it is not there or cannot be executed."""
         # Python's own files close by themselves; what this process was given, such as <(...) of a shell, is handed on.
-        self._process = subprocess.Popen(list(command), env=dict(environment), close_fds=False)
+        self._process = process = subprocess.Popen(list(command), env=dict(environment), close_fds=False)
         for number in self._early:
-            self._process.send_signal(number)
-        return self._process.pid
+            os.kill(process.pid, number)
+        return process
 
-    def wait(self) -> Ended:
-        """Wait for the end of the command that was started."""
-        assert self._process is not None
-        while sys.platform != "win32" and self._process.poll() is None:
+    def wait(self, process: subprocess.Popen[bytes]) -> None:
+        """Wait until the command has ended. The system knows it until `reap`."""
+        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
             select.select([self._woken], [], [])
             os.read(self._woken, 4096)
-        return Ended(self._process.wait(), self._told)
+
+    def reap(self, process: subprocess.Popen[bytes]) -> Ended:
+        """How the command ended."""
+        return replace(reap(process), told=self._told)
 
     def _hand_on(self, number: int, frame: FrameType | None) -> None:
         self._told = self._told or number in _STOPPING
         if self._process is None:
             self._early.append(number)
-        elif not (number in _TYPED and _has_terminal()):
-            self._process.send_signal(number)
+        elif self._process.returncode is None and not (number in _TYPED and _has_terminal()):
+            os.kill(self._process.pid, number)  # not `send_signal`, which takes the exit status of one that has ended
+
+
+def reap(process: subprocess.Popen[Any]) -> Ended:
+    """How a child of this process ended, with the most memory in MB that one of its processes had, if that is known.
+
+    Until it became the command it was a copy of this process, whose memory the kernel counts as well.
+    """
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    is_its_own = used.ru_maxrss > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return Ended(process.returncode, peak_rss_mb=used.ru_maxrss * _KB if is_its_own else None)
 
 
 def _has_terminal() -> bool:
     """Whether the terminal sends the signals of keys to this process's group, so that the command gets them itself."""
-    if sys.platform == "win32":
-        return True
     try:
         terminal = os.open(os.ctermid(), os.O_RDONLY | os.O_NOCTTY)
     except OSError:
@@ -125,11 +122,10 @@ def _has_terminal() -> bool:
 
 def end_as(ended: Ended) -> NoReturn:
     """End this process the way the command ended: with its exit code, or by the signal that it died of."""
-    if ended.code >= 0 or sys.platform == "win32":
-        sys.exit(ended.code)
-    number = -ended.code
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the command has left its own core
-    if number != signal.SIGKILL:
-        signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-    sys.exit(128 + number)  # still here: the first process of a container does not die of its own signals
+    if ended.code < 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the command has left its own core
+        if -ended.code != signal.SIGKILL:
+            signal.signal(-ended.code, signal.SIG_DFL)
+        os.kill(os.getpid(), -ended.code)
+    # The first process of a container does not die of its own signals.
+    raise SystemExit(ended.code if ended.code >= 0 else 128 - ended.code)

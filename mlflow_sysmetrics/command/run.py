@@ -1,54 +1,29 @@
-"""A command with an MLflow run around it: a new one, or the one that is named in MLFLOW_RUN_ID."""
+"""A command that is recorded in MLflow: in a run that it opens, or in a new one, or in that of MLFLOW_RUN_ID."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import RunStatus, RunTag
-from mlflow.environment_variables import (
-    MLFLOW_EXPERIMENT_ID,
-    MLFLOW_EXPERIMENT_NAME,
-    MLFLOW_RUN_ID,
-    MLFLOW_TRACKING_URI,
-)
-from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 
-from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
-from mlflow_sysmetrics.command.outside import Settings, Watcher
-from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, STOPPED, Ended, Passthrough
-from mlflow_sysmetrics.command.phase_marks import PhaseMarks
-from mlflow_sysmetrics.delivery.leftovers import keep
-from mlflow_sysmetrics.delivery.points import now_ms
-from mlflow_sysmetrics.delivery.spool import Header
-from mlflow_sysmetrics.delivery.store import named_experiment
-from mlflow_sysmetrics.delivery.time_limit import within
-from mlflow_sysmetrics.redact import absolute_uri, get_logger, lasting_uri, redacted
+from mlflow_sysmetrics.command.ask_store import ask_store
+from mlflow_sysmetrics.command.follow import Follower, Run
+from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, Ended, Passthrough
+from mlflow_sysmetrics.command.supervisor import Settings, Supervisor
+from mlflow_sysmetrics.delivery import named_experiment
+from mlflow_sysmetrics.redact import absolute_uri, get_logger, redacted
 
 logger = get_logger(__name__)
 _SCRIPTS = {".py", ".sh", ".R", ".jl"}
-_FOUND_WITHIN_S = 60.0  # a new SQLite store takes some seconds to make its tables
-_ENDED_WITHIN_S = 5.0
-
-
-class NoRunError(Exception):
-    """The command has no run; the text says why."""
-
-
-@dataclass(frozen=True)
-class _Target:
-    """The run, its variables for the command's environment, and whether it was created, and so must be ended, here."""
-
-    run_id: str
-    environment: Mapping[str, str]
-    made_here: bool
+_SHOWN = ("elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "peak_rss_mb", "peak_gpu_memory_mb")
 
 
 def run_command(
@@ -59,60 +34,45 @@ def run_command(
     run_name: str | None = None,
     experiment_name: str | None = None,
 ) -> Ended:
-    """Run a command to its end in this environment, and log what its processes use into its run.
+    """Run a command to its end in this environment, record what its processes use, and print a summary.
 
     It is ended when it breaks a limit, or when somebody sets the tag ``sysmetrics.stop`` of its run: exit code 124.
-    The run's id goes on to the command in MLFLOW_RUN_ID, so that what it logs with ``mlflow`` is in the same run. A
-    run that was made here is ended here.
 
     Raises:
-        NoRunError: the run that was named does not exist, or none could be made. Nothing was started.
+        NoAnswerError: the store does not answer, or has no run with the id that was named. Nothing was started.
     """
     uri = mlflow.get_tracking_uri()
-    try:
-        target = ask_store(uri, _FOUND_WITHIN_S, lambda: _target(uri, command, run_name, experiment_name))
-    except NoAnswerError as error:
-        raise NoRunError(f"there is no run for the command at {redacted(uri)}: {error}") from error
+    run = ask_store(uri, lambda: _find(uri, experiment_name))
+    source = next((word for word in command if _is_script(word)), command[0])
+    follower = Follower(run, name=run_name, tags=resolve_tags({MLFLOW_SOURCE_NAME: source}))
+    told = {**environment, "MLFLOW_TRACKING_URI": absolute_uri(uri), **follower.environment}
+    if experiment_name:  # not by its name: one that the program sets has to win in its children, too
+        told.pop("MLFLOW_EXPERIMENT_NAME", None)
+        told["MLFLOW_EXPERIMENT_ID"] = run.experiment_id
+    supervisor = Supervisor(settings, follower)
     with Passthrough() as passthrough:
-        marks = PhaseMarks()
-        watcher = Watcher(target.run_id, uri, settings, marks=marks)
         try:
-            pid = passthrough.start(command, {**environment, **target.environment, **marks.environment})
+            process = passthrough.start(command, told)
         except OSError as error:
+            follower.close()
             logger.error("%s: %s", command[0], error.strerror)
-            ended = Ended(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE)
-        else:
-            watcher.start(pid)
-            watcher.wait()
-            ended = passthrough.wait()
-            watcher.stop()
-        finally:
-            marks.close()
-        tags = {**watcher.stopped, **watcher.died_of(ended.code)}
-        if watcher.stopped:
-            ended = Ended(STOPPED, told=True)
-        end_run(uri, target.run_id, ended.status if target.made_here else None, tags)
+            return Ended(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE)
+        supervisor.start(process.pid)
+        passthrough.wait(process)
+        supervisor.ended()
+        ended = supervisor.finish(passthrough.reap(process), ends=not run.run_id)
+    _show(follower.run, supervisor.summary)
     return ended
 
 
-def _target(uri: str, command: Sequence[str], run_name: str | None, experiment_name: str | None) -> _Target:
-    client = MlflowClient(uri)
-    given = os.environ.get(MLFLOW_RUN_ID.name)
+def _find(uri: str, experiment_name: str | None) -> Run:
+    """The run that MLFLOW_RUN_ID names, or the experiment of one that may have to be made."""
+    client, given = MlflowClient(uri), os.environ.get("MLFLOW_RUN_ID")
     if given:
-        client.get_run(given)
-        return _Target(given, {}, made_here=False)
-    experiment_id = _experiment_id(client, experiment_name)
-    source = next((word for word in command if _is_script(word)), command[0])
-    tags = resolve_tags({MLFLOW_SOURCE_NAME: source})
-    run = client.create_run(experiment_id, tags=tags, run_name=run_name)
-    environment = {
-        MLFLOW_RUN_ID.name: run.info.run_id,
-        MLFLOW_TRACKING_URI.name: absolute_uri(uri),  # wherever in the file system the command goes
-        MLFLOW_EXPERIMENT_ID.name: experiment_id,
-    }
-    if experiment_name:  # MLflow raises where a name in the environment is not that of the id
-        environment[MLFLOW_EXPERIMENT_NAME.name] = experiment_name
-    return _Target(run.info.run_id, environment, made_here=True)
+        return Run(uri, client.get_run(given).info.experiment_id, given)
+    if experiment_name:
+        return Run(uri, named_experiment(client, experiment_name))
+    return Run(uri, client.get_experiment(_get_experiment_id() or "0").experiment_id)
 
 
 def _is_script(word: str) -> bool:
@@ -122,35 +82,11 @@ def _is_script(word: str) -> bool:
         return False
 
 
-def _experiment_id(client: MlflowClient, name: str | None) -> str:
-    return named_experiment(client, name) if name else _get_experiment_id() or "0"
-
-
-def end_run(uri: str, run_id: str, status: str | None, tags: Mapping[str, str]) -> None:
-    """Set tags of the run, and its status, unless the command succeeded and has already ended the run itself.
-
-    Takes at most some seconds. If the store does not accept it, `sync` does it later.
-    """
-
-    def end() -> None:
-        client = MlflowClient(uri)
-        if tags:
-            client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-        if status is None:
-            return
-        now = RunStatus.from_string(client.get_run(run_id).info.status)
-        if status != "FINISHED" or not RunStatus.is_terminated(now):
-            client.set_terminated(run_id, status)
-
-    if status is None and not tags:
-        return
-    try:
-        within(_ENDED_WITHIN_S, end)
-    except (MlflowException, TimeoutError) as error:
-        logger.warning(
-            "run %s could not be marked as %s; `mlflow-sysmetrics sync` will do so. %s",
-            run_id,
-            status or "stopped",
-            error,
-        )
-        keep([(Header(run_id, lasting_uri(uri), new_tags=dict(tags), status=status, end_ms=now_ms()), [])])
+def _show(run: Run, summary: Mapping[str, float]) -> None:
+    """Print what the command has used, and where to see more, beside its own output."""
+    lines = [f"  {name:<18}{summary[name]:>12,.2f}" for name in _SHOWN if name in summary]
+    where = f"  {redacted(run.uri).rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
+    is_server = run.uri.startswith(("http://", "https://"))
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it
+        last = where if is_server and run.run_id else "  see it with: mlflow-sysmetrics ui"
+        print("mlflow-sysmetrics:", *lines, last, sep="\n", file=sys.stderr, flush=True)

@@ -111,9 +111,10 @@ class Journal:
                 except (ValueError, TypeError, RecursionError):
                     self.skipped += 1
                     continue
-                last = operation if operation.kind == "last" else None
-                if last is None:
+                if operation.kind != "last":
                     yield operation
+                if operation.kind in ("last", "summary", "end"):
+                    last = operation if operation.kind == "last" else None
         if last:
             yield last._replace(kind="summary")
 

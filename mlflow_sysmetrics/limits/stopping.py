@@ -94,7 +94,7 @@ class StopButton:
     every_s: float = 2.0
 
     def __post_init__(self) -> None:
-        self._ended: set[str] = set()
+        self._ended, self._cleared = set[str](), set[str]()
         self._stopping = threading.Event()
         self._pressing = threading.RLock()  # a signal may come in the middle of stop, and its handler call stop again
         run = contextvars.copy_context().run  # MLflow keeps its workspace there
@@ -121,13 +121,14 @@ class StopButton:
                 pause_s = self.every_s
             except Exception:  # whoever delivers says that the store is away
                 asked, pause_s = {}, min(2 * pause_s, MAX_PAUSE_S)
-            for run_id in [run_id for run_id in asked if run_id not in self._ended]:
+            for run_id, said in asked.items():
                 try:
                     with self._pressing:
-                        ours = not self._stopping.is_set() and self.pressed(run_id, asked[run_id])
-                    if ours:  # another may become so
-                        self._ended.add(run_id)
+                        if run_id not in self._ended and not self._stopping.is_set() and self.pressed(run_id, said):
+                            self._ended.add(run_id)  # another may become ours
+                    if run_id in self._ended - self._cleared:
                         self.clear(run_id)
+                        self._cleared.add(run_id)
                 except Exception:
                     logger.warning("the request to stop run %s could not be followed yet", run_id, exc_info=True)
 

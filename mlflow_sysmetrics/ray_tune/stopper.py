@@ -17,8 +17,7 @@ class CriteriaStopper(Stopper):
     """End trials of any trainable as soon as a result breaks a criterion; pass it as ``RunConfig(stop=...)``.
 
     Relative criteria compare with the trials that have ended by then; a stopped one counts with the value that broke
-    its limit. A ``SystemMetricsCallback`` of the same experiment records the reason in the trial's run, which is
-    ``KILLED``.
+    its limit. A ``SystemMetricsCallback`` records the reason in the trial's run, which is ``KILLED``.
 
     Args:
         criteria: of metrics in the trainable's results, those in nested dictionaries by names like ``costs/memory_mb``.
@@ -38,33 +37,27 @@ class CriteriaStopper(Stopper):
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether to end the trial. Never raises: a value that is not a number decides nothing."""
-        figures = {"elapsed_s": result.get(TIME_TOTAL_S), **flatten_dict(result)}
+        values = {"elapsed_s": result.get(TIME_TOTAL_S), **flatten_dict(result)}
         # Of one that has ended there is nothing left to stop, and a function's last result comes a second time.
-        stop = None if result.get(DONE) else self._see(trial_id, figures, int(result.get(TRAINING_ITERATION, 0)))
+        stop = None if result.get(DONE) else self._see(trial_id, values, int(result.get(TRAINING_ITERATION, 0)))
         if stop is not None:
-            result[STOP_KEY] = {
-                STOPPED_BY: BY_CRITERIA,
-                STOP_REASON: str(stop),
-                STOP_METRIC: stop.metric,
-                STOP_STEP: str(stop.step),
-            }
+            why = {STOP_REASON: str(stop), STOP_METRIC: stop.metric, STOP_STEP: str(stop.step)}
+            result[STOP_KEY] = {STOPPED_BY: BY_CRITERIA, **why}
             self._finished.append({stop.metric: stop.value})  # left out, it would move the limit for those that follow
         elif result.get(DONE):
-            self._finished.append({name: figures[name] for name in self._criteria.metrics if name in figures})
+            self._finished.append({name: values[name] for name in self._criteria.metrics if name in values})
         if stop is not None or result.get(DONE):
             self._curves.pop(trial_id, None)
             self._limits = Criteria(self._criteria.limits).judge(self._finished)
         return stop is not None
 
-    def _see(self, trial_id: str, figures: dict[str, Any], iteration: int) -> Stop | None:
-        """What the trial has broken, limits before patience, which counts each report."""
+    def _see(self, trial_id: str, values: dict[str, Any], iteration: int) -> Stop | None:
         last, curves = self._curves.get(trial_id, (iteration, None))
         if curves is None or iteration <= last:  # it begins, or again: from its start, or from an older checkpoint
             curves = self._patience.judge()
         self._curves[trial_id] = iteration, curves
-        stalled = curves.see(figures, iteration)
-        return self._limits.see(figures, iteration) or stalled
+        stalled = curves.see(values, iteration)
+        return self._limits.see(values, iteration) or stalled
 
     def stop_all(self) -> bool:
-        """A criterion is for one trial."""
         return False

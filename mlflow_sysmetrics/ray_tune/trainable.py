@@ -10,9 +10,8 @@ from ray.tune import Trainable
 from ray.tune.result import RESULT_DUPLICATE
 from ray.tune.trainable.function_trainable import wrap_function
 
-from mlflow_sysmetrics.measure import FIGURES, Measurement
-from mlflow_sysmetrics.ray_tune.results import HAS_FIGURES_SO_FAR, OWN_KEY
-from mlflow_sysmetrics.sampling import check_groups, check_seconds
+from mlflow_sysmetrics.measurement import SUMMARY, Measurement
+from mlflow_sysmetrics.ray_tune.results import HAS_SUMMARY, OWN_KEY
 
 _WINDOW_S = 3600.0  # a result cuts its window short: only the newest 1200 windows are kept
 
@@ -25,13 +24,10 @@ def system_metrics(
 ) -> type[Trainable]:
     """Return a class trainable like this function or class whose results also hold what its process used.
 
-    Each result has ``process_cpu_percent``, ``process_memory_mb`` and so on, the means of the readings since the last
-    result, and their maxima as ``process_memory_mb_max``; ``cpu_percent`` since the last result and ``memory_mb`` now;
-    and since the trial began ``elapsed_s``, ``cpu_seconds``, ``mean_cpu_percent``, ``peak_memory_mb`` and
-    ``memory_growth_mb``. A scheduler, a ``CriteriaStopper`` and any logger can use them. What
-    the trainable itself reports under such a name stays. Where a process is kept for the next trial
-    (``reuse_actors``), or a trial goes on in another process after a pause or a failure, figures start with it. A
-    ``SystemMetricsCallback`` that watches processes does not log these figures: it has its own, of the whole trial.
+    Each result has means since the last result, such as ``process_memory_mb``, and maxima, ``process_memory_mb_max``;
+    ``cpu_percent`` since the last result and ``memory_mb`` now; and the summary of the trial's present process so far,
+    such as ``peak_memory_mb``. What the trainable itself reports under such a name stays. A ``SystemMetricsCallback``
+    does not log this summary: it has its own, of the whole trial.
 
     Parameters come first, ``system_metrics(tune.with_parameters(train, data=data))``, and resources last,
     ``tune.with_resources(system_metrics(train), {"cpu": 2})``.
@@ -44,34 +40,36 @@ def system_metrics(
     Raises:
         ValueError: an argument is wrong.
     """
-    check_groups(groups)
-    check_seconds(interval_s=interval_s)
+    Measurement(None, groups, interval_s)  # which refuses wrong arguments before any trial begins
     is_class = isinstance(trainable, type) and issubclass(trainable, Trainable)
     base: Any = trainable if is_class else wrap_function(trainable)
 
     class Measured(base):
+        def _measure(self) -> None:
+            self._measurement = Measurement(None, groups, interval_s, window_s=_WINDOW_S).start()
+
         def setup(self, config: dict[str, Any], **parameters: Any) -> None:
-            self._watch = Measurement(None, groups, interval_s, window_s=_WINDOW_S).start()
+            self._measure()
             super().setup(config, **parameters)
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
-            self._watch.stop()
+            self._measurement.stop()
             gc.collect()  # what the last trial left is not this one's
-            self._watch = Measurement(None, groups, interval_s, window_s=_WINDOW_S).start()
+            self._measure()
             return bool(super().reset_config(new_config))
 
         def step(self) -> dict[str, Any]:
             result: dict[str, Any] = super().step()
             if RESULT_DUPLICATE in result:  # only says that the function has returned
                 return result
-            own = tuple(name for name in FIGURES if name in result)  # a list would be drawn by Ray's TensorBoard logger
-            return {**self._watch.so_far(), **result, **({OWN_KEY: own} if own else {})}
+            own = tuple(name for name in SUMMARY if name in result)  # a list would be drawn by Ray's TensorBoard logger
+            return {**self._measurement.so_far(), **result, **({OWN_KEY: own} if own else {})}
 
         def cleanup(self) -> None:
-            self._watch.stop()
+            self._measurement.stop()
             super().cleanup()
 
-    setattr(Measured, HAS_FIGURES_SO_FAR, True)
+    setattr(Measured, HAS_SUMMARY, True)
     Measured.__name__ = Measured.__qualname__ = base.__name__
     if not is_class:
         Measured._name = base._name

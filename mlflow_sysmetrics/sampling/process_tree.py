@@ -112,12 +112,6 @@ class ProcessSampler:
         """User and system."""
         return self.user_cpu_seconds + self.system_cpu_seconds
 
-    user_cpu_seconds = system_cpu_seconds = 0.0
-    peak_rss_mb = None
-
-    def saw_peak_rss(self, megabytes: float) -> None:
-        """To come."""
-
     @property
     def io_mb(self) -> dict[str, float]:
         """``read_mb`` and ``write_mb``, from and to storage, since construction, up to 0.4 s ago; absent if unknown."""
@@ -264,7 +258,7 @@ class ProcessSampler:
         self._grown[_CPU] += shown_s - late_s
 
     def _see_marks(self, readings: Mapping[Hashable, Reading]) -> None:
-        """Note what was reached since construction: marks that were not there then."""
+        """Note what was reached since construction: marks that were not there then, or no higher than what was."""
         marks_mb = {mark_mb for reading in readings.values() if (mark_mb := reading.mark_mb)}
         reaped_mb = max(reading.reaped_mark_mb or 0.0 for reading in readings.values())
         if self._seen:
@@ -273,8 +267,13 @@ class ProcessSampler:
             for mark_mb in marks_mb - self._marks_before:  # between vfork and exec a child shows its parent's
                 self.peak_rss_mb = max(mark_mb, self.peak_rss_mb or 0.0)
             self.saw_peak_rss(reaped_mb)
+            if self.peak_rss_mb is not None:  # of one process, while another has more, and had more before
+                self.peak_rss_mb = max(self.peak_rss_mb, *(each.levels.get(_RSS, 0.0) for each in readings.values()))
         else:
             self._marks_before = marks_mb
+            for each in readings.values():  # one that a process has just reached, as after a reset, is not from before
+                if each.mark_mb and each.mark_mb <= (1 + _MATERIAL) * each.levels.get(_RSS, 0.0):
+                    self.peak_rss_mb = max(each.mark_mb, self.peak_rss_mb or 0.0)
             # Whoever had ended children then will hand on their marks, which are known of this process alone.
             hidden = any(reading.reaped_cpu_s and reading.reaped_mark_mb is None for reading in readings.values())
             self._highest_before_mb = math.inf if hidden else max(own_mark_mb(), reaped_mb, *marks_mb)

@@ -19,7 +19,7 @@ from ray.scripts.scripts import cli as ray_cli
 
 from entrypoints.settings import AUTO, DEFAULT_CRITERIA
 from mlflow_sysmetrics.command.cli import main as plugin_cli
-from mlflow_sysmetrics.command.outside import Settings
+from mlflow_sysmetrics.command.supervisor import Settings
 from mlflow_sysmetrics.limits import Criteria
 
 PAGES = [path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]

@@ -10,6 +10,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import mlflow
 import pytest
 from commands import ROOT, clean_environment, store_uri
 from mlflow import MlflowClient
@@ -26,6 +27,7 @@ LINES = {
     "xgboost_rounds": [sys.executable, "xgboost_rounds.py"],
     "training_loop": [sys.executable, "training_loop.py"],
     "tune_script": [sys.executable, "tune_script.py"],
+    "tune_artifacts": [sys.executable, "tune_artifacts.py"],
     "project": [
         *(sys.executable, "-m", "mlflow", "run", "project", "--env-manager", "local"),
         *("--backend", "system-metrics"),
@@ -35,7 +37,7 @@ LINES = {
     "loop_of_runs": [sys.executable, "loop_of_runs.py"],
 }
 NEEDS = {"xgboost_rounds": ("xgboost",), "notebook": ("nbclient", "ipykernel")}
-OTHERS = ("tune_script", "loop_of_runs")  # of several runs
+OTHERS = ("tune_script", "tune_artifacts", "loop_of_runs")  # of several runs
 OF_PHASES = {
     "sklearn_script": ("load", "train", "score"),
     "training_loop": ("train",),
@@ -94,6 +96,16 @@ def test_trials_of_the_tune_script_have_their_costs(empty_store: Path) -> None:
     assert {size: run.info.status for size, run in trials.items()} == {"1": "FINISHED", "30": "KILLED"}
     assert trials["30"].data.tags["sysmetrics.stop_reason"].startswith("memory_growth_mb 2")
     assert all(run.data.metrics.keys() >= SUMMARY for run in trials.values())
+
+
+@pytest.mark.slow
+def test_trials_of_a_tune_script_log_files_into_their_own_runs(empty_store: Path) -> None:
+    """Each says the rate of its trial."""
+    runs = runs_after("tune_artifacts", empty_store)
+    trials = [run for run in runs if run.data.tags["sysmetrics.kind"] == "trial"]
+    said = [mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/model.json") for run in trials]
+    assert [each["rate"] for each in said] == [float(run.data.params["rate"]) for run in trials]
+    assert {run.info.status for run in trials} == {"FINISHED"}
 
 
 def test_every_example_is_in_the_list_and_runs_in_a_test() -> None:

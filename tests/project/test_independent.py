@@ -15,8 +15,8 @@ from commands import Command, clean_environment, store_uri
 from mlflow import MlflowClient
 from outside_reader import read_from_outside
 
-from mlflow_sysmetrics.command.outside import Settings
 from mlflow_sysmetrics.command.run import run_command
+from mlflow_sysmetrics.command.supervisor import Settings
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the second program reads /proc")

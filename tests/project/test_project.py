@@ -110,11 +110,11 @@ def test_distribution_holds_the_plugin_alone() -> None:
 # One after the other in one interpreter: what each brings, those after it may have.
 IMPORTS: list[tuple[str, set[str]]] = [
     (
-        "mlflow_sysmetrics, mlflow_sysmetrics.monitor, mlflow_sysmetrics.delivery.points, mlflow_sysmetrics.host, "
+        "mlflow_sysmetrics, mlflow_sysmetrics.monitor, mlflow_sysmetrics.delivery, mlflow_sysmetrics.host, "
         "mlflow_sysmetrics.command.cli",
         {"mlflow", "ray", "psutil", "numpy"},
     ),
-    ("mlflow_sysmetrics.sampling.process_tree", {"mlflow", "ray", "entrypoints"}),
+    ("mlflow_sysmetrics.measurement, mlflow_sysmetrics.limits", {"mlflow", "ray", "entrypoints"}),
     ("entrypoints.tune, entrypoints.early_stop", {"mlflow", "ray"}),
     ("mlflow_sysmetrics.delivery.writer, mlflow_sysmetrics.logger", {"ray"}),
     ("entrypoints.tune, entrypoints.report", {"ray", "matplotlib", "plotly", "scikit_posthocs", "statsmodels"}),
@@ -182,12 +182,14 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", PAGES["plugin"] + PAGES["tune-scri
 def check_examples(store: mlflow.MlflowClient, output: str) -> None:
     """What they leave in MLflow, and have printed."""
     runs = store.search_runs([store.get_experiment_by_name("mine").experiment_id], "tags.`sysmetrics.kind` = 'trial'")
-    assert [run.info.status for run in runs] == ["FINISHED", "FINISHED"]
-    assert sorted(run.data.params["rate"] for run in runs) == ["0.1", "1.0"]
+    assert [run.info.status for run in runs] == ["FINISHED"] * 4
+    assert sorted(run.data.params["rate"] for run in runs) == ["0.1", "0.1", "1.0", "1.0"]
+    cards = [run for run in runs if store.list_artifacts(run.info.run_id)]
+    assert len(cards) == 2
     assert all("loss" in run.data.metrics for run in runs)
     (logged,) = store.search_runs(["0"])
     assert logged.data.metrics.keys() >= {"system/process_memory_mb", "system/step_time_ms", "steps"}
-    assert re.search(r"peak memory \d+ MB", output)
+    assert re.search(r"peak memory \d+ MB, loading took \d", output)
     assert re.search(r"^steps: \[3, 5\]$", output, re.MULTILINE)
 
 
@@ -199,7 +201,7 @@ def test_examples_of_the_pages_run(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Every Python block of the pages runs as it stands, and those that log leave what they say in MLflow."""
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 5
     monkeypatch.setenv("HOME", str(tmp_path))  # Tune's files are below it
     exec("".join(EXAMPLES), {"__name__": "__main__"})
     mlflow.set_tracking_uri(store_in_use.tracking_uri)  # Ray's callback has set it

@@ -26,9 +26,9 @@ from sqlalchemy.engine import Engine
 from tracking_server import tracking_server
 from tune_sweeps import AtResult, CallbackClass, Place, environment, fit, trainables, tuner
 
-# By the trial, and by our callback of the trial's process.
-REPORTED = {"loss", "elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}
-REPORTED |= {"read_mb", "write_mb"}
+from mlflow_sysmetrics.measurement import SUMMARY
+
+REPORTED = {"loss", *SUMMARY}  # by the trial, and by our callback of the trial's process
 LONG = {"steps": 10_000, "step_s": 0.1}
 
 

@@ -151,11 +151,11 @@ def _one_of_three_nodes(fate: str, kind: str, callback: CallbackClass, here: Pla
     try:
         kill = AtResult(3, lambda: nodes.ask(fate, nodes.ask("others")[0]), here.folder / "killed")
         again = tune.FailureConfig(max_failures=1)
-        cases = [{"steps": 20, "step_s": 0.3}] * 3
+        cases = [{"steps": 40, "step_s": 0.3}] * 3
         error = study(here, callback(here.uri), kind, cases, kill, failure_config=again)
     finally:
         ray.shutdown()
-    return {**left(here, error), "unwatched": sum(not _watched_at_last(here, run) for run in here.trials())}
+    return {**left(here, error), "unmeasured": sum(not _measured_at_last(here, run) for run in here.trials())}
 
 
 @functools.cache
@@ -165,7 +165,7 @@ def _three_nodes() -> Nodes:
     return _at_last.enter_context(ray_nodes(folder, [1, 1, 1]))
 
 
-def _watched_at_last(here: Place, run: Run) -> bool:
+def _measured_at_last(here: Place, run: Run) -> bool:
     """Whether there are readings of its process from the second half of its time, which is its last attempt."""
     series = here.client.get_metric_history(run.info.run_id, "system/process_memory_mb")
     middle = (run.info.start_time + run.info.end_time) / 2

@@ -285,10 +285,11 @@ def test_curves_are_those_without_an_interruption(continued: Continued, whole: S
 
 
 def test_system_series_goes_on_in_a_continued_run(continued: Continued) -> None:
-    """Samples are numbered on: no number stands for two."""
+    """By the time since the run began, however often it was interrupted; each window is there once."""
     for run in continued.study.trials:
         points = continued.client.get_metric_history(run.info.run_id, "system/process_memory_mb")
-        assert len(points) == len({point.step for point in points})
+        assert {point.step - (point.timestamp - run.info.start_time) // 100 for point in points} == {0}
+        assert len(points) == len({point.timestamp for point in points})
 
 
 def test_study_has_the_result_of_one_without_an_interruption(continued: Continued, whole: Study) -> None:

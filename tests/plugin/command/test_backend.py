@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,18 +19,18 @@ import mlflow.cli
 import psutil
 import pytest
 from click.testing import CliRunner
-from commands import ROOT, Command, clean_environment, store_uri, wait_until
+from commands import ROOT, Command, clean_environment, in_use, wait_until
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import ExecutionException
 
-from mlflow_sysmetrics.sampling import MEMORY_DEFINITION, find_folders
+from mlflow_sysmetrics.sampling import MEMORY_DEFINITION
 
 pytestmark = pytest.mark.slow  # real runs, each of seconds
 
 LIMIT_S = 60.0
 PLAIN_PROJECT = ROOT / "tests" / "support" / "plain_project"
-BACKENDS = ["local", "system-metrics"]
+NAME = "system-metrics"
 QUOTE = "it's 5 o'clock"
 HARD_TO_QUOTE = [f'two words; {QUOTE}, say "hello" & b; c | d > e $HOME `id` \\n * Ünïcode', QUOTE, ""]
 PROJECT = """
@@ -48,15 +49,20 @@ os.replace(os.environ["JOB_OUTPUT"] + ".part", os.environ["JOB_OUTPUT"])
 while time.time() < end: pass
 sys.exit(int(sys.argv[3]))
 """
+JOB_WITH_RUNS = """
+import mlflow
+with mlflow.start_run(): mlflow.log_metric("loss", 0.5)
+for name in ("one", "two"):
+    with mlflow.start_run(run_name=name): pass
+"""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A project that takes a moment, a store, and a Python that has the backend installed."""
+    """A project that takes a moment, and a store in use."""
 
     project: Path
     client: MlflowClient
-    python_path: str
 
     @property
     def output(self) -> list[Any]:
@@ -66,11 +72,8 @@ class Place:
 
     def environment(self) -> dict[str, str]:
         """For another process: what this one has."""
-        spool = os.environ["MLFLOW_SYSMETRICS_SPOOL"]
-        return clean_environment(
-            PYTHONPATH=self.python_path, MLFLOW_TRACKING_URI=self.client.tracking_uri, MLFLOW_SYSMETRICS_SPOOL=spool,
-            JOB_OUTPUT=str(self.project / "output"),
-        )  # fmt: skip
+        given = {name: os.environ[name] for name in ("PYTHONPATH", "MLFLOW_SYSMETRICS_SPOOL", "JOB_OUTPUT")}
+        return clean_environment(MLFLOW_TRACKING_URI=self.client.tracking_uri, **given)
 
     def run(self) -> Run:
         """The only run."""
@@ -90,27 +93,26 @@ def place(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]
     project.mkdir()
     (project / "MLproject").write_text(PROJECT)
     (project / "job.py").write_text(JOB)
-    path = str(ROOT)
-    for name, value in (
-        ("PYTHONPATH", path),
-        ("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"),
-        ("MLFLOW_SYSMETRICS_SPOOL", str(empty_store / "spool")),
-        ("JOB_OUTPUT", str(project / "output")),
-    ):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    own = {"MLFLOW_SYSMETRICS_SPOOL": str(empty_store / "journals"), "JOB_OUTPUT": str(project / "output")}
+    for name, value in {"PYTHONPATH": str(ROOT), "PATH": path, **own}.items():
         monkeypatch.setenv(name, value)
-    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+    for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(name, raising=False)
-    before = os.environ.get("MLFLOW_TRACKING_URI")
-    mlflow.set_tracking_uri(store_uri(empty_store))
-    yield Place(project, MlflowClient(store_uri(empty_store)), path)
-    mlflow.set_tracking_uri(before)
+    with in_use(empty_store) as client:
+        yield Place(project, client)
 
 
-def mlflow_run(place: Place, backend: str, *options: str, **params: object) -> int:
+def mlflow_run(place: Place, *options: str, backend: str = NAME, **params: object) -> int:
     """The exit code of ``mlflow run`` on the project, in this process."""
     given = [part for name, value in params.items() for part in ("-P", f"{name}={value}")]
     arguments = ["run", str(place.project), "--env-manager", "local", "--backend", backend, *options, *given]
     return CliRunner().invoke(mlflow.cli.cli, arguments).exit_code
+
+
+def run_in_python(place: Place, **options: Any) -> None:
+    """Run the project by MLflow's function."""
+    mlflow.projects.run(str(place.project), backend=NAME, env_manager="local", **options)  # type: ignore[no-untyped-call]
 
 
 def system_metrics(run: Run) -> set[str]:
@@ -120,80 +122,90 @@ def system_metrics(run: Run) -> set[str]:
 
 def test_run_has_the_series_of_the_project(place: Place) -> None:
     """Of its processes alone, not of ``mlflow run``, which takes far more memory than this project."""
-    assert mlflow_run(place, "system-metrics", seconds=1.5) == 0
+    assert mlflow_run(place, seconds=1.5) == 0
     assert 1 < place.peak("memory_mb") < 50
     assert place.peak("cpu_percent") > 10  # 100 on an idle machine
     assert place.run().data.metrics["peak_memory_mb"] == place.peak("memory_mb")
     assert place.run().data.tags["sysmetrics.memory_definition"] == MEMORY_DEFINITION
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     ("code", "exit_code", "status"), [(0, 0, "FINISHED"), (7, 1, "FAILED")], ids=["good", "failing"]
 )
 def test_command_waits_and_tells_the_end(
-    place: Place, backend: str, code: int, exit_code: int, status: str, caplog: pytest.LogCaptureFixture
+    place: Place, code: int, exit_code: int, status: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """``mlflow run`` returns when the project has ended, with its exit code and last line, and its run is marked."""
     logging.getLogger("mlflow").addHandler(caplog.handler)
     try:
-        assert mlflow_run(place, backend, "--run-name", "mine", code=code) == exit_code
+        assert mlflow_run(place, "--run-name", "mine", code=code) == exit_code
     finally:
         logging.getLogger("mlflow").removeHandler(caplog.handler)
     run = place.run()
     assert (run.info.run_name, run.info.status) == ("mine", status)
-    assert run.data.tags["mlflow.project.backend"] == backend
+    assert run.data.tags["mlflow.project.backend"] == NAME
     assert run.data.tags["mlflow.project.entryPoint"] == "main"
     assert ("failed" if code else "succeeded") in caplog.messages[-1]
-    assert bool(system_metrics(run)) == (backend != "local")
+    assert system_metrics(run)
 
 
 @pytest.mark.parametrize("text", HARD_TO_QUOTE)
 def test_parameters_arrive_as_with_local(place: Place, text: str) -> None:
     """Whatever is in a value, the project and its run get from both backends the same."""
     got = []
-    for backend in BACKENDS:
-        assert mlflow_run(place, backend, seconds=0, text=text) == 0
+    for backend in ("local", NAME):
+        assert mlflow_run(place, backend=backend, seconds=0, text=text) == 0
         got.append(place.output[1:])
     assert got == [[text, "0"]] * 2
     first, second = place.client.search_runs(["0"])
     assert first.data.params == second.data.params
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_run_of_an_id_is_used(place: Place, backend: str) -> None:
+def test_run_of_an_id_is_used(place: Place) -> None:
     """``--run-id`` goes on in the run that is there."""
     run_id = place.client.create_run("0").info.run_id
-    assert mlflow_run(place, backend, "--run-id", run_id) == 0
+    assert mlflow_run(place, "--run-id", run_id) == 0
     assert (place.run().info.run_id, place.run().info.status) == (run_id, "FINISHED")
 
 
+def test_runs_that_the_project_opens_besides_are_below_its_run(place: Place) -> None:
+    """Each with its own summary."""
+    (place.project / "job.py").write_text(JOB_WITH_RUNS)
+    assert mlflow_run(place) == 0
+    runs = {run.info.run_name: run for run in place.client.search_runs(["0"])}
+    (own,) = (run for run in runs.values() if "mlflow.project.entryPoint" in run.data.tags)
+    for name in ("one", "two"):
+        assert runs[name].data.tags["mlflow.parentRunId"] == own.info.run_id
+        assert 0 < runs[name].data.metrics["elapsed_s"] < own.data.metrics["elapsed_s"] / 2
+    assert own.data.metrics["loss"] == 0.5
+
+
 @pytest.mark.parametrize(
-    ("config", "wrong"),
+    ("options", "wrong"),
     [
-        ({"interval_s": 0}, "interval_s=0"),
-        ({"groups": "disk"}, "groups='disk'"),
-        ({"groups": ["gpu", "x"]}, "gpu,x"),
-        ({"groups": 5}, "groups='5'"),
+        ({"backend_config": {"interval_s": 0}}, "interval_s=0"),
+        ({"backend_config": {"groups": "disk"}}, "groups='disk'"),
+        ({"backend_config": {"groups": ["gpu", "x"]}}, "gpu,x"),
+        ({"backend_config": {"groups": 5}}, "groups='5'"),
+        ({"synchronous": False}, r"synchronous=False: .* backend local"),
     ],
-    ids=["interval", "group", "list-of-groups", "number-of-groups"],
+    ids=["interval", "group", "list of groups", "number of groups", "asynchronous"],
 )
-def test_wrong_configuration_is_said_before_anything_starts(place: Place, config: dict[str, Any], wrong: str) -> None:
+def test_what_cannot_be_is_said_before_anything_starts(place: Place, options: dict[str, Any], wrong: str) -> None:
     """One sentence names the value, and there is no run."""
     with pytest.raises(ExecutionException, match=wrong):
-        mlflow.projects.run(  # type: ignore[no-untyped-call]
-            str(place.project), backend="system-metrics", backend_config=config, env_manager="local"
-        )
+        run_in_python(place, **options)
     assert place.client.search_runs(["0"]) == []
 
 
 def test_configuration_chooses_interval_and_groups(place: Place) -> None:
-    """With ``container`` alone, where there is one, there are its metrics and none of the process."""
-    if not find_folders():
-        pytest.skip("the tests run in no control group of version 2")
+    """Without the group of the process there is nothing of it but the time."""
     config = json.dumps({"interval_s": 0.05, "groups": "container"})
-    assert mlflow_run(place, "system-metrics", "--backend-config", config, seconds=1) == 0
-    assert {name.split("_")[0] for name in place.run().data.metrics if "/" in name} == {"system/container"}
+    assert mlflow_run(place, "--backend-config", config, seconds=1) == 0
+    metrics = place.run().data.metrics
+    assert system_metrics(place.run()) == set()
+    assert "elapsed_s" in metrics
+    assert "cpu_seconds" not in metrics
 
 
 @pytest.mark.parametrize("started", ["on the command line", "in Python"])
@@ -202,90 +214,37 @@ def test_project_is_ended_at_its_limit(place: Place, started: str) -> None:
     config = {"criteria": "elapsed_s<=1.5"}
     if started == "in Python":
         with pytest.raises(ExecutionException, match=r"was ended: elapsed_s 1\.\d+ > 1.5"):
-            mlflow.projects.run(  # type: ignore[no-untyped-call]
-                str(place.project), parameters={"seconds": 60}, backend="system-metrics", backend_config=config,
-                env_manager="local",
-            )  # fmt: skip
+            run_in_python(place, parameters={"seconds": 60}, backend_config=config)
     else:
-        assert mlflow_run(place, "system-metrics", "--backend-config", json.dumps(config), seconds=60) == 1
+        assert mlflow_run(place, "--backend-config", json.dumps(config), seconds=60) == 1
     run = place.run()
     assert run.info.status == "KILLED"
     assert run.data.tags["sysmetrics.stop_reason"].startswith("elapsed_s 1.")
     assert run.data.metrics["elapsed_s"] < 20
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_failure_raises_in_python(place: Place, backend: str) -> None:
-    """As documented of ``mlflow.projects.run``."""
-    with pytest.raises(ExecutionException, match="failed"):
-        mlflow.projects.run(  # type: ignore[no-untyped-call]
-            str(place.project), parameters={"code": 3}, backend=backend, env_manager="local"
-        )
-    assert place.run().info.status == "FAILED"
+def test_project_is_ended_by_the_tag_of_its_run(place: Place) -> None:
+    """As somebody sets it in the UI."""
 
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_asynchronous_run_returns_at_once_and_is_marked(place: Place, backend: str) -> None:
-    """The project runs on its own, is watched where it runs, and its end can be awaited."""
-    submitted = mlflow.projects.run(  # type: ignore[no-untyped-call]
-        str(place.project), parameters={"seconds": 1, "text": QUOTE}, backend=backend,
-        env_manager="local", synchronous=False,
-    )  # fmt: skip
-    assert submitted.get_status() == "RUNNING"
-    assert submitted.wait()
-    run = place.run()
-    assert (run.info.run_id, run.info.status) == (submitted.run_id, "FINISHED")
-    assert place.output[1:] == [QUOTE, "0"]
-    assert run.data.tags["mlflow.project.backend"] == backend
-    assert bool(system_metrics(run)) == (backend != "local")
-    assert place.peak("memory_mb") < 50
-
-
-def wait_for_series(place: Place, backend: str) -> None:
-    """Wait for the first metrics of a run that has any."""
-    if backend != "local":
-        wait_until(lambda: system_metrics(place.run()), LIMIT_S, "the first series")
-
-
-def wait_until_idle(pid: int) -> None:
-    """Wait until the main thread of a process has used no CPU time for half a second."""
-    seen: list[tuple[float, float]] = []
-
-    def is_idle() -> bool:
-        seen.extend(
-            (thread.user_time, thread.system_time) for thread in psutil.Process(pid).threads() if thread.id == pid
-        )
-        return len(seen) > 1 and seen[-1] == seen[-2]
-
-    wait_until(is_idle, LIMIT_S, "the process's main thread has nothing to do", every_s=0.5)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_asynchronous_run_can_be_cancelled(place: Place, backend: str) -> None:
-    """Its processes end, and what was measured until then is in the run."""
-    submitted = mlflow.projects.run(  # type: ignore[no-untyped-call]
-        str(place.project), parameters={"seconds": 60}, backend=backend, env_manager="local", synchronous=False
-    )
-    wait_until((place.project / "output").exists, LIMIT_S, "the project's start")
-    wait_for_series(place, backend)
-    submitted.cancel()
-    assert submitted.get_status() == "FAILED"
-    wait_until(lambda: not psutil.pid_exists(place.output[0]), LIMIT_S, "the end of the project's process")
-    assert bool(system_metrics(place.run())) == (backend != "local")
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_interrupt_ends_project_and_run(place: Place, backend: str) -> None:
-    """Ctrl-C ends the project, and its run is FAILED, which is MLflow's word for it."""
-    command = Command(
-        [sys.executable, "-m", "mlflow", "run", str(place.project), "-b", backend, "--env-manager", "local",
-         "-P", "seconds=60"],
-        cwd=place.project, output=place.project / "printed", env=place.environment(),
-    )  # fmt: skip
-    try:
+    def set_tag() -> None:
         wait_until((place.project / "output").exists, LIMIT_S, "the project's start")
-        wait_for_series(place, backend)
-        wait_until_idle(command.process.pid)  # MLflow marks a run only once it has begun to wait for it
+        place.client.set_tag(place.run().info.run_id, "sysmetrics.stop", "")
+
+    thread = threading.Thread(target=set_tag)
+    thread.start()
+    assert mlflow_run(place, seconds=60) == 1
+    thread.join()
+    assert place.run().info.status == "KILLED"
+    assert place.run().data.tags["sysmetrics.stopped_by"] == "person"
+
+
+def test_interrupt_ends_project_and_run(place: Place) -> None:
+    """Ctrl-C ends the project, and its run is FAILED, which is MLflow's word for it."""
+    line = ["run", str(place.project), "-b", NAME, "--env-manager", "local", "-P", "seconds=60"]
+    output, environment = place.project / "printed", place.environment()
+    command = Command([sys.executable, "-m", "mlflow", *line], cwd=place.project, output=output, env=environment)
+    try:
+        wait_until(lambda: any(map(system_metrics, place.client.search_runs(["0"]))), LIMIT_S, "the first series")
         command.signal(signal.SIGINT, group=True)
         ended = command.wait(LIMIT_S)
     finally:
@@ -294,17 +253,17 @@ def test_interrupt_ends_project_and_run(place: Place, backend: str) -> None:
     assert "interrupted, cancelling run" in ended.stderr
     assert not psutil.pid_exists(place.output[0])
     assert place.run().info.status == "FAILED"
-    assert bool(system_metrics(place.run())) == (backend != "local")
+    assert system_metrics(place.run())
 
 
-@pytest.mark.parametrize("manager", ["local", pytest.param("uv", marks=pytest.mark.slow)])
-def test_project_that_knows_nothing_of_us_is_watched(place: Place, manager: str) -> None:
+@pytest.mark.parametrize("manager", ["local", "uv"])
+def test_project_that_knows_nothing_of_us_is_measured(place: Place, manager: str) -> None:
     """In the environment at hand, and in one of its own, where this package is not even installed."""
     text = "".join(file.read_text() for file in PLAIN_PROJECT.iterdir() if file.is_file())
     assert "sysmetrics" not in text
+    line = ["run", str(PLAIN_PROJECT), "-b", NAME, "--env-manager", manager, "-P", f"note={QUOTE}"]
     done = subprocess.run(
-        [sys.executable, "-m", "mlflow", "run", str(PLAIN_PROJECT), "-b", "system-metrics", "--env-manager", manager,
-         "-P", f"note={QUOTE}"],
+        [sys.executable, "-m", "mlflow", *line],
         cwd=place.project, env=place.environment(), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

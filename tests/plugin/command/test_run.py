@@ -1,152 +1,140 @@
-"""A command with a run around it, in a real store: which run it is, what the command is told, how the run ends."""
+"""A command that knows nothing of MLflow, in a real store: which run it is, what is in it, and how it ends."""
 
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
+import psutil
 import pytest
-from commands import store_uri, wait_until
+from commands import clean_environment, store_uri, the_run, wait_until
+from hung_disk import hung_disk
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from tracking_server import free_port
 
-from mlflow_sysmetrics.command.outside import Settings
-from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, Ended
-from mlflow_sysmetrics.command.run import NoRunError, run_command
+from mlflow_sysmetrics.command.ask_store import NoAnswerError
+from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, STOPPED, Ended
+from mlflow_sysmetrics.delivery import deliver
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 PROCESS_METRICS = ("cpu_percent", "memory_mb", "rss_mb", "threads", "page_faults_per_s", "context_switches_per_s")
-# Computes for some time in itself and in a child, and writes what it was told of its run.
+# Computes for some time in itself and in a child.
 BUSY = """
-import os, subprocess, sys, time
+import subprocess, sys, time
 end = time.time() + float(sys.argv[1])
 child = subprocess.Popen([sys.executable, "-c", f"import time\\nwhile time.time() < {end}: pass"])
 while time.time() < end: pass
 child.wait()
-told = [os.environ.get(f"MLFLOW_{name}", "") for name in ("RUN_ID", "EXPERIMENT_ID", "TRACKING_URI", "EXPERIMENT_NAME")]
-open(sys.argv[2], "w").write("\\n".join(told))
 """
-Wrap = Callable[..., Ended]
+# Takes 100 MB a second up to 600 MB, in itself and in a child that ignores SIGTERM, and says when it has begun.
+CHILD = "import signal, time; signal.signal(15, signal.SIG_IGN); print('', flush=True); time.sleep(60)"
+GROWING = f"""
+import os, signal, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", {CHILD!r}], stdout=subprocess.PIPE)
+child.stdout.readline()
+open(sys.argv[1], "w").write(f"{{os.getpid()}} {{child.pid}}")
+kept = []
+for _ in range(120):
+    kept.append(b"x" * 5_000_000)
+    time.sleep(0.05)
+"""
+TOLD = "env | grep ^MLFLOW_ > told"
+Record = Callable[..., Ended]
+Runs = Callable[[], list[Run]]
 
 
-@pytest.fixture
-def client(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
-    """A store of the test's own, which MLflow uses, and a folder of its own for what waits."""
-    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(empty_store / "spool"))
-    before = os.environ.get("MLFLOW_TRACKING_URI")
-    mlflow.set_tracking_uri(store_uri(empty_store))
-    yield MlflowClient(store_uri(empty_store))
-    mlflow.set_tracking_uri(before)
+def told(folder: Path) -> dict[str, str]:
+    """The variables of MLflow that the command has found in its environment."""
+    return dict(line.split("=", 1) for line in (folder / "told").read_text().splitlines())
 
 
-@pytest.fixture
-def wrap() -> Wrap:
-    """Run a command to its end in this process's environment."""
-    return lambda *command, **options: run_command(command, os.environ, Settings(), **options)
+@contextmanager
+def meanwhile(action: Callable[[], object]) -> Iterator[None]:
+    """Do something in a thread while a command runs."""
+    thread = threading.Thread(target=action)
+    thread.start()
+    yield
+    thread.join(LIMIT_S)
 
 
-def the_run(client: MlflowClient, experiment_id: str = "0") -> Run:
-    """The only run of an experiment."""
-    (run,) = client.search_runs([experiment_id])
-    return run
+# --- what is in the run -----------------------------------------------------------------------------------------------
 
 
-def peak(client: MlflowClient, name: str) -> float:
-    """The largest value of a system metric of the only run, over its whole series."""
-    points = client.get_metric_history(the_run(client).info.run_id, f"system/process_{name}_max")
-    return max(point.value for point in points)
-
-
-def cpu_of_children_s() -> float:
-    """What this process's ended children have used, as the kernel tells their parent."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def test_short_command_leaves_a_point_of_each_metric_and_its_figures(
-    client: MlflowClient, wrap: Wrap, tmp_path: Path
+def test_short_command_leaves_a_point_of_each_metric_and_a_summary(
+    record: Record, tmp_path: Path, store_in_use: MlflowClient, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A program of 0.3 s that knows nothing of MLflow has a run of its own; its CPU time is what its parent is told."""
-    before_s = cpu_of_children_s()
-    assert wrap(sys.executable, "-c", BUSY, "0.3", str(tmp_path / "told"), run_name="short") == Ended(0)
-    run, used_s = the_run(client), cpu_of_children_s() - before_s
-    print(f"CPU: {run.data.metrics['cpu_seconds']:.3f} s logged, {used_s:.3f} s by getrusage")
-    assert run.data.metrics["cpu_seconds"] == pytest.approx(used_s, rel=0.02, abs=0.05)  # ticks, and before it is read
-    assert run.data.metrics["elapsed_s"] < 5
-    assert run.data.metrics["peak_memory_mb"] >= run.data.metrics["memory_growth_mb"] > 0
+    """Of the command and the processes below it; CPU time is what its parent is told. It is printed as well."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert record(sys.executable, "-c", BUSY, "0.5", run_name="short") == Ended(0)
+    after, run = resource.getrusage(resource.RUSAGE_CHILDREN), the_run(tmp_path)
+    used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    metrics = run.data.metrics
+    assert metrics["cpu_seconds"] == pytest.approx(used_s, rel=0.02, abs=0.05)  # ticks, and before it is read
+    assert metrics["user_cpu_seconds"] + metrics["system_cpu_seconds"] == pytest.approx(metrics["cpu_seconds"])
+    assert 0.5 < metrics["elapsed_s"] < 5
+    assert metrics["peak_memory_mb"] >= metrics["memory_growth_mb"] > 0
     assert (run.info.run_name, run.info.status) == ("short", "FINISHED")
-    missing = [name for name in PROCESS_METRICS if f"system/process_{name}" not in run.data.metrics]
-    assert missing == []
-    assert peak(client, "cpu_percent") > 5  # 200 on two idle cores
+    assert [name for name in PROCESS_METRICS if f"system/process_{name}" not in metrics] == []
+    points = store_in_use.get_metric_history(run.info.run_id, "system/process_cpu_percent_max")
+    assert max(point.value for point in points) > 5  # 200 on two idle cores
+    out, err = capfd.readouterr()
+    assert out == ""
+    shown = dict(re.findall(r"^  (\w+) +([\d.,]+)$", err, re.MULTILINE))
+    assert shown["cpu_seconds"] == f"{metrics['cpu_seconds']:.2f}"
+    assert err.splitlines()[-1] == "  see it with: mlflow-sysmetrics ui"
 
 
-def test_processes_below_the_command_count(client: MlflowClient, wrap: Wrap) -> None:
-    """What is read is the command's whole tree, which is looked for once a second."""
-    wrap("sh", "-c", "sleep 1.5 & wait")
-    assert peak(client, "threads") == 2
+def test_peak_of_resident_memory_misses_nothing(record: Record, tmp_path: Path) -> None:
+    """Also a peak right before the end, which no reading has seen: the kernel tells the command's parent."""
+    floor_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024e-3
+    megabytes = int(floor_mb) + 200
+    record(sys.executable, "-c", f"import os; x = b'x' * {megabytes}_000_000; os._exit(0)")
+    assert megabytes < the_run(tmp_path).data.metrics["peak_rss_mb"] < megabytes + 30
 
 
-def test_command_is_told_its_run(
-    client: MlflowClient, wrap: Wrap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_command_finds_the_store_and_the_experiment_in_its_environment(
+    record: Record, tmp_path: Path, store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So what it logs with mlflow is in the same run, the same experiment, and the same store, whatever was set."""
+    """By an address that is right wherever it goes; its experiment by the id alone, so that it may set another."""
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "daily")
-    wrap(sys.executable, "-c", BUSY, "0", str(tmp_path / "told"), experiment_name="nightly")
-    experiment = client.get_experiment_by_name("nightly")
-    assert experiment
-    run = the_run(client, experiment.experiment_id)
-    told = (tmp_path / "told").read_text().split("\n")
-    assert told == [run.info.run_id, experiment.experiment_id, client.tracking_uri, "nightly"]
-    assert "MLFLOW_RUN_ID" not in os.environ
-
-
-def test_command_may_go_elsewhere(
-    client: MlflowClient, wrap: Wrap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where the store's address is relative, the command is told one that is right in any working folder."""
-    monkeypatch.chdir(tmp_path)
     mlflow.set_tracking_uri("sqlite:///mlflow.db")
-    wrap("sh", "-c", f"cd / && {sys.executable} -c '{BUSY}' 0 {tmp_path}/told")
-    assert (tmp_path / "told").read_text().split("\n") == [the_run(client).info.run_id, "0", client.tracking_uri, ""]
+    record("sh", "-c", TOLD, experiment_name="nightly")
+    experiment = store_in_use.get_experiment_by_name("nightly")
+    assert experiment is not None
+    given = told(tmp_path)
+    assert given["MLFLOW_TRACKING_URI"] == store_uri(tmp_path)
+    assert given["MLFLOW_EXPERIMENT_ID"] == experiment.experiment_id
+    assert not {"MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_NAME"} & given.keys()
+    assert len(store_in_use.search_runs([experiment.experiment_id])) == 1
 
 
-def test_run_tells_what_was_run(client: MlflowClient, wrap: Wrap, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "source"),
+    [
+        ([sys.executable, "{folder}/train.py", "--token", "secret"], "{folder}/train.py"),
+        (["bash", "-c", "export TOKEN=hush42; true ./train.sh"], "bash"),
+        (["bash", "-c", f": {'x' * 5000}.sh"], "bash"),
+    ],
+    ids=["script", "text", "text longer than a file's name"],
+)
+def test_run_tells_what_was_run(record: Record, tmp_path: Path, command: list[str], source: str) -> None:
     """The UI's column Source shows the script, not this wrapper, and no arguments, which may be secrets."""
     (tmp_path / "train.py").write_text("")
-    wrap(sys.executable, str(tmp_path / "train.py"), "--token", "secret")
-    assert the_run(client).data.tags["mlflow.source.name"] == str(tmp_path / "train.py")
+    assert record(*(word.format(folder=tmp_path) for word in command)) == Ended(0)
+    assert the_run(tmp_path).data.tags["mlflow.source.name"] == source.format(folder=tmp_path)
 
 
-def test_source_is_never_a_text_of_commands(client: MlflowClient, wrap: Wrap) -> None:
-    """Whoever may read the run's tags would read what is written in it."""
-    wrap("bash", "-c", "export TOKEN=hush42; true ./train.sh")
-    assert the_run(client).data.tags["mlflow.source.name"] == "bash"
-
-
-def test_source_may_be_beside_a_long_text(client: MlflowClient, wrap: Wrap) -> None:
-    """A word longer than the names of files ends nothing."""
-    assert wrap("bash", "-c", f": {'x' * 5000}.sh") == Ended(0)
-
-
-def test_run_of_the_environment_is_used_and_left_open(
-    client: MlflowClient, wrap: Wrap, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A run that somebody else made is theirs to end, however the command ended."""
-    run_id = client.create_run("0").info.run_id
-    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
-    assert wrap("sh", "-c", "sleep 0.3; exit 4") == Ended(4)
-    run = the_run(client)
-    assert (run.info.run_id, run.info.status) == (run_id, "RUNNING")
-    assert run.data.metrics["system/process_memory_mb"] > 0
+# --- how it ends ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -154,108 +142,166 @@ def test_run_of_the_environment_is_used_and_left_open(
     [
         ("exit 3", Ended(3), "FAILED"),
         ("kill -SEGV $$", Ended(-signal.SIGSEGV), "FAILED"),
-        ("kill -KILL $$", Ended(-signal.SIGKILL), "KILLED"),
+        ("sleep 0.2; kill -KILL $$", Ended(-signal.SIGKILL), "KILLED"),
     ],
 )
-def test_new_run_ends_as_the_command_did(
-    client: MlflowClient, wrap: Wrap, script: str, ended: Ended, status: str
-) -> None:
-    """And the end is handed to the caller as it was."""
-    assert wrap("sh", "-c", script) == ended
-    assert the_run(client).info.status == status
+def test_run_ends_as_the_command_did(record: Record, tmp_path: Path, script: str, ended: Ended, status: str) -> None:
+    """And the end is handed to the caller as it was; a run that was killed says what of."""
+    assert record("sh", "-c", script) == ended
+    run = the_run(tmp_path)
+    assert run.info.status == status
+    assert ("sysmetrics.cause_of_death" in run.data.tags) == (status == "KILLED")
+    assert run.data.tags.get("sysmetrics.killed_for_memory", "false") == "false"
 
 
-def test_signal_ends_the_command_and_marks_its_run(client: MlflowClient, tmp_path: Path) -> None:
+def test_signal_ends_the_command_and_marks_its_run(record: Record, tmp_path: Path) -> None:
     """SIGTERM for this process is the command's: it says goodbye in its own way, and the run is KILLED."""
-    script = f"trap 'echo bye > {tmp_path}/bye; exit 5' TERM; touch {tmp_path}/up; while :; do sleep 0.05; done"
 
     def send() -> None:
         wait_until((tmp_path / "up").exists, LIMIT_S, "the command's start", every_s=0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
-    sender = threading.Thread(target=send)
-    sender.start()
-    ended = run_command(["sh", "-c", script], os.environ, Settings())
-    sender.join()
-    assert ended == Ended(5, told=True)
+    with meanwhile(send):
+        script = "trap 'echo bye > bye; exit 5' TERM; touch up; while :; do sleep 0.05; done"
+        assert record("sh", "-c", script) == Ended(5, told=True)
     assert (tmp_path / "bye").read_text() == "bye\n"
-    assert the_run(client).info.status == "KILLED"
+    assert the_run(tmp_path).info.status == "KILLED"
     assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize(
-    ("exit_code", "status"), [(0, "KILLED"), (1, "FAILED")], ids=["success-keeps-it", "error-does-not"]
-)
-def test_end_that_the_command_gave_its_run(
-    client: MlflowClient, wrap: Wrap, tmp_path: Path, exit_code: int, status: str
-) -> None:
-    """A program that ends its run by itself knows best, unless it has failed afterwards."""
-    command = f"while [ ! -e {tmp_path}/ended ]; do sleep 0.02; done; exit {exit_code}"
-
-    def end_run() -> None:
-        wait_until(lambda: client.search_runs(["0"]), LIMIT_S, "the run")
-        client.set_terminated(the_run(client).info.run_id, "KILLED")
-        (tmp_path / "ended").touch()
-
-    ender = threading.Thread(target=end_run)
-    ender.start()
-    wrap("sh", "-c", command)
-    ender.join()
-    assert the_run(client).info.status == status
-
-
-@pytest.mark.parametrize(
-    ("mode", "code"), [(None, NOT_FOUND), (0o644, NOT_EXECUTABLE)], ids=["not-there", "not-executable"]
+    ("mode", "code"), [(None, NOT_FOUND), (0o644, NOT_EXECUTABLE)], ids=["not there", "not executable"]
 )
 def test_command_that_cannot_start_fails_as_in_a_shell(
-    client: MlflowClient, wrap: Wrap, tmp_path: Path, mode: int | None, code: int
+    record: Record, all_runs: Runs, tmp_path: Path, mode: int | None, code: int
 ) -> None:
-    """With a shell's exit code, and a run that says FAILED."""
-    file = tmp_path / "command"
+    """With a shell's exit code, and without a run."""
     if mode is not None:
-        file.touch(mode)
-    assert wrap(str(file)) == Ended(code)
-    assert the_run(client).info.status == "FAILED"
+        (tmp_path / "command").touch(mode)
+    assert record(str(tmp_path / "command")) == Ended(code)
+    assert all_runs() == []
 
 
-def test_run_that_does_not_exist_is_said_before_anything_starts(
-    client: MlflowClient, wrap: Wrap, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("error", [ValueError("no space left"), OSError(28, "No space left on device")])
+def test_exit_code_outlasts_whatever_ending_the_run_raises(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """One sentence names the run, and the command is not started."""
-    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
-    with pytest.raises(NoRunError, match="0" * 32):
-        wrap("touch", str(tmp_path / "started"))
-    assert not (tmp_path / "started").exists()
+    """The end is kept for `sync`."""
+
+    def fail(run_id: str) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow_sysmetrics.command.follow.Outbox", fail)
+        assert record("sh", "-c", "sleep 0.5; exit 7") == Ended(7)
+    deliver()
+    assert the_run(tmp_path).info.status == "FAILED"
+
+
+# --- what ends it -----------------------------------------------------------------------------------------------------
+
+
+def test_program_that_grows_is_ended_at_its_limit(record: Record, tmp_path: Path) -> None:
+    """Within 5 %, with its whole tree, also a child that ignores SIGTERM; the run and the exit code say so."""
+    ended = record(sys.executable, "-c", GROWING, str(tmp_path / "told"), criteria="peak_memory_mb<=300")
+    assert ended == Ended(STOPPED, told=True)
+    run = the_run(tmp_path)
+    assert run.info.status == "KILLED"
+    assert run.data.tags["sysmetrics.stopped_by"] == "criteria"
+    assert run.data.tags["sysmetrics.stop_reason"].startswith("peak_memory_mb 3")
+    assert "sysmetrics.cause_of_death" not in run.data.tags
+    assert 300 < run.data.metrics["peak_memory_mb"] < 315
+    pids = map(int, (tmp_path / "told").read_text().split())
+    assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids)
+
+
+def test_limit_counts_while_a_disk_hangs(record: Record, tmp_path: Path) -> None:
+    """The journal cannot be opened, and nothing that ends the program waits for it."""
+    program = "import time; time.sleep(1); x = b'x' * 400_000_000; time.sleep(60)"
+    with hung_disk(tmp_path / "journals"):
+        ended = record(sys.executable, "-c", program, criteria="peak_memory_mb<=300, elapsed_s<=50")
+    assert ended == Ended(STOPPED, told=True)
+    run = the_run(tmp_path)
+    assert run.data.tags["sysmetrics.stop_metric"] == "peak_memory_mb"
+    assert run.data.metrics["elapsed_s"] < 4
+
+
+def test_program_is_ended_by_the_tag_of_its_run(record: Record, all_runs: Runs, store_in_use: MlflowClient) -> None:
+    """As somebody sets it in the UI, on the run that a program has after some seconds."""
+
+    def set_tag() -> None:
+        wait_until(all_runs, LIMIT_S, "the run")
+        store_in_use.set_tag(all_runs()[0].info.run_id, "sysmetrics.stop", "enough")
+
+    with meanwhile(set_tag):
+        assert record("sleep", "60") == Ended(STOPPED, told=True)
+    (run,) = all_runs()
+    assert run.info.status == "KILLED"
+    assert run.data.tags["sysmetrics.stopped_by"] == "person"
+    assert run.data.tags["sysmetrics.stop_reason"] == "the tag sysmetrics.stop was set to 'enough'"
+    assert "sysmetrics.stop" not in run.data.tags
+    assert 5 < run.data.metrics["elapsed_s"] < 20
+
+
+def test_broken_limit_leaves_a_run_of_the_environment_as_it_is(
+    record: Record, store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the tags that say why: whoever started the run sets its status."""
+    run_id = store_in_use.create_run("0").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    assert record("sleep", "60", criteria="elapsed_s<=0.5") == Ended(STOPPED, told=True)
+    run = store_in_use.get_run(run_id)
+    assert run.info.status == "RUNNING"
+    assert run.data.tags["sysmetrics.stop_metric"] == "elapsed_s"
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "uri",
+    ("uri", "says"),
     [
-        "http://me:hush42@127.0.0.1:{port}",
-        "nothing://me:hush42@there",
-        "http://me:p[hush42@a",
-        "mysql://me:p@hush42@a/b",
+        ("", "Run with id=00000000000000000000000000000000 not found"),
+        ("http://me:hush42@127.0.0.1:{port}", "127.0.0.1"),
+        ("nothing://me:hush42@there", "unknown kind of store"),
+        ("http://me:p[hush42@a", "write special characters of the password as %XX"),
+        ("sqlite:////dev/null/mlflow.db", "sqlite:////dev/null/mlflow.db"),
     ],
 )
-def test_store_that_cannot_be_used_is_said_without_its_password(
-    client: MlflowClient, wrap: Wrap, monkeypatch: pytest.MonkeyPatch, uri: str
-) -> None:
-    """What a terminal shows, others may see."""
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    mlflow.set_tracking_uri(uri.format(port=free_port()))
-    with pytest.raises(NoRunError, match="there is no run for the command") as error:
-        wrap("true")
-    assert "hush42" not in str(error.value)
-
-
-@pytest.mark.parametrize("uri", ["nothing://there", "sqlite:////dev/null/mlflow.db"])
-def test_store_that_cannot_be_used_is_said_in_one_sentence(
-    client: MlflowClient, wrap: Wrap, tmp_path: Path, uri: str
+def test_store_or_run_that_cannot_be_used_is_said_in_one_sentence_without_a_password(
+    record: Record, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, uri: str, says: str
 ) -> None:
     """Whatever MLflow or a database raises for its address; the command is not started."""
-    mlflow.set_tracking_uri(uri)
-    with pytest.raises(NoRunError, match=uri) as error:
-        wrap("touch", str(tmp_path / "started"))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    if uri:
+        mlflow.set_tracking_uri(uri.format(port=free_port()))
+    else:
+        monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    with pytest.raises(NoAnswerError, match=re.escape(says)) as error:
+        record("touch", str(tmp_path / "started"))
+    assert "hush42" not in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "started").exists()
+
+
+# --- the command itself -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nohup", [False, True], ids=["", "nohup"])
+def test_signal_for_the_command_line_ends_program_and_run(empty_store: Path, nohup: bool) -> None:
+    """Whoever stops the wrapper sees it die of that signal, and the run is KILLED. Under nohup a hang-up is nothing."""
+    given = {"MLFLOW_TRACKING_URI": store_uri(empty_store), "MLFLOW_SYSMETRICS_SPOOL": str(empty_store / "journals")}
+    line = [sys.executable, "-m", "mlflow_sysmetrics.command.cli", "run", "--", "sh", "-c", "touch up; sleep 60"]
+    ignored = (lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) if nohup else None
+    process = subprocess.Popen(line, cwd=empty_store, env=clean_environment(**given), preexec_fn=ignored)
+    wait_until((empty_store / "up").exists, LIMIT_S, "the program's start")
+    if nohup:
+        process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(LIMIT_S) == -signal.SIGTERM
+    run = the_run(empty_store)
+    assert run.info.status == "KILLED"
+    assert run.data.metrics["system/process_memory_mb"] > 0

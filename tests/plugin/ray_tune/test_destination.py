@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pytest
@@ -12,8 +11,7 @@ from commands import store_uri
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from mlflow_sysmetrics.ray_tune.destination import Destination, EarlierRun, find_destination, source_tags
-from mlflow_sysmetrics.ray_tune.endings import Ending
+from mlflow_sysmetrics.ray_tune.destination import Destination, Earlier, find_destination
 
 
 @pytest.fixture
@@ -29,52 +27,23 @@ def client(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mlflo
     mlflow.set_tracking_uri(before)
 
 
-def find(client: MlflowClient, **named: Any) -> Destination:
-    """What is found with these named alone."""
-    nothing = {"experiment_id": None, "experiment_name": None, "parent_run_id": None, "study_id": None}
-    return find_destination(client, **{**nothing, **named})
-
-
-def test_nothing_named_is_the_experiment_in_use(client: MlflowClient) -> None:
-    """With a run of the experiment's own around the trials, that is still to be made."""
-    assert find(client) == Destination("0", None, True, {})
-
-
-def test_named_experiment_wins_over_the_inherited_one(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is made if it is not there, and its id wins over its name."""
+def test_named_experiment_wins_over_that_in_use(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made if it is not there, and its id wins over its name. A name that MLflow refuses is told."""
+    assert find_destination(client) == Destination("0")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
-    made = find(client, experiment_name="mine").experiment_id
+    made = find_destination(client, experiment_name="mine").experiment_id
     assert client.get_experiment_by_name("mine").experiment_id == made
-    assert find(client, experiment_name="mine").experiment_id == made
-    assert find(client, experiment_id="0", experiment_name="mine").experiment_id == "0"
-
-
-def test_experiment_that_another_script_makes_at_the_same_moment_is_found(
-    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It comes to be between the question whether it is there and the request for it."""
-
-    def refused(name: str) -> str:
-        theirs = MlflowClient.create_experiment(client, name)
-        assert MlflowClient.create_experiment(client, name) == theirs  # which MLflow refuses
-        return theirs
-
-    monkeypatch.setattr(client, "create_experiment", refused)
-    made = find(client, experiment_name="new").experiment_id
-    assert client.get_experiment_by_name("new").experiment_id == made
-
-
-def test_name_that_mlflow_refuses_is_told(client: MlflowClient) -> None:
-    """One that is too long."""
+    assert find_destination(client, experiment_name="mine").experiment_id == made
+    assert find_destination(client, experiment_id="0", experiment_name="mine").experiment_id == "0"
     with pytest.raises(MlflowException, match="name"):
-        find(client, experiment_name="x" * 1000)
+        find_destination(client, experiment_name="x" * 1000)
 
 
 def test_active_run_is_the_one_around_the_trials(client: MlflowClient) -> None:
     """But not where another experiment is named."""
     with mlflow.start_run() as active:
-        assert find(client) == Destination("0", active.info.run_id, False, {})
-        assert find(client, experiment_name="other").is_own
+        assert find_destination(client) == Destination("0", active.info.run_id)
+        assert find_destination(client, experiment_name="other").parent_run_id is None
 
 
 @pytest.mark.parametrize("is_there", [True, False], ids=["there", "not-there"])
@@ -85,58 +54,50 @@ def test_run_of_the_environment_is_the_one_around_the_trials(
     experiment_id = client.create_experiment("mine")
     run_id = client.create_run(experiment_id).info.run_id if is_there else "f" * 32
     monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
-    expected = Destination(experiment_id, run_id, False, {}) if is_there else Destination("0", None, True, {})
-    assert find(client) == expected
+    assert find_destination(client) == (Destination(experiment_id, run_id) if is_there else Destination("0"))
 
 
 def test_named_parent_says_the_experiment(client: MlflowClient) -> None:
     """One that is not there is a mistake to be told at once."""
     experiment_id = client.create_experiment("mine")
     run_id = client.create_run(experiment_id).info.run_id
-    assert find(client, parent_run_id=run_id) == Destination(experiment_id, run_id, False, {})
+    assert find_destination(client, parent_run_id=run_id) == Destination(experiment_id, run_id)
     with pytest.raises(MlflowException):
-        find(client, parent_run_id="f" * 32)
+        find_destination(client, parent_run_id="f" * 32)
 
 
 def test_interrupted_experiment_is_found_with_its_trials(client: MlflowClient) -> None:
-    """By the id that the run around them is tagged with; trials that had ended are found with their end and figures.
+    """By the id that the run around them is tagged with; trials that had ended, with their status and summary.
 
-    Those of a process that was watched, but whose driver was killed, are not known: what the run has is older. Nor
-    are those that were not written at the last end.
+    The summary of one whose driver was killed is not known: what the run has is older. Nor is one that was not written
+    at the last end. Nothing was measured of one that failed before it had a process.
     """
     study = client.create_run("0", tags={"sysmetrics.kind": "study", "sysmetrics.study_id": "s1"}).info.run_id
     client.create_run("0", tags={"sysmetrics.kind": "study", "sysmetrics.study_id": "s2"})
-    of_trial = {"sysmetrics.kind": "trial", "sysmetrics.study_id": "s1", "sysmetrics.trial_id": "t1"}
-    client.create_run("0", tags={**of_trial, "sysmetrics.study_id": "s2"})
-    trials = {"t1": EarlierRun(client.create_run("0", tags=of_trial).info.run_id, None)}
-    for trial_id, tags in {"t2": {}, "t3": {"sysmetrics.error": "OSError: gone"}}.items():
-        status = "FAILED" if tags else "FINISHED"
-        ended = client.create_run("0", tags={**of_trial, "sysmetrics.trial_id": trial_id, **tags}).info.run_id
-        client.set_terminated(ended, status)
-        trials[trial_id] = EarlierRun(ended, Ending(status, tags))
-    killed = client.create_run("0", tags={**of_trial, "sysmetrics.trial_id": "t4", "sysmetrics.pid": "1"}).info.run_id
-    trials["t4"] = EarlierRun(killed, None, None)
-    client.log_metric(killed, "elapsed_s", 3.0, step=0)
-    stopped = client.create_run("0", tags={**of_trial, "sysmetrics.trial_id": "t5", "sysmetrics.pid": "1"}).info.run_id
-    client.log_metric(stopped, "elapsed_s", 3.0, step=0)
-    client.log_metric(stopped, "cpu_seconds", 2.0, step=0, timestamp=1)
-    client.set_terminated(stopped, "KILLED")
-    trials["t5"] = EarlierRun(stopped, Ending("KILLED"), {"elapsed_s": 3.0})
-    older = client.create_run("0", tags={**of_trial, "sysmetrics.trial_id": "t6", "sysmetrics.pid": "1"}).info.run_id
-    client.log_metric(older, "elapsed_s", 3.0, step=0, timestamp=1)
-    client.set_terminated(older, "KILLED")
-    trials["t6"] = EarlierRun(older, Ending("KILLED"), None)
-    assert find(client, study_id="s1") == Destination("0", study, True, trials, None)
+    of_trial = {"sysmetrics.kind": "trial", "sysmetrics.study_id": "s1", "sysmetrics.pid": "1"}
+    client.create_run("0", tags={**of_trial, "sysmetrics.study_id": "s2", "sysmetrics.trial_id": "t1"})
+    trials = {}
+
+    def add(trial_id: str, status: str | None, summary: dict[str, float] | None, now: str = "") -> None:
+        tags = {**of_trial, "sysmetrics.trial_id": trial_id}
+        if summary == {}:
+            del tags["sysmetrics.pid"]
+        run_id = client.create_run("0", tags=tags).info.run_id
+        for name in ("elapsed_s", "cpu_seconds"):
+            client.log_metric(run_id, name, 3.0, step=0, timestamp=None if name == now else 1)
+        if status is not None:
+            client.set_terminated(run_id, status)
+        trials[trial_id] = Earlier(run_id, status, summary)
+
+    add("running", None, None, now="elapsed_s")
+    add("failed in setup", "FAILED", {})
+    add("killed", "KILLED", {"elapsed_s": 3.0}, now="elapsed_s")
+    add("older", "KILLED", None)
+    assert find_destination(client, study_id="s1") == Destination("0", None, Earlier(study), trials)
     client.log_metric(study, "elapsed_s", 9.0, step=0)
     client.set_terminated(study, "KILLED")
-    assert find(client, study_id="s1").figures == {"elapsed_s": 9.0}
-    assert find(client, study_id="s3") == Destination("0", None, True, {})
+    assert find_destination(client, study_id="s1").study == Earlier(study, "KILLED", {"elapsed_s": 9.0})
+    assert find_destination(client, study_id="s3") == Destination("0")
     other = client.create_run("0").info.run_id
-    assert find(client, study_id="s1", parent_run_id=other) == Destination("0", other, False, trials)
-
-
-def test_source_tags_are_those_of_a_fluent_run(client: MlflowClient) -> None:
-    """Who ran what; the host of the driver is not a fact about a trial."""
-    tags = source_tags()
-    assert {"mlflow.user", "mlflow.source.name", "mlflow.source.type"} <= tags.keys()
-    assert not [name for name in tags if name.startswith("sysmetrics.")]
+    expected = Destination("0", other, None, trials)
+    assert find_destination(client, study_id="s1", parent_run_id=other) == expected

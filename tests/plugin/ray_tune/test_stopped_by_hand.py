@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from commands import wait_until
@@ -15,7 +16,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from ray import tune
 
-from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, callback
+from mlflow_sysmetrics.delivery import Store
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, callback, payload, runs
 from mlflow_sysmetrics.tags import BY_PERSON, CAUSE_OF_DEATH, STOP, STOP_REASON, STOPPED_BY
 
 LIMIT_S = 60.0
@@ -23,19 +25,23 @@ LIMIT_S = 60.0
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store is asked more often than every two seconds."""
+    """The store is asked more often than every two seconds. Ctrl-C is Tune's, as in a script."""
     monkeypatch.setattr(callback, "StopButton", partial(callback.StopButton, every_s=0.1))
+    monkeypatch.delenv("TUNE_DISABLE_SIGINT_HANDLER", raising=False)  # a study of the bundle has its own
 
 
 def trainable() -> Callable[[dict[str, float]], None]:
     """A function that Ray sends by value: its processes do not find this module."""
 
     def train(config: dict[str, float]) -> None:
-        """Report ten times a second, for as long as the configuration says."""
+        """Report ten times a second, for as long as the configuration says; the last result may say so."""
         until = time.monotonic() + config["seconds"]
         while time.monotonic() < until:
             tune.report({"loss": 1.0})
             time.sleep(0.1)
+        if config.get("says"):
+            time.sleep(2.0)  # asked meanwhile
+            tune.report({"loss": 1.0, **payload([], status="FINISHED")})
 
     return train
 
@@ -57,12 +63,12 @@ def tag_once_it_runs(client: MlflowClient, kind: str) -> threading.Thread:
     return thread
 
 
-def fit(client: MlflowClient, folder: Path, seconds: list[float]) -> None:
+def fit(client: MlflowClient, folder: Path, space: dict[str, Any], **tuning: Any) -> None:
     """Run trials that last so long."""
     tune.Tuner(
         trainable(),
-        param_space={"seconds": tune.grid_search(seconds)},
-        tune_config=tune.TuneConfig(reuse_actors=True),
+        param_space=space,
+        tune_config=tune.TuneConfig(reuse_actors=True, **tuning),
         run_config=tune.RunConfig(
             storage_path=str(folder),
             callbacks=[SystemMetricsCallback(client.tracking_uri, experiment_id="1", views=False)],
@@ -71,77 +77,77 @@ def fit(client: MlflowClient, folder: Path, seconds: list[float]) -> None:
     ).fit()
 
 
-@pytest.fixture
-def tagging(client: MlflowClient) -> Callable[[str], threading.Thread]:
-    """Set the tag of a run of this kind."""
-    return lambda kind: tag_once_it_runs(client, kind)
-
-
-def test_tag_of_a_paused_trial_counts_and_that_of_another_studys_run_stays(client: MlflowClient) -> None:
-    """Of two runs of one experiment. The trial ends at its first result when it goes on, or where it is dropped."""
-    callback = SystemMetricsCallback(client.tracking_uri, experiment_id="1", views=False)
-    callback.setup()
-    trial = SimpleNamespace(
-        trial_id="t1",
-        config={},
-        run_metadata=SimpleNamespace(last_result={}),
-        temporary_state=SimpleNamespace(ray_actor=None),
-        status="PAUSED",
-        stopping_criterion={"loss": 0.1},
-        error_file=None,
-    )
-    callback.on_trial_start(0, [], trial)
-    wait_until(lambda: runs_of(client, "trial"), LIMIT_S, "its run")
-    (ours,) = runs_of(client, "trial")
-    others = client.create_run("1")  # which is newer, and so the first in MLflow's answer
-    for run in (others, ours):
-        client.set_tag(run.info.run_id, STOP, "enough")
-    wait_until(lambda: STOP not in client.get_run(ours.info.run_id).data.tags, LIMIT_S, "the end of the tag")
-    assert client.get_run(others.info.run_id).data.tags[STOP] == "enough"
-    assert trial.stopping_criterion == {"loss": 0.1, "training_iteration": 0}
-    callback.on_trial_complete(0, [], trial)
-    assert callback.close()
-    ended = client.get_run(ours.info.run_id)
-    assert (ended.info.status, ended.data.tags[STOPPED_BY]) == ("KILLED", BY_PERSON)
-
-
-def test_trial_is_ended_by_the_tag_of_its_run(
-    local_ray: None, client: MlflowClient, tmp_path: Path, tagging: Callable[[str], threading.Thread]
-) -> None:
-    """As a scheduler would, long before its own end; the next trial runs to its end."""
-    thread = tagging("trial")
-    began = time.monotonic()
-    fit(client, tmp_path / "tune", [45.0, 0.2])
+def test_trial_is_ended_by_the_tag_of_its_run(local_ray: None, client: MlflowClient, tmp_path: Path) -> None:
+    """As a scheduler would, long before its own end; the next trial runs to its end. Another study's tag stays."""
+    others = client.create_run("1", tags={STOP: "enough"})
+    thread, began = tag_once_it_runs(client, "trial"), time.monotonic()
+    fit(client, tmp_path / "tune", {"seconds": tune.grid_search([45.0, 0.2])})
     thread.join(LIMIT_S)
     assert time.monotonic() - began < 40
     stopped, other = sorted(runs_of(client, "trial"), key=lambda run: -float(run.data.params["seconds"]))
     assert (stopped.info.status, other.info.status) == ("KILLED", "FINISHED")
     assert stopped.data.tags[STOPPED_BY] == BY_PERSON
     assert stopped.data.tags[STOP_REASON] == "the tag sysmetrics.stop was set to 'enough'"
+    assert STOP not in stopped.data.tags
     assert stopped.data.metrics["elapsed_s"] > 0
     assert STOPPED_BY not in other.data.tags
     assert runs_of(client, "study")[0].info.status == "FINISHED"
+    assert client.get_run(others.info.run_id).data.tags[STOP] == "enough"
+
+
+def test_trial_that_came_to_its_end_is_not_said_to_be_stopped_by_a_person(
+    local_ray: None, client: MlflowClient, tmp_path: Path
+) -> None:
+    """Somebody asked, and its next result said that it is done."""
+    thread = tag_once_it_runs(client, "trial")
+    fit(client, tmp_path / "tune", {"seconds": 0.01, "says": True})
+    thread.join(LIMIT_S)
+    (run,) = runs_of(client, "trial")
+    assert (run.info.status, STOPPED_BY in run.data.tags) == ("FINISHED", False)
 
 
 def test_experiment_is_ended_by_the_tag_of_the_run_around_its_trials(
-    local_ray: None,
-    client: MlflowClient,
-    tmp_path: Path,
-    tagging: Callable[[str], threading.Thread],
-    monkeypatch: pytest.MonkeyPatch,
+    local_ray: None, client: MlflowClient, tmp_path: Path
 ) -> None:
     """As by Ctrl-C, which Tune heeds by itself in a script: no run is left RUNNING, and no trial begins any more."""
-    monkeypatch.delenv("TUNE_DISABLE_SIGINT_HANDLER", raising=False)  # a study of the bundle has its own
-    thread = tagging("study")
-    began = time.monotonic()
-    fit(client, tmp_path / "tune", [45.0, 45.0])
+    thread, began = tag_once_it_runs(client, "study"), time.monotonic()
+    fit(client, tmp_path / "tune", {"seconds": tune.grid_search([45.0, 45.0])})
     thread.join(LIMIT_S)
     assert time.monotonic() - began < 40
     (study,) = runs_of(client, "study")
-    assert study.info.status != "RUNNING"
+    assert study.info.status == "KILLED"
     assert study.data.tags[STOPPED_BY] == BY_PERSON
     (trial,) = runs_of(client, "trial")  # the other did not begin
     assert trial.info.status == "KILLED"
     assert 0 < trial.data.metrics["elapsed_s"] < 1e-3 * (trial.info.end_time - trial.info.start_time)
     assert {"cpu_seconds", "peak_memory_mb"} <= trial.data.metrics.keys()
     assert CAUSE_OF_DEATH not in trial.data.tags  # Tune ended its process
+
+
+def test_tag_that_is_found_after_the_experiment_ends_nothing(
+    local_ray: None, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store was slow to answer: whatever the script does now goes on."""
+    asked, ended = threading.Event(), threading.Event()
+    buttons: list[threading.Thread] = []
+
+    class Slow(Store):
+        def running_with(self, experiment_id: str, tag: str) -> dict[str, str]:
+            found = super().running_with(experiment_id, tag)
+            if found:
+                buttons.append(threading.current_thread())
+                asked.set()
+                ended.wait(LIMIT_S)
+            return found
+
+    monkeypatch.setattr(runs, "Store", Slow)
+    thread = tag_once_it_runs(client, "study")
+    fit(client, tmp_path / "tune", {"seconds": 6.0})
+    thread.join(LIMIT_S)
+    assert asked.wait(LIMIT_S)
+    signals: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: signals.append(number))
+    ended.set()
+    buttons[0].join(LIMIT_S)
+    signal.signal(signal.SIGINT, before)
+    assert not signals

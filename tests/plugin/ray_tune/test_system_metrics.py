@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +13,18 @@ import pytest
 from commands import ROOT, store_uri
 from mlflow import MlflowClient
 from ray import tune
-from ray.tune.experiment import Experiment
 from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.result import RESULT_DUPLICATE
 
-from mlflow_sysmetrics.limits import Criteria
-from mlflow_sysmetrics.measurement import Measurement
+from mlflow_sysmetrics import Criteria
 from mlflow_sysmetrics.ray_tune import CriteriaStopper, SystemMetricsCallback, system_metrics
-from mlflow_sysmetrics.ray_tune import trainable as wrapper
 from mlflow_sysmetrics.ray_tune.results import OWN_KEY
 
 WHOLE = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}
 
 
 # A program, so that no children count in. A class takes this many megabytes at each step, and works for some thirty
-# milliseconds: a trial of less than one reading has no CPU figure. It reports a figure under a name of the wrapper's.
+# milliseconds: a trial of less than one reading has no CPU time. It reports a value under a name of the wrapper's.
 GROWING = """
 import json
 from ray import tune
@@ -58,10 +53,6 @@ print(json.dumps([{name: value for name, value in each.items() if name != "confi
 """
 
 
-class Plain(tune.Trainable):
-    """Somebody's class."""
-
-
 def test_results_of_a_class_hold_its_costs() -> None:
     """Since the last result, and since the trial began or the process was given the next; its own stay as they were."""
     argv = [sys.executable, "-c", GROWING]
@@ -76,57 +67,12 @@ def test_results_of_a_class_hold_its_costs() -> None:
     assert of_the_next["memory_growth_mb"] < 50
 
 
-def test_maximum_since_the_last_result_is_of_all_that_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also of an epoch of an hour, whose peak is in its first minutes."""
-    now, memory_mb = [0.0], [100.0]
-    seams = {"sample": lambda: {"process_memory_mb": memory_mb[0]}, "clock": lambda: now[0]}
-    monkeypatch.setattr(wrapper, "Measurement", functools.partial(Measurement, **seams))
-
-    class Epoch(Plain):
-        def step(self) -> dict[str, Any]:
-            for minute in range(60):
-                memory_mb[0] = 30_000.0 if minute < 5 else 100.0
-                for _ in range(60):
-                    now[0] += 1.0
-                    self._watch.read()
-            return {}
-
-    trainable = system_metrics(Epoch, interval_s=3600.0)()
-    result = trainable.train()
-    trainable.stop()
-    assert result["process_memory_mb_max"] == 30_000
-    assert result["process_memory_mb"] == pytest.approx((5 * 30_000 + 55 * 100) / 60, rel=0.01)
-
-
-def test_wrapped_trainable_keeps_its_name() -> None:
-    """Tune names experiments by it."""
-
-    def train(config: dict[str, Any]) -> None: ...
-
-    assert [Experiment.get_trainable_name(system_metrics(each)) for each in (Plain, train)] == ["Plain", "train"]
-
-
-def test_wrapping_a_trainable_starts_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is done on the driver, where nothing is measured."""
-    started = []
-    monkeypatch.setattr(threading.Thread, "start", started.append)
-    system_metrics(Plain, groups=("process", "container"))
-    assert not started
-
-
-@pytest.mark.parametrize("arguments", [{"groups": ("wind",)}, {"interval_s": -1.0}], ids=["group", "interval"])
-def test_wrong_argument_is_refused_at_once(arguments: dict[str, Any]) -> None:
-    """Before any trial begins."""
-    with pytest.raises(ValueError, match=next(iter(arguments))):
-        system_metrics(Plain, **arguments)
-
-
 def test_scheduler_limits_and_loggers_see_the_costs_of_a_function(
     local_ray: None, empty_store: Path, tmp_path: Path
 ) -> None:
-    """A limit on memory ends the one that grows; processes are kept, and each trial's figures are its own.
+    """A limit on memory ends the one that grows; processes are kept, and each trial's summary is its own.
 
-    Ray's own logger has the figures so far. Ours has what describes an interval, and figures of the whole trial.
+    Ray's own logger has the summary so far. Ours has what describes an interval, and that of the whole trial.
     """
     before, stock = mlflow.get_tracking_uri(), store_uri(empty_store)
 
@@ -163,6 +109,8 @@ def test_scheduler_limits_and_loggers_see_the_costs_of_a_function(
     }
     assert last[1]["memory_growth_mb"] < 50
     ours = client.get_experiment_by_name("ours").experiment_id
+    (study,) = client.search_runs([ours], "tags.`sysmetrics.kind` = 'study'")
+    assert study.info.run_name.startswith("tune train_")  # the function's own name
     trials = client.search_runs([ours], "tags.`sysmetrics.kind` = 'trial'")
     assert len(trials) == len(last)
     for run in trials:

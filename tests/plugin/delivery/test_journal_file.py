@@ -49,8 +49,8 @@ def test_operations_come_back_as_they_were(path: Path) -> None:
     assert not path.exists()
 
 
-def test_what_was_said_last_counts_if_nothing_follows(path: Path) -> None:
-    """Also after the rest has been delivered."""
+def test_what_was_said_last_counts_if_no_summary_follows(path: Path) -> None:
+    """Also after the rest has been delivered, and where a kill comes before it is said again."""
     journal, last = Journal(path, ABOUT), Operation("summary", [1, {"cpu_seconds": 2.0}, 0])
     journal.append(OPERATIONS)
     journal.say_last(Operation("summary", [1, {"cpu_seconds": 1.0}, 0]))
@@ -59,7 +59,9 @@ def test_what_was_said_last_counts_if_nothing_follows(path: Path) -> None:
     journal.empty()
     assert list(journal.read()) == [last]
     journal.append(OPERATIONS)
-    assert list(journal.read()) == OPERATIONS
+    assert list(journal.read()) == [*OPERATIONS, last]
+    journal.append([Operation("summary", [2, {"cpu_seconds": 3.0}, 0])])
+    assert last not in list(journal.read())
     journal.close()
 
 

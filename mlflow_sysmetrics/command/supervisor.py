@@ -1,0 +1,131 @@
+"""A program that knows nothing of this package, from outside: measured, and ended where it has to be."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import psutil
+
+from mlflow_sysmetrics import limits
+from mlflow_sysmetrics.command.follow import Follower
+from mlflow_sysmetrics.command.passthrough import STOPPED, Ended
+from mlflow_sysmetrics.delivery import Store
+from mlflow_sysmetrics.measurement import Measurement
+from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.sampling import check_groups, check_seconds
+from mlflow_sysmetrics.tags import STOP
+
+logger = get_logger(__name__)
+_LOOK_EVERY_S = 1.0  # in which control group the process is
+_KILLED = (-9, 128 + 9)  # exit codes; a shell says the second when the command that it ran was killed
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured, and how often: seconds between two readings, groups of metrics, and limits."""
+
+    interval_s: float = 0.1
+    groups: tuple[str, ...] = ("process",)
+    criteria: limits.Criteria | None = None
+
+    @classmethod
+    def of(cls, interval_s: float = 0.1, groups: str = "process", criteria: str = "") -> Settings:
+        """From the command line's form. ValueError, with a sentence for the user, where one of them is wrong."""
+        names = tuple(group.strip() for group in groups.split(",") if group.strip())
+        found = limits.process_criteria(criteria) if criteria.strip() else None
+        check_seconds(interval_s=interval_s)
+        check_groups(names, given=",".join(names))
+        limits.check_readable(found, names)
+        return cls(interval_s, names, found)
+
+
+class Supervisor:
+    """Measures a process and those below it, and has them recorded, from `start` to `finish`.
+
+    It ends them when they break a limit, and when somebody sets the tag ``sysmetrics.stop`` of their run. Nothing
+    raises, and nothing but `finish` waits for a store.
+    """
+
+    def __init__(self, settings: Settings, follower: Follower) -> None:
+        self._settings, self._follower = settings, follower
+        here = "memory_mb" if "process" in settings.groups else ""
+        self._brake = limits.Brake(lambda tags: self._end_process(), settings.criteria, judged_while=here)
+        self._button = limits.StopButton(
+            self._stop_tag, lambda _, said: self._brake.press(said), self._clear, is_away=lambda: follower.store_is_away
+        )
+        self._process: psutil.Process | None = None
+        self._killed_for_memory: bool | None = None  # known once it has ended
+        self._look_due = 0.0
+
+    @property
+    def stopped(self) -> Mapping[str, str]:
+        """Why the process was ended from here, as tags; empty if it was not."""
+        return self._brake.tags
+
+    @property
+    def summary(self) -> Mapping[str, float]:
+        """What the process has used."""
+        return self._measurement.summary if self._process is not None else {}
+
+    def start(self, pid: int) -> None:
+        """Measure this process, a child of this one, from now on."""
+        try:
+            self._measurement = Measurement(pid, self._settings.groups, self._settings.interval_s).start()
+            self._kills = limits.MemoryKills(pid)
+            self._process = psutil.Process(pid)
+        except Exception as error:
+            self._follower.close()
+            logger.warning("the program goes on without being measured: %s", error)
+            return
+        self._measurement.tell(self._brake.see)
+        self._measurement.tell(self._look)
+        self._follower.start(self._measurement, pid)
+        self._button.start()
+
+    def ended(self) -> None:
+        """The process has ended, and its parent has not asked for its exit status: read it once more."""
+        self._button.stop()
+        self._brake.release()
+        if self._process is not None:
+            self._killed_for_memory = self._kills.happened()
+            self._measurement.stop()
+        self._brake.join(limits.GRACE_S + limits.KILLED_WITHIN_S)  # of processes below it that do not end when asked
+
+    def finish(self, ended: Ended, *, ends: bool) -> Ended:
+        """Have all of it delivered, after `ended`, and its run ended if asked. With code 124 if it was ended here."""
+        tags = {**self.stopped, **self._died_of(ended.code)}
+        if self._process is not None and ended.peak_rss_mb is not None:
+            self._measurement.saw_peak_rss(ended.peak_rss_mb)
+        if self.stopped:
+            ended = Ended(STOPPED, told=True)
+        if self._process is not None:
+            self._follower.finish(ended.status, tags, ends=ends)
+        return ended
+
+    def _died_of(self, exit_code: int) -> Mapping[str, str]:
+        """What killed the process or one below it, as tags; empty if nothing did."""
+        for_memory, killed = self._killed_for_memory, exit_code in _KILLED
+        if self._process is None or not exit_code or self.stopped or not (killed or for_memory):
+            return {}
+        seen = "ended by SIGKILL" if killed else "a process below it was killed"
+        return self._kills.death(self.summary, for_memory, seen)
+
+    def _end_process(self) -> None:
+        if self._process is not None and not limits.end_tree(self._process):
+            logger.warning("process %d, or one below it, goes on although it was killed", self._process.pid)
+
+    def _stop_tag(self) -> dict[str, str]:
+        """What the tag of the program's run that asks for its end is set to; {} without it."""
+        uri, _, run_id = self._follower.run
+        tags = Store(uri).run(run_id).tags if run_id else {}
+        return {run_id: tags[STOP]} if STOP in tags else {}
+
+    def _clear(self, run_id: str) -> None:
+        Store(self._follower.run.uri).delete_tag(run_id, STOP)
+
+    def _look(self, summary: Mapping[str, float]) -> None:
+        if (now := time.monotonic()) >= self._look_due:
+            self._look_due = now + _LOOK_EVERY_S
+            self._kills.look()

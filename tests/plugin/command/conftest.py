@@ -1,0 +1,41 @@
+"""Programs under `mlflow-sysmetrics run`, started from this process, with a store of the test's own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from commands import ROOT
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from mlflow_sysmetrics.command.passthrough import Ended
+from mlflow_sysmetrics.command.run import run_command
+from mlflow_sysmetrics.command.supervisor import Settings
+
+
+@pytest.fixture
+def record(store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
+    """Run a command to its end and record it; options are those of `run_command`, and `criteria`."""
+    for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "journals"))
+
+    def record(*command: str, criteria: str = "", **options: str) -> Ended:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        return run_command(command, environment, Settings.of(criteria=criteria), **options)
+
+    return record
+
+
+@pytest.fixture
+def all_runs(store_in_use: MlflowClient) -> Callable[[], list[Run]]:
+    """The runs of all experiments, in the order in which they began."""
+
+    def all_runs() -> list[Run]:
+        experiments = [each.experiment_id for each in store_in_use.search_experiments()]
+        return list(store_in_use.search_runs(experiments, order_by=["attributes.start_time"]))
+
+    return all_runs

@@ -1,0 +1,263 @@
+"""Which runs a program has in the end, whatever it does with MLflow: real programs, from one line to a loop."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import pytest
+from commands import store_uri, wait_until
+from fault_proxy import FaultProxy
+from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
+from server_here import server_here
+
+from mlflow_sysmetrics.command.passthrough import Ended
+from mlflow_sysmetrics.delivery import deliver
+
+LIMIT_S = 60.0
+SUMMARY = {"elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"}
+WORK = """
+import os, sys, time, mlflow
+def work(seconds=0.3):
+    end = time.process_time() + seconds
+    while time.process_time() < end: pass
+"""
+LOOP = """
+mlflow.set_experiment("models")
+for n in range(3):
+    with mlflow.start_run(run_name=f"rf-{n}"): work()
+"""
+NESTED = """
+with mlflow.start_run(run_name="search"):
+    for n in range(2):
+        with mlflow.start_run(run_name=f"trial-{n}", nested=True): work()
+"""
+PARENT_ID = """
+with mlflow.start_run(run_name="search") as run: pass
+with mlflow.start_run(run_name="trial", parent_run_id=run.info.run_id): work()
+"""
+THREADS = """
+from concurrent.futures import ThreadPoolExecutor
+def train(name):
+    with mlflow.start_run(run_name=name): time.sleep(0.5)
+mlflow.get_tracking_uri()
+with ThreadPoolExecutor(2) as pool: list(pool.map(train, ["one", "two"]))
+"""
+AUTOLOG = """
+from sklearn.linear_model import Ridge
+mlflow.autolog(log_models=False)
+for alpha in (1, 2): Ridge(alpha).fit([[1], [2], [3]], [1, 2, 3])
+"""
+ONE = 'with mlflow.start_run(run_name="mine"): work(); mlflow.log_metric("loss", 0.5)'
+SLOW = pytest.mark.slow  # each imports MLflow
+Record = Callable[..., Ended]
+Runs = Callable[[], list[Run]]
+
+
+def tree(client: MlflowClient, runs: list[Run]) -> set[tuple[str, str, str]]:
+    """Of each run its experiment, its name and its parent's name, with "*" for a name that MLflow has made up."""
+    names = {run.info.run_id: re.sub(r"[a-z]+-[a-z]+-\d+", "*", str(run.info.run_name)) for run in runs}
+    experiments = {each.experiment_id: each.name for each in client.search_experiments()}
+    return {
+        (
+            experiments[run.info.experiment_id],
+            names[run.info.run_id],
+            names.get(run.data.tags.get("mlflow.parentRunId", ""), ""),
+        )
+        for run in runs
+    }
+
+
+@pytest.mark.parametrize(
+    ("program", "wanted"),
+    [
+        pytest.param("work()", {("Default", "*", "")}, id="no run"),
+        pytest.param(ONE, {("Default", "mine", "")}, id="one run"),
+        pytest.param(
+            f'mlflow.set_experiment("own"); from mlflow_sysmetrics import autolog; autolog()\n{ONE}',
+            {("own", "mine", "")},
+            id="set_experiment and our autolog",
+        ),
+        pytest.param(
+            'mlflow.start_run(run_name="mine"); work(); mlflow.end_run()', {("Default", "mine", "")}, id="end"
+        ),
+        pytest.param(LOOP, {("models", "*", ""), *(("models", f"rf-{n}", "*") for n in range(3))}, id="loop"),
+        pytest.param(
+            NESTED, {("Default", "search", ""), *(("Default", f"trial-{n}", "search") for n in range(2))}, id="nested"
+        ),
+        pytest.param(
+            PARENT_ID, {("Default", "search", ""), ("Default", "trial", "search")}, id="parent by its id", marks=SLOW
+        ),
+        pytest.param(THREADS, {("Default", "*", ""), ("Default", "one", "*"), ("Default", "two", "*")}, id="threads"),
+        pytest.param(AUTOLOG, {("Default", "*", ""), ("Default", "*", "*")}, id="MLflow's autolog", marks=SLOW),
+    ],
+)
+def test_program_has_one_run_around_those_that_it_opens(
+    record: Record, all_runs: Runs, store_in_use: MlflowClient, program: str, wanted: set[tuple[str, str, str]]
+) -> None:
+    """In the experiment that it uses. The whole program's costs are in that run, and each other one has its own."""
+    assert record(sys.executable, "-c", WORK + program) == Ended(0)
+    runs = all_runs()
+    assert tree(store_in_use, runs) == wanted
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert [run.info.run_name for run in runs if SUMMARY - run.data.metrics.keys()] == []
+    (whole,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    assert whole.data.metrics["cpu_seconds"] > 1  # to import mlflow
+    assert len(store_in_use.get_metric_history(whole.info.run_id, "system/process_memory_mb")) > 1
+    for run in runs:
+        assert run.data.metrics["peak_memory_mb"] <= whole.data.metrics["peak_memory_mb"]
+        if run is not whole:
+            assert run.data.metrics["elapsed_s"] < whole.data.metrics["elapsed_s"] / 2
+
+
+def test_names_that_the_program_has_logged_are_left_alone(record: Record, all_runs: Runs) -> None:
+    """In the run of the whole program and in those below it."""
+    log = "mlflow.log_metric('elapsed_s', 12345.0)"
+    record(sys.executable, "-c", f"{WORK}\nfor _ in range(2):\n  with mlflow.start_run(): {log}")
+    whole, *others = sorted(all_runs(), key=lambda run: len(run.data.tags.get("mlflow.parentRunId", "")))
+    assert [run.data.metrics["elapsed_s"] for run in others] == [12345.0] * 2
+    assert whole.data.metrics["elapsed_s"] < 1000
+    record(sys.executable, "-c", f"{WORK}\nmlflow.set_experiment('x')\nwith mlflow.start_run(): {log}")
+    assert all_runs()[-1].data.metrics["elapsed_s"] == 12345.0
+    assert all_runs()[-1].data.metrics["cpu_seconds"] > 1
+
+
+def test_program_that_begins_with_mlflow_late_has_one_run_all_the_same(
+    record: Record, all_runs: Runs, store_in_use: MlflowClient
+) -> None:
+    """The run that it had until then is gone, and its series are in the new one."""
+    began = threading.Event()
+    early: list[str] = []
+
+    def look() -> None:
+        wait_until(lambda: early.extend(run.info.run_id for run in all_runs()) or early, LIMIT_S, "the first run")
+        began.set()
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    record("sh", "-c", f"sleep 6; {sys.executable} -c '{WORK}{ONE}'", run_name="night")
+    looker.join()
+    (run,) = all_runs()
+    assert (run.info.run_name, run.data.metrics["loss"]) == ("night", 0.5)
+    (deleted,) = store_in_use.search_runs(["0"], run_view_type=ViewType.DELETED_ONLY)
+    assert [deleted.info.run_id] == early[:1]
+    points = store_in_use.get_metric_history(run.info.run_id, "system/process_memory_mb")
+    assert min(point.timestamp for point in points) < run.info.start_time - 4000
+    assert len({point.step for point in points}) == len(points)
+    assert run.data.metrics["elapsed_s"] > 6
+
+
+@pytest.mark.parametrize(("end", "status"), [("os._exit(3)", "FAILED"), ("os.kill(os.getpid(), 9)", "KILLED")])
+def test_runs_that_a_dying_program_leaves_open_end_with_it(
+    record: Record, all_runs: Runs, end: str, status: str
+) -> None:
+    """As the program's own run does; one that has ended before keeps its status."""
+    program = f"""{WORK}
+with mlflow.start_run(run_name="done"): work()
+mlflow.start_run(run_name="open")
+mlflow.start_run(run_name="inner", nested=True)
+mlflow.start_run(run_name="ended by another client", nested=True)
+mlflow.MlflowClient().update_run(mlflow.active_run().info.run_id, status="KILLED")
+{end}
+"""
+    record(sys.executable, "-c", program, run_name="whole")
+    statuses = {run.info.run_name: run.info.status for run in all_runs()}
+    ended = {"done": "FINISHED", "ended by another client": "KILLED"}
+    assert statuses == {"whole": status, "open": status, "inner": status} | ended
+
+
+@pytest.mark.parametrize(("code", "status"), [(0, "KILLED"), (3, "FAILED")], ids=["success keeps it", "error does not"])
+def test_end_that_the_program_gave_its_run(record: Record, all_runs: Runs, code: int, status: str) -> None:
+    """A program that ends its run by itself knows best, unless it has failed afterwards."""
+    record(sys.executable, "-c", f"{WORK}\nmlflow.start_run(); mlflow.end_run('KILLED'); sys.exit({code})")
+    assert [run.info.status for run in all_runs()] == [status]
+
+
+def test_run_of_the_environment_is_the_programs_and_left_open(
+    record: Record, all_runs: Runs, store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the program opens without an id is that run; what it opens besides is below it. Its status is not ours."""
+    run_id = store_in_use.create_run("0", run_name="given").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    program = f"""{WORK}
+with mlflow.start_run(): mlflow.log_metric("loss", 0.5)
+mlflow.MlflowClient().update_run({run_id!r}, status="RUNNING")
+with mlflow.start_run(run_name="other"): work()
+sys.exit(4)
+"""
+    assert record(sys.executable, "-c", program) == Ended(4)
+    assert tree(store_in_use, all_runs()) == {("Default", "given", ""), ("Default", "other", "given")}
+    given = store_in_use.get_run(run_id)
+    assert (given.info.status, given.data.metrics["loss"]) == ("RUNNING", 0.5)
+    assert given.data.metrics["cpu_seconds"] > 1
+
+
+def test_run_that_a_program_takes_up_again_is_its_run(
+    record: Record, all_runs: Runs, store_in_use: MlflowClient
+) -> None:
+    """By its id, which MLflow does not ask for tags of a context."""
+    run_id = store_in_use.create_run("0", run_name="before").info.run_id
+    record(sys.executable, "-c", f"{WORK}\nwith mlflow.start_run(run_id={run_id!r}): work()")
+    (run,) = all_runs()
+    assert run.info.run_name == "before"
+    assert run.data.metrics["cpu_seconds"] > 1
+
+
+def test_program_can_use_another_store(record: Record, all_runs: Runs, new_store: Path, tmp_path: Path) -> None:
+    """Its run there is the program's; the store that was asked first gets none."""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mlflow.db").write_bytes((new_store / "mlflow.db").read_bytes())
+    uri = store_uri(tmp_path / "other")
+    record(sys.executable, "-c", f"{WORK}\nmlflow.set_tracking_uri({uri!r})\n{ONE}")
+    assert all_runs() == []
+    (run,) = MlflowClient(uri).search_runs(["0"])
+    assert run.data.metrics["cpu_seconds"] > 1
+
+
+def test_program_without_us_in_its_way(record: Record, all_runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With MLFLOW_SYSMETRICS=0 a program opens its runs alone, without our tags, and the command has its own."""
+    monkeypatch.setenv("MLFLOW_SYSMETRICS", "0")
+    record(sys.executable, "-c", WORK + ONE, run_name="whole")
+    by_name = {run.info.run_name: run.data for run in all_runs()}
+    assert by_name.keys() == {"whole", "mine"}
+    assert by_name["mine"].metrics == {"loss": 0.5}
+    assert not [name for name in by_name["mine"].tags if name.startswith("sysmetrics.")]
+
+
+def test_channel_that_is_gone_is_no_matter_to_the_program(record: Record, all_runs: Runs) -> None:
+    """It goes on, whatever happens to the file, and has a run of its own beside."""
+    gone = 'import shutil; shutil.rmtree(os.path.dirname(os.environ["MLFLOW_SYSMETRICS_CHANNEL"]))'
+    assert record(sys.executable, "-c", f"{WORK}\n{gone}\n{ONE}") == Ended(0)
+    assert {run.info.run_name for run in all_runs() if run.info.run_name != "mine"} != set()
+
+
+def test_run_that_cannot_be_made_while_the_store_is_away_is_made_by_sync(
+    record: Record, all_runs: Runs, store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its series, its summary and its end: a program that ends during an outage loses nothing."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    local = store_in_use.tracking_uri
+    with server_here(local) as uri, FaultProxy(int(uri.rpartition(":")[2])) as proxy:
+        mlflow.set_tracking_uri(proxy.uri)
+
+        def go_away() -> None:
+            wait_until((tmp_path / "up").exists, LIMIT_S, "the program", every_s=0.01)
+            proxy.fault = "refuse"
+            (tmp_path / "gone").touch()
+
+        thread = threading.Thread(target=go_away)
+        thread.start()
+        script = f"touch {tmp_path}/up; until [ -e {tmp_path}/gone ]; do sleep 0.05; done; sleep 1; exit 3"
+        assert record("sh", "-c", script, run_name="night") == Ended(3)
+        thread.join()
+    assert all_runs() == []
+    assert not deliver(tracking_uri=local).left
+    (run,) = all_runs()
+    assert (run.info.run_name, run.info.status) == ("night", "FAILED")
+    assert run.data.metrics.keys() >= SUMMARY | {"system/process_memory_mb"}
+    assert run.info.end_time - run.info.start_time > 1000

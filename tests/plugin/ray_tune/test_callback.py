@@ -1,0 +1,376 @@
+"""The Ray Tune callback: one real experiment with trials of every kind, recorded by several callbacks at once."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import os
+import pickle
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+from commands import store_uri
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from ray import cloudpickle, tune
+from ray.tune.logger.mlflow import MLflowLoggerCallback
+
+from mlflow_sysmetrics.delivery import Point
+from mlflow_sysmetrics.host import Host
+from mlflow_sysmetrics.measurement import SUMMARY
+from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY, SystemMetricsCallback, payload, system_metrics
+from mlflow_sysmetrics.ray_tune.results import OWN_KEY, points_of
+from mlflow_sysmetrics.tags import HOST_PREFIX
+
+CASES = ("ends", "plain", "stopped", "again", "raises", "setup")
+NOWHERE = "http://127.0.0.1:9"  # nobody listens there: the store refuses at once
+
+
+def _trainable(begun: Path) -> type[tune.Trainable]:
+    """A trainable of six kinds. It is made in a function so that the workers need not import this module."""
+
+    class Cases(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            if config["case"] == "setup":
+                raise ValueError("cannot be set up")
+            self.case, self.kept = config["case"], b""
+            if self.case == "again":
+                self.is_second = begun.exists()
+                begun.touch()
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.setup(new_config)
+            return True
+
+        def step(self) -> dict[str, Any]:
+            number = self.training_iteration + 1
+            if self.case == "plain":
+                own = {"loss": 1.0 / number, "nested": {"depth": number}, "write_mb": -1.0, "gone": math.nan}
+                return {**own, "note": "text", "done": number == 2}
+            if self.case == "again":
+                if not self.is_second and number == 3:
+                    raise RuntimeError("lost")
+                self.kept = b"x" * (1_000_000 if self.is_second else 100_000_000)
+                time.sleep(0.4)  # for some readings
+                return {"loss": number + 10.0 * self.is_second, "done": number == 3}
+            if self.case == "raises" and number == 2:
+                raise RuntimeError("broken in step 2")
+            # Two points a result, with times and steps of their own that no clock or counter of Tune's has.
+            points = [Point("loss", number + half, 1_000_000 * number, 100 * number + half) for half in (0, 1)]
+            ended = self.case == "ends" and number == 3
+            status = "FINISHED" if ended else None
+            carried = payload(points, tags={"seen": str(number)}, status=status, summary={"steps": number})
+            return {"done": ended, "number": number, **carried}
+
+    return Cases
+
+
+@pytest.fixture(scope="module")
+def hanging() -> Iterator[str]:
+    """The address of a tracking server that takes requests and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture(scope="module")
+def client(module_store: Path) -> Iterator[MlflowClient]:
+    """Of a store of this module's own; MLflow's client fails at the first refusal instead of trying for minutes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        patch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(module_store / "spool"))
+        client = MlflowClient(store_uri(module_store))
+        for name in ("tuning", "own"):
+            client.create_experiment(name, (module_store / "artifacts" / name).as_uri())
+        yield client
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a Tune experiment left: the runs of one callback, and of another beside it, by case."""
+
+    client: MlflowClient
+    runs: dict[str, Run]
+    others: dict[str, Run]
+    study: Run
+    callback: SystemMetricsCallback
+    results: Any
+    printed: str
+    logged: str
+    uris: set[str]
+
+    def history(self, case: str, metric: str) -> list[tuple[float, int, int]]:
+        """A trial's values of a metric, each with its time and step."""
+        found = self.client.get_metric_history(self.runs[case].info.run_id, metric)
+        return sorted(((each.value, each.timestamp, each.step) for each in found), key=lambda point: point[2])
+
+
+@pytest.fixture(scope="module")
+def experiment(
+    client: MlflowClient, hanging: str, local_ray: None, tmp_path_factory: pytest.TempPathFactory
+) -> Experiment:
+    """One experiment with a trial of each kind: recorded twice, in a store that hangs and in one that is away."""
+    folder = tmp_path_factory.mktemp("tune")
+    of = {each.name: each.experiment_id for each in client.search_experiments()}
+    parent = client.create_run(of["tuning"])
+    callback = SystemMetricsCallback(
+        client.tracking_uri,
+        experiment_id=of["tuning"],
+        parent_run_id=parent.info.run_id,
+        tags={"mlflow.user": "somebody"},
+        run_name=lambda trial: f"case {trial.config['case']}",
+        views=False,
+    )
+    beside = [
+        SystemMetricsCallback(
+            client.tracking_uri,
+            experiment_name="own",
+            params=lambda trial: {"case": trial.config["case"], "layers": [8, 4]},
+            log_params_on_trial_end=True,
+            save_artifact=True,
+        ),
+        SystemMetricsCallback(hanging, experiment_id="0", close_timeout_s=0.2, views=False),
+        SystemMetricsCallback(NOWHERE, experiment_id="0", close_timeout_s=0.2),
+        SystemMetricsCallback(client.tracking_uri, experiment_id="0", run_name=lambda trial: str(1 / 0)),
+    ]
+    uri = mlflow.get_tracking_uri()
+    with pytest.MonkeyPatch.context() as patch:
+        said: dict[str, list[str]] = {"printed": [], "logged": []}
+        patch.setattr("click.echo", said["printed"].append)
+        logger = "mlflow_sysmetrics.ray_tune.callback.logger.exception"
+        patch.setattr(logger, lambda text, *words: said["logged"].append(text % words))
+        results = tune.Tuner(
+            tune.with_resources(_trainable(folder / "begun"), {"cpu": 1}),
+            param_space={"case": tune.grid_search(list(CASES)), "deep": {"alpha": 0.5}},
+            tune_config=tune.TuneConfig(reuse_actors=True),
+            run_config=tune.RunConfig(
+                storage_path=str(folder),
+                callbacks=[callback, *beside],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+                failure_config=tune.FailureConfig(max_failures=1),
+                stop=lambda trial_id, result: result["config"]["case"] == "stopped" and result["number"] == 2,
+                verbose=0,
+            ),
+        ).fit()
+    found = client.search_runs([of["tuning"]], f"tags.mlflow.parentRunId = '{parent.info.run_id}'")
+    own = client.search_runs([of["own"]])
+    runs, others = ({run.data.params["case"]: run for run in each if run.data.params} for each in (found, own))
+    assert len(runs) == len(found)
+    (study,) = (run for run in own if run.data.tags["sysmetrics.kind"] == "study")
+    told = ["\n".join(said[name]) for name in ("printed", "logged")]
+    return Experiment(client, runs, others, study, callback, results, *told, {uri, mlflow.get_tracking_uri()})
+
+
+def _own_metrics(run: Run) -> dict[str, float]:
+    """What the trainable itself has reported."""
+    return {name: value for name, value in run.data.metrics.items() if not name.startswith(("system/", *SUMMARY))}
+
+
+def test_each_trial_has_a_run_nested_under_the_parent(experiment: Experiment) -> None:
+    """With its name, by default its parameters that vary; its parameters, flat, and the tags that say what it is."""
+    assert set(experiment.runs) == set(CASES)
+    for case, run in experiment.runs.items():
+        assert run.info.run_name == f"case {case}"
+        assert run.data.params == {"case": case, "deep/alpha": "0.5"}
+        assert run.data.tags["sysmetrics.kind"] == "trial"
+        assert run.data.tags["mlflow.user"] == "somebody"
+        assert run.data.tags["trial_name"].startswith("Cases_")
+        assert experiment.callback.run_id(run.data.tags["sysmetrics.trial_id"]) == run.info.run_id
+    assert {case: run.info.run_name for case, run in experiment.others.items()} == {it: f"case={it}" for it in CASES}
+
+
+@pytest.mark.parametrize("case", ["plain", "ends", "stopped", "again"])
+def test_trial_of_a_moment_has_its_series_and_its_summary(experiment: Experiment, case: str) -> None:
+    """What is read last comes with the answer at its end: series, and values once, at step 0. So do its host's tags."""
+    metrics, tags = experiment.runs[case].data.metrics, experiment.runs[case].data.tags
+    assert {name: tag for name, tag in tags.items() if name.startswith(HOST_PREFIX)} == Host().tags()
+    assert {"system/process_memory_mb", "system/process_memory_mb_max"} <= metrics.keys()
+    for name in ("elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "memory_growth_mb"):
+        ((value, _, step),) = experiment.history(case, name)
+        assert (value >= 0, step) == (True, 0)
+
+
+def test_trial_that_begins_again_has_no_step_twice(experiment: Experiment) -> None:
+    """The values of the first attempt stay, the second adds what it has not had. Its summary is of both."""
+    assert [(step, value) for value, _, step in experiment.history("again", "loss")] == [(1, 1.0), (2, 2.0), (3, 13.0)]
+    run = experiment.runs["again"]
+    assert run.data.metrics["memory_growth_mb"] > 90
+    assert run.data.metrics["elapsed_s"] > 1.8  # five steps
+    assert run.data.tags["sysmetrics.retried_after"] == "RuntimeError: lost"
+    assert experiment.study.data.metrics["restarts"] == 2.0  # who failed in setup had not begun
+
+
+@pytest.mark.parametrize(
+    ("case", "status", "tag"),
+    [
+        ("ends", "FINISHED", {}),
+        ("plain", "FINISHED", {"sysmetrics.not_finite": "gone is nan at step 1"}),
+        ("again", "FINISHED", {}),
+        ("stopped", "KILLED", {"sysmetrics.stop_reason": "Tune ended it at iteration 2"}),
+        ("raises", "FAILED", {"sysmetrics.error": "RuntimeError: broken in step 2"}),
+        ("setup", "FAILED", {"sysmetrics.error": "ValueError: cannot be set up"}),
+    ],
+)
+def test_status_of_a_run_says_what_became_of_the_trial(
+    experiment: Experiment, case: str, status: str, tag: dict[str, str]
+) -> None:
+    """It ended by itself, Tune ended it, or it failed, also before its first step; a tag says why."""
+    info, tags = experiment.runs[case].info, experiment.runs[case].data.tags
+    assert info.status == status
+    assert info.start_time <= info.end_time
+    names = ("sysmetrics.not_finite", "sysmetrics.stop_reason", "sysmetrics.error")
+    assert {name: tags[name].rpartition("): ")[2] for name in names if name in tags} == tag
+
+
+def test_run_around_the_trials_counts_them(experiment: Experiment) -> None:
+    """In metrics, and in a sentence. The link of the view that compares them is printed in one line."""
+    study = experiment.study
+    page = f"#/experiments/{study.info.experiment_id}/runs?workflowType=machine_learning&viewStateShareKey="
+    assert page in experiment.printed
+    assert study.info.run_id in experiment.printed
+    assert "\n" not in experiment.printed  # nor is one of those that want none
+    assert study.info.status == "FINISHED"
+    counts = {name: study.data.metrics[name] for name in ("trials", "stopped", "failed")}
+    assert counts == {"trials": 6.0, "stopped": 1.0, "failed": 2.0}
+    assert study.data.tags["mlflow.note.content"].startswith("**6 trials**: 3 ")
+    assert study.data.tags.items() >= Host().tags().items()
+
+
+@pytest.mark.parametrize(("case", "results"), [("ends", 3), ("stopped", 2), ("raises", 1)])
+def test_points_of_a_payload_keep_their_own_time_and_step(experiment: Experiment, case: str, results: int) -> None:
+    """All points of every result, also of a trial that then failed or was stopped, and the summary of the last one.
+
+    This is at step 0. Nothing else is a metric.
+    """
+    assert experiment.history(case, "loss") == [
+        (number + half, 1_000_000 * number, 100 * number + half) for number in range(1, results + 1) for half in (0, 1)
+    ]
+    assert _own_metrics(experiment.runs[case]) == {"loss": results + 1.0, "steps": results}
+    assert [(value, step) for value, _, step in experiment.history(case, "steps")] == [(results, 0)]
+
+
+def test_plain_results_are_written_without_the_bookkeeping_of_ray(experiment: Experiment) -> None:
+    """Every number that the trainable reports, nested ones flat, at its training iteration; text and times are not.
+
+    One under the name of a value that is measured stays the trial's own.
+    """
+    assert [value for value, _, _ in experiment.history("plain", "write_mb")] == [-1.0, -1.0]
+    assert experiment.runs["plain"].data.metrics["read_mb"] >= 0
+    assert _own_metrics(experiment.runs["plain"]) == {"loss": 0.5, "nested/depth": 2.0}
+    assert [(value, step) for value, _, step in experiment.history("plain", "loss")] == [(1.0, 1), (0.5, 2)]
+    assert experiment.runs["setup"].data.metrics == {}
+
+
+def test_parameters_and_files_are_those_that_were_asked_for(experiment: Experiment) -> None:
+    """Made of the trial, logged at its end; and what Tune keeps of it."""
+    assert {run.data.params["layers"] for run in experiment.others.values()} == {"[8, 4]"}
+    files = [each.path for each in experiment.client.list_artifacts(experiment.others["raises"].info.run_id)]
+    assert "error.txt" in files
+
+
+def test_store_that_hangs_or_refuses_does_not_hold_up_or_end_the_experiment(experiment: Experiment) -> None:
+    """All trials came to their own end while one store held its first request, and a callback had a mistake."""
+    assert len(experiment.results) == len(CASES)
+    assert len(experiment.results.errors) == 2
+    assert "SystemMetricsCallback.log_trial_start failed; training goes on" in experiment.logged
+    assert len(experiment.uris) == 1  # of the process, before and after
+
+
+@pytest.mark.parametrize("settings", [{"close_timeout_s": math.nan}, {"groups": ("wind",)}, {"interval_s": 0.0}])
+def test_wrong_argument_is_refused_at_construction(settings: dict[str, Any]) -> None:
+    """Not when the experiment ends, where it would cost what waits, nor in a trial."""
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        SystemMetricsCallback(**settings)
+    with pytest.raises((ValueError, TypeError), match=next(iter(settings))):
+        system_metrics(tune.Trainable, **settings)
+
+
+def test_callback_is_one_of_rays_with_its_arguments() -> None:
+    """Whoever looks for Ray's among the callbacks finds it, and can make it so."""
+    ours, rays = (inspect.signature(kind).parameters for kind in (SystemMetricsCallback, MLflowLoggerCallback))
+    assert issubclass(SystemMetricsCallback, MLflowLoggerCallback)
+    assert {name: ours[name].default for name in rays} == {name: each.default for name, each in rays.items()}
+    own = vars(SystemMetricsCallback)
+    assert {name for name, hook in vars(MLflowLoggerCallback).items() if inspect.isfunction(hook)} <= own.keys()
+
+
+def test_callback_can_be_pickled_before_it_is_set_up_and_after_without_what_it_recorded(client: MlflowClient) -> None:
+    """Tune does so before each experiment. The next one has runs of its own."""
+    callback = SystemMetricsCallback(client.tracking_uri, experiment_id="0", run_name=lambda trial: "name")
+    studies = []
+    for _ in range(2):
+        copy = pickle.loads(cloudpickle.dumps(callback))
+        assert (copy.tracking_uri, copy.experiment_id, copy.run_name(None)) == (client.tracking_uri, "0", "name")
+        assert vars(copy).keys() - vars(callback).keys() == set()
+        callback.setup()
+        studies.append((copy._study_id, callback.get_state()["study_id"]))
+        callback.on_experiment_end([])
+    assert [copied == used for copied, used in studies] == [True, True]
+    assert len(set(studies)) == 2
+
+
+def test_pickle_of_a_callback_holds_no_secret_and_a_restored_one_has_the_login_of_the_settings(
+    monkeypatch: pytest.MonkeyPatch, client: MlflowClient
+) -> None:
+    """Tune writes it to the driver's disk. The token is that in MLFLOW_TRACKING_TOKEN."""
+    uri = "http://me:hush42@127.0.0.1:9"
+    kept = cloudpickle.dumps(SystemMetricsCallback(uri, registry_uri=uri, tracking_token="token42"))
+    assert b"hush42" not in kept
+    assert b"token42" not in kept
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri("http://you:hush43@127.0.0.1:9")
+    try:
+        restored = cloudpickle.loads(kept)
+    finally:
+        mlflow.set_tracking_uri(before)
+    assert restored.tracking_uri == "http://you:hush43@127.0.0.1:9"
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "token43")
+    with pytest.raises(mlflow.exceptions.MlflowException) as error:
+        restored.setup()
+    assert os.environ["MLFLOW_TRACKING_TOKEN"] == "token43"
+    assert "hush43" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("counts", "step"),
+    [({"training_iteration": 2, "timesteps_total": 640}, 640), ({"training_iteration": 2}, 2), ({}, 0)],
+    ids=["time-steps", "iteration", "none"],
+)
+def test_point_of_a_result_is_at_its_time_step(counts: dict[str, int], step: int) -> None:
+    """As Ray counts them, where the trainable reports them; else at its iteration."""
+    (point,) = points_of({"loss": 1.0, **counts})
+    assert (point.name, point.value, point.step) == ("loss", 1.0, step)
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [((), {"loss", "memory_mb"}), (("elapsed_s",), {"loss", "memory_mb", "elapsed_s"})],
+    ids=["none", "one of the trainable's own"],
+)
+def test_summary_so_far_of_one_process_is_no_point(own: tuple[str, ...], expected: set[str]) -> None:
+    """What describes an interval is, and so is what the trainable itself reports under such a name."""
+    result = {"loss": 1.0, "memory_mb": 90.0, "elapsed_s": 3.0, "peak_memory_mb": 92.0}
+    marked = {**result, OWN_KEY: own} if own else result
+    assert {point.name for point in points_of(marked, SUMMARY)} == expected
+    assert {point.name for point in points_of(marked)} == result.keys()
+
+
+def test_payload_is_made_of_plain_values() -> None:
+    """It can be read by a driver that does not have this package's classes at hand, and written as JSON."""
+    carried = payload([Point("loss", 0.5, 1000, 3)], tags={"a": "b"}, status="FINISHED", summary={"steps": 3.0})
+    point = ("loss", 0.5, 1000, 3)
+    assert carried == {
+        PAYLOAD_KEY: {"points": [point], "tags": {"a": "b"}, "status": "FINISHED", "summary": {"steps": 3.0}}
+    }
+    assert type(carried[PAYLOAD_KEY]["points"][0]) is tuple
+    of_numpy = Point("loss", np.float32(0.5), np.int64(1000), np.int32(3))
+    again = payload([of_numpy], tags={"a": "b"}, status="FINISHED", summary={"steps": np.float32(3)})
+    assert json.dumps(again) == json.dumps(carried)
+    assert payload([Point("s", 1.0, 2)])[PAYLOAD_KEY]["points"] == [("s", 1.0, 2, None)]

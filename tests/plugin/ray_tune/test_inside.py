@@ -1,0 +1,92 @@
+"""A trainable finds the MLflow run of its trial: in functions and classes, in kept processes, and after a restore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from commands import store_uri
+from mlflow import MlflowClient
+from ray import tune
+
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
+
+
+def _trainable(kind: str, failed: Path) -> Any:
+    """One that logs in its run, and fails after that the first time. In a function: workers do not find this module."""
+
+    def log(config: dict[str, Any], number: int) -> str:
+        import mlflow
+
+        from mlflow_sysmetrics.ray_tune import trial_run, trial_run_id
+
+        with trial_run() as run:
+            mlflow.log_text(config["name"], f"{config['name']}_{number}.txt")
+            mlflow.set_tag("inside", config["name"])
+        assert mlflow.active_run() is None
+        return trial_run_id() if run.info.run_id == trial_run_id() else "another"
+
+    def train(config: dict[str, Any]) -> None:
+        for number in (1, 2) if failed.exists() else (1,):
+            tune.report({"run": log(config, number)})
+        if not failed.exists() and config["name"] == "b":
+            failed.touch()
+            raise RuntimeError("lost")
+
+    class Train(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            from mlflow_sysmetrics.ray_tune import trial_run_id
+
+            self.config = config
+            with pytest.raises(RuntimeError, match=r"not in setup\(\)"):  # in reset_config, that of the trial before
+                trial_run_id()
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.setup(new_config)
+            return True
+
+        def step(self) -> dict[str, Any]:
+            if not failed.exists() and self.config["name"] == "b" and self.training_iteration == 1:
+                failed.touch()
+                raise RuntimeError("lost")
+            last = 2 if self.config["name"] == "b" else 1
+            number = self.training_iteration + 1
+            return {"run": log(self.config, number), "done": number >= last}
+
+    return train if kind == "function" else Train
+
+
+@pytest.mark.parametrize("kind", ["function", "class"])
+def test_trainable_logs_in_the_run_of_its_trial(
+    kind: str, client: MlflowClient, empty_store: Path, local_ray: None, tmp_path: Path
+) -> None:
+    """Two trials share a process; the second fails, and goes on in its run after a restore. The callback ends the runs.
+
+    The store is not the one that the processes use, and so is their setting for what else they log.
+    """
+    before = mlflow.get_tracking_uri()
+    for resume in (False, "AUTO+ERRORED"):
+        results = tune.run(
+            tune.with_resources(_trainable(kind, tmp_path / "failed"), {"cpu": 1}),
+            config={"name": tune.grid_search(["a", "b"])},
+            name="sweep",
+            storage_path=str(tmp_path),
+            callbacks=[SystemMetricsCallback(client.tracking_uri, experiment_id="1", views=False)],
+            reuse_actors=True,
+            resume=resume,
+            raise_on_failed_trial=False,
+            verbose=0,
+        )
+    trials = client.search_runs(["1"], "tags.`sysmetrics.kind` = 'trial'")
+    assert {run.info.run_name: run.info.status for run in trials} == {"name=a": "FINISHED", "name=b": "FINISHED"}
+    for run in trials:
+        name = run.data.params["name"]
+        numbers = (1,) if name == "a" else (1, 2)
+        files = [each.path for each in client.list_artifacts(run.info.run_id)]
+        assert sorted(files) == [f"{name}_{number}.txt" for number in numbers]
+        assert run.data.tags["inside"] == name
+    assert {result.last_result["run"] for result in results.trials} == {run.info.run_id for run in trials}
+    assert mlflow.get_tracking_uri() == before
+    assert store_uri(empty_store) == client.tracking_uri

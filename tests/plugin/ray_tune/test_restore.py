@@ -1,0 +1,109 @@
+"""`Tuner.restore`: the runs go on, and a summary is of the whole trial or is not there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import ROOT, clean_environment
+from mlflow import MlflowClient
+from ray import tune
+from tune_sweeps import AtResult, trainables, tuner
+
+from mlflow_sysmetrics.ray_tune import MEASURES_ITSELF, SystemMetricsCallback, payload
+from mlflow_sysmetrics.tags import PID, STOP_REASON, STOPPED_BY
+
+STEPS, STEP_S = 8, 0.3
+LIMIT_S = 120.0
+# As `sweep` below, in a process that is killed: `python -c DRIVER uri kind`.
+DRIVER = """
+import os, signal, sys
+from pathlib import Path
+import test_restore
+from observations import start_ray
+
+start_ray()
+test_restore.sweep(sys.argv[1], sys.argv[2], lambda: os.kill(os.getpid(), signal.SIGKILL)).fit()
+"""
+
+
+def trainable(kind: str) -> type[tune.Trainable]:
+    """One that is measured from outside, or measures itself and tags its pid, with a checkpoint or without."""
+
+    class Own(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            self.steps = 0
+
+        def step(self) -> dict[str, Any]:
+            self.steps += 1
+            summary = {"elapsed_s": STEP_S * self.steps, "steps": float(self.steps)}
+            done = self.steps == STEPS
+            tags = {PID: str(os.getpid())} | ({STOP_REASON: "as planned"} if done else {})
+            return {"done": done} | payload([], tags=tags, status="FINISHED" if done else None, summary=summary)
+
+        def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+            return {"steps": self.steps}
+
+        def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+            if kind == "keeps its sums" and checkpoint:
+                self.steps = checkpoint["steps"]
+
+    setattr(Own, MEASURES_ITSELF, True)
+    return trainables()["class"] if kind == "measured" else Own
+
+
+def sweep(uri: str, kind: str, end: Any) -> tune.Tuner:
+    """Two trials, one after the other. It is ended when the second has done half of its steps."""
+    callback = SystemMetricsCallback(uri, experiment_id="1", views=False)
+    ended = AtResult(STEPS // 2, end, Path("ended"))
+    cases = [{"steps": 1}, {"steps": STEPS, "step_s": STEP_S}] if kind == "measured" else [{"steps": STEPS}]
+    checkpoints = tune.CheckpointConfig(checkpoint_frequency=1)
+    return tuner([callback, ended], cases, trainable=trainable(kind), checkpoint_config=checkpoints)
+
+
+@pytest.mark.parametrize("how", ["interrupted", "killed"])
+@pytest.mark.parametrize("kind", ["measured", "keeps its sums", "begins from scratch"])
+def test_summary_of_a_restored_trial_is_of_all_of_it_or_is_absent(
+    kind: str, how: str, client: MlflowClient, local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the processes before had is added, where the run has it; it is unknown where the driver was killed.
+
+    A trial that measures itself tells what it has cost, and why it ended: its last word counts. No run is new, or
+    left RUNNING.
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TUNE_DISABLE_SIGINT_HANDLER", raising=False)  # a study of the bundle has its own
+    if how == "killed":
+        paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "support", Path(__file__).parent)))
+        command, env = [sys.executable, "-c", DRIVER, client.tracking_uri, kind], clean_environment(PYTHONPATH=paths)
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=LIMIT_S)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    else:
+        sweep(client.tracking_uri, kind, lambda: os.kill(os.getpid(), signal.SIGINT)).fit()
+    before = client.search_runs(["1"])
+    assert {run.info.status for run in before} <= {"FINISHED", "KILLED", *(["RUNNING"] if how == "killed" else [])}
+    first = max(
+        (run.data.metrics.get("elapsed_s", 0.0) for run in before if "case/step_s" in run.data.params), default=0
+    )
+    tune.Tuner.restore(str(tmp_path / "tune" / "sweep"), trainable(kind), resume_unfinished=True).fit()
+    runs = client.search_runs(["1"])
+    assert {run.info.run_id for run in runs} == {run.info.run_id for run in before}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert Counter(run.data.tags["sysmetrics.kind"] for run in runs)["trial"] == (2 if kind == "measured" else 1)
+    (run,) = (run for run in runs if run.data.params.get("case/steps") == str(STEPS))
+    elapsed_s = run.data.metrics.get("elapsed_s")
+    if kind != "measured":
+        assert (elapsed_s, run.data.metrics["steps"]) == (pytest.approx(STEP_S * STEPS), STEPS)
+        assert (run.data.tags[STOP_REASON], run.data.tags.get(STOPPED_BY)) == ("as planned", None)
+    elif how == "killed":
+        assert elapsed_s is None
+    else:
+        assert first + STEP_S <= elapsed_s
+        assert elapsed_s >= STEP_S * STEPS
+        assert sorted(point.step for point in client.get_metric_history(run.info.run_id, "loss")) == [*range(1, 9)]

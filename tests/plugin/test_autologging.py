@@ -1,0 +1,145 @@
+"""Runs that measure themselves: each `mlflow.start_run()` of a process after `autolog()`, and none before."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from commands import ROOT, clean_environment, store_uri
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from mlflow_sysmetrics import autolog
+
+LIMIT_S = 60.0
+
+
+@pytest.fixture
+def client(store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
+    """The store in use, with autolog on."""
+    monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "journals"))
+    monkeypatch.delenv("MLFLOW_SYSMETRICS_CHANNEL", raising=False)
+    autolog()
+    yield store_in_use
+    autolog(disable=True)
+
+
+def work(seconds: float = 0.2) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def ended(client: MlflowClient, run: Run) -> dict[str, float]:
+    """The metrics of a run that has ended."""
+    stored = client.get_run(run.info.run_id)
+    assert stored.info.status != "RUNNING"
+    return dict(stored.data.metrics)
+
+
+def test_each_run_has_its_own_costs_and_series(client: MlflowClient) -> None:
+    """One after the other, nested, and in threads; also where autolog was called twice."""
+    autolog()
+    with mlflow.start_run() as outer:
+        work()
+        with mlflow.start_run(nested=True) as inner:
+            work()
+    costs = {name: ended(client, run) for name, run in {"outer": outer, "inner": inner}.items()}
+    assert costs["outer"]["cpu_seconds"] > costs["inner"]["cpu_seconds"] + 0.15
+    assert costs["inner"]["cpu_seconds"] > 0.15
+    assert all("system/process_memory_mb" in each for each in costs.values())
+    in_thread: list[Run] = []
+
+    def train() -> None:
+        with mlflow.start_run() as run:
+            in_thread.append(run)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    thread.join(LIMIT_S)
+    assert "elapsed_s" in ended(client, in_thread[0])
+
+
+@pytest.mark.parametrize("how", ["function", "client", "error"])
+def test_however_a_run_ends_its_measurement_ends_before(client: MlflowClient, how: str) -> None:
+    """By a function that was imported before autolog, by a client, by an error in the block."""
+    run = mlflow.start_run()
+    if how == "function":
+        mlflow.end_run()
+    elif how == "client":
+        client.set_terminated(run.info.run_id, "KILLED")
+        mlflow.end_run("KILLED")
+    else:
+        with pytest.raises(RuntimeError), run:
+            raise RuntimeError("no")
+    assert "elapsed_s" in ended(client, run)
+    assert client.get_run(run.info.run_id).info.status == {"function": "FINISHED", "client": "KILLED"}.get(
+        how, "FAILED"
+    )
+
+
+def test_a_run_that_is_taken_up_again_is_measured(client: MlflowClient) -> None:
+    """By its id, too."""
+    run = client.create_run("0")
+    with mlflow.start_run(run_id=run.info.run_id):
+        pass
+    assert "elapsed_s" in ended(client, run)
+
+
+def test_disabled_it_measures_later_runs_no_more(client: MlflowClient) -> None:
+    """One that is open is recorded to its end."""
+    with mlflow.start_run() as first:
+        autolog(disable=True)
+    with mlflow.start_run() as second:
+        pass
+    assert "elapsed_s" in ended(client, first)
+    assert ended(client, second) == {}
+
+
+def test_switched_off_in_the_environment_it_does_nothing(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLFLOW_SYSMETRICS=0 needs no change to a program."""
+    autolog(disable=True)
+    monkeypatch.setenv("MLFLOW_SYSMETRICS", "0")
+    autolog()
+    with mlflow.start_run() as run:
+        pass
+    assert ended(client, run) == {}
+
+
+def test_program_that_is_followed_says_what_it_does(empty_store: Path) -> None:
+    """A line for `import mlflow`, and for each run's beginning and end: of a fork nothing that is its parent's."""
+    channel = empty_store / "channel"
+    channel.touch()
+    program = """
+import os, mlflow
+from mlflow import end_run
+with mlflow.start_run() as outer:
+    if os.fork() == 0:
+        end_run()
+        os._exit(0)
+    os.wait()
+    with mlflow.start_run(nested=True) as inner: pass
+mlflow.start_run(run_id=outer.info.run_id)
+print(outer.info.run_id, inner.info.run_id)
+"""
+    given = {"MLFLOW_TRACKING_URI": store_uri(empty_store), "MLFLOW_SYSMETRICS_CHANNEL": str(channel)}
+    environment = clean_environment(PYTHONPATH=str(ROOT), **given)
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    outer, inner = done.stdout.split()
+    lines = [json.loads(line) for line in channel.read_text().splitlines()]
+    assert [name for line in lines for name in ("mlflow", "start", "end") if name in line] == [
+        *("mlflow", "start", "start", "end", "end", "start", "end")
+    ]
+    assert [line["start"] for line in lines if "start" in line] == [outer, inner, outer]
+    assert [line["parent"] for line in lines if "start" in line] == [None, outer, None]
+    assert {line["tracking_uri"] for line in lines if "start" in line} == {store_uri(empty_store)}
+    assert all(line["summary"]["elapsed_s"] > 0 for line in lines if "end" in line)
+    assert len({line["pid"] for line in lines} - {os.getpid()}) == 1
