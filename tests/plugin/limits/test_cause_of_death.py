@@ -5,11 +5,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from made_up_cgroups import V2_MOUNT
+from made_up_files import lay
 from memory_group import memory_group
 
 from mlflow_sysmetrics.limits import MemoryKills
@@ -21,41 +22,32 @@ EATER = "kept = []\nwhile True: kept.append(b'x' * 1_000_000)"
 
 def group(machine: Path, name: str, kills: int) -> None:
     """A control group that has counted so many kills."""
-    folder = machine / "sys/fs/cgroup" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "cgroup.events").write_text("populated 1\n")
-    (folder / "memory.events").write_text(f"low 0\noom {kills + 9}\noom_kill {kills}\noom_group_kill 7\n")
+    events = f"low 0\noom {kills + 9}\noom_kill {kills}\noom_group_kill 7\n"
+    lay(machine / "sys/fs/cgroup" / name, {"cgroup.events": "populated 1\n", "memory.events": events})
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
     """The files of a machine on which the process is in the group `/job`, which may use 8,000 MB."""
-    (tmp_path / f"proc/{PID}").mkdir(parents=True)
-    (tmp_path / f"proc/{PID}/cgroup").write_text("0::/job\n")
-    (tmp_path / "proc/self").mkdir()
-    (tmp_path / "proc/self/mountinfo").write_text("30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n")
     group(tmp_path, "job", 2)
-    (tmp_path / "sys/fs/cgroup/job/memory.max").write_text("8000000000\n")
+    mounts, limit = {"proc/self/mountinfo": V2_MOUNT}, {"sys/fs/cgroup/job/memory.max": "8000000000\n"}
+    lay(tmp_path, {f"proc/{PID}/cgroup": "0::/job\n", **mounts, **limit})
     return tmp_path
 
 
 @pytest.mark.parametrize(
-    ("kills", "seen", "says", "tag"),
+    ("kills", "says", "tag"),
     [
-        pytest.param(3, "", "killed by the kernel for memory", "true", id="by the kernel"),
-        pytest.param(
-            2, "ended by SIGKILL", "ended by SIGKILL, not killed by the kernel for memory", "false", id="kill"
-        ),
+        pytest.param(3, "killed by the kernel for memory", "true", id="by the kernel"),
+        pytest.param(2, "ended by SIGKILL, not killed by the kernel for memory", "false", id="kill"),
     ],
 )
-def test_kill_that_the_group_has_counted_since_is_told(
-    machine: Path, kills: int, seen: str, says: str, tag: str
-) -> None:
+def test_kill_that_the_group_has_counted_since_is_told(machine: Path, kills: int, says: str, tag: str) -> None:
     """With what it had and what it was allowed; kills of before are others'."""
     watched = MemoryKills(PID, str(machine))
     assert watched.happened() is False
     group(machine, "job", kills)
-    tags = watched.death({"peak_memory_mb": 7912.4}, watched.happened(), seen)
+    tags = watched.death({"peak_memory_mb": 7912.4}, watched.happened())
     assert tags == {CAUSE_OF_DEATH: f"{says}: peak 7,912 MB of 8,000 MB allowed", KILLED_FOR_MEMORY: tag}
 
 
@@ -99,25 +91,13 @@ def test_machine_that_tells_nothing_is_not_guessed_about(tmp_path: Path) -> None
     }
 
 
-@pytest.fixture
-def small_group() -> Iterator[Path]:
-    """A control group of this machine with 60 MB; skips where none can be made."""
-    with ExitStack() as stack:
-        try:
-            folder = stack.enter_context(memory_group())
-        except OSError as error:
-            pytest.skip(f"no memory control group can be made here: {error}")
-        yield folder
-
-
 def _killed_in(folder: Path | None) -> bool | None:
     """What is told of a program that takes ever more memory in a group, or is killed by us without one."""
-    enter = f"open({str(folder / 'cgroup.procs')!r}, 'w').write(str(__import__('os').getpid()))\n" if folder else ""
-    source = f"import sys\nsys.stdin.readline()\n{enter}{EATER if folder else 'sys.stdin.readline()'}"
-    with subprocess.Popen([sys.executable, "-c", source], stdin=subprocess.PIPE, text=True) as program:
+    enter = f"import os; open({str(folder / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))\n{EATER}" if folder else ""
+    with subprocess.Popen([sys.executable, "-c", f"input()\n{enter or 'input()'}"], stdin=subprocess.PIPE) as program:
         watched = MemoryKills(program.pid)
         assert program.stdin is not None
-        program.stdin.write("go\n")
+        program.stdin.write(b"go\n")
         program.stdin.flush()
         if folder is None:
             program.kill()
@@ -125,9 +105,13 @@ def _killed_in(folder: Path | None) -> bool | None:
     return watched.happened()
 
 
-def test_real_kill_for_memory_is_told_from_any_other(small_group: Path) -> None:
-    """Five of each."""
+def test_real_kill_for_memory_is_told_from_any_other() -> None:
+    """Three of each, in a control group of this machine with 60 MB where one can be made."""
     if MemoryKills().happened() is None:
         pytest.skip("memory.events cannot be read here")
-    assert [_killed_in(small_group) for _ in range(5)] == [True] * 5
-    assert [_killed_in(None) for _ in range(5)] == [False] * 5
+    with ExitStack() as stack:
+        try:
+            small_group = stack.enter_context(memory_group())
+        except OSError as error:
+            pytest.skip(f"no memory control group can be made here: {error}")
+        assert [_killed_in(folder) for folder in (small_group, None) * 3] == [True, False] * 3

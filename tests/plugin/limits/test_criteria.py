@@ -6,26 +6,16 @@ import math
 import pickle
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlflow_sysmetrics.limits import (
-    Criteria,
-    CriteriaError,
-    Judge,
-    Kind,
-    Limit,
-    Metric,
-    Patience,
-    Stop,
-    check_readable,
-    process_criteria,
-)
+from mlflow_sysmetrics.limits import Criteria, CriteriaError, check_readable, process_criteria
+from mlflow_sysmetrics.limits.rules import Kind, Limit, Metric, Patience, Stop
 
-AFTER = 5  # finished trials that a relative limit waits for, where it does not say
 PEAK = Metric("peak_memory_mb", Kind.GROWING)
 TIME = Metric("training_time_s", Kind.GROWING)
 STEP = Metric("mean_step_time_ms", Kind.MEAN)
@@ -43,18 +33,11 @@ def split(table: str) -> list[str]:
     return [" ".join(text.split()) for text in table.split("|")]
 
 
-def trials(name: str, *values: float) -> list[dict[str, float]]:
-    """Finished trials with these values."""
-    return [{name: value} for value in values]
-
-
 NORMAL = """
-    peak_memory_mb<=300 | peak_memory_mb<300 | val_accuracy>=0.7 | val_accuracy>0.7 | val_loss<=0.0025 |
-    peak_memory_mb<=1e+16 | val_loss>=-2 | val_loss>0 | peak_memory_mb<=3, val_loss<1 | val_loss<=1, val_loss>=1 |
-    training_time_s<=2x median | training_time_s<1.5x mean | val_accuracy>=0.9x best | val_loss<=2x median after 8
-    | val_loss<1 after 1.5s | val_loss<1 after 10m | val_loss<1 after 2h | val_loss<=10, val_loss<=2x median |
-    val_loss<=1x best, val_loss>=2 | val_loss patience 3 | val_loss patience 3 min_delta 0.001 | val_loss patience
-    3, val_accuracy patience 4 | val_loss<1, val_loss patience 3
+    peak_memory_mb<300 | val_accuracy>=0.7 | val_loss>-2 | peak_memory_mb<=1e+16 | val_loss<=1, val_loss>=1 |
+    training_time_s<1.5x mean | val_accuracy>=0.9x best after 8 | val_loss<1 after 1.5s | val_loss<1 after 10m |
+    val_loss<=10, val_loss<=2x median | val_loss<=1x best, val_loss>=2 | val_loss<1, val_loss patience 3 min_delta 0.001
+    | val_loss patience 3, val_accuracy patience 4
 """
 SHORTER = {
     "peak_memory_mb<=1e3": "peak_memory_mb<=1000",
@@ -68,7 +51,6 @@ SHORTER = {
     "training_time_s<=2.0xmedian": "training_time_s<=2x median",
     "val_loss<1 after 7200s": "val_loss<1 after 2h",
     "val_loss<1 after .5h": "val_loss<1 after 30m",
-    "val_loss<1 after 100s": "val_loss<1 after 100s",
     "val_loss  patience  1 min_delta 0": "val_loss patience 1",
 }
 
@@ -108,14 +90,12 @@ def test_str_parses_back_to_an_equal_object(rules: tuple[Limit | Patience, ...])
 FORM = "write name<=3, name>=3 after 10m, name<=2x median after 8 or name patience 3 min_delta 0.1; a comma between two"
 NO_FORM = """
     val_loss<=300, | val_loss<1,,val_accuracy>0 | val_loss<3;val_accuracy>1 | val_loss<3 x | val_loss | 3>val_loss |
-    val_loss<<3 | val_loss!=3 | val_loss=3 | val_loss == 3 | val_loss=<3 | val_loss≥3 | val_loss patiense 3 |
-    val_loss<= | val_loss<=inf | val_loss<=-inf | val_loss<=nan | val_loss<=1e999 | val_loss<=big |
-    val_loss<=300MB | 300 | , |  | val_loss<=10 s | val_loss>=70% | val_losspatience 3 | val_loss<=median |
-    val_loss<=0x median | val_loss<=-1 x median | val_loss<=2x | val_loss<=2x medain | val_loss<=2x median after 0
-    | val_loss<=2x median after 2.5 | val_loss<=2x median 8 | val_loss<=2x median after 10m | val_loss<=2 after 8
-    | val_loss<=2 after 10d | val_loss<=2 after -1s | val_loss patience | val_loss patience 0 | val_loss patience
-    2.5 | val_loss patience -1 | val_loss patience 3 reports | val_loss patience 3 min_delta | val_loss patience 3
-    min_delta -1 | val_loss patience 3 min_delta nan
+    val_loss<<3 | val_loss=3 | val_loss≥3 | val_loss patiense 3 | val_loss<= | val_loss<=inf | val_loss<=1e999 |
+    val_loss<=300MB | , |  | val_loss<=10 s | val_loss>=70% | val_losspatience 3 | val_loss<=median | val_loss<=2x |
+    val_loss<=0x median | val_loss<=-1 x median | val_loss<=2x medain | val_loss<=2x median after 0 |
+    val_loss<=2x median after 2.5 | val_loss<=2x median after 10m | val_loss<=2 after 8 | val_loss<=2 after 10d |
+    val_loss patience | val_loss patience 0 | val_loss patience 2.5 | val_loss patience 3 reports |
+    val_loss patience 3 min_delta | val_loss patience 3 min_delta -1
 """
 
 
@@ -133,8 +113,7 @@ def test_text_without_the_form_of_a_criterion_is_answered_with_the_form(text: st
     [
         pytest.param("peak_memory<=3", 0, "the closest is peak_memory_mb", id="unknown"),
         pytest.param("VAL_LOSS<=3", 0, "the closest is val_loss", id="capitals"),
-        pytest.param("val_loss<1,q<=3", 11, '"q<=3" is not a criterion; name one of mean_step_time_ms', id="far"),
-        pytest.param("val_loss<1,\nq<=3", 11, '"q<=3" is not a criterion', id="line break"),
+        pytest.param("val_loss<1,\nq<=3", 11, '"q<=3" is not a criterion; name one of mean_step_time_ms', id="far"),
         pytest.param("val_los patience 3", 0, "to one of val_accuracy, val_loss, the closest is val_l", id="curve"),
         pytest.param("peak_memory_mb patience 3", 0, "; give patience to one of val_acc", id="patience, cost"),
         pytest.param("val_loss<=3, val_loss<4", 12, '"val_loss<4" contradicts or repeats "val_loss<=3"', id="twice"),
@@ -176,15 +155,12 @@ def test_long_text_is_refused_at_once(text: str) -> None:
     assert time.process_time() - began < 1.0
 
 
-def test_criteria_errors_and_judges_survive_pickling() -> None:
+def test_errors_and_judges_survive_pickling() -> None:
     """What Ray sends arrives equal, and a judge goes on counting where it was."""
-    criteria = parsed("val_loss patience 2, training_time_s<=2x median after 1")
-    assert pickle.loads(pickle.dumps(criteria)) == criteria
-    judge = criteria.judge(trials("training_time_s", 3.0))
-    judge.see({"val_loss": 1.0})
-    judge.see({"val_loss": 1.0})
-    copy: Judge = pickle.loads(pickle.dumps(judge))
-    assert copy.crossed({"training_time_s": 7.0}) == judge.crossed({"training_time_s": 7.0}) is not None
+    judge = parsed("val_loss patience 2, training_time_s<=2x median after 1").judge([{"training_time_s": 3.0}])
+    assert [judge.see({"val_loss": 1.0}) for _ in range(2)] == [None, None]
+    copy = pickle.loads(pickle.dumps(judge))
+    assert copy.crossed({"training_time_s": 7.0}) is not None
     assert copy.see({"val_loss": 1.0}) is not None
     error = CriteriaError("a<<1", 1, "wrong")
     assert str(pickle.loads(pickle.dumps(error))) == str(error) == "criteria=a<<1: wrong"
@@ -213,6 +189,8 @@ def test_patience_with_a_metric_of_unknown_direction_is_a_mistake(name: str) -> 
     for mode, stops in {"min": [False, False, True, True], "max": [False] * 4}.items():
         judge = Criteria.parse(f"{name} patience 2", modes={name: mode}).judge()
         assert [judge.see({name: value}) is not None for value in (0.5, 0.6, 0.7, 0.8)] == stops
+    with pytest.raises(ValueError, match=rf"^modes={{'{name}': 'higher'}}: give .min. or .max. for each metric$"):
+        Criteria.parse(f"{name} patience 2", modes={name: "higher"})
 
 
 @pytest.mark.parametrize("name", ["loss", "val_loss", "ray/Loss", "mean_squared_error", "test-rmse"])
@@ -222,58 +200,23 @@ def test_patience_with_a_loss_or_an_error_needs_no_mode(name: str) -> None:
     assert Criteria.parse(f"{name} patience 2", modes={name: "max"}).rules[0].metric.higher_is_better
 
 
-def test_mode_is_min_or_max() -> None:
-    """As in Tune."""
-    with pytest.raises(ValueError, match=r"^modes={'a': 'higher'}: give .min. or .max. for each metric$"):
-        Criteria.parse("a patience 2", modes={"a": "higher"})
-
-
-BREAKS_5 = {"<=": (False, True), "<": (True, True), ">=": (False, False), ">": (True, False)}
-
-
-@pytest.mark.parametrize("op", BREAKS_5)
-def test_limit_itself_is_fine_only_with_an_equals_sign(op: str) -> None:
-    """5 meets <=5 and >=5, and breaks <5 and >5."""
-    judge = parsed(f"model_size_kb{op}5").judge()
-    assert tuple(judge.see({"model_size_kb": value}) is not None for value in (5.0, 5.001)) == BREAKS_5[op]
-
-
-@pytest.mark.parametrize(
-    ("text", "value", "at_once"),
-    [
-        pytest.param("peak_memory_mb<=5", 6.0, True, id="growing upper"),
-        pytest.param("peak_memory_mb>=5", 4.0, False, id="growing lower"),
-        pytest.param("model_size_kb<=5", 6.0, True, id="fact upper"),
-        pytest.param("model_size_kb>=5", 4.0, True, id="fact lower"),
-        pytest.param("mean_step_time_ms<=5", 6.0, False, id="mean upper"),
-        pytest.param("mean_step_time_ms>=5", 4.0, False, id="mean lower"),
-        pytest.param("val_loss<=5", 6.0, False, id="curve upper"),
-        pytest.param("val_loss>=5", 4.0, False, id="curve lower"),
-    ],
-)
-def test_limit_stops_as_early_as_its_kind_allows(text: str, value: float, at_once: bool) -> None:
+@pytest.mark.parametrize(("op", "value"), [("<=", 6.0), ("<", 5.0), (">=", 4.0), (">", 5.0)])
+@pytest.mark.parametrize(("metric", "final"), [(PEAK, "<"), (SIZE, "<>"), (STEP, ""), (LOSS, "")], ids=str)
+def test_limit_stops_as_early_as_its_kind_allows(metric: Metric, final: str, op: str, value: float) -> None:
     """At once only where that is final; else from the time that it names, without which it is of no use."""
-    (metric,), judge = parsed(text).metrics, parsed(text).judge()
-    stop = Stop(text, metric, value, 5.0, 7)
-    assert judge.see({metric: value}, 7) == judge.crossed({metric: value}, 7) == (stop if at_once else None)
-    later = parsed(f"{text} after 10m")
+    text, name, at_once = f"{metric.name}{op}5", metric.name, op[0] in final
+    judge, later = parsed(text).judge(), parsed(f"{text} after 10m")
+    stop = Stop(text, name, value, 5.0, 7) if at_once else None
+    assert judge.see({name: value}, 7) == judge.crossed({name: value}, 7) == stop
     later.check_stops()
-    assert later.judge().crossed({metric: value, "elapsed_s": 599.0}) is None
-    assert later.judge().crossed({metric: value}) is None
-    assert later.judge().crossed({metric: value, "elapsed_s": 600.0}) is not None
-    if at_once:
-        parsed(text).check_stops()
-    else:
-        with pytest.raises(CriteriaError, match=rf'"{text}" can still be met until the end.*such as {text} after 10m$'):
-            parsed(f"model_size_kb<1, {text}").check_stops()
-
-
-def test_patience_can_stop_and_a_relative_limit_on_a_curve_cannot() -> None:
-    """It has no time from which it counts: a number has."""
-    parsed("val_loss patience 3").check_stops()
-    with pytest.raises(CriteriaError, match="such as val_accuracy>=3 after 10m") as caught:
-        parsed("val_loss patience 3, val_accuracy>=0.5x best").check_stops()
-    assert caught.value.text[caught.value.position :] == "val_accuracy>=0.5x best"
+    assert later.judge().crossed({name: value, "elapsed_s": 599.0}) is None
+    assert later.judge().crossed({name: value}) is None
+    assert (later.judge().crossed({name: 5.0, "elapsed_s": 600.0}) is None) == ("=" in op)
+    assert later.judge().crossed({name: value, "elapsed_s": 600.0}) is not None
+    useless = pytest.raises(CriteriaError, match=rf'"{text}" can still be met until the end.*such as {text} after 10m$')
+    with nullcontext() if at_once else useless as caught:
+        parsed(f"training_time_s<1, {text}").check_stops()
+    assert caught is None or caught.value.position == len("training_time_s<1, ")
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf, -math.inf, "much", [1], 10**400, object()])
@@ -284,33 +227,25 @@ def test_value_that_is_no_number_decides_nothing(value: Any) -> None:
         assert judge.see(values) is judge.crossed(values) is None
 
 
-NAN = math.nan
-
-
 @pytest.mark.parametrize(
     ("text", "curve", "stops_at", "best"),
     [
-        pytest.param("val_loss patience 2", [5, 4, 3, 2, 1], None, None, id="improves"),
         pytest.param("val_loss patience 2", [5, 4, 6, 6], 3, 4, id="worse twice"),
-        pytest.param("val_loss patience 2", [5, 5, 5], 2, 5, id="equal is not better"),
         pytest.param("val_loss patience 2", [5, 6, 4, 6, 3, 6], None, None, id="an improvement restarts the count"),
         pytest.param("val_loss patience 2", [5, 7, 6], 2, 5, id="better than the last is not better than the best"),
         pytest.param("val_loss patience 2 min_delta 1", [5, 4.5, 4], 2, 5, id="by min_delta is not by more"),
         pytest.param("val_loss patience 2 min_delta 1", [5, 4.5, 3.9, 3], None, None, id="slow gains add up"),
         pytest.param("val_accuracy patience 2", [0.1, 0.2, 0.3, 0.4], None, None, id="higher is better"),
-        pytest.param("val_accuracy patience 2", [0.5, 0.4, 0.3], 2, 0.5, id="lower is worse"),
         pytest.param("val_accuracy patience 2 min_delta 0.1", [0.5, 0.55, 0.58], 2, 0.5, id="higher by too little"),
-        pytest.param("val_loss patience 2", [5, 6, NAN, math.inf, None, 6], 5, 5, id="gaps between do not count"),
-        pytest.param("val_loss patience 2", [5, 6, NAN, 4, 6], None, None, id="a gap does not keep the count"),
+        pytest.param("val_loss patience 2", [5, 6, math.nan, math.inf, None, 6], 5, 5, id="gaps between do not count"),
+        pytest.param("val_loss patience 2", [5, 6, math.nan, 4, 6], None, None, id="a gap does not keep the count"),
     ],
 )
 def test_patience_ends_after_reports_without_improvement(
     text: str, curve: Sequence[float | None], stops_at: int | None, best: float | None
 ) -> None:
     """The stop comes at the report with which patience runs out, and names the value to beat."""
-    criteria = parsed(text)
-    (metric,) = criteria.metrics
-    judge = criteria.judge()
+    metric, judge = text.split()[0], parsed(text).judge()
     stops = [judge.see({} if value is None else {metric: value}, step) for step, value in enumerate(curve)]
     first = next((stop for stop in stops if stop), None)
     assert first == (None if stops_at is None else Stop(text, metric, curve[stops_at], best, stops_at))  # type: ignore[arg-type]
@@ -337,9 +272,8 @@ TIMES = (1.0, 2.0, 3.0, 4.0, 10.0)
         pytest.param("model_size_kb>=0.5x best", TIMES, 5, id="best of a lower limit is the largest"),
         pytest.param("training_time_s<=2x median", TIMES[:-1], None, id="too few"),
         pytest.param("training_time_s<=2x median after 3", TIMES[:3], 4, id="after three"),
-        pytest.param("training_time_s<=2x median", (*TIMES[:-1], NAN), None, id="NaN is not a value"),
+        pytest.param("training_time_s<=2x median", (*TIMES[:-1], math.nan), None, id="NaN is not a value"),
         pytest.param("training_time_s<=2x mean after 1", (1e308, 1e308), None, id="beyond all numbers"),
-        pytest.param("training_time_s<=1.5x best", (-100, -99, -95, -90, -80), None, id="negative best"),
         pytest.param("training_time_s<=2x median", (-3, -2, -1, 4, 5), None, id="negative median"),
         pytest.param("training_time_s<=2x median", (-3, -2, 1, 4, 5), 2, id="a negative value below the median"),
         pytest.param("training_time_s<=2x median", (0, 0, 0, 0, 0), 0, id="median of zero"),
@@ -348,8 +282,8 @@ TIMES = (1.0, 2.0, 3.0, 4.0, 10.0)
 def test_relative_limit_comes_from_finished_trials(text: str, values: Sequence[float], limit: float | None) -> None:
     """It is the factor times the statistic, active from the given number of trials on."""
     (metric,) = parsed(text).metrics
-    others = trials("val_loss", 1, 1, 1, 1, 1)  # finished, but without the metric
-    judge = parsed(text).judge(iter([*trials(metric, *values), *others]))
+    others = [{"val_loss": 1.0}] * 5  # finished, but without the metric
+    judge = parsed(text).judge(iter([*({metric: value} for value in values), *others]))
     value = 11.0 if "<" in text else 1.0
     stop = None if limit is None else Stop(text, metric, value, limit)
     assert judge.see({metric: value}) == judge.crossed({metric: value}) == stop
@@ -359,7 +293,6 @@ def test_relative_limit_comes_from_finished_trials(text: str, values: Sequence[f
     ("stop", "text"),
     [
         (Stop("peak_memory_mb<=300", "peak_memory_mb", 412.345, 300, 100), "peak_memory_mb 412.3 > 300 (step 100)"),
-        (Stop("peak_memory_mb<=300", "peak_memory_mb", 412.345, 300), "peak_memory_mb 412.3 > 300"),
         (Stop("training_time_s<=10", "training_time_s", 10.0003, 10, 9), "training_time_s 10.0003 > 10 (step 9)"),
         (Stop("val_loss<1", "val_loss", 1.0, 1.0), "val_loss 1 >= 1"),
         (Stop("mean_cpu_percent>=50", "mean_cpu_percent", 49.0, 50.0), "mean_cpu_percent 49 < 50"),
@@ -376,42 +309,13 @@ def test_stop_reads_as_a_reason(stop: Stop, text: str) -> None:
 
 
 def test_limit_on_a_process_is_judged_at_each_reading() -> None:
-    """At once, or from the time on that it names; what cannot be read breaks nothing."""
-    text = "elapsed_s<=900, cpu_seconds<=1, peak_memory_mb<=1, memory_growth_mb<=1, peak_gpu_memory_mb<=1"
-    judge = process_criteria(f"{text}, mean_cpu_percent>=5 after 10m").judge()
-    assert judge.crossed({"elapsed_s": 599.0, "mean_cpu_percent": 1.0, "cpu_seconds": 1.0}) is None
-    for name in ("cpu_seconds", "peak_memory_mb", "memory_growth_mb", "peak_gpu_memory_mb"):
-        assert judge.crossed({name: 1.1}) == Stop(f"{name}<=1", name, 1.1, 1)
-    stops = [judge.crossed({"elapsed_s": time_s, "mean_cpu_percent": 1.0}) for time_s in (600.0, 901.0)]
-    assert [stop and stop.metric for stop in stops] == ["mean_cpu_percent", "elapsed_s"]
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("peak_memory<=8000", "the closest is peak_memory_mb"),
-        ("elapsed_s<=2x median", "but this is one process; write a number"),
-        ("mean_cpu_percent<=90", "such as mean_cpu_percent<=90 after 10m"),
-        ("elapsed_s<=1, cpu_seconds>=60", "such as cpu_seconds>=60 after 10m"),
-        ("elapsed_s patience 3", "is not a criterion; write a limit"),
-    ],
-)
-def test_limit_that_a_process_cannot_have_is_refused(text: str, said: str) -> None:
-    """In one line that says what to write."""
-    with pytest.raises(CriteriaError, match=r"^criteria=") as caught:
-        process_criteria(text)
-    assert said in str(caught.value)
-
-
-def test_limit_on_what_is_not_read_is_refused() -> None:
-    """It would never end anything; nor is anything but a text read."""
-    with pytest.raises(
-        ValueError, match=r"groups='container': the limit on peak_memory_mb needs the group process; add"
-    ):
-        check_readable(process_criteria("peak_memory_mb<=1"), ("container",))
-    with pytest.raises(ValueError, match="peak_gpu_memory_mb needs the group gpu"):
-        check_readable(process_criteria("peak_gpu_memory_mb<=1"), ("process",))
-    check_readable(process_criteria("elapsed_s<=1"), ("container",))
-    check_readable(None, ("container",))
-    with pytest.raises(ValueError, match="give a text such as"):
-        process_criteria(parsed("val_loss<1"))  # type: ignore[arg-type]
+    """Of whatever it costs; what could still be met until the end is refused."""
+    costs = [f"{mode}cpu_seconds" for mode in ("", "user_", "system_")]
+    costs += ["elapsed_s", "peak_memory_mb", "memory_growth_mb", "peak_rss_mb", "peak_gpu_memory_mb"]
+    judge = process_criteria(", ".join(f"{name}<=1" for name in costs)).judge()
+    assert [judge.crossed({name: 1.1}) for name in costs] == [Stop(f"{name}<=1", name, 1.1, 1) for name in costs]
+    check_readable(process_criteria("elapsed_s<=1"), ("container",))  # the clock needs no group
+    with pytest.raises(CriteriaError, match=r"^criteria=.* such as mean_cpu_percent<=90 after 10m$"):
+        process_criteria("mean_cpu_percent<=90")
+    with pytest.raises(CriteriaError, match=r"^criteria=.* is not a criterion; write a limit$"):
+        process_criteria("elapsed_s patience 3")

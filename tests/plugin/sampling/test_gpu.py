@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
 
 import pytest
 from made_up_nvml import Gpu, Nvml, NvmlError
 
 from mlflow_sysmetrics.sampling.gpu import GpuSampler
 
-OURS, STRANGER, GHOST = os.getpid(), os.getppid(), 2**22 + 1
-
-
-@pytest.fixture(scope="module")
-def child() -> Iterator[int]:
-    """A real child of this process."""
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        yield process.pid
-        process.communicate(b"\n")
+OURS, STRANGER, GHOST = os.getpid(), os.getppid(), 2**22 + 1  # below the stranger is this process
 
 
 def sampler(*gpus: Gpu) -> GpuSampler:
     return GpuSampler(nvml=Nvml(*gpus))
 
 
-def test_use_of_the_card_and_of_the_tree_is_read(child: int) -> None:
+@pytest.mark.parametrize(
+    ("root", "percents", "of_tree"),
+    [
+        pytest.param(None, (30, 12), (1000, 30), id="this process"),
+        pytest.param(STRANGER, (30, 12), (1500, 42), id="a parent"),
+        pytest.param(STRANGER, (80, 80), (1500, 100), id="no more than the whole card"),
+    ],
+)
+def test_use_of_the_card_and_of_the_tree_is_read(
+    root: int | None, percents: tuple[int, int], of_tree: tuple[int, int]
+) -> None:
     """Megabytes, percent and watts of the card; of the tree the sum over its processes, without others'."""
-    gpu = Gpu(
-        processes={OURS: 1_000_000_000, child: 500_000_000, STRANGER: 3_000_000_000, GHOST: 1},
-        samples=[(5, OURS, 30), (5, child, 12), (5, STRANGER, 28)],
-    )
+    processes = {OURS: 1_000_000_000, STRANGER: 500_000_000, GHOST: 1}
+    samples = [(5, pid, percent) for pid, percent in zip((OURS, STRANGER), percents, strict=True)]
+    reading = GpuSampler(root, nvml=Nvml(Gpu(processes=processes, samples=samples)))()
     of_all = {"gpu_0_utilization_percent": 70, "gpu_0_memory_mb": 5000, "gpu_0_power_w": 250.5}
-    of_tree = {"gpu_0_process_memory_mb": 1500, "gpu_0_process_utilization_percent": 42}
-    assert sampler(gpu)() == of_all | of_tree
-    of_child = {"gpu_0_process_memory_mb": 500, "gpu_0_process_utilization_percent": 12}
-    assert GpuSampler(child, nvml=Nvml(gpu))() == of_all | of_child
+    names = ("gpu_0_process_memory_mb", "gpu_0_process_utilization_percent")
+    assert reading == of_all | dict(zip(names, of_tree, strict=True))
 
 
 def test_each_card_has_its_number() -> None:
@@ -74,12 +70,6 @@ def test_odd_samples_of_utilization(gpu: Gpu, percent: float | None) -> None:
     assert sampler(gpu)().get("gpu_0_process_utilization_percent") == percent
 
 
-def test_two_processes_use_no_more_than_the_whole_card(child: int) -> None:
-    """Their samples are not of one moment."""
-    gpu = Gpu(processes={OURS: 1, child: 1}, samples=[(1, OURS, 80), (1, child, 80)])
-    assert sampler(gpu)()["gpu_0_process_utilization_percent"] == 100
-
-
 @pytest.mark.parametrize(
     ("told", "absent"),
     [
@@ -100,11 +90,8 @@ def test_what_the_driver_does_not_tell_is_absent(told: dict[str, None], absent: 
 
 def test_an_idle_card_reads_0_and_not_absent() -> None:
     """0 is a figure where the driver tells it."""
-    assert sampler(Gpu(busy=0, used=0, milliwatts=0))() == {
-        "gpu_0_utilization_percent": 0,
-        "gpu_0_memory_mb": 0,
-        "gpu_0_power_w": 0,
-    }
+    idle = {"gpu_0_utilization_percent": 0, "gpu_0_memory_mb": 0, "gpu_0_power_w": 0}
+    assert sampler(Gpu(busy=0, used=0, milliwatts=0))() == idle
 
 
 @pytest.mark.parametrize("error", [NvmlError("Driver Not Loaded"), OSError("no library")], ids=["NVML", "OS"])

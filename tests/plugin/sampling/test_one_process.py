@@ -17,11 +17,10 @@ import pytest
 from made_up_files import lay, refused
 
 from mlflow_sysmetrics.sampling import ProcessSampler, check_pid
-from mlflow_sysmetrics.sampling.one_process import LINUX, PORTABLE, System
+from mlflow_sysmetrics.sampling.one_process import LINUX, PORTABLE
 
 pytestmark = pytest.mark.skipif(not psutil.LINUX, reason="reads /proc")
-
-
+SLOW = ("process_context_switches_per_s", "process_read_mb_per_s", "process_write_mb_per_s")
 WORK = """
 import os, resource, subprocess, sys, tempfile
 subprocess.run([sys.executable, "-c", "x = b'x' * 30_000_000; sum(range(3_000_000))"])
@@ -67,13 +66,9 @@ def test_what_we_parse_is_what_psutil_says(frozen: int) -> None:
         "process_rss_mb": pytest.approx(memory.rss / 1e6),
         "process_threads": known.num_threads(),
     }
-    faults = reading.counters["process_page_faults_per_s"]
-    assert {**reading.counters, "process_page_faults_per_s": faults} == {
-        "process_page_faults_per_s": faults,
-        "process_context_switches_per_s": sum(known.num_ctx_switches()),
-        "process_read_mb_per_s": io.read_bytes / 1e6,
-        "process_write_mb_per_s": io.write_bytes / 1e6,
-    }
+    assert reading.counters.pop("process_page_faults_per_s") > 0
+    figures = (sum(known.num_ctx_switches()), io.read_bytes / 1e6, io.write_bytes / 1e6)
+    assert reading.counters == dict(zip(SLOW, figures, strict=True))
 
 
 def test_what_psutil_says_elsewhere_is_nearly_the_same(frozen: int) -> None:
@@ -107,12 +102,22 @@ def test_what_the_os_refuses_elsewhere_is_absent() -> None:
             PORTABLE.read(gone, True)
 
 
+def page_faults() -> int:
+    """This process's, with its ended children's, as the kernel has counted them so far."""
+    usage = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_minflt + each.ru_majflt for each in usage)
+
+
 def test_what_we_read_of_this_process_is_what_psutil_says(tmp_path: Path) -> None:
     """Here no file but statm is read. Between two looks of psutil's, whose times are in hundredths of a second."""
     subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True)
     known = psutil.Process()
     (tmp_path / "file").write_bytes(b"x" * 5_000_000)
-    before, reading, after = known.cpu_times(), LINUX.read(known, True), known.cpu_times()
+    faults, before = page_faults(), known.cpu_times()
+    reading, after = LINUX.read(known, True), known.cpu_times()
+    assert set(reading.counters) == {*SLOW, "process_page_faults_per_s"}
+    assert faults <= reading.counters["process_page_faults_per_s"] <= page_faults()
+    assert reading.counters["process_context_switches_per_s"] > 0
     io = known.io_counters()
     assert reading.counters["process_read_mb_per_s"] == pytest.approx(io.read_bytes / 1e6, abs=0.1)
     assert reading.counters["process_write_mb_per_s"] == pytest.approx(io.write_bytes / 1e6, abs=0.1)
@@ -121,21 +126,8 @@ def test_what_we_read_of_this_process_is_what_psutil_says(tmp_path: Path) -> Non
     assert before.user + before.system - 0.02 <= reading.cpu_s <= after.user + after.system + 0.02
     assert reading.reaped_cpu_s == pytest.approx(before.children_user + before.children_system, abs=0.03)
     assert reading.reaped_cpu_s > 0
+    assert reading.system_cpu_s == pytest.approx(before.system + before.children_system, abs=0.03)
     assert not reading.ended
-
-
-def test_an_ended_process_is_a_zombie_and_then_gone() -> None:
-    """A zombie keeps its counters and holds no memory; once it is reaped, NoSuchProcess says so."""
-    with subprocess.Popen([sys.executable, "-c", "sum(range(3_000_000))"]) as process:
-        opened = LINUX.open(process.pid)
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        for slow in (False, True):
-            reading = LINUX.read(opened, slow)
-            assert reading.ended
-            assert reading.cpu_s
-            assert reading.levels["process_memory_mb"] == 0
-    with pytest.raises(psutil.NoSuchProcess):
-        LINUX.read(opened, False)
 
 
 # --- a folder like /proc ----------------------------------------------------------------------------------------------
@@ -242,22 +234,6 @@ def test_hidden_processes_hide_no_others(monkeypatch: pytest.MonkeyPatch) -> Non
     with refused("500/stat") as laid:
         monkeypatch.setattr(psutil, "PROCFS_PATH", str(laid({"77/stat": STAT, "stat": "btime 1000\n", **FAMILY})))
         assert set(below({})) == {78, 79, 80}
-
-
-@pytest.mark.parametrize("system", [pytest.param(LINUX, id="linux"), pytest.param(PORTABLE, id="portable")])
-def test_children_are_those_that_psutil_finds(system: System) -> None:
-    """Of a real process, one of whose children has two of its own."""
-    line = ["sh", "-c", "sh -c 'sleep 600 & sleep 600 & echo; wait' & wait"]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, start_new_session=True) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        try:
-            root = psutil.Process(process.pid)
-            found, known = system.descendants(root, {}), root.children(recursive=True)
-            assert len(known) == 3
-            assert sorted(found, key=lambda each: each.pid) == sorted(known, key=lambda each: each.pid)
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_a_process_that_is_hidden_is_a_mistake_to_ask_for(monkeypatch: pytest.MonkeyPatch) -> None:
