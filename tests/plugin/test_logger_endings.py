@@ -75,20 +75,6 @@ def test_killed_process_leaves_its_summary_for_sync(
     assert not list(journals.iterdir())
 
 
-def test_program_that_ends_while_the_store_is_away_is_complete_after_sync(recorded: Any, client: MlflowClient) -> None:
-    """Its series, its summary, and how a limit ended it."""
-
-    def program(logger: SystemMetricsLogger) -> bool:
-        time.sleep(0.3)
-        return logger.store_is_away or logger.stop()["elapsed_s"] > 0.3
-
-    code, run = recorded(program, f"http://127.0.0.1:{free_port()}")
-    assert (code, run.data.metrics) == (1, {})
-    delivered = deliver(tracking_uri=client.tracking_uri)
-    assert (delivered.left, delivered.runs) == ([], {run.info.run_id})
-    assert client.get_run(run.info.run_id).data.metrics.keys() >= SUMMARY | {"system/process_memory_mb_max"}
-
-
 @pytest.mark.parametrize("away", [False, True], ids=["store is there", "store is away"])
 def test_program_ends_at_its_limit_unless_it_says_otherwise(
     away: bool, recorded: Any, client: MlflowClient, tmp_path: Path

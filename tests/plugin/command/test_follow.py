@@ -83,9 +83,6 @@ def tree(client: MlflowClient, runs: list[Run]) -> set[tuple[str, str, str]]:
             {("own", "mine", "")},
             id="set_experiment and our autolog",
         ),
-        pytest.param(
-            'mlflow.start_run(run_name="mine"); work(); mlflow.end_run()', {("Default", "mine", "")}, id="end"
-        ),
         pytest.param(LOOP, {("models", "*", ""), *(("models", f"rf-{n}", "*") for n in range(3))}, id="loop"),
         pytest.param(
             NESTED, {("Default", "search", ""), *(("Default", f"trial-{n}", "search") for n in range(2))}, id="nested"
@@ -131,12 +128,10 @@ def test_program_that_begins_with_mlflow_late_has_one_run_all_the_same(
     record: Record, all_runs: Runs, store_in_use: MlflowClient
 ) -> None:
     """The run that it had until then is gone, and its series are in the new one."""
-    began = threading.Event()
     early: list[str] = []
 
     def look() -> None:
         wait_until(lambda: early.extend(run.info.run_id for run in all_runs()) or early, LIMIT_S, "the first run")
-        began.set()
 
     looker = threading.Thread(target=look)
     looker.start()
@@ -195,17 +190,6 @@ sys.exit(4)
     given = store_in_use.get_run(run_id)
     assert (given.info.status, given.data.metrics["loss"]) == ("RUNNING", 0.5)
     assert given.data.metrics["cpu_seconds"] > 1
-
-
-def test_run_that_a_program_takes_up_again_is_its_run(
-    record: Record, all_runs: Runs, store_in_use: MlflowClient
-) -> None:
-    """By its id, which MLflow does not ask for tags of a context."""
-    run_id = store_in_use.create_run("0", run_name="before").info.run_id
-    record(sys.executable, "-c", f"{WORK}\nwith mlflow.start_run(run_id={run_id!r}): work()")
-    (run,) = all_runs()
-    assert run.info.run_name == "before"
-    assert run.data.metrics["cpu_seconds"] > 1
 
 
 def test_program_can_use_another_store(record: Record, all_runs: Runs, new_store: Path, tmp_path: Path) -> None:
