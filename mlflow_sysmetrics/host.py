@@ -66,7 +66,7 @@ class Host:
     def cpu_model(self) -> str:
         """The processor's name; on Arm its numbers, which is what Linux knows of it."""
         fields = self._read("proc/cpuinfo", ":")
-        if name := fields.get("model name") or fields.get("cpu model") or fields.get("cpu"):
+        if name := fields.get("model name"):
             return name
         numbers = [f"{part} {fields[key]}" for part in ("implementer", "part") if (key := f"CPU {part}") in fields]
         return " ".join([platform.machine(), *numbers])
