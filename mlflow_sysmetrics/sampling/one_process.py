@@ -77,6 +77,8 @@ def _read_linux(process: psutil.Process, slow: bool) -> Reading:
         levels["process_threads"] = float(status[b"Threads"])
         switches = status[b"voluntary_ctxt_switches"] + status[b"nonvoluntary_ctxt_switches"]  # of its main thread
         counters["process_context_switches_per_s"] = float(switches)
+    elif slow:
+        _read_file(pid, "stat")  # which raises if it has ended since: then all are read again
     if slow and (io := _read_numbers(pid, "io")):  # from and to storage, not the page cache; of ended children too
         counters["process_read_mb_per_s"] = io[b"read_bytes"] / 1e6
         counters["process_write_mb_per_s"] = io[b"write_bytes"] / 1e6
