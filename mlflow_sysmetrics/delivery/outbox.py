@@ -14,7 +14,7 @@ from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.redact import get_logger
 
 logger = get_logger(__name__)
-_DISK_S = 2.0  # a line takes microseconds
+_DISK_S = 5.0  # a line takes microseconds, but for a network's disk, or a thread that waits for a processor
 MAX_WAITING = 20_000  # operations in memory, about 30 MB: five hours of one logger's
 
 
