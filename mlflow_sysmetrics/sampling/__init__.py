@@ -6,7 +6,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mlflow_sysmetrics.sampling.groups import GROUPS, NAMES, Sampler, check_groups, check_seconds, sampler
+from mlflow_sysmetrics.sampling.groups import GROUPS, Sampler, check_groups, check_seconds, sampler
 
 if TYPE_CHECKING:
     from mlflow_sysmetrics.sampling.container import cgroup_limits, find_folders, read_file
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mlflow_sysmetrics.sampling.one_process import MEMORY_DEFINITION, reset_peak_rss
     from mlflow_sysmetrics.sampling.process_tree import ProcessSampler, check_pid
 
-__all__ = ["GROUPS", "MEMORY_DEFINITION", "NAMES", "ProcessSampler", "Sampler", "cgroup_limits", "check_groups",
+__all__ = ["GROUPS", "MEMORY_DEFINITION", "ProcessSampler", "Sampler", "cgroup_limits", "check_groups",
            "check_pid", "check_seconds", "find_folders", "import_nvml", "open_gpus", "read_file", "reset_peak_rss",
            "sampler"]  # fmt: skip
 _HOME = {"cgroup_limits": "container", "find_folders": "container", "read_file": "container", "import_nvml": "gpu",

@@ -5,7 +5,6 @@ A group that cannot be read here gives nothing: no exception, no zeros. Its modu
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
@@ -16,11 +15,6 @@ from mlflow_sysmetrics.redact import get_logger
 if TYPE_CHECKING:
     from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
 
-NAMES = re.compile(  # of what the groups give
-    r"process_(cpu_percent|memory_mb|rss_mb|threads|(read_mb|write_mb|context_switches|page_faults)_per_s)"
-    r"|container_(cpu_percent|memory_mb|memory_limit_mb|cpu_limit_cores)"
-    r"|gpu_\d+_((process_)?(utilization_percent|memory_mb)|power_w)"
-)
 _OTHERS = {"container": "ContainerSampler", "gpu": "GpuSampler"}
 GROUPS = ("process", *_OTHERS)
 _EVERY_S = 0.5  # of what is read beside the process: a number per window, and few calls that interrupt the training

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,13 @@ from typing import Any
 import pytest
 from clock import Clock
 
-from mlflow_sysmetrics.sampling import GROUPS, NAMES, check_seconds, container, gpu, sampler
+from mlflow_sysmetrics.sampling import GROUPS, check_seconds, container, gpu, sampler
+
+NAMES = re.compile(
+    r"process_(cpu_percent|memory_mb|rss_mb|threads|(read_mb|write_mb|context_switches|page_faults)_per_s)"
+    r"|container_(cpu_percent|memory_mb|memory_limit_mb|cpu_limit_cores)"
+    r"|gpu_\d+_((process_)?(utilization_percent|memory_mb)|power_w)"
+)
 
 
 @pytest.mark.parametrize("group", GROUPS)
