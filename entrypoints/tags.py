@@ -1,5 +1,9 @@
 """The tags of a run that only the bundle writes: each name once. Those that the plugin writes, too, are its own."""
 
+# A process.
+RAY_NODE_ID = "sysmetrics.ray_node_id"  # Ray's id of its machine.
+PID_SINCE = "sysmetrics.pid_since"  # When it began, in unix seconds.
+
 # What became of a trial.
 PLACE = "sysmetrics.place"  # Its place in the order in which the trials of its study are started, from 1 on.
 REPEAT = "sysmetrics.repeat"  # Which repetition of its configuration a trial is, from 1 on; the first run has none.

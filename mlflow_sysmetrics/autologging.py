@@ -99,10 +99,8 @@ def _opened(run: Any, around: Any) -> None:
         from mlflow_sysmetrics.redact import lasting_uri
 
         parent = run.data.tags.get("mlflow.parentRunId") or (around.info.run_id if around else None)
-        _say(
-            start=run_id, experiment_id=run.info.experiment_id, tracking_uri=lasting_uri(mlflow.get_tracking_uri()),
-            parent=parent,
-        )  # fmt: skip
+        uri = lasting_uri(mlflow.get_tracking_uri())
+        _say(start=run_id, experiment_id=run.info.experiment_id, tracking_uri=uri, parent=parent)
     recorder.start()
 
 
@@ -128,12 +126,10 @@ def _logger(run_id: str) -> _Recorder:
 
 def _say(**line: object) -> None:
     """Append a line to the channel, at once: several processes may write there. Nothing raises."""
+    said = json.dumps(line | {"pid": os.getpid(), "time_ms": time.time_ns() // 1_000_000}).encode() + b"\n"
     with contextlib.suppress(OSError):
         descriptor = os.open(os.environ[CHANNEL], os.O_WRONLY | os.O_APPEND)
         try:
-            os.write(
-                descriptor,
-                f"{json.dumps(line | {'pid': os.getpid(), 'time_ms': time.time_ns() // 1_000_000})}\n".encode(),
-            )
+            os.write(descriptor, said)
         finally:
             os.close(descriptor)

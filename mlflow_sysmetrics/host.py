@@ -29,7 +29,6 @@ class HostContext:
         self._tags: dict[int, Mapping[str, str]] = {}  # by process: a forked worker may have been given other cores
 
     def in_context(self) -> bool:
-        """Whether runs are tagged."""
         return is_on()
 
     def tags(self) -> dict[str, str]:
@@ -99,7 +98,6 @@ class Host:
         return f"{named}, {kernel}" if named else kernel
 
     def python(self) -> str:
-        """The interpreter and its version."""
         return f"{platform.python_implementation()} {platform.python_version()}"
 
     def _limits(self) -> tuple[float, float]:

@@ -18,22 +18,13 @@ from typing import TypeVar
 import mlflow
 import psutil
 
-from mlflow_sysmetrics.delivery import (
-    SYSTEM_PREFIX,
-    InUseError,
-    Journal,
-    Outbox,
-    Point,
-    Store,
-    Writer,
-    find_run,
-    now_ms,
-    window_points,
-    within,
-)
-from mlflow_sysmetrics.delivery.journal import journal_path
-from mlflow_sysmetrics.delivery.operations import Operation, log
+from mlflow_sysmetrics.delivery.journal import InUseError, Journal, journal_path
+from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX, Operation, Point, log, now_ms, window_points
+from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.replay import replay
+from mlflow_sysmetrics.delivery.store import Store, find_run
+from mlflow_sysmetrics.delivery.waiting import within
+from mlflow_sysmetrics.delivery.writer import Writer
 from mlflow_sysmetrics.limits import Brake, Stop, check_readable, end_tree, process_criteria
 from mlflow_sysmetrics.measurement import Measurement, Phase
 from mlflow_sysmetrics.ranks import job_summary, rank_here
@@ -127,7 +118,6 @@ class SystemMetricsLogger:
 
     @property
     def run_id(self) -> str:
-        """The run that is written to."""
         return self._run.run_id
 
     @property
@@ -355,9 +345,8 @@ def _full_prefix(prefix: str, node: str | None, rank: int | None) -> str:
     of_node = "" if node is None else f"{node}/"
     for name, text, full in (("prefix", prefix, prefix), ("node", node, f"{prefix}{of_node}")):
         if text is not None and not (isinstance(text, str) and _is_name(full)):
-            raise ValueError(
-                f"{name}={text!r}: give at most {_MAX_PREFIX} letters, digits and any of _-. / as in a relative path"
-            )
+            allowed = f"at most {_MAX_PREFIX} letters, digits and any of _-. / as in a relative path"
+            raise ValueError(f"{name}={text!r}: give {allowed}")
     return f"{prefix}{of_node}" if rank is None else f"{prefix}{of_node}rank_{rank}/"
 
 

@@ -194,18 +194,7 @@ class Measurement:
             return self._summary["elapsed_s"]
         return 0.0 if self._began is None else self._clock() - self._began
 
-    @property
-    def is_stopped(self) -> bool:
-        """Whether it was stopped."""
-        return self._summary is not None
-
-    @property
-    def pids(self) -> set[int]:
-        """The ids of the process, and of those that were seen below it; none where it is not read."""
-        return set() if self._process is None else self._process.pids.copy()
-
     def read(self) -> None:
-        """Take one more reading now."""
         self._monitor.read()
 
     def drain(self) -> list[Window]:
@@ -253,12 +242,9 @@ class Measurement:
         elapsed_s, cpu_s = self.elapsed_s, self._cpu_seconds
         if cpu_s is None or self._process is None or self._first_mb is None or not elapsed_s:
             return {"elapsed_s": elapsed_s}
-        of_kinds = {
-            "user_cpu_seconds": self._process.user_cpu_seconds,
-            "system_cpu_seconds": self._process.system_cpu_seconds,
-        }
-        mean = {"cpu_seconds": cpu_s, "mean_cpu_percent": 100 * cpu_s / elapsed_s}
-        return {"elapsed_s": elapsed_s, **of_kinds, **mean, **self._process.io_mb}
+        user_s, system_s = self._process.user_cpu_seconds, self._process.system_cpu_seconds
+        cpu = {"cpu_seconds": cpu_s, "user_cpu_seconds": user_s, "system_cpu_seconds": system_s}
+        return {"elapsed_s": elapsed_s, **cpu, "mean_cpu_percent": 100 * cpu_s / elapsed_s, **self._process.io_mb}
 
     def _memory(self) -> dict[str, float]:
         values = {"peak_gpu_memory_mb": self._peak_gpu_mb}
@@ -335,7 +321,6 @@ class Phase:
             self.__exit__()
 
     def see(self, memory_mb: float) -> None:
-        """A reading of the process's memory."""
         if self._entered:
             self._peak_mb = max(memory_mb, self._peak_mb or 0.0)
 

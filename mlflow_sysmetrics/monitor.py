@@ -32,7 +32,6 @@ class Window:
     """
 
     time_ms: int  # unix time in ms at which it closed
-    seconds: dict[str, float]  # that each mean is over
     mean: dict[str, float]
     maximum: dict[str, float]
 
@@ -179,7 +178,6 @@ class Monitor:
         """Put the window among those to drain, unless nothing could be read in it."""
         folds, self._folds = self._folds, {}
         if folds:
-            seconds = {name: fold.seconds for name, fold in folds.items()}
             mean = {name: fold.mean for name, fold in folds.items()}
             maximum = {name: fold.maximum for name, fold in folds.items()}
-            self._windows.append(Window(int(time.time() * 1000), seconds, mean, maximum))
+            self._windows.append(Window(int(time.time() * 1000), mean, maximum))

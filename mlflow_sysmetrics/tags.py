@@ -1,7 +1,5 @@
 """The tags of a run that the plugin writes: each name once."""
 
-OWN_PREFIX = "sysmetrics."  # Of all that follow.
-
 # Any run.
 RUN_KEY = "sysmetrics.run_key"  # Unique for ever, of a run that the callback creates: by it the run is found again.
 KIND = "sysmetrics.kind"  # What a run is: a study, a trial, a preparation, a report.
@@ -13,9 +11,7 @@ KILLED_FOR_MEMORY = "sysmetrics.killed_for_memory"  # Whether the kernel, or Ray
 
 # A watched process.
 NODE = "sysmetrics.node"  # The name of its machine.
-RAY_NODE_ID = "sysmetrics.ray_node_id"  # Ray's id of that machine.
 PID = "sysmetrics.pid"  # Its process id.
-PID_SINCE = "sysmetrics.pid_since"  # When that process began, in unix seconds.
 MEMORY_DEFINITION = "sysmetrics.memory_definition"  # What its memory figures are: rss-shr or uss.
 HOST_PREFIX = "sysmetrics.host_"  # A fact of its machine follows.
 

@@ -20,7 +20,8 @@ from entrypoints import search_space
 from entrypoints.mlflow_io import load_json
 from entrypoints.runs import RecordedRun
 from entrypoints.settings import Limits, StudySettings
-from mlflow_sysmetrics.tags import NODE, PID, PID_SINCE
+from entrypoints.tags import PID_SINCE
+from mlflow_sysmetrics.tags import NODE, PID
 
 SETTINGS = "settings.json"
 EXECUTION = ("cpus", "time_limit_s", "ray_address")  # how a study is run, which does not change what it searches

@@ -27,14 +27,14 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import CrossValidation
 from entrypoints.search.first_trials import FirstTrials
 from entrypoints.search.trial_end import TrialEnd
-from entrypoints.tags import CONVERGED, DIVERGED, FEASIBLE, PLACE
+from entrypoints.tags import CONVERGED, DIVERGED, FEASIBLE, PLACE, RAY_NODE_ID
 from mlflow_sysmetrics.delivery import Point, points_now, window_points
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.ray_tune import MEASURES_ITSELF, payload
 from mlflow_sysmetrics.sampling import MEMORY_DEFINITION as DEFINITION
 from mlflow_sysmetrics.sampling import reset_peak_rss
-from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID, RAY_NODE_ID
+from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
 
 RESULT_EVERY_S = 1.0  # a result a second keeps a long trial live at little cost to the driver
 WINDOW_S = 0.5  # so that a trial of a second has a series

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+import click
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 
 from mlflow_sysmetrics.delivery import one_line, why_unknown, within
@@ -14,7 +15,7 @@ T = TypeVar("T")
 _WITHIN_S = 60.0  # a new SQLite store takes some seconds to make its tables
 
 
-class NoAnswerError(Exception):
+class NoAnswerError(click.ClickException):
     """The store gave no answer, or an error. The text says why, in one line without passwords."""
 
 

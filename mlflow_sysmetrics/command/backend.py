@@ -50,9 +50,8 @@ class SystemMetricsBackend(LocalBackend):
             if command["run_id"]:
                 config[MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG] = command["run_id"]
         if not config[PROJECT_SYNCHRONOUS]:
-            raise ExecutionException(
-                f"synchronous=False: {NAME} waits for its project; use a thread, or the backend local"
-            )
+            wrong = f"synchronous=False: {NAME} waits for its project; use a thread, or the backend local"
+            raise ExecutionException(wrong)
         follower = Follower(Run(tracking_uri, experiment_id))
         with mock.patch.dict(os.environ, follower.environment):  # which MLflow hands on
             submitted = super().run(*project, config, tracking_uri, experiment_id)  # type: ignore[call-arg,no-untyped-call]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from click import option
 
-T = TypeVar("T")
 # Defaults for MLflow in this process: print nothing into the command's output, and do not retry for long.
 _OWN_ENVIRONMENT = {
     **{"MLFLOW_LOGGING_LEVEL": "WARNING", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"},
@@ -78,9 +76,8 @@ def run(environment: dict[str, str], /, command: tuple[str, ...], **options: Any
     """
     names = {name: options.pop(name) for name in ("run_name", "experiment_name")}
     if os.environ.get("MLFLOW_RUN_ID") and any(names.values()):
-        raise click.UsageError(
-            "MLFLOW_RUN_ID names a run that exists; unset it, or leave out --run-name and --experiment-name"
-        )
+        wrong = "MLFLOW_RUN_ID names a run that exists; unset it, or leave out --run-name and --experiment-name"
+        raise click.UsageError(wrong)
     from mlflow_sysmetrics.command.passthrough import end_as
     from mlflow_sysmetrics.command.run import run_command
     from mlflow_sysmetrics.command.supervisor import Settings
@@ -89,7 +86,7 @@ def run(environment: dict[str, str], /, command: tuple[str, ...], **options: Any
         settings = Settings.of(**options)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    end_as(_asked(lambda: run_command(command, environment, settings, **names)))
+    end_as(run_command(command, environment, settings, **names))
 
 
 @main.command()
@@ -143,7 +140,7 @@ def views(experiment_name: str | None) -> None:
     from mlflow_sysmetrics.ui import save_views
 
     uri = mlflow.get_tracking_uri()
-    saved = _asked(lambda: ask_store(uri, lambda: save_views(uri, experiment_name)))
+    saved = ask_store(uri, lambda: save_views(uri, experiment_name))
     if not saved:
         raise click.ClickException(
             f"no run of {experiment_name or 'any experiment'} has system metrics of its process; record some with "
@@ -176,19 +173,8 @@ def ui(experiment_name: str | None, tracking_uri: str | None, port: int, no_brow
     from mlflow_sysmetrics.ui import newest_page, show
 
     uri = tracking_uri or mlflow.get_tracking_uri()
-    # First: it makes the tables of a new database.
-    page = _asked(lambda: ask_store(uri, lambda: newest_page(uri, experiment_name)))
+    page = ask_store(uri, lambda: newest_page(uri, experiment_name))  # first: it makes the tables of a new database
     show(uri, page, port, with_browser=not no_browser)
-
-
-def _asked(question: Callable[[], T]) -> T:
-    """What the store answers, or one sentence for the user."""
-    from mlflow_sysmetrics.command.ask_store import NoAnswerError
-
-    try:
-        return question()
-    except NoAnswerError as error:
-        raise click.ClickException(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 import mlflow
 
 from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
-from mlflow_sysmetrics.delivery import journal_folder
+from mlflow_sysmetrics.delivery.journal import SUFFIX, journal_folder
 from mlflow_sysmetrics.redact import absolute_uri, redacted
 from mlflow_sysmetrics.sampling import GROUPS, find_folders, import_nvml, open_gpus, sampler
 
@@ -24,7 +24,7 @@ def examine() -> tuple[list[str], bool]:
     silent = _why_silent(uri)
     lines.append(_line(f"store {redacted(uri)}", not silent, silent or "answers"))
     near = next(each for each in (folder, *folder.parents) if each.exists())  # it is made when it is needed
-    has_room, waiting = os.access(near, os.W_OK | os.X_OK), len(list(folder.glob("*.jsonl")))
+    has_room, waiting = os.access(near, os.W_OK | os.X_OK), len(list(folder.glob(f"*{SUFFIX}")))
     said = f"{waiting} files of loggers that run, or for `mlflow-sysmetrics sync`" if waiting else "nothing waits"
     lines.append(_line(f"journals in {folder}", has_room, said if has_room else "cannot be written by this user"))
     found = {each.metadata["Name"]: each.version for each in metadata.distributions()}
@@ -42,9 +42,8 @@ def _why_not(group: str) -> str:
     if group == "gpu" and import_nvml() is None:
         return "nvidia-ml-py is not installed; pip install nvidia-ml-py"
     if group == "gpu":
-        return (
-            "the driver reports nothing about its GPUs" if open_gpus(import_nvml()) else "no NVIDIA driver, or no GPU"
-        )
+        has_gpu = open_gpus(import_nvml())
+        return "the driver reports nothing about its GPUs" if has_gpu else "no NVIDIA driver, or no GPU"
     return "/proc is missing, or hides this process"
 
 

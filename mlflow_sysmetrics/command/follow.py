@@ -22,11 +22,12 @@ from typing import Any, NamedTuple
 from mlflow import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from mlflow_sysmetrics.delivery import SYSTEM_PREFIX, NoSuchRunError, Outbox, Point, Store, Writer, keep_end
-
-from mlflow_sysmetrics.delivery import now_ms, one_line, window_points, within  # isort: skip
-from mlflow_sysmetrics.delivery.operations import Operation, log
+from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX, Operation, Point, log, now_ms, window_points
+from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.replay import replay
+from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, one_line
+from mlflow_sysmetrics.delivery.waiting import within
+from mlflow_sysmetrics.delivery.writer import Writer, keep_end
 from mlflow_sysmetrics.host import CHANNEL
 from mlflow_sysmetrics.logger import SystemMetricsLogger
 from mlflow_sysmetrics.measurement import Measurement

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import select
@@ -9,6 +10,7 @@ import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -84,7 +86,6 @@ class Passthrough:
             os.read(self._woken, 4096)
 
     def reap(self, process: subprocess.Popen[bytes]) -> Ended:
-        """How the command ended."""
         return replace(reap(process), told=self._told)
 
     def _hand_on(self, number: int, frame: FrameType | None) -> None:
@@ -108,16 +109,9 @@ def reap(process: subprocess.Popen[Any]) -> Ended:
 
 def _has_terminal() -> bool:
     """Whether the terminal sends the signals of keys to this process's group, so that the command gets them itself."""
-    try:
-        terminal = os.open(os.ctermid(), os.O_RDONLY | os.O_NOCTTY)
-    except OSError:
-        return False
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:
-        return False
-    finally:
-        os.close(terminal)
+    with contextlib.suppress(OSError), Path(os.ctermid()).open("rb", buffering=0) as terminal:
+        return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    return False
 
 
 def end_as(ended: Ended) -> NoReturn:

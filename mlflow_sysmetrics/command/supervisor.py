@@ -66,7 +66,6 @@ class Supervisor:
 
     @property
     def summary(self) -> Mapping[str, float]:
-        """What the process has used."""
         return self._measurement.summary if self._process is not None else {}
 
     def start(self, pid: int) -> None:

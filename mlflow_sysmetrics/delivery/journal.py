@@ -101,7 +101,6 @@ class Journal:
         self._write(self._last)
 
     def read(self) -> Iterator[Operation]:
-        """Each operation."""
         last = None
         self._file.seek(self._start)
         for line in open(self._file.fileno(), "rb", closefd=False):  # noqa: SIM115 - buffered

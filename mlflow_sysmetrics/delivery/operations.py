@@ -35,20 +35,17 @@ class Operation(NamedTuple):
     create: experiment_id, start_ms, name, tags, and the key of the parent run. reopen: the ended run goes on. repeat:
     its work begins again, from an earlier step. points: unix ms, step, values by name. summary: unix ms, values by
     name, and the unix ms since which values of these names are the program's own. params, tags: texts by name. end:
-    status, unix ms, tags that say why. last: a summary that
-    counts only if nothing follows, as of a process that was killed.
+    status, unix ms, tags that say why. last: a summary that counts only if nothing follows, as of a killed process.
     """
 
     kind: str
     data: Any = None
 
     def line(self) -> bytes:
-        """It as a line of a journal."""
         return json.dumps(self, separators=(",", ":")).encode() + b"\n"
 
 
 def now_ms() -> int:
-    """Unix time in milliseconds."""
     return int(time.time() * 1000)
 
 

@@ -118,7 +118,6 @@ class Store:
         self._connected: Any = None
 
     def run(self, run_id: str) -> StoredRun:
-        """The run."""
         store = self._connect()
         try:
             run = store.get_run(run_id)
@@ -154,7 +153,6 @@ class Store:
         return {run.info.run_id: run.data.tags[tag] for run in found}
 
     def log_batch(self, run_id: str, metrics: list[Any], params: list[Any], tags: list[Any]) -> None:
-        """Write a batch of MLflow's entities."""
         self._change("log_batch", run_id, metrics, params, tags)
 
     def set_status(self, run_id: str, status: str, end_ms: int | None) -> None:
@@ -162,7 +160,6 @@ class Store:
         self._change("update_run_info", run_id, RunStatus.from_string(status), end_ms, None)
 
     def delete_tag(self, run_id: str, name: str) -> None:
-        """Delete a tag of a run."""
         self._change("delete_tag", run_id, name)
 
     def _change(self, request: str, run_id: str, *arguments: Any) -> None:

@@ -43,10 +43,8 @@ class Delivered:
 
     def __str__(self) -> str:
         said = [f"Delivered {_number(self.counts['points'], 'point')} of {_number(len(self.runs), 'run')}."]
-        counted = (
-            text.format(_number(self.counts[name], what)) for name, (text, what) in _WORDS.items() if self.counts[name]
-        )
-        return "\n".join([*said, *counted, *self.left])
+        said += [text.format(_number(self.counts[it], what)) for it, (text, what) in _WORDS.items() if self.counts[it]]
+        return "\n".join([*said, *self.left])
 
 
 def deliver(
@@ -71,11 +69,7 @@ def deliver(
 
 
 def _deliver_one(
-    path: Path,
-    tracking_uri: str | None,
-    delivered: Delivered,
-    discard: bool,
-    connect: Callable[[str, float], Store],
+    path: Path, tracking_uri: str | None, delivered: Delivered, discard: bool, connect: Callable[[str, float], Store]
 ) -> None:
     try:
         journal = Journal(path)

@@ -140,9 +140,8 @@ def process_criteria(text: str) -> Criteria:
         raise ValueError(f"criteria={text!r}: give a text such as 'peak_memory_mb<=8000, elapsed_s<=7200'")
     criteria = Criteria.parse(text, _OF_A_PROCESS)
     if relative := next((limit for limit in criteria.limits if limit.statistic), None):
-        raise CriteriaError(
-            text, 0, f'"{relative}" compares with other trials, but this is one process; write a number'
-        )
+        wrong = f'"{relative}" compares with other trials, but this is one process; write a number'
+        raise CriteriaError(text, 0, wrong)
     criteria.check_stops()
     return criteria
 
@@ -168,9 +167,7 @@ def _rule(part: str, known: Mapping[str, Metric] | None, modes: Mapping[str, str
     if known is not None:
         allowed = sorted(each for each, metric in known.items() if not reports or metric.kind is Kind.CURVE)
         if name not in allowed:
-            closest = "".join(
-                f", the closest is {each}" for each in difflib.get_close_matches(name.lower(), allowed, 1)
-            )
+            closest = "".join(f", the closest is {it}" for it in difflib.get_close_matches(name.lower(), allowed, 1))
             do = "give patience to" if reports else "name"
             raise ValueError(wrong + (f"{do} one of {', '.join(allowed)}{closest}" if allowed else "write a limit"))
         metric = known[name]

@@ -13,13 +13,7 @@ Values = Mapping[str, float]
 AFTER = 5  # finished trials before a relative limit is active: fewer say little about what is usual
 UNITS_S = {"h": 3600, "m": 60, "s": 1}
 _BREAKS = {"<=": operator.gt, "<": operator.ge, ">=": operator.lt, ">": operator.le}
-_BROKEN = {
-    "<=": " > ",
-    "<": " >= ",
-    ">=": " < ",
-    ">": " <= ",
-    "": ", best ",
-}  # how a value lies to it
+_BROKEN = {"<=": " > ", "<": " >= ", ">=": " < ", ">": " <= ", "": ", best "}  # how a value lies to it
 
 
 class Kind(Enum):

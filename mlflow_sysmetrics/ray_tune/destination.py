@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Run, RunStatus
+from mlflow.entities import Run
 from mlflow.environment_variables import MLFLOW_RUN_ID
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id
 
-from mlflow_sysmetrics.delivery import named_experiment
+from mlflow_sysmetrics.delivery import StoredRun, named_experiment
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import KIND, PID, STUDY_ID, TRIAL_ID
 
@@ -33,15 +33,14 @@ class Earlier(NamedTuple):
 
     @classmethod
     def of(cls, run: Run) -> Earlier:
-        """What this run says."""
-        info, tags = run.info, run.data.tags
-        if info.end_time is None or not RunStatus.is_terminated(RunStatus.from_string(info.status)):
-            return cls(info.run_id)
-        if TRIAL_ID in tags and PID not in tags:  # it failed before it had a process
-            return cls(info.run_id, info.status, {})
-        metrics = run.data.to_proto().metrics  # which have their times: what is older is of a part of the run
-        summary = {each.key: each.value for each in metrics if each.timestamp > info.end_time - _WITH_THE_END_MS}
-        return cls(info.run_id, info.status, summary if "elapsed_s" in summary else None)
+        stored = StoredRun.of(run)
+        if stored.end_ms is None:
+            return cls(stored.run_id)
+        if TRIAL_ID in stored.tags and PID not in stored.tags:  # it failed before it had a process
+            return cls(stored.run_id, stored.status, {})
+        since_ms = stored.end_ms - _WITH_THE_END_MS  # what is older is of a part of the run
+        summary = {name: value for name, value in stored.values.items() if stored.times_ms[name] > since_ms}
+        return cls(stored.run_id, stored.status, summary if "elapsed_s" in summary else None)
 
 
 class Destination(NamedTuple):

@@ -47,7 +47,6 @@ class Runs:
         self.measured = TrialMeasurements(groups, interval_s, self.log).start()
 
     def run_id(self, trial_id: str) -> str | None:
-        """MLflow's id of a trial's run; None while the store has not created it."""
         return self.writer.run_id(self._key(trial_id))
 
     def where(self, trial_id: str) -> dict[str, str | None]:

@@ -17,10 +17,7 @@ _WINDOW_S = 3600.0  # a result cuts its window short: only the newest 1200 windo
 
 
 def system_metrics(
-    trainable: type[Trainable] | Callable[..., Any],
-    *,
-    groups: Collection[str] = ("process",),
-    interval_s: float = 0.1,
+    trainable: type[Trainable] | Callable[..., Any], *, groups: Collection[str] = ("process",), interval_s: float = 0.1
 ) -> type[Trainable]:
     """Return a class trainable like this function or class whose results also hold what its process used.
 

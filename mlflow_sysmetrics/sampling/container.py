@@ -33,7 +33,6 @@ class ContainerSampler:
         self()
 
     def __call__(self) -> dict[str, float]:
-        """Take one reading."""
         now, values = self._clock(), dict[str, float]()
         if not self._folders:
             return values

@@ -25,7 +25,6 @@ class GpuSampler:
         self._seen_us = dict.fromkeys(self._handles, 0)  # the time of the newest sample of a process's utilization
 
     def __call__(self) -> dict[str, float]:
-        """Take one reading."""
         found = {f"gpu_{index}_{name}": value for index in self._handles for name, value in self._read(index).items()}
         return {name: float(value) for name, value in found.items() if value is not None}
 

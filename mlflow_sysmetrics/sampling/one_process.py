@@ -49,9 +49,9 @@ class System:
     """The operating system, as the sampler sees it. Processes may be any objects: equal means the same process.
 
     `read` takes a process and whether what is read rarely is wanted too; it raises `psutil.NoSuchProcess` when the
-    process is gone. `descendants` returns parents before their children; it
-    may keep in its second argument who has started whom. `read_shared` returns how many megabytes of a
-    process's memory are left to others, (n - 1) / n of what n processes hold, or None where that is unknown.
+    process is gone. `descendants` returns parents before their children; it may keep in its second argument who has
+    started whom. `read_shared` returns how many megabytes of a process's memory are left to others, (n - 1) / n of what
+    n processes hold, or None where that is unknown.
     """
 
     read: Callable[[Any, bool], Reading]

@@ -130,7 +130,6 @@ class ProcessSampler:
             self.peak_rss_mb = max(mark_mb, self.peak_rss_mb or 0.0)
 
     def __call__(self) -> dict[str, float]:
-        """Take one reading."""
         now = self._clock()
         if self._members and now >= self._walk_due:
             self._walk(now)

@@ -26,9 +26,8 @@ _HOST, _NAME, _NEWEST = "127.0.0.1", "What runs cost", ["attributes.start_time D
 def save_views(uri: str, experiment_name: str | None) -> dict[str, str]:
     """Save the view *What runs cost* in one experiment or in all; its links by names of experiments with such runs."""
     client, experiments = _experiments(uri, experiment_name)
-    return {
-        name: link for name, where in experiments.items() if (link := save_costs(client, where, _NAME, "", OF_RUNS))
-    }
+    links = {name: save_costs(client, where, _NAME, "", OF_RUNS) for name, where in experiments.items()}
+    return {name: link for name, link in links.items() if link}
 
 
 def newest_page(uri: str, experiment_name: str | None) -> str:

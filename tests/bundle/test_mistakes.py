@@ -28,9 +28,10 @@ from entrypoints.report import report
 from entrypoints.search import journal
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import Limits
+from entrypoints.tags import PID_SINCE
 from entrypoints.tune import tune
 from mlflow_sysmetrics.delivery import now_ms
-from mlflow_sysmetrics.tags import KIND, NODE, PID, PID_SINCE
+from mlflow_sysmetrics.tags import KIND, NODE, PID
 
 WITHIN_S = 60.0
 OF_OWN_MODULES = {"algorithm": ",".join(ALGORITHMS), "dataset": "../data/own.csv", "target": "y"}

@@ -24,7 +24,8 @@ from entrypoints.runs import RecordedRun
 from entrypoints.search import journal
 from entrypoints.search.grid import configurations
 from entrypoints.settings import Limits, StudySettings
-from mlflow_sysmetrics.tags import NODE, PID, PID_SINCE
+from entrypoints.tags import PID_SINCE
+from mlflow_sysmetrics.tags import NODE, PID
 
 GRID = """{"hidden_layer_sizes": [[8], [16, 4]], "alpha": {"loguniform": [1e-5, 0.1]}, "shuffle": [true, false],
 "momentum": {"uniform": [0.1, 0.3]}, "n_iter_no_change": {"integers": [2, 7]}, "activation": "tanh"}"""

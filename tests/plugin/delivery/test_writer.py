@@ -258,7 +258,7 @@ def test_disk_that_keeps_nothing_costs_a_limited_time(
 
 def test_windows_and_values_become_points() -> None:
     """Means and maxima under the prefix at the window's time; values of a moment at a step."""
-    window = Window(5, {"x": 1.0}, {"x": 1.0}, {"x": 2.0})
+    window = Window(5, {"x": 1.0}, {"x": 2.0})
     assert window_points([window]) == [Point("system/x", 1.0, 5), Point("system/x_max", 2.0, 5)]
     assert window_points([window], "a/")[0].name == "a/x"
     (point,) = points_now({"loss": 0.5}, 7)
