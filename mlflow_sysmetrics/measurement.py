@@ -258,7 +258,7 @@ class Measurement:
 
     def _seen(self, reading: Mapping[str, float]) -> None:
         if (cpu_s := self._cpu_seconds) is not None:
-            self._cpu_read = (cpu_s, time.process_time() if self._is_own else 0.0)
+            self._cpu_read = (cpu_s, self._process.root_cpu_s if self._process and self._is_own else 0.0)
         if _MEMORY in reading:
             self._last_mb = reading[_MEMORY]
             for phase in tuple(self._phases.values()):

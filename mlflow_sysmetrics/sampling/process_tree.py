@@ -91,6 +91,7 @@ class ProcessSampler:
         self._members = [self._root] if self._root else []  # parents before children; none once the root is gone
         self._parents: dict[int, int] = {}  # by process, for `System.descendants`
         self._seen: dict[Hashable, Reading] = {}
+        self.root_cpu_s = 0.0
         self._walk_due = self._slow_due = -math.inf
         self._walk_span_s = self._late_span_s = _WALK_EVERY_S  # of this walk; in which late CPU time is shown
         self._late_s = 0.0
@@ -147,6 +148,7 @@ class ProcessSampler:
         self._count_cpu(readings, now)
         self._see_marks(readings)
         self._seen, self._read_at = readings, now
+        self.root_cpu_s = readings[self._root].cpu_s or 0.0  # of the process itself, by its own clock
         if readings[self._root].ended:
             return {}
         values = _sums(reading.levels for reading in readings.values() if not reading.ended)
