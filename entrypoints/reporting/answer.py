@@ -1,0 +1,30 @@
+"""The answer to a question: what pages, the terminal and the artifacts of a report are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one question has found.
+
+    Attributes:
+        name: of the question's module; its table is logged as ``<name>.json``, its figure as ``figures/<name>.png``.
+        sentences: what was found, the most important first; empty where nothing was.
+        table: with every number that the sentences say, one row a finding; empty where there is nothing to show.
+        draw: makes the figure, whose title is the first sentence; None where there is nothing to draw.
+        open_question: why the data cannot answer, and what could; empty where they can.
+        metrics: for the report's own run, by name.
+    """
+
+    name: str
+    sentences: tuple[str, ...] = ()
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    draw: Callable[[], Figure] | None = None
+    open_question: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
