@@ -37,7 +37,6 @@ def main(context: click.Context) -> None:
       mlflow-sysmetrics run --run-name night --groups process,gpu -- ./train.sh
       mlflow-sysmetrics run --criteria "peak_memory_mb<=8000" -- python train.py
       mlflow-sysmetrics ui
-      mlflow-sysmetrics views
       mlflow-sysmetrics sync
       mlflow-sysmetrics doctor
 
@@ -118,36 +117,6 @@ def doctor() -> None:
     lines, can_record = examine()
     click.echo("\n".join([*lines, "Recording works here." if can_record else "Nothing could be recorded here."]))
     sys.exit(0 if can_record else 1)
-
-
-@main.command()
-@option("--experiment-name", metavar="NAME", help="Only this experiment; by default all that have such runs.")
-def views(experiment_name: str | None) -> None:
-    """Prepare a page of the MLflow UI that compares runs by what they cost, and print its link.
-
-    \b
-    Examples:
-      mlflow-sysmetrics views
-      mlflow-sysmetrics views --experiment-name night
-
-    It is the view "What runs cost" in the menu Views of each experiment whose runs have system metrics of their
-    process. Call it again when newer runs have logged other metrics. A view that you have changed in the UI stays as
-    it is.
-    """
-    import mlflow
-
-    from mlflow_sysmetrics.command.ask_store import ask_store
-    from mlflow_sysmetrics.ui import save_views
-
-    uri = mlflow.get_tracking_uri()
-    saved = ask_store(uri, lambda: save_views(uri, experiment_name))
-    if not saved:
-        raise click.ClickException(
-            f"no run of {experiment_name or 'any experiment'} has system metrics of its process; record some with "
-            "`mlflow-sysmetrics run`, SystemMetricsLogger or SystemMetricsCallback"
-        )
-    for name, link in saved.items():
-        click.echo(f"{name}:\n  {link}")
 
 
 @main.command()

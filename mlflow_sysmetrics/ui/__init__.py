@@ -8,16 +8,16 @@ from mlflow_sysmetrics.ui.page import FIRST, MODE, Page, Section, Shown, bars, l
 from mlflow_sysmetrics.ui.page import runs_page, scatter, tag, trials_of  # isort: skip
 
 if TYPE_CHECKING:
-    from mlflow_sysmetrics.ui.opening import newest_page, save_views, show
+    from mlflow_sysmetrics.ui.opening import newest_page, show
     from mlflow_sysmetrics.ui.saved import MAX_STUDIES, OF_RUNS, save, save_costs, saved_link
 
 __all__ = ["FIRST", "MAX_STUDIES", "MODE", "OF_RUNS", "Page", "Section", "Shown", "bars", "lines"]
-__all__ += ["metric", "newest_page", "parallel", "param", "runs_page", "save", "save_costs", "save_views", "saved_link"]
+__all__ += ["metric", "newest_page", "parallel", "param", "runs_page", "save", "save_costs", "saved_link"]
 __all__ += ["scatter", "show", "tag", "trials_of"]
 
 
 def __getattr__(name: str) -> Any:  # what needs MLflow is imported at its first use
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = "opening" if name in ("newest_page", "save_views", "show") else "saved"
+    home = "opening" if name in ("newest_page", "show") else "saved"
     return getattr(import_module(f"{__name__}.{home}"), name)
