@@ -139,7 +139,7 @@ def ui(experiment_name: str | None, tracking_uri: str | None, port: int, no_brow
     import mlflow
 
     from mlflow_sysmetrics.command.ask_store import ask_store
-    from mlflow_sysmetrics.ui import newest_page, show
+    from mlflow_sysmetrics.ui.opening import newest_page, show
 
     uri = tracking_uri or mlflow.get_tracking_uri()
     page = ask_store(uri, lambda: newest_page(uri, experiment_name))  # first: it makes the tables of a new database

@@ -4,8 +4,9 @@
 `endings` say how a trial ended. What a trial's process uses of it, such as ``payload``, comes without mlflow.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mlflow_sysmetrics import lazy
 
 if TYPE_CHECKING:
     from mlflow_sysmetrics.ray_tune.callback import SystemMetricsCallback
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["MEASURES_ITSELF", "PAYLOAD_KEY", "STOP_KEY", "CriteriaStopper", "SystemMetricsCallback", "error_line"]
 __all__ += ["payload", "system_metrics", "trial_run", "trial_run_id"]
-_HOME = {"SystemMetricsCallback": "callback", "CriteriaStopper": "stopper", "system_metrics": "trainable"}
-_HOME |= {"error_line": "endings", "trial_run": "inside", "trial_run_id": "inside"}
-
-
-def __getattr__(name: str) -> Any:  # what is asked for is imported at its first use (PEP 562)
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME.get(name, 'results')}"), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        **{"callback": "SystemMetricsCallback", "stopper": "CriteriaStopper", "trainable": "system_metrics"},
+        **{"endings": "error_line", "inside": "trial_run trial_run_id"},
+        "results": "MEASURES_ITSELF PAYLOAD_KEY STOP_KEY payload",
+    },
+)

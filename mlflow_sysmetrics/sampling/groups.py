@@ -1,21 +1,20 @@
 """The groups of metrics that can be asked for, and one function that reads those chosen.
 
-A group that cannot be read here gives nothing: no exception, no zeros. Its module is imported when it is chosen.
+A group that cannot be read here gives nothing: no exception, no zeros.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.sampling.container import ContainerSampler
+from mlflow_sysmetrics.sampling.gpu import GpuSampler
+from mlflow_sysmetrics.sampling.process_tree import ProcessSampler, check_pid
 
-if TYPE_CHECKING:
-    from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
-
-_OTHERS = {"container": "ContainerSampler", "gpu": "GpuSampler"}
+_OTHERS = {"container": ContainerSampler, "gpu": GpuSampler}
 GROUPS = ("process", *_OTHERS)
 _EVERY_S = 0.5  # of what is read beside the process: a number per window, and few calls that interrupt the training
 _MAX_S = 86_400  # a thread cannot wait for any time
@@ -34,8 +33,6 @@ def sampler(
     chosen, or there is no such process.
     """
     check_groups(groups)
-    from mlflow_sysmetrics.sampling.process_tree import ProcessSampler, check_pid
-
     check_pid(pid)
     return Sampler(ProcessSampler(pid, clock=clock) if "process" in groups else None, groups, pid, clock)
 
@@ -67,10 +64,10 @@ class Sampler:
         self.process, self._clock = process, clock
         self._began = self._due = clock()
         self._others: dict[str, Callable[[], Mapping[str, float]]] = {}
-        for group, name in _OTHERS.items():
-            if group in groups:
+        for group in groups:
+            if group in _OTHERS:
                 try:
-                    self._others[group] = getattr(import_module(f"mlflow_sysmetrics.sampling.{group}"), name)(pid)
+                    self._others[group] = _OTHERS[group](pid)
                 except Exception as error:  # a kernel or a driver may return anything, and must not end the training
                     logger.warning("the group %r cannot be read here", group, exc_info=error)
 
