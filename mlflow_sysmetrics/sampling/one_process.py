@@ -195,22 +195,15 @@ def _parent(pid: int) -> int:
 
 
 def _read_portable(process: psutil.Process, slow: bool) -> Reading:
-    """Read a process through psutil alone. A zombie counts as gone here, and page faults and marks are not known."""
+    """Read what psutil can of a process on every system. A zombie counts as gone here."""
     if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:  # not running: also when the pid is reused
         raise psutil.NoSuchProcess(process.pid)
-    names = ("cpu_times", "memory_full_info", *(("num_threads", "num_ctx_switches", "io_counters") if slow else ()))
-    known = process.as_dict([name for name in names if hasattr(process, name)])
-    levels, counters = dict[str, float](), dict[str, float]()
+    known = process.as_dict(["cpu_times", "memory_full_info", "num_threads"])  # None where the system refuses it
+    levels = {"process_threads": float(known["num_threads"])} if known["num_threads"] else {}
     if memory := known["memory_full_info"]:
         levels |= {"process_memory_mb": memory.uss / 1e6, "process_rss_mb": memory.rss / 1e6}
-    if threads := known.get("num_threads"):
-        levels["process_threads"] = float(threads)
-    if switches := known.get("num_ctx_switches"):
-        counters["process_context_switches_per_s"] = float(sum(switches))
-    if io := known.get("io_counters"):
-        counters |= {"process_read_mb_per_s": io.read_bytes / 1e6, "process_write_mb_per_s": io.write_bytes / 1e6}
     user_s, system_s, *_ = known["cpu_times"] or (math.nan, math.nan)
-    return Reading(0.0, False, user_s + system_s, 0.0, system_s, levels, counters)
+    return Reading(0.0, False, user_s + system_s, 0.0, system_s, levels, {})
 
 
 LINUX = System(_read_linux, _descendants_linux, read_shared=_read_shared)
