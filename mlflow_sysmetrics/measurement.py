@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from mlflow_sysmetrics.monitor import Monitor, Window
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.sampling import ProcessSampler, check_groups, check_pid, sampler
+from mlflow_sysmetrics.sampling import ProcessSampler, Sampler, check_groups, check_pid
 
 logger = get_logger(__name__)
 _MEMORY = "process_memory_mb"
@@ -104,7 +104,7 @@ class Measurement:
             if self._sample is None:
                 pid, groups, _ = self._arguments
                 try:
-                    self._sample = read = sampler(groups, pid=pid)
+                    self._sample = read = Sampler(groups, pid=pid)
                     self._process = read.process
                 except ValueError:  # the process has ended since
                     self._sample = dict

@@ -11,14 +11,14 @@ import mlflow
 from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
 from mlflow_sysmetrics.delivery.journal import SUFFIX, journal_folder
 from mlflow_sysmetrics.redact import absolute_uri, redacted
-from mlflow_sysmetrics.sampling import GROUPS, find_folders, import_nvml, open_gpus, sampler
+from mlflow_sysmetrics.sampling import GROUPS, Sampler, find_folders, import_nvml, open_gpus
 
 _PACKAGES = ("mlflow-sysmetrics-bundle", "mlflow", "mlflow-skinny", "psutil", "ray", "nvidia-ml-py")
 
 
 def examine() -> tuple[list[str], bool]:
     """A line for each thing that was looked at, and whether anything could be recorded here. Writes nothing."""
-    read = {group: sorted(sampler((group,))()) for group in GROUPS}
+    read = {group: sorted(Sampler((group,))()) for group in GROUPS}
     lines = [_line(group, names, ", ".join(names) or _why_not(group)) for group, names in read.items()]
     uri, folder = mlflow.get_tracking_uri(), journal_folder()
     silent = _why_silent(uri)

@@ -1,4 +1,4 @@
-"""The groups of metrics that can be asked for, and one function that reads those chosen.
+"""The groups of metrics that can be asked for, and what reads those chosen.
 
 A group that cannot be read here gives nothing: no exception, no zeros.
 """
@@ -22,21 +22,6 @@ _MAX_S = 86_400  # a thread cannot wait for any time
 logger = get_logger(__name__)
 
 
-def sampler(
-    groups: Collection[str] = ("process",), pid: int | None = None, *, clock: Callable[[], float] = time.monotonic
-) -> Sampler:
-    """Return a function that reads the chosen groups, of the process `pid` (this one) and those below it.
-
-    `process` is read at each call; the others at the first two calls, then more and more rarely down to every half
-    second, and are absent in between. docs/metrics.md has the names. The function never raises. One thread at a
-    time may call it; what it has counted may be asked by any. Raises ValueError where a group is unknown, none is
-    chosen, or there is no such process.
-    """
-    check_groups(groups)
-    check_pid(pid)
-    return Sampler(ProcessSampler(pid, clock=clock) if "process" in groups else None, groups, pid, clock)
-
-
 def check_groups(groups: Collection[str], given: str | None = None) -> None:
     """Raise ValueError where a group is unknown, or none is chosen. `given` is what the user wrote, if not a tuple."""
     shown, allowed = f"groups={(groups if given is None else given)!r}", ", ".join(GROUPS)
@@ -56,12 +41,25 @@ def check_seconds(**arguments: Any) -> None:
 
 
 class Sampler:
-    """What `sampler` returns. A group that fails is logged once, and costs its own numbers only."""
+    """Each call reads the chosen groups, of the process `pid` (this one) and those below it.
+
+    `process` is read at each call; the others at the first two calls, then more and more rarely down to every half
+    second, and are absent in between. docs/metrics.md has the names. A call never raises: a group that fails is logged
+    once, and costs its own numbers only. One thread at a time may call it; what it has counted may be asked by any.
+    Construction raises ValueError where a group is unknown, none is chosen, or there is no such process.
+    """
 
     def __init__(
-        self, process: ProcessSampler | None, groups: Collection[str], pid: int | None, clock: Callable[[], float]
+        self,
+        groups: Collection[str] = ("process",),
+        pid: int | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.process, self._clock = process, clock
+        check_groups(groups)
+        check_pid(pid)
+        self.process = ProcessSampler(pid, clock=clock) if "process" in groups else None
+        self._clock = clock
         self._began = self._due = clock()
         self._others: dict[str, Callable[[], Mapping[str, float]]] = {}
         for group in groups:

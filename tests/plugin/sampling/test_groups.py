@@ -1,4 +1,4 @@
-"""Tests of `sampler`: the groups put together, and what can be asked for."""
+"""Tests of `Sampler`: the groups put together, and what can be asked for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from clock import Clock
 
-from mlflow_sysmetrics.sampling import check_seconds, groups, sampler
+from mlflow_sysmetrics.sampling import Sampler, check_seconds, groups
 
 
 def test_pid_reaches_all_groups(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +22,7 @@ def test_pid_reaches_all_groups(monkeypatch: pytest.MonkeyPatch) -> None:
         return dict
 
     monkeypatch.setattr(groups, "_OTHERS", {"container": record, "gpu": record})
-    process = sampler(("gpu", "container", "process"), pid=os.getppid()).process
+    process = Sampler(("gpu", "container", "process"), pid=os.getppid()).process
     assert asked == [os.getppid()] * 2
     assert process is not None
     assert process.pids >= {os.getppid(), os.getpid()}
@@ -32,7 +32,7 @@ def test_other_groups_are_read_at_once_and_then_every_half_second(monkeypatch: p
     """At ten readings a second a group is read at the first two, later at every fifth."""
     clock, read_at = Clock(), list[int]()
     monkeypatch.setitem(groups._OTHERS, "gpu", lambda pid: lambda: {"gpu_0_power_w": 1.0})
-    sample = sampler(("gpu",), clock=clock)
+    sample = Sampler(("gpu",), clock=clock)
     for step in range(41):
         clock.now = step / 10 + 0.02
         read_at += [step] * bool(sample())
@@ -53,7 +53,7 @@ def test_other_groups_are_read_at_once_and_then_every_half_second(monkeypatch: p
 def test_wrong_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
     """Construction says which argument is wrong, its value, and what is allowed."""
     with pytest.raises(ValueError, match=message):
-        sampler(**arguments)
+        Sampler(**arguments)
 
 
 @pytest.mark.parametrize("when", ["here", "any more"])
@@ -68,7 +68,7 @@ def test_a_group_that_fails_costs_its_own_figures_only(
         raise RuntimeError("no")
 
     monkeypatch.setitem(groups._OTHERS, "gpu", lambda pid: fail() if when == "here" else fail)
-    sample = sampler(("process", "gpu"), clock=clock)
+    sample = Sampler(("process", "gpu"), clock=clock)
     for second in range(1, 4):
         clock.now = float(second)
         assert "process_memory_mb" in sample()
