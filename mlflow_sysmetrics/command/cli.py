@@ -35,7 +35,8 @@ def main(context: click.Context) -> None:
     Examples:
       mlflow-sysmetrics run -- python train.py --epochs 3
       mlflow-sysmetrics run --run-name night --groups process,gpu -- ./train.sh
-      mlflow-sysmetrics run --criteria "peak_memory_mb<=8000" -- python train.py
+      mlflow-sysmetrics run --criteria "peak_memory_mb<=8000, elapsed_s<=7200" -- python train.py
+      MLFLOW_RUN_ID=0a1b... mlflow-sysmetrics run -- ./resume.sh
       mlflow-sysmetrics ui
       mlflow-sysmetrics sync
       mlflow-sysmetrics doctor
@@ -57,12 +58,6 @@ def main(context: click.Context) -> None:
 @click.pass_obj
 def run(environment: dict[str, str], /, command: tuple[str, ...], **options: Any) -> None:
     """Run COMMAND, log what its processes use into its MLflow run, and print a summary.
-
-    \b
-    Examples:
-      mlflow-sysmetrics run -- python train.py --epochs 3
-      mlflow-sysmetrics run --criteria "peak_memory_mb<=8000, elapsed_s<=7200" -- ./train.sh
-      MLFLOW_RUN_ID=0a1b... mlflow-sysmetrics run -- ./resume.sh
 
     A program that opens one MLflow run is recorded in that; one that opens none, in a new run. Where it opens several,
     they become children of a new run of the whole program, and each has its own summary. MLFLOW_RUN_ID names a run to
@@ -126,11 +121,6 @@ def doctor() -> None:
 @option("--no-browser", is_flag=True, help="Print the address only.")
 def ui(experiment_name: str | None, tracking_uri: str | None, port: int, no_browser: bool) -> None:
     """Show the newest study in the MLflow UI, or else what the newest runs have cost.
-
-    \b
-    Examples:
-      mlflow-sysmetrics ui
-      mlflow-sysmetrics ui --experiment-name night --no-browser
 
     Prints the address of the page, and opens it where there is a browser. What a study shows before its end, and the
     view "What runs cost", are made from the runs that are there now. If the store is a file or a database, the command
