@@ -39,7 +39,7 @@ def run_command(
     It is ended when it breaks a limit, or when somebody sets the tag ``sysmetrics.stop`` of its run: exit code 124.
 
     Raises:
-        NoAnswerError: the store does not answer, or has no run with the id that was named. Nothing was started.
+        click.ClickException: the store does not answer, or has no run with the id that was named. Nothing was started.
     """
     uri = mlflow.get_tracking_uri()
     run = ask_store(uri, lambda: _find(uri, experiment_name))

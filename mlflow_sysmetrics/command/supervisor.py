@@ -14,7 +14,7 @@ from mlflow_sysmetrics.command.passthrough import STOPPED, Ended
 from mlflow_sysmetrics.delivery import Store
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.sampling import check_groups, check_seconds
+from mlflow_sysmetrics.sampling import GROUPS, check_seconds
 from mlflow_sysmetrics.tags import STOP
 
 logger = get_logger(__name__)
@@ -36,7 +36,8 @@ class Settings:
         names = tuple(group.strip() for group in groups.split(",") if group.strip())
         found = limits.process_criteria(criteria) if criteria.strip() else None
         check_seconds(interval_s=interval_s)
-        check_groups(names, given=",".join(names))
+        if not names or set(names) - set(GROUPS):
+            raise ValueError(f"groups={groups!r}: give one or more of {', '.join(GROUPS)}, separated by commas")
         limits.check_readable(found, names)
         return cls(interval_s, names, found)
 

@@ -43,9 +43,9 @@ def test_other_groups_are_read_at_once_and_then_every_half_second(monkeypatch: p
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"groups": ("process", "machine")}, "'machine'; give one or more of process, container, gpu"),
+        ({"groups": ("process", "machine")}, "'machine'.: give a tuple of one or more of process, container, gpu"),
         ({"groups": "process"}, "groups='process': give a tuple"),
-        ({"groups": ()}, r"groups=\(\): give one or more of process"),
+        ({"groups": ()}, r"groups=\(\): give a tuple of one or more of process"),
         ({"groups": ("gpu",), "pid": -1}, "pid=-1"),
     ],
     ids=["unknown group", "a text", "none", "no such process"],
