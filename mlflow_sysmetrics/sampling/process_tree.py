@@ -4,9 +4,6 @@ CPU time of a tree is counted as the kernel counts it. A process carries its own
 for, so differences of the sum are right however children come and go, if parents are read before their children, and
 all again when one disappeared meanwhile. Where time leaves the tree (an orphan, or an OS other than Linux, which adds
 nothing to the parent), the sum falls: that one reading shows too little, never too much.
-
-What forked processes share until one of them writes is in the memory of each. It is dear to read, so it is read rarely,
-and before the memory from which it is taken: where that has changed since, a reading shows too little, never too much.
 """
 
 from __future__ import annotations
@@ -70,10 +67,11 @@ class ProcessSampler:
     child's) happened since the last look: the percentage spreads it over the next such span. A call never raises;
     construction raises ValueError. Not safe to call from two threads at once.
 
-    On Linux what forked processes share counts once. It is read when the tree has changed, when page faults say that
-    processes have copied it by writing, and every second, or so rarely that it costs 5 %, 5 % and 1 % of the time.
-    Until then a new process has no memory here, and copies are missing. What is shared with processes outside the tree
-    counts in part, but a tree has at least the memory of its largest process.
+    On Linux what forked processes share until one of them writes counts once. It is dear to read: that happens when the
+    tree has changed, when page faults say that processes have copied it by writing, and every second, or so rarely that
+    it costs 5 %, 5 % and 1 % of the time, before the memory from which it is taken. Until then a new process has no
+    memory here, and copies are missing. What is shared with processes outside the tree counts in part, but a tree has
+    at least the memory of its largest process.
 
     ``user_cpu_seconds``, ``system_cpu_seconds`` and their sum ``cpu_seconds`` are those of the tree since construction,
     with ended children, and never fall. ``peak_rss_mb`` is the kernel's mark: the highest RSS of any one process since
@@ -195,7 +193,7 @@ class ProcessSampler:
     def _read_shared(self, now: float) -> None:
         """Read what the processes share, if it is due; of those that share nothing only when the tree has changed."""
         living = [each for each in self._members if each not in self._seen or not self._seen[each].ended]
-        read, before, same = self._system.read_shared, self._shared, self._shared.keys() == set(living)
+        before, same = self._shared, self._shared.keys() == set(living)
         span_s = self._shared_cost_s / _CHANGED_SHARE
         if same and self._copied_mb() <= _MATERIAL * self._memory_mb:
             span_s = max(_SHARED_EVERY_S, self._shared_cost_s / _SHARED_SHARE)
@@ -203,7 +201,8 @@ class ProcessSampler:
             return
         began = self._system.cpu_clock()
         # One that shares nothing goes on so until a fork.
-        self._shared = {each: 0.0 if same and before[each] == 0 else read(each) for each in living}
+        kept = [each for each in living if same and before[each] == 0]
+        self._shared = {each: 0.0 if each in kept else self._system.read_shared(each) for each in living}
         self._shared_at, self._shared_cost_s, self._shared_seen = now, self._system.cpu_clock() - began, self._seen
 
     def _copied_mb(self) -> float:
