@@ -2,115 +2,137 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
+from ray.tune.experiment import Trial
+from ray.tune.result import TRAINING_ITERATION
 
 from mlflow_sysmetrics.delivery import Point, Store, Writer, within
+from mlflow_sysmetrics.host import HostContext
+from mlflow_sysmetrics.limits import StopButton, reason_of_a_person
 from mlflow_sysmetrics.ranks import COUNTS, summary_in_turn
-from mlflow_sysmetrics.ray_tune.destination import Destination, Earlier
-from mlflow_sysmetrics.ray_tune.endings import SWEPT, End
-from mlflow_sysmetrics.ray_tune.measuring import TrialMeasurements
+from mlflow_sysmetrics.ray_tune.destination import Destination, Earlier, source_tags
+from mlflow_sysmetrics.ray_tune.endings import SWEPT, End, by_person, end_by
+from mlflow_sysmetrics.ray_tune.measuring import Nodes, TrialProcesses
 from mlflow_sysmetrics.redact import get_logger, lasting_uri
+from mlflow_sysmetrics.tags import KIND, STOP, STUDY_ID, TRIAL_ID
 
 logger = get_logger(__name__)
 _LAST_READINGS_S, _VIEW_S, _LOOK_EVERY_S = 10.0, 10.0, 0.2
 
 
-class Runs:
-    """The runs of one experiment, those of trials by the trials' ids. Only `close` and `save_view` wait."""
+@dataclass(eq=False)
+class TrialRun:
+    """A trial until its end: its run, and what is known of it."""
 
-    def __init__(self, client: MlflowClient, place: Destination, study_id: str, study_tags: Mapping[str, str]) -> None:
-        self.place, self._client, self._study_id, self._study_tags = place, client, study_id, study_tags
-        self._study = self._key("study")  # of the run around the trials, where that is made here
+    trial: Trial
+    key: str  # of its run
+    processes: TrialProcesses
+    params: dict[str, Any] = field(default_factory=dict)  # as they were last
+    params_at_end: dict[str, Any] = field(default_factory=dict)  # that are still to be logged
+    reported: set[str] = field(default_factory=set)  # names of metrics
+    told: Mapping[str, float] = field(default_factory=dict)  # the summary of a trial that measures itself, so far
+    diverged: bool = False  # a value was not finite
+    asked_to_stop: str | None = None  # by somebody, who has set the tag to this
+    state: Future[Any] | None = None  # what its trainable says of itself, where a result says that it is done
+
+
+class Experiment:
+    """The runs of one experiment. Only `close` and `save_view` wait."""
+
+    def __init__(
+        self, client: MlflowClient, place: Destination, study_id: str, groups: Collection[str], interval_s: float
+    ) -> None:
+        self.place, self.study_id, self._client = place, study_id, client
+        self.trials: dict[str, TrialRun] = {}  # that have not ended
+        self.restarts = int(((place.study and place.study.summary) or {}).get("restarts", 0))
+        self._source_tags = source_tags()
+        self._study_tags = {**self._source_tags, **HostContext().tags(), KIND: "study", STUDY_ID: study_id}
+        self._study = self.key("study")  # of the run around the trials, where that is made here
         self._began = time.time()
-        self._statuses = {trial_id: run.status for trial_id, run in place.trials.items() if run.status is not None}
+        self._statuses = {self.key(trial_id): run.status for trial_id, run in place.trials.items() if run.status}
         self._swept = False
-        self._restarts = int(((place.study and place.study.summary) or {}).get("restarts", 0))
         self.writer = Writer(Store(client.tracking_uri))
-        self.store = Store(client.tracking_uri)  # with a time limit of its own: the writer changes that of the other
+        self._store = Store(client.tracking_uri)  # with a time limit of its own: the writer changes that of the other
+        ask = functools.partial(self._store.running_with, place.experiment_id, STOP)
+        self._button = StopButton(ask, self._stop_asked, self._clear_stop, is_away=lambda: self.writer.is_away)
+        self._nodes = Nodes(groups, interval_s)
         self._written: bool | None = None  # known after close
         self._copies: list[threading.Thread] = []
         self._copying = threading.Lock()
 
-    def start(self, groups: Collection[str], interval_s: float) -> None:
-        """Start the threads that write and measure."""
+    def start(self) -> Experiment:
+        """Start the threads that write, measure, and ask whether somebody stops a run."""
         self.writer.start()
-        self.measured = TrialMeasurements(groups, interval_s, self.log).start()
+        self._nodes.start()
+        self._button.start()
+        return self
 
-    def run_id(self, trial_id: str) -> str | None:
-        return self.writer.run_id(self._key(trial_id))
+    def key(self, trial_id: str) -> str:
+        return f"{self.study_id}/{trial_id}"
 
-    def where(self, trial_id: str) -> dict[str, str | None]:
+    def open(self, trial: Trial, name: str, tags: Mapping[str, str], run_id: str | None) -> TrialRun:
+        """Have a trial's run created, or that with this id go on."""
+        key, study_name = self.key(trial.trial_id), f"tune {getattr(trial, 'experiment_dir_name', trial)}"
+        own = {KIND: "trial", STUDY_ID: self.study_id, TRIAL_ID: trial.trial_id, "trial_name": str(trial)}
+        self._create(trial.trial_id, name, {**self._source_tags, **own, **tags}, run_id, study_name)
+        self.trials[trial.trial_id] = run = TrialRun(
+            trial, key, TrialProcesses(self._nodes, functools.partial(self.log, key))
+        )
+        return run
+
+    def where(self, run: TrialRun) -> dict[str, str | None]:
         """What the trial's process has to know to find its run. Nothing of it is secret."""
-        uri, run_id = lasting_uri(self._client.tracking_uri), self.run_id(trial_id)
-        return {"uri": uri, "experiment_id": self.place.experiment_id, "key": self._key(trial_id), "run_id": run_id}
-
-    def open(self, trial_id: str, name: str, tags: Mapping[str, str], study_name: str, run_id: str | None) -> None:
-        """Have a trial's run created, or that with this id go on, nested under the run around the trials."""
-        parent, earlier = self.place.parent_run_id, self.place.trials.get(trial_id)
-        if parent is None:
-            self._create(self._study, study_name, self._study_tags, self.place.study and self.place.study.run_id)
-        else:
-            tags = {MLFLOW_PARENT_RUN_ID: parent, **tags}
-        run_id = run_id or (earlier and earlier.run_id)
-        self._create(self._key(trial_id), name, tags, run_id, self._study if parent is None else None)
+        known = {"uri": lasting_uri(self._client.tracking_uri), "experiment_id": self.place.experiment_id}
+        return {**known, "key": run.key, "run_id": self.writer.run_id(run.key), "trial_id": run.trial.trial_id}
 
     def log(
         self,
-        trial_id: str,
+        key: str,
         points: Iterable[Point] = (),
         tags: Mapping[str, object] | None = None,
         params: Mapping[str, object] | None = None,
     ) -> None:
-        """Queue these for a trial's run. No-op if it has ended."""
+        """Queue these for a run. No-op if it has ended."""
         with suppress(KeyError):
-            self.writer.log(self._key(trial_id), points, params=params, tags=tags)
+            self.writer.log(key, points, params=params, tags=tags)
 
-    def repeat(self, trial_id: str) -> None:
-        """The trial begins again, from an earlier step."""
-        self.writer.repeat(self._key(trial_id))
-        self._restarts += 1
-
-    def end(
-        self,
-        trial_id: str,
-        told: Mapping[str, float],
-        reported: Collection[str],
-        how: Callable[[Any], End],
-        answer: Future[Any] | None = None,
-    ) -> None:
-        """End a trial's run once the last readings of its process are there, as `how` says by its trainable's `answer`.
-
-        The summary is what was `told` and measured, without the names that the trial has `reported` as its own metrics.
-        """
+    def end(self, run: TrialRun, end: End | None) -> None:
+        """End a trial's run once the last readings of its process are there; None: as its trainable says."""
 
         def then(measured: dict[str, float], death: Mapping[str, str], said: Any) -> None:
-            end, summary = how(said), {**told, **_since_before(self.place.trials.get(trial_id), measured)}
-            own = {name: value for name, value in summary.items() if name not in reported}
-            self._end(trial_id, end, own, death if end.process_died else {})
+            known = end or end_by(said, run.trial.run_metadata.last_result)
+            summary = {**run.told, **_since_before(self.place.trials.get(run.trial.trial_id), measured)}
+            own = {name: value for name, value in summary.items() if name not in run.reported}
+            self._end(run.key, known, own, death, run.params_at_end)
 
-        self.measured.end(trial_id, then, answer)
+        del self.trials[run.trial.trial_id]
+        run.processes.end(then, None if end else run.state)
 
-    def save_files(self, trial_id: str, folder: str) -> None:
-        """Have a folder copied into a trial's run, one after the other: files may be large, and nothing else waits."""
+    def save_files(self, run: TrialRun) -> None:
+        """Have a trial's files copied into its run, one trial after the other: they may be large, and nothing waits."""
 
         def copy() -> None:
             try:
                 with self._copying:
-                    while (run_id := self.run_id(trial_id)) is None and self._written is None:
+                    while (run_id := self.writer.run_id(run.key)) is None and self._written is None:
                         time.sleep(_LOOK_EVERY_S)
-                    self._client.log_artifacts(str(run_id), folder)
+                    self._client.log_artifacts(str(run_id), run.trial.local_path)
             except Exception:
-                logger.warning("the files of trial %s are not in its run", trial_id, exc_info=True)
+                logger.warning("the files of trial %s are not in its run", run.trial, exc_info=True)
 
         # A daemon, unlike an executor's: an upload that hangs does not hold up the end of the program.
         self._copies.append(threading.Thread(target=copy, name="mlflow-sysmetrics-files", daemon=True))
@@ -125,15 +147,18 @@ class Runs:
             return self._written
         timeout_s = min(timeout_s, threading.TIMEOUT_MAX)
         deadline = time.monotonic() + timeout_s
-        self.measured.close(min(_LAST_READINGS_S, timeout_s / 2))  # the rest is for the ends of runs
-        if (study := self.place.study) is not None:  # it says what became of the trials, though none may have gone on
-            self._create(self._study, "", self._study_tags, study.run_id)
+        self._button.stop()
+        for trial in list(self.trials.values()):
+            self.end(trial, SWEPT)
+        self._nodes.close(min(_LAST_READINGS_S, timeout_s / 2))  # the rest is for the ends of runs
+        if self.place.study is not None:  # it says what became of the trials, though none may have gone on
+            self._create_study("")
         for trial_id, run in self.place.trials.items():
-            if run.status is None and trial_id not in self._statuses:  # left open by the interruption, and not gone on
-                self.open(trial_id, "", {}, "", None)
+            if run.status is None and self.key(trial_id) not in self._statuses:  # left open, and not gone on
+                self._create(trial_id, "", {}, None, "")
         for key in self.writer.open_keys():
             if key != self._study:
-                self._end(key.partition("/")[2], SWEPT, {}, {})
+                self._end(key, SWEPT, {}, {}, {})
         self._end_study()
         self._written = self.writer.close(max(0.0, deadline - time.monotonic()))
         if not self._written:
@@ -155,28 +180,29 @@ class Runs:
         name = f"What trials cost, {time.strftime('%d %b %H:%M', time.localtime(self._began))}"
         return within(_VIEW_S, lambda: save_costs(self._client, place.experiment_id, name, trials_of(parent), parent))
 
-    def is_study(self, run_id: str) -> bool:
-        """Whether this is the run around the trials."""
-        return run_id in (self.place.parent_run_id, self.writer.run_id(self._study))
+    def _create(self, trial_id: str, name: str, tags: Mapping[str, str], run_id: str | None, study_name: str) -> None:
+        """Have a trial's run created, or that with this id go on, nested under the run around the trials."""
+        parent, earlier = self.place.parent_run_id, self.place.trials.get(trial_id)
+        about: dict[str, Any] = {"experiment_id": self.place.experiment_id, "name": name}
+        if parent is None:
+            about |= {"parent": self._create_study(study_name), "tags": tags}
+        else:
+            about |= {"tags": {MLFLOW_PARENT_RUN_ID: parent, **tags}}
+        self.writer.create(self.key(trial_id), run_id=run_id or (earlier and earlier.run_id), **about)
 
-    def tag(self, run_id: str, tags: Mapping[str, str]) -> None:
-        """Tag a run, whoever's it is, within seconds. MlflowException if the store does not take it."""
-        self.store.log_batch(run_id, [], [], [RunTag(name, value) for name, value in tags.items()])
+    def _create_study(self, name: str) -> str:
+        """Have the run around the trials created, unless it has been; return its key."""
+        about = {"experiment_id": self.place.experiment_id, "name": name, "tags": self._study_tags}
+        self.writer.create(self._study, run_id=self.place.study and self.place.study.run_id, **about)
+        return self._study
 
-    def _key(self, trial_id: str) -> str:
-        return f"{self._study_id}/{trial_id}"
-
-    def _create(
-        self, key: str, name: str, tags: Mapping[str, str], run_id: str | None, parent: str | None = None
+    def _end(
+        self, key: str, end: End, summary: Mapping[str, float], death: Mapping[str, str], params: Mapping[str, object]
     ) -> None:
-        where = self.place.experiment_id
-        self.writer.create(key, experiment_id=where, name=name, tags=tags, run_id=run_id, parent=parent)
-
-    def _end(self, trial_id: str, end: End, summary: Mapping[str, float], death: Mapping[str, str]) -> None:
         with suppress(KeyError):  # it has been ended, since its time was up: perhaps by another thread, just now
-            self.writer.log(self._key(trial_id), summary=summary)
-            self.writer.end(self._key(trial_id), end.status, tags={**death, **end.tags})
-            self._statuses[trial_id] = end.status
+            self.writer.log(key, params=params, summary=summary)
+            self.writer.end(key, end.status, tags={**(death if end.process_died else {}), **end.tags})
+            self._statuses[key] = end.status
             self._swept = self._swept or end is SWEPT
 
     def _end_study(self) -> None:
@@ -185,11 +211,37 @@ class Runs:
             return
         counts = Counter(self._statuses.values())
         trials, finished, killed, failed = counts.total(), counts["FINISHED"], counts["KILLED"], counts["FAILED"]
-        summary = dict(zip(COUNTS, map(float, (trials, killed, failed, self._restarts)), strict=True))
+        summary = dict(zip(COUNTS, map(float, (trials, killed, failed, self.restarts)), strict=True))
         summary |= _since_before(self.place.study, {"elapsed_s": time.time() - self._began})
         said = f"**{trials} trials**: {finished} came to their end, {killed} were stopped before, {failed} failed."
         self.writer.log(self._study, summary=summary)
         self.writer.end(self._study, "KILLED" if self._swept else "FINISHED", tags={MLFLOW_RUN_NOTE: said})
+
+    def _is_study(self, run_id: str) -> bool:
+        return run_id in (self.place.parent_run_id, self.writer.run_id(self._study))
+
+    def _stop_asked(self, run_id: str, said: str) -> bool:
+        """Stop the trial or the experiment of this run; say whether the run is ours. Runs in the asking thread."""
+        run = next((each for each in list(self.trials.values()) if self.writer.run_id(each.key) == run_id), None)
+        if self._is_study(run_id):
+            os.kill(os.getpid(), signal.SIGINT)
+            self._said = said
+        elif run is not None:
+            run.asked_to_stop = said
+            # The loop reads it at the trial's next result, and ends the trial as one that has done what was planned.
+            # One that is paused has that result when it goes on.
+            run.trial.stopping_criterion = {**run.trial.stopping_criterion, TRAINING_ITERATION: 0}
+        else:
+            return False
+        logger.warning("stopping %s: %s", f"trial {run.trial}" if run else "all trials", reason_of_a_person(said))
+        return True
+
+    def _clear_stop(self, run_id: str) -> None:
+        """Remove the tag, so that it does not end a process that continues the run; the run around says who set it."""
+        if self._is_study(run_id):
+            tags = by_person(self._said).tags
+            self._store.log_batch(run_id, [], [], [RunTag(name, value) for name, value in tags.items()])
+        self._store.delete_tag(run_id, STOP)
 
 
 def _since_before(earlier: Earlier | None, summary: Mapping[str, float]) -> dict[str, float]:
