@@ -30,6 +30,7 @@ from mlflow_sysmetrics.tags import CHANGED_PREFIX, NOT_FINITE, RETRIED_AFTER
 
 logger = get_logger(__name__)
 _MAX_NAME = 60
+_URIS = ("tracking_uri", "registry_uri")  # which may hold a login
 Hook = TypeVar("Hook", bound=Callable[..., Any])
 
 
@@ -134,17 +135,13 @@ class SystemMetricsCallback(MLflowLoggerCallback):
 
     def __getstate__(self) -> dict[str, Any]:
         """What Tune keeps on disk for `Tuner.restore`: no password, no token, and nothing of an earlier experiment."""
-        kept: dict[str, Any] = {name: uri and lasting_uri(uri) for name, uri in self._uris().items()}
-        return self.__dict__ | kept | {"tracking_token": None, "_experiment": None}
+        uris = {name: uri and lasting_uri(uri) for name, uri in vars(self).items() if name in _URIS}
+        return {**vars(self), **uris, "tracking_token": None, "_experiment": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become the copy that `Tuner.restore` has kept; the login is that of MLflow's settings now."""
-        self.__dict__.update(state)
-        for name, uri in self._uris().items():
-            setattr(self, name, uri and with_login(uri, get_tracking_uri()))
-
-    def _uris(self) -> dict[str, str | None]:
-        return {"tracking_uri": self.tracking_uri, "registry_uri": self.registry_uri}
+        uris = {name: uri and with_login(uri, get_tracking_uri()) for name, uri in state.items() if name in _URIS}
+        vars(self).update({**state, **uris})
 
     def get_state(self) -> dict[str, str]:
         """What a restored callback finds its runs by."""
@@ -207,7 +204,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         """End the trial's run: FINISHED, FAILED, or KILLED where Tune ended it before its own end."""
         experiment, run = self._open(trial)
         if self.should_save_artifact:
-            experiment.save_files(run)
+            experiment.with_files.put(run)
         result = trial.run_metadata.last_result  # `Trial.last_result` would wait for the trial's process
         carried = result.get(PAYLOAD_KEY) or {}
         if failed:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ray.exceptions import OutOfMemoryError, RayActorError
@@ -28,7 +27,7 @@ class End(NamedTuple):
     """The status of an ended trial's run, tags that say why, and whether it was its process that ended."""
 
     status: str
-    tags: Mapping[str, str] = MappingProxyType({})
+    tags: Mapping[str, str] = {}
     process_died: bool = False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import queue
 import signal
 import threading
 import time
@@ -16,6 +17,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import RunTag
+from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 from ray.tune.experiment import Trial
 from ray.tune.result import TRAINING_ITERATION
@@ -23,8 +25,8 @@ from ray.tune.result import TRAINING_ITERATION
 from mlflow_sysmetrics.delivery import Point, Store, Writer, within
 from mlflow_sysmetrics.host import HostContext
 from mlflow_sysmetrics.limits import StopButton, reason_of_a_person
-from mlflow_sysmetrics.ranks import COUNTS, summary_in_turn
-from mlflow_sysmetrics.ray_tune.destination import Destination, Earlier, source_tags
+from mlflow_sysmetrics.ranks import COUNTS
+from mlflow_sysmetrics.ray_tune.destination import NEW, Destination, Earlier
 from mlflow_sysmetrics.ray_tune.endings import SWEPT, End, by_person, end_by
 from mlflow_sysmetrics.ray_tune.measuring import Nodes, TrialProcesses
 from mlflow_sysmetrics.redact import get_logger, lasting_uri
@@ -58,27 +60,31 @@ class Experiment:
     ) -> None:
         self.place, self.study_id, self._client = place, study_id, client
         self.trials: dict[str, TrialRun] = {}  # that have not ended
-        self.restarts = int(((place.study and place.study.summary) or {}).get("restarts", 0))
-        self._source_tags = source_tags()
+        self.restarts = int((place.study.summary or {}).get("restarts", 0))
+        # Who runs what, as MLflow tags the runs that it makes itself: user, source, commit.
+        self._source_tags = {name: value for name, value in resolve_tags().items() if name.startswith("mlflow.")}
         self._study_tags = {**self._source_tags, **HostContext().tags(), KIND: "study", STUDY_ID: study_id}
         self._study = self.key("study")  # of the run around the trials, where that is made here
         self._began = time.time()
-        self._statuses = {self.key(trial_id): run.status for trial_id, run in place.trials.items() if run.status}
-        self._swept = False
+        self._ends = {self.key(trial_id): End(run.status) for trial_id, run in place.trials.items() if run.status}
         self.writer = Writer(Store(client.tracking_uri))
         self._store = Store(client.tracking_uri)  # with a time limit of its own: the writer changes that of the other
         ask = functools.partial(self._store.running_with, place.experiment_id, STOP)
         self._button = StopButton(ask, self._stop_asked, self._clear_stop, is_away=lambda: self.writer.is_away)
         self._nodes = Nodes(groups, interval_s)
         self._written: bool | None = None  # known after close
-        self._copies: list[threading.Thread] = []
-        self._copying = threading.Lock()
+        self.with_files = queue.SimpleQueue[
+            TrialRun | None
+        ]()  # ended trials whose files are to be copied; None: no more
+        # A daemon, unlike an executor's: an upload that hangs does not hold up the end of the program.
+        self._copying = threading.Thread(target=self._copy_files, name="mlflow-sysmetrics-files", daemon=True)
 
     def start(self) -> Experiment:
         """Start the threads that write, measure, and ask whether somebody stops a run."""
         self.writer.start()
         self._nodes.start()
         self._button.start()
+        self._copying.start()
         return self
 
     def key(self, trial_id: str) -> str:
@@ -115,28 +121,12 @@ class Experiment:
 
         def then(measured: dict[str, float], death: Mapping[str, str], said: Any) -> None:
             known = end or end_by(said, run.trial.run_metadata.last_result)
-            summary = {**run.told, **_since_before(self.place.trials.get(run.trial.trial_id), measured)}
+            summary = {**run.told, **self._before(run.trial.trial_id).followed_by(measured)}
             own = {name: value for name, value in summary.items() if name not in run.reported}
             self._end(run.key, known, own, death, run.params_at_end)
 
         del self.trials[run.trial.trial_id]
         run.processes.end(then, None if end else run.state)
-
-    def save_files(self, run: TrialRun) -> None:
-        """Have a trial's files copied into its run, one trial after the other: they may be large, and nothing waits."""
-
-        def copy() -> None:
-            try:
-                with self._copying:
-                    while (run_id := self.writer.run_id(run.key)) is None and self._written is None:
-                        time.sleep(_LOOK_EVERY_S)
-                    self._client.log_artifacts(str(run_id), run.trial.local_path)
-            except Exception:
-                logger.warning("the files of trial %s are not in its run", run.trial, exc_info=True)
-
-        # A daemon, unlike an executor's: an upload that hangs does not hold up the end of the program.
-        self._copies.append(threading.Thread(target=copy, name="mlflow-sysmetrics-files", daemon=True))
-        self._copies[-1].start()
 
     def close(self, timeout_s: float) -> bool:
         """End what is open and write what is left, for a limited time; say whether all of it was written. Idempotent.
@@ -151,10 +141,10 @@ class Experiment:
         for trial in list(self.trials.values()):
             self.end(trial, SWEPT)
         self._nodes.close(min(_LAST_READINGS_S, timeout_s / 2))  # the rest is for the ends of runs
-        if self.place.study is not None:  # it says what became of the trials, though none may have gone on
+        if self.place.study is not NEW:  # it says what became of the trials, though none may have gone on
             self._create_study("")
         for trial_id, run in self.place.trials.items():
-            if run.status is None and self.key(trial_id) not in self._statuses:  # left open, and not gone on
+            if run.status is None and self.key(trial_id) not in self._ends:  # left open, and not gone on
                 self._create(trial_id, "", {}, None, "")
         for key in self.writer.open_keys():
             if key != self._study:
@@ -164,11 +154,21 @@ class Experiment:
         if not self._written:
             said = "MLflow did not take all data in time: %d runs are incomplete; `mlflow-sysmetrics sync` will help"
             logger.warning(said, self.writer.keep())
-        for copy in self._copies:  # last: how runs ended matters more
-            copy.join(max(0.0, deadline - time.monotonic()))
-        if late := sum(copy.is_alive() for copy in self._copies):
-            logger.warning("there was no time to copy all files: those of %d trials are not in their runs", late)
+        self.with_files.put(None)
+        self._copying.join(max(0.0, deadline - time.monotonic()))  # last: how runs ended matters more
+        if self._copying.is_alive():
+            logger.warning("there was no time to copy all files: those of some trials are not in their runs")
         return self._written
+
+    def _copy_files(self) -> None:
+        """Copy the files of trials into their runs, one trial after the other: they may be large."""
+        while (run := self.with_files.get()) is not None:
+            try:
+                while (run_id := self.writer.run_id(run.key)) is None and self._written is None:
+                    time.sleep(_LOOK_EVERY_S)
+                self._client.log_artifacts(str(run_id), run.trial.local_path)
+            except Exception:
+                logger.warning("the files of trial %s are not in its run", run.trial, exc_info=True)
 
     def save_view(self) -> str | None:
         """Save the view of the UI that compares the trials by what they cost, within seconds; return its link."""
@@ -180,20 +180,23 @@ class Experiment:
         name = f"What trials cost, {time.strftime('%d %b %H:%M', time.localtime(self._began))}"
         return within(_VIEW_S, lambda: save_costs(self._client, place.experiment_id, name, trials_of(parent), parent))
 
+    def _before(self, trial_id: str) -> Earlier:
+        return self.place.trials.get(trial_id, NEW)
+
     def _create(self, trial_id: str, name: str, tags: Mapping[str, str], run_id: str | None, study_name: str) -> None:
         """Have a trial's run created, or that with this id go on, nested under the run around the trials."""
-        parent, earlier = self.place.parent_run_id, self.place.trials.get(trial_id)
+        parent, run_id = self.place.parent_run_id, run_id or self._before(trial_id).run_id
         about: dict[str, Any] = {"experiment_id": self.place.experiment_id, "name": name}
         if parent is None:
             about |= {"parent": self._create_study(study_name), "tags": tags}
         else:
             about |= {"tags": {MLFLOW_PARENT_RUN_ID: parent, **tags}}
-        self.writer.create(self.key(trial_id), run_id=run_id or (earlier and earlier.run_id), **about)
+        self.writer.create(self.key(trial_id), run_id=run_id, **about)
 
     def _create_study(self, name: str) -> str:
         """Have the run around the trials created, unless it has been; return its key."""
         about = {"experiment_id": self.place.experiment_id, "name": name, "tags": self._study_tags}
-        self.writer.create(self._study, run_id=self.place.study and self.place.study.run_id, **about)
+        self.writer.create(self._study, run_id=self.place.study.run_id, **about)
         return self._study
 
     def _end(
@@ -202,20 +205,21 @@ class Experiment:
         with suppress(KeyError):  # it has been ended, since its time was up: perhaps by another thread, just now
             self.writer.log(key, params=params, summary=summary)
             self.writer.end(key, end.status, tags={**(death if end.process_died else {}), **end.tags})
-            self._statuses[key] = end.status
-            self._swept = self._swept or end is SWEPT
+            self._ends[key] = end
 
     def _end_study(self) -> None:
         """End the run around the trials, if it was made here, with what became of them."""
         if not self.writer.is_open(self._study):
             return
-        counts = Counter(self._statuses.values())
+        counts = Counter(end.status for end in self._ends.values())
         trials, finished, killed, failed = counts.total(), counts["FINISHED"], counts["KILLED"], counts["FAILED"]
         summary = dict(zip(COUNTS, map(float, (trials, killed, failed, self.restarts)), strict=True))
-        summary |= _since_before(self.place.study, {"elapsed_s": time.time() - self._began})
+        summary |= self.place.study.followed_by({"elapsed_s": time.time() - self._began})
         said = f"**{trials} trials**: {finished} came to their end, {killed} were stopped before, {failed} failed."
         self.writer.log(self._study, summary=summary)
-        self.writer.end(self._study, "KILLED" if self._swept else "FINISHED", tags={MLFLOW_RUN_NOTE: said})
+        self.writer.end(
+            self._study, "KILLED" if SWEPT in self._ends.values() else "FINISHED", tags={MLFLOW_RUN_NOTE: said}
+        )
 
     def _is_study(self, run_id: str) -> bool:
         return run_id in (self.place.parent_run_id, self.writer.run_id(self._study))
@@ -242,10 +246,3 @@ class Experiment:
             tags = by_person(self._said).tags
             self._store.log_batch(run_id, [], [], [RunTag(name, value) for name, value in tags.items()])
         self._store.delete_tag(run_id, STOP)
-
-
-def _since_before(earlier: Earlier | None, summary: Mapping[str, float]) -> dict[str, float]:
-    """The summary with that from before an interruption, if there is one; {} where that is unknown."""
-    if not summary or earlier is None or earlier.summary == {}:
-        return dict(summary)
-    return summary_in_turn([earlier.summary, summary])
