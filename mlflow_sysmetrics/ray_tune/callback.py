@@ -176,13 +176,13 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         """Queue what a result carries."""
         experiment, run = self._open(trial)
         if (carried := result.get(PAYLOAD_KEY)) is not None:
-            experiment.log(run.key, [Point(*point) for point in carried["points"]], carried["tags"])
+            experiment.writer.log(run.key, [Point(*point) for point in carried["points"]], tags=carried["tags"])
             run.told = carried["summary"]
             return
         points = points_of(result, self.groups)
         wrong = next((each for each in points if not math.isfinite(each.value)), None)
         first = None if wrong is None or run.diverged else f"{wrong.name} is {wrong.value} at step {wrong.step}"
-        experiment.log(run.key, points, {NOT_FINITE: first} if first else None)
+        experiment.writer.log(run.key, points, tags={NOT_FINITE: first} if first else None)
         run.reported.update(point.name for point in points)
         run.diverged = run.diverged or wrong is not None
         is_unknown = result.get(DONE) and endings.known_end(trial, result) is None
@@ -194,7 +194,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         has_begun = self._experiment is not None and trial.trial_id in self._experiment.trials  # or failed in setup
         experiment, run = self._open(trial)
         run.processes.let_go()
-        experiment.log(run.key, tags={RETRIED_AFTER: endings.error_line(trial)})
+        experiment.writer.log(run.key, tags={RETRIED_AFTER: endings.error_line(trial)})
         if has_begun:
             experiment.writer.repeat(run.key)
             experiment.restarts += 1
@@ -248,4 +248,5 @@ class SystemMetricsCallback(MLflowLoggerCallback):
         step = int(run.trial.run_metadata.last_result.get(TRAINING_ITERATION) or 0)
         numeric = {f"perturbed/{name}": float(it) for name, it in changed.items() if isinstance(it, numbers.Real)}
         tags = {CHANGED_PREFIX + name: value for name, value in changed.items()}
-        experiment.log(run.key, points_now(numeric, step), tags, {} if self.log_params_on_trial_end else new)
+        new = {} if self.log_params_on_trial_end else new
+        experiment.writer.log(run.key, points_now(numeric, step), params=new, tags=tags)

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -42,6 +42,7 @@ class TrialRun:
 
     trial: Trial
     key: str  # of its run
+    earlier: Earlier  # the same, before an interruption
     processes: TrialProcesses
     params: dict[str, Any] = field(default_factory=dict)  # as they were last
     params_at_end: dict[str, Any] = field(default_factory=dict)  # that are still to be logged
@@ -59,6 +60,7 @@ class Experiment:
         self, client: MlflowClient, place: Destination, study_id: str, groups: Collection[str], interval_s: float
     ) -> None:
         self.place, self.study_id, self._client = place, study_id, client
+        self._about: dict[str, Any] = {"experiment_id": place.experiment_id}
         self.trials: dict[str, TrialRun] = {}  # that have not ended
         self.restarts = int((place.study.summary or {}).get("restarts", 0))
         # Who runs what, as MLflow tags the runs that it makes itself: user, source, commit.
@@ -73,9 +75,7 @@ class Experiment:
         self._button = StopButton(ask, self._stop_asked, self._clear_stop, is_away=lambda: self.writer.is_away)
         self._nodes = Nodes(groups, interval_s)
         self._written: bool | None = None  # known after close
-        self.with_files = queue.SimpleQueue[
-            TrialRun | None
-        ]()  # ended trials whose files are to be copied; None: no more
+        self.with_files = queue.SimpleQueue[TrialRun | None]()  # trials whose files are to be copied; None: no more
         # A daemon, unlike an executor's: an upload that hangs does not hold up the end of the program.
         self._copying = threading.Thread(target=self._copy_files, name="mlflow-sysmetrics-files", daemon=True)
 
@@ -91,37 +91,34 @@ class Experiment:
         return f"{self.study_id}/{trial_id}"
 
     def open(self, trial: Trial, name: str, tags: Mapping[str, str], run_id: str | None) -> TrialRun:
-        """Have a trial's run created, or that with this id go on."""
-        key, study_name = self.key(trial.trial_id), f"tune {getattr(trial, 'experiment_dir_name', trial)}"
+        """Have a trial's run created, or that with this id go on, nested under the run around the trials."""
+        key, parent = self.key(trial.trial_id), self.place.parent_run_id
+        earlier = self.place.trials.get(trial.trial_id, NEW)
         own = {KIND: "trial", STUDY_ID: self.study_id, TRIAL_ID: trial.trial_id, "trial_name": str(trial)}
-        self._create(trial.trial_id, name, {**self._source_tags, **own, **tags}, run_id, study_name)
-        self.trials[trial.trial_id] = run = TrialRun(
-            trial, key, TrialProcesses(self._nodes, functools.partial(self.log, key))
-        )
+        around = {MLFLOW_PARENT_RUN_ID: parent} if parent else {}
+        about = {**self._about, "name": name, "tags": {**around, **self._source_tags, **own, **tags}}
+        if parent is None:
+            self._open_study(f"tune {getattr(trial, 'experiment_dir_name', trial)}")
+        self.writer.create(key, run_id=run_id or earlier.run_id, parent=None if parent else self._study, **about)
+
+        def log(points: list[Point], tags: Mapping[str, str]) -> None:
+            with suppress(KeyError):  # it has been ended, since time was up
+                self.writer.log(key, points, tags=tags)
+
+        self.trials[trial.trial_id] = run = TrialRun(trial, key, earlier, TrialProcesses(self._nodes, log))
         return run
 
     def where(self, run: TrialRun) -> dict[str, str | None]:
         """What the trial's process has to know to find its run. Nothing of it is secret."""
-        known = {"uri": lasting_uri(self._client.tracking_uri), "experiment_id": self.place.experiment_id}
+        known = {**self._about, "uri": lasting_uri(self._client.tracking_uri)}
         return {**known, "key": run.key, "run_id": self.writer.run_id(run.key), "trial_id": run.trial.trial_id}
-
-    def log(
-        self,
-        key: str,
-        points: Iterable[Point] = (),
-        tags: Mapping[str, object] | None = None,
-        params: Mapping[str, object] | None = None,
-    ) -> None:
-        """Queue these for a run. No-op if it has ended."""
-        with suppress(KeyError):
-            self.writer.log(key, points, params=params, tags=tags)
 
     def end(self, run: TrialRun, end: End | None) -> None:
         """End a trial's run once the last readings of its process are there; None: as its trainable says."""
 
         def then(measured: dict[str, float], death: Mapping[str, str], said: Any) -> None:
             known = end or end_by(said, run.trial.run_metadata.last_result)
-            summary = {**run.told, **self._before(run.trial.trial_id).followed_by(measured)}
+            summary = {**run.told, **run.earlier.followed_by(measured)}
             own = {name: value for name, value in summary.items() if name not in run.reported}
             self._end(run.key, known, own, death, run.params_at_end)
 
@@ -142,10 +139,10 @@ class Experiment:
             self.end(trial, SWEPT)
         self._nodes.close(min(_LAST_READINGS_S, timeout_s / 2))  # the rest is for the ends of runs
         if self.place.study is not NEW:  # it says what became of the trials, though none may have gone on
-            self._create_study("")
+            self._open_study()
         for trial_id, run in self.place.trials.items():
             if run.status is None and self.key(trial_id) not in self._ends:  # left open, and not gone on
-                self._create(trial_id, "", {}, None, "")
+                self.writer.create(self.key(trial_id), run_id=run.run_id, **self._about)
         for key in self.writer.open_keys():
             if key != self._study:
                 self._end(key, SWEPT, {}, {}, {})
@@ -180,24 +177,10 @@ class Experiment:
         name = f"What trials cost, {time.strftime('%d %b %H:%M', time.localtime(self._began))}"
         return within(_VIEW_S, lambda: save_costs(self._client, place.experiment_id, name, trials_of(parent), parent))
 
-    def _before(self, trial_id: str) -> Earlier:
-        return self.place.trials.get(trial_id, NEW)
-
-    def _create(self, trial_id: str, name: str, tags: Mapping[str, str], run_id: str | None, study_name: str) -> None:
-        """Have a trial's run created, or that with this id go on, nested under the run around the trials."""
-        parent, run_id = self.place.parent_run_id, run_id or self._before(trial_id).run_id
-        about: dict[str, Any] = {"experiment_id": self.place.experiment_id, "name": name}
-        if parent is None:
-            about |= {"parent": self._create_study(study_name), "tags": tags}
-        else:
-            about |= {"tags": {MLFLOW_PARENT_RUN_ID: parent, **tags}}
-        self.writer.create(self.key(trial_id), run_id=run_id, **about)
-
-    def _create_study(self, name: str) -> str:
-        """Have the run around the trials created, unless it has been; return its key."""
-        about = {"experiment_id": self.place.experiment_id, "name": name, "tags": self._study_tags}
+    def _open_study(self, name: str = "") -> None:
+        """Have the run around the trials created, unless it has been."""
+        about = {**self._about, "name": name, "tags": self._study_tags}
         self.writer.create(self._study, run_id=self.place.study.run_id, **about)
-        return self._study
 
     def _end(
         self, key: str, end: End, summary: Mapping[str, float], death: Mapping[str, str], params: Mapping[str, object]
