@@ -141,7 +141,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become the copy that `Tuner.restore` has kept; the login is that of MLflow's settings now."""
         uris = {name: uri and with_login(uri, get_tracking_uri()) for name, uri in state.items() if name in _URIS}
-        vars(self).update({**state, **uris})
+        self.__dict__.update({**state, **uris})
 
     def get_state(self) -> dict[str, str]:
         """What a restored callback finds its runs by."""
@@ -153,7 +153,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
 
     def run_id(self, trial_id: str) -> str | None:
         """MLflow's id of a trial's run; None while the store has not created it."""
-        return self._experiment and self._experiment.writer.run_id(self._experiment.key(trial_id))
+        return self._experiment.writer.run_id(self._experiment.key(trial_id)) if self._experiment else None
 
     @_never_raises
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:

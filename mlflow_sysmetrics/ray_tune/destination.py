@@ -81,9 +81,7 @@ def find_destination(
         experiment_id = named_experiment(client, experiment_name)
     if experiment_id is None:
         experiment_id = around.info.experiment_id if around else str(_get_experiment_id() or "0")
-    parent = around and around.info.run_id
-    if around and parent_run_id is None and around.info.experiment_id != experiment_id:
-        parent = None
+    parent = around.info.run_id if around and (parent_run_id or around.info.experiment_id == experiment_id) else None
     wanted = f"tags.`{STUDY_ID}` = '{study_id}'"
     runs = client.search_runs([experiment_id], wanted, max_results=_MAX_RUNS) if study_id else []
     trials = {run.data.tags[TRIAL_ID]: Earlier.of(run) for run in runs if TRIAL_ID in run.data.tags}

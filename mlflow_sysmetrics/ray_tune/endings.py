@@ -104,13 +104,12 @@ def outlive_memory_kills() -> None:
     except ImportError:
         return
 
-    def died(argument: Any) -> Any:
-        return RayActorError(error_msg=f"{argument}\n{SAID}") if isinstance(argument, OutOfMemoryError) else argument
-
     def translated(told: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(told)
-        def failed(*arguments: Any, **named: Any) -> Any:
-            return told(*map(died, arguments), **{name: died(value) for name, value in named.items()})
+        def failed(*tracked: Any, **named: Any) -> Any:
+            if isinstance(error := named.get("exception"), OutOfMemoryError):
+                named["exception"] = RayActorError(error_msg=f"{error}\n{SAID}")
+            return told(*tracked, **named)
 
         return failed
 

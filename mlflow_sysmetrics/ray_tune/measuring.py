@@ -50,9 +50,14 @@ class NodeMeasurements:
     def start(self, number: int, pid: int) -> dict[str, str]:
         """Measure this process, if it is there; return what is known of its node."""
         last: dict[str, float] = {}  # the summary when the process was there last, and its memory for as long as it is
+
+        def keep(now: dict[str, float]) -> None:
+            last.pop("memory_mb", None)
+            last.update(now if "memory_mb" in now else {})
+
         with suppress(ValueError):
             measurement = Measurement(pid, self._groups, self._interval_s)
-            measurement.tell(lambda now: last.update(now) if "memory_mb" in now else last.pop("memory_mb", None))
+            measurement.tell(keep)
             self._measured[number] = measurement.start(), MemoryKills(pid), last
         return {DEFINED_AS: MEMORY_DEFINITION} | self._host
 

@@ -122,7 +122,7 @@ class Experiment:
             own = {name: value for name, value in summary.items() if name not in run.reported}
             self._end(run.key, known, own, death, run.params_at_end)
 
-        del self.trials[run.trial.trial_id]
+        self.trials.pop(run.trial.trial_id, None)  # a signal's handler may close in the middle of a close
         run.processes.end(then, None if end else run.state)
 
     def close(self, timeout_s: float) -> bool:
