@@ -45,37 +45,28 @@ class NodeMeasurements:
 
     def __init__(self, groups: Collection[str], interval_s: float) -> None:
         self._groups, self._interval_s, self._host = groups, interval_s, Host().tags()
-        self._measured: dict[int, tuple[Measurement, MemoryKills, dict[str, float]]] = {}
+        self._measured: dict[int, tuple[Measurement, MemoryKills]] = {}
 
     def start(self, number: int, pid: int) -> dict[str, str]:
         """Measure this process, if it is there; return what is known of its node."""
-        last: dict[str, float] = {}  # the summary when the process was there last, and its memory for as long as it is
-
-        def keep(now: dict[str, float]) -> None:
-            last.pop("memory_mb", None)
-            last.update(now if "memory_mb" in now else {})
-
         with suppress(ValueError):
-            measurement = Measurement(pid, self._groups, self._interval_s)
-            measurement.tell(keep)
-            self._measured[number] = measurement.start(), MemoryKills(pid), last
+            self._measured[number] = Measurement(pid, self._groups, self._interval_s).start(), MemoryKills(pid)
         return {DEFINED_AS: MEMORY_DEFINITION} | self._host
 
     def drain(self) -> dict[int, list[Window]]:
         """The windows of each process that have closed since the last call."""
-        for _, kills, _ in self._measured.values():
+        for _, kills in self._measured.values():
             kills.look()
-        return {number: measurement.drain() for number, (measurement, _, _) in self._measured.items()}
+        return {number: measurement.drain() for number, (measurement, _) in self._measured.items()}
 
     def stop(self, number: int) -> Used | None:
-        """Let a process go; None if it was gone before. The time of one that is gone is that up to its last reading."""
+        """Let a process go; None if it was gone before."""
         if number not in self._measured:
             return None
-        measurement, kills, last = self._measured.pop(number)
-        summary, death = measurement.stop(), {}
-        if "memory_mb" not in last:
-            summary["elapsed_s"] = last.get("elapsed_s", summary["elapsed_s"])
-            death = kills.death(summary, kills.happened(), "its process was gone")
+        measurement, kills = self._measured.pop(number)
+        is_gone = not measurement.interval()  # where its memory can be read, this holds it
+        summary = measurement.stop()
+        death = kills.death(summary, kills.happened(), "its process was gone") if is_gone else {}
         return Used(measurement.drain(), summary, death)
 
 
