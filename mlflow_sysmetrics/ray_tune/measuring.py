@@ -91,8 +91,9 @@ class Nodes:
     def close(self, timeout_s: float) -> None:
         """Let all go, and end the thread and what runs on other nodes, within this time."""
         self._last_answers_s = timeout_s / 2  # the rest is for what waits for them
-        self.loop.call_soon_threadsafe(self._closing.set)
-        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self._closing.set)
+            self._thread.join(timeout_s)
 
     async def ask(self, node_id: str, method: str, *args: Any) -> Any:
         """The answer of a node's measurements; None if there is none."""
@@ -123,9 +124,8 @@ class Nodes:
                 each.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         for node in self._nodes.values():
-            if not isinstance(node, NodeMeasurements):
-                with suppress(Exception):  # Ray may have ended before
-                    ray.kill(node)  # else it lives until Python's collector finds it
+            with suppress(Exception):  # this node's is no actor, and Ray may have ended before
+                ray.kill(node)  # else it lives until Python's collector finds it
 
     async def _drain(self, node_id: str) -> None:
         while not self._closing.is_set():
