@@ -18,7 +18,7 @@ from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
-from mlflow_sysmetrics.delivery import Point, points_now
+from mlflow_sysmetrics.delivery.operations import Point, points_now
 from mlflow_sysmetrics.ray_tune import endings
 from mlflow_sysmetrics.ray_tune.destination import find_destination
 from mlflow_sysmetrics.ray_tune.inside import introduce

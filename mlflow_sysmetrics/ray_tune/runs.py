@@ -22,7 +22,10 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 from ray.tune.experiment import Trial
 from ray.tune.result import TRAINING_ITERATION
 
-from mlflow_sysmetrics.delivery import Point, Store, Writer, within
+from mlflow_sysmetrics.delivery.operations import Point
+from mlflow_sysmetrics.delivery.store import Store
+from mlflow_sysmetrics.delivery.waiting import within
+from mlflow_sysmetrics.delivery.writer import Writer
 from mlflow_sysmetrics.host import HostContext
 from mlflow_sysmetrics.limits import StopButton, reason_of_a_person
 from mlflow_sysmetrics.ranks import COUNTS
@@ -157,16 +160,6 @@ class Experiment:
             logger.warning("there was no time to copy all files: those of some trials are not in their runs")
         return self._written
 
-    def _copy_files(self) -> None:
-        """Copy the files of trials into their runs, one trial after the other: they may be large."""
-        while (run := self.with_files.get()) is not None:
-            try:
-                while (run_id := self.writer.run_id(run.key)) is None and self._written is None:
-                    time.sleep(_LOOK_EVERY_S)
-                self._client.log_artifacts(str(run_id), run.trial.local_path)
-            except Exception:
-                logger.warning("the files of trial %s are not in its run", run.trial, exc_info=True)
-
     def save_view(self) -> str | None:
         """Save the view of the UI that compares the trials by what they cost, within seconds; return its link."""
         from mlflow_sysmetrics.ui import save_costs, trials_of
@@ -176,6 +169,16 @@ class Experiment:
             return None
         name = f"What trials cost, {time.strftime('%d %b %H:%M', time.localtime(self._began))}"
         return within(_VIEW_S, lambda: save_costs(self._client, place.experiment_id, name, trials_of(parent), parent))
+
+    def _copy_files(self) -> None:
+        """Copy the files of trials into their runs, one trial after the other: they may be large."""
+        while (run := self.with_files.get()) is not None:
+            try:
+                while (run_id := self.writer.run_id(run.key)) is None and self._written is None:
+                    time.sleep(_LOOK_EVERY_S)
+                self._client.log_artifacts(str(run_id), run.trial.local_path)
+            except Exception:
+                logger.warning("the files of trial %s are not in its run", run.trial, exc_info=True)
 
     def _open_study(self, name: str = "") -> None:
         """Have the run around the trials created, unless it has been."""
@@ -200,9 +203,8 @@ class Experiment:
         summary |= self.place.study.followed_by({"elapsed_s": time.time() - self._began})
         said = f"**{trials} trials**: {finished} came to their end, {killed} were stopped before, {failed} failed."
         self.writer.log(self._study, summary=summary)
-        self.writer.end(
-            self._study, "KILLED" if SWEPT in self._ends.values() else "FINISHED", tags={MLFLOW_RUN_NOTE: said}
-        )
+        status = "KILLED" if SWEPT in self._ends.values() else "FINISHED"
+        self.writer.end(self._study, status, tags={MLFLOW_RUN_NOTE: said})
 
     def _is_study(self, run_id: str) -> bool:
         return run_id in (self.place.parent_run_id, self.writer.run_id(self._study))
