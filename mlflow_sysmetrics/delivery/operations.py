@@ -35,7 +35,7 @@ class Operation(NamedTuple):
     create: experiment_id, start_ms, name, tags, and the key of the parent run. reopen: the ended run goes on. repeat:
     its work begins again, from an earlier step. points: unix ms, step, values by name. summary: unix ms, values by
     name, and the unix ms since which values of these names are the program's own. params, tags: texts by name. end:
-    status, unix ms, tags that say why. last: a summary that counts only if nothing follows, as of a killed process.
+    status, unix ms, tags that say why.
     """
 
     kind: str

@@ -46,9 +46,7 @@ class Outbox:
         self.start_ms: int | None = None  # of the run, once it is known
         self.asked = False  # whether the store was asked to create it
         self.steps: dict[str, set[int]] | None = None  # that the run has, by metric; None: all steps are new
-        self.is_late = False  # whether it was read from a disk, by `sync`
-        self.late_ms: int | None = None  # when the run had ended by then
-        self.superseded: bool | None = None  # whether the run has gone on after that; None: not known yet
+        self.is_superseded = False  # whether the run has gone on after all that waits here, and has ended otherwise
         self.gone: Exception | None = None  # the store's last answer, if the run does not exist
         self.failures, self.due_at = 0, 0.0  # attempts in a row that failed; when the writer tries next
         self.sent = self.refused = self.lost = 0  # values that the store took, will never take, and that were given up
@@ -73,15 +71,10 @@ class Outbox:
         first = self.peek(1)
         return not self.is_open or (bool(first) and first[0].kind in ("create", "reopen"))
 
-    def all(self) -> list[Operation]:
-        """All that waits."""
-        return self.peek(len(self._waiting))
-
     def about(self, tracking_uri: str) -> dict[str, Any]:
         """What a journal says of this run."""
-        ends = [operation.data[1] for operation in self.all() if operation.kind == "end"]
         about = {"tracking_uri": tracking_uri, "run_id": self.run_id, "key": self.key, "name": self.name}
-        return {**about, "experiment_id": self.experiment_id, "late_ms": ends[-1] if ends else None}
+        return {**about, "experiment_id": self.experiment_id}
 
     def add(self, operations: Iterable[Operation]) -> None:
         """Add operations at the end."""
@@ -101,8 +94,8 @@ class Outbox:
         """Have the journal hold the summary that is to be delivered if this process is killed now."""
         self._write(lambda journal: journal.say_last(summary))
 
-    def peek(self, limit: int) -> list[Operation]:
-        """At most this number of the operations that have waited longest."""
+    def peek(self, limit: int | None = None) -> list[Operation]:
+        """What waits, longest first; at most this number."""
         with self._lock:
             return list(itertools.islice(self._waiting, limit))
 

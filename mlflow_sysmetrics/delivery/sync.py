@@ -16,6 +16,7 @@ from mlflow_sysmetrics.delivery.outbox import MAX_WAITING, Outbox
 from mlflow_sysmetrics.delivery.replay import replay
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, one_line
 from mlflow_sysmetrics.redact import redacted_text, with_login
+from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, STOPPED_BY
 
 _ANSWER_S = 60.0  # long: no training waits
 _WORDS = {  # of each count: the sentence, and what is counted
@@ -82,9 +83,10 @@ def _deliver_one(
         return
     run, is_done = journal.run, True
     try:
-        outbox = Outbox(run["run_id"], run["key"], run["name"], run["experiment_id"])
-        outbox.is_late, outbox.late_ms, outbox.steps = True, run["late_ms"], {}
         store = connect(tracking_uri or with_login(run["tracking_uri"], mlflow.get_tracking_uri()), _ANSWER_S)
+        run_id = run["run_id"] or store.run_with_key(run["experiment_id"], run["key"])
+        outbox = Outbox(run_id, run["key"], run["name"], run["experiment_id"])
+        outbox.steps, outbox.is_superseded = {}, _is_superseded(journal, run_id, store)
         operations = journal.read()
         while part := list(itertools.islice(operations, MAX_WAITING)):  # it may be long
             outbox.add(part)
@@ -100,6 +102,19 @@ def _deliver_one(
             hint = " (`mlflow-sysmetrics sync --discard` removes it)" if is_gone else ""
             delivered.left.append(f"{path.name} waits: {title}: {redacted_text(one_line(error))}{hint}")
     journal.close(remove=is_done)
+
+
+def _is_superseded(journal: Journal, run_id: str | None, store: Store) -> bool:
+    """Whether the run has ended later, or has later points, than it had ended by what is in a journal.
+
+    An end that only swept up what was still open says nothing about the run.
+    """
+    ends = [operation.data[1] for operation in journal.read() if operation.kind == "end"]
+    if run_id is None or not ends:
+        return False
+    run = store.run(run_id)
+    ended_ms = 0 if run.tags.get(STOPPED_BY) == BY_EXPERIMENT_END else run.end_ms or 0
+    return bool(max([ended_ms, *run.times_ms.values()]) > ends[-1])
 
 
 def _number(number: int, what: str) -> str:

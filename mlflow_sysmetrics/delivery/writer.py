@@ -234,7 +234,7 @@ def _keep(left: Sequence[Outbox], tracking_uri: str) -> int:
         for number, outbox in enumerate(left):
             path = journal_folder() / f"left-{moment}-{number:06}{SUFFIX}"
             with contextlib.closing(Journal(path, outbox.about(uri))) as journal:
-                journal.append(outbox.all())
+                journal.append(outbox.peek())
             kept += 1
 
     try:

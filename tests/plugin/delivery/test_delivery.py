@@ -140,7 +140,7 @@ class Deliveries(RuleBasedStateMachine):
                 self._end(key, status)
             if not box.is_empty:
                 journal = Journal(self.folder / f"left-{next(self.files):06}{SUFFIX}", box.about("scripted://"))
-                journal.append(box.all())
+                journal.append(box.peek())
                 journal.close()
         self.done += self.live.values()
         self.live = {}
@@ -165,7 +165,7 @@ class Deliveries(RuleBasedStateMachine):
             self.points[LOGGER].append(Point("system/x", float(time_ms), time_ms))
             self.recorder[0].add(log(self.points[LOGGER][-1:]))
         self.summary[LOGGER] = float(time_ms)
-        self.recorder[0].say_last(Operation("last", [time_ms, {"cpu_seconds": float(time_ms)}, self.began_ms]))
+        self.recorder[0].say_last(Operation("summary", [time_ms, {"cpu_seconds": float(time_ms)}, self.began_ms]))
 
     @precondition(lambda self: self.recorder is not None)
     @rule(killed=st.booleans())

@@ -89,7 +89,7 @@ def test_summary_leaves_what_the_program_has_logged_itself(client: MlflowClient,
     """Since the recording began; that of an earlier one is replaced."""
     client.log_metric(run_id, "elapsed_s", 7.0, 4_600)
     client.log_metric(run_id, "cpu_seconds", 1.0, 4_100)
-    last = Operation("last", [5_000, {"elapsed_s": 2.0, "cpu_seconds": 3.0}, 4_500])
+    last = Operation("summary", [5_000, {"elapsed_s": 2.0, "cpu_seconds": 3.0}, 4_500])
     leave(tmp_path, run_id, client.tracking_uri, [*LOSS, last])
     assert not deliver(tmp_path).left
     assert client.get_run(run_id).data.metrics.items() >= {"elapsed_s": 7.0, "cpu_seconds": 3.0}.items()
