@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX, Point, now_ms, points_now, window_points
-from mlflow_sysmetrics.delivery.waiting import pause_after, within
+from mlflow_sysmetrics.delivery.waiting import within
 
 if TYPE_CHECKING:
     from mlflow_sysmetrics.delivery.journal import InUseError, Journal, journal_folder
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SYSTEM_PREFIX", "DeletedRunError", "Delivered", "InUseError", "Journal", "NoSuchRunError", "Outbox", "Point",
     "Store", "StoredRun", "Writer", "deliver", "find_run", "journal_folder", "keep_end", "named_experiment", "now_ms",
-    "one_line", "pause_after", "points_now", "why_unknown", "window_points", "within",
+    "one_line", "points_now", "why_unknown", "window_points", "within",
 ]  # fmt: skip
 _HOME = {
     "journal": "InUseError Journal journal_folder",

@@ -42,6 +42,7 @@ class Outbox:
         journal: Journal | None = None,
     ) -> None:
         self.run_id, self.key, self.name, self.experiment_id = run_id, key, name, experiment_id
+        self.title = name or run_id or key  # what the user knows it by
         self.is_open = True  # whether more is to come
         self.start_ms: int | None = None  # of the run, once it is known
         self.asked = False  # whether the store was asked to create it
@@ -56,20 +57,9 @@ class Outbox:
         self._lock, self._disk = threading.Lock(), threading.Lock()
 
     @property
-    def title(self) -> str:
-        """What the user knows it by."""
-        return self.name or str(self.run_id)
-
-    @property
     def is_empty(self) -> bool:
         """Whether nothing waits."""
         return not self._waiting
-
-    @property
-    def is_urgent(self) -> bool:
-        """Whether the run is to be created, to go on, or to end."""
-        first = self.peek(1)
-        return not self.is_open or (bool(first) and first[0].kind in ("create", "reopen"))
 
     def about(self, tracking_uri: str) -> dict[str, Any]:
         """What a journal says of this run."""

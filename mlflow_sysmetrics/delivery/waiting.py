@@ -1,16 +1,14 @@
-"""How long to wait for what may hang, and when to try it again."""
+"""How long to wait for what may hang."""
 
 from __future__ import annotations
 
 import contextvars
 import queue
-import random
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
-MIN_PAUSE_S, MAX_PAUSE_S = 0.5, 30.0
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
@@ -39,12 +37,3 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     if error is not None:
         raise error
     return value  # type: ignore[return-value]
-
-
-def pause_after(failures: int, *, closing: bool = False) -> float:
-    """Seconds to the next attempt after this number of failures in a row. While `closing` they do not grow.
-
-    Jitter, so that clients do not reconnect at the same moment.
-    """
-    longest = MIN_PAUSE_S if closing else MAX_PAUSE_S
-    return min(MIN_PAUSE_S * 2.0 ** min(failures - 1, 10), longest) * random.uniform(0.5, 1.0)
