@@ -35,10 +35,6 @@ class HostContext:
         """The tags of a run that starts in this process."""
         if not is_on():
             return {}
-        if os.environ.get(CHANNEL):
-            from mlflow_sysmetrics.autologging import hook
-
-            hook()
         if (pid := os.getpid()) not in self._tags:
             self._tags = {pid: Host().tags()}
         return dict(self._tags[pid])

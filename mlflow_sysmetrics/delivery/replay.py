@@ -28,8 +28,8 @@ def replay(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None])
     """Write everything that waits for a run, in order. Errors of the store pass through: then call this again.
 
     What is written is dropped at once. Nothing is lost or stored twice: the store ignores points that it has, and a run
-    that was created although the answer was lost is found by its key. What is superseded, see `Outbox`, never changes the
-    end of its run, and only adds what that run lacks.
+    that was created although the answer was lost is found by its key. What is superseded never changes the end of the
+    run, and only adds what that lacks.
 
     Args:
         outbox: of the run.

@@ -298,7 +298,9 @@ def test_disk_that_hangs_later_is_given_up(
             hangs.set()
             wait_until(lambda: "no longer on disk" in caplog.text, LIMIT_S, "the warning")
             before = len(history(run.info.run_id, "system/tick"))
-            wait_until(lambda: len(history(run.info.run_id, "system/tick")) > before + 10, LIMIT_S, "what comes after it")
+            wait_until(
+                lambda: len(history(run.info.run_id, "system/tick")) > before + 10, LIMIT_S, "what comes after it"
+            )
         assert covered(run.info.run_id) == (ticks.taken, 0, True)
     answers.set()
 
