@@ -21,7 +21,7 @@ from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.result import DONE, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
-from mlflow_sysmetrics.delivery import Point, points_now
+from mlflow_sysmetrics.delivery.operations import Point, points_now
 from mlflow_sysmetrics.host import HostContext
 from mlflow_sysmetrics.limits import StopButton, reason_of_a_person
 from mlflow_sysmetrics.measurement import summary_names

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id
 
-from mlflow_sysmetrics.delivery import StoredRun, named_experiment
+from mlflow_sysmetrics.delivery.store import StoredRun, named_experiment
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import KIND, PID, STUDY_ID, TRIAL_ID
 

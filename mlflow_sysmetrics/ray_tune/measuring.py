@@ -14,7 +14,8 @@ import psutil
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from mlflow_sysmetrics.delivery import Point, one_line, window_points
+from mlflow_sysmetrics.delivery.operations import Point, window_points
+from mlflow_sysmetrics.delivery.store import one_line
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.limits import MemoryKills
 from mlflow_sysmetrics.measurement import Measurement

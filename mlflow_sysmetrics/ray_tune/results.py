@@ -9,7 +9,7 @@ from typing import Any, Literal
 from ray.tune.result import AUTO_RESULT_KEYS, TIMESTEPS_TOTAL, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
-from mlflow_sysmetrics.delivery import Point, points_now
+from mlflow_sysmetrics.delivery.operations import Point, points_now
 
 PAYLOAD_KEY = "sysmetrics"
 STOP_KEY = "sysmetrics_stop"  # in a result that a CriteriaStopper has ended the trial for: tags that say why

@@ -14,7 +14,10 @@ from mlflow import MlflowClient
 from mlflow.entities import RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
-from mlflow_sysmetrics.delivery import Point, Store, Writer, within
+from mlflow_sysmetrics.delivery.operations import Point
+from mlflow_sysmetrics.delivery.store import Store
+from mlflow_sysmetrics.delivery.waiting import within
+from mlflow_sysmetrics.delivery.writer import Writer
 from mlflow_sysmetrics.ranks import COUNTS, summary_in_turn
 from mlflow_sysmetrics.ray_tune.destination import Destination, Earlier
 from mlflow_sysmetrics.ray_tune.endings import SWEPT, End

@@ -23,9 +23,10 @@ from mlflow import MlflowClient
 from outages import Ticks, covered
 
 from mlflow_sysmetrics import Criteria, Measurement, SystemMetricsLogger
-from mlflow_sysmetrics.delivery import Journal, Outbox, deliver
-from mlflow_sysmetrics.delivery.journal import journal_path
+from mlflow_sysmetrics.delivery.journal import Journal, journal_path
 from mlflow_sysmetrics.delivery.operations import Operation
+from mlflow_sysmetrics.delivery.outbox import Outbox
+from mlflow_sysmetrics.delivery.sync import deliver
 from mlflow_sysmetrics.measurement import summary_names
 
 LIMIT_S = 20.0

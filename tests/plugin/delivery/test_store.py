@@ -17,8 +17,8 @@ from mlflow.exceptions import MlflowException
 from server_here import server_here
 from tracking_server import free_port
 
-from mlflow_sysmetrics.delivery import DeletedRunError, NoSuchRunError, Store, StoredRun, find_run, within
-from mlflow_sysmetrics.delivery.store import why_unknown
+from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, StoredRun, find_run, why_unknown
+from mlflow_sysmetrics.delivery.waiting import within
 
 
 @pytest.fixture(scope="module")

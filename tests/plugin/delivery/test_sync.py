@@ -14,8 +14,10 @@ from mlflow import MlflowClient
 from scripted_store import Kept, ScriptedStore
 from tracking_server import free_port
 
-from mlflow_sysmetrics.delivery import Delivered, Journal, Outbox, deliver
+from mlflow_sysmetrics.delivery.journal import Journal
 from mlflow_sysmetrics.delivery.operations import Operation
+from mlflow_sysmetrics.delivery.outbox import Outbox
+from mlflow_sysmetrics.delivery.sync import Delivered, deliver
 from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, STOP_REASON, STOPPED_BY
 
 LOSS = [Operation("points", [4_100 + step, step, {"loss": 1.0 / (1 + step)}]) for step in range(3)]

@@ -12,9 +12,12 @@ from hung_disk import hung_disk
 from mlflow import MlflowClient
 from scripted_store import LIMIT_S, ScriptedStore
 
-from mlflow_sysmetrics.delivery import Point, Store, Writer, deliver, keep_end, points_now, window_points
 from mlflow_sysmetrics.delivery import outbox as outboxes
 from mlflow_sysmetrics.delivery import writer as writers
+from mlflow_sysmetrics.delivery.operations import Point, points_now, window_points
+from mlflow_sysmetrics.delivery.store import Store
+from mlflow_sysmetrics.delivery.sync import deliver
+from mlflow_sysmetrics.delivery.writer import Writer, keep_end
 from mlflow_sysmetrics.monitor import Window
 
 

@@ -23,7 +23,7 @@ from mlflow.entities import Run
 from ray import cloudpickle, tune
 from ray.tune.logger.mlflow import MLflowLoggerCallback
 
-from mlflow_sysmetrics.delivery import Point
+from mlflow_sysmetrics.delivery.operations import Point
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.measurement import SUMMARY
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY, SystemMetricsCallback, payload, system_metrics

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from ray import tune
 
-from mlflow_sysmetrics.delivery import Store
+from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, callback, payload, runs
 from mlflow_sysmetrics.tags import BY_PERSON, CAUSE_OF_DEATH, STOP, STOP_REASON, STOPPED_BY
 
