@@ -45,7 +45,6 @@ class Outbox:
         self.title = name or run_id or key  # what the user knows it by
         self.is_open = True  # whether more is to come
         self.start_ms: int | None = None  # of the run, once it is known
-        self.asked = False  # whether the store was asked to create it
         self.steps: dict[str, set[int]] | None = None  # that the run has, by metric; None: all steps are new
         self.is_superseded = False  # whether the run has gone on after all that waits here, and has ended otherwise
         self.gone: Exception | None = None  # the store's last answer, if the run does not exist

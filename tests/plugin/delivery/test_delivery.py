@@ -129,7 +129,7 @@ class Deliveries(RuleBasedStateMachine):
             try:
                 replay(box, self.store, lambda key: self.live[key].run_id if key in self.live else None)
             except (ConnectionError, NoParentError, NoSuchRunError):
-                continue
+                box.failures += 1
         self.store.fates = deque()
 
     @rule(status=st.sampled_from(["FINISHED", "KILLED"]))
