@@ -199,7 +199,7 @@ class SystemMetricsLogger:
 
     def _begin(self) -> bool:
         """Start the threads; False where another process has the series."""
-        about = self._outbox.about(self._uri)
+        about = {"tracking_uri": self._uri, "run_id": self.run_id}
         try:  # a journal that is opened too late is nobody's, and closed
             self._outbox = within(_DISK_S, lambda: Outbox(self.run_id, journal=Journal(self._path, about)))
         except InUseError:
@@ -278,8 +278,7 @@ class SystemMetricsLogger:
         self._outbox.add(log(tags=self._tags))
         while not self._stopping.wait(_KEEP_EVERY_S):
             if self._move():
-                for summary in self._summary():
-                    self._outbox.say_last(summary)
+                self._outbox.say_last(*self._summary())
 
     def _move(self) -> bool:
         """Move closed windows to the outbox, where the writer finds them; say whether there were any."""

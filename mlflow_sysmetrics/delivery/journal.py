@@ -26,7 +26,6 @@ from mlflow_sysmetrics.delivery.operations import Operation
 SUFFIX = ".jsonl"
 _FORMAT = "mlflow_sysmetrics 2"
 _MAX_BYTES = 500_000_000  # about a week of one logger's points
-_NOTHING = dict.fromkeys(("tracking_uri", "run_id", "key", "name", "experiment_id"))
 _open: weakref.WeakSet[Journal] = weakref.WeakSet()  # of this process
 
 
@@ -57,7 +56,8 @@ class Journal:
 
     Args:
         path: the file.
-        run: whose operations it holds, see `Outbox.about`; None: as the file says, which has to be there.
+        run: whose operations it holds: its `tracking_uri` and `run_id`, which is None for one that is to be created. By
+            default as the file says, which has to be there.
 
     Raises:
         InUseError: it is open already.
@@ -79,7 +79,7 @@ class Journal:
                 self._file.truncate(0)  # new, or its writer was killed within the first line
                 first = json.dumps([_FORMAT, run]).encode() + b"\n"
                 self._write(first)
-            self.run: dict[str, Any] = {**_NOTHING, **json.loads(first)[1]}
+            self.run: dict[str, Any] = dict(json.loads(first)[1])
             self._start = len(first)
             self._write(b"\n")  # the last line may have been cut off
         except BaseException:

@@ -6,7 +6,6 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from mlflow_sysmetrics.delivery.journal import Journal
 from mlflow_sysmetrics.delivery.operations import Operation
@@ -27,23 +26,12 @@ class Outbox:
 
     Args:
         run_id: the run; None for one that is to be created, as its first operation says.
-        key: of a run that is created: its tag, unique for ever.
-        name: what the user knows the run by.
-        experiment_id: where it is created.
+        title: what the user knows the run by.
         journal: where operations are kept, too, in case this process ends before the store has them.
     """
 
-    def __init__(
-        self,
-        run_id: str | None = None,
-        key: str | None = None,
-        name: str | None = None,
-        experiment_id: str = "",
-        journal: Journal | None = None,
-    ) -> None:
-        self.run_id, self.key, self.name, self.experiment_id = run_id, key, name, experiment_id
-        self.title = name or run_id or key  # what the user knows it by
-        self.is_open = True  # whether more is to come
+    def __init__(self, run_id: str | None = None, title: str | None = None, journal: Journal | None = None) -> None:
+        self.run_id, self.title = run_id, title or run_id
         self.start_ms: int | None = None  # of the run, once it is known
         self.steps: dict[str, set[int]] | None = None  # that the run has, by metric; None: all steps are new
         self.is_superseded = False  # whether the run has gone on after all that waits here, and has ended otherwise
@@ -59,11 +47,6 @@ class Outbox:
     def is_empty(self) -> bool:
         """Whether nothing waits."""
         return not self._waiting
-
-    def about(self, tracking_uri: str) -> dict[str, Any]:
-        """What a journal says of this run."""
-        about = {"tracking_uri": tracking_uri, "run_id": self.run_id, "key": self.key, "name": self.name}
-        return {**about, "experiment_id": self.experiment_id}
 
     def add(self, operations: Iterable[Operation]) -> None:
         """Add operations at the end."""

@@ -29,12 +29,7 @@ def replay(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None])
 
     What is written is dropped at once. Nothing is lost or stored twice: the store ignores points that it has, and a run
     that was created although the answer was lost is found by its key. What is superseded never changes the end of the
-    run, and only adds what that lacks.
-
-    Args:
-        outbox: of the run.
-        store: where the run is.
-        parent_id: the key of a parent run -> its id; None while it does not exist.
+    run, and only adds what that lacks. `parent_id` gives the id of a run by its key, or None while it does not exist.
 
     Raises:
         NoParentError: the run around this one does not exist yet.
@@ -61,13 +56,13 @@ def replay(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None])
 def _create(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None], wanted: Mapping[str, Any]) -> None:
     if outbox.run_id is not None:  # `sync` has found it
         return
-    experiment_id, tags = wanted["experiment_id"], {**wanted["tags"], RUN_KEY: str(outbox.key)}
+    experiment_id, tags = wanted["experiment_id"], {**wanted["tags"], RUN_KEY: wanted["key"]}
     if wanted["parent"] is not None:
         parent = parent_id(wanted["parent"])
         if parent is None:
             raise NoParentError("the run around it is still to be created")
         tags[MLFLOW_PARENT_RUN_ID] = parent
-    found = store.run_with_key(experiment_id, str(outbox.key)) if outbox.failures else None  # whose answer was lost
+    found = store.run_with_key(experiment_id, wanted["key"]) if outbox.failures else None  # whose answer was lost
     outbox.run_id = found or store.create_run(experiment_id, wanted["start_ms"], tags, wanted["name"])
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import mlflow
 
@@ -81,16 +82,20 @@ def _deliver_one(
         if path.lstat().st_size:  # else its logger ended before the first line
             delivered.left.append(f"{path.name} is not a journal: {error}")
         return
-    run, is_done = journal.run, True
+    run_id, is_done, wanted = journal.run.get("run_id"), True, dict[str, Any]()
+    title = f"run {run_id}"
     try:
-        store = connect(tracking_uri or with_login(run["tracking_uri"], mlflow.get_tracking_uri()), _ANSWER_S)
-        run_id = run["run_id"] or store.run_with_key(run["experiment_id"], run["key"])
-        outbox = Outbox(run_id, run["key"], run["name"], run["experiment_id"])
-        outbox.steps, outbox.is_superseded = {}, _is_superseded(journal, run_id, store)
+        if run_id is None:
+            wanted = next(journal.read()).data
+            title = f"run {wanted['name']!r}, which is still to be created"
+        uri = tracking_uri or with_login(journal.run["tracking_uri"], mlflow.get_tracking_uri())
+        store = connect(uri, _ANSWER_S)
+        outbox = Outbox(run_id or store.run_with_key(wanted["experiment_id"], wanted["key"]), title)
+        outbox.steps, outbox.is_superseded = {}, _is_superseded(journal, outbox.run_id, store)
         operations = journal.read()
         while part := list(itertools.islice(operations, MAX_WAITING)):  # it may be long
             outbox.add(part)
-            replay(outbox, store, lambda key: store.run_with_key(outbox.experiment_id, key))
+            replay(outbox, store, lambda key: store.run_with_key(wanted["experiment_id"], key))
         delivered.runs.add(str(outbox.run_id))
         delivered.counts.update(points=outbox.sent, refused=outbox.refused, skipped=journal.skipped)
     except Exception as error:
@@ -98,7 +103,6 @@ def _deliver_one(
         is_done = is_gone and discard
         delivered.counts["discarded"] += is_done
         if not is_done:
-            title = f"run {run['run_id']}" if run["run_id"] else f"run {run['name']!r}, which is still to be created"
             hint = " (`mlflow-sysmetrics sync --discard` removes it)" if is_gone else ""
             delivered.left.append(f"{path.name} waits: {title}: {redacted_text(one_line(error))}{hint}")
     journal.close(remove=is_done)

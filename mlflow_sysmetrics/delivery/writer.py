@@ -35,6 +35,7 @@ class Writer:
     def __init__(self, store: Store, *, every_s: float = 2.0) -> None:
         self._store, self._every_s = store, every_s
         self._outboxes: dict[str, Outbox] = {}  # by key
+        self._open: dict[str, Outbox] = {}  # of runs that were created and not ended since
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._deadline: float | None = None
@@ -73,24 +74,23 @@ class Writer:
         metrics the steps that it does not have. `key` is unique for ever: the run has it as a tag.
         """
         with self._lock:
-            outbox = self._outboxes.get(key)
-            if outbox is not None and outbox.is_open:
+            if key in self._open:
                 return
+            outbox = self._outboxes.get(key)
             if outbox is None and run_id is None:
-                outbox = Outbox(key=key, name=name, experiment_id=experiment_id)
-                about = {"experiment_id": experiment_id, "start_ms": start_ms or now_ms(), "name": name}
-                first = [Operation("create", {**about, "parent": parent, "tags": texts("tags", tags)})]
+                outbox = Outbox(title=name or key)
+                wanted = {"key": key, "experiment_id": experiment_id, "start_ms": start_ms or now_ms(), "name": name}
+                first = [Operation("create", {**wanted, "parent": parent, "tags": texts("tags", tags)})]
             else:
-                outbox = outbox or Outbox(run_id, key, name)
+                outbox = outbox or Outbox(run_id, name or key)
                 first = [Operation("reopen"), *log(tags=tags)]
-            outbox.is_open = True
             outbox.add(first)
-            self._outboxes[key] = outbox
+            self._outboxes[key] = self._open[key] = outbox
         self._hurry(outbox)
 
     def repeat(self, key: str) -> None:
         """The work of an open run begins again, from an earlier step. KeyError if the run is not open."""
-        self._open(key).add([Operation("repeat")])
+        self._open[key].add([Operation("repeat")])
 
     def log(
         self,
@@ -102,23 +102,22 @@ class Writer:
         summary: Mapping[str, float] | None = None,
     ) -> None:
         """Add points, parameters, tags and summary values to an open run. KeyError if the run is not open."""
-        self._open(key).add(log(points, params, tags, summary))
+        self._open[key].add(log(points, params, tags, summary))
 
     def end(self, key: str, status: str, *, tags: Mapping[str, object] | None = None) -> None:
         """End an open run now: FINISHED, KILLED or FAILED, with tags that say why. KeyError if it is not open."""
-        outbox = self._open(key)
-        outbox.add([Operation("end", [status, now_ms(), texts("tags", tags)])])
-        outbox.is_open = False
+        with self._lock:
+            outbox = self._open.pop(key)
+            outbox.add([Operation("end", [status, now_ms(), texts("tags", tags)])])
         self._hurry(outbox)
 
     def is_open(self, key: str) -> bool:
         """Whether a run was created and not ended since."""
-        return key in self._outboxes and self._outboxes[key].is_open
+        return key in self._open
 
     def open_keys(self) -> list[str]:
         """The runs that were created and not ended since, in the order of their creation."""
-        with self._lock:
-            return [key for key, outbox in self._outboxes.items() if outbox.is_open]
+        return list(self._open)
 
     def run_id(self, key: str) -> str | None:
         """MLflow's id of the run with this key; None while the store has not created it."""
@@ -144,7 +143,8 @@ class Writer:
             nonlocal kept
             for number, outbox in enumerate(left):  # a run around others comes before them
                 path = journal_folder() / f"left-{moment}-{number:06}{SUFFIX}"
-                with contextlib.closing(Journal(path, outbox.about(uri))) as journal:
+                about = {"tracking_uri": uri, "run_id": outbox.run_id}
+                with contextlib.closing(Journal(path, about)) as journal:
                     journal.append(outbox.peek())
                 kept += 1
 
@@ -153,12 +153,6 @@ class Writer:
         except Exception as error:
             logger.warning("what MLflow did not take of %d runs is lost. %s", len(left) - kept, error)
         return kept
-
-    def _open(self, key: str) -> Outbox:
-        outbox = self._outboxes[key]
-        if not outbox.is_open:
-            raise KeyError(key)
-        return outbox
 
     def _hurry(self, outbox: Outbox) -> None:
         """Have the thread write this at once, unless it pauses after a failure."""

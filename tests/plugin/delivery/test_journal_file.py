@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from mlflow_sysmetrics.delivery import journal as journals
 from mlflow_sysmetrics.delivery.journal import InUseError, Journal, journal_folder, journal_path
 from mlflow_sysmetrics.delivery.operations import Operation
-from mlflow_sysmetrics.delivery.outbox import Outbox
 
-ABOUT = Outbox("abc").about("there")
+ABOUT = {"tracking_uri": "there", "run_id": "abc"}
 OPERATIONS = [Operation("points", [1000 + step, step, {"loss": 1 / (3 + step)}]) for step in range(3)]
 needs_fork = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 

@@ -16,7 +16,6 @@ from tracking_server import free_port
 
 from mlflow_sysmetrics.delivery.journal import Journal
 from mlflow_sysmetrics.delivery.operations import Operation
-from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.sync import Delivered, deliver
 from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, STOP_REASON, STOPPED_BY
 
@@ -25,9 +24,7 @@ LOSS = [Operation("points", [4_100 + step, step, {"loss": 1.0 / (1 + step)}]) fo
 
 def leave(folder: Path, run_id: str, uri: str, operations: list[Operation], name: str = "a.jsonl") -> Path:
     """Leave a journal."""
-    box = Outbox(run_id)
-    box.add(operations)
-    journal = Journal(folder / name, box.about(uri))
+    journal = Journal(folder / name, {"tracking_uri": uri, "run_id": run_id})
     journal.append(operations)
     journal.close()
     return folder / name
