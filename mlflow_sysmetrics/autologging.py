@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlflow_sysmetrics.measurement import Measurement
 
 _enabled = _hooked = False
-_open: dict[str, tuple[int, Measurement | SystemMetricsLogger]] = {}  # by run: the process that measures it, and what
+_open: dict[tuple[int, str], Measurement | SystemMetricsLogger] = {}  # by process and run
 
 
 def autolog(disable: bool = False) -> None:
@@ -78,7 +78,7 @@ def _hook(fluent: Any) -> None:
 
 def _opened(run: Any, around: Any) -> None:
     run_id = run.info.run_id
-    if not _enabled or _open.get(run_id, (0, None))[0] == os.getpid():  # the latter: suspended, and taken up again
+    if not _enabled or (os.getpid(), run_id) in _open:  # the latter: suspended, and taken up again
         return
     if not os.environ.get(CHANNEL):
         from mlflow_sysmetrics.logger import SystemMetricsLogger
@@ -94,13 +94,12 @@ def _opened(run: Any, around: Any) -> None:
         parent = run.data.tags.get("mlflow.parentRunId") or (around.info.run_id if around else None)
         uri = lasting_uri(mlflow.get_tracking_uri())
         _say(start=run_id, experiment_id=run.info.experiment_id, tracking_uri=uri, parent=parent)
-    _open[run_id] = os.getpid(), recorder
+    _open[os.getpid(), run_id] = recorder
     recorder.start()
 
 
 def _ended(run_id: str) -> None:
-    pid, recorder = _open.pop(run_id, (0, None))
-    if recorder is not None and pid == os.getpid():  # a fork has what its parent measures
+    if (recorder := _open.pop((os.getpid(), run_id), None)) is not None:
         summary = recorder.stop()
         if os.environ.get(CHANNEL):
             _say(end=run_id, summary=summary)

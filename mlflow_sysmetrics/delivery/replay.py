@@ -42,12 +42,14 @@ def replay(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None])
             _create(outbox, store, parent_id, data)
         elif kind in ("reopen", "repeat"):
             if kind == "reopen" and not outbox.is_superseded:
-                _drop_end(outbox, store)
+                drop_end(str(outbox.run_id), store)
                 store.set_status(str(outbox.run_id), "RUNNING", None)
             outbox.steps = {}
         elif kind == "end":
             if not outbox.is_superseded:
-                _end(outbox, store, *data)
+                status, end_ms, tags = data
+                _send(outbox, store, [RunTag(*item) for item in tags.items()])
+                store.set_status(str(outbox.run_id), status, end_ms)
         else:
             done = _log_first(outbox, store, waiting) or done  # or: a line that is none of ours
         outbox.forget(done)
@@ -66,19 +68,11 @@ def _create(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None]
     outbox.run_id = found or store.create_run(experiment_id, wanted["start_ms"], tags, wanted["name"])
 
 
-def _end(outbox: Outbox, store: Store, status: str, end_ms: int, tags: Mapping[str, str]) -> None:
-    if outbox.steps is not None:  # it may have had another end before
-        _drop_end(outbox, store, tags)
-    _send(outbox, store, [RunTag(*item) for item in tags.items()])
-    store.set_status(str(outbox.run_id), status, end_ms)
-
-
-def _drop_end(outbox: Outbox, store: Store, but: Mapping[str, str] | None = None) -> None:
-    """Delete what the run says of how it ended before."""
-    run = store.run(str(outbox.run_id))
-    for name in run.tags:
-        if name.startswith(OF_AN_END) and name not in (but or {}):
-            store.delete_tag(run.run_id, name)
+def drop_end(run_id: str, store: Store) -> None:
+    """Delete what a run says of how it ended before."""
+    for name in store.run(run_id).tags:
+        if name.startswith(OF_AN_END):
+            store.delete_tag(run_id, name)
 
 
 def _log_first(outbox: Outbox, store: Store, operations: list[Operation]) -> list[Operation]:

@@ -14,7 +14,7 @@ import mlflow
 
 from mlflow_sysmetrics.delivery.journal import SUFFIX, InUseError, Journal, journal_folder
 from mlflow_sysmetrics.delivery.outbox import MAX_WAITING, Outbox
-from mlflow_sysmetrics.delivery.replay import replay
+from mlflow_sysmetrics.delivery.replay import drop_end, replay
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, one_line
 from mlflow_sysmetrics.redact import redacted_text, with_login
 from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, STOPPED_BY
@@ -91,7 +91,8 @@ def _deliver_one(
         uri = tracking_uri or with_login(journal.run["tracking_uri"], mlflow.get_tracking_uri())
         store = connect(uri, _ANSWER_S)
         outbox = Outbox(run_id or store.run_with_key(wanted["experiment_id"], wanted["key"]), title)
-        outbox.steps, outbox.is_superseded = {}, _is_superseded(journal, outbox.run_id, store)
+        outbox.steps = {}
+        _compare_ends(outbox, journal, store)
         operations = journal.read()
         while part := list(itertools.islice(operations, MAX_WAITING)):  # it may be long
             outbox.add(part)
@@ -108,17 +109,18 @@ def _deliver_one(
     journal.close(remove=is_done)
 
 
-def _is_superseded(journal: Journal, run_id: str | None, store: Store) -> bool:
-    """Whether the run has ended later, or has later points, than it had ended by what is in a journal.
+def _compare_ends(outbox: Outbox, journal: Journal, store: Store) -> None:
+    """Find out whether the run has ended later, or has later points, than it ends by a journal; else drop its end.
 
     An end that only swept up what was still open says nothing about the run.
     """
     ends = [operation.data[1] for operation in journal.read() if operation.kind == "end"]
-    if run_id is None or not ends:
-        return False
-    run = store.run(run_id)
-    ended_ms = 0 if run.tags.get(STOPPED_BY) == BY_EXPERIMENT_END else run.end_ms or 0
-    return bool(max([ended_ms, *run.times_ms.values()]) > ends[-1])
+    if outbox.run_id is not None and ends:
+        run = store.run(outbox.run_id)
+        ended_ms = 0 if run.tags.get(STOPPED_BY) == BY_EXPERIMENT_END else run.end_ms or 0
+        outbox.is_superseded = max([ended_ms, *run.times_ms.values()]) > ends[-1]
+        if not outbox.is_superseded:
+            drop_end(outbox.run_id, store)
 
 
 def _number(number: int, what: str) -> str:
