@@ -110,7 +110,7 @@ def test_distribution_holds_the_plugin_alone() -> None:
 # One after the other in one interpreter: what each brings, those after it may have.
 IMPORTS: list[tuple[str, set[str]]] = [
     (
-        "mlflow_sysmetrics, mlflow_sysmetrics.monitor, mlflow_sysmetrics.delivery, mlflow_sysmetrics.host, "
+        "mlflow_sysmetrics, mlflow_sysmetrics.monitor, mlflow_sysmetrics.delivery.operations, mlflow_sysmetrics.host, "
         "mlflow_sysmetrics.command.cli",
         {"mlflow", "ray", "psutil", "numpy"},
     ),
