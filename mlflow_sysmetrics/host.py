@@ -35,10 +35,8 @@ class HostContext:
 
     def tags(self) -> dict[str, str]:
         """The tags of a run that starts in this process."""
-        if os.environ.get(CHANNEL):
-            from mlflow_sysmetrics.autologging import hook
-
-            hook()
+        if not is_on():
+            return {}
         if (pid := os.getpid()) not in self._tags:
             self._tags = {pid: Host().tags()}
         return dict(self._tags[pid])

@@ -8,7 +8,8 @@ from typing import TypeVar
 import click
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 
-from mlflow_sysmetrics.delivery import one_line, why_unknown, within
+from mlflow_sysmetrics.delivery.store import one_line, why_unknown
+from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.redact import check, redacted, redacted_text
 
 T = TypeVar("T")

@@ -93,7 +93,7 @@ def sync(folder: Path | None, tracking_uri: str | None, discard: bool) -> None:
     A program that ends while its server is away leaves its last metrics in a file. This command sends them, and removes
     what has arrived. Run it as often as you like: no point is stored twice. The exit code is 1 while something is left.
     """
-    from mlflow_sysmetrics.delivery import deliver
+    from mlflow_sysmetrics.delivery.sync import deliver
 
     delivered = deliver(folder, tracking_uri, discard=discard)
     click.echo(delivered)

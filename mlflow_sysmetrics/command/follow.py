@@ -218,7 +218,6 @@ class Follower:
             self._writers[run.uri].start()
         outbox = Outbox(run.run_id)
         outbox.add(operations)
-        outbox.is_open = False
         self._writers[run.uri].attach(outbox)
 
     def _finish(self, status: str, tags: Mapping[str, str], *, ends: bool) -> None:

@@ -11,7 +11,7 @@ import psutil
 from mlflow_sysmetrics import limits
 from mlflow_sysmetrics.command.follow import Follower
 from mlflow_sysmetrics.command.passthrough import STOPPED, Ended
-from mlflow_sysmetrics.delivery import Store
+from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.sampling import GROUPS, check_seconds

@@ -13,7 +13,7 @@ from commands import ROOT, clean_environment, store_uri, the_run
 from mlflow import MlflowClient
 
 from mlflow_sysmetrics.command.cli import main
-from mlflow_sysmetrics.delivery import keep_end
+from mlflow_sysmetrics.delivery.writer import keep_end
 from mlflow_sysmetrics.sampling import GROUPS
 
 LIMIT_S = 60.0

@@ -23,7 +23,7 @@ from mlflow.entities import Run
 from tracking_server import free_port
 
 from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, STOPPED, Ended
-from mlflow_sysmetrics.delivery import deliver
+from mlflow_sysmetrics.delivery.sync import deliver
 
 LIMIT_S = 60.0
 PROCESS_METRICS = ("cpu_percent", "memory_mb", "rss_mb", "threads", "page_faults_per_s", "context_switches_per_s")
