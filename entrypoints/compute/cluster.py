@@ -151,7 +151,7 @@ def free_cores(wanted: int) -> int:
     """
     if not wanted and not cores():
         raise UserError(
-            "cpus=0: the cluster has no CPU cores yet; give the number that it will scale up to, such as cpus=8"
+            "cpus=all: the cluster has no CPU cores yet; give the number that it will scale up to, such as cpus=8"
         )
     return max(1, min(wanted or cores(), _free()))
 
