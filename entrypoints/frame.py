@@ -18,7 +18,6 @@ OF_STUDY = (
     *("name", "experiment_id", "dataset", "digest", "key", "criteria", "score", "higher_is_better"),
     *("folds", "rows", "features", "seed", "elapsed_s", "model", "model_run_id", "own"),
 )
-OF_FOLD = ("study", "trial_id", "fold")
 OF_POINT = ("study", "trial_id", "metric", "axis", "at", "value")
 
 
@@ -66,6 +65,15 @@ class Frame:
         return bool(self.studies["higher_is_better"].iloc[0])
 
     @property
+    def configurations(self) -> pd.Series[str]:
+        """A text for each trial that is equal for equal configurations."""
+        values = self.trials[list(self.hyperparameters)].astype(str)
+        texts: pd.Series[str] = (
+            values.agg(", ".join, axis=1) if self.hyperparameters else values.index.map(lambda _: "")
+        )
+        return texts
+
+    @property
     def metrics(self) -> list[str]:
         """The names of the columns of trials that are metrics."""
         return [str(name) for name in self.trials if name not in ABOUT and name not in self.hyperparameters]
@@ -101,7 +109,7 @@ class TrialRow:
     """A trial that becomes a row of a frame.
 
     Attributes:
-        about: what is known of the columns ``ABOUT``.
+        about: what is known of the columns ``ABOUT`` but ``study``.
         params: what it has chosen, and maybe what all trials share.
         metrics: the last value of each.
     """
@@ -111,38 +119,55 @@ class TrialRow:
     metrics: Mapping[str, float]
 
 
-def made_of(
-    studies: Mapping[str, Mapping[str, Any]],
-    trials: Sequence[TrialRow],
-    searched: Sequence[str],
-    folds: Sequence[Mapping[str, Any]] = (),
-    curves: pd.DataFrame | None = None,
-) -> Frame:
-    """A frame of these studies, by their ids, and of their trials.
+@dataclass(frozen=True)
+class StudyRows:
+    """A study that becomes a part of a frame.
 
-    Args:
-        studies: of each study what is known of the columns ``OF_STUDY``.
-        trials: in their order.
-        searched: the params that are hyperparameters if trials differ in them, in this order.
-        folds: the rows of the frame's folds.
-        curves: the frame's curves.
+    Attributes:
+        study: the id of its run.
+        about: what is known of the columns ``OF_STUDY``.
+        trials: in the order of their starts.
+        searched: which of their params are hyperparameters if trials differ in them, in this order.
+        folds: the rows of its folds, without the study.
+        curves: the points of its curves.
     """
-    known = [{name: each.get(name) for name in OF_STUDY} for each in studies.values()]
-    facts = [{name: row.about.get(name) for name in ABOUT} for row in trials]
+
+    study: str
+    about: Mapping[str, Any]
+    trials: Sequence[TrialRow]
+    searched: Sequence[str]
+    folds: Sequence[Mapping[str, Any]] = ()
+    curves: Sequence[pd.DataFrame] = ()
+
+
+def frame_of(studies: Sequence[StudyRows]) -> Frame:
+    """One frame of these studies, which is asked of the first."""
+    rows = [row for each in studies for row in each.trials]
+    facts = [
+        {**{name: row.about.get(name) for name in ABOUT}, "study": each.study}
+        for each in studies
+        for row in each.trials
+    ]
     about: pd.DataFrame = pd.DataFrame(facts, columns=list(ABOUT), dtype=object)
     about = about.astype({"repeat": int, "diverged": bool, "converged": bool})
-    params: pd.DataFrame = pd.DataFrame([row.params for row in trials], index=about.index, dtype=object)
-    varied = [name for name in searched if name in params and params[name].map(str).nunique() > 1 and name not in ABOUT]
-    metrics: pd.DataFrame = pd.DataFrame([row.metrics for row in trials], index=about.index, dtype=float)
+    params: pd.DataFrame = pd.DataFrame([row.params for row in rows], index=about.index, dtype=object)
+    searched = dict.fromkeys(name for each in studies for name in each.searched if name in params and name not in ABOUT)
+    varied = [name for name in searched if params[name].map(str).nunique() > 1]
+    metrics: pd.DataFrame = pd.DataFrame([row.metrics for row in rows], index=about.index, dtype=float)
     # A name that has another meaning here already keeps that.
     metrics = metrics.drop(columns=[name for name in metrics if name in ABOUT or name in varied])
-    chosen = {name: _column(params[name]) for name in varied}
-    by_fold: pd.DataFrame = pd.DataFrame(list(folds)) if folds else pd.DataFrame(columns=list(OF_FOLD))
+    chosen: pd.DataFrame = pd.DataFrame({name: _column(params[name]) for name in varied}, index=about.index)
+    folds = [{"study": each.study, **fold} for each in studies for fold in each.folds]
+    curves = [points for each in studies for points in each.curves]
     return Frame(
-        pd.DataFrame(known, index=list(studies), dtype=object),
-        pd.concat([about, pd.DataFrame(chosen, index=about.index), metrics], axis=1),
-        by_fold,
-        pd.DataFrame(columns=list(OF_POINT)) if curves is None else curves,
+        pd.DataFrame(
+            [{name: each.about.get(name) for name in OF_STUDY} for each in studies],
+            index=[each.study for each in studies],
+            dtype=object,
+        ),
+        pd.concat([about, chosen, metrics], axis=1),
+        pd.DataFrame(folds) if folds else pd.DataFrame(columns=["study", "trial_id", "fold"]),
+        pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=list(OF_POINT)),
         tuple(varied),
     )
 

@@ -13,7 +13,7 @@ from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 
 from entrypoints.errors import UserError
-from entrypoints.frame import OF_POINT, Frame, TrialRow, made_of
+from entrypoints.frame import OF_POINT, Frame, StudyRows, TrialRow, frame_of
 from entrypoints.mlflow_io import figures_of, find_run, load_rows, runs_with_points, search_runs
 from entrypoints.settings import SHARED
 from entrypoints.tags import (
@@ -72,32 +72,34 @@ def read(
     Raises:
         UserError: a study has no trials, or the metric does not fit.
     """
-    studies: dict[str, dict[str, Any]] = {}
-    trials: list[TrialRow] = []
-    folds: list[dict[str, Any]] = []
-    points: list[pd.DataFrame] = []
-    searched: list[str] = []
-    for run in runs:
-        found = list(search_runs(client, run.info.experiment_id, trials_of(run.info.run_id), "ASC"))
-        if not found:
-            raise UserError(
-                f"study={run.info.run_id}: {run.info.run_name} has no trials; give the id of a run of tune or "
-                "early_stop, or of one around the trials of a SystemMetricsCallback"
-            )
-        about = _study(client, run, found, metric, mode)
-        rows = [
-            TrialRow({"study": run.info.run_id, **about_trial(each)}, each.data.params, figures_of(each))
-            for each in found
-        ]
-        studies[run.info.run_id] = about
-        trials += rows
-        searched += _searched(run, found, own=about["own"])
-        if about["own"]:
-            folds += _folds(client, run.info.run_id, {row.about["trial_id"] for row in rows})
-        if curves:
-            points += _curves(client, rows, curves, own=about["own"])
-    table = pd.concat(points, ignore_index=True) if points else None
-    return made_of(studies, trials, list(dict.fromkeys(searched)), folds, table)
+    return frame_of([rows_of(client, run, metric, mode, curves) for run in runs])
+
+
+def rows_of(
+    client: MlflowClient,
+    run: Run,
+    metric: str | None = None,
+    mode: str | None = None,
+    curves: Collection[str] = (),
+) -> StudyRows:
+    """One study, as a part of a frame. Arguments and errors as of ``read``."""
+    trials = list(search_runs(client, run.info.experiment_id, trials_of(run.info.run_id), "ASC"))
+    if not trials:
+        raise UserError(
+            f"study={run.info.run_id}: {run.info.run_name} has no trials; give the id of a run of tune or early_stop, "
+            "or of one around the trials of a SystemMetricsCallback"
+        )
+    about = _study(client, run, trials, metric, mode)
+    rows = [TrialRow(about_trial(each), each.data.params, figures_of(each)) for each in trials]
+    ids = {row.about["trial_id"] for row in rows}
+    return StudyRows(
+        run.info.run_id,
+        about,
+        rows,
+        _searched(run, trials, own=about["own"]),
+        _folds(client, run.info.run_id, ids) if about["own"] else (),
+        list(_curves(client, run.info.run_id, rows, curves, own=about["own"])) if curves else (),
+    )
 
 
 def about_trial(run: Run) -> dict[str, Any]:
@@ -212,11 +214,11 @@ def _folds(client: MlflowClient, run_id: str, trial_ids: Collection[str]) -> lis
         rows = load_rows(client, run_id, "folds.json")
     except (MlflowException, OSError):
         return []
-    return [{"study": run_id, **row} for row in rows if row["trial_id"] in trial_ids]
+    return [row for row in rows if row["trial_id"] in trial_ids]
 
 
 def _curves(
-    client: MlflowClient, trials: Sequence[TrialRow], names: Collection[str], *, own: bool
+    client: MlflowClient, study: str, trials: Sequence[TrialRow], names: Collection[str], *, own: bool
 ) -> Iterator[pd.DataFrame]:
     """The curves of trials of one study that ran to their end."""
     ended = [row for row in trials if row.about["status"] == "FINISHED" and not row.about["diverged"]]
@@ -232,20 +234,20 @@ def _curves(
         began_ms = min(
             (each.timestamp for name in points if name.startswith(SERIES) for each in points[name]), default=0
         )
-        about = by_run[run.info.run_id].about
+        trial_id = by_run[run.info.run_id].about["trial_id"]
         for name in points:
             axis, at, value = _by_time(points[name], began_ms) if name.startswith(SERIES) else _by_step(points[name])
             if own or len(at) > 1:
-                yield _table(about, name, axis, at, value)
+                yield _table(study, trial_id, name, axis, at, value)
 
 
 def _table(
-    about: Mapping[str, Any], metric: str, axis: str, at: Sequence[float], value: Sequence[float]
+    study: str, trial_id: str, metric: str, axis: str, at: Sequence[float], value: Sequence[float]
 ) -> pd.DataFrame:
     pairs = np.array([at, value], dtype=float).T
     pairs = pairs[np.isfinite(pairs[:, 1])]
     pairs = pairs[_spread(len(pairs), MAX_POINTS)]
-    columns = (about["study"], about["trial_id"], metric, axis, pairs[:, 0], pairs[:, 1])
+    columns = (study, trial_id, metric, axis, pairs[:, 0], pairs[:, 1])
     table: pd.DataFrame = pd.DataFrame(dict(zip(OF_POINT, columns, strict=True)))
     return table
 
