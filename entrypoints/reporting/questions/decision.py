@@ -21,7 +21,6 @@ from mlflow_sysmetrics.limits import Criteria
 
 CHOSEN, CHEAPER, BETTER = "chosen", "as good, cheaper", "better"
 SHOWN_COSTS = ("training_time_s", "model_memory_mb", "peak_memory_mb", "inference_latency_ms")
-TOO_BUSY = 0.3  # the noise of a cost, as a share, from which on costs of single trials say nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +49,15 @@ class Decision:
     nothing: str = ""
 
 
-def decide(frame: Frame, limits: Criteria | None = None) -> Decision:
+def decide(frame: Frame, limits: Criteria | None = None, noise: pd.DataFrame | None = None) -> Decision:
     """Choose among the trials of the first study.
 
     Args:
         frame: of it, and maybe of one under limits, whose limits count.
         limits: as of ``limits_saved.judged``.
+        noise: of ``effects.noise``, where it is known already.
     """
+    noise = effects.noise(frame) if noise is None else noise
     verdicts = judged(frame, limits)
     if frame.score is None:
         why = "nothing says which metric ranks the trials; give metric and mode"
@@ -71,47 +72,46 @@ def decide(frame: Frame, limits: Criteria | None = None) -> Decision:
         return Decision(None, verdicts, nothing=_nearest(frame, verdicts))
     chosen = within.iloc[0]
     worse = _worse(frame, trials, chosen)
-    margin = score_margin(frame)
+    margin = score_margin(frame, noise)
     equal = within[worse.loc[within.index] <= (margin or 0.0)]
     cost = next((name for name in compared(limits or criteria(frame)) if name in trials), None)
     better = trials[worse < -(margin or 0.0)]
     nearest = None if better.empty else better.loc[verdicts.loc[better.index, "excess"].idxmin()]
-    return Decision(chosen, verdicts, _cheapest(frame, equal, cost), nearest, margin, equal, cost)
+    return Decision(chosen, verdicts, _cheapest(equal, cost, noise), nearest, margin, equal, cost)
 
 
-def score_margin(frame: Frame) -> float | None:
+def score_margin(frame: Frame, noise: pd.DataFrame) -> float | None:
     """By how much the scores of a trial and the best of all others must differ to be told apart; None if unknown.
 
     Of a t-test at 5 % of each other model against one (Bonferroni), so that what is chosen among many is not called
     better by that alone.
     """
-    noise = _noise(frame).get(str(frame.score))
-    if noise is None:
+    known = _known(noise).get(str(frame.score))
+    if known is None:
         return None
-    error, degrees = noise
+    error, degrees = known
     others = max(frame.complete[frame.score].nunique() - 1, 1)
     return error * float(stats.t.isf(0.025 / others, degrees))
 
 
-def margins(frame: Frame) -> dict[str, float]:
+def margins(frame: Frame, noise: pd.DataFrame) -> dict[str, float]:
     """The smallest difference that is worth a word: of the score a difference, of a cost a share of it."""
-    known, trials = _noise(frame), frame.complete
+    known, trials = _known(noise), frame.complete
     shares = USUAL_NOISE | {name: share for name, (share, _) in known.items() if name != frame.score}
     sizes = {name: float(trials[name].median()) for name in shares if name in trials}
     of_costs = {name: max(REPEATABILITY * shares[name], small(name, size)) for name, size in sizes.items()}
-    margin = score_margin(frame) if frame.score else None
+    margin = score_margin(frame, noise) if frame.score else None
     return of_costs | ({} if margin is None else {str(frame.score): margin})
 
 
 def answer(frame: Frame) -> Answer:
     """The model to take, its costs and its address, in this order; then its neighbours."""
     decision = decide(frame)
-    busy = _busy(frame)
     if decision.chosen is None:
-        return Answer("decision", (), open_question="; ".join(filter(None, [decision.nothing, busy])))
+        return Answer("decision", open_question=f"Which model to take: {decision.nothing}.")
     sentences = [_take(frame, decision), _costs(frame, decision.chosen), _load(frame, decision.chosen)]
     sentences += _neighbours(frame, decision)
-    return Answer("decision", tuple(filter(None, sentences)), _table(frame, decision), open_question=busy)
+    return Answer("decision", tuple(filter(None, sentences)), _table(frame, decision))
 
 
 def logged_model(frame: Frame, trial: pd.Series[Any]) -> str | None:
@@ -124,10 +124,9 @@ def logged_model(frame: Frame, trial: pd.Series[Any]) -> str | None:
     return None
 
 
-def _noise(frame: Frame) -> dict[str, tuple[float, float]]:
+def _known(noise: pd.DataFrame) -> dict[str, tuple[float, float]]:
     """Of each metric its noise and the degrees of freedom of that, where they are known."""
-    table = effects.noise(frame)
-    return {row.metric: (row.noise, row.degrees) for row in table.itertuples() if row.noise == row.noise}
+    return {row.metric: (row.noise, row.degrees_of_freedom) for row in noise.itertuples() if row.noise == row.noise}
 
 
 def _worse(frame: Frame, trials: pd.DataFrame, chosen: pd.Series[Any]) -> pd.Series[float]:
@@ -137,13 +136,13 @@ def _worse(frame: Frame, trials: pd.DataFrame, chosen: pd.Series[Any]) -> pd.Ser
     return worse
 
 
-def _cheapest(frame: Frame, equal: pd.DataFrame, cost: str | None) -> pd.Series[Any] | None:
+def _cheapest(equal: pd.DataFrame, cost: str | None, noise: pd.DataFrame) -> pd.Series[Any] | None:
     """Of equal trials the cheapest, if it costs less than the first by more than 5 % and than chance.
 
     Chance would make the cheapest of as many look so much cheaper in 1 % of studies (Bonferroni). Of several that are
     as cheap it is the best one.
     """
-    share, degrees = _noise(frame).get(cost or "", (USUAL_NOISE.get(cost or "", math.inf), math.inf))
+    share, degrees = _known(noise).get(cost or "", (USUAL_NOISE.get(cost or "", math.inf), math.inf))
     if cost is None or len(equal) < 2 or share == math.inf:
         return None
     first, values = equal[cost].iloc[0], equal[cost]
@@ -169,12 +168,13 @@ def _take(frame: Frame, decision: Decision) -> str:
     chosen, score = decision.chosen, str(frame.score)
     assert chosen is not None
     test = score.replace("val_", "test_")
-    tested = f", {test} {value(test, chosen[test])}" if test != score and test in chosen else ""
+    tested = f" ({test} {value(test, chosen[test])})" if test != score and test in chosen else ""
     limits = criteria(frame)
     among = f" of {len(frame.complete)} trials"
     if limits.rules:
-        unknown = decision.judged.loc[chosen.name, "unknown"]
-        among = f"; whether it meets `{unknown}` is not known" if unknown else f" within the limits `{limits}`"
+        found = decision.judged.loc[chosen.name]
+        among += f"; whether it meets `{found['unknown'] or limits}` is not known"
+        among = f" within the limits `{limits}`" if found["meets"] else among
     named = configuration(chosen, frame.hyperparameters)
     return f"**Take {named}**: {score} {value(score, chosen[score])}{tested}, the best{among}."
 
@@ -235,14 +235,3 @@ def _verdict(decision: Decision, trial: pd.Series[Any]) -> dict[str, Any]:
     found = decision.judged.loc[trial.name]
     stop = found["broken"]
     return {"margin": decision.margin, "meets": found["meets"], "breaks": str(stop) if stop else None}
-
-
-def _busy(frame: Frame) -> str:
-    """That costs say nothing, since trials of equal cost differ by too much."""
-    share, _ = _noise(frame).get("training_time_s", (0.0, 0.0))
-    if share < TOO_BUSY:
-        return ""
-    return (
-        f"what single trials cost: those of equal cost differ by {percent(100 * share)} in `training_time_s`, so the "
-        "machine was too busy; run the study again while nothing else runs"
-    )

@@ -50,7 +50,8 @@ def judged(frame: Frame, limits: Criteria | None = None) -> pd.DataFrame:
     by_itself = limits is None and bool(frame.studies["criteria"].iloc[0])
     numbers = limits or resolved(given, [] if by_itself else complete)
     nearer = limits or resolved(given, complete)  # good enough for an order, whatever has been stopped
-    inactive = set() if by_itself else {str(limit) for limit in given.limits if limit.resolve(complete) is None}
+    known = by_itself or limits is not None
+    inactive = {str(limit) for limit in given.limits if not known and limit.resolve(complete) is None}
     rows = []
     for trial in trials.to_dict("records"):
         stops = violations(numbers, trial)
@@ -174,7 +175,7 @@ def answer(frame: Frame) -> Answer:
     if not savings:
         return Answer(
             "limits_saved",
-            open_question="what limits saved: this needs a study without limits of the same trials, by tune",
+            open_question="What limits saved: this needs a study without limits of the same trials, by tune.",
         )
     tables = [each.reasons.assign(study=each.study, limits=_limits(frame, each)) for each in savings]
     table = pd.concat(tables, ignore_index=True)
@@ -208,9 +209,11 @@ def sentences_of(saved: Saving, limits: str) -> list[str]:
 
 def _at_most(frame: Frame) -> Answer:
     """What the default limits could save of a full study."""
-    missing = "what limits save: no study under limits has these trials; run early_stop with the parameters of this one"
+    missing = (
+        "What limits save: no study under limits has these trials; run early_stop with the parameters of this one."
+    )
     if not frame.studies["own"].iloc[0]:
-        return Answer("limits_saved", open_question="what limits save: this takes studies by tune and early_stop")
+        return Answer("limits_saved", open_question="What limits save: this takes studies by tune and early_stop.")
     limits = resolved(criteria(frame, DEFAULT_CRITERIA), frame.complete.to_dict("records"))  # type: ignore[arg-type]
     trials = frame.trials[frame.trials["study"] == frame.first]
     cpu_s = seconds(trials)["cpu_s"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -11,6 +12,7 @@ from entrypoints.frame import Frame
 from entrypoints.limits import pareto
 from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer
+from entrypoints.reporting.questions import effects
 from entrypoints.reporting.questions.decision import SHOWN_COSTS, Decision, decide, margins
 from entrypoints.reporting.words import value
 
@@ -23,25 +25,30 @@ def front(frame: Frame, margins: dict[str, float]) -> pd.DataFrame:
         margins: see ``decision.margins``.
 
     Returns:
-        cost, value, the score's own column, trial_id, run_id and the hyperparameters.
+        Nothing of costs that differ by noise alone: cost, value, the score's own column, trial_id, run_id and the hyperparameters.
     """
     score, trials = str(frame.score), frame.complete
-    costs = [cost for cost in SHOWN_COSTS if cost in trials]
-    rows = trials.to_dict("records")
+    costs = [
+        name
+        for name in SHOWN_COSTS
+        if name in trials and trials[name].max() > trials[name].min() * (1 + margins.get(name, 0.0))
+    ]
+    rows: list[dict[str, Any]] = trials.to_dict("records")  # type: ignore[assignment]
     sign = -1.0 if frame.higher_is_better else 1.0
-    found = pareto.front(rows, score, costs, frame.hyperparameters, sign=sign, margins=margins)  # type: ignore[arg-type]
+    found = pareto.front(rows, score, costs, frame.hyperparameters, sign=sign, margins=margins)
     table: pd.DataFrame = pd.DataFrame(found)
     return table
 
 
 def answer(frame: Frame) -> Answer:
     """What a worse score saves, of the cost in which the front has the most steps."""
-    decision = decide(frame)
+    noise = effects.noise(frame)
+    decision = decide(frame, noise=noise)
     if frame.score is None or decision.chosen is None:
         return Answer("pareto")
-    table = front(frame, margins(frame))
+    table = front(frame, margins(frame, noise))
     if table.empty:
-        return Answer("pareto", open_question="score against cost: the trials have none of the costs")
+        return Answer("pareto", open_question="Score against cost: the trials differ in no cost beyond noise.")
     sentence = _sentence(table, frame.score)
     return Answer("pareto", (sentence,), table, partial(_draw, frame, decision, table, sentence))
 
@@ -51,7 +58,7 @@ def _sentence(table: pd.DataFrame, score: str) -> str:
     cost = str(counts.idxmax())
     steps = table[table["cost"] == cost]
     if len(steps) == 1:
-        return f"No cost can be saved for a worse {score}: one model is the best and, within noise, the cheapest."
+        return f"A worse {score} saves nothing: for each cost the best model is, within noise, also the cheapest."
     cheap, best = steps.iloc[0], steps.iloc[-1]
     return (
         f"From {score} {value(score, best[score])} at `{cost}` {value(cost, best['value'])} down to "
