@@ -156,6 +156,10 @@ def frame_of(studies: Sequence[StudyRows]) -> Frame:
     metrics: pd.DataFrame = pd.DataFrame([row.metrics for row in rows], index=about.index, dtype=float)
     # A name that has another meaning here already keeps that.
     metrics = metrics.drop(columns=[name for name in metrics if name in ABOUT or name in varied])
+    ranking = {str(each.about["score"]) for each in studies if each.about.get("score")}
+    metrics = metrics.reindex(
+        columns=list(dict.fromkeys([*metrics, *sorted(ranking)]))
+    )  # no trial may have come so far
     chosen: pd.DataFrame = pd.DataFrame({name: _column(params[name]) for name in varied}, index=about.index)
     folds = [{"study": each.study, **fold} for each in studies for fold in each.folds]
     curves = [points for each in studies for points in each.curves]

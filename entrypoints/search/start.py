@@ -29,7 +29,10 @@ def begin(command: CommandRun, settings: StudySettings, limits: Limits | None = 
         command.open()  # before the user's own module, or the model registry, asks for MLflow's current run and store
     plan = planned(settings, limits, folder=folder)
     with plan.place:
-        _run_study(command.open(), plan)
+        run = command.open()
+        from entrypoints.search.study import run_study  # takes a second
+
+        run_study(run, plan)
 
 
 def go_on(run: RecordedRun, plan: Plan, earlier: Earlier) -> None:
@@ -38,11 +41,7 @@ def go_on(run: RecordedRun, plan: Plan, earlier: Earlier) -> None:
     Raises:
         UserError: no trial came to a usable end.
     """
+    from entrypoints.search.study import run_study
+
     with plan.place:
-        _run_study(run, plan, earlier)
-
-
-def _run_study(run: RecordedRun, plan: Plan, earlier: Earlier | None = None) -> None:
-    from entrypoints.search.study import run_study  # takes a second
-
-    run_study(run, plan, earlier)
+        run_study(run, plan, earlier)
