@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
+from entrypoints.limits.costs import USUAL_NOISE
+
+BY_A_TENTH = 0.05  # from this noise on a figure differs by about a tenth from run to run: two digits say all
 STEP_TIME = "mean_step_time_ms"
 PER_ROW_MS = 0.001  # what is less is said of a thousand rows
 _NAMES = {
@@ -75,6 +81,29 @@ def broken(metric: str) -> str:
     """A metric with its unit, in two lines where one would be longer than a panel is high."""
     whole = label(metric)
     return whole if len(whole) <= 22 else whole.replace(" (", "\n(")
+
+
+def configuration(trial: pd.Series[Any], names: Iterable[str]) -> str:
+    """What a trial had chosen, as users write it; what it does not have is left out.
+
+    Args:
+        trial: a row of ``Frame.trials``.
+        names: the hyperparameters.
+    """
+    values = {name: trial[name] for name in names if not pd.isna(trial[name])}
+    texts = {name: f"{each:.12g}" if isinstance(each, (int, float)) else str(each) for name, each in values.items()}
+    return ", ".join(f"{name}={text}" for name, text in texts.items()) or "the only configuration"
+
+
+def value(metric: str, measured: float) -> str:
+    """A metric's value as it is read: as many digits as it has from run to run."""
+    noise = USUAL_NOISE.get(metric, 0.0)
+    return digits(measured, 4 if not noise else 2 if noise >= BY_A_TENTH else 3)
+
+
+def digits(number: float, count: int) -> str:
+    """A number rounded to so many digits; a dash where it is unknown."""
+    return f"{float(f'{number:.{count}g}'):.{max(count, 6)}g}" if math.isfinite(number) else "-"
 
 
 def number(value: float) -> str:
