@@ -37,8 +37,8 @@ def ratios(frame: Frame, first: str, second: str) -> pd.DataFrame:
     Returns:
         A row per cost that three configurations or more have in both: metric, configurations, ratio (the geometric
         mean), low, high (its 95 % interval), p_value and p_holm (of a paired t-test of logarithms, adjusted over the
-        costs), and verdict: "more" or "less" where p_holm is below 0.01 and the ratio beyond 5 %, of memory also 0.1 MB;
-        "agrees" where the interval lies within that; else "unclear".
+        costs), and verdict: "more" or "less" where p_holm is below 0.01 and the ratio beyond 5 %, of memory also 0.1
+        MB; "agrees" where the interval lies within that; else "unclear".
     """
     one, other = complete_of(frame, first), complete_of(frame, second)
     rows = []
