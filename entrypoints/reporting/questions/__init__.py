@@ -14,7 +14,7 @@ STUDY, REPEATS, DATASETS = "study", "repeats", "datasets"
 ALL = {
     STUDY: ("decision", "training", "effects", "step_cost", "limits_saved", "pairs", "pareto"),
     REPEATS: ("repeats",),
-    DATASETS: ("each decision", "datasets", "each training"),
+    DATASETS: ("each decision", "datasets", "each effects", "each training"),
 }
 """By the kind of a report; ``each`` asks a question of one study after the other."""
 

@@ -19,10 +19,10 @@ from entrypoints.frame import Frame
 from entrypoints.limits.costs import COSTS
 from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer
-from entrypoints.reporting.questions.effects import MAIN_COSTS
+from entrypoints.reporting.questions.effects import MAIN_COSTS, change_in_words
 from entrypoints.reporting.questions.pairs import rows_of
 from entrypoints.reporting.statistics import LEVEL, SMALL, SMALL_MB, by_chance, holm, is_memory
-from entrypoints.reporting.words import digits, level, listed
+from entrypoints.reporting.words import level, listed
 
 MIN_LEVELS = 3  # of two levels, four datasets that agree would have p = 0.125
 MAX_PANELS = 6
@@ -85,8 +85,8 @@ def _tests(frame: Frame) -> tuple[pd.DataFrame, dict[tuple[str, str], pd.DataFra
 
     The columns: metric, hyperparameter, datasets; p_value of Friedman's test by permutation, and p_holm over the
     hyperparameters of one metric; first_at, second_at: the levels with the best and the worst mean rank, in their own
-    order; middle, low, high: of a cost how many times as much it is at second_at as at first_at, of memory how many MB
-    more, in the middle dataset and the range over all; told.
+    order; change, low, high: of a cost how many times as much it is at second_at as at first_at, of memory how many MB
+    more, in the middle dataset and the range over all; unit; told.
     """
     rows, medians = list[dict[str, Any]](), dict[tuple[str, str], pd.DataFrame]()
     scores = frame.studies["score"]
@@ -149,9 +149,10 @@ def _row(factor: Factor, metric: str, table: pd.DataFrame, *, is_score: bool) ->
         "second_at": ends[1],
         "best_at": ranks.idxmin(),
         "datasets": len(table),
-        "middle": middle,
+        "change": middle,
         "low": float(changes.min()),
         "high": float(changes.max()),
+        "unit": "MB" if is_memory(metric) else "" if is_score else "times",
         "is_score": is_score,
         "p_value": by_chance(table),
         "matters": is_score or size,
@@ -166,20 +167,8 @@ def _in_words(told: pd.DataFrame) -> Iterator[str]:
         yield f"{metric} is best at {name} {level(row['best_at'])} and worst at {level(worst)}, over all datasets."
     costs = told[~told["is_score"]]
     for (name, first, second), own in costs.groupby(["hyperparameter", "first_at", "second_at"], sort=False):
-        changes = listed([f"`{row['metric']}` {_change(row)}" for row in rows_of(own)])
-        yield f"`{name}` {level(first)} -> {level(second)}: {changes}, by dataset."
-
-
-def _change(row: dict[str, Any]) -> str:
-    """Such as ``falls to 1/8.4 to 1/7.4``; a range over 1 or 0 says both ends."""
-    low, high, up = row["low"], row["high"], row["middle"] > (0 if is_memory(row["metric"]) else 1)
-    if is_memory(row["metric"]):
-        ends = sorted((low, high), key=abs)
-        signed = [digits(abs(end) if (end > 0) == up else -abs(end), 2) for end in ends]
-        return f"{'rises' if up else 'falls'} by {signed[0]} to {signed[1]} MB"
-    if up:
-        return f"rises to {digits(low, 2)} to {digits(high, 2)} times"
-    return f"falls to 1/{digits(1 / low, 2)} to 1/{digits(1 / high, 2)}"
+        changes = listed([f"`{row['metric']}` {change_in_words(row)}" for row in rows_of(own)])
+        yield f"`{name}` {level(first)} -> {level(second)}: {changes}, in the middle dataset (and over all)."
 
 
 @drawing.styled

@@ -371,8 +371,8 @@ def _beside(told: Sequence[dict[str, Any]]) -> Iterator[str]:
     rows = [row for row in told if row["beside"]]
     for low, high in zip(rows[::2], rows[1::2], strict=True):
         yield (
-            f"{_ends_in_words(low)}: `{low['metric']}` {_change_in_words(low)} with {low['beside']}, but "
-            f"{_change_in_words(high)} with {high['beside']}."
+            f"{_ends_in_words(low)}: `{low['metric']}` {change_in_words(low)} with {low['beside']}, but "
+            f"{change_in_words(high)} with {high['beside']}."
         )
 
 
@@ -396,14 +396,14 @@ def _none_found(costs: pd.DataFrame, spread: pd.DataFrame) -> str:
 
 
 def _of_metric(row: Mapping[str, Any]) -> str:
-    return f"`{row['metric']}` {_change_in_words(row)}"
+    return f"`{row['metric']}` {change_in_words(row)}"
 
 
 def _ends_in_words(row: Mapping[str, Any]) -> str:
     return f"`{row['hyperparameter']}` {_text(row['first_at'])} -> {_text(row['second_at'])}"
 
 
-def _change_in_words(row: Mapping[str, Any]) -> str:
+def change_in_words(row: Mapping[str, Any]) -> str:
     """Such as ``falls to 1/7.9 (1/8.4 to 1/7.4)``, ``rises by 12 % (10 to 14 %)``, ``rises by 5 MB (4.8 to 5.2)``."""
     change, low, high = row["change"], row["low"], row["high"]
     if row["unit"] == "MB":

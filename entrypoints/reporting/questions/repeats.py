@@ -44,7 +44,7 @@ def answer(frame: Frame) -> Answer:
     """The configuration that loses least in any study, how far ranks agree, and which costs differ."""
     names = called(frame)
     complete = {study: complete_of(frame, study) for study in names}
-    shared = list(set.intersection(*(set(trials.index) for trials in complete.values())))
+    shared = [each for each in complete[frame.first].index if all(each in trials.index for trials in complete.values())]
     score = frame.score
     if not shared:
         return Answer("repeats", open_question="What is stable: no configuration ran to its end in all studies.")
@@ -82,12 +82,10 @@ def _take(frame: Frame, complete: dict[str, pd.DataFrame], table: pd.DataFrame, 
     yield f"**Take {safest}**: it is {lost} in each of {len(names)} studies{within}."
     first = complete[frame.first].loc[safest]
     yield from filter(None, [decision.costs_in_words(first), decision.load_in_words(frame, first)])
-    best = {study: str(table[study].idxmin()) for study in names}
-    if len(set(best.values())) > 1:
-        each = [f"{names[study]}: {configuration}" for study, configuration in best.items()]
-        yield f"The best configuration depends on the study: {'; '.join(each)}."
-    else:
-        yield "It is the best of each study." if best[frame.first] != safest or worst > 0 else ""
+    best = table[list(names)].idxmin().groupby(table[list(names)].idxmin(), sort=False)
+    if len(best) > 1:
+        each = [f"{configuration} ({listed([names[study] for study in own.index])})" for configuration, own in best]
+        yield f"The best of a study differs: {'; '.join(each)}."
 
 
 def _ranks(table: pd.DataFrame, names: dict[str, str]) -> list[str]:
