@@ -247,6 +247,7 @@ class Trial(tune.Trainable):
             "step": self._training.step_number,
             "val_loss": self._summary.get("val_loss", math.nan),
             "figures": self._summary,
+            "host": self._host,
             "diverged": self._training.diverged,
             "converged": self._training.converged,
             "ended": status == "FINISHED",
