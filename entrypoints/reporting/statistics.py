@@ -434,11 +434,6 @@ def is_memory(metric: str) -> bool:
     return metric.endswith("_mb") and ("memory" in metric or "rss" in metric)
 
 
-def is_learned(metric: str) -> bool:
-    """Whether it says what a model has learned, not what it cost."""
-    return metric.startswith(("train_", "val_", "test_"))
-
-
 def holm(p_values: Sequence[float] | NDArray[np.float64] | pd.Series[float]) -> NDArray[np.float64]:
     """Holm's step-down adjustment for several tests; those without a p-value (NaN) keep none and do not count."""
     return _adjusted(p_values, "holm")

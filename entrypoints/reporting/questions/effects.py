@@ -25,14 +25,13 @@ from entrypoints.reporting.statistics import (
     LinearModel,
     design,
     holm,
-    is_learned,
     is_memory,
     is_number,
     over_folds,
     term_of,
     terms,
 )
-from entrypoints.reporting.words import digits, label, listed
+from entrypoints.reporting.words import broken, digits, is_score, listed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -142,7 +141,7 @@ def noise(frame: Frame) -> pd.DataFrame:
 def _costs(frame: Frame, *, all_of_them: bool = False) -> list[str]:
     """The costs whose values differ; of the bundle's studies without those that say the same as another."""
     ended = frame.ended
-    names = [name for name in frame.metrics if name != frame.score and not is_learned(name) and name not in _NO_COST]
+    names = [name for name in frame.metrics if name != frame.score and not is_score(name) and name not in _NO_COST]
     main = [name for name in MAIN_COSTS if name in names]
     return [name for name in (names if all_of_them or not main else main) if ended[name].nunique() > 1]
 
@@ -436,7 +435,7 @@ def _drawn(frame: Frame, told: pd.DataFrame, title: str) -> Figure:
             axes.plot(trials.groupby(name)[metric].median(), color=BLUE, marker="o")
         scale_axis(axes, "y", trials[metric])
         axes.set_xlabel(name)
-        axes.set_ylabel(label(metric))
+        axes.set_ylabel(broken(metric))
     return figure
 
 

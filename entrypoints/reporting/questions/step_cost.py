@@ -12,7 +12,7 @@ from entrypoints.frame import Frame
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.drawing import LINES, MARKERS, PALETTE, scale_axis, sheet, styled
 from entrypoints.reporting.statistics import is_number
-from entrypoints.reporting.words import digits, label, listed
+from entrypoints.reporting.words import digits, label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,7 +65,7 @@ def answer(frame: Frame) -> Answer:
     if table.empty:
         return Answer("step_cost")
     parts = [f"{_law(row)}{_of(row)}" for row in table.to_dict("records")]
-    sentence = f"One training step takes {listed(parts)}."
+    sentence = f"One training step takes {'; '.join(parts)}."
     return Answer("step_cost", (sentence,), table, lambda: _drawn(_steps(frame), table, sentence))
 
 
