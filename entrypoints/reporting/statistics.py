@@ -6,9 +6,13 @@ would call equal configurations different in a third of studies; ``pairs`` does 
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +23,17 @@ from statsmodels.stats.multitest import multipletests
 
 from entrypoints.limits.noise import TOLD_P
 
+if TYPE_CHECKING:
+    from statsmodels.regression.linear_model import RegressionResults
+
+Array = NDArray[np.float64]
+PLACE = "place"
+MAX_LEVELS = 12  # of a number; with more it counts as a continuous one
+MIN_DEGREES = 3  # of freedom, for a model to have the place in the order, or an interaction
 LEVEL = 0.05
+TOLD = 0.01  # the level at which effects and trends are told, after Holm's correction within one metric
+SMALL = 0.05  # a difference in a cost that is not worth a sentence,
+SMALL_MB = 0.1  # and one in memory: a process takes or keeps a few pages by chance
 DRAWS = 9999  # of rankings by chance
 MIN_VALUES = 6  # for an interval that holds the median with 95 %: all of five values lie on one side of it in 6 %
 CALLED = 0.8 * TOLD_P  # the adjusted p-value below which `pairs` calls a difference: see there
@@ -237,6 +251,187 @@ def signed_rank_p(values: NDArray[np.float64]) -> float:
     if len(values) < MIN_VALUES:
         return math.nan
     return float(stats.wilcoxon(values, zero_method="zsplit").pvalue) if values.any() else 1.0
+
+
+def over_folds(differences: NDArray[np.float64], error_rate: float = LEVEL) -> tuple[float, float, float]:
+    """The corrected resampled t-test of differences between models, one a fold of a cross-validation.
+
+    Nadeau and Bengio (Machine Learning 52, 2003) add to 1/n, for n folds, the share of test rows to training rows,
+    since the folds' training rows overlap; Bouckaert and Frank (PAKDD 2004) use it with cross-validation.
+
+    Returns:
+        The mean difference, half the width of its interval, which fails to hold the true one at the error rate, and the
+        p-value that this is 0; NaN where all differences are equal, so that their error is not known.
+    """
+    folds, mean = len(differences), float(differences.mean())
+    spread = float(differences.std(ddof=1))
+    if spread <= 1e-12 * float(np.abs(differences).max()):
+        return mean, math.nan, math.nan
+    error = spread * math.sqrt(1 / folds + 1 / (folds - 1))
+    p = 2 * float(stats.t.sf(abs(mean) / error, folds - 1))
+    return mean, float(stats.t.ppf(1 - error_rate / 2, folds - 1)) * error, p
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """What a hyperparameter has in a linear model.
+
+    Attributes:
+        name: of the hyperparameter.
+        levels: its values, in order; of a number with many the lowest and the highest.
+        columns: of the design, a row per trial.
+        at: the same of each level.
+    """
+
+    name: str
+    levels: Sequence[Any]
+    columns: Array
+    at: Array
+
+    @property
+    def is_categorical(self) -> bool:
+        """Whether each level has an effect of its own."""
+        return self.name != PLACE and self.at.shape == (len(self.levels), len(self.levels) - 1)
+
+
+def term_of(name: str, values: pd.Series[Any]) -> Term | None:
+    """A hyperparameter's; None where all values are one, or each trial has its own text."""
+    if not is_number(values):
+        values = values.astype(str)
+    codes, levels = pd.factorize(values, sort=True, use_na_sentinel=False)
+    is_many = is_number(values) and len(levels) > MAX_LEVELS
+    if len(levels) < 2 or (len(levels) == len(values) and not is_many):
+        return None
+    if not is_many:
+        at = np.eye(len(levels))[:, 1:]
+        return Term(name, list(levels), at[codes], at)
+    numbers = values.to_numpy(float)
+    numbers = np.log(numbers) if np.nanmin(numbers) > 0 else numbers
+    scaled = np.nan_to_num((numbers - np.nanmin(numbers)) / (np.nanmax(numbers) - np.nanmin(numbers)), nan=0.5)
+    # A cost such as `a + b / rows` bends in the logarithm of its rows.
+    bent = np.column_stack([scaled, scaled**2])
+    return Term(name, [values.min(), values.max()], bent, np.array([[0.0, 0.0], [1.0, 1.0]]))
+
+
+def terms(trials: pd.DataFrame, hyperparameters: Sequence[str]) -> list[Term]:
+    """Those of all hyperparameters, and of the place in the order where it is known and trials are not too few."""
+    found = [term for name in hyperparameters if (term := term_of(name, trials[name])) is not None]
+    places = pd.to_numeric(trials[PLACE], errors="coerce").to_numpy(float)
+    left = len(trials) - 2 - sum(term.columns.shape[1] for term in found)
+    if left < MIN_DEGREES or not np.isfinite(places).all() or np.ptp(places) == 0:
+        return found
+    scaled = (places - places.min()) / np.ptp(places)
+    return [*found, Term(PLACE, ["the first trial", "the last"], scaled[:, None], np.array([[0.0], [1.0]]))]
+
+
+def design(blocks: Mapping[str, Array], together: Sequence[tuple[str, str]] = ()) -> Array:
+    """The columns of these terms and of these interactions, behind one for the mean."""
+    rows = len(next(iter(blocks.values())))
+    products = [(blocks[one][:, :, None] * blocks[other][:, None, :]).reshape(rows, -1) for one, other in together]
+    return np.hstack([np.ones((rows, 1)), *blocks.values(), *products])
+
+
+@dataclass(frozen=True, eq=False)
+class LinearModel:
+    """What the levels of hyperparameters, the place in the order, and interactions of two that matter do to a cost."""
+
+    values: Array
+    terms: Mapping[str, Term]
+    in_logarithms: bool
+
+    @cached_property
+    def together(self) -> list[tuple[str, str]]:
+        """The interactions that matter, of those that trials show at all levels, by F tests with Holm's correction."""
+        some = [term for term in self.terms.values() if term.is_categorical]
+        main, found = self._fitted(self.terms, []), []
+        for one, other in itertools.combinations(some, 2):
+            seen = len(np.unique(np.hstack([one.columns, other.columns]), axis=0))
+            if seen < len(one.levels) * len(other.levels):
+                continue
+            fitted = self._fitted(self.terms, [(one.name, other.name)])
+            if fitted.df_resid >= MIN_DEGREES:
+                found.append(((one.name, other.name), fitted.compare_f_test(main)[1]))
+        adjusted = holm([p for _, p in found])
+        told = [pair for (pair, _), p in zip(found, adjusted, strict=True) if p < TOLD]
+        return told if told and self._fitted(self.terms, told).df_resid >= MIN_DEGREES else []
+
+    @cached_property
+    def fit(self) -> RegressionResults:
+        """With these interactions."""
+        return self._fitted(self.terms, self.together)
+
+    @property
+    def degrees(self) -> int:
+        """Of freedom, that are left."""
+        return int(self.fit.df_resid)
+
+    @property
+    def noise(self) -> float:
+        """The standard deviation of what the model leaves, as a share."""
+        left = math.sqrt(max(float(self.fit.mse_resid), 0.0))
+        return left if self.in_logarithms else left / abs(float(self.values.mean()))
+
+    def p_value(self, name: str) -> float:
+        """Of the F test that no level of a hyperparameter differs (type II); NaN where others say the same."""
+        others = {other: term for other, term in self.terms.items() if other != name}
+        without = self._fitted(others, [pair for pair in self.together if name not in pair])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            _, p, degrees = self.fit.compare_f_test(without)
+        return float(p) if degrees > 0 else math.nan
+
+    def ends(self, name: str) -> tuple[int, int]:
+        """The numbers of the levels that cost least and most, all else equal, in their own order."""
+        means = [float(self._at(**{name: level}) @ self.fit.params) for level in range(len(self.terms[name].levels))]
+        least, most = int(np.argmin(means)), int(np.argmax(means))
+        return (min(least, most), max(least, most)) if least != most else (0, len(means) - 1)
+
+    def change(self, name: str, first: int, second: int, **at: int) -> tuple[float, float, float]:
+        """From one level to another, in the mean over those of all others or at some of them.
+
+        Returns:
+            The difference, in logarithms the factor, and the ends of its 95 % interval, which allows for the choice of
+            two among all levels (Bonferroni). NaN where trials do not tell it from another hyperparameter's.
+        """
+        contrast = self._at(**{name: second}, **at) - self._at(**{name: first}, **at)
+        model = self.fit.model
+        if not np.allclose(contrast @ model.pinv_wexog @ model.exog, contrast, atol=1e-6):
+            return math.nan, math.nan, math.nan
+        found = self.fit.t_test(contrast)
+        change, error = (float(np.squeeze(each)) for each in (found.effect, found.sd))
+        pairs = math.comb(len(self.terms[name].levels), 2)
+        reach = float(stats.t.ppf(1 - 0.025 / pairs, self.degrees)) * error
+        if not self.in_logarithms:
+            return change, change - reach, change + reach
+        low, high = (math.exp(min(max(each, -700.0), 700.0)) for each in (change - reach, change + reach))
+        return math.exp(change), low, high
+
+    def _fitted(self, terms: Mapping[str, Term], together: Sequence[tuple[str, str]]) -> RegressionResults:
+        from statsmodels.regression.linear_model import OLS  # takes a second
+        from statsmodels.tools.sm_exceptions import SingularMatrixWarning
+
+        blocks = {name: term.columns for name, term in terms.items()}
+        columns = design(blocks, together) if blocks else np.ones((len(self.values), 1))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SingularMatrixWarning)  # what cannot be told apart has no change: see above
+            return OLS(np.log(self.values) if self.in_logarithms else self.values, columns).fit()
+
+    def _at(self, **levels: int) -> Array:
+        """The design's row at these levels, and in the mean over those of all other hyperparameters."""
+        blocks = {
+            name: term.at[[levels[name]]] if name in levels else term.at.mean(axis=0, keepdims=True)
+            for name, term in self.terms.items()
+        }
+        return design(blocks, self.together)[0]
+
+
+def is_number(values: pd.Series[Any]) -> bool:
+    """Whether a column holds numbers; truth values are words."""
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
+def is_memory(metric: str) -> bool:
+    """Whether it is an amount of memory in MB."""
+    return metric.endswith("_mb") and ("memory" in metric or "rss" in metric)
 
 
 def holm(p_values: Sequence[float] | NDArray[np.float64] | pd.Series[float]) -> NDArray[np.float64]:

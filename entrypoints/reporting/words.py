@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import pandas as pd
@@ -91,8 +92,12 @@ def configuration(trial: pd.Series[Any], names: Iterable[str]) -> str:
         names: the hyperparameters.
     """
     values = {name: trial[name] for name in names if not pd.isna(trial[name])}
-    texts = {name: f"{each:.12g}" if isinstance(each, (int, float)) else str(each) for name, each in values.items()}
-    return ", ".join(f"{name}={text}" for name, text in texts.items()) or "the only configuration"
+    return ", ".join(f"{name}={level(each)}" for name, each in values.items()) or "the only configuration"
+
+
+def level(value: object) -> str:
+    """A hyperparameter's value, as users write it."""
+    return f"{value:.12g}" if isinstance(value, Real) and not isinstance(value, bool) else str(value)
 
 
 def value(metric: str, measured: float) -> str:

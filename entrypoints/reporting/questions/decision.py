@@ -109,7 +109,7 @@ def answer(frame: Frame) -> Answer:
     decision = decide(frame)
     if decision.chosen is None:
         return Answer("decision", open_question=f"Which model to take: {decision.nothing}.")
-    sentences = [_take(frame, decision), _costs(frame, decision.chosen), _load(frame, decision.chosen)]
+    sentences = [_take(frame, decision), costs_in_words(decision.chosen), load_in_words(frame, decision.chosen)]
     sentences += _neighbours(frame, decision)
     return Answer("decision", tuple(filter(None, sentences)), _table(frame, decision))
 
@@ -122,6 +122,21 @@ def logged_model(frame: Frame, trial: pd.Series[Any]) -> str | None:
         if study.model and any(configuration(each, frame.hyperparameters) == wanted for _, each in of.iterrows()):
             return str(study.model)
     return None
+
+
+def costs_in_words(trial: pd.Series[Any]) -> str:
+    """What a trial cost; empty where that is not known."""
+    names = [name for name in SHOWN_COSTS if name in trial and math.isfinite(trial[name])]
+    known = [f"`{name}` {value(name, trial[name])}" for name in names]
+    return f"**It costs** {', '.join(known)}." if known else ""
+
+
+def load_in_words(frame: Frame, trial: pd.Series[Any]) -> str:
+    """How the model of a trial's configuration is loaded, or which run it has."""
+    address = logged_model(frame, trial)
+    if address:
+        return f'**Load it** with `mlflow.pyfunc.load_model("{address}")`.'
+    return f"No model of it is logged; its run is `{trial['name']}`."
 
 
 def _known(noise: pd.DataFrame) -> dict[str, tuple[float, float]]:
@@ -179,19 +194,6 @@ def _take(frame: Frame, decision: Decision) -> str:
     return f"**Take {named}**: {score} {value(score, chosen[score])}{tested}, the best{among}."
 
 
-def _costs(frame: Frame, chosen: pd.Series[Any]) -> str:
-    known = [f"`{name}` {value(name, chosen[name])}" for name in SHOWN_COSTS if chosen.get(name) == chosen.get(name, 1)]
-    known = [text for text in known if not text.endswith(" -")]
-    return f"**It costs** {', '.join(known)}." if known else ""
-
-
-def _load(frame: Frame, chosen: pd.Series[Any]) -> str:
-    address = logged_model(frame, chosen)
-    if address:
-        return f'**Load it** with `mlflow.pyfunc.load_model("{address}")`.'
-    return f"No model of it is logged; its run is `{chosen['name']}`."
-
-
 def _neighbours(frame: Frame, decision: Decision) -> Iterator[str]:
     """What a cheaper and a better model would cost."""
     chosen, score = decision.chosen, str(frame.score)
@@ -216,7 +218,7 @@ def _neighbours(frame: Frame, decision: Decision) -> Iterator[str]:
 
 
 def _table(frame: Frame, decision: Decision) -> pd.DataFrame:
-    """A row for the chosen trial and each neighbour."""
+    """A row for the chosen trial and each neighbour, with the address of its model where one is logged."""
     rows = {CHOSEN: decision.chosen, CHEAPER: decision.cheaper, BETTER: decision.better}
     score, trials = str(frame.score), frame.trials
     figures = [name for name in (score, score.replace("val_", "test_"), *SHOWN_COSTS) if name in trials]
@@ -224,6 +226,7 @@ def _table(frame: Frame, decision: Decision) -> pd.DataFrame:
     table: pd.DataFrame = pd.DataFrame(
         [
             {"role": role, **{name: trial[name] for name in columns}, **_verdict(decision, trial)}
+            | {"margin": decision.margin, "model": logged_model(frame, trial)}
             for role, trial in rows.items()
             if trial is not None
         ]
@@ -234,4 +237,4 @@ def _table(frame: Frame, decision: Decision) -> pd.DataFrame:
 def _verdict(decision: Decision, trial: pd.Series[Any]) -> dict[str, Any]:
     found = decision.judged.loc[trial.name]
     stop = found["broken"]
-    return {"margin": decision.margin, "meets": found["meets"], "breaks": str(stop) if stop else None}
+    return {"meets": found["meets"], "breaks": str(stop) if stop else None}

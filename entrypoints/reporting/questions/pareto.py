@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -25,7 +24,8 @@ def front(frame: Frame, margins: dict[str, float]) -> pd.DataFrame:
         margins: see ``decision.margins``.
 
     Returns:
-        Nothing of costs that differ by noise alone: cost, value, the score's own column, trial_id, run_id and the hyperparameters.
+        cost, value, the score's own column, trial_id, run_id and the hyperparameters; nothing of costs that differ by
+        noise alone.
     """
     score, trials = str(frame.score), frame.complete
     costs = [
@@ -33,7 +33,7 @@ def front(frame: Frame, margins: dict[str, float]) -> pd.DataFrame:
         for name in SHOWN_COSTS
         if name in trials and trials[name].max() > trials[name].min() * (1 + margins.get(name, 0.0))
     ]
-    rows: list[dict[str, Any]] = trials.to_dict("records")  # type: ignore[assignment]
+    rows = trials.to_dict("records")
     sign = -1.0 if frame.higher_is_better else 1.0
     found = pareto.front(rows, score, costs, frame.hyperparameters, sign=sign, margins=margins)
     table: pd.DataFrame = pd.DataFrame(found)
