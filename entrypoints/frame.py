@@ -67,10 +67,8 @@ class Frame:
     @property
     def configurations(self) -> pd.Series[str]:
         """A text for each trial that is equal for equal configurations."""
-        values = self.trials[list(self.hyperparameters)].astype(str)
-        texts: pd.Series[str] = (
-            values.agg(", ".join, axis=1) if self.hyperparameters else values.index.map(lambda _: "")
-        )
+        values = self.trials[list(self.hyperparameters)].itertuples(index=False)
+        texts: pd.Series[str] = pd.Series([", ".join(map(str, each)) for each in values], self.trials.index, dtype=str)
         return texts
 
     @property

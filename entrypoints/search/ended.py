@@ -16,6 +16,7 @@ from entrypoints.frame import Frame, frame_of
 from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.duration_forecast import Forecast
 from entrypoints.limits.judging import Z
+from entrypoints.limits.noise import MIN_DEGREES
 from entrypoints.links import compare_view, how_to_open, run_view
 from entrypoints.mlflow_io import log_tables
 from entrypoints.reporting.questions import decision, effects, limits_saved, pareto
@@ -132,7 +133,8 @@ def log_results(study: Ended) -> None:
         of = replace(frame, trials=within) if len(within) else frame
         tables["pareto.json"] = pareto.front(of, decision.margins(frame, study.noise)).to_dict("records")  # type: ignore[assignment]
     if study.saving:
-        tables["budget.json"] = study.saving.reasons.to_dict("records")  # type: ignore[assignment]
+        against = study.saving.full or "forecast"
+        tables["budget.json"] = study.saving.reasons.assign(counted_against=against).to_dict("records")  # type: ignore[assignment]
     log_tables(study.run.client, study.run.run_id, {file: rows for file, rows in tables.items() if rows})
 
 
@@ -254,7 +256,7 @@ def _advice(study: Ended) -> str:
     errors = [trial.error for trial in study.record.trials.values() if trial.error]
     if (trials["stopped_by"] == BY_TIME_LIMIT).any() or len(trials) < study.record.planned:
         return "; raise time_limit_s, or shorten the trials with max_steps, max_epochs, max_rows or folds"
-    if len(study.frame.complete):
+    if study.decision.judged["broken"].notna().any():
         return ""  # the decision says what to do
     if errors:
         return f"; the first error was {errors[0]}"
@@ -337,20 +339,21 @@ def _of_limits(study: Ended) -> Iterator[str]:
             why = f"fewer than {limit.after} trials have the figure" if few else f"the {limit.statistic} is negative"
             yield f"`{limit}` was not applied in the end: {why}."
         elif _is_within_noise(study, limit, number):
-            yield f"`{limit}` cannot tell the trials apart: most of them are as close to it as equal trials to each other."
+            yield f"`{limit}` cannot tell the trials apart: most are as close to it as equal trials to each other."
 
 
 def _is_within_noise(study: Ended, limit: Limit, number: float) -> bool:
     """Whether most trials are so near to a limit that it would stop none of them for certain."""
-    name, trials, noise = limit.metric.name, study.frame.ended, study.noise.set_index("metric")["noise"]
-    if name not in trials:
+    name, ended = limit.metric.name, study.frame.ended
+    known = study.noise[(study.noise["metric"] == name) & (study.noise["degrees_of_freedom"] >= MIN_DEGREES)]
+    share = USUAL_NOISE.get(name, 0.0) if known.empty else known["noise"].iloc[0]
+    band = Z * share * abs(number)
+    if name not in ended or not band:
         return False
-    band = Z * noise.get(name, USUAL_NOISE.get(name, 0.0)) * abs(number)
-    told_apart = sum(
-        trial.ending.stop.criterion == str(limit) for trial in study.record.trials.values() if trial.ending
-    )
-    near = (trials[name] - number).abs() <= band
-    return bool(band and near.sum() > MOSTLY * (trials[name].notna().sum() + told_apart))
+    endings = [trial.ending for trial in study.record.trials.values() if trial.ending]
+    told_apart = sum(ending.stop.criterion == str(limit) for ending in endings)
+    near = (ended[name] - number).abs() <= band
+    return bool(near.sum() > MOSTLY * (ended[name].notna().sum() + told_apart))
 
 
 def _ranked(study: Ended) -> pd.DataFrame:
