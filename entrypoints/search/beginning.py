@@ -93,15 +93,11 @@ def how_to_shorten(settings: StudySettings, trials: int, expected_s: float, cpus
 
 
 def how_tols_act(trials: Iterable[Configuration], rows: int) -> str:
-    """What ``tols`` mean for the length of a study's trials; empty where none may converge."""
-    may = [trial for trial in trials if trial.may_converge]
-    if not may:
+    """That no trial of a study is long enough to converge, if any may; else empty."""
+    lengths = [(trial.steps(rows), fewest_steps(trial, rows)) for trial in trials if trial.may_converge]
+    if not lengths or any(steps > fewest for steps, fewest in lengths):
         return ""
-    long_enough = sum(trial.steps(rows) > fewest_steps(trial, rows) for trial in may)
-    if long_enough:
-        return f"Tols: {long_enough} trials may converge sooner; that time is without it"
-    fewest = min(fewest_steps(trial, rows) for trial in may)
     return (
-        f"Tols: no trial is long enough to converge before its end, which takes {fewest} steps or more: 6 epochs, or "
-        "reports if these are longer; raise max_steps and max_epochs, or lower report_every"
+        f"Tols: no trial is long enough to converge before its end, which takes {min(lengths)[1]} steps or more: 6 "
+        "epochs, or reports if these are longer; raise max_steps and max_epochs, or lower report_every"
     )

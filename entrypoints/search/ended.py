@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import mlflow
@@ -29,11 +30,11 @@ from entrypoints.search.plan import Plan
 from entrypoints.search.record import Record, TrialRecord, costs
 from entrypoints.search_space import is_distribution
 from entrypoints.settings import StudySettings
-from entrypoints.tags import BEST_PREFIX, BEST_TRIAL_ID, BEST_TRIAL_RUN_ID, BY_TIME_LIMIT, FEASIBLE, STOP_HOW
+from entrypoints.tags import BEST_PREFIX, BEST_TRIAL_ID, BEST_TRIAL_RUN_ID, BY_TIME_LIMIT, FEASIBLE
 from entrypoints.text import listed
 from entrypoints.views import SCORE
 from mlflow_sysmetrics.limits import Limit
-from mlflow_sysmetrics.tags import BY_CRITERIA, BY_PERSON, BY_TUNE, STOP_REASON
+from mlflow_sysmetrics.tags import BY_CRITERIA, BY_PERSON, BY_TUNE
 
 if TYPE_CHECKING:
     from entrypoints.models.best_model import LoggedModel
@@ -139,20 +140,10 @@ def log_results(study: Ended) -> None:
 
 
 def _row(trial: TrialRecord, settings: StudySettings) -> dict[str, Any]:
-    """A trial in trials.json: ids, status, configuration and every figure outside ``system/``."""
-    repeat = trial.configuration.repeat
-    return {
-        "trial_id": trial.trial_id,
-        "run_id": trial.run_id,
-        "status": trial.status,
-        "place": trial.configuration.place,
-        **({"repeat": repeat} if repeat else {}),
-        "diverged": trial.diverged,
-        "converged": trial.converged,
-        **trial.configuration.searched,
-        **settings.shared,
-        **trial.figures,
-    }
+    """A trial in trials.json: ids, how it ended, configuration and every figure outside ``system/``."""
+    about = {name: getattr(trial, name) for name in ("trial_id", "run_id", "status", "diverged", "converged")}
+    place = {"place": trial.configuration.place, "repeat": trial.configuration.repeat}
+    return about | place | trial.configuration.searched | settings.shared | trial.figures
 
 
 def metrics(study: Ended) -> dict[str, float]:
@@ -266,40 +257,30 @@ def _advice(study: Ended) -> str:
 
 def _description(study: Ended, take: str, others: Sequence[str], links: Mapping[str, str]) -> str:
     """The study's page in the UI; its first lines, the result and the links, are seen before it is unfolded."""
-    run, best = study.run, study.best
-    assert best is not None
+    experiment_id, best = study.run.experiment_id, str(study.decision.chosen["run_id"])  # type: ignore[index]
     top = [str(run_id) for run_id in _ranked(study)["run_id"].head(TOP)]
-    header, *rows = ["| " + " | ".join(cells) + " |" for cells in _table(study)]
-    limits = (
-        f"Filter any table by the limits with ``tags.`{FEASIBLE}` = 'true'``. Stopped trials are KILLED: the column "
-        f"`{STOP_HOW}` says crossed, predicted or skipped, `{STOP_REASON}` why."
-    )
     lines = [
         take,
         f"Compare the trials: {in_markdown(links)}.",
         "",
         *(f"- {sentence}" for sentence in others),
-        *(["", limits] if study.record.criteria.rules else []),
         "",
-        f"Open next: [the best trial]({run_view(run.experiment_id, best.run_id)}),",
-        f"[what its process did]({run_view(run.experiment_id, best.run_id, 'system-metrics')}), or",
-        f"[the {len(top)} best in parallel coordinates]({compare_view(run.experiment_id, top)}).",
-        "",
-        header,
-        "|" + "---|" * len(_table(study)[0]),
-        *rows,
+        f"Open next: [the best trial]({run_view(experiment_id, best)}),",
+        f"[what its process did]({run_view(experiment_id, best, 'system-metrics')}), or",
+        f"[the {len(top)} best in parallel coordinates]({compare_view(experiment_id, top)}).",
     ]
     return "\n".join(lines)
 
 
 def _closing(study: Ended, sentences: Sequence[str], links: Mapping[str, str]) -> str:
     """The end of the command's output: the best trials, what is said of them, and how to look at all of them."""
-    table = _table(study)
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    ranked = _ranked(study).head(TOP)
+    ranked.index = pd.RangeIndex(1, len(ranked) + 1)
+    figures = {name: partial(value, name) for name in (study.record.score, *SHOWN) if name in ranked}
+    table = ranked[[*study.frame.hyperparameters, *figures]].to_string(formatters=figures, na_rep="-")  # type: ignore[arg-type]
     said = [re.sub(r"\*\*|`", "", sentence) for sentence in sentences]
     opening = how_to_open(links[SCORE], mlflow.get_tracking_uri())
-    return "\n".join(["", *lines, "", *said, "Compare all trials in the MLflow UI:", opening, ""])
+    return "\n".join(["", table, "", *said, "Compare all trials in the MLflow UI:", opening, ""])
 
 
 def _said(study: Ended) -> Iterator[str]:
@@ -360,16 +341,3 @@ def _ranked(study: Ended) -> pd.DataFrame:
     """The trials that can be chosen, the best first."""
     complete = study.frame.complete
     return complete[complete["feasible"].eq(True)] if study.record.criteria.rules else complete
-
-
-def _table(study: Ended) -> list[list[str]]:
-    """The best trials and, for comparison, the median of all that can be chosen; a header row first."""
-    ranked, chosen = _ranked(study), study.frame.hyperparameters
-    figures = [name for name in (study.record.score, *SHOWN) if name in ranked]
-    rows = [
-        [str(place), *("-" if pd.isna(trial[name]) else str(trial[name]) for name in chosen)]
-        + [value(name, trial[name]) for name in figures]
-        for place, (_, trial) in enumerate(ranked.head(TOP).iterrows(), start=1)
-    ]
-    medians = [value(name, ranked[name].median()) for name in figures]
-    return [["", *chosen, *figures], *rows, ["median", *("" for _ in chosen), *medians]]
