@@ -167,8 +167,10 @@ def _in_words(told: pd.DataFrame) -> Iterator[str]:
         yield f"{metric} is best at {name} {level(row['best_at'])} and worst at {level(worst)}, over all datasets."
     costs = told[~told["is_score"]]
     for (name, first, second), own in costs.groupby(["hyperparameter", "first_at", "second_at"], sort=False):
-        changes = listed([f"`{row['metric']}` {change_in_words(row)}" for row in rows_of(own)])
-        yield f"`{name}` {level(first)} -> {level(second)}: {changes}, in the middle dataset (and over all)."
+        rows = rows_of(own)
+        changes = listed([f"`{row['metric']}` {change_in_words(row)}" for row in rows])
+        of = f"the median of {rows[0]['datasets']} datasets, and their range"
+        yield f"`{name}` {level(first)} -> {level(second)}: {changes} ({of})."
 
 
 @drawing.styled
