@@ -20,12 +20,12 @@ def made(
 ) -> Frame:
     """The study of one dataset of this size."""
     costs = {
-        "training_time_s": lambda row: size * (16 / row["batch_size"] if rate else 1.0),
-        "model_memory_mb": lambda row: size + (row["batch_size"] / 100 if rate else 0.0),
+        "training_time_s": lambda row: size * (16 / row.get("batch_size", 16) if rate else 1.0),
+        "model_memory_mb": lambda row: size + (row.get("batch_size", 0) / 100 if rate else 0.0),
     }
     about = {"dataset": f"/data/d{number}.csv", "key": f"k{number}"} | changes
     seed = number if seed is None else seed
-    return study(levels, costs, lambda row: 0.6 + rate * row["learning_rate"], of_study=about, seed=seed)
+    return study(levels, costs, lambda row: 0.6 + rate * row.get("learning_rate", 0.0), of_study=about, seed=seed)
 
 
 def test_four_datasets_that_agree_show_what_changes_score_and_costs() -> None:
@@ -43,14 +43,8 @@ def test_four_datasets_that_agree_show_what_changes_score_and_costs() -> None:
 def test_rates_that_rank_alike_on_all_datasets_change_the_score() -> None:
     """Whatever its name and which of its values are better."""
     frames = [made(number, rate=3.0) for number in range(3)]
-    accuracy = study(
-        LEVELS,
-        {},
-        lambda row: 0.9 - 3 * row["learning_rate"],
-        metric="val_accuracy",
-        seed=3,
-        of_study={"dataset": "d3"},
-    )
+    of = {"dataset": "d3"}
+    accuracy = study(LEVELS, {}, lambda row: 0.9 - 3 * row["learning_rate"], metric="val_accuracy", seed=3, of_study=of)
     assert answer(together(*frames, accuracy)).sentences[0] == (
         "`score` is best at `learning_rate` 0.001 and worst at 0.1, over all datasets."
     )

@@ -28,10 +28,8 @@ def limited(stopped: list[int], times: float = 1.0, **changes: Any) -> Frame:
     """The same under limits that have stopped these."""
     frame = made(times, seed=1, name="early_stop", of_study={"criteria": LIMITS}, **changes)
     killed = frame.trials["batch_size"].isin(stopped)
-    status = killed.map({True: "KILLED", False: "FINISHED"})
-    return replace(
-        frame, trials=frame.trials.assign(status=status, stopped_by=killed.map({True: "criteria", False: None}))
-    )
+    status, by = killed.map({True: "KILLED", False: "FINISHED"}), killed.map({True: "criteria", False: None})
+    return replace(frame, trials=frame.trials.assign(status=status, stopped_by=by))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +39,7 @@ def limited(stopped: list[int], times: float = 1.0, **changes: Any) -> Frame:
         ([8, 64], "stopped 1 of 5 trials that meet them: the best is kept."),
         (
             [8, 16],
-            "stopped 1 of 5 trials that meet them (1 within 5 % of a limit): the best of those left is 0.01 worse",
+            "stopped 1 of 5 trials that meet them (1 within 5 % of a limit): the best of those left is 0.01 w",
         ),
         (list(SECONDS), "stopped 5 of 5 trials that meet them (1 within 5 % of a limit): no model is left."),
     ],
