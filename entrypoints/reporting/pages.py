@@ -21,7 +21,7 @@ from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.words import value
 from entrypoints.runs import RecordedRun
 
-HEAD = 3  # sentences of the first answer: what to take, what it costs, how to load it
+HEAD = 3  # sentences of the first answer, about one model: what to take, what it costs, how to load it
 MAX_COLUMNS, MAX_ROWS = 8, 8  # of a table on the page
 _IDS = ("study", "beside", "run_id", "trial_id", "study_id", "name", "model")  # columns that no reader needs
 _TEMPLATES = Environment(
@@ -64,7 +64,7 @@ def write(run: RecordedRun, frame: Frame, answers: Sequence[Answer], command: st
     mlflow.log_metrics(metrics, step=0)
     mlflow.set_tag("mlflow.note.content", page(run.experiment_id, run.run_id, frame, answers, drawn, command))
     address = how_to_open(run_view(run.experiment_id, run.run_id), mlflow.get_tracking_uri())
-    click.echo("\n" + "\n".join(_for_terminal(answers)) + f"\n\nThe whole page in the MLflow UI:\n{address}")
+    click.echo("\n" + "\n".join(_for_terminal(answers, frame)) + f"\n\nThe whole page in the MLflow UI:\n{address}")
 
 
 def page(
@@ -88,13 +88,20 @@ def page(
         drawn: the names of those that have a figure.
         command: what a reader may run next; empty for nothing.
     """
-    head, further = _head(answers)
+    head, further = _head(answers, frame)
     facts = {
         "head": head,
         "answers": [Short(each.name, further[each.name][0] if further[each.name] else "") for each in answers],
-        "not_answered": [each.open_question for each in answers if each.open_question],
+        "not_answered": _not_answered(answers, head),
         "command": command,
         "studies": _studies(frame),
+        "trials": trials_view(
+            frame.studies["experiment_id"].iloc[0],
+            frame.first,
+            frame.score,
+            ascending=not frame.higher_is_better,
+            also="",
+        ),
         "artifacts": run_view(experiment_id, run_id, "artifacts"),
     }
     figures = {name: f"![{name}](get-artifact?path=figures%2F{name}.png&run_uuid={run_id})" for name in drawn}
@@ -130,14 +137,16 @@ def _cell(column: str, cell: Any) -> str:
     return str(cell).replace("|", "/")
 
 
-def _head(answers: Sequence[Answer]) -> tuple[list[str], dict[str, list[str]]]:
-    """The lines at the top of the page, and what is left of each answer's sentences."""
-    further = {each.name: list(each.sentences) for each in answers}
-    for name, sentences in further.items():
-        if sentences:
-            further[name] = sentences[HEAD:]
-            return sentences[:HEAD], further
-    return ["Nothing could be answered."], further
+def _head(answers: Sequence[Answer], frame: Frame) -> tuple[list[str], dict[str, list[str]]]:
+    """The lines at the top of the page, one for each dataset or three, and what is left of each answer's sentences."""
+    count = frame.studies["dataset"].nunique()
+    first, further = answers[0], {each.name: list(each.sentences) for each in answers}
+    further[first.name] = further[first.name][max(count, HEAD) :]
+    return [*first.sentences[: max(count, HEAD)]] or [first.open_question], further
+
+
+def _not_answered(answers: Sequence[Answer], head: Sequence[str]) -> list[str]:
+    return [each.open_question for each in answers if each.open_question and each.open_question not in head]
 
 
 def _studies(frame: Frame) -> list[Mapping[str, Any]]:
@@ -148,16 +157,12 @@ def _studies(frame: Frame) -> list[Mapping[str, Any]]:
             "limits": study.criteria,
             "count": int((frame.trials["study"] == study.Index).sum()),
             "page": run_view(study.experiment_id, str(study.Index)),
-            "trials": trials_view(
-                study.experiment_id, str(study.Index), study.score, ascending=not study.higher_is_better, also=""
-            ),
         }
         for study in frame.studies.itertuples()
     ]
 
 
-def _for_terminal(answers: Sequence[Answer]) -> list[str]:
-    head, further = _head(answers)
-    lines = [*head, *(own[0] for own in further.values() if own)]
-    lines += [each.open_question for each in answers if each.open_question]
+def _for_terminal(answers: Sequence[Answer], frame: Frame) -> list[str]:
+    head, further = _head(answers, frame)
+    lines = [*head, *(own[0] for own in further.values() if own), *_not_answered(answers, head)]
     return [line.replace("`", "").replace("**", "") for line in lines]

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from entrypoints.limits.costs import USUAL_NOISE
+from entrypoints.limits.noise import SMALL_MB, is_memory
 
 BY_A_TENTH = 0.05  # from this noise on a figure differs by about a tenth from run to run: two digits say all
 STEP_TIME = "mean_step_time_ms"
@@ -102,6 +103,8 @@ def level(value: object) -> str:
 
 def value(metric: str, measured: float) -> str:
     """A metric's value as it is read: as many digits as it has from run to run."""
+    if is_memory(metric) and measured < SMALL_MB:
+        return f"below {SMALL_MB}"
     noise = USUAL_NOISE.get(metric, 0.0)
     return digits(measured, 4 if not noise else 2 if noise >= BY_A_TENTH else 3)
 

@@ -17,6 +17,11 @@ ALL = {
     DATASETS: ("each decision", "datasets", "each effects", "each training"),
 }
 """By the kind of a report; ``each`` asks a question of one study after the other."""
+CURVES = (
+    *("train_loss", "val_loss", "val_rmse", "val_accuracy"),
+    *("step_time_ms", "cpu_percent", "memory_mb", "system/process_cpu_percent", "system/process_memory_mb"),
+)
+"""The curves that they are asked about."""
 
 
 def ask(kind: str, frame: Frame) -> list[Answer]:
@@ -35,7 +40,10 @@ def _each(name: str, frame: Frame) -> Answer:
     names = {str(study): Path(str(dataset)).name for study, dataset in frame.studies["dataset"].items()}
     answers = {dataset: _one(name, frame.of([study])) for study, dataset in names.items()}
     sentences = [f"{dataset}: {answer.sentences[0]}" for dataset, answer in answers.items() if answer.sentences]
-    tables = [answer.table.assign(dataset=dataset) for dataset, answer in answers.items() if len(answer.table)]
-    table: pd.DataFrame = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    missing = [f"{dataset}: {answer.open_question}" for dataset, answer in answers.items() if answer.open_question]
-    return Answer(name, tuple(sentences), table, open_question=" ".join(missing))
+    tables = {dataset: answer.table for dataset, answer in answers.items() if len(answer.table)}
+    table: pd.DataFrame = pd.concat(tables, names=["dataset"]).reset_index(level=0) if tables else pd.DataFrame()
+    missing: dict[str, list[str]] = {}
+    for dataset, answer in answers.items():
+        missing.setdefault(answer.open_question, []).append(dataset)
+    open_question = " ".join(f"{', '.join(of)}: {why}" for why, of in missing.items() if why)
+    return Answer(name, tuple(sentences), table.reset_index(drop=True), open_question=open_question)

@@ -22,7 +22,7 @@ from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.questions.effects import MAIN_COSTS, change_in_words
 from entrypoints.reporting.questions.pairs import rows_of
 from entrypoints.reporting.statistics import LEVEL, SMALL, SMALL_MB, by_chance, holm, is_memory
-from entrypoints.reporting.words import level, listed
+from entrypoints.reporting.words import configuration, level, listed
 
 MIN_LEVELS = 3  # of two levels, four datasets that agree would have p = 0.125
 MAX_PANELS = 6
@@ -120,7 +120,7 @@ def _medians(frame: Frame, factor: Factor, metric: str, score: str) -> pd.DataFr
         trials = own.complete.assign(value=values, level=_levels_of(frame, factor, own))
         trials = trials[trials["level"].isin(factor.levels)].dropna(subset=["value"])
         others = [each for each in frame.hyperparameters if each != factor.name]
-        alike = trials[others].astype(str).agg("|".join, axis=1) if others else pd.Series("", index=trials.index)
+        alike = pd.Series([configuration(trial, others) for _, trial in trials.iterrows()], index=trials.index)
         whole = alike.map(trials.groupby(alike)["level"].nunique()) == len(factor.levels)
         kept = trials[whole] if whole.any() else trials
         rows[study] = kept.groupby("level")["value"].median().reindex(factor.levels)
@@ -167,8 +167,10 @@ def _in_words(told: pd.DataFrame) -> Iterator[str]:
         yield f"{metric} is best at {name} {level(row['best_at'])} and worst at {level(worst)}, over all datasets."
     costs = told[~told["is_score"]]
     for (name, first, second), own in costs.groupby(["hyperparameter", "first_at", "second_at"], sort=False):
-        changes = listed([f"`{row['metric']}` {change_in_words(row)}" for row in rows_of(own)])
-        yield f"`{name}` {level(first)} -> {level(second)}: {changes}, in the middle dataset (and over all)."
+        rows = rows_of(own)
+        changes = listed([f"`{row['metric']}` {change_in_words(row)}" for row in rows])
+        of = f"the median of {rows[0]['datasets']} datasets, and their range"
+        yield f"`{name}` {level(first)} -> {level(second)}: {changes} ({of})."
 
 
 @drawing.styled

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -31,7 +32,7 @@ def front(frame: Frame, margins: dict[str, float]) -> pd.DataFrame:
     costs = [
         name
         for name in SHOWN_COSTS
-        if name in trials and trials[name].max() > trials[name].min() * (1 + margins.get(name, 0.0))
+        if name in trials and np.ptp(trials[name].dropna()) > margins.get(name, 0.0) * trials[name].median()
     ]
     rows = trials.to_dict("records")
     sign = -1.0 if frame.higher_is_better else 1.0

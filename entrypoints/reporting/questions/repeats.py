@@ -58,7 +58,9 @@ def answer(frame: Frame) -> Answer:
     sentences += _of_costs(frame, costs, names)
     if score is not None:
         sentences += _ranks(table, names)
-    rows: pd.DataFrame = pd.concat([table.reset_index(names="configuration"), costs], ignore_index=True)
+    rows: pd.DataFrame = pd.concat(
+        [table.rename(columns=names).reset_index(names="configuration"), costs], ignore_index=True
+    )
     draw = partial(_draw, costs, sentences[0]) if len(costs) else None
     return Answer("repeats", tuple(sentences), rows, draw, open_question)
 

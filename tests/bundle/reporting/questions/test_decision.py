@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from support.made_up_frames import study, together
+from made_up_frames import study, together
 
 from entrypoints.frame import Frame
 from entrypoints.reporting.questions.decision import Decision, answer, decide, logged_model

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from support.made_up_frames import study, together
+from made_up_frames import study, together
 
 from entrypoints.frame import Frame
 from entrypoints.reporting.questions.limits_saved import answer, judged, saving

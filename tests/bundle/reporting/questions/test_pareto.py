@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from support.made_up_frames import study
+from made_up_frames import study
 
 from entrypoints.reporting.questions.pareto import answer, front
 
