@@ -22,7 +22,6 @@ from entrypoints.limits.costs import OF_UNTRAINED
 from entrypoints.limits.extrapolation import MIN_BLOCKS
 from entrypoints.limits.ledger import End, ask
 from entrypoints.limits.stop_or_skip import Guard, Stopping, end_of
-from entrypoints.models import batch_checks
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import CrossValidation
 from entrypoints.search.first_trials import FirstTrials
@@ -71,7 +70,6 @@ class Trial(tune.Trainable):
             every_report: hand Tune a result at every report, for a scheduler that has to see each.
             groups: what is read of this process.
         """
-        batch_checks.skip()
         gc.collect()
         gc.freeze()  # what the imports left is permanent: later collections need not look at it
         self._core_wait, self._groups = CoreWait(), groups
