@@ -83,7 +83,7 @@ def _train_with_metrics(configuration: Configuration, data: Prepared) -> None:
     training = CrossValidation(configuration, data)
     while not training.ended:
         training.step()
-        if training.step_number % configuration.report_every == 0 or training.ended:
+        if training.report_due:
             training.report()
     if not training.diverged:
         training.final_figures(training.fold_figures())

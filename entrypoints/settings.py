@@ -41,7 +41,7 @@ class StudySettings:
     max_steps: int
     max_epochs: int
     time_limit_s: float
-    report_every: int
+    report_every: int | None
     cpus: int
     ray_address: str
     groups: tuple[str, ...]

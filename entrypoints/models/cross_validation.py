@@ -6,7 +6,7 @@ import math
 import pickle
 from collections.abc import Callable, Iterator
 from functools import partial
-from statistics import fmean, median
+from statistics import fmean, median, stdev
 from time import perf_counter
 
 import numpy as np
@@ -193,6 +193,7 @@ class CrossValidation:
         self._fold = partial(_fold, configuration, data)
         self.folds = [self._fold(number) for number in range(len(data.split.folds))]
         self.steps = configuration.steps(data.split.fit_rows)
+        self._report_steps = configuration.report_steps(data.split.fit_rows)
         self.step_number = 0
         self.diverged = False
         self._convergence = Convergence(configuration, data.split.fit_rows)
@@ -206,6 +207,11 @@ class CrossValidation:
     def ended(self) -> bool:
         """Whether all steps are done, it has converged, or there are no finite weights left to train."""
         return self.step_number >= self.steps or self._convergence.reached or self._overflowed
+
+    @property
+    def report_due(self) -> bool:
+        """Whether each curve gets a point after the last step."""
+        return self.ended or self.step_number % self._report_steps == 0
 
     @property
     def converged(self) -> bool:
@@ -241,7 +247,7 @@ class CrossValidation:
     def report(self) -> dict[str, float]:
         """The curves' next points, of the steps since the last report; what is not finite is left out.
 
-        Losses and score are means over folds, ``val_<score>_sd`` is the score's standard deviation over folds.
+        Losses and score are means over folds, ``val_loss_sd`` and ``val_<score>_sd`` standard deviations over folds.
         ``step_time_ms`` is the mean time of a ``partial_fit`` since the last report, ``training_time_s`` that of one
         fold so far. Sets ``diverged``: a validation loss has been beyond ``hopeless_loss``, and this one
         is not below that of the untrained model. A loss that jumps about may end below the former by chance.
@@ -254,7 +260,7 @@ class CrossValidation:
             losses, scores = zip(*(fold.validate() for fold in self.folds), strict=True)
             figures["train_loss"] = fmean(fold.take_train_loss() for fold in self.folds)
             figures |= {"val_loss": fmean(losses), f"val_{self._score}": fmean(scores)}
-            figures[f"val_{self._score}_sd"] = float(np.std(scores, ddof=1))
+            figures |= {"val_loss_sd": stdev(losses), f"val_{self._score}_sd": stdev(scores)}
         self._was_hopeless |= not figures["val_loss"] <= self.hopeless_loss
         self.diverged = self._was_hopeless and not figures["val_loss"] <= self.untrained_loss
         return {name: value for name, value in figures.items() if math.isfinite(value)}

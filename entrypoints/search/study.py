@@ -203,7 +203,6 @@ def search(
         every_report=rules.scheduler != "none",
         groups=settings.groups,
     )
-    steps = max(trial.steps(rows) for trial in trials)
     with tempfile.TemporaryDirectory(prefix="study-") as folder:
         try:
             tune.Tuner(
@@ -213,7 +212,7 @@ def search(
                     reuse_actors=True,
                     search_alg=RecoveringTrials(max_concurrent=plan.place.max_concurrent),
                     time_budget_s=settings.time_limit_s or None,
-                    **scheduling(rules.scheduler, settings.report_every, steps),
+                    **scheduling(rules.scheduler, trials, rows),
                 ),
                 run_config=tune.RunConfig(
                     storage_path=folder,

@@ -99,8 +99,8 @@ def how_tols_act(trials: Iterable[Configuration], rows: int) -> str:
         return f"Tols: {long_enough} trials may converge sooner; that time is without it"
     fewest = min(fewest_steps(trial, rows) for trial in may)
     return (
-        f"Tols: no trial is long enough to converge before its end, which takes {fewest} steps or more: 6 epochs, or "
-        "reports if these are longer; raise max_steps and max_epochs, or lower report_every"
+        f"Tols: no trial is long enough to converge before its end, which takes {fewest} steps or more: 6 epochs; "
+        "raise max_steps and max_epochs"
     )
 
 

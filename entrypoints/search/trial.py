@@ -129,7 +129,7 @@ class Trial(tune.Trainable):
             self._train()
             if guard.ending or time.monotonic() - began >= RESULT_EVERY_S:
                 break
-            if self._every_report and training.step_number % self._configuration.report_every == 0:
+            if self._every_report and training.report_due:
                 break
         if training.ended or guard.ending:
             return self._end()
@@ -159,7 +159,7 @@ class Trial(tune.Trainable):
         self._steps_done = training.step_number
         if training.step_number == steps:
             return  # a limit was broken before each fold had its own
-        if training.step_number % self._configuration.report_every == 0 or training.ended:
+        if training.report_due:
             self._report()
 
     def _train_guarded(self) -> None:

@@ -20,6 +20,7 @@ import psutil
 import pytest
 from ray.actor import ActorHandle
 from reference import FOLDS, MLP_CLASSIFIER, MLP_REGRESSOR, Plain, bundled, configured
+from sklearn import get_config
 
 from entrypoints.compute import memory
 from entrypoints.limits.costs import metrics
@@ -35,7 +36,7 @@ from mlflow_sysmetrics.sampling import ProcessSampler
 Config = dict[str, Any]
 Begin = Callable[..., Trial]
 AT_STEP_0 = {"val_loss", "training_time_s", "memory_mb"}  # the points of curves before the first step
-AT_EACH_REPORT = AT_STEP_0 | {"train_loss", "val_rmse", "val_rmse_sd", "step_time_ms", "cpu_percent"}
+AT_EACH_REPORT = AT_STEP_0 | {"train_loss", "val_loss_sd", "val_rmse", "val_rmse_sd", "step_time_ms", "cpu_percent"}
 COSTS = {
     "mean_step_time_ms",
     "mean_cpu_percent",
@@ -167,6 +168,14 @@ def test_trial_hands_over_each_point_once(trial: Trial) -> None:
     series = [point for point in points if point.name == "system/process_memory_mb"]
     assert [point.step for point in series] == [None] * len(series) != []  # by time
     assert series == sorted(series, key=lambda point: point.time_ms)
+
+
+def test_points_are_spread_over_a_trials_training(trial: Trial) -> None:
+    """About twenty, if no distance is given, of a short trial as of a long one; and one before its first step."""
+    for steps in (60, 300):
+        trial.reset(_config(max_steps=steps, report_every=None))
+        points = [point.step for point in _points(_to_the_end(trial)) if point.name == "val_loss"]
+        assert points == list(range(0, steps + 1, steps // 20))
 
 
 def test_trials_figures_are_the_last_points_of_its_curves(trial: Trial) -> None:
@@ -333,9 +342,11 @@ def test_diverged_trial_ends_with_a_tag_and_without_test_figures(trial: Trial) -
 OWN = """
 import threading
 import numpy as np
+from sklearn import get_config
 from sklearn.base import BaseEstimator, RegressorMixin
 
 trained, held = [], []  # who was trained, once per partial_fit; what they have allocated
+settings = []  # scikit-learn's, at each partial_fit
 
 class Model(RegressorMixin, BaseEstimator):
     def __init__(self, wait_s=0.0, hold_mb=0, once=False, free_at=0, says=0.0, size_mb=0, touch_mb=0):
@@ -347,6 +358,7 @@ class Model(RegressorMixin, BaseEstimator):
 
     def partial_fit(self, X, y):
         trained.append(id(self))
+        settings.append(get_config())
         if self.hold_mb and not (self.once and hasattr(self, "trained_")):
             held.append(np.ones(self.hold_mb * 125_000))  # every page is touched
         if len(trained) == self.free_at:
@@ -385,6 +397,12 @@ def _tags(result: dict[str, Any]) -> dict[str, str]:
 def _rss_mb() -> float:
     """Of this process, without those below it."""
     return float(psutil.Process().memory_info().rss) / 1e6
+
+
+def test_nothing_of_scikit_learn_is_switched_off_while_a_trial_trains(begin: Begin, own: ModuleType) -> None:
+    """What a model costs in a trial it has to cost in a loop by hand."""
+    _to_the_end(begin(_own_config()))
+    assert own.settings == [get_config()] * len(own.trained)
 
 
 @pytest.mark.parametrize("metric", ["peak_memory_mb", "memory_growth_mb", "peak_rss_mb"])
