@@ -165,13 +165,13 @@ class Trial(tune.Trainable):
     def _train_guarded(self) -> None:
         """Take a step and count its time, without the time in which other processes had the core."""
         training = self._training
-        trained_s, elapsed_s, waited_s = training.training_time_s, self._measurement.elapsed_s, self._core_wait()
+        trained_s, began_s, waited_s = training.training_time_s, self._measurement.elapsed_s, self._core_wait()
         steps = training.step_number
         training.step(self._guard.ended)
-        took_s = self._measurement.elapsed_s - elapsed_s
-        share = own_share(took_s, self._core_wait() - waited_s)
+        elapsed_s = self._measurement.elapsed_s
+        share = own_share(elapsed_s - began_s, self._core_wait() - waited_s)
         if training.step_number > steps:  # else a limit was broken in the middle of it
-            self._guard.stepped(training.step_number, (training.training_time_s - trained_s) * share, took_s)
+            self._guard.stepped(training.step_number, (training.training_time_s - trained_s) * share, elapsed_s)
 
     def _report(self) -> None:
         """A point of each curve."""
