@@ -141,7 +141,7 @@ class Guard:
     def stepped(self, step: int, training_time_s: float, elapsed_s: float) -> None:
         """Count a step: its seconds of training per fold, without waiting for a core, and those of the trial so far.
 
-        What a trial does between its steps is part of the latter, and so of what the steps to come are expected to take.
+        What a trial does between its steps is part of the latter, and so expected of the steps to come.
         """
         took = {"training_time_s": training_time_s, "elapsed_s": elapsed_s - self._elapsed_s}
         self._elapsed_s = elapsed_s

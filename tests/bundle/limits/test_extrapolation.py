@@ -38,7 +38,7 @@ def test_low_bound_is_below_the_true_total_of_nearly_every_trial(spread: float, 
 
 
 def test_low_bound_holds_where_a_machine_changes_slowly() -> None:
-    """Times that resemble the last 50: half way, one bound in fifty may be wrong, where short blocks say one in five."""
+    """Times that resemble the last 50: one bound in fifty may be wrong half way, where short blocks say one in five."""
     random, wrong, resembles = np.random.default_rng(0), 0, math.exp(-1 / 50)
     for _ in range(200):
         drift, times = 0.0, []
