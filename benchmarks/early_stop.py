@@ -38,30 +38,31 @@ from entrypoints.reporting.savings.replay import Course, Verdict  # noqa: E402
 from entrypoints.reporting.studies import Study, study_of  # noqa: E402
 from entrypoints.settings import DEFAULT_CRITERIA  # noqa: E402
 
-EPOCHS = {"max_epochs": "5", "max_steps": "0"}
+EPOCHS = {"max_epochs": "5"}
 SCENARIOS = {
     "red_wine": {"dataset": "red_wine", **EPOCHS},
     "diabetes": {"dataset": "diabetes", **EPOCHS},
     "mlp": {
         "dataset": "diabetes",
         "algorithm": "sklearn.neural_network.MLPClassifier",
-        "grid": json.dumps(
-            {"hidden_layer_sizes": [[16], [128], [512, 512], [1024, 1024]], "learning_rate_init": [0.01, 0.001]}
+        "space": json.dumps(
+            {
+                "batch_size": [16, 64],
+                "hidden_layer_sizes": [[16], [128], [512, 512], [1024, 1024]],
+                "learning_rate_init": [0.01, 0.001],
+            }
         ),
-        "batch_sizes": "16,64",
         "folds": "3",
         "max_steps": "200",
     },
     "mnist": {
         "target": "class",
         "algorithm": "logistic",
-        "batch_sizes": "64,1024",
-        "learning_rates": "0.01,0.001",
-        "alphas": "0.0001",
+        "space": "{batch_size: [64, 1024], learning_rate: [0.01, 0.001], alpha: 0.0001}",
         "folds": "3",
     },
     # Costs that differ by nothing but noise: no rule may stop anything.
-    "equal": {"dataset": "red_wine", "batch_sizes": "16,32,64"},
+    "equal": {"dataset": "red_wine", "space": "{batch_size: [16, 32, 64]}"},
 }
 
 

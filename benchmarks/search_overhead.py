@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -44,11 +45,11 @@ RESULT = "RESULT "
 LAYER_SHARE = 4  # the layers are measured on every fourth batch size
 
 
-def settings_for(dataset: str, cpus: int, batch_sizes: tuple[int, ...] | None = None) -> StudySettings:
+def settings_for(dataset: str, cpus: int, batch_sizes: Sequence[int] = ()) -> StudySettings:
     """The defaults of ``tune``."""
     arguments = ["--dataset", dataset, "--cpus", str(cpus)]
     if batch_sizes:
-        arguments += ["--batch_sizes", ",".join(map(str, batch_sizes))]
+        arguments += ["--space", json.dumps({"batch_size": list(batch_sizes)})]
     return StudySettings(**parsed(*arguments))
 
 
@@ -64,7 +65,7 @@ def study_times(settings: StudySettings, tracked: bool) -> dict[str, float]:
     """Run a study's search in a new process with a new store; ``tracked`` says whether MLflow is in it."""
     with tempfile.TemporaryDirectory() as folder:
         env = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
-        child = json.dumps([settings.dataset, settings.cpus, settings.batch_sizes, tracked])
+        child = json.dumps([settings.dataset, settings.cpus, settings.space.get("batch_size", []), tracked])
         command = [sys.executable, __file__, "--child", child]
         done = subprocess.run(command, env=env, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
         line = next(line for line in done.stdout.splitlines() if line.startswith(RESULT))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Iterable
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -11,6 +13,7 @@ from mlflow.entities import Run
 from entrypoints.errors import UserError
 from entrypoints.mlflow_io import find_run, search_runs
 from entrypoints.reporting.studies import Study, study_of, tag
+from entrypoints.settings import SHARED
 from entrypoints.tags import CRITERIA, DATASET, STUDY_KEY
 from mlflow_sysmetrics.tags import KIND
 from mlflow_sysmetrics.ui import trials_of
@@ -35,8 +38,18 @@ def find(
     if not runs:
         raise UserError(_none_of(dataset, client, experiment_id, {other for _, other in studies.values() if other}))
     full = next((run for run in runs if tag(run, CRITERIA) is None), None)
-    limited = _newest_of_each_kind([run for run, _ in studies.values()], tag(full, STUDY_KEY)) if full else []
-    return [study_of(client, run, metric, mode) for run in ([full, *limited] if full else runs[:1])]
+    if full is None:
+        return [study_of(client, runs[0], metric, mode)]
+    whole = study_of(client, full, metric, mode)
+    limited: dict[tuple[str | None, ...], Study] = {}
+    for run, _ in studies.values():
+        kind = (tag(run, CRITERIA), run.data.params.get("predict"), run.data.params.get("scheduler"))
+        same = whole.key is not None and tag(run, STUDY_KEY) == whole.key and kind[0] is not None
+        if same and kind not in limited and len(limited) < MAX_LIMITED:
+            study = study_of(client, run, metric, mode)
+            if _tried(study) <= _tried(whole):
+                limited[kind] = study
+    return [whole, *limited.values()]
 
 
 def by_ids(
@@ -65,14 +78,17 @@ def _none_of(dataset: str, client: MlflowClient, experiment_id: str, others: set
     return f"{found}{use}run {tune} first, or name a study of another experiment with study=<run id>"
 
 
-def _newest_of_each_kind(runs: list[Run], key: str | None) -> list[Run]:
-    """Of studies under limits with this key, newest first, the first of each criteria and way to act on them."""
-    newest: dict[tuple[str | None, ...], Run] = {}
-    for run in runs:
-        if key is not None and tag(run, CRITERIA) is not None and tag(run, STUDY_KEY) == key:
-            params = run.data.params
-            newest.setdefault((tag(run, CRITERIA), params.get("predict"), params.get("scheduler")), run)
-    return list(newest.values())[:MAX_LIMITED]
+def _tried(study: Study) -> set[frozenset[tuple[str, Any]]]:
+    """What each trial of a study trained."""
+    rows = study.trials[study.hyperparameters].to_dict("records")
+    same = {name: value for name, value in study.fixed.items() if name not in SHARED}
+    return {frozenset((str(name), _plain(value)) for name, value in {**same, **row}.items()) for row in rows}
+
+
+def _plain(value: Any) -> Any:
+    with contextlib.suppress(ValueError):
+        return float(value)
+    return value
 
 
 def _study_run(client: MlflowClient, run_id: str) -> Run:

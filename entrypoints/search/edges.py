@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
 
-from entrypoints.models.learners import ALGORITHMS
 from entrypoints.search.record import TrialRecord
 
-OPTIONS = {"batch_size": "batch_sizes", "learning_rate": "learning_rates", "alpha": "alphas"}
 NEXT = 2  # values beyond
 
 
@@ -22,7 +20,7 @@ def sentences(
     """What to say of each number of the best trial that is the smallest or largest tried with its algorithm.
 
     A sentence each where the best trial beats the best one of the next value inside by more than noise, with the next
-    values to try, which go on as the last two did; a last sentence for all others. Nothing of tols, of a value of 0,
+    values to try, which go on as the last two did; a last sentence for all others. Nothing of tol, of a value of 0,
     and where nothing lies beyond.
 
     Args:
@@ -53,8 +51,11 @@ def sentences(
         if not listed or (inside is None and name == "batch_size"):  # limits may have ended all of a dearer size
             continue
         if inside is None or abs(alike[0].figures[score] - inside.figures[score]) > margin:
-            advice = _advice(name, [_text(value), *listed], built_in=algorithm in ALGORITHMS)
-            better.append(f"The best {name}, {_text(value)}, is the {end} that was tried; {advice}")
+            beyond = ", ".join([_text(value), *listed])
+            better.append(
+                f"The best {name}, {_text(value)}, is the {end} that was tried; look beyond it with "
+                f"{name}: [{beyond}] in space."
+            )
         else:
             than = _text(inside.configuration.searched[name])
             no_better.append(f"best {name}, {_text(value)}, is the {end} tried, but no better than {than} beyond noise")
@@ -73,12 +74,6 @@ def _beyond(name: str, value: float, inside: float, rows: int) -> list[str]:
 def _nearest(alike: Sequence[TrialRecord], name: str, inner: Sequence[float]) -> TrialRecord | None:
     """The best trial of the nearest value that has any."""
     return next((trial for value in inner for trial in alike if trial.configuration.searched.get(name) == value), None)
-
-
-def _advice(name: str, listed: list[str], *, built_in: bool) -> str:
-    if built_in or name == "batch_size":
-        return f"look beyond it with -P {OPTIONS[name]}={','.join(listed)}."
-    return f"look beyond it with {', '.join(listed[1:])} in grid."
 
 
 def _text(value: float) -> str:

@@ -73,8 +73,7 @@ def _times_resumed(study: Run) -> int:
 def described(settings: StudySettings, limits: Limits | None) -> dict[str, Any]:
     """What defines a search, by the names of the options, as JSON has it. Execution is left out."""
     searched = {each.name: getattr(settings, each.name) for each in fields(settings) if each.name not in EXECUTION}
-    grid = None if settings.grid is None else search_space.described(settings.grid)
-    about = {**searched, "grid": grid, **(asdict(limits) if limits else {})}
+    about = {**searched, "space": search_space.described(settings.space), **(asdict(limits) if limits else {})}
     return dict(json.loads(json.dumps(about, default=str)))
 
 
@@ -88,8 +87,8 @@ def restored(
         return {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
 
     settings = made(given)
-    if settings["grid"] is not None:
-        settings["grid"] = search_space.parse(json.dumps(settings["grid"]), Path())
+    if settings["space"]:
+        settings["space"] = search_space.parse(json.dumps(settings["space"]), Path())
     return StudySettings(**settings), None if limits is None else Limits(**made(limits))
 
 

@@ -5,7 +5,6 @@ Results go to the study's run. The command that continues it also has a run, nes
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -17,7 +16,7 @@ from entrypoints.links import run_view
 from entrypoints.mlflow_io import find_run
 from entrypoints.runs import RecordedRun, continued_run, recorded_run
 from entrypoints.search import journal
-from entrypoints.settings import Limits, StudySettings
+from entrypoints.settings import AUTO, Limits, StudySettings, as_typed
 from entrypoints.tags import DATASET, STUDY_KEY
 from entrypoints.user_folder import user_folder
 from mlflow_sysmetrics.tags import KIND, NODE, PID
@@ -123,8 +122,8 @@ def _settings(
     for name, value in given.items():
         if value not in (usual[name], about[name]):
             raise UserError(
-                f"{name}={_text(value)}: the study {run_id} has {name}={_text(about[name])}, and goes on as it began; "
-                f"leave {name} out, or run a new study"
+                f"{name}={_text(name, value)}: the study {run_id} has {name}={_text(name, about[name])}, and goes on "
+                f"as it began; leave {name} out, or run a new study"
             )
     return journal.restored(about, settings, limits)
 
@@ -144,13 +143,13 @@ def _defaults() -> dict[str, Any]:
     }
 
 
-def _text(value: Any) -> str:
+def _text(name: str, value: Any) -> str:
     """A setting as it is given on the command line."""
     if isinstance(value, bool):
         return "on" if value else "off"
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    return "auto" if value is None else json.dumps(value) if isinstance(value, dict) else str(value)
+    if name == "criteria" and value is None:
+        return AUTO
+    return as_typed({name: tuple(value) if isinstance(value, list) else value})[name]
 
 
 def _check_data(study: Run, study_key: str) -> None:

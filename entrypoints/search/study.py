@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 
@@ -128,7 +129,7 @@ def _announce(plan: Plan, rows: int, cpus: int, expected: Forecast, earlier: Ear
     )
     if note := summary.how_tols_act(plan.trials, rows):
         click.echo(note)
-    if search_s > LONG_S and not 0 < settings.time_limit_s <= LONG_S:
+    if search_s > LONG_S and (settings.time_limit_s or math.inf) > LONG_S:
         click.echo(summary.how_to_shorten(settings, len(left), search_s, cpus))
     if plan.rules.stopping:
         click.echo(f"Limits: {plan.rules.stopping.criteria}; they may end the search sooner")
@@ -161,7 +162,7 @@ def _searched(
 
 def _progress(plan: Plan, data: Prepared, earlier: Earlier) -> Progress:
     score = f"val_{score_name(data.task)}{' within the limits' if plan.rules.stopping else ''}"
-    return Progress(len(plan.trials), score, done=len(earlier.done), limit_s=plan.settings.time_limit_s)
+    return Progress(len(plan.trials), score, done=len(earlier.done), limit_s=plan.settings.time_limit_s or 0.0)
 
 
 def search(
@@ -211,7 +212,7 @@ def search(
                 tune_config=tune.TuneConfig(
                     reuse_actors=True,
                     search_alg=RecoveringTrials(max_concurrent=plan.place.max_concurrent),
-                    time_budget_s=settings.time_limit_s or None,
+                    time_budget_s=settings.time_limit_s,
                     **scheduling(rules.scheduler, trials, rows),
                 ),
                 run_config=tune.RunConfig(
@@ -228,7 +229,7 @@ def search(
     ran = [trial for trial in record.trials.values() if trial.run_id is None]
     for trial in ran:
         trial.run_id = callback.run_id(trial.trial_id)
-    ended_from_outside.tell(run, ran, settings.time_limit_s)
+    ended_from_outside.tell(run, ran, settings.time_limit_s or 0.0)
     record.trials = earlier.in_order(record.trials, trials)
     return record
 

@@ -90,16 +90,16 @@ def how_to_shorten(settings: StudySettings, trials: int, expected_s: float, cpus
 
 
 def how_tols_act(trials: Iterable[Configuration], rows: int) -> str:
-    """What ``tols`` mean for the length of a study's trials; empty where none may converge."""
+    """What ``tol`` means for the length of a study's trials; empty where none may converge."""
     may = [trial for trial in trials if trial.may_converge]
     if not may:
         return ""
     long_enough = sum(trial.steps(rows) > fewest_steps(trial, rows) for trial in may)
     if long_enough:
-        return f"Tols: {long_enough} trials may converge sooner; that time is without it"
+        return f"tol: {long_enough} trials may converge sooner; that time is without it"
     fewest = min(fewest_steps(trial, rows) for trial in may)
     return (
-        f"Tols: no trial is long enough to converge before its end, which takes {fewest} steps or more: 6 epochs; "
+        f"tol: no trial is long enough to converge before its end, which takes {fewest} steps or more: 6 epochs; "
         "raise max_steps and max_epochs"
     )
 
@@ -113,9 +113,9 @@ def cut_short(record: Record, settings: StudySettings) -> str:
     ended = sum(trial.status == "FINISHED" for trial in trials)
     others = len(trials) - cut_off - ended
     return (
-        f"time_limit_s={settings.time_limit_s:g} ended the search: {ended} of {record.planned} trials were run to "
-        f"their end, {f'{others} failed or were stopped, ' if others else ''}{cut_off} were cut off, {not_started} not "
-        "started"
+        f"time_limit_s={settings.time_limit_s or 0.0:g} ended the search: {ended} of {record.planned} trials were run "
+        f"to their end, {f'{others} failed or were stopped, ' if others else ''}{cut_off} were cut off, {not_started} "
+        "not started"
     )
 
 
@@ -290,8 +290,9 @@ def _refit_costs(figures: dict[str, float]) -> str:
 
 def _beyond_noise(study: EndedSearch) -> list[str]:
     """How many models are equal, where the search may have been too narrow, and what the order of the trials did."""
-    not_listed = {name for name, values in (study.settings.grid or {}).items() if is_distribution(values)}
-    not_listed |= set() if study.settings.batch_sizes else {"batch_size"}
+    space = study.settings.space
+    not_listed = {name for name, values in space.items() if is_distribution(values)}
+    not_listed |= set() if "batch_size" in space else {"batch_size"}
     found, record, rows = study.measured, study.record, study.data.split.max_batch_size
     ends = edges.sentences(record.ranked, record.trials.values(), record.score, found.score_margin, rows, not_listed)
     return [sentence for sentence in (found.equal_to_best(record), *ends, *told(found.order.values())) if sentence]

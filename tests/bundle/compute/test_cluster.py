@@ -156,7 +156,7 @@ def test_workers_import_what_they_were_sent(scaled: Scaled) -> None:
 def scaled_study(scaled: Scaled) -> tuple[Finished, Run, list[Run]]:
     """The small study on three nodes, beside another job."""
     scaled.nodes.ask("work")
-    done = scaled.start("study", **{**STUDY, "cpus": "0", "ray_address": scaled.nodes.address}).wait()
+    done = scaled.start("study", **{**STUDY, "cpus": "all", "ray_address": scaled.nodes.address}).wait()
     assert done.exit_code == 0, done.stderr
     run = runs_of_kind(scaled.client, "study")[0]
     return done, run, children(scaled.client, run, "trial")
@@ -221,8 +221,8 @@ def test_local_store_is_refused_on_the_cluster(scaled: Scaled, empty_store: Path
 def test_own_modules_reach_the_nodes(scaled: Scaled) -> None:
     """Beside the folder of the user, in a package there, and beside the table; with their neighbours."""
     write_own_models(scaled.folder)
-    options = {"dataset": "../data/own.csv", "target": "y", "grid": '{"rate": [0.1, 0.5]}', "folds": "2"}
-    options |= {"algorithm": ",".join(ALGORITHMS), "batch_sizes": "8", "max_steps": "200", "cpus": "0"}
+    options = {"dataset": "../data/own.csv", "target": "y", "folds": "2"}
+    options |= {"algorithm": ",".join(ALGORITHMS), "space": "{batch_size: 8, rate: [0.1, 0.5]}", "max_steps": "200"}
     done = scaled.start("own", scaled.folder / "user", **options, ray_address=scaled.nodes.address).wait()
     assert done.exit_code == 0, done.stderr
     trials = children(scaled.client, runs_of_kind(scaled.client, "study")[0], "trial")
@@ -244,11 +244,10 @@ def test_cluster_that_wants_a_token_is_named_with_what_it_wants(scaled: Scaled) 
 
 LONG = {
     **STUDY,
-    "batch_sizes": "64,128,256",
-    "learning_rates": "0.1,0.001",
+    "space": "{batch_size: [64, 128, 256], learning_rate: [0.1, 0.001], alpha: 0.001}",
     "max_steps": "4000",
-    "max_epochs": "0",
-    "cpus": "0",
+    "max_epochs": "none",
+    "cpus": "all",
 }
 
 

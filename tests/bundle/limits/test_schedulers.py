@@ -15,7 +15,6 @@ from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.limits.schedulers import NO_RULES, Rules, scheduling, stopping_rules
 from entrypoints.limits.stop_or_skip import Stopping
-from entrypoints.options import SCHEDULERS
 from entrypoints.settings import DEFAULT_CRITERIA, Limits
 
 EVERY, ROWS = 100, 1000
@@ -166,7 +165,6 @@ def test_scheduler_looks_at_the_validation_loss(name: str, kind: type[Any]) -> N
 def test_scheduler_none_leaves_tune_as_it_is() -> None:
     """The third word of the three that are allowed."""
     assert scheduling("none", TRIALS, ROWS) == {}
-    assert set(SCHEDULERS) == {"none", "asha", "median"}
 
 
 def test_asha_stops_the_worse_and_no_trial_at_its_last_step() -> None:

@@ -12,7 +12,7 @@ from entrypoints.errors import UserError
 from entrypoints.reporting.report_kind import ReportKind, compared, kind_of
 from entrypoints.reporting.studies import Study
 
-SETTINGS = {"seed": "0", "folds": "10", "max_rows": "0"}
+SETTINGS = {"seed": "0", "folds": "10", "max_rows": "all"}
 SEED_1 = {"fixed": SETTINGS | {"seed": "1"}, "key": "of seed 1"}
 DIABETES = {"dataset": "diabetes", "key": "of diabetes"}
 LIMITED = {"criteria": "elapsed_s<=9"}

@@ -27,13 +27,13 @@ def _trials(name: str, values: list[Any], algorithm: str = "linear", first: floa
     [
         pytest.param(
             *("alpha", [0.01, 0.0001, 0.001], 0.01),
-            "The best alpha, 0.01, is the largest that was tried; look beyond it with -P alphas=0.01,0.1,1.",
+            "The best alpha, 0.01, is the largest that was tried; look beyond it with alpha: [0.01, 0.1, 1] in space.",
             id="largest",
         ),
         pytest.param(
             *("learning_rate", [0.1, 0.05], 0.05),
             "The best learning_rate, 0.05, is the smallest that was tried; look beyond it with "
-            "-P learning_rates=0.05,0.025,0.0125.",
+            "learning_rate: [0.05, 0.025, 0.0125] in space.",
             id="smallest",
         ),
         pytest.param("alpha", [0.01, 0.1, 1.0], 0.1, "", id="inside"),
@@ -42,17 +42,20 @@ def _trials(name: str, values: list[Any], algorithm: str = "linear", first: floa
         pytest.param("tol", [0.0, 0.1, 0.2], 0.1, "", id="tol"),
         pytest.param(
             *("batch_size", [32, 64], 64),
-            "The best batch_size, 64, is the largest that was tried; look beyond it with -P batch_sizes=64,128,256.",
+            "The best batch_size, 64, is the largest that was tried; look beyond it with "
+            "batch_size: [64, 128, 256] in space.",
             id="largest batch",
         ),
         pytest.param(
             *("batch_size", [2, 512], 512),
-            "The best batch_size, 512, is the largest that was tried; look beyond it with -P batch_sizes=512,1007.",
+            "The best batch_size, 512, is the largest that was tried; look beyond it with "
+            "batch_size: [512, 1007] in space.",
             id="largest batch but that of all rows",
         ),
         pytest.param(
             *("batch_size", [3, 6], 3),
-            "The best batch_size, 3, is the smallest that was tried; look beyond it with -P batch_sizes=3,2,1.",
+            "The best batch_size, 3, is the smallest that was tried; look beyond it with "
+            "batch_size: [3, 2, 1] in space.",
             id="smallest batch",
         ),
         pytest.param("batch_size", [512, 1007], 1007, "", id="batch of all rows"),
@@ -60,12 +63,12 @@ def _trials(name: str, values: list[Any], algorithm: str = "linear", first: floa
     ],
 )
 def test_end_of_a_range_is_said_with_the_next_values(name: str, values: list[Any], best: Any, said: str) -> None:
-    """As the option that the user adds; nothing where the best lies inside, or nothing lies beyond."""
+    """As the user writes them in space; nothing where the best lies inside, or nothing lies beyond."""
     trials = _trials(name, [best, *(value for value in values if value != best)])
     assert " ".join(sentences(trials, trials, SCORE, margin=0.5, rows=ROWS)) == said
 
 
-BETTER = "The best alpha, 1, is the largest that was tried; look beyond it with -P alphas=1,10,100."
+BETTER = "The best alpha, 1, is the largest that was tried; look beyond it with alpha: [1, 10, 100] in space."
 
 
 @pytest.mark.parametrize(
@@ -133,11 +136,11 @@ def test_what_another_algorithm_was_tried_with_does_not_count() -> None:
 
 
 def test_end_of_a_grid_of_an_own_algorithm_is_said() -> None:
-    """Its batch sizes have an option; nothing is said of what the user did not list, which has no end."""
+    """Nothing is said of what the user did not list, which has no end."""
     trials = _trials("alpha", [1.0, 0.1], MLP_REGRESSOR)
     (said,) = sentences(trials, trials, SCORE, margin=0.5, rows=ROWS)
-    assert said == "The best alpha, 1, is the largest that was tried; look beyond it with 10, 100 in grid."
+    assert said == "The best alpha, 1, is the largest that was tried; look beyond it with alpha: [1, 10, 100] in space."
     assert sentences(trials, trials, SCORE, 0.5, ROWS, not_listed={"alpha"}) == []
     trials = _trials("batch_size", [16, 8], MLP_REGRESSOR)
     (said,) = sentences(trials, trials, SCORE, margin=0.5, rows=ROWS)
-    assert said.endswith("look beyond it with -P batch_sizes=16,32,64.")
+    assert said.endswith("look beyond it with batch_size: [16, 32, 64] in space.")

@@ -174,7 +174,7 @@ def test_what_the_time_limit_left_is_said_where_it_took_something() -> None:
     ("changes", "length"),
     [
         pytest.param({"max_steps": 20_000}, "max_steps=20000", id="steps"),
-        pytest.param({"max_steps": 0, "max_epochs": 50}, "max_epochs=50", id="epochs"),
+        pytest.param({"max_epochs": 50}, "max_epochs=50", id="epochs"),
     ],
 )
 def test_long_study_is_told_how_to_shorten_it(changes: dict[str, int], length: str) -> None:
@@ -236,8 +236,8 @@ def test_tables_of_a_mixture_have_the_hyperparameters_of_all() -> None:
     ("tols", "long", "says"),
     [
         pytest.param((None, 0.0), 100, "", id="none"),
-        pytest.param((0.0, 0.1, 0.2), 61, "Tols: 2 trials may converge sooner", id="some"),
-        pytest.param((0.0, 0.1), 60, "Tols: no trial is long enough .*, which takes 60 steps or more", id="too-short"),
+        pytest.param((0.0, 0.1, 0.2), 61, "tol: 2 trials may converge sooner", id="some"),
+        pytest.param((0.0, 0.1), 60, "tol: no trial is long enough .*, which takes 60 steps or more", id="too-short"),
     ],
 )
 def test_tols_are_announced_with_what_they_can_do(tols: tuple[float | None, ...], long: int, says: str) -> None:
@@ -545,17 +545,17 @@ def test_closing_says_how_many_models_are_as_good_as_the_best(away: float, says:
 
 
 @pytest.mark.parametrize(
-    ("batch_sizes", "said"),
+    ("space", "said"),
     [
-        pytest.param(None, [], id="auto"),
+        pytest.param({}, [], id="auto"),
         pytest.param(
-            (4, 8), ["The best batch_size, 8, is the largest tried, but no better than 4 beyond noise."], id="own"
+            {"batch_size": [4, 8]},
+            ["The best batch_size, 8, is the largest tried, but no better than 4 beyond noise."],
+            id="own",
         ),
     ],
 )
-def test_end_of_the_batch_sizes_is_said_where_the_user_gave_them(
-    batch_sizes: tuple[int, ...] | None, said: list[str]
-) -> None:
+def test_end_of_the_batch_sizes_is_said_where_the_user_gave_them(space: dict[str, Any], said: list[str]) -> None:
     """Those of auto end where the rows do."""
     random = np.random.default_rng(0)
     trials = []
@@ -563,7 +563,7 @@ def test_end_of_the_batch_sizes_is_said_where_the_user_gave_them(
         folds = [{"fold": fold, "val_rmse": 0.5 + random.normal(scale=0.01)} for fold in range(5)]
         figures, configuration = {"val_rmse": 0.5 + place / 1000}, configured(batch_size=size)
         trials.append(_trial(str(size), figures=figures, configuration=configuration, folds=folds))
-    study = replace(_study(_record(*trials)), settings=replace(SETTINGS, batch_sizes=batch_sizes))
+    study = replace(_study(_record(*trials)), settings=replace(SETTINGS, space=space))
     lines = summary.closing(study, MODEL, LINKS).splitlines()
     assert [line for line in lines if "batch_size," in line] == said
 
