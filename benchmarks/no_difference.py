@@ -71,8 +71,7 @@ class Nothing(RegressorMixin, BaseEstimator):
 '''
 STUDY = {
     "algorithm": ALGORITHM,
-    "grid": json.dumps({"first": [1, 2, 3, 4], "second": [1, 2, 3], "third": ["a", "b"]}),
-    "batch_sizes": "16",
+    "space": json.dumps({"batch_size": 16, "first": [1, 2, 3, 4], "second": [1, 2, 3], "third": ["a", "b"]}),
     "folds": "4",
     "max_steps": "320",
     "report_every": "40",

@@ -23,7 +23,7 @@ def at_once(study: Study) -> str | None:
     if params.get("ray_address", "local") != "local":
         return None
     cpus = params.get("cpus")
-    return cpus if cpus != "0" else usable[0] if len(usable) == 1 else None
+    return cpus if cpus != "all" else usable[0] if len(usable) == 1 else None
 
 
 def kind(facts: Sequence[str]) -> str:

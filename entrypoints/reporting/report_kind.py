@@ -84,7 +84,7 @@ def _check_repeated(studies: Sequence[Study]) -> None:
             f"studies that differ in {SEED} alone, or one at a time"
         )
     # With max_rows the seed also draws the rows, so that the digest differs.
-    is_sample = first.fixed.get("max_rows", "0") != "0"
+    is_sample = first.fixed.get("max_rows", "all") != "all"
     tables = {study.data_digest for study in studies if study.data_digest}
     same_seed = len({study.fixed.get(SEED) for study in studies}) == 1
     if (len(tables) > 1 and not is_sample) or (same_seed and _keys_differ(studies)):

@@ -98,6 +98,6 @@ def how_tols_act(trials: Iterable[Configuration], rows: int) -> str:
     if not lengths or any(steps > fewest for steps, fewest in lengths):
         return ""
     return (
-        f"Tols: no trial is long enough to converge before its end, which takes {min(lengths)[1]} steps or more: 6 "
-        "epochs, or reports if these are longer; raise max_steps and max_epochs, or lower report_every"
+        f"tol: no trial is long enough to converge before its end, which takes {min(fewest for _, fewest in lengths)} "
+        "steps or more: 6 epochs; raise max_steps and max_epochs"
     )

@@ -287,10 +287,10 @@ def _said(study: Ended) -> Iterator[str]:
     """What became of the trials, what limits did, and where the search may have been too narrow."""
     yield f"{counted(study)}."
     yield from _of_limits(study)
-    chosen, margin, space = study.decision.chosen, study.decision.margin, study.settings.grid or {}
+    chosen, margin, space = study.decision.chosen, study.decision.margin, study.settings.space
     if chosen is not None and margin is not None:
         not_listed = {name for name, values in space.items() if is_distribution(values)}
-        not_listed |= set() if study.settings.batch_sizes else {"batch_size"}
+        not_listed |= set() if "batch_size" in space else {"batch_size"}
         yield from edges.sentences(study.frame, chosen, margin, study.rows, not_listed)
 
 

@@ -49,7 +49,7 @@ def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Pa
         from entrypoints.models import registered  # which imports MLflow
 
         registered.check(settings.register)
-    where = place(settings.ray_address, settings.cpus, imports=TRIALS)
+    where = place(settings.ray_address, settings.cpus or 0, imports=TRIALS)
     table = _table(settings)
     can_read = partial(costs.readable, here=where.is_here)
     rules = stopping_rules(table.task, limits, settings.groups, can_read)

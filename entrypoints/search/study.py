@@ -180,7 +180,6 @@ def search(
         every_report=rules.scheduler != "none",
         groups=settings.groups,
     )
-    steps = max(trial.steps(rows) for trial in trials)
     with tempfile.TemporaryDirectory(prefix="study-") as folder:
         try:
             tune.Tuner(
@@ -189,8 +188,8 @@ def search(
                 tune_config=tune.TuneConfig(
                     reuse_actors=True,
                     search_alg=RecoveringTrials(max_concurrent=plan.place.max_concurrent),
-                    time_budget_s=settings.time_limit_s or None,
-                    **scheduling(rules.scheduler, settings.report_every, steps),
+                    time_budget_s=settings.time_limit_s,
+                    **scheduling(rules.scheduler, trials, rows),
                 ),
                 run_config=tune.RunConfig(
                     storage_path=folder,

@@ -16,9 +16,7 @@ CURVES = ("train_loss", "val_loss", "val_rmse")
 SEARCHED = ("algorithm", "batch_size", "learning_rate", "alpha")
 HOPELESS = {
     "criteria": "model_size_kb<=0.001",
-    "batch_sizes": "256",
-    "learning_rates": "0.01",
-    "alphas": "0.0001,0.001",
+    "space": "{batch_size: 256, learning_rate: 0.01, alpha: [0.0001, 0.001]}",
     "folds": "3",
     "cpus": "2",
 }
@@ -26,9 +24,7 @@ HOPELESS = {
 SCHEDULED = {
     "criteria": "peak_memory_mb<=100000",
     "scheduler": "asha",
-    "batch_sizes": "64,2",
-    "learning_rates": "0.001,10",
-    "alphas": "0.0001,0.001,0.01",
+    "space": "{batch_size: [64, 2], learning_rate: [0.001, 10], alpha: [0.0001, 0.001, 0.01]}",
     "folds": "3",
     "max_steps": "1000",
     "report_every": "20",

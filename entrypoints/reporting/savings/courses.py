@@ -87,6 +87,7 @@ def _add_figures(reports: dict[int, dict[str, float]], figures: dict[str, float]
 def _configuration(params: dict[str, str]) -> Configuration:
     """What a trial trained; its run holds the text of each value."""
     own = {name: parsed(params[name]) for name in params if name not in (*SHARED, "algorithm", "batch_size", "tol")}
-    numbers = {name: int(params[name]) for name in ("batch_size", "seed", "max_steps", "max_epochs", "report_every")}
+    names = ("batch_size", "seed", "max_steps", "max_epochs", "report_every")
+    numbers = {name: int(params[name]) if params[name].isdigit() else 0 for name in names}
     tol = float(params["tol"]) if "tol" in params else None
     return Configuration(algorithm=params["algorithm"], hyperparameters=own, tol=tol, folders=(), **numbers)

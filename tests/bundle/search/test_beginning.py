@@ -67,7 +67,7 @@ def test_data_line_says_what_the_study_trains_on() -> None:
     ("changes", "length"),
     [
         pytest.param({"max_steps": 20_000}, "max_steps=20000", id="steps"),
-        pytest.param({"max_steps": 0, "max_epochs": 50}, "max_epochs=50", id="epochs"),
+        pytest.param({"max_epochs": 50}, "max_epochs=50", id="epochs"),
     ],
 )
 def test_long_study_is_told_how_to_shorten_it(changes: dict[str, int], length: str) -> None:
@@ -85,7 +85,7 @@ def test_long_study_is_told_how_to_shorten_it(changes: dict[str, int], length: s
     [
         pytest.param((None, 0.0), 100, "", id="none"),
         pytest.param((0.0, 0.1, 0.2), 61, "", id="long enough"),
-        pytest.param((0.0, 0.1), 60, "Tols: no trial is long enough .*, which takes 60 steps or more", id="too-short"),
+        pytest.param((0.0, 0.1), 60, "tol: no trial is long enough .*, which takes 60 steps or more", id="too-short"),
     ],
 )
 def test_tols_that_can_do_nothing_are_announced(tols: tuple[float | None, ...], long: int, says: str) -> None:

@@ -118,6 +118,7 @@ SETTINGS, DATA = study_settings(), bundled("red_wine")
 @pytest.mark.parametrize(
     ("changes", "same"),
     [
+        pytest.param({"space": {"batch_size": [8]}}, True, id="space"),
         pytest.param({"search": "random"}, True, id="search"),
         pytest.param({"cpus": 1}, True, id="cores"),
         pytest.param({"time_limit_s": 9.0}, True, id="time limit"),

@@ -51,15 +51,15 @@ def test_study_is_taken_by_one_of_two_commands(client: MlflowClient, run: Record
 
 
 def _own_network(**changes: object) -> StudySettings:
-    grid = search_space.parse(GRID, journal.Path())
-    return study_settings(algorithm=MLP, grid=grid, search="random", samples=9, batch_sizes=(16, 64), **changes)
+    space = search_space.parse(GRID, journal.Path()) | {"batch_size": [16, 64]}
+    return study_settings(algorithm=MLP, space=space, search="random", max_trials=9, **changes)
 
 
 @pytest.mark.parametrize(
     ("settings", "limits"),
     [
         pytest.param(study_settings(), None, id="defaults"),
-        pytest.param(study_settings(learning_rates=(0.1, 1e-7), max_trials=5, seed=3), None, id="numbers"),
+        pytest.param(study_settings(space={"learning_rate": [0.1, 1e-7]}, max_trials=5, seed=3), None, id="numbers"),
         pytest.param(
             study_settings(dataset="/a b/ä.csv", target="é"), Limits("elapsed_s<=3", False, "asha"), id="limits"
         ),
@@ -81,7 +81,7 @@ def test_random_search_of_a_grid_draws_the_same_again(run: RecordedRun) -> None:
     assert found is not None
     kept = found[0]
     table = load("red_wine")
-    split = split_for(table, Request("red_wine", 0, 10, 0))
+    split = split_for(table, Request("red_wine", None, 10, 0))
     drawn = [configurations(each, split, find_all(table.task, MLP)) for each in (settings, kept)]
     assert len([each for each in drawn[0] if not each.repeat]) == 9
     assert drawn[0] == drawn[1]

@@ -35,9 +35,7 @@ from entrypoints.tune import tune
 
 # One trial at a time, a second or more each; the first rate is sound, the second diverges.
 SEARCH = {
-    "batch_sizes": "64,256",
-    "learning_rates": "0.1,0.001",
-    "alphas": "0.001,0.01",
+    "space": "{batch_size: [64, 256], learning_rate: [0.1, 0.001], alpha: [0.001, 0.01]}",
     "folds": "3",
     "max_steps": "2000",
     "cpus": "1",

@@ -20,13 +20,12 @@ import psutil
 import pytest
 from ray.actor import ActorHandle
 from reference import FOLDS, MLP_CLASSIFIER, MLP_REGRESSOR, Plain, bundled, configured
-from sklearn import get_config, set_config
+from sklearn import get_config
 
 from entrypoints.compute import memory
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.ledger import Ledger
 from entrypoints.limits.stop_or_skip import Stopping
-from entrypoints.models import batch_checks
 from entrypoints.search.trial import RESULT_EVERY_S, Trial
 from entrypoints.search.trial_end import TrialEnd
 from mlflow_sysmetrics.delivery import Point, points_now
@@ -37,7 +36,7 @@ from mlflow_sysmetrics.sampling import ProcessSampler
 Config = dict[str, Any]
 Begin = Callable[..., Trial]
 AT_STEP_0 = {"val_loss", "training_time_s", "memory_mb"}  # the points of curves before the first step
-AT_EACH_REPORT = AT_STEP_0 | {"train_loss", "val_rmse", "val_rmse_sd", "step_time_ms", "cpu_percent"}
+AT_EACH_REPORT = AT_STEP_0 | {"train_loss", "val_loss_sd", "val_rmse", "val_rmse_sd", "step_time_ms", "cpu_percent"}
 COSTS = {
     "mean_step_time_ms",
     "mean_cpu_percent",
@@ -69,11 +68,8 @@ CONFIG = _config()
 
 @pytest.fixture
 def begin() -> Iterator[Begin]:
-    """Begin a trial in this process, with limits if criteria are given; it is stopped after the test.
-
-    It sets scikit-learn's options of its process, which are set back here.
-    """
-    before, begun = get_config(), []
+    """Begin a trial in this process, with limits if criteria are given; it is stopped after the test."""
+    begun = []
 
     def begin(
         config: Config = CONFIG,
@@ -98,7 +94,6 @@ def begin() -> Iterator[Begin]:
     yield begin
     for trial in begun:
         trial.stop()
-    set_config(**before)
 
 
 @pytest.fixture
@@ -173,6 +168,14 @@ def test_trial_hands_over_each_point_once(trial: Trial) -> None:
     series = [point for point in points if point.name == "system/process_memory_mb"]
     assert [point.step for point in series] == [None] * len(series) != []  # by time
     assert series == sorted(series, key=lambda point: point.time_ms)
+
+
+def test_points_are_spread_over_a_trials_training(trial: Trial) -> None:
+    """About twenty, if no distance is given, of a short trial as of a long one; and one before its first step."""
+    for steps in (60, 300):
+        trial.reset(_config(max_steps=steps, report_every=None))
+        points = [point.step for point in _points(_to_the_end(trial)) if point.name == "val_loss"]
+        assert points == list(range(0, steps + 1, steps // 20))
 
 
 def test_trials_figures_are_the_last_points_of_its_curves(trial: Trial) -> None:
@@ -339,9 +342,11 @@ def test_diverged_trial_ends_with_a_tag_and_without_test_figures(trial: Trial) -
 OWN = """
 import threading
 import numpy as np
+from sklearn import get_config
 from sklearn.base import BaseEstimator, RegressorMixin
 
 trained, held = [], []  # who was trained, once per partial_fit; what they have allocated
+settings = []  # scikit-learn's, at each partial_fit
 
 class Model(RegressorMixin, BaseEstimator):
     def __init__(self, wait_s=0.0, hold_mb=0, once=False, free_at=0, says=0.0, size_mb=0, touch_mb=0):
@@ -353,6 +358,7 @@ class Model(RegressorMixin, BaseEstimator):
 
     def partial_fit(self, X, y):
         trained.append(id(self))
+        settings.append(get_config())
         if self.hold_mb and not (self.once and hasattr(self, "trained_")):
             held.append(np.ones(self.hold_mb * 125_000))  # every page is touched
         if len(trained) == self.free_at:
@@ -391,6 +397,12 @@ def _tags(result: dict[str, Any]) -> dict[str, str]:
 def _rss_mb() -> float:
     """Of this process, without those below it."""
     return float(psutil.Process().memory_info().rss) / 1e6
+
+
+def test_nothing_of_scikit_learn_is_switched_off_while_a_trial_trains(begin: Begin, own: ModuleType) -> None:
+    """What a model costs in a trial it has to cost in a loop by hand."""
+    _to_the_end(begin(_own_config()))
+    assert own.settings == [get_config()] * len(own.trained)
 
 
 @pytest.mark.parametrize("metric", ["peak_memory_mb", "memory_growth_mb", "peak_rss_mb"])
@@ -609,12 +621,11 @@ def test_latency_is_what_one_prediction_takes(trial: Trial) -> None:
         assert trial.reset(_config(max_steps=100))
         figure_ms = _to_the_end(trial)[-1]["figures"]["inference_latency_ms"]
         times_s = []
-        with batch_checks.made():
-            for row in plain.data.split.test[:200]:
-                X = plain.data.X[row : row + 1]
-                began = time.perf_counter()
-                plain.estimator.predict((X - mean) / scale)
-                times_s.append(time.perf_counter() - began)
+        for row in plain.data.split.test[:200]:
+            X = plain.data.X[row : row + 1]
+            began = time.perf_counter()
+            plain.estimator.predict((X - mean) / scale)
+            times_s.append(time.perf_counter() - began)
         ratios.append(figure_ms / (median(times_s) * 1e3))
         if math.isclose(ratios[-1], 1, rel_tol=0.2):
             return
