@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -359,6 +358,12 @@ def test_no_process_is_left(continued: Continued) -> None:
     )
 
 
+class _Here(contextlib.nullcontext[None]):
+    """A place where no trial is run."""
+
+    is_here = True
+
+
 @pytest.mark.parametrize(
     ("chosen", "name"),
     [
@@ -376,8 +381,8 @@ def test_command_s_run_is_named_after_the_study_unless_the_user_has_named_it(
     store_in_use.set_terminated(study, "KILLED")
     if chosen:
         monkeypatch.setenv("MLFLOW_RUN_ID", store_in_use.create_run("0", run_name=chosen).info.run_id)
-    nothing = SimpleNamespace(go_on=lambda *_: None)
-    monkeypatch.setitem(sys.modules, "entrypoints.search.start", nothing)
+    monkeypatch.setattr("entrypoints.search.study.run_study", lambda *_: None)
+    monkeypatch.setattr("entrypoints.search.plan.place", lambda *_, **__: _Here())
     result = CliRunner().invoke(tune, ["--resume", study])
     assert result.exit_code == 0, result.output
     (run,) = runs_of_kind(store_in_use, "resume")
