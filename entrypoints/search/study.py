@@ -70,22 +70,22 @@ def _run_study(run: RecordedRun, plan: Plan, earlier: Earlier, phases: Phases) -
     record, expected = _searched(run, plan, data, earlier, lambda: phases.begin(SEARCH))
     stages.end("search")
     phases.begin(SUMMARY)
-    from entrypoints.search import ended  # what it imports takes seconds, which no trial need wait for
+    from entrypoints.search import ended, last_words  # what they import takes seconds, which no trial need wait for
 
     study = ended.ended(run, plan, data, record, expected)
     ended.log_results(study)
     links = save_pages(run, data.name, record, plan.trials)
     best = study.best
     if best is None:
-        raise UserError(ended.log_study_without_result(study, links))
+        raise UserError(last_words.tell_no_result(study, links))
     phases.begin(REFIT)
     refitted = best_model.refit(best.configuration, data)
     model = best_model.log(run, refitted, data, best.figures, settings.shared)
     stages.end("best model")
     phases.begin(SUMMARY)
-    last_words = ended.log_study(study, model, links)
+    said = last_words.tell(study, model, links)
     stages.end("summary")
-    click.echo(last_words)
+    click.echo(said)
     if settings.register:
         try:
             say(registered.register(settings.register, model))

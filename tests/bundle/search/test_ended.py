@@ -21,9 +21,10 @@ from entrypoints.limits.duration_forecast import Forecast
 from entrypoints.mlflow_io import load_rows
 from entrypoints.models.best_model import LoggedModel
 from entrypoints.runs import RecordedRun
-from entrypoints.search import ended
-from entrypoints.search.ended import Ended, counted, metrics
+from entrypoints.search import ended, last_words
+from entrypoints.search.ended import Ended, metrics
 from entrypoints.search.full_study import study_key
+from entrypoints.search.last_words import counted
 from entrypoints.search.pages import in_markdown
 from entrypoints.search.record import TrialRecord
 from entrypoints.tags import FEASIBLE, STUDY_KEY
@@ -172,7 +173,7 @@ def test_tables_hold_each_trial_and_fold(finish: Finish) -> None:
 def _told(study: Ended) -> tuple[str, str]:
     """The description of a study, and its last words."""
     with mlflow.start_run(run_id=study.run.run_id):
-        words = ended.log_study(study, MODEL, LINKS)
+        words = last_words.tell(study, MODEL, LINKS)
     return study.run.client.get_run(study.run.run_id).data.tags["mlflow.note.content"], words
 
 
@@ -248,7 +249,7 @@ def test_study_without_a_result_says_why_and_what_to_do(
     assert study.best is None
     ended.log_results(study)
     with mlflow.start_run(run_id=study.run.run_id):
-        assert ended.log_study_without_result(study, LINKS) == says
+        assert last_words.tell_no_result(study, LINKS) == says
     data = study.run.client.get_run(study.run.run_id).data
     assert data.tags["mlflow.note.content"].startswith(f"**No model was chosen**: {says}.\n")
     assert data.metrics["trials"] == len(trials)
@@ -258,7 +259,7 @@ def test_nearest_trial_is_named_where_none_meets_the_limits(finish: Finish) -> N
     """With the figure that breaks its limit, and what to do."""
     study = finish([trial(2), trial(3)], "training_time_s<=1")
     with mlflow.start_run(run_id=study.run.run_id):
-        why = ended.log_study_without_result(study, LINKS)
+        why = last_words.tell_no_result(study, LINKS)
     assert "the nearest, batch_size=4, has training_time_s 2 > 1; raise these limits" in why
 
 
@@ -292,6 +293,8 @@ def test_limit_that_says_nothing_is_named(
         )
         for place, figure in enumerate(figures, 1)
     ]
-    said = [sentence for sentence in ended._said(finish(trials, criteria)) if sentence.startswith(f"`{criteria}` ")]
+    said = [
+        sentence for sentence in last_words._said(finish(trials, criteria)) if sentence.startswith(f"`{criteria}` ")
+    ]
     of_limit = [sentence for sentence in said if " stopped " not in sentence]
     assert [says in sentence for sentence in of_limit] == [True] if says else not of_limit
