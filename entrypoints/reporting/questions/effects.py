@@ -70,7 +70,7 @@ def of_costs(frame: Frame) -> pd.DataFrame:
         - p_value, p_holm: of the F test that no level differs (type II), as it is and adjusted within this cost
         - trials
         - told: whether it is worth a sentence: p_holm below 0.01, the interval without "no change", and more than 5 %,
-          of memory than 0.1 MB
+          of memory than 0.1 MB; of ``place`` also more than single trials differ by
     """
     rows: list[dict[str, Any]] = []
     for cost in _costs(frame):
@@ -131,9 +131,8 @@ def noise(frame: Frame) -> pd.DataFrame:
     for cost in _costs(frame, all_of_them=True):
         model = _model(frame, cost)
         if model is not None:
-            apart = math.sqrt(2) * model.noise * float(stats.t.ppf(0.975, model.degrees))
-            margin = math.expm1(min(apart, 100.0))
-            rows.append({"metric": cost, "noise": model.noise, "degrees_of_freedom": model.degrees, "margin": margin})
+            known = {"noise": model.noise, "degrees_of_freedom": model.degrees, "margin": model.margin}
+            rows.append({"metric": cost, **known})
     table: pd.DataFrame = pd.DataFrame(rows, columns=["metric", "noise", "degrees_of_freedom", "margin"])
     return table
 
@@ -156,6 +155,8 @@ def _rows_of_cost(cost: str, model: LinearModel) -> Iterator[dict[str, Any]]:
         if math.isnan(row["change"]):
             continue
         told = bool(p_holm < TOLD) and _matters(row)
+        if name == PLACE:
+            told = told and _share(row, model) > model.margin
         yield row | {"told": told}
         for one, other in model.together if told else []:
             if name == one:
@@ -192,6 +193,13 @@ def _matters(row: Mapping[str, Any]) -> bool:
     if row["unit"] == "MB":
         return bool(abs(row["change"]) > SMALL_MB and row["low"] * row["high"] > 0)
     return bool(max(row["change"], 1 / row["change"]) > 1 + SMALL and (row["low"] > 1 or row["high"] < 1))
+
+
+def _share(row: Mapping[str, Any], model: LinearModel) -> float:
+    """The size of a change as a share of the cost."""
+    if row["unit"] == "MB":
+        return float(abs(row["change"]) / abs(model.values.mean()))
+    return float(max(row["change"], 1 / row["change"]) - 1)
 
 
 def _apart(least: Mapping[str, Any], most: Mapping[str, Any]) -> bool:
