@@ -349,7 +349,7 @@ class LinearModel:
                 continue
             fitted = self._fitted(self.terms, [(one.name, other.name)])
             if fitted.df_resid >= MIN_DEGREES:
-                found.append(((one.name, other.name), fitted.compare_f_test(main)[1]))
+                found.append(((one.name, other.name), _f_test(fitted, main)[0]))
         adjusted = holm([p for _, p in found])
         told = [pair for (pair, _), p in zip(found, adjusted, strict=True) if p < TOLD]
         return told if told and self._fitted(self.terms, told).df_resid >= MIN_DEGREES else []
@@ -379,9 +379,8 @@ class LinearModel:
         """Of the F test that no level of a hyperparameter differs (type II); NaN where others say the same."""
         others = {other: term for other, term in self.terms.items() if other != name}
         without = self._fitted(others, [pair for pair in self.together if name not in pair])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            _, p, degrees = self.fit.compare_f_test(without)
-        return float(p) if degrees > 0 else math.nan
+        p, degrees = _f_test(self.fit, without)
+        return p if degrees > 0 else math.nan
 
     def ends(self, name: str) -> tuple[int, int]:
         """The numbers of the levels that cost least and most, all else equal, in their own order."""
@@ -426,6 +425,13 @@ class LinearModel:
             for name, term in self.terms.items()
         }
         return design(blocks, self.together)[0]
+
+
+def _f_test(fitted: RegressionResults, without: RegressionResults) -> tuple[float, float]:
+    """The p-value and the degrees of freedom of what a model has more than another one."""
+    with np.errstate(divide="ignore", invalid="ignore"):  # a size in bytes has no noise
+        _, p, degrees = fitted.compare_f_test(without)
+    return float(p), float(degrees)
 
 
 def is_number(values: pd.Series[Any]) -> bool:
