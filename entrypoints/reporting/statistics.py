@@ -424,7 +424,8 @@ class LinearModel:
             name: term.at[[levels[name]]] if name in levels else term.at.mean(axis=0, keepdims=True)
             for name, term in self.terms.items()
         }
-        return design(blocks, self.together)[0]
+        row: Array = design(blocks, self.together)[0]
+        return row
 
 
 def _f_test(fitted: RegressionResults, without: RegressionResults) -> tuple[float, float]:

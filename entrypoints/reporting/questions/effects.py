@@ -37,6 +37,7 @@ from entrypoints.reporting.words import broken, digits, is_score, listed
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Row = Mapping[Any, Any]  # of a table
 MAX_PANELS = 4  # of the figure
 APART = 0.2  # by how much an effect has to depend on another hyperparameter for a sentence
 MAX_DIGITS = 9  # of a level
@@ -93,8 +94,8 @@ def of_score(frame: Frame) -> pd.DataFrame:
     Returns:
         A row per hyperparameter: metric, hyperparameter, first_at, second_at, change (of the score, from first to
         second), low, high (its 95 % interval), trials (compared), same (whether no pair of levels makes another model),
-        p_value, p_holm (over hyperparameters), told (p_holm below 0.05). Of several pairs of levels the one with the largest change of
-        those that differ, else the one with the smallest p-value; p_value and interval allow for that choice.
+        p_value, p_holm (over hyperparameters), told (p_holm below 0.05). Of several pairs of levels the one with the
+        largest change of those that differ, else the one with the smallest p-value; both allow for the choice.
     """
     scores = _fold_scores(frame)
     nothing: pd.DataFrame = pd.DataFrame()
@@ -184,21 +185,21 @@ def _change(cost: str, model: LinearModel, name: str, first: int, second: int, *
     }
 
 
-def _matters(row: Mapping[str, Any]) -> bool:
+def _matters(row: Row) -> bool:
     """Whether it is more than what is too small for a sentence, and its sign is known."""
     if row["unit"] == "MB":
         return bool(abs(row["change"]) > SMALL_MB and row["low"] * row["high"] > 0)
     return bool(max(row["change"], 1 / row["change"]) > 1 + SMALL and (row["low"] > 1 or row["high"] < 1))
 
 
-def _share(row: Mapping[str, Any], model: LinearModel) -> float:
+def _share(row: Row, model: LinearModel) -> float:
     """The size of a change as a share of the cost."""
     if row["unit"] == "MB":
         return float(abs(row["change"]) / abs(model.values.mean()))
     return float(max(row["change"], 1 / row["change"]) - 1)
 
 
-def _apart(least: Mapping[str, Any], most: Mapping[str, Any]) -> bool:
+def _apart(least: Row, most: Row) -> bool:
     if least["unit"] == "MB":
         return bool(most["change"] - least["change"] > SMALL_MB)
     return bool(most["change"] > least["change"] * (1 + APART))
@@ -355,9 +356,9 @@ def _of_score(frame: Frame, score: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _of_costs(told: Sequence[dict[str, Any]]) -> list[str]:
+def _of_costs(told: Sequence[Row]) -> list[str]:
     """A sentence for each two levels, strongest first, with all costs that they change."""
-    by_ends: dict[str, list[dict[str, Any]]] = {}
+    by_ends: dict[str, list[Row]] = {}
     for row in told:
         if not row["beside"] and row["hyperparameter"] != PLACE:
             by_ends.setdefault(_ends_in_words(row), []).append(row)
@@ -365,7 +366,7 @@ def _of_costs(told: Sequence[dict[str, Any]]) -> list[str]:
     return [f"{ends}: {listed([_of_metric(row) for row in rows])}." for ends, rows in strongest]
 
 
-def _beside(told: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _beside(told: Sequence[Row]) -> Iterator[str]:
     """The interactions, one sentence each."""
     rows = [row for row in told if row["beside"]]
     for low, high in zip(rows[::2], rows[1::2], strict=True):
@@ -375,7 +376,7 @@ def _beside(told: Sequence[dict[str, Any]]) -> Iterator[str]:
         )
 
 
-def _of_place(told: Sequence[dict[str, Any]]) -> list[str]:
+def _of_place(told: Sequence[Row]) -> list[str]:
     rows = [_of_metric(row) for row in told if row["hyperparameter"] == PLACE]
     return [f"From the first trial to the last, {listed(rows)}, whatever their hyperparameters."] if rows else []
 
@@ -394,15 +395,15 @@ def _none_found(costs: pd.DataFrame, spread: pd.DataFrame) -> str:
     return f"No effect on {listed(names)} is shown, beyond noise and 5 %." if names else ""
 
 
-def _of_metric(row: Mapping[str, Any]) -> str:
+def _of_metric(row: Row) -> str:
     return f"`{row['metric']}` {_change_in_words(row)}"
 
 
-def _ends_in_words(row: Mapping[str, Any]) -> str:
+def _ends_in_words(row: Row) -> str:
     return f"`{row['hyperparameter']}` {_text(row['first_at'])} -> {_text(row['second_at'])}"
 
 
-def _change_in_words(row: Mapping[str, Any]) -> str:
+def _change_in_words(row: Row) -> str:
     """Such as ``falls to 1/7.9 (1/8.4 to 1/7.4)``, ``rises by 12 % (10 to 14 %)``, ``rises by 5 MB (4.8 to 5.2)``."""
     change, low, high = row["change"], row["low"], row["high"]
     if row["unit"] == "MB":

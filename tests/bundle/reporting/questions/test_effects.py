@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -90,7 +91,7 @@ def test_eight_trials_say_what_they_show() -> None:
         "go unnoticed.",
         "`batch_size` changes no score in any fold: 8 trials are 4 models.",
         "`batch_size` 8 -> 64: `training_time_s` falls to 1/7.9 (1/8.2 to 1/7.6) and `model_memory_mb` rises by "
-        "0.57 MB (0.54 to 0.59).",
+        "0.56 MB (0.54 to 0.59).",
     )
     assert found.open_question == ""
     assert found.draw is not None
