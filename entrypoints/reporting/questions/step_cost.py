@@ -73,7 +73,8 @@ def _steps(frame: Frame) -> pd.DataFrame:
     """The trials with a step time, a batch size and an algorithm."""
     trials = frame.ended
     if not {"batch_size", STEP_TIME} <= set(trials) or not is_number(trials["batch_size"]):
-        return pd.DataFrame(columns=["algorithm", "batch_size", STEP_TIME])
+        nothing: pd.DataFrame = pd.DataFrame(columns=["algorithm", "batch_size", STEP_TIME])
+        return nothing
     algorithms = trials["algorithm"].astype(str) if "algorithm" in frame.hyperparameters else ""
     known: pd.DataFrame = trials.assign(algorithm=algorithms)
     kept: pd.DataFrame = known[(known[STEP_TIME] > 0) & np.isfinite(known[STEP_TIME]) & (known["batch_size"] > 0)]
