@@ -14,14 +14,14 @@ from mlflow_sysmetrics.measurement import Measurement
 PREPARE, FORECAST, SEARCH, REFIT, SUMMARY = "prepare", "forecast", "search", "refit", "summary"
 
 
-class StudyPhases:
+class Phases:
     """Measures the phases inside its context, and logs ``phase/<name>/..`` of each at its end."""
 
     def __init__(self, run: RecordedRun) -> None:
         self._run, self._phase = run, contextlib.ExitStack()
         self._measurement = Measurement(interval_s=0.5)  # Ray's processes are read, too, of which there are a dozen
 
-    def __enter__(self) -> StudyPhases:
+    def __enter__(self) -> Phases:
         self._measurement.start()
         return self
 
