@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from entrypoints.frame import ABOUT, Frame
 
 Row = Mapping[str, Any]  # a configuration: the value of each hyperparameter, and its place
+Folds = NDArray[np.float64]  # a value for each
 Levels = Mapping[str, Sequence[Any]]
 POINTS = 21  # of a curve, step 0 included
 STEPS = 1000  # of a trial that has no `steps` of its own
@@ -21,7 +23,7 @@ STEPS = 1000  # of a trial that has no `steps` of its own
 def study(
     levels: Levels | Sequence[Mapping[str, Any]],
     costs: Mapping[str, Callable[[Row], float]] | None = None,
-    score: Callable[[Row], float] = lambda row: 0.66,
+    score: Callable[[Row], float | Folds] = lambda row: 0.66,
     *,
     curves: Mapping[str, Callable[[Row, float], float]] | None = None,
     metric: str | None = "val_rmse",
@@ -42,7 +44,7 @@ def study(
     Args:
         levels: of each hyperparameter, or one mapping a configuration as a search drew them.
         costs: what a configuration truly costs, by metric; it is told ``place`` as well.
-        score: the expected score of a configuration.
+        score: the expected score of a configuration, or one for each fold.
         curves: the true value of a metric after a share of the training, 0 to 1.
         metric: the name of the score; None: nothing ranks the trials, and there are no folds.
         folds: their number.

@@ -12,30 +12,30 @@ import pandas as pd
 from scipy import stats
 
 from entrypoints.frame import Frame
+from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.drawing import BLUE, GREY, scale_axis, sheet, styled
 from entrypoints.reporting.statistics import (
+    LEVEL,
     MAX_LEVELS,
     MIN_DEGREES,
     PLACE,
-    SMALL,
-    SMALL_MB,
     TOLD,
     Array,
     LinearModel,
     design,
     holm,
-    is_memory,
     is_number,
     over_folds,
     term_of,
     terms,
 )
-from entrypoints.reporting.words import broken, digits, is_score, listed
+from entrypoints.reporting.words import digits, is_score, listed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Row = Mapping[Any, Any]  # of a table
 MAX_PANELS = 4  # of the figure
 APART = 0.2  # by how much an effect has to depend on another hyperparameter for a sentence
 MAX_DIGITS = 9  # of a level
@@ -70,7 +70,7 @@ def of_costs(frame: Frame) -> pd.DataFrame:
         - p_value, p_holm: of the F test that no level differs (type II), as it is and adjusted within this cost
         - trials
         - told: whether it is worth a sentence: p_holm below 0.01, the interval without "no change", and more than 5 %,
-          of memory than 0.1 MB
+          of memory than 0.1 MB; of ``place`` also more than single trials differ by
     """
     rows: list[dict[str, Any]] = []
     for cost in _costs(frame):
@@ -91,27 +91,22 @@ def of_score(frame: Frame) -> pd.DataFrame:
 
     Returns:
         A row per hyperparameter: metric, hyperparameter, first_at, second_at, change (of the score, from first to
-        second), low, high (its 95 % interval, which allows for the choice among pairs of levels), p_value, p_holm (over
-        all pairs of levels of all hyperparameters), trials (compared), same (whether it changes no model at all), told.
-        Of several levels the pair that is told with the largest change, else that with the smallest p-value.
+        second), low, high (its 95 % interval), trials (compared), same (whether no pair of levels makes another model),
+        p_value, p_holm (over hyperparameters), told (p_holm below 0.05). Of several pairs of levels the one with the
+        largest change of those that differ, else the one with the smallest p-value; both allow for the choice.
     """
     scores = _fold_scores(frame)
+    nothing: pd.DataFrame = pd.DataFrame()
     if scores.empty or scores.shape[1] < 2:
-        nothing: pd.DataFrame = pd.DataFrame()
         return nothing
     trials = frame.complete.set_index("trial_id").loc[scores.index]
-    rows = [row for name in frame.hyperparameters for row in _score_rows(frame, name, trials, scores)]
+    rows = [row for name in frame.hyperparameters if (row := _effect_on_score(frame, name, trials, scores))]
+    if not rows:
+        return nothing
     table: pd.DataFrame = pd.DataFrame(rows)
-    if table.empty:
-        return table
     table["p_holm"] = holm(table["p_value"])
-    table["told"] = (table["p_holm"] < TOLD) & ((table["low"] > 0) | (table["high"] < 0))
-    table["size"] = table["change"].abs()
-    ordered = table.sort_values(["told", "size"], ascending=False, kind="stable")
-    untold = table[~table["told"]].sort_values("p_value", kind="stable")
-    best = pd.concat([ordered[ordered["told"]], untold]).drop_duplicates("hyperparameter")
-    kept: pd.DataFrame = best.sort_index().drop(columns="size").reset_index(drop=True)
-    return kept
+    table["told"] = (table["p_holm"] < LEVEL) & ((table["low"] > 0) | (table["high"] < 0))
+    return table
 
 
 def noise(frame: Frame) -> pd.DataFrame:
@@ -131,9 +126,8 @@ def noise(frame: Frame) -> pd.DataFrame:
     for cost in _costs(frame, all_of_them=True):
         model = _model(frame, cost)
         if model is not None:
-            apart = math.sqrt(2) * model.noise * float(stats.t.ppf(0.975, model.degrees))
-            margin = math.expm1(min(apart, 100.0))
-            rows.append({"metric": cost, "noise": model.noise, "degrees_of_freedom": model.degrees, "margin": margin})
+            known = {"noise": model.noise, "degrees_of_freedom": model.degrees, "margin": model.margin}
+            rows.append({"metric": cost, **known})
     table: pd.DataFrame = pd.DataFrame(rows, columns=["metric", "noise", "degrees_of_freedom", "margin"])
     return table
 
@@ -156,6 +150,8 @@ def _rows_of_cost(cost: str, model: LinearModel) -> Iterator[dict[str, Any]]:
         if math.isnan(row["change"]):
             continue
         told = bool(p_holm < TOLD) and _matters(row)
+        if name == PLACE:
+            told = told and _share(row, model) > model.margin
         yield row | {"told": told}
         for one, other in model.together if told else []:
             if name == one:
@@ -187,14 +183,21 @@ def _change(cost: str, model: LinearModel, name: str, first: int, second: int, *
     }
 
 
-def _matters(row: Mapping[str, Any]) -> bool:
+def _matters(row: Row) -> bool:
     """Whether it is more than what is too small for a sentence, and its sign is known."""
     if row["unit"] == "MB":
         return bool(abs(row["change"]) > SMALL_MB and row["low"] * row["high"] > 0)
     return bool(max(row["change"], 1 / row["change"]) > 1 + SMALL and (row["low"] > 1 or row["high"] < 1))
 
 
-def _apart(least: Mapping[str, Any], most: Mapping[str, Any]) -> bool:
+def _share(row: Row, model: LinearModel) -> float:
+    """The size of a change as a share of the cost."""
+    if row["unit"] == "MB":
+        return float(abs(row["change"]) / abs(model.values.mean()))
+    return float(max(row["change"], 1 / row["change"]) - 1)
+
+
+def _apart(least: Row, most: Row) -> bool:
     if least["unit"] == "MB":
         return bool(most["change"] - least["change"] > SMALL_MB)
     return bool(most["change"] > least["change"] * (1 + APART))
@@ -242,29 +245,31 @@ def _noise_of_score(frame: Frame) -> dict[str, Any]:
     return {"metric": frame.score, "noise": error, "degrees_of_freedom": degrees, "margin": margin}
 
 
-def _score_rows(frame: Frame, name: str, trials: pd.DataFrame, scores: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """A row per pair of levels of one hyperparameter."""
+def _effect_on_score(frame: Frame, name: str, trials: pd.DataFrame, scores: pd.DataFrame) -> dict[str, Any] | None:
+    """The row of one hyperparameter; None where no trials differ in it alone."""
     term = term_of(name, trials[name])
     if term is None:
-        return
+        return None
     if len(term.levels) < trials[name].nunique():
-        row = _slope(frame, name, trials, scores)
-        if row is not None:
-            yield row
-        return
-    others = [other for other in frame.hyperparameters if other != name]
-    alike = trials[others].astype(str).agg("|".join, axis=1) if others else pd.Series("", index=trials.index)
-    is_level = trials[name] if is_number(trials[name]) else trials[name].astype(str)
-    by_level = {level: scores[is_level == level].set_axis(alike[is_level == level]) for level in term.levels}
+        return _slope(frame, name, trials, scores)
+    others = trials[[other for other in frame.hyperparameters if other != name]]
+    alike = others.astype(str).agg("|".join, axis=1) if len(others.columns) else pd.Series("", index=trials.index)
+    values = trials[name] if is_number(trials[name]) else trials[name].astype(str)
+    by_level = {level: scores[values == level].set_axis(alike[values == level]) for level in term.levels}
     pairs = list(itertools.combinations(term.levels, 2))
+    rows = []
     for first, second in pairs:
-        common = by_level[first].index.intersection(by_level[second].index).unique()
-        if len(common):
-            one, other = (by_level[level].loc[common].to_numpy() for level in (first, second))
-            models = np.unique(np.hstack([one, other]), axis=0)
-            folds = scores.shape[1]
-            per_fold = (models[:, folds:] - models[:, :folds]).mean(axis=0)
-            yield _score_row(frame, name, first, second, per_fold, 2 * len(common), pairs=len(pairs))
+        common = by_level[first].index.intersection(by_level[second].index)
+        one, other = (by_level[level].loc[common].to_numpy() for level in (first, second))
+        models = np.unique(np.hstack([one, other]), axis=0)
+        if len(models):
+            per_fold = (models[:, scores.shape[1] :] - models[:, : scores.shape[1]]).mean(axis=0)
+            row = _score_row(frame, name, (first, second), per_fold, len(pairs))
+            rows.append(row | {"trials": 2 * len(common), "same": np.array_equal(one, other)})
+    different = [row for row in rows if row["p_value"] < LEVEL]
+    if different:
+        return max(different, key=lambda row: abs(row["change"]))
+    return min(rows, key=lambda row: (row["same"], row["p_value"]), default=None)
 
 
 def _slope(frame: Frame, name: str, trials: pd.DataFrame, scores: pd.DataFrame) -> dict[str, Any] | None:
@@ -280,29 +285,23 @@ def _slope(frame: Frame, name: str, trials: pd.DataFrame, scores: pd.DataFrame) 
         return None
     per_fold = (np.linalg.pinv(explained) @ models.to_numpy())[1]
     over_trials = float(OLS(models.mean(axis=1).to_numpy(), explained).fit().pvalues[1])
-    ends = trials[name].min(), trials[name].max()
-    row = _score_row(frame, name, *ends, per_fold, len(models), pairs=1)
-    return row | {"p_value": max(row["p_value"], over_trials)}
+    row = _score_row(frame, name, (trials[name].min(), trials[name].max()), per_fold, pairs=1)
+    return row | {"trials": len(models), "same": False, "p_value": max(row["p_value"], over_trials)}
 
 
-def _score_row(
-    frame: Frame, name: str, first: Any, second: Any, per_fold: Array, trials: int, *, pairs: int
-) -> dict[str, Any]:
-    same = bool(np.ptp(per_fold) == 0 and per_fold[0] == 0)
+def _score_row(frame: Frame, name: str, ends: tuple[Any, Any], per_fold: Array, pairs: int) -> dict[str, Any]:
     mean, reach, p = over_folds(per_fold, 0.05 / pairs)
     return {
         "metric": frame.score,
         "hyperparameter": name,
         "beside": "",
-        "first_at": first,
-        "second_at": second,
+        "first_at": ends[0],
+        "second_at": ends[1],
         "change": mean,
         "low": mean - reach,
         "high": mean + reach,
         "unit": "",
-        "trials": trials,
-        "same": same,
-        "p_value": math.nan if same else p,
+        "p_value": float(np.minimum(1.0, p * pairs)),
     }
 
 
@@ -355,9 +354,9 @@ def _of_score(frame: Frame, score: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _of_costs(told: Sequence[dict[str, Any]]) -> list[str]:
+def _of_costs(told: Sequence[Row]) -> list[str]:
     """A sentence for each two levels, strongest first, with all costs that they change."""
-    by_ends: dict[str, list[dict[str, Any]]] = {}
+    by_ends: dict[str, list[Row]] = {}
     for row in told:
         if not row["beside"] and row["hyperparameter"] != PLACE:
             by_ends.setdefault(_ends_in_words(row), []).append(row)
@@ -365,7 +364,7 @@ def _of_costs(told: Sequence[dict[str, Any]]) -> list[str]:
     return [f"{ends}: {listed([_of_metric(row) for row in rows])}." for ends, rows in strongest]
 
 
-def _beside(told: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _beside(told: Sequence[Row]) -> Iterator[str]:
     """The interactions, one sentence each."""
     rows = [row for row in told if row["beside"]]
     for low, high in zip(rows[::2], rows[1::2], strict=True):
@@ -375,7 +374,7 @@ def _beside(told: Sequence[dict[str, Any]]) -> Iterator[str]:
         )
 
 
-def _of_place(told: Sequence[dict[str, Any]]) -> list[str]:
+def _of_place(told: Sequence[Row]) -> list[str]:
     rows = [_of_metric(row) for row in told if row["hyperparameter"] == PLACE]
     return [f"From the first trial to the last, {listed(rows)}, whatever their hyperparameters."] if rows else []
 
@@ -394,15 +393,15 @@ def _none_found(costs: pd.DataFrame, spread: pd.DataFrame) -> str:
     return f"No effect on {listed(names)} is shown, beyond noise and 5 %." if names else ""
 
 
-def _of_metric(row: Mapping[str, Any]) -> str:
+def _of_metric(row: Row) -> str:
     return f"`{row['metric']}` {change_in_words(row)}"
 
 
-def _ends_in_words(row: Mapping[str, Any]) -> str:
+def _ends_in_words(row: Row) -> str:
     return f"`{row['hyperparameter']}` {_text(row['first_at'])} -> {_text(row['second_at'])}"
 
 
-def change_in_words(row: Mapping[str, Any]) -> str:
+def change_in_words(row: Row) -> str:
     """Such as ``falls to 1/7.9 (1/8.4 to 1/7.4)``, ``rises by 12 % (10 to 14 %)``, ``rises by 5 MB (4.8 to 5.2)``."""
     change, low, high = row["change"], row["low"], row["high"]
     if row["unit"] == "MB":
@@ -435,7 +434,7 @@ def _drawn(frame: Frame, told: pd.DataFrame, title: str) -> Figure:
             axes.plot(trials.groupby(name)[metric].median(), color=BLUE, marker="o")
         scale_axis(axes, "y", trials[metric])
         axes.set_xlabel(name)
-        axes.set_ylabel(broken(metric))
+        axes.set_ylabel(metric)
     return figure
 
 

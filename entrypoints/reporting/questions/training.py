@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,14 +11,16 @@ import pandas as pd
 from scipy import stats
 
 from entrypoints.frame import Frame
+from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.drawing import LINES, PALETTE, scale_axis, sheet, styled
-from entrypoints.reporting.statistics import SMALL, SMALL_MB, TOLD, Array, holm, is_memory
-from entrypoints.reporting.words import broken, digits, is_score, listed
+from entrypoints.reporting.statistics import TOLD, Array, holm
+from entrypoints.reporting.words import digits, is_score, listed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Row = Mapping[Any, Any]  # of a table
 RISES, FALLS, STEADY, UNCLEAR = "rises", "falls", "steady", "unclear"
 MIN_POINTS = 4  # of a curve of costs: its first is the warm-up, and it has to have a beginning and an end
 MIN_TRIALS = 3
@@ -59,7 +61,8 @@ def courses(frame: Frame) -> pd.DataFrame:
         return table
     table["p_holm"] = holm(table["p_value"])
     table["verdict"] = [_verdict(row) for row in table.to_dict("records")]
-    return table.drop(columns=["p_value", "agree"])
+    told: pd.DataFrame = table.drop(columns=["p_value", "agree"])
+    return told
 
 
 def answer(frame: Frame) -> Answer:
@@ -88,8 +91,9 @@ def _curves(frame: Frame) -> pd.DataFrame:
     is_spare = names.str.startswith(SERIES) & names.str.removeprefix(SERIES).isin(by_step)
     points = points[np.isfinite(points["value"].astype(float)) & ~names.str.endswith("_sd") & ~is_spare]
     algorithms = points["algorithm"].astype(str) if "algorithm" in points else pd.Series("", index=points.index)
-    table: pd.DataFrame = points.assign(algorithm=algorithms.where(points["metric"].str.contains("loss"), ""))
-    return table.sort_values("at", kind="stable")
+    named = points.assign(algorithm=algorithms.where(points["metric"].str.contains("loss"), ""))
+    table: pd.DataFrame = named.sort_values("at", kind="stable")
+    return table
 
 
 def _course(metric: str, trial: pd.DataFrame, learned: bool) -> dict[str, float] | None:
@@ -125,7 +129,7 @@ def _together(metric: str, each: Sequence[dict[str, float]], learned: bool) -> d
     return row | {"change": mean, "low": mean - reach, "high": mean + reach, "p_value": p}
 
 
-def _verdict(row: dict[Any, Any]) -> str:
+def _verdict(row: Row) -> str:
     way = RISES if row["change"] > 0 else FALLS
     if row["level_share"] == row["level_share"]:
         return way if row["agree"] >= MOST and row["change"] else UNCLEAR
@@ -135,7 +139,7 @@ def _verdict(row: dict[Any, Any]) -> str:
     return STEADY if -small <= row["low"] and row["high"] <= small else UNCLEAR
 
 
-def _learned(rows: Sequence[dict[Any, Any]]) -> list[str]:
+def _learned(rows: Sequence[Row]) -> list[str]:
     """What losses and the score do, in a sentence; of a loss that algorithms have of their own from one to another."""
     parts = []
     for metric in dict.fromkeys(row["metric"] for row in rows):
@@ -160,7 +164,7 @@ def _span(values: Sequence[float]) -> str:
     return " to ".join(dict.fromkeys(digits(value, 2) for value in (min(values), max(values))))
 
 
-def _costs(rows: Sequence[dict[Any, Any]]) -> list[str]:
+def _costs(rows: Sequence[Row]) -> list[str]:
     """Which costs change, and which do not. How much memory a process has says nothing: most of it is libraries."""
     changed = [f"{_named(row)} {row['verdict']} by {_change(row)}" for row in rows if row["verdict"] in (RISES, FALLS)]
     steady = [row for row in rows if row["verdict"] == STEADY]
@@ -171,11 +175,11 @@ def _costs(rows: Sequence[dict[Any, Any]]) -> list[str]:
     return [f"{'; '.join(parts)}."] if parts else []
 
 
-def _named(row: dict[Any, Any]) -> str:
+def _named(row: Row) -> str:
     return f"`{row['metric']}`"
 
 
-def _change(row: dict[Any, Any]) -> str:
+def _change(row: Row) -> str:
     """Such as ``5 MB (4.8 to 5.2)`` or ``12 % (10 to 14 %)``."""
     low, high = sorted((abs(row["low"]), abs(row["high"])))
     if is_memory(row["metric"]):
@@ -202,7 +206,7 @@ def _drawn(frame: Frame, table: pd.DataFrame, title: str) -> Figure:
             axes.plot(100 * SHARES, middle, LINES[place % len(LINES)], color=color, label=algorithm or None)
         scale_axis(axes, "y", np.concatenate([line.get_ydata() for line in axes.lines]))
         axes.set_xlabel("% of the training")
-        axes.set_ylabel(broken(metric))
+        axes.set_ylabel(metric)
         if len(axes.lines) > 1:
             axes.legend(title="algorithm")
     return figure
@@ -211,4 +215,5 @@ def _drawn(frame: Frame, table: pd.DataFrame, title: str) -> Figure:
 def _along(trial: pd.DataFrame) -> Array:
     """A curve at the shares of the training; straight between its points, nothing before its first."""
     at = trial["at"].to_numpy(float)
-    return np.interp(SHARES, at / at[-1], trial["value"].to_numpy(float), left=np.nan)
+    values: Array = np.interp(SHARES, at / at[-1], trial["value"].to_numpy(float), left=np.nan)
+    return values
