@@ -130,8 +130,8 @@ def search(
     def say_forecast(expected: Forecast) -> None:
         announce(plan, data.split.fit_rows, cpus, expected, earlier)
         begins()
-        seconds = {trial.trial_key: trial_s for trial, trial_s in zip(trials, expected.trials_s, strict=True)}
-        progress.expect({trial.trial_key: seconds[trial.trial_key] for trial in left})
+        seconds = {trial.place: trial_s for trial, trial_s in zip(trials, expected.trials_s, strict=True)}
+        progress.expect({trial.place: seconds[trial.place] for trial in left})
 
     barrier = Barrier(cpus) if left else None
     forecaster = Forecaster(barrier, trials, data, cpus, say_forecast)
@@ -164,13 +164,14 @@ def _run_trials(
     record: Record,
 ) -> None:
     """Have Tune run the trials that are left, each in its run, and complete their record."""
-    settings, names = plan.settings, run_names(plan.trials)
+    settings, trials = plan.settings, plan.trials
+    names = {trial.place: name for trial, name in zip(trials, run_names(trials), strict=True)}
     inherited = {key: tag for key, tag in run.tags.items() if key in INHERITED}
     callback = SystemMetricsCallback(
         experiment_id=run.experiment_id,
         parent_run_id=run.run_id,
         tags=lambda trial: inherited | _repeat(trial.config["configuration"]),
-        run_name=lambda trial: names[trial.config["configuration"].trial_key],
+        run_name=lambda trial: names[trial.config["configuration"].place],
         params=lambda trial: trial.config["configuration"].searched | settings.shared,
         continues=lambda trial: earlier.open_runs.get(trial.config["configuration"].place),
         views=False,
@@ -179,12 +180,12 @@ def _run_trials(
         try:
             tune.Tuner(
                 tune.with_resources(trainable, {"cpu": 1}),
-                param_space={"configuration": tune.grid_search(earlier.left(plan.trials))},
+                param_space={"configuration": tune.grid_search(earlier.left(trials))},
                 tune_config=tune.TuneConfig(
                     reuse_actors=True,
                     search_alg=RecoveringTrials(max_concurrent=plan.place.max_concurrent),
                     time_budget_s=settings.time_limit_s,
-                    **scheduling(plan.rules.scheduler, plan.trials, data.split.fit_rows),
+                    **scheduling(plan.rules.scheduler, trials, data.split.fit_rows),
                 ),
                 run_config=tune.RunConfig(
                     storage_path=folder,
