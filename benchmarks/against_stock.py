@@ -93,9 +93,11 @@ def run_stock(configurations: int, cpus: int) -> None:
 
     # Evenly over the grid, so that small and large batches and rates are in it.
     some = trials[:: max(1, len(trials) // configurations)][:configurations]
-    length = {"seed": settings.seed, "report_every": trials[0].report_every}
+    rows = data.split.fit_rows
     cases = [
-        trial.searched | length | {"max_steps": trial.steps(data.split.fit_rows), "fold": fold}
+        trial.searched
+        | {"seed": settings.seed, "report_every": trial.report_steps(rows)}
+        | {"max_steps": trial.steps(rows), "fold": fold}
         for trial in some
         for fold in range(settings.folds)
     ]

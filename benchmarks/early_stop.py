@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 import mlflow  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
 
-from entrypoints.limits.duration_forecast import Kind, kind  # noqa: E402
+from entrypoints.limits.duration_forecast import kind  # noqa: E402
 from entrypoints.limits.stop_or_skip import Stopping  # noqa: E402
 from entrypoints.reporting.savings import rules  # noqa: E402
 from entrypoints.reporting.savings.courses import read  # noqa: E402
@@ -137,7 +137,7 @@ def _between(courses: Sequence[Course], metric: str) -> float:
 
     Within a kind trials differ by noise alone, and a limit there would part equal ones.
     """
-    by_kind: dict[Kind, list[float]] = {}
+    by_kind: dict[tuple[str, int], list[float]] = {}
     for course in courses:
         by_kind.setdefault(kind(course.configuration), []).append(course.figures[metric])
     costs = sorted((median(values), len(values)) for values in by_kind.values())

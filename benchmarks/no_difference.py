@@ -1,175 +1,246 @@
-"""A/A: studies of trials that cannot differ, and what is found in them all the same.
+"""A/A and A/B of what a report says hyperparameters do: what it claims where nothing differs, and finds where it does.
 
-    python benchmarks/no_difference.py [--studies 20]
+    python benchmarks/no_difference.py [--draws 100] [--studies 20] [--repeats 50]
 
-Each study tries 24 configurations of an estimator whose three hyperparameters do nothing: it works as long for each of
-them, learns nothing, and errs at random. So every effect, trend, cheaper neighbour of the best, difference,
-effect of the order and end of a range that the study or its report tells is false, and its Pareto front should be one
-model. What is told is counted in the texts that a user reads. All studies run in one process and one Ray, so that
-twenty take minutes.
+A/A of scores: each draw is a new table of 768 rows, to which scikit-learn's models are fitted fold by fold. In one
+study a hyperparameter chooses between two halves of the features that are equally informative, so its levels differ on
+each table and not in the population; in the other between logistic regression and a linear SVM. At most 5 of 100 may
+claim that it changes the score.
 
-Use a machine that does nothing else: where its load changes, costs do change over the order, and that is told.
+A/A of costs: each study times 24 trials that all do the same. At most 1 of 20 may claim anything.
+
+A/B: made-up studies of 8, 24 and 108 trials, in which one hyperparameter of three changes a cost by a known factor or
+amount, models leak memory while they train, or the score of one level is lower by so many standard errors of the folds.
+Shares of them in which that is found, and in which its 95 % interval holds the true value.
+
+Minutes, in one process. What the A/A of costs says depends on what else the machine does.
 """
 
 from __future__ import annotations
 
-import json
-import re
 import sys
-import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 from entrypoints import environment  # noqa: E402
 
 environment.set_defaults()  # libraries read it when they are imported
 
 import click  # noqa: E402
-import mlflow  # noqa: E402
-from mlflow import MlflowClient  # noqa: E402
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+from made_up_frames import study  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+from sklearn.linear_model import SGDClassifier  # noqa: E402
+from sklearn.model_selection import StratifiedKFold, train_test_split  # noqa: E402
+from sklearn.preprocessing import StandardScaler  # noqa: E402
 
-from entrypoints.options import study_options  # noqa: E402
-from entrypoints.reporting.one_study.answers import description  # noqa: E402
-from entrypoints.reporting.one_study.questions import findings  # noqa: E402
-from entrypoints.reporting.selection import by_ids  # noqa: E402
-from entrypoints.runs import recorded_run  # noqa: E402
-from entrypoints.search.plan import planned  # noqa: E402
-from entrypoints.search.study import run_study  # noqa: E402
-from entrypoints.settings import StudySettings  # noqa: E402
+from entrypoints.frame import Frame  # noqa: E402
+from entrypoints.reporting.questions import effects, training  # noqa: E402
 
-MODULE, ALGORITHM = "no_difference_model", "no_difference_model.Nothing"
-ESTIMATOR = '''
-import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin
-
-
-class Nothing(RegressorMixin, BaseEstimator):
-    """Works, and learns nothing: it predicts the mean with an error that is its own."""
-
-    def __init__(self, first=0, second=0, third="a"):
-        self.first, self.second, self.third = first, second, third
-
-    def fit(self, X, y):
-        return self.partial_fit(X, y)
-
-    def partial_fit(self, X, y):
-        if not hasattr(self, "coef_"):
-            self.coef_ = np.random.default_rng().normal(scale=0.05, size=X.shape[1])
-            self.work_ = np.ones((60, 60))
-        for _ in range(10):
-            self.work_ @ self.work_
-        return self
-
-    def predict(self, X):
-        return X @ self.coef_
-'''
-STUDY = {
-    "algorithm": ALGORITHM,
-    "space": json.dumps({"batch_size": 16, "first": [1, 2, 3, 4], "second": [1, 2, 3], "third": ["a", "b"]}),
-    "folds": "4",
-    "max_steps": "320",
-    "report_every": "40",
+ROWS, FOLDS, EPOCHS = 768, 10, 10
+SCORE = "val_accuracy"
+HALVES = {"first": slice(0, 4), "second": slice(4, 8)}
+LOSSES = {"logistic": "log_loss", "svm": "hinge"}
+TRAINED = {"alpha": [0.001, 0.01, 0.1], "learning_rate": [0.1, 0.01, 0.001, 0.0001]}
+SIZES: dict[int, dict[str, list[Any]]] = {
+    8: {"batch_size": [8, 64], "learning_rate": [0.01, 0.001]},
+    24: {"batch_size": [8, 32, 128, 512], "learning_rate": [0.1, 0.01, 0.001]},
+    108: {"batch_size": [2**place for place in range(1, 10)], "learning_rate": [10.0**-place for place in range(6)]},
 }
-KINDS = ("effects", "interactions", "trends", "neighbours", "differences", "order", "ends of a range")
-TOLD = (
-    " rises by ",
-    " falls by ",
-    "jumps to",
-    "As good within",
-    "choose the cheapest",
-    "order of the trials",
-    "that was tried",
-)
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a study's description and its report's say, the models on each front, the trials, the seconds it took."""
-
-    study: str
-    report: str
-    fronts: list[int]
-    trials: float
-    seconds: float
+ALGORITHM = {"algorithm": ["logistic", "svm"]}
+FACTORS, NOISES = (1.1, 1.5, 8.0), (0.01, 0.03, 0.1)
+MEMORY_MB, LEAK_MB = 5.0, 5.0
+MODEL_SD = 0.01  # of what the models of one level do on a fold
+ERRORS = (0, 1, 2, 4)
+# Of the difference between two models, as Nadeau and Bengio have it.
+STANDARD_ERROR = MODEL_SD * np.sqrt(2 * (1 / FOLDS + 1 / (FOLDS - 1)))
 
 
 @click.command(help=__doc__)
-@click.option("--studies", default=20, show_default=True, help="How many.")
-def main(studies: int) -> None:
-    """Run the studies and print the table."""
-    found, fronts = Counter[str](), Counter[int]()
-    with tempfile.TemporaryDirectory(prefix="no-difference-") as folder:
-        for seed, said in enumerate(_studies(Path(folder), studies)):
-            if not seed:
-                click.echo(f"\n{'study':>5} {'trials':>6}  {'  '.join(KINDS)}  models on each front  seconds")
-            told = count(said.study, said.report)
-            found.update(told)
-            fronts.update(said.fronts)
-            counts = "  ".join(f"{told[kind]:{len(kind)}d}" for kind in KINDS)
-            sizes = " ".join(map(str, said.fronts))
-            for line in (said.study + said.report).splitlines() if told.total() else []:
-                if any(words in line for words in TOLD):
-                    click.echo(f"      {line}", err=True)
-            click.echo(f"{seed:5d} {said.trials:6.0f}  {counts}  {sizes:>20}  {said.seconds:7.0f}", err=True)
-    click.echo(f"\n{found.total()} findings in {studies} studies in which nothing differs: {dict(found) or 'none'}")
-    click.echo(f"{fronts.total()} fronts, by their number of models: {dict(sorted(fronts.items()))}")
+@click.option("--draws", default=100, show_default=True, help="Tables of the A/A of scores.")
+@click.option("--studies", default=20, show_default=True, help="Of the A/A of costs.")
+@click.option("--repeats", default=50, show_default=True, help="Studies of each line of the A/B.")
+def main(draws: int, studies: int, repeats: int) -> None:
+    """Print the tables."""
+    for name, levels in (("features", list(HALVES)), ("algorithm", list(LOSSES))):
+        began = time.monotonic()
+        rows = [_claimed(_scored(seed, name, levels), name) for seed in range(draws)]
+        told, changes = [row for row in rows if row["told"]], np.array([row["change"] for row in rows])
+        rises = sum(row["change"] > 0 for row in told)
+        click.echo(
+            f"A/A of scores, {name}: {len(told)} of {draws} claim a difference ({rises} that it rises); "
+            f"mean difference {changes.mean():+.4f}, from draw to draw {changes.std():.4f} "
+            f"({time.monotonic() - began:.0f} s)"
+        )
+    tables = [effects.of_costs(_timed(seed)) for seed in range(studies)]
+    claims = [table[table["told"]] for table in tables]
+    click.echo(f"A/A of costs: {sum(not table.empty for table in claims)} of {studies} claim something")
+    for row in pd.concat(claims).to_dict("records"):
+        click.echo(f"      {row['hyperparameter']}: {row['metric']}, {row['low']:.3g} to {row['high']:.3g} times")
+    click.echo("\nA/B of costs: found, and interval holds the true value, in % of studies")
+    click.echo(pd.DataFrame(_costs(repeats)).to_string(index=False))
+    click.echo("\nA/B of scores: found, in % of studies, by how many standard errors one level is lower")
+    click.echo(pd.DataFrame(_scores(repeats)).to_string(index=False))
 
 
-def _studies(folder: Path, number: int) -> Iterator[Said]:
-    """Run this number of studies, each with a report, in a store of their own."""
-    (folder / f"{MODULE}.py").write_text(ESTIMATOR)
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
-    mlflow.set_experiment(experiment_id=MlflowClient().create_experiment("A/A", (folder / "artifacts").as_uri()))
-    plans = [planned(_settings(seed), folder=folder) for seed in range(number)]
-    with plans[0].place as place:
-        for plan in plans:
-            began = time.monotonic()
-            with recorded_run("study", "A/A", {}) as run:
-                run_study(run, replace(plan, place=place))
-            studies = by_ids(run.client, [run.run_id])
-            found = findings(run.client, studies)
-            report = description(run.experiment_id, run.run_id, studies, found)
-            data = run.client.get_run(run.run_id).data
-            fronts = list(Counter(row["cost"] for row in found.rows("pareto")).values())
-            note, trials = data.tags["mlflow.note.content"], data.metrics["trials"]
-            yield Said(note, report, fronts, trials, time.monotonic() - began)
+def _claimed(frame: Frame, name: str) -> dict[str, Any]:
+    """The row of one hyperparameter's effect on the score."""
+    table = effects.of_score(frame)
+    found: dict[str, Any] = table[table["hyperparameter"] == name].iloc[0].to_dict()
+    return found
 
 
-def _settings(seed: int) -> StudySettings:
-    """Those of a command with these options."""
+def _scored(seed: int, name: str, levels: Sequence[str]) -> Frame:
+    """A study of one new table: all levels with all rates and penalties, on the same ten folds.
 
-    @click.command()
-    @study_options
-    def command(**values: object) -> None: ...
+    Batch sizes do not change these models, since ``partial_fit`` makes a step for each row.
+    """
+    random = np.random.default_rng(seed)
+    y = (random.random(ROWS) < 0.5).astype(int)
+    X = 0.28 * (2 * y - 1)[:, None] + random.normal(size=(ROWS, 8))
+    train, _ = train_test_split(np.arange(ROWS), test_size=0.3, random_state=0, stratify=y)
+    splitter = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    folds = [(train[fit], train[held_out]) for fit, held_out in splitter.split(train, y[train])]
+    orders = [np.concatenate([random.permutation(fit) for _ in range(EPOCHS)]) for fit, _ in folds]
+    known: dict[str, NDArray[np.float64]] = {}
 
-    given = [part for name, value in {**STUDY, "seed": str(seed)}.items() for part in (f"--{name}", value)]
-    return StudySettings(**command.make_context("command", given).params)
+    def score(row: Mapping[str, Any]) -> NDArray[np.float64]:
+        key = f"{row[name]} {row['alpha']} {row['learning_rate']}"
+        if key not in known:
+            known[key] = np.array([_fitted(X, y, row, *fold, order) for fold, order in zip(folds, orders, strict=True)])
+        return known[key]
+
+    levels_of = {name: levels, **TRAINED, "batch_size": [8, 64, 512]}
+    return study(levels_of, {}, score, metric=SCORE, folds=FOLDS, fold_sd=0, model_sd=0, seed=seed)
 
 
-def count(study: str, report: str) -> Counter[str]:
-    """What a study's description and its report's say, counted by kind."""
-    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in report.splitlines() if line[:1] == "|"]
-    while_training = report.partition("**During training**")[2].partition("\n")[0]
-    told = Counter[str]()
-    in_table = [row for row in rows if len(row) == 6 and row[0] != "metric" and "---" not in row[0]]
-    hyperparameters = report.partition("**Hyperparameters**")[2].partition("\n")[0]
-    told["effects"] = max(len(in_table), hyperparameters.count(" -> "))
-    told["interactions"] = report.count(", where each alone makes ")
-    told["trends"] = sum(while_training.count(words) for words in (" rises by ", " falls by ", " at batch size "))
-    told["trends"] += report.count("jumps to another level")
-    told["neighbours"] = report.count("As good within noise") + report.count("The next better one, ")
-    told["neighbours"] += study.count("choose the cheapest of them, such as")
-    told["differences"] = sum(int(each) for each in re.findall(r"differs from \*\*(\d+)\*\*", report))
-    order = study.partition("Over the order of the trials")[2].partition(": compare")[0]
-    told["order"] = order.count(" rises by ") + order.count(" falls by ")  # the report repeats it
-    told["ends of a range"] = len(re.findall(r"is the (?:smallest|largest) that was tried", study))
-    return told
+def _fitted(
+    X: NDArray[np.float64],
+    y: NDArray[np.int64],
+    row: Mapping[str, Any],
+    fit: NDArray[np.int64],
+    held_out: NDArray[np.int64],
+    order: NDArray[np.int64],
+) -> float:
+    """The accuracy of one model on one fold."""
+    columns = HALVES.get(row.get("features", ""), slice(None))
+    scaler = StandardScaler().fit(X[fit, columns])
+    model = SGDClassifier(
+        loss=LOSSES[row.get("algorithm", "logistic")],
+        learning_rate="constant",
+        eta0=row["learning_rate"],
+        alpha=row["alpha"],
+        shuffle=False,
+    )
+    model.partial_fit(scaler.transform(X[order, columns]), y[order], classes=[0, 1])
+    return float(model.score(scaler.transform(X[held_out, columns]), y[held_out]))
+
+
+def _timed(seed: int) -> Frame:
+    """A study of trials that all do the same work, which is timed."""
+    random = np.random.default_rng(seed)
+    X, y = random.normal(size=(64, 11)), random.integers(0, 2, 64)
+
+    def training_time_s(row: Mapping[str, Any]) -> float:
+        model = SGDClassifier()
+        began = time.perf_counter()
+        for _ in range(300):
+            model.partial_fit(X, y, classes=[0, 1])
+        return time.perf_counter() - began
+
+    def inference_latency_ms(row: Mapping[str, Any]) -> float:
+        model, times = SGDClassifier().fit(X, y), []
+        for _ in range(50):
+            began = time.perf_counter()
+            model.predict(X[:1])
+            times.append(time.perf_counter() - began)
+        return 1000 * float(np.median(times))
+
+    levels: dict[str, list[Any]] = {"first": [1, 2, 3, 4], "second": [1, 2, 3], "third": ["a", "b"]}
+    costs = {"training_time_s": training_time_s, "inference_latency_ms": inference_latency_ms}
+    return study(levels, costs, metric=None, noise=0, seed=seed)
+
+
+def _costs(repeats: int) -> list[dict[str, Any]]:
+    """A row for each planted cost, size of study and noise."""
+    rows = []
+    for trials, levels in SIZES.items():
+        for noise in NOISES:
+            for factor in FACTORS:
+                found = [_effect(levels, seed, noise, "training_time_s", factor) for seed in range(repeats)]
+                rows.append(
+                    _share(found, factor, {"trials": trials, "noise": noise, "planted": f"training time x {factor:g}"})
+                )
+        found = [_effect(levels, seed, 0.02, "model_memory_mb", MEMORY_MB) for seed in range(repeats)]
+        rows.append(_share(found, MEMORY_MB, {"trials": trials, "noise": 0.02, "planted": "5 MB of a model's memory"}))
+        leaks = [_leak(levels, seed) for seed in range(repeats)]
+        rows.append(_share(leaks, LEAK_MB, {"trials": trials, "noise": 0.02, "planted": "a leak of 5 MB"}))
+    return rows
+
+
+def _effect(levels: Mapping[str, Sequence[Any]], seed: int, noise: float, cost: str, planted: float) -> dict[Any, Any]:
+    """What is said of the algorithm's effect on a cost that it changes by a factor, or on memory."""
+
+    def training_time_s(row: Mapping[str, Any]) -> float:
+        return (0.5 + 20 / row["batch_size"]) * (planted if row["algorithm"] == "svm" else 1.0)
+
+    def model_memory_mb(row: Mapping[str, Any]) -> float:
+        return 2 + row["batch_size"] / 100 + (planted if row["algorithm"] == "svm" else 0.0)
+
+    of = training_time_s if cost == "training_time_s" else model_memory_mb
+    table = effects.of_costs(study({**levels, **ALGORITHM}, {cost: of}, noise=noise, seed=seed))
+    main_effects = table[(table["hyperparameter"] == "algorithm") & (table["beside"] == "")]
+    return main_effects.iloc[0].to_dict()
+
+
+def _leak(levels: Mapping[str, Sequence[Any]], seed: int) -> dict[Any, Any]:
+    """What is said of memory during training, where each trial leaks."""
+    random = np.random.default_rng(seed)
+
+    def memory_mb(row: Mapping[str, Any], share: float) -> float:
+        return 177 + LEAK_MB * share + random.normal(0, 0.2)
+
+    row = training.courses(study({**levels, **ALGORITHM}, curves={"memory_mb": memory_mb}, seed=seed)).iloc[0]
+    return {**row.to_dict(), "told": row["verdict"] == training.RISES}
+
+
+def _share(found: Sequence[Mapping[Any, Any]], planted: float, about: dict[str, Any]) -> dict[str, Any]:
+    told = np.mean([row["told"] for row in found])
+    holds = np.mean([row["low"] <= planted <= row["high"] for row in found])
+    return about | {"found %": round(100 * told), "holds %": round(100 * holds)}
+
+
+def _scores(repeats: int) -> list[dict[str, Any]]:
+    """A row for each size of a study. All models of a level err alike, as those of one kind do."""
+    rows = []
+    for trials, levels in SIZES.items():
+        row: dict[str, Any] = {"trials": trials}
+        for errors in ERRORS:
+            told = [_lower(levels, seed, errors)["told"] for seed in range(repeats)]
+            row[f"{errors} errors"] = round(100 * float(np.mean(told)))
+        rows.append(row)
+    return rows
+
+
+def _lower(levels: Mapping[str, Sequence[Any]], seed: int, errors: int) -> dict[str, Any]:
+    random = np.random.default_rng(seed)
+    each = {level: random.normal(0, MODEL_SD, FOLDS) for level in ALGORITHM["algorithm"]}
+
+    def score(row: Mapping[str, Any]) -> NDArray[np.float64]:
+        lower = errors * STANDARD_ERROR if row["algorithm"] == "svm" else 0.0
+        scores: NDArray[np.float64] = 0.77 - lower + each[row["algorithm"]]
+        return scores
+
+    frame = study(
+        {**levels, **ALGORITHM}, {}, score, metric=SCORE, model_sd=0.2 * MODEL_SD, same_model=["batch_size"], seed=seed
+    )
+    return _claimed(frame, "algorithm")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def early_stop(criteria: str, predict: str, scheduler: str, resume: str | None, 
     with recorded_command("study", f"early_stop {Path(str(options['dataset'])).name}", as_typed(given)) as command:
         settings = StudySettings(**options)  # type: ignore[arg-type]
         limits = Limits.of(criteria, predict, scheduler)
-        from entrypoints.search.start import begin  # imports what a mistake above need not wait for
+        from entrypoints.search.plan import begin  # imports what a mistake above need not wait for
 
         begin(command, settings, limits, folder=folder)
 

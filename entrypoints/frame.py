@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 # What a row of trials has besides its hyperparameters and its metrics.
@@ -12,6 +14,11 @@ ABOUT = (
     *("study", "trial_id", "run_id", "name", "place", "repeat", "status", "diverged", "converged", "feasible", "host"),
     *("stopped_by", "stop_how", "stop_reason", "stop_metric", "stop_step"),
 )
+OF_STUDY = (
+    *("name", "experiment_id", "dataset", "digest", "key", "criteria", "score", "higher_is_better"),
+    *("folds", "rows", "features", "seed", "elapsed_s", "model", "model_run_id", "own"),
+)
+OF_POINT = ("study", "trial_id", "metric", "axis", "at", "value")
 
 
 @dataclass(frozen=True)
@@ -22,8 +29,9 @@ class Frame:
         studies: one row a study, its run's id as the index: name, experiment_id, dataset, digest (of its table), key
             (equal for studies of equal configurations and training), criteria (the text of its limits, None for a full
             study), score (the metric that ranks, None where not known), higher_is_better, folds, rows (in the training
-            part of a fold), seed, elapsed_s, model (the address of the logged model), model_run_id (the trial's that it
-            is of) and own (whether the bundle made it). None where something is not known.
+            part of a fold), features (before preprocessing), seed, elapsed_s, model (the address of the logged model),
+            model_run_id (the trial's that it is of) and own (whether the bundle made it). None where something is not
+            known.
         trials: one row a trial, in the order of the studies and of their starts: the columns ``ABOUT``, one for each
             hyperparameter, one for each metric outside ``system/`` (its last value, NaN where the trial lacks it).
             ``place`` counts from 1 on; ``repeat`` is 0 for a configuration's first run; what is not known is None.
@@ -57,9 +65,16 @@ class Frame:
         return bool(self.studies["higher_is_better"].iloc[0])
 
     @property
+    def configurations(self) -> pd.Series[str]:
+        """A text for each trial that is equal for equal configurations."""
+        values = self.trials[list(self.hyperparameters)].itertuples(index=False)
+        texts: pd.Series[str] = pd.Series([", ".join(map(str, each)) for each in values], self.trials.index, dtype=str)
+        return texts
+
+    @property
     def metrics(self) -> list[str]:
         """The names of the columns of trials that are metrics."""
-        return [name for name in self.trials if name not in ABOUT and name not in self.hyperparameters]
+        return [str(name) for name in self.trials if name not in ABOUT and name not in self.hyperparameters]
 
     def of(self, studies: Sequence[str]) -> Frame:
         """Only these studies, in this order; hyperparameters that no longer differ stay."""
@@ -75,7 +90,7 @@ class Frame:
         """
         ended = self.ended
         once: pd.DataFrame = ended[ended["repeat"] == 0]
-        keys = [name for name in (self.score, "training_time_s") if name in once]
+        keys = [name for name in (self.score, "training_time_s") if name is not None and name in once]
         up = [not (name == self.score and self.higher_is_better) for name in keys]
         return once.sort_values(keys, ascending=up, kind="stable") if keys else once
 
@@ -85,3 +100,82 @@ class Frame:
         trials = self.trials[self.trials["study"] == self.first]
         ended: pd.DataFrame = trials[(trials["status"] == "FINISHED") & ~trials["diverged"].astype(bool)]
         return ended
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """A trial that becomes a row of a frame.
+
+    Attributes:
+        about: what is known of the columns ``ABOUT`` but ``study``.
+        params: what it has chosen, and maybe what all trials share.
+        metrics: the last value of each.
+    """
+
+    about: Mapping[str, Any]
+    params: Mapping[str, Any]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class StudyRows:
+    """A study that becomes a part of a frame.
+
+    Attributes:
+        study: the id of its run.
+        about: what is known of the columns ``OF_STUDY``.
+        trials: in the order of their starts.
+        searched: which of their params are hyperparameters if trials differ in them, in this order.
+        folds: the rows of its folds, without the study.
+        curves: the points of its curves.
+    """
+
+    study: str
+    about: Mapping[str, Any]
+    trials: Sequence[TrialRow]
+    searched: Sequence[str]
+    folds: Sequence[Mapping[str, Any]] = ()
+    curves: Sequence[pd.DataFrame] = ()
+
+
+def frame_of(studies: Sequence[StudyRows]) -> Frame:
+    """One frame of these studies, which is asked of the first."""
+    rows = [row for each in studies for row in each.trials]
+    facts = [
+        {**{name: row.about.get(name) for name in ABOUT}, "study": each.study}
+        for each in studies
+        for row in each.trials
+    ]
+    about: pd.DataFrame = pd.DataFrame(facts, columns=list(ABOUT), dtype=object)
+    about = about.astype({"repeat": int, "diverged": bool, "converged": bool})
+    params: pd.DataFrame = pd.DataFrame([row.params for row in rows], index=about.index, dtype=object)
+    searched = dict.fromkeys(name for each in studies for name in each.searched if name in params and name not in ABOUT)
+    varied = [name for name in searched if params[name].map(str).nunique() > 1]
+    metrics: pd.DataFrame = pd.DataFrame([row.metrics for row in rows], index=about.index, dtype=float)
+    # A name that has another meaning here already keeps that.
+    metrics = metrics.drop(columns=[name for name in metrics if name in ABOUT or name in varied])
+    ranking = {str(each.about["score"]) for each in studies if each.about.get("score")}
+    metrics = metrics.reindex(
+        columns=list(dict.fromkeys([*metrics, *sorted(ranking)]))
+    )  # no trial may have come so far
+    chosen: pd.DataFrame = pd.DataFrame({name: _column(params[name]) for name in varied}, index=about.index)
+    folds = [{"study": each.study, **fold} for each in studies for fold in each.folds]
+    curves = [points for each in studies for points in each.curves]
+    return Frame(
+        pd.DataFrame(
+            [{name: each.about.get(name) for name in OF_STUDY} for each in studies],
+            index=[each.study for each in studies],
+            dtype=object,
+        ),
+        pd.concat([about, chosen, metrics], axis=1),
+        pd.DataFrame(folds) if folds else pd.DataFrame(columns=["study", "trial_id", "fold"]),
+        pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=list(OF_POINT)),
+        tuple(varied),
+    )
+
+
+def _column(values: pd.Series[Any]) -> pd.Series[Any]:
+    """The values of a hyperparameter as numbers where all their texts are, else as texts; NaN where one has none."""
+    texts = values.dropna().map(str)
+    numbers = pd.to_numeric(texts, errors="coerce")
+    return (numbers if np.isfinite(numbers.astype(float)).all() else texts).reindex(values.index)

@@ -1,9 +1,8 @@
-"""Report on finished studies: what training costs over time, what hyperparameters change, and what limits save.
+"""Report on finished studies: which model to take, what hyperparameters change, and what limits save.
 
 It reads the newest `tune` and `early_stop` of a dataset, or the studies that are named, and trains nothing. Of full
 studies of several datasets it says which hyperparameters change score and costs on all of them; of one dataset, with
-several seeds or on several machines, what is stable. It leaves an MLflow run with figures, tables, tests, and a
-description that reads as a page of answers.
+several seeds or on several machines, what is stable. It leaves an MLflow run with a page, figures and tables.
 """
 
 from __future__ import annotations
@@ -14,17 +13,23 @@ if __name__ == "__main__":
     signals.end_at_once()  # until all that follows is imported
     environment.set_defaults()  # libraries read it when they are imported
 
-from collections.abc import Sequence
+import shlex
 from pathlib import Path
 
 import click
+from mlflow.entities import Run
 
+from entrypoints import reading
+from entrypoints.early_stop import early_stop
+from entrypoints.errors import say
+from entrypoints.frame import Frame
 from entrypoints.options import report_options
-from entrypoints.reporting import selection
-from entrypoints.reporting.report_kind import ReportKind, compared, kind_of
-from entrypoints.reporting.studies import Study
-from entrypoints.runs import RecordedCommand, RecordedRun, recorded_run
+from entrypoints.progress import Stages
+from entrypoints.reporting import questions, selection
+from entrypoints.runs import RecordedCommand, recorded_run
 from entrypoints.settings import AUTO
+from entrypoints.tags import CRITERIA
+from entrypoints.text import listed
 
 
 @click.command(cls=RecordedCommand, help=__doc__)
@@ -33,26 +38,46 @@ def report(dataset: str, study: tuple[str, ...] | None, metric: str, mode: str) 
     which = {"study": ",".join(study)} if study else {"dataset": dataset, "study": AUTO}
     name = f"report study {study[0][:8]}" if study else f"report {Path(dataset).name}"
     with recorded_run("report", name, {**which, "metric": metric, "mode": mode}) as run:
+        client, where = run.client, run.experiment_id
+        runs = selection.by_ids(client, study) if study else selection.find(client, where, dataset)
+        stages = Stages(run.start)
         ranked_by = (None if metric == AUTO else metric, None if mode == AUTO else mode)
-        if study:
-            found = selection.by_ids(run.client, study, *ranked_by)
-        else:
-            found = selection.find(run.client, run.experiment_id, dataset, *ranked_by)
-        kind = kind_of(found)
-        if kind is not ReportKind.STUDY:
-            run.rename(name, f"report {compared(found)}")
-        _write(kind, run, found)
+        frame = reading.read(client, runs, *ranked_by, curves=questions.CURVES)
+        kind = selection.kind_of(frame, runs)
+        if kind != questions.STUDY:
+            run.rename(name, f"report {_compared(frame)}")
+        counts = frame.trials["study"].value_counts()
+        say(f"Report on {', '.join(f'{row.name} ({counts[row.Index]} trials)' for row in frame.studies.itertuples())}")
+        stages.end("studies")
+        answers = questions.ask(kind, frame)
+        stages.end("answers")
+        from entrypoints.reporting import pages  # draws, which a mistake above need not wait for
+
+        pages.write(run, frame, answers, how_to_stop_early(runs))
+        stages.end("page")
+        click.echo(f"Time: {stages}")
 
 
-def _write(kind: ReportKind, run: RecordedRun, found: Sequence[Study]) -> None:
-    """Write the report. What draws is imported here, so that a mistake need not wait for it."""
-    if kind is ReportKind.DATASETS:
-        from entrypoints.reporting.comparison.report import write_comparison as write
-    elif kind is ReportKind.STABILITY:
-        from entrypoints.reporting.stability.report import write_stability as write
-    else:
-        from entrypoints.reporting.one_study.report import write_report as write
-    write(run, found)
+def how_to_stop_early(runs: list[Run]) -> str:
+    """The command for the trials of a full study under limits; empty where they have run so, or not by ``tune``."""
+    params = runs[0].data.params
+    if len(runs) > 1 or CRITERIA in runs[0].data.tags or "batch_sizes" not in params:
+        return ""
+    texts = {option.name: (params.get(str(option.name)), _text(option.default)) for option in early_stop.params}
+    given = [f"{name}={_text(text)}" for name, (text, default) in texts.items() if _text(text) not in ("", default)]
+    return " ".join(["mlflow run . -e early_stop --env-manager local", *(f"-P {shlex.quote(each)}" for each in given)])
+
+
+def _text(value: object) -> str:
+    """An option's value as it is typed; a command that MLflow did not start has logged Python's own text."""
+    parts = str(value).strip("()").replace("'", "").replace(" ", "").rstrip(",").split(",")
+    return ",".join("" if part == "None" else part.removesuffix(".0") for part in parts)
+
+
+def _compared(frame: Frame) -> str:
+    """What several studies are called together: their datasets, or how many there are of one."""
+    names = list(dict.fromkeys(Path(str(dataset or "unknown")).name for dataset in frame.studies["dataset"]))
+    return listed(names, 5) if len(names) > 1 else f"{names[0]}, {len(frame.studies)} studies"
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def tune(resume: str | None, **options: object) -> None:
     folder = user_folder()
     with recorded_command("study", f"tune {Path(str(options['dataset'])).name}", as_typed(options)) as command:
         settings = StudySettings(**options)  # type: ignore[arg-type]
-        from entrypoints.search.start import begin  # imports what a mistake above need not wait for
+        from entrypoints.search.plan import begin  # imports what a mistake above need not wait for
 
         begin(command, settings, folder=folder)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from functools import cache
+from statistics import stdev
 
 from scipy import stats
 
@@ -13,7 +14,8 @@ from entrypoints.models.cross_validation import MEASURED_STEPS
 CONFIDENCE = 0.999  # of one bound: a trial is looked at many times
 BLOCK_STEPS = 10  # steps whose times are averaged: single ones are far from normal
 MIN_BLOCKS = 5
-WARM_UP = 1  # steps that are unlike later ones: the first one allocates
+MOST_BLOCKS = 2 * MIN_BLOCKS  # then they are merged in pairs: a machine changes slowly, which short blocks do not show
+WARM_UP = MEASURED_STEPS  # they take longer than later ones
 
 
 @dataclass(frozen=True)
@@ -28,20 +30,24 @@ class Prediction:
         return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
 
 
+@cache
+def _t(degrees: int) -> float:
+    return float(stats.t.ppf(CONFIDENCE, degrees))
+
+
 class Extrapolation:
     """Follows what each step adds to a total, such as seconds.
 
-    The interval is Student's t of the means of blocks of steps. Blocks are merged in pairs as they become many, which
-    keeps slow changes of the machine inside them and the memory small.
+    The interval is that of a prediction: Student's t of the means of blocks of steps, which differ by chance, those to
+    come as those so far.
     """
 
-    def __init__(self, block_steps: int = BLOCK_STEPS, most_blocks: int = 40, warm_up: int = WARM_UP) -> None:
+    def __init__(self, warm_up: int = WARM_UP) -> None:
         self.steps = 0
         self.total = 0.0
-        self._measured_total = 0.0
-        self._block_steps = block_steps
-        self._most_blocks = most_blocks
         self._warm_up = warm_up
+        self._warm_up_total = 0.0
+        self._block_steps = BLOCK_STEPS
         self._blocks: list[float] = []  # the mean of each full block
         self._open = 0.0
         self._open_steps = 0
@@ -50,16 +56,15 @@ class Extrapolation:
         """Count one more step."""
         self.steps += 1
         self.total += amount
-        if self.steps <= MEASURED_STEPS:
-            self._measured_total = self.total
         if self.steps <= self._warm_up:
+            self._warm_up_total = self.total
             return
         self._open += amount
         self._open_steps += 1
         if self._open_steps == self._block_steps:
             self._blocks.append(self._open / self._block_steps)
             self._open, self._open_steps = 0.0, 0
-            if len(self._blocks) == self._most_blocks:
+            if len(self._blocks) == MOST_BLOCKS:
                 pairs = zip(self._blocks[::2], self._blocks[1::2], strict=True)
                 self._blocks = [(first + second) / 2 for first, second in pairs]
                 self._block_steps *= 2
@@ -71,27 +76,23 @@ class Extrapolation:
             return None
         return stdev(self._blocks) / math.sqrt(len(self._blocks))
 
-    def at(self, steps: int) -> Prediction | None:
-        """The total after ``steps`` steps; None while too little is known.
-
-        The rest is expected to cost the mean of the blocks, which leave out the slow first step.
-        """
-        rest, error = steps - self.steps, self.error
-        if rest == 0:
-            return Prediction(self.total, self.total, self.total)
-        if error is None:
-            return None
-        value = self.total + rest * fmean(self._blocks)
-        half = float(stats.t.ppf(CONFIDENCE, len(self._blocks) - 1)) * error * rest
-        return Prediction(value, value - half, value + half)
-
     def roughly_at(self, steps: int) -> float | None:
         """The total after ``steps`` steps if the rest cost the mean of those so far; None while too little is known.
 
-        Precise enough to record what a trial would have cost, not to end it. Steps whose memory is measured take
-        longer than later ones, and do not count.
+        Precise enough to record what a trial would have cost, not to end it.
         """
-        rest, steady = steps - self.steps, self.steps - MEASURED_STEPS
+        rest, steady = steps - self.steps, self.steps - self._warm_up
         if rest == 0:
             return self.total
-        return self.total + rest * (self.total - self._measured_total) / steady if steady > 0 else None
+        return self.total + rest * (self.total - self._warm_up_total) / steady if steady > 0 else None
+
+    def at(self, steps: int) -> Prediction | None:
+        """The same with its interval; None while there are too few blocks for that."""
+        value, rest, error = self.roughly_at(steps), steps - self.steps, self.error
+        if value is None or (rest and error is None):
+            return None
+        half = 0.0
+        if rest and error is not None:
+            to_come = max(1.0, rest / self._block_steps)  # blocks
+            half = _t(len(self._blocks) - 1) * error * rest * math.sqrt(1 + len(self._blocks) / to_come)
+        return Prediction(value, value - half, value + half)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 from collections.abc import Mapping
@@ -14,22 +13,24 @@ from entrypoints import own_modules
 from entrypoints.models import algorithms
 from entrypoints.models.learners import Algorithm
 
+REPORTS = 20  # of a trial, spread over its training, so that short trials have a course, too
+
 
 @dataclass(frozen=True)
 class Configuration:
     """One choice of algorithm, batch size and hyperparameters, and what all trials of a study share.
 
-    ``max_steps`` and ``max_epochs`` end the trial, whichever comes first; 0 means no limit. Every ``report_every``
-    steps each curve gets a point.
+    ``max_steps`` and ``max_epochs`` end the trial, whichever comes first; without a number they are no limit. Every
+    ``report_every`` steps each curve gets a point; None: about ``REPORTS`` times in the trial.
     """
 
     algorithm: str
     batch_size: int
     hyperparameters: Mapping[str, Any]
     seed: int
-    max_steps: int
-    max_epochs: int
-    report_every: int
+    max_steps: int | None
+    max_epochs: int | None
+    report_every: int | None = None
     tol: float | None = None  # a trial that improves by less has converged; 0: none does; None: that is not searched
     folders: tuple[Path, ...] = ()  # where the algorithm's module may be, if it is the user's own
     place: int = field(default=0, compare=False)  # in the order in which the study's trials are started, from 1 on
@@ -44,12 +45,7 @@ class Configuration:
     @property
     def key(self) -> str:
         """A text that identifies the configuration within its study."""
-        return key(self.searched)
-
-    @property
-    def trial_key(self) -> str:
-        """A text that identifies the trial within its study: the configuration, and which repetition it is."""
-        return trial_key(self.searched, self.repeat)
+        return json.dumps(self.searched, sort_keys=True, default=str)
 
     def find_algorithm(self) -> Algorithm:
         """What makes the models."""
@@ -72,32 +68,6 @@ class Configuration:
             limits.append(self.max_epochs * self.epoch_steps(rows))
         return min(limits)
 
-
-def key(searched: Mapping[str, Any]) -> str:
-    """What tells a configuration from the others of its study: its values.
-
-    8 and 8.0 are equal; None, and a ``tol`` of 0, are absent.
-    """
-    known = {name: _number(value) for name, value in searched.items() if value is not None}
-    if not known.get("tol"):
-        known.pop("tol", None)
-    return json.dumps(known, sort_keys=True, default=str)
-
-
-def trial_key(searched: Mapping[str, Any], repeat: int) -> str:
-    """The ``key`` of these values, and which repetition of them a trial is where it is not their first run."""
-    return f"{key(searched)} {repeat}" if repeat else key(searched)
-
-
-def parsed(text: str) -> Any:
-    """A hyperparameter's value from the text in its run: what Python writes so, or else the text itself."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_number(each) for each in value]
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+    def report_steps(self, rows: int) -> int:
+        """How many steps lie between two reports of a trial on folds of ``rows`` training rows."""
+        return self.report_every or max(1, round(self.steps(rows) / REPORTS))

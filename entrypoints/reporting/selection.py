@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from entrypoints.errors import UserError
+from entrypoints.frame import Frame, frame_of
 from entrypoints.mlflow_io import find_run, search_runs
-from entrypoints.reporting.studies import Study, study_of, tag
+from entrypoints.reading import rows_of
+from entrypoints.reporting.questions import DATASETS, REPEATS, STUDY
 from entrypoints.settings import SHARED
 from entrypoints.tags import CRITERIA, DATASET, STUDY_KEY
+from entrypoints.text import listed
 from mlflow_sysmetrics.tags import KIND
 from mlflow_sysmetrics.ui import trials_of
 
 MAX_LIMITED = 5
+MAX_REPEATED = 26  # full studies of one dataset
+SEED = "seed"  # the one parameter in which full studies of one dataset may differ
 
 
-def find(
-    client: MlflowClient, experiment_id: str, dataset: str, metric: str | None = None, mode: str | None = None
-) -> list[Study]:
+def find(client: MlflowClient, experiment_id: str, dataset: str) -> list[Run]:
     """The newest full study of a dataset in an experiment, and those of the same trials under limits.
 
     Of the latter, at most five, the newest first, and only the newest of equal limits. Without a full study it is the
-    newest one under limits alone. ``metric`` and ``mode`` as in ``study_of``.
+    newest one under limits alone.
 
     Raises:
         UserError: there is no finished study of this dataset.
@@ -37,37 +38,92 @@ def find(
     runs = [run for run, its_dataset in studies.values() if its_dataset == dataset]
     if not runs:
         raise UserError(_none_of(dataset, client, experiment_id, {other for _, other in studies.values() if other}))
-    full = next((run for run in runs if tag(run, CRITERIA) is None), None)
+    full = next((run for run in runs if CRITERIA not in run.data.tags), None)
     if full is None:
-        return [study_of(client, runs[0], metric, mode)]
-    whole = study_of(client, full, metric, mode)
-    limited: dict[tuple[str | None, ...], Study] = {}
+        return runs[:1]
+    whole, limited = rows_of(client, full), dict[tuple[str | None, ...], Run]()
     for run, _ in studies.values():
-        kind = (tag(run, CRITERIA), run.data.params.get("predict"), run.data.params.get("scheduler"))
-        same = whole.key is not None and tag(run, STUDY_KEY) == whole.key and kind[0] is not None
+        tags, params = run.data.tags, run.data.params
+        kind = (tags.get(CRITERIA), params.get("predict"), params.get("scheduler"))
+        same = CRITERIA in tags and STUDY_KEY in tags and tags[STUDY_KEY] == full.data.tags.get(STUDY_KEY)
         if same and kind not in limited and len(limited) < MAX_LIMITED:
-            study = study_of(client, run, metric, mode)
-            if _tried(study) <= _tried(whole):
-                limited[kind] = study
-    return [whole, *limited.values()]
+            frame = frame_of([whole, rows_of(client, run)])
+            tried = frame.configurations.groupby(frame.trials["study"]).agg(set)
+            if tried[run.info.run_id] <= tried[full.info.run_id]:
+                limited[kind] = run
+    return [full, *limited.values()]
 
 
-def by_ids(
-    client: MlflowClient, run_ids: Iterable[str], metric: str | None = None, mode: str | None = None
-) -> list[Study]:
-    """The studies in these runs, full ones first. Whether they go together ``report_kind.kind_of`` says.
+def by_ids(client: MlflowClient, run_ids: Iterable[str]) -> list[Run]:
+    """The studies in these runs, full ones first. Whether they go together ``kind_of`` says.
 
     Args:
         client: of the store.
         run_ids: a run of ``tune`` or ``early_stop``, or one that trials of another Tune script are nested under.
-        metric, mode: as in ``study_of``.
 
     Raises:
-        UserError: one of them is not a finished study with trials, or the metric does not fit.
+        UserError: one of them is not a finished study.
     """
     runs = [_study_run(client, run_id) for run_id in dict.fromkeys(run_ids)]
-    studies = [study_of(client, run, metric, mode) for run in runs]
-    return sorted(studies, key=lambda study: study.criteria is not None)
+    return sorted(runs, key=lambda run: CRITERIA in run.data.tags)
+
+
+def kind_of(frame: Frame, runs: Sequence[Run]) -> str:
+    """What kind of report these studies are for, of ``questions.ALL``.
+
+    Args:
+        frame: of all of them.
+        runs: theirs.
+
+    Raises:
+        UserError: they do not go together.
+    """
+    studies = frame.studies
+    given = f"study={','.join(studies.index)}"
+    datasets = [str(each or "unknown") for each in studies["dataset"]]
+    keys = [key for key in studies["key"] if key]
+    if len(set(datasets)) > 1:
+        if len(set(datasets)) < len(datasets) or studies["criteria"].notna().any() or "unknown" in datasets:
+            raise UserError(
+                f"{given}: they are of different datasets ({', '.join(dict.fromkeys(datasets))}); give those of one, "
+                "or one full study, by tune, of each"
+            )
+        if len(set(keys)) < len(keys):
+            raise UserError(f"{given}: two of {', '.join(datasets)} are the same data; give one study of each data")
+        return DATASETS
+    if studies["criteria"].isna().sum() > 1:
+        _check_repeated(frame, runs, given)
+        return REPEATS
+    if len(set(keys)) > 1:
+        raise UserError(
+            f"{given}: they cannot be compared, since their data or the length of their trials differ; give them one "
+            "at a time"
+        )
+    return STUDY
+
+
+def _check_repeated(frame: Frame, runs: Sequence[Run], given: str) -> None:
+    """Full studies of one dataset must be equal in all but the seed."""
+    studies = frame.studies
+    if studies["criteria"].notna().any():
+        raise UserError(
+            f"{given}: several full studies are compared without those under limits; give the full ones alone, or one "
+            "of them with those under limits"
+        )
+    if len(studies) > MAX_REPEATED:
+        raise UserError(f"study: {len(studies)} studies of one dataset were given; give at most {MAX_REPEATED}")
+    params = [run.data.params for run in runs]
+    wrong = [name for name in SHARED if name not in (SEED, "dataset") and len({each.get(name) for each in params}) > 1]
+    if wrong or studies["score"].nunique(dropna=False) > 1:
+        raise UserError(
+            f"{given}: they cannot be compared, since their {listed(wrong or ['scores'])} differ; give full studies "
+            f"that differ in {SEED} alone, or one at a time"
+        )
+    # With max_rows the seed also draws the rows, so that the digest differs.
+    is_sample = params[0].get("max_rows", "0") not in ("0", "none", "None")
+    same_seed = studies[SEED].nunique(dropna=False) == 1
+    if (studies["digest"].nunique() > 1 and not is_sample) or (same_seed and studies["key"].nunique() > 1):
+        raise UserError(f"{given}: they cannot be compared, since their data differ; give studies of the same table")
 
 
 def _none_of(dataset: str, client: MlflowClient, experiment_id: str, others: set[str]) -> str:
@@ -78,19 +134,6 @@ def _none_of(dataset: str, client: MlflowClient, experiment_id: str, others: set
     return f"{found}{use}run {tune} first, or name a study of another experiment with study=<run id>"
 
 
-def _tried(study: Study) -> set[frozenset[tuple[str, Any]]]:
-    """What each trial of a study trained."""
-    rows = study.trials[study.hyperparameters].to_dict("records")
-    same = {name: value for name, value in study.fixed.items() if name not in SHARED}
-    return {frozenset((str(name), _plain(value)) for name, value in {**same, **row}.items()) for row in rows}
-
-
-def _plain(value: Any) -> Any:
-    with contextlib.suppress(ValueError):
-        return float(value)
-    return value
-
-
 def _study_run(client: MlflowClient, run_id: str) -> Run:
     """The run with this id, if it may be a finished study."""
     run = find_run(client, run_id)
@@ -99,9 +142,9 @@ def _study_run(client: MlflowClient, run_id: str) -> Run:
             f"study={run_id}: MLflow has no run with this id; give the run id on the page of a study, a run of tune or "
             "early_stop, or leave study out for the newest ones of a dataset"
         )
-    kind, status = tag(run, KIND) or "study", run.info.status
+    kind, status = run.data.tags.get(KIND) or "study", run.info.status
     if kind != "study":
-        parent = tag(run, "mlflow.parentRunId") if kind == "trial" else None
+        parent = run.data.tags.get("mlflow.parentRunId") if kind == "trial" else None
         advice = (
             f"give the one that it is part of, {parent}" if parent else "give the id of a run of tune or early_stop"
         )
@@ -114,7 +157,7 @@ def _study_run(client: MlflowClient, run_id: str) -> Run:
 
 def _dataset(client: MlflowClient, run: Run) -> str | None:
     """The dataset of a study, from its tag or else from one of its trials."""
-    if (dataset := tag(run, DATASET)) is not None:
-        return dataset
+    if DATASET in run.data.tags:
+        return str(run.data.tags[DATASET])
     some = client.search_runs([run.info.experiment_id], trials_of(run.info.run_id), max_results=1)
     return some[0].data.params.get("dataset") if some else None

@@ -2,83 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterator
+from typing import Any
 
-from entrypoints.search.record import TrialRecord
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
-NEXT = 2  # values beyond
+from entrypoints.frame import Frame
 
 
 def sentences(
-    ranked: Sequence[TrialRecord],
-    trials: Iterable[TrialRecord],
-    score: str,
-    margin: float | None,
-    rows: int,
-    not_listed: Container[str] = (),
-) -> list[str]:
-    """What to say of each number of the best trial that is the smallest or largest tried with its algorithm.
+    frame: Frame, chosen: pd.Series[Any], margin: float, rows: int, not_listed: Container[str] = ()
+) -> Iterator[str]:
+    """A sentence where the chosen trial has the smallest or largest number that was tried with its algorithm.
 
-    A sentence each where the best trial beats the best one of the next value inside by more than noise, with the next
-    values to try, which go on as the last two did; a last sentence for all others. Nothing of tol, of a value of 0,
-    and where nothing lies beyond.
+    Only if it beats the best trial of the next value inside by more than noise, and there is something beyond.
 
     Args:
-        ranked: the trials that can be chosen, best first.
-        trials: all that were tried.
-        score: what ranks them.
-        margin: by how much scores must differ to be told apart; None where that is unknown, and nothing is said.
+        frame: of the study.
+        chosen: one of its complete trials.
+        margin: by how much scores must differ to be told apart.
         rows: the largest batch that is possible.
         not_listed: hyperparameters whose values the user did not list, and which so have no end: those drawn from a
             distribution, and batch sizes up to the rows.
     """
-    if not ranked or margin is None:
-        return []
-    searched = ranked[0].configuration.searched
-    algorithm = ranked[0].configuration.algorithm
-    tried = [trial.configuration.searched for trial in trials if trial.configuration.algorithm == algorithm]
-    alike = [trial for trial in ranked if trial.configuration.algorithm == algorithm]
-    better, no_better = [], []
-    for name, value in searched.items():
-        if name == "tol" or name in not_listed or not _is_number(value) or value <= 0:
+    trials, complete, score = frame.trials, frame.complete, str(frame.score)
+    if "algorithm" in frame.hyperparameters:
+        trials, complete = (each[each["algorithm"] == chosen["algorithm"]] for each in (trials, complete))
+    for name in frame.hyperparameters:
+        if name == "tol" or name in not_listed or not is_numeric_dtype(trials[name]):
             continue
-        values = sorted({each[name] for each in tried if _is_number(each.get(name)) and each[name] > 0})
-        if len(values) < 2 or value not in (values[0], values[-1]):
+        value, values = chosen[name], sorted(trials[name].dropna().unique())
+        beyond = {1, rows} if name == "batch_size" else {0}
+        if len(values) < 2 or value not in (values[0], values[-1]) or value in beyond:
             continue
-        end, inner = ("smallest", values[1:]) if value == values[0] else ("largest", values[-2::-1])
-        listed = _beyond(name, value, inner[0], rows)
-        inside = _nearest(alike, name, inner)
-        if not listed or (inside is None and name == "batch_size"):  # limits may have ended all of a dearer size
-            continue
-        if inside is None or abs(alike[0].figures[score] - inside.figures[score]) > margin:
-            beyond = ", ".join([_text(value), *listed])
-            better.append(
-                f"The best {name}, {_text(value)}, is the {end} that was tried; look beyond it with "
-                f"{name}: [{beyond}] in space."
-            )
-        else:
-            than = _text(inside.configuration.searched[name])
-            no_better.append(f"best {name}, {_text(value)}, is the {end} tried, but no better than {than} beyond noise")
-    return [*better, *([f"The {'; the '.join(no_better)}."] if no_better else [])]
-
-
-def _beyond(name: str, value: float, inside: float, rows: int) -> list[str]:
-    """The next values beyond the end of a range; of batch sizes those that are possible."""
-    values = [value * (value / inside) ** step for step in range(1, NEXT + 1)]
-    if name != "batch_size":
-        return [f"{each:.4g}" for each in values]
-    sizes = dict.fromkeys(min(max(round(each), 1), rows) for each in values)
-    return [str(size) for size in sizes if size != value]
-
-
-def _nearest(alike: Sequence[TrialRecord], name: str, inner: Sequence[float]) -> TrialRecord | None:
-    """The best trial of the nearest value that has any."""
-    return next((trial for value in inner for trial in alike if trial.configuration.searched.get(name) == value), None)
-
-
-def _text(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:g}"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+        end, inside, next_ones = (
+            ("smallest", values[1], "smaller") if value == values[0] else ("largest", values[-2], "larger")
+        )
+        next_best = complete.loc[complete[name] == inside, score].head(1)
+        if not next_best.empty and abs(next_best.iloc[0] - chosen[score]) > margin:
+            yield f"The best {name}, {value:g}, is the {end} that was tried: try {next_ones} ones as well."

@@ -22,7 +22,6 @@ from entrypoints.text import closest
 
 DEFAULT_DRAWN = 20  # configurations of a random search
 MAX_TRIALS = 100_000
-REPORT_EVERY = 100
 _DRAWS = 10  # tries for each of them: distributions of few values repeat themselves
 _OF_ALL = ("batch_size", "tol")  # what every algorithm takes
 _BUILT_IN: Space = {"learning_rate": [0.1, 0.01, 0.001, 0.0001], "alpha": [0.001, 0.01, 0.1]}
@@ -61,9 +60,9 @@ def configurations(
             tol=values.pop("tol", None),
             hyperparameters=values,
             seed=settings.seed,
-            max_steps=settings.max_steps or 0,
-            max_epochs=settings.max_epochs or 0,
-            report_every=settings.report_every or REPORT_EVERY,
+            max_steps=settings.max_steps,
+            max_epochs=settings.max_epochs,
+            report_every=settings.report_every,
         )
         for place, (values, repeat) in enumerate(ordered, 1)
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,14 +11,19 @@ from ray import tune
 from ray.tune.experiment import Trial as TuneTrial
 
 from entrypoints.datasets.tables import Task
+from entrypoints.frame import StudyRows, TrialRow
 from entrypoints.limits.judging import resolved, violations
 from entrypoints.limits.ledger import End
 from entrypoints.limits.stop_or_skip import EarlyEnd, end_of
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.losses import higher_is_better, score_name
 from entrypoints.progress import Progress
+from entrypoints.reading import host_of
+from entrypoints.search.run_names import run_names
+from entrypoints.tags import BY_TIME_LIMIT
 from mlflow_sysmetrics.limits import Criteria, Values
 from mlflow_sysmetrics.ray_tune import error_line
+from mlflow_sysmetrics.tags import BY_CRITERIA, BY_PERSON, BY_TUNE
 
 
 @dataclass
@@ -26,7 +31,8 @@ class TrialRecord:
     """What the study knows of one trial. ``figures`` holds the last value of every metric outside ``system/``.
 
     ``cut_off`` says that it was still running when the time was up, ``by_person`` that somebody ended it, ``ending``
-    why its limits did. ``expected`` is what it would have cost at its end; None without limits.
+    why its limits did. ``expected`` is what it would have cost at its end; None without limits. ``host`` has
+    the tags that name its machine.
     """
 
     trial_id: str
@@ -42,6 +48,7 @@ class TrialRecord:
     expected: Values | None = None
     run_id: str | None = None
     error: str | None = None
+    host: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def complete(self) -> bool:
@@ -57,6 +64,15 @@ class TrialRecord:
     def end(self) -> End:
         """How it ended, for those that follow."""
         return end_of(self.ending, finished=self.status == "FINISHED", diverged=self.diverged)
+
+    @property
+    def stopped_by(self) -> str | None:
+        """Who ended it early, as the tag of its run says it."""
+        if self.ending:
+            return BY_CRITERIA
+        if self.status != "KILLED":
+            return None
+        return BY_TIME_LIMIT if self.cut_off else BY_PERSON if self.by_person else BY_TUNE
 
     @property
     def whole(self) -> Values:
@@ -96,19 +112,20 @@ class Record(tune.Callback):
         self.task = task
         self.score = f"val_{score_name(task)}"
         self._progress = progress
-        self._criteria = criteria or Criteria(())
+        self.criteria = criteria or Criteria(())
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Note the trial, and the moment when the search began."""
         self.first_start = self.first_start or time.time()
-        self._progress.trial_started(trial.config["configuration"].trial_key)
+        self._progress.trial_started(trial.config["configuration"].place)
         self.trials[trial.trial_id] = TrialRecord(trial.trial_id, trial.config["configuration"])
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
         """Keep the figures so far: a trial that fails, or is ended from outside, says nothing more."""
-        self._of(trial).figures = result.get("figures", {})
+        record = self._of(trial)
+        record.figures, record.host = result.get("figures", {}), result.get("host", {})
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Keep what the trial's last result says."""
@@ -147,41 +164,66 @@ class Record(tune.Callback):
         return self.before_s + (self.last_end or 0.0) - (self.first_start or 0.0)
 
     @property
-    def best(self) -> TrialRecord | None:
-        """The trial with the best validation score among those that can be chosen."""
-        ranked = self.ranked
-        return ranked[0] if ranked else None
-
-    @property
-    def ranked(self) -> list[TrialRecord]:
-        """The trials that can be chosen, best first: they are able, and meet the criteria."""
-        limits = self.limits
-        return [record for record in self.able if not violations(limits, record.figures)]
-
-    @property
     def limits(self) -> Criteria:
         """The criteria, with the numbers that relative limits come to by the trials so far."""
-        return resolved(self._criteria, costs(self.trials.values()))
+        return resolved(self.criteria, costs(self.trials.values()))
 
-    @property
-    def limited(self) -> bool:
-        """Whether any criteria were applied, which those that can be chosen have met."""
-        return bool(self.limits.rules)
+    def rows(self, study: str, about: Mapping[str, Any]) -> StudyRows:
+        """The study as a part of a frame, as a report reads it from its run.
 
-    @property
-    def able(self) -> list[TrialRecord]:
-        """The trials that ran to their end and did not diverge, best first; each configuration once."""
-        able = [record for record in self.trials.values() if record.complete and not record.configuration.repeat]
-        return sorted(able, key=lambda record: record.figures[self.score], reverse=higher_is_better(self.task))
+        Args:
+            study: the id of its run.
+            about: what else is known of it, by the names of ``frame.OF_STUDY``.
+        """
+        limits, trials = self.limits, list(self.trials.values())
+        names = run_names([trial.configuration for trial in trials])
+        return StudyRows(
+            study,
+            {"score": self.score, "higher_is_better": higher_is_better(self.task), "own": True, **about},
+            [
+                TrialRow(
+                    self._about(trial, limits) | {"name": name},
+                    {key: str(value) for key, value in trial.configuration.searched.items()},
+                    trial.figures,
+                )
+                for trial, name in zip(trials, names, strict=True)
+            ],
+            list(dict.fromkeys(name for trial in trials for name in trial.configuration.searched)),
+            [{"trial_id": trial.trial_id, **fold} for trial in trials for fold in trial.folds],
+        )
+
+    def _about(self, trial: TrialRecord, limits: Criteria) -> dict[str, Any]:
+        """What is known of a trial, by the names of ``frame.ABOUT``."""
+        ending = trial.ending
+        judged = bool(self.criteria.rules) and not trial.ended_from_outside
+        return {
+            "trial_id": trial.trial_id,
+            "run_id": trial.run_id,
+            "place": trial.configuration.place,
+            "repeat": trial.configuration.repeat,
+            "status": trial.status,
+            "diverged": trial.diverged,
+            "converged": trial.converged,
+            "feasible": trial.complete and not violations(limits, trial.figures) if judged else None,
+            "host": host_of(trial.host),
+            "stopped_by": trial.stopped_by,
+            "stop_how": ending and ending.how,
+            "stop_reason": ending and ending.reason,
+            "stop_metric": ending and ending.stop.metric,
+            "stop_step": ending and ending.stop.step,
+        }
 
     def _end(self, trial: TuneTrial) -> TrialRecord:
         self.last_end = time.time()
-        self._progress.trial_ended(trial.config["configuration"].trial_key)
+        self._progress.trial_ended(trial.config["configuration"].place)
         return self._of(trial)
 
     def _of(self, trial: TuneTrial) -> TrialRecord:
         return self.trials.setdefault(trial.trial_id, TrialRecord(trial.trial_id, trial.config["configuration"]))
 
     def _best_score(self) -> float | None:
-        best = self.best
-        return best.figures[self.score] if best else None
+        """Of the trials that can be chosen: they ran to their end, did not diverge, and meet the criteria."""
+        limits = self.limits
+        able = [trial for trial in self.trials.values() if trial.complete and not violations(limits, trial.figures)]
+        better = max if higher_is_better(self.task) else min
+        return better((trial.figures[self.score] for trial in able), default=None)

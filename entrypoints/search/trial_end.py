@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from entrypoints.limits.extrapolation import Prediction
 from entrypoints.limits.stop_or_skip import EarlyEnd
@@ -20,7 +19,7 @@ class TrialEnd:
     """How a trial ended, to the last digit.
 
     Attributes:
-        folds: one row per fold, all with the same names.
+        folds: one row per fold.
         ending: why its limits ended it; None if they did not.
         expected: its expected final costs, for the ledger; None without a ledger.
     """
@@ -32,14 +31,7 @@ class TrialEnd:
     @property
     def tags(self) -> dict[str, str]:
         """The text of it; where it is long, in several tags."""
-        names = list(self.folds[0]) if self.folds else []
-        about = {
-            "columns": names,
-            "folds": [[row[name] for name in names] for row in self.folds],
-            "ending": asdict(self.ending) if self.ending else None,
-            "expected": self.expected,
-        }
-        text = json.dumps(about, separators=(",", ":"), default=float)
+        text = json.dumps(asdict(self), separators=(",", ":"), default=float)
         parts = [text[start : start + _LENGTH] for start in range(0, len(text), _LENGTH)]
         return {_name(number): part for number, part in enumerate(parts)}
 
@@ -53,16 +45,11 @@ class TrialEnd:
             about = json.loads("".join(parts))
         except ValueError:
             return None
-        folds = [dict(zip(about["columns"], row, strict=True)) for row in about["folds"]]
-        return cls(folds, _ending(about["ending"]), about["expected"])
+        if ending := about["ending"]:
+            prediction = ending["prediction"] and Prediction(**ending["prediction"])
+            about["ending"] = EarlyEnd(Stop(**ending["stop"]), ending["how"], prediction)
+        return cls(**about)
 
 
 def _name(number: int) -> str:
     return f"{END}_{number}" if number else END
-
-
-def _ending(about: dict[str, Any] | None) -> EarlyEnd | None:
-    if about is None:
-        return None
-    prediction = Prediction(**about["prediction"]) if about["prediction"] else None
-    return EarlyEnd(Stop(**about["stop"]), about["how"], prediction)

@@ -1,1 +1,49 @@
-"""One module a question: each takes a frame of studies and returns an answer. ``ALL`` says which, in a page's order."""
+"""One module a question, each with ``answer(frame) -> Answer``; ``ALL`` says which a kind of report asks, in order."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import pandas as pd
+
+from entrypoints.frame import Frame
+from entrypoints.reporting.answer import Answer
+
+STUDY, REPEATS, DATASETS = "study", "repeats", "datasets"
+ALL = {
+    STUDY: ("decision", "training", "effects", "step_cost", "limits_saved", "pairs", "pareto"),
+    REPEATS: ("repeats",),
+    DATASETS: ("each decision", "datasets", "each effects", "each training"),
+}
+"""By the kind of a report; ``each`` asks a question of one study after the other."""
+CURVES = (
+    *("train_loss", "val_loss", "val_rmse", "val_accuracy"),
+    *("step_time_ms", "cpu_percent", "memory_mb", "system/process_cpu_percent", "system/process_memory_mb"),
+)
+"""The curves that they are asked about."""
+
+
+def ask(kind: str, frame: Frame) -> list[Answer]:
+    """The answers that a report of this kind gives."""
+    return [_each(name.split()[1], frame) if " " in name else _one(name, frame) for name in ALL[kind]]
+
+
+def _one(name: str, frame: Frame) -> Answer:
+    """Of one question. Its module, and what that draws or fits with, is imported only now."""
+    answer: Answer = import_module(f"{__name__}.{name}").answer(frame)
+    return answer
+
+
+def _each(name: str, frame: Frame) -> Answer:
+    """The first sentence on each study, and their tables in one, by dataset."""
+    names = {str(study): Path(str(dataset)).name for study, dataset in frame.studies["dataset"].items()}
+    answers = {dataset: _one(name, frame.of([study])) for study, dataset in names.items()}
+    sentences = [f"{dataset}: {answer.sentences[0]}" for dataset, answer in answers.items() if answer.sentences]
+    tables = {dataset: answer.table for dataset, answer in answers.items() if len(answer.table)}
+    table: pd.DataFrame = pd.concat(tables, names=["dataset"]).reset_index(level=0) if tables else pd.DataFrame()
+    missing: dict[str, list[str]] = {}
+    for dataset, answer in answers.items():
+        missing.setdefault(answer.open_question, []).append(dataset)
+    open_question = " ".join(f"{', '.join(of)}: {why}" for why, of in missing.items() if why)
+    return Answer(name, tuple(sentences), table.reset_index(drop=True), open_question=open_question)

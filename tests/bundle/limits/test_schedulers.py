@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
+from reference import configured
 
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
-from entrypoints.limits.schedulers import NO_RULES, Rules, scheduling, stopping_rules
+from entrypoints.limits.schedulers import scheduling, stopping_rules
 from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.settings import DEFAULT_CRITERIA, Limits
 
-EVERY, STEPS = 100, 500
+EVERY, ROWS = 100, 1000
+TRIALS = [configured(max_steps=steps, report_every=EVERY) for steps in (50, 500)]
 TASKS: list[Task] = ["regression", "classification"]
 
 
@@ -30,21 +32,6 @@ def _stopping(task: Task, limits: Limits) -> Stopping:
 def test_default_limits_are_criteria_of_either_task(task: Task) -> None:
     """On this machine, which can read all that they limit; None stands for them."""
     assert str(_stopping(task, Limits(None, True, "none")).criteria) == DEFAULT_CRITERIA
-
-
-@pytest.mark.parametrize("predict", [True, False])
-def test_rules_are_what_the_user_asked_for(predict: bool) -> None:
-    """Criteria of the user's own, whether to predict, and a scheduler."""
-    rules = stopping_rules("regression", Limits("val_rmse<=0.7", predict, "asha"))
-    assert rules.stopping is not None
-    assert (str(rules.stopping.criteria), rules.stopping.predict) == ("val_rmse<=0.7", predict)
-    assert rules.scheduler == "asha"
-
-
-def test_study_without_limits_has_no_rules() -> None:
-    """Neither criteria nor a scheduler."""
-    assert stopping_rules("regression", None) is NO_RULES
-    assert Rules(stopping=None, scheduler="none") == NO_RULES
 
 
 @pytest.mark.parametrize(
@@ -130,7 +117,7 @@ class Controller:
 
 def _decisions(name: str, curves: Sequence[Sequence[float]]) -> list[list[str]]:
     """What a scheduler says to each report of trials that come one after the other."""
-    arguments = scheduling(name, EVERY, STEPS)
+    arguments = scheduling(name, TRIALS, ROWS)
     scheduler: Any = arguments["scheduler"]
     scheduler.set_search_properties(arguments["metric"], arguments["mode"])
     said = []
@@ -155,14 +142,14 @@ def _decisions(name: str, curves: Sequence[Sequence[float]]) -> list[list[str]]:
 )
 def test_scheduler_looks_at_the_validation_loss(name: str, kind: type[Any]) -> None:
     """Lower is better; each of the schedulers that a user can choose is one of Tune's."""
-    arguments = scheduling(name, EVERY, STEPS)
+    arguments = scheduling(name, TRIALS, ROWS)
     assert (arguments["metric"], arguments["mode"]) == ("val_loss", "min")
     assert isinstance(arguments["scheduler"], kind)
 
 
 def test_scheduler_none_leaves_tune_as_it_is() -> None:
     """The third word of the three that are allowed."""
-    assert scheduling("none", EVERY, STEPS) == {}
+    assert scheduling("none", TRIALS, ROWS) == {}
 
 
 def test_asha_stops_the_worse_and_no_trial_at_its_last_step() -> None:

@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 from commands import store_uri
+from made_up_frames import study, together
 from mlflow import MlflowClient
+from mlflow.entities import Param, Run, RunData, RunInfo
 from stored_studies import FULL, LIMITED, experiment_id, store_study, store_trial
 
 from entrypoints.errors import UserError
-from entrypoints.reporting.report_kind import kind_of
-from entrypoints.reporting.selection import by_ids, find
+from entrypoints.frame import Frame
+from entrypoints.reading import read
+from entrypoints.reporting.questions import DATASETS, REPEATS, STUDY
+from entrypoints.reporting.selection import by_ids, find, kind_of
 
 
 @pytest.fixture
@@ -26,7 +30,7 @@ def client(module_store: Path) -> Iterator[MlflowClient]:
 
 
 def _found(client: MlflowClient, dataset: str = "red_wine") -> list[str]:
-    return [study.run_id for study in find(client, experiment_id(client), dataset)]
+    return [run.info.run_id for run in find(client, experiment_id(client), dataset)]
 
 
 def test_newest_full_study_is_found_with_those_of_the_same_trials_under_limits(client: MlflowClient) -> None:
@@ -125,7 +129,7 @@ def test_dataset_without_a_study_is_answered_with_what_to_run(
 def test_full_study_comes_first_and_none_comes_twice(client: MlflowClient) -> None:
     """In whatever order they are given."""
     limited, full = store_study(client, tags=LIMITED), store_study(client)
-    assert [study.run_id for study in by_ids(client, [limited, full, limited])] == [full, limited]
+    assert [run.info.run_id for run in by_ids(client, [limited, full, limited])] == [full, limited]
 
 
 def test_one_full_study_of_each_dataset_goes_together(client: MlflowClient) -> None:
@@ -133,13 +137,18 @@ def test_one_full_study_of_each_dataset_goes_together(client: MlflowClient) -> N
     ids = [
         store_study(client, tags={"sysmetrics.dataset": dataset}) for dataset in ("diabetes", "red_wine", "red_wine")
     ]
-    assert [study.run_id for study in by_ids(client, ids[:2])] == ids[:2]
+    assert [run.info.run_id for run in by_ids(client, ids[:2])] == ids[:2]
     assert "they are of different datasets (diabetes, red_wine); give those of one" in _mistake(client, ids)
 
 
-def _mistake(client: MlflowClient, run_ids: list[str], *ranked_by: str | None) -> str:
+def _kind(client: MlflowClient, run_ids: list[str]) -> str:
+    runs = by_ids(client, run_ids)
+    return kind_of(read(client, runs), runs)
+
+
+def _mistake(client: MlflowClient, run_ids: list[str]) -> str:
     with pytest.raises(UserError) as error:
-        kind_of(by_ids(client, run_ids, *ranked_by))
+        _kind(client, run_ids)
     return error.value.message
 
 
@@ -202,3 +211,52 @@ def test_studies_that_do_not_go_together_are_a_mistake(client: MlflowClient, oth
     assert message.startswith(f"study={first},{second}: ")
     assert says in message
     assert "; give " in message
+
+
+def _made(seed: int = 0, params: dict[str, str] | None = None, **of_study: Any) -> tuple[Frame, Run]:
+    """A study and its run."""
+    own = {"key": f"of seed {seed}"} | of_study
+    frame = study({"alpha": [1, 2]}, of_study=own, seed=seed, name=f"{own} {params}")
+    info = RunInfo(frame.first, "0", "me", "FINISHED", 0, 1, "active", run_name="tune")
+    data = RunData(params=[Param(name, value) for name, value in ({"folds": "10"} | (params or {})).items()])
+    return frame, Run(info, data)
+
+
+def _kind_of(*made: tuple[Frame, Run]) -> str:
+    return kind_of(together(*(frame for frame, _ in made)), [run for _, run in made])
+
+
+@pytest.mark.parametrize(
+    ("studies", "kind"),
+    [
+        pytest.param([_made()], STUDY, id="one"),
+        pytest.param([_made(), _made(criteria="elapsed_s<=9")], STUDY, id="one and its limits"),
+        pytest.param([_made(), _made(1)], REPEATS, id="seeds"),
+        pytest.param([_made(), _made(), _made()], REPEATS, id="repeated"),
+        pytest.param([_made(params={"max_rows": "9"}), _made(1, {"max_rows": "9"}, digest="u")], REPEATS, id="rows"),
+        pytest.param([_made(), _made(dataset="diabetes", key="d")], DATASETS, id="datasets"),
+    ],
+)
+def test_studies_have_the_kind_of_what_they_differ_in(studies: list[tuple[Frame, Run]], kind: str) -> None:
+    """Limits, seed or nothing, dataset. With max_rows another seed is another table."""
+    assert _kind_of(*studies) == kind
+
+
+@pytest.mark.parametrize(
+    ("studies", "says"),
+    [
+        pytest.param([_made(), _made(1, {"folds": "5"})], "since their folds differ", id="folds"),
+        pytest.param([_made(), _made(1, score="loss")], "since their scores differ", id="scores"),
+        pytest.param([_made(), _made(1, digest="u")], "since their data differ", id="table"),
+        pytest.param([_made(), _made(key="other")], "since their data differ", id="key at the same seed"),
+        pytest.param([_made(), _made(1), _made(criteria="elapsed_s<=9")], "without those under limits", id="limits"),
+        pytest.param([_made()] * 27, "27 studies of one dataset were given; give at most 26", id="too many"),
+    ],
+)
+def test_full_studies_that_differ_in_more_than_the_seed_are_a_mistake(
+    studies: list[tuple[Frame, Run]], says: str
+) -> None:
+    """One sentence that names it, and what to give."""
+    with pytest.raises(UserError, match=says) as error:
+        _kind_of(*studies)
+    assert "; give " in error.value.message

@@ -1,0 +1,280 @@
+"""Runs of MLflow -> the frame of their studies: the one reader for reports and for studies that look for another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Run
+from mlflow.exceptions import MlflowException
+
+from entrypoints.errors import UserError
+from entrypoints.frame import OF_POINT, Frame, StudyRows, TrialRow, frame_of
+from entrypoints.mlflow_io import figures_of, find_run, load_rows, runs_with_points, search_runs
+from entrypoints.settings import SHARED
+from entrypoints.tags import (
+    BEST_TRIAL_RUN_ID,
+    CONVERGED,
+    CRITERIA,
+    DATASET,
+    DIVERGED,
+    FEASIBLE,
+    PLACE,
+    PREPARE_RUN_ID,
+    REPEAT,
+    SEARCHED,
+    STOP_HOW,
+    STUDY_KEY,
+)
+from mlflow_sysmetrics.host import SYSTEM_FACTS
+from mlflow_sysmetrics.measurement import SUMMARY
+from mlflow_sysmetrics.tags import (
+    HOST_PREFIX,
+    KIND,
+    STOP_METRIC,
+    STOP_REASON,
+    STOP_STEP,
+    STOPPED_BY,
+    STUDY_ID,
+    TRIAL_ID,
+)
+from mlflow_sysmetrics.ui import trials_of
+
+SCORES = {"val_rmse": False, "val_accuracy": True}  # of the bundle's own studies, and whether higher is better
+MAX_TRIALS = 200  # of a study whose curves are read
+MAX_POINTS = 200  # of one curve
+SERIES = "system/"  # the beginning of what is read by the clock, not by the step
+
+
+def read(
+    client: MlflowClient,
+    runs: Sequence[Run],
+    metric: str | None = None,
+    mode: str | None = None,
+    curves: Collection[str] = (),
+) -> Frame:
+    """The studies in these runs, however they ended, as one frame.
+
+    Args:
+        client: of the store.
+        runs: of ``tune`` or ``early_stop``, or runs that trials of another Tune script are nested under.
+        metric: what ranks the trials of another script's study; by default ``val_rmse`` or ``val_accuracy``.
+        mode: min or max: which of its values are better.
+        curves: the metrics whose points are read, of at most 200 trials a study that ran to their end, spread evenly
+            over the order of their starts: at most 200 points each, the first and the last included. Those of
+            ``system/`` are by seconds since the trial's first sample, the others by step. Of other scripts' studies all
+            metrics that have several steps are read as well.
+
+    Raises:
+        UserError: a study has no trials, or the metric does not fit.
+    """
+    return frame_of([rows_of(client, run, metric, mode, curves) for run in runs])
+
+
+def rows_of(
+    client: MlflowClient,
+    run: Run,
+    metric: str | None = None,
+    mode: str | None = None,
+    curves: Collection[str] = (),
+) -> StudyRows:
+    """One study, as a part of a frame. Arguments and errors as of ``read``."""
+    trials = list(search_runs(client, run.info.experiment_id, trials_of(run.info.run_id), "ASC"))
+    if not trials:
+        raise UserError(
+            f"study={run.info.run_id}: {run.info.run_name} has no trials; give the id of a run of tune or early_stop, "
+            "or of one around the trials of a SystemMetricsCallback"
+        )
+    about = _study(client, run, trials, metric, mode)
+    rows = [TrialRow(about_trial(each), each.data.params, figures_of(each)) for each in trials]
+    ids = {row.about["trial_id"] for row in rows}
+    return StudyRows(
+        run.info.run_id,
+        about,
+        rows,
+        _searched(run, trials, own=about["own"]),
+        _folds(client, run.info.run_id, ids) if about["own"] else (),
+        list(_curves(client, run.info.run_id, rows, curves, own=about["own"])) if curves else (),
+    )
+
+
+def about_trial(run: Run) -> dict[str, Any]:
+    """What the run of a trial says about it, by the names of ``frame.ABOUT``, be it of a study or of another script."""
+    tags = run.data.tags
+    place, step = tags.get(PLACE), tags.get(STOP_STEP)
+    return {
+        "trial_id": tags.get(TRIAL_ID) or run.info.run_id,
+        "run_id": run.info.run_id,
+        "name": run.info.run_name,
+        "place": None if place is None else int(place),
+        "repeat": int(tags.get(REPEAT, 0)),
+        "status": run.info.status,
+        "diverged": tags.get(DIVERGED) == "true",
+        "converged": tags.get(CONVERGED) == "true",
+        "feasible": {"true": True, "false": False}.get(tags.get(FEASIBLE, "")),
+        "host": host_of(tags),
+        "stopped_by": tags.get(STOPPED_BY),
+        "stop_how": tags.get(STOP_HOW),
+        "stop_reason": tags.get(STOP_REASON),
+        "stop_metric": tags.get(STOP_METRIC),
+        "stop_step": None if step is None else int(step),
+    }
+
+
+def host_of(tags: Mapping[str, str]) -> str | None:
+    """The machine that the tags of a run name, in words; not its system, which an update changes. None: unknown."""
+    facts = {name.removeprefix(HOST_PREFIX): tags[name] for name in sorted(tags) if name.startswith(HOST_PREFIX)}
+    said = [
+        value if fact == "cpu_model" else f"{fact} {value}" for fact, value in facts.items() if fact not in SYSTEM_FACTS
+    ]
+    return ", ".join(said) or None
+
+
+def _study(
+    client: MlflowClient, run: Run, trials: Sequence[Run], metric: str | None, mode: str | None
+) -> dict[str, Any]:
+    """The row of a study, by the names of ``frame.OF_STUDY``."""
+    info, tags = run.info, run.data.tags
+    own = tags.get(KIND) == "study" and STUDY_ID not in tags
+    names = list(dict.fromkeys(name for trial in trials for name in figures_of(trial)))
+    score, higher_is_better = _ranking(info.run_name, names, own, metric, mode)
+    shared = {name: value for name, value in trials[0].data.params.items() if _is_shared(name, value, trials)}
+    params = shared | run.data.params
+    tables = run.inputs.dataset_inputs if run.inputs else []
+    took_s = None if info.end_time is None else (info.end_time - info.start_time) / 1000
+    return {
+        "name": info.run_name,
+        "experiment_id": info.experiment_id,
+        "dataset": tags.get(DATASET) or shared.get("dataset"),
+        "digest": tables[0].dataset.digest if tables else None,
+        "key": tags.get(STUDY_KEY),
+        "criteria": tags.get(CRITERIA),
+        "score": score,
+        "higher_is_better": higher_is_better,
+        "folds": int(params["folds"]) if own and "folds" in params else None,
+        **_size(client, tags.get(PREPARE_RUN_ID)),
+        "seed": int(params["seed"]) if own and "seed" in params else None,
+        "elapsed_s": run.data.metrics.get("elapsed_s", took_s),
+        "model": _model(client, run),
+        "model_run_id": tags.get(BEST_TRIAL_RUN_ID),
+        "own": own,
+    }
+
+
+def _model(client: MlflowClient, run: Run) -> str | None:
+    """The address of the model that a study has logged; of one that was continued the last."""
+    ids = [model.model_id for model in run.outputs.model_outputs] if run.outputs else []
+    if len(ids) > 1:
+        ids.sort(key=lambda model_id: client.get_logged_model(model_id).creation_timestamp)
+    return f"models:/{ids[-1]}" if ids else None
+
+
+def _is_shared(name: str, value: str, trials: Sequence[Run]) -> bool:
+    return all(trial.data.params.get(name) == value for trial in trials)
+
+
+def _size(client: MlflowClient, prepare_run_id: str | None) -> dict[str, int]:
+    """The rows that a fold trains on and the features, from the run that prepared the dataset, as far as it says."""
+    run = find_run(client, prepare_run_id) if prepare_run_id else None
+    if run is None or not {"train_rows", "features"} <= run.data.metrics.keys():
+        return {}
+    rows = int(run.data.metrics["train_rows"])
+    return {"rows": rows - rows // int(run.data.params["folds"]), "features": int(run.data.metrics["features"])}
+
+
+def _searched(run: Run, trials: Sequence[Run], *, own: bool) -> list[str]:
+    """What may be a hyperparameter: first what the study has searched, in its order."""
+    said = [str(name) for name in json.loads(run.data.tags.get(SEARCHED, "null")) or []]
+    names = sorted({name for trial in trials for name in trial.data.params} - set(said))
+    varied = [name for name in names if not _is_shared(name, trials[0].data.params.get(name, ""), trials)]
+    return said + [name for name in varied if not own or name not in SHARED]
+
+
+def _ranking(
+    study: str, metrics: Sequence[str], own: bool, metric: str | None, mode: str | None
+) -> tuple[str | None, bool]:
+    """What ranks the trials of a study, and whether higher is better."""
+    score = next((name for name in SCORES if name in metrics), None)
+    if metric is None:
+        if mode is not None:
+            raise UserError(f"mode={mode}: it says which values of a metric are better; add metric=<name>")
+        return score, SCORES.get(score or "", False)
+    if own and metric != score:
+        raise UserError(f"metric={metric}: the trials of {study} are ranked by {score}; leave metric out")
+    if metric not in metrics:
+        raise UserError(f"metric={metric}: the trials of {study} have no such metric; use one of {', '.join(metrics)}")
+    if mode is None and metric not in SCORES:
+        raise UserError(
+            f"metric={metric}: tell the report which values are better; add mode=min for the lowest or mode=max for "
+            "the highest"
+        )
+    return metric, SCORES[metric] if mode is None else mode == "max"
+
+
+def _folds(client: MlflowClient, run_id: str, trial_ids: Collection[str]) -> list[dict[str, Any]]:
+    """The rows of a study's table of folds, which one lacks that was interrupted."""
+    try:
+        rows = load_rows(client, run_id, "folds.json")
+    except (MlflowException, OSError):
+        return []
+    return [row for row in rows if row["trial_id"] in trial_ids]
+
+
+def _curves(
+    client: MlflowClient, study: str, trials: Sequence[TrialRow], names: Collection[str], *, own: bool
+) -> Iterator[pd.DataFrame]:
+    """The curves of trials of one study that ran to their end."""
+    ended = [row for row in trials if row.about["status"] == "FINISHED" and not row.about["diverged"]]
+    by_run = {str(ended[place].about["run_id"]): ended[place] for place in _spread(len(ended), MAX_TRIALS)}
+    # What is sampled all the time may be long, and so may all that is another script's: it is read run by run.
+    at_once = [name for name in names if own and not name.startswith(SERIES)]
+    for run, found in runs_with_points(client, list(by_run), at_once):
+        points: dict[str, Sequence[Metric]] = dict(found)
+        for name in run.data.metrics:
+            is_curve = name in names if own or name.startswith(SERIES) else name not in SUMMARY
+            if is_curve and name not in points:
+                points[name] = client.get_metric_history(run.info.run_id, name)
+        began_ms = min(
+            (each.timestamp for name in points if name.startswith(SERIES) for each in points[name]), default=0
+        )
+        trial_id = by_run[run.info.run_id].about["trial_id"]
+        for name in points:
+            axis, at, value = _by_time(points[name], began_ms) if name.startswith(SERIES) else _by_step(points[name])
+            if own or len(at) > 1:
+                yield _table(study, trial_id, name, axis, at, value)
+
+
+def _table(
+    study: str, trial_id: str, metric: str, axis: str, at: Sequence[float], value: Sequence[float]
+) -> pd.DataFrame:
+    pairs = np.array([at, value], dtype=float).T
+    pairs = pairs[np.isfinite(pairs[:, 1])]
+    pairs = pairs[_spread(len(pairs), MAX_POINTS)]
+    columns = (study, trial_id, metric, axis, pairs[:, 0], pairs[:, 1])
+    table: pd.DataFrame = pd.DataFrame(dict(zip(OF_POINT, columns, strict=True)))
+    return table
+
+
+def _by_step(points: Sequence[Metric]) -> tuple[str, Sequence[float], Sequence[float]]:
+    """The last value at each step."""
+    values = {point.step: point.value for point in sorted(points, key=_when)}
+    steps = sorted(values)
+    return "step", steps, [values[step] for step in steps]
+
+
+def _by_time(points: Sequence[Metric], began_ms: int) -> tuple[str, Sequence[float], Sequence[float]]:
+    ordered = sorted(points, key=_when)
+    return "seconds", [(point.timestamp - began_ms) / 1000 for point in ordered], [point.value for point in ordered]
+
+
+def _when(point: Metric) -> tuple[int, int]:
+    return point.timestamp, point.step
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Evenly spaced places of a sequence, the first and the last included."""
+    return [int(place) for place in np.linspace(0, max(count - 1, 0), min(count, most)).round()]

@@ -1,0 +1,168 @@
+"""What a report leaves in its run: tables, figures, and a page of answers that fits into MLflow's description."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import mlflow
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
+
+from entrypoints.frame import Frame
+from entrypoints.links import how_to_open, run_view, trials_view
+from entrypoints.mlflow_io import log_tables
+from entrypoints.reporting.answer import Answer
+from entrypoints.reporting.words import value
+from entrypoints.runs import RecordedRun
+
+HEAD = 3  # sentences of the first answer, about one model: what to take, what it costs, how to load it
+MAX_COLUMNS, MAX_ROWS = 8, 8  # of a table on the page
+_IDS = ("study", "beside", "run_id", "trial_id", "study_id", "name", "model")  # columns that no reader needs
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=False,
+)
+
+
+@dataclass(frozen=True)
+class Short:
+    """A question on the page: its name, and its first sentence, empty where that stands elsewhere or is missing."""
+
+    name: str
+    short: str
+
+
+def write(run: RecordedRun, frame: Frame, answers: Sequence[Answer], command: str = "") -> None:
+    """Leave tables, figures, metrics and the page in the report's run; echo the answers and where the page is.
+
+    Args:
+        run: the report's run.
+        frame: of the studies that it is about.
+        answers: the most important first.
+        command: what a reader may run next; empty for nothing.
+    """
+    tables = {f"{each.name}.json": each.table.to_dict("records") for each in answers if len(each.table)}
+    log_tables(run.client, run.run_id, tables)  # type: ignore[arg-type]
+    drawn = []
+    for each in answers:
+        if each.draw is not None:
+            mlflow.log_figure(each.draw(), f"figures/{each.name}.png")
+            drawn.append(each.name)
+    trials = frame.trials["study"] == frame.first
+    metrics = {"trials": float(trials.sum()), "studies": float(len(frame.studies))}
+    for each in answers:
+        metrics |= {name: figure for name, figure in each.metrics.items() if math.isfinite(figure)}
+    mlflow.log_metrics(metrics, step=0)
+    mlflow.set_tag("mlflow.note.content", page(run.experiment_id, run.run_id, frame, answers, drawn, command))
+    address = how_to_open(run_view(run.experiment_id, run.run_id), mlflow.get_tracking_uri())
+    click.echo("\n" + "\n".join(_for_terminal(answers, frame)) + f"\n\nThe whole page in the MLflow UI:\n{address}")
+
+
+def page(
+    experiment_id: str,
+    run_id: str,
+    frame: Frame,
+    answers: Sequence[Answer],
+    drawn: Iterable[str],
+    command: str = "",
+) -> str:
+    """The report's page, in Markdown, of at most the 8000 characters that MLflow keeps of a description.
+
+    What finds no room is left to the artifacts: room is given to the short answers, then to figures, further sentences
+    and tables, of the first question before others.
+
+    Args:
+        experiment_id: where the report is.
+        run_id: its run, which holds the figures.
+        frame: of the studies that it is about.
+        answers: the most important first.
+        drawn: the names of those that have a figure.
+        command: what a reader may run next; empty for nothing.
+    """
+    head, further = _head(answers, frame)
+    facts = {
+        "head": head,
+        "answers": [Short(each.name, further[each.name][0] if further[each.name] else "") for each in answers],
+        "not_answered": _not_answered(answers, head),
+        "command": command,
+        "studies": _studies(frame),
+        "trials": trials_view(
+            frame.studies["experiment_id"].iloc[0],
+            frame.first,
+            frame.score,
+            ascending=not frame.higher_is_better,
+            also="",
+        ),
+        "artifacts": run_view(experiment_id, run_id, "artifacts"),
+    }
+    figures = {name: f"![{name}](get-artifact?path=figures%2F{name}.png&run_uuid={run_id})" for name in drawn}
+    sentences = {name: "\n".join(f"- {sentence}" for sentence in own[1:]) for name, own in further.items()}
+    tables = {each.name: table(each.table) for each in answers}
+    template, shown, text = _TEMPLATES.get_template("report.md.jinja"), dict[str, list[str]](), ""
+    text = template.render(facts, shown=shown)
+    for parts in (figures, sentences, tables):
+        for name, part in parts.items():
+            more = shown | {name: [*shown.get(name, []), part]}
+            longer = template.render(facts, shown=more)
+            if part and len(longer) <= MAX_TAG_VAL_LENGTH:
+                shown, text = more, longer
+    return text if len(text) <= MAX_TAG_VAL_LENGTH else f"{text[: MAX_TAG_VAL_LENGTH - 4]} ..."
+
+
+def table(rows: pd.DataFrame) -> str:
+    """The first rows and columns of a table in Markdown; ids are left to the artifact."""
+    columns = [name for name in rows.columns if name not in _IDS and rows[name].notna().any()][:MAX_COLUMNS]
+    if not columns:
+        return ""
+    body = [[_cell(name, row[name]) for name in columns] for row in rows.head(MAX_ROWS).to_dict("records")]
+    lines = [columns, ["---"] * len(columns), *body]
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return text if len(rows) <= MAX_ROWS else f"{text}\n\n{len(rows) - MAX_ROWS} more rows are in the artifact."
+
+
+def _cell(column: str, cell: Any) -> str:
+    if cell is None or cell != cell:
+        return "-"
+    if isinstance(cell, float) and not isinstance(cell, bool):
+        return value(column, cell)
+    return str(cell).replace("|", "/")
+
+
+def _head(answers: Sequence[Answer], frame: Frame) -> tuple[list[str], dict[str, list[str]]]:
+    """The lines at the top of the page, one for each dataset or three, and what is left of each answer's sentences."""
+    count = frame.studies["dataset"].nunique()
+    first, further = answers[0], {each.name: list(each.sentences) for each in answers}
+    further[first.name] = further[first.name][max(count, HEAD) :]
+    return [*first.sentences[: max(count, HEAD)]] or [first.open_question], further
+
+
+def _not_answered(answers: Sequence[Answer], head: Sequence[str]) -> list[str]:
+    return [each.open_question for each in answers if each.open_question and each.open_question not in head]
+
+
+def _studies(frame: Frame) -> list[Mapping[str, Any]]:
+    """The studies that a report is about, with their links."""
+    return [
+        {
+            "name": study.name,
+            "limits": study.criteria,
+            "count": int((frame.trials["study"] == study.Index).sum()),
+            "page": run_view(study.experiment_id, str(study.Index)),
+        }
+        for study in frame.studies.itertuples()
+    ]
+
+
+def _for_terminal(answers: Sequence[Answer], frame: Frame) -> list[str]:
+    head, further = _head(answers, frame)
+    lines = [*head, *(own[0] for own in further.values() if own), *_not_answered(answers, head)]
+    return [line.replace("`", "").replace("**", "") for line in lines]

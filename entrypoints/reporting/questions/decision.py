@@ -1,0 +1,242 @@
+"""Which model to take, what it costs and how it is loaded; and what a cheaper or a better one would cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from scipy import stats
+
+from entrypoints.frame import Frame
+from entrypoints.limits.costs import USUAL_NOISE, compared
+from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, TOLD_P, is_memory, small
+from entrypoints.reporting.answer import Answer
+from entrypoints.reporting.questions import effects
+from entrypoints.reporting.questions.limits_saved import criteria, judged
+from entrypoints.reporting.words import configuration, digits, percent, value
+from mlflow_sysmetrics.limits import Criteria
+
+CHOSEN, CHEAPER, BETTER = "chosen", "as good, cheaper", "better"
+SHOWN_COSTS = ("training_time_s", "model_memory_mb", "peak_memory_mb", "inference_latency_ms")
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """The trial to take, and its neighbours: rows of ``Frame.trials``.
+
+    Attributes:
+        chosen: of the trials that meet the limits the one with the best score, of equal scores the cheapest in
+            training time; if none is known to meet them, of those that may. None: see ``nothing``.
+        cheaper: of the equal ones the cheapest, where that is more than noise.
+        better: of those whose score is better beyond noise the one that breaks the limits least.
+        margin: by how much the scores of two trials must differ to be told apart; None where that is not known.
+        equal: the trials that may be chosen as well, the chosen one first: no worse by more than the margin.
+        cost: what ``cheaper`` is cheaper in: the first cost with an upper limit, else the training time.
+        judged: of ``limits_saved.judged``.
+        nothing: why there is none to choose, in a sentence without its full stop.
+    """
+
+    chosen: pd.Series[Any] | None
+    judged: pd.DataFrame
+    cheaper: pd.Series[Any] | None = None
+    better: pd.Series[Any] | None = None
+    margin: float | None = None
+    equal: pd.DataFrame = field(default_factory=pd.DataFrame)
+    cost: str | None = None
+    nothing: str = ""
+
+
+def decide(frame: Frame, limits: Criteria | None = None, noise: pd.DataFrame | None = None) -> Decision:
+    """Choose among the trials of the first study.
+
+    Args:
+        frame: of it, and maybe of one under limits, whose limits count.
+        limits: as of ``limits_saved.judged``.
+        noise: of ``effects.noise``, where it is known already.
+    """
+    noise = effects.noise(frame) if noise is None else noise
+    verdicts = judged(frame, limits)
+    if frame.score is None:
+        why = "nothing says which metric ranks the trials; give metric and mode"
+        return Decision(None, verdicts, nothing=why)
+    trials = frame.complete.dropna(subset=[frame.score])
+    if trials.empty:
+        known = verdicts["broken"].notna().any()
+        why = _nearest(frame, verdicts) if known else "no trial ran to its end without diverging"
+        return Decision(None, verdicts, nothing=why)
+    meets = verdicts.loc[trials.index, "meets"]
+    within = trials[meets.eq(True)]
+    within = trials[meets.isna()] if within.empty else within
+    if within.empty:
+        return Decision(None, verdicts, nothing=_nearest(frame, verdicts))
+    chosen = within.iloc[0]
+    worse = _worse(frame, trials, chosen)
+    margin = score_margin(frame, noise)
+    equal = within[worse.loc[within.index] <= (margin or 0.0)]
+    cost = next((name for name in compared(limits or criteria(frame)) if name in trials), None)
+    better = trials[worse < -(margin or 0.0)]
+    nearest = None if better.empty else better.loc[verdicts.loc[better.index, "excess"].idxmin()]
+    return Decision(chosen, verdicts, _cheapest(equal, cost, noise), nearest, margin, equal, cost)
+
+
+def score_margin(frame: Frame, noise: pd.DataFrame) -> float | None:
+    """By how much the scores of a trial and the best of all others must differ to be told apart; None if unknown.
+
+    Of a t-test at 5 % of each other model against one (Bonferroni), so that what is chosen among many is not called
+    better by that alone.
+    """
+    known = _known(noise).get(str(frame.score))
+    if known is None:
+        return None
+    error, degrees = known
+    others = max(frame.complete[frame.score].nunique() - 1, 1)
+    return error * float(stats.t.isf(0.025 / others, degrees))
+
+
+def margins(frame: Frame, noise: pd.DataFrame) -> dict[str, float]:
+    """The smallest difference that is worth a word: of the score a difference, of a cost a share of it."""
+    known, trials = _known(noise), frame.complete
+    shares = USUAL_NOISE | {name: share for name, (share, _) in known.items() if name != frame.score}
+    sizes = {name: float(trials[name].median()) for name in shares if name in trials}
+    of_costs = {name: max(REPEATABILITY * shares[name], small(name, size)) for name, size in sizes.items()}
+    margin = score_margin(frame, noise) if frame.score else None
+    return of_costs | ({} if margin is None else {str(frame.score): margin})
+
+
+def answer(frame: Frame) -> Answer:
+    """The model to take, its costs and its address, in this order; then its neighbours."""
+    decision = decide(frame)
+    if decision.chosen is None:
+        return Answer("decision", open_question=f"Which model to take: {decision.nothing}.")
+    sentences = [_take(frame, decision), costs_in_words(decision.chosen), load_in_words(frame, decision.chosen)]
+    sentences += _neighbours(frame, decision)
+    return Answer("decision", tuple(filter(None, sentences)), _table(frame, decision))
+
+
+def logged_model(frame: Frame, trial: pd.Series[Any]) -> str | None:
+    """The address of the model of a trial's configuration, if a study has logged it."""
+    wanted = configuration(trial, frame.hyperparameters)
+    for study in frame.studies.itertuples():
+        of = frame.trials[(frame.trials["run_id"] == study.model_run_id) & frame.trials["run_id"].notna()]
+        if study.model and any(configuration(each, frame.hyperparameters) == wanted for _, each in of.iterrows()):
+            return str(study.model)
+    return None
+
+
+def costs_in_words(trial: pd.Series[Any]) -> str:
+    """What a trial cost; empty where that is not known."""
+    names = [name for name in SHOWN_COSTS if name in trial and math.isfinite(trial[name])]
+    known = [f"`{name}` {value(name, trial[name])}" for name in names]
+    return f"**It costs** {', '.join(known)}." if known else ""
+
+
+def load_in_words(frame: Frame, trial: pd.Series[Any]) -> str:
+    """How the model of a trial's configuration is loaded, or which run it has."""
+    address = logged_model(frame, trial)
+    if address:
+        return f'**Load it** with `mlflow.pyfunc.load_model("{address}")`.'
+    return f"No model of it is logged; its run is `{trial['name']}`."
+
+
+def _known(noise: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """Of each metric its noise and the degrees of freedom of that, where they are known."""
+    return {row.metric: (row.noise, row.degrees_of_freedom) for row in noise.itertuples() if row.noise == row.noise}
+
+
+def _worse(frame: Frame, trials: pd.DataFrame, chosen: pd.Series[Any]) -> pd.Series[float]:
+    """By how much the score of each trial is worse than that of the chosen one."""
+    sign = -1.0 if frame.higher_is_better else 1.0
+    worse: pd.Series[float] = sign * (trials[str(frame.score)] - chosen[str(frame.score)])
+    return worse
+
+
+def _cheapest(equal: pd.DataFrame, cost: str | None, noise: pd.DataFrame) -> pd.Series[Any] | None:
+    """Of equal trials the cheapest, if it costs less than the first by more than 5 % and than chance.
+
+    Chance would make the cheapest of as many look so much cheaper in 1 % of studies (Bonferroni). Of several that are
+    as cheap it is the best one.
+    """
+    share, degrees = _known(noise).get(cost or "", (USUAL_NOISE.get(cost or "", math.inf), math.inf))
+    if cost is None or len(equal) < 2 or share == math.inf:
+        return None
+    first, values = equal[cost].iloc[0], equal[cost]
+    by_chance = math.expm1(min(math.sqrt(2) * share * float(stats.t.isf(TOLD_P / (len(equal) - 1), degrees)), 100.0))
+    cheap = values[values * (1 + max(SMALL, by_chance)) < first]
+    if is_memory(cost):
+        cheap = cheap[first - cheap > SMALL_MB]
+    return None if cheap.empty else equal.loc[cheap.index[cheap <= cheap.min() * (1 + REPEATABILITY * share)][0]]
+
+
+def _nearest(frame: Frame, verdicts: pd.DataFrame) -> str:
+    """That no trial meets the limits, and which comes nearest."""
+    none = f"no trial that ran to its end meets `{criteria(frame)}`"
+    known = verdicts[verdicts["broken"].notna()]
+    if known.empty:
+        return none
+    at = known["excess"].idxmin()
+    named = configuration(frame.trials.loc[at], frame.hyperparameters)
+    return f"{none}; the nearest, {named}, has {known.loc[at, 'broken']}; raise these limits"
+
+
+def _take(frame: Frame, decision: Decision) -> str:
+    chosen, score = decision.chosen, str(frame.score)
+    assert chosen is not None
+    test = score.replace("val_", "test_")
+    tested = f" ({test} {value(test, chosen[test])})" if test != score and test in chosen else ""
+    limits = criteria(frame)
+    among = f" of {len(frame.complete)} trials"
+    if limits.rules:
+        found = decision.judged.loc[chosen.name]
+        among += f"; whether it meets `{found['unknown'] or limits}` is not known"
+        among = f" within the limits `{limits}`" if found["meets"] else among
+    named = configuration(chosen, frame.hyperparameters)
+    return f"**Take {named}**: {score} {value(score, chosen[score])}{tested}, the best{among}."
+
+
+def _neighbours(frame: Frame, decision: Decision) -> Iterator[str]:
+    """What a cheaper and a better model would cost."""
+    chosen, score = decision.chosen, str(frame.score)
+    assert chosen is not None
+    others, noise = len(decision.equal) - 1, f"noise ({digits(decision.margin or 0.0, 2)})"
+    cheaper, better = decision.cheaper, decision.better
+    if decision.margin and not others:
+        yield f"All others are worse by more than {noise}." if better is None else ""
+    elif decision.margin:
+        are = "1 other is" if others == 1 else f"{others} others are"
+        cost = str(decision.cost)
+        than = "none of them is cheaper beyond noise"
+        if cheaper is not None:
+            share = percent(100 * cheaper[cost] / chosen[cost])
+            than = f"{configuration(cheaper, frame.hyperparameters)} takes {share} of its `{cost}`"
+        yield f"{are} as good within {noise} of {score}; {than}."
+    if better is not None:
+        stop = decision.judged.loc[better.name, "broken"]
+        breaks = f"has {stop}" if stop else "breaks the limits, or may"
+        named = configuration(better, frame.hyperparameters)
+        yield f"The next better one, {named} with {score} {value(score, better[score])}, {breaks}."
+
+
+def _table(frame: Frame, decision: Decision) -> pd.DataFrame:
+    """A row for the chosen trial and each neighbour, with the address of its model where one is logged."""
+    rows = {CHOSEN: decision.chosen, CHEAPER: decision.cheaper, BETTER: decision.better}
+    score, trials = str(frame.score), frame.trials
+    figures = [name for name in (score, score.replace("val_", "test_"), *SHOWN_COSTS) if name in trials]
+    columns = dict.fromkeys([*frame.hyperparameters, *figures, "name", "run_id"])
+    table: pd.DataFrame = pd.DataFrame(
+        [
+            {"role": role, **{name: trial[name] for name in columns}, **_verdict(decision, trial)}
+            | {"margin": decision.margin, "model": logged_model(frame, trial)}
+            for role, trial in rows.items()
+            if trial is not None
+        ]
+    )
+    return table
+
+
+def _verdict(decision: Decision, trial: pd.Series[Any]) -> dict[str, Any]:
+    found = decision.judged.loc[trial.name]
+    stop = found["broken"]
+    return {"meets": found["meets"], "breaks": str(stop) if stop else None}

@@ -1,0 +1,273 @@
+"""What limits save: which trials meet them, and the seconds that stopping the others saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from entrypoints.frame import Frame
+from entrypoints.limits import costs
+from entrypoints.limits.judging import excess, resolved, violations
+from entrypoints.reporting import drawing
+from entrypoints.reporting.answer import Answer
+from entrypoints.reporting.words import configuration, digits, percent
+from entrypoints.settings import DEFAULT_CRITERIA
+from mlflow_sysmetrics.limits import Criteria, Values, finite
+from mlflow_sysmetrics.tags import BY_CRITERIA
+
+SMALL_PERCENT = 5.0  # of the CPU time: a saving below it may be noise
+FORECASTS = ("full_cpu_s", "full_wall_s")  # columns of trials: what each would have cost at its end
+_OTHERS = {"tune": "the scheduler", "time_limit": "the time limit", "person": "a person"}
+
+
+def criteria(frame: Frame, text: str | None = None) -> Criteria:
+    """The limits of the first study that has some, none without; or those of a text."""
+    text = text or next((text for text in frame.studies["criteria"] if text), None)
+    task = "classification" if frame.higher_is_better else "regression"
+    return Criteria.parse(text, costs.metrics(task)) if text else Criteria(())
+
+
+def judged(frame: Frame, limits: Criteria | None = None) -> pd.DataFrame:
+    """Which trials of the first study meet the limits of the first study that has some.
+
+    A study under limits has judged its own trials: what its relative limits came to is known to it alone.
+
+    Args:
+        frame: of the study, and maybe of the one under limits.
+        limits: the same with the numbers of relative ones, where they are known; by default those of the trials that
+            ran to their end.
+
+    Returns:
+        A row per trial, with the index of ``frame.trials``: trial_id; meets: True, False, or None where that is not
+        known; excess: by how much it breaks them, relative to each; broken: the stop of the limit that it breaks most,
+        None without one; unknown: the limits that it could not be judged by, in words.
+    """
+    given, trials = criteria(frame), frame.trials[frame.trials["study"] == frame.first]
+    complete: list[Values] = frame.complete.to_dict("records")  # type: ignore[assignment]
+    by_itself = limits is None and bool(frame.studies["criteria"].iloc[0])
+    numbers = limits or resolved(given, [] if by_itself else complete)
+    nearer = limits or resolved(given, complete)  # good enough for an order, whatever has been stopped
+    known = by_itself or limits is not None
+    inactive = {str(limit) for limit in given.limits if not known and limit.resolve(complete) is None}
+    rows = []
+    for trial in trials.to_dict("records"):
+        stops = violations(numbers, trial)
+        missing = [each for each in given.limits if str(each) in inactive or finite(trial, each.metric.name) is None]
+        ended = trial["status"] == "FINISHED" and not trial["diverged"]
+        meets = None if missing or not ended else True
+        if by_itself:
+            meets = trial["feasible"]
+        if stops or trial["stopped_by"] == BY_CRITERIA:
+            meets = False
+        worst = max(stops, key=lambda stop: abs(stop.value - stop.limit) / (abs(stop.limit) or 1e-9), default=None)
+        rows.append((trial["trial_id"], meets, excess(nearer, trial), worst, ", ".join(map(str, missing))))
+    columns = ["trial_id", "meets", "excess", "broken", "unknown"]
+    return pd.DataFrame(rows, index=trials.index, columns=columns).astype({"meets": object, "broken": object})
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What stopping trials saved.
+
+    Attributes:
+        study: the id of the study under limits.
+        full: the id of the full study that it is counted against; None: forecasts of its own trials.
+        trials: how many it had.
+        spent_cpu_s, spent_wall_s: by all trials that say so.
+        reasons: a row for what ended trials, the most saved first: reason, trials, skipped (before the first step),
+            saved_cpu_s, saved_wall_s, saved_cpu_percent (of the time that the study would have taken).
+        unknown: how many stopped trials are in none of the savings, since what they have cost, or would have, is not
+            recorded.
+    """
+
+    study: str
+    full: str | None
+    trials: int
+    spent_cpu_s: float
+    spent_wall_s: float
+    reasons: pd.DataFrame
+    unknown: int
+
+    @property
+    def saved_cpu_s(self) -> float:
+        """Of all reasons."""
+        return float(self.reasons["saved_cpu_s"].sum())
+
+    @property
+    def saved_wall_s(self) -> float:
+        """Of all reasons."""
+        return float(self.reasons["saved_wall_s"].sum())
+
+    @property
+    def saved_cpu_percent(self) -> float:
+        """Of the CPU seconds that the study would have taken."""
+        return _percent(self.saved_cpu_s, self.spent_cpu_s)
+
+    @property
+    def saved_wall_percent(self) -> float:
+        """Of the trials' wall seconds."""
+        return _percent(self.saved_wall_s, self.spent_wall_s)
+
+
+def saving(frame: Frame, study: str | None = None) -> Saving | None:
+    """What a study under limits saved; None without one, or where nothing says what its trials would have cost.
+
+    A stopped trial has saved what the same configuration cost in the full study, less what it has cost itself: also
+    where that is below 0, since costs differ from run to run. Trials that ran to their end have saved nothing.
+
+    Args:
+        frame: of the study, and maybe of the full one.
+        study: the one under limits; by default the first.
+    """
+    studies = frame.studies
+    limited = [name for name in studies.index if studies.loc[name, "criteria"]]
+    study = study or next(iter(limited), None)
+    if study is None:
+        return None
+    full = full_study(frame, study)
+    own = frame.trials[frame.trials["study"] == study]
+    if full is None and not set(FORECASTS) <= set(own):
+        return None
+    spent = seconds(own)
+    whole = own[list(FORECASTS)].set_axis(spent.columns, axis=1) if full is None else _in_full(frame, full, own)
+    stopped = own["status"] == "KILLED"
+    saved = (whole - spent)[stopped]
+    known = saved.notna().all(axis=1)
+    table = pd.DataFrame(
+        {
+            "reason": [_reason(criteria(frame.of([study])), trial) for trial in own[stopped][known].to_dict("records")],
+            "trials": 1,
+            "skipped": (own[stopped][known]["stop_how"] == "skipped").astype(int).to_numpy(),
+            "saved_cpu_s": saved[known]["cpu_s"].to_numpy(),
+            "saved_wall_s": saved[known]["wall_s"].to_numpy(),
+        }
+    )
+    reasons = table.groupby("reason", sort=False).sum().reset_index().sort_values("saved_cpu_s", ascending=False)
+    in_all = spent["cpu_s"].sum() + reasons["saved_cpu_s"].sum()
+    reasons["saved_cpu_percent"] = 100 * reasons["saved_cpu_s"] / in_all if in_all else 0.0
+    unknown = int((~known).sum())
+    return Saving(study, full, len(own), spent["cpu_s"].sum(), spent["wall_s"].sum(), reasons, unknown)
+
+
+def full_study(frame: Frame, study: str) -> str | None:
+    """The first study without limits that trained the same configurations in the same way as this one."""
+    studies = frame.studies
+    same = studies["criteria"].isna() & (studies["key"] == studies.loc[study, "key"])
+    return next((str(name) for name in studies.index[same]), None)
+
+
+def seconds(trials: pd.DataFrame) -> pd.DataFrame:
+    """What each trial took: cpu_s and wall_s; NaN where it does not say. Without CPU seconds they are its wall time."""
+    nothing = pd.Series(float("nan"), index=trials.index)
+    wall_s = trials.get("elapsed_s", nothing).astype(float)
+    return pd.DataFrame({"cpu_s": trials.get("cpu_seconds", nothing).astype(float).fillna(wall_s), "wall_s": wall_s})
+
+
+def answer(frame: Frame) -> Answer:
+    """What the studies under limits saved; without one, what limits could save at most."""
+    limited = [str(name) for name in frame.studies.index if frame.studies.loc[name, "criteria"]]
+    if not limited:
+        return _at_most(frame)
+    savings = [each for each in (saving(frame, study) for study in limited) if each is not None]
+    if not savings:
+        return Answer(
+            "limits_saved",
+            open_question="What limits saved: this needs a study without limits of the same trials, by tune.",
+        )
+    tables = [each.reasons.assign(study=each.study, limits=_limits(frame, each)) for each in savings]
+    table = pd.concat(tables, ignore_index=True)
+    sentences = [sentence for each in savings for sentence in sentences_of(each, _limits(frame, each))]
+    first = savings[0]
+    metrics = {"saved_cpu_percent": first.saved_cpu_percent, "saved_wall_percent": first.saved_wall_percent}
+    return Answer("limits_saved", tuple(sentences), table, lambda: _draw(frame, savings, sentences[0]), "", metrics)
+
+
+def sentences_of(saved: Saving, limits: str) -> list[str]:
+    """What a study under limits saved, and by which of them, in words."""
+    reasons = saved.reasons
+    stopped, skipped = int(reasons["trials"].sum()), int(reasons["skipped"].sum())
+    unknown = f"; {saved.unknown} more have no known cost" if saved.unknown else ""
+    if not stopped:
+        return [f"`{limits}` stopped none of {saved.trials} trials{unknown}: nothing was saved."]
+    early = f", {skipped} of them before the first step," if skipped else ""
+    first = f"`{limits}` stopped {stopped} of {saved.trials} trials{early}"
+    if saved.saved_cpu_percent < SMALL_PERCENT:
+        return [f"{first} and saved less than {SMALL_PERCENT:.0f} % of the CPU time, which may be noise{unknown}."]
+    against = "the full study" if saved.full else "a forecast"
+    said = [
+        f"{first} and saved {percent(saved.saved_cpu_percent)} of the CPU time: {digits(saved.spent_cpu_s, 2)} s were "
+        f"spent, {digits(saved.saved_cpu_s, 2)} s saved, counted against {against}{unknown}."
+    ]
+    if len(reasons) > 1:
+        parts = [f"{each.reason} {percent(each.saved_cpu_percent)}" for each in reasons.itertuples()]
+        said.append(f"By what stopped them: {', '.join(parts)}.")
+    return said
+
+
+def _at_most(frame: Frame) -> Answer:
+    """What the default limits could save of a full study."""
+    missing = (
+        "What limits save: no study under limits has these trials; run early_stop with the parameters of this one."
+    )
+    if not frame.studies["own"].iloc[0]:
+        return Answer("limits_saved", open_question="What limits save: this takes studies by tune and early_stop.")
+    limits = resolved(criteria(frame, DEFAULT_CRITERIA), frame.complete.to_dict("records"))  # type: ignore[arg-type]
+    trials = frame.trials[frame.trials["study"] == frame.first]
+    cpu_s = seconds(trials)["cpu_s"]
+    broken = pd.Series([bool(violations(limits, trial)) for trial in trials.to_dict("records")], index=trials.index)
+    if not limits.limits or not cpu_s.sum():
+        return Answer("limits_saved", open_question=missing)
+    share = 100 * float(cpu_s[broken].sum() / cpu_s.sum())
+    table = pd.DataFrame([{"limits": DEFAULT_CRITERIA, "broken_by": int(broken.sum()), "cpu_percent": share}])
+    sentence = (
+        f"{int(broken.sum())} of {len(trials)} trials break the default limits, `{DEFAULT_CRITERIA}`, and took "
+        f"{percent(share)} of the CPU time: no more can be saved."
+    )
+    return Answer("limits_saved", (sentence,), table, open_question=missing)
+
+
+def _in_full(frame: Frame, full: str, own: pd.DataFrame) -> pd.DataFrame:
+    """What the configurations of some trials cost in a full study."""
+    names = frame.hyperparameters
+    trials = frame.trials[(frame.trials["study"] == full) & (frame.trials["status"] == "FINISHED")]
+    trials = trials[trials["repeat"] == 0]
+    by_name = seconds(trials).set_axis([configuration(each, names) for _, each in trials.iterrows()])
+    found: pd.DataFrame = by_name[~by_name.index.duplicated()].reindex(
+        [configuration(each, names) for _, each in own.iterrows()]
+    )
+    return found.set_axis(own.index)
+
+
+def _reason(limits: Criteria, trial: dict[str, Any]) -> str:
+    """What ended a trial: the criterion, or who did."""
+    if trial["stopped_by"] != BY_CRITERIA:
+        return _OTHERS.get(str(trial["stopped_by"]), "something else")
+    of_metric = [f"`{rule}`" for rule in limits.rules if rule.metric.name == trial["stop_metric"]]
+    return " or ".join(of_metric) or "a loss that had diverged"
+
+
+def _limits(frame: Frame, saved: Saving) -> str:
+    return str(frame.studies.loc[saved.study, "criteria"])
+
+
+def _percent(saved: float, spent: float) -> float:
+    return 100 * saved / (saved + spent) if saved + spent else 0.0
+
+
+@drawing.styled
+def _draw(frame: Frame, savings: list[Saving], title: str) -> Figure:
+    """A bar for each study: what was spent, and what each criterion saved."""
+    figure, (axes,) = drawing.sheet(1, title, panel_in=0.8 + 0.6 * len(savings))
+    for place, each in enumerate(savings):
+        axes.barh(place, each.spent_cpu_s, color=drawing.BLUE, label="spent" if not place else None)
+        left = each.spent_cpu_s
+        for row, color in zip(each.reasons.itertuples(), drawing.PALETTE[1:] * len(each.reasons), strict=False):
+            axes.barh(place, max(row.saved_cpu_s, 0.0), left=left, color=color, alpha=0.5)
+            axes.text(left, place, f" {row.reason}".replace("`", ""), va="center", fontsize=8)
+            left += max(row.saved_cpu_s, 0.0)
+    axes.set_yticks(range(len(savings)), [_limits(frame, each)[:40] for each in savings])
+    axes.set_xlabel("CPU time (s): spent, then saved by each limit")
+    return figure

@@ -1,0 +1,160 @@
+"""Two studies of the same configurations side by side: what limits lost beside the full study, and what costs did."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from entrypoints.frame import Frame
+from entrypoints.limits.costs import SYSTEM_FIGURES
+from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
+from entrypoints.reporting.answer import Answer
+from entrypoints.reporting.questions.limits_saved import criteria, full_study, judged
+from entrypoints.reporting.statistics import TOLD, holm
+from entrypoints.reporting.words import configuration, digits
+from mlflow_sysmetrics.limits import finite
+
+MIN_PAIRS = 3  # configurations that both studies ran to their end, for a ratio of their costs
+BORDER = 0.05  # of a limit: a trial whose figure lies so near to it may fall on either side in another run
+MORE, LESS, AGREES, UNCLEAR = "more", "less", "agrees", "unclear"
+
+
+def complete_of(frame: Frame, study: str) -> pd.DataFrame:
+    """The trials of a study that ran to their end, the best first, by what tells their configurations apart."""
+    trials = frame.of([study]).complete
+    names = [configuration(trial, frame.hyperparameters) for _, trial in trials.iterrows()]
+    named: pd.DataFrame = trials.set_axis(names)
+    return named[~named.index.duplicated()]
+
+
+def ratios(frame: Frame, first: str, second: str) -> pd.DataFrame:
+    """What configurations cost in the second study, as a multiple of what the same ones cost in the first.
+
+    Returns:
+        A row per cost that three configurations or more have in both: metric, configurations, ratio (the geometric
+        mean), low, high (its 95 % interval), p_value and p_holm (of a paired t-test of logarithms, adjusted over the
+        costs), and verdict: "more" or "less" where p_holm is below 0.01 and the ratio beyond 5 %, of memory also 0.1
+        MB; "agrees" where the interval lies within that; else "unclear".
+    """
+    one, other = complete_of(frame, first), complete_of(frame, second)
+    rows = []
+    for cost in SYSTEM_FIGURES:
+        if cost not in frame.trials:
+            continue
+        both = pd.concat([one[cost], other[cost]], axis=1, keys=["first", "second"], join="inner").astype(float)
+        both = both[(both > 0).all(axis=1)]
+        if len(both) < MIN_PAIRS:
+            continue
+        logs = np.log(both["second"] / both["first"]).to_numpy()
+        error = max(float(stats.sem(logs)), 1e-12)
+        reach = error * float(stats.t.ppf(0.975, len(logs) - 1))
+        p = 2 * float(stats.t.sf(abs(logs.mean()) / error, len(logs) - 1))
+        ends = np.exp([logs.mean(), logs.mean() - reach, logs.mean() + reach])
+        size = SMALL_MB / float(both["first"].median()) if is_memory(cost) else 0.0
+        row = {"metric": cost, "configurations": len(both)} | dict(zip(("ratio", "low", "high"), ends, strict=True))
+        rows.append(row | {"p_value": p, "small": max(SMALL, size)})
+    table: pd.DataFrame = pd.DataFrame(rows)
+    if rows:
+        table["p_holm"] = holm(table["p_value"])
+        table["verdict"] = [_verdict(row) for row in rows_of(table)]
+        table = table.drop(columns="small")
+    return table
+
+
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table."""
+    return table.to_dict("records")  # type: ignore[return-value]
+
+
+def ratio_in_words(row: dict[str, Any]) -> str:
+    """A row of ``ratios``, such as ``1.3 times as much (1.2 to 1.4)``."""
+    low, high = digits(row["low"], 3), digits(row["high"], 3)
+    return f"{digits(row['ratio'], 3)} times as much ({low} to {high})"
+
+
+def differing_hosts(frame: Frame, *studies: str) -> str:
+    """The machines that studies ran on, in words, where these differ; else empty."""
+    trials = frame.trials
+    of = {study: sorted(set(trials.loc[trials["study"] == study, "host"].dropna())) for study in studies}
+    hosts = [" and ".join(map(str, each)) or "an unknown machine" for each in of.values()]
+    return "; ".join(hosts) if len(set(hosts)) > 1 or any(len(each) > 1 for each in of.values()) else ""
+
+
+def answer(frame: Frame) -> Answer:
+    """What each study under limits lost beside its full study, and whether the machine was the same to both."""
+    rows, sentences = [], list[str]()
+    for study in map(str, frame.studies.index[frame.studies["criteria"].notna()]):
+        full = full_study(frame, study)
+        if full is not None:
+            row = _lost(frame, full, study)
+            rows.append(row)
+            sentences += _in_words(frame, row)
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return Answer("pairs", tuple(sentences), table)
+
+
+def _lost(frame: Frame, full: str, study: str) -> dict[str, Any]:
+    """What limits stopped that meets them in the full study, and how much worse the best is that they left."""
+    two, score = frame.of([full, study]), str(frame.studies.loc[full, "score"])
+    whole = complete_of(frame, full)
+    meets = judged(two).set_index("trial_id")["meets"]
+    able = whole[whole["trial_id"].map(meets).eq(True)]
+    own = frame.trials[(frame.trials["study"] == study) & (frame.trials["status"] == "KILLED")]
+    stopped = {configuration(trial, frame.hyperparameters) for _, trial in own.iterrows()}
+    lost = able[able.index.isin(list(stopped))]
+    left = complete_of(frame, study).index
+    left_of = able[able.index.isin(list(left))]
+    near = sum(_near(two, trial) for _, trial in lost.iterrows())
+    row = {"study": study, "limits": frame.studies.loc[study, "criteria"], "feasible": len(able)}
+    row |= {"feasible_stopped": len(lost), "near_a_limit": near, "score": score}
+    sign = -1.0 if frame.studies.loc[full, "higher_is_better"] else 1.0
+    for name in (score, score.replace("val_", "test_")):
+        known = len(left_of) and name in able
+        row[f"{name}_lost"] = sign * float(left_of[name].iloc[0] - able[name].iloc[0]) if known else math.nan
+    table = ratios(frame, full, study)
+    cpu = table[table["metric"] == "cpu_seconds"] if len(table) else table
+    of_cpu = {"ratio": math.nan, "low": math.nan, "high": math.nan, "verdict": UNCLEAR}
+    of_cpu |= {name: value for name, value in (cpu.iloc[0].to_dict() if len(cpu) else {}).items() if name in of_cpu}
+    return (
+        row | {f"cpu_{name}": value for name, value in of_cpu.items()} | {"hosts": differing_hosts(frame, full, study)}
+    )
+
+
+def _near(two: Frame, trial: pd.Series[Any]) -> bool:
+    """Whether a figure of a trial lies within 5 % of its limit."""
+    finished = rows_of(two.complete)
+    numbers = [(limit.resolve(finished), finite(trial, limit.metric.name)) for limit in criteria(two).limits]  # type: ignore[arg-type]
+    return any(
+        value is not None and number and abs(value - number) <= BORDER * abs(number) for number, value in numbers
+    )
+
+
+def _in_words(frame: Frame, row: dict[str, Any]) -> Iterator[str]:
+    limits, score = f"`{row['limits']}`", row["score"]
+    lost = row[f"{score}_lost"]
+    if not row["feasible"]:
+        yield f"No trial of the full study meets {limits}."
+    elif not row["feasible_stopped"]:
+        yield f"{limits} stopped none of the {row['feasible']} trials that meet them: the best is kept."
+    else:
+        near = f" ({row['near_a_limit']} within 5 % of a limit)" if row["near_a_limit"] else ""
+        left = f"the best of those left is {digits(lost, 2)} worse in {score}" if lost > 1e-9 else "the best is kept"
+        left = "no model is left" if lost != lost else left
+        yield f"{limits} stopped {row['feasible_stopped']} of {row['feasible']} trials that meet them{near}: {left}."
+    if row["hosts"]:
+        yield f"It ran on another machine than the full study ({row['hosts']}): its saving compares two machines."
+    elif row["cpu_verdict"] in (MORE, LESS):
+        told = ratio_in_words({name: row[f"cpu_{name}"] for name in ("ratio", "low", "high")})
+        yield f"Trials that ran to their end in both took {told} CPU time under {limits}: savings are off by as much."
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    apart = math.exp(abs(math.log(row["ratio"]))) - 1  # as much for half as for twice
+    if row["p_holm"] < TOLD and apart > row["small"]:
+        return MORE if row["ratio"] > 1 else LESS
+    return AGREES if max(row["high"] - 1, 1 - row["low"]) <= row["small"] else UNCLEAR

@@ -1,0 +1,144 @@
+"""What is stable over full studies of one dataset, repeated with other seeds or on other machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import combinations
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from entrypoints.frame import Frame
+from entrypoints.reporting import drawing
+from entrypoints.reporting.answer import Answer
+from entrypoints.reporting.questions import decision, effects
+from entrypoints.reporting.questions.pairs import (
+    AGREES,
+    LESS,
+    MORE,
+    UNCLEAR,
+    complete_of,
+    differing_hosts,
+    ratio_in_words,
+    ratios,
+    rows_of,
+)
+from entrypoints.reporting.words import digits, listed
+
+MIN_RANKED = 4  # configurations, for a correlation of ranks
+
+
+def called(frame: Frame) -> dict[str, str]:
+    """What a page calls each study: by its seed, or by its number where seeds are equal or unknown."""
+    seeds = frame.studies["seed"]
+    by_seed = seeds.notna().all() and seeds.is_unique
+    return {
+        str(study): f"seed {seed}" if by_seed else f"study {place}"
+        for place, (study, seed) in enumerate(seeds.items(), 1)
+    }
+
+
+def answer(frame: Frame) -> Answer:
+    """The configuration that loses least in any study, how far ranks agree, and which costs differ."""
+    names = called(frame)
+    complete = {study: complete_of(frame, study) for study in names}
+    shared = [each for each in complete[frame.first].index if all(each in trials.index for trials in complete.values())]
+    score = frame.score
+    if not shared:
+        return Answer("repeats", open_question="What is stable: no configuration ran to its end in all studies.")
+    sentences, table, open_question = list[str](), pd.DataFrame(), ""
+    if score is None:
+        open_question = "Which model to take: nothing says which metric ranks the trials; give metric and mode."
+    else:
+        table = _losses(frame, {study: trials.loc[shared] for study, trials in complete.items()}, score)
+        sentences += _take(frame, complete, table, names)
+    costs = _costs(frame, names)
+    sentences += _of_costs(frame, costs, names)
+    if score is not None:
+        sentences += _ranks(table, names)
+    rows: pd.DataFrame = pd.concat(
+        [table.rename(columns=names).reset_index(names="configuration"), costs], ignore_index=True
+    )
+    draw = partial(_draw, costs, sentences[0]) if len(costs) else None
+    return Answer("repeats", tuple(sentences), rows, draw, open_question)
+
+
+def _losses(frame: Frame, complete: dict[str, pd.DataFrame], score: str) -> pd.DataFrame:
+    """By how much each shared configuration is worse in each study than the best there, the safest choice first."""
+    sign = -1.0 if frame.higher_is_better else 1.0
+    signed: pd.DataFrame = pd.DataFrame({study: sign * trials[score] for study, trials in complete.items()})
+    losses = signed - signed.min()
+    ordered: pd.DataFrame = losses.assign(worst_loss=losses.max(axis=1)).sort_values("worst_loss", kind="stable")
+    return ordered
+
+
+def _take(frame: Frame, complete: dict[str, pd.DataFrame], table: pd.DataFrame, names: dict[str, str]) -> Iterator[str]:
+    """The configuration that is never far from the best, its costs and its address."""
+    safest, worst = str(table.index[0]), float(table["worst_loss"].iloc[0])
+    margins = [decision.score_margin(frame.of([study]), effects.noise(frame.of([study]))) for study in names]
+    known = [margin for margin in margins if margin is not None]
+    within = f", within noise ({digits(min(known), 2)})" if len(known) == len(margins) and worst <= min(known) else ""
+    lost = f"at most {digits(worst, 2)} worse in {frame.score} than the best" if worst > 0 else "the best"
+    yield f"**Take {safest}**: it is {lost} in each of {len(names)} studies{within}."
+    first = complete[frame.first].loc[safest]
+    yield from filter(None, [decision.costs_in_words(first), decision.load_in_words(frame, first)])
+    best = table[list(names)].idxmin().groupby(table[list(names)].idxmin(), sort=False)
+    if len(best) > 1:
+        each = [f"{configuration} ({listed([names[study] for study in own.index])})" for configuration, own in best]
+        yield f"The best of a study differs: {'; '.join(each)}."
+
+
+def _ranks(table: pd.DataFrame, names: dict[str, str]) -> list[str]:
+    """How far the studies rank configurations alike."""
+    if len(table) < MIN_RANKED:
+        return []
+    correlations = [float(table[one].corr(table[other], method="spearman")) for one, other in combinations(names, 2)]
+    least, most = digits(min(correlations), 2), digits(max(correlations), 2)
+    of = least if least == most else f"{least} to {most}"
+    return [f"Ranks of the {len(table)} configurations agree with a Spearman correlation of {of}."]
+
+
+def _costs(frame: Frame, names: dict[str, str]) -> pd.DataFrame:
+    """What each study cost beside the first: a row per study and cost."""
+    first, *others = names
+    tables = [ratios(frame, first, study).assign(study=study, beside=first) for study in others]
+    table: pd.DataFrame = pd.concat(tables, ignore_index=True)
+    return table
+
+
+def _of_costs(frame: Frame, costs: pd.DataFrame, names: dict[str, str]) -> Iterator[str]:
+    """Which costs differ, and which agree; hosts first, where they differ."""
+    hosts = differing_hosts(frame, *names)
+    if hosts:
+        yield f"The studies ran on machines that differ ({hosts}): their costs are compared, never pooled."
+    first = next(iter(names))
+    for study, own in costs.groupby("study", sort=False) if len(costs) else ():
+        told = [row for row in rows_of(own) if row["verdict"] in (MORE, LESS)]
+        for row in told:
+            yield f"`{row['metric']}` in {names[str(study)]} is {ratio_in_words(row)} as in {names[first]}."
+    by_verdict: dict[str, Any] = costs.groupby("metric", sort=False)["verdict"].agg(set).to_dict() if len(costs) else {}
+    agree = [f"`{metric}`" for metric, verdicts in by_verdict.items() if verdicts == {AGREES}]
+    unclear = [f"`{metric}`" for metric, verdicts in by_verdict.items() if UNCLEAR in verdicts]
+    if agree:
+        yield f"{listed(agree)} {'agrees' if len(agree) == 1 else 'agree'} within 5 %."
+    if unclear:
+        yield f"Whether {listed(unclear)} {'differs' if len(unclear) == 1 else 'differ'} cannot be told."
+
+
+@drawing.styled
+def _draw(costs: pd.DataFrame, title: str) -> Figure:
+    """The ratio of each cost to the first study's, with its interval, by study."""
+    metrics = list(dict.fromkeys(costs["metric"]))
+    note = "What the same configurations cost in each study, as a multiple of the first: mean and 95 % interval."
+    figure, (axes,) = drawing.sheet(1, title, note, panel_in=0.8 + 0.35 * len(metrics))
+    for number, (_, own) in enumerate(costs.groupby("study", sort=False)):
+        at = [metrics.index(metric) + 0.12 * number for metric in own["metric"]]
+        reach = [own["ratio"] - own["low"], own["high"] - own["ratio"]]
+        color, marker = drawing.PALETTE[number % len(drawing.PALETTE)], drawing.MARKERS[number % len(drawing.MARKERS)]
+        axes.errorbar(own["ratio"], at, xerr=reach, fmt=marker, color=color, capsize=3)
+    axes.axvline(1.0, color=drawing.GREY)
+    axes.set_yticks(range(len(metrics)), metrics)
+    drawing.scale_axis(axes, "x", costs["ratio"])
+    return figure

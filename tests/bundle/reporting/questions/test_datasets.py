@@ -1,0 +1,85 @@
+"""What differs over datasets: found on four of them where they agree, and not where nothing differs."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from made_up_frames import study, together
+
+from entrypoints.frame import Frame
+from entrypoints.reporting.questions import datasets
+from entrypoints.reporting.questions.datasets import answer
+
+LEVELS = {"batch_size": [8, 64, 512], "learning_rate": [0.1, 0.01, 0.001], "algorithm": ["a", "b"]}
+
+
+def made(
+    number: int, size: float = 1.0, rate: float = 0.3, levels: Any = LEVELS, seed: int | None = None, **changes: Any
+) -> Frame:
+    """The study of one dataset of this size."""
+    costs = {
+        "training_time_s": lambda row: size * (16 / row.get("batch_size", 16) if rate else 1.0),
+        "model_memory_mb": lambda row: size + (row.get("batch_size", 0) / 100 if rate else 0.0),
+    }
+    about = {"dataset": f"/data/d{number}.csv", "key": f"k{number}"} | changes
+    seed = number if seed is None else seed
+    return study(levels, costs, lambda row: 0.6 + rate * row.get("learning_rate", 0.0), of_study=about, seed=seed)
+
+
+def test_four_datasets_that_agree_show_what_changes_score_and_costs() -> None:
+    """With the middle dataset's factor, and the range over all; two levels cannot be ranked by four datasets."""
+    found = answer(together(*(made(number, size=1 + number) for number in range(4))))
+    said = "\n".join(found.sentences)
+    assert "`batch_size` 8 -> 512: `training_time_s` falls to 1/6" in said
+    assert "`model_memory_mb` rises by 5" in said
+    assert "the median of 4 datasets, and their range" in said
+    assert set(found.table["hyperparameter"]) == {"batch_size", "learning_rate"}
+    assert found.draw is not None
+    found.draw().savefig(io.BytesIO())
+
+
+def test_rates_that_rank_alike_on_all_datasets_change_the_score() -> None:
+    """Whatever its name and which of its values are better."""
+    frames = [made(number, rate=3.0) for number in range(3)]
+    of = {"dataset": "d3"}
+    accuracy = study(LEVELS, {}, lambda row: 0.9 - 3 * row["learning_rate"], metric="val_accuracy", seed=3, of_study=of)
+    assert answer(together(*frames, accuracy)).sentences[0] == (
+        "`score` is best at `learning_rate` 0.001 and worst at 0.1, over all datasets."
+    )
+
+
+def test_reports_on_nothing_find_little() -> None:
+    """One family of tests per metric, at 5 %; a cost has to differ by 5 % in the middle dataset as well."""
+    told = 0
+    for draw in range(20):
+        frames = [made(number, rate=0.0, seed=4 * draw + number) for number in range(4)]
+        told += answer(together(*frames)).table["told"].any()
+    assert told <= 2
+
+
+def test_batch_sizes_that_differ_are_compared_by_their_share_of_the_rows() -> None:
+    """Where fewer than three are the same."""
+    sizes = {number: [16 * number, 64 * number, 256 * number] for number in (1, 2, 3)}
+    frames = [made(number, levels={"batch_size": of}, rows=1024 * number) for number, of in sizes.items()]
+    (factor,) = datasets.factors(together(*frames))
+    assert factor.levels == ["1/64 of the rows", "1/16 of the rows", "1/4 of the rows"]
+
+
+def test_level_at_which_only_cheap_trials_are_left_does_not_look_cheap() -> None:
+    """Configurations count that ran to their end at each level."""
+    frames = []
+    for number in range(4):
+        frame = made(number)
+        dear = (frame.trials["learning_rate"] == 0.1) & (frame.trials["batch_size"] == 8)
+        frame.trials.loc[dear, "diverged"] = True
+        frames.append(frame)
+    table = answer(together(*frames)).table.set_index(["metric", "hyperparameter"])
+    assert table.loc[("training_time_s", "learning_rate"), "change"] == pytest.approx(1.0, abs=0.1)
+
+
+def test_studies_without_a_shared_hyperparameter_say_so() -> None:
+    """Nothing is tested."""
+    frames = [made(0, levels={"batch_size": [8, 64, 512]}), made(1, levels={"depth": [1, 2, 3]})]
+    assert "share no hyperparameter with 3 levels" in answer(together(*frames)).open_question

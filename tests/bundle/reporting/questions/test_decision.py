@@ -1,0 +1,158 @@
+"""The model to take: the best within the limits, one as good and cheaper, and what the next better one would break."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+from made_up_frames import study, together
+
+from entrypoints.frame import Frame
+from entrypoints.reporting.questions.decision import Decision, answer, decide, logged_model
+
+# A score, a training time and a memory each; two scores differ by chance up to 0.01.
+TRIALS = {
+    "a": (0.59, 8.0, 90.0),
+    "e": (0.61, 4.0, 90.0),
+    "b": (0.63, 2.0, 90.0),
+    "c": (0.635, 0.5, 90.0),
+    "d": (0.7, 0.1, 300.0),
+}
+NOISE = {"val_rmse": (0.0032, 50), "training_time_s": (0.04, 50)}
+
+
+def made(trials: Mapping[str, tuple[float, float, float]] = TRIALS, criteria: str | None = None, **about: Any) -> Frame:
+    """A study of trials by name."""
+    costs = {
+        "training_time_s": lambda row: trials[row["size"]][1],
+        "peak_memory_mb": lambda row: trials[row["size"]][2],
+    }
+    exact = {"noise": 0.0, "fold_sd": 0.0, "model_sd": 0.0}
+    limits = {"of_study": {"criteria": criteria}, "name": "early_stop"} if criteria else {}
+    return study({"size": list(trials)}, costs, lambda row: trials[row["size"]][0], **exact, **limits, about=about)  # type: ignore[arg-type]
+
+
+def decided(
+    trials: Mapping[str, tuple[float, float, float]] = TRIALS,
+    criteria: str | None = None,
+    noise: Mapping[str, tuple[float, float]] = NOISE,
+) -> Decision:
+    """The decision about a full study, with the limits of another one."""
+    frame = together(made(trials), *([made(trials, criteria)] if criteria else []))
+    rows = [
+        {"metric": metric, "noise": share, "degrees_of_freedom": degrees} for metric, (share, degrees) in noise.items()
+    ]
+    return decide(frame, noise=pd.DataFrame(rows))
+
+
+def names(decision: Decision) -> tuple[str | None, ...]:
+    """The chosen, the cheaper and the better trial."""
+    return tuple(each and each["size"] for each in map(_row, (decision.chosen, decision.cheaper, decision.better)))
+
+
+def _row(trial: pd.Series[Any] | None) -> dict[str, Any] | None:
+    return None if trial is None else trial.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("criteria", "expected"),
+    [
+        pytest.param(None, ("a", None, None), id="no limits, none as good"),
+        pytest.param("training_time_s<=3", ("b", "c", "e"), id="one as good and cheaper"),
+        pytest.param("training_time_s<=5", ("e", None, "a"), id="none as good"),
+        pytest.param("training_time_s<=1", ("c", None, "e"), id="a better one is so beyond noise"),
+        pytest.param("peak_memory_mb<=100", ("a", None, None), id="a limit that the best meets"),
+        pytest.param("training_time_s<=1.5x median", ("b", "c", "e"), id="of the median"),
+        pytest.param("peak_memory_mb>=100", ("d", None, "a"), id="a lower limit"),
+        pytest.param("training_time_s<=3, training_time_s<=5x median", ("b", "c", "e"), id="two"),
+        pytest.param("cpu_seconds<=5", ("a", None, None), id="a limit on what was not measured"),
+        pytest.param("cpu_seconds<=5, training_time_s<=3", ("b", "c", "e"), id="one of two measured"),
+        pytest.param("training_time_s<=1.5x median after 6", ("a", None, None), id="of too few trials"),
+        pytest.param("training_time_s<=0.01", (None, None, None), id="a limit that none meets"),
+    ],
+)
+def test_best_within_the_limits_is_chosen(criteria: str | None, expected: tuple[str | None, ...]) -> None:
+    """`b` and `c` differ by less than noise; the median of the times is 2 s; `e` breaks limits less than `a`."""
+    assert names(decided(criteria=criteria)) == expected
+
+
+@pytest.mark.parametrize(
+    ("trials", "expected"),
+    [
+        pytest.param(
+            {"a": (0.6, 1.0, 90.0), "b": (0.6, 0.9, 90.0)}, ("b", None, None), id="of equal scores the cheapest"
+        ),
+        pytest.param({"a": (0.6, 1.0, 90.0), "b": (0.605, 0.92, 90.0)}, ("a", None, None), id="cheaper by noise"),
+        pytest.param({"a": (0.6, 1.0, 90.0), "b": (0.62, 0.1, 90.0)}, ("a", None, None), id="worse beyond noise"),
+        pytest.param(
+            {"a": (0.6, 1.0, 90.0), "b": (0.605, 0.5, 90.0), "c": (0.603, 0.51, 90.0), "d": (0.602, 0.75, 90.0)},
+            ("a", "c", None),
+            id="the best of those that are as cheap",
+        ),
+    ],
+)
+def test_cheaper_one_is_as_good_and_cheaper_beyond_noise(
+    trials: dict[str, tuple[float, float, float]], expected: tuple[str | None, ...]
+) -> None:
+    """Which of several that are as cheap is the very cheapest is chance."""
+    assert names(decided(trials)) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "degrees", "expected"), [(0.85, 50, None), (0.8, 50, "c"), (0.8, 2, None), (float("nan"), 50, None)]
+)
+def test_cheapest_of_many_equal_trials_is_not_called_cheaper(
+    seconds: float, degrees: float, expected: str | None
+) -> None:
+    """With a noise of 4 % the cheapest of nine is 1.2 times cheaper than the first, or more, in 1 % of cases."""
+    trials = {"a": (0.60, 1.0, 90.0), **{f"b{each}": (0.601, 1.0, 90.0) for each in range(8)}}
+    noise = NOISE | {"training_time_s": (0.04, degrees)}
+    assert names(decided(trials | {"c": (0.601, seconds, 90.0)}, noise=noise))[1] == expected
+
+
+def test_trials_that_a_study_under_limits_has_judged_keep_its_verdict() -> None:
+    """What its relative limits came to is known to it alone; those that it stopped have broken them."""
+    judged = made(criteria="training_time_s<=1.5x median", feasible=[True, True, False, None, True])
+    status = ["KILLED" if size == "a" else "FINISHED" for size in judged.trials["size"]]
+    meets = [size in "ce" for size in judged.trials["size"]]
+    judged = replace(judged, trials=judged.trials.assign(status=status, feasible=meets))
+    found = decide(judged, noise=pd.DataFrame(columns=["metric", "noise", "degrees_of_freedom"]))
+    assert found.chosen is not None
+    assert (found.chosen["size"], found.margin) == ("e", None)
+
+
+def test_page_begins_with_the_model_its_costs_and_its_address() -> None:
+    """The address is that of the study that has logged this configuration; the next sentences are its neighbours."""
+    full = made()
+    full = replace(full, trials=full.trials.assign(test_rmse=0.64))
+    limited = made(criteria="training_time_s<=3")
+    run_id = limited.trials.loc[limited.trials["size"] == "b", "run_id"].item()
+    limited.studies[["model", "model_run_id"]] = ["models:/m-1", run_id]
+    limited.trials["run_id"] = limited.trials["run_id"].str.replace("run", "limited")
+    limited.studies["model_run_id"] = limited.studies["model_run_id"].str.replace("run", "limited")
+    sentences = answer(together(full, limited)).sentences
+    assert sentences[:3] == (
+        "**Take size=b**: val_rmse 0.63 (test_rmse 0.64), the best within the limits `training_time_s<=3`.",
+        "**It costs** `training_time_s` 2, `peak_memory_mb` 90.",
+        '**Load it** with `mlflow.pyfunc.load_model("models:/m-1")`.',
+    )
+    assert sentences[-1].startswith("The next better one, size=e with val_rmse 0.61, has training_time_s 4 > 3")
+    assert logged_model(full, full.trials.iloc[0]) is None
+
+
+@pytest.mark.parametrize(
+    ("frame", "why"),
+    [
+        (made(criteria="training_time_s<=0.01"), "the nearest, size=d, has training_time_s 0.1 > 0.01"),
+        (made(diverged=True), "no trial ran to its end"),
+        (study({"size": [1, 2]}, {}, metric=None), "nothing says which metric ranks the trials"),
+    ],
+)
+def test_why_there_is_no_model_to_take_is_said(frame: Frame, why: str) -> None:
+    """Nothing is chosen instead."""
+    found = answer(frame)
+    assert found.sentences == ()
+    assert why in found.open_question

@@ -1,0 +1,337 @@
+"""What is said of hyperparameters holds for what was planted, and for another draw of the data."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_up_frames import study
+
+from entrypoints.frame import Frame
+from entrypoints.reporting.questions.effects import answer, noise, of_costs, of_score
+
+Row = Mapping[str, Any]
+ALGORITHMS = ["logistic", "svm"]
+SIZES: dict[int, dict[str, list[Any]]] = {
+    8: {"batch_size": [8, 64], "learning_rate": [0.01, 0.001], "algorithm": ALGORITHMS},
+    24: {"batch_size": [8, 32, 128, 512], "learning_rate": [0.1, 0.01, 0.001], "algorithm": ALGORITHMS},
+    108: {
+        "batch_size": [2**place for place in range(1, 10)],
+        "learning_rate": [10.0**-place for place in range(6)],
+        "algorithm": ALGORITHMS,
+    },
+}
+
+
+def seconds(row: Row) -> float:
+    """A cost that bends in the logarithm of the batch size."""
+    return float(0.05 + 8 / row["batch_size"])
+
+
+def svm(planted: float) -> Callable[[Row], float]:
+    """A cost of 2, and more with one algorithm."""
+    return lambda row: 2 + (planted if row["algorithm"] == "svm" else 0)
+
+
+def effect(frame: Frame, hyperparameter: str, metric: str | None = None) -> dict[Any, Any]:
+    """The row of a hyperparameter's main effect on a cost, or else on the score."""
+    table = of_costs(frame) if metric else of_score(frame)
+    found = table[(table["hyperparameter"] == hyperparameter) & (table["metric"] == (metric or frame.score))]
+    return dict(found[found["beside"] == ""].iloc[0])
+
+
+@pytest.mark.parametrize("trials", SIZES)
+@pytest.mark.parametrize("factor", [1.1, 1.5, 8.0])
+def test_planted_factor_of_a_cost_is_found_with_an_interval_that_holds_it(trials: int, factor: float) -> None:
+    """In eight trials as in 108; a batch size that changes the cost more, a place that does not, stand beside it."""
+    costs = {"training_time_s": lambda row: seconds(row) * (factor if row["algorithm"] == "svm" else 1)}
+    frames = [study(SIZES[trials], costs, noise=0.005, seed=seed) for seed in range(20)]
+    rows = [effect(frame, "algorithm", "training_time_s") for frame in frames]
+    assert sum(row["told"] for row in rows) >= 19
+    assert sum(row["low"] <= factor <= row["high"] for row in rows) >= 17
+    assert all(row["first_at"] == "logistic" and row["second_at"] == "svm" for row in rows)
+
+
+@pytest.mark.parametrize("trials", SIZES)
+def test_planted_memory_of_a_model_is_found_in_megabytes(trials: int) -> None:
+    """Memory adds up: a model takes as much more whatever the rest of the process takes."""
+    costs = {"model_memory_mb": svm(5.0), "peak_memory_mb": lambda row: 177 + svm(5.0)(row)}
+    frame = study(SIZES[trials], costs, noise={"model_memory_mb": 0.02, "peak_memory_mb": 0.001})
+    for metric in costs:
+        row = effect(frame, "algorithm", metric)
+        assert row["told"]
+        assert row["unit"] == "MB"
+        assert row["low"] < 5.0 < row["high"]
+
+
+def test_eight_trials_say_what_they_show() -> None:
+    """A batch size that changes the cost and no model, a rate that changes the score, and nothing else."""
+    costs = {
+        "training_time_s": lambda row: 8 / row["batch_size"],
+        "model_memory_mb": lambda row: 0.4 + row["batch_size"] / 100,
+        "inference_latency_ms": lambda row: 0.08,
+        "steps": lambda row: 8000 // row["batch_size"],
+    }
+    frame = study(
+        SIZES[8],
+        costs,
+        lambda row: 0.77 - 0.1 * (row["learning_rate"] == 0.001),
+        metric="val_accuracy",
+        same_model=["batch_size"],
+    )
+    found = answer(frame)
+    assert found.sentences == (
+        "`learning_rate` 0.001 -> 0.01: `val_accuracy` rises by 0.095 (0.086 to 0.1).",
+        "No effect of `algorithm` on `val_accuracy` is shown: folds differ so much that one below 0.0068 may "
+        "go unnoticed.",
+        "`batch_size` changes no score in any fold: 8 trials are 4 models.",
+        "`batch_size` 8 -> 64: `training_time_s` falls to 1/7.9 (1/8.2 to 1/7.6) and `model_memory_mb` rises by "
+        "0.56 MB (0.54 to 0.59).",
+    )
+    assert found.open_question == ""
+    assert found.draw is not None
+    assert "learning_rate 0.001 -> 0.01" in found.draw().get_suptitle()
+
+
+@pytest.mark.parametrize(
+    ("metric", "planted", "words"),
+    [
+        ("training_time_s", 16.0, "rises to 9 times (9 to 9)"),
+        ("training_time_s", -1.75, "falls to 1/8 (1/8 to 1/8)"),
+        ("training_time_s", 0.3, "rises by 15 % (15 to 15 %)"),
+        ("training_time_s", -0.3, "falls by 15 % (15 to 15 %)"),
+        ("peak_memory_mb", 0.3, "rises by 0.3 MB (0.3 to 0.3)"),
+        ("peak_memory_mb", -1.0, "falls by 1 MB (1 to 1)"),
+    ],
+)
+def test_change_is_said_in_words_that_fit_its_size(metric: str, planted: float, words: str) -> None:
+    """Halves and doubles as factors, less in percent, memory in MB."""
+    frame = study(SIZES[24], {metric: svm(planted)}, noise=1e-6, metric=None)
+    assert answer(frame).sentences == (f"`algorithm` logistic -> svm: `{metric}` {words}.",)
+
+
+@pytest.mark.parametrize(("metric", "planted"), [("training_time_s", 0.08), ("peak_memory_mb", 0.09)])
+def test_what_is_too_small_for_a_sentence_is_in_the_table_alone(metric: str, planted: float) -> None:
+    """Less than 5 %, and of memory than 0.1 MB."""
+    frame = study(SIZES[24], {metric: svm(planted)}, noise=1e-6, metric=None)
+    row = effect(frame, "algorithm", metric)
+    assert row["p_holm"] < 1e-6
+    assert not row["told"]
+    assert answer(frame).sentences == (f"No effect on `{metric}` is shown, beyond noise and 5 %.",)
+
+
+def test_equal_costs_lead_to_no_claim() -> None:
+    """Of 200 studies of three costs with a noise of a tenth, a twentieth may."""
+    costs = {name: lambda row: 1.0 for name in ("training_time_s", "inference_latency_ms", "model_memory_mb")}
+    tables = [of_costs(study(SIZES[24], costs, noise=0.1, metric=None, seed=seed)) for seed in range(200)]
+    assert sum(table["told"].any() for table in tables) <= 10
+
+
+@pytest.mark.parametrize("count", [60, 200])
+def test_rate_at_which_small_batches_diverge_is_not_called_cheap(count: int) -> None:
+    """Only the cheap trials of a high rate are left, of a random search without a single pair that matches."""
+    told = 0
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        drawn = [
+            {"batch_size": 2 ** int(random.integers(1, 10)), "learning_rate": 10 ** random.uniform(-4, 0)}
+            for _ in range(count)
+        ]
+        frame = study(
+            drawn,
+            {"training_time_s": seconds},
+            noise=0.1,
+            diverged=lambda row: row["learning_rate"] > 0.03 and row["batch_size"] < 128,
+            seed=seed,
+        )
+        told += effect(frame, "learning_rate", "training_time_s")["told"]
+    assert told == 0
+
+
+def test_interaction_is_said_where_it_matters() -> None:
+    """A batch size that saves much for one algorithm, little for the other; two costs that multiply have none."""
+    frame = study(
+        SIZES[24],
+        {
+            "training_time_s": lambda row: seconds(row) if row["algorithm"] == "svm" else 0.2,
+            "inference_latency_ms": lambda row: seconds(row) * svm(4.0)(row),
+        },
+        metric=None,
+    )
+    table = of_costs(frame)
+    assert set(table.loc[table["beside"] != "", "metric"]) == {"training_time_s"}
+    said = [sentence for sentence in answer(frame).sentences if ", but " in sentence]
+    assert len(said) == 1
+    assert said[0].startswith("`batch_size` 8 -> 512: `training_time_s` falls to 1/16")
+    assert said[0].endswith("with algorithm logistic.")
+
+
+def test_drift_over_the_order_is_warned_of_and_not_charged_to_a_hyperparameter() -> None:
+    """What earlier trials leave in a process is in the place, not in the algorithm."""
+    frame = study(
+        SIZES[24], {"peak_memory_mb": lambda row: 177 + 0.2 * row["place"]}, noise=0.0005, metric=None, seed=2
+    )
+    assert not effect(frame, "algorithm", "peak_memory_mb")["told"]
+    (said,) = answer(frame).sentences[:1]
+    assert said.startswith("From the first trial to the last, `peak_memory_mb` rises by 4.")
+
+
+def test_hyperparameter_that_says_the_same_as_another_is_not_called_a_cause() -> None:
+    """Only one algorithm has a tol, so the trials do not tell the two apart."""
+    levels = [
+        {"algorithm": name, "batch_size": size, "solver": f"of {name}"}
+        for name in ALGORITHMS
+        for size in (2, 4, 8, 16, 32)
+    ]
+    table = of_costs(study(levels, {"training_time_s": svm(5.0)}, metric=None))
+    assert set(table.loc[table["told"], "hyperparameter"]) <= {"place"}
+    assert not set(table["hyperparameter"]) & {"algorithm", "solver"}
+
+
+def made_alike(seed: int, lower: float = 0.0, **changes: Any) -> Frame:
+    """Models of two algorithms that err each in its own way on the same folds; one may be worse on average."""
+    random = np.random.default_rng(seed)
+    errors = {name: random.normal(0, 0.01, 10) for name in ALGORITHMS}
+    return study(
+        SIZES[24],
+        score=lambda row: 0.77 - lower * (row["algorithm"] == "svm") + errors[row["algorithm"]],
+        metric="val_accuracy",
+        model_sd=0.002,
+        seed=seed,
+        **changes,
+    )
+
+
+def test_levels_that_differ_on_these_folds_alone_are_not_called_different() -> None:
+    """All trials share the folds: with trials as replication nearly each of these studies would claim an effect."""
+    told = [effect(made_alike(seed), "algorithm")["told"] for seed in range(100)]
+    assert sum(told) <= 2
+
+
+def test_levels_that_differ_on_other_folds_as_well_are_found() -> None:
+    """By eight standard errors of the difference."""
+    told = [effect(made_alike(seed, lower=0.052), "algorithm") for seed in range(20)]
+    assert sum(row["told"] for row in told) >= 19
+    assert sum(row["low"] <= -0.052 <= row["high"] for row in told) >= 18
+
+
+def test_equal_models_count_once() -> None:
+    """Batch sizes that make the same model of a configuration change neither an effect nor the noise."""
+    levels = {"learning_rate": [0.1, 0.01, 0.001], "algorithm": ALGORITHMS}
+    configurations = itertools.product(levels["learning_rate"], levels["algorithm"])
+    known = dict(zip(configurations, np.random.default_rng(0).normal(0.7, 0.02, (6, 10)), strict=True))
+
+    def made(batch_sizes: Sequence[int]) -> Frame:
+        of = {"batch_size": batch_sizes, **levels}
+        # One rate ran with a single batch size only, so that by trials it weighs less.
+        frame = study(of, score=lambda row: known[row["learning_rate"], row["algorithm"]], model_sd=0, fold_sd=0)
+        return replace(
+            frame, trials=frame.trials[(frame.trials["learning_rate"] < 0.1) | (frame.trials["batch_size"] == 8)]
+        )
+
+    one, many = made([8]), made([8, 64, 512])
+    for name in ("algorithm", "learning_rate"):
+        few, more = effect(one, name), effect(many, name)
+        assert (few["change"], few["p_holm"]) == pytest.approx((more["change"], more["p_holm"]))
+    assert noise(one).iloc[0].to_dict() == pytest.approx(noise(many).iloc[0].to_dict())
+    same = of_score(many).set_index("hyperparameter")["same"]
+    assert same.to_dict() == {"batch_size": True, "learning_rate": False, "algorithm": False}
+
+
+def test_random_search_shows_what_a_rate_does_to_the_score_but_not_what_another_number_does() -> None:
+    """There the trials have to agree as well as the folds: an effect that bends looks like one of its neighbour."""
+    told = {"learning_rate": 0, "alpha": 0}
+    for seed in range(30):
+        random = np.random.default_rng(seed)
+        drawn = [
+            {"learning_rate": 10 ** random.uniform(-4, 0), "alpha": 10 ** random.uniform(-5, -1)} for _ in range(40)
+        ]
+        frame = study(
+            drawn, score=lambda row: 0.66 + 0.02 * np.log10(row["learning_rate"]) ** 2, model_sd=0.002, seed=seed
+        )
+        for name in told:
+            told[name] += effect(frame, name)["told"]
+    assert told["learning_rate"] >= 28
+    assert told["alpha"] <= 1
+
+
+@pytest.mark.parametrize("metric", ["val_accuracy", "val_rmse"])
+def test_losses_and_test_scores_are_not_compared(metric: str) -> None:
+    """The losses of two algorithms are different functions, and what is tested may not choose."""
+    others = {name: svm(5.0) for name in ("train_loss", "val_loss", "test_loss", "test_accuracy", "val_accuracy_sd")}
+    frame = study(
+        SIZES[24], {**others, "steps": svm(5.0), "memory_mb": svm(5.0), "training_time_s": seconds}, metric=metric
+    )
+    found = answer(frame)
+    assert set(found.table["metric"]) == {metric, "training_time_s"}
+    assert not any(name in " ".join(found.sentences) for name in ("loss", "test_", "steps"))
+
+
+@pytest.mark.parametrize("trials", SIZES)
+def test_two_trials_that_are_equal_differ_by_more_than_the_margin_in_a_twentieth(trials: int) -> None:
+    """However few degrees of freedom the noise has, with repeats or without."""
+    beyond, studies = 0, 60 if trials == 108 else 200
+    for seed in range(studies):
+        frame = study(SIZES[trials], {"training_time_s": seconds}, noise=0.1, repeats=2, metric=None, seed=seed)
+        (row,) = noise(frame).to_dict("records")
+        one, other = np.random.default_rng(1000 + seed).lognormal(0, 0.1, 2)
+        beyond += max(one, other) > min(one, other) * (1 + row["margin"])
+    assert 0.01 < beyond / studies < 0.1
+
+
+def test_margin_of_the_score_is_not_that_of_the_models_that_were_tried() -> None:
+    """Models that hardly differ leave what other folds would change, and fewer of the same leave it as it is."""
+    alike = study(SIZES[24], score=lambda row: 0.77, metric="val_accuracy", model_sd=1e-4)
+    scores = alike.folds.pivot(index="trial_id", columns="fold", values="val_accuracy").loc[
+        alike.complete["trial_id"].iloc[0]
+    ]
+    (row,) = noise(alike).to_dict("records")
+    assert row["noise"] < 1e-3
+    assert row["margin"] == pytest.approx(scores.std() / np.sqrt(10))
+    wide, narrow = (
+        noise(study({**SIZES[24], "learning_rate": rates}, metric="val_accuracy"))["margin"].iloc[0]
+        for rates in ([0.1, 0.01, 0.001], [0.01])
+    )
+    assert wide == pytest.approx(narrow, rel=0.35)
+
+
+def test_busy_machine_is_named() -> None:
+    """Where equal trials differ by half, nothing smaller can be told."""
+    frame = study(SIZES[24], {"training_time_s": lambda row: 1.0}, noise=0.5, metric=None)
+    said = answer(frame).sentences
+    assert said[0] == (
+        "Equal trials differ by 35 % in `training_time_s`: this machine was too busy to tell costs apart by less than "
+        "2.9 times."
+    )
+
+
+def test_study_without_scores_by_fold_says_so_and_answers_the_rest() -> None:
+    """Another Tune script has none: its trials share a split, and are no replication."""
+    frame = study(SIZES[24], {"training_time_s": seconds, "loss": svm(3.0)}, metric=None, of_study={"score": "loss"})
+    found = answer(frame)
+    assert (
+        found.open_question == "What hyperparameters do to `loss`: there are no configurations to compare fold by fold."
+    )
+    assert found.sentences[0].startswith("`batch_size` 8 -> 512: `training_time_s` falls to 1/")
+
+
+@pytest.mark.parametrize("levels", [{"batch_size": [8]}, {"batch_size": [8, 64]}])
+def test_too_few_trials_leave_the_question_open(levels: dict[str, list[int]]) -> None:
+    """Nothing is said of them, and nothing fails."""
+    found = answer(study(levels, {"training_time_s": seconds}, metric=None))
+    assert found.sentences == ()
+    assert found.table.empty
+    assert "are too few" in found.open_question
+
+
+def test_repeats_count_for_costs_and_not_for_the_score() -> None:
+    """A configuration that ran again shows noise, and is no other model."""
+    frame = study(SIZES[8], {"training_time_s": seconds}, repeats=4)
+    assert effect(frame, "batch_size", "training_time_s")["trials"] == 12
+    assert effect(frame, "batch_size")["trials"] == 8
+    assert isinstance(frame.trials, pd.DataFrame)

@@ -1,0 +1,103 @@
+"""What limits saved: against the full study or a forecast, by one formula, in whichever order the studies are given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+from made_up_frames import study, together
+
+from entrypoints.frame import Frame
+from entrypoints.reporting.questions.limits_saved import answer, judged, saving
+from mlflow_sysmetrics.limits import Criteria
+
+CPU_S = {8: 16.0, 64: 2.0, 256: 1.0, 512: 0.5, 1024: 0.5}
+COSTS = {name: lambda row: CPU_S[row["batch_size"]] for name in ("training_time_s", "cpu_seconds", "elapsed_s")}
+LIMITS = "training_time_s<=1.5, model_memory_mb<=100"
+
+
+def made(**changes: Any) -> Frame:
+    """A study of five trials without noise."""
+    return study({"batch_size": list(CPU_S)}, COSTS, noise=0.0, **changes)
+
+
+def limited(*stops: tuple[int, float, str, str, str], **changes: Any) -> Frame:
+    """The same under limits: stops are a batch size, what it had cost, who stopped it, by which metric and how."""
+    frame = made(seed=1, name="early_stop", of_study={"criteria": LIMITS} | changes)
+    trials = frame.trials.set_index("batch_size", drop=False)
+    for size, spent_s, by, metric, how in stops:
+        names = ["status", "stopped_by", "stop_metric", "stop_how", "cpu_seconds", "elapsed_s", "training_time_s"]
+        trials.loc[size, names] = pd.Series(["KILLED", by, metric, how, spent_s, spent_s, spent_s], names, dtype=object)
+    return replace(frame, trials=trials.reset_index(drop=True))
+
+
+TWO = ((8, 1.0, "criteria", "training_time_s", "crossed"), (64, 0.0, "criteria", "model_memory_mb", "skipped"))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_stopped_trials_save_what_they_cost_in_the_full_study_less_what_they_spent(order: int) -> None:
+    """17 of 20 s: 15 s by the first limit, 2 s by the second, before its first step."""
+    frame = together(*[made(), limited(*TWO)][::order])
+    saved = saving(frame)
+    assert saved is not None
+    assert (saved.spent_cpu_s, saved.saved_cpu_s, saved.saved_cpu_percent, saved.unknown) == (3.0, 17.0, 85.0, 0)
+    assert saved.reasons["reason"].tolist() == ["`training_time_s<=1.5`", "`model_memory_mb<=100`"]
+    assert saved.reasons[["trials", "skipped", "saved_cpu_s"]].to_numpy().tolist() == [[1, 0, 15.0], [1, 1, 2.0]]
+    assert answer(frame).sentences == (
+        f"`{LIMITS}` stopped 2 of 5 trials, 1 of them before the first step, and saved 85 % of the CPU time: 3 s were "
+        "spent, 17 s saved, counted against the full study.",
+        "By what stopped them: `training_time_s<=1.5` 75 %, `model_memory_mb<=100` 10 %.",
+    )
+
+
+def test_trial_that_cost_more_than_in_the_full_study_counts_against_the_saving() -> None:
+    """Costs differ from run to run: with a floor at 0 noise alone would look like a saving."""
+    stops = (64, 2.5, "criteria", "training_time_s", "crossed"), (256, 0.9, "person", None, None)
+    saved = saving(together(made(), limited(*stops)))  # type: ignore[arg-type]
+    assert saved is not None
+    assert saved.saved_cpu_s == pytest.approx(-0.4)
+    assert saved.reasons["reason"].tolist() == ["a person", "`training_time_s<=1.5`"]
+    assert "saved less than 5 % of the CPU time" in answer(together(made(), limited(*stops))).sentences[0]  # type: ignore[arg-type]
+
+
+def test_forecasts_of_its_own_trials_stand_for_a_full_study() -> None:
+    """A trial without one is in no sum."""
+    frame = limited(*TWO)
+    sizes = frame.trials["batch_size"]
+    forecasts = sizes.map(CPU_S).where(sizes != 64)
+    saved = saving(replace(frame, trials=frame.trials.assign(full_cpu_s=forecasts, full_wall_s=forecasts)))
+    assert saved is not None
+    assert (saved.full, saved.saved_cpu_s, saved.unknown) == (None, 15.0, 1)
+
+
+def test_study_of_other_data_is_no_full_study() -> None:
+    """Nothing is said of a saving then, but what it would need."""
+    frame = together(limited(*TWO, key="other"), made())
+    assert saving(frame) is None
+    assert "this needs a study without limits of the same trials" in answer(frame).open_question
+
+
+def test_limits_that_stop_nothing_save_nothing() -> None:
+    """Though the two studies differ by noise."""
+    assert answer(together(made(), limited())).sentences == (
+        f"`{LIMITS}` stopped none of 5 trials: nothing was saved.",
+    )
+
+
+def test_full_study_alone_says_what_the_default_limits_could_save_at_most() -> None:
+    """1.5 x the median of 1 s is broken by the two largest, which took 18 of 20 s."""
+    found = answer(made())
+    assert found.sentences[0].startswith("2 of 5 trials break the default limits")
+    assert "took 90 % of the CPU time" in found.sentences[0]
+    assert "run early_stop with the parameters of this one" in found.open_question
+
+
+def test_trials_are_judged_by_the_numbers_that_are_given() -> None:
+    """A search knows what relative limits came to, also of trials that it stopped."""
+    frame = limited(*TWO, criteria="training_time_s<=1x median")
+    by_number = judged(frame, Criteria.parse("training_time_s<=0.7"))
+    found = dict(zip(frame.trials["batch_size"], by_number["meets"], strict=True))
+    assert found == {8: False, 64: False, 256: False, 512: True, 1024: True}
+    assert by_number["excess"].max() == pytest.approx(0.3 / 0.7)

@@ -1,0 +1,78 @@
+"""Two studies side by side: what limits lost beside the full study, and whether costs were the same in both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from made_up_frames import study, together
+
+from entrypoints.frame import Frame
+from entrypoints.reporting.questions.pairs import answer, ratios
+
+SECONDS = {8: 4.0, 16: 2.0, 32: 1.0, 64: 0.5, 128: 0.4, 256: 0.3}
+SCORES = {8: 0.60, 16: 0.61, 32: 0.62, 64: 0.63, 128: 0.64, 256: 0.65}
+LIMITS = "training_time_s<=2.05"
+
+
+def made(times: float = 1.0, noise: float = 0.01, **changes: Any) -> Frame:
+    """Six trials, whose score is the worse the cheaper they are; on a machine that is so many times as slow."""
+    costs = {cost: lambda row: times * SECONDS[row["batch_size"]] for cost in ("training_time_s", "cpu_seconds")}
+    exact = {"fold_sd": 0.0, "model_sd": 0.0, "noise": noise}
+    frame = study({"batch_size": list(SECONDS)}, costs, lambda row: SCORES[row["batch_size"]], **exact, **changes)  # type: ignore[arg-type]
+    return replace(frame, trials=frame.trials.assign(test_rmse=frame.trials["val_rmse"] + 0.1))
+
+
+def limited(stopped: list[int], times: float = 1.0, **changes: Any) -> Frame:
+    """The same under limits that have stopped these."""
+    frame = made(times, seed=1, name="early_stop", of_study={"criteria": LIMITS}, **changes)
+    killed = frame.trials["batch_size"].isin(stopped)
+    status, by = killed.map({True: "KILLED", False: "FINISHED"}), killed.map({True: "criteria", False: None})
+    return replace(frame, trials=frame.trials.assign(status=status, stopped_by=by))
+
+
+@pytest.mark.parametrize(
+    ("stopped", "says"),
+    [
+        ([8], "stopped none of the 5 trials that meet them: the best is kept."),
+        ([8, 64], "stopped 1 of 5 trials that meet them: the best is kept."),
+        (
+            [8, 16],
+            "stopped 1 of 5 trials that meet them (1 within 5 % of a limit): the best of those left is 0.01 w",
+        ),
+        (list(SECONDS), "stopped 5 of 5 trials that meet them (1 within 5 % of a limit): no model is left."),
+    ],
+)
+def test_loss_is_the_best_that_meets_the_limits_less_the_best_of_those_left(stopped: list[int], says: str) -> None:
+    """By the scores of the full study, in which 2 s are within 5 % of the limit."""
+    found = answer(together(made(noise=0.0), limited(stopped, noise=0.0)))
+    assert found.sentences[0].startswith(f"`{LIMITS}` {says}")
+    if stopped == [8, 16]:
+        assert found.table[["val_rmse_lost", "test_rmse_lost"]].iloc[0].tolist() == pytest.approx([0.01, 0.01])
+
+
+def test_slower_machine_is_named_beside_a_saving() -> None:
+    """Trials that ran to their end in both say what the same work cost in each."""
+    slower = answer(together(made(), limited([8], times=1.3))).sentences[1]
+    assert slower.startswith("Trials that ran to their end in both took 1.3")
+    assert len(answer(together(made(), limited([8]))).sentences) == 1
+    other = answer(together(made(), limited([8], times=1.3, about={"host": "a laptop"}))).sentences[1]
+    assert "another machine than the full study (machine; a laptop)" in other
+
+
+def test_ratio_of_costs_has_an_interval_that_holds_the_planted_one() -> None:
+    """The configurations are paired, so that their own differences do not widen it."""
+    frame = together(made(noise=0.05), made(1.3, noise=0.05, seed=1))
+    row = ratios(frame, *frame.studies.index).set_index("metric").loc["cpu_seconds"]
+    assert row["low"] < 1.3 < row["high"] < 1.5
+    assert (row["configurations"], row["verdict"]) == (6, "more")
+
+
+def test_equal_studies_are_told_apart_in_one_of_a_hundred_at_most() -> None:
+    """Of pairs of studies without a difference."""
+    told = 0
+    for seed in range(100):
+        frame = together(made(noise=0.1, seed=2 * seed), made(noise=0.1, seed=2 * seed + 1))
+        told += ratios(frame, *frame.studies.index)["verdict"].isin(["more", "less"]).any()
+    assert told <= 2

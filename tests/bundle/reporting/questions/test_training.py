@@ -1,0 +1,140 @@
+"""What is said of curves holds for what was planted in them, and nothing is said where nothing changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from made_up_frames import study
+
+from entrypoints.frame import Frame
+from entrypoints.reporting.questions.training import answer, courses
+
+Curve = Callable[[Mapping[str, Any], float], float]
+LEVELS = {"batch_size": [8, 64], "learning_rate": [0.01, 0.001], "algorithm": ["logistic", "svm"]}
+
+
+def falls(to: float, speed: float = 12.0) -> Curve:
+    """A loss that falls from 1 and becomes level."""
+    return lambda row, share: to + (1 - to) * float(np.exp(-speed * share))
+
+
+def noisy(of: Callable[[float], float], sd: float, seed: int = 0) -> Curve:
+    """A cost at each share of the training, with noise."""
+    random = np.random.default_rng(seed)
+    return lambda row, share: of(share) + float(random.normal(0, sd))
+
+
+def made(
+    curves: Mapping[str, Curve], steps: Callable[[Mapping[str, Any]], float] | None = None, **changes: Any
+) -> Frame:
+    """Eight trials, of a thousand steps each unless it is said."""
+    costs = {"steps": steps} if steps else {}
+    return study(LEVELS, costs, curves=curves, metric="val_accuracy", noise=0, **changes)
+
+
+@pytest.mark.parametrize(
+    ("curves", "words"),
+    [
+        ({"train_loss": falls(0.39)}, "`train_loss` falls by 61 % and is level from step 200 on."),
+        ({"val_loss": lambda row, share: 1 - share / 2}, "`val_loss` falls by 50 % and still falls at the end."),
+        (
+            {"train_loss": lambda row, share: falls(0.4 if row["algorithm"] == "svm" else 0.6)(row, share)},
+            "`train_loss` falls by 40 to 60 % and is level from step 200 on.",
+        ),
+        (
+            {"val_accuracy": lambda row, share: 0.77 - 0.27 * float(np.exp(-12 * share))},
+            "`val_accuracy` rises from 0.5 to 0.77 and is level from step 200 on.",
+        ),
+        (
+            {"train_loss": falls(0.4), "val_loss": falls(0.5, 6)},
+            "`train_loss` falls by 60 % and is level from step 200 on; `val_loss` falls by 50 % and is level from step "
+            "400 on.",
+        ),
+    ],
+    ids=["loss", "still falling", "two algorithms", "score", "two losses"],
+)
+def test_what_is_learned_is_said_with_where_it_becomes_level(curves: dict[str, Curve], words: str) -> None:
+    """From step 0 on, before which a model knows nothing."""
+    assert answer(made(curves)).sentences == (words,)
+
+
+def test_trials_of_different_length_are_compared_by_share_of_the_training() -> None:
+    """Ten epochs of small batches have many times the steps."""
+    frame = made({"train_loss": falls(0.4)}, steps=lambda row: 8000 / row["batch_size"])
+    assert answer(frame).sentences == ("`train_loss` falls by 60 % and is level after 20 % of the training.",)
+
+
+def test_loss_that_falls_in_some_trials_and_rises_in_others_is_not_summed_up() -> None:
+    """The table has it."""
+    frame = made({"val_loss": lambda row, share: 1 + (share if row["batch_size"] == 8 else -share)})
+    found = answer(frame)
+    assert found.sentences == ()
+    assert set(found.table["verdict"]) == {"unclear"}
+
+
+@pytest.mark.parametrize("leak_mb", [0.5, 5.0])
+def test_leak_is_found_with_an_interval_that_holds_it(leak_mb: float) -> None:
+    """In eight trials, over what the process holds anyway."""
+    holds = 0
+    for seed in range(20):
+        frame = made({"memory_mb": noisy(lambda share: 177 + leak_mb * share, 0.05, seed)})
+        (row,) = courses(frame).to_dict("records")
+        assert row["verdict"] == "rises"
+        holds += row["low"] <= leak_mb <= row["high"]
+    assert holds >= 17
+    assert answer(frame).sentences[0].startswith(f"`memory_mb` rises by {leak_mb:.2g}")
+
+
+def test_costs_that_do_not_change_are_called_so_and_libraries_no_finding() -> None:
+    """177 MB of libraries say nothing; that they do not grow does."""
+    costs = {
+        "memory_mb": noisy(lambda share: 177, 0.02),
+        "cpu_percent": noisy(lambda share: 98, 1),
+        "step_time_ms": noisy(lambda share: 0.3 if share else 3.0, 0.003),
+    }
+    assert answer(made(costs)).sentences == (
+        "`memory_mb` does not grow; `cpu_percent` and `step_time_ms` stay within 5 %.",
+    )
+
+
+def test_cost_that_rises_is_said_in_percent() -> None:
+    """Of its median."""
+    said = answer(made({"step_time_ms": noisy(lambda share: 0.9 + 0.2 * share, 0.01)})).sentences
+    assert said[0].startswith("`step_time_ms` rises by 20 % (19")
+
+
+def test_equal_costs_lead_to_no_claim() -> None:
+    """Of 100 studies of three costs with a noise of a tenth, two may."""
+    names = ("cpu_percent", "step_time_ms", "memory_mb")
+    claims = 0
+    for seed in range(100):
+        frame = made({name: noisy(lambda share: 1.0, 0.1, 3 * seed + place) for place, name in enumerate(names)})
+        claims += courses(frame)["verdict"].isin(["rises", "falls"]).any()
+    assert claims <= 2
+
+
+def test_sampled_series_stand_in_for_curves_that_a_script_does_not_report() -> None:
+    """Of both the curve by step counts."""
+    series = {"system/process_memory_mb": falls(2.0), "system/process_cpu_percent": noisy(lambda share: 98, 1)}
+    frame = made(series | {"cpu_percent": noisy(lambda share: 98, 1)})
+    assert set(courses(frame)["metric"]) == {"system/process_memory_mb", "cpu_percent"}
+
+
+@pytest.mark.parametrize("curves", [{}, {"memory_mb": falls(1)}], ids=["no curves", "too few trials"])
+def test_too_little_leaves_the_question_open(curves: dict[str, Curve]) -> None:
+    """Two trials that ran to their end, or none with a curve."""
+    found = answer(study({"batch_size": [8, 64]}, curves=curves))
+    assert (found.sentences, found.draw) == ((), None)
+    assert found.open_question.startswith("What changes during training: fewer than 3 trials")
+
+
+def test_figure_has_a_panel_for_each_metric() -> None:
+    """And the answer's first sentence as its title."""
+    found = answer(made({"train_loss": falls(0.39), "memory_mb": noisy(lambda share: 177, 0.02)}))
+    assert found.draw is not None
+    figure = found.draw()
+    assert len(figure.axes) == 2
+    assert figure.get_suptitle().startswith("train_loss falls by 61")

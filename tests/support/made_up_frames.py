@@ -1,0 +1,162 @@
+"""Frames of studies whose trials are made up, with costs and scores that are known."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from entrypoints.frame import ABOUT, Frame
+
+Row = Mapping[str, Any]  # a configuration: the value of each hyperparameter, and its place
+Folds = NDArray[np.float64]  # a value for each
+Levels = Mapping[str, Sequence[Any]]
+POINTS = 21  # of a curve, step 0 included
+STEPS = 1000  # of a trial that has no `steps` of its own
+
+
+def study(
+    levels: Levels | Sequence[Mapping[str, Any]],
+    costs: Mapping[str, Callable[[Row], float]] | None = None,
+    score: Callable[[Row], float | Folds] = lambda row: 0.66,
+    *,
+    curves: Mapping[str, Callable[[Row, float], float]] | None = None,
+    metric: str | None = "val_rmse",
+    folds: int = 10,
+    repeats: int = 0,
+    noise: float | Mapping[str, float] = 0.02,
+    fold_sd: float = 0.02,
+    model_sd: float = 0.01,
+    same_model: Sequence[str] = (),
+    diverged: Callable[[Row], bool] = lambda row: False,
+    seed: int = 0,
+    name: str = "tune red_wine",
+    about: Mapping[str, Any] | None = None,
+    of_study: Mapping[str, Any] | None = None,
+) -> Frame:
+    """A study of all combinations of levels, or of these configurations, in an order shuffled by the seed.
+
+    Args:
+        levels: of each hyperparameter, or one mapping a configuration as a search drew them.
+        costs: what a configuration truly costs, by metric; it is told ``place`` as well.
+        score: the expected score of a configuration, or one for each fold.
+        curves: the true value of a metric after a share of the training, 0 to 1.
+        metric: the name of the score; None: nothing ranks the trials, and there are no folds.
+        folds: their number.
+        repeats: how often the configuration in the middle runs again.
+        noise: the standard deviation of a cost's logarithm from run to run, of each or by name.
+        fold_sd: by how much folds differ for all models alike.
+        model_sd: the standard deviation of what one model does on one fold.
+        same_model: the hyperparameters that change costs, but not the model: trials that differ in them alone have
+            equal scores in each fold.
+        diverged: of which configurations training does.
+        seed: of everything that is drawn.
+        name: of the study.
+        about: columns of ``ABOUT`` that are not as of trials that ended well, by name: a value or one for each trial.
+        of_study: the same of the study's row.
+    """
+    random = np.random.default_rng(seed)
+    if isinstance(levels, Mapping):
+        configurations = [dict(zip(levels, values, strict=True)) for values in itertools.product(*levels.values())]
+    else:
+        configurations = [dict(each) for each in levels]
+    again = [dict(configurations[len(configurations) // 2]) for _ in range(repeats)]
+    order = random.permutation(len(configurations) + repeats)
+    rows = [(configurations + again)[number] | {"place": place} for place, number in enumerate(order, 1)]
+    names = list(configurations[0])
+    run_id = f"{name} {seed}"
+    ids = [f"{seed}_{number:05d}" for number in range(len(rows))]
+    trials: pd.DataFrame = pd.DataFrame({each: [row[each] for row in rows] for each in names})
+    known = {
+        "study": run_id,
+        "trial_id": ids,
+        "run_id": [f"run_{each}" for each in ids],
+        "name": [" ".join(f"{key}={row[key]}" for key in names) for row in rows],
+        "place": range(1, len(rows) + 1),
+        "repeat": [max(int(number) - len(configurations) + 1, 0) for number in order],
+        "status": "FINISHED",
+        "diverged": [diverged(row) for row in rows],
+        "converged": False,
+        "host": "machine",
+    } | dict(about or {})
+    columns = {column: known.get(column, [None] * len(rows)) for column in ABOUT}
+    trials = pd.concat([pd.DataFrame(columns), trials], axis=1)
+    for cost, of in (costs or {}).items():
+        spread = noise[cost] if isinstance(noise, Mapping) else noise
+        trials[cost] = [of(row) * float(np.exp(random.normal(0, spread))) for row in rows]
+    by_fold: pd.DataFrame = pd.DataFrame(columns=["study", "trial_id", "fold"])
+    if metric is not None:
+        hard, models, scores = random.normal(0, fold_sd, folds), {}, []
+        for row in rows:
+            model = repr([row[each] for each in names if each not in same_model])
+            if model not in models:
+                models[model] = score(row) + hard + random.normal(0, model_sd, folds)
+            scores.append(models[model])
+        trials[metric] = [float(each.mean()) for each in scores]
+        by_fold = pd.DataFrame(
+            [
+                {"study": run_id, "trial_id": trial, "fold": fold, metric: float(value)}
+                for trial, each in zip(ids, scores, strict=True)
+                for fold, value in enumerate(each)
+            ]
+        )
+    of_all = {
+        "name": name,
+        "experiment_id": "0",
+        "dataset": "red_wine",
+        "digest": "d",
+        "key": "k",
+        "criteria": None,
+        "score": metric,
+        "higher_is_better": metric is not None and "accuracy" in metric,
+        "folds": folds if metric else None,
+        "rows": 1000,
+        "seed": seed,
+        "elapsed_s": 60.0,
+        "model": None,
+        "model_run_id": None,
+        "own": metric is not None,
+    }
+    studies: pd.DataFrame = pd.DataFrame([of_all | dict(of_study or {})], index=[run_id], dtype=object)
+    points = _curves(run_id, ids, rows, trials, curves or {})
+    return Frame(studies, trials, by_fold, points, tuple(names))
+
+
+def together(*frames: Frame) -> Frame:
+    """One frame of several studies, which is asked of the first."""
+    names = dict.fromkeys(name for frame in frames for name in frame.hyperparameters)
+    tables = {
+        table: pd.concat([getattr(frame, table) for frame in frames], ignore_index=table != "studies")
+        for table in ("studies", "trials", "folds", "curves")
+    }
+    return replace(frames[0], **tables, hyperparameters=tuple(names))
+
+
+def _curves(
+    study_id: str,
+    ids: Sequence[str],
+    rows: Sequence[Row],
+    trials: pd.DataFrame,
+    curves: Mapping[str, Callable[[Row, float], float]],
+) -> pd.DataFrame:
+    steps = trials["steps"] if "steps" in trials else [STEPS] * len(rows)
+    points = [
+        {
+            "study": study_id,
+            "trial_id": trial,
+            "metric": metric,
+            "axis": "step",
+            "at": round(share * length),
+            "value": of(row, share),
+        }
+        for metric, of in curves.items()
+        for trial, row, length in zip(ids, rows, steps, strict=True)
+        for share in np.linspace(0, 1, POINTS)
+    ]
+    table: pd.DataFrame = pd.DataFrame(points, columns=["study", "trial_id", "metric", "axis", "at", "value"])
+    return table
