@@ -29,7 +29,6 @@ from entrypoints.reporting.statistics import (
     is_memory,
     is_number,
     over_folds,
-    term_of,
     terms,
 )
 from entrypoints.reporting.words import broken, digits, is_score, listed
@@ -148,7 +147,7 @@ def _rows_of_cost(cost: str, model: LinearModel) -> Iterator[dict[str, Any]]:
     p_values = [model.p_value(name) for name in names]
     for name, p, p_holm in zip(names, p_values, holm(p_values), strict=True):
         first, second = model.ends(name)
-        row = _change(cost, model, name, first, second) | {"p_value": p, "p_holm": float(p_holm)}
+        row = _change(cost, model, name, (first, second), {}) | {"p_value": p, "p_holm": float(p_holm)}
         if math.isnan(row["change"]):
             continue
         told = bool(p_holm < TOLD) and _matters(row)
@@ -158,7 +157,7 @@ def _rows_of_cost(cost: str, model: LinearModel) -> Iterator[dict[str, Any]]:
         for one, other in model.together if told else []:
             if name == one:
                 each = [
-                    row | _change(cost, model, name, first, second, **{other: place}) | {"told": True}
+                    row | _change(cost, model, name, (first, second), {other: place}) | {"told": True}
                     for place in range(len(model.terms[other].levels))
                 ]
                 each.sort(key=lambda found: float(found["change"]))
@@ -166,17 +165,19 @@ def _rows_of_cost(cost: str, model: LinearModel) -> Iterator[dict[str, Any]]:
                     yield from (each[0], each[-1])
 
 
-def _change(cost: str, model: LinearModel, name: str, first: int, second: int, **beside: int) -> dict[str, Any]:
+def _change(
+    cost: str, model: LinearModel, name: str, ends: tuple[int, int], beside: Mapping[str, int]
+) -> dict[str, Any]:
     """From one level to another, in the mean over those of the others or beside one of them."""
-    change, low, high = model.change(name, first, second, **beside)
+    change, low, high = model.change(name, *ends, beside)
     levels = model.terms[name].levels
     at = [f"{other} {_text(model.terms[other].levels[place])}" for other, place in beside.items()]
     return {
         "metric": cost,
         "hyperparameter": name,
         "beside": "".join(at),
-        "first_at": levels[first],
-        "second_at": levels[second],
+        "first_at": levels[ends[0]],
+        "second_at": levels[ends[1]],
         "change": change,
         "low": low,
         "high": high,
@@ -249,16 +250,14 @@ def _noise_of_score(frame: Frame) -> dict[str, Any]:
 
 def _effect_on_score(frame: Frame, name: str, trials: pd.DataFrame, scores: pd.DataFrame) -> dict[str, Any] | None:
     """The row of one hyperparameter; None where no trials differ in it alone."""
-    term = term_of(name, trials[name])
-    if term is None:
-        return None
-    if len(term.levels) < trials[name].nunique():
+    values = trials[name] if is_number(trials[name]) else trials[name].astype(str)
+    levels = sorted(values.dropna().unique())
+    if is_number(values) and len(levels) > MAX_LEVELS:
         return _slope(frame, name, trials, scores)
     others = trials[[other for other in frame.hyperparameters if other != name]]
     alike = others.astype(str).agg("|".join, axis=1) if len(others.columns) else pd.Series("", index=trials.index)
-    values = trials[name] if is_number(trials[name]) else trials[name].astype(str)
-    by_level = {level: scores[values == level].set_axis(alike[values == level]) for level in term.levels}
-    pairs = list(itertools.combinations(term.levels, 2))
+    by_level = {level: scores[values == level].set_axis(alike[values == level]) for level in levels}
+    pairs = list(itertools.combinations(levels, 2))
     rows = []
     for first, second in pairs:
         common = by_level[first].index.intersection(by_level[second].index)
@@ -268,21 +267,24 @@ def _effect_on_score(frame: Frame, name: str, trials: pd.DataFrame, scores: pd.D
             per_fold = (models[:, scores.shape[1] :] - models[:, : scores.shape[1]]).mean(axis=0)
             row = _score_row(frame, name, (first, second), per_fold, len(pairs))
             rows.append(row | {"trials": 2 * len(common), "same": np.array_equal(one, other)})
+    if not rows:
+        return _slope(frame, name, trials, scores)
     different = [row for row in rows if row["p_value"] < LEVEL]
     if different:
         return max(different, key=lambda row: abs(row["change"]))
-    return min(rows, key=lambda row: (row["same"], row["p_value"]), default=None)
+    return min(rows, key=lambda row: (row["same"], row["p_value"]))
 
 
 def _slope(frame: Frame, name: str, trials: pd.DataFrame, scores: pd.DataFrame) -> dict[str, Any] | None:
-    """Of a number with many values: what a straight line in its logarithm changes from the lowest to the highest."""
+    """Of a number with many values what a straight line in its logarithm changes from the lowest to the highest."""
     from statsmodels.regression.linear_model import OLS  # takes a second
 
     models = scores.drop_duplicates()
-    columns = {term.name: term.columns for term in terms(trials.loc[models.index], frame.hyperparameters)}
-    if name not in columns:
+    found = {term.name: term for term in terms(trials.loc[models.index], frame.hyperparameters)}
+    if name not in found or found[name].is_categorical:
         return None
-    explained = design({name: columns.pop(name)[:, :1], **columns})
+    others = {other: term.columns for other, term in found.items() if other != name}
+    explained = design({name: found[name].columns[:, :1], **others})
     if len(explained) - np.linalg.matrix_rank(explained) < MIN_DEGREES:
         return None
     per_fold = (np.linalg.pinv(explained) @ models.to_numpy())[1]

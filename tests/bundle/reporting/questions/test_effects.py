@@ -171,6 +171,27 @@ def test_interaction_is_said_where_it_matters() -> None:
     assert said[0].endswith("with algorithm logistic.")
 
 
+def test_hyperparameters_may_have_any_name_and_a_small_search_few_trials() -> None:
+    """Ten trials of a random search, each with a rate of its own."""
+    random = np.random.default_rng(0)
+    drawn = [
+        {"first": 10 ** random.uniform(-4, 0), "second": size, "values": name}
+        for size, name in itertools.product((8, 64), ("a", "b", "c"))
+        for _ in range(2)
+    ]
+    frame = study(
+        drawn,
+        {"training_time_s": lambda row: row["second"] ** (1 if row["values"] == "a" else 2)},
+        lambda row: 0.66 + 0.03 * np.log10(row["first"]),
+        model_sd=0.002,
+        noise=0.01,
+    )
+    said = answer(frame).sentences
+    assert said[0].startswith("`first` 0.000")
+    assert ": `val_rmse` rises by 0." in said[0]
+    assert any("with values a, but rises to 6" in sentence for sentence in said)
+
+
 def test_drift_over_the_order_is_warned_of_and_not_charged_to_a_hyperparameter() -> None:
     """What earlier trials leave in a process is in the place, not in the algorithm."""
     frame = study(
