@@ -93,7 +93,14 @@ def run_stock(configurations: int, cpus: int) -> None:
 
     # Evenly over the grid, so that small and large batches and rates are in it.
     some = trials[:: max(1, len(trials) // configurations)][:configurations]
-    cases = [trial.searched | settings.shared | {"fold": fold} for trial in some for fold in range(settings.folds)]
+    rows = data.split.fit_rows
+    cases = [
+        trial.searched
+        | {"seed": settings.seed, "report_every": trial.report_steps(rows)}
+        | {"max_steps": trial.steps(rows), "fold": fold}
+        for trial in some
+        for fold in range(settings.folds)
+    ]
     times = Times()
     with tempfile.TemporaryDirectory() as folder:
         results = tune.Tuner(

@@ -18,19 +18,18 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 
 from entrypoints.datasets.prepared import Prepared  # noqa: E402
-from entrypoints.models import batch_checks  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.models.cross_validation import CrossValidation, batches  # noqa: E402
 from mlflow_sysmetrics import measure  # noqa: E402
 
-LEVELS = ("bare", "unchecked", "metrics", "sampled")
+LEVELS = ("bare", "metrics", "sampled")
 
 
 def seconds(configurations: list[Configuration], data: Prepared, processes: int, level: str = "bare") -> float:
     """Wall time from the moment when all processes are ready to the end of the last configuration.
 
     ``level`` adds, one after the other, what the study's trials do beside ``partial_fit``: ``bare`` nothing,
-    ``unchecked`` scikit-learn's checks of every batch off, ``metrics`` losses and scores, ``sampled`` the thread.
+    ``metrics`` losses and scores, ``sampled`` the thread.
     """
     context = multiprocessing.get_context("spawn")
     work = context.Queue()
@@ -51,8 +50,6 @@ def seconds(configurations: list[Configuration], data: Prepared, processes: int,
 
 def _work(data: Prepared, work: Any, ready: Any, level: str) -> None:
     tables = [(fitted.transform(data.X), fitted.scaling.transform_target(data.y)) for fitted in data.preprocessings]
-    if level != "bare":
-        batch_checks.skip()
     ready.wait()
     while True:
         try:
@@ -86,7 +83,7 @@ def _train_with_metrics(configuration: Configuration, data: Prepared) -> None:
     training = CrossValidation(configuration, data)
     while not training.ended:
         training.step()
-        if training.step_number % configuration.report_every == 0 or training.ended:
+        if training.report_due:
             training.report()
     if not training.diverged:
         training.final_figures(training.fold_figures())

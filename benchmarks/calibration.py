@@ -39,25 +39,24 @@ MNIST_ROWS = 10_000
 STUDIES: dict[str, dict[str, str]] = {
     "red_wine": {
         "dataset": "red_wine",
-        "learning_rates": "0.01,0.003,0.001,0.0003,0.0001",
-        "alphas": "0.001,0.01,0.1,1",
+        "space": "{learning_rate: [0.01, 0.003, 0.001, 0.0003, 0.0001], alpha: [0.001, 0.01, 0.1, 1]}",
         "max_steps": "300",
     },
     "diabetes": {"dataset": "diabetes", "max_steps": "300"},
     "MLPClassifier": {
         "dataset": "diabetes",
         "algorithm": "sklearn.neural_network.MLPClassifier",
-        "grid": json.dumps(
+        "space": json.dumps(
             {
+                "batch_size": [16, 32, 64, 128, 256],
                 "hidden_layer_sizes": [[16], [64], [256], [64, 64], [256, 256]],
                 "learning_rate_init": [0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001],
             }
         ),
-        "batch_sizes": "16,32,64,128,256",
         "folds": "3",
         "max_steps": "200",
     },
-    "mnist": {"target": "class", "batch_sizes": "16,64,256", "folds": "3", "max_steps": "100"},
+    "mnist": {"target": "class", "space": "{batch_size: [16, 64, 256]}", "folds": "3", "max_steps": "100"},
 }
 
 
@@ -96,7 +95,7 @@ def ran(folder: Path, mnist: str | None, max_trials: int) -> Iterator[tuple[str,
                 continue
             params = params | {"dataset": table(Path(mnist), folder), "max_rows": str(MNIST_ROWS)}
         line = [sys.executable, "-m", "entrypoints.tune"]
-        given = params | {"max_epochs": "0"} | ({"max_trials": str(max_trials)} if max_trials else {})
+        given = params | ({"max_trials": str(max_trials)} if max_trials else {})
         line += [part for option, value in given.items() for part in (f"--{option}", value)]
         env = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}", "PYTHONPATH": str(ROOT)}
         done = subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True, check=False)

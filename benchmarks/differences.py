@@ -172,17 +172,15 @@ def _kind(client: MlflowClient, kind: str) -> list[Run]:
 
 
 def _compare(run: Callable[..., MlflowClient], name: str, difference: Difference, copies: int, report: bool) -> None:
-    grid = {name: list(difference.values), "copy": list(range(copies))}
+    space = {"batch_size": 32, name: list(difference.values), "copy": list(range(copies))}
     client = run(
         name,
         "tune",
         dataset="red_wine",
         algorithm="differing.Differing",
-        grid=json.dumps(grid),
-        batch_sizes="32",
+        space=json.dumps(space),
         folds=FOLDS,
         max_steps=STEPS,
-        max_epochs=0,
         report_every=REPORT_EVERY,
     )
     without, with_it = (
@@ -217,8 +215,11 @@ def _model_memory(run: Callable[..., MlflowClient]) -> None:
     """`model_memory_mb` against a plain process, of a network of 1024 x 1024 and a linear model."""
     click.echo(f"\nMemory of one model in MB\n  {'model':8} {'where':34} {'MB':>7}")
     models = {
-        "mlp": {"algorithm": "sklearn.neural_network.MLPClassifier", "grid": '{"hidden_layer_sizes": [[1024, 1024]]}'},
-        "linear": {"algorithm": "logistic", "learning_rates": "0.01", "alphas": "0.001"},
+        "mlp": {
+            "algorithm": "sklearn.neural_network.MLPClassifier",
+            "space": "{batch_size: 64, hidden_layer_sizes: [[1024, 1024]]}",
+        },
+        "linear": {"algorithm": "logistic", "space": "{batch_size: 64, learning_rate: 0.01, alpha: 0.001}"},
     }
     for model, params in models.items():
         for first in ("cold", "warm"):
@@ -228,8 +229,7 @@ def _model_memory(run: Callable[..., MlflowClient]) -> None:
             click.echo(f"  {model:8} {f'plain process, {first}':34} {float(done.stdout):7.2f}")
         for folds in (2, 10):
             client = run(
-                f"{model}-{folds}", "tune", dataset="diabetes", batch_sizes="64", folds=folds, max_steps=20,
-                max_epochs=0, report_every=10, **params,
+                f"{model}-{folds}", "tune", dataset="diabetes", folds=folds, max_steps=20, report_every=10, **params
             )  # fmt: skip
             (trial,), (study,) = _kind(client, "trial"), _kind(client, "study")
             figures = trial.data.metrics

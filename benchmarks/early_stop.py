@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 import mlflow  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
 
-from entrypoints.limits.duration_forecast import Kind, kind  # noqa: E402
+from entrypoints.limits.duration_forecast import kind  # noqa: E402
 from entrypoints.limits.stop_or_skip import Stopping  # noqa: E402
 from entrypoints.reporting.savings import rules  # noqa: E402
 from entrypoints.reporting.savings.courses import read  # noqa: E402
@@ -38,30 +38,31 @@ from entrypoints.reporting.savings.replay import Course, Verdict  # noqa: E402
 from entrypoints.reporting.studies import Study, study_of  # noqa: E402
 from entrypoints.settings import DEFAULT_CRITERIA  # noqa: E402
 
-EPOCHS = {"max_epochs": "5", "max_steps": "0"}
+EPOCHS = {"max_epochs": "5"}
 SCENARIOS = {
     "red_wine": {"dataset": "red_wine", **EPOCHS},
     "diabetes": {"dataset": "diabetes", **EPOCHS},
     "mlp": {
         "dataset": "diabetes",
         "algorithm": "sklearn.neural_network.MLPClassifier",
-        "grid": json.dumps(
-            {"hidden_layer_sizes": [[16], [128], [512, 512], [1024, 1024]], "learning_rate_init": [0.01, 0.001]}
+        "space": json.dumps(
+            {
+                "batch_size": [16, 64],
+                "hidden_layer_sizes": [[16], [128], [512, 512], [1024, 1024]],
+                "learning_rate_init": [0.01, 0.001],
+            }
         ),
-        "batch_sizes": "16,64",
         "folds": "3",
         "max_steps": "200",
     },
     "mnist": {
         "target": "class",
         "algorithm": "logistic",
-        "batch_sizes": "64,1024",
-        "learning_rates": "0.01,0.001",
-        "alphas": "0.0001",
+        "space": "{batch_size: [64, 1024], learning_rate: [0.01, 0.001], alpha: 0.0001}",
         "folds": "3",
     },
     # Costs that differ by nothing but noise: no rule may stop anything.
-    "equal": {"dataset": "red_wine", "batch_sizes": "16,32,64"},
+    "equal": {"dataset": "red_wine", "space": "{batch_size: [16, 32, 64]}"},
 }
 
 
@@ -136,7 +137,7 @@ def _between(courses: Sequence[Course], metric: str) -> float:
 
     Within a kind trials differ by noise alone, and a limit there would part equal ones.
     """
-    by_kind: dict[Kind, list[float]] = {}
+    by_kind: dict[tuple[str, int], list[float]] = {}
     for course in courses:
         by_kind.setdefault(kind(course.configuration), []).append(course.figures[metric])
     costs = sorted((median(values), len(values)) for values in by_kind.values())

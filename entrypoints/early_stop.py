@@ -17,7 +17,7 @@ import click
 
 from entrypoints.options import limit_options, resume_option, study_options
 from entrypoints.runs import RecordedCommand, recorded_command
-from entrypoints.settings import Limits, StudySettings
+from entrypoints.settings import Limits, StudySettings, as_typed
 from entrypoints.user_folder import user_folder
 
 
@@ -33,10 +33,10 @@ def early_stop(criteria: str, predict: str, scheduler: str, resume: str | None, 
         resume_study("early_stop", resume, given)
         return
     folder = user_folder()
-    with recorded_command("study", f"early_stop {Path(str(options['dataset'])).name}", given) as command:
+    with recorded_command("study", f"early_stop {Path(str(options['dataset'])).name}", as_typed(given)) as command:
         settings = StudySettings(**options)  # type: ignore[arg-type]
         limits = Limits.of(criteria, predict, scheduler)
-        from entrypoints.search.start import begin  # imports what a mistake above need not wait for
+        from entrypoints.search.plan import begin  # imports what a mistake above need not wait for
 
         begin(command, settings, limits, folder=folder)
 

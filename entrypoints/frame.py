@@ -67,10 +67,8 @@ class Frame:
     @property
     def configurations(self) -> pd.Series[str]:
         """A text for each trial that is equal for equal configurations."""
-        values = self.trials[list(self.hyperparameters)].astype(str)
-        texts: pd.Series[str] = (
-            values.agg(", ".join, axis=1) if self.hyperparameters else values.index.map(lambda _: "")
-        )
+        values = self.trials[list(self.hyperparameters)].itertuples(index=False)
+        texts: pd.Series[str] = pd.Series([", ".join(map(str, each)) for each in values], self.trials.index, dtype=str)
         return texts
 
     @property
@@ -156,6 +154,10 @@ def frame_of(studies: Sequence[StudyRows]) -> Frame:
     metrics: pd.DataFrame = pd.DataFrame([row.metrics for row in rows], index=about.index, dtype=float)
     # A name that has another meaning here already keeps that.
     metrics = metrics.drop(columns=[name for name in metrics if name in ABOUT or name in varied])
+    ranking = {str(each.about["score"]) for each in studies if each.about.get("score")}
+    metrics = metrics.reindex(
+        columns=list(dict.fromkeys([*metrics, *sorted(ranking)]))
+    )  # no trial may have come so far
     chosen: pd.DataFrame = pd.DataFrame({name: _column(params[name]) for name in varied}, index=about.index)
     folds = [{"study": each.study, **fold} for each in studies for fold in each.folds]
     curves = [points for each in studies for points in each.curves]

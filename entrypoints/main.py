@@ -1,4 +1,4 @@
-"""Run the whole study of a dataset: prepare, tune, early_stop, report.
+"""Run the whole study of a dataset: prepare, tune, early_stop, and a report on both.
 
 Several datasets are studied one after the other, and a last report compares them. Each step is an MLflow run nested
 under this one.
@@ -13,7 +13,7 @@ if __name__ == "__main__":
 
 import contextlib
 import os
-from itertools import product
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -21,42 +21,44 @@ import mlflow.projects
 import psutil
 from mlflow.exceptions import ExecutionException
 
+from entrypoints.environment import changed
 from entrypoints.errors import UserError
 from entrypoints.options import main_options
 from entrypoints.runs import Interrupted, RecordedCommand, RecordedRun, recorded_run
-from entrypoints.settings import AUTO
+from entrypoints.settings import as_typed
+from entrypoints.user_folder import OF_STEPS, user_folder
 
 PROJECT = Path(__file__).parent.parent
 END_CHILDREN_WITHIN_S = 7.0
+OF_DATA = ("target", "max_rows", "folds", "seed")
 
 
 @click.command(cls=RecordedCommand, help=__doc__)
 @main_options
-def main(dataset: tuple[str, ...], target: str, max_rows: int, **space: tuple[float, ...] | None) -> None:
-    name = ", ".join(Path(each).name for each in dataset)
-    of_data: dict[str, object] = {"target": target, "max_rows": str(max_rows)}
-    of_search = of_data | {
-        each: AUTO if values is None else ",".join(map(str, values)) for each, values in space.items()
-    }
-    # A report takes no parameters of the search: it reads the results.
-    steps: dict[str, dict[str, object]] = {"prepare": of_data, "tune": of_search, "early_stop": of_search, "report": {}}
-    with recorded_run("main", f"main {name}", {"dataset": ",".join(dataset)} | of_search) as run:
+def main(dataset: tuple[str, ...], criteria: str, **options: object) -> None:
+    name, given = ", ".join(Path(each).name for each in dataset), as_typed(options)
+    of_data = {each: given[each] for each in OF_DATA}
+    params = {"dataset": ",".join(dataset), **given, "criteria": criteria}
+    folder = changed({OF_STEPS: str(user_folder())})
+    with folder, recorded_run("main", f"main {name}", params) as run:
         studies = []
-        for each, (step, parameters) in product(dataset, steps.items()):
-            click.echo(f"\n== {step} {each}")
-            run_id = _run(run, step, {"dataset": each} | parameters)
-            studies += [run_id] if step == "tune" else []
+        for each in dataset:
+            _run(run, "prepare", each, {"dataset": each, **of_data})
+            full = _run(run, "tune", each, {"dataset": each, **given})
+            limited = _run(run, "early_stop", each, {"dataset": each, **given, "criteria": criteria})
+            _run(run, "report", each, {"study": f"{full},{limited}"})
+            studies.append(full)
         if len(studies) > 1:
-            click.echo(f"\n== report {name}")
-            _run(run, "report", {"study": ",".join(studies)})
+            _run(run, "report", name, {"study": ",".join(studies)})
 
 
-def _run(run: RecordedRun, step: str, parameters: dict[str, object]) -> str:
+def _run(run: RecordedRun, step: str, of: str, parameters: Mapping[str, str]) -> str:
     """Run a step to its end, and return the id of its run."""
+    click.echo(f"\n== {step} {of}")
     try:
         # This process already runs in the environment that --env-manager has made.
         done = mlflow.projects.run(  # type: ignore[no-untyped-call]
-            str(PROJECT), step, parameters=parameters, experiment_id=run.experiment_id, env_manager="local"
+            str(PROJECT), step, parameters=dict(parameters), experiment_id=run.experiment_id, env_manager="local"
         )
     except ExecutionException:
         raise UserError(f"{step} did not succeed, so main stops here; see its error above") from None

@@ -21,20 +21,20 @@ from entrypoints.datasets.stored import store
 from entrypoints.errors import say
 from entrypoints.options import dataset_options
 from entrypoints.runs import RecordedCommand, recorded_run
-from entrypoints.settings import own_target
+from entrypoints.settings import as_typed, own_target
 
 
 @click.command(cls=RecordedCommand, help=__doc__)
 @dataset_options
-def prepare(dataset: str, target: str, max_rows: int, folds: int, seed: int) -> None:
+def prepare(dataset: str, target: str, max_rows: int | None, folds: int, seed: int) -> None:
     request = Request(dataset, max_rows, folds, seed)
-    with recorded_run("prepare", f"prepare {Path(dataset).name}", vars(request) | {"target": target}) as run:
+    with recorded_run("prepare", f"prepare {Path(dataset).name}", as_typed(vars(request) | {"target": target})) as run:
         table = known.load(dataset, target=own_target(target)).sample(max_rows, seed)
         data = store(run.client, run.run_id, table, request)
-        from entrypoints.search import summary  # imports ray, which a mistake above need not wait for
+        from entrypoints.search import beginning  # imports ray, which a mistake above need not wait for
 
-        summary.log_dataset(run, table)
-        say(f"Data: {summary.data_line(data, run.run_id, reused=False)}")
+        beginning.log_dataset(run, table)
+        say(f"Data: {beginning.data_line(data, run.run_id, reused=False)}")
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Progress:
         self._expected_s: Mapping[str, float] = {}
         self._running: dict[str, float] = {}  # by key: when it started
         self._took_s: dict[str, float] = {}
-        self._last_line = -float("inf")
+        self._last_line = -math.inf
 
     def expect(self, seconds: Mapping[str, float]) -> None:
         """What each trial that is run here is expected to take, by its key. Until then all take the same."""
@@ -75,6 +75,8 @@ class Progress:
         now = self._clock()
         if not last and now - self._last_line < (TERMINAL_EVERY_S if terminal else LOG_EVERY_S):
             return
+        if self._began is None and self._last_line > -math.inf and not last:
+            return  # said already
         self._last_line = now
         line = self._line(best(), now, last)
         self._stream.write(f"\r\033[K{line}" if terminal else f"{line}\n")

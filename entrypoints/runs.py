@@ -18,7 +18,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -90,7 +90,7 @@ class CommandRun:
 
     kind: str
     name: str
-    params: dict[str, object]
+    params: Mapping[str, object]
     given: str | None
     tried: bool = field(default=False, init=False)
     _opened: RecordedRun | None = field(default=None, init=False)
@@ -123,7 +123,7 @@ class CommandRun:
 
 
 @contextlib.contextmanager
-def recorded_command(kind: str, name: str, params: dict[str, object]) -> Iterator[CommandRun]:
+def recorded_command(kind: str, name: str, params: Mapping[str, object]) -> Iterator[CommandRun]:
     """Give a command an MLflow run to open, and end that run with the right status.
 
     It is opened for a command that fails or is interrupted before, too. Under ``mlflow run`` it is the run that MLflow
@@ -172,7 +172,7 @@ def recorded_command(kind: str, name: str, params: dict[str, object]) -> Iterato
 
 
 @contextlib.contextmanager
-def recorded_run(kind: str, name: str, params: dict[str, object]) -> Iterator[RecordedRun]:
+def recorded_run(kind: str, name: str, params: Mapping[str, object]) -> Iterator[RecordedRun]:
     """The same for a command that opens its run at once; see ``recorded_command``."""
     with recorded_command(kind, name, params) as command:
         yield command.open()

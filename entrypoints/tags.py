@@ -30,6 +30,3 @@ CRITERIA = "sysmetrics.criteria"  # The limits of the study.
 BEST_TRIAL_RUN_ID = "sysmetrics.best_trial_run_id"  # The run of the best trial.
 BEST_TRIAL_ID = "sysmetrics.best_trial_id"  # Tune's id of it.
 BEST_PREFIX = "sysmetrics.best_"  # A hyperparameter of the best trial follows.
-
-# An experiment.
-NOTE_DIGEST = "sysmetrics.note_digest"  # Of its description as it was written here: a user's own is left alone.

@@ -17,7 +17,7 @@ import click
 
 from entrypoints.options import resume_option, study_options
 from entrypoints.runs import RecordedCommand, recorded_command
-from entrypoints.settings import StudySettings
+from entrypoints.settings import StudySettings, as_typed
 from entrypoints.user_folder import user_folder
 
 
@@ -31,9 +31,9 @@ def tune(resume: str | None, **options: object) -> None:
         resume_study("tune", resume, options)
         return
     folder = user_folder()
-    with recorded_command("study", f"tune {Path(str(options['dataset'])).name}", options) as command:
+    with recorded_command("study", f"tune {Path(str(options['dataset'])).name}", as_typed(options)) as command:
         settings = StudySettings(**options)  # type: ignore[arg-type]
-        from entrypoints.search.start import begin  # imports what a mistake above need not wait for
+        from entrypoints.search.plan import begin  # imports what a mistake above need not wait for
 
         begin(command, settings, folder=folder)
 

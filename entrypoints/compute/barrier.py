@@ -11,7 +11,6 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,19 +49,16 @@ class Barrier:
         """
         if len(self._keys(_ARRIVED)) >= self.parties or self._keys(_OPEN):
             return False
-        self._put(_ARRIVED)
-        self._until(lambda: len(self._keys(_ARRIVED)) >= self.parties, WAIT_TIMEOUT_S)
+        self._meet(_ARRIVED, self.parties, WAIT_TIMEOUT_S)
         return True
 
     def bring(self, found: Any) -> None:
         """Store what this process has found, as JSON, and wait for those that arrived with it."""
-        self._put(_BROUGHT, found)
-        self._until(lambda: len(self._keys(_BROUGHT)) >= len(self._keys(_ARRIVED)), WAIT_TIMEOUT_S)
+        self._meet(_BROUGHT, len(self._keys(_ARRIVED)), WAIT_TIMEOUT_S, found)
 
     def begin(self) -> None:
         """Note that Tune has started this process's trial, and wait for the others for a few seconds."""
-        self._put(_BEGUN)
-        self._until(lambda: len(self._keys(_BEGUN)) >= len(self._keys(_ARRIVED)), BEGIN_TIMEOUT_S)
+        self._meet(_BEGUN, len(self._keys(_ARRIVED)), BEGIN_TIMEOUT_S)
 
     def brought(self) -> list[Any]:
         """What the processes have found."""
@@ -82,10 +78,11 @@ class Barrier:
     def _put(self, kind: str, value: Any = None) -> None:
         internal_kv._internal_kv_put(f"{self._key(kind)}/{uuid.uuid4().hex}", json.dumps(value))
 
-    def _until(self, all_here: Callable[[], bool], timeout_s: float) -> None:
-        """Wait until all are here, or one that waits has given up."""
+    def _meet(self, kind: str, parties: int, timeout_s: float, found: Any = None) -> None:
+        """Wait until so many have come this far, or one that waits has given up."""
+        self._put(kind, found)
         deadline = time.monotonic() + timeout_s
-        while not all_here() and not self._keys(_OPEN):
+        while len(self._keys(kind)) < parties and not self._keys(_OPEN):
             if time.monotonic() > deadline:
                 logger.warning("The study starts without waiting for all of its processes: not within %g s", timeout_s)
                 self._put(_OPEN)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import re
-import socket
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,23 +17,13 @@ from entrypoints import environment
 from entrypoints.compute import workers
 from entrypoints.errors import UserError
 from entrypoints.own_modules import PACKAGES
-from entrypoints.text import one_line, shorten
+from entrypoints.text import shorten
 from mlflow_sysmetrics.delivery import within
 from mlflow_sysmetrics.redact import redacted
 
-AUTO = "auto"
-LISTENS_WITHIN_S = 5.0
 CONNECTED_WITHIN_S = 12.0  # it takes a third of a second
 FREE_WITHIN_S = 1.0
 LOCAL_STORES = ("", "file", "sqlite")  # kinds of addresses that mean a place on this machine
-
-
-def host_and_port(address: str) -> tuple[str, int] | None:
-    """The parts of an address; None if it is not host and port."""
-    host, _, port = address.rpartition(":")
-    if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
-        return None
-    return host.strip("[]"), int(port)
 
 
 def connect(address: str, modules: Sequence[Path], store_uri: str) -> None:
@@ -47,9 +35,8 @@ def connect(address: str, modules: Sequence[Path], store_uri: str) -> None:
         store_uri: where MLflow keeps the study.
 
     Raises:
-        UserError: nothing answers there, Ray or Python has another version, or other nodes cannot reach the store.
+        UserError: Ray does not connect, or other nodes cannot reach the store.
     """
-    _see_that_something_listens(address)
     os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")  # under `ray job submit`, whose folder is the project's
     try:
         within(CONNECTED_WITHIN_S, lambda: _init(address, modules))  # Ray itself would try for minutes
@@ -60,7 +47,10 @@ def connect(address: str, modules: Sequence[Path], store_uri: str) -> None:
             "RAY_AUTH_MODE=token if it requires a token"
         ) from None
     except Exception as error:
-        raise UserError(_refusal(address, error)) from error
+        raise UserError(
+            f"ray_address={address}: Ray does not connect ({shorten(' '.join(str(error).split()), 300)}); start the "
+            "cluster with `ray start --head`, and run the study on one of its nodes, with the Ray and the Python there"
+        ) from error
     workers.quieten()
     check_store(store_uri, nodes())
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(8, cores()))  # all first trials start at once
@@ -81,51 +71,34 @@ def _init(address: str, modules: Sequence[Path]) -> None:
         )
 
 
-def _see_that_something_listens(address: str) -> None:
-    place = host_and_port(address)
-    if place is None:
-        return
-    try:
-        socket.create_connection(place, timeout=LISTENS_WITHIN_S).close()
-    except OSError as error:
+def check_store(store_uri: str, n_nodes: int) -> None:
+    """Check that other machines can reach the store of a study that runs on several nodes.
+
+    Raises:
+        UserError: it is a place on this machine.
+    """
+    if n_nodes > 1 and urlsplit(store_uri).scheme in LOCAL_STORES:
         raise UserError(
-            f"ray_address={address}: nothing answers there ({one_line(error)}); start the cluster with "
-            "`ray start --head`, or correct the address"
-        ) from None
-
-
-def _refusal(address: str, error: Exception) -> str:
-    versions = re.findall(r"(?:Ray|Python): (\S+)", str(error))
-    if "Version mismatch" in str(error) and len(versions) == 4:
-        return (
-            f"ray_address={address}: the cluster runs Ray {versions[0]} on Python {versions[1]}, and the study Ray "
-            f"{versions[2]} on Python {versions[3]}; run it where both are the cluster's, such as on its head node"
+            f"MLFLOW_TRACKING_URI={redacted(store_uri)}: a study on {n_nodes} nodes needs a tracking server, not a "
+            "file on one of them; start one that asks for a password, as docs/scale-out.md shows, and set "
+            "MLFLOW_TRACKING_URI=http://<its host>:5000 with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
         )
-    if isinstance(error, ConnectionError) and address == AUTO:
-        return (
-            f"ray_address={address}: no Ray is running on this machine; start one with `ray start --head`, or give the "
-            "host:port of a cluster that this machine belongs to"
-        )
-    return (
-        f"ray_address={address}: Ray does not connect ({one_line(error)}); run the study on a node of that cluster, "
-        "with the environment of its other jobs"
-    )
 
 
 def see_that_workers_can_import(module: str, number: int, address: str) -> None:
     """Check that ``number`` workers can import a module.
 
     Raises:
-        UserError: the import fails on a worker, for example because a library is missing there.
+        UserError: a library is missing on a node.
     """
     task = ray.remote(num_cpus=1)(_import)
     try:
         ray.get([task.remote(module) for _ in range(number)])
     except ray.exceptions.RayError as error:
-        why = str(error).strip().splitlines()[-1]
+        why = shorten(str(error).strip().splitlines()[-1].strip(), 200)
         raise UserError(
-            f"ray_address={address}: a worker cannot import the study's code ({shorten(why, 200)}); install the "
-            "libraries of conda.yaml on each node, at the versions of this machine"
+            f"ray_address={address}: a worker cannot import the study's code ({why}); install the libraries of "
+            "conda.yaml on each node, at the versions of this machine"
         ) from error
 
 
@@ -143,43 +116,12 @@ def cores() -> int:
     return int(ray.cluster_resources().get("CPU", 0))
 
 
-def free_cores(wanted: int) -> int:
-    """The number of CPU cores that are free for trials; 1 if none is, since trials can wait. ``wanted`` 0 means all.
+def free_cores() -> int:
+    """How many CPU cores are free.
 
-    Raises:
-        UserError: the cluster has no cores yet, and ``wanted`` is 0.
+    Nodes report theirs late: after another job has ended, its cores seem to be in use for a moment.
     """
-    if not wanted and not cores():
-        raise UserError(
-            "cpus=0: the cluster has no CPU cores yet; give the number that it will scale up to, such as cpus=8"
-        )
-    return max(1, min(wanted or cores(), _free()))
-
-
-def line() -> str:
-    """What the cluster is, in words."""
-    free = _free()
-    waits = "" if free else "; trials begin when other jobs give cores back"
-    return f"{cores()} CPU cores on {nodes()} node{'s' * (nodes() != 1)}, {free} of them free{waits}"
-
-
-def _free() -> int:
-    """Free CPU cores. Waits, because nodes report theirs late: after a job ends, its cores first seem to be in use."""
     deadline = time.monotonic() + FREE_WITHIN_S
     while (free := int(ray.available_resources().get("CPU", 0))) < cores() and time.monotonic() < deadline:
         time.sleep(0.1)
     return free
-
-
-def check_store(store_uri: str, n_nodes: int) -> None:
-    """Check that other machines can reach the store of a study that runs on several nodes.
-
-    Raises:
-        UserError: it is a place on this machine.
-    """
-    if n_nodes > 1 and urlsplit(store_uri).scheme in LOCAL_STORES:
-        raise UserError(
-            f"MLFLOW_TRACKING_URI={redacted(store_uri)}: a study on {n_nodes} nodes needs a tracking server, not a "
-            "file on one of them; start one that asks for a password, as docs/scale-out.md shows, and set "
-            "MLFLOW_TRACKING_URI=http://<its host>:5000 with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-        )

@@ -39,9 +39,7 @@ def usable_cpus() -> int:
 
 
 def start(cpus: int, imports: str | None = None) -> None:
-    """Start Ray on this machine with ``cpus`` CPU cores; 0 means all that are usable.
-
-    It starts one process per core. Each imports a module of this project before it is used.
+    """Start Ray on this machine, with a process for each of ``cpus`` CPU cores that has imported a module.
 
     Only this process and those that it starts can use it: it listens on loopback, asks for a token that is in their
     environment alone, and keeps its files where nobody else can enter.
@@ -54,7 +52,7 @@ def start(cpus: int, imports: str | None = None) -> None:
         ray.init(
             address="local",
             _temp_dir=_private_folder(),
-            num_cpus=cpus or usable_cpus(),
+            num_cpus=cpus,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,

@@ -20,7 +20,7 @@ class Request:
     """The settings of a prepare run: runs with equal settings hold equal artifacts."""
 
     dataset: str
-    max_rows: int
+    max_rows: int | None
     folds: int
     seed: int
 

@@ -22,6 +22,7 @@ from entrypoints.datasets.splits import Split
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import say
 from entrypoints.runs import RecordedRun, child_run
+from entrypoints.settings import as_typed
 from entrypoints.tags import DATA_SOURCE, DIGEST
 from entrypoints.text import one_line
 from mlflow_sysmetrics.redact import redacted_text
@@ -67,7 +68,7 @@ def store(client: MlflowClient, run_id: str, table: Table, request: Request) -> 
                 "duplicate_rows": table.duplicate_rows,
             }.items()
         ],
-        params=[Param(name, str(value)) for name, value in vars(request).items() if name not in typed],
+        params=[Param(name, value) for name, value in as_typed(vars(request)).items() if name not in typed],
         tags=[RunTag(DIGEST, table.digest), RunTag(DATA_SOURCE, table.source)],
     )
     return prepared(table, split)

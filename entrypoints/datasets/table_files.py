@@ -48,7 +48,7 @@ def read(name: str, *, echo: Echo) -> pd.DataFrame:
     Raises:
         UserError: the file is missing, unreadable or empty.
     """
-    path = Path(name).expanduser()
+    path = Path(name)
     if not path.exists():
         raise UserError(f"dataset={name}: no such file ({path.absolute()}); give the path of a CSV or Parquet file")
     if not path.is_file():

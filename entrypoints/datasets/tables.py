@@ -98,13 +98,13 @@ class Table:
         # Rows are compared by a 64-bit hash: a comparison of whole rows takes several copies of the table.
         return int(pd.util.hash_pandas_object(self.frame, index=False).duplicated().sum())
 
-    def sample(self, rows: int, seed: int) -> Table:
-        """A sample of at most ``rows`` rows, in their order, with each class's share kept; 0 means all.
+    def sample(self, rows: int | None, seed: int) -> Table:
+        """A sample of at most ``rows`` rows, in their order, with each class's share kept; None: all.
 
         Raises:
             UserError: a class is too rare to be among so few rows.
         """
-        if not 0 < rows < len(self.frame):
+        if rows is None or rows >= len(self.frame):
             return self
         labels = self.frame[self.target] if self.task == "classification" else None
         places = np.arange(len(self.frame))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from statistics import fmean, stdev
 
 from scipy import stats
@@ -13,6 +14,7 @@ from entrypoints.models.cross_validation import MEASURED_STEPS
 CONFIDENCE = 0.999  # of one bound: a trial is looked at many times
 BLOCK_STEPS = 10  # steps whose times are averaged: single ones are far from normal
 MIN_BLOCKS = 5
+MOST_BLOCKS = 2 * MIN_BLOCKS  # then they are merged in pairs: a machine changes slowly, which short blocks do not show
 WARM_UP = 1  # steps that are unlike later ones: the first one allocates
 
 
@@ -28,19 +30,23 @@ class Prediction:
         return f"{self.value:.4g} ({self.low:.4g} to {self.high:.4g})"
 
 
+@cache
+def _t(degrees: int) -> float:
+    return float(stats.t.ppf(CONFIDENCE, degrees))
+
+
 class Extrapolation:
     """Follows what each step adds to a total, such as seconds.
 
-    The interval is Student's t of the means of blocks of steps. Blocks are merged in pairs as they become many, which
-    keeps slow changes of the machine inside them and the memory small.
+    The interval is that of a prediction: Student's t of the means of blocks of steps, which differ by chance, those to
+    come as those so far.
     """
 
-    def __init__(self, block_steps: int = BLOCK_STEPS, most_blocks: int = 40, warm_up: int = WARM_UP) -> None:
+    def __init__(self, warm_up: int = WARM_UP) -> None:
         self.steps = 0
         self.total = 0.0
         self._measured_total = 0.0
-        self._block_steps = block_steps
-        self._most_blocks = most_blocks
+        self._block_steps = BLOCK_STEPS
         self._warm_up = warm_up
         self._blocks: list[float] = []  # the mean of each full block
         self._open = 0.0
@@ -59,7 +65,7 @@ class Extrapolation:
         if self._open_steps == self._block_steps:
             self._blocks.append(self._open / self._block_steps)
             self._open, self._open_steps = 0.0, 0
-            if len(self._blocks) == self._most_blocks:
+            if len(self._blocks) == MOST_BLOCKS:
                 pairs = zip(self._blocks[::2], self._blocks[1::2], strict=True)
                 self._blocks = [(first + second) / 2 for first, second in pairs]
                 self._block_steps *= 2
@@ -82,7 +88,8 @@ class Extrapolation:
         if error is None:
             return None
         value = self.total + rest * fmean(self._blocks)
-        half = float(stats.t.ppf(CONFIDENCE, len(self._blocks) - 1)) * error * rest
+        to_come = max(1.0, rest / self._block_steps)  # blocks
+        half = _t(len(self._blocks) - 1) * error * rest * math.sqrt(1 + len(self._blocks) / to_come)
         return Prediction(value, value - half, value + half)
 
     def roughly_at(self, steps: int) -> float | None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from entrypoints.limits.noise import is_memory
 from mlflow_sysmetrics.limits import Criteria, CriteriaError, Kind, Limit, Patience, Stop, Values, finite
 
 # Standard errors between a mean and its limit before it counts as evidence. A mean that lies exactly at its limit and
 # is looked at after each of 100 equal stretches crosses 3 wrongly in 1.6 % of trials; it would cross 2 in 18 %.
 Z = 3.0
+WORTH_MB = 1.0  # by how much more memory than others a model has to take for a relative limit to end its trial
 _TINY = 1e-9  # the least excess of a broken limit, and what the distance to a limit of 0 is relative to
 
 
@@ -104,7 +106,14 @@ def _slack(limit: Limit, spread: float, errors: Values) -> float | None:
 def _resolved(criteria: Criteria, finished: Iterable[Values]) -> list[tuple[Limit, float]]:
     """The active limits, each with its number."""
     trials = list(finished)
-    return [(limit, number) for limit in criteria.limits if (number := limit.resolve(trials)) is not None]
+    numbers = ((limit, limit.resolve(trials)) for limit in criteria.limits)
+    return [(limit, _worth_stopping_for(limit, number)) for limit, number in numbers if number is not None]
+
+
+def _worth_stopping_for(limit: Limit, number: float) -> float:
+    if limit.statistic and limit.is_upper and limit.number and is_memory(limit.metric.name):
+        return max(number, number / limit.number + WORTH_MB)
+    return number
 
 
 def _patience(criteria: Criteria) -> Criteria:

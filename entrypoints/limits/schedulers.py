@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from entrypoints.errors import UserError
 from entrypoints.limits import costs
 from entrypoints.limits.judging import check_readable
 from entrypoints.limits.stop_or_skip import Stopping
+from entrypoints.models.configuration import Configuration
 from entrypoints.settings import DEFAULT_CRITERIA, Limits
 from mlflow_sysmetrics.limits import Criteria, CriteriaError
 
@@ -63,25 +64,27 @@ def _see_that_groups_are_read(criteria: Criteria, groups: Collection[str]) -> No
             )
 
 
-def scheduling(name: str, report_every: int, steps: int) -> dict[str, Any]:
+def scheduling(name: str, trials: Sequence[Configuration], rows: int) -> dict[str, Any]:
     """The arguments of Tune's configuration for a scheduler that looks at ``val_loss`` at every report.
 
     Args:
         name: none, asha or median.
-        report_every: training steps between two reports.
-        steps: those of the longest trial.
+        trials: those of the study. Each is judged from the first report of the longest one on.
+        rows: training rows of a fold.
     """
     if name == "none":
         return {}
     from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule  # slow to import, and rules are read first
 
+    longest = max(trials, key=lambda trial: trial.steps(rows))
+    grace_period = longest.report_steps(rows)
     if name == "asha":
         # A trial that reaches max_t is stopped, so max_t is one step more than the longest trial has.
-        scheduler = ASHAScheduler(time_attr="step", max_t=steps + 1, grace_period=report_every)
+        scheduler = ASHAScheduler(time_attr="step", max_t=longest.steps(rows) + 1, grace_period=grace_period)
     else:
         # Never pause a trial to let others run: it has no checkpoint, so it could not go on.
         never = math.inf
         scheduler = MedianStoppingRule(
-            time_attr="step", grace_period=report_every, min_samples_required=5, min_time_slice=never
+            time_attr="step", grace_period=grace_period, min_samples_required=5, min_time_slice=never
         )
     return {"scheduler": scheduler, "metric": "val_loss", "mode": "min"}

@@ -106,7 +106,7 @@ class Guard:
         }
         # The mean so far has the slow first step in it, and so has its error.
         self._step_times = Extrapolation(warm_up=0) if "mean_step_time_ms" in self._criteria.metrics else None
-        self._elapsed_s = 0.0  # in steps
+        self._elapsed_s = 0.0
         self._hopeless: float | None = None  # the last loss that no trained model has
         self._lock = threading.Lock()
         self._ending: EarlyEnd | None = None
@@ -139,9 +139,12 @@ class Guard:
             self._end(self._judge.crossed(figures, step), "crossed")
 
     def stepped(self, step: int, training_time_s: float, elapsed_s: float) -> None:
-        """Count a step: its seconds of training per fold, without waiting for a core, and its seconds in all."""
-        took = {"training_time_s": training_time_s, "elapsed_s": elapsed_s}
-        self._elapsed_s += elapsed_s
+        """Count a step: its seconds of training per fold, without waiting for a core, and those of the trial so far.
+
+        What a trial does between its steps is part of the latter, and so expected of the steps to come.
+        """
+        took = {"training_time_s": training_time_s, "elapsed_s": elapsed_s - self._elapsed_s}
+        self._elapsed_s = elapsed_s
         for name, total in self._totals.items():
             total.add(took[name])
         if self._step_times is not None:
@@ -181,7 +184,11 @@ class Guard:
 
         The figure that ended the trial is never left out: it has at least its last value.
         """
-        foreseen = {name: total.roughly_at(self._steps) for name, total in self._totals.items()}
+        foreseen = {
+            name: total.roughly_at(self._steps)
+            for name, total in self._totals.items()
+            if name != "elapsed_s" or total.steps < self._steps  # its evaluation at the end takes time, too
+        }
         known = {name: value for name, value in figures.items() if name not in foreseen}
         totals: dict[str, float] = {name: value for name, value in foreseen.items() if value is not None}
         return self._ending.expected(known, totals) if self._ending else known | totals

@@ -28,10 +28,9 @@ from entrypoints.datasets.preprocessing import Preprocessing, fill_and_scale, tr
 from entrypoints.datasets.splits import Scaling
 from entrypoints.datasets.sysmetrics_raw_rows import RawRows
 from entrypoints.errors import UserError
-from entrypoints.models import batch_checks
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
-from entrypoints.models.cross_validation import LATENCY_ROWS, Fold
+from entrypoints.models.cross_validation import FEW_ROWS, Fold
 from entrypoints.models.losses import score_name
 from entrypoints.runs import RecordedRun
 
@@ -116,9 +115,8 @@ def _trained_and_measured(make: Callable[[], Fold], configuration: Configuration
         costs["refit_cpu_seconds"] = time.process_time() - began_s
         costs["refit_training_time_s"] = fold.training_time_s
 
-    with batch_checks.skipped():  # as in a trial
-        make().step()
-        raised = memory.raised(train)
+    make().step()
+    raised = memory.raised(train)
     (fold,) = folds
     return fold, costs if raised is None else costs | {"refit_memory_growth_mb": raised.peak_mb}
 
@@ -156,7 +154,7 @@ def latency_ms(model: RawRows, data: Prepared, clock: Callable[[], float] = time
     """The median time to predict one row of a frame, over 50 rows or as many as fit in a second, at least five."""
     times_s: list[float] = []
     began = clock()
-    for row in np.resize(data.split.test, LATENCY_ROWS):
+    for row in np.resize(data.split.test, FEW_ROWS):
         frame = data.frame(np.array([row]))
         started = clock()
         model.predict(frame)

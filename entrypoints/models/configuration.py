@@ -14,22 +14,24 @@ from entrypoints import own_modules
 from entrypoints.models import algorithms
 from entrypoints.models.learners import Algorithm
 
+REPORTS = 20  # of a trial, spread over its training, so that short trials have a course, too
+
 
 @dataclass(frozen=True)
 class Configuration:
     """One choice of algorithm, batch size and hyperparameters, and what all trials of a study share.
 
-    ``max_steps`` and ``max_epochs`` end the trial, whichever comes first; 0 means no limit. Every ``report_every``
-    steps each curve gets a point.
+    ``max_steps`` and ``max_epochs`` end the trial, whichever comes first; without a number they are no limit. Every
+    ``report_every`` steps each curve gets a point; None: about ``REPORTS`` times in the trial.
     """
 
     algorithm: str
     batch_size: int
     hyperparameters: Mapping[str, Any]
     seed: int
-    max_steps: int
-    max_epochs: int
-    report_every: int
+    max_steps: int | None
+    max_epochs: int | None
+    report_every: int | None = None
     tol: float | None = None  # a trial that improves by less has converged; 0: none does; None: that is not searched
     folders: tuple[Path, ...] = ()  # where the algorithm's module may be, if it is the user's own
     place: int = field(default=0, compare=False)  # in the order in which the study's trials are started, from 1 on
@@ -71,6 +73,10 @@ class Configuration:
         if self.max_epochs:
             limits.append(self.max_epochs * self.epoch_steps(rows))
         return min(limits)
+
+    def report_steps(self, rows: int) -> int:
+        """How many steps lie between two reports of a trial on folds of ``rows`` training rows."""
+        return self.report_every or max(1, round(self.steps(rows) / REPORTS))
 
 
 def key(searched: Mapping[str, Any]) -> str:

@@ -10,10 +10,9 @@ N_ITER_NO_CHANGE = 5  # scikit-learn's default
 
 
 class Convergence:
-    """Reached when the mean training loss was above its lowest value minus ``tol`` for ``N_ITER_NO_CHANGE`` rounds.
+    """Reached when the mean training loss was above its lowest value minus ``tol`` for ``N_ITER_NO_CHANGE`` epochs.
 
-    A round is an epoch, as in scikit-learn, or several if an epoch is shorter than the distance of two reports. This
-    loss excludes the penalty, which a user's own algorithm does not report.
+    This loss excludes the penalty, which a user's own algorithm does not report.
 
     Args:
         configuration: whose ``tol`` counts; without one it is never reached.
@@ -21,25 +20,24 @@ class Convergence:
     """
 
     def __init__(self, configuration: Configuration, rows: int) -> None:
-        epoch = configuration.epoch_steps(rows)
         self.reached = False
-        self.round_steps = epoch * math.ceil(configuration.report_every / epoch)
+        self.epoch_steps = configuration.epoch_steps(rows)
         self._tol = configuration.tol
         self._lowest = math.inf
-        self._rounds = 0  # without improvement
+        self._epochs = 0  # without improvement
 
     def due(self, step: int) -> bool:
-        """Whether a round ends with this step, counted from 1."""
-        return bool(self._tol) and step % self.round_steps == 0
+        """Whether an epoch ends with this step, counted from 1."""
+        return bool(self._tol) and step % self.epoch_steps == 0
 
     def see(self, loss: float) -> bool:
-        """Take the mean loss of the round's rows; return whether convergence is reached."""
-        self._rounds = self._rounds + 1 if loss > self._lowest - (self._tol or 0.0) else 0
+        """Take the mean loss of the epoch's rows; return whether convergence is reached."""
+        self._epochs = self._epochs + 1 if loss > self._lowest - (self._tol or 0.0) else 0
         self._lowest = min(self._lowest, loss)
-        self.reached = self._rounds >= N_ITER_NO_CHANGE
+        self.reached = self._epochs >= N_ITER_NO_CHANGE
         return self.reached
 
 
 def fewest_steps(configuration: Configuration, rows: int) -> int:
-    """After how many steps a trial can converge at the earliest: one round sets the lowest loss."""
-    return (N_ITER_NO_CHANGE + 1) * Convergence(configuration, rows).round_steps
+    """After how many steps a trial can converge at the earliest: one epoch sets the lowest loss."""
+    return (N_ITER_NO_CHANGE + 1) * configuration.epoch_steps(rows)

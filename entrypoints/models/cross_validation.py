@@ -6,7 +6,7 @@ import math
 import pickle
 from collections.abc import Callable, Iterator
 from functools import partial
-from statistics import fmean, median
+from statistics import fmean, median, stdev
 from time import perf_counter
 
 import numpy as np
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from entrypoints.compute import memory
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.preprocessing import Preprocessing
-from entrypoints.models import batch_checks
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.convergence import Convergence
 from entrypoints.models.losses import Array, score_name
@@ -23,7 +22,8 @@ from entrypoints.models.losses import Array, score_name
 DIVERGED_LOSS = 100.0  # times that of the untrained model; no log loss is so large
 _CHUNK_ROWS = 8192  # rows that are normalised and scored at once, which bounds the memory that scoring takes
 _COPIED_BYTES = 100_000  # of an array that is pickled to count it; a larger one is counted where it is
-LATENCY_ROWS = 50  # predicted one at a time by each fold's model
+LATENCY_ROWS = 250  # predicted one at a time, by the models of all folds together
+FEW_ROWS = 50  # enough for a median
 BATCH_ROWS = 1024  # predicted at once
 MEASURED_MODELS = MEASURED_STEPS = 2  # whose memory is measured: later models and steps take no more
 
@@ -138,9 +138,9 @@ class Fold:
         """The loss of an untrained model on the held-out rows."""
         return self.learner.untrained_loss(self._target[self._held_out])
 
-    def latencies_ms(self) -> list[float]:
-        """The times to preprocess and predict one row, as scikit-learn is called outside training."""
-        return [1e3 * self._predict_s(row, row + 1) for row in np.resize(self._data.split.test, LATENCY_ROWS).tolist()]
+    def latencies_ms(self, rows: int) -> list[float]:
+        """The times to preprocess and predict one row, of so many."""
+        return [1e3 * self._predict_s(row, row + 1) for row in np.resize(self._data.split.test, rows).tolist()]
 
     def rows_per_s(self) -> float:
         """How many rows are preprocessed and predicted in a second, in one call."""
@@ -149,10 +149,9 @@ class Fold:
 
     def _predict_s(self, start: int, stop: int) -> float:
         X = self._data.X[start:stop]
-        with batch_checks.made():
-            started = perf_counter()
-            self.learner.estimator.predict(self.preprocessing.transform(X))
-            return perf_counter() - started
+        started = perf_counter()
+        self.learner.estimator.predict(self.preprocessing.transform(X))
+        return perf_counter() - started
 
     def model_size_kb(self) -> float:
         """The size of the pickled estimator in units of 1000 bytes.
@@ -194,6 +193,7 @@ class CrossValidation:
         self._fold = partial(_fold, configuration, data)
         self.folds = [self._fold(number) for number in range(len(data.split.folds))]
         self.steps = configuration.steps(data.split.fit_rows)
+        self._report_steps = configuration.report_steps(data.split.fit_rows)
         self.step_number = 0
         self.diverged = False
         self._convergence = Convergence(configuration, data.split.fit_rows)
@@ -207,6 +207,11 @@ class CrossValidation:
     def ended(self) -> bool:
         """Whether all steps are done, it has converged, or there are no finite weights left to train."""
         return self.step_number >= self.steps or self._convergence.reached or self._overflowed
+
+    @property
+    def report_due(self) -> bool:
+        """Whether each curve gets a point after the last step."""
+        return self.ended or self.step_number % self._report_steps == 0
 
     @property
     def converged(self) -> bool:
@@ -242,7 +247,7 @@ class CrossValidation:
     def report(self) -> dict[str, float]:
         """The curves' next points, of the steps since the last report; what is not finite is left out.
 
-        Losses and score are means over folds, ``val_<score>_sd`` is the score's standard deviation over folds.
+        Losses and score are means over folds, ``val_loss_sd`` and ``val_<score>_sd`` standard deviations over folds.
         ``step_time_ms`` is the mean time of a ``partial_fit`` since the last report, ``training_time_s`` that of one
         fold so far. Sets ``diverged``: a validation loss has been beyond ``hopeless_loss``, and this one
         is not below that of the untrained model. A loss that jumps about may end below the former by chance.
@@ -255,7 +260,7 @@ class CrossValidation:
             losses, scores = zip(*(fold.validate() for fold in self.folds), strict=True)
             figures["train_loss"] = fmean(fold.take_train_loss() for fold in self.folds)
             figures |= {"val_loss": fmean(losses), f"val_{self._score}": fmean(scores)}
-            figures[f"val_{self._score}_sd"] = float(np.std(scores, ddof=1))
+            figures |= {"val_loss_sd": stdev(losses), f"val_{self._score}_sd": stdev(scores)}
         self._was_hopeless |= not figures["val_loss"] <= self.hopeless_loss
         self.diverged = self._was_hopeless and not figures["val_loss"] <= self.untrained_loss
         return {name: value for name, value in figures.items() if math.isfinite(value)}
@@ -286,7 +291,7 @@ class CrossValidation:
         """Latency and size of a model of this shape after one batch, which are those of the trained one."""
         fold = self._fold(0)  # not one of those that train: they begin with their own first batch
         fold.step()
-        return {"inference_latency_ms": median(fold.latencies_ms()), "model_size_kb": fold.model_size_kb()}
+        return {"inference_latency_ms": median(fold.latencies_ms(FEW_ROWS)), "model_size_kb": fold.model_size_kb()}
 
     def fold_figures(self) -> list[dict[str, float]]:
         """One row per fold of the trained models: validation and test loss and score, and the time trained."""
@@ -305,7 +310,8 @@ class CrossValidation:
 
     def inference(self) -> dict[str, float]:
         """How fast the models predict: one row at a time, median and 99th percentile, and rows a second in a batch."""
-        latencies_ms = [latency_ms for fold in self.folds for latency_ms in fold.latencies_ms()]
+        rows = math.ceil(LATENCY_ROWS / len(self.folds))
+        latencies_ms = [latency_ms for fold in self.folds for latency_ms in fold.latencies_ms(rows)]
         return {
             "inference_latency_ms": median(latencies_ms),
             "inference_p99_ms": float(np.quantile(latencies_ms, 0.99)),

@@ -69,7 +69,7 @@ class Estimator:
         except Exception as error:  # whatever a class of the user's raises
             raise UserError(
                 f"algorithm={self.name} with {given} does not train on standardised features: {one_line(error)}; "
-                "choose other values in grid, or another algorithm"
+                "choose other values in space, or another algorithm"
             ) from error
         self._check_fitted(learner.estimator)
 

@@ -6,6 +6,7 @@ that they would accompany; the tests hold both equal.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from scipy.special import expit
 from entrypoints.datasets.tables import Task
 
 Array = NDArray[np.float64]
+
+_EPS = float(np.finfo(np.float64).eps)  # what sklearn.metrics.log_loss clips probabilities to
+_LARGEST_LOG_LOSS = -math.log(_EPS)
 
 
 def score_name(task: Task) -> str:
@@ -51,8 +55,9 @@ def log_loss(probabilities: Array, y: NDArray[Any]) -> float:
 
 def log_loss_of_linear(outputs: Array, y: NDArray[Any]) -> float:
     """``sklearn.metrics.log_loss`` of what ``SGDClassifier.predict_proba`` makes of linear outputs."""
-    if outputs.ndim == 1:
-        return _log_loss_of(expit(np.where(y == 1, outputs, -outputs)))
+    if outputs.ndim == 1:  # in four operations: it is computed at every step
+        losses = np.minimum(np.logaddexp(0.0, np.where(y, -outputs, outputs)), _LARGEST_LOG_LOSS)
+        return float(np.add.reduce(losses)) / len(y)
     # One model per class, normalised to sum to one.
     each = expit(outputs)
     total = each.sum(axis=1)
@@ -74,5 +79,4 @@ def hinge(outputs: Array, y: NDArray[Any]) -> float:
 
 
 def _log_loss_of(of_true: Array) -> float:
-    eps = np.finfo(of_true.dtype).eps  # what sklearn.metrics.log_loss clips to
-    return float(-np.log(of_true.clip(eps, 1 - eps)).mean())
+    return float(-np.log(of_true.clip(_EPS, 1 - _EPS)).mean())

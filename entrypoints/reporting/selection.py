@@ -9,8 +9,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from entrypoints.errors import UserError
-from entrypoints.frame import Frame
+from entrypoints.frame import Frame, frame_of
 from entrypoints.mlflow_io import find_run, search_runs
+from entrypoints.reading import rows_of
 from entrypoints.reporting.questions import DATASETS, REPEATS, STUDY
 from entrypoints.settings import SHARED
 from entrypoints.tags import CRITERIA, DATASET, STUDY_KEY
@@ -38,9 +39,19 @@ def find(client: MlflowClient, experiment_id: str, dataset: str) -> list[Run]:
     if not runs:
         raise UserError(_none_of(dataset, client, experiment_id, {other for _, other in studies.values() if other}))
     full = next((run for run in runs if CRITERIA not in run.data.tags), None)
-    key = full and full.data.tags.get(STUDY_KEY)
-    limited = _newest_of_each_kind([run for run, _ in studies.values()], key) if key else []
-    return [full, *limited] if full else runs[:1]
+    if full is None:
+        return runs[:1]
+    whole, limited = rows_of(client, full), dict[tuple[str | None, ...], Run]()
+    for run, _ in studies.values():
+        tags, params = run.data.tags, run.data.params
+        kind = (tags.get(CRITERIA), params.get("predict"), params.get("scheduler"))
+        same = CRITERIA in tags and STUDY_KEY in tags and tags[STUDY_KEY] == full.data.tags.get(STUDY_KEY)
+        if same and kind not in limited and len(limited) < MAX_LIMITED:
+            frame = frame_of([whole, rows_of(client, run)])
+            tried = frame.configurations.groupby(frame.trials["study"]).agg(set)
+            if tried[run.info.run_id] <= tried[full.info.run_id]:
+                limited[kind] = run
+    return [full, *limited.values()]
 
 
 def by_ids(client: MlflowClient, run_ids: Iterable[str]) -> list[Run]:
@@ -121,16 +132,6 @@ def _none_of(dataset: str, client: MlflowClient, experiment_id: str, others: set
     use = f", only of {', '.join(sorted(others))}; use one of these, " if others else "; "
     tune = f"mlflow run . -e tune -P dataset={shlex.quote(dataset)}"
     return f"{found}{use}run {tune} first, or name a study of another experiment with study=<run id>"
-
-
-def _newest_of_each_kind(runs: list[Run], key: str) -> list[Run]:
-    """Of studies under limits with this key, newest first, the first of each criteria and way to act on them."""
-    newest: dict[tuple[str | None, ...], Run] = {}
-    for run in runs:
-        tags, params = run.data.tags, run.data.params
-        if CRITERIA in tags and tags.get(STUDY_KEY) == key:
-            newest.setdefault((tags[CRITERIA], params.get("predict"), params.get("scheduler")), run)
-    return list(newest.values())[:MAX_LIMITED]
 
 
 def _study_run(client: MlflowClient, run_id: str) -> Run:

@@ -1,8 +1,4 @@
-"""Are configurations different? Rank tests over datasets, and a t-test for folds that share training rows.
-
-Folds of one dataset are not independent: any two have most of their training rows in common. Over them a rank test
-would call equal configurations different in a third of studies; ``pairs`` does not.
-"""
+"""The tests that questions share: a linear model of a cost, a t-test for folds that share rows, ranks over datasets."""
 
 from __future__ import annotations
 
@@ -16,11 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import scikit_posthocs
 from numpy.typing import NDArray
 from scipy import stats
-
-from entrypoints.limits.noise import TOLD_P
 
 if TYPE_CHECKING:
     from statsmodels.regression.linear_model import RegressionResults
@@ -31,122 +24,7 @@ MAX_LEVELS = 12  # of a number; with more, or with more than trials have halves,
 MIN_DEGREES = 3  # of freedom, for a model to have the place in the order, or an interaction
 LEVEL = 0.05
 TOLD = 0.01  # the level at which effects and trends are told, after Holm's correction within one metric
-SMALL = 0.05  # a difference in a cost that is not worth a sentence,
-SMALL_MB = 0.1  # and one in memory: a process takes or keeps a few pages by chance
 DRAWS = 9999  # of rankings by chance
-MIN_VALUES = 6  # for an interval that holds the median with 95 %: all of five values lie on one side of it in 6 %
-CALLED = 0.8 * TOLD_P  # the adjusted p-value below which `pairs` calls a difference: see there
-
-
-class NotTestableError(Exception):
-    """The data allow no test; the text is one sentence that says why and what would."""
-
-
-@dataclass(frozen=True, eq=False)
-class Ranks:
-    """How configurations rank over blocks; rank 1 is the best, and ties share the mean of their ranks.
-
-    ``friedman_chi2`` and what follows from it are corrected for ties. ``nemenyi`` holds the p-value of each pair,
-    already adjusted for all pairs. ``left_out`` counts the configurations without a score in every block, and
-    ``blocks`` those that have any score.
-    """
-
-    blocks: int
-    left_out: int
-    mean_rank: pd.Series[float]
-    friedman_chi2: float
-    friedman_p: float
-    iman_davenport_f: float
-    iman_davenport_p: float
-    critical_difference: float
-    nemenyi: pd.DataFrame
-
-
-def chosen(folds: pd.DataFrame, score: str, higher_is_better: bool, most: int = 10) -> tuple[list[str], pd.DataFrame]:
-    """Choose the best trials on every second fold (the first, the third, ...), and score them on the others.
-
-    The choice has not seen the scores on those others; some of its training rows come from them, which the simulation
-    at ``pairs`` takes into account.
-
-    Args:
-        folds: a row per trial and fold, with the columns trial_id, fold and the score's. Trials without a score in
-            each fold that chooses cannot be chosen.
-
-    Returns:
-        The ids of at most ``most`` trials, best first, and their scores on the other folds: a row per fold, a column
-        per trial in the same order.
-
-    Raises:
-        NotTestableError: no scores by fold, or fewer than four folds.
-    """
-    if folds.empty or score not in folds:
-        raise NotTestableError(f"There is no {score} for each fold, so configurations cannot be compared.")
-    table = _finite(folds.pivot(index="fold", columns="trial_id", values=score).sort_index())
-    if len(table) < 4:
-        raise NotTestableError(
-            f"A comparison of configurations needs 4 folds or more, two to choose and two to test, and there "
-            f"{_are(len(table))}."
-        )
-    means = table.iloc[::2].mean(skipna=False).dropna()
-    best = means.sort_values(ascending=not higher_is_better, kind="stable").index[:most]
-    scores = table.iloc[1::2][best]
-    return [str(trial_id) for trial_id in best], scores
-
-
-def ranks(scores: pd.DataFrame, higher_is_better: bool) -> Ranks:
-    """Friedman's test and Nemenyi's, as Demsar (JMLR 7, 2006, section 3.2) recommends for several datasets.
-
-    Args:
-        scores: a row per block (dataset), a column per configuration. One that lacks a score is left out.
-
-    Raises:
-        NotTestableError: fewer than three configurations, fewer than two blocks, or nothing but ties.
-    """
-    complete = _complete(scores)
-    blocks, configurations = complete.shape
-    if configurations < 3:
-        raise NotTestableError(
-            f"A rank test needs 3 configurations or more with a score in each block, and there {_are(configurations)}."
-        )
-    if blocks < 2:
-        raise NotTestableError(f"A rank test needs scores on 2 datasets or more, and there {_are(blocks)}.")
-    if (complete.nunique(axis=1) == 1).all():
-        raise NotTestableError(
-            "All configurations have the same score in each block, so that there is nothing to rank."
-        )
-    within = complete.rank(axis=1, ascending=not higher_is_better)
-    chi2, p = stats.friedmanchisquare(*within.to_numpy().T)
-    f, f_p = iman_davenport(float(chi2), blocks, configurations)
-    mean_rank = within.mean().sort_values(kind="stable")
-    return Ranks(
-        blocks=blocks,
-        left_out=scores.shape[1] - configurations,
-        mean_rank=mean_rank,
-        friedman_chi2=float(chi2),
-        friedman_p=float(p),
-        iman_davenport_f=f,
-        iman_davenport_p=f_p,
-        critical_difference=critical_difference(blocks, configurations),
-        nemenyi=scikit_posthocs.posthoc_nemenyi_friedman(within[mean_rank.index]),
-    )
-
-
-def iman_davenport(friedman_chi2: float, blocks: int, configurations: int) -> tuple[float, float]:
-    """Iman and Davenport's less conservative F of Friedman's chi-squared, and its p-value (Demsar 2006, section 3.2.2).
-
-    Where all blocks agree, F is infinite, and the p-value is that of such an agreement by chance (Conover, Practical
-    Nonparametric Statistics, 3rd edition, 1999, section 5.8).
-    """
-    most = blocks * (configurations - 1)
-    if math.isclose(friedman_chi2, most):
-        return math.inf, math.factorial(configurations) ** -(blocks - 1.0)
-    f = (blocks - 1) * friedman_chi2 / (most - friedman_chi2)
-    return f, float(stats.f.sf(f, configurations - 1, (configurations - 1) * (blocks - 1)))
-
-
-def kendalls_w(friedman_chi2: float, blocks: int, configurations: int) -> float:
-    """Kendall's coefficient of concordance, an effect size: 0 where blocks rank at random, 1 where all rank alike."""
-    return friedman_chi2 / (blocks * (configurations - 1))
 
 
 def by_chance(scores: pd.DataFrame) -> float:
@@ -156,100 +34,12 @@ def by_chance(scores: pd.DataFrame) -> float:
     block have p = 2e-5 by it, and 9e-4 by counting.
 
     Args:
-        scores: as of ``ranks``.
+        scores: a row per block, a column per configuration, without gaps.
     """
-    within = _complete(scores).rank(axis=1).to_numpy()
+    within = scores.rank(axis=1).to_numpy()
     drawn = np.random.default_rng(0).permuted(np.broadcast_to(within, (DRAWS, *within.shape)), axis=2)
     reached = (drawn.sum(axis=1) ** 2).sum(axis=1) >= (within.sum(axis=0) ** 2).sum() - 1e-6
     return float(1 + reached.sum()) / (1 + DRAWS)
-
-
-def smallest_p(blocks: int, configurations: int) -> float:
-    """The p-value where all blocks rank the configurations alike, the most extreme that there is to find."""
-    return max(math.exp(-(blocks - 1) * math.lgamma(configurations + 1)), 1 / (1 + DRAWS))
-
-
-def critical_difference(blocks: int, configurations: int) -> float:
-    """The difference of mean ranks from which on Nemenyi's test calls two configurations different (Demsar 2006)."""
-    q = stats.studentized_range.ppf(1 - LEVEL, configurations, np.inf) / math.sqrt(2)
-    return float(q * math.sqrt(configurations * (configurations + 1) / (6 * blocks)))
-
-
-def pairs(scores: pd.DataFrame, higher_is_better: bool, test_share: float) -> pd.DataFrame:
-    """The corrected resampled t-test of the first configuration against each other one.
-
-    Nadeau and Bengio (Machine Learning 52, 2003) add to 1/n, for n folds, the share of test rows to training rows,
-    since the folds' training rows overlap; Bouckaert and Frank (PAKDD 2004) use it with cross-validation.
-
-    The first has to be chosen on other folds, as ``chosen`` does: if it were the best on these same folds, with equal
-    configurations something would be called different in 10 % of studies. Even so the training rows that folds share
-    leave a trace of the choice: simulated with 10 folds, some p_holm is below 0.05 in 4 to 6 % of studies. A difference
-    is therefore called below 0.8 of the level at which findings are told (0.01): wrong in 1 % of studies.
-
-    Args:
-        scores: a row per fold, a column per configuration. One that lacks a score is left out, as in ``ranks``.
-        test_share: test rows / training rows of a fold: 1/9 with ten folds, however many of them are given.
-
-    Returns:
-        A row per other configuration: first, second, difference (by how much the first is better, in the score's own
-        units: negative where it is worse), low and high (its 95 % interval, not adjusted), t, p_value (two-sided),
-        p_holm, and different: whether the two are called so. Where the difference is the same in each fold its error
-        is unknown: if it is 0 then p_value is 1, else NaN.
-
-    Raises:
-        NotTestableError: fewer than two configurations, or fewer than two folds.
-    """
-    complete = _complete(scores)
-    folds, configurations = complete.shape
-    if configurations < 2:
-        raise NotTestableError(
-            f"A comparison needs 2 configurations or more with a score in each fold, and there {_are(configurations)}."
-        )
-    if folds < 2:
-        raise NotTestableError(f"A comparison needs scores on 2 folds or more, and there {_are(folds)}.")
-    sign = 1.0 if higher_is_better else -1.0
-    values = sign * complete.to_numpy()
-    differences = values[:, [0]] - values[:, 1:]
-    mean, error = differences.mean(axis=0), _corrected_error(differences, test_share)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(error > 0, mean / error, np.where(mean == 0, 0.0, np.nan))
-    p = 2 * stats.t.sf(np.abs(t), folds - 1)
-    reach = np.where(np.isnan(t), np.nan, stats.t.ppf(1 - LEVEL / 2, folds - 1) * error)
-    table: pd.DataFrame = pd.DataFrame(
-        {
-            "first": str(complete.columns[0]),
-            "second": [str(name) for name in complete.columns[1:]],
-            "difference": mean,
-            "low": mean - reach,
-            "high": mean + reach,
-            "t": t,
-            "p_value": p,
-            "p_holm": holm(p),
-        }
-    )
-    table["different"] = table["p_holm"] < CALLED
-    return table
-
-
-def median_interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """The 95 % interval of a median from order statistics, whatever the distribution; NaN of fewer than six values.
-
-    It is the sign test's (Conover, Practical Nonparametric Statistics, 3rd edition, 1999, section 3.2).
-    """
-    if len(values) < MIN_VALUES:
-        return math.nan, math.nan
-    interval = stats.quantile_test(values, p=0.5).confidence_interval(1 - LEVEL)
-    return float(interval.low), float(interval.high)
-
-
-def signed_rank_p(values: NDArray[np.float64]) -> float:
-    """The p-value of Wilcoxon's signed-rank test that values lie around 0; NaN of fewer than six values.
-
-    A value of 0 counts by halves for either side.
-    """
-    if len(values) < MIN_VALUES:
-        return math.nan
-    return float(stats.wilcoxon(values, zero_method="zsplit").pvalue) if values.any() else 1.0
 
 
 def over_folds(differences: NDArray[np.float64], error_rate: float = LEVEL) -> tuple[float, float, float]:
@@ -440,11 +230,6 @@ def is_number(values: pd.Series[Any]) -> bool:
     return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
 
 
-def is_memory(metric: str) -> bool:
-    """Whether it is an amount of memory in MB."""
-    return metric.endswith("_mb") and ("memory" in metric or "rss" in metric)
-
-
 def holm(p_values: Sequence[float] | NDArray[np.float64] | pd.Series[float]) -> NDArray[np.float64]:
     """Holm's step-down adjustment for several tests; those without a p-value (NaN) keep none and do not count.
 
@@ -454,39 +239,3 @@ def holm(p_values: Sequence[float] | NDArray[np.float64] | pd.Series[float]) -> 
     order = np.argsort(adjusted)[: np.count_nonzero(~np.isnan(adjusted))]  # NaN come last
     adjusted[order] = np.maximum.accumulate(adjusted[order] * np.arange(len(order), 0, -1)).clip(max=1)
     return adjusted
-
-
-def bonferroni(p_values: Sequence[float] | NDArray[np.float64] | pd.Series[float]) -> NDArray[np.float64]:
-    """Bonferroni's adjustment, for one test on each of several datasets; NaN stay NaN and do not count."""
-    values = np.array(p_values, dtype=float)
-    return (values * np.count_nonzero(~np.isnan(values))).clip(max=1)
-
-
-def _corrected_error(differences: NDArray[np.float64], test_share: float) -> NDArray[np.float64]:
-    """The standard error of the mean difference; 0 where the differences are equal but for rounding."""
-    folds = len(differences)
-    spread = differences.std(axis=0, ddof=1)
-    rounding = 1e-12 * np.abs(differences).max(axis=0)
-    corrected: NDArray[np.float64] = np.where(spread > rounding, spread, 0.0) * math.sqrt(1 / folds + test_share)
-    return corrected
-
-
-def _complete(scores: pd.DataFrame) -> pd.DataFrame:
-    """The blocks with any score, and the configurations with a score in each of them.
-
-    scikit-posthocs would return a normal-looking p-value on NaN.
-    """
-    known: pd.DataFrame = _finite(scores).dropna(how="all")
-    complete: pd.DataFrame = known.dropna(axis=1)
-    return complete
-
-
-def _finite(scores: pd.DataFrame) -> pd.DataFrame:
-    values = scores.to_numpy(dtype=float)
-    known = np.where(np.isfinite(values), values, np.nan)
-    finite: pd.DataFrame = pd.DataFrame(known, index=scores.index, columns=scores.columns)
-    return finite
-
-
-def _are(count: int) -> str:
-    return "is 1" if count == 1 else f"are {count}"

@@ -2,63 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterator
+from typing import Any
 
-from entrypoints.models.learners import ALGORITHMS
-from entrypoints.search.record import TrialRecord
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
-OPTIONS = {"batch_size": "batch_sizes", "learning_rate": "learning_rates", "alpha": "alphas"}
+from entrypoints.frame import Frame
+
 NEXT = 2  # values beyond
 
 
 def sentences(
-    ranked: Sequence[TrialRecord],
-    trials: Iterable[TrialRecord],
-    score: str,
-    margin: float | None,
-    rows: int,
-    not_listed: Container[str] = (),
-) -> list[str]:
-    """What to say of each number of the best trial that is the smallest or largest tried with its algorithm.
+    frame: Frame, chosen: pd.Series[Any], margin: float, rows: int, not_listed: Container[str] = ()
+) -> Iterator[str]:
+    """What to try where the chosen trial has the smallest or largest number that was tried with its algorithm.
 
-    A sentence each where the best trial beats the best one of the next value inside by more than noise, with the next
-    values to try, which go on as the last two did; a last sentence for all others. Nothing of tols, of a value of 0,
-    and where nothing lies beyond.
+    Only if it beats the best trial of the next value inside by more than noise. The next values go on as the last two
+    did.
 
     Args:
-        ranked: the trials that can be chosen, best first.
-        trials: all that were tried.
-        score: what ranks them.
-        margin: by how much scores must differ to be told apart; None where that is unknown, and nothing is said.
+        frame: of the study.
+        chosen: one of its complete trials.
+        margin: by how much scores must differ to be told apart.
         rows: the largest batch that is possible.
         not_listed: hyperparameters whose values the user did not list, and which so have no end: those drawn from a
             distribution, and batch sizes up to the rows.
     """
-    if not ranked or margin is None:
-        return []
-    searched = ranked[0].configuration.searched
-    algorithm = ranked[0].configuration.algorithm
-    tried = [trial.configuration.searched for trial in trials if trial.configuration.algorithm == algorithm]
-    alike = [trial for trial in ranked if trial.configuration.algorithm == algorithm]
-    better, no_better = [], []
-    for name, value in searched.items():
-        if name == "tol" or name in not_listed or not _is_number(value) or value <= 0:
+    trials, complete, score = frame.trials, frame.complete, str(frame.score)
+    if "algorithm" in frame.hyperparameters:
+        trials, complete = (each[each["algorithm"] == chosen["algorithm"]] for each in (trials, complete))
+    for name in frame.hyperparameters:
+        if name == "tol" or name in not_listed or not is_numeric_dtype(trials[name]) or not chosen[name] > 0:
             continue
-        values = sorted({each[name] for each in tried if _is_number(each.get(name)) and each[name] > 0})
-        if len(values) < 2 or value not in (values[0], values[-1]):
+        values = sorted({value for value in trials[name] if value > 0})
+        if len(values) < 2 or chosen[name] not in (values[0], values[-1]):
             continue
-        end, inner = ("smallest", values[1:]) if value == values[0] else ("largest", values[-2::-1])
-        listed = _beyond(name, value, inner[0], rows)
-        inside = _nearest(alike, name, inner)
-        if not listed or (inside is None and name == "batch_size"):  # limits may have ended all of a dearer size
-            continue
-        if inside is None or abs(alike[0].figures[score] - inside.figures[score]) > margin:
-            advice = _advice(name, [_text(value), *listed], built_in=algorithm in ALGORITHMS)
-            better.append(f"The best {name}, {_text(value)}, is the {end} that was tried; {advice}")
-        else:
-            than = _text(inside.configuration.searched[name])
-            no_better.append(f"best {name}, {_text(value)}, is the {end} tried, but no better than {than} beyond noise")
-    return [*better, *([f"The {'; the '.join(no_better)}."] if no_better else [])]
+        end, inside = ("smallest", values[1]) if chosen[name] == values[0] else ("largest", values[-2])
+        beyond = _beyond(name, chosen[name], inside, rows)
+        next_best = complete.loc[complete[name] == inside, score].head(1)
+        if beyond and not next_best.empty and abs(next_best.iloc[0] - chosen[score]) > margin:
+            yield f"The best {name}, {chosen[name]:g}, is the {end} that was tried: try {' and '.join(beyond)} as well."
 
 
 def _beyond(name: str, value: float, inside: float, rows: int) -> list[str]:
@@ -68,22 +52,3 @@ def _beyond(name: str, value: float, inside: float, rows: int) -> list[str]:
         return [f"{each:.4g}" for each in values]
     sizes = dict.fromkeys(min(max(round(each), 1), rows) for each in values)
     return [str(size) for size in sizes if size != value]
-
-
-def _nearest(alike: Sequence[TrialRecord], name: str, inner: Sequence[float]) -> TrialRecord | None:
-    """The best trial of the nearest value that has any."""
-    return next((trial for value in inner for trial in alike if trial.configuration.searched.get(name) == value), None)
-
-
-def _advice(name: str, listed: list[str], *, built_in: bool) -> str:
-    if built_in or name == "batch_size":
-        return f"look beyond it with -P {OPTIONS[name]}={','.join(listed)}."
-    return f"look beyond it with {', '.join(listed[1:])} in grid."
-
-
-def _text(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:g}"
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

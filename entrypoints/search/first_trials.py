@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -40,7 +40,7 @@ class FirstTrials:
             return False
         timings = time_kinds(self.kinds, data)
         tell(self.ledger, figures(self.kinds, data, timings))
-        self.barrier.bring([asdict(timing) for timing in timings])
+        self.barrier.bring(timings)
         return True
 
     def begin(self) -> None:
@@ -88,7 +88,7 @@ class Forecaster(tune.Callback):
     def expected(self) -> Forecast:
         """From the timings of the trials' processes; without any, for example if no trial ran, from this process."""
         left = self._barrier.brought() if self._barrier else []
-        rounds = [[Timing(**timing) for timing in timings] for timings in left] or [
+        rounds = [[Timing(*timing) if timing else None for timing in timings] for timings in left] or [
             time_kinds(one_of_each(self._trials), self._data)
         ]
         return forecast(self._trials, self._data, self._cpus, rounds)

@@ -51,7 +51,8 @@ def beside_full(client: MlflowClient, own: StudyRows) -> Frame | None:
 
 def other_hosts(frame: Frame) -> str:
     """How the machines of the two studies differ, in words; empty if they share one, or that is not known."""
-    ours, theirs = (frame.trials.loc[frame.trials["study"] == study, "host"] for study in frame.studies.index)
-    if not set(ours.dropna()) or not set(theirs.dropna()) or set(ours) & set(theirs):
+    hosts = frame.trials.dropna(subset=["host"]).groupby("study")["host"].unique()
+    ours, theirs = (set(hosts.get(study, ())) for study in frame.studies.index)
+    if not ours or not theirs or ours & theirs:
         return ""
-    return f"{' or '.join(sorted(set(theirs)))}, not {' or '.join(sorted(set(ours)))}"
+    return f"{' or '.join(sorted(theirs))}, not {' or '.join(sorted(ours))}"

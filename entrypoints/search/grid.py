@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import ParameterSampler
+from sklearn.model_selection import ParameterGrid, ParameterSampler
 
 from entrypoints.datasets.splits import Split
 from entrypoints.errors import UserError
@@ -16,14 +16,21 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.estimators import Estimator
 from entrypoints.models.learners import Algorithm
 from entrypoints.search.trial_order import in_order
-from entrypoints.search_space import Space, is_distribution
+from entrypoints.search_space import Space, Values, is_distribution
 from entrypoints.settings import SHARED, StudySettings
+from entrypoints.text import closest
 
-DEFAULT_SAMPLES = 20
+DEFAULT_DRAWN = 20  # configurations of a random search
 MAX_TRIALS = 100_000
-_MAX_INT64 = 2**63 - 1
-_DRAWS = 10  # tries for each sample: distributions of few values repeat themselves
-_TAKEN = ("algorithm", "batch_size", "tol", *SHARED)
+_DRAWS = 10  # tries for each of them: distributions of few values repeat themselves
+_OF_ALL = ("batch_size", "tol")  # what every algorithm takes
+_BUILT_IN: Space = {"learning_rate": [0.1, 0.01, 0.001, 0.0001], "alpha": [0.001, 0.01, 0.1]}
+_NUMBERS = {
+    "batch_size": "whole numbers from 1",
+    "learning_rate": "numbers above 0",
+    "alpha": "numbers from 0",
+    "tol": "numbers from 0",
+}
 
 
 def configurations(
@@ -40,13 +47,10 @@ def configurations(
     Raises:
         UserError: the settings do not fit each other, the algorithms or the dataset.
     """
-    sizes = _batch_sizes(settings, split)
-    tols: Space = {"tol": list(settings.tols)} if any(settings.tols) else {}
-    spaces = [{"algorithm": [each.name], "batch_size": sizes, **_space(settings, each), **tols} for each in algorithms]
-    _check(settings, algorithms, n_classes)
-    chosen = _drawn(settings, spaces) if settings.search == "random" else _listed(settings, spaces)
+    _check(settings, algorithms, split.max_batch_size, n_classes)
+    spaces = [_space(settings.space, each, split.max_batch_size) for each in algorithms]
     own = {each.name for each in algorithms if isinstance(each, Estimator)}
-    ordered = in_order(chosen, settings.seed, settings.repeats, own)
+    ordered = in_order(_chosen(settings, spaces), settings.seed, settings.repeats, own)
     return [
         Configuration(
             place=place,
@@ -64,51 +68,70 @@ def configurations(
     ]
 
 
-def _batch_sizes(settings: StudySettings, split: Split) -> list[int]:
-    rows = split.max_batch_size
-    sizes = settings.batch_sizes or tuple(2**i for i in range(1, rows.bit_length()))
-    if max(sizes) > rows:
+def _space(asked: Space, algorithm: Algorithm, rows: int) -> Space:
+    """What is searched of an algorithm: the values that are asked for, and its defaults."""
+    space: Space = {"algorithm": [algorithm.name], "batch_size": [2**i for i in range(1, rows.bit_length())]}
+    if not isinstance(algorithm, Estimator):
+        space |= _BUILT_IN
+    return space | _of(algorithm, asked)
+
+
+def _of(algorithm: Algorithm, asked: Space) -> Space:
+    """The part of a space that an algorithm takes."""
+    return {name: values for name, values in asked.items() if name in _names(algorithm)}
+
+
+def _names(algorithm: Algorithm) -> list[str]:
+    """The hyperparameters that a space may name for an algorithm."""
+    own = algorithm.hyperparameters if isinstance(algorithm, Estimator) else _BUILT_IN
+    return list(dict.fromkeys([*_OF_ALL, *own]))
+
+
+def _check(settings: StudySettings, algorithms: tuple[Algorithm, ...], rows: int, n_classes: int) -> None:
+    built_in = any(not isinstance(each, Estimator) for each in algorithms)
+    allowed = list(dict.fromkeys(name for each in algorithms for name in _names(each)))
+    for name, values in settings.space.items():
+        if name in ("algorithm", *SHARED):
+            raise UserError(f"space: {name} is an option of its own; give it as -P {name}=")
+        if name not in allowed:
+            raise UserError(
+                f"space: {name} is not a hyperparameter of {', '.join(each.name for each in algorithms)}; "
+                f"{closest(name, allowed, 'choose from ' + ', '.join(allowed))}"
+            )
+        if is_distribution(values) and settings.search == "grid":
+            raise UserError(f"space: {name} is a distribution, which search=random draws from; add it, or list values")
+        if name in _OF_ALL or (name in _BUILT_IN and built_in):
+            _check_numbers(name, values)
+    if "batch_size" in settings.space and (largest := max(_some(settings.space["batch_size"]))) > rows:
         raise UserError(
-            f"batch_sizes={','.join(map(str, sizes))}: {max(sizes)} rows are more than the {rows} that a fold trains "
-            f"on; the largest batch can be {rows}"
+            f"space: batch_size {largest} is more than the {rows} rows that a fold trains on; the largest batch can be "
+            f"{rows}"
         )
-    return list(sizes)
+    for algorithm in algorithms:
+        if isinstance(algorithm, Estimator):
+            own = {name: values for name, values in _of(algorithm, settings.space).items() if name not in _OF_ALL}
+            for each in _tried_out(own):
+                algorithm.check(each, n_classes)
 
 
-def _space(settings: StudySettings, algorithm: Algorithm) -> Space:
-    if isinstance(algorithm, Estimator):
-        return settings.grid or {}
-    return {"learning_rate": list(settings.learning_rates), "alpha": list(settings.alphas)}
+def _check_numbers(name: str, values: Values) -> None:
+    for value in _some(values):
+        if not _is_allowed(name, value):
+            raise UserError(f"space: {name} {value}: {_NUMBERS[name]} are allowed; give some of these")
 
 
-def _check(settings: StudySettings, algorithms: tuple[Algorithm, ...], n_classes: int) -> None:
-    own = [each for each in algorithms if isinstance(each, Estimator)]
-    if settings.grid and not own:
-        raise UserError(
-            f"grid: {', '.join(settings.grid)} belong to an algorithm of your own, such as "
-            "sklearn.neural_network.MLPClassifier; the built-in ones take batch_sizes, learning_rates and alphas"
-        )
-    for name in settings.grid or {}:
-        if name in _TAKEN:
-            raise UserError(f"grid: {name} is set by a parameter of its own, which docs/study.md lists; use that one")
-    drawn = [name for name, values in (settings.grid or {}).items() if is_distribution(values)]
-    if drawn and settings.search == "grid":
-        raise UserError(f"grid: {drawn[0]} is a distribution, which search=random draws from; add it, or list values")
-    if settings.samples and settings.search == "grid":
-        raise UserError(f"samples={settings.samples}: search=grid tries everything; add search=random to draw samples")
-    for algorithm in own:
-        for values in _tried_out(settings.grid or {}):
-            _check_names(algorithm, values)
-            algorithm.check(values, n_classes)
+def _is_allowed(name: str, value: Any) -> bool:
+    if name == "batch_size":
+        return isinstance(value, Integral) and int(value) >= 1
+    number = float(value) if isinstance(value, Real) else math.nan
+    return 0 < number < math.inf or (number == 0 and name != "learning_rate")
 
 
-def _check_names(algorithm: Estimator, values: dict[str, Any]) -> None:
-    unknown = [name for name in values if name not in algorithm.hyperparameters]
-    if unknown:
-        raise UserError(
-            f"grid: {unknown[0]} is not a hyperparameter of {algorithm.name}, which has "
-            f"{', '.join(algorithm.hyperparameters)}; choose from these"
-        )
+def _some(values: Values) -> list[Any]:
+    """The listed values; of a distribution its ends and a few between them."""
+    if not is_distribution(values):
+        return list(values)
+    return [*values.support(), *values.rvs(size=3, random_state=0).tolist()]
 
 
 def _tried_out(space: Space) -> Iterator[dict[str, Any]]:
@@ -123,70 +146,26 @@ def _tried_out(space: Space) -> Iterator[dict[str, Any]]:
         yield from ({**first, name: value} for value in values[1:])
 
 
-def _listed(settings: StudySettings, spaces: list[Space]) -> list[dict[str, Any]]:
-    """The whole grid, or ``max_trials`` of it, in its order."""
-    total = sum(map(_size, spaces))
-    if settings.max_trials and total > settings.max_trials:
-        places: Iterable[int] = sorted(_places(total, settings.max_trials, settings.seed))
-    elif total <= MAX_TRIALS:
-        places = range(total)
-    else:
+def _chosen(settings: StudySettings, spaces: list[Space]) -> list[dict[str, Any]]:
+    """The whole grid, or distinct combinations drawn from it: as many as are asked for, or fewer if there are not."""
+    listed = not any(is_distribution(values) for space in spaces for values in space.values())
+    total = len(ParameterGrid(spaces)) if listed else None
+    wanted = settings.max_trials or (DEFAULT_DRAWN if settings.search == "random" else MAX_TRIALS)
+    if total is not None and total <= wanted:
+        drawn = ParameterGrid(spaces)
+    elif settings.search == "grid" and settings.max_trials is None:
         raise UserError(
             f"search=grid: there are {total} combinations, and at most {MAX_TRIALS} are tried; list fewer values, set "
             "max_trials, or add search=random"
         )
-    return [_combination(spaces, place) for place in places]
-
-
-def _drawn(settings: StudySettings, spaces: list[Space]) -> list[dict[str, Any]]:
-    """The requested number of distinct combinations, or fewer if there are not that many."""
-    samples = settings.samples or DEFAULT_SAMPLES
-    draws = samples * _DRAWS
-    if not any(is_distribution(values) for space in spaces for values in space.values()):
-        total = sum(map(_size, spaces))
-        if total > _MAX_INT64:  # which scikit-learn cannot count
-            drawn = [_combination(spaces, place) for place in _places(total, samples, settings.seed)]
-            return _limited(drawn, settings)
-        draws = min(samples, total)
-    names = dict.fromkeys(name for space in spaces for name in space)  # the sampler sorts them
+    else:
+        drawn = ParameterSampler(spaces, wanted if listed else wanted * _DRAWS, random_state=settings.seed)
+    names = dict.fromkeys(name for space in spaces for name in space)  # scikit-learn sorts them
     distinct: dict[str, dict[str, Any]] = {}
-    for sampled in ParameterSampler(spaces, draws, random_state=settings.seed):
-        values = {name: sampled[name] for name in names if name in sampled}
-        values = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+    for each in drawn:
+        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in each.items()}
+        values = {name: plain[name] for name in names if name in plain}
         distinct.setdefault(repr(values), values)
-        if len(distinct) == samples:
+        if len(distinct) == wanted:
             break
-    return _limited(list(distinct.values()), settings)
-
-
-def _limited(drawn: list[dict[str, Any]], settings: StudySettings) -> list[dict[str, Any]]:
-    if not settings.max_trials or len(drawn) <= settings.max_trials:
-        return drawn
-    return [drawn[place] for place in sorted(_places(len(drawn), settings.max_trials, settings.seed))]
-
-
-def _size(space: Space) -> int:
-    return math.prod(len(values) for values in space.values())
-
-
-def _places(total: int, number: int, seed: int) -> list[int]:
-    """Distinct places below a total, drawn at random; the total may be beyond any integer of numpy."""
-    if total <= _MAX_INT64:
-        return [int(place) for place in np.random.default_rng(seed).choice(total, number, replace=False)]
-    draw, places = random.Random(seed), dict[int, None]()
-    while len(places) < number:
-        places[draw.randrange(total)] = None
-    return list(places)
-
-
-def _combination(spaces: list[Space], place: int) -> dict[str, Any]:
-    """The combination at a place in the whole grid: space after space, the last hyperparameter varies fastest."""
-    for space in spaces:
-        if place < (size := _size(space)):
-            break
-        place -= size
-    chosen = {}
-    for name, values in reversed(space.items()):
-        place, digit = divmod(place, len(values))
-        chosen[name] = values[digit]
-    return {name: chosen[name] for name in space}
+    return list(distinct.values())

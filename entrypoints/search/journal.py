@@ -31,7 +31,7 @@ _SAME_START_S = 2.0  # the kernel's clock, from which a process's start is count
 
 def begin(run: RecordedRun, settings: StudySettings, limits: Limits | None) -> None:
     """Record the settings of the search, and that this process runs it."""
-    about = asdict(settings) | {"grid": settings.grid and search_space.described(settings.grid)}
+    about = asdict(settings) | {"space": search_space.described(settings.space)}
     about |= {"limits": limits and asdict(limits)}
     run.client.log_text(run.run_id, json.dumps(about, indent=1, default=str), SETTINGS)
     claim(run.client, run.run_id)
@@ -42,8 +42,8 @@ def read(client: MlflowClient, run_id: str, execution: Mapping[str, Any]) -> tup
     try:
         about = load_json(client, run_id, SETTINGS) | execution
         limits = about["limits"] and Limits(**about["limits"])
-        grid = about["grid"] and search_space.parse(json.dumps(about["grid"]), Path())
-        kept = {each.name: about[each.name] for each in fields(StudySettings)} | {"grid": grid}
+        space = about["space"] and search_space.parse(json.dumps(about["space"]), Path())
+        kept = {each.name: about[each.name] for each in fields(StudySettings)} | {"space": space}
     except (MlflowException, OSError, ValueError, KeyError):
         return None
     return StudySettings(

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from entrypoints import views
-from entrypoints.datasets.prepared import Prepared
 from entrypoints.models.configuration import Configuration
-from entrypoints.models.losses import score_name
 from entrypoints.runs import RecordedRun
-from entrypoints.search.full_study import searched_names
-from entrypoints.search.record import Record, TrialRecord
-from mlflow_sysmetrics.limits import Criteria
+from entrypoints.search.record import Record
 from mlflow_sysmetrics.ui import save
 
 SAID = {
@@ -24,24 +20,35 @@ SAID = {
 }
 
 
-def save_pages(
-    run: RecordedRun, data: Prepared, record: Record, trials: Sequence[Configuration], criteria: Criteria | None
-) -> dict[str, str]:
-    """Save the pages of a study and of its experiment, and return their links by the names in ``views``."""
-    limits: dict[str, str] = {}
-    for rule in criteria.rules if criteria else ():
-        name = rule.metric.name
-        limits[name] = f"{limits[name]}, {rule}" if name in limits else str(rule)
-    score = f"val_{score_name(data.task)}"
+def save_pages(run: RecordedRun, name: str, record: Record, trials: list[Configuration]) -> dict[str, str]:
+    """Save the pages of a study and of its experiment, and return their links by the names in ``views``.
+
+    Args:
+        run: the study's.
+        name: of its dataset.
+        record: of its trials.
+        trials: what it searches.
+    """
+    limits: dict[str, list[str]] = {}
+    for rule in record.criteria.rules:
+        limits.setdefault(rule.metric.name, []).append(str(rule))
+    values: dict[str, set[str]] = {}
+    for trial in trials:
+        for hyperparameter, value in trial.searched.items():
+            values.setdefault(hyperparameter, set()).add(str(value))
+    varied = [hyperparameter for hyperparameter, tried in values.items() if len(tried) > 1]
     shown = views.StudyFacts(
         run_id=run.run_id,
-        name=data.name,
+        name=name,
         start=run.start,
-        score=score,
-        ascending=data.task == "regression",
-        searched=tuple(_varied(trials)),
-        figures=tuple(trial.figures for trial in record.trials.values() if _is_drawn(trial)),
-        limits=limits,
+        score=record.score,
+        ascending=record.task == "regression",
+        searched=tuple(varied or values),
+        # A trial that something else than its limits ended has the score of where it was.
+        figures=tuple(
+            trial.figures for trial in record.trials.values() if not trial.diverged and not trial.ended_from_outside
+        ),
+        limits={metric: ", ".join(rules) for metric, rules in limits.items()},
     )
     links = save(run.client, run.experiment_id, run.run_id, views.of_study(shown))
     return links | save(run.client, run.experiment_id, views.EXPERIMENT, views.of_experiment())
@@ -50,14 +57,3 @@ def save_pages(
 def in_markdown(links: Mapping[str, str]) -> str:
     """The links of a study in one line."""
     return " · ".join(f"[{said}]({links[word]})" for word, said in SAID.items() if word in links)
-
-
-def _is_drawn(trial: TrialRecord) -> bool:
-    """Whether the pages show it: one that something else than its limits ended has the score of where it was."""
-    return not trial.diverged and not trial.ended_from_outside
-
-
-def _varied(trials: Sequence[Configuration]) -> list[str]:
-    """The hyperparameters in which trials differ; all of them where there is one trial."""
-    names = searched_names(trials)
-    return [name for name in names if len({str(trial.searched.get(name)) for trial in trials}) > 1] or names

@@ -15,6 +15,7 @@ from entrypoints.limits import costs
 from entrypoints.limits.schedulers import Rules, stopping_rules
 from entrypoints.models import algorithms
 from entrypoints.models.configuration import Configuration
+from entrypoints.runs import CommandRun
 from entrypoints.search.grid import configurations
 from entrypoints.settings import Limits, StudySettings, own_target
 
@@ -49,7 +50,7 @@ def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Pa
         from entrypoints.models import registered  # which imports MLflow
 
         registered.check(settings.register)
-    where = place(settings.ray_address, settings.cpus, imports=TRIALS)
+    where = place(settings.ray_address, settings.cpus or 0, imports=TRIALS)
     table = _table(settings)
     can_read = partial(costs.readable, here=where.is_here)
     rules = stopping_rules(table.task, limits, settings.groups, can_read)
@@ -65,3 +66,19 @@ def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Pa
 def _table(settings: StudySettings) -> Table:
     table = known.load(settings.dataset, target=own_target(settings.target))
     return table.sample(settings.max_rows, settings.seed)
+
+
+def begin(command: CommandRun, settings: StudySettings, limits: Limits | None = None, *, folder: Path) -> None:
+    """Plan a study and carry it out in its command's run. Arguments as of ``planned``.
+
+    Raises:
+        UserError: the settings cannot be carried out, or no trial came to a usable end.
+    """
+    if "." in settings.algorithm or settings.register:
+        command.open()  # before the user's own module, or the model registry, asks for MLflow's current run and store
+    plan = planned(settings, limits, folder=folder)
+    with plan.place:  # Ray starts while MLflow, and what else the study needs, is imported
+        run = command.open()
+        from entrypoints.search.study import run_study
+
+        run_study(run, plan)

@@ -48,7 +48,7 @@ class TrialRecord:
     expected: Values | None = None
     run_id: str | None = None
     error: str | None = None
-    host: Mapping[str, str] = field(default_factory=dict)
+    host: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def complete(self) -> bool:

@@ -50,7 +50,7 @@ def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
         # They import what a mistake above need not wait for.
         from entrypoints.search import earlier, full_study
         from entrypoints.search.plan import planned
-        from entrypoints.search.start import go_on
+        from entrypoints.search.study import run_study
 
         plan = planned(*begun, folder=folder)
         if found.data.tags.get(STUDY_KEY) not in (None, full_study.study_key(plan.settings, plan.table)):
@@ -80,8 +80,8 @@ def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
         run.client.set_tag(run.run_id, "mlflow.note.content", f"Continues {link}: {says}.")
         run.rename(f"resume {command}", f"resume {found.info.run_name}")
         say(f"Study: {found.info.run_name} in run {run_id} goes on; {says}")
-        with continued_run(run, run_id) as continued:
-            go_on(continued, plan, done)
+        with continued_run(run, run_id) as continued, plan.place:
+            run_study(continued, plan, done)
 
 
 def _refuse_others(options: dict[str, Any]) -> None:

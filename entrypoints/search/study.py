@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 
 import click
 import mlflow
 from mlflow.entities import RunTag
+from mlflow.exceptions import MlflowException
 from ray import tune
 
 from entrypoints import own_modules
@@ -18,46 +20,44 @@ from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.stored import obtain
 from entrypoints.errors import UserError, say
 from entrypoints.limits import ledger
-from entrypoints.limits.duration_forecast import Forecast, one_of_each, search_seconds
+from entrypoints.limits.duration_forecast import Forecast, one_of_each
 from entrypoints.limits.schedulers import scheduling
+from entrypoints.mlflow_io import search_runs
 from entrypoints.models import best_model, registered
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.losses import score_name
-from entrypoints.progress import Progress, Stages, duration
+from entrypoints.progress import Progress, Stages
 from entrypoints.runs import RecordedRun
-from entrypoints.search import ended_from_outside, full_study, journal, limits_summary, summary
+from entrypoints.search import full_study, journal
+from entrypoints.search.beginning import announce, data_line, log_dataset
 from entrypoints.search.earlier import NOTHING, Earlier
-from entrypoints.search.ended_search import EndedSearch
-from entrypoints.search.experiment_note import write_note
 from entrypoints.search.first_trials import FirstTrials, Forecaster
 from entrypoints.search.pages import save_pages
+from entrypoints.search.phases import FORECAST, PREPARE, REFIT, SEARCH, SUMMARY, Phases
 from entrypoints.search.plan import Plan
-from entrypoints.search.record import Record
+from entrypoints.search.record import Record, TrialRecord
 from entrypoints.search.run_names import run_names
-from entrypoints.search.study_phases import FORECAST, PREPARE, REFIT, SEARCH, SUMMARY, StudyPhases
 from entrypoints.search.trial import Trial
-from entrypoints.tags import CRITERIA, DATASET, PREPARE_RUN_ID, REPEAT, SEARCHED, STUDY_KEY
+from entrypoints.tags import BY_TIME_LIMIT, CRITERIA, DATASET, PREPARE_RUN_ID, REPEAT, SEARCHED, STUDY_KEY
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
+from mlflow_sysmetrics.tags import BY_PERSON, STOP_REASON, STOPPED_BY
 
 # Who ran what: trials show it in the same columns of the UI as their study.
 INHERITED = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
 
-LONG_S = 3600.0  # a study that takes longer is announced with what would shorten it
 
-
-def run_study(run: RecordedRun, plan: Plan, earlier: Earlier | None = None) -> None:
+def run_study(run: RecordedRun, plan: Plan, earlier: Earlier = NOTHING) -> None:
     """Search the grid, refit the best model, and leave everything in the study's run and its children.
 
     Within the context of the plan's place: see ``start``.
     """
-    with StudyPhases(run) as phases:
-        _run_study(run, plan, earlier or NOTHING, phases)
+    with Phases(run) as phases:
+        _run_study(run, plan, earlier, phases)
 
 
-def _run_study(run: RecordedRun, plan: Plan, earlier: Earlier, phases: StudyPhases) -> None:
-    stages = Stages(run.start)
-    settings, stopping, trials = plan.settings, plan.rules.stopping, plan.trials
+def _run_study(run: RecordedRun, plan: Plan, earlier: Earlier, phases: Phases) -> None:
+    stages, settings = Stages(run.start), plan.settings
     journal.begin(run, settings, plan.limits)
     joined = plan.place.join(own_modules.sources(settings.algorithm), mlflow.get_tracking_uri())
     if joined:
@@ -70,25 +70,22 @@ def _run_study(run: RecordedRun, plan: Plan, earlier: Earlier, phases: StudyPhas
     record, expected = _searched(run, plan, data, earlier, lambda: phases.begin(SEARCH))
     stages.end("search")
     phases.begin(SUMMARY)
-    study, outcome = EndedSearch(run, settings, data, record, expected), None
-    if stopping:
-        limits_summary.mark_feasible(run, record, stopping)
-        outcome = limits_summary.outcome(study, trials, stopping)
-    summary.log_results(study, outcome)
-    links = save_pages(run, data, record, trials, stopping.criteria if stopping else None)
-    if record.best is None:
-        why = summary.no_usable_trial(record, settings, outcome.nothing if outcome else None)
-        summary.log_study_without_result(study, why, links, outcome)
-        raise UserError(why)
+    from entrypoints.search import ended, last_words  # what they import takes seconds, which no trial need wait for
+
+    study = ended.ended(run, plan, data, record, expected)
+    ended.log_results(study)
+    links = save_pages(run, data.name, record, plan.trials)
+    best = study.best
+    if best is None:
+        raise UserError(last_words.tell_no_result(study, links))
     phases.begin(REFIT)
-    best = best_model.refit(record.best.configuration, data)
-    model = best_model.log(run, best, data, record.best.figures, settings.shared)
+    refitted = best_model.refit(best.configuration, data)
+    model = best_model.log(run, refitted, data, best.figures, settings.shared)
     stages.end("best model")
     phases.begin(SUMMARY)
-    summary.log_study(study, model, links, outcome)
+    said = last_words.tell(study, model, links)
     stages.end("summary")
-    write_note(run.client, run.experiment_id)
-    click.echo(summary.closing(study, model, links, outcome))
+    click.echo(said)
     if settings.register:
         try:
             say(registered.register(settings.register, model))
@@ -101,37 +98,17 @@ def _run_study(run: RecordedRun, plan: Plan, earlier: Earlier, phases: StudyPhas
 def _data(run: RecordedRun, plan: Plan) -> Prepared:
     """The data that all trials work on, which the study's run says."""
     data, prepare_run_id, reused = obtain(run, plan.table, plan.request)
-    summary.log_dataset(run, plan.table)
+    log_dataset(run, plan.table)
     about = {
         PREPARE_RUN_ID: prepare_run_id,
         DATASET: plan.settings.dataset,
         STUDY_KEY: full_study.study_key(plan.settings, data),
-        SEARCHED: json.dumps(full_study.searched_names(plan.trials)),
+        SEARCHED: json.dumps(list(dict.fromkeys(name for trial in plan.trials for name in trial.searched))),
     }
     about |= Host().tags()
     run.client.log_batch(run.run_id, tags=[RunTag(name, value) for name, value in about.items()])
-    say(f"Data: {summary.data_line(data, prepare_run_id, reused)}")
+    say(f"Data: {data_line(data, prepare_run_id, reused)}")
     return data
-
-
-def _announce(plan: Plan, rows: int, cpus: int, expected: Forecast, earlier: Earlier) -> None:
-    """Say what is about to happen, and for how long."""
-    settings = plan.settings
-    left = {id(trial) for trial in earlier.left(plan.trials)}
-    left_s = [trial_s for trial, trial_s in zip(plan.trials, expected.trials_s, strict=True) if id(trial) in left]
-    search_s = search_seconds(left_s, cpus)
-    within = f", at most {duration(settings.time_limit_s)}" if settings.time_limit_s else ""
-    of = f" of {len(plan.trials)}" if earlier.done else ""
-    click.echo(
-        f"Search: {len(left)}{of} trials of {settings.folds} folds on {cpus} CPU cores, "
-        f"about {duration(search_s)}{within}"
-    )
-    if note := summary.how_tols_act(plan.trials, rows):
-        click.echo(note)
-    if search_s > LONG_S and not 0 < settings.time_limit_s <= LONG_S:
-        click.echo(summary.how_to_shorten(settings, len(left), search_s, cpus))
-    if plan.rules.stopping:
-        click.echo(f"Limits: {plan.rules.stopping.criteria}; they may end the search sooner")
 
 
 def _searched(
@@ -146,7 +123,7 @@ def _searched(
     progress = _progress(plan, data, earlier)
 
     def say_forecast(expected: Forecast) -> None:
-        _announce(plan, data.split.fit_rows, cpus, expected, earlier)
+        announce(plan, data.split.fit_rows, cpus, expected, earlier)
         forecast_is_said()
         seconds = {trial.trial_key: trial_s for trial, trial_s in zip(plan.trials, expected.trials_s, strict=True)}
         progress.expect({trial.trial_key: seconds[trial.trial_key] for trial in left})
@@ -161,7 +138,7 @@ def _searched(
 
 def _progress(plan: Plan, data: Prepared, earlier: Earlier) -> Progress:
     score = f"val_{score_name(data.task)}{' within the limits' if plan.rules.stopping else ''}"
-    return Progress(len(plan.trials), score, done=len(earlier.done), limit_s=plan.settings.time_limit_s)
+    return Progress(len(plan.trials), score, done=len(earlier.done), limit_s=plan.settings.time_limit_s or 0.0)
 
 
 def search(
@@ -189,7 +166,7 @@ def search(
         tags=lambda trial: inherited | _repeat(trial.config["configuration"]),
         run_name=lambda trial: names[trial.config["configuration"].trial_key],
         params=lambda trial: trial.config["configuration"].searched | settings.shared,
-        continues=lambda trial: earlier.run_of(trial.config["configuration"]),
+        continues=lambda trial: earlier.open_runs.get(trial.config["configuration"].place),
         views=False,
     )
     rows = data.split.fit_rows
@@ -203,7 +180,6 @@ def search(
         every_report=rules.scheduler != "none",
         groups=settings.groups,
     )
-    steps = max(trial.steps(rows) for trial in trials)
     with tempfile.TemporaryDirectory(prefix="study-") as folder:
         try:
             tune.Tuner(
@@ -212,8 +188,8 @@ def search(
                 tune_config=tune.TuneConfig(
                     reuse_actors=True,
                     search_alg=RecoveringTrials(max_concurrent=plan.place.max_concurrent),
-                    time_budget_s=settings.time_limit_s or None,
-                    **scheduling(rules.scheduler, settings.report_every, steps),
+                    time_budget_s=settings.time_limit_s,
+                    **scheduling(rules.scheduler, trials, rows),
                 ),
                 run_config=tune.RunConfig(
                     storage_path=folder,
@@ -229,9 +205,28 @@ def search(
     ran = [trial for trial in record.trials.values() if trial.run_id is None]
     for trial in ran:
         trial.run_id = callback.run_id(trial.trial_id)
-    ended_from_outside.tell(run, ran, settings.time_limit_s)
-    record.trials = earlier.in_order(record.trials, trials)
+    tell_of_outside(run, ran, settings.time_limit_s or 0.0)
+    in_order = sorted(record.trials.values(), key=lambda trial: trial.configuration.place)
+    record.trials = {trial.trial_id: trial for trial in in_order}  # whichever command has run them
     return record
+
+
+def tell_of_outside(run: RecordedRun, trials: Iterable[TrialRecord], time_limit_s: float) -> None:
+    """Tag the runs of trials that the time limit ended, and mark the records of those that a person ended.
+
+    The tags of a run say whether it was a person. A run that was deleted meanwhile is ignored.
+    """
+    ended = [trial for trial in trials if trial.run_id and trial.ended_from_outside]
+    if not ended:
+        return
+    stopped = f"tags.mlflow.parentRunId = '{run.run_id}' and tags.`{STOPPED_BY}` = '{BY_PERSON}'"
+    by_person = {each.info.run_id for each in search_runs(run.client, run.experiment_id, stopped)}
+    why = {STOPPED_BY: BY_TIME_LIMIT, STOP_REASON: f"time_limit_s={time_limit_s:g} of the study"}
+    for trial in ended:
+        trial.by_person = trial.run_id in by_person
+        with suppress(MlflowException):
+            for name, value in why.items() if trial.cut_off else ():
+                run.client.set_tag(str(trial.run_id), name, value)
 
 
 def _repeat(configuration: Configuration) -> dict[str, str]:

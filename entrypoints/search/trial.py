@@ -22,7 +22,6 @@ from entrypoints.limits.costs import OF_UNTRAINED
 from entrypoints.limits.extrapolation import MIN_BLOCKS
 from entrypoints.limits.ledger import End, ask
 from entrypoints.limits.stop_or_skip import Guard, Stopping, end_of
-from entrypoints.models import batch_checks
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import CrossValidation
 from entrypoints.search.first_trials import FirstTrials
@@ -71,7 +70,6 @@ class Trial(tune.Trainable):
             every_report: hand Tune a result at every report, for a scheduler that has to see each.
             groups: what is read of this process.
         """
-        batch_checks.skip()
         gc.collect()
         gc.freeze()  # what the imports left is permanent: later collections need not look at it
         self._core_wait, self._groups = CoreWait(), groups
@@ -131,7 +129,7 @@ class Trial(tune.Trainable):
             self._train()
             if guard.ending or time.monotonic() - began >= RESULT_EVERY_S:
                 break
-            if self._every_report and training.step_number % self._configuration.report_every == 0:
+            if self._every_report and training.report_due:
                 break
         if training.ended or guard.ending:
             return self._end()
@@ -161,19 +159,19 @@ class Trial(tune.Trainable):
         self._steps_done = training.step_number
         if training.step_number == steps:
             return  # a limit was broken before each fold had its own
-        if training.step_number % self._configuration.report_every == 0 or training.ended:
+        if training.report_due:
             self._report()
 
     def _train_guarded(self) -> None:
         """Take a step and count its time, without the time in which other processes had the core."""
         training = self._training
-        trained_s, elapsed_s, waited_s = training.training_time_s, self._measurement.elapsed_s, self._core_wait()
+        trained_s, began_s, waited_s = training.training_time_s, self._measurement.elapsed_s, self._core_wait()
         steps = training.step_number
         training.step(self._guard.ended)
-        took_s = self._measurement.elapsed_s - elapsed_s
-        share = own_share(took_s, self._core_wait() - waited_s)
+        elapsed_s = self._measurement.elapsed_s
+        share = own_share(elapsed_s - began_s, self._core_wait() - waited_s)
         if training.step_number > steps:  # else a limit was broken in the middle of it
-            self._guard.stepped(training.step_number, (training.training_time_s - trained_s) * share, took_s)
+            self._guard.stepped(training.step_number, (training.training_time_s - trained_s) * share, elapsed_s)
 
     def _report(self) -> None:
         """A point of each curve."""

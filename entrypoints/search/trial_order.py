@@ -11,7 +11,7 @@ MIN_REPEATED = 8  # configurations in the study, or none is repeated by default
 Values = dict[str, Any]  # of the hyperparameters of one trial
 
 
-def in_order(chosen: list[Values], seed: int, repeats: int, own: Collection[str]) -> list[tuple[Values, int]]:
+def in_order(chosen: list[Values], seed: int, repeats: int | None, own: Collection[str]) -> list[tuple[Values, int]]:
     """The configurations, shuffled, each with its repetition: one from the middle of the grid runs several times.
 
     In grid order, memory that a process keeps from earlier trials would look like the effect of a hyperparameter.
@@ -19,8 +19,8 @@ def in_order(chosen: list[Values], seed: int, repeats: int, own: Collection[str]
     Args:
         chosen: the configurations to try.
         seed: the seed of the shuffle.
-        repeats: how often the one from the middle runs; 0: three times in a longer study of the user's own algorithm,
-            where nothing else shows the noise, else once.
+        repeats: how often the one from the middle runs; None: three times in a longer study of the user's own
+            algorithm, where nothing else shows the noise, else once.
         own: the names of the user's own algorithms.
     """
     shuffled = list(chosen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,8 +15,7 @@ from commands import RunProject, children, runs_of_kind, store_uri
 from mlflow import MlflowClient
 
 from entrypoints.main import main as main_command
-
-SMALL = ["--max_rows", "500", "--batch_sizes", "8,64", "--learning_rates", "0.001"]
+from entrypoints.user_folder import OF_STEPS
 
 
 def test_main_ends_with_the_first_step_that_fails(
@@ -48,41 +48,54 @@ def test_main_ends_with_the_first_step_that_fails(
 def test_main_studies_datasets_in_turn_and_then_compares_them(
     empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each step gets what it takes, and the last report the studies by tune."""
+    """Each step gets what it takes, and the reports the studies of this command by their ids."""
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     before, ran = mlflow.get_tracking_uri(), list[tuple[str, dict[str, str]]]()
 
     def run(uri: str, entry_point: str, parameters: dict[str, str], **options: object) -> SimpleNamespace:
+        assert os.environ[OF_STEPS] == str(Path.cwd())
         ran.append((entry_point, parameters))
         return SimpleNamespace(run_id=f"{entry_point} of {parameters.get('dataset')}")
 
     monkeypatch.setattr(mlflow.projects, "run", run)
     mlflow.set_tracking_uri(store_uri(empty_store))
+    of_data = {"target": "a", "max_rows": "500", "folds": "3", "seed": "7"}
+    of_search = {"algorithm": "svm,my.Model", "space": '{"batch_size": [8], "alpha": {"loguniform": [0.1, 1]}}'}
+    given = of_data | of_search | {"criteria": "elapsed_s<=3"}
+    line = [part for name, value in given.items() for part in (f"--{name}", value)]
     try:
-        result = CliRunner().invoke(main_command, ["--dataset", "red_wine,diabetes", "--target", "a", *SMALL])
+        result = CliRunner().invoke(main_command, ["--dataset", "red_wine,diabetes", *line])
     finally:
         mlflow.set_tracking_uri(before)
     assert result.exit_code == 0, result.output
-    steps = ["prepare", "tune", "early_stop", "report"]
-    assert [step for step, _ in ran] == [*steps, *steps, "report"]
-    assert [each["dataset"] for _, each in ran[:-1]] == ["red_wine"] * 4 + ["diabetes"] * 4
-    assert [each.get("target") for _, each in ran] == [*["a"] * 3, None] * 2 + [None]
-    assert [each.get("max_rows") for _, each in ran] == [*["500"] * 3, None] * 2 + [None]
-    searched = {"batch_sizes": "8,64", "learning_rates": "0.001", "alphas": "0.001,0.01,0.1"}
-    assert [step for step, each in ran if each.items() >= searched.items()] == ["tune", "early_stop"] * 2
-    assert ran[-1][1] == {"study": "tune of red_wine,tune of diabetes"}
+    expected: list[tuple[str, dict[str, str]]] = []
+    for name in ("red_wine", "diabetes"):
+        of = {"dataset": name, **of_data}
+        expected += [
+            ("prepare", of),
+            ("tune", of | of_search),
+            ("early_stop", of | of_search | {"criteria": "elapsed_s<=3"}),
+        ]
+        expected += [("report", {"study": f"tune of {name},early_stop of {name}"})]
+    assert ran == [*expected, ("report", {"study": "tune of red_wine,tune of diabetes"})]
+    assert OF_STEPS not in os.environ
     (main,) = runs_of_kind(MlflowClient(store_uri(empty_store)), "main")
     assert main.info.run_name == "main red_wine, diabetes"
+    assert main.data.params == {"dataset": "red_wine,diabetes", **given}
 
 
 @pytest.mark.slow
 def test_main_runs_its_steps_nested(run_project: RunProject, tmp_path: Path) -> None:
-    """With a table, its target and a grid, main prepares, searches twice and reports, in runs nested under its own."""
+    """With a table, its target and a module beside the user, main prepares, searches twice and reports."""
     numbers = np.random.default_rng(0).normal(size=(24, 3))
     table = pd.DataFrame({"length": numbers[:, 0], "width": numbers[:, 1], "price": numbers @ [1.0, -2.0, 0.3]})
     table.to_csv(tmp_path / "prices.csv", index=False)
-    grid = {"batch_sizes": "4,8", "learning_rates": "0.01,0.001", "alphas": "0.01"}
-    command = run_project("main", tmp_path, dataset="prices.csv", target="price", **grid)
+    (tmp_path / "mine.py").write_text(
+        "from sklearn.linear_model import SGDRegressor\n\nclass Mine(SGDRegressor): ...\n"
+    )
+    (tmp_path / "space.yaml").write_text("batch_size: [4, 8]\neta0: [0.01, 0.001]\n")
+    given = {"dataset": "prices.csv", "target": "price", "algorithm": "mine.Mine", "space": "space.yaml"}
+    command = run_project("main", tmp_path, folds="3", **given)
     assert command.exit_code == 0, command.stderr
     client = MlflowClient(store_uri(tmp_path))
     (main,) = runs_of_kind(client, "main")
@@ -93,7 +106,5 @@ def test_main_runs_its_steps_nested(run_project: RunProject, tmp_path: Path) -> 
     assert steps == ["prepare", "tune", "early_stop", "report"]
     assert command.stdout.count(f"prepared before in run {prepare.info.run_id}\n") == 2
     assert len(children(client, full, "trial")) == full.data.metrics["trials"] == 4
-    assert report.data.params == {"study": "auto", "metric": "auto", "mode": "auto"} | {
-        "dataset": str(tmp_path / "prices.csv")
-    }
+    assert report.data.params["study"] == f"{full.info.run_id},{limited.info.run_id}"
     assert all(run.info.run_id in report.data.tags["mlflow.note.content"] for run in (full, limited))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -25,6 +24,7 @@ from study_settings import study_settings
 
 from entrypoints.early_stop import early_stop
 from entrypoints.report import report
+from entrypoints.runs import RecordedRun
 from entrypoints.search import journal
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import Limits
@@ -35,7 +35,7 @@ from mlflow_sysmetrics.tags import KIND, NODE, PID
 
 WITHIN_S = 60.0
 OF_OWN_MODULES = {"algorithm": ",".join(ALGORITHMS), "dataset": "../data/own.csv", "target": "y"}
-OF_OWN_MODULES |= {"folds": "2", "batch_sizes": "5000"}
+OF_OWN_MODULES |= {"folds": "2", "space": "{batch_size: 5000}"}
 
 
 def _sentence(stderr: str) -> str:
@@ -48,7 +48,7 @@ def _sentence(stderr: str) -> str:
     ("entry", "options", "says"),
     [
         pytest.param(
-            *("tune", {"learning_rates": "abc"}, ("learning_rates=abc", "numbers separated")),
+            *("tune", {"space": "abc"}, ("space=abc: ", "such as {batch_size")),
             id="option",
             marks=pytest.mark.slow,
         ),
@@ -57,7 +57,7 @@ def _sentence(stderr: str) -> str:
             id="run",
             marks=pytest.mark.slow,
         ),
-        pytest.param("tune", OF_OWN_MODULES, ("batch_sizes=5000: ",), id="after own modules are found"),
+        pytest.param("tune", OF_OWN_MODULES, ("space: batch_size 5000 ",), id="after own modules are found"),
     ],
 )
 def test_mistake_under_mlflow_run(
@@ -114,7 +114,7 @@ DO = (
 )
 LIMITS = {"criteria", "predict", "scheduler"}
 OF_REPORT = {"study", "metric", "mode"}
-RUNS = ("ended", "limited", "changed", "old", "early", "running", "resumed", "elsewhere", "trial", "foreign")
+RUNS = ("ended", "limited", "changed", "early", "running", "elsewhere", "trial", "foreign")
 FILES: dict[str, str | bytes] = {
     "table.xlsx": b"PK",
     "empty.csv": "",
@@ -155,14 +155,13 @@ BAD_INPUTS = [
     _bad("target-of-a-dataset", "target=colour: ", "chlorides", dataset="red_wine", target="colour"),
     _bad("constant-target", "target=same: all 20 rows", "at least two values", dataset="constant.csv", target="same"),
     _bad("rare-class", "folds=2: class 1 has only 1", "merge or drop", dataset="good.csv", target="rare", folds="2"),
-    _bad("no-rates", "learning_rates=abc: ", "numbers separated by commas", learning_rates="abc"),
-    _bad("no-batch", "batch_sizes=0: ", "from 1", batch_sizes="0"),
+    _bad("no-batch", "space: batch_size 0: ", "from 1", space="{batch_size: 0}"),
     _bad("one-fold", "folds=1: ", "a whole number from 2", folds="1"),
     _bad("folds-of-few-rows", "folds=15: ", "from 2 to 14", dataset="good.csv", target="b", folds="15"),
     _bad("seed", "seed=4294967296: ", "from 0 to 4294967295", seed="4294967296"),
-    _bad("rows", "max_rows=some: ", "a whole number from 0", max_rows="some"),
-    _bad("large-batch", "batch_sizes=64,5000: ", "1007", batch_sizes="64,5000"),
-    _bad("endless", "max_steps=0 and max_epochs=0: ", "above 0", max_steps="0"),
+    _bad("rows", "max_rows=some: ", "all or a whole number from 1", max_rows="some"),
+    _bad("large-batch", "space: batch_size 5000 ", "1007", space="{batch_size: [64, 5000]}"),
+    _bad("endless", "max_steps=none and max_epochs=none: ", "a number", max_steps="none"),
     _bad("other-task", "algorithm=svm: ", "linear does", algorithm="svm"),
     _bad("no-algorithm", "algorithm=forest: ", "linear, logistic, svm", "auto", algorithm="forest"),
     _bad("no-module", "algorithm=no.Where: it cannot be imported", "MLPClassifier", algorithm="no.Where"),
@@ -174,33 +173,19 @@ BAD_INPUTS = [
         algorithm="sklearn.cluster.MiniBatchKMeans",
     ),
     _bad("one-of-two", "algorithm=linear,logistic: ", "linear does", algorithm="linear,logistic"),
-    _bad("json", 'grid={"alpha":: it is not JSON: ', "a list of values", algorithm=MLP, grid='{"alpha":'),
-    _bad("yaml", "grid=broken.yaml: the file is not YAML", "line 2", algorithm=MLP, grid="broken.yaml"),
-    _bad("no-grid-file", "grid=none.yaml: it is neither", "a JSON object", algorithm=MLP, grid="none.yaml"),
-    _bad("no-value", 'grid={"alpha": []}: alpha has no value', "a list", algorithm=MLP, grid='{"alpha": []}'),
-    _bad("unknown-name", f"grid: depth is not a hyperparameter of {MLP}", "alpha", algorithm=MLP, grid='{"depth": 3}'),
-    _bad("taken-name", "grid: batch_size is set by a parameter", "study.md", algorithm=MLP, grid='{"batch_size": 8}'),
-    _bad("value", f"algorithm={MLP} with alpha=-1 ", "in the range [0.0, inf)", algorithm=MLP, grid='{"alpha": -1}'),
-    _bad("grid-of-a-built-in", "grid: alpha belong", "learning_rates and alphas", grid='{"alpha": [1]}'),
-    _bad(
-        "bounds",
-        'grid={"alpha": {"uniform": [1, 0]}}: alpha is not a distribution',
-        "two rising bounds",
-        algorithm=MLP,
-        grid='{"alpha": {"uniform": [1, 0]}}',
-        search="random",
-    ),
-    _bad(
-        "distribution",
-        "grid: alpha is a distribution",
-        "search=random",
-        algorithm=MLP,
-        grid='{"alpha": {"uniform": [0, 1]}}',
-    ),
+    _bad("yaml", 'space={"alpha":: it is not YAML: ', "a list of values", algorithm=MLP, space='{"alpha":'),
+    _bad("yaml-file", "space=broken.yaml: it is not YAML", "line 2", algorithm=MLP, space="broken.yaml"),
+    _bad("no-space-file", "space=none.yaml: it is neither", "a list of values", algorithm=MLP, space="none.yaml"),
+    _bad("no-value", "space={alpha: []}: alpha has no value", "a list", algorithm=MLP, space="{alpha: []}"),
+    _bad("unknown-name", f"space: depth is not a hyperparameter of {MLP}", "alpha", algorithm=MLP, space="{depth: 3}"),
+    _bad("taken-name", "space: seed is an option of its own", "-P seed=", space="{seed: 8}"),
+    _bad("value", f"algorithm={MLP} with alpha=-1 ", "in the range [0.0, inf)", algorithm=MLP, space="{alpha: -1}"),
+    _bad("not-of-a-built-in", "space: rate is not", "learning_rate", space="{rate: [1]}"),
+    _bad("bounds", "space={alpha: {uniform: [1, 0]}}: alpha is not", "rising", space="{alpha: {uniform: [1, 0]}}"),
+    _bad("distribution", "space: alpha is a distribution", "search=random", space="{alpha: {uniform: [0, 1]}}"),
     _bad("search", "search=bayes: ", "grid or random", search="bayes"),
-    _bad("samples", "samples=5: ", "search=random", samples="5"),
-    _bad("trials", "max_trials=-1: ", "a whole number from 0", max_trials="-1"),
-    _bad("time", "time_limit_s=1h: ", "a number from 0", time_limit_s="1h"),
+    _bad("trials", "max_trials=-1: ", "auto or a whole number from 1", max_trials="-1"),
+    _bad("time", "time_limit_s=1h: ", "none or a number above 0", time_limit_s="1h"),
     _bad("ray-client", "ray_address=ray://head:10001: ", "head node", ray_address="ray://head:10001"),
     _bad("no-port", "ray_address=10.0.0.1: ", "local, auto", "host:port", ray_address="10.0.0.1"),
     _bad("no-criteria", 'criteria=: "" is not a criterion; ', "name<=3", criteria=""),
@@ -235,29 +220,19 @@ BAD_INPUTS = [
     _bad("model-name", "register=a/b: none or a name of at most 250 characters without / and :", register="a/b"),
     _bad("no-id-to-resume", "resume=: ", "none or the run id of a study", resume=""),
     _bad("no-run-to-resume", "resume=nowhere: MLflow has no run with this id", "run id", resume="nowhere"),
-    _bad("no-study", "resume=<trial>: this run is not a study but of the kind trial", "<ended>", resume="<trial>"),
-    _bad(
-        "foreign-run", "resume=<foreign>: this run is not a study but of the kind unknown", "tune", resume="<foreign>"
-    ),
+    _bad("no-study", "resume=<trial>: this run is not a study", "tune or early_stop", resume="<trial>"),
+    _bad("foreign-run", "resume=<foreign>: this run is not a study", "tune or early_stop", resume="<foreign>"),
     _bad("nothing-left", "resume=<ended>: study ended is finished", "nothing to resume", resume="<ended>"),
     _bad("nothing-to-register", "resume=<ended>: study ended is finished", resume="<ended>", register="wine"),
     _bad("never-began", "resume=<early>: this study holds no settings.json", "new study", resume="<early>"),
     _bad("still-run", "resume=<running>: study running is run by another command, process ", resume="<running>"),
-    _bad("still-resumed", "resume=<resumed>: study resumed is run by another command, process ", resume="<resumed>"),
     _bad("run-elsewhere", "resume=<elsewhere>: ", "on another-machine", "'KILLED'", resume="<elsewhere>"),
     _bad("other-data", "resume=<changed>: its dataset, ", "no longer what the study began with", resume="<changed>"),
     _bad("of-tune", "resume=<ended>: this is a study of tune", "-e tune", resume="<ended>", predict="on"),
     _bad("of-early-stop", "resume=<limited>: this is a study of early_stop", "-e early_stop", resume="<limited>"),
-    _bad("other-seed", "seed=3: the study <ended> has seed=0", "leave seed out", resume="<ended>", seed="3"),
-    _bad("of-an-older-version", "seed=3: the study <old> has seed=0", resume="<old>", seed="3"),
-    _bad("other-limits", "predict=off: the study <limited> has predict=on", resume="<limited>", predict="off"),
-    _bad(
-        "other-rates",
-        "learning_rates=0.5: the study <ended> has learning_rates=0.01",
-        "leave learning_rates out",
-        resume="<ended>",
-        learning_rates="0.5",
-    ),
+    _bad("other-seed", "seed: a study that is resumed goes on as it began", "leave this", resume="<ended>", seed="3"),
+    _bad("other-space", "space: a study that is resumed", "leave", resume="<ended>", space="{alpha: 0.5}"),
+    _bad("other-limits", "predict: a study that is resumed goes on", "leave this", resume="<limited>", predict="off"),
 ]
 
 
@@ -284,17 +259,14 @@ def here(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture(scope="module")
 def resumable(here: Path) -> dict[str, str]:
     """The ids, by name, of runs that a command may be asked to continue."""
-    client, one = MlflowClient(), study_settings(batch_sizes=(64,), learning_rates=(0.01,), alphas=(0.001,))
+    client, one = MlflowClient(), study_settings(space={"batch_size": [64], "learning_rate": [0.01], "alpha": [0.001]})
     ids = {name: client.create_run("0", run_name=f"study {name}").info.run_id for name in RUNS}
     for name in set(RUNS) - {"trial", "foreign"}:
         client.set_tag(ids[name], KIND, "study")
     for name in ("ended", "limited", "changed"):
         limits = Limits(None, True, "none") if name == "limited" else None
-        client.log_text(ids[name], json.dumps(journal.described(one, limits)), journal.SETTINGS)
-    older = {name: value for name, value in journal.described(one, None).items() if name != "max_rows"}
-    client.log_text(ids["old"], json.dumps(older), journal.SETTINGS)
+        journal.begin(RecordedRun.of(client, client.get_run(ids[name])), one, limits)
     client.set_tag(ids["changed"], "sysmetrics.study_key", "of other data")
-    client.log_param(ids["resumed"], "resumed_by_1", ids["running"])
     parent = psutil.Process(os.getppid())  # lives as long as this process
     for name, node in {"running": platform.node(), "elsewhere": "another-machine"}.items():
         about = {NODE: node, PID: parent.pid, PID_SINCE: parent.create_time()}

@@ -56,10 +56,10 @@ def test_folder_is_not_searched_for_built_in_algorithms(
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(store_uri(empty_store))
     try:
-        result = CliRunner().invoke(tune, ["--algorithm", "linear", "--batch_sizes", "5000", "--folds", "2"])
+        result = CliRunner().invoke(tune, ["--algorithm", "linear", "--space", "{batch_size: 5000}", "--folds", "2"])
     finally:
         mlflow.set_tracking_uri(before)
-    assert result.output.startswith("Error: batch_sizes=5000: ")
+    assert result.output.startswith("Error: space: batch_size 5000 ")
     assert importlib.util.find_spec("pyspark") is None
 
 
@@ -131,8 +131,14 @@ def test_study_of_own_models_leaves_one_that_loads_elsewhere(
     """A fresh process that finds the module nowhere else predicts; no other file was executed."""
     user = folders / "user"
     copy_store(new_store, user)
-    options = {"dataset": "../data/own.csv", "target": "y", "grid": '{"rate": [0.1, 0.5]}', "folds": "2", "cpus": "1"}
-    study = run_study(user, algorithm=",".join(ALGORITHMS), batch_sizes="8", max_steps="200", **options)
+    options = {
+        "dataset": "../data/own.csv",
+        "target": "y",
+        "space": "{batch_size: 8, rate: [0.1, 0.5]}",
+        "folds": "2",
+        "cpus": "1",
+    }
+    study = run_study(user, algorithm=",".join(ALGORITHMS), max_steps="200", **options)
     assert {run.data.params["algorithm"] for run in study.trials} == set(ALGORITHMS)
     assert {run.info.status for run in [study.run, *study.trials]} == {"FINISHED"}
     assert [executed(folders / name) for name in ("user", "data")] == [[], []]

@@ -59,7 +59,7 @@ def test_prepare_is_a_finished_run_of_its_own(command: Result, client: MlflowCli
     """It is the only one, and has the request as parameters."""
     assert (command.exit_code, run.info.status, run.info.run_name) == (0, "FINISHED", "prepare diabetes")
     assert len(client.search_runs(["0"])) == 1
-    assert run.data.params == {"dataset": "diabetes", "target": "auto", "max_rows": "0", "folds": "4", "seed": "7"}
+    assert run.data.params == {"dataset": "diabetes", "target": "auto", "max_rows": "all", "folds": "4", "seed": "7"}
 
 
 def test_prepare_tells_what_it_has_made_and_where(command: Result, run: Run) -> None:
@@ -80,7 +80,7 @@ def test_prepare_records_sizes_source_and_digest(run: Run) -> None:
 def test_prepare_run_holds_the_table_and_the_split_of_a_study(client: MlflowClient, run: Run) -> None:
     """To the last bit; not those of another seed."""
     table = known.load("diabetes")
-    split, other = (split_for(table, Request("diabetes", 0, 4, seed)) for seed in (7, 8))
+    split, other = (split_for(table, Request("diabetes", None, 4, seed)) for seed in (7, 8))
     check(client, run.info.run_id, table, split)
     with pytest.raises(RuntimeError, match="are not what this study asks for"):
         check(client, run.info.run_id, table, other)
@@ -89,7 +89,7 @@ def test_prepare_run_holds_the_table_and_the_split_of_a_study(client: MlflowClie
 @pytest.mark.parametrize("name", ["diabetes", "the same, as a file"], ids=["same", "other name"])
 def test_prepared_data_is_found_for_the_same_request(client: MlflowClient, run: Run, name: str) -> None:
     """A study with the same content, folds and seed finds this run, whatever it calls the dataset."""
-    found = find(client, "0", Request(name, 0, 4, 7), known.load("diabetes").digest)
+    found = find(client, "0", Request(name, None, 4, 7), known.load("diabetes").digest)
     assert found is not None
     assert found.info.run_id == run.info.run_id
 

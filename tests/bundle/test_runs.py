@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import signal
 import subprocess
 import time
@@ -24,9 +26,9 @@ ENDINGS = {
 }
 # Far more trials of a second or less than the tests wait for; the data is prepared in the small study's store.
 SEARCH = {
-    "batch_sizes": "64",
-    "learning_rates": ",".join(f"{rate / 100_000:g}" for rate in range(1, 201)),
-    "alphas": "0.001",
+    "space": json.dumps(
+        {"batch_size": 64, "learning_rate": [rate / 100_000 for rate in range(1, 201)], "alpha": 0.001}
+    ),
     "folds": "3",
     "max_steps": "500",
     "cpus": "1",
@@ -83,7 +85,7 @@ def ending(
 def _study_of_search(client: MlflowClient) -> Run | None:
     """The study of these tests: the store has an older one, with other parameters."""
     studies = [run for run in runs_of_kind(client, "study") if run.data.params.get("cpus") == SEARCH["cpus"]]
-    studies = [run for run in studies if run.data.params["learning_rates"] == SEARCH["learning_rates"]]
+    studies = [run for run in studies if run.data.params["space"] == shlex.quote(SEARCH["space"])]
     return studies[0] if studies else None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from itertools import product
 from statistics import fmean
@@ -43,6 +44,7 @@ TAGS = (
     "sysmetrics.pid",
     "sysmetrics.memory_definition",
 )
+VARIED = ("batch_size", "learning_rate")
 REPORTS = list(range(50, 2001, 50))
 SUMMARY = {
     "best_val_rmse",
@@ -65,23 +67,18 @@ MIXTURE = {
     "dataset": "diabetes",
     "max_rows": "500",
     "algorithm": f"logistic,{NETWORK}",
-    "batch_sizes": "32",
-    "learning_rates": "0.1,0.01",
-    "alphas": "0.001",
-    "grid": '{"hidden_layer_sizes": [[4], [8, 4]], "activation": ["relu", "tanh"], "alpha": 0.01}',
+    "space": '{"batch_size": 32, "hidden_layer_sizes": [[4], [8, 4]], "activation": ["relu", "tanh"], "alpha": 0.01}',
     "search": "random",
-    "samples": "5",  # of six
+    "max_trials": "5",  # of eight
     "folds": "3",
     "max_steps": "200",
     "cpus": "2",
 }
 # At equal epochs a batch of two rows takes a hundred times as long as one of 512.
 LIMITED = {
-    "batch_sizes": "512,2",
-    "learning_rates": "0.01,0.001",
-    "alphas": "0.001,0.01",
+    "space": "{batch_size: [512, 2], learning_rate: [0.01, 0.001], alpha: [0.001, 0.01]}",
     "folds": "3",
-    "max_steps": "0",
+    "max_steps": "none",
     "max_epochs": "800",
     "time_limit_s": "15",
     "cpus": "2",
@@ -119,7 +116,7 @@ def _diverged(study: Study) -> list[Run]:
 
 def _best(study: Study) -> Run:
     sound = [run for run in study.trials if run.data.tags["sysmetrics.diverged"] == "false"]
-    return min(sound, key=lambda run: run.data.metrics["val_rmse"])
+    return min(sound, key=lambda run: (run.data.metrics["val_rmse"], run.data.metrics["training_time_s"]))
 
 
 def _figures(run: Run) -> dict[str, float]:
@@ -130,13 +127,13 @@ def test_command_succeeds_and_its_study_is_finished(study: Study) -> None:
     """`mlflow run` ends with 0, and the run that it made is the study, named after what it does."""
     assert (study.command.exit_code, study.run.info.status) == (0, "FINISHED")
     assert study.run.info.run_name == "tune red_wine"
-    assert study.run.data.params.items() >= STUDY.items()
+    assert study.run.data.params.items() >= {name: shlex.quote(text) for name, text in STUDY.items()}.items()
 
 
 def test_study_has_a_finished_child_per_trial_and_one_for_its_data(study: Study) -> None:
     """Eight configurations make eight trials, each tried once, and there is one prepare run."""
     tried = {(run.data.params["batch_size"], run.data.params["learning_rate"]) for run in study.trials}
-    assert tried == set(product(STUDY["batch_sizes"].split(","), STUDY["learning_rates"].split(",")))
+    assert tried == set(product(["2", "256"], ["0.1", "0.01", "0.003", "0.001"]))
     assert [run.info.status for run in study.trials] == ["FINISHED"] * 8
     assert [run.info.status for run in study.prepares] == ["FINISHED"]
     assert study.run.data.tags["sysmetrics.prepare_run_id"] == study.prepares[0].info.run_id
@@ -259,7 +256,7 @@ def test_trials_table_agrees_with_the_trials_runs(study: Study) -> None:
         assert {name: str(row[name]) for name in PARAMS} == {name: run.data.params[name] for name in PARAMS}
         assert str(row["place"]) == run.data.tags["sysmetrics.place"]
         assert row["converged"] is False
-        about = {"trial_id", "run_id", "status", "place", "diverged", "converged", *run.data.params}
+        about = {"trial_id", "run_id", "status", "place", "repeat", "diverged", "converged", *run.data.params}
         assert {name: value for name, value in row.items() if name not in about} == pytest.approx(_figures(run))
 
 
@@ -290,7 +287,8 @@ def test_description_links_to_what_to_open_next(study: Study) -> None:
     assert _best(study).info.run_id in compared
     assert f"/{_best(study).info.run_id}/overview" in best
     assert f"/{_best(study).info.run_id}/system-metrics" in process
-    assert f"{_best(study).data.metrics['val_rmse']:.4f}" in text
+    assert text.startswith(f"**Take {', '.join(f'{name}={_best(study).data.params[name]}' for name in VARIED)}**")
+    assert f"val_rmse {_best(study).data.metrics['val_rmse']:.4g}" in text
 
 
 def test_logged_model_predicts_from_raw_columns(study: Study) -> None:
@@ -317,15 +315,22 @@ def test_output_tells_the_forecast_and_the_progress(study: Study) -> None:
 def test_output_ends_with_the_best_trials_and_how_to_see_all(study: Study) -> None:
     """The closing table starts with the best trial; the server's command and the link to the charts follow it."""
     output, best = study.command.stdout, _best(study)
-    header, first = re.search(r"^ +(algorithm .*)\n(1 .*)$", output, re.M).groups()  # type: ignore[union-attr]
-    for name in ("batch_size", "learning_rate", "alpha"):
+    header, first = re.search(r"^ +(.* val_rmse .*)\n(1 .*)$", output, re.M).groups()  # type: ignore[union-attr]
+    for name in VARIED:
         assert first.split()[1:][header.split().index(name)] == best.data.params[name]
     assert first.split()[1:][header.split().index("val_rmse")] == f"{best.data.metrics['val_rmse']:.4g}"
-    assert re.search(r"^median ", output, re.M)
     assert f"  mlflow-sysmetrics ui --tracking-uri {study.uri}\n" in output
     charts = re.search(r"\]\((#[^)]*CHART)\)", study.run.data.tags["mlflow.note.content"])
     assert charts
     assert f"  http://127.0.0.1:5000/{charts[1]}\n" in output
+
+
+def test_output_says_what_became_of_all_trials(study: Study) -> None:
+    """In counts that add up, with what those that diverged have in common."""
+    diverged = len(_diverged(study))
+    says = rf"^8 trials: {8 - diverged} ran to the end, {diverged} diverged \(all with learning_rate .*\)\.$"
+    assert re.search(says, study.command.stdout, re.M)
+    assert study.command.stdout.count("starting the processes") <= 1
 
 
 def test_output_has_no_warning_or_traceback(study: Study) -> None:
@@ -420,9 +425,9 @@ def test_study_says_how_many_trials_its_time_was_enough_for(limited: Study) -> N
     assert re.search(
         r"^Search: 8 trials of 3 folds on 2 CPU cores, about .*, at most 15 s$", limited.command.stdout, re.M
     )
-    says = "time_limit_s=15 ended the search: 4 of 8 trials were run to their end, 2 were cut off, 2 not started"
+    says = "8 trials: 4 ran to the end, 2 cut off by time_limit_s=15, 2 not started."
     assert f"\n{says}\n" in limited.command.stdout
-    assert f"\n{says}.\n" in limited.run.data.tags["mlflow.note.content"]
+    assert f"\n- {says}\n" in limited.run.data.tags["mlflow.note.content"]
     assert "forecast_error_percent" not in limited.run.data.metrics
     for text in ("Traceback", "Warning", "WARNING", "Reached timeout"):
         assert text not in limited.command.stdout + limited.command.stderr

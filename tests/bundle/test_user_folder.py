@@ -15,12 +15,12 @@ def test_relative_path_means_the_folder_of_the_user(tmp_path: Path) -> None:
     user, project = tmp_path / "user", tmp_path / "project"
     for folder, value in ((user, 1), (project, 2)):
         folder.mkdir()
-        (folder / "grid.yaml").write_text(f"alpha: [{value}]")
+        (folder / "space.yaml").write_text(f"alpha: [{value}]")
     (user / "mine.csv").write_text("a,b\n1,2\n")
     ask = (
-        "import os; from entrypoints.option_types import DatasetType as D, GridType as G\n"
+        "import os; from entrypoints.option_types import DATASET as D, SPACE as S\n"
         "for under_mlflow_run in ('abc', None):\n"
-        "    print(D().convert('mine.csv', None, None), G().convert('grid.yaml', None, None))\n"
+        "    print(D.read('mine.csv'), S.read('space.yaml'))\n"
         "    os.environ.pop('MLFLOW_RUN_ID', None)"
     )
     parent = (

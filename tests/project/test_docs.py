@@ -82,7 +82,7 @@ def test_commands_of_every_kind_are_found() -> None:
     """In blocks of each language, over several lines, and after what is set for them."""
     assert {"mlflow run", "mlflow-sysmetrics doctor", "ray stop"} <= COMMANDS.keys()
     assert COMMANDS["mlflow run https://git.example/bundle.git -e tune -P dataset=red_wine --env-manager local"]
-    assert any("MLPClassifier " in line and "-P grid=" in line for line in COMMANDS)
+    assert any("MLPClassifier " in line and "-P space=" in line for line in COMMANDS)
 
 
 def test_every_parameter_named_on_a_page_exists() -> None:

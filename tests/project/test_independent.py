@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import sys
@@ -93,8 +92,8 @@ def test_trial_logs_what_a_second_program_reads(tmp_path: Path) -> None:
     """Each interval's CPU within 3 points, memory at each report and at its peak within 1 %, CPU seconds within 2 %."""
     (tmp_path / "stepping.py").write_text(ESTIMATOR)
     params = {
-        "dataset": "red_wine", "algorithm": "stepping.Stepping", "grid": json.dumps({"held_mb": [30]}),
-        "batch_sizes": "32", "folds": 2, "max_steps": 400, "max_epochs": 0, "report_every": 50,
+        "dataset": "red_wine", "algorithm": "stepping.Stepping", "space": "{held_mb: 30, batch_size: 32}",
+        "folds": 2, "max_steps": 400, "report_every": 50,
     }  # fmt: skip
     arguments = [sys.executable, "-m", "entrypoints.tune"]
     arguments += [part for name, value in params.items() for part in (f"--{name}", str(value))]

@@ -19,7 +19,7 @@ from tracking_server import TrackingServer
 pytestmark = pytest.mark.slow
 PASSWORD = "Kx7hush42secretQ9"
 LIMIT_S = 600.0
-SHORT = {**STUDY, "batch_sizes": "256", "learning_rates": "0.1,0.01,0.001"}
+SHORT = {**STUDY, "space": "{batch_size: 256, learning_rate: [0.1, 0.01, 0.001], alpha: 0.001}"}
 N_TRIALS = 3
 
 

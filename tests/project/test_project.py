@@ -117,7 +117,7 @@ IMPORTS: list[tuple[str, set[str]]] = [
     ("mlflow_sysmetrics.measurement, mlflow_sysmetrics.limits", {"mlflow", "ray", "entrypoints"}),
     ("entrypoints.tune, entrypoints.early_stop", {"mlflow", "ray"}),
     ("mlflow_sysmetrics.delivery.writer, mlflow_sysmetrics.logger", {"ray"}),
-    ("entrypoints.tune, entrypoints.report", {"ray", "matplotlib", "plotly", "scikit_posthocs", "statsmodels"}),
+    ("entrypoints.tune, entrypoints.report", {"ray", "matplotlib", "statsmodels"}),
     ("mlflow_sysmetrics.ray_tune", set()),
 ]
 

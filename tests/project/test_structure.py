@@ -30,16 +30,12 @@ LAYERS: dict[str, list[tuple[str, ...]]] = {
         ("datasets",),
         ("models",),
         ("limits",),
+        ("reporting.questions reporting.answer reporting.statistics reporting.drawing reporting.words",),
         ("search",),
         ("reporting",),
         ("prepare tune early_stop report main options option_types",),
     ],
-    f"{BUNDLE}.reporting": [
-        ("",),
-        ("training", "hyperparameters", "savings"),
-        ("figures",),
-        ("one_study", "comparison", "stability"),
-    ],
+    f"{BUNDLE}.reporting": [("answer words statistics drawing",), ("questions",), ("",)],
 }
 
 
@@ -67,10 +63,14 @@ def imported(file: Path) -> frozenset[str]:
 
 def place(package: str, module: str) -> tuple[int, str]:
     """The layer of a module of a package, and the room."""
-    name = module.removeprefix(package).lstrip(".").partition(".")[0]
+    name = module.removeprefix(package).lstrip(".")
     rooms = {room: layer for layer, each in enumerate(LAYERS[package]) for room in each}
-    room = next((room for room in rooms if name in room.split()), "")
-    return rooms[room], room
+    parts = name.split(".")
+    for depth in (2, 1):  # a room within a room may be lower than the rest of it
+        for room in rooms:
+            if ".".join(parts[:depth]) in room.split():
+                return rooms[room], room
+    return rooms[""], ""
 
 
 def against_the_arrows(package: str) -> Iterator[str]:

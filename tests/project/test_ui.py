@@ -34,7 +34,7 @@ from ray.tune import examples
 from stop_tag import ended, save_tags, tune_line, type_stop_tag
 from tracking_server import ALONE, tracking_server
 
-from entrypoints.search.summary import TOP
+from entrypoints.search.last_words import TOP
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"

@@ -34,16 +34,15 @@ COMMAND_TIMEOUT_S = 400.0  # that of what never ends; a study takes a tenth of i
 # Of two kinds: at equal epochs a batch of two rows takes a hundred times as long as one of 256, reaches several
 # readings, and has curves of 40 points. 0.1 makes both diverge, and no other rate does.
 STUDY = {
-    "batch_sizes": "2,256",
-    "learning_rates": "0.1,0.01,0.003,0.001",
-    "alphas": "0.001",
+    "space": "{batch_size: [2, 256], learning_rate: [0.1, 0.01, 0.003, 0.001], alpha: 0.001}",
     "folds": "3",
     "max_steps": "2000",
     "max_epochs": "6",
     "report_every": "50",
     "cpus": "2",
 }
-UNDER_LIMITS = STUDY | {"learning_rates": "0.01,0.003,0.001", "cpus": "1"}
+UNDER_LIMITS = STUDY | {"cpus": "1"}
+UNDER_LIMITS["space"] = "{batch_size: [2, 256], learning_rate: [0.01, 0.003, 0.001], alpha: 0.001}"
 
 
 def clean_environment(**more: str) -> dict[str, str]:

@@ -17,11 +17,12 @@ from matplotlib.figure import Figure
 
 from entrypoints.frame import Frame
 from entrypoints.limits.costs import COSTS
+from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
 from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.questions.effects import MAIN_COSTS, change_in_words
 from entrypoints.reporting.questions.pairs import rows_of
-from entrypoints.reporting.statistics import LEVEL, SMALL, SMALL_MB, by_chance, holm, is_memory
+from entrypoints.reporting.statistics import LEVEL, by_chance, holm
 from entrypoints.reporting.words import configuration, level, listed
 
 MIN_LEVELS = 3  # of two levels, four datasets that agree would have p = 0.125

@@ -64,7 +64,9 @@ def decide(frame: Frame, limits: Criteria | None = None, noise: pd.DataFrame | N
         return Decision(None, verdicts, nothing=why)
     trials = frame.complete.dropna(subset=[frame.score])
     if trials.empty:
-        return Decision(None, verdicts, nothing="no trial ran to its end without diverging")
+        known = verdicts["broken"].notna().any()
+        why = _nearest(frame, verdicts) if known else "no trial ran to its end without diverging"
+        return Decision(None, verdicts, nothing=why)
     meets = verdicts.loc[trials.index, "meets"]
     within = trials[meets.eq(True)]
     within = trials[meets.isna()] if within.empty else within

@@ -12,6 +12,7 @@ import pandas as pd
 from scipy import stats
 
 from entrypoints.frame import Frame
+from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.drawing import BLUE, GREY, scale_axis, sheet, styled
 from entrypoints.reporting.statistics import (
@@ -19,19 +20,16 @@ from entrypoints.reporting.statistics import (
     MAX_LEVELS,
     MIN_DEGREES,
     PLACE,
-    SMALL,
-    SMALL_MB,
     TOLD,
     Array,
     LinearModel,
     design,
     holm,
-    is_memory,
     is_number,
     over_folds,
     terms,
 )
-from entrypoints.reporting.words import broken, digits, is_score, listed
+from entrypoints.reporting.words import digits, is_score, listed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -438,7 +436,7 @@ def _drawn(frame: Frame, told: pd.DataFrame, title: str) -> Figure:
             axes.plot(trials.groupby(name)[metric].median(), color=BLUE, marker="o")
         scale_axis(axes, "y", trials[metric])
         axes.set_xlabel(name)
-        axes.set_ylabel(broken(metric))
+        axes.set_ylabel(metric)
     return figure
 
 

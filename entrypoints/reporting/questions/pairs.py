@@ -12,9 +12,10 @@ from scipy import stats
 
 from entrypoints.frame import Frame
 from entrypoints.limits.costs import SYSTEM_FIGURES
+from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.questions.limits_saved import criteria, full_study, judged
-from entrypoints.reporting.statistics import SMALL, SMALL_MB, TOLD, holm, is_memory
+from entrypoints.reporting.statistics import TOLD, holm
 from entrypoints.reporting.words import configuration, digits
 from mlflow_sysmetrics.limits import finite
 

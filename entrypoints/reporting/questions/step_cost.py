@@ -12,7 +12,7 @@ from entrypoints.frame import Frame
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.drawing import LINES, MARKERS, PALETTE, scale_axis, sheet, styled
 from entrypoints.reporting.statistics import is_number
-from entrypoints.reporting.words import digits, label
+from entrypoints.reporting.words import digits
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,7 +109,7 @@ def _drawn(steps: pd.DataFrame, table: pd.DataFrame, title: str) -> Figure:
     scale_axis(axes, "x", steps["batch_size"])
     scale_axis(axes, "y", steps[STEP_TIME])
     axes.set_xlabel("rows of a batch")
-    axes.set_ylabel(label(STEP_TIME))
+    axes.set_ylabel(STEP_TIME)
     if table["fits"].sum() > 1:
         axes.legend(title="algorithm")
     return figure

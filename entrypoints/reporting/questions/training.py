@@ -11,10 +11,11 @@ import pandas as pd
 from scipy import stats
 
 from entrypoints.frame import Frame
+from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.drawing import LINES, PALETTE, scale_axis, sheet, styled
-from entrypoints.reporting.statistics import SMALL, SMALL_MB, TOLD, Array, holm, is_memory
-from entrypoints.reporting.words import broken, digits, is_score, listed
+from entrypoints.reporting.statistics import TOLD, Array, holm
+from entrypoints.reporting.words import digits, is_score, listed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -205,7 +206,7 @@ def _drawn(frame: Frame, table: pd.DataFrame, title: str) -> Figure:
             axes.plot(100 * SHARES, middle, LINES[place % len(LINES)], color=color, label=algorithm or None)
         scale_axis(axes, "y", np.concatenate([line.get_ydata() for line in axes.lines]))
         axes.set_xlabel("% of the training")
-        axes.set_ylabel(broken(metric))
+        axes.set_ylabel(metric)
         if len(axes.lines) > 1:
             axes.legend(title="algorithm")
     return figure

@@ -68,7 +68,7 @@ with place("local", 1, {TRIALS!r}) as here:
 
     class Asked(tune.Trainable):
         def step(self):
-            heavy = ("mlflow", "sqlalchemy", "matplotlib", "plotly", "statsmodels", "scikit_posthocs", "openml")
+            heavy = ("mlflow", "sqlalchemy", "matplotlib", "statsmodels", "openml")
             found = [name for name in heavy if name in sys.modules]
             return {{"done": True, "pid": os.getpid(), "there": {TRIALS!r} in sys.modules, "heavy": found}}
 

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from openml_server import OpenMLServer
 
 OPENML_ID = 61
-SMALL = {"batch_sizes": "32", "learning_rates": "0.01", "alphas": "0.001", "folds": "3", "max_steps": "300"}
+SMALL = {"space": "{batch_size: 32, learning_rate: 0.01, alpha: 0.001}", "folds": "3", "max_steps": "300"}
 PREDICT = """
 import sys, mlflow, pandas as pd
 model = mlflow.pyfunc.load_model(sys.argv[1])

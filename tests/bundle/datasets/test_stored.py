@@ -51,7 +51,7 @@ def test_prepare_run_holds_the_table_as_parquet_its_split_and_what_identifies_it
     client: MlflowClient, experiment_id: str
 ) -> None:
     """Artifacts that other tools can read, and the sizes and the request beside them."""
-    run_id, stored = _stored(client, experiment_id, Request("diabetes", 0, 4, 1))
+    run_id, stored = _stored(client, experiment_id, Request("diabetes", None, 4, 1))
     folder = Path(download_artifacts(run_id=run_id, tracking_uri=client.tracking_uri))
     assert {path.name for path in folder.iterdir()} == {"table.parquet", "split.json", "about.json"}
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "table.parquet"), known.load("diabetes").frame)
@@ -61,7 +61,7 @@ def test_prepare_run_holds_the_table_as_parquet_its_split_and_what_identifies_it
     about = json.loads((folder / "about.json").read_text())
     assert (about["name"], about["openml_id"], about["digest"]) == ("diabetes", 37, stored.digest)
     data = client.get_run(run_id).data
-    assert data.params == {"dataset": "diabetes", "max_rows": "0", "folds": "4", "seed": "1"}
+    assert data.params == {"dataset": "diabetes", "max_rows": "all", "folds": "4", "seed": "1"}
     assert data.metrics == {"rows": 768, "features": 8, "train_rows": 537, "test_rows": 231, "duplicate_rows": 0}
     assert data.tags["sysmetrics.digest"] == stored.digest
 
@@ -79,7 +79,7 @@ def _recorded(client: MlflowClient, experiment_id: str, status: str = "FINISHED"
 
 def test_find_returns_the_run_that_answers_the_request(client: MlflowClient, experiment_id: str) -> None:
     """The newest of several; runs of another split, content, kind, status or experiment are no answer."""
-    request = Request("red_wine", 0, 3, 0)
+    request = Request("red_wine", None, 3, 0)
     elsewhere = str(client.create_experiment(f"{experiment_id} elsewhere"))
     for unlike in (
         {"folds": 4}, {"seed": 1}, {"digest": "other"}, {"kind": "study"},
@@ -105,7 +105,7 @@ def parent(client: MlflowClient, experiment_id: str) -> RecordedRun:
 
 def test_obtain_prepares_once_and_then_finds_what_was_prepared(parent: RecordedRun) -> None:
     """The first study has a nested prepare run; the second one finds it."""
-    table, request = known.load("red_wine"), Request("red_wine", 0, 3, 0)
+    table, request = known.load("red_wine"), Request("red_wine", None, 3, 0)
     first, run_id, reused = obtain(parent, table, request)
     assert not reused
     run = parent.client.get_run(run_id)
@@ -121,7 +121,7 @@ def test_obtain_prepares_once_and_then_finds_what_was_prepared(parent: RecordedR
 
 def test_obtain_finds_a_table_that_is_a_folder(client: MlflowClient, parent: RecordedRun) -> None:
     """As earlier versions have written it, through Ray Data."""
-    table, request = known.load("red_wine"), Request("red_wine", 0, 2, 0)
+    table, request = known.load("red_wine"), Request("red_wine", None, 2, 0)
     run_id, _ = _stored(client, parent.experiment_id, request)
     file = Path(download_artifacts(run_id=run_id, tracking_uri=client.tracking_uri)) / "table.parquet"
     part = file.rename(file.with_name("part.parquet"))
@@ -175,7 +175,7 @@ def test_prepare_run_that_holds_something_else_is_prepared_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Whatever its tags and its own description say: the study trains on the table and the split that it asks for."""
-    table, request = known.load("red_wine"), Request("red_wine", 0, 2, 0)
+    table, request = known.load("red_wine"), Request("red_wine", None, 2, 0)
     run_id, _ = _stored(client, parent.experiment_id, request)
     tamper(Path(download_artifacts(run_id=run_id, tracking_uri=client.tracking_uri)))
     data, used, reused = obtain(parent, table, request)
@@ -213,7 +213,7 @@ def test_study_leaves_no_copy_of_the_prepared_table(
     client: MlflowClient, parent: RecordedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not where the artifacts come from a server either."""
-    table, request = known.load("red_wine"), Request("red_wine", 0, 2, 0)
+    table, request = known.load("red_wine"), Request("red_wine", None, 2, 0)
     held, _ = _stored(client, parent.experiment_id, request)
     folder = Path(download_artifacts(run_id=held, tracking_uri=client.tracking_uri))
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Artifacts, directory=folder.parents[1])) as server:
@@ -233,8 +233,10 @@ def test_study_leaves_no_copy_of_the_prepared_table(
     assert [*temporary.iterdir()] == []
 
 
-@pytest.mark.parametrize(("first", "second"), [(0, 400), (400, 500), (400, 0)], ids=["fewer", "more", "all"])
-def test_obtain_prepares_anew_when_other_rows_are_asked_for(first: int, second: int, parent: RecordedRun) -> None:
+@pytest.mark.parametrize(("first", "second"), [(None, 400), (400, 500), (400, None)], ids=["fewer", "more", "all"])
+def test_obtain_prepares_anew_when_other_rows_are_asked_for(
+    first: int | None, second: int | None, parent: RecordedRun
+) -> None:
     """Each number of rows is a content of its own; the same number is found again."""
     prepared_runs, rows = [], []
     for max_rows in (first, second, first):
@@ -244,12 +246,12 @@ def test_obtain_prepares_anew_when_other_rows_are_asked_for(first: int, second: 
         rows.append(len(data.X))
     assert prepared_runs[0] == prepared_runs[2] != prepared_runs[1]
     assert rows == [first or 768, second or 768, first or 768]
-    assert parent.client.get_run(prepared_runs[1]).data.params["max_rows"] == str(second)
+    assert parent.client.get_run(prepared_runs[1]).data.params["max_rows"] == str(second or "all")
 
 
 def test_obtain_of_a_split_that_cannot_be_leaves_a_failed_run_with_the_reason(parent: RecordedRun) -> None:
     """The user reads the same sentence on the terminal and in MLflow, and nothing is found afterwards."""
-    table, request = known.load("red_wine"), Request("red_wine", 0, 5000, 0)
+    table, request = known.load("red_wine"), Request("red_wine", None, 5000, 0)
     with pytest.raises(UserError) as raised:
         obtain(parent, table, request)
     (run,) = parent.client.search_runs([parent.experiment_id], "tags.`sysmetrics.kind` = 'prepare'")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from statistics import fmean
 
 import numpy as np
 import pytest
@@ -14,8 +14,8 @@ FIRST_LOOK = WARM_UP + BLOCK_STEPS * MIN_BLOCKS
 STEPS = 500
 
 
-def _after(amounts: Iterable[float], **options: int) -> Extrapolation:
-    extrapolation = Extrapolation(**options)
+def _after(amounts: Iterable[float], warm_up: int = WARM_UP) -> Extrapolation:
+    extrapolation = Extrapolation(warm_up)
     for amount in amounts:
         extrapolation.add(amount)
     return extrapolation
@@ -27,31 +27,37 @@ def _predicted(extrapolation: Extrapolation, steps: int = STEPS) -> Prediction:
     return prediction
 
 
-@pytest.mark.parametrize("spread", [pytest.param(0.05, id="5 %"), pytest.param(0.5, id="50 %")])
-def test_low_bound_is_below_the_true_total_of_nearly_every_trial(spread: float) -> None:
-    """At the first look, of times with a long tail to the right: one of a thousand bounds is meant to be wrong."""
+@pytest.mark.parametrize("spread", [pytest.param(0.05, id="5-percent"), pytest.param(0.5, id="50-percent")])
+@pytest.mark.parametrize("seen", [FIRST_LOOK, 200, 400])
+def test_low_bound_is_below_the_true_total_of_nearly_every_trial(spread: float, seen: int) -> None:
+    """Of times with a long tail to the right: one of a thousand bounds is meant to be wrong."""
     shape = np.sqrt(np.log1p(spread**2))
-    trials = np.random.default_rng(0).lognormal(0.0, shape, (2000, STEPS))
-    wrong = [_predicted(_after(trial[:FIRST_LOOK])).low > trial.sum() for trial in trials]
+    trials = np.random.default_rng(0).lognormal(0.0, shape, (500, STEPS))
+    wrong = [_predicted(_after(trial[:seen])).low > trial.sum() for trial in trials]
     assert sum(wrong) <= 0.005 * len(trials)
 
 
+def test_low_bound_holds_where_a_machine_changes_slowly() -> None:
+    """Times that resemble the last 50: one bound in fifty may be wrong half way, where short blocks say one in five."""
+    random, wrong, resembles = np.random.default_rng(0), 0, math.exp(-1 / 50)
+    for _ in range(200):
+        drift, times = 0.0, []
+        for chance in random.normal(0.0, 0.02 * math.sqrt(1 - resembles**2), 1500):
+            drift = resembles * drift + chance
+            times.append(1 + drift)
+        wrong += _predicted(_after(times[:750]), 1500).low > sum(times)
+    assert wrong <= 0.03 * 200
+
+
 def test_interval_is_not_wider_than_it_has_to_be() -> None:
-    """Steps that differ by 5 % give the total to within a few percent, on either side of it."""
+    """Steps that differ by 5 % give the total to within a tenth, on either side of it."""
     amounts = np.random.default_rng(1).normal(2.0, 0.1, FIRST_LOOK)
     prediction = _predicted(_after(amounts))
     assert 0.9 * 2.0 * STEPS < prediction.low < 2.0 * STEPS < prediction.high < 1.1 * 2.0 * STEPS
     assert prediction.high - prediction.value == pytest.approx(prediction.value - prediction.low)
 
 
-@pytest.mark.parametrize(
-    ("steps", "known"),
-    [
-        pytest.param(0, False, id="nothing"),
-        pytest.param(FIRST_LOOK - 1, False, id="last block not full"),
-        pytest.param(FIRST_LOOK, True, id="five blocks"),
-    ],
-)
+@pytest.mark.parametrize(("steps", "known"), [(0, False), (FIRST_LOOK - 1, False), (FIRST_LOOK, True)])
 def test_prediction_needs_five_blocks(steps: int, known: bool) -> None:
     """Before that nothing is said, neither of the total nor of the error."""
     extrapolation = _after([1.0] * steps)
@@ -59,33 +65,12 @@ def test_prediction_needs_five_blocks(steps: int, known: bool) -> None:
     assert (extrapolation.error is not None) is known
 
 
-@pytest.mark.parametrize("steps", [pytest.param(401, id="once"), pytest.param(4008, id="often, and an open block")])
-def test_merging_of_blocks_keeps_mean_and_total(steps: int) -> None:
-    """However many steps there were, what is to come is expected at their mean."""
-    amounts = np.random.default_rng(2).uniform(1, 3, steps)
-    merging, keeping = _after(amounts), _after(amounts, most_blocks=100_000)
-    assert merging.steps == keeping.steps == steps
-    assert merging.total == keeping.total == pytest.approx(amounts.sum())
-    rest_of = [_predicted(each, steps + 1000).value - each.total for each in (merging, keeping)]
-    assert rest_of[0] == pytest.approx(1000 * fmean(amounts), rel=0.01)
-    assert rest_of[0] == pytest.approx(rest_of[1], rel=0.01)
-
-
-def test_merged_blocks_hold_slow_changes_of_the_machine() -> None:
-    """Steps that slow down and recover in turns make the bound wider than short blocks would say."""
-    amounts = np.tile(np.repeat([1.0, 2.0], 400), 5)
-    merging, keeping = _after(amounts), _after(amounts, most_blocks=100_000)
-    assert merging.error is not None
-    assert keeping.error is not None
-    assert merging.error > 2 * keeping.error
-
-
 def test_error_is_that_of_the_mean_per_step() -> None:
     """Over many simulated trials the means differ by as much as each of them says of itself."""
     trials = np.random.default_rng(3).normal(1.0, 0.2, (400, 200))
     errors = [_after(trial, warm_up=0).error for trial in trials]
     assert np.mean([error for error in errors if error is not None]) == pytest.approx(
-        trials.mean(axis=1).std(), rel=0.1
+        trials.mean(axis=1).std(), rel=0.15
     )
 
 
@@ -99,9 +84,9 @@ def test_slow_first_step_is_counted_once() -> None:
 @pytest.mark.parametrize(
     ("amounts", "total"),
     [
-        pytest.param([5.0, 3.0], None, id="measured steps alone"),
-        pytest.param([5.0, 3.0, 1.0], 9.0 + 7.0, id="one more"),
-        pytest.param([5.0, 3.0, *[1.0] * 8], 16.0, id="all steps"),
+        pytest.param([5.0, 3.0], None, id="measured-steps-alone"),
+        pytest.param([5.0, 3.0, 1.0], 9.0 + 7.0, id="one-more"),
+        pytest.param([5.0, 3.0, *[1.0] * 8], 16.0, id="all-steps"),
     ],
 )
 def test_steps_whose_memory_is_measured_do_not_say_what_the_rest_takes(
@@ -111,7 +96,7 @@ def test_steps_whose_memory_is_measured_do_not_say_what_the_rest_takes(
     assert _after(amounts).roughly_at(10) == total
 
 
-@pytest.mark.parametrize("steps", [pytest.param(STEPS, id="long"), pytest.param(3, id="fewer than five blocks")])
+@pytest.mark.parametrize("steps", [pytest.param(STEPS, id="long"), pytest.param(3, id="fewer-than-five-blocks")])
 def test_at_the_end_the_prediction_is_the_total(steps: int) -> None:
     """There is nothing left to be uncertain about."""
     amounts = np.random.default_rng(4).uniform(1, 3, steps)

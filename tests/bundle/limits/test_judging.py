@@ -31,6 +31,22 @@ def trials(name: str, *values: float) -> list[dict[str, float]]:
     return [{name: value} for value in values]
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        pytest.param("peak_memory_mb<=1.2x median", 4.0, id="of-little-memory"),
+        pytest.param("peak_memory_mb<=2x mean", 8.0, id="of-more"),
+        pytest.param("peak_memory_mb<=0.5x median", 4.0, id="less-than-the-median"),
+        pytest.param("peak_memory_mb<=3.5", 3.5, id="absolute"),
+        pytest.param("peak_memory_mb>=0.5x median", 1.5, id="lower"),
+    ],
+)
+def test_relative_limit_on_memory_lies_a_megabyte_above_its_statistic(text: str, number: float) -> None:
+    """Less is not worth a trial: small models differ by a few pages."""
+    (limit,) = resolved(parsed(text), trials("peak_memory_mb", 1.0, 2.0, 3.0, 4.0, 10.0)).limits
+    assert limit.number == number
+
+
 def test_a_criterion_on_an_unreadable_metric_is_an_error() -> None:
     """Check points at the criterion that would never fire, and is silent when all can be read."""
     criteria = parsed("val_loss<1,peak_memory_mb<=3")

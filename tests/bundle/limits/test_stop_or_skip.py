@@ -38,8 +38,10 @@ def _guard(
 
 def _train(guard: Guard, step_times_s: Iterable[float]) -> int | None:
     """Train until the guard says that it is enough; the step at which it does, of those where that saves something."""
+    elapsed_s = 0.0
     for step, step_s in enumerate(step_times_s, start=1):
-        guard.stepped(step, step_s, 2 * step_s)
+        elapsed_s += 2 * step_s
+        guard.stepped(step, step_s, elapsed_s)
         if guard.ended():
             return step if step < STEPS else None
     return None
@@ -247,7 +249,7 @@ def test_mean_step_time_needs_evidence() -> None:
         guard = _guard("mean_step_time_ms<=10")
         for step in range(steps):
             slow = step // 10 % 2
-            guard.stepped(step + 1, (11 + (spread if slow else -spread)) / 1e3, 1.0)
+            guard.stepped(step + 1, (11 + (spread if slow else -spread)) / 1e3, step)
         guard.reported({"mean_step_time_ms": 99.0}, steps, {})
         assert guard.ended() is ends
         assert guard.ending is None or guard.ending.stop.value == pytest.approx(11.0)
@@ -258,7 +260,7 @@ def test_mean_of_few_steps_with_a_slow_first_one_is_no_evidence() -> None:
     guard = _guard("mean_step_time_ms<=12")
     times_ms = [200.0, *[10.0] * 59]
     for step, time_ms in enumerate(times_ms, start=1):
-        guard.stepped(step, time_ms / 1e3, 1.0)
+        guard.stepped(step, time_ms / 1e3, step)
     guard.reported({"mean_step_time_ms": sum(times_ms) / len(times_ms)}, len(times_ms), {})
     assert not guard.ended()
 
@@ -278,7 +280,7 @@ def test_report_does_not_hold_the_time_of_other_processes_against_a_trial(text: 
     """The times of its steps count as the guard was told them, whatever the curve says."""
     guard = _guard(text, predict=False)
     for step in range(100):
-        guard.stepped(step + 1, STEP_S, STEP_S)
+        guard.stepped(step + 1, STEP_S, step * STEP_S)
     guard.reported({"training_time_s": 2.0, "mean_step_time_ms": 20.0}, 100, {})
     assert not guard.ended()
 
@@ -434,6 +436,17 @@ def test_expected_figures_are_those_at_the_end() -> None:
         "peak_memory_mb": 7.0,
         "val_loss": 0.5,
     }
+
+
+def test_wall_time_is_that_of_the_whole_trial() -> None:
+    """What it does between its steps is expected of the rest, too; at its end it is measured, with what comes last."""
+    guard = _guard(f"elapsed_s<={9 * FULL_S}")
+    for step in range(1, 101):
+        guard.stepped(step, STEP_S, 3 * step * STEP_S)
+    assert guard.expected({"elapsed_s": 300 * STEP_S}) == {"elapsed_s": pytest.approx(3 * FULL_S)}
+    for step in range(101, STEPS + 1):
+        guard.stepped(step, STEP_S, 3 * step * STEP_S)
+    assert guard.expected({"elapsed_s": 4 * FULL_S}) == {"elapsed_s": 4 * FULL_S}
 
 
 def test_expected_figure_that_ended_the_trial_is_the_one_that_did() -> None:

@@ -371,7 +371,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Prepared]
         target = np.where(signal > 1, "yes", "no") if task == "classification" else 1e6 + 1e4 * signal
         frame.assign(target=target).to_csv(path, index=False)
         table = known.load(str(path), target="target")
-        return prepared(table, split_for(table, Request("mixed", 0, 3, 0)))
+        return prepared(table, split_for(table, Request("mixed", None, 3, 0)))
 
     return of_task
 
@@ -503,7 +503,7 @@ def visits(store: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
 def _refitted(path: Path, target: str, algorithm: str) -> tuple[best_model.BestModel, Prepared]:
     """The best model of a file, and what it was made of."""
     table = known.load(str(path), target=target)
-    data = prepared(table, split_for(table, Request("file", 0, 3, 0)))
+    data = prepared(table, split_for(table, Request("file", None, 3, 0)))
     return best_model.refit(configured(algorithm, batch_size=16, max_steps=300), data), data
 
 

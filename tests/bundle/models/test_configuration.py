@@ -29,6 +29,20 @@ def test_limit_that_is_reached_first_ends_the_trial(
     assert configured(batch_size=batch_size, max_steps=max_steps, max_epochs=max_epochs).steps(100) == steps
 
 
+@pytest.mark.parametrize(
+    ("steps", "every", "reports"),
+    [
+        pytest.param(1500, None, 20, id="long"),
+        pytest.param(90, None, 22, id="short"),
+        pytest.param(12, None, 12, id="shorter"),
+        pytest.param(1500, 100, 15, id="given"),
+    ],
+)
+def test_reports_are_spread_over_the_training(steps: int, every: int | None, reports: int) -> None:
+    """About 20, unless the user says how many steps lie between them."""
+    assert steps // configured(max_steps=steps, report_every=every).report_steps(100) == reports
+
+
 def test_searched_values_are_named_as_the_user_knows_them() -> None:
     """The algorithm, the batch size and the hyperparameters, in this order, and nothing that all trials share."""
     searched = configured("svm", batch_size=16, learning_rate=0.1, alpha=0.0).searched

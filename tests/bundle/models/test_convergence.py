@@ -18,8 +18,8 @@ from entrypoints.models.cross_validation import CrossValidation
 ROWS = 320  # 10 steps of 32 are an epoch
 
 
-def _convergence(tol: float | None = 0.1, report_every: int = 1) -> Convergence:
-    return Convergence(configured(tol=tol, report_every=report_every), ROWS)
+def _convergence(tol: float | None = 0.1) -> Convergence:
+    return Convergence(configured(tol=tol), ROWS)
 
 
 @pytest.mark.parametrize("tol", [0.5, 0.02, 0.003])
@@ -49,7 +49,7 @@ def test_convergence_is_where_scikit_learn_ends_its_fit(tol: float, capfd: pytes
         pytest.param([1.0, math.nan, 1.0, 1.0, 1.0, 1.0], False, id="nan"),
     ],
 )
-def test_convergence_counts_rounds_without_improvement(losses: list[float], reached: bool) -> None:
+def test_convergence_counts_epochs_without_improvement(losses: list[float], reached: bool) -> None:
     """Five in a row after the lowest loss."""
     convergence = _convergence()
     for loss in losses:
@@ -57,17 +57,15 @@ def test_convergence_counts_rounds_without_improvement(losses: list[float], reac
     assert convergence.reached is reached
 
 
-@pytest.mark.parametrize(("report_every", "steps"), [(1, 10), (10, 10), (11, 20), (100, 100), (101, 110)])
-def test_round_is_the_fewest_whole_epochs_that_a_report_has(report_every: int, steps: int) -> None:
-    """So that each is a mean over all rows."""
-    convergence = _convergence(report_every=report_every)
-    assert [step for step in range(1, 2 * steps + 1) if convergence.due(step)] == [steps, 2 * steps]
-    assert fewest_steps(configured(report_every=report_every), ROWS) == 6 * steps
+def test_loss_is_that_of_an_epoch() -> None:
+    """A mean over all rows, of 32 in each of ten steps."""
+    assert [step for step in range(1, 25) if _convergence().due(step)] == [10, 20]
+    assert fewest_steps(configured(), ROWS) == 6 * 10
 
 
 @pytest.mark.parametrize("tol", [None, 0.0])
 def test_trial_without_tol_never_converges(tol: float | None) -> None:
-    """No round ends."""
+    """No epoch is looked at."""
     assert not any(map(_convergence(tol).due, range(100)))
 
 
@@ -79,15 +77,15 @@ def test_trial_without_tol_never_converges(tol: float | None) -> None:
     ],
 )
 def test_trial_ends_when_its_training_loss_no_longer_improves(dataset: str, algorithm: str) -> None:
-    """At the step at which the mean losses of its own rounds say so, and so does the refit of its model."""
+    """At the step at which the mean losses of its own epochs say so, and so does the refit of its model."""
     data = bundled(dataset)
-    given: dict[str, Any] = {"max_steps": 200, "report_every": 4, "batch_size": 256}
+    given: dict[str, Any] = {"max_steps": 200, "batch_size": 256}
     training = CrossValidation(configured(algorithm, **given, tol=0.02), data)
     whole = CrossValidation(configured(algorithm, **given), data)
     convergence = Convergence(configured(algorithm, **given, tol=0.02), data.split.fit_rows)
     losses = []
     while not convergence.reached:
-        for _ in range(convergence.round_steps):
+        for _ in range(convergence.epoch_steps):
             whole.step()
         losses.append(np.mean([fold.take_row_loss() for fold in whole.folds]))
         convergence.see(float(losses[-1]))
@@ -104,7 +102,7 @@ def test_trial_ends_when_its_training_loss_no_longer_improves(dataset: str, algo
 def test_trial_that_no_longer_improves_because_it_diverged_has_not_converged() -> None:
     """It ends as well, and is told as what it is."""
     data = bundled("red_wine")
-    limits = {"max_steps": 200, "report_every": 1, "batch_size": 256}
+    limits = {"max_steps": 200, "batch_size": 256}
     training = CrossValidation(configured(learning_rate=50.0, tol=0.02, **limits), data)
     while not training.ended:
         training.step()

@@ -45,6 +45,16 @@ def test_newest_full_study_is_found_with_those_of_the_same_trials_under_limits(c
     assert _found(client) == [full, other, on, asha, off]
 
 
+def test_study_under_limits_that_tried_anything_else_is_not_found(client: MlflowClient) -> None:
+    """One that tried a part of the same is, however its values were written."""
+    full, part, other = (store_study(client, trials=0, tags=tags) for tags in (FULL, LIMITED, LIMITED))
+    tried = {full: (8, 64), part: (8.0,), other: (8, 32)}
+    for study, sizes in tried.items():
+        for size in sizes:
+            store_trial(client, study, {"batch_size": size, "alpha": 0.1})
+    assert _found(client) == [full, part]
+
+
 @pytest.mark.parametrize(
     "values",
     [

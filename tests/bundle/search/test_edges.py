@@ -5,139 +5,55 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from reference import MLP_REGRESSOR, configured
+from made_up_frames import study
 
 from entrypoints.search.edges import sentences
-from entrypoints.search.record import TrialRecord
 
-SCORE = "val_rmse"
 ROWS = 1007  # the largest batch
 
 
-def _trials(name: str, values: list[Any], algorithm: str = "linear", first: float = 1.0) -> list[TrialRecord]:
-    """Scores get worse by 1 from one to the next."""
-    return [
-        TrialRecord(str(value), configured(algorithm, **{name: value}), "FINISHED", {SCORE: first + place})
-        for place, value in enumerate(values)
-    ]
+def _said(name: str, values: list[Any], margin: float = 0.5, **beside: Any) -> list[str]:
+    """What is said of a study of these values, whose scores get worse by 1 from one to the next."""
+    frame = study({name: values}, score=lambda row: 1.0 + values.index(row[name]), fold_sd=0.0, model_sd=0.0)
+    return list(sentences(frame, frame.complete.iloc[0], margin, ROWS, **beside))
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "best", "said"),
+    ("name", "values", "said"),
     [
         pytest.param(
-            *("alpha", [0.01, 0.0001, 0.001], 0.01),
-            "The best alpha, 0.01, is the largest that was tried; look beyond it with -P alphas=0.01,0.1,1.",
-            id="largest",
+            "alpha", [0.01, 0.0001, 0.001], "0.01, is the largest that was tried: try 0.1 and 1", id="largest"
         ),
         pytest.param(
-            *("learning_rate", [0.1, 0.05], 0.05),
-            "The best learning_rate, 0.05, is the smallest that was tried; look beyond it with "
-            "-P learning_rates=0.05,0.025,0.0125.",
-            id="smallest",
+            *("learning_rate", [0.05, 0.1]), "0.05, is the smallest that was tried: try 0.025 and 0.0125", id="smallest"
         ),
-        pytest.param("alpha", [0.01, 0.1, 1.0], 0.1, "", id="inside"),
-        pytest.param("alpha", [0.1], 0.1, "", id="one value"),
-        pytest.param("alpha", [0.0, 0.1, 0.2], 0.0, "", id="zero"),
-        pytest.param("tol", [0.0, 0.1, 0.2], 0.1, "", id="tol"),
-        pytest.param(
-            *("batch_size", [32, 64], 64),
-            "The best batch_size, 64, is the largest that was tried; look beyond it with -P batch_sizes=64,128,256.",
-            id="largest batch",
-        ),
-        pytest.param(
-            *("batch_size", [2, 512], 512),
-            "The best batch_size, 512, is the largest that was tried; look beyond it with -P batch_sizes=512,1007.",
-            id="largest batch but that of all rows",
-        ),
-        pytest.param(
-            *("batch_size", [3, 6], 3),
-            "The best batch_size, 3, is the smallest that was tried; look beyond it with -P batch_sizes=3,2,1.",
-            id="smallest batch",
-        ),
-        pytest.param("batch_size", [512, 1007], 1007, "", id="batch of all rows"),
-        pytest.param("batch_size", [1, 2], 1, "", id="batch of one row"),
+        pytest.param("alpha", [0.1, 0.01, 1.0], None, id="inside"),
+        pytest.param("alpha", [0.0, 0.1, 0.2], None, id="zero"),
+        pytest.param("tol", [0.2, 0.1, 0.3], None, id="tol"),
+        pytest.param("solver", ["adam", "sgd"], None, id="words"),
+        pytest.param("batch_size", [64, 32], "64, is the largest that was tried: try 128 and 256", id="largest batch"),
+        pytest.param("batch_size", [512, 2], "512, is the largest that was tried: try 1007", id="all rows beyond"),
+        pytest.param("batch_size", [3, 6], "3, is the smallest that was tried: try 2 and 1", id="smallest batch"),
+        pytest.param("batch_size", [1007, 512], None, id="batch of all rows"),
+        pytest.param("batch_size", [1, 2], None, id="batch of one row"),
     ],
 )
-def test_end_of_a_range_is_said_with_the_next_values(name: str, values: list[Any], best: Any, said: str) -> None:
-    """As the option that the user adds; nothing where the best lies inside, or nothing lies beyond."""
-    trials = _trials(name, [best, *(value for value in values if value != best)])
-    assert " ".join(sentences(trials, trials, SCORE, margin=0.5, rows=ROWS)) == said
+def test_next_values_are_named_where_the_best_is_an_end(name: str, values: list[Any], said: str | None) -> None:
+    """They go on as the last two did, of batch sizes as far as a fold has rows."""
+    assert _said(name, values) == ([] if said is None else [f"The best {name}, {said} as well."])
 
 
-BETTER = "The best alpha, 1, is the largest that was tried; look beyond it with -P alphas=1,10,100."
+def test_nothing_is_said_of_an_end_that_is_not_better_beyond_noise_or_was_not_listed() -> None:
+    """Neither is a reason to look further."""
+    assert _said("alpha", [0.1, 0.01], margin=1.5) == []
+    assert _said("alpha", [0.1, 0.01], not_listed={"alpha"}) == []
 
 
-@pytest.mark.parametrize(
-    ("margin", "tried", "said"),
-    [
-        pytest.param(0.9, [1.0, 0.1, 0.01], [BETTER], id="beyond noise"),
-        pytest.param(
-            *(1.1, [1.0, 0.1, 0.01]),
-            ["The best alpha, 1, is the largest tried, but no better than 0.1 beyond noise."],
-            id="within noise",
-        ),
-        pytest.param(1.1, [1.0, 0.01, 0.1], [BETTER], id="the next value inside counts, not the next in rank"),
-        pytest.param(1.1, [0.1, 1.0, 0.01], [], id="inside"),
-        pytest.param(None, [1.0, 0.1, 0.01], [], id="unknown noise"),
-    ],
-)
-def test_end_of_a_range_is_told_by_whether_it_beats_the_next_value_beyond_noise(
-    margin: float | None, tried: list[float], said: list[str]
-) -> None:
-    """By the best trial of each; without advice where it does not."""
-    trials = _trials("alpha", tried)
-    assert sentences(trials, trials, SCORE, margin, ROWS) == said
-
-
-def test_ends_that_are_no_better_than_the_next_value_share_a_line() -> None:
-    """After those that are."""
-    values = [(0.1, 64, 0.001), (0.01, 32, 0.01), (1.0, 32, 0.01)]
-    trials = [
-        TrialRecord(
-            str(place),
-            configured(learning_rate=rate, batch_size=size, alpha=alpha),
-            "FINISHED",
-            {SCORE: 1.0 + place},
-        )
-        for place, (rate, size, alpha) in enumerate(values)
+def test_algorithms_are_looked_at_by_themselves() -> None:
+    """Another one may have tried values beyond."""
+    tried = [("linear", 0.1), ("linear", 0.01), ("own.Model", 10.0)]
+    levels = [{"algorithm": algorithm, "alpha": alpha} for algorithm, alpha in tried]
+    frame = study(levels, score=lambda row: 1 / row["alpha"] if row["algorithm"] == "linear" else 99.0, model_sd=0.0)
+    assert list(sentences(frame, frame.complete.iloc[0], 1.0, ROWS)) == [
+        "The best alpha, 0.1, is the largest that was tried: try 1 and 10 as well."
     ]
-    assert sentences(trials, trials, SCORE, margin=1.1, rows=ROWS) == [
-        "The best batch_size, 64, is the largest tried, but no better than 32 beyond noise; "
-        "the best alpha, 0.001, is the smallest tried, but no better than 0.01 beyond noise."
-    ]
-
-
-def test_value_inside_that_has_no_trial_to_choose_is_passed_over() -> None:
-    """As where all trials of a rate diverged: the next one counts; without any the end is the only one that works."""
-    trials = _trials("alpha", [1.0, 0.1, 0.01])
-    (said,) = sentences([trials[0], trials[2]], trials, SCORE, margin=2.1, rows=ROWS)
-    assert said == "The best alpha, 1, is the largest tried, but no better than 0.01 beyond noise."
-    assert sentences([trials[0], trials[2]], trials, SCORE, margin=1.9, rows=ROWS) == [BETTER]
-    assert sentences(trials[:1], trials, SCORE, margin=9.0, rows=ROWS) == [BETTER]
-
-
-def test_batch_sizes_of_which_limits_ended_the_others_have_no_advice() -> None:
-    """Nobody knows how good the models of the others would have been."""
-    trials = _trials("batch_size", [64, 2])
-    assert sentences(trials[:1], trials, SCORE, margin=0.5, rows=ROWS) == []
-
-
-def test_what_another_algorithm_was_tried_with_does_not_count() -> None:
-    """A network's penalty says nothing of a linear model's."""
-    trials = [*_trials("alpha", [1.0, 0.1]), *_trials("alpha", [10.0], MLP_REGRESSOR, first=1.5)]
-    assert sentences(trials, trials, SCORE, margin=0.5, rows=ROWS) == [BETTER]
-    linear, network = _trials("alpha", [1.0, 0.1]), _trials("alpha", [0.1], MLP_REGRESSOR, first=1.2)
-    trials = [linear[0], *network, linear[1]]
-    assert sentences(trials, trials, SCORE, margin=0.5, rows=ROWS) == [BETTER]
-
-
-def test_end_of_a_grid_of_an_own_algorithm_is_said() -> None:
-    """Its batch sizes have an option; nothing is said of what the user did not list, which has no end."""
-    trials = _trials("alpha", [1.0, 0.1], MLP_REGRESSOR)
-    (said,) = sentences(trials, trials, SCORE, margin=0.5, rows=ROWS)
-    assert said == "The best alpha, 1, is the largest that was tried; look beyond it with 10, 100 in grid."
-    assert sentences(trials, trials, SCORE, 0.5, ROWS, not_listed={"alpha"}) == []
-    trials = _trials("batch_size", [16, 8], MLP_REGRESSOR)
-    (said,) = sentences(trials, trials, SCORE, margin=0.5, rows=ROWS)
-    assert said.endswith("look beyond it with -P batch_sizes=16,32,64.")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import tracemalloc
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +21,15 @@ from entrypoints.search.grid import configurations
 from entrypoints.search_space import parse
 
 MLP = "sklearn.neural_network.MLPClassifier"
-NB = "sklearn.naive_bayes.GaussianNB"
 ALPHAS = {"loguniform": [1e-5, 1e-1]}
 
 
-def _tried(dataset: str = "diabetes", grid: Any = None, **settings: Any) -> list[Configuration]:
-    """The configurations of a study whose grid is as the user would write it, each once unless it says otherwise."""
+def _tried(dataset: str = "diabetes", space: Any = None, **settings: Any) -> list[Configuration]:
+    """The configurations of a study whose space is as the user would write it, each once unless it says otherwise."""
     settings = {"repeats": 1} | settings
     data = bundled(dataset, 10)
-    space = None if grid is None else parse(json.dumps(grid), Path())
-    asked = study_settings(dataset=dataset, grid=space, **settings)
+    asked = study_settings(dataset=dataset, space=parse(json.dumps(space), Path()) if space else {}, **settings)
     return configurations(asked, data.split, find_all(data.task, asked.algorithm), len(data.classes))
-
-
-def _own(grid: Any = None, **settings: Any) -> list[Configuration]:
-    """Of an MLP, with one batch size."""
-    return _tried(grid=grid, **{"algorithm": MLP, "batch_sizes": (16,), **settings})
-
-
-def _distinct(tried: list[Configuration]) -> int:
-    return len(_searched(tried))
 
 
 def _searched(tried: list[Configuration]) -> set[str]:
@@ -62,7 +49,7 @@ def test_grid_by_default_is_the_documented_one(
 ) -> None:
     """All that fit: batch sizes 2, 4, 8 .. up to the rows of a training fold, four rates, three alphas."""
     tried = _tried(dataset)
-    assert len(tried) == _distinct(tried) == trials
+    assert len(tried) == len(_searched(tried)) == trials
     assert sorted({each.algorithm for each in tried}) == algorithms
     assert sorted({each.batch_size for each in tried}) == [
         2**power for power in range(1, 10) if 2**power <= largest_batch
@@ -71,12 +58,30 @@ def test_grid_by_default_is_the_documented_one(
 
 def test_configuration_carries_what_a_trial_needs() -> None:
     """The searched values and the fixed ones, and nothing of the machine."""
-    settings: dict[str, Any] = {"max_steps": 9, "max_epochs": 2, "report_every": 5}
-    assert _tried("red_wine", batch_sizes=(16,), learning_rates=(0.1,), alphas=(0.0,), seed=3, **settings) == [
+    space = {"batch_size": 16, "learning_rate": 0.1, "alpha": 0}
+    length: dict[str, Any] = {"max_steps": 9, "max_epochs": 2, "report_every": 5}
+    assert _tried("red_wine", space, seed=3, **length) == [
         Configuration(
-            algorithm="linear", batch_size=16, hyperparameters={"learning_rate": 0.1, "alpha": 0.0}, seed=3, **settings
+            algorithm="linear", batch_size=16, hyperparameters={"learning_rate": 0.1, "alpha": 0}, seed=3, **length
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "trials"),
+    [
+        ("batch_size", [8, 64], 2 * 4 * 3),
+        ("learning_rate", [0.01], 9 * 3),
+        ("alpha", [0, 1], 9 * 4 * 2),
+        ("tol", [0, 0.01], 9 * 4 * 3 * 2),
+    ],
+)
+def test_name_that_is_left_out_of_the_space_keeps_its_defaults(name: str, values: list[float], trials: int) -> None:
+    """Each by itself; without a tol there is none to be seen."""
+    tried = _tried("red_wine", {name: values})
+    assert len(tried) == trials
+    assert {each.searched[name] for each in tried} == set(values)
+    assert {(each.tol is None, "tol" in each.searched) for each in tried} == {(name != "tol", name == "tol")}
 
 
 def test_order_of_trials_has_nothing_to_do_with_their_hyperparameters() -> None:
@@ -92,37 +97,27 @@ def test_order_of_trials_has_nothing_to_do_with_their_hyperparameters() -> None:
         assert abs(correlation) < 0.19, name  # 1 % of shuffled orders exceed it
 
 
-@pytest.mark.parametrize("search", ["grid", "random"])
-def test_tols_are_searched_like_the_other_hyperparameters(search: str) -> None:
-    """Of built-in and own algorithms; without one there is none to be seen."""
-    settings: dict[str, Any] = {"batch_sizes": (16,), "learning_rates": (0.1,), "alphas": (0.1,), "search": search}
-    tried = _tried(algorithm=f"svm,{MLP}", tols=(0.0, 0.01), **settings)
-    assert sorted((each.algorithm, each.tol, each.searched["tol"]) for each in tried) == [
-        (name, tol, tol) for name in (MLP, "svm") for tol in (0.0, 0.01)
-    ]
-    assert all("tol" not in each.hyperparameters for each in tried)
-    assert [(each.tol, "tol" in each.searched) for each in _tried(algorithm="svm", **settings)] == [(None, False)]
-
-
 @pytest.mark.parametrize(
     ("algorithm", "widths", "repeats", "runs"),
     [
-        pytest.param(MLP, 9, 0, 3, id="own"),
-        pytest.param(MLP, 7, 0, 1, id="own, few configurations"),
+        pytest.param(MLP, 9, None, 3, id="own"),
+        pytest.param(MLP, 7, None, 1, id="own, few configurations"),
         pytest.param(MLP, 7, 4, 4, id="own, as asked for"),
-        pytest.param("svm", 9, 0, 1, id="built-in"),
+        pytest.param("svm", 9, None, 1, id="built-in"),
         pytest.param("svm", 9, 2, 2, id="built-in, as asked for"),
-        pytest.param(f"svm,{MLP}", 9, 0, 3, id="both: of the own one"),
+        pytest.param(f"svm,{MLP}", 9, None, 3, id="both: of the own one"),
     ],
 )
-def test_one_configuration_from_the_middle_runs_again(algorithm: str, widths: int, repeats: int, runs: int) -> None:
+def test_one_configuration_from_the_middle_runs_again(
+    algorithm: str, widths: int, repeats: int | None, runs: int
+) -> None:
     """Spread over the order, with places from 1 on; each run has a key of its own."""
-    grid = {"max_iter": list(range(1, widths + 1))} if MLP in algorithm else None
-    rates = tuple(0.1 * place for place in range(1, widths + 1))
-    settings = {"learning_rates": rates, "alphas": (0.1,), "batch_sizes": (16,), "repeats": repeats}
-    tried = _tried(algorithm=algorithm, grid=grid, **settings)
+    rates = [0.1 * place for place in range(1, widths + 1)]
+    space: dict[str, Any] = {"batch_size": 16, "alpha": 0.1}
+    space |= {"learning_rate": rates} if algorithm == "svm" else {"max_iter": list(range(1, widths + 1))}
+    tried = _tried(space=space, algorithm=algorithm, repeats=repeats)
     assert [each.place for each in tried] == list(range(1, len(tried) + 1))
-    assert len(tried) == _distinct(tried) + runs - 1
+    assert len(tried) == len(_searched(tried)) + runs - 1
     (often, count), *_ = Counter(each.key for each in tried).most_common()
     assert count == runs
     assert len({each.trial_key for each in tried}) == len(tried)
@@ -136,83 +131,57 @@ def test_one_configuration_from_the_middle_runs_again(algorithm: str, widths: in
         assert min(gaps) > len(tried) / runs - 1
 
 
-def test_grid_takes_a_batch_of_all_rows_of_the_smallest_training_fold() -> None:
-    """1119 training rows in ten folds leave at least 1007 to train on."""
-    assert len(_tried("red_wine", batch_sizes=(1007,), learning_rates=(0.1,), alphas=(0.1,))) == 1
-
-
-def test_grid_of_an_own_algorithm_is_every_combination_of_its_values() -> None:
-    """Each once; learning_rates and alphas are not its own."""
-    tried = _own({"hidden_layer_sizes": [[4], [8, 8]], "alpha": [0.1, 0.01]}, batch_sizes=(8, 16))
-    assert sorted((each.batch_size, *each.hyperparameters.values()) for each in tried) == [
-        (size, layers, alpha) for size in (8, 16) for layers in ([4], [8, 8]) for alpha in (0.01, 0.1)
-    ]
-    assert {each.algorithm for each in tried} == {MLP}
-
-
-def test_own_algorithm_without_a_grid_has_its_own_defaults() -> None:
-    """One trial per batch size."""
-    tried = sorted(_own(batch_sizes=(8, 16)), key=lambda each: each.batch_size)
-    assert [(each.batch_size, each.hyperparameters) for each in tried] == [(8, {}), (16, {})]
-
-
 @pytest.mark.parametrize("search", ["grid", "random"])
-def test_built_in_and_own_algorithms_are_searched_together(search: str) -> None:
-    """Each with its own hyperparameters."""
-    settings: dict[str, Any] = {"batch_sizes": (16,), "learning_rates": (0.1, 0.01), "alphas": (0.1,)}
-    tried = _tried(algorithm=f"svm,{MLP}", grid={"alpha": [1, 2, 3]}, search=search, **settings)
+def test_algorithms_are_searched_together_each_with_what_it_takes(search: str) -> None:
+    """Built-in ones and the user's own, which has its own defaults; lists come as they are."""
+    space = {"batch_size": 16, "tol": [0, 0.01], "alpha": [1, 2, 3], "hidden_layer_sizes": [[4], [8, 8]]}
+    tried = _tried(space=space, algorithm=f"svm,{MLP}", search=search, max_trials=1000)
     assert Counter((each.algorithm, *each.hyperparameters) for each in tried) == {
-        ("svm", "learning_rate", "alpha"): 2,
-        (MLP, "alpha"): 3,
+        ("svm", "learning_rate", "alpha"): 2 * 4 * 3,
+        (MLP, "alpha", "hidden_layer_sizes"): 2 * 2 * 3,
     }
+    assert _searched(tried) == _searched(_tried(space=space, algorithm=f"svm,{MLP}"))
+    assert [each.hyperparameters for each in _tried(space={"batch_size": 8}, algorithm=MLP)] == [{}]
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "grid", "samples", "trials"),
+    ("algorithm", "space", "max_trials", "trials"),
     [
-        pytest.param("svm", None, 0, 20, id="default-number"),
+        pytest.param("svm", None, None, 20, id="default number"),
         pytest.param("svm", None, 7, 7, id="number"),
-        pytest.param("svm", None, 1000, 96, id="no-more-than-the-grid-has"),
-        pytest.param("auto", None, 1000, 192, id="no-more-than-all-grids-have"),
-        pytest.param(MLP, {"alpha": [0.1, 0.2]}, 0, 16, id="own-grid"),
-        pytest.param(MLP, {"alpha": ALPHAS}, 0, 20, id="distribution"),
-        pytest.param(MLP, {"n_iter_no_change": {"integers": [1, 3]}}, 30, 24, id="distribution-of-few-values"),
-        pytest.param(f"svm,{MLP}", {"alpha": ALPHAS}, 50, 50, id="list-and-distribution"),
+        pytest.param("auto", None, 1000, 192, id="no more than the grid has"),
+        pytest.param(MLP, {"alpha": ALPHAS}, None, 20, id="distribution"),
+        pytest.param(MLP, {"n_iter_no_change": {"integers": [1, 3]}}, 30, 24, id="distribution of few values"),
+        pytest.param(f"svm,{MLP}", {"hidden_layer_sizes": [[4]], "alpha": ALPHAS}, 50, 50, id="list and distribution"),
+        pytest.param("svm", {"batch_size": {"integers": [2, 400]}, "learning_rate": ALPHAS}, 50, 50, id="built-in"),
     ],
 )
-def test_random_search_tries_distinct_configurations(algorithm: str, grid: Any, samples: int, trials: int) -> None:
-    """As many as are asked for, as far as there are enough."""
-    tried = _tried(algorithm=algorithm, grid=grid, search="random", samples=samples)
-    assert len(tried) == _distinct(tried) == trials
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        pytest.param({"algorithm": "svm", "search": "random"}, id="lists"),
-        pytest.param({"algorithm": MLP, "search": "random", "grid": {"alpha": ALPHAS}}, id="distribution"),
-        pytest.param({"max_trials": 15}, id="max-trials"),
-    ],
-)
-def test_seed_fixes_what_is_chosen_at_random(settings: dict[str, Any]) -> None:
-    """The same seed chooses the same trials, another one chooses others."""
-    first, again, other = (_tried(seed=seed, **settings) for seed in (3, 3, 4))
+def test_random_search_tries_distinct_configurations(
+    algorithm: str, space: Any, max_trials: int | None, trials: int
+) -> None:
+    """As many as are asked for, as far as there are enough; the same for the same seed."""
+    first, again, other = (
+        _tried(space=space, algorithm=algorithm, search="random", max_trials=max_trials, seed=seed)
+        for seed in (3, 3, 4)
+    )
+    assert len(first) == len(_searched(first)) == trials
     assert first == again
-    assert _searched(first) != _searched(other)
+    assert (_searched(first) == _searched(other)) == (trials in (24, 192))
 
 
 def test_drawn_values_are_plain_numbers_within_their_bounds() -> None:
     """As MLflow and JSON write them, beside values that are listed."""
-    grid = {
+    space = {
+        "batch_size": 16,
         "alpha": ALPHAS,
         "momentum": {"uniform": [0.5, 0.9]},
         "n_iter_no_change": {"integers": [1, 50]},
         "hidden_layer_sizes": [[4]],
     }
-    tried = _own(grid, search="random", samples=40)
+    tried = _tried(space=space, algorithm=MLP, search="random", max_trials=40)
     kinds = {tuple(map(type, each.hyperparameters.values())) for each in tried}
     assert kinds == {(float, float, int, list)}
-    assert {tuple(each.hyperparameters) for each in tried} == {tuple(grid)}
+    assert {tuple(each.hyperparameters) for each in tried} == {tuple(space)[1:]}
     assert all(1e-5 <= each.hyperparameters["alpha"] <= 1e-1 for each in tried)
     assert all(0.5 <= each.hyperparameters["momentum"] <= 0.9 for each in tried)
     assert all(1 <= each.hyperparameters["n_iter_no_change"] <= 50 for each in tried)
@@ -227,170 +196,93 @@ def test_max_trials_keeps_some_of_the_grid() -> None:
     assert min(each.batch_size for each in some) < 16 < max(each.batch_size for each in some)
 
 
-SGD = "sklearn.linear_model.SGDClassifier"
-SHARES = ("alpha", "l1_ratio", "epsilon", "eta0", "power_t", "validation_fraction")
-COUNTS = ("max_iter", "n_iter_no_change", "random_state", "average", "n_jobs")
+@pytest.mark.parametrize("max_trials", [192, 1000], ids=["exact", "above"])
+def test_max_trials_leaves_a_smaller_grid_whole(max_trials: int) -> None:
+    """It is a limit and no number."""
+    assert _tried(max_trials=max_trials) == _tried()
 
 
-def _values(number: int) -> dict[str, list[Any]]:
-    """As many values of each of eleven hyperparameters."""
-    shares, counts = [(place + 0.5) / number for place in range(number)], [*range(1, number + 1)]
-    return dict.fromkeys(SHARES, shares) | dict.fromkeys(COUNTS, counts)
-
-
-@pytest.fixture
-def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No value of a large grid is tried out, which takes a second."""
+def test_some_of_a_grid_of_a_million_million_are_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Distinct ones, from all values of each hyperparameter."""
     monkeypatch.setattr(Estimator, "check", lambda *_: None)
-
-
-TENS = _values(10)
-TEN_SIZES = tuple(range(2, 12))
-
-
-def _memory_of(make: Callable[[], list[Configuration]]) -> tuple[list[Configuration], float]:
-    """What is made, and the most megabytes of Python's that this took beyond those before."""
-    tracemalloc.start()
-    try:
-        return make(), tracemalloc.get_traced_memory()[1] / 1e6
-    finally:
-        tracemalloc.stop()
-
-
-@pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize("digits", [5, 12], ids=["hundred-thousand", "million-million"])
-def test_max_trials_of_a_large_grid_takes_no_memory_for_the_rest(digits: int) -> None:
-    """Only the chosen combinations are made."""
-    space = dict([*TENS.items()][: digits - 1])
-    tried, megabytes = _memory_of(lambda: _own(space, algorithm=SGD, batch_sizes=TEN_SIZES, max_trials=10))
-    assert len(tried) == _distinct(tried) == 10
-    assert all(value in space[name] for each in tried for name, value in each.hyperparameters.items())
-    assert megabytes < 10
-
-
-@pytest.mark.usefixtures("unchecked")
-def test_chosen_trials_of_a_large_grid_take_all_values_of_each_hyperparameter() -> None:
-    """The first as well as the last."""
-    tried = _own(TENS, algorithm=SGD, batch_sizes=TEN_SIZES, max_trials=200)
-    assert {len({each.hyperparameters[name] for each in tried}) for name in TENS} == {10}
-    assert {each.batch_size for each in tried} == set(TEN_SIZES)
-
-
-@pytest.mark.usefixtures("unchecked")
-def test_random_search_of_more_combinations_than_an_integer_counts() -> None:
-    """Distinct ones, the same for the same seed."""
-    of: dict[str, Any] = {"algorithm": SGD, "search": "random", "samples": 7, "batch_sizes": tuple(range(2, 402))}
-    first, again, other = (_own(_values(40), seed=seed, **of) for seed in (3, 3, 4))
-    assert len(first) == _distinct(first) == 7
-    assert first == again
-    assert _searched(first) != _searched(other)
+    names = ("alpha", "l1_ratio", "epsilon", "eta0", "power_t", "validation_fraction", "max_iter", "n_iter_no_change")
+    space = {name: list(range(2, 12)) for name in ("batch_size", *names, "random_state", "average", "n_jobs")}
+    tried = _tried(space=space, algorithm="sklearn.linear_model.SGDClassifier", max_trials=200)
+    assert len(tried) == len(_searched(tried)) == 200
+    assert {len({each.searched[name] for each in tried}) for name in space} == {10}
 
 
 def test_grid_of_too_many_combinations_is_refused_in_one_sentence() -> None:
     """It says how many there are, how many may be, and what to do."""
+    space = {"batch_size": 16, "learning_rate": 0.1, "alpha": list(range(100_001))}
     with pytest.raises(UserError) as raised:
-        _tried(algorithm="svm", batch_sizes=(16,), learning_rates=(0.1,), alphas=tuple(map(float, range(100_001))))
+        _tried(space=space, algorithm="svm")
     assert raised.value.message == (
         "search=grid: there are 100001 combinations, and at most 100000 are tried; list fewer values, set max_trials, "
         "or add search=random"
     )
 
 
-@pytest.mark.parametrize("max_trials", [0, 192, 1000], ids=["no-limit", "exact", "above"])
-def test_max_trials_leaves_a_smaller_grid_whole(max_trials: int) -> None:
-    """It is a limit and no number."""
-    assert _tried(max_trials=max_trials) == _tried()
+WHOLE = "whole numbers from 1 are allowed; give some of these"
 
 
 @pytest.mark.parametrize(
-    ("settings", "starts", "advice"),
+    ("space", "settings", "says"),
     [
         pytest.param(
-            {"batch_sizes": (16, 1008), "dataset": "red_wine"},
-            "batch_sizes=16,1008: 1008 rows are more than the 1007 that a fold trains on",
-            "; the largest batch can be 1007",
-            id="large-batch",
+            *({"batch_size": [16, 1008]}, {"dataset": "red_wine"}),
+            "space: batch_size 1008 is more than the 1007 rows that a fold trains on; the largest batch can be 1007",
+            id="large batch",
         ),
         pytest.param(
-            {"grid": {"alpha": [1], "depth": [2]}, "algorithm": "logistic,svm"},
-            "grid: alpha, depth belong to an algorithm of your own",
-            "the built-in ones take batch_sizes, learning_rates and alphas",
-            id="built-in-only",
+            {"learning_rates": [0.1]},
+            {},
+            "not a hyperparameter of logistic, svm; use learning_rate, the",
+            id="misspelt",
         ),
         pytest.param(
-            {"grid": {"depth": [2]}, "algorithm": f"{MLP},{NB}"},
-            f"grid: depth is not a hyperparameter of {MLP}, which has hidden_layer_sizes, activation, ",
-            "; choose from these",
-            id="unknown",
+            {"depth": 2}, {}, "svm; choose from batch_size, tol, learning_rate, alpha", id="unknown to built-in ones"
         ),
         pytest.param(
-            {"grid": {"depth": {"uniform": [0, 1]}}, "algorithm": MLP, "search": "random"},
-            f"grid: depth is not a hyperparameter of {MLP}, which has ",
-            "; choose from these",
-            id="unknown-distribution",
+            *({"learning_rate_inits": [0.1]}, {"algorithm": f"svm,{MLP}"}),
+            f"is not a hyperparameter of svm, {MLP}; use learning_rate_init, the closest name",
+            id="unknown to all",
         ),
         pytest.param(
-            {"grid": {"var_smoothing": [1e-9]}, "algorithm": f"{NB},{MLP}"},
-            f"grid: var_smoothing is not a hyperparameter of {MLP}, which has ",
-            "; choose from these",
-            id="of-another-algorithm",
+            {"depth": {"uniform": [0, 1]}}, {"search": "random"}, "depth is not a hyperparameter", id="distribution"
         ),
         pytest.param(
-            {"grid": {"alpha": [0.1], "momentum": {"uniform": [0, 1]}}, "algorithm": MLP},
-            "grid: momentum is a distribution, which search=random draws from",
-            "; add it, or list values",
-            id="distribution-in-a-grid-search",
+            {"max_epochs": 3}, {}, "max_epochs is an option of its own; give it as -P max_epochs=", id="option"
         ),
+        pytest.param({"algorithm": "svm"}, {}, "algorithm is an option of its own; give", id="algorithm"),
         pytest.param(
-            {"samples": 5, "algorithm": "svm"},
-            "samples=5: search=grid tries everything",
-            "; add search=random to draw samples",
-            id="samples-of-a-grid-search",
+            {"alpha": ALPHAS},
+            {},
+            "alpha is a distribution, which search=random draws from; add it, or list",
+            id="drawn",
         ),
+        pytest.param({"batch_size": [8, 0]}, {}, f"space: batch_size 0: {WHOLE}", id="no row"),
+        pytest.param({"batch_size": {"uniform": [2, 9]}}, {"search": "random"}, WHOLE, id="parts of rows"),
+        pytest.param({"learning_rate": [0.1, 0]}, {}, "space: learning_rate 0: numbers above 0 are", id="no rate"),
+        pytest.param({"learning_rate": "adaptive"}, {}, "learning_rate adaptive: numbers above 0 are", id="word"),
+        pytest.param({"alpha": [-0.1]}, {}, "space: alpha -0.1: numbers from 0 are allowed", id="negative penalty"),
+        pytest.param({"tol": [0, "none"]}, {}, "space: tol none: numbers from 0 are allowed", id="no number"),
         pytest.param(
-            {"grid": {"alpha": [0.1, -1]}, "algorithm": MLP},
+            *({"alpha": [0.1, -1]}, {"algorithm": MLP}),
             f"algorithm={MLP} with alpha=-1 does not train on standardised features: ",
-            "; choose other values in grid, or another algorithm",
-            id="second-value",
+            id="second value",
         ),
         pytest.param(
-            {"grid": {"alpha": {"uniform": [-2, -1]}}, "algorithm": MLP, "search": "random"},
+            *({"alpha": {"uniform": [-2, -1]}}, {"algorithm": MLP, "search": "random"}),
             f"algorithm={MLP} with alpha=-1.",
-            "; choose other values in grid, or another algorithm",
-            id="drawn-values",
+            id="drawn value",
         ),
     ],
 )
-def test_settings_that_do_not_fit_are_refused_in_one_sentence(
-    settings: dict[str, Any], starts: str, advice: str
-) -> None:
+def test_space_that_does_not_fit_is_refused_in_one_sentence(space: Any, settings: dict[str, Any], says: str) -> None:
     """It says what was given, what is wrong with it, and what to do."""
     with pytest.raises(UserError) as raised:
-        _tried(**settings)
-    message = raised.value.message
-    assert message.startswith(starts)
-    assert message.endswith(advice)
-    assert "\n" not in message
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "algorithm",
-        "batch_size",
-        "dataset",
-        "target",
-        "max_rows",
-        "folds",
-        "seed",
-        "max_steps",
-        "max_epochs",
-        "report_every",
-    ],
-)
-def test_name_of_a_parameter_of_the_run_is_refused_as_a_hyperparameter(name: str) -> None:
-    """Its value would stand for the study's own in the trial's run."""
-    with pytest.raises(
-        UserError, match=rf"^grid: {name} is set by a parameter of its own, which docs/study\.md lists; [^\n]+$"
-    ):
-        _own({name: [1]})
+        _tried(space=space, **settings)
+    assert says in raised.value.message
+    assert "; " in raised.value.message
+    assert "\n" not in raised.value.message

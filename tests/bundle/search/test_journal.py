@@ -46,20 +46,20 @@ def test_study_is_taken_by_one_of_two_commands(client: MlflowClient, run: Record
         taken = list(executor.map(lambda by: journal.take(seen, by), (first, second)))
     assert sorted(taken) == [False, True]
     seen = client.get_run(run.run_id)
-    assert journal.last_command(client, seen).info.run_id == (first, second)[taken.index(True)].run_id
+    assert seen.data.params["resumed_by_1"] == (first, second)[taken.index(True)].run_id
     assert journal.take(seen, third)
 
 
 def _own_network(**changes: object) -> StudySettings:
-    grid = search_space.parse(GRID, journal.Path())
-    return study_settings(algorithm=MLP, grid=grid, search="random", samples=9, batch_sizes=(16, 64), **changes)
+    space = search_space.parse(GRID, journal.Path()) | {"batch_size": [16, 64]}
+    return study_settings(algorithm=MLP, space=space, search="random", max_trials=9, **changes)
 
 
 @pytest.mark.parametrize(
     ("settings", "limits"),
     [
         pytest.param(study_settings(), None, id="defaults"),
-        pytest.param(study_settings(learning_rates=(0.1, 1e-7), max_trials=5, seed=3), None, id="numbers"),
+        pytest.param(study_settings(space={"learning_rate": [0.1, 1e-7]}, max_trials=5, seed=3), None, id="numbers"),
         pytest.param(
             study_settings(dataset="/a b/ä.csv", target="é"), Limits("elapsed_s<=3", False, "asha"), id="limits"
         ),
@@ -69,20 +69,19 @@ def _own_network(**changes: object) -> StudySettings:
 def test_settings_come_back_as_they_were(run: RecordedRun, settings: StudySettings, limits: Limits | None) -> None:
     """With their types; execution is that of the command which reads them."""
     journal.begin(run, settings, limits)
-    about = journal.read(run.client, run.run_id)
-    assert about is not None
-    now = study_settings(cpus=7, time_limit_s=2.5, seed=99, batch_sizes=(1,))
-    kept = journal.restored(about, now, limits and Limits("cpu_percent>=1", True, "median"))
-    assert kept == (replace(settings, cpus=7, time_limit_s=2.5), limits)
+    execution = {"cpus": 7, "time_limit_s": 2.5, "ray_address": "auto"}
+    assert journal.read(run.client, run.run_id, execution) == (replace(settings, **execution), limits)
 
 
 def test_random_search_of_a_grid_draws_the_same_again(run: RecordedRun) -> None:
     """From distributions and lists that were written down, to the last digit."""
     settings = _own_network()
     journal.begin(run, settings, None)
-    kept, _ = journal.restored(journal.read(run.client, run.run_id) or {}, study_settings(), None)
+    found = journal.read(run.client, run.run_id, {})
+    assert found is not None
+    kept = found[0]
     table = load("red_wine")
-    split = split_for(table, Request("red_wine", 0, 10, 0))
+    split = split_for(table, Request("red_wine", None, 10, 0))
     drawn = [configurations(each, split, find_all(table.task, MLP)) for each in (settings, kept)]
     assert len([each for each in drawn[0] if not each.repeat]) == 9
     assert drawn[0] == drawn[1]
@@ -90,7 +89,7 @@ def test_random_search_of_a_grid_draws_the_same_again(run: RecordedRun) -> None:
 
 def test_study_that_wrote_nothing_down_has_no_settings(run: RecordedRun) -> None:
     """It was ended before its search, or is not one of ours."""
-    assert journal.read(run.client, run.run_id) is None
+    assert journal.read(run.client, run.run_id, {}) is None
 
 
 @pytest.fixture
@@ -120,9 +119,7 @@ def test_number_that_another_process_has_by_now_is_not_taken_for_the_study(proce
 
 def test_process_of_another_machine_is_not_looked_for_here(process: subprocess.Popen[bytes]) -> None:
     """A number says nothing there."""
-    tags = _tags(process.pid, psutil.Process(process.pid).create_time(), node="elsewhere")
-    assert not journal.lives(tags)
-    assert not journal.is_run_here(tags)
+    assert journal.lives(_tags(process.pid, psutil.Process(process.pid).create_time(), node="elsewhere")) is None
 
 
 def test_study_names_the_process_that_runs_it(run: RecordedRun) -> None:
@@ -131,4 +128,4 @@ def test_study_names_the_process_that_runs_it(run: RecordedRun) -> None:
     tags = run.client.get_run(run.run_id).data.tags
     assert (tags[NODE], tags[PID]) == (platform.node(), str(os.getpid()))
     assert float(tags[PID_SINCE]) == pytest.approx(psutil.Process().create_time())
-    assert journal.is_run_here(tags)
+    assert journal.lives(tags) is False  # it is this one

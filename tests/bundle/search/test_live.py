@@ -17,9 +17,7 @@ SEEN_WITHIN_S = 5.0
 WATCHED_S = 8.0
 ENDED_WITHIN_S = 10.0
 LONG = {
-    "batch_sizes": "256",
-    "learning_rates": "0.001",
-    "alphas": "0.001",
+    "space": "{batch_size: 256, learning_rate: 0.001, alpha: 0.001}",
     "folds": "3",
     "max_steps": "100000",
     "cpus": "1",

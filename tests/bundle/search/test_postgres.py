@@ -15,13 +15,14 @@ pytestmark = [
 ]
 
 RATES = ("0.01", "0.001")  # of those that the study has, too
+SPACE = "{batch_size: [2, 256], learning_rate: [0.01, 0.001], alpha: 0.001}"
 
 
 def test_two_studies_at_once_leave_all_that_one_alone_leaves(tmp_path: Path, study: Study) -> None:
     """Every run has ended, each has every point of its curves once, and no transaction has been given up."""
     pytest.importorskip("psycopg2")
     with postgres() as server:
-        left = two_studies(tmp_path, server.uri, **STUDY | {"learning_rates": ",".join(RATES), "cpus": "1"})
+        left = two_studies(tmp_path, server.uri, **STUDY | {"space": SPACE, "cpus": "1"})
         deadlocks = server.ask("select deadlocks from pg_stat_database where datname = 'postgres'")
     trials = [run for run in study.trials if run.data.params["learning_rate"] in RATES]
     alone = {(run.data.tags["mlflow.runName"], curve): study.values(run, curve) for run in trials for curve in CURVES}

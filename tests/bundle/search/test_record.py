@@ -1,21 +1,32 @@
-"""What the driver keeps of each trial: its last figures, and which one is the best."""
+"""What the driver keeps of each trial: its last figures, the best so far, and the frame that comes of them."""
 
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
+from mlflow import MlflowClient
+from records import ended_by, recorded, store
+from records import trial as made
 from reference import configured
 
+from entrypoints.frame import frame_of
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.stop_or_skip import EarlyEnd
+from entrypoints.mlflow_io import log_tables
 from entrypoints.progress import Progress
+from entrypoints.reading import read
 from entrypoints.search.record import Record, TrialRecord, costs
+from entrypoints.search.run_names import run_names
+from entrypoints.tags import CRITERIA, FEASIBLE, SEARCHED
 from mlflow_sysmetrics.limits import Criteria, Stop
+from mlflow_sysmetrics.tags import KIND
 
 TABLE = {
     "fair": {"figures": {"val_rmse": 0.7, "val_accuracy": 0.7}},
@@ -55,57 +66,38 @@ def _run(record: Record, *trials: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "ranked"),
-    [
-        pytest.param("regression", ["lowest", "fair", "highest"], id="regression-lowest-rmse"),
-        pytest.param("classification", ["highest", "fair", "lowest"], id="classification-highest-accuracy"),
-    ],
+    ("task", "best"),
+    [pytest.param("regression", "0.6000", id="lowest"), pytest.param("classification", "0.8000", id="highest")],
 )
-def test_ranked_trials_follow_the_direction_of_the_score(task: Any, ranked: list[str]) -> None:
-    """Best first, and trials that diverged are not among them, however good they look."""
-    record = _record(task)
+def test_best_so_far_follows_the_direction_of_the_score(task: Any, best: str) -> None:
+    """Trials that diverged, failed or were ended are not among them, however good they look."""
+    stream = io.StringIO()
+    record = _record(task, stream)
     _run(record, *(_trial(name, result) for name, result in TABLE.items()))
-    assert [trial.trial_id for trial in record.ranked] == ranked
-    assert record.best is record.ranked[0]
-
-
-def test_ranked_trials_are_only_those_that_ran_to_their_end() -> None:
-    """One that failed and one that Tune ended before its end are recorded and never the best."""
-    record = _record()
-    failing = _trial("failed", {"figures": {"val_rmse": 0.1}})
+    failing = _trial("failed", {"figures": {"val_rmse": 0.0, "val_accuracy": 1.0}})
     record.on_trial_start(0, [], failing)
     record.on_trial_error(0, [], failing)
-    running = _trial("running")
-    record.on_trial_start(0, [], running)
-    _run(record, _trial("stopped", {"sysmetrics": {}}), _trial("without result"))
-    assert record.best is None
-    assert record.ranked == []
-    _run(record, _trial("finished", {"figures": {"val_rmse": 0.9}}))
-    assert [trial.trial_id for trial in record.ranked] == ["finished"]
-    assert {name: trial.status for name, trial in record.trials.items()} == {
-        "failed": "FAILED",
-        "running": "RUNNING",
-        "stopped": "KILLED",
-        "without result": "KILLED",
-        "finished": "FINISHED",
-    }
+    _run(record, _trial("stopped", {"ended": False, "figures": {"val_rmse": 0.0, "val_accuracy": 1.0}}))
+    record.on_experiment_end([])
+    assert f" {best}, " in stream.getvalue().splitlines()[-1]
 
 
 @pytest.mark.parametrize(
-    ("text", "ranked"),
+    ("text", "best"),
     [
-        pytest.param("training_time_s<=1", ["second", "third"], id="number"),
-        pytest.param("training_time_s<=1x median", ["best", "second", "third"], id="relative to those that finished"),
+        pytest.param("training_time_s<=1", "0.1000", id="number"),
+        pytest.param("training_time_s<=1x median", "0.0000", id="relative to those that finished"),
     ],
 )
-def test_ranked_trials_meet_the_limits(text: str, ranked: list[str]) -> None:
+def test_best_so_far_meets_the_limits(text: str, best: str) -> None:
     """The best that breaks one is not the result."""
-    record = _record(criteria=Criteria.parse(text, metrics("regression")))
+    stream = io.StringIO()
+    record = _record(stream=stream, criteria=Criteria.parse(text, metrics("regression")))
     times = {"best": 1.01, "second": 0.9, "third": 1.0, "slow": 4.0, "slower": 5.0}
     for place, (name, time_s) in enumerate(times.items()):
         _run(record, _trial(name, {"figures": {"val_rmse": 0.1 * place, "training_time_s": time_s}}))
-    _run(record, _trial("stopped", {"ended": False, "figures": {"val_rmse": 0.0, "training_time_s": 0.1}}))
-    assert [trial.trial_id for trial in record.ranked] == ranked
+    record.on_experiment_end([])
+    assert f"val_rmse {best}, " in stream.getvalue().splitlines()[-1]
 
 
 def test_record_keeps_what_the_last_result_says() -> None:
@@ -153,7 +145,6 @@ def test_trials_that_still_run_at_the_end_were_cut_off() -> None:
         "first": ("KILLED", True),
         "second": ("KILLED", True),
     }
-    assert [trial.trial_id for trial in record.ranked] == ["finished"]
     assert record.last_end > before
 
 
@@ -164,13 +155,6 @@ def test_record_of_a_trial_that_began_again_is_that_of_its_last_attempt() -> Non
     record.on_trial_recover(0, [], _trial("a"))
     _run(record, _trial("a", {"figures": {"val_rmse": 0.9}}))
     assert (record.restarts, len(record.trials), record.trials["a"].status) == (1, 1, "FINISHED")
-
-
-def test_record_says_how_many_trials_were_planned() -> None:
-    """Those that a time limit left no time for are in no other count."""
-    record = _record(total=8)
-    _run(record, _trial("a", {"figures": {"val_rmse": 0.9}}))
-    assert (record.planned, len(record.trials)) == (8, 1)
 
 
 def test_record_times_span_from_the_first_start_to_the_last_end() -> None:
@@ -261,3 +245,55 @@ def test_only_a_trial_that_came_to_its_end_has_finished(trial: TrialRecord, end:
 def test_relative_limits_are_taken_of_what_a_trial_cost_or_would_have(trial: TrialRecord, counted: list[float]) -> None:
     """A stopped one is counted with its end, if that is known; repetitions are no trials of their own."""
     assert [each["training_time_s"] for each in costs([trial])] == counted
+
+
+CROSSED = ended_by("training_time_s<=4")
+
+
+def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> None:
+    """Whatever became of a trial: what a study says at its end is what a report says of it."""
+    here = {"sysmetrics.host_cpu_model": "A CPU", "sysmetrics.host_os": "Linux"}
+    folds = [{"fold": fold, "val_rmse": 0.5 + fold / 10} for fold in range(2)]
+    again = replace(configured(batch_size=2), repeat=1)
+    trials = [
+        made(1, 0.55, folds=folds, host=here, converged=True),
+        made(2, None, status="KILLED", ending=CROSSED),
+        made(3, 0.1, diverged=True),
+        made(4, None, status="KILLED", ending=replace(CROSSED, how="skipped")),
+        made(5, status="KILLED", cut_off=True),
+        made(6, status="KILLED", by_person=True),
+        made(7, status="KILLED"),
+        made(8, None, status="FAILED", figures={}),
+        made(9, 0.5, configuration=again),
+    ]
+    record = recorded(trials, "training_time_s<=4")
+    run = client.create_run(client.get_experiment_by_name("studies").experiment_id, run_name="s", tags={KIND: "study"})
+    study = run.info.run_id
+    searched = ["algorithm", "batch_size", "learning_rate", "alpha"]
+    client.set_tag(study, SEARCHED, json.dumps(searched))
+    client.set_tag(study, CRITERIA, "training_time_s<=4")
+    feasible = dict(zip([1, 2, 3, 4, 9], [True, False, False, False, False], strict=True))
+    for each in trials:
+        place = each.configuration.place
+        tags = {FEASIBLE: str(feasible[place]).lower()} if place in feasible else {}
+        store(
+            client,
+            study,
+            each,
+            run_names([other.configuration for other in trials])[each.configuration.trial_key],
+            **tags,
+        )
+    rows = [{"trial_id": each.trial_id, **fold} for each in trials for fold in each.folds]
+    log_tables(client, study, {"folds.json": rows})
+    read_back = read(client, [client.get_run(study)])
+    about = {"name": "s", "criteria": "training_time_s<=4", "experiment_id": run.info.experiment_id}
+    frame = frame_of([record.rows(study, about)])
+    same = ["name", "experiment_id", "criteria", "score", "higher_is_better", "own"]
+    assert frame.studies[same].to_dict() == read_back.studies[same].to_dict()
+    assert frame.hyperparameters == read_back.hyperparameters == ("batch_size",)
+    ours, theirs = (each.trials.astype(object).where(each.trials.notna(), None) for each in (frame, read_back))
+    words = ["stop_reason"]  # also of trials that others ended, whose words the record need not know
+    columns = sorted(set(theirs) - set(words))
+    assert sorted(ours) == sorted(theirs)
+    pd.testing.assert_frame_equal(ours[columns], theirs[columns], check_dtype=False)
+    pd.testing.assert_frame_equal(frame.folds, read_back.folds[list(frame.folds)])

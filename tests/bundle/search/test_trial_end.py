@@ -29,7 +29,6 @@ HOPELESS = EarlyEnd(Stop(DIVERGED, "val_loss", math.inf, 107.5, 100), "crossed")
     "end",
     [
         pytest.param(TrialEnd(FOLDS), id="finished"),
-        pytest.param(TrialEnd([]), id="diverged"),
         pytest.param(TrialEnd([], CROSSED, {"training_time_s": 1 / 3}), id="crossed"),
         pytest.param(TrialEnd([], PREDICTED, {}), id="predicted"),
         pytest.param(TrialEnd([], HOPELESS), id="infinite-loss"),

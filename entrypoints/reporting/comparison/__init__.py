@@ -1,1 +1,0 @@
-"""The report over datasets: a full study of each."""

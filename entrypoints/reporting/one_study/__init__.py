@@ -1,1 +1,0 @@
-"""The report on one study, and those of the same trials under limits."""

@@ -1,1 +1,0 @@
-"""The report on repeated studies of one dataset."""

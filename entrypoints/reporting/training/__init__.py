@@ -1,1 +1,0 @@
-"""What costs do while models train (RQ1): curves -> trends and jumps -> sentences."""

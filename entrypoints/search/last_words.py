@@ -1,0 +1,201 @@
+"""What a study says at its end, in its run and on the terminal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import mlflow
+import pandas as pd
+
+from entrypoints.frame import Frame
+from entrypoints.limits.costs import USUAL_NOISE
+from entrypoints.limits.judging import Z
+from entrypoints.limits.noise import MIN_DEGREES
+from entrypoints.links import compare_view, how_to_open, run_view
+from entrypoints.reporting.questions import decision, limits_saved
+from entrypoints.reporting.words import value
+from entrypoints.search import edges
+from entrypoints.search.ended import Ended, metrics
+from entrypoints.search.pages import in_markdown
+from entrypoints.search.record import costs
+from entrypoints.search_space import is_distribution
+from entrypoints.tags import BEST_PREFIX, BEST_TRIAL_ID, BEST_TRIAL_RUN_ID, BY_TIME_LIMIT
+from entrypoints.text import listed
+from entrypoints.views import SCORE
+from mlflow_sysmetrics.limits import Limit
+from mlflow_sysmetrics.tags import BY_CRITERIA, BY_PERSON, BY_TUNE
+
+if TYPE_CHECKING:
+    from entrypoints.models.best_model import LoggedModel
+
+TOP = 5
+SHOWN = ("training_time_s", "mean_step_time_ms", "peak_memory_mb", "mean_cpu_percent", "inference_latency_ms")
+MOSTLY = 0.5  # of the trials
+NOTE = "mlflow.note.content"
+
+
+def tell(study: Ended, model: LoggedModel, links: Mapping[str, str]) -> str:
+    """Leave the study's metrics, best trial and description in its run; return the last words on the terminal."""
+    best = study.best
+    assert best is not None
+    known = study.frame.studies.assign(model=model.uri, model_run_id=best.run_id)
+    take, *others = decision.answer(replace(study.frame, studies=known)).sentences
+    others += [*_said(study), _refitted(study, model)]
+    mlflow.log_metrics(metrics(study), step=0)
+    mlflow.set_tags(
+        {
+            BEST_TRIAL_RUN_ID: str(best.run_id),
+            BEST_TRIAL_ID: best.trial_id,
+            **{f"{BEST_PREFIX}{key}": str(value) for key, value in best.configuration.searched.items()},
+            NOTE: _description(study, take, others, links),
+        }
+    )
+    return _closing(study, [take, *others], links)
+
+
+def tell_no_result(study: Ended, links: Mapping[str, str]) -> str:
+    """Leave what is known of a study that has no model to choose, and return why in one sentence."""
+    mlflow.log_metrics(metrics(study), step=0)
+    why = f"{study.decision.nothing}; {counted(study)}{_advice(study)}"
+    said = "\n".join(f"- {sentence}" for sentence in _of_limits(study))
+    note = f"**No model was chosen**: {why}.\n\nCompare its trials: {in_markdown(links)}.\n\n{said}"
+    study.run.client.set_tag(study.run.run_id, NOTE, note)
+    return why
+
+
+def counted(study: Ended) -> str:
+    """What became of the trials, in counts that add up."""
+    record, trials = study.record, study.frame.trials
+    sound, by = ~trials["diverged"], trials["stopped_by"]
+    ran = sound & (trials["status"] == "FINISHED")
+    converged = (ran & trials["converged"]).sum()
+    diverged = trials[~sound]
+    counts = {
+        f"ran to the end{f' ({converged} of them converged)' if converged else ''}": ran.sum(),
+        "stopped by the limits": (sound & (by == BY_CRITERIA)).sum(),
+        "stopped by the scheduler": (sound & (by == BY_TUNE)).sum(),
+        "stopped by a person": (sound & (by == BY_PERSON)).sum(),
+        f"cut off by time_limit_s={study.settings.time_limit_s or 0:g}": (sound & (by == BY_TIME_LIMIT)).sum(),
+        f"diverged{_in_common(study.frame, diverged)}": len(diverged),
+        "failed": (sound & (trials["status"] == "FAILED")).sum(),
+        "not started": record.planned - len(trials),
+    }
+    said = f"{record.planned} trials: {', '.join(f'{count} {what}' for what, count in counts.items() if count)}"
+    again = f"; {record.restarts} times a trial began again because its process or node had died"
+    return said + (again if record.restarts else "")
+
+
+def _in_common(frame: Frame, trials: pd.DataFrame) -> str:
+    """Which trials these are, in brackets: what all have in common, or else the names of some."""
+    alike = [
+        f"{name} {trials[name].iloc[0]}" for name in frame.hyperparameters if trials[name].nunique(dropna=False) == 1
+    ]
+    if not alike or len(trials) < 2:
+        return f" ({listed(trials['name'], 3)})"
+    return f" (all with {', '.join(alike)})"
+
+
+def _advice(study: Ended) -> str:
+    """What to do where no trial can be chosen, as the end of a sentence."""
+    trials = study.frame.trials
+    errors = [trial.error for trial in study.record.trials.values() if trial.error]
+    if (trials["stopped_by"] == BY_TIME_LIMIT).any() or len(trials) < study.record.planned:
+        return "; raise time_limit_s, or shorten the trials with max_steps, max_epochs, max_rows or folds"
+    if study.decision.judged["broken"].notna().any():
+        return ""  # the decision says what to do
+    if errors:
+        return f"; the first error was {errors[0]}"
+    by_limits = (trials["stopped_by"] == BY_CRITERIA) & ~trials["diverged"]
+    return "; loosen the criteria" if by_limits.any() else "; lower the learning rates or max_steps"
+
+
+def _description(study: Ended, take: str, others: Sequence[str], links: Mapping[str, str]) -> str:
+    """The study's page in the UI; its first lines, the result and the links, are seen before it is unfolded."""
+    experiment_id, best = study.run.experiment_id, str(study.decision.chosen["run_id"])  # type: ignore[index]
+    top = [str(run_id) for run_id in _ranked(study)["run_id"].head(TOP)]
+    lines = [
+        take,
+        f"Compare the trials: {in_markdown(links)}.",
+        "",
+        *(f"- {sentence}" for sentence in others),
+        "",
+        f"Open next: [the best trial]({run_view(experiment_id, best)}),",
+        f"[what its process did]({run_view(experiment_id, best, 'system-metrics')}), or",
+        f"[the {len(top)} best in parallel coordinates]({compare_view(experiment_id, top)}).",
+    ]
+    return "\n".join(lines)
+
+
+def _closing(study: Ended, sentences: Sequence[str], links: Mapping[str, str]) -> str:
+    """The end of the command's output: the best trials, what is said of them, and how to look at all of them."""
+    ranked = _ranked(study).head(TOP)
+    ranked.index = pd.RangeIndex(1, len(ranked) + 1)
+    figures = {name: partial(value, name) for name in (study.record.score, *SHOWN) if name in ranked}
+    table = ranked[[*study.frame.hyperparameters, *figures]].to_string(formatters=figures, na_rep="-")  # type: ignore[arg-type]
+    said = [re.sub(r"\*\*|`", "", sentence) for sentence in sentences]
+    opening = how_to_open(links[SCORE], mlflow.get_tracking_uri())
+    return "\n".join(["", table, "", *said, "Compare all trials in the MLflow UI:", opening, ""])
+
+
+def _said(study: Ended) -> Iterator[str]:
+    """What became of the trials, what limits did, and where the search may have been too narrow."""
+    yield f"{counted(study)}."
+    yield from _of_limits(study)
+    chosen, margin, space = study.decision.chosen, study.decision.margin, study.settings.space
+    if chosen is not None and margin is not None:
+        not_listed = {name for name, values in space.items() if is_distribution(values)}
+        not_listed |= set() if "batch_size" in space else {"batch_size"}
+        yield from edges.sentences(study.frame, chosen, margin, study.rows, not_listed)
+
+
+def _refitted(study: Ended, model: LoggedModel) -> str:
+    """The score of the logged model, and what training it alone took."""
+    figures, score = model.figures, study.record.score.replace("val_", "test_")
+    growth_mb = figures.get("refit_memory_growth_mb")
+    memory = "" if growth_mb is None else f" with {growth_mb:.1f} MB"
+    return (
+        f"The model is refitted on the whole training part: {score} {value(score, figures[score])}, trained in "
+        f"{figures['refit_training_time_s']:.2g} s{memory}."
+    )
+
+
+def _of_limits(study: Ended) -> Iterator[str]:
+    """What the limits saved, which of them were not applied, and which cannot tell trials apart."""
+    criteria, record = study.record.criteria, study.record
+    if study.saving:
+        yield from limits_saved.sentences_of(study.saving, str(criteria))
+    if study.on_other_host:
+        yield f"The full study ran on another machine ({study.on_other_host}): part of the saving may be the machine's."
+    finished = costs(record.trials.values())
+    for limit in criteria.limits:
+        number = limit.resolve(finished)
+        if number is None:
+            few = sum(limit.metric.name in figures for figures in finished) < limit.after
+            why = f"fewer than {limit.after} trials have the figure" if few else f"the {limit.statistic} is negative"
+            yield f"`{limit}` was not applied in the end: {why}."
+        elif _is_within_noise(study, limit, number):
+            yield f"`{limit}` cannot tell the trials apart: most are as close to it as equal trials to each other."
+
+
+def _is_within_noise(study: Ended, limit: Limit, number: float) -> bool:
+    """Whether most trials are so near to a limit that it would stop none of them for certain."""
+    name, ended = limit.metric.name, study.frame.ended
+    known = study.noise[(study.noise["metric"] == name) & (study.noise["degrees_of_freedom"] >= MIN_DEGREES)]
+    share = USUAL_NOISE.get(name, 0.0) if known.empty else known["noise"].iloc[0]
+    band = Z * share * abs(number)
+    if name not in ended or not band:
+        return False
+    endings = [trial.ending for trial in study.record.trials.values() if trial.ending]
+    told_apart = sum(ending.stop.criterion == str(limit) for ending in endings)
+    near = (ended[name] - number).abs() <= band
+    return bool(near.sum() > MOSTLY * (ended[name].notna().sum() + told_apart))
+
+
+def _ranked(study: Ended) -> pd.DataFrame:
+    """The trials that can be chosen, the best first."""
+    complete = study.frame.complete
+    return complete[complete["feasible"].eq(True)] if study.record.criteria.rules else complete

@@ -1,0 +1,94 @@
+"""What a study says and records before its first trial."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from commands import in_use
+from mlflow.exceptions import MlflowException
+from reference import bundled, configured
+from study_settings import study_settings
+
+from entrypoints.datasets import known
+from entrypoints.datasets.tables import Table
+from entrypoints.runs import RecordedRun
+from entrypoints.search import beginning
+
+
+def _logged(empty_store: Path, table: Table) -> Any:
+    """The dataset in the run of a study that has recorded it."""
+    with in_use(empty_store) as client, mlflow.start_run() as active:
+        beginning.log_dataset(RecordedRun.of(client, active), table)
+        (recorded,) = client.get_run(active.info.run_id).inputs.dataset_inputs
+    return recorded.dataset
+
+
+def test_dataset_that_another_study_records_at_the_same_time_is_recorded(
+    empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow refuses the second of two equal ones, with an error of its database, and takes it at the next attempt."""
+    refused = [MlflowException("UniqueViolation: duplicate key value violates unique constraint dataset_pk")]
+    log_input = mlflow.log_input
+
+    def refuse_once(*args: Any, **kwargs: Any) -> None:
+        if refused:
+            raise refused.pop()
+        log_input(*args, **kwargs)
+
+    monkeypatch.setattr(mlflow, "log_input", refuse_once)
+    assert _logged(empty_store, known.load("red_wine")).name == "red_wine"
+
+
+def test_dataset_of_more_columns_than_mlflow_lists_is_recorded_without_the_list(
+    empty_store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its name, digest and size; the terminal says what is not there."""
+    wide = pd.DataFrame(np.zeros((3, 2_001)), columns=[f"{'measurement ' * 40}{place}" for place in range(2_001)])
+    dataset = _logged(empty_store, Table("wide", wide.assign(y=[1.0, 2.0, 3.0]), "y", "regression", "f", None, "none"))
+    assert (dataset.schema, json.loads(dataset.profile)["num_rows"]) == (None, 3)
+    assert "The dataset's 2002 columns are too many for MLflow's record of its schema" in capsys.readouterr().out
+
+
+def test_data_line_says_what_the_study_trains_on() -> None:
+    """Name, target, rows, features, and the run that holds them."""
+    line = beginning.data_line(bundled("red_wine"), "run1", reused=False)
+    assert line == "red_wine, quality (regression), 1119 training and 480 test rows, 11 features, prepared in run run1"
+    assert beginning.data_line(bundled("red_wine"), "run1", reused=True).endswith("prepared before in run run1")
+
+
+@pytest.mark.parametrize(
+    ("changes", "length"),
+    [
+        pytest.param({"max_steps": 20_000}, "max_steps=20000", id="steps"),
+        pytest.param({"max_epochs": 50}, "max_epochs=50", id="epochs"),
+    ],
+)
+def test_long_study_is_told_how_to_shorten_it(changes: dict[str, int], length: str) -> None:
+    """In hours, with each parameter that helps and what it is set to, and how many trials an hour holds."""
+    settings = study_settings(folds=4, **changes)
+    text = beginning.how_to_shorten(settings, trials=200, expected_s=5 * 3600.0 + 120, cpus=2)
+    assert text.startswith("This study takes about 5 h 2 min on 2 CPU cores and starts now.")
+    assert "max_trials (about 39 of the 200 take an hour)" in text
+    assert f"fewer folds (4), a shorter training ({length})" in text
+    assert "max_trials (about 1 of the 3 take" in beginning.how_to_shorten(settings, 3, 40 * 3600.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("tols", "long", "says"),
+    [
+        pytest.param((None, 0.0), 100, "", id="none"),
+        pytest.param((0.0, 0.1, 0.2), 61, "", id="long enough"),
+        pytest.param((0.0, 0.1), 60, "tol: no trial is long enough .*, which takes 60 steps or more", id="too-short"),
+    ],
+)
+def test_tols_that_can_do_nothing_are_announced(tols: tuple[float | None, ...], long: int, says: str) -> None:
+    """Six rounds of ten steps."""
+    trials = [configured(batch_size=8, max_steps=long, report_every=1, tol=tol) for tol in tols]
+    assert re.match(says or "$", beginning.how_tols_act(trials, rows=80))
