@@ -230,6 +230,11 @@ def is_number(values: pd.Series[Any]) -> bool:
     return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
 
 
+def is_learned(metric: str) -> bool:
+    """Whether it says what a model has learned, not what it cost."""
+    return metric.startswith(("train_", "val_", "test_")) or "loss" in metric
+
+
 def holm(p_values: Sequence[float] | NDArray[np.float64] | pd.Series[float]) -> NDArray[np.float64]:
     """Holm's step-down adjustment for several tests; those without a p-value (NaN) keep none and do not count.
 

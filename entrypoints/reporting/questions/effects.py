@@ -25,17 +25,18 @@ from entrypoints.reporting.statistics import (
     LinearModel,
     design,
     holm,
+    is_learned,
     is_number,
     over_folds,
     terms,
 )
-from entrypoints.reporting.words import digits, is_score, listed
+from entrypoints.reporting.words import digits, level, listed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = Mapping[Any, Any]  # of a table
-MAX_PANELS = 4  # of the figure
+MAX_PARTS, MAX_PANELS = 3, 4  # of the first sentence, of the figure
 APART = 0.2  # by how much an effect has to depend on another hyperparameter for a sentence
 MAX_DIGITS = 9  # of a level
 MAX_NOISE = 0.25  # of a time, from which on the page warns that little can be told
@@ -134,7 +135,7 @@ def noise(frame: Frame) -> pd.DataFrame:
 def _costs(frame: Frame, *, all_of_them: bool = False) -> list[str]:
     """The costs whose values differ; of the bundle's studies without those that say the same as another."""
     ended = frame.ended
-    names = [name for name in frame.metrics if name != frame.score and not is_score(name) and name not in _NO_COST]
+    names = [name for name in frame.metrics if name != frame.score and not is_learned(name) and name not in _NO_COST]
     main = [name for name in MAIN_COSTS if name in names]
     return [name for name in (names if all_of_them or not main else main) if ended[name].nunique() > 1]
 
@@ -315,29 +316,39 @@ def answer(frame: Frame) -> Answer:
         why = f"What hyperparameters change: {len(frame.ended)} trials that ran to their end are too few."
         return Answer("effects", open_question=why)
     told = [row for row in costs.to_dict("records") if row["told"]]
-    sentences = [*_of_score(frame, score), *_of_costs(told), *_beside(told), *_of_place(told), *_busy(spread)]
-    if not any(row["hyperparameter"] != PLACE for row in told):
-        sentences.append(_none_found(costs, spread))
+    parts = [*_of_score(score), *_of_costs(told)]
+    found = [f"{'; '.join(some)}." for some in (parts[:MAX_PARTS], parts[MAX_PARTS:]) if some]
+    sentences = [*found, *_beside(told), *_of_place(told), *_busy(spread), *_not_shown(frame, score, costs)]
     open_question = ""
     if score.empty and frame.score is not None:
         open_question = (
             f"What hyperparameters do to `{frame.score}`: there are no configurations to compare fold by fold."
         )
     drawn = table[table["told"] & (table["beside"] == "") & (table["hyperparameter"] != PLACE)]
-    title = sentences[0]
-    draw = None if drawn.empty else lambda: _drawn(frame, drawn, title)
-    return Answer("effects", tuple(filter(None, sentences)), table, draw, open_question)
+    draw = None if drawn.empty else lambda: _drawn(frame, drawn, sentences[0])
+    return Answer("effects", tuple(sentences), table, draw, open_question)
 
 
-def _of_score(frame: Frame, score: pd.DataFrame) -> Iterator[str]:
-    """What is told of the score, and which hyperparameters change no model."""
-    rows = score.to_dict("records") if not score.empty else []
-    for row in sorted((row for row in rows if row["told"]), key=lambda row: -abs(row["change"])):
+def _of_score(score: pd.DataFrame) -> Iterator[str]:
+    """What changes the score, the largest change first."""
+    told = [row for row in score.to_dict("records") if row["told"]]
+    for row in sorted(told, key=lambda row: -abs(row["change"])):
         low, high = sorted((abs(row["low"]), abs(row["high"])))
         yield (
-            f"`{row['hyperparameter']}` {_text(row['first_at'])} -> {_text(row['second_at'])}: `{row['metric']}` "
-            f"{'rises' if row['change'] > 0 else 'falls'} by {digits(abs(row['change']), 2)} ({digits(low, 2)} to "
-            f"{digits(high, 2)})."
+            f"{_ends_in_words(row)}: `{row['metric']}` {'rises' if row['change'] > 0 else 'falls'} by "
+            f"{digits(abs(row['change']), 2)} ({digits(low, 2)} to {digits(high, 2)})"
+        )
+
+
+def _not_shown(frame: Frame, score: pd.DataFrame, costs: pd.DataFrame) -> Iterator[str]:
+    """Which hyperparameters change no model, and where nothing is shown."""
+    rows = score.to_dict("records")
+    same = [f"`{row['hyperparameter']}`" for row in rows if row["same"]]
+    if same:
+        scores = _fold_scores(frame)
+        yield (
+            f"{listed(same)} {'changes' if len(same) == 1 else 'change'} no score in any fold: {len(scores)} trials "
+            f"are {len(scores.drop_duplicates())} models."
         )
     tested = [row for row in rows if not row["told"] and not row["same"] and row["high"] == row["high"]]
     if tested:
@@ -347,23 +358,19 @@ def _of_score(frame: Frame, score: pd.DataFrame) -> Iterator[str]:
             f"No effect of {names} on `{frame.score}` is shown: folds differ so much that one below "
             f"{digits(unseen, 2)} may go unnoticed."
         )
-    same = [f"`{row['hyperparameter']}`" for row in rows if row["same"]]
-    if same:
-        scores = _fold_scores(frame)
-        yield (
-            f"{listed(same)} {'changes' if len(same) == 1 else 'change'} no score in any fold: {len(scores)} trials "
-            f"are {len(scores.drop_duplicates())} models."
-        )
+    if not costs.empty and not costs["told"].any():
+        names = listed([f"`{name}`" for name in costs["metric"].unique()])
+        yield f"No effect on {names} is shown, beyond noise and 5 %."
 
 
 def _of_costs(told: Sequence[Row]) -> list[str]:
-    """A sentence for each two levels, strongest first, with all costs that they change."""
+    """A part of a sentence for each two levels, strongest first, with all costs that they change."""
     by_ends: dict[str, list[Row]] = {}
     for row in told:
         if not row["beside"] and row["hyperparameter"] != PLACE:
             by_ends.setdefault(_ends_in_words(row), []).append(row)
     strongest = sorted(by_ends.items(), key=lambda item: min(row["p_value"] for row in item[1]))
-    return [f"{ends}: {listed([_of_metric(row) for row in rows])}." for ends, rows in strongest]
+    return [f"{ends}: {listed([_of_metric(row) for row in rows])}" for ends, rows in strongest]
 
 
 def _beside(told: Sequence[Row]) -> Iterator[str]:
@@ -388,11 +395,6 @@ def _busy(spread: pd.DataFrame) -> list[str]:
         f"tell costs apart by less than {digits(1 + row['margin'], 2)} times."
         for row in rows.to_dict("records")
     ]
-
-
-def _none_found(costs: pd.DataFrame, spread: pd.DataFrame) -> str:
-    names = [] if costs.empty else [f"`{name}`" for name in costs["metric"].unique()]
-    return f"No effect on {listed(names)} is shown, beyond noise and 5 %." if names else ""
 
 
 def _of_metric(row: Row) -> str:
@@ -440,7 +442,7 @@ def _drawn(frame: Frame, told: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def _text(level: Any) -> str:
+def _text(value: Any) -> str:
     """A level as it was given; one that was drawn at random with three digits."""
-    text = f"{level:.12g}" if isinstance(level, (int, float, np.number)) else str(level)
-    return text if len(text) <= MAX_DIGITS or isinstance(level, str) else f"{level:.3g}"
+    text = level(value)
+    return text if len(text) <= MAX_DIGITS or isinstance(value, str) else f"{value:.3g}"
