@@ -155,13 +155,11 @@ def _said(study: Ended) -> Iterator[str]:
 
 def _refitted(study: Ended, model: LoggedModel) -> str:
     """The score of the logged model, and what training it alone took."""
-    figures, score = model.figures, study.record.score.replace("val_", "test_")
-    growth_mb = figures.get("refit_memory_growth_mb")
+    score, seconds = study.record.score.replace("val_", "test_"), model.figures["refit_training_time_s"]
+    growth_mb = model.figures.get("refit_memory_growth_mb")
     memory = "" if growth_mb is None else f" with {growth_mb:.1f} MB"
-    return (
-        f"The model is refitted on the whole training part: {score} {value(score, figures[score])}, trained in "
-        f"{figures['refit_training_time_s']:.2g} s{memory}."
-    )
+    tested = value(score, model.figures[score])
+    return f"Refitted on the whole training part it has {score} {tested}, trained in {seconds:.2g} s{memory}."
 
 
 def _of_limits(study: Ended) -> Iterator[str]:

@@ -128,7 +128,7 @@ def search(
     cpus = min(plan.place.cores(), max(1, len(left)))
 
     def say_forecast(expected: Forecast) -> None:
-        announce(plan, data.split.fit_rows, cpus, expected, earlier)
+        announce(plan, cpus, expected, earlier)
         begins()
         seconds = {trial.place: trial_s for trial, trial_s in zip(trials, expected.trials_s, strict=True)}
         progress.expect({trial.place: seconds[trial.place] for trial in left})
