@@ -33,7 +33,6 @@ import bare_loop  # noqa: E402
 from study_settings import parsed  # noqa: E402
 
 from entrypoints.compute import workers  # noqa: E402
-from entrypoints.compute.barrier import Barrier  # noqa: E402
 from entrypoints.datasets import known  # noqa: E402
 from entrypoints.datasets.prepared import Prepared, Request, prepared, split_for  # noqa: E402
 from entrypoints.models import algorithms  # noqa: E402
@@ -83,12 +82,11 @@ def run_child(settings: StudySettings, tracked: bool) -> None:
     began = time.time()
     if not tracked:
         study.SystemMetricsCallback = NoTracking  # type: ignore[attr-defined,misc]
-    with recorded_run("study", "benchmark", {}) as run, plan.place as place:
+    with recorded_run("study", "benchmark", {}) as run, plan.place:
         data = prepared(plan.table, split_for(plan.table, plan.request))
-        cpus = place.cores()
         fit = time.time()
         cpu_before = time.process_time()
-        record = study.search(run, plan, data, Barrier(cpus))
+        record, _ = study.search(run, plan, data)
         driver_cpu = time.process_time() - cpu_before
     assert record.first_start is not None
     assert record.last_end is not None

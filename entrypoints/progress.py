@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from statistics import fmean
-from typing import TextIO
+from typing import Any, TextIO
 
 LOG_EVERY_S = 5.0
 TERMINAL_EVERY_S = 0.2
@@ -47,23 +47,23 @@ class Progress:
         self._clock = clock
         self._ends = self._clock() + limit_s if limit_s else math.inf
         self._began: float | None = None
-        self._expected_s: Mapping[str, float] = {}
-        self._running: dict[str, float] = {}  # by key: when it started
-        self._took_s: dict[str, float] = {}
+        self._expected_s: Mapping[Any, float] = {}
+        self._running: dict[Hashable, float] = {}  # by key: when it started
+        self._took_s: dict[Hashable, float] = {}
         self._last_line = -math.inf
 
-    def expect(self, seconds: Mapping[str, float]) -> None:
+    def expect(self, seconds: Mapping[Any, float]) -> None:
         """What each trial that is run here is expected to take, by its key. Until then all take the same."""
         self._expected_s = seconds
 
-    def trial_started(self, key: str) -> None:
+    def trial_started(self, key: Hashable) -> None:
         """Note that a trial runs. Time counts from the first one."""
         now = self._clock()
         if self._began is None:
             self._began = now
         self._running[key] = now
 
-    def trial_ended(self, key: str) -> None:
+    def trial_ended(self, key: Hashable) -> None:
         """Count one more trial that has ended."""
         self.done += 1
         now = self._clock()
@@ -106,7 +106,7 @@ class Progress:
         left_s *= elapsed_s / trials_s  # as many at once as until now
         return max(0.0, min(left_s, self._ends - now))
 
-    def _likely_s(self) -> Callable[[str], float]:
+    def _likely_s(self) -> Callable[[Hashable], float]:
         """How long a trial that has not ended will have taken, by its key."""
         alike_s: dict[float | None, list[float]] = {}
         for key, took_s in self._took_s.items():
@@ -114,7 +114,7 @@ class Progress:
         usual_s = fmean(self._took_s.values())
         forecasts_s = fmean(self._expected_s.get(key, usual_s) for key in self._took_s)
 
-        def likely_s(key: str) -> float:
+        def likely_s(key: Hashable) -> float:
             forecast_s = self._expected_s.get(key)
             if forecast_s in alike_s:
                 return fmean(alike_s[forecast_s][-RECENT:])

@@ -145,7 +145,6 @@ def _study(
     shared = {name: value for name, value in trials[0].data.params.items() if _is_shared(name, value, trials)}
     params = shared | run.data.params
     tables = run.inputs.dataset_inputs if run.inputs else []
-    models = run.outputs.model_outputs if run.outputs else []
     took_s = None if info.end_time is None else (info.end_time - info.start_time) / 1000
     return {
         "name": info.run_name,
@@ -160,10 +159,18 @@ def _study(
         **_size(client, tags.get(PREPARE_RUN_ID)),
         "seed": int(params["seed"]) if own and "seed" in params else None,
         "elapsed_s": run.data.metrics.get("elapsed_s", took_s),
-        "model": f"models:/{models[0].model_id}" if models else None,
+        "model": _model(client, run),
         "model_run_id": tags.get(BEST_TRIAL_RUN_ID),
         "own": own,
     }
+
+
+def _model(client: MlflowClient, run: Run) -> str | None:
+    """The address of the model that a study has logged; of one that was continued the last."""
+    ids = [model.model_id for model in run.outputs.model_outputs] if run.outputs else []
+    if len(ids) > 1:
+        ids.sort(key=lambda model_id: client.get_logged_model(model_id).creation_timestamp)
+    return f"models:/{ids[-1]}" if ids else None
 
 
 def _is_shared(name: str, value: str, trials: Sequence[Run]) -> bool:

@@ -87,8 +87,7 @@ class CostModel:
         and for memory as the few pages that a process takes or keeps by chance: these are most of a small model's
         memory, which often measures as 0.
         """
-        asked = features(configuration)
-        learned = self._learned(metric)
+        asked, learned = features(configuration), self._learned(metric)
         if learned is None or learned.ended < MIN_ENDED or not learned.covers(asked):
             return None
         mean, spread = (float(each[0]) for each in learned.model.predict([asked], return_std=True))

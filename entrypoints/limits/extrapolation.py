@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from statistics import fmean, stdev
+from statistics import stdev
 
 from scipy import stats
 
@@ -15,7 +15,7 @@ CONFIDENCE = 0.999  # of one bound: a trial is looked at many times
 BLOCK_STEPS = 10  # steps whose times are averaged: single ones are far from normal
 MIN_BLOCKS = 5
 MOST_BLOCKS = 2 * MIN_BLOCKS  # then they are merged in pairs: a machine changes slowly, which short blocks do not show
-WARM_UP = 1  # steps that are unlike later ones: the first one allocates
+WARM_UP = MEASURED_STEPS  # they take longer than later ones
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Extrapolation:
     def __init__(self, warm_up: int = WARM_UP) -> None:
         self.steps = 0
         self.total = 0.0
-        self._measured_total = 0.0
-        self._block_steps = BLOCK_STEPS
         self._warm_up = warm_up
+        self._warm_up_total = 0.0
+        self._block_steps = BLOCK_STEPS
         self._blocks: list[float] = []  # the mean of each full block
         self._open = 0.0
         self._open_steps = 0
@@ -56,9 +56,8 @@ class Extrapolation:
         """Count one more step."""
         self.steps += 1
         self.total += amount
-        if self.steps <= MEASURED_STEPS:
-            self._measured_total = self.total
         if self.steps <= self._warm_up:
+            self._warm_up_total = self.total
             return
         self._open += amount
         self._open_steps += 1
@@ -77,28 +76,23 @@ class Extrapolation:
             return None
         return stdev(self._blocks) / math.sqrt(len(self._blocks))
 
-    def at(self, steps: int) -> Prediction | None:
-        """The total after ``steps`` steps; None while too little is known.
-
-        The rest is expected to cost the mean of the blocks, which leave out the slow first step.
-        """
-        rest, error = steps - self.steps, self.error
-        if rest == 0:
-            return Prediction(self.total, self.total, self.total)
-        if error is None:
-            return None
-        value = self.total + rest * fmean(self._blocks)
-        to_come = max(1.0, rest / self._block_steps)  # blocks
-        half = _t(len(self._blocks) - 1) * error * rest * math.sqrt(1 + len(self._blocks) / to_come)
-        return Prediction(value, value - half, value + half)
-
     def roughly_at(self, steps: int) -> float | None:
         """The total after ``steps`` steps if the rest cost the mean of those so far; None while too little is known.
 
-        Precise enough to record what a trial would have cost, not to end it. Steps whose memory is measured take
-        longer than later ones, and do not count.
+        Precise enough to record what a trial would have cost, not to end it.
         """
-        rest, steady = steps - self.steps, self.steps - MEASURED_STEPS
+        rest, steady = steps - self.steps, self.steps - self._warm_up
         if rest == 0:
             return self.total
-        return self.total + rest * (self.total - self._measured_total) / steady if steady > 0 else None
+        return self.total + rest * (self.total - self._warm_up_total) / steady if steady > 0 else None
+
+    def at(self, steps: int) -> Prediction | None:
+        """The same with its interval; None while there are too few blocks for that."""
+        value, rest, error = self.roughly_at(steps), steps - self.steps, self.error
+        if value is None or (rest and error is None):
+            return None
+        half = 0.0
+        if rest and error is not None:
+            to_come = max(1.0, rest / self._block_steps)  # blocks
+            half = _t(len(self._blocks) - 1) * error * rest * math.sqrt(1 + len(self._blocks) / to_come)
+        return Prediction(value, value - half, value + half)

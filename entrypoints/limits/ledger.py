@@ -16,7 +16,7 @@ from entrypoints.compute.workers import ALONE, beside_the_driver
 from entrypoints.limits.cost_model import TOTALS, CostModel
 from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.extrapolation import Prediction
-from entrypoints.limits.noise import MIN_DEGREES, group, noise_at_limits
+from entrypoints.limits.noise import group, noise_at_limits
 from entrypoints.models.configuration import Configuration
 from mlflow_sysmetrics.limits import Values
 
@@ -62,7 +62,6 @@ class Ledger:
         rows: training rows of a fold.
         metrics: the metrics that criteria name; others are not kept.
         trials: all trials of the study.
-        first: costs that a forecast has timed before the first trial.
         earlier: trials of the same study that an interrupted command has run.
     """
 
@@ -71,7 +70,6 @@ class Ledger:
         rows: int,
         metrics: Iterable[str],
         trials: Iterable[Configuration] = (),
-        first: Iterable[tuple[Configuration, Values]] = (),
         earlier: Iterable[Known] = (),
     ) -> None:
         self._metrics = tuple(metrics)
@@ -80,7 +78,6 @@ class Ledger:
         self._model = CostModel(rows)
         self._finished: list[tuple[Hashable, Values]] = []
         self._costs: list[Values] = []  # what relative limits are taken of
-        self.observe(first)
         for trial in earlier:
             self.record(*trial)
 
@@ -111,7 +108,7 @@ class Ledger:
         The length of a trial that may converge is unknown, so costs that grow with it are not predicted.
         """
         foreseen = OF_ANY_LENGTH if configuration.may_converge else PREDICTED
-        seen = {name: noise_at_limits(self._finished, name, MIN_DEGREES) for name in self._metrics}
+        seen = {name: noise_at_limits(self._finished, name) for name in self._metrics}
         noises = USUAL_NOISE | {name: value for name, value in seen.items() if value is not None}
         predictions = {
             name: prediction

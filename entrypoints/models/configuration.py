@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 from collections.abc import Mapping
@@ -46,12 +45,7 @@ class Configuration:
     @property
     def key(self) -> str:
         """A text that identifies the configuration within its study."""
-        return key(self.searched)
-
-    @property
-    def trial_key(self) -> str:
-        """A text that identifies the trial within its study: the configuration, and which repetition it is."""
-        return trial_key(self.searched, self.repeat)
+        return json.dumps(self.searched, sort_keys=True, default=str)
 
     def find_algorithm(self) -> Algorithm:
         """What makes the models."""
@@ -77,33 +71,3 @@ class Configuration:
     def report_steps(self, rows: int) -> int:
         """How many steps lie between two reports of a trial on folds of ``rows`` training rows."""
         return self.report_every or max(1, round(self.steps(rows) / REPORTS))
-
-
-def key(searched: Mapping[str, Any]) -> str:
-    """What tells a configuration from the others of its study: its values.
-
-    8 and 8.0 are equal; None, and a ``tol`` of 0, are absent.
-    """
-    known = {name: _number(value) for name, value in searched.items() if value is not None}
-    if not known.get("tol"):
-        known.pop("tol", None)
-    return json.dumps(known, sort_keys=True, default=str)
-
-
-def trial_key(searched: Mapping[str, Any], repeat: int) -> str:
-    """The ``key`` of these values, and which repetition of them a trial is where it is not their first run."""
-    return f"{key(searched)} {repeat}" if repeat else key(searched)
-
-
-def parsed(text: str) -> Any:
-    """A hyperparameter's value from the text in its run: what Python writes so, or else the text itself."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _number(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_number(each) for each in value]
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value

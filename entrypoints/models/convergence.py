@@ -36,8 +36,3 @@ class Convergence:
         self._lowest = min(self._lowest, loss)
         self.reached = self._epochs >= N_ITER_NO_CHANGE
         return self.reached
-
-
-def fewest_steps(configuration: Configuration, rows: int) -> int:
-    """After how many steps a trial can converge at the earliest: one epoch sets the lowest loss."""
-    return (N_ITER_NO_CHANGE + 1) * configuration.epoch_steps(rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import click
 import mlflow
@@ -13,8 +12,6 @@ from mlflow.exceptions import MlflowException
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.tables import Table
 from entrypoints.limits.duration_forecast import Forecast, search_seconds
-from entrypoints.models.configuration import Configuration
-from entrypoints.models.convergence import fewest_steps
 from entrypoints.progress import duration
 from entrypoints.runs import RecordedRun
 from entrypoints.search.earlier import Earlier
@@ -61,7 +58,7 @@ def data_line(data: Prepared, prepare_run_id: str, reused: bool) -> str:
     return f"{data.name}, {target}, {sizes}, prepared {'before ' if reused else ''}in run {prepare_run_id}"
 
 
-def announce(plan: Plan, rows: int, cpus: int, expected: Forecast, earlier: Earlier) -> None:
+def announce(plan: Plan, cpus: int, expected: Forecast, earlier: Earlier) -> None:
     """Say what is about to happen, and for how long."""
     settings, left = plan.settings, {trial.place for trial in earlier.left(plan.trials)}
     expected_s = zip(plan.trials, expected.trials_s, strict=True)
@@ -72,8 +69,6 @@ def announce(plan: Plan, rows: int, cpus: int, expected: Forecast, earlier: Earl
         f"Search: {len(left)}{of} trials of {settings.folds} folds on {cpus} CPU cores, "
         f"about {duration(search_s)}{within}"
     )
-    if note := how_tols_act(plan.trials, rows):
-        click.echo(note)
     if search_s > LONG_S and (settings.time_limit_s or math.inf) > LONG_S:
         click.echo(how_to_shorten(settings, len(left), search_s, cpus))
     if plan.rules.stopping:
@@ -81,23 +76,10 @@ def announce(plan: Plan, rows: int, cpus: int, expected: Forecast, earlier: Earl
 
 
 def how_to_shorten(settings: StudySettings, trials: int, expected_s: float, cpus: int) -> str:
-    """What to say of a study that takes longer than an hour: how long, and what each way to shorten it is set to."""
+    """What to say of a study that takes longer than an hour: how long, and what would shorten it."""
     within_an_hour = max(1, int(trials * 3600 / expected_s))
-    limits = {"max_steps": settings.max_steps, "max_epochs": settings.max_epochs}
-    length = ", ".join(f"{name}={number}" for name, number in limits.items() if number)
     return (
         f"This study takes about {duration(expected_s)} on {cpus} CPU cores and starts now. To shorten it, stop it and "
-        f"set max_trials (about {within_an_hour} of the {trials} take an hour), max_rows, fewer folds "
-        f"({settings.folds}), a shorter training ({length}), or time_limit_s (the best by then counts)."
-    )
-
-
-def how_tols_act(trials: Iterable[Configuration], rows: int) -> str:
-    """That no trial of a study is long enough to converge, if any may; else empty."""
-    lengths = [(trial.steps(rows), fewest_steps(trial, rows)) for trial in trials if trial.may_converge]
-    if not lengths or any(steps > fewest for steps, fewest in lengths):
-        return ""
-    return (
-        f"tol: no trial is long enough to converge before its end, which takes {min(fewest for _, fewest in lengths)} "
-        "steps or more: 6 epochs; raise max_steps and max_epochs"
+        f"set max_trials (about {within_an_hour} of the {trials} take an hour), max_rows, "
+        f"folds (now {settings.folds}), max_steps, max_epochs, or time_limit_s (the best by then counts)."
     )

@@ -100,19 +100,16 @@ def _priced(frame: Frame, record: Record, plan: Plan, forecast: Forecast) -> Fra
 def log_results(study: Ended) -> None:
     """Leave the study's tables in its run, in place of those that an earlier command has left there."""
     record, frame = study.record, study.frame
-    tables: dict[str, list[dict[str, Any]]] = {
-        "trials.json": [_row(trial, study.settings) for trial in record.trials.values()],
-        "folds.json": frame.folds.drop(columns="study").to_dict("records"),  # type: ignore[dict-item]
-        "noise.json": study.noise.to_dict("records"),  # type: ignore[dict-item]
-    }
+    tables = {"folds.json": frame.folds.drop(columns="study"), "noise.json": study.noise}
     if record.criteria.rules:
         within = frame.trials[frame.trials["feasible"].eq(True)]
         of = replace(frame, trials=within) if len(within) else frame
-        tables["pareto.json"] = pareto.front(of, decision.margins(frame, study.noise)).to_dict("records")  # type: ignore[assignment]
+        tables["pareto.json"] = pareto.front(of, decision.margins(frame, study.noise))
     if study.saving:
-        against = study.saving.full or "forecast"
-        tables["budget.json"] = study.saving.reasons.assign(counted_against=against).to_dict("records")  # type: ignore[assignment]
-    log_tables(study.run.client, study.run.run_id, {file: rows for file, rows in tables.items() if rows})
+        tables["budget.json"] = study.saving.reasons.assign(counted_against=study.saving.full or "forecast")
+    rows: dict[str, list[Any]] = {"trials.json": [_row(trial, study.settings) for trial in record.trials.values()]}
+    rows |= {file: table.to_dict("records") for file, table in tables.items() if len(table)}
+    log_tables(study.run.client, study.run.run_id, rows)
 
 
 def _row(trial: TrialRecord, settings: StudySettings) -> dict[str, Any]:

@@ -42,13 +42,11 @@ def read(client: MlflowClient, run_id: str, execution: Mapping[str, Any]) -> tup
     try:
         about = load_json(client, run_id, SETTINGS) | execution
         limits = about["limits"] and Limits(**about["limits"])
-        space = about["space"] and search_space.parse(json.dumps(about["space"]), Path())
-        kept = {each.name: about[each.name] for each in fields(StudySettings)} | {"space": space}
+        about["space"] = about["space"] and search_space.parse(json.dumps(about["space"]), Path())
+        kept: dict[str, Any] = {each.name: about[each.name] for each in fields(StudySettings)}
+        return StudySettings(**kept | {"groups": tuple(kept["groups"])}), limits
     except (MlflowException, OSError, ValueError, KeyError):
         return None
-    return StudySettings(
-        **{name: tuple(each) if isinstance(each, list) else each for name, each in kept.items()}
-    ), limits
 
 
 def claim(client: MlflowClient, run_id: str) -> None:

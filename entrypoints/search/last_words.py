@@ -84,7 +84,8 @@ def counted(study: Ended) -> str:
         "failed": (sound & (trials["status"] == "FAILED")).sum(),
         "not started": record.planned - len(trials),
     }
-    said = f"{record.planned} trials: {', '.join(f'{count} {what}' for what, count in counts.items() if count)}"
+    trial = "trial" if record.planned == 1 else "trials"
+    said = f"{record.planned} {trial}: {', '.join(f'{count} {what}' for what, count in counts.items() if count)}"
     again = f"; {record.restarts} times a trial began again because its process or node had died"
     return said + (again if record.restarts else "")
 
@@ -115,7 +116,7 @@ def _advice(study: Ended) -> str:
 
 def _description(study: Ended, take: str, others: Sequence[str], links: Mapping[str, str]) -> str:
     """The study's page in the UI; its first lines, the result and the links, are seen before it is unfolded."""
-    experiment_id, best = study.run.experiment_id, str(study.decision.chosen["run_id"])  # type: ignore[index]
+    experiment_id, best = study.run.experiment_id, study.best and study.best.run_id
     top = [str(run_id) for run_id in _ranked(study)["run_id"].head(TOP)]
     lines = [
         take,
@@ -135,7 +136,7 @@ def _closing(study: Ended, sentences: Sequence[str], links: Mapping[str, str]) -
     ranked = _ranked(study).head(TOP)
     ranked.index = pd.RangeIndex(1, len(ranked) + 1)
     figures = {name: partial(value, name) for name in (study.record.score, *SHOWN) if name in ranked}
-    table = ranked[[*study.frame.hyperparameters, *figures]].to_string(formatters=figures, na_rep="-")  # type: ignore[arg-type]
+    table = ranked[[*study.frame.hyperparameters, *figures]].to_string(formatters=figures, na_rep="-")
     said = [re.sub(r"\*\*|`", "", sentence) for sentence in sentences]
     opening = how_to_open(links[SCORE], mlflow.get_tracking_uri())
     return "\n".join(["", table, "", *said, "Compare all trials in the MLflow UI:", opening, ""])
@@ -154,13 +155,11 @@ def _said(study: Ended) -> Iterator[str]:
 
 def _refitted(study: Ended, model: LoggedModel) -> str:
     """The score of the logged model, and what training it alone took."""
-    figures, score = model.figures, study.record.score.replace("val_", "test_")
-    growth_mb = figures.get("refit_memory_growth_mb")
+    score, seconds = study.record.score.replace("val_", "test_"), model.figures["refit_training_time_s"]
+    growth_mb = model.figures.get("refit_memory_growth_mb")
     memory = "" if growth_mb is None else f" with {growth_mb:.1f} MB"
-    return (
-        f"The model is refitted on the whole training part: {score} {value(score, figures[score])}, trained in "
-        f"{figures['refit_training_time_s']:.2g} s{memory}."
-    )
+    tested = value(score, model.figures[score])
+    return f"Refitted on the whole training part it has {score} {tested}, trained in {seconds:.2g} s{memory}."
 
 
 def _of_limits(study: Ended) -> Iterator[str]:

@@ -117,7 +117,7 @@ class Record(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Note the trial, and the moment when the search began."""
         self.first_start = self.first_start or time.time()
-        self._progress.trial_started(trial.config["configuration"].trial_key)
+        self._progress.trial_started(trial.config["configuration"].place)
         self.trials[trial.trial_id] = TrialRecord(trial.trial_id, trial.config["configuration"])
 
     def on_trial_result(
@@ -182,11 +182,11 @@ class Record(tune.Callback):
             {"score": self.score, "higher_is_better": higher_is_better(self.task), "own": True, **about},
             [
                 TrialRow(
-                    self._about(trial, limits) | {"name": names[trial.configuration.trial_key]},
-                    {name: str(value) for name, value in trial.configuration.searched.items()},
+                    self._about(trial, limits) | {"name": name},
+                    {key: str(value) for key, value in trial.configuration.searched.items()},
                     trial.figures,
                 )
-                for trial in trials
+                for trial, name in zip(trials, names, strict=True)
             ],
             list(dict.fromkeys(name for trial in trials for name in trial.configuration.searched)),
             [{"trial_id": trial.trial_id, **fold} for trial in trials for fold in trial.folds],
@@ -215,7 +215,7 @@ class Record(tune.Callback):
 
     def _end(self, trial: TuneTrial) -> TrialRecord:
         self.last_end = time.time()
-        self._progress.trial_ended(trial.config["configuration"].trial_key)
+        self._progress.trial_ended(trial.config["configuration"].place)
         return self._of(trial)
 
     def _of(self, trial: TuneTrial) -> TrialRecord:

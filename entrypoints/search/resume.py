@@ -5,7 +5,8 @@ Results go to the study's run. The command that continues it also has a run, nes
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from mlflow import MlflowClient
@@ -16,9 +17,13 @@ from entrypoints.links import run_view
 from entrypoints.mlflow_io import find_run
 from entrypoints.runs import continued_run, recorded_run
 from entrypoints.search import journal
+from entrypoints.settings import as_typed
 from entrypoints.tags import DATASET, STUDY_KEY
 from entrypoints.user_folder import user_folder
 from mlflow_sysmetrics.tags import KIND, NODE, PID
+
+if TYPE_CHECKING:
+    from entrypoints.search.plan import Plan
 
 GIVEN_AGAIN = (*journal.EXECUTION, "register")
 
@@ -36,30 +41,18 @@ def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
     """
     execution = {name: options[name] for name in journal.EXECUTION}
     folder, which = user_folder(), f"resume={run_id}"
-    with recorded_run("resume", f"resume {command}", {"resume": run_id, **execution}) as run:
+    with recorded_run("resume", f"resume {command}", {"resume": run_id, **as_typed(execution)}) as run:
         _refuse_others(options)
         found = _study(run.client, run_id)
         if options["register"] is not None:
             execution |= {"register": options["register"]}
-        begun = journal.read(run.client, run_id, execution)
-        if begun is None:
-            raise UserError(f"{which}: this study holds no {journal.SETTINGS} that can be read; run a new study")
-        made_by = "early_stop" if begun[1] else "tune"
-        if made_by != command:
-            raise UserError(f"{which}: this is a study of {made_by}; use mlflow run . -e {made_by} to continue it")
+        plan = _plan(run.client, found, command, execution, folder)
         # They import what a mistake above need not wait for.
-        from entrypoints.search import earlier, full_study
-        from entrypoints.search.plan import planned
+        from entrypoints.search import earlier
         from entrypoints.search.study import run_study
 
-        plan = planned(*begun, folder=folder)
-        if found.data.tags.get(STUDY_KEY) not in (None, full_study.study_key(plan.settings, plan.table)):
-            raise UserError(
-                f"{which}: its dataset, {found.data.tags.get(DATASET)}, is no longer what the study began with; look "
-                "for the earlier one, or run a new study"
-            )
         done = earlier.read(run.client, found, plan.trials)
-        left = len(done.left(plan.trials))
+        left, goes_on = len(done.left(plan.trials)), len(done.open_runs)
         if found.info.status == "FINISHED" and not left:
             raise UserError(
                 f"{which}: {found.info.run_name} is finished, so there is nothing to resume; run a new study"
@@ -70,10 +63,9 @@ def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
                 "alone until that has ended"
             )
         earlier.settle(run.client, found)
-        goes_on = len(done.open_runs)
         says = (
-            f"{len(done.done)} of {len(plan.trials)} trials are done, "
-            f"{goes_on} were begun and keep their runs, {left - goes_on} are new"
+            f"{len(done.done)} of {len(plan.trials)} trials are done, {goes_on} were begun and keep their runs, "
+            f"{left - goes_on} are new"
         )
         link = f"[{found.info.run_name}]({run_view(found.info.experiment_id, run_id)})"
         run.client.set_tag(run.run_id, "mlflow.parentRunId", run_id)
@@ -82,6 +74,25 @@ def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
         say(f"Study: {found.info.run_name} in run {run_id} goes on; {says}")
         with continued_run(run, run_id) as continued, plan.place:
             run_study(continued, plan, done)
+
+
+def _plan(client: MlflowClient, study: Run, command: str, execution: dict[str, Any], folder: Path) -> Plan:
+    """What the study has begun, as it is to be run now."""
+    which, begun = f"resume={study.info.run_id}", journal.read(client, study.info.run_id, execution)
+    if begun is None:
+        raise UserError(f"{which}: this study holds no {journal.SETTINGS} that can be read; run a new study")
+    made_by = "early_stop" if begun[1] else "tune"
+    if made_by != command:
+        raise UserError(f"{which}: this is a study of {made_by}; use mlflow run . -e {made_by} to continue it")
+    from entrypoints.search import full_study, plan
+
+    planned, tags = plan.planned(*begun, folder=folder), study.data.tags
+    if tags.get(STUDY_KEY) not in (None, full_study.study_key(planned.settings, planned.table)):
+        raise UserError(
+            f"{which}: its dataset, {tags.get(DATASET)}, is no longer what the study began with; look for the earlier "
+            "one, or run a new study"
+        )
+    return planned
 
 
 def _refuse_others(options: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from entrypoints.models.configuration import Configuration
@@ -11,8 +11,8 @@ from entrypoints.models.configuration import Configuration
 _KNOWN = {"batch_size": "b", "learning_rate": "lr", "alpha": "a", "tol": "tol"}
 
 
-def run_names(trials: list[Configuration]) -> dict[str, str]:
-    """The name of each trial, by its ``trial_key``: the values in which the trials of the study differ.
+def run_names(trials: Sequence[Configuration]) -> list[str]:
+    """The name of each trial of a study: the values in which they differ.
 
     The algorithm stands by its class alone, a repetition has its number in front. Each other value follows the
     initials of its hyperparameter (``hidden_layer_sizes``: ``hls``), or its whole name where the initials have
@@ -22,7 +22,7 @@ def run_names(trials: list[Configuration]) -> dict[str, str]:
     names = list(dict.fromkeys(name for searched in each for name in searched))
     varied = {name for name in names if len({repr(searched.get(name)) for searched in each}) > 1}
     short = _short_names(name for name in names if name != "algorithm")
-    return {trial.trial_key: _name(trial, varied or set(names), short) for trial in trials}
+    return [_name(trial, varied or set(names), short) for trial in trials]
 
 
 def _name(trial: Configuration, shown: set[str], short: Mapping[str, str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import click
@@ -67,7 +67,9 @@ def _run_study(run: RecordedRun, plan: Plan, earlier: Earlier, phases: Phases) -
     data = _data(run, plan)
     stages.end("data")
     phases.begin(FORECAST)
-    record, expected = _searched(run, plan, data, earlier, lambda: phases.begin(SEARCH))
+    if plan.rules.stopping:
+        run.client.set_tag(run.run_id, CRITERIA, str(plan.rules.stopping.criteria))
+    record, expected = search(run, plan, data, earlier, lambda: phases.begin(SEARCH))
     stages.end("search")
     phases.begin(SUMMARY)
     from entrypoints.search import ended, last_words  # what they import takes seconds, which no trial need wait for
@@ -111,89 +113,83 @@ def _data(run: RecordedRun, plan: Plan) -> Prepared:
     return data
 
 
-def _searched(
-    run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier, forecast_is_said: Callable[[], None]
+def search(
+    run: RecordedRun, plan: Plan, data: Prepared, earlier: Earlier = NOTHING, begins: Callable[[], None] = lambda: None
 ) -> tuple[Record, Forecast]:
-    """Search what is left of the grid, and what its time was expected to be."""
-    if plan.rules.stopping:
-        run.client.set_tag(run.run_id, CRITERIA, str(plan.rules.stopping.criteria))
-    left = earlier.left(plan.trials)
+    """Run one trial per configuration that is not done yet. Ray must be running.
+
+    Returns what came of all trials, and how long they were expected to take; ``begins`` is called when that is said.
+    """
+    settings, stopping, trials, left = plan.settings, plan.rules.stopping, plan.trials, earlier.left(plan.trials)
+    criteria = stopping.criteria if stopping else None
+    score = f"val_{score_name(data.task)}{' within the limits' if criteria else ''}"
+    progress = Progress(len(trials), score, done=len(earlier.done), limit_s=settings.time_limit_s or 0.0)
+    record = Record(data.task, progress, criteria, earlier.done, earlier.search_s)
     cpus = min(plan.place.cores(), max(1, len(left)))
-    barrier = Barrier(cpus) if left else None
-    progress = _progress(plan, data, earlier)
 
     def say_forecast(expected: Forecast) -> None:
-        announce(plan, data.split.fit_rows, cpus, expected, earlier)
-        forecast_is_said()
-        seconds = {trial.trial_key: trial_s for trial, trial_s in zip(plan.trials, expected.trials_s, strict=True)}
-        progress.expect({trial.trial_key: seconds[trial.trial_key] for trial in left})
+        announce(plan, cpus, expected, earlier)
+        begins()
+        seconds = {trial.place: trial_s for trial, trial_s in zip(trials, expected.trials_s, strict=True)}
+        progress.expect({trial.place: seconds[trial.place] for trial in left})
 
-    said = Forecaster(barrier, plan.trials, data, cpus, say_forecast)
+    barrier = Barrier(cpus) if left else None
+    forecaster = Forecaster(barrier, trials, data, cpus, say_forecast)
+    if barrier is None:
+        return record, forecaster.expected
+    costs = ledger.start(data.split.fit_rows, criteria.metrics, trials, earlier.known) if criteria else None
+    trainable = tune.with_parameters(
+        Trial,
+        data=data,
+        first=FirstTrials(barrier, one_of_each(trials), costs),
+        stopping=stopping,
+        ledger=costs,
+        every_report=plan.rules.scheduler != "none",
+        groups=settings.groups,
+    )
     try:
-        return search(run, plan, data, barrier, [said], earlier, progress), said.expected
+        _run_trials(run, plan, data, earlier, trainable, forecaster, record)
+        return record, forecaster.expected
     finally:
-        if barrier:
-            barrier.remove()
+        barrier.remove()
 
 
-def _progress(plan: Plan, data: Prepared, earlier: Earlier) -> Progress:
-    score = f"val_{score_name(data.task)}{' within the limits' if plan.rules.stopping else ''}"
-    return Progress(len(plan.trials), score, done=len(earlier.done), limit_s=plan.settings.time_limit_s or 0.0)
-
-
-def search(
+def _run_trials(
     run: RecordedRun,
     plan: Plan,
     data: Prepared,
-    barrier: Barrier | None = None,
-    callbacks: Sequence[tune.Callback] = (),
-    earlier: Earlier = NOTHING,
-    progress: Progress | None = None,
-) -> Record:
-    """Run one trial per configuration that is not done yet and return what came of all. Ray must be running."""
-    settings, rules, trials = plan.settings, plan.rules, plan.trials
-    criteria = rules.stopping.criteria if rules.stopping else None
-    progress = progress or _progress(plan, data, earlier)
-    record = Record(data.task, progress, criteria, earlier.done, earlier.search_s)
-    left = earlier.left(trials)
-    if not left:
-        return record
-    names = run_names(trials)
+    earlier: Earlier,
+    trainable: type[tune.Trainable],
+    forecaster: Forecaster,
+    record: Record,
+) -> None:
+    """Have Tune run the trials that are left, each in its run, and complete their record."""
+    settings, trials = plan.settings, plan.trials
+    names = {trial.place: name for trial, name in zip(trials, run_names(trials), strict=True)}
     inherited = {key: tag for key, tag in run.tags.items() if key in INHERITED}
     callback = SystemMetricsCallback(
         experiment_id=run.experiment_id,
         parent_run_id=run.run_id,
         tags=lambda trial: inherited | _repeat(trial.config["configuration"]),
-        run_name=lambda trial: names[trial.config["configuration"].trial_key],
+        run_name=lambda trial: names[trial.config["configuration"].place],
         params=lambda trial: trial.config["configuration"].searched | settings.shared,
         continues=lambda trial: earlier.open_runs.get(trial.config["configuration"].place),
         views=False,
-    )
-    rows = data.split.fit_rows
-    costs = ledger.start(rows, criteria.metrics, trials, earlier.known) if criteria else None
-    trainable = tune.with_parameters(
-        Trial,
-        data=data,
-        first=FirstTrials(barrier, one_of_each(trials), costs) if barrier else None,
-        stopping=rules.stopping,
-        ledger=costs,
-        every_report=rules.scheduler != "none",
-        groups=settings.groups,
     )
     with tempfile.TemporaryDirectory(prefix="study-") as folder:
         try:
             tune.Tuner(
                 tune.with_resources(trainable, {"cpu": 1}),
-                param_space={"configuration": tune.grid_search(left)},
+                param_space={"configuration": tune.grid_search(earlier.left(trials))},
                 tune_config=tune.TuneConfig(
                     reuse_actors=True,
                     search_alg=RecoveringTrials(max_concurrent=plan.place.max_concurrent),
                     time_budget_s=settings.time_limit_s,
-                    **scheduling(rules.scheduler, trials, rows),
+                    **scheduling(plan.rules.scheduler, trials, data.split.fit_rows),
                 ),
                 run_config=tune.RunConfig(
                     storage_path=folder,
-                    callbacks=[*callbacks, record, callback],
+                    callbacks=[forecaster, record, callback],
                     failure_config=tune.FailureConfig(max_failures=MAX_DEATHS),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                     verbose=0,
@@ -208,7 +204,6 @@ def search(
     tell_of_outside(run, ran, settings.time_limit_s or 0.0)
     in_order = sorted(record.trials.values(), key=lambda trial: trial.configuration.place)
     record.trials = {trial.trial_id: trial for trial in in_order}  # whichever command has run them
-    return record
 
 
 def tell_of_outside(run: RecordedRun, trials: Iterable[TrialRecord], time_limit_s: float) -> None:

@@ -191,8 +191,9 @@ def test_study_says_what_it_is(client: MlflowClient) -> None:
     tags = LIMITED | {"sysmetrics.prepare_run_id": prepare, "sysmetrics.best_trial_run_id": "r"}
     study = store_study(client, "early_stop red_wine", tags=tags, folds=3, seed=7)
     client.log_inputs(study, [DatasetInput(Dataset("wine", "0a1b", "local", "/"), [])])
-    model = client.create_logged_model(client.get_run(study).info.experiment_id, "model", source_run_id=study)
-    client.log_outputs(study, [LoggedModelOutput(model.model_id, step=0)])
+    for _ in range(2):  # it was continued
+        model = client.create_logged_model(client.get_run(study).info.experiment_id, "model", source_run_id=study)
+        client.log_outputs(study, [LoggedModelOutput(model.model_id, step=0)])
     client.log_metric(study, "elapsed_s", 60.5)
     frame = _read(client, study)
     assert frame.studies.loc[study].to_dict() == {

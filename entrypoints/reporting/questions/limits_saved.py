@@ -203,7 +203,7 @@ def sentences_of(saved: Saving, limits: str) -> list[str]:
     ]
     if len(reasons) > 1:
         parts = [f"{each.reason} {percent(each.saved_cpu_percent)}" for each in reasons.itertuples()]
-        said.append(f"Of the CPU time saved {', '.join(parts)}.")
+        said.append(f"By what stopped them: {', '.join(parts)}.")
     return said
 
 
@@ -246,7 +246,7 @@ def _reason(limits: Criteria, trial: dict[str, Any]) -> str:
     if trial["stopped_by"] != BY_CRITERIA:
         return _OTHERS.get(str(trial["stopped_by"]), "something else")
     of_metric = [f"`{rule}`" for rule in limits.rules if rule.metric.name == trial["stop_metric"]]
-    return " or ".join(of_metric) or f"`{trial['stop_metric']}`"
+    return " or ".join(of_metric) or "a loss that had diverged"
 
 
 def _limits(frame: Frame, saved: Saving) -> str:

@@ -94,12 +94,6 @@ def test_words_cost_what_they_have_cost() -> None:
     assert model.predict(network(48, "logistic"), STEP) is None
 
 
-def test_algorithm_that_was_never_tried_has_no_prediction() -> None:
-    """Its name is one of the words."""
-    model = _learned([configured(batch_size=size) for size in SIZES], _step_time)
-    assert model.predict(configured("svm", batch_size=32), STEP) is None
-
-
 def test_lists_cost_by_how_much_is_in_them() -> None:
     """Layer sizes that were never tried lie between those that were."""
 
@@ -147,14 +141,6 @@ def test_costs_of_many_are_expected_as_each_is_predicted() -> None:
     assert [each is None for each in predictions] == [False, False, True, True, False, False]
     assert CostModel(ROWS).expected(asked, STEP) == [None] * 6
     assert model.expected([], STEP) == []
-
-
-def test_hyperparameter_of_words_and_numbers_is_both() -> None:
-    """Such as max_features, which may be "sqrt" or 3."""
-    known = [configured(batch_size=size, max_features=each) for size in SIZES for each in ("sqrt", 3)]
-    model = _learned(known, _step_time)
-    asked = [configured(batch_size=32, max_features=each) for each in ("sqrt", 3, "log2", 99)]
-    assert [model.predict(each, STEP) is not None for each in asked] == [True, True, False, False]
 
 
 @pytest.mark.parametrize("noise", [pytest.param(0.3, id="of equal trials"), pytest.param(0.0, id="none")])
@@ -218,32 +204,6 @@ def test_prediction_reaches_one_doubling_beyond_what_was_tried(size: int, known:
     """A line is not followed to where nobody has been."""
     model = _learned([configured(batch_size=each) for each in (32, 64, 128, 256)], _step_time)
     assert (model.predict(configured(batch_size=size), STEP) is not None) is known
-
-
-def test_hyperparameter_that_no_trial_had_makes_a_configuration_unlike_them() -> None:
-    """Nothing is known of what it costs."""
-    model = _learned([configured(batch_size=size) for size in SIZES], _step_time)
-    assert model.predict(configured(batch_size=32, n_jobs=2), STEP) is None
-
-
-def test_interval_of_perfect_trials_is_not_narrower_than_five_percent() -> None:
-    """A few trials that agree exactly are no proof that the next one will."""
-    model = CostModel(ROWS)
-    for size in SIZES:
-        model.observe(configured(batch_size=size), {STEP: 2.0})
-    prediction = _predicted(model, configured(batch_size=32))
-    assert prediction.value == pytest.approx(2.0)
-    assert prediction.low < 2.0 * (1 - 2 * 0.05)
-    assert prediction.high > 2.0 * (1 + 2 * 0.05)
-
-
-def test_later_trials_change_the_prediction() -> None:
-    """What is asked after an observation knows of it."""
-    model = _learned([configured(batch_size=size) for size in SIZES], lambda _: 1.0)
-    before = _predicted(model, configured(batch_size=32))
-    for _ in range(40):
-        model.observe(configured(batch_size=32), {STEP: 4.0})
-    assert _predicted(model, configured(batch_size=32)).value > 2 * before.value
 
 
 @pytest.mark.parametrize("last_ms", [pytest.param(1.0, id="faster"), pytest.param(4.0, id="slower")])

@@ -74,9 +74,9 @@ def test_error_is_that_of_the_mean_per_step() -> None:
     )
 
 
-def test_slow_first_step_is_counted_once() -> None:
-    """The first step of a network allocates: it took what it took, and the steps to come do not repeat it."""
-    extrapolation = _after([5.0, *[1.0] * 199])
+def test_slow_first_steps_are_counted_once() -> None:
+    """The first two steps take longer: they took what they took, and the steps to come do not repeat it."""
+    extrapolation = _after([3.0, 3.0, *[1.0] * 198])
     assert extrapolation.total == 204
     assert _predicted(extrapolation, 1000).value == 204 + 800
 

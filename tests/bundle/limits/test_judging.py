@@ -101,19 +101,6 @@ def test_a_mean_stops_a_trial_only_on_evidence(text: str, value: float, error: f
     assert stop == (Stop(text, metric, value, 5.0, 1) if stops else None)
 
 
-def test_at_the_end_a_mean_is_judged_as_it_is() -> None:
-    """The final mean is the figure itself, however large its error."""
-    judge = NoisyJudge(parsed("mean_step_time_ms<=5"))
-    assert judge.see({"mean_step_time_ms": 5.1}, errors={"mean_step_time_ms": 100.0}, final=True) is not None
-
-
-def test_patience_stops_nothing_at_the_end() -> None:
-    """A trial that has run to its end is not stopped by patience, though its last report was the last straw."""
-    judge = NoisyJudge(parsed("val_loss patience 1"))
-    judge.see({"val_loss": 1.0})
-    assert judge.see({"val_loss": 2.0}, final=True) is None
-
-
 def test_a_finished_trial_shows_all_it_breaks() -> None:
     """Every broken limit in the text's order, relative ones included; patience is not a limit."""
     limits = "val_loss<1, peak_memory_mb<=300, training_time_s<=2x median, model_size_kb<9, model_size_kb>1"
@@ -145,16 +132,6 @@ def test_excess_orders_trials_by_a_limit_of_zero() -> None:
     """A limit of 0 divides by no zero, and the smaller violation is still the smaller excess."""
     criteria = parsed("val_loss<=0")
     assert 0 < excess(criteria, {"val_loss": 1.0}) < excess(criteria, {"val_loss": 2.0}) < math.inf
-
-
-def test_crossed_leaves_patience_alone() -> None:
-    """A reading of the monitor is not a report of the curve."""
-    judge = NoisyJudge(parsed("val_loss patience 1, peak_memory_mb<=9"))
-    judge.see({"val_loss": 1.0})
-    for _ in range(5):
-        assert judge.crossed({"val_loss": 2.0, "peak_memory_mb": 1.0}) is None
-    assert judge.see({"val_loss": 0.5}) is None
-    assert judge.see({"val_loss": 0.6}) is not None
 
 
 NOISE = 0.1  # so that three standard deviations of a figure at a limit of 5 are 1.5
@@ -190,48 +167,6 @@ def test_noise_and_the_error_of_a_mean_add_up_in_squares(value: float, stops: bo
     figures = {"mean_step_time_ms": value}
     assert (judge.see(figures, errors={"mean_step_time_ms": 2 / 3}) is not None) is stops
     assert judge.see(figures) is None  # noise is not evidence
-
-
-def test_noise_is_a_share_of_the_resolved_limit() -> None:
-    """Of a relative limit of 6 it is 0.6, whatever the factor."""
-    judge = NoisyJudge(
-        parsed("training_time_s<=2x median"), trials("training_time_s", *TIMES), {"training_time_s": NOISE}
-    )
-    assert judge.crossed({"training_time_s": 7.7}) is None
-    stop = judge.crossed({"training_time_s": 7.9})
-    assert stop is not None
-    assert stop.limit == 6
-
-
-def test_noise_of_a_negative_limit_widens_it() -> None:
-    """Three standard deviations above -5, not below."""
-    judge = NoisyJudge(parsed("model_size_kb<=-5"), noise={"model_size_kb": NOISE})
-    assert judge.crossed({"model_size_kb": -3.6}) is None
-    assert judge.crossed({"model_size_kb": -3.4}) is not None
-
-
-@pytest.mark.parametrize(
-    "noise",
-    [
-        pytest.param(None, id="none"),
-        pytest.param({}, id="empty"),
-        pytest.param({"training_time_s": 9.0}, id="of another metric"),
-        pytest.param({"peak_memory_mb": 0.0}, id="zero"),
-        pytest.param({"peak_memory_mb": NAN}, id="unknown"),
-    ],
-)
-def test_without_noise_a_limit_is_exact(noise: Mapping[str, float] | None) -> None:
-    """The least that is above it breaks it."""
-    judge = NoisyJudge(parsed("peak_memory_mb<=5"), noise=noise)
-    assert judge.see({"peak_memory_mb": 5.001}) is not None
-    assert judge.crossed({"peak_memory_mb": 5.001}) is not None
-
-
-def test_noise_does_not_change_patience() -> None:
-    """A curve is judged by how it moves within one trial."""
-    judge = NoisyJudge(parsed("val_loss patience 1"), noise={"val_loss": 9.0})
-    judge.see({"val_loss": 1.0})
-    assert judge.see({"val_loss": 1.001}) is not None
 
 
 def test_resolved_criteria_judge_as_relative_ones_do() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +11,8 @@ from reference import configured
 
 from entrypoints.limits.cost_model import MIN_ENDED
 from entrypoints.limits.costs import USUAL_NOISE
-from entrypoints.limits.ledger import MIN_DEGREES, Brief, Ledger, ask, start, tell
+from entrypoints.limits.ledger import Brief, Ledger, ask, start, tell
+from entrypoints.limits.noise import MIN_DEGREES
 from entrypoints.models.configuration import Configuration
 
 ROWS = 1000
@@ -20,18 +20,14 @@ SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
 NAMED = ("training_time_s", "val_loss")
 
 
-def _ledger(*metrics: str, trials: Any = (), first: Any = ()) -> Ledger:
-    return Ledger(ROWS, metrics or NAMED, trials, first)
+def _ledger(*metrics: str, trials: Any = (), timed: Any = ()) -> Ledger:
+    ledger = Ledger(ROWS, metrics or NAMED, trials)
+    ledger.observe(timed)
+    return ledger
 
 
 def _of(size: int, learning_rate: float = 0.01) -> Configuration:
     return configured(batch_size=size, learning_rate=learning_rate)
-
-
-def test_a_new_ledger_knows_nothing_but_the_usual_noise() -> None:
-    """The first trial is told what a trial without a ledger is told."""
-    assert _ledger().brief(_of(8)) == Brief()
-    assert Brief().noise == USUAL_NOISE
 
 
 def test_relative_limits_are_taken_of_what_trials_cost_or_would_have() -> None:
@@ -90,7 +86,7 @@ def test_noise_that_trials_have_shown_replaces_the_usual_one(trials: int, known:
 
 def test_timings_predict_nothing_until_five_trials_have_ended() -> None:
     """They may all be twice too slow. Then the bound by which trials are skipped follows what others have cost."""
-    ledger = _ledger(first=[(_of(size), {"training_time_s": 0.02 * size}) for size in SIZES])
+    ledger = _ledger(timed=[(_of(size), {"training_time_s": 0.02 * size}) for size in SIZES])
     for size in SIZES[:MIN_ENDED]:
         brief = ledger.brief(_of(100))
         assert brief.predictions == {}
@@ -114,7 +110,7 @@ def test_trials_to_come_count_with_what_they_are_expected_to_cost() -> None:
     """Until they have ended; a repetition is not a trial of its own."""
     trials = [_of(size) for size in SIZES]
     timed = [(trial, {"training_time_s": 0.01 * trial.batch_size}) for trial in trials]
-    ledger = _ledger("training_time_s", trials=[*trials, replace(trials[0], repeat=1)], first=timed)
+    ledger = _ledger("training_time_s", trials=[*trials, replace(trials[0], repeat=1)], timed=timed)
     expected = [costs["training_time_s"] for costs in ledger.brief(trials[0]).costs]
     assert expected == pytest.approx([0.01 * size for size in SIZES], rel=0.05)
     ledger.record(replace(trials[0], repeat=1), timed[0][1], timed[0][1], "finished")
@@ -139,7 +135,7 @@ def test_trials_to_come_count_with_what_they_are_expected_to_cost() -> None:
 def test_cost_is_expected_only_where_it_is_predicted(metric: str, tol: float, counted: int) -> None:
     """Of a trial that may end before its last step its length is not known, and of a loss nothing is."""
     first = [(_of(size), {metric: 1.0}) for size in SIZES]
-    ledger = _ledger(metric, trials=[replace(_of(32), tol=tol)], first=first)
+    ledger = _ledger(metric, trials=[replace(_of(32), tol=tol)], timed=first)
     assert len(ledger.brief(_of(8)).costs) == counted
 
 
@@ -149,16 +145,6 @@ def test_trials_that_were_stopped_count_with_what_they_would_have_cost() -> None
     for size in SIZES:
         ledger.record(_of(size), {"training_time_s": 1.0}, {"training_time_s": 50.0}, "stopped")
     assert ledger.brief(_of(32)).predictions["training_time_s"].value == pytest.approx(50.0)
-
-
-def test_least_that_a_stopped_trial_would_have_cost_counts_in_relative_limits_alone() -> None:
-    """It is beyond its limit, and so holds their median up; what the whole trial costs it does not say."""
-    ledger = _ledger()
-    for size in SIZES:
-        ledger.record(_of(size), {"training_time_s": 3.0}, {"training_time_s": 3.0}, "stopped")
-    brief = ledger.brief(_of(32))
-    assert brief.costs == ({"training_time_s": 3.0},) * len(SIZES)
-    assert brief.predictions == {}
 
 
 @pytest.mark.parametrize(("tol", "counted"), [(0.0, 9.0), (0.1, 2.0)])
@@ -190,28 +176,6 @@ def test_repeated_trials_count_in_the_noise_and_not_in_relative_limits() -> None
     assert brief.noise["training_time_s"] > 0.3
 
 
-def test_prediction_is_no_more_certain_than_equal_trials_are_equal() -> None:
-    """What each kind has cost once follows a smooth law; the noise makes its interval wide."""
-    ledger = _ledger()
-    for size in SIZES:
-        costs = {"training_time_s": 0.01 * size}
-        ledger.record(_of(size), costs, costs, "finished")
-    prediction = ledger.brief(_of(100)).predictions["training_time_s"]
-    assert prediction.high / prediction.value == pytest.approx(
-        math.exp(2.326 * USUAL_NOISE["training_time_s"]), rel=0.01
-    )
-
-
-def test_trials_of_another_tol_or_length_say_nothing_of_noise() -> None:
-    """They differ because they ended at different steps."""
-    ledger = _ledger("training_time_s")
-    for number in range(4 * MIN_DEGREES):
-        figures = {"training_time_s": 1.0 + number % 4, "steps": 100.0 * (1 + number % 2)}
-        configuration = configured(tol=0.01 * (number % 4 // 2))
-        ledger.record(configuration, figures, figures, "finished")
-    assert ledger.brief(_of(8)).noise["training_time_s"] == 0.0
-
-
 @pytest.mark.parametrize(
     ("metric", "predicted", "predicted_with_tol"),
     [
@@ -239,22 +203,6 @@ def test_only_costs_that_grow_with_the_amounts_are_predicted(
     assert (metric in ledger.brief(_of(32)).predictions) is predicted
     assert (metric in ledger.brief(replace(_of(32), tol=0.0)).predictions) is predicted
     assert (metric in ledger.brief(replace(_of(32), tol=0.01)).predictions) is predicted_with_tol
-
-
-def test_metrics_that_no_criterion_names_are_not_predicted() -> None:
-    """A prediction costs time before each trial."""
-    ledger = _ledger("val_loss")
-    for size in SIZES:
-        ledger.record(_of(size), {}, {"training_time_s": 1.0}, "finished")
-    assert ledger.brief(_of(32)).predictions == {}
-
-
-def test_later_records_do_not_change_a_brief() -> None:
-    """A trial goes by what was known when it began."""
-    ledger = _ledger()
-    brief = ledger.brief(_of(8))
-    ledger.record(_of(8), {"training_time_s": 1.0}, {}, "finished")
-    assert brief == Brief()
 
 
 @pytest.mark.usefixtures("local_ray")

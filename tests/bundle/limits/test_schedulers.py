@@ -13,7 +13,7 @@ from reference import configured
 
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
-from entrypoints.limits.schedulers import NO_RULES, Rules, scheduling, stopping_rules
+from entrypoints.limits.schedulers import scheduling, stopping_rules
 from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.settings import DEFAULT_CRITERIA, Limits
 
@@ -32,21 +32,6 @@ def _stopping(task: Task, limits: Limits) -> Stopping:
 def test_default_limits_are_criteria_of_either_task(task: Task) -> None:
     """On this machine, which can read all that they limit; None stands for them."""
     assert str(_stopping(task, Limits(None, True, "none")).criteria) == DEFAULT_CRITERIA
-
-
-@pytest.mark.parametrize("predict", [True, False])
-def test_rules_are_what_the_user_asked_for(predict: bool) -> None:
-    """Criteria of the user's own, whether to predict, and a scheduler."""
-    rules = stopping_rules("regression", Limits("val_rmse<=0.7", predict, "asha"))
-    assert rules.stopping is not None
-    assert (str(rules.stopping.criteria), rules.stopping.predict) == ("val_rmse<=0.7", predict)
-    assert rules.scheduler == "asha"
-
-
-def test_study_without_limits_has_no_rules() -> None:
-    """Neither criteria nor a scheduler."""
-    assert stopping_rules("regression", None) is NO_RULES
-    assert Rules(stopping=None, scheduler="none") == NO_RULES
 
 
 @pytest.mark.parametrize(

@@ -21,26 +21,20 @@ def _said(name: str, values: list[Any], margin: float = 0.5, **beside: Any) -> l
 @pytest.mark.parametrize(
     ("name", "values", "said"),
     [
-        pytest.param(
-            "alpha", [0.01, 0.0001, 0.001], "0.01, is the largest that was tried: try 0.1 and 1", id="largest"
-        ),
-        pytest.param(
-            *("learning_rate", [0.05, 0.1]), "0.05, is the smallest that was tried: try 0.025 and 0.0125", id="smallest"
-        ),
+        pytest.param("alpha", [0.01, 0.0001, 0.001], "0.01, is the largest that was tried: try larger", id="largest"),
+        pytest.param("learning_rate", [0.05, 0.1], "0.05, is the smallest that was tried: try smaller", id="smallest"),
         pytest.param("alpha", [0.1, 0.01, 1.0], None, id="inside"),
         pytest.param("alpha", [0.0, 0.1, 0.2], None, id="zero"),
         pytest.param("tol", [0.2, 0.1, 0.3], None, id="tol"),
         pytest.param("solver", ["adam", "sgd"], None, id="words"),
-        pytest.param("batch_size", [64, 32], "64, is the largest that was tried: try 128 and 256", id="largest batch"),
-        pytest.param("batch_size", [512, 2], "512, is the largest that was tried: try 1007", id="all rows beyond"),
-        pytest.param("batch_size", [3, 6], "3, is the smallest that was tried: try 2 and 1", id="smallest batch"),
+        pytest.param("batch_size", [64, 32], "64, is the largest that was tried: try larger", id="largest batch"),
         pytest.param("batch_size", [1007, 512], None, id="batch of all rows"),
         pytest.param("batch_size", [1, 2], None, id="batch of one row"),
     ],
 )
-def test_next_values_are_named_where_the_best_is_an_end(name: str, values: list[Any], said: str | None) -> None:
-    """They go on as the last two did, of batch sizes as far as a fold has rows."""
-    assert _said(name, values) == ([] if said is None else [f"The best {name}, {said} as well."])
+def test_end_of_what_was_tried_is_named_where_it_is_the_best(name: str, values: list[Any], said: str | None) -> None:
+    """If something lies beyond."""
+    assert _said(name, values) == ([] if said is None else [f"The best {name}, {said} ones as well."])
 
 
 def test_nothing_is_said_of_an_end_that_is_not_better_beyond_noise_or_was_not_listed() -> None:
@@ -55,5 +49,5 @@ def test_algorithms_are_looked_at_by_themselves() -> None:
     levels = [{"algorithm": algorithm, "alpha": alpha} for algorithm, alpha in tried]
     frame = study(levels, score=lambda row: 1 / row["alpha"] if row["algorithm"] == "linear" else 99.0, model_sd=0.0)
     assert list(sentences(frame, frame.complete.iloc[0], 1.0, ROWS)) == [
-        "The best alpha, 0.1, is the largest that was tried: try 1 and 10 as well."
+        "The best alpha, 0.1, is the largest that was tried: try larger ones as well."
     ]

@@ -30,7 +30,7 @@ from entrypoints.search.record import TrialRecord
 from entrypoints.tags import FEASIBLE, STUDY_KEY
 from mlflow_sysmetrics.tags import KIND
 
-SETTINGS = study_settings(folds=3, time_limit_s=90.0, batch_sizes=(2, 4, 8, 16, 32))
+SETTINGS = study_settings(folds=3, time_limit_s=90.0, space={"batch_size": [2, 4, 8, 16, 32]})
 DATA = bundled("red_wine")
 LINKS = {"score": "#/experiments/1/runs?score", "table": "#/experiments/1/runs?table"}
 MODEL = LoggedModel("m-0123", {"test_rmse": 0.64, "refit_training_time_s": 0.0984, "refit_memory_growth_mb": 1.52})
@@ -224,7 +224,7 @@ def test_study_names_its_best_trial(finish: Finish) -> None:
         ),
         pytest.param(
             [trial(1, None, status="KILLED", ending=BY_TIME)], TIME, 1,
-            "no trial ran to its end without diverging; 1 trials: 1 stopped by the limits; loosen the criteria",
+            "no trial ran to its end without diverging; 1 trial: 1 stopped by the limits; loosen the criteria",
             id="stopped",
         ),
         pytest.param(

@@ -120,7 +120,7 @@ def test_one_configuration_from_the_middle_runs_again(
     assert len(tried) == len(_searched(tried)) + runs - 1
     (often, count), *_ = Counter(each.key for each in tried).most_common()
     assert count == runs
-    assert len({each.trial_key for each in tried}) == len(tried)
+    assert len({(each.key, each.repeat) for each in tried}) == len(tried)
     if runs > 1:
         same = [each for each in tried if each.key == often]
         assert [each.repeat for each in same] == list(range(runs))

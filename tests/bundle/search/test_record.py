@@ -273,16 +273,10 @@ def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> 
     client.set_tag(study, SEARCHED, json.dumps(searched))
     client.set_tag(study, CRITERIA, "training_time_s<=4")
     feasible = dict(zip([1, 2, 3, 4, 9], [True, False, False, False, False], strict=True))
-    for each in trials:
+    names = run_names([each.configuration for each in trials])
+    for each, name in zip(trials, names, strict=True):
         place = each.configuration.place
-        tags = {FEASIBLE: str(feasible[place]).lower()} if place in feasible else {}
-        store(
-            client,
-            study,
-            each,
-            run_names([other.configuration for other in trials])[each.configuration.trial_key],
-            **tags,
-        )
+        store(client, study, each, name, **({FEASIBLE: str(feasible[place]).lower()} if place in feasible else {}))
     rows = [{"trial_id": each.trial_id, **fold} for each in trials for fold in each.folds]
     log_tables(client, study, {"folds.json": rows})
     read_back = read(client, [client.get_run(study)])

@@ -48,7 +48,7 @@ def test_stopped_trials_save_what_they_cost_in_the_full_study_less_what_they_spe
     assert answer(frame).sentences == (
         f"`{LIMITS}` stopped 2 of 5 trials, 1 of them before the first step, and saved 85 % of the CPU time: 3 s were "
         "spent, 17 s saved, counted against the full study.",
-        "Of the CPU time saved `training_time_s<=1.5` 75 %, `model_memory_mb<=100` 10 %.",
+        "By what stopped them: `training_time_s<=1.5` 75 %, `model_memory_mb<=100` 10 %.",
     )
 
 
