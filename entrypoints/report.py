@@ -14,6 +14,7 @@ if __name__ == "__main__":
     environment.set_defaults()  # libraries read it when they are imported
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -58,20 +59,14 @@ def report(dataset: str, study: tuple[str, ...] | None, metric: str, mode: str) 
         click.echo(f"Time: {stages}")
 
 
-def how_to_stop_early(runs: list[Run]) -> str:
+def how_to_stop_early(runs: Sequence[Run]) -> str:
     """The command for the trials of a full study under limits; empty where they have run so, or not by ``tune``."""
     params = runs[0].data.params
-    if len(runs) > 1 or CRITERIA in runs[0].data.tags or "batch_sizes" not in params:
+    if len(runs) > 1 or CRITERIA in runs[0].data.tags or "space" not in params:
         return ""
-    texts = {option.name: (params.get(str(option.name)), _text(option.default)) for option in early_stop.params}
-    given = [f"{name}={_text(text)}" for name, (text, default) in texts.items() if _text(text) not in ("", default)]
+    defaults = {str(option.name): option.default for option in early_stop.params}
+    given = [f"{name}={params[name]}" for name, default in defaults.items() if params.get(name, default) != default]
     return " ".join(["mlflow run . -e early_stop --env-manager local", *(f"-P {shlex.quote(each)}" for each in given)])
-
-
-def _text(value: object) -> str:
-    """An option's value as it is typed; a command that MLflow did not start has logged Python's own text."""
-    parts = str(value).strip("()").replace("'", "").replace(" ", "").rstrip(",").split(",")
-    return ",".join("" if part == "None" else part.removesuffix(".0") for part in parts)
 
 
 def _compared(frame: Frame) -> str:

@@ -120,7 +120,7 @@ def _check_repeated(frame: Frame, runs: Sequence[Run], given: str) -> None:
             f"that differ in {SEED} alone, or one at a time"
         )
     # With max_rows the seed also draws the rows, so that the digest differs.
-    is_sample = params[0].get("max_rows", "0") not in ("0", "none", "None")
+    is_sample = params[0].get("max_rows", "all") != "all"
     same_seed = studies[SEED].nunique(dropna=False) == 1
     if (studies["digest"].nunique() > 1 and not is_sample) or (same_seed and studies["key"].nunique() > 1):
         raise UserError(f"{given}: they cannot be compared, since their data differ; give studies of the same table")

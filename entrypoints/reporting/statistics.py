@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 PLACE = "place"
-MAX_LEVELS = 12  # of a number; with more it counts as a continuous one
+MAX_LEVELS = 12  # of a number; with more, or with more than trials have halves, it counts as a continuous one
 MIN_DEGREES = 3  # of freedom, for a model to have the place in the order, or an interaction
 LEVEL = 0.05
 TOLD = 0.01  # the level at which effects and trends are told, after Holm's correction within one metric
@@ -88,7 +88,7 @@ def term_of(name: str, values: pd.Series[Any]) -> Term | None:
     if not is_number(values):
         values = values.astype(str)
     codes, levels = pd.factorize(values, sort=True, use_na_sentinel=False)
-    is_many = is_number(values) and len(levels) > MAX_LEVELS
+    is_many = is_number(values) and len(levels) > min(MAX_LEVELS, len(values) / 2)
     if len(levels) < 2 or (len(levels) == len(values) and not is_many):
         return None
     if not is_many:
@@ -174,18 +174,18 @@ class LinearModel:
 
     def ends(self, name: str) -> tuple[int, int]:
         """The numbers of the levels that cost least and most, all else equal, in their own order."""
-        means = [float(self._at(**{name: level}) @ self.fit.params) for level in range(len(self.terms[name].levels))]
+        means = [float(self._at({name: level}) @ self.fit.params) for level in range(len(self.terms[name].levels))]
         least, most = int(np.argmin(means)), int(np.argmax(means))
         return (min(least, most), max(least, most)) if least != most else (0, len(means) - 1)
 
-    def change(self, name: str, first: int, second: int, **at: int) -> tuple[float, float, float]:
+    def change(self, name: str, first: int, second: int, beside: Mapping[str, int]) -> tuple[float, float, float]:
         """From one level to another, in the mean over those of all others or at some of them.
 
         Returns:
             The difference, in logarithms the factor, and the ends of its 95 % interval, which allows for the choice of
             two among all levels (Bonferroni). NaN where trials do not tell it from another hyperparameter's.
         """
-        contrast = self._at(**{name: second}, **at) - self._at(**{name: first}, **at)
+        contrast = self._at({name: second, **beside}) - self._at({name: first, **beside})
         model = self.fit.model
         if not np.allclose(contrast @ model.pinv_wexog @ model.exog, contrast, atol=1e-6):
             return math.nan, math.nan, math.nan
@@ -208,7 +208,7 @@ class LinearModel:
             warnings.simplefilter("ignore", SingularMatrixWarning)  # what cannot be told apart has no change: see above
             return OLS(np.log(self.values) if self.in_logarithms else self.values, columns).fit()
 
-    def _at(self, **levels: int) -> Array:
+    def _at(self, levels: Mapping[str, int]) -> Array:
         """The design's row at these levels, and in the mean over those of all other hyperparameters."""
         blocks = {
             name: term.at[[levels[name]]] if name in levels else term.at.mean(axis=0, keepdims=True)
@@ -228,6 +228,11 @@ def _f_test(fitted: RegressionResults, without: RegressionResults) -> tuple[floa
 def is_number(values: pd.Series[Any]) -> bool:
     """Whether a column holds numbers; truth values are words."""
     return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
+def is_learned(metric: str) -> bool:
+    """Whether it says what a model has learned, not what it cost."""
+    return metric.startswith(("train_", "val_", "test_")) or "loss" in metric
 
 
 def holm(p_values: Sequence[float] | NDArray[np.float64] | pd.Series[float]) -> NDArray[np.float64]:

@@ -2,65 +2,35 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
+import mlflow
 import pytest
 from click.testing import CliRunner, Result
 from commands import runs_of_kind
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.artifacts import load_dict
+from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
 from study_settings import parsed
 
+from benchmarks.report_scale import fill
 from entrypoints.errors import UserError
 from entrypoints.options import report_options
-from entrypoints.report import report
-from entrypoints.reporting.studies import Study
-from entrypoints.runs import RecordedRun
-
-
-@dataclass(frozen=True)
-class Written:
-    """Stands in for the module that writes a report, and remembers what it has been called with."""
-
-    runs: list[RecordedRun] = field(default_factory=list)
-    studies: list[str] = field(default_factory=list)
-    ranked_by: list[tuple[str | None, bool]] = field(default_factory=list)
-
-    def write_stability(self, run: RecordedRun, studies: Sequence[Study]) -> None:
-        """The same."""
-        self.write_report(run, studies)
-
-    write_comparison = write_stability
-
-    def write_report(self, run: RecordedRun, studies: Sequence[Study]) -> None:
-        """Remember it."""
-        self.runs.append(run)
-        self.studies.extend(study.run_id for study in studies)
-        self.ranked_by.extend((study.score, study.higher_is_better) for study in studies)
-
-
-@pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> Written:
-    """A report that writes nothing."""
-    written = Written()
-    for room in ("one_study", "stability", "comparison"):
-        monkeypatch.setitem(sys.modules, f"entrypoints.reporting.{room}.report", written)
-    return written
+from entrypoints.report import how_to_stop_early, report
 
 
 def _study(
     client: MlflowClient, dataset: str = "red_wine", metric: str = "val_rmse", kind: str | None = "study"
 ) -> str:
-    """A finished study of one trial."""
+    """A finished study of two trials."""
     tags = {"sysmetrics.dataset": dataset} | ({"sysmetrics.kind": kind} if kind else {})
     study = str(client.create_run("0", tags=tags, run_name=f"tune {dataset}").info.run_id)
-    trial = client.create_run("0", tags={"mlflow.parentRunId": study, "sysmetrics.kind": "trial"}).info.run_id
-    client.log_batch(trial, [Metric(metric, 0.7, 0, 100)], [Param("dataset", dataset)], [RunTag("a", "b")])
-    for run_id in (trial, study):
-        client.set_terminated(run_id)
+    for alpha in (1, 2):
+        trial = client.create_run("0", tags={"mlflow.parentRunId": study, "sysmetrics.kind": "trial"}).info.run_id
+        params = [Param("dataset", dataset), Param("alpha", str(alpha))]
+        client.log_batch(trial, [Metric(metric, 0.7 + alpha, 0, 100)], params, [RunTag("a", "b")])
+        client.set_terminated(trial)
+    client.set_terminated(study)
     return study
 
 
@@ -74,29 +44,51 @@ def _run(client: MlflowClient) -> Run:
     return run
 
 
-def test_report_reads_the_newest_study_of_its_dataset(store_in_use: MlflowClient, written: Written) -> None:
+def _page(client: MlflowClient) -> str:
+    return str(_run(client).data.tags["mlflow.note.content"])
+
+
+def test_report_leaves_a_page_its_tables_and_figures(store_in_use: MlflowClient) -> None:
+    """By the command, on a study of 24 trials as `tune` leaves it."""
+    study = fill(mlflow.get_tracking_uri(), 24)
+    result = _report(study=study)
+    assert result.exit_code == 0, result.output
+    run, page = _run(store_in_use), _page(store_in_use)
+    first, second, third = page.splitlines()[:3]
+    assert first.startswith("**Take algorithm=")
+    assert "val_rmse 0." in first
+    assert second.startswith("**It costs** `training_time_s` ")
+    assert third.startswith("No model of it is logged; its run is ")
+    for line in (first, second, third):
+        assert line.replace("`", "").replace("**", "") in result.output
+    files = {each.path for each in store_in_use.list_artifacts(run.info.run_id)}
+    assert {"decision.json", "effects.json", "training.json", "pareto.json", "figures"} <= files
+    figures = {each.path for each in store_in_use.list_artifacts(run.info.run_id, "figures")}
+    assert "figures/pareto.png" in figures
+    table = load_dict(f"{run.info.artifact_uri}/decision.json")
+    assert table["data"][0][table["columns"].index("role")] == "chosen"
+    assert (run.info.status, run.data.metrics["trials"], run.data.metrics["studies"]) == ("FINISHED", 24.0, 1.0)
+
+
+def test_report_reads_the_newest_study_of_its_dataset(store_in_use: MlflowClient) -> None:
     """And of no other, into a run that is named after it."""
     _study(store_in_use)
     newest = _study(store_in_use)
     _study(store_in_use, "diabetes")
-    result = _report(dataset="red_wine")
-    assert (result.exit_code, result.output) == (0, "")
-    assert written.studies == [newest]
+    assert _report(dataset="red_wine").exit_code == 0
     run = _run(store_in_use)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "report red_wine")
     assert run.data.params == {"dataset": "red_wine", "study": "auto", "metric": "auto", "mode": "auto"}
-    assert [each.run_id for each in written.runs] == [run.info.run_id]
+    assert f"/runs/{newest}/" in _page(store_in_use)
 
 
-def test_report_finds_the_study_of_a_file_by_its_path(
-    store_in_use: MlflowClient, written: Written, tmp_path: Path
-) -> None:
+def test_report_finds_the_study_of_a_file_by_its_path(store_in_use: MlflowClient, tmp_path: Path) -> None:
     """As the user types it: studies hold where it is."""
     path = tmp_path / "wine.csv"
     path.write_text("a,b\n")
     study = _study(store_in_use, str(path))
     assert _report(dataset="wine.csv").exit_code == 0
-    assert written.studies == [study]
+    assert f"/runs/{study}/" in _page(store_in_use)
     assert _run(store_in_use).info.run_name == "report wine.csv"
 
 
@@ -108,21 +100,17 @@ def test_report_finds_the_study_of_a_file_by_its_path(
         pytest.param(["diabetes", "/data/mine.csv"], "report diabetes, mine.csv", id="several"),
     ],
 )
-def test_report_reads_the_studies_that_are_named(
-    store_in_use: MlflowClient, written: Written, datasets: list[str], name: str
-) -> None:
+def test_report_reads_the_studies_that_are_named(store_in_use: MlflowClient, datasets: list[str], name: str) -> None:
     """Whatever their dataset is, each once; its run is called by what it compares, and holds no dataset."""
     ids = [_study(store_in_use, dataset) for dataset in datasets]
     assert _report(study=", ".join([*ids, ids[0]])).exit_code == 0
-    assert written.studies == ids
-    run = _run(store_in_use)
+    run, page = _run(store_in_use), _page(store_in_use)
+    assert [page.count(f"/runs/{each}/overview") for each in ids] == [1] * len(ids)
     assert run.info.run_name == name.format(ids[0][:8])
     assert run.data.params == {"study": ",".join(ids), "metric": "auto", "mode": "auto"}
 
 
-def test_report_keeps_the_name_that_the_user_chose(
-    store_in_use: MlflowClient, written: Written, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_report_keeps_the_name_that_the_user_chose(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `mlflow run --run-name` gives it."""
     ids = [_study(store_in_use) for _ in range(2)]
     monkeypatch.setenv("MLFLOW_RUN_ID", store_in_use.create_run("0", run_name="mine").info.run_id)
@@ -130,15 +118,21 @@ def test_report_keeps_the_name_that_the_user_chose(
     assert _run(store_in_use).info.run_name == "mine"
 
 
-def test_report_ranks_another_script_s_trials_as_it_is_told(store_in_use: MlflowClient, written: Written) -> None:
-    """By a metric and which of its values are better."""
+def test_report_ranks_another_script_s_trials_as_it_is_told(store_in_use: MlflowClient) -> None:
+    """By a metric and which of its values are better; without, it says what is missing."""
     study = _study(store_in_use, metric="f1", kind=None)
-    assert _report(study=study, metric="f1", mode="max").exit_code == 0
-    assert _report(study=study).exit_code == 0
-    assert written.ranked_by == [("f1", True), (None, False)]
+    assert "**Take alpha=2**: f1 2.7" in _told(store_in_use, study, metric="f1", mode="max")
+    assert "**Take alpha=1**: f1 1.7" in _told(store_in_use, study, metric="f1", mode="min")
+    assert "give metric and mode" in _told(store_in_use, study)
 
 
-def test_mistake_ends_the_report_s_run_with_its_sentence(store_in_use: MlflowClient, written: Written) -> None:
+def _told(client: MlflowClient, study: str, **options: str) -> str:
+    result = _report(study=study, **options)
+    assert result.exit_code == 0, result.output
+    return str(runs_of_kind(client, "report")[0].data.tags["mlflow.note.content"])
+
+
+def test_mistake_ends_the_report_s_run_with_its_sentence(store_in_use: MlflowClient) -> None:
     """The run is FAILED and repeats what the terminal says."""
     result = _report(dataset="diabetes")
     run = _run(store_in_use)
@@ -146,16 +140,29 @@ def test_mistake_ends_the_report_s_run_with_its_sentence(store_in_use: MlflowCli
     assert sentence.startswith("dataset=diabetes: the experiment Default has no finished study of it; run mlflow run")
     assert (result.exit_code, result.output) == (1, f"Error: {sentence}\n")
     assert run.info.status == "FAILED"
-    assert written.runs == []
 
 
-def test_mistake_waits_for_nothing_heavy(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What draws and computes is imported once the studies are there. What the command imports is in test_project."""
-    for room in ("one_study", "stability", "comparison"):
-        monkeypatch.setitem(sys.modules, f"entrypoints.reporting.{room}.report", None)  # its import would fail
-    assert "Error: dataset=red_wine: " in _report().output
-    _study(store_in_use)
-    assert isinstance(_report().exception, ImportError)
+@pytest.mark.parametrize(
+    ("params", "tags", "command"),
+    [
+        pytest.param(
+            {"dataset": "my wine.csv", "space": '{"alpha": [0.1]}', "seed": "0", "cpus": "all", "folds": "5"},
+            {},
+            "mlflow run . -e early_stop --env-manager local -P 'dataset=my wine.csv' -P folds=5 "
+            """-P 'space={"alpha": [0.1]}'""",
+            id="what differs from the defaults",
+        ),
+        pytest.param({"dataset": "red_wine", "space": "auto"}, {"sysmetrics.criteria": "c"}, "", id="under limits"),
+        pytest.param({"alpha": "1"}, {}, "", id="another script"),
+    ],
+)
+def test_command_for_the_same_trials_under_limits_can_be_pasted(
+    params: dict[str, str], tags: dict[str, str], command: str
+) -> None:
+    """Where no study under limits has them."""
+    info = RunInfo("1" * 32, "0", "me", "FINISHED", 0, 1, "active", run_name="tune")
+    data = RunData(params=[Param(*each) for each in params.items()], tags=[RunTag(*each) for each in tags.items()])
+    assert how_to_stop_early([Run(info, data)]) == command
 
 
 def test_options_of_a_report_are_the_documented_defaults() -> None:

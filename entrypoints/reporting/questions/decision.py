@@ -83,27 +83,19 @@ def decide(frame: Frame, limits: Criteria | None = None, noise: pd.DataFrame | N
 
 
 def score_margin(frame: Frame, noise: pd.DataFrame) -> float | None:
-    """By how much the scores of a trial and the best of all others must differ to be told apart; None if unknown.
-
-    Of a t-test at 5 % of each other model against one (Bonferroni), so that what is chosen among many is not called
-    better by that alone.
-    """
-    known = _known(noise).get(str(frame.score))
-    if known is None:
-        return None
-    error, degrees = known
-    others = max(frame.complete[frame.score].nunique() - 1, 1)
-    return error * float(stats.t.isf(0.025 / others, degrees))
+    """By how much the scores of two trials must differ to be told apart; None if unknown."""
+    known: float | None = _margins(noise).get(str(frame.score))
+    return known
 
 
 def margins(frame: Frame, noise: pd.DataFrame) -> dict[str, float]:
     """The smallest difference that is worth a word: of the score a difference, of a cost a share of it."""
-    known, trials = _known(noise), frame.complete
-    shares = USUAL_NOISE | {name: share for name, (share, _) in known.items() if name != frame.score}
-    sizes = {name: float(trials[name].median()) for name in shares if name in trials}
-    of_costs = {name: max(REPEATABILITY * shares[name], small(name, size)) for name, size in sizes.items()}
-    margin = score_margin(frame, noise) if frame.score else None
-    return of_costs | ({} if margin is None else {str(frame.score): margin})
+    trials = frame.complete
+    known = {name: REPEATABILITY * share for name, share in USUAL_NOISE.items()} | _margins(noise)
+    score = {str(frame.score): known.pop(str(frame.score))} if frame.score in known else {}
+    return score | {
+        name: max(share, small(name, float(trials[name].median()))) for name, share in known.items() if name in trials
+    }
 
 
 def answer(frame: Frame) -> Answer:
@@ -144,6 +136,10 @@ def load_in_words(frame: Frame, trial: pd.Series[Any]) -> str:
 def _known(noise: pd.DataFrame) -> dict[str, tuple[float, float]]:
     """Of each metric its noise and the degrees of freedom of that, where they are known."""
     return {row.metric: (row.noise, row.degrees_of_freedom) for row in noise.itertuples() if row.noise == row.noise}
+
+
+def _margins(noise: pd.DataFrame) -> dict[str, float]:
+    return {row.metric: row.margin for row in noise.itertuples() if row.margin == row.margin}
 
 
 def _worse(frame: Frame, trials: pd.DataFrame, chosen: pd.Series[Any]) -> pd.Series[float]:

@@ -25,18 +25,18 @@ from entrypoints.reporting.statistics import (
     LinearModel,
     design,
     holm,
+    is_learned,
     is_number,
     over_folds,
-    term_of,
     terms,
 )
-from entrypoints.reporting.words import digits, is_score, listed
+from entrypoints.reporting.words import digits, level, listed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = Mapping[Any, Any]  # of a table
-MAX_PANELS = 4  # of the figure
+MAX_PARTS, MAX_PANELS = 3, 4  # of the first sentence, of the figure
 APART = 0.2  # by how much an effect has to depend on another hyperparameter for a sentence
 MAX_DIGITS = 9  # of a level
 MAX_NOISE = 0.25  # of a time, from which on the page warns that little can be told
@@ -135,7 +135,7 @@ def noise(frame: Frame) -> pd.DataFrame:
 def _costs(frame: Frame, *, all_of_them: bool = False) -> list[str]:
     """The costs whose values differ; of the bundle's studies without those that say the same as another."""
     ended = frame.ended
-    names = [name for name in frame.metrics if name != frame.score and not is_score(name) and name not in _NO_COST]
+    names = [name for name in frame.metrics if name != frame.score and not is_learned(name) and name not in _NO_COST]
     main = [name for name in MAIN_COSTS if name in names]
     return [name for name in (names if all_of_them or not main else main) if ended[name].nunique() > 1]
 
@@ -146,7 +146,7 @@ def _rows_of_cost(cost: str, model: LinearModel) -> Iterator[dict[str, Any]]:
     p_values = [model.p_value(name) for name in names]
     for name, p, p_holm in zip(names, p_values, holm(p_values), strict=True):
         first, second = model.ends(name)
-        row = _change(cost, model, name, first, second) | {"p_value": p, "p_holm": float(p_holm)}
+        row = _change(cost, model, name, (first, second), {}) | {"p_value": p, "p_holm": float(p_holm)}
         if math.isnan(row["change"]):
             continue
         told = bool(p_holm < TOLD) and _matters(row)
@@ -156,7 +156,7 @@ def _rows_of_cost(cost: str, model: LinearModel) -> Iterator[dict[str, Any]]:
         for one, other in model.together if told else []:
             if name == one:
                 each = [
-                    row | _change(cost, model, name, first, second, **{other: place}) | {"told": True}
+                    row | _change(cost, model, name, (first, second), {other: place}) | {"told": True}
                     for place in range(len(model.terms[other].levels))
                 ]
                 each.sort(key=lambda found: float(found["change"]))
@@ -164,17 +164,19 @@ def _rows_of_cost(cost: str, model: LinearModel) -> Iterator[dict[str, Any]]:
                     yield from (each[0], each[-1])
 
 
-def _change(cost: str, model: LinearModel, name: str, first: int, second: int, **beside: int) -> dict[str, Any]:
+def _change(
+    cost: str, model: LinearModel, name: str, ends: tuple[int, int], beside: Mapping[str, int]
+) -> dict[str, Any]:
     """From one level to another, in the mean over those of the others or beside one of them."""
-    change, low, high = model.change(name, first, second, **beside)
+    change, low, high = model.change(name, *ends, beside)
     levels = model.terms[name].levels
     at = [f"{other} {_text(model.terms[other].levels[place])}" for other, place in beside.items()]
     return {
         "metric": cost,
         "hyperparameter": name,
         "beside": "".join(at),
-        "first_at": levels[first],
-        "second_at": levels[second],
+        "first_at": levels[ends[0]],
+        "second_at": levels[ends[1]],
         "change": change,
         "low": low,
         "high": high,
@@ -247,16 +249,14 @@ def _noise_of_score(frame: Frame) -> dict[str, Any]:
 
 def _effect_on_score(frame: Frame, name: str, trials: pd.DataFrame, scores: pd.DataFrame) -> dict[str, Any] | None:
     """The row of one hyperparameter; None where no trials differ in it alone."""
-    term = term_of(name, trials[name])
-    if term is None:
-        return None
-    if len(term.levels) < trials[name].nunique():
+    values = trials[name] if is_number(trials[name]) else trials[name].astype(str)
+    levels = sorted(values.dropna().unique())
+    if is_number(values) and len(levels) > MAX_LEVELS:
         return _slope(frame, name, trials, scores)
     others = trials[[other for other in frame.hyperparameters if other != name]]
     alike = others.astype(str).agg("|".join, axis=1) if len(others.columns) else pd.Series("", index=trials.index)
-    values = trials[name] if is_number(trials[name]) else trials[name].astype(str)
-    by_level = {level: scores[values == level].set_axis(alike[values == level]) for level in term.levels}
-    pairs = list(itertools.combinations(term.levels, 2))
+    by_level = {level: scores[values == level].set_axis(alike[values == level]) for level in levels}
+    pairs = list(itertools.combinations(levels, 2))
     rows = []
     for first, second in pairs:
         common = by_level[first].index.intersection(by_level[second].index)
@@ -266,21 +266,24 @@ def _effect_on_score(frame: Frame, name: str, trials: pd.DataFrame, scores: pd.D
             per_fold = (models[:, scores.shape[1] :] - models[:, : scores.shape[1]]).mean(axis=0)
             row = _score_row(frame, name, (first, second), per_fold, len(pairs))
             rows.append(row | {"trials": 2 * len(common), "same": np.array_equal(one, other)})
+    if not rows:
+        return _slope(frame, name, trials, scores)
     different = [row for row in rows if row["p_value"] < LEVEL]
     if different:
         return max(different, key=lambda row: abs(row["change"]))
-    return min(rows, key=lambda row: (row["same"], row["p_value"]), default=None)
+    return min(rows, key=lambda row: (row["same"], row["p_value"]))
 
 
 def _slope(frame: Frame, name: str, trials: pd.DataFrame, scores: pd.DataFrame) -> dict[str, Any] | None:
-    """Of a number with many values: what a straight line in its logarithm changes from the lowest to the highest."""
+    """Of a number with many values what a straight line in its logarithm changes from the lowest to the highest."""
     from statsmodels.regression.linear_model import OLS  # takes a second
 
     models = scores.drop_duplicates()
-    columns = {term.name: term.columns for term in terms(trials.loc[models.index], frame.hyperparameters)}
-    if name not in columns:
+    found = {term.name: term for term in terms(trials.loc[models.index], frame.hyperparameters)}
+    if name not in found or found[name].is_categorical:
         return None
-    explained = design({name: columns.pop(name)[:, :1], **columns})
+    others = {other: term.columns for other, term in found.items() if other != name}
+    explained = design({name: found[name].columns[:, :1], **others})
     if len(explained) - np.linalg.matrix_rank(explained) < MIN_DEGREES:
         return None
     per_fold = (np.linalg.pinv(explained) @ models.to_numpy())[1]
@@ -313,29 +316,39 @@ def answer(frame: Frame) -> Answer:
         why = f"What hyperparameters change: {len(frame.ended)} trials that ran to their end are too few."
         return Answer("effects", open_question=why)
     told = [row for row in costs.to_dict("records") if row["told"]]
-    sentences = [*_of_score(frame, score), *_of_costs(told), *_beside(told), *_of_place(told), *_busy(spread)]
-    if not any(row["hyperparameter"] != PLACE for row in told):
-        sentences.append(_none_found(costs, spread))
+    parts = [*_of_score(score), *_of_costs(told)]
+    found = [f"{'; '.join(some)}." for some in (parts[:MAX_PARTS], parts[MAX_PARTS:]) if some]
+    sentences = [*found, *_beside(told), *_of_place(told), *_busy(spread), *_not_shown(frame, score, costs)]
     open_question = ""
     if score.empty and frame.score is not None:
         open_question = (
             f"What hyperparameters do to `{frame.score}`: there are no configurations to compare fold by fold."
         )
     drawn = table[table["told"] & (table["beside"] == "") & (table["hyperparameter"] != PLACE)]
-    title = sentences[0]
-    draw = None if drawn.empty else lambda: _drawn(frame, drawn, title)
-    return Answer("effects", tuple(filter(None, sentences)), table, draw, open_question)
+    draw = None if drawn.empty else lambda: _drawn(frame, drawn, sentences[0])
+    return Answer("effects", tuple(sentences), table, draw, open_question)
 
 
-def _of_score(frame: Frame, score: pd.DataFrame) -> Iterator[str]:
-    """What is told of the score, and which hyperparameters change no model."""
-    rows = score.to_dict("records") if not score.empty else []
-    for row in sorted((row for row in rows if row["told"]), key=lambda row: -abs(row["change"])):
+def _of_score(score: pd.DataFrame) -> Iterator[str]:
+    """What changes the score, the largest change first."""
+    told = [row for row in score.to_dict("records") if row["told"]]
+    for row in sorted(told, key=lambda row: -abs(row["change"])):
         low, high = sorted((abs(row["low"]), abs(row["high"])))
         yield (
-            f"`{row['hyperparameter']}` {_text(row['first_at'])} -> {_text(row['second_at'])}: `{row['metric']}` "
-            f"{'rises' if row['change'] > 0 else 'falls'} by {digits(abs(row['change']), 2)} ({digits(low, 2)} to "
-            f"{digits(high, 2)})."
+            f"{_ends_in_words(row)}: `{row['metric']}` {'rises' if row['change'] > 0 else 'falls'} by "
+            f"{digits(abs(row['change']), 2)} ({digits(low, 2)} to {digits(high, 2)})"
+        )
+
+
+def _not_shown(frame: Frame, score: pd.DataFrame, costs: pd.DataFrame) -> Iterator[str]:
+    """Which hyperparameters change no model, and where nothing is shown."""
+    rows = score.to_dict("records")
+    same = [f"`{row['hyperparameter']}`" for row in rows if row["same"]]
+    if same:
+        scores = _fold_scores(frame)
+        yield (
+            f"{listed(same)} {'changes' if len(same) == 1 else 'change'} no score in any fold: {len(scores)} trials "
+            f"are {len(scores.drop_duplicates())} models."
         )
     tested = [row for row in rows if not row["told"] and not row["same"] and row["high"] == row["high"]]
     if tested:
@@ -345,23 +358,19 @@ def _of_score(frame: Frame, score: pd.DataFrame) -> Iterator[str]:
             f"No effect of {names} on `{frame.score}` is shown: folds differ so much that one below "
             f"{digits(unseen, 2)} may go unnoticed."
         )
-    same = [f"`{row['hyperparameter']}`" for row in rows if row["same"]]
-    if same:
-        scores = _fold_scores(frame)
-        yield (
-            f"{listed(same)} {'changes' if len(same) == 1 else 'change'} no score in any fold: {len(scores)} trials "
-            f"are {len(scores.drop_duplicates())} models."
-        )
+    if not costs.empty and not costs["told"].any():
+        names = listed([f"`{name}`" for name in costs["metric"].unique()])
+        yield f"No effect on {names} is shown, beyond noise and 5 %."
 
 
 def _of_costs(told: Sequence[Row]) -> list[str]:
-    """A sentence for each two levels, strongest first, with all costs that they change."""
+    """A part of a sentence for each two levels, strongest first, with all costs that they change."""
     by_ends: dict[str, list[Row]] = {}
     for row in told:
         if not row["beside"] and row["hyperparameter"] != PLACE:
             by_ends.setdefault(_ends_in_words(row), []).append(row)
     strongest = sorted(by_ends.items(), key=lambda item: min(row["p_value"] for row in item[1]))
-    return [f"{ends}: {listed([_of_metric(row) for row in rows])}." for ends, rows in strongest]
+    return [f"{ends}: {listed([_of_metric(row) for row in rows])}" for ends, rows in strongest]
 
 
 def _beside(told: Sequence[Row]) -> Iterator[str]:
@@ -386,11 +395,6 @@ def _busy(spread: pd.DataFrame) -> list[str]:
         f"tell costs apart by less than {digits(1 + row['margin'], 2)} times."
         for row in rows.to_dict("records")
     ]
-
-
-def _none_found(costs: pd.DataFrame, spread: pd.DataFrame) -> str:
-    names = [] if costs.empty else [f"`{name}`" for name in costs["metric"].unique()]
-    return f"No effect on {listed(names)} is shown, beyond noise and 5 %." if names else ""
 
 
 def _of_metric(row: Row) -> str:
@@ -438,7 +442,7 @@ def _drawn(frame: Frame, told: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def _text(level: Any) -> str:
+def _text(value: Any) -> str:
     """A level as it was given; one that was drawn at random with three digits."""
-    text = f"{level:.12g}" if isinstance(level, (int, float, np.number)) else str(level)
-    return text if len(text) <= MAX_DIGITS or isinstance(level, str) else f"{level:.3g}"
+    text = level(value)
+    return text if len(text) <= MAX_DIGITS or isinstance(value, str) else f"{value:.3g}"

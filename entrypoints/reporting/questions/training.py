@@ -14,8 +14,8 @@ from entrypoints.frame import Frame
 from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.drawing import LINES, PALETTE, scale_axis, sheet, styled
-from entrypoints.reporting.statistics import TOLD, Array, holm
-from entrypoints.reporting.words import digits, is_score, listed
+from entrypoints.reporting.statistics import TOLD, Array, holm, is_learned
+from entrypoints.reporting.words import digits, listed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +51,7 @@ def courses(frame: Frame) -> pd.DataFrame:
     """
     rows = []
     for (metric, algorithm), own in _curves(frame).groupby(["metric", "algorithm"], sort=False):
-        learned = _is_learned(frame, str(metric))
+        learned = metric == frame.score or is_learned(str(metric))
         each = [_course(str(metric), trial, learned) for _, trial in own.groupby("trial_id", sort=False)]
         known = [course for course in each if course is not None]
         if len(known) >= MIN_TRIALS:
@@ -77,10 +77,6 @@ def answer(frame: Frame) -> Answer:
     sentences = [*_learned(learned), *_costs(costs)]
     title = sentences[0] if sentences else "No metric is shown to change during training"
     return Answer("training", tuple(sentences), table, lambda: _drawn(frame, table, title))
-
-
-def _is_learned(frame: Frame, metric: str) -> bool:
-    return metric == frame.score or is_score(metric) or "loss" in metric
 
 
 def _curves(frame: Frame) -> pd.DataFrame:

@@ -49,9 +49,9 @@ def test_study_under_limits_that_tried_anything_else_is_not_found(client: Mlflow
     """One that tried a part of the same is, however its values were written."""
     full, part, other = (store_study(client, trials=0, tags=tags) for tags in (FULL, LIMITED, LIMITED))
     tried = {full: (8, 64), part: (8.0,), other: (8, 32)}
-    for study, sizes in tried.items():
+    for each, sizes in tried.items():
         for size in sizes:
-            store_trial(client, study, {"batch_size": size, "alpha": 0.1})
+            store_trial(client, each, {"batch_size": size, "alpha": 0.1})
     assert _found(client) == [full, part]
 
 

@@ -1,4 +1,4 @@
-"""The tests that several questions share: by hand."""
+"""The tests behind reports: published examples, examples by hand, and statsmodels' own formulas."""
 
 from __future__ import annotations
 
@@ -7,12 +7,84 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.formula.api as smf
+from made_up_frames import study
+from scipy import stats
+from statsmodels.stats.anova import anova_lm
+from statsmodels.stats.multitest import multipletests
 
-from entrypoints.reporting.statistics import by_chance, holm
+from entrypoints.reporting.statistics import LinearModel, by_chance, holm, over_folds, terms
+
+LEVELS = {"batch_size": [8, 32, 128, 512], "learning_rate": [0.1, 0.01, 0.001], "algorithm": ["logistic", "svm"]}
+COSTS = {"training_time_s": lambda row: 0.05 + 8 / row["batch_size"]}
 
 
 def _table(*rows: tuple[float, ...]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list("abcdefg")[: len(rows[0])])
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_linear_model_is_that_of_a_formula(seed: int) -> None:
+    """Type II tests, and the interval of the one contrast of a hyperparameter of two levels."""
+    frame = study(LEVELS, COSTS, noise=0.1, repeats=3, seed=seed)
+    trials = frame.ended
+    model = LinearModel(
+        trials["training_time_s"].to_numpy(),
+        {term.name: term for term in terms(trials, frame.hyperparameters)},
+        in_logarithms=True,
+    )
+    assert model.together == []
+    formula = smf.ols(
+        "np.log(training_time_s) ~ C(batch_size) + C(learning_rate) + C(algorithm) + place",
+        trials.astype({"place": float}),
+    ).fit()
+    expected = anova_lm(formula, typ=2)["PR(>F)"]
+    for name in LEVELS:
+        assert model.p_value(name) == pytest.approx(expected[f"C({name})"], rel=1e-6)
+    assert model.p_value("place") == pytest.approx(expected["place"], rel=1e-6)
+    assert model.degrees == formula.df_resid
+    assert model.noise == pytest.approx(math.sqrt(formula.mse_resid))
+    (of_svm,) = (name for name in formula.params.index if "svm" in name)
+    ends = np.exp([formula.params[of_svm], *formula.conf_int().loc[of_svm]])
+    assert model.change("algorithm", 0, 1, {}) == pytest.approx(tuple(ends))
+
+
+def test_what_trials_do_not_tell_apart_has_no_effect() -> None:
+    """One hyperparameter follows from another one."""
+    drawn = [{"algorithm": name, "solver": f"of {name}", "alpha": a} for name in ("a", "b") for a in (1, 2, 3, 4)]
+    frame = study(drawn, {"training_time_s": lambda row: 1.0 + (row["algorithm"] == "a")})
+    found = {term.name: term for term in terms(frame.ended, frame.hyperparameters)}
+    model = LinearModel(frame.ended["training_time_s"].to_numpy(), found, in_logarithms=True)
+    assert math.isnan(model.p_value("algorithm"))
+    assert math.isnan(model.change("solver", 0, 1, {})[0])
+    assert not math.isnan(model.change("alpha", 0, 3, {})[0])
+
+
+def test_hyperparameter_of_many_values_bends() -> None:
+    """As many as trials have halves, or thirteen."""
+    few, many = (
+        terms(study([{"alpha": 1.5**place} for place in range(count)] * 2, {}).ended, ["alpha"])[0]
+        for count in (12, 13)
+    )
+    assert (few.is_categorical, many.is_categorical) == (True, False)
+    assert (len(few.levels), many.levels) == (12, [1.0, 1.5**12])
+
+
+def test_t_test_over_folds_by_hand() -> None:
+    """Differences 1, 2, 3 have mean 2 and variance 1; with 1/3 + 1/2 the error is the root of 5/6."""
+    mean, reach, p = over_folds(np.array([1.0, 2.0, 3.0]))
+    assert mean == 2
+    assert p == pytest.approx(2 * stats.t.sf(2 / math.sqrt(5 / 6), 2))
+    assert reach == pytest.approx(4.303 * math.sqrt(5 / 6), abs=1e-3)
+
+
+@pytest.mark.parametrize("difference", [0.0, 0.1])
+def test_differences_without_spread_have_no_p_value(difference: float) -> None:
+    """Their error is not known."""
+    mean, reach, p = over_folds(np.full(10, difference))
+    assert mean == pytest.approx(difference)
+    assert math.isnan(reach)
+    assert math.isnan(p)
 
 
 @pytest.mark.parametrize(
@@ -21,7 +93,7 @@ def _table(*rows: tuple[float, ...]) -> pd.DataFrame:
         pytest.param(_table((1, 2, 3), (4, 5, 6), (2, 1, 3)), 7 / 36, id="counted by hand"),
         pytest.param(_table(*[(1, 2, 3, 4)] * 3, (2, 1, 3, 4)), 13 / 24**3, id="neighbours swapped in one block"),
         pytest.param(_table(*[(1, 1, 1, 2)] * 3), 1 / 16, id="ties that all blocks have"),
-        pytest.param(_table(*[(1, 2, 3)] * 4), 1 / 216, id="all alike"),
+        pytest.param(_table(*[(1, 2, 3)] * 4), 1 / 6**3, id="all alike"),
     ],
 )
 def test_permutation_gives_the_share_of_rankings_that_agree_as_much(scores: pd.DataFrame, p: float) -> None:
@@ -30,8 +102,11 @@ def test_permutation_gives_the_share_of_rankings_that_agree_as_much(scores: pd.D
     assert by_chance(scores) == pytest.approx(p, abs=3.5 * error)
 
 
-def test_adjusted_p_values_by_hand() -> None:
-    """Holm multiplies the smallest by their number, the next by one less; NaN does not count."""
-    assert holm([0.01, np.nan, 0.04, 0.03]).tolist() == pytest.approx([0.03, np.nan, 0.06, 0.06], nan_ok=True)
-    assert np.isnan(holm([np.nan])).all()
-    assert len(holm([])) == 0
+def test_holm_is_that_of_statsmodels_and_leaves_out_what_is_unknown() -> None:
+    """Whatever the order; a p-value that is not known keeps none and weakens no other."""
+    p = np.random.default_rng(0).uniform(0, 0.2, 20)
+    expected = multipletests(p, method="holm")[1]
+    adjusted = holm([*p[:7], math.nan, *p[7:], math.nan])
+    assert np.isnan(adjusted[[7, -1]]).all()
+    assert adjusted[~np.isnan(adjusted)] == pytest.approx(expected)
+    assert holm([]).tolist() == []

@@ -43,7 +43,8 @@ def decided(
     """The decision about a full study, with the limits of another one."""
     frame = together(made(trials), *([made(trials, criteria)] if criteria else []))
     rows = [
-        {"metric": metric, "noise": share, "degrees_of_freedom": degrees} for metric, (share, degrees) in noise.items()
+        {"metric": metric, "noise": share, "degrees_of_freedom": degrees, "margin": 0.01}
+        for metric, (share, degrees) in noise.items()
     ]
     return decide(frame, noise=pd.DataFrame(rows))
 
@@ -119,7 +120,7 @@ def test_trials_that_a_study_under_limits_has_judged_keep_its_verdict() -> None:
     status = ["KILLED" if size == "a" else "FINISHED" for size in judged.trials["size"]]
     meets = [size in "ce" for size in judged.trials["size"]]
     judged = replace(judged, trials=judged.trials.assign(status=status, feasible=meets))
-    found = decide(judged, noise=pd.DataFrame(columns=["metric", "noise", "degrees_of_freedom"]))
+    found = decide(judged, noise=pd.DataFrame(columns=["metric", "noise", "degrees_of_freedom", "margin"]))
     assert found.chosen is not None
     assert (found.chosen["size"], found.margin) == ("e", None)
 

@@ -86,12 +86,11 @@ def test_eight_trials_say_what_they_show() -> None:
     )
     found = answer(frame)
     assert found.sentences == (
-        "`learning_rate` 0.001 -> 0.01: `val_accuracy` rises by 0.095 (0.086 to 0.1).",
-        "No effect of `algorithm` on `val_accuracy` is shown: folds differ so much that one below 0.0068 may "
-        "go unnoticed.",
+        "`learning_rate` 0.001 -> 0.01: `val_accuracy` rises by 0.095 (0.086 to 0.1); `batch_size` 8 -> 64: "
+        "`training_time_s` falls to 1/7.9 (1/8.2 to 1/7.6) and `model_memory_mb` rises by 0.56 MB (0.54 to 0.59).",
         "`batch_size` changes no score in any fold: 8 trials are 4 models.",
-        "`batch_size` 8 -> 64: `training_time_s` falls to 1/7.9 (1/8.2 to 1/7.6) and `model_memory_mb` rises by "
-        "0.56 MB (0.54 to 0.59).",
+        "No effect of `algorithm` on `val_accuracy` is shown: folds differ so much that one below 0.0068 may go "
+        "unnoticed.",
     )
     assert found.open_question == ""
     assert found.draw is not None
@@ -169,6 +168,27 @@ def test_interaction_is_said_where_it_matters() -> None:
     assert len(said) == 1
     assert said[0].startswith("`batch_size` 8 -> 512: `training_time_s` falls to 1/16")
     assert said[0].endswith("with algorithm logistic.")
+
+
+def test_hyperparameters_may_have_any_name_and_a_small_search_few_trials() -> None:
+    """Ten trials of a random search, each with a rate of its own."""
+    random = np.random.default_rng(0)
+    drawn = [
+        {"first": 10 ** random.uniform(-4, 0), "second": size, "values": name}
+        for size, name in itertools.product((8, 64), ("a", "b", "c"))
+        for _ in range(2)
+    ]
+    frame = study(
+        drawn,
+        {"training_time_s": lambda row: row["second"] ** (1 if row["values"] == "a" else 2)},
+        lambda row: 0.66 + 0.03 * np.log10(row["first"]),
+        model_sd=0.002,
+        noise=0.01,
+    )
+    said = answer(frame).sentences
+    assert said[0].startswith("`first` 0.000")
+    assert ": `val_rmse` rises by 0." in said[0]
+    assert any("with values a, but rises to 6" in sentence for sentence in said)
 
 
 def test_drift_over_the_order_is_warned_of_and_not_charged_to_a_hyperparameter() -> None:

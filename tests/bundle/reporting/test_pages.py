@@ -1,0 +1,181 @@
+"""The page of a report: golden ones of three kinds, and what it has room for."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from made_up_frames import study, together
+
+from entrypoints.frame import Frame
+from entrypoints.reporting import questions
+from entrypoints.reporting.answer import Answer
+from entrypoints.reporting.pages import page, table
+from entrypoints.reporting.questions import DATASETS, REPEATS, STUDY
+
+GOLDEN = Path(__file__).parent / "golden"
+LEVELS = {"batch_size": [8, 64, 512], "learning_rate": [0.1, 0.01, 0.001]}
+LIMITS = "training_time_s<=0.5"
+COMMAND = "mlflow run . -e early_stop --env-manager local -P batch_sizes=8,64,512"
+COMMON = ("training_time_s", "cpu_seconds", "elapsed_s")
+
+
+def seconds(row: Any) -> float:
+    """What a trial takes: most of it for each batch."""
+    return 0.05 + 16 / float(row["batch_size"])
+
+
+def rich(seed: int = 0, times: float = 1.0, **changes: Any) -> Frame:
+    """A study in which batch sizes change costs, rates the score; its models are logged."""
+    costs: dict[str, Callable[[Any], float]] = {name: lambda row: times * seconds(row) for name in COMMON}
+    costs |= {"peak_memory_mb": lambda row: 177.0, "model_memory_mb": lambda row: 1 + row["batch_size"] / 100}
+    costs |= {"mean_step_time_ms": lambda row: 0.3 + row["batch_size"] / 1000, "inference_latency_ms": lambda row: 0.1}
+    curves = {
+        "train_loss": lambda row, share: 0.4 + 0.6 * (1 - share) ** 8,
+        "val_rmse": lambda row, share: 0.66 + 0.3 * (1 - share) ** 8,
+        "memory_mb": lambda row, share: 177 + 2 * share,
+        "cpu_percent": lambda row, share: 97.0,
+    }
+    noise = {"peak_memory_mb": 0.0001, "model_memory_mb": 0.001}
+    frame = study(
+        LEVELS,
+        costs,
+        lambda row: 0.66 + row["learning_rate"],
+        noise={name: noise.get(name, 0.02) for name in costs},
+        curves=curves,
+        same_model=["batch_size"],
+        seed=seed,
+        **changes,
+    )
+    best = frame.complete.iloc[0]
+    frame.studies.loc[frame.first, ["model", "model_run_id"]] = [f"models:/m-{seed}", best["run_id"]]
+    return replace(frame, trials=frame.trials.assign(test_rmse=frame.trials["val_rmse"] + 0.01))
+
+
+def limited() -> Frame:
+    """The rich study under limits, which stopped the dearest."""
+    frame = rich(9, name="early_stop red_wine", of_study={"criteria": LIMITS})
+    killed = frame.trials["batch_size"] == 8
+    about = {"status": "KILLED", "stopped_by": "criteria", "stop_metric": "training_time_s", "stop_how": "predicted"}
+    trials = frame.trials.assign(**{name: frame.trials[name].mask(killed, word) for name, word in about.items()})
+    trials.loc[killed, list(COMMON)] = 0.2
+    return replace(frame, trials=trials)
+
+
+def dull(seed: int = 0, **changes: Any) -> Frame:
+    """A study in which nothing changes anything."""
+    costs = {"training_time_s": lambda row: 1.0, "cpu_seconds": lambda row: 1.2, "peak_memory_mb": lambda row: 177.0}
+    curves = {"val_rmse": lambda row, share: 0.66, "cpu_percent": lambda row, share: 97.0}
+    return study(LEVELS, costs, noise=0.01, curves=curves, seed=seed, **changes)
+
+
+def poor(seed: int = 0, **changes: Any) -> Frame:
+    """Two trials of another script, of which nothing says what ranks them."""
+    return study({"depth": [1, 2]}, {"elapsed_s": lambda row: 1.0}, metric=None, seed=seed, name="script", **changes)
+
+
+def of_dataset(made: Callable[..., Frame], number: int) -> Frame:
+    """The study of one of several datasets."""
+    return made(number, of_study={"dataset": f"dataset{number}", "key": f"k{number}"})
+
+
+CASES: dict[tuple[str, str], Callable[[], Frame]] = {
+    (STUDY, "rich"): lambda: together(rich(), limited()),
+    (STUDY, "no effect"): dull,
+    (STUDY, "poor"): poor,
+    (REPEATS, "rich"): lambda: together(rich(), rich(1), rich(2, times=1.3, about={"host": "a laptop"})),
+    (REPEATS, "no effect"): lambda: together(dull(), dull(1)),
+    (REPEATS, "poor"): lambda: together(poor(), poor(1)),
+    (DATASETS, "rich"): lambda: together(*(of_dataset(rich, number) for number in range(4))),
+    (DATASETS, "no effect"): lambda: together(*(of_dataset(dull, number) for number in range(4))),
+    (DATASETS, "poor"): lambda: together(*(of_dataset(poor, number) for number in range(2))),
+}
+
+
+@pytest.mark.parametrize(("kind", "case"), CASES)
+def test_page_is_the_golden_one(kind: str, case: str) -> None:
+    """Read these as a newcomer would; UPDATE_GOLDEN=1 writes them anew. Each figure can be drawn."""
+    frame = CASES[kind, case]()
+    answers = questions.ask(kind, frame)
+    drawn = [each.name for each in answers if each.draw]
+    command = COMMAND if (kind, case) == (STUDY, "no effect") else ""
+    text = page("1", "a" * 32, frame, answers, drawn, "#/trials", command)
+    file = GOLDEN / f"{kind}_{case.replace(' ', '_')}.md"
+    if os.environ.get("UPDATE_GOLDEN"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+    assert text == file.read_text()
+    assert len(text) <= 8000
+    for each in answers:
+        if each.draw:
+            each.draw().savefig(io.BytesIO())
+
+
+@pytest.mark.parametrize(("kind", "case"), CASES)
+def test_every_number_of_a_sentence_is_in_its_table(kind: str, case: str) -> None:
+    """So that whoever doubts it finds what it was made of: as it is, as a share, or as one over it."""
+    for answer in questions.ask(kind, CASES[kind, case]()):
+        values = _numbers_of(answer.table)
+        for sentence in answer.sentences:
+            said = re.sub(r"`[^`]*`|\w+=\S+|seed \d+|dataset\d+", " ", sentence)
+            missing = [
+                number for number in re.findall(r"\d+(?:\.\d+)?(?:e-\d+)?", said) if not _is_near(number, values)
+            ]
+            assert missing == [], (answer.name, sentence, missing)
+
+
+KNOWN = {1.0, 2.0, 5.0, 0.1}  # a ratio's numerator, and what is too small for a word: 5 % and 0.1 MB
+
+
+def _numbers_of(rows: pd.DataFrame) -> set[float]:
+    """What a sentence may say of a table: its numbers and counts of its rows."""
+    numbers = rows.select_dtypes("number").to_numpy(dtype=float).ravel()
+    texts = rows.astype(str).to_numpy().ravel() if len(rows) else []
+    found = {abs(float(each)) for each in numbers if each == each}
+    found |= {float(each) for text in texts for each in re.findall(r"\d+(?:\.\d+)?", str(text))}
+    return found | {float(count) for count in range(len(rows) + 1)} | KNOWN
+
+
+def _is_near(text: str, values: set[float]) -> bool:
+    number = float(text)
+    places = len(text.partition(".")[2].partition("e")[0])
+    error = max(0.5 * 10.0**-places, 0.06 * number if len(text.strip("0.")) < 3 else 0.006 * number)
+    made = {
+        each for value in values for each in (value, 100 * value, 100 * abs(1 - value), 1 / value if value else 0.0)
+    }
+    return any(abs(number - each) <= error for each in made)
+
+
+def test_tables_are_left_to_the_artifacts_before_figures_and_sentences() -> None:
+    """The first question has room before others."""
+    wide: pd.DataFrame = pd.DataFrame({f"column_{number}": ["x" * 80] * 8 for number in range(8)})
+    answers = [
+        Answer("decision", ("**Take it**.", "**It costs** nothing.", "**Load it**.", "One.", "Two."), wide),
+        Answer("effects", ("Three.", "Four."), wide),
+    ]
+    text = page("1", "a" * 32, rich(), answers, ["effects"], "#/trials")
+    assert text.startswith("**Take it**.\n**It costs** nothing.\n**Load it**.\n")
+    assert [text.count(each) for each in ("One.", "- Two.", "- Four.", "![effects]", "| column_0 |")] == [1, 1, 1, 1, 1]
+    assert text.index("| column_0 |") < text.index("### What hyperparameters change")
+
+
+def test_sentences_that_have_no_room_are_cut() -> None:
+    """MLflow refuses a longer description."""
+    text = page("1", "a" * 32, rich(), [Answer("decision", ("x" * 9000,))], [], "#/trials")
+    assert (len(text), text[-4:]) == (8000, " ...")
+
+
+def test_table_shows_the_first_rows_without_ids() -> None:
+    """How many more there are is said; a bar would end a cell."""
+    rows: pd.DataFrame = pd.DataFrame({"run_id": ["r"] * 10, "limit": ["a|b"] * 10, "training_time_s": [0.123456] * 10})
+    lines = table(rows).splitlines()
+    assert lines[:3] == ["| limit | training_time_s |", "| --- | --- |", "| a/b | 0.12 |"]
+    assert (len(lines), lines[-1]) == (12, "2 more rows are in the artifact.")
+    assert table(pd.DataFrame()) == ""
