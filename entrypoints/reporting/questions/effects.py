@@ -92,9 +92,9 @@ def of_score(frame: Frame) -> pd.DataFrame:
     Returns:
         A row per hyperparameter: metric, hyperparameter, first_at, second_at, change (of the score, from first to
         second), low, high, reach (its 95 % interval, and half of that), trials (compared), models (the different ones
-        of the study), same (whether no pair of levels makes another model), p_value, p_holm (over hyperparameters), told
-        (p_holm below 0.05). Of several pairs of levels the one with the largest change of those that differ, else the
-        one with the smallest p-value; both allow for the choice.
+        of the study), same (whether no pair of levels makes another model), p_value, p_holm (over hyperparameters),
+        told (p_holm below 0.05). Of several pairs of levels the one with the largest change of those that differ, else
+        the one with the smallest p-value; both allow for the choice.
     """
     scores = _fold_scores(frame)
     nothing: pd.DataFrame = pd.DataFrame()
