@@ -10,6 +10,7 @@ full study in that store is read. Its aim: a median within 0.95 to 1.05, and 93 
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -22,19 +23,22 @@ from typing import Any
 import click
 import numpy as np
 import pandas as pd
-from mlflow import MlflowClient
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from entrypoints.reporting.savings import rules  # noqa: E402
-from entrypoints.reporting.savings.calibration import calibration, predictions  # noqa: E402
-from entrypoints.reporting.studies import Study, study_of  # noqa: E402
-from entrypoints.tags import CRITERIA  # noqa: E402
+from mlflow import MlflowClient  # noqa: E402
+from mlflow.entities import Run  # noqa: E402
+
+from entrypoints.limits.ledger import PREDICTED, Ledger  # noqa: E402
+from entrypoints.mlflow_io import figures_of, find_run, search_runs  # noqa: E402
+from entrypoints.models.configuration import Configuration  # noqa: E402
+from entrypoints.settings import SHARED  # noqa: E402
+from entrypoints.tags import CRITERIA, DIVERGED, PREPARE_RUN_ID  # noqa: E402
 from mlflow_sysmetrics.tags import KIND  # noqa: E402
+from mlflow_sysmetrics.ui import trials_of  # noqa: E402
 
 MEDIAN, INSIDE_PERCENT = (0.95, 1.05), 93.0
-MANY = 100_000  # trials: all are read and predicted
 MNIST_ROWS = 10_000
 STUDIES: dict[str, dict[str, str]] = {
     "red_wine": {
@@ -77,15 +81,15 @@ def main(mnist: str | None, max_trials: int, store: str | None) -> None:
         report(ran(Path(folder), mnist, max_trials))
 
 
-def read(client: MlflowClient) -> Iterator[tuple[str, MlflowClient, Study]]:
-    """Every full study in a store, by the name of its run."""
+def read(client: MlflowClient) -> Iterator[tuple[MlflowClient, Run]]:
+    """Every full study in a store."""
     experiments = [each.experiment_id for each in client.search_experiments()]
     for run in client.search_runs(experiments, f"tags.`{KIND}` = 'study'", max_results=1000):
         if CRITERIA not in run.data.tags and run.info.status == "FINISHED":
-            yield str(run.info.run_name), client, study_of(client, run)
+            yield client, run
 
 
-def ran(folder: Path, mnist: str | None, max_trials: int) -> Iterator[tuple[str, MlflowClient, Study]]:
+def ran(folder: Path, mnist: str | None, max_trials: int) -> Iterator[tuple[MlflowClient, Run]]:
     """Each study, once it has run."""
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     for name, params in STUDIES.items():
@@ -102,7 +106,7 @@ def ran(folder: Path, mnist: str | None, max_trials: int) -> Iterator[tuple[str,
         if done.returncode:
             raise click.ClickException(f"{' '.join(line)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
         (newest,) = client.search_runs(["0"], f"tags.`{KIND}` = 'study'", max_results=1)
-        yield name, client, study_of(client, newest)
+        yield client, newest
 
 
 def table(mnist: Path, folder: Path) -> str:
@@ -117,39 +121,72 @@ def table(mnist: Path, folder: Path) -> str:
     return str(file)
 
 
-def report(studies: Iterator[tuple[str, MlflowClient, Study]]) -> None:
+def report(studies: Iterator[tuple[MlflowClient, Run]]) -> None:
     """Print the table of each study, and of all together."""
-    together: list[dict[str, Any]] = []
-    trials = 0
-    for name, client, study in studies:
-        full = rules.full_of(client, study, MANY)
-        found = predictions(full.courses, full.rows, MANY) if full else []
-        own = {row["run_id"] for row in found}
-        click.echo(f"\n{name}: {len(study.trials)} trials, {len(own)} of them predicted")
-        show(found)
-        together += found
-        trials += len(own)
-    click.echo(f"\nall: {trials} trials predicted")
-    show(together)
+    tables = []
+    for client, study in studies:
+        tables.append(predictions(client, study))
+        click.echo(f"\n{study.info.run_name}")
+        show(tables[-1])
+    click.echo("\nall")
+    show(pd.concat(tables))
 
 
-def show(found: list[dict[str, Any]]) -> None:
+def predictions(client: MlflowClient, study: Run) -> pd.DataFrame:
+    """What each trial was predicted to cost before its first step, from those that had ended, and what it cost.
+
+    Those that diverged are learned from, as in a study under limits, but not judged. Memory below 0.1 MB has no ratio.
+    """
+    prepare = find_run(client, study.data.tags[PREPARE_RUN_ID])
+    assert prepare is not None
+    rows = int(prepare.data.metrics["train_rows"])
+    ledger = Ledger(rows - rows // int(prepare.data.params["folds"]), PREDICTED)
+    runs = list(search_runs(client, study.info.experiment_id, trials_of(study.info.run_id), "ASC"))
+    ended = sorted((run for run in runs if run.info.status == "FINISHED"), key=lambda run: run.info.end_time)
+    found: list[dict[str, Any]] = []
+    for run in runs:
+        while ended and ended[0].info.end_time <= run.info.start_time:
+            other, figures = ended[0], figures_of(ended.pop(0))
+            diverged = other.data.tags.get(DIVERGED) == "true"
+            ledger.record(configuration(other), figures, figures, "diverged" if diverged else "finished")
+        if run.data.tags.get(DIVERGED) != "true":
+            measured = figures_of(run)
+            for metric, prediction in ledger.brief(configuration(run)).predictions.items():
+                if metric in measured:
+                    value, by_chance = measured[metric], metric.endswith("_mb") and prediction.value < 0.1
+                    row = {"metric": metric, "inside": prediction.low <= value <= prediction.high}
+                    found.append(row | {"ratio": np.nan if by_chance or not value else prediction.value / value})
+    return pd.DataFrame(found, columns=["metric", "inside", "ratio"])
+
+
+def configuration(run: Run) -> Configuration:
+    """What a trial trained; its run holds the text of each value."""
+    params = dict(run.data.params)
+    shared = {name: params.pop(name, "none") for name in SHARED}
+    lengths = {name: None if shared[name] == "none" else int(shared[name]) for name in ("max_steps", "max_epochs")}
+    algorithm, batch_size, tol = params.pop("algorithm"), int(params.pop("batch_size")), params.pop("tol", None)
+    values = {name: _parsed(text) for name, text in params.items()}
+    return Configuration(algorithm, batch_size, values, 0, **lengths, tol=None if tol is None else float(tol))
+
+
+def _parsed(text: str) -> Any:
+    """A hyperparameter's value: what Python writes so, or else the text itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def show(found: pd.DataFrame) -> None:
     """Print a line for each metric."""
-    rows = calibration(found)
-    if not rows:
-        click.echo("  nothing could be predicted: too few trials")
-        return
-    click.echo(
-        f"  {'metric':18} {'n':>5} {'ratios':>6} {'median':>7} {'5 %':>6} {'95 %':>6} {'inside':>7} {'below':>6}  aim"
-    )
-    for row in rows:
-        known = row["median_ratio"] == row["median_ratio"]
-        met = row["coverage_percent"] >= INSIDE_PERCENT
-        met = met and (not known or MEDIAN[0] <= row["median_ratio"] <= MEDIAN[1])
-        ratios = [f"{row[name]:.3f}" if known else "-" for name in ("median_ratio", "low_ratio", "high_ratio")]
+    click.echo(f"  {'metric':18} {'n':>5} {'median':>7} {'5 %':>6} {'95 %':>6} {'inside':>7}  aim")
+    for metric, own in found.groupby("metric", sort=False):
+        low, middle, high = own["ratio"].quantile([0.05, 0.5, 0.95])
+        inside = 100 * own["inside"].mean()
+        met = inside >= INSIDE_PERCENT and not (middle < MEDIAN[0] or middle > MEDIAN[1])
         click.echo(
-            f"  {row['metric']:18} {row['trials']:5d} {row['ratios']:6d} {ratios[0]:>7} {ratios[1]:>6} {ratios[2]:>6} "
-            f"{row['coverage_percent']:5.1f} % {row['below_percent']:4.1f} %  {'met' if met else 'MISSED'}"
+            f"  {metric:18} {len(own):5d} {middle:7.3f} {low:6.3f} {high:6.3f} {inside:5.1f} %  "
+            f"{'met' if met else 'MISSED'}"
         )
 
 

@@ -1,12 +1,11 @@
-"""What limits on costs save, and what they lose, against the full study and against other rules.
+"""What limits on costs save, and what they lose, against the full study.
 
     python benchmarks/early_stop.py red_wine [--seeds 1] [--file mnist.parquet] [--defaults]
 
 For each seed it runs three studies of one scenario: `tune`, then `early_stop` with predictions off and on, limited to
-a training time between those of its kinds of trial, so that about half of the grid is infeasible. It prints a table of
-what each saved of the CPU and wall time, the regret of the chosen model, what the infeasible trials still cost, and how
-many feasible ones were stopped; and the same of the controls, replayed from the full study's curves. With --defaults
-the studies have the length and the limits that a user gets who says nothing, and predictions are on.
+a training time between those of its batch sizes, so that about half of the grid is infeasible. It prints what each
+saved of the CPU and wall time, how many trials that meet the limits it stopped, and the regret of the chosen model.
+With --defaults the studies have the length and the limits of a user who says nothing, and predictions are on.
 """
 
 from __future__ import annotations
@@ -17,10 +16,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from statistics import fmean, median
 
 import click
 
@@ -28,15 +25,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import mlflow  # noqa: E402
+import pandas as pd  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
+from mlflow.entities import Run  # noqa: E402
 
-from entrypoints.limits.duration_forecast import kind  # noqa: E402
-from entrypoints.limits.stop_or_skip import Stopping  # noqa: E402
-from entrypoints.reporting.savings import rules  # noqa: E402
-from entrypoints.reporting.savings.courses import read  # noqa: E402
-from entrypoints.reporting.savings.replay import Course, Verdict  # noqa: E402
-from entrypoints.reporting.studies import Study, study_of  # noqa: E402
-from entrypoints.settings import DEFAULT_CRITERIA  # noqa: E402
+from entrypoints.frame import Frame  # noqa: E402
+from entrypoints.reading import read  # noqa: E402
+from entrypoints.reporting.questions import limits_saved, pairs  # noqa: E402
 
 EPOCHS = {"max_epochs": "5"}
 SCENARIOS = {
@@ -80,84 +75,67 @@ def main(scenario: str, seeds: int, file: str | None, limited: str, defaults: bo
     with tempfile.TemporaryDirectory(prefix="early-stop-") as folder:
         store = Path(folder)
         mlflow.set_tracking_uri(f"sqlite:///{store / 'mlflow.db'}")
-        rows: dict[str, list[Verdict]] = {}
-        for seed in range(seeds):
-            one_seed(params | {"seed": str(seed)}, store, "" if defaults else limited, rows)
-    click.echo(f"\n{scenario}, {seeds} seeds: means over seeds; stops are sums; none left: no feasible trial was run")
-    click.echo(
-        f"{'rule':34} {'CPU saved':>9} {'wall':>6} {'inf. cost':>9} {'false':>5} {'border':>6} {'feasible':>8} "
-        f"{'none left':>9} {'val regret':>10} {'test regret':>11}"
+        rows = [row for seed in range(seeds) for row in one_seed(params, str(seed), store, "" if defaults else limited)]
+    table: pd.DataFrame = pd.DataFrame(rows)
+    click.echo(f"\n{scenario}, {seeds} seeds")
+    click.echo(table.to_string(index=False, float_format="{:.4g}".format))
+    by_rule = table.groupby("rule").agg(
+        {name: "sum" if name in ("feasible", "stopped") else "mean" for name in table.columns[2:]}
     )
-    for rule, verdicts in rows.items():
-        click.echo(
-            f"{rule:34} {_mean(verdicts, 'saved_cpu'):9.1%} {_mean(verdicts, 'saved_wall'):6.1%} "
-            f"{_mean(verdicts, 'infeasible_cost'):9.1%} {_sum(verdicts, 'false_stops'):5d} "
-            f"{_sum(verdicts, 'borderline_stops'):6d} {_sum(verdicts, 'feasible'):8d} "
-            f"{_none_left(verdicts):9.0%} {_mean(verdicts, 'val_regret'):10.5f} {_mean(verdicts, 'test_regret'):11.5f}"
-        )
+    click.echo(f"\nmeans; of feasible and stopped sums\n{by_rule.to_string(float_format='{:.4g}'.format)}")
 
 
-def one_seed(params: dict[str, str], store: Path, limited: str, rows: dict[str, list[Verdict]]) -> None:
-    """Run the studies of one seed and add a verdict for each rule; by the default limits where no metric is named."""
+def one_seed(params: dict[str, str], seed: str, store: Path, limited: str) -> list[dict[str, float | str]]:
+    """Run the studies of one seed: a row for each under limits."""
     client = MlflowClient()
-    full = rules.full_of(client, study("tune", params, store, client))
-    assert full is not None
-    text = f"{limited}<={_between(full.courses, limited):.4g}" if limited else DEFAULT_CRITERIA
-    criteria = full.criteria(text)
-    click.echo(f"seed {params['seed']}: {criteria}; {len(full.courses)} trials, search {full.search_s:.0f} s")
-
-    def add(rule: str, verdict: Verdict) -> None:
-        rows.setdefault(rule, []).append(verdict)
-
+    full = study("tune", params | {"seed": seed}, store, client)
+    limits = {"criteria": f"{limited}<={_between(read(client, [full]), limited):.4g}"} if limited else {}
+    rows = []
     for predict in ("off", "on") if limited else ("on",):
-        run = study("early_stop", params | {"criteria": str(criteria), "predict": predict}, store, client)
-        compared = rules.real(full, read(client, run.trials["run_id"]), criteria, run.run.data.metrics["search_time_s"])
-        assert compared is not None
-        add(f"early_stop predict={predict}, real", compared[1])
-        replayed = rules.replayed(full, Stopping(criteria, predict == "on"))
-        add(f"early_stop predict={predict}, replayed", replayed)
-    for rule, verdict in rules.controls(full, criteria, 1 - replayed.saved_cpu).items():
-        add(rule, verdict)
+        run = study("early_stop", params | {"seed": seed, "predict": predict} | limits, store, client)
+        frame = read(client, [full, run])
+        saved, lost = limits_saved.saving(frame), pairs.answer(frame).table.iloc[0]
+        assert saved is not None
+        test = lost["score"].replace("val_", "test_")
+        rows.append(
+            {
+                "seed": seed,
+                "rule": f"predict={predict}",
+                "CPU saved %": saved.saved_cpu_percent,
+                "wall saved %": saved.saved_wall_percent,
+                "feasible": int(lost["feasible"]),
+                "stopped": int(lost["feasible_stopped"]),
+                "val regret": float(lost[f"{lost['score']}_lost"]),
+                "test regret": float(lost[f"{test}_lost"]),
+            }
+        )
+        click.echo(f"seed {seed}: {saved.trials} trials; {limits_saved.answer(frame).sentences[0]}")
+    return rows
 
 
-def study(entry: str, params: dict[str, str], store: Path, client: MlflowClient) -> Study:
-    """Run one study to its end and read it; one with limits may end without a model that meets them."""
+def study(entry: str, params: dict[str, str], store: Path, client: MlflowClient) -> Run:
+    """Run one study to its end; one with limits may end without a model that meets them."""
     line = [sys.executable, "-m", f"entrypoints.{entry}"]
     line += [part for name, value in params.items() for part in (f"--{name}", value)]
     env = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{store / 'mlflow.db'}", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(line, cwd=store, env=env, capture_output=True, text=True, check=False)
-    if done.returncode and "no trial meets them" not in done.stderr:
+    if done.returncode and "no trial that ran to its end meets" not in done.stderr:
         raise click.ClickException(f"{' '.join(line)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
     (newest,) = client.search_runs(["0"], "tags.`sysmetrics.kind` = 'study'", max_results=1)
-    return study_of(client, newest)
+    return newest
 
 
-def _between(courses: Sequence[Course], metric: str) -> float:
-    """A limit in the middle: between the kinds of trial that lie on either side of half of all trials.
+def _between(frame: Frame, metric: str) -> float:
+    """A limit in the middle: between the batch sizes that lie on either side of half of all trials.
 
-    Within a kind trials differ by noise alone, and a limit there would part equal ones.
+    Within one trials differ by noise alone, and a limit there would part equal ones.
     """
-    by_kind: dict[tuple[str, int], list[float]] = {}
-    for course in courses:
-        by_kind.setdefault(kind(course.configuration), []).append(course.figures[metric])
-    costs = sorted((median(values), len(values)) for values in by_kind.values())
+    trials = frame.complete
+    names = [name for name in ("algorithm", "batch_size", "hidden_layer_sizes") if name in frame.hyperparameters]
+    costs = sorted((own[metric].median(), len(own)) for _, own in trials.groupby(names))
     below = list(accumulate(count for _, count in costs))
-    place = min(range(len(costs) - 1), key=lambda each: abs(below[each] - len(courses) / 2))
+    place = min(range(len(costs) - 1), key=lambda each: abs(below[each] - len(trials) / 2))
     return math.sqrt(costs[place][0] * costs[place + 1][0])
-
-
-def _mean(verdicts: Sequence[Verdict], name: str) -> float:
-    """Of those that left a feasible trial: without one there is no regret to speak of."""
-    values = [value for verdict in verdicts if math.isfinite(value := getattr(verdict, name))]
-    return fmean(values) if values else math.nan
-
-
-def _none_left(verdicts: Sequence[Verdict]) -> float:
-    return fmean(math.isinf(verdict.val_regret) for verdict in verdicts)
-
-
-def _sum(verdicts: Sequence[Verdict], name: str) -> int:
-    return sum(getattr(verdict, name) for verdict in verdicts)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from entrypoints.mlflow_io import log_tables
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.words import value
 from entrypoints.runs import RecordedRun
+from entrypoints.views import SCORE
+from mlflow_sysmetrics.ui import saved_link
 
 HEAD = 3  # sentences of the first answer, about one model: what to take, what it costs, how to load it
 MAX_COLUMNS, MAX_ROWS = 8, 8  # of a table on the page
@@ -62,7 +64,9 @@ def write(run: RecordedRun, frame: Frame, answers: Sequence[Answer], command: st
     for each in answers:
         metrics |= {name: figure for name, figure in each.metrics.items() if math.isfinite(figure)}
     mlflow.log_metrics(metrics, step=0)
-    mlflow.set_tag("mlflow.note.content", page(run.experiment_id, run.run_id, frame, answers, drawn, command))
+    trials_page = _trials_page(run, frame)
+    note = page(run.experiment_id, run.run_id, frame, answers, drawn, trials_page, command)
+    mlflow.set_tag("mlflow.note.content", note)
     address = how_to_open(run_view(run.experiment_id, run.run_id), mlflow.get_tracking_uri())
     click.echo("\n" + "\n".join(_for_terminal(answers, frame)) + f"\n\nThe whole page in the MLflow UI:\n{address}")
 
@@ -73,6 +77,7 @@ def page(
     frame: Frame,
     answers: Sequence[Answer],
     drawn: Iterable[str],
+    trials: str,
     command: str = "",
 ) -> str:
     """The report's page, in Markdown, of at most the 8000 characters that MLflow keeps of a description.
@@ -86,6 +91,7 @@ def page(
         frame: of the studies that it is about.
         answers: the most important first.
         drawn: the names of those that have a figure.
+        trials: the link of the trials of the first study.
         command: what a reader may run next; empty for nothing.
     """
     head, further = _head(answers, frame)
@@ -95,13 +101,7 @@ def page(
         "not_answered": _not_answered(answers, head),
         "command": command,
         "studies": _studies(frame),
-        "trials": trials_view(
-            frame.studies["experiment_id"].iloc[0],
-            frame.first,
-            frame.score,
-            ascending=not frame.higher_is_better,
-            also="",
-        ),
+        "trials": trials,
         "artifacts": run_view(experiment_id, run_id, "artifacts"),
     }
     figures = {name: f"![{name}](get-artifact?path=figures%2F{name}.png&run_uuid={run_id})" for name in drawn}
@@ -147,6 +147,15 @@ def _head(answers: Sequence[Answer], frame: Frame) -> tuple[list[str], dict[str,
 
 def _not_answered(answers: Sequence[Answer], head: Sequence[str]) -> list[str]:
     return [each.open_question for each in answers if each.open_question and each.open_question not in head]
+
+
+def _trials_page(run: RecordedRun, frame: Frame) -> str:
+    """The link of the saved page of the first study's trials; of all of them, the best first, where there is none."""
+    experiment_id = str(frame.studies["experiment_id"].iloc[0])
+    tags = run.client.get_experiment(experiment_id).tags
+    ascending = not frame.higher_is_better
+    saved = saved_link(tags, experiment_id, frame.first, SCORE, "CHART")
+    return saved or trials_view(experiment_id, frame.first, frame.score, ascending=ascending, also="")
 
 
 def _studies(frame: Frame) -> list[Mapping[str, Any]]:

@@ -106,7 +106,7 @@ def test_page_is_the_golden_one(kind: str, case: str) -> None:
     answers = questions.ask(kind, frame)
     drawn = [each.name for each in answers if each.draw]
     command = COMMAND if (kind, case) == (STUDY, "no effect") else ""
-    text = page("1", "a" * 32, frame, answers, drawn, command)
+    text = page("1", "a" * 32, frame, answers, drawn, "#/trials", command)
     file = GOLDEN / f"{kind}_{case.replace(' ', '_')}.md"
     if os.environ.get("UPDATE_GOLDEN"):
         file.parent.mkdir(exist_ok=True)
@@ -160,7 +160,7 @@ def test_tables_are_left_to_the_artifacts_before_figures_and_sentences() -> None
         Answer("decision", ("**Take it**.", "**It costs** nothing.", "**Load it**.", "One.", "Two."), wide),
         Answer("effects", ("Three.", "Four."), wide),
     ]
-    text = page("1", "a" * 32, rich(), answers, ["effects"])
+    text = page("1", "a" * 32, rich(), answers, ["effects"], "#/trials")
     assert text.startswith("**Take it**.\n**It costs** nothing.\n**Load it**.\n")
     assert [text.count(each) for each in ("One.", "- Two.", "- Four.", "![effects]", "| column_0 |")] == [1, 1, 1, 1, 1]
     assert text.index("| column_0 |") < text.index("### What hyperparameters change")
@@ -168,7 +168,7 @@ def test_tables_are_left_to_the_artifacts_before_figures_and_sentences() -> None
 
 def test_sentences_that_have_no_room_are_cut() -> None:
     """MLflow refuses a longer description."""
-    text = page("1", "a" * 32, rich(), [Answer("decision", ("x" * 9000,))], [])
+    text = page("1", "a" * 32, rich(), [Answer("decision", ("x" * 9000,))], [], "#/trials")
     assert (len(text), text[-4:]) == (8000, " ...")
 
 
