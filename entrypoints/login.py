@@ -18,9 +18,9 @@ def move_to_environment() -> None:
         return
     try:
         check(address)
+        parts = urlsplit(address)
     except ValueError:
         return  # said where the store is checked
-    parts = urlsplit(address)
     if parts.username and parts.password:
         import mlflow
 
