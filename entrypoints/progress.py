@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
-from typing import TextIO
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TextIO
 
 LOG_EVERY_S = 5.0
 TERMINAL_EVERY_S = 0.2
@@ -24,7 +24,7 @@ class Progress:
         stream: where to write.
         clock: seconds that never go back.
         done: how many of them have ended already, before the time counts.
-        limit_s: after how many seconds from now the search ends at the latest; None: no limit.
+        limit_s: after how many seconds from now the search ends at the latest; 0: no limit.
     """
 
     def __init__(
@@ -35,31 +35,31 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
         *,
         done: int = 0,
-        limit_s: float | None = None,
+        limit_s: float = 0.0,
     ) -> None:
         self.done = done
         self.total = total
         self._score = score
         self._stream = stream or sys.stdout
         self._clock = clock
-        self._ends = math.inf if limit_s is None else self._clock() + limit_s
+        self._ends = self._clock() + limit_s if limit_s else math.inf
         self._began: float | None = None
-        self._waiting_s: dict[str, float] = {}  # the forecast of each trial, by its key
-        self._running_s: dict[str, float] = {}
+        self._waiting_s: dict[Hashable, float] = {}  # the forecast of each trial, by its key
+        self._running_s: dict[Hashable, float] = {}
         self._ended_s = 0.0
-        self._last_line = -float("inf")
+        self._last_line = -math.inf
 
-    def expect(self, seconds: Mapping[str, float]) -> None:
+    def expect(self, seconds: Mapping[Any, float]) -> None:
         """What each trial that is run here is expected to take, by its key."""
         self._waiting_s = dict(seconds)
 
-    def trial_started(self, key: str) -> None:
+    def trial_started(self, key: Hashable) -> None:
         """Note that a trial runs. Time counts from the first one."""
         if self._began is None:
             self._began = self._clock()
         self._running_s[key] = self._waiting_s.pop(key, 0.0)
 
-    def trial_ended(self, key: str) -> None:
+    def trial_ended(self, key: Hashable) -> None:
         """Count one more trial that has ended."""
         self.done += 1
         self._ended_s += self._running_s.pop(key, 0.0)
@@ -70,6 +70,8 @@ class Progress:
         now = self._clock()
         if not last and now - self._last_line < (TERMINAL_EVERY_S if terminal else LOG_EVERY_S):
             return
+        if self._began is None and self._last_line > -math.inf and not last:
+            return  # said already
         self._last_line = now
         line = self._line(best(), now, last)
         self._stream.write(f"\r\033[K{line}" if terminal else f"{line}\n")

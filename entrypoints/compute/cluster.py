@@ -20,7 +20,7 @@ from entrypoints.compute import workers
 from entrypoints.errors import UserError
 from entrypoints.own_modules import PACKAGES
 from entrypoints.text import one_line, shorten
-from mlflow_sysmetrics.delivery import within
+from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.redact import redacted
 
 AUTO = "auto"

@@ -162,7 +162,7 @@ def _searched(
 
 def _progress(plan: Plan, data: Prepared, earlier: Earlier) -> Progress:
     score = f"val_{score_name(data.task)}{' within the limits' if plan.rules.stopping else ''}"
-    return Progress(len(plan.trials), score, done=len(earlier.done), limit_s=plan.settings.time_limit_s)
+    return Progress(len(plan.trials), score, done=len(earlier.done), limit_s=plan.settings.time_limit_s or 0.0)
 
 
 def search(

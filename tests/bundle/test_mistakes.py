@@ -30,7 +30,7 @@ from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import Limits
 from entrypoints.tags import PID_SINCE
 from entrypoints.tune import tune
-from mlflow_sysmetrics.delivery import now_ms
+from mlflow_sysmetrics.delivery.operations import now_ms
 from mlflow_sysmetrics.tags import KIND, NODE, PID
 
 WITHIN_S = 60.0
