@@ -439,6 +439,10 @@ def _times(rows: pd.DataFrame, dtype: str) -> pd.DataFrame:
         pytest.param(lambda rows: rows.convert_dtypes(dtype_backend="pyarrow"), id="pyarrow"),
         pytest.param(lambda rows: rows.astype(object), id="object"),
         pytest.param(lambda rows: rows.astype("category"), id="category"),
+        pytest.param(
+            lambda rows: rows.assign(weight=rows["weight"].map("{:.1f}".format).str.replace(".", ",")),
+            id="decimal-commas",
+        ),
         pytest.param(lambda rows: rows.astype("string"), id="string"),
         pytest.param(lambda rows: rows.astype({"children": float, "insured": object}), id="float"),
         pytest.param(lambda rows: rows.astype({"children": "uint8", "weight": "float64"}), id="small-integers"),
@@ -509,8 +513,8 @@ def test_row_that_lacks_a_value_or_has_a_new_one_is_predicted(
             id="columns",
         ),
         pytest.param(
-            lambda rows: rows.assign(weight="70,5"),
-            "column 'weight': '70,5' is not a number; give numbers, such as 0.5, or nothing",
+            lambda rows: rows.assign(weight="1,702"),
+            "column 'weight': '1,702' is not a number; give numbers, such as 0.5, or nothing",
             id="text-for-a-number",
         ),
         pytest.param(
