@@ -35,13 +35,14 @@ def front(frame: Frame, margins: dict[str, float]) -> pd.DataFrame:
         if name in trials and np.ptp(trials[name].dropna()) > margins.get(name, 0.0) * trials[name].median()
     ]
     named = [name for name in ("trial_id", "run_id", *frame.hyperparameters) if name in trials]
-    fronts = [
-        steps(trials, score, cost, higher_is_better=frame.higher_is_better, margins=margins)
-        .assign(cost=cost, value=lambda front, cost=cost: front[cost])
-        .loc[:, ["cost", "value", score, *named]]
-        for cost in costs
-    ]
-    return pd.concat(fronts, ignore_index=True) if fronts else pd.DataFrame()
+    fronts = []
+    for cost in costs:
+        of_cost = steps(trials, score, cost, higher_is_better=frame.higher_is_better, margins=margins)
+        fronts.append(of_cost[[score, *named]].assign(cost=cost, value=of_cost[cost]))
+    if not fronts:
+        return pd.DataFrame()
+    table: pd.DataFrame = pd.concat(fronts, ignore_index=True)[["cost", "value", score, *named]]
+    return table
 
 
 def steps(
@@ -61,7 +62,8 @@ def steps(
         higher_is_better: of the score.
         margins: what may be noise: of the score a difference, of the cost a share.
     """
-    left, sign = trials.dropna(subset=[score, cost]), -1.0 if higher_is_better else 1.0
+    sign = -1.0 if higher_is_better else 1.0
+    left: pd.DataFrame = trials.dropna(subset=[score, cost])
     as_cheap_as = 1 + margins.get(cost, 0.0)
     chosen = []
     while len(left):
@@ -70,7 +72,8 @@ def steps(
         best = as_cheap.sort_values([score, cost, "trial_id"], ascending=[not higher_is_better, True, True]).index[0]
         chosen.append(best)
         left = left[left[cost] * as_cheap_as < left.loc[best, cost]]
-    return trials.loc[chosen[::-1]]
+    front: pd.DataFrame = trials.loc[chosen[::-1]]
+    return front
 
 
 def answer(frame: Frame) -> Answer:
