@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -9,7 +10,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from entrypoints.frame import Frame
-from entrypoints.limits import pareto
 from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.questions import effects
@@ -34,11 +34,46 @@ def front(frame: Frame, margins: dict[str, float]) -> pd.DataFrame:
         for name in SHOWN_COSTS
         if name in trials and np.ptp(trials[name].dropna()) > margins.get(name, 0.0) * trials[name].median()
     ]
-    rows = trials.to_dict("records")
-    sign = -1.0 if frame.higher_is_better else 1.0
-    found = pareto.front(rows, score, costs, frame.hyperparameters, sign=sign, margins=margins)
-    table: pd.DataFrame = pd.DataFrame(found)
+    named = [name for name in ("trial_id", "run_id", *frame.hyperparameters) if name in trials]
+    fronts = []
+    for cost in costs:
+        of_cost = steps(trials, score, cost, higher_is_better=frame.higher_is_better, margins=margins)
+        fronts.append(of_cost[[score, *named]].assign(cost=cost, value=of_cost[cost]))
+    if not fronts:
+        return pd.DataFrame()
+    table: pd.DataFrame = pd.concat(fronts, ignore_index=True)[["cost", "value", score, *named]]
     return table
+
+
+def steps(
+    trials: pd.DataFrame, score: str, cost: str, *, higher_is_better: bool, margins: Mapping[str, float]
+) -> pd.DataFrame:
+    """The trials on the front of score against one cost, from the cheapest on.
+
+    It is built from its most expensive trial down: of the trials whose score is within the margin of the best one, the
+    cheapest, or the best of those within the margin of its cost. The next is chosen in the same way among the trials
+    that are cheaper by more than the margin of the cost, and so on. So of several trials that differ only by noise, the
+    best is on the front, in whatever order they are given. Without margins it is the usual front.
+
+    Args:
+        trials: with their score, cost and trial_id. Those that lack a figure are not on the front.
+        score: the figure that ranks them.
+        cost: a figure where less is better.
+        higher_is_better: of the score.
+        margins: what may be noise: of the score a difference, of the cost a share.
+    """
+    sign = -1.0 if higher_is_better else 1.0
+    left: pd.DataFrame = trials.dropna(subset=[score, cost])
+    as_cheap_as = 1 + margins.get(cost, 0.0)
+    chosen = []
+    while len(left):
+        as_good = left[sign * left[score] <= (sign * left[score]).min() + margins.get(score, 0.0)]
+        as_cheap = as_good[as_good[cost] <= as_good[cost].min() * as_cheap_as]
+        best = as_cheap.sort_values([score, cost, "trial_id"], ascending=[not higher_is_better, True, True]).index[0]
+        chosen.append(best)
+        left = left[left[cost] * as_cheap_as < left.loc[best, cost]]
+    front: pd.DataFrame = trials.loc[chosen[::-1]]
+    return front
 
 
 def answer(frame: Frame) -> Answer:

@@ -65,7 +65,7 @@ def test_configuration_finds_its_algorithm_in_another_process_too(algorithm: str
 @pytest.mark.parametrize(
     ("changes", "equal"),
     [
-        pytest.param({"seed": 7, "repeat": 1, "place": 9}, True, id="what is not searched"),
+        pytest.param({"seed": 9, "max_steps": 9}, True, id="what is not searched"),
         pytest.param({"hidden_layer_sizes": [4, 8]}, False, id="lists"),
         pytest.param({"alpha": 1.0000000000000002e-12}, False, id="last digit"),
         pytest.param({"alpha": "1e-12"}, False, id="word and number"),

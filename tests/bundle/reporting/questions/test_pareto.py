@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise, permutations
 
+import numpy as np
+import pandas as pd
+import pytest
 from made_up_frames import study
 
-from entrypoints.reporting.questions.pareto import answer, front
+from entrypoints.reporting.questions.pareto import answer, front, steps
 
 SECONDS = {8: 8.0, 64: 1.0, 512: 0.1}
 SCORES = {8: 0.60, 64: 0.63, 512: 0.66}
@@ -43,3 +47,45 @@ def test_margins_widen_what_counts_as_equal() -> None:
     frame = study({"batch_size": list(SECONDS)}, COSTS, lambda row: SCORES[row["batch_size"]], **EXACT)  # type: ignore[arg-type]
     times = front(frame, {})["cost"].eq("training_time_s").sum()
     assert (times, len(front(frame, {"val_rmse": 0.1, "training_time_s": 0.1, "peak_memory_mb": 0.05}))) == (3, 1)
+
+
+EQUAL = {"cost": 0.1, "score": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("trials", "higher", "margins", "names"),
+    [
+        pytest.param({"a": (1, 5.0), "b": (2, 4.0), "c": (3, 4.0), "d": (2, 3.0)}, False, {}, "ad", id="exact"),
+        pytest.param({"a": (1, 1.0), "b": (1, 1.0)}, False, {}, "a", id="equal-trials"),
+        pytest.param({"a": (100, 5.0), "b": (50, 5.9)}, False, EQUAL, "b", id="as-good-and-cheaper"),
+        pytest.param({"a": (100, 5.0), "b": (95, 9.0)}, False, EQUAL, "a", id="worse-and-hardly-cheaper"),
+        pytest.param({"a": (100, 5.0), "b": (50, 9.0)}, False, EQUAL, "ba", id="worse-and-cheaper"),
+        pytest.param({"a": (100, 9.0), "b": (50, 5.0)}, True, EQUAL, "ba", id="higher-is-better"),
+        pytest.param({"a": (50, 5.0), "b": (50, 5.5)}, True, EQUAL, "b", id="as-cheap-and-higher"),
+        pytest.param({"a": (100, 5.0), "b": (99, 5.1), "c": (98, 5.2)}, False, EQUAL, "a", id="equal-in-both"),
+        pytest.param({"a": (100, 5.0), "b": (50, 5.9), "c": (52, 5.5)}, False, EQUAL, "c", id="as-cheap-and-better"),
+        pytest.param({"a": (100, 5.0), "b": (70, 5.7), "c": (40, 6.4)}, False, EQUAL, "cb", id="a-chain"),
+        pytest.param({"a": (9, 5.0), "b": (np.nan, 1.0), "c": (1, np.nan)}, False, EQUAL, "a", id="unknown-figures"),
+    ],
+)
+def test_front_of_one_cost(
+    trials: dict[str, tuple[float, float]], higher: bool, margins: dict[str, float], names: str
+) -> None:
+    """From the cheapest on; the order in which trials are given does not matter."""
+    for order in permutations((name, *figures) for name, figures in trials.items()):
+        given = pd.DataFrame(order, columns=["trial_id", "cost", "score"])
+        found = steps(given, "score", "cost", higher_is_better=higher, margins=margins)
+        assert "".join(found["trial_id"]) == names
+
+
+def test_no_two_on_the_front_are_within_noise() -> None:
+    """Of many trials at random; each that is left out is beaten by one on the front in one and equal in the other."""
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        trials = pd.DataFrame({"cost": random.uniform(1, 3, 40), "score": random.uniform(0, 9, 40)})
+        trials["trial_id"] = trials.index.astype(str)
+        found = steps(trials, "score", "cost", higher_is_better=False, margins=EQUAL)
+        assert all(one * 1.1 < other for one, other in pairwise(found["cost"]))
+        for _, trial in trials.iterrows():
+            as_good, as_cheap = found["score"] <= trial["score"] + 1.0, found["cost"] <= trial["cost"] * 1.1
+            assert (as_good & as_cheap).any()
