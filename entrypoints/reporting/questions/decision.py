@@ -225,6 +225,7 @@ def _table(frame: Frame, decision: Decision) -> pd.DataFrame:
         [
             {"role": role, **{name: trial[name] for name in columns}, **_verdict(decision, trial)}
             | {"margin": decision.margin, "model": logged_model(frame, trial)}
+            | {"as_good": len(decision.equal) - 1, "trials": len(frame.complete)}
             for role, trial in rows.items()
             if trial is not None
         ]

@@ -13,7 +13,7 @@ from entrypoints.limits import costs
 from entrypoints.limits.judging import excess, resolved, violations
 from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer
-from entrypoints.reporting.words import configuration, digits, percent
+from entrypoints.reporting.words import digits, percent
 from entrypoints.settings import DEFAULT_CRITERIA
 from mlflow_sysmetrics.limits import Criteria, Values, finite
 from mlflow_sysmetrics.tags import BY_CRITERIA
@@ -177,7 +177,12 @@ def answer(frame: Frame) -> Answer:
             "limits_saved",
             open_question="What limits saved: this needs a study without limits of the same trials, by tune.",
         )
-    tables = [each.reasons.assign(study=each.study, limits=_limits(frame, each)) for each in savings]
+    tables = [
+        each.reasons.assign(
+            of_trials=each.trials, spent_cpu_s=each.spent_cpu_s, limits=_limits(frame, each), study=each.study
+        )
+        for each in savings
+    ]
     table = pd.concat(tables, ignore_index=True)
     sentences = [sentence for each in savings for sentence in sentences_of(each, _limits(frame, each))]
     first = savings[0]
@@ -221,7 +226,9 @@ def _at_most(frame: Frame) -> Answer:
     if not limits.limits or not cpu_s.sum():
         return Answer("limits_saved", open_question=missing)
     share = 100 * float(cpu_s[broken].sum() / cpu_s.sum())
-    table = pd.DataFrame([{"limits": DEFAULT_CRITERIA, "broken_by": int(broken.sum()), "cpu_percent": share}])
+    table = pd.DataFrame(
+        [{"limits": DEFAULT_CRITERIA, "broken_by": int(broken.sum()), "trials": len(trials), "cpu_percent": share}]
+    )
     sentence = (
         f"{int(broken.sum())} of {len(trials)} trials break the default limits, `{DEFAULT_CRITERIA}`, and took "
         f"{percent(share)} of the CPU time: no more can be saved."
@@ -231,14 +238,10 @@ def _at_most(frame: Frame) -> Answer:
 
 def _in_full(frame: Frame, full: str, own: pd.DataFrame) -> pd.DataFrame:
     """What the configurations of some trials cost in a full study."""
-    names = frame.hyperparameters
-    trials = frame.trials[(frame.trials["study"] == full) & (frame.trials["status"] == "FINISHED")]
-    trials = trials[trials["repeat"] == 0]
-    by_name = seconds(trials).set_axis([configuration(each, names) for _, each in trials.iterrows()])
-    found: pd.DataFrame = by_name[~by_name.index.duplicated()].reindex(
-        [configuration(each, names) for _, each in own.iterrows()]
-    )
-    return found.set_axis(own.index)
+    trials, tried = frame.trials, frame.configurations
+    trials = trials[(trials["study"] == full) & (trials["status"] == "FINISHED") & (trials["repeat"] == 0)]
+    costs_of = seconds(trials).set_axis(tried[trials.index])
+    return costs_of[~costs_of.index.duplicated()].reindex(tried[own.index]).set_axis(own.index)
 
 
 def _reason(limits: Criteria, trial: dict[str, Any]) -> str:
