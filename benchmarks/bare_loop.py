@@ -69,7 +69,7 @@ def _train(configuration: Configuration, data: Prepared, tables: list[Any]) -> N
     algorithm, classes = configuration.find_algorithm(), np.arange(len(data.classes))
     steps = configuration.steps(max(len(fit) for fit, _ in data.split.folds))
     for number, ((fit, _), (X, y)) in enumerate(zip(data.split.folds, tables, strict=True)):
-        estimator = algorithm.learner(configuration.hyperparameters, classes, configuration.seed).estimator
+        estimator = algorithm.learner(configuration.hyperparameters, len(classes), configuration.seed).estimator
         rows = batches(fit, configuration.batch_size, (configuration.seed, number))
         first_call = {"classes": classes} if data.classes else {}
         target = data.y if data.classes else y

@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mlflow_sysmetrics import Measurement, measure
 from mlflow_sysmetrics.monitor import Monitor
-from mlflow_sysmetrics.sampling import GROUPS, sampler
+from mlflow_sysmetrics.sampling import GROUPS, Sampler
 
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = 7
@@ -62,7 +62,7 @@ def our_sample(children: int, groups: tuple[str, ...] = ("process",)) -> tuple[f
             assert process.stdout is not None
             process.stdout.readline()
         seconds = 0.0
-        monitor = Monitor(sampler(groups, clock=lambda: seconds), clock=lambda: seconds)
+        monitor = Monitor(Sampler(groups, clock=lambda: seconds), clock=lambda: seconds)
         monitor.read()
         assert set(monitor.peaks) >= {"process_memory_mb", "process_threads"}
 

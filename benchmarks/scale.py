@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,6 +38,13 @@ REPORTS, FIGURES = 10, 5
 WAITING = 20
 
 
+class SyntheticActor:
+    """An actor of Ray's that never answers."""
+
+    def __getattr__(self, name: str) -> Any:
+        return SimpleNamespace(remote=lambda *args: SimpleNamespace(future=Future))
+
+
 class SyntheticTrial:
     """What a callback sees of a trial of Tune's."""
 
@@ -45,9 +53,10 @@ class SyntheticTrial:
     def __init__(self, number: int) -> None:
         self.trial_id = f"synthetic_{number:05d}"
         self.config = {"learning_rate": 0.1 / (number + 1), "batch_size": 64, "alpha": number}
+        self.evaluated_params = self.config
         self.last_result: dict[str, Any] = {}
         self.run_metadata = SimpleNamespace(last_result=self.last_result)
-        self.temporary_state = SimpleNamespace(ray_actor=None)
+        self.temporary_state = SimpleNamespace(ray_actor=SyntheticActor())
         self.experiment_dir_name = "synthetic"
 
     def __str__(self) -> str:

@@ -76,8 +76,7 @@ def button(client: MlflowClient, folder: Path, page: Any = None) -> float:
         (folder / name).unlink(missing_ok=True)
     process = started(client.tracking_uri, folder, source=HEARS)
     wait_until((folder / "ready").exists, WAIT_S, "the program")
-    began_ms = 1000 * (folder / "ready").stat().st_mtime - 10_000  # it has a run after some seconds
-    wait_until(lambda: client.search_runs(["0"], f"start_time > {began_ms:.0f}"), WAIT_S, "the program's run")
+    wait_until(lambda: newest(client).info.status == "RUNNING", WAIT_S, "the program's run")  # some seconds later
     time.sleep(1 + time.time() % 1)  # at any moment between two questions
     tagged = press(client, newest(client), page)
     process.wait(WAIT_S)

@@ -16,9 +16,9 @@ from pathlib import Path
 import click
 
 from entrypoints.options import limit_options, resume_option, study_options
+from entrypoints.own_modules import user_folder
 from entrypoints.runs import RecordedCommand, recorded_command
 from entrypoints.settings import Limits, StudySettings, as_typed
-from entrypoints.user_folder import user_folder
 
 
 @click.command(cls=RecordedCommand, help=__doc__)

@@ -24,9 +24,9 @@ from mlflow.exceptions import ExecutionException
 from entrypoints.environment import changed
 from entrypoints.errors import UserError
 from entrypoints.options import main_options
+from entrypoints.own_modules import OF_STEPS, user_folder
 from entrypoints.runs import Interrupted, RecordedCommand, RecordedRun, recorded_run
 from entrypoints.settings import as_typed
-from entrypoints.user_folder import OF_STEPS, user_folder
 
 PROJECT = Path(__file__).parent.parent
 END_CHILDREN_WITHIN_S = 7.0

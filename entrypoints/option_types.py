@@ -13,8 +13,8 @@ import click
 from entrypoints import search_space
 from entrypoints.datasets import known
 from entrypoints.errors import UserError
+from entrypoints.own_modules import user_folder
 from entrypoints.settings import AUTO
-from entrypoints.user_folder import user_folder
 from mlflow_sysmetrics.sampling import GROUPS
 
 NONE, ALL = "none", "all"

@@ -1,4 +1,4 @@
-"""The user's own modules: find them in the user's folders, import them, and send them with trials and the model."""
+"""The user's folder and own modules: find them there, import them, and send them with trials and the model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from importlib.abc import MetaPathFinder
@@ -14,9 +15,24 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import ModuleType
 
+import psutil
+
 import mlflow_sysmetrics
 
+OF_STEPS = "MLFLOW_SYSMETRICS_USER_FOLDER"  # the user's folder, for the commands that main starts
 PACKAGES = (Path(__file__).parent, Path(mlflow_sysmetrics.__file__).parent)
+
+
+def user_folder() -> Path:
+    """The folder of ``mlflow run``, which starts commands in the project's folder instead, or else of this process."""
+    if OF_STEPS in os.environ:
+        return Path(os.environ[OF_STEPS])
+    process = psutil.Process()
+    try:
+        parent = process.parent() if "MLFLOW_RUN_ID" in os.environ else None
+        return Path((parent or process).cwd())
+    except psutil.Error:
+        return Path.cwd()
 
 
 class _Beside(MetaPathFinder):

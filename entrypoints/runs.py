@@ -22,11 +22,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 import click
 import psutil
 
-from entrypoints import login, signals
+from entrypoints import signals
 from entrypoints.errors import UserError
 from mlflow_sysmetrics.redact import check, redacted, redacted_errors, redacted_text
 from mlflow_sysmetrics.tags import ERROR, KIND
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 STORE_TIMEOUT_S = 5.0
-END_WITHIN_S = 8.0  # from a signal to the end of the last process
 _EXPERIMENT_KIND = ("mlflow.experimentKind", "custom_model_development")
 _GENERATED_NAME = re.compile(r"[a-z]+-[a-z]+-\d+")
 
@@ -248,6 +248,25 @@ def check_store(uri: str) -> None:
             raise UserError(_unusable(uri, reason)) from None
 
 
+def move_login_to_environment() -> None:
+    """Have MLflow read the login in an address like ``http://me:secret@host:5000`` from the environment.
+
+    MLflow's links, messages and artifact addresses repeat the tracking address as it is.
+    """
+    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not address.startswith(("http://", "https://")):
+        return
+    with contextlib.suppress(ValueError):  # an address that is wrong: said where the store is checked
+        check(address)
+        parts = urlsplit(address)
+        if parts.username and parts.password:
+            import mlflow
+
+            os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+            os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password)
+            mlflow.set_tracking_uri(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
+
+
 @contextlib.contextmanager
 def store_errors() -> Iterator[None]:
     """Turn MLflow's refusal to open a store or a run into a sentence for the user."""
@@ -291,7 +310,8 @@ def _end(status: str, error: BaseException | None = None) -> None:
                 mlflow.set_tags(tags)
         mlflow.end_run(status)
     except MlflowException as refused:
-        from mlflow_sysmetrics.delivery import keep_end, one_line
+        from mlflow_sysmetrics.delivery.store import one_line
+        from mlflow_sysmetrics.delivery.writer import keep_end
 
         keep_end(mlflow.get_tracking_uri(), active.info.run_id, status, tags)
         told = UserError(
@@ -313,13 +333,14 @@ def _sentence(error: BaseException) -> str:
 def _signals_raise() -> Iterator[None]:
     """Raise ``Interrupted`` in the main thread at the first signal that asks to end, and ignore later signals.
 
-    Even if something hangs, this process and its children are gone after ``END_WITHIN_S``, and no run is left open.
+    Even if something hangs, this process and its children are gone after ``signals.END_WITHIN_S``, and no run is left
+    open.
     """
     _received.clear()
 
     def handle(signal_number: int, frame: FrameType | None) -> None:
         signals.ignore()
-        timer = threading.Timer(END_WITHIN_S, _kill_everything, [128 + signal_number])
+        timer = threading.Timer(signals.END_WITHIN_S, _kill_everything, [128 + signal_number])
         timer.daemon = True
         timer.start()
         _received.append(Interrupted(signal_number))
@@ -364,7 +385,7 @@ class RecordedCommand(click.Command):
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the command line."""
-        login.move_to_environment()
+        move_login_to_environment()
         try:
             return super().make_context(*args, **kwargs)
         except UserError as error:

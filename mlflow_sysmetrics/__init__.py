@@ -17,8 +17,22 @@ Around any other command: ``mlflow-sysmetrics run -- python train.py``. For the 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+
+def lazy(package: str, names_by_module: Mapping[str, str]) -> Callable[[str], Any]:
+    """A `__getattr__` for a package (PEP 562): these names are imported from its modules at their first use."""
+    home = {name: module for module, names in names_by_module.items() for name in names.split()}
+
+    def find(name: str) -> Any:
+        if name not in home:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(f"{package}.{home[name]}"), name)
+
+    return find
+
 
 if TYPE_CHECKING:
     from mlflow_sysmetrics.autologging import autolog
@@ -29,21 +43,16 @@ if TYPE_CHECKING:
     from mlflow_sysmetrics.ray_tune import SystemMetricsCallback as SystemMetricsCallback
     from mlflow_sysmetrics.ray_tune import system_metrics as system_metrics
 
+_RAY = "CriteriaStopper SystemMetricsCallback system_metrics"  # not in __all__, so that `import *` works without ray
 __all__ = ["Criteria", "CriteriaError", "Measurement", "SystemMetricsLogger", "autolog", "measure"]
-_HOME = {
-    **{"Criteria": "limits", "CriteriaError": "limits", "SystemMetricsLogger": "logger", "autolog": "autologging"},
-    **{"Measurement": "measurement", "measure": "measurement"},
-    # Not in __all__, so that `import *` works without ray.
-    **dict.fromkeys(("CriteriaStopper", "SystemMetricsCallback", "system_metrics"), "ray_tune"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import what is asked for, at the first use (PEP 562)."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        **{"limits": "Criteria CriteriaError", "measurement": "Measurement measure", "autologging": "autolog"},
+        **{"logger": "SystemMetricsLogger", "ray_tune": _RAY},
+    },
+)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted({*globals(), *__all__, *_RAY.split()})

@@ -11,25 +11,18 @@ import contextlib
 import functools
 import json
 import os
-import sys
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mlflow_sysmetrics.host import CHANNEL, is_on
 
-_FLUENT = "mlflow.tracking.fluent"
+if TYPE_CHECKING:
+    from mlflow_sysmetrics.logger import SystemMetricsLogger
+    from mlflow_sysmetrics.measurement import Measurement
 
-
-class _Recorder(Protocol):
-    def start(self) -> object: ...
-
-    def stop(self) -> Mapping[str, float]: ...
-
-
-_make: Callable[[str], _Recorder] | None = None  # of a run that was opened
-_open: dict[str, tuple[int, _Recorder]] = {}  # by run: the process that measures it, and what does
-_hooked = False
+_enabled = _hooked = False
+_open: dict[tuple[int, str], Measurement | SystemMetricsLogger] = {}  # by process and run
 
 
 def autolog(disable: bool = False) -> None:
@@ -41,34 +34,30 @@ def autolog(disable: bool = False) -> None:
     Args:
         disable: do so no more. Runs that are open are recorded to their end.
     """
-    global _make
+    global _enabled
     if os.environ.get(CHANNEL) or not is_on():
         return
-    _make = None if disable else _logger
-    if not disable:
-        import mlflow.tracking.fluent  # noqa: F401
+    _enabled = not disable
+    if _enabled and not _hooked:
+        from mlflow.tracking import fluent
 
-        hook()
+        _hook(fluent)
 
 
 def follow() -> None:
     """Tell the command around this process of its runs from now on. Called while `mlflow` is being imported."""
-    global _make
-    _make = _measurement
+    global _enabled
+    from mlflow.utils.import_hooks import register_post_import_hook
+
+    _enabled = True
     _say(mlflow=os.getpid())
-    with contextlib.suppress(Exception):  # then it begins at the first run that is new
-        from mlflow.utils.import_hooks import register_post_import_hook
-
-        register_post_import_hook(hook, _FLUENT)
+    register_post_import_hook(_hook, "mlflow.tracking.fluent")
 
 
-def hook(fluent: Any = None) -> None:
-    """Have MLflow call us when a run was opened, and before it is ended, by whichever of its functions. Idempotent."""
+def _hook(fluent: Any) -> None:
+    """Have MLflow call us when a run was opened, and before it is ended, by whichever of its functions."""
     global _hooked
-    fluent = fluent or sys.modules[_FLUENT]
     run_class, client_class = fluent.ActiveRun, fluent.MlflowClient
-    if _hooked:
-        return
     init, set_terminated = run_class.__init__, client_class.set_terminated
 
     @functools.wraps(init)
@@ -89,47 +78,35 @@ def hook(fluent: Any = None) -> None:
 
 def _opened(run: Any, around: Any) -> None:
     run_id = run.info.run_id
-    if _make is None or _open.get(run_id, (0, None))[0] == os.getpid():  # the latter: suspended, and taken up again
+    if not _enabled or (os.getpid(), run_id) in _open:  # the latter: suspended, and taken up again
         return
-    recorder = _make(run_id)
-    _open[run_id] = os.getpid(), recorder
-    if os.environ.get(CHANNEL):
+    if not os.environ.get(CHANNEL):
+        from mlflow_sysmetrics.logger import SystemMetricsLogger
+
+        recorder: Measurement | SystemMetricsLogger = SystemMetricsLogger(run_id)
+    else:
         import mlflow
 
+        from mlflow_sysmetrics.measurement import Measurement
         from mlflow_sysmetrics.redact import lasting_uri
 
+        recorder = Measurement()
         parent = run.data.tags.get("mlflow.parentRunId") or (around.info.run_id if around else None)
         uri = lasting_uri(mlflow.get_tracking_uri())
         _say(start=run_id, experiment_id=run.info.experiment_id, tracking_uri=uri, parent=parent)
+    _open[os.getpid(), run_id] = recorder
     recorder.start()
 
 
 def _ended(run_id: str) -> None:
-    pid, recorder = _open.pop(run_id, (0, None))
-    if recorder is not None and pid == os.getpid():  # a fork has what its parent measures
+    if (recorder := _open.pop((os.getpid(), run_id), None)) is not None:
         summary = recorder.stop()
         if os.environ.get(CHANNEL):
             _say(end=run_id, summary=summary)
 
 
-def _measurement(run_id: str) -> _Recorder:
-    from mlflow_sysmetrics.measurement import Measurement
-
-    return Measurement()
-
-
-def _logger(run_id: str) -> _Recorder:
-    from mlflow_sysmetrics.logger import SystemMetricsLogger
-
-    return SystemMetricsLogger(run_id)
-
-
 def _say(**line: object) -> None:
     """Append a line to the channel, at once: several processes may write there. Nothing raises."""
     said = json.dumps(line | {"pid": os.getpid(), "time_ms": time.time_ns() // 1_000_000}).encode() + b"\n"
-    with contextlib.suppress(OSError):
-        descriptor = os.open(os.environ[CHANNEL], os.O_WRONLY | os.O_APPEND)
-        try:
-            os.write(descriptor, said)
-        finally:
-            os.close(descriptor)
+    with contextlib.suppress(OSError), Path(os.environ[CHANNEL]).open("ab", buffering=0) as channel:
+        channel.write(said)

@@ -6,8 +6,10 @@ nothing, and reads nothing before the first run starts.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,10 +37,6 @@ class HostContext:
         """The tags of a run that starts in this process."""
         if not is_on():
             return {}
-        if os.environ.get(CHANNEL):
-            from mlflow_sysmetrics.autologging import hook
-
-            hook()
         if (pid := os.getpid()) not in self._tags:
             self._tags = {pid: Host().tags()}
         return dict(self._tags[pid])
@@ -54,13 +52,9 @@ class Host:
         """Each known fact, as `sysmetrics.host_<fact>`. An error in one does not affect the others."""
         tags = {}
         for fact in (self.cpu_model, self.usable_cores, self.memory_limit_mb, self.gpus, self.os, self.python):
-            try:
-                value = fact()
-            except Exception:  # facts come from files and drivers, which may return anything
-                continue
-            if value:
-                tags[HOST_PREFIX + fact.__name__] = value
-        return tags
+            with contextlib.suppress(Exception):  # facts come from files and drivers, which may return anything
+                tags[HOST_PREFIX + fact.__name__] = fact()
+        return {name: value for name, value in tags.items() if value}
 
     def cpu_model(self) -> str:
         """The processor's name; on Arm its numbers, which is what Linux knows of it."""
@@ -87,7 +81,7 @@ class Host:
 
             nvml = import_nvml()
             names = [os.fsdecode(nvml.nvmlDeviceGetName(handle)) for handle in open_gpus(nvml).values()]
-        each = [name if names.count(name) == 1 else f"{names.count(name)} x {name}" for name in dict.fromkeys(names)]
+        each = [name if number == 1 else f"{number} x {name}" for name, number in Counter(names).items()]
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         return ", ".join(each) + (f" (CUDA_VISIBLE_DEVICES={visible})" if each and visible is not None else "")
 

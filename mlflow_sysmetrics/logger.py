@@ -6,17 +6,15 @@ import atexit
 import contextlib
 import os
 import platform
-import posixpath
-import re
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
 import mlflow
 import psutil
+from mlflow.utils.validation import path_not_unique, validate_param_and_metric_name
 
 from mlflow_sysmetrics.delivery.journal import InUseError, Journal, journal_path
 from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX, Operation, Point, log, now_ms, window_points
@@ -35,7 +33,6 @@ from mlflow_sysmetrics.tags import MEMORY_DEFINITION, NODE, PID
 logger = get_logger(__name__)
 T = TypeVar("T")
 
-_NAME = re.compile(r"[\w\-. /]*")  # what MLflow takes in a metric's name on every system
 _MAX_PREFIX = 150  # of MLflow's 250, so that there is room for the metric's own name
 _KEEP_EVERY_S, _WRITE_EVERY_S = 0.5, 2.0
 _STOP_WITHIN_S, _ENDING_S = 5.0, 0.5  # to deliver: at the end, and before the process is ended
@@ -98,11 +95,12 @@ class SystemMetricsLogger:
         check_readable(limits, groups)
         here = "memory_mb" if "process" in groups else ""
         self._on_break, self._brake = on_break, Brake(self._broken, limits, judged_while=here)
-        self._measurement, self._steps = measurement or Measurement(pid, groups, interval_s), _Steps()
+        self._measurement = measurement or Measurement(pid, groups, interval_s)
+        self._steps = self._steps_before = (0.0, 0)  # their seconds and number: now, and by the last point
         self._store = Store(tracking_uri or mlflow.get_tracking_uri())
         self._run = find_run(run_id, self._store)
         self._tags = {NODE: node or platform.node(), MEMORY_DEFINITION: DEFINITION, PID: pid or os.getpid()}
-        self._uri, self._watched, self._pid = lasting_uri(self._store.tracking_uri), pid, os.getpid()
+        self._uri, self._pid = lasting_uri(self._store.tracking_uri), os.getpid()
         self._path = journal_path(self._uri, self.run_id, self._prefix)
         if (self._path, self._pid) in _recorded:
             raise ValueError(
@@ -113,6 +111,8 @@ class SystemMetricsLogger:
         self._lock = threading.RLock()  # a signal's handler may call `stop` while its thread has it
         self._started = self._stopped = False
         self._process: psutil.Process | None = None
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended since it was measured
+            self._process = psutil.Process(pid)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._work, name="mlflow-sysmetrics-recorder", daemon=True)
 
@@ -123,7 +123,9 @@ class SystemMetricsLogger:
     @property
     def summary(self) -> dict[str, float]:
         """What the process has used so far, see `Measurement.summary`, and its steps; fixed after `stop`."""
-        return {**self._measurement.summary, **self._steps.summary()}
+        seconds, count = self._steps
+        steps = {"steps": float(count), "mean_step_time_ms": 1000 * seconds / count} if count else {}
+        return {**self._measurement.summary, **steps}
 
     @property
     def is_recording(self) -> bool:
@@ -185,7 +187,9 @@ class SystemMetricsLogger:
         began = time.perf_counter()
         yield
         if self.is_recording:
-            self._steps.add(time.perf_counter() - began)
+            with self._lock:
+                seconds, count = self._steps
+                self._steps = seconds + time.perf_counter() - began, count + 1
 
     def timed(self, iterable: Iterable[T]) -> Iterator[T]:
         """The same items; from handing one out to being asked for the next is one training step."""
@@ -195,7 +199,7 @@ class SystemMetricsLogger:
 
     def _begin(self) -> bool:
         """Start the threads; False where another process has the series."""
-        about = self._outbox.about(self._uri)
+        about = {"tracking_uri": self._uri, "run_id": self.run_id}
         try:  # a journal that is opened too late is nobody's, and closed
             self._outbox = within(_DISK_S, lambda: Outbox(self.run_id, journal=Journal(self._path, about)))
         except InUseError:
@@ -204,8 +208,6 @@ class SystemMetricsLogger:
         except OSError as error:  # a TimeoutError, too
             logger.warning("system metrics wait in memory only while MLflow is away, not in %s. %s", self._path, error)
         self._outbox.start_ms = self._run.start_ms
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended since
-            self._process = psutil.Process(self._watched)
         self._measurement.tell(self._brake.see)
         self._measurement.start()
         self._writer.attach(self._outbox)
@@ -250,14 +252,15 @@ class SystemMetricsLogger:
         if not goes_on:
             self._measurement.stop(timeout_s / 5)  # in this thread: it may hold our locks
         last = [] if goes_on else self._summary()
+        if killed:
+            last.append(Operation("end", ["KILLED", now_ms(), dict(killed)]))
         self._stopping.set()
 
         def deliver() -> bool:
             if self._thread.is_alive():
                 self._thread.join(timeout_s / 5)  # it may be moving windows
             self._move()
-            end = [Operation("end", ["KILLED", now_ms(), dict(killed)])] if killed else []  # after all points
-            self._outbox.add([*last, *end])
+            self._outbox.add(last)
             whole = self._writer.close(max(0.0, deadline - 0.1 * timeout_s - time.monotonic()))
             self._outbox.close()
             return whole
@@ -275,15 +278,17 @@ class SystemMetricsLogger:
         self._outbox.add(log(tags=self._tags))
         while not self._stopping.wait(_KEEP_EVERY_S):
             if self._move():
-                for summary in self._summary():
-                    self._outbox.say_last(summary)
+                self._outbox.say_last(*self._summary())
 
     def _move(self) -> bool:
         """Move closed windows to the outbox, where the writer finds them; say whether there were any."""
         windows = self._measurement.drain()
         points = window_points(windows, self._prefix)
-        if windows and (mean_ms := self._steps.mean_ms()) is not None:
+        (seconds, count), (seconds_before, count_before) = self._steps, self._steps_before
+        if windows and count > count_before:
+            mean_ms = 1000 * (seconds - seconds_before) / (count - count_before)
             points.append(Point(f"{self._prefix}step_time_ms", mean_ms, windows[-1].time_ms))
+            self._steps_before = seconds, count
         self._outbox.add(log(points))
         return bool(windows)
 
@@ -302,36 +307,6 @@ class SystemMetricsLogger:
             written = summary
 
 
-class _Steps:
-    """Durations of training steps. Any thread may add to it, also in a signal's handler: it takes no lock for that."""
-
-    def __init__(self) -> None:
-        self._new: deque[float] = deque()
-        self._lock = threading.RLock()
-        self._seconds, self._count = 0.0, 0
-        self._before = (0.0, 0)  # at the last call of `mean_ms`
-        self.add = self._new.append  # the seconds of one step
-
-    def mean_ms(self) -> float | None:
-        """Milliseconds per step since the last call; None if there was no step."""
-        (seconds, count), (seconds_before, count_before) = self._totals(), self._before
-        self._before = (seconds, count)
-        return 1000 * (seconds - seconds_before) / (count - count_before) if count > count_before else None
-
-    def summary(self) -> dict[str, float]:
-        """``steps``, and ``mean_step_time_ms`` of all of them; empty if there was none."""
-        seconds, count = self._totals()
-        return {"steps": float(count), "mean_step_time_ms": 1000 * seconds / count} if count else {}
-
-    def _totals(self) -> tuple[float, int]:
-        if self._lock.acquire(timeout=1.0):  # a fork or a signal's handler may come while another thread has it
-            while self._new:
-                self._seconds += self._new.popleft()
-                self._count += 1
-            self._lock.release()
-        return self._seconds, self._count
-
-
 def _checked_rank(rank: int | None) -> tuple[int | None, int | None]:
     """The rank, and the number of ranks where that is known."""
     if rank is None:
@@ -342,16 +317,13 @@ def _checked_rank(rank: int | None) -> tuple[int | None, int | None]:
 
 
 def _full_prefix(prefix: str, node: str | None, rank: int | None) -> str:
-    of_node = "" if node is None else f"{node}/"
-    for name, text, full in (("prefix", prefix, prefix), ("node", node, f"{prefix}{of_node}")):
-        if text is not None and not (isinstance(text, str) and _is_name(full)):
+    full = prefix if node is None else f"{prefix}{node}/"
+    for name, text, start in (("prefix", prefix, prefix), ("node", node, full)):
+        if text is not None and not (isinstance(text, str) and len(start) <= _MAX_PREFIX and _is_name(f"{start}x")):
             allowed = f"at most {_MAX_PREFIX} letters, digits and any of _-. / as in a relative path"
             raise ValueError(f"{name}={text!r}: give {allowed}")
-    return f"{prefix}{of_node}" if rank is None else f"{prefix}{of_node}rank_{rank}/"
+    return full if rank is None else f"{full}rank_{rank}/"
 
 
-def _is_name(prefix: object) -> bool:
-    """Whether MLflow takes names that begin with this: they are paths in artifact stores."""
-    name = f"{prefix}x"
-    is_path = posixpath.normpath(name) == name and not name.startswith(("/", ".."))
-    return is_path and _NAME.fullmatch(name) is not None and len(name) <= _MAX_PREFIX + 1
+def _is_name(name: str) -> bool:
+    return bool(validate_param_and_metric_name(name)) and not path_not_unique(name)  # type: ignore[no-untyped-call]

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from mlflow_sysmetrics.monitor import Monitor, Window
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.sampling import ProcessSampler, check_groups, check_pid, sampler
+from mlflow_sysmetrics.sampling import ProcessSampler, Sampler, check_groups, check_pid
 
 logger = get_logger(__name__)
 _MEMORY = "process_memory_mb"
@@ -104,7 +104,7 @@ class Measurement:
             if self._sample is None:
                 pid, groups, _ = self._arguments
                 try:
-                    self._sample = read = sampler(groups, pid=pid)
+                    self._sample = read = Sampler(groups, pid=pid)
                     self._process = read.process
                 except ValueError:  # the process has ended since
                     self._sample = dict
@@ -199,7 +199,7 @@ class Measurement:
 
     def drain(self) -> list[Window]:
         """The windows that have closed since the last call: at most the newest 1200."""
-        return [window for window in self._monitor.drain() if window.mean]
+        return self._monitor.drain()
 
     def interval(self) -> dict[str, float]:
         """``cpu_percent`` since the last call (100 is one core), and ``memory_mb`` now; absent if not readable."""
@@ -250,10 +250,9 @@ class Measurement:
         values = {"peak_gpu_memory_mb": self._peak_gpu_mb}
         if self._process is not None:
             values["peak_rss_mb"] = self._process.peak_rss_mb
-        peak_mb = self._monitor.peaks.get(_MEMORY)
-        if peak_mb is not None and self._first_mb is not None:
-            values["peak_memory_mb"] = max(peak_mb, self._first_mb)
-            values["memory_growth_mb"] = max(peak_mb, self._first_mb) - self._first_mb
+        if self._first_mb is not None:
+            values["peak_memory_mb"] = self._monitor.peaks[_MEMORY]
+            values["memory_growth_mb"] = self._monitor.peaks[_MEMORY] - self._first_mb
         return {name: value for name, value in values.items() if value is not None}
 
     def _seen(self, reading: Mapping[str, float]) -> None:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from entrypoints.datasets.sysmetrics_raw_rows import is_numeric, numbers, own_values
-from entrypoints.datasets.tables import Task, categorical, labels
+from entrypoints.datasets.sysmetrics_raw_rows import (
+    holds_dates,
+    is_numeric,
+    numbers,
+    own_values,
+    present_texts,
+    texts,
+    with_points,
+)
+from entrypoints.datasets.tables import Task, categorical
 from entrypoints.errors import UserError
 from entrypoints.text import Echo, closest, listed
 
@@ -19,13 +29,15 @@ MAX_CATEGORIES = 1000  # of a categorical feature, which is one-hot encoded, and
 MAX_INTEGER_CLASSES = 20
 MIN_ROWS_PER_CLASS = 3  # on average
 _NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal")
+_WITH_COMMAS = r"[-+]?\d{1,3}([.,]\d{3})*([.,]\d+)?|[-+]?\d+,\d+"
+_NUMBER, _COMMAS, _DATE, _CATEGORY = "numbers", "numbers with decimal commas", "dates (days since 1970)", "categories"
 
 
 def canonical(frame: pd.DataFrame) -> pd.DataFrame:
     """The same content with dtypes that depend on it alone, whichever format it was stored in.
 
-    A column of numbers becomes uint8 if all are whole numbers from 0 to 255 and none is missing, else float64; any
-    other column (text, truth values, dates, what the format calls a category) becomes a category of text.
+    A column of numbers becomes uint8 if all are whole numbers from 0 to 255 and none is missing, else float64; one of
+    dates the days since 1970; any other (text, truth values, what the format calls a category) a category of text.
     """
     columns = {str(name).strip(): _canonical(frame[name]) for name in frame.columns}
     same: pd.DataFrame = pd.DataFrame(columns, index=pd.RangeIndex(len(frame)))
@@ -35,19 +47,29 @@ def canonical(frame: pd.DataFrame) -> pd.DataFrame:
 def _canonical(column: pd.Series[Any]) -> Any:
     if column.dtype == np.uint8:
         return column.to_numpy()
-    if column.dtype == object:
-        kind = pd.api.types.infer_dtype(column, skipna=True)
-        if kind in (*_NUMBERS, "empty"):
-            column = pd.Series(numbers(column))
-    elif column.isna().all():
-        column = pd.Series(np.nan, index=column.index, dtype=np.float64)
-    if not is_numeric(column.dtype):
+    if _kind(column) == _CATEGORY:
         return categorical(column)
     values = numbers(column)
     # NaN compares false; the largest byte bounds what the cast may wrap.
     with np.errstate(invalid="ignore"):
         in_range = bool(((values >= 0) & (values <= 255)).all())
         return values.astype(np.uint8) if in_range and not np.mod(values, 1).any() else values
+
+
+def _kind(column: pd.Series[Any]) -> str:
+    """What a column holds, in words."""
+    if is_numeric(column.dtype) or column.isna().all():
+        return _NUMBER
+    if isinstance(column.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(column.dtype):
+        return _CATEGORY
+    if pd.api.types.infer_dtype(column, skipna=True) in _NUMBERS:
+        return _NUMBER
+    present = present_texts(column)
+    if holds_dates(present):
+        with contextlib.suppress(ValueError):  # a 31st of February
+            numbers(column)
+            return _DATE
+    return _CATEGORY if with_points(present) is present else _COMMAS
 
 
 class Cleaned(NamedTuple):
@@ -64,8 +86,9 @@ def clean(
     """Return what a ``Table`` is made of.
 
     Rows without a target are left out. So are features without information, unless ``keep_all``: empty or constant
-    ones, and texts with more than 1000 categories. ``echo`` gets a line for each of these. ``task`` is by default that
-    of ``task_of``. ``what`` names the table in messages, e.g. "dataset=mine.csv".
+    ones, and texts with more than 1000 categories. ``echo`` gets a line for each of these, and one that says what each
+    feature is read as. ``task`` is by default that of ``task_of``. ``what`` names the table in messages, e.g.
+    "dataset=mine.csv".
 
     Raises:
         UserError: the table or its target cannot be used.
@@ -73,12 +96,15 @@ def clean(
     names = [str(name).strip() for name in frame.columns]
     _check_names(names, what)
     target = _check_target(target, names, what)
-    given = frame.iloc[:, names.index(target)]
-    frame = canonical(frame)
-    missing = frame[target].isna()
+    frame = frame.set_axis(names, axis="columns")
+    given = frame[target]
+    missing = pd.isna(_canonical(given))
     if missing.any():
         echo(f"{what}: {missing.sum()} rows without a value of the target {target} are left out")
-        frame = frame[~missing].reset_index(drop=True)
+        frame = frame[~missing]
+    kinds = {name: _kind(frame[name]) for name in names}
+    _check_commas(frame, kinds, what)
+    frame = canonical(frame)
     if len(frame) < MIN_ROWS:
         raise UserError(
             f"{what}: {len(frame)} rows with a value of the target {target} found, and at least {MIN_ROWS} are "
@@ -90,6 +116,7 @@ def clean(
     features = frame.drop(columns=target)
     if not keep_all:
         features = _informative(features, what, target, echo)
+    echo(f"{what}: read as {_told(features, kinds)}")
     if not (features.dtypes == np.uint8).all():
         bytes_ = features.columns[features.dtypes == np.uint8]
         features = features.astype(dict.fromkeys(bytes_, np.float64))
@@ -128,6 +155,29 @@ def _check_target(target: str | None, names: list[str], what: str) -> str:
     return target
 
 
+def _check_commas(frame: pd.DataFrame, kinds: Mapping[str, str], what: str) -> None:
+    """Refuse numbers that could be read in two ways; they would become categories."""
+    for name in [name for name, kind in kinds.items() if kind == _CATEGORY]:
+        found = present_texts(frame[name])
+        with_comma = found[found.str.contains(",", regex=False)]
+        if len(with_comma) and found.str.fullmatch(_WITH_COMMAS).all():
+            raise UserError(
+                f"{what}: numbers with commas, such as {with_comma.iloc[0]}, found in the column {name}; write them "
+                "with a point and without separators of thousands, such as 1234.5"
+            )
+
+
+def _told(features: pd.DataFrame, kinds: Mapping[str, str]) -> str:
+    """What each feature is read as; of a category also how many values it has."""
+    parts = []
+    for kind in (_NUMBER, _COMMAS, _DATE, _CATEGORY):
+        names = [str(name) for name in features.columns if kinds[str(name)] == kind]
+        if kind == _CATEGORY:
+            names = [f"{name} ({features[name].nunique()})" for name in names]
+        parts += [f"{kind}: {listed(names)}"] if names else []
+    return "; ".join(parts)
+
+
 def _check_finite(frame: pd.DataFrame, what: str) -> None:
     infinite = [
         str(name)
@@ -155,8 +205,8 @@ def _checked_target(target: pd.Series[Any], task: Task, what: str) -> pd.Series[
             f"target={target.name}: {distinct} classes found in {what}, and at most {MAX_CATEGORIES} are allowed; "
             "choose a column with fewer, or with numbers for a regression"
         )
-    texts: pd.Series[Any] = pd.Series(labels(target).tolist(), index=target.index)
-    return texts
+    labels: pd.Series[Any] = pd.Series(texts(target).tolist(), index=target.index)
+    return labels
 
 
 def _informative(features: pd.DataFrame, what: str, target: str, echo: Echo) -> pd.DataFrame:

@@ -6,11 +6,9 @@ file, which is imported there under its own name, without a package: it imports 
 
 from __future__ import annotations
 
-import datetime
-import re
 import sys
 from decimal import Decimal
-from numbers import Integral, Real
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +24,9 @@ sys.modules.setdefault(NAME, sys.modules[__name__])
 
 MISSING = ("", "?")  # beside what pandas takes for missing
 _SHOWN = 20  # names in a message
-_TIME = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
+_DATE = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?"
+_DECIMAL_COMMA = r"[-+]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?([eE][-+]?\d+)?"
+_THOUSANDS = r"[-+]?\d{1,3},\d{3}"
 
 
 def is_numeric(dtype: Any) -> bool:
@@ -37,54 +37,60 @@ def is_numeric(dtype: Any) -> bool:
 def numbers(column: pd.Series[Any]) -> NDArray[np.float64]:
     """A column as a new (rows,) array of numbers, with the one NaN of numpy for missing, and no negative zero.
 
-    Raises ValueError, naming the value, if one is not a number.
+    Of dates it is the days since 1970. Raises ValueError, naming the value, if one is neither.
     """
-    if column.dtype != object and pd.api.types.is_numeric_dtype(column.dtype):
+    if is_numeric(column.dtype):
         values: NDArray[np.float64] = column.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0
-    else:
-        present = column.notna()
-        values = np.full(len(column), np.nan)
-        values[present] = [_number(value) for value in column[present]]
-        values += 0.0
-    values[np.isnan(values)] = np.nan
-    return values
+        values[np.isnan(values)] = np.nan
+        return values
+    texts = present_texts(column.reset_index(drop=True))
+    values = np.full(len(column), np.nan)
+    values[texts.index] = _days(texts) if holds_dates(texts) else list(map(_number, with_points(texts)))
+    return values + 0.0
+
+
+def present_texts(column: pd.Series[Any]) -> pd.Series[str]:
+    """What is not missing in a column, as text without blanks around it."""
+    texts: pd.Series[str] = column.dropna().astype(str).str.strip()
+    return texts[~texts.isin(MISSING)]
+
+
+def holds_dates(texts: pd.Series[Any]) -> bool:
+    """Whether a column of complete text holds ISO dates alone, with a time of day or without."""
+    return bool(len(texts) and texts.str.fullmatch(_DATE).all())
+
+
+def with_points(texts: pd.Series[Any]) -> pd.Series[Any]:
+    """A column of complete text with decimal points in place of decimal commas, if no other reading is possible.
+
+    1.702,41 and 12,5 are; 1,702 could be thousands.
+    """
+    with_comma = texts[texts.str.contains(",", regex=False)]
+    if not len(with_comma) or with_comma.str.fullmatch(_THOUSANDS).all():
+        return texts
+    if not texts.str.fullmatch(_DECIMAL_COMMA).all():
+        return texts
+    return texts.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
 
 
 def texts(column: pd.Series[Any]) -> NDArray[np.object_]:
     """A column as a new (rows,) array of text, with NaN for missing. See ``text_of``."""
-    codes, found = coded_texts(column)
-    return np.array([*(np.nan if text is None else text for text in found), np.nan], dtype=object)[codes]
-
-
-def coded_texts(column: pd.Series[Any]) -> tuple[NDArray[np.intp], list[str | None]]:
-    """Each row's place (rows,) in a list of texts, or -1 for missing; some in the list may be missing or equal."""
-    if column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) != "string":
-        # One by one: to the hash table below, True is 1, and it takes no lists.
-        column = pd.Series([text_of(value) for value in column.where(column.notna(), None)], dtype=object)
+    if column.dtype == object:  # where True is 1 to a hash table
+        return column.map(text_of, na_action="ignore").to_numpy(dtype=object, na_value=np.nan)
     codes, values = pd.factorize(column)
-    return codes, [text_of(value) for value in values]
+    return np.array([*map(text_of, values), np.nan], dtype=object)[codes]
 
 
-def text_of(value: Any) -> str | None:
-    """A value as the text of its category, which does not depend on the type it comes in; None where it is missing.
-
-    True and "true" are "True"; 1 and 1.0 are "1"; a date, a time of midnight and both as ISO text are "2020-01-31". A
-    time with a zone is that of UTC.
-    """
+def text_of(value: Any) -> Any:
+    """A value as the text of its category, whatever type it comes in: True and "true" are "True", 1.0 is "1"."""
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
-    if isinstance(value, Integral):
+    if isinstance(value, Real | Decimal) and float(value).is_integer():
         return str(int(value))
-    if isinstance(value, Real | Decimal):
-        number = float(value)
-        return str(int(number)) if number.is_integer() else str(number)
-    if isinstance(value, str):
-        return _text_of_text(value.strip())
-    if isinstance(value, datetime.date | np.datetime64):  # a datetime is a date, too
-        return _text_of_time(value)
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    return None if value is None else str(value)
+    text = str(value).strip()
+    if text in MISSING:
+        return np.nan
+    return text.capitalize() if text.casefold() in ("true", "false") else text
 
 
 def own_values(column: pd.Series[Any]) -> dict[str, bool | int | float | str]:
@@ -92,9 +98,7 @@ def own_values(column: pd.Series[Any]) -> dict[str, bool | int | float | str]:
     found: dict[str, bool | int | float | str] = {}
     present = column.dropna()
     for value in present if present.dtype == object else present.unique():
-        text = text_of(value)
-        if text is not None:
-            found.setdefault(text, _own(value, text))
+        found.setdefault(str(text_of(value)), _own(value))
     return found
 
 
@@ -143,7 +147,7 @@ class RawRows:
         for name in self.columns:
             try:
                 columns[name] = texts(rows[name]) if name in categorical else numbers(rows[name])
-            except (ValueError, TypeError) as error:
+            except ValueError as error:
                 raise _refused(f"column {name!r}: {error}; give numbers, such as 0.5, or nothing") from None
         infinite = [name for name, values in columns.items() if values.dtype == float and np.isinf(values).any()]
         if infinite:
@@ -156,39 +160,24 @@ class RawRows:
         return np.array([self.classes[each] for each in predicted], dtype=object if mixed else None)
 
 
-def _number(value: Any) -> float:
-    if isinstance(value, str) and value.strip() in MISSING:
-        return np.nan
+def _days(texts: pd.Series[Any]) -> pd.Series[float]:
+    times = pd.to_datetime(texts, format="ISO8601", utc=True)
+    return (times - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
+
+
+def _number(text: str) -> float:
     try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{value!r} is not a number") from None
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
 
 
-def _text_of_text(text: str) -> str | None:
-    if text in MISSING:
-        return None
-    if text.casefold() in ("true", "false"):
-        return text.capitalize()
-    return _text_of_time(text) if _TIME.fullmatch(text) else text
-
-
-def _text_of_time(value: Any) -> str:
-    try:
-        time = pd.Timestamp(value)
-    except ValueError:  # a 31st of February, or a year that pandas does not know
-        return str(value)
-    if time.tz is not None:
-        return str(time.tz_convert("UTC"))
-    return str(time.date() if time == time.normalize() else time)
-
-
-def _own(value: Any, text: str) -> bool | int | float | str:
+def _own(value: Any) -> bool | int | float | str:
     if isinstance(value, bool | np.bool_):
         return bool(value)
     if isinstance(value, Real | Decimal):
-        return int(text) if float(value).is_integer() else float(value)
-    return str(value) if isinstance(value, str) else text
+        return int(value) if float(value).is_integer() else float(value)
+    return str(value)
 
 
 def _listed(names: list[str]) -> str:

@@ -15,15 +15,11 @@ import numpy as np
 import pandas as pd
 
 from entrypoints.errors import UserError
-from entrypoints.text import Echo, listed, one_line
+from entrypoints.text import Echo, one_line
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".pq")
 # Before 3.1 pandas' own parser is off in the last bit; since then it is exact, and the option deprecated.
-_EXACT: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__ < "3.1" else {}
-_COMMA_NUMBER = r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?|[-+]?(\d{1,3}(\.\d{3})+|\d+),\d+([eE][-+]?\d+)?"
-_DECIMAL_COMMA = r"[-+]?\d+(,\d+)?([eE][-+]?\d+)?"
-_THOUSANDS = r"[-+]?(0|[1-9]\d{0,2}(,\d{3})?)"
-_NUMBER = rf"{_COMMA_NUMBER}|[-+]?\d+(\.\d+)?([eE][-+]?\d+)?"
+EXACT: dict[str, Any] = {"float_precision": "round_trip"} if pd.__version__ < "3.1" else {}
 _BROKEN = (OSError, EOFError, ValueError, zlib.error, csv.Error, pd.errors.ParserWarning)
 
 
@@ -42,8 +38,7 @@ def read(name: str, *, echo: Echo) -> pd.DataFrame:
 
     CSV has one header line, is UTF-8, and is separated by commas, semicolons or tabs, whichever the header has most
     of. Empty cells, ``?`` and what pandas takes for missing (NA, NaN, null ...) are missing. A first column without a
-    name that numbers the rows is left out, with a line to ``echo``. Decimal commas are read, with a line, in a file of
-    semicolons or tabs.
+    name that numbers the rows is left out, with a line to ``echo``.
 
     Raises:
         UserError: the file is missing, unreadable or empty.
@@ -59,7 +54,9 @@ def read(name: str, *, echo: Echo) -> pd.DataFrame:
         raise UserError(f"dataset={name}: the file is empty; give one with a header and rows")
     kind = "CSV" if ".csv" in path.name.lower() else "Parquet"
     try:
-        frame = _read_csv(path, name, echo) if kind == "CSV" else pd.read_parquet(path).reset_index(drop=True)
+        frame = _read_csv(path) if kind == "CSV" else pd.read_parquet(path).reset_index(drop=True)
+    except UnicodeDecodeError as error:
+        raise UserError(f"dataset={name}: this is not text in UTF-8; save it as UTF-8") from error
     except _BROKEN as error:
         raise UserError(
             f"dataset={name}: not readable as {kind} ({one_line(error)}); fix it or export it again"
@@ -67,7 +64,7 @@ def read(name: str, *, echo: Echo) -> pd.DataFrame:
     return _without_row_numbers(frame, name, echo)
 
 
-def _read_csv(path: Path, name: str, echo: Echo) -> pd.DataFrame:
+def _read_csv(path: Path) -> pd.DataFrame:
     packed = path.name.lower().endswith(".gz")
     with gzip.open(path) if packed else path.open("rb") as file:
         first = file.readline().decode("utf-8-sig")
@@ -87,40 +84,10 @@ def _read_csv(path: Path, name: str, echo: Echo) -> pd.DataFrame:
             na_values=["?"],
             skipinitialspace=True,
             encoding="utf-8-sig",
-            **_EXACT,
+            **EXACT,
         )
-    with_commas = [place for place in range(len(header)) if _holds_commas(frame.iloc[:, place])]
-    if with_commas:
-        names = listed(header[place] for place in with_commas)
-        if separator == "," or not _has_decimal_commas(frame, with_commas):
-            example = next(text for text in frame.iloc[:, with_commas[0]].dropna() if "," in text)
-            raise UserError(
-                f"dataset={name}: numbers with commas, such as {example}, found in the column {names}; write them with "
-                "a point and without separators of thousands, such as 1234.5"
-            )
-        echo(f"dataset={name}: commas are read as decimal points in the column {names}")
-        for place in with_commas:
-            frame[place] = frame[place].str.replace(",", ".", regex=False).astype(np.float64)
     frame.columns = pd.Index(header)
     return frame
-
-
-def _holds_commas(column: pd.Series[Any]) -> bool:
-    """Whether a column of text holds numbers alone, some of them with commas."""
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        return False
-    texts = column.dropna()
-    if pd.api.types.infer_dtype(texts) != "string":
-        return False
-    return bool(texts.str.contains(",").any() and texts.str.fullmatch(_NUMBER).all())
-
-
-def _has_decimal_commas(frame: pd.DataFrame, places: list[int]) -> bool:
-    """Whether commas can only be decimal ones: no column has points, and not all numbers could be thousands."""
-    if any(frame[place].dtype == np.float64 and np.mod(frame[place].dropna(), 1).any() for place in frame.columns):
-        return False
-    texts = pd.concat([frame[place].dropna() for place in places])
-    return bool(texts.str.fullmatch(_DECIMAL_COMMA).all() and not texts.str.fullmatch(_THOUSANDS).all())
 
 
 def _without_row_numbers(frame: pd.DataFrame, name: str, echo: Echo) -> pd.DataFrame:

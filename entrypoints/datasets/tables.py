@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,9 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import resample
 
-from entrypoints.datasets.sysmetrics_raw_rows import coded_texts, is_numeric, numbers
+from entrypoints.datasets.sysmetrics_raw_rows import is_numeric, numbers, texts
 from entrypoints.errors import UserError
-from entrypoints.text import shorten
 
 Task = Literal["regression", "classification"]
 
@@ -55,11 +54,7 @@ class Table:
     def categories(self) -> dict[str, tuple[str, ...]]:
         """The sorted categories of each categorical feature, in the table's order; numeric features are absent."""
         columns = {name: self.frame[name] for name in self.feature_names}
-        return {
-            name: tuple(categorical(column).categories)
-            for name, column in columns.items()
-            if not is_numeric(column.dtype)
-        }
+        return {name: tuple(each.cat.categories) for name, each in columns.items() if not is_numeric(each.dtype)}
 
     @property
     def X(self) -> NDArray[Any]:  # noqa: N802 - the field's own name
@@ -74,7 +69,7 @@ class Table:
         for place, name in enumerate(self.feature_names):
             column = features[name]
             if name in self.categories:
-                codes = categorical(column).codes
+                codes = column.cat.codes
                 X[:, place] = np.where(codes < 0, np.nan, codes)
             else:
                 X[:, place] = numbers(column)
@@ -84,7 +79,7 @@ class Table:
     def y(self) -> NDArray[Any]:
         """A new (rows,) array of the target: float64 in its own units, or class labels as text."""
         if self.task == "classification":
-            return labels(self.frame[self.target])
+            return np.array(self.frame[self.target], dtype=np.str_)
         return np.array(self.frame[self.target], dtype=np.float64)
 
     @property
@@ -109,7 +104,10 @@ class Table:
         labels = self.frame[self.target] if self.task == "classification" else None
         places = np.arange(len(self.frame))
         drawn = resample(places, replace=False, n_samples=rows, stratify=labels, random_state=seed)
-        sample = replace(self, frame=self.frame.iloc[np.sort(drawn)].reset_index(drop=True))
+        frame = self.frame.iloc[np.sort(drawn)].reset_index(drop=True)
+        for name in self.categories:
+            frame[name] = frame[name].cat.remove_unused_categories()
+        sample = replace(self, frame=frame)
         if lost := sorted(set(self.classes) - set(sample.classes)):
             of_it = np.count_nonzero(self.y == lost[0])
             raise UserError(
@@ -133,7 +131,7 @@ class Table:
             column = self.frame[name]
             if name in self.categories:
                 content.update(json.dumps(self.categories[name]).encode())
-                content.update(categorical(column).codes.astype("<i4").tobytes())
+                content.update(column.cat.codes.to_numpy("<i4").tobytes())
             else:
                 content.update(numbers(column).astype("<f8", copy=False).tobytes())
         target = self.y
@@ -142,53 +140,7 @@ class Table:
         return content.hexdigest()
 
 
-def labels(column: pd.Series[Any]) -> NDArray[np.str_]:
-    """A new (rows,) array of a complete column as text, spelt as ``categorical`` does."""
-    found = categorical(column)
-    texts: NDArray[np.str_] = np.asarray(found.categories, dtype=np.str_)[found.codes]
-    return texts
-
-
 def categorical(column: pd.Series[Any]) -> pd.Categorical:
-    """A column as sorted text categories that all occur, missing values apart.
-
-    A value has the same text whatever type the file format gave it; ``text_of`` says which.
-    """
-    codes, texts = coded_texts(column)
-    categories = sorted({text for text in texts if text is not None})
-    places = {text: place for place, text in enumerate(categories)}
-    # The extra place is what missing values, -1, are sent to.
-    places_of_codes = np.array([*(-1 if text is None else places[text] for text in texts), -1], dtype=np.int64)
-    return pd.Categorical.from_codes(places_of_codes[codes].tolist(), categories=pd.Index(categories, dtype=str))
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Facts about a table's content; in an expected table, None for an unknown fact.
-
-    ``target`` holds the rows of each class, or the target's min and max.
-    """
-
-    columns: tuple[str, ...] | None
-    rows: int
-    target: Mapping[str, float] | None
-    digest: str | None
-
-    @classmethod
-    def of(cls, table: Table) -> Facts:
-        """Read the facts off a table."""
-        y = table.y
-        if table.task == "classification":
-            classes, counts = np.unique(y, return_counts=True)
-            target = dict(zip(classes.tolist(), counts.tolist(), strict=True))
-        else:
-            target = {"min": float(y.min()), "max": float(y.max())}
-        return cls((*table.feature_names, table.target), len(table.frame), target, table.digest)
-
-    def difference(self, expected: Facts) -> str | None:
-        """Describe the first fact in which a table differs from the expected one; None if it does not differ."""
-        for each in fields(self):
-            found, known = getattr(self, each.name), getattr(expected, each.name)
-            if known is not None and found != known:
-                return f"{each.name} {shorten(str(found))} found, {shorten(str(known))} expected"
-        return None
+    """A column as sorted text categories that all occur, missing values apart."""
+    found = texts(column)
+    return pd.Categorical(found, categories=pd.Index(sorted({*found[~pd.isna(found)]}), dtype=str))

@@ -73,7 +73,7 @@ class Fold:
         preprocessing: Preprocessing,
     ) -> None:
         self.learner = configuration.find_algorithm().learner(
-            configuration.hyperparameters, np.arange(len(data.classes)), configuration.seed
+            configuration.hyperparameters, len(data.classes), configuration.seed
         )
         self.preprocessing = preprocessing
         self._scaling = preprocessing.scaling

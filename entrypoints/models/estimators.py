@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.models import losses
-from entrypoints.models.learners import Classes, partial_fit
+from entrypoints.models.learners import partial_fit
 from entrypoints.models.losses import Array
 from entrypoints.text import one_line
 
@@ -37,12 +37,12 @@ class Estimator:
         """The names that its constructor takes."""
         return tuple(inspect.signature(self.make).parameters)
 
-    def learner(self, hyperparameters: Mapping[str, Any], classes: Classes, seed: int) -> EstimatorLearner:
+    def learner(self, hyperparameters: Mapping[str, Any], n_classes: int, seed: int) -> EstimatorLearner:
         """A new model; ``seed`` becomes its ``random_state``, where it has one that is not given."""
         given = dict(hyperparameters)
         if "random_state" in self.hyperparameters:
             given.setdefault("random_state", seed)
-        return EstimatorLearner(self.make(**given), classes)
+        return EstimatorLearner(self.make(**given), n_classes)
 
     def check(self, hyperparameters: Mapping[str, Any], n_classes: int) -> None:
         """Check that a model can be created with these values and trained on a batch of standardised features.
@@ -55,14 +55,13 @@ class Estimator:
             UserError: creating or training it fails.
         """
         random = np.random.default_rng(0)
-        classes = np.arange(n_classes)
         rows = max(8, 2 * n_classes)
         X, y = random.normal(size=(rows, 4)), np.arange(rows) % max(2, n_classes)
         given = ", ".join(f"{name}={value!r}" for name, value in hyperparameters.items()) or "its own defaults"
         try:
-            learner = self.learner(hyperparameters, classes, seed=0)
+            learner = self.learner(hyperparameters, n_classes, seed=0)
             with np.errstate(over="ignore", invalid="ignore"):
-                learner.step(X, y if len(classes) else y.astype(float))
+                learner.step(X, y if n_classes else y.astype(float))
                 learner.outputs(X)
         except FloatingPointError:
             return  # a rate that is too large for these rows may be right for others
@@ -91,18 +90,18 @@ class EstimatorLearner:
     else by the hinge loss of ``decision_function``, else by the share of wrong predictions.
     """
 
-    def __init__(self, estimator: Any, classes: Classes) -> None:
+    def __init__(self, estimator: Any, n_classes: int) -> None:
         self.estimator = estimator
-        self._classes = classes
+        self._n_classes = n_classes
         self._first_call = {}
-        if len(classes) and "classes" in inspect.signature(estimator.partial_fit).parameters:
-            self._first_call = {"classes": classes}
+        if n_classes and "classes" in inspect.signature(estimator.partial_fit).parameters:
+            self._first_call = {"classes": np.arange(n_classes)}
         self._output, self.loss = self._kind()
-        self.score: Loss = losses.accuracy if len(classes) else losses.rmse
+        self.score: Loss = losses.accuracy if n_classes else losses.rmse
 
     def _kind(self) -> tuple[Callable[[Array], Array], Loss]:
         estimator = self.estimator
-        if not len(self._classes):
+        if not self._n_classes:
             return lambda X: np.reshape(estimator.predict(X), len(X)), losses.squared_error
         if hasattr(estimator, "predict_proba"):
             return lambda X: estimator.predict_proba(X), losses.log_loss
@@ -112,7 +111,7 @@ class EstimatorLearner:
 
     def step(self, X: Array, y: NDArray[Any]) -> None:
         """Train on one batch."""
-        partial_fit(self.estimator, X, self._classes[y] if len(self._classes) else y, **self._first_call)
+        partial_fit(self.estimator, X, y, **self._first_call)
         self._first_call = {}
 
     def outputs(self, X: Array) -> Array:
@@ -121,14 +120,13 @@ class EstimatorLearner:
 
     def untrained_loss(self, y: NDArray[Any]) -> float:
         """The loss of predicting the mean, all classes with the same probability, or no class more than another."""
-        if not len(self._classes):
+        if not self._n_classes:
             return losses.squared_error(np.zeros(len(y)), y)
-        return self.loss(np.full((len(y), len(self._classes)), 1 / len(self._classes)), y)
+        return self.loss(np.full((len(y), self._n_classes), 1 / self._n_classes), y)
 
     def _chosen(self, X: Array) -> Array:
         """1 for the predicted class and 0 for the others (rows, classes)."""
-        places = np.searchsorted(self._classes, self.estimator.predict(X))
-        chosen: Array = np.eye(len(self._classes))[places]
+        chosen: Array = np.eye(self._n_classes)[np.asarray(self.estimator.predict(X), dtype=int)]
         return chosen
 
 

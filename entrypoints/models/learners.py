@@ -14,13 +14,11 @@ from entrypoints.datasets.tables import Task
 from entrypoints.models import losses
 from entrypoints.models.losses import Array
 
-Classes = NDArray[Any]
-
 _DIVERGED = ("non-finite", "under-/overflow")  # in scikit-learn's errors about weights that are not finite
 
 
 class Learner(Protocol):
-    """One model, trained batch by batch on X (rows, features) and y (rows,): numbers, or each row's place in classes.
+    """One model, trained batch by batch on X (rows, features) and y (rows,): numbers, or each row's class by number.
 
     ``estimator`` is scikit-learn's, or what behaves like it.
     """
@@ -54,8 +52,8 @@ class Algorithm(Protocol):
     def task(self) -> Task:
         """What its models predict."""
 
-    def learner(self, hyperparameters: Mapping[str, Any], classes: Classes, seed: int) -> Learner:
-        """A new model. ``classes`` (classes,) are the sorted labels that it predicts; empty for regression."""
+    def learner(self, hyperparameters: Mapping[str, Any], n_classes: int, seed: int) -> Learner:
+        """A new model of the classes 0 to ``n_classes`` - 1, or with 0 classes of numbers."""
 
 
 @dataclass(frozen=True)
@@ -66,21 +64,21 @@ class SGD:
     task: Task
     loss: str
 
-    def learner(self, hyperparameters: Mapping[str, Any], classes: Classes, seed: int = 0) -> SGDLearner:
+    def learner(self, hyperparameters: Mapping[str, Any], n_classes: int, seed: int = 0) -> SGDLearner:
         """A new model.
 
         Args:
             hyperparameters: ``learning_rate``, the constant step size, and ``alpha``, the multiplier of the L2 penalty.
-            classes: the sorted labels that it predicts; empty for regression.
+            n_classes: the number of classes; 0 for regression.
             seed: unused: batches arrive in random order, and nothing else is random.
         """
-        return SGDLearner(self, hyperparameters["learning_rate"], hyperparameters["alpha"], classes)
+        return SGDLearner(self, hyperparameters["learning_rate"], hyperparameters["alpha"], n_classes)
 
 
 class SGDLearner:
     """A ``Learner`` whose outputs are (rows,) for regression and two classes, and (rows, classes) for more."""
 
-    def __init__(self, algorithm: SGD, learning_rate: float, alpha: float, classes: Classes) -> None:
+    def __init__(self, algorithm: SGD, learning_rate: float, alpha: float, n_classes: int) -> None:
         # Batches arrive in random order already, so shuffling inside partial_fit would only cost time.
         settings: dict[str, Any] = {
             "loss": algorithm.loss,
@@ -89,16 +87,15 @@ class SGDLearner:
             "alpha": alpha,
             "shuffle": False,
         }
-        regression = algorithm.task == "regression"
-        self.estimator = SGDRegressor(**settings) if regression else SGDClassifier(**settings)
+        self.estimator = SGDClassifier(**settings) if n_classes else SGDRegressor(**settings)
         self.loss = _LOSSES[algorithm.loss]
-        self.score = losses.rmse if regression else losses.accuracy
-        self._classes = classes
-        self._first_call = {} if regression else {"classes": classes}
+        self.score = losses.accuracy if n_classes else losses.rmse
+        self._n_classes = n_classes
+        self._first_call = {"classes": np.arange(n_classes)} if n_classes else {}
 
     def step(self, X: Array, y: NDArray[Any]) -> None:
         """Train on one batch."""
-        partial_fit(self.estimator, X, self._classes[y] if len(self._classes) else y, **self._first_call)
+        partial_fit(self.estimator, X, y, **self._first_call)
         self._first_call = {}
 
     def outputs(self, X: Array) -> Array:
@@ -108,10 +105,10 @@ class SGDLearner:
 
     def untrained_loss(self, y: NDArray[Any]) -> float:
         """The loss of a model of zeros."""
-        return self.loss(np.zeros((len(y), len(self._classes)) if len(self._classes) > 2 else len(y)), y)
+        return self.loss(np.zeros((len(y), self._n_classes) if self._n_classes > 2 else len(y)), y)
 
 
-def partial_fit(estimator: Any, X: Array, y: NDArray[Any], **first_call: Classes) -> None:
+def partial_fit(estimator: Any, X: Array, y: NDArray[Any], **first_call: NDArray[Any]) -> None:
     """The estimator's own; FloatingPointError where it says that its weights are no longer finite."""
     try:
         estimator.partial_fit(X, y, **first_call)

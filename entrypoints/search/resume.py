@@ -15,11 +15,11 @@ from mlflow.entities import Run
 from entrypoints.errors import UserError, say
 from entrypoints.links import run_view
 from entrypoints.mlflow_io import find_run
+from entrypoints.own_modules import user_folder
 from entrypoints.runs import continued_run, recorded_run
 from entrypoints.search import journal
 from entrypoints.settings import as_typed
 from entrypoints.tags import DATASET, STUDY_KEY
-from entrypoints.user_folder import user_folder
 from mlflow_sysmetrics.tags import KIND, NODE, PID
 
 if TYPE_CHECKING:

@@ -8,19 +8,16 @@ from typing import TypeVar
 import click
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 
-from mlflow_sysmetrics.delivery import one_line, why_unknown, within
+from mlflow_sysmetrics.delivery.store import one_line, why_unknown
+from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.redact import check, redacted, redacted_text
 
 T = TypeVar("T")
 _WITHIN_S = 60.0  # a new SQLite store takes some seconds to make its tables
 
 
-class NoAnswerError(click.ClickException):
-    """The store gave no answer, or an error. The text says why, in one line without passwords."""
-
-
 def ask_store(uri: str, question: Callable[[], T]) -> T:
-    """The answer to this question. NoAnswerError: the address is wrong, or it raised or took too long."""
+    """The answer to this question. ClickException, without passwords: the address is wrong, it raised or took long."""
     try:
         check(uri)
         return within(_WITHIN_S, question)
@@ -28,4 +25,4 @@ def ask_store(uri: str, question: Callable[[], T]) -> T:
         said = why_unknown(uri)
     except Exception as error:  # of a database or a network, too
         said = redacted_text(one_line(error))
-    raise NoAnswerError(f"{redacted(uri)}: {said}")
+    raise click.ClickException(f"{redacted(uri)}: {said}")

@@ -35,9 +35,9 @@ def main(context: click.Context) -> None:
     Examples:
       mlflow-sysmetrics run -- python train.py --epochs 3
       mlflow-sysmetrics run --run-name night --groups process,gpu -- ./train.sh
-      mlflow-sysmetrics run --criteria "peak_memory_mb<=8000" -- python train.py
+      mlflow-sysmetrics run --criteria "peak_memory_mb<=8000, elapsed_s<=7200" -- python train.py
+      MLFLOW_RUN_ID=0a1b... mlflow-sysmetrics run -- ./resume.sh
       mlflow-sysmetrics ui
-      mlflow-sysmetrics views
       mlflow-sysmetrics sync
       mlflow-sysmetrics doctor
 
@@ -58,12 +58,6 @@ def main(context: click.Context) -> None:
 @click.pass_obj
 def run(environment: dict[str, str], /, command: tuple[str, ...], **options: Any) -> None:
     """Run COMMAND, log what its processes use into its MLflow run, and print a summary.
-
-    \b
-    Examples:
-      mlflow-sysmetrics run -- python train.py --epochs 3
-      mlflow-sysmetrics run --criteria "peak_memory_mb<=8000, elapsed_s<=7200" -- ./train.sh
-      MLFLOW_RUN_ID=0a1b... mlflow-sysmetrics run -- ./resume.sh
 
     A program that opens one MLflow run is recorded in that; one that opens none, in a new run. Where it opens several,
     they become children of a new run of the whole program, and each has its own summary. MLFLOW_RUN_ID names a run to
@@ -99,7 +93,7 @@ def sync(folder: Path | None, tracking_uri: str | None, discard: bool) -> None:
     A program that ends while its server is away leaves its last metrics in a file. This command sends them, and removes
     what has arrived. Run it as often as you like: no point is stored twice. The exit code is 1 while something is left.
     """
-    from mlflow_sysmetrics.delivery import deliver
+    from mlflow_sysmetrics.delivery.sync import deliver
 
     delivered = deliver(folder, tracking_uri, discard=discard)
     click.echo(delivered)
@@ -121,47 +115,12 @@ def doctor() -> None:
 
 
 @main.command()
-@option("--experiment-name", metavar="NAME", help="Only this experiment; by default all that have such runs.")
-def views(experiment_name: str | None) -> None:
-    """Prepare a page of the MLflow UI that compares runs by what they cost, and print its link.
-
-    \b
-    Examples:
-      mlflow-sysmetrics views
-      mlflow-sysmetrics views --experiment-name night
-
-    It is the view "What runs cost" in the menu Views of each experiment whose runs have system metrics of their
-    process. Call it again when newer runs have logged other metrics. A view that you have changed in the UI stays as
-    it is.
-    """
-    import mlflow
-
-    from mlflow_sysmetrics.command.ask_store import ask_store
-    from mlflow_sysmetrics.ui import save_views
-
-    uri = mlflow.get_tracking_uri()
-    saved = ask_store(uri, lambda: save_views(uri, experiment_name))
-    if not saved:
-        raise click.ClickException(
-            f"no run of {experiment_name or 'any experiment'} has system metrics of its process; record some with "
-            "`mlflow-sysmetrics run`, SystemMetricsLogger or SystemMetricsCallback"
-        )
-    for name, link in saved.items():
-        click.echo(f"{name}:\n  {link}")
-
-
-@main.command()
 @option("--experiment-name", metavar="NAME", help="Look for the newest study or run here; by default everywhere.")
 @option("--tracking-uri", metavar="URI", help=_STORE)
 @option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port of the server, if free.")
 @option("--no-browser", is_flag=True, help="Print the address only.")
 def ui(experiment_name: str | None, tracking_uri: str | None, port: int, no_browser: bool) -> None:
     """Show the newest study in the MLflow UI, or else what the newest runs have cost.
-
-    \b
-    Examples:
-      mlflow-sysmetrics ui
-      mlflow-sysmetrics ui --experiment-name night --no-browser
 
     Prints the address of the page, and opens it where there is a browser. What a study shows before its end, and the
     view "What runs cost", are made from the runs that are there now. If the store is a file or a database, the command
@@ -170,7 +129,7 @@ def ui(experiment_name: str | None, tracking_uri: str | None, port: int, no_brow
     import mlflow
 
     from mlflow_sysmetrics.command.ask_store import ask_store
-    from mlflow_sysmetrics.ui import newest_page, show
+    from mlflow_sysmetrics.ui.opening import newest_page, show
 
     uri = tracking_uri or mlflow.get_tracking_uri()
     page = ask_store(uri, lambda: newest_page(uri, experiment_name))  # first: it makes the tables of a new database

@@ -6,19 +6,20 @@ import os
 from importlib import metadata
 from pathlib import Path
 
+import click
 import mlflow
 
-from mlflow_sysmetrics.command.ask_store import NoAnswerError, ask_store
+from mlflow_sysmetrics.command.ask_store import ask_store
 from mlflow_sysmetrics.delivery.journal import SUFFIX, journal_folder
 from mlflow_sysmetrics.redact import absolute_uri, redacted
-from mlflow_sysmetrics.sampling import GROUPS, find_folders, import_nvml, open_gpus, sampler
+from mlflow_sysmetrics.sampling import GROUPS, Sampler, find_folders, import_nvml, open_gpus
 
 _PACKAGES = ("mlflow-sysmetrics-bundle", "mlflow", "mlflow-skinny", "psutil", "ray", "nvidia-ml-py")
 
 
 def examine() -> tuple[list[str], bool]:
     """A line for each thing that was looked at, and whether anything could be recorded here. Writes nothing."""
-    read = {group: sorted(sampler((group,))()) for group in GROUPS}
+    read = {group: sorted(Sampler((group,))()) for group in GROUPS}
     lines = [_line(group, names, ", ".join(names) or _why_not(group)) for group, names in read.items()]
     uri, folder = mlflow.get_tracking_uri(), journal_folder()
     silent = _why_silent(uri)
@@ -54,6 +55,6 @@ def _why_silent(uri: str) -> str:
         return f"there is no {file} yet; the first run makes it"
     try:
         ask_store(uri, lambda: mlflow.MlflowClient(uri).search_experiments(max_results=1))
-    except NoAnswerError as error:
+    except click.ClickException as error:
         return str(error).removeprefix(f"{redacted(uri)}: ")
     return ""

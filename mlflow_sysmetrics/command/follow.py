@@ -77,7 +77,6 @@ class Follower:
         self.environment = {CHANNEL: str(self._channel)}  # of the program
         self._opened: dict[str, _Opened] = {}
         self._made: set[str] = set()  # runs
-        self._asked = False  # whether a store was asked to make one, and has not answered
         self._left: list[Run] = []  # in which it was recorded before: their series are still to be copied
         self._writers: dict[str, Writer] = {}
         self._logger: SystemMetricsLogger | None = None
@@ -195,13 +194,10 @@ class Follower:
 
     def _create(self, run: Run) -> str:
         """Make a run there, unless an earlier request for it was carried out and its answer lost; return its id."""
-        key, client = f"{self._folder.name}/{len(self._made)}", MlflowClient(run.uri)
-        if found := self._asked and Store(run.uri).run_with_key(run.experiment_id, key):
-            return str(found)
-        self._asked, began_ms, tags = True, self._measurement.began_ms, {**self._tags, RUN_KEY: key}
-        made = client.create_run(run.experiment_id, start_time=began_ms, tags=tags, run_name=self._name)
-        self._asked = False
-        return str(made.info.run_id)
+        store, key = Store(run.uri), f"{self._folder.name}/{self.run.run_id}"
+        began_ms, tags = self._measurement.began_ms or now_ms(), {**self._tags, RUN_KEY: key}
+        found = store.run_with_key(run.experiment_id, key)
+        return found or store.create_run(run.experiment_id, began_ms, tags, self._name)
 
     def _copy(self, before: Run) -> None:
         """Copy the program's series from another run into its run. One that was made here is deleted then."""
@@ -222,7 +218,6 @@ class Follower:
             self._writers[run.uri].start()
         outbox = Outbox(run.run_id)
         outbox.add(operations)
-        outbox.is_open = False
         self._writers[run.uri].attach(outbox)
 
     def _finish(self, status: str, tags: Mapping[str, str], *, ends: bool) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import select
 import signal
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -54,11 +54,6 @@ class Passthrough:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Passthrough:
-        # Every signal writes a byte here. One that came just before a plain wait began would be seen after it.
-        self._woken, self._wake = os.pipe()
-        os.set_blocking(self._wake, False)
-        self._woken_before = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
-        self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda number, frame: None)
         for number in _HANDED_ON:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._hand_on)
@@ -67,9 +62,6 @@ class Passthrough:
     def __exit__(self, *exc_info: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
-        signal.set_wakeup_fd(self._woken_before)
-        os.close(self._woken)
-        os.close(self._wake)
 
     def start(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         """Start the command. OSError if it is not there or cannot be executed."""
@@ -81,9 +73,11 @@ class Passthrough:
 
     def wait(self, process: subprocess.Popen[bytes]) -> None:
         """Wait until the command has ended. The system knows it until `reap`."""
-        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
-            select.select([self._woken], [], [])
-            os.read(self._woken, 4096)
+        how = (os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        waiting = threading.Thread(target=os.waitid, args=how, name="mlflow-sysmetrics-command", daemon=True)
+        waiting.start()
+        while waiting.is_alive():
+            waiting.join(1.0)  # a signal that comes just before this is handed on after it
 
     def reap(self, process: subprocess.Popen[bytes]) -> Ended:
         return replace(reap(process), told=self._told)

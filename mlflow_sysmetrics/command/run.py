@@ -18,12 +18,12 @@ from mlflow_sysmetrics.command.ask_store import ask_store
 from mlflow_sysmetrics.command.follow import Follower, Run
 from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, Ended, Passthrough
 from mlflow_sysmetrics.command.supervisor import Settings, Supervisor
-from mlflow_sysmetrics.delivery import named_experiment
+from mlflow_sysmetrics.delivery.store import named_experiment
+from mlflow_sysmetrics.measurement import SUMMARY
 from mlflow_sysmetrics.redact import absolute_uri, get_logger, redacted
 
 logger = get_logger(__name__)
 _SCRIPTS = {".py", ".sh", ".R", ".jl"}
-_SHOWN = ("elapsed_s", "cpu_seconds", "mean_cpu_percent", "peak_memory_mb", "peak_rss_mb", "peak_gpu_memory_mb")
 
 
 def run_command(
@@ -39,7 +39,7 @@ def run_command(
     It is ended when it breaks a limit, or when somebody sets the tag ``sysmetrics.stop`` of its run: exit code 124.
 
     Raises:
-        NoAnswerError: the store does not answer, or has no run with the id that was named. Nothing was started.
+        click.ClickException: the store does not answer, or has no run with the id that was named. Nothing was started.
     """
     uri = mlflow.get_tracking_uri()
     run = ask_store(uri, lambda: _find(uri, experiment_name))
@@ -84,7 +84,7 @@ def _is_script(word: str) -> bool:
 
 def _show(run: Run, summary: Mapping[str, float]) -> None:
     """Print what the command has used, and where to see more, beside its own output."""
-    lines = [f"  {name:<18}{summary[name]:>12,.2f}" for name in _SHOWN if name in summary]
+    lines = [f"  {name:<18}{summary[name]:>12,.2f}" for name in SUMMARY if name in summary]
     where = f"  {redacted(run.uri).rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
     is_server = run.uri.startswith(("http://", "https://"))
     with contextlib.suppress(OSError, ValueError):  # nobody reads it

@@ -11,10 +11,10 @@ import psutil
 from mlflow_sysmetrics import limits
 from mlflow_sysmetrics.command.follow import Follower
 from mlflow_sysmetrics.command.passthrough import STOPPED, Ended
-from mlflow_sysmetrics.delivery import Store
+from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.sampling import check_groups, check_seconds
+from mlflow_sysmetrics.sampling import GROUPS, check_seconds
 from mlflow_sysmetrics.tags import STOP
 
 logger = get_logger(__name__)
@@ -36,7 +36,8 @@ class Settings:
         names = tuple(group.strip() for group in groups.split(",") if group.strip())
         found = limits.process_criteria(criteria) if criteria.strip() else None
         check_seconds(interval_s=interval_s)
-        check_groups(names, given=",".join(names))
+        if not names or set(names) - set(GROUPS):
+            raise ValueError(f"groups={groups!r}: give one or more of {', '.join(GROUPS)}, separated by commas")
         limits.check_readable(found, names)
         return cls(interval_s, names, found)
 
@@ -55,7 +56,6 @@ class Supervisor:
         self._button = limits.StopButton(
             self._stop_tag, lambda _, said: self._brake.press(said), self._clear, is_away=lambda: follower.store_is_away
         )
-        self._process: psutil.Process | None = None
         self._killed_for_memory: bool | None = None  # known once it has ended
         self._look_due = 0.0
 
@@ -66,18 +66,17 @@ class Supervisor:
 
     @property
     def summary(self) -> Mapping[str, float]:
-        return self._measurement.summary if self._process is not None else {}
+        return self._measurement.summary
 
     def start(self, pid: int) -> None:
         """Measure this process, a child of this one, from now on."""
+        self._pid, self._kills = pid, limits.MemoryKills(pid)
         try:
-            self._measurement = Measurement(pid, self._settings.groups, self._settings.interval_s).start()
-            self._kills = limits.MemoryKills(pid)
-            self._process = psutil.Process(pid)
-        except Exception as error:
-            self._follower.close()
+            self._measurement = Measurement(pid, self._settings.groups, self._settings.interval_s)
+        except ValueError as error:  # it cannot be seen: only its time can be told
             logger.warning("the program goes on without being measured: %s", error)
-            return
+            self._measurement = Measurement(sample=dict)
+        self._measurement.start()
         self._measurement.tell(self._brake.see)
         self._measurement.tell(self._look)
         self._follower.start(self._measurement, pid)
@@ -87,33 +86,31 @@ class Supervisor:
         """The process has ended, and its parent has not asked for its exit status: read it once more."""
         self._button.stop()
         self._brake.release()
-        if self._process is not None:
-            self._killed_for_memory = self._kills.happened()
-            self._measurement.stop()
+        self._killed_for_memory = self._kills.happened()
+        self._measurement.stop()
         self._brake.join(limits.GRACE_S + limits.KILLED_WITHIN_S)  # of processes below it that do not end when asked
 
     def finish(self, ended: Ended, *, ends: bool) -> Ended:
         """Have all of it delivered, after `ended`, and its run ended if asked. With code 124 if it was ended here."""
         tags = {**self.stopped, **self._died_of(ended.code)}
-        if self._process is not None and ended.peak_rss_mb is not None:
+        if ended.peak_rss_mb is not None:
             self._measurement.saw_peak_rss(ended.peak_rss_mb)
         if self.stopped:
             ended = Ended(STOPPED, told=True)
-        if self._process is not None:
-            self._follower.finish(ended.status, tags, ends=ends)
+        self._follower.finish(ended.status, tags, ends=ends)
         return ended
 
     def _died_of(self, exit_code: int) -> Mapping[str, str]:
         """What killed the process or one below it, as tags; empty if nothing did."""
         for_memory, killed = self._killed_for_memory, exit_code in _KILLED
-        if self._process is None or not exit_code or self.stopped or not (killed or for_memory):
+        if not exit_code or self.stopped or not (killed or for_memory):
             return {}
         seen = "ended by SIGKILL" if killed else "a process below it was killed"
         return self._kills.death(self.summary, for_memory, seen)
 
     def _end_process(self) -> None:
-        if self._process is not None and not limits.end_tree(self._process):
-            logger.warning("process %d, or one below it, goes on although it was killed", self._process.pid)
+        if not limits.end_tree(psutil.Process(self._pid)):
+            logger.warning("process %d, or one below it, goes on although it was killed", self._pid)
 
     def _stop_tag(self) -> dict[str, str]:
         """What the tag of the program's run that asks for its end is set to; {} without it."""

@@ -26,7 +26,6 @@ from mlflow_sysmetrics.delivery.operations import Operation
 SUFFIX = ".jsonl"
 _FORMAT = "mlflow_sysmetrics 2"
 _MAX_BYTES = 500_000_000  # about a week of one logger's points
-_NOTHING = dict.fromkeys(("tracking_uri", "run_id", "key", "name", "experiment_id", "late_ms"))
 _open: weakref.WeakSet[Journal] = weakref.WeakSet()  # of this process
 
 
@@ -57,7 +56,8 @@ class Journal:
 
     Args:
         path: the file.
-        run: whose operations it holds, see `Outbox.about`; None: as the file says, which has to be there.
+        run: whose operations it holds: its `tracking_uri` and `run_id`, which is None for one that is to be created. By
+            default as the file says, which has to be there.
 
     Raises:
         InUseError: it is open already.
@@ -79,7 +79,7 @@ class Journal:
                 self._file.truncate(0)  # new, or its writer was killed within the first line
                 first = json.dumps([_FORMAT, run]).encode() + b"\n"
                 self._write(first)
-            self.run: dict[str, Any] = {**_NOTHING, **json.loads(first)[1]}
+            self.run: dict[str, Any] = dict(json.loads(first)[1])
             self._start = len(first)
             self._write(b"\n")  # the last line may have been cut off
         except BaseException:
@@ -91,17 +91,18 @@ class Journal:
         self._write(b"".join(operation.line() for operation in operations))
 
     def say_last(self, summary: Operation) -> None:
-        """Add the summary of a process that is killed before anything follows."""
-        self._last = summary._replace(kind="last").line()
+        """Add a summary that stays when the others are dropped: it is the last one if the process is killed now."""
+        self._last = summary.line()
         self._write(self._last)
 
     def empty(self) -> None:
-        """Drop all operations but what was said last, since the store has them."""
+        """Drop the operations, since the store has them."""
         self._file.truncate(self._start)
         self._write(self._last)
 
     def read(self) -> Iterator[Operation]:
-        last = None
+        """The operations, and after them the last summary: each replaces those before."""
+        summary, self.skipped = None, 0
         self._file.seek(self._start)
         for line in open(self._file.fileno(), "rb", closefd=False):  # noqa: SIM115 - buffered
             if line != b"\n":
@@ -110,12 +111,12 @@ class Journal:
                 except (ValueError, TypeError, RecursionError):
                     self.skipped += 1
                     continue
-                if operation.kind != "last":
+                if operation.kind == "summary":
+                    summary = operation
+                else:
                     yield operation
-                if operation.kind in ("last", "summary", "end"):
-                    last = operation if operation.kind == "last" else None
-        if last:
-            yield last._replace(kind="summary")
+        if summary:
+            yield summary
 
     def close(self, *, remove: bool = False) -> None:
         """Release the file, and remove it if asked. Idempotent; never raises."""

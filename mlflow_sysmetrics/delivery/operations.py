@@ -32,10 +32,10 @@ class Point(NamedTuple):
 class Operation(NamedTuple):
     """One thing to do with a run, and what it needs.
 
-    create: experiment_id, start_ms, name, tags, and the key of the parent run. reopen: the ended run goes on. repeat:
-    its work begins again, from an earlier step. points: unix ms, step, values by name. summary: unix ms, values by
-    name, and the unix ms since which values of these names are the program's own. params, tags: texts by name. end:
-    status, unix ms, tags that say why. last: a summary that counts only if nothing follows, as of a killed process.
+    create: experiment_id, start_ms, name, tags, its key and that of the parent run. reopen: the ended run goes on.
+    repeat: its work begins again, from an earlier step. points: unix ms, step, values by name. summary: unix ms, values
+    by name, and the unix ms since which values of these names are the program's own. params, tags: texts by name. end:
+    status, unix ms, tags that say why.
     """
 
     kind: str

@@ -6,7 +6,6 @@ import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from mlflow_sysmetrics.delivery.journal import Journal
 from mlflow_sysmetrics.delivery.operations import Operation
@@ -27,28 +26,15 @@ class Outbox:
 
     Args:
         run_id: the run; None for one that is to be created, as its first operation says.
-        key: of a run that is created: its tag, unique for ever.
-        name: what the user knows the run by.
-        experiment_id: where it is created.
+        title: what the user knows the run by.
         journal: where operations are kept, too, in case this process ends before the store has them.
     """
 
-    def __init__(
-        self,
-        run_id: str | None = None,
-        key: str | None = None,
-        name: str | None = None,
-        experiment_id: str = "",
-        journal: Journal | None = None,
-    ) -> None:
-        self.run_id, self.key, self.name, self.experiment_id = run_id, key, name, experiment_id
-        self.is_open = True  # whether more is to come
+    def __init__(self, run_id: str | None = None, title: str | None = None, journal: Journal | None = None) -> None:
+        self.run_id, self.title = run_id, title or run_id
         self.start_ms: int | None = None  # of the run, once it is known
-        self.asked = False  # whether the store was asked to create it
         self.steps: dict[str, set[int]] | None = None  # that the run has, by metric; None: all steps are new
-        self.is_late = False  # whether it was read from a disk, by `sync`
-        self.late_ms: int | None = None  # when the run had ended by then
-        self.superseded: bool | None = None  # whether the run has gone on after that; None: not known yet
+        self.is_superseded = False  # whether the run has gone on after all that waits here, and has ended otherwise
         self.gone: Exception | None = None  # the store's last answer, if the run does not exist
         self.failures, self.due_at = 0, 0.0  # attempts in a row that failed; when the writer tries next
         self.sent = self.refused = self.lost = 0  # values that the store took, will never take, and that were given up
@@ -58,30 +44,9 @@ class Outbox:
         self._lock, self._disk = threading.Lock(), threading.Lock()
 
     @property
-    def title(self) -> str:
-        """What the user knows it by."""
-        return self.name or str(self.run_id)
-
-    @property
     def is_empty(self) -> bool:
         """Whether nothing waits."""
         return not self._waiting
-
-    @property
-    def is_urgent(self) -> bool:
-        """Whether the run is to be created, to go on, or to end."""
-        first = self.peek(1)
-        return not self.is_open or (bool(first) and first[0].kind in ("create", "reopen"))
-
-    def all(self) -> list[Operation]:
-        """All that waits."""
-        return self.peek(len(self._waiting))
-
-    def about(self, tracking_uri: str) -> dict[str, Any]:
-        """What a journal says of this run."""
-        ends = [operation.data[1] for operation in self.all() if operation.kind == "end"]
-        about = {"tracking_uri": tracking_uri, "run_id": self.run_id, "key": self.key, "name": self.name}
-        return {**about, "experiment_id": self.experiment_id, "late_ms": ends[-1] if ends else None}
 
     def add(self, operations: Iterable[Operation]) -> None:
         """Add operations at the end."""
@@ -101,8 +66,8 @@ class Outbox:
         """Have the journal hold the summary that is to be delivered if this process is killed now."""
         self._write(lambda journal: journal.say_last(summary))
 
-    def peek(self, limit: int) -> list[Operation]:
-        """At most this number of the operations that have waited longest."""
+    def peek(self, limit: int | None = None) -> list[Operation]:
+        """What waits, longest first; at most this number."""
         with self._lock:
             return list(itertools.islice(self._waiting, limit))
 

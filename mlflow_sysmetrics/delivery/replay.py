@@ -14,7 +14,7 @@ from mlflow_sysmetrics.delivery.operations import Operation
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.redact import get_logger
-from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, OF_AN_END, RUN_KEY, STOPPED_BY
+from mlflow_sysmetrics.tags import OF_AN_END, RUN_KEY
 
 logger = get_logger(__name__)
 MAX_ENTRIES, MAX_TEXTS = 1000, 100  # in one request: in all, and of params and tags each
@@ -28,13 +28,8 @@ def replay(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None])
     """Write everything that waits for a run, in order. Errors of the store pass through: then call this again.
 
     What is written is dropped at once. Nothing is lost or stored twice: the store ignores points that it has, and a run
-    that was created although the answer was lost is found by its key. What is read late from a disk never changes the
-    end of a run that ended later, and only adds what that run lacks.
-
-    Args:
-        outbox: of the run.
-        store: where the run is.
-        parent_id: the key of a parent run -> its id; None while it does not exist.
+    that was created although the answer was lost is found by its key. What is superseded never changes the end of the
+    run, and only adds what that lacks. `parent_id` gives the id of a run by its key, or None while it does not exist.
 
     Raises:
         NoParentError: the run around this one does not exist yet.
@@ -46,58 +41,38 @@ def replay(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None])
         if kind == "create":
             _create(outbox, store, parent_id, data)
         elif kind in ("reopen", "repeat"):
-            if kind == "reopen" and not _is_superseded(outbox, store):
-                _drop_end(outbox, store)
+            if kind == "reopen" and not outbox.is_superseded:
+                drop_end(str(outbox.run_id), store)
                 store.set_status(str(outbox.run_id), "RUNNING", None)
             outbox.steps = {}
         elif kind == "end":
-            outbox.late_ms = outbox.late_ms or data[1]
-            if not _is_superseded(outbox, store):
-                _end(outbox, store, *data)
+            if not outbox.is_superseded:
+                status, end_ms, tags = data
+                _send(outbox, store, [RunTag(*item) for item in tags.items()])
+                store.set_status(str(outbox.run_id), status, end_ms)
         else:
             done = _log_first(outbox, store, waiting) or done  # or: a line that is none of ours
         outbox.forget(done)
 
 
 def _create(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None], wanted: Mapping[str, Any]) -> None:
-    experiment_id, tags = wanted["experiment_id"], {**wanted["tags"], RUN_KEY: str(outbox.key)}
+    if outbox.run_id is not None:  # `sync` has found it
+        return
+    experiment_id, tags = wanted["experiment_id"], {**wanted["tags"], RUN_KEY: wanted["key"]}
     if wanted["parent"] is not None:
         parent = parent_id(wanted["parent"])
         if parent is None:
             raise NoParentError("the run around it is still to be created")
         tags[MLFLOW_PARENT_RUN_ID] = parent
-    found = store.run_with_key(experiment_id, str(outbox.key)) if outbox.asked or outbox.is_late else None
-    outbox.asked = True
+    found = store.run_with_key(experiment_id, wanted["key"]) if outbox.failures else None  # whose answer was lost
     outbox.run_id = found or store.create_run(experiment_id, wanted["start_ms"], tags, wanted["name"])
 
 
-def _end(outbox: Outbox, store: Store, status: str, end_ms: int, tags: Mapping[str, str]) -> None:
-    if outbox.is_late:  # it may have had another end before
-        _drop_end(outbox, store, tags)
-    _send(outbox, store, [RunTag(*item) for item in tags.items()])
-    store.set_status(str(outbox.run_id), status, end_ms)
-
-
-def _drop_end(outbox: Outbox, store: Store, but: Mapping[str, str] | None = None) -> None:
-    """Delete what the run says of how it ended before."""
-    run = store.run(str(outbox.run_id))
-    for name in run.tags:
-        if name.startswith(OF_AN_END) and name not in (but or {}):
-            store.delete_tag(run.run_id, name)
-
-
-def _is_superseded(outbox: Outbox, store: Store) -> bool:
-    """Whether the run has ended later, or has later points, than what is read late from a disk.
-
-    An end that only swept up what was still open says nothing about the run.
-    """
-    if not outbox.is_late or outbox.late_ms is None:
-        return False
-    if outbox.superseded is None:
-        run = store.run(str(outbox.run_id))
-        ended_ms = 0 if run.tags.get(STOPPED_BY) == BY_EXPERIMENT_END else run.end_ms or 0
-        outbox.superseded = max([ended_ms, *run.times_ms.values()]) > outbox.late_ms
-    return outbox.superseded
+def drop_end(run_id: str, store: Store) -> None:
+    """Delete what a run says of how it ended before."""
+    for name in store.run(run_id).tags:
+        if name.startswith(OF_AN_END):
+            store.delete_tag(run_id, name)
 
 
 def _log_first(outbox: Outbox, store: Store, operations: list[Operation]) -> list[Operation]:
@@ -119,7 +94,7 @@ def _entries(outbox: Outbox, store: Store, operation: Operation) -> list[Any] | 
     if kind == "params":
         return [Param(*item) for item in data.items()]
     if kind == "tags":
-        there = store.run(run_id).tags if _is_superseded(outbox, store) else {}
+        there = store.run(run_id).tags if outbox.is_superseded else {}
         return [RunTag(*item) for item in data.items() if item[0] not in there]
     if kind == "summary":
         time_ms, values, own_since_ms = data

@@ -54,7 +54,6 @@ class StoredRun:
     """
 
     run_id: str
-    experiment_id: str = ""
     start_ms: int | None = None
     status: str = "RUNNING"
     end_ms: int | None = None
@@ -68,8 +67,7 @@ class StoredRun:
         metrics, info = run.data.to_proto().metrics, run.info
         end_ms = info.end_time if RunStatus.is_terminated(RunStatus.from_string(info.status)) else None
         values, times_ms = {each.key: each.value for each in metrics}, {each.key: each.timestamp for each in metrics}
-        about = (info.run_id, info.experiment_id, info.start_time, info.status, end_ms)
-        return cls(*about, values, times_ms, dict(run.data.tags))
+        return cls(info.run_id, info.start_time, info.status, end_ms, values, times_ms, dict(run.data.tags))
 
 
 def one_line(error: BaseException) -> str:

@@ -8,14 +8,16 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import mlflow
 
 from mlflow_sysmetrics.delivery.journal import SUFFIX, InUseError, Journal, journal_folder
 from mlflow_sysmetrics.delivery.outbox import MAX_WAITING, Outbox
-from mlflow_sysmetrics.delivery.replay import replay
+from mlflow_sysmetrics.delivery.replay import drop_end, replay
 from mlflow_sysmetrics.delivery.store import NoSuchRunError, Store, one_line
 from mlflow_sysmetrics.redact import redacted_text, with_login
+from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, STOPPED_BY
 
 _ANSWER_S = 60.0  # long: no training waits
 _WORDS = {  # of each count: the sentence, and what is counted
@@ -80,15 +82,21 @@ def _deliver_one(
         if path.lstat().st_size:  # else its logger ended before the first line
             delivered.left.append(f"{path.name} is not a journal: {error}")
         return
-    run, is_done = journal.run, True
+    run_id, is_done, wanted = journal.run.get("run_id"), True, dict[str, Any]()
+    title = f"run {run_id}"
     try:
-        outbox = Outbox(run["run_id"], run["key"], run["name"], run["experiment_id"])
-        outbox.is_late, outbox.late_ms, outbox.steps = True, run["late_ms"], {}
-        store = connect(tracking_uri or with_login(run["tracking_uri"], mlflow.get_tracking_uri()), _ANSWER_S)
+        if run_id is None:
+            wanted = next(journal.read()).data
+            title = f"run {wanted['name']!r}, which is still to be created"
+        uri = tracking_uri or with_login(journal.run["tracking_uri"], mlflow.get_tracking_uri())
+        store = connect(uri, _ANSWER_S)
+        outbox = Outbox(run_id or store.run_with_key(wanted["experiment_id"], wanted["key"]), title)
+        outbox.steps = {}
+        _compare_ends(outbox, journal, store)
         operations = journal.read()
         while part := list(itertools.islice(operations, MAX_WAITING)):  # it may be long
             outbox.add(part)
-            replay(outbox, store, lambda key: store.run_with_key(outbox.experiment_id, key))
+            replay(outbox, store, lambda key: store.run_with_key(wanted["experiment_id"], key))
         delivered.runs.add(str(outbox.run_id))
         delivered.counts.update(points=outbox.sent, refused=outbox.refused, skipped=journal.skipped)
     except Exception as error:
@@ -96,10 +104,23 @@ def _deliver_one(
         is_done = is_gone and discard
         delivered.counts["discarded"] += is_done
         if not is_done:
-            title = f"run {run['run_id']}" if run["run_id"] else f"run {run['name']!r}, which is still to be created"
             hint = " (`mlflow-sysmetrics sync --discard` removes it)" if is_gone else ""
             delivered.left.append(f"{path.name} waits: {title}: {redacted_text(one_line(error))}{hint}")
     journal.close(remove=is_done)
+
+
+def _compare_ends(outbox: Outbox, journal: Journal, store: Store) -> None:
+    """Find out whether the run has ended later, or has later points, than it ends by a journal; else drop its end.
+
+    An end that only swept up what was still open says nothing about the run.
+    """
+    ends = [operation.data[1] for operation in journal.read() if operation.kind == "end"]
+    if outbox.run_id is not None and ends:
+        run = store.run(outbox.run_id)
+        ended_ms = 0 if run.tags.get(STOPPED_BY) == BY_EXPERIMENT_END else run.end_ms or 0
+        outbox.is_superseded = max([ended_ms, *run.times_ms.values()]) > ends[-1]
+        if not outbox.is_superseded:
+            drop_end(outbox.run_id, store)
 
 
 def _number(number: int, what: str) -> str:

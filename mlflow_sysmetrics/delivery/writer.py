@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import random
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from mlflow_sysmetrics.delivery.journal import SUFFIX, Journal, journal_folder
 from mlflow_sysmetrics.delivery.operations import Operation, Point, log, now_ms, texts
 from mlflow_sysmetrics.delivery.outbox import Outbox
 from mlflow_sysmetrics.delivery.replay import replay
 from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, one_line
-from mlflow_sysmetrics.delivery.waiting import pause_after, within
+from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.redact import get_logger, lasting_uri
 
 logger = get_logger(__name__)
+MIN_PAUSE_S, MAX_PAUSE_S = 0.5, 30.0  # after a failure
 MIN_TIMEOUT_S, MAX_TIMEOUT_S = 5.0, 30.0  # few at first, so that an outage is noticed; more later, for a slow server
 _KEPT_WITHIN_S = 10.0
 
@@ -33,7 +35,7 @@ class Writer:
     def __init__(self, store: Store, *, every_s: float = 2.0) -> None:
         self._store, self._every_s = store, every_s
         self._outboxes: dict[str, Outbox] = {}  # by key
-        self._unfinished: list[Outbox] = []
+        self._open: dict[str, Outbox] = {}  # of runs that were created and not ended since
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._deadline: float | None = None
@@ -53,7 +55,7 @@ class Writer:
         """Write what waits in this outbox, too: for the first time after `every_s`."""
         outbox.due_at = time.monotonic() + self._every_s
         with self._lock:
-            self._unfinished.append(outbox)
+            self._outboxes[f"attached {len(self._outboxes)}"] = outbox
 
     def create(
         self,
@@ -72,26 +74,23 @@ class Writer:
         metrics the steps that it does not have. `key` is unique for ever: the run has it as a tag.
         """
         with self._lock:
-            outbox = self._outboxes.get(key)
-            if outbox is not None and outbox.is_open:
+            if key in self._open:
                 return
+            outbox = self._outboxes.get(key)
             if outbox is None and run_id is None:
-                outbox = Outbox(key=key, name=name, experiment_id=experiment_id)
-                about = {"experiment_id": experiment_id, "start_ms": start_ms or now_ms(), "name": name}
-                first = [Operation("create", {**about, "parent": parent, "tags": texts("tags", tags)})]
+                outbox = Outbox(title=name or key)
+                wanted = {"key": key, "experiment_id": experiment_id, "start_ms": start_ms or now_ms(), "name": name}
+                first = [Operation("create", {**wanted, "parent": parent, "tags": texts("tags", tags)})]
             else:
-                outbox = outbox or Outbox(run_id, key, name)
+                outbox = outbox or Outbox(run_id, name or key)
                 first = [Operation("reopen"), *log(tags=tags)]
-            outbox.is_open = True
             outbox.add(first)
-            self._outboxes[key] = outbox
-            if outbox not in self._unfinished:
-                self._unfinished.append(outbox)
-        self._wake.set()
+            self._outboxes[key] = self._open[key] = outbox
+        self._hurry(outbox)
 
     def repeat(self, key: str) -> None:
         """The work of an open run begins again, from an earlier step. KeyError if the run is not open."""
-        self._open(key).add([Operation("repeat")])
+        self._open[key].add([Operation("repeat")])
 
     def log(
         self,
@@ -103,23 +102,22 @@ class Writer:
         summary: Mapping[str, float] | None = None,
     ) -> None:
         """Add points, parameters, tags and summary values to an open run. KeyError if the run is not open."""
-        self._open(key).add(log(points, params, tags, summary))
+        self._open[key].add(log(points, params, tags, summary))
 
     def end(self, key: str, status: str, *, tags: Mapping[str, object] | None = None) -> None:
         """End an open run now: FINISHED, KILLED or FAILED, with tags that say why. KeyError if it is not open."""
-        outbox = self._open(key)
-        outbox.add([Operation("end", [status, now_ms(), texts("tags", tags)])])
-        outbox.is_open = False  # now: one that is empty and not open is forgotten
-        self._wake.set()
+        with self._lock:
+            outbox = self._open.pop(key)
+            outbox.add([Operation("end", [status, now_ms(), texts("tags", tags)])])
+        self._hurry(outbox)
 
     def is_open(self, key: str) -> bool:
         """Whether a run was created and not ended since."""
-        return key in self._outboxes and self._outboxes[key].is_open
+        return key in self._open
 
     def open_keys(self) -> list[str]:
         """The runs that were created and not ended since, in the order of their creation."""
-        with self._lock:
-            return [key for key, outbox in self._outboxes.items() if outbox.is_open]
+        return list(self._open)
 
     def run_id(self, key: str) -> str | None:
         """MLflow's id of the run with this key; None while the store has not created it."""
@@ -139,70 +137,71 @@ class Writer:
 
     def keep(self) -> int:
         """Write journals of what `close` could not bring to the store; return the number of runs. Never raises."""
-        return _keep(self._left(), self._store.tracking_uri)
+        moment, uri, left, kept = time.time_ns(), lasting_uri(self._store.tracking_uri), self._left(), 0
 
-    def _open(self, key: str) -> Outbox:
-        outbox = self._outboxes[key]
-        if not outbox.is_open:
-            raise KeyError(key)
-        return outbox
+        def write() -> None:
+            nonlocal kept
+            for number, outbox in enumerate(left):  # a run around others comes before them
+                path = journal_folder() / f"left-{moment}-{number:06}{SUFFIX}"
+                about = {"tracking_uri": uri, "run_id": outbox.run_id}
+                with contextlib.closing(Journal(path, about)) as journal:
+                    journal.append(outbox.peek())
+                kept += 1
+
+        try:
+            within(_KEPT_WITHIN_S, write)
+        except Exception as error:
+            logger.warning("what MLflow did not take of %d runs is lost. %s", len(left) - kept, error)
+        return kept
+
+    def _hurry(self, outbox: Outbox) -> None:
+        """Have the thread write this at once, unless it pauses after a failure."""
+        if not outbox.failures:
+            outbox.due_at = 0.0
+        self._wake.set()
+
+    def _waiting(self) -> list[Outbox]:
+        with self._lock:
+            return [outbox for outbox in self._outboxes.values() if not outbox.is_empty]
 
     def _left(self) -> list[Outbox]:
-        with self._lock:
-            waiting = [outbox for outbox in self._unfinished if not outbox.is_empty]
-        return [outbox for outbox in waiting if not isinstance(outbox.gone, DeletedRunError)]
+        return [outbox for outbox in self._waiting() if not isinstance(outbox.gone, DeletedRunError)]
 
     def _work(self) -> None:
         closing = False
         while True:
-            self._wake.wait(self._idle_s())
+            due_at = min((outbox.due_at for outbox in self._waiting()), default=float("inf"))
+            self._wake.wait(max(0.0, min(due_at - time.monotonic(), self._every_s, threading.TIMEOUT_MAX)))
             self._wake.clear()
-            with self._lock:
-                outboxes = list(self._unfinished)
             if self._deadline is not None and not closing:
                 closing = True
-                for outbox in outboxes:  # a pause may be longer than the time that is left
-                    outbox.failures, outbox.due_at = 0, 0.0
-            for outbox in outboxes:
+                for outbox in list(self._outboxes.values()):  # a pause may be longer than the time that is left
+                    outbox.due_at = 0.0
+            for outbox in self._waiting():
                 if self._deadline is not None and time.monotonic() >= self._deadline:
                     return
-                if time.monotonic() >= self._due_at(outbox):
-                    self._attempt(outbox)
-            if closing and all(outbox.gone for outbox in self._left()):
+                if time.monotonic() >= outbox.due_at:
+                    self._attempt(outbox, closing=closing)
+            if closing and all(outbox.gone for outbox in self._waiting()):
                 return
 
-    def _idle_s(self) -> float:
-        """Seconds until something is due."""
-        with self._lock:
-            due_at = min(map(self._due_at, self._unfinished), default=float("inf"))
-        return max(0.0, min(due_at - time.monotonic(), self._every_s, threading.TIMEOUT_MAX))
-
-    def _due_at(self, outbox: Outbox) -> float:
-        is_urgent = outbox.is_urgent or (self._deadline is not None and not outbox.is_empty)
-        return 0.0 if is_urgent and not outbox.failures else outbox.due_at
-
-    def _attempt(self, outbox: Outbox) -> None:
-        """Write what waits in an outbox, and say when it is due again."""
-        closing, waits = self._deadline is not None, not outbox.is_empty
+    def _attempt(self, outbox: Outbox, *, closing: bool) -> None:
+        """Write what waits in an outbox, and say when it is due again. While `closing` no pause grows."""
+        times = 1.0 if closing else 2.0 ** min(outbox.failures, 10)
+        self._store.timeout_s = min(MIN_TIMEOUT_S * times, MAX_TIMEOUT_S)
+        outbox.due_at = time.monotonic() + (0.0 if closing else self._every_s)  # before: see `_hurry`
         try:
-            doublings = 0 if closing else min(outbox.failures, 10)
-            self._store.timeout_s = min(MIN_TIMEOUT_S * 2.0**doublings, MAX_TIMEOUT_S)
             replay(outbox, self._store, self.run_id)
         except Exception as error:
             self._failed(outbox, error)
             outbox.failures += 1
-            outbox.due_at = time.monotonic() + pause_after(outbox.failures, closing=closing)
+            jitter = random.uniform(0.5, 1.0)  # so that clients do not reconnect at the same moment
+            outbox.due_at = time.monotonic() + min(MIN_PAUSE_S * times, MAX_PAUSE_S) * jitter
             return
-        outbox.failures, outbox.gone = 0, None
-        outbox.due_at = time.monotonic() + self._every_s
-        if waits:
-            self.is_away = False
-            if self._warned is outbox:
-                self._warned = None
-                logger.warning("MLflow takes the data of run %r again", outbox.title)
-        with self._lock:
-            if not outbox.is_open and outbox.is_empty:
-                self._unfinished.remove(outbox)
+        outbox.failures, outbox.gone, self.is_away = 0, None, False
+        if self._warned is outbox:
+            self._warned = None
+            logger.warning("MLflow takes the data of run %r again", outbox.title)
 
     def _failed(self, outbox: Outbox, error: Exception) -> None:
         """Say so at the beginning of an outage, and once of a run that is gone."""
@@ -220,25 +219,7 @@ class Writer:
 
 def keep_end(tracking_uri: str, run_id: str, status: str | None, tags: Mapping[str, object] | None = None) -> None:
     """Keep the end of a run, or without a status tags of it, that the store did not take, for `sync`. Never raises."""
-    outbox = Outbox(run_id)
+    outbox, writer = Outbox(run_id), Writer(Store(tracking_uri))
     outbox.add([Operation("end", [status, now_ms(), texts("tags", tags)])] if status else log(tags=tags))
-    _keep([outbox], tracking_uri)
-
-
-def _keep(left: Sequence[Outbox], tracking_uri: str) -> int:
-    """Write journals, that of a run around others before theirs; return their number."""
-    moment, uri, kept = time.time_ns(), lasting_uri(tracking_uri), 0
-
-    def write() -> None:
-        nonlocal kept
-        for number, outbox in enumerate(left):
-            path = journal_folder() / f"left-{moment}-{number:06}{SUFFIX}"
-            with contextlib.closing(Journal(path, outbox.about(uri))) as journal:
-                journal.append(outbox.all())
-            kept += 1
-
-    try:
-        within(_KEPT_WITHIN_S, write)
-    except Exception as error:
-        logger.warning("what MLflow did not take of %d runs is lost. %s", len(left) - kept, error)
-    return kept
+    writer.attach(outbox)
+    writer.keep()

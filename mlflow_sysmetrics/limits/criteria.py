@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from mlflow_sysmetrics.limits import rules
 from mlflow_sysmetrics.limits.rules import Kind, Limit, Metric, Patience, Stop, Values
+from mlflow_sysmetrics.measurement import CURVES, SUMMARY
 
 _FORM = (
     "write name<=3, name>=3 after 10m, name<=2x median after 8 or name patience 3 min_delta 0.1; a comma between two"
@@ -24,18 +25,12 @@ _CRITERION = re.compile(
         |\s*after\b\s*(?P<time>[0-9]{{1,9}}(?:\.[0-9]{{1,17}})?|\.[0-9]{{1,17}})(?P<unit>[smh]))?)""",
     re.VERBOSE,
 )
+_OF_A_PROCESS = tuple(Metric(name, Kind.MEAN if name.startswith("mean_") else Kind.GROWING) for name in SUMMARY)
 # Of metrics that nobody has declared: costs of which each value counts, and words of those that are better when lower.
-_COST = re.compile(
-    r"(.*/)?((elapsed|time_total|training_time)_s|training_iteration|(user_|system_)?cpu_seconds|cpu_percent"
-    r"|(peak_|gpu_|peak_gpu_|model_)?memory_mb|(memory_growth|peak_rss|read|write)_mb)"
-)
+_COSTS = {metric.name for metric in _OF_A_PROCESS if metric.kind is Kind.GROWING} | {*CURVES, "gpu_memory_mb"}
+_COSTS |= {"model_memory_mb", "training_time_s", "training_iteration", "time_total_s"}
 _LOWER_IS_BETTER = {"loss", "error", "rmse", "mse", "mae", "nll", "perplexity"}
 _NEGATED = {"neg", "negative"}  # unless one of these is beside it: neg_log_loss
-_GROWING = (  # of a process
-    *("elapsed_s", "cpu_seconds", "user_cpu_seconds", "system_cpu_seconds"),
-    *("peak_memory_mb", "memory_growth_mb", "peak_rss_mb", "peak_gpu_memory_mb"),
-)
-_OF_A_PROCESS = (Metric("mean_cpu_percent", Kind.MEAN), *(Metric(name, Kind.GROWING) for name in _GROWING))
 
 
 class CriteriaError(ValueError):
@@ -95,7 +90,7 @@ class Criteria:
     def check_stops(self) -> None:
         """CriteriaError for a limit that could never stop anything."""
         for limit in self.limits:
-            if rules.stops_from(limit) is None:
+            if not limit.stops:
                 such = f"{limit.metric.name}{limit.op}{3 if limit.statistic else f'{limit.number:g}'} after 10m"
                 why = "can still be met until the end, so it would stop nothing; say from when it counts, such as"
                 raise CriteriaError(str(self), str(self).find(str(limit)), f'"{limit}" {why} {such}')
@@ -110,7 +105,7 @@ class Judge:
 
     def __init__(self, criteria: Criteria, finished: Iterable[Values]) -> None:
         trials = list(finished)
-        numbers = ((limit, limit.resolve(trials)) for limit in criteria.limits if rules.stops_from(limit) is not None)
+        numbers = ((limit, limit.resolve(trials)) for limit in criteria.limits if limit.stops)
         self._limits = [(limit, number) for limit, number in numbers if number is not None]
         # The best value of each curve, and how many reports were no better.
         self._waits = {rule: (math.nan, 0) for rule in criteria.rules if isinstance(rule, Patience)}
@@ -161,7 +156,7 @@ def _rule(part: str, known: Mapping[str, Metric] | None, modes: Mapping[str, str
     if not found or not math.isfinite(number + delta) or delta < 0 or (found["statistic"] and number <= 0):
         raise ValueError(wrong + _FORM)
     name, reports = found["name"], int(found["reports"] or 0)
-    kind = Kind.GROWING if _COST.fullmatch(name) else Kind.CURVE
+    kind = Kind.GROWING if name.rpartition("/")[2] in _COSTS else Kind.CURVE
     metric = Metric(name, kind, higher_is_better=modes.get(name) == "max")
     words = set(re.split(r"[^a-z]+", name.lower()))
     if known is not None:

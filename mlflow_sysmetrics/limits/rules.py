@@ -83,6 +83,12 @@ class Limit:
     def is_upper(self) -> bool:
         return self.op in ("<", "<=")
 
+    @property
+    def stops(self) -> bool:
+        """Whether it can stop what runs: else it can be met until the end."""
+        kind = self.metric.kind
+        return self.from_s > 0 or kind is Kind.FACT or (kind is Kind.GROWING and self.is_upper)
+
     def resolve(self, finished: Iterable[Values]) -> float | None:
         """The limit as a number; None while too few finished trials have the metric, or its statistic is negative.
 
@@ -117,14 +123,6 @@ class Patience:
     def __str__(self) -> str:
         delta = f" min_delta {self.min_delta}".removesuffix(".0") if self.min_delta else ""
         return f"{self.metric.name} patience {self.reports}{delta}"
-
-
-def stops_from(rule: Limit | Patience) -> float | None:
-    """After how many seconds a rule can stop what runs; None: never, since it can be met until the end."""
-    if isinstance(rule, Patience):
-        return 0.0
-    at_once = rule.metric.kind is Kind.FACT or (rule.metric.kind is Kind.GROWING and rule.is_upper)
-    return rule.from_s or (0.0 if at_once else None)
 
 
 def finite(values: Values, name: str) -> float | None:

@@ -1,27 +1,27 @@
 """Ray Tune: one MLflow run per trial, with what its process used. The only package here that imports ray.
 
 `callback` is told by Tune; `destination` says where runs go, `runs` has them, `measuring` measures trials' processes,
-`endings` say how a trial ended. What a trial's process uses of it, such as ``payload``, comes without mlflow.
+`endings` say how a trial ended. Only the callback, which is imported at its first use, needs mlflow: trials may not.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from mlflow_sysmetrics.ray_tune.endings import error_line
+from mlflow_sysmetrics.ray_tune.inside import trial_run, trial_run_id
+from mlflow_sysmetrics.ray_tune.results import MEASURES_ITSELF, PAYLOAD_KEY, STOP_KEY, payload
+from mlflow_sysmetrics.ray_tune.stopper import CriteriaStopper
+from mlflow_sysmetrics.ray_tune.trainable import system_metrics
 
 if TYPE_CHECKING:
     from mlflow_sysmetrics.ray_tune.callback import SystemMetricsCallback
-    from mlflow_sysmetrics.ray_tune.endings import error_line
-    from mlflow_sysmetrics.ray_tune.inside import trial_run, trial_run_id
-    from mlflow_sysmetrics.ray_tune.results import MEASURES_ITSELF, PAYLOAD_KEY, STOP_KEY, payload
-    from mlflow_sysmetrics.ray_tune.stopper import CriteriaStopper
-    from mlflow_sysmetrics.ray_tune.trainable import system_metrics
 
 __all__ = ["MEASURES_ITSELF", "PAYLOAD_KEY", "STOP_KEY", "CriteriaStopper", "SystemMetricsCallback", "error_line"]
 __all__ += ["payload", "system_metrics", "trial_run", "trial_run_id"]
-_HOME = {"SystemMetricsCallback": "callback", "CriteriaStopper": "stopper", "system_metrics": "trainable"}
-_HOME |= {"error_line": "endings", "trial_run": "inside", "trial_run_id": "inside"}
 
 
-def __getattr__(name: str) -> Any:  # what is asked for is imported at its first use (PEP 562)
-    if name not in __all__:
+def __getattr__(name: str) -> Any:
+    if name != "SystemMetricsCallback":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME.get(name, 'results')}"), name)
+    from mlflow_sysmetrics.ray_tune.callback import SystemMetricsCallback
+
+    return SystemMetricsCallback

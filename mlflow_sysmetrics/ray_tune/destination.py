@@ -11,10 +11,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.environment_variables import MLFLOW_RUN_ID
 from mlflow.exceptions import MlflowException
-from mlflow.tracking.context.registry import resolve_tags
 from mlflow.tracking.fluent import _get_experiment_id
 
-from mlflow_sysmetrics.delivery import StoredRun, named_experiment
+from mlflow_sysmetrics.delivery.store import StoredRun, named_experiment
+from mlflow_sysmetrics.ranks import summary_in_turn
 from mlflow_sysmetrics.redact import get_logger
 from mlflow_sysmetrics.tags import KIND, PID, STUDY_ID, TRIAL_ID
 
@@ -27,9 +27,13 @@ _WITH_THE_END_MS = 1000  # before it: a summary is queued just before the end
 class Earlier(NamedTuple):
     """A run of an experiment that was interrupted."""
 
-    run_id: str
+    run_id: str | None
     status: str | None = None  # of its end; None if it has not ended
     summary: Mapping[str, float] | None = None  # at its end; {} if nothing was measured, None if it is not known
+
+    def followed_by(self, summary: Mapping[str, float]) -> dict[str, float]:
+        """The summary with that from before the interruption; {} where that is unknown."""
+        return summary_in_turn([self.summary, summary]) if summary and self.summary != {} else dict(summary)
 
     @classmethod
     def of(cls, run: Run) -> Earlier:
@@ -43,12 +47,15 @@ class Earlier(NamedTuple):
         return cls(stored.run_id, stored.status, summary if "elapsed_s" in summary else None)
 
 
+NEW = Earlier(None, None, {})  # there was none before
+
+
 class Destination(NamedTuple):
     """An experiment, the run that trials are nested under, and what an interrupted experiment has left there."""
 
     experiment_id: str
     parent_run_id: str | None = None  # None: a run of the callback's own
-    study: Earlier | None = None  # that run, from before
+    study: Earlier = NEW  # that run, from before
     trials: Mapping[str, Earlier] = {}
 
 
@@ -74,18 +81,12 @@ def find_destination(
         experiment_id = named_experiment(client, experiment_name)
     if experiment_id is None:
         experiment_id = around.info.experiment_id if around else str(_get_experiment_id() or "0")
+    parent = around.info.run_id if around and (parent_run_id or around.info.experiment_id == experiment_id) else None
     wanted = f"tags.`{STUDY_ID}` = '{study_id}'"
     runs = client.search_runs([experiment_id], wanted, max_results=_MAX_RUNS) if study_id else []
     trials = {run.data.tags[TRIAL_ID]: Earlier.of(run) for run in runs if TRIAL_ID in run.data.tags}
-    if around is not None and (parent_run_id is not None or around.info.experiment_id == experiment_id):
-        return Destination(experiment_id, around.info.run_id, None, trials)
-    study = next((Earlier.of(run) for run in runs if run.data.tags.get(KIND) == "study"), None)
-    return Destination(experiment_id, None, study, trials)
-
-
-def source_tags() -> dict[str, str]:
-    """Who runs what, as MLflow tags the runs that it makes itself: user, source, commit."""
-    return {name: value for name, value in resolve_tags().items() if name.startswith("mlflow.")}
+    studies = (Earlier.of(run) for run in runs if run.data.tags.get(KIND) == "study" and parent is None)
+    return Destination(experiment_id, parent, next(studies, NEW), trials)
 
 
 def _run_around(client: MlflowClient, parent_run_id: str | None) -> Run | None:

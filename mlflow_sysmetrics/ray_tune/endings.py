@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ray.exceptions import OutOfMemoryError, RayActorError
@@ -28,7 +27,7 @@ class End(NamedTuple):
     """The status of an ended trial's run, tags that say why, and whether it was its process that ended."""
 
     status: str
-    tags: Mapping[str, str] = MappingProxyType({})
+    tags: Mapping[str, str] = {}
     process_died: bool = False
 
 
@@ -66,12 +65,11 @@ def by_person(said: str) -> End:
     return _killed(tags.BY_PERSON, reason_of_a_person(said))
 
 
-def known_end(trial: Trial, result: Mapping[str, Any], *, told: bool) -> End | None:
+def known_end(trial: Trial, result: Mapping[str, Any]) -> End | None:
     """The end of a trial that did not fail, after this result; None if only the trainable knows it.
 
-    ``told`` means that the result said that the trial is done. Tune sets this when it ends a trial, and a trainable
-    sets it at its own end: only the trainable knows which it was. Where a function simply returns, Tune sets it
-    afterwards. Where it is not set at all, another trial's result has ended this one.
+    Tune sets DONE in a result when it ends a trial, and a trainable sets it at its own end: only the trainable knows
+    which it was. Where it is not set at all, another trial's result has ended this one.
     """
     if (reason := result.get(STOP_KEY)) is not None:
         return End("KILLED", reason)
@@ -79,14 +77,15 @@ def known_end(trial: Trial, result: Mapping[str, Any], *, told: bool) -> End | N
         return _by_tune(result) if carried["status"] is None else End(carried["status"], carried["tags"])
     if trial.status == Trial.PAUSED or (TRAINING_ITERATION in result and not result.get(DONE)):
         return _by_tune(result)  # its scheduler has dropped it, which may be while it was still saving for a pause
-    # It returned, or met the user's stop condition. For Tune, DONE in a result would be one, hence False.
-    if not told or trial.should_stop({**flatten_dict(result), DONE: False}):
-        return FINISHED
-    return None
+    # For Tune, DONE in a result would be one of the user's stop conditions, hence False.
+    return FINISHED if trial.should_stop({**flatten_dict(result), DONE: False}) else None
 
 
 def end_by(state: Mapping[str, Any] | None, result: Mapping[str, Any]) -> End:
-    """The end of a trial after this result, by the state of its trainable: see ``Trainable.get_state``."""
+    """The end of a trial after this result, by the state of its trainable: see ``Trainable.get_state``.
+
+    None: it was not asked, since a function has simply returned, or its process is gone.
+    """
     return FINISHED if state is None or (state.get("last_result") or {}).get(DONE) else _by_tune(result)
 
 
@@ -104,18 +103,17 @@ def outlive_memory_kills() -> None:
         from ray.air.execution._internal.actor_manager import RayActorManager
     except ImportError:
         return
+
+    def translated(told: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(told)
+        def failed(*tracked: Any, **named: Any) -> Any:
+            if isinstance(error := named.get("exception"), OutOfMemoryError):
+                named["exception"] = RayActorError(error_msg=f"{error}\n{SAID}")
+            return told(*tracked, **named)
+
+        return failed
+
     for name in ("_actor_start_failed", "_actor_task_failed"):
         told = getattr(RayActorManager, name, None)
         if told is not None and not hasattr(told, "__wrapped__"):  # by this
-            setattr(RayActorManager, name, _translated(told))
-
-
-def _translated(told: Callable[..., Any]) -> Callable[..., Any]:
-    def died(argument: Any) -> Any:
-        return RayActorError(error_msg=f"{argument}\n{SAID}") if isinstance(argument, OutOfMemoryError) else argument
-
-    @functools.wraps(told)
-    def failed(*arguments: Any, **named: Any) -> Any:
-        return told(*map(died, arguments), **{name: died(value) for name, value in named.items()})
-
-    return failed
+            setattr(RayActorManager, name, translated(told))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -20,25 +20,24 @@ if TYPE_CHECKING:
 
 CREATED_WITHIN_S, _LOOK_EVERY_S = 60.0, 0.2
 trial_here: Any = None  # the trainable that this process has now
-run_here: dict[str, str | None] = {}  # of its trial: the store's address, the experiment's id, the run's key and id
+run_here: dict[str, str | None] = {}  # of its trial, see `Experiment.where`
 
 
-def introduce(
-    actor: Any, trial_id: str, run: dict[str, str | None], forget: Collection[str]
-) -> Future[tuple[str, str, int]]:
+def introduce(actor: Any, run: dict[str, str | None], parent_run_id: str | None) -> Future[tuple[str, str, int]]:
     """Tell a trial's process, before its next step, which run is its own; return its node's id and name, and its pid.
 
-    It is to `forget` the driver's runs, which it inherits under ``mlflow run``: ``mlflow.start_run()`` would go on in
+    It is to forget the driver's runs, which it inherits under ``mlflow run``: ``mlflow.start_run()`` would go on in
     them, and end them. Another run that the process was given on purpose stays.
     """
+    inherited = (parent_run_id, os.environ.get("MLFLOW_RUN_ID"))
 
     def meet(trainable: Any) -> tuple[str, str, int]:  # which travels whole: other nodes need not have this package
-        if os.environ.get("MLFLOW_RUN_ID") in forget:
-            del os.environ["MLFLOW_RUN_ID"]
+        if os.environ.get("MLFLOW_RUN_ID") in inherited:
+            os.environ.pop("MLFLOW_RUN_ID", None)
         with suppress(ImportError):
             from mlflow_sysmetrics.ray_tune import inside
 
-            inside.trial_here, inside.run_here = trainable, {**run, "trial_id": trial_id}
+            inside.trial_here, inside.run_here = trainable, run
         return ray.get_runtime_context().get_node_id(), socket.gethostname(), os.getpid()
 
     located: Future[tuple[str, str, int]] = actor.__ray_call__.remote(meet).future()

@@ -9,13 +9,13 @@ from typing import Any, Literal
 from ray.tune.result import AUTO_RESULT_KEYS, TIMESTEPS_TOTAL, TRAINING_ITERATION
 from ray.tune.utils import flatten_dict
 
-from mlflow_sysmetrics.delivery import Point, points_now
+from mlflow_sysmetrics.delivery.operations import Point, points_now
+from mlflow_sysmetrics.measurement import summary_names
 
 PAYLOAD_KEY = "sysmetrics"
 STOP_KEY = "sysmetrics_stop"  # in a result that a CriteriaStopper has ended the trial for: tags that say why
 MEASURES_ITSELF = "sysmetrics_measures_itself"  # true of a trainable class whose payloads hold its process's series
-HAS_SUMMARY = "sysmetrics_has_summary"  # true of a trainable class that `system_metrics` has made
-OWN_KEY = "sysmetrics_own"  # in a result of such a class: the names in the summary that are the trainable's own metrics
+OWN_KEY = "sysmetrics_own"  # in a result with a summary so far: those of its names that are the trainable's own metrics
 _NOT_METRICS = {*AUTO_RESULT_KEYS, "done", "trial_id", "experiment_tag", PAYLOAD_KEY, STOP_KEY, "should_checkpoint"}
 
 
@@ -45,12 +45,13 @@ def payload(
     return {PAYLOAD_KEY: {"points": plain, "tags": dict(tags or {}), "status": status, "summary": known}}
 
 
-def points_of(result: Mapping[str, Any], left_out: Collection[str] = ()) -> list[Point]:
+def points_of(result: Mapping[str, Any], groups: Collection[str] = ()) -> list[Point]:
     """Every number of a result that is not Ray's own bookkeeping, finite or not, at its time step or iteration.
 
-    `left_out` are the names of a summary so far, which `system_metrics` adds: it is of the trial's last process alone.
+    A summary so far, which `system_metrics` adds, is of the trial's last process alone: it is left out where these
+    `groups` are measured from outside as well.
     """
     step = int(result.get(TIMESTEPS_TOTAL) or result.get(TRAINING_ITERATION) or 0)
-    others = _NOT_METRICS | set(left_out).difference(result.get(OWN_KEY, ()))
-    own = flatten_dict({name: value for name, value in result.items() if name not in others})
+    so_far = summary_names(groups).difference(result[OWN_KEY]) if groups and OWN_KEY in result else set()
+    own = flatten_dict({name: value for name, value in result.items() if name not in _NOT_METRICS | so_far})
     return points_now({name: float(value) for name, value in own.items() if isinstance(value, numbers.Real)}, step)

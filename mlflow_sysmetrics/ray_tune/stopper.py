@@ -43,10 +43,10 @@ class CriteriaStopper(Stopper):
         if stop is not None:
             why = {STOP_REASON: str(stop), STOP_METRIC: stop.metric, STOP_STEP: str(stop.step)}
             result[STOP_KEY] = {STOPPED_BY: BY_CRITERIA, **why}
-            self._finished.append({stop.metric: stop.value})  # left out, it would move the limit for those that follow
-        elif result.get(DONE):
-            self._finished.append({name: values[name] for name in self._criteria.metrics if name in values})
         if stop is not None or result.get(DONE):
+            # A stopped trial, if left out, would move the limit for those that follow.
+            names = self._criteria.metrics if stop is None else (stop.metric,)
+            self._finished.append({name: values[name] for name in names if name in values})
             self._curves.pop(trial_id, None)
             self._limits = Criteria(self._criteria.limits).judge(self._finished)
         return stop is not None

@@ -11,7 +11,7 @@ from ray.tune.result import RESULT_DUPLICATE
 from ray.tune.trainable.function_trainable import wrap_function
 
 from mlflow_sysmetrics.measurement import SUMMARY, Measurement
-from mlflow_sysmetrics.ray_tune.results import HAS_SUMMARY, OWN_KEY
+from mlflow_sysmetrics.ray_tune.results import OWN_KEY
 
 _WINDOW_S = 3600.0  # a result cuts its window short: only the newest 1200 windows are kept
 
@@ -60,13 +60,12 @@ def system_metrics(
             if RESULT_DUPLICATE in result:  # only says that the function has returned
                 return result
             own = tuple(name for name in SUMMARY if name in result)  # a list would be drawn by Ray's TensorBoard logger
-            return {**self._measurement.so_far(), **result, **({OWN_KEY: own} if own else {})}
+            return {**self._measurement.so_far(), **result, OWN_KEY: own}
 
         def cleanup(self) -> None:
             self._measurement.stop()
             super().cleanup()
 
-    setattr(Measured, HAS_SUMMARY, True)
     Measured.__name__ = Measured.__qualname__ = base.__name__
     if not is_class:
         Measured._name = base._name

@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-_LIMITS_EVERY_S = 10.0  # a cluster may change them while a container runs
 _MIN_SPAN_S = 0.01  # a rate over less says nothing
 _MOUNT = re.compile(r"^\S+ \S+ \S+ (\S+) (\S+) .* - cgroup2 ", re.MULTILINE)  # proc_pid_mountinfo(5): group and folder
 
@@ -28,17 +27,17 @@ class ContainerSampler:
 
     def __init__(self, pid: int | None = None, *, root: str = "/", clock: Callable[[], float] = time.monotonic) -> None:
         self._folders, self._clock = find_folders(pid, root), clock
-        self._limits_due, self._limits = -math.inf, [(math.inf, math.inf)]
         self._cpu: tuple[float, str, float | None] = (-math.inf, "", None)  # when, and what the group had used by then
         self()
 
     def __call__(self) -> dict[str, float]:
-        now, values = self._clock(), dict[str, float]()
         if not self._folders:
-            return values
-        if now >= self._limits_due:
-            self._limits_due, self._limits = now + _LIMITS_EVERY_S, [_limits(folder) for folder in self._folders]
-        (memory_limit, memory_group), (cpu_limit, cpu_group) = map(self._lowest, zip(*self._limits, strict=True))
+            return {}
+        now, values = self._clock(), dict[str, float]()
+        limits = {folder: _limits(folder) for folder in self._folders}  # a cluster may change them meanwhile
+        memory_group = min(limits, key=lambda folder: limits[folder][0])  # the innermost of those with the lowest
+        cpu_group = min(limits, key=lambda folder: limits[folder][1])
+        memory_limit, cpu_limit = limits[memory_group][0], limits[cpu_group][1]
         used = _number(f"{memory_group}/memory.current")
         dropped = _number(f"{memory_group}/memory.stat", "inactive_file ")
         if used is not None and dropped is not None:
@@ -54,11 +53,6 @@ class ContainerSampler:
             if grown >= 0:  # else the counter was reset, or another group's
                 values["container_cpu_percent"] = 100 * grown / 1e6 / (now - at)
         return values
-
-    def _lowest(self, limits: Iterable[float]) -> tuple[float, str]:
-        """The lowest limit, and the innermost group that has it."""
-        lowest, place = min((limit, place) for place, limit in enumerate(limits))
-        return lowest, self._folders[place]
 
 
 def cgroup_limits(folders: list[str]) -> tuple[float, float]:

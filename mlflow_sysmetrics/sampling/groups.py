@@ -1,21 +1,20 @@
-"""The groups of metrics that can be asked for, and one function that reads those chosen.
+"""The groups of metrics that can be asked for, and what reads those chosen.
 
-A group that cannot be read here gives nothing: no exception, no zeros. Its module is imported when it is chosen.
+A group that cannot be read here gives nothing: no exception, no zeros.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlflow_sysmetrics.redact import get_logger
+from mlflow_sysmetrics.sampling.container import ContainerSampler
+from mlflow_sysmetrics.sampling.gpu import GpuSampler
+from mlflow_sysmetrics.sampling.process_tree import ProcessSampler, check_pid
 
-if TYPE_CHECKING:
-    from mlflow_sysmetrics.sampling.process_tree import ProcessSampler
-
-_OTHERS = {"container": "ContainerSampler", "gpu": "GpuSampler"}
+_OTHERS = {"container": ContainerSampler, "gpu": GpuSampler}
 GROUPS = ("process", *_OTHERS)
 _EVERY_S = 0.5  # of what is read beside the process: a number per window, and few calls that interrupt the training
 _MAX_S = 86_400  # a thread cannot wait for any time
@@ -23,31 +22,10 @@ _MAX_S = 86_400  # a thread cannot wait for any time
 logger = get_logger(__name__)
 
 
-def sampler(
-    groups: Collection[str] = ("process",), pid: int | None = None, *, clock: Callable[[], float] = time.monotonic
-) -> Sampler:
-    """Return a function that reads the chosen groups, of the process `pid` (this one) and those below it.
-
-    `process` is read at each call; the others at the first two calls, then more and more rarely down to every half
-    second, and are absent in between. docs/metrics.md has the names. The function never raises. One thread at a
-    time may call it; what it has counted may be asked by any. Raises ValueError where a group is unknown, none is
-    chosen, or there is no such process.
-    """
-    check_groups(groups)
-    from mlflow_sysmetrics.sampling.process_tree import ProcessSampler, check_pid
-
-    check_pid(pid)
-    return Sampler(ProcessSampler(pid, clock=clock) if "process" in groups else None, groups, pid, clock)
-
-
-def check_groups(groups: Collection[str], given: str | None = None) -> None:
-    """Raise ValueError where a group is unknown, or none is chosen. `given` is what the user wrote, if not a tuple."""
-    shown, allowed = f"groups={(groups if given is None else given)!r}", ", ".join(GROUPS)
-    if isinstance(groups, str):
-        raise ValueError(f"{shown}: give a tuple of one or more of {allowed}")
-    unknown = [f"unknown group {group!r}; " for group in groups if group not in GROUPS]
-    if unknown or not groups:
-        raise ValueError(f"{shown}: {''.join(unknown[:1])}give one or more of {allowed}")
+def check_groups(groups: Collection[str]) -> None:
+    """Raise ValueError where a group is unknown, or none is chosen."""
+    if isinstance(groups, str) or not groups or set(groups) - set(GROUPS):
+        raise ValueError(f"groups={groups!r}: give a tuple of one or more of {', '.join(GROUPS)}")
 
 
 def check_seconds(**arguments: Any) -> None:
@@ -59,18 +37,31 @@ def check_seconds(**arguments: Any) -> None:
 
 
 class Sampler:
-    """What `sampler` returns. A group that fails is logged once, and costs its own numbers only."""
+    """Each call reads the chosen groups, of the process `pid` (this one) and those below it.
+
+    `process` is read at each call; the others at the first two calls, then more and more rarely down to every half
+    second, and are absent in between. docs/metrics.md has the names. A call never raises: a group that fails is logged
+    once, and costs its own numbers only. One thread at a time may call it; what it has counted may be asked by any.
+    Construction raises ValueError where a group is unknown, none is chosen, or there is no such process.
+    """
 
     def __init__(
-        self, process: ProcessSampler | None, groups: Collection[str], pid: int | None, clock: Callable[[], float]
+        self,
+        groups: Collection[str] = ("process",),
+        pid: int | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.process, self._clock = process, clock
+        check_groups(groups)
+        check_pid(pid)
+        self.process = ProcessSampler(pid, clock=clock) if "process" in groups else None
+        self._clock = clock
         self._began = self._due = clock()
         self._others: dict[str, Callable[[], Mapping[str, float]]] = {}
-        for group, name in _OTHERS.items():
-            if group in groups:
+        for group in groups:
+            if group in _OTHERS:
                 try:
-                    self._others[group] = getattr(import_module(f"mlflow_sysmetrics.sampling.{group}"), name)(pid)
+                    self._others[group] = _OTHERS[group](pid)
                 except Exception as error:  # a kernel or a driver may return anything, and must not end the training
                     logger.warning("the group %r cannot be read here", group, exc_info=error)
 

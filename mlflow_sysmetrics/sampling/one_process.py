@@ -63,30 +63,30 @@ class System:
 
 
 def _read_linux(process: psutil.Process, slow: bool) -> Reading:
-    """Read `stat` and `statm`, and `status` and `io` if `slow`."""
+    """Read `statm` and `stat`, and `status` and `io` if `slow`."""
     pid = process.pid
+    levels, status = _read_memory(pid), _read_numbers(pid, "status") if slow else {}
+    if status:
+        levels["process_threads"] = float(status[b"Threads"])
+    mark_mb = _mark_mb(status)
     if pid == os.getpid():
-        return _read_own(pid, slow)
-    line = _read_file(pid, "stat")
+        return _read_own(levels, mark_mb)
+    io = _read_numbers(pid, "io") if slow else {}
+    line = _read_file(pid, "stat")  # last: it raises where the process has ended meanwhile
     fields = line[line.rindex(b")") + 1 :].split(None, 20)  # from number 3 on: a name may hold spaces and parentheses
     minflt, cminflt, majflt, cmajflt, utime, stime, cutime, cstime = map(int, fields[7:15])
     cpu_s, reaped_s, system_s = (ticks / _TICKS_PER_S for ticks in (utime + stime, cutime + cstime, stime + cstime))
-    levels, counters, status = _read_memory(pid), {}, _read_numbers(pid, "status") if slow else {}
-    counters["process_page_faults_per_s"] = float(minflt + cminflt + majflt + cmajflt)  # own, and ended children's
+    counters = {"process_page_faults_per_s": float(minflt + cminflt + majflt + cmajflt)}  # own, and ended children's
     if status:
-        levels["process_threads"] = float(status[b"Threads"])
         switches = status[b"voluntary_ctxt_switches"] + status[b"nonvoluntary_ctxt_switches"]  # of its main thread
         counters["process_context_switches_per_s"] = float(switches)
-    elif slow:
-        _read_file(pid, "stat")  # which raises if it has ended since: then all are read again
-    if slow and (io := _read_numbers(pid, "io")):  # from and to storage, not the page cache; of ended children too
+    if io:  # from and to storage, not the page cache; of ended children too
         counters["process_read_mb_per_s"] = io[b"read_bytes"] / 1e6
         counters["process_write_mb_per_s"] = io[b"write_bytes"] / 1e6
-    is_zombie = fields[0] == b"Z"
-    return Reading(float(fields[19]), is_zombie, cpu_s, reaped_s, system_s, levels, counters, _mark_mb(status))
+    return Reading(float(fields[19]), fields[0] == b"Z", cpu_s, reaped_s, system_s, levels, counters, mark_mb)
 
 
-def _read_own(pid: int, slow: bool) -> Reading:
+def _read_own(levels: dict[str, float], mark_mb: float | None) -> Reading:
     """Read this process. getrusage has the same numbers, finer, of all threads, and without a file.
 
     At each call that may block, training in another thread takes the interpreter lock, and must be asked for it again.
@@ -98,10 +98,8 @@ def _read_own(pid: int, slow: bool) -> Reading:
         "process_write_mb_per_s": (own.ru_oublock + reaped.ru_oublock) * _BLOCK_MB,
         "process_context_switches_per_s": float(own.ru_nvcsw + own.ru_nivcsw),
     }
-    levels, status = _read_memory(pid), _read_numbers(pid, "status") if slow else {}
-    levels |= {"process_threads": float(status[b"Threads"])} if status else {}
     seconds = (time.process_time(), reaped.ru_utime + reaped.ru_stime, own.ru_stime + reaped.ru_stime)
-    return Reading(0.0, False, *seconds, levels, counters, _mark_mb(status), reaped.ru_maxrss * _KB_MB)
+    return Reading(0.0, False, *seconds, levels, counters, mark_mb, reaped.ru_maxrss * _KB_MB)
 
 
 def _read_memory(pid: int) -> dict[str, float]:
@@ -195,22 +193,15 @@ def _parent(pid: int) -> int:
 
 
 def _read_portable(process: psutil.Process, slow: bool) -> Reading:
-    """Read a process through psutil alone. A zombie counts as gone here, and page faults and marks are not known."""
+    """Read what psutil can of a process on every system. A zombie counts as gone here."""
     if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE:  # not running: also when the pid is reused
         raise psutil.NoSuchProcess(process.pid)
-    names = ("cpu_times", "memory_full_info", *(("num_threads", "num_ctx_switches", "io_counters") if slow else ()))
-    known = process.as_dict([name for name in names if hasattr(process, name)])
-    levels, counters = dict[str, float](), dict[str, float]()
+    known = process.as_dict(["cpu_times", "memory_full_info", "num_threads"])  # None where the system refuses it
+    levels = {"process_threads": float(known["num_threads"])} if known["num_threads"] else {}
     if memory := known["memory_full_info"]:
         levels |= {"process_memory_mb": memory.uss / 1e6, "process_rss_mb": memory.rss / 1e6}
-    if threads := known.get("num_threads"):
-        levels["process_threads"] = float(threads)
-    if switches := known.get("num_ctx_switches"):
-        counters["process_context_switches_per_s"] = float(sum(switches))
-    if io := known.get("io_counters"):
-        counters |= {"process_read_mb_per_s": io.read_bytes / 1e6, "process_write_mb_per_s": io.write_bytes / 1e6}
     user_s, system_s, *_ = known["cpu_times"] or (math.nan, math.nan)
-    return Reading(0.0, False, user_s + system_s, 0.0, system_s, levels, counters)
+    return Reading(0.0, False, user_s + system_s, 0.0, system_s, levels, {})
 
 
 LINUX = System(_read_linux, _descendants_linux, read_shared=_read_shared)

@@ -4,9 +4,6 @@ CPU time of a tree is counted as the kernel counts it. A process carries its own
 for, so differences of the sum are right however children come and go, if parents are read before their children, and
 all again when one disappeared meanwhile. Where time leaves the tree (an orphan, or an OS other than Linux, which adds
 nothing to the parent), the sum falls: that one reading shows too little, never too much.
-
-What forked processes share until one of them writes is in the memory of each. It is dear to read, so it is read rarely,
-and before the memory from which it is taken: where that has changed since, a reading shows too little, never too much.
 """
 
 from __future__ import annotations
@@ -70,10 +67,11 @@ class ProcessSampler:
     child's) happened since the last look: the percentage spreads it over the next such span. A call never raises;
     construction raises ValueError. Not safe to call from two threads at once.
 
-    On Linux what forked processes share counts once. It is read when the tree has changed, when page faults say that
-    processes have copied it by writing, and every second, or so rarely that it costs 5 %, 5 % and 1 % of the time.
-    Until then a new process has no memory here, and copies are missing. What is shared with processes outside the tree
-    counts in part, but a tree has at least the memory of its largest process.
+    On Linux what forked processes share until one of them writes counts once. It is dear to read: that happens when the
+    tree has changed, when page faults say that processes have copied it by writing, and every second, or so rarely that
+    it costs 5 %, 5 % and 1 % of the time, before the memory from which it is taken. Until then a new process has no
+    memory here, and copies are missing. What is shared with processes outside the tree counts in part, but a tree has
+    at least the memory of its largest process.
 
     ``user_cpu_seconds``, ``system_cpu_seconds`` and their sum ``cpu_seconds`` are those of the tree since construction,
     with ended children, and never fall. ``peak_rss_mb`` is the kernel's mark: the highest RSS of any one process since
@@ -100,7 +98,7 @@ class ProcessSampler:
         self._rated: dict[str, tuple[float, float]] = {}
         self._shared: dict[Hashable, float | None] = {}  # megabytes; None where it cannot be read
         self._shared_at, self._shared_cost_s, self._shared_seen = -math.inf, 0.0, self._seen
-        self._memory_mb, self._futile_mb = 0.0, 0.0  # of the last reading; copies that were looked for in vain
+        self._memory_mb = 0.0  # of the last reading
         self._marks_before, self._highest_before_mb, self._resets = set[float](), math.inf, len(reset_marks_mb)
         self.user_cpu_seconds = self.system_cpu_seconds = 0.0
         self.peak_rss_mb: float | None = None
@@ -195,20 +193,16 @@ class ProcessSampler:
     def _read_shared(self, now: float) -> None:
         """Read what the processes share, if it is due; of those that share nothing only when the tree has changed."""
         living = [each for each in self._members if each not in self._seen or not self._seen[each].ended]
-        read, before, copied_mb = self._system.read_shared, self._shared, self._copied_mb()
-        same = before.keys() == set(living)
+        before, same = self._shared, self._shared.keys() == set(living)
         span_s = self._shared_cost_s / _CHANGED_SHARE
-        if same and copied_mb <= max(2 * self._futile_mb, _MATERIAL * self._memory_mb):
+        if same and self._copied_mb() <= _MATERIAL * self._memory_mb:
             span_s = max(_SHARED_EVERY_S, self._shared_cost_s / _SHARED_SHARE)
         if len(living) < 2 or now - self._shared_at < span_s:
             return
         began = self._system.cpu_clock()
-        kept = [process for process, mb in before.items() if same and mb == 0]  # it stays so until a fork
-        self._shared = {process: 0.0 if process in kept else read(process) for process in living}
-        found_mb = sum(mb or 0.0 for mb in before.values()) - sum(mb or 0.0 for mb in self._shared.values())
-        # A loop that takes memory and gives it back faults too. Where none was copied, look for twice as much next.
-        is_futile = same and abs(found_mb) <= _MATERIAL * self._memory_mb
-        self._futile_mb = max(self._futile_mb, copied_mb) if is_futile else 0.0
+        # One that shares nothing goes on so until a fork.
+        kept = [each for each in living if same and before[each] == 0]
+        self._shared = {each: 0.0 if each in kept else self._system.read_shared(each) for each in living}
         self._shared_at, self._shared_cost_s, self._shared_seen = now, self._system.cpu_clock() - began, self._seen
 
     def _copied_mb(self) -> float:

@@ -1,4 +1,4 @@
-"""What `mlflow-sysmetrics ui` and `views` do: find or make the page of the newest runs, and open it on a server."""
+"""What `mlflow-sysmetrics ui` does: find or make the page of the newest runs, and open it on a server."""
 
 import os
 import re
@@ -23,17 +23,19 @@ from mlflow_sysmetrics.ui.saved import OF_RUNS, save_costs, saved_link
 _HOST, _NAME, _NEWEST = "127.0.0.1", "What runs cost", ["attributes.start_time DESC"]
 
 
-def save_views(uri: str, experiment_name: str | None) -> dict[str, str]:
-    """Save the view *What runs cost* in one experiment or in all; its links by names of experiments with such runs."""
-    client, experiments = _experiments(uri, experiment_name)
-    links = {name: save_costs(client, where, _NAME, "", OF_RUNS) for name, where in experiments.items()}
-    return {name: link for name, link in links.items() if link}
-
-
 def newest_page(uri: str, experiment_name: str | None) -> str:
-    """The newest study's first view, or what its trials have cost so far; without a study that of the newest runs."""
-    client, experiments = _experiments(uri, experiment_name)
-    ids = list(experiments.values())
+    """The newest study's first view, or what its trials have cost so far; without a study that of the newest runs.
+
+    ValueError where there is no such store or experiment.
+    """
+    file = re.match(r"sqlite[^:]*:///([^?]+)", absolute_uri(uri))
+    if file and not Path(file[1]).exists():  # MLflow would make it
+        raise ValueError(f"there is no {file[1]}; go to the folder of your runs, or give --tracking-uri")
+    client = MlflowClient(uri)
+    experiments = {each.name: each.experiment_id for each in client.search_experiments(max_results=10_000)}
+    if experiment_name not in (None, *experiments):
+        raise ValueError(f"there is no experiment {experiment_name!r}; there are {', '.join(list(experiments)[:10])}")
+    ids = [experiments[experiment_name]] if experiment_name else list(experiments.values())
     studies = client.search_runs(ids, f"tags.`{KIND}` = 'study'", max_results=1, order_by=_NEWEST)
     if not (runs := studies or client.search_runs(ids, max_results=1, order_by=_NEWEST)):
         return "#/experiments"
@@ -78,18 +80,6 @@ def show(uri: str, page: str, port: int, *, with_browser: bool) -> None:
                 with suppress(ProcessLookupError, subprocess.TimeoutExpired):
                     os.killpg(server.pid, number)
                     server.wait(3)
-
-
-def _experiments(uri: str, name: str | None) -> tuple[MlflowClient, dict[str, str]]:
-    """A client of the store, and the ids of experiments by name: all, or one. ValueError: there is none."""
-    file = re.match(r"sqlite[^:]*:///([^?]+)", absolute_uri(uri))
-    if file and not Path(file[1]).exists():  # MLflow would make it
-        raise ValueError(f"there is no {file[1]}; go to the folder of your runs, or give --tracking-uri")
-    client = MlflowClient(uri)
-    present = {each.name: each.experiment_id for each in client.search_experiments(max_results=10_000)}
-    if name is not None and name not in present:
-        raise ValueError(f"there is no experiment {name!r}; there are {', '.join(list(present)[:10])}")
-    return client, {name: present[name]} if name is not None else present
 
 
 def _listens(port: int) -> bool:

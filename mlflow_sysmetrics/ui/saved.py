@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
-from mlflow_sysmetrics.delivery import SYSTEM_PREFIX
+from mlflow_sysmetrics.delivery.operations import SYSTEM_PREFIX
 from mlflow_sysmetrics.measurement import CURVES, SUMMARY
 from mlflow_sysmetrics.ranks import COUNTS, JOB_SUMMARY
 from mlflow_sysmetrics.redact import get_logger

@@ -1,4 +1,4 @@
-"""Tests of entrypoints.login, and of what a command says of a store with a password: nothing that is secret."""
+"""What a command does with the login of a store, and says of its password: nothing."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from commands import store_uri
 from mlflow import MlflowClient
 
 from entrypoints.errors import UserError
-from entrypoints.login import move_to_environment
-from entrypoints.runs import check_store, record_failure, recorded_run
+from entrypoints.runs import check_store, move_login_to_environment, record_failure, recorded_run
 
 PASSWORD = "hush42"
 LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
@@ -98,7 +97,7 @@ def test_other_stores_are_not_asked(address: str) -> None:
 def test_login_is_moved_out_of_the_address(store: MlflowClient) -> None:
     """MLflow's own links and messages repeat the address."""
     mlflow.set_tracking_uri("http://me:hush%2342@there:5000/mlflow")
-    move_to_environment()
+    move_login_to_environment()
     assert mlflow.get_tracking_uri() == os.environ["MLFLOW_TRACKING_URI"] == "http://there:5000/mlflow"
     assert [os.environ[name] for name in LOGIN] == ["me", "hush#42"]
 
@@ -109,7 +108,7 @@ def test_login_is_moved_out_of_the_address(store: MlflowClient) -> None:
 def test_other_addresses_stay_as_they_are(uri: str, store: MlflowClient) -> None:
     """MLflow knows no variables for the login of a database."""
     mlflow.set_tracking_uri(uri)
-    move_to_environment()
+    move_login_to_environment()
     assert mlflow.get_tracking_uri() == uri
     assert not set(LOGIN) & set(os.environ)
 

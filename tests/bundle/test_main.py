@@ -15,7 +15,7 @@ from commands import RunProject, children, runs_of_kind, store_uri
 from mlflow import MlflowClient
 
 from entrypoints.main import main as main_command
-from entrypoints.user_folder import OF_STEPS
+from entrypoints.own_modules import OF_STEPS
 
 
 def test_main_ends_with_the_first_step_that_fails(

@@ -30,7 +30,7 @@ from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import Limits
 from entrypoints.tags import PID_SINCE
 from entrypoints.tune import tune
-from mlflow_sysmetrics.delivery import now_ms
+from mlflow_sysmetrics.delivery.operations import now_ms
 from mlflow_sysmetrics.tags import KIND, NODE, PID
 
 WITHIN_S = 60.0
@@ -108,25 +108,13 @@ def test_unreachable_server_is_answered_with_one_sentence(monkeypatch: pytest.Mo
 
 
 MLP = "sklearn.neural_network.MLPRegressor"
-DO = (
-    "give|use|choose|look|convert|fix|name|replace|add|lower|set|leave|see|the largest batch|the built-in ones take|"
-    "write|keep|one of|run|resume|only"
-)
+DO = "give|use|choose|look|fix|name|add|lower|set|leave|the largest batch|write|keep|one of|run|resume|save"
 LIMITS = {"criteria", "predict", "scheduler"}
 OF_REPORT = {"study", "metric", "mode"}
 RUNS = ("ended", "limited", "changed", "early", "running", "elsewhere", "trial", "foreign")
-FILES: dict[str, str | bytes] = {
-    "table.xlsx": b"PK",
-    "empty.csv": "",
+FILES = {
     "latin.csv": "prix,été\n1,2\n".encode("latin-1"),
-    "ragged.csv": "a,b\n1,2\n1,2,3\n",
-    "broken.parquet": b"PAR1",
-    "twice.csv": "a,a,b\n" + "1,2,3\n" * 20,
-    "short.csv": "a,b\n1,2\n3,4\n",
-    "good.csv": "a,b,rare\n" + "".join(f"{row},{row / 7},{row // 19}\n" for row in range(20)),
-    "constant.csv": "a,same\n" + "".join(f"{row},1\n" for row in range(20)),
-    "infinite.csv": "a,b\n" + "".join(f"{row},inf\n" for row in range(20)),
-    "broken.yaml": "alpha: [1, 2\n",
+    "good.csv": b"a,b,rare\n" + b"".join(b"%d,%f,%d\n" % (row, row / 7, row // 19) for row in range(20)),
 }
 
 
@@ -136,87 +124,31 @@ def _bad(name: str, says: str, *allowed: str, **options: str) -> object:
 
 
 BAD_INPUTS = [
+    _bad("option", "max_rows=some: ", "all or a whole number from 1", max_rows="some"),
     _bad("no-file", "dataset=none.csv: no such file", "CSV or Parquet", dataset="none.csv", target="a"),
-    _bad("folder", "dataset=./sub: this is not a file", "CSV or Parquet", dataset="./sub", target="a"),
     _bad("no-home", "dataset=~nobody-at-all/a.csv: ", "CSV or Parquet", dataset="~nobody-at-all/a.csv", target="a"),
-    _bad("other-format", "dataset=HERE/table.xlsx: ", ".csv, .csv.gz, .parquet", dataset="table.xlsx", target="a"),
-    _bad("empty-file", "dataset=HERE/empty.csv: the file is empty", "header", dataset="empty.csv", target="a"),
-    _bad("not-utf-8", "dataset=HERE/latin.csv: not readable as CSV", "utf-8", dataset="latin.csv", target="prix"),
-    _bad("ragged", "dataset=HERE/ragged.csv: not readable as CSV", "fix", dataset="ragged.csv", target="a"),
-    _bad("no-parquet", "dataset=HERE/broken.parquet: not readable", "fix", dataset="broken.parquet", target="a"),
-    _bad("name-twice", "dataset=HERE/twice.csv: the column name a", "own name", dataset="twice.csv", target="b"),
-    _bad("few-rows", "dataset=HERE/short.csv: 2 rows", "at least 10", dataset="short.csv", target="a"),
-    _bad("infinity", "dataset=HERE/infinite.csv: infinite", "column b", dataset="infinite.csv", target="a"),
+    _bad("not-utf-8", "dataset=HERE/latin.csv: this is not text in UTF-8", "UTF-8", dataset="latin.csv", target="prix"),
     _bad("typing-error", "dataset=red_vine: ", "openml:<id>", "use red_wine", dataset="red_vine"),
-    _bad("no-openml-id", "dataset=openml:abc: ", "a whole number above 0", dataset="openml:abc"),
-    _bad("id-0", "dataset=openml:0: ", "a whole number above 0", dataset="openml:0"),
     _bad("no-target", "dataset=HERE/good.csv: the target is not given", "a, b, rare", dataset="good.csv"),
-    _bad("target-of-a-file", "target=c: ", "a, b, rare", dataset="good.csv", target="c"),
     _bad("target-of-a-dataset", "target=colour: ", "chlorides", dataset="red_wine", target="colour"),
-    _bad("constant-target", "target=same: all 20 rows", "at least two values", dataset="constant.csv", target="same"),
     _bad("rare-class", "folds=2: class 1 has only 1", "merge or drop", dataset="good.csv", target="rare", folds="2"),
-    _bad("no-batch", "space: batch_size 0: ", "from 1", space="{batch_size: 0}"),
-    _bad("one-fold", "folds=1: ", "a whole number from 2", folds="1"),
     _bad("folds-of-few-rows", "folds=15: ", "from 2 to 14", dataset="good.csv", target="b", folds="15"),
     _bad("seed", "seed=4294967296: ", "from 0 to 4294967295", seed="4294967296"),
-    _bad("rows", "max_rows=some: ", "all or a whole number from 1", max_rows="some"),
-    _bad("large-batch", "space: batch_size 5000 ", "1007", space="{batch_size: [64, 5000]}"),
     _bad("endless", "max_steps=none and max_epochs=none: ", "a number", max_steps="none"),
-    _bad("other-task", "algorithm=svm: ", "linear does", algorithm="svm"),
+    _bad("other-task", "algorithm=linear,svm: ", "linear does", algorithm="linear,svm"),
     _bad("no-algorithm", "algorithm=forest: ", "linear, logistic, svm", "auto", algorithm="forest"),
     _bad("no-module", "algorithm=no.Where: it cannot be imported", "MLPClassifier", algorithm="no.Where"),
     _bad("no-partial-fit", "algorithm=sklearn.svm.SVR: it has no partial_fit", "MLP", algorithm="sklearn.svm.SVR"),
-    _bad(
-        "clusters",
-        "algorithm=sklearn.cluster.MiniBatchKMeans: it is neither",
-        "classifier or regressor",
-        algorithm="sklearn.cluster.MiniBatchKMeans",
-    ),
-    _bad("one-of-two", "algorithm=linear,logistic: ", "linear does", algorithm="linear,logistic"),
-    _bad("yaml", 'space={"alpha":: it is not YAML: ', "a list of values", algorithm=MLP, space='{"alpha":'),
-    _bad("yaml-file", "space=broken.yaml: it is not YAML", "line 2", algorithm=MLP, space="broken.yaml"),
     _bad("no-space-file", "space=none.yaml: it is neither", "a list of values", algorithm=MLP, space="none.yaml"),
-    _bad("no-value", "space={alpha: []}: alpha has no value", "a list", algorithm=MLP, space="{alpha: []}"),
-    _bad("unknown-name", f"space: depth is not a hyperparameter of {MLP}", "alpha", algorithm=MLP, space="{depth: 3}"),
-    _bad("taken-name", "space: seed is an option of its own", "-P seed=", space="{seed: 8}"),
-    _bad("value", f"algorithm={MLP} with alpha=-1 ", "in the range [0.0, inf)", algorithm=MLP, space="{alpha: -1}"),
+    _bad("large-batch", "space: batch_size 5000 ", "1007", space="{batch_size: [64, 5000]}"),
     _bad("not-of-a-built-in", "space: rate is not", "learning_rate", space="{rate: [1]}"),
-    _bad("bounds", "space={alpha: {uniform: [1, 0]}}: alpha is not", "rising", space="{alpha: {uniform: [1, 0]}}"),
-    _bad("distribution", "space: alpha is a distribution", "search=random", space="{alpha: {uniform: [0, 1]}}"),
-    _bad("search", "search=bayes: ", "grid or random", search="bayes"),
-    _bad("trials", "max_trials=-1: ", "auto or a whole number from 1", max_trials="-1"),
-    _bad("time", "time_limit_s=1h: ", "none or a number above 0", time_limit_s="1h"),
+    _bad("value", f"algorithm={MLP} with alpha=-1 ", "in the range [0.0, inf)", algorithm=MLP, space="{alpha: -1}"),
     _bad("ray-client", "ray_address=ray://head:10001: ", "head node", ray_address="ray://head:10001"),
     _bad("no-port", "ray_address=10.0.0.1: ", "local, auto", "host:port", ray_address="10.0.0.1"),
     _bad("no-criteria", 'criteria=: "" is not a criterion; ', "name<=3", criteria=""),
-    _bad(
-        "unknown-metric",
-        'criteria=memory_mb<=300: "memory_mb<=300" is not a criterion',
-        "peak_memory_mb",
-        criteria="memory_mb<=300",
-    ),
     _bad("other-tasks-score", "criteria=val_accuracy>=0.7: ", "val_rmse", criteria="val_accuracy>=0.7"),
-    _bad("test-score", "criteria=test_rmse<=1: ", "val_rmse", criteria="test_rmse<=1"),
-    _bad("no-comparison", "criteria=elapsed_s=3: ", "<=", criteria="elapsed_s=3"),
-    _bad("no-number", "criteria=elapsed_s<=: ", "name<=3", criteria="elapsed_s<="),
-    _bad(
-        "a-unit",
-        'criteria=elapsed_s<=3s: "elapsed_s<=3s" is not a criterion',
-        "name<=3",
-        criteria="elapsed_s<=3s",
-    ),
-    _bad("statistic", "criteria=elapsed_s<=2x max: ", "2x median", criteria="elapsed_s<=2x max"),
-    _bad("patience", "criteria=elapsed_s patience 3: ", "val_loss", criteria="elapsed_s patience 3"),
-    _bad("number-first", "criteria=3>=elapsed_s: ", "name<=3", criteria="3>=elapsed_s"),
-    _bad("twice", "criteria=elapsed_s<=3, elapsed_s<4: ", "keep one", criteria="elapsed_s<=3, elapsed_s<4"),
-    _bad("contradiction", "criteria=elapsed_s<=3, elapsed_s>4: ", "keep one", criteria="elapsed_s<=3, elapsed_s>4"),
-    _bad("two-lines", "criteria=elapsed_s<=3 elapsed_s<4: ", "a comma", criteria="elapsed_s<=3\nelapsed_s<4"),
-    _bad("predict", "predict=yes: ", "on or off", predict="yes"),
-    _bad("scheduler", "scheduler=bohb: ", "none or asha or median", scheduler="bohb"),
     _bad("no-run", "study=none: MLflow has no run with this id", "tune or early_stop", study="none"),
-    _bad("no-id", "study=a,,b: ", "auto or run ids separated by commas", study="a,,b"),
     _bad("nothing-to-report", "dataset=diabetes: ", "-e tune", "study=<run id>", dataset="diabetes", study="auto"),
-    _bad("mode", "mode=best: ", "auto or min or max", mode="best"),
     _bad("model-name", "register=a/b: none or a name of at most 250 characters without / and :", register="a/b"),
     _bad("no-id-to-resume", "resume=: ", "none or the run id of a study", resume=""),
     _bad("no-run-to-resume", "resume=nowhere: MLflow has no run with this id", "run id", resume="nowhere"),
@@ -242,7 +174,7 @@ def here(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = copy_store(new_store, tmp_path_factory.mktemp("here"))
     (folder / "sub").mkdir()
     for name, content in FILES.items():
-        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+        (folder / name).write_bytes(content)
     before = mlflow.get_tracking_uri()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [*sys.path])
@@ -250,7 +182,6 @@ def here(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         patch.delenv("MLFLOW_RUN_ID", raising=False)
         patch.setenv("MLFLOW_TRACKING_URI", store_uri(folder))
         patch.setenv("MLFLOW_SYSMETRICS_DATA", str(folder / "cache"))
-        patch.setenv("MLFLOW_SYSMETRICS_OPENML_SERVER", "http://127.0.0.1:9")
         mlflow.set_tracking_uri(store_uri(folder))
         yield folder
         mlflow.set_tracking_uri(before)

@@ -158,3 +158,25 @@ def test_study_of_own_models_leaves_one_that_loads_elsewhere(
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert len(set(json.loads(done.stdout.splitlines()[-1]))) == 1
+
+
+def test_relative_path_means_the_folder_of_the_user(tmp_path: Path) -> None:
+    """`mlflow run` starts the command in the project's folder; the user typed the paths in another one."""
+    user, project = tmp_path / "user", tmp_path / "project"
+    for folder, value in ((user, 1), (project, 2)):
+        folder.mkdir()
+        (folder / "space.yaml").write_text(f"alpha: [{value}]")
+    (user / "mine.csv").write_text("a,b\n1,2\n")
+    ask = (
+        "import os; from entrypoints.option_types import DATASET as D, SPACE as S\n"
+        "for under_mlflow_run in ('abc', None):\n"
+        "    print(D.read('mine.csv'), S.read('space.yaml'))\n"
+        "    os.environ.pop('MLFLOW_RUN_ID', None)"
+    )
+    parent = (
+        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {ask!r}], cwd={str(project)!r}, check=True)"
+    )
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "MLFLOW_RUN_ID": "abc"}
+    line = [sys.executable, "-c", parent]
+    done = subprocess.run(line, cwd=user, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"{user}/mine.csv {{'alpha': [1]}}", "mine.csv {'alpha': [2]}"]

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from entrypoints.errors import UserError
 from entrypoints.runs import recorded_run
-from mlflow_sysmetrics.delivery import deliver
+from mlflow_sysmetrics.delivery.sync import deliver
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from commands import Command, clean_environment, store_uri, wait_until
 from mlflow import MlflowClient
 
-from entrypoints import mark_killed, signals
+from entrypoints import signals
 from mlflow_sysmetrics.tags import PID
 
 GONE = 2**30  # the id of no process
@@ -90,7 +90,7 @@ def test_runs_of_a_command_that_has_ended_are_marked(
     run_id = client.create_run("1", tags=tags).info.run_id
     child_id = client.create_run("1", tags={"mlflow.parentRunId": run_id}).info.run_id
     client.update_run(run_id, status)
-    mark_killed.main(GONE, GONE, [run_id], client)
+    signals.mark(GONE, GONE, [run_id], client)
     assert [client.get_run(each).info.status for each in (run_id, child_id)] == [then, of_child]
 
 

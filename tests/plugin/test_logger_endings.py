@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 from tracking_server import free_port
 
 from mlflow_sysmetrics import SystemMetricsLogger
-from mlflow_sysmetrics.delivery import deliver
+from mlflow_sysmetrics.delivery.sync import deliver
 from mlflow_sysmetrics.measurement import summary_names
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_sysmetrics.redact import get_logger, lasting_uri, redacted, redacted_text, with_login
+from mlflow_sysmetrics.redact import check, get_logger, lasting_uri, redacted, redacted_text, with_login
 
 PASSWORD = "hush42"
 ODD = st.text(st.sampled_from("a1:/?#[]@ '\"%\\&=;<>\n"), max_size=5)
@@ -60,6 +61,27 @@ def test_any_text_is_taken(text: str) -> None:
 def test_passwords_of_logins_and_queries_go(address: str, left: str) -> None:
     """The rest tells a person, and the client that delivers a journal, which store it is."""
     assert redacted(address) == left
+
+
+@pytest.mark.parametrize(
+    ("address", "is_read"),
+    [
+        *((address, True) for address in WITHOUT_PASSWORD),
+        ("http://me:hush%2342@there:5000/a", True),
+        ("http://me:hush@42@there", True),
+        ("http://me:hush/42@there", False),
+        ("http://me:hush#42@there", False),
+        ("http://me:[hush42@there", False),
+        ("http://there:5000/a@b", False),
+        ("postgresql://me@site:hush/#?42@there/x", True),
+        ("postgresql://me:hush@42@there/x", False),
+        ("postgresql://m/e:hush42@there/x", False),
+    ],
+)
+def test_address_that_clients_read_otherwise_is_refused(address: str, is_read: bool) -> None:
+    """They would look for the store in a part of the password, and their errors would show it."""
+    with contextlib.nullcontext() if is_read else pytest.raises(ValueError, match="write special characters"):
+        check(address)
 
 
 @pytest.mark.parametrize(

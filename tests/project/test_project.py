@@ -109,12 +109,11 @@ def test_distribution_holds_the_plugin_alone() -> None:
 
 # One after the other in one interpreter: what each brings, those after it may have.
 IMPORTS: list[tuple[str, set[str]]] = [
+    ("mlflow_sysmetrics, mlflow_sysmetrics.host, mlflow_sysmetrics.command.cli", {"mlflow", "ray", "psutil", "numpy"}),
     (
-        "mlflow_sysmetrics, mlflow_sysmetrics.monitor, mlflow_sysmetrics.delivery, mlflow_sysmetrics.host, "
-        "mlflow_sysmetrics.command.cli",
-        {"mlflow", "ray", "psutil", "numpy"},
+        "mlflow_sysmetrics.measurement, mlflow_sysmetrics.delivery.operations, mlflow_sysmetrics.limits",
+        {"mlflow", "ray", "entrypoints"},
     ),
-    ("mlflow_sysmetrics.measurement, mlflow_sysmetrics.limits", {"mlflow", "ray", "entrypoints"}),
     ("entrypoints.tune, entrypoints.early_stop", {"mlflow", "ray"}),
     ("mlflow_sysmetrics.delivery.writer, mlflow_sysmetrics.logger", {"ray"}),
     ("entrypoints.tune, entrypoints.report", {"ray", "matplotlib", "statsmodels"}),

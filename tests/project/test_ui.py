@@ -388,16 +388,17 @@ def of_others(empty_store: Path) -> Iterator[tuple[str, list[str]]]:
     )  # fmt: skip
     plain = ["mlflow-sysmetrics", "run", "--", sys.executable, "-c", "print(sum(range(5 * 10**7)))"]
     script = str(Path(str(examples.__file__)).parent / "logging_example.py")
-    said = ""
-    for line in (plain, plain, [sys.executable, script, "--smoke-test"], ["mlflow-sysmetrics", "views"]):
+    for line in (plain, plain, [sys.executable, script, "--smoke-test"]):
         command = Command(line, cwd=empty_store, output=empty_store / "output", env=env).wait()
         assert command.exit_code == 0, command.stderr
-        said = command.stdout
     tags = MlflowClient(store_uri(empty_store)).get_experiment("0").tags
     (of_trials,) = [key.rpartition(".")[2] for key, value in tags.items() if "What trials cost" in value]
-    (of_runs,) = re.findall(r"#/\S+", said)
     with tracking_server(empty_store) as port:
-        yield f"http://127.0.0.1:{port}", [of_runs, re.sub(r"(?<=Key=)[^&]*", of_trials, of_runs)]
+        server = f"http://127.0.0.1:{port}"
+        line = ["mlflow-sysmetrics", "ui", "--no-browser", "--tracking-uri", server]
+        shown = Command(line, cwd=empty_store, output=empty_store / "output", env=env).wait()
+        (of_runs,) = re.findall(r"#/\S+", shown.stdout)
+        yield server, [of_runs, re.sub(r"(?<=Key=)[^&]*", of_trials, of_runs)]
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from unittest import mock
 import mlflow
 from fault_proxy import FaultProxy
 
-from mlflow_sysmetrics.delivery import deliver
+from mlflow_sysmetrics.delivery.sync import deliver
 from mlflow_sysmetrics.logger import SystemMetricsLogger
 from mlflow_sysmetrics.measurement import Measurement
 

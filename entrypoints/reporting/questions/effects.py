@@ -68,7 +68,7 @@ def of_costs(frame: Frame) -> pd.DataFrame:
         - change: the factor from first to second; of memory the difference in MB, which ``unit`` says
         - low, high: its 95 % interval, which allows for the choice of two levels among all
         - p_value, p_holm: of the F test that no level differs (type II), as it is and adjusted within this cost
-        - trials
+        - trials; noise and margin: as of ``noise``
         - told: whether it is worth a sentence: p_holm below 0.01, the interval without "no change", and more than 5 %,
           of memory than 0.1 MB; of ``place`` also more than single trials differ by
     """
@@ -91,9 +91,10 @@ def of_score(frame: Frame) -> pd.DataFrame:
 
     Returns:
         A row per hyperparameter: metric, hyperparameter, first_at, second_at, change (of the score, from first to
-        second), low, high (its 95 % interval), trials (compared), same (whether no pair of levels makes another model),
-        p_value, p_holm (over hyperparameters), told (p_holm below 0.05). Of several pairs of levels the one with the
-        largest change of those that differ, else the one with the smallest p-value; both allow for the choice.
+        second), low, high, reach (its 95 % interval, and half of that), trials (compared), models (the different ones
+        of the study), same (whether no pair of levels makes another model), p_value, p_holm (over hyperparameters),
+        told (p_holm below 0.05). Of several pairs of levels the one with the largest change of those that differ, else
+        the one with the smallest p-value; both allow for the choice.
     """
     scores = _fold_scores(frame)
     nothing: pd.DataFrame = pd.DataFrame()
@@ -104,6 +105,7 @@ def of_score(frame: Frame) -> pd.DataFrame:
     if not rows:
         return nothing
     table: pd.DataFrame = pd.DataFrame(rows)
+    table["models"] = len(scores.drop_duplicates())
     table["p_holm"] = holm(table["p_value"])
     table["told"] = (table["p_holm"] < LEVEL) & ((table["low"] > 0) | (table["high"] < 0))
     return table
@@ -147,6 +149,7 @@ def _rows_of_cost(cost: str, model: LinearModel) -> Iterator[dict[str, Any]]:
     for name, p, p_holm in zip(names, p_values, holm(p_values), strict=True):
         first, second = model.ends(name)
         row = _change(cost, model, name, (first, second), {}) | {"p_value": p, "p_holm": float(p_holm)}
+        row |= {"noise": model.noise, "margin": model.margin}
         if math.isnan(row["change"]):
             continue
         told = bool(p_holm < TOLD) and _matters(row)
@@ -304,13 +307,14 @@ def _score_row(frame: Frame, name: str, ends: tuple[Any, Any], per_fold: Array, 
         "low": mean - reach,
         "high": mean + reach,
         "unit": "",
+        "reach": reach,
         "p_value": float(np.minimum(1.0, p * pairs)),
     }
 
 
 def answer(frame: Frame) -> Answer:
     """What changes the score, what changes the costs, and how sure that is."""
-    score, costs, spread = of_score(frame), of_costs(frame), noise(frame)
+    score, costs = of_score(frame), of_costs(frame)
     table: pd.DataFrame = pd.concat([each for each in (score, costs) if not each.empty] or [score], ignore_index=True)
     if table.empty:
         why = f"What hyperparameters change: {len(frame.ended)} trials that ran to their end are too few."
@@ -318,7 +322,7 @@ def answer(frame: Frame) -> Answer:
     told = [row for row in costs.to_dict("records") if row["told"]]
     parts = [*_of_score(score), *_of_costs(told)]
     found = [f"{'; '.join(some)}." for some in (parts[:MAX_PARTS], parts[MAX_PARTS:]) if some]
-    sentences = [*found, *_beside(told), *_of_place(told), *_busy(spread), *_not_shown(frame, score, costs)]
+    sentences = [*found, *_beside(told), *_of_place(told), *_busy(costs), *_not_shown(frame, score, costs)]
     open_question = ""
     if score.empty and frame.score is not None:
         open_question = (
@@ -345,15 +349,15 @@ def _not_shown(frame: Frame, score: pd.DataFrame, costs: pd.DataFrame) -> Iterat
     rows = score.to_dict("records")
     same = [f"`{row['hyperparameter']}`" for row in rows if row["same"]]
     if same:
-        scores = _fold_scores(frame)
+        trials = len(_fold_scores(frame))
         yield (
-            f"{listed(same)} {'changes' if len(same) == 1 else 'change'} no score in any fold: {len(scores)} trials "
-            f"are {len(scores.drop_duplicates())} models."
+            f"{listed(same)} {'changes' if len(same) == 1 else 'change'} no score in any fold: {trials} trials are "
+            f"{rows[0]['models']} models."
         )
     tested = [row for row in rows if not row["told"] and not row["same"] and row["high"] == row["high"]]
     if tested:
         names = listed([f"`{row['hyperparameter']}`" for row in tested])
-        unseen = max((row["high"] - row["low"]) / 2 for row in tested)
+        unseen = max(row["reach"] for row in tested)
         yield (
             f"No effect of {names} on `{frame.score}` is shown: folds differ so much that one below "
             f"{digits(unseen, 2)} may go unnoticed."
@@ -388,12 +392,13 @@ def _of_place(told: Sequence[Row]) -> list[str]:
     return [f"From the first trial to the last, {listed(rows)}, whatever their hyperparameters."] if rows else []
 
 
-def _busy(spread: pd.DataFrame) -> list[str]:
-    rows = spread[(spread["metric"] == "training_time_s") & (spread["noise"] > MAX_NOISE)]
+def _busy(costs: pd.DataFrame) -> list[str]:
+    rows = [row for row in costs.to_dict("records") if row["metric"] == "training_time_s"][:1]
     return [
         f"Equal trials differ by {digits(100 * row['noise'], 2)} % in `{row['metric']}`: this machine was too busy to "
-        f"tell costs apart by less than {digits(1 + row['margin'], 2)} times."
-        for row in rows.to_dict("records")
+        f"tell costs apart by less than {digits(100 * row['margin'], 2)} %."
+        for row in rows
+        if row["noise"] > MAX_NOISE
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,22 +43,3 @@ def test_garbage_that_was_there_before_does_not_count() -> None:
         np.ones(20 * MB)
 
     assert memory.raised(call) == pytest.approx((20, 0), abs=2)
-
-
-def test_what_the_call_raises_is_raised() -> None:
-    """A diverging model says so."""
-
-    def call() -> None:
-        raise FloatingPointError("overflow")
-
-    with pytest.raises(FloatingPointError, match="overflow"):
-        memory.raised(call)
-
-
-def test_nothing_is_collected_where_no_peak_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The call is made, and costs nothing besides."""
-    calls: list[str] = []
-    monkeypatch.setattr(memory, "STATUS", tmp_path / "none")
-    monkeypatch.setattr(memory, "release", lambda: calls.append("release"))
-    assert memory.raised(lambda: calls.append("call")) is None
-    assert calls == ["call"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,8 @@ import pandas as pd
 import pytest
 from commands import Command, clean_environment, project_line, runs_of_kind, store_uri
 from mlflow import MlflowClient
-from openml_server import OpenMLServer
+
+from entrypoints.datasets import openml_source
 
 OPENML_ID = 61
 SMALL = {"space": "{batch_size: 32, learning_rate: 0.01, alpha: 0.001}", "folds": "3", "max_steps": "300"}
@@ -35,26 +35,22 @@ def _orders() -> pd.DataFrame:
     return frame
 
 
-@pytest.fixture
-def server() -> Iterator[OpenMLServer]:
-    """An OpenML that has the table under an id, which neither this project nor its cache knows."""
-    frame = _orders()
-    for name in ("colour", "returned"):
-        frame[name] = frame[name].astype("category")
-    with OpenMLServer() as running:
-        running.publish(OPENML_ID, "orders", frame, "returned")
-        yield running
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["openml", "parquet"])
-def test_any_table_ends_in_a_model_for_raw_columns(kind: str, server: OpenMLServer, empty_store: Path) -> None:
+def test_any_table_ends_in_a_model_for_raw_columns(
+    kind: str, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Found by id or as a file, searched and refitted, it predicts a row with gaps and a new category."""
     dataset = {"openml": f"openml:{OPENML_ID}", "parquet": "orders.parquet"}[kind]
+    data = {"MLFLOW_SYSMETRICS_DATA": str(empty_store / "cache")}
+    monkeypatch.setenv(*next(iter(data.items())))
+    frame = _orders()
     if kind == "parquet":
-        _orders().to_parquet(empty_store / dataset, index=False)
+        frame.to_parquet(empty_store / dataset, index=False)
+    else:
+        frame.attrs = {"name": "orders", "target": "returned", "licence": "CC0"}
+        openml_source.keep(OPENML_ID, frame, pytest.fail)
     params = {"dataset": dataset, **SMALL} | ({} if kind == "openml" else {"target": "returned"})
-    data = {"MLFLOW_SYSMETRICS_OPENML_SERVER": server.api, "MLFLOW_SYSMETRICS_DATA": str(empty_store / "cache")}
     command = Command(
         project_line("tune", params),
         cwd=empty_store,
@@ -65,7 +61,7 @@ def test_any_table_ends_in_a_model_for_raw_columns(kind: str, server: OpenMLServ
     assert command.exit_code == 0, command.stderr
     client = MlflowClient(store_uri(empty_store))
     (study,) = runs_of_kind(client, "study")
-    assert study.data.tags["sysmetrics.data_source"] == ("openml" if kind == "openml" else "file")
+    assert study.data.tags["sysmetrics.data_source"] == ("cache" if kind == "openml" else "file")
     assert study.data.metrics["best_val_accuracy"] > 0.9
 
     predicted = subprocess.run(

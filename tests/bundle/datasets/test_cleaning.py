@@ -27,7 +27,7 @@ def _frame(**columns: Any) -> pd.DataFrame:
 def _clean(frame: pd.DataFrame, **options: Any) -> tuple[pd.DataFrame, Task, list[str]]:
     lines: list[str] = []
     cleaned, task, _ = clean(frame, options.pop("target", "y"), what="dataset=t.csv", echo=lines.append, **options)
-    return cleaned, task, lines
+    return cleaned, task, lines[:-1]  # the last one says what all are read as
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,12 @@ def _clean(frame: pd.DataFrame, **options: Any) -> tuple[pd.DataFrame, Task, lis
         pytest.param(pd.Categorical([1, 2, 1]), "category", id="categories that are numbers"),
         pytest.param([1, "x", 2], "category", id="numbers and text"),
         pytest.param([["x"], ["y"], None], "category", id="lists"),
-        pytest.param(pd.to_datetime(["2020-01-01", "2020-01-02", None]), "category", id="times"),
-        pytest.param([datetime.date(2020, 1, 1), None, None], "category", id="dates"),
+        pytest.param(pd.to_datetime(["2020-01-01", "2020-01-02", None]), "float64", id="times"),
+        pytest.param([datetime.date(2020, 1, 1), None, None], "float64", id="dates"),
+        pytest.param(["2020-01-31", None, "2020-01-31T08:30:00Z"], "float64", id="dates as text"),
+        pytest.param(["2020-02-31", "2020-01-31"], "category", id="a date that cannot be"),
+        pytest.param(["1.702,41", None, "-12,5"], "float64", id="decimal commas"),
+        pytest.param(["01067", "10115"], "category", id="text of digits"),
     ],
 )
 def test_dtype_depends_on_the_content_alone(values: Any, dtype: str) -> None:
@@ -127,6 +131,39 @@ def test_features_that_tell_nothing_are_left_out_with_a_line() -> None:
         "dataset=t.csv: left out as features: same (constant), half (constant), word (constant), nothing (empty), "
         "name (1100 different texts)"
     ]
+
+
+def test_what_columns_are_read_as_is_said_in_one_line() -> None:
+    """Nothing is chosen in silence: numbers, decimal commas, dates, and categories with how many values they have."""
+    lines: list[str] = []
+    days = pd.Series(pd.date_range("2024-01-01", periods=ROWS)).astype(str)
+    frame = _frame(order=range(1000, 1000 + ROWS), amount=["1.702,41", "0,5"] * 12, day=days, ward=["n", "s", "w"] * 8)
+    cleaned = clean(frame, "y", what="dataset=t.csv", echo=lines.append).frame
+    assert lines == [
+        "dataset=t.csv: read as numbers: a, b, order; numbers with decimal commas: amount; dates (days since 1970): "
+        "day; categories: ward (3)"
+    ]
+    assert cleaned["amount"].tolist() == [1702.41, 0.5] * 12
+    assert cleaned["day"].tolist() == [19723.0 + place for place in range(ROWS)]
+
+
+@pytest.mark.parametrize(
+    ("values", "example"),
+    [
+        pytest.param(["1,001", "2,500"], "1,001", id="thousands or decimals"),
+        pytest.param(["1,5", "0.5"], "1,5", id="commas and points"),
+        pytest.param(["1,234.5", "2,000.1"], "1,234.5", id="points after commas"),
+        pytest.param(["1,234,567", "2,500,000"], "1,234,567", id="millions"),
+    ],
+)
+def test_numbers_with_commas_that_could_mean_two_things_are_refused(values: list[str], example: str) -> None:
+    """They would become categories without a word."""
+    with pytest.raises(UserError) as raised:
+        _clean(_frame(c=values * (ROWS // 2)))
+    assert raised.value.message == (
+        f"dataset=t.csv: numbers with commas, such as {example}, found in the column c; write them with a point and "
+        "without separators of thousands, such as 1234.5"
+    )
 
 
 def test_known_tables_keep_all_columns() -> None:

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 
 from entrypoints.datasets.table_files import is_path, read, stem
-from entrypoints.errors import UserError
 
 
 def _read(path: Path, content: str | bytes) -> pd.DataFrame:
@@ -33,42 +32,6 @@ def test_missing_values_are_recognised(tmp_path: Path, empty: str) -> None:
     frame = _read(tmp_path / "t.csv", f"a,b\n1,x\n{empty},{empty}\n")
     assert frame.isna().to_numpy().tolist() == [[False, False], [True, True]]
     assert frame["a"].dtype == "float64"
-
-
-@pytest.mark.parametrize("separator", [";", "\t"])
-def test_decimal_commas_are_read_with_a_line(tmp_path: Path, separator: str) -> None:
-    """Where commas separate nothing else they are decimal ones; whole numbers may stand among them."""
-    rows = [("a", "b", "word"), ("0,1", "1,001", "x,y"), ("", "2,5", "z"), ("-3", "1e3", "1,2,3"), ("1,5e-2", "0", "")]
-    path, lines = tmp_path / "t.csv", []
-    path.write_text("\n".join(separator.join(row) for row in rows))
-    frame = read(str(path), echo=lines.append)
-    assert frame["a"].tolist() == pytest.approx([0.1, math.nan, -3.0, 0.015], nan_ok=True)
-    assert frame["b"].tolist() == [1.001, 2.5, 1000.0, 0.0]
-    assert frame["word"].tolist()[:3] == ["x,y", "z", "1,2,3"]
-    assert lines == [f"dataset={path}: commas are read as decimal points in the column a, b"]
-
-
-@pytest.mark.parametrize(
-    ("content", "example", "columns"),
-    [
-        pytest.param('a,b,c\n"0,1",1,x\n"0,8",2,y\n', "0,1", "a", id="quoted"),
-        pytest.param('a,b,c\n"1,001",1,"2,5"\n"2,000",2,3\n', "1,001", "a, c", id="quoted-thousands"),
-        pytest.param("a;b\n1,001;x\n2,500;y\n", "1,001", "a", id="thousands-or-decimals"),
-        pytest.param("a;b\n1,5;0.5\n2,5;1.5\n", "1,5", "a", id="commas-and-points"),
-        pytest.param("a;b\n1.234,5;1\n2.500,1;2\n", "1.234,5", "a", id="both-in-one-number"),
-        pytest.param("a\tb\n1,234,567\t1\n2,500,000\t2\n", "1,234,567", "a", id="millions"),
-    ],
-)
-def test_numbers_with_commas_that_could_mean_two_things_are_refused(
-    tmp_path: Path, content: str, example: str, columns: str
-) -> None:
-    """They would become categories without a word."""
-    with pytest.raises(UserError) as raised:
-        _read(tmp_path / "t.csv", content)
-    assert raised.value.message == (
-        f"dataset={tmp_path / 't.csv'}: numbers with commas, such as {example}, found in the column {columns}; write "
-        "them with a point and without separators of thousands, such as 1234.5"
-    )
 
 
 def test_numbers_are_exact(tmp_path: Path) -> None:
@@ -104,13 +67,6 @@ def test_parquet_keeps_its_columns_and_loses_its_index(tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": [1.5, math.nan], "b": pd.Categorical(["x", None])}, index=[7, 9])
     frame.to_parquet(tmp_path / "t.parquet")
     pd.testing.assert_frame_equal(read(str(tmp_path / "t.parquet"), echo=pytest.fail), frame.reset_index(drop=True))
-
-
-def test_home_folder_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MLflow passes a parameter without a shell in between."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "t.csv").write_text("a\n1\n")
-    assert read("~/t.csv", echo=pytest.fail)["a"].tolist() == [1]
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from entrypoints.limits.ledger import Ledger
 from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.search.trial import RESULT_EVERY_S, Trial
 from entrypoints.search.trial_end import TrialEnd
-from mlflow_sysmetrics.delivery import Point, points_now
+from mlflow_sysmetrics.delivery.operations import Point, points_now
 from mlflow_sysmetrics.limits import Criteria
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
 from mlflow_sysmetrics.sampling import ProcessSampler

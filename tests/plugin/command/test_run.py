@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import click
 import mlflow
 import psutil
 import pytest
@@ -21,9 +22,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from tracking_server import free_port
 
-from mlflow_sysmetrics.command.ask_store import NoAnswerError
 from mlflow_sysmetrics.command.passthrough import NOT_EXECUTABLE, NOT_FOUND, STOPPED, Ended
-from mlflow_sysmetrics.delivery import deliver
+from mlflow_sysmetrics.delivery.sync import deliver
 
 LIMIT_S = 60.0
 PROCESS_METRICS = ("cpu_percent", "memory_mb", "rss_mb", "threads", "page_faults_per_s", "context_switches_per_s")
@@ -267,7 +267,7 @@ def test_store_or_run_that_cannot_be_used_is_said_in_one_sentence_without_a_pass
         mlflow.set_tracking_uri(uri.format(port=free_port()))
     else:
         monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
-    with pytest.raises(NoAnswerError, match=re.escape(says)) as error:
+    with pytest.raises(click.ClickException, match=re.escape(says)) as error:
         record("touch", str(tmp_path / "started"))
     assert "hush42" not in str(error.value)
     assert "\n" not in str(error.value)

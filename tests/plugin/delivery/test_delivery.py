@@ -40,6 +40,7 @@ class Deliveries(RuleBasedStateMachine):
         self.store, self.folder = ScriptedStore(), Path(tempfile.mkdtemp())
         self.clock, self.files = itertools.count(2_000, 100), itertools.count()
         self.live: dict[str, Outbox] = {}  # of the driver that runs now, by key
+        self.open: set[str] = set()  # those whose run has not ended
         self.done: list[Outbox] = []  # all there were, for what they have lost
         self.points: dict[str, list[Point]] = defaultdict(list)  # what each run is to have
         self.tags: dict[str, dict[str, str]] = defaultdict(dict)
@@ -59,9 +60,17 @@ class Deliveries(RuleBasedStateMachine):
         self._create("study", None)
 
     def _create(self, key: str, parent: str | None) -> None:
-        made = self.live[key] = Outbox(key=key, name=key, experiment_id="0")
-        wanted = {"experiment_id": "0", "start_ms": next(self.clock), "name": key, "parent": parent, "tags": {}}
+        made = self.live[key] = Outbox(title=key)
+        wanted = {
+            "key": key,
+            "experiment_id": "0",
+            "start_ms": next(self.clock),
+            "name": key,
+            "parent": parent,
+            "tags": {},
+        }
         made.add([Operation("create", wanted)])
+        self.open.add(key)
 
     # --- trials ------------------------------------------------------------------------------------------
 
@@ -69,12 +78,11 @@ class Deliveries(RuleBasedStateMachine):
         """A trial begins, or goes on in this driver or another one, which knows its run. Whether it is open then."""
         known = next((i for i, run in self.store.runs.items() if run.tags[RUN_KEY] == key), None)
         if known and key not in self.live:
-            self.live[key] = Outbox(known, key, key)
-            self.live[key].is_open = False
+            self.live[key] = Outbox(known, key)
         if key not in self.live and key not in self.points and "study" in self.live:
             self._create(key, "study")
-        elif key in self.live and not self.live[key].is_open:
-            self.live[key].is_open = True
+        elif key in self.live and key not in self.open:
+            self.open.add(key)
             self.live[key].add([Operation("reopen"), *log(tags=self.tags[key])])
             self._sample(key)  # as it soon does: by this `sync` sees that it went on
         return key in self.live
@@ -118,7 +126,7 @@ class Deliveries(RuleBasedStateMachine):
         tags, end_ms = {STOP_REASON: "limit"} if status == "KILLED" else {}, next(self.clock)
         self.ends[key] = status, end_ms, tags
         self.live[key].add([Operation("end", [status, end_ms, tags])])
-        self.live[key].is_open = False
+        self.open.remove(key)
 
     @rule(fates=FATES)
     def deliver_live(self, fates: deque[str]) -> None:
@@ -129,18 +137,19 @@ class Deliveries(RuleBasedStateMachine):
             try:
                 replay(box, self.store, lambda key: self.live[key].run_id if key in self.live else None)
             except (ConnectionError, NoParentError, NoSuchRunError):
-                continue
+                box.failures += 1
         self.store.fates = deque()
 
     @rule(status=st.sampled_from(["FINISHED", "KILLED"]))
     def end_driver(self, status: str) -> None:
         """All that is open ends, and what waits is kept, as `Writer.keep` does."""
         for key, box in self.live.items():
-            if box.is_open:
+            if key in self.open:
                 self._end(key, status)
             if not box.is_empty:
-                journal = Journal(self.folder / f"left-{next(self.files):06}{SUFFIX}", box.about("scripted://"))
-                journal.append(box.all())
+                about = {"tracking_uri": "scripted://", "run_id": box.run_id}
+                journal = Journal(self.folder / f"left-{next(self.files):06}{SUFFIX}", about)
+                journal.append(box.peek())
                 journal.close()
         self.done += self.live.values()
         self.live = {}
@@ -151,7 +160,7 @@ class Deliveries(RuleBasedStateMachine):
     @rule()
     def start_logger(self) -> None:
         """It takes up what an earlier one has left."""
-        journal = Journal(self.folder / f"logger{SUFFIX}", Outbox(LOGGER).about("scripted://"))
+        journal = Journal(self.folder / f"logger{SUFFIX}", {"tracking_uri": "scripted://", "run_id": LOGGER})
         self.recorder = Outbox(LOGGER, journal=journal), journal
         self.began_ms = next(self.clock)
 
@@ -165,7 +174,7 @@ class Deliveries(RuleBasedStateMachine):
             self.points[LOGGER].append(Point("system/x", float(time_ms), time_ms))
             self.recorder[0].add(log(self.points[LOGGER][-1:]))
         self.summary[LOGGER] = float(time_ms)
-        self.recorder[0].say_last(Operation("last", [time_ms, {"cpu_seconds": float(time_ms)}, self.began_ms]))
+        self.recorder[0].say_last(Operation("summary", [time_ms, {"cpu_seconds": float(time_ms)}, self.began_ms]))
 
     @precondition(lambda self: self.recorder is not None)
     @rule(killed=st.booleans())

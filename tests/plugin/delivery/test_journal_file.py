@@ -14,12 +14,11 @@ from forks import in_fork
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlflow_sysmetrics.delivery import InUseError, Journal, Outbox, journal_folder
 from mlflow_sysmetrics.delivery import journal as journals
-from mlflow_sysmetrics.delivery.journal import journal_path
+from mlflow_sysmetrics.delivery.journal import InUseError, Journal, journal_folder, journal_path
 from mlflow_sysmetrics.delivery.operations import Operation
 
-ABOUT = Outbox("abc").about("there")
+ABOUT = {"tracking_uri": "there", "run_id": "abc"}
 OPERATIONS = [Operation("points", [1000 + step, step, {"loss": 1 / (3 + step)}]) for step in range(3)]
 needs_fork = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 

@@ -17,8 +17,8 @@ from mlflow.exceptions import MlflowException
 from server_here import server_here
 from tracking_server import free_port
 
-from mlflow_sysmetrics.delivery import DeletedRunError, NoSuchRunError, Store, StoredRun, find_run, within
-from mlflow_sysmetrics.delivery.store import why_unknown
+from mlflow_sysmetrics.delivery.store import DeletedRunError, NoSuchRunError, Store, StoredRun, find_run, why_unknown
+from mlflow_sysmetrics.delivery.waiting import within
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,7 @@ def test_run_is_created_filled_ended_and_goes_on(store: Store, client: MlflowCli
     assert (run.info.start_time, run.info.end_time, run.info.status) == (1_000, 5_000, "KILLED")
     assert (run.info.run_name, run.info.user_id, run.data.params) == ("trial 1", "me", {"alpha": "0.1"})
     assert run.data.tags.items() >= {"t": "x", "kind": "trial"}.items()
-    assert store.run(run_id) == StoredRun(
-        run_id, "0", 1_000, "KILLED", 5_000, {"a": 2.5}, {"a": 12}, dict(run.data.tags)
-    )
+    assert store.run(run_id) == StoredRun(run_id, 1_000, "KILLED", 5_000, {"a": 2.5}, {"a": 12}, dict(run.data.tags))
     assert (store.steps(run_id, "a"), store.steps(run_id, "b")) == ({7, 2**40}, set())
     store.delete_tag(run_id, "t")
     store.set_status(run_id, "RUNNING", None)

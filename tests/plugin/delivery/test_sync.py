@@ -14,8 +14,9 @@ from mlflow import MlflowClient
 from scripted_store import Kept, ScriptedStore
 from tracking_server import free_port
 
-from mlflow_sysmetrics.delivery import Delivered, Journal, Outbox, deliver
+from mlflow_sysmetrics.delivery.journal import Journal
 from mlflow_sysmetrics.delivery.operations import Operation
+from mlflow_sysmetrics.delivery.sync import Delivered, deliver
 from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, STOP_REASON, STOPPED_BY
 
 LOSS = [Operation("points", [4_100 + step, step, {"loss": 1.0 / (1 + step)}]) for step in range(3)]
@@ -23,9 +24,7 @@ LOSS = [Operation("points", [4_100 + step, step, {"loss": 1.0 / (1 + step)}]) fo
 
 def leave(folder: Path, run_id: str, uri: str, operations: list[Operation], name: str = "a.jsonl") -> Path:
     """Leave a journal."""
-    box = Outbox(run_id)
-    box.add(operations)
-    journal = Journal(folder / name, box.about(uri))
+    journal = Journal(folder / name, {"tracking_uri": uri, "run_id": run_id})
     journal.append(operations)
     journal.close()
     return folder / name
@@ -85,11 +84,21 @@ def test_last_end_of_a_run_counts(then: str, client: MlflowClient, run_id: str, 
     assert history == {0: 1.0, 1: 7.0, 2: pytest.approx(1 / 3)}
 
 
+def test_end_keeps_the_tags_that_came_just_before_it(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
+    """As of a program that a limit has ended; what an earlier end has said is gone."""
+    client.set_tag(run_id, STOPPED_BY, BY_EXPERIMENT_END)
+    end = [Operation("tags", {STOP_REASON: "limit"}), Operation("end", ["KILLED", 5_000, {}])]
+    leave(tmp_path, run_id, client.tracking_uri, end)
+    assert not deliver(tmp_path).left
+    tags = client.get_run(run_id).data.tags
+    assert (tags.get(STOP_REASON), STOPPED_BY in tags) == ("limit", False)
+
+
 def test_summary_leaves_what_the_program_has_logged_itself(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
     """Since the recording began; that of an earlier one is replaced."""
     client.log_metric(run_id, "elapsed_s", 7.0, 4_600)
     client.log_metric(run_id, "cpu_seconds", 1.0, 4_100)
-    last = Operation("last", [5_000, {"elapsed_s": 2.0, "cpu_seconds": 3.0}, 4_500])
+    last = Operation("summary", [5_000, {"elapsed_s": 2.0, "cpu_seconds": 3.0}, 4_500])
     leave(tmp_path, run_id, client.tracking_uri, [*LOSS, last])
     assert not deliver(tmp_path).left
     assert client.get_run(run_id).data.metrics.items() >= {"elapsed_s": 7.0, "cpu_seconds": 3.0}.items()

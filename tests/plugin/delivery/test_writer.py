@@ -12,9 +12,12 @@ from hung_disk import hung_disk
 from mlflow import MlflowClient
 from scripted_store import LIMIT_S, ScriptedStore
 
-from mlflow_sysmetrics.delivery import Point, Store, Writer, deliver, keep_end, points_now, window_points
 from mlflow_sysmetrics.delivery import outbox as outboxes
 from mlflow_sysmetrics.delivery import writer as writers
+from mlflow_sysmetrics.delivery.operations import Point, points_now, window_points
+from mlflow_sysmetrics.delivery.store import Store
+from mlflow_sysmetrics.delivery.sync import deliver
+from mlflow_sysmetrics.delivery.writer import Writer, keep_end
 from mlflow_sysmetrics.monitor import Window
 
 
@@ -33,7 +36,7 @@ def store() -> ScriptedStore:
 @pytest.fixture
 def writer(store: ScriptedStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Writer]:
     """A writer that repeats what failed after milliseconds."""
-    monkeypatch.setattr(writers, "pause_after", lambda failures, closing: 0.01)
+    monkeypatch.setattr(writers, "MAX_PAUSE_S", 0.01)
     writer = Writer(store, every_s=0.01)
     writer.start()
     yield writer
@@ -159,7 +162,8 @@ def test_close_is_bounded_and_what_is_left_is_kept(
 
 def test_close_does_not_wait_out_a_pause(store: ScriptedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that is back by then gets the data, however long the pause is; and points that are not due yet."""
-    monkeypatch.setattr(writers, "pause_after", lambda failures, closing: 0.01 if closing else 3600.0)
+    monkeypatch.setattr(writers, "MIN_PAUSE_S", 3600.0)
+    monkeypatch.setattr(writers, "MAX_PAUSE_S", 3600.0)
     writer = Writer(store, every_s=3600)
     writer.start()
     store.fates.append("before")

@@ -11,7 +11,7 @@ from commands import store_uri
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from mlflow_sysmetrics.ray_tune.destination import Destination, Earlier, find_destination
+from mlflow_sysmetrics.ray_tune.destination import NEW, Destination, Earlier, find_destination
 
 
 @pytest.fixture
@@ -99,5 +99,5 @@ def test_interrupted_experiment_is_found_with_its_trials(client: MlflowClient) -
     assert find_destination(client, study_id="s1").study == Earlier(study, "KILLED", {"elapsed_s": 9.0})
     assert find_destination(client, study_id="s3") == Destination("0")
     other = client.create_run("0").info.run_id
-    expected = Destination("0", other, None, trials)
+    expected = Destination("0", other, NEW, trials)
     assert find_destination(client, study_id="s1", parent_run_id=other) == expected

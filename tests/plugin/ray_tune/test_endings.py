@@ -26,27 +26,26 @@ def trial(status: str = "RUNNING", planned: bool = False) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("of", "result", "told", "status", "tags"),
+    ("of", "result", "status", "tags"),
     [
-        pytest.param(trial(), RESULT, False, "FINISHED", {}, id="function-returned"),
-        pytest.param(trial(), {"trial_id": "t1"}, False, "FINISHED", {}, id="function-returned-without-a-result"),
-        pytest.param(trial(planned=True), RESULT, True, "FINISHED", {}, id="planned-end"),
-        pytest.param(trial("PAUSED"), RESULT | {"done": False}, False, "KILLED", BY_TUNE, id="dropped-paused"),
-        pytest.param(trial(), RESULT | {"done": False}, False, "KILLED", BY_TUNE, id="dropped-saving"),
-        pytest.param(trial(), RESULT | {STOP_KEY: {"a": "b"}}, True, "KILLED", {"a": "b"}, id="criterion"),
-        pytest.param(trial(), RESULT | payload([], status="FINISHED"), True, "FINISHED", {}, id="says-it-ended"),
-        pytest.param(trial(), RESULT | payload([]), True, "KILLED", BY_TUNE, id="says-it-has-not"),
+        pytest.param(trial(), {"trial_id": "t1"}, None, {}, id="function-returned-without-a-result"),
+        pytest.param(trial(planned=True), RESULT, "FINISHED", {}, id="planned-end"),
+        pytest.param(trial("PAUSED"), RESULT | {"done": False}, "KILLED", BY_TUNE, id="dropped-paused"),
+        pytest.param(trial(), RESULT | {"done": False}, "KILLED", BY_TUNE, id="dropped-saving"),
+        pytest.param(trial(), RESULT | {STOP_KEY: {"a": "b"}}, "KILLED", {"a": "b"}, id="criterion"),
+        pytest.param(trial(), RESULT | payload([], status="FINISHED"), "FINISHED", {}, id="says-it-ended"),
+        pytest.param(trial(), RESULT | payload([]), "KILLED", BY_TUNE, id="says-it-has-not"),
         pytest.param(
-            trial(), RESULT | payload([], status="KILLED", tags={"a": "b"}), True, "KILLED", {"a": "b"}, id="own-limit"
+            trial(), RESULT | payload([], status="KILLED", tags={"a": "b"}), "KILLED", {"a": "b"}, id="own-limit"
         ),
-        pytest.param(trial(), RESULT, True, None, {}, id="only-the-trainable-knows"),
+        pytest.param(trial(), RESULT, None, {}, id="only-the-trainable-knows"),
     ],
 )
 def test_end_is_told_from_the_last_result(
-    of: Any, result: dict[str, Any], told: bool, status: str | None, tags: dict[str, str]
+    of: Any, result: dict[str, Any], status: str | None, tags: dict[str, str]
 ) -> None:
     """Whose word the end was: the trial's, the plan's, a criterion's, or a scheduler's."""
-    end = known_end(of, result, told=told)
+    end = known_end(of, result)
     assert (end and end.status, end.tags if end else {}) == (status, tags)
 
 
@@ -55,7 +54,7 @@ def test_end_is_told_from_the_last_result(
     [
         pytest.param({"last_result": {"done": True}}, "FINISHED", id="itself"),
         pytest.param({"last_result": {"done": False}}, "KILLED", id="tune"),
-        pytest.param(None, "FINISHED", id="cannot say: its process is gone"),
+        pytest.param(None, "FINISHED", id="cannot say: its process is gone, or a function has returned"),
     ],
 )
 def test_trainable_whose_result_says_done_is_asked_whose_word_it_was(state: Any, status: str) -> None:

@@ -16,8 +16,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from ray import tune
 
-from mlflow_sysmetrics.delivery import Store
-from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, callback, payload, runs
+from mlflow_sysmetrics.delivery.store import Store
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, payload, runs
 from mlflow_sysmetrics.tags import BY_PERSON, CAUSE_OF_DEATH, STOP, STOP_REASON, STOPPED_BY
 
 LIMIT_S = 60.0
@@ -26,7 +26,7 @@ LIMIT_S = 60.0
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The store is asked more often than every two seconds. Ctrl-C is Tune's, as in a script."""
-    monkeypatch.setattr(callback, "StopButton", partial(callback.StopButton, every_s=0.1))
+    monkeypatch.setattr(runs, "StopButton", partial(runs.StopButton, every_s=0.1))
     monkeypatch.delenv("TUNE_DISABLE_SIGINT_HANDLER", raising=False)  # a study of the bundle has its own
 
 

@@ -137,14 +137,12 @@ def test_another_process_has_its_own_group(tmp_path: Path) -> None:
     assert ContainerSampler(77, root=str(tmp_path))()["container_memory_mb"] == 77
 
 
-def test_a_changed_limit_is_seen_within_ten_seconds(tmp_path: Path) -> None:
+def test_a_changed_limit_is_seen(tmp_path: Path) -> None:
     """Clusters resize running containers."""
     lay(tmp_path, DOCKER.files(Group(memory_limit=1_000_000_000, quota=(100000, 100000))))
     sample, clock = sampler(tmp_path)
     lay(tmp_path, DOCKER.files(Group(memory_limit=3_000_000_000, quota=(400000, 100000))))
-    clock.now = 9.9
-    assert sample()["container_memory_limit_mb"] == 1000
-    clock.now = 10.0
+    clock.now = 1.0
     reading = sample()
     assert (reading["container_memory_limit_mb"], reading["container_cpu_limit_cores"]) == (3000, 4)
 

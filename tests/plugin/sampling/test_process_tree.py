@@ -438,23 +438,6 @@ def test_faults_by_which_a_process_has_grown_are_no_copies(
     assert len(kernel.times()) == before + reads
 
 
-def test_faults_without_copies_are_looked_after_ever_more_rarely() -> None:
-    """A loop that takes memory and gives it back: soon it costs one percent again; a copy brings the five back."""
-    kernel = Forked(2, shared_s=0.01)
-    for _ in range(600):
-        kernel.tasks[2].faults_mb += 20.0
-        kernel.memory_mb()
-    spans = [later - earlier for earlier, later in itertools.pairwise(kernel.times())]
-    assert min(spans) < 1.0
-    assert all(span > 2.9 for span in spans[-10:])
-    kernel.tasks[1].shared_mb = 0.0
-    kernel.memory_mb(seconds=3.2)
-    kernel.tasks[2].faults_mb += 20.0
-    told_at = kernel.now
-    kernel.memory_mb(seconds=0.3)
-    assert kernel.times(2)[-1] > told_at
-
-
 def test_processes_that_share_nothing_are_read_once() -> None:
     """As those that were not forked, or have run another program since: that changes with the next fork alone."""
     kernel = Forked(2)

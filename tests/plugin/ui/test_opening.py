@@ -1,4 +1,4 @@
-"""`mlflow-sysmetrics ui` and `views`: the page of the newest runs is made and opened; nothing is left at the end."""
+"""`mlflow-sysmetrics ui`: the page of the newest runs is made and opened; nothing is left at the end."""
 
 from __future__ import annotations
 
@@ -89,21 +89,6 @@ def test_page_is_the_newest_studys_first_view_or_what_runs_have_cost(address: st
     assert refusal(*shown, "--experiment-name", "nigth").endswith("no experiment 'nigth'; there are night, Default")
 
 
-def test_views_are_saved_in_the_experiments_that_have_such_runs(store_in_use: MlflowClient) -> None:
-    """Or in the one that is named, each with its link; where there is none, the user learns what records some."""
-    assert "no run of any experiment has system metrics of its process; record some with `mlfl" in refusal("views")
-    found = {name: store_in_use.create_experiment(name) for name in ("night", "day", "empty")}
-    add(store_in_use, found["night"])
-    assert invoke("views", "--experiment-name", "night")[::2] == ["night:"]
-    add(store_in_use, found["day"])
-    lines = invoke("views")
-    assert sorted(lines[::2]) == ["day:", "night:"]
-    for name, link in zip(lines[::2], lines[1::2], strict=True):
-        assert link.startswith(f"#/experiments/{found[name[:-1]]}/runs?workflowType=machine_learning&{NIGHT}")
-        assert list(listed(store_in_use, found[name[:-1]])) == ["What runs cost"]
-
-
-@pytest.mark.parametrize("command", ["ui", "views"])
 @pytest.mark.parametrize(
     ("uri", "says"),
     [
@@ -115,11 +100,11 @@ def test_views_are_saved_in_the_experiments_that_have_such_runs(store_in_use: Ml
         pytest.param("http://me:hush#42@here", "write special characters of the password as %XX", id="odd password"),
     ],
 )
-def test_store_that_cannot_be_read_is_refused_in_a_sentence(tmp_path: Path, command: str, uri: str, says: str) -> None:
+def test_store_that_cannot_be_read_is_refused_in_a_sentence(tmp_path: Path, uri: str, says: str) -> None:
     """Nothing is made, and no server is started."""
     (tmp_path / "text.db").write_text("no database" * 1000)
     mlflow.set_tracking_uri(uri.format(folder=tmp_path))
-    assert says in refusal(command)
+    assert says in refusal("ui")
     assert [path.name for path in tmp_path.iterdir()] == ["text.db"]
 
 

@@ -326,7 +326,7 @@ def test_busy_machine_is_named() -> None:
     said = answer(frame).sentences
     assert said[0] == (
         "Equal trials differ by 35 % in `training_time_s`: this machine was too busy to tell costs apart by less than "
-        "2.9 times."
+        "190 %."
     )
 
 
