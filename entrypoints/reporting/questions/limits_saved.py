@@ -225,15 +225,13 @@ def _at_most(frame: Frame) -> Answer:
     broken = pd.Series([bool(violations(limits, trial)) for trial in trials.to_dict("records")], index=trials.index)
     if not limits.limits or not cpu_s.sum():
         return Answer("limits_saved", open_question=missing)
-    share = 100 * float(cpu_s[broken].sum() / cpu_s.sum())
-    table = pd.DataFrame(
-        [{"limits": DEFAULT_CRITERIA, "broken_by": int(broken.sum()), "trials": len(trials), "cpu_percent": share}]
-    )
+    share, count = 100 * float(cpu_s[broken].sum() / cpu_s.sum()), int(broken.sum())
+    row = {"limits": DEFAULT_CRITERIA, "broken_by": count, "trials": len(trials), "cpu_percent": share}
     sentence = (
-        f"{int(broken.sum())} of {len(trials)} trials break the default limits, `{DEFAULT_CRITERIA}`, and took "
-        f"{percent(share)} of the CPU time: no more can be saved."
+        f"{count} of {len(trials)} trials break the default limits, `{DEFAULT_CRITERIA}`, and took {percent(share)} of the "
+        "CPU time: no more can be saved."
     )
-    return Answer("limits_saved", (sentence,), table, open_question=missing)
+    return Answer("limits_saved", (sentence,), pd.DataFrame([row]), open_question=missing)
 
 
 def _in_full(frame: Frame, full: str, own: pd.DataFrame) -> pd.DataFrame:
