@@ -139,7 +139,8 @@ def _known(noise: pd.DataFrame) -> dict[str, tuple[float, float]]:
 
 
 def _margins(noise: pd.DataFrame) -> dict[str, float]:
-    return {row.metric: row.margin for row in noise.itertuples() if row.margin == row.margin}
+    known = noise.dropna(subset=["margin"])
+    return dict(zip(known["metric"].astype(str), known["margin"].astype(float), strict=True))
 
 
 def _worse(frame: Frame, trials: pd.DataFrame, chosen: pd.Series[Any]) -> pd.Series[float]:

@@ -15,7 +15,7 @@ from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.drawing import LINES, PALETTE, scale_axis, sheet, styled
 from entrypoints.reporting.statistics import TOLD, Array, holm, is_learned
-from entrypoints.reporting.words import digits, listed
+from entrypoints.reporting.words import digits, listed, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -176,15 +176,11 @@ def _named(row: Row) -> str:
 
 
 def _change(row: Row) -> str:
-    """Such as ``5 MB (4.8 to 5.2)`` or ``12 % (10 to 14 %)``."""
-    low, high = sorted((abs(row["low"]), abs(row["high"])))
-    if is_memory(row["metric"]):
-        return f"{digits(abs(row['change']), 2)} MB ({digits(low, 2)} to {digits(high, 2)})"
-    return f"{_percent(row['change'])} ({digits(100 * low, 2)} to {_percent(high)})"
-
-
-def _percent(share: float) -> str:
-    return f"{digits(100 * abs(share), 2)} %"
+    """Such as ``5 MB (4.8 to 5.2)`` or ``12 % (10 to 14)``."""
+    in_mb = is_memory(row["metric"])
+    values = [abs(row[name]) * (1 if in_mb else 100) for name in ("change", "low", "high")]
+    texts = [digits(each, 2) for each in (values[0], *sorted(values[1:]))]
+    return with_interval(*texts, "MB" if in_mb else "%")
 
 
 @styled
