@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from entrypoints.frame import Frame
 from entrypoints.reporting import drawing
-from entrypoints.reporting.answer import Answer
+from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions import decision, effects
 from entrypoints.reporting.questions.pairs import (
     AGREES,
@@ -22,7 +22,6 @@ from entrypoints.reporting.questions.pairs import (
     differing_hosts,
     ratio_in_words,
     ratios,
-    rows_of,
 )
 from entrypoints.reporting.words import digits, listed
 
@@ -63,7 +62,7 @@ def answer(frame: Frame) -> Answer:
 def _losses(frame: Frame, complete: dict[str, pd.DataFrame], score: str) -> pd.DataFrame:
     """By how much each shared configuration is worse in each study than the best there, the safest choice first.
 
-    Beside them the smallest margin of any study.
+    Beside them the smallest margin of any study, and the costs in the first.
     """
     sign = -1.0 if frame.higher_is_better else 1.0
     signed: pd.DataFrame = pd.DataFrame({study: sign * trials[score] for study, trials in complete.items()})
@@ -71,8 +70,11 @@ def _losses(frame: Frame, complete: dict[str, pd.DataFrame], score: str) -> pd.D
     one_by_one = [frame.of([study]) for study in complete]
     margins = [decision.score_margin(each, effects.noise(each)) for each in one_by_one]
     known = min((margin for margin in margins if margin is not None), default=None)
-    ordered: pd.DataFrame = losses.assign(worst_loss=losses.max(axis=1), margin=known)
-    return ordered.sort_values("worst_loss", kind="stable")
+    of_first = complete[frame.first]
+    costs = of_first[[cost for cost in decision.SHOWN_COSTS if cost in of_first]]
+    whole = losses.assign(worst_loss=losses.max(axis=1), margin=known).join(costs)
+    ordered: pd.DataFrame = whole.sort_values("worst_loss", kind="stable")
+    return ordered
 
 
 def _take(frame: Frame, complete: dict[str, pd.DataFrame], table: pd.DataFrame, names: dict[str, str]) -> Iterator[str]:
