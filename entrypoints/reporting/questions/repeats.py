@@ -81,7 +81,7 @@ def _take(frame: Frame, complete: dict[str, pd.DataFrame], table: pd.DataFrame, 
     """The configuration that is never far from the best, its costs and its address."""
     safest, worst = str(table.index[0]), float(table["worst_loss"].iloc[0])
     margin = table["margin"].iloc[0]
-    within = f", within noise ({digits(margin, 2)})" if margin is not None and worst <= margin else ""
+    within = f", within noise ({digits(margin, 2)})" if margin is not None and 0 < worst <= margin else ""
     lost = f"at most {digits(worst, 2)} worse in {frame.score} than the best" if worst > 0 else "the best"
     yield f"**Take {safest}**: it is {lost} in each of {len(names)} studies{within}."
     first = complete[frame.first].loc[safest]
@@ -122,10 +122,7 @@ def _costs(frame: Frame, names: dict[str, str]) -> pd.DataFrame:
 
 
 def _of_costs(frame: Frame, costs: pd.DataFrame, names: dict[str, str]) -> Iterator[str]:
-    """Which costs differ, and which agree; hosts first, where they differ."""
-    hosts = differing_hosts(frame, *names)
-    if hosts:
-        yield f"The studies ran on machines that differ ({hosts}): their costs are compared, never pooled."
+    """Which costs differ, and which agree; then hosts, where they differ."""
     by_verdict: dict[str, set[str]] = {}
     for row in rows_of(costs):
         by_verdict.setdefault(row["metric"], set()).add(row["verdict"])
@@ -137,6 +134,9 @@ def _of_costs(frame: Frame, costs: pd.DataFrame, names: dict[str, str]) -> Itera
         yield f"{listed(agree)} {'agrees' if len(agree) == 1 else 'agree'} within 5 %."
     if unclear:
         yield f"Whether {listed(unclear)} {'differs' if len(unclear) == 1 else 'differ'} cannot be told."
+    hosts = differing_hosts(frame, *names)
+    if hosts:
+        yield f"The studies ran on machines that differ ({hosts}): their costs are compared, never pooled."
 
 
 @drawing.styled
