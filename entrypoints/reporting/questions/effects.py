@@ -315,7 +315,7 @@ def _score_row(frame: Frame, name: str, ends: tuple[Any, Any], per_fold: Array, 
 def answer(frame: Frame) -> Answer:
     """What changes the score, what changes the costs, and how sure that is."""
     score, costs = of_score(frame), of_costs(frame)
-    table: pd.DataFrame = pd.concat([each for each in (score, costs) if not each.empty] or [score], ignore_index=True)
+    table: pd.DataFrame = pd.concat([each for each in (score, costs) if not each.empty] or [score])
     if table.empty:
         why = f"What hyperparameters change: {len(frame.ended)} trials that ran to their end are too few."
         return Answer("effects", open_question=why)
@@ -328,6 +328,7 @@ def answer(frame: Frame) -> Answer:
         open_question = (
             f"What hyperparameters do to `{frame.score}`: there are no configurations to compare fold by fold."
         )
+    table = table.sort_values("told", ascending=False, kind="stable").reset_index(drop=True)
     drawn = table[table["told"] & (table["beside"] == "") & (table["hyperparameter"] != PLACE)]
     draw = None if drawn.empty else lambda: _drawn(frame, drawn, sentences[0])
     return Answer("effects", tuple(sentences), table, draw, open_question)

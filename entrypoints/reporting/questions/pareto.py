@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from entrypoints.frame import Frame
 from entrypoints.limits import pareto
 from entrypoints.reporting import drawing
-from entrypoints.reporting.answer import Answer
+from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions import effects
 from entrypoints.reporting.questions.decision import SHOWN_COSTS, Decision, decide, margins
 from entrypoints.reporting.words import value
@@ -34,9 +34,8 @@ def front(frame: Frame, margins: dict[str, float]) -> pd.DataFrame:
         for name in SHOWN_COSTS
         if name in trials and np.ptp(trials[name].dropna()) > margins.get(name, 0.0) * trials[name].median()
     ]
-    rows = trials.to_dict("records")
     sign = -1.0 if frame.higher_is_better else 1.0
-    found = pareto.front(rows, score, costs, frame.hyperparameters, sign=sign, margins=margins)
+    found = pareto.front(rows_of(trials), score, costs, frame.hyperparameters, sign=sign, margins=margins)
     table: pd.DataFrame = pd.DataFrame(found)
     return table
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from entrypoints.frame import Frame
 from entrypoints.reporting import drawing
-from entrypoints.reporting.answer import Answer
+from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions import decision, effects
 from entrypoints.reporting.questions.pairs import (
     AGREES,
@@ -22,7 +22,6 @@ from entrypoints.reporting.questions.pairs import (
     differing_hosts,
     ratio_in_words,
     ratios,
-    rows_of,
 )
 from entrypoints.reporting.words import digits, listed
 
@@ -63,7 +62,7 @@ def answer(frame: Frame) -> Answer:
 def _losses(frame: Frame, complete: dict[str, pd.DataFrame], score: str) -> pd.DataFrame:
     """By how much each shared configuration is worse in each study than the best there, the safest choice first.
 
-    Beside them the smallest margin of any study.
+    Beside them the smallest margin of any study, and the costs in the first.
     """
     sign = -1.0 if frame.higher_is_better else 1.0
     signed: pd.DataFrame = pd.DataFrame({study: sign * trials[score] for study, trials in complete.items()})
@@ -71,15 +70,18 @@ def _losses(frame: Frame, complete: dict[str, pd.DataFrame], score: str) -> pd.D
     one_by_one = [frame.of([study]) for study in complete]
     margins = [decision.score_margin(each, effects.noise(each)) for each in one_by_one]
     known = min((margin for margin in margins if margin is not None), default=None)
-    ordered: pd.DataFrame = losses.assign(worst_loss=losses.max(axis=1), margin=known)
-    return ordered.sort_values("worst_loss", kind="stable")
+    of_first = complete[frame.first]
+    costs = of_first[[cost for cost in decision.SHOWN_COSTS if cost in of_first]]
+    whole = losses.assign(worst_loss=losses.max(axis=1), margin=known).join(costs)
+    ordered: pd.DataFrame = whole.sort_values("worst_loss", kind="stable")
+    return ordered
 
 
 def _take(frame: Frame, complete: dict[str, pd.DataFrame], table: pd.DataFrame, names: dict[str, str]) -> Iterator[str]:
     """The configuration that is never far from the best, its costs and its address."""
     safest, worst = str(table.index[0]), float(table["worst_loss"].iloc[0])
     margin = table["margin"].iloc[0]
-    within = f", within noise ({digits(margin, 2)})" if margin is not None and worst <= margin else ""
+    within = f", within noise ({digits(margin, 2)})" if margin is not None and 0 < worst <= margin else ""
     lost = f"at most {digits(worst, 2)} worse in {frame.score} than the best" if worst > 0 else "the best"
     yield f"**Take {safest}**: it is {lost} in each of {len(names)} studies{within}."
     first = complete[frame.first].loc[safest]
@@ -120,10 +122,7 @@ def _costs(frame: Frame, names: dict[str, str]) -> pd.DataFrame:
 
 
 def _of_costs(frame: Frame, costs: pd.DataFrame, names: dict[str, str]) -> Iterator[str]:
-    """Which costs differ, and which agree; hosts first, where they differ."""
-    hosts = differing_hosts(frame, *names)
-    if hosts:
-        yield f"The studies ran on machines that differ ({hosts}): their costs are compared, never pooled."
+    """Which costs differ, and which agree; then hosts, where they differ."""
     by_verdict: dict[str, set[str]] = {}
     for row in rows_of(costs):
         by_verdict.setdefault(row["metric"], set()).add(row["verdict"])
@@ -135,6 +134,9 @@ def _of_costs(frame: Frame, costs: pd.DataFrame, names: dict[str, str]) -> Itera
         yield f"{listed(agree)} {'agrees' if len(agree) == 1 else 'agree'} within 5 %."
     if unclear:
         yield f"Whether {listed(unclear)} {'differs' if len(unclear) == 1 else 'differ'} cannot be told."
+    hosts = differing_hosts(frame, *names)
+    if hosts:
+        yield f"The studies ran on machines that differ ({hosts}): their costs are compared, never pooled."
 
 
 @drawing.styled
