@@ -44,8 +44,9 @@ def digits(number: float, count: int) -> str:
     return f"{float(f'{number:.{count}g}'):.{max(count, 6)}g}" if math.isfinite(number) else "-"
 
 
-def with_interval(value: str, low: str, high: str, unit: str = "") -> str:
-    """Such as ``5 MB (4.8 to 5.2)``; without an interval whose ends are written like the value."""
+def with_interval(texts: Sequence[str], unit: str = "") -> str:
+    """A value, its low and its high end, such as ``5 MB (4.8 to 5.2)``; without an interval whose ends are written like the value."""
+    value, low, high = texts
     said = f"{value} {unit}".rstrip()
     return said if low == high == value else f"{said} ({low} to {high})"
 

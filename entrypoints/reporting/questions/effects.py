@@ -338,7 +338,7 @@ def _of_score(score: pd.DataFrame) -> Iterator[str]:
     """What changes the score, the largest change first."""
     told = [row for row in score.to_dict("records") if row["told"]]
     for row in sorted(told, key=lambda row: -abs(row["change"])):
-        by = with_interval(*_digits(abs(row["change"]), *sorted((abs(row["low"]), abs(row["high"])))))
+        by = with_interval(_digits(abs(row["change"]), *sorted((abs(row["low"]), abs(row["high"])))))
         yield f"{_ends_in_words(row)}: `{row['metric']}` {'rises' if row['change'] > 0 else 'falls'} by {by}"
 
 
@@ -413,14 +413,14 @@ def change_in_words(row: Row) -> str:
     values = change, low, high = row["change"], row["low"], row["high"]
     if row["unit"] == "MB":
         verb = "rises" if change > 0 else "falls"
-        return f"{verb} by {with_interval(*_digits(abs(change), *sorted((abs(low), abs(high)))), 'MB')}"
+        return f"{verb} by {with_interval(_digits(abs(change), *sorted((abs(low), abs(high)))), 'MB')}"
     if change >= 2:
-        return f"rises to {with_interval(*_digits(*values), 'times')}"
+        return f"rises to {with_interval(_digits(*values), 'times')}"
     if change <= 0.5:
-        return f"falls to {with_interval(*[f'1/{each}' for each in _digits(*[1 / each for each in values])])}"
+        return f"falls to {with_interval([f'1/{each}' for each in _digits(*[1 / each for each in values])])}"
     shares = [100 * abs(each - 1) for each in values]
     verb = "rises" if change > 1 else "falls"
-    return f"{verb} by {with_interval(*_digits(shares[0], *sorted(shares[1:])), '%')}"
+    return f"{verb} by {with_interval(_digits(shares[0], *sorted(shares[1:])), '%')}"
 
 
 def _digits(*values: float) -> list[str]:

@@ -39,9 +39,8 @@ def front(frame: Frame, margins: dict[str, float]) -> pd.DataFrame:
     for cost in costs:
         of_cost = steps(trials, score, cost, higher_is_better=frame.higher_is_better, margins=margins)
         fronts.append(of_cost[[score, *named]].assign(cost=cost, value=of_cost[cost]))
-    if not fronts:
-        return pd.DataFrame()
-    table: pd.DataFrame = pd.concat(fronts, ignore_index=True)[["cost", "value", score, *named]]
+    columns = ["cost", "value", score, *named]
+    table: pd.DataFrame = pd.concat(fronts, ignore_index=True)[columns] if fronts else pd.DataFrame()
     return table
 
 

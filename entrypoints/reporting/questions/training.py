@@ -182,7 +182,7 @@ def _change(row: Row) -> str:
     in_mb = is_memory(row["metric"])
     values = [abs(row[name]) * (1 if in_mb else 100) for name in ("change", "low", "high")]
     texts = [digits(each, 2) for each in (values[0], *sorted(values[1:]))]
-    return with_interval(*texts, "MB" if in_mb else "%")
+    return with_interval(texts, "MB" if in_mb else "%")
 
 
 @styled
