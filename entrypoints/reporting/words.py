@@ -45,7 +45,7 @@ def digits(number: float, count: int) -> str:
 
 
 def with_interval(texts: Sequence[str], unit: str = "") -> str:
-    """A value, its low and its high end, such as ``5 MB (4.8 to 5.2)``; without an interval whose ends are written like the value."""
+    """Such as ``5 MB (4.8 to 5.2)``, of value, low and high end; the value alone where all are written alike."""
     value, low, high = texts
     said = f"{value} {unit}".rstrip()
     return said if low == high == value else f"{said} ({low} to {high})"
