@@ -289,3 +289,14 @@ def test_name_of_a_phase_is_one_that_mlflow_takes(given: Any, name: str) -> None
     with Measurement(sample=dict) as m, m.phase(given):
         pass
     assert f"phase/{name}/elapsed_s" in m.summary
+
+
+def test_phase_that_is_entered_while_it_lasts_counts_cpu_time_once() -> None:
+    """From when the first came to when the last left."""
+    used = [0.0]
+    phase = Phase(lambda: 0.0, lambda: used[0], lambda: None)
+    with phase:
+        used[0] = 1.0
+        with phase:
+            used[0] = 3.0
+    assert phase.summary["cpu_seconds"] == 3.0
