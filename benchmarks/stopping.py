@@ -48,7 +48,13 @@ signal.signal(signal.SIGTERM, heard)
 open(sys.argv[1] + "/ready", "w").close()
 time.sleep(600)
 """
-EATS = "import os\nopen({group!r}, 'w').write(str(os.getpid()))\nkept = []\nwhile True: kept.append(b'x' * 1_000_000)"
+EATS = """
+import os, time
+open({group!r}, 'w').write(str(os.getpid()))
+time.sleep(2)
+kept = []
+while True: kept.append(b'x' * 1_000_000)
+"""
 SLEEPS = "import os, time\nopen({place!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)"
 
 

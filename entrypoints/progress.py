@@ -70,7 +70,7 @@ class Progress:
         now = self._clock()
         if not last and now - self._last_line < (TERMINAL_EVERY_S if terminal else LOG_EVERY_S):
             return
-        if self._began is None and self._last_line > -math.inf and not last:
+        if self._began is None and self._last_line > -math.inf and not (last and terminal):
             return  # said already
         self._last_line = now
         line = self._line(best(), now, last)

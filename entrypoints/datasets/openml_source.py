@@ -1,24 +1,24 @@
-"""Tables from OpenML, which scikit-learn downloads. A copy of each is kept, so that it is downloaded once."""
+"""Tables from OpenML: its Parquet files, each downloaded once. A copy of each is kept."""
 
 from __future__ import annotations
 
-import contextlib
 import http.client
+import io
+import json
 import os
-import socket
 import tempfile
-import warnings
-from collections.abc import Iterator
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from entrypoints.datasets.cleaning import canonical
-from entrypoints.datasets.table_files import EXACT
 from entrypoints.errors import UserError
 from entrypoints.text import Echo, one_line
 
-TIMEOUT_S = 10.0  # for a connection, and for each wait for more bytes; scikit-learn tries four times
+ABOUT = "https://www.openml.org/api/v1/json/data/{}"
+TIMEOUT_S = 10.0  # for a connection, and for each wait for more bytes
 
 
 def cache_folder() -> Path:
@@ -45,7 +45,7 @@ def get(openml_id: int, what: str, echo: Echo) -> tuple[pd.DataFrame, str]:
     echo(f"Downloading openml:{openml_id} from openml.org")
     try:
         frame = _downloaded(openml_id)
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (OSError, ValueError, KeyError, http.client.HTTPException) as error:
         why = one_line(Exception(getattr(error, "reason", error)))
         raise UserError(
             f"{what}: the download from openml.org failed: {why}; look the id up there, try again later, or give the "
@@ -80,19 +80,13 @@ def _cached(openml_id: int, echo: Echo) -> pd.DataFrame | None:
 
 
 def _downloaded(openml_id: int) -> pd.DataFrame:
-    from sklearn.datasets import fetch_openml
-
-    with tempfile.TemporaryDirectory(prefix="openml-") as folder, _timeout(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what it tries again
-        found = fetch_openml(
-            data_id=openml_id,
-            target_column=None,
-            as_frame=True,
-            parser="pandas",
-            data_home=folder,
-            read_csv_kwargs=dict(EXACT),
-        )
-    about, frame = found.details, pd.DataFrame(found.frame)
+    about = json.loads(_read(ABOUT.format(openml_id)))["data_set_description"]
+    if not str(about.get("parquet_url")).startswith("https://"):
+        raise ValueError("it has no Parquet file")
+    whole = pd.read_parquet(io.BytesIO(_read(about["parquet_url"])))
+    frame: pd.DataFrame = whole.drop(
+        columns=[*_names(about.get("ignore_attribute")), *_names(about.get("row_id_attribute"))]
+    )
     frame.attrs = {
         "name": about["name"],
         "target": about.get("default_target_attribute"),
@@ -101,15 +95,16 @@ def _downloaded(openml_id: int) -> pd.DataFrame:
     return frame
 
 
+def _read(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+        content: bytes = answer.read()
+        return content
+
+
+def _names(given: Any) -> list[str]:
+    """Names of columns, which OpenML writes as a list or with commas between them."""
+    return given.split(",") if isinstance(given, str) else list(given or [])
+
+
 def _file(openml_id: int) -> Path:
     return cache_folder() / f"openml-{openml_id}.parquet"
-
-
-@contextlib.contextmanager
-def _timeout() -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT_S)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

@@ -24,6 +24,7 @@ sys.modules.setdefault(NAME, sys.modules[__name__])
 
 MISSING = ("", "?")  # beside what pandas takes for missing
 _SHOWN = 20  # names in a message
+_NUMBER: Any = Real | Decimal
 _DATE = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?"
 _DECIMAL_COMMA = r"[-+]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?([eE][-+]?\d+)?"
 _THOUSANDS = r"[-+]?\d{1,3},\d{3}"
@@ -85,7 +86,7 @@ def text_of(value: Any) -> Any:
     """A value as the text of its category, whatever type it comes in: True and "true" are "True", 1.0 is "1"."""
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
-    if isinstance(value, Real | Decimal) and float(value).is_integer():
+    if isinstance(value, _NUMBER) and float(value).is_integer():
         return str(int(value))
     text = str(value).strip()
     if text in MISSING:
@@ -162,7 +163,8 @@ class RawRows:
 
 def _days(texts: pd.Series[Any]) -> pd.Series[float]:
     times = pd.to_datetime(texts, format="ISO8601", utc=True)
-    return (times - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
+    days: pd.Series[float] = (times - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
+    return days
 
 
 def _number(text: str) -> float:
@@ -175,7 +177,7 @@ def _number(text: str) -> float:
 def _own(value: Any) -> bool | int | float | str:
     if isinstance(value, bool | np.bool_):
         return bool(value)
-    if isinstance(value, Real | Decimal):
+    if isinstance(value, _NUMBER):
         return int(value) if float(value).is_integer() else float(value)
     return str(value)
 

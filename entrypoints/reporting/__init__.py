@@ -1,7 +1,5 @@
-"""From finished studies to findings, figures and words.
+"""From a frame of studies to answers, and from these to a page.
 
-`selection` chooses the studies, `studies` reads them: trials, parameters, last figures, `folds.json`, `noise.json`. The
-points of their curves are read by `training/curves` and `savings/courses`, the size of their tables by `savings/rules`
-and `comparison/levels`. `report_kind` says what they answer together, `writing` and `markdown` write; `findings` and
-`words` say what was found, `number_levels` what numbers are called.
+`questions` holds one module a question, over `statistics`, `drawing` and `words`; the end of a study asks some of them,
+too. `selection` chooses the studies of a report, `pages` fills its template and leaves everything in its run.
 """

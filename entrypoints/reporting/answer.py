@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -31,3 +31,8 @@ class Answer:
     draw: Callable[[], Figure] | None = None
     open_question: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table, by the names of its columns."""
+    return table.to_dict("records")  # type: ignore[return-value]

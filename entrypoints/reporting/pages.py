@@ -17,7 +17,7 @@ from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 from entrypoints.frame import Frame
 from entrypoints.links import how_to_open, run_view, trials_view
 from entrypoints.mlflow_io import log_tables
-from entrypoints.reporting.answer import Answer
+from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.words import value
 from entrypoints.runs import RecordedRun
 from entrypoints.views import SCORE
@@ -52,8 +52,8 @@ def write(run: RecordedRun, frame: Frame, answers: Sequence[Answer], command: st
         answers: the most important first.
         command: what a reader may run next; empty for nothing.
     """
-    tables = {f"{each.name}.json": each.table.to_dict("records") for each in answers if len(each.table)}
-    log_tables(run.client, run.run_id, tables)  # type: ignore[arg-type]
+    tables = {f"{each.name}.json": rows_of(each.table) for each in answers if len(each.table)}
+    log_tables(run.client, run.run_id, tables)
     drawn = []
     for each in answers:
         if each.draw is not None:
@@ -123,7 +123,7 @@ def table(rows: pd.DataFrame) -> str:
     columns = [name for name in rows.columns if name not in _IDS and rows[name].notna().any()][:MAX_COLUMNS]
     if not columns:
         return ""
-    body = [[_cell(name, row[name]) for name in columns] for row in rows.head(MAX_ROWS).to_dict("records")]
+    body = [[_cell(name, row[name]) for name in columns] for row in rows_of(rows.head(MAX_ROWS))]
     lines = [columns, ["---"] * len(columns), *body]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return text if len(rows) <= MAX_ROWS else f"{text}\n\n{len(rows) - MAX_ROWS} more rows are in the artifact."
@@ -162,12 +162,12 @@ def _studies(frame: Frame) -> list[Mapping[str, Any]]:
     """The studies that a report is about, with their links."""
     return [
         {
-            "name": study.name,
-            "limits": study.criteria,
-            "count": int((frame.trials["study"] == study.Index).sum()),
-            "page": run_view(study.experiment_id, str(study.Index)),
+            "name": study["name"],
+            "limits": study["criteria"],
+            "count": int((frame.trials["study"] == run_id).sum()),
+            "page": run_view(study["experiment_id"], run_id),
         }
-        for study in frame.studies.itertuples()
+        for run_id, study in zip(map(str, frame.studies.index), rows_of(frame.studies), strict=True)
     ]
 
 

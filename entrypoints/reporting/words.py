@@ -44,6 +44,12 @@ def digits(number: float, count: int) -> str:
     return f"{float(f'{number:.{count}g}'):.{max(count, 6)}g}" if math.isfinite(number) else "-"
 
 
+def with_interval(value: str, low: str, high: str, unit: str = "") -> str:
+    """Such as ``5 MB (4.8 to 5.2)``; without an interval whose ends are written like the value."""
+    said = f"{value} {unit}".rstrip()
+    return said if low == high == value else f"{said} ({low} to {high})"
+
+
 def percent(value: float) -> str:
     """A percentage as it is read: whole from 1 on."""
     return f"{value:.0f} %" if abs(value) >= 1 or value == 0 else f"{value:.1f} %"

@@ -116,7 +116,7 @@ def _advice(study: Ended) -> str:
 
 def _description(study: Ended, take: str, others: Sequence[str], links: Mapping[str, str]) -> str:
     """The study's page in the UI; its first lines, the result and the links, are seen before it is unfolded."""
-    experiment_id, best = study.run.experiment_id, study.best and study.best.run_id
+    experiment_id, best = study.run.experiment_id, study.best.run_id if study.best else None
     top = [str(run_id) for run_id in _ranked(study)["run_id"].head(TOP)]
     lines = [
         take,

@@ -1,4 +1,4 @@
-"""Whether the kernel has killed a process for lack of memory, as its control group (version 2) counts it."""
+"""Whether the kernel has killed a process for lack of memory, as its control group counts it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class MemoryKills:
         """See in which group the process is now, and what it may use there. What was seen of one that is gone stays."""
         with contextlib.suppress(OSError, ValueError):  # a kernel may answer anything
             folders = find_folders(self._pid, self._root)
-            for folder in folders:
+            for folder in [*folders, *find_folders(self._pid, self._root, version=1)]:
                 if (count := _kills(folder)) is not None:
                     self._counts = [*(self._counts[-1:] if folder == self._folder else []), count]
                     self._folder, self._allowed_mb = folder, cgroup_limits(folders)[0] / 1e6
@@ -55,5 +55,5 @@ class MemoryKills:
 
 def _kills(folder: str) -> int | None:
     """How often the kernel has killed in a group or in those inside it."""
-    lines = read_file(f"{folder}/memory.events").splitlines()
+    lines = (read_file(f"{folder}/memory.events") or read_file(f"{folder}/memory.oom_control")).splitlines()
     return next((int(line[9:]) for line in lines if line.startswith(b"oom_kill ")), None)

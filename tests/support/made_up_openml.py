@@ -1,11 +1,9 @@
-"""An OpenML of one's own without a network: what scikit-learn asks openml.org for is answered from frames."""
+"""An OpenML of one's own without a network: what is asked of openml.org is answered from frames."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-import re
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,45 +14,38 @@ from urllib.response import addinfourl
 
 import pandas as pd
 
-PAGE = "https://www.openml.org"
+from entrypoints.datasets.openml_source import ABOUT
+
+UNREACHABLE = URLError(OSError("Network is unreachable"))
 
 
 class MadeUpOpenML(urllib.request.HTTPSHandler):
-    """Has datasets by their id. ``fault`` is raised at each request; ``requests`` are the addresses asked for."""
+    """Has datasets by their id. ``fault`` is raised at each request; ``requests`` are those that came."""
 
     def __init__(self) -> None:
         super().__init__()
         self.pages: dict[str, bytes] = {}
         self.fault: Exception | None = None
-        self.requests: list[str] = []
+        self.requests: list[urllib.request.Request] = []
 
-    def publish(
-        self, openml_id: int, frame: pd.DataFrame, target: str | None, name: str = "made_up", md5: str = ""
-    ) -> None:
-        """Add a dataset: categories are nominal, other text is strings."""
-        arff = _arff(frame).encode()
-        about = {"id": openml_id, "name": name, "version": 1, "status": "active", "format": "ARFF", "licence": "CC0"}
-        about |= {"default_target_attribute": target, "url": f"{PAGE}/data/v1/download/{openml_id}/{name}.arff"}
-        about |= {"md5_checksum": md5 or hashlib.md5(arff).hexdigest()}
-        features = [_feature(place, frame[column]) for place, column in enumerate(frame)]
-        self.pages |= {
-            f"data/{openml_id}": json.dumps({"data_set_description": about}).encode(),
-            f"features/{openml_id}": json.dumps({"data_features": {"feature": features}}).encode(),
-            f"qualities/{openml_id}": json.dumps({"data_qualities": {"quality": []}}).encode(),
-            f"download/{openml_id}": arff,
-        }
+    def publish(self, openml_id: int, frame: pd.DataFrame, target: str | None, **more: Any) -> None:
+        """Add a dataset; ``more`` is what its description says besides or instead."""
+        file = f"https://data.openml.org/datasets/0000/{openml_id:04d}/dataset_{openml_id}.pq"
+        about = {"id": str(openml_id), "name": "made_up", "licence": "CC0", "default_target_attribute": target}
+        about |= {"parquet_url": file, **more}
+        self.pages[ABOUT.format(openml_id)] = json.dumps({"data_set_description": about}).encode()
+        self.pages[file] = frame.to_parquet(index=False)
 
     def https_open(self, request: urllib.request.Request) -> Any:
         """Answer a request."""
-        self.requests.append(request.full_url)
+        self.requests.append(request)
         if self.fault:
             raise self.fault
-        kind = re.search(r"/(data|features|qualities|download)/(\d+)(/\w+\.arff)?$", request.full_url)
-        content = self.pages.get(f"{kind[1]}/{kind[2]}") if kind else None
+        content = self.pages.get(request.full_url)
         if content is None:
             raise HTTPError(request.full_url, 412, "Precondition Failed", Message(), None)
         answer = addinfourl(io.BytesIO(content), Message(), request.full_url, 200)
-        answer.msg = "OK"
+        answer.msg = "OK"  # type: ignore[attr-defined]
         return answer
 
 
@@ -67,37 +58,3 @@ def made_up_openml() -> Iterator[MadeUpOpenML]:
         yield handler
     finally:
         urllib.request.install_opener(None)  # type: ignore[arg-type]
-
-
-UNREACHABLE = URLError(OSError("Network is unreachable"))
-
-
-def _feature(place: int, column: pd.Series[Any]) -> dict[str, Any]:
-    about = dict.fromkeys(("is_target", "is_ignore", "is_row_identifier"), "false")
-    about |= {"index": str(place), "name": str(column.name), "data_type": _type(column)}
-    return about | ({"nominal_value": list(column.cat.categories)} if _type(column) == "nominal" else {})
-
-
-def _type(column: pd.Series[Any]) -> str:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return "nominal"
-    return "numeric" if pd.api.types.is_numeric_dtype(column.dtype) else "string"
-
-
-def _arff(frame: pd.DataFrame) -> str:
-    """A frame as a dense ARFF file."""
-    kinds = {"numeric": "REAL", "string": "STRING"}
-    lines = ["@RELATION made_up", ""]
-    for name in frame:
-        column = frame[name]
-        nominal = "{" + ",".join(map(_quoted, column.cat.categories)) + "}" if _type(column) == "nominal" else ""
-        lines.append(f"@ATTRIBUTE {_quoted(str(name))} {nominal or kinds[_type(column)]}")
-    cells = frame.apply(
-        lambda column: column if _type(column) == "numeric" else column.astype(object).map(_quoted, "ignore")
-    )
-    body = cells.to_csv(index=False, header=False, na_rep="?", quoting=3, escapechar="\\", lineterminator="\n")
-    return "\n".join([*lines, "", "@DATA", body])
-
-
-def _quoted(text: str) -> str:
-    return text if re.fullmatch(r"\w+", text) else f"'{text}'"

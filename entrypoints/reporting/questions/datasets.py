@@ -19,9 +19,8 @@ from entrypoints.frame import Frame
 from entrypoints.limits.costs import COSTS
 from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
 from entrypoints.reporting import drawing
-from entrypoints.reporting.answer import Answer
+from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions.effects import MAIN_COSTS, change_in_words
-from entrypoints.reporting.questions.pairs import rows_of
 from entrypoints.reporting.statistics import LEVEL, by_chance, holm
 from entrypoints.reporting.words import configuration, level, listed
 
@@ -133,7 +132,9 @@ def _levels_of(frame: Frame, factor: Factor, own: Frame) -> pd.Series[Any]:
     """The level of each complete trial of one study."""
     by_id = dict(zip(zip(frame.trials["study"], frame.trials["trial_id"], strict=True), factor.of_trials, strict=True))
     complete = own.complete
-    return pd.Series([by_id[own.first, trial] for trial in complete["trial_id"]], index=complete.index, dtype=object)
+    levels = [by_id[own.first, trial] for trial in complete["trial_id"]]
+    found: pd.Series[Any] = pd.Series(levels, index=complete.index, dtype=object)
+    return found
 
 
 def _row(factor: Factor, metric: str, table: pd.DataFrame, *, is_score: bool) -> dict[str, Any]:
@@ -185,7 +186,7 @@ def _draw(frame: Frame, told: pd.DataFrame, medians: dict[tuple[str, str], pd.Da
         middle = table.median(axis=1)
         shown = table.sub(middle, axis=0) if row["is_score"] or is_memory(row["metric"]) else table.div(middle, axis=0)
         for number, (study, values) in enumerate(shown.iterrows()):
-            look = {"color": drawing.PALETTE[number % 7], "marker": drawing.MARKERS[number % 7]}
+            look: dict[str, Any] = {"color": drawing.PALETTE[number % 7], "marker": drawing.MARKERS[number % 7]}
             axes.plot(range(len(values)), values, label=str(frame.studies.loc[study, "dataset"])[-20:], **look)
         axes.set_xticks(range(len(shown.columns)), [level(each) for each in shown.columns])
         axes.set_xlabel(row["hyperparameter"])

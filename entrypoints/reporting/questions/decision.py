@@ -13,7 +13,7 @@ from scipy import stats
 from entrypoints.frame import Frame
 from entrypoints.limits.costs import USUAL_NOISE, compared
 from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, TOLD_P, is_memory, small
-from entrypoints.reporting.answer import Answer
+from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions import effects
 from entrypoints.reporting.questions.limits_saved import criteria, judged
 from entrypoints.reporting.words import configuration, digits, percent, value
@@ -47,6 +47,10 @@ class Decision:
     equal: pd.DataFrame = field(default_factory=pd.DataFrame)
     cost: str | None = None
     nothing: str = ""
+
+    def verdict(self, trial: pd.Series[Any]) -> dict[str, Any]:
+        """What ``judged`` says of one of its trials."""
+        return rows_of(self.judged.loc[[trial.name]])[0]
 
 
 def decide(frame: Frame, limits: Criteria | None = None, noise: pd.DataFrame | None = None) -> Decision:
@@ -135,11 +139,12 @@ def load_in_words(frame: Frame, trial: pd.Series[Any]) -> str:
 
 def _known(noise: pd.DataFrame) -> dict[str, tuple[float, float]]:
     """Of each metric its noise and the degrees of freedom of that, where they are known."""
-    return {row.metric: (row.noise, row.degrees_of_freedom) for row in noise.itertuples() if row.noise == row.noise}
+    known = noise.dropna(subset=["noise"])
+    return {row["metric"]: (row["noise"], row["degrees_of_freedom"]) for row in rows_of(known)}
 
 
 def _margins(noise: pd.DataFrame) -> dict[str, float]:
-    return {row.metric: row.margin for row in noise.itertuples() if row.margin == row.margin}
+    return {row["metric"]: row["margin"] for row in rows_of(noise.dropna(subset=["margin"]))}
 
 
 def _worse(frame: Frame, trials: pd.DataFrame, chosen: pd.Series[Any]) -> pd.Series[float]:
@@ -185,7 +190,7 @@ def _take(frame: Frame, decision: Decision) -> str:
     limits = criteria(frame)
     among = f" of {len(frame.complete)} trials"
     if limits.rules:
-        found = decision.judged.loc[chosen.name]
+        found = decision.verdict(chosen)
         among += f"; whether it meets `{found['unknown'] or limits}` is not known"
         among = f" within the limits `{limits}`" if found["meets"] else among
     named = configuration(chosen, frame.hyperparameters)
@@ -209,7 +214,7 @@ def _neighbours(frame: Frame, decision: Decision) -> Iterator[str]:
             than = f"{configuration(cheaper, frame.hyperparameters)} takes {share} of its `{cost}`"
         yield f"{are} as good within {noise} of {score}; {than}."
     if better is not None:
-        stop = decision.judged.loc[better.name, "broken"]
+        stop = decision.verdict(better)["broken"]
         breaks = f"has {stop}" if stop else "breaks the limits, or may"
         named = configuration(better, frame.hyperparameters)
         yield f"The next better one, {named} with {score} {value(score, better[score])}, {breaks}."
@@ -225,6 +230,7 @@ def _table(frame: Frame, decision: Decision) -> pd.DataFrame:
         [
             {"role": role, **{name: trial[name] for name in columns}, **_verdict(decision, trial)}
             | {"margin": decision.margin, "model": logged_model(frame, trial)}
+            | {"as_good": len(decision.equal) - 1, "trials": len(frame.complete)}
             for role, trial in rows.items()
             if trial is not None
         ]
@@ -233,6 +239,6 @@ def _table(frame: Frame, decision: Decision) -> pd.DataFrame:
 
 
 def _verdict(decision: Decision, trial: pd.Series[Any]) -> dict[str, Any]:
-    found = decision.judged.loc[trial.name]
+    found = decision.verdict(trial)
     stop = found["broken"]
     return {"meets": found["meets"], "breaks": str(stop) if stop else None}

@@ -30,7 +30,7 @@ from entrypoints.reporting.statistics import (
     over_folds,
     terms,
 )
-from entrypoints.reporting.words import digits, level, listed
+from entrypoints.reporting.words import digits, level, listed, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -315,7 +315,7 @@ def _score_row(frame: Frame, name: str, ends: tuple[Any, Any], per_fold: Array, 
 def answer(frame: Frame) -> Answer:
     """What changes the score, what changes the costs, and how sure that is."""
     score, costs = of_score(frame), of_costs(frame)
-    table: pd.DataFrame = pd.concat([each for each in (score, costs) if not each.empty] or [score], ignore_index=True)
+    table: pd.DataFrame = pd.concat([each for each in (score, costs) if not each.empty] or [score])
     if table.empty:
         why = f"What hyperparameters change: {len(frame.ended)} trials that ran to their end are too few."
         return Answer("effects", open_question=why)
@@ -328,6 +328,7 @@ def answer(frame: Frame) -> Answer:
         open_question = (
             f"What hyperparameters do to `{frame.score}`: there are no configurations to compare fold by fold."
         )
+    table = table.sort_values("told", ascending=False, kind="stable").reset_index(drop=True)
     drawn = table[table["told"] & (table["beside"] == "") & (table["hyperparameter"] != PLACE)]
     draw = None if drawn.empty else lambda: _drawn(frame, drawn, sentences[0])
     return Answer("effects", tuple(sentences), table, draw, open_question)
@@ -337,11 +338,8 @@ def _of_score(score: pd.DataFrame) -> Iterator[str]:
     """What changes the score, the largest change first."""
     told = [row for row in score.to_dict("records") if row["told"]]
     for row in sorted(told, key=lambda row: -abs(row["change"])):
-        low, high = sorted((abs(row["low"]), abs(row["high"])))
-        yield (
-            f"{_ends_in_words(row)}: `{row['metric']}` {'rises' if row['change'] > 0 else 'falls'} by "
-            f"{digits(abs(row['change']), 2)} ({digits(low, 2)} to {digits(high, 2)})"
-        )
+        by = with_interval(*_digits(abs(row["change"]), *sorted((abs(row["low"]), abs(row["high"])))))
+        yield f"{_ends_in_words(row)}: `{row['metric']}` {'rises' if row['change'] > 0 else 'falls'} by {by}"
 
 
 def _not_shown(frame: Frame, score: pd.DataFrame, costs: pd.DataFrame) -> Iterator[str]:
@@ -411,19 +409,22 @@ def _ends_in_words(row: Row) -> str:
 
 
 def change_in_words(row: Row) -> str:
-    """Such as ``falls to 1/7.9 (1/8.4 to 1/7.4)``, ``rises by 12 % (10 to 14 %)``, ``rises by 5 MB (4.8 to 5.2)``."""
-    change, low, high = row["change"], row["low"], row["high"]
+    """Such as ``falls to 1/7.9 (1/8.4 to 1/7.4)``, ``rises by 12 % (10 to 14)``, ``rises by 5 MB (4.8 to 5.2)``."""
+    values = change, low, high = row["change"], row["low"], row["high"]
     if row["unit"] == "MB":
-        least, most = sorted((abs(low), abs(high)))
         verb = "rises" if change > 0 else "falls"
-        return f"{verb} by {digits(abs(change), 2)} MB ({digits(least, 2)} to {digits(most, 2)})"
+        return f"{verb} by {with_interval(*_digits(abs(change), *sorted((abs(low), abs(high)))), 'MB')}"
     if change >= 2:
-        return f"rises to {digits(change, 2)} times ({digits(low, 2)} to {digits(high, 2)})"
+        return f"rises to {with_interval(*_digits(*values), 'times')}"
     if change <= 0.5:
-        return f"falls to 1/{digits(1 / change, 2)} (1/{digits(1 / low, 2)} to 1/{digits(1 / high, 2)})"
-    least, most = sorted((abs(low - 1), abs(high - 1)))
+        return f"falls to {with_interval(*[f'1/{each}' for each in _digits(*[1 / each for each in values])])}"
+    shares = [100 * abs(each - 1) for each in values]
     verb = "rises" if change > 1 else "falls"
-    return f"{verb} by {digits(100 * abs(change - 1), 2)} % ({digits(100 * least, 2)} to {digits(100 * most, 2)} %)"
+    return f"{verb} by {with_interval(*_digits(shares[0], *sorted(shares[1:])), '%')}"
+
+
+def _digits(*values: float) -> list[str]:
+    return [digits(value, 2) for value in values]
 
 
 @styled

@@ -12,10 +12,10 @@ from entrypoints.frame import Frame
 from entrypoints.limits import costs
 from entrypoints.limits.judging import excess, resolved, violations
 from entrypoints.reporting import drawing
-from entrypoints.reporting.answer import Answer
-from entrypoints.reporting.words import configuration, digits, percent
+from entrypoints.reporting.answer import Answer, rows_of
+from entrypoints.reporting.words import digits, percent
 from entrypoints.settings import DEFAULT_CRITERIA
-from mlflow_sysmetrics.limits import Criteria, Values, finite
+from mlflow_sysmetrics.limits import Criteria, finite
 from mlflow_sysmetrics.tags import BY_CRITERIA
 
 SMALL_PERCENT = 5.0  # of the CPU time: a saving below it may be noise
@@ -26,8 +26,8 @@ _OTHERS = {"tune": "the scheduler", "time_limit": "the time limit", "person": "a
 def criteria(frame: Frame, text: str | None = None) -> Criteria:
     """The limits of the first study that has some, none without; or those of a text."""
     text = text or next((text for text in frame.studies["criteria"] if text), None)
-    task = "classification" if frame.higher_is_better else "regression"
-    return Criteria.parse(text, costs.metrics(task)) if text else Criteria(())
+    metrics = costs.metrics("classification" if frame.higher_is_better else "regression")
+    return Criteria.parse(text, metrics) if text else Criteria(())
 
 
 def judged(frame: Frame, limits: Criteria | None = None) -> pd.DataFrame:
@@ -46,14 +46,14 @@ def judged(frame: Frame, limits: Criteria | None = None) -> pd.DataFrame:
         None without one; unknown: the limits that it could not be judged by, in words.
     """
     given, trials = criteria(frame), frame.trials[frame.trials["study"] == frame.first]
-    complete: list[Values] = frame.complete.to_dict("records")  # type: ignore[assignment]
+    complete = rows_of(frame.complete)
     by_itself = limits is None and bool(frame.studies["criteria"].iloc[0])
     numbers = limits or resolved(given, [] if by_itself else complete)
     nearer = limits or resolved(given, complete)  # good enough for an order, whatever has been stopped
     known = by_itself or limits is not None
     inactive = {str(limit) for limit in given.limits if not known and limit.resolve(complete) is None}
     rows = []
-    for trial in trials.to_dict("records"):
+    for trial in rows_of(trials):
         stops = violations(numbers, trial)
         missing = [each for each in given.limits if str(each) in inactive or finite(trial, each.metric.name) is None]
         ended = trial["status"] == "FINISHED" and not trial["diverged"]
@@ -65,7 +65,9 @@ def judged(frame: Frame, limits: Criteria | None = None) -> pd.DataFrame:
         worst = max(stops, key=lambda stop: abs(stop.value - stop.limit) / (abs(stop.limit) or 1e-9), default=None)
         rows.append((trial["trial_id"], meets, excess(nearer, trial), worst, ", ".join(map(str, missing))))
     columns = ["trial_id", "meets", "excess", "broken", "unknown"]
-    return pd.DataFrame(rows, index=trials.index, columns=columns).astype({"meets": object, "broken": object})
+    made = pd.DataFrame(rows, index=trials.index, columns=columns, dtype=object)
+    table: pd.DataFrame = made.astype({"excess": float})
+    return table
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def saving(frame: Frame, study: str | None = None) -> Saving | None:
     known = saved.notna().all(axis=1)
     table = pd.DataFrame(
         {
-            "reason": [_reason(criteria(frame.of([study])), trial) for trial in own[stopped][known].to_dict("records")],
+            "reason": [_reason(criteria(frame.of([study])), trial) for trial in rows_of(own[stopped][known])],
             "trials": 1,
             "skipped": (own[stopped][known]["stop_how"] == "skipped").astype(int).to_numpy(),
             "saved_cpu_s": saved[known]["cpu_s"].to_numpy(),
@@ -163,7 +165,9 @@ def seconds(trials: pd.DataFrame) -> pd.DataFrame:
     """What each trial took: cpu_s and wall_s; NaN where it does not say. Without CPU seconds they are its wall time."""
     nothing = pd.Series(float("nan"), index=trials.index)
     wall_s = trials.get("elapsed_s", nothing).astype(float)
-    return pd.DataFrame({"cpu_s": trials.get("cpu_seconds", nothing).astype(float).fillna(wall_s), "wall_s": wall_s})
+    cpu_s = trials.get("cpu_seconds", nothing).astype(float).fillna(wall_s)
+    table: pd.DataFrame = pd.DataFrame({"cpu_s": cpu_s, "wall_s": wall_s})
+    return table
 
 
 def answer(frame: Frame) -> Answer:
@@ -177,7 +181,12 @@ def answer(frame: Frame) -> Answer:
             "limits_saved",
             open_question="What limits saved: this needs a study without limits of the same trials, by tune.",
         )
-    tables = [each.reasons.assign(study=each.study, limits=_limits(frame, each)) for each in savings]
+    tables = [
+        each.reasons.assign(
+            of_trials=each.trials, spent_cpu_s=each.spent_cpu_s, limits=_limits(frame, each), study=each.study
+        )
+        for each in savings
+    ]
     table = pd.concat(tables, ignore_index=True)
     sentences = [sentence for each in savings for sentence in sentences_of(each, _limits(frame, each))]
     first = savings[0]
@@ -202,7 +211,7 @@ def sentences_of(saved: Saving, limits: str) -> list[str]:
         f"spent, {digits(saved.saved_cpu_s, 2)} s saved, counted against {against}{unknown}."
     ]
     if len(reasons) > 1:
-        parts = [f"{each.reason} {percent(each.saved_cpu_percent)}" for each in reasons.itertuples()]
+        parts = [f"{row['reason']} {percent(row['saved_cpu_percent'])}" for row in rows_of(reasons)]
         said.append(f"By what stopped them: {', '.join(parts)}.")
     return said
 
@@ -214,31 +223,30 @@ def _at_most(frame: Frame) -> Answer:
     )
     if not frame.studies["own"].iloc[0]:
         return Answer("limits_saved", open_question="What limits save: this takes studies by tune and early_stop.")
-    limits = resolved(criteria(frame, DEFAULT_CRITERIA), frame.complete.to_dict("records"))  # type: ignore[arg-type]
+    limits = resolved(criteria(frame, DEFAULT_CRITERIA), rows_of(frame.complete))
     trials = frame.trials[frame.trials["study"] == frame.first]
     cpu_s = seconds(trials)["cpu_s"]
-    broken = pd.Series([bool(violations(limits, trial)) for trial in trials.to_dict("records")], index=trials.index)
+    broken = pd.Series([bool(violations(limits, trial)) for trial in rows_of(trials)], index=trials.index)
     if not limits.limits or not cpu_s.sum():
         return Answer("limits_saved", open_question=missing)
-    share = 100 * float(cpu_s[broken].sum() / cpu_s.sum())
-    table = pd.DataFrame([{"limits": DEFAULT_CRITERIA, "broken_by": int(broken.sum()), "cpu_percent": share}])
-    sentence = (
-        f"{int(broken.sum())} of {len(trials)} trials break the default limits, `{DEFAULT_CRITERIA}`, and took "
-        f"{percent(share)} of the CPU time: no more can be saved."
-    )
-    return Answer("limits_saved", (sentence,), table, open_question=missing)
+    share, count = 100 * float(cpu_s[broken].sum() / cpu_s.sum()), int(broken.sum())
+    row = {"limits": DEFAULT_CRITERIA, "broken_by": count, "trials": len(trials), "cpu_percent": share}
+    sentence = f"None of {len(trials)} trials breaks the default limits, `{DEFAULT_CRITERIA}`: they would save nothing."
+    if count:
+        sentence = (
+            f"{count} of {len(trials)} trials break the default limits, `{DEFAULT_CRITERIA}`, and took "
+            f"{percent(share)} of the CPU time: no more can be saved."
+        )
+    return Answer("limits_saved", (sentence,), pd.DataFrame([row]), open_question=missing)
 
 
 def _in_full(frame: Frame, full: str, own: pd.DataFrame) -> pd.DataFrame:
     """What the configurations of some trials cost in a full study."""
-    names = frame.hyperparameters
-    trials = frame.trials[(frame.trials["study"] == full) & (frame.trials["status"] == "FINISHED")]
-    trials = trials[trials["repeat"] == 0]
-    by_name = seconds(trials).set_axis([configuration(each, names) for _, each in trials.iterrows()])
-    found: pd.DataFrame = by_name[~by_name.index.duplicated()].reindex(
-        [configuration(each, names) for _, each in own.iterrows()]
-    )
-    return found.set_axis(own.index)
+    trials, tried = frame.trials, frame.configurations
+    trials = trials[(trials["study"] == full) & (trials["status"] == "FINISHED") & (trials["repeat"] == 0)]
+    costs_of = seconds(trials).set_axis(tried[trials.index])
+    found: pd.DataFrame = costs_of[~costs_of.index.duplicated()].reindex(tried[own.index]).set_axis(own.index)
+    return found
 
 
 def _reason(limits: Criteria, trial: dict[str, Any]) -> str:
@@ -264,10 +272,11 @@ def _draw(frame: Frame, savings: list[Saving], title: str) -> Figure:
     for place, each in enumerate(savings):
         axes.barh(place, each.spent_cpu_s, color=drawing.BLUE, label="spent" if not place else None)
         left = each.spent_cpu_s
-        for row, color in zip(each.reasons.itertuples(), drawing.PALETTE[1:] * len(each.reasons), strict=False):
-            axes.barh(place, max(row.saved_cpu_s, 0.0), left=left, color=color, alpha=0.5)
-            axes.text(left, place, f" {row.reason}".replace("`", ""), va="center", fontsize=8)
-            left += max(row.saved_cpu_s, 0.0)
+        for row, color in zip(rows_of(each.reasons), drawing.PALETTE[1:] * len(each.reasons), strict=False):
+            saved_s = max(float(row["saved_cpu_s"]), 0.0)
+            axes.barh(place, saved_s, left=left, color=color, alpha=0.5)
+            axes.text(left, place, f" {row['reason']}".replace("`", ""), va="center", fontsize=8)
+            left += saved_s
     axes.set_yticks(range(len(savings)), [_limits(frame, each)[:40] for each in savings])
     axes.set_xlabel("CPU time (s): spent, then saved by each limit")
     return figure

@@ -13,7 +13,7 @@ from scipy import stats
 from entrypoints.frame import Frame
 from entrypoints.limits.costs import SYSTEM_FIGURES
 from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
-from entrypoints.reporting.answer import Answer
+from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions.limits_saved import criteria, full_study, judged
 from entrypoints.reporting.statistics import TOLD, holm
 from entrypoints.reporting.words import configuration, digits
@@ -29,7 +29,8 @@ def complete_of(frame: Frame, study: str) -> pd.DataFrame:
     trials = frame.of([study]).complete
     names = [configuration(trial, frame.hyperparameters) for _, trial in trials.iterrows()]
     named: pd.DataFrame = trials.set_axis(names)
-    return named[~named.index.duplicated()]
+    once: pd.DataFrame = named[~named.index.duplicated()]
+    return once
 
 
 def ratios(frame: Frame, first: str, second: str) -> pd.DataFrame:
@@ -64,11 +65,6 @@ def ratios(frame: Frame, first: str, second: str) -> pd.DataFrame:
         table["verdict"] = [_verdict(row) for row in rows_of(table)]
         table = table.drop(columns="small")
     return table
-
-
-def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table."""
-    return table.to_dict("records")  # type: ignore[return-value]
 
 
 def ratio_in_words(row: dict[str, Any]) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from itertools import combinations
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from entrypoints.frame import Frame
 from entrypoints.reporting import drawing
-from entrypoints.reporting.answer import Answer
+from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions import decision, effects
 from entrypoints.reporting.questions.pairs import (
     AGREES,
@@ -23,7 +22,6 @@ from entrypoints.reporting.questions.pairs import (
     differing_hosts,
     ratio_in_words,
     ratios,
-    rows_of,
 )
 from entrypoints.reporting.words import digits, listed
 
@@ -48,38 +46,42 @@ def answer(frame: Frame) -> Answer:
     score = frame.score
     if not shared:
         return Answer("repeats", open_question="What is stable: no configuration ran to its end in all studies.")
-    sentences, table, open_question = list[str](), pd.DataFrame(), ""
-    if score is None:
-        open_question = "Which model to take: nothing says which metric ranks the trials; give metric and mode."
-    else:
-        table = _losses(frame, {study: trials.loc[shared] for study, trials in complete.items()}, score)
-        sentences += _take(frame, complete, table, names)
     costs = _costs(frame, names)
-    sentences += _of_costs(frame, costs, names)
-    if score is not None:
-        sentences += _ranks(table, names)
-    rows: pd.DataFrame = pd.concat(
-        [table.rename(columns=names).reset_index(names="configuration"), costs], ignore_index=True
-    )
-    draw = partial(_draw, costs, sentences[0]) if len(costs) else None
-    return Answer("repeats", tuple(sentences), rows, draw, open_question)
+    told = list(_of_costs(frame, costs, names))
+    if score is None:
+        why = "Which model to take: nothing says which metric ranks the trials; give metric and mode."
+        return Answer("repeats", tuple(told), costs, partial(_draw, costs, told[0]) if len(costs) else None, why)
+    table = _losses(frame, {study: trials.loc[shared] for study, trials in complete.items()}, score)
+    ranks = _ranks(table, names)
+    sentences = [*_take(frame, complete, table, names), *told, *_of_ranks(ranks)]
+    losses = table.rename(columns=names).reset_index(names="configuration")
+    rows: pd.DataFrame = pd.concat([losses, costs, ranks], ignore_index=True)
+    return Answer("repeats", tuple(sentences), rows, partial(_draw, costs, sentences[0]) if len(costs) else None)
 
 
 def _losses(frame: Frame, complete: dict[str, pd.DataFrame], score: str) -> pd.DataFrame:
-    """By how much each shared configuration is worse in each study than the best there, the safest choice first."""
+    """By how much each shared configuration is worse in each study than the best there, the safest choice first.
+
+    Beside them the smallest margin of any study, and the costs in the first.
+    """
     sign = -1.0 if frame.higher_is_better else 1.0
     signed: pd.DataFrame = pd.DataFrame({study: sign * trials[score] for study, trials in complete.items()})
     losses = signed - signed.min()
-    ordered: pd.DataFrame = losses.assign(worst_loss=losses.max(axis=1)).sort_values("worst_loss", kind="stable")
+    one_by_one = [frame.of([study]) for study in complete]
+    margins = [decision.score_margin(each, effects.noise(each)) for each in one_by_one]
+    known = min((margin for margin in margins if margin is not None), default=None)
+    of_first = complete[frame.first]
+    costs = of_first[[cost for cost in decision.SHOWN_COSTS if cost in of_first]]
+    whole = losses.assign(worst_loss=losses.max(axis=1), margin=known).join(costs)
+    ordered: pd.DataFrame = whole.sort_values("worst_loss", kind="stable")
     return ordered
 
 
 def _take(frame: Frame, complete: dict[str, pd.DataFrame], table: pd.DataFrame, names: dict[str, str]) -> Iterator[str]:
     """The configuration that is never far from the best, its costs and its address."""
     safest, worst = str(table.index[0]), float(table["worst_loss"].iloc[0])
-    margins = [decision.score_margin(frame.of([study]), effects.noise(frame.of([study]))) for study in names]
-    known = [margin for margin in margins if margin is not None]
-    within = f", within noise ({digits(min(known), 2)})" if len(known) == len(margins) and worst <= min(known) else ""
+    margin = table["margin"].iloc[0]
+    within = f", within noise ({digits(margin, 2)})" if margin is not None and 0 < worst <= margin else ""
     lost = f"at most {digits(worst, 2)} worse in {frame.score} than the best" if worst > 0 else "the best"
     yield f"**Take {safest}**: it is {lost} in each of {len(names)} studies{within}."
     first = complete[frame.first].loc[safest]
@@ -90,41 +92,51 @@ def _take(frame: Frame, complete: dict[str, pd.DataFrame], table: pd.DataFrame, 
         yield f"The best of a study differs: {'; '.join(each)}."
 
 
-def _ranks(table: pd.DataFrame, names: dict[str, str]) -> list[str]:
-    """How far the studies rank configurations alike."""
-    if len(table) < MIN_RANKED:
+def _ranks(table: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
+    """How far each two studies rank the shared configurations alike."""
+    pairs = combinations(names, 2) if len(table) >= MIN_RANKED else ()
+    found: pd.DataFrame = pd.DataFrame(
+        [
+            {"study": names[one], "beside": names[other], "configurations": len(table)}
+            | {"spearman": float(table[one].corr(table[other], method="spearman"))}
+            for one, other in pairs
+        ]
+    )
+    return found
+
+
+def _of_ranks(ranks: pd.DataFrame) -> list[str]:
+    if ranks.empty or ranks["spearman"].isna().any():
         return []
-    correlations = [float(table[one].corr(table[other], method="spearman")) for one, other in combinations(names, 2)]
-    least, most = digits(min(correlations), 2), digits(max(correlations), 2)
+    least, most = (digits(float(each), 2) for each in (ranks["spearman"].min(), ranks["spearman"].max()))
     of = least if least == most else f"{least} to {most}"
-    return [f"Ranks of the {len(table)} configurations agree with a Spearman correlation of {of}."]
+    return [f"Ranks of the {ranks['configurations'].iloc[0]} configurations agree with a Spearman correlation of {of}."]
 
 
 def _costs(frame: Frame, names: dict[str, str]) -> pd.DataFrame:
     """What each study cost beside the first: a row per study and cost."""
     first, *others = names
-    tables = [ratios(frame, first, study).assign(study=study, beside=first) for study in others]
+    tables = [ratios(frame, first, study).assign(study=names[study], beside=names[first]) for study in others]
     table: pd.DataFrame = pd.concat(tables, ignore_index=True)
     return table
 
 
 def _of_costs(frame: Frame, costs: pd.DataFrame, names: dict[str, str]) -> Iterator[str]:
-    """Which costs differ, and which agree; hosts first, where they differ."""
-    hosts = differing_hosts(frame, *names)
-    if hosts:
-        yield f"The studies ran on machines that differ ({hosts}): their costs are compared, never pooled."
-    first = next(iter(names))
-    for study, own in costs.groupby("study", sort=False) if len(costs) else ():
-        told = [row for row in rows_of(own) if row["verdict"] in (MORE, LESS)]
-        for row in told:
-            yield f"`{row['metric']}` in {names[str(study)]} is {ratio_in_words(row)} as in {names[first]}."
-    by_verdict: dict[str, Any] = costs.groupby("metric", sort=False)["verdict"].agg(set).to_dict() if len(costs) else {}
+    """Which costs differ, and which agree; then hosts, where they differ."""
+    by_verdict: dict[str, set[str]] = {}
+    for row in rows_of(costs):
+        by_verdict.setdefault(row["metric"], set()).add(row["verdict"])
+        if row["verdict"] in (MORE, LESS):
+            yield f"`{row['metric']}` in {row['study']} is {ratio_in_words(row)} as in {row['beside']}."
     agree = [f"`{metric}`" for metric, verdicts in by_verdict.items() if verdicts == {AGREES}]
     unclear = [f"`{metric}`" for metric, verdicts in by_verdict.items() if UNCLEAR in verdicts]
     if agree:
         yield f"{listed(agree)} {'agrees' if len(agree) == 1 else 'agree'} within 5 %."
     if unclear:
         yield f"Whether {listed(unclear)} {'differs' if len(unclear) == 1 else 'differ'} cannot be told."
+    hosts = differing_hosts(frame, *names)
+    if hosts:
+        yield f"The studies ran on machines that differ ({hosts}): their costs are compared, never pooled."
 
 
 @drawing.styled

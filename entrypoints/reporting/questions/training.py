@@ -15,7 +15,7 @@ from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
 from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.drawing import LINES, PALETTE, scale_axis, sheet, styled
 from entrypoints.reporting.statistics import TOLD, Array, holm, is_learned
-from entrypoints.reporting.words import digits, listed
+from entrypoints.reporting.words import digits, listed, with_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +44,8 @@ def courses(frame: Frame) -> pd.DataFrame:
         - change: from start to end, as a share of the start, of a cost of its median, and of memory in MB: of what is
           learned the median, of a cost the mean over trials, with low and high, its 95 % interval
         - level_from, level_share: the median step, and share of the training, from which on the curve stays as near to
-          its end as a tenth of its whole change; NaN of costs. same_length: whether all trials have as many steps
+          its end as a tenth of its whole change, and twice its noise from point to point; NaN of costs. same_length:
+          whether all trials have as many steps
         - p_holm: of costs, of the t-test over trials that they do not change, adjusted over all of them
         - verdict: rises or falls: of what is learned nine of ten trials do; of a cost p_holm is below 0.01 and the
           change over 5 %, of memory 0.1 MB. steady: the interval of a cost lies within that. Else unclear
@@ -99,7 +100,8 @@ def _course(metric: str, trial: pd.DataFrame, learned: bool) -> dict[str, float]
         return None
     if learned:
         start, end = float(value[0]), float(value[-1])
-        away = np.flatnonzero(np.abs(value - end) > LEVEL_WITHIN * abs(end - start))
+        noise = 1.48 * float(np.median(np.abs(np.diff(value, 2)))) / math.sqrt(6) if len(value) > MIN_POINTS else 0.0
+        away = np.flatnonzero(np.abs(value - end) > LEVEL_WITHIN * abs(end - start) + 2 * noise)
         level, size = float(at[away[-1] + 1]) if len(away) else float(at[0]), abs(start)
     else:
         slope, size, level = float(stats.theilslopes(value[1:], at[1:]).slope), float(np.median(value[1:])), math.nan
@@ -128,7 +130,7 @@ def _together(metric: str, each: Sequence[dict[str, float]], learned: bool) -> d
 def _verdict(row: Row) -> str:
     way = RISES if row["change"] > 0 else FALLS
     if row["level_share"] == row["level_share"]:
-        return way if row["agree"] >= MOST and row["change"] else UNCLEAR
+        return way if row["agree"] >= MOST and row["level_share"] > 0 else UNCLEAR
     small = SMALL_MB if is_memory(row["metric"]) else SMALL
     if row["p_holm"] < TOLD and abs(row["change"]) > small:
         return way
@@ -149,7 +151,7 @@ def _learned(rows: Sequence[Row]) -> list[str]:
         level = f"is level from step {_span([row['level_from'] for row in own])} on"
         if not all(row["same_length"] for row in own):
             level = f"is level after {_span([100 * row['level_share'] for row in own])} % of the training"
-        if max(row["level_share"] for row in own) > AT_THE_END:
+        if max(row["level_share"] for row in own) >= AT_THE_END:
             level = f"still {way} at the end"
         parts.append(f"`{metric}` {way} {by} and {level}")
     return [f"{'; '.join(parts)}."] if parts else []
@@ -176,15 +178,11 @@ def _named(row: Row) -> str:
 
 
 def _change(row: Row) -> str:
-    """Such as ``5 MB (4.8 to 5.2)`` or ``12 % (10 to 14 %)``."""
-    low, high = sorted((abs(row["low"]), abs(row["high"])))
-    if is_memory(row["metric"]):
-        return f"{digits(abs(row['change']), 2)} MB ({digits(low, 2)} to {digits(high, 2)})"
-    return f"{_percent(row['change'])} ({digits(100 * low, 2)} to {_percent(high)})"
-
-
-def _percent(share: float) -> str:
-    return f"{digits(100 * abs(share), 2)} %"
+    """Such as ``5 MB (4.8 to 5.2)`` or ``12 % (10 to 14)``."""
+    in_mb = is_memory(row["metric"])
+    values = [abs(row[name]) * (1 if in_mb else 100) for name in ("change", "low", "high")]
+    texts = [digits(each, 2) for each in (values[0], *sorted(values[1:]))]
+    return with_interval(*texts, "MB" if in_mb else "%")
 
 
 @styled
@@ -196,10 +194,11 @@ def _drawn(frame: Frame, table: pd.DataFrame, title: str) -> Figure:
         for place, algorithm in enumerate(table.loc[table["metric"] == metric, "algorithm"]):
             own = curves[(curves["metric"] == metric) & (curves["algorithm"] == algorithm)]
             values = np.array([_along(trial) for _, trial in own.groupby("trial_id") if len(trial) > 1])
-            low, middle, high = np.nanquantile(values, [0.1, 0.5, 0.9], axis=0)
-            color = PALETTE[place % len(PALETTE)]
-            axes.fill_between(100 * SHARES, low, high, color=color, alpha=0.2, linewidth=0)
-            axes.plot(100 * SHARES, middle, LINES[place % len(LINES)], color=color, label=algorithm or None)
+            known = np.isfinite(values).any(axis=0)
+            low, middle, high = np.nanquantile(values[:, known], [0.1, 0.5, 0.9], axis=0)
+            shares, color = 100 * SHARES[known], PALETTE[place % len(PALETTE)]
+            axes.fill_between(shares, low, high, color=color, alpha=0.2, linewidth=0)
+            axes.plot(shares, middle, LINES[place % len(LINES)], color=color, label=algorithm or None)
         scale_axis(axes, "y", np.concatenate([line.get_ydata() for line in axes.lines]))
         axes.set_xlabel("% of the training")
         axes.set_ylabel(metric)

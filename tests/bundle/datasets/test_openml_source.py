@@ -1,9 +1,8 @@
-"""Tables from OpenML through scikit-learn, without a network: downloads, mistakes, and the copies that are kept."""
+"""Tables from OpenML, without a network: downloads, mistakes, and the copies that are kept."""
 
 from __future__ import annotations
 
 import dataclasses
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def openml(monkeypatch: pytest.MonkeyPatch) -> Iterator[MadeUpOpenML]:
-    """One without datasets. Nothing waits before it is asked again."""
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+def openml() -> Iterator[MadeUpOpenML]:
+    """One without datasets."""
     with made_up_openml() as running:
         yield running
 
@@ -70,7 +68,7 @@ def test_table_is_downloaded_once(openml: MadeUpOpenML) -> None:
         pytest.param(UNREACHABLE, "Network is unreachable", id="offline"),
         pytest.param(TimeoutError("timed out"), "timed out", id="silent"),
         pytest.param(HTTPError("https://x", 503, "Busy", None, None), "Busy", id="busy"),  # type: ignore[arg-type]
-        pytest.param(None, "Dataset with data_id 5 not found", id="unknown id"),
+        pytest.param(None, "Precondition Failed", id="unknown id"),
     ],
 )
 def test_failed_download_is_told_in_one_sentence_and_copies_stay(
@@ -92,29 +90,29 @@ def test_failed_download_is_told_in_one_sentence_and_copies_stay(
 
 
 def test_damaged_file_is_refused(openml: MadeUpOpenML, cache: Path) -> None:
-    """By the MD5 checksum that OpenML states."""
-    openml.publish(61, _small(), "label", md5="0" * 32)
-    with pytest.raises(UserError, match=r"the download from openml\.org failed: The md5 checksum of the file"):
-        load("openml:61")
+    """As is one that is not of OpenML."""
+    openml.publish(61, _small(), "label")
+    openml.publish(62, _small(), "label", parquet_url="file:///etc/passwd")
+    (file,) = [url for url in openml.pages if url.endswith("61.pq")]
+    openml.pages[file] = openml.pages[file][:500]
+    for name, why in {"openml:61": "", "openml:62": "it has no Parquet file; "}.items():
+        with pytest.raises(UserError, match=rf"the download from openml\.org failed: {why}"):
+            load(name)
     assert not cache.exists()
 
 
-def test_requests_end_in_bounded_time_and_leave_the_process_as_it_was(
-    openml: MadeUpOpenML, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """scikit-learn sets no time limit of its own."""
-    seen: list[float | None] = []
-    asked = openml.https_open
+def test_each_request_ends_in_bounded_time(openml: MadeUpOpenML) -> None:
+    """A server may be silent."""
+    openml.publish(61, _small(), "label")
+    load("openml:61")
+    assert [request.timeout for request in openml.requests] == [openml_source.TIMEOUT_S] * 2
 
-    def noted(request: Any) -> Any:
-        seen.append(socket.getdefaulttimeout())
-        return asked(request)
 
-    monkeypatch.setattr(openml, "https_open", noted)
-    with pytest.raises(UserError):
-        load("openml:5")
-    assert seen == [openml_source.TIMEOUT_S]
-    assert socket.getdefaulttimeout() is None
+@pytest.mark.parametrize("names", ["whole,flag", ["whole", "flag"]], ids=["text", "list"])
+def test_columns_that_openml_ignores_are_left_out(openml: MadeUpOpenML, names: Any) -> None:
+    """So are the numbers of the rows."""
+    openml.publish(61, _small(), "label", ignore_attribute=names, row_id_attribute="number")
+    assert load("openml:61").feature_names == ("kind",)
 
 
 def test_damaged_copy_is_fetched_anew_with_a_line(openml: MadeUpOpenML, cache: Path) -> None:
@@ -138,7 +136,7 @@ def test_table_is_used_where_no_copy_can_be_kept(openml: MadeUpOpenML, cache: Pa
     openml.publish(61, _small(), "label")
     lines: list[str] = []
     assert load("openml:61", echo=lines.append).source == "openml"
-    assert lines[-1].startswith(f"openml:61 could not be kept in {cache}: ")
+    assert [line for line in lines if line.startswith(f"openml:61 could not be kept in {cache}: ")]
 
 
 def _wave() -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -65,7 +66,7 @@ def test_configuration_finds_its_algorithm_in_another_process_too(algorithm: str
 @pytest.mark.parametrize(
     ("changes", "equal"),
     [
-        pytest.param({"seed": 9, "max_steps": 9}, True, id="what is not searched"),
+        pytest.param({"seed": 7}, True, id="what is not searched"),
         pytest.param({"hidden_layer_sizes": [4, 8]}, False, id="lists"),
         pytest.param({"alpha": 1.0000000000000002e-12}, False, id="last digit"),
         pytest.param({"alpha": "1e-12"}, False, id="word and number"),
@@ -76,4 +77,4 @@ def test_key_tells_configurations_apart(changes: dict[str, Any], equal: bool) ->
     """By what is searched."""
     usual: dict[str, Any] = {"hidden_layer_sizes": [8, 4], "alpha": 1e-12}
     one, other = (configured(MLP_CLASSIFIER, **values) for values in (usual, usual | changes))
-    assert (one.key == other.key) is equal
+    assert (one.key == replace(other, place=9, repeat=1).key) is equal

@@ -159,7 +159,7 @@ def test_tables_hold_each_trial_and_fold(finish: Finish) -> None:
     client, run_id = study.run.client, study.run.run_id
     rows = load_rows(client, run_id, "trials.json")
     assert [(row["trial_id"], row["status"]) for row in rows][2:8:5] == [("t3", "KILLED"), ("t8", "FINISHED")]
-    chosen = {"algorithm": "linear", "batch_size": 2, "learning_rate": 0.01, "alpha": 0.1, "folds": 3}
+    chosen = {"algorithm": "linear", "batch_size": 2, "learning_rate": 0.01, "alpha": 0.1, "folds": "3"}
     assert {name: rows[0][name] for name in chosen} | {"alpha": 0.1, "learning_rate": 0.01} == chosen
     assert (rows[0]["val_rmse"], rows[2]["val_rmse"]) == (0.6, None)
     folds = load_rows(client, run_id, "folds.json")

@@ -98,6 +98,19 @@ def test_journal_has_one_writer(path: Path) -> None:
     assert not path.exists()
 
 
+def test_journal_that_its_owner_removes_meanwhile_is_not_taken(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written into it would be lost."""
+    lock, owner = journals.fcntl.flock, Journal(path, ABOUT)
+
+    def lock_late(file: Any, how: int) -> None:
+        owner.close(remove=True)
+        lock(file, how)
+
+    monkeypatch.setattr(journals.fcntl, "flock", lock_late)
+    with pytest.raises(InUseError):
+        Journal(path)
+
+
 @needs_fork
 def test_forked_child_leaves_the_journal_alone_and_does_not_keep_its_lock(path: Path) -> None:
     """It can neither write nor open it; when the parent is gone, while the child lives on, it is free."""

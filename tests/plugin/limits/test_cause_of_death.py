@@ -93,14 +93,18 @@ def test_machine_that_tells_nothing_is_not_guessed_about(tmp_path: Path) -> None
 
 def _killed_in(folder: Path | None) -> bool | None:
     """What is told of a program that takes ever more memory in a group, or is killed by us without one."""
-    enter = f"import os; open({str(folder / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))\n{EATER}" if folder else ""
-    with subprocess.Popen([sys.executable, "-c", f"input()\n{enter or 'input()'}"], stdin=subprocess.PIPE) as program:
-        watched = MemoryKills(program.pid)
+    enter = f"import os; open({str(folder / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))" if folder else ""
+    source = f"{enter}\nprint('in', flush=True)\ninput()\n{EATER}"
+    with subprocess.Popen([sys.executable, "-c", source], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as program:
         assert program.stdin is not None
-        program.stdin.write(b"go\n")
-        program.stdin.flush()
+        assert program.stdout is not None
+        assert program.stdout.readline()
+        watched = MemoryKills(program.pid)
         if folder is None:
             program.kill()
+        else:
+            program.stdin.write(b"go\n")
+            program.stdin.flush()
         assert program.wait() == -9
     return watched.happened()
 
@@ -108,7 +112,7 @@ def _killed_in(folder: Path | None) -> bool | None:
 def test_real_kill_for_memory_is_told_from_any_other() -> None:
     """Three of each, in a control group of this machine with 60 MB where one can be made."""
     if MemoryKills().happened() is None:
-        pytest.skip("memory.events cannot be read here")
+        pytest.skip("kills cannot be read here")
     with ExitStack() as stack:
         try:
             small_group = stack.enter_context(memory_group())

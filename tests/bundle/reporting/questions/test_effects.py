@@ -100,12 +100,12 @@ def test_eight_trials_say_what_they_show() -> None:
 @pytest.mark.parametrize(
     ("metric", "planted", "words"),
     [
-        ("training_time_s", 16.0, "rises to 9 times (9 to 9)"),
-        ("training_time_s", -1.75, "falls to 1/8 (1/8 to 1/8)"),
-        ("training_time_s", 0.3, "rises by 15 % (15 to 15 %)"),
-        ("training_time_s", -0.3, "falls by 15 % (15 to 15 %)"),
-        ("peak_memory_mb", 0.3, "rises by 0.3 MB (0.3 to 0.3)"),
-        ("peak_memory_mb", -1.0, "falls by 1 MB (1 to 1)"),
+        ("training_time_s", 16.0, "rises to 9 times"),
+        ("training_time_s", -1.75, "falls to 1/8"),
+        ("training_time_s", 0.3, "rises by 15 %"),
+        ("training_time_s", -0.3, "falls by 15 %"),
+        ("peak_memory_mb", 0.3, "rises by 0.3 MB"),
+        ("peak_memory_mb", -1.0, "falls by 1 MB"),
     ],
 )
 def test_change_is_said_in_words_that_fit_its_size(metric: str, planted: float, words: str) -> None:

@@ -61,6 +61,14 @@ def test_what_is_learned_is_said_with_where_it_becomes_level(curves: dict[str, C
     assert answer(made(curves)).sentences == (words,)
 
 
+def test_curve_that_hardly_changes_is_level_within_its_noise() -> None:
+    """An accuracy of few rows jumps by one of them at each report: at its end it does not still rise for that."""
+    frame = made({"val_accuracy": noisy(lambda share: 0.76 - 0.04 * float(np.exp(-30 * share)), 0.002)})
+    (said,) = answer(frame).sentences
+    assert said.startswith("`val_accuracy` rises from 0.72 to 0.76 and is level from step ")
+    assert courses(frame)["level_share"].iloc[0] < 0.5
+
+
 def test_trials_of_different_length_are_compared_by_share_of_the_training() -> None:
     """Ten epochs of small batches have many times the steps."""
     frame = made({"train_loss": falls(0.4)}, steps=lambda row: 8000 / row["batch_size"])
