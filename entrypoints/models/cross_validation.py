@@ -22,7 +22,7 @@ from entrypoints.models.losses import Array, score_name
 DIVERGED_LOSS = 100.0  # times that of the untrained model; no log loss is so large
 _CHUNK_ROWS = 8192  # rows that are normalised and scored at once, which bounds the memory that scoring takes
 _COPIED_BYTES = 100_000  # of an array that is pickled to count it; a larger one is counted where it is
-LATENCY_ROWS = 250  # predicted one at a time, by the models of all folds together
+LATENCY_ROWS = 150  # predicted one at a time, by the models of all folds together
 FEW_ROWS = 50  # enough for a median
 BATCH_ROWS = 1024  # predicted at once
 MEASURED_MODELS = MEASURED_STEPS = 2  # whose memory is measured: later models and steps take no more
