@@ -17,7 +17,7 @@ def check_logged_model(study: Study) -> None:
     split = load_dict(f"runs:/{study.run.data.tags['sysmetrics.prepare_run_id']}/split.json")
     test = table.frame.iloc[split["test"]]
     (model_id,) = (model.model_id for model in study.run.outputs.model_outputs)
-    assert f"it is logged as models:/{model_id}\n" in study.command.stdout
+    assert f'Load it with mlflow.pyfunc.load_model("models:/{model_id}").\n' in study.command.stdout
     model = mlflow.pyfunc.load_model(f"models:/{model_id}")
     error = model.predict(test[list(table.feature_names)]) - test[table.target]
     assert np.sqrt(np.mean(np.square(error))) == pytest.approx(study.run.data.metrics["test_rmse"])
