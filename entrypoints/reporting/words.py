@@ -44,9 +44,8 @@ def digits(number: float, count: int) -> str:
     return f"{float(f'{number:.{count}g}'):.{max(count, 6)}g}" if math.isfinite(number) else "-"
 
 
-def with_interval(texts: Sequence[str], unit: str = "") -> str:
-    """Such as ``5 MB (4.8 to 5.2)``, of value, low and high end; the value alone where all are written alike."""
-    value, low, high = texts
+def with_interval(value: str, low: str, high: str, unit: str = "") -> str:
+    """Such as ``5 MB (4.8 to 5.2)``; without an interval whose ends are written like the value."""
     said = f"{value} {unit}".rstrip()
     return said if low == high == value else f"{said} ({low} to {high})"
 

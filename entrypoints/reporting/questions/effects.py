@@ -22,6 +22,7 @@ from entrypoints.reporting.statistics import (
     PLACE,
     TOLD,
     Array,
+    Fit,
     LinearModel,
     design,
     holm,
@@ -279,18 +280,18 @@ def _effect_on_score(frame: Frame, name: str, trials: pd.DataFrame, scores: pd.D
 
 def _slope(frame: Frame, name: str, trials: pd.DataFrame, scores: pd.DataFrame) -> dict[str, Any] | None:
     """Of a number with many values what a straight line in its logarithm changes from the lowest to the highest."""
-    from statsmodels.regression.linear_model import OLS  # takes a second
-
     models = scores.drop_duplicates()
     found = {term.name: term for term in terms(trials.loc[models.index], frame.hyperparameters)}
     if name not in found or found[name].is_categorical:
         return None
     others = {other: term.columns for other, term in found.items() if other != name}
     explained = design({name: found[name].columns[:, :1], **others})
-    if len(explained) - np.linalg.matrix_rank(explained) < MIN_DEGREES:
+    fit = Fit(models.mean(axis=1).to_numpy(), explained)
+    if fit.degrees < MIN_DEGREES:
         return None
-    per_fold = (np.linalg.pinv(explained) @ models.to_numpy())[1]
-    over_trials = float(OLS(models.mean(axis=1).to_numpy(), explained).fit().pvalues[1])
+    per_fold = (fit.inverse @ explained.T @ models.to_numpy())[1]
+    slope, error = fit.combined(np.eye(explained.shape[1])[1])
+    over_trials = 2 * float(stats.t.sf(abs(slope) / error, fit.degrees)) if error else math.nan
     row = _score_row(frame, name, (trials[name].min(), trials[name].max()), per_fold, pairs=1)
     return row | {"trials": len(models), "same": False, "p_value": max(row["p_value"], over_trials)}
 
@@ -338,7 +339,7 @@ def _of_score(score: pd.DataFrame) -> Iterator[str]:
     """What changes the score, the largest change first."""
     told = [row for row in score.to_dict("records") if row["told"]]
     for row in sorted(told, key=lambda row: -abs(row["change"])):
-        by = with_interval(_digits(abs(row["change"]), *sorted((abs(row["low"]), abs(row["high"])))))
+        by = with_interval(*_digits(abs(row["change"]), abs(row["low"]), abs(row["high"])))
         yield f"{_ends_in_words(row)}: `{row['metric']}` {'rises' if row['change'] > 0 else 'falls'} by {by}"
 
 
@@ -413,18 +414,21 @@ def change_in_words(row: Row) -> str:
     values = change, low, high = row["change"], row["low"], row["high"]
     if row["unit"] == "MB":
         verb = "rises" if change > 0 else "falls"
-        return f"{verb} by {with_interval(_digits(abs(change), *sorted((abs(low), abs(high)))), 'MB')}"
+        return f"{verb} by {with_interval(*_digits(abs(change), abs(low), abs(high)), unit='MB')}"
     if change >= 2:
-        return f"rises to {with_interval(_digits(*values), 'times')}"
+        return f"rises to {with_interval(*_digits(*values), unit='times')}"
     if change <= 0.5:
-        return f"falls to {with_interval([f'1/{each}' for each in _digits(*[1 / each for each in values])])}"
-    shares = [100 * abs(each - 1) for each in values]
+        value, least, most = _digits(1 / change, 1 / low, 1 / high)
+        return f"falls to {with_interval(f'1/{value}', f'1/{most}', f'1/{least}')}"
     verb = "rises" if change > 1 else "falls"
-    return f"{verb} by {with_interval(_digits(shares[0], *sorted(shares[1:])), '%')}"
+    shares = _digits(*[100 * abs(each - 1) for each in values])
+    return f"{verb} by {with_interval(*shares, unit='%')}"
 
 
-def _digits(*values: float) -> list[str]:
-    return [digits(value, 2) for value in values]
+def _digits(value: float, *ends: float) -> tuple[str, str, str]:
+    """A value and the ends of its interval, the lower one first."""
+    low, high = sorted(ends)
+    return digits(value, 2), digits(low, 2), digits(high, 2)
 
 
 @styled

@@ -180,9 +180,9 @@ def _named(row: Row) -> str:
 def _change(row: Row) -> str:
     """Such as ``5 MB (4.8 to 5.2)`` or ``12 % (10 to 14)``."""
     in_mb = is_memory(row["metric"])
-    values = [abs(row[name]) * (1 if in_mb else 100) for name in ("change", "low", "high")]
-    texts = [digits(each, 2) for each in (values[0], *sorted(values[1:]))]
-    return with_interval(texts, "MB" if in_mb else "%")
+    change, *ends = (abs(row[name]) * (1 if in_mb else 100) for name in ("change", "low", "high"))
+    texts = digits(change, 2), digits(min(ends), 2), digits(max(ends), 2)
+    return with_interval(*texts, unit="MB" if in_mb else "%")
 
 
 @styled
