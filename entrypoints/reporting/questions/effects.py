@@ -70,8 +70,8 @@ def of_costs(frame: Frame) -> pd.DataFrame:
         - low, high: its 95 % interval, which allows for the choice of two levels among all
         - p_value, p_holm: of the F test that no level differs (type II), as it is and adjusted within this cost
         - trials; noise and margin: as of ``noise``
-        - told: whether it is worth a sentence: p_holm below 0.01, the interval without "no change", and more than 5 %,
-          of memory than 0.1 MB; of ``place`` also more than single trials differ by
+        - told: whether it is worth a sentence: p_holm below 0.01, and more than 5 %, of memory than 0.1 MB, and by
+          the interval more than half of that; of ``place`` also more than twice what two trials may differ by
     """
     rows: list[dict[str, Any]] = []
     for cost in _costs(frame):
@@ -155,7 +155,7 @@ def _rows_of_cost(cost: str, model: LinearModel) -> Iterator[dict[str, Any]]:
             continue
         told = bool(p_holm < TOLD) and _matters(row)
         if name == PLACE:
-            told = told and _share(row, model) > model.margin
+            told = told and _share(row, model) > 2 * model.margin
         yield row | {"told": told}
         for one, other in model.together if told else []:
             if name == one:
@@ -190,10 +190,11 @@ def _change(
 
 
 def _matters(row: Row) -> bool:
-    """Whether it is more than what is too small for a sentence, and its sign is known."""
+    """Whether it is more than what is too small for a sentence, and surely more than half of that."""
+    low, high = row["low"], row["high"]
     if row["unit"] == "MB":
-        return bool(abs(row["change"]) > SMALL_MB and row["low"] * row["high"] > 0)
-    return bool(max(row["change"], 1 / row["change"]) > 1 + SMALL and (row["low"] > 1 or row["high"] < 1))
+        return bool(abs(row["change"]) > SMALL_MB and max(low, -high) > SMALL_MB / 2)
+    return bool(max(row["change"], 1 / row["change"]) > 1 + SMALL and max(low, 1 / high) > 1 + SMALL / 2)
 
 
 def _share(row: Row, model: LinearModel) -> float:
