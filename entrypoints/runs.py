@@ -310,8 +310,7 @@ def _end(status: str, error: BaseException | None = None) -> None:
                 mlflow.set_tags(tags)
         mlflow.end_run(status)
     except MlflowException as refused:
-        from mlflow_sysmetrics.delivery.store import one_line
-        from mlflow_sysmetrics.delivery.writer import keep_end
+        from mlflow_sysmetrics.delivery import keep_end, one_line
 
         keep_end(mlflow.get_tracking_uri(), active.info.run_id, status, tags)
         told = UserError(

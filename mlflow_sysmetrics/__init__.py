@@ -17,22 +17,9 @@ Around any other command: ``mlflow-sysmetrics run -- python train.py``. For the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-
-def lazy(package: str, names_by_module: Mapping[str, str]) -> Callable[[str], Any]:
-    """A `__getattr__` for a package (PEP 562): these names are imported from its modules at their first use."""
-    home = {name: module for module, names in names_by_module.items() for name in names.split()}
-
-    def find(name: str) -> Any:
-        if name not in home:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(f"{package}.{home[name]}"), name)
-
-    return find
-
+from mlflow_sysmetrics.lazy import lazy
 
 if TYPE_CHECKING:
     from mlflow_sysmetrics.autologging import autolog

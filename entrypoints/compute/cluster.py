@@ -18,7 +18,7 @@ from entrypoints.compute import workers
 from entrypoints.errors import UserError
 from entrypoints.own_modules import PACKAGES
 from entrypoints.text import shorten
-from mlflow_sysmetrics.delivery.waiting import within
+from mlflow_sysmetrics.delivery import within
 from mlflow_sysmetrics.redact import redacted
 
 CONNECTED_WITHIN_S = 12.0  # it takes a third of a second

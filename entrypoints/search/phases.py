@@ -8,7 +8,7 @@ import click
 from mlflow.entities import Metric
 
 from entrypoints.runs import RecordedRun
-from mlflow_sysmetrics.delivery.operations import now_ms
+from mlflow_sysmetrics.delivery import now_ms
 from mlflow_sysmetrics.measurement import Measurement
 
 PREPARE, FORECAST, SEARCH, REFIT, SUMMARY = "prepare", "forecast", "search", "refit", "summary"

@@ -27,7 +27,7 @@ from entrypoints.models.cross_validation import CrossValidation
 from entrypoints.search.first_trials import FirstTrials
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.tags import CONVERGED, DIVERGED, FEASIBLE, PLACE, RAY_NODE_ID
-from mlflow_sysmetrics.delivery.operations import Point, points_now, window_points
+from mlflow_sysmetrics.delivery import Point, points_now, window_points
 from mlflow_sysmetrics.host import Host
 from mlflow_sysmetrics.measurement import Measurement
 from mlflow_sysmetrics.ray_tune import MEASURES_ITSELF, payload

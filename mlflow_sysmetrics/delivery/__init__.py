@@ -4,3 +4,16 @@ What a run is to get are `operations`. They wait, in order, in its `outbox`, whi
 `replay` brings them to the `store`: in the thread of a `writer`, or in `sync`, which reads the journals that ended
 processes have left.
 """
+
+from typing import TYPE_CHECKING
+
+from mlflow_sysmetrics.delivery.operations import Point, now_ms, points_now, window_points
+from mlflow_sysmetrics.delivery.waiting import within
+from mlflow_sysmetrics.lazy import lazy
+
+if TYPE_CHECKING:  # what needs MLflow
+    from mlflow_sysmetrics.delivery.store import one_line
+    from mlflow_sysmetrics.delivery.writer import keep_end
+
+__all__ = ["Point", "keep_end", "now_ms", "one_line", "points_now", "window_points", "within"]
+__getattr__ = lazy(__name__, {"store": "one_line", "writer": "keep_end"})

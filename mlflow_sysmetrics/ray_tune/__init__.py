@@ -4,8 +4,9 @@
 `endings` say how a trial ended. Only the callback, which is imported at its first use, needs mlflow: trials may not.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mlflow_sysmetrics.lazy import lazy
 from mlflow_sysmetrics.ray_tune.endings import error_line
 from mlflow_sysmetrics.ray_tune.inside import trial_run, trial_run_id
 from mlflow_sysmetrics.ray_tune.results import MEASURES_ITSELF, PAYLOAD_KEY, STOP_KEY, payload
@@ -17,11 +18,4 @@ if TYPE_CHECKING:
 
 __all__ = ["MEASURES_ITSELF", "PAYLOAD_KEY", "STOP_KEY", "CriteriaStopper", "SystemMetricsCallback", "error_line"]
 __all__ += ["payload", "system_metrics", "trial_run", "trial_run_id"]
-
-
-def __getattr__(name: str) -> Any:
-    if name != "SystemMetricsCallback":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from mlflow_sysmetrics.ray_tune.callback import SystemMetricsCallback
-
-    return SystemMetricsCallback
+__getattr__ = lazy(__name__, {"callback": "SystemMetricsCallback"})

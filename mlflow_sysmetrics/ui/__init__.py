@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mlflow_sysmetrics import lazy
+from mlflow_sysmetrics.lazy import lazy
 from mlflow_sysmetrics.ui.page import (
     FIRST,
     MODE,

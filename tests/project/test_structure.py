@@ -14,7 +14,7 @@ PLUGIN, BUNDLE = "mlflow_sysmetrics", "entrypoints"
 # Of each package its layers, the lowest first, with their rooms. Names in one text are one room; "" is all other files.
 LAYERS: dict[str, list[tuple[str, ...]]] = {
     PLUGIN: [
-        ("tags", "redact"),
+        ("tags", "redact", "lazy"),
         ("sampling",),
         ("monitor",),
         ("measurement", "delivery"),
