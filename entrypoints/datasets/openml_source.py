@@ -1,24 +1,20 @@
-"""Tables from OpenML: its Parquet files, each downloaded once. A copy of each is kept."""
+"""Tables from OpenML, each downloaded once by the package openml. A copy of each is kept."""
 
 from __future__ import annotations
 
-import http.client
-import io
-import json
 import os
+import re
 import tempfile
-import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from entrypoints.datasets.cleaning import canonical
 from entrypoints.errors import UserError
 from entrypoints.text import Echo, one_line
+from mlflow_sysmetrics.delivery.waiting import within
 
-ABOUT = "https://www.openml.org/api/v1/json/data/{}"
-TIMEOUT_S = 10.0  # for a connection, and for each wait for more bytes
+LIMIT_S = 300.0  # for a whole download: openml sets no time limit
 
 
 def cache_folder() -> Path:
@@ -44,12 +40,11 @@ def get(openml_id: int, what: str, echo: Echo) -> tuple[pd.DataFrame, str]:
         return copy, "cache"
     echo(f"Downloading openml:{openml_id} from openml.org")
     try:
-        frame = _downloaded(openml_id)
-    except (OSError, ValueError, KeyError, http.client.HTTPException) as error:
-        why = one_line(Exception(getattr(error, "reason", error)))
+        frame = within(LIMIT_S, lambda: _downloaded(openml_id))
+    except Exception as error:  # openml's, and those of what it downloads and reads with
         raise UserError(
-            f"{what}: the download from openml.org failed: {why}; look the id up there, try again later, or give the "
-            "path of a CSV or Parquet file"
+            f"{what}: the download from openml.org failed: {_why(error)}; look the id up there, try again later, or "
+            "give the path of a CSV or Parquet file"
         ) from error
     keep(openml_id, frame, echo)
     return frame, "openml"
@@ -80,30 +75,27 @@ def _cached(openml_id: int, echo: Echo) -> pd.DataFrame | None:
 
 
 def _downloaded(openml_id: int) -> pd.DataFrame:
-    about = json.loads(_read(ABOUT.format(openml_id)))["data_set_description"]
-    if not str(about.get("parquet_url")).startswith("https://"):
-        raise ValueError("it has no Parquet file")
-    whole = pd.read_parquet(io.BytesIO(_read(about["parquet_url"])))
-    frame: pd.DataFrame = whole.drop(
-        columns=[*_names(about.get("ignore_attribute")), *_names(about.get("row_id_attribute"))]
-    )
+    import openml
+
+    with tempfile.TemporaryDirectory(prefix="openml-") as folder:
+        openml.config.set_root_cache_directory(folder)  # a failed request deletes from it
+        openml.config.set_retry_policy("human", 1)
+        openml.config.show_progress = False
+        dataset = openml.datasets.get_dataset(openml_id, download_data=False)
+        frame: pd.DataFrame = dataset.get_data()[0]
     frame.attrs = {
-        "name": about["name"],
-        "target": about.get("default_target_attribute"),
-        "licence": about.get("licence") or "none stated by OpenML",
+        "name": dataset.name,
+        "target": dataset.default_target_attribute,
+        "licence": dataset.licence or "none stated by OpenML",
     }
     return frame
 
 
-def _read(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
-        content: bytes = answer.read()
-        return content
-
-
-def _names(given: Any) -> list[str]:
-    """Names of columns, which OpenML writes as a list or with commas between them."""
-    return given.split(",") if isinstance(given, str) else list(given or [])
+def _why(error: Exception) -> str:
+    """What openml says; where it wraps an error of the system in a long text, the latter alone."""
+    told = getattr(error, "message", error.__cause__ or error)
+    system = re.search(r"""\[Errno -?\d+\] [^")]+""", str(told))
+    return system[0] if system else one_line(told)
 
 
 def _file(openml_id: int) -> Path:

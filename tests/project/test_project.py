@@ -116,7 +116,7 @@ IMPORTS: list[tuple[str, set[str]]] = [
     ),
     ("entrypoints.tune, entrypoints.early_stop", {"mlflow", "ray"}),
     ("mlflow_sysmetrics.delivery.writer, mlflow_sysmetrics.logger", {"ray"}),
-    ("entrypoints.tune, entrypoints.report", {"ray", "matplotlib", "statsmodels"}),
+    ("entrypoints.tune, entrypoints.report", {"ray", "matplotlib", "statsmodels", "openml"}),
     ("mlflow_sysmetrics.ray_tune", set()),
 ]
 
