@@ -12,7 +12,7 @@ import pandas as pd
 from entrypoints.datasets.cleaning import canonical
 from entrypoints.errors import UserError
 from entrypoints.text import Echo, one_line
-from mlflow_sysmetrics.delivery.waiting import within
+from mlflow_sysmetrics.delivery import within
 
 LIMIT_S = 300.0  # for a whole download: openml sets no time limit
 
