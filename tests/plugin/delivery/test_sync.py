@@ -74,7 +74,8 @@ def test_last_end_of_a_run_counts(then: str, client: MlflowClient, run_id: str, 
     happened(client, run_id)
     end = Operation("end", ["KILLED", 5_000, {STOP_REASON: "limit"}])
     superseded = status != "KILLED"
-    leave(tmp_path, run_id, client.tracking_uri, [*LOSS, Operation("tags", {"a": "old", "b": "old"}), end])
+    left = [Operation("reopen"), *LOSS, Operation("tags", {"a": "old", "b": "old"}), end]
+    leave(tmp_path, run_id, client.tracking_uri, left)
     assert not deliver(tmp_path).left
     run = client.get_run(run_id)
     assert (run.info.status, run.info.end_time, run.data.tags.get(STOP_REASON)) == (status, end_ms, reason)

@@ -117,6 +117,19 @@ def test_outage_is_two_lines_of_log(writer: Writer, store: ScriptedStore, caplog
     assert said == [told, "MLflow takes the data of run 'a' again"]
 
 
+def test_store_that_is_away_is_asked_rarely(store: ScriptedStore) -> None:
+    """After a failure the next request comes a quarter of a second later at the earliest."""
+    store.away = lambda request, run: True
+    writer = Writer(store, every_s=0.01)
+    writer.start()
+    writer.create("a", experiment_id="0", name="a")
+    store.until(lambda: store.asked)
+    time.sleep(0.6)
+    asked = len(store.asked)
+    writer.close(0.0)
+    assert asked <= 6
+
+
 def test_deleted_run_is_no_outage_and_goes_on_when_it_is_restored(
     writer: Writer, store: ScriptedStore, caplog: pytest.LogCaptureFixture
 ) -> None:
