@@ -206,6 +206,8 @@ class Trial(tune.Trainable):
         final = training.final_figures(folds) if folds else {}
         self._measurement.stop()
         final |= self._costs()  # after the last reading, so that they are those of the whole trial
+        if ending and ending.how == "crossed" and ending.stop.metric not in self._summary:  # what a model has untrained
+            final.setdefault(ending.stop.metric, ending.stop.value)
         self._summary |= final
         if CURVE in final and not ended:  # between two reports
             self._add({CURVE: final[CURVE]}, training.step_number)

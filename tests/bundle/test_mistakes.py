@@ -48,7 +48,7 @@ def _sentence(stderr: str) -> str:
     ("entry", "options", "says"),
     [
         pytest.param(
-            *("tune", {"space": "abc"}, ("space=abc: ", "such as {batch_size")),
+            *("tune", {"space": "abc"}, ("space=abc: ", "such as {{batch_size")),
             id="option",
             marks=pytest.mark.slow,
         ),
