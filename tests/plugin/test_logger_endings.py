@@ -132,10 +132,10 @@ def test_stop_in_the_handler_of_a_signal_is_bounded(recorded: Any, tmp_path: Pat
 def test_program_that_forgets_to_stop_is_complete_at_its_exit(how: str, client: MlflowClient, journals: Path) -> None:
     """With its own exit code."""
     run_id = client.create_run("0").info.run_id
-    last = {"": "", "raises": "1 / 0", "exits": "raise SystemExit(3)"}
+    last = {"returns": "", "raises": "1 / 0", "exits": "raise SystemExit(3)"}
     code = f"from mlflow_sysmetrics import SystemMetricsLogger\nSystemMetricsLogger('{run_id}').start()\n{last[how]}"
     environ = os.environ | {"MLFLOW_TRACKING_URI": client.tracking_uri}
     done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, timeout=60)
-    assert done.returncode == {"": 0, "raises": 1, "exits": 3}[how]
+    assert done.returncode == {"returns": 0, "raises": 1, "exits": 3}[how]
     assert client.get_run(run_id).data.metrics.keys() >= SUMMARY
     assert not list(journals.iterdir())
