@@ -58,7 +58,7 @@ def _trainable(begun: Path) -> type[tune.Trainable]:
             if self.case == "again":
                 if not self.is_second and number == 3:
                     raise RuntimeError("lost")
-                self.kept = b"x" * (1_000_000 if self.is_second else 100_000_000)
+                self.kept = b"x" * (100_000_000 if number == 2 and not self.is_second else 1_000_000)
                 time.sleep(0.4)  # for some readings
                 return {"loss": number + 10.0 * self.is_second, "done": number == 3}
             if self.case == "raises" and number == 2:
