@@ -188,7 +188,8 @@ def _take(frame: Frame, decision: Decision) -> str:
     test = score.replace("val_", "test_")
     tested = f" ({test} {value(test, chosen[test])})" if test != score and test in chosen else ""
     limits = criteria(frame)
-    among = f" of {len(frame.complete)} trials"
+    trials = len(frame.complete)
+    among = f" of {trials} trials" if trials > 1 else " of 1 trial"
     if limits.rules:
         found = decision.verdict(chosen)
         among += f"; whether it meets `{found['unknown'] or limits}` is not known"
