@@ -79,7 +79,7 @@ class Barrier:
         internal_kv._internal_kv_put(f"{self._key(kind)}/{uuid.uuid4().hex}", json.dumps(value))
 
     def _meet(self, kind: str, parties: int, timeout_s: float, found: Any = None) -> None:
-        """Wait until so many have come this far, or one that waits has given up."""
+        """Wait until this number have come this far, or one that waits has given up."""
         self._put(kind, found)
         deadline = time.monotonic() + timeout_s
         while len(self._keys(kind)) < parties and not self._keys(_OPEN):

@@ -26,7 +26,6 @@ MIN_SPREAD = 0.05  # of a prediction's logarithm: no model of a few trials is be
 Range = tuple[set[str], float, float]  # a feature's words, and its least and largest number
 _NOTHING: Range = (set(), math.inf, -math.inf)
 BOUND = 0.99  # confidence of one bound: it is looked at once, before the trial begins
-INTERVAL = 2 * BOUND - 1  # the share of costs that should lie between both bounds
 _Z = NormalDist().inv_cdf(BOUND)
 
 

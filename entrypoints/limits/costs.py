@@ -34,7 +34,6 @@ _BESIDE = (
 BESIDE = tuple(metric.name for metric in _BESIDE)
 SYSTEM_FIGURES = tuple(metric.name for metric in _COSTS)
 COSTS = tuple(metric.name for metric in _COSTS if not metric.higher_is_better)  # where less is better
-OF_INTERVALS = ("cpu_percent", "memory_mb", "step_time_ms")  # curves, whose last value is not of the trial
 # What an untrained model already shows. A 99th percentile is not one of them: it depends on how many rows it is of.
 OF_UNTRAINED = ("inference_latency_ms", "model_size_kb")
 

@@ -14,7 +14,7 @@ from entrypoints.models.cross_validation import MEASURED_STEPS
 CONFIDENCE = 0.999  # of one bound: a trial is looked at many times
 BLOCK_STEPS = 10  # steps whose times are averaged: single ones are far from normal
 MIN_BLOCKS = 5
-MOST_BLOCKS = 2 * MIN_BLOCKS  # then they are merged in pairs: a machine changes slowly, which short blocks do not show
+MAX_BLOCKS = 2 * MIN_BLOCKS  # then they are merged in pairs: a machine changes slowly, which short blocks do not show
 WARM_UP = MEASURED_STEPS  # they take longer than later ones
 
 
@@ -64,7 +64,7 @@ class Extrapolation:
         if self._open_steps == self._block_steps:
             self._blocks.append(self._open / self._block_steps)
             self._open, self._open_steps = 0.0, 0
-            if len(self._blocks) == MOST_BLOCKS:
+            if len(self._blocks) == MAX_BLOCKS:
                 pairs = zip(self._blocks[::2], self._blocks[1::2], strict=True)
                 self._blocks = [(first + second) / 2 for first, second in pairs]
                 self._block_steps *= 2

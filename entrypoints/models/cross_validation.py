@@ -139,7 +139,7 @@ class Fold:
         return self.learner.untrained_loss(self._target[self._held_out])
 
     def latencies_ms(self, rows: int) -> list[float]:
-        """The times to preprocess and predict one row, of so many."""
+        """The times to preprocess and predict one row, of this number."""
         return [1e3 * self._predict_s(row, row + 1) for row in np.resize(self._data.split.test, rows).tolist()]
 
     def rows_per_s(self) -> float:

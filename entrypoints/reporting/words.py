@@ -40,7 +40,7 @@ def value(metric: str, measured: float) -> str:
 
 
 def digits(number: float, count: int) -> str:
-    """A number rounded to so many digits; a dash where it is unknown."""
+    """A number rounded to this many digits; a dash where it is unknown."""
     return f"{float(f'{number:.{count}g}'):.{max(count, 6)}g}" if math.isfinite(number) else "-"
 
 

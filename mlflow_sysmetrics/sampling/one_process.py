@@ -131,7 +131,7 @@ reset_marks_mb: list[float] = []  # what it was at each reset, which measurement
 
 
 def reset_peak_rss() -> bool:
-    """Begin the kernel's mark of this process's highest RSS anew; False where the kernel does not let us."""
+    """Reset the kernel's mark of this process's highest RSS; False where the kernel does not let us."""
     mark_mb = own_mark_mb()
     try:
         Path("/proc/self/clear_refs").write_text("5")
