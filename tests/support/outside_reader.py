@@ -93,10 +93,11 @@ class Reader:
         self._output = output
 
     def of(self, pid: int) -> Outside:
-        """The readings of one process."""
+        """The readings of one process, since it became the program that it is: before, it is a copy of its parent."""
         lines = (line.split() for line in self._output.read_text().splitlines())
         rows = [tuple(map(float, (line[0], *line[2:]))) for line in lines if int(line[1]) == pid]
-        return Outside([(at, cpu_s, memory_mb, mark_mb) for at, cpu_s, memory_mb, mark_mb in rows])
+        became = max((at for at in range(1, len(rows)) if rows[at][3] < 0.5 * rows[at - 1][3]), default=0)
+        return Outside([(at, cpu_s, memory_mb, mark_mb) for at, cpu_s, memory_mb, mark_mb in rows[became:]])
 
 
 @contextmanager
