@@ -71,8 +71,8 @@ def announce(plan: Plan, cpus: int, expected: Forecast, earlier: Earlier) -> Non
     )
     if search_s > LONG_S and (settings.time_limit_s or math.inf) > LONG_S:
         click.echo(how_to_shorten(settings, len(left), search_s, cpus))
-    if plan.rules.stopping:
-        click.echo(f"Limits: {plan.rules.stopping.criteria}; they may end the search sooner")
+    if plan.stopping:
+        click.echo(f"Limits: {plan.stopping.criteria}; they may end the search sooner")
 
 
 def how_to_shorten(settings: StudySettings, trials: int, expected_s: float, cpus: int) -> str:

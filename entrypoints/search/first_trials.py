@@ -12,7 +12,7 @@ from ray.actor import ActorHandle
 
 from entrypoints.compute.barrier import Barrier
 from entrypoints.datasets.prepared import Prepared
-from entrypoints.limits.duration_forecast import Forecast, Timing, figures, forecast, one_of_each, time_kinds
+from entrypoints.limits.duration_forecast import Forecast, forecast, one_of_each, time_kinds
 from entrypoints.limits.ledger import tell
 from entrypoints.models.configuration import Configuration
 
@@ -38,9 +38,9 @@ class FirstTrials:
         """Return when this process's trial can begin; False where it takes the place of another process."""
         if not self.barrier.wait():
             return False
-        timings = time_kinds(self.kinds, data)
-        tell(self.ledger, figures(self.kinds, data, timings))
-        self.barrier.bring(timings)
+        timed = time_kinds(self.kinds, data)
+        tell(self.ledger, [(kind, costs) for kind, costs in zip(self.kinds, timed, strict=True) if costs])
+        self.barrier.bring(timed)
         return True
 
     def begin(self) -> None:
@@ -88,7 +88,4 @@ class Forecaster(tune.Callback):
     def expected(self) -> Forecast:
         """From the timings of the trials' processes; without any, for example if no trial ran, from this process."""
         left = self._barrier.brought() if self._barrier else []
-        rounds = [[Timing(*timing) if timing else None for timing in timings] for timings in left] or [
-            time_kinds(one_of_each(self._trials), self._data)
-        ]
-        return forecast(self._trials, self._data, self._cpus, rounds)
+        return forecast(self._trials, self._cpus, left or [time_kinds(one_of_each(self._trials), self._data)])

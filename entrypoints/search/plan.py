@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from entrypoints import own_modules
@@ -11,8 +10,8 @@ from entrypoints.compute.places import Place, place
 from entrypoints.datasets import known
 from entrypoints.datasets.prepared import Request, split_for
 from entrypoints.datasets.tables import Table
-from entrypoints.limits import costs
-from entrypoints.limits.schedulers import Rules, stopping_rules
+from entrypoints.limits.schedulers import stopping
+from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.models import algorithms
 from entrypoints.models.configuration import Configuration
 from entrypoints.runs import CommandRun
@@ -28,7 +27,7 @@ class Plan:
 
     settings: StudySettings
     limits: Limits | None
-    rules: Rules
+    stopping: Stopping | None
     request: Request
     table: Table
     trials: list[Configuration]
@@ -52,15 +51,14 @@ def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Pa
         registered.check(settings.register)
     where = place(settings.ray_address, settings.cpus or 0, imports=TRIALS)
     table = _table(settings)
-    can_read = partial(costs.readable, here=where.is_here)
-    rules = stopping_rules(table.task, limits, settings.groups, can_read)
+    ends_early = stopping(table.task, limits, settings.groups, here=where.is_here)
     request = Request(settings.dataset, settings.max_rows, settings.folds, settings.seed)
     folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)
     own_modules.look_in(folders, settings.algorithm)
     searched = algorithms.find_all(table.task, settings.algorithm)
     made = configurations(settings, split_for(table, request), searched, len(table.classes))
     trials = [replace(trial, folders=folders) for trial in made]
-    return Plan(settings, limits, rules, request, table, trials, where)
+    return Plan(settings, limits, ends_early, request, table, trials, where)
 
 
 def _table(settings: StudySettings) -> Table:

@@ -26,7 +26,7 @@ from entrypoints.mlflow_io import search_runs
 from entrypoints.models import best_model, registered
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.losses import score_name
-from entrypoints.progress import Progress, Stages
+from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
 from entrypoints.search import full_study, journal
 from entrypoints.search.beginning import announce, data_line, log_dataset
@@ -57,20 +57,17 @@ def run_study(run: RecordedRun, plan: Plan, earlier: Earlier = NOTHING) -> None:
 
 
 def _run_study(run: RecordedRun, plan: Plan, earlier: Earlier, phases: Phases) -> None:
-    stages, settings = Stages(run.start), plan.settings
+    settings = plan.settings
     journal.begin(run, settings, plan.limits)
     joined = plan.place.join(own_modules.sources(settings.algorithm), mlflow.get_tracking_uri())
     if joined:
         click.echo(joined)
-    stages.end("start")
     phases.begin(PREPARE)
     data = _data(run, plan)
-    stages.end("data")
     phases.begin(FORECAST)
-    if plan.rules.stopping:
-        run.client.set_tag(run.run_id, CRITERIA, str(plan.rules.stopping.criteria))
+    if plan.stopping:
+        run.client.set_tag(run.run_id, CRITERIA, str(plan.stopping.criteria))
     record, expected = search(run, plan, data, earlier, lambda: phases.begin(SEARCH))
-    stages.end("search")
     phases.begin(SUMMARY)
     from entrypoints.search import ended, last_words  # what they import takes seconds, which no trial need wait for
 
@@ -83,18 +80,14 @@ def _run_study(run: RecordedRun, plan: Plan, earlier: Earlier, phases: Phases) -
     phases.begin(REFIT)
     refitted = best_model.refit(best.configuration, data)
     model = best_model.log(run, refitted, data, best.figures, settings.shared)
-    stages.end("best model")
     phases.begin(SUMMARY)
     said = last_words.tell(study, model, links)
-    stages.end("summary")
     click.echo(said)
     if settings.register:
         try:
             say(registered.register(settings.register, model))
         except UserError as refused:
             refused.show()  # nothing of the study is lost
-    first = f"first trial after {record.first_start - stages.start:.1f} s; " if record.first_start else ""
-    click.echo(f"Time since the command's run was created: {first}{stages}")
 
 
 def _data(run: RecordedRun, plan: Plan) -> Prepared:
@@ -120,7 +113,7 @@ def search(
 
     Returns what came of all trials, and how long they were expected to take; ``begins`` is called when that is said.
     """
-    settings, stopping, trials, left = plan.settings, plan.rules.stopping, plan.trials, earlier.left(plan.trials)
+    settings, stopping, trials, left = plan.settings, plan.stopping, plan.trials, earlier.left(plan.trials)
     criteria = stopping.criteria if stopping else None
     score = f"val_{score_name(data.task)}{' within the limits' if criteria else ''}"
     progress = Progress(len(trials), score, done=len(earlier.done), limit_s=settings.time_limit_s or 0.0)
@@ -144,7 +137,7 @@ def search(
         first=FirstTrials(barrier, one_of_each(trials), costs),
         stopping=stopping,
         ledger=costs,
-        every_report=plan.rules.scheduler != "none",
+        every_report=stopping is not None and stopping.scheduler != "none",
         groups=settings.groups,
     )
     try:
@@ -185,7 +178,7 @@ def _run_trials(
                     reuse_actors=True,
                     search_alg=RecoveringTrials(max_concurrent=plan.place.max_concurrent),
                     time_budget_s=settings.time_limit_s,
-                    **scheduling(plan.rules.scheduler, trials, data.split.fit_rows),
+                    **scheduling(plan.stopping.scheduler if plan.stopping else "none", trials, data.split.fit_rows),
                 ),
                 run_config=tune.RunConfig(
                     storage_path=folder,
