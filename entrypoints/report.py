@@ -25,7 +25,6 @@ from entrypoints.early_stop import early_stop
 from entrypoints.errors import say
 from entrypoints.frame import Frame
 from entrypoints.options import report_options
-from entrypoints.progress import Stages
 from entrypoints.reporting import questions, selection
 from entrypoints.runs import RecordedCommand, recorded_run
 from entrypoints.settings import AUTO
@@ -41,7 +40,6 @@ def report(dataset: str, study: tuple[str, ...] | None, metric: str, mode: str) 
     with recorded_run("report", name, {**which, "metric": metric, "mode": mode}) as run:
         client, where = run.client, run.experiment_id
         runs = selection.by_ids(client, study) if study else selection.find(client, where, dataset)
-        stages = Stages(run.start)
         ranked_by = (None if metric == AUTO else metric, None if mode == AUTO else mode)
         frame = reading.read(client, runs, *ranked_by, curves=questions.CURVES)
         kind = selection.kind_of(frame, runs)
@@ -50,14 +48,10 @@ def report(dataset: str, study: tuple[str, ...] | None, metric: str, mode: str) 
         counts = frame.trials.groupby("study", sort=False).size()
         named = zip(frame.studies["name"], counts[frame.studies.index], strict=True)
         say(f"Report on {', '.join(f'{name} ({count} trials)' for name, count in named)}")
-        stages.end("studies")
         answers = questions.ask(kind, frame)
-        stages.end("answers")
         from entrypoints.reporting import pages  # draws, which a mistake above need not wait for
 
         pages.write(run, frame, answers, how_to_stop_early(runs))
-        stages.end("page")
-        click.echo(f"Time: {stages}")
 
 
 def how_to_stop_early(runs: Sequence[Run]) -> str:
