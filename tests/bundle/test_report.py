@@ -11,11 +11,8 @@ from commands import runs_of_kind
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
 from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
-from study_settings import parsed
 
 from benchmarks.report_scale import fill
-from entrypoints.errors import UserError
-from entrypoints.options import report_options
 from entrypoints.report import how_to_stop_early, report
 
 
@@ -163,31 +160,3 @@ def test_command_for_the_same_trials_under_limits_can_be_pasted(
     info = RunInfo("1" * 32, "0", "me", "FINISHED", 0, 1, "active", run_name="tune")
     data = RunData(params=[Param(*each) for each in params.items()], tags=[RunTag(*each) for each in tags.items()])
     assert how_to_stop_early([Run(info, data)]) == command
-
-
-def test_options_of_a_report_are_the_documented_defaults() -> None:
-    """The newest studies of the default dataset."""
-    assert parsed(options=report_options) == {"dataset": "red_wine", "study": None, "metric": "auto", "mode": "auto"}
-
-
-@pytest.mark.parametrize(
-    ("text", "ids"),
-    [
-        pytest.param("auto", None, id="auto"),
-        pytest.param("a", ("a",), id="one"),
-        pytest.param("b, a,b", ("b", "a"), id="several"),
-    ],
-)
-def test_studies_are_ids_separated_by_commas(text: str, ids: tuple[str, ...] | None) -> None:
-    """In the order in which they are given, each once."""
-    assert parsed("--study", text, options=report_options)["study"] == ids
-
-
-@pytest.mark.parametrize("text", ["", "a,", "a,,b", ","])
-def test_study_without_an_id_is_a_mistake(text: str) -> None:
-    """A comma too many may stand for one that was forgotten."""
-    with pytest.raises(UserError) as error:
-        parsed("--study", text, options=report_options)
-    assert error.value.message.startswith(
-        f"study={text}: auto or run ids separated by commas are allowed; leave it out"
-    )

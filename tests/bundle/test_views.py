@@ -71,10 +71,8 @@ def test_fence_parts_far_worse_trials_only_where_there_are_any(
     ("offset", "scale", "ascending"),
     [
         pytest.param(0.0, 1.0, True, id="rmse of wine"),
-        pytest.param(0.0, 1e5, True, id="rmse of waves"),
         pytest.param(0.0, 1e-6, True, id="tiny"),
         pytest.param(123.37, 0.1, True, id="equal but for the fifth digit"),
-        pytest.param(0.0, -1.0, False, id="higher is better"),
         pytest.param(0.0, -1e5, False, id="large, higher is better"),
     ],
 )
@@ -97,25 +95,22 @@ def test_score_page_lists_the_trials_that_do_not_spoil_its_axis(
     assert len(found[TABLE]) == 13
 
 
-def test_pages_of_a_study_are_named_so_that_a_person_can_choose() -> None:
-    """Its dataset and start, then what is on the page; the menu cuts no more than the end."""
-    study = scored(*NEAR)
-    assert study.title.startswith("red_wine 01 Jan ") or study.title.startswith("red_wine 31 Dec ")
-    assert [page.name.removeprefix(f"{study.title} · ") for page in of_study(study).values()] == [
-        "score against cost",
-        "table",
-        "during training, the ten best",
-    ]
-    assert len({page.name for page in of_study(study).values()}) == 3
-
-
 @pytest.mark.parametrize("ascending", [True, False], ids=["lower", "higher"])
 def test_each_page_of_a_study_begins_with_its_best_trial(ascending: bool) -> None:
-    """Where ten are shown, these are the ten best."""
-    pages = of_study(scored(*NEAR, ascending=ascending, limits={"elapsed_s": "elapsed_s<=9"}))
+    """Where ten are shown, these are the ten best. Names say dataset and start, then what is on the page."""
+    study = scored(*NEAR, ascending=ascending, limits={"elapsed_s": "elapsed_s<=9"})
+    pages = of_study(study)
     assert {(page.sort_by, page.ascending) for page in pages.values()} == {("val_rmse", ascending)}
     assert {word for word, page in pages.items() if not page.all_runs} == {TRAINING, STOPPED}
     assert {word for word, page in pages.items() if page.shown == "TABLE"} == {TABLE, LIMITS, STOPPED}
+    assert study.title.startswith("red_wine 01 Jan ") or study.title.startswith("red_wine 31 Dec ")
+    assert [page.name.removeprefix(f"{study.title} · ") for page in pages.values()] == [
+        "score against cost",
+        "table",
+        "during training, the ten best",
+        "within the limits",
+        "what was stopped, and why",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -183,24 +178,22 @@ def test_page_of_what_was_stopped_lists_those_that_a_limit_has_stopped(client: M
     assert found == {SCORE: every, TABLE: every, TRAINING: {"FINISHED"}, LIMITS: every, STOPPED: {"KILLED"}}
 
 
-def test_curves_are_of_score_loss_and_costs() -> None:
-    """Over the steps; the score over the training time, too, since steps of large batches take longer."""
-    cards = view(of_study(scored(*NEAR))[TRAINING]).cards
-    score = [(card["metricKey"], card["scaleType"], card["xAxisKey"]) for card in cards["Score during training"]]
-    assert score == [("val_rmse", "linear", "step"), ("val_loss", "log", "step"), ("val_rmse", "linear", "metric")]
-    assert cards["Score during training"][-1]["selectedXAxisMetricKey"] == "training_time_s"
-    costs = [card["metricKey"] for card in cards["Costs during training"]]
-    assert costs == ["cpu_percent", "step_time_ms", "memory_mb"]
-
-
 @pytest.mark.parametrize(
     ("score", "ascending", "scale"), [("val_rmse", True, "log"), ("val_accuracy", False, "linear")]
 )
-def test_errors_of_stopped_trials_are_on_a_logarithmic_axis(score: str, ascending: bool, scale: str) -> None:
-    """One that was stopped on its way to infinity would hide all others on a linear one."""
-    study = shown(MEASURED, score=score, ascending=ascending, limits={"training_time_s": "training_time_s<=1"})
-    cards = [card for card in view(of_study(study)[STOPPED]).state["compareRunCharts"] if card["metricKey"] == score]
-    assert [card["scaleType"] for card in cards] == [scale] * 2
+def test_curves_are_of_score_loss_and_costs(score: str, ascending: bool, scale: str) -> None:
+    """Over the steps; the score over the training time, too, since steps of large batches take longer.
+
+    An error of a trial that was stopped on its way to infinity would hide all others on a linear axis.
+    """
+    pages = of_study(shown(MEASURED, score=score, ascending=ascending, limits={"elapsed_s": "elapsed_s<=1"}))
+    for word, of_score in {TRAINING: "linear", STOPPED: scale}.items():
+        cards = view(pages[word]).cards
+        drawn = [(card["metricKey"], card["scaleType"], card["xAxisKey"]) for card in cards["Score during training"]]
+        assert drawn == [(score, of_score, "step"), ("val_loss", "log", "step"), (score, of_score, "metric")]
+        assert cards["Score during training"][-1]["selectedXAxisMetricKey"] == "training_time_s"
+        costs = [card["metricKey"] for card in cards["Costs during training"]]
+        assert costs == ["cpu_percent", "step_time_ms", "memory_mb"]
 
 
 def test_pages_over_an_experiment_list_its_studies_and_its_reports(client: MlflowClient) -> None:
