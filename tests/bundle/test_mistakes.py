@@ -149,8 +149,6 @@ BAD_INPUTS = [
     _bad("other-tasks-score", "criteria=val_accuracy>=0.7: ", "val_rmse", criteria="val_accuracy>=0.7"),
     _bad("no-run", "study=none: MLflow has no run with this id", "tune or early_stop", study="none"),
     _bad("nothing-to-report", "dataset=diabetes: ", "-e tune", "study=<run id>", dataset="diabetes", study="auto"),
-    _bad("model-name", "register=a/b: none or a name of at most 250 characters without / and :", register="a/b"),
-    _bad("no-id-to-resume", "resume=: ", "none or the run id of a study", resume=""),
     _bad("no-run-to-resume", "resume=nowhere: MLflow has no run with this id", "run id", resume="nowhere"),
     _bad("no-study", "resume=<trial>: this run is not a study", "tune or early_stop", resume="<trial>"),
     _bad("foreign-run", "resume=<foreign>: this run is not a study", "tune or early_stop", resume="<foreign>"),
@@ -223,11 +221,8 @@ def test_every_bad_input_is_answered_in_one_sentence(
     def named(text: str) -> str:
         return re.sub(r"<(\w+)>", lambda match: resumable.get(match[1], match[0]), text)
 
-    options, says, allowed = (
-        {name: named(value) for name, value in options.items()},
-        named(says),
-        (*map(named, allowed),),
-    )
+    options = {name: named(value) for name, value in options.items()}
+    says, allowed = named(says), (*map(named, allowed),)
     command = report if options.keys() & OF_REPORT else early_stop if options.keys() & LIMITS else tune
     began_ms = now_ms()
     line = [part for name, value in options.items() for part in (f"--{name}", value)]

@@ -97,22 +97,22 @@ def test_report_finds_the_study_of_a_file_by_its_path(store_in_use: MlflowClient
         pytest.param(["diabetes", "/data/mine.csv"], "report diabetes, mine.csv", id="several"),
     ],
 )
-def test_report_reads_the_studies_that_are_named(store_in_use: MlflowClient, datasets: list[str], name: str) -> None:
-    """Whatever their dataset is, each once; its run is called by what it compares, and holds no dataset."""
+def test_report_reads_the_studies_that_are_named(
+    store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch, datasets: list[str], name: str
+) -> None:
+    """Whatever their dataset is, each once; its run is called by what it compares, and holds no dataset.
+
+    A name that the user chose, as `mlflow run --run-name` gives it, stays.
+    """
     ids = [_study(store_in_use, dataset) for dataset in datasets]
     assert _report(study=", ".join([*ids, ids[0]])).exit_code == 0
     run, page = _run(store_in_use), _page(store_in_use)
+    monkeypatch.setenv("MLFLOW_RUN_ID", store_in_use.create_run("0", run_name="mine").info.run_id)
+    assert _report(study=", ".join(ids)).exit_code == 0
+    assert {each.info.run_name for each in runs_of_kind(store_in_use, "report")} == {run.info.run_name, "mine"}
     assert [page.count(f"/runs/{each}/overview") for each in ids] == [1] * len(ids)
     assert run.info.run_name == name.format(ids[0][:8])
     assert run.data.params == {"study": ",".join(ids), "metric": "auto", "mode": "auto"}
-
-
-def test_report_keeps_the_name_that_the_user_chose(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `mlflow run --run-name` gives it."""
-    ids = [_study(store_in_use) for _ in range(2)]
-    monkeypatch.setenv("MLFLOW_RUN_ID", store_in_use.create_run("0", run_name="mine").info.run_id)
-    assert _report(study=",".join(ids)).exit_code == 0
-    assert _run(store_in_use).info.run_name == "mine"
 
 
 def test_report_ranks_another_script_s_trials_as_it_is_told(store_in_use: MlflowClient) -> None:
