@@ -21,7 +21,7 @@ import numpy as np  # noqa: E402
 
 from entrypoints.datasets.prepared import Prepared  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
-from entrypoints.models.cross_validation import CrossValidation, batches  # noqa: E402
+from entrypoints.models.cross_validation import TURN_STEPS, CrossValidation, batches  # noqa: E402
 from mlflow_sysmetrics import measure  # noqa: E402
 
 LEVELS = ("bare", "metrics", "sampled")
@@ -107,7 +107,7 @@ def _train(configuration: Configuration, data: Prepared, tables: list[Any]) -> f
 def _train_with_metrics(configuration: Configuration, data: Prepared) -> None:
     training = CrossValidation(configuration, data)
     while not training.ended:
-        training.step()
+        training.step(turn=TURN_STEPS)
         if training.report_due:
             training.report()
     if not training.diverged:
