@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from entrypoints.compute.contention import CoreWait, own_share
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import FEW_ROWS, LATENCY_ROWS, Fold
@@ -116,13 +115,12 @@ def _timing(configuration: Configuration, data: Prepared) -> Timing:
     (fit, held_out), preprocessing = data.split.folds[0], data.preprocessings[0]
     fold = Fold(configuration, data, 0, fit, held_out, preprocessing)
     fold.step()  # the first step allocates
-    core_wait, steps = CoreWait(), 0
-    began, trained_s, waited_s = time.perf_counter(), fold.training_time_s, core_wait()
+    steps, began, trained_s = 0, time.perf_counter(), fold.training_time_s
     with contextlib.suppress(FloatingPointError):  # until then a diverging model costs what any other does
         while steps < MIN_STEPS or (steps < MAX_STEPS and time.perf_counter() - began < KIND_WITHIN_S):
             fold.step()
             steps += 1
-    took_s, waited_s = time.perf_counter() - began, core_wait() - waited_s
+    took_s = time.perf_counter() - began
     began = time.perf_counter()
     fold.validate()
     validate_s = time.perf_counter() - began
@@ -130,7 +128,7 @@ def _timing(configuration: Configuration, data: Prepared) -> Timing:
     latency_s = median(fold.latencies_ms(FEW_ROWS)) / 1e3 * LATENCY_ROWS / len(data.split.folds)
     return Timing(
         step_s=took_s / steps,
-        fit_s=(fold.training_time_s - trained_s) / steps * own_share(took_s, waited_s),
+        fit_s=(fold.training_time_s - trained_s) / steps,
         validate_s=validate_s,
         ending_s=validate_s + test_s + latency_s,
     )

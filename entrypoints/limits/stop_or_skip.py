@@ -105,7 +105,8 @@ class Guard:
         self._judge = NoisyJudge(self._criteria, brief.costs, brief.noise)
         of_steps = (*TOTALS, "mean_step_time_ms")
         self._totals = {name: Extrapolation() for name in TOTALS} if self.names(of_steps) else {}
-        self._elapsed_s = 0.0
+        self._step, self._elapsed_s = 0, 0.0
+        self._predict_at = WARM_UP
         self._hopeless: float | None = None  # the last loss that no trained model has
         self._lock = threading.Lock()
         self.ending: EarlyEnd | None = None  # why the trial has to end, once it has
@@ -133,32 +134,31 @@ class Guard:
             self._end(self._judge.crossed(figures, step), "crossed")
 
     def stepped(self, step: int, training_time_s: float, elapsed_s: float) -> None:
-        """Count a step: its seconds of training per fold, without waiting for a core, and those of the trial so far.
+        """Count the steps up to this one: their seconds of training per fold, and those of the trial so far.
 
         What a trial does between its steps is part of the latter, and so expected of the steps to come.
         """
-        took = {"training_time_s": training_time_s, "elapsed_s": elapsed_s - self._elapsed_s}
+        steps, self._step = step - self._step, step
+        took = {"training_time_s": training_time_s / steps, "elapsed_s": (elapsed_s - self._elapsed_s) / steps}
         self._elapsed_s = elapsed_s
-        for name, total in self._totals.items():
-            total.add(took[name])
+        for _ in range(steps):
+            for name, total in self._totals.items():
+                total.add(took[name])
         if self._totals:
             self.crossed({name: total.total for name, total in self._totals.items()}, step)
-            due = step % PREDICT_EVERY == WARM_UP and self._elapsed_s >= PREDICT_AFTER_S
-            if self._predict and not self._may_converge and due:
-                self._predicted(step)
+            if step >= self._predict_at:
+                self._predict_at = step + PREDICT_EVERY
+                if self._predict and not self._may_converge and elapsed_s >= PREDICT_AFTER_S:
+                    self._predicted(step)
 
     def reported(self, figures: Values, step: int, errors: Values) -> None:
-        """Judge the next point of every curve; after the last one there is nothing left to stop.
-
-        Times are those given to ``stepped``: the times of the curves include waiting for other processes.
-        """
-        own: dict[str, float] = {name: total.total for name, total in self._totals.items() if total.steps}
+        """Judge the next point of every curve; after the last one there is nothing left to stop."""
         times = self._totals.get("training_time_s")
-        if times and times.mean is not None and times.error is not None:
-            own["mean_step_time_ms"] = 1e3 * times.mean
+        if times and times.mean is not None and times.error is not None:  # of steps that are warm, as those to come
+            figures = {**figures, "mean_step_time_ms": 1e3 * times.mean}
             errors = {**errors, "mean_step_time_ms": 1e3 * times.error}
         if self.active and step < self._steps:
-            self._end(self._judge.see({**figures, **own}, step, errors), "crossed")
+            self._end(self._judge.see(figures, step, errors), "crossed")
 
     def diverged(self, val_loss: float, hopeless_loss: float, step: int) -> None:
         """Tell of a report with such a loss. If it has not fallen at the next, it ends the trial that has any limit."""
