@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 from entrypoints import own_modules
 from entrypoints.compute.places import Place, place
 from entrypoints.datasets import known
-from entrypoints.datasets.prepared import Request, split_for
+from entrypoints.datasets.prepared import Prepared, Request, split_for
 from entrypoints.datasets.tables import Table
 from entrypoints.limits import costs
 from entrypoints.limits.schedulers import Rules, stopping_rules
@@ -20,6 +22,7 @@ from entrypoints.search.grid import configurations
 from entrypoints.settings import Limits, StudySettings, own_target
 
 TRIALS = "entrypoints.search.trial"  # what the processes of trials import
+_OF_KEY = ("max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Pa
 
         registered.check(settings.register)
     where = place(settings.ray_address, settings.cpus or 0, imports=TRIALS)
-    table = _table(settings)
+    table = known.load(settings.dataset, target=own_target(settings.target)).sample(settings.max_rows, settings.seed)
     can_read = partial(costs.readable, here=where.is_here)
     rules = stopping_rules(table.task, limits, settings.groups, can_read)
     request = Request(settings.dataset, settings.max_rows, settings.folds, settings.seed)
@@ -63,9 +66,10 @@ def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Pa
     return Plan(settings, limits, rules, request, table, trials, where)
 
 
-def _table(settings: StudySettings) -> Table:
-    table = known.load(settings.dataset, target=own_target(settings.target))
-    return table.sample(settings.max_rows, settings.seed)
+def study_key(settings: StudySettings, data: Prepared | Table) -> str:
+    """Studies with the same key train the same configurations in the same way."""
+    same = {name: getattr(settings, name) for name in _OF_KEY}
+    return hashlib.sha256(json.dumps([data.digest, data.target, same]).encode()).hexdigest()[:16]
 
 
 def begin(command: CommandRun, settings: StudySettings, limits: Limits | None = None, *, folder: Path) -> None:
