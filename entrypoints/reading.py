@@ -104,19 +104,26 @@ def rows_of(
 
 def about_trial(run: Run) -> dict[str, Any]:
     """What the run of a trial says about it, by the names of ``frame.ABOUT``, be it of a study or of another script."""
-    tags = run.data.tags
+    tags, info = run.data.tags, run.info
+    trial_id = tags.get(TRIAL_ID) or info.run_id
+    return said_of_trial(tags) | {
+        "trial_id": trial_id,
+        "run_id": info.run_id,
+        "name": info.run_name,
+        "status": info.status,
+    }
+
+
+def said_of_trial(tags: Mapping[str, str]) -> dict[str, Any]:
+    """What the tags of a trial's run say about it, by the names of ``frame.ABOUT``."""
     place, step = tags.get(PLACE), tags.get(STOP_STEP)
     return {
-        "trial_id": tags.get(TRIAL_ID) or run.info.run_id,
-        "run_id": run.info.run_id,
-        "name": run.info.run_name,
         "place": None if place is None else int(place),
         "repeat": int(tags.get(REPEAT, 0)),
-        "status": run.info.status,
         "diverged": tags.get(DIVERGED) == "true",
         "converged": tags.get(CONVERGED) == "true",
         "feasible": {"true": True, "false": False}.get(tags.get(FEASIBLE, "")),
-        "host": host_of(tags),
+        "host": _host(tags),
         "stopped_by": tags.get(STOPPED_BY),
         "stop_how": tags.get(STOP_HOW),
         "stop_reason": tags.get(STOP_REASON),
@@ -125,7 +132,7 @@ def about_trial(run: Run) -> dict[str, Any]:
     }
 
 
-def host_of(tags: Mapping[str, str]) -> str | None:
+def _host(tags: Mapping[str, str]) -> str | None:
     """The machine that the tags of a run name, in words; not its system, which an update changes. None: unknown."""
     facts = {name.removeprefix(HOST_PREFIX): tags[name] for name in sorted(tags) if name.startswith(HOST_PREFIX)}
     said = [

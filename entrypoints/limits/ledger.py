@@ -92,10 +92,9 @@ class Ledger:
             self._to_come.pop(configuration.key, None)
         if end == "finished":
             self._finished.append((group(configuration, figures), self._limited(figures)))
-        if end != "diverged" and not configuration.repeat:
-            # The final costs of a trial that might have converged are unknown: it counts with its costs so far.
-            as_it_came = end == "finished" or (end == "stopped" and configuration.may_converge)
-            self._costs.append(self._limited(figures if as_it_came else expected))
+        counts = counted(configuration, figures, expected, end)
+        if counts is not None:
+            self._costs.append(self._limited(counts))
         if end != "skipped":  # its costs are this model's own prediction
             self._model.observe(configuration, _learned(figures, expected) if end == "stopped" else expected)
 
@@ -126,6 +125,15 @@ class Ledger:
                 if value is not None and (name in OF_ANY_LENGTH or not trial.may_converge):
                     figures[name] = value
         return [figures for figures in costs if figures]
+
+
+def counted(configuration: Configuration, figures: Values, expected: Values, end: End) -> Values | None:
+    """What a trial counts with where relative limits are taken of all trials; None if it does not count."""
+    if configuration.repeat or end == "diverged":
+        return None
+    # The final costs of a trial that might have converged are unknown: it counts with its costs so far.
+    as_it_came = end == "finished" or (end == "stopped" and configuration.may_converge)
+    return figures if as_it_came else expected
 
 
 def _learned(figures: Values, expected: Values) -> Values:

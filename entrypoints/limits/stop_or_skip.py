@@ -77,11 +77,11 @@ class EarlyEnd:
         return tags | ({STOP_PREDICTION: str(self.prediction)} if self.prediction else {})
 
 
-def end_of(ending: EarlyEnd | None, *, finished: bool, diverged: bool) -> End:
+def end_of(how: str | None, *, finished: bool, diverged: bool) -> End:
     """How a trial ended, for those that follow; before its own end, whatever the reason, is ``stopped``."""
     if diverged:
         return "diverged"
-    if ending and ending.how == "skipped":
+    if how == "skipped":
         return "skipped"
     return "finished" if finished else "stopped"
 

@@ -1,13 +1,9 @@
-"""Before the first trials of a study begin: each kind of trial is timed, in the processes that wait anyway."""
+"""Before the first trials of a study begin, each kind of trial is timed, in the processes that wait anyway."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
-from ray import tune
 from ray.actor import ActorHandle
 
 from entrypoints.compute.barrier import Barrier
@@ -52,40 +48,13 @@ class FirstTrials:
         self.barrier.begin()
 
 
-class Forecaster(tune.Callback):
-    """The study's side: how long the search will take.
+def expected(barrier: Barrier, trials: list[Configuration], data: Prepared, cpus: int) -> Forecast:
+    """How long a search will take, from what the processes have left at the barrier, or else timed in this process.
 
     Args:
-        barrier: that of the first trials; None if no trial is run.
+        barrier: of the first trials.
         trials: of the whole study.
         data: what they are trained on.
         cpus: how many run at once.
-        say: called with the forecast when the first trial begins.
     """
-
-    def __init__(
-        self,
-        barrier: Barrier | None,
-        trials: list[Configuration],
-        data: Prepared,
-        cpus: int,
-        say: Callable[[Forecast], None],
-    ) -> None:
-        self._barrier, self._trials, self._data, self._cpus, self._say = barrier, trials, data, cpus, say
-        self._said = False
-
-    def on_trial_start(self, *args: Any, **info: Any) -> None:
-        """Say it once: now each process has left its timings."""
-        if not self._said:
-            self._said = True
-            self._say(self.expected)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Empty: Tune writes its callbacks to disk, and this would write the data too."""
-        return {}
-
-    @cached_property
-    def expected(self) -> Forecast:
-        """From the timings of the trials' processes; without any, for example if no trial ran, from this process."""
-        left = self._barrier.brought() if self._barrier else []
-        return forecast(self._trials, self._cpus, left or [time_kinds(one_of_each(self._trials), self._data)])
+    return forecast(trials, cpus, barrier.brought() or [time_kinds(one_of_each(trials), data)])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from entrypoints import own_modules
 from entrypoints.compute.places import Place, place
 from entrypoints.datasets import known
-from entrypoints.datasets.prepared import Request, split_for
+from entrypoints.datasets.prepared import Prepared, Request, split_for
 from entrypoints.datasets.tables import Table
 from entrypoints.limits.schedulers import stopping
 from entrypoints.limits.stop_or_skip import Stopping
@@ -19,6 +21,7 @@ from entrypoints.search.grid import configurations
 from entrypoints.settings import Limits, StudySettings, own_target
 
 TRIALS = "entrypoints.search.trial"  # what the processes of trials import
+_OF_KEY = ("max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Pa
 
         registered.check(settings.register)
     where = place(settings.ray_address, settings.cpus or 0, imports=TRIALS)
-    table = _table(settings)
+    table = known.load(settings.dataset, target=own_target(settings.target)).sample(settings.max_rows, settings.seed)
     ends_early = stopping(table.task, limits, settings.groups, here=where.is_here)
     request = Request(settings.dataset, settings.max_rows, settings.folds, settings.seed)
     folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)
@@ -61,9 +64,10 @@ def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Pa
     return Plan(settings, limits, ends_early, request, table, trials, where)
 
 
-def _table(settings: StudySettings) -> Table:
-    table = known.load(settings.dataset, target=own_target(settings.target))
-    return table.sample(settings.max_rows, settings.seed)
+def study_key(settings: StudySettings, data: Prepared | Table) -> str:
+    """Studies with the same key train the same configurations in the same way."""
+    same = {name: getattr(settings, name) for name in _OF_KEY}
+    return hashlib.sha256(json.dumps([data.digest, data.target, same]).encode()).hexdigest()[:16]
 
 
 def begin(command: CommandRun, settings: StudySettings, limits: Limits | None = None, *, folder: Path) -> None:

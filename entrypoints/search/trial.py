@@ -205,10 +205,9 @@ class Trial(tune.Trainable):
         if self._guard.active:
             feasible = ended and not training.diverged and self._guard.feasible(self._summary)
             tags |= {FEASIBLE: str(feasible).lower()} | (ending.tags if ending else {})
-            expected = self._tell(end_of(ending, finished=ended, diverged=training.diverged))
-        tags |= TrialEnd(folds, ending, expected).tags
-        told = {"folds": folds, "ending": ending, "expected": expected}
-        return self._result(final, tags, "FINISHED" if ended else "KILLED") | {"done": True, **told}
+            expected = self._tell(end_of(ending.how if ending else None, finished=ended, diverged=training.diverged))
+        tags |= TrialEnd(folds, expected).tags
+        return self._result(final, tags, "FINISHED" if ended else "KILLED") | {"done": True}
 
     def _tell(self, end: End) -> dict[str, float]:
         """Report this trial's costs to the ledger, for later trials; return its expected final costs."""
@@ -226,18 +225,14 @@ class Trial(tune.Trainable):
         points, self._points = self._points + self._series(), []
         summary = {name: value for name, value in summary.items() if name != CURVE}
         where = {NODE: platform.node(), PID: str(os.getpid()), MEMORY_DEFINITION: DEFINITION}
-        where[PLACE] = str(self._configuration.place)
-        where, self._untold = where | self._untold, {}
+        where |= {PLACE: str(self._configuration.place), **self._untold}
+        self._untold = {}
         if ray.is_initialized():  # several nodes of a cluster may be on one host
             where[RAY_NODE_ID] = ray.get_runtime_context().get_node_id()
         return {
             "step": self._training.step_number,
             "val_loss": self._summary.get("val_loss", math.nan),
             "figures": self._summary,
-            "host": self._host,
-            "diverged": self._training.diverged,
-            "converged": self._training.converged,
-            "ended": status == "FINISHED",
             **payload(points, tags={**where, **(tags or {})}, status=status, summary=summary),
         }
 

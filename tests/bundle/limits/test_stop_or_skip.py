@@ -125,7 +125,7 @@ def test_reason_why_a_trial_ends(text: str, happens: Callable[[Guard], None], re
     happens(guard)
     assert guard.ended() is (reason is not None)
     assert guard.ending is None or guard.ending.reason == reason
-    assert end_of(guard.ending, finished=False, diverged=False) == "stopped"
+    assert end_of(guard.ending.how if guard.ending else None, finished=False, diverged=False) == "stopped"
 
 
 def test_with_predictions_off_a_trial_ends_when_it_crosses_its_limit() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -11,8 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import in_use
+from mlflow.data.pandas_dataset import from_pandas
 from mlflow.exceptions import MlflowException
-from reference import bundled
+from reference import bundled, configured
 from study_settings import study_settings
 
 from entrypoints.datasets import known
@@ -48,10 +50,12 @@ def test_dataset_that_another_study_records_at_the_same_time_is_recorded(
 def test_dataset_of_more_columns_than_mlflow_lists_is_recorded_without_the_list(
     empty_store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With its name, digest and size; the terminal says what is not there."""
+    """With its name, digest, size and target; the terminal says what is not there."""
     wide = pd.DataFrame(np.zeros((3, 2_001)), columns=[f"{'measurement ' * 40}{place}" for place in range(2_001)])
-    dataset = _logged(empty_store, Table("wide", wide.assign(y=[1.0, 2.0, 3.0]), "y", "regression", "f", None, "none"))
-    assert (dataset.schema, json.loads(dataset.profile)["num_rows"]) == (None, 3)
+    table = Table("wide", wide.assign(y=[1.0, 2.0, 3.0]), "y", "regression", "f", None, "none")
+    dataset = _logged(empty_store, table)
+    assert [each["name"] for each in json.loads(dataset.schema)["mlflow_colspec"]] == ["y"]
+    assert (dataset.digest, json.loads(dataset.profile)["num_rows"]) == (from_pandas(table.frame).digest, 3)
     assert "The dataset's 2002 columns are too many for MLflow's record of its schema" in capsys.readouterr().out
 
 
@@ -62,9 +66,18 @@ def test_data_line_says_what_the_study_trains_on() -> None:
     assert beginning.data_line(bundled("red_wine"), "run1", reused=True).endswith("prepared before in run run1")
 
 
-def test_long_study_is_told_how_to_shorten_it() -> None:
-    """In hours, with each parameter that helps, and how many trials an hour holds."""
-    text = beginning.how_to_shorten(study_settings(folds=4), trials=200, expected_s=5 * 3600.0 + 120, cpus=2)
-    assert text.startswith("This study takes about 5 h 2 min on 2 CPU cores and starts now.")
-    assert "max_trials (about 39 of the 200 take an hour), max_rows, folds (now 4), max_steps, max_epochs, or" in text
-    assert "max_trials (about 1 of the 3 take" in beginning.how_to_shorten(study_settings(), 3, 40 * 3600.0, 1)
+def _announced(capsys: pytest.CaptureFixture[str], trials: int, left: int, search_s: float, **settings: Any) -> str:
+    plan: Any = SimpleNamespace(settings=study_settings(**settings), trials=[configured()] * trials)
+    plan.rules = SimpleNamespace(stopping=None)
+    beginning.announce(plan, plan.trials[:left], 2, search_s)
+    return capsys.readouterr().out
+
+
+def test_long_study_is_told_how_to_shorten_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """In hours, with each parameter that helps, and how many trials an hour holds, unless its time is limited."""
+    said = _announced(capsys, 240, 200, 5 * 3600.0 + 120, folds=4)
+    assert said.startswith("Search: 200 of 240 trials of 4 folds on 2 CPU cores, about 5 h 2 min\nThis study takes")
+    assert "max_trials (about 39 of the 200 take an hour), max_rows, folds (now 4), max_steps, max_epochs, or" in said
+    assert "max_trials (about 1 of the 3 take" in _announced(capsys, 3, 3, 40 * 3600.0)
+    said = _announced(capsys, 3, 3, 40 * 3600.0, time_limit_s=60.0)
+    assert said == "Search: 3 trials of 10 folds on 2 CPU cores, about 40 h 0 min, at most 1 min 0 s\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -22,7 +23,8 @@ from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, BY_PERSON, BY_TUNE
 
 FOLDS = [{"fold": 0, "val_rmse": 2 / 3, "training_time_s": 0.1}, {"fold": 1, "val_rmse": 1 / 3, "training_time_s": 0.2}]
 FIGURES = {"val_rmse": 0.5, "training_time_s": 0.15, "elapsed_s": 3.0}
-ENDED, STOPPED = TrialEnd(FOLDS), TrialEnd([], ended_by("training_time_s<=0.1", value=1 / 7), {"elapsed_s": 9.0})
+ENDED, STOPPED = TrialEnd(FOLDS), TrialEnd([], {"elapsed_s": 9.0})
+STOP = ended_by("training_time_s<=0.1").tags
 TRIALS = [
     replace(configured(MLP_REGRESSOR, hidden_layer_sizes=sizes, alpha=alpha), place=place)
     for place, (sizes, alpha) in enumerate(product([[8], [8, 4]], [1 / 3, 1e-7, 3]), 1)
@@ -43,6 +45,7 @@ def _trial(
     end: TrialEnd | None = None,
     *,
     figures: dict[str, float] = FIGURES,
+    stop: Mapping[str, str] | None = None,
     **tags: str,
 ) -> str:
     """A run of a trial, as the callback leaves it; its id."""
@@ -52,7 +55,7 @@ def _trial(
     points = [Metric(name, value, now_ms, 0) for name, value in {**figures, "system/process_cpu_percent": 9.0}.items()]
     params = [Param(name, str(value)) for name, value in (configuration.searched | study_settings().shared).items()]
     own = {"sysmetrics.trial_id": f"t-{run_id}", **{f"sysmetrics.{name}": tag for name, tag in tags.items()}}
-    own |= end.tags if end else {}
+    own |= (end.tags if end else {}) | (stop or {})
     client.log_batch(run_id, points, params, [RunTag(name, tag) for name, tag in own.items()])
     if status != "RUNNING":
         client.set_terminated(run_id, status)
@@ -64,30 +67,31 @@ def _places(trials: Any) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("status", "end", "diverged"),
+    ("status", "end", "tags", "how"),
     [
-        pytest.param("FINISHED", ENDED, False, id="finished"),
-        pytest.param("FINISHED", TrialEnd([]), True, id="diverged"),
-        pytest.param("KILLED", STOPPED, False, id="stopped-by-limits"),
+        pytest.param("FINISHED", ENDED, {}, "finished", id="finished"),
+        pytest.param("FINISHED", TrialEnd([]), {"diverged": "true"}, "diverged", id="diverged"),
+        pytest.param("KILLED", STOPPED, {"stop": STOP}, "stopped", id="stopped by its limits"),
     ],
 )
 @pytest.mark.parametrize("is_said", [True, False], ids=["", "its status is missing"])
 def test_trial_that_is_done_is_read_as_the_search_would_know_it(
-    client: MlflowClient, study: Run, status: str, end: TrialEnd, diverged: bool, is_said: bool
+    client: MlflowClient, study: Run, status: str, end: TrialEnd, tags: dict[str, Any], how: str, is_said: bool
 ) -> None:
-    """Status, figures, folds and the reason of its end, to the last digit. A status that the driver left out is set."""
+    """Status, figures, folds and tags of its end, to the last digit. A status that the driver left out is set."""
     said = status if is_said else "RUNNING"
-    run_id = _trial(client, study, TRIALS[1], said, end, diverged=str(diverged).lower())
-    found, before = earlier.read(client, study, TRIALS), client.get_run(run_id).to_dictionary()
-    about = {"diverged": diverged, "ending": end.ending, "expected": end.expected}
-    assert found.done == (TrialRecord(f"t-{run_id}", TRIALS[1], status, FIGURES, end.folds, run_id=run_id, **about),)
+    run_id = _trial(client, study, TRIALS[1], said, end, **tags)
+    found, before = earlier.read(client, study, TRIALS), client.get_run(run_id)
+    of_run = before.data.tags
+    assert found.done == (TrialRecord(f"t-{run_id}", TRIALS[1], status, FIGURES, of_run, run_id),)
+    assert found.done[0].end == end
     assert found.left(TRIALS) == [TRIALS[0], *TRIALS[2:]]
     assert found.open_runs == {}
-    assert found.known == ([(TRIALS[1], FIGURES, end.expected, "stopped")] if end.expected else [])
+    assert found.known == ([(TRIALS[1], FIGURES, end.expected, how)] if end.expected else [])
     earlier.settle(client, study)
-    after = client.get_run(run_id).to_dictionary()
-    assert after["info"]["status"] == status
-    assert after == before or not is_said
+    after = client.get_run(run_id)
+    assert after.info.status == status
+    assert after.to_dictionary() == before.to_dictionary() or not is_said
 
 
 @pytest.mark.parametrize("stopped_by", [pytest.param(BY_TUNE, id="scheduler"), pytest.param(BY_PERSON, id="person")])
@@ -96,8 +100,7 @@ def test_trial_that_tune_or_a_person_stopped_is_done(client: MlflowClient, study
     said = {"stopped_by": stopped_by, "stop_reason": "in other words"}
     _trial(client, study, TRIALS[0], "KILLED", figures={"val_rmse": 1.0}, **said)
     (trial,) = earlier.read(client, study, TRIALS).done
-    assert (trial.status, trial.ending, trial.figures) == ("KILLED", None, {"val_rmse": 1.0})
-    assert trial.stopped_by == stopped_by
+    assert (trial.status, trial.stopped_by, trial.figures) == ("KILLED", stopped_by, {"val_rmse": 1.0})
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,15 @@ def _to_the_end(trial: Trial) -> list[dict[str, Any]]:
     return results
 
 
+def _tags(result: dict[str, Any]) -> dict[str, str]:
+    return {name.removeprefix("sysmetrics."): tag for name, tag in result[PAYLOAD_KEY]["tags"].items()}
+
+
+def _has_ended(result: dict[str, Any]) -> bool:
+    """Whether it came to its own end."""
+    return bool(result[PAYLOAD_KEY]["status"] == "FINISHED")
+
+
 def test_wait_for_tune_is_no_cost_of_a_trial(begin: Begin) -> None:
     """Its time is no longer than its training took, and shares are of that. No limit on its time ends it."""
     config = _config(max_steps=20)
@@ -130,7 +139,7 @@ def test_wait_for_tune_is_no_cost_of_a_trial(begin: Begin) -> None:
         took_s, used_s = time.monotonic() - began, time.process_time() - used_s
         (interval,) = [point.value for point in _points(results) if point.name == "cpu_percent"]
         figures = results[-1]["figures"]
-        assert results[-1]["ended"]
+        assert _has_ended(results[-1])
         assert figures["elapsed_s"] <= took_s
         assert figures["mean_cpu_percent"] > 50 * used_s / took_s < 2 * interval
 
@@ -147,14 +156,15 @@ def test_trial_ends_with_its_summary_and_tags(trial: Trial) -> None:
     results = _to_the_end(trial)
     first, last = results[0], results[-1]
     assert last["figures"].keys() == AT_EACH_REPORT | AT_THE_END
-    assert [fold["fold"] for fold in last["folds"]] == [0, 1, 2]
     carried = last[PAYLOAD_KEY]
     assert carried["status"] == "FINISHED"
     assert carried["tags"]["sysmetrics.pid"] == str(os.getpid())
     assert carried["tags"]["sysmetrics.diverged"] == "false"
     assert {"sysmetrics.node", "sysmetrics.memory_definition"} <= set(carried["tags"])
     assert "sysmetrics.host_usable_cores" in first[PAYLOAD_KEY]["tags"]
-    assert TrialEnd.read(carried["tags"]) == TrialEnd(last["folds"])
+    end = TrialEnd.read(carried["tags"])
+    assert end
+    assert ([fold["fold"] for fold in end.folds], end.expected) == ([0, 1, 2], None)
 
 
 def test_trial_hands_over_each_point_once(trial: Trial) -> None:
@@ -225,7 +235,7 @@ def test_trial_of_the_users_algorithm_has_the_same_figures(trial: Trial) -> None
     of_accuracy = {name.replace("rmse", "accuracy") for name in missing}
     assert missing in (set(), {"val_rmse", "val_rmse_sd", "test_rmse"})
     assert set(figures) - AT_EACH_REPORT - AT_THE_END == of_accuracy
-    assert not results[-1]["diverged"]
+    assert _tags(results[-1])["diverged"] == "false"
     curve = [point for point in _points(results) if point.name == "val_loss"]
     assert [point.step for point in curve] == [0, 50, 100, 150, 200]
     if missing:
@@ -293,12 +303,12 @@ def test_converged_trial_is_finished_with_a_tag_and_all_figures(begin: Begin, cr
     usual: Config = {"batch_size": 512, "max_steps": 1000, "report_every": 4, "learning_rate": 0.01}
     results = _to_the_end(begin(_config(**usual, tol=0.1), criteria))
     last, payload = results[-1], results[-1][PAYLOAD_KEY]
-    assert (payload["status"], payload["tags"]["sysmetrics.converged"], last["converged"]) == ("FINISHED", "true", True)
+    assert (payload["status"], payload["tags"]["sysmetrics.converged"]) == ("FINISHED", "true")
     assert last["figures"].keys() >= AT_THE_END | AT_EACH_REPORT
     losses = [point for point in _points(results) if point.name == "val_loss"]
     assert losses[-1].step == last["step"] == last["figures"]["steps"] < 100
     whole = _to_the_end(begin(_config(**usual | {"max_steps": 60}, tol=0.0)))[-1]
-    assert (whole["step"], whole["converged"]) == (60, False)
+    assert whole["step"] == 60
     assert "sysmetrics.converged" not in whole[PAYLOAD_KEY]["tags"]
 
 
@@ -351,10 +361,6 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]
 
 def _own_config(**changes: Any) -> Config:
     return _config("own_model.Model", **{"max_steps": 30, "report_every": 10} | changes)
-
-
-def _tags(result: dict[str, Any]) -> dict[str, str]:
-    return {name.removeprefix("sysmetrics."): tag for name, tag in result[PAYLOAD_KEY]["tags"].items()}
 
 
 def _rss_mb() -> float:
@@ -449,7 +455,7 @@ def test_time_that_others_had_the_core_ends_no_trial(
     """Nor is it part of what training costs: of a thread that waited for a core all the time, no step costs a thing."""
     monkeypatch.setattr("entrypoints.models.cross_validation.CoreWait", lambda: time.perf_counter)
     result = _to_the_end(begin(_own_config(wait_s=0.02, max_steps=6), "training_time_s<=0.05", predict=False))[-1]
-    assert (result["step"], result["ended"]) == (6, True)
+    assert (result["step"], _has_ended(result)) == (6, True)
     assert result["figures"]["training_time_s"] < 0.05 < result["figures"]["elapsed_s"]
 
 
@@ -465,9 +471,9 @@ def test_trial_that_will_break_its_training_time_ends_long_before(begin: Begin) 
     assert tags["stop_reason"] == f"training_time_s {expected} > 10 (predicted, step {result['step']})"
     end = TrialEnd.read(result[PAYLOAD_KEY]["tags"])
     assert end
-    assert (end.folds, end.ending) == ([], result["ending"])
+    assert end.folds == []
     assert end.expected
-    assert end.expected["training_time_s"] == pytest.approx(result["ending"].prediction.value, rel=0.1)
+    assert end.expected["training_time_s"] == pytest.approx(float(expected), rel=0.1)
 
 
 @pytest.mark.parametrize("metric", ["inference_latency_ms", "model_size_kb"])
@@ -489,15 +495,16 @@ def test_fact_that_breaks_a_limit_ends_a_trial_before_its_first_step(
 def test_trial_that_ends_beyond_a_limit_is_not_feasible(begin: Begin, criteria: str) -> None:
     """Nothing ends it before: a score may still become better, and a 99th percentile of few rows says nothing."""
     result = _to_the_end(begin(_config(max_steps=100), criteria))[-1]
-    assert (result["ended"], _tags(result)["feasible"]) == (True, "false")
+    assert (_has_ended(result), _tags(result)["feasible"]) == (True, "false")
 
 
 def test_trial_that_diverges_within_its_limits_is_not_feasible(begin: Begin) -> None:
     """It ends by itself, without test figures; who filters by the tag finds the trials that can be chosen."""
     result = _to_the_end(begin(_config(learning_rate=10.0, max_steps=50), "elapsed_s<=1000"))[-1]
     tags = _tags(result)
-    assert (result["ended"], tags["diverged"], tags["feasible"]) == (True, "true", "false")
-    assert (result[PAYLOAD_KEY]["status"], result["folds"], "test_rmse" in result["figures"]) == ("FINISHED", [], False)
+    assert (_has_ended(result), tags["diverged"], tags["feasible"]) == (True, "true", "false")
+    assert "test_rmse" not in result["figures"]
+    assert TrialEnd.read(result[PAYLOAD_KEY]["tags"]) == TrialEnd([], result["figures"])
 
 
 def test_diverged_trial_ends_at_its_second_report_under_limits(begin: Begin, own: ModuleType) -> None:
@@ -516,9 +523,9 @@ def test_diverged_trial_runs_to_its_end_without_limits(begin: Begin, own: Module
     result = _to_the_end(begin(_own_config(says=1000.0)))[-1]
     assert result["step"] == 30
     assert len(own.trained) == FOLDS * 30
-    assert result["diverged"]
+    assert _tags(result)["diverged"] == "true"
     assert "stop_reason" not in _tags(result)
-    assert result[PAYLOAD_KEY]["status"] == "FINISHED"
+    assert _has_ended(result)
 
 
 def test_trial_after_a_stopped_one_runs_normally(begin: Begin, own: ModuleType) -> None:
@@ -528,7 +535,7 @@ def test_trial_after_a_stopped_one_runs_normally(begin: Begin, own: ModuleType) 
     assert trial.reset(_config(max_steps=100))
     last = _to_the_end(trial)[-1]
     assert "stop_reason" not in _tags(last)
-    assert (last["ending"], last["ended"], _tags(last)["feasible"]) == (None, True, "true")
+    assert (_has_ended(last), _tags(last)["feasible"]) == (True, "true")
     assert last["figures"].keys() == AT_EACH_REPORT | AT_THE_END
 
 
@@ -550,12 +557,12 @@ def test_only_with_predictions_a_trial_is_skipped(begin: Begin, monkeypatch: pyt
     result = _to_the_end(begin(_config(max_steps=60), "training_time_s<=10", predict=predict, ledger=here))[-1]
     tags, told = _tags(result), known.brief(configured()).costs[-1]
     if predict:
-        assert (result["step"], result["ended"]) == (0, False)
+        assert (result["step"], _has_ended(result)) == (0, False)
         assert (tags["stop_how"], tags["stop_step"], tags["feasible"]) == ("skipped", "0", "false")
         assert re.fullmatch(r"training_time_s \S+ > 10 \(predicted, skipped\)", tags["stop_reason"])
-        assert told == {"training_time_s": result["ending"].prediction.value}
+        assert told["training_time_s"] == pytest.approx(float(tags["stop_prediction"].partition(" ")[0]), rel=1e-3)
     else:
-        assert (result["step"], result["ended"]) == (60, True)
+        assert (result["step"], _has_ended(result)) == (60, True)
         assert tags["feasible"] == "true"
         assert "stop_reason" not in tags
         assert told == {"training_time_s": result["figures"]["training_time_s"]}
