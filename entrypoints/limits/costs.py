@@ -41,21 +41,10 @@ _OF_GPU = "peak_gpu_memory_mb"  # read only where a study asks for it
 
 # How much one configuration's figure differs from run to run, as a share of it, until trials have shown it. Times on
 # a shared machine differ by a tenth; a process that had other trials before differs by a few pages.
-USUAL_NOISE = {
-    "training_time_s": 0.1,
-    "elapsed_s": 0.1,
-    "cpu_seconds": 0.1,
-    "user_cpu_seconds": 0.1,
+USUAL_NOISE = {metric.name: 0.1 for metric in (*_COSTS, *_BESIDE) if metric.name != "model_size_kb"} | {
     "system_cpu_seconds": 0.5,  # of a trial of a second, of which it is hundredths
-    "mean_step_time_ms": 0.1,
-    "mean_cpu_percent": 0.1,
-    "inference_latency_ms": 0.1,
-    "inference_p99_ms": 0.1,
-    "rows_per_s": 0.1,
-    "model_memory_mb": 0.1,
     "peak_memory_mb": 0.01,
     "peak_rss_mb": 0.01,
-    "memory_growth_mb": 0.1,
     "peak_gpu_memory_mb": 0.01,
 }
 

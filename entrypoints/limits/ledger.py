@@ -7,7 +7,7 @@ import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
 import ray
 from ray.actor import ActorHandle
@@ -155,21 +155,18 @@ def start(
 
 def ask(ledger: ActorHandle | None, configuration: Configuration) -> Brief:
     """What a ledger knows for a trial that is about to begin; empty without a ledger, or if it does not answer."""
-    if ledger is None:
-        return Brief()
-    try:
-        brief: Brief = ray.get(ledger.brief.remote(configuration), timeout=ANSWER_WITHIN_S)
-    except ray.exceptions.RayError as error:
-        logger.warning("A trial begins without knowing what the others have cost: %s", error)
-        return Brief()
-    return brief
+    return (_answer(ledger.brief, configuration) if ledger else None) or Brief()
 
 
 def tell(ledger: ActorHandle | None, figures: Sequence[tuple[Configuration, Values]]) -> None:
     """Have a ledger know what trials of some configurations would cost, before this returns."""
-    if ledger is None:
-        return
+    if ledger:
+        _answer(ledger.observe, figures)
+
+
+def _answer(method: Any, question: Any) -> Any:
     try:
-        ray.get(ledger.observe.remote(figures), timeout=ANSWER_WITHIN_S)
+        return ray.get(method.remote(question), timeout=ANSWER_WITHIN_S)
     except ray.exceptions.RayError as error:
-        logger.warning("Trials begin without knowing what was timed before: %s", error)
+        logger.warning("A trial begins without knowing what others cost: %s", error)
+        return None

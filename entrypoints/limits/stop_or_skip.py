@@ -176,11 +176,8 @@ class Guard:
 
         The figure that ended the trial is never left out: it has at least its last value.
         """
-        foreseen = {
-            name: total.roughly_at(self._steps)
-            for name, total in self._totals.items()
-            if name != "elapsed_s" or total.steps < self._steps  # its evaluation at the end takes time, too
-        }
+        on_their_way = {name: total for name, total in self._totals.items() if total.steps < self._steps}
+        foreseen = {name: total.roughly_at(self._steps) for name, total in on_their_way.items()}
         known = {name: value for name, value in figures.items() if name not in foreseen}
         totals: dict[str, float] = {name: value for name, value in foreseen.items() if value is not None}
         return self.ending.expected(known, totals) if self.ending else known | totals

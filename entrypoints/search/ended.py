@@ -178,22 +178,7 @@ def metrics(study: Ended) -> dict[str, float]:
 
 def save_pages(study: Ended) -> dict[str, str]:
     """Save the pages of a study and of its experiment in the UI, and return their links by the names in ``views``."""
-    run, record = study.run, study.record
-    limits: dict[str, list[str]] = {}
-    for rule in record.criteria.rules:
-        limits.setdefault(rule.metric.name, []).append(str(rule))
-    shown = views.StudyFacts(
-        run_id=run.run_id,
-        name=study.data.name,
-        start=run.start,
-        score=record.score,
-        ascending=record.task == "regression",
-        searched=study.frame.hyperparameters or tuple(study.plan.trials[0].searched),
-        # A trial that something else than its limits ended has the score of where it was.
-        figures=tuple(
-            trial.figures for trial in record.trials.values() if not trial.diverged and not trial.ended_from_outside
-        ),
-        limits={metric: ", ".join(rules) for metric, rules in limits.items()},
-    )
-    links = save(run.client, run.experiment_id, run.run_id, views.of_study(shown))
+    run, searched = study.run, study.frame.hyperparameters or tuple(study.plan.trials[0].searched)
+    pages = views.of_study(study.frame, run.start, searched, study.record.criteria)
+    links = save(run.client, run.experiment_id, run.run_id, pages)
     return links | save(run.client, run.experiment_id, views.EXPERIMENT, views.of_experiment())
