@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
-import mlflow
 import pytest
-from commands import store_uri
 from mlflow import MlflowClient
 
 from entrypoints.errors import UserError
@@ -18,14 +15,10 @@ from mlflow_sysmetrics.delivery.sync import deliver
 
 
 @pytest.fixture
-def database(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def database(store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """MLflow's current store, a file; spools are in a folder of their own."""
     monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "spools"))
-    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
-    before, uri = mlflow.get_tracking_uri(), store_uri(empty_store)
-    mlflow.set_tracking_uri(uri)
-    yield Path(uri.removeprefix("sqlite:///"))
-    mlflow.set_tracking_uri(before)
+    return Path(store_in_use.tracking_uri.removeprefix("sqlite:///"))
 
 
 def execute(database: Path, statement: str) -> None:

@@ -6,9 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-import mlflow
 import pytest
-from commands import Study, UnderLimits, copy_store, early_stop, runs_of_kind
+from commands import Study, UnderLimits, copy_store, early_stop, in_use, runs_of_kind
 from logged_models import check_logged_model
 from mlflow.entities import Run
 
@@ -34,10 +33,8 @@ SCHEDULED = {
 
 @pytest.fixture(autouse=True)
 def _in_the_store(under_limits: UnderLimits) -> Iterator[None]:
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(under_limits.study.uri)
-    yield
-    mlflow.set_tracking_uri(before)
+    with in_use(under_limits.study.folder):
+        yield
 
 
 @pytest.fixture(scope="module")

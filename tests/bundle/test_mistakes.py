@@ -16,7 +16,7 @@ import mlflow
 import psutil
 import pytest
 from click.testing import CliRunner
-from commands import RunProject, copy_store, executed, hostile_files, store_uri
+from commands import RunProject, copy_store, executed, hostile_files, in_use, store_uri
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from own_models import ALGORITHMS, write_own_models
@@ -173,16 +173,11 @@ def here(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     (folder / "sub").mkdir()
     for name, content in FILES.items():
         (folder / name).write_bytes(content)
-    before = mlflow.get_tracking_uri()
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, in_use(folder):
         patch.setattr(sys, "path", [*sys.path])
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_RUN_ID", raising=False)
         patch.setenv("MLFLOW_TRACKING_URI", store_uri(folder))
         patch.setenv("MLFLOW_SYSMETRICS_DATA", str(folder / "cache"))
-        mlflow.set_tracking_uri(store_uri(folder))
         yield folder
-        mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,8 @@ from itertools import product
 from statistics import fmean
 from urllib.parse import unquote
 
-import mlflow
 import pytest
-from commands import STUDY, Study, copy_store
+from commands import STUDY, Study, copy_store, in_use
 from logged_models import check_logged_model
 from mlflow.entities import Run
 
@@ -90,10 +89,8 @@ LIMITED = {
 
 @pytest.fixture(autouse=True)
 def _in_the_store(study: Study) -> Iterator[None]:
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(study.uri)
-    yield
-    mlflow.set_tracking_uri(before)
+    with in_use(study.folder):
+        yield
 
 
 @pytest.fixture(scope="module")
