@@ -66,16 +66,16 @@ class StudySettings:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a trial may cost: a criteria text, or None for the default, and what acts on it."""
+    """What a trial may cost, as a text, and what acts on it."""
 
-    criteria: str | None
+    criteria: str
     predict: bool
     scheduler: str
 
     @classmethod
     def of(cls, criteria: str, predict: str, scheduler: str) -> Limits:
         """What the texts of the options mean."""
-        return cls(None if criteria == AUTO else criteria, predict == "on", scheduler)
+        return cls(DEFAULT_CRITERIA if criteria == AUTO else criteria, predict == "on", scheduler)
 
 
 def as_typed(options: Mapping[str, Any]) -> dict[str, str]:

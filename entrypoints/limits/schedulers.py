@@ -11,7 +11,7 @@ from entrypoints.errors import UserError
 from entrypoints.limits import costs
 from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.models.configuration import Configuration
-from entrypoints.settings import DEFAULT_CRITERIA, Limits
+from entrypoints.settings import Limits
 from mlflow_sysmetrics.limits import Criteria, check_readable
 
 
@@ -32,7 +32,7 @@ def stopping(
     if limits is None:
         return None
     try:
-        criteria = Criteria.parse(DEFAULT_CRITERIA if limits.criteria is None else limits.criteria, costs.metrics(task))
+        criteria = Criteria.parse(limits.criteria, costs.metrics(task))
         check_readable(criteria, groups)
     except ValueError as error:
         raise UserError(str(error)) from None

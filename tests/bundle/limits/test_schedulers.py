@@ -23,8 +23,8 @@ TASKS: list[Task] = ["regression", "classification"]
 
 @pytest.mark.parametrize("task", TASKS)
 def test_default_limits_are_criteria_of_either_task(task: Task) -> None:
-    """On this machine, which can read all that they limit; None stands for them."""
-    made = stopping(task, Limits(None, True, "asha"))
+    """On this machine, which can read all that they limit."""
+    made = stopping(task, Limits.of("auto", "on", "asha"))
     assert made
     assert (str(made.criteria), made.predict, made.scheduler) == (DEFAULT_CRITERIA, True, "asha")
     assert stopping(task, None) is None
