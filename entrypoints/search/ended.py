@@ -78,7 +78,7 @@ def ended(run: RecordedRun, plan: Plan, data: Prepared, record: Record, forecast
         "features": len(data.feature_names),
         "seed": settings.seed,
     }
-    own = record.rows(run.run_id, about)
+    own = record.rows(run.run_id, about, plan.names)
     frame = frame_of([own])
     noise = effects.noise(frame)
     study = Ended(run, plan, record, data, forecast, frame, noise, decision.decide(frame, noise=noise))

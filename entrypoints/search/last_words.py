@@ -19,7 +19,6 @@ from entrypoints.reporting.words import value
 from entrypoints.search import edges
 from entrypoints.search.ended import Ended, metrics, save_pages
 from entrypoints.search.record import costs
-from entrypoints.search_space import is_distribution
 from entrypoints.tags import BEST_PREFIX, BEST_TRIAL_ID, BEST_TRIAL_RUN_ID, BY_TIME_LIMIT
 from entrypoints.text import listed
 from mlflow_sysmetrics.limits import Limit
@@ -51,7 +50,7 @@ def tell(study: Ended, model: LoggedModel) -> str:
         *decision.answer(replace(study.frame, studies=known)).sentences,
         f"{counted(study)}.",
         *_of_limits(study),
-        *_of_edges(study),
+        *edges.sentences(study.frame, study.decision, study.plan.settings.space, study.data.split.max_batch_size),
         _refitted(study, model),
     ]
     mlflow.log_metrics(metrics(study), step=0)
@@ -170,15 +169,6 @@ def _refitted(study: Ended, model: LoggedModel) -> str:
     return f"Refitted on the whole training part it has {score} {tested}, trained in {seconds:.2g} s{memory}."
 
 
-def _of_edges(study: Ended) -> Iterator[str]:
-    """Where the search may have been too narrow."""
-    chosen, margin, space = study.decision.chosen, study.decision.margin, study.plan.settings.space
-    if chosen is not None and margin is not None:
-        not_listed = {name for name, values in space.items() if is_distribution(values)}
-        not_listed |= set() if "batch_size" in space else {"batch_size"}
-        yield from edges.sentences(study.frame, chosen, margin, study.data.split.max_batch_size, not_listed)
-
-
 def _of_limits(study: Ended) -> Iterator[str]:
     """What the limits saved, which of them were not applied, and which cannot tell trials apart."""
     criteria = study.record.criteria
@@ -190,9 +180,7 @@ def _of_limits(study: Ended) -> Iterator[str]:
     for limit in criteria.limits:
         number = limit.resolve(finished)
         if number is None:
-            few = sum(limit.metric.name in figures for figures in finished) < limit.after
-            why = f"fewer than {limit.after} trials have the figure" if few else f"the {limit.statistic} is negative"
-            yield f"`{limit}` was not applied in the end: {why}."
+            yield f"`{limit}` was not applied in the end: fewer than {limit.after} trials have the figure."
         elif _is_within_noise(study, limit, number):
             yield f"`{limit}` cannot tell the trials apart: most are as close to it as equal trials to each other."
 

@@ -20,7 +20,7 @@ from entrypoints.compute.contention import CoreWait, own_share
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.limits.costs import OF_UNTRAINED
 from entrypoints.limits.extrapolation import MIN_BLOCKS
-from entrypoints.limits.ledger import End, ask
+from entrypoints.limits.ledger import ask
 from entrypoints.limits.stop_or_skip import Guard, Stopping, end_of
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import CrossValidation
@@ -218,16 +218,12 @@ class Trial(tune.Trainable):
         if self._guard.active:
             feasible = ended and not training.diverged and self._guard.feasible(self._summary)
             tags |= {FEASIBLE: str(feasible).lower()} | (ending.tags if ending else {})
-            expected = self._tell(end_of(ending.how if ending else None, finished=ended, diverged=training.diverged))
+            expected = self._guard.expected(self._summary)
+            how = end_of(ending.how if ending else None, finished=ended, diverged=training.diverged)
+            if self._ledger:
+                self._ledger.record.remote(self._configuration, self._summary, expected, how)
         tags |= TrialEnd(folds, expected).tags
         return self._result(final, tags, "FINISHED" if ended else "KILLED") | {"done": True}
-
-    def _tell(self, end: End) -> dict[str, float]:
-        """Report this trial's costs to the ledger, for later trials; return its expected final costs."""
-        expected = self._guard.expected(self._summary)
-        if self._ledger:
-            self._ledger.record.remote(self._configuration, self._summary, expected, end)
-        return expected
 
     def _result(
         self,
