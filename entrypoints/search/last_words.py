@@ -175,7 +175,7 @@ def _of_limits(study: Ended) -> Iterator[str]:
     if study.saving:
         yield from limits_saved.sentences_of(study.saving, str(criteria))
     if study.hosts:
-        yield f"The full study ran on another machine ({study.hosts}): part of the saving may be the machine's."
+        yield f"The full study ran on other machines ({study.hosts}): part of the saving may be theirs."
     finished = costs(study.record.trials.values())
     for limit in criteria.limits:
         number = limit.resolve(finished)

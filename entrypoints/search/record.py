@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ray import tune
@@ -68,9 +69,9 @@ class TrialRecord:
         """Whether it failed, or a scheduler, a time limit or a person ended it: its last result was one on its way."""
         return self.status != "FINISHED" and self.stopped_by != BY_CRITERIA
 
-    @property
+    @cached_property
     def end(self) -> TrialEnd:
-        """What it has left at its end."""
+        """What it has left at its end, which must have come."""
         return TrialEnd.read(self.tags) or TrialEnd([])
 
     @property

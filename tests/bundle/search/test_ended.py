@@ -264,7 +264,7 @@ def _full(finish: Finish, trials: list[TrialRecord] | None = None) -> str | None
     """The full study that a saving is counted against."""
     study = finish(trials or _trials(), "val_loss<=9")
     assert study.saving is not None
-    assert ("another machine" in " ".join(last_words._of_limits(study))) == bool(study.hosts)
+    assert ("other machines" in " ".join(last_words._of_limits(study))) == bool(study.hosts)
     return study.saving.full
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import os
 import re
 import sys
 import threading
@@ -151,35 +150,6 @@ def test_process_of_a_trial_that_is_dropped_before_its_first_step_takes_the_next
     assert _to_the_end(trial)[-1]["step"] == 100
 
 
-def test_trial_ends_with_its_summary_and_tags(trial: Trial) -> None:
-    """Its last result is marked as the trial's own end and carries the summary of the run, and where it ran."""
-    results = _to_the_end(trial)
-    first, last = results[0], results[-1]
-    assert last["figures"].keys() == AT_EACH_REPORT | AT_THE_END
-    carried = last[PAYLOAD_KEY]
-    assert carried["status"] == "FINISHED"
-    assert carried["tags"]["sysmetrics.pid"] == str(os.getpid())
-    assert carried["tags"]["sysmetrics.diverged"] == "false"
-    assert {"sysmetrics.node", "sysmetrics.memory_definition"} <= set(carried["tags"])
-    assert "sysmetrics.host_usable_cores" in first[PAYLOAD_KEY]["tags"]
-    end = TrialEnd.read(carried["tags"])
-    assert end
-    assert ([fold["fold"] for fold in end.folds], end.expected) == ([0, 1, 2], None)
-
-
-def test_trial_hands_over_each_point_once(trial: Trial) -> None:
-    """Over all results every report has one point of each curve, and the one-off figures stand at step 0."""
-    points = _points(_to_the_end(trial))
-    steps = [50, 100, 150, 200]
-    for name in AT_EACH_REPORT:
-        assert [point.step for point in points if point.name == name] == [0] * (name in AT_STEP_0) + steps
-    for name in AT_THE_END:
-        assert [point.step for point in points if point.name == name] == [0]
-    series = [point for point in points if point.name == "system/process_memory_mb"]
-    assert [point.step for point in series] == [None] * len(series) != []  # by time
-    assert series == sorted(series, key=lambda point: point.time_ms)
-
-
 def test_points_are_spread_over_a_trials_training(trial: Trial) -> None:
     """About twenty, if no distance is given, of a short trial as of a long one; and one before its first step.
 
@@ -190,15 +160,6 @@ def test_points_are_spread_over_a_trials_training(trial: Trial) -> None:
         (result,) = _to_the_end(trial)
         points = [point.step for point in _points([result]) if point.name == "val_loss"]
         assert points == list(range(0, steps + 1, steps // 20))
-
-
-def test_trials_figures_are_the_last_points_of_its_curves(trial: Trial) -> None:
-    """What the driver ranks trials by is what MLflow shows. Times of training are of one fold."""
-    results = _to_the_end(trial)
-    last = {point.name: point.value for point in _points(results) if not point.name.startswith("system/")}
-    assert last == results[-1]["figures"]
-    assert last["mean_step_time_ms"] * 200 == pytest.approx(last["training_time_s"] * 1000)
-    assert 0 < 3 * last["training_time_s"] < last["elapsed_s"]
 
 
 def test_trial_in_a_used_process_is_as_in_a_fresh_one(trial: Trial) -> None:
@@ -435,23 +396,6 @@ def test_time_that_others_had_the_core_ends_no_trial(
     result = _to_the_end(begin(_own_config(wait_s=0.02, max_steps=6), "training_time_s<=0.05", predict=False))[-1]
     assert (result["step"], _has_ended(result)) == (6, True)
     assert result["figures"]["training_time_s"] > 0.1
-
-
-def test_trial_that_will_break_its_training_time_ends_long_before(begin: Begin) -> None:
-    """A million steps would take minutes; that this is more than ten seconds is known after a few dozen."""
-    trial = begin(_config(max_steps=1_000_000), "training_time_s<=10")
-    result = _to_the_end(trial)[-1]
-    tags = _tags(result)
-    assert tags["stop_how"] == "predicted"
-    assert result["step"] == int(tags["stop_step"]) < 1000
-    assert result["figures"]["training_time_s"] < 5
-    expected = tags["stop_prediction"].partition(" ")[0]
-    assert tags["stop_reason"] == f"training_time_s {expected} > 10 (predicted, step {result['step']})"
-    end = TrialEnd.read(result[PAYLOAD_KEY]["tags"])
-    assert end
-    assert end.folds == []
-    assert end.expected
-    assert end.expected["training_time_s"] == pytest.approx(float(expected), rel=0.1)
 
 
 @pytest.mark.parametrize("metric", ["inference_latency_ms", "model_size_kb"])
