@@ -78,7 +78,7 @@ def ended(run: RecordedRun, plan: Plan, data: Prepared, record: Record, forecast
         "features": len(data.feature_names),
         "seed": settings.seed,
     }
-    own = record.rows(run.run_id, about, plan.names)
+    own = record.rows(run.run_id, about, plan)
     frame = frame_of([own])
     noise = effects.noise(frame)
     study = Ended(run, plan, record, data, forecast, frame, noise, decision.decide(frame, noise=noise))
@@ -86,14 +86,14 @@ def ended(run: RecordedRun, plan: Plan, data: Prepared, record: Record, forecast
         if any(limit.statistic for limit in criteria.limits):  # each trial knew only the earlier ones
             for _, trial in frame.ended.dropna(subset=["run_id"]).iterrows():
                 run.client.set_tag(trial["run_id"], FEASIBLE, str(trial["feasible"]).lower())
-        beside = beside_full(run.client, own)
+        beside = _beside_full(run.client, own)
         saving = limits_saved.saving(beside or _priced(study), run.run_id)
         study = replace(study, saving=saving, hosts=differing_hosts(beside, *beside.studies.index) if beside else "")
     _log_tables(study)
     return study
 
 
-def beside_full(client: MlflowClient, own: StudyRows) -> Frame | None:
+def _beside_full(client: MlflowClient, own: StudyRows) -> Frame | None:
     """A study under limits, and the newest finished one without that ran all its configurations to their end.
 
     On the same machine if there is one.
@@ -188,7 +188,7 @@ def save_pages(study: Ended) -> dict[str, str]:
         start=run.start,
         score=record.score,
         ascending=record.task == "regression",
-        searched=study.frame.hyperparameters or tuple(study.plan.trials[0].searched),
+        searched=study.frame.hyperparameters or tuple(study.plan.searched),
         # A trial that something else than its limits ended has the score of where it was.
         figures=tuple(
             trial.figures for trial in record.trials.values() if not trial.diverged and not trial.ended_from_outside

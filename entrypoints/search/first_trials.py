@@ -12,7 +12,7 @@ from ray.actor import ActorHandle
 
 from entrypoints.compute.barrier import Barrier
 from entrypoints.datasets.prepared import Prepared
-from entrypoints.limits.duration_forecast import Forecast, Timing, figures, forecast, one_of_each, time_kinds
+from entrypoints.limits.duration_forecast import Forecast, figures, forecast, one_of_each, time_kinds
 from entrypoints.limits.ledger import tell
 from entrypoints.models.configuration import Configuration
 from entrypoints.progress import duration
@@ -67,8 +67,7 @@ def expected(barrier: Barrier, trials: list[Configuration], data: Prepared, cpus
         data: what they are trained on.
         cpus: how many run at once.
     """
-    brought = [[Timing(*timing) if timing else None for timing in timings] for timings in barrier.brought()]
-    return forecast(trials, data, cpus, brought or [time_kinds(one_of_each(trials), data)])
+    return forecast(trials, data, cpus, barrier.brought() or [time_kinds(one_of_each(trials), data)])
 
 
 def announce(plan: Plan, left: Sequence[Configuration], cpus: int, search_s: float) -> None:

@@ -77,22 +77,23 @@ def tell_no_result(study: Ended) -> str:
 
 def counted(study: Ended) -> str:
     """What became of the trials, in counts that add up."""
-    record, trials = study.record, study.frame.trials
-    sound, by = ~trials["diverged"], trials["stopped_by"]
-    ran = sound & (trials["status"] == "FINISHED")
-    converged = (ran & trials["converged"]).sum()
-    counts = {
-        f"ran to the end{f' ({converged} of them converged)' if converged else ''}": ran,
-        "stopped by the limits": sound & (by == BY_CRITERIA),
-        "stopped by the scheduler": sound & (by == BY_TUNE),
-        "stopped by a person": sound & (by == BY_PERSON),
-        f"cut off by time_limit_s={study.plan.settings.time_limit_s or 0:g}": sound & (by == BY_TIME_LIMIT),
-        f"diverged{_in_common(study.frame, trials[~sound])}": ~sound,
-        "failed": sound & (trials["status"] == "FAILED"),
+    record, trials, limit_s = study.record, study.frame.trials, study.plan.settings.time_limit_s or 0.0
+    became = trials["stopped_by"].where(trials["stopped_by"].notna(), trials["status"])
+    became = became.mask(trials["diverged"], "diverged")
+    converged = int((trials["converged"] & (became == "FINISHED")).sum())
+    words = {
+        "FINISHED": f"ran to the end{f' ({converged} of them converged)' if converged else ''}",
+        BY_CRITERIA: "stopped by the limits",
+        BY_TUNE: "stopped by the scheduler",
+        BY_PERSON: "stopped by a person",
+        BY_TIME_LIMIT: f"cut off by time_limit_s={limit_s:g}",
+        "diverged": f"diverged{_in_common(study.frame, trials[trials['diverged']])}",
+        "FAILED": "failed",
+        "not started": "not started",
     }
-    numbers = {what: int(which.sum()) for what, which in counts.items()} | {"not started": record.planned - len(trials)}
+    counts = became.value_counts().to_dict() | {"not started": record.planned - len(trials)}
     trial = "trial" if record.planned == 1 else "trials"
-    said = f"{record.planned} {trial}: {', '.join(f'{number} {what}' for what, number in numbers.items() if number)}"
+    said = f"{record.planned} {trial}: {', '.join(f'{counts[end]} {words[end]}' for end in words if counts.get(end))}"
     again = f"; {record.restarts} times a trial began again because its process or node had died"
     return said + (again if record.restarts else "")
 

@@ -39,6 +39,11 @@ class Plan:
     place: Place
 
     @property
+    def searched(self) -> list[str]:
+        """The names of what it searches, in the order of the first trials that have them."""
+        return list(dict.fromkeys(name for trial in self.trials for name in trial.searched))
+
+    @property
     def names(self) -> dict[int, str]:
         """What the runs of its trials are called, by their places."""
         return dict(zip((trial.place for trial in self.trials), run_names(self.trials), strict=True))

@@ -20,6 +20,7 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.losses import higher_is_better, score_name
 from entrypoints.progress import Progress
 from entrypoints.reading import said_of_trial
+from entrypoints.search.plan import Plan
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, STOP_HOW
 from mlflow_sysmetrics.limits import Criteria, Values
@@ -178,15 +179,15 @@ class Record(tune.Callback):
         """The criteria, with the numbers that relative limits come to by the trials so far."""
         return resolved(self.criteria, costs(self.trials.values()))
 
-    def rows(self, study: str, about: Mapping[str, Any], names: Mapping[int, str]) -> StudyRows:
+    def rows(self, study: str, about: Mapping[str, Any], plan: Plan) -> StudyRows:
         """The study as a part of a frame, as a report reads it from its run.
 
         Args:
             study: the id of its run.
             about: what else is known of it, by the names of ``frame.OF_STUDY``.
-            names: of the runs of its trials, by their places.
+            plan: of it.
         """
-        limits, trials = self.limits, list(self.trials.values())
+        limits, trials, names = self.limits, list(self.trials.values()), plan.names
         return StudyRows(
             study,
             {"score": self.score, "higher_is_better": higher_is_better(self.task), "own": True, **about},
@@ -198,7 +199,7 @@ class Record(tune.Callback):
                 )
                 for trial in trials
             ],
-            list(dict.fromkeys(name for trial in trials for name in trial.configuration.searched)),
+            plan.searched,
             [{"trial_id": trial.trial_id, **fold} for trial in trials for fold in trial.end.folds],
         )
 

@@ -89,7 +89,7 @@ def _data(run: RecordedRun, plan: Plan) -> Prepared:
         PREPARE_RUN_ID: prepare_run_id,
         DATASET: plan.settings.dataset,
         STUDY_KEY: study_key(plan.settings, data),
-        SEARCHED: json.dumps(list(dict.fromkeys(name for trial in plan.trials for name in trial.searched))),
+        SEARCHED: json.dumps(plan.searched),
         **Host().tags(),
     }
     run.client.log_batch(run.run_id, tags=[RunTag(name, value) for name, value in about.items()])

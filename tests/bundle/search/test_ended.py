@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import nan
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -24,9 +23,8 @@ from entrypoints.models.best_model import LoggedModel
 from entrypoints.runs import RecordedRun
 from entrypoints.search import ended, last_words
 from entrypoints.search.ended import Ended, metrics
-from entrypoints.search.plan import study_key
+from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import TrialRecord
-from entrypoints.search.run_names import run_names
 from entrypoints.tags import BY_TIME_LIMIT, CRITERIA, FEASIBLE, STUDY_KEY
 from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, HOST_PREFIX, KIND
 
@@ -70,9 +68,9 @@ def finish(before: Before) -> Finish:
         run = RecordedRun.of(client, client.get_run(run_id))
         client.update_run(run_id, status="RUNNING")
         record = recorded(trials, criteria, task=data.task, **kept)
-        tried = [each.configuration for each in trials] or [configured()]
-        names = dict(zip((each.place for each in tried), run_names(tried), strict=True))
-        plan: Any = SimpleNamespace(settings=SETTINGS, trials=tried, names=names)
+        tried: Any = [each.configuration for each in trials] or [configured()]
+        unused: Any = None
+        plan = Plan(SETTINGS, unused, unused, unused, unused, tried, unused)
         return ended.ended(run, plan, data, record, Forecast([10.0] * len(plan.trials), 50.0))
 
     return finished
