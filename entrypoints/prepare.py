@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 
 from entrypoints.datasets import known
+from entrypoints.datasets.dataset_input import data_line, log_dataset
 from entrypoints.datasets.prepared import Request
 from entrypoints.datasets.stored import store
 from entrypoints.errors import say
@@ -31,10 +32,8 @@ def prepare(dataset: str, target: str, max_rows: int | None, folds: int, seed: i
     with recorded_run("prepare", f"prepare {Path(dataset).name}", as_typed(vars(request) | {"target": target})) as run:
         table = known.load(dataset, target=own_target(target)).sample(max_rows, seed)
         data = store(run.client, run.run_id, table, request)
-        from entrypoints.search import beginning  # imports ray, which a mistake above need not wait for
-
-        beginning.log_dataset(run, table)
-        say(f"Data: {beginning.data_line(data, run.run_id, reused=False)}")
+        log_dataset(run, table)
+        say(f"Data: {data_line(data, run.run_id, reused=False)}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,9 +49,14 @@ class Earlier:
 NOTHING = Earlier()
 
 
-def read(client: MlflowClient, study: Run, trials: Iterable[Configuration]) -> Earlier:
-    """What the runs of a study's trials hold. Nothing is changed."""
-    of_trials = [run for run in _children(client, study) if _is_trial(run)]
+def children_of(client: MlflowClient, study: Run) -> list[Run]:
+    """The runs below a study's."""
+    return list(search_runs(client, study.info.experiment_id, f"tags.mlflow.parentRunId = '{study.info.run_id}'"))
+
+
+def read(children: Iterable[Run], trials: Iterable[Configuration]) -> Earlier:
+    """What the runs below a study's hold of its trials."""
+    of_trials = [run for run in children if _is_trial(run)]
     of_trials.sort(key=lambda run: _status(run) is not None)  # of two runs of one trial the done one counts
     runs = {_key(run.data.params, int(run.data.tags.get(REPEAT, 0))): run for run in of_trials}
     done, open_runs, spans = [], {}, []
@@ -69,16 +74,16 @@ def read(client: MlflowClient, study: Run, trials: Iterable[Configuration]) -> E
     return Earlier(tuple(done), open_runs, _covered_s(spans))
 
 
-def settle(client: MlflowClient, study: Run) -> None:
+def settle(client: MlflowClient, study: Run, children: Iterable[Run]) -> None:
     """Correct the status of every run of a study that no process works on, and remove the tags of an earlier end."""
-    for run in _children(client, study):
-        run_id, before, status = run.info.run_id, run.info.status, _status(run) if _is_trial(run) else None
+    for run in children:
         if _is_trial(run) and not run.data.params:
-            client.delete_run(run_id)  # created just before the command was killed: its trial is unknown
+            client.delete_run(run.info.run_id)  # created just before the command was killed: its trial is unknown
             continue
+        before, status = run.info.status, _status(run)
         now = status or ("KILLED" if before == "RUNNING" else before)
         if now != before:
-            client.set_terminated(run_id, now)
+            client.set_terminated(run.info.run_id, now)
         if _is_trial(run) and status is None:
             _forget(client, run, _OF_AN_END)
     _forget(client, study, (ERROR, BEST_PREFIX, STOP, STOPPED_BY))
@@ -102,10 +107,6 @@ def _status(run: Run) -> str | None:
 def _key(params: Mapping[str, Any], repeat: int) -> Hashable:
     """What tells a trial from the others of its study: the texts of its values, as its run has them."""
     return repeat, frozenset((name, str(value)) for name, value in params.items() if name not in SHARED)
-
-
-def _children(client: MlflowClient, study: Run) -> Iterator[Run]:
-    return search_runs(client, study.info.experiment_id, f"tags.mlflow.parentRunId = '{study.info.run_id}'")
 
 
 def _forget(client: MlflowClient, run: Run, beginnings: tuple[str, ...]) -> None:

@@ -78,7 +78,7 @@ def ended(run: RecordedRun, plan: Plan, data: Prepared, record: Record, forecast
         "features": len(data.feature_names),
         "seed": settings.seed,
     }
-    own = record.rows(run.run_id, about)
+    own = record.rows(run.run_id, about, plan)
     frame = frame_of([own])
     noise = effects.noise(frame)
     study = Ended(run, plan, record, data, forecast, frame, noise, decision.decide(frame, noise=noise))
@@ -86,14 +86,14 @@ def ended(run: RecordedRun, plan: Plan, data: Prepared, record: Record, forecast
         if any(limit.statistic for limit in criteria.limits):  # each trial knew only the earlier ones
             for _, trial in frame.ended.dropna(subset=["run_id"]).iterrows():
                 run.client.set_tag(trial["run_id"], FEASIBLE, str(trial["feasible"]).lower())
-        beside = beside_full(run.client, own)
+        beside = _beside_full(run.client, own)
         saving = limits_saved.saving(beside or _priced(study), run.run_id)
         study = replace(study, saving=saving, hosts=differing_hosts(beside, *beside.studies.index) if beside else "")
     _log_tables(study)
     return study
 
 
-def beside_full(client: MlflowClient, own: StudyRows) -> Frame | None:
+def _beside_full(client: MlflowClient, own: StudyRows) -> Frame | None:
     """A study under limits, and the newest finished one without that ran all its configurations to their end.
 
     On the same machine if there is one.
@@ -178,7 +178,7 @@ def metrics(study: Ended) -> dict[str, float]:
 
 def save_pages(study: Ended) -> dict[str, str]:
     """Save the pages of a study and of its experiment in the UI, and return their links by the names in ``views``."""
-    run, searched = study.run, study.frame.hyperparameters or tuple(study.plan.trials[0].searched)
+    run, searched = study.run, study.frame.hyperparameters or tuple(study.plan.searched)
     pages = views.of_study(study.frame, run.start, searched, study.record.criteria)
     links = save(run.client, run.experiment_id, run.run_id, pages)
     return links | save(run.client, run.experiment_id, views.EXPERIMENT, views.of_experiment())

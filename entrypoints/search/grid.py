@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from numbers import Integral, Real
 from typing import Any
 
@@ -27,11 +27,12 @@ MIN_REPEATED = 8  # configurations in the study, or none is repeated by default
 _DRAWS = 10  # tries for each of them: distributions of few values repeat themselves
 _OF_ALL = ("batch_size", "tol")  # what every algorithm takes
 _BUILT_IN: Space = {"learning_rate": [0.1, 0.01, 0.001, 0.0001], "alpha": [0.001, 0.01, 0.1]}
-_NUMBERS = {
-    "batch_size": "whole numbers from 1",
-    "learning_rate": "numbers above 0",
-    "alpha": "numbers from 0",
-    "tol": "numbers from 0",
+_FROM_0 = ("numbers from 0", lambda value: isinstance(value, Real) and 0 <= float(value) < math.inf)
+_NUMBERS: dict[str, tuple[str, Callable[[Any], bool]]] = {  # what may be listed, in words and for one value
+    "batch_size": ("whole numbers from 1", lambda value: isinstance(value, Integral) and int(value) >= 1),
+    "learning_rate": ("numbers above 0", lambda value: isinstance(value, Real) and 0 < float(value) < math.inf),
+    "alpha": _FROM_0,
+    "tol": _FROM_0,
 }
 Choice = dict[str, Any]  # the values of one configuration
 
@@ -98,10 +99,11 @@ def _check(settings: StudySettings, algorithms: tuple[Algorithm, ...], rows: int
             )
         if is_distribution(values) and settings.search == "grid":
             raise UserError(f"space: {name} is a distribution, which search=random draws from; add it, or list values")
-        for value in _some(values):
-            # What an own algorithm takes is seen when it is tried out.
-            if (name in _OF_ALL or len(own) < len(algorithms)) and not _is_allowed(name, value):
-                raise UserError(f"space: {name} {value}: {_NUMBERS[name]} are allowed; give some of these")
+        if name in _OF_ALL or (name in _BUILT_IN and len(own) < len(algorithms)):
+            words, is_allowed = _NUMBERS[name]
+            for value in _some(values):
+                if not is_allowed(value):
+                    raise UserError(f"space: {name} {value}: {words} are allowed; give some of these")
     if "batch_size" in space and (largest := max(_some(space["batch_size"]))) > rows:
         raise UserError(
             f"space: batch_size {largest} is more than the {rows} rows that a fold trains on; the largest batch can be "
@@ -111,15 +113,6 @@ def _check(settings: StudySettings, algorithms: tuple[Algorithm, ...], rows: int
         names = set(_names(algorithm)).difference(_OF_ALL)
         for each in _tried_out({name: _some(values, ends=False) for name, values in space.items() if name in names}):
             algorithm.check(each, n_classes)
-
-
-def _is_allowed(name: str, value: Any) -> bool:
-    if name not in _NUMBERS:
-        return True
-    if name == "batch_size":
-        return isinstance(value, Integral) and int(value) >= 1
-    number = float(value) if isinstance(value, Real) else math.nan
-    return 0 < number < math.inf or (number == 0 and name != "learning_rate")
 
 
 def _some(values: Values, *, ends: bool = True) -> list[Any]:

@@ -34,7 +34,7 @@ def begin(run: RecordedRun, settings: StudySettings, limits: Limits | None) -> N
         "settings": asdict(settings) | {"space": search_space.described(settings.space)},
         "limits": limits and asdict(limits),
     }
-    run.client.log_text(run.run_id, json.dumps(about, indent=1), SETTINGS)
+    run.client.log_text(run.run_id, json.dumps(about, indent=1, default=str), SETTINGS)
     claim(run.client, run.run_id)
 
 

@@ -19,7 +19,6 @@ from entrypoints.reporting.words import value
 from entrypoints.search import edges
 from entrypoints.search.ended import Ended, metrics, save_pages
 from entrypoints.search.record import costs
-from entrypoints.search_space import is_distribution
 from entrypoints.tags import BEST_PREFIX, BEST_TRIAL_ID, BEST_TRIAL_RUN_ID, BY_TIME_LIMIT
 from entrypoints.text import listed
 from mlflow_sysmetrics.limits import Limit
@@ -51,7 +50,7 @@ def tell(study: Ended, model: LoggedModel) -> str:
         *decision.answer(replace(study.frame, studies=known)).sentences,
         f"{counted(study)}.",
         *_of_limits(study),
-        *_of_edges(study),
+        *edges.sentences(study.frame, study.decision, study.plan.settings.space, study.data.split.max_batch_size),
         _refitted(study, model),
     ]
     mlflow.log_metrics(metrics(study), step=0)
@@ -78,22 +77,23 @@ def tell_no_result(study: Ended) -> str:
 
 def counted(study: Ended) -> str:
     """What became of the trials, in counts that add up."""
-    record, trials = study.record, study.frame.trials
-    sound, by = ~trials["diverged"], trials["stopped_by"]
-    ran = sound & (trials["status"] == "FINISHED")
-    converged = (ran & trials["converged"]).sum()
-    counts = {
-        f"ran to the end{f' ({converged} of them converged)' if converged else ''}": ran,
-        "stopped by the limits": sound & (by == BY_CRITERIA),
-        "stopped by the scheduler": sound & (by == BY_TUNE),
-        "stopped by a person": sound & (by == BY_PERSON),
-        f"cut off by time_limit_s={study.plan.settings.time_limit_s or 0:g}": sound & (by == BY_TIME_LIMIT),
-        f"diverged{_in_common(study.frame, trials[~sound])}": ~sound,
-        "failed": sound & (trials["status"] == "FAILED"),
+    record, trials, limit_s = study.record, study.frame.trials, study.plan.settings.time_limit_s or 0.0
+    became = trials["stopped_by"].where(trials["stopped_by"].notna(), trials["status"])
+    became = became.mask(trials["diverged"], "diverged")
+    converged = int((trials["converged"] & (became == "FINISHED")).sum())
+    words = {
+        "FINISHED": f"ran to the end{f' ({converged} of them converged)' if converged else ''}",
+        BY_CRITERIA: "stopped by the limits",
+        BY_TUNE: "stopped by the scheduler",
+        BY_PERSON: "stopped by a person",
+        BY_TIME_LIMIT: f"cut off by time_limit_s={limit_s:g}",
+        "diverged": f"diverged{_in_common(study.frame, trials[trials['diverged']])}",
+        "FAILED": "failed",
+        "not started": "not started",
     }
-    numbers = {what: int(which.sum()) for what, which in counts.items()} | {"not started": record.planned - len(trials)}
+    counts = became.value_counts().to_dict() | {"not started": record.planned - len(trials)}
     trial = "trial" if record.planned == 1 else "trials"
-    said = f"{record.planned} {trial}: {', '.join(f'{number} {what}' for what, number in numbers.items() if number)}"
+    said = f"{record.planned} {trial}: {', '.join(f'{counts[end]} {words[end]}' for end in words if counts.get(end))}"
     again = f"; {record.restarts} times a trial began again because its process or node had died"
     return said + (again if record.restarts else "")
 
@@ -170,29 +170,18 @@ def _refitted(study: Ended, model: LoggedModel) -> str:
     return f"Refitted on the whole training part it has {score} {tested}, trained in {seconds:.2g} s{memory}."
 
 
-def _of_edges(study: Ended) -> Iterator[str]:
-    """Where the search may have been too narrow."""
-    chosen, margin, space = study.decision.chosen, study.decision.margin, study.plan.settings.space
-    if chosen is not None and margin is not None:
-        not_listed = {name for name, values in space.items() if is_distribution(values)}
-        not_listed |= set() if "batch_size" in space else {"batch_size"}
-        yield from edges.sentences(study.frame, chosen, margin, study.data.split.max_batch_size, not_listed)
-
-
 def _of_limits(study: Ended) -> Iterator[str]:
     """What the limits saved, which of them were not applied, and which cannot tell trials apart."""
     criteria = study.record.criteria
     if study.saving:
         yield from limits_saved.sentences_of(study.saving, str(criteria))
     if study.hosts:
-        yield f"The full study ran on another machine ({study.hosts}): part of the saving may be the machine's."
+        yield f"The full study ran on other machines ({study.hosts}): part of the saving may be theirs."
     finished = costs(study.record.trials.values())
     for limit in criteria.limits:
         number = limit.resolve(finished)
         if number is None:
-            few = sum(limit.metric.name in figures for figures in finished) < limit.after
-            why = f"fewer than {limit.after} trials have the figure" if few else f"the {limit.statistic} is negative"
-            yield f"`{limit}` was not applied in the end: {why}."
+            yield f"`{limit}` was not applied in the end: fewer than {limit.after} trials have the figure."
         elif _is_within_noise(study, limit, number):
             yield f"`{limit}` cannot tell the trials apart: most are as close to it as equal trials to each other."
 

@@ -18,6 +18,7 @@ from entrypoints.models import algorithms
 from entrypoints.models.configuration import Configuration
 from entrypoints.runs import CommandRun
 from entrypoints.search.grid import configurations
+from entrypoints.search.run_names import run_names
 from entrypoints.settings import Limits, StudySettings, own_target
 
 TRIALS = "entrypoints.search.trial"  # what the processes of trials import
@@ -35,6 +36,16 @@ class Plan:
     table: Table
     trials: list[Configuration]
     place: Place
+
+    @property
+    def searched(self) -> list[str]:
+        """The names of what it searches, in the order of the first trials that have them."""
+        return list(dict.fromkeys(name for trial in self.trials for name in trial.searched))
+
+    @property
+    def names(self) -> dict[int, str]:
+        """What the runs of its trials are called, by their places."""
+        return dict(zip((trial.place for trial in self.trials), run_names(self.trials), strict=True))
 
 
 def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Path) -> Plan:

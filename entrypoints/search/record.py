@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ray import tune
@@ -19,7 +20,7 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.models.losses import higher_is_better, score_name
 from entrypoints.progress import Progress
 from entrypoints.reading import said_of_trial
-from entrypoints.search.run_names import run_names
+from entrypoints.search.plan import Plan
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, STOP_HOW
 from mlflow_sysmetrics.limits import Criteria, Values
@@ -69,9 +70,9 @@ class TrialRecord:
         """Whether it failed, or a scheduler, a time limit or a person ended it: its last result was one on its way."""
         return self.status != "FINISHED" and self.stopped_by != BY_CRITERIA
 
-    @property
+    @cached_property
     def end(self) -> TrialEnd:
-        """What it has left at its end."""
+        """What it has left at its end, which must have come."""
         return TrialEnd.read(self.tags) or TrialEnd([])
 
     @property
@@ -178,27 +179,27 @@ class Record(tune.Callback):
         """The criteria, with the numbers that relative limits come to by the trials so far."""
         return resolved(self.criteria, costs(self.trials.values()))
 
-    def rows(self, study: str, about: Mapping[str, Any]) -> StudyRows:
+    def rows(self, study: str, about: Mapping[str, Any], plan: Plan) -> StudyRows:
         """The study as a part of a frame, as a report reads it from its run.
 
         Args:
             study: the id of its run.
             about: what else is known of it, by the names of ``frame.OF_STUDY``.
+            plan: of it.
         """
-        limits, trials = self.limits, list(self.trials.values())
-        names = run_names([trial.configuration for trial in trials])
+        limits, trials, names = self.limits, list(self.trials.values()), plan.names
         return StudyRows(
             study,
             {"score": self.score, "higher_is_better": higher_is_better(self.task), "own": True, **about},
             [
                 TrialRow(
-                    self._about(trial, limits) | {"name": name},
+                    self._about(trial, limits) | {"name": names[trial.configuration.place]},
                     {key: str(value) for key, value in trial.configuration.searched.items()},
                     trial.figures,
                 )
-                for trial, name in zip(trials, names, strict=True)
+                for trial in trials
             ],
-            list(dict.fromkeys(name for trial in trials for name in trial.configuration.searched)),
+            plan.searched,
             [{"trial_id": trial.trial_id, **fold} for trial in trials for fold in trial.end.folds],
         )
 

@@ -52,7 +52,8 @@ def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
         from entrypoints.search import earlier
         from entrypoints.search.study import run_study
 
-        done = earlier.read(run.client, found, plan.trials)
+        children = earlier.children_of(run.client, found)
+        done = earlier.read(children, plan.trials)
         left, goes_on = len(done.left(plan.trials)), len(done.open_runs)
         if found.info.status == "FINISHED" and not left:
             raise _refused(found, f"{name} is finished, so there is nothing to resume; run a new study")
@@ -61,7 +62,7 @@ def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
                 f"another command has begun to continue {name} at the same moment; leave it alone until that has ended"
             )
             raise _refused(found, why)
-        earlier.settle(run.client, found)
+        earlier.settle(run.client, found, children)
         says = (
             f"{len(done.done)} of {len(plan.trials)} trials are done, {goes_on} were begun and keep their runs, "
             f"{left - goes_on} are new"

@@ -18,6 +18,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from entrypoints import own_modules
 from entrypoints.compute.barrier import Barrier
 from entrypoints.compute.recovery import MAX_DEATHS, RecoveringTrials
+from entrypoints.datasets.dataset_input import data_line, log_dataset
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.stored import obtain
 from entrypoints.errors import UserError, say
@@ -31,12 +32,10 @@ from entrypoints.models.losses import score_name
 from entrypoints.progress import Progress
 from entrypoints.runs import RecordedRun
 from entrypoints.search import first_trials, journal
-from entrypoints.search.beginning import announce, data_line, log_dataset
 from entrypoints.search.earlier import NOTHING, Earlier
 from entrypoints.search.phases import FORECAST, PREPARE, REFIT, SEARCH, SUMMARY, Phases
 from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import Record
-from entrypoints.search.run_names import run_names
 from entrypoints.search.trial import Trial
 from entrypoints.tags import BY_TIME_LIMIT, CRITERIA, DATASET, PREPARE_RUN_ID, REPEAT, SEARCHED, STUDY_KEY
 from mlflow_sysmetrics.host import Host
@@ -65,7 +64,7 @@ def run_study(run: RecordedRun, plan: Plan, earlier: Earlier = NOTHING) -> None:
             run.client.set_tag(run.run_id, CRITERIA, str(stopping.criteria))
         record, expected = search(run, plan, data, earlier, lambda: phases.begin(SEARCH))
         phases.begin(SUMMARY)
-        from entrypoints.search import ended, last_words  # import for seconds what no trial need wait for
+        from entrypoints.search import ended, last_words  # their imports take seconds, which no trial need wait for
 
         study = ended.ended(run, plan, data, record, expected)
         best = study.best
@@ -90,7 +89,7 @@ def _data(run: RecordedRun, plan: Plan) -> Prepared:
         PREPARE_RUN_ID: prepare_run_id,
         DATASET: plan.settings.dataset,
         STUDY_KEY: study_key(plan.settings, data),
-        SEARCHED: json.dumps(list(dict.fromkeys(name for trial in plan.trials for name in trial.searched))),
+        SEARCHED: json.dumps(plan.searched),
         **Host().tags(),
     }
     run.client.log_batch(run.run_id, tags=[RunTag(name, value) for name, value in about.items()])
@@ -117,7 +116,7 @@ def search(
     def say_forecast() -> None:
         seconds = {trial.place: trial_s for trial, trial_s in zip(trials, forecast().trials_s, strict=True)}
         of_left = {trial.place: seconds[trial.place] for trial in left}
-        announce(plan, left, cpus, search_seconds(of_left.values(), cpus))
+        first_trials.announce(plan, left, cpus, search_seconds(of_left.values(), cpus))
         begins()
         progress.expect(of_left)
 
@@ -152,7 +151,7 @@ def _run_trials(
 ) -> None:
     """Have Tune run the trials that are left, each in its run, and complete their record."""
     settings, trials = plan.settings, plan.trials
-    names = {trial.place: name for trial, name in zip(trials, run_names(trials), strict=True)}
+    names = plan.names
     inherited = {key: tag for key, tag in run.tags.items() if key in INHERITED}
 
     def of(trial: TuneTrial) -> Configuration:

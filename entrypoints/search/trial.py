@@ -19,7 +19,7 @@ from entrypoints.compute import memory
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.limits.costs import OF_UNTRAINED
 from entrypoints.limits.extrapolation import MIN_BLOCKS
-from entrypoints.limits.ledger import End, ask
+from entrypoints.limits.ledger import ask
 from entrypoints.limits.stop_or_skip import Guard, Stopping, end_of
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import TURN_STEPS, CrossValidation
@@ -72,7 +72,10 @@ class Trial(tune.Trainable):
         gc.collect()
         gc.freeze()  # what the imports left is permanent: later collections need not look at it
         self._groups = groups
-        self._host = Host().tags()  # once in this process, whose trials all have them
+        # Once in this process, whose trials all have them.
+        self._where = {NODE: platform.node(), PID: str(os.getpid()), MEMORY_DEFINITION: DEFINITION, **Host().tags()}
+        if ray.is_initialized():  # several nodes of a cluster may be on one host
+            self._where[RAY_NODE_ID] = ray.get_runtime_context().get_node_id()
         self._data, self._stopping, self._ledger, self._every_report = data, stopping, ledger, every_report
         self._first = first if first and first.wait(data) else None
         self._configuration: Configuration = config["configuration"]
@@ -106,7 +109,7 @@ class Trial(tune.Trainable):
         self._guard = Guard(self._stopping, brief, steps, may_converge=self._configuration.may_converge)
         memory.release()  # of the last trial, so that this one's growth is its own
         reset_peak_rss()  # and its peak
-        self._untold = self._host
+        self._untold = {PLACE: str(self._configuration.place), **self._where}
         self._measurement = Measurement(groups=self._groups, window_s=WINDOW_S)
         if self._guard.active:
             self._measurement.tell(self._judge)
@@ -205,16 +208,12 @@ class Trial(tune.Trainable):
         if self._guard.active:
             feasible = ended and not training.diverged and self._guard.feasible(self._summary)
             tags |= {FEASIBLE: str(feasible).lower()} | (ending.tags if ending else {})
-            expected = self._tell(end_of(ending.how if ending else None, finished=ended, diverged=training.diverged))
+            expected = self._guard.expected(self._summary)
+            how = end_of(ending.how if ending else None, finished=ended, diverged=training.diverged)
+            if self._ledger:
+                self._ledger.record.remote(self._configuration, self._summary, expected, how)
         tags |= TrialEnd(folds, expected).tags
         return self._result(final, tags, "FINISHED" if ended else "KILLED") | {"done": True}
-
-    def _tell(self, end: End) -> dict[str, float]:
-        """Report this trial's costs to the ledger, for later trials; return its expected final costs."""
-        expected = self._guard.expected(self._summary)
-        if self._ledger:
-            self._ledger.record.remote(self._configuration, self._summary, expected, end)
-        return expected
 
     def _result(
         self,
@@ -224,16 +223,12 @@ class Trial(tune.Trainable):
     ) -> dict[str, Any]:
         points, self._points = self._points + self._series(), []
         summary = {name: value for name, value in summary.items() if name != CURVE}
-        where = {NODE: platform.node(), PID: str(os.getpid()), MEMORY_DEFINITION: DEFINITION}
-        where |= {PLACE: str(self._configuration.place), **self._untold}
-        self._untold = {}
-        if ray.is_initialized():  # several nodes of a cluster may be on one host
-            where[RAY_NODE_ID] = ray.get_runtime_context().get_node_id()
+        tags, self._untold = {**self._untold, **(tags or {})}, {}
         return {
             "step": self._training.step_number,
             "val_loss": self._summary.get("val_loss", math.nan),
             "figures": self._summary,
-            **payload(points, tags={**where, **(tags or {})}, status=status, summary=summary),
+            **payload(points, tags=tags, status=status, summary=summary),
         }
 
     def _series(self) -> list[Point]:

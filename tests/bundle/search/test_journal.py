@@ -81,11 +81,6 @@ def test_random_search_of_a_grid_draws_the_same_again(run: RecordedRun) -> None:
     assert drawn[0] == drawn[1]
 
 
-def test_study_that_wrote_nothing_down_has_no_settings(run: RecordedRun) -> None:
-    """It was ended before its search, or is not one of ours."""
-    assert journal.read(run.client, run.run_id, {}) is None
-
-
 @pytest.fixture
 def process() -> Iterator[subprocess.Popen[bytes]]:
     """Another process, which lives until the test ends."""

@@ -22,7 +22,6 @@ from entrypoints.mlflow_io import log_tables
 from entrypoints.progress import Progress
 from entrypoints.reading import read
 from entrypoints.search.record import Record, TrialRecord, costs
-from entrypoints.search.run_names import run_names
 from entrypoints.tags import BY_TIME_LIMIT, CRITERIA, DIVERGED, FEASIBLE, SEARCHED
 from mlflow_sysmetrics.limits import Criteria
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
@@ -202,15 +201,18 @@ def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> 
     client.set_tag(study, SEARCHED, json.dumps(searched))
     client.set_tag(study, CRITERIA, "training_time_s<=4")
     feasible = dict(zip([1, 2, 3, 4, 9], [True, False, False, False, False], strict=True))
-    names = run_names([each.configuration for each in trials])
-    for each, name in zip(trials, names, strict=True):
+    names = {place: f"trial {place}" for place in range(1, 10)}
+    for each in trials:
         place = each.configuration.place
-        store(client, study, each, name, **({FEASIBLE: str(feasible[place]).lower()} if place in feasible else {}))
+        store(
+            client, study, each, names[place], **({FEASIBLE: str(feasible[place]).lower()} if place in feasible else {})
+        )
     rows = [{"trial_id": each.trial_id, **fold} for each in trials for fold in each.end.folds]
     log_tables(client, study, {"folds.json": rows})
     read_back = read(client, [client.get_run(study)])
+    plan: Any = SimpleNamespace(names=names, searched=searched)
     about = {"name": "s", "criteria": "training_time_s<=4", "experiment_id": run.info.experiment_id}
-    frame = frame_of([record.rows(study, about)])
+    frame = frame_of([record.rows(study, about, plan)])
     same = ["name", "experiment_id", "criteria", "score", "higher_is_better", "own"]
     assert frame.studies[same].to_dict() == read_back.studies[same].to_dict()
     assert frame.hyperparameters == read_back.hyperparameters == ("batch_size",)

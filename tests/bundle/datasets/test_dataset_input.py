@@ -1,10 +1,9 @@
-"""What a study says and records before its first trial."""
+"""A dataset as the input of a run, and in one line."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -14,19 +13,18 @@ import pytest
 from commands import in_use
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.exceptions import MlflowException
-from reference import bundled, configured
-from study_settings import study_settings
+from reference import bundled
 
 from entrypoints.datasets import known
+from entrypoints.datasets.dataset_input import data_line, log_dataset
 from entrypoints.datasets.tables import Table
 from entrypoints.runs import RecordedRun
-from entrypoints.search import beginning
 
 
 def _logged(empty_store: Path, table: Table) -> Any:
     """The dataset in the run of a study that has recorded it."""
     with in_use(empty_store) as client, mlflow.start_run() as active:
-        beginning.log_dataset(RecordedRun.of(client, active), table)
+        log_dataset(RecordedRun.of(client, active), table)
         (recorded,) = client.get_run(active.info.run_id).inputs.dataset_inputs
     return recorded.dataset
 
@@ -61,23 +59,6 @@ def test_dataset_of_more_columns_than_mlflow_lists_is_recorded_without_the_list(
 
 def test_data_line_says_what_the_study_trains_on() -> None:
     """Name, target, rows, features, and the run that holds them."""
-    line = beginning.data_line(bundled("red_wine"), "run1", reused=False)
+    line = data_line(bundled("red_wine"), "run1", reused=False)
     assert line == "red_wine, quality (regression), 1119 training and 480 test rows, 11 features, prepared in run run1"
-    assert beginning.data_line(bundled("red_wine"), "run1", reused=True).endswith("prepared before in run run1")
-
-
-def _announced(capsys: pytest.CaptureFixture[str], trials: int, left: int, search_s: float, **settings: Any) -> str:
-    plan: Any = SimpleNamespace(settings=study_settings(**settings), trials=[configured()] * trials)
-    plan.rules = SimpleNamespace(stopping=None)
-    beginning.announce(plan, plan.trials[:left], 2, search_s)
-    return capsys.readouterr().out
-
-
-def test_long_study_is_told_how_to_shorten_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """In hours, with each parameter that helps, and how many trials an hour holds, unless its time is limited."""
-    said = _announced(capsys, 240, 200, 5 * 3600.0 + 120, folds=4)
-    assert said.startswith("Search: 200 of 240 trials of 4 folds on 2 CPU cores, about 5 h 2 min\nThis study takes")
-    assert "max_trials (about 39 of the 200 take an hour), max_rows, folds (now 4), max_steps, max_epochs, or" in said
-    assert "max_trials (about 1 of the 3 take" in _announced(capsys, 3, 3, 40 * 3600.0)
-    said = _announced(capsys, 3, 3, 40 * 3600.0, time_limit_s=60.0)
-    assert said == "Search: 3 trials of 10 folds on 2 CPU cores, about 40 h 0 min, at most 1 min 0 s\n"
+    assert data_line(bundled("red_wine"), "run1", reused=True).endswith("prepared before in run run1")
