@@ -28,7 +28,7 @@ LEVELS = ("bare", "metrics", "sampled")
 def seconds(configurations: list[Configuration], data: Prepared, processes: int, level: str = "bare") -> float:
     """Wall time from the moment when all processes are ready to the end of the last configuration.
 
-    ``level`` adds, one after the other, what the study's trials do beside ``partial_fit``: ``bare`` nothing,
+    ``level`` adds, one after the other, what the study's trials do in addition to ``partial_fit``: ``bare`` nothing,
     ``metrics`` losses and scores, ``sampled`` the thread.
     """
     context = multiprocessing.get_context("spawn")

@@ -1,7 +1,7 @@
 """What the callback costs Tune's driver as studies grow. `python benchmarks/scale.py`, three to fifteen minutes.
 
 Synthetic trials of ten reports each, five figures a report, are put through the callback's hooks in the order in which
-Tune calls them, into an SQLite store in the same process: the driver's whole cost, the store's included, but for Tune's
+Tune calls them, into an SQLite store in the same process: the driver's whole cost, the store's included, except Tune's
 own loop. Each size runs in a process of its own. Per row: CPU of that process per trial (all threads), growth of its
 resident memory over the study, and points per second while the store keeps up (the hooks wait where over 20 runs
 wait to be created, as a study of this many short trials would not be produced faster). Beside it Ray's
