@@ -69,9 +69,9 @@ class ProcessSampler:
 
     On Linux what forked processes share until one of them writes counts once. Reading it is expensive: it is read when
     the tree has changed, when page faults say that processes have copied it by writing, and every second, or so rarely
-    that it costs 5 %, 5 % and 1 % of the time, before the memory from which it is taken. Until then a new process has no
-    memory here, and copies are missing. What is shared with processes outside the tree counts in part, but a tree has
-    at least the memory of its largest process.
+    that it costs 5 %, 5 % and 1 % of the time, before the memory from which it is taken. Until then a new process has
+    no memory here, and copies are missing. What is shared with processes outside the tree counts in part, but a tree
+    has at least the memory of its largest process.
 
     ``user_cpu_seconds``, ``system_cpu_seconds`` and their sum ``cpu_seconds`` are those of the tree since construction,
     with ended children, and never fall. ``peak_rss_mb`` is the kernel's mark: the highest RSS of any one process since
