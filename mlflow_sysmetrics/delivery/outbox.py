@@ -93,4 +93,4 @@ class Outbox:
                     within(_DISK_S, lambda: write(journal))
             except OSError as error:  # a TimeoutError, too
                 self._journal = None  # what is in it, `sync` delivers
-                logger.warning("what MLflow has not taken now waits in memory only, not on disk. %s", error)
+                logger.warning("what MLflow has not taken waits in memory only, no longer on disk. %s", error)

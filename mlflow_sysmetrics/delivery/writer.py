@@ -49,7 +49,7 @@ class Writer:
         try:
             self._thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is ending
-            logger.warning("this process keeps points, but does not deliver them. %s", error)
+            logger.warning("points are kept, but not delivered by this process. %s", error)
 
     def attach(self, outbox: Outbox) -> None:
         """Write what waits in this outbox, too: for the first time after `every_s`."""
