@@ -165,7 +165,7 @@ def main() -> None:
         row(f"ours, {trials:,} trials", ours[trials])
     costs = [figures["cpu_ms"] for figures in ours.values()]
     print(
-        f"  most expensive size / cheapest: {max(costs) / min(costs):.2f} (aim <= 1.25), at most {max(costs):.1f} ms (<= 25)"
+        f"  highest / lowest by size: {max(costs) / min(costs):.2f} (aim <= 1.25), at most {max(costs):.1f} ms (<= 25)"
     )
     print(f"  most growth: {max(figures['growth_mb'] for figures in ours.values()):.0f} MB (aim <= 60)")
     stock = measured("stock", STOCK)
