@@ -19,7 +19,7 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.runs import CommandRun
 from entrypoints.search.grid import configurations
 from entrypoints.search.run_names import run_names
-from entrypoints.settings import Limits, StudySettings, own_target
+from entrypoints.settings import Limits, StudySettings
 
 TRIALS = "entrypoints.search.trial"  # what the processes of trials import
 _OF_KEY = ("max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
@@ -64,7 +64,7 @@ def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Pa
 
         registered.check(settings.register)
     where = place(settings.ray_address, settings.cpus or 0, imports=TRIALS)
-    table = known.load(settings.dataset, target=own_target(settings.target)).sample(settings.max_rows, settings.seed)
+    table = known.load(settings.dataset, target=settings.target).sample(settings.max_rows, settings.seed)
     ends_early = stopping(table.task, limits, settings.groups, here=where.is_here)
     request = Request(settings.dataset, settings.max_rows, settings.folds, settings.seed)
     folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)

@@ -24,7 +24,7 @@ from entrypoints.options import (
 )
 from entrypoints.settings import Limits, StudySettings, as_typed
 
-OF_DATA = {"dataset": "red_wine", "target": "auto", "max_rows": None, "folds": 10, "seed": 0}
+OF_DATA = {"dataset": "red_wine", "target": None, "max_rows": None, "folds": 10, "seed": 0}
 OF_SEARCH = {
     "algorithm": "auto",
     "space": {},
@@ -56,7 +56,7 @@ def test_options_without_arguments_are_the_documented_defaults() -> None:
     assert parsed(options=dataset_options) == OF_DATA
     assert parsed(options=limit_options) == OF_LIMITS
     assert {field.name for field in fields(Limits)} == set(OF_LIMITS)
-    assert parsed(options=report_options) == {"dataset": "red_wine", "study": None, "metric": "auto", "mode": "auto"}
+    assert parsed(options=report_options) == {"dataset": "red_wine", "study": None, "metric": None, "mode": None}
 
 
 @pytest.mark.parametrize(

@@ -147,22 +147,6 @@ def test_trials_to_come_count_with_what_they_are_expected_to_cost() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "tol", "counted"),
-    [
-        pytest.param("training_time_s", 0.0, 1, id="total"),
-        pytest.param("training_time_s", 0.1, 0, id="total of one that may converge"),
-        pytest.param("mean_step_time_ms", 0.1, 1, id="step of one that may converge"),
-        pytest.param("val_loss", 0.0, 0, id="what is not predicted"),
-    ],
-)
-def test_cost_is_expected_only_where_it_is_predicted(metric: str, tol: float, counted: int) -> None:
-    """Of a trial that may end before its last step its length is not known, and of a loss nothing is."""
-    first = [(_of(size), {metric: 1.0}) for size in SIZES]
-    ledger = _ledger(metric, trials=[replace(_of(32), tol=tol)], timed=first)
-    assert len(ledger.brief(_of(8)).costs) == counted
-
-
-@pytest.mark.parametrize(
     ("metric", "predicted", "predicted_with_tol"),
     [
         pytest.param("mean_step_time_ms", True, True, id="step time"),
@@ -183,12 +167,14 @@ def test_only_costs_that_grow_with_the_amounts_are_predicted(
 
     A trial that may converge may end before it costs what grows with its length; with a tol of 0 it cannot converge.
     """
-    ledger = _ledger(metric)
-    for size in SIZES:
-        ledger.record(_of(size), {metric: 1.0}, {metric: 1.0}, "finished")
-    assert (metric in ledger.brief(_of(32)).predictions) is predicted
-    assert (metric in ledger.brief(replace(_of(32), tol=0.0)).predictions) is predicted
-    assert (metric in ledger.brief(replace(_of(32), tol=0.01)).predictions) is predicted_with_tol
+    for tol, known in ((0.0, predicted), (0.01, predicted_with_tol)):
+        asked = replace(_of(32), tol=tol)
+        ledger = _ledger(metric, trials=[asked])
+        for size in SIZES:
+            ledger.record(_of(size), {metric: 1.0}, {metric: 1.0}, "finished")
+        brief = ledger.brief(asked)
+        assert (metric in brief.predictions) is known
+        assert len(brief.costs) == len(SIZES) + known  # for relative limits it counts with what it is expected to cost
 
 
 @pytest.mark.usefixtures("local_ray")

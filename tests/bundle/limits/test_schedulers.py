@@ -103,14 +103,10 @@ def _decisions(name: str, curves: Sequence[Sequence[float]]) -> list[list[str]]:
     [pytest.param("asha", ASHAScheduler, id="asha"), pytest.param("median", MedianStoppingRule, id="median")],
 )
 def test_scheduler_looks_at_the_validation_loss(name: str, kind: type[Any]) -> None:
-    """Lower is better; each of the schedulers that a user can choose is one of Tune's."""
+    """Lower is better; each that a user can choose is one of Tune's, and none leaves Tune as it is."""
     arguments = scheduling(name, TRIALS, ROWS)
     assert (arguments["metric"], arguments["mode"]) == ("val_loss", "min")
     assert isinstance(arguments["scheduler"], kind)
-
-
-def test_scheduler_none_leaves_tune_as_it_is() -> None:
-    """The third word of the three that are allowed."""
     assert scheduling("none", TRIALS, ROWS) == {}
 
 
