@@ -41,7 +41,7 @@ class Took:
 def run(configurations: list[Configuration], data: Prepared, processes: int, level: str = "bare") -> Took:
     """Train all configurations, in their order.
 
-    ``level`` adds, one after the other, what the study's trials do beside ``partial_fit``: ``bare`` nothing,
+    ``level`` adds, one after the other, what the study's trials do in addition to ``partial_fit``: ``bare`` nothing,
     ``metrics`` losses and scores, ``sampled`` the thread.
     """
     context = multiprocessing.get_context("spawn")

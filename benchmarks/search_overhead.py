@@ -1,4 +1,4 @@
-"""What a study costs beside the training itself: its search's wall time over that of the bare ``partial_fit`` loop.
+"""What a study costs in addition to the training: its search's wall time over that of the bare ``partial_fit`` loop.
 
     python benchmarks/search_overhead.py [--dataset red_wine] [--pairs 3] [--cpus 0]
 
