@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,11 +20,13 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.search import earlier
 from entrypoints.search.record import TrialRecord
 from entrypoints.search.trial_end import TrialEnd
+from entrypoints.tags import END
 from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, BY_PERSON, BY_TUNE
 
 FOLDS = [{"fold": 0, "val_rmse": 2 / 3, "training_time_s": 0.1}, {"fold": 1, "val_rmse": 1 / 3, "training_time_s": 0.2}]
 FIGURES = {"val_rmse": 0.5, "training_time_s": 0.15, "elapsed_s": 3.0}
 ENDED, STOPPED = TrialEnd(FOLDS), TrialEnd([], {"elapsed_s": 9.0})
+LONG = TrialEnd(FOLDS * 45, {"val_loss": math.inf})
 STOP = ended_by("training_time_s<=0.1").tags
 TRIALS = [
     replace(configured(MLP_REGRESSOR, hidden_layer_sizes=sizes, alpha=alpha), place=place)
@@ -79,6 +82,7 @@ def _places(trials: Any) -> list[int]:
     [
         pytest.param("FINISHED", ENDED, {}, "finished", id="finished"),
         pytest.param("FINISHED", TrialEnd([]), {"diverged": "true"}, "diverged", id="diverged"),
+        pytest.param("FINISHED", LONG, {}, "finished", id="with an end in several tags"),
         pytest.param("KILLED", STOPPED, {"stop": STOP}, "stopped", id="stopped by its limits"),
     ],
 )
@@ -120,13 +124,14 @@ def test_trial_that_tune_or_a_person_stopped_is_done(client: MlflowClient, study
         pytest.param("KILLED", {"stopped_by": "time_limit", "stop_reason": "time_limit_s=15"}, id="time-limit"),
         pytest.param("FAILED", {"error": "MemoryError"}, id="failed"),
         pytest.param("RUNNING", {"end": ENDED}, id="its last figures are missing"),
+        pytest.param("RUNNING", {"figures": FIGURES, "stop": {END: LONG.tags[END]}}, id="a part of its end is missing"),
     ],
 )
 def test_trial_that_is_not_done_goes_on_in_its_own_run(
     client: MlflowClient, study: Run, status: str, tags: dict[str, Any]
 ) -> None:
     """Whatever ended it. What its run says of that end is taken back, and it is not left RUNNING meanwhile."""
-    run_id = _trial(client, study, TRIALS[4], status, figures={"val_rmse": 1.0}, diverged="false", **tags)
+    run_id = _trial(client, study, TRIALS[4], status, **{"figures": {"val_rmse": 1.0}, "diverged": "false"} | tags)
     found = _read(client, study)
     assert (found.done, found.left(TRIALS), found.open_runs) == ((), TRIALS, {TRIALS[4].place: run_id})
     _settle(client, study)

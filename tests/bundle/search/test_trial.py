@@ -378,7 +378,7 @@ def test_trial_ends_before_its_next_step_when_its_time_is_up(begin: Begin, own: 
 
 
 def test_trial_ends_at_the_step_that_breaks_its_training_time(begin: Begin, own: ModuleType) -> None:
-    """Time in partial_fit, of one fold; the time of the folds together is three times that."""
+    """Time in partial_fit, of one fold; of all it is three times that. What 30 steps would have cost is left, too."""
     trial = begin(_own_config(wait_s=0.05), "training_time_s<=0.1", predict=False)
     result = _to_the_end(trial)[-1]
     step = result["step"]
@@ -386,6 +386,10 @@ def test_trial_ends_at_the_step_that_breaks_its_training_time(begin: Begin, own:
     assert len(own.trained) == FOLDS * step
     assert re.fullmatch(rf"training_time_s 0\.\d+ > 0\.1 \(step {step}\)", _tags(result)["stop_reason"])
     assert 0.1 < float(_tags(result)["stop_value"]) <= result["figures"]["training_time_s"] + 1e-6
+    end = TrialEnd.read(result[PAYLOAD_KEY]["tags"])
+    assert end
+    assert end.expected
+    assert (end.folds, end.expected["training_time_s"]) == ([], pytest.approx(30 * 0.05, rel=0.5))
 
 
 def test_time_that_others_had_the_core_ends_no_trial(
