@@ -1,4 +1,4 @@
-"""Before the first trials of a study begin, each kind is timed, in the processes that wait anyway; what that says."""
+"""How long a study will take: before its first trials each kind is timed, in the processes that wait anyway."""
 
 from __future__ import annotations
 
