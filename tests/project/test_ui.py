@@ -38,7 +38,10 @@ from entrypoints.search.last_words import TOP
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
-pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="needs Chromium: set CHROMIUM to its path")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="needs Chromium: set CHROMIUM to its path"),
+]
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
          "--disable-sync", "--no-first-run"]  # fmt: skip
@@ -287,7 +290,6 @@ def watched(empty_store: Path) -> Iterator[str]:
         yield shown.stdout.strip()
 
 
-@pytest.mark.slow
 def test_system_metrics_of_any_program_are_lines_under_readable_names(
     watched: str, page: Page, screenshot: Callable[[str], None]
 ) -> None:
@@ -331,7 +333,6 @@ def _press_stop(page: Page, server: MlflowClient, run: Run) -> None:
     wait_until(lambda: server.get_run(run.info.run_id).info.status != "RUNNING", 30, "the end of the run")
 
 
-@pytest.mark.slow
 def test_command_is_ended_by_the_tag_that_is_typed_on_its_page(
     empty_server: MlflowClient, tmp_path: Path, page: Page, screenshot: Callable[[str], None]
 ) -> None:
@@ -351,7 +352,6 @@ def test_command_is_ended_by_the_tag_that_is_typed_on_its_page(
     assert "sysmetrics.stop" not in run.data.tags
 
 
-@pytest.mark.slow
 def test_trial_and_study_of_a_tune_script_are_ended_by_the_tag_that_is_typed_on_their_pages(
     empty_server: MlflowClient, tmp_path: Path, page: Page, screenshot: Callable[[str], None]
 ) -> None:
@@ -399,7 +399,6 @@ def of_others(empty_store: Path) -> Iterator[tuple[str, list[str]]]:
         yield server, [of_runs, re.sub(r"(?<=Key=)[^&]*", of_trials, of_runs)]
 
 
-@pytest.mark.slow
 def test_views_of_other_projects_draw_what_their_runs_cost(
     of_others: tuple[str, list[str]], page: Page, screenshot: Callable[[str], None]
 ) -> None:
