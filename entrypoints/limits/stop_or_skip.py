@@ -106,7 +106,8 @@ class Guard:
         }
         # The mean so far has the slow first step in it, and so has its error.
         self._step_times = Extrapolation(warm_up=0) if "mean_step_time_ms" in self._criteria.metrics else None
-        self._elapsed_s = 0.0
+        self._step, self._elapsed_s = 0, 0.0
+        self._predict_at = WARM_UP
         self._hopeless: float | None = None  # the last loss that no trained model has
         self._lock = threading.Lock()
         self._ending: EarlyEnd | None = None
@@ -139,34 +140,32 @@ class Guard:
             self._end(self._judge.crossed(figures, step), "crossed")
 
     def stepped(self, step: int, training_time_s: float, elapsed_s: float) -> None:
-        """Count a step: its seconds of training per fold, without waiting for a core, and those of the trial so far.
+        """Count the steps up to this one: their seconds of training per fold, and those of the trial so far.
 
         What a trial does between its steps is part of the latter, and so expected of the steps to come.
         """
-        took = {"training_time_s": training_time_s, "elapsed_s": elapsed_s - self._elapsed_s}
+        steps, self._step = step - self._step, step
+        took = {"training_time_s": training_time_s / steps, "elapsed_s": (elapsed_s - self._elapsed_s) / steps}
         self._elapsed_s = elapsed_s
-        for name, total in self._totals.items():
-            total.add(took[name])
-        if self._step_times is not None:
-            self._step_times.add(training_time_s * 1e3)
+        for _ in range(steps):
+            for name, total in self._totals.items():
+                total.add(took[name])
+            if self._step_times is not None:
+                self._step_times.add(took["training_time_s"] * 1e3)
         if self._totals:
             self.crossed({name: total.total for name, total in self._totals.items()}, step)
-            due = step % PREDICT_EVERY == WARM_UP and self._elapsed_s >= PREDICT_AFTER_S
-            if self._predict and not self._may_converge and due:
+            due = step >= self._predict_at
+            while step >= self._predict_at:
+                self._predict_at += PREDICT_EVERY
+            if due and self._predict and not self._may_converge and elapsed_s >= PREDICT_AFTER_S:
                 self._predicted(step)
 
     def reported(self, figures: Values, step: int, errors: Values) -> None:
-        """Judge the next point of every curve; after the last one there is nothing left to stop.
-
-        Times are those given to ``stepped``: the times of the curves include waiting for other processes.
-        """
-        own: dict[str, float] = {name: total.total for name, total in self._totals.items() if total.steps}
-        times = self._step_times
-        if times is not None and times.error is not None:
-            own["mean_step_time_ms"] = times.total / times.steps
-            errors = {**errors, "mean_step_time_ms": times.error}
+        """Judge the next point of every curve; after the last one there is nothing left to stop."""
+        if self._step_times is not None and self._step_times.error is not None:
+            errors = {**errors, "mean_step_time_ms": self._step_times.error}
         if self.active and step < self._steps:
-            self._end(self._judge.see({**figures, **own}, step, errors), "crossed")
+            self._end(self._judge.see(figures, step, errors), "crossed")
 
     def diverged(self, val_loss: float, hopeless_loss: float, step: int) -> None:
         """Tell of a report with such a loss. If it has not fallen at the next, it ends the trial that has any limit."""

@@ -16,14 +16,13 @@ from ray import tune
 from ray.actor import ActorHandle
 
 from entrypoints.compute import memory
-from entrypoints.compute.contention import CoreWait, own_share
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.limits.costs import OF_UNTRAINED
 from entrypoints.limits.extrapolation import MIN_BLOCKS
 from entrypoints.limits.ledger import End, ask
 from entrypoints.limits.stop_or_skip import Guard, Stopping, end_of
 from entrypoints.models.configuration import Configuration
-from entrypoints.models.cross_validation import CrossValidation
+from entrypoints.models.cross_validation import TURN_STEPS, CrossValidation
 from entrypoints.search.first_trials import FirstTrials
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.tags import CONVERGED, DIVERGED, FEASIBLE, PLACE, RAY_NODE_ID
@@ -72,7 +71,7 @@ class Trial(tune.Trainable):
         """
         gc.collect()
         gc.freeze()  # what the imports left is permanent: later collections need not look at it
-        self._core_wait, self._groups = CoreWait(), groups
+        self._groups = groups
         self._host = Host().tags()  # once in this process, whose trials all have them
         self._data, self._stopping, self._ledger, self._every_report = data, stopping, ledger, every_report
         self._first = first if first and first.wait(data) else None
@@ -150,28 +149,16 @@ class Trial(tune.Trainable):
         self._add(self._training.untrained() | memory_mb, step=0)
 
     def _train(self) -> None:
-        """One step of every fold, and the points of the curves where they are due."""
-        training, steps = self._training, self._training.step_number
-        if self._guard.active:
-            self._train_guarded()
-        else:
-            training.step()
+        """A few steps of every fold, and the points of the curves where they are due."""
+        training = self._training
+        steps, trained_s = training.step_number, training.training_time_s
+        training.step(self._guard.ended, TURN_STEPS)
         self._steps_done = training.step_number
         if training.step_number == steps:
             return  # a limit was broken before each fold had its own
+        self._guard.stepped(training.step_number, training.training_time_s - trained_s, self._measurement.elapsed_s)
         if training.report_due:
             self._report()
-
-    def _train_guarded(self) -> None:
-        """Take a step and count its time, without the time in which other processes had the core."""
-        training = self._training
-        trained_s, began_s, waited_s = training.training_time_s, self._measurement.elapsed_s, self._core_wait()
-        steps = training.step_number
-        training.step(self._guard.ended)
-        elapsed_s = self._measurement.elapsed_s
-        share = own_share(elapsed_s - began_s, self._core_wait() - waited_s)
-        if training.step_number > steps:  # else a limit was broken in the middle of it
-            self._guard.stepped(training.step_number, (training.training_time_s - trained_s) * share, elapsed_s)
 
     def _report(self) -> None:
         """A point of each curve."""
