@@ -199,6 +199,17 @@ def test_drift_over_the_order_is_warned_of_and_not_charged_to_a_hyperparameter()
     assert said.startswith("From the first trial to the last, `peak_memory_mb` rises by 4.")
 
 
+def test_warm_up_is_not_charged_to_the_level_that_met_it() -> None:
+    """Memory grows in the first trials most, and of these six had the same rate."""
+    frame = study(SIZES[108], {}, metric=None)
+    first = frame.trials.index[frame.trials["learning_rate"] == 0.01][:6]
+    place = pd.Series(range(1, 109), [*first, *frame.trials.index.difference(first)])
+    noise_mb = np.random.default_rng(0).normal(0, 0.1, 108)
+    memory_mb = 180 - 2 * (1 - place / 108) ** 2 + noise_mb
+    frame = replace(frame, trials=frame.trials.assign(place=place, peak_memory_mb=memory_mb))
+    assert set(of_costs(frame).query("p_holm < 0.01")["hyperparameter"]) == {"place"}
+
+
 def test_hyperparameter_that_says_the_same_as_another_is_not_called_a_cause() -> None:
     """Only one algorithm has a tol, so the trials do not tell the two apart."""
     levels = [
@@ -246,8 +257,9 @@ def test_equal_models_count_once() -> None:
 
     def made(batch_sizes: Sequence[int]) -> Frame:
         of = {"batch_size": batch_sizes, **levels}
-        # One rate ran with a single batch size only, so that by trials it weighs less.
         frame = study(of, score=lambda row: known[row["learning_rate"], row["algorithm"]], model_sd=0, fold_sd=0)
+        frame.folds["val_rmse"] += 1e-15 * (np.arange(len(frame.folds)) % 7)  # as sums in another order differ
+        # One rate ran with a single batch size only, so that by trials it weighs less.
         return replace(
             frame, trials=frame.trials[(frame.trials["learning_rate"] < 0.1) | (frame.trials["batch_size"] == 8)]
         )
