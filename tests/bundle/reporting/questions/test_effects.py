@@ -200,9 +200,9 @@ def test_drift_over_the_order_is_warned_of_and_not_charged_to_a_hyperparameter()
 
 
 def test_warm_up_is_not_charged_to_the_level_that_met_it() -> None:
-    """Memory grows in the first trials most, and of these six had the same rate."""
+    """Memory grows in the first trials most, and of these twelve had the same rate."""
     frame = study(SIZES[108], {}, metric=None)
-    first = frame.trials.index[frame.trials["learning_rate"] == 0.01][:6]
+    first = frame.trials.index[frame.trials["learning_rate"] == 0.01][:12]
     place = pd.Series(range(1, 109), [*first, *frame.trials.index.difference(first)])
     noise_mb = np.random.default_rng(0).normal(0, 0.1, 108)
     memory_mb = 180 - 2 * (1 - place / 108) ** 2 + noise_mb
