@@ -1,10 +1,12 @@
 """What a report on large studies takes: wall time, and the memory of all of its processes together.
 
-    python benchmarks/report_scale.py [--trials 5000] [--studies 1]
+    python benchmarks/report_scale.py [--trials 5000] [--studies 1] [--other <path of another checkout>]
 
 It fills a new SQLite store with a study of that many trials, as `tune` and the callback leave them, straight through
 MLflow's tables, since no figure of these trials matters: curves of five points, two samples of the process, folds.
-Several studies are of as many datasets. It then runs the command on them and prints both figures, and the targets.
+Several studies are of as many datasets. It then runs the command on them and prints both figures, and the targets; with
+another checkout also that one's `report` on the same store, one after the other, twice, and the ratios of the better
+runs of each.
 """
 
 from __future__ import annotations
@@ -188,12 +190,11 @@ def _fold_rows(trials: list[Trial]) -> list[dict[str, Any]]:
     ]
 
 
-def measured(command: list[str], folder: Path, uri: str) -> tuple[float, float, int]:
-    """Run a command; its wall seconds, the highest memory of its processes together in MB, and its exit code."""
+def measured(run_ids: str, uri: str, checkout: Path) -> tuple[float, float, int]:
+    """Run the ``report`` of a checkout; its wall seconds, the memory of its processes together in MB, its exit code."""
     began, peak = time.monotonic(), 0
-    process = subprocess.Popen(
-        command, cwd=folder, env=os.environ | {"MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(ROOT)}
-    )
+    command = [sys.executable, "-m", "entrypoints.report", "--study", run_ids]
+    process = subprocess.Popen(command, env=os.environ | {"MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(checkout)})
     tree = psutil.Process(process.pid)
     while process.poll() is None:
         try:
@@ -207,7 +208,10 @@ def measured(command: list[str], folder: Path, uri: str) -> tuple[float, float, 
 @click.command(help=__doc__)
 @click.option("--trials", default=5000, show_default=True, help="Trials of each study.")
 @click.option("--studies", default=1, show_default=True, help="Studies, each of a dataset of its own.")
-def main(trials: int, studies: int) -> None:
+@click.option(
+    "--other", type=click.Path(exists=True, path_type=Path), help="Another checkout to measure beside this one."
+)
+def main(trials: int, studies: int, other: Path | None) -> None:
     """Fill a store, report on it, and print what that took."""
     with tempfile.TemporaryDirectory(prefix="report-scale-") as name:
         folder, began = Path(name), time.monotonic()
@@ -215,11 +219,21 @@ def main(trials: int, studies: int) -> None:
         uri = f"sqlite:///{folder / 'mlflow.db'}"
         run_ids = ",".join(fill(uri, trials, f"dataset{number}", number * trials) for number in range(studies))
         click.echo(f"{studies} x {trials} trials, written in {time.monotonic() - began:.1f} s")
-        wall_s, peak_mb, code = measured([sys.executable, "-m", "entrypoints.report", "--study", run_ids], folder, uri)
+        sides = [ROOT] if other is None else [ROOT, other.resolve()] * 2
+        runs = [(side, *measured(run_ids, uri, side)) for side in sides]
         os.chdir(ROOT)
-    click.echo(f"\nreport on {studies} x {trials} trials: {wall_s:.1f} s, peak RSS {peak_mb:.0f} MB, exit code {code}")
+    for side, wall_s, peak_mb, code in runs:
+        click.echo(
+            f"{side}: {studies} x {trials} trials in {wall_s:.1f} s, peak RSS {peak_mb:.0f} MB, exit code {code}"
+        )
     click.echo(f"targets: {TARGETS}")
-    sys.exit(code)
+    if other is not None:
+        best = [tuple(min(run[place] for run in runs[side::2]) for place in (1, 2)) for side in (0, 1)]
+        time_ratio, memory_ratio = (one / another for one, another in zip(*best, strict=True))
+        click.echo(
+            f"this one takes {time_ratio:.2f} times as long as the other, and {memory_ratio:.2f} times the memory"
+        )
+    sys.exit(max(code for *_, code in runs))
 
 
 if __name__ == "__main__":

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from numbers import Real
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
+Values = TypeVar("Values", "pd.Series[float]", pd.DataFrame)
 # What a row of trials has besides its hyperparameters and its metrics.
 ABOUT = (
     *("study", "trial_id", "run_id", "name", "place", "repeat", "status", "diverged", "converged", "feasible", "host"),
@@ -66,10 +69,8 @@ class Frame:
 
     @property
     def configurations(self) -> pd.Series[str]:
-        """A text for each trial that is equal for equal configurations."""
-        values = self.trials[list(self.hyperparameters)].itertuples(index=False)
-        texts: pd.Series[str] = pd.Series([", ".join(map(str, each)) for each in values], self.trials.index, dtype=str)
-        return texts
+        """What each trial had chosen."""
+        return configurations(self.trials, self.hyperparameters)
 
     @property
     def metrics(self) -> list[str]:
@@ -92,7 +93,7 @@ class Frame:
         once: pd.DataFrame = ended[ended["repeat"] == 0]
         keys = [name for name in (self.score, "training_time_s") if name is not None and name in once]
         up = [not (name == self.score and self.higher_is_better) for name in keys]
-        return once.sort_values(keys, ascending=up, kind="stable") if keys else once
+        return once.sort_values(keys, ascending=up, kind="stable", key=without_rounding) if keys else once
 
     @property
     def ended(self) -> pd.DataFrame:
@@ -100,6 +101,32 @@ class Frame:
         trials = self.trials[self.trials["study"] == self.first]
         ended: pd.DataFrame = trials[(trials["status"] == "FINISHED") & ~trials["diverged"].astype(bool)]
         return ended
+
+
+def without_rounding(values: Values) -> Values:
+    """To ten digits of the largest: equal models differ by less, by the order in which rows are added up."""
+    size = float(np.nanmax(np.abs(values.to_numpy(float)), initial=0.0))
+    return values.round(9 - math.floor(math.log10(size))) if 0 < size < math.inf else values
+
+
+def configurations(trials: pd.DataFrame, names: Sequence[str]) -> pd.Series[str]:
+    """What each trial had chosen, as users write it, such as ``batch_size=8, alpha=0.1``, without what it lacks.
+
+    Args:
+        trials: rows of ``Frame.trials``.
+        names: the hyperparameters that count.
+    """
+    texts = [
+        ", ".join(f"{name}={level(value)}" for name, value in zip(names, row, strict=True) if not pd.isna(value))
+        or "the only configuration"
+        for row in trials[list(names)].to_numpy(object)
+    ]
+    return pd.Series(texts, trials.index, dtype=str)
+
+
+def level(value: object) -> str:
+    """A hyperparameter's value, as users write it."""
+    return f"{value:.12g}" if isinstance(value, Real) and not isinstance(value, bool) else str(value)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from entrypoints.frame import Frame
 from entrypoints.links import how_to_open, run_view
 from entrypoints.mlflow_io import log_tables
 from entrypoints.reporting.answer import Answer, rows_of
+from entrypoints.reporting.questions import DATASETS
 from entrypoints.reporting.words import value
 from entrypoints.runs import RecordedRun
 from entrypoints.views import SCORE
@@ -33,14 +33,6 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=False,
 )
-
-
-@dataclass(frozen=True)
-class Short:
-    """A question on the page: its name, and its first sentence, empty where that stands elsewhere or is missing."""
-
-    name: str
-    short: str
 
 
 def write(run: RecordedRun, frame: Frame, answers: Sequence[Answer], command: str = "") -> None:
@@ -94,10 +86,10 @@ def page(
         trials: the link of the trials of the first study.
         command: what a reader may run next; empty for nothing.
     """
-    head, further = _head(answers, frame)
+    head, short, further = _sorted(answers, frame)
     facts = {
         "head": head,
-        "answers": [Short(each.name, further[each.name][0] if further[each.name] else "") for each in answers],
+        "short": short,
         "not_answered": _not_answered(answers, head),
         "command": command,
         "studies": _studies(frame),
@@ -105,7 +97,7 @@ def page(
         "artifacts": run_view(experiment_id, run_id, "artifacts"),
     }
     figures = {name: f"![{name}](get-artifact?path=figures%2F{name}.png&run_uuid={run_id})" for name in drawn}
-    sentences = {name: "\n".join(f"- {sentence}" for sentence in own[1:]) for name, own in further.items()}
+    sentences = {name: "\n".join(f"- {sentence}" for sentence in own) for name, own in further.items()}
     tables = {each.name: table(each.table) for each in answers}
     template, shown, text = _TEMPLATES.get_template("report.md.jinja"), dict[str, list[str]](), ""
     text = template.render(facts, shown=shown)
@@ -137,12 +129,17 @@ def _cell(column: str, cell: Any) -> str:
     return str(cell).replace("|", "/")
 
 
-def _head(answers: Sequence[Answer], frame: Frame) -> tuple[list[str], dict[str, list[str]]]:
-    """The lines at the top of the page, one for each dataset or three, and what is left of each answer's sentences."""
-    count = frame.studies["dataset"].nunique()
+def _sorted(answers: Sequence[Answer], frame: Frame) -> tuple[list[str], dict[str, str], dict[str, list[str]]]:
+    """The lines at the top of the page, one for each dataset or three; each answer's sentence below; and the others.
+
+    What several datasets say one by one has no sentence below the top.
+    """
+    datasets = frame.studies["dataset"].nunique()
+    head = datasets if datasets > 1 else HEAD
     first, further = answers[0], {each.name: list(each.sentences) for each in answers}
-    further[first.name] = further[first.name][max(count, HEAD) :]
-    return [*first.sentences[: max(count, HEAD)]] or [first.open_question], further
+    further[first.name] = further[first.name][head:]
+    short = {name: own.pop(0) if own and (datasets == 1 or name == DATASETS) else "" for name, own in further.items()}
+    return [*first.sentences[:head]] or [first.open_question], short, further
 
 
 def _not_answered(answers: Sequence[Answer], head: Sequence[str]) -> list[str]:
@@ -172,6 +169,6 @@ def _studies(frame: Frame) -> list[Mapping[str, Any]]:
 
 
 def _for_terminal(answers: Sequence[Answer], frame: Frame) -> list[str]:
-    head, further = _head(answers, frame)
-    lines = [*head, *(own[0] for own in further.values() if own), *_not_answered(answers, head)]
+    head, short, _ = _sorted(answers, frame)
+    lines = [*head, *filter(None, short.values()), *_not_answered(answers, head)]
     return [line.replace("`", "").replace("**", "") for line in lines]

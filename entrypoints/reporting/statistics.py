@@ -17,7 +17,9 @@ from scipy import stats
 Array = NDArray[np.float64]
 PLACE = "place"
 MAX_LEVELS = 12  # of a number; with more, or with more than trials have halves, it counts as a continuous one
-MIN_DEGREES = 3  # of freedom, for a model to have the place in the order, or an interaction
+MIN_DEGREES = 3  # of freedom, for a model to have an interaction,
+MIN_OF_PLACE = 8  # and for the place in the order, which in a study of eight trials hides what they show
+ENDS = 0.9  # of the largest effect of a number: where its lowest and highest level differ by as much, they are named
 LEVEL = 0.05
 TOLD = 0.01  # the level at which effects and trends are told, after Holm's correction within one metric
 DRAWS = 9999  # of rankings by chance
@@ -55,6 +57,11 @@ def over_folds(differences: NDArray[np.float64], error_rate: float = LEVEL) -> t
     error = spread * math.sqrt(1 / folds + 1 / (folds - 1))
     p = 2 * float(stats.t.sf(abs(mean) / error, folds - 1))
     return mean, float(stats.t.ppf(1 - error_rate / 2, folds - 1)) * error, p
+
+
+def by_noise(noise: float, degrees: float, error_rate: float) -> float:
+    """By how much one of two equal costs exceeds the other, as a share, in no more than this share of cases."""
+    return math.expm1(min(math.sqrt(2) * noise * float(stats.t.isf(error_rate, degrees)), 100.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,19 +107,23 @@ def term_of(name: str, values: pd.Series[Any]) -> Term | None:
     numbers = np.log(numbers) if np.nanmin(numbers) > 0 else numbers
     scaled = np.nan_to_num((numbers - np.nanmin(numbers)) / (np.nanmax(numbers) - np.nanmin(numbers)), nan=0.5)
     # A cost such as `a + b / rows` bends in the logarithm of its rows.
-    bent = np.column_stack([scaled, scaled**2])
-    return Term(name, [values.min(), values.max()], bent, np.array([[0.0, 0.0], [1.0, 1.0]]))
+    return _bent(name, [values.min(), values.max()], scaled)
+
+
+def _bent(name: str, levels: Sequence[Any], scaled: Array) -> Term:
+    """That of a number from 0 to 1, whose effect is a parabola."""
+    return Term(name, levels, np.column_stack([scaled, scaled**2]), np.array([[0.0, 0.0], [1.0, 1.0]]))
 
 
 def terms(trials: pd.DataFrame, hyperparameters: Sequence[str]) -> list[Term]:
     """Those of all hyperparameters, and of the place in the order where it is known and trials are not too few."""
     found = [term for name in hyperparameters if (term := term_of(name, trials[name])) is not None]
     places = pd.to_numeric(trials[PLACE], errors="coerce").to_numpy(float)
-    left = len(trials) - 2 - sum(term.columns.shape[1] for term in found)
-    if left < MIN_DEGREES or not np.isfinite(places).all() or np.ptp(places) == 0:
+    left = len(trials) - 3 - sum(term.columns.shape[1] for term in found)
+    if left < MIN_OF_PLACE or not np.isfinite(places).all() or np.ptp(places) == 0:
         return found
-    scaled = (places - places.min()) / np.ptp(places)
-    return [*found, Term(PLACE, ["the first trial", "the last"], scaled[:, None], np.array([[0.0], [1.0]]))]
+    # Memory grows in the first trials most; and one that meets them more often than others would look cheap.
+    return [*found, _bent(PLACE, ["the first trial", "the last"], (places - places.min()) / np.ptp(places))]
 
 
 def design(blocks: Mapping[str, Array], together: Sequence[tuple[str, str]] = ()) -> Array:
@@ -220,7 +231,7 @@ class LinearModel:
     @property
     def margin(self) -> float:
         """Two trials that differ by no more may be equal, as a share (the repeatability limit of ISO 5725-6)."""
-        return math.expm1(min(math.sqrt(2) * self.noise * float(stats.t.ppf(0.975, self.degrees)), 100.0))
+        return by_noise(self.noise, self.degrees, LEVEL / 2)
 
     def p_value(self, name: str) -> float:
         """Of the F test that no level of a hyperparameter differs (type II); NaN where others say the same."""
@@ -229,10 +240,17 @@ class LinearModel:
         return self.fit.p_value(without)
 
     def ends(self, name: str) -> tuple[int, int]:
-        """The numbers of the levels that cost least and most, all else equal, in their own order."""
-        means = [float(self._at({name: level}) @ self.fit.params) for level in range(len(self.terms[name].levels))]
-        least, most = int(np.argmin(means)), int(np.argmax(means))
-        return (min(least, most), max(least, most)) if least != most else (0, len(means) - 1)
+        """The numbers of the levels that cost least and most, all else equal, in their own order.
+
+        Of a number the lowest and the highest, if they differ by nearly as much.
+        """
+        levels = self.terms[name].levels
+        means = [float(self._at({name: level}) @ self.fit.params) for level in range(len(levels))]
+        is_number = not isinstance(levels[0], str)
+        if np.ptp(means) == 0 or (is_number and abs(means[-1] - means[0]) >= ENDS * np.ptp(means)):
+            return 0, len(means) - 1
+        first, second = sorted((int(np.argmin(means)), int(np.argmax(means))))
+        return first, second
 
     def change(self, name: str, first: int, second: int, beside: Mapping[str, int]) -> tuple[float, float, float]:
         """From one level to another, in the mean over those of all others or at some of them.

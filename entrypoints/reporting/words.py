@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from numbers import Real
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
+from entrypoints.frame import configurations
 from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.noise import SMALL_MB, is_memory
 
 BY_A_TENTH = 0.05  # from this noise on a figure differs by about a tenth from run to run: two digits say all
 
 
-def configuration(trial: pd.Series[Any], names: Iterable[str]) -> str:
-    """What a trial had chosen, as users write it; what it does not have is left out.
-
-    Args:
-        trial: a row of ``Frame.trials``.
-        names: the hyperparameters.
-    """
-    values = {name: trial[name] for name in names if not pd.isna(trial[name])}
-    return ", ".join(f"{name}={level(each)}" for name, each in values.items()) or "the only configuration"
-
-
-def level(value: object) -> str:
-    """A hyperparameter's value, as users write it."""
-    return f"{value:.12g}" if isinstance(value, Real) and not isinstance(value, bool) else str(value)
+def configuration(trial: pd.Series[Any], names: Sequence[str]) -> str:
+    """What one trial had chosen: see ``frame.configurations``."""
+    return configurations(trial.to_frame().T, names).iloc[0]
 
 
 def value(metric: str, measured: float) -> str:

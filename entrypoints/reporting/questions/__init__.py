@@ -36,12 +36,13 @@ def _one(name: str, frame: Frame) -> Answer:
 
 
 def _each(name: str, frame: Frame) -> Answer:
-    """The first sentence on each study, of a decision the first three, and their tables in one, by dataset."""
+    """The first sentence on each study, of a decision the first three and then the next, and their tables in one."""
     names = {str(study): Path(str(dataset)).name for study, dataset in frame.studies["dataset"].items()}
     answers = {dataset: _one(name, frame.of([study])) for study, dataset in names.items()}
     count = 3 if name == "decision" else 1
     first = {dataset: " ".join(answer.sentences[:count]) for dataset, answer in answers.items()}
-    sentences = [f"{dataset}: {sentence}" for dataset, sentence in first.items() if sentence]
+    following = {dataset: " ".join(answer.sentences[3:4]) for dataset, answer in answers.items() if count == 3}
+    sentences = [f"{dataset}: {said}" for each in (first, following) for dataset, said in each.items() if said]
     tables = {dataset: answer.table for dataset, answer in answers.items() if len(answer.table)}
     table: pd.DataFrame = pd.concat(tables, names=["dataset"]).reset_index(level=0) if tables else pd.DataFrame()
     missing: dict[str, list[str]] = {}

@@ -7,7 +7,7 @@ as far as they were drawn from those that a reader has in mind (Demsar, JMLR 7, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,17 +15,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from entrypoints.frame import Frame
+from entrypoints.frame import Frame, configurations, level, without_rounding
 from entrypoints.limits.costs import COSTS
 from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
 from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer, rows_of
+from entrypoints.reporting.questions.decision import decide
 from entrypoints.reporting.questions.effects import MAIN_COSTS, change_in_words
 from entrypoints.reporting.statistics import LEVEL, by_chance, holm
-from entrypoints.reporting.words import configuration, level, listed
+from entrypoints.reporting.words import listed
 
 MIN_LEVELS = 3  # of two levels, four datasets that agree would have p = 0.125
 MAX_PANELS = 6
+AT = "the level of the factor"  # a column that no hyperparameter is called
 SCORE = "score"  # the metric that ranks trials, where studies call it differently
 
 
@@ -39,20 +41,21 @@ class Factor:
 
 
 def answer(frame: Frame) -> Answer:
-    """Which hyperparameters change the score and the costs on all of these datasets."""
+    """Which hyperparameters change the score and the costs on all of these datasets, and which levels are as good."""
     tests, medians = _tests(frame)
-    if tests.empty:
-        return Answer(
-            "datasets",
-            open_question=f"What differs over datasets: the studies share no hyperparameter with {MIN_LEVELS} levels.",
-        )
-    told = tests[tests["told"]]
+    as_good = _as_good(frame)
+    if tests.empty and as_good.empty:
+        why = f"the studies share no hyperparameter with {MIN_LEVELS} levels, nor a score"
+        return Answer("datasets", open_question=f"What differs over datasets: {why}.")
+    told = tests[tests["told"]] if len(tests) else tests
     sentences = list(_in_words(told))
-    missed = [f"`{name}`" for name in dict.fromkeys(tests["hyperparameter"]) if name not in set(told["hyperparameter"])]
-    if missed:
-        sentences.append(f"No effect of {listed(missed)} is shown over {len(frame.studies)} datasets.")
+    if told.empty and len(tests):
+        names = listed([f"`{name}`" for name in dict.fromkeys(tests["hyperparameter"])])
+        sentences.append(f"No effect of {names} is shown over {len(frame.studies)} datasets.")
+    sentences += _as_good_in_words(as_good)
     draw = None if told.empty else partial(_draw, frame, told, medians, sentences[0])
-    return Answer("datasets", tuple(sentences), tests, draw)
+    table: pd.DataFrame = pd.concat([tests, as_good], ignore_index=True)
+    return Answer("datasets", tuple(sentences), table, draw)
 
 
 def factors(frame: Frame) -> list[Factor]:
@@ -112,29 +115,49 @@ def _medians(frame: Frame, factor: Factor, metric: str, score: str) -> pd.DataFr
     diverge would look cheap. Where there are none, as in a random search, all trials that did so.
     """
     rows = {}
+    leveled = replace(frame, trials=frame.trials.assign(**{AT: factor.of_trials}))
     for study in frame.studies.index:
-        own = frame.of([study])
+        own = leveled.of([study])
         name = str(own.score) if metric == score else metric
         sign = -1.0 if metric == score and own.higher_is_better else 1.0
-        values = sign * own.complete[name].astype(float)
-        trials = own.complete.assign(value=values, level=_levels_of(frame, factor, own))
-        trials = trials[trials["level"].isin(factor.levels)].dropna(subset=["value"])
-        others = [each for each in frame.hyperparameters if each != factor.name]
-        alike = pd.Series([configuration(trial, others) for _, trial in trials.iterrows()], index=trials.index)
-        whole = alike.map(trials.groupby(alike)["level"].nunique()) == len(factor.levels)
+        trials = own.complete.assign(value=sign * without_rounding(own.complete[name].astype(float)))
+        trials = trials[trials[AT].isin(factor.levels)].dropna(subset=["value"])
+        alike = configurations(trials, [each for each in frame.hyperparameters if each != factor.name])
+        whole = alike.map(trials.groupby(alike)[AT].nunique()) == len(factor.levels)
         kept = trials[whole] if whole.any() else trials
-        rows[study] = kept.groupby("level")["value"].median().reindex(factor.levels)
+        rows[study] = kept.groupby(AT)["value"].median().reindex(factor.levels)
     table: pd.DataFrame = pd.DataFrame(rows).T
     return table
 
 
-def _levels_of(frame: Frame, factor: Factor, own: Frame) -> pd.Series[Any]:
-    """The level of each complete trial of one study."""
-    by_id = dict(zip(zip(frame.trials["study"], frame.trials["trial_id"], strict=True), factor.of_trials, strict=True))
-    complete = own.complete
-    levels = [by_id[own.first, trial] for trial in complete["trial_id"]]
-    found: pd.Series[Any] = pd.Series(levels, index=complete.index, dtype=object)
-    return found
+def _as_good(frame: Frame) -> pd.DataFrame:
+    """The levels of each hyperparameter with which each dataset has a model that is, within noise, as good as its best.
+
+    A row per hyperparameter of which all studies tried several levels: hyperparameter, datasets, as_good_at, not_at.
+    No row where a study's noise is not known.
+    """
+    decisions = [decide(frame.of([study])) for study in frame.studies.index]
+    rows = []
+    for name in frame.hyperparameters if all(each.margin for each in decisions) else ():
+        tried = _factor(frame, name, frame.trials[name]).levels
+        good = [each for each in tried if all((decision.equal[name] == each).any() for decision in decisions)]
+        if len(tried) > 1:
+            worse = [each for each in tried if each not in good]
+            levels = {"as_good_at": " or ".join(map(level, good)), "not_at": " or ".join(map(level, worse))}
+            rows.append({"hyperparameter": name, "datasets": len(decisions)} | levels)
+    table: pd.DataFrame = pd.DataFrame(rows)
+    return table
+
+
+def _as_good_in_words(as_good: pd.DataFrame) -> Iterator[str]:
+    parts = [
+        f"`{row['hyperparameter']}` {row['as_good_at']}" + (f" (not {row['not_at']})" if row["not_at"] else "")
+        for row in rows_of(as_good)
+        if row["as_good_at"]
+    ]
+    if parts:
+        of = f"Each of {as_good['datasets'].iloc[0]} datasets"
+        yield f"{of} has a model as good as its best, within noise, with {'; '.join(parts)}."
 
 
 def _row(factor: Factor, metric: str, table: pd.DataFrame, *, is_score: bool) -> dict[str, Any]:
@@ -171,8 +194,8 @@ def _in_words(told: pd.DataFrame) -> Iterator[str]:
     for (name, first, second), own in costs.groupby(["hyperparameter", "first_at", "second_at"], sort=False):
         rows = rows_of(own)
         changes = listed([f"`{row['metric']}` {change_in_words(row)}" for row in rows])
-        of = f"the median of {rows[0]['datasets']} datasets, and their range"
-        yield f"`{name}` {level(first)} -> {level(second)}: {changes} ({of})."
+        of = f"the middle one of {rows[0]['datasets']} datasets, and their range"
+        yield f"`{name}` {level(first)} -> {level(second)}: {changes}; {of}."
 
 
 @drawing.styled

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
-from scipy import stats
 
 from entrypoints.frame import Frame
 from entrypoints.limits.costs import USUAL_NOISE, compared
@@ -16,7 +15,7 @@ from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory, 
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions import effects
 from entrypoints.reporting.questions.limits_saved import criteria, judged
-from entrypoints.reporting.statistics import TOLD
+from entrypoints.reporting.statistics import TOLD, by_noise
 from entrypoints.reporting.words import configuration, digits, percent, value
 from mlflow_sysmetrics.limits import Criteria
 
@@ -79,7 +78,7 @@ def decide(frame: Frame, limits: Criteria | None = None, noise: pd.DataFrame | N
         return Decision(None, verdicts, nothing=_nearest(frame, verdicts))
     chosen = within.iloc[0]
     worse = _worse(frame, trials, chosen)
-    margin = score_margin(frame, noise)
+    margin = margins(frame, noise).get(frame.score)
     equal = within[worse.loc[within.index] <= (margin or 0.0)]
     cost = next((name for name in compared(limits or criteria(frame)) if name in trials), None)
     better = trials[worse < -(margin or 0.0)]
@@ -87,19 +86,15 @@ def decide(frame: Frame, limits: Criteria | None = None, noise: pd.DataFrame | N
     return Decision(chosen, verdicts, _cheapest(equal, cost, noise), nearest, margin, equal, cost)
 
 
-def score_margin(frame: Frame, noise: pd.DataFrame) -> float | None:
-    """By how much the scores of two trials must differ to be told apart; None if unknown."""
-    known: float | None = _margins(noise).get(str(frame.score))
-    return known
-
-
 def margins(frame: Frame, noise: pd.DataFrame) -> dict[str, float]:
     """The smallest difference that is worth a word: of the score a difference, of a cost a share of it."""
     trials = frame.complete
-    known = {name: REPEATABILITY * share for name, share in USUAL_NOISE.items()} | _margins(noise)
-    score = {str(frame.score): known.pop(str(frame.score))} if frame.score in known else {}
-    return score | {
-        name: max(share, small(name, float(trials[name].median()))) for name, share in known.items() if name in trials
+    known = {name: REPEATABILITY * share for name, share in USUAL_NOISE.items()}
+    known |= {row["metric"]: row["margin"] for row in rows_of(noise.dropna(subset=["margin"]))}
+    return {
+        name: share if name == frame.score else max(share, small(name, float(trials[name].median())))
+        for name, share in known.items()
+        if name in trials
     }
 
 
@@ -115,12 +110,9 @@ def answer(frame: Frame) -> Answer:
 
 def logged_model(frame: Frame, trial: pd.Series[Any]) -> str | None:
     """The address of the model of a trial's configuration, if a study has logged it."""
-    wanted = configuration(trial, frame.hyperparameters)
-    for study in frame.studies.itertuples():
-        of = frame.trials[(frame.trials["run_id"] == study.model_run_id) & frame.trials["run_id"].notna()]
-        if study.model and any(configuration(each, frame.hyperparameters) == wanted for _, each in of.iterrows()):
-            return str(study.model)
-    return None
+    same = frame.trials["run_id"][frame.configurations == configuration(trial, frame.hyperparameters)].dropna()
+    logged = frame.studies[frame.studies["model_run_id"].isin(same)]["model"].dropna()
+    return str(logged.iloc[0]) if len(logged) else None
 
 
 def costs_in_words(trial: pd.Series[Any]) -> str:
@@ -138,16 +130,6 @@ def load_in_words(frame: Frame, trial: pd.Series[Any]) -> str:
     return f"No model of it is logged; its run is `{trial['name']}`."
 
 
-def _known(noise: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """Of each metric its noise and the degrees of freedom of that, where they are known."""
-    known = noise.dropna(subset=["noise"])
-    return {row["metric"]: (row["noise"], row["degrees_of_freedom"]) for row in rows_of(known)}
-
-
-def _margins(noise: pd.DataFrame) -> dict[str, float]:
-    return {row["metric"]: row["margin"] for row in rows_of(noise.dropna(subset=["margin"]))}
-
-
 def _worse(frame: Frame, trials: pd.DataFrame, chosen: pd.Series[Any]) -> pd.Series[float]:
     """By how much the score of each trial is worse than that of the chosen one."""
     sign = -1.0 if frame.higher_is_better else 1.0
@@ -161,12 +143,14 @@ def _cheapest(equal: pd.DataFrame, cost: str | None, noise: pd.DataFrame) -> pd.
     Chance would make the cheapest of as many look so much cheaper in 1 % of studies (Bonferroni). Of several that are
     as cheap it is the best one.
     """
-    share, degrees = _known(noise).get(cost or "", (USUAL_NOISE.get(cost or "", math.inf), math.inf))
-    if cost is None or len(equal) < 2 or share == math.inf:
+    if cost is None or len(equal) < 2:
         return None
+    known = noise[noise["metric"] == cost].dropna(subset=["noise"])
+    share, degrees = USUAL_NOISE.get(cost, math.inf), math.inf
+    if len(known):
+        share, degrees = known[["noise", "degrees_of_freedom"]].iloc[0]
     first, values = equal[cost].iloc[0], equal[cost]
-    by_chance = math.expm1(min(math.sqrt(2) * share * float(stats.t.isf(TOLD / (len(equal) - 1), degrees)), 100.0))
-    cheap = values[values * (1 + max(SMALL, by_chance)) < first]
+    cheap = values[values * (1 + max(SMALL, by_noise(share, degrees, TOLD / (len(equal) - 1)))) < first]
     if is_memory(cost):
         cheap = cheap[first - cheap > SMALL_MB]
     return None if cheap.empty else equal.loc[cheap.index[cheap <= cheap.min() * (1 + REPEATABILITY * share)][0]]
@@ -189,8 +173,9 @@ def _take(frame: Frame, decision: Decision) -> str:
     test = score.replace("val_", "test_")
     tested = f" ({test} {value(test, chosen[test])})" if test != score and test in chosen else ""
     limits = criteria(frame)
-    trials = len(frame.complete)
+    trials, diverged = len(frame.complete), _diverged(frame)
     among = f" of {trials} trials" if trials > 1 else " of 1 trial"
+    among += f"; {diverged} more diverged" if diverged else ""
     if limits.rules:
         found = decision.verdict(chosen)
         among += f"; whether it meets `{found['unknown'] or limits}` is not known"
@@ -199,24 +184,29 @@ def _take(frame: Frame, decision: Decision) -> str:
     return f"**Take {named}**: {score} {value(score, chosen[score])}{tested}, the best{among}."
 
 
+def _diverged(frame: Frame) -> int:
+    """How many trials of the first study did."""
+    return int(frame.trials.loc[frame.trials["study"] == frame.first, "diverged"].sum())
+
+
 def _neighbours(frame: Frame, decision: Decision) -> Iterator[str]:
     """What a cheaper and a better model would cost."""
     chosen, score = decision.chosen, str(frame.score)
     assert chosen is not None
     others, noise = len(decision.equal) - 1, f"noise ({digits(decision.margin or 0.0, 2)})"
     cheaper, better = decision.cheaper, decision.better
-    if decision.margin and not others:
-        yield f"All others are worse by more than {noise}." if better is None else ""
-    elif decision.margin:
+    if decision.margin and not others and better is None and decision.judged["meets"].eq(True).sum() > 1:
+        yield f"All others{' within the limits' if criteria(frame).rules else ''} are worse by more than {noise}."
+    elif decision.margin and others:
         are = "1 other is" if others == 1 else f"{others} others are"
         cost = str(decision.cost)
-        than = "none of them is cheaper beyond noise"
+        than = f"none takes less `{cost}` beyond noise"
         if cheaper is not None:
             share = percent(100 * cheaper[cost] / chosen[cost])
-            than = f"{configuration(cheaper, frame.hyperparameters)} takes {share} of its `{cost}`"
+            than = f"of these, {configuration(cheaper, frame.hyperparameters)} takes {share} of its `{cost}`"
         yield f"{are} as good within {noise} of {score}; {than}."
     if better is not None:
-        stop = decision.verdict(better)["broken"]
+        stop = _broken(decision, better)
         breaks = f"has {stop}" if stop else "breaks the limits, or may"
         named = configuration(better, frame.hyperparameters)
         yield f"The next better one, {named} with {score} {value(score, better[score])}, {breaks}."
@@ -230,9 +220,10 @@ def _table(frame: Frame, decision: Decision) -> pd.DataFrame:
     columns = dict.fromkeys([*frame.hyperparameters, *figures, "name", "run_id"])
     table: pd.DataFrame = pd.DataFrame(
         [
-            {"role": role, **{name: trial[name] for name in columns}, **_verdict(decision, trial)}
+            {"role": role, **{name: trial[name] for name in columns}}
+            | {"meets": decision.verdict(trial)["meets"], "breaks": _broken(decision, trial)}
             | {"margin": decision.margin, "model": logged_model(frame, trial)}
-            | {"as_good": len(decision.equal) - 1, "trials": len(frame.complete)}
+            | {"as_good": len(decision.equal) - 1, "trials": len(frame.complete), "diverged": _diverged(frame)}
             for role, trial in rows.items()
             if trial is not None
         ]
@@ -240,7 +231,6 @@ def _table(frame: Frame, decision: Decision) -> pd.DataFrame:
     return table
 
 
-def _verdict(decision: Decision, trial: pd.Series[Any]) -> dict[str, Any]:
-    found = decision.verdict(trial)
-    stop = found["broken"]
-    return {"meets": found["meets"], "breaks": str(stop) if stop else None}
+def _broken(decision: Decision, trial: pd.Series[Any]) -> str | None:
+    stop = decision.verdict(trial)["broken"]
+    return str(stop) if stop else None

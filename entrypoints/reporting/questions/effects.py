@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from scipy import stats
 
-from entrypoints.frame import Frame
+from entrypoints.frame import Frame, configurations, level, without_rounding
 from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
-from entrypoints.reporting.answer import Answer
+from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.drawing import BLUE, GREY, scale_axis, sheet, styled
 from entrypoints.reporting.statistics import (
     LEVEL,
@@ -31,13 +32,11 @@ from entrypoints.reporting.statistics import (
     over_folds,
     terms,
 )
-from entrypoints.reporting.words import digits, level, listed, with_interval
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from entrypoints.reporting.words import digits, listed, with_interval
 
 Row = Mapping[Any, Any]  # of a table
 MAX_PARTS, MAX_PANELS = 3, 4  # of the first sentence, of the figure
+DRIFT = 0.01  # of a cost, over the order of trials, from which on a sentence warns of it
 APART = 0.2  # by how much an effect has to depend on another hyperparameter for a sentence
 MAX_DIGITS = 9  # of a level
 MAX_NOISE = 0.25  # of a time, from which on the page warns that little can be told
@@ -71,7 +70,8 @@ def of_costs(frame: Frame) -> pd.DataFrame:
         - p_value, p_holm: of the F test that no level differs (type II), as it is and adjusted within this cost
         - trials; noise and margin: as of ``noise``
         - told: whether it is worth a sentence: p_holm below 0.01, and more than 5 %, of memory than 0.1 MB, and by
-          the interval more than half of that; of ``place`` also more than twice what two trials may differ by
+          the interval more than half of that; of ``place`` also more than 1 % and than twice what two trials may differ
+          by
     """
     rows: list[dict[str, Any]] = []
     for cost in _costs(frame):
@@ -145,17 +145,17 @@ def _costs(frame: Frame, *, all_of_them: bool = False) -> list[str]:
 
 def _rows_of_cost(cost: str, model: LinearModel) -> Iterator[dict[str, Any]]:
     """The rows of ``of_costs`` of one of them."""
-    names = list(model.terms)
-    p_values = [model.p_value(name) for name in names]
-    for name, p, p_holm in zip(names, p_values, holm(p_values), strict=True):
+    p_values = {name: model.p_value(name) for name in model.terms}
+    adjusted = dict(zip(p_values, holm(list(p_values.values())).tolist(), strict=True))
+    for name in sorted(p_values, key=lambda name: np.nan_to_num(p_values[name], nan=1.0)):
         first, second = model.ends(name)
-        row = _change(cost, model, name, (first, second), {}) | {"p_value": p, "p_holm": float(p_holm)}
-        row |= {"noise": model.noise, "margin": model.margin}
+        row = _change(cost, model, name, (first, second), {})
+        row |= {"p_value": p_values[name], "p_holm": adjusted[name], "noise": model.noise, "margin": model.margin}
         if math.isnan(row["change"]):
             continue
-        told = bool(p_holm < TOLD) and _matters(row)
+        told = bool(row["p_holm"] < TOLD) and _matters(row)
         if name == PLACE:
-            told = told and _share(row, model) > 2 * model.margin
+            told = told and _share(row, model) > max(DRIFT, 2 * model.margin)
         yield row | {"told": told}
         for one, other in model.together if told else []:
             if name == one:
@@ -233,7 +233,7 @@ def _fold_scores(frame: Frame) -> pd.DataFrame:
         return nothing
     wide = of.pivot(index="trial_id", columns="fold", values=frame.score).astype(float)
     kept: pd.DataFrame = wide.reindex(frame.complete["trial_id"]).replace([np.inf, -np.inf], np.nan).dropna()
-    return kept
+    return without_rounding(kept)
 
 
 def _noise_of_score(frame: Frame) -> dict[str, Any]:
@@ -258,8 +258,7 @@ def _effect_on_score(frame: Frame, name: str, trials: pd.DataFrame, scores: pd.D
     levels = sorted(values.dropna().unique())
     if is_number(values) and len(levels) > MAX_LEVELS:
         return _slope(frame, name, trials, scores)
-    others = trials[[other for other in frame.hyperparameters if other != name]]
-    alike = others.astype(str).agg("|".join, axis=1) if len(others.columns) else pd.Series("", index=trials.index)
+    alike = configurations(trials, [other for other in frame.hyperparameters if other != name])
     by_level = {level: scores[values == level].set_axis(alike[values == level]) for level in levels}
     pairs = list(itertools.combinations(levels, 2))
     rows = []
@@ -321,7 +320,7 @@ def answer(frame: Frame) -> Answer:
     if table.empty:
         why = f"What hyperparameters change: {len(frame.ended)} trials that ran to their end are too few."
         return Answer("effects", open_question=why)
-    told = [row for row in costs.to_dict("records") if row["told"]]
+    told = [row for row in rows_of(costs) if row["told"]]
     parts = [*_of_score(score), *_of_costs(told)]
     found = [f"{'; '.join(some)}." for some in (parts[:MAX_PARTS], parts[MAX_PARTS:]) if some]
     sentences = [*found, *_beside(told), *_of_place(told), *_busy(costs), *_not_shown(frame, score, costs)]
@@ -338,7 +337,7 @@ def answer(frame: Frame) -> Answer:
 
 def _of_score(score: pd.DataFrame) -> Iterator[str]:
     """What changes the score, the largest change first."""
-    told = [row for row in score.to_dict("records") if row["told"]]
+    told = [row for row in rows_of(score) if row["told"]]
     for row in sorted(told, key=lambda row: -abs(row["change"])):
         by = with_interval(*_digits(abs(row["change"]), abs(row["low"]), abs(row["high"])))
         yield f"{_ends_in_words(row)}: `{row['metric']}` {'rises' if row['change'] > 0 else 'falls'} by {by}"
@@ -346,20 +345,20 @@ def _of_score(score: pd.DataFrame) -> Iterator[str]:
 
 def _not_shown(frame: Frame, score: pd.DataFrame, costs: pd.DataFrame) -> Iterator[str]:
     """Which hyperparameters change no model, and where nothing is shown."""
-    rows = score.to_dict("records")
+    rows = rows_of(score)
     same = [f"`{row['hyperparameter']}`" for row in rows if row["same"]]
     if same:
         trials = len(_fold_scores(frame))
         yield (
             f"{listed(same)} {'changes' if len(same) == 1 else 'change'} no score in any fold: {trials} trials are "
-            f"{rows[0]['models']} models."
+            f"{rows[0]['models']} different models."
         )
     tested = [row for row in rows if not row["told"] and not row["same"] and row["high"] == row["high"]]
     if tested:
         names = listed([f"`{row['hyperparameter']}`" for row in tested])
         unseen = max(row["reach"] for row in tested)
         yield (
-            f"No effect of {names} on `{frame.score}` is shown: folds differ so much that one below "
+            f"No effect of {names} on `{frame.score}` is shown: folds differ so much that an effect below "
             f"{digits(unseen, 2)} may go unnoticed."
         )
     if not costs.empty and not costs["told"].any():
@@ -368,13 +367,12 @@ def _not_shown(frame: Frame, score: pd.DataFrame, costs: pd.DataFrame) -> Iterat
 
 
 def _of_costs(told: Sequence[Row]) -> list[str]:
-    """A part of a sentence for each two levels, strongest first, with all costs that they change."""
+    """A part of a sentence for each two levels, with all costs that they change, the first of ``MAIN_COSTS`` first."""
     by_ends: dict[str, list[Row]] = {}
     for row in told:
         if not row["beside"] and row["hyperparameter"] != PLACE:
             by_ends.setdefault(_ends_in_words(row), []).append(row)
-    strongest = sorted(by_ends.items(), key=lambda item: min(row["p_value"] for row in item[1]))
-    return [f"{ends}: {listed([_of_metric(row) for row in rows])}" for ends, rows in strongest]
+    return [f"{ends}: {listed([_of_metric(row) for row in rows])}" for ends, rows in by_ends.items()]
 
 
 def _beside(told: Sequence[Row]) -> Iterator[str]:
@@ -393,10 +391,10 @@ def _of_place(told: Sequence[Row]) -> list[str]:
 
 
 def _busy(costs: pd.DataFrame) -> list[str]:
-    rows = [row for row in costs.to_dict("records") if row["metric"] == "training_time_s"][:1]
+    rows = [row for row in rows_of(costs) if row["metric"] == "training_time_s"][:1]
     return [
-        f"Equal trials differ by {digits(100 * row['noise'], 2)} % in `{row['metric']}`: this machine was too busy to "
-        f"tell costs apart by less than {digits(100 * row['margin'], 2)} %."
+        f"The machine was busy: equal trials differ by {digits(100 * row['noise'], 2)} % in `{row['metric']}`, so two "
+        f"trials surely differ only if one takes {digits(1 + row['margin'], 2)} times as long."
         for row in rows
         if row["noise"] > MAX_NOISE
     ]
@@ -437,7 +435,7 @@ def _drawn(frame: Frame, told: pd.DataFrame, title: str) -> Figure:
     """The trials by the levels that change a metric, and their medians."""
     strongest = told.sort_values("p_value").head(MAX_PANELS)
     figure, panels = sheet(len(strongest), title, "Dots: trials that ran to their end. Lines: medians of the levels.")
-    for row, axes in zip(strongest.to_dict("records"), panels, strict=True):
+    for row, axes in zip(rows_of(strongest), panels, strict=True):
         name, metric = row["hyperparameter"], row["metric"]
         trials = frame.complete[[name, metric]].dropna()
         if is_number(trials[name]):

@@ -171,7 +171,7 @@ def seconds(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def answer(frame: Frame) -> Answer:
-    """What the studies under limits saved; without one, what limits could save at most."""
+    """What the studies under limits saved; without one, what the default limits could save at most."""
     limited = [str(name) for name in frame.studies.index if frame.studies.loc[name, "criteria"]]
     if not limited:
         return _at_most(frame)
@@ -182,7 +182,7 @@ def answer(frame: Frame) -> Answer:
             open_question="What limits saved: this needs a study without limits of the same trials, by tune.",
         )
     tables = [
-        each.reasons.assign(
+        (each.reasons if len(each.reasons) else pd.DataFrame([{"reason": "nothing", "trials": 0}])).assign(
             of_trials=each.trials, spent_cpu_s=each.spent_cpu_s, limits=_limits(frame, each), study=each.study
         )
         for each in savings
@@ -202,12 +202,12 @@ def sentences_of(saved: Saving, limits: str) -> list[str]:
     if not stopped:
         return [f"`{limits}` stopped none of {saved.trials} trials{unknown}: nothing was saved."]
     early = f", {skipped} of them before the first step," if skipped else ""
-    first = f"`{limits}` stopped {stopped} of {saved.trials} trials{early}"
+    first = f"Under `{limits}` {stopped} of {saved.trials} trials {'was' if stopped == 1 else 'were'} stopped{early}"
     if saved.saved_cpu_percent < SMALL_PERCENT:
-        return [f"{first} and saved less than {SMALL_PERCENT:.0f} % of the CPU time, which may be noise{unknown}."]
+        return [f"{first} and less than {SMALL_PERCENT:.0f} % of the CPU time saved, which may be noise{unknown}."]
     against = "the full study" if saved.full else "a forecast"
     said = [
-        f"{first} and saved {percent(saved.saved_cpu_percent)} of the CPU time: {digits(saved.spent_cpu_s, 2)} s were "
+        f"{first} and {percent(saved.saved_cpu_percent)} of the CPU time saved: {digits(saved.spent_cpu_s, 2)} s were "
         f"spent, {digits(saved.saved_cpu_s, 2)} s saved, counted against {against}{unknown}."
     ]
     if len(reasons) > 1:
@@ -218,26 +218,21 @@ def sentences_of(saved: Saving, limits: str) -> list[str]:
 
 def _at_most(frame: Frame) -> Answer:
     """What the default limits could save of a full study."""
-    missing = (
-        "What limits save: no study under limits has these trials; run early_stop with the parameters of this one."
-    )
-    if not frame.studies["own"].iloc[0]:
-        return Answer("limits_saved", open_question="What limits save: this takes studies by tune and early_stop.")
     limits = resolved(criteria(frame, DEFAULT_CRITERIA), rows_of(frame.complete))
     trials = frame.trials[frame.trials["study"] == frame.first]
     cpu_s = seconds(trials)["cpu_s"]
+    if not frame.studies["own"].iloc[0] or not limits.limits or not cpu_s.sum():
+        return Answer("limits_saved", open_question="What limits save: this takes studies by tune and early_stop.")
     broken = pd.Series([bool(violations(limits, trial)) for trial in rows_of(trials)], index=trials.index)
-    if not limits.limits or not cpu_s.sum():
-        return Answer("limits_saved", open_question=missing)
     share, count = 100 * float(cpu_s[broken].sum() / cpu_s.sum()), int(broken.sum())
     row = {"limits": DEFAULT_CRITERIA, "broken_by": count, "trials": len(trials), "cpu_percent": share}
-    sentence = f"None of {len(trials)} trials breaks the default limits, `{DEFAULT_CRITERIA}`: they would save nothing."
+    sentence = f"The default limits, `{DEFAULT_CRITERIA}`, save nothing: none of {len(trials)} trials breaks them."
     if count:
         sentence = (
-            f"{count} of {len(trials)} trials break the default limits, `{DEFAULT_CRITERIA}`, and took "
-            f"{percent(share)} of the CPU time: no more can be saved."
+            f"The default limits, `{DEFAULT_CRITERIA}`, could save at most {percent(share)} of the CPU time, that of "
+            f"the {count} of {len(trials)} trials that break them."
         )
-    return Answer("limits_saved", (sentence,), pd.DataFrame([row]), open_question=missing)
+    return Answer("limits_saved", (sentence,), pd.DataFrame([row]))
 
 
 def _in_full(frame: Frame, full: str, own: pd.DataFrame) -> pd.DataFrame:

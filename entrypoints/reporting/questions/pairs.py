@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from entrypoints.frame import Frame
+from entrypoints.frame import Frame, configurations
 from entrypoints.limits.costs import SYSTEM_FIGURES
 from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions.limits_saved import criteria, full_study, judged
 from entrypoints.reporting.statistics import TOLD, holm
-from entrypoints.reporting.words import configuration, digits
+from entrypoints.reporting.words import digits, with_interval
 from mlflow_sysmetrics.limits import finite
 
 MIN_PAIRS = 3  # configurations that both studies ran to their end, for a ratio of their costs
@@ -27,8 +27,7 @@ MORE, LESS, AGREES, UNCLEAR = "more", "less", "agrees", "unclear"
 def complete_of(frame: Frame, study: str) -> pd.DataFrame:
     """The trials of a study that ran to their end, the best first, by what tells their configurations apart."""
     trials = frame.of([study]).complete
-    names = [configuration(trial, frame.hyperparameters) for _, trial in trials.iterrows()]
-    named: pd.DataFrame = trials.set_axis(names)
+    named: pd.DataFrame = trials.set_axis(configurations(trials, frame.hyperparameters).to_list())
     once: pd.DataFrame = named[~named.index.duplicated()]
     return once
 
@@ -68,9 +67,9 @@ def ratios(frame: Frame, first: str, second: str) -> pd.DataFrame:
 
 
 def ratio_in_words(row: dict[str, Any]) -> str:
-    """A row of ``ratios``, such as ``1.3 times as much (1.2 to 1.4)``."""
-    low, high = digits(row["low"], 3), digits(row["high"], 3)
-    return f"{digits(row['ratio'], 3)} times as much ({low} to {high})"
+    """A row of ``ratios``, such as ``1.3 times (1.2 to 1.4)``."""
+    ratio, low, high = (digits(row[name], 3) for name in ("ratio", "low", "high"))
+    return with_interval(ratio, low, high, unit="times")
 
 
 def differing_hosts(frame: Frame, *studies: str) -> str:
@@ -101,10 +100,8 @@ def _lost(frame: Frame, full: str, study: str) -> dict[str, Any]:
     meets = judged(two).set_index("trial_id")["meets"]
     able = whole[whole["trial_id"].map(meets).eq(True)]
     own = frame.trials[(frame.trials["study"] == study) & (frame.trials["status"] == "KILLED")]
-    stopped = {configuration(trial, frame.hyperparameters) for _, trial in own.iterrows()}
-    lost = able[able.index.isin(list(stopped))]
-    left = complete_of(frame, study).index
-    left_of = able[able.index.isin(list(left))]
+    lost = able[able.index.isin(configurations(own, frame.hyperparameters))]
+    left_of = able[able.index.isin(complete_of(frame, study).index)]
     near = sum(_near(two, trial) for _, trial in lost.iterrows())
     row = {"study": study, "limits": frame.studies.loc[study, "criteria"], "feasible": len(able)}
     row |= {"feasible_stopped": len(lost), "near_a_limit": near, "score": score}
@@ -112,13 +109,9 @@ def _lost(frame: Frame, full: str, study: str) -> dict[str, Any]:
     for name in (score, score.replace("val_", "test_")):
         known = len(left_of) and name in able
         row[f"{name}_lost"] = sign * float(left_of[name].iloc[0] - able[name].iloc[0]) if known else math.nan
-    table = ratios(frame, full, study)
-    cpu = table[table["metric"] == "cpu_seconds"] if len(table) else table
-    of_cpu = {"ratio": math.nan, "low": math.nan, "high": math.nan, "verdict": UNCLEAR}
-    of_cpu |= {name: value for name, value in (cpu.iloc[0].to_dict() if len(cpu) else {}).items() if name in of_cpu}
-    return (
-        row | {f"cpu_{name}": value for name, value in of_cpu.items()} | {"hosts": differing_hosts(frame, full, study)}
-    )
+    cpu = next((each for each in rows_of(ratios(frame, full, study)) if each["metric"] == "cpu_seconds"), {})
+    row |= {f"cpu_{name}": cpu.get(name) for name in ("ratio", "low", "high", "verdict")}
+    return row | {"hosts": differing_hosts(frame, full, study)}
 
 
 def _near(two: Frame, trial: pd.Series[Any]) -> bool:
@@ -136,7 +129,7 @@ def _in_words(frame: Frame, row: dict[str, Any]) -> Iterator[str]:
     if not row["feasible"]:
         yield f"No trial of the full study meets {limits}."
     elif not row["feasible_stopped"]:
-        yield f"{limits} stopped none of the {row['feasible']} trials that meet them: the best is kept."
+        yield f"{limits} stopped none of the trials that meet them ({row['feasible']}): the best is kept."
     else:
         near = f" ({row['near_a_limit']} within 5 % of a limit)" if row["near_a_limit"] else ""
         left = f"the best of those left is {digits(lost, 2)} worse in {score}" if lost > 1e-9 else "the best is kept"
@@ -146,7 +139,7 @@ def _in_words(frame: Frame, row: dict[str, Any]) -> Iterator[str]:
         yield f"It ran on another machine than the full study ({row['hosts']}): its saving compares two machines."
     elif row["cpu_verdict"] in (MORE, LESS):
         told = ratio_in_words({name: row[f"cpu_{name}"] for name in ("ratio", "low", "high")})
-        yield f"Trials that ran to their end in both took {told} CPU time under {limits}: savings are off by as much."
+        yield f"Trials that ran to their end in both took {told} as much CPU time under limits: savings are off by it."
 
 
 def _verdict(row: dict[str, Any]) -> str:

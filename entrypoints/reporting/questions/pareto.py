@@ -93,7 +93,9 @@ def _sentence(table: pd.DataFrame, score: str) -> str:
     cost = str(counts.idxmax())
     steps = table[table["cost"] == cost]
     if len(steps) == 1:
-        return f"A worse {score} saves nothing: for each cost the best model is, within noise, also the cheapest."
+        return (
+            f"A worse {score} saves nothing: for each cost, one of the best models is also, within noise, the cheapest."
+        )
     cheap, best = steps.iloc[0], steps.iloc[-1]
     return (
         f"From {score} {value(score, best[score])} at `{cost}` {value(cost, best['value'])} down to "

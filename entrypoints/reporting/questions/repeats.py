@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from entrypoints.frame import Frame
 from entrypoints.reporting import drawing
 from entrypoints.reporting.answer import Answer, rows_of
-from entrypoints.reporting.questions import decision, effects
+from entrypoints.reporting.questions import decision
 from entrypoints.reporting.questions.pairs import (
     AGREES,
     LESS,
@@ -67,8 +67,7 @@ def _losses(frame: Frame, complete: dict[str, pd.DataFrame], score: str) -> pd.D
     sign = -1.0 if frame.higher_is_better else 1.0
     signed: pd.DataFrame = pd.DataFrame({study: sign * trials[score] for study, trials in complete.items()})
     losses = signed - signed.min()
-    one_by_one = [frame.of([study]) for study in complete]
-    margins = [decision.score_margin(each, effects.noise(each)) for each in one_by_one]
+    margins = [decision.decide(frame.of([study])).margin for study in complete]
     known = min((margin for margin in margins if margin is not None), default=None)
     of_first = complete[frame.first]
     costs = of_first[[cost for cost in decision.SHOWN_COSTS if cost in of_first]]
@@ -127,7 +126,7 @@ def _of_costs(frame: Frame, costs: pd.DataFrame, names: dict[str, str]) -> Itera
     for row in rows_of(costs):
         by_verdict.setdefault(row["metric"], set()).add(row["verdict"])
         if row["verdict"] in (MORE, LESS):
-            yield f"`{row['metric']}` in {row['study']} is {ratio_in_words(row)} as in {row['beside']}."
+            yield f"`{row['metric']}` in {row['study']} is {ratio_in_words(row)} that in {row['beside']}."
     agree = [f"`{metric}`" for metric, verdicts in by_verdict.items() if verdicts == {AGREES}]
     unclear = [f"`{metric}`" for metric, verdicts in by_verdict.items() if UNCLEAR in verdicts]
     if agree:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from scipy.optimize import nnls
 
 from entrypoints.frame import Frame
-from entrypoints.reporting.answer import Answer
+from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.drawing import LINES, MARKERS, PALETTE, scale_axis, sheet, styled
 from entrypoints.reporting.statistics import is_number
 from entrypoints.reporting.words import digits
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 STEP_TIME = "mean_step_time_ms"
 MIN_SIZES = 3  # batch sizes: through two any line goes
@@ -64,7 +62,7 @@ def answer(frame: Frame) -> Answer:
     table = laws(frame)
     if table.empty:
         return Answer("step_cost")
-    parts = [f"{_law(row)}{_of(row)}" for row in table.to_dict("records")]
+    parts = [f"{_law(row)}{_of(row)}" for row in rows_of(table)]
     sentence = f"One training step takes {'; '.join(parts)}."
     return Answer("step_cost", (sentence,), table, lambda: _drawn(_steps(frame), table, sentence))
 
@@ -82,12 +80,12 @@ def _steps(frame: Frame) -> pd.DataFrame:
 
 
 def _law(row: dict[Any, Any]) -> str:
+    call, more = row["call_ms"], row["per_1000_rows_ms"]
+    if row["error"] <= MAX_ERROR and more * row["largest"] / 1000 < 0.05 * call:
+        return f"{digits(call, 2)} ms, with {row['largest']} rows as with {row['smallest']}"
     if not row["fits"]:
         ends = (row["at_smallest_ms"], row["smallest"]), (row["at_largest_ms"], row["largest"])
         return " and ".join(f"{digits(time, 2)} ms with {rows} rows" for time, rows in ends)
-    call, more = row["call_ms"], row["per_1000_rows_ms"]
-    if more * row["largest"] / 1000 < 0.05 * call:
-        return f"{digits(call, 2)} ms, whatever its rows (up to {row['largest']})"
     by_row = f"{digits(more, 2)} ms per 1000 rows"
     return f"{digits(call, 2)} ms + {by_row}" if call else by_row
 
@@ -99,7 +97,7 @@ def _of(row: dict[Any, Any]) -> str:
 @styled
 def _drawn(steps: pd.DataFrame, table: pd.DataFrame, title: str) -> Figure:
     figure, (axes,) = sheet(1, title, "Dots: trials. Lines: the law, where it holds.")
-    for place, row in enumerate(table.to_dict("records")):
+    for place, row in enumerate(rows_of(table)):
         own, color = steps[steps["algorithm"] == row["algorithm"]], PALETTE[place % len(PALETTE)]
         axes.plot(own["batch_size"], own[STEP_TIME], MARKERS[place % len(MARKERS)], color=color, alpha=0.5)
         rows = np.geomspace(row["smallest"], row["largest"])

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from scipy import stats
 
 from entrypoints.frame import Frame
 from entrypoints.limits.noise import SMALL, SMALL_MB, is_memory
-from entrypoints.reporting.answer import Answer
+from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.drawing import LINES, PALETTE, scale_axis, sheet, styled
 from entrypoints.reporting.statistics import TOLD, Array, holm, is_learned
 from entrypoints.reporting.words import digits, listed, with_interval
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 Row = Mapping[Any, Any]  # of a table
 RISES, FALLS, STEADY, UNCLEAR = "rises", "falls", "steady", "unclear"
@@ -61,7 +59,7 @@ def courses(frame: Frame) -> pd.DataFrame:
     if not rows:
         return table
     table["p_holm"] = holm(table["p_value"])
-    table["verdict"] = [_verdict(row) for row in table.to_dict("records")]
+    table["verdict"] = [_verdict(row) for row in rows_of(table)]
     told: pd.DataFrame = table.drop(columns=["p_value", "agree"])
     return told
 
@@ -72,7 +70,7 @@ def answer(frame: Frame) -> Answer:
     if table.empty:
         why = f"What changes during training: fewer than {MIN_TRIALS} trials have curves of {MIN_POINTS} points."
         return Answer("training", open_question=why)
-    rows = table.to_dict("records")
+    rows = rows_of(table)
     learned = [row for row in rows if row["level_share"] == row["level_share"]]
     costs = [row for row in rows if row not in learned]
     sentences = [*_learned(learned), *_costs(costs)]
@@ -138,28 +136,31 @@ def _verdict(row: Row) -> str:
 
 
 def _learned(rows: Sequence[Row]) -> list[str]:
-    """What losses and the score do, in a sentence; of a loss that algorithms have of their own from one to another."""
+    """What losses and the score do, in a sentence; of a loss that algorithms have of their own one after the other."""
     parts = []
     for metric in dict.fromkeys(row["metric"] for row in rows):
         own = [row for row in rows if row["metric"] == metric]
         way = own[0]["verdict"]
         if way == UNCLEAR or any(row["verdict"] != way for row in own):
             continue
-        by = f"by {_span([100 * abs(row['change']) for row in own])} %"
+        by = f"by {_each(own, [100 * abs(row['change']) for row in own], ' %')}"
         if "loss" not in metric:
             by = f"from {digits(own[0]['start'], 2)} to {digits(own[0]['end'], 2)}"
-        level = f"is level from step {_span([row['level_from'] for row in own])} on"
+        level = f"is level from step {_each(own, [row['level_from'] for row in own])} on"
         if not all(row["same_length"] for row in own):
-            level = f"is level after {_span([100 * row['level_share'] for row in own])} % of the training"
+            level = f"is level after {_each(own, [100 * row['level_share'] for row in own], ' %')} of the training"
         if max(row["level_share"] for row in own) >= AT_THE_END:
             level = f"still {way} at the end"
         parts.append(f"`{metric}` {way} {by} and {level}")
     return [f"{'; '.join(parts)}."] if parts else []
 
 
-def _span(values: Sequence[float]) -> str:
-    """Such as ``48 to 61``; one number where they are written alike."""
-    return " to ".join(dict.fromkeys(digits(value, 2) for value in (min(values), max(values))))
+def _each(rows: Sequence[Row], values: Sequence[float], unit: str = "") -> str:
+    """Such as ``48 % (logistic) and 61 % (svm)``; one number where all are written alike."""
+    texts = [f"{digits(value, 2)}{unit}" for value in values]
+    if len(set(texts)) == 1:
+        return texts[0]
+    return listed([f"{text} ({row['algorithm']})" for text, row in zip(texts, rows, strict=True)])
 
 
 def _costs(rows: Sequence[Row]) -> list[str]:

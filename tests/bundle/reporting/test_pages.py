@@ -20,6 +20,7 @@ from entrypoints.reporting.answer import Answer
 from entrypoints.reporting.pages import page, table
 from entrypoints.reporting.questions import DATASETS, REPEATS, STUDY
 
+PAIR = "pair"  # of a full study and one under limits
 GOLDEN = Path(__file__).parent / "golden"
 LEVELS = {"batch_size": [8, 64, 512], "learning_rate": [0.1, 0.01, 0.001]}
 LIMITS = "training_time_s<=0.5"
@@ -59,21 +60,23 @@ def rich(seed: int = 0, times: float = 1.0, **changes: Any) -> Frame:
     return replace(frame, trials=frame.trials.assign(test_rmse=frame.trials["val_rmse"] + 0.01))
 
 
-def limited() -> Frame:
-    """The rich study under limits, which stopped the dearest."""
-    frame = rich(9, name="early_stop red_wine", of_study={"criteria": LIMITS})
-    killed = frame.trials["batch_size"] == 8
+def limited(made: Callable[..., Frame], *stopped: int) -> Frame:
+    """A study under limits that has stopped these batch sizes."""
+    frame = made(9, name="early_stop red_wine", of_study={"criteria": LIMITS})
+    killed = frame.trials["batch_size"].isin(stopped)
     about = {"status": "KILLED", "stopped_by": "criteria", "stop_metric": "training_time_s", "stop_how": "predicted"}
     trials = frame.trials.assign(**{name: frame.trials[name].mask(killed, word) for name, word in about.items()})
-    trials.loc[killed, list(COMMON)] = 0.2
+    trials.loc[killed, ["training_time_s", "cpu_seconds"]] = 0.2
     return replace(frame, trials=trials)
 
 
-def dull(seed: int = 0, **changes: Any) -> Frame:
+def dull(seed: int = 0, noise: float = 0.01, **changes: Any) -> Frame:
     """A study in which nothing changes anything."""
     costs = {"training_time_s": lambda row: 1.0, "cpu_seconds": lambda row: 1.2, "peak_memory_mb": lambda row: 177.0}
     curves = {"val_rmse": lambda row, share: 0.66, "cpu_percent": lambda row, share: 97.0}
-    return study(LEVELS, costs, noise=0.01, curves=curves, seed=seed, **changes)
+    curves |= {"memory_mb": lambda row, share: 177.0}
+    of = {"training_time_s": noise, "cpu_seconds": noise, "peak_memory_mb": 0.0001}
+    return study(LEVELS, costs, noise=of, curves=curves, seed=seed, **changes)
 
 
 def poor(seed: int = 0, **changes: Any) -> Frame:
@@ -87,9 +90,12 @@ def of_dataset(made: Callable[..., Frame], number: int) -> Frame:
 
 
 CASES: dict[tuple[str, str], Callable[[], Frame]] = {
-    (STUDY, "rich"): lambda: together(rich(), limited()),
+    (STUDY, "rich"): rich,
     (STUDY, "no effect"): dull,
     (STUDY, "poor"): poor,
+    (PAIR, "rich"): lambda: together(rich(), limited(rich, 8)),
+    (PAIR, "no effect"): lambda: together(dull(noise=0.4), limited(dull)),
+    (PAIR, "poor"): lambda: limited(rich, 8, 64, 512),
     (REPEATS, "rich"): lambda: together(rich(), rich(1), rich(2, times=1.3, about={"host": "a laptop"})),
     (REPEATS, "no effect"): lambda: together(dull(), dull(1)),
     (REPEATS, "poor"): lambda: together(poor(), poor(1)),
@@ -101,9 +107,9 @@ CASES: dict[tuple[str, str], Callable[[], Frame]] = {
 
 @pytest.mark.parametrize(("kind", "case"), CASES)
 def test_page_is_the_golden_one(kind: str, case: str) -> None:
-    """Read these as a newcomer would; UPDATE_GOLDEN=1 writes them anew. Each figure can be drawn."""
+    """Read these as a newcomer would; UPDATE_GOLDEN=1 writes them anew. A figure's title is its first sentence."""
     frame = CASES[kind, case]()
-    answers = questions.ask(kind, frame)
+    answers = questions.ask(STUDY if kind == PAIR else kind, frame)
     drawn = [each.name for each in answers if each.draw]
     command = COMMAND if (kind, case) == (STUDY, "no effect") else ""
     text = page("1", "a" * 32, frame, answers, drawn, "#/trials", command)
@@ -115,13 +121,19 @@ def test_page_is_the_golden_one(kind: str, case: str) -> None:
     assert len(text) <= 8000
     for each in answers:
         if each.draw:
-            each.draw().savefig(io.BytesIO())
+            figure = each.draw()
+            figure.savefig(io.BytesIO())
+            assert _plain(figure.get_suptitle()) == _plain(each.sentences[0])
+
+
+def _plain(text: str) -> str:
+    return " ".join(re.sub(r"[`*]", "", text).split())
 
 
 @pytest.mark.parametrize(("kind", "case"), CASES)
 def test_every_number_of_a_sentence_is_in_its_table(kind: str, case: str) -> None:
     """So that whoever doubts it finds what it was made of: as it is, as a share, or as one over it."""
-    for answer in questions.ask(kind, CASES[kind, case]()):
+    for answer in questions.ask(STUDY if kind == PAIR else kind, CASES[kind, case]()):
         values = _numbers_of(answer.table)
         for sentence in answer.sentences:
             said = re.sub(r"`[^`]*`|\w+=\S+|seed \d+|dataset\d+", " ", sentence)
@@ -148,7 +160,9 @@ def _is_near(text: str, values: set[float]) -> bool:
     places = len(text.partition(".")[2].partition("e")[0])
     error = max(0.5 * 10.0**-places, 0.06 * number if len(text.strip("0.")) < 3 else 0.006 * number)
     made = {
-        each for value in values for each in (value, 100 * value, 100 * abs(1 - value), 1 / value if value else 0.0)
+        each
+        for value in values
+        for each in (value, 1 + value, 100 * value, 100 * abs(1 - value), 1 / value if value else 0.0)
     }
     return any(abs(number - each) <= error for each in made)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import pytest
@@ -29,15 +28,14 @@ def made(
 
 
 def test_four_datasets_that_agree_show_what_changes_score_and_costs() -> None:
-    """With the middle dataset's factor, and the range over all; two levels cannot be ranked by four datasets."""
+    """With the middle dataset's factor, and the range over all; four datasets do not rank two levels."""
     found = answer(together(*(made(number, size=1 + number) for number in range(4))))
     said = "\n".join(found.sentences)
     assert "`batch_size` 8 -> 512: `training_time_s` falls to 1/6" in said
     assert "`model_memory_mb` rises by 5" in said
-    assert "the median of 4 datasets, and their range" in said
-    assert set(found.table["hyperparameter"]) == {"batch_size", "learning_rate"}
-    assert found.draw is not None
-    found.draw().savefig(io.BytesIO())
+    assert "`learning_rate` 0.001 or 0.01 (not 0.1); `algorithm` a or b." in said
+    ranked = found.table.dropna(subset=["p_holm"])
+    assert set(ranked["hyperparameter"]) == {"batch_size", "learning_rate"}
 
 
 def test_rates_that_rank_alike_on_all_datasets_change_the_score() -> None:
@@ -77,9 +75,3 @@ def test_level_at_which_only_cheap_trials_are_left_does_not_look_cheap() -> None
         frames.append(frame)
     table = answer(together(*frames)).table.set_index(["metric", "hyperparameter"])
     assert table.loc[("training_time_s", "learning_rate"), "change"] == pytest.approx(1.0, abs=0.1)
-
-
-def test_studies_without_a_shared_hyperparameter_say_so() -> None:
-    """Nothing is tested."""
-    frames = [made(0, levels={"batch_size": [8, 64, 512]}), made(1, levels={"depth": [1, 2, 3]})]
-    assert "share no hyperparameter with 3 levels" in answer(together(*frames)).open_question

@@ -87,14 +87,12 @@ def test_eight_trials_say_what_they_show() -> None:
     found = answer(frame)
     assert found.sentences == (
         "`learning_rate` 0.001 -> 0.01: `val_accuracy` rises by 0.095 (0.086 to 0.1); `batch_size` 8 -> 64: "
-        "`training_time_s` falls to 1/7.9 (1/8.2 to 1/7.6) and `model_memory_mb` rises by 0.56 MB (0.54 to 0.59).",
-        "`batch_size` changes no score in any fold: 8 trials are 4 models.",
-        "No effect of `algorithm` on `val_accuracy` is shown: folds differ so much that one below 0.0068 may go "
+        "`training_time_s` falls to 1/7.9 (1/8.2 to 1/7.7) and `model_memory_mb` rises by 0.57 MB (0.54 to 0.6).",
+        "`batch_size` changes no score in any fold: 8 trials are 4 different models.",
+        "No effect of `algorithm` on `val_accuracy` is shown: folds differ so much that an effect below 0.0068 may go "
         "unnoticed.",
     )
     assert found.open_question == ""
-    assert found.draw is not None
-    assert "learning_rate 0.001 -> 0.01" in found.draw().get_suptitle()
 
 
 @pytest.mark.parametrize(
@@ -201,6 +199,17 @@ def test_drift_over_the_order_is_warned_of_and_not_charged_to_a_hyperparameter()
     assert said.startswith("From the first trial to the last, `peak_memory_mb` rises by 4.")
 
 
+def test_warm_up_is_not_charged_to_the_level_that_met_it() -> None:
+    """Memory grows in the first trials most, and of these twelve had the same rate."""
+    frame = study(SIZES[108], {}, metric=None)
+    first = frame.trials.index[frame.trials["learning_rate"] == 0.01][:12]
+    place = pd.Series(range(1, 109), [*first, *frame.trials.index.difference(first)])
+    noise_mb = np.random.default_rng(0).normal(0, 0.1, 108)
+    memory_mb = 180 - 2 * (1 - place / 108) ** 2 + noise_mb
+    frame = replace(frame, trials=frame.trials.assign(place=place, peak_memory_mb=memory_mb))
+    assert set(of_costs(frame).query("p_holm < 0.01")["hyperparameter"]) == {"place"}
+
+
 def test_hyperparameter_that_says_the_same_as_another_is_not_called_a_cause() -> None:
     """Only one algorithm has a tol, so the trials do not tell the two apart."""
     levels = [
@@ -248,8 +257,9 @@ def test_equal_models_count_once() -> None:
 
     def made(batch_sizes: Sequence[int]) -> Frame:
         of = {"batch_size": batch_sizes, **levels}
-        # One rate ran with a single batch size only, so that by trials it weighs less.
         frame = study(of, score=lambda row: known[row["learning_rate"], row["algorithm"]], model_sd=0, fold_sd=0)
+        frame.folds["val_rmse"] += 1e-15 * (np.arange(len(frame.folds)) % 7)  # as sums in another order differ
+        # One rate ran with a single batch size only, so that by trials it weighs less.
         return replace(
             frame, trials=frame.trials[(frame.trials["learning_rate"] < 0.1) | (frame.trials["batch_size"] == 8)]
         )
@@ -320,16 +330,6 @@ def test_margin_of_the_score_is_not_that_of_the_models_that_were_tried() -> None
     assert wide == pytest.approx(narrow, rel=0.35)
 
 
-def test_busy_machine_is_named() -> None:
-    """Where equal trials differ by half, nothing smaller can be told."""
-    frame = study(SIZES[24], {"training_time_s": lambda row: 1.0}, noise=0.5, metric=None)
-    said = answer(frame).sentences
-    assert said[0] == (
-        "Equal trials differ by 35 % in `training_time_s`: this machine was too busy to tell costs apart by less than "
-        "190 %."
-    )
-
-
 def test_study_without_scores_by_fold_says_so_and_answers_the_rest() -> None:
     """Another Tune script has none: its trials share a split, and are no replication."""
     frame = study(SIZES[24], {"training_time_s": seconds, "loss": svm(3.0)}, metric=None, of_study={"score": "loss"})
@@ -338,15 +338,6 @@ def test_study_without_scores_by_fold_says_so_and_answers_the_rest() -> None:
         found.open_question == "What hyperparameters do to `loss`: there are no configurations to compare fold by fold."
     )
     assert found.sentences[0].startswith("`batch_size` 8 -> 512: `training_time_s` falls to 1/")
-
-
-@pytest.mark.parametrize("levels", [{"batch_size": [8]}, {"batch_size": [8, 64]}])
-def test_too_few_trials_leave_the_question_open(levels: dict[str, list[int]]) -> None:
-    """Nothing is said of them, and nothing fails."""
-    found = answer(study(levels, {"training_time_s": seconds}, metric=None))
-    assert found.sentences == ()
-    assert found.table.empty
-    assert "are too few" in found.open_question
 
 
 def test_repeats_count_for_costs_and_not_for_the_score() -> None:

@@ -35,7 +35,7 @@ def limited(stopped: list[int], times: float = 1.0, **changes: Any) -> Frame:
 @pytest.mark.parametrize(
     ("stopped", "says"),
     [
-        ([8], "stopped none of the 5 trials that meet them: the best is kept."),
+        ([8], "stopped none of the trials that meet them (5): the best is kept."),
         ([8, 64], "stopped 1 of 5 trials that meet them: the best is kept."),
         (
             [8, 16],

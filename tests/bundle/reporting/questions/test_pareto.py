@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from itertools import pairwise, permutations
 
 import numpy as np
@@ -28,18 +27,6 @@ def test_front_leads_from_the_cheapest_model_to_the_best_one() -> None:
     (sentence,) = found.sentences
     assert sentence.startswith("From val_rmse 0.60")
     assert sentence.endswith("3 models are worth a choice.")
-    assert found.draw is not None
-    figure = found.draw()
-    assert figure.get_suptitle().replace("\n", " ") == sentence.replace("`", "")
-    figure.savefig(io.BytesIO())
-
-
-def test_score_that_costs_nothing_has_one_model_at_each_cost() -> None:
-    """The best is the cheapest."""
-    frame = study({"batch_size": list(SECONDS)}, COSTS, lambda row: 1 - SCORES[row["batch_size"]], **EXACT)  # type: ignore[arg-type]
-    assert answer(frame).sentences == (
-        "A worse val_rmse saves nothing: for each cost the best model is, within noise, also the cheapest.",
-    )
 
 
 def test_margins_widen_what_counts_as_equal() -> None:

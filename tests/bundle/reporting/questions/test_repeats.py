@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import pytest
@@ -36,17 +35,6 @@ def test_safest_configuration_its_costs_and_its_address_come_first() -> None:
     assert found.sentences[1].startswith("**It costs** `training_time_s` ")
     assert found.sentences[2] == '**Load it** with `mlflow.pyfunc.load_model("models:/m-1")`.'
     assert found.table["worst_loss"].iloc[0] == found.table["worst_loss"].min()
-
-
-def test_cost_of_a_slower_machine_is_named_and_others_agree() -> None:
-    """With its interval; hosts that differ are named before."""
-    found = answer(together(made(0), made(1, times=1.3, about={"host": "a laptop"})))
-    said = "\n".join(found.sentences)
-    assert "The studies ran on machines that differ (machine; a laptop): their costs are compared" in said
-    assert "`training_time_s` in seed 1 is 1.3" in said
-    assert "as in seed 0." in said
-    assert found.draw is not None
-    found.draw().savefig(io.BytesIO())
 
 
 @pytest.mark.parametrize(("rate", "low", "high"), [(3.0, 0.6, 1.0), (0.0, -0.7, 0.8)])

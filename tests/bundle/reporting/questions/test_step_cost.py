@@ -32,7 +32,7 @@ def test_planted_law_is_found(call: float, row: float) -> None:
     ("of_rows", "sizes", "words"),
     [
         (lambda rows: 0.3 + 0.05 * rows, SIZES, "0.3 ms + 50 ms per 1000 rows"),
-        (lambda rows: 0.3, SIZES, "0.3 ms, whatever its rows (up to 2048)"),
+        (lambda rows: 0.3, SIZES, "0.3 ms, with 2048 rows as with 2"),
         (lambda rows: 0.3 + 0.001 * rows, [8, 64], "0.31 ms with 8 rows and 0.36 ms with 64 rows"),
         (lambda rows: 0.3 + rows**2 / 1000, SIZES, "0.3 ms with 2 rows and 4200 ms with 2048 rows"),
     ],
@@ -42,8 +42,6 @@ def test_answer_is_one_sentence(of_rows: Callable[[int], float], sizes: list[int
     """The law, or the ends where two sizes show none or it does not fit."""
     found = answer(made(of_rows, sizes, noise=1e-4))
     assert found.sentences == (f"One training step takes {words}.",)
-    assert found.draw is not None
-    assert found.draw().get_suptitle() == found.sentences[0].replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def test_algorithms_have_laws_of_their_own() -> None:

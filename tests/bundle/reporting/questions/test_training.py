@@ -42,7 +42,7 @@ def made(
         ({"val_loss": lambda row, share: 1 - share / 2}, "`val_loss` falls by 50 % and still falls at the end."),
         (
             {"train_loss": lambda row, share: falls(0.4 if row["algorithm"] == "svm" else 0.6)(row, share)},
-            "`train_loss` falls by 40 to 60 % and is level from step 200 on.",
+            "`train_loss` falls by 40 % (logistic) and 60 % (svm) and is level from step 200 on.",
         ),
         (
             {"val_accuracy": lambda row, share: 0.77 - 0.27 * float(np.exp(-12 * share))},
@@ -96,18 +96,6 @@ def test_leak_is_found_with_an_interval_that_holds_it(leak_mb: float) -> None:
     assert answer(frame).sentences[0].startswith(f"`memory_mb` rises by {leak_mb:.2g}")
 
 
-def test_costs_that_do_not_change_are_called_so_and_libraries_no_finding() -> None:
-    """177 MB of libraries say nothing; that they do not grow does."""
-    costs = {
-        "memory_mb": noisy(lambda share: 177, 0.02),
-        "cpu_percent": noisy(lambda share: 98, 1),
-        "step_time_ms": noisy(lambda share: 0.3 if share else 3.0, 0.003),
-    }
-    assert answer(made(costs)).sentences == (
-        "`memory_mb` does not grow; `cpu_percent` and `step_time_ms` stay within 5 %.",
-    )
-
-
 def test_cost_that_rises_is_said_in_percent() -> None:
     """Of its median."""
     said = answer(made({"step_time_ms": noisy(lambda share: 0.9 + 0.2 * share, 0.01)})).sentences
@@ -129,20 +117,3 @@ def test_sampled_series_stand_in_for_curves_that_a_script_does_not_report() -> N
     series = {"system/process_memory_mb": falls(2.0), "system/process_cpu_percent": noisy(lambda share: 98, 1)}
     frame = made(series | {"cpu_percent": noisy(lambda share: 98, 1)})
     assert set(courses(frame)["metric"]) == {"system/process_memory_mb", "cpu_percent"}
-
-
-@pytest.mark.parametrize("curves", [{}, {"memory_mb": falls(1)}], ids=["no curves", "too few trials"])
-def test_too_little_leaves_the_question_open(curves: dict[str, Curve]) -> None:
-    """Two trials that ran to their end, or none with a curve."""
-    found = answer(study({"batch_size": [8, 64]}, curves=curves))
-    assert (found.sentences, found.draw) == ((), None)
-    assert found.open_question.startswith("What changes during training: fewer than 3 trials")
-
-
-def test_figure_has_a_panel_for_each_metric() -> None:
-    """And the answer's first sentence as its title."""
-    found = answer(made({"train_loss": falls(0.39), "memory_mb": noisy(lambda share: 177, 0.02)}))
-    assert found.draw is not None
-    figure = found.draw()
-    assert len(figure.axes) == 2
-    assert figure.get_suptitle().startswith("train_loss falls by 61")
