@@ -9,7 +9,8 @@ from pathlib import Path
 from entrypoints import own_modules
 from entrypoints.compute.places import Place, place
 from entrypoints.datasets import known
-from entrypoints.datasets.prepared import Request, split_for
+from entrypoints.datasets.prepared import Request
+from entrypoints.datasets.splits import Split, make_split
 from entrypoints.datasets.tables import Table
 from entrypoints.limits import costs
 from entrypoints.limits.schedulers import Rules, stopping_rules
@@ -31,6 +32,7 @@ class Plan:
     rules: Rules
     request: Request
     table: Table
+    split: Split
     trials: list[Configuration]
     place: Place
 
@@ -58,9 +60,10 @@ def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Pa
     folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)
     own_modules.look_in(folders, settings.algorithm)
     searched = algorithms.find_all(table.task, settings.algorithm)
-    made = configurations(settings, split_for(table, request), searched, len(table.classes))
+    split = make_split(table, folds=settings.folds, seed=settings.seed)
+    made = configurations(settings, split, searched, len(table.classes))
     trials = [replace(trial, folders=folders) for trial in made]
-    return Plan(settings, limits, rules, request, table, trials, where)
+    return Plan(settings, limits, rules, request, table, split, trials, where)
 
 
 def _table(settings: StudySettings) -> Table:

@@ -102,7 +102,7 @@ def test_figures_of_a_large_part_equal_a_plain_scikit_learn_loop() -> None:
     frame = pd.DataFrame(random.normal(size=(30_000, 2)), columns=["a", "b"])
     frame["y"] = frame["a"] ** 3 - frame["b"]
     table = known.Table("large", frame, "y", "regression", "made here", None, "none")
-    data = prepared(table, make_split(table.y, stratify=False, folds=2, seed=0))
+    data = prepared(table, make_split(table, folds=2, seed=0))
     configuration = configured("linear", max_steps=10)
     row, fold = _trained(data, configuration).fold_figures()[0], Plain.of_fold(data, configuration, 0).train(10)
     for part, rows in (("val", data.split.folds[0][1]), ("test", data.split.test)):
