@@ -58,17 +58,9 @@ class Table:
         It is uint8 if all features are, else float64: a category is its place in ``categories``, NaN is missing.
         """
         features = self.frame.iloc[:, :-1]
-        if (features.dtypes == np.uint8).all():
-            return np.array(features, dtype=np.uint8, order="C")
-        X = np.empty(features.shape, dtype=np.float64)
-        for place, name in enumerate(self.feature_names):
-            column = features[name]
-            if name in self.categories:
-                codes = column.cat.codes
-                X[:, place] = np.where(codes < 0, np.nan, codes)
-            else:
-                X[:, place] = numbers(column)
-        return X
+        codes = {name: features[name].cat.codes.replace(-1, np.nan) for name in self.categories}
+        features = features.assign(**codes) if codes else features
+        return np.array(features, dtype=np.uint8 if (features.dtypes == np.uint8).all() else np.float64, order="C")
 
     @property
     def y(self) -> NDArray[Any]:

@@ -112,24 +112,14 @@ def _with_another_cell(path: Path) -> None:
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b"7.4,0.7,", b"7.4,0.71,")))
 
 
-def _with_a_word(path: Path) -> None:
-    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b"7.4,0.7,", b"7.4,often,")))
-
-
-def _with_another_name(path: Path) -> None:
-    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(b"fixed_acidity", b"acidity")))
-
-
-def _cut_short(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:5000])
-
-
-def _not_gzip(path: Path) -> None:
-    path.write_bytes(b"preg,plas\n1,2\n")
-
-
 @pytest.mark.parametrize(
-    "damage", [_with_another_cell, _with_a_word, _with_another_name, Path.unlink, _cut_short, _not_gzip]
+    "damage",
+    [
+        pytest.param(_with_another_cell, id="another cell"),
+        pytest.param(Path.unlink, id="gone"),
+        pytest.param(lambda path: path.write_bytes(path.read_bytes()[:5000]), id="cut short"),
+        pytest.param(lambda path: path.write_bytes(b"preg,plas\n1,2\n"), id="not packed"),
+    ],
 )
 def test_bundled_file_that_is_not_the_table_is_refused_by_name(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     """However it came to harm, that is our fault: RuntimeError with the file, and what to do."""

@@ -6,12 +6,8 @@ import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pandas as pd
@@ -103,8 +99,16 @@ def parent(client: MlflowClient, experiment_id: str) -> RecordedRun:
     return RecordedRun.of(client, run)
 
 
-def test_obtain_prepares_once_and_then_finds_what_was_prepared(parent: RecordedRun) -> None:
-    """The first study has a nested prepare run; the second one finds it. Other rows are a content of their own."""
+def test_obtain_prepares_once_and_then_finds_what_was_prepared(
+    parent: RecordedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first study has a nested prepare run; the second one finds it, and leaves no copy of the table behind.
+
+    Other rows are a content of their own.
+    """
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     table, request = known.load("red_wine"), Request("red_wine", None, 3, 0)
     run_id, reused = _obtained(parent, table, request)
     assert not reused
@@ -116,6 +120,7 @@ def test_obtain_prepares_once_and_then_finds_what_was_prepared(parent: RecordedR
     assert not _obtained(parent, fewer, of_fewer)[1]
     assert _obtained(parent, table, request) == (run_id, True)
     assert _obtained(parent, fewer, of_fewer)[1]
+    assert [*temporary.iterdir()] == []
 
 
 def _rewritten(folder: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
@@ -164,50 +169,3 @@ def test_prepare_run_that_holds_something_else_is_prepared_again(
     assert (used != run_id, reused) == (True, False)
     check(client, used, table, make_split(table, folds=2, seed=0))
     assert f": the artifacts of prepare run {run_id} " in capsys.readouterr().out
-
-
-_ENDPOINT = "/api/2.0/mlflow-artifacts/artifacts"
-
-
-class _Artifacts(SimpleHTTPRequestHandler):
-    """The part of an artifact server that MLflow reads with."""
-
-    def do_GET(self) -> None:
-        """Answer with a list of files, or with one."""
-        asked = urlsplit(self.path)
-        if not asked.query:
-            self.path = asked.path.removeprefix(_ENDPOINT)
-            super().do_GET()
-            return
-        folder = Path(self.directory, parse_qs(asked.query)["path"][0])
-        files = [{"path": each.name, "is_dir": each.is_dir(), "file_size": 1} for each in sorted(folder.iterdir())]
-        self.send_response(200)
-        self.end_headers()
-        self.wfile.write(json.dumps({"files": files}).encode())
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep the tests' output to themselves."""
-
-
-def test_study_leaves_no_copy_of_the_prepared_table(
-    client: MlflowClient, parent: RecordedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not where the artifacts come from a server either."""
-    table, request = known.load("red_wine"), Request("red_wine", None, 2, 0)
-    held = _stored(client, parent.experiment_id, request)
-    folder = Path(download_artifacts(run_id=held, tracking_uri=client.tracking_uri))
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Artifacts, directory=folder.parents[1])) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}{_ENDPOINT}"
-        experiment = client.create_experiment(f"{tmp_path.name} served", address)
-        run_id = _recorded(client, experiment, folds=2, digest=table.digest)
-        source = folder.parents[1] / run_id
-        folder.parent.rename(source)
-        temporary = tmp_path / "temporary"
-        temporary.mkdir()
-        monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-        study = RecordedRun.of(client, client.create_run(experiment))
-        used, reused = _obtained(study, table, request)
-        server.shutdown()
-    assert (used, reused) == (run_id, True)
-    assert [*temporary.iterdir()] == []
