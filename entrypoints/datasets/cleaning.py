@@ -193,7 +193,8 @@ def _checked_target(target: pd.Series[Any], task: Task, what: str) -> pd.Series[
             f"target={target.name}: {distinct} classes found in {what}, and at most {MAX_CATEGORIES} are allowed; "
             "choose a column with fewer, or with numbers for a regression"
         )
-    return pd.Series(texts(target).tolist())
+    labels: pd.Series[Any] = pd.Series(texts(target).tolist())
+    return labels
 
 
 def _informative(columns: dict[str, Any], what: str, target: str, echo: Echo) -> dict[str, Any]:
