@@ -96,7 +96,7 @@ def _read(column: pd.Series[Any], what: str) -> tuple[str, Any]:
     """
     if column.dtype == np.uint8:
         return _NUMBERS, column.to_numpy()
-    if column.isna().all() or is_numeric(column.dtype):
+    if is_numeric(column.dtype) or column.isna().all():
         return _NUMBERS, _small(numbers(column))
     if not isinstance(column.dtype, pd.CategoricalDtype):
         if pd.api.types.infer_dtype(column, skipna=True) in _INFERRED_NUMBERS:

@@ -121,8 +121,8 @@ def scaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scaled]:
 WHERE = """
 import json, os, ray
 from pathlib import Path
-from entrypoints.compute.places import Cluster, check_store
-cluster.connect({address!r}, [Path({module!r})], "http://server")
+from entrypoints.compute.places import Cluster
+Cluster({address!r}, None, "json").join([Path({module!r})], "http://server")
 
 @ray.remote(num_cpus=1, scheduling_strategy="SPREAD")
 def where():
