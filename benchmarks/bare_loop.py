@@ -6,10 +6,12 @@ after the other on the batches that the study trains on. scikit-learn runs with 
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import queue
 import time
+from dataclasses import dataclass
 from typing import Any
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -19,24 +21,35 @@ import numpy as np  # noqa: E402
 
 from entrypoints.datasets.prepared import Prepared  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
-from entrypoints.models.cross_validation import CrossValidation, batches  # noqa: E402
+from entrypoints.models.cross_validation import TURN_STEPS, CrossValidation, batches  # noqa: E402
 from mlflow_sysmetrics import measure  # noqa: E402
 
 LEVELS = ("bare", "metrics", "sampled")
 
 
-def seconds(configurations: list[Configuration], data: Prepared, processes: int, level: str = "bare") -> float:
+@dataclass(frozen=True)
+class Took:
     """Wall time from the moment when all processes are ready to the end of the last configuration.
 
-    ``level`` adds, one after the other, what the study's trials do beside ``partial_fit``: ``bare`` nothing,
+    ``training_time_s`` of the bare loop is the time in ``partial_fit`` by configuration, mean over folds.
+    """
+
+    seconds: float
+    training_time_s: dict[str, float]
+
+
+def run(configurations: list[Configuration], data: Prepared, processes: int, level: str = "bare") -> Took:
+    """Train all configurations, in their order.
+
+    ``level`` adds, one after the other, what the study's trials do in addition to ``partial_fit``: ``bare`` nothing,
     ``metrics`` losses and scores, ``sampled`` the thread.
     """
     context = multiprocessing.get_context("spawn")
-    work = context.Queue()
+    work, times = context.Queue(), context.SimpleQueue()
     for configuration in configurations:
         work.put(configuration)
     ready = context.Barrier(processes + 1)
-    workers = [context.Process(target=_work, args=(data, work, ready, level)) for _ in range(processes)]
+    workers = [context.Process(target=_work, args=(data, work, times, ready, level)) for _ in range(processes)]
     for worker in workers:
         worker.start()
     ready.wait()
@@ -45,11 +58,19 @@ def seconds(configurations: list[Configuration], data: Prepared, processes: int,
         worker.join()
     if any(worker.exitcode for worker in workers):
         raise RuntimeError("a process of the bare loop failed")
-    return time.perf_counter() - started
+    took = time.perf_counter() - started
+    return Took(took, dict(times.get() for _ in range(len(configurations))) if level == "bare" else {})
 
 
-def _work(data: Prepared, work: Any, ready: Any, level: str) -> None:
+def name(configuration: Configuration) -> str:
+    """A text that tells a configuration and its repetitions apart."""
+    return f"{configuration.key} {configuration.repeat}"
+
+
+def _work(data: Prepared, work: Any, times: Any, ready: Any, level: str) -> None:
     tables = [(fitted.transform(data.X), fitted.scaling.transform_target(data.y)) for fitted in data.preprocessings]
+    gc.collect()
+    gc.freeze()  # as the study's processes do: the metrics collect garbage, and need not look at the libraries
     ready.wait()
     while True:
         try:
@@ -62,12 +83,12 @@ def _work(data: Prepared, work: Any, ready: Any, level: str) -> None:
         elif level == "metrics":
             _train_with_metrics(configuration, data)
         else:
-            _train(configuration, data, tables)
+            times.put((name(configuration), _train(configuration, data, tables)))
 
 
-def _train(configuration: Configuration, data: Prepared, tables: list[Any]) -> None:
+def _train(configuration: Configuration, data: Prepared, tables: list[Any]) -> float:
     algorithm, classes = configuration.find_algorithm(), np.arange(len(data.classes))
-    steps = configuration.steps(max(len(fit) for fit, _ in data.split.folds))
+    steps, total_s = configuration.steps(max(len(fit) for fit, _ in data.split.folds)), 0.0
     for number, ((fit, _), (X, y)) in enumerate(zip(data.split.folds, tables, strict=True)):
         estimator = algorithm.learner(configuration.hyperparameters, len(classes), configuration.seed).estimator
         rows = batches(fit, configuration.batch_size, (configuration.seed, number))
@@ -75,14 +96,18 @@ def _train(configuration: Configuration, data: Prepared, tables: list[Any]) -> N
         target = data.y if data.classes else y
         for _ in range(steps):
             batch = next(rows)
-            estimator.partial_fit(X[batch], target[batch], **first_call)
+            some, some_y = X[batch], target[batch]
+            started = time.perf_counter()
+            estimator.partial_fit(some, some_y, **first_call)
+            total_s += time.perf_counter() - started
             first_call = {}
+    return total_s / len(tables)
 
 
 def _train_with_metrics(configuration: Configuration, data: Prepared) -> None:
     training = CrossValidation(configuration, data)
     while not training.ended:
-        training.step()
+        training.step(turn=TURN_STEPS)
         if training.report_due:
             training.report()
     if not training.diverged:

@@ -10,7 +10,7 @@ claim that it changes the score.
 A/A of costs: each study times 24 trials that all do the same. At most 1 of 20 may claim anything.
 
 A/B: made-up studies of 8, 24 and 108 trials, in which one hyperparameter of three changes a cost by a known factor or
-amount, models leak memory while they train, or the score of one level is lower by so many standard errors of the folds.
+amount, models leak memory while they train, or the score of one level is lower by some standard errors of the folds.
 Shares of them in which that is found, and in which its 95 % interval holds the true value.
 
 Minutes, in one process. What the A/A of costs says depends on what else the machine does.

@@ -12,7 +12,7 @@
   pairs. Each pair takes turns, in changing order, so that other load meets both sides: six slices of half a second
   each way. In CPU time of the process (all its threads) and in wall time (what the user waits). Two more sides say
   what to compare that with: a thread that only wakes up ten times a second and reads nothing (the interpreter lock
-  changes hands at each wake-up, which is dear where waking a virtual processor is), and training alone again (noise).
+  changes hands at each wake-up, which is slow where waking a virtual processor is), and training alone again (noise).
 """
 
 from __future__ import annotations

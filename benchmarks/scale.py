@@ -1,7 +1,7 @@
 """What the callback costs Tune's driver as studies grow. `python benchmarks/scale.py`, three to fifteen minutes.
 
 Synthetic trials of ten reports each, five figures a report, are put through the callback's hooks in the order in which
-Tune calls them, into an SQLite store in the same process: the driver's whole cost, the store's included, but for Tune's
+Tune calls them, into an SQLite store in the same process: the driver's whole cost, the store's included, except Tune's
 own loop. Each size runs in a process of its own. Per row: CPU of that process per trial (all threads), growth of its
 resident memory over the study, and points per second while the store keeps up (the hooks wait where over 20 runs
 wait to be created, as a study of this many short trials would not be produced faster). Beside it Ray's
@@ -165,7 +165,7 @@ def main() -> None:
         row(f"ours, {trials:,} trials", ours[trials])
     costs = [figures["cpu_ms"] for figures in ours.values()]
     print(
-        f"  dearest size / cheapest: {max(costs) / min(costs):.2f} (aim <= 1.25), at most {max(costs):.1f} ms (<= 25)"
+        f"  highest / lowest by size: {max(costs) / min(costs):.2f} (aim <= 1.25), at most {max(costs):.1f} ms (<= 25)"
     )
     print(f"  most growth: {max(figures['growth_mb'] for figures in ours.values()):.0f} MB (aim <= 60)")
     stock = measured("stock", STOCK)

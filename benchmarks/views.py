@@ -27,6 +27,8 @@ from mlflow.entities import Metric, Param  # noqa: E402
 from tracking_server import tracking_server  # noqa: E402
 
 from entrypoints import views  # noqa: E402
+from entrypoints.reading import read  # noqa: E402
+from mlflow_sysmetrics.limits import Criteria  # noqa: E402
 from mlflow_sysmetrics.ui import save  # noqa: E402
 
 ROW, DRAWN = ".ag-row a[href*='/runs/']", ".main-svg .trace, .parcoords"
@@ -53,7 +55,6 @@ def fill(client: MlflowClient, trials: int) -> dict[str, str]:
     """A study of made-up trials; the links of its pages, by their names."""
     draw = random.Random(0)
     study = client.create_run("0", tags={"sysmetrics.kind": "study"})
-    figures = []
     for number in range(trials):
         tags = {
             "mlflow.parentRunId": study.info.run_id,
@@ -68,9 +69,8 @@ def fill(client: MlflowClient, trials: int) -> dict[str, str]:
         params = [Param("batch_size", str(2 ** (number % 9 + 1))), Param("alpha", str(number % 3))]
         client.log_batch(run.info.run_id, [*metrics, *curves], params)
         client.set_terminated(run.info.run_id)
-        figures.append(own)
-    about = (study.info.run_id, "made up", time.time(), "val_rmse", True, ("batch_size", "alpha"), tuple(figures))
-    pages = views.of_study(views.StudyFacts(*about))
+    frame = read(client, [client.get_run(study.info.run_id)])
+    pages = views.of_study(frame, time.time(), ("batch_size", "alpha"), Criteria(()))
     plain = pages[views.SCORE].plain_link("0")
     return {"no view": plain} | save(client, "0", study.info.run_id, pages)
 

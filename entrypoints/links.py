@@ -8,35 +8,10 @@ import shutil
 from collections.abc import Callable, Iterable
 from urllib.parse import quote
 
-from entrypoints.tags import FEASIBLE
 from mlflow_sysmetrics.redact import redacted
-from mlflow_sysmetrics.ui import MODE, Page, Shown, trials_of
+from mlflow_sysmetrics.ui import MODE
 
-IS_FEASIBLE = f"tags.`{FEASIBLE}` = 'true'"
 UI_PORT = 5000
-
-
-def trials_view(
-    experiment_id: str,
-    parent_run_id: str,
-    sort_by: str | None,
-    *,
-    ascending: bool,
-    also: str,
-    shown: Shown = "CHART",
-) -> str:
-    """The page of exactly the trials of one study: flat, best first.
-
-    Args:
-        experiment_id: where the study is.
-        parent_run_id: the study's run.
-        sort_by: a metric; None where trials are not sorted.
-        ascending: whether its smallest value is first.
-        also: a further condition of MLflow's search, such as ``IS_FEASIBLE``; empty for none.
-        shown: ``CHART`` or ``TABLE``.
-    """
-    wanted = trials_of(parent_run_id) + (f" and {also}" if also else "")
-    return Page("", wanted, shown, sort_by, ascending).plain_link(experiment_id)
 
 
 def compare_view(experiment_id: str, run_ids: Iterable[str | None]) -> str:

@@ -26,7 +26,7 @@ class Kind:
     """A kind of option.
 
     Attributes:
-        read: a text -> what it stands for; ValueError: it is refused.
+        read: a text -> what it stands for; ValueError, KeyError: it is refused.
         allowed: what texts are allowed, in words.
         metavar: the same in short, for ``--help``.
     """
@@ -47,15 +47,15 @@ class Option(click.Option):
         """What a text stands for."""
         try:
             return self.kind.read(str(value))
-        except ValueError:
+        except (ValueError, KeyError):
             raise UserError(
                 f"{self.name}={value}: {self.kind.allowed} allowed; leave it out for the default, {self.default}"
             ) from None
 
 
-def text(metavar: str) -> Kind:
-    """A text as it stands."""
-    return Kind(str, "a text is", metavar)
+def text(metavar: str, **words: Any) -> Kind:
+    """A text as it stands, or one of some words that stand for something else."""
+    return Kind(lambda given: words.get(given, given), "a text is", metavar)
 
 
 def whole(least: int, **words: Any) -> Kind:
@@ -68,9 +68,10 @@ def above_0(**words: Any) -> Kind:
     return _number(float, "a number above 0", lambda number: 0 < number < math.inf, words)
 
 
-def one_of(*choices: str) -> Kind:
-    """One of these words."""
-    return Kind(lambda given: choices[choices.index(given)], f"{' or '.join(choices)} is", "|".join(choices))
+def one_of(*choices: str, **words: Any) -> Kind:
+    """One of these choices, or of some words that stand for something else."""
+    allowed = words | {choice: choice for choice in choices}
+    return Kind(allowed.__getitem__, f"{' or '.join(allowed)} is", "|".join(allowed))
 
 
 def _number(kind: Callable[[str], Any], name: str, is_allowed: Callable[[Any], bool], words: dict[str, Any]) -> Kind:

@@ -58,7 +58,9 @@ resume_option = option(
 )
 
 _DATASETS = f"{', '.join(known.KNOWN)}, openml:<id>, or the path of a CSV or Parquet file"
-_target = option("target", AUTO, text("COLUMN"), "The column to predict. auto: the dataset's own; required for a file.")
+_target = option(
+    "target", AUTO, text("COLUMN", auto=None), "The column to predict. auto: the dataset's own; required for a file."
+)
 _split = together(
     option("max_rows", ALL, whole(1, all=None), "Rows to sample at random."),
     option("folds", "10", whole(2), "Cross-validation folds of the training part."),
@@ -218,13 +220,13 @@ report_options = together(
     option(
         "metric",
         AUTO,
-        text("NAME"),
+        text("NAME", auto=None),
         "The metric that ranks the trials of another Tune script's study. auto: val_rmse or val_accuracy.",
     ),
     option(
         "mode",
         AUTO,
-        one_of(AUTO, "min", "max"),
+        one_of("min", "max", auto=None),
         "Whether the lowest (min) or highest (max) values of that metric are better. auto: known for val_rmse and "
         "val_accuracy.",
     ),

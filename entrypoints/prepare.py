@@ -16,27 +16,26 @@ from pathlib import Path
 import click
 
 from entrypoints.datasets import known
+from entrypoints.datasets.dataset_input import data_line, log_dataset
 from entrypoints.datasets.prepared import Request
 from entrypoints.datasets.splits import make_split
 from entrypoints.datasets.stored import store
 from entrypoints.errors import say
 from entrypoints.options import dataset_options
 from entrypoints.runs import RecordedCommand, recorded_run
-from entrypoints.settings import as_typed, own_target
+from entrypoints.settings import as_typed
 
 
 @click.command(cls=RecordedCommand, help=__doc__)
 @dataset_options
-def prepare(dataset: str, target: str, max_rows: int | None, folds: int, seed: int) -> None:
+def prepare(dataset: str, target: str | None, max_rows: int | None, folds: int, seed: int) -> None:
     request = Request(dataset, max_rows, folds, seed)
     with recorded_run("prepare", f"prepare {Path(dataset).name}", as_typed(vars(request) | {"target": target})) as run:
-        table = known.load(dataset, target=own_target(target)).sample(max_rows, seed)
+        table = known.load(dataset, target=target).sample(max_rows, seed)
         split = make_split(table, folds=folds, seed=seed)
         store(run.client, run.run_id, table, split, request)
-        from entrypoints.search import beginning  # imports ray, which a mistake above need not wait for
-
-        beginning.log_dataset(run, table)
-        say(f"Data: {beginning.data_line(table, split, run.run_id, reused=False)}")
+        log_dataset(run, table)
+        say(f"Data: {data_line(table, split, run.run_id, reused=False)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How far a study is, and where its time went."""
+"""How far a study is."""
 
 from __future__ import annotations
 
@@ -90,30 +90,6 @@ class Progress:
         half_s = sum(self._running_s.values()) / 2
         left_s = elapsed_s * (sum(self._waiting_s.values()) + half_s) / (self._ended_s + half_s)
         return f"{line}, about {duration(max(0.0, min(left_s, self._ends - now)))} left"
-
-
-class Stages:
-    """Where the time goes: the seconds of each named stage, one after the other.
-
-    Args:
-        start: unix time in seconds when the first stage began.
-        clock: unix time in seconds.
-    """
-
-    def __init__(self, start: float, clock: Callable[[], float] = time.time) -> None:
-        self.start = start
-        self.seconds: dict[str, float] = {}
-        self._clock = clock
-        self._last = start
-
-    def end(self, name: str) -> None:
-        """Everything since the last stage was this one."""
-        now = self._clock()
-        self.seconds[name] = now - self._last
-        self._last = now
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
 
 
 def duration(seconds: float) -> str:

@@ -104,19 +104,26 @@ def rows_of(
 
 def about_trial(run: Run) -> dict[str, Any]:
     """What the run of a trial says about it, by the names of ``frame.ABOUT``, be it of a study or of another script."""
-    tags = run.data.tags
+    tags, info = run.data.tags, run.info
+    trial_id = tags.get(TRIAL_ID) or info.run_id
+    return said_of_trial(tags) | {
+        "trial_id": trial_id,
+        "run_id": info.run_id,
+        "name": info.run_name,
+        "status": info.status,
+    }
+
+
+def said_of_trial(tags: Mapping[str, str]) -> dict[str, Any]:
+    """What the tags of a trial's run say about it, by the names of ``frame.ABOUT``."""
     place, step = tags.get(PLACE), tags.get(STOP_STEP)
     return {
-        "trial_id": tags.get(TRIAL_ID) or run.info.run_id,
-        "run_id": run.info.run_id,
-        "name": run.info.run_name,
         "place": None if place is None else int(place),
         "repeat": int(tags.get(REPEAT, 0)),
-        "status": run.info.status,
         "diverged": tags.get(DIVERGED) == "true",
         "converged": tags.get(CONVERGED) == "true",
         "feasible": {"true": True, "false": False}.get(tags.get(FEASIBLE, "")),
-        "host": host_of(tags),
+        "host": _host(tags),
         "stopped_by": tags.get(STOPPED_BY),
         "stop_how": tags.get(STOP_HOW),
         "stop_reason": tags.get(STOP_REASON),
@@ -125,7 +132,7 @@ def about_trial(run: Run) -> dict[str, Any]:
     }
 
 
-def host_of(tags: Mapping[str, str]) -> str | None:
+def _host(tags: Mapping[str, str]) -> str | None:
     """The machine that the tags of a run name, in words; not its system, which an update changes. None: unknown."""
     facts = {name.removeprefix(HOST_PREFIX): tags[name] for name in sorted(tags) if name.startswith(HOST_PREFIX)}
     said = [
@@ -242,37 +249,18 @@ def _curves(
             (each.timestamp for name in points if name.startswith(SERIES) for each in points[name]), default=0
         )
         trial_id = by_run[run.info.run_id].about["trial_id"]
-        for name in points:
-            axis, at, value = _by_time(points[name], began_ms) if name.startswith(SERIES) else _by_step(points[name])
-            if own or len(at) > 1:
-                yield _table(study, trial_id, name, axis, at, value)
-
-
-def _table(
-    study: str, trial_id: str, metric: str, axis: str, at: Sequence[float], value: Sequence[float]
-) -> pd.DataFrame:
-    pairs = np.array([at, value], dtype=float).T
-    pairs = pairs[np.isfinite(pairs[:, 1])]
-    pairs = pairs[_spread(len(pairs), MAX_POINTS)]
-    columns = (study, trial_id, metric, axis, pairs[:, 0], pairs[:, 1])
-    table: pd.DataFrame = pd.DataFrame(dict(zip(OF_POINT, columns, strict=True)))
-    return table
-
-
-def _by_step(points: Sequence[Metric]) -> tuple[str, Sequence[float], Sequence[float]]:
-    """The last value at each step."""
-    values = {point.step: point.value for point in sorted(points, key=_when)}
-    steps = sorted(values)
-    return "step", steps, [values[step] for step in steps]
-
-
-def _by_time(points: Sequence[Metric], began_ms: int) -> tuple[str, Sequence[float], Sequence[float]]:
-    ordered = sorted(points, key=_when)
-    return "seconds", [(point.timestamp - began_ms) / 1000 for point in ordered], [point.value for point in ordered]
-
-
-def _when(point: Metric) -> tuple[int, int]:
-    return point.timestamp, point.step
+        for name, found_points in points.items():
+            ordered = sorted(found_points, key=lambda point: (point.timestamp, point.step))
+            axis, last = "step", {point.step: point.value for point in ordered}
+            pairs = np.array(sorted(last.items()), dtype=float)
+            if name.startswith(SERIES):
+                axis = "seconds"
+                pairs = np.array([((point.timestamp - began_ms) / 1000, point.value) for point in ordered])
+            if own or len(pairs) > 1:
+                pairs = pairs[np.isfinite(pairs[:, 1])]
+                pairs = pairs[_spread(len(pairs), MAX_POINTS)]
+                columns = (study, trial_id, name, axis, pairs[:, 0], pairs[:, 1])
+                yield pd.DataFrame(dict(zip(OF_POINT, columns, strict=True)))
 
 
 def _spread(count: int, most: int) -> list[int]:

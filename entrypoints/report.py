@@ -25,39 +25,32 @@ from entrypoints.early_stop import early_stop
 from entrypoints.errors import say
 from entrypoints.frame import Frame
 from entrypoints.options import report_options
-from entrypoints.progress import Stages
 from entrypoints.reporting import questions, selection
 from entrypoints.runs import RecordedCommand, recorded_run
-from entrypoints.settings import AUTO
+from entrypoints.settings import as_typed
 from entrypoints.tags import CRITERIA
 from entrypoints.text import listed
 
 
 @click.command(cls=RecordedCommand, help=__doc__)
 @report_options
-def report(dataset: str, study: tuple[str, ...] | None, metric: str, mode: str) -> None:
-    which = {"study": ",".join(study)} if study else {"dataset": dataset, "study": AUTO}
+def report(dataset: str, study: tuple[str, ...] | None, metric: str | None, mode: str | None) -> None:
+    given = ({} if study else {"dataset": dataset}) | {"study": study, "metric": metric, "mode": mode}
     name = f"report study {study[0][:8]}" if study else f"report {Path(dataset).name}"
-    with recorded_run("report", name, {**which, "metric": metric, "mode": mode}) as run:
+    with recorded_run("report", name, as_typed(given)) as run:
         client, where = run.client, run.experiment_id
         runs = selection.by_ids(client, study) if study else selection.find(client, where, dataset)
-        stages = Stages(run.start)
-        ranked_by = (None if metric == AUTO else metric, None if mode == AUTO else mode)
-        frame = reading.read(client, runs, *ranked_by, curves=questions.CURVES)
+        frame = reading.read(client, runs, metric, mode, curves=questions.CURVES)
         kind = selection.kind_of(frame, runs)
         if kind != questions.STUDY:
             run.rename(name, f"report {_compared(frame)}")
         counts = frame.trials.groupby("study", sort=False).size()
         named = zip(frame.studies["name"], counts[frame.studies.index], strict=True)
         say(f"Report on {', '.join(f'{name} ({count} trials)' for name, count in named)}")
-        stages.end("studies")
         answers = questions.ask(kind, frame)
-        stages.end("answers")
         from entrypoints.reporting import pages  # draws, which a mistake above need not wait for
 
         pages.write(run, frame, answers, how_to_stop_early(runs))
-        stages.end("page")
-        click.echo(f"Time: {stages}")
 
 
 def how_to_stop_early(runs: Sequence[Run]) -> str:

@@ -149,26 +149,20 @@ def recorded_command(kind: str, name: str, params: Mapping[str, object]) -> Iter
     with _signals_raise(), redacted_errors():
         os.environ.pop("MLFLOW_RUN_ID", None)
         try:
-            try:
-                yield command
-            except BaseException:
-                if not command.tried:
-                    with contextlib.suppress(Exception, Interrupted):
-                        command.open()
+            with _ended_as_the_body():
+                try:
+                    yield command
+                finally:
+                    if not command.tried:
+                        with contextlib.suppress(Exception, Interrupted):
+                            command.open()
+        except BaseException:
+            if not _received:
                 raise
-        except BaseException as error:
-            if _received:
-                if command.tried:
-                    _end("KILLED")
-                if command.given:
-                    signals.mark_killed(_open)
-                click.echo(f"\nStopped by {_received[0]}. What was measured is in MLflow.", err=True)
-                raise SystemExit(_received[0].exit_code) from None
-            if command.tried:
-                _end("FAILED", error)
-            raise
-        else:
-            _end("FINISHED")
+            if command.given:
+                signals.mark_killed(_open)
+            click.echo(f"\nStopped by {_received[0]}. What was measured is in MLflow.", err=True)
+            raise SystemExit(_received[0].exit_code) from None
 
 
 @contextlib.contextmanager
@@ -189,13 +183,9 @@ def continued_run(by: RecordedRun, run_id: str) -> Iterator[RecordedRun]:
     _open.append(run_id)
     with store_errors(), _signals_held():
         active = mlflow.start_run(run_id=run_id, nested=True)
-    try:
+    with _ended_as_the_body():
         _raise_received()
         yield replace(RecordedRun.of(by.client, active), start=by.start)
-    except BaseException as error:
-        _end("KILLED") if _received else _end("FAILED", error)
-        raise
-    _end("FINISHED")
 
 
 @contextlib.contextmanager
@@ -294,6 +284,17 @@ def _signals_held() -> Iterator[None]:
         yield
     finally:
         _held.clear()
+
+
+@contextlib.contextmanager
+def _ended_as_the_body() -> Iterator[None]:
+    """End the active run: FINISHED, KILLED after a signal, or FAILED with the error."""
+    try:
+        yield
+    except BaseException as error:
+        _end("KILLED") if _received else _end("FAILED", error)
+        raise
+    _end("FINISHED")
 
 
 @_signals_held()

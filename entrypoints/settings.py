@@ -16,19 +16,22 @@ DEFAULT_CRITERIA = "training_time_s<=1.5x median, model_memory_mb<=1.5x median"
 # 0.7825 (0.7861), which is equal within noise. The cap is for small batches, whose epochs have many steps.
 DEFAULT_EPOCHS, DEFAULT_STEPS = 10, 1500
 SHARED = ("dataset", "target", "max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
-_ABSENT = {"max_rows": "all", "cpus": "all"} | dict.fromkeys(("max_trials", "repeats", "report_every"), AUTO)
+_ABSENT = {"max_rows": "all", "cpus": "all"} | dict.fromkeys(
+    ("target", "max_trials", "repeats", "report_every", "study", "metric", "mode"), AUTO
+)
 
 
 @dataclass(frozen=True)
 class StudySettings:
     """What a study searches, and how.
 
-    None is ``all`` rows and cores, no limit of time, steps or epochs, and of the others what ``auto`` stands for.
-    ``max_steps`` and ``max_epochs`` become the default length if both are ``auto``. If only one is, it sets no limit.
+    None is the dataset's own target, ``all`` rows and cores, no limit of time, steps or epochs, and of the others what
+    ``auto`` stands for. ``max_steps`` and ``max_epochs`` become the default length if both are ``auto``. If only one
+    is, it sets no limit.
     """
 
     dataset: str
-    target: str
+    target: str | None
     max_rows: int | None
     algorithm: str
     space: search_space.Space
@@ -66,16 +69,16 @@ class StudySettings:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a trial may cost: a criteria text, or None for the default, and what acts on it."""
+    """What a trial may cost, as a text, and what acts on it."""
 
-    criteria: str | None
+    criteria: str
     predict: bool
     scheduler: str
 
     @classmethod
     def of(cls, criteria: str, predict: str, scheduler: str) -> Limits:
         """What the texts of the options mean."""
-        return cls(None if criteria == AUTO else criteria, predict == "on", scheduler)
+        return cls(DEFAULT_CRITERIA if criteria == AUTO else criteria, predict == "on", scheduler)
 
 
 def as_typed(options: Mapping[str, Any]) -> dict[str, str]:
@@ -89,8 +92,3 @@ def _typed(name: str, value: Any) -> str:
     if name == "space":
         return json.dumps(search_space.described(value)) if value else AUTO
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def own_target(target: str) -> str | None:
-    """The column that an option's value names; None for the dataset's own."""
-    return None if target == AUTO else target

@@ -11,31 +11,39 @@ if __name__ == "__main__":
     signals.end_at_once()  # until all that follows is imported
     environment.set_defaults()  # libraries read it when they are imported
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from entrypoints.options import resume_option, study_options
 from entrypoints.own_modules import user_folder
 from entrypoints.runs import RecordedCommand, recorded_command
-from entrypoints.settings import StudySettings, as_typed
+from entrypoints.settings import Limits, StudySettings, as_typed
 
 
 @click.command(cls=RecordedCommand, help=__doc__)
 @study_options
 @resume_option
-def tune(resume: str | None, **options: object) -> None:
+def tune(resume: str | None, **options: Any) -> None:
+    search("tune", resume, options)
+
+
+def search(command: str, resume: str | None, options: dict[str, Any], limits: Mapping[str, str] | None = None) -> None:
+    """Carry out a study with these options, or go on with the one in the run to resume."""
+    given = options | dict(limits or {})
     if resume is not None:
         from entrypoints.search.resume import resume_study
 
-        resume_study("tune", resume, options)
+        resume_study(command, resume, given)
         return
     folder = user_folder()
-    with recorded_command("study", f"tune {Path(str(options['dataset'])).name}", as_typed(options)) as command:
-        settings = StudySettings(**options)  # type: ignore[arg-type]
+    with recorded_command("study", f"{command} {Path(options['dataset']).name}", as_typed(given)) as run:
+        settings = StudySettings(**options)
         from entrypoints.search.plan import begin  # imports what a mistake above need not wait for
 
-        begin(command, settings, folder=folder)
+        begin(run, settings, Limits.of(**limits) if limits else None, folder=folder)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from statistics import quantiles
 
+import pandas as pd
+
+from entrypoints.frame import Frame
 from entrypoints.tags import CRITERIA, DIVERGED, FEASIBLE
+from mlflow_sysmetrics.limits import Criteria
 from mlflow_sysmetrics.tags import BY_CRITERIA, KIND, STOP_REASON, STOPPED_BY
 from mlflow_sysmetrics.ui import FIRST, Page, Section, bars, lines, metric, parallel, param, scatter, tag, trials_of
 
@@ -32,109 +36,54 @@ _MIN_TRIALS = 8  # of fewer none can be told to be far worse
 _CURVES = ("cpu_percent", "step_time_ms", "memory_mb")
 
 
-@dataclass(frozen=True)
-class StudyFacts:
-    """The facts about a study that its pages need.
+def of_study(frame: Frame, start: float, searched: Sequence[str], criteria: Criteria) -> dict[str, Page]:
+    """The pages of a study's trials, without those that would spoil an axis: that diverged, or are far worse.
 
     Args:
-        run_id: the study's run.
-        name: of its dataset.
-        start: of the study, in unix seconds.
-        score: the metric by which trials are compared, such as ``val_rmse``.
-        ascending: whether its lowest value is the best.
+        frame: of the study.
+        start: when it began, in unix seconds.
         searched: the names of its hyperparameters.
-        figures: of each trial that has some.
-        limits: by metric the limits on it, in words; empty without limits.
+        criteria: the limits on its trials.
     """
-
-    run_id: str
-    name: str
-    start: float
-    score: str
-    ascending: bool
-    searched: tuple[str, ...]
-    figures: tuple[Mapping[str, float], ...] = ()
-    limits: Mapping[str, str] | None = None
-
-    @property
-    def title(self) -> str:
-        """Which study it is, in words."""
-        return f"{self.name} {time.strftime('%d %b %H:%M', time.localtime(self.start))}"
-
-    @property
-    def trials(self) -> str:
-        """All its trials, as a condition of MLflow's search."""
-        return trials_of(self.run_id)
-
-    @property
-    def memory(self) -> str:
-        """The memory that tells its trials apart: of one model, or of the process where models are small."""
-        return _ONE_MODEL if max(self._of(_ONE_MODEL), default=0.0) >= _SEEN_MB else _PROCESS
-
-    @property
-    def costs(self) -> list[str]:
-        """The costs that its trials have."""
-        return [name for name in COSTS if self._of(name)]
-
-    @property
-    def fence(self) -> float | None:
-        """The score beyond which a trial is far worse than most; None where there is no such trial.
-
-        Tukey's outer fence: three times the distance between the quartiles beyond the worse of them.
-        """
-        scores = sorted(value if self.ascending else -value for value in self._of(self.score))
-        if len(scores) < _MIN_TRIALS:
-            return None
-        lower, _, upper = quantiles(scores, n=4)
-        fence = upper + 3 * (upper - lower)
-        if upper == lower or scores[-1] <= fence:
-            return None
-        return fence if self.ascending else -fence
-
-    def _of(self, name: str) -> list[float]:
-        return [figures[name] for figures in self.figures if name in figures]
-
-
-def of_study(shown: StudyFacts) -> dict[str, Page]:
-    """The pages of a study's trials, without those that would spoil an axis: that diverged, or are far worse."""
-    able = f"{shown.trials} and tags.`{DIVERGED}` = 'false'"
-    near, fence = able, shown.fence
+    score, ascending, trials = str(frame.score), not frame.higher_is_better, trials_of(frame.first)
+    told = _told(frame.trials)
+    title = f"{frame.studies['name'].iloc[0]} {time.strftime('%d %b %H:%M', time.localtime(start))}"
+    able = f"{trials} and tags.`{DIVERGED}` = 'false'"
+    near, fence, said = able, _fence(told[score].dropna(), ascending), "score against cost"
     if fence is not None:
-        near += f" and metrics.`{shown.score}` {'<=' if shown.ascending else '>='} {_plain(fence)}"
-    costs = [_TIME, shown.memory, _LATENCY]
+        near += f" and metrics.`{score}` {'<=' if ascending else '>='} {_plain(fence)}"
+        said += ", without the far worse"
+    costs = [name for name in COSTS if name in told and told[name].notna().any()]
+    # The memory that tells trials apart is that of one model, or of the process where models are small.
+    memory = _ONE_MODEL if _ONE_MODEL in costs and told[_ONE_MODEL].max() >= _SEEN_MB else _PROCESS
+    compared = [_TIME, memory, _LATENCY]
     against = [
-        Section("Score against cost", [scatter(name, shown.score) for name in costs]),
-        Section("Hyperparameters, costs and score", [parallel(shown.searched, [*costs, shown.score])], columns=1),
+        Section("Score against cost", [scatter(name, score) for name in compared]),
+        Section("Hyperparameters, costs and score", [parallel(searched, [*compared, score])], columns=1),
     ]
-    why = [tag(STOP_REASON)] if shown.limits else []
-    columns = [*map(param, shown.searched), metric(shown.score), *map(metric, shown.costs), *why]
+    why = [tag(STOP_REASON)] if criteria.rules else []
+    columns = [*map(param, searched), metric(score), *map(metric, costs), *why]
     best = f"{able} and attributes.status = 'FINISHED'"
-    said = "score against cost" if fence is None else "score against cost, without the far worse"
     pages = {
-        SCORE: Page(f"{shown.title} · {said}", near, columns=columns, sections=against),
-        TABLE: Page(f"{shown.title} · table", shown.trials, "TABLE", columns=columns, sections=against),
+        SCORE: Page(f"{title} · {said}", near, columns=columns, sections=against),
+        TABLE: Page(f"{title} · table", trials, "TABLE", columns=columns, sections=against),
         TRAINING: Page(
-            f"{shown.title} · during training, the ten best",
-            best, columns=columns, sections=_training(shown), all_runs=False,
+            f"{title} · during training, the ten best",
+            best, columns=columns, sections=_training(score), all_runs=False,
         ),
     }  # fmt: skip
-    if shown.limits:
-        limited = [
-            tag(FEASIBLE),
-            *why,
-            *map(metric, dict.fromkeys([shown.score, *shown.limits])),
-            *map(param, shown.searched),
-        ]
-        limits = [Section(", ".join(shown.limits.values()), [bars(name) for name in shown.limits], columns=2)]
-        stopped = f"{shown.trials} and tags.`{STOPPED_BY}` = '{BY_CRITERIA}'"
+    if criteria.rules:
+        limited = [tag(FEASIBLE), *why, *map(metric, dict.fromkeys([score, *criteria.metrics])), *map(param, searched)]
+        bounds = [Section(", ".join(map(str, criteria.rules)), [bars(name) for name in criteria.metrics], columns=2)]
+        stopped = f"{trials} and tags.`{STOPPED_BY}` = '{BY_CRITERIA}'"
         pages |= {
-            LIMITS: Page(f"{shown.title} · within the limits", shown.trials, "TABLE", columns=limited, sections=limits),
+            LIMITS: Page(f"{title} · within the limits", trials, "TABLE", columns=limited, sections=bounds),
             STOPPED: Page(
-                f"{shown.title} · what was stopped, and why",
-                stopped, "TABLE", columns=limited, sections=_training(shown, log=shown.ascending), all_runs=False,
+                f"{title} · what was stopped, and why",
+                stopped, "TABLE", columns=limited, sections=_training(score, log=ascending), all_runs=False,
             ),
         }  # fmt: skip
-    about = {"sort_by": shown.score, "ascending": shown.ascending, "wide": why}
+    about = {"sort_by": score, "ascending": ascending, "wide": why}
     return {word: replace(page, **about) for word, page in pages.items()}  # type: ignore[arg-type]
 
 
@@ -152,16 +101,37 @@ def of_experiment() -> dict[str, Page]:
     }
 
 
+def _told(trials: pd.DataFrame) -> pd.DataFrame:
+    """Those whose figures say what their configuration costs: what else than limits ended has those of where it was."""
+    ended = (trials["status"] == "FINISHED") | (trials["stopped_by"] == BY_CRITERIA)
+    told: pd.DataFrame = trials[ended & ~trials["diverged"]]
+    return told
+
+
+def _fence(scores: Iterable[float], ascending: bool) -> float | None:
+    """The score beyond which a trial is far worse than most; None where there is no such trial.
+
+    Tukey's outer fence: three times the distance between the quartiles beyond the worse of them.
+    """
+    worse = sorted(value if ascending else -value for value in scores)
+    if len(worse) < _MIN_TRIALS:
+        return None
+    lower, _, upper = quantiles(worse, n=4)
+    fence = upper + 3 * (upper - lower)
+    if upper == lower or worse[-1] <= fence:
+        return None
+    return fence if ascending else -fence
+
+
 def _plain(number: float) -> str:
     """All its digits, without an exponent, which MLflow's search cannot read."""
     return f"{Decimal(repr(number)):f}"
 
 
-def _training(shown: StudyFacts, log: bool = False) -> list[Section]:
+def _training(score: str, log: bool = False) -> list[Section]:
     """The curves of trials; `log` for errors of trials that may be stopped on their way to infinity."""
-    over_time = lines(shown.score, log=log, against=_TIME)
-    score = [lines(shown.score, log=log), lines("val_loss", log=True), over_time]
+    of_score = [lines(score, log=log), lines("val_loss", log=True), lines(score, log=log, against=_TIME)]
     return [
-        Section("Score during training", score),
+        Section("Score during training", of_score),
         Section("Costs during training", [lines(each) for each in _CURVES]),
     ]

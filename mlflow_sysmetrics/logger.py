@@ -140,7 +140,7 @@ class SystemMetricsLogger:
     def start(self) -> SystemMetricsLogger:
         """Start reading. No-op if it was started before: to go on in the run after `stop`, make another logger."""
         if self._stopped:
-            logger.warning("run %s: this logger was stopped; make another one to go on", self.run_id)
+            logger.warning("run %s: this logger was stopped; make a new one to continue", self.run_id)
             return self
         with self._lock:
             if not self._started and os.getpid() == self._pid:
@@ -158,7 +158,7 @@ class SystemMetricsLogger:
                 if self._end() and self._rank is not None:
                     within(max(0.0, deadline - time.monotonic()), self._log_job)
             except Exception as error:
-                logger.warning("the last of run %s may be missing. %s", self.run_id, redacted_text(str(error)))
+                logger.warning("the last data of run %s may be missing. %s", self.run_id, redacted_text(str(error)))
         return self.summary
 
     def leave(self) -> bool:
@@ -206,7 +206,7 @@ class SystemMetricsLogger:
             logger.warning("run %s: another logger records its %s*, and this one does not", self.run_id, self._prefix)
             return False
         except OSError as error:  # a TimeoutError, too
-            logger.warning("system metrics wait in memory only while MLflow is away, not in %s. %s", self._path, error)
+            logger.warning("while MLflow is away, system metrics wait in memory only, not in %s. %s", self._path, error)
         self._outbox.start_ms = self._run.start_ms
         self._measurement.tell(self._brake.see)
         self._measurement.start()

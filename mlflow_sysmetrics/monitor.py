@@ -85,6 +85,7 @@ class Monitor:
         self._folds: dict[str, _Fold] = {}
         self.peaks: dict[str, float] = {}  # the maximum of each value so far
         self._windows: deque[Window] = deque(maxlen=_MAX_WINDOWS)
+        self._closed_ms = 0  # the last window; a point of a series is known by its millisecond
         self.failures = 0
 
     def start(self) -> None:
@@ -180,4 +181,5 @@ class Monitor:
         if folds:
             mean = {name: fold.mean for name, fold in folds.items()}
             maximum = {name: fold.maximum for name, fold in folds.items()}
-            self._windows.append(Window(int(time.time() * 1000), mean, maximum))
+            self._closed_ms = max(int(time.time() * 1000), self._closed_ms + 1)
+            self._windows.append(Window(self._closed_ms, mean, maximum))

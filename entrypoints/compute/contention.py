@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import weakref
 from contextlib import suppress
-from pathlib import Path
 
 _SCHEDSTAT = "/proc/thread-self/schedstat"  # Linux: time on a core and time waiting for one in ns, and how often
 
@@ -13,13 +13,14 @@ class CoreWait:
     """A clock of this waiting time, for the thread that creates it. It stays at 0 where the OS does not report it."""
 
     def __init__(self) -> None:
-        self._file = None
+        self._file: int | None = None
         with suppress(OSError):
-            self._file = Path(_SCHEDSTAT).open("rb", buffering=0)  # noqa: SIM115 - kept: opening costs more than reading
+            self._file = os.open(_SCHEDSTAT, os.O_RDONLY)
+            weakref.finalize(self, os.close, self._file)  # it stays open until then: opening costs more than reading
 
     def __call__(self) -> float:
         """Seconds waited since the thread began."""
-        return int(os.pread(self._file.fileno(), 64, 0).split()[1]) / 1e9 if self._file else 0.0
+        return 0.0 if self._file is None else int(os.pread(self._file, 64, 0).split()[1]) / 1e9
 
 
 def own_share(elapsed_s: float, waited_s: float) -> float:

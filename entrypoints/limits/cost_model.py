@@ -102,12 +102,10 @@ class CostModel:
         if learned is None or not configurations:
             return [None] * len(configurations)
         asked = [features(configuration) for configuration in configurations]
-        kinds = {repr(each): each for each in asked}
-        means = dict(zip(kinds, learned.model.predict(list(kinds.values())), strict=True))
-        within = {name: learned.covers(each) for name, each in kinds.items()}
+        means = learned.model.predict(asked)
         return [
-            self._unit(metric, configuration) * math.exp(means[name] + learned.shift) if within[name] else None
-            for configuration, name in zip(configurations, map(repr, asked), strict=True)
+            self._unit(metric, configuration) * math.exp(mean + learned.shift) if learned.covers(each) else None
+            for configuration, each, mean in zip(configurations, asked, means, strict=True)
         ]
 
     def _learned(self, metric: str) -> _Learned | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from entrypoints.compute import memory
 from entrypoints.datasets.tables import Task
 from entrypoints.models.losses import score_name
-from mlflow_sysmetrics.limits import Criteria, Kind, Metric, Values
-from mlflow_sysmetrics.sampling import ProcessSampler, import_nvml, open_gpus
+from mlflow_sysmetrics.limits import Criteria, Kind, Metric
+from mlflow_sysmetrics.sampling import import_nvml, open_gpus
 
 _COSTS = (
     Metric("peak_memory_mb", Kind.GROWING),
@@ -37,25 +37,14 @@ COSTS = tuple(metric.name for metric in _COSTS if not metric.higher_is_better)  
 # What an untrained model already shows. A 99th percentile is not one of them: it depends on how many rows it is of.
 OF_UNTRAINED = ("inference_latency_ms", "model_size_kb")
 
-OF_GROUP = {"peak_gpu_memory_mb": "gpu"}  # what is read only where a study asks for it
+_OF_GPU = "peak_gpu_memory_mb"  # read only where a study asks for it
 
 # How much one configuration's figure differs from run to run, as a share of it, until trials have shown it. Times on
 # a shared machine differ by a tenth; a process that had other trials before differs by a few pages.
-USUAL_NOISE = {
-    "training_time_s": 0.1,
-    "elapsed_s": 0.1,
-    "cpu_seconds": 0.1,
-    "user_cpu_seconds": 0.1,
+USUAL_NOISE = {metric.name: 0.1 for metric in (*_COSTS, *_BESIDE) if metric.name != "model_size_kb"} | {
     "system_cpu_seconds": 0.5,  # of a trial of a second, of which it is hundredths
-    "mean_step_time_ms": 0.1,
-    "mean_cpu_percent": 0.1,
-    "inference_latency_ms": 0.1,
-    "inference_p99_ms": 0.1,
-    "rows_per_s": 0.1,
-    "model_memory_mb": 0.1,
     "peak_memory_mb": 0.01,
     "peak_rss_mb": 0.01,
-    "memory_growth_mb": 0.1,
     "peak_gpu_memory_mb": 0.01,
 }
 
@@ -77,20 +66,14 @@ def metrics(task: Task) -> tuple[Metric, ...]:
     return _COSTS + _BESIDE + curves
 
 
-def readable(
-    task: Task, groups: Collection[str] = (), sample: Callable[[], Values] | None = None, *, here: bool = True
-) -> set[str]:
-    """The names of those ``metrics`` that can be measured for a trial.
+def unreadable(names: Collection[str], *, here: bool = True) -> list[str]:
+    """Those of these metrics that this machine cannot read.
 
     Args:
-        task: of the trials.
-        groups: the groups to measure, besides ``process``.
-        sample: reads a process, this one by default.
-        here: whether this machine must be able to read ``groups``; other machines may have other devices.
+        names: of metrics.
+        here: whether trials run on this machine alone; others may have other devices.
     """
-    names = {metric.name for metric in metrics(task) if OF_GROUP.get(metric.name, "process") in (*groups, "process")}
-    if here and "gpu" in groups and not open_gpus(import_nvml()):
-        names -= {"peak_gpu_memory_mb"}
-    if "process_memory_mb" not in (sample or ProcessSampler())():
-        names -= {"peak_memory_mb", "memory_growth_mb"}
-    return names if memory.raised(lambda: None) is not None else names - {"model_memory_mb", "peak_rss_mb"}
+    absent = set() if memory.raised(lambda: None) is not None else {"model_memory_mb", "peak_rss_mb"}
+    if here and _OF_GPU in names and not open_gpus(import_nvml()):
+        absent.add(_OF_GPU)
+    return [name for name in names if name in absent]

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from entrypoints.compute.contention import CoreWait, own_share
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import FEW_ROWS, LATENCY_ROWS, Fold
+from mlflow_sysmetrics.limits import Values
 
 KIND_WITHIN_S = 0.2
 ALL_WITHIN_S = 10.0
@@ -55,47 +55,52 @@ def one_of_each(configurations: Iterable[Configuration]) -> list[Configuration]:
     return list({kind(configuration): configuration for configuration in reversed(list(configurations))}.values())
 
 
-def time_kinds(configurations: Iterable[Configuration], data: Prepared) -> list[Timing | None]:
-    """Time a model of each configuration in this process; None for those that fail, or for which no time is left."""
+def time_kinds(configurations: Iterable[Configuration], data: Prepared) -> list[dict[str, float] | None]:
+    """What a trial of each configuration would cost, from a model that is timed in this process.
+
+    None for those that fail, or for which no time is left.
+    """
     began = time.perf_counter()
-    timings: list[Timing | None] = []
+    timed: list[dict[str, float] | None] = []
     for configuration in configurations:
-        timings.append(None)
+        timed.append(None)
         if time.perf_counter() - began < ALL_WITHIN_S:
             with contextlib.suppress(Exception), np.errstate(all="ignore"):  # the trial itself will report the error
-                timings[-1] = _timing(configuration, data)
-    return timings
+                timed[-1] = trial_costs(configuration, data, _timing(configuration, data))
+    return timed
 
 
-def forecast(
-    configurations: Sequence[Configuration], data: Prepared, cpus: int, rounds: Sequence[Sequence[Timing | None]]
-) -> Forecast:
-    """Count all steps of all trials.
+def trial_costs(configuration: Configuration, data: Prepared, timing: Timing) -> dict[str, float]:
+    """The times of a trial at this timing: it does all its steps, on all folds."""
+    rows = data.split.fit_rows
+    steps = configuration.steps(rows)
+    reports = math.ceil(steps / configuration.report_steps(rows))
+    fold_s = steps * timing.step_s + reports * timing.validate_s + timing.ending_s
+    return {
+        "mean_step_time_ms": timing.fit_s * 1e3,
+        "training_time_s": timing.fit_s * steps,
+        "elapsed_s": len(data.split.folds) * fold_s + BETWEEN_TRIALS_S,
+    }
+
+
+def forecast(configurations: Sequence[Configuration], cpus: int, rounds: Iterable[Iterable[Values | None]]) -> Forecast:
+    """How long trials take.
 
     Args:
         configurations: of the trials.
-        data: what they are trained on.
         cpus: how many trials run at once.
-        rounds: the timings of ``one_of_each`` in each of the processes that have timed them. A kind that none has
-            timed gets the mean of the others.
+        rounds: what each of some processes has timed for ``one_of_each``. A kind that none has timed takes the mean of
+            the others.
     """
-    seen: dict[tuple[str, int], list[Timing]] = {}
-    for timings in rounds:
-        for configuration, timing in zip(one_of_each(configurations), timings, strict=True):
-            if timing is not None:
-                seen.setdefault(kind(configuration), []).append(timing)
-    timed = {each: _mean(timings) for each, timings in seen.items()}
-    usual = _mean(list(timed.values()) or [Timing(0.0, 0.0, 0.0, 0.0)])
-    trials_s = [trial_seconds(trial, data, timed.get(kind(trial), usual)) for trial in configurations]
+    seen: dict[tuple[str, int], list[float]] = {}
+    for timed in rounds:
+        for configuration, costs in zip(one_of_each(configurations), timed, strict=True):
+            if costs is not None:
+                seen.setdefault(kind(configuration), []).append(costs["elapsed_s"])
+    seconds = {each: fmean(elapsed_s) for each, elapsed_s in seen.items()}
+    usual_s = fmean(seconds.values()) if seconds else BETWEEN_TRIALS_S
+    trials_s = [seconds.get(kind(trial), usual_s) for trial in configurations]
     return Forecast(trials_s, search_seconds(trials_s, cpus))
-
-
-def trial_seconds(configuration: Configuration, data: Prepared, timing: Timing) -> float:
-    """The wall time of a trial."""
-    steps = configuration.steps(data.split.fit_rows)
-    reports = math.ceil(steps / configuration.report_steps(data.split.fit_rows))
-    fold_s = steps * timing.step_s + reports * timing.validate_s + timing.ending_s
-    return len(data.split.folds) * fold_s + BETWEEN_TRIALS_S
 
 
 def search_seconds(trials_s: Iterable[float], cpus: int) -> float:
@@ -106,35 +111,16 @@ def search_seconds(trials_s: Iterable[float], cpus: int) -> float:
     return max(free_at)
 
 
-def figures(
-    configurations: Iterable[Configuration], data: Prepared, timings: Iterable[Timing | None]
-) -> list[tuple[Configuration, dict[str, float]]]:
-    """The times that a trial of each configuration would have at its timing, of those that have one."""
-    return [
-        (
-            configuration,
-            {
-                "mean_step_time_ms": timing.fit_s * 1e3,
-                "training_time_s": timing.fit_s * configuration.steps(data.split.fit_rows),
-                "elapsed_s": trial_seconds(configuration, data, timing),
-            },
-        )
-        for configuration, timing in zip(configurations, timings, strict=True)
-        if timing is not None
-    ]
-
-
 def _timing(configuration: Configuration, data: Prepared) -> Timing:
     (fit, held_out), preprocessing = data.split.folds[0], data.preprocessings[0]
     fold = Fold(configuration, data, 0, fit, held_out, preprocessing)
     fold.step()  # the first step allocates
-    core_wait, steps = CoreWait(), 0
-    began, trained_s, waited_s = time.perf_counter(), fold.training_time_s, core_wait()
+    steps, began, trained_s = 0, time.perf_counter(), fold.training_time_s
     with contextlib.suppress(FloatingPointError):  # until then a diverging model costs what any other does
         while steps < MIN_STEPS or (steps < MAX_STEPS and time.perf_counter() - began < KIND_WITHIN_S):
             fold.step()
             steps += 1
-    took_s, waited_s = time.perf_counter() - began, core_wait() - waited_s
+    took_s = time.perf_counter() - began
     began = time.perf_counter()
     fold.validate()
     validate_s = time.perf_counter() - began
@@ -142,11 +128,7 @@ def _timing(configuration: Configuration, data: Prepared) -> Timing:
     latency_s = median(fold.latencies_ms(FEW_ROWS)) / 1e3 * LATENCY_ROWS / len(data.split.folds)
     return Timing(
         step_s=took_s / steps,
-        fit_s=(fold.training_time_s - trained_s) / steps * own_share(took_s, waited_s),
+        fit_s=(fold.training_time_s - trained_s) / steps,
         validate_s=validate_s,
         ending_s=validate_s + test_s + latency_s,
     )
-
-
-def _mean(timings: Sequence[Timing]) -> Timing:
-    return Timing(*map(fmean, zip(*timings, strict=True)))

@@ -42,10 +42,9 @@ class Extrapolation:
     come as those so far.
     """
 
-    def __init__(self, warm_up: int = WARM_UP) -> None:
+    def __init__(self) -> None:
         self.steps = 0
         self.total = 0.0
-        self._warm_up = warm_up
         self._warm_up_total = 0.0
         self._block_steps = BLOCK_STEPS
         self._blocks: list[float] = []  # the mean of each full block
@@ -56,7 +55,7 @@ class Extrapolation:
         """Count one more step."""
         self.steps += 1
         self.total += amount
-        if self.steps <= self._warm_up:
+        if self.steps <= WARM_UP:
             self._warm_up_total = self.total
             return
         self._open += amount
@@ -70,8 +69,14 @@ class Extrapolation:
                 self._block_steps *= 2
 
     @property
+    def mean(self) -> float | None:
+        """What a step adds once it is warm; None before there is such a step."""
+        steady = self.steps - WARM_UP
+        return (self.total - self._warm_up_total) / steady if steady > 0 else None
+
+    @property
     def error(self) -> float | None:
-        """The standard error of the mean per step; None while there are too few blocks."""
+        """The standard error of that mean; None while there are too few blocks."""
         if len(self._blocks) < MIN_BLOCKS:
             return None
         return stdev(self._blocks) / math.sqrt(len(self._blocks))
@@ -81,10 +86,10 @@ class Extrapolation:
 
         Precise enough to record what a trial would have cost, not to end it.
         """
-        rest, steady = steps - self.steps, self.steps - self._warm_up
+        rest, mean = steps - self.steps, self.mean
         if rest == 0:
             return self.total
-        return self.total + rest * (self.total - self._warm_up_total) / steady if steady > 0 else None
+        return None if mean is None else self.total + rest * mean
 
     def at(self, steps: int) -> Prediction | None:
         """The same with its interval; None while there are too few blocks for that."""

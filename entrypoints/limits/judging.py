@@ -1,4 +1,4 @@
-"""What a study adds to criteria: noise, what a trial breaks at its end and by how much, and what can be read at all."""
+"""What a study adds to criteria: noise, and what a trial breaks at its end and by how much."""
 
 from __future__ import annotations
 
@@ -6,24 +6,13 @@ import math
 from collections.abc import Iterable
 
 from entrypoints.limits.noise import is_memory
-from mlflow_sysmetrics.limits import Criteria, CriteriaError, Kind, Limit, Patience, Stop, Values, finite
+from mlflow_sysmetrics.limits import Criteria, Kind, Limit, Patience, Stop, Values, finite
 
 # Standard errors between a mean and its limit before it counts as evidence. A mean that lies exactly at its limit and
 # is looked at after each of 100 equal stretches crosses 3 wrongly in 1.6 % of trials; it would cross 2 in 18 %.
 Z = 3.0
 WORTH_MB = 1.0  # by how much more memory than others a model has to take for a relative limit to end its trial
 _TINY = 1e-9  # the least excess of a broken limit, and what the distance to a limit of 0 is relative to
-
-
-def check_readable(criteria: Criteria, readable: Iterable[str]) -> None:
-    """CriteriaError if a metric is not among the ``readable`` ones: its rule would never fire."""
-    names, position = set(readable), 0
-    for rule in criteria.rules:
-        if rule.metric.name not in names:
-            what = f'"{rule.metric.name}" cannot be read on this machine'
-            message = f"{what}; leave it out or use one of {', '.join(sorted(names))}"
-            raise CriteriaError(str(criteria), position, message)
-        position += len(f"{rule}, ")
 
 
 def resolved(criteria: Criteria, finished: Iterable[Values]) -> Criteria:
@@ -37,15 +26,15 @@ def resolved(criteria: Criteria, finished: Iterable[Values]) -> Criteria:
     return Criteria((*numbers, *_patience(criteria).rules))
 
 
-def violations(criteria: Criteria, values: Values, finished: Iterable[Values] = ()) -> list[Stop]:
-    """Every limit (not patience) that the final values of a trial break, in the order of the text."""
-    stops = (limit.broken(values, number) for limit, number in _resolved(criteria, finished))
+def violations(criteria: Criteria, values: Values) -> list[Stop]:
+    """Every limit (not patience) that the final values of a trial break, but for relative ones: see ``resolved``."""
+    stops = (limit.broken(values, limit.number) for limit in criteria.limits if not limit.statistic)
     return [stop for stop in stops if stop is not None]
 
 
-def excess(criteria: Criteria, values: Values, finished: Iterable[Values] = ()) -> float:
+def excess(criteria: Criteria, values: Values) -> float:
     """0 if no limit is broken, else the sum of the broken ones' distances, each relative to its limit."""
-    stops = violations(criteria, values, finished)
+    stops = violations(criteria, values)
     return sum((max(_TINY, abs(stop.value - stop.limit) / max(abs(stop.limit), _TINY)) for stop in stops), 0.0)
 
 
@@ -66,20 +55,18 @@ class NoisyJudge:
         ]
         self._patience = _patience(criteria).judge()
 
-    def see(
-        self, values: Values, step: int | None = None, errors: Values | None = None, *, final: bool = False
-    ) -> Stop | None:
+    def see(self, values: Values, step: int | None = None, errors: Values | None = None) -> Stop | None:
         """The first criterion broken by the latest ``values`` at ``step``, limits before patience, or None.
 
-        ``errors`` are the standard errors of means: before the end a mean without one decides nothing. Each finite
-        value of a curve is one report to its patience, which at the end (``final``) has nothing left to stop.
+        ``errors`` are the standard errors of means: a mean without one decides nothing. Each finite value of a curve is
+        one report to its patience.
         """
         stalled = self._patience.see(values, step)
         for limit, number, spread in self._limits:
-            slack = 0.0 if final else _slack(limit, spread, errors or {})
+            slack = _slack(limit, spread, errors or {})
             if slack is not None and (stop := limit.broken(values, number, step, slack)):
                 return stop
-        return None if final else stalled
+        return stalled
 
     def crossed(self, values: Values, step: int | None = None) -> Stop | None:
         """The first limit broken for good by one reading, or None: microseconds, and nothing is remembered.
@@ -91,6 +78,11 @@ class NoisyJudge:
             if (final or limit.from_s) and (stop := limit.broken(values, number, step, spread)):
                 return stop
         return None
+
+    def final(self, values: Values, step: int | None = None) -> Stop | None:
+        """The first limit broken by what a trial has at its end, or None. Noise and patience are not looked at."""
+        stops = (limit.broken(values, number, step) for limit, number, _ in self._limits)
+        return next(filter(None, stops), None)
 
 
 def _slack(limit: Limit, spread: float, errors: Values) -> float | None:

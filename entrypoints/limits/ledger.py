@@ -7,7 +7,7 @@ import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
 import ray
 from ray.actor import ActorHandle
@@ -92,10 +92,9 @@ class Ledger:
             self._to_come.pop(configuration.key, None)
         if end == "finished":
             self._finished.append((group(configuration, figures), self._limited(figures)))
-        if end != "diverged" and not configuration.repeat:
-            # The final costs of a trial that might have converged are unknown: it counts with its costs so far.
-            as_it_came = end == "finished" or (end == "stopped" and configuration.may_converge)
-            self._costs.append(self._limited(figures if as_it_came else expected))
+        counts = counted(configuration, figures, expected, end)
+        if counts is not None:
+            self._costs.append(self._limited(counts))
         if end != "skipped":  # its costs are this model's own prediction
             self._model.observe(configuration, _learned(figures, expected) if end == "stopped" else expected)
 
@@ -128,6 +127,15 @@ class Ledger:
         return [figures for figures in costs if figures]
 
 
+def counted(configuration: Configuration, figures: Values, expected: Values, end: End) -> Values | None:
+    """What a trial counts with where relative limits are taken of all trials; None if it does not count."""
+    if configuration.repeat or end == "diverged":
+        return None
+    # The final costs of a trial that might have converged are unknown: it counts with its costs so far.
+    as_it_came = end == "finished" or (end == "stopped" and configuration.may_converge)
+    return figures if as_it_came else expected
+
+
 def _learned(figures: Values, expected: Values) -> Values:
     """What a stopped trial shows about others, without totals that are only its costs so far, a lower bound."""
     beyond = {name: (1 + _ROUNDING) * figures.get(name, 0.0) for name in TOTALS}
@@ -147,21 +155,18 @@ def start(
 
 def ask(ledger: ActorHandle | None, configuration: Configuration) -> Brief:
     """What a ledger knows for a trial that is about to begin; empty without a ledger, or if it does not answer."""
-    if ledger is None:
-        return Brief()
-    try:
-        brief: Brief = ray.get(ledger.brief.remote(configuration), timeout=ANSWER_WITHIN_S)
-    except ray.exceptions.RayError as error:
-        logger.warning("A trial begins without knowing what the others have cost: %s", error)
-        return Brief()
-    return brief
+    return (_answer(ledger.brief, configuration) if ledger else None) or Brief()
 
 
 def tell(ledger: ActorHandle | None, figures: Sequence[tuple[Configuration, Values]]) -> None:
     """Have a ledger know what trials of some configurations would cost, before this returns."""
-    if ledger is None:
-        return
+    if ledger:
+        _answer(ledger.observe, figures)
+
+
+def _answer(method: Any, question: Any) -> Any:
     try:
-        ray.get(ledger.observe.remote(figures), timeout=ANSWER_WITHIN_S)
+        return ray.get(method.remote(question), timeout=ANSWER_WITHIN_S)
     except ray.exceptions.RayError as error:
-        logger.warning("Trials begin without knowing what was timed before: %s", error)
+        logger.warning("A trial begins without knowing what others cost: %s", error)
+        return None

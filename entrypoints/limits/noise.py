@@ -16,9 +16,6 @@ MIN_DEGREES = 8  # of freedom, for a limit to use a noise
 REPEATABILITY = 1.96 * math.sqrt(2)
 SMALL = 0.05  # a difference in a cost that is not worth a sentence,
 SMALL_MB = 0.1  # and one in memory: a process takes or keeps a few pages by chance
-# Five families of findings: effects, interactions, trends, differences, order. Of studies without any real difference,
-# at most 5 % report one.
-TOLD_P = 0.05 / 5
 
 
 def group(configuration: Configuration, figures: Values) -> Hashable:

@@ -3,65 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.limits import costs
-from entrypoints.limits.judging import check_readable
 from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.models.configuration import Configuration
-from entrypoints.settings import DEFAULT_CRITERIA, Limits
-from mlflow_sysmetrics.limits import Criteria, CriteriaError
+from entrypoints.settings import Limits
+from mlflow_sysmetrics.limits import Criteria, check_readable
 
 
-@dataclass(frozen=True)
-class Rules:
-    """Limits, or None; and a scheduler's name, or "none"."""
-
-    stopping: Stopping | None = None
-    scheduler: str = "none"
-
-
-NO_RULES = Rules()
-
-
-def stopping_rules(
-    task: Task,
-    limits: Limits | None,
-    groups: Collection[str] = ("process",),
-    readable: Callable[[Task, Collection[str]], set[str]] = costs.readable,
-) -> Rules:
-    """Translate a user's limits into rules for trials of a task.
+def stopping(
+    task: Task, limits: Limits | None, groups: Collection[str] = ("process",), *, here: bool = True
+) -> Stopping | None:
+    """Translate a user's limits for trials of a task.
 
     Args:
         task: of the trials.
         limits: what the user has given.
         groups: what is read of the trials.
-        readable: which figures can be read of them.
+        here: whether they run on this machine alone.
 
     Raises:
-        UserError: the text of the limits has a mistake, or this machine cannot read what it limits.
+        UserError: the text of the limits has a mistake, or what it limits is not read, or cannot be.
     """
     if limits is None:
-        return NO_RULES
+        return None
     try:
-        criteria = Criteria.parse(DEFAULT_CRITERIA if limits.criteria is None else limits.criteria, costs.metrics(task))
-        _see_that_groups_are_read(criteria, groups)
-        check_readable(criteria, readable(task, groups))
-    except CriteriaError as error:
+        criteria = Criteria.parse(limits.criteria, costs.metrics(task))
+        check_readable(criteria, groups)
+    except ValueError as error:
         raise UserError(str(error)) from None
-    return Rules(Stopping(criteria, limits.predict), limits.scheduler)
-
-
-def _see_that_groups_are_read(criteria: Criteria, groups: Collection[str]) -> None:
-    for name, group in costs.OF_GROUP.items():
-        if name in criteria.metrics and group not in groups:
-            raise UserError(
-                f"criteria={criteria}: {name} is not read; leave it out, or add groups={','.join([*groups, group])}"
-            )
+    for name in costs.unreadable(criteria.metrics, here=here):
+        raise UserError(f"criteria={criteria}: {name} cannot be read on this machine; leave it out")
+    return Stopping(criteria, limits.predict, limits.scheduler)
 
 
 def scheduling(name: str, trials: Sequence[Configuration], rows: int) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from entrypoints.limits.cost_model import TOTALS
 from entrypoints.limits.extrapolation import WARM_UP, Extrapolation, Prediction
-from entrypoints.limits.judging import NoisyJudge, violations
+from entrypoints.limits.judging import NoisyJudge
 from entrypoints.limits.ledger import Brief, End
 from entrypoints.tags import STOP_HOW, STOP_LIMIT, STOP_PREDICTION, STOP_VALUE
 from mlflow_sysmetrics.limits import Criteria, Stop, Values
@@ -24,10 +25,11 @@ PREDICT_AFTER_S = 0.2  # a machine may run at half its speed for a tenth of a se
 
 @dataclass(frozen=True)
 class Stopping:
-    """What the user asked for: the criteria, and whether to act on predictions."""
+    """What ends trials early: the criteria, whether to act on predictions, and the name of a scheduler, or none."""
 
     criteria: Criteria
     predict: bool
+    scheduler: str = "none"
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,11 @@ class EarlyEnd:
         return tags | ({STOP_PREDICTION: str(self.prediction)} if self.prediction else {})
 
 
-def end_of(ending: EarlyEnd | None, *, finished: bool, diverged: bool) -> End:
+def end_of(how: str | None, *, finished: bool, diverged: bool) -> End:
     """How a trial ended, for those that follow; before its own end, whatever the reason, is ``stopped``."""
     if diverged:
         return "diverged"
-    if ending and ending.how == "skipped":
+    if how == "skipped":
         return "skipped"
     return "finished" if finished else "stopped"
 
@@ -101,25 +103,18 @@ class Guard:
         self._steps = steps
         self._may_converge = may_converge
         self._judge = NoisyJudge(self._criteria, brief.costs, brief.noise)
-        self._totals = {
-            name: Extrapolation() for name in ("training_time_s", "elapsed_s") if name in self._criteria.metrics
-        }
-        # The mean so far has the slow first step in it, and so has its error.
-        self._step_times = Extrapolation(warm_up=0) if "mean_step_time_ms" in self._criteria.metrics else None
-        self._elapsed_s = 0.0
+        of_steps = (*TOTALS, "mean_step_time_ms")
+        self._totals = {name: Extrapolation() for name in TOTALS} if self.names(of_steps) else {}
+        self._step, self._elapsed_s = 0, 0.0
+        self._predict_at = WARM_UP
         self._hopeless: float | None = None  # the last loss that no trained model has
         self._lock = threading.Lock()
-        self._ending: EarlyEnd | None = None
+        self.ending: EarlyEnd | None = None  # why the trial has to end, once it has
         self.active = bool(self._criteria.rules)
-
-    @property
-    def ending(self) -> EarlyEnd | None:
-        """Why the trial has to end, once it has."""
-        return self._ending
 
     def ended(self) -> bool:
         """Whether it has to."""
-        return self._ending is not None
+        return self.ending is not None
 
     def names(self, metrics: Iterable[str]) -> bool:
         """Whether a criterion limits one of these metrics."""
@@ -129,44 +124,41 @@ class Guard:
         """Skip the trial if it is predicted to break a limit."""
         if self._predict:
             for name, prediction in self._brief.predictions.items():
-                stop = self._judge.see({name: prediction.low}, 0, final=True)  # the noise is in the bound already
+                stop = self._judge.final({name: prediction.low}, 0)  # the noise is in the bound already
                 if stop is not None and stop.value >= stop.limit:  # the low bound says nothing of a lower limit
                     self._end(stop, "skipped", prediction)
 
     def crossed(self, figures: Values, step: int) -> None:
         """End the trial if a limit is broken for good: latest figures, from any thread, microseconds."""
-        if self._ending is None:
+        if self.ending is None:
             self._end(self._judge.crossed(figures, step), "crossed")
 
     def stepped(self, step: int, training_time_s: float, elapsed_s: float) -> None:
-        """Count a step: its seconds of training per fold, without waiting for a core, and those of the trial so far.
+        """Count the steps up to this one: their seconds of training per fold, and those of the trial so far.
 
         What a trial does between its steps is part of the latter, and so expected of the steps to come.
         """
-        took = {"training_time_s": training_time_s, "elapsed_s": elapsed_s - self._elapsed_s}
+        steps, self._step = step - self._step, step
+        took = {"training_time_s": training_time_s / steps, "elapsed_s": (elapsed_s - self._elapsed_s) / steps}
         self._elapsed_s = elapsed_s
-        for name, total in self._totals.items():
-            total.add(took[name])
-        if self._step_times is not None:
-            self._step_times.add(training_time_s * 1e3)
+        for _ in range(steps):
+            for name, total in self._totals.items():
+                total.add(took[name])
         if self._totals:
             self.crossed({name: total.total for name, total in self._totals.items()}, step)
-            due = step % PREDICT_EVERY == WARM_UP and self._elapsed_s >= PREDICT_AFTER_S
-            if self._predict and not self._may_converge and due:
-                self._predicted(step)
+            if step >= self._predict_at:
+                self._predict_at = step + PREDICT_EVERY
+                if self._predict and not self._may_converge and elapsed_s >= PREDICT_AFTER_S:
+                    self._predicted(step)
 
     def reported(self, figures: Values, step: int, errors: Values) -> None:
-        """Judge the next point of every curve; after the last one there is nothing left to stop.
-
-        Times are those given to ``stepped``: the times of the curves include waiting for other processes.
-        """
-        own: dict[str, float] = {name: total.total for name, total in self._totals.items() if total.steps}
-        times = self._step_times
-        if times is not None and times.error is not None:
-            own["mean_step_time_ms"] = times.total / times.steps
-            errors = {**errors, "mean_step_time_ms": times.error}
+        """Judge the next point of every curve; after the last one there is nothing left to stop."""
+        times = self._totals.get("training_time_s")
+        if times and times.mean is not None and times.error is not None:  # of steps that are warm, as those to come
+            figures = {**figures, "mean_step_time_ms": 1e3 * times.mean}
+            errors = {**errors, "mean_step_time_ms": 1e3 * times.error}
         if self.active and step < self._steps:
-            self._end(self._judge.see({**figures, **own}, step, errors), "crossed")
+            self._end(self._judge.see(figures, step, errors), "crossed")
 
     def diverged(self, val_loss: float, hopeless_loss: float, step: int) -> None:
         """Tell of a report with such a loss. If it has not fallen at the next, it ends the trial that has any limit."""
@@ -177,21 +169,18 @@ class Guard:
 
     def feasible(self, figures: Values) -> bool:
         """Whether the final figures of a trial that came to its end break no limit."""
-        return not violations(self._criteria, figures, self._brief.costs)
+        return self._judge.final(figures) is None
 
     def expected(self, figures: Values) -> dict[str, float]:
         """The figures that the trial would have had after all its steps, without times that cannot be predicted.
 
         The figure that ended the trial is never left out: it has at least its last value.
         """
-        foreseen = {
-            name: total.roughly_at(self._steps)
-            for name, total in self._totals.items()
-            if name != "elapsed_s" or total.steps < self._steps  # its evaluation at the end takes time, too
-        }
+        on_their_way = {name: total for name, total in self._totals.items() if total.steps < self._steps}
+        foreseen = {name: total.roughly_at(self._steps) for name, total in on_their_way.items()}
         known = {name: value for name, value in figures.items() if name not in foreseen}
         totals: dict[str, float] = {name: value for name, value in foreseen.items() if value is not None}
-        return self._ending.expected(known, totals) if self._ending else known | totals
+        return self.ending.expected(known, totals) if self.ending else known | totals
 
     def _predicted(self, step: int) -> None:
         for name, total in self._totals.items():
@@ -204,4 +193,4 @@ class Guard:
             if prediction is None and stop.metric in self._totals and not self._may_converge:
                 prediction = self._totals[stop.metric].at(self._steps)
             with self._lock:
-                self._ending = self._ending or EarlyEnd(stop, how, prediction)
+                self.ending = self.ending or EarlyEnd(stop, how, prediction)

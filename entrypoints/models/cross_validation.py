@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import islice
 from statistics import fmean, median, stdev
 from time import perf_counter
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from entrypoints.compute import memory
+from entrypoints.compute.contention import CoreWait, own_share
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.datasets.preprocessing import Preprocessing
 from entrypoints.models.configuration import Configuration
@@ -26,6 +28,8 @@ LATENCY_ROWS = 150  # predicted one at a time, by the models of all folds togeth
 FEW_ROWS = 50  # enough for a median
 BATCH_ROWS = 1024  # predicted at once
 MEASURED_MODELS = MEASURED_STEPS = 2  # whose memory is measured: later models and steps take no more
+TURN_STEPS = 5  # of a fold before the next one's: what a change of folds costs the core's caches is shared by them
+TURN_S = 0.005  # long steps need no such turns, and limits are looked at in between
 
 
 def batches(rows: NDArray[np.int64], batch_size: int, seed: tuple[int, int]) -> Iterator[NDArray[np.int64]]:
@@ -77,7 +81,8 @@ class Fold:
         )
         self.preprocessing = preprocessing
         self._scaling = preprocessing.scaling
-        self.training_time_s = 0.0
+        self.steps = 0
+        self.training_time_s = 0.0  # without the time in which other processes had the core
         self.memory_mb: float | None = None  # known after a measured step
         self._kept_mb = 0.0
         self.train_losses: list[float] = []
@@ -86,10 +91,11 @@ class Fold:
         self._held_out = held_out
         self._target = self._scaling.transform_target(data.y) if data.task == "regression" else data.y
         self._batches = batches(fit, configuration.batch_size, (configuration.seed, number))
+        self._core_wait = CoreWait()
 
-    def step(self) -> None:
-        """One ``partial_fit`` on the next batch, timed, and the loss of that batch after it."""
-        self._train(next(self._batches))
+    def step(self, steps: int = 1) -> None:
+        """One ``partial_fit`` on each of the next batches, timed, and the loss of each batch after it."""
+        self._train(islice(self._batches, steps))
 
     def measured_step(self) -> None:
         """Like ``step``, and see by how many megabytes it raises the memory of this process, if the OS tells.
@@ -99,20 +105,26 @@ class Fold:
         """
         rows = next(self._batches)
         self._data.X[rows]  # pages of shared memory count as the process's when it first reads them
-        raised = memory.raised(lambda: self._train(rows))
+        raised = memory.raised(lambda: self._train([rows]))
         if raised is not None:
             self.memory_mb = max(self.memory_mb or 0.0, self._kept_mb + raised.peak_mb)
             self._kept_mb += raised.kept_mb
 
-    def _train(self, rows: NDArray[np.int64]) -> None:
-        X, y = self.preprocessing.transform(self._data.X[rows]), self._target[rows]
-        started = perf_counter()
-        self.learner.step(X, y)
-        self.training_time_s += perf_counter() - started
-        loss = self.learner.loss(self.learner.outputs(X), y)
-        self.train_losses.append(loss)
-        self._loss_sum += loss * len(rows)
-        self._loss_rows += len(rows)
+    def _train(self, batches: Iterable[NDArray[np.int64]]) -> None:
+        took_s, began, waited_s = 0.0, perf_counter(), self._core_wait()
+        try:
+            for rows in batches:
+                self.steps += 1
+                X, y = self.preprocessing.transform(self._data.X[rows]), self._target[rows]
+                started = perf_counter()
+                self.learner.step(X, y)
+                took_s += perf_counter() - started
+                loss = self.learner.loss(self.learner.outputs(X), y)
+                self.train_losses.append(loss)
+                self._loss_sum += loss * len(rows)
+                self._loss_rows += len(rows)
+        finally:
+            self.training_time_s += took_s * own_share(perf_counter() - began, self._core_wait() - waited_s)
 
     def take_train_loss(self) -> float:
         """The mean loss of the steps since the last call."""
@@ -220,25 +232,38 @@ class CrossValidation:
 
     @property
     def training_time_s(self) -> float:
-        """Total ``partial_fit`` time of one fold, mean over folds."""
+        """Total ``partial_fit`` time of one fold, mean over folds, without waiting for a core."""
         return fmean(fold.training_time_s for fold in self.folds)
 
-    def step(self, stop: Callable[[], bool] = lambda: False) -> None:
-        """Advance every fold by one batch, unless ``stop`` says before one of them that the trial is over."""
+    def step(self, stop: Callable[[], bool] = lambda: False, turn: int = 1) -> None:
+        """Advance every fold by one batch, unless ``stop`` says before one of them that the trial is over.
+
+        With ``turn`` by up to that many, one fold after the other, but never past a report that is due.
+        """
+        measured, steps = self.step_number < MEASURED_STEPS, self._turn(turn)
         try:
             with _quiet():
                 for place, fold in enumerate(self.folds):
                     if stop():
                         return
-                    if self.step_number < MEASURED_STEPS and place < MEASURED_MODELS:
+                    if measured and place < MEASURED_MODELS:
                         fold.measured_step()
                     else:
-                        fold.step()
+                        fold.step(steps)
         except FloatingPointError:
             self._overflowed = True
-        self.step_number += 1
+        self.step_number = fold.steps  # of the last one, or of that which overflowed
         if self._convergence.due(self.step_number) and not self._overflowed:
             self._convergence.see(fmean(fold.take_row_loss() for fold in self.folds))
+
+    def _turn(self, most: int) -> int:
+        """How many steps each fold takes in its turn."""
+        if most == 1 or self.step_number < MEASURED_STEPS:
+            return 1
+        short = TURN_S * self.step_number / max(self.training_time_s, 1e-9)
+        to_report = self._report_steps - self.step_number % self._report_steps
+        to_epoch = self._convergence.epoch_steps - self.step_number % self._convergence.epoch_steps
+        return max(1, min(most, int(short), to_report, to_epoch, self.steps - self.step_number))
 
     def untrained(self) -> dict[str, float]:
         """The points of the curves before the first step. A score is not among them: no model can predict yet."""

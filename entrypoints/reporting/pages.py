@@ -15,13 +15,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
 from entrypoints.frame import Frame
-from entrypoints.links import how_to_open, run_view, trials_view
+from entrypoints.links import how_to_open, run_view
 from entrypoints.mlflow_io import log_tables
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.words import value
 from entrypoints.runs import RecordedRun
 from entrypoints.views import SCORE
-from mlflow_sysmetrics.ui import saved_link
+from mlflow_sysmetrics.ui import Page, saved_link, trials_of
 
 HEAD = 3  # sentences of the first answer, about one model: what to take, what it costs, how to load it
 MAX_COLUMNS, MAX_ROWS = 8, 8  # of a table on the page
@@ -153,9 +153,9 @@ def _trials_page(run: RecordedRun, frame: Frame) -> str:
     """The link of the saved page of the first study's trials; of all of them, the best first, where there is none."""
     experiment_id = str(frame.studies["experiment_id"].iloc[0])
     tags = run.client.get_experiment(experiment_id).tags
-    ascending = not frame.higher_is_better
+    plain = Page("", trials_of(frame.first), sort_by=frame.score, ascending=not frame.higher_is_better)
     saved = saved_link(tags, experiment_id, frame.first, SCORE, "CHART")
-    return saved or trials_view(experiment_id, frame.first, frame.score, ascending=ascending, also="")
+    return saved or plain.plain_link(experiment_id)
 
 
 def _studies(frame: Frame) -> list[Mapping[str, Any]]:

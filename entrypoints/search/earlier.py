@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +12,11 @@ from mlflow.entities import Run
 from entrypoints.limits.ledger import Known
 from entrypoints.mlflow_io import figures_of, search_runs
 from entrypoints.models.configuration import Configuration
-from entrypoints.reading import about_trial
 from entrypoints.search.record import TrialRecord
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import SHARED
-from entrypoints.tags import BEST_PREFIX, CONVERGED, DIVERGED, END, FEASIBLE
-from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, ERROR, KIND, OF_AN_END, STOP, STOPPED_BY
+from entrypoints.tags import BEST_PREFIX, CONVERGED, DIVERGED, END, FEASIBLE, REPEAT
+from mlflow_sysmetrics.tags import BY_CRITERIA, BY_PERSON, BY_TUNE, ERROR, KIND, OF_AN_END, STOP, STOPPED_BY, TRIAL_ID
 
 _OF_AN_END = (*OF_AN_END, STOP, END, DIVERGED, CONVERGED, FEASIBLE)
 
@@ -39,11 +38,7 @@ class Earlier:
     @property
     def known(self) -> list[Known]:
         """What the done trials tell the ledger."""
-        return [
-            (trial.configuration, trial.figures, trial.expected, trial.end)
-            for trial in self.done
-            if trial.expected is not None
-        ]
+        return [trial.known for trial in self.done if trial.end.expected is not None]
 
     def left(self, trials: Iterable[Configuration]) -> list[Configuration]:
         """Those of the study's configurations that still have to be run."""
@@ -54,36 +49,41 @@ class Earlier:
 NOTHING = Earlier()
 
 
-def read(client: MlflowClient, study: Run, trials: Iterable[Configuration]) -> Earlier:
-    """What the runs of a study's trials hold. Nothing is changed."""
-    of_trials = [run for run in _children(client, study) if _is_trial(run)]
+def children_of(client: MlflowClient, study: Run) -> list[Run]:
+    """The runs below a study's."""
+    return list(search_runs(client, study.info.experiment_id, f"tags.mlflow.parentRunId = '{study.info.run_id}'"))
+
+
+def read(children: Iterable[Run], trials: Iterable[Configuration]) -> Earlier:
+    """What the runs below a study's hold of its trials."""
+    of_trials = [run for run in children if _is_trial(run)]
     of_trials.sort(key=lambda run: _status(run) is not None)  # of two runs of one trial the done one counts
-    runs = {_key(run.data.params, about_trial(run)["repeat"]): run for run in of_trials}
+    runs = {_key(run.data.params, int(run.data.tags.get(REPEAT, 0))): run for run in of_trials}
     done, open_runs, spans = [], {}, []
     for configuration in trials:
         run = runs.get(_key(configuration.searched, configuration.repeat))
         if run is None:
             continue
-        status = _status(run)
+        run_id, tags, status = run.info.run_id, run.data.tags, _status(run)
         if status is None:
-            open_runs[configuration.place] = run.info.run_id
+            open_runs[configuration.place] = run_id
             continue
-        done.append(_record(run, configuration, status))
+        done.append(TrialRecord(tags.get(TRIAL_ID, run_id), configuration, status, figures_of(run), tags, run_id))
         ended_s = (run.info.end_time or run.info.start_time) / 1000
         spans.append((ended_s - run.data.metrics.get("elapsed_s", 0.0), ended_s))
     return Earlier(tuple(done), open_runs, _covered_s(spans))
 
 
-def settle(client: MlflowClient, study: Run) -> None:
+def settle(client: MlflowClient, study: Run, children: Iterable[Run]) -> None:
     """Correct the status of every run of a study that no process works on, and remove the tags of an earlier end."""
-    for run in _children(client, study):
-        run_id, before, status = run.info.run_id, run.info.status, _status(run) if _is_trial(run) else None
+    for run in children:
         if _is_trial(run) and not run.data.params:
-            client.delete_run(run_id)  # created just before the command was killed: its trial is unknown
+            client.delete_run(run.info.run_id)  # created just before the command was killed: its trial is unknown
             continue
+        before, status = run.info.status, _status(run)
         now = status or ("KILLED" if before == "RUNNING" else before)
         if now != before:
-            client.set_terminated(run_id, now)
+            client.set_terminated(run.info.run_id, now)
         if _is_trial(run) and status is None:
             _forget(client, run, _OF_AN_END)
     _forget(client, study, (ERROR, BEST_PREFIX, STOP, STOPPED_BY))
@@ -96,40 +96,17 @@ def _is_trial(run: Run) -> bool:
 def _status(run: Run) -> str | None:
     """The status of a trial that ended by itself, or was ended by its limits, a scheduler or a person; else None.
 
-    A trial writes its figures and its ``TrialEnd`` last; the status of its run may be missing.
+    A trial writes its figures and the tags of its end last; the status of its run may be missing.
     """
-    end = TrialEnd.read(run.data.tags)
-    if end is not None and "elapsed_s" in run.data.metrics:
-        return "KILLED" if end.ending else "FINISHED"
-    is_stopped = run.info.status == "KILLED" and run.data.tags.get(STOPPED_BY) in (BY_TUNE, BY_PERSON)
-    return "KILLED" if is_stopped else None
-
-
-def _record(run: Run, configuration: Configuration, status: str) -> TrialRecord:
-    trial, end = about_trial(run), TrialEnd.read(run.data.tags) or TrialEnd([])
-    return TrialRecord(
-        trial_id=trial["trial_id"],
-        configuration=configuration,
-        status=status,
-        figures=figures_of(run),
-        folds=end.folds,
-        diverged=trial["diverged"],
-        converged=trial["converged"],
-        ending=end.ending,
-        expected=end.expected,
-        by_person=trial["stopped_by"] == BY_PERSON,
-        run_id=run.info.run_id,
-        host=run.data.tags,
-    )
+    by = run.data.tags.get(STOPPED_BY)
+    if TrialEnd.read(run.data.tags) and "elapsed_s" in run.data.metrics:
+        return "KILLED" if by == BY_CRITERIA else "FINISHED"
+    return "KILLED" if run.info.status == "KILLED" and by in (BY_TUNE, BY_PERSON) else None
 
 
 def _key(params: Mapping[str, Any], repeat: int) -> Hashable:
     """What tells a trial from the others of its study: the texts of its values, as its run has them."""
     return repeat, frozenset((name, str(value)) for name, value in params.items() if name not in SHARED)
-
-
-def _children(client: MlflowClient, study: Run) -> Iterator[Run]:
-    return search_runs(client, study.info.experiment_id, f"tags.mlflow.parentRunId = '{study.info.run_id}'")
 
 
 def _forget(client: MlflowClient, run: Run, beginnings: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""A study after its search, asked with the questions of a report: its result, its tables and its figures."""
+"""A study after its search, asked with the questions of a report: its result, its tables, its figures, its pages."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
+from mlflow import MlflowClient
 
+from entrypoints import views
 from entrypoints.datasets.prepared import Prepared
-from entrypoints.frame import Frame, frame_of
+from entrypoints.errors import UserError
+from entrypoints.frame import Frame, StudyRows, frame_of
 from entrypoints.limits.duration_forecast import Forecast
-from entrypoints.mlflow_io import log_tables
+from entrypoints.mlflow_io import log_tables, search_runs
+from entrypoints.reading import rows_of, said_of_trial
 from entrypoints.reporting.questions import decision, effects, limits_saved, pareto
+from entrypoints.reporting.questions.pairs import differing_hosts
 from entrypoints.runs import RecordedRun
-from entrypoints.search.full_study import beside_full, other_hosts, study_key
-from entrypoints.search.plan import Plan
+from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import Record, TrialRecord
-from entrypoints.settings import StudySettings
-from entrypoints.tags import FEASIBLE
+from entrypoints.tags import CRITERIA, FEASIBLE, STUDY_KEY
+from mlflow_sysmetrics.ui import save
 
 
 @dataclass(frozen=True)
@@ -27,27 +31,27 @@ class Ended:
 
     Attributes:
         run: its run.
-        settings: what it has searched.
+        plan: what it has searched.
         record: of its trials.
-        forecast_s: how long the search was expected to take.
-        rows: the largest batch that is possible.
+        data: what they were trained on.
+        forecast: how long the search was expected to take.
         frame: of the study alone.
         noise: of ``effects.noise``.
         decision: which trial to take.
         saving: what its limits saved; None without limits.
-        on_other_host: how the machine differs on which the full study ran that a saving is counted against; or empty.
+        hosts: the machines, where the full study that a saving is counted against ran on another one; else empty.
     """
 
     run: RecordedRun
-    settings: StudySettings
+    plan: Plan
     record: Record
-    forecast_s: float
-    rows: int
+    data: Prepared
+    forecast: Forecast
     frame: Frame
     noise: pd.DataFrame
     decision: decision.Decision
     saving: limits_saved.Saving | None = None
-    on_other_host: str = ""
+    hosts: str = ""
 
     @property
     def best(self) -> TrialRecord | None:
@@ -57,7 +61,10 @@ class Ended:
 
 
 def ended(run: RecordedRun, plan: Plan, data: Prepared, record: Record, forecast: Forecast) -> Ended:
-    """Ask what a study has found; the runs of its trials are told whether they meet its limits."""
+    """Ask what a study has found, and leave its tables in its run, in place of those of an earlier command.
+
+    The runs of its trials are told whether they meet its limits.
+    """
     settings, criteria = plan.settings, record.criteria
     about = {
         "name": data.name,
@@ -71,34 +78,53 @@ def ended(run: RecordedRun, plan: Plan, data: Prepared, record: Record, forecast
         "features": len(data.feature_names),
         "seed": settings.seed,
     }
-    own = record.rows(run.run_id, about)
+    own = record.rows(run.run_id, about, plan)
     frame = frame_of([own])
     noise = effects.noise(frame)
-    made = Ended(
-        *(run, settings, record, forecast.search_s, data.split.max_batch_size),
-        *(frame, noise, decision.decide(frame, noise=noise)),
-    )
-    if not criteria.rules:
-        return made
-    if any(limit.statistic for limit in criteria.limits):  # each trial knew only the earlier ones
-        for _, trial in frame.ended.dropna(subset=["run_id"]).iterrows():
-            run.client.set_tag(trial["run_id"], FEASIBLE, str(trial["feasible"]).lower())
-    beside = beside_full(run.client, own)
-    saving = limits_saved.saving(beside or _priced(frame, record, plan, forecast), run.run_id)
-    return replace(made, saving=saving, on_other_host=other_hosts(beside) if beside else "")
+    study = Ended(run, plan, record, data, forecast, frame, noise, decision.decide(frame, noise=noise))
+    if criteria.rules:
+        if any(limit.statistic for limit in criteria.limits):  # each trial knew only the earlier ones
+            for _, trial in frame.ended.dropna(subset=["run_id"]).iterrows():
+                run.client.set_tag(trial["run_id"], FEASIBLE, str(trial["feasible"]).lower())
+        beside = _beside_full(run.client, own)
+        saving = limits_saved.saving(beside or _priced(study), run.run_id)
+        study = replace(study, saving=saving, hosts=differing_hosts(beside, *beside.studies.index) if beside else "")
+    _log_tables(study)
+    return study
 
 
-def _priced(frame: Frame, record: Record, plan: Plan, forecast: Forecast) -> Frame:
+def _beside_full(client: MlflowClient, own: StudyRows) -> Frame | None:
+    """A study under limits, and the newest finished one without that ran all its configurations to their end.
+
+    On the same machine if there is one.
+    """
+    elsewhere: Frame | None = None
+    wanted = f"attributes.status = 'FINISHED' and tags.`{STUDY_KEY}` = '{own.about['key']}'"
+    for run in search_runs(client, own.about["experiment_id"], wanted):
+        if CRITERIA in run.data.tags:
+            continue
+        try:
+            frame = frame_of([own, rows_of(client, run)])
+        except UserError:  # its trials were deleted
+            continue
+        trials, is_own = frame.trials, frame.trials["study"] == own.study
+        ran = ~is_own & (trials["status"] == "FINISHED") & trials["elapsed_s"].notna()
+        if set(frame.configurations[is_own]) <= set(frame.configurations[ran]):
+            if not differing_hosts(frame, *frame.studies.index):
+                return frame
+            elsewhere = elsewhere or frame
+    return elsewhere
+
+
+def _priced(study: Ended) -> Frame:
     """With what each trial would have cost by the forecast, which is unknown of those that may converge."""
-    seconds = zip(plan.trials, forecast.trials_s, strict=True)
+    seconds = zip(study.plan.trials, study.forecast.trials_s, strict=True)
     by_place = {trial.place: trial_s for trial, trial_s in seconds if not trial.may_converge}
-    full_s = [by_place.get(trial.configuration.place) for trial in record.trials.values()]
-    expected = {name: pd.Series(full_s, frame.trials.index, dtype=float) for name in limits_saved.FORECASTS}
-    return replace(frame, trials=frame.trials.assign(**expected))
+    full_s = study.frame.trials["place"].map(by_place).astype(float)
+    return replace(study.frame, trials=study.frame.trials.assign(**dict.fromkeys(limits_saved.FORECASTS, full_s)))
 
 
-def log_results(study: Ended) -> None:
-    """Leave the study's tables in its run, in place of those that an earlier command has left there."""
+def _log_tables(study: Ended) -> None:
     record, frame = study.record, study.frame
     tables = {"folds.json": frame.folds.drop(columns="study"), "noise.json": study.noise}
     if record.criteria.rules:
@@ -107,21 +133,23 @@ def log_results(study: Ended) -> None:
         tables["pareto.json"] = pareto.front(of, decision.margins(frame, study.noise))
     if study.saving:
         tables["budget.json"] = study.saving.reasons.assign(counted_against=study.saving.full or "forecast")
-    rows: dict[str, list[Any]] = {"trials.json": [_row(trial, study.settings) for trial in record.trials.values()]}
+    rows: dict[str, list[Any]] = {"trials.json": [_row(study, trial) for trial in record.trials.values()]}
     rows |= {file: table.to_dict("records") for file, table in tables.items() if len(table)}
     log_tables(study.run.client, study.run.run_id, rows)
 
 
-def _row(trial: TrialRecord, settings: StudySettings) -> dict[str, Any]:
+def _row(study: Ended, trial: TrialRecord) -> dict[str, Any]:
     """A trial in trials.json: ids, how it ended, configuration and every figure outside ``system/``."""
-    about = {name: getattr(trial, name) for name in ("trial_id", "run_id", "status", "diverged", "converged")}
-    place = {"place": trial.configuration.place, "repeat": trial.configuration.repeat}
-    return about | place | trial.configuration.searched | settings.shared | trial.figures
+    said = said_of_trial(trial.tags)
+    about = {name: getattr(trial, name) for name in ("trial_id", "run_id", "status")}
+    about |= {"diverged": said["diverged"], "converged": said["converged"]}
+    about |= {"place": trial.configuration.place, "repeat": trial.configuration.repeat}
+    return about | trial.configuration.searched | study.plan.settings.shared | trial.figures
 
 
 def metrics(study: Ended) -> dict[str, float]:
     """The study's own figures that do not depend on a result."""
-    record, trials, saving = study.record, study.frame.trials, study.saving
+    record, trials, saving, forecast_s = study.record, study.frame.trials, study.saving, study.forecast.search_s
     stopped, converged = trials["status"] == "KILLED", trials["converged"]
     found = {
         "trials": len(trials),
@@ -131,23 +159,26 @@ def metrics(study: Ended) -> dict[str, float]:
         "diverged": trials["diverged"].sum(),
         "converged": converged.sum(),
         "search_time_s": record.search_s,
-        "forecast_time_s": study.forecast_s,
+        "forecast_time_s": forecast_s,
         "elapsed_s": record.before_s + time.time() - study.run.start,
     }
     # The full time is unknown if the search or one of its trials was interrupted or cut short, or a trial converged.
     whole = not record.before_s and len(trials) == record.planned and not stopped.any() and not converged.any()
     if whole and record.search_s > 0:
-        found["forecast_error_percent"] = (study.forecast_s / record.search_s - 1) * 100
+        found["forecast_error_percent"] = (forecast_s / record.search_s - 1) * 100
     if record.criteria.rules:
         found["feasible"] = (trials["feasible"].eq(True) & (trials["repeat"] == 0)).sum()
         found["skipped"] = (trials["stop_how"] == "skipped").sum()
     if saving:
-        found |= {
-            f"{name}_{unit}": getattr(saving, f"{name}_{unit}")
-            for name, units in {
-                "spent": ("cpu_s", "wall_s"),
-                "saved": ("cpu_s", "wall_s", "cpu_percent", "wall_percent"),
-            }.items()
-            for unit in units
-        }
+        units = ("cpu_s", "wall_s", "cpu_percent", "wall_percent")
+        names = ["spent_cpu_s", "spent_wall_s", *(f"saved_{unit}" for unit in units)]
+        found |= {name: getattr(saving, name) for name in names}
     return {name: float(number) for name, number in found.items()}
+
+
+def save_pages(study: Ended) -> dict[str, str]:
+    """Save the pages of a study and of its experiment in the UI, and return their links by the names in ``views``."""
+    run, searched = study.run, study.frame.hyperparameters or tuple(study.plan.searched)
+    pages = views.of_study(study.frame, run.start, searched, study.record.criteria)
+    links = save(run.client, run.experiment_id, run.run_id, pages)
+    return links | save(run.client, run.experiment_id, views.EXPERIMENT, views.of_experiment())

@@ -1,20 +1,26 @@
-"""Before the first trials of a study begin: each kind of trial is timed, in the processes that wait anyway."""
+"""How long a study will take: before its first trials each kind is timed, in the processes that wait anyway."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ray import tune
+import click
 from ray.actor import ActorHandle
 
 from entrypoints.compute.barrier import Barrier
 from entrypoints.datasets.prepared import Prepared
-from entrypoints.limits.duration_forecast import Forecast, Timing, figures, forecast, one_of_each, time_kinds
+from entrypoints.limits.duration_forecast import Forecast, forecast, one_of_each, time_kinds
 from entrypoints.limits.ledger import tell
 from entrypoints.models.configuration import Configuration
+from entrypoints.progress import duration
+
+if TYPE_CHECKING:
+    from entrypoints.search.plan import Plan
+
+LONG_S = 3600.0  # a study that takes longer is announced with what would shorten it
 
 
 @dataclass(frozen=True)
@@ -38,9 +44,9 @@ class FirstTrials:
         """Return when this process's trial can begin; False where it takes the place of another process."""
         if not self.barrier.wait():
             return False
-        timings = time_kinds(self.kinds, data)
-        tell(self.ledger, figures(self.kinds, data, timings))
-        self.barrier.bring(timings)
+        timed = time_kinds(self.kinds, data)
+        tell(self.ledger, [(kind, costs) for kind, costs in zip(self.kinds, timed, strict=True) if costs])
+        self.barrier.bring(timed)
         return True
 
     def begin(self) -> None:
@@ -52,43 +58,37 @@ class FirstTrials:
         self.barrier.begin()
 
 
-class Forecaster(tune.Callback):
-    """The study's side: how long the search will take.
+def expected(barrier: Barrier, trials: list[Configuration], data: Prepared, cpus: int) -> Forecast:
+    """How long a search will take, from what the processes have left at the barrier, or else timed in this process.
 
     Args:
-        barrier: that of the first trials; None if no trial is run.
+        barrier: of the first trials.
         trials: of the whole study.
         data: what they are trained on.
         cpus: how many run at once.
-        say: called with the forecast when the first trial begins.
     """
+    return forecast(trials, cpus, barrier.brought() or [time_kinds(one_of_each(trials), data)])
 
-    def __init__(
-        self,
-        barrier: Barrier | None,
-        trials: list[Configuration],
-        data: Prepared,
-        cpus: int,
-        say: Callable[[Forecast], None],
-    ) -> None:
-        self._barrier, self._trials, self._data, self._cpus, self._say = barrier, trials, data, cpus, say
-        self._said = False
 
-    def on_trial_start(self, *args: Any, **info: Any) -> None:
-        """Say it once: now each process has left its timings."""
-        if not self._said:
-            self._said = True
-            self._say(self.expected)
+def announce(plan: Plan, left: Sequence[Configuration], cpus: int, search_s: float) -> None:
+    """Say what is about to happen.
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Empty: Tune writes its callbacks to disk, and this would write the data too."""
-        return {}
-
-    @cached_property
-    def expected(self) -> Forecast:
-        """From the timings of the trials' processes; without any, for example if no trial ran, from this process."""
-        left = self._barrier.brought() if self._barrier else []
-        rounds = [[Timing(*timing) if timing else None for timing in timings] for timings in left] or [
-            time_kinds(one_of_each(self._trials), self._data)
-        ]
-        return forecast(self._trials, self._data, self._cpus, rounds)
+    Args:
+        plan: of the study.
+        left: the trials that are to be run.
+        cpus: how many at once.
+        search_s: how long they are expected to take in all.
+    """
+    settings, trials, takes = plan.settings, len(left), duration(search_s)
+    within = f", at most {duration(settings.time_limit_s)}" if settings.time_limit_s else ""
+    of = f" of {len(plan.trials)}" if trials < len(plan.trials) else ""
+    click.echo(f"Search: {trials}{of} trials of {settings.folds} folds on {cpus} CPU cores, about {takes}{within}")
+    if min(search_s, settings.time_limit_s or math.inf) > LONG_S:
+        within_an_hour = max(1, int(trials * 3600 / search_s))
+        click.echo(
+            f"This study takes about {takes} on {cpus} CPU cores and starts now. To shorten it, stop it and set "
+            f"max_trials (about {within_an_hour} of the {trials} take an hour), max_rows, folds (now {settings.folds}),"
+            " max_steps, max_epochs, or time_limit_s (the best by then counts)."
+        )
+    if plan.stopping:
+        click.echo(f"Limits: {plan.stopping.criteria}; they may end the search sooner")

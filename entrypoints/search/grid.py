@@ -1,9 +1,10 @@
-"""What is tried: the settings and the dataset -> one configuration per trial."""
+"""What is tried, and in which order: the settings and the dataset -> one configuration per trial."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from numbers import Integral, Real
 from typing import Any
 
@@ -15,22 +16,25 @@ from entrypoints.errors import UserError
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.estimators import Estimator
 from entrypoints.models.learners import Algorithm
-from entrypoints.search.trial_order import in_order
 from entrypoints.search_space import Space, Values, is_distribution
 from entrypoints.settings import SHARED, StudySettings
 from entrypoints.text import closest
 
 DEFAULT_DRAWN = 20  # configurations of a random search
 MAX_TRIALS = 100_000
+DEFAULT_REPEATS = 3  # of one configuration of the user's own algorithm, where nothing else shows the noise,
+MIN_REPEATED = 8  # configurations in the study, or none is repeated by default
 _DRAWS = 10  # tries for each of them: distributions of few values repeat themselves
 _OF_ALL = ("batch_size", "tol")  # what every algorithm takes
 _BUILT_IN: Space = {"learning_rate": [0.1, 0.01, 0.001, 0.0001], "alpha": [0.001, 0.01, 0.1]}
-_NUMBERS = {
-    "batch_size": "whole numbers from 1",
-    "learning_rate": "numbers above 0",
-    "alpha": "numbers from 0",
-    "tol": "numbers from 0",
+_FROM_0 = ("numbers from 0", lambda value: isinstance(value, Real) and 0 <= float(value) < math.inf)
+_NUMBERS: dict[str, tuple[str, Callable[[Any], bool]]] = {  # what may be listed, in words and for one value
+    "batch_size": ("whole numbers from 1", lambda value: isinstance(value, Integral) and int(value) >= 1),
+    "learning_rate": ("numbers above 0", lambda value: isinstance(value, Real) and 0 < float(value) < math.inf),
+    "alpha": _FROM_0,
+    "tol": _FROM_0,
 }
+Choice = dict[str, Any]  # the values of one configuration
 
 
 def configurations(
@@ -49,8 +53,7 @@ def configurations(
     """
     _check(settings, algorithms, split.max_batch_size, n_classes)
     spaces = [_space(settings.space, each, split.max_batch_size) for each in algorithms]
-    own = {each.name for each in algorithms if isinstance(each, Estimator)}
-    ordered = in_order(_chosen(settings, spaces), settings.seed, settings.repeats, own)
+    own = [each.name for each in algorithms if isinstance(each, Estimator)]
     return [
         Configuration(
             place=place,
@@ -64,7 +67,7 @@ def configurations(
             max_epochs=settings.max_epochs,
             report_every=settings.report_every,
         )
-        for place, (values, repeat) in enumerate(ordered, 1)
+        for place, (values, repeat) in enumerate(_in_order(settings, _chosen(settings, spaces), own), 1)
     ]
 
 
@@ -73,12 +76,8 @@ def _space(asked: Space, algorithm: Algorithm, rows: int) -> Space:
     space: Space = {"algorithm": [algorithm.name], "batch_size": [2**i for i in range(1, rows.bit_length())]}
     if not isinstance(algorithm, Estimator):
         space |= _BUILT_IN
-    return space | _of(algorithm, asked)
-
-
-def _of(algorithm: Algorithm, asked: Space) -> Space:
-    """The part of a space that an algorithm takes."""
-    return {name: values for name, values in asked.items() if name in _names(algorithm)}
+    names = _names(algorithm)
+    return space | {name: values for name, values in asked.items() if name in names}
 
 
 def _names(algorithm: Algorithm) -> list[str]:
@@ -88,9 +87,9 @@ def _names(algorithm: Algorithm) -> list[str]:
 
 
 def _check(settings: StudySettings, algorithms: tuple[Algorithm, ...], rows: int, n_classes: int) -> None:
-    built_in = any(not isinstance(each, Estimator) for each in algorithms)
+    space, own = settings.space, [each for each in algorithms if isinstance(each, Estimator)]
     allowed = list(dict.fromkeys(name for each in algorithms for name in _names(each)))
-    for name, values in settings.space.items():
+    for name, values in space.items():
         if name in ("algorithm", *SHARED):
             raise UserError(f"space: {name} is an option of its own; give it as -P {name}=")
         if name not in allowed:
@@ -100,58 +99,43 @@ def _check(settings: StudySettings, algorithms: tuple[Algorithm, ...], rows: int
             )
         if is_distribution(values) and settings.search == "grid":
             raise UserError(f"space: {name} is a distribution, which search=random draws from; add it, or list values")
-        if name in _OF_ALL or (name in _BUILT_IN and built_in):
-            _check_numbers(name, values)
-    if "batch_size" in settings.space and (largest := max(_some(settings.space["batch_size"]))) > rows:
+        if name in _OF_ALL or (name in _BUILT_IN and len(own) < len(algorithms)):
+            words, is_allowed = _NUMBERS[name]
+            for value in _some(values):
+                if not is_allowed(value):
+                    raise UserError(f"space: {name} {value}: {words} are allowed; give some of these")
+    if "batch_size" in space and (largest := max(_some(space["batch_size"]))) > rows:
         raise UserError(
             f"space: batch_size {largest} is more than the {rows} rows that a fold trains on; the largest batch can be "
             f"{rows}"
         )
-    for algorithm in algorithms:
-        if isinstance(algorithm, Estimator):
-            own = {name: values for name, values in _of(algorithm, settings.space).items() if name not in _OF_ALL}
-            for each in _tried_out(own):
-                algorithm.check(each, n_classes)
+    for algorithm in own:
+        names = set(_names(algorithm)).difference(_OF_ALL)
+        for each in _tried_out({name: _some(values, ends=False) for name, values in space.items() if name in names}):
+            algorithm.check(each, n_classes)
 
 
-def _check_numbers(name: str, values: Values) -> None:
-    for value in _some(values):
-        if not _is_allowed(name, value):
-            raise UserError(f"space: {name} {value}: {_NUMBERS[name]} are allowed; give some of these")
-
-
-def _is_allowed(name: str, value: Any) -> bool:
-    if name == "batch_size":
-        return isinstance(value, Integral) and int(value) >= 1
-    number = float(value) if isinstance(value, Real) else math.nan
-    return 0 < number < math.inf or (number == 0 and name != "learning_rate")
-
-
-def _some(values: Values) -> list[Any]:
-    """The listed values; of a distribution its ends and a few between them."""
+def _some(values: Values, *, ends: bool = True) -> list[Any]:
+    """The listed values; of a distribution a few, and its ends, which are hardly ever drawn."""
     if not is_distribution(values):
         return list(values)
-    return [*values.support(), *values.rvs(size=3, random_state=0).tolist()]
+    return [*(values.support() if ends else ()), *values.rvs(size=3, random_state=0).tolist()]
 
 
-def _tried_out(space: Space) -> Iterator[dict[str, Any]]:
-    """Each listed value and a few of each distribution: the first of all, then one after the other of each."""
-    tried = {
-        name: values.rvs(size=3, random_state=0).tolist() if is_distribution(values) else values
-        for name, values in space.items()
-    }
+def _tried_out(tried: dict[str, list[Any]]) -> Iterator[Choice]:
+    """The first values of all, then one after the other of each."""
     first = {name: values[0] for name, values in tried.items()}
     yield first
     for name, values in tried.items():
         yield from ({**first, name: value} for value in values[1:])
 
 
-def _chosen(settings: StudySettings, spaces: list[Space]) -> list[dict[str, Any]]:
+def _chosen(settings: StudySettings, spaces: list[Space]) -> list[Choice]:
     """The whole grid, or distinct combinations drawn from it: as many as are asked for, or fewer if there are not."""
     listed = not any(is_distribution(values) for space in spaces for values in space.values())
-    total = len(ParameterGrid(spaces)) if listed else None
+    total = len(ParameterGrid(spaces)) if listed else math.inf
     wanted = settings.max_trials or (DEFAULT_DRAWN if settings.search == "random" else MAX_TRIALS)
-    if total is not None and total <= wanted:
+    if total <= wanted:
         drawn = ParameterGrid(spaces)
     elif settings.search == "grid" and settings.max_trials is None:
         raise UserError(
@@ -161,7 +145,7 @@ def _chosen(settings: StudySettings, spaces: list[Space]) -> list[dict[str, Any]
     else:
         drawn = ParameterSampler(spaces, wanted if listed else wanted * _DRAWS, random_state=settings.seed)
     names = dict.fromkeys(name for space in spaces for name in space)  # scikit-learn sorts them
-    distinct: dict[str, dict[str, Any]] = {}
+    distinct: dict[str, Choice] = {}
     for each in drawn:
         plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in each.items()}
         values = {name: plain[name] for name in names if name in plain}
@@ -169,3 +153,21 @@ def _chosen(settings: StudySettings, spaces: list[Space]) -> list[dict[str, Any]
         if len(distinct) == wanted:
             break
     return list(distinct.values())
+
+
+def _in_order(settings: StudySettings, chosen: list[Choice], own: list[str]) -> list[tuple[Choice, int]]:
+    """The configurations, shuffled, each with its repetition: the one in the middle of their list runs several times.
+
+    In grid order, memory that a process keeps from earlier trials would look like the effect of a hyperparameter.
+    """
+    shuffled = random.Random(settings.seed).sample(chosen, len(chosen))
+    times = settings.repeats or (DEFAULT_REPEATS if own and len(chosen) >= MIN_REPEATED else 1)
+    among = [values for values in chosen if values["algorithm"] in own] or chosen
+    repeated = among[len(among) // 2]
+    if times == 1:
+        return [(values, 0) for values in shuffled]
+    ordered = [(values, 0) for values in shuffled if values is not repeated]
+    total = len(ordered) + times
+    for repeat in range(times):  # spread evenly
+        ordered.insert(int((repeat + 0.5) * total / times), (dict(repeated), repeat))
+    return ordered

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,16 @@ from entrypoints.tags import PID_SINCE
 from mlflow_sysmetrics.tags import NODE, PID
 
 SETTINGS = "settings.json"
-EXECUTION = ("cpus", "time_limit_s", "ray_address")  # how a study is run, which does not change what it searches
 RESUMED_BY = "resumed_by_"  # and a number: params of a study, each the run of a command that continues it
 _SAME_START_S = 2.0  # the kernel's clock, from which a process's start is counted, is set now and then
 
 
 def begin(run: RecordedRun, settings: StudySettings, limits: Limits | None) -> None:
     """Record the settings of the search, and that this process runs it."""
-    about = asdict(settings) | {"space": search_space.described(settings.space)}
-    about |= {"limits": limits and asdict(limits)}
+    about = {
+        "settings": asdict(settings) | {"space": search_space.described(settings.space)},
+        "limits": limits and asdict(limits),
+    }
     run.client.log_text(run.run_id, json.dumps(about, indent=1, default=str), SETTINGS)
     claim(run.client, run.run_id)
 
@@ -40,12 +41,12 @@ def begin(run: RecordedRun, settings: StudySettings, limits: Limits | None) -> N
 def read(client: MlflowClient, run_id: str, execution: Mapping[str, Any]) -> tuple[StudySettings, Limits | None] | None:
     """What ``begin`` has recorded, but for how it is run now; None if it is missing or unreadable."""
     try:
-        about = load_json(client, run_id, SETTINGS) | execution
-        limits = about["limits"] and Limits(**about["limits"])
-        about["space"] = about["space"] and search_space.parse(json.dumps(about["space"]), Path())
-        kept: dict[str, Any] = {each.name: about[each.name] for each in fields(StudySettings)}
-        return StudySettings(**kept | {"groups": tuple(kept["groups"])}), limits
-    except (MlflowException, OSError, ValueError, KeyError):
+        about = load_json(client, run_id, SETTINGS)
+        kept: dict[str, Any] = about["settings"] | execution
+        kept["groups"] = tuple(kept["groups"])
+        kept["space"] = kept["space"] and search_space.parse(json.dumps(kept["space"]), Path())
+        return StudySettings(**kept), about["limits"] and Limits(**about["limits"])
+    except (MlflowException, OSError, ValueError, KeyError, TypeError):
         return None
 
 

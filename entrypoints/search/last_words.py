@@ -11,21 +11,16 @@ from typing import TYPE_CHECKING
 import mlflow
 import pandas as pd
 
+from entrypoints import views
 from entrypoints.frame import Frame
-from entrypoints.limits.costs import USUAL_NOISE
-from entrypoints.limits.judging import Z
-from entrypoints.limits.noise import MIN_DEGREES
 from entrypoints.links import compare_view, how_to_open, run_view
 from entrypoints.reporting.questions import decision, limits_saved
 from entrypoints.reporting.words import value
 from entrypoints.search import edges
-from entrypoints.search.ended import Ended, metrics
-from entrypoints.search.pages import in_markdown
+from entrypoints.search.ended import Ended, metrics, save_pages
 from entrypoints.search.record import costs
-from entrypoints.search_space import is_distribution
 from entrypoints.tags import BEST_PREFIX, BEST_TRIAL_ID, BEST_TRIAL_RUN_ID, BY_TIME_LIMIT
 from entrypoints.text import listed
-from entrypoints.views import SCORE
 from mlflow_sysmetrics.limits import Limit
 from mlflow_sysmetrics.tags import BY_CRITERIA, BY_PERSON, BY_TUNE
 
@@ -36,56 +31,69 @@ TOP = 5
 SHOWN = ("training_time_s", "mean_step_time_ms", "peak_memory_mb", "mean_cpu_percent", "inference_latency_ms")
 MOSTLY = 0.5  # of the trials
 NOTE = "mlflow.note.content"
+PAGES = {
+    views.SCORE: "score against cost",
+    views.TABLE: "table",
+    views.TRAINING: "during training",
+    views.LIMITS: "who met the limits",
+    views.STOPPED: "what was stopped, and why",
+    views.STUDIES: "all studies",
+}
 
 
-def tell(study: Ended, model: LoggedModel, links: Mapping[str, str]) -> str:
+def tell(study: Ended, model: LoggedModel) -> str:
     """Leave the study's metrics, best trial and description in its run; return the last words on the terminal."""
-    best = study.best
+    best, links = study.best, save_pages(study)
     assert best is not None
     known = study.frame.studies.assign(model=model.uri, model_run_id=best.run_id)
-    take, *others = decision.answer(replace(study.frame, studies=known)).sentences
-    others += [*_said(study), _refitted(study, model)]
+    sentences = [
+        *decision.answer(replace(study.frame, studies=known)).sentences,
+        f"{counted(study)}.",
+        *_of_limits(study),
+        *edges.sentences(study.frame, study.decision, study.plan.settings.space, study.data.split.max_batch_size),
+        _refitted(study, model),
+    ]
     mlflow.log_metrics(metrics(study), step=0)
     mlflow.set_tags(
         {
             BEST_TRIAL_RUN_ID: str(best.run_id),
             BEST_TRIAL_ID: best.trial_id,
             **{f"{BEST_PREFIX}{key}": str(value) for key, value in best.configuration.searched.items()},
-            NOTE: _description(study, take, others, links),
+            NOTE: _description(study, sentences, links),
         }
     )
-    return _closing(study, [take, *others], links)
+    return _closing(study, sentences, links)
 
 
-def tell_no_result(study: Ended, links: Mapping[str, str]) -> str:
+def tell_no_result(study: Ended) -> str:
     """Leave what is known of a study that has no model to choose, and return why in one sentence."""
     mlflow.log_metrics(metrics(study), step=0)
     why = f"{study.decision.nothing}; {counted(study)}{_advice(study)}"
     said = "\n".join(f"- {sentence}" for sentence in _of_limits(study))
-    note = f"**No model was chosen**: {why}.\n\nCompare its trials: {in_markdown(links)}.\n\n{said}"
+    note = f"**No model was chosen**: {why}.\n\nCompare its trials: {_in_markdown(save_pages(study))}.\n\n{said}"
     study.run.client.set_tag(study.run.run_id, NOTE, note)
     return why
 
 
 def counted(study: Ended) -> str:
     """What became of the trials, in counts that add up."""
-    record, trials = study.record, study.frame.trials
-    sound, by = ~trials["diverged"], trials["stopped_by"]
-    ran = sound & (trials["status"] == "FINISHED")
-    converged = (ran & trials["converged"]).sum()
-    diverged = trials[~sound]
-    counts = {
-        f"ran to the end{f' ({converged} of them converged)' if converged else ''}": ran.sum(),
-        "stopped by the limits": (sound & (by == BY_CRITERIA)).sum(),
-        "stopped by the scheduler": (sound & (by == BY_TUNE)).sum(),
-        "stopped by a person": (sound & (by == BY_PERSON)).sum(),
-        f"cut off by time_limit_s={study.settings.time_limit_s or 0:g}": (sound & (by == BY_TIME_LIMIT)).sum(),
-        f"diverged{_in_common(study.frame, diverged)}": len(diverged),
-        "failed": (sound & (trials["status"] == "FAILED")).sum(),
-        "not started": record.planned - len(trials),
+    record, trials, limit_s = study.record, study.frame.trials, study.plan.settings.time_limit_s or 0.0
+    became = trials["stopped_by"].where(trials["stopped_by"].notna(), trials["status"])
+    became = became.mask(trials["diverged"], "diverged")
+    converged = int((trials["converged"] & (became == "FINISHED")).sum())
+    words = {
+        "FINISHED": f"ran to the end{f' ({converged} of them converged)' if converged else ''}",
+        BY_CRITERIA: "stopped by the limits",
+        BY_TUNE: "stopped by the scheduler",
+        BY_PERSON: "stopped by a person",
+        BY_TIME_LIMIT: f"cut off by time_limit_s={limit_s:g}",
+        "diverged": f"diverged{_in_common(study.frame, trials[trials['diverged']])}",
+        "FAILED": "failed",
+        "not started": "not started",
     }
+    counts = became.value_counts().to_dict() | {"not started": record.planned - len(trials)}
     trial = "trial" if record.planned == 1 else "trials"
-    said = f"{record.planned} {trial}: {', '.join(f'{count} {what}' for what, count in counts.items() if count)}"
+    said = f"{record.planned} {trial}: {', '.join(f'{counts[end]} {words[end]}' for end in words if counts.get(end))}"
     again = f"; {record.restarts} times a trial began again because its process or node had died"
     return said + (again if record.restarts else "")
 
@@ -114,13 +122,14 @@ def _advice(study: Ended) -> str:
     return "; loosen the criteria" if by_limits.any() else "; lower the learning rates or max_steps"
 
 
-def _description(study: Ended, take: str, others: Sequence[str], links: Mapping[str, str]) -> str:
+def _description(study: Ended, sentences: Sequence[str], links: Mapping[str, str]) -> str:
     """The study's page in the UI; its first lines, the result and the links, are seen before it is unfolded."""
     experiment_id, best = study.run.experiment_id, study.best.run_id if study.best else None
     top = [str(run_id) for run_id in _ranked(study)["run_id"].head(TOP)]
+    take, *others = sentences
     lines = [
         take,
-        f"Compare the trials: {in_markdown(links)}.",
+        f"Compare the trials: {_in_markdown(links)}.",
         "",
         *(f"- {sentence}" for sentence in others),
         "",
@@ -131,6 +140,10 @@ def _description(study: Ended, take: str, others: Sequence[str], links: Mapping[
     return "\n".join(lines)
 
 
+def _in_markdown(links: Mapping[str, str]) -> str:
+    return " · ".join(f"[{said}]({links[page]})" for page, said in PAGES.items() if page in links)
+
+
 def _closing(study: Ended, sentences: Sequence[str], links: Mapping[str, str]) -> str:
     """The end of the command's output: the best trials, what is said of them, and how to look at all of them."""
     ranked = _ranked(study).head(TOP)
@@ -138,19 +151,14 @@ def _closing(study: Ended, sentences: Sequence[str], links: Mapping[str, str]) -
     figures = {name: partial(value, name) for name in (study.record.score, *SHOWN) if name in ranked}
     table = ranked[[*study.frame.hyperparameters, *figures]].to_string(formatters=figures, na_rep="-")
     said = [re.sub(r"\*\*|`", "", sentence) for sentence in sentences]
-    opening = how_to_open(links[SCORE], mlflow.get_tracking_uri())
+    opening = how_to_open(links[views.SCORE], mlflow.get_tracking_uri())
     return "\n".join(["", table, "", *said, "Compare all trials in the MLflow UI:", opening, ""])
 
 
-def _said(study: Ended) -> Iterator[str]:
-    """What became of the trials, what limits did, and where the search may have been too narrow."""
-    yield f"{counted(study)}."
-    yield from _of_limits(study)
-    chosen, margin, space = study.decision.chosen, study.decision.margin, study.settings.space
-    if chosen is not None and margin is not None:
-        not_listed = {name for name, values in space.items() if is_distribution(values)}
-        not_listed |= set() if "batch_size" in space else {"batch_size"}
-        yield from edges.sentences(study.frame, chosen, margin, study.rows, not_listed)
+def _ranked(study: Ended) -> pd.DataFrame:
+    """The trials that can be chosen, the best first."""
+    complete = study.frame.complete
+    return complete[complete["feasible"].eq(True)] if study.record.criteria.rules else complete
 
 
 def _refitted(study: Ended, model: LoggedModel) -> str:
@@ -164,37 +172,26 @@ def _refitted(study: Ended, model: LoggedModel) -> str:
 
 def _of_limits(study: Ended) -> Iterator[str]:
     """What the limits saved, which of them were not applied, and which cannot tell trials apart."""
-    criteria, record = study.record.criteria, study.record
+    criteria = study.record.criteria
     if study.saving:
         yield from limits_saved.sentences_of(study.saving, str(criteria))
-    if study.on_other_host:
-        yield f"The full study ran on another machine ({study.on_other_host}): part of the saving may be the machine's."
-    finished = costs(record.trials.values())
+    if study.hosts:
+        yield f"The full study ran on other machines ({study.hosts}): part of the saving may be theirs."
+    finished = costs(study.record.trials.values())
     for limit in criteria.limits:
         number = limit.resolve(finished)
         if number is None:
-            few = sum(limit.metric.name in figures for figures in finished) < limit.after
-            why = f"fewer than {limit.after} trials have the figure" if few else f"the {limit.statistic} is negative"
-            yield f"`{limit}` was not applied in the end: {why}."
+            yield f"`{limit}` was not applied in the end: fewer than {limit.after} trials have the figure."
         elif _is_within_noise(study, limit, number):
             yield f"`{limit}` cannot tell the trials apart: most are as close to it as equal trials to each other."
 
 
 def _is_within_noise(study: Ended, limit: Limit, number: float) -> bool:
-    """Whether most trials are so near to a limit that it would stop none of them for certain."""
+    """Whether most trials are so near to a limit that chance says which of them meet it."""
     name, ended = limit.metric.name, study.frame.ended
-    known = study.noise[(study.noise["metric"] == name) & (study.noise["degrees_of_freedom"] >= MIN_DEGREES)]
-    share = USUAL_NOISE.get(name, 0.0) if known.empty else known["noise"].iloc[0]
-    band = Z * share * abs(number)
-    if name not in ended or not band:
+    band = decision.margins(study.frame, study.noise).get(name, 0.0) * abs(number)
+    if not band:
         return False
-    endings = [trial.ending for trial in study.record.trials.values() if trial.ending]
-    told_apart = sum(ending.stop.criterion == str(limit) for ending in endings)
+    told_apart = (study.frame.trials["stop_metric"] == name).sum()
     near = (ended[name] - number).abs() <= band
     return bool(near.sum() > MOSTLY * (ended[name].notna().sum() + told_apart))
-
-
-def _ranked(study: Ended) -> pd.DataFrame:
-    """The trials that can be chosen, the best first."""
-    complete = study.frame.complete
-    return complete[complete["feasible"].eq(True)] if study.record.criteria.rules else complete

@@ -1,8 +1,9 @@
-"""What each part of a study costs, in the study's run: the command and all processes below it."""
+"""What each part of a study costs, in the study's run and on the terminal: the command and all processes below it."""
 
 from __future__ import annotations
 
 import contextlib
+import time
 
 import click
 from mlflow.entities import Metric
@@ -35,8 +36,14 @@ class Phases:
         summary, now = self._measurement.stop(), now_ms()
         if kind is not None and not issubclass(kind, Exception):  # Ctrl-C: time is short
             return
-        costs = [Metric(name, value, now, 0) for name, value in summary.items() if name.startswith("phase/")]
+        costs = {name.removeprefix("phase/"): value for name, value in summary.items() if name.startswith("phase/")}
         try:
-            self._run.client.log_batch(self._run.run_id, metrics=costs)
+            points = [Metric(f"phase/{name}", value, now, 0) for name, value in costs.items()]
+            self._run.client.log_batch(self._run.run_id, metrics=points)
         except Exception as error:  # the study is complete
             click.echo(f"The costs of the study's phases are not logged: {error}", err=True)
+        if kind is None:
+            took_s = {name.split("/")[0]: value for name, value in costs.items() if name.endswith("/elapsed_s")}
+            before_s = time.time() - self._run.start - sum(took_s.values())
+            said = (f"{name} {seconds:.1f} s" for name, seconds in {"start": before_s, **took_s}.items())
+            click.echo(f"Time since the command's run was created: {', '.join(said)}")

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from entrypoints import own_modules
 from entrypoints.compute.places import Place, place
 from entrypoints.datasets import known
-from entrypoints.datasets.prepared import Request
+from entrypoints.datasets.prepared import Prepared, Request
 from entrypoints.datasets.splits import Split, make_split
 from entrypoints.datasets.tables import Table
-from entrypoints.limits import costs
-from entrypoints.limits.schedulers import Rules, stopping_rules
+from entrypoints.limits.schedulers import stopping
+from entrypoints.limits.stop_or_skip import Stopping
 from entrypoints.models import algorithms
 from entrypoints.models.configuration import Configuration
 from entrypoints.runs import CommandRun
 from entrypoints.search.grid import configurations
-from entrypoints.settings import Limits, StudySettings, own_target
+from entrypoints.search.run_names import run_names
+from entrypoints.settings import Limits, StudySettings
 
 TRIALS = "entrypoints.search.trial"  # what the processes of trials import
+_OF_KEY = ("max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,22 @@ class Plan:
 
     settings: StudySettings
     limits: Limits | None
-    rules: Rules
+    stopping: Stopping | None
     request: Request
     table: Table
     split: Split
     trials: list[Configuration]
     place: Place
+
+    @property
+    def searched(self) -> list[str]:
+        """The names of what it searches, in the order of the first trials that have them."""
+        return list(dict.fromkeys(name for trial in self.trials for name in trial.searched))
+
+    @property
+    def names(self) -> dict[int, str]:
+        """What the runs of its trials are called, by their places."""
+        return dict(zip((trial.place for trial in self.trials), run_names(self.trials), strict=True))
 
 
 def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Path) -> Plan:
@@ -53,9 +66,8 @@ def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Pa
 
         registered.check(settings.register)
     where = place(settings.ray_address, settings.cpus or 0, imports=TRIALS)
-    table = _table(settings)
-    can_read = partial(costs.readable, here=where.is_here)
-    rules = stopping_rules(table.task, limits, settings.groups, can_read)
+    table = known.load(settings.dataset, target=settings.target).sample(settings.max_rows, settings.seed)
+    ends_early = stopping(table.task, limits, settings.groups, here=where.is_here)
     request = Request(settings.dataset, settings.max_rows, settings.folds, settings.seed)
     folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)
     own_modules.look_in(folders, settings.algorithm)
@@ -63,12 +75,13 @@ def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Pa
     split = make_split(table, folds=settings.folds, seed=settings.seed)
     made = configurations(settings, split, searched, len(table.classes))
     trials = [replace(trial, folders=folders) for trial in made]
-    return Plan(settings, limits, rules, request, table, split, trials, where)
+    return Plan(settings, limits, ends_early, request, table, split, trials, where)
 
 
-def _table(settings: StudySettings) -> Table:
-    table = known.load(settings.dataset, target=own_target(settings.target))
-    return table.sample(settings.max_rows, settings.seed)
+def study_key(settings: StudySettings, data: Prepared | Table) -> str:
+    """Studies with the same key train the same configurations in the same way."""
+    same = {name: getattr(settings, name) for name in _OF_KEY}
+    return hashlib.sha256(json.dumps([data.digest, data.target, same]).encode()).hexdigest()[:16]
 
 
 def begin(command: CommandRun, settings: StudySettings, limits: Limits | None = None, *, folder: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ray import tune
@@ -13,42 +14,46 @@ from ray.tune.experiment import Trial as TuneTrial
 from entrypoints.datasets.tables import Task
 from entrypoints.frame import StudyRows, TrialRow
 from entrypoints.limits.judging import resolved, violations
-from entrypoints.limits.ledger import End
-from entrypoints.limits.stop_or_skip import EarlyEnd, end_of
+from entrypoints.limits.ledger import Known, counted
+from entrypoints.limits.stop_or_skip import end_of
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.losses import higher_is_better, score_name
 from entrypoints.progress import Progress
-from entrypoints.reading import host_of
-from entrypoints.search.run_names import run_names
-from entrypoints.tags import BY_TIME_LIMIT
+from entrypoints.reading import said_of_trial
+from entrypoints.search.plan import Plan
+from entrypoints.search.trial_end import TrialEnd
+from entrypoints.tags import BY_TIME_LIMIT, DIVERGED, STOP_HOW
 from mlflow_sysmetrics.limits import Criteria, Values
-from mlflow_sysmetrics.ray_tune import error_line
-from mlflow_sysmetrics.tags import BY_CRITERIA, BY_PERSON, BY_TUNE
+from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY, error_line
+from mlflow_sysmetrics.tags import BY_CRITERIA, BY_TUNE, STOPPED_BY
 
 
 @dataclass
 class TrialRecord:
-    """What the study knows of one trial. ``figures`` holds the last value of every metric outside ``system/``.
+    """What the study knows of one trial, which is what its run holds.
 
-    ``cut_off`` says that it was still running when the time was up, ``by_person`` that somebody ended it, ``ending``
-    why its limits did. ``expected`` is what it would have cost at its end; None without limits. ``host`` has
-    the tags that name its machine.
+    Attributes:
+        trial_id: Tune's.
+        configuration: what it trains.
+        status: of its run.
+        figures: the last value of every metric outside ``system/``.
+        tags: what became of it, and where.
+        run_id: of its run; None while the search goes on.
+        error: why it failed.
     """
 
     trial_id: str
     configuration: Configuration
     status: str = "RUNNING"
     figures: dict[str, float] = field(default_factory=dict)
-    folds: list[dict[str, float]] = field(default_factory=list)
-    diverged: bool = False
-    converged: bool = False
-    cut_off: bool = False
-    by_person: bool = False
-    ending: EarlyEnd | None = None
-    expected: Values | None = None
+    tags: dict[str, str] = field(default_factory=dict)
     run_id: str | None = None
     error: str | None = None
-    host: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether its loss became infinite."""
+        return self.tags.get(DIVERGED) == "true"
 
     @property
     def complete(self) -> bool:
@@ -56,43 +61,44 @@ class TrialRecord:
         return self.status == "FINISHED" and not self.diverged
 
     @property
+    def stopped_by(self) -> str | None:
+        """Who ended it early."""
+        return self.tags.get(STOPPED_BY)
+
+    @property
     def ended_from_outside(self) -> bool:
         """Whether it failed, or a scheduler, a time limit or a person ended it: its last result was one on its way."""
-        return self.status != "FINISHED" and self.ending is None
+        return self.status != "FINISHED" and self.stopped_by != BY_CRITERIA
+
+    @cached_property
+    def end(self) -> TrialEnd:
+        """What it has left at its end, which must have come."""
+        return TrialEnd.read(self.tags) or TrialEnd([])
 
     @property
-    def end(self) -> End:
-        """How it ended, for those that follow."""
-        return end_of(self.ending, finished=self.status == "FINISHED", diverged=self.diverged)
-
-    @property
-    def stopped_by(self) -> str | None:
-        """Who ended it early, as the tag of its run says it."""
-        if self.ending:
-            return BY_CRITERIA
-        if self.status != "KILLED":
-            return None
-        return BY_TIME_LIMIT if self.cut_off else BY_PERSON if self.by_person else BY_TUNE
-
-    @property
-    def whole(self) -> Values:
-        """Its figures; of one that its limits ended, as they would have been at its end, as far as that is known."""
-        unknown = self.end == "stopped" and self.configuration.may_converge
-        return self.expected if self.ending and self.expected is not None and not unknown else self.figures
+    def known(self) -> Known:
+        """What it tells the ledger."""
+        how = end_of(self.tags.get(STOP_HOW), finished=self.status == "FINISHED", diverged=self.diverged)
+        expected = self.end.expected
+        return self.configuration, self.figures, self.figures if expected is None else expected, how
 
 
 def costs(trials: Iterable[TrialRecord]) -> list[Values]:
     """What relative limits are taken of: the trials that came to their end, and those that their limits ended."""
-    known = [trial for trial in trials if trial.complete or (trial.ending and not trial.diverged)]
-    return [trial.whole for trial in known if not trial.configuration.repeat]
+    counts = (counted(*trial.known) for trial in trials if not trial.ended_from_outside)
+    return [figures for figures in counts if figures is not None]
 
 
 class Record(tune.Callback):
     """Follows the search on the driver: each trial's last figures, the best so far, progress on the terminal.
 
-    ``planned`` is how many trials there would be without a time limit, ``earlier`` are those that an interrupted
-    command has run, which took it ``before_s``. ``restarts`` counts the deaths of processes and nodes after which a
-    trial began again.
+    Args:
+        task: of the study.
+        progress: its line on the terminal.
+        criteria: what its trials have to meet.
+        earlier: the trials that an interrupted command has run,
+        before_s: which took it so long.
+        begins: called when the first trial begins.
     """
 
     def __init__(
@@ -102,40 +108,45 @@ class Record(tune.Callback):
         criteria: Criteria | None = None,
         earlier: Iterable[TrialRecord] = (),
         before_s: float = 0.0,
+        begins: Callable[[], None] = lambda: None,
     ) -> None:
         self.trials = {record.trial_id: record for record in earlier}
         self.first_start: float | None = None
         self.last_end: float | None = None
-        self.planned = progress.total
+        self.planned = progress.total  # trials, if the time is enough
         self.before_s = before_s
-        self.restarts = 0
+        self.restarts = 0  # deaths of processes and nodes after which a trial began again
         self.task = task
         self.score = f"val_{score_name(task)}"
-        self._progress = progress
         self.criteria = criteria or Criteria(())
+        self._progress = progress
+        self._begins = begins
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Empty: Tune writes its callbacks to disk, and this would write the data too."""
+        return {}
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Note the trial, and the moment when the search began."""
-        self.first_start = self.first_start or time.time()
+        if self.first_start is None:
+            self.first_start = time.time()
+            self._begins()
         self._progress.trial_started(trial.config["configuration"].place)
         self.trials[trial.trial_id] = TrialRecord(trial.trial_id, trial.config["configuration"])
 
     def on_trial_result(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Keep the figures so far: a trial that fails, or is ended from outside, says nothing more."""
-        record = self._of(trial)
-        record.figures, record.host = result.get("figures", {}), result.get("host", {})
+        """Keep what is known so far: a trial that fails, or is ended from outside, says nothing more."""
+        record, carried = self._of(trial), result[PAYLOAD_KEY]
+        record.figures, record.status = result["figures"], carried["status"] or "RUNNING"
+        record.tags |= carried["tags"]
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """Keep what the trial's last result says."""
-        record, result = self._end(trial), trial.last_result or {}
-        record.status = "FINISHED" if result.get("ended") else "KILLED"
-        record.figures = result.get("figures", {})
-        record.folds = result.get("folds", [])
-        record.diverged = result.get("diverged", False)
-        record.converged = result.get("converged", False)
-        record.ending, record.expected = result.get("ending"), result.get("expected")
+        """Note the end of a trial; one that has not said that it is its own was ended by a scheduler."""
+        record = self._end(trial)
+        if record.status == "RUNNING":
+            record.status, record.tags[STOPPED_BY] = "KILLED", BY_TUNE
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Note that the trial has failed, and why."""
@@ -154,7 +165,7 @@ class Record(tune.Callback):
         """Write the last line of progress; what still ran was ended by a time limit."""
         for record in self.trials.values():
             if record.status == "RUNNING":
-                record.status, record.cut_off = "KILLED", True
+                record.status, record.tags[STOPPED_BY] = "KILLED", BY_TIME_LIMIT
                 self.last_end = time.time()
         self._progress.show(self._best_score, last=True)
 
@@ -168,49 +179,40 @@ class Record(tune.Callback):
         """The criteria, with the numbers that relative limits come to by the trials so far."""
         return resolved(self.criteria, costs(self.trials.values()))
 
-    def rows(self, study: str, about: Mapping[str, Any]) -> StudyRows:
+    def rows(self, study: str, about: Mapping[str, Any], plan: Plan) -> StudyRows:
         """The study as a part of a frame, as a report reads it from its run.
 
         Args:
             study: the id of its run.
             about: what else is known of it, by the names of ``frame.OF_STUDY``.
+            plan: of it.
         """
-        limits, trials = self.limits, list(self.trials.values())
-        names = run_names([trial.configuration for trial in trials])
+        limits, trials, names = self.limits, list(self.trials.values()), plan.names
         return StudyRows(
             study,
             {"score": self.score, "higher_is_better": higher_is_better(self.task), "own": True, **about},
             [
                 TrialRow(
-                    self._about(trial, limits) | {"name": name},
+                    self._about(trial, limits) | {"name": names[trial.configuration.place]},
                     {key: str(value) for key, value in trial.configuration.searched.items()},
                     trial.figures,
                 )
-                for trial, name in zip(trials, names, strict=True)
+                for trial in trials
             ],
-            list(dict.fromkeys(name for trial in trials for name in trial.configuration.searched)),
-            [{"trial_id": trial.trial_id, **fold} for trial in trials for fold in trial.folds],
+            plan.searched,
+            [{"trial_id": trial.trial_id, **fold} for trial in trials for fold in trial.end.folds],
         )
 
     def _about(self, trial: TrialRecord, limits: Criteria) -> dict[str, Any]:
-        """What is known of a trial, by the names of ``frame.ABOUT``."""
-        ending = trial.ending
+        """What is known of a trial, by the names of ``frame.ABOUT``; it meets the limits as these are by now."""
         judged = bool(self.criteria.rules) and not trial.ended_from_outside
-        return {
+        return said_of_trial(trial.tags) | {
             "trial_id": trial.trial_id,
             "run_id": trial.run_id,
             "place": trial.configuration.place,
             "repeat": trial.configuration.repeat,
             "status": trial.status,
-            "diverged": trial.diverged,
-            "converged": trial.converged,
             "feasible": trial.complete and not violations(limits, trial.figures) if judged else None,
-            "host": host_of(trial.host),
-            "stopped_by": trial.stopped_by,
-            "stop_how": ending and ending.how,
-            "stop_reason": ending and ending.reason,
-            "stop_metric": ending and ending.stop.metric,
-            "stop_step": ending and ending.stop.step,
         }
 
     def _end(self, trial: TuneTrial) -> TrialRecord:

@@ -25,7 +25,7 @@ from mlflow_sysmetrics.tags import KIND, NODE, PID
 if TYPE_CHECKING:
     from entrypoints.search.plan import Plan
 
-GIVEN_AGAIN = (*journal.EXECUTION, "register")
+EXECUTION = ("cpus", "time_limit_s", "ray_address")  # how a study is run, which does not change what it searches
 
 
 def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
@@ -39,11 +39,12 @@ def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
     Raises:
         UserError: the study is missing or cannot go on, or options are given that a study has for good.
     """
-    execution = {name: options[name] for name in journal.EXECUTION}
-    folder, which = user_folder(), f"resume={run_id}"
+    execution = {name: options[name] for name in EXECUTION}
+    folder = user_folder()
     with recorded_run("resume", f"resume {command}", {"resume": run_id, **as_typed(execution)}) as run:
         _refuse_others(options)
         found = _study(run.client, run_id)
+        name = found.info.run_name
         if options["register"] is not None:
             execution |= {"register": options["register"]}
         plan = _plan(run.client, found, command, execution, folder)
@@ -51,48 +52,28 @@ def resume_study(command: str, run_id: str, options: dict[str, Any]) -> None:
         from entrypoints.search import earlier
         from entrypoints.search.study import run_study
 
-        done = earlier.read(run.client, found, plan.trials)
+        children = earlier.children_of(run.client, found)
+        done = earlier.read(children, plan.trials)
         left, goes_on = len(done.left(plan.trials)), len(done.open_runs)
         if found.info.status == "FINISHED" and not left:
-            raise UserError(
-                f"{which}: {found.info.run_name} is finished, so there is nothing to resume; run a new study"
-            )
+            raise _refused(found, f"{name} is finished, so there is nothing to resume; run a new study")
         if not journal.take(found, run):
-            raise UserError(
-                f"{which}: another command has begun to continue {found.info.run_name} at the same moment; leave it "
-                "alone until that has ended"
+            why = (
+                f"another command has begun to continue {name} at the same moment; leave it alone until that has ended"
             )
-        earlier.settle(run.client, found)
+            raise _refused(found, why)
+        earlier.settle(run.client, found, children)
         says = (
             f"{len(done.done)} of {len(plan.trials)} trials are done, {goes_on} were begun and keep their runs, "
             f"{left - goes_on} are new"
         )
-        link = f"[{found.info.run_name}]({run_view(found.info.experiment_id, run_id)})"
+        link = f"[{name}]({run_view(found.info.experiment_id, run_id)})"
         run.client.set_tag(run.run_id, "mlflow.parentRunId", run_id)
         run.client.set_tag(run.run_id, "mlflow.note.content", f"Continues {link}: {says}.")
-        run.rename(f"resume {command}", f"resume {found.info.run_name}")
-        say(f"Study: {found.info.run_name} in run {run_id} goes on; {says}")
+        run.rename(f"resume {command}", f"resume {name}")
+        say(f"Study: {name} in run {run_id} goes on; {says}")
         with continued_run(run, run_id) as continued, plan.place:
             run_study(continued, plan, done)
-
-
-def _plan(client: MlflowClient, study: Run, command: str, execution: dict[str, Any], folder: Path) -> Plan:
-    """What the study has begun, as it is to be run now."""
-    which, begun = f"resume={study.info.run_id}", journal.read(client, study.info.run_id, execution)
-    if begun is None:
-        raise UserError(f"{which}: this study holds no {journal.SETTINGS} that can be read; run a new study")
-    made_by = "early_stop" if begun[1] else "tune"
-    if made_by != command:
-        raise UserError(f"{which}: this is a study of {made_by}; use mlflow run . -e {made_by} to continue it")
-    from entrypoints.search import full_study, plan
-
-    planned, tags = plan.planned(*begun, folder=folder), study.data.tags
-    if tags.get(STUDY_KEY) not in (None, full_study.study_key(planned.settings, planned.table)):
-        raise UserError(
-            f"{which}: its dataset, {tags.get(DATASET)}, is no longer what the study began with; look for the earlier "
-            "one, or run a new study"
-        )
-    return planned
 
 
 def _refuse_others(options: dict[str, Any]) -> None:
@@ -101,7 +82,8 @@ def _refuse_others(options: dict[str, Any]) -> None:
     usual = {
         str(each.name): each.type_cast_value(context, each.get_default(context)) for each in context.command.params
     }
-    given = [name for name, value in options.items() if name not in GIVEN_AGAIN and value != usual[name]]
+    allowed = (*EXECUTION, "register")
+    given = [name for name, value in options.items() if name not in allowed and value != usual[name]]
     if given:
         raise UserError(
             f"{', '.join(given)}: a study that is resumed goes on as it began; leave this out, or run a new study"
@@ -110,20 +92,43 @@ def _refuse_others(options: dict[str, Any]) -> None:
 
 def _study(client: MlflowClient, run_id: str) -> Run:
     """The run with this id, if it is a study that no other command is running."""
-    run, which = find_run(client, run_id), f"resume={run_id}"
+    run = find_run(client, run_id)
     if run is None:
-        raise UserError(f"{which}: MLflow has no run with this id; give the run id on the page of a study")
+        raise UserError(f"resume={run_id}: MLflow has no run with this id; give the run id on the page of a study")
     if run.data.tags.get(KIND) != "study":
-        raise UserError(f"{which}: this run is not a study; give the id of a run of tune or early_stop")
-    where = f"process {run.data.tags.get(PID)} on {run.data.tags.get(NODE)}"
+        raise _refused(run, "this run is not a study; give the id of a run of tune or early_stop")
+    name, where = run.info.run_name, f"process {run.data.tags.get(PID)} on {run.data.tags.get(NODE)}"
     lives = journal.lives(run.data.tags)
     if lives:
-        raise UserError(
-            f"{which}: {run.info.run_name} is run by another command, {where}; leave it alone until that has ended"
-        )
+        raise _refused(run, f"{name} is run by another command, {where}; leave it alone until that has ended")
     if lives is None and run.info.status == "RUNNING":
-        raise UserError(
-            f"{which}: {run.info.run_name} is RUNNING in {where}, which this machine cannot check; resume it there or, "
-            f"if that process is gone, first call mlflow.MlflowClient().set_terminated('{run_id}', 'KILLED')"
+        raise _refused(
+            run,
+            f"{name} is RUNNING in {where}, which this machine cannot check; resume it there or, if that process is "
+            f"gone, first call mlflow.MlflowClient().set_terminated('{run_id}', 'KILLED')",
         )
     return run
+
+
+def _plan(client: MlflowClient, study: Run, command: str, execution: dict[str, Any], folder: Path) -> Plan:
+    """What the study has begun, as it is to be run now."""
+    begun = journal.read(client, study.info.run_id, execution)
+    if begun is None:
+        raise _refused(study, f"this study holds no {journal.SETTINGS} that can be read; run a new study")
+    made_by = "early_stop" if begun[1] else "tune"
+    if made_by != command:
+        raise _refused(study, f"this is a study of {made_by}; use mlflow run . -e {made_by} to continue it")
+    from entrypoints.search.plan import planned, study_key
+
+    plan, tags = planned(*begun, folder=folder), study.data.tags
+    if tags.get(STUDY_KEY) not in (None, study_key(plan.settings, plan.table)):
+        raise _refused(
+            study,
+            f"its dataset, {tags.get(DATASET)}, is no longer what the study began with; look for the earlier one, or "
+            "run a new study",
+        )
+    return plan
+
+
+def _refused(study: Run, why: str) -> UserError:
+    return UserError(f"resume={study.info.run_id}: {why}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -36,12 +37,12 @@ def _name(trial: Configuration, shown: set[str], short: Mapping[str, str]) -> st
 
 def _short_names(names: Iterable[str]) -> dict[str, str]:
     """The initials of each name; ``name=`` where they are those of another one, or end in a digit."""
-    initials = {name: _KNOWN.get(name) or "".join(word[:1] for word in name.split("_")) for name in names}
-    meanings: dict[str, set[str]] = {letters: {name} for name, letters in _KNOWN.items()}
-    for name, letters in initials.items():
-        meanings.setdefault(letters, set()).add(name)
-    clear = {letters for letters, of in meanings.items() if len(of) == 1 and not letters[-1:].isdigit()}
-    return {name: letters if letters in clear or name in _KNOWN else f"{name}=" for name, letters in initials.items()}
+    initials = {name: "".join(word[:1] for word in name.split("_")) for name in names} | _KNOWN
+    times = Counter(initials.values())
+    return {
+        name: letters if name in _KNOWN or (times[letters] == 1 and not letters[-1:].isdigit()) else f"{name}="
+        for name, letters in initials.items()
+    }
 
 
 def _joined(name: str, value: Any) -> str:

@@ -16,14 +16,13 @@ from ray import tune
 from ray.actor import ActorHandle
 
 from entrypoints.compute import memory
-from entrypoints.compute.contention import CoreWait, own_share
 from entrypoints.datasets.prepared import Prepared
 from entrypoints.limits.costs import OF_UNTRAINED
 from entrypoints.limits.extrapolation import MIN_BLOCKS
-from entrypoints.limits.ledger import End, ask
+from entrypoints.limits.ledger import ask
 from entrypoints.limits.stop_or_skip import Guard, Stopping, end_of
 from entrypoints.models.configuration import Configuration
-from entrypoints.models.cross_validation import CrossValidation
+from entrypoints.models.cross_validation import TURN_STEPS, CrossValidation
 from entrypoints.search.first_trials import FirstTrials
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.tags import CONVERGED, DIVERGED, FEASIBLE, PLACE, RAY_NODE_ID
@@ -72,8 +71,11 @@ class Trial(tune.Trainable):
         """
         gc.collect()
         gc.freeze()  # what the imports left is permanent: later collections need not look at it
-        self._core_wait, self._groups = CoreWait(), groups
-        self._host = Host().tags()  # once in this process, whose trials all have them
+        self._groups = groups
+        # Once in this process, whose trials all have them.
+        self._where = {NODE: platform.node(), PID: str(os.getpid()), MEMORY_DEFINITION: DEFINITION, **Host().tags()}
+        if ray.is_initialized():  # several nodes of a cluster may be on one host
+            self._where[RAY_NODE_ID] = ray.get_runtime_context().get_node_id()
         self._data, self._stopping, self._ledger, self._every_report = data, stopping, ledger, every_report
         self._first = first if first and first.wait(data) else None
         self._configuration: Configuration = config["configuration"]
@@ -107,7 +109,7 @@ class Trial(tune.Trainable):
         self._guard = Guard(self._stopping, brief, steps, may_converge=self._configuration.may_converge)
         memory.release()  # of the last trial, so that this one's growth is its own
         reset_peak_rss()  # and its peak
-        self._untold = self._host
+        self._untold = {PLACE: str(self._configuration.place), **self._where}
         self._measurement = Measurement(groups=self._groups, window_s=WINDOW_S)
         if self._guard.active:
             self._measurement.tell(self._judge)
@@ -150,28 +152,16 @@ class Trial(tune.Trainable):
         self._add(self._training.untrained() | memory_mb, step=0)
 
     def _train(self) -> None:
-        """One step of every fold, and the points of the curves where they are due."""
-        training, steps = self._training, self._training.step_number
-        if self._guard.active:
-            self._train_guarded()
-        else:
-            training.step()
+        """A few steps of every fold, and the points of the curves where they are due."""
+        training = self._training
+        steps, trained_s = training.step_number, training.training_time_s
+        training.step(self._guard.ended, TURN_STEPS)
         self._steps_done = training.step_number
         if training.step_number == steps:
             return  # a limit was broken before each fold had its own
+        self._guard.stepped(training.step_number, training.training_time_s - trained_s, self._measurement.elapsed_s)
         if training.report_due:
             self._report()
-
-    def _train_guarded(self) -> None:
-        """Take a step and count its time, without the time in which other processes had the core."""
-        training = self._training
-        trained_s, began_s, waited_s = training.training_time_s, self._measurement.elapsed_s, self._core_wait()
-        steps = training.step_number
-        training.step(self._guard.ended)
-        elapsed_s = self._measurement.elapsed_s
-        share = own_share(elapsed_s - began_s, self._core_wait() - waited_s)
-        if training.step_number > steps:  # else a limit was broken in the middle of it
-            self._guard.stepped(training.step_number, (training.training_time_s - trained_s) * share, elapsed_s)
 
     def _report(self) -> None:
         """A point of each curve."""
@@ -218,17 +208,12 @@ class Trial(tune.Trainable):
         if self._guard.active:
             feasible = ended and not training.diverged and self._guard.feasible(self._summary)
             tags |= {FEASIBLE: str(feasible).lower()} | (ending.tags if ending else {})
-            expected = self._tell(end_of(ending, finished=ended, diverged=training.diverged))
-        tags |= TrialEnd(folds, ending, expected).tags
-        told = {"folds": folds, "ending": ending, "expected": expected}
-        return self._result(final, tags, "FINISHED" if ended else "KILLED") | {"done": True, **told}
-
-    def _tell(self, end: End) -> dict[str, float]:
-        """Report this trial's costs to the ledger, for later trials; return its expected final costs."""
-        expected = self._guard.expected(self._summary)
-        if self._ledger:
-            self._ledger.record.remote(self._configuration, self._summary, expected, end)
-        return expected
+            expected = self._guard.expected(self._summary)
+            how = end_of(ending.how if ending else None, finished=ended, diverged=training.diverged)
+            if self._ledger:
+                self._ledger.record.remote(self._configuration, self._summary, expected, how)
+        tags |= TrialEnd(folds, expected).tags
+        return self._result(final, tags, "FINISHED" if ended else "KILLED") | {"done": True}
 
     def _result(
         self,
@@ -238,20 +223,12 @@ class Trial(tune.Trainable):
     ) -> dict[str, Any]:
         points, self._points = self._points + self._series(), []
         summary = {name: value for name, value in summary.items() if name != CURVE}
-        where = {NODE: platform.node(), PID: str(os.getpid()), MEMORY_DEFINITION: DEFINITION}
-        where[PLACE] = str(self._configuration.place)
-        where, self._untold = where | self._untold, {}
-        if ray.is_initialized():  # several nodes of a cluster may be on one host
-            where[RAY_NODE_ID] = ray.get_runtime_context().get_node_id()
+        tags, self._untold = {**self._untold, **(tags or {})}, {}
         return {
             "step": self._training.step_number,
             "val_loss": self._summary.get("val_loss", math.nan),
             "figures": self._summary,
-            "host": self._host,
-            "diverged": self._training.diverged,
-            "converged": self._training.converged,
-            "ended": status == "FINISHED",
-            **payload(points, tags={**where, **(tags or {})}, status=status, summary=summary),
+            **payload(points, tags=tags, status=status, summary=summary),
         }
 
     def _series(self) -> list[Point]:

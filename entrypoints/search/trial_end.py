@@ -1,4 +1,4 @@
-"""The tags that a trial leaves in its run at its end, besides metrics, for a command that continues the study."""
+"""The tags that a trial leaves in its run at its end, for what no other tag or metric of it says."""
 
 from __future__ import annotations
 
@@ -6,26 +6,22 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from entrypoints.limits.extrapolation import Prediction
-from entrypoints.limits.stop_or_skip import EarlyEnd
 from entrypoints.tags import END
-from mlflow_sysmetrics.limits import Stop, Values
+from mlflow_sysmetrics.limits import Values
 
 _LENGTH = 4000  # characters of one tag; MLflow's databases hold more, its stores of files do not
 
 
 @dataclass(frozen=True)
 class TrialEnd:
-    """How a trial ended, to the last digit.
+    """What a trial leaves when it ends by itself or by its limits, to the last digit.
 
     Attributes:
         folds: one row per fold.
-        ending: why its limits ended it; None if they did not.
         expected: its expected final costs, for the ledger; None without a ledger.
     """
 
     folds: list[dict[str, float]]
-    ending: EarlyEnd | None = None
     expected: Values | None = None
 
     @property
@@ -42,13 +38,9 @@ class TrialEnd:
         while (name := _name(len(parts))) in tags:
             parts.append(tags[name])
         try:
-            about = json.loads("".join(parts))
+            return cls(**json.loads("".join(parts)))
         except ValueError:
             return None
-        if ending := about["ending"]:
-            prediction = ending["prediction"] and Prediction(**ending["prediction"])
-            about["ending"] = EarlyEnd(Stop(**ending["stop"]), ending["how"], prediction)
-        return cls(**about)
 
 
 def _name(number: int) -> str:

@@ -1,4 +1,4 @@
-"""The command line: record a command without touching its code, deliver what waits, show what is there."""
+"""The command line: record a command without touching its code, deliver what waits, show what was recorded."""
 
 from __future__ import annotations
 

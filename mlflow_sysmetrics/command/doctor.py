@@ -49,7 +49,7 @@ def _why_not(group: str) -> str:
 
 
 def _why_silent(uri: str) -> str:
-    """Why the store does not answer; "" if it does."""
+    """Why the store does not answer; empty if it does."""
     file = absolute_uri(uri).partition("sqlite:///")[2]
     if file and not Path(file).exists():  # asked, MLflow would make it
         return f"there is no {file} yet; the first run makes it"

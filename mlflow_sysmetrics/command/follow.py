@@ -1,4 +1,4 @@
-"""In which MLflow run a program is recorded: this follows what the program itself does with MLflow.
+"""Find the MLflow run in which a program is recorded, by what the program itself does with MLflow.
 
 A program that opens no run gets one. One that opens a single run is recorded in that. Of one that opens several, the
 whole program has a run around these, and each of them has the summary that was measured in the program's process.

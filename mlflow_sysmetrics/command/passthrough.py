@@ -1,4 +1,4 @@
-"""A command that runs in this process's place: same input and output, same signals, same end."""
+"""Run a command in place of this process: same input and output, same signals, same end."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def _is_script(word: str) -> bool:
 
 
 def _show(run: Run, summary: Mapping[str, float]) -> None:
-    """Print what the command has used, and where to see more, beside its own output."""
+    """Print what the command has used, and where to see more, after its own output."""
     lines = [f"  {name:<18}{summary[name]:>12,.2f}" for name in SUMMARY if name in summary]
     where = f"  {redacted(run.uri).rstrip('/')}/#/experiments/{run.experiment_id}/runs/{run.run_id}"
     is_server = run.uri.startswith(("http://", "https://"))

@@ -1,4 +1,4 @@
-"""A program that knows nothing of this package, from outside: measured, and ended where it has to be."""
+"""Measure a program from outside, and end it where it breaks a limit or a person asks."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Supervisor:
 
     def _end_process(self) -> None:
         if not limits.end_tree(psutil.Process(self._pid)):
-            logger.warning("process %d, or one below it, goes on although it was killed", self._pid)
+            logger.warning("process %d, or one below it, still runs although it was killed", self._pid)
 
     def _stop_tag(self) -> dict[str, str]:
         """What the tag of the program's run that asks for its end is set to; {} without it."""

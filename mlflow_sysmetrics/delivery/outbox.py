@@ -13,7 +13,7 @@ from mlflow_sysmetrics.delivery.waiting import within
 from mlflow_sysmetrics.redact import get_logger
 
 logger = get_logger(__name__)
-_DISK_S = 5.0  # a line takes microseconds, but for a network's disk, or a thread that waits for a processor
+_DISK_S = 5.0  # a line takes microseconds, except on a network's disk or where threads wait for a processor
 MAX_WAITING = 20_000  # operations in memory, about 30 MB: five hours of one logger's
 
 
@@ -93,4 +93,4 @@ class Outbox:
                     within(_DISK_S, lambda: write(journal))
             except OSError as error:  # a TimeoutError, too
                 self._journal = None  # what is in it, `sync` delivers
-                logger.warning("what MLflow has not taken waits in memory, and no longer on disk. %s", error)
+                logger.warning("what MLflow has not taken waits in memory only, no longer on disk. %s", error)

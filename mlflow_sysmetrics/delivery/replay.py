@@ -65,6 +65,7 @@ def _create(outbox: Outbox, store: Store, parent_id: Callable[[str], str | None]
             raise NoParentError("the run around it is still to be created")
         tags[MLFLOW_PARENT_RUN_ID] = parent
     found = store.run_with_key(experiment_id, wanted["key"]) if outbox.failures else None  # whose answer was lost
+    outbox.start_ms = wanted["start_ms"]
     outbox.run_id = found or store.create_run(experiment_id, wanted["start_ms"], tags, wanted["name"])
 
 

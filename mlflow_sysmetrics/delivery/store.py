@@ -222,5 +222,5 @@ def find_run(run_id: str | None, store: Store) -> StoredRun:
     except UnsupportedModelRegistryStoreURIException:
         raise ValueError(f"tracking_uri={redacted(store.tracking_uri)!r}: {why_unknown(store.tracking_uri)}") from None
     except Exception as error:  # a database or a network raises anything, and the training has to begin
-        logger.warning("it is not known yet whether MLflow has run %s. %s", named, one_line(error))
+        logger.warning("MLflow has not said yet whether it has run %s. %s", named, one_line(error))
         return StoredRun(named)

@@ -49,7 +49,7 @@ class Writer:
         try:
             self._thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is ending
-            logger.warning("points are kept, and not delivered by this process. %s", error)
+            logger.warning("points are kept, but not delivered by this process. %s", error)
 
     def attach(self, outbox: Outbox) -> None:
         """Write what waits in this outbox, too: for the first time after `every_s`."""
@@ -151,7 +151,7 @@ class Writer:
         try:
             within(_KEPT_WITHIN_S, write)
         except Exception as error:
-            logger.warning("what MLflow did not take of %d runs is lost. %s", len(left) - kept, error)
+            logger.warning("data of %d runs that MLflow did not take is lost. %s", len(left) - kept, error)
         return kept
 
     def _hurry(self, outbox: Outbox) -> None:

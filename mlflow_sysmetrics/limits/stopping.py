@@ -130,7 +130,7 @@ class StopButton:
                         self.clear(run_id)
                         self._cleared.add(run_id)
                 except Exception:
-                    logger.warning("the request to stop run %s could not be followed yet", run_id, exc_info=True)
+                    logger.warning("run %s could not be stopped yet; trying again", run_id, exc_info=True)
 
 
 def end_tree(root: psutil.Process, grace_s: float = GRACE_S) -> bool:

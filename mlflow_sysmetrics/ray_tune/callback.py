@@ -64,7 +64,7 @@ class SystemMetricsCallback(MLflowLoggerCallback):
     ended it, no run is left ``RUNNING``, and ``Tuner.restore`` goes on in the same runs. docs/tune-scripts.md says what
     a run holds.
 
-    Args, beside those of Ray's callback, of which `tracking_token` alone changes a setting of this process:
+    Args, in addition to those of Ray's callback, of which `tracking_token` alone changes a setting of this process:
         experiment_id: where runs go, by id; wins over `experiment_name`. By default the experiment in use.
         parent_run_id: the run that trials are nested under: by default the active one, that of ``mlflow run``, or else
             one that is made for them.

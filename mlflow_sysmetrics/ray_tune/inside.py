@@ -50,7 +50,7 @@ def trial_run_id() -> str:
     It waits until the store has created the run.
 
     Raises:
-        RuntimeError: there is no trial here, as in ``setup()`` and ``reset_config()``, or no `SystemMetricsCallback`.
+        RuntimeError: no trial is known, as in ``setup()`` and ``reset_config()``, or without the callback.
         TimeoutError: the run was not created within a minute.
     """
     return _find()[1]

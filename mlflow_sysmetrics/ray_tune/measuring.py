@@ -125,7 +125,7 @@ class Nodes:
                 each.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         for node in self._nodes.values():
-            with suppress(Exception):  # this node's is no actor, and Ray may have ended before
+            with suppress(Exception):  # this node's is not an actor, and Ray may have ended before
                 ray.kill(node)  # else it lives until Python's collector finds it
 
     async def _drain(self, node_id: str) -> None:

@@ -157,7 +157,7 @@ class Experiment:
         self.with_files.put(None)
         self._copying.join(max(0.0, deadline - time.monotonic()))  # last: how runs ended matters more
         if self._copying.is_alive():
-            logger.warning("there was no time to copy all files: those of some trials are not in their runs")
+            logger.warning("not all files were copied in time: those of some trials are missing from their runs")
         return self._written
 
     def save_view(self) -> str | None:

@@ -16,7 +16,7 @@ from mlflow_sysmetrics.sampling.process_tree import ProcessSampler, check_pid
 
 _OTHERS = {"container": ContainerSampler, "gpu": GpuSampler}
 GROUPS = ("process", *_OTHERS)
-_EVERY_S = 0.5  # of what is read beside the process: a number per window, and few calls that interrupt the training
+_EVERY_S = 0.5  # for the other groups: one number per window, and few calls that interrupt the training
 _MAX_S = 86_400  # a thread cannot wait for any time
 
 logger = get_logger(__name__)

@@ -1,7 +1,7 @@
 """What is read of one process at one moment, and which processes are below it. A new metric of a process begins here.
 
-On Linux from the files of proc(5), at a fifth of what psutil takes; elsewhere through psutil. Here alone is one
-operating system known from another.
+On Linux from the files of proc(5), at a fifth of what psutil takes; elsewhere through psutil. No other module
+distinguishes operating systems.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _read_memory(pid: int) -> dict[str, float]:
 
 
 def _read_shared(process: psutil.Process) -> float | None:
-    """RSS - SHR has what forked processes share until one of them writes. Dear: the kernel looks at every page."""
+    """RSS - SHR has what forked processes share until one of them writes. Expensive: the kernel looks at every page."""
     try:
         sizes = _read_numbers(process.pid, "smaps_rollup")
         return max(0, sizes[b"Anonymous"] - sizes[b"Pss_Anon"]) * _KB_MB

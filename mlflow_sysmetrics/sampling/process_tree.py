@@ -67,11 +67,11 @@ class ProcessSampler:
     child's) happened since the last look: the percentage spreads it over the next such span. A call never raises;
     construction raises ValueError. Not safe to call from two threads at once.
 
-    On Linux what forked processes share until one of them writes counts once. It is dear to read: that happens when the
-    tree has changed, when page faults say that processes have copied it by writing, and every second, or so rarely that
-    it costs 5 %, 5 % and 1 % of the time, before the memory from which it is taken. Until then a new process has no
-    memory here, and copies are missing. What is shared with processes outside the tree counts in part, but a tree has
-    at least the memory of its largest process.
+    On Linux what forked processes share until one of them writes counts once. Reading it is expensive: it is read when
+    the tree has changed, when page faults say that processes have copied it by writing, and every second, or so rarely
+    that it costs 5 %, 5 % and 1 % of the time, before the memory from which it is taken. Until then a new process has
+    no memory here, and copies are missing. What is shared with processes outside the tree counts in part, but a tree
+    has at least the memory of its largest process.
 
     ``user_cpu_seconds``, ``system_cpu_seconds`` and their sum ``cpu_seconds`` are those of the tree since construction,
     with ended children, and never fall. ``peak_rss_mb`` is the kernel's mark: the highest RSS of any one process since
@@ -85,7 +85,7 @@ class ProcessSampler:
         self._clock, self._system = clock, system
         self._root = check_pid(pid, system)
         if self._root is None:
-            logger.warning("no system metrics of this process, which cannot be seen from inside: is /proc there?")
+            logger.warning("no system metrics: this process cannot be found in /proc; is /proc mounted?")
         self._members = [self._root] if self._root else []  # parents before children; none once the root is gone
         self._parents: dict[int, int] = {}  # by process, for `System.descendants`
         self._seen: dict[Hashable, Reading] = {}

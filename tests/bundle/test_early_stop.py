@@ -6,9 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-import mlflow
 import pytest
-from commands import Study, UnderLimits, copy_store, early_stop, runs_of_kind
+from commands import Study, UnderLimits, copy_store, early_stop, in_use, runs_of_kind
 from logged_models import check_logged_model
 from mlflow.entities import Run
 
@@ -34,10 +33,8 @@ SCHEDULED = {
 
 @pytest.fixture(autouse=True)
 def _in_the_store(under_limits: UnderLimits) -> Iterator[None]:
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(under_limits.study.uri)
-    yield
-    mlflow.set_tracking_uri(before)
+    with in_use(under_limits.study.folder):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -77,21 +74,17 @@ def _best(runs: list[Run]) -> Run:
     return min(runs, key=lambda run: run.data.metrics["val_rmse"])
 
 
-def test_every_run_has_ended(early: Study) -> None:
-    """The study is FINISHED, whatever it stopped, and no run is left RUNNING."""
-    assert early.run.info.run_name == "early_stop red_wine"
-    assert early.run.info.status == "FINISHED"
+def test_every_run_has_ended_and_prepared_data_are_reused(full: Study, early: Study) -> None:
+    """The study is FINISHED, whatever it stopped, and no run is left RUNNING.
+
+    The same dataset, folds and seed are prepared once; the log names the run that holds them.
+    """
+    assert (early.run.info.run_name, early.run.info.status) == ("early_stop red_wine", "FINISHED")
     assert len(early.trials) == 6
     assert {run.info.status for run in early.client.search_runs(["0"])} == {"FINISHED", "KILLED"}
-
-
-def test_second_study_reuses_the_prepared_data(full: Study, early: Study) -> None:
-    """The same dataset, folds and seed are prepared once; the log names the run that holds them."""
-    prepared = full.prepares[0].info.run_id
-    assert f"prepared before in run {prepared}\n" in early.command.stdout
-    assert early.prepares == []
-    assert early.run.data.tags["sysmetrics.prepare_run_id"] == prepared
-    assert len(runs_of_kind(early.client, "prepare")) == 1
+    (prepared,) = runs_of_kind(early.client, "prepare")
+    assert f"prepared before in run {prepared.info.run_id}\n" in early.command.stdout
+    assert early.run.data.tags["sysmetrics.prepare_run_id"] == full.prepares[0].info.run_id == prepared.info.run_id
 
 
 def test_trials_that_would_break_the_limit_are_killed_and_say_why(under_limits: UnderLimits) -> None:
@@ -146,66 +139,40 @@ def test_trials_that_meet_the_limit_run_as_without_it(early: Study, full: Study)
 
 
 def test_best_is_the_best_feasible_one_of_the_full_study(early: Study, full: Study) -> None:
-    """As if the others had been run and then left out."""
+    """As if the others had been run and then left out: refitted and logged. A tag finds those that meet the limits."""
     best = _best(full.sound("256"))
     found = early.client.get_run(early.run.data.tags["sysmetrics.best_trial_run_id"])
     assert [found.data.params[name] for name in SEARCHED] == [best.data.params[name] for name in SEARCHED]
     assert early.run.data.metrics["best_val_rmse"] == best.data.metrics["val_rmse"]
+    check_logged_model(early)
+    nested = f"tags.`sysmetrics.feasible` = 'true' and tags.mlflow.parentRunId = '{early.run.info.run_id}'"
+    feasible = {run.info.run_id for run in early.client.search_runs(["0"], nested)}
+    assert feasible == {run.info.run_id for run in early.sound("256")}
 
 
-def test_study_has_metrics_of_its_budget(early: Study, full: Study) -> None:
+def test_study_has_metrics_of_its_budget(under_limits: UnderLimits) -> None:
     """What was spent is what its trials have used, and what was saved is what the full study's used beyond that."""
+    early, full = under_limits.study, under_limits.full
     metrics = early.run.data.metrics
-    skipped = [run for run in early.trials if run.data.tags.get("sysmetrics.stop_how") == "skipped"]
-    assert (metrics["feasible"], metrics["stopped"], metrics["skipped"]) == (3, 3, len(skipped))
-    spent = {run.info.run_id: _spent(run) for run in early.trials}
-    saved = [
-        [ended - stopped for ended, stopped in zip(_spent(_same(full, run)), _spent(run), strict=True)]
-        for run in early.sound("2")
-    ]
-    for place, name in enumerate(("cpu", "wall")):
-        spent_s, saved_s = sum(each[place] for each in spent.values()), sum(each[place] for each in saved)
-        assert metrics[f"spent_{name}_s"] == pytest.approx(spent_s)
-        assert metrics[f"saved_{name}_s"] == pytest.approx(saved_s)
-        assert metrics[f"saved_{name}_percent"] == pytest.approx(100 * saved_s / (spent_s + saved_s))
-        assert metrics[f"saved_{name}_percent"] > 50
-
-
-def _spent(run: Run) -> tuple[float, float]:
-    """Seconds of CPU and of wall time that a trial has used."""
-    elapsed_s = run.data.metrics["elapsed_s"]
-    return run.data.metrics["cpu_seconds"], elapsed_s
-
-
-def test_budget_says_what_each_rule_saved_and_against_what(under_limits: UnderLimits) -> None:
-    """One row for the limit, counted against the study without limits."""
-    early = under_limits.study
+    how = Counter(run.data.tags.get("sysmetrics.stop_how") for run in early.trials)
+    assert (metrics["feasible"], metrics["stopped"], metrics["skipped"]) == (3, 3, how["skipped"])
+    for unit, cost in {"cpu": "cpu_seconds", "wall": "elapsed_s"}.items():
+        spent_s = sum(run.data.metrics[cost] for run in early.trials)
+        saved_s = sum(_same(full, run).data.metrics[cost] - run.data.metrics[cost] for run in early.sound("2"))
+        assert metrics[f"spent_{unit}_s"] == pytest.approx(spent_s)
+        assert metrics[f"saved_{unit}_s"] == pytest.approx(saved_s)
+        assert metrics[f"saved_{unit}_percent"] == pytest.approx(100 * saved_s / (spent_s + saved_s))
+        assert metrics[f"saved_{unit}_percent"] > 50
     (row,) = early.rows("budget.json")
-    how = Counter(_tag(run, "stop_how") for run in early.sound("2"))
     assert (row["reason"], row["trials"], row["skipped"]) == (f"`{under_limits.criterion}`", 3, how["skipped"])
-    assert row["counted_against"] == under_limits.full.run.info.run_id
-    assert row["saved_cpu_s"] == pytest.approx(early.run.data.metrics["saved_cpu_s"])
-
-
-def test_pareto_table_holds_feasible_trials(early: Study) -> None:
-    """For each cost, the trials that no other one beats without costing more: scores improve as costs rise.
-
-    Its dearest one is as good as the best within the noise of the score.
-    """
-    (noise,) = [row for row in early.rows("noise.json") if row["metric"] == "val_rmse"]
-    rows, feasible = early.rows("pareto.json"), {run.info.run_id: run for run in early.sound("256")}
-    for cost in {row["cost"] for row in rows}:
-        front = [row for row in rows if row["cost"] == cost]
-        assert [row["value"] for row in front] == sorted(row["value"] for row in front)
-        assert [row["val_rmse"] for row in front] == sorted((row["val_rmse"] for row in front), reverse=True)
-        for row in front:
-            assert row["val_rmse"] == pytest.approx(feasible[row["run_id"]].data.metrics["val_rmse"])
-        assert front[-1]["val_rmse"] <= early.run.data.metrics["best_val_rmse"] + noise["margin"]
+    assert row["counted_against"] == full.run.info.run_id
+    assert row["saved_cpu_s"] == pytest.approx(metrics["saved_cpu_s"])
 
 
 def test_description_tells_the_limits_and_what_they_saved(under_limits: UnderLimits) -> None:
     """The model to take meets them; what was saved, and against what."""
-    text, metrics = _note(under_limits.study), under_limits.study.run.data.metrics
+    run = under_limits.study.run
+    text, metrics = run.data.tags["mlflow.note.content"], run.data.metrics
     take = text.splitlines()[0]
     assert take.startswith("**Take ")
     assert f"the best within the limits `{under_limits.criterion}`" in take
@@ -213,22 +180,6 @@ def test_description_tells_the_limits_and_what_they_saved(under_limits: UnderLim
     assert re.search(rf"^- `{re.escape(under_limits.criterion)}` stopped 3 of 6 trials.* and {saved}", text, re.M)
     assert "counted against the full study" in text
     assert "cannot tell the trials apart" not in text
-
-
-def _note(study: Study) -> str:
-    return str(study.run.data.tags["mlflow.note.content"])
-
-
-def test_tag_of_the_trials_tells_who_meets_the_limits(early: Study) -> None:
-    """As a condition of MLflow's search."""
-    nested = f"tags.`sysmetrics.feasible` = 'true' and tags.mlflow.parentRunId = '{early.run.info.run_id}'"
-    found = {run.info.run_id for run in early.client.search_runs(["0"], nested)}
-    assert found == {run.info.run_id for run in early.sound("256")}
-
-
-def test_logged_model_predicts(early: Study) -> None:
-    """The best feasible configuration, refitted."""
-    check_logged_model(early)
 
 
 def test_output_announces_the_limits_and_ends_with_what_they_saved(under_limits: UnderLimits) -> None:
@@ -245,7 +196,10 @@ def test_output_announces_the_limits_and_ends_with_what_they_saved(under_limits:
 
 @pytest.mark.slow
 def test_limit_that_nobody_meets_is_answered_with_the_nearest(hopeless: Study) -> None:
-    """One sentence: what was asked, which trials come nearest, how far off they are, and what to do."""
+    """One sentence: what was asked, which trials come nearest, how far off they are, and what to do.
+
+    A model's size is known before the first step; the tables of the study are there although it has no result.
+    """
     command = hopeless.command
     assert command.exit_code != 0
     (line,) = command.stderr.splitlines()
@@ -256,11 +210,6 @@ def test_limit_that_nobody_meets_is_answered_with_the_nearest(hopeless: Study) -
     assert "Traceback" not in command.stdout
     assert hopeless.run.info.status == "FAILED"
     assert f"Error: {_tag(hopeless.run, 'error')}" == line
-
-
-@pytest.mark.slow
-def test_trials_that_cannot_meet_a_limit_end_before_their_first_step(hopeless: Study) -> None:
-    """A model's size is known at once; the tables of the study are there although it has no result."""
     assert [run.info.status for run in hopeless.trials] == ["KILLED"] * 2
     for run in hopeless.trials:
         assert _tag(run, "stop_reason").startswith("model_size_kb ")
@@ -284,14 +233,10 @@ def test_scheduler_ends_trials_beside_the_criteria(scheduled: Study) -> None:
     best = scheduled.client.get_run(scheduled.run.data.tags["sysmetrics.best_trial_run_id"])
     assert best.info.status == "FINISHED"
     assert max(scheduled.values(best, "val_rmse")) == 1000
-    assert {row["reason"]: row["trials"] for row in scheduled.rows("budget.json")}["the scheduler"] == len(ended)
-    assert scheduled.run.data.metrics["feasible"] == len(
-        [run for run in scheduled.trials if run.data.tags.get("sysmetrics.feasible") == "true"]
-    )
-
-
-@pytest.mark.slow
-def test_study_counts_against_the_forecast_where_no_full_study_is(scheduled: Study) -> None:
-    """And says so."""
-    assert {row["counted_against"] for row in scheduled.rows("budget.json")} == {"forecast"}
+    rows = scheduled.rows("budget.json")
+    assert {row["reason"]: row["trials"] for row in rows}["the scheduler"] == len(ended)
+    feasible = [run for run in scheduled.trials if run.data.tags.get("sysmetrics.feasible") == "true"]
+    assert scheduled.run.data.metrics["feasible"] == len(feasible)
+    # There is no full study of these trials.
+    assert {row["counted_against"] for row in rows} == {"forecast"}
     assert "counted against a forecast" in scheduled.command.stdout

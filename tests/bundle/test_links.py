@@ -7,39 +7,12 @@ import json
 import pytest
 from reference import fragment
 
-from entrypoints.links import IS_FEASIBLE, compare_view, how_to_open, run_view, trials_view
-
-THE_TRIALS = "tags.mlflow.parentRunId = 'abc123' and tags.`sysmetrics.kind` = 'trial'"
-
-
-@pytest.mark.parametrize(
-    ("score", "ascending", "also", "order", "wanted"),
-    [
-        pytest.param("val_rmse", True, "", ["metrics.`val_rmse`", "true"], THE_TRIALS, id="lower-is-better"),
-        pytest.param("val_accuracy", False, "", ["metrics.`val_accuracy`", "false"], THE_TRIALS, id="higher-is-better"),
-        pytest.param(None, True, "", [], THE_TRIALS, id="unsorted"),
-        pytest.param(None, True, IS_FEASIBLE, [], f"{THE_TRIALS} and {IS_FEASIBLE}", id="feasible"),
-    ],
-)
-def test_trials_view_opens_exactly_the_trials_of_the_study_best_first(
-    score: str | None, ascending: bool, also: str, order: list[str], wanted: str
-) -> None:
-    """The decoded query is what the UI's search box and sort order will hold."""
-    path, query = fragment(trials_view("7", "abc123", score, ascending=ascending, also=also))
-    assert path == "/experiments/7/runs"
-    names = ("orderByKey", "orderByAsc")
-    assert query == {
-        "workflowType": ["machine_learning"],
-        "searchFilter": [wanted],
-        "compareRunsMode": ["CHART"],
-        **{name: [value] for name, value in zip(names, order, strict=bool(order))},
-    }
+from entrypoints.links import compare_view, how_to_open, run_view
 
 
 def test_links_survive_markdown() -> None:
     """A bracket, a space or a quote in an address would end the link in the description."""
-    trials = trials_view("7", "abc123", "val_rmse", ascending=True, also=IS_FEASIBLE, shown="TABLE")
-    for link in (trials, compare_view("7", ["a", "b"]), run_view("7", "a", "system-metrics")):
+    for link in (compare_view("7", ["a", "b"]), run_view("7", "a", "system-metrics")):
         assert not set(link) & set(" ()<>[]'\"`"), link
 
 

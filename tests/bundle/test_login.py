@@ -7,11 +7,9 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import mlflow
 import pytest
-from commands import store_uri
 from mlflow import MlflowClient
 
 from entrypoints.errors import UserError
@@ -22,15 +20,12 @@ LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 
 
 @pytest.fixture
-def store(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
+def store(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
     """A store that MLflow uses in this process, whose settings are as before afterwards."""
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", *LOGIN):
+    for name in ("MLFLOW_TRACKING_URI", *LOGIN):
         monkeypatch.setenv(name, "")  # so that whatever is set now is undone
         monkeypatch.delenv(name)
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(store_uri(empty_store))
-    yield MlflowClient(store_uri(empty_store))
-    mlflow.set_tracking_uri(before)
+    return store_in_use
 
 
 @pytest.fixture

@@ -19,25 +19,18 @@ from entrypoints.own_modules import OF_STEPS
 
 
 def test_main_ends_with_the_first_step_that_fails(
-    empty_store: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A dataset that prepare does not know ends main: tune is not tried, both runs are FAILED and say why."""
-    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", store_uri(empty_store))
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(store_uri(empty_store))
-    try:
-        result = CliRunner().invoke(main_command, ["--dataset", "nonsense"])
-    finally:
-        mlflow.set_tracking_uri(before)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store_in_use.tracking_uri)
+    result = CliRunner().invoke(main_command, ["--dataset", "nonsense"])
     of_prepare = capfd.readouterr()
     assert result.exit_code == 1
     assert "Traceback" not in result.output + of_prepare.out + of_prepare.err
     assert of_prepare.err.count("Error: dataset=nonsense") == 1
     assert "Error: prepare did not succeed" in result.stderr
-    client = MlflowClient(store_uri(empty_store))
-    (main,) = runs_of_kind(client, "main")
-    (step,) = [run for run in client.search_runs(["0"]) if run.info.run_id != main.info.run_id]
+    (main,) = runs_of_kind(store_in_use, "main")
+    (step,) = [run for run in store_in_use.search_runs(["0"]) if run.info.run_id != main.info.run_id]
     assert step.data.tags["mlflow.project.entryPoint"] == "prepare"
     assert step.data.tags["mlflow.parentRunId"] == main.info.run_id
     assert (main.info.status, step.info.status) == ("FAILED", "FAILED")
@@ -46,11 +39,10 @@ def test_main_ends_with_the_first_step_that_fails(
 
 
 def test_main_studies_datasets_in_turn_and_then_compares_them(
-    empty_store: Path, monkeypatch: pytest.MonkeyPatch
+    store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each step gets what it takes, and the reports the studies of this command by their ids."""
-    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
-    before, ran = mlflow.get_tracking_uri(), list[tuple[str, dict[str, str]]]()
+    ran = list[tuple[str, dict[str, str]]]()
 
     def run(uri: str, entry_point: str, parameters: dict[str, str], **options: object) -> SimpleNamespace:
         assert os.environ[OF_STEPS] == str(Path.cwd())
@@ -58,15 +50,11 @@ def test_main_studies_datasets_in_turn_and_then_compares_them(
         return SimpleNamespace(run_id=f"{entry_point} of {parameters.get('dataset')}")
 
     monkeypatch.setattr(mlflow.projects, "run", run)
-    mlflow.set_tracking_uri(store_uri(empty_store))
     of_data = {"target": "a", "max_rows": "500", "folds": "3", "seed": "7"}
     of_search = {"algorithm": "svm,my.Model", "space": '{"batch_size": [8], "alpha": {"loguniform": [0.1, 1]}}'}
     given = of_data | of_search | {"criteria": "elapsed_s<=3"}
     line = [part for name, value in given.items() for part in (f"--{name}", value)]
-    try:
-        result = CliRunner().invoke(main_command, ["--dataset", "red_wine,diabetes", *line])
-    finally:
-        mlflow.set_tracking_uri(before)
+    result = CliRunner().invoke(main_command, ["--dataset", "red_wine,diabetes", *line])
     assert result.exit_code == 0, result.output
     expected: list[tuple[str, dict[str, str]]] = []
     for name in ("red_wine", "diabetes"):
@@ -79,7 +67,7 @@ def test_main_studies_datasets_in_turn_and_then_compares_them(
         expected += [("report", {"study": f"tune of {name},early_stop of {name}"})]
     assert ran == [*expected, ("report", {"study": "tune of red_wine,tune of diabetes"})]
     assert OF_STEPS not in os.environ
-    (main,) = runs_of_kind(MlflowClient(store_uri(empty_store)), "main")
+    (main,) = runs_of_kind(store_in_use, "main")
     assert main.info.run_name == "main red_wine, diabetes"
     assert main.data.params == {"dataset": "red_wine,diabetes", **given}
 

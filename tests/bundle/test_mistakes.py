@@ -16,7 +16,7 @@ import mlflow
 import psutil
 import pytest
 from click.testing import CliRunner
-from commands import RunProject, copy_store, executed, hostile_files, store_uri
+from commands import RunProject, copy_store, executed, hostile_files, in_use, store_uri
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from own_models import ALGORITHMS, write_own_models
@@ -149,8 +149,6 @@ BAD_INPUTS = [
     _bad("other-tasks-score", "criteria=val_accuracy>=0.7: ", "val_rmse", criteria="val_accuracy>=0.7"),
     _bad("no-run", "study=none: MLflow has no run with this id", "tune or early_stop", study="none"),
     _bad("nothing-to-report", "dataset=diabetes: ", "-e tune", "study=<run id>", dataset="diabetes", study="auto"),
-    _bad("model-name", "register=a/b: none or a name of at most 250 characters without / and :", register="a/b"),
-    _bad("no-id-to-resume", "resume=: ", "none or the run id of a study", resume=""),
     _bad("no-run-to-resume", "resume=nowhere: MLflow has no run with this id", "run id", resume="nowhere"),
     _bad("no-study", "resume=<trial>: this run is not a study", "tune or early_stop", resume="<trial>"),
     _bad("foreign-run", "resume=<foreign>: this run is not a study", "tune or early_stop", resume="<foreign>"),
@@ -175,16 +173,11 @@ def here(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     (folder / "sub").mkdir()
     for name, content in FILES.items():
         (folder / name).write_bytes(content)
-    before = mlflow.get_tracking_uri()
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, in_use(folder):
         patch.setattr(sys, "path", [*sys.path])
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_RUN_ID", raising=False)
         patch.setenv("MLFLOW_TRACKING_URI", store_uri(folder))
         patch.setenv("MLFLOW_SYSMETRICS_DATA", str(folder / "cache"))
-        mlflow.set_tracking_uri(store_uri(folder))
         yield folder
-        mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +188,7 @@ def resumable(here: Path) -> dict[str, str]:
     for name in set(RUNS) - {"trial", "foreign"}:
         client.set_tag(ids[name], KIND, "study")
     for name in ("ended", "limited", "changed"):
-        limits = Limits(None, True, "none") if name == "limited" else None
+        limits = Limits.of("auto", "on", "none") if name == "limited" else None
         journal.begin(RecordedRun.of(client, client.get_run(ids[name])), one, limits)
     client.set_tag(ids["changed"], "sysmetrics.study_key", "of other data")
     parent = psutil.Process(os.getppid())  # lives as long as this process
@@ -223,11 +216,8 @@ def test_every_bad_input_is_answered_in_one_sentence(
     def named(text: str) -> str:
         return re.sub(r"<(\w+)>", lambda match: resumable.get(match[1], match[0]), text)
 
-    options, says, allowed = (
-        {name: named(value) for name, value in options.items()},
-        named(says),
-        (*map(named, allowed),),
-    )
+    options = {name: named(value) for name, value in options.items()}
+    says, allowed = named(says), (*map(named, allowed),)
     command = report if options.keys() & OF_REPORT else early_stop if options.keys() & LIMITS else tune
     began_ms = now_ms()
     line = [part for name, value in options.items() for part in (f"--{name}", value)]

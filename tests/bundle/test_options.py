@@ -10,13 +10,21 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
-from study_settings import parsed
+from study_settings import parsed, study_settings
 
 from entrypoints.errors import UserError
-from entrypoints.options import dataset_options, limit_options, main_options, report_options, study_options, together
+from entrypoints.options import (
+    dataset_options,
+    limit_options,
+    main_options,
+    report_options,
+    resume_option,
+    study_options,
+    together,
+)
 from entrypoints.settings import Limits, StudySettings, as_typed
 
-OF_DATA = {"dataset": "red_wine", "target": "auto", "max_rows": None, "folds": 10, "seed": 0}
+OF_DATA = {"dataset": "red_wine", "target": None, "max_rows": None, "folds": 10, "seed": 0}
 OF_SEARCH = {
     "algorithm": "auto",
     "space": {},
@@ -33,7 +41,12 @@ OF_SEARCH = {
     "register": None,
 }
 OF_LIMITS = {"criteria": "auto", "predict": "on", "scheduler": "none"}
-ALL = together(study_options, limit_options)
+ALL = together(study_options, resume_option, limit_options)
+
+
+def _with(name: str) -> Any:
+    """The options of a command that has this one."""
+    return report_options if name == "study" else ALL
 
 
 def test_options_without_arguments_are_the_documented_defaults() -> None:
@@ -43,6 +56,7 @@ def test_options_without_arguments_are_the_documented_defaults() -> None:
     assert parsed(options=dataset_options) == OF_DATA
     assert parsed(options=limit_options) == OF_LIMITS
     assert {field.name for field in fields(Limits)} == set(OF_LIMITS)
+    assert parsed(options=report_options) == {"dataset": "red_wine", "study": None, "metric": None, "mode": None}
 
 
 @pytest.mark.parametrize(
@@ -68,11 +82,13 @@ def test_options_without_arguments_are_the_documented_defaults() -> None:
         pytest.param("register", "x" * 250, "x" * 250, id="longest model name"),
         pytest.param("scheduler", "asha", "asha", id="scheduler"),
         pytest.param("predict", "off", "off", id="predict"),
+        pytest.param("resume", "0a1b", "0a1b", id="resume"),
+        pytest.param("study", "b, a,b", ("b", "a"), id="studies, each once"),
     ],
 )
 def test_option_takes_a_value_that_is_allowed(name: str, text: str, value: Any) -> None:
     """Also at the edge of what is allowed."""
-    assert parsed(f"--{name}", text, options=ALL)[name] == value
+    assert parsed(f"--{name}", text, options=_with(name))[name] == value
 
 
 NAME = "none or a name of at most 250 characters without / and : is"
@@ -104,12 +120,9 @@ def test_option_refuses_another_value_in_one_sentence(
     name: str, texts: tuple[str, ...], allowed: str, default: str
 ) -> None:
     """It names the option, what was given, what is allowed, and the default."""
-    from entrypoints.options import resume_option
-
-    options = report_options if name == "study" else together(ALL, resume_option)
     for text in texts:
         with pytest.raises(UserError) as raised:
-            parsed(f"--{name}", text, options=options)
+            parsed(f"--{name}", text, options=_with(name))
         assert raised.value.message == f"{name}={text}: {allowed} allowed; leave it out for the default, {default}"
 
 
@@ -121,6 +134,32 @@ def test_options_are_written_as_they_are_typed() -> None:
     written = as_typed(parsed(*line))
     assert {name: written[name] for name in given} == given
     assert as_typed(parsed())["space"] == "auto"
+
+
+@pytest.mark.parametrize(
+    ("given", "length"),
+    [
+        pytest.param({}, (1500, 10), id="the default length"),
+        pytest.param({"max_steps": "500"}, (500, None), id="steps alone"),
+        pytest.param({"max_epochs": "3"}, (None, 3), id="epochs alone"),
+        pytest.param({"max_steps": "5", "max_epochs": "5"}, (5, 5), id="both"),
+        pytest.param({"max_steps": "1", "max_epochs": "none"}, (1, None), id="steps, no epochs"),
+    ],
+)
+def test_length_is_what_was_given_and_else_the_default(
+    given: dict[str, str], length: tuple[int | None, int | None]
+) -> None:
+    """A number that the user gives is not cut short by a default of the other."""
+    settings = StudySettings(**parsed(*[part for name, text in given.items() for part in (f"--{name}", text)]))
+    assert (settings.max_steps, settings.max_epochs) == length
+
+
+def test_trials_share_what_no_trial_chooses() -> None:
+    """The run of every trial says of which study it is, under the names of the options and as they are typed."""
+    assert study_settings(dataset="diabetes", max_epochs=2).shared == {
+        **{"dataset": "diabetes", "target": "auto", "max_rows": "all", "folds": "10", "seed": "0"},
+        **{"max_steps": "none", "max_epochs": "2", "report_every": "auto"},
+    }
 
 
 def test_every_option_has_a_help_text_and_shows_its_default() -> None:

@@ -14,10 +14,9 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import mlflow
 import pytest
 from click.testing import CliRunner
-from commands import Study, copy_store, executed, hostile_files, store_uri
+from commands import Study, copy_store, executed, hostile_files
 from mlflow import MlflowClient
 from own_models import ALGORITHMS, write_own_models
 
@@ -46,19 +45,11 @@ def _as_it_was() -> Iterator[None]:
         del sys.modules[name]
 
 
-@pytest.mark.usefixtures("_as_it_was")
-def test_folder_is_not_searched_for_built_in_algorithms(
-    folders: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("_as_it_was", "store_in_use")
+def test_folder_is_not_searched_for_built_in_algorithms(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What libraries ask for later is not found there; MLflow, for one, imports pyspark if it can."""
-    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     monkeypatch.chdir(folders / "user")
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(store_uri(empty_store))
-    try:
-        result = CliRunner().invoke(tune, ["--algorithm", "linear", "--space", "{batch_size: 5000}", "--folds", "2"])
-    finally:
-        mlflow.set_tracking_uri(before)
+    result = CliRunner().invoke(tune, ["--algorithm", "linear", "--space", "{batch_size: 5000}", "--folds", "2"])
     assert result.output.startswith("Error: space: batch_size 5000 ")
     assert importlib.util.find_spec("pyspark") is None
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import mlflow
 import pytest
 from click.testing import CliRunner, Result
-from commands import copy_store, runs_of_kind, store_uri
+from commands import copy_store, in_use, runs_of_kind, store_uri
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -20,15 +19,8 @@ from entrypoints.prepare import prepare
 
 def made(folder: Path, **options: str) -> Result:
     """What the command prints in this process; its store is the one in a folder, where it is typed."""
-    before = mlflow.get_tracking_uri()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_RUN_ID", raising=False)
-        mlflow.set_tracking_uri(store_uri(folder))
-        try:
-            return CliRunner().invoke(prepare, [part for name in options for part in (f"--{name}", options[name])])
-        finally:
-            mlflow.set_tracking_uri(before)
+    with in_use(folder):
+        return CliRunner().invoke(prepare, [part for name in options for part in (f"--{name}", options[name])])
 
 
 @pytest.fixture(scope="module")

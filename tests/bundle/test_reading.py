@@ -17,6 +17,7 @@ from entrypoints.errors import UserError
 from entrypoints.frame import ABOUT, OF_STUDY, Frame
 from entrypoints.reading import MAX_POINTS, MAX_TRIALS, read
 
+STOPPED = {"stopped_by": "criteria", "stop_how": "predicted", "stop_metric": "elapsed_s", "stop_step": "120"}
 OTHER = {"sysmetrics.kind": "study", "sysmetrics.study_id": "0a1b"}  # of a study that the callback has made
 
 
@@ -32,19 +33,25 @@ def _read(client: MlflowClient, *run_ids: str, **asked: Any) -> Frame:
     return read(client, [client.get_run(run_id) for run_id in run_ids], **asked)
 
 
-def test_trials_are_rows_in_the_order_in_which_they_began(client: MlflowClient) -> None:
-    """What each is, what it chose, and the last value of each of its metrics but the thread's series."""
+def test_trials_are_rows_in_the_order_in_which_they_began(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What each is, what it chose, and the last value of each of its metrics but the thread's series.
+
+    However many requests it takes.
+    """
+    monkeypatch.setattr("entrypoints.mlflow_io.PAGE", 2)
     study = store_study(client, trials=0)
     curves = {"val_rmse": {100: 0.9, 200: 0.8}, "elapsed_s": {0: 2.5}, "system/process_cpu_percent": {1: 99.0}}
     first = store_trial(client, study, {"alpha": 0.1}, curves, name="a0.1", trial_id="b")
-    second = store_trial(client, study, {"alpha": 0.2}, {"val_rmse": {100: 0.5}}, name="a0.2", trial_id="a")
+    others = [store_trial(client, study, {"alpha": 0.2}, {"val_rmse": {100: 0.5}}, name="a0.2") for _ in range(2)]
     trials = _read(client, study).trials
     assert list(trials.columns[:-2]) == [*ABOUT, "alpha"]
     assert trials[["study", "trial_id", "run_id", "name", "alpha", "val_rmse"]].to_numpy().tolist() == [
         [study, "b", first, "a0.1", 0.1, 0.8],
-        [study, "a", second, "a0.2", 0.2, 0.5],
+        *([study, "t", each, "a0.2", 0.2, 0.5] for each in others),
     ]
-    assert str(trials["elapsed_s"].tolist()) == "[2.5, nan]"
+    assert str(trials["elapsed_s"].tolist()) == "[2.5, nan, nan]"
 
 
 @pytest.mark.parametrize(
@@ -56,15 +63,12 @@ def test_trials_are_rows_in_the_order_in_which_they_began(client: MlflowClient) 
         pytest.param("FINISHED", {"diverged": "true"}, {"diverged": True, "converged": False}, id="diverged"),
         pytest.param("FINISHED", {"feasible": "true"}, {"feasible": True, "stop_step": None}, id="feasible"),
         pytest.param(
-            "FINISHED",
-            {"host_cpu_model": "A CPU", "host_usable_cores": "2", "host_os": "Linux"},
+            *("FINISHED", {"host_cpu_model": "A CPU", "host_usable_cores": "2", "host_os": "Linux"}),
             {"host": "A CPU, usable_cores 2"},
             id="host",
         ),
         pytest.param(
-            "KILLED",
-            {"stopped_by": "criteria", "stop_how": "predicted", "stop_metric": "elapsed_s", "stop_step": "120"},
-            {"stopped_by": "criteria", "stop_how": "predicted", "stop_metric": "elapsed_s", "stop_step": 120},
+            *("KILLED", STOPPED, {**STOPPED, "stop_step": 120}),
             id="stopped",
         ),
         pytest.param("KILLED", {"stop_reason": "r"}, {"stop_reason": "r", "stop_step": None}, id="cut off"),
@@ -164,23 +168,21 @@ def test_studies_of_one_frame_share_their_hyperparameters(client: MlflowClient) 
 
 
 def test_folds_come_from_the_study_s_table(client: MlflowClient) -> None:
-    """One row per trial and fold of this study; what is missing is NaN."""
+    """One row per trial and fold of this study; what is missing is NaN. Of an interrupted study there is none.
+
+    Another script's file of the name is not looked at.
+    """
     study = store_study(client)
     rows = {"columns": ["trial_id", "fold", "val_rmse"], "data": [["t", 0, 0.5], ["t", 1, None], ["gone", 0, 0.1]]}
     client.log_text(study, json.dumps(rows), "folds.json")
     folds = _read(client, study).folds
     assert folds[["study", "trial_id", "fold"]].to_numpy().tolist() == [[study, "t", 0], [study, "t", 1]]
     assert str(folds["val_rmse"].tolist()) == "[0.5, nan]"
-
-
-@pytest.mark.parametrize("kind", ["study", None], ids=["interrupted", "another script's"])
-def test_folds_are_empty_where_there_are_none(client: MlflowClient, kind: str | None) -> None:
-    """With the columns that every table of folds has; another script's file of the name is not looked at."""
-    study = store_study(client, kind=kind)
-    if kind is None:
-        client.log_text(study, "[1, 2]", "folds.json")
-    folds = _read(client, study).folds
-    assert (len(folds), list(folds.columns)) == (0, ["study", "trial_id", "fold"])
+    foreign = store_study(client, kind=None)
+    client.log_text(foreign, "[1, 2]", "folds.json")
+    for without in (store_study(client), foreign):
+        folds = _read(client, without).folds
+        assert (len(folds), list(folds.columns)) == (0, ["study", "trial_id", "fold"])
 
 
 def test_study_says_what_it_is(client: MlflowClient) -> None:
@@ -239,7 +241,6 @@ def test_what_another_script_s_study_does_not_say_is_none(
     assert {name for name in OF_STUDY if about[name] is None} - {"dataset"} == unknown
 
 
-@pytest.mark.parametrize("around", [{}, OTHER], ids=["the user's run", "the callback's run"])
 @pytest.mark.parametrize(
     ("metric", "ranked_by", "expected"),
     [
@@ -252,19 +253,19 @@ def test_what_another_script_s_study_does_not_say_is_none(
     ],
 )
 def test_score_is_the_bundle_s_or_the_one_that_is_given(
-    client: MlflowClient,
-    metric: str,
-    ranked_by: tuple[str | None, ...],
-    expected: tuple[str | None, bool],
-    around: dict[str, str],
+    client: MlflowClient, metric: str, ranked_by: tuple[str | None, ...], expected: tuple[str | None, bool]
 ) -> None:
-    """In a study that is not the bundle's own. Without one the trials keep their order."""
-    study = store_study(client, kind=None, tags=around, trials=0)
-    store_scores(client, study, 0.5, 0.7, 0.6, metric=metric)
-    frame = _read(client, study, **dict(zip(("metric", "mode"), ranked_by, strict=False)))
-    assert (frame.score, frame.higher_is_better) == expected
-    best_first = {False: [0.5, 0.6, 0.7], True: [0.7, 0.6, 0.5]}[frame.higher_is_better]
-    assert frame.complete[metric].tolist() == (best_first if frame.score else [0.5, 0.7, 0.6])
+    """In a study that is not the bundle's own: around it is the user's run, or the callback's.
+
+    Without one the trials keep their order.
+    """
+    for around in ({}, OTHER):
+        study = store_study(client, kind=None, tags=around, trials=0)
+        store_scores(client, study, 0.5, 0.7, 0.6, metric=metric)
+        frame = _read(client, study, **dict(zip(("metric", "mode"), ranked_by, strict=False)))
+        assert (frame.score, frame.higher_is_better) == expected
+        best_first = {False: [0.5, 0.6, 0.7], True: [0.7, 0.6, 0.5]}[frame.higher_is_better]
+        assert frame.complete[metric].tolist() == (best_first if frame.score else [0.5, 0.7, 0.6])
 
 
 @pytest.mark.parametrize(
@@ -293,14 +294,6 @@ def test_study_without_trials_is_a_mistake(client: MlflowClient) -> None:
     """Whichever run it is."""
     with pytest.raises(UserError, match="tune red_wine has no trials; give the id of a run of tune"):
         _read(client, store_study(client), store_study(client, trials=0))
-
-
-def test_all_pages_of_trials_are_read(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many requests it takes."""
-    monkeypatch.setattr("entrypoints.mlflow_io.PAGE", 2)
-    study = store_study(client, trials=0)
-    store_scores(client, study, *range(5))
-    assert _read(client, study).trials["val_rmse"].tolist() == [0, 1, 2, 3, 4]
 
 
 def _curve(frame: Frame, metric: str) -> dict[float, float]:

@@ -11,11 +11,8 @@ from commands import runs_of_kind
 from mlflow import MlflowClient
 from mlflow.artifacts import load_dict
 from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
-from study_settings import parsed
 
 from benchmarks.report_scale import fill
-from entrypoints.errors import UserError
-from entrypoints.options import report_options
 from entrypoints.report import how_to_stop_early, report
 
 
@@ -100,22 +97,22 @@ def test_report_finds_the_study_of_a_file_by_its_path(store_in_use: MlflowClient
         pytest.param(["diabetes", "/data/mine.csv"], "report diabetes, mine.csv", id="several"),
     ],
 )
-def test_report_reads_the_studies_that_are_named(store_in_use: MlflowClient, datasets: list[str], name: str) -> None:
-    """Whatever their dataset is, each once; its run is called by what it compares, and holds no dataset."""
+def test_report_reads_the_studies_that_are_named(
+    store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch, datasets: list[str], name: str
+) -> None:
+    """Whatever their dataset is, each once; its run is called by what it compares, and holds no dataset.
+
+    A name that the user chose, as `mlflow run --run-name` gives it, stays.
+    """
     ids = [_study(store_in_use, dataset) for dataset in datasets]
     assert _report(study=", ".join([*ids, ids[0]])).exit_code == 0
     run, page = _run(store_in_use), _page(store_in_use)
+    monkeypatch.setenv("MLFLOW_RUN_ID", store_in_use.create_run("0", run_name="mine").info.run_id)
+    assert _report(study=", ".join(ids)).exit_code == 0
+    assert {each.info.run_name for each in runs_of_kind(store_in_use, "report")} == {run.info.run_name, "mine"}
     assert [page.count(f"/runs/{each}/overview") for each in ids] == [1] * len(ids)
     assert run.info.run_name == name.format(ids[0][:8])
     assert run.data.params == {"study": ",".join(ids), "metric": "auto", "mode": "auto"}
-
-
-def test_report_keeps_the_name_that_the_user_chose(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `mlflow run --run-name` gives it."""
-    ids = [_study(store_in_use) for _ in range(2)]
-    monkeypatch.setenv("MLFLOW_RUN_ID", store_in_use.create_run("0", run_name="mine").info.run_id)
-    assert _report(study=",".join(ids)).exit_code == 0
-    assert _run(store_in_use).info.run_name == "mine"
 
 
 def test_report_ranks_another_script_s_trials_as_it_is_told(store_in_use: MlflowClient) -> None:
@@ -163,31 +160,3 @@ def test_command_for_the_same_trials_under_limits_can_be_pasted(
     info = RunInfo("1" * 32, "0", "me", "FINISHED", 0, 1, "active", run_name="tune")
     data = RunData(params=[Param(*each) for each in params.items()], tags=[RunTag(*each) for each in tags.items()])
     assert how_to_stop_early([Run(info, data)]) == command
-
-
-def test_options_of_a_report_are_the_documented_defaults() -> None:
-    """The newest studies of the default dataset."""
-    assert parsed(options=report_options) == {"dataset": "red_wine", "study": None, "metric": "auto", "mode": "auto"}
-
-
-@pytest.mark.parametrize(
-    ("text", "ids"),
-    [
-        pytest.param("auto", None, id="auto"),
-        pytest.param("a", ("a",), id="one"),
-        pytest.param("b, a,b", ("b", "a"), id="several"),
-    ],
-)
-def test_studies_are_ids_separated_by_commas(text: str, ids: tuple[str, ...] | None) -> None:
-    """In the order in which they are given, each once."""
-    assert parsed("--study", text, options=report_options)["study"] == ids
-
-
-@pytest.mark.parametrize("text", ["", "a,", "a,,b", ","])
-def test_study_without_an_id_is_a_mistake(text: str) -> None:
-    """A comma too many may stand for one that was forgotten."""
-    with pytest.raises(UserError) as error:
-        parsed("--study", text, options=report_options)
-    assert error.value.message.startswith(
-        f"study={text}: auto or run ids separated by commas are allowed; leave it out"
-    )

@@ -121,7 +121,7 @@ def test_another_logger_goes_on_in_the_run(caplog: pytest.LogCaptureFixture) -> 
             compute(cpu_s)
             assert logger.stop() == logger.stop() == logger.summary
         assert not logger.start().is_recording
-    assert "make another one" in caplog.text
+    assert "make a new one" in caplog.text
     assert len(history(run.info.run_id, "system/process_memory_mb")) == 2
     assert metrics(run.info.run_id)["elapsed_s"] == logger.summary["elapsed_s"] < 0.2
 

@@ -38,12 +38,16 @@ def _no_thread_is_left() -> Iterator[None]:
 
 
 def test_window_holds_mean_and_maximum_of_its_own_readings() -> None:
-    """It closes when its time has passed. A name that some readings lack is averaged over the others."""
+    """It closes when its time has passed. A name that some readings lack is averaged over the others.
+
+    Two that close in one millisecond have different ones: else the first would be lost on its way.
+    """
     monitor = of({"x": 1.0}, {"x": 2.0, "y": 8.0}, {"x": 6.0}, {}, {"x": 30.0}, {})
     first, second = monitor.drain()
     assert first.mean == pytest.approx({"x": 4.0, "y": 8.0})
     assert first.maximum == {"x": 6.0, "y": 8.0}
     assert (second.mean, second.maximum) == ({"x": 30.0}, {"x": 30.0})
+    assert first.time_ms < second.time_ms
     assert monitor.drain() == []
     assert monitor.peaks == {"x": 30.0, "y": 8.0}
 

@@ -29,7 +29,7 @@ PROGRAMS: dict[str, click.Command] = {"mlflow": mlflow_cli, "mlflow-sysmetrics":
 
 
 def test_no_part_uses_ray_data() -> None:
-    """As the page on departures says."""
+    """As the page on a study says."""
     sources = [path for package in ("entrypoints", "mlflow_sysmetrics") for path in (ROOT / package).rglob("*.py")]
     assert [path for path in sources if re.search(r"\bray\.data\b|from ray import .*\bdata\b", path.read_text())] == []
 

@@ -84,8 +84,10 @@ def in_use(folder: Path) -> Iterator[MlflowClient]:
         patch.chdir(folder)
         patch.delenv("MLFLOW_RUN_ID", raising=False)
         mlflow.set_tracking_uri(store_uri(folder))
-        yield MlflowClient()
-        mlflow.set_tracking_uri(before)
+        try:
+            yield MlflowClient()
+        finally:
+            mlflow.set_tracking_uri(before)
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float, what: str, every_s: float = 0.1) -> None:

@@ -16,8 +16,9 @@ from entrypoints.limits.stop_or_skip import EarlyEnd, How
 from entrypoints.models.configuration import Configuration
 from entrypoints.progress import Progress
 from entrypoints.search.record import Record, TrialRecord
+from entrypoints.search.trial_end import TrialEnd
 from entrypoints.tags import CONVERGED, DIVERGED, PLACE, REPEAT
-from mlflow_sysmetrics.limits import Criteria, Stop
+from mlflow_sysmetrics.limits import Criteria, Stop, Values
 from mlflow_sysmetrics.tags import KIND, STOPPED_BY, TRIAL_ID
 
 
@@ -27,14 +28,31 @@ def ended_by(criterion: str, how: How = "crossed", value: float = 9.0, limit: fl
 
 
 def trial(
-    place: int, score: float | None = 0.7, configuration: Configuration | None = None, **values: Any
+    place: int,
+    score: float | None = 0.7,
+    configuration: Configuration | None = None,
+    *,
+    ending: EarlyEnd | None = None,
+    by: str | None = None,
+    folds: Sequence[dict[str, float]] = (),
+    expected: Values | None = None,
+    diverged: bool = False,
+    converged: bool = False,
+    **values: Any,
 ) -> TrialRecord:
-    """A trial of this place, which ran to its end unless the values say otherwise; its time is its place in seconds."""
+    """A trial of this place, which ran to its end unless the values say otherwise; its time is its place in seconds.
+
+    ``ending`` is why its limits ended it, ``by`` who else did.
+    """
+    tags = {DIVERGED: str(diverged).lower(), CONVERGED: str(converged).lower(), **values.pop("tags", {})}
+    tags |= (ending.tags if ending else {}) | ({STOPPED_BY: by} if by else {})
+    tags |= TrialEnd(list(folds), expected).tags
+    values["status"] = values.get("status", "KILLED" if ending or by else "FINISHED")
     figures = {"training_time_s": float(place), "elapsed_s": 2.0 * place, "cpu_seconds": float(place)}
     figures |= {} if score is None else {"val_rmse": score}
     figures = values.pop("figures", figures)
     made = replace(configuration or configured(batch_size=2**place), place=place)
-    return TrialRecord(f"t{place}", made, **{"status": "FINISHED", "figures": figures, "run_id": f"r{place}"} | values)
+    return TrialRecord(f"t{place}", made, **{"figures": figures, "tags": tags, "run_id": f"r{place}"} | values)
 
 
 def recorded(
@@ -53,8 +71,7 @@ def store(client: MlflowClient, study: str, each: TrialRecord, name: str, **tags
     searched = each.configuration.searched | {"folds": 3, "seed": 0}
     about = {KIND: "trial", "mlflow.parentRunId": study, TRIAL_ID: each.trial_id, PLACE: str(each.configuration.place)}
     about |= {REPEAT: str(each.configuration.repeat)} if each.configuration.repeat else {}
-    about |= {DIVERGED: str(each.diverged).lower(), CONVERGED: str(each.converged).lower(), **each.host, **tags}
-    about |= each.ending.tags if each.ending else {STOPPED_BY: each.stopped_by} if each.stopped_by else {}
+    about |= {**each.tags, **tags}
     experiment_id = client.get_run(study).info.experiment_id
     run = client.create_run(experiment_id, run_name=name, start_time=each.configuration.place)
     points = [Metric(metric, value, 0, 0) for metric, value in each.figures.items()]

@@ -12,10 +12,11 @@ from scipy import stats
 
 from entrypoints.frame import Frame
 from entrypoints.limits.costs import USUAL_NOISE, compared
-from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, TOLD_P, is_memory, small
+from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory, small
 from entrypoints.reporting.answer import Answer, rows_of
 from entrypoints.reporting.questions import effects
 from entrypoints.reporting.questions.limits_saved import criteria, judged
+from entrypoints.reporting.statistics import TOLD
 from entrypoints.reporting.words import configuration, digits, percent, value
 from mlflow_sysmetrics.limits import Criteria
 
@@ -164,7 +165,7 @@ def _cheapest(equal: pd.DataFrame, cost: str | None, noise: pd.DataFrame) -> pd.
     if cost is None or len(equal) < 2 or share == math.inf:
         return None
     first, values = equal[cost].iloc[0], equal[cost]
-    by_chance = math.expm1(min(math.sqrt(2) * share * float(stats.t.isf(TOLD_P / (len(equal) - 1), degrees)), 100.0))
+    by_chance = math.expm1(min(math.sqrt(2) * share * float(stats.t.isf(TOLD / (len(equal) - 1), degrees)), 100.0))
     cheap = values[values * (1 + max(SMALL, by_chance)) < first]
     if is_memory(cost):
         cheap = cheap[first - cheap > SMALL_MB]

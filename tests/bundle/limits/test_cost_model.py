@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -41,75 +40,89 @@ def _predicted(model: CostModel, configuration: Configuration, metric: str = STE
     return prediction
 
 
-@pytest.mark.parametrize("size", [8, 24, 96, 384, 1024])
+def _of(size: int) -> Configuration:
+    return configured(batch_size=size)
+
+
+def _epochs(size: int) -> Configuration:
+    return configured(batch_size=size, max_steps=0, max_epochs=2)
+
+
+def _network(size: int = 32, layers: tuple[int, ...] = (8,), activation: str = "relu") -> Configuration:
+    return configured(MLP_CLASSIFIER, batch_size=size, hidden_layer_sizes=list(layers), activation=activation)
+
+
+def _of_words(network: Configuration) -> float:
+    return {"relu": 1.0, "tanh": 3.0}[network.hyperparameters["activation"]] * _step_time(network)
+
+
+def _of_layers(network: Configuration) -> float:
+    return 0.05 * float(sum(network.hyperparameters["hidden_layer_sizes"])) ** 0.8
+
+
+TRIED = [_of(size) for size in SIZES]
+WIDE = [_network(layers=layers) for size in (8, 32, 128, 512) for layers in ((size,), (size, size))]
+
+
 @pytest.mark.parametrize(
-    ("metric", "cost"),
+    ("tried", "asked", "cost", "metric"),
     [
-        pytest.param(STEP, _step_time, id="step time"),
-        pytest.param(PEAK, lambda each: 200 + 0.05 * each.batch_size, id="memory"),
-        pytest.param("training_time_s", lambda each: 0.5 * _step_time(each), id="training time"),
+        pytest.param(TRIED, [8, 24, 96, 384, 1024], _step_time, STEP, id="overhead and rows"),
+        pytest.param(TRIED, [8, 24, 96, 384, 1024], lambda each: 200 + 0.05 * each.batch_size, PEAK, id="memory"),
+        # At equal epochs small batches are the expensive ones.
+        pytest.param(
+            *([_epochs(size) for size in SIZES], [_epochs(size) for size in range(8, 1025, 127)]),
+            *(lambda each: each.steps(ROWS) * _step_time(each) / 1e3, "training_time_s"),
+            id="total of epochs",
+        ),
+        pytest.param(
+            *([_of(size) for size in SIZES], [24, 96], lambda each: 2 + 0.5 * _step_time(each), "elapsed_s"),
+            id="total of equal steps",
+        ),
+        pytest.param(
+            [_network(size, activation=word) for size in SIZES for word in ("relu", "tanh")],
+            [_network(48, activation=word) for word in ("relu", "tanh")],
+            *(_of_words, STEP),
+            id="each word has its price",
+        ),
+        pytest.param(
+            WIDE,
+            [_network(layers=(64,)), _network(layers=(100, 30))],
+            _of_layers,
+            STEP,
+            id="layer sizes between others",
+        ),
     ],
 )
-def test_cost_of_another_batch_size_lies_in_the_interval(
-    metric: str, cost: Callable[[Configuration], float], size: int
+def test_cost_of_what_was_not_tried_lies_in_the_interval(
+    tried: list[Configuration], asked: list[Any], cost: Callable[[Configuration], float], metric: str
 ) -> None:
-    """An overhead and a share that grows with the batch, from eight sizes; the interval is of some use."""
-    model = _learned([configured(batch_size=each) for each in SIZES], cost, metric)
-    asked = configured(batch_size=size)
-    prediction = _predicted(model, asked, metric)
-    assert prediction.low < cost(asked) < prediction.high
-    assert prediction.low < prediction.value < prediction.high < 2 * prediction.low
+    """As straight lines, words and lists say; the interval is of some use."""
+    model = _learned(tried, cost, metric)
+    for configuration in (_of(each) if isinstance(each, int) else each for each in asked):
+        prediction = _predicted(model, configuration, metric)
+        assert prediction.low < cost(configuration) < prediction.high
+        assert prediction.low < prediction.value < prediction.high < 3 * prediction.low
 
 
-@pytest.mark.parametrize("total", ["training_time_s", "elapsed_s"])
-@pytest.mark.parametrize("size", range(8, 1025, 127))
-def test_cost_in_epochs_follows_the_number_of_steps(size: int, total: str) -> None:
-    """At equal epochs small batches are the expensive ones, and no batch size is far from what it costs."""
-
-    def epochs(size: int) -> Configuration:
-        return configured(batch_size=size, max_steps=0, max_epochs=2)
-
-    def time_s(configuration: Configuration) -> float:
-        return configuration.steps(ROWS) * _step_time(configuration) / 1e3
-
-    prediction = _predicted(_learned(map(epochs, SIZES), time_s, total), epochs(size), total)
-    assert prediction.low < time_s(epochs(size)) < prediction.high < 2 * prediction.low
-
-
-def test_words_cost_what_they_have_cost() -> None:
-    """Each activation function has its own price at every batch size; one that was never tried has none."""
-    price = {"relu": 1.0, "tanh": 3.0}
-
-    def network(size: int, activation: str) -> Configuration:
-        return configured(MLP_CLASSIFIER, batch_size=size, activation=activation)
-
-    def cost(configuration: Configuration) -> float:
-        return price[configuration.hyperparameters["activation"]] * _step_time(configuration)
-
-    model = _learned([network(size, word) for size in SIZES for word in price], cost)
-    for word in price:
-        asked = network(48, word)
-        prediction = _predicted(model, asked)
-        assert prediction.low < cost(asked) < prediction.high
-    assert model.predict(network(48, "logistic"), STEP) is None
-
-
-def test_lists_cost_by_how_much_is_in_them() -> None:
-    """Layer sizes that were never tried lie between those that were."""
-
-    def network(*layers: int) -> Configuration:
-        return configured(MLP_CLASSIFIER, hidden_layer_sizes=list(layers))
-
-    def cost(configuration: Configuration) -> float:
-        return 0.05 * float(sum(configuration.hyperparameters["hidden_layer_sizes"])) ** 0.8
-
-    tried = [network(size) for size in (8, 32, 128, 512)] + [network(size, size) for size in (8, 32, 128, 512)]
-    model = _learned(tried, cost)
-    for asked in (network(64), network(100, 30)):
-        prediction = _predicted(model, asked)
-        assert prediction.low < cost(asked) < prediction.high
-        assert prediction.high < 3 * prediction.low
-    assert model.predict(network(4096), STEP) is None
+@pytest.mark.parametrize(
+    ("tried", "asked", "known"),
+    [
+        pytest.param([_of(size) for size in (32, 64, 128, 256)], _of(15), False, id="far below"),
+        pytest.param([_of(size) for size in (32, 64, 128, 256)], _of(16), True, id="half the smallest"),
+        pytest.param([_of(size) for size in (32, 64, 128, 256)], _of(512), True, id="twice the largest"),
+        pytest.param([_of(size) for size in (32, 64, 128, 256)], _of(513), False, id="far above"),
+        pytest.param([_network(size) for size in SIZES], _network(48, activation="tanh"), False, id="another word"),
+        pytest.param(WIDE, _network(layers=(4096,)), False, id="much larger layer"),
+    ],
+)
+def test_prediction_reaches_one_doubling_beyond_what_was_tried(
+    tried: list[Configuration], asked: Configuration, known: bool
+) -> None:
+    """A line is not followed to where nobody has been."""
+    model = _learned(tried, _step_time)
+    assert (model.predict(asked, STEP) is not None) is known
+    assert [each is not None for each in model.expected([asked], STEP)] == [known]
 
 
 @pytest.mark.parametrize(
@@ -133,47 +146,36 @@ def test_fractions_are_no_feature_of_a_cost(changes: dict[str, Any], same: bool)
 
 
 def test_costs_of_many_are_expected_as_each_is_predicted() -> None:
-    """Those unlike what is known are not; nothing is before enough is known."""
-    asked = [configured(batch_size=size, learning_rate=rate) for size in (24, 4096, 96) for rate in (0.1, 0.2)]
-    model = _learned([configured(batch_size=size) for size in SIZES], _step_time)
-    predictions = [model.predict(each, STEP) for each in asked]
-    assert model.expected(asked, STEP) == [each and pytest.approx(each.value) for each in predictions]
-    assert [each is None for each in predictions] == [False, False, True, True, False, False]
-    assert CostModel(ROWS).expected(asked, STEP) == [None] * 6
+    """Nothing is before enough is known."""
+    asked = [configured(batch_size=size, learning_rate=rate) for size in (24, 96) for rate in (0.1, 0.2)]
+    model = _learned(TRIED, _step_time)
+    assert model.expected(asked, STEP) == [pytest.approx(_predicted(model, each).value) for each in asked]
+    assert CostModel(ROWS).expected(asked, STEP) == [None] * 4
     assert model.expected([], STEP) == []
 
 
-@pytest.mark.parametrize("noise", [pytest.param(0.3, id="of equal trials"), pytest.param(0.0, id="none")])
-def test_interval_is_never_narrower_than_the_noise(noise: float) -> None:
-    """What was timed once for each kind follows a smooth law, and says nothing of how equal trials differ."""
-    model = CostModel(ROWS)
-    for size in SIZES:
-        model.observe(configured(batch_size=size), {STEP: 0.01 * size})
-    prediction = model.predict(configured(batch_size=32), STEP, noise)
-    assert prediction is not None
-    least = 2.326 * max(noise, 0.05)  # standard deviations of a bound of 99 %; no model is better than 5 %
-    assert math.log(prediction.high / prediction.value) >= least
-    assert math.log(prediction.value / prediction.low) == pytest.approx(least, rel=0.05)
-
-
 @pytest.mark.parametrize(
-    ("metric", "cost", "low", "high"),
+    ("metric", "cost", "noise", "times", "within"),
     [
-        pytest.param("model_memory_mb", 0.004, 0.0, 0.104, id="memory of a small model"),
-        pytest.param("memory_growth_mb", 0.5, 0.4, 0.6, id="growth"),
-        pytest.param(PEAK, 200.0, 200 / 1.1234, 200 * 1.1234, id="much memory"),
-        pytest.param("training_time_s", 0.004, 0.004 / 1.1234, 0.004 * 1.1234, id="time"),
+        # No model is better than 5 %, and a bound of 99 % lies 2.326 standard deviations away.
+        pytest.param("training_time_s", 0.004, 0.0, 1.1234, 0.0, id="time"),
+        pytest.param("training_time_s", 0.004, 0.3, 2.009, 0.0, id="time with noise"),
+        pytest.param(PEAK, 200.0, 0.0, 1.1234, 0.0, id="much memory"),
+        pytest.param("memory_growth_mb", 0.5, 0.0, 1.1234, 0.1, id="growth"),
+        pytest.param("model_memory_mb", 0.004, 0.0, 1.1234, 0.1, id="memory of a small model"),
     ],
 )
-def test_interval_of_memory_holds_the_pages_that_come_by_chance(
-    metric: str, cost: float, low: float, high: float
+def test_interval_holds_the_noise_and_the_pages_that_come_by_chance(
+    metric: str, cost: float, noise: float, times: float, within: float
 ) -> None:
-    """A tenth of a megabyte, and none below 0; of much memory, and of what is not memory, the noise alone."""
+    """A smooth law says nothing of how equal trials differ. Memory differs by 0.1 MB, and is never below 0."""
     model = CostModel(ROWS)
     for size in SIZES:
         model.observe(configured(batch_size=size), {metric: cost})
-    prediction = _predicted(model, configured(batch_size=32), metric)
-    assert (prediction.low, prediction.high) == (pytest.approx(low, rel=0.01), pytest.approx(high, rel=0.01))
+    prediction = model.predict(configured(batch_size=32), metric, noise)
+    assert prediction is not None
+    low, high = min(cost / times, cost - within), max(cost * times, cost + within)
+    assert (prediction.low, prediction.high) == (pytest.approx(max(0.0, low), rel=0.01), pytest.approx(high, rel=0.01))
 
 
 @pytest.mark.parametrize(
@@ -189,21 +191,6 @@ def test_prediction_needs_eight_trials_of_the_metric(trials: int, known: bool) -
         model.observe(configured(batch_size=32), figures)
     assert (model.predict(configured(batch_size=32), STEP) is not None) is known
     assert model.predict(configured(batch_size=32), PEAK) is None
-
-
-@pytest.mark.parametrize(
-    ("size", "known"),
-    [
-        pytest.param(15, False, id="far below"),
-        pytest.param(16, True, id="half the smallest"),
-        pytest.param(512, True, id="twice the largest"),
-        pytest.param(513, False, id="far above"),
-    ],
-)
-def test_prediction_reaches_one_doubling_beyond_what_was_tried(size: int, known: bool) -> None:
-    """A line is not followed to where nobody has been."""
-    model = _learned([configured(batch_size=each) for each in (32, 64, 128, 256)], _step_time)
-    assert (model.predict(configured(batch_size=size), STEP) is not None) is known
 
 
 @pytest.mark.parametrize("last_ms", [pytest.param(1.0, id="faster"), pytest.param(4.0, id="slower")])

@@ -9,12 +9,11 @@ from entrypoints.limits import duration_forecast
 from entrypoints.limits.duration_forecast import (
     BETWEEN_TRIALS_S,
     Timing,
-    figures,
     forecast,
     one_of_each,
     search_seconds,
     time_kinds,
-    trial_seconds,
+    trial_costs,
 )
 from entrypoints.models.configuration import Configuration
 
@@ -30,13 +29,17 @@ NO_TIME = Timing(0.0, 0.0, 0.0, 0.0)
         pytest.param({"max_steps": 250, "report_every": 100}, {"validate_s": 2.0}, 3 * 2.0, id="reports"),
         pytest.param({"max_steps": 250, "report_every": None}, {"validate_s": 2.0}, 21 * 2.0, id="reports-by-length"),
         pytest.param({"max_steps": 250}, {"ending_s": 3.0}, 3.0, id="ending-once"),
-        pytest.param({"max_steps": 250}, {}, 0.0, id="nothing-else"),
+        pytest.param({"max_steps": 250}, {"fit_s": 4.0}, 0.0, id="fit-is-in-the-step"),
     ],
 )
-def test_forecast_counts_what_a_trial_does(limits: dict[str, int], timing: dict[str, float], seconds: float) -> None:
+def test_trial_costs_what_all_that_it_does_takes(
+    limits: dict[str, int], timing: dict[str, float], seconds: float
+) -> None:
     """On all folds: the steps, the validation at each report, and the evaluation at the end."""
-    trial_s = trial_seconds(configured(**limits), bundled("red_wine", FOLDS), NO_TIME._replace(**timing))
-    assert trial_s == pytest.approx(FOLDS * seconds + BETWEEN_TRIALS_S)
+    costs = trial_costs(configured(**limits), bundled("red_wine", FOLDS), NO_TIME._replace(**timing))
+    assert costs["elapsed_s"] == pytest.approx(FOLDS * seconds + BETWEEN_TRIALS_S)
+    fit_s = timing.get("fit_s", 0.0)
+    assert (costs["mean_step_time_ms"], costs["training_time_s"]) == (1e3 * fit_s, limits["max_steps"] * fit_s)
 
 
 @pytest.mark.parametrize(
@@ -62,28 +65,22 @@ def test_trial_has_the_time_of_its_algorithm_and_batch_size() -> None:
     assert {(each.batch_size, each.hyperparameters["learning_rate"]) for each in kinds} == {
         *((8, 0.1), (64, 0.1), (512, 0.1))
     }
-    steps_s = ({8: 1.0, 64: 7.0}, {8: 3.0, 64: 5.0})
-    rounds = [
-        [NO_TIME._replace(step_s=of[each.batch_size]) if each.batch_size in of else None for each in kinds]
-        for of in steps_s
-    ]
-    expected = forecast(trials, bundled("red_wine", FOLDS), 1, rounds)
-    steps = trials[0].max_steps
-    assert steps
-    each = [FOLDS * steps * step_s + BETWEEN_TRIALS_S for step_s in (2.0, 2.0, 6.0, 6.0, 4.0, 4.0)]
-    assert expected.trials_s == pytest.approx(each)
-    assert expected.search_s == pytest.approx(sum(each))
+    timed = ({8: 1.0, 64: 7.0}, {8: 3.0, 64: 5.0})
+    rounds = [[{"elapsed_s": of[each.batch_size]} if each.batch_size in of else None for each in kinds] for of in timed]
+    expected = forecast(trials, 1, rounds)
+    assert expected.trials_s == [2.0, 2.0, 6.0, 6.0, 4.0, 4.0]
+    assert expected.search_s == 24.0
 
 
 def test_larger_models_are_timed_as_such() -> None:
-    """Real steps, on the real clock; time in which others had the core is no training time."""
+    """Real steps, on the real clock; what is between them is no training time."""
     layers = ([2], [800, 800])
-    timings = time_kinds([configured(MLP_CLASSIFIER, hidden_layer_sizes=each) for each in layers], bundled("diabetes"))
-    small, large = (timing for timing in timings if timing)
-    assert 0 < small.step_s < large.step_s
-    for timing in (small, large):
-        assert 0 < timing.fit_s < timing.step_s
-        assert 0 < timing.validate_s < timing.ending_s
+    trials = [configured(MLP_CLASSIFIER, hidden_layer_sizes=each) for each in layers]
+    small, large = (costs for costs in time_kinds(trials, bundled("diabetes")) if costs)
+    for name, cost in small.items():
+        assert 0 < cost < large[name]
+    for costs in (small, large):
+        assert 3 * costs["training_time_s"] < costs["elapsed_s"]
 
 
 def test_time_for_the_forecast_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,13 +104,3 @@ def test_model_that_cannot_be_trained_does_not_end_the_forecast(wrong: Configura
     """What is wrong, its trial will say; steps before an overflow are like any other's."""
     (timing,) = time_kinds([wrong], bundled("red_wine" if wrong.algorithm == "linear" else "diabetes"))
     assert bool(timing) is timed
-
-
-def test_figures_are_those_of_a_trial_that_takes_as_long_as_was_timed() -> None:
-    """They are what the ledger knows before the first trial."""
-    data, trial = bundled("red_wine", FOLDS), configured(max_steps=100)
-    ((of, costs),) = figures([trial, configured(batch_size=8)], data, [NO_TIME._replace(step_s=2.0, fit_s=1.0), None])
-    assert of == trial
-    assert costs == pytest.approx(
-        {"mean_step_time_ms": 1e3, "training_time_s": 100.0, "elapsed_s": FOLDS * 200.0 + BETWEEN_TRIALS_S}
-    )

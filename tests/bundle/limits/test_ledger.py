@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -30,27 +31,39 @@ def _of(size: int, learning_rate: float = 0.01) -> Configuration:
     return configured(batch_size=size, learning_rate=learning_rate)
 
 
-def test_relative_limits_are_taken_of_what_trials_cost_or_would_have() -> None:
-    """Only of the metrics that criteria name; a missing one stays missing. A diverged trial's cost is nobody's."""
+def _costs(time_s: float) -> dict[str, float]:
+    return {"training_time_s": time_s}
+
+
+@pytest.mark.parametrize(
+    ("trial", "last", "expected", "end", "counted"),
+    [
+        pytest.param(_of(8), 1.0, 9.0, "finished", 1.0, id="what it cost"),
+        pytest.param(_of(8), 2.0, 9.0, "stopped", 9.0, id="what it would have cost"),
+        pytest.param(replace(_of(8), tol=0.1), 2.0, 9.0, "stopped", 2.0, id="may have converged"),
+        pytest.param(_of(8), None, 9.0, "skipped", 9.0, id="what it was predicted to cost"),
+        pytest.param(_of(8), 0.1, 9.0, "diverged", None, id="diverged: nobody's cost"),
+        pytest.param(replace(_of(8), repeat=1), 1.0, 1.0, "finished", None, id="repetition: would move the median"),
+    ],
+)
+def test_relative_limits_are_taken_of_what_trials_cost_or_would_have(
+    trial: Configuration, last: float | None, expected: float, end: Any, counted: float | None
+) -> None:
+    """Only of the metrics that criteria name; a missing one stays missing."""
     ledger = _ledger()
-    figures = {"training_time_s": 1.0, "val_loss": 0.5, "peak_memory_mb": 9.0}
-    ledger.record(_of(8), figures, figures, "finished")
-    ledger.record(_of(16), {"training_time_s": 2.0}, {"training_time_s": 7.0}, "stopped")
-    ledger.record(_of(32), {"training_time_s": 3.0}, {}, "finished")
-    ledger.record(_of(64), {}, {"training_time_s": 8.0}, "skipped")
-    ledger.record(_of(64), {"training_time_s": 0.1}, {"training_time_s": 9.0}, "diverged")
-    costs = [{"training_time_s": time_s} for time_s in (1.0, 7.0, 3.0, 8.0)]
-    assert ledger.brief(_of(8)).costs == (costs[0] | {"val_loss": 0.5}, *costs[1:])
+    ledger.record(trial, {"peak_memory_mb": 9.0} | ({} if last is None else _costs(last)), _costs(expected), end)
+    assert ledger.brief(_of(8)).costs == (() if counted is None else (_costs(counted),))
 
 
-def test_a_skipped_trial_teaches_the_predictions_nothing() -> None:
-    """What is known of it is a prediction."""
-    seen, skipped = _ledger(), _ledger()
-    for ledger in (seen, skipped):
-        for size in SIZES:
-            ledger.record(_of(size), {"training_time_s": 0.01}, {"training_time_s": 0.01 * size}, "stopped")
-    skipped.record(_of(SIZES[0]), {}, {"training_time_s": 99.0}, "skipped")
-    assert skipped.brief(_of(48)).predictions == seen.brief(_of(48)).predictions
+def test_predictions_learn_what_trials_would_have_cost() -> None:
+    """Not what they had cost when they were stopped; of a skipped one only a prediction is known."""
+    ledger = _ledger()
+    for size in SIZES:
+        ledger.record(_of(size), _costs(1.0), _costs(50.0), "stopped")
+    assert ledger.brief(_of(32)).predictions["training_time_s"].value == pytest.approx(50.0)
+    seen = ledger.brief(_of(48)).predictions
+    ledger.record(_of(8), {}, _costs(99.0), "skipped")
+    assert ledger.brief(_of(48)).predictions == seen
 
 
 def test_ledger_of_a_study_that_goes_on_knows_the_trials_that_are_done() -> None:
@@ -72,12 +85,22 @@ def test_ledger_of_a_study_that_goes_on_knows_the_trials_that_are_done() -> None
     ("trials", "known"),
     [pytest.param(MIN_DEGREES, False, id="too few"), pytest.param(MIN_DEGREES + 1, True, id="enough")],
 )
-def test_noise_that_trials_have_shown_replaces_the_usual_one(trials: int, known: bool) -> None:
-    """Trials that differ by a rate alone are of a kind; what they do not show stays as usual."""
+@pytest.mark.parametrize(
+    "alike",
+    [
+        pytest.param(lambda number: _of(8, learning_rate=0.001 * (number + 1)), id="differ by a rate"),
+        pytest.param(lambda number: replace(_of(8), repeat=number), id="repetitions"),
+    ],
+)
+def test_noise_that_trials_have_shown_replaces_the_usual_one(
+    trials: int, known: bool, alike: Callable[[int], Configuration]
+) -> None:
+    """Of those that finished: a stopped one has the figures of where it was stopped. What none shows stays as usual."""
     ledger = _ledger()
     for number in range(trials):
         figures = {"training_time_s": 1.0 + 0.02 * (number % 2), "val_loss": 1.0}
-        ledger.record(_of(8, learning_rate=0.001 * (number + 1)), figures, figures, "finished")
+        ledger.record(alike(number), figures, figures, "finished")
+        ledger.record(_of(8, learning_rate=0.002 * (number + 1)), _costs(0.1 * number), figures, "stopped")
     noise = ledger.brief(_of(8)).noise
     usual = USUAL_NOISE["training_time_s"]
     assert noise["training_time_s"] == (pytest.approx(0.0104, abs=0.001) if known else usual)
@@ -124,59 +147,6 @@ def test_trials_to_come_count_with_what_they_are_expected_to_cost() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "tol", "counted"),
-    [
-        pytest.param("training_time_s", 0.0, 1, id="total"),
-        pytest.param("training_time_s", 0.1, 0, id="total of one that may converge"),
-        pytest.param("mean_step_time_ms", 0.1, 1, id="step of one that may converge"),
-        pytest.param("val_loss", 0.0, 0, id="what is not predicted"),
-    ],
-)
-def test_cost_is_expected_only_where_it_is_predicted(metric: str, tol: float, counted: int) -> None:
-    """Of a trial that may end before its last step its length is not known, and of a loss nothing is."""
-    first = [(_of(size), {metric: 1.0}) for size in SIZES]
-    ledger = _ledger(metric, trials=[replace(_of(32), tol=tol)], timed=first)
-    assert len(ledger.brief(_of(8)).costs) == counted
-
-
-def test_trials_that_were_stopped_count_with_what_they_would_have_cost() -> None:
-    """Not with what they had cost when they were stopped."""
-    ledger = _ledger()
-    for size in SIZES:
-        ledger.record(_of(size), {"training_time_s": 1.0}, {"training_time_s": 50.0}, "stopped")
-    assert ledger.brief(_of(32)).predictions["training_time_s"].value == pytest.approx(50.0)
-
-
-@pytest.mark.parametrize(("tol", "counted"), [(0.0, 9.0), (0.1, 2.0)])
-def test_stopped_trial_that_may_converge_counts_with_what_it_has_cost(tol: float, counted: float) -> None:
-    """All its steps it might not have needed."""
-    ledger = _ledger("training_time_s")
-    ledger.record(configured(tol=tol), {"training_time_s": 2.0}, {"training_time_s": 9.0}, "stopped")
-    assert ledger.brief(_of(8)).costs == ({"training_time_s": counted},)
-
-
-def test_only_trials_that_finished_say_how_much_is_noise() -> None:
-    """A stopped one has the figures of where it was stopped."""
-    ledger = _ledger("training_time_s")
-    for number in range(2 * MIN_DEGREES):
-        figures = {"training_time_s": 1.0}
-        ledger.record(_of(8, learning_rate=0.001 * (number + 1)), figures, figures, "finished")
-        ledger.record(_of(8, learning_rate=0.002 * (number + 1)), {"training_time_s": 0.1 * number}, figures, "stopped")
-    assert ledger.brief(_of(8)).noise["training_time_s"] == 0.0
-
-
-def test_repeated_trials_count_in_the_noise_and_not_in_relative_limits() -> None:
-    """One configuration that runs often would else move the median towards itself."""
-    ledger = _ledger("training_time_s")
-    for number in range(MIN_DEGREES + 1):
-        figures = {"training_time_s": 1.0 + number % 2}
-        ledger.record(replace(_of(8), repeat=number), figures, figures, "finished")
-    brief = ledger.brief(_of(8))
-    assert brief.costs == ({"training_time_s": 1.0},)
-    assert brief.noise["training_time_s"] > 0.3
-
-
-@pytest.mark.parametrize(
     ("metric", "predicted", "predicted_with_tol"),
     [
         pytest.param("mean_step_time_ms", True, True, id="step time"),
@@ -197,12 +167,14 @@ def test_only_costs_that_grow_with_the_amounts_are_predicted(
 
     A trial that may converge may end before it costs what grows with its length; with a tol of 0 it cannot converge.
     """
-    ledger = _ledger(metric)
-    for size in SIZES:
-        ledger.record(_of(size), {metric: 1.0}, {metric: 1.0}, "finished")
-    assert (metric in ledger.brief(_of(32)).predictions) is predicted
-    assert (metric in ledger.brief(replace(_of(32), tol=0.0)).predictions) is predicted
-    assert (metric in ledger.brief(replace(_of(32), tol=0.01)).predictions) is predicted_with_tol
+    for tol, known in ((0.0, predicted), (0.01, predicted_with_tol)):
+        asked = replace(_of(32), tol=tol)
+        ledger = _ledger(metric, trials=[asked])
+        for size in SIZES:
+            ledger.record(_of(size), {metric: 1.0}, {metric: 1.0}, "finished")
+        brief = ledger.brief(asked)
+        assert (metric in brief.predictions) is known
+        assert len(brief.costs) == len(SIZES) + known  # for relative limits it counts with what it is expected to cost
 
 
 @pytest.mark.usefixtures("local_ray")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from reference import MLP_REGRESSOR, configured
 
-from entrypoints.limits.noise import MIN_DEGREES, group, noise_at_limits, small
+from entrypoints.limits.noise import MIN_DEGREES, group, noise_at_limits
 
 STEP = "mean_step_time_ms"
 
@@ -56,11 +56,3 @@ def test_group_holds_trials_whose_cost_cannot_differ(algorithm: str, one: Any, o
         configuration = configured(algorithm, **{name: each for name, each in changes.items() if name != "steps"})
         found.append(group(configuration, {"steps": steps}))
     assert (found[0] == found[1]) is same
-
-
-@pytest.mark.parametrize(
-    ("figure", "size", "share"), [("elapsed_s", 1.0, 0.05), ("peak_memory_mb", 1.0, 0.1), ("peak_memory_mb", 100, 0.05)]
-)
-def test_small_difference_is_of_a_twentieth_or_a_few_pages(figure: str, size: float, share: float) -> None:
-    """A process takes or keeps a tenth of a megabyte by chance."""
-    assert small(figure, size) == share

@@ -96,6 +96,22 @@ def test_curves_and_figures_equal_a_plain_scikit_learn_loop(name: str, algorithm
     assert set(final) == {"test_loss", f"test_{score}", "model_size_kb"} | inference
 
 
+def test_turns_of_several_steps_change_no_point() -> None:
+    """A fold that is a few steps ahead of the next one is not at a report, nor at the end of an epoch."""
+    data, configuration = bundled("red_wine"), configured("linear", batch_size=64, max_steps=100, report_every=7)
+    curves = []
+    for turn in (1, 5):
+        training, points = CrossValidation(replace(configuration, tol=0.01), data), list[dict[str, float]]()
+        while not training.ended:
+            training.step(turn=turn)
+            if training.report_due:
+                points.append(training.report() | {"step": training.step_number})
+        curves.append([{name: value for name, value in point.items() if "time" not in name} for point in points])
+    assert curves[0] == curves[1]
+    assert [point["step"] for point in curves[0][:2]] == [7, 14]
+    assert curves[0][-1]["step"] < 100  # converged
+
+
 def test_figures_of_a_large_part_equal_a_plain_scikit_learn_loop() -> None:
     """A part of more rows than are scored at once is scored piece by piece, and no row is left out."""
     random = np.random.default_rng(0)
@@ -124,6 +140,7 @@ def test_training_time_is_the_time_of_the_steps_alone(monkeypatch: pytest.Monkey
         clock.now += 1000.0
         return outputs(*args)
 
+    monkeypatch.setattr("entrypoints.models.cross_validation.CoreWait", lambda: lambda: 0.0)
     monkeypatch.setattr("entrypoints.models.cross_validation.perf_counter", clock)
     monkeypatch.setattr(learners.Learner, "step", slow_step)
     monkeypatch.setattr(learners, "_linear_outputs", slow_outputs)

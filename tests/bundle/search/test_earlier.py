@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -18,11 +20,14 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.search import earlier
 from entrypoints.search.record import TrialRecord
 from entrypoints.search.trial_end import TrialEnd
+from entrypoints.tags import END
 from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, BY_PERSON, BY_TUNE
 
 FOLDS = [{"fold": 0, "val_rmse": 2 / 3, "training_time_s": 0.1}, {"fold": 1, "val_rmse": 1 / 3, "training_time_s": 0.2}]
 FIGURES = {"val_rmse": 0.5, "training_time_s": 0.15, "elapsed_s": 3.0}
-ENDED, STOPPED = TrialEnd(FOLDS), TrialEnd([], ended_by("training_time_s<=0.1", value=1 / 7), {"elapsed_s": 9.0})
+ENDED, STOPPED = TrialEnd(FOLDS), TrialEnd([], {"elapsed_s": 9.0})
+LONG = TrialEnd(FOLDS * 45, {"val_loss": math.inf})
+STOP = ended_by("training_time_s<=0.1").tags
 TRIALS = [
     replace(configured(MLP_REGRESSOR, hidden_layer_sizes=sizes, alpha=alpha), place=place)
     for place, (sizes, alpha) in enumerate(product([[8], [8, 4]], [1 / 3, 1e-7, 3]), 1)
@@ -43,6 +48,7 @@ def _trial(
     end: TrialEnd | None = None,
     *,
     figures: dict[str, float] = FIGURES,
+    stop: Mapping[str, str] | None = None,
     **tags: str,
 ) -> str:
     """A run of a trial, as the callback leaves it; its id."""
@@ -52,11 +58,19 @@ def _trial(
     points = [Metric(name, value, now_ms, 0) for name, value in {**figures, "system/process_cpu_percent": 9.0}.items()]
     params = [Param(name, str(value)) for name, value in (configuration.searched | study_settings().shared).items()]
     own = {"sysmetrics.trial_id": f"t-{run_id}", **{f"sysmetrics.{name}": tag for name, tag in tags.items()}}
-    own |= end.tags if end else {}
+    own |= (end.tags if end else {}) | (stop or {})
     client.log_batch(run_id, points, params, [RunTag(name, tag) for name, tag in own.items()])
     if status != "RUNNING":
         client.set_terminated(run_id, status)
     return run_id
+
+
+def _read(client: MlflowClient, study: Run, trials: list[Configuration] = TRIALS) -> earlier.Earlier:
+    return earlier.read(earlier.children_of(client, study), trials)
+
+
+def _settle(client: MlflowClient, study: Run) -> None:
+    earlier.settle(client, study, earlier.children_of(client, study))
 
 
 def _places(trials: Any) -> list[int]:
@@ -64,30 +78,32 @@ def _places(trials: Any) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("status", "end", "diverged"),
+    ("status", "end", "tags", "how"),
     [
-        pytest.param("FINISHED", ENDED, False, id="finished"),
-        pytest.param("FINISHED", TrialEnd([]), True, id="diverged"),
-        pytest.param("KILLED", STOPPED, False, id="stopped-by-limits"),
+        pytest.param("FINISHED", ENDED, {}, "finished", id="finished"),
+        pytest.param("FINISHED", TrialEnd([]), {"diverged": "true"}, "diverged", id="diverged"),
+        pytest.param("FINISHED", LONG, {}, "finished", id="with an end in several tags"),
+        pytest.param("KILLED", STOPPED, {"stop": STOP}, "stopped", id="stopped by its limits"),
     ],
 )
 @pytest.mark.parametrize("is_said", [True, False], ids=["", "its status is missing"])
 def test_trial_that_is_done_is_read_as_the_search_would_know_it(
-    client: MlflowClient, study: Run, status: str, end: TrialEnd, diverged: bool, is_said: bool
+    client: MlflowClient, study: Run, status: str, end: TrialEnd, tags: dict[str, Any], how: str, is_said: bool
 ) -> None:
-    """Status, figures, folds and the reason of its end, to the last digit. A status that the driver left out is set."""
+    """Status, figures, folds and tags of its end, to the last digit. A status that the driver left out is set."""
     said = status if is_said else "RUNNING"
-    run_id = _trial(client, study, TRIALS[1], said, end, diverged=str(diverged).lower())
-    found, before = earlier.read(client, study, TRIALS), client.get_run(run_id).to_dictionary()
-    about = {"diverged": diverged, "ending": end.ending, "expected": end.expected}
-    assert found.done == (TrialRecord(f"t-{run_id}", TRIALS[1], status, FIGURES, end.folds, run_id=run_id, **about),)
+    run_id = _trial(client, study, TRIALS[1], said, end, **tags)
+    found, before = _read(client, study), client.get_run(run_id)
+    of_run = before.data.tags
+    assert found.done == (TrialRecord(f"t-{run_id}", TRIALS[1], status, FIGURES, of_run, run_id),)
+    assert found.done[0].end == end
     assert found.left(TRIALS) == [TRIALS[0], *TRIALS[2:]]
     assert found.open_runs == {}
-    assert found.known == ([(TRIALS[1], FIGURES, end.expected, "stopped")] if end.expected else [])
-    earlier.settle(client, study)
-    after = client.get_run(run_id).to_dictionary()
-    assert after["info"]["status"] == status
-    assert after == before or not is_said
+    assert found.known == ([(TRIALS[1], FIGURES, end.expected, how)] if end.expected else [])
+    _settle(client, study)
+    after = client.get_run(run_id)
+    assert after.info.status == status
+    assert after.to_dictionary() == before.to_dictionary() or not is_said
 
 
 @pytest.mark.parametrize("stopped_by", [pytest.param(BY_TUNE, id="scheduler"), pytest.param(BY_PERSON, id="person")])
@@ -95,9 +111,8 @@ def test_trial_that_tune_or_a_person_stopped_is_done(client: MlflowClient, study
     """It has no figures of an end, and would be stopped again, whatever the words for it."""
     said = {"stopped_by": stopped_by, "stop_reason": "in other words"}
     _trial(client, study, TRIALS[0], "KILLED", figures={"val_rmse": 1.0}, **said)
-    (trial,) = earlier.read(client, study, TRIALS).done
-    assert (trial.status, trial.ending, trial.figures) == ("KILLED", None, {"val_rmse": 1.0})
-    assert trial.stopped_by == stopped_by
+    (trial,) = _read(client, study).done
+    assert (trial.status, trial.stopped_by, trial.figures) == ("KILLED", stopped_by, {"val_rmse": 1.0})
 
 
 @pytest.mark.parametrize(
@@ -109,41 +124,40 @@ def test_trial_that_tune_or_a_person_stopped_is_done(client: MlflowClient, study
         pytest.param("KILLED", {"stopped_by": "time_limit", "stop_reason": "time_limit_s=15"}, id="time-limit"),
         pytest.param("FAILED", {"error": "MemoryError"}, id="failed"),
         pytest.param("RUNNING", {"end": ENDED}, id="its last figures are missing"),
+        pytest.param("RUNNING", {"figures": FIGURES, "stop": {END: LONG.tags[END]}}, id="a part of its end is missing"),
     ],
 )
 def test_trial_that_is_not_done_goes_on_in_its_own_run(
     client: MlflowClient, study: Run, status: str, tags: dict[str, Any]
 ) -> None:
     """Whatever ended it. What its run says of that end is taken back, and it is not left RUNNING meanwhile."""
-    run_id = _trial(client, study, TRIALS[4], status, figures={"val_rmse": 1.0}, diverged="false", **tags)
-    found = earlier.read(client, study, TRIALS)
+    run_id = _trial(client, study, TRIALS[4], status, **{"figures": {"val_rmse": 1.0}, "diverged": "false"} | tags)
+    found = _read(client, study)
     assert (found.done, found.left(TRIALS), found.open_runs) == ((), TRIALS, {TRIALS[4].place: run_id})
-    earlier.settle(client, study)
+    _settle(client, study)
     run = client.get_run(run_id)
     assert run.info.status == ("FAILED" if status == "FAILED" else "KILLED")
     left = {name for name in run.data.tags if name.startswith("sysmetrics.")}
     assert left == {"sysmetrics.kind", "sysmetrics.trial_id"}
 
 
-def test_run_that_holds_nothing_is_deleted(client: MlflowClient, study: Run) -> None:
-    """The driver was killed between making a run and saying which trial it is for: another run will be made."""
-    about = {"mlflow.parentRunId": study.info.run_id, "sysmetrics.kind": "trial"}
-    empty = client.create_run(study.info.experiment_id, tags=about)
-    assert earlier.read(client, study, TRIALS) == earlier.NOTHING
-    earlier.settle(client, study)
-    assert client.get_run(empty.info.run_id).info.lifecycle_stage == "deleted"
+def test_other_runs_are_settled(client: MlflowClient, study: Run) -> None:
+    """Of data, of a command that was killed while it continued the study, and one that was made for an unknown trial.
 
-
-def test_other_runs_of_the_study_are_not_left_running(client: MlflowClient, study: Run) -> None:
-    """Data that was being prepared, and a command that was killed while it continued the study."""
+    The driver was killed before it said for which: another run will be made.
+    """
     tags = {"mlflow.parentRunId": study.info.run_id}
-    ids = [
-        client.create_run(study.info.experiment_id, tags=tags | {"sysmetrics.kind": kind}).info.run_id
-        for kind in ("prepare", "resume")
-    ]
-    client.set_terminated(ids[0], "FINISHED")
-    earlier.settle(client, study)
-    assert [client.get_run(run_id).info.status for run_id in ids] == ["FINISHED", "KILLED"]
+    kinds = ("prepare", "resume", "trial")
+    prepare, resume, empty = (
+        client.create_run(study.info.experiment_id, tags=tags | {"sysmetrics.kind": kind}).info.run_id for kind in kinds
+    )
+    client.set_terminated(prepare, "FINISHED")
+    client.set_tag(resume, "sysmetrics.error", "why")
+    assert _read(client, study) == earlier.NOTHING
+    _settle(client, study)
+    assert [client.get_run(run_id).info.status for run_id in (prepare, resume)] == ["FINISHED", "KILLED"]
+    assert client.get_run(resume).data.tags["sysmetrics.error"] == "why"
+    assert client.get_run(empty).info.lifecycle_stage == "deleted"
 
 
 def test_study_forgets_how_it_ended(client: MlflowClient, study: Run) -> None:
@@ -151,7 +165,7 @@ def test_study_forgets_how_it_ended(client: MlflowClient, study: Run) -> None:
     ended = {"error": "no model", "best_alpha": "3", "stop": "enough", "stopped_by": "person"}
     for name, value in {**ended, "dataset": "red_wine"}.items():
         client.set_tag(study.info.run_id, f"sysmetrics.{name}", value)
-    earlier.settle(client, client.get_run(study.info.run_id))
+    _settle(client, client.get_run(study.info.run_id))
     left = {name for name in client.get_run(study.info.run_id).data.tags if name.startswith("sysmetrics.")}
     assert left == {"sysmetrics.kind", "sysmetrics.dataset"}
 
@@ -163,7 +177,7 @@ def test_of_two_runs_of_a_trial_the_done_one_counts(client: MlflowClient, study:
         _trial(client, study, trial, "KILLED")
     done.append(_trial(client, study, TRIALS[1], "FINISHED", ENDED))
     _trial(client, client.create_run(study.info.experiment_id), TRIALS[2], "FINISHED", ENDED)
-    assert [trial.run_id for trial in earlier.read(client, study, TRIALS).done] == done
+    assert [trial.run_id for trial in _read(client, study).done] == done
 
 
 @pytest.mark.parametrize("values", [("1", "2"), ("None", "x"), (True, False), ("1_000", "1000"), (None, 0.5), (1, 1.5)])
@@ -173,7 +187,7 @@ def test_trial_is_recognised_whatever_its_values_are(client: MlflowClient, study
         replace(configured(MLP_REGRESSOR, solver=value), place=place) for place, value in enumerate(values, start=1)
     ]
     _trial(client, study, trials[1], "FINISHED", ENDED)
-    assert _places(earlier.read(client, study, trials).left(trials)) == [1]
+    assert _places(_read(client, study, trials).left(trials)) == [1]
 
 
 def test_repetitions_of_a_configuration_are_told_apart(client: MlflowClient, study: Run) -> None:
@@ -182,18 +196,10 @@ def test_repetitions_of_a_configuration_are_told_apart(client: MlflowClient, stu
     _trial(client, study, trials[0], "FINISHED", ENDED)
     begun = _trial(client, study, trials[1], repeat="1")
     _trial(client, study, trials[2], "FINISHED", ENDED, repeat="2")
-    found = earlier.read(client, study, trials)
+    found = _read(client, study, trials)
     assert [record.configuration.repeat for record in found.done] == [0, 2]
     assert [each.repeat for each in found.left(trials)] == [1, 3]
     assert found.open_runs == {2: begun}
-
-
-def test_all_trials_of_a_large_study_are_read(client: MlflowClient, study: Run, monkeypatch: Any) -> None:
-    """MLflow hands them out in pages."""
-    monkeypatch.setattr("entrypoints.mlflow_io.PAGE", 2)
-    for trial in reversed(TRIALS):
-        _trial(client, study, trial, "FINISHED", ENDED)
-    assert [trial.configuration for trial in earlier.read(client, study, TRIALS).done] == TRIALS
 
 
 def test_time_of_the_search_is_that_in_which_trials_ran(client: MlflowClient, study: Run) -> None:
@@ -201,4 +207,4 @@ def test_time_of_the_search_is_that_in_which_trials_ran(client: MlflowClient, st
     for trial, end_ms in zip(TRIALS, [1_000_000, 1_001_000, 9_000_000], strict=False):
         run_id = _trial(client, study, trial, end=ENDED)
         client.set_terminated(run_id, "FINISHED", end_ms)
-    assert earlier.read(client, study, TRIALS).search_s == pytest.approx(4.0 + 3.0)
+    assert _read(client, study).search_s == pytest.approx(4.0 + 3.0)

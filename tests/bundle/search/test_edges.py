@@ -6,16 +6,24 @@ from typing import Any
 
 import pytest
 from made_up_frames import study
+from scipy.stats import uniform
 
+from entrypoints.frame import Frame
+from entrypoints.reporting.questions.decision import Decision
 from entrypoints.search.edges import sentences
 
 ROWS = 1007  # the largest batch
 
 
+def _decision(frame: Frame, margin: float) -> Decision:
+    return Decision(frame.complete.iloc[0], frame.trials, margin=margin)
+
+
 def _said(name: str, values: list[Any], margin: float = 0.5, **beside: Any) -> list[str]:
     """What is said of a study of these values, whose scores get worse by 1 from one to the next."""
+    space = {name: values} | beside
     frame = study({name: values}, score=lambda row: 1.0 + values.index(row[name]), fold_sd=0.0, model_sd=0.0)
-    return list(sentences(frame, frame.complete.iloc[0], margin, ROWS, **beside))
+    return list(sentences(frame, _decision(frame, margin), space, ROWS))
 
 
 @pytest.mark.parametrize(
@@ -40,7 +48,7 @@ def test_end_of_what_was_tried_is_named_where_it_is_the_best(name: str, values: 
 def test_nothing_is_said_of_an_end_that_is_not_better_beyond_noise_or_was_not_listed() -> None:
     """Neither is a reason to look further."""
     assert _said("alpha", [0.1, 0.01], margin=1.5) == []
-    assert _said("alpha", [0.1, 0.01], not_listed={"alpha"}) == []
+    assert _said("alpha", [0.1, 0.01], alpha=uniform(0, 1)) == []
 
 
 def test_algorithms_are_looked_at_by_themselves() -> None:
@@ -48,6 +56,6 @@ def test_algorithms_are_looked_at_by_themselves() -> None:
     tried = [("linear", 0.1), ("linear", 0.01), ("own.Model", 10.0)]
     levels = [{"algorithm": algorithm, "alpha": alpha} for algorithm, alpha in tried]
     frame = study(levels, score=lambda row: 1 / row["alpha"] if row["algorithm"] == "linear" else 99.0, model_sd=0.0)
-    assert list(sentences(frame, frame.complete.iloc[0], 1.0, ROWS)) == [
+    assert list(sentences(frame, _decision(frame, 1.0), {}, ROWS)) == [
         "The best alpha, 0.1, is the largest that was tried: try larger ones as well."
     ]

@@ -1,4 +1,4 @@
-"""What a study says, and leaves in its run, after its search."""
+"""What a study finds, says, and leaves in its run, after its search."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import nan
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -15,6 +14,7 @@ import pytest
 from commands import in_use
 from records import ended_by, recorded, store, trial
 from reference import bundled, configured
+from saved_views import listed
 from study_settings import study_settings
 
 from entrypoints.limits.duration_forecast import Forecast
@@ -23,66 +23,70 @@ from entrypoints.models.best_model import LoggedModel
 from entrypoints.runs import RecordedRun
 from entrypoints.search import ended, last_words
 from entrypoints.search.ended import Ended, metrics
-from entrypoints.search.full_study import study_key
-from entrypoints.search.last_words import counted
-from entrypoints.search.pages import in_markdown
+from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import TrialRecord
-from entrypoints.tags import FEASIBLE, STUDY_KEY
-from mlflow_sysmetrics.tags import KIND
+from entrypoints.tags import BY_TIME_LIMIT, CRITERIA, FEASIBLE, STUDY_KEY
+from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, HOST_PREFIX, KIND
 
 SETTINGS = study_settings(folds=3, time_limit_s=90.0, space={"batch_size": [2, 4, 8, 16, 32]})
 DATA = bundled("red_wine")
-LINKS = {"score": "#/experiments/1/runs?score", "table": "#/experiments/1/runs?table"}
 MODEL = LoggedModel("m-0123", {"test_rmse": 0.64, "refit_training_time_s": 0.0984, "refit_memory_growth_mb": 1.52})
 COUNTS = ("trials", "stopped", "failed", "diverged", "converged", "restarts")
 TIME = "training_time_s<=2"
 BY_TIME = ended_by(TIME)
+NO_END = "no trial ran to its end without diverging"
+LONGER = "raise time_limit_s, or shorten the trials with max_steps, max_epochs, max_rows or folds"
 
 Finish = Callable[..., Ended]
+Before = Callable[..., str]
 
 
 @pytest.fixture
-def finish(empty_store: Path) -> Any:
-    """What is asked of a study whose trials these are, in a store of its own that is in use."""
+def before(empty_store: Path) -> Any:
+    """Have a study of these trials run before, in a store of its own that is in use, and return its id."""
     with in_use(empty_store) as client:
         experiment_id = client.create_experiment("studies", (empty_store / "artifacts").as_uri())
 
-        def finished(
-            trials: list[TrialRecord], criteria: str = "", *, full: list[TrialRecord] | None = None, **kept: Any
-        ) -> Ended:
-            if full is not None:
-                tags = {KIND: "study", STUDY_KEY: study_key(SETTINGS, DATA)}
-                before = client.create_run(experiment_id, tags=tags).info.run_id
-                for each in full:
-                    store(client, before, each, "a trial")
-                client.set_terminated(before)
-            run = RecordedRun.of(client, client.create_run(experiment_id, tags={KIND: "study"}))
+        def ran(trials: list[TrialRecord], *, status: str = "FINISHED", tags: dict[str, str] | None = None) -> str:
+            about = {KIND: "study", STUDY_KEY: study_key(SETTINGS, DATA), **(tags or {})}
+            run_id = client.create_run(experiment_id, tags=about).info.run_id
             for each in trials:
-                store(client, run.run_id, each, "a trial")
-            record = recorded(trials, criteria, **kept)
-            plan: Any = SimpleNamespace(settings=SETTINGS, trials=[each.configuration for each in trials])
-            return ended.ended(run, plan, DATA, record, Forecast([10.0] * len(trials), 50.0))
+                store(client, run_id, each, "a trial")
+            client.set_terminated(run_id, status)
+            return str(run_id)
 
-        yield finished
+        yield ran
 
 
-def _with_folds(each: TrialRecord) -> TrialRecord:
-    """Three folds around its score."""
-    score = each.figures["val_rmse"]
-    folds = [{"fold": fold, "val_rmse": score + (fold - 1) / 100} for fold in range(3)]
-    return replace(each, folds=folds)
+@pytest.fixture
+def finish(before: Before) -> Finish:
+    """What is asked of a study whose trials these are, in the same store."""
+
+    def finished(trials: list[TrialRecord], criteria: str = "", *, data: Any = DATA, **kept: Any) -> Ended:
+        client = mlflow.MlflowClient()
+        run_id = before(trials)
+        run = RecordedRun.of(client, client.get_run(run_id))
+        client.update_run(run_id, status="RUNNING")
+        record = recorded(trials, criteria, task=data.task, **kept)
+        tried: Any = [each.configuration for each in trials] or [configured()]
+        unused: Any = None
+        plan = Plan(SETTINGS, unused, unused, unused, unused, tried, unused)
+        return ended.ended(run, plan, data, record, Forecast([10.0] * len(plan.trials), 50.0))
+
+    return finished
 
 
 def _of_every_end() -> list[TrialRecord]:
-    """Two trials that can be chosen, and one of each kind that cannot."""
+    """Two trials that can be chosen, with three folds around their scores, and one of each kind that cannot."""
+    folds = [[{"fold": fold, "val_rmse": score + (fold - 1) / 100} for fold in range(3)] for score in (0.6, 0.65)]
     return [
-        _with_folds(trial(1, 0.6)),
-        _with_folds(trial(2, 0.65, converged=True)),
-        trial(3, None, status="KILLED", ending=BY_TIME),
-        trial(4, None, figures={"elapsed_s": 0.0}, status="KILLED", ending=replace(BY_TIME, how="skipped")),
-        trial(5, status="KILLED"),
-        trial(6, status="KILLED", by_person=True),
-        trial(7, status="KILLED", cut_off=True),
+        trial(1, 0.6, folds=folds[0]),
+        trial(2, 0.65, folds=folds[1], converged=True),
+        trial(3, None, ending=BY_TIME),
+        trial(4, None, figures={"elapsed_s": 0.0}, ending=replace(BY_TIME, how="skipped")),
+        trial(5, by=BY_TUNE),
+        trial(6, by=BY_PERSON),
+        trial(7, by=BY_TIME_LIMIT),
         trial(8, 0.1, diverged=True),
         trial(9, 0.1, diverged=True, configuration=configured(batch_size=256)),
         trial(10, None, figures={}, status="FAILED", error="ValueError: odd"),
@@ -90,9 +94,9 @@ def _of_every_end() -> list[TrialRecord]:
 
 
 def test_counts_of_trials_add_up(finish: Finish) -> None:
-    """Each trial is in one of them, and what diverged is named."""
+    """Each trial is in one of them, and what diverged is named: what it has in common, or some runs."""
     study = finish(_of_every_end(), TIME, planned=12)
-    said = counted(study)
+    said = last_words.counted(study)
     assert said == (
         "12 trials: 2 ran to the end (1 of them converged), 2 stopped by the limits, 1 stopped by the scheduler, "
         "1 stopped by a person, 1 cut off by time_limit_s=90, 2 diverged (all with batch_size 256), 1 failed, "
@@ -100,35 +104,30 @@ def test_counts_of_trials_add_up(finish: Finish) -> None:
     )
     assert sum(map(int, re.findall(r"(?:: |, )(\d+) ", said))) == 12
     study.record.restarts = 3
-    assert counted(study).endswith("; 3 times a trial began again because its process or node had died")
+    assert last_words.counted(study).endswith("; 3 times a trial began again because its process or node had died")
+    many = finish([trial(place, diverged=place > 1) for place in range(1, 7)])
+    assert last_words.counted(many) == "6 trials: 1 ran to the end, 5 diverged (b4, b8, b16 and 2 more)"
 
 
-def test_trials_that_diverged_and_have_nothing_in_common_are_named_by_their_runs(finish: Finish) -> None:
-    """Some of them, if there are many."""
-    trials = [trial(place, diverged=place > 1) for place in range(1, 7)]
-    assert counted(finish(trials)) == "6 trials: 1 ran to the end, 5 diverged (b4, b8, b16 and 2 more)"
-
-
-def test_figures_of_a_study_are_those_of_its_trials(finish: Finish) -> None:
+def test_figures_of_a_study_are_those_of_its_trials(finish: Finish, before: Before) -> None:
     """Spent by all that say so; saved against the full study, also where a trial cost more than there."""
-    full = [trial(place) for place in range(1, 10)]
+    before([trial(place) for place in range(1, 11)])
     trials = [each for each in _of_every_end() if not each.figures or each.configuration.place not in (8, 9)]
-    study = finish(trials, TIME, full=[*full, trial(10)])
+    study = finish(trials, TIME)
     found = metrics(study)
     assert {name: found[name] for name in COUNTS} == {
         "trials": 8, "stopped": 5, "failed": 1, "diverged": 0, "converged": 1, "restarts": 0
     }  # fmt: skip
     assert (found["search_time_s"], found["forecast_time_s"], found["feasible"], found["skipped"]) == (42.5, 50, 2, 1)
     assert "forecast_error_percent" not in found
-    assert study.saving is not None
     assert (found["spent_cpu_s"], found["saved_cpu_s"]) == (1 + 2 + 3 + 0 + 5 + 6 + 7, 4)
     assert found["saved_cpu_percent"] == pytest.approx(100 * 4 / 28)
 
 
 def test_saving_is_counted_against_the_forecast_without_a_full_study(finish: Finish) -> None:
     """But for trials that might have converged, whose full length is unknown."""
-    trials = [_with_folds(trial(1, 0.6)), trial(2, None, status="KILLED", ending=BY_TIME)]
-    trials.append(trial(3, None, status="KILLED", ending=BY_TIME, configuration=configured(tol=0.1)))
+    trials = [trial(1, 0.6), trial(2, None, ending=BY_TIME)]
+    trials.append(trial(3, None, ending=BY_TIME, configuration=configured(tol=0.1)))
     study = finish(trials, TIME)
     assert study.saving is not None
     assert (study.saving.full, study.saving.saved_cpu_s, study.saving.unknown) == (None, 10.0 - 2.0, 1)
@@ -152,93 +151,64 @@ def test_best_is_the_cheapest_of_equal_scores_that_meets_the_limits(finish: Fini
         assert tag == str(each.configuration.place < 4).lower()
 
 
-def test_tables_hold_each_trial_and_fold(finish: Finish) -> None:
-    """And what is on the front and what each limit saved; a figure that a trial does not have is absent."""
-    study = finish(_of_every_end(), TIME)
-    ended.log_results(study)
-    client, run_id = study.run.client, study.run.run_id
-    rows = load_rows(client, run_id, "trials.json")
-    assert [(row["trial_id"], row["status"]) for row in rows][2:8:5] == [("t3", "KILLED"), ("t8", "FINISHED")]
-    chosen = {"algorithm": "linear", "batch_size": 2, "learning_rate": 0.01, "alpha": 0.1, "folds": "3"}
-    assert {name: rows[0][name] for name in chosen} | {"alpha": 0.1, "learning_rate": 0.01} == chosen
-    assert (rows[0]["val_rmse"], rows[2]["val_rmse"]) == (0.6, None)
-    folds = load_rows(client, run_id, "folds.json")
-    assert [(row["trial_id"], row["fold"]) for row in folds] == [(t, fold) for t in ("t1", "t2") for fold in range(3)]
-    assert {row["metric"] for row in load_rows(client, run_id, "noise.json")} >= {"val_rmse"}
-    (saved,) = [row for row in load_rows(client, run_id, "budget.json") if row["reason"] == f"`{TIME}`"]
-    assert (saved["trials"], saved["skipped"], saved["saved_cpu_s"]) == (2, 1, 17.0)
-    assert {row["trial_id"] for row in load_rows(client, run_id, "pareto.json")} <= {"t1", "t2"}
-
-
-def _told(study: Ended) -> tuple[str, str]:
-    """The description of a study, and its last words."""
-    with mlflow.start_run(run_id=study.run.run_id):
-        words = last_words.tell(study, MODEL, LINKS)
-    return study.run.client.get_run(study.run.run_id).data.tags["mlflow.note.content"], words
+def test_front_is_that_of_the_trials_that_meet_the_limits(finish: Finish) -> None:
+    """Scores improve as costs rise."""
+    study = finish([trial(place, 0.7 - place / 100) for place in range(1, 6)], "training_time_s<=3")
+    rows = load_rows(study.run.client, study.run.run_id, "pareto.json")
+    assert [(row["cost"], row["trial_id"]) for row in rows] == [("training_time_s", f"t{each}") for each in (1, 2, 3)]
 
 
 def test_page_and_last_words_say_the_same(finish: Finish) -> None:
     """What to take, what it costs and how to load it come first, then where to look, then what became of the trials."""
-    page, words = _told(finish(_of_every_end(), TIME))
+    study = finish(_of_every_end(), TIME)
+    with mlflow.start_run(run_id=study.run.run_id):
+        words = last_words.tell(study, MODEL)
+    page = study.run.client.get_run(study.run.run_id).data.tags["mlflow.note.content"]
     take, look, _, *rest = page.splitlines()
     assert take.startswith("**Take batch_size=2")
-    assert look == f"Compare the trials: {in_markdown(LINKS)}."
+    assert look.startswith("Compare the trials: [score against cost](#/experiments/")
+    assert re.findall(r"\[([^]]*)\]", look)[1:3] == ["table", "during training"]
     for line in (take, *(line.removeprefix("- ") for line in rest if line.startswith("- "))):
         assert line.replace("**", "").replace("`", "") in words
     assert "models:/m-0123" in page
     assert "test_rmse 0.64, trained in 0.098 s with 1.5 MB" in page
     assert "10 trials: 2 ran to the end" in page
     assert len(page) < 8000
-    assert [line.split()[:2] for line in words.splitlines()[1:4]] == [
-        ["batch_size", "val_rmse"],
-        ["1", "2"],
-        ["2", "4"],
-    ]
-
-
-def test_study_names_its_best_trial(finish: Finish) -> None:
-    """In tags of its run."""
-    study = finish(_of_every_end())
-    _told(study)
-    tags = study.run.client.get_run(study.run.run_id).data.tags
-    best = study.best
-    assert best is not None
-    assert tags["sysmetrics.best_trial_run_id"] == best.run_id
-    assert (tags["sysmetrics.best_trial_id"], tags["sysmetrics.best_batch_size"]) == (best.trial_id, "2")
+    table = [line.split()[:2] for line in words.splitlines()[1:4]]
+    assert table == [["batch_size", "val_rmse"], ["1", "2"], ["2", "4"]]
 
 
 @pytest.mark.parametrize(
     ("trials", "criteria", "planned", "says"),
     [
         pytest.param(
-            [trial(1, diverged=True), trial(2, diverged=True), trial(3, status="KILLED")], "", 3,
-            "no trial ran to its end without diverging; 3 trials: 1 stopped by the scheduler, 2 diverged (b2, b4); "
+            [trial(1, diverged=True), trial(2, diverged=True), trial(3, by=BY_TUNE)], "", 3,
+            f"{NO_END}; 3 trials: 1 stopped by the scheduler, 2 diverged (b2, b4); "
             "lower the learning rates or max_steps",
             id="diverged",
         ),
         pytest.param(
             [trial(1, diverged=True), trial(2, None, figures={}, status="FAILED", error="ValueError: odd")], "", 2,
-            "no trial ran to its end without diverging; 2 trials: 1 diverged (b2), 1 failed; the first error was "
-            "ValueError: odd",
+            f"{NO_END}; 2 trials: 1 diverged (b2), 1 failed; the first error was ValueError: odd",
             id="failed",
         ),
         pytest.param(
-            [trial(1, None, status="KILLED", ending=BY_TIME)], TIME, 1,
-            "no trial ran to its end without diverging; 1 trial: 1 stopped by the limits; loosen the criteria",
+            [trial(1, None, ending=BY_TIME)], TIME, 1,
+            f"{NO_END}; 1 trial: 1 stopped by the limits; loosen the criteria",
             id="stopped",
         ),
         pytest.param(
-            [trial(1, status="KILLED", cut_off=True)], "", 24,
-            "no trial ran to its end without diverging; 24 trials: 1 cut off by time_limit_s=90, 23 not started; raise "
-            "time_limit_s, or shorten the trials with max_steps, max_epochs, max_rows or folds",
-            id="time limit",
+            [trial(2), trial(3)], "training_time_s<=1", 2,
+            "no trial that ran to its end meets `training_time_s<=1`; the nearest, batch_size=4, has training_time_s "
+            "2 > 1; raise these limits; 2 trials: 2 ran to the end",
+            id="nearest",
         ),
         pytest.param(
-            [], "", 24,
-            "no trial ran to its end without diverging; 24 trials: 24 not started; raise time_limit_s, or shorten the "
-            "trials with max_steps, max_epochs, max_rows or folds",
-            id="time limit before the first trial",
+            [trial(1, by=BY_TIME_LIMIT)], "", 24,
+            f"{NO_END}; 24 trials: 1 cut off by time_limit_s=90, 23 not started; {LONGER}",
+            id="time limit",
         ),
+        pytest.param([], "", 24, f"{NO_END}; 24 trials: 24 not started; {LONGER}", id="before the first trial"),
     ],
 )  # fmt: skip
 def test_study_without_a_result_says_why_and_what_to_do(
@@ -247,39 +217,19 @@ def test_study_without_a_result_says_why_and_what_to_do(
     """In one sentence, which its page begins with."""
     study = finish([replace(each) for each in trials], criteria, planned=planned)
     assert study.best is None
-    ended.log_results(study)
     with mlflow.start_run(run_id=study.run.run_id):
-        assert last_words.tell_no_result(study, LINKS) == says
+        assert last_words.tell_no_result(study) == says
     data = study.run.client.get_run(study.run.run_id).data
     assert data.tags["mlflow.note.content"].startswith(f"**No model was chosen**: {says}.\n")
     assert data.metrics["trials"] == len(trials)
 
 
-def test_nearest_trial_is_named_where_none_meets_the_limits(finish: Finish) -> None:
-    """With the figure that breaks its limit, and what to do."""
-    study = finish([trial(2), trial(3)], "training_time_s<=1")
-    with mlflow.start_run(run_id=study.run.run_id):
-        why = last_words.tell_no_result(study, LINKS)
-    assert "the nearest, batch_size=4, has training_time_s 2 > 1; raise these limits" in why
-
-
 @pytest.mark.parametrize(
     ("criteria", "figures", "says"),
     [
-        pytest.param(
-            "training_time_s<=1x median", [1.0, 2.0], "was not applied in the end: fewer than 5 trials have", id="few"
-        ),
-        pytest.param(
-            "model_memory_mb<=2x median",
-            [-1.0] * 5,
-            "was not applied in the end: the median is negative",
-            id="negative",
-        ),
-        pytest.param(
-            "peak_memory_mb<=100", [99.0, 100.5, 101.0], "cannot tell the trials apart: most", id="within noise"
-        ),
+        pytest.param("training_time_s<=1x median", [1.0, 2.0], "end: fewer than 5 trials have the figure.", id="few"),
+        pytest.param("peak_memory_mb<=100", [99.0, 100.5, 101.0, nan], "to each other.", id="within noise"),
         pytest.param("peak_memory_mb<=100", [50.0, 60.0, 101.0], None, id="beyond noise"),
-        pytest.param("peak_memory_mb<=100", [nan, nan, 100.0], "cannot tell the trials apart", id="unknown of most"),
     ],
 )
 def test_limit_that_says_nothing_is_named(
@@ -288,13 +238,136 @@ def test_limit_that_says_nothing_is_named(
     """Since too few trials have its figure, or since it lies within the noise of most."""
     metric = criteria.partition("<")[0]
     trials = [
-        trial(
-            place, figures={"val_rmse": 0.5 + place, "elapsed_s": 1.0} | ({} if figure != figure else {metric: figure})
-        )
-        for place, figure in enumerate(figures, 1)
+        trial(place, figures={"val_rmse": 0.5 + place, "elapsed_s": 1.0} | ({metric: each} if each == each else {}))
+        for place, each in enumerate(figures, 1)
     ]
-    said = [
-        sentence for sentence in last_words._said(finish(trials, criteria)) if sentence.startswith(f"`{criteria}` ")
-    ]
+    said = [each for each in last_words._of_limits(finish(trials, criteria)) if each.startswith(f"`{criteria}` ")]
     of_limit = [sentence for sentence in said if " stopped " not in sentence]
-    assert [says in sentence for sentence in of_limit] == [True] if says else not of_limit
+    assert [sentence.endswith(says) for sentence in of_limit] == [True] if says else not of_limit
+
+
+def _host(cores: str) -> dict[str, str]:
+    return {f"{HOST_PREFIX}usable_cores": cores}
+
+
+WANTED = [configured(batch_size=size, alpha=0.123456789012) for size in (8, 16)]
+LAST = trial(2, configuration=WANTED[1], tags=_host("2"))
+
+
+def _trials(cores: str = "2") -> list[TrialRecord]:
+    return [trial(place, configuration=each, tags=_host(cores)) for place, each in enumerate(WANTED, 1)]
+
+
+def _full(finish: Finish, trials: list[TrialRecord] | None = None) -> str | None:
+    """The full study that a saving is counted against."""
+    study = finish(trials or _trials(), "val_loss<=9")
+    assert study.saving is not None
+    assert ("other machines" in " ".join(last_words._of_limits(study))) == bool(study.hosts)
+    return study.saving.full
+
+
+def test_saving_is_counted_against_the_newest_full_study_of_this_machine(finish: Finish, before: Before) -> None:
+    """Or of another one, which is said: what it cost there does not measure what limits save here."""
+    assert _full(finish) is None
+    elsewhere = before(_trials("8"))
+    assert _full(finish) == elsewhere
+    assert finish(_trials(), "val_loss<=9").hosts == "usable_cores 2; usable_cores 8"
+    before(_trials())
+    here = before(_trials())
+    before(_trials("8"))
+    assert _full(finish) == here
+    assert finish(_trials(), "val_loss<=9").hosts == ""
+
+
+@pytest.mark.parametrize(
+    ("last", "values"),
+    [
+        pytest.param(LAST, {"tags": {CRITERIA: "training_time_s<=1"}}, id="limits"),
+        pytest.param(LAST, {"tags": {STUDY_KEY: "other"}}, id="another key"),
+        pytest.param(LAST, {"status": "FAILED"}, id="failed"),
+        pytest.param(LAST, {"status": "RUNNING"}, id="still running"),
+        pytest.param(None, {}, id="no trial"),
+        pytest.param(replace(LAST, status="KILLED"), {}, id="a trial was stopped"),
+        pytest.param(replace(LAST, figures={"val_rmse": 0.7}), {}, id="a cost is unknown"),
+        pytest.param(trial(2, configuration=replace(WANTED[1], batch_size=32)), {}, id="another batch size"),
+        pytest.param(trial(2, configuration=configured(batch_size=16)), {}, id="another alpha"),
+    ],
+)
+def test_studies_that_do_not_fit_are_passed_over(
+    finish: Finish, before: Before, last: TrialRecord | None, values: dict[str, Any]
+) -> None:
+    """An older and larger one that fits is found behind them."""
+    fits = before([*_trials(), trial(3, configuration=configured("svm", momentum=0.9))])
+    before([] if last is None else [_trials()[0], replace(last)], **values)
+    assert _full(finish) == fits
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        pytest.param({"space": {"batch_size": [8]}}, True, id="space"),
+        pytest.param({"search": "random"}, True, id="search"),
+        pytest.param({"cpus": 1}, True, id="cores"),
+        pytest.param({"time_limit_s": 9.0}, True, id="time limit"),
+        pytest.param({"dataset": "/elsewhere/red_wine.csv"}, True, id="path"),
+        *(
+            pytest.param({name: 3}, False, id=name)
+            for name in ("max_rows", "folds", "seed", "max_steps", "max_epochs", "report_every")
+        ),
+    ],
+)
+def test_study_key_is_what_a_trial_of_one_configuration_depends_on(changes: dict[str, Any], same: bool) -> None:
+    """Which configurations there are, and how they are handed out, is not part of it; the data are."""
+    key = study_key(study_settings(), DATA)
+    assert (key == study_key(study_settings(**changes), DATA)) is same
+    assert key not in {study_key(study_settings(), replace(DATA, **{name: "other"})) for name in ("digest", "target")}
+
+
+def _columns(study: Ended, said: str) -> list[str]:
+    (view,) = [view for name, view in _views(study).items() if name.endswith(said)]
+    return [column.split("`")[1] for column in view.state["selectedColumns"]]
+
+
+def _views(study: Ended) -> dict[str, Any]:
+    return listed(study.run.client, study.run.experiment_id)
+
+
+@pytest.mark.parametrize(
+    ("criteria", "more"),
+    [("", []), ("training_time_s<=1, val_loss patience 3, val_loss<=2", ["within the limits", "stopped, and why"])],
+    ids=["full", "limits"],
+)
+def test_study_saves_its_pages_and_those_of_its_experiment(finish: Finish, criteria: str, more: list[str]) -> None:
+    """All are views, and each link opens its own; those of limits have them in words, on one figure together."""
+    study = finish([trial(1), trial(2)], criteria)
+    links, saved = ended.save_pages(study), _views(study)
+    pages = ["score against cost", "table", "during training, the ten best", "All studies", "Reports", *more]
+    assert [len([name for name in saved if name.endswith(page)]) for page in pages] == [1] * len(saved)
+    ids = {view.id for view in saved.values()}
+    assert len({each for each in ids for link in links.values() if f"viewStateShareKey={each}&" in link}) == len(links)
+    if criteria:
+        (view,) = [view for name, view in saved.items() if name.endswith("within the limits")]
+        assert criteria in view.headings
+        assert _columns(study, "within the limits")[2:5] == ["val_rmse", "training_time_s", "val_loss"]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "score", "ascending"), [("red_wine", "val_rmse", True), ("diabetes", "val_accuracy", False)]
+)
+def test_table_begins_with_the_best_trial_of_the_task(
+    finish: Finish, dataset: str, score: str, ascending: bool
+) -> None:
+    """Lowest error or highest accuracy; columns are what differs, and what trials have that are drawn.
+
+    What was cut off, failed or diverged has figures of where it was, or not those of a model.
+    """
+    figures = {"val_rmse": 0.6, "val_accuracy": 0.7, "training_time_s": 0.2}
+    trials = [trial(place, figures=figures) for place in (1, 2)]
+    trials.append(trial(3, figures={"peak_memory_mb": 3.0}, ending=ended_by("peak_memory_mb<=1")))
+    for place, values in enumerate([{"status": "FAILED"}, {"by": BY_TIME_LIMIT}, {"diverged": True}], 4):
+        trials.append(trial(place, figures={"peak_gpu_memory_mb": 3.0}, **values))
+    study = finish(trials, data=bundled(dataset))
+    ended.save_pages(study)
+    (state,) = [view.state for name, view in _views(study).items() if name.endswith("table")]
+    assert (state["orderByKey"], state["orderByAsc"]) == (f"metrics.`{score}`", ascending)
+    assert _columns(study, "table") == ["batch_size", score, "training_time_s", "peak_memory_mb"]

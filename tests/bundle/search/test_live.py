@@ -81,21 +81,12 @@ def _times(client: MlflowClient, run_id: str, name: str) -> set[int]:
     return {point.timestamp for point in client.get_metric_history(run_id, name)}
 
 
-def test_trial_was_running_while_it_was_watched(watched: Watched) -> None:
-    """What was seen came while the trial trained, not at its end."""
+def test_each_point_is_in_the_store_within_seconds_of_being_measured(watched: Watched) -> None:
+    """While the trial trains: those of a curve, and those that the thread reads, one for each half second."""
     assert watched.status == "RUNNING"
-
-
-def test_curve_is_in_the_store_within_seconds(watched: Watched) -> None:
-    """Each point of the curve can be read within five seconds of being measured."""
     assert len(watched.curve_delays_s) > 5
-    assert max(watched.curve_delays_s) < SEEN_WITHIN_S
-
-
-def test_system_series_is_in_the_store_within_seconds(watched: Watched) -> None:
-    """So can each point of what the thread reads, one for each half second."""
     assert len(watched.series_delays_s) > WATCHED_S
-    assert max(watched.series_delays_s) < SEEN_WITHIN_S
+    assert max(watched.curve_delays_s + watched.series_delays_s) < SEEN_WITHIN_S
 
 
 def test_points_arrive_in_batches_of_a_second_or_more(watched: Watched) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 
 import pytest
@@ -34,14 +35,21 @@ def _costs(client: MlflowClient, error: type[BaseException] | None) -> dict[str,
 
 
 @pytest.mark.parametrize("error", [pytest.param(None, id="complete"), pytest.param(ValueError, id="failed")])
-def test_run_has_the_costs_of_each_phase(error: type[Exception] | None, client: MlflowClient) -> None:
-    """A phase that comes twice counts with both times, what is before the first not at all."""
+def test_run_has_the_costs_of_each_phase(
+    error: type[Exception] | None, client: MlflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A phase that comes twice counts with both times, what is before the first not at all.
+
+    The terminal has the times of a study that is complete, with what came before.
+    """
     costs = _costs(client, error)
     units = ("elapsed_s", "cpu_seconds", "peak_memory_mb")
     assert costs.keys() == {f"phase/{name}/{unit}" for name in (PREPARE, SUMMARY) for unit in units}
     assert costs[f"phase/{PREPARE}/cpu_seconds"] == pytest.approx(EACH_S, abs=0.03)
     assert costs[f"phase/{SUMMARY}/cpu_seconds"] == pytest.approx(2 * EACH_S, abs=0.03)
     assert costs[f"phase/{SUMMARY}/peak_memory_mb"] > 10
+    said = r"Time since the command's run was created: start 0\.\d s, summary 0\.[23] s, prepare 0\.1 s\n"
+    assert re.fullmatch("" if error else said, capsys.readouterr().out)
 
 
 def test_interrupted_study_does_not_wait_for_its_store(client: MlflowClient) -> None:

@@ -18,51 +18,48 @@ from reference import configured
 
 from entrypoints.frame import frame_of
 from entrypoints.limits.costs import metrics
-from entrypoints.limits.stop_or_skip import EarlyEnd
 from entrypoints.mlflow_io import log_tables
 from entrypoints.progress import Progress
 from entrypoints.reading import read
 from entrypoints.search.record import Record, TrialRecord, costs
-from entrypoints.search.run_names import run_names
-from entrypoints.tags import CRITERIA, FEASIBLE, SEARCHED
-from mlflow_sysmetrics.limits import Criteria, Stop
-from mlflow_sysmetrics.tags import KIND
+from entrypoints.tags import BY_TIME_LIMIT, CRITERIA, DIVERGED, FEASIBLE, SEARCHED
+from mlflow_sysmetrics.limits import Criteria
+from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
+from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, KIND
 
-TABLE = {
-    "fair": {"figures": {"val_rmse": 0.7, "val_accuracy": 0.7}},
-    "lowest": {"figures": {"val_rmse": 0.6, "val_accuracy": 0.6}},
-    "highest": {"figures": {"val_rmse": 0.8, "val_accuracy": 0.8}},
-    "diverged": {"figures": {"val_rmse": 0.1, "val_accuracy": 0.99}, "diverged": True},
-    "diverged-high": {"figures": {"val_rmse": 9.0, "val_accuracy": 0.01}, "diverged": True},
-}
 CONFIGURATION = configured()
 ERROR = "Traceback (most recent call last):\n  ...\nValueError: no such alpha\n"
 
 
-def _trial(trial_id: str, result: dict[str, Any] | None = None, error_file: Path | None = None) -> Any:
+def _trial(trial_id: str, error_file: Path | None = None) -> Any:
     """What the record reads of one of Tune's trials, which keeps its errors in a file."""
-    if result and "figures" in result:
-        result = {"ended": True, **result}
-    return SimpleNamespace(
-        trial_id=trial_id,
-        config={"configuration": CONFIGURATION},
-        last_result=result,
-        get_error=lambda: ERROR,
-        error_file=error_file and str(error_file),
-    )
+    config = {"configuration": CONFIGURATION}
+    return SimpleNamespace(trial_id=trial_id, config=config, error_file=error_file and str(error_file))
 
 
-def _record(
-    task: Any = "regression", stream: io.StringIO | None = None, total: int = 8, criteria: Criteria | None = None
-) -> Record:
+def _record(stream: io.StringIO, task: Any = "regression", criteria: str = "", **more: Any) -> Record:
     score = "val_rmse" if task == "regression" else "val_accuracy"
-    return Record(task, Progress(total, score, stream or io.StringIO()), criteria)
+    parsed = Criteria.parse(criteria, metrics(task)) if criteria else None
+    return Record(task, Progress(8, score, stream), parsed, **more)
 
 
-def _run(record: Record, *trials: Any) -> None:
-    for trial in trials:
-        record.on_trial_start(0, [], trial)
-        record.on_trial_complete(0, [], trial)
+def _run(
+    record: Record,
+    trial_id: str,
+    status: str | None = "FINISHED",
+    *,
+    end: str = "on_trial_complete",
+    tags: dict[str, str] | None = None,
+    error_file: Path | None = None,
+    **figures: float,
+) -> TrialRecord:
+    """Have a trial hand over one result, and end or not."""
+    trial = _trial(trial_id, error_file)
+    record.on_trial_start(0, [], trial)
+    record.on_trial_result(0, [], trial, {"figures": figures, PAYLOAD_KEY: {"status": status, "tags": tags or {}}})
+    if end:
+        getattr(record, end)(0, [], trial)
+    return record.trials[trial_id]
 
 
 @pytest.mark.parametrize(
@@ -70,16 +67,21 @@ def _run(record: Record, *trials: Any) -> None:
     [pytest.param("regression", "0.6000", id="lowest"), pytest.param("classification", "0.8000", id="highest")],
 )
 def test_best_so_far_follows_the_direction_of_the_score(task: Any, best: str) -> None:
-    """Trials that diverged, failed or were ended are not among them, however good they look."""
+    """Trials that diverged, failed or were ended are not among them, however good they look; all count as done."""
     stream = io.StringIO()
-    record = _record(task, stream)
-    _run(record, *(_trial(name, result) for name, result in TABLE.items()))
-    failing = _trial("failed", {"figures": {"val_rmse": 0.0, "val_accuracy": 1.0}})
-    record.on_trial_start(0, [], failing)
-    record.on_trial_error(0, [], failing)
-    _run(record, _trial("stopped", {"ended": False, "figures": {"val_rmse": 0.0, "val_accuracy": 1.0}}))
+    record = _record(stream, task)
+    record.on_step_end(0, [])
+    score = "val_rmse" if task == "regression" else "val_accuracy"
+    for value in (0.7, 0.6, 0.8):
+        _run(record, f"sound {value}", **{score: value})
+    for value in (0.0, 1.0):
+        _run(record, f"diverged {value}", tags={DIVERGED: "true"}, **{score: value})
+        _run(record, f"stopped {value}", None, **{score: value})
+    _run(record, "failed", None, end="on_trial_error", **{score: value})
     record.on_experiment_end([])
-    assert f" {best}, " in stream.getvalue().splitlines()[-1]
+    first, last = stream.getvalue().splitlines()
+    assert first == "starting the processes"
+    assert last.startswith(f"8/8 trials, best {score} {best}, ")
 
 
 @pytest.mark.parametrize(
@@ -87,164 +89,90 @@ def test_best_so_far_follows_the_direction_of_the_score(task: Any, best: str) ->
     [
         pytest.param("training_time_s<=1", "0.1000", id="number"),
         pytest.param("training_time_s<=1x median", "0.0000", id="relative to those that finished"),
+        pytest.param("training_time_s<=0.1", "-", id="none"),
     ],
 )
 def test_best_so_far_meets_the_limits(text: str, best: str) -> None:
     """The best that breaks one is not the result."""
     stream = io.StringIO()
-    record = _record(stream=stream, criteria=Criteria.parse(text, metrics("regression")))
+    record = _record(stream, criteria=text)
     times = {"best": 1.01, "second": 0.9, "third": 1.0, "slow": 4.0, "slower": 5.0}
     for place, (name, time_s) in enumerate(times.items()):
-        _run(record, _trial(name, {"figures": {"val_rmse": 0.1 * place, "training_time_s": time_s}}))
+        _run(record, name, val_rmse=0.1 * place, training_time_s=time_s)
     record.on_experiment_end([])
     assert f"val_rmse {best}, " in stream.getvalue().splitlines()[-1]
 
 
-def test_record_keeps_what_the_last_result_says() -> None:
-    """Figures, the rows of the folds, and whether the trial diverged."""
-    record = _record()
-    folds = [{"fold": 0, "val_rmse": 0.5}, {"fold": 1, "val_rmse": 0.7}]
-    _run(record, _trial("a", {"figures": {"val_rmse": 0.6}, "folds": folds, "diverged": True}))
-    kept = record.trials["a"]
-    assert (kept.figures, kept.folds, kept.diverged) == ({"val_rmse": 0.6}, folds, True)
-    assert kept.configuration is CONFIGURATION
-
-
-def test_record_keeps_why_a_trial_failed(tmp_path: Path) -> None:
-    """The exception in one line; trials that did not fail have none."""
-    record, error_file = _record(), tmp_path / "error.txt"
+def test_record_knows_how_each_trial_ended(tmp_path: Path) -> None:
+    """By itself, by Tune, by an error, which it keeps, or not at all when the time was up; also if it never began."""
+    record, error_file = _record(io.StringIO()), tmp_path / "error.txt"
     error_file.write_text(ERROR)
-    record.on_trial_start(0, [], _trial("a"))
-    record.on_trial_error(0, [], _trial("a", error_file=error_file))
-    _run(record, _trial("b"))
-    assert (record.trials["a"].error, record.trials["b"].error) == ("ValueError: no such alpha", None)
-
-
-@pytest.mark.parametrize("hook", ["on_trial_complete", "on_trial_error"])
-def test_record_knows_a_trial_that_ends_without_having_started(hook: str) -> None:
-    """A trial that fails while it is set up comes to its end only."""
-    record = _record()
-    getattr(record, hook)(0, [], _trial("a"))
-    assert record.trials["a"].status == ("KILLED" if hook == "on_trial_complete" else "FAILED")
-
-
-def test_trials_that_still_run_at_the_end_were_cut_off() -> None:
-    """They are KILLED and never the best; how trials that had come to an end ended stays as it was."""
-    record = _record()
-    _run(record, _trial("finished", {"figures": {"val_rmse": 0.9}}), _trial("stopped", {"sysmetrics": {}}))
-    record.on_trial_error(0, [], _trial("failed"))
+    _run(record, "itself", val_rmse=0.9)
+    _run(record, "limits", "KILLED", tags=ended_by("training_time_s<=1").tags)
+    _run(record, "tune", None)
+    _run(record, "failed", None, end="on_trial_error", error_file=error_file)
+    record.on_trial_error(0, [], _trial("failed while it was set up"))
     before = record.last_end
-    assert before is not None
-    for name in ("first", "second"):
-        record.on_trial_start(0, [], _trial(name, {"figures": {"val_rmse": 0.1}}))
+    _run(record, "cut off", None, end="", val_rmse=0.1)
+    record.on_trial_start(0, [], _trial("without a result"))
     record.on_experiment_end([])
-    assert {name: (trial.status, trial.cut_off) for name, trial in record.trials.items()} == {
-        "finished": ("FINISHED", False),
-        "stopped": ("KILLED", False),
-        "failed": ("FAILED", False),
-        "first": ("KILLED", True),
-        "second": ("KILLED", True),
+    assert {name: (each.status, each.stopped_by, each.error) for name, each in record.trials.items()} == {
+        "itself": ("FINISHED", None, None),
+        "limits": ("KILLED", "criteria", None),
+        "tune": ("KILLED", BY_TUNE, None),
+        "failed": ("FAILED", None, "ValueError: no such alpha"),
+        "failed while it was set up": ("FAILED", None, "unknown error"),
+        "cut off": ("KILLED", BY_TIME_LIMIT, None),
+        "without a result": ("KILLED", BY_TIME_LIMIT, None),
     }
+    assert before is not None
+    assert record.last_end is not None
     assert record.last_end > before
+    assert record.trials["cut off"].figures == {"val_rmse": 0.1}
 
 
 def test_record_of_a_trial_that_began_again_is_that_of_its_last_attempt() -> None:
-    """The death is counted, the trial once."""
-    record = _record(total=1)
-    record.on_trial_start(0, [], _trial("a"))
-    record.on_trial_recover(0, [], _trial("a"))
-    _run(record, _trial("a", {"figures": {"val_rmse": 0.9}}))
-    assert (record.restarts, len(record.trials), record.trials["a"].status) == (1, 1, "FINISHED")
-
-
-def test_record_times_span_from_the_first_start_to_the_last_end() -> None:
-    """The search's wall time; starting and ending other trials in between does not narrow it."""
-    record = _record()
-    assert (record.first_start, record.last_end) == (None, None)
-    record.on_trial_start(0, [], _trial("a"))
+    """The death is counted, the trial once. The search begins with the first trial alone."""
+    begun: list[str] = []
+    record = _record(io.StringIO(), begins=lambda: begun.append("first"))
+    _run(record, "a", None, end="", tags={DIVERGED: "true"}, val_rmse=0.5)
     first = record.first_start
-    _run(record, _trial("b"))
-    early = record.last_end
-    record.on_trial_error(0, [], _trial("a"))
-    assert record.first_start == first
-    assert first is not None
-    assert early is not None
-    assert record.last_end is not None
-    assert first <= early <= record.last_end
+    record.on_trial_recover(0, [], _trial("a"))
+    again = _run(record, "a", val_rmse=0.9)
+    assert (record.restarts, list(record.trials), again.status, again.diverged) == (1, ["a"], "FINISHED", False)
+    assert (record.first_start, begun) == (first, ["first"])
 
 
-def test_record_writes_progress_with_the_best_so_far() -> None:
-    """Trials of every end count as done, and the last line is always written."""
-    stream = io.StringIO()
-    record = _record(stream=stream, total=3)
-    record.on_step_end(0, [])
-    _run(record, _trial("a", {"figures": {"val_rmse": 0.61234}}))
-    record.on_trial_error(0, [], _trial("b"))
-    record.on_experiment_end([])
-    first, last = stream.getvalue().splitlines()
-    assert first == "starting the processes"
-    assert last.startswith("2/3 trials, best val_rmse 0.6123, ")
-
-
-def test_record_of_failures_only_still_ends_its_progress() -> None:
-    """There is no best score to show."""
-    stream = io.StringIO()
-    record = _record(stream=stream, total=1)
-    trial = _trial("a")
-    record.on_trial_start(0, [], trial)
-    record.on_trial_error(0, [], trial)
-    record.on_experiment_end([])
-    assert stream.getvalue().startswith("1/1 trials, best val_rmse -, ")
-
-
-def _ended(**changes: Any) -> TrialRecord:
-    figures = {"training_time_s": 1.0}
-    return TrialRecord("1", **{"configuration": CONFIGURATION, "status": "FINISHED", "figures": figures} | changes)
-
-
-STOPPED = EarlyEnd(Stop("training_time_s<=1", "training_time_s", 1.0, 1.0, 10), "crossed")
+BY_LIMIT = ended_by("training_time_s<=1")
+EXPECTED = {"training_time_s": 9.0}
 
 
 @pytest.mark.parametrize(
-    ("trial", "end"),
+    ("trial", "end", "counted"),
     [
-        pytest.param(_ended(), "finished", id="finished"),
-        pytest.param(_ended(diverged=True), "diverged", id="diverged"),
-        pytest.param(_ended(status="KILLED", ending=STOPPED), "stopped", id="its limits"),
-        pytest.param(_ended(status="KILLED", ending=replace(STOPPED, how="skipped")), "skipped", id="skipped"),
-        pytest.param(_ended(status="KILLED"), "stopped", id="a scheduler"),
-        pytest.param(_ended(status="KILLED", cut_off=True), "stopped", id="the time limit"),
-        pytest.param(_ended(status="FAILED"), "stopped", id="an error"),
-    ],
-)
-def test_only_a_trial_that_came_to_its_end_has_finished(trial: TrialRecord, end: str) -> None:
-    """Whatever ended it before."""
-    assert trial.end == end
-
-
-@pytest.mark.parametrize(
-    ("trial", "counted"),
-    [
-        pytest.param(_ended(), [1.0], id="finished"),
-        pytest.param(_ended(status="KILLED", ending=STOPPED, expected={"training_time_s": 9.0}), [9.0], id="stopped"),
+        pytest.param(made(1), "finished", 1.0, id="finished"),
+        pytest.param(made(1, ending=BY_LIMIT, expected=EXPECTED), "stopped", 9.0, id="stopped"),
         pytest.param(
-            _ended(
-                configuration=configured(tol=0.1),
-                **{"status": "KILLED", "ending": STOPPED, "expected": {"training_time_s": 9.0}},
-            ),
-            [1.0],
+            made(1, ending=replace(BY_LIMIT, how="skipped"), expected=EXPECTED), "skipped", 9.0, id="skipped"
+        ),
+        pytest.param(
+            made(1, configuration=configured(tol=0.1), ending=BY_LIMIT, expected=EXPECTED), "stopped", 1.0,
             id="stopped and might have converged",
         ),
-        pytest.param(_ended(configuration=replace(CONFIGURATION, repeat=1)), [], id="repeated"),
-        pytest.param(_ended(diverged=True), [], id="diverged"),
-        pytest.param(_ended(diverged=True, ending=STOPPED), [], id="diverged and ended by that"),
-        pytest.param(_ended(status="KILLED"), [], id="ended by another rule"),
-        pytest.param(_ended(status="FAILED"), [], id="failed"),
+        pytest.param(made(1, configuration=replace(configured(), repeat=1)), "finished", None, id="repeated"),
+        pytest.param(made(1, diverged=True), "diverged", None, id="diverged"),
+        pytest.param(made(1, diverged=True, ending=BY_LIMIT), "diverged", None, id="diverged and ended by that"),
+        pytest.param(made(1, by=BY_TUNE), "stopped", None, id="ended by a scheduler"),
+        pytest.param(made(1, by=BY_TIME_LIMIT), "stopped", None, id="ended by the time limit"),
+        pytest.param(made(1, status="FAILED"), "stopped", None, id="failed"),
     ],
-)
-def test_relative_limits_are_taken_of_what_a_trial_cost_or_would_have(trial: TrialRecord, counted: list[float]) -> None:
+)  # fmt: skip
+def test_relative_limits_are_taken_of_what_a_trial_cost_or_would_have(
+    trial: TrialRecord, end: str, counted: float | None
+) -> None:
     """A stopped one is counted with its end, if that is known; repetitions are no trials of their own."""
-    assert [each["training_time_s"] for each in costs([trial])] == counted
+    assert trial.known[-1] == end
+    assert [each["training_time_s"] for each in costs([trial])] == ([] if counted is None else [counted])
 
 
 CROSSED = ended_by("training_time_s<=4")
@@ -256,13 +184,13 @@ def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> 
     folds = [{"fold": fold, "val_rmse": 0.5 + fold / 10} for fold in range(2)]
     again = replace(configured(batch_size=2), repeat=1)
     trials = [
-        made(1, 0.55, folds=folds, host=here, converged=True),
-        made(2, None, status="KILLED", ending=CROSSED),
+        made(1, 0.55, folds=folds, tags=here, converged=True),
+        made(2, None, ending=CROSSED),
         made(3, 0.1, diverged=True),
-        made(4, None, status="KILLED", ending=replace(CROSSED, how="skipped")),
-        made(5, status="KILLED", cut_off=True),
-        made(6, status="KILLED", by_person=True),
-        made(7, status="KILLED"),
+        made(4, None, ending=replace(CROSSED, how="skipped")),
+        made(5, by=BY_TIME_LIMIT),
+        made(6, by=BY_PERSON),
+        made(7, by=BY_TUNE),
         made(8, None, status="FAILED", figures={}),
         made(9, 0.5, configuration=again),
     ]
@@ -273,15 +201,18 @@ def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> 
     client.set_tag(study, SEARCHED, json.dumps(searched))
     client.set_tag(study, CRITERIA, "training_time_s<=4")
     feasible = dict(zip([1, 2, 3, 4, 9], [True, False, False, False, False], strict=True))
-    names = run_names([each.configuration for each in trials])
-    for each, name in zip(trials, names, strict=True):
+    names = {place: f"trial {place}" for place in range(1, 10)}
+    for each in trials:
         place = each.configuration.place
-        store(client, study, each, name, **({FEASIBLE: str(feasible[place]).lower()} if place in feasible else {}))
-    rows = [{"trial_id": each.trial_id, **fold} for each in trials for fold in each.folds]
+        store(
+            client, study, each, names[place], **({FEASIBLE: str(feasible[place]).lower()} if place in feasible else {})
+        )
+    rows = [{"trial_id": each.trial_id, **fold} for each in trials for fold in each.end.folds]
     log_tables(client, study, {"folds.json": rows})
     read_back = read(client, [client.get_run(study)])
+    plan: Any = SimpleNamespace(names=names, searched=searched)
     about = {"name": "s", "criteria": "training_time_s<=4", "experiment_id": run.info.experiment_id}
-    frame = frame_of([record.rows(study, about)])
+    frame = frame_of([record.rows(study, about, plan)])
     same = ["name", "experiment_id", "criteria", "score", "higher_is_better", "own"]
     assert frame.studies[same].to_dict() == read_back.studies[same].to_dict()
     assert frame.hyperparameters == read_back.hyperparameters == ("batch_size",)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -43,19 +42,9 @@ SEARCH = {
 LIMITS = {"criteria": "val_loss patience 15, training_time_s<=1000x median"}
 N_TRIALS = 8
 SEARCHED = ("algorithm", "batch_size", "learning_rate", "alpha")
-SAME_FIGURES = (
-    "trials",
-    "stopped",
-    "failed",
-    "diverged",
-    "best_val_rmse",
-    "test_rmse",
-    "test_loss",
-    "feasible",
-    "skipped",
-)
+COUNTS = ("trials", "stopped", "failed", "diverged", "feasible", "skipped")
+SAME_FIGURES = (*COUNTS, "best_val_rmse", "test_rmse", "test_loss")
 CURVES = ("train_loss", "val_loss", "val_rmse")
-SAME_IN_FOLDS = ("fold", "val_loss", "val_rmse", "test_loss", "test_rmse")
 STARTED_S = 4.0  # about what the first process of a search takes
 TRIES = 9  # to find a time limit that cuts a search off in its middle
 RAY_GONE_WITHIN_S = 90.0  # two helpers of Ray look for their parent every half minute
@@ -216,29 +205,18 @@ def _by_searched(study: Study) -> dict[tuple[str, ...], Run]:
     return {_searched(run): run for run in study.trials}
 
 
-def _without_times(rows: list[dict[str, Any]], names: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [{name: row[name] for name in names if name in row} for row in rows]
-
-
-def _place(row: dict[str, Any]) -> list[str]:
-    return [str(row[name]) for name in SEARCHED]
-
-
-def _fold_place(row: dict[str, Any]) -> list[float]:
-    return [row["val_loss"], row["fold"]]
-
-
-def test_interruption_came_in_mid_search(continued: Continued) -> None:
-    """Each left trials to be run, and some that were done."""
-    for left in continued.left:
-        assert 0 < len([run for run in left if _is_done(run)]) < N_TRIALS
+def _rows(study: Study, file: str, names: Sequence[str]) -> list[str]:
+    """These columns of a table's rows, in an order of their own."""
+    return sorted(str([row.get(name) for name in names]) for row in study.rows(file))
 
 
 def test_trial_that_was_done_is_not_run_again(continued: Continued) -> None:
-    """Its run has the same end and the same points as when the study was interrupted."""
+    """Its run has the same end and the same points as when the study was interrupted, in the middle of its search."""
     now = {run.info.run_id: run for run in continued.study.trials}
     for left in continued.left:
-        for run in filter(_is_done, left):
+        done = [run for run in left if _is_done(run)]
+        assert 0 < len(done) < N_TRIALS
+        for run in done:
             again = now[run.info.run_id]
             assert (again.info.start_time, again.info.end_time) == (run.info.start_time, run.info.end_time)
             assert again.data.metrics == run.data.metrics
@@ -247,7 +225,7 @@ def test_trial_that_was_done_is_not_run_again(continued: Continued) -> None:
 def test_each_trial_has_one_run_which_is_that_it_began_in(continued: Continued, whole: Study) -> None:
     """No configuration is missing or has a second run, and no run is gone."""
     study = continued.study
-    assert len(study.trials) == 8
+    assert len(study.trials) == N_TRIALS
     assert _by_searched(study).keys() == _by_searched(whole).keys()
     assert {run.info.run_id for left in continued.left for run in left} <= {run.info.run_id for run in study.trials}
 
@@ -260,8 +238,8 @@ def test_no_run_is_left_running(continued: Continued) -> None:
     assert {_searched(run): run.info.status for run in continued.study.trials if run.info.status == "FAILED"} == {}
 
 
-def test_trials_end_as_without_an_interruption(continued: Continued, whole: Study) -> None:
-    """With the same status, reason and score, to the last digit."""
+def test_trials_are_those_without_an_interruption(continued: Continued, whole: Study) -> None:
+    """With the same status, reason, score, and every point of each curve, once, to the last digit."""
     expected = _by_searched(whole)
     for searched, run in _by_searched(continued.study).items():
         other = expected[searched]
@@ -269,16 +247,10 @@ def test_trials_end_as_without_an_interruption(continued: Continued, whole: Stud
         for tag in ("stop_reason", "stop_step", "diverged"):
             assert run.data.tags.get(f"sysmetrics.{tag}") == other.data.tags.get(f"sysmetrics.{tag}")
         assert "sysmetrics.error" not in run.data.tags
-
-
-@pytest.mark.parametrize("name", CURVES)
-def test_curves_are_those_without_an_interruption(continued: Continued, whole: Study, name: str) -> None:
-    """Every point of each trial, once."""
-    expected = _by_searched(whole)
-    for searched, run in _by_searched(continued.study).items():
-        assert continued.study.values(run, name) == whole.values(expected[searched], name)
-        points = continued.client.get_metric_history(run.info.run_id, name)
-        assert len(points) == len({point.step for point in points})
+        for name in CURVES:
+            assert continued.study.values(run, name) == whole.values(other, name)
+            points = continued.client.get_metric_history(run.info.run_id, name)
+            assert len(points) == len({point.step for point in points})
 
 
 def test_system_series_goes_on_in_a_continued_run(continued: Continued) -> None:
@@ -303,17 +275,14 @@ def test_study_has_the_result_of_one_without_an_interruption(continued: Continue
 
 def test_tables_have_the_rows_of_one_without_an_interruption(continued: Continued, whole: Study) -> None:
     """Each trial and fold once, and a trial's row names its run."""
-    study = continued.study
-    rows = [sorted(each.rows("trials.json"), key=_place) for each in (study, whole)]
-    assert len(rows[0]) == 8
-    same = ("status", "diverged", *SEARCHED, "val_loss", "val_rmse", "test_rmse", "test_loss")
-    assert _without_times(rows[0], same) == _without_times(rows[1], same)
-    for row in rows[0]:
+    study, scores = continued.study, ("val_loss", "val_rmse", "test_rmse", "test_loss")
+    assert len(study.rows("trials.json")) == N_TRIALS
+    for file, names in {"trials.json": ("status", "diverged", *SEARCHED), "folds.json": ("fold",)}.items():
+        assert _rows(study, file, (*names, *scores)) == _rows(whole, file, (*names, *scores))
+    for row in study.rows("trials.json"):
         run = continued.client.get_run(row["run_id"])
         assert row["trial_id"] == run.data.tags["sysmetrics.trial_id"]
-        assert [str(row[name]) for name in SEARCHED] == list(_searched(run))
-    folds = [_without_times(sorted(each.rows("folds.json"), key=_fold_place), SAME_IN_FOLDS) for each in (study, whole)]
-    assert folds[0] == folds[1]
+        assert tuple(str(row[name]) for name in SEARCHED) == _searched(run)
 
 
 def test_limits_stopped_trials_before_the_interruption_and_after(continued: Continued) -> None:

@@ -71,9 +71,7 @@ def test_name_holds_what_differs_and_little_else(trials: list[Configuration], na
     assert run_names(trials) == names
 
 
-@pytest.mark.parametrize(
-    ("dataset", "longest"), [pytest.param("red_wine", 20, id="red_wine"), pytest.param("diabetes", 29, id="diabetes")]
-)
+@pytest.mark.parametrize(("dataset", "longest"), [("red_wine", 20), ("diabetes", 29)])
 def test_names_of_a_default_study_are_distinct_and_short(dataset: str, longest: int) -> None:
     """Runs are told apart by their names, the repetitions among them too."""
     data, settings = bundled(dataset, 10), study_settings(dataset=dataset, repeats=3)

@@ -111,7 +111,7 @@ class Deliveries(RuleBasedStateMachine):
 
     @rule(key=TRIALS, value=st.integers(0, 3))
     def tag(self, key: str, value: int) -> None:
-        """A tag is set anew."""
+        """A tag is set again."""
         if self._open_trial(key):
             self.tags[key]["a"] = str(value)
             self.live[key].add(log(tags=self.tags[key]))

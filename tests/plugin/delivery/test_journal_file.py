@@ -186,7 +186,7 @@ def test_lines_that_are_not_ours_are_skipped_and_counted(tmp_path_factory: Any, 
     "first", [b"", b"dear diary\n", b'["mlflow_sysmetrics 2", ', b'["mlflow_sysmetrics 1", {}]\n'], ids=repr
 )
 def test_file_without_our_first_line_is_no_journal(first: bytes, path: Path) -> None:
-    """Nothing of it is changed; a logger whose file it has to be begins it anew."""
+    """Nothing of it is changed; a logger whose file it has to be starts it afresh."""
     path.parent.mkdir()
     path.write_bytes(first)
     path.chmod(0o600)

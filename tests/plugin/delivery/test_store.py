@@ -168,7 +168,7 @@ def test_mistake_is_one_sentence_without_a_password(here: Store) -> None:
 def test_store_that_does_not_answer_is_believed(uri: str, caplog: pytest.LogCaptureFixture) -> None:
     """A run named by its id is taken as it is; one line says so, without the statement of a database."""
     assert find_run("a" * 32, Store(uri)) == StoredRun("a" * 32)
-    (told,) = [record.getMessage() for record in caplog.records if "not known yet" in record.getMessage()]
+    (told,) = [record.getMessage() for record in caplog.records if "has not said yet" in record.getMessage()]
     assert "\n" not in told
 
 

@@ -270,7 +270,7 @@ def test_disk_that_keeps_nothing_costs_a_limited_time(
     writer.create("a", experiment_id="0", name="a")
     with hung_disk(tmp_path / "journals"):
         assert writer.keep() == 0
-    assert "what MLflow did not take of 1 runs is lost" in caplog.text
+    assert "data of 1 runs that MLflow did not take is lost" in caplog.text
 
 
 def test_windows_and_values_become_points() -> None:

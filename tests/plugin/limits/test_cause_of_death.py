@@ -21,7 +21,7 @@ EATER = "kept = []\nwhile True: kept.append(b'x' * 1_000_000)"
 
 
 def group(machine: Path, name: str, kills: int) -> None:
-    """A control group that has counted so many kills."""
+    """A control group that has counted this number of kills."""
     events = f"low 0\noom {kills + 9}\noom_kill {kills}\noom_group_kill 7\n"
     lay(machine / "sys/fs/cgroup" / name, {"cgroup.events": "populated 1\n", "memory.events": events})
 

@@ -155,7 +155,7 @@ def test_each_run_is_told_until_it_is_ended(store: Store, caplog: pytest.LogCapt
     store.wait_for(3)
     assert told.empty(), "however often the store says so"
     assert store.cleared == ["b", "a"]
-    assert "the request to stop run a could not be followed yet" in caplog.text
+    assert "run a could not be stopped yet" in caplog.text
 
 
 def test_no_request_while_the_store_is_away(store: Store) -> None:

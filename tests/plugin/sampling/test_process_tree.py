@@ -158,7 +158,7 @@ def test_a_peak_between_two_readings_is_not_missed(own: bool) -> None:
 
 
 def test_a_peak_from_before_is_none_of_the_measurement() -> None:
-    """Until it is passed; a new program in the process begins anew."""
+    """Until it is passed; a new program in the process starts from zero."""
     with child() as process:
         process.do(PEAK.format(100))
         sample = ProcessSampler(process.pid)

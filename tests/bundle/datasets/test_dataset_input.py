@@ -1,4 +1,4 @@
-"""What a study says and records before its first trial."""
+"""A dataset as the input of a run, and in one line."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import in_use
+from mlflow.data.pandas_dataset import from_pandas
 from mlflow.exceptions import MlflowException
 from reference import bundled
-from study_settings import study_settings
 
 from entrypoints.datasets import known
+from entrypoints.datasets.dataset_input import data_line, log_dataset
 from entrypoints.datasets.tables import Table
 from entrypoints.runs import RecordedRun
-from entrypoints.search import beginning
 
 
 def _logged(empty_store: Path, table: Table) -> Any:
     """The dataset in the run of a study that has recorded it."""
     with in_use(empty_store) as client, mlflow.start_run() as active:
-        beginning.log_dataset(RecordedRun.of(client, active), table)
+        log_dataset(RecordedRun.of(client, active), table)
         (recorded,) = client.get_run(active.info.run_id).inputs.dataset_inputs
     return recorded.dataset
 
@@ -48,24 +48,18 @@ def test_dataset_that_another_study_records_at_the_same_time_is_recorded(
 def test_dataset_of_more_columns_than_mlflow_lists_is_recorded_without_the_list(
     empty_store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With its name, digest and size; the terminal says what is not there."""
+    """With its name, digest, size and target; the terminal says what is not there."""
     wide = pd.DataFrame(np.zeros((3, 2_001)), columns=[f"{'measurement ' * 40}{place}" for place in range(2_001)])
-    dataset = _logged(empty_store, Table("wide", wide.assign(y=[1.0, 2.0, 3.0]), "y", "regression", "f", None, "none"))
-    assert (dataset.schema, json.loads(dataset.profile)["num_rows"]) == (None, 3)
+    table = Table("wide", wide.assign(y=[1.0, 2.0, 3.0]), "y", "regression", "f", None, "none")
+    dataset = _logged(empty_store, table)
+    assert [each["name"] for each in json.loads(dataset.schema)["mlflow_colspec"]] == ["y"]
+    assert (dataset.digest, json.loads(dataset.profile)["num_rows"]) == (from_pandas(table.frame).digest, 3)
     assert "The dataset's 2002 columns are too many for MLflow's record of its schema" in capsys.readouterr().out
 
 
 def test_data_line_says_what_the_study_trains_on() -> None:
     """Name, target, rows, features, and the run that holds them."""
     table, split = known.load("red_wine"), bundled("red_wine").split
-    line = beginning.data_line(table, split, "run1", reused=False)
+    line = data_line(table, split, "run1", reused=False)
     assert line == "red_wine, quality (regression), 1119 training and 480 test rows, 11 features, prepared in run run1"
-    assert beginning.data_line(table, split, "run1", reused=True).endswith("prepared before in run run1")
-
-
-def test_long_study_is_told_how_to_shorten_it() -> None:
-    """In hours, with each parameter that helps, and how many trials an hour holds."""
-    text = beginning.how_to_shorten(study_settings(folds=4), trials=200, expected_s=5 * 3600.0 + 120, cpus=2)
-    assert text.startswith("This study takes about 5 h 2 min on 2 CPU cores and starts now.")
-    assert "max_trials (about 39 of the 200 take an hour), max_rows, folds (now 4), max_steps, max_epochs, or" in text
-    assert "max_trials (about 1 of the 3 take" in beginning.how_to_shorten(study_settings(), 3, 40 * 3600.0, 1)
+    assert data_line(table, split, "run1", reused=True).endswith("prepared before in run run1")

@@ -1,0 +1,38 @@
+"""A dataset as the input of a run, and in one line."""
+
+from __future__ import annotations
+
+import click
+import mlflow
+from mlflow.data.pandas_dataset import from_pandas
+from mlflow.exceptions import MlflowException
+
+from entrypoints.datasets.splits import Split
+from entrypoints.datasets.tables import Table
+from entrypoints.runs import RecordedRun
+from entrypoints.tags import DATA_SOURCE
+
+SCHEMA_CHARACTERS = 1_048_575  # the most that MLflow stores
+
+
+def log_dataset(run: RecordedRun, table: Table) -> None:
+    """Record the dataset as an input of a run, with the schema of its columns if MLflow can store it."""
+    source = f"https://www.openml.org/d/{table.openml_id}" if table.openml_id else table.source
+    about = {"source": source, "targets": table.target, "name": table.name}
+    dataset = from_pandas(table.frame, **about)
+    if len(dataset.to_dict()["schema"]) > SCHEMA_CHARACTERS:
+        click.echo(f"The dataset's {table.frame.shape[1]} columns are too many for MLflow's record of its schema")
+        dataset = from_pandas(table.frame[[table.target]], digest=dataset.digest, **about)
+    try:
+        mlflow.log_input(dataset, context="training")
+    except MlflowException:
+        # Of two studies that record the same dataset at once MLflow refuses one, and finds it there the next time.
+        mlflow.log_input(dataset, context="training")
+    run.client.set_tag(run.run_id, DATA_SOURCE, table.source)
+
+
+def data_line(table: Table, split: Split, prepare_run_id: str, reused: bool) -> str:
+    """The dataset in one line."""
+    target = f"{table.target} ({table.task})"
+    sizes = f"{len(split.train)} training and {len(split.test)} test rows, {len(table.feature_names)} features"
+    return f"{table.name}, {target}, {sizes}, prepared {'before ' if reused else ''}in run {prepare_run_id}"
