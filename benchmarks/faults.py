@@ -20,7 +20,6 @@ from mlflow import MlflowClient
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
-from defect_table import OURS  # noqa: E402
 from fault_table import FAULTS, KINDS, wrong_with  # noqa: E402
 from observations import Observed, observe  # noqa: E402
 
@@ -49,7 +48,7 @@ def main() -> int:
         empty = Path(folder) / "empty.db"
         MlflowClient(f"sqlite:///{empty}").search_experiments()
         for kind in KINDS:
-            observations = observe("tune_faults.py", OURS, kind, str(empty))
+            observations = observe("tune_faults.py", kind, str(empty))
             right += [show(case, kind, observed) for case, observed in observations.items()]
     print(f"{sum(right)} of {len(right)} right")
     return 0 if all(right) else 1

@@ -25,9 +25,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marks of tests, and prepare a process that runs them; the one that hands them out imports little."""
-    config.addinivalue_line("markers", "slow: takes over half a minute; runs only where RUN_SLOW=1 is set")
-    config.addinivalue_line("markers", "alone: what it measures needs both cores; CI runs nothing beside it")
+    """Prepare a process that runs tests; the one that hands them out imports little."""
     if hasattr(config, "workerinput") or config.option.dist == "no":
         from hypothesis import settings
 
@@ -40,14 +38,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, since they start projects or Ray; skip slow tests unless asked for."""
-    starts = {"start_project", "local_ray", "observed", "ours", "unmodified", "place"}
+    """Begin with files that start projects or Ray, which take longest; skip what takes long unless asked for."""
+    starts = {"start_project", "local_ray", "observed", "ran", "place"}
     long = {item.path for item in items if starts.intersection(getattr(item, "fixturenames", ()))}
     items.sort(key=lambda item: item.path not in long)
     if os.environ.get("RUN_SLOW") != "1":
         for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="slow: set RUN_SLOW=1"))
+            if any(item.get_closest_marker(mark) for mark in ("slow", "browser", "alone")):
+                item.add_marker(pytest.mark.skip(reason="set RUN_SLOW=1"))
 
 
 class OneRay(LoadFileScheduling):  # type: ignore[misc]

@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
 import pytest
-from busy_worker import use_cpu
 from commands import ROOT, clean_environment, store_uri
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -30,6 +30,13 @@ def client(store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.Monke
     autolog()
     yield store_in_use
     autolog(disable=True)
+
+
+def use_cpu(seconds: float) -> None:
+    """Use so much of a processor, however busy the machine is."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
 
 
 def ended(client: MlflowClient, run: Run) -> dict[str, float]:

@@ -37,12 +37,9 @@ def journals(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """Their folder. MLflow's current store is an empty one, no run is active, and no thread of ours is left."""
     folder = tmp_path / "journals"
     monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(folder))
-    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     others = set(our_threads())  # of tests of a disk or a store that hangs
     with in_use(empty_store):
         yield folder
-        while mlflow.active_run():
-            mlflow.end_run()
     wait_until(lambda: others.issuperset(our_threads()), LIMIT_S, "the end of all threads")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -114,9 +113,3 @@ def test_every_example_is_in_the_list_and_runs_in_a_test() -> None:
     text = (EXAMPLES / "README.md").read_text()
     assert files == LINES.keys()
     assert all(name in text for name in files)
-
-
-def test_notebook_is_committed_without_output() -> None:
-    """So that it says nothing of the machine on which it was written."""
-    notebook = json.loads((EXAMPLES / "notebook.ipynb").read_text())
-    assert all(not cell.get("outputs") for cell in notebook["cells"])

@@ -8,7 +8,6 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
-import mlflow
 import pytest
 from commands import Command, clean_environment, store_uri
 from mlflow import MlflowClient
@@ -64,20 +63,15 @@ def show(what: str, logged: float, outside: float) -> None:
 
 
 def test_plain_run_logs_what_a_second_program_reads(
-    empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """CPU time as the kernel tells the parent, and the peak of memory as it is read five times as often."""
     monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "spool"))
-    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
-        monkeypatch.delenv(name, raising=False)
-    tracked_before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(store_uri(empty_store))
     with read_from_outside(os.getpid(), tmp_path / "readings.txt") as reader:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         run_command([sys.executable, "-c", PROGRAM], os.environ, Settings())
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    mlflow.set_tracking_uri(tracked_before)
-    (run,) = MlflowClient(store_uri(empty_store)).search_runs(["0"])
+    (run,) = store_in_use.search_runs(["0"])
     figures, outside = run.data.metrics, reader.of(int(run.data.tags["sysmetrics.pid"]))
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     peak_mb = max(row[2] for row in outside.rows)

@@ -15,7 +15,7 @@ import mlflow
 import pytest
 import yaml
 from click.testing import CliRunner
-from commands import Command, clean_environment, store_uri, wait_until
+from commands import Command, clean_environment, wait_until
 from entry_points import ENTRY_POINTS, entry_command
 from mlflow.utils.environment import _PythonEnv
 from packaging.specifiers import SpecifierSet
@@ -99,14 +99,6 @@ def test_conda_environment_has_a_python_that_mlflow_reads() -> None:
     assert f"python={read['python']}" in (ROOT / "conda.yaml").read_text()
 
 
-def test_distribution_holds_the_plugin_alone() -> None:
-    """PyPI has another `entrypoints`: ours is found only in the project's folder."""
-    config = configparser.ConfigParser()
-    config.read(ROOT / "setup.cfg")
-    assert config["options"]["packages"] == "find:"
-    assert config["options.packages.find"]["include"].split() == ["mlflow_sysmetrics*"]
-
-
 # One after the other in one interpreter: what each brings, those after it may have.
 IMPORTS: list[tuple[str, set[str]]] = [
     ("mlflow_sysmetrics, mlflow_sysmetrics.host, mlflow_sysmetrics.command.cli", {"mlflow", "ray", "psutil", "numpy"}),
@@ -140,14 +132,6 @@ print(json.dumps(found))
         [sys.executable, "-c", code], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout.splitlines()[-1]) == [[modules, [], []] for modules, _ in IMPORTS]
-
-
-def test_first_chart_is_near_on_the_page_of_the_plugin() -> None:
-    """Whoever has a project of their own reads at most 25 lines up to it, and soon whether they need us at all."""
-    start, _, rest = PAGES["plugin"].partition("![")
-    assert len(start.splitlines()) <= 25
-    assert (ROOT / "docs" / rest.partition("](")[2].partition(")")[0]).is_file()
-    assert "mlflow.enable_system_metrics_logging()` is enough" in rest.partition("```")[0]
 
 
 @pytest.mark.slow
@@ -225,23 +209,6 @@ def test_example_of_another_page_runs(
     assert all(run.data.metrics.keys() >= names for run in runs)
     if not runs:
         assert re.search(r"peak memory \d+ MB, loading took \d", capsys.readouterr().out)
-
-
-@pytest.mark.slow
-def test_examples_of_the_pages_run_as_a_program(empty_store: Path) -> None:
-    """It starts Ray itself, with Ray's own settings."""
-    script = empty_store / "example.py"
-    script.write_text("".join(EXAMPLES))
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        cwd=empty_store,
-        env={"PATH": "/usr/bin:/bin", "HOME": str(empty_store), "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    check_examples(mlflow.MlflowClient(store_uri(empty_store)), done.stdout)
 
 
 @pytest.mark.slow

@@ -9,9 +9,7 @@ import json
 import os
 import re
 import shutil
-import socket
 import sys
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,13 +30,16 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from ray.tune import examples
 from stop_tag import ended, save_tags, tune_line, type_stop_tag
-from tracking_server import ALONE, tracking_server
+from tracking_server import tracking_server
 
 from entrypoints.search.last_words import TOP
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
-pytestmark = pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="needs Chromium: set CHROMIUM to its path")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="needs Chromium: set CHROMIUM to its path"),
+]
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
          "--disable-sync", "--no-first-run"]  # fmt: skip
@@ -60,30 +61,10 @@ def report(under_limits: UnderLimits, run_project: RunProject) -> Run:
 
 
 @pytest.fixture(scope="module")
-def server(under_limits: UnderLimits, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`mlflow server` on the store of the small study and those after it, started as their output says; its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["--port", str(port), "--backend-store-uri", under_limits.study.uri, "--workers", "1"]
-    command = Command(
-        [sys.executable, "-m", "mlflow", "server", *options],
-        cwd=under_limits.study.folder, output=tmp_path_factory.mktemp("server"), env=clean_environment(**ALONE),
-    )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    try:
-        wait_until(lambda: _answers(f"{address}/health"), 90, f"the server's answer\n{command.stderr}")
-        yield address
-    finally:
-        command.kill()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+def server(under_limits: UnderLimits) -> Iterator[str]:
+    """The address of a server on the store of the small study and those after it."""
+    with tracking_server(under_limits.study.folder) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
@@ -215,32 +196,6 @@ def test_study_page_shows_the_result_and_its_views_before_it_is_unfolded(
     screenshot("study")
 
 
-@pytest.mark.parametrize("value", ["{}", "no view", None], ids=["other version", "broken", "gone"])
-def test_link_of_a_view_that_cannot_be_read_opens_the_experiment(
-    study: Study, server: str, page: Page, value: str | None
-) -> None:
-    """As MLflow does with a view of another version, a broken or a removed one: it says so, and nothing raises."""
-    errors: list[object] = []
-
-    def note(error: object) -> None:
-        errors.append(error)
-
-    page.on("pageerror", note)
-    if value is not None:
-        study.client.set_experiment_tag("0", "mlflow.sharedViewState.broken", value)
-    try:
-        _open(page, server, "#/experiments/0/runs?workflowType=machine_learning&viewStateShareKey=broken")
-        page.get_by_role("link", name="Default").or_(page.get_by_text("Default", exact=True)).first.wait_for()
-        page.wait_for_url(
-            re.compile(r"#/experiments/0/(?!.*viewStateShareKey=broken)" if value != "{}" else "experiments/0")
-        )
-        assert not errors
-    finally:
-        page.remove_listener("pageerror", note)
-        if value is not None:
-            study.client.delete_experiment_tag("0", "mlflow.sharedViewState.broken")
-
-
 def test_trials_system_metrics_are_lines(
     study: Study, server: str, page: Page, screenshot: Callable[[str], None]
 ) -> None:
@@ -287,7 +242,6 @@ def watched(empty_store: Path) -> Iterator[str]:
         yield shown.stdout.strip()
 
 
-@pytest.mark.slow
 def test_system_metrics_of_any_program_are_lines_under_readable_names(
     watched: str, page: Page, screenshot: Callable[[str], None]
 ) -> None:
@@ -331,7 +285,6 @@ def _press_stop(page: Page, server: MlflowClient, run: Run) -> None:
     wait_until(lambda: server.get_run(run.info.run_id).info.status != "RUNNING", 30, "the end of the run")
 
 
-@pytest.mark.slow
 def test_command_is_ended_by_the_tag_that_is_typed_on_its_page(
     empty_server: MlflowClient, tmp_path: Path, page: Page, screenshot: Callable[[str], None]
 ) -> None:
@@ -351,7 +304,6 @@ def test_command_is_ended_by_the_tag_that_is_typed_on_its_page(
     assert "sysmetrics.stop" not in run.data.tags
 
 
-@pytest.mark.slow
 def test_trial_and_study_of_a_tune_script_are_ended_by_the_tag_that_is_typed_on_their_pages(
     empty_server: MlflowClient, tmp_path: Path, page: Page, screenshot: Callable[[str], None]
 ) -> None:
@@ -399,7 +351,6 @@ def of_others(empty_store: Path) -> Iterator[tuple[str, list[str]]]:
         yield server, [of_runs, re.sub(r"(?<=Key=)[^&]*", of_trials, of_runs)]
 
 
-@pytest.mark.slow
 def test_views_of_other_projects_draw_what_their_runs_cost(
     of_others: tuple[str, list[str]], page: Page, screenshot: Callable[[str], None]
 ) -> None:
@@ -483,16 +434,6 @@ def test_view_of_limits_tells_who_met_them_and_what_stopped_the_others(
     card.locator(f"{BARS} .point").nth(len(known) - 1).wait_for(state="attached")
 
 
-def test_view_of_what_was_stopped_lists_only_that(under_limits: UnderLimits, server: str, page: Page) -> None:
-    """Each trial that a limit has ended, with its reason."""
-    study = under_limits.study
-    stopped = [run for run in study.trials if run.data.tags.get("sysmetrics.stopped_by") == "criteria"]
-    _open(page, server, _links(study)["what was stopped, and why"])
-    page.get_by_text(f"{len(stopped)} matching runs").wait_for()
-    wait_until(lambda: len(_cells(page, "tags.`sysmetrics.stop_reason`")) == len(stopped), 20, "the reasons")
-    assert "-" not in _cells(page, "tags.`sysmetrics.stop_reason`")
-
-
 def test_view_of_all_studies_has_a_line_for_each(under_limits: UnderLimits, server: str, page: Page) -> None:
     """With its dataset and its best score."""
     studies = runs_of_kind(under_limits.study.client, "study")
@@ -554,19 +495,6 @@ def test_report_page_answers_with_tables_and_pictures(
     screenshot(f"report_{scheme}")
     page.set_viewport_size({"width": 1600, "height": 1000})
     page.evaluate("localStorage.removeItem('_mlflow_dark_mode_toggle_enabled')")
-
-
-def test_report_figures_open_in_the_artifact_viewer(
-    report: Run, server: str, page: Page, screenshot: Callable[[str], None]
-) -> None:
-    """As a picture."""
-    _open(page, server, f"#/experiments/0/runs/{report.info.run_id}/artifacts?workflowType=machine_learning")
-    page.get_by_text("figures", exact=True).click()
-    (name, *_) = re.findall(r"figures%2F(\w+\.png)", report.data.tags["mlflow.note.content"])
-    page.get_by_text(name, exact=True).click()
-    picture = page.locator(f"img[src^='blob:'], img[src*='{name}']")
-    picture.first.wait_for()
-    screenshot("report_figure")
 
 
 def test_report_leads_to_the_trials(report: Run, under_limits: UnderLimits, server: str, page: Page) -> None:

@@ -13,10 +13,3 @@ def compute(seconds: float) -> list[tuple[float, float]]:
         if now > marks[-1][0] + 0.02:
             marks.append((now, time.process_time()))
     return marks
-
-
-def use_cpu(seconds: float) -> None:
-    """Use so much of a processor, however busy the machine is."""
-    end = time.process_time() + seconds
-    while time.process_time() < end:
-        pass

@@ -78,15 +78,18 @@ def copy_store(source: Path, target: Path) -> Path:
 
 @contextmanager
 def in_use(folder: Path) -> Iterator[MlflowClient]:
-    """Have commands in this process use the store of a folder, and run there."""
+    """Have commands in this process use the store of a folder, and run there; what is still active then is ended."""
     before = mlflow.get_tracking_uri()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
+            patch.delenv(name, raising=False)
         mlflow.set_tracking_uri(store_uri(folder))
         try:
             yield MlflowClient()
         finally:
+            while mlflow.active_run():
+                mlflow.end_run()
             mlflow.set_tracking_uri(before)
 
 
@@ -297,18 +300,6 @@ def listening(processes: Iterable[psutil.Process]) -> set[str]:
         with suppress(psutil.Error):
             found |= {each.laddr.ip for each in process.net_connections("inet") if each.status == psutil.CONN_LISTEN}
     return {address.removeprefix("::ffff:") for address in found}
-
-
-def kernel_files() -> list[str]:
-    """The files of /proc and /sys that this process has open.
-
-    Sockets and logs, which other threads open and close, are none.
-    """
-    opened = []
-    for descriptor in Path("/proc/self/fd").iterdir():
-        with suppress(FileNotFoundError):  # that of the walk itself, or just closed
-            opened.append(str(descriptor.readlink()))
-    return [file for file in opened if file.startswith(("/proc/", "/sys/"))]
 
 
 RunProject = Callable[..., Finished]

@@ -1,22 +1,25 @@
-"""What is seen of trials on two nodes: `python tests/support/measured_nodes.py CLASS DB`.
+"""What is seen of trials on two nodes: `python tests/support/measured_nodes.py DB`.
 
-In one case the package is on every node, and one node dies; in the other only this process has it.
+In two cases the package is on every node, and in the second of them one dies; in the other only this process has it.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import psutil
 import ray
 from observations import Observed, tell
 from ray import tune
-from ray_nodes import ray_nodes
-from tune_sweeps import AtResult, CallbackClass, Place, fit, tuner
+from ray_nodes import Nodes, ray_nodes
+from tune_sweeps import AtResult, Place, fit, tuner
 
 import mlflow_sysmetrics
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 from mlflow_sysmetrics.tags import HOST_PREFIX
 
 
@@ -37,46 +40,45 @@ def actors() -> int:
     return sum("NodeMeasurements" in line for line in lines)
 
 
-def with_the_package(callback: CallbackClass, here: Place) -> Observed:
+def with_the_package(nodes: Nodes, here: Place) -> Observed:
     """A trial on each node. The other node dies in the course of it."""
-    return _measured(callback, here, {"py_modules": [mlflow_sysmetrics]}, dies=True)
+    return _measured(nodes, here, {"py_modules": [mlflow_sysmetrics]}, dies=True)
 
 
-def with_the_package_to_the_end(callback: CallbackClass, here: Place) -> Observed:
+def with_the_package_to_the_end(nodes: Nodes, here: Place) -> Observed:
     """The same without a death: afterwards nothing is left on the other node, though the callback is."""
-    return _measured(callback, here, {"py_modules": [mlflow_sysmetrics]})
+    return _measured(nodes, here, {"py_modules": [mlflow_sysmetrics]})
 
 
-def without_the_package(callback: CallbackClass, here: Place) -> Observed:
+def without_the_package(nodes: Nodes, here: Place) -> Observed:
     """The trial here is measured."""
-    return _measured(callback, here, {})
+    return _measured(nodes, here, {})
 
 
-def _measured(callback: CallbackClass, here: Place, runtime_env: dict[str, Any], *, dies: bool = False) -> Observed:
+def _measured(nodes: Nodes, here: Place, runtime_env: dict[str, Any], *, dies: bool = False) -> Observed:
     logging.disable(logging.NOTSET)
     seen, logger = Warnings(), logging.getLogger("mlflow_sysmetrics.ray_tune.measuring")
     logger.addHandler(seen)
     counts: list[int] = []
-    with ray_nodes(here.folder, [1, 1]) as nodes:
-        ray.init(nodes.address, runtime_env=runtime_env, log_to_driver=False, logging_level=logging.ERROR)
-        (other,) = nodes.ask("others")
+    ray.init(nodes.address, runtime_env=runtime_env, log_to_driver=False, logging_level=logging.ERROR)
+    (other,) = nodes.ask("others")
 
-        def train(config: dict[str, Any]) -> None:
-            import time
+    def train(config: dict[str, Any]) -> None:
+        import time
 
-            for _ in range(40):
-                time.sleep(0.3)
-                tune.report({"loss": 1.0, "node": ray.get_runtime_context().get_node_id()})
+        for _ in range(40):
+            time.sleep(0.3)
+            tune.report({"loss": 1.0, "node": ray.get_runtime_context().get_node_id()})
 
-        def act() -> None:
-            counts.append(actors())
-            if dies:
-                nodes.ask("kill", other)
-
-        kept = callback(here.uri, experiment_name="x")
-        error = fit(tuner([kept, AtResult(25, act, here.folder / "acted")], [{}, {}], trainable=train))
+    def act() -> None:
         counts.append(actors())
-        ray.shutdown()
+        if dies:
+            nodes.ask("kill", other)
+
+    kept = SystemMetricsCallback(here.uri, experiment_name="x")
+    error = fit(tuner([kept, AtResult(25, act, here.folder / "acted")], [{}, {}], trainable=train))
+    counts.append(actors())
+    ray.shutdown()
     logger.removeHandler(seen)
     runs = {"there" if run.info.status == "FAILED" else "here": run for run in here.trials()} if dies else {}
     runs = runs or {run.info.run_id: run for run in here.trials()}
@@ -97,5 +99,6 @@ def _measured(callback: CallbackClass, here: Place, runtime_env: dict[str, Any],
 
 
 if __name__ == "__main__":
-    cases = [with_the_package, with_the_package_to_the_end, without_the_package]
-    tell(cases, sys.argv[1], sys.argv[2], without_ray=[case.__name__ for case in cases])
+    cases = [with_the_package_to_the_end, without_the_package, with_the_package]  # whose node does not come back
+    with tempfile.TemporaryDirectory() as folder, ray_nodes(Path(folder), [1, 1]) as nodes:
+        tell(cases, sys.argv[1], nodes, without_ray=[case.__name__ for case in cases])

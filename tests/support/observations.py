@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import subprocess
@@ -24,9 +23,8 @@ Observations = dict[str, Observed]  # by the case's name
 
 
 def observe(script: str, *arguments: str) -> Observations:
-    """Run a script of this folder to its end and return what it printed with `tell`."""
-    path = str(Path(__file__).with_name(script))
-    command = [sys.executable, path, *arguments]
+    """Run a script, by its path or of this folder, to its end and return what it printed with `tell`."""
+    command = [sys.executable, str(Path(__file__).parent / script), *arguments]
     # Not in the environment of a test process, which may have run a search of the bundle's.
     surroundings: dict[str, Any] = {"cwd": tempfile.gettempdir(), "env": clean_environment()}
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, **surroundings)
@@ -37,16 +35,15 @@ def observe(script: str, *arguments: str) -> Observations:
 
 
 def tell(
-    cases: Sequence[Callable[..., Observed]], callback: str, empty_store: str, *, without_ray: Collection[str] = ()
+    cases: Sequence[Callable[..., Observed]], empty_store: str, *arguments: Any, without_ray: Collection[str] = ()
 ) -> None:
-    """Run each case with the callback's class in a place of its own, and print what was observed, with the seconds.
+    """Run each case with these arguments in a place of its own, and print what was observed, with the seconds.
 
     They share a Ray, but for those that are named in ``without_ray``, which start one of their own kind.
     """
     import ray
     from tune_sweeps import place
 
-    made = named(callback)
     logging.disable(logging.CRITICAL)
     observed: Observations = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -58,17 +55,11 @@ def tell(
                 elif not ray.is_initialized():
                     start_ray()
                 try:
-                    observed[case.__name__] = case(made, here)
+                    observed[case.__name__] = case(*arguments, here)
                 except Exception as error:
                     observed[case.__name__] = {"broken": f"{type(error).__name__}: {error}"}
             observed[case.__name__]["seconds"] = round(time.monotonic() - began, 1)
     print(_MARK + json.dumps(observed))
-
-
-def named(callback: str) -> Any:
-    """The class with this full name."""
-    module, _, name = callback.rpartition(".")
-    return getattr(importlib.import_module(module), name)
 
 
 def start_ray(**system: Any) -> None:

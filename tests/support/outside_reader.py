@@ -96,7 +96,7 @@ class Reader:
         """The readings of one process, since it became the program that it is: before, it is a copy of its parent."""
         lines = (line.split() for line in self._output.read_text().splitlines())
         rows = [tuple(map(float, (line[0], *line[2:]))) for line in lines if int(line[1]) == pid]
-        became = max((at for at in range(1, len(rows)) if rows[at][3] < 0.5 * rows[at - 1][3]), default=0)
+        became = max((at for at in range(1, len(rows)) if 0 < rows[at][3] < 0.5 * rows[at - 1][3]), default=0)
         return Outside([(at, cpu_s, memory_mb, mark_mb) for at, cpu_s, memory_mb, mark_mb in rows[became:]])
 
 

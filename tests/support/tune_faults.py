@@ -1,4 +1,4 @@
-"""What is left of a Tune study in which something breaks: `python tests/support/tune_faults.py CLASS KIND DB`.
+"""What is left of a Tune study in which something breaks: `python tests/support/tune_faults.py KIND DB`.
 
 KIND is that of the trainable. Each case runs one small study, breaks something in its course, and counts: the
 results that Tune was given, which is what had been reported, those of them that the store has at last, points and runs
@@ -27,13 +27,14 @@ import psutil
 import ray
 from fault_table import tried
 from mlflow.entities import Run
-from observations import Observed, named, start_ray, tell
+from observations import Observed, start_ray, tell
 from ray import tune
 from ray_nodes import Nodes, ray_nodes
 from tracking_server import TrackingServer
-from tune_sweeps import AtResult, CallbackClass, Place, environment, fit, trainables, tuner
+from tune_sweeps import AtResult, Place, environment, fit, trainables, tuner
 
 import mlflow_sysmetrics
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 
 TMPFS_MB = 4
 SPARE_MB = 1500.0  # of this machine's memory, before Ray kills for it
@@ -104,55 +105,55 @@ def study(
     return fit(tuner([Reported(here.folder), callback, *more], cases, trainable=trainables()[kind], **running))
 
 
-def trial_raises(kind: str, callback: CallbackClass, here: Place) -> Observed:
+def trial_raises(kind: str, here: Place) -> Observed:
     """One of three trials raises."""
-    return left(here, study(here, callback(here.uri), kind, [{}, {"fails": 3}, {}]))
+    return left(here, study(here, SystemMetricsCallback(here.uri), kind, [{}, {"fails": 3}, {}]))
 
 
-def trial_is_killed(kind: str, callback: CallbackClass, here: Place) -> Observed:
+def trial_is_killed(kind: str, here: Place) -> Observed:
     """The process of one of three trials is killed with -9, and Tune gives the trial up."""
     killed = {"killed": 3, "once": str(here.folder / "killed")}
-    return left(here, study(here, callback(here.uri), kind, [{}, killed, {}]))
+    return left(here, study(here, SystemMetricsCallback(here.uri), kind, [{}, killed, {}]))
 
 
-def trial_is_killed_and_repeated(kind: str, callback: CallbackClass, here: Place) -> Observed:
+def trial_is_killed_and_repeated(kind: str, here: Place) -> Observed:
     """The same, and Tune begins it again, without a checkpoint."""
     killed = {"killed": 3, "once": str(here.folder / "killed"), "steps": 5}
     again = tune.FailureConfig(max_failures=1)
-    return left(here, study(here, callback(here.uri), kind, [{}, killed, {}], failure_config=again))
+    return left(here, study(here, SystemMetricsCallback(here.uri), kind, [{}, killed, {}], failure_config=again))
 
 
-def trial_takes_too_much_memory(kind: str, callback: CallbackClass, here: Place) -> Observed:
+def trial_takes_too_much_memory(kind: str, here: Place) -> Observed:
     """One of three trials takes so much that Ray's memory monitor kills it. They run one after the other."""
     memory = psutil.virtual_memory()
     start_ray(memory_usage_threshold=1 - (memory.available - 1e6 * SPARE_MB) / memory.total)
     try:
         greedy = {"takes": 3, "takes_mb": 2 * SPARE_MB}
         one_at_a_time = {"max_concurrent_trials": 1}
-        error = study(here, callback(here.uri), kind, [{}, greedy, {}], tuning=one_at_a_time)
+        error = study(here, SystemMetricsCallback(here.uri), kind, [{}, greedy, {}], tuning=one_at_a_time)
     finally:
         ray.shutdown()
     return left(here, error)
 
 
-def node_is_killed(kind: str, callback: CallbackClass, here: Place) -> Observed:
-    """One of a cluster's three nodes, each of which has a trial, is killed, and Tune begins its trial again."""
-    return _one_of_three_nodes("kill", kind, callback, here)
+def node_is_killed_and_comes_back(kind: str, here: Place) -> Observed:
+    """One of a cluster's nodes, each of which has a trial, is killed; another starts at once under its address."""
+    return _one_of_the_nodes("replace", kind, here)
 
 
-def node_is_killed_and_comes_back(kind: str, callback: CallbackClass, here: Place) -> Observed:
-    """The same, but another node starts at once under its address, and has the trial."""
-    return _one_of_three_nodes("replace", kind, callback, here)
+def node_is_killed(kind: str, here: Place) -> Observed:
+    """The same, but no other starts: Tune begins its trial again on a node that is left."""
+    return _one_of_the_nodes("kill", kind, here)
 
 
-def _one_of_three_nodes(fate: str, kind: str, callback: CallbackClass, here: Place) -> Observed:
+def _one_of_the_nodes(fate: str, kind: str, here: Place) -> Observed:
     nodes = _three_nodes()
     ray.init(nodes.address, runtime_env={"py_modules": [mlflow_sysmetrics]}, log_to_driver=False)
     try:
         kill = AtResult(3, lambda: nodes.ask(fate, nodes.ask("others")[0]), here.folder / "killed")
         again = tune.FailureConfig(max_failures=1)
         cases = [{"steps": 40, "step_s": 0.3}] * 3
-        error = study(here, callback(here.uri), kind, cases, kill, failure_config=again)
+        error = study(here, SystemMetricsCallback(here.uri), kind, cases, kill, failure_config=again)
     finally:
         ray.shutdown()
     return {**left(here, error), "unmeasured": sum(not _measured_at_last(here, run) for run in here.trials())}
@@ -160,7 +161,7 @@ def _one_of_three_nodes(fate: str, kind: str, callback: CallbackClass, here: Pla
 
 @functools.cache
 def _three_nodes() -> Nodes:
-    """The cluster of all cases of nodes."""
+    """The cluster of both."""
     folder = Path(_at_last.enter_context(tempfile.TemporaryDirectory()))
     return _at_last.enter_context(ray_nodes(folder, [1, 1, 1]))
 
@@ -172,34 +173,33 @@ def _measured_at_last(here: Place, run: Run) -> bool:
     return any(point.timestamp > middle for point in series)
 
 
-def driver_is_killed_and_restored(kind: str, callback: CallbackClass, here: Place) -> Observed:
+def driver_is_killed_and_restored(kind: str, here: Place) -> Observed:
     """The process with the Tune loop is killed, and `Tuner.restore` goes on with the study in another."""
-    name = f"{callback.__module__}.{callback.__name__}"
-    driver = subprocess.run([sys.executable, __file__, name, kind, here.uri], capture_output=True, text=True)
+    driver = subprocess.run([sys.executable, __file__, kind, here.uri], capture_output=True, text=True)
     if driver.returncode != -signal.SIGKILL:
         raise RuntimeError(driver.stderr[-1000:])
     sweep = tune.Tuner.restore(str(here.folder / "tune" / "sweep"), trainables()[kind], resume_unfinished=True)
     return left(here, fit(sweep))
 
 
-def drive(kind: str, callback: CallbackClass, uri: str) -> None:
+def drive(kind: str, uri: str) -> None:
     """Be the process that is killed in the course of its study: when one of three trials has ended."""
     start_ray()
     here, kill = Place(Path.cwd()), AtResult(6, lambda: os.kill(os.getpid(), signal.SIGKILL), Path("killed"))
-    study(here, callback(uri), kind, [{"steps": 3}, *[{"steps": 12, "step_s": 0.3}] * 2], kill)
+    study(here, SystemMetricsCallback(uri), kind, [{"steps": 3}, *[{"steps": 12, "step_s": 0.3}] * 2], kill)
 
 
-def server_is_killed_and_restarted(kind: str, callback: CallbackClass, here: Place) -> Observed:
+def server_is_killed_and_restarted(kind: str, here: Place) -> Observed:
     """The tracking server is killed, and a new one starts after a while on its port and store."""
     with _server(here) as server:
         back = threading.Timer(AWAY_S, server.start)
         away = AtResult(3, lambda: (server.kill(), back.start()), here.folder / "away")
-        error = study(here, callback(server.uri), kind, [LONG, LONG], away)
+        error = study(here, SystemMetricsCallback(server.uri), kind, [LONG, LONG], away)
         back.join()
     return left(here, error)
 
 
-def disk_is_full(kind: str, callback: CallbackClass, here: Place) -> Observed:
+def disk_is_full(kind: str, here: Place) -> Observed:
     """The disk of the tracking server's store is full, and has room again after a while."""
     disk = here.folder / "disk"
     disk.mkdir()
@@ -208,7 +208,7 @@ def disk_is_full(kind: str, callback: CallbackClass, here: Place) -> Observed:
         with _server(here, disk / "full.db") as server:
             room = threading.Timer(AWAY_S, (disk / "ballast").unlink)
             full = AtResult(3, lambda: (_fill(disk / "ballast"), room.start()), here.folder / "filled")
-            error = study(here, callback(server.uri), kind, [LONG, LONG], full)
+            error = study(here, SystemMetricsCallback(server.uri), kind, [LONG, LONG], full)
             room.join()
         shutil.copy(disk / "full.db", here.folder)
     finally:
@@ -216,21 +216,19 @@ def disk_is_full(kind: str, callback: CallbackClass, here: Place) -> Observed:
     return left(Place(here.folder, "full.db"), error)
 
 
-def server_is_away_to_the_end(kind: str, callback: CallbackClass, here: Place) -> Observed:
+def server_is_away_to_the_end(kind: str, here: Place) -> Observed:
     """The tracking server is killed, and a new one starts when the study is over; then `mlflow-sysmetrics sync`."""
-    return _away(kind, callback, here, lambda kill: AtResult(8, kill, here.folder / "away"))
+    return _away(kind, here, lambda kill: AtResult(8, kill, here.folder / "away"))
 
 
-def server_is_away_all_the_time(kind: str, callback: CallbackClass, here: Place) -> Observed:
+def server_is_away_all_the_time(kind: str, here: Place) -> Observed:
     """The same, but it is killed before the first trial, so that no run has been created."""
-    return _away(kind, callback, here, AtSetup)
+    return _away(kind, here, AtSetup)
 
 
-def _away(
-    kind: str, callback: CallbackClass, here: Place, when: Callable[[Callable[[], None]], tune.Callback]
-) -> Observed:
+def _away(kind: str, here: Place, when: Callable[[Callable[[], None]], tune.Callback]) -> Observed:
     with _server(here) as server, environment(MLFLOW_SYSMETRICS_SPOOL=str(here.folder / "spool")):
-        mine = callback(server.uri, close_timeout_s=3.0)
+        mine = SystemMetricsCallback(server.uri, close_timeout_s=3.0)
         error = study(here, mine, kind, [{"steps": 16, "step_s": 0.3}] * 2, when(server.kill))
         server.start()
         for _ in range(2):  # the second has nothing to add
@@ -261,27 +259,13 @@ def _fill(file: Path) -> None:
             pass
 
 
-FAULTS: tuple[Callable[[str, CallbackClass, Place], Observed], ...] = (
-    *(trial_raises, trial_is_killed, trial_is_killed_and_repeated, trial_takes_too_much_memory),
-    *(driver_is_killed_and_restored, server_is_killed_and_restarted, disk_is_full),
-    *(server_is_away_to_the_end, server_is_away_all_the_time),
-    *(node_is_killed_and_comes_back, node_is_killed),  # in this order: the second leaves a node less
-)
-
 STARTS_RAY = ("trial_takes_too_much_memory", "node_is_killed", "node_is_killed_and_comes_back")
 
 
-def _of(
-    kind: str, fault: Callable[[str, CallbackClass, Place], Observed]
-) -> Callable[[CallbackClass, Place], Observed]:
-    case = functools.partial(fault, kind)
-    return functools.update_wrapper(case, fault)
-
-
 if __name__ == "__main__":
-    if "://" in sys.argv[3]:
-        drive(sys.argv[2], named(sys.argv[1]), sys.argv[3])
+    _, kind, store = sys.argv
+    if "://" in store:
+        drive(kind, store)
     else:
-        cases = [_of(sys.argv[2], fault) for fault in FAULTS if fault.__name__ in tried(sys.argv[2])]
         with _at_last:
-            tell(cases, sys.argv[1], sys.argv[3], without_ray=STARTS_RAY)
+            tell([globals()[fault] for fault in tried(kind)], store, kind, without_ray=STARTS_RAY)

@@ -183,12 +183,13 @@ def tuner(
     name: str = "sweep",
     space: dict[str, Any] | None = None,
     tuning: dict[str, Any] | None = None,
+    cpus: float = 1.0,
     **running: Any,
 ) -> tune.Tuner:
-    """A sweep in the present folder with a trial on one CPU core for each case."""
+    """A sweep in the present folder with a trial on so many CPU cores for each case."""
     folder = str(Path.cwd() / "tune")
     return tune.Tuner(
-        tune.with_resources(trainable or trainables()["class"], {"cpu": 1}),
+        tune.with_resources(trainable or trainables()["class"], {"cpu": cpus}),
         param_space={"case": tune.grid_search(cases), **(space or {})},
         tune_config=tune.TuneConfig(**(tuning or {})),
         run_config=tune.RunConfig(name=name, storage_path=folder, callbacks=callbacks, verbose=0, **running),

@@ -19,8 +19,6 @@ from mlflow_sysmetrics.command.supervisor import Settings
 @pytest.fixture
 def record(store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
     """Run a command to its end and record it; options are those of `run_command`, and `criteria`."""
-    for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "journals"))
 
     def record(*command: str, criteria: str = "", **options: str) -> Ended:

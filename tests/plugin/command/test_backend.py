@@ -89,8 +89,6 @@ def place(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]
     own = {"MLFLOW_SYSMETRICS_SPOOL": str(empty_store / "journals"), "JOB_OUTPUT": str(project / "output")}
     for name, value in {"PYTHONPATH": str(ROOT), "PATH": path, **own}.items():
         monkeypatch.setenv(name, value)
-    for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
-        monkeypatch.delenv(name, raising=False)
     with in_use(empty_store) as client:
         yield Place(project, client)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from commands import copy_store, in_use, store_uri
+from commands import copy_store, store_uri
 from fault_proxy import FaultProxy
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
@@ -115,13 +115,9 @@ def test_request_fails_within_its_time(fault: str) -> None:
 
 
 @pytest.fixture
-def here(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+def here(store_in_use: MlflowClient) -> Store:
     """MLflow's current store, which is empty."""
-    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
-    with in_use(empty_store):
-        yield Store(mlflow.get_tracking_uri())
-        while mlflow.active_run():
-            mlflow.end_run()
+    return Store(mlflow.get_tracking_uri())
 
 
 def test_active_run_is_meant_and_known_without_asking(here: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import mlflow
 import pytest
-from commands import store_uri
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
@@ -15,16 +11,9 @@ from mlflow_sysmetrics.ray_tune.destination import NEW, Destination, Earlier, fi
 
 
 @pytest.fixture
-def client(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
+def client(store_in_use: MlflowClient) -> MlflowClient:
     """Of MLflow's current store, which is empty."""
-    for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"):
-        monkeypatch.delenv(name, raising=False)
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(store_uri(empty_store))
-    yield MlflowClient()
-    while mlflow.active_run():
-        mlflow.end_run()
-    mlflow.set_tracking_uri(before)
+    return store_in_use
 
 
 def test_named_experiment_wins_over_that_in_use(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:

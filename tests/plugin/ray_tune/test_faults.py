@@ -1,4 +1,4 @@
-"""Tune studies in which something breaks, and what Ray's own callback does wrong: neither is wrong with ours."""
+"""Tune studies in which something breaks: what had been reported is stored, once, and the runs say what happened."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from defect_table import DEFECTS, OURS, Defect, observe_all
 from fault_table import KINDS, tried, wrong_with
 from observations import Observations, observe
 
@@ -20,7 +19,7 @@ CASES = [(kind, fault) for kind in KINDS for fault in tried(kind)]
 @pytest.fixture(scope="module")
 def observed(new_store: Path) -> Callable[[str], Observations]:
     """What is left of a study with each fault, for one kind of trainable; observed once."""
-    return functools.cache(lambda kind: observe("tune_faults.py", OURS, kind, str(new_store / "mlflow.db")))
+    return functools.cache(lambda kind: observe("tune_faults.py", kind, str(new_store / "mlflow.db")))
 
 
 @pytest.mark.parametrize(("kind", "fault"), CASES)
@@ -31,15 +30,3 @@ def test_study_in_which_something_breaks_is_whole_and_says_so(
     if fault == "disk_is_full" and os.geteuid() != 0:
         pytest.skip("needs root for a small disk of its own")
     assert wrong_with(fault, observed(kind)[fault]) == [], json.dumps(observed(kind)[fault])
-
-
-@pytest.fixture(scope="module")
-def ours(new_store: Path) -> Observations:
-    """What ours does in the sweeps of `benchmarks/stock_defects.py`, which observes both."""
-    return observe_all(OURS, new_store / "mlflow.db")
-
-
-@pytest.mark.parametrize("defect", DEFECTS, ids=[f"{each.number}-{each.cases[0]}" for each in DEFECTS])
-def test_our_callback_does_not_have_the_defect(defect: Defect, ours: Observations) -> None:
-    """In none of its parts."""
-    assert defect.shown(ours) == [], defect.words(ours)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +91,37 @@ def test_trainable_logs_in_the_run_of_its_trial(
     assert {result.last_result["run"] for result in results.trials} == {run.info.run_id for run in trials}
     assert mlflow.get_tracking_uri() == before
     assert store_uri(empty_store) == client.tracking_uri
+
+
+def test_run_that_a_trial_begins_by_itself_is_none_of_the_drivers(
+    store_in_use: MlflowClient, local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process has inherited MLFLOW_RUN_ID, as of a driver under `mlflow run`."""
+    of_driver = store_in_use.create_run("0").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", of_driver)
+
+    class Train(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            os.environ["MLFLOW_RUN_ID"] = config["inherited"]
+
+        def step(self) -> dict[str, Any]:
+            import mlflow
+
+            mlflow.set_tracking_uri(self.config["uri"])
+            with mlflow.start_run():
+                mlflow.log_metric("inside", 1.0)
+            return {"done": True}
+
+    tune.Tuner(
+        tune.with_resources(Train, {"cpu": 1}),
+        param_space={"inherited": of_driver, "uri": store_in_use.tracking_uri},
+        run_config=tune.RunConfig(
+            storage_path=str(tmp_path),
+            callbacks=[SystemMetricsCallback(store_in_use.tracking_uri, views=False)],
+            verbose=0,
+        ),
+    ).fit()
+    (inside,) = (run for run in store_in_use.search_runs(["0"]) if "inside" in run.data.metrics)
+    assert inside.info.run_id != of_driver
+    (trial,) = store_in_use.search_runs(["0"], "tags.`sysmetrics.kind` = 'trial'")
+    assert trial.data.tags["mlflow.parentRunId"] == of_driver

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from defect_table import OURS
 from observations import Observations, observe
 
 from mlflow_sysmetrics.host import Host
@@ -17,7 +16,7 @@ BOTH = ["elapsed_s", "peak_memory_mb"]
 @pytest.fixture(scope="module")
 def observed(new_store: Path) -> Observations:
     """What is seen of a trial here and of one on another node."""
-    return observe("measured_nodes.py", OURS, str(new_store / "mlflow.db"))
+    return observe("measured_nodes.py", str(new_store / "mlflow.db"))
 
 
 def test_trial_on_another_node_is_measured_there(observed: Observations) -> None:

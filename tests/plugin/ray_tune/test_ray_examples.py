@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 from commands import clean_environment, copy_store, store_uri
-from defect_table import OURS
 from mlflow import MlflowClient
 from ray.tune import examples
 
 RUN_THEM = Path(__file__).parents[2] / "support" / "ray_examples.py"
+CALLBACK = "mlflow_sysmetrics.ray_tune.SystemMetricsCallback"
 SAMPLES = 3  # one of them waits for a CPU core, or others wait for it: HyperBand and PBT pause them
 LIMIT_S = 600.0
 EXAMPLES = {  # with a metric that its trials report
@@ -37,7 +37,7 @@ def ran(new_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for example in POSSIBLE:
         copy_store(new_store, folder / example)
         words += [str(Path(str(examples.__file__)).with_name(f"{example}.py")), "--smoke-test"]
-    env = clean_environment(RAY_AUTH_MODE="disabled", RAY_TUNE_CALLBACKS=OURS)
+    env = clean_environment(RAY_AUTH_MODE="disabled", RAY_TUNE_CALLBACKS=CALLBACK)
     line = [sys.executable, str(RUN_THEM), *words]
     done = subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]

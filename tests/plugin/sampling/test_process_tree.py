@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +19,6 @@ from clock import Clock
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from made_up_kernel import Forked, Kernel
-from told_child import Child, child
 
 from mlflow_sysmetrics.sampling import ProcessSampler, check_pid, reset_peak_rss
 from mlflow_sysmetrics.sampling.one_process import HERE, LINUX, PORTABLE, System
@@ -27,6 +28,35 @@ ALONE = replace(HERE, descendants=lambda process, parents: [])  # without the pr
 KEYS = {f"process_{name}" for name in ("cpu_percent", "memory_mb", "rss_mb", "threads", "read_mb_per_s",
         "write_mb_per_s", "context_switches_per_s", "page_faults_per_s")}  # fmt: skip
 IO = {"process_read_mb_per_s", "process_write_mb_per_s"}
+
+
+class Child:
+    """A Python process that runs one line of code for each line it is sent, and answers with one line."""
+
+    LOOP = "import sys, time, os, resource, subprocess\nfor line in sys.stdin: exec(line); sys.stdout.flush()"
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process, self.pid = process, process.pid
+
+    def do(self, code: str) -> str:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(code + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+
+@contextmanager
+def child() -> Iterator[Child]:
+    """Yield a started child that has answered once, and end it afterwards."""
+    argv = [sys.executable, "-c", Child.LOOP]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            started = Child(process)
+            assert started.do("print('ready')") == "ready"
+            yield started
+        finally:
+            process.kill()
 
 
 def hold(parent: Child, megabytes: int, cpu_s: float = 0.0) -> None:

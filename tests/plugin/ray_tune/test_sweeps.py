@@ -1,0 +1,116 @@
+"""Sweeps that Ray's own callback ends or leaves behind: `benchmarks/stock_defects.py` has what it does there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from ray import tune
+from ray.tune.schedulers import AsyncHyperBandScheduler, PopulationBasedTraining
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from tune_sweeps import fit, tuner
+
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
+
+LONG = {"steps": 10_000, "step_s": 0.1}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The present one, where sweeps keep their files."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def recorded(client: MlflowClient) -> list[Any]:
+    """The callbacks of a sweep."""
+    return [SystemMetricsCallback(client.tracking_uri, experiment_id="1", views=False)]
+
+
+def trials(client: MlflowClient) -> list[Run]:
+    """The runs of trials, in the order of their starts."""
+    return client.search_runs(["1"], "tags.`sysmetrics.kind` = 'trial'", order_by=["attributes.start_time"])
+
+
+class StopAll(tune.Stopper):
+    """Ends the whole sweep when both trials have begun, as a time budget does."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        self.seen.add(trial_id)
+        return False
+
+    def stop_all(self) -> bool:
+        return len(self.seen) == 2
+
+
+@pytest.mark.parametrize("end", ["stop-all", "fail-fast"])
+def test_sweep_that_tune_ends_leaves_no_run_running(
+    local_ray: None, client: MlflowClient, folder: Path, end: str
+) -> None:
+    """Two trials would go on for long; the run around them is KILLED with those that are ended."""
+    begun = str(folder / "begun")
+    ends: dict[str, Any] = {"stop": StopAll()}
+    fails: dict[str, Any] = {}
+    if end == "fail-fast":
+        ends, fails = {"failure_config": tune.FailureConfig(fail_fast=True)}, {"fails": 3, "after": begun}
+    fit(tuner(recorded(client), [LONG | fails, LONG | {"begun": begun}], cpus=0.5, **ends))
+    statuses = sorted(run.info.status for run in client.search_runs(["1"]))
+    assert statuses == ["FAILED" if fails else "KILLED", "KILLED", "KILLED"]
+
+
+def test_hyperparameter_that_a_scheduler_changes_is_a_tag_and_a_curve(local_ray: None, client: MlflowClient) -> None:
+    """The parameter of the run is the one that it began with, which MLflow lets nobody change."""
+    pbt = PopulationBasedTraining(
+        time_attr="training_iteration",
+        perturbation_interval=2,
+        quantile_fraction=0.5,
+        hyperparam_mutations={"rate": [1, 2, 4]},
+        custom_explore_fn=lambda config: config | {"rate": 7},
+        synch=True,
+    )
+    error = fit(
+        tuner(
+            recorded(client),
+            [{"steps": 3, "loss": 1.0}, {"steps": 3, "loss": 9.0}],
+            space={"rate": 1},
+            tuning={"scheduler": pbt, "metric": "loss", "mode": "min", "reuse_actors": True},
+            cpus=0.5,
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=2),
+        )
+    )
+    assert error is None
+    runs = trials(client)
+    assert [run.info.status for run in runs] == ["FINISHED"] * 2
+    assert {run.data.params["rate"] for run in runs} == {"1"}
+    (changed,) = (run for run in runs if run.data.tags.get("sysmetrics.changed.rate") == "7")
+    assert changed.data.metrics["perturbed/rate"] == 7
+
+
+def test_trial_that_a_scheduler_stops_is_killed_and_values_are_written_many_at_once(
+    local_ray: None, client: MlflowClient
+) -> None:
+    """The other, which runs to its end, reports eleven metrics ten times. Both say who ran them and from what."""
+    asha = AsyncHyperBandScheduler(time_attr="training_iteration", max_t=100, grace_period=1, reduction_factor=2)
+    cases = [{"loss": 1.0, "steps": 10, "more": {f"metric_{number}": 1.0 for number in range(10)}}, {"loss": 9.0}]
+    tuning = {"scheduler": asha, "metric": "loss", "mode": "min", "max_concurrent_trials": 1}
+    commits: list[object] = []
+    count = commits.append
+    event.listen(Engine, "commit", count)
+    try:
+        fit(tuner(recorded(client), cases, tuning=tuning))
+    finally:
+        event.remove(Engine, "commit", count)
+    ended, stopped = trials(client)
+    assert [ended.info.status, stopped.info.status] == ["FINISHED", "KILLED"]
+    assert stopped.data.tags["sysmetrics.stop_reason"] == "Tune ended it at iteration 1"
+    assert len(client.get_metric_history(ended.info.run_id, "metric_9")) == 10
+    assert len(commits) < 110 / 2
+    for run in (ended, stopped):
+        assert all(run.data.tags[name] for name in ("mlflow.user", "mlflow.source.name", "mlflow.source.type"))
