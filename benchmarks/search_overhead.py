@@ -35,7 +35,8 @@ from study_settings import parsed  # noqa: E402
 
 from entrypoints.compute import workers  # noqa: E402
 from entrypoints.datasets import known  # noqa: E402
-from entrypoints.datasets.prepared import Prepared, Request, prepared, split_for  # noqa: E402
+from entrypoints.datasets.prepared import Prepared, prepared  # noqa: E402
+from entrypoints.datasets.splits import make_split  # noqa: E402
 from entrypoints.models import algorithms  # noqa: E402
 from entrypoints.models.configuration import Configuration  # noqa: E402
 from entrypoints.search.grid import configurations  # noqa: E402
@@ -56,7 +57,7 @@ def settings_for(dataset: str, cpus: int, batch_sizes: Sequence[int] = ()) -> St
 def data_for(settings: StudySettings) -> tuple[Prepared, list[Configuration]]:
     """The data and the grid of a study, made without MLflow."""
     table = known.load(settings.dataset)
-    split = split_for(table, Request(settings.dataset, settings.max_rows, settings.folds, settings.seed))
+    split = make_split(table, folds=settings.folds, seed=settings.seed)
     trials = configurations(settings, split, algorithms.find_all(table.task, settings.algorithm))
     return prepared(table, split), trials
 
@@ -84,7 +85,7 @@ def run_child(settings: StudySettings, tracked: bool) -> None:
     if not tracked:
         study.SystemMetricsCallback = NoTracking  # type: ignore[attr-defined,misc]
     with recorded_run("study", "benchmark", {}) as run, plan.place:
-        data = prepared(plan.table, split_for(plan.table, plan.request))
+        data = prepared(plan.table, plan.split)
         fit = time.time()
         cpu_before = time.process_time()
         record, _ = study.search(run, plan, data)

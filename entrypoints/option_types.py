@@ -105,7 +105,7 @@ def _file(name: str) -> Path | None:
 
 def _dataset(name: str) -> str:
     """A dataset's name, or the absolute path of a file."""
-    return name if name in known.known() else str(_file(name) or name)
+    return name if name in known.KNOWN else str(_file(name) or name)
 
 
 def _datasets(given: str) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ resume_option = option(
     "except cpus, time_limit_s, ray_address and, if given, register. none: a new study.",
 )
 
-_DATASETS = f"{', '.join(known.known())}, openml:<id>, or the path of a CSV or Parquet file"
+_DATASETS = f"{', '.join(known.KNOWN)}, openml:<id>, or the path of a CSV or Parquet file"
 _target = option(
     "target", AUTO, text("COLUMN", auto=None), "The column to predict. auto: the dataset's own; required for a file."
 )

@@ -18,6 +18,7 @@ import click
 from entrypoints.datasets import known
 from entrypoints.datasets.dataset_input import data_line, log_dataset
 from entrypoints.datasets.prepared import Request
+from entrypoints.datasets.splits import make_split
 from entrypoints.datasets.stored import store
 from entrypoints.errors import say
 from entrypoints.options import dataset_options
@@ -31,9 +32,10 @@ def prepare(dataset: str, target: str | None, max_rows: int | None, folds: int, 
     request = Request(dataset, max_rows, folds, seed)
     with recorded_run("prepare", f"prepare {Path(dataset).name}", as_typed(vars(request) | {"target": target})) as run:
         table = known.load(dataset, target=target).sample(max_rows, seed)
-        data = store(run.client, run.run_id, table, request)
+        split = make_split(table, folds=folds, seed=seed)
+        store(run.client, run.run_id, table, split, request)
         log_dataset(run, table)
-        say(f"Data: {data_line(data, run.run_id, reused=False)}")
+        say(f"Data: {data_line(table, split, run.run_id, reused=False)}")
 
 
 if __name__ == "__main__":

@@ -4,35 +4,23 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable
+from contextlib import suppress
 
 _SCHEDSTAT = "/proc/thread-self/schedstat"  # Linux: time on a core and time waiting for one in ns, and how often
 
 
 class CoreWait:
-    """A clock of this waiting time, for the thread that creates it. It stays at 0 where the OS does not report it.
+    """A clock of this waiting time, for the thread that creates it. It stays at 0 where the OS does not report it."""
 
-    Args:
-        read: returns the content of a thread's schedstat file (Linux); by default of the calling thread's.
-    """
-
-    def __init__(self, read: Callable[[], bytes] | None = None) -> None:
-        self._read = read or self._open()
+    def __init__(self) -> None:
+        self._file: int | None = None
+        with suppress(OSError):
+            self._file = os.open(_SCHEDSTAT, os.O_RDONLY)
+            weakref.finalize(self, os.close, self._file)  # it stays open until then: opening costs more than reading
 
     def __call__(self) -> float:
         """Seconds waited since the thread began."""
-        try:
-            return int(self._read().split()[1]) / 1e9
-        except (OSError, ValueError, IndexError):
-            return 0.0
-
-    def _open(self) -> Callable[[], bytes]:
-        try:
-            number = os.open(_SCHEDSTAT, os.O_RDONLY)
-        except OSError:
-            return lambda: b""
-        weakref.finalize(self, os.close, number)  # it stays open until then: opening costs more than reading
-        return lambda: os.pread(number, 64, 0)
+        return 0.0 if self._file is None else int(os.pread(self._file, 64, 0).split()[1]) / 1e9
 
 
 def own_share(elapsed_s: float, waited_s: float) -> float:

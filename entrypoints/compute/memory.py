@@ -37,28 +37,25 @@ class Raised(NamedTuple):
 def raised(call: Callable[[], None]) -> Raised | None:
     """Call a function and return how much memory it added to this process, at its peak and afterwards.
 
-    Linux's own high-water mark (VmHWM) is reset before and read after, so even a short peak counts. None without such
-    a mark. Exceptions of the call pass through.
+    Linux's own high-water mark (VmHWM) is reset before and read after, so even a short peak counts. None where it
+    cannot be reset. Exceptions of the call pass through.
     """
-    if _high_water_kb() is None or not reset_peak_rss():
+    if not reset_peak_rss():
         call()
         return None
-    release()
-    reset_peak_rss()
-    before_kb = _high_water_kb()
+    before_mb = _released_mb()
     call()
-    peak_kb = _high_water_kb()
+    peak_mb = _high_water_mb()
+    return Raised(peak_mb - before_mb, _released_mb() - before_mb)
+
+
+def _released_mb() -> float:
+    """What this process holds once its free memory is returned."""
     release()
     reset_peak_rss()
-    after_kb = _high_water_kb()
-    if before_kb is None or peak_kb is None or after_kb is None:
-        return None
-    return Raised((peak_kb - before_kb) * 1024 / 1e6, (after_kb - before_kb) * 1024 / 1e6)
+    return _high_water_mb()
 
 
-def _high_water_kb() -> int | None:
-    try:
-        with STATUS.open() as lines:
-            return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM")), None)
-    except OSError:
-        return None
+def _high_water_mb() -> float:
+    with STATUS.open() as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6

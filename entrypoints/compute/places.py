@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
 import os
 import re
+import tempfile
+import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from entrypoints.compute import cluster, workers
+import ray
+
+from entrypoints import environment
+from entrypoints.compute import workers
 from entrypoints.errors import UserError
+from entrypoints.own_modules import PACKAGES
+from entrypoints.text import shorten
+from mlflow_sysmetrics.delivery import within
+from mlflow_sysmetrics.redact import redacted
 
 LOCAL, AUTO = "local", "auto"
+CONNECTED_WITHIN_S = 12.0  # it takes a third of a second
+FREE_WITHIN_S = 1.0
+LOCAL_STORES = ("", "file", "sqlite")  # kinds of addresses that mean a place on this machine
 
 
 class Place(AbstractContextManager["Place"]):
@@ -27,7 +42,6 @@ class Place(AbstractContextManager["Place"]):
     is_here: bool
     max_concurrent = 0
 
-    @abstractmethod
     def join(self, modules: Sequence[Path], store_uri: str) -> str | None:
         """Check that a study can run there, and describe the place; None where there is nothing to check.
 
@@ -38,6 +52,7 @@ class Place(AbstractContextManager["Place"]):
         Raises:
             UserError: a study cannot run there.
         """
+        return None
 
     @abstractmethod
     def cores(self) -> int:
@@ -72,9 +87,6 @@ class LocalRay(Place):
         super().__exit__(*error)
         self._thread.shutdown()
 
-    def join(self, modules: Sequence[Path], store_uri: str) -> None:
-        """No-op: there is nothing to check."""
-
     def cores(self) -> int:
         """The requested cores, once Ray is up."""
         self._up.result()
@@ -98,22 +110,100 @@ class Cluster(Place):
 
     def join(self, modules: Sequence[Path], store_uri: str) -> str:
         """Connect to it."""
-        cluster.connect(self.address, modules, store_uri)
-        n_nodes, free = cluster.nodes(), cluster.free_cores()
+        os.environ.setdefault(
+            "RAY_OVERRIDE_JOB_RUNTIME_ENV", "1"
+        )  # under `ray job submit`, whose folder is the project's
+        try:
+            within(CONNECTED_WITHIN_S, lambda: self._init(modules))  # Ray itself would try for minutes
+        except TimeoutError:
+            raise UserError(
+                f"ray_address={self.address}: no node of a Ray cluster on this machine answers within "
+                f"{CONNECTED_WITHIN_S:g} s; run the study on the cluster's head node, check with `ray status` that it "
+                "is up, and set RAY_AUTH_MODE=token if it requires a token"
+            ) from None
+        except Exception as error:
+            raise UserError(
+                f"ray_address={self.address}: Ray does not connect ({shorten(' '.join(str(error).split()), 300)}); "
+                "start the cluster with `ray start --head`, and run the study on one of its nodes, with the Ray and "
+                "the Python there"
+            ) from error
+        workers.quieten()
+        n_nodes, free = sum(node["Alive"] for node in ray.nodes()), _free_cores()
+        check_store(store_uri, n_nodes)
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(max(8, _all_cores()))  # all first trials start at once
         on = f"{n_nodes} node{'s' * (n_nodes != 1)}"
         waits = "" if free else "; trials begin when other jobs give cores back"
-        return f"Cluster: {cluster.cores()} CPU cores on {on}, {free} of them free{waits}"
+        return f"Cluster: {_all_cores()} CPU cores on {on}, {free} of them free{waits}"
+
+    def _init(self, modules: Sequence[Path]) -> None:
+        with tempfile.TemporaryDirectory(prefix="empty-") as empty:
+            ray.init(
+                address=self.address,
+                runtime_env={
+                    "py_modules": [str(path) for path in (*PACKAGES, *modules)],
+                    "env_vars": environment.of_workers(),
+                    # Without one, workers look first for the driver's folders, where an old checkout may lie.
+                    "working_dir": empty,
+                },
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
 
     def cores(self) -> int:
         """The free cores, or one if none is, since trials can wait, once a worker on each has imported the module."""
-        wanted = self.max_concurrent or cluster.cores()
+        wanted = self.max_concurrent or _all_cores()
         if not wanted:
             raise UserError(
                 "cpus=all: the cluster has no CPU cores yet; give the number that it will scale up to, such as cpus=8"
             )
-        free = max(1, min(wanted, cluster.free_cores()))
-        cluster.see_that_workers_can_import(self._imports, free, self.address)
+        free = max(1, min(wanted, _free_cores()))
+        self._see_that_workers_can_import(free)
         return free
+
+    def _see_that_workers_can_import(self, number: int) -> None:
+        task, module = ray.remote(num_cpus=1)(_import), self._imports
+        try:
+            ray.get([task.remote(module) for _ in range(number)])
+        except ray.exceptions.RayError as error:
+            why = shorten(str(error).strip().splitlines()[-1].strip(), 200)
+            raise UserError(
+                f"ray_address={self.address}: a worker cannot import the study's code ({why}); install the libraries "
+                "of conda.yaml on each node, at the versions of this machine"
+            ) from error
+
+
+def _import(module: str) -> None:
+    importlib.import_module(module)
+
+
+def _all_cores() -> int:
+    """How many CPU cores the cluster has now."""
+    return int(ray.cluster_resources().get("CPU", 0))
+
+
+def _free_cores() -> int:
+    """How many CPU cores are free.
+
+    Nodes report theirs late: after another job has ended, its cores seem to be in use for a moment.
+    """
+    deadline = time.monotonic() + FREE_WITHIN_S
+    while (free := int(ray.available_resources().get("CPU", 0))) < _all_cores() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return free
+
+
+def check_store(store_uri: str, n_nodes: int) -> None:
+    """Check that other machines can reach the store of a study that runs on several nodes.
+
+    Raises:
+        UserError: it is a place on this machine.
+    """
+    if n_nodes > 1 and urlsplit(store_uri).scheme in LOCAL_STORES:
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={redacted(store_uri)}: a study on {n_nodes} nodes needs a tracking server, not a "
+            "file on one of them; start one that asks for a password, as docs/scale-out.md shows, and set "
+            "MLFLOW_TRACKING_URI=http://<its host>:5000 with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
 
 
 def place(ray_address: str, cpus: int | None, imports: str) -> Place:

@@ -38,7 +38,7 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def start(cpus: int, imports: str | None = None) -> None:
+def start(cpus: int, imports: str = "") -> None:
     """Start Ray on this machine, with a process for each of ``cpus`` CPU cores that has imported a module.
 
     Only this process and those that it starts can use it: it listens on loopback, asks for a token that is in their
@@ -113,11 +113,8 @@ def _process_group_of_its_own() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _imported_at_once(module: str | None) -> Iterator[None]:
-    """Have the workers of a Ray that starts inside this context import a module at once."""
-    if module is None:
-        yield
-        return
+def _imported_at_once(module: str) -> Iterator[None]:
+    """Have the workers of a Ray that starts inside this context import a module at once, if one is named."""
     path = os.pathsep.join(filter(None, [str(PACKAGES[0].parent), os.environ.get("PYTHONPATH")]))
     settings = {"PYTHONPATH": path, "RAY_preload_python_modules": preloaded.__name__, preloaded.NAME: module}
     with environment.changed(settings):

@@ -7,7 +7,7 @@ import mlflow
 from mlflow.data.pandas_dataset import from_pandas
 from mlflow.exceptions import MlflowException
 
-from entrypoints.datasets.prepared import Prepared
+from entrypoints.datasets.splits import Split
 from entrypoints.datasets.tables import Table
 from entrypoints.runs import RecordedRun
 from entrypoints.tags import DATA_SOURCE
@@ -31,8 +31,8 @@ def log_dataset(run: RecordedRun, table: Table) -> None:
     run.client.set_tag(run.run_id, DATA_SOURCE, table.source)
 
 
-def data_line(data: Prepared, prepare_run_id: str, reused: bool) -> str:
+def data_line(table: Table, split: Split, prepare_run_id: str, reused: bool) -> str:
     """The dataset in one line."""
-    target = f"{data.target} ({data.task})"
-    sizes = f"{len(data.split.train)} training and {len(data.split.test)} test rows, {len(data.feature_names)} features"
-    return f"{data.name}, {target}, {sizes}, prepared {'before ' if reused else ''}in run {prepare_run_id}"
+    target = f"{table.target} ({table.task})"
+    sizes = f"{len(split.train)} training and {len(split.test)} test rows, {len(table.feature_names)} features"
+    return f"{table.name}, {target}, {sizes}, prepared {'before ' if reused else ''}in run {prepare_run_id}"

@@ -7,7 +7,6 @@ the ones it names.
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from entrypoints.datasets import openml_source, table_files
-from entrypoints.datasets.cleaning import Cleaned, clean
+from entrypoints.datasets.cleaning import clean
 from entrypoints.datasets.sysmetrics_raw_rows import numbers
 from entrypoints.datasets.tables import Table, Task
 from entrypoints.errors import UserError, say
@@ -79,11 +78,6 @@ KNOWN = {
 }
 
 
-def known() -> tuple[str, ...]:
-    """Return the names that ``load`` takes, the bundled ones first."""
-    return tuple(KNOWN)
-
-
 def load(name: str, *, target: str | None = None, folder: Path = DATA, echo: Echo = say) -> Table:
     """Return the table of that name, checked. ``echo`` gets a line for anything that the user should know.
 
@@ -100,44 +94,44 @@ def load(name: str, *, target: str | None = None, folder: Path = DATA, echo: Ech
     """
     what = f"dataset={name}"
     of_ids = {f"{PREFIX}{entry.openml_id}": each for each, entry in KNOWN.items()}
-    expected = KNOWN.get(known_name := of_ids.get(name.lower(), name))
-    if expected and expected.bundled:
-        return _retarget(_bundled(known_name, expected, folder / f"{known_name}.csv.gz"), target, what, echo)
-    if expected:
-        return _retarget(_known(known_name, expected, what, echo), target, what, echo)
+    if (known := of_ids.get(name.lower(), name)) in KNOWN:
+        table = _bundled(known, folder) if KNOWN[known].bundled else _of_openml(known, what, echo)
+        return table if target in (None, "", table.target) else clean(table.frame, target, what=what, echo=echo)
     if name.lower().startswith(PREFIX):
-        openml_id = _openml_id(name)
-        frame, source = openml_source.get(openml_id, what, echo)
-        cleaned = clean(frame, target or frame.attrs["target"], what=what, echo=echo)
-        return _table(frame.attrs["name"], cleaned, source, openml_id, frame.attrs["licence"])
-    if table_files.is_path(name):
-        cleaned = clean(table_files.read(name, echo=echo), target, what=what, echo=echo)
-        return _table(table_files.stem(Path(name)), cleaned, "file", None, "not stated")
-    allowed = f"one of {', '.join(KNOWN)}, openml:<id> or the path of a CSV or Parquet file is allowed"
-    raise UserError(f"{what}: {allowed}; {closest(name, KNOWN, 'use one of these')}")
+        frame = openml_source.get(_openml_id(name), what, echo)
+    elif table_files.is_path(name):
+        frame = table_files.read(name, echo=echo)
+    else:
+        allowed = f"one of {', '.join(KNOWN)}, openml:<id> or the path of a CSV or Parquet file is allowed"
+        raise UserError(f"{what}: {allowed}; {closest(name, KNOWN, 'use one of these')}")
+    return clean(frame, target, what=what, echo=echo)
 
 
 def _openml_id(name: str) -> int:
-    number = name[len(PREFIX) :]
-    if number.isascii() and number.isdigit() and len(number) < 10 and int(number) > 0:
-        return int(number)
+    if number := re.fullmatch(r"[1-9][0-9]{0,8}", name[len(PREFIX) :]):
+        return int(number[0])
     raise UserError(
         f"dataset={name}: a whole number above 0 is allowed after {PREFIX}, as in openml:61; look the id up on "
         "openml.org"
     )
 
 
-def _known(name: str, expected: Known, what: str, echo: Echo) -> Table:
-    """A known table, if OpenML's is the one that is known."""
-    frame, source = openml_source.get(expected.openml_id, what, echo)
+def _bundled(name: str, folder: Path) -> Table:
+    path = folder / f"{name}.csv.gz"
     try:
-        columns = expected.prepare(frame) if expected.prepare else frame
-        silent: list[str] = []  # nothing is said of what is known
-        cleaned = clean(
-            columns, frame.attrs["target"], what=what, echo=silent.append, task=expected.task, keep_all=True
-        )
-        table = _table(name, cleaned, source, expected.openml_id, expected.licence or frame.attrs["licence"])
-        _check(table, expected)
+        frame = pd.read_csv(path, **table_files.EXACT)
+        frame.attrs = {"source": "bundled", "openml_id": KNOWN[name].openml_id, "target": frame.columns[-1]}
+        return _verified(name, frame)
+    except (UserError, *table_files.BROKEN) as error:
+        raise RuntimeError(f"{path} is not the {name} table: {error}; restore it from the repository") from error
+
+
+def _of_openml(name: str, what: str, echo: Echo) -> Table:
+    """A known table, if OpenML's is the one that is known."""
+    expected = KNOWN[name]
+    frame = openml_source.get(expected.openml_id, what, echo)
+    try:
+        table = _verified(name, expected.prepare(frame) if expected.prepare else frame)
     except (UserError, ValueError) as error:
         why = error.message if isinstance(error, UserError) else error
         raise UserError(f"{what}: OpenML's table is refused: {why}; give the path of your own copy instead") from error
@@ -146,35 +140,14 @@ def _known(name: str, expected: Known, what: str, echo: Echo) -> Table:
     return table
 
 
-def _check(table: Table, expected: Known) -> None:
-    """Raises ValueError, saying what differs, if a table is not the known one."""
+def _verified(name: str, frame: pd.DataFrame) -> Table:
+    """The table that a frame holds. Raises UserError or ValueError, saying what differs, if it is not the known one."""
+    expected = KNOWN[name]
+    frame.attrs |= {"name": name, "licence": expected.licence or frame.attrs["licence"]}
+    say_nothing = list[str]().append  # of what is known
+    table = clean(frame, None, what=name, echo=say_nothing, task=expected.task, keep_all=True)
     if len(table.frame) != expected.rows:
         raise ValueError(f"{len(table.frame)} rows found, {expected.rows} expected")
     if expected.digest not in (None, table.digest):
         raise ValueError(f"the digest {table.digest[:16]} found, {str(expected.digest)[:16]} expected")
-
-
-def _table(name: str, cleaned: Cleaned, source: str, openml_id: int | None, licence: str) -> Table:
-    target = str(cleaned.frame.columns[-1])
-    return Table(name, cleaned.frame, target, cleaned.task, source, openml_id, licence, cleaned.class_values)
-
-
-def _retarget(table: Table, target: str | None, what: str, echo: Echo) -> Table:
-    """The same table, or if another column is the target, what that leaves of it."""
-    if target in (None, "", table.target):
-        return table
-    cleaned = clean(table.frame, target, what=what, echo=echo)
-    return _table(table.name, cleaned, table.source, table.openml_id, table.licence)
-
-
-def _bundled(name: str, expected: Known, path: Path) -> Table:
-    try:
-        frame = pd.read_csv(path, **table_files.EXACT)
-        *features, target = map(str, frame.columns)
-        frame = frame.astype(dict.fromkeys(features, np.float64))
-        frame[target] = frame[target].astype(np.float64 if expected.task == "regression" else str)
-        table = Table(name, frame, target, expected.task, "bundled", expected.openml_id, str(expected.licence))
-        _check(table, expected)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise RuntimeError(f"{path} is not the {name} table: {error}; restore it from the repository") from error
     return table

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from entrypoints.datasets.cleaning import canonical
 from entrypoints.errors import UserError
 from entrypoints.text import Echo, one_line
 from mlflow_sysmetrics.delivery import within
@@ -24,42 +23,42 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "mlflow-sysmetrics-bundle"
 
 
-def get(openml_id: int, what: str, echo: Echo) -> tuple[pd.DataFrame, str]:
-    """The columns of a dataset, and whether they are from the ``cache`` or from ``openml``: then a copy is kept.
+def get(openml_id: int, what: str, echo: Echo) -> pd.DataFrame:
+    """The columns of a dataset, from the copy that is kept, or from OpenML: then a copy is kept.
 
     Args:
-        openml_id: the dataset's id. The ``attrs`` of its columns are its name, target and licence.
+        openml_id: the dataset's id. The ``attrs`` of the columns are what ``clean`` wants to know.
         what: names the dataset in messages.
         echo: called with a line for each thing that the user should know.
 
     Raises:
         UserError: OpenML does not answer, has no such dataset, or its file is damaged.
     """
-    copy = _cached(openml_id, echo)
-    if copy is not None:
-        return copy, "cache"
-    echo(f"Downloading openml:{openml_id} from openml.org")
-    try:
-        frame = within(LIMIT_S, lambda: _downloaded(openml_id))
-    except Exception as error:  # openml's, and those of what it downloads and reads with
-        raise UserError(
-            f"{what}: the download from openml.org failed: {_why(error)}; look the id up there, try again later, or "
-            "give the path of a CSV or Parquet file"
-        ) from error
-    keep(openml_id, frame, echo)
-    return frame, "openml"
+    frame, source = _cached(openml_id, echo), "cache"
+    if frame is None:
+        echo(f"Downloading openml:{openml_id} from openml.org")
+        source = "openml"
+        try:
+            frame = within(LIMIT_S, lambda: _downloaded(openml_id))
+        except Exception as error:  # openml's, and those of what it downloads and reads with
+            raise UserError(
+                f"{what}: the download from openml.org failed: {_why(error)}; look the id up there, try again later, "
+                "or give the path of a CSV or Parquet file"
+            ) from error
+        keep(openml_id, frame, echo)
+    frame.attrs |= {"source": source, "openml_id": openml_id}
+    return frame
 
 
 def keep(openml_id: int, frame: pd.DataFrame, echo: Echo) -> None:
     """Keep a copy, in place of an older one. If that is impossible, ``echo`` gets a line."""
-    file, same = _file(openml_id), canonical(frame)
-    same.attrs = frame.attrs
+    file = _file(openml_id)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-            same.to_parquet(Path(folder, file.name), write_page_checksum=True)
+            frame.to_parquet(Path(folder, file.name), write_page_checksum=True)
             Path(folder, file.name).replace(file)  # at once: a reader finds one of both
-    except OSError as error:
+    except (OSError, ValueError, TypeError, NotImplementedError) as error:  # the last ones: of types Parquet lacks
         echo(f"openml:{openml_id} could not be kept in {file.parent}: {one_line(error)}")
 
 

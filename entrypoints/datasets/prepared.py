@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from entrypoints.datasets.preprocessing import Preprocessing, fit_preprocessing
-from entrypoints.datasets.splits import Split, make_split
+from entrypoints.datasets.splits import Split
 from entrypoints.datasets.tables import Table, Task
 
 
@@ -30,18 +29,17 @@ class Prepared:
     """A table, its split and the preprocessing of each fold.
 
     ``X`` (rows, features) holds raw values: uint8 or float64, a category as its place in ``categories``, NaN for
-    missing. ``y`` (rows,) is the raw target, or for classification each label's place in ``classes``; ``class_values``
-    are those of the table.
-    ``preprocessings`` has one entry per fold, fitted on that fold's training rows alone.
+    missing. ``y`` (rows,) is the raw target, or for classification each row's place in ``classes``, which are the
+    classes as the user's file spells them. ``preprocessings`` has one entry per fold, fitted on that fold's training
+    rows alone.
     """
 
     name: str
     task: Task
     feature_names: tuple[str, ...]
     target: str
-    classes: tuple[str, ...]
+    classes: tuple[Any, ...]
     categories: dict[str, tuple[str, ...]]
-    class_values: Mapping[str, Any]
     digest: str
     X: NDArray[Any]
     y: NDArray[Any]
@@ -50,7 +48,8 @@ class Prepared:
 
     def fit_preprocessing(self, rows: NDArray[np.int64]) -> Preprocessing:
         """The preprocessing fitted on these rows and no others."""
-        return _fit(self.X, self.y, rows, self.task, self.feature_names, self.categories)
+        categorical = tuple(place for place, name in enumerate(self.feature_names) if name in self.categories)
+        return fit_preprocessing(self.X, self.y if self.task == "regression" else None, rows, categorical)
 
     def frame(self, rows: NDArray[np.int64]) -> pd.DataFrame:
         """The raw feature columns of these rows: float64, and text with NaN for missing where categorical."""
@@ -63,41 +62,18 @@ class Prepared:
 
 def prepared(table: Table, split: Split) -> Prepared:
     """Fit the preprocessing of each fold of a table's split."""
-    X, labels, names = table.X, table.y, table.feature_names
-    y = np.searchsorted(np.array(table.classes), labels) if table.classes else labels
-    fitted = tuple(_fit(X, y, fit, table.task, names, table.categories) for fit, _ in split.folds)
-    return Prepared(
-        table.name,
-        table.task,
-        names,
-        table.target,
-        table.classes,
-        table.categories,
-        table.class_values,
-        table.digest,
-        X,
-        y,
-        split,
-        fitted,
+    y = np.searchsorted(table.classes, table.y) if table.classes else table.y
+    data = Prepared(
+        name=table.name,
+        task=table.task,
+        feature_names=table.feature_names,
+        target=table.target,
+        classes=tuple(table.class_values.get(label, label) for label in table.classes),
+        categories=table.categories,
+        digest=table.digest,
+        X=table.X,
+        y=y,
+        split=split,
+        preprocessings=(),
     )
-
-
-def _fit(
-    X: NDArray[Any],
-    y: NDArray[Any],
-    rows: NDArray[np.int64],
-    task: Task,
-    names: tuple[str, ...],
-    categories: dict[str, tuple[str, ...]],
-) -> Preprocessing:
-    categorical = tuple(place for place, name in enumerate(names) if name in categories)
-    return fit_preprocessing(X, y if task == "regression" else None, rows, categorical)
-
-
-def split_for(table: Table, request: Request) -> Split:
-    """Split a table as a request asks.
-
-    Raises:
-        UserError: the table cannot be split as requested.
-    """
-    return make_split(table.y, stratify=table.task == "classification", folds=request.folds, seed=request.seed)
+    return replace(data, preprocessings=tuple(data.fit_preprocessing(fit) for fit, _ in split.folds))

@@ -17,9 +17,28 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from entrypoints.datasets.splits import Rows, Scaling, fit_scaling
+from entrypoints.datasets.splits import Rows
 
+CHUNK_CELLS = 2**20  # 8 MiB of float64 at a time
 _MISSING = -1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """Means and standard deviations: ``mean`` and ``scale`` of the numeric columns (columns,), and the target's.
+
+    A constant column has scale 1. Class labels stay as they are: ``y_mean`` 0 and ``y_scale`` 1.
+    """
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    y_mean: float = 0.0
+    y_scale: float = 1.0
+
+    def transform_target(self, y: NDArray[Any]) -> NDArray[np.float64]:
+        """Return the target ``y`` (rows,) normalised."""
+        z: NDArray[np.float64] = (np.asarray(y, dtype=np.float64) - self.y_mean) / self.y_scale
+        return z
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +60,9 @@ class Preprocessing:
 
     def transform(self, X: NDArray[Any]) -> NDArray[np.float64]:
         """Return raw rows ``X`` (rows, columns) as (rows, outputs): scaled numbers, then a column per category."""
-        out = self.scaling.transform(X if self.numeric is None else X[:, self.numeric])
+        numbers = X if self.numeric is None else X[:, self.numeric]
+        out: NDArray[np.float64] = np.subtract(numbers, self.scaling.mean, dtype=np.float64, order="C")
+        out /= self.scaling.scale
         if self.has_missing:
             np.nan_to_num(out, copy=False, nan=0.0)  # the mean, once scaled
         if not self.encoded:
@@ -55,19 +76,43 @@ def fit_preprocessing(
     """Fit the preprocessing on ``X[rows]``, and for regression the target's scaling on ``y[rows]``.
 
     Args:
-        X: raw values (all rows, columns); a category is its code, and what is missing is NaN.
+        X: raw values (all rows, columns) of any numeric dtype; a category is its code, and what is missing is NaN.
         y: the raw target (all rows,), or None for classification.
         rows: the rows that may be looked at.
         categorical: the places of the categorical columns.
     """
-    if not categorical:
-        return Preprocessing(fit_scaling(X, y, rows), None, (), _has_missing(X))
-    numeric = np.setdiff1d(np.arange(X.shape[1]), categorical)
-    numbers = X[:, numeric]
+    numeric = np.setdiff1d(np.arange(X.shape[1]), categorical) if categorical else None
+    numbers = X if numeric is None else X[:, numeric]
+    scaling = Scaling(*_mean_and_scale(numbers, rows))
+    if y is not None:
+        y_mean, y_scale = _mean_and_scale(y[:, np.newaxis], rows)
+        scaling = Scaling(scaling.mean, scaling.scale, float(y_mean[0]), float(y_scale[0]))
     encoded = tuple((place, np.unique(_codes(X[rows, place]))) for place in categorical)
     # In scikit-learn's order, which has missing last.
     encoded = tuple((place, np.roll(codes, -1) if codes[0] == _MISSING else codes) for place, codes in encoded)
-    return Preprocessing(fit_scaling(numbers, y, rows), numeric, encoded, _has_missing(numbers))
+    return Preprocessing(scaling, numeric, encoded, X.dtype.kind == "f" and bool(np.isnan(numbers).any()))
+
+
+def _mean_and_scale(X: NDArray[Any], rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """scikit-learn's own mean and population standard deviation of ``X[rows]``; no other row is read.
+
+    They are taken chunk by chunk, so that a table of bytes is never copied as numbers as a whole. A missing value
+    counts as one at the mean of those that are there, as after mean imputation; a column without any value has mean 0.
+    """
+    scaler = StandardScaler()
+    step = max(1, CHUNK_CELLS // max(1, X.shape[1]))
+    with np.errstate(invalid="ignore"):  # of a column without any value
+        for start in range(0, len(rows), step):
+            scaler.partial_fit(X[rows[start : start + step]].astype(np.float64))
+        deviation = np.sqrt(scaler.var_)
+    constant = scaler.scale_ != deviation  # its deviation is 0 but for rounding, and scikit-learn has put 1
+    deviation *= np.sqrt(scaler.n_samples_seen_ / len(rows))
+    return np.nan_to_num(scaler.mean_), np.where(constant, 1.0, deviation)
+
+
+def _codes(column: NDArray[np.float64]) -> NDArray[np.float64]:
+    codes: NDArray[np.float64] = np.nan_to_num(column, nan=_MISSING)
+    return codes
 
 
 def transformer(numeric: list[str], categorical: list[str]) -> ColumnTransformer:
@@ -79,12 +124,3 @@ def transformer(numeric: list[str], categorical: list[str]) -> ColumnTransformer
 def fill_and_scale() -> Pipeline:
     """What ``transformer`` does to numeric columns, unfitted: the mean for what is missing, then standardised."""
     return make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler())
-
-
-def _codes(column: NDArray[np.float64]) -> NDArray[np.float64]:
-    codes: NDArray[np.float64] = np.nan_to_num(column, nan=_MISSING)
-    return codes
-
-
-def _has_missing(X: NDArray[Any]) -> bool:
-    return X.dtype.kind == "f" and bool(np.isnan(X).any())

@@ -6,7 +6,6 @@ table and split that it made itself; a run is named as their record only if it h
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tempfile
 from dataclasses import replace
@@ -17,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import Metric, Param, Run, RunTag
 
-from entrypoints.datasets.prepared import Prepared, Request, prepared, split_for
+from entrypoints.datasets.prepared import Request
 from entrypoints.datasets.splits import Split
 from entrypoints.datasets.tables import Table
 from entrypoints.errors import say
@@ -31,47 +30,31 @@ from mlflow_sysmetrics.tags import KIND
 _TABLE, _SPLIT, _ABOUT = "table.parquet", "split.json", "about.json"
 
 
-def store(client: MlflowClient, run_id: str, table: Table, request: Request) -> Prepared:
-    """Split a table and store it with its split in a run's artifacts.
-
-    Raises:
-        UserError: the table cannot be split as requested.
-    """
-    split = split_for(table, request)
-    split_text = json.dumps(split.to_json())
+def store(client: MlflowClient, run_id: str, table: Table, split: Split, request: Request) -> None:
+    """Store a table with its split in a run's artifacts, and what is asked for, sizes and digest beside them."""
     about = {
-        "name": table.name,
-        "target": table.target,
-        "task": table.task,
-        "source": table.source,
-        "openml_id": table.openml_id,
-        "licence": table.licence,
-        "digest": table.digest,
-        "split_digest": hashlib.sha256(split_text.encode()).hexdigest(),
+        name: getattr(table, name) for name in ("name", "target", "task", "source", "openml_id", "licence", "digest")
     }
     with tempfile.TemporaryDirectory() as folder:
         table.frame.to_parquet(Path(folder, _TABLE), index=False)
-        Path(folder, _SPLIT).write_text(split_text)
+        Path(folder, _SPLIT).write_text(json.dumps(split.to_json()))
         Path(folder, _ABOUT).write_text(json.dumps(about, indent=1))
         client.log_artifacts(run_id, folder)
+    sizes = {
+        "rows": len(table.frame),
+        "features": len(table.feature_names),
+        "train_rows": len(split.train),
+        "test_rows": len(split.test),
+        "duplicate_rows": table.duplicate_rows,
+    }
     # `mlflow run` has logged what the user typed, such as a relative path, and parameters cannot be changed.
     typed = client.get_run(run_id).data.params
     client.log_batch(
         run_id,
-        metrics=[
-            Metric(name, float(value), 0, 0)
-            for name, value in {
-                "rows": len(table.frame),
-                "features": len(table.feature_names),
-                "train_rows": len(split.train),
-                "test_rows": len(split.test),
-                "duplicate_rows": table.duplicate_rows,
-            }.items()
-        ],
+        metrics=[Metric(name, float(value), 0, 0) for name, value in sizes.items()],
         params=[Param(name, value) for name, value in as_typed(vars(request)).items() if name not in typed],
         tags=[RunTag(DIGEST, table.digest), RunTag(DATA_SOURCE, table.source)],
     )
-    return prepared(table, split)
 
 
 def find(client: MlflowClient, experiment_id: str, request: Request, digest: str) -> Run | None:
@@ -106,19 +89,15 @@ def check(client: MlflowClient, run_id: str, table: Table, split: Split) -> None
         raise RuntimeError(f"the artifacts of prepare run {run_id} are not what this study asks for")
 
 
-def obtain(study: RecordedRun, table: Table, request: Request) -> tuple[Prepared, str, bool]:
-    """The data of a study, the id of the prepare run that holds it, and whether that run was there already.
-
-    Raises:
-        UserError: the table cannot be split as requested.
-    """
+def obtain(study: RecordedRun, table: Table, split: Split, request: Request) -> tuple[str, bool]:
+    """The id of the prepare run that holds a study's data, and whether that run was there already."""
     found = find(study.client, study.experiment_id, request, table.digest)
     if found is not None:
-        split = split_for(table, request)
         try:
             check(study.client, found.info.run_id, table, split)
-            return prepared(table, split), found.info.run_id, True
+            return found.info.run_id, True
         except RuntimeError as error:
             say(f"The dataset is prepared again: {redacted_text(str(error))}")
     with child_run(study, "prepare", f"prepare {table.name}") as run:
-        return store(study.client, run.run_id, table, request), run.run_id, False
+        store(study.client, run.run_id, table, split, request)
+        return run.run_id, False

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 NAME = "sysmetrics_raw_rows"  # under which a stored model finds this module, wherever it was made
 sys.modules.setdefault(NAME, sys.modules[__name__])
 
-MISSING = ("", "?")  # beside what pandas takes for missing
+DATES, DECIMAL_COMMAS = "dates (days since 1970)", "numbers with decimal commas"
+_MISSING = ("", "?")  # beside what pandas takes for missing
 _SHOWN = 20  # names in a message
 _NUMBER: Any = Real | Decimal
 _DATE = r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?"
+_WITH_COMMAS = r"[-+]?(\d{1,3}([.,]\d{3})+|\d+)([.,]\d+)?([eE][-+]?\d+)?"
 _DECIMAL_COMMA = r"[-+]?(\d{1,3}(\.\d{3})+|\d+)(,\d+)?([eE][-+]?\d+)?"
 _THOUSANDS = r"[-+]?\d{1,3},\d{3}"
 
@@ -38,7 +40,7 @@ def is_numeric(dtype: Any) -> bool:
 def numbers(column: pd.Series[Any]) -> NDArray[np.float64]:
     """A column as a new (rows,) array of numbers, with the one NaN of numpy for missing, and no negative zero.
 
-    Of dates it is the days since 1970. Raises ValueError, naming the value, if one is neither.
+    Raises ValueError, naming the value, if one is neither a number nor a date.
     """
     if is_numeric(column.dtype):
         values: NDArray[np.float64] = column.to_numpy(dtype=np.float64, na_value=np.nan) + 0.0
@@ -46,32 +48,33 @@ def numbers(column: pd.Series[Any]) -> NDArray[np.float64]:
         return values
     texts = present_texts(column.reset_index(drop=True))
     values = np.full(len(column), np.nan)
-    values[texts.index] = _days(texts) if holds_dates(texts) else list(map(_number, with_points(texts)))
+    found = dates_or_commas(texts)
+    values[texts.index] = found[1] if found else list(map(_number, texts))
     return values + 0.0
 
 
 def present_texts(column: pd.Series[Any]) -> pd.Series[str]:
     """What is not missing in a column, as text without blanks around it."""
     texts: pd.Series[str] = column.dropna().astype(str).str.strip()
-    return texts[~texts.isin(MISSING)]
+    return texts[~texts.isin(_MISSING)]
 
 
-def holds_dates(texts: pd.Series[Any]) -> bool:
-    """Whether a column of complete text holds ISO dates alone, with a time of day or without."""
-    return bool(len(texts) and texts.str.fullmatch(_DATE).all())
+def dates_or_commas(texts: pd.Series[str]) -> tuple[str, pd.Series[float]] | None:
+    """The numbers that a column of complete text spells as ISO dates, or with decimal commas; and which of both.
 
-
-def with_points(texts: pd.Series[Any]) -> pd.Series[Any]:
-    """A column of complete text with decimal points in place of decimal commas, if no other reading is possible.
-
-    1.702,41 and 12,5 are; 1,702 could be thousands.
+    None if it does neither. Raises ValueError, naming a value, if its commas may also separate thousands, as in 1,702.
     """
+    if len(texts) and texts.str.fullmatch(_DATE).all():
+        times = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce")
+        if times.notna().all():  # no 31st of February
+            return DATES, (times - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
     with_comma = texts[texts.str.contains(",", regex=False)]
-    if not len(with_comma) or with_comma.str.fullmatch(_THOUSANDS).all():
-        return texts
-    if not texts.str.fullmatch(_DECIMAL_COMMA).all():
-        return texts
-    return texts.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
+    if not len(with_comma) or not texts.str.fullmatch(_WITH_COMMAS).all():
+        return None
+    if with_comma.str.fullmatch(_THOUSANDS).all() or not texts.str.fullmatch(_DECIMAL_COMMA).all():
+        raise ValueError(f"{with_comma.iloc[0]!r} can be read in two ways")
+    points = texts.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
+    return DECIMAL_COMMAS, points.astype(float)
 
 
 def texts(column: pd.Series[Any]) -> NDArray[np.object_]:
@@ -84,12 +87,8 @@ def texts(column: pd.Series[Any]) -> NDArray[np.object_]:
 
 def text_of(value: Any) -> Any:
     """A value as the text of its category, whatever type it comes in: True and "true" are "True", 1.0 is "1"."""
-    if isinstance(value, bool | np.bool_):
-        return str(bool(value))
-    if isinstance(value, _NUMBER) and float(value).is_integer():
-        return str(int(value))
-    text = str(value).strip()
-    if text in MISSING:
+    text = str(_own(value)).strip()
+    if text in _MISSING:
         return np.nan
     return text.capitalize() if text.casefold() in ("true", "false") else text
 
@@ -159,12 +158,6 @@ class RawRows:
     def _own(self, predicted: NDArray[Any]) -> NDArray[Any]:
         mixed = len({type(value) for value in self.classes.values()}) > 1
         return np.array([self.classes[each] for each in predicted], dtype=object if mixed else None)
-
-
-def _days(texts: pd.Series[Any]) -> pd.Series[float]:
-    times = pd.to_datetime(texts, format="ISO8601", utc=True)
-    days: pd.Series[float] = (times - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
-    return days
 
 
 def _number(text: str) -> float:

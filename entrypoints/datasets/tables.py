@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import resample
 
-from entrypoints.datasets.sysmetrics_raw_rows import is_numeric, numbers, texts
+from entrypoints.datasets.sysmetrics_raw_rows import is_numeric, numbers
 from entrypoints.errors import UserError
 
 Task = Literal["regression", "classification"]
@@ -28,7 +28,7 @@ class Table:
     and categorical ones (text categories), both with missing values, and a complete target: float64 (regression) or
     text labels (classification). ``class_values`` holds the value that stands in the user's file for a label, such as
     5 for "5"; where it has none, the label itself does. Treat a table as read-only: the digest is computed once.
-    ``source`` is "bundled", "cache", "openml" or "file". Raises ValueError if the target is not the last column.
+    ``source`` is "bundled", "cache", "openml" or "file".
     """
 
     name: str
@@ -39,11 +39,6 @@ class Table:
     openml_id: int | None
     licence: str
     class_values: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        columns = [str(column) for column in self.frame.columns]
-        if columns[-1:] != [self.target]:
-            raise ValueError(f"the target {self.target} must be the last column, of {', '.join(columns)}")
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -63,17 +58,9 @@ class Table:
         It is uint8 if all features are, else float64: a category is its place in ``categories``, NaN is missing.
         """
         features = self.frame.iloc[:, :-1]
-        if (features.dtypes == np.uint8).all():
-            return np.array(features, dtype=np.uint8, order="C")
-        X = np.empty(features.shape, dtype=np.float64)
-        for place, name in enumerate(self.feature_names):
-            column = features[name]
-            if name in self.categories:
-                codes = column.cat.codes
-                X[:, place] = np.where(codes < 0, np.nan, codes)
-            else:
-                X[:, place] = numbers(column)
-        return X
+        codes = {name: features[name].cat.codes.replace(-1, np.nan) for name in self.categories}
+        features = features.assign(**codes) if codes else features
+        return np.array(features, dtype=np.uint8 if (features.dtypes == np.uint8).all() else np.float64, order="C")
 
     @property
     def y(self) -> NDArray[Any]:
@@ -138,9 +125,3 @@ class Table:
         text = self.task == "classification"
         content.update(json.dumps(target.tolist()).encode() if text else (target + 0.0).astype("<f8").tobytes())
         return content.hexdigest()
-
-
-def categorical(column: pd.Series[Any]) -> pd.Categorical:
-    """A column as sorted text categories that all occur, missing values apart."""
-    found = texts(column)
-    return pd.Categorical(found, categories=pd.Index(sorted({*found[~pd.isna(found)]}), dtype=str))

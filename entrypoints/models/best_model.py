@@ -24,8 +24,7 @@ from entrypoints import own_modules
 from entrypoints.compute import memory
 from entrypoints.datasets import sysmetrics_raw_rows
 from entrypoints.datasets.prepared import Prepared
-from entrypoints.datasets.preprocessing import Preprocessing, fill_and_scale, transformer
-from entrypoints.datasets.splits import Scaling
+from entrypoints.datasets.preprocessing import Preprocessing, Scaling, fill_and_scale, transformer
 from entrypoints.datasets.sysmetrics_raw_rows import RawRows
 from entrypoints.errors import UserError
 from entrypoints.models.configuration import Configuration
@@ -189,8 +188,7 @@ def _store(model_id: str, model: RawRows, data: Prepared) -> None:
 
 def raw_rows_model(best: BestModel, data: Prepared) -> RawRows:
     """The best model for rows as they are in the user's file, with the classes as they are there."""
-    classes = {place: data.class_values.get(label, label) for place, label in enumerate(data.classes)}
-    return RawRows(best.pipeline, list(data.feature_names), list(data.categories), classes)
+    return RawRows(best.pipeline, list(data.feature_names), list(data.categories), dict(enumerate(data.classes)))
 
 
 def _signature(data: Prepared, predicted: Any) -> ModelSignature:

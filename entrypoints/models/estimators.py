@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +18,9 @@ from sklearn.utils.validation import check_is_fitted
 from entrypoints.datasets.tables import Task
 from entrypoints.errors import UserError
 from entrypoints.models import losses
-from entrypoints.models.learners import partial_fit
+from entrypoints.models.learners import Learner, Loss
 from entrypoints.models.losses import Array
 from entrypoints.text import one_line
-
-Loss = Callable[[Array, NDArray[Any]], float]
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,13 @@ class Estimator:
         """The names that its constructor takes."""
         return tuple(inspect.signature(self.make).parameters)
 
-    def learner(self, hyperparameters: Mapping[str, Any], n_classes: int, seed: int) -> EstimatorLearner:
+    def learner(self, hyperparameters: Mapping[str, Any], n_classes: int, seed: int) -> Learner:
         """A new model; ``seed`` becomes its ``random_state``, where it has one that is not given."""
         given = dict(hyperparameters)
         if "random_state" in self.hyperparameters:
             given.setdefault("random_state", seed)
-        return EstimatorLearner(self.make(**given), n_classes)
+        made = self.make(**given)
+        return Learner(made, n_classes, *_outputs_and_loss(made, n_classes))
 
     def check(self, hyperparameters: Mapping[str, Any], n_classes: int) -> None:
         """Check that a model can be created with these values and trained on a batch of standardised features.
@@ -83,51 +83,23 @@ class Estimator:
             ) from None
 
 
-class EstimatorLearner:
-    """A ``Learner`` for one estimator.
+def _outputs_and_loss(estimator: Any, n_classes: int) -> tuple[Callable[[Array], Array], Loss]:
+    """What a model of this class is compared by, and what that is computed from.
 
-    A regressor is compared by its squared error. A classifier is by the log loss of ``predict_proba`` if it has that,
-    else by the hinge loss of ``decision_function``, else by the share of wrong predictions.
+    A regressor by its squared error. A classifier by the log loss of ``predict_proba`` if it has that, else by the
+    hinge loss of ``decision_function``, else by the share of wrong predictions.
     """
+    if not n_classes:
+        return lambda X: _numbers(np.reshape(estimator.predict(X), len(X))), losses.squared_error
+    if hasattr(estimator, "predict_proba"):
+        return lambda X: _numbers(estimator.predict_proba(X)), losses.log_loss
+    if hasattr(estimator, "decision_function"):
+        return lambda X: _numbers(estimator.decision_function(X)), losses.hinge
+    return lambda X: np.eye(n_classes)[np.asarray(estimator.predict(X), dtype=int)], _share_of_wrong
 
-    def __init__(self, estimator: Any, n_classes: int) -> None:
-        self.estimator = estimator
-        self._n_classes = n_classes
-        self._first_call = {}
-        if n_classes and "classes" in inspect.signature(estimator.partial_fit).parameters:
-            self._first_call = {"classes": np.arange(n_classes)}
-        self._output, self.loss = self._kind()
-        self.score: Loss = losses.accuracy if n_classes else losses.rmse
 
-    def _kind(self) -> tuple[Callable[[Array], Array], Loss]:
-        estimator = self.estimator
-        if not self._n_classes:
-            return lambda X: np.reshape(estimator.predict(X), len(X)), losses.squared_error
-        if hasattr(estimator, "predict_proba"):
-            return lambda X: estimator.predict_proba(X), losses.log_loss
-        if hasattr(estimator, "decision_function"):
-            return lambda X: estimator.decision_function(X), losses.hinge
-        return self._chosen, _share_of_wrong
-
-    def step(self, X: Array, y: NDArray[Any]) -> None:
-        """Train on one batch."""
-        partial_fit(self.estimator, X, y, **self._first_call)
-        self._first_call = {}
-
-    def outputs(self, X: Array) -> Array:
-        """Predictions (rows,) for regression, else a number per row and class, or for two classes per row."""
-        return np.asarray(self._output(X), dtype=np.float64)
-
-    def untrained_loss(self, y: NDArray[Any]) -> float:
-        """The loss of predicting the mean, all classes with the same probability, or no class more than another."""
-        if not self._n_classes:
-            return losses.squared_error(np.zeros(len(y)), y)
-        return self.loss(np.full((len(y), self._n_classes), 1 / self._n_classes), y)
-
-    def _chosen(self, X: Array) -> Array:
-        """1 for the predicted class and 0 for the others (rows, classes)."""
-        chosen: Array = np.eye(self._n_classes)[np.asarray(self.estimator.predict(X), dtype=int)]
-        return chosen
+def _numbers(outputs: Any) -> Array:
+    return np.asarray(outputs, dtype=np.float64)
 
 
 def _share_of_wrong(outputs: Array, y: NDArray[Any]) -> float:
@@ -157,13 +129,11 @@ def _task(name: str, make: Callable[..., Any]) -> Task:
         made = make()
     except Exception as error:
         raise _wrong(name, f"it cannot be made without arguments ({one_line(error)})") from error
-    try:
+    with suppress(AttributeError, TypeError):  # without scikit-learn's tags
         if is_classifier(made):
             return "classification"
         if is_regressor(made):
             return "regression"
-    except (AttributeError, TypeError):
-        pass  # no scikit-learn tags: said below
     raise _wrong(name, "it is neither a classifier nor a regressor (sklearn.base.ClassifierMixin or RegressorMixin)")
 
 

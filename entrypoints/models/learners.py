@@ -1,9 +1,11 @@
-"""The built-in algorithms: scikit-learn's SGD models, trained batch by batch."""
+"""One model trained batch by batch, and the built-in algorithms: scikit-learn's SGD models."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,31 +16,42 @@ from entrypoints.datasets.tables import Task
 from entrypoints.models import losses
 from entrypoints.models.losses import Array
 
+Loss = Callable[[Array, NDArray[Any]], float]
+
 _DIVERGED = ("non-finite", "under-/overflow")  # in scikit-learn's errors about weights that are not finite
 
 
-class Learner(Protocol):
+class Learner:
     """One model, trained batch by batch on X (rows, features) and y (rows,): numbers, or each row's class by number.
 
-    ``estimator`` is scikit-learn's, or what behaves like it.
+    Args:
+        estimator: scikit-learn's, or what behaves like it.
+        n_classes: the number of classes; 0 for regression.
+        outputs: what the loss and the score are computed from, of each row of X: a number, or one of each class.
+        loss: the mean loss over rows of these outputs.
     """
 
-    estimator: Any
+    def __init__(self, estimator: Any, n_classes: int, outputs: Callable[[Array], Array], loss: Loss) -> None:
+        self.estimator, self.outputs, self.loss = estimator, outputs, loss
+        self.score: Loss = losses.accuracy if n_classes else losses.rmse
+        self._n_classes = n_classes
+        takes_classes = n_classes and "classes" in inspect.signature(estimator.partial_fit).parameters
+        self._first_call = {"classes": np.arange(n_classes)} if takes_classes else {}
 
     def step(self, X: Array, y: NDArray[Any]) -> None:
         """Train on one batch. FloatingPointError: the weights are no longer finite: the model has diverged."""
-
-    def outputs(self, X: Array) -> Array:
-        """What the loss and the score are computed from, one row or number per row of X."""
-
-    def loss(self, outputs: Array, y: NDArray[Any]) -> float:
-        """The mean loss over rows."""
-
-    def score(self, outputs: Array, y: NDArray[Any]) -> float:
-        """Accuracy as a share of 1, or the root mean squared error in the units of y."""
+        try:
+            self.estimator.partial_fit(X, y, **self._first_call)
+        except ValueError as error:
+            if any(words in str(error) for words in _DIVERGED):
+                raise FloatingPointError(str(error)) from error
+            raise
+        self._first_call = {}
 
     def untrained_loss(self, y: NDArray[Any]) -> float:
-        """The loss of a model that knows nothing."""
+        """The loss of predicting the mean of a standardised target, or no class more than another."""
+        n_classes = self._n_classes
+        return self.loss(np.full((len(y), n_classes), 1 / n_classes) if n_classes else np.zeros(len(y)), y)
 
 
 class Algorithm(Protocol):
@@ -64,7 +77,7 @@ class SGD:
     task: Task
     loss: str
 
-    def learner(self, hyperparameters: Mapping[str, Any], n_classes: int, seed: int = 0) -> SGDLearner:
+    def learner(self, hyperparameters: Mapping[str, Any], n_classes: int, seed: int = 0) -> Learner:
         """A new model.
 
         Args:
@@ -72,50 +85,21 @@ class SGD:
             n_classes: the number of classes; 0 for regression.
             seed: unused: batches arrive in random order, and nothing else is random.
         """
-        return SGDLearner(self, hyperparameters["learning_rate"], hyperparameters["alpha"], n_classes)
-
-
-class SGDLearner:
-    """A ``Learner`` whose outputs are (rows,) for regression and two classes, and (rows, classes) for more."""
-
-    def __init__(self, algorithm: SGD, learning_rate: float, alpha: float, n_classes: int) -> None:
-        # Batches arrive in random order already, so shuffling inside partial_fit would only cost time.
         settings: dict[str, Any] = {
-            "loss": algorithm.loss,
+            "loss": self.loss,
             "learning_rate": "constant",
-            "eta0": learning_rate,
-            "alpha": alpha,
-            "shuffle": False,
+            "eta0": hyperparameters["learning_rate"],
+            "alpha": hyperparameters["alpha"],
+            "shuffle": False,  # batches arrive in random order already: it would only cost time
         }
-        self.estimator = SGDClassifier(**settings) if n_classes else SGDRegressor(**settings)
-        self.loss = _LOSSES[algorithm.loss]
-        self.score = losses.accuracy if n_classes else losses.rmse
-        self._n_classes = n_classes
-        self._first_call = {"classes": np.arange(n_classes)} if n_classes else {}
-
-    def step(self, X: Array, y: NDArray[Any]) -> None:
-        """Train on one batch."""
-        partial_fit(self.estimator, X, y, **self._first_call)
-        self._first_call = {}
-
-    def outputs(self, X: Array) -> Array:
-        """The linear outputs."""
-        scores: Array = X @ self.estimator.coef_.T + self.estimator.intercept_
-        return scores[:, 0] if scores.ndim == 2 and scores.shape[1] == 1 else scores
-
-    def untrained_loss(self, y: NDArray[Any]) -> float:
-        """The loss of a model of zeros."""
-        return self.loss(np.zeros((len(y), self._n_classes) if self._n_classes > 2 else len(y)), y)
+        estimator = SGDClassifier(**settings) if n_classes else SGDRegressor(**settings)
+        return Learner(estimator, n_classes, partial(_linear_outputs, estimator), _LOSSES[self.loss])
 
 
-def partial_fit(estimator: Any, X: Array, y: NDArray[Any], **first_call: NDArray[Any]) -> None:
-    """The estimator's own; FloatingPointError where it says that its weights are no longer finite."""
-    try:
-        estimator.partial_fit(X, y, **first_call)
-    except ValueError as error:
-        if any(words in str(error) for words in _DIVERGED):
-            raise FloatingPointError(str(error)) from error
-        raise
+def _linear_outputs(estimator: Any, X: Array) -> Array:
+    """(rows,) for regression and two classes, (rows, classes) for more."""
+    scores: Array = X @ estimator.coef_.T + estimator.intercept_
+    return scores[:, 0] if scores.ndim == 2 and scores.shape[1] == 1 else scores
 
 
 _LOSSES = {

@@ -10,7 +10,8 @@ from pathlib import Path
 from entrypoints import own_modules
 from entrypoints.compute.places import Place, place
 from entrypoints.datasets import known
-from entrypoints.datasets.prepared import Prepared, Request, split_for
+from entrypoints.datasets.prepared import Prepared, Request
+from entrypoints.datasets.splits import Split, make_split
 from entrypoints.datasets.tables import Table
 from entrypoints.limits.schedulers import stopping
 from entrypoints.limits.stop_or_skip import Stopping
@@ -34,6 +35,7 @@ class Plan:
     stopping: Stopping | None
     request: Request
     table: Table
+    split: Split
     trials: list[Configuration]
     place: Place
 
@@ -70,9 +72,10 @@ def planned(settings: StudySettings, limits: Limits | None = None, *, folder: Pa
     folders = (folder, Path(settings.dataset).parent) if Path(settings.dataset).is_absolute() else (folder,)
     own_modules.look_in(folders, settings.algorithm)
     searched = algorithms.find_all(table.task, settings.algorithm)
-    made = configurations(settings, split_for(table, request), searched, len(table.classes))
+    split = make_split(table, folds=settings.folds, seed=settings.seed)
+    made = configurations(settings, split, searched, len(table.classes))
     trials = [replace(trial, folders=folders) for trial in made]
-    return Plan(settings, limits, ends_early, request, table, trials, where)
+    return Plan(settings, limits, ends_early, request, table, split, trials, where)
 
 
 def study_key(settings: StudySettings, data: Prepared | Table) -> str:

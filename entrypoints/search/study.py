@@ -19,7 +19,7 @@ from entrypoints import own_modules
 from entrypoints.compute.barrier import Barrier
 from entrypoints.compute.recovery import MAX_DEATHS, RecoveringTrials
 from entrypoints.datasets.dataset_input import data_line, log_dataset
-from entrypoints.datasets.prepared import Prepared
+from entrypoints.datasets.prepared import Prepared, prepared
 from entrypoints.datasets.stored import obtain
 from entrypoints.errors import UserError, say
 from entrypoints.limits import ledger
@@ -83,7 +83,8 @@ def run_study(run: RecordedRun, plan: Plan, earlier: Earlier = NOTHING) -> None:
 
 def _data(run: RecordedRun, plan: Plan) -> Prepared:
     """The data that all trials work on, which the study's run says."""
-    data, prepare_run_id, reused = obtain(run, plan.table, plan.request)
+    prepare_run_id, reused = obtain(run, plan.table, plan.split, plan.request)
+    data = prepared(plan.table, plan.split)
     log_dataset(run, plan.table)
     about = {
         PREPARE_RUN_ID: prepare_run_id,
@@ -93,7 +94,7 @@ def _data(run: RecordedRun, plan: Plan) -> Prepared:
         **Host().tags(),
     }
     run.client.log_batch(run.run_id, tags=[RunTag(name, value) for name, value in about.items()])
-    say(f"Data: {data_line(data, prepare_run_id, reused)}")
+    say(f"Data: {data_line(plan.table, plan.split, prepare_run_id, reused)}")
     return data
 
 

@@ -11,7 +11,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from entrypoints.datasets import known
-from entrypoints.datasets.prepared import Request, split_for
+from entrypoints.datasets.prepared import Request
+from entrypoints.datasets.splits import make_split
 from entrypoints.datasets.stored import check, find
 from entrypoints.prepare import prepare
 
@@ -72,7 +73,7 @@ def test_prepare_records_sizes_source_and_digest(run: Run) -> None:
 def test_prepare_run_holds_the_table_and_the_split_of_a_study(client: MlflowClient, run: Run) -> None:
     """To the last bit; not those of another seed."""
     table = known.load("diabetes")
-    split, other = (split_for(table, Request("diabetes", None, 4, seed)) for seed in (7, 8))
+    split, other = (make_split(table, folds=4, seed=seed) for seed in (7, 8))
     check(client, run.info.run_id, table, split)
     with pytest.raises(RuntimeError, match="are not what this study asks for"):
         check(client, run.info.run_id, table, other)
@@ -95,7 +96,7 @@ def test_prepare_takes_the_rows_that_are_asked_for_and_counts_the_duplicates(emp
     (run,) = runs_of_kind(client, "prepare")
     assert run.data.metrics["rows"] == 60
     table = known.load(str(empty_store / "own.csv"), target="y").sample(60, 0)
-    check(client, run.info.run_id, table, split_for(table, Request("own.csv", 60, 2, 0)))
+    check(client, run.info.run_id, table, make_split(table, folds=2, seed=0))
     rows = [*table.frame.itertuples(index=False, name=None)]
     # Fifteen values of a, each with both labels: at most thirty rows differ.
     assert run.data.metrics["duplicate_rows"] == 60 - len(set(rows)) >= 30

@@ -40,7 +40,7 @@ STUDIES = [
 def bundled(name: str, folds: int = FOLDS) -> Prepared:
     """A bundled dataset, split with seed 0."""
     table = known.load(name)
-    return prepared(table, make_split(table.y, stratify=table.task == "classification", folds=folds, seed=0))
+    return prepared(table, make_split(table, folds=folds, seed=0))
 
 
 def configured(algorithm: str = "linear", **changes: Any) -> Configuration:

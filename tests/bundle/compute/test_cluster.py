@@ -30,7 +30,7 @@ from own_models import ALGORITHMS, write_own_models
 from ray_nodes import Nodes, ray_nodes
 from tracking_server import tracking_server
 
-from entrypoints.compute import cluster
+from entrypoints.compute.places import Cluster, check_store
 from entrypoints.errors import UserError
 
 CURVES = ("train_loss", "val_loss", "val_rmse")
@@ -44,12 +44,12 @@ TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "of-the-cluster"}
 )
 def test_store_on_one_machine_is_refused_for_several_nodes(store: str, shared: bool) -> None:
     """The sentence says which store is needed, and how it is started; one node needs none."""
-    cluster.check_store(store, n_nodes=1)
+    check_store(store, n_nodes=1)
     if shared:
-        cluster.check_store(store, n_nodes=3)
+        check_store(store, n_nodes=3)
         return
     with pytest.raises(UserError, match=r"3 nodes needs a tracking server.* asks for a password.*_URI=http"):
-        cluster.check_store(store, n_nodes=3)
+        check_store(store, n_nodes=3)
 
 
 def test_what_ray_refuses_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,15 +63,15 @@ def test_what_ray_refuses_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch)
         r"Ray does not connect \(Version mismatch: .* Ray: 2\.1\.0 Python: 3\.9\.1 This process with 2\.60\.0\); start"
     )
     with pytest.raises(UserError, match=f"^ray_address=auto: {says}[^\n]*$"):
-        cluster.connect("auto", [], "http://server")
+        Cluster("auto", None, "any").join([], "http://server")
 
 
 @pytest.mark.usefixtures("local_ray")
 def test_worker_without_the_libraries_is_said_in_a_sentence() -> None:
     """The last line of Ray's report names what is missing."""
-    cluster.see_that_workers_can_import("sklearn", 1, "auto")
+    assert Cluster("auto", None, "sklearn").cores() == 1
     with pytest.raises(UserError, match=r"^ray_address=auto: .*No module named 'not_there'\); install the libraries"):
-        cluster.see_that_workers_can_import("not_there", 1, "auto")
+        Cluster("auto", None, "not_there").cores()
 
 
 @dataclass
@@ -121,8 +121,8 @@ def scaled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scaled]:
 WHERE = """
 import json, os, ray
 from pathlib import Path
-from entrypoints.compute import cluster
-cluster.connect({address!r}, [Path({module!r})], "http://server")
+from entrypoints.compute.places import Cluster
+Cluster({address!r}, None, "json").join([Path({module!r})], "http://server")
 
 @ray.remote(num_cpus=1, scheduling_strategy="SPREAD")
 def where():

@@ -1,4 +1,4 @@
-"""From a frame as it came to the columns of a table: dtypes, the task, and what is left out with a line."""
+"""From a frame as it came to a table: what each column is read as, the task, and what is left out with a line."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from entrypoints.datasets.cleaning import canonical, clean, task_of
-from entrypoints.datasets.tables import Task
+from entrypoints.datasets.cleaning import clean
+from entrypoints.datasets.tables import Table
 from entrypoints.errors import UserError
-from entrypoints.text import closest, listed
 
 ROWS = 24
+ABOUT = {"name": "t", "source": "file", "licence": "not stated"}
 
 
 def _frame(**columns: Any) -> pd.DataFrame:
@@ -24,48 +24,47 @@ def _frame(**columns: Any) -> pd.DataFrame:
     return pd.DataFrame(good | columns)
 
 
-def _clean(frame: pd.DataFrame, **options: Any) -> tuple[pd.DataFrame, Task, list[str]]:
+def _clean(frame: pd.DataFrame, target: str = "y", **options: Any) -> tuple[Table, list[str]]:
+    """The table, and what is said but for the last line, which says what all are read as."""
     lines: list[str] = []
-    cleaned, task, _ = clean(frame, options.pop("target", "y"), what="dataset=t.csv", echo=lines.append, **options)
-    return cleaned, task, lines[:-1]  # the last one says what all are read as
+    frame.attrs = ABOUT
+    return clean(frame, target, what="dataset=t.csv", echo=lines.append, **options), lines[:-1]
 
 
 @pytest.mark.parametrize(
-    ("values", "dtype"),
+    ("values", "expected"),
     [
-        pytest.param([0, 255, 1], "uint8", id="bytes"),
-        pytest.param([0.0, 255.0, 1.0], "uint8", id="whole floats"),
-        pytest.param(pd.array([0, 255, 1], dtype="Int16"), "uint8", id="nullable integers"),
-        pytest.param([0, 256, 1], "float64", id="larger than a byte"),
-        pytest.param([0, -1, 1], "float64", id="negative"),
-        pytest.param([0, 0.5, 1], "float64", id="fractions"),
-        pytest.param([0, np.inf, 1], "float64", id="infinite"),
-        pytest.param(pd.array([0, None, 1], dtype="Int64"), "float64", id="missing integer"),
-        pytest.param(pd.Series([1, None, 2.5], dtype=object), "float64", id="objects that are numbers"),
-        pytest.param([decimal.Decimal("0.5"), None, decimal.Decimal(2)], "float64", id="decimals"),
-        pytest.param([None, None, None], "float64", id="nothing"),
-        pytest.param(pd.Categorical([None, None, None], categories=["x"]), "float64", id="empty category"),
-        pytest.param(["x", None, "y"], "category", id="text"),
-        pytest.param([True, False, True], "category", id="booleans"),
-        pytest.param([True, None, False], "category", id="missing boolean"),
-        pytest.param(pd.Categorical([1, 2, 1]), "category", id="categories that are numbers"),
-        pytest.param([1, "x", 2], "category", id="numbers and text"),
-        pytest.param([["x"], ["y"], None], "category", id="lists"),
-        pytest.param(pd.to_datetime(["2020-01-01", "2020-01-02", None]), "float64", id="times"),
-        pytest.param([datetime.date(2020, 1, 1), None, None], "float64", id="dates"),
-        pytest.param(["2020-01-31", None, "2020-01-31T08:30:00Z"], "float64", id="dates as text"),
-        pytest.param(["2020-02-31", "2020-01-31"], "category", id="a date that cannot be"),
-        pytest.param(["1.702,41", None, "-12,5"], "float64", id="decimal commas"),
-        pytest.param(["01067", "10115"], "category", id="text of digits"),
+        pytest.param(pd.array([0, 255, 1], dtype="Int16"), [0, 255, 1], id="nullable integers"),
+        pytest.param(pd.array([0, None, 1], dtype="Int64"), [0, None, 1], id="missing integer"),
+        pytest.param(pd.Series([1, None, 2.5], dtype=object), [1, None, 2.5], id="objects that are numbers"),
+        pytest.param([decimal.Decimal("0.5"), None, decimal.Decimal(2)], [0.5, None, 2], id="decimals"),
+        pytest.param([None, None, None], [None] * 3, id="nothing"),
+        pytest.param(pd.Categorical([None, None, None], categories=["x"]), [None] * 3, id="empty category"),
+        pytest.param(pd.to_datetime(["2020-01-01", "2020-01-02", None]), [18262, 18263, None], id="times"),
+        pytest.param([datetime.date(2020, 1, 1), None, None], [18262, None, None], id="dates"),
+        pytest.param(["2020-01-31", None, "2020-01-31T12:00:00Z"], [18292, None, 18292.5], id="dates as text"),
+        pytest.param(["2020-01-31 02:00+02:00", None, "2020-01-31"], [18292, None, 18292], id="time with a zone"),
+        pytest.param(["1.702,41", None, "-12,5", "12345"], [1702.41, None, -12.5, 12345], id="decimal commas"),
+        pytest.param(["1,5e3", "1,702"], [1500, 1.702], id="comma that another row explains"),
+        pytest.param(["x", None, "y", "?", " x"], ["x", None, "y", None, "x"], id="text"),
+        pytest.param(["2020-02-31", "2020-01-31"], ["2020-02-31", "2020-01-31"], id="a date that cannot be"),
+        pytest.param(["1,2,3", "1,2"], ["1,2,3", "1,2"], id="lists of numbers"),
+        pytest.param(["01067", "10115"], ["01067", "10115"], id="text of digits"),
+        pytest.param([True, None, False], ["True", None, "False"], id="booleans"),
+        pytest.param(["TRUE", "false"], ["True", "False"], id="words for booleans"),
+        pytest.param(pd.Categorical([10, 9, 9.5]), ["10", "9", "9.5"], id="categories that are numbers"),
+        pytest.param([1, "x", 2.0], ["1", "x", "2"], id="numbers and text"),
+        pytest.param([["x"], ["y"], None], ["['x']", "['y']", None], id="lists"),
     ],
 )
-def test_dtype_depends_on_the_content_alone(values: Any, dtype: str) -> None:
-    """Each column is bytes, numbers or text categories, and keeps its missing values."""
-    column = canonical(pd.DataFrame({"c": values}))["c"]
-    assert column.dtype.name == dtype
-    assert column.isna().tolist() == pd.Series(values).isna().tolist()
-    if dtype == "category":
-        assert all(isinstance(category, str) for category in column.cat.categories)
+def test_column_is_read_by_its_content_alone(values: Any, expected: list[Any]) -> None:
+    """As numbers, or as text whose categories are sorted and all occur; what is missing stays missing."""
+    column = pd.concat([pd.Series(values)] * 10, ignore_index=True)
+    table, _ = _clean(pd.DataFrame({"c": column, "y": [*range(len(column))]}), keep_all=True)
+    found = table.frame["c"].iloc[: len(expected)]
+    assert found.astype(object).where(found.notna(), None).tolist() == expected
+    texts = sorted({each for each in expected if isinstance(each, str)})
+    assert table.categories == ({"c": tuple(texts)} if texts else {})
 
 
 @pytest.mark.parametrize(
@@ -85,30 +84,27 @@ def test_dtype_depends_on_the_content_alone(values: Any, dtype: str) -> None:
 )
 def test_target_sets_the_task(target: Any, task: str) -> None:
     """Text, truth values and few whole numbers are classes; other numbers are quantities."""
-    frame, found, lines = _clean(pd.DataFrame({"a": range(len(target)), "y": target}))
-    assert (found, lines) == (task, [])
-    assert (frame["y"].dtype == np.float64) is (task == "regression")
+    table, lines = _clean(pd.DataFrame({"a": range(len(target)), "y": target}))
+    assert (table.task, lines) == (task, [])
+    assert (table.frame["y"].dtype == np.float64) is (task == "regression")
 
 
-def test_task_can_be_given() -> None:
-    """The quality of a wine is a few whole numbers, and still a quantity."""
-    quality = [5, 6] * 12
-    assert task_of(canonical(_frame(y=quality))["y"]) == "classification"
-    frame, task, _ = _clean(_frame(y=quality), task="regression")
-    assert (task, frame["y"].tolist()) == ("regression", [float(value) for value in quality])
+def test_known_tables_have_a_given_task_and_keep_all_columns() -> None:
+    """The quality of a wine is a few whole numbers, and still a quantity; some pixels are 0 in every row."""
+    table, lines = _clean(_frame(same=1.0, y=[5, 6] * 12), task="regression", keep_all=True)
+    assert (table.task, table.y.tolist(), table.feature_names) == ("regression", [5.0, 6.0] * 12, ("a", "b", "same"))
+    assert lines == []
 
 
-def test_integer_classes_are_spelt_as_integers() -> None:
-    """Missing values make pandas read integers as floats; the classes keep their names."""
-    frame, _, lines = _clean(_frame(y=[1.0, 2.0] * 11 + [np.nan, 1.0]))
-    assert set(frame["y"]) == {"1", "2"}
+def test_rows_without_a_target_are_left_out_and_classes_are_spelt_as_they_are() -> None:
+    """Missing values make pandas read integers as floats; the classes keep their names. The target comes last."""
+    frame = _frame(y=[1.0, 2.0] * 11 + [np.nan, 1.0], z=["u", "v"] * 11 + ["only here", "v"])
+    table, lines = _clean(frame)
+    assert (table.classes, table.class_values, len(table.frame)) == (("1", "2"), {"1": 1, "2": 2}, ROWS - 1)
+    assert table.categories == {"z": ("u", "v")}
     assert lines == ["dataset=t.csv: 1 rows without a value of the target y are left out"]
-    assert frame.index.tolist() == list(range(ROWS - 1))
-
-
-def test_target_comes_last_and_the_others_keep_their_order() -> None:
-    """The features are in the order of the file."""
-    assert list(_clean(_frame(z=["u", "v"] * 12), target="b")[0].columns) == ["a", "y", "z", "b"]
+    assert table.frame.index.tolist() == list(range(ROWS - 1))
+    assert list(_clean(_frame(z=["u", "v"] * 12), target="b")[0].frame.columns) == ["a", "y", "z", "b"]
 
 
 def test_features_that_tell_nothing_are_left_out_with_a_line() -> None:
@@ -125,8 +121,8 @@ def test_features_that_tell_nothing_are_left_out_with_a_line() -> None:
             "y": ["no", "yes"] * (many // 2),
         }
     )
-    cleaned, _, lines = _clean(frame)
-    assert list(cleaned.columns) == ["a", "y"]
+    table, lines = _clean(frame)
+    assert table.feature_names == ("a",)
     assert lines == [
         "dataset=t.csv: left out as features: same (constant), half (constant), word (constant), nothing (empty), "
         "name (1100 different texts)"
@@ -138,13 +134,12 @@ def test_what_columns_are_read_as_is_said_in_one_line() -> None:
     lines: list[str] = []
     days = pd.Series(pd.date_range("2024-01-01", periods=ROWS)).astype(str)
     frame = _frame(order=range(1000, 1000 + ROWS), amount=["1.702,41", "0,5"] * 12, day=days, ward=["n", "s", "w"] * 8)
-    cleaned = clean(frame, "y", what="dataset=t.csv", echo=lines.append).frame
+    frame.attrs = ABOUT
+    clean(frame, "y", what="dataset=t.csv", echo=lines.append)
     assert lines == [
         "dataset=t.csv: read as numbers: a, b, order; numbers with decimal commas: amount; dates (days since 1970): "
         "day; categories: ward (3)"
     ]
-    assert cleaned["amount"].tolist() == [1702.41, 0.5] * 12
-    assert cleaned["day"].tolist() == [19723.0 + place for place in range(ROWS)]
 
 
 @pytest.mark.parametrize(
@@ -166,54 +161,23 @@ def test_numbers_with_commas_that_could_mean_two_things_are_refused(values: list
     )
 
 
-def test_known_tables_keep_all_columns() -> None:
-    """Some pixels of mnist_784 are 0 in every row, and belong to it."""
-    frame, _, lines = _clean(_frame(same=1.0), keep_all=True)
-    assert (list(frame.columns), lines) == (["a", "b", "same", "y"], [])
-
-
 def test_bytes_stay_bytes_only_in_a_table_of_bytes() -> None:
-    """A small table is not worth a second dtype: it is numbers throughout."""
+    """A small table is not worth a second dtype: it is numbers throughout. X is an array of one's own."""
     images = pd.DataFrame({"p1": range(ROWS), "p2": range(ROWS), "y": ["no", "yes"] * 12})
-    assert _clean(images)[0].dtypes.iloc[:-1].tolist() == [np.uint8, np.uint8]
-    assert _clean(images.assign(p2=0.5 + images["p2"]))[0].dtypes.iloc[:-1].tolist() == [np.float64, np.float64]
-    mixed = _clean(images.assign(p2=["u", "v"] * 12))[0]
-    assert [dtype.name for dtype in mixed.dtypes[:-1]] == ["float64", "category"]
+    table = _clean(images)[0]
+    X = table.X
+    assert (X.dtype, X.flags.c_contiguous, X[:2].tolist()) == (np.uint8, True, [[0, 0], [1, 1]])
+    X += 1
+    assert table.X[0].tolist() == [0, 0]
+    for more in ([255.5] * 23 + [1], [-1, 1] * 12, [256, 1] * 12, [np.nan, 1.0, 2.0] * 8, ["u", "v"] * 12):
+        assert _clean(images.assign(p2=more))[0].X.dtype == np.float64
 
 
 def test_missing_values_of_features_are_kept() -> None:
-    """They are imputed per fold, from its training rows, and nowhere earlier."""
-    frame, _, lines = _clean(_frame(b=[np.nan, 1.5, 0.25] * 8, c=[None, "u", "v"] * 8))
-    assert frame.isna().sum().to_dict() == {"a": 0, "b": 8, "c": 8, "y": 0}
-    assert lines == []
-
-
-def test_the_given_frame_is_left_alone() -> None:
-    """Cleaning makes a new frame."""
-    frame = _frame()
+    """They are imputed per fold, from its training rows, and nowhere earlier. The given frame is left alone."""
+    frame = _frame(b=[np.nan, 1.5, 0.25] * 8, c=[None, "u", "v"] * 8)
     before = frame.copy()
-    _clean(frame)
+    table, lines = _clean(frame)
+    assert table.frame.isna().sum().to_dict() == {"a": 0, "b": 8, "c": 8, "y": 0}
+    assert lines == []
     pd.testing.assert_frame_equal(frame, before)
-
-
-def test_too_many_classes_are_refused() -> None:
-    """A target that names nearly every row is a mistake."""
-    frame = pd.DataFrame({"a": range(1200), "y": [f"row {row}" for row in range(1200)]})
-    with pytest.raises(UserError) as error:
-        _clean(frame)
-    assert error.value.message == (
-        "target=y: 1200 classes found in dataset=t.csv, and at most 1000 are allowed; choose a column with fewer, or "
-        "with numbers for a regression"
-    )
-
-
-def test_many_names_are_cut() -> None:
-    """A sentence about 784 columns stays readable."""
-    assert listed(["a", "b"]) == "a, b"
-    assert listed([str(number) for number in range(22)]).endswith("18, 19 and 2 more")
-
-
-def test_closest_name_is_found_whatever_its_case() -> None:
-    """Advice spells the name as it is allowed."""
-    assert closest("qualty", ["Quality", "pH"], "none") == "use Quality, the closest name"
-    assert closest("zzz", ["Quality"], "none") == "none"

@@ -59,6 +59,7 @@ def test_dataset_of_more_columns_than_mlflow_lists_is_recorded_without_the_list(
 
 def test_data_line_says_what_the_study_trains_on() -> None:
     """Name, target, rows, features, and the run that holds them."""
-    line = data_line(bundled("red_wine"), "run1", reused=False)
+    table, split = known.load("red_wine"), bundled("red_wine").split
+    line = data_line(table, split, "run1", reused=False)
     assert line == "red_wine, quality (regression), 1119 training and 480 test rows, 11 features, prepared in run run1"
-    assert data_line(bundled("red_wine"), "run1", reused=True).endswith("prepared before in run run1")
+    assert data_line(table, split, "run1", reused=True).endswith("prepared before in run run1")

@@ -58,6 +58,7 @@ def test_table_is_downloaded_once(openml: MadeUpOpenML) -> None:
     assert (second.name, second.target, second.licence, second.openml_id) == ("small", "label", "CC0", 61)
     assert first.X[:, 1].tolist() == pytest.approx(_small()["number"].tolist(), abs=0, nan_ok=True)
     assert (first.classes, other.task) == (("1", "2", "3"), "regression")
+    assert first.class_values == second.class_values
     assert first.categories == {"kind": ("a", "b or c"), "flag": ("False", "True")}
 
 

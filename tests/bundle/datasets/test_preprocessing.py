@@ -1,15 +1,18 @@
-"""Tests of entrypoints.datasets.preprocessing: against scikit-learn's own transformers, and for leaks."""
+"""What a fold's training rows say about its features: held equal to scikit-learn's own transformers, and no leaks."""
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from sklearn.preprocessing import StandardScaler
 
-from entrypoints.datasets.preprocessing import fit_preprocessing, transformer
+from entrypoints.datasets import preprocessing
+from entrypoints.datasets.preprocessing import Preprocessing, fit_preprocessing, transformer
 
 COLOURS = ("blue", "green", "red")
 ROWS = 60
@@ -34,26 +37,59 @@ def table(*, missing_number: bool, missing_colour: bool) -> tuple[NDArray[np.flo
 def test_preprocessing_equals_scikit_learn(missing_number: bool, missing_colour: bool) -> None:
     """Imputed, scaled and encoded as a ColumnTransformer fitted on the same rows does, unseen category included."""
     X, frame = table(missing_number=missing_number, missing_colour=missing_colour)
+    before = X.copy()
     ours = fit_preprocessing(X, None, FIT, categorical=(1,)).transform(X)
     theirs = transformer(["a", "b"], ["colour"]).fit(frame.iloc[FIT]).transform(frame)
     assert ours == pytest.approx(theirs, abs=1e-12)
     assert not ours[REST[0], 2:].any()
+    np.testing.assert_array_equal(X, before)
+
+
+def _random(rows: int, features: int = 4) -> NDArray[np.float64]:
+    return np.random.default_rng(0).normal(5, 3, (rows, features))
+
+
+@pytest.mark.parametrize("chunk_cells", [1, 100, 2**20], ids=["row by row", "many chunks", "one chunk"])
+@pytest.mark.parametrize(
+    "X",
+    [
+        pytest.param(_random(500), id="float64"),
+        pytest.param((_random(500) * 20).clip(0, 255).astype(np.uint8), id="uint8"),
+        pytest.param(_random(500) * 1e5 + 3.8e6, id="large offset"),
+        pytest.param(_random(500) * [1, 1, 0, 0] + [0, 0, 0.1, 1e9 + 0.1], id="constants"),
+    ],
+)
+def test_scaling_equals_sklearns_standard_scaler(
+    X: NDArray[Any], chunk_cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many chunks are read; a constant column becomes 0, not noise, whatever rounding makes of its mean."""
+    monkeypatch.setattr(preprocessing, "CHUNK_CELLS", chunk_cells)
+    rows = np.random.default_rng(1).permutation(500)[:300]
+    y = X[:, 0].astype(float) * 1e5
+    fitted, expected = fit_preprocessing(X, y, rows, ()), StandardScaler().fit(X[rows].astype(np.float64))
+    transformed, of_target = fitted.transform(X), StandardScaler().fit(y[rows, None])
+    # Rounding of the mean is divided by the scale: the tolerance is in the table's own units.
+    tolerance = 1e-12 * max(1.0, float(np.abs(expected.mean_ / expected.scale_).max()))
+    np.testing.assert_allclose(transformed, expected.transform(X.astype(np.float64)), rtol=1e-12, atol=tolerance)
+    assert (transformed.dtype, transformed.flags.c_contiguous) == (np.float64, True)
+    z = of_target.transform(y[:, None])[:, 0]
+    np.testing.assert_allclose(fitted.scaling.transform_target(y), z, rtol=1e-9, atol=tolerance)
 
 
 def test_missing_numbers_of_other_rows_become_the_mean() -> None:
-    """A table that is complete where it is fitted may have holes where it is used."""
+    """A table that is complete where it is fitted may have holes where it is used; a column without a value is 0."""
     X = np.arange(20, dtype=float).reshape(10, 2)
-    X[8, 1] = np.nan
+    X[8, 1], X[:6, 0] = np.nan, np.nan
     fitted = fit_preprocessing(X, None, np.arange(6), categorical=())
     assert fitted.transform(X[8:9])[0, 1] == 0
     assert np.isfinite(fitted.transform(X)).all()
+    assert fitted.transform(X[:2])[:, 0].tolist() == [0, 0]
 
 
-def test_column_without_any_value_is_zero() -> None:
-    """As with SimpleImputer(keep_empty_features=True)."""
-    X = np.array([[1.0, np.nan], [3.0, np.nan], [5.0, 7.0]])
-    fitted = fit_preprocessing(X, None, np.arange(2), categorical=())
-    assert fitted.transform(X[:2])[:, 1].tolist() == [0, 0]
+def _bits(fitted: Preprocessing) -> list[bytes]:
+    return [
+        np.asarray(each).tobytes() for each in (*vars(fitted.scaling).values(), *(codes for _, codes in fitted.encoded))
+    ]
 
 
 @pytest.mark.parametrize("y", [None, np.arange(ROWS, dtype=float)], ids=["classification", "regression"])
@@ -62,19 +98,19 @@ def test_nothing_outside_the_fitted_rows_is_looked_at(y: NDArray[Any] | None, ca
     """Other rows changed wildly leave every fitted value as it is, bit for bit."""
     X, _ = table(missing_number=True, missing_colour=True)
     before = fit_preprocessing(X, y, FIT, categorical=categorical)
-    X[REST] = [1e300, 1, -1e300]
-    changed = None if y is None else np.concatenate([y[FIT], np.full(len(REST), 1e9)])
-    after = fit_preprocessing(X, changed, FIT, categorical=categorical)
-    for name, value in vars(before.scaling).items():
-        assert np.array_equal(value, getattr(after.scaling, name)), name
-    for (_, codes), (_, others) in zip(before.encoded, after.encoded, strict=True):
-        assert codes.tobytes() == others.tobytes()
+    X[REST[::2]], X[REST[1::2]] = [1e300, 1, -1e300], np.nan
+    changed = None if y is None else np.concatenate([y[FIT], np.full(len(REST), np.inf)])
+    assert _bits(fit_preprocessing(X, changed, FIT, categorical=categorical)) == _bits(before)
 
 
-def test_bytes_are_scaled_as_numbers() -> None:
-    """An image stays one byte a pixel until its batch is scaled."""
-    X = np.arange(30, dtype=np.uint8).reshape(10, 3)
-    out = fit_preprocessing(X, None, np.arange(10), categorical=()).transform(X)
-    assert out.dtype == np.float64
-    assert out.mean(axis=0) == pytest.approx(np.zeros(3), abs=1e-12)
-    assert out.std(axis=0) == pytest.approx(np.ones(3))
+def test_fitting_a_large_table_copies_only_chunks() -> None:
+    """Fitting 16 MB of bytes, 125 MB as float64, takes little more than one 8 MiB chunk."""
+    X = np.random.default_rng(0).integers(0, 256, (20_000, 784), dtype=np.uint8)
+    rows = np.arange(len(X))
+    tracemalloc.start()
+    try:
+        fit_preprocessing(X, None, rows, ())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20e6

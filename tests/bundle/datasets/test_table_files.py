@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from entrypoints.datasets.table_files import is_path, read, stem
+from entrypoints.datasets.table_files import is_path, read
 
 
 def _read(path: Path, content: str | bytes) -> pd.DataFrame:
@@ -24,6 +24,7 @@ def test_separator_is_that_of_the_header(tmp_path: Path, name: str, separator: s
     """Commas, semicolons and tabs are told apart, packed or not."""
     frame = _read(tmp_path / name, f"a{separator}b\n1{separator}x\n2{separator}y\n")
     assert frame.to_dict("list") == {"a": [1, 2], "b": ["x", "y"]}
+    assert frame.attrs["name"] == name.partition(".")[0]
 
 
 @pytest.mark.parametrize("empty", ["", "?", "NA", "nan", "null"])
@@ -76,9 +77,3 @@ def test_parquet_keeps_its_columns_and_loses_its_index(tmp_path: Path) -> None:
 def test_path_has_a_folder_or_a_suffix(name: str, path: bool) -> None:
     """A misspelt name is answered with names, a misspelt path with the path."""
     assert is_path(name) is path
-
-
-@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.parquet", "t.PQ"])
-def test_stem_is_the_name_without_its_suffix(name: str) -> None:
-    """A table is called what its file is called."""
-    assert stem(Path("folder", name)) == "t"

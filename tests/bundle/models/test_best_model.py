@@ -29,7 +29,8 @@ from reference import MLP_CLASSIFIER, MLP_REGRESSOR, STUDIES, Plain, bundled, co
 
 from entrypoints import own_modules
 from entrypoints.datasets import known
-from entrypoints.datasets.prepared import Prepared, Request, prepared, split_for
+from entrypoints.datasets.prepared import Prepared, prepared
+from entrypoints.datasets.splits import make_split
 from entrypoints.errors import UserError
 from entrypoints.models import best_model
 from entrypoints.runs import RecordedRun
@@ -407,7 +408,7 @@ def visits(store: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> 
 def _refitted(path: Path, target: str, algorithm: str) -> tuple[best_model.BestModel, Prepared]:
     """The best model of a file, and what it was made of."""
     table = known.load(str(path), target=target)
-    data = prepared(table, split_for(table, Request("file", None, 3, 0)))
+    data = prepared(table, make_split(table, folds=3, seed=0))
     return best_model.refit(configured(algorithm, batch_size=16, max_steps=300), data), data
 
 
@@ -513,9 +514,14 @@ def test_row_that_lacks_a_value_or_has_a_new_one_is_predicted(
             id="columns",
         ),
         pytest.param(
-            lambda rows: rows.assign(weight="1,702"),
-            "column 'weight': '1,702' is not a number; give numbers, such as 0.5, or nothing",
+            lambda rows: rows.assign(weight="heavy"),
+            "column 'weight': 'heavy' is not a number; give numbers, such as 0.5, or nothing",
             id="text-for-a-number",
+        ),
+        pytest.param(
+            lambda rows: rows.assign(weight="1,702"),
+            "column 'weight': '1,702' can be read in two ways; give numbers, such as 0.5, or nothing",
+            id="commas",
         ),
         pytest.param(
             lambda rows: rows.assign(weight=np.inf),

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from reference import MLP_CLASSIFIER, configured
-
-from entrypoints.models.algorithms import find
 
 
 @pytest.mark.parametrize(
@@ -41,26 +38,6 @@ def test_limit_that_is_reached_first_ends_the_trial(
 def test_reports_are_spread_over_the_training(steps: int, every: int | None, reports: int) -> None:
     """About 20, unless the user says how many steps lie between them."""
     assert steps // configured(max_steps=steps, report_every=every).report_steps(100) == reports
-
-
-def test_searched_values_are_named_as_the_user_knows_them() -> None:
-    """The algorithm, the batch size and the hyperparameters, in this order, and nothing that all trials share."""
-    searched = configured("svm", batch_size=16, learning_rate=0.1, alpha=0.0).searched
-    assert list(searched.items()) == [
-        ("algorithm", "svm"),
-        ("batch_size", 16),
-        ("learning_rate", 0.1),
-        ("alpha", 0.0),
-    ]
-
-
-@pytest.mark.parametrize("algorithm", ["linear", MLP_CLASSIFIER])
-def test_configuration_finds_its_algorithm_in_another_process_too(algorithm: str) -> None:
-    """It travels as names and numbers alone."""
-    asked = configured(algorithm)
-    arrived = pickle.loads(pickle.dumps(asked))
-    assert arrived == asked
-    assert arrived.find_algorithm() == find(algorithm)
 
 
 @pytest.mark.parametrize(

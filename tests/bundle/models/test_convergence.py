@@ -57,17 +57,6 @@ def test_convergence_counts_epochs_without_improvement(losses: list[float], reac
     assert convergence.reached is reached
 
 
-def test_loss_is_that_of_an_epoch() -> None:
-    """A mean over all rows, of 32 in each of ten steps."""
-    assert [step for step in range(1, 25) if _convergence().due(step)] == [10, 20]
-
-
-@pytest.mark.parametrize("tol", [None, 0.0])
-def test_trial_without_tol_never_converges(tol: float | None) -> None:
-    """No epoch is looked at."""
-    assert not any(map(_convergence(tol).due, range(100)))
-
-
 @pytest.mark.parametrize(
     ("dataset", "algorithm"),
     [

@@ -17,9 +17,9 @@ from entrypoints.compute import memory
 from entrypoints.datasets import known
 from entrypoints.datasets.prepared import Prepared, prepared
 from entrypoints.datasets.splits import make_split
+from entrypoints.models import learners
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import LATENCY_ROWS, CrossValidation, batches
-from entrypoints.models.learners import SGDLearner
 
 
 def _trained(data: Prepared, configuration: Configuration) -> CrossValidation:
@@ -118,7 +118,7 @@ def test_figures_of_a_large_part_equal_a_plain_scikit_learn_loop() -> None:
     frame = pd.DataFrame(random.normal(size=(30_000, 2)), columns=["a", "b"])
     frame["y"] = frame["a"] ** 3 - frame["b"]
     table = known.Table("large", frame, "y", "regression", "made here", None, "none")
-    data = prepared(table, make_split(table.y, stratify=False, folds=2, seed=0))
+    data = prepared(table, make_split(table, folds=2, seed=0))
     configuration = configured("linear", max_steps=10)
     row, fold = _trained(data, configuration).fold_figures()[0], Plain.of_fold(data, configuration, 0).train(10)
     for part, rows in (("val", data.split.folds[0][1]), ("test", data.split.test)):
@@ -130,19 +130,20 @@ def test_figures_of_a_large_part_equal_a_plain_scikit_learn_loop() -> None:
 def test_training_time_is_the_time_of_the_steps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sum over folds of what their steps took, per fold; computing the losses does not count."""
     clock, durations = Clock(), iter(range(1, 100))
-    step, outputs = SGDLearner.step, SGDLearner.outputs
+    step, outputs = learners.Learner.step, learners._linear_outputs
 
-    def slow_step(self: SGDLearner, *args: Any) -> None:
+    def slow_step(self: learners.Learner, *args: Any) -> None:
         clock.now += next(durations)
         step(self, *args)
 
-    def slow_outputs(self: SGDLearner, *args: Any) -> Any:
+    def slow_outputs(*args: Any) -> Any:
         clock.now += 1000.0
-        return outputs(self, *args)
+        return outputs(*args)
 
+    monkeypatch.setattr("entrypoints.models.cross_validation.CoreWait", lambda: lambda: 0.0)
     monkeypatch.setattr("entrypoints.models.cross_validation.perf_counter", clock)
-    monkeypatch.setattr(SGDLearner, "step", slow_step)
-    monkeypatch.setattr(SGDLearner, "outputs", slow_outputs)
+    monkeypatch.setattr(learners.Learner, "step", slow_step)
+    monkeypatch.setattr(learners, "_linear_outputs", slow_outputs)
     training = CrossValidation(configured("linear"), bundled("red_wine"))
     for steps, took, total in ((1, 6, 6), (3, 72, 78)):
         for _ in range(steps):

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from reference import LOSSES, MLP_CLASSIFIER, MLP_REGRESSOR, OF_SGD
 from sklearn import metrics
 from sklearn.linear_model import SGDClassifier, SGDRegressor
-from sklearn.neural_network import MLPClassifier
 
 from entrypoints.errors import UserError
 from entrypoints.models.algorithms import find, find_all
@@ -184,18 +183,6 @@ def test_weights_of_a_built_in_algorithm_are_those_of_a_plain_loop(name: str) ->
     np.testing.assert_array_equal(learner.estimator.coef_, plain.coef_)
     np.testing.assert_array_equal(learner.estimator.intercept_, plain.intercept_)
     np.testing.assert_allclose(learner.estimator.coef_, by_rows.coef_, rtol=1e-9)
-
-
-def test_weights_of_the_users_algorithm_are_those_of_a_plain_loop() -> None:
-    """Equal in every bit, with the seed as its random state."""
-    plain = MLPClassifier(hidden_layer_sizes=[4], alpha=0.01, random_state=3)
-    learner = _learner(MLP_CLASSIFIER, 3, seed=3, hidden_layer_sizes=[4], alpha=0.01)
-    for step in range(3):
-        X, y = _batch(3, seed=step)
-        plain.partial_fit(X, y, classes=np.arange(3))
-        learner.step(X, y)
-    for mine, its in zip(learner.estimator.coefs_, plain.coefs_, strict=True):
-        np.testing.assert_array_equal(mine, its)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from study_settings import study_settings
 
 from entrypoints import search_space
 from entrypoints.datasets.known import load
-from entrypoints.datasets.prepared import Request, split_for
+from entrypoints.datasets.splits import make_split
 from entrypoints.models.algorithms import find_all
 from entrypoints.runs import RecordedRun
 from entrypoints.search import journal
@@ -75,7 +75,7 @@ def test_random_search_of_a_grid_draws_the_same_again(run: RecordedRun) -> None:
     found = journal.read(run.client, run.run_id, {})
     assert found is not None
     table = load("red_wine")
-    split = split_for(table, Request("red_wine", None, 10, 0))
+    split = make_split(table, folds=10, seed=0)
     drawn = [configurations(each, split, find_all(table.task, MLP)) for each in (RANDOM, found[0])]
     assert len([each for each in drawn[0] if not each.repeat]) == 9
     assert drawn[0] == drawn[1]
