@@ -176,8 +176,10 @@ def test_description_tells_the_limits_and_what_they_saved(under_limits: UnderLim
     take = text.splitlines()[0]
     assert take.startswith("**Take ")
     assert f"the best within the limits `{under_limits.criterion}`" in take
-    saved = f"saved {metrics['saved_cpu_percent']:.0f} % of the CPU time"
-    assert re.search(rf"^- `{re.escape(under_limits.criterion)}` stopped 3 of 6 trials.* and {saved}", text, re.M)
+    saved = f"{metrics['saved_cpu_percent']:.0f} % of the CPU time saved"
+    assert re.search(
+        rf"^- Under `{re.escape(under_limits.criterion)}` 3 of 6 trials were stopped.* and {saved}", text, re.M
+    )
     assert "counted against the full study" in text
     assert "cannot tell the trials apart" not in text
 
@@ -187,8 +189,10 @@ def test_output_announces_the_limits_and_ends_with_what_they_saved(under_limits:
     early, output = under_limits.study, under_limits.study.command.stdout
     assert f"\nLimits: {under_limits.criterion}; they may end the search sooner\n" in output
     assert "\n6 trials: 3 ran to the end, 3 stopped by the limits.\n" in output
-    saved = f"saved {early.run.data.metrics['saved_cpu_percent']:.0f} % of the CPU time"
-    assert re.search(rf"^{re.escape(under_limits.criterion)} stopped 3 of 6 trials.* and {saved}", output, re.M)
+    saved = f"{early.run.data.metrics['saved_cpu_percent']:.0f} % of the CPU time saved"
+    assert re.search(
+        rf"^Under {re.escape(under_limits.criterion)} 3 of 6 trials were stopped.* and {saved}", output, re.M
+    )
     assert re.search(r"^6/6 trials, best val_rmse within the limits 0\.\d{4}, ", output, re.M)
     for text in ("Traceback", "Warning", "WARNING", "(raylet)", "pid="):
         assert text not in output + early.command.stderr

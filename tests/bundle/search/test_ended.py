@@ -70,7 +70,7 @@ def finish(before: Before) -> Finish:
         record = recorded(trials, criteria, task=data.task, **kept)
         tried: Any = [each.configuration for each in trials] or [configured()]
         unused: Any = None
-        plan = Plan(SETTINGS, unused, unused, unused, unused, tried, unused)
+        plan = Plan(SETTINGS, unused, unused, unused, unused, unused, tried, unused)
         return ended.ended(run, plan, data, record, Forecast([10.0] * len(plan.trials), 50.0))
 
     return finished
