@@ -1,4 +1,4 @@
-"""One configuration on all folds in lockstep: every step advances each fold's model by one batch."""
+"""One configuration on all folds, a few steps of each in turn: at each point of a curve all are equally far."""
 
 from __future__ import annotations
 
@@ -209,16 +209,16 @@ class CrossValidation:
         self.step_number = 0
         self.diverged = False
         self._convergence = Convergence(configuration, data.split.fit_rows)
-        self._overflowed = self._was_hopeless = False
+        self.overflowed = self._was_hopeless = False
         self._score = score_name(data.task)
-        self._reported = 0, 0.0  # step and training time of the last report
+        self._reported = 0.0, 0.0  # steps and training time of the last report
         self.untrained_loss = fmean(fold.untrained_loss() for fold in self.folds)
         self.hopeless_loss = DIVERGED_LOSS * self.untrained_loss
 
     @property
     def ended(self) -> bool:
         """Whether all steps are done, it has converged, or there are no finite weights left to train."""
-        return self.step_number >= self.steps or self._convergence.reached or self._overflowed
+        return self.step_number >= self.steps or self._convergence.reached or self.overflowed
 
     @property
     def report_due(self) -> bool:
@@ -251,9 +251,9 @@ class CrossValidation:
                     else:
                         fold.step(steps)
         except FloatingPointError:
-            self._overflowed = True
+            self.overflowed = True
         self.step_number = fold.steps  # of the last one, or of that which overflowed
-        if self._convergence.due(self.step_number) and not self._overflowed:
+        if self._convergence.due(self.step_number) and not self.overflowed:
             self._convergence.see(fmean(fold.take_row_loss() for fold in self.folds))
 
     def _turn(self, most: int) -> int:
@@ -278,7 +278,7 @@ class CrossValidation:
         is not below that of the untrained model. A loss that jumps about may end below the former by chance.
         """
         figures = self._interval()
-        if self._overflowed:
+        if self.overflowed:
             self.diverged = True
             return figures
         with _quiet():
@@ -292,10 +292,13 @@ class CrossValidation:
 
     def times(self) -> dict[str, float]:
         """The mean time of a step and the time trained so far; empty before the first step."""
-        if not self.step_number:
-            return {}
-        training_time_s = self.training_time_s
-        return {"mean_step_time_ms": training_time_s / self.step_number * 1e3, "training_time_s": training_time_s}
+        steps, training_time_s = self._fold_steps, self.training_time_s
+        return {"mean_step_time_ms": training_time_s / steps * 1e3, "training_time_s": training_time_s} if steps else {}
+
+    @property
+    def _fold_steps(self) -> float:
+        """The steps of one fold, mean over folds, which differ where a trial ends within a turn."""
+        return fmean(fold.steps for fold in self.folds)
 
     def model_memory(self) -> dict[str, float]:
         """``model_memory_mb``: what one model and its training step add to a process. Absent where unknown.
@@ -307,8 +310,8 @@ class CrossValidation:
 
     def _interval(self) -> dict[str, float]:
         """The time of the steps since the last report, and of all."""
-        (step, time_s), self._reported = self._reported, (self.step_number, self.training_time_s)
-        steps, total_s = self.step_number - step, self.training_time_s
+        (before, time_s), self._reported = self._reported, (self._fold_steps, self.training_time_s)
+        steps, total_s = self._fold_steps - before, self.training_time_s
         mean = {"step_time_ms": (total_s - time_s) / steps * 1e3} if steps else {}
         return mean | {"training_time_s": total_s}
 

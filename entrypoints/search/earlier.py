@@ -15,7 +15,7 @@ from entrypoints.models.configuration import Configuration
 from entrypoints.search.record import TrialRecord
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.settings import SHARED
-from entrypoints.tags import BEST_PREFIX, CONVERGED, DIVERGED, END, FEASIBLE, REPEAT
+from entrypoints.tags import BEST_PREFIX, CONVERGED, DIVERGED, END, FEASIBLE, REPEAT, STOP_HOW
 from mlflow_sysmetrics.tags import BY_CRITERIA, BY_PERSON, BY_TUNE, ERROR, KIND, OF_AN_END, STOP, STOPPED_BY, TRIAL_ID
 
 _OF_AN_END = (*OF_AN_END, STOP, END, DIVERGED, CONVERGED, FEASIBLE)
@@ -68,6 +68,9 @@ def read(children: Iterable[Run], trials: Iterable[Configuration]) -> Earlier:
         if status is None:
             open_runs[configuration.place] = run_id
             continue
+        if TrialEnd.read(tags):  # a command that was killed may have said since that it ended the trial
+            tags = {name: value for name, value in tags.items() if name != STOPPED_BY}
+            tags |= {STOPPED_BY: BY_CRITERIA} if STOP_HOW in tags else {}
         done.append(TrialRecord(tags.get(TRIAL_ID, run_id), configuration, status, figures_of(run), tags, run_id))
         ended_s = (run.info.end_time or run.info.start_time) / 1000
         spans.append((ended_s - run.data.metrics.get("elapsed_s", 0.0), ended_s))
@@ -98,10 +101,10 @@ def _status(run: Run) -> str | None:
 
     A trial writes its figures and the tags of its end last; the status of its run may be missing.
     """
-    by = run.data.tags.get(STOPPED_BY)
-    if TrialEnd.read(run.data.tags) and "elapsed_s" in run.data.metrics:
-        return "KILLED" if by == BY_CRITERIA else "FINISHED"
-    return "KILLED" if run.info.status == "KILLED" and by in (BY_TUNE, BY_PERSON) else None
+    tags = run.data.tags
+    if TrialEnd.read(tags) and "elapsed_s" in run.data.metrics:
+        return "KILLED" if STOP_HOW in tags else "FINISHED"
+    return "KILLED" if run.info.status == "KILLED" and tags.get(STOPPED_BY) in (BY_TUNE, BY_PERSON) else None
 
 
 def _key(params: Mapping[str, Any], repeat: int) -> Hashable:

@@ -88,7 +88,7 @@ def ended(run: RecordedRun, plan: Plan, data: Prepared, record: Record, forecast
                 run.client.set_tag(trial["run_id"], FEASIBLE, str(trial["feasible"]).lower())
         beside = _beside_full(run.client, own)
         saving = limits_saved.saving(beside or _priced(study), run.run_id)
-        study = replace(study, saving=saving, hosts=differing_hosts(beside, *beside.studies.index) if beside else "")
+        study = replace(study, saving=saving, hosts=_other_hosts(beside) if beside else "")
     _log_tables(study)
     return study
 
@@ -110,10 +110,17 @@ def _beside_full(client: MlflowClient, own: StudyRows) -> Frame | None:
         trials, is_own = frame.trials, frame.trials["study"] == own.study
         ran = ~is_own & (trials["status"] == "FINISHED") & trials["elapsed_s"].notna()
         if set(frame.configurations[is_own]) <= set(frame.configurations[ran]):
-            if not differing_hosts(frame, *frame.studies.index):
+            if not _other_hosts(frame):
                 return frame
             elsewhere = elsewhere or frame
     return elsewhere
+
+
+def _other_hosts(frame: Frame) -> str:
+    """How the machines of the two studies differ, in words; empty if they share one, or that is not known."""
+    hosts = frame.trials.dropna(subset=["host"]).groupby("study")["host"].agg(set)
+    shared = len(hosts) < 2 or set.intersection(*hosts)
+    return "" if shared else differing_hosts(frame, *frame.studies.index)
 
 
 def _priced(study: Ended) -> Frame:

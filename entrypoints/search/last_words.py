@@ -189,7 +189,9 @@ def _of_limits(study: Ended) -> Iterator[str]:
 def _is_within_noise(study: Ended, limit: Limit, number: float) -> bool:
     """Whether most trials are so near to a limit that chance says which of them meet it."""
     name, ended = limit.metric.name, study.frame.ended
-    band = decision.margins(study.frame, study.noise).get(name, 0.0) * abs(number)
+    band = decision.noise_margins(study.frame, study.noise).get(name, 0.0)
+    if name != study.frame.score:
+        band *= abs(number)
     if not band:
         return False
     told_apart = (study.frame.trials["stop_metric"] == name).sum()

@@ -159,7 +159,9 @@ class Trial(tune.Trainable):
         self._steps_done = training.step_number
         if training.step_number == steps:
             return  # a limit was broken before each fold had its own
-        self._guard.stepped(training.step_number, training.training_time_s - trained_s, self._measurement.elapsed_s)
+        if not training.overflowed:  # else only some folds have trained, up to one that cannot go on
+            trained_s = training.training_time_s - trained_s
+            self._guard.stepped(training.step_number, trained_s, self._measurement.elapsed_s)
         if training.report_due:
             self._report()
 

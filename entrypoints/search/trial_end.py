@@ -39,7 +39,7 @@ class TrialEnd:
             parts.append(tags[name])
         try:
             return cls(**json.loads("".join(parts)))
-        except ValueError:
+        except (ValueError, TypeError):
             return None
 
 

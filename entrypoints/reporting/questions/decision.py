@@ -86,15 +86,19 @@ def decide(frame: Frame, limits: Criteria | None = None, noise: pd.DataFrame | N
     return Decision(chosen, verdicts, _cheapest(equal, cost, noise), nearest, margin, equal, cost)
 
 
+def noise_margins(frame: Frame, noise: pd.DataFrame) -> dict[str, float]:
+    """By how much two equal trials may differ: in the score by a difference, in a cost by a share of it."""
+    known = {name: REPEATABILITY * share for name, share in USUAL_NOISE.items()}
+    known |= {row["metric"]: row["margin"] for row in rows_of(noise.dropna(subset=["margin"]))}
+    return {name: share for name, share in known.items() if name in frame.complete}
+
+
 def margins(frame: Frame, noise: pd.DataFrame) -> dict[str, float]:
     """The smallest difference that is worth a word: of the score a difference, of a cost a share of it."""
     trials = frame.complete
-    known = {name: REPEATABILITY * share for name, share in USUAL_NOISE.items()}
-    known |= {row["metric"]: row["margin"] for row in rows_of(noise.dropna(subset=["margin"]))}
     return {
         name: share if name == frame.score else max(share, small(name, float(trials[name].median())))
-        for name, share in known.items()
-        if name in trials
+        for name, share in noise_margins(frame, noise).items()
     }
 
 

@@ -112,6 +112,23 @@ def test_turns_of_several_steps_change_no_point() -> None:
     assert curves[0][-1]["step"] < 100  # converged
 
 
+def test_mean_time_of_a_step_is_right_where_a_trial_ends_within_a_turn() -> None:
+    """Of three folds two have taken their turn of five steps when a limit ends the trial."""
+    training, asked = CrossValidation(configured("linear", max_steps=100, report_every=100), bundled("red_wine")), []
+    training.step()
+    training.step()
+
+    def stop() -> bool:
+        asked.append(1)
+        return len(asked) > 2
+
+    training.step(stop, turn=5)
+    steps = [fold.steps for fold in training.folds]
+    assert (training.step_number, steps) == (2, [7, 7, 2])
+    total_s = sum(fold.training_time_s for fold in training.folds)
+    assert training.times()["mean_step_time_ms"] == pytest.approx(total_s / sum(steps) * 1e3)
+
+
 def test_figures_of_a_large_part_equal_a_plain_scikit_learn_loop() -> None:
     """A part of more rows than are scored at once is scored piece by piece, and no row is left out."""
     random = np.random.default_rng(0)

@@ -21,7 +21,7 @@ from entrypoints.search import earlier
 from entrypoints.search.record import TrialRecord
 from entrypoints.search.trial_end import TrialEnd
 from entrypoints.tags import END
-from mlflow_sysmetrics.tags import BY_EXPERIMENT_END, BY_PERSON, BY_TUNE
+from mlflow_sysmetrics.tags import BY_CRITERIA, BY_EXPERIMENT_END, BY_PERSON, BY_TUNE, STOPPED_BY
 
 FOLDS = [{"fold": 0, "val_rmse": 2 / 3, "training_time_s": 0.1}, {"fold": 1, "val_rmse": 1 / 3, "training_time_s": 0.2}]
 FIGURES = {"val_rmse": 0.5, "training_time_s": 0.15, "elapsed_s": 3.0}
@@ -104,6 +104,18 @@ def test_trial_that_is_done_is_read_as_the_search_would_know_it(
     after = client.get_run(run_id)
     assert after.info.status == status
     assert after.to_dictionary() == before.to_dictionary() or not is_said
+
+
+@pytest.mark.parametrize(
+    ("end", "stop", "by"), [(ENDED, {}, None), (STOPPED, STOP, BY_CRITERIA)], ids=["ran", "limits"]
+)
+def test_trial_that_had_ended_was_not_ended_by_the_end_of_the_search(
+    client: MlflowClient, study: Run, end: TrialEnd, stop: Mapping[str, str], by: str | None
+) -> None:
+    """Whose last act it was to mark what it took for running: what the trial itself left counts."""
+    _trial(client, study, TRIALS[0], "KILLED", end, stop={**stop, STOPPED_BY: BY_EXPERIMENT_END})
+    (trial,) = _read(client, study).done
+    assert (trial.status, trial.stopped_by) == ("KILLED" if by else "FINISHED", by)
 
 
 @pytest.mark.parametrize("stopped_by", [pytest.param(BY_TUNE, id="scheduler"), pytest.param(BY_PERSON, id="person")])

@@ -277,6 +277,9 @@ def test_saving_is_counted_against_the_newest_full_study_of_this_machine(finish:
     before(_trials("8"))
     assert _full(finish) == here
     assert finish(_trials(), "val_loss<=9").hosts == ""
+    both = before([*_trials()[:1], *_trials("8")[1:]])  # of a cluster
+    assert _full(finish) == both
+    assert finish(_trials(), "val_loss<=9").hosts == ""
 
 
 @pytest.mark.parametrize(
