@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 from time import perf_counter
 
 import numpy as np
@@ -285,10 +285,10 @@ class CrossValidation:
             losses, scores = zip(*(fold.validate() for fold in self.folds), strict=True)
             figures["train_loss"] = fmean(fold.take_train_loss() for fold in self.folds)
             figures |= {"val_loss": fmean(losses), f"val_{self._score}": fmean(scores)}
-            figures |= {"val_loss_sd": stdev(losses), f"val_{self._score}_sd": stdev(scores)}
+            figures |= {"val_loss_sd": np.std(losses, ddof=1), f"val_{self._score}_sd": np.std(scores, ddof=1)}
         self._was_hopeless |= not figures["val_loss"] <= self.hopeless_loss
         self.diverged = self._was_hopeless and not figures["val_loss"] <= self.untrained_loss
-        return {name: value for name, value in figures.items() if math.isfinite(value)}
+        return {name: float(value) for name, value in figures.items() if math.isfinite(value)}
 
     def times(self) -> dict[str, float]:
         """The mean time of a step and the time trained so far; empty before the first step."""

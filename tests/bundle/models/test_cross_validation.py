@@ -260,6 +260,17 @@ def test_overflow_ends_the_trial_as_diverged() -> None:
     assert all(np.isfinite(value) for value in report.values())
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_loss_that_is_not_finite_is_that_of_a_diverged_trial() -> None:
+    """A network whose weights have exploded, of which scikit-learn says nothing, predicts what is no number."""
+    exploding = {"hidden_layer_sizes": [8, 8], "solver": "sgd", "learning_rate_init": 3.0}
+    network = configured(MLP_REGRESSOR, **exploding, batch_size=16, max_steps=120)
+    training = _trained(bundled("red_wine"), network)
+    report = training.report()
+    assert training.diverged
+    assert all(np.isfinite(value) for value in report.values())
+
+
 def test_trial_ends_after_its_steps() -> None:
     """Not before the last step, and by epochs of the largest training part where there is no limit of steps."""
     data = bundled("red_wine")
