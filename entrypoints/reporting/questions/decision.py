@@ -193,9 +193,10 @@ def _neighbours(frame: Frame, decision: Decision) -> Iterator[str]:
     """What a cheaper and a better model would cost."""
     chosen, score = decision.chosen, str(frame.score)
     assert chosen is not None
+    within = decision.judged.loc[frame.complete.index, "meets"].eq(True).sum()  # without repeats
     others, noise = len(decision.equal) - 1, f"noise ({digits(decision.margin or 0.0, 2)})"
     cheaper, better = decision.cheaper, decision.better
-    if decision.margin and not others and better is None and decision.judged["meets"].eq(True).sum() > 1:
+    if decision.margin and not others and better is None and within > 1:
         yield f"All others{' within the limits' if criteria(frame).rules else ''} are worse by more than {noise}."
     elif decision.margin and others:
         are = "1 other is" if others == 1 else f"{others} others are"

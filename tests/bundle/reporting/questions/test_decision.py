@@ -157,3 +157,10 @@ def test_why_there_is_no_model_to_take_is_said(frame: Frame, why: str) -> None:
     found = answer(frame)
     assert found.sentences == ()
     assert why in found.open_question
+
+
+def test_configuration_that_ran_again_has_no_others() -> None:
+    """Its repeats are no models that are worse."""
+    sentences = answer(study({"size": [8]}, repeats=2)).sentences
+    assert "the best of 1 trial" in sentences[0]
+    assert not any(sentence.startswith("All others") for sentence in sentences)
