@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from entrypoints.frame import Frame
+from entrypoints.frame import Frame, without_rounding
 from entrypoints.limits.costs import USUAL_NOISE, compared
 from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory, small
 from entrypoints.reporting.answer import Answer, rows_of
@@ -133,7 +133,8 @@ def load_in_words(frame: Frame, trial: pd.Series[Any]) -> str:
 def _worse(frame: Frame, trials: pd.DataFrame, chosen: pd.Series[Any]) -> pd.Series[float]:
     """By how much the score of each trial is worse than that of the chosen one."""
     sign = -1.0 if frame.higher_is_better else 1.0
-    worse: pd.Series[float] = sign * (trials[str(frame.score)] - chosen[str(frame.score)])
+    scores = without_rounding(trials[str(frame.score)])
+    worse: pd.Series[float] = sign * (scores - scores[trials.index == chosen.name].item())
     return worse
 
 
