@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
@@ -104,9 +103,9 @@ class Frame:
 
 
 def without_rounding(values: Values) -> Values:
-    """To ten digits of the largest: equal models differ by less, by the order in which rows are added up."""
-    size = float(np.nanmax(np.abs(values.to_numpy(float)), initial=0.0))
-    return values.round(9 - math.floor(math.log10(size))) if 0 < size < math.inf else values
+    """Each to ten digits: equal models differ by less, by the order in which rows are added up."""
+    rounded: Values = values.map(lambda value: float(f"{value:.9e}"))
+    return rounded
 
 
 def configurations(trials: pd.DataFrame, names: Sequence[str]) -> pd.Series[str]:

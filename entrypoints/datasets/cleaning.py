@@ -98,20 +98,22 @@ def _read(column: pd.Series[Any], what: str) -> tuple[str, Any]:
         return _NUMBERS, column.to_numpy()
     if is_numeric(column.dtype) or column.isna().all():
         return _NUMBERS, _small(numbers(column))
-    if not isinstance(column.dtype, pd.CategoricalDtype):
-        if pd.api.types.infer_dtype(column, skipna=True) in _INFERRED_NUMBERS:
-            return _NUMBERS, _small(numbers(column))
-        present = present_texts(column)
-        try:
-            found = dates_or_commas(present)
-        except ValueError:
-            example = present[present.str.contains(",", regex=False)].iloc[0]
-            raise UserError(
-                f"{what}: numbers with commas, such as {example}, found in the column {column.name}; write them "
-                "with a point and without separators of thousands, such as 1234.5"
-            ) from None
-        if found:
-            return found[0], _small(numbers(column))
+    is_category = isinstance(column.dtype, pd.CategoricalDtype)
+    if not is_category and pd.api.types.infer_dtype(column, skipna=True) in _INFERRED_NUMBERS:
+        return _NUMBERS, _small(numbers(column))
+    present = present_texts(column)
+    try:
+        found = dates_or_commas(present)
+        if is_category and found and found[0] == DECIMAL_COMMAS:
+            raise ValueError
+    except ValueError:
+        example = present[present.str.contains(",", regex=False)].iloc[0]
+        raise UserError(
+            f"{what}: numbers with commas, such as {example}, found in the column {column.name}; write them "
+            "with a point and without separators of thousands, such as 1234.5"
+        ) from None
+    if found and not is_category:
+        return found[0], _small(numbers(column))
     return _CATEGORIES, _categorical(column)
 
 

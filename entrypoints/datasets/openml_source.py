@@ -6,9 +6,11 @@ import os
 import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from entrypoints.datasets.sysmetrics_raw_rows import texts
 from entrypoints.errors import UserError
 from entrypoints.text import Echo, one_line
 from mlflow_sysmetrics.delivery import within
@@ -45,6 +47,9 @@ def get(openml_id: int, what: str, echo: Echo) -> pd.DataFrame:
                 f"{what}: the download from openml.org failed: {_why(error)}; look the id up there, try again later, "
                 "or give the path of a CSV or Parquet file"
             ) from error
+        for name, column in frame.items():
+            if (storable := _storable(column)) is not column:
+                frame[name] = storable
         keep(openml_id, frame, echo)
     frame.attrs |= {"source": source, "openml_id": openml_id}
     return frame
@@ -60,6 +65,18 @@ def keep(openml_id: int, frame: pd.DataFrame, echo: Echo) -> None:
             Path(folder, file.name).replace(file)  # at once: a reader finds one of both
     except (OSError, ValueError, TypeError, NotImplementedError) as error:  # the last ones: of types Parquet lacks
         echo(f"openml:{openml_id} could not be kept in {file.parent}: {one_line(error)}")
+
+
+def _storable(column: pd.Series[Any]) -> pd.Series[Any]:
+    """As Parquet gives it back: dense, and text in place of values of several kinds and of categories of numbers."""
+    if isinstance(column.dtype, pd.SparseDtype):
+        return column.astype(column.dtype.subtype)
+    is_category = isinstance(column.dtype, pd.CategoricalDtype)
+    kind = pd.api.types.infer_dtype(column.cat.categories if is_category else column, skipna=True)
+    if kind in ("mixed", "mixed-integer") or (is_category and kind not in ("string", "boolean", "empty")):
+        values = texts(column)
+        column = pd.Series(pd.Categorical(values) if is_category else values, column.index)
+    return column
 
 
 def _cached(openml_id: int, echo: Echo) -> pd.DataFrame | None:

@@ -99,8 +99,10 @@ def _mean_and_scale(X: NDArray[Any], rows: Rows) -> tuple[NDArray[np.float64], N
     They are taken chunk by chunk, so that a table of bytes is never copied as numbers as a whole. A missing value
     counts as one at the mean of those that are there, as after mean imputation; a column without any value has mean 0.
     """
+    if not X.shape[1]:
+        return np.zeros(0), np.ones(0)
     scaler = StandardScaler()
-    step = max(1, CHUNK_CELLS // max(1, X.shape[1]))
+    step = max(1, CHUNK_CELLS // X.shape[1])
     with np.errstate(invalid="ignore"):  # of a column without any value
         for start in range(0, len(rows), step):
             scaler.partial_fit(X[rows[start : start + step]].astype(np.float64))

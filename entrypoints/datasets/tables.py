@@ -57,9 +57,9 @@ class Table:
 
         It is uint8 if all features are, else float64: a category is its place in ``categories``, NaN is missing.
         """
-        features = self.frame.iloc[:, :-1]
-        codes = {name: features[name].cat.codes.replace(-1, np.nan) for name in self.categories}
-        features = features.assign(**codes) if codes else features
+        features = self.frame.iloc[:, :-1].copy(deep=False)
+        for name in self.categories:
+            features[name] = features[name].cat.codes.replace(-1, np.nan)
         return np.array(features, dtype=np.uint8 if (features.dtypes == np.uint8).all() else np.float64, order="C")
 
     @property

@@ -71,7 +71,7 @@ class Term:
     Attributes:
         name: of the hyperparameter.
         levels: its values, in order; of a number with many the lowest and the highest.
-        columns: of the design, a row per trial.
+        columns: of the design, a row per trial; of one that lacks the hyperparameter the mean over the levels.
         at: the same of each level.
     """
 
@@ -79,12 +79,6 @@ class Term:
     levels: Sequence[Any]
     columns: Array
     at: Array
-
-    @property
-    def numbers(self) -> Array:
-        """Of a categorical one the number of each trial's level."""
-        numbers: Array = self.columns @ np.arange(1, len(self.levels))
-        return numbers
 
     @property
     def is_categorical(self) -> bool:
@@ -95,14 +89,14 @@ class Term:
 def term_of(name: str, values: pd.Series[Any]) -> Term | None:
     """A hyperparameter's; None where all values are one, or each trial has its own text."""
     if not is_number(values):
-        values = values.astype(str)
-    codes, levels = pd.factorize(values, sort=True, use_na_sentinel=False)
+        values = values.dropna().astype(str).reindex(values.index)
+    codes, levels = pd.factorize(values, sort=True)
     is_many = is_number(values) and len(levels) > min(MAX_LEVELS, len(values) / 2)
     if len(levels) < 2 or (len(levels) == len(values) and not is_many):
         return None
     if not is_many:
         at = np.eye(len(levels))[:, 1:]
-        return Term(name, list(levels), at[codes], at)
+        return Term(name, list(levels), np.vstack([at, at.mean(axis=0)])[codes], at)  # what is missing has the code -1
     numbers = values.to_numpy(float)
     numbers = np.log(numbers) if np.nanmin(numbers) > 0 else numbers
     scaled = np.nan_to_num((numbers - np.nanmin(numbers)) / (np.nanmax(numbers) - np.nanmin(numbers)), nan=0.5)
@@ -202,8 +196,9 @@ class LinearModel:
         some = [term for term in self.terms.values() if term.is_categorical]
         main, found = self._fitted(self.terms, []), []
         for one, other in itertools.combinations(some, 2):
-            seen = np.unique(len(other.levels) * one.numbers + other.numbers)
-            if len(seen) < len(one.levels) * len(other.levels):
+            seen = np.unique(np.hstack([one.columns, other.columns]), axis=0)
+            of_levels = seen[~np.mod(seen, 1).any(axis=1)]
+            if len(of_levels) < len(one.levels) * len(other.levels):
                 continue
             fitted = self._fitted(self.terms, [(one.name, other.name)])
             if fitted.degrees >= MIN_DEGREES:

@@ -46,6 +46,10 @@ def answer(frame: Frame) -> Answer:
     as_good = _as_good(frame)
     if tests.empty and as_good.empty:
         why = f"the studies share no hyperparameter with {MIN_LEVELS} levels, nor a score"
+        without = [study for study in frame.studies.index if frame.of([study]).complete.empty]
+        if without:
+            names = listed([str(name) for name in frame.studies.loc[without, "dataset"]])
+            why = f"no trial on {names} ran to its end without diverging"
         return Answer("datasets", open_question=f"What differs over datasets: {why}.")
     told = tests[tests["told"]] if len(tests) else tests
     sentences = list(_in_words(told))
@@ -133,13 +137,14 @@ def _medians(frame: Frame, factor: Factor, metric: str, score: str) -> pd.DataFr
 def _as_good(frame: Frame) -> pd.DataFrame:
     """The levels of each hyperparameter with which each dataset has a model that is, within noise, as good as its best.
 
-    A row per hyperparameter of which all studies tried several levels: hyperparameter, datasets, as_good_at, not_at.
-    No row where a study's noise is not known.
+    A row per hyperparameter of which trials of several levels finished in all studies: hyperparameter, datasets,
+    as_good_at, not_at. No row where a study's noise is not known.
     """
     decisions = [decide(frame.of([study])) for study in frame.studies.index]
+    finished = frame.trials[frame.trials["status"] == "FINISHED"]
     rows = []
     for name in frame.hyperparameters if all(each.margin for each in decisions) else ():
-        tried = _factor(frame, name, frame.trials[name]).levels
+        tried = _factor(frame, name, finished[name]).levels
         good = [each for each in tried if all((decision.equal[name] == each).any() for decision in decisions)]
         if len(tried) > 1:
             worse = [each for each in tried if each not in good]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from entrypoints.frame import Frame
+from entrypoints.frame import Frame, without_rounding
 from entrypoints.limits.costs import USUAL_NOISE, compared
 from entrypoints.limits.noise import REPEATABILITY, SMALL, SMALL_MB, is_memory, small
 from entrypoints.reporting.answer import Answer, rows_of
@@ -137,7 +137,8 @@ def load_in_words(frame: Frame, trial: pd.Series[Any]) -> str:
 def _worse(frame: Frame, trials: pd.DataFrame, chosen: pd.Series[Any]) -> pd.Series[float]:
     """By how much the score of each trial is worse than that of the chosen one."""
     sign = -1.0 if frame.higher_is_better else 1.0
-    worse: pd.Series[float] = sign * (trials[str(frame.score)] - chosen[str(frame.score)])
+    scores = without_rounding(trials[str(frame.score)])
+    worse: pd.Series[float] = sign * (scores - scores[trials.index == chosen.name].item())
     return worse
 
 
@@ -197,9 +198,10 @@ def _neighbours(frame: Frame, decision: Decision) -> Iterator[str]:
     """What a cheaper and a better model would cost."""
     chosen, score = decision.chosen, str(frame.score)
     assert chosen is not None
+    within = decision.judged.loc[frame.complete.index, "meets"].eq(True).sum()  # without repeats
     others, noise = len(decision.equal) - 1, f"noise ({digits(decision.margin or 0.0, 2)})"
     cheaper, better = decision.cheaper, decision.better
-    if decision.margin and not others and better is None and decision.judged["meets"].eq(True).sum() > 1:
+    if decision.margin and not others and better is None and within > 1:
         yield f"All others{' within the limits' if criteria(frame).rules else ''} are worse by more than {noise}."
     elif decision.margin and others:
         are = "1 other is" if others == 1 else f"{others} others are"

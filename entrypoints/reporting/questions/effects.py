@@ -362,8 +362,12 @@ def _not_shown(frame: Frame, score: pd.DataFrame, costs: pd.DataFrame) -> Iterat
             f"{digits(unseen, 2)} may go unnoticed."
         )
     if not costs.empty and not costs["told"].any():
-        names = listed([f"`{name}`" for name in costs["metric"].unique()])
-        yield f"No effect on {names} is shown, beyond noise and 5 %."
+        varied = {name for name in frame.hyperparameters if frame.ended[name].nunique() > 1}
+        # Where trials do not tell two hyperparameters apart, either may have an effect.
+        by_cost = costs.groupby("metric", sort=False)["hyperparameter"]
+        known = [f"`{cost}`" for cost, names in by_cost if varied <= {*names}]
+        if known:
+            yield f"No effect on {listed(known)} is shown, beyond noise and 5 %."
 
 
 def _of_costs(told: Sequence[Row]) -> list[str]:

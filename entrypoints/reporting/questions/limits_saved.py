@@ -221,8 +221,11 @@ def _at_most(frame: Frame) -> Answer:
     limits = resolved(criteria(frame, DEFAULT_CRITERIA), rows_of(frame.complete))
     trials = frame.trials[frame.trials["study"] == frame.first]
     cpu_s = seconds(trials)["cpu_s"]
-    if not frame.studies["own"].iloc[0] or not limits.limits or not cpu_s.sum():
-        return Answer("limits_saved", open_question="What limits save: this takes studies by tune and early_stop.")
+    why = "" if limits.limits else "too few trials ran to their end for the default limits"
+    if not frame.studies["own"].iloc[0] or not cpu_s.sum():
+        why = "this takes studies by tune and early_stop"
+    if why:
+        return Answer("limits_saved", open_question=f"What limits save: {why}.")
     broken = pd.Series([bool(violations(limits, trial)) for trial in rows_of(trials)], index=trials.index)
     share, count = 100 * float(cpu_s[broken].sum() / cpu_s.sum()), int(broken.sum())
     row = {"limits": DEFAULT_CRITERIA, "broken_by": count, "trials": len(trials), "cpu_percent": share}

@@ -142,6 +142,7 @@ def test_what_columns_are_read_as_is_said_in_one_line() -> None:
     ]
 
 
+@pytest.mark.parametrize("dtype", ["object", "category"])
 @pytest.mark.parametrize(
     ("values", "example"),
     [
@@ -151,10 +152,12 @@ def test_what_columns_are_read_as_is_said_in_one_line() -> None:
         pytest.param(["1,234,567", "2,500,000"], "1,234,567", id="millions"),
     ],
 )
-def test_numbers_with_commas_that_could_mean_two_things_are_refused(values: list[str], example: str) -> None:
+def test_numbers_with_commas_that_could_mean_two_things_are_refused(
+    values: list[str], example: str, dtype: Any
+) -> None:
     """They would become categories without a word."""
     with pytest.raises(UserError) as raised:
-        _clean(_frame(c=values * (ROWS // 2)))
+        _clean(_frame(c=pd.Series(values * (ROWS // 2), dtype=dtype)))
     assert raised.value.message == (
         f"dataset=t.csv: numbers with commas, such as {example}, found in the column c; write them with a point and "
         "without separators of thousands, such as 1234.5"

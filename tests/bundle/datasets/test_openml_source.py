@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -124,6 +125,26 @@ def test_damaged_copy_is_fetched_anew_with_a_line(openml: MadeUpOpenML, cache: P
         assert lines[0].startswith("The cached copy of openml:61 is not used: ")
         assert (table.source, table.digest) == ("openml", digest)
     assert load("openml:61").source == "cache"
+
+
+def test_copy_gives_back_what_parquet_cannot_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sparse columns, values of several kinds, and categories that are numbers."""
+    frame = pd.DataFrame(
+        {
+            "sparse": pd.arrays.SparseArray([0.0, 0.0, 1.5, 300.0] * 10),
+            "mixed": pd.Series([1, "x", 2.5, None] * 10, dtype=object),
+            "mixed_category": pd.Categorical(pd.Series([1, "x", 2.5, None] * 10, dtype=object)),
+            "number_category": pd.Categorical([1.0, 2.5, 3.0, None] * 10),
+            "label": pd.Categorical([1, 2] * 20),
+        }
+    )
+    facts = {"name": "odd", "default_target_attribute": "label", "licence": "CC0"}
+    dataset = SimpleNamespace(get_data=lambda: (frame,), **facts)
+    monkeypatch.setattr("openml.datasets.get_dataset", lambda *_, **__: dataset)
+    first, second = load("openml:61"), load("openml:61")
+    assert (first.source, second.source) == ("openml", "cache")
+    assert (first.digest, first.class_values) == (second.digest, second.class_values)
+    assert first.categories["mixed"] == first.categories["mixed_category"] == ("1", "2.5", "x")
 
 
 def test_table_is_used_where_no_copy_can_be_kept(openml: MadeUpOpenML, cache: Path) -> None:

@@ -27,9 +27,10 @@ def _mixed() -> pd.DataFrame:
     return pd.concat([frame] * 3, ignore_index=True)
 
 
-def test_features_with_categories_are_places_and_nan() -> None:
+@pytest.mark.parametrize("name", ["kind", "self"])
+def test_features_with_categories_are_places_and_nan(name: str) -> None:
     """X is float64: numbers as they are, a category's place, NaN for what is missing."""
-    X = _table(_mixed()).X
+    X = _table(_mixed().rename(columns={"kind": name})).X
     assert (X.dtype, X.flags.c_contiguous) == (np.float64, True)
     np.testing.assert_array_equal(X[:4], [[1.5, 1], [np.nan, 0], [3, np.nan], [4, 1]])
 

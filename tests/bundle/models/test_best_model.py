@@ -195,6 +195,16 @@ def test_refitted_pipeline_takes_the_mean_for_what_is_missing_in_the_rows_to_pre
     np.testing.assert_allclose(predicted, pipeline.predict(frame.assign(alcohol=mean)), rtol=1e-9)
 
 
+def test_table_of_categories_alone_is_trained_on_and_predicted_from(tmp_path: Path) -> None:
+    """It has nothing to scale."""
+    frame = pd.DataFrame({"kind": ["x", "y", "z"] * 20, "size": ["s", "l"] * 30, "y": [1.5, 0.5, 2.5] * 20})
+    frame.to_csv(tmp_path / "kinds.csv", index=False)
+    table = known.load(str(tmp_path / "kinds.csv"), target="y")
+    data = prepared(table, make_split(table, folds=3, seed=0))
+    model = best_model.raw_rows_model(best_model.refit(configured(max_steps=300), data), data)
+    assert model.predict(frame) == pytest.approx(frame["y"].to_numpy(), abs=0.3)
+
+
 @pytest.mark.parametrize(
     ("row_s", "rows"),
     [

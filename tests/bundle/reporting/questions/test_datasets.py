@@ -75,3 +75,20 @@ def test_level_at_which_only_cheap_trials_are_left_does_not_look_cheap() -> None
         frames.append(frame)
     table = answer(together(*frames)).table.set_index(["metric", "hyperparameter"])
     assert table.loc[("training_time_s", "learning_rate"), "change"] == pytest.approx(1.0, abs=0.1)
+
+
+def test_level_whose_trials_did_not_end_is_not_called_worse() -> None:
+    """In one dataset they failed, which says nothing of their models."""
+    *others, last = (made(number) for number in range(4))
+    last.trials.loc[last.trials["batch_size"] == 8, "status"] = "FAILED"
+    (said,) = (each for each in answer(together(*others, last)).sentences if each.startswith("Each of 4 datasets"))
+    assert "`batch_size` 64 or 512;" in said
+
+
+def test_dataset_without_a_finished_trial_is_named() -> None:
+    """The others share their hyperparameters all the same."""
+    stopped = made(1)
+    stopped.trials["status"] = "KILLED"
+    assert answer(together(made(0), stopped)).open_question == (
+        "What differs over datasets: no trial on /data/d1.csv ran to its end without diverging."
+    )

@@ -46,7 +46,7 @@ def decided(
         {"metric": metric, "noise": share, "degrees_of_freedom": degrees, "margin": 0.01}
         for metric, (share, degrees) in noise.items()
     ]
-    return decide(frame, noise=pd.DataFrame(rows))
+    return decide(frame, noise=pd.DataFrame(rows, columns=["metric", "noise", "degrees_of_freedom", "margin"]))
 
 
 def names(decision: Decision) -> tuple[str | None, ...]:
@@ -100,6 +100,19 @@ def test_cheaper_one_is_as_good_and_cheaper_beyond_noise(
 ) -> None:
     """Which of several that are as cheap is the very cheapest is chance."""
     assert names(decided(trials)) == expected
+
+
+@pytest.mark.parametrize(
+    ("scores", "chosen"),
+    [
+        pytest.param((0.7, 0.6, 1e14), "b", id="one that exploded makes no ties"),
+        pytest.param((0.7, 0.7 - 1e-13), "a", id="rounding makes none better"),
+    ],
+)
+def test_scores_that_are_equal_to_ten_digits_of_their_own_are_ties(scores: tuple[float, ...], chosen: str) -> None:
+    """Also where noise is not known."""
+    trials = {name: (score, place, 90.0) for place, (name, score) in enumerate(zip("abc", scores, strict=False), 1)}
+    assert names(decided(trials, noise={})) == (chosen, None, None)
 
 
 @pytest.mark.parametrize(
@@ -157,3 +170,10 @@ def test_why_there_is_no_model_to_take_is_said(frame: Frame, why: str) -> None:
     found = answer(frame)
     assert found.sentences == ()
     assert why in found.open_question
+
+
+def test_configuration_that_ran_again_has_no_others() -> None:
+    """Its repeats are no models that are worse."""
+    sentences = answer(study({"size": [8]}, repeats=2)).sentences
+    assert "the best of 1 trial" in sentences[0]
+    assert not any(sentence.startswith("All others") for sentence in sentences)

@@ -217,9 +217,28 @@ def test_hyperparameter_that_says_the_same_as_another_is_not_called_a_cause() ->
         for name in ALGORITHMS
         for size in (2, 4, 8, 16, 32)
     ]
-    table = of_costs(study(levels, {"training_time_s": svm(5.0)}, metric=None))
+    frame = study(levels, {"training_time_s": svm(5.0)}, metric=None)
+    table = of_costs(frame)
     assert set(table.loc[table["told"], "hyperparameter"]) <= {"place"}
     assert not set(table["hyperparameter"]) & {"algorithm", "solver"}
+    assert not any(sentence.startswith("No effect on") for sentence in answer(frame).sentences)
+
+
+@pytest.mark.parametrize(
+    ("values", "lacked"), [([0.1, 0.01, 0.001, 0.0001], float("nan")), (["l1", "l2"], None)], ids=["number", "text"]
+)
+def test_hyperparameter_that_an_algorithm_lacks_hides_nothing(values: list[Any], lacked: float | None) -> None:
+    """To have none is no level, which would say the same as the algorithm."""
+    kinds = [*(("logistic", value) for value in values), ("svm", lacked)]
+    levels = [
+        {"algorithm": algorithm, "own": value, "batch_size": size}
+        for (algorithm, value), size in itertools.product(kinds, (8, 16, 32, 64))
+    ]
+    frame = study(levels, {"training_time_s": svm(18.0)}, noise=0.01, metric=None)
+    row = effect(frame, "algorithm", "training_time_s")
+    assert row["told"]
+    assert row["change"] == pytest.approx(10, rel=0.05)
+    assert not effect(frame, "own", "training_time_s")["told"]
 
 
 def made_alike(seed: int, lower: float = 0.0, **changes: Any) -> Frame:

@@ -83,6 +83,13 @@ def test_full_study_alone_says_what_the_default_limits_could_save_at_most() -> N
     assert (row["broken_by"], row["cpu_percent"]) == (2, 90.0)
 
 
+def test_full_study_with_few_finished_trials_says_so() -> None:
+    """It takes no other study."""
+    assert answer(made(about={"status": "KILLED"})).open_question == (
+        "What limits save: too few trials ran to their end for the default limits."
+    )
+
+
 def test_trials_are_judged_by_the_numbers_that_are_given() -> None:
     """A search knows what relative limits came to, also of trials that it stopped."""
     frame = limited(*TWO, criteria="training_time_s<=1x median")
