@@ -73,9 +73,11 @@ class Continued:
         return Study(self.folder, command, self.client, run, children(self.client, run, "trial"), [], set())
 
     @property
-    def driver(self) -> psutil.Process:
-        """The process that runs it."""
-        return psutil.Process(int(self.client.get_run(self.run_id).data.tags["sysmetrics.pid"]))
+    def driver(self) -> psutil.Process | None:
+        """The process that runs it; None until the command that continues it has said so."""
+        with contextlib.suppress(psutil.NoSuchProcess, KeyError):
+            return psutil.Process(int(self.client.get_run(self.run_id).data.tags["sysmetrics.pid"]))
+        return None
 
 
 Interrupt = Callable[[Continued], None]
@@ -83,6 +85,7 @@ Interrupt = Callable[[Continued], None]
 
 def _kill_9(of: Continued) -> None:
     of.commands[-1].processes()  # so that Ray's are known
+    assert of.driver
     of.driver.kill()
 
 
@@ -110,13 +113,17 @@ SCENARIOS = {
 
 def _ended(of: Continued) -> list[Run]:
     trials = children(of.client, of.client.get_run(of.run_id), "trial")
-    return [run for run in trials if run.info.status in ("FINISHED", "KILLED")]
+    return [run for run in trials if _is_done(run)]
 
 
 def _interrupt(of: Continued, interrupt: Interrupt, least: int) -> None:
     """Let this number of trials end, and interrupt the command while it runs the next."""
     command = of.commands[-1]
-    wait_until(lambda: len(_ended(of)) >= least or command.process.poll() is not None, 150, f"{least} ended trials")
+
+    def is_time() -> bool:
+        return bool(of.driver and len(_ended(of)) >= least) or command.process.poll() is not None
+
+    wait_until(is_time, 150, f"{least} ended trials")
     assert command.process.poll() is None, command.stdout + command.stderr
     interrupt(of)
     command.wait()
