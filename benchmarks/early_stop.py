@@ -53,7 +53,7 @@ SCENARIOS = {
     "mnist": {
         "target": "class",
         "algorithm": "logistic",
-        "space": "{batch_size: [64, 1024], learning_rate: [0.01, 0.001], alpha: 0.0001}",
+        "space": "{batch_size: [4, 16, 64, 256, 1024], learning_rate: [0.01, 0.001], alpha: 0.0001}",
         "folds": "3",
     },
     # Costs that differ by nothing but noise: no rule may stop anything.

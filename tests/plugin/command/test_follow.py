@@ -106,8 +106,8 @@ def test_program_has_one_run_around_those_that_it_opens(
     (whole,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
     assert whole.data.metrics["cpu_seconds"] > 1  # to import mlflow
     assert len(store_in_use.get_metric_history(whole.info.run_id, "system/process_memory_mb")) > 1
-    for run in runs:
-        assert run.data.metrics["peak_memory_mb"] <= whole.data.metrics["peak_memory_mb"]
+    for run in runs:  # each is read by a thread of its own, at other moments
+        assert run.data.metrics["peak_memory_mb"] <= 1.02 * whole.data.metrics["peak_memory_mb"]
         if run is not whole:
             assert run.data.metrics["elapsed_s"] < whole.data.metrics["elapsed_s"] / 2
 
