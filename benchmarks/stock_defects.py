@@ -27,7 +27,7 @@ import ray
 from mlflow import MlflowClient
 from ray import tune
 from ray.tune.logger.mlflow import MLflowLoggerCallback
-from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
+from ray.tune.schedulers import ASHAScheduler
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
@@ -37,7 +37,16 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 from fault_proxy import FaultProxy  # noqa: E402
 from observations import Observations, Observed, observe, start_ray, tell  # noqa: E402
 from tracking_server import tracking_server  # noqa: E402
-from tune_sweeps import AtResult, CallbackClass, Place, environment, fit, trainables, tuner  # noqa: E402
+from tune_sweeps import (  # noqa: E402
+    AtResult,
+    CallbackClass,
+    Place,
+    environment,
+    fit,
+    perturbing,
+    trainables,
+    tuner,
+)
 
 from mlflow_sysmetrics.measurement import SUMMARY  # noqa: E402
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback  # noqa: E402
@@ -208,19 +217,11 @@ def not_finite(callback: CallbackClass, here: Place) -> Observed:
 
 def perturbed(callback: CallbackClass, here: Place) -> Observed:
     """What becomes of a sweep with population based training, which changes a parameter of a trial in its course."""
-    pbt = PopulationBasedTraining(
-        time_attr="training_iteration",
-        perturbation_interval=2,
-        quantile_fraction=0.5,
-        hyperparam_mutations={"rate": [1, 2, 4]},
-        custom_explore_fn=lambda config: config | {"rate": 7},
-        synch=True,
-    )
     sweep = tuner(
         [callback(here.uri, experiment_name="x")],
         [{"steps": 5, "loss": 1.0}, {"steps": 5, "loss": 9.0}],
         space={"rate": 1},
-        tuning={"scheduler": pbt, "metric": "loss", "mode": "min"},
+        tuning={"scheduler": perturbing(), "metric": "loss", "mode": "min"},
         checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=2),
     )
     error = fit(sweep)

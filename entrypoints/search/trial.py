@@ -1,4 +1,4 @@
-"""One configuration, all folds in lockstep: the Ray trainable."""
+"""One configuration on all folds: the Ray trainable."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from ray import tune
+from ray.tune.schedulers import PopulationBasedTraining
 
 CallbackClass = type[tune.Callback]
 CALM = {
@@ -186,7 +187,7 @@ def tuner(
     cpus: float = 1.0,
     **running: Any,
 ) -> tune.Tuner:
-    """A sweep in the present folder with a trial on so many CPU cores for each case."""
+    """A sweep in the present folder with a trial on this many CPU cores for each case."""
     folder = str(Path.cwd() / "tune")
     return tune.Tuner(
         tune.with_resources(trainable or trainables()["class"], {"cpu": cpus}),
@@ -205,3 +206,15 @@ def fit(tuner: tune.Tuner) -> str | None:
             error = error.__cause__  # type: ignore[assignment]
         return type(error).__name__
     return None
+
+
+def perturbing() -> PopulationBasedTraining:
+    """A scheduler that sets the parameter ``rate`` of the worse trial to 7, after two results."""
+    return PopulationBasedTraining(
+        time_attr="training_iteration",
+        perturbation_interval=2,
+        quantile_fraction=0.5,
+        hyperparam_mutations={"rate": [1, 2, 4]},
+        custom_explore_fn=lambda config: config | {"rate": 7},
+        synch=True,
+    )

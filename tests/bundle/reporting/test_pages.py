@@ -107,7 +107,7 @@ CASES: dict[tuple[str, str], Callable[[], Frame]] = {
 
 @pytest.mark.parametrize(("kind", "case"), CASES)
 def test_page_is_the_golden_one(kind: str, case: str) -> None:
-    """Read these as a newcomer would; UPDATE_GOLDEN=1 writes them anew. A figure's title is its first sentence."""
+    """Read these as a newcomer would; UPDATE_GOLDEN=1 writes them again. A figure's title is its first sentence."""
     frame = CASES[kind, case]()
     answers = questions.ask(STUDY if kind == PAIR else kind, frame)
     drawn = [each.name for each in answers if each.draw]

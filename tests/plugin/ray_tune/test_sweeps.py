@@ -9,10 +9,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from ray import tune
-from ray.tune.schedulers import AsyncHyperBandScheduler, PopulationBasedTraining
+from ray.tune.schedulers import AsyncHyperBandScheduler
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
-from tune_sweeps import fit, tuner
+from tune_sweeps import fit, perturbing, tuner
 
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 
@@ -67,20 +67,12 @@ def test_sweep_that_tune_ends_leaves_no_run_running(
 
 def test_hyperparameter_that_a_scheduler_changes_is_a_tag_and_a_curve(local_ray: None, client: MlflowClient) -> None:
     """The parameter of the run is the one that it began with, which MLflow lets nobody change."""
-    pbt = PopulationBasedTraining(
-        time_attr="training_iteration",
-        perturbation_interval=2,
-        quantile_fraction=0.5,
-        hyperparam_mutations={"rate": [1, 2, 4]},
-        custom_explore_fn=lambda config: config | {"rate": 7},
-        synch=True,
-    )
     error = fit(
         tuner(
             recorded(client),
             [{"steps": 3, "loss": 1.0}, {"steps": 3, "loss": 9.0}],
             space={"rate": 1},
-            tuning={"scheduler": pbt, "metric": "loss", "mode": "min", "reuse_actors": True},
+            tuning={"scheduler": perturbing(), "metric": "loss", "mode": "min", "reuse_actors": True},
             cpus=0.5,
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=2),
         )

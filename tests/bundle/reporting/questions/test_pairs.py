@@ -17,7 +17,7 @@ LIMITS = "training_time_s<=2.05"
 
 
 def made(times: float = 1.0, noise: float = 0.01, **changes: Any) -> Frame:
-    """Six trials, whose score is the worse the cheaper they are; on a machine that is so many times as slow."""
+    """Six trials, whose score is the worse the cheaper they are; on a machine that is this many times as slow."""
     costs = {cost: lambda row: times * SECONDS[row["batch_size"]] for cost in ("training_time_s", "cpu_seconds")}
     exact = {"fold_sd": 0.0, "model_sd": 0.0, "noise": noise}
     frame = study({"batch_size": list(SECONDS)}, costs, lambda row: SCORES[row["batch_size"]], **exact, **changes)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ LEVELS = {"batch_size": [8, 64, 512], "learning_rate": [0.1, 0.01, 0.001]}
 
 
 def made(seed: int, times: float = 1.0, rate: float = 0.3, noise: float = 0.02, **changes: Any) -> Frame:
-    """A study whose score depends on the rate, on a machine that is so many times as slow."""
+    """A study whose score depends on the rate, on a machine that is this many times as slow."""
     costs = {
         "training_time_s": lambda row: times * 8 / row["batch_size"],
         "peak_memory_mb": lambda row: 177 + row["batch_size"] / 10,
