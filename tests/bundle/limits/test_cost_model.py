@@ -125,33 +125,14 @@ def test_prediction_reaches_one_doubling_beyond_what_was_tried(
     assert [each is not None for each in model.expected([asked], STEP)] == [known]
 
 
-@pytest.mark.parametrize(
-    ("changes", "same"),
-    [
-        pytest.param({"learning_rate_init": 0.5}, True, id="rate"),
-        pytest.param({"alpha": 0.25}, True, id="new rate"),
-        pytest.param({"hidden_layer_sizes": [16]}, False, id="layer size"),
-        pytest.param({"hidden_layer_sizes": [4, 4]}, False, id="number of layers"),
-        pytest.param({"n_iter_no_change": 20}, False, id="whole number"),
-        pytest.param({"activation": "relu"}, False, id="word"),
-        pytest.param({"nesterovs_momentum": False}, False, id="switch"),
-        pytest.param({"batch_size": 64}, False, id="batch size"),
-        pytest.param({"max_steps": 61}, True, id="steps"),
-        pytest.param({"seed": 8}, True, id="seed"),
-    ],
-)
-def test_fractions_are_no_feature_of_a_cost(changes: dict[str, Any], same: bool) -> None:
+def test_fractions_are_no_feature_of_a_cost() -> None:
     """Rates change what is learned; amounts, words and switches what a step costs, whatever their number."""
-    assert (features(configured(MLP_CLASSIFIER)) == features(configured(MLP_CLASSIFIER, **changes))) is same
-
-
-def test_costs_of_many_are_expected_as_each_is_predicted() -> None:
-    """Nothing is before enough is known."""
-    asked = [configured(batch_size=size, learning_rate=rate) for size in (24, 96) for rate in (0.1, 0.2)]
-    model = _learned(TRIED, _step_time)
-    assert model.expected(asked, STEP) == [pytest.approx(_predicted(model, each).value) for each in asked]
-    assert CostModel(ROWS).expected(asked, STEP) == [None] * 4
-    assert model.expected([], STEP) == []
+    usual = features(configured(MLP_CLASSIFIER))
+    for same in ({"learning_rate_init": 0.5}, {"alpha": 0.25}, {"max_steps": 61}, {"seed": 8}):
+        assert features(configured(MLP_CLASSIFIER, **same)) == usual, same
+    sizes = ({"hidden_layer_sizes": [16]}, {"hidden_layer_sizes": [4, 4]}, {"n_iter_no_change": 20}, {"batch_size": 64})
+    for other in (*sizes, {"activation": "relu"}, {"nesterovs_momentum": False}):
+        assert features(configured(MLP_CLASSIFIER, **other)) != usual, other
 
 
 @pytest.mark.parametrize(
@@ -171,8 +152,8 @@ def test_interval_holds_the_noise_and_the_pages_that_come_by_chance(
     """A smooth law says nothing of how equal trials differ. Memory differs by 0.1 MB, and is never below 0."""
     model = CostModel(ROWS)
     for size in SIZES:
-        model.observe(configured(batch_size=size), {metric: cost})
-    prediction = model.predict(configured(batch_size=32), metric, noise)
+        model.observe(_of(size), {metric: cost})
+    prediction = model.predict(_of(32), metric, noise)
     assert prediction is not None
     low, high = min(cost / times, cost - within), max(cost * times, cost + within)
     assert (prediction.low, prediction.high) == (pytest.approx(max(0.0, low), rel=0.01), pytest.approx(high, rel=0.01))
@@ -186,11 +167,11 @@ def test_prediction_needs_eight_trials_of_the_metric(trials: int, known: bool) -
     assert MIN_TRIALS == 8
     model = CostModel(ROWS)
     for size in SIZES[:trials]:
-        model.observe(configured(batch_size=size), {STEP: 1.0})
+        model.observe(_of(size), {STEP: 1.0})
     for figures in ({}, {STEP: 0.0}, {PEAK: 1.0}):
-        model.observe(configured(batch_size=32), figures)
-    assert (model.predict(configured(batch_size=32), STEP) is not None) is known
-    assert model.predict(configured(batch_size=32), PEAK) is None
+        model.observe(_of(32), figures)
+    assert (model.predict(_of(32), STEP) is not None, model.expected([_of(32)], STEP) != [None]) == (known, known)
+    assert model.predict(_of(32), PEAK) is None
 
 
 @pytest.mark.parametrize("last_ms", [pytest.param(1.0, id="faster"), pytest.param(4.0, id="slower")])
@@ -199,10 +180,10 @@ def test_expected_cost_follows_a_machine_that_changes(last_ms: float) -> None:
     model, before = CostModel(ROWS), CostModel(ROWS)
     for ms in (2.0, 2.0, 2.0, last_ms):
         for size in SIZES:
-            model.observe(configured(batch_size=size), {STEP: ms})
+            model.observe(_of(size), {STEP: ms})
             if ms == 2.0:
-                before.observe(configured(batch_size=size), {STEP: ms})
-    asked = configured(batch_size=32)
+                before.observe(_of(size), {STEP: ms})
+    asked = _of(32)
     prediction = _predicted(model, asked)
     assert _predicted(before, asked).value == pytest.approx(2.0)
     assert prediction.value == pytest.approx(last_ms)

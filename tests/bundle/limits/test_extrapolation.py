@@ -57,14 +57,6 @@ def test_interval_is_not_wider_than_it_has_to_be() -> None:
     assert prediction.high - prediction.value == pytest.approx(prediction.value - prediction.low)
 
 
-@pytest.mark.parametrize(("steps", "known"), [(0, False), (FIRST_LOOK - 1, False), (FIRST_LOOK, True)])
-def test_prediction_needs_five_blocks(steps: int, known: bool) -> None:
-    """Before that nothing is said, neither of the total nor of the error."""
-    extrapolation = _after([1.0] * steps)
-    assert (extrapolation.at(STEPS) is not None) is known
-    assert (extrapolation.error is not None) is known
-
-
 def test_error_is_that_of_the_mean_per_step() -> None:
     """Over many simulated trials the means differ by as much as each of them says of itself."""
     trials = np.random.default_rng(3).normal(1.0, 0.2, (400, WARM_UP + 200))
@@ -72,22 +64,6 @@ def test_error_is_that_of_the_mean_per_step() -> None:
     means, errors = (np.array([getattr(each, name) for each in after], float) for name in ("mean", "error"))
     assert errors.mean() == pytest.approx(means.std(), rel=0.15)
     assert means == pytest.approx(trials[:, WARM_UP:].mean(axis=1))
-
-
-@pytest.mark.parametrize(
-    ("amounts", "total"),
-    [
-        pytest.param([5.0, 3.0], None, id="measured-steps-alone"),
-        pytest.param([5.0, 3.0, 1.0], 9.0 + 7.0, id="one-more"),
-        pytest.param([5.0, 3.0, *[1.0] * 5], 16.0, id="most"),
-        pytest.param([5.0, 3.0, *[1.0] * 8], 16.0, id="all-steps"),
-    ],
-)
-def test_steps_whose_memory_is_measured_do_not_say_what_the_rest_takes(
-    amounts: list[float], total: float | None
-) -> None:
-    """They took what they took: each of the ten steps is counted once."""
-    assert _after(amounts).roughly_at(10) == total
 
 
 @pytest.mark.parametrize("steps", [pytest.param(STEPS, id="long"), pytest.param(3, id="fewer-than-five-blocks")])

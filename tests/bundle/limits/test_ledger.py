@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import ray
-from reference import configured
+from reference import MLP_REGRESSOR, configured
 
 from entrypoints.limits.cost_model import MIN_ENDED
 from entrypoints.limits.costs import USUAL_NOISE
 from entrypoints.limits.ledger import Brief, Ledger, ask, start, tell
-from entrypoints.limits.noise import MIN_DEGREES
+from entrypoints.limits.noise import MIN_DEGREES, group, noise_at_limits
 from entrypoints.models.configuration import Configuration
 
 ROWS = 1000
@@ -66,21 +67,6 @@ def test_predictions_learn_what_trials_would_have_cost() -> None:
     assert ledger.brief(_of(48)).predictions == seen
 
 
-def test_ledger_of_a_study_that_goes_on_knows_the_trials_that_are_done() -> None:
-    """It says what one would that has seen all of them."""
-    trials = [
-        (_of(size), {"training_time_s": size / 100}, {"training_time_s": size / 90}, "finished") for size in SIZES
-    ]
-    seen = _ledger()
-    for trial in trials:
-        seen.record(*trial)
-    again = Ledger(ROWS, NAMED, earlier=trials)
-    brief = again.brief(_of(48))
-    assert brief.predictions.keys() == {"training_time_s"}
-    assert len(brief.costs) == len(SIZES)
-    assert brief == seen.brief(_of(48))
-
-
 @pytest.mark.parametrize(
     ("trials", "known"),
     [pytest.param(MIN_DEGREES, False, id="too few"), pytest.param(MIN_DEGREES + 1, True, id="enough")],
@@ -109,40 +95,43 @@ def test_noise_that_trials_have_shown_replaces_the_usual_one(
 
 def test_timings_predict_nothing_until_five_trials_have_ended() -> None:
     """They may all be twice too slow. Then the bound by which trials are skipped follows what others have cost."""
-    ledger = _ledger(timed=[(_of(size), {"training_time_s": 0.02 * size}) for size in SIZES])
+    ledger = _ledger(timed=[(_of(size), _costs(0.02 * size)) for size in SIZES])
     for size in SIZES[:MIN_ENDED]:
         brief = ledger.brief(_of(100))
         assert brief.predictions == {}
-        costs = {"training_time_s": 0.01 * size}
-        ledger.record(_of(size), costs, costs, "finished")
+        ledger.record(_of(size), _costs(0.01 * size), _costs(0.01 * size), "finished")
     prediction = ledger.brief(_of(100)).predictions["training_time_s"]
     assert MIN_ENDED == 5
     assert prediction.low < 1.0 < prediction.high
 
 
 def test_timings_of_a_study_that_goes_on_do_not_outweigh_the_trials_that_have_ended() -> None:
-    """Each of its processes takes them, here twice too slow, after these trials were read from the store."""
-    trials = [(_of(size), {"training_time_s": 0.01 * size}) for size in SIZES[:MIN_ENDED]]
+    """Each of its processes takes them, here twice too slow, after these trials were read from the store.
+
+    They count for relative limits, too.
+    """
+    trials = [(_of(size), _costs(0.01 * size)) for size in SIZES[:MIN_ENDED]]
     ledger = Ledger(ROWS, NAMED, earlier=[(trial, costs, costs, "finished") for trial, costs in trials])
     for _ in range(16):
-        ledger.observe([(_of(size), {"training_time_s": 0.02 * size}) for size in SIZES])
+        ledger.observe([(_of(size), _costs(0.02 * size)) for size in SIZES])
     assert ledger.brief(_of(100)).predictions["training_time_s"].low < 1.0
+    assert ledger.brief(_of(100)).costs == tuple(costs for _, costs in trials)
 
 
 def test_trials_to_come_count_with_what_they_are_expected_to_cost() -> None:
     """Until they have ended; a repetition is not a trial of its own."""
     trials = [_of(size) for size in SIZES]
-    timed = [(trial, {"training_time_s": 0.01 * trial.batch_size}) for trial in trials]
+    timed = [(trial, _costs(0.01 * trial.batch_size)) for trial in trials]
     ledger = _ledger("training_time_s", trials=[*trials, replace(trials[0], repeat=1)], timed=timed)
     expected = [costs["training_time_s"] for costs in ledger.brief(trials[0]).costs]
     assert expected == pytest.approx([0.01 * size for size in SIZES], rel=0.05)
     ledger.record(replace(trials[0], repeat=1), timed[0][1], timed[0][1], "finished")
     for trial in trials[1:]:
-        ledger.record(trial, {"training_time_s": 5.0}, {"training_time_s": 5.0}, "finished")
+        ledger.record(trial, _costs(5.0), _costs(5.0), "finished")
     *ended, to_come = [costs["training_time_s"] for costs in ledger.brief(trials[0]).costs]
     assert ended == [5.0] * 7
     assert to_come != 5.0
-    ledger.record(trials[0], {"training_time_s": 5.0}, {"training_time_s": 5.0}, "finished")
+    ledger.record(trials[0], _costs(5.0), _costs(5.0), "finished")
     assert [costs["training_time_s"] for costs in ledger.brief(trials[0]).costs] == [5.0] * 8
 
 
@@ -184,13 +173,51 @@ def test_trial_is_told_by_the_ledger_s_process_what_was_timed_and_what_others_ha
     It then knows nothing, which costs it no training.
     """
     process = start(ROWS, ["training_time_s"], [_of(SIZES[0])])
-    tell(process, [(_of(size), {"training_time_s": 0.01 * size}) for size in SIZES])
+    tell(process, [(_of(size), _costs(0.01 * size)) for size in SIZES])
     (costs,) = ask(process, _of(SIZES[0])).costs
     assert costs["training_time_s"] == pytest.approx(0.01 * SIZES[0], rel=0.5)
-    last, expected = {"training_time_s": 2.0, "val_loss": 0.5}, {"training_time_s": 2.0}
+    last, expected = {"training_time_s": 2.0, "val_loss": 0.5}, _costs(2.0)
     ray.get(process.record.remote(_of(SIZES[0]), last, expected, "finished"), timeout=60)  # the process may be slow
-    assert ask(process, _of(SIZES[0])).costs == ({"training_time_s": 2.0},)
+    assert ask(process, _of(SIZES[0])).costs == (_costs(2.0),)
     ray.kill(process)
     for nobody in (process, None):
         tell(nobody, [])
         assert ask(nobody, _of(8)) == Brief()
+
+
+STEP = "mean_step_time_ms"
+
+
+def _noise(logarithms: dict[str, list[float]]) -> float | None:
+    trials = [(kind, {STEP: math.exp(value)}) for kind, values in logarithms.items() for value in values]
+    return noise_at_limits([*trials, ("none", {}), ("none", {STEP: 0.0})], STEP)
+
+
+@pytest.mark.parametrize(
+    ("logarithms", "share"),
+    [
+        pytest.param({"a": [0.0, 0.2] * 6}, math.sqrt(12 * 0.01 / 11), id="one-group"),
+        pytest.param({"a": [0.0, 1.0] * 6, "b": [5.0, 5.2] * 6}, math.sqrt(12 * 0.01 / 11), id="of-the-larger"),
+        pytest.param({"a": [0.0, 0.2] * 6, "b": [9.0]}, math.sqrt(12 * 0.01 / 11), id="single-ones-say-nothing"),
+        pytest.param({"a": [0.0, 0.2] * 3, "b": [9.0, 9.2] * 3}, math.sqrt(12 * 0.01 / 10), id="of-all-if-few"),
+        pytest.param({"a": [0.0, 0.2] * (MIN_DEGREES // 2)}, None, id="too-few"),
+        pytest.param({}, None, id="nothing"),
+    ],
+)
+def test_noise_is_the_spread_within_groups_of_the_larger_figures(
+    logarithms: dict[str, list[float]], share: float | None
+) -> None:
+    """As a share of the figure; small ones differ by a larger share of themselves, and are far from any limit."""
+    assert _noise(logarithms) == (share if share is None else pytest.approx(share))
+
+
+def test_group_holds_trials_whose_cost_cannot_differ() -> None:
+    """Of the built-in algorithms those that differ by rate and penalty; of others only the same configuration."""
+
+    def of(algorithm: str = "linear", steps: float = 60.0, **changes: Any) -> Any:
+        return group(configured(algorithm, **changes), {"steps": steps})
+
+    assert of(learning_rate=0.1) == of(learning_rate=0.2, alpha=2.0) == of(tol=0.0)
+    assert of(MLP_REGRESSOR, alpha=0.1) == of(MLP_REGRESSOR, alpha=0.1) != of(MLP_REGRESSOR, alpha=0.2)
+    others = [of(), of(batch_size=4), of(tol=0.1), of(tol=0.2), of(tol=0.1, steps=50.0)]
+    assert len(set(others)) == len(others)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +13,13 @@ import pytest
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.extrapolation import WARM_UP, Prediction
 from entrypoints.limits.ledger import Brief
-from entrypoints.limits.stop_or_skip import EarlyEnd, Guard, How, Stopping, end_of
+from entrypoints.limits.stop_or_skip import EarlyEnd, Guard, Stopping
 from mlflow_sysmetrics.limits import Criteria, Stop, Values
 
 STEPS = 500
 STEP_S = 1 / 128  # so that sums are exact
+EQUAL_S = [STEP_S] * STEPS
 FULL_S = STEPS * STEP_S
-PREDICTED = Prediction(14.2, 13.8, 14.7)
 LIMIT_S = 10.0  # a thread that has not ended by then fails the test
 
 
@@ -26,12 +27,14 @@ def _guard(
     text: str,
     *,
     predict: bool = True,
+    may_converge: bool = False,
     noise: Mapping[str, float] | None = None,
     predictions: Mapping[str, Prediction] | None = None,
 ) -> Guard:
-    """A guard of these criteria; figures have no noise unless it is given."""
-    stopping = Stopping(Criteria.parse(text, metrics("regression")), predict)
-    return Guard(stopping, Brief(noise=noise or {}, predictions=dict(predictions or {})), STEPS)
+    """A guard of these criteria, or of none; figures have no noise unless it is given."""
+    stopping = Stopping(Criteria.parse(text, metrics("regression")), predict) if text else None
+    brief = Brief(noise=noise or {}, predictions=dict(predictions or {}))
+    return Guard(stopping, brief, STEPS, may_converge=may_converge)
 
 
 def _train(guard: Guard, step_times_s: Iterable[float]) -> int | None:
@@ -49,31 +52,6 @@ def _noisy(random: np.random.Generator, mean_s: float, share: float) -> list[flo
     return list(random.normal(mean_s, share * mean_s, STEPS))
 
 
-def test_without_criteria_nothing_ends_a_trial() -> None:
-    """Whatever it costs; there is nothing to watch for."""
-    predictions = {"training_time_s": Prediction(9e9, 9e9, 9e9)}
-    guard = Guard(None, Brief(predictions=predictions), STEPS)
-    costs = {"training_time_s": 9e9, "peak_memory_mb": 9e9, "val_loss": 9e9}
-    guard.skip_if_predicted()
-    guard.crossed(costs, 1)
-    guard.stepped(1, 9e9, 9e9)
-    guard.reported(costs, 100, {})
-    assert not guard.active
-    assert not guard.ended()
-    assert guard.feasible(costs)
-    assert not guard.names(costs)
-
-
-def test_trial_that_may_converge_is_stopped_only_by_what_it_has_cost() -> None:
-    """Not by a total that it may never reach. What it would have cost is not said."""
-    stopping = Stopping(Criteria.parse("training_time_s<=2", metrics("regression")), predict=True)
-    guard = Guard(stopping, Brief(noise={}), STEPS, may_converge=True)
-    assert _train(guard, [STEP_S] * STEPS) == 2 / STEP_S + 1
-    assert guard.ending is not None
-    assert (guard.ending.how, guard.ending.prediction) == ("crossed", None)
-    assert guard.expected({"training_time_s": 2.0})["training_time_s"] == pytest.approx(FULL_S)
-
-
 def _reads(guard: Guard) -> None:
     """In the measurement's thread, which the training thread does not wait for."""
     guard.crossed({"peak_memory_mb": 300.0, "inference_latency_ms": 0.5}, 99)
@@ -84,15 +62,23 @@ def _reads(guard: Guard) -> None:
     thread.join(LIMIT_S)
 
 
-def _trains(guard: Guard) -> None:
-    """Equal steps; the wall time is twice the training time."""
-    _train(guard, [STEP_S] * STEPS)
+def _trains(*times_s: float) -> Callable[[Guard], None]:
+    """Steps, by default equal ones; the wall time is twice the training time."""
+
+    def happens(guard: Guard) -> None:
+        _train(guard, times_s or EQUAL_S)
+
+    return happens
 
 
-def _reports(guard: Guard) -> None:
-    """A loss that becomes no better."""
-    for step, loss in ((100, 0.5), (200, 0.6), (300, 0.55)):
-        guard.reported({"val_loss": loss}, step, {})
+def _reports(*losses: float, step: int = 100, **figures: float) -> Callable[[Guard], None]:
+    """A loss at each of some reports, and the figures of the last one, by default long before the end."""
+
+    def happens(guard: Guard) -> None:
+        for number, loss in enumerate(losses, start=1 - len(losses)):
+            guard.reported({"val_loss": loss} | ({} if number else figures), step + number, {})
+
+    return happens
 
 
 def _diverges(guard: Guard) -> None:
@@ -103,40 +89,84 @@ def _diverges(guard: Guard) -> None:
     guard.diverged(1e9, 100.0, 300)
 
 
+FORESEEN = {name: Prediction(2.0, 1.5, 2.5) for name in ("training_time_s", "mean_step_time_ms")}
+SLOW_AT_FIRST = [3.0] * 60 + [1.0] * (STEPS - 60)
+
+
+def _case(name: str, text: str, happens: Callable[[Guard], None], reason: str | None, **given: Any) -> Any:
+    """A case: what happens to a trial of these criteria ends it for this reason; None: it goes on."""
+    return pytest.param(text, happens, reason, given, id=name)
+
+
+def _skip(text: str, skipped: str | None = None) -> Any:
+    """A case: a trial of these criteria is skipped for this metric, or not. The noise is in the bound already."""
+    reason = skipped and f"{skipped} 2 > 1.4 (predicted, skipped)"
+    noise = dict.fromkeys(FORESEEN, 0.2)
+    return _case(f"skip {text}", text, Guard.skip_if_predicted, reason, predictions=FORESEEN, noise=noise)
+
+
+def _slow_at_first(name: str, unit_s: float, reason: str | None) -> Any:
+    """A case: sixty steps of three units and then steps of one, which in all keep to the limit."""
+    text = f"training_time_s<={1.2 * unit_s * sum(SLOW_AT_FIRST):.4g}"
+    return _case(name, text, _trains(*[unit_s * each for each in SLOW_AT_FIRST]), reason)
+
+
 @pytest.mark.parametrize(
-    ("text", "happens", "reason"),
+    ("text", "happens", "reason", "given"),
     [
-        pytest.param("peak_memory_mb<=300", _reads, "peak_memory_mb 412.3 > 300 (step 100)", id="memory"),
-        pytest.param("model_size_kb<=3", _reads, "model_size_kb 4 > 3 (step 100)", id="fact"),
-        pytest.param("training_time_s<=3", _trains, "training_time_s 3.906 > 3 (predicted, step 52)", id="predicted"),
-        pytest.param("elapsed_s<=0.5", _trains, "elapsed_s 0.5156 > 0.5 (step 33)", id="too-soon-to-predict"),
-        pytest.param("val_loss patience 2", _reports, "val_loss 0.55, best 0.5 (patience 2, step 300)", id="patience"),
-        pytest.param(
-            "val_loss patience 9", _diverges, "val_loss 1e+09 > 100 (100x untrained, step 300)", id="diverges"
+        _case("memory", "peak_memory_mb<=300", _reads, "peak_memory_mb 412.3 > 300 (step 100)"),
+        _case("fact", "model_size_kb<=3", _reads, "model_size_kb 4 > 3 (step 100)"),
+        _case("predicted", "training_time_s<=3", _trains(), "training_time_s 3.906 > 3 (predicted, step 52)"),
+        _case("too soon to predict", "elapsed_s<=0.5", _trains(), "elapsed_s 0.5156 > 0.5 (step 33)"),
+        _case(
+            *("patience", "val_loss patience 2", _reports(0.5, 0.6, 0.55)),
+            "val_loss 0.55, best 0.5 (patience 2, step 100)",
         ),
-        pytest.param("val_loss<=0.1", _reports, None, id="loss-may-still-fall"),
-        pytest.param("peak_memory_mb>=500", _reads, None, id="memory-may-still-grow"),
-        pytest.param("", _diverges, None, id="diverges-without-limits"),
+        _case("report", "peak_memory_mb<=3", _reports(1.0, peak_memory_mb=9.0), "peak_memory_mb 9 > 3 (step 100)"),
+        _case("diverges", "val_loss patience 9", _diverges, "val_loss 1e+09 > 100 (100x untrained, step 300)"),
+        _case("diverges without limits", "", _diverges, None),
+        _case("loss may still fall", "val_loss<=0.1", _reports(0.5, 0.6), None),
+        _case("memory may still grow", "peak_memory_mb>=500", _reads, None),
+        _case("patience at the end", "val_loss patience 1", _reports(1.0, 9.0, step=STEPS), None),
+        _case("limit at the end", "peak_memory_mb<=3", _reports(1.0, step=STEPS, peak_memory_mb=9.0), None),
+        _case("noise", f"training_time_s<={FULL_S / 1.5}", _trains(), None, noise={"training_time_s": 0.2}),
+        _slow_at_first("slow for tenths of a second", 0.0005, None),
+        _slow_at_first("slow for seconds", 0.01, "training_time_s 15 > 7.44 (predicted, step 52)"),
+        # What may still keep to a limit begins.
+        _skip("training_time_s<=1.4", skipped="training_time_s"),
+        _skip("training_time_s<=1.6"),
+        _skip("mean_step_time_ms<=1.4", skipped="mean_step_time_ms"),
+        _skip("mean_step_time_ms<=1.6"),
+        _skip("mean_step_time_ms>=1.8"),
+        _skip("training_time_s>=1.8"),
+        _skip("peak_memory_mb<=1"),
     ],
 )
-def test_reason_why_a_trial_ends(text: str, happens: Callable[[Guard], None], reason: str | None) -> None:
-    """As soon as it is known, from whichever thread."""
-    guard = _guard(text) if text else Guard(None, Brief(), STEPS)
+def test_reason_why_a_trial_ends(
+    text: str, happens: Callable[[Guard], None], reason: str | None, given: dict[str, Any]
+) -> None:
+    """As soon as it is known, from whichever thread; not at the last report, when there is nothing left to save."""
+    guard = _guard(text, **given)
     happens(guard)
-    assert guard.ended() is (reason is not None)
-    assert guard.ending is None or guard.ending.reason == reason
-    assert end_of(guard.ending.how if guard.ending else None, finished=False, diverged=False) == "stopped"
+    assert (guard.ended(), guard.ending and guard.ending.reason) == (reason is not None, reason)
 
 
-def test_with_predictions_off_a_trial_ends_when_it_crosses_its_limit() -> None:
+@pytest.mark.parametrize(
+    ("given", "predicted"),
+    [
+        pytest.param({"predict": False, "predictions": FORESEEN}, pytest.approx(FULL_S), id="predictions are off"),
+        pytest.param({"may_converge": True}, None, id="may converge"),
+    ],
+)
+def test_trial_ends_only_when_it_crosses_its_limit(given: dict[str, Any], predicted: Any) -> None:
     """Neither is it skipped, nor stopped for what it will do. What it would have cost is recorded."""
-    guard = _guard("training_time_s<=1", predict=False, predictions={"training_time_s": Prediction(9.0, 8.0, 9.5)})
+    guard = _guard("training_time_s<=1", **given)
     guard.skip_if_predicted()
-    assert _train(guard, [STEP_S] * STEPS) == 129
+    assert _train(guard, EQUAL_S) == 129
     assert guard.ending is not None
     assert (guard.ending.how, guard.ending.reason) == ("crossed", "training_time_s 1.008 > 1 (step 129)")
-    assert guard.ending.prediction is not None
-    assert guard.ending.prediction.value == pytest.approx(FULL_S)
+    assert (guard.ending.prediction and guard.ending.prediction.value) == predicted
+    assert guard.expected({"training_time_s": 1.0})["training_time_s"] == pytest.approx(FULL_S)
 
 
 @pytest.mark.parametrize(
@@ -145,21 +175,18 @@ def test_with_predictions_off_a_trial_ends_when_it_crosses_its_limit() -> None:
         pytest.param(lambda guard: guard.crossed({"model_size_kb": 99.0}, 5), id="reading"),
         pytest.param(lambda guard: guard.stepped(5, 99.0, 99.0), id="step"),
         pytest.param(lambda guard: guard.reported({"model_size_kb": 99.0}, 5, {}), id="report"),
-        pytest.param(lambda guard: guard.skip_if_predicted(), id="prediction"),
+        pytest.param(Guard.skip_if_predicted, id="prediction"),
     ],
 )
 def test_first_reason_stays_the_reason(later: Callable[[Guard], None]) -> None:
-    """What breaks while the trial comes to its end explains nothing."""
+    """What breaks while the trial comes to its end explains nothing, though by itself it would have been a reason."""
     text = "peak_memory_mb<=300, model_size_kb<=1, training_time_s<=1"
-    guard = _guard(text, predictions={"training_time_s": Prediction(9.0, 8.0, 10.0)})
+    guard, other = (_guard(text, predictions=FORESEEN) for _ in range(2))
     guard.crossed({"peak_memory_mb": 400.0}, 4)
-    first = guard.ending
-    later(guard)
-    assert guard.ending is first is not None
-    assert first.stop.metric == "peak_memory_mb"
-    other = _guard(text, predictions={"training_time_s": Prediction(9.0, 8.0, 10.0)})
-    later(other)
-    assert other.ended()  # on its own it would have been a reason
+    for each in (guard, other):
+        later(each)
+        assert each.ending is not None
+        assert (each.ending.stop.metric == "peak_memory_mb") is (each is guard)
 
 
 @pytest.mark.parametrize("first_step_s", [pytest.param(STEP_S, id="even"), pytest.param(20 * STEP_S, id="slow first")])
@@ -185,26 +212,6 @@ def test_trial_that_ends_below_its_limit_is_never_stopped(metric: str) -> None:
     assert [stop for stop in stops if stop is not None] == []
 
 
-def test_slow_beginning_of_tenths_of_a_second_is_no_prediction() -> None:
-    """Sixty steps in 0.2 s, each as slow as three of those that follow, end nothing; steps of seconds do at once."""
-    for step_s, stopped in ((0.0015, None), (STEP_S, 52)):
-        times = [step_s] * 60 + [step_s / 3] * (STEPS - 60)
-        assert _train(_guard(f"training_time_s<={1.2 * sum(times)}"), times) == stopped
-
-
-@pytest.mark.parametrize(
-    ("metric", "value"),
-    [pytest.param("val_loss", 9.0, id="patience"), pytest.param("peak_memory_mb", 9e9, id="limit")],
-)
-def test_last_report_stops_nothing(metric: str, value: float) -> None:
-    """There is nothing left to save; before it, the same report ends the trial."""
-    for last, step in ((True, STEPS), (False, STEPS - 1)):
-        guard = _guard("val_loss patience 1, peak_memory_mb<=300")
-        guard.reported({"val_loss": 1.0}, 100, {})
-        guard.reported({metric: value}, step, {})
-        assert guard.ended() is not last
-
-
 def test_mean_step_time_needs_evidence() -> None:
     """A mean above its limit ends the trial once enough steps have shown that this is not chance, or a slow start."""
     for steps, spread, ends in ((40, 0.0, False), (50, 0.0, True), (50, 2.0, False)):
@@ -219,72 +226,26 @@ def test_mean_step_time_needs_evidence() -> None:
         assert guard.ending is None or guard.ending.stop.value == pytest.approx(11.0)
 
 
-@pytest.mark.parametrize(
-    ("text", "metric", "skipped"),
-    [
-        pytest.param("training_time_s<=1.4", "training_time_s", True, id="beyond"),
-        pytest.param("training_time_s<=1.6", "training_time_s", False, id="perhaps within"),
-        pytest.param("mean_step_time_ms<=1.4", "mean_step_time_ms", True, id="mean beyond"),
-        pytest.param("mean_step_time_ms<=1.6", "mean_step_time_ms", False, id="mean perhaps within"),
-        pytest.param("mean_step_time_ms>=1.8", "mean_step_time_ms", False, id="perhaps above a lower limit"),
-        pytest.param("training_time_s>=1.8", "training_time_s", False, id="total above a lower limit"),
-        pytest.param("peak_memory_mb<=1", "training_time_s", False, id="other metric"),
-    ],
-)
-def test_trial_is_skipped_only_where_its_low_bound_breaks_a_limit(text: str, metric: str, skipped: bool) -> None:
-    """What may still keep to it begins. The bound has the noise of equal trials in it already."""
-    guard = _guard(text, predictions={metric: Prediction(2.0, 1.5, 2.5)}, noise={metric: 0.2})
-    guard.skip_if_predicted()
-    assert guard.ended() is skipped
-    assert guard.ending is None or guard.ending.reason == f"{metric} 2 > 1.4 (predicted, skipped)"
-
-
-def test_noise_counts_for_the_prediction_of_a_trial_that_trains() -> None:
-    """A limit broken by less than figures differ from run to run does not end a trial."""
-    assert _train(_guard(f"training_time_s<={FULL_S / 1.5}", noise={"training_time_s": 0.2}), [STEP_S] * STEPS) is None
-
-
-@pytest.mark.parametrize(
-    ("how", "step", "prediction", "reason"),
-    [
-        pytest.param("crossed", 100, None, "training_time_s 13.8 > 10 (step 100)", id="crossed"),
-        pytest.param("crossed", 100, PREDICTED, "training_time_s 13.8 > 10 (step 100)", id="crossed, and predicted"),
-        pytest.param("predicted", 121, PREDICTED, "training_time_s 14.2 > 10 (predicted, step 121)", id="predicted"),
-        pytest.param("skipped", 0, PREDICTED, "training_time_s 14.2 > 10 (predicted, skipped)", id="skipped"),
-    ],
-)
-def test_tags_of_an_ending_say_all_about_it(
-    how: How, step: int, prediction: Prediction | None, reason: str, project: Path
-) -> None:
+def test_tags_of_an_ending_say_all_about_it(project: Path) -> None:
     """The reason in one line, as the docs say it, and its parts to filter by."""
-    tags = EarlyEnd(Stop("training_time_s<=10", "training_time_s", 13.8, 10.0, step), how, prediction).tags
-    of_prediction = {"sysmetrics.stop_prediction": "14.2 (13.8 to 14.7)"} if prediction else {}
-    assert tags == of_prediction | {
+    stop = Stop("training_time_s<=10", "training_time_s", 13.8, 10.0, 121)
+    tags = EarlyEnd(stop, "predicted", Prediction(14.2, 13.8, 14.7)).tags
+    reason = "training_time_s 14.2 > 10 (predicted, step 121)"
+    assert tags == {
         "sysmetrics.stopped_by": "criteria",
         "sysmetrics.stop_reason": reason,
         "sysmetrics.stop_metric": "training_time_s",
-        "sysmetrics.stop_step": str(step),
-        "sysmetrics.stop_how": how,
+        "sysmetrics.stop_step": "121",
+        "sysmetrics.stop_how": "predicted",
         "sysmetrics.stop_value": "13.8",
         "sysmetrics.stop_limit": "10",
+        "sysmetrics.stop_prediction": "14.2 (13.8 to 14.7)",
     }
-    if how == "predicted":
-        assert f"`{reason}`" in (project / "docs" / "limits.md").read_text()
+    assert f"`{reason}`" in (project / "docs" / "limits.md").read_text()
 
 
 def _crosses(guard: Guard) -> None:
     guard.crossed({"peak_memory_mb": 400.0, "cpu_seconds": 2.0}, 1)
-
-
-def _is_skipped(guard: Guard) -> None:
-    guard.skip_if_predicted()
-
-
-def _steps(*times_s: float) -> Callable[[Guard], None]:
-    def happens(guard: Guard) -> None:
-        _train(guard, times_s)
-
-    return happens
 
 
 @pytest.mark.parametrize(
@@ -295,7 +256,10 @@ def _steps(*times_s: float) -> Callable[[Guard], None]:
             {"peak_memory_mb": 400.0, "val_loss": 0.5},
             id="what a thread has read",
         ),
-        pytest.param("model_memory_mb<=300", _is_skipped, {}, {"model_memory_mb": 500.0}, id="what it was skipped for"),
+        pytest.param(
+            *("model_memory_mb<=300", Guard.skip_if_predicted, {}, {"model_memory_mb": 500.0}),
+            id="what it was skipped for",
+        ),
         pytest.param(
             *("cpu_seconds<=1", _crosses, {"cpu_seconds": 2.0, "peak_memory_mb": 7.0}),
             {"cpu_seconds": 2.0, "peak_memory_mb": 7.0},
@@ -307,22 +271,22 @@ def _steps(*times_s: float) -> Callable[[Guard], None]:
             id="a total that nothing extrapolates did not",
         ),
         pytest.param(
-            *("training_time_s<=99, peak_memory_mb<=3", _steps(STEP_S), {"training_time_s": 0.03, "val_loss": 7.0}),
+            *("training_time_s<=99, peak_memory_mb<=3", _trains(STEP_S), {"training_time_s": 0.03, "val_loss": 7.0}),
             {"val_loss": 7.0},
             id="a single step says nothing",
         ),
         pytest.param(
-            *(f"training_time_s<={6.5 * STEP_S}", _steps(*[STEP_S] * STEPS), {"val_loss": 0.5}),
+            *(f"training_time_s<={6.5 * STEP_S}", _trains(), {"val_loss": 0.5}),
             {"val_loss": 0.5, "training_time_s": FULL_S, "elapsed_s": 2 * FULL_S},
             id="crossed after a few steps",
         ),
         pytest.param(
-            *(f"training_time_s<={22.5 * STEP_S}", _steps(20 * STEP_S, *[STEP_S] * STEPS), {"val_loss": 0.5}),
+            *(f"training_time_s<={22.5 * STEP_S}", _trains(20 * STEP_S, *EQUAL_S), {"val_loss": 0.5}),
             {"val_loss": 0.5, "training_time_s": FULL_S + 19 * STEP_S, "elapsed_s": 2 * (FULL_S + 19 * STEP_S)},
             id="crossed after a slow first step",
         ),
         pytest.param(
-            *(f"training_time_s<={0.5 * STEP_S}", _steps(*[STEP_S] * STEPS), {"training_time_s": 0.5 * STEP_S}),
+            *(f"training_time_s<={0.5 * STEP_S}", _trains(), {"training_time_s": 0.5 * STEP_S}),
             {"training_time_s": STEP_S},
             id="crossed in the first step",
         ),
