@@ -12,12 +12,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.linear_model import SGDClassifier, SGDRegressor
-from sklearn.metrics import accuracy_score, hinge_loss, log_loss, mean_squared_error, root_mean_squared_error
+from sklearn.metrics import (
+    accuracy_score,
+    hinge_loss,
+    log_loss,
+    mean_squared_error,
+    root_mean_squared_error,
+    zero_one_loss,
+)
 from sklearn.preprocessing import StandardScaler
 
 from entrypoints.datasets import known
 from entrypoints.datasets.prepared import Prepared, prepared
 from entrypoints.datasets.splits import make_split
+from entrypoints.datasets.tables import Table
 from entrypoints.models.configuration import Configuration
 
 FOLDS = 3
@@ -39,7 +47,11 @@ STUDIES = [
 @cache
 def bundled(name: str, folds: int = FOLDS) -> Prepared:
     """A bundled dataset, split with seed 0."""
-    table = known.load(name)
+    return split_up(known.load(name), folds)
+
+
+def split_up(table: Table, folds: int = FOLDS) -> Prepared:
+    """A table, split with seed 0."""
     return prepared(table, make_split(table, folds=folds, seed=0))
 
 
@@ -48,6 +60,18 @@ def configured(algorithm: str = "linear", **changes: Any) -> Configuration:
     shared = {name: changes.pop(name, usual) for name, usual in SHARED.items()}
     usual = OF_SGD if algorithm in LOSSES else OF_MLP if "MLP" in algorithm else {}
     return Configuration(algorithm=algorithm, hyperparameters=usual | changes, **shared)
+
+
+def loss(model: Any, X: Any, y: Any, n_classes: int) -> float:
+    """Log loss where there are probabilities, else hinge loss, else the share of wrong rows; or the squared error."""
+    labels = np.arange(n_classes)
+    if not n_classes:
+        return float(mean_squared_error(y, model.predict(X)))
+    if hasattr(model, "predict_proba"):
+        return float(log_loss(y, model.predict_proba(X), labels=labels))
+    if hasattr(model, "decision_function"):
+        return float(hinge_loss(y, model.decision_function(X), labels=labels))
+    return float(zero_one_loss(y, model.predict(X)))
 
 
 @dataclass
@@ -114,12 +138,7 @@ class Plain:
 
     def loss(self, rows: Any) -> float:
         """What is compared beside the score."""
-        X, y = self.features(rows), self.target(rows)
-        if self.regression:
-            return float(mean_squared_error(y, self.estimator.predict(X)))
-        if hasattr(self.estimator, "predict_proba"):
-            return float(log_loss(y, self.estimator.predict_proba(X), labels=[0, 1]))
-        return float(hinge_loss(y, self.estimator.decision_function(X), labels=[0, 1]))
+        return loss(self.estimator, self.features(rows), self.target(rows), 0 if self.regression else 2)
 
     def score(self, rows: Any) -> float:
         """The RMSE or the accuracy."""

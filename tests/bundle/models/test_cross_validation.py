@@ -11,13 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from clock import Clock
-from reference import FOLDS, MLP_REGRESSOR, STUDIES, Plain, bundled, configured
+from reference import FOLDS, MLP_REGRESSOR, STUDIES, Plain, bundled, configured, split_up
 
 from entrypoints.compute import memory
 from entrypoints.datasets import known
-from entrypoints.datasets.prepared import Prepared, prepared
-from entrypoints.datasets.splits import make_split
-from entrypoints.models import learners
+from entrypoints.datasets.prepared import Prepared
 from entrypoints.models.configuration import Configuration
 from entrypoints.models.cross_validation import LATENCY_ROWS, CrossValidation, batches
 
@@ -56,6 +54,8 @@ def test_batches_of_an_epoch_are_a_permutation_of_the_rows(batch_size: int, size
 @pytest.mark.parametrize(("name", "algorithm"), STUDIES)
 def test_curves_and_figures_equal_a_plain_scikit_learn_loop(name: str, algorithm: str) -> None:
     """Every point is the mean over folds; training loss is that of the steps since the last point.
+
+    So nothing is learned from rows that are held out, and a trial can be repeated.
 
     At the end: one row per fold on its own validation rows and on the test part, the means of the test figures, and
     the mean size of the pickled estimators, in units of 1000 bytes.
@@ -135,8 +135,7 @@ def test_figures_of_a_large_part_equal_a_plain_scikit_learn_loop() -> None:
     frame = pd.DataFrame(random.normal(size=(30_000, 2)), columns=["a", "b"])
     frame["y"] = frame["a"] ** 3 - frame["b"]
     table = known.Table("large", frame, "y", "regression", "made here", None, "none")
-    data = prepared(table, make_split(table, folds=2, seed=0))
-    configuration = configured("linear", max_steps=10)
+    data, configuration = split_up(table, folds=2), configured("linear", max_steps=10)
     row, fold = _trained(data, configuration).fold_figures()[0], Plain.of_fold(data, configuration, 0).train(10)
     for part, rows in (("val", data.split.folds[0][1]), ("test", data.split.test)):
         assert len(rows) > 8192
@@ -147,21 +146,19 @@ def test_figures_of_a_large_part_equal_a_plain_scikit_learn_loop() -> None:
 def test_training_time_is_the_time_of_the_steps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sum over folds of what their steps took, per fold; computing the losses does not count."""
     clock, durations = Clock(), iter(range(1, 100))
-    step, outputs = learners.Learner.step, learners._linear_outputs
-
-    def slow_step(self: learners.Learner, *args: Any) -> None:
-        clock.now += next(durations)
-        step(self, *args)
-
-    def slow_outputs(*args: Any) -> Any:
-        clock.now += 1000.0
-        return outputs(*args)
-
     monkeypatch.setattr("entrypoints.models.cross_validation.CoreWait", lambda: lambda: 0.0)
     monkeypatch.setattr("entrypoints.models.cross_validation.perf_counter", clock)
-    monkeypatch.setattr(learners.Learner, "step", slow_step)
-    monkeypatch.setattr(learners, "_linear_outputs", slow_outputs)
     training = CrossValidation(configured("linear"), bundled("red_wine"))
+
+    def step(X: Any, y: Any) -> None:
+        clock.now += next(durations)
+
+    def outputs(X: Any) -> Any:
+        clock.now += 1000.0
+        return np.zeros(len(X))
+
+    for fold in training.folds:
+        fold.learner.step, fold.learner.outputs = step, outputs
     for steps, took, total in ((1, 6, 6), (3, 72, 78)):
         for _ in range(steps):
             training.step()
@@ -195,31 +192,28 @@ def test_inference_figures_are_of_single_rows_and_of_a_batch(monkeypatch: pytest
     assert sizes.count((1024, 11)) == FOLDS
 
 
-def _model_memory_mb(folds: int) -> float:
-    """Of a network with 1.06 million weights, in a trial with this number of folds."""
-    data = bundled("red_wine", folds=folds)
-    training = CrossValidation(configured(MLP_REGRESSOR, hidden_layer_sizes=[1024, 1024], batch_size=64), data)
+def _of_large_models(folds: int) -> CrossValidation:
+    """A trial with this number of folds, of networks with 1.06 million weights, after two steps."""
+    training = CrossValidation(
+        configured(MLP_REGRESSOR, hidden_layer_sizes=[1024, 1024], batch_size=64), bundled("red_wine", folds)
+    )
     training.step()
     training.step()
-    return training.model_memory()["model_memory_mb"]
+    return training
 
 
 def test_memory_of_one_model_does_not_depend_on_the_folds() -> None:
     """It is what weights, gradients and both moments take, and the updates and new moments of a step: 8 x 8.5 MB."""
-    of_two, of_four = _model_memory_mb(2), _model_memory_mb(4)
-    print(f"{of_two:.1f} MB of 2 folds, {of_four:.1f} MB of 4")
+    of_two, of_four = (_of_large_models(folds).model_memory()["model_memory_mb"] for folds in (2, 4))
     assert of_two == pytest.approx(of_four, rel=0.15)
     assert of_two == pytest.approx(8 * 8.5, rel=0.15)
 
 
 def test_size_of_a_model_is_taken_without_a_copy_of_it() -> None:
     """A copy would be part of the peak of memory that is charged to the model."""
-    data = bundled("red_wine", folds=2)
-    training = CrossValidation(configured(MLP_REGRESSOR, hidden_layer_sizes=[1024, 1024], batch_size=64), data)
-    training.step()
-    sizes_kb: list[float] = []
-    raised = memory.raised(lambda: sizes_kb.append(training.folds[0].model_size_kb()))
-    copied_kb = len(pickle.dumps(training.folds[0].learner.estimator, protocol=5)) / 1e3
+    fold, sizes_kb = _of_large_models(2).folds[0], list[float]()
+    raised = memory.raised(lambda: sizes_kb.append(fold.model_size_kb()))
+    copied_kb = len(pickle.dumps(fold.learner.estimator, protocol=5)) / 1e3
     assert sizes_kb[0] == pytest.approx(copied_kb, rel=1e-4)
     assert raised is not None
     assert raised.peak_mb < 1
@@ -269,43 +263,3 @@ def test_loss_that_is_not_finite_is_that_of_a_diverged_trial() -> None:
     report = training.report()
     assert training.diverged
     assert all(np.isfinite(value) for value in report.values())
-
-
-def test_trial_ends_after_its_steps() -> None:
-    """Not before the last step, and by epochs of the largest training part where there is no limit of steps."""
-    data = bundled("red_wine")
-    training = _trained(data, configured("linear", max_steps=0, max_epochs=2, batch_size=100))
-    rows = max(len(fit) for fit, _ in data.split.folds)
-    assert rows == 746
-    assert training.step_number == 16
-
-
-# --- what training sees ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("name", "algorithm"), STUDIES)
-def test_training_never_reads_rows_that_are_held_out(name: str, algorithm: str) -> None:
-    """With other values in a fold's validation rows and in the test part, its model is the same in every bit."""
-    table, data = known.load(name), bundled(name)
-    frame = table.frame.copy()
-    held_out = np.concatenate([data.split.folds[0][1], data.split.test])
-    frame.iloc[held_out, :-1] = frame.iloc[held_out, :-1] * -1e6 + 12345.0
-    labels = frame[table.target].to_numpy().copy()
-    labels[held_out] = 1e9 if name == "red_wine" else "tested_positive"
-    frame[table.target] = labels
-    changed = prepared(replace(table, frame=frame), data.split)
-    epoch = configured(algorithm, batch_size=64, max_steps=12)
-    before, after = (_trained(each, epoch).folds[0] for each in (data, changed))
-    X = before.preprocessing.transform(data.X[data.split.folds[0][0]])
-    np.testing.assert_array_equal(before.learner.outputs(X), after.learner.outputs(X))
-    assert before.validate() != after.validate()
-    assert before.test() != after.test()
-
-
-@pytest.mark.parametrize(("name", "algorithm"), STUDIES)
-def test_trials_of_one_seed_have_the_same_curves(name: str, algorithm: str) -> None:
-    """Same batches and, where a model has them, same initial weights: a trial can be repeated."""
-    data = bundled(name)
-    first, again, other = (_trained(data, configured(algorithm, seed=seed, max_steps=5)).report() for seed in (1, 1, 2))
-    for name in ("train_loss", "val_loss"):
-        assert first[name] == again[name] != other[name]
