@@ -1,4 +1,4 @@
-"""A prepared dataset in the artifacts of a run: what is stored, and when it is found again."""
+"""A dataset in MLflow: prepared, as artifacts of a run that are found again, and as the input of a study's run."""
 
 from __future__ import annotations
 
@@ -8,95 +8,74 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import DEFAULT, Mock
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from commands import store_uri
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
+from mlflow.data.pandas_dataset import from_pandas
+from mlflow.exceptions import MlflowException
+from stored_studies import experiment_id
 
 from entrypoints.datasets import known
+from entrypoints.datasets.dataset_input import log_dataset
 from entrypoints.datasets.prepared import Request
 from entrypoints.datasets.splits import make_split
-from entrypoints.datasets.stored import check, find, obtain, store
+from entrypoints.datasets.stored import check, find, obtain
 from entrypoints.datasets.tables import Table
 from entrypoints.runs import RecordedRun
 
 
-@pytest.fixture(scope="module")
-def client(module_store: Path) -> MlflowClient:
-    """Of a store of this module's own; each test has an experiment there."""
-    return MlflowClient(store_uri(module_store))
-
-
 @pytest.fixture
-def experiment_id(client: MlflowClient, tmp_path: Path) -> str:
-    """A new experiment."""
-    return str(client.create_experiment(tmp_path.name, artifact_location=(tmp_path / "artifacts").as_uri()))
-
-
-def _stored(client: MlflowClient, experiment_id: str, request: Request) -> str:
-    run_id: str = client.create_run(experiment_id, tags={"sysmetrics.kind": "prepare"}).info.run_id
-    table = known.load(request.dataset)
-    store(client, run_id, table, make_split(table, folds=request.folds, seed=request.seed), request)
-    client.set_terminated(run_id)
-    return run_id
+def parent(client: MlflowClient) -> RecordedRun:
+    """A study's run."""
+    return RecordedRun.of(client, client.create_run(experiment_id(client), tags={"sysmetrics.kind": "study"}))
 
 
 def _obtained(study: RecordedRun, table: Table, request: Request) -> tuple[str, bool]:
     return obtain(study, table, make_split(table, folds=request.folds, seed=request.seed), request)
 
 
-def test_prepare_run_holds_the_table_as_parquet_its_split_and_what_identifies_it(
-    client: MlflowClient, experiment_id: str
-) -> None:
+def test_prepare_run_holds_the_table_as_parquet_its_split_and_what_identifies_it(parent: RecordedRun) -> None:
     """Artifacts that other tools can read, and the request beside them."""
-    run_id = _stored(client, experiment_id, Request("diabetes", None, 4, 1))
-    folder = Path(download_artifacts(run_id=run_id, tracking_uri=client.tracking_uri))
     table = known.load("diabetes")
+    run_id, _ = _obtained(parent, table, Request("diabetes", None, 4, 1))
+    folder = Path(download_artifacts(run_id=run_id, tracking_uri=parent.client.tracking_uri))
     pd.testing.assert_frame_equal(pd.read_parquet(folder / "table.parquet"), table.frame)
     assert json.loads((folder / "split.json").read_text()) == make_split(table, folds=4, seed=1).to_json()
     about = json.loads((folder / "about.json").read_text())
     assert (about["name"], about["openml_id"], about["digest"]) == ("diabetes", 37, table.digest)
-    assert client.get_run(run_id).data.params == {"dataset": "diabetes", "max_rows": "all", "folds": "4", "seed": "1"}
+    asked = {"dataset": "diabetes", "max_rows": "all", "folds": "4", "seed": "1"}
+    assert parent.client.get_run(run_id).data.params == asked
 
 
-def _recorded(client: MlflowClient, experiment_id: str, status: str = "FINISHED", **values: Any) -> str:
+def _recorded(client: MlflowClient, experiment: str, status: str = "FINISHED", **values: Any) -> str:
     """A run that says of itself what a prepare run does."""
-    said = {"dataset": "red_wine", "folds": 3, "seed": 0, "digest": "abc", "kind": "prepare", **values}
-    tags = {"sysmetrics.kind": said.pop("kind"), "sysmetrics.digest": said.pop("digest")}
-    run_id: str = client.create_run(experiment_id, start_time=values.get("start", 0), tags=tags).info.run_id
-    for name in ("dataset", "folds", "seed"):
+    said = {"folds": 3, "seed": 0, "digest": "abc", "kind": "prepare", "start": 0} | values
+    tags = {f"sysmetrics.{name}": said[name] for name in ("kind", "digest")}
+    run_id: str = client.create_run(experiment, start_time=said["start"], tags=tags).info.run_id
+    for name in ("folds", "seed"):
         client.log_param(run_id, name, said[name])
     client.set_terminated(run_id, status)
     return run_id
 
 
-def test_find_returns_the_run_that_answers_the_request(client: MlflowClient, experiment_id: str) -> None:
+def test_find_returns_the_run_that_answers_the_request(client: MlflowClient) -> None:
     """The newest of several; runs of another split, content, kind, status or experiment are no answer."""
-    request = Request("red_wine", None, 3, 0)
-    elsewhere = str(client.create_experiment(f"{experiment_id} elsewhere"))
-    for unlike in (
-        {"folds": 4}, {"seed": 1}, {"digest": "other"}, {"kind": "study"},
-        {"status": "FAILED"}, {"status": "RUNNING"},
-    ):  # fmt: skip
-        _recorded(client, experiment_id, **unlike)  # type: ignore[arg-type]
-    _recorded(client, elsewhere)
-    assert find(client, experiment_id, request, "abc") is None
-    _recorded(client, experiment_id, start=1000)
-    newest = _recorded(client, experiment_id, start=3000)
-    _recorded(client, experiment_id, start=2000)
-    found = find(client, experiment_id, request, "abc")
+    request, here = Request("red_wine", None, 3, 0), experiment_id(client)
+    for unlike in ({"folds": 4}, {"seed": 1}, {"digest": "other"}, {"kind": "study"}):
+        _recorded(client, here, **unlike)
+    for status in ("FAILED", "RUNNING"):
+        _recorded(client, here, status)
+    _recorded(client, "0")
+    assert find(client, here, request, "abc") is None
+    _, newest, _ = (_recorded(client, here, start=start) for start in (1000, 3000, 2000))
+    found = find(client, here, request, "abc")
     assert found is not None
     assert found.info.run_id == newest
-
-
-@pytest.fixture
-def parent(client: MlflowClient, experiment_id: str) -> RecordedRun:
-    """A study's run."""
-    run = client.create_run(experiment_id, tags={"sysmetrics.kind": "study"})
-    return RecordedRun.of(client, run)
 
 
 def test_obtain_prepares_once_and_then_finds_what_was_prepared(
@@ -136,10 +115,9 @@ def _resplit(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -
 def _shuffled_targets(folder: Path) -> None:
     """Other targets, and a digest that fits them."""
     _rewritten(folder, lambda frame: frame.assign(quality=np.roll(frame["quality"].to_numpy(), 1)))
-    about = json.loads((folder / "about.json").read_text())
-    table = known.load("red_wine")
-    about["digest"] = replace(table, frame=pd.read_parquet(folder / "table.parquet")).digest
-    (folder / "about.json").write_text(json.dumps(about))
+    digest = replace(known.load("red_wine"), frame=pd.read_parquet(folder / "table.parquet")).digest
+    about = folder / "about.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"digest": digest}))
 
 
 @pytest.mark.parametrize(
@@ -156,16 +134,42 @@ def _shuffled_targets(folder: Path) -> None:
     ],
 )
 def test_prepare_run_that_holds_something_else_is_prepared_again(
-    tamper: Callable[[Path], None],
-    client: MlflowClient,
-    parent: RecordedRun,
-    capsys: pytest.CaptureFixture[str],
+    tamper: Callable[[Path], None], parent: RecordedRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whatever its tags and its own description say: the study trains on the table and the split that it asks for."""
     table, request = known.load("red_wine"), Request("red_wine", None, 2, 0)
-    run_id = _stored(client, parent.experiment_id, request)
-    tamper(Path(download_artifacts(run_id=run_id, tracking_uri=client.tracking_uri)))
+    run_id, _ = _obtained(parent, table, request)
+    tamper(Path(download_artifacts(run_id=run_id, tracking_uri=parent.client.tracking_uri)))
     used, reused = _obtained(parent, table, request)
     assert (used != run_id, reused) == (True, False)
-    check(client, used, table, make_split(table, folds=2, seed=0))
+    check(parent.client, used, table, make_split(table, folds=2, seed=0))
     assert f": the artifacts of prepare run {run_id} " in capsys.readouterr().out
+
+
+def _input(client: MlflowClient, table: Table) -> Any:
+    """The dataset in the run of a study that has recorded it."""
+    with mlflow.start_run() as active:
+        log_dataset(RecordedRun.of(client, active), table)
+    (recorded,) = client.get_run(active.info.run_id).inputs.dataset_inputs
+    return recorded.dataset
+
+
+def test_dataset_that_another_study_records_at_the_same_time_is_recorded(
+    store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow refuses the second of two equal ones, with an error of its database, and takes it at the next attempt."""
+    refused = MlflowException("UniqueViolation: duplicate key value violates unique constraint dataset_pk")
+    monkeypatch.setattr(mlflow, "log_input", Mock(wraps=mlflow.log_input, side_effect=[refused, DEFAULT]))
+    assert _input(store_in_use, known.load("red_wine")).name == "red_wine"
+
+
+def test_dataset_of_more_columns_than_mlflow_lists_is_recorded_without_the_list(
+    store_in_use: MlflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its name, digest, size and target; the terminal says what is not there."""
+    wide = pd.DataFrame(np.zeros((3, 2_001)), columns=[f"{'measurement ' * 40}{place}" for place in range(2_001)])
+    table = Table("wide", wide.assign(y=[1.0, 2.0, 3.0]), "y", "regression", "f", None, "none")
+    dataset = _input(store_in_use, table)
+    assert [each["name"] for each in json.loads(dataset.schema)["mlflow_colspec"]] == ["y"]
+    assert (dataset.digest, json.loads(dataset.profile)["num_rows"]) == (from_pandas(table.frame).digest, 3)
+    assert "The dataset's 2002 columns are too many for MLflow's record of its schema" in capsys.readouterr().out
