@@ -111,16 +111,6 @@ def main() -> None:
 
     other_jobs: list[Any] = []
 
-    def imports(module: str) -> bool:
-        def here() -> bool:
-            try:
-                __import__(module)
-            except ModuleNotFoundError:
-                return False
-            return True
-
-        return bool(ray.get(ray.remote(here).remote()))
-
     def work() -> int:
         other_jobs.extend([] if other_jobs else [OtherJob.remote()])
         return int(ray.get(other_jobs[0].calls.remote()))
@@ -135,7 +125,7 @@ def main() -> None:
         add(address, cpus)
         return len(by_id)
 
-    commands: dict[str, Any] = {"imports": imports, "work": work, "kill": kill, "replace": replace}
+    commands: dict[str, Any] = {"work": work, "kill": kill, "replace": replace}
     commands["others"] = lambda: list(by_id)
     print(json.dumps(cluster.address), file=answers, flush=True)
     for line in sys.stdin:

@@ -51,23 +51,15 @@ def test_barrier_lets_late_arrivals_pass(other: ThreadPoolExecutor) -> None:
     assert [other.submit(barrier.wait).result(LONG_S) for _ in range(2)] == [False, False]
 
 
-def test_first_processes_leave_what_they_found_and_wait_again(other: ThreadPoolExecutor) -> None:
-    """Each of them until the last has left it."""
+@pytest.mark.parametrize(("step", "given"), [("bring", ({"step_s": 0.5},)), ("begin", ())])
+def test_first_processes_wait_again(step: str, given: tuple[Any, ...], other: ThreadPoolExecutor) -> None:
+    """Until the last has left what it found, then until Tune knows of all, before a trial can end that is skipped."""
     barrier = _arrived(2, other)
-    first = other.submit(barrier.bring, [{"step_s": 0.5}])
+    first = other.submit(getattr(barrier, step), *given)
     assert _still_waits(first)
-    barrier.bring([])
+    getattr(barrier, step)(*given)
     first.result(LONG_S)
-    assert sorted(barrier.brought(), key=len) == [[], [{"step_s": 0.5}]]
-
-
-def test_first_trials_wait_until_all_have_begun(other: ThreadPoolExecutor) -> None:
-    """So that Tune knows of every process before the first trial, perhaps one that is skipped, has ended."""
-    barrier = _arrived(2, other)
-    first = other.submit(barrier.begin)
-    assert _still_waits(first)
-    barrier.begin()
-    first.result(LONG_S)
+    assert barrier.brought() == [*given] * 2
 
 
 @pytest.mark.parametrize(

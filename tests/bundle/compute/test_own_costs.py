@@ -1,18 +1,48 @@
-"""How long a thread waited for a CPU core."""
+"""What is a process's own: the memory to which a call raises it, and the time in which a thread had a CPU core."""
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from entrypoints.compute import memory
 from entrypoints.compute.contention import CoreWait, own_share
 
+MB = 125_000  # numbers of 8 bytes
 SCHEDSTAT = Path("/proc/thread-self/schedstat")
+
+
+def test_peak_of_a_call_is_measured_however_short_it_is() -> None:
+    """80 MB that are freed at once, and 20 MB that stay."""
+    kept = []
+
+    def call() -> None:
+        np.ones(80 * MB)
+        kept.append(np.ones(20 * MB))
+
+    assert memory.raised(call) == pytest.approx((80, 20), abs=2)
+    assert memory.raised(lambda: None) == pytest.approx((0, 0), abs=1)
+
+
+def test_what_was_there_before_does_not_count() -> None:
+    """Neither an earlier peak, nor what an earlier trial left in cycles, which makes no room for the call either."""
+    np.ones(200 * MB)
+    left: list[object] = [np.ones(50 * MB)]
+    left.append(left)
+    del left
+
+    def call() -> None:
+        gc.collect()
+        np.ones(20 * MB)
+
+    assert memory.raised(call) == pytest.approx((20, 0), abs=2)
 
 
 def test_wait_that_linux_does_not_tell_counts_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,16 +75,7 @@ def test_wait_grows_while_another_process_has_the_core() -> None:
         os.sched_setaffinity(0, before)
 
 
-@pytest.mark.parametrize(
-    ("elapsed_s", "waited_s", "share"),
-    [
-        pytest.param(2.0, 0.0, 1.0, id="never"),
-        pytest.param(2.0, 0.5, 0.75, id="for-a-quarter"),
-        pytest.param(2.0, 3.0, 0.0, id="for-longer-than-it-took"),
-        pytest.param(2.0, -1.0, 1.0, id="a-clock-that-went-back"),
-        pytest.param(0.0, 0.0, 1.0, id="no-time"),
-    ],
-)
-def test_own_share_is_what_was_not_waited(elapsed_s: float, waited_s: float, share: float) -> None:
-    """Between 0 and 1."""
-    assert own_share(elapsed_s, waited_s) == share
+def test_own_share_is_what_was_not_waited() -> None:
+    """Between 0 and 1, also where the wait seems longer than the time that it is part of, or a clock went back."""
+    shares = {(2.0, 0.0): 1.0, (2.0, 0.5): 0.75, (2.0, 3.0): 0.0, (2.0, -1.0): 1.0, (0.0, 0.0): 1.0}
+    assert {(elapsed_s, waited_s): own_share(elapsed_s, waited_s) for elapsed_s, waited_s in shares} == shares
