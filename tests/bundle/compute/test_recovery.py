@@ -14,11 +14,9 @@ from entrypoints.compute.recovery import MAX_DEATHS, RecoveringTrials
 
 
 def _failing() -> type:
-    """A class of a function's own, which workers need no module for."""
+    """A trial that notes each attempt in a file and then fails, or does not. Workers need no module for its class."""
 
     class Failing(tune.Trainable):
-        """A trial that notes each attempt in a file of its name and then fails, or does not."""
-
         def setup(self, config: dict[str, Any]) -> None:
             with Path(config["folder"], config["fails"]).open("a") as attempts:
                 attempts.write(".")

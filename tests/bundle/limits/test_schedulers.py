@@ -69,7 +69,6 @@ class Controller:
     """What a scheduler asks of Tune's loop: there is always another trial that waits."""
 
     def get_live_trials(self) -> list[Scheduled]:
-        """One that has not begun."""
         return [Scheduled("waiting", Trial.PENDING)]
 
 

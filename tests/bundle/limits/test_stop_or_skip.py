@@ -13,7 +13,7 @@ import pytest
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.extrapolation import WARM_UP, Prediction
 from entrypoints.limits.ledger import Brief
-from entrypoints.limits.stop_or_skip import EarlyEnd, Guard, Stopping
+from entrypoints.limits.stop_or_skip import EarlyEnd, Guard, Stopping, end_of
 from mlflow_sysmetrics.limits import Criteria, Stop, Values
 
 STEPS = 500
@@ -187,6 +187,18 @@ def test_first_reason_stays_the_reason(later: Callable[[Guard], None]) -> None:
         later(each)
         assert each.ending is not None
         assert (each.ending.stop.metric == "peak_memory_mb") is (each is guard)
+
+
+def test_trial_has_finished_only_where_nothing_ended_it_and_it_did_not_diverge() -> None:
+    """As those that follow are told; before its own end it is one that was stopped."""
+    ends = {
+        ("skipped", False): "skipped",
+        ("crossed", False): "stopped",
+        (None, False): "stopped",
+        (None, True): "finished",
+    }
+    assert {(how, finished): end_of(how, finished=finished, diverged=False) for how, finished in ends} == ends
+    assert {end_of(how, finished=finished, diverged=True) for how, finished in ends} == {"diverged"}
 
 
 @pytest.mark.parametrize("first_step_s", [pytest.param(STEP_S, id="even"), pytest.param(20 * STEP_S, id="slow first")])

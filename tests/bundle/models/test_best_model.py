@@ -162,8 +162,7 @@ def test_table_of_categories_alone_is_trained_on_and_predicted_from(tmp_path: Pa
     """It has nothing to scale."""
     frame = pd.DataFrame({"kind": ["x", "y", "z"] * 20, "size": ["s", "l"] * 30, "y": [1.5, 0.5, 2.5] * 20})
     frame.to_csv(tmp_path / "kinds.csv", index=False)
-    data = split_up(known.load(str(tmp_path / "kinds.csv"), target="y"))
-    model = best_model.raw_rows_model(best_model.refit(configured(max_steps=300), data), data)
+    model = best_model.raw_rows_model(*_refitted(tmp_path / "kinds.csv", "y", "linear"))
     assert model.predict(frame) == pytest.approx(frame["y"].to_numpy(), abs=0.3)
 
 

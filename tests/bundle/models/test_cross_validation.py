@@ -27,9 +27,6 @@ def _trained(data: Prepared, configuration: Configuration) -> CrossValidation:
     return training
 
 
-# --- batches -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("batch_size", "sizes"), [(6, [6, 6, 6, 2]), (5, [5] * 4), (20, [20]), pytest.param(50, [20], id="more-than-all")]
 )
@@ -46,9 +43,6 @@ def test_batches_of_an_epoch_are_a_permutation_of_the_rows(batch_size: int, size
     assert epochs(0, 0) == epochs(0, 0)
     orders = [*epochs(0, 0), *epochs(1, 0), *epochs(0, 1)]
     assert len({tuple(order) for order in orders}) == 9
-
-
-# --- the trial ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "algorithm"), STUDIES)
@@ -217,9 +211,6 @@ def test_size_of_a_model_is_taken_without_a_copy_of_it() -> None:
     assert sizes_kb[0] == pytest.approx(copied_kb, rel=1e-4)
     assert raised is not None
     assert raised.peak_mb < 1
-
-
-# --- divergence --------------------------------------------------------------------------------------------
 
 
 def test_trial_that_recovers_is_not_diverged() -> None:
