@@ -158,16 +158,6 @@ def test_mistake_is_one_sentence_without_a_password(here: Store) -> None:
     assert "mlflow-skinny has no database stores" in why_unknown("postgresql+psycopg2://host/runs")
 
 
-@pytest.mark.parametrize(
-    "uri", [f"http://127.0.0.1:{free_port()}", "sqlite:////dev/null/mlflow.db"], ids=["server", "file"]
-)
-def test_store_that_does_not_answer_is_believed(uri: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A run named by its id is taken as it is; one line says so, without the statement of a database."""
-    assert find_run("a" * 32, Store(uri)) == StoredRun("a" * 32)
-    (told,) = [record.getMessage() for record in caplog.records if "has not said yet" in record.getMessage()]
-    assert "\n" not in told
-
-
 def test_call_that_hangs_is_waited_for_a_while() -> None:
     """What it returns or raises comes back if it is in time."""
     assert within(10, lambda: 7) == 7
