@@ -137,9 +137,16 @@ print(json.dumps(ray.get([where.remote() for _ in range(8)])))
 
 @pytest.mark.slow
 def test_workers_import_what_they_were_sent(scaled: Scaled) -> None:
-    """Without the study's environment they know neither package; with it, both come from Ray's own folder."""
-    assert not scaled.nodes.ask("imports", "entrypoints")
-    assert not scaled.nodes.ask("imports", "mlflow_sysmetrics")
+    """Without the study's environment they know neither package; with it, both come from Ray's own folder.
+
+    An older copy that is installed on the nodes, from here on, is not used.
+    """
+    (installed,) = (scaled.folder / "nodes" / "python").glob("lib/python*/site-packages")
+    for name in ("entrypoints", "mlflow_sysmetrics"):
+        assert not scaled.nodes.ask("imports", name)
+        (installed / name).mkdir()
+        (installed / name / "__init__.py").touch()
+        assert scaled.nodes.ask("imports", name)
     (scaled.folder / "own_model.py").write_text("")
     module = str(scaled.folder / "own_model.py")
     done = scaled.run("where", WHERE.format(address=scaled.nodes.address, module=module))
@@ -218,15 +225,22 @@ def test_local_store_is_refused_on_the_cluster(scaled: Scaled, empty_store: Path
 
 @pytest.mark.slow
 def test_own_modules_reach_the_nodes(scaled: Scaled) -> None:
-    """Beside the folder of the user, in a package there, and beside the table; with their neighbours."""
+    """Beside the folder of the user, in a package there, and beside the table; with their neighbours.
+
+    Two cores, and no more processes, are used of three that are free.
+    """
+    scaled.nodes.ask("work")  # of the node with two cores it has one
     write_own_models(scaled.folder)
     options = {"dataset": "../data/own.csv", "target": "y", "folds": "2"}
     options |= {"algorithm": ",".join(ALGORITHMS), "space": "{batch_size: 8, rate: [0.1, 0.5]}", "max_steps": "200"}
+    options["cpus"] = "2"
     done = scaled.start("own", scaled.folder / "user", **options, ray_address=scaled.nodes.address).wait()
     assert done.exit_code == 0, done.stderr
     trials = children(scaled.client, runs_of_kind(scaled.client, "study")[0], "trial")
     assert {trial.info.status for trial in trials} == {"FINISHED"}
     assert {trial.data.params["algorithm"] for trial in trials} == set(ALGORITHMS)
+    assert "on 2 CPU cores" in done.stdout
+    assert len({trial.data.tags["sysmetrics.pid"] for trial in trials}) == 2 < len(trials)
     assert len({trial.data.tags["sysmetrics.ray_node_id"] for trial in trials}) >= 2
 
 
