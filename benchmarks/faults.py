@@ -1,10 +1,9 @@
 """What is left of a Tune study in which something breaks: `python benchmarks/faults.py`, about six minutes, as root.
 
-Each fault hits a small study of a class in its course, and those of a trial's or the loop's process one of a
-function. A row prints what was done, how many results had been reported, how many of them the store has in the end,
-how many results and runs it has twice, how many runs are left RUNNING, and what the runs say: statuses of the trials,
-their errors, and the study's own words. The exit code is 1 if a reported result is lost, anything is there twice, or
-a run is left RUNNING. Root is needed for a small disk of its own that can be filled.
+Each fault hits a small study in its course. A row prints what was done, how many results had been reported, how many of
+them the store has in the end, how many results and runs it has twice, how many runs are left RUNNING, and what the runs
+say: statuses of the trials, their errors, and the study's own words. The exit code is 1 if a reported result is lost,
+anything is there twice, or a run is left RUNNING. Root is needed for a small disk of its own that can be filled.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from mlflow import MlflowClient
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
-from fault_table import FAULTS, KINDS, wrong_with  # noqa: E402
+from fault_table import FAULTS, wrong_with  # noqa: E402
 from observations import Observed, observe  # noqa: E402
 
 
@@ -28,14 +27,14 @@ def row(*cells: object) -> None:
     print(f"| {' | '.join(str(cell) for cell in cells)} |", flush=True)
 
 
-def show(case: str, kind: str, observed: Observed) -> bool:
+def show(case: str, observed: Observed) -> bool:
     """Print a row; whether it is right."""
     wrong = wrong_with(case, observed)
     counts = [observed.get(name, "?") for name in ("reported", "stored", "twice", "running")]
     statuses = ", ".join(f"{number} {status}" for status, number in Counter(observed.get("trials", ())).items())
     says = "; ".join([statuses, *observed.get("says", ())])
     fault, done = FAULTS[case]
-    row(f"{fault} ({kind})", done, *counts, says, f"NO: {', '.join(wrong)}" if wrong else "yes")
+    row(fault, done, *counts, says, f"NO: {', '.join(wrong)}" if wrong else "yes")
     return not wrong
 
 
@@ -43,13 +42,10 @@ def main() -> int:
     logging.disable(logging.INFO)  # of MLflow, which makes a store
     row("fault", "what was done", "reported", "in the store", "twice", "left RUNNING", "what the runs say", "right")
     row(*["---"] * 8)
-    right = []
     with tempfile.TemporaryDirectory() as folder:
         empty = Path(folder) / "empty.db"
         MlflowClient(f"sqlite:///{empty}").search_experiments()
-        for kind in KINDS:
-            observations = observe("tune_faults.py", kind, str(empty))
-            right += [show(case, kind, observed) for case, observed in observations.items()]
+        right = [show(case, observed) for case, observed in observe("tune_faults.py", str(empty)).items()]
     print(f"{sum(right)} of {len(right)} right")
     return 0 if all(right) else 1
 

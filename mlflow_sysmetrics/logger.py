@@ -68,7 +68,8 @@ class SystemMetricsLogger:
             ``sysmetrics.stop_reason`` says so, and `on_break` is called.
         on_break: called once, in a thread of its own, with the ``Stop`` that says which limit was broken. By default
             the run becomes KILLED, and this process and those below it get SIGTERM, ten seconds later SIGKILL.
-        measurement: one that was made, and perhaps started or stopped, before; instead of `groups` and `interval_s`.
+        measurement: one that was made, and perhaps started or stopped, before; instead of `pid`, `groups` and
+            `interval_s`.
 
     Raises:
         ValueError: an argument is wrong, there is no run, or this process records it already.
@@ -91,11 +92,12 @@ class SystemMetricsLogger:
     ) -> None:
         self._rank, self._ranks = _checked_rank(rank)
         self._prefix = _full_prefix(prefix, node, self._rank)
+        self._measurement = measurement or Measurement(pid, groups, interval_s)
+        pid, groups = pid or self._measurement.pid, self._measurement.groups
         limits = None if criteria is None else process_criteria(criteria)
         check_readable(limits, groups)
         here = "memory_mb" if "process" in groups else ""
         self._on_break, self._brake = on_break, Brake(self._broken, limits, judged_while=here)
-        self._measurement = measurement or Measurement(pid, groups, interval_s)
         self._steps = self._steps_before = (0.0, 0)  # their seconds and number: now, and by the last point
         self._store = Store(tracking_uri or mlflow.get_tracking_uri())
         self._run = find_run(run_id, self._store)

@@ -80,7 +80,8 @@ class Measurement:
     ) -> None:
         check_groups(groups)
         check_pid(pid)
-        self._arguments, self._clock, self._sample = (pid, groups, interval_s), clock, sample
+        self.pid, self.groups, self._interval_s = pid, groups, interval_s
+        self._clock, self._sample = clock, sample
         self._process: ProcessSampler | None = None
         self._monitor = Monitor(self._take, interval_s=interval_s, window_s=window_s, on_sample=self._seen, clock=clock)
         self._is_own = pid in (None, os.getpid())
@@ -102,9 +103,8 @@ class Measurement:
             self._began, self.began_ms = self._clock(), time.time_ns() // 1_000_000
             self._cut = (self._began, 0.0)
             if self._sample is None:
-                pid, groups, _ = self._arguments
                 try:
-                    self._sample = read = Sampler(groups, pid=pid)
+                    self._sample = read = Sampler(self.groups, pid=self.pid)
                     self._process = read.process
                 except ValueError:  # the process has ended since
                     self._sample = dict
@@ -137,7 +137,7 @@ class Measurement:
 
         @functools.wraps(function)
         def measured(*args: Any, **named: Any) -> Any:
-            with Measurement(*self._arguments) as each:
+            with Measurement(self.pid, self.groups, self._interval_s) as each:
                 try:
                     return function(*args, **named)
                 finally:

@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with files that start projects or Ray, which take longest; skip what takes long unless asked for."""
-    starts = {"start_project", "local_ray", "observed", "ran", "place"}
+    starts = {"start_project", "local_ray", "observed", "place"}
     long = {item.path for item in items if starts.intersection(getattr(item, "fixturenames", ()))}
     items.sort(key=lambda item: item.path not in long)
     if os.environ.get("RUN_SLOW") != "1":

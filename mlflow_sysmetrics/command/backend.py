@@ -68,22 +68,25 @@ class _MeasuredRun(LocalSubmittedRun):
     def __init__(self, submitted: LocalSubmittedRun, supervisor: Supervisor) -> None:
         super().__init__(submitted.run_id, submitted.command_proc)  # type: ignore[no-untyped-call]
         self._supervisor = supervisor
+        self._ended: Ended | None = None
         supervisor.start(submitted.command_proc.pid)
 
     def wait(self) -> bool:
         """Whether it has succeeded. If this backend ended it, the run is KILLED, and ExecutionException is raised."""
-        os.waitid(os.P_PID, self.command_proc.pid, os.WEXITED | os.WNOWAIT)
-        self._supervisor.ended()
-        stopped = self._supervisor.stopped
-        ended = self._supervisor.finish(reap(self.command_proc), ends=bool(stopped))
-        if stopped:  # if this returned False, MLflow would mark the run FAILED, although it is KILLED already
+        if self._ended is None:
+            os.waitid(os.P_PID, self.command_proc.pid, os.WEXITED | os.WNOWAIT)
+            self._supervisor.ended()
+            ends = bool(self._supervisor.stopped)
+            self._ended = self._supervisor.finish(reap(self.command_proc), ends=ends)
+        if stopped := self._supervisor.stopped:  # MLflow would mark a run FAILED that is KILLED already
             raise ExecutionException(f"Run (ID '{self.run_id}') was ended: {stopped[STOP_REASON]}")
-        return ended.code == 0
+        return self._ended.code == 0
 
     def cancel(self) -> None:
-        super().cancel()  # type: ignore[no-untyped-call]
-        self._supervisor.ended()
-        self._supervisor.finish(Ended(1), ends=False)
+        if self._ended is None:
+            super().cancel()  # type: ignore[no-untyped-call]
+            self._supervisor.ended()
+            self._ended = self._supervisor.finish(Ended(1), ends=False)
 
 
 def _settings(config: Mapping[str, Any]) -> Settings:

@@ -42,7 +42,8 @@ def error_line(trial: Trial) -> str:
     """Why a trial failed: the last line of its traceback, which is the exception and its message. Never raises."""
     try:
         # The file on this machine: the copy that Trial.get_error() reads is made later.
-        line = Path(trial.error_file).read_text().strip().splitlines()[-1]
+        lines = Path(trial.error_file).read_text().strip().splitlines()
+        line = [line for line in lines if not line.startswith("\t")][-1]  # not Ray's details of a process
         return redacted_text(line.partition(_GUESSES)[0])
     except (OSError, TypeError, IndexError, UnicodeError):
         return "unknown error"

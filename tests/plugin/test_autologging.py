@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import mlflow
 import pytest
-from commands import ROOT, clean_environment, store_uri
+from busy_worker import use_cpu
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -23,20 +17,12 @@ LIMIT_S = 60.0
 
 
 @pytest.fixture
-def client(store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
+def client(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
     """The store in use, with autolog on."""
-    monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "journals"))
     monkeypatch.delenv("MLFLOW_SYSMETRICS_CHANNEL", raising=False)
     autolog()
     yield store_in_use
     autolog(disable=True)
-
-
-def use_cpu(seconds: float) -> None:
-    """Use so much of a processor, however busy the machine is."""
-    end = time.process_time() + seconds
-    while time.process_time() < end:
-        pass
 
 
 def ended(client: MlflowClient, run: Run) -> dict[str, float]:
@@ -97,27 +83,3 @@ def test_disabled_it_measures_later_runs_no_more(client: MlflowClient, monkeypat
         pass
     assert "elapsed_s" in ended(client, first)
     assert ended(client, second) == ended(client, third) == {}
-
-
-def test_program_that_is_followed_says_what_it_does(empty_store: Path) -> None:
-    """A line for `import mlflow`, and for each run's beginning and end: of a fork nothing that is its parent's."""
-    channel = empty_store / "channel"
-    channel.touch()
-    program = """
-import os, mlflow
-from mlflow import end_run
-with mlflow.start_run() as run:
-    if os.fork() == 0:
-        end_run()
-        os._exit(0)
-    os.wait()
-mlflow.start_run(run_id=run.info.run_id)
-"""
-    given = {"MLFLOW_TRACKING_URI": store_uri(empty_store), "MLFLOW_SYSMETRICS_CHANNEL": str(channel)}
-    environment = clean_environment(PYTHONPATH=str(ROOT), **given)
-    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
-    lines = [json.loads(line) for line in channel.read_text().splitlines()]
-    said = [name for line in lines for name in ("mlflow", "start", "end") if name in line]
-    assert said == ["mlflow", "start", "end", "start", "end"]
-    assert all(line["summary"]["elapsed_s"] > 0 for line in lines if "end" in line)
-    assert len({line["pid"] for line in lines} - {os.getpid()}) == 1

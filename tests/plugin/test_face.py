@@ -8,15 +8,6 @@ import pytest
 
 import mlflow_sysmetrics
 
-RAY = {"CriteriaStopper", "SystemMetricsCallback", "system_metrics"}
-
-
-@pytest.mark.parametrize("name", sorted({*mlflow_sysmetrics.__all__, *RAY}))
-def test_face_offers_what_users_import(name: str) -> None:
-    """Each name is listed, and is the class or function of that name."""
-    assert name in dir(mlflow_sysmetrics)
-    assert getattr(mlflow_sysmetrics, name).__name__ == name
-
 
 def test_star_import_works_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has no ray gets all that does not need it, and the import error of what does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -15,8 +16,8 @@ from typing import Any
 import mlflow
 import psutil
 import pytest
-from busy_worker import compute
-from commands import ROOT, clean_environment, in_use, wait_until
+from busy_worker import use_cpu
+from commands import ROOT, clean_environment, wait_until
 from forks import in_fork
 from hung_disk import hung_disk
 from mlflow import MlflowClient
@@ -33,13 +34,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
 
 @pytest.fixture(autouse=True)
-def journals(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Their folder. MLflow's current store is an empty one, no run is active, and no thread of ours is left."""
-    folder = tmp_path / "journals"
-    monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(folder))
+def _nothing_is_left(journals: Path, store_in_use: MlflowClient) -> Iterator[None]:
+    """MLflow's current store is an empty one, and no thread of ours is left."""
     others = set(our_threads())  # of tests of a disk or a store that hangs
-    with in_use(empty_store):
-        yield folder
+    yield
     wait_until(lambda: others.issuperset(our_threads()), LIMIT_S, "the end of all threads")
 
 
@@ -64,13 +62,14 @@ def metrics(run_id: str) -> dict[str, float]:
 # --- what a run holds --------------------------------------------------------------------------------------
 
 
-def test_run_has_series_summary_phases_steps_and_tags(journals: Path) -> None:
-    """In a few lines of a script; nothing is left on disk."""
-    with mlflow.start_run() as run, SystemMetricsLogger() as logger:
+def test_run_has_series_summary_phases_steps_and_tags(journals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a few lines of a script, beside the machine's metrics that MLflow reads itself; nothing is left on disk."""
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    with mlflow.start_run(log_system_metrics=True) as run, SystemMetricsLogger() as logger:
         with logger.phase("load"):
             time.sleep(0.2)
         with logger.phase("train"), logger.phase("epoch") as epoch:
-            compute(0.3)
+            use_cpu(0.3)
         for _ in logger.timed(range(3)):
             with logger.step():
                 time.sleep(0.01)
@@ -81,6 +80,7 @@ def test_run_has_series_summary_phases_steps_and_tags(journals: Path) -> None:
     assert not logger.is_recording
     found = metrics(run.info.run_id)
     series = {"system/process_memory_mb", "system/process_memory_mb_max", "system/step_time_ms"}
+    series |= {"system/network_receive_megabytes"}
     assert found.keys() >= series | summary_names(["process"]) - {"peak_rss_mb"}
     assert {name: found[name] for name in logger.summary} == logger.summary
     assert (found["steps"], found["mean_step_time_ms"] > 10) == (6, True)
@@ -115,7 +115,7 @@ def test_another_logger_goes_on_in_the_run(caplog: pytest.LogCaptureFixture) -> 
         for cpu_s in (0.2, 0.0):
             logger = SystemMetricsLogger()
             assert logger.start() is logger.start() is logger
-            compute(cpu_s)
+            use_cpu(cpu_s)
             assert logger.stop() == logger.stop() == logger.summary
         assert not logger.start().is_recording
     assert "make a new one" in caplog.text
@@ -234,6 +234,18 @@ def test_broken_limit_is_told_to_the_program() -> None:
     assert ended.data.tags["sysmetrics.stop_reason"].startswith("elapsed_s 0.")
 
 
+def test_broken_limit_ends_the_process_that_is_measured() -> None:
+    """Which is another than this where a measurement of that was made before."""
+    with (
+        subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child,
+        mlflow.start_run() as run,
+        SystemMetricsLogger(measurement=Measurement(child.pid), criteria="elapsed_s<=0.2"),
+    ):
+        assert child.wait(LIMIT_S) == -signal.SIGTERM
+    tags = mlflow.get_run(run.info.run_id).data.tags
+    assert (tags["sysmetrics.pid"], tags["sysmetrics.stop_metric"]) == (str(child.pid), "elapsed_s")
+
+
 def test_limit_that_is_broken_at_the_very_end_ends_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -315,17 +327,16 @@ def test_logger_delivers_what_an_earlier_process_has_left(journals: Path) -> Non
     assert list(journals.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [10, pytest.param(200, marks=pytest.mark.slow)])
-def test_cycles_leave_no_thread_no_descriptor_and_no_memory(number: int) -> None:
+def test_cycles_leave_no_thread_no_descriptor_and_no_memory() -> None:
     """After a first quarter of them, in which MLflow fills its own caches."""
     counts, process = [], psutil.Process()
     with mlflow.start_run():
-        for _ in range(number):
+        for _ in range(10):
             with SystemMetricsLogger() as logger, logger.step():
                 pass
             gc.collect()
             counts.append((len(our_threads()), process.num_fds(), process.memory_info().rss / 1e6))
-    settled, last = counts[number // 4], counts[-1]
+    settled, last = counts[2], counts[-1]
     assert last[0] == 0
     assert last[1] <= settled[1]
     assert last[2] - settled[2] < 5
@@ -356,9 +367,11 @@ def test_wrong_argument_raises_one_sentence_that_names_it(arguments: dict[str, A
 
 
 def test_limit_on_what_is_not_read_raises_at_once() -> None:
-    """Before anything is recorded; a name may be as long as is said."""
+    """Before anything is recorded, also by a measurement that was made before; a name may be as long as is said."""
     with mlflow.start_run(), pytest.raises(ValueError, match="needs the group gpu"):
         SystemMetricsLogger(prefix="a" * 150, criteria="peak_gpu_memory_mb<=2")
+    with mlflow.start_run(), pytest.raises(ValueError, match="needs the group process"):
+        SystemMetricsLogger(measurement=Measurement(groups=("container",)), criteria="peak_memory_mb<=2")
 
 
 def test_nothing_raises_once_it_is_made(

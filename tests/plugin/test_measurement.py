@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import queue
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from busy_worker import use_cpu
+from children import child
 from commands import wait_until
 
 from mlflow_sysmetrics import Measurement, measure
@@ -20,45 +19,7 @@ from mlflow_sysmetrics.measurement import Phase, summary_names
 
 LIMIT_S = 10.0
 ABSENT = {"peak_rss_mb"}  # where the process has had a higher one before
-# Keeps a core busy, takes 50 MB when it is told to, and says so.
-PROGRAM = """
-import sys, threading
-def spin():
-    while True:
-        pass
-threading.Thread(target=spin, daemon=True).start()
-print("ready", flush=True)
-for line in sys.stdin:
-    kept = b"x" * 50_000_000
-    print("taken", flush=True)
-"""
-
-
-@pytest.fixture
-def program() -> Iterator[subprocess.Popen[str]]:
-    """A busy program."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", PROGRAM], **pipes) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-        yield process
-        process.kill()
-
-
-def tell(process: subprocess.Popen[str], word: str = "taken") -> None:
-    """Have it take memory."""
-    assert process.stdin
-    assert process.stdout
-    process.stdin.write("more\n")
-    process.stdin.flush()
-    assert process.stdout.readline().strip() == word
-
-
-def work(cpu_s: float) -> None:
-    """Use so much of a processor."""
-    until = time.process_time() + cpu_s
-    while time.process_time() < until:
-        pass
+SPIN = "import threading\ndef spin():\n while True: pass\nthreading.Thread(target=spin, daemon=True).start()"
 
 
 # --- a block and a function --------------------------------------------------------------------------------
@@ -67,10 +28,10 @@ def work(cpu_s: float) -> None:
 def test_block_has_a_summary_while_it_runs_and_after() -> None:
     """Of this process: what is written on the face of the package."""
     with measure() as m:
-        work(0.1)
+        use_cpu(0.1)
         during = m.summary
         with m.phase("train") as phase:
-            work(0.1)
+            use_cpu(0.1)
     assert during.keys() | ABSENT == summary_names(["process"])
     assert m.summary.keys() | ABSENT == during.keys() | ABSENT | {f"phase/train/{name}" for name in phase.summary}
     assert 0.1 <= during["cpu_seconds"] < m.summary["cpu_seconds"]
@@ -79,7 +40,7 @@ def test_block_has_a_summary_while_it_runs_and_after() -> None:
     assert phase.summary["cpu_seconds"] == m.summary["phase/train/cpu_seconds"] >= 0.09
     assert m.summary["peak_memory_mb"] > m.summary["memory_growth_mb"] >= 0
     fixed = m.summary
-    work(0.05)
+    use_cpu(0.05)
     assert m.stop() == m.summary == fixed
     assert m.elapsed_s == fixed["elapsed_s"]
 
@@ -90,7 +51,7 @@ def test_function_has_the_summary_of_its_last_call() -> None:
     @measure()
     def train(cpu_s: float) -> str:
         """Train."""
-        work(cpu_s)
+        use_cpu(cpu_s)
         return f"{1 / cpu_s}"
 
     assert (train.__doc__, train(0.2)) == ("Train.", "5.0")
@@ -105,19 +66,19 @@ def test_function_has_the_summary_of_its_last_call() -> None:
 # --- another process ---------------------------------------------------------------------------------------
 
 
-def test_summary_is_that_of_the_other_process_and_stays_after_its_end(program: subprocess.Popen[str]) -> None:
+def test_summary_is_that_of_the_other_process_and_stays_after_its_end() -> None:
     """Its CPU, its peak, and what it grew by; a listener hears of each reading, and of the end of the process."""
     told: queue.SimpleQueue[dict[str, float]] = queue.SimpleQueue()
-    m = measure(program.pid, interval_s=0.02)
-    m.tell(lambda summary: 1 / 0)  # type: ignore[arg-type,return-value]
-    m.tell(told.put)
-    m.start()
-    wait_until(lambda: m.so_far().get("process_cpu_percent"), LIMIT_S, "a CPU figure", every_s=0.02)
-    tell(program)
-    wait_until(lambda: told.get(timeout=LIMIT_S).get("memory_growth_mb", 0.0) > 40, LIMIT_S, "the growth", every_s=0)
-    assert told.get(timeout=LIMIT_S).keys() | ABSENT == summary_names(["process"]) | {"memory_mb"}
-    program.kill()
-    program.wait(LIMIT_S)
+    with child() as program:
+        program.do(f"exec({SPIN!r}); print()")
+        m = measure(program.pid, interval_s=0.02)
+        m.tell(lambda summary: 1 / 0)  # type: ignore[arg-type,return-value]
+        m.tell(told.put)
+        m.start()
+        wait_until(lambda: m.so_far().get("process_cpu_percent"), LIMIT_S, "a CPU figure", every_s=0.02)
+        program.do("kept = b'x' * 50_000_000; print()")
+        wait_until(lambda: told.get(timeout=LIMIT_S).get("memory_growth_mb", 0.0) > 40, LIMIT_S, "growth", every_s=0)
+        assert told.get(timeout=LIMIT_S).keys() | ABSENT == summary_names(["process"]) | {"memory_mb"}
     wait_until(lambda: "memory_mb" not in told.get(timeout=LIMIT_S), LIMIT_S, "the end", every_s=0)
     summary = m.stop()
     assert summary["memory_growth_mb"] == pytest.approx(50, abs=5)
@@ -126,17 +87,13 @@ def test_summary_is_that_of_the_other_process_and_stays_after_its_end(program: s
 
 def test_what_is_written_just_before_the_end_is_in_the_summary(tmp_path: Path) -> None:
     """The last reading has what most others leave out."""
-    code = "print('ready', flush=True); input(); open('file', 'wb').write(bytes(10**6)); print('taken'); input()"
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-uc", code], cwd=tmp_path, **pipes) as process:
-        process.stdout.readline()  # type: ignore[union-attr]
+    with child() as process:
         before = psutil.Process(process.pid).io_counters().write_bytes
         m = measure(process.pid, interval_s=3600.0).start()
         m.read()
-        tell(process)
+        process.do(f"open({str(tmp_path / 'file')!r}, 'wb').write(bytes(10**6)); print()")
         summary = m.stop()
         written = psutil.Process(process.pid).io_counters().write_bytes - before
-        process.communicate("end\n")
     assert summary["write_mb"] == pytest.approx(written / 1e6)
     assert written >= 10**6
 
@@ -260,9 +217,11 @@ def test_threads_in_a_phase_at_once_count_time_each_and_cpu_once(machine: Machin
         machine.go(1.0, 0.5)
     machine.go(5.0, 5.0)
     assert machine.of("shard")[:2] == (5.0, 2.5)
-    with machine.phase("shard"), machine.phase("shard"):
+    with machine.phase("shard"):
         machine.go(1.0, 1.0)
-    assert machine.of("shard")[:2] == (7.0, 3.5)
+        with machine.phase("shard"):
+            machine.go(1.0, 1.0)
+    assert machine.of("shard")[:2] == (8.0, 4.5)
 
 
 def test_open_phase_ends_with_the_measurement() -> None:
@@ -289,14 +248,3 @@ def test_name_of_a_phase_is_one_that_mlflow_takes(given: Any, name: str) -> None
     with Measurement(sample=dict) as m, m.phase(given):
         pass
     assert f"phase/{name}/elapsed_s" in m.summary
-
-
-def test_phase_that_is_entered_while_it_lasts_counts_cpu_time_once() -> None:
-    """From when the first came to when the last left."""
-    used = [0.0]
-    phase = Phase(lambda: 0.0, lambda: used[0], lambda: None)
-    with phase:
-        used[0] = 1.0
-        with phase:
-            used[0] = 3.0
-    assert phase.summary["cpu_seconds"] == 3.0

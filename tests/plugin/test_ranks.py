@@ -30,23 +30,11 @@ def test_rank_is_what_started_the_process_says(environ: dict[str, str], rank: tu
 
 def test_summary_of_a_job_are_sums_and_maxima_over_its_ranks() -> None:
     """Whatever else the run has; a rank of another machine may have the same number, with its label before it."""
-    values = {
-        "rank_0/cpu_seconds": 10.0,
-        "rank_1/cpu_seconds": 30.0,
-        "b/rank_0/cpu_seconds": 20.0,
-        "rank_0/elapsed_s": 20.0,
-        "rank_1/elapsed_s": 25.0,
-        "b/rank_0/elapsed_s": 24.0,
-        "rank_0/peak_memory_mb": 100.0,
-        "rank_1/peak_memory_mb": 300.0,
-        "b/rank_0/peak_memory_mb": 200.0,
-        "rank_0/read_mb": 1.0,
-        "rank_0/mean_cpu_percent": 50.0,
-        "rank_1/phase/load/elapsed_s": 99.0,
-        "rank_0x/cpu_seconds": 7.0,
-        "loss": 0.5,
-        "system/rank_0/process_memory_mb": 90.0,
-    }
+    of_each = {"cpu_seconds": (10, 30, 20), "elapsed_s": (20, 25, 24), "peak_memory_mb": (100, 300, 200)}
+    ranks = ("rank_0", "rank_1", "b/rank_0")
+    values = {f"{rank}/{name}": each for name, of in of_each.items() for rank, each in zip(ranks, of, strict=True)}
+    values |= {"rank_0/read_mb": 1.0, "rank_0/mean_cpu_percent": 50.0, "rank_1/phase/load/elapsed_s": 99.0}
+    values |= {"rank_0x/cpu_seconds": 7.0, "loss": 0.5, "system/rank_0/process_memory_mb": 90.0}
     summary = job_summary(values)
     assert set(JOB_SUMMARY) < summary.keys()
     assert job_summary({"cpu_seconds": 1.0, "loss": 2.0}) == {}

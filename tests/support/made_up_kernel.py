@@ -57,14 +57,13 @@ class Kernel:
             self.read_shared,
             lambda: self.sampler_s,
         )
-        return ProcessSampler(1, clock=lambda: self.now, system=system)
+        self.sample = ProcessSampler(1, clock=lambda: self.now, system=system)
+        return self.sample
 
-    def settled_sampler(self) -> ProcessSampler:
-        """One that has looked for processes at 10 s, and does so again half a second later."""
-        sample = self.sampler()
-        self.now = 10.0
-        sample()
-        return sample
+    def at(self, now: float) -> dict[str, float]:
+        """The reading of this time."""
+        self.now = now
+        return dict(self.sample())
 
     def spawn(self, parent: int, pid: int | None = None) -> int:
         pid = pid or max(self.tasks, default=0) + 1
@@ -135,7 +134,7 @@ class Forked(Kernel):
         for _ in range(children):
             self.spawn(1)
         self.share()
-        self.sample = self.sampler()
+        self.sampler()
 
     def share(self) -> None:
         for task in self.tasks.values():
@@ -144,8 +143,7 @@ class Forked(Kernel):
     def memory_mb(self, seconds: float = 0.1) -> float:
         """In the last reading of that time."""
         for _ in range(round(seconds * 10)):
-            self.now += 0.1
-            reading = self.sample()
+            reading = self.at(self.now + 0.1)
         return reading["process_memory_mb"]
 
     def times(self, pid: int = 1) -> list[float]:

@@ -127,14 +127,10 @@ def log_through(
     if not recovered_s:
         deliver(folder)
         deliver(folder)
+    delivered, duplicated, in_order = covered(run.info.run_id)
+    counts = (ticks.taken, delivered, duplicated, ticks.taken - delivered)
     left = len(list(folder.iterdir()))
-    return _outcome(run.info.run_id, fault, ticks.taken, holds.longest_s, stop_s, failed, left)
-
-
-def _outcome(run_id: str, fault: str, taken: int, hold_s: float, stop_s: float, failed: int, left: int) -> Outcome:
-    delivered, duplicated, in_order = covered(run_id)
-    lost = taken - delivered
-    return Outcome(fault, taken, delivered, duplicated, lost, hold_s * 1000, stop_s, failed, in_order, left)
+    return Outcome(fault, *counts, holds.longest_s * 1000, stop_s, failed, in_order, left)
 
 
 def covered(run_id: str) -> tuple[int, int, bool]:

@@ -86,7 +86,9 @@ def ray_nodes(folder: Path, cpus: list[int], token: str | None = None) -> Iterat
 def main() -> None:
     """Be the cluster."""
     import ray
+    from ray._raylet import GcsClient
     from ray.cluster_utils import Cluster
+    from ray.core.generated.autoscaler_pb2 import DrainNodeReason
 
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what Ray prints, such as a node's death, is not an answer
@@ -125,8 +127,13 @@ def main() -> None:
         add(address, cpus)
         return len(by_id)
 
+    def announce(node_id: str) -> int:
+        reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+        GcsClient(address=cluster.address).drain_node(node_id, reason, "spot instance", 2**63 - 1)
+        return replace(node_id)
+
     commands: dict[str, Any] = {"work": work, "kill": kill, "replace": replace}
-    commands["others"] = lambda: list(by_id)
+    commands |= {"announce": announce, "others": lambda: list(by_id)}
     print(json.dumps(cluster.address), file=answers, flush=True)
     for line in sys.stdin:
         command, *arguments = line.split()

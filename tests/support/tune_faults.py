@@ -1,8 +1,8 @@
-"""What is left of a Tune study in which something breaks: `python tests/support/tune_faults.py KIND DB`.
+"""What is left of a Tune study in which something breaks: `python tests/support/tune_faults.py DB`.
 
-KIND is that of the trainable. Each case runs one small study, breaks something in its course, and counts: the
-results that Tune was given, which is what had been reported, those of them that the store has at last, points and runs
-that it has twice, and runs that are left RUNNING.
+Each case runs one small study, breaks something in its course, and counts: the results that Tune was given, which is
+what had been reported, those of them that the store has at last, points and runs that it has twice, and runs that are
+left RUNNING.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -21,11 +19,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import mlflow
 import psutil
 import ray
-from fault_table import tried
+from fault_table import FAULTS
 from mlflow.entities import Run
 from observations import Observed, start_ray, tell
 from ray import tune
@@ -34,7 +33,8 @@ from tracking_server import TrackingServer
 from tune_sweeps import AtResult, Place, environment, fit, trainables, tuner
 
 import mlflow_sysmetrics
-from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
+from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, measuring
+from mlflow_sysmetrics.tags import HOST_PREFIX
 
 TMPFS_MB = 4
 SPARE_MB = 1500.0  # of this machine's memory, before Ray kills for it
@@ -99,71 +99,114 @@ def left(here: Place, error: str | None) -> Observed:
 
 
 def study(
-    here: Place, callback: tune.Callback, kind: str, cases: list[dict[str, Any]], *more: Any, **running: Any
+    here: Place, callback: tune.Callback, cases: list[dict[str, Any]], *more: Any, kind: str = "class", **running: Any
 ) -> str | None:
     """Run a study of one kind of trainable; the exception that ended it, if any."""
     return fit(tuner([Reported(here.folder), callback, *more], cases, trainable=trainables()[kind], **running))
 
 
-def trial_raises(kind: str, here: Place) -> Observed:
-    """One of three trials raises."""
-    return left(here, study(here, SystemMetricsCallback(here.uri), kind, [{}, {"fails": 3}, {}]))
-
-
-def trial_is_killed(kind: str, here: Place) -> Observed:
+def trial_is_killed(here: Place) -> Observed:
     """The process of one of three trials is killed with -9, and Tune gives the trial up."""
     killed = {"killed": 3, "once": str(here.folder / "killed")}
-    return left(here, study(here, SystemMetricsCallback(here.uri), kind, [{}, killed, {}]))
+    return left(here, study(here, SystemMetricsCallback(here.uri), [{}, killed, {}]))
 
 
-def trial_is_killed_and_repeated(kind: str, here: Place) -> Observed:
+def trial_is_killed_and_repeated(here: Place, kind: str = "class") -> Observed:
     """The same, and Tune begins it again, without a checkpoint."""
     killed = {"killed": 3, "once": str(here.folder / "killed"), "steps": 5}
     again = tune.FailureConfig(max_failures=1)
-    return left(here, study(here, SystemMetricsCallback(here.uri), kind, [{}, killed, {}], failure_config=again))
+    error = study(here, SystemMetricsCallback(here.uri), [{}, killed, {}], kind=kind, failure_config=again)
+    return left(here, error)
 
 
-def trial_takes_too_much_memory(kind: str, here: Place) -> Observed:
+def function_is_killed_and_repeated(here: Place) -> Observed:
+    """The same of a function."""
+    return trial_is_killed_and_repeated(here, "function")
+
+
+def trial_takes_too_much_memory(here: Place) -> Observed:
     """One of three trials takes so much that Ray's memory monitor kills it. They run one after the other."""
     memory = psutil.virtual_memory()
     start_ray(memory_usage_threshold=1 - (memory.available - 1e6 * SPARE_MB) / memory.total)
     try:
         greedy = {"takes": 3, "takes_mb": 2 * SPARE_MB}
         one_at_a_time = {"max_concurrent_trials": 1}
-        error = study(here, SystemMetricsCallback(here.uri), kind, [{}, greedy, {}], tuning=one_at_a_time)
+        error = study(here, SystemMetricsCallback(here.uri), [{}, greedy, {}], tuning=one_at_a_time)
     finally:
         ray.shutdown()
     return left(here, error)
 
 
-def node_is_killed_and_comes_back(kind: str, here: Place) -> Observed:
-    """One of a cluster's nodes, each of which has a trial, is killed; another starts at once under its address."""
-    return _one_of_the_nodes("replace", kind, here)
+def nodes_lack_the_package(here: Place) -> Observed:
+    """Of a cluster's nodes, each of which has a trial, the head alone has it."""
+    return _on_three_nodes(here)
 
 
-def node_is_killed(kind: str, here: Place) -> Observed:
-    """The same, but no other starts: Tune begins its trial again on a node that is left."""
-    return _one_of_the_nodes("kill", kind, here)
+def node_is_killed_and_comes_back(here: Place) -> Observed:
+    """All have it, and one is killed; another starts at once under its address."""
+    return _on_three_nodes(here, "replace", py_modules=[mlflow_sysmetrics])
 
 
-def _one_of_the_nodes(fate: str, kind: str, here: Place) -> Observed:
-    nodes = _three_nodes()
-    ray.init(nodes.address, runtime_env={"py_modules": [mlflow_sysmetrics]}, log_to_driver=False)
+def node_announces_its_end(here: Place) -> Observed:
+    """The same, but it has said so before, which Tune does not count as a failure of its trial."""
+    return _on_three_nodes(here, "announce", max_failures=0, py_modules=[mlflow_sysmetrics])
+
+
+def node_is_killed(here: Place) -> Observed:
+    """No other starts: Tune begins its trial again on a node that is left."""
+    return _on_three_nodes(here, "kill", py_modules=[mlflow_sysmetrics])
+
+
+def _on_three_nodes(here: Place, fate: str = "", max_failures: int = 1, **runtime_env: Any) -> Observed:
+    """What is left, and what is known of the processes of each trial; what was warned of, and who measured."""
+    nodes, said, measured_by = _three_nodes(), list[str](), list[int]()
+
+    def act() -> None:
+        measured_by.append(_measuring_processes())
+        if fate:
+            nodes.ask(fate, nodes.ask("others")[0])
+
+    warned = mock.patch.object(measuring.logger, "warning", lambda text, *words: said.append(text % words))
+    kept, at_once = SystemMetricsCallback(here.uri), AtResult(12, act, here.folder / "acted")
+    again, cases = tune.FailureConfig(max_failures=max_failures), [{"steps": 40, "step_s": 0.3}] * 3
+    ray.init(nodes.address, runtime_env=runtime_env, log_to_driver=False)
     try:
-        kill = AtResult(3, lambda: nodes.ask(fate, nodes.ask("others")[0]), here.folder / "killed")
-        again = tune.FailureConfig(max_failures=1)
-        cases = [{"steps": 40, "step_s": 0.3}] * 3
-        error = study(here, SystemMetricsCallback(here.uri), kind, cases, kill, failure_config=again)
+        with warned:
+            error = study(here, kept, cases, at_once, failure_config=again)
+        measured_by.append(_measuring_processes())
     finally:
         ray.shutdown()
-    return {**left(here, error), "unmeasured": sum(not _measured_at_last(here, run) for run in here.trials())}
+    return {
+        **left(here, error),
+        "unmeasured": sum(not _measured_at_last(here, run) for run in here.trials()) if fate else 0,
+        "runs": [_of_its_process(here, run) for run in here.trials()],
+        "warnings": said,
+        "measured_by": measured_by,
+    }
 
 
 @functools.cache
 def _three_nodes() -> Nodes:
-    """The cluster of both."""
+    """The cluster of all."""
     folder = Path(_at_last.enter_context(tempfile.TemporaryDirectory()))
     return _at_last.enter_context(ray_nodes(folder, [1, 1, 1]))
+
+
+def _measuring_processes() -> int:
+    """How many processes measure trials of other nodes."""
+    lines = (" ".join(each.info["cmdline"] or ()) for each in psutil.process_iter(["cmdline"]))
+    return sum("NodeMeasurements" in line for line in lines)
+
+
+def _of_its_process(here: Place, run: Run) -> Observed:
+    """What a run says of its trial's process."""
+    tags = run.data.tags
+    return {
+        "points": len(here.history(run, "system/process_memory_mb")),
+        "summary": sorted(name for name in run.data.metrics if name in ("elapsed_s", "peak_memory_mb")),
+        "host": {name: tag for name, tag in tags.items() if name.startswith(HOST_PREFIX)},
+        "is_placed": {"sysmetrics.node", "sysmetrics.pid"} <= tags.keys(),
+    }
 
 
 def _measured_at_last(here: Place, run: Run) -> bool:
@@ -173,33 +216,17 @@ def _measured_at_last(here: Place, run: Run) -> bool:
     return any(point.timestamp > middle for point in series)
 
 
-def driver_is_killed_and_restored(kind: str, here: Place) -> Observed:
-    """The process with the Tune loop is killed, and `Tuner.restore` goes on with the study in another."""
-    driver = subprocess.run([sys.executable, __file__, kind, here.uri], capture_output=True, text=True)
-    if driver.returncode != -signal.SIGKILL:
-        raise RuntimeError(driver.stderr[-1000:])
-    sweep = tune.Tuner.restore(str(here.folder / "tune" / "sweep"), trainables()[kind], resume_unfinished=True)
-    return left(here, fit(sweep))
-
-
-def drive(kind: str, uri: str) -> None:
-    """Be the process that is killed in the course of its study: when one of three trials has ended."""
-    start_ray()
-    here, kill = Place(Path.cwd()), AtResult(6, lambda: os.kill(os.getpid(), signal.SIGKILL), Path("killed"))
-    study(here, SystemMetricsCallback(uri), kind, [{"steps": 3}, *[{"steps": 12, "step_s": 0.3}] * 2], kill)
-
-
-def server_is_killed_and_restarted(kind: str, here: Place) -> Observed:
+def server_is_killed_and_restarted(here: Place) -> Observed:
     """The tracking server is killed, and a new one starts after a while on its port and store."""
     with _server(here) as server:
         back = threading.Timer(AWAY_S, server.start)
         away = AtResult(3, lambda: (server.kill(), back.start()), here.folder / "away")
-        error = study(here, SystemMetricsCallback(server.uri), kind, [LONG, LONG], away)
+        error = study(here, SystemMetricsCallback(server.uri), [LONG, LONG], away)
         back.join()
     return left(here, error)
 
 
-def disk_is_full(kind: str, here: Place) -> Observed:
+def disk_is_full(here: Place) -> Observed:
     """The disk of the tracking server's store is full, and has room again after a while."""
     disk = here.folder / "disk"
     disk.mkdir()
@@ -208,7 +235,7 @@ def disk_is_full(kind: str, here: Place) -> Observed:
         with _server(here, disk / "full.db") as server:
             room = threading.Timer(AWAY_S, (disk / "ballast").unlink)
             full = AtResult(3, lambda: (_fill(disk / "ballast"), room.start()), here.folder / "filled")
-            error = study(here, SystemMetricsCallback(server.uri), kind, [LONG, LONG], full)
+            error = study(here, SystemMetricsCallback(server.uri), [LONG, LONG], full)
             room.join()
         shutil.copy(disk / "full.db", here.folder)
     finally:
@@ -216,20 +243,20 @@ def disk_is_full(kind: str, here: Place) -> Observed:
     return left(Place(here.folder, "full.db"), error)
 
 
-def server_is_away_to_the_end(kind: str, here: Place) -> Observed:
+def server_is_away_to_the_end(here: Place) -> Observed:
     """The tracking server is killed, and a new one starts when the study is over; then `mlflow-sysmetrics sync`."""
-    return _away(kind, here, lambda kill: AtResult(8, kill, here.folder / "away"))
+    return _away(here, lambda kill: AtResult(8, kill, here.folder / "away"))
 
 
-def server_is_away_all_the_time(kind: str, here: Place) -> Observed:
+def server_is_away_all_the_time(here: Place) -> Observed:
     """The same, but it is killed before the first trial, so that no run has been created."""
-    return _away(kind, here, AtSetup)
+    return _away(here, AtSetup)
 
 
-def _away(kind: str, here: Place, when: Callable[[Callable[[], None]], tune.Callback]) -> Observed:
+def _away(here: Place, when: Callable[[Callable[[], None]], tune.Callback]) -> Observed:
     with _server(here) as server, environment(MLFLOW_SYSMETRICS_SPOOL=str(here.folder / "spool")):
         mine = SystemMetricsCallback(server.uri, close_timeout_s=3.0)
-        error = study(here, mine, kind, [{"steps": 16, "step_s": 0.3}] * 2, when(server.kill))
+        error = study(here, mine, [{"steps": 16, "step_s": 0.3}] * 2, when(server.kill))
         server.start()
         for _ in range(2):  # the second has nothing to add
             sync = [sys.executable, "-m", "mlflow_sysmetrics.command.cli", "sync", "--tracking-uri", server.uri]
@@ -259,13 +286,9 @@ def _fill(file: Path) -> None:
             pass
 
 
-STARTS_RAY = ("trial_takes_too_much_memory", "node_is_killed", "node_is_killed_and_comes_back")
+STARTS_RAY = [fault for fault in FAULTS if "node" in fault or "memory" in fault]
 
 
 if __name__ == "__main__":
-    _, kind, store = sys.argv
-    if "://" in store:
-        drive(kind, store)
-    else:
-        with _at_last:
-            tell([globals()[fault] for fault in tried(kind)], store, kind, without_ray=STARTS_RAY)
+    with _at_last:
+        tell([globals()[fault] for fault in FAULTS], sys.argv[1], without_ray=STARTS_RAY)

@@ -181,7 +181,7 @@ def tuner(
     cases: list[dict[str, Any]],
     *,
     trainable: Any = None,
-    name: str = "sweep",
+    name: str | None = "sweep",
     space: dict[str, Any] | None = None,
     tuning: dict[str, Any] | None = None,
     cpus: float = 1.0,

@@ -179,15 +179,22 @@ def test_study_that_cannot_run_there_is_refused_in_time(
 
 @pytest.mark.slow
 def test_own_modules_reach_the_nodes(scaled: Scaled) -> None:
-    """Beside the folder of the user, in a package there, and beside the table; with their neighbours."""
+    """Beside the folder of the user, in a package there, and beside the table; with their neighbours.
+
+    Two cores, and no more processes, are used of three that are free.
+    """
+    scaled.nodes.ask("work")  # of the node with two cores it has one
     write_own_models(scaled.folder)
     options = {"dataset": "../data/own.csv", "target": "y", "folds": "2"}
     options |= {"algorithm": ",".join(ALGORITHMS), "space": "{batch_size: 8, rate: [0.1, 0.5]}", "max_steps": "200"}
+    options["cpus"] = "2"
     done = scaled.start("own", scaled.folder / "user", **options, ray_address=scaled.nodes.address).wait()
     assert done.exit_code == 0, done.stderr
     trials = children(scaled.client, runs_of_kind(scaled.client, "study")[0], "trial")
     assert {trial.info.status for trial in trials} == {"FINISHED"}
     assert {trial.data.params["algorithm"] for trial in trials} == set(ALGORITHMS)
+    assert "on 2 CPU cores" in done.stdout
+    assert len({trial.data.tags["sysmetrics.pid"] for trial in trials}) == 2 < len(trials)
     assert len({trial.data.tags["sysmetrics.ray_node_id"] for trial in trials}) >= 2
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from commands import ROOT
@@ -17,9 +16,8 @@ from mlflow_sysmetrics.command.supervisor import Settings
 
 
 @pytest.fixture
-def record(store_in_use: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
+def record(store_in_use: MlflowClient) -> Callable[..., Ended]:
     """Run a command to its end and record it; options are those of `run_command`, and `criteria`."""
-    monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "journals"))
 
     def record(*command: str, criteria: str = "", **options: str) -> Ended:
         environment = os.environ | {"PYTHONPATH": str(ROOT)}

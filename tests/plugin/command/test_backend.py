@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +21,16 @@ import psutil
 import pytest
 from click.testing import CliRunner
 from commands import ROOT, Command, clean_environment, in_use, wait_until
+from meanwhile import meanwhile
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import ExecutionException
-
-pytestmark = pytest.mark.slow  # real runs, each of seconds
 
 LIMIT_S = 60.0
 PLAIN_PROJECT = ROOT / "tests" / "support" / "plain_project"
 NAME = "system-metrics"
 QUOTE = "it's 5 o'clock"
-HARD_TO_QUOTE = [f'two words; {QUOTE}, say "hello" & b; c | d > e $HOME `id` \\n * Ünïcode', QUOTE, ""]
+HARD_TO_QUOTE = f'two words; {QUOTE}, say "hello" & b; c | d > e $HOME `id` \\n * Ünïcode'
 PROJECT = """
 name: small
 entry_points:
@@ -86,8 +87,7 @@ def place(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]
     (project / "MLproject").write_text(PROJECT)
     (project / "job.py").write_text(JOB)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    own = {"MLFLOW_SYSMETRICS_SPOOL": str(empty_store / "journals"), "JOB_OUTPUT": str(project / "output")}
-    for name, value in {"PYTHONPATH": str(ROOT), "PATH": path, **own}.items():
+    for name, value in {"PYTHONPATH": str(ROOT), "PATH": path, "JOB_OUTPUT": str(project / "output")}.items():
         monkeypatch.setenv(name, value)
     with in_use(empty_store) as client:
         yield Place(project, client)
@@ -100,9 +100,9 @@ def mlflow_run(place: Place, *options: str, **params: object) -> int:
     return CliRunner().invoke(mlflow.cli.cli, arguments).exit_code
 
 
-def run_in_python(place: Place, **options: Any) -> None:
+def run_in_python(place: Place, **options: Any) -> Any:
     """Run the project by MLflow's function."""
-    mlflow.projects.run(str(place.project), backend=NAME, env_manager="local", **options)  # type: ignore[no-untyped-call]
+    return mlflow.projects.run(str(place.project), backend=NAME, env_manager="local", **options)  # type: ignore[no-untyped-call]
 
 
 def system_metrics(run: Run) -> set[str]:
@@ -116,26 +116,23 @@ def system_metrics(run: Run) -> set[str]:
 def test_command_waits_and_tells_the_end(
     place: Place, code: int, exit_code: int, status: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """``mlflow run`` returns when the project has ended, with its exit code and last line, and its run is marked."""
+    """``mlflow run`` returns when the project has ended, with its exit code and last line, and its run is marked.
+
+    Parameters arrive whatever is in them.
+    """
     logging.getLogger("mlflow").addHandler(caplog.handler)
     try:
-        assert mlflow_run(place, "--run-name", "mine", code=code) == exit_code
+        assert mlflow_run(place, "--run-name", "mine", code=code, text=HARD_TO_QUOTE) == exit_code
     finally:
         logging.getLogger("mlflow").removeHandler(caplog.handler)
     run = place.run()
+    assert place.output[1:] == [HARD_TO_QUOTE, str(code)]
     assert (run.info.run_name, run.info.status) == ("mine", status)
     assert run.data.tags["mlflow.project.backend"] == NAME
     assert run.data.tags["mlflow.project.entryPoint"] == "main"
     assert ("failed" if code else "succeeded") in caplog.messages[-1]
     assert system_metrics(run)
     assert 1 < run.data.metrics["peak_memory_mb"] < 50  # of the project alone: `mlflow run` takes far more
-
-
-@pytest.mark.parametrize("text", HARD_TO_QUOTE)
-def test_parameters_arrive(place: Place, text: str) -> None:
-    """Whatever is in a value, as with the backend local."""
-    assert mlflow_run(place, seconds=0, text=text) == 0
-    assert place.output[1:] == [text, "0"]
 
 
 def test_run_of_an_id_is_used_and_runs_that_the_project_opens_besides_are_below_it(place: Place) -> None:
@@ -169,22 +166,37 @@ def test_what_cannot_be_is_said_before_anything_starts(place: Place, options: di
 
 
 def test_configuration_chooses_interval_and_groups(place: Place) -> None:
-    """Without the group of the process there is nothing of it but the time."""
-    config = json.dumps({"interval_s": 0.05, "groups": "container"})
-    assert mlflow_run(place, "--backend-config", config, seconds=1) == 0
+    """Without the group of the process there is nothing of it but the time. MLflow or its user may wait again."""
+    submitted = run_in_python(place, backend_config={"interval_s": 0.05, "groups": "container"})
+    assert submitted.wait()
+    submitted.cancel()
+    assert (submitted.wait(), place.run().info.status) == (True, "FINISHED")
     metrics = place.run().data.metrics
     assert system_metrics(place.run()) == set()
     assert "elapsed_s" in metrics
     assert "cpu_seconds" not in metrics
 
 
-def test_project_is_ended_at_its_limit(place: Place) -> None:
-    """Its run is KILLED, and says why, as does the error."""
-    with pytest.raises(ExecutionException, match=r"was ended: elapsed_s 1\.\d+ > 1.5"):
-        run_in_python(place, parameters={"seconds": 60}, backend_config={"criteria": "elapsed_s<=1.5"})
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [("elapsed_s<=1.5", r"elapsed_s 1\.\d+ > 1.5"), ("", "the tag sysmetrics.stop was set to 'enough'")],
+    ids=["limit", "tag"],
+)
+def test_project_is_ended_at_its_limit_and_by_the_tag_of_its_run(place: Place, limit: str, reason: str) -> None:
+    """The run is KILLED, and says why, as does the error."""
+
+    def set_tag() -> None:
+        wait_until(lambda: (place.project / "output").exists(), LIMIT_S, "the project")
+        place.client.set_tag(place.run().info.run_id, "sysmetrics.stop", "enough")
+
+    with (
+        meanwhile(set_tag) if not limit else nullcontext(),
+        pytest.raises(ExecutionException, match=f"was ended: {reason}"),
+    ):
+        run_in_python(place, parameters={"seconds": 60}, backend_config={"criteria": limit})
     run = place.run()
     assert run.info.status == "KILLED"
-    assert run.data.tags["sysmetrics.stop_reason"].startswith("elapsed_s 1.")
+    assert re.fullmatch(reason, run.data.tags["sysmetrics.stop_reason"])
     assert run.data.metrics["elapsed_s"] < 20
 
 
@@ -206,6 +218,7 @@ def test_interrupt_ends_project_and_run(place: Place) -> None:
     assert system_metrics(place.run())
 
 
+@pytest.mark.slow
 def test_project_that_knows_nothing_of_us_is_measured(place: Place) -> None:
     """In an environment of its own, where this package is not even installed."""
     text = "".join(file.read_text() for file in PLAIN_PROJECT.iterdir() if file.is_file())

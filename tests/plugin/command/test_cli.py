@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from commands import ROOT, clean_environment, store_uri, the_run
 from mlflow import MlflowClient
+from server_here import server_here
 
 from mlflow_sysmetrics.command.cli import main
 from mlflow_sysmetrics.delivery.writer import keep_end
@@ -62,21 +64,34 @@ def test_mistake_is_one_sentence(arguments: list[str], wrong: str) -> None:
 
 def recorded(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command line in a folder whose store is used."""
-    given = {"MLFLOW_TRACKING_URI": store_uri(folder), "MLFLOW_SYSMETRICS_SPOOL": str(folder / "journals")}
     options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": LIMIT_S, "input": "well\n"}
+    given = {"MLFLOW_TRACKING_URI": store_uri(folder), "MLFLOW_SYSMETRICS_SPOOL": str(folder / "journals")}
     environment = clean_environment(PYTHONPATH=str(ROOT), **given)
     return subprocess.run([*COMMAND, "run", *arguments], cwd=folder, env=environment, **options)
 
 
 def test_program_keeps_its_input_and_output(empty_store: Path) -> None:
     """Each byte that it wrote is where it belongs; the summary comes after it, on the error output."""
-    done = recorded(empty_store, "--run-name", "night", "--", sys.executable, "-c", TRAIN)
+    named = ("--run-name", "night", "--experiment-name", "nightly")
+    done = recorded(empty_store, *named, "--", sys.executable, "-c", TRAIN)
     assert (done.returncode, done.stdout) == (3, "trained well\n")
     first, title, *lines = done.stderr.splitlines()
     assert (first, title) == ("careful", "mlflow-sysmetrics:")
     assert len({len(line) for line in lines[:-1]}) == 1  # aligned
-    run = the_run(empty_store)
+    client = MlflowClient(store_uri(empty_store))
+    (run,) = client.search_runs([client.get_experiment_by_name("nightly").experiment_id])
     assert (run.info.run_name, run.info.status, run.data.metrics["loss"]) == ("night", "FAILED", 0.5)
+
+
+def test_mlflow_skinny_is_enough_for_a_tracking_server(empty_store: Path) -> None:
+    """Nothing of what only the whole of MLflow brings is imported."""
+    absent = ["alembic", "docker", "flask", "numpy", "pandas", "pyarrow", "scipy", "sklearn", "sqlalchemy"]
+    code = f"import sys; sys.modules |= dict.fromkeys({absent})\nfrom mlflow_sysmetrics.command.cli import main; main()"
+    with server_here(store_uri(empty_store)) as uri:
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": uri}
+        subprocess.run([sys.executable, "-c", code, "run", "true"], env=environment, check=True, timeout=LIMIT_S)
+    run = the_run(empty_store)
+    assert (run.info.status, "elapsed_s" in run.data.metrics) == ("FINISHED", True)
 
 
 @pytest.mark.slow
@@ -88,22 +103,16 @@ def test_new_store_is_made_without_a_word(tmp_path: Path) -> None:
     assert the_run(tmp_path).info.status == "FINISHED"
 
 
-@pytest.fixture
-def journals(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of journals of the test's own."""
-    monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(empty_store / "journals"))
-    return empty_store / "journals"
-
-
-def test_sync_delivers_what_an_outage_left(empty_store: Path, journals: Path) -> None:
+def test_sync_delivers_what_an_outage_left(empty_store: Path) -> None:
     """Twice: the second time there is nothing left to do."""
     client = MlflowClient(store_uri(empty_store))
-    run_id = client.create_run("0").info.run_id
-    keep_end(client.tracking_uri, run_id, "KILLED", {"why": "late"})
-    assert "of 1 run." in shown("sync")
+    ids = [client.create_run("0").info.run_id for _ in range(2)]
+    for run_id, status in zip(ids, ("KILLED", None), strict=True):  # None: somebody else ends it
+        keep_end(client.tracking_uri, run_id, status, {"why": "late"})
+    assert "of 2 runs." in shown("sync")
     assert "of 0 runs." in shown("sync")
-    assert client.get_run(run_id).info.status == "KILLED"
-    assert client.get_run(run_id).data.tags["why"] == "late"
+    runs = [client.get_run(run_id) for run_id in ids]
+    assert [(run.info.status, run.data.tags["why"]) for run in runs] == [("KILLED", "late"), ("RUNNING", "late")]
 
 
 def test_sync_that_leaves_something_says_so_and_discards_it_if_asked(empty_store: Path, journals: Path) -> None:

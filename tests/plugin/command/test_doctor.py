@@ -17,12 +17,11 @@ from mlflow_sysmetrics.command.cli import main
 
 
 @pytest.fixture(autouse=True)
-def journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of journals of the test's own, and a store that each test chooses."""
-    monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "journals"))
+def own_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test chooses a store."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     before = mlflow.get_tracking_uri()
-    yield tmp_path / "journals"
+    yield
     mlflow.set_tracking_uri(before)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
 import pytest
-from commands import store_uri, wait_until
+from commands import copy_store, store_uri, wait_until
 from fault_proxy import FaultProxy
+from meanwhile import meanwhile
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from server_here import server_here
@@ -47,6 +47,14 @@ def train(name):
     with mlflow.start_run(run_name=name): time.sleep(0.5)
 mlflow.get_tracking_uri()
 with ThreadPoolExecutor(2) as pool: list(pool.map(train, ["one", "two"]))
+"""
+FORK = """
+with mlflow.start_run(run_name="mine"):
+    if os.fork() == 0:
+        mlflow.end_run()
+        os._exit(0)
+    os.wait()
+    work()
 """
 AUTOLOG = """
 from sklearn.linear_model import Ridge
@@ -90,6 +98,7 @@ def tree(client: MlflowClient, runs: list[Run]) -> set[tuple[str, str, str]]:
         pytest.param(
             PARENT_ID, {("Default", "search", ""), ("Default", "trial", "search")}, id="parent by its id", marks=SLOW
         ),
+        pytest.param(FORK, {("Default", "mine", "")}, id="fork"),
         pytest.param(THREADS, {("Default", "*", ""), ("Default", "one", "*"), ("Default", "two", "*")}, id="threads"),
         pytest.param(AUTOLOG, {("Default", "*", ""), ("Default", "*", "*")}, id="MLflow's autolog", marks=SLOW),
     ],
@@ -133,10 +142,8 @@ def test_program_that_begins_with_mlflow_late_has_one_run_all_the_same(
     def look() -> None:
         wait_until(lambda: early.extend(run.info.run_id for run in all_runs()) or early, LIMIT_S, "the first run")
 
-    looker = threading.Thread(target=look)
-    looker.start()
-    record("sh", "-c", f"sleep 6; {sys.executable} -c '{WORK}{ONE}'", run_name="night")
-    looker.join()
+    with meanwhile(look):
+        record("sh", "-c", f"sleep 6; {sys.executable} -c '{WORK}{ONE}'", run_name="night")
     (run,) = all_runs()
     assert (run.info.run_name, run.data.metrics["loss"]) == ("night", 0.5)
     (deleted,) = store_in_use.search_runs(["0"], run_view_type=ViewType.DELETED_ONLY)
@@ -194,9 +201,7 @@ sys.exit(4)
 
 def test_program_can_use_another_store(record: Record, all_runs: Runs, new_store: Path, tmp_path: Path) -> None:
     """Its run there is the program's; the store that was asked first gets none."""
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "mlflow.db").write_bytes((new_store / "mlflow.db").read_bytes())
-    uri = store_uri(tmp_path / "other")
+    uri = store_uri(copy_store(new_store, tmp_path / "other"))
     record(sys.executable, "-c", f"{WORK}\nmlflow.set_tracking_uri({uri!r})\n{ONE}")
     assert all_runs() == []
     (run,) = MlflowClient(uri).search_runs(["0"])
@@ -234,11 +239,9 @@ def test_run_that_cannot_be_made_while_the_store_is_away_is_made_by_sync(
             proxy.fault = "refuse"
             (tmp_path / "gone").touch()
 
-        thread = threading.Thread(target=go_away)
-        thread.start()
         script = f"touch {tmp_path}/up; until [ -e {tmp_path}/gone ]; do sleep 0.05; done; sleep 1; exit 3"
-        assert record("sh", "-c", script, run_name="night") == Ended(3)
-        thread.join()
+        with meanwhile(go_away):
+            assert record("sh", "-c", script, run_name="night") == Ended(3)
     assert all_runs() == []
     assert not deliver(tracking_uri=local).left
     (run,) = all_runs()

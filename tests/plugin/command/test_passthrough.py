@@ -14,9 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from commands import ROOT
-
-from mlflow_sysmetrics.command.passthrough import Ended
+from commands import ROOT, heed_interrupts
 
 LIMIT_S = 30.0
 WRAPPER = """
@@ -62,12 +60,6 @@ for line in lines():
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
-def heed_signals() -> None:
-    """Give the signals of these tests their usual effect, which they lack where the tests run under nohup."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_DFL)
-
-
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Start a command, wrapped, with pipes or what else is given; end it with the test."""
@@ -75,7 +67,7 @@ def start() -> Iterator[Start]:
 
     def start(*command: str, **options: object) -> subprocess.Popen[str]:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        pipes["preexec_fn"] = heed_signals
+        pipes["preexec_fn"] = heed_interrupts
         process: subprocess.Popen[str] = subprocess.Popen(  # type: ignore[call-overload]
             [sys.executable, "-c", WRAPPER, *command], cwd=ROOT, text=True, **(pipes | options)
         )
@@ -151,7 +143,7 @@ def test_keys_in_a_terminal_reach_the_command_once(start: Start) -> None:
     ours, theirs = pty.openpty()
 
     def become_foreground() -> None:
-        heed_signals()
+        heed_interrupts()
         os.setsid()
         os.close(os.open(os.ttyname(theirs), os.O_RDWR))  # the first terminal that a session opens is its own
 
@@ -163,18 +155,3 @@ def test_keys_in_a_terminal_reach_the_command_once(start: Start) -> None:
     assert process.communicate(timeout=LIMIT_S)[0] == "heard anything else\n"
     assert process.returncode == 9
     os.close(ours)
-
-
-@pytest.mark.parametrize(
-    ("ended", "status"),
-    [
-        (Ended(0, told=True), "FINISHED"),
-        (Ended(-signal.SIGTERM), "KILLED"),
-        (Ended(128 + signal.SIGINT), "KILLED"),
-        (Ended(128 + signal.SIGSEGV), "FAILED"),
-    ],
-    ids=str,
-)
-def test_status_says_who_ended_it(ended: Ended, status: str) -> None:
-    """A run is KILLED where somebody wanted the end, and FAILED where the command itself went wrong."""
-    assert ended.status == status

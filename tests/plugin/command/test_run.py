@@ -7,9 +7,7 @@ import re
 import resource
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -18,6 +16,7 @@ import psutil
 import pytest
 from commands import store_uri, the_run, wait_until
 from hung_disk import hung_disk
+from meanwhile import meanwhile
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from tracking_server import free_port
@@ -49,15 +48,6 @@ for _ in range(120):
 """
 Record = Callable[..., Ended]
 Runs = Callable[[], list[Run]]
-
-
-@contextmanager
-def meanwhile(action: Callable[[], object]) -> Iterator[None]:
-    """Do something in a thread while a command runs."""
-    thread = threading.Thread(target=action)
-    thread.start()
-    yield
-    thread.join(LIMIT_S)
 
 
 # --- what is in the run -----------------------------------------------------------------------------------------------
@@ -135,6 +125,9 @@ def test_run_tells_what_was_run(record: Record, tmp_path: Path, command: list[st
     [
         ("exit 3", Ended(3), "FAILED"),
         ("kill -SEGV $$", Ended(-signal.SIGSEGV), "FAILED"),
+        ("exit 139", Ended(128 + signal.SIGSEGV), "FAILED"),
+        ("exit 130", Ended(128 + signal.SIGINT), "KILLED"),
+        ("kill -TERM $$", Ended(-signal.SIGTERM), "KILLED"),
         ("sleep 0.2; kill -KILL $$", Ended(-signal.SIGKILL), "KILLED"),
     ],
 )
@@ -143,7 +136,7 @@ def test_run_ends_as_the_command_did(record: Record, tmp_path: Path, script: str
     assert record("sh", "-c", script) == ended
     run = the_run(tmp_path)
     assert run.info.status == status
-    assert ("sysmetrics.cause_of_death" in run.data.tags) == (status == "KILLED")
+    assert ("sysmetrics.cause_of_death" in run.data.tags) == ("KILL" in script)
     assert run.data.tags.get("sysmetrics.killed_for_memory", "false") == "false"
 
 

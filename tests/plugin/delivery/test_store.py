@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -121,7 +122,9 @@ def here(store_in_use: MlflowClient) -> Store:
 
 
 def test_active_run_is_meant_and_known_without_asking(here: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The innermost one, in another thread too; the store may be away."""
+    """The innermost one, in another thread too; the store may be away. Else that of the environment is."""
+    monkeypatch.setenv("MLFLOW_RUN_ID", MlflowClient().create_run("0").info.run_id)
+    assert find_run(None, here).run_id == os.environ.pop("MLFLOW_RUN_ID")
     found: list[StoredRun] = []
     with mlflow.start_run() as outer, mlflow.start_run(nested=True) as inner:
         monkeypatch.setattr(here, "run", None)  # whoever asks fails
@@ -131,13 +134,6 @@ def test_active_run_is_meant_and_known_without_asking(here: Store, monkeypatch: 
         assert find_run(None, here) == find_run(inner.info.run_id, here) == found[0]
         assert (found[0].run_id, found[0].start_ms) == (inner.info.run_id, inner.info.start_time)
         assert outer.info.run_id != inner.info.run_id
-
-
-def test_run_of_the_environment_is_found(here: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `mlflow run` names it, before the program has started it."""
-    run_id = MlflowClient().create_run("0").info.run_id
-    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
-    assert find_run(None, here).run_id == run_id
 
 
 def test_mistake_is_one_sentence_without_a_password(here: Store) -> None:
@@ -156,16 +152,6 @@ def test_mistake_is_one_sentence_without_a_password(here: Store) -> None:
             find_run(run_id, store)  # type: ignore[arg-type]
         assert "\n" not in str(error.value)
     assert "mlflow-skinny has no database stores" in why_unknown("postgresql+psycopg2://host/runs")
-
-
-@pytest.mark.parametrize(
-    "uri", [f"http://127.0.0.1:{free_port()}", "sqlite:////dev/null/mlflow.db"], ids=["server", "file"]
-)
-def test_store_that_does_not_answer_is_believed(uri: str, caplog: pytest.LogCaptureFixture) -> None:
-    """A run named by its id is taken as it is; one line says so, without the statement of a database."""
-    assert find_run("a" * 32, Store(uri)) == StoredRun("a" * 32)
-    (told,) = [record.getMessage() for record in caplog.records if "has not said yet" in record.getMessage()]
-    assert "\n" not in told
 
 
 def test_call_that_hangs_is_waited_for_a_while() -> None:

@@ -7,9 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pytest
-from commands import in_use
 from mlflow import MlflowClient
 from scripted_store import Kept, ScriptedStore
 from tracking_server import free_port
@@ -47,7 +45,7 @@ def test_journals_are_delivered_once_and_removed(client: MlflowClient, run_id: s
     path.write_bytes(content)
     path.chmod(0o600)
     assert not deliver(tmp_path).left
-    assert deliver(tmp_path) == Delivered()
+    assert deliver(tmp_path) == deliver(tmp_path / "nothing") == Delivered()
     for name in ("loss", "system/x"):
         assert [point.step for point in client.get_metric_history(run_id, name)] == [0, 1, 2]
     assert client.get_run(run_id).data.tags["a"] == "b"
@@ -95,16 +93,6 @@ def test_end_keeps_the_tags_that_came_just_before_it(client: MlflowClient, run_i
     assert (tags.get(STOP_REASON), STOPPED_BY in tags) == ("limit", False)
 
 
-def test_summary_leaves_what_the_program_has_logged_itself(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
-    """Since the recording began; that of an earlier one is replaced."""
-    client.log_metric(run_id, "elapsed_s", 7.0, 4_600)
-    client.log_metric(run_id, "cpu_seconds", 1.0, 4_100)
-    last = Operation("summary", [5_000, {"elapsed_s": 2.0, "cpu_seconds": 3.0}, 4_500])
-    leave(tmp_path, run_id, client.tracking_uri, [*LOSS, last])
-    assert not deliver(tmp_path).left
-    assert client.get_run(run_id).data.metrics.items() >= {"elapsed_s": 7.0, "cpu_seconds": 3.0}.items()
-
-
 @pytest.mark.parametrize("gone", ["deleted", "unknown", "away"])
 def test_journal_waits_for_its_run_unless_it_is_discarded(
     gone: str, client: MlflowClient, run_id: str, tmp_path: Path
@@ -147,14 +135,6 @@ def test_what_is_not_a_journal_costs_only_itself(client: MlflowClient, run_id: s
     assert not good.exists()
 
 
-def test_journal_in_use_is_left_alone(client: MlflowClient, run_id: str, tmp_path: Path) -> None:
-    """Its logger delivers it."""
-    journal = Journal(leave(tmp_path, run_id, client.tracking_uri, LOSS))
-    assert deliver(tmp_path) == Delivered(Counter(in_use=1))
-    journal.close()
-    assert deliver(tmp_path).counts["points"] == 3
-
-
 def test_two_syncs_at_once_deliver_once(tmp_path: Path) -> None:
     """The second finds the journal in use, or gone."""
     store, found = ScriptedStore(), list[Delivered]()
@@ -169,37 +149,3 @@ def test_two_syncs_at_once_deliver_once(tmp_path: Path) -> None:
     first.join(10)
     assert found[0].counts["points"] == len(store.runs["r"].points) == 3
     assert deliver(tmp_path) == Delivered()
-
-
-def test_password_is_taken_from_the_current_address_and_never_told(empty_store: Path, tmp_path: Path) -> None:
-    """A journal holds none; MLflow's own setting has it, if it is for the same address."""
-    asked: list[str] = []
-
-    def connect(uri: str, timeout_s: float) -> Any:
-        asked.append(uri)
-        raise OSError(f"no way to {uri}")
-
-    for host in ("there", "elsewhere"):
-        leave(tmp_path, "r", f"http://{host}", LOSS, f"{host}.jsonl")
-    with in_use(empty_store):
-        mlflow.set_tracking_uri("http://me:hush42@there")
-        left = deliver(tmp_path, connect=connect).left
-    assert asked == ["http://elsewhere", "http://me:hush42@there"]
-    assert [said.partition(": ")[2] for said in left] == [
-        "run r: no way to http://elsewhere",
-        "run r: no way to http://there",
-    ]
-
-
-def test_result_reads_as_sentences(tmp_path: Path) -> None:
-    """What the command prints; zeros are not worth a line, no folder is nothing to do."""
-    assert str(deliver(tmp_path / "nothing")) == "Delivered 0 points of 0 runs."
-    counts = Counter(points=16, refused=1, skipped=2, in_use=3, discarded=1)
-    assert str(Delivered(counts, {"r"}, ["a.jsonl waits."])).splitlines() == [
-        "Delivered 16 points of 1 run.",
-        "MLflow refused 1 value.",
-        "Skipped 2 unreadable lines.",
-        "Left alone 3 files of loggers that are still running.",
-        "Discarded 1 file of runs that do not exist.",
-        "a.jsonl waits.",
-    ]

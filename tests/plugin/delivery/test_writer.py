@@ -14,17 +14,10 @@ from scripted_store import LIMIT_S, ScriptedStore
 
 from mlflow_sysmetrics.delivery import outbox as outboxes
 from mlflow_sysmetrics.delivery import writer as writers
-from mlflow_sysmetrics.delivery.operations import Point, points_now, window_points
+from mlflow_sysmetrics.delivery.operations import Point
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.delivery.sync import deliver
-from mlflow_sysmetrics.delivery.writer import Writer, keep_end
-from mlflow_sysmetrics.monitor import Window
-
-
-@pytest.fixture(autouse=True)
-def _journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of each test alone."""
-    monkeypatch.setenv("MLFLOW_SYSMETRICS_SPOOL", str(tmp_path / "journals"))
+from mlflow_sysmetrics.delivery.writer import Writer
 
 
 @pytest.fixture
@@ -247,17 +240,6 @@ def test_machine_without_threads_costs_nothing(
     assert "not delivered by this process" in caplog.text
 
 
-def test_end_that_the_store_did_not_take_is_kept(client: MlflowClient) -> None:
-    """Or, where somebody else has ended the run, tags that say why."""
-    ids = [client.create_run("0").info.run_id for _ in range(2)]
-    keep_end(client.tracking_uri, ids[0], "KILLED", {"sysmetrics.stop_reason": "limit"})
-    keep_end(client.tracking_uri, ids[1], None, {"sysmetrics.stop_reason": "limit"})
-    assert not deliver().left
-    runs = [client.get_run(run_id) for run_id in ids]
-    assert [run.info.status for run in runs] == ["KILLED", "RUNNING"]
-    assert {run.data.tags["sysmetrics.stop_reason"] for run in runs} == {"limit"}
-
-
 @pytest.mark.parametrize("disk", ["hangs", "is in the way"])
 def test_disk_that_keeps_nothing_costs_a_limited_time(
     disk: str, store: ScriptedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -271,13 +253,3 @@ def test_disk_that_keeps_nothing_costs_a_limited_time(
     with hung_disk(tmp_path / "journals"):
         assert writer.keep() == 0
     assert "data of 1 runs that MLflow did not take is lost" in caplog.text
-
-
-def test_windows_and_values_become_points() -> None:
-    """Means and maxima under the prefix at the window's time; values of a moment at a step."""
-    window = Window(5, {"x": 1.0}, {"x": 2.0})
-    assert window_points([window]) == [Point("system/x", 1.0, 5), Point("system/x_max", 2.0, 5)]
-    assert window_points([window], "a/")[0].name == "a/x"
-    (point,) = points_now({"loss": 0.5}, 7)
-    assert (point.name, point.value, point.step) == ("loss", 0.5, 7)
-    assert abs(point.time_ms / 1000 - time.time()) < LIMIT_S

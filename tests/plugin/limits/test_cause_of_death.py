@@ -51,24 +51,17 @@ def test_kill_that_the_group_has_counted_since_is_told(machine: Path, kills: int
     assert tags == {CAUSE_OF_DEATH: f"{says}: peak 7,912 MB of 8,000 MB allowed", KILLED_FOR_MEMORY: tag}
 
 
-def test_kill_of_another_process_in_the_group_is_soon_over(machine: Path) -> None:
-    """A container counts for all that run in it: only the last second or two say something of this process."""
+@pytest.mark.parametrize("ended", [False, True], ids=["another in the group", "it"])
+def test_kill_is_soon_over_unless_it_has_ended_the_process(machine: Path, ended: bool) -> None:
+    """A container counts for all that run in it. Of what has ended it stays known, however late that is noticed."""
     watched = MemoryKills(PID, str(machine))
     group(machine, "job", 3)
+    if ended:
+        shutil.rmtree(machine / f"proc/{PID}")
     watched.look()
     assert watched.happened() is True
     watched.look()
-    assert watched.happened() is False
-
-
-def test_kill_that_ended_the_process_stays_known(machine: Path) -> None:
-    """However late its end is noticed."""
-    watched = MemoryKills(PID, str(machine))
-    group(machine, "job", 3)
-    shutil.rmtree(machine / f"proc/{PID}")
-    for _ in range(3):
-        watched.look()
-    assert watched.happened() is True
+    assert watched.happened() is ended
 
 
 def test_group_into_which_the_process_moved_counts(machine: Path) -> None:

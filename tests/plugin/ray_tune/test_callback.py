@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import json
 import math
-import os
 import pickle
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -301,6 +299,16 @@ def test_callback_is_one_of_rays_with_its_arguments() -> None:
     assert {name for name, hook in vars(MLflowLoggerCallback).items() if inspect.isfunction(hook)} <= own.keys()
 
 
+def test_pickle_of_a_callback_holds_no_secret(monkeypatch: pytest.MonkeyPatch, store_in_use: MlflowClient) -> None:
+    """Tune writes it to the driver's disk. A restored one has the login of MLflow's settings."""
+    uri = "http://me:hush42@127.0.0.1:9"
+    kept = cloudpickle.dumps(SystemMetricsCallback(uri, registry_uri=uri, tracking_token="token42"))
+    assert b"hush42" not in kept
+    assert b"token42" not in kept
+    mlflow.set_tracking_uri("http://you:hush43@127.0.0.1:9")
+    assert cloudpickle.loads(kept).tracking_uri == "http://you:hush43@127.0.0.1:9"
+
+
 def test_callback_can_be_pickled_before_it_is_set_up_and_after_without_what_it_recorded(client: MlflowClient) -> None:
     """Tune does so before each experiment. The next one has runs of its own."""
     callback = SystemMetricsCallback(client.tracking_uri, experiment_id="0", run_name=lambda trial: "name")
@@ -316,62 +324,27 @@ def test_callback_can_be_pickled_before_it_is_set_up_and_after_without_what_it_r
     assert len(studies) == 2
 
 
-def test_pickle_of_a_callback_holds_no_secret_and_a_restored_one_has_the_login_of_the_settings(
-    monkeypatch: pytest.MonkeyPatch, client: MlflowClient
+@pytest.mark.parametrize(
+    ("result", "groups", "points"),
+    [
+        pytest.param({"training_iteration": 2, "timesteps_total": 640, "loss": 1}, (), {"loss": 640}, id="time step"),
+        pytest.param({"training_iteration": 2, "loss": 1}, (), {"loss": 2}, id="iteration"),
+        pytest.param({"elapsed_s": 3, "memory_mb": 90, OWN_KEY: ()}, ["process"], {"memory_mb": 0}, id="so far"),
+        pytest.param({"elapsed_s": 3, OWN_KEY: ("elapsed_s",)}, ["process"], {"elapsed_s": 0}, id="own of that name"),
+        pytest.param({"elapsed_s": 3, OWN_KEY: ()}, (), {"elapsed_s": 0}, id="not measured from outside"),
+        pytest.param({"elapsed_s": 3}, ["process"], {"elapsed_s": 0}, id="no summary"),
+    ],
+)
+def test_points_of_a_result_are_at_its_time_step_without_the_summary_so_far(
+    result: dict[str, Any], groups: Sequence[str], points: dict[str, int]
 ) -> None:
-    """Tune writes it to the driver's disk. The token is that in MLFLOW_TRACKING_TOKEN."""
-    uri = "http://me:hush42@127.0.0.1:9"
-    kept = cloudpickle.dumps(SystemMetricsCallback(uri, registry_uri=uri, tracking_token="token42"))
-    assert b"hush42" not in kept
-    assert b"token42" not in kept
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri("http://you:hush43@127.0.0.1:9")
-    try:
-        restored = cloudpickle.loads(kept)
-    finally:
-        mlflow.set_tracking_uri(before)
-    assert restored.tracking_uri == "http://you:hush43@127.0.0.1:9"
-    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "token43")
-    restored.set_state({"study_id": "s1"})  # whose runs are looked for
-    with pytest.raises(mlflow.exceptions.MlflowException) as error:
-        restored.setup()
-    assert os.environ["MLFLOW_TRACKING_TOKEN"] == "token43"
-    assert "hush43" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("counts", "step"),
-    [({"training_iteration": 2, "timesteps_total": 640}, 640), ({"training_iteration": 2}, 2), ({}, 0)],
-    ids=["time-steps", "iteration", "none"],
-)
-def test_point_of_a_result_is_at_its_time_step(counts: dict[str, int], step: int) -> None:
-    """As Ray counts them, where the trainable reports them; else at its iteration."""
-    (point,) = points_of({"loss": 1.0, **counts})
-    assert (point.name, point.value, point.step) == ("loss", 1.0, step)
-
-
-@pytest.mark.parametrize(
-    ("own", "expected"),
-    [((), {"loss", "memory_mb"}), (("elapsed_s",), {"loss", "memory_mb", "elapsed_s"})],
-    ids=["none", "one of the trainable's own"],
-)
-def test_summary_so_far_of_one_process_is_no_point(own: tuple[str, ...], expected: set[str]) -> None:
-    """What describes an interval is, and so is what the trainable itself reports under such a name."""
-    result = {"loss": 1.0, "memory_mb": 90.0, "elapsed_s": 3.0, "peak_memory_mb": 92.0}
-    assert {point.name for point in points_of({**result, OWN_KEY: own}, ["process"])} == expected
-    assert {point.name for point in points_of({**result, OWN_KEY: own})} == result.keys()
-    assert {point.name for point in points_of(result, ["process"])} == result.keys()
+    """Of a process that is measured from outside: that is of the last one alone. What describes an interval stays."""
+    assert {point.name: point.step for point in points_of(result, groups)} == points
 
 
 def test_payload_is_made_of_plain_values() -> None:
-    """It can be read by a driver that does not have this package's classes at hand, and written as JSON."""
-    carried = payload([Point("loss", 0.5, 1000, 3)], tags={"a": "b"}, status="FINISHED", summary={"steps": 3.0})
-    point = ("loss", 0.5, 1000, 3)
-    assert carried == {
-        PAYLOAD_KEY: {"points": [point], "tags": {"a": "b"}, "status": "FINISHED", "summary": {"steps": 3.0}}
-    }
-    assert type(carried[PAYLOAD_KEY]["points"][0]) is tuple
-    of_numpy = Point("loss", np.float32(0.5), np.int64(1000), np.int32(3))
-    again = payload([of_numpy], tags={"a": "b"}, status="FINISHED", summary={"steps": np.float32(3)})
-    assert json.dumps(again) == json.dumps(carried)
-    assert payload([Point("s", 1.0, 2)])[PAYLOAD_KEY]["points"] == [("s", 1.0, 2, None)]
+    """A driver needs neither this package's classes nor numpy's to read it."""
+    points = [Point("loss", np.float32(0.5), np.int64(1000), np.int32(3)), Point("s", 1.0, 2)]
+    carried = payload(points, tags={"a": "b"}, status="FINISHED", summary={"steps": np.float32(3)})
+    plain = {"points": [("loss", 0.5, 1000, 3), ("s", 1.0, 2, None)], "tags": {"a": "b"}, "status": "FINISHED"}
+    assert repr(carried) == repr({PAYLOAD_KEY: plain | {"summary": {"steps": 3.0}}})

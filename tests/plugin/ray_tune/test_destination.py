@@ -10,57 +10,44 @@ from mlflow.exceptions import MlflowException
 from mlflow_sysmetrics.ray_tune.destination import NEW, Destination, Earlier, find_destination
 
 
-@pytest.fixture
-def client(store_in_use: MlflowClient) -> MlflowClient:
-    """Of MLflow's current store, which is empty."""
-    return store_in_use
-
-
-def test_named_experiment_wins_over_that_in_use(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_named_experiment_wins_over_that_in_use(store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is made if it is not there, and its id wins over its name. A name that MLflow refuses is told."""
-    assert find_destination(client) == Destination("0")
+    assert find_destination(store_in_use) == Destination("0")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
-    made = find_destination(client, experiment_name="mine").experiment_id
-    assert client.get_experiment_by_name("mine").experiment_id == made
-    assert find_destination(client, experiment_name="mine").experiment_id == made
-    assert find_destination(client, experiment_id="0", experiment_name="mine").experiment_id == "0"
+    made = find_destination(store_in_use, experiment_name="mine").experiment_id
+    assert store_in_use.get_experiment_by_name("mine").experiment_id == made
+    assert find_destination(store_in_use, experiment_name="mine").experiment_id == made
+    assert find_destination(store_in_use, experiment_id="0", experiment_name="mine").experiment_id == "0"
     with pytest.raises(MlflowException, match="name"):
-        find_destination(client, experiment_name="x" * 1000)
+        find_destination(store_in_use, experiment_name="x" * 1000)
 
 
-def test_active_run_is_the_one_around_the_trials(client: MlflowClient) -> None:
-    """But not where another experiment is named."""
-    with mlflow.start_run() as active:
-        assert find_destination(client) == Destination("0", active.info.run_id)
-        assert find_destination(client, experiment_name="other").parent_run_id is None
-
-
-@pytest.mark.parametrize("is_there", [True, False], ids=["there", "not-there"])
-def test_run_of_the_environment_is_the_one_around_the_trials(
-    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, is_there: bool
+def test_run_around_the_trials_is_the_named_the_active_or_that_of_the_environment(
+    store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That of `mlflow run`, in its experiment; a run that this store does not have costs nothing."""
-    experiment_id = client.create_experiment("mine")
-    run_id = client.create_run(experiment_id).info.run_id if is_there else "f" * 32
-    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
-    assert find_destination(client) == (Destination(experiment_id, run_id) if is_there else Destination("0"))
-
-
-def test_named_parent_says_the_experiment(client: MlflowClient) -> None:
-    """One that is not there is a mistake to be told at once."""
-    experiment_id = client.create_experiment("mine")
-    run_id = client.create_run(experiment_id).info.run_id
-    assert find_destination(client, parent_run_id=run_id) == Destination(experiment_id, run_id)
+    """In its experiment, but not where another one is named. One that is named has to be there."""
+    experiment_id = store_in_use.create_experiment("mine")
+    run_id = store_in_use.create_run(experiment_id).info.run_id
+    around = Destination(experiment_id, run_id)
+    assert find_destination(store_in_use, parent_run_id=run_id) == around
     with pytest.raises(MlflowException):
-        find_destination(client, parent_run_id="f" * 32)
+        find_destination(store_in_use, parent_run_id="f" * 32)
+    for given, found in ((run_id, around), ("f" * 32, Destination("0"))):
+        monkeypatch.setenv("MLFLOW_RUN_ID", given)
+        assert find_destination(store_in_use) == found
+    monkeypatch.delenv("MLFLOW_RUN_ID")
+    with mlflow.start_run() as active:
+        assert find_destination(store_in_use) == Destination("0", active.info.run_id)
+        assert find_destination(store_in_use, experiment_name="other").parent_run_id is None
 
 
-def test_interrupted_experiment_is_found_with_its_trials(client: MlflowClient) -> None:
+def test_interrupted_experiment_is_found_with_its_trials(store_in_use: MlflowClient) -> None:
     """By the id that the run around them is tagged with; trials that had ended, with their status and summary.
 
     The summary of one whose driver was killed is not known: what the run has is older. Nor is one that was not written
     at the last end. Nothing was measured of one that failed before it had a process.
     """
+    client = store_in_use
     study = client.create_run("0", tags={"sysmetrics.kind": "study", "sysmetrics.study_id": "s1"}).info.run_id
     client.create_run("0", tags={"sysmetrics.kind": "study", "sysmetrics.study_id": "s2"})
     of_trial = {"sysmetrics.kind": "trial", "sysmetrics.study_id": "s1", "sysmetrics.pid": "1"}

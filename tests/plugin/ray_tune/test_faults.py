@@ -2,31 +2,52 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fault_table import KINDS, tried, wrong_with
+from fault_table import FAULTS, wrong_with
 from observations import Observations, observe
 
+from mlflow_sysmetrics.host import Host
+
 pytestmark = pytest.mark.slow
-CASES = [(kind, fault) for kind in KINDS for fault in tried(kind)]
+BOTH = ["elapsed_s", "peak_memory_mb"]
 
 
 @pytest.fixture(scope="module")
-def observed(new_store: Path) -> Callable[[str], Observations]:
-    """What is left of a study with each fault, for one kind of trainable; observed once."""
-    return functools.cache(lambda kind: observe("tune_faults.py", kind, str(new_store / "mlflow.db")))
+def observed(new_store: Path) -> Observations:
+    """What is left of a study with each fault."""
+    return observe("tune_faults.py", str(new_store / "mlflow.db"))
 
 
-@pytest.mark.parametrize(("kind", "fault"), CASES)
-def test_study_in_which_something_breaks_is_whole_and_says_so(
-    kind: str, fault: str, observed: Callable[[str], Observations]
-) -> None:
-    """What breaks is a trial, its process, the tracking server or the server's disk."""
+@pytest.mark.parametrize("fault", FAULTS)
+def test_study_in_which_something_breaks_is_whole_and_says_so(fault: str, observed: Observations) -> None:
+    """What breaks is a trial, its process, its node, the tracking server or the server's disk."""
     if fault == "disk_is_full" and os.geteuid() != 0:
         pytest.skip("needs root for a small disk of its own")
-    assert wrong_with(fault, observed(kind)[fault]) == [], json.dumps(observed(kind)[fault])
+    assert wrong_with(fault, observed[fault]) == [], json.dumps(observed[fault])
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.startswith("node_")])
+def test_node_that_dies_costs_its_trial_the_summary(fault: str, observed: Observations) -> None:
+    """That begins again, also where it may not fail. Those on other nodes have all, and what measured them is gone."""
+    case = observed[fault]
+    lost, *others = sorted(case["runs"], key=lambda run: len(run["summary"]))
+    assert (case["trials"], lost["summary"]) == (["FINISHED"] * 3, [])
+    for run in others:
+        assert (run["points"] > 0, run["summary"], run["host"]) == (True, BOTH, Host().tags())
+    assert "does not answer" in "".join(case["warnings"])
+    assert (case["measured_by"][0] > 0, case["measured_by"][1]) == (True, 0)
+
+
+def test_node_without_the_package_is_told_how_to_get_it(observed: Observations) -> None:
+    """Nothing of its process is read; it has its place, and the one here all."""
+    case = observed["nodes_lack_the_package"]
+    assert case["warnings"]
+    assert all("runtime_env={'py_modules': [mlflow_sysmetrics]}" in said for said in case["warnings"])
+    *there, here = sorted(case["runs"], key=lambda run: run["points"])
+    for run in there:
+        assert (run["points"], run["summary"], run["host"], run["is_placed"]) == (0, [], {}, True)
+    assert (here["points"] > 0, here["summary"]) == (True, BOTH)

@@ -11,6 +11,7 @@ import pytest
 from commands import store_uri
 from mlflow import MlflowClient
 from ray import tune
+from tune_sweeps import tuner
 
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback
 
@@ -94,7 +95,7 @@ def test_trainable_logs_in_the_run_of_its_trial(
 
 
 def test_run_that_a_trial_begins_by_itself_is_none_of_the_drivers(
-    store_in_use: MlflowClient, local_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store_in_use: MlflowClient, local_ray: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its process has inherited MLFLOW_RUN_ID, as of a driver under `mlflow run`."""
     of_driver = store_in_use.create_run("0").info.run_id
@@ -102,25 +103,18 @@ def test_run_that_a_trial_begins_by_itself_is_none_of_the_drivers(
 
     class Train(tune.Trainable):
         def setup(self, config: dict[str, Any]) -> None:
-            os.environ["MLFLOW_RUN_ID"] = config["inherited"]
+            self.uri, os.environ["MLFLOW_RUN_ID"] = config["case"]["uri"], config["case"]["inherited"]
 
         def step(self) -> dict[str, Any]:
             import mlflow
 
-            mlflow.set_tracking_uri(self.config["uri"])
+            mlflow.set_tracking_uri(self.uri)
             with mlflow.start_run():
                 mlflow.log_metric("inside", 1.0)
             return {"done": True}
 
-    tune.Tuner(
-        tune.with_resources(Train, {"cpu": 1}),
-        param_space={"inherited": of_driver, "uri": store_in_use.tracking_uri},
-        run_config=tune.RunConfig(
-            storage_path=str(tmp_path),
-            callbacks=[SystemMetricsCallback(store_in_use.tracking_uri, views=False)],
-            verbose=0,
-        ),
-    ).fit()
+    case = {"inherited": of_driver, "uri": store_in_use.tracking_uri}
+    tuner([SystemMetricsCallback(views=False)], [case], trainable=Train).fit()
     (inside,) = (run for run in store_in_use.search_runs(["0"]) if "inside" in run.data.metrics)
     assert inside.info.run_id != of_driver
     (trial,) = store_in_use.search_runs(["0"], "tags.`sysmetrics.kind` = 'trial'")

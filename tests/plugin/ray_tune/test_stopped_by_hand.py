@@ -4,120 +4,73 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
-from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import wait_until
+from commands import runs_of_kind, wait_until
+from meanwhile import meanwhile
 from mlflow import MlflowClient
-from mlflow.entities import Run
-from ray import tune
+from tune_sweeps import trainables, tuner
 
+from mlflow_sysmetrics.delivery.operations import Point
 from mlflow_sysmetrics.delivery.store import Store
 from mlflow_sysmetrics.ray_tune import SystemMetricsCallback, payload, runs
 from mlflow_sysmetrics.tags import BY_PERSON, CAUSE_OF_DEATH, STOP, STOP_REASON, STOPPED_BY
 
 LIMIT_S = 60.0
+LONG = {"steps": 450, "step_s": 0.1}
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store is asked more often than every two seconds. Ctrl-C is Tune's, as in a script."""
     monkeypatch.setattr(runs, "StopButton", partial(runs.StopButton, every_s=0.1))
     monkeypatch.delenv("TUNE_DISABLE_SIGINT_HANDLER", raising=False)  # a study of the bundle has its own
 
 
-def trainable() -> Callable[[dict[str, float]], None]:
-    """A function that Ray sends by value: its processes do not find this module."""
-
-    def train(config: dict[str, float]) -> None:
-        """Report ten times a second, for as long as the configuration says; the last result may say so."""
-        until = time.monotonic() + config["seconds"]
-        while time.monotonic() < until:
-            tune.report({"loss": 1.0})
-            time.sleep(0.1)
-        if config.get("says"):
-            time.sleep(2.0)  # asked meanwhile
-            tune.report({"loss": 1.0, **payload([], status="FINISHED")})
-
-    return train
-
-
-def runs_of(client: MlflowClient, kind: str) -> list[Run]:
-    """The runs of this kind, oldest first."""
-    return client.search_runs(["1"], f"tags.`sysmetrics.kind` = '{kind}'", order_by=["attributes.start_time"])
-
-
-def tag_once_it_runs(client: MlflowClient, kind: str) -> threading.Thread:
-    """Set the tag of the first run of this kind as soon as a trial has reported."""
+def run_and_tag(client: MlflowClient, kind: str, *cases: dict[str, Any]) -> None:
+    """Run trials of a function, one after the other; set the tag of the first run of this kind once one reports."""
 
     def set_tag() -> None:
-        wait_until(lambda: any("loss" in run.data.metrics for run in runs_of(client, "trial")), LIMIT_S, "a result")
-        client.set_tag(runs_of(client, kind)[0].info.run_id, STOP, "enough")
+        wait_until(lambda: any("loss" in run.data.metrics for run in runs_of_kind(client, "trial")), LIMIT_S, "results")
+        client.set_tag(runs_of_kind(client, kind)[-1].info.run_id, STOP, "enough")
 
-    thread = threading.Thread(target=set_tag)
-    thread.start()
-    return thread
-
-
-def fit(client: MlflowClient, folder: Path, space: dict[str, Any], **tuning: Any) -> None:
-    """Run trials that last so long."""
-    tune.Tuner(
-        trainable(),
-        param_space=space,
-        tune_config=tune.TuneConfig(reuse_actors=True, **tuning),
-        run_config=tune.RunConfig(
-            storage_path=str(folder),
-            callbacks=[SystemMetricsCallback(client.tracking_uri, experiment_id="1", views=False)],
-            verbose=0,
-        ),
-    ).fit()
+    callback, tuning = SystemMetricsCallback(views=False), {"reuse_actors": True}
+    with meanwhile(set_tag):
+        tuner([callback], list(cases), trainable=trainables()["function"], tuning=tuning).fit()
 
 
-def test_trial_is_ended_by_the_tag_of_its_run(local_ray: None, client: MlflowClient, tmp_path: Path) -> None:
-    """As a scheduler would, long before its own end; the next trial runs to its end. Another study's tag stays."""
-    others = client.create_run("1", tags={STOP: "enough"})
-    thread, began = tag_once_it_runs(client, "trial"), time.monotonic()
-    fit(client, tmp_path / "tune", {"seconds": tune.grid_search([45.0, 0.2])})
-    thread.join(LIMIT_S)
-    assert time.monotonic() - began < 40
-    stopped, other = sorted(runs_of(client, "trial"), key=lambda run: -float(run.data.params["seconds"]))
+def test_trial_is_ended_by_the_tag_of_its_run(store_in_use: MlflowClient) -> None:
+    """As a scheduler would, before its own end; the next trial runs to its end. Another study's tag stays."""
+    others = store_in_use.create_run("0", tags={STOP: "enough"})
+    run_and_tag(store_in_use, "trial", LONG, {"steps": 2})
+    other, stopped = runs_of_kind(store_in_use, "trial")
     assert (stopped.info.status, other.info.status) == ("KILLED", "FINISHED")
     assert stopped.data.tags[STOPPED_BY] == BY_PERSON
     assert stopped.data.tags[STOP_REASON] == "the tag sysmetrics.stop was set to 'enough'"
     assert STOP not in stopped.data.tags
     assert stopped.data.metrics["elapsed_s"] > 0
     assert STOPPED_BY not in other.data.tags
-    assert runs_of(client, "study")[0].info.status == "FINISHED"
-    assert client.get_run(others.info.run_id).data.tags[STOP] == "enough"
+    assert runs_of_kind(store_in_use, "study")[0].info.status == "FINISHED"
+    assert store_in_use.get_run(others.info.run_id).data.tags[STOP] == "enough"
 
 
-def test_trial_that_came_to_its_end_is_not_said_to_be_stopped_by_a_person(
-    local_ray: None, client: MlflowClient, tmp_path: Path
-) -> None:
-    """Somebody asked, and its next result said that it is done."""
-    thread = tag_once_it_runs(client, "trial")
-    fit(client, tmp_path / "tune", {"seconds": 0.01, "says": True})
-    thread.join(LIMIT_S)
-    (run,) = runs_of(client, "trial")
-    assert (run.info.status, STOPPED_BY in run.data.tags) == ("FINISHED", False)
+def test_trial_that_came_to_its_end_is_not_said_to_be_stopped_by_a_person(store_in_use: MlflowClient) -> None:
+    """Somebody asked, and its next result said how it ended."""
+    says = {"more": payload([Point("loss", 1.0, 1, 1)], status="FINISHED")}
+    run_and_tag(store_in_use, "trial", LONG | says)
+    (run,) = runs_of_kind(store_in_use, "trial")
+    assert (run.info.status, {STOPPED_BY, STOP} & run.data.tags.keys()) == ("FINISHED", set())
 
 
-def test_experiment_is_ended_by_the_tag_of_the_run_around_its_trials(
-    local_ray: None, client: MlflowClient, tmp_path: Path
-) -> None:
+def test_experiment_is_ended_by_the_tag_of_the_run_around_its_trials(store_in_use: MlflowClient) -> None:
     """As by Ctrl-C, which Tune heeds by itself in a script: no run is left RUNNING, and no trial begins any more."""
-    thread, began = tag_once_it_runs(client, "study"), time.monotonic()
-    fit(client, tmp_path / "tune", {"seconds": tune.grid_search([45.0, 45.0])})
-    thread.join(LIMIT_S)
-    assert time.monotonic() - began < 40
-    (study,) = runs_of(client, "study")
+    run_and_tag(store_in_use, "study", LONG, LONG)
+    (study,) = runs_of_kind(store_in_use, "study")
     assert study.info.status == "KILLED"
     assert study.data.tags[STOPPED_BY] == BY_PERSON
-    (trial,) = runs_of(client, "trial")  # the other did not begin
+    (trial,) = runs_of_kind(store_in_use, "trial")  # the other did not begin
     assert trial.info.status == "KILLED"
     assert 0 < trial.data.metrics["elapsed_s"] < 1e-3 * (trial.info.end_time - trial.info.start_time)
     assert {"cpu_seconds", "peak_memory_mb"} <= trial.data.metrics.keys()
@@ -125,7 +78,7 @@ def test_experiment_is_ended_by_the_tag_of_the_run_around_its_trials(
 
 
 def test_tag_that_is_found_after_the_experiment_ends_nothing(
-    local_ray: None, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store was slow to answer: whatever the script does now goes on."""
     asked, ended = threading.Event(), threading.Event()
@@ -141,9 +94,7 @@ def test_tag_that_is_found_after_the_experiment_ends_nothing(
             return found
 
     monkeypatch.setattr(runs, "Store", Slow)
-    thread = tag_once_it_runs(client, "study")
-    fit(client, tmp_path / "tune", {"seconds": 6.0})
-    thread.join(LIMIT_S)
+    run_and_tag(store_in_use, "study", {"steps": 60, "step_s": 0.1})
     assert asked.wait(LIMIT_S)
     signals: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, frame: signals.append(number))

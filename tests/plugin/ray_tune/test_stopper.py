@@ -17,11 +17,7 @@ def see(stopper: CriteriaStopper, trial_id: str, number: int = 1, /, **values: A
     return stopper(trial_id, {**values, "training_iteration": number})
 
 
-@pytest.mark.parametrize(
-    "value",
-    [None, "text", [1, 2], math.nan, math.inf, 10**400, {}, {"deep": 9.0}, object()],
-    ids=["nothing", "text", "list", "not-a-number", "infinity", "larger-than-any-float", "empty", "nested", "object"],
-)
+@pytest.mark.parametrize("value", [None, "text", math.nan, {"deep": 9.0}], ids=str)
 def test_stopper_never_raises_on_what_is_no_number(value: object) -> None:
     """It decides nothing, and neither does a metric that is absent; the next number counts."""
     stopper = CriteriaStopper(Criteria.parse("memory_mb<=1, loss patience 2"))

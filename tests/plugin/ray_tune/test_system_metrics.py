@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
-import mlflow
 import pytest
-from commands import ROOT, store_uri
+from commands import ROOT
 from mlflow import MlflowClient
 from ray import tune
 from ray.tune.logger.mlflow import MLflowLoggerCallback
 from ray.tune.result import RESULT_DUPLICATE
+from tune_sweeps import tuner
 
 from mlflow_sysmetrics import Criteria
 from mlflow_sysmetrics.ray_tune import CriteriaStopper, SystemMetricsCallback, system_metrics
@@ -66,44 +65,31 @@ def test_results_of_a_class_hold_its_costs() -> None:
     assert of_the_next["memory_growth_mb"] < 50
 
 
-def test_scheduler_limits_and_loggers_see_the_costs_of_a_function(
-    local_ray: None, empty_store: Path, tmp_path: Path
-) -> None:
+def test_scheduler_limits_and_loggers_see_the_costs_of_a_function(local_ray: None, store_in_use: MlflowClient) -> None:
     """A limit on memory ends the one that grows; processes are kept, and each trial's summary is its own.
 
     Ray's own logger has the summary so far. Ours has what describes an interval, and that of the whole trial.
     """
-    before, stock = mlflow.get_tracking_uri(), store_uri(empty_store)
 
     def train(config: dict[str, Any]) -> None:
         kept = []
         for _ in range(4):
-            kept.append(b"x" * (1_000_000 * config["mb"]))
+            kept.append(b"x" * (1_000_000 * config["case"]["mb"]))
             sum(range(3_000_000))
             tune.report({"kept": len(kept)})
 
-    results = tune.Tuner(
-        tune.with_resources(system_metrics(train), {"cpu": 1}),
-        param_space={"mb": tune.grid_search([0, 100, 1])},
-        tune_config=tune.TuneConfig(reuse_actors=True, max_concurrent_trials=1),
-        run_config=tune.RunConfig(
-            storage_path=str(tmp_path),
-            stop=CriteriaStopper(Criteria.parse("memory_growth_mb<=250")),
-            callbacks=[
-                MLflowLoggerCallback(stock, experiment_name="stock"),
-                SystemMetricsCallback(stock, experiment_name="ours"),
-            ],
-            verbose=0,
-        ),
-    ).fit()
-    mlflow.set_tracking_uri(before)  # Ray's callback has set it
-    last = {result.metrics["config"]["mb"]: result.metrics for result in results}
+    client, uri = store_in_use, store_in_use.tracking_uri
+    callbacks = [MLflowLoggerCallback(uri, experiment_name="stock"), SystemMetricsCallback(uri, experiment_name="ours")]
+    limit = CriteriaStopper(Criteria.parse("memory_growth_mb<=250"))
+    cases = [{"mb": megabytes} for megabytes in (0, 100, 1)]
+    more: dict[str, Any] = {"name": None, "tuning": {"reuse_actors": True}, "stop": limit}
+    results = tuner(callbacks, cases, trainable=system_metrics(train), **more).fit()
+    last = {result.metrics["config"]["case"]["mb"]: result.metrics for result in results}
     assert {mb: metrics["kept"] for mb, metrics in last.items()} == {0: 4, 100: 3, 1: 4}
     assert all(metrics.keys() >= WHOLE for metrics in last.values())
     assert RESULT_DUPLICATE not in last[0]
-    client = MlflowClient(stock)
     runs = client.search_runs([client.get_experiment_by_name("stock").experiment_id])
-    assert {run.data.params["mb"]: run.data.metrics["peak_memory_mb"] for run in runs} == {
+    assert {run.data.params["case/mb"]: run.data.metrics["peak_memory_mb"] for run in runs} == {
         str(mb): pytest.approx(metrics["peak_memory_mb"]) for mb, metrics in last.items()
     }
     assert last[1]["memory_growth_mb"] < 50
@@ -112,8 +98,10 @@ def test_scheduler_limits_and_loggers_see_the_costs_of_a_function(
     assert study.info.run_name.startswith("tune train_")  # the function's own name
     trials = client.search_runs([ours], "tags.`sysmetrics.kind` = 'trial'")
     assert len(trials) == len(last)
+    (ended,) = (run for run in trials if run.info.status == "KILLED")
+    assert ended.data.tags["sysmetrics.stop_reason"].startswith("memory_growth_mb 3")
     for run in trials:
         points = {name: client.get_metric_history(run.info.run_id, name) for name in (*WHOLE, "kept", "memory_mb")}
         steps = {name: sorted(point.step for point in each) for name, each in points.items()}
-        of_results = list(range(1, last[int(run.data.params["mb"])]["kept"] + 1))
+        of_results = list(range(1, last[int(run.data.params["case/mb"])]["kept"] + 1))
         assert steps == {name: [0] for name in WHOLE} | {"kept": of_results, "memory_mb": of_results}

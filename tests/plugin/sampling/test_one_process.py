@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from children import child
 from made_up_files import lay, refused
 
 from mlflow_sysmetrics.sampling import ProcessSampler, check_pid
@@ -22,7 +23,7 @@ from mlflow_sysmetrics.sampling.one_process import LINUX, PORTABLE
 pytestmark = pytest.mark.skipif(not psutil.LINUX, reason="reads /proc")
 SLOW = ("process_context_switches_per_s", "process_read_mb_per_s", "process_write_mb_per_s")
 WORK = """
-import os, resource, subprocess, sys, tempfile
+import tempfile
 subprocess.run([sys.executable, "-c", "x = b'x' * 30_000_000; sum(range(3_000_000))"])
 data = b"x" * 20_000_000
 with tempfile.TemporaryFile() as file:
@@ -30,21 +31,17 @@ with tempfile.TemporaryFile() as file:
     file.flush()
     os.fsync(file.fileno())
 sum(range(5_000_000))
-print("ready", flush=True)
-input()
 """
 
 
 @pytest.fixture(scope="module")
 def frozen() -> Iterator[int]:
     """A process that has worked and had a child that worked, stopped where it is: nothing of it changes any more."""
-    with subprocess.Popen([sys.executable, "-c", WORK], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
+    with child() as process:
+        process.do(f"exec({WORK!r}); print()")
         os.kill(process.pid, signal.SIGSTOP)
         assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
         yield process.pid
-        process.kill()
 
 
 def test_what_we_parse_is_what_psutil_says(frozen: int) -> None:

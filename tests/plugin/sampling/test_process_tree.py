@@ -8,13 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import psutil
 import pytest
+from children import Child, child
 from clock import Clock
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -28,35 +27,6 @@ ALONE = replace(HERE, descendants=lambda process, parents: [])  # without the pr
 KEYS = {f"process_{name}" for name in ("cpu_percent", "memory_mb", "rss_mb", "threads", "read_mb_per_s",
         "write_mb_per_s", "context_switches_per_s", "page_faults_per_s")}  # fmt: skip
 IO = {"process_read_mb_per_s", "process_write_mb_per_s"}
-
-
-class Child:
-    """A Python process that runs one line of code for each line it is sent, and answers with one line."""
-
-    LOOP = "import sys, time, os, resource, subprocess\nfor line in sys.stdin: exec(line); sys.stdout.flush()"
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process, self.pid = process, process.pid
-
-    def do(self, code: str) -> str:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(code + "\n")
-        self.process.stdin.flush()
-        return self.process.stdout.readline().strip()
-
-
-@contextmanager
-def child() -> Iterator[Child]:
-    """Yield a started child that has answered once, and end it afterwards."""
-    argv = [sys.executable, "-c", Child.LOOP]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            started = Child(process)
-            assert started.do("print('ready')") == "ready"
-            yield started
-        finally:
-            process.kill()
 
 
 def hold(parent: Child, megabytes: int, cpu_s: float = 0.0) -> None:
@@ -304,14 +274,14 @@ def test_what_is_not_a_pid_is_named(pid: Any) -> None:
 def test_late_cpu_time_is_spread_and_exact_at_once() -> None:
     """A child found 0.4 s after its start shows 0.4 s of CPU over the next half second, not 400 % in one reading."""
     kernel = Kernel()
-    sample = kernel.settled_sampler()
+    sample = kernel.sampler()
+    kernel.at(10.0)  # it looks for processes, and again half a second later
     busy = kernel.spawn(1)
     shown_s, highest = 0.0, 0.0
     for step in range(1, 11):
         if step <= 5:
             kernel.run(busy, 0.09)
-        kernel.now = 10 + step / 10
-        percent = sample()["process_cpu_percent"]
+        percent = kernel.at(10 + step / 10)["process_cpu_percent"]
         shown_s, highest = shown_s + percent / 1000, max(highest, percent)
         if step == 5:
             assert sample.cpu_seconds == pytest.approx(0.45)
@@ -325,15 +295,12 @@ def test_time_that_leaves_the_tree_is_not_made_up_for_by_later_time() -> None:
     busy = kernel.spawn(1)
     sample = kernel.sampler()
     kernel.run(busy, 5.0)
-    kernel.now = 0.5
-    sample()
+    kernel.at(0.5)
     kernel.exit(busy)
     kernel.reap(busy, credit=False)
-    kernel.now = 0.6
-    sample()
+    kernel.at(0.6)
     kernel.run(1, 1.0)
-    kernel.now = 2.0
-    sample()
+    kernel.at(2.0)
     assert sample.cpu_seconds == pytest.approx(6.0)
 
 
@@ -359,8 +326,7 @@ def test_of_an_ended_process_its_cpu_time_stays_and_who_gets_its_pid_is_another(
     assert (sample()["process_threads"], sample.cpu_seconds) == (1, 1.0)
     kernel.reap(old)
     kernel.tasks[kernel.spawn(0, pid=old)].cpu_s = 1000.0
-    kernel.now = 0.1
-    assert (sample()["process_threads"], sample.cpu_seconds) == (1, 1.0)
+    assert (kernel.at(0.1)["process_threads"], sample.cpu_seconds) == (1, 1.0)
     kernel.reap(1)
     kernel.spawn(0, pid=1)
     assert sample() == {}
@@ -371,38 +337,33 @@ def test_a_metric_refused_for_one_member_is_absent_for_the_tree() -> None:
     """A sum without one process would be too small and pass a limit: it is left out, and the rest stays."""
     kernel = Kernel()
     other = kernel.spawn(1)
-    sample = kernel.sampler()
+    kernel.sampler()
     kernel.tasks[other].denied = {"process_memory_mb", "process_read_mb_per_s"}
-    kernel.now = 0.5
-    reading = sample()
+    reading = kernel.at(0.5)
     assert set(reading) == KEYS - {"process_memory_mb", *IO}
     kernel.tasks[other].denied.clear()
     kernel.run(other, 2.0)
-    kernel.now = 1.0
-    assert sample()["process_read_mb_per_s"] == pytest.approx(2.0)  # 2 MB in the whole second since its last rate
+    assert kernel.at(1.0)["process_read_mb_per_s"] == pytest.approx(2.0)  # 2 MB in the whole second since its last rate
 
 
 def test_rates_wait_for_50_ms_and_then_cover_all_of_it() -> None:
     """Readings close together have levels only; the next rate is over the whole time since the last."""
     kernel = Kernel()
-    sample = kernel.sampler()
-    kernel.now = 0.1
-    assert sample()["process_cpu_percent"] == 0
+    kernel.sampler()
+    assert kernel.at(0.1)["process_cpu_percent"] == 0
     kernel.run(1, 0.03)
-    kernel.now = 0.13
-    assert "process_cpu_percent" not in sample()
-    kernel.now = 0.2
-    assert sample()["process_cpu_percent"] == pytest.approx(30)
+    assert "process_cpu_percent" not in kernel.at(0.13)
+    assert kernel.at(0.2)["process_cpu_percent"] == pytest.approx(30)
 
 
 def test_what_changes_slowly_is_read_in_one_of_five_readings_and_covers_them_all() -> None:
     """The first rates have it, so that a short run does; its rate is over the whole time since the last."""
     kernel = Kernel()
-    sample, rates = kernel.sampler(), dict[int, float]()
+    kernel.sampler()
+    rates = dict[int, float]()
     for step in range(1, 12):
         kernel.run(1, 0.05)
-        kernel.now = step / 10
-        if (rate := sample().get("process_context_switches_per_s")) is not None:
+        if (rate := kernel.at(step / 10).get("process_context_switches_per_s")) is not None:
             rates[step] = rate
     assert [*rates] == [1, 5, 9]
     assert [*rates.values()] == pytest.approx([0.5] * 3)
@@ -413,10 +374,9 @@ def test_processes_are_looked_for_soon_at_first_and_then_rarely(walk_s: float, m
     """A short run has its children's memory too, and a long one does not pay for looking ten times a second."""
     kernel = Kernel()
     kernel.walk_s = walk_s
-    sample = kernel.sampler()
+    kernel.sampler()
     for step in range(1, 201):
-        kernel.now = step / 10 + 0.001
-        sample()
+        kernel.at(step / 10 + 0.001)
     early = [at for at in kernel.walks if 0 < at < 0.5]
     assert early[:1] == ([] if walk_s else [pytest.approx(0.101)])
     late = [later - earlier for earlier, later in itertools.pairwise(kernel.walks[-3:])]
@@ -444,43 +404,6 @@ def test_a_copy_counts_once_faults_tell_or_within_a_second(told: bool) -> None:
     assert kernel.memory_mb() == pytest.approx(12)
     assert kernel.memory_mb() == pytest.approx(24 if told else 12)
     assert kernel.memory_mb(seconds=1.0) == pytest.approx(24)
-
-
-@pytest.mark.parametrize(
-    ("faults_mb", "grown_mb", "other_mb", "reads"),
-    [
-        pytest.param(5.0, 0.0, 5.0, 1, id="copies, and growth of another"),
-        pytest.param(5.0, 5.0, 0.0, 0, id="growth"),
-        pytest.param(0.0, -5.0, 0.0, 0, id="given back"),
-    ],
-)
-def test_faults_by_which_a_process_has_grown_are_no_copies(
-    faults_mb: float, grown_mb: float, other_mb: float, reads: int
-) -> None:
-    """Nor do those of one process stand for the growth of another."""
-    kernel = Forked(2)
-    kernel.memory_mb(seconds=0.5)
-    before = len(kernel.times())
-    kernel.tasks[2].faults_mb += faults_mb
-    kernel.tasks[2].memory_mb += grown_mb
-    kernel.tasks[3].memory_mb += other_mb
-    kernel.memory_mb(seconds=0.3)
-    assert len(kernel.times()) == before + reads
-
-
-def test_processes_that_share_nothing_are_read_once() -> None:
-    """As those that were not forked, or have run another program since: that changes with the next fork alone."""
-    kernel = Forked(2)
-    kernel.tasks[3].shared_mb = 0.0
-    kernel.memory_mb(seconds=1.5)
-    before = {pid: len(kernel.times(pid)) for pid in kernel.tasks}
-    kernel.memory_mb(seconds=5.0)
-    assert len(kernel.times(3)) == before[3]
-    assert len(kernel.times(1)) >= before[1] + 4
-    kernel.spawn(3)
-    kernel.share()
-    assert kernel.memory_mb(seconds=0.6) == pytest.approx(12)
-    assert len(kernel.times(3)) == before[3] + 1
 
 
 def test_a_new_process_counts_once_it_is_known_what_it_shares() -> None:
@@ -516,16 +439,16 @@ def test_what_an_ended_process_shared_is_the_others_again(reaped: bool) -> None:
 def test_a_failing_os_costs_one_reading_only(error: Exception) -> None:
     """When the OS cannot be asked for once, that reading is empty and the next one is right."""
     kernel = Kernel()
-    sample = kernel.sampler()
+    kernel.sampler()
 
     def fail(count: int) -> None:
         raise error
 
-    kernel.between, kernel.now = fail, 0.5
-    assert sample() == {}
-    kernel.between, kernel.now = lambda count: None, 1.0
+    kernel.between = fail
+    assert kernel.at(0.5) == {}
+    kernel.between = lambda count: None
     kernel.run(1, 0.5)
-    assert sample()["process_cpu_percent"] == pytest.approx(50)
+    assert kernel.at(1.0)["process_cpu_percent"] == pytest.approx(50)
 
 
 EVENTS = st.lists(

@@ -1,0 +1,37 @@
+"""A process that does what a test tells it, line by line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Child:
+    """A Python process that runs one line of code for each line it is sent, and answers with one line."""
+
+    LOOP = "import sys, time, os, resource, subprocess\nfor line in sys.stdin: exec(line); sys.stdout.flush()"
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process, self.pid = process, process.pid
+
+    def do(self, code: str) -> str:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(code + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+
+@contextmanager
+def child() -> Iterator[Child]:
+    """Yield a started child that has answered once, and end it afterwards."""
+    argv = [sys.executable, "-c", Child.LOOP]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            started = Child(process)
+            assert started.do("print('ready')") == "ready"
+            yield started
+        finally:
+            process.kill()
