@@ -18,9 +18,9 @@ from entrypoints.models.losses import score_name
 from entrypoints.progress import Progress
 from entrypoints.search.record import Record, TrialRecord
 from entrypoints.search.trial_end import TrialEnd
-from entrypoints.tags import CONVERGED, DIVERGED, PLACE, REPEAT
+from entrypoints.tags import BY_TIME_LIMIT, CONVERGED, DIVERGED, PLACE, REPEAT
 from mlflow_sysmetrics.limits import Criteria, Stop, Values
-from mlflow_sysmetrics.tags import KIND, STOPPED_BY, TRIAL_ID
+from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, KIND, STOPPED_BY, TRIAL_ID
 
 
 def ended_by(criterion: str, how: How = "crossed", value: float = 9.0, limit: float = 1.0) -> EarlyEnd:
@@ -54,6 +54,27 @@ def trial(
     figures = values.pop("figures", figures)
     made = replace(configuration or configured(batch_size=2**place), place=place)
     return TrialRecord(f"t{place}", made, **{"figures": figures, "tags": tags, "run_id": f"r{place}"} | values)
+
+
+TIME = "training_time_s<=2"
+BY_TIME = ended_by(TIME)
+
+
+def of_every_end() -> list[TrialRecord]:
+    """Two trials that can be chosen, with three folds around their scores, and one of each kind that cannot."""
+    folds = [[{"fold": fold, "val_rmse": score + (fold - 1) / 100} for fold in range(3)] for score in (0.6, 0.65)]
+    return [
+        trial(1, 0.6, folds=folds[0]),
+        trial(2, 0.65, folds=folds[1], converged=True),
+        trial(3, None, ending=BY_TIME),
+        trial(4, None, figures={"elapsed_s": 0.0}, ending=replace(BY_TIME, how="skipped")),
+        trial(5, by=BY_TUNE),
+        trial(6, by=BY_PERSON),
+        trial(7, by=BY_TIME_LIMIT),
+        trial(8, 0.1, diverged=True),
+        trial(9, 0.1, diverged=True, configuration=configured(batch_size=256)),
+        trial(10, None, figures={}, status="FAILED", error="ValueError: odd"),
+    ]
 
 
 def recorded(

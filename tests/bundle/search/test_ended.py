@@ -12,7 +12,7 @@ from typing import Any
 import mlflow
 import pytest
 from commands import in_use
-from records import ended_by, recorded, store, trial
+from records import BY_TIME, TIME, ended_by, of_every_end, recorded, store, trial
 from reference import bundled, configured
 from saved_views import listed
 from study_settings import study_settings
@@ -26,14 +26,12 @@ from entrypoints.search.ended import Ended, metrics
 from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import TrialRecord
 from entrypoints.tags import BY_TIME_LIMIT, CRITERIA, FEASIBLE, STUDY_KEY
-from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, HOST_PREFIX, KIND
+from mlflow_sysmetrics.tags import BY_TUNE, HOST_PREFIX, KIND
 
 SETTINGS = study_settings(folds=3, time_limit_s=90.0, space={"batch_size": [2, 4, 8, 16, 32]})
 DATA = bundled("red_wine")
 MODEL = LoggedModel("m-0123", {"test_rmse": 0.64, "refit_training_time_s": 0.0984, "refit_memory_growth_mb": 1.52})
 COUNTS = ("trials", "stopped", "failed", "diverged", "converged", "restarts")
-TIME = "training_time_s<=2"
-BY_TIME = ended_by(TIME)
 NO_END = "no trial ran to its end without diverging"
 LONGER = "raise time_limit_s, or shorten the trials with max_steps, max_epochs, max_rows or folds"
 
@@ -77,26 +75,9 @@ def finish(before: Before) -> Finish:
     return finished
 
 
-def _of_every_end() -> list[TrialRecord]:
-    """Two trials that can be chosen, with three folds around their scores, and one of each kind that cannot."""
-    folds = [[{"fold": fold, "val_rmse": score + (fold - 1) / 100} for fold in range(3)] for score in (0.6, 0.65)]
-    return [
-        trial(1, 0.6, folds=folds[0]),
-        trial(2, 0.65, folds=folds[1], converged=True),
-        trial(3, None, ending=BY_TIME),
-        trial(4, None, figures={"elapsed_s": 0.0}, ending=replace(BY_TIME, how="skipped")),
-        trial(5, by=BY_TUNE),
-        trial(6, by=BY_PERSON),
-        trial(7, by=BY_TIME_LIMIT),
-        trial(8, 0.1, diverged=True),
-        trial(9, 0.1, diverged=True, configuration=configured(batch_size=256)),
-        trial(10, None, figures={}, status="FAILED", error="ValueError: odd"),
-    ]
-
-
 def test_counts_of_trials_add_up(finish: Finish) -> None:
     """Each trial is in one of them, and what diverged is named: what it has in common, or some runs."""
-    study = finish(_of_every_end(), TIME, planned=12)
+    study = finish(of_every_end(), TIME, planned=12)
     said = last_words.counted(study)
     assert said == (
         "12 trials: 2 ran to the end (1 of them converged), 2 stopped by the limits, 1 stopped by the scheduler, "
@@ -113,7 +94,7 @@ def test_counts_of_trials_add_up(finish: Finish) -> None:
 def test_figures_of_a_study_are_those_of_its_trials(finish: Finish, before: Before) -> None:
     """Spent by all that say so; saved against the full study, also where a trial cost more than there."""
     before([trial(place) for place in range(1, 11)])
-    trials = [each for each in _of_every_end() if not each.figures or each.configuration.place not in (8, 9)]
+    trials = [each for each in of_every_end() if not each.figures or each.configuration.place not in (8, 9)]
     study = finish(trials, TIME)
     found = metrics(study)
     assert {name: found[name] for name in COUNTS} == {
@@ -156,7 +137,7 @@ def test_best_and_the_front_are_among_the_trials_that_meet_the_limits(finish: Fi
 
 def test_page_and_last_words_say_the_same(finish: Finish) -> None:
     """What to take, what it costs and how to load it come first, then where to look, then what became of the trials."""
-    study = finish(_of_every_end(), TIME)
+    study = finish(of_every_end(), TIME)
     with mlflow.start_run(run_id=study.run.run_id):
         words = last_words.tell(study, MODEL)
     page = study.run.client.get_run(study.run.run_id).data.tags["mlflow.note.content"]

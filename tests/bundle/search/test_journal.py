@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import subprocess
@@ -13,8 +12,7 @@ from dataclasses import replace
 
 import psutil
 import pytest
-from click.testing import CliRunner
-from commands import runs_of_kind, wait_until
+from commands import wait_until
 from mlflow import MlflowClient
 from study_settings import study_settings
 
@@ -27,7 +25,6 @@ from entrypoints.search import journal
 from entrypoints.search.grid import configurations
 from entrypoints.settings import Limits, StudySettings
 from entrypoints.tags import PID_SINCE
-from entrypoints.tune import tune
 from mlflow_sysmetrics.tags import NODE, PID
 
 GRID = """{"hidden_layer_sizes": [[8], [16, 4]], "alpha": {"loguniform": [1e-5, 0.1]}, "shuffle": [true, false],
@@ -113,26 +110,3 @@ def test_study_names_the_process_that_runs_it(run: RecordedRun) -> None:
     assert (tags[NODE], tags[PID]) == (platform.node(), str(os.getpid()))
     assert float(tags[PID_SINCE]) == pytest.approx(psutil.Process().create_time())
     assert journal.lives(tags) is False  # it is this one
-
-
-class _Here(contextlib.nullcontext[None]):
-    """A place where no trial is run."""
-
-    is_here = True
-
-
-def test_command_that_continues_a_study_is_named_after_it(
-    store_in_use: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Unless the user has named it, whatever that name begins with. What it searches is in test_resume."""
-    study = store_in_use.create_run("0", run_name="a study", tags={"sysmetrics.kind": "study"})
-    journal.begin(RecordedRun.of(store_in_use, study), study_settings(), None)
-    store_in_use.set_terminated(study.info.run_id, "KILLED")
-    monkeypatch.setattr("entrypoints.search.study.run_study", lambda *_: None)
-    monkeypatch.setattr("entrypoints.search.plan.place", lambda *_, **__: _Here())
-    results = [CliRunner().invoke(tune, ["--resume", study.info.run_id])]
-    monkeypatch.setenv("MLFLOW_RUN_ID", store_in_use.create_run("0", run_name="resume at night").info.run_id)
-    results.append(CliRunner().invoke(tune, ["--resume", study.info.run_id]))
-    assert [result.exit_code for result in results] == [0, 0], [result.output for result in results]
-    names = [run.info.run_name for run in runs_of_kind(store_in_use, "resume")]
-    assert names == ["resume at night", "resume a study"]

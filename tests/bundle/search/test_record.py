@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
-from records import ended_by, recorded, store
+from records import BY_TIME, TIME, of_every_end, recorded, store
 from records import trial as made
 from reference import configured
 
@@ -22,7 +22,7 @@ from entrypoints.reading import read
 from entrypoints.search.record import Record, TrialRecord, costs
 from entrypoints.tags import BY_TIME_LIMIT, CRITERIA, DIVERGED, FEASIBLE, SEARCHED
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
-from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, KIND
+from mlflow_sysmetrics.tags import BY_TUNE, KIND
 
 CONFIGURATION = configured()
 ERROR = "Traceback (most recent call last):\n  ...\nValueError: no such alpha\n"
@@ -97,7 +97,7 @@ def test_record_knows_how_each_trial_ended(tmp_path: Path) -> None:
     record, error_file = recorded(planned=8), tmp_path / "error.txt"
     error_file.write_text(ERROR)
     _run(record, "itself", val_rmse=0.9)
-    _run(record, "limits", "KILLED", tags=ended_by("training_time_s<=1").tags)
+    _run(record, "limits", "KILLED", tags=BY_TIME.tags)
     _run(record, "tune", None)
     _run(record, "failed", None, end="on_trial_error", error_file=error_file)
     record.on_trial_error(0, [], _trial("failed while it was set up"))
@@ -132,7 +132,6 @@ def test_record_of_a_trial_that_began_again_is_that_of_its_last_attempt() -> Non
     assert (record.first_start, begun) == (first, ["first"])
 
 
-BY_LIMIT = ended_by("training_time_s<=1")
 EXPECTED = {"training_time_s": 9.0}
 
 
@@ -140,17 +139,17 @@ EXPECTED = {"training_time_s": 9.0}
     ("trial", "end", "counted"),
     [
         pytest.param(made(1), "finished", 1.0, id="finished"),
-        pytest.param(made(1, ending=BY_LIMIT, expected=EXPECTED), "stopped", 9.0, id="stopped"),
+        pytest.param(made(1, ending=BY_TIME, expected=EXPECTED), "stopped", 9.0, id="stopped"),
         pytest.param(
-            made(1, ending=replace(BY_LIMIT, how="skipped"), expected=EXPECTED), "skipped", 9.0, id="skipped"
+            made(1, ending=replace(BY_TIME, how="skipped"), expected=EXPECTED), "skipped", 9.0, id="skipped"
         ),
         pytest.param(
-            made(1, configuration=configured(tol=0.1), ending=BY_LIMIT, expected=EXPECTED), "stopped", 1.0,
+            made(1, configuration=configured(tol=0.1), ending=BY_TIME, expected=EXPECTED), "stopped", 1.0,
             id="stopped and might have converged",
         ),
         pytest.param(made(1, configuration=replace(configured(), repeat=1)), "finished", None, id="repeated"),
         pytest.param(made(1, diverged=True), "diverged", None, id="diverged"),
-        pytest.param(made(1, diverged=True, ending=BY_LIMIT), "diverged", None, id="diverged and ended by that"),
+        pytest.param(made(1, diverged=True, ending=BY_TIME), "diverged", None, id="diverged and ended by that"),
         pytest.param(made(1, by=BY_TUNE), "stopped", None, id="ended by a scheduler"),
         pytest.param(made(1, status="FAILED"), "stopped", None, id="failed"),
     ],
@@ -163,40 +162,25 @@ def test_relative_limits_are_taken_of_what_a_trial_cost_or_would_have(
     assert [each["training_time_s"] for each in costs([trial])] == ([] if counted is None else [counted])
 
 
-CROSSED = ended_by("training_time_s<=4")
-
-
 def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> None:
     """Whatever became of a trial: what a study says at its end is what a report says of it."""
-    here = {"sysmetrics.host_cpu_model": "A CPU", "sysmetrics.host_os": "Linux"}
-    folds = [{"fold": fold, "val_rmse": 0.5 + fold / 10} for fold in range(2)]
-    again = replace(configured(batch_size=2), repeat=1)
-    trials = [
-        made(1, 0.55, folds=folds, tags=here, converged=True),
-        made(2, None, ending=CROSSED),
-        made(3, 0.1, diverged=True),
-        made(4, None, ending=replace(CROSSED, how="skipped")),
-        made(5, by=BY_TIME_LIMIT),
-        made(6, by=BY_PERSON),
-        made(7, by=BY_TUNE),
-        made(8, None, status="FAILED", figures={}),
-        made(9, 0.5, configuration=again),
-    ]
-    record = recorded(trials, "training_time_s<=4")
+    trials = [*of_every_end(), made(11, 0.5, configuration=replace(configured(batch_size=2), repeat=1))]
+    trials[0].tags |= {"sysmetrics.host_cpu_model": "A CPU", "sysmetrics.host_os": "Linux"}
+    record = recorded(trials, TIME)
     run = client.create_run(client.get_experiment_by_name("studies").experiment_id, run_name="s", tags={KIND: "study"})
     study = run.info.run_id
     searched = ["algorithm", "batch_size", "learning_rate", "alpha"]
     client.set_tag(study, SEARCHED, json.dumps(searched))
-    client.set_tag(study, CRITERIA, "training_time_s<=4")
-    feasible = {1: "true", **dict.fromkeys((2, 3, 4, 9), "false")}
-    names = {place: f"trial {place}" for place in range(1, 10)}
+    client.set_tag(study, CRITERIA, TIME)
+    feasible = {1: "true", 2: "true", **dict.fromkeys((3, 4, 8, 9, 11), "false")}
+    names = {place: f"trial {place}" for place in range(1, 12)}
     for place, each in enumerate(trials, 1):
         store(client, study, each, names[place], **({FEASIBLE: feasible[place]} if place in feasible else {}))
     rows = [{"trial_id": each.trial_id, **fold} for each in trials for fold in each.end.folds]
     log_tables(client, study, {"folds.json": rows})
     read_back = read(client, [client.get_run(study)])
     plan: Any = SimpleNamespace(names=names, searched=searched)
-    about = {"name": "s", "criteria": "training_time_s<=4", "experiment_id": run.info.experiment_id}
+    about = {"name": "s", "criteria": TIME, "experiment_id": run.info.experiment_id}
     frame = frame_of([record.rows(study, about, plan)])
     same = ["name", "experiment_id", "criteria", "score", "higher_is_better", "own"]
     assert frame.studies[same].to_dict() == read_back.studies[same].to_dict()
