@@ -137,6 +137,15 @@ def together(*frames: Frame) -> Frame:
     return replace(frames[0], **tables, hyperparameters=tuple(names))
 
 
+def stopped(frame: Frame, *batch_sizes: int, **about: Any) -> Frame:
+    """The same study with the trials of these batch sizes stopped by its limits, or as these columns say."""
+    trials = frame.trials.copy()
+    rows = trials["batch_size"].isin(batch_sizes)
+    for name, value in ({"status": "KILLED", "stopped_by": "criteria"} | about).items():
+        trials[name] = trials[name].mask(rows, value)
+    return replace(frame, trials=trials)
+
+
 def _curves(
     study_id: str,
     ids: Sequence[str],

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
 from reference import configured
+from stored_studies import store_run
 
 from entrypoints.limits.costs import metrics
 from entrypoints.limits.stop_or_skip import EarlyEnd, How
 from entrypoints.models.configuration import Configuration
+from entrypoints.models.losses import score_name
 from entrypoints.progress import Progress
 from entrypoints.search.record import Record, TrialRecord
 from entrypoints.search.trial_end import TrialEnd
-from entrypoints.tags import CONVERGED, DIVERGED, PLACE, REPEAT
+from entrypoints.tags import BY_TIME_LIMIT, CONVERGED, DIVERGED, PLACE, REPEAT
 from mlflow_sysmetrics.limits import Criteria, Stop, Values
-from mlflow_sysmetrics.tags import KIND, STOPPED_BY, TRIAL_ID
+from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, KIND, STOPPED_BY, TRIAL_ID
 
 
 def ended_by(criterion: str, how: How = "crossed", value: float = 9.0, limit: float = 1.0) -> EarlyEnd:
@@ -55,27 +56,48 @@ def trial(
     return TrialRecord(f"t{place}", made, **{"figures": figures, "tags": tags, "run_id": f"r{place}"} | values)
 
 
+TIME = "training_time_s<=2"
+BY_TIME = ended_by(TIME)
+
+
+def of_every_end() -> list[TrialRecord]:
+    """Two trials that can be chosen, with three folds around their scores, and one of each kind that cannot."""
+    folds = [[{"fold": fold, "val_rmse": score + (fold - 1) / 100} for fold in range(3)] for score in (0.6, 0.65)]
+    return [
+        trial(1, 0.6, folds=folds[0]),
+        trial(2, 0.65, folds=folds[1], converged=True),
+        trial(3, None, ending=BY_TIME),
+        trial(4, None, figures={"elapsed_s": 0.0}, ending=replace(BY_TIME, how="skipped")),
+        trial(5, by=BY_TUNE),
+        trial(6, by=BY_PERSON),
+        trial(7, by=BY_TIME_LIMIT),
+        trial(8, 0.1, diverged=True),
+        trial(9, 0.1, diverged=True, configuration=configured(batch_size=256)),
+        trial(10, None, figures={}, status="FAILED", error="ValueError: odd"),
+    ]
+
+
 def recorded(
-    trials: Sequence[TrialRecord], criteria: str = "", *, planned: int = 0, task: Any = "regression"
+    trials: Sequence[TrialRecord] = (),
+    criteria: str = "",
+    *,
+    planned: int = 0,
+    task: Any = "regression",
+    stream: io.StringIO | None = None,
+    begins: Callable[[], None] = lambda: None,
 ) -> Record:
     """What a search has recorded of these trials."""
     parsed = Criteria.parse(criteria, metrics(task)) if criteria else None
-    progress = Progress(planned or len(trials), "val_rmse", io.StringIO())
-    record = Record(task, progress, parsed, trials)
-    record.first_start, record.last_end = 1000.0, 1042.5
-    return record
+    progress = Progress(planned or len(trials), f"val_{score_name(task)}", stream or io.StringIO())
+    return Record(task, progress, parsed, trials, begins=begins)
 
 
-def store(client: MlflowClient, study: str, each: TrialRecord, name: str, **tags: str) -> None:
-    """Write the run of a trial as a search leaves it, and note its id."""
-    searched = each.configuration.searched | {"folds": 3, "seed": 0}
-    about = {KIND: "trial", "mlflow.parentRunId": study, TRIAL_ID: each.trial_id, PLACE: str(each.configuration.place)}
-    about |= {REPEAT: str(each.configuration.repeat)} if each.configuration.repeat else {}
-    about |= {**each.tags, **tags}
-    experiment_id = client.get_run(study).info.experiment_id
-    run = client.create_run(experiment_id, run_name=name, start_time=each.configuration.place)
-    points = [Metric(metric, value, 0, 0) for metric, value in each.figures.items()]
-    params = [Param(param, str(value)) for param, value in searched.items()]
-    client.log_batch(run.info.run_id, points, params, [RunTag(tag, value) for tag, value in about.items()])
-    client.set_terminated(run.info.run_id, each.status)
-    each.run_id = run.info.run_id
+def store(client: MlflowClient, study: str, each: TrialRecord, name: str = "a trial", **tags: str) -> str:
+    """Write the run of a trial into a study of ``stored_studies`` as a search leaves it, and note its id."""
+    configuration = each.configuration
+    about = {KIND: "trial", "mlflow.parentRunId": study, TRIAL_ID: each.trial_id, PLACE: str(configuration.place)}
+    about |= {REPEAT: str(configuration.repeat)} if configuration.repeat else {}
+    points = {metric: {0: value} for metric, value in each.figures.items()}
+    params = configuration.searched | {"folds": 3, "seed": 0}
+    each.run_id = store_run(client, name, {**about, **each.tags, **tags}, params, points, each.status)
+    return each.run_id

@@ -18,7 +18,7 @@ def experiment_id(client: MlflowClient) -> str:
     return str(client.get_experiment_by_name("studies").experiment_id)
 
 
-def _run(
+def store_run(
     client: MlflowClient,
     name: str,
     tags: dict[str, str],
@@ -48,7 +48,7 @@ def store_study(
 ) -> str:
     """The run of a study with this number of equal trials."""
     own = {"sysmetrics.kind": kind} if kind else {}
-    run_id = _run(client, name, own | tags, params, {}, status)
+    run_id = store_run(client, name, own | tags, params, {}, status)
     for _ in range(trials):
         store_trial(client, run_id)
     return run_id
@@ -68,7 +68,7 @@ def store_trial(
     own = {f"sysmetrics.{tag}": value for tag, value in ({"kind": "trial", "trial_id": "t"} | tags).items()}
     chosen = {"dataset": "red_wine", "folds": 3} if params is None else params
     curves = {"val_rmse": {100: 0.7}} if points is None else points
-    return _run(client, name, {"mlflow.parentRunId": study, **own}, chosen, curves, status)
+    return store_run(client, name, {"mlflow.parentRunId": study, **own}, chosen, curves, status)
 
 
 def store_scores(client: MlflowClient, study: str, *scores: float, metric: str = "val_rmse", **tags: str) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from made_up_frames import study, together
+from made_up_frames import stopped, study, together
 
 from entrypoints.frame import Frame
 from entrypoints.reporting import questions
@@ -60,14 +61,11 @@ def rich(seed: int = 0, times: float = 1.0, **changes: Any) -> Frame:
     return replace(frame, trials=frame.trials.assign(test_rmse=frame.trials["val_rmse"] + 0.01))
 
 
-def limited(made: Callable[..., Frame], *stopped: int) -> Frame:
+def limited(made: Callable[..., Frame], *batch_sizes: int) -> Frame:
     """A study under limits that has stopped these batch sizes."""
     frame = made(9, name="early_stop red_wine", of_study={"criteria": LIMITS})
-    killed = frame.trials["batch_size"].isin(stopped)
-    about = {"status": "KILLED", "stopped_by": "criteria", "stop_metric": "training_time_s", "stop_how": "predicted"}
-    trials = frame.trials.assign(**{name: frame.trials[name].mask(killed, word) for name, word in about.items()})
-    trials.loc[killed, ["training_time_s", "cpu_seconds"]] = 0.2
-    return replace(frame, trials=trials)
+    by = {"stop_metric": "training_time_s", "stop_how": "predicted"}
+    return stopped(frame, *batch_sizes, **by, training_time_s=0.2, cpu_seconds=0.2)
 
 
 def dull(seed: int = 0, noise: float = 0.01, **changes: Any) -> Frame:
@@ -105,11 +103,17 @@ CASES: dict[tuple[str, str], Callable[[], Frame]] = {
 }
 
 
+@cache
+def asked(kind: str, case: str) -> tuple[Frame, Sequence[Answer]]:
+    """A case and what is answered of it."""
+    frame = CASES[kind, case]()
+    return frame, questions.ask(STUDY if kind == PAIR else kind, frame)
+
+
 @pytest.mark.parametrize(("kind", "case"), CASES)
 def test_page_is_the_golden_one(kind: str, case: str) -> None:
     """Read these as a newcomer would; UPDATE_GOLDEN=1 writes them again. A figure's title is its first sentence."""
-    frame = CASES[kind, case]()
-    answers = questions.ask(STUDY if kind == PAIR else kind, frame)
+    frame, answers = asked(kind, case)
     drawn = [each.name for each in answers if each.draw]
     command = COMMAND if (kind, case) == (STUDY, "no effect") else ""
     text = page("1", "a" * 32, frame, answers, drawn, "#/trials", command)
@@ -133,7 +137,7 @@ def _plain(text: str) -> str:
 @pytest.mark.parametrize(("kind", "case"), CASES)
 def test_every_number_of_a_sentence_is_in_its_table(kind: str, case: str) -> None:
     """So that whoever doubts it finds what it was made of: as it is, as a share, or as one over it."""
-    for answer in questions.ask(STUDY if kind == PAIR else kind, CASES[kind, case]()):
+    for answer in asked(kind, case)[1]:
         values = _numbers_of(answer.table)
         for sentence in answer.sentences:
             said = re.sub(r"`[^`]*`|\w+=\S+|seed \d+|dataset\d+", " ", sentence)

@@ -19,6 +19,8 @@ from entrypoints.reading import read
 from entrypoints.reporting.questions import DATASETS, REPEATS, STUDY
 from entrypoints.reporting.selection import by_ids, find, kind_of
 
+NO_KEY = {"sysmetrics.dataset": "red_wine"}
+
 
 @pytest.fixture
 def client(module_store: Path) -> Iterator[MlflowClient]:
@@ -33,16 +35,41 @@ def _found(client: MlflowClient, dataset: str = "red_wine") -> list[str]:
     return [run.info.run_id for run in find(client, experiment_id(client), dataset)]
 
 
-def test_newest_full_study_is_found_with_those_of_the_same_trials_under_limits(client: MlflowClient) -> None:
-    """Of each way to limit them the newest, the newest first, after the full one."""
-    store_study(client)
-    store_study(client, tags=LIMITED, predict="on", scheduler="none")
-    off = store_study(client, tags=LIMITED, predict="off", scheduler="none")
-    asha = store_study(client, tags=LIMITED, predict="on", scheduler="asha")
-    on = store_study(client, tags=LIMITED, predict="on", scheduler="none")
-    other = store_study(client, tags=LIMITED | {"sysmetrics.criteria": "elapsed_s<=8"}, predict="on", scheduler="none")
-    full = store_study(client)
-    assert _found(client) == [full, other, on, asha, off]
+ON, OFF, ASHA = (
+    {"tags": LIMITED, "predict": predict, "scheduler": scheduler}
+    for predict, scheduler in (("on", "none"), ("off", "none"), ("on", "asha"))
+)
+
+
+def _under(**tags: str) -> dict[str, Any]:
+    """A study under limits, but for these tags."""
+    return {"tags": LIMITED | {f"sysmetrics.{name}": tag for name, tag in tags.items()}}
+
+
+@pytest.mark.parametrize(
+    ("studies", "found"),
+    [
+        pytest.param([{}, ON, OFF, ASHA, ON, ON | _under(criteria="elapsed_s<=8"), {}], [6, 5, 4, 3, 2], id="ways"),
+        pytest.param([{}, *(_under(criteria=f"elapsed_s<={limit}") for limit in range(6))], [0, 6, 5, 4, 3, 2], id="5"),
+        pytest.param([_under(), _under(criteria="elapsed_s<=8")], [1], id="no full one to compare with"),
+        pytest.param([{}, _under(study_key="other")], [0], id="another key"),
+        pytest.param([{}, _under() | {"status": "FAILED"}], [0], id="failed"),
+        pytest.param([{}, _under() | {"status": "RUNNING"}], [0], id="running"),
+        pytest.param([{}, {"status": "KILLED"}], [0], id="full but killed"),
+        pytest.param([{}, {"tags": {"sysmetrics.dataset": "diabetes"}}], [0], id="another dataset"),
+        pytest.param([{}, {"kind": "prepare"}], [0], id="no study"),
+        pytest.param([{"tags": NO_KEY}, {"tags": NO_KEY | {"sysmetrics.criteria": "elapsed_s<=9"}}], [0], id="no key"),
+    ],
+)
+def test_newest_full_study_is_found_with_those_of_the_same_trials_under_limits(
+    client: MlflowClient, studies: list[dict[str, Any]], found: list[int]
+) -> None:
+    """Of each way to limit them the newest, the newest first, after the full one; five at most.
+
+    Without a key nobody knows whether they trained the same.
+    """
+    ids = [store_study(client, **each) for each in studies]
+    assert _found(client) == [ids[number] for number in found]
 
 
 def test_study_under_limits_that_tried_anything_else_is_not_found(client: MlflowClient) -> None:
@@ -55,46 +82,6 @@ def test_study_under_limits_that_tried_anything_else_is_not_found(client: Mlflow
     assert _found(client) == [full, part]
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        pytest.param({"tags": LIMITED | {"sysmetrics.study_key": "other"}}, id="another key"),
-        pytest.param({"tags": LIMITED, "status": "FAILED"}, id="failed"),
-        pytest.param({"tags": LIMITED, "status": "RUNNING"}, id="running"),
-        pytest.param({"status": "KILLED"}, id="full but killed"),
-        pytest.param({"tags": {"sysmetrics.dataset": "diabetes"}}, id="another dataset"),
-        pytest.param({"kind": "prepare"}, id="no study"),
-    ],
-)
-def test_other_studies_are_not_found(client: MlflowClient, values: dict[str, Any]) -> None:
-    """The full one is, alone."""
-    full = store_study(client)
-    store_study(client, **values)
-    assert _found(client) == [full]
-
-
-def test_at_most_five_studies_under_limits_are_found(client: MlflowClient) -> None:
-    """The newest."""
-    full = store_study(client)
-    limited = [store_study(client, tags=LIMITED | {"sysmetrics.criteria": f"elapsed_s<={limit}"}) for limit in range(6)]
-    assert _found(client) == [full, *reversed(limited[1:])]
-
-
-def test_studies_whose_trials_nobody_can_compare_are_not_found_together(client: MlflowClient) -> None:
-    """Without a key nobody knows whether they trained the same."""
-    tags = {"sysmetrics.dataset": "red_wine"}
-    full = store_study(client, tags=tags)
-    store_study(client, tags=tags | {"sysmetrics.criteria": "elapsed_s<=9"})
-    assert _found(client) == [full]
-
-
-def test_newest_study_under_limits_is_found_alone_where_there_is_no_full_one(client: MlflowClient) -> None:
-    """There is nothing to compare it with."""
-    store_study(client, tags=LIMITED)
-    newest = store_study(client, tags=LIMITED | {"sysmetrics.criteria": "elapsed_s<=8"})
-    assert _found(client) == [newest]
-
-
 def test_dataset_is_found_by_the_trials_where_the_study_does_not_say(client: MlflowClient) -> None:
     """Studies of earlier versions have no tag, and under `mlflow run` what the user typed as parameter."""
     study = store_study(client, trials=0, tags={}, dataset="./wine.csv")
@@ -102,43 +89,25 @@ def test_dataset_is_found_by_the_trials_where_the_study_does_not_say(client: Mlf
     assert _found(client, "/data/wine.csv") == [study]
 
 
-@pytest.mark.parametrize(
-    ("datasets", "says"),
-    [
-        pytest.param((), "has no finished study of it; run mlflow run . -e tune -P dataset=red_wine first", id="none"),
-        pytest.param(
-            ("mine", "diabetes"),
-            "no finished study of it, only of diabetes, mine; use one of these, run mlflow",
-            id="others",
-        ),
-    ],
-)
-def test_dataset_without_a_study_is_answered_with_what_to_run(
-    client: MlflowClient, datasets: tuple[str, ...], says: str
-) -> None:
-    """And with the datasets for which there are some."""
+def test_dataset_without_a_study_is_answered_with_those_that_have_one(client: MlflowClient) -> None:
+    """A study that failed does not count. What to run where there is none is in test_report."""
     store_study(client, status="FAILED")
-    for dataset in datasets:
+    for dataset in ("mine", "diabetes"):
         store_study(client, tags={"sysmetrics.dataset": dataset})
     with pytest.raises(UserError) as error:
         find(client, experiment_id(client), "red_wine")
     assert error.value.message.startswith("dataset=red_wine: the experiment studies ")
-    assert says in error.value.message
+    assert "no finished study of it, only of diabetes, mine; use one of these, run mlflow" in error.value.message
 
 
-def test_full_study_comes_first_and_none_comes_twice(client: MlflowClient) -> None:
-    """In whatever order they are given."""
+def test_studies_that_are_named_come_once_the_full_one_first(client: MlflowClient) -> None:
+    """In whatever order they are given. Those of several datasets keep theirs, if each has one full study."""
     limited, full = store_study(client, tags=LIMITED), store_study(client)
     assert [run.info.run_id for run in by_ids(client, [limited, full, limited])] == [full, limited]
-
-
-def test_one_full_study_of_each_dataset_goes_together(client: MlflowClient) -> None:
-    """In the order in which they are given; a second one of a dataset does not."""
-    ids = [
-        store_study(client, tags={"sysmetrics.dataset": dataset}) for dataset in ("diabetes", "red_wine", "red_wine")
-    ]
-    assert [run.info.run_id for run in by_ids(client, ids[:2])] == ids[:2]
-    assert "they are of different datasets (diabetes, red_wine); give those of one" in _mistake(client, ids)
+    other = store_study(client, tags={"sysmetrics.dataset": "diabetes"})
+    assert [run.info.run_id for run in by_ids(client, [other, full])] == [other, full]
+    message = _mistake(client, [other, full, store_study(client)])
+    assert "they are of different datasets (diabetes, red_wine); give those of one" in message
 
 
 def _kind(client: MlflowClient, run_ids: list[str]) -> str:
@@ -157,10 +126,8 @@ def _mistake(client: MlflowClient, run_ids: list[str]) -> str:
     [
         pytest.param({"status": "RUNNING"}, "tune red_wine is RUNNING", "wait for its end", id="running"),
         pytest.param({"status": "FAILED"}, "tune red_wine is FAILED", "run it again", id="failed"),
-        pytest.param({"status": "KILLED"}, "tune red_wine is KILLED", "run it again", id="killed"),
         pytest.param({"trials": 0}, "tune red_wine has no trials", "tune or early_stop", id="no trials"),
         pytest.param({"kind": "prepare"}, "of the kind prepare and not a study", "tune or early_stop", id="prepare"),
-        pytest.param({"kind": "report"}, "of the kind report and not a study", "tune or early_stop", id="report"),
     ],
 )
 def test_run_that_is_no_finished_study_is_a_mistake(
@@ -174,24 +141,14 @@ def test_run_that_is_no_finished_study_is_a_mistake(
     assert do in message.split("; ")[-1]
 
 
-def test_trial_is_answered_with_its_study(client: MlflowClient) -> None:
+def test_trial_is_answered_with_its_study_and_a_deleted_run_with_where_to_look(client: MlflowClient) -> None:
     """The id that was meant."""
     study = store_study(client, trials=0)
     trial = store_trial(client, study)
-    assert (
-        _mistake(client, [trial])
-        == f"study={trial}: this run is of the kind trial and not a study; give the one that it is part of, {study}"
-    )
-
-
-@pytest.mark.parametrize("deleted", [False, True], ids=["unknown", "deleted"])
-def test_run_that_is_not_there_is_a_mistake(client: MlflowClient, deleted: bool) -> None:
-    """Where it never was, and where it was deleted."""
-    run_id = "0" * 32
-    if deleted:
-        run_id = store_study(client)
-        client.delete_run(run_id)
-    assert _mistake(client, [run_id]).startswith(f"study={run_id}: MLflow has no run with this id; give ")
+    kind = f"study={trial}: this run is of the kind trial and not a study; give the one that it is part of, {study}"
+    assert _mistake(client, [trial]) == kind
+    client.delete_run(study)
+    assert _mistake(client, [study]).startswith(f"study={study}: MLflow has no run with this id; give ")
 
 
 @pytest.mark.parametrize(

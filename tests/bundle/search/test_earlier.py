@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
@@ -11,17 +10,16 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
-from records import ended_by
+from mlflow.entities import Run
+from records import ended_by, store
 from reference import MLP_REGRESSOR, configured
-from study_settings import study_settings
 
 from entrypoints.models.configuration import Configuration
 from entrypoints.search import earlier
 from entrypoints.search.record import TrialRecord
 from entrypoints.search.trial_end import TrialEnd
-from entrypoints.tags import END
-from mlflow_sysmetrics.tags import BY_CRITERIA, BY_EXPERIMENT_END, BY_PERSON, BY_TUNE, STOPPED_BY
+from entrypoints.tags import DIVERGED, END
+from mlflow_sysmetrics.tags import BY_CRITERIA, BY_EXPERIMENT_END, BY_PERSON, BY_TUNE, ERROR, STOP_REASON, STOPPED_BY
 
 FOLDS = [{"fold": 0, "val_rmse": 2 / 3, "training_time_s": 0.1}, {"fold": 1, "val_rmse": 1 / 3, "training_time_s": 0.2}]
 FIGURES = {"val_rmse": 0.5, "training_time_s": 0.15, "elapsed_s": 3.0}
@@ -46,23 +44,14 @@ def _trial(
     configuration: Configuration,
     status: str = "RUNNING",
     end: TrialEnd | None = None,
-    *,
+    tags: Mapping[str, str] | None = None,
     figures: dict[str, float] = FIGURES,
-    stop: Mapping[str, str] | None = None,
-    **tags: str,
-) -> str:
-    """A run of a trial, as the callback leaves it; its id."""
-    about = {"mlflow.parentRunId": study.info.run_id, "sysmetrics.kind": "trial"}
-    run_id = str(client.create_run(study.info.experiment_id, tags=about).info.run_id)
-    now_ms = int(time.time() * 1000)
-    points = [Metric(name, value, now_ms, 0) for name, value in {**figures, "system/process_cpu_percent": 9.0}.items()]
-    params = [Param(name, str(value)) for name, value in (configuration.searched | study_settings().shared).items()]
-    own = {"sysmetrics.trial_id": f"t-{run_id}", **{f"sysmetrics.{name}": tag for name, tag in tags.items()}}
-    own |= (end.tags if end else {}) | (stop or {})
-    client.log_batch(run_id, points, params, [RunTag(name, tag) for name, tag in own.items()])
-    if status != "RUNNING":
-        client.set_terminated(run_id, status)
-    return run_id
+) -> TrialRecord:
+    """A trial whose run is in the store."""
+    tags = {**(end.tags if end else {}), **(tags or {})}
+    made = TrialRecord(f"t{configuration.place}", configuration, status, figures, tags)
+    store(client, study.info.run_id, made)
+    return made
 
 
 def _read(client: MlflowClient, study: Run, trials: list[Configuration] = TRIALS) -> earlier.Earlier:
@@ -73,84 +62,81 @@ def _settle(client: MlflowClient, study: Run) -> None:
     earlier.settle(client, study, earlier.children_of(client, study))
 
 
-def _places(trials: Any) -> list[int]:
-    return [trial.place for trial in trials]
+AT_THE_END = {STOPPED_BY: BY_EXPERIMENT_END}  # what the search marked that it took for running
 
 
 @pytest.mark.parametrize(
-    ("status", "end", "tags", "how"),
+    ("said", "end", "tags", "status", "by", "how"),
     [
-        pytest.param("FINISHED", ENDED, {}, "finished", id="finished"),
-        pytest.param("FINISHED", TrialEnd([]), {"diverged": "true"}, "diverged", id="diverged"),
-        pytest.param("FINISHED", LONG, {}, "finished", id="with an end in several tags"),
-        pytest.param("KILLED", STOPPED, {"stop": STOP}, "stopped", id="stopped by its limits"),
+        pytest.param("FINISHED", ENDED, {}, "FINISHED", None, "finished", id="finished"),
+        pytest.param("FINISHED", TrialEnd([]), {DIVERGED: "true"}, "FINISHED", None, "diverged", id="diverged"),
+        pytest.param("FINISHED", LONG, {}, "FINISHED", None, "finished", id="an end in several tags"),
+        pytest.param("KILLED", STOPPED, STOP, "KILLED", BY_CRITERIA, "stopped", id="stopped by its limits"),
+        pytest.param("RUNNING", ENDED, {}, "FINISHED", None, "finished", id="finished, the driver was killed"),
+        pytest.param("RUNNING", STOPPED, STOP, "KILLED", BY_CRITERIA, "stopped", id="stopped, the driver was killed"),
+        pytest.param("KILLED", ENDED, AT_THE_END, "FINISHED", None, "finished", id="finished at the end of the search"),
+        pytest.param("KILLED", STOPPED, STOP | AT_THE_END, "KILLED", BY_CRITERIA, "stopped", id="stopped at that end"),
+        pytest.param("KILLED", None, {STOPPED_BY: BY_TUNE}, "KILLED", BY_TUNE, "stopped", id="ended by a scheduler"),
+        pytest.param(
+            *("KILLED", None, {STOPPED_BY: BY_PERSON, STOP_REASON: "in other words"}),
+            *("KILLED", BY_PERSON, "stopped"),
+            id="ended by a person",
+        ),
     ],
 )
-@pytest.mark.parametrize("is_said", [True, False], ids=["", "its status is missing"])
 def test_trial_that_is_done_is_read_as_the_search_would_know_it(
-    client: MlflowClient, study: Run, status: str, end: TrialEnd, tags: dict[str, Any], how: str, is_said: bool
+    client: MlflowClient,
+    study: Run,
+    said: str,
+    end: TrialEnd | None,
+    tags: dict[str, str],
+    status: str,
+    by: str | None,
+    how: str,
 ) -> None:
     """Status, figures, folds and tags of its end, to the last digit. A status that the driver left out is set."""
-    said = status if is_said else "RUNNING"
-    run_id = _trial(client, study, TRIALS[1], said, end, **tags)
+    made = _trial(client, study, TRIALS[1], said, end, tags)
+    run_id = str(made.run_id)
+    client.log_metric(run_id, "system/process_cpu_percent", 9.0)
     found, before = _read(client, study), client.get_run(run_id)
-    of_run = before.data.tags
-    assert found.done == (TrialRecord(f"t-{run_id}", TRIALS[1], status, FIGURES, of_run, run_id),)
-    assert found.done[0].end == end
+    (done,) = found.done
+    assert done == replace(made, status=status, tags=done.tags)
+    assert (done.stopped_by, done.known[-1], done.end) == (by, how, end or TrialEnd([]))
+    assert done.tags.items() >= {name: tag for name, tag in made.tags.items() if name != STOPPED_BY}.items()
     assert found.left(TRIALS) == [TRIALS[0], *TRIALS[2:]]
     assert found.open_runs == {}
-    assert found.known == ([(TRIALS[1], FIGURES, end.expected, how)] if end.expected else [])
+    assert found.known == ([(TRIALS[1], FIGURES, end.expected, how)] if end and end.expected else [])
     _settle(client, study)
     after = client.get_run(run_id)
     assert after.info.status == status
-    assert after.to_dictionary() == before.to_dictionary() or not is_said
+    assert after.to_dictionary() == before.to_dictionary() or said != status
 
 
 @pytest.mark.parametrize(
-    ("end", "stop", "by"), [(ENDED, {}, None), (STOPPED, STOP, BY_CRITERIA)], ids=["ran", "limits"]
-)
-def test_trial_that_had_ended_was_not_ended_by_the_end_of_the_search(
-    client: MlflowClient, study: Run, end: TrialEnd, stop: Mapping[str, str], by: str | None
-) -> None:
-    """Whose last act it was to mark what it took for running: what the trial itself left counts."""
-    _trial(client, study, TRIALS[0], "KILLED", end, stop={**stop, STOPPED_BY: BY_EXPERIMENT_END})
-    (trial,) = _read(client, study).done
-    assert (trial.status, trial.stopped_by) == ("KILLED" if by else "FINISHED", by)
-
-
-@pytest.mark.parametrize("stopped_by", [pytest.param(BY_TUNE, id="scheduler"), pytest.param(BY_PERSON, id="person")])
-def test_trial_that_tune_or_a_person_stopped_is_done(client: MlflowClient, study: Run, stopped_by: str) -> None:
-    """It has no figures of an end, and would be stopped again, whatever the words for it."""
-    said = {"stopped_by": stopped_by, "stop_reason": "in other words"}
-    _trial(client, study, TRIALS[0], "KILLED", figures={"val_rmse": 1.0}, **said)
-    (trial,) = _read(client, study).done
-    assert (trial.status, trial.stopped_by, trial.figures) == ("KILLED", stopped_by, {"val_rmse": 1.0})
-
-
-@pytest.mark.parametrize(
-    ("status", "tags"),
+    ("status", "end", "tags"),
     [
-        pytest.param("RUNNING", {}, id="driver-killed"),
-        pytest.param("KILLED", {}, id="interrupted"),
-        pytest.param("KILLED", {"stopped_by": BY_EXPERIMENT_END}, id="swept"),
-        pytest.param("KILLED", {"stopped_by": "time_limit", "stop_reason": "time_limit_s=15"}, id="time-limit"),
-        pytest.param("FAILED", {"error": "MemoryError"}, id="failed"),
-        pytest.param("RUNNING", {"end": ENDED}, id="its last figures are missing"),
-        pytest.param("RUNNING", {"figures": FIGURES, "stop": {END: LONG.tags[END]}}, id="a part of its end is missing"),
+        pytest.param("RUNNING", None, {}, id="driver-killed"),
+        pytest.param("KILLED", None, {}, id="interrupted"),
+        pytest.param("KILLED", None, AT_THE_END, id="swept"),
+        pytest.param("KILLED", None, {STOPPED_BY: "time_limit", STOP_REASON: "time_limit_s=15"}, id="time-limit"),
+        pytest.param("FAILED", None, {ERROR: "MemoryError"}, id="failed"),
+        pytest.param("RUNNING", ENDED, {}, id="its last figures are missing"),
+        pytest.param("RUNNING", None, {END: LONG.tags[END]}, id="a part of its end is missing"),
     ],
 )
 def test_trial_that_is_not_done_goes_on_in_its_own_run(
-    client: MlflowClient, study: Run, status: str, tags: dict[str, Any]
+    client: MlflowClient, study: Run, status: str, end: TrialEnd | None, tags: dict[str, str]
 ) -> None:
     """Whatever ended it. What its run says of that end is taken back, and it is not left RUNNING meanwhile."""
-    run_id = _trial(client, study, TRIALS[4], status, **{"figures": {"val_rmse": 1.0}, "diverged": "false"} | tags)
+    figures = {"val_rmse": 1.0} if END not in tags else FIGURES
+    run_id = _trial(client, study, TRIALS[4], status, end, {DIVERGED: "false", **tags}, figures).run_id
     found = _read(client, study)
     assert (found.done, found.left(TRIALS), found.open_runs) == ((), TRIALS, {TRIALS[4].place: run_id})
     _settle(client, study)
-    run = client.get_run(run_id)
+    run = client.get_run(str(run_id))
     assert run.info.status == ("FAILED" if status == "FAILED" else "KILLED")
-    left = {name for name in run.data.tags if name.startswith("sysmetrics.")}
-    assert left == {"sysmetrics.kind", "sysmetrics.trial_id"}
+    left = {name.removeprefix("sysmetrics.") for name in run.data.tags if name.startswith("sysmetrics.")}
+    assert left == {"kind", "trial_id", "place"}
 
 
 def test_other_runs_are_settled(client: MlflowClient, study: Run) -> None:
@@ -189,7 +175,7 @@ def test_of_two_runs_of_a_trial_the_done_one_counts(client: MlflowClient, study:
         _trial(client, study, trial, "KILLED")
     done.append(_trial(client, study, TRIALS[1], "FINISHED", ENDED))
     _trial(client, client.create_run(study.info.experiment_id), TRIALS[2], "FINISHED", ENDED)
-    assert [trial.run_id for trial in _read(client, study).done] == done
+    assert [trial.run_id for trial in _read(client, study).done] == [trial.run_id for trial in done]
 
 
 @pytest.mark.parametrize("values", [("1", "2"), ("None", "x"), (True, False), ("1_000", "1000"), (None, 0.5), (1, 1.5)])
@@ -199,24 +185,23 @@ def test_trial_is_recognised_whatever_its_values_are(client: MlflowClient, study
         replace(configured(MLP_REGRESSOR, solver=value), place=place) for place, value in enumerate(values, start=1)
     ]
     _trial(client, study, trials[1], "FINISHED", ENDED)
-    assert _places(_read(client, study, trials).left(trials)) == [1]
+    assert _read(client, study, trials).left(trials) == trials[:1]
 
 
 def test_repetitions_of_a_configuration_are_told_apart(client: MlflowClient, study: Run) -> None:
     """Each is done, goes on or is left by itself, by the tag that its run has from the beginning."""
     trials = [replace(TRIALS[0], repeat=repeat, place=repeat + 1) for repeat in range(4)]
     _trial(client, study, trials[0], "FINISHED", ENDED)
-    begun = _trial(client, study, trials[1], repeat="1")
-    _trial(client, study, trials[2], "FINISHED", ENDED, repeat="2")
+    begun = _trial(client, study, trials[1])
+    _trial(client, study, trials[2], "FINISHED", ENDED)
     found = _read(client, study, trials)
     assert [record.configuration.repeat for record in found.done] == [0, 2]
     assert [each.repeat for each in found.left(trials)] == [1, 3]
-    assert found.open_runs == {2: begun}
+    assert found.open_runs == {2: begun.run_id}
 
 
 def test_time_of_the_search_is_that_in_which_trials_ran(client: MlflowClient, study: Run) -> None:
     """Side by side or one after the other; not the time in between."""
     for trial, end_ms in zip(TRIALS, [1_000_000, 1_001_000, 9_000_000], strict=False):
-        run_id = _trial(client, study, trial, end=ENDED)
-        client.set_terminated(run_id, "FINISHED", end_ms)
+        client.set_terminated(str(_trial(client, study, trial, end=ENDED).run_id), "FINISHED", end_ms)
     assert _read(client, study).search_s == pytest.approx(4.0 + 3.0)

@@ -12,7 +12,7 @@ from typing import Any
 import mlflow
 import pytest
 from commands import in_use
-from records import ended_by, recorded, store, trial
+from records import BY_TIME, TIME, ended_by, of_every_end, recorded, store, trial
 from reference import bundled, configured
 from saved_views import listed
 from study_settings import study_settings
@@ -26,14 +26,12 @@ from entrypoints.search.ended import Ended, metrics
 from entrypoints.search.plan import Plan, study_key
 from entrypoints.search.record import TrialRecord
 from entrypoints.tags import BY_TIME_LIMIT, CRITERIA, FEASIBLE, STUDY_KEY
-from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, HOST_PREFIX, KIND
+from mlflow_sysmetrics.tags import BY_TUNE, HOST_PREFIX, KIND
 
 SETTINGS = study_settings(folds=3, time_limit_s=90.0, space={"batch_size": [2, 4, 8, 16, 32]})
 DATA = bundled("red_wine")
 MODEL = LoggedModel("m-0123", {"test_rmse": 0.64, "refit_training_time_s": 0.0984, "refit_memory_growth_mb": 1.52})
 COUNTS = ("trials", "stopped", "failed", "diverged", "converged", "restarts")
-TIME = "training_time_s<=2"
-BY_TIME = ended_by(TIME)
 NO_END = "no trial ran to its end without diverging"
 LONGER = "raise time_limit_s, or shorten the trials with max_steps, max_epochs, max_rows or folds"
 
@@ -51,7 +49,7 @@ def before(empty_store: Path) -> Any:
             about = {KIND: "study", STUDY_KEY: study_key(SETTINGS, DATA), **(tags or {})}
             run_id = client.create_run(experiment_id, tags=about).info.run_id
             for each in trials:
-                store(client, run_id, each, "a trial")
+                store(client, run_id, each)
             client.set_terminated(run_id, status)
             return str(run_id)
 
@@ -68,6 +66,7 @@ def finish(before: Before) -> Finish:
         run = RecordedRun.of(client, client.get_run(run_id))
         client.update_run(run_id, status="RUNNING")
         record = recorded(trials, criteria, task=data.task, **kept)
+        record.first_start, record.last_end = 1000.0, 1042.5
         tried: Any = [each.configuration for each in trials] or [configured()]
         unused: Any = None
         plan = Plan(SETTINGS, unused, unused, unused, unused, unused, tried, unused)
@@ -76,26 +75,9 @@ def finish(before: Before) -> Finish:
     return finished
 
 
-def _of_every_end() -> list[TrialRecord]:
-    """Two trials that can be chosen, with three folds around their scores, and one of each kind that cannot."""
-    folds = [[{"fold": fold, "val_rmse": score + (fold - 1) / 100} for fold in range(3)] for score in (0.6, 0.65)]
-    return [
-        trial(1, 0.6, folds=folds[0]),
-        trial(2, 0.65, folds=folds[1], converged=True),
-        trial(3, None, ending=BY_TIME),
-        trial(4, None, figures={"elapsed_s": 0.0}, ending=replace(BY_TIME, how="skipped")),
-        trial(5, by=BY_TUNE),
-        trial(6, by=BY_PERSON),
-        trial(7, by=BY_TIME_LIMIT),
-        trial(8, 0.1, diverged=True),
-        trial(9, 0.1, diverged=True, configuration=configured(batch_size=256)),
-        trial(10, None, figures={}, status="FAILED", error="ValueError: odd"),
-    ]
-
-
 def test_counts_of_trials_add_up(finish: Finish) -> None:
     """Each trial is in one of them, and what diverged is named: what it has in common, or some runs."""
-    study = finish(_of_every_end(), TIME, planned=12)
+    study = finish(of_every_end(), TIME, planned=12)
     said = last_words.counted(study)
     assert said == (
         "12 trials: 2 ran to the end (1 of them converged), 2 stopped by the limits, 1 stopped by the scheduler, "
@@ -112,7 +94,7 @@ def test_counts_of_trials_add_up(finish: Finish) -> None:
 def test_figures_of_a_study_are_those_of_its_trials(finish: Finish, before: Before) -> None:
     """Spent by all that say so; saved against the full study, also where a trial cost more than there."""
     before([trial(place) for place in range(1, 11)])
-    trials = [each for each in _of_every_end() if not each.figures or each.configuration.place not in (8, 9)]
+    trials = [each for each in of_every_end() if not each.figures or each.configuration.place not in (8, 9)]
     study = finish(trials, TIME)
     found = metrics(study)
     assert {name: found[name] for name in COUNTS} == {
@@ -140,27 +122,22 @@ def test_forecast_has_an_error_where_the_search_was_whole(finish: Finish) -> Non
     assert not {"feasible", "spent_cpu_s"} & metrics(finish([trial(1)])).keys()
 
 
-def test_best_is_the_cheapest_of_equal_scores_that_meets_the_limits(finish: Finish) -> None:
+def test_best_and_the_front_are_among_the_trials_that_meet_the_limits(finish: Finish) -> None:
     """A relative limit is that of all trials, and each run is told what it came to."""
-    trials = [trial(place, 0.5 if place < 4 else 0.1) for place in (5, 4, 3, 2, 1)]
+    trials = [trial(place, 0.7 - place / 100) for place in (5, 4, 3, 2, 1)]  # scores improve as costs rise
     study = finish(trials, "training_time_s<=1x median")
     assert study.best is not None
-    assert study.best.configuration.place == 1
+    assert study.best.configuration.place == 3
+    rows = load_rows(study.run.client, study.run.run_id, "pareto.json")
+    assert [(row["cost"], row["trial_id"]) for row in rows] == [("training_time_s", f"t{each}") for each in (1, 2, 3)]
     for each in trials:
         tag = study.run.client.get_run(str(each.run_id)).data.tags[FEASIBLE]
         assert tag == str(each.configuration.place < 4).lower()
 
 
-def test_front_is_that_of_the_trials_that_meet_the_limits(finish: Finish) -> None:
-    """Scores improve as costs rise."""
-    study = finish([trial(place, 0.7 - place / 100) for place in range(1, 6)], "training_time_s<=3")
-    rows = load_rows(study.run.client, study.run.run_id, "pareto.json")
-    assert [(row["cost"], row["trial_id"]) for row in rows] == [("training_time_s", f"t{each}") for each in (1, 2, 3)]
-
-
 def test_page_and_last_words_say_the_same(finish: Finish) -> None:
     """What to take, what it costs and how to load it come first, then where to look, then what became of the trials."""
-    study = finish(_of_every_end(), TIME)
+    study = finish(of_every_end(), TIME)
     with mlflow.start_run(run_id=study.run.run_id):
         words = last_words.tell(study, MODEL)
     page = study.run.client.get_run(study.run.run_id).data.tags["mlflow.note.content"]
@@ -251,7 +228,6 @@ def _host(cores: str) -> dict[str, str]:
 
 
 WANTED = [configured(batch_size=size, alpha=0.123456789012) for size in (8, 16)]
-LAST = trial(2, configuration=WANTED[1], tags=_host("2"))
 
 
 def _trials(cores: str = "2") -> list[TrialRecord]:
@@ -282,26 +258,17 @@ def test_saving_is_counted_against_the_newest_full_study_of_this_machine(finish:
     assert finish(_trials(), "val_loss<=9").hosts == ""
 
 
-@pytest.mark.parametrize(
-    ("last", "values"),
-    [
-        pytest.param(LAST, {"tags": {CRITERIA: "training_time_s<=1"}}, id="limits"),
-        pytest.param(LAST, {"tags": {STUDY_KEY: "other"}}, id="another key"),
-        pytest.param(LAST, {"status": "FAILED"}, id="failed"),
-        pytest.param(LAST, {"status": "RUNNING"}, id="still running"),
-        pytest.param(None, {}, id="no trial"),
-        pytest.param(replace(LAST, status="KILLED"), {}, id="a trial was stopped"),
-        pytest.param(replace(LAST, figures={"val_rmse": 0.7}), {}, id="a cost is unknown"),
-        pytest.param(trial(2, configuration=replace(WANTED[1], batch_size=32)), {}, id="another batch size"),
-        pytest.param(trial(2, configuration=configured(batch_size=16)), {}, id="another alpha"),
-    ],
-)
-def test_studies_that_do_not_fit_are_passed_over(
-    finish: Finish, before: Before, last: TrialRecord | None, values: dict[str, Any]
-) -> None:
+def test_studies_that_do_not_fit_are_passed_over(finish: Finish, before: Before) -> None:
     """An older and larger one that fits is found behind them."""
     fits = before([*_trials(), trial(3, configuration=configured("svm", momentum=0.9))])
-    before([] if last is None else [_trials()[0], replace(last)], **values)
+    before(_trials(), status="FAILED")
+    before(_trials(), tags={CRITERIA: "training_time_s<=1"})
+    before(_trials(), tags={STUDY_KEY: "other"})
+    before([])  # its trials were deleted
+    first, last = _trials()
+    without_costs = replace(last, figures={"val_rmse": 0.7})
+    for other in (replace(last, status="KILLED"), without_costs, trial(2, configuration=configured(batch_size=16))):
+        before([first, other])
     assert _full(finish) == fits
 
 
@@ -310,7 +277,6 @@ def test_studies_that_do_not_fit_are_passed_over(
     [
         pytest.param({"space": {"batch_size": [8]}}, True, id="space"),
         pytest.param({"search": "random"}, True, id="search"),
-        pytest.param({"cpus": 1}, True, id="cores"),
         pytest.param({"time_limit_s": 9.0}, True, id="time limit"),
         pytest.param({"dataset": "/elsewhere/red_wine.csv"}, True, id="path"),
         *(
@@ -326,51 +292,46 @@ def test_study_key_is_what_a_trial_of_one_configuration_depends_on(changes: dict
     assert key not in {study_key(study_settings(), replace(DATA, **{name: "other"})) for name in ("digest", "target")}
 
 
-def _columns(study: Ended, said: str) -> list[str]:
-    (view,) = [view for name, view in _views(study).items() if name.endswith(said)]
-    return [column.split("`")[1] for column in view.state["selectedColumns"]]
+def _columns(page: Any) -> list[str]:
+    return [column.split("`")[1] for column in page.state["selectedColumns"]]
 
 
-def _views(study: Ended) -> dict[str, Any]:
-    return listed(study.run.client, study.run.experiment_id)
+def _saved(study: Ended) -> dict[str, Any]:
+    """The pages in the menu of the experiment, by what is on them."""
+    found = listed(study.run.client, study.run.experiment_id)
+    return {name.rpartition(" · ")[2]: page for name, page in found.items()}
 
 
 @pytest.mark.parametrize(
     ("criteria", "more"),
-    [("", []), ("training_time_s<=1, val_loss patience 3, val_loss<=2", ["within the limits", "stopped, and why"])],
+    [
+        ("", []),
+        ("training_time_s<=1, val_loss patience 3, val_loss<=2", ["within the limits", "what was stopped, and why"]),
+    ],
     ids=["full", "limits"],
 )
 def test_study_saves_its_pages_and_those_of_its_experiment(finish: Finish, criteria: str, more: list[str]) -> None:
     """All are views, and each link opens its own; those of limits have them in words, on one figure together."""
     study = finish([trial(1), trial(2)], criteria)
-    links, saved = ended.save_pages(study), _views(study)
+    links, saved = ended.save_pages(study), _saved(study)
     pages = ["score against cost", "table", "during training, the ten best", "All studies", "Reports", *more]
-    assert [len([name for name in saved if name.endswith(page)]) for page in pages] == [1] * len(saved)
-    ids = {view.id for view in saved.values()}
+    assert sorted(saved) == sorted(pages)
+    ids = {page.id for page in saved.values()}
     assert len({each for each in ids for link in links.values() if f"viewStateShareKey={each}&" in link}) == len(links)
     if criteria:
-        (view,) = [view for name, view in saved.items() if name.endswith("within the limits")]
-        assert criteria in view.headings
-        assert _columns(study, "within the limits")[2:5] == ["val_rmse", "training_time_s", "val_loss"]
+        assert criteria in saved["within the limits"].headings
+        assert _columns(saved["within the limits"])[2:5] == ["val_rmse", "training_time_s", "val_loss"]
 
 
-@pytest.mark.parametrize(
-    ("dataset", "score", "ascending"), [("red_wine", "val_rmse", True), ("diabetes", "val_accuracy", False)]
-)
-def test_table_begins_with_the_best_trial_of_the_task(
-    finish: Finish, dataset: str, score: str, ascending: bool
-) -> None:
-    """Lowest error or highest accuracy; columns are what differs, and what trials have that are drawn.
-
-    What was cut off, failed or diverged has figures of where it was, or not those of a model.
-    """
-    figures = {"val_rmse": 0.6, "val_accuracy": 0.7, "training_time_s": 0.2}
+def test_columns_of_the_table_are_what_differs_and_what_trials_cost_that_are_drawn(finish: Finish) -> None:
+    """What was cut off, failed or diverged has figures of where it was, or not those of a model."""
+    figures = {"val_accuracy": 0.7, "training_time_s": 0.2}
     trials = [trial(place, figures=figures) for place in (1, 2)]
     trials.append(trial(3, figures={"peak_memory_mb": 3.0}, ending=ended_by("peak_memory_mb<=1")))
     for place, values in enumerate([{"status": "FAILED"}, {"by": BY_TIME_LIMIT}, {"diverged": True}], 4):
         trials.append(trial(place, figures={"peak_gpu_memory_mb": 3.0}, **values))
-    study = finish(trials, data=bundled(dataset))
+    study = finish(trials, data=bundled("diabetes"))
     ended.save_pages(study)
-    (state,) = [view.state for name, view in _views(study).items() if name.endswith("table")]
-    assert (state["orderByKey"], state["orderByAsc"]) == (f"metrics.`{score}`", ascending)
-    assert _columns(study, "table") == ["batch_size", score, "training_time_s", "peak_memory_mb"]
+    table = _saved(study)["table"]
+    assert (table.state["orderByKey"], table.state["orderByAsc"]) == ("metrics.`val_accuracy`", False)
+    assert _columns(table) == ["batch_size", "val_accuracy", "training_time_s", "peak_memory_mb"]

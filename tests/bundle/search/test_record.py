@@ -12,20 +12,17 @@ from typing import Any
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
-from records import ended_by, recorded, store
+from records import BY_TIME, TIME, of_every_end, recorded, store
 from records import trial as made
 from reference import configured
 
 from entrypoints.frame import frame_of
-from entrypoints.limits.costs import metrics
 from entrypoints.mlflow_io import log_tables
-from entrypoints.progress import Progress
 from entrypoints.reading import read
 from entrypoints.search.record import Record, TrialRecord, costs
 from entrypoints.tags import BY_TIME_LIMIT, CRITERIA, DIVERGED, FEASIBLE, SEARCHED
-from mlflow_sysmetrics.limits import Criteria
 from mlflow_sysmetrics.ray_tune import PAYLOAD_KEY
-from mlflow_sysmetrics.tags import BY_PERSON, BY_TUNE, KIND
+from mlflow_sysmetrics.tags import BY_TUNE, KIND
 
 CONFIGURATION = configured()
 ERROR = "Traceback (most recent call last):\n  ...\nValueError: no such alpha\n"
@@ -35,12 +32,6 @@ def _trial(trial_id: str, error_file: Path | None = None) -> Any:
     """What the record reads of one of Tune's trials, which keeps its errors in a file."""
     config = {"configuration": CONFIGURATION}
     return SimpleNamespace(trial_id=trial_id, config=config, error_file=error_file and str(error_file))
-
-
-def _record(stream: io.StringIO, task: Any = "regression", criteria: str = "", **more: Any) -> Record:
-    score = "val_rmse" if task == "regression" else "val_accuracy"
-    parsed = Criteria.parse(criteria, metrics(task)) if criteria else None
-    return Record(task, Progress(8, score, stream), parsed, **more)
 
 
 def _run(
@@ -63,15 +54,14 @@ def _run(
 
 
 @pytest.mark.parametrize(
-    ("task", "best"),
-    [pytest.param("regression", "0.6000", id="lowest"), pytest.param("classification", "0.8000", id="highest")],
+    ("task", "score", "best"),
+    [("regression", "val_rmse", "0.6000"), ("classification", "val_accuracy", "0.8000")],
+    ids=["lowest", "highest"],
 )
-def test_best_so_far_follows_the_direction_of_the_score(task: Any, best: str) -> None:
+def test_best_so_far_follows_the_direction_of_the_score(task: str, score: str, best: str) -> None:
     """Trials that diverged, failed or were ended are not among them, however good they look; all count as done."""
-    stream = io.StringIO()
-    record = _record(stream, task)
+    record = recorded(planned=8, task=task, stream=(stream := io.StringIO()))
     record.on_step_end(0, [])
-    score = "val_rmse" if task == "regression" else "val_accuracy"
     for value in (0.7, 0.6, 0.8):
         _run(record, f"sound {value}", **{score: value})
     for value in (0.0, 1.0):
@@ -94,8 +84,7 @@ def test_best_so_far_follows_the_direction_of_the_score(task: Any, best: str) ->
 )
 def test_best_so_far_meets_the_limits(text: str, best: str) -> None:
     """The best that breaks one is not the result."""
-    stream = io.StringIO()
-    record = _record(stream, criteria=text)
+    record = recorded(criteria=text, planned=8, stream=(stream := io.StringIO()))
     times = {"best": 1.01, "second": 0.9, "third": 1.0, "slow": 4.0, "slower": 5.0}
     for place, (name, time_s) in enumerate(times.items()):
         _run(record, name, val_rmse=0.1 * place, training_time_s=time_s)
@@ -105,10 +94,10 @@ def test_best_so_far_meets_the_limits(text: str, best: str) -> None:
 
 def test_record_knows_how_each_trial_ended(tmp_path: Path) -> None:
     """By itself, by Tune, by an error, which it keeps, or not at all when the time was up; also if it never began."""
-    record, error_file = _record(io.StringIO()), tmp_path / "error.txt"
+    record, error_file = recorded(planned=8), tmp_path / "error.txt"
     error_file.write_text(ERROR)
     _run(record, "itself", val_rmse=0.9)
-    _run(record, "limits", "KILLED", tags=ended_by("training_time_s<=1").tags)
+    _run(record, "limits", "KILLED", tags=BY_TIME.tags)
     _run(record, "tune", None)
     _run(record, "failed", None, end="on_trial_error", error_file=error_file)
     record.on_trial_error(0, [], _trial("failed while it was set up"))
@@ -134,7 +123,7 @@ def test_record_knows_how_each_trial_ended(tmp_path: Path) -> None:
 def test_record_of_a_trial_that_began_again_is_that_of_its_last_attempt() -> None:
     """The death is counted, the trial once. The search begins with the first trial alone."""
     begun: list[str] = []
-    record = _record(io.StringIO(), begins=lambda: begun.append("first"))
+    record = recorded(planned=8, begins=lambda: begun.append("first"))
     _run(record, "a", None, end="", tags={DIVERGED: "true"}, val_rmse=0.5)
     first = record.first_start
     record.on_trial_recover(0, [], _trial("a"))
@@ -143,7 +132,6 @@ def test_record_of_a_trial_that_began_again_is_that_of_its_last_attempt() -> Non
     assert (record.first_start, begun) == (first, ["first"])
 
 
-BY_LIMIT = ended_by("training_time_s<=1")
 EXPECTED = {"training_time_s": 9.0}
 
 
@@ -151,19 +139,18 @@ EXPECTED = {"training_time_s": 9.0}
     ("trial", "end", "counted"),
     [
         pytest.param(made(1), "finished", 1.0, id="finished"),
-        pytest.param(made(1, ending=BY_LIMIT, expected=EXPECTED), "stopped", 9.0, id="stopped"),
+        pytest.param(made(1, ending=BY_TIME, expected=EXPECTED), "stopped", 9.0, id="stopped"),
         pytest.param(
-            made(1, ending=replace(BY_LIMIT, how="skipped"), expected=EXPECTED), "skipped", 9.0, id="skipped"
+            made(1, ending=replace(BY_TIME, how="skipped"), expected=EXPECTED), "skipped", 9.0, id="skipped"
         ),
         pytest.param(
-            made(1, configuration=configured(tol=0.1), ending=BY_LIMIT, expected=EXPECTED), "stopped", 1.0,
+            made(1, configuration=configured(tol=0.1), ending=BY_TIME, expected=EXPECTED), "stopped", 1.0,
             id="stopped and might have converged",
         ),
         pytest.param(made(1, configuration=replace(configured(), repeat=1)), "finished", None, id="repeated"),
         pytest.param(made(1, diverged=True), "diverged", None, id="diverged"),
-        pytest.param(made(1, diverged=True, ending=BY_LIMIT), "diverged", None, id="diverged and ended by that"),
+        pytest.param(made(1, diverged=True, ending=BY_TIME), "diverged", None, id="diverged and ended by that"),
         pytest.param(made(1, by=BY_TUNE), "stopped", None, id="ended by a scheduler"),
-        pytest.param(made(1, by=BY_TIME_LIMIT), "stopped", None, id="ended by the time limit"),
         pytest.param(made(1, status="FAILED"), "stopped", None, id="failed"),
     ],
 )  # fmt: skip
@@ -175,43 +162,25 @@ def test_relative_limits_are_taken_of_what_a_trial_cost_or_would_have(
     assert [each["training_time_s"] for each in costs([trial])] == ([] if counted is None else [counted])
 
 
-CROSSED = ended_by("training_time_s<=4")
-
-
 def test_record_is_the_frame_that_its_runs_are_read_as(client: MlflowClient) -> None:
     """Whatever became of a trial: what a study says at its end is what a report says of it."""
-    here = {"sysmetrics.host_cpu_model": "A CPU", "sysmetrics.host_os": "Linux"}
-    folds = [{"fold": fold, "val_rmse": 0.5 + fold / 10} for fold in range(2)]
-    again = replace(configured(batch_size=2), repeat=1)
-    trials = [
-        made(1, 0.55, folds=folds, tags=here, converged=True),
-        made(2, None, ending=CROSSED),
-        made(3, 0.1, diverged=True),
-        made(4, None, ending=replace(CROSSED, how="skipped")),
-        made(5, by=BY_TIME_LIMIT),
-        made(6, by=BY_PERSON),
-        made(7, by=BY_TUNE),
-        made(8, None, status="FAILED", figures={}),
-        made(9, 0.5, configuration=again),
-    ]
-    record = recorded(trials, "training_time_s<=4")
+    trials = [*of_every_end(), made(11, 0.5, configuration=replace(configured(batch_size=2), repeat=1))]
+    trials[0].tags |= {"sysmetrics.host_cpu_model": "A CPU", "sysmetrics.host_os": "Linux"}
+    record = recorded(trials, TIME)
     run = client.create_run(client.get_experiment_by_name("studies").experiment_id, run_name="s", tags={KIND: "study"})
     study = run.info.run_id
     searched = ["algorithm", "batch_size", "learning_rate", "alpha"]
     client.set_tag(study, SEARCHED, json.dumps(searched))
-    client.set_tag(study, CRITERIA, "training_time_s<=4")
-    feasible = dict(zip([1, 2, 3, 4, 9], [True, False, False, False, False], strict=True))
-    names = {place: f"trial {place}" for place in range(1, 10)}
-    for each in trials:
-        place = each.configuration.place
-        store(
-            client, study, each, names[place], **({FEASIBLE: str(feasible[place]).lower()} if place in feasible else {})
-        )
+    client.set_tag(study, CRITERIA, TIME)
+    feasible = {1: "true", 2: "true", **dict.fromkeys((3, 4, 8, 9, 11), "false")}
+    names = {place: f"trial {place}" for place in range(1, 12)}
+    for place, each in enumerate(trials, 1):
+        store(client, study, each, names[place], **({FEASIBLE: feasible[place]} if place in feasible else {}))
     rows = [{"trial_id": each.trial_id, **fold} for each in trials for fold in each.end.folds]
     log_tables(client, study, {"folds.json": rows})
     read_back = read(client, [client.get_run(study)])
     plan: Any = SimpleNamespace(names=names, searched=searched)
-    about = {"name": "s", "criteria": "training_time_s<=4", "experiment_id": run.info.experiment_id}
+    about = {"name": "s", "criteria": TIME, "experiment_id": run.info.experiment_id}
     frame = frame_of([record.rows(study, about, plan)])
     same = ["name", "experiment_id", "criteria", "score", "higher_is_better", "own"]
     assert frame.studies[same].to_dict() == read_back.studies[same].to_dict()

@@ -57,49 +57,10 @@ def test_planted_factor_of_a_cost_is_found_with_an_interval_that_holds_it(trials
     assert all(row["first_at"] == "logistic" and row["second_at"] == "svm" for row in rows)
 
 
-@pytest.mark.parametrize("trials", SIZES)
-def test_planted_memory_of_a_model_is_found_in_megabytes(trials: int) -> None:
-    """Memory adds up: a model takes as much more whatever the rest of the process takes."""
-    costs = {"model_memory_mb": svm(5.0), "peak_memory_mb": lambda row: 177 + svm(5.0)(row)}
-    frame = study(SIZES[trials], costs, noise={"model_memory_mb": 0.02, "peak_memory_mb": 0.001})
-    for metric in costs:
-        row = effect(frame, "algorithm", metric)
-        assert row["told"]
-        assert row["unit"] == "MB"
-        assert row["low"] < 5.0 < row["high"]
-
-
-def test_eight_trials_say_what_they_show() -> None:
-    """A batch size that changes the cost and no model, a rate that changes the score, and nothing else."""
-    costs = {
-        "training_time_s": lambda row: 8 / row["batch_size"],
-        "model_memory_mb": lambda row: 0.4 + row["batch_size"] / 100,
-        "inference_latency_ms": lambda row: 0.08,
-        "steps": lambda row: 8000 // row["batch_size"],
-    }
-    frame = study(
-        SIZES[8],
-        costs,
-        lambda row: 0.77 - 0.1 * (row["learning_rate"] == 0.001),
-        metric="val_accuracy",
-        same_model=["batch_size"],
-    )
-    found = answer(frame)
-    assert found.sentences == (
-        "`learning_rate` 0.001 -> 0.01: `val_accuracy` rises by 0.095 (0.086 to 0.1); `batch_size` 8 -> 64: "
-        "`training_time_s` falls to 1/7.9 (1/8.2 to 1/7.7) and `model_memory_mb` rises by 0.57 MB (0.54 to 0.6).",
-        "`batch_size` changes no score in any fold: 8 trials are 4 different models.",
-        "No effect of `algorithm` on `val_accuracy` is shown: folds differ so much that an effect below 0.0068 may go "
-        "unnoticed.",
-    )
-    assert found.open_question == ""
-
-
 @pytest.mark.parametrize(
     ("metric", "planted", "words"),
     [
         ("training_time_s", 16.0, "rises to 9 times"),
-        ("training_time_s", -1.75, "falls to 1/8"),
         ("training_time_s", 0.3, "rises by 15 %"),
         ("training_time_s", -0.3, "falls by 15 %"),
         ("peak_memory_mb", 0.3, "rises by 0.3 MB"),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from made_up_frames import study, together
+from made_up_frames import stopped, study, together
 
 from entrypoints.frame import Frame
 from entrypoints.reporting.questions.pairs import answer, ratios
@@ -24,18 +24,14 @@ def made(times: float = 1.0, noise: float = 0.01, **changes: Any) -> Frame:
     return replace(frame, trials=frame.trials.assign(test_rmse=frame.trials["val_rmse"] + 0.1))
 
 
-def limited(stopped: list[int], times: float = 1.0, **changes: Any) -> Frame:
+def limited(*batch_sizes: int, times: float = 1.0, **changes: Any) -> Frame:
     """The same under limits that have stopped these."""
-    frame = made(times, seed=1, name="early_stop", of_study={"criteria": LIMITS}, **changes)
-    killed = frame.trials["batch_size"].isin(stopped)
-    status, by = killed.map({True: "KILLED", False: "FINISHED"}), killed.map({True: "criteria", False: None})
-    return replace(frame, trials=frame.trials.assign(status=status, stopped_by=by))
+    return stopped(made(times, seed=1, name="early_stop", of_study={"criteria": LIMITS}, **changes), *batch_sizes)
 
 
 @pytest.mark.parametrize(
-    ("stopped", "says"),
+    ("sizes", "says"),
     [
-        ([8], "stopped none of the trials that meet them (5): the best is kept."),
         ([8, 64], "stopped 1 of 5 trials that meet them: the best is kept."),
         (
             [8, 16],
@@ -44,20 +40,20 @@ def limited(stopped: list[int], times: float = 1.0, **changes: Any) -> Frame:
         (list(SECONDS), "stopped 5 of 5 trials that meet them (1 within 5 % of a limit): no model is left."),
     ],
 )
-def test_loss_is_the_best_that_meets_the_limits_less_the_best_of_those_left(stopped: list[int], says: str) -> None:
+def test_loss_is_the_best_that_meets_the_limits_less_the_best_of_those_left(sizes: list[int], says: str) -> None:
     """By the scores of the full study, in which 2 s are within 5 % of the limit."""
-    found = answer(together(made(noise=0.0), limited(stopped, noise=0.0)))
+    found = answer(together(made(noise=0.0), limited(*sizes, noise=0.0)))
     assert found.sentences[0].startswith(f"`{LIMITS}` {says}")
-    if stopped == [8, 16]:
+    if sizes == [8, 16]:
         assert found.table[["val_rmse_lost", "test_rmse_lost"]].iloc[0].tolist() == pytest.approx([0.01, 0.01])
 
 
 def test_slower_machine_is_named_beside_a_saving() -> None:
     """Trials that ran to their end in both say what the same work cost in each."""
-    slower = answer(together(made(), limited([8], times=1.3))).sentences[1]
+    slower = answer(together(made(), limited(8, times=1.3))).sentences[1]
     assert slower.startswith("Trials that ran to their end in both took 1.3")
-    assert len(answer(together(made(), limited([8]))).sentences) == 1
-    other = answer(together(made(), limited([8], times=1.3, about={"host": "a laptop"}))).sentences[1]
+    assert len(answer(together(made(), limited(8))).sentences) == 1
+    other = answer(together(made(), limited(8, times=1.3, about={"host": "a laptop"}))).sentences[1]
     assert "another machine than the full study (machine; a laptop)" in other
 
 

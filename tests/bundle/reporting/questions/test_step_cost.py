@@ -31,15 +31,14 @@ def test_planted_law_is_found(call: float, row: float) -> None:
 @pytest.mark.parametrize(
     ("of_rows", "sizes", "words"),
     [
-        (lambda rows: 0.3 + 0.05 * rows, SIZES, "0.3 ms + 50 ms per 1000 rows"),
         (lambda rows: 0.3, SIZES, "0.3 ms, with 2048 rows as with 2"),
         (lambda rows: 0.3 + 0.001 * rows, [8, 64], "0.31 ms with 8 rows and 0.36 ms with 64 rows"),
         (lambda rows: 0.3 + rows**2 / 1000, SIZES, "0.3 ms with 2 rows and 4200 ms with 2048 rows"),
     ],
-    ids=["law", "level", "two sizes", "no line"],
+    ids=["level", "two sizes", "no line"],
 )
 def test_answer_is_one_sentence(of_rows: Callable[[int], float], sizes: list[int], words: str) -> None:
-    """The law, or the ends where two sizes show none or it does not fit."""
+    """The ends where two sizes show no law or it does not fit; the law is on golden pages."""
     found = answer(made(of_rows, sizes, noise=1e-4))
     assert found.sentences == (f"One training step takes {words}.",)
 
