@@ -5,10 +5,9 @@ from __future__ import annotations
 import signal
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
-from commands import StartProject, children, copy_store, runs_of_kind, store_uri, wait_until
+from commands import StartProject, Study, children, copy_store, runs_of_kind, store_uri, wait_until
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -40,16 +39,16 @@ class Watched:
 
 
 def _trial(client: MlflowClient) -> Run | None:
-    """The one trial of the study, once it has begun."""
-    studies = runs_of_kind(client, "study")
+    """The one trial of the study with these tests' parameters."""
+    studies = [run for run in runs_of_kind(client, "study") if run.data.params.get("max_steps") == LONG["max_steps"]]
     trials = children(client, studies[0], "trial") if studies else []
     return trials[0] if trials else None
 
 
 @pytest.fixture(scope="module")
-def watched(new_store: Path, start_project: StartProject, tmp_path_factory: pytest.TempPathFactory) -> Watched:
+def watched(study: Study, start_project: StartProject, tmp_path_factory: pytest.TempPathFactory) -> Watched:
     """Start a study of one long trial, watch its run for a while, and end it as Ctrl-C would."""
-    folder = copy_store(new_store, tmp_path_factory.mktemp("live"))
+    folder = copy_store(study.folder, tmp_path_factory.mktemp("live"))
     client = MlflowClient(store_uri(folder))
     command = start_project("tune", folder, **LONG)
     wait_until(lambda: _trial(client), 120, "the trial's run in the store")
