@@ -94,7 +94,7 @@ def _as_if_killed(whole: Study, folder: Path) -> list[Run]:
     """
     copy_store(whole.folder, folder)
     shutil.copytree(whole.folder / "mlruns", folder / "mlruns")
-    *done, first, second, absent = whole.trials
+    first, *done, second, absent = sorted(whole.trials, key=lambda run: int(run.data.params["batch_size"]))
     client = MlflowClient(store_uri(folder))
     for run in (whole.run, first, second):
         client.update_run(run.info.run_id, "RUNNING")
@@ -105,9 +105,9 @@ def _as_if_killed(whole: Study, folder: Path) -> list[Run]:
         for table, column in {"runs": "artifact_uri", "experiments": "artifact_location"}.items():
             moved = f"UPDATE {table} SET {column} = replace({column}, ?, ?)"
             database.execute(moved, [str(whole.folder), str(folder)])
-        for number, run in enumerate((first, second)):
-            not_yet = "DELETE FROM metrics WHERE run_uuid = ? AND (step > ? OR key NOT LIKE 'val%')"
-            database.execute(not_yet, [run.info.run_id, 700 * number])
+        for run in (first, second):
+            not_yet = "DELETE FROM metrics WHERE run_uuid = ? AND (step > 700 OR key NOT LIKE 'val%')"
+            database.execute(not_yet, [run.info.run_id])
     return done
 
 
@@ -128,7 +128,7 @@ def test_killed_study_goes_on_in_its_own_runs_as_if_it_had_not_been(
     continued = Study(tmp_path, command, client, run, children(client, run, "trial"), [], set())
     _check_result(continued, study)
     now = {each.info.run_id: each for each in continued.trials}
-    assert now.keys() > {each.info.run_id for each in study.trials[:-1]}
+    assert len(now.keys() & {each.info.run_id for each in study.trials}) == 7
     for each in done:
         assert now[each.info.run_id].info.end_time == each.info.end_time
         assert now[each.info.run_id].data.metrics == each.data.metrics
@@ -168,7 +168,7 @@ SEARCH = {
     "folds": "3",
     "max_steps": "400",
     "report_every": "20",
-    "criteria": "val_loss patience 15, training_time_s<=1000x median",
+    "criteria": "val_loss patience 10, training_time_s<=1000x median",
 }
 N_TRIALS = 10
 TIME_LIMIT_S = 20
@@ -288,8 +288,8 @@ def _interrupted(
         with contextlib.suppress(subprocess.TimeoutExpired):
             command.process.wait(3 * ENDED_WITHIN_S)
     if interrupt is not _kill_9:  # else Ray's processes end later, and the user need not wait for them
-        with contextlib.suppress(psutil.TimeoutExpired):
-            psutil.wait_procs(command.processes(), 3 * ENDED_WITHIN_S)
+        while (living := command.processes()) and (left_s := sent + 3 * ENDED_WITHIN_S - time.monotonic()) > 0:
+            psutil.wait_procs(living, left_s)
     seconds, after = time.monotonic() - sent, list(command.processes().values())
     return Interrupted(command, before, lines, addresses, after, seconds, study(), children(client, study(), "trial"))
 
